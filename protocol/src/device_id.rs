@@ -1,0 +1,122 @@
+use std::fmt;
+use std::str::FromStr;
+
+/// Name of one device, unique in its fleet: 1 to 128 printable ASCII characters without spaces and
+/// without the path separators `/` and `\`, so that it can stand in a URL, a topic or a file name.
+/// The names `.` and `..` are refused for the same reason.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceId(Box<str>);
+
+/// Why a text is not a [`DeviceId`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDeviceId {
+    /// The text is empty.
+    #[error("a device id has at least 1 character, this one is empty")]
+    Empty,
+    /// The text has more than [`DeviceId::MAX_CHARS`] characters.
+    #[error("a device id has at most {max} characters, this one has {0}", max = DeviceId::MAX_CHARS)]
+    TooLong(usize),
+    /// The text has a character outside printable ASCII, a space or a path separator.
+    #[error(
+        "a device id is made of printable ASCII without spaces, '/' and '\\'; character {position} is {character:?}"
+    )]
+    Character {
+        /// Which character, counted from 1.
+        position: usize,
+        /// The character itself.
+        character: char,
+    },
+    /// The text is `.` or `..`.
+    #[error("a device id is not '.' or '..', which name folders")]
+    Folder,
+}
+
+impl DeviceId {
+    /// The longest id, in characters (each is one byte).
+    pub const MAX_CHARS: usize = 128;
+
+    /// Checks `text` and keeps it as an id.
+    pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidDeviceId> {
+        let text = text.as_ref();
+        if text.is_empty() {
+            return Err(InvalidDeviceId::Empty);
+        }
+        let count = text.chars().count();
+        if count > Self::MAX_CHARS {
+            return Err(InvalidDeviceId::TooLong(count));
+        }
+        let allowed = |c: char| c.is_ascii_graphic() && c != '/' && c != '\\';
+        if let Some((index, character)) = text.chars().enumerate().find(|(_, c)| !allowed(*c)) {
+            return Err(InvalidDeviceId::Character {
+                position: index + 1,
+                character,
+            });
+        }
+        if text == "." || text == ".." {
+            return Err(InvalidDeviceId::Folder);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for DeviceId {
+    type Err = InvalidDeviceId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DeviceId({})", self.0)
+    }
+}
+
+impl serde::Serialize for DeviceId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for DeviceId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::new(text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_id_is_1_to_128_printable_characters() {
+        assert_eq!(DeviceId::new("nerves-242a").unwrap().as_str(), "nerves-242a");
+        assert!(DeviceId::new("x".repeat(128)).is_ok());
+        assert_eq!(DeviceId::new(""), Err(InvalidDeviceId::Empty));
+        assert_eq!(DeviceId::new("x".repeat(129)), Err(InvalidDeviceId::TooLong(129)));
+        assert_eq!(DeviceId::new(".."), Err(InvalidDeviceId::Folder));
+    }
+
+    #[test]
+    fn a_device_id_has_no_space_separator_control_or_foreign_character() {
+        for bad in ["a b", "a/b", "a\\b", "a\nb", "a\u{7f}b", "aéb"] {
+            assert!(
+                matches!(DeviceId::new(bad), Err(InvalidDeviceId::Character { position: 2, .. })),
+                "{bad:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,449 @@
+//! `fedecks.v1.bincode`: a kind byte, then the frame's fields in bincode 2's standard encoding
+//! (little-endian, integers of variable length, signed ones zigzag).
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use bincode::de::read::Reader;
+use bincode::de::{Decode, Decoder};
+use bincode::enc::write::Writer;
+use bincode::enc::{Encode, Encoder};
+use bincode::error::{DecodeError as ReadError, EncodeError as WriteError};
+
+use super::{DecodeError, EncodeError, Limits};
+use crate::frame::{DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
+use crate::secret::Token;
+use crate::term::Term;
+
+mod kind {
+    pub(super) const MESSAGE: u8 = 0x01;
+    pub(super) const RAW: u8 = 0x02;
+    pub(super) const TOKEN_PLEASE: u8 = 0x03;
+    pub(super) const ACK: u8 = 0x04;
+    pub(super) const REPLY: u8 = 0x05;
+    pub(super) const REQUEST: u8 = 0x06;
+    pub(super) const WELCOME: u8 = 0x10;
+    pub(super) const TOKEN: u8 = 0x11;
+}
+
+mod tag {
+    pub(super) const NIL: u8 = 0;
+    pub(super) const FALSE: u8 = 1;
+    pub(super) const TRUE: u8 = 2;
+    pub(super) const INT: u8 = 3;
+    pub(super) const FLOAT: u8 = 4;
+    pub(super) const STR: u8 = 5;
+    pub(super) const BYTES: u8 = 6;
+    pub(super) const ATOM: u8 = 7;
+    pub(super) const LIST: u8 = 8;
+    pub(super) const TUPLE: u8 = 9;
+    pub(super) const MAP: u8 = 10;
+}
+
+type Config = bincode::config::Configuration<
+    bincode::config::LittleEndian,
+    bincode::config::Varint,
+    bincode::config::Limit<{ Limits::MAX_SIZE }>,
+>;
+
+const CONFIG: Config = bincode::config::standard().with_limit::<{ Limits::MAX_SIZE }>();
+
+/// How much space a container gets before its items were seen, in items.
+const FIRST_CAPACITY: usize = 16;
+
+pub(super) fn encode_up(frame: &UpFrame, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Out::new(limits);
+    match frame {
+        UpFrame::Message { sequence, term } => out.message(*sequence, term)?,
+        UpFrame::Raw { sequence, bytes } => out.raw(*sequence, bytes)?,
+        UpFrame::TokenPlease => out.kind(kind::TOKEN_PLEASE),
+        UpFrame::Ack(sequence) => out.ack(*sequence)?,
+        UpFrame::Reply { request, term } => out.question(kind::REPLY, *request, term)?,
+        UpFrame::Unknown { .. } => return Err(EncodeError::UnknownFrame),
+    }
+    out.finish()
+}
+
+pub(super) fn encode_down(frame: &DownFrame, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Out::new(limits);
+    match frame {
+        DownFrame::Welcome(welcome) => {
+            out.kind(kind::WELCOME);
+            out.value(&welcome.server_time_ms)?;
+            out.value(&welcome.heartbeat.as_secs())?;
+            out.value(&welcome.idle_timeout.as_secs())?;
+            out.value(&welcome.max_frame)?;
+        }
+        DownFrame::Message { sequence, term } => out.message(*sequence, term)?,
+        DownFrame::Raw { sequence, bytes } => out.raw(*sequence, bytes)?,
+        DownFrame::Token(issued) => {
+            out.kind(kind::TOKEN);
+            out.value(&issued.expires_at)?;
+            out.value(issued.token.expose())?;
+        }
+        DownFrame::Ack(sequence) => out.ack(*sequence)?,
+        DownFrame::Request { request, term } => out.question(kind::REQUEST, *request, term)?,
+        DownFrame::Unknown { .. } => return Err(EncodeError::UnknownFrame),
+    }
+    out.finish()
+}
+
+pub(super) fn encode_term(term: &Term, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Out::new(limits);
+    out.term(term)?;
+    out.finish()
+}
+
+pub(super) fn decode_up(bytes: &[u8], limits: &Limits) -> Result<UpFrame, DecodeError> {
+    let (kind, mut fields) = In::frame(bytes, limits)?;
+    match kind {
+        kind::MESSAGE => {
+            let (sequence, term) = fields.message()?;
+            Ok(UpFrame::Message { sequence, term })
+        }
+        kind::RAW => {
+            let (sequence, bytes) = fields.raw()?;
+            Ok(UpFrame::Raw { sequence, bytes })
+        }
+        kind::TOKEN_PLEASE => Ok(UpFrame::TokenPlease),
+        kind::ACK => fields.ack().map(UpFrame::Ack),
+        kind::REPLY => {
+            let (request, term) = fields.question()?;
+            Ok(UpFrame::Reply { request, term })
+        }
+        kind => Ok(UpFrame::Unknown { kind }),
+    }
+}
+
+pub(super) fn decode_down(bytes: &[u8], limits: &Limits) -> Result<DownFrame, DecodeError> {
+    let (kind, mut fields) = In::frame(bytes, limits)?;
+    match kind {
+        kind::WELCOME => Ok(DownFrame::Welcome(Welcome {
+            server_time_ms: fields.value()?,
+            heartbeat: Duration::from_secs(fields.value()?),
+            idle_timeout: Duration::from_secs(fields.value()?),
+            max_frame: fields.value()?,
+        })),
+        kind::MESSAGE => {
+            let (sequence, term) = fields.message()?;
+            Ok(DownFrame::Message { sequence, term })
+        }
+        kind::RAW => {
+            let (sequence, bytes) = fields.raw()?;
+            Ok(DownFrame::Raw { sequence, bytes })
+        }
+        kind::TOKEN => {
+            let expires_at = fields.value()?;
+            let text = fields.value::<Text>()?.0;
+            let token = Token::new(text).map_err(|_| DecodeError::Malformed("not a token"))?;
+            Ok(DownFrame::Token(IssuedToken { token, expires_at }))
+        }
+        kind::ACK => fields.ack().map(DownFrame::Ack),
+        kind::REQUEST => {
+            let (request, term) = fields.question()?;
+            Ok(DownFrame::Request { request, term })
+        }
+        kind => Ok(DownFrame::Unknown { kind }),
+    }
+}
+
+pub(super) fn decode_term(bytes: &[u8], limits: &Limits) -> Result<Term, DecodeError> {
+    let mut fields = In::new(bytes, limits)?;
+    let term = fields.value::<Term>()?;
+    fields.end()?;
+    Ok(term)
+}
+
+/// A frame in the making.
+struct Out<'a> {
+    bytes: Vec<u8>,
+    limits: &'a Limits,
+}
+
+impl<'a> Out<'a> {
+    fn new(limits: &'a Limits) -> Self {
+        Self { bytes: Vec::new(), limits }
+    }
+
+    fn kind(&mut self, kind: u8) {
+        self.bytes.push(kind);
+    }
+
+    fn value<T: Encode + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        // Writing our own types into memory fails for nothing but a term that is too deep, and
+        // `term` has looked at that before.
+        bincode::encode_into_std_write(value, &mut self.bytes, CONFIG)
+            .map(|_| ())
+            .map_err(|_| EncodeError::TooDeep { limit: self.max_depth() })
+    }
+
+    fn term(&mut self, term: &Term) -> Result<(), EncodeError> {
+        if is_deeper(term, self.max_depth()) {
+            return Err(EncodeError::TooDeep { limit: self.max_depth() });
+        }
+        self.value(term)
+    }
+
+    fn sequence(&mut self, sequence: Option<Sequence>) -> Result<(), EncodeError> {
+        self.value(&sequence.map_or(0, |number| number.0.get()))
+    }
+
+    fn message(&mut self, sequence: Option<Sequence>, term: &Term) -> Result<(), EncodeError> {
+        self.kind(kind::MESSAGE);
+        self.sequence(sequence)?;
+        self.term(term)
+    }
+
+    fn raw(&mut self, sequence: Option<Sequence>, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.kind(kind::RAW);
+        self.sequence(sequence)?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn ack(&mut self, sequence: Sequence) -> Result<(), EncodeError> {
+        self.kind(kind::ACK);
+        self.sequence(Some(sequence))
+    }
+
+    fn question(&mut self, kind: u8, id: RequestId, term: &Term) -> Result<(), EncodeError> {
+        self.kind(kind);
+        self.value(&id.0)?;
+        self.term(term)
+    }
+
+    fn max_depth(&self) -> u16 {
+        self.limits.max_depth.min(Limits::MAX_DEPTH)
+    }
+
+    fn finish(self) -> Result<Vec<u8>, EncodeError> {
+        let limit = self.limits.max_size.min(Limits::MAX_SIZE);
+        if self.bytes.len() > limit {
+            return Err(EncodeError::TooBig { size: self.bytes.len(), limit });
+        }
+        Ok(self.bytes)
+    }
+}
+
+fn is_deeper(term: &Term, levels: u16) -> bool {
+    let Some(below) = levels.checked_sub(1) else { return true };
+    match term {
+        Term::Nil
+        | Term::Bool(_)
+        | Term::Int(_)
+        | Term::Float(_)
+        | Term::Str(_)
+        | Term::Bytes(_)
+        | Term::Atom(_) => false,
+        Term::List(items) | Term::Tuple(items) => items.iter().any(|item| is_deeper(item, below)),
+        Term::Map(entries) => {
+            entries.iter().any(|(key, value)| is_deeper(key, below) || is_deeper(value, below))
+        }
+    }
+}
+
+/// The fields of a frame, read from the front.
+struct In<'a> {
+    rest: &'a [u8],
+    max_depth: u16,
+}
+
+impl<'a> In<'a> {
+    fn new(bytes: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
+        let limit = limits.max_size.min(Limits::MAX_SIZE);
+        if bytes.len() > limit {
+            return Err(DecodeError::TooBig { size: bytes.len(), limit });
+        }
+        Ok(Self { rest: bytes, max_depth: limits.max_depth.min(Limits::MAX_DEPTH) })
+    }
+
+    fn frame(bytes: &'a [u8], limits: &Limits) -> Result<(u8, Self), DecodeError> {
+        let whole = Self::new(bytes, limits)?;
+        let (kind, rest) = whole.rest.split_first().ok_or(DecodeError::Truncated)?;
+        Ok((*kind, Self { rest, ..whole }))
+    }
+
+    fn value<T: Decode<Depth>>(&mut self) -> Result<T, DecodeError> {
+        let depth = Depth { left: self.max_depth };
+        let (value, read) = bincode::decode_from_slice_with_context(self.rest, CONFIG, depth)
+            .map_err(|error| self.explain(&error))?;
+        self.rest = self.rest.get(read..).unwrap_or_default();
+        Ok(value)
+    }
+
+    fn explain(&self, error: &ReadError) -> DecodeError {
+        if let ReadError::UnexpectedEnd { .. } = error {
+            DecodeError::Truncated
+        } else if let ReadError::UnexpectedVariant { found, .. } = error {
+            DecodeError::UnknownTerm(u8::try_from(*found).unwrap_or(u8::MAX))
+        } else if let ReadError::Other(TOO_DEEP) = error {
+            DecodeError::TooDeep { limit: self.max_depth }
+        } else if let ReadError::Utf8 { .. } = error {
+            DecodeError::Malformed("a text is not UTF-8")
+        } else {
+            DecodeError::Malformed("not a number of this width")
+        }
+    }
+
+    fn sequence(&mut self) -> Result<Option<Sequence>, DecodeError> {
+        Ok(NonZeroU64::new(self.value()?).map(Sequence))
+    }
+
+    fn message(&mut self) -> Result<(Option<Sequence>, Term), DecodeError> {
+        let sequence = self.sequence()?;
+        let term = self.value()?;
+        self.end()?;
+        Ok((sequence, term))
+    }
+
+    fn raw(&mut self) -> Result<(Option<Sequence>, Vec<u8>), DecodeError> {
+        Ok((self.sequence()?, self.rest.to_vec()))
+    }
+
+    fn ack(&mut self) -> Result<Sequence, DecodeError> {
+        self.sequence()?.ok_or(DecodeError::Malformed("an acknowledgement of number 0"))
+    }
+
+    fn question(&mut self) -> Result<(RequestId, Term), DecodeError> {
+        let id = RequestId(self.value()?);
+        let term = self.value()?;
+        self.end()?;
+        Ok((id, term))
+    }
+
+    fn end(&self) -> Result<(), DecodeError> {
+        match self.rest.len() {
+            0 => Ok(()),
+            more => Err(DecodeError::Trailing(more)),
+        }
+    }
+}
+
+impl Encode for Term {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), WriteError> {
+        match self {
+            Self::Nil => tag::NIL.encode(encoder),
+            Self::Bool(false) => tag::FALSE.encode(encoder),
+            Self::Bool(true) => tag::TRUE.encode(encoder),
+            Self::Int(value) => {
+                tag::INT.encode(encoder)?;
+                value.encode(encoder)
+            }
+            Self::Float(value) => {
+                tag::FLOAT.encode(encoder)?;
+                value.encode(encoder)
+            }
+            Self::Str(text) => encode_bytes(encoder, tag::STR, text.as_bytes()),
+            Self::Bytes(bytes) => encode_bytes(encoder, tag::BYTES, bytes),
+            Self::Atom(name) => encode_bytes(encoder, tag::ATOM, name.as_bytes()),
+            Self::List(items) => encode_items(encoder, tag::LIST, items),
+            Self::Tuple(items) => encode_items(encoder, tag::TUPLE, items),
+            Self::Map(entries) => encode_items(encoder, tag::MAP, entries),
+        }
+    }
+}
+
+fn encode_bytes<E: Encoder>(encoder: &mut E, tag: u8, bytes: &[u8]) -> Result<(), WriteError> {
+    tag.encode(encoder)?;
+    (bytes.len() as u64).encode(encoder)?;
+    encoder.writer().write(bytes)
+}
+
+fn encode_items<E: Encoder, T: Encode>(
+    encoder: &mut E,
+    tag: u8,
+    items: &[T],
+) -> Result<(), WriteError> {
+    tag.encode(encoder)?;
+    (items.len() as u64).encode(encoder)?;
+    items.iter().try_for_each(|item| item.encode(encoder))
+}
+
+/// How many levels of nesting are left.
+struct Depth {
+    left: u16,
+}
+
+/// Marks an error as ours in bincode's `Other`.
+const TOO_DEEP: &str = "too deep";
+
+impl Decode<Depth> for Term {
+    fn decode<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<Self, ReadError> {
+        let left = decoder.context().left;
+        let below = left.checked_sub(1).ok_or(ReadError::Other(TOO_DEEP))?;
+        decoder.context().left = below;
+        let term = match u8::decode(decoder)? {
+            tag::NIL => Self::Nil,
+            tag::FALSE => Self::Bool(false),
+            tag::TRUE => Self::Bool(true),
+            tag::INT => Self::Int(i128::decode(decoder)?),
+            tag::FLOAT => Self::Float(f64::decode(decoder)?),
+            tag::STR => Self::Str(Text::decode(decoder)?.0),
+            tag::BYTES => Self::Bytes(take_bytes(decoder)?),
+            tag::ATOM => Self::Atom(Text::decode(decoder)?.0),
+            tag::LIST => Self::List(decode_items(decoder, 1)?),
+            tag::TUPLE => Self::Tuple(decode_items(decoder, 1)?),
+            tag::MAP => Self::Map(decode_items(decoder, 2)?),
+            found => {
+                return Err(ReadError::UnexpectedVariant {
+                    type_name: "Term",
+                    allowed: &bincode::error::AllowedEnumVariants::Range {
+                        min: tag::NIL as u32,
+                        max: tag::MAP as u32,
+                    },
+                    found: found.into(),
+                });
+            }
+        };
+        decoder.context().left = left;
+        Ok(term)
+    }
+}
+
+/// A text whose length is held against the input before anything is allocated.
+struct Text(String);
+
+impl Decode<Depth> for Text {
+    fn decode<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<Self, ReadError> {
+        String::from_utf8(take_bytes(decoder)?)
+            .map(Self)
+            .map_err(|error| ReadError::Utf8 { inner: error.utf8_error() })
+    }
+}
+
+/// Bytes with their length before them. The length is checked against what is left of the input.
+fn take_bytes<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<Vec<u8>, ReadError> {
+    let length = take_length(decoder, 1)?;
+    decoder.claim_bytes_read(length)?;
+    let bytes = match decoder.reader().peek_read(length) {
+        Some(bytes) => bytes.to_vec(),
+        None => return Err(ReadError::UnexpectedEnd { additional: length }),
+    };
+    decoder.reader().consume(length);
+    Ok(bytes)
+}
+
+/// A count of things of which each takes at least `each` bytes: no more than the input can hold.
+fn take_length<D: Decoder<Context = Depth>>(
+    decoder: &mut D,
+    each: usize,
+) -> Result<usize, ReadError> {
+    let length = u64::decode(decoder)?;
+    let least = usize::try_from(length).ok().and_then(|length| length.checked_mul(each));
+    match least {
+        Some(least) if decoder.reader().peek_read(least).is_some() => Ok(least / each),
+        _ => Err(ReadError::UnexpectedEnd { additional: 1 }),
+    }
+}
+
+fn decode_items<D: Decoder<Context = Depth>, T: Decode<Depth>>(
+    decoder: &mut D,
+    each: usize,
+) -> Result<Vec<T>, ReadError> {
+    let length = take_length(decoder, each)?;
+    let mut items = Vec::with_capacity(length.min(FIRST_CAPACITY));
+    for _ in 0..length {
+        items.push(T::decode(decoder)?);
+    }
+    Ok(items)
+}
