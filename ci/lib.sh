@@ -1,0 +1,155 @@
+# shellcheck shell=bash
+# What the scripts beside this file share. Sourced, never run.
+# It moves to the root of the checkout and sets ROOT, CACHE and CARGO_TARGET_DIR.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck disable=SC2034 # used by the scripts
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/fedecks
+SELF=ci/$(basename "$0")
+CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")
+export CARGO_TARGET_DIR
+export LC_ALL=C.UTF-8
+cd "$ROOT" || exit 1
+
+# The oldest Rust that the workspace builds with; Cargo.toml's rust-version says the same.
+MIN_RUST=1.85
+
+say() { printf '%s: %s\n' "$SELF" "$*"; }
+step() { printf '\n%s: == %s\n' "$SELF" "$*"; }
+die() {
+    printf '%s: %s\n' "$SELF" "$*" >&2
+    exit 1
+}
+
+# help_if_asked TEXT "$@": prints TEXT and ends if one of the arguments is --help or -h.
+help_if_asked() {
+    local text=$1 argument
+    shift
+    for argument in "$@"; do
+        case $argument in
+            --help | -h)
+                printf '%s\n' "$text"
+                exit 0
+                ;;
+        esac
+    done
+}
+
+# as_root COMMAND...: runs it as root; fails at once if that would need a password.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+can_be_root() {
+    [ "$(id -u)" = 0 ] || { command -v sudo && sudo -n true; } >/dev/null 2>&1
+}
+
+have_package() {
+    # shellcheck disable=SC2016 # the dollar is dpkg-query's
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# need_packages PACKAGE...: installs those that are missing, or says what to run and ends.
+need_packages() {
+    local package missing=()
+    command -v apt-get >/dev/null ||
+        die "this machine has no apt; install by hand what Debian calls: $*"
+    for package in "$@"; do
+        have_package "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if ! can_be_root; then
+        say "missing Debian packages; run this, then try again:" >&2
+        printf '    sudo apt-get update && sudo apt-get install -y --no-install-recommends %s\n' "${missing[*]}" >&2
+        exit 1
+    fi
+    say "installing with apt: ${missing[*]}"
+    apt_install "${missing[@]}" && return 0
+    say "that failed; trying again after apt-get update"
+    apt_update
+    apt_install "${missing[@]}"
+}
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" >/dev/null
+}
+
+apt_update() {
+    as_root apt-get update -qq -o DPkg::Lock::Timeout=300
+}
+
+# need_command COMMAND PACKAGE...: installs the packages if there is no such command.
+need_command() {
+    local command=$1
+    shift
+    command -v "$command" >/dev/null || need_packages "$@"
+}
+
+# version_of COMMAND: the first thing that looks like a version in what COMMAND --version prints.
+version_of() {
+    "$1" --version 2>/dev/null | grep -oE -m1 '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -n 1
+}
+
+# at_least VERSION WANTED
+at_least() {
+    [ -n "$1" ] && [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
+}
+
+rust_is_new_enough() {
+    at_least "$(version_of cargo)" "$MIN_RUST" && at_least "$(version_of rustc)" "$MIN_RUST"
+}
+
+# Debian 12's own rustc and cargo are too old; it has newer ones under other names.
+# Both families own /usr/bin/rustc and conflict, so installing one removes the other.
+debian_rust_packages() {
+    local version
+    # shellcheck disable=SC1091,SC2030 # the machine's own file
+    version=$(. /etc/os-release 2>/dev/null && printf '%s' "${ID:-}:${VERSION_ID:-}")
+    case $version in
+        debian:12) printf 'rustc-web cargo-web' ;;
+        *) printf 'rustc cargo' ;;
+    esac
+    case " $* " in *" clippy "*)
+        [ "$version" = debian:12 ] && printf ' rust-web-clippy' || printf ' rust-clippy'
+        ;;
+    esac
+    case " $* " in *" rustfmt "*)
+        [ "$version" = debian:12 ] && printf ' rustfmt-web' || printf ' rustfmt'
+        ;;
+    esac
+}
+
+# need_rust [clippy] [rustfmt]: a cargo and rustc of at least MIN_RUST, those two if named, and
+# what building C needs (ring and the bundled sqlite are partly C).
+need_rust() {
+    local packages=() lacking=false part
+    command -v cc >/dev/null || need_packages gcc libc6-dev
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || need_packages ca-certificates
+    rust_is_new_enough || lacking=true
+    for part in "$@"; do
+        case $part in
+            clippy) cargo clippy --version >/dev/null 2>&1 || lacking=true ;;
+            rustfmt) cargo fmt --version >/dev/null 2>&1 || lacking=true ;;
+        esac
+    done
+    if $lacking; then
+        read -ra packages <<<"$(debian_rust_packages "$@")"
+        if command -v cargo >/dev/null; then
+            say "cargo $(version_of cargo), rustc $(version_of rustc) are too old or lack one of: $*"
+        else
+            say "no Rust here"
+        fi
+        need_packages "${packages[@]}"
+        hash -r
+        # An old Rust elsewhere on the PATH must not hide the one just installed.
+        rust_is_new_enough || PATH=/usr/bin:$PATH
+        rust_is_new_enough ||
+            die "Rust $MIN_RUST or newer is needed, and Debian's packages here (${packages[*]}) don't give it; install one with rustup"
+    fi
+    say "using $(cargo --version), $(rustc --version)"
+}
