@@ -98,13 +98,22 @@ impl Term {
 
     /// The number of an `Int`.
     pub fn as_int(&self) -> Option<i128> {
-        if let Self::Int(number) = self { Some(*number) } else { None }
+        if let Self::Int(number) = self {
+            Some(*number)
+        } else {
+            None
+        }
     }
 
     /// The value under the text `key` of a `Map`.
     pub fn get(&self, key: &str) -> Option<&Term> {
-        let Self::Map(entries) = self else { return None };
-        entries.iter().find(|(known, _)| known.as_str() == Some(key)).map(|(_, value)| value)
+        let Self::Map(entries) = self else {
+            return None;
+        };
+        entries
+            .iter()
+            .find(|(known, _)| known.as_str() == Some(key))
+            .map(|(_, value)| value)
     }
 }
 

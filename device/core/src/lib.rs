@@ -1,1 +1,26 @@
-//! placeholder
+//! The device's side of the connection as a pure state machine.
+//!
+//! [`Connection`] decides everything: when to dial and with what, when to wait and for how long,
+//! what a refusal means for the token, when a silent link is dead. It does nothing: it has no
+//! sockets, no clock, no files and no source of chance but the seed it is given. Whoever drives it
+//! brings inputs through `handle_*`, each with the time at which it happened, then carries out what
+//! [`Connection::poll_action`] says until that is `None`, and comes back no later than
+//! [`Connection::poll_timeout`].
+
+mod action;
+mod backoff;
+mod config;
+mod connection;
+mod heartbeat;
+mod time;
+mod timer;
+mod token;
+
+pub use action::{
+    Action, AuthHeader, Event, FailReason, LoginError, LostReason, Notice, Outgoing, Phase,
+};
+pub use config::Config;
+pub use connection::{
+    Attempt, Connection, DialError, LoggedIn, LoginId, Network, SendError, State,
+};
+pub use time::Time;

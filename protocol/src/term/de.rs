@@ -40,9 +40,16 @@ fn seq<'de>(
 
 fn map<'de>(
     entries: &'de [(Term, Term)],
-) -> MapDeserializer<'de, impl ExactSizeIterator<Item = (Deserializer<'de>, Deserializer<'de>)>, TermError>
-{
-    MapDeserializer::new(entries.iter().map(|(key, value)| (Deserializer(key), Deserializer(value))))
+) -> MapDeserializer<
+    'de,
+    impl ExactSizeIterator<Item = (Deserializer<'de>, Deserializer<'de>)>,
+    TermError,
+> {
+    MapDeserializer::new(
+        entries
+            .iter()
+            .map(|(key, value)| (Deserializer(key), Deserializer(value))),
+    )
 }
 
 impl<'de> de::Deserializer<'de> for Deserializer<'de> {
@@ -78,7 +85,11 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TermError> {
-        if *self.0 == Term::Nil { visitor.visit_none() } else { visitor.visit_some(self) }
+        if *self.0 == Term::Nil {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -86,9 +97,10 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, TermError> {
-        match self.0 {
-            Term::Tuple(_) | Term::Atom(_) if name == TERM => visitor.visit_enum(Exact(self.0)),
-            _ => visitor.visit_newtype_struct(self),
+        if name == TERM && matches!(self.0, Term::Tuple(_) | Term::Atom(_)) {
+            visitor.visit_enum(Exact(self.0))
+        } else {
+            visitor.visit_newtype_struct(self)
         }
     }
 
@@ -99,9 +111,10 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         visitor: V,
     ) -> Result<V::Value, TermError> {
         match self.0 {
-            Term::Str(variant) | Term::Atom(variant) => {
-                visitor.visit_enum(Variant { name: variant, content: None })
-            }
+            Term::Str(variant) | Term::Atom(variant) => visitor.visit_enum(Variant {
+                name: variant,
+                content: None,
+            }),
             Term::Map(entries) => match entries.as_slice() {
                 [(name, content)] if name.as_str().is_some() => visitor.visit_enum(Variant {
                     name: name.as_str().unwrap_or_default(),
@@ -112,9 +125,15 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
                     entries.len()
                 ))),
             },
-            other => Err(TermError(format!(
+            Term::Nil
+            | Term::Bool(_)
+            | Term::Int(_)
+            | Term::Float(_)
+            | Term::Bytes(_)
+            | Term::List(_)
+            | Term::Tuple(_) => Err(TermError(format!(
                 "expected a variant: a text, or a map with one text key, found {}",
-                other.kind()
+                self.0.kind()
             ))),
         }
     }
@@ -179,7 +198,11 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
         seed.deserialize(Deserializer(self.content()?))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value, TermError> {
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, TermError> {
         de::Deserializer::deserialize_any(Deserializer(self.content()?), visitor)
     }
 
@@ -203,8 +226,15 @@ impl<'de> de::EnumAccess<'de> for Exact<'de> {
         self,
         seed: V,
     ) -> Result<(V::Value, Variant<'de>), TermError> {
-        let name = if matches!(self.0, Term::Tuple(_)) { TUPLE } else { ATOM };
-        let variant = Variant { name, content: Some(self.0) };
+        let name = if matches!(self.0, Term::Tuple(_)) {
+            TUPLE
+        } else {
+            ATOM
+        };
+        let variant = Variant {
+            name,
+            content: Some(self.0),
+        };
         de::EnumAccess::variant_seed(variant, seed)
     }
 }

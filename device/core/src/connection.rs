@@ -1,0 +1,441 @@
+mod login;
+mod outcome;
+mod session;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use fedecks_protocol::{AuthRequest, CloseCode, EncodeError, IssuedToken, Proof, Refusal};
+
+use self::login::Login;
+use self::outcome::Next;
+use self::session::Session;
+use crate::action::{Action, AuthHeader, Event, FailReason, LostReason, Phase};
+use crate::backoff::Backoff;
+use crate::config::Config;
+use crate::time::Time;
+use crate::timer::{Timer, Timers};
+use crate::token::{StoreOrder, TokenKeeper};
+
+/// Number of an attempt to connect, counted from 1, and of the link that came of it. Whatever
+/// happens on a link names its attempt, so that news from an older one is told apart and ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Attempt(pub u64);
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Name that the driver gives to a login, to match the answer with the question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LoginId(pub u64);
+
+/// A login that the cloud accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoggedIn {
+    /// Whether the token is on disk. If not, the session works, but a reboot would need a new login
+    /// unless the store takes the token before.
+    pub persisted: bool,
+}
+
+/// What a network watch reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// There is a network again.
+    Up,
+    /// There is a network, but another one than before.
+    Changed,
+    /// There seems to be no network.
+    Down,
+}
+
+/// Why an attempt did not give a WebSocket.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DialError {
+    /// The cloud refused the upgrade in the protocol's own form.
+    Refused {
+        /// What it said.
+        refusal: Refusal,
+        /// The delay it asked for.
+        retry_after: Option<Duration>,
+    },
+    /// Anything else; the text is for people.
+    Unreachable(String),
+}
+
+/// Why a message was not sent. The caller still has it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// There is no connection now.
+    #[error("not connected to the cloud")]
+    NotConnected,
+    /// It does not fit the dialect or the limits, the cloud's among them.
+    #[error("the message {0}")]
+    Unfit(#[from] EncodeError),
+}
+
+/// What the connection is doing, for people and status queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// There is no token and nobody has logged in.
+    Unregistered,
+    /// As `Waiting`, while the network is said to be down.
+    Offline {
+        /// When the next attempt begins all the same.
+        until: Time,
+    },
+    /// Between two attempts.
+    Waiting {
+        /// When the next attempt begins.
+        until: Time,
+    },
+    /// An attempt is under way.
+    Dialing {
+        /// Its number.
+        attempt: Attempt,
+    },
+    /// Messages travel.
+    Connected,
+    /// Shut down; nothing will happen any more.
+    Closed,
+}
+
+/// The device's connection: see the crate's documentation for how to drive it.
+#[derive(Debug)]
+pub struct Connection {
+    config: Config,
+    link: Link,
+    attempt: Attempt,
+    backoff: Backoff,
+    network_down: bool,
+    tokens: TokenKeeper,
+    /// The store was asked for a token and has not given one; it may be mounted late.
+    looking: Option<Duration>,
+    login: Option<Login>,
+    /// The login whose token is on its way to the store.
+    storing_for: Option<LoginId>,
+    timers: Timers,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+enum Link {
+    Unregistered,
+    Waiting {
+        /// The cloud asked for this wait, or it goes with what the cloud said: no network event
+        /// shortens it.
+        ordered: bool,
+    },
+    Dialing {
+        phase: Phase,
+        /// It carries the credentials of the login, not the token.
+        by_login: bool,
+        /// The network changed since it began: if it fails, the next one comes at once.
+        hurry: bool,
+    },
+    Connected(Session),
+    Closed,
+}
+
+/// First wait before the store is asked again whether it has a token.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// Longest such wait, and the wait before a failed order to the store is repeated.
+const STORE_RETRY: Duration = Duration::from_secs(60);
+
+impl Connection {
+    /// A connection that begins by asking the store for a token. `seed` feeds its random waits and
+    /// should differ from device to device and from start to start.
+    pub fn new(config: Config, seed: u64) -> Self {
+        Self {
+            backoff: Backoff::new(&config, seed),
+            config,
+            link: Link::Unregistered,
+            attempt: Attempt(0),
+            network_down: false,
+            tokens: TokenKeeper::default(),
+            looking: Some(Duration::ZERO),
+            login: None,
+            storing_for: None,
+            timers: Timers::default(),
+            actions: VecDeque::from([Action::LoadToken]),
+        }
+    }
+
+    /// The next thing to do. The driver asks after every input until there is none.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When `handle_timeout` is to be called at the latest. It changes with every input.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// What the connection is doing.
+    pub fn state(&self) -> State {
+        let until = self.timers.get(Timer::Retry).unwrap_or_default();
+        match self.link {
+            Link::Unregistered => State::Unregistered,
+            Link::Waiting { .. } if self.network_down => State::Offline { until },
+            Link::Waiting { .. } => State::Waiting { until },
+            Link::Dialing { .. } => State::Dialing {
+                attempt: self.attempt,
+            },
+            Link::Connected(_) => State::Connected,
+            Link::Closed => State::Closed,
+        }
+    }
+
+    /// The token that the next attempt will carry, if no login comes before.
+    pub fn token(&self) -> Option<&IssuedToken> {
+        self.tokens.get()
+    }
+
+    /// How many attempts or connections have failed since one was stable.
+    pub fn failures(&self) -> u32 {
+        self.backoff.failures()
+    }
+
+    /// The store's answer to [`Action::LoadToken`]. An error is told to the application; the store
+    /// is asked again until it gives a token or a login or a logout makes that needless.
+    pub fn handle_loaded(&mut self, now: Time, loaded: Result<Option<IssuedToken>, String>) {
+        let Some(waited) = self.looking else { return };
+        match loaded {
+            Ok(Some(token)) => {
+                self.looking = None;
+                self.tokens.loaded(token);
+                if matches!(self.link, Link::Unregistered) {
+                    self.schedule(now, Next::AtOnce);
+                }
+                return;
+            }
+            Ok(None) => {}
+            Err(error) => self.emit(Event::StoreFailed { error }),
+        }
+        if waited.is_zero() && matches!(self.link, Link::Unregistered) {
+            self.emit(Event::Unregistered);
+        }
+        let wait = waited.saturating_mul(2).clamp(FIRST_LOOK, STORE_RETRY);
+        self.looking = Some(wait);
+        self.timers.set(Timer::Load, now + wait);
+    }
+
+    /// The outcome of [`Action::StoreToken`] or [`Action::ForgetToken`].
+    pub fn handle_stored(&mut self, now: Time, result: Result<(), String>) {
+        let persisted = result.is_ok();
+        if let Err(error) = result {
+            if !matches!(self.link, Link::Closed) {
+                self.timers.set(Timer::Store, now + STORE_RETRY);
+            }
+            self.emit(Event::StoreFailed { error });
+        }
+        if let Some(order) = self.tokens.finished(persisted) {
+            self.tell_store(order);
+        } else if let Some(login) = self.storing_for.take() {
+            self.answer(login, Ok(LoggedIn { persisted }));
+        }
+    }
+
+    /// News from the network watch.
+    pub fn handle_network(&mut self, now: Time, network: Network) {
+        let was_down = std::mem::replace(&mut self.network_down, network == Network::Down);
+        match &mut self.link {
+            Link::Unregistered | Link::Closed => {}
+            Link::Waiting { ordered: true } => {}
+            Link::Waiting { ordered: false } => match network {
+                Network::Up | Network::Changed => self.hasten(now),
+                Network::Down if was_down => {}
+                Network::Down => self.schedule(now, Next::Backoff),
+            },
+            Link::Dialing { hurry, .. } => {
+                if network != Network::Down {
+                    *hurry = true;
+                    let soon = now + self.config.probe_deadline;
+                    let deadline = self
+                        .timers
+                        .get(Timer::Phase)
+                        .map_or(soon, |at| at.min(soon));
+                    self.timers.set(Timer::Phase, deadline);
+                }
+            }
+            Link::Connected(_) => self.probe(now),
+        }
+    }
+
+    /// The attempt has entered a phase.
+    pub fn handle_phase(&mut self, now: Time, attempt: Attempt, entered: Phase) {
+        if attempt != self.attempt {
+            return;
+        }
+        if let Link::Dialing { phase, .. } = &mut self.link {
+            *phase = entered;
+            let deadline = match entered {
+                Phase::Resolve => self.config.resolve_deadline,
+                Phase::Tcp => self.config.tcp_deadline,
+                Phase::Tls => self.config.tls_deadline,
+                Phase::Upgrade => self.config.upgrade_deadline,
+                Phase::Welcome => self.config.welcome_deadline,
+            };
+            self.timers.set(Timer::Phase, now + deadline);
+        }
+    }
+
+    /// How the attempt ended: in a WebSocket, on which the Welcome frame is awaited now, or not.
+    pub fn handle_dialed(&mut self, now: Time, attempt: Attempt, result: Result<(), DialError>) {
+        if attempt != self.attempt || !matches!(self.link, Link::Dialing { .. }) {
+            return;
+        }
+        match result {
+            Ok(()) => self.handle_phase(now, attempt, Phase::Welcome),
+            Err(DialError::Unreachable(error)) => {
+                self.fail(now, FailReason::Unreachable(error), Next::Backoff);
+            }
+            Err(DialError::Refused {
+                refusal,
+                retry_after,
+            }) => {
+                self.refused(now, refusal, retry_after);
+            }
+        }
+    }
+
+    /// The link of this attempt ended without this end asking for it.
+    pub fn handle_lost(&mut self, now: Time, attempt: Attempt, reason: LostReason) {
+        if attempt == self.attempt {
+            self.lost(now, reason);
+        }
+    }
+
+    /// A deadline has come. Calling it early does nothing.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(timer) = self.timers.take_due(now) {
+            match timer {
+                Timer::Retry => self.dial(now),
+                Timer::Phase => self.phase_timed_out(now),
+                Timer::Ping => self.ping_is_due(now),
+                Timer::Pong => self.pong_is_overdue(now),
+                Timer::Stable => self.backoff.reset(),
+                Timer::Token => self.token_is_overdue(now),
+                Timer::Store => {
+                    if let Some(order) = self.tokens.retry() {
+                        self.tell_store(order);
+                    }
+                }
+                Timer::Load => self.actions.push_back(Action::LoadToken),
+            }
+        }
+    }
+
+    /// The program ends: the link is closed, waiting logins are answered, nothing happens after.
+    pub fn handle_shutdown(&mut self) {
+        self.give_up_login("the end of the program");
+        self.let_go(CloseCode::GoingAway);
+        self.link = Link::Closed;
+        self.looking = None;
+        self.timers = Timers::default();
+    }
+
+    fn dial(&mut self, now: Time) {
+        let header = match (&self.login, self.tokens.get()) {
+            (Some(login), _) => Ok(login.header.clone()),
+            (None, Some(issued)) => AuthRequest {
+                device_id: self.config.device_id.clone(),
+                proof: Proof::Token(issued.token.clone()),
+            }
+            .to_header(self.config.dialect)
+            .map(AuthHeader),
+            (None, None) => return self.unregister(),
+        };
+        self.attempt = Attempt(self.attempt.0 + 1);
+        let attempt = self.attempt;
+        let by_login = self.login.is_some();
+        self.link = Link::Dialing {
+            phase: Phase::Resolve,
+            by_login,
+            hurry: false,
+        };
+        self.emit(Event::Connecting { attempt });
+        match header {
+            Ok(header) => {
+                self.timers
+                    .set(Timer::Phase, now + self.config.resolve_deadline);
+                self.actions.push_back(Action::Dial { attempt, header });
+            }
+            // A token of legal length always fits; should it not, it is as good as unreachable.
+            Err(error) => {
+                self.fail(
+                    now,
+                    FailReason::Unreachable(error.to_string()),
+                    Next::Longest,
+                );
+            }
+        }
+    }
+
+    fn phase_timed_out(&mut self, now: Time) {
+        if let Link::Dialing { phase, .. } = self.link {
+            self.disconnect(CloseCode::GoingAway);
+            self.fail(now, FailReason::Timeout(phase), Next::Backoff);
+        }
+    }
+
+    /// Ends whatever link or attempt there is because this end wants it, and says so.
+    fn let_go(&mut self, code: CloseCode) {
+        match self.link {
+            Link::Unregistered | Link::Waiting { .. } | Link::Closed => {}
+            Link::Dialing { .. } => {
+                self.disconnect(code);
+                self.emit(Event::ConnectionFailed {
+                    reason: FailReason::GivenUp,
+                });
+            }
+            Link::Connected(_) => {
+                self.disconnect(code);
+                self.emit(Event::ConnectionLost {
+                    reason: LostReason::Local,
+                });
+            }
+        }
+        self.stop_link_timers();
+    }
+
+    fn unregister(&mut self) {
+        self.stop_link_timers();
+        self.link = Link::Unregistered;
+        self.emit(Event::Unregistered);
+    }
+
+    fn disconnect(&mut self, code: CloseCode) {
+        self.actions.push_back(Action::Disconnect {
+            attempt: self.attempt,
+            code,
+        });
+    }
+
+    fn stop_link_timers(&mut self) {
+        for timer in [
+            Timer::Retry,
+            Timer::Phase,
+            Timer::Ping,
+            Timer::Pong,
+            Timer::Stable,
+            Timer::Token,
+        ] {
+            self.timers.stop(timer);
+        }
+    }
+
+    fn tell_store(&mut self, order: StoreOrder) {
+        self.actions.push_back(match order {
+            StoreOrder::Keep(token) => Action::StoreToken(token),
+            StoreOrder::Forget => Action::ForgetToken,
+        });
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.actions.push_back(Action::Emit(event));
+    }
+}

@@ -1,0 +1,64 @@
+use fedecks_protocol::IssuedToken;
+
+/// The token in memory and what is still to be done about the one on disk. One order to the store
+/// is under way at a time; the newest one waiting replaces older ones.
+#[derive(Debug, Default)]
+pub(crate) struct TokenKeeper {
+    token: Option<IssuedToken>,
+    running: Option<StoreOrder>,
+    waiting: Option<StoreOrder>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum StoreOrder {
+    Keep(IssuedToken),
+    Forget,
+}
+
+impl TokenKeeper {
+    pub(crate) fn get(&self) -> Option<&IssuedToken> {
+        self.token.as_ref()
+    }
+
+    /// Takes over what the store had.
+    pub(crate) fn loaded(&mut self, token: IssuedToken) {
+        self.token = Some(token);
+    }
+
+    /// A new token: gives what to tell the store now, if it is free.
+    pub(crate) fn replace(&mut self, token: IssuedToken) -> Option<StoreOrder> {
+        self.token = Some(token.clone());
+        self.order(StoreOrder::Keep(token))
+    }
+
+    /// No token any more: gives what to tell the store now, if it is free.
+    pub(crate) fn forget(&mut self) -> Option<StoreOrder> {
+        self.token = None;
+        self.order(StoreOrder::Forget)
+    }
+
+    /// The store has finished an order: gives the next one to tell it at once. After a failure the
+    /// order stays, unless a newer one took its place; [`TokenKeeper::retry`] gives it again.
+    pub(crate) fn finished(&mut self, success: bool) -> Option<StoreOrder> {
+        let done = self.running.take();
+        if self.waiting.is_none() && !success {
+            self.waiting = done;
+            return None;
+        }
+        self.retry()
+    }
+
+    /// What the store is to be told now.
+    pub(crate) fn retry(&mut self) -> Option<StoreOrder> {
+        if self.running.is_some() {
+            return None;
+        }
+        self.running = self.waiting.take();
+        self.running.clone()
+    }
+
+    fn order(&mut self, order: StoreOrder) -> Option<StoreOrder> {
+        self.waiting = Some(order);
+        self.retry()
+    }
+}
