@@ -1,0 +1,21 @@
+//! Any bytes as a term: no panic, little memory, and what was read is written and read alike.
+#![no_main]
+
+use fedecks_fuzz::{Counting, bounded};
+use fedecks_protocol::{Dialect, Limits};
+use libfuzzer_sys::fuzz_target;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fuzz_target!(|bytes: &[u8]| {
+    let (dialect, limits) = (Dialect::Bincode, Limits::default());
+    let Ok(term) = bounded(bytes.len(), || dialect.decode_term(bytes, &limits)) else {
+        return;
+    };
+    let written = dialect.encode_term(&term, &limits).expect("what was read can be written");
+    assert!(written.len() <= bytes.len(), "written longer than it was read");
+    let again = dialect.decode_term(&written, &limits).expect("what was written can be read");
+    // Bytes, not terms: a NaN differs from itself.
+    assert_eq!(dialect.encode_term(&again, &limits).as_deref(), Ok(written.as_slice()));
+});

@@ -1,0 +1,25 @@
+//! Any bytes as a frame from a device: no panic, little memory, and what was read is written and read
+//! alike.
+#![no_main]
+
+use fedecks_fuzz::{Counting, bounded};
+use fedecks_protocol::{Dialect, EncodeError, Limits, UpFrame};
+use libfuzzer_sys::fuzz_target;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fuzz_target!(|bytes: &[u8]| {
+    let (dialect, limits) = (Dialect::Bincode, Limits::default());
+    let Ok(frame) = bounded(bytes.len(), || dialect.decode_up(bytes, &limits)) else {
+        return;
+    };
+    let written = match dialect.encode_up(&frame, &limits) {
+        Err(EncodeError::UnknownFrame) if matches!(frame, UpFrame::Unknown { .. }) => return,
+        written => written.expect("what was read can be written"),
+    };
+    assert!(written.len() <= bytes.len(), "written longer than it was read");
+    let again = dialect.decode_up(&written, &limits).expect("what was written can be read");
+    // Bytes, not frames: a NaN differs from itself.
+    assert_eq!(dialect.encode_up(&again, &limits).as_deref(), Ok(written.as_slice()));
+});
