@@ -48,18 +48,12 @@ pub enum AuthError {
 }
 
 /// The header's map is flat; its values may be a little deep.
-const HEADER_LIMITS: Limits = Limits {
-    max_size: 64 * 1024,
-    max_depth: 8,
-};
+const HEADER_LIMITS: Limits = Limits { max_size: 64 * 1024, max_depth: 8 };
 
 impl AuthRequest {
     /// The header's value: padded standard base64 of a map in `dialect`.
     pub fn to_header(&self, dialect: Dialect) -> Result<String, AuthError> {
-        let mut entries = vec![(
-            Term::from(DEVICE_ID_KEY),
-            Term::from(self.device_id.as_str()),
-        )];
+        let mut entries = vec![(Term::from(DEVICE_ID_KEY), Term::from(self.device_id.as_str()))];
         match &self.proof {
             Proof::Token(token) => {
                 entries.push((Term::from(TOKEN_KEY), Term::from(token.expose())));
@@ -77,9 +71,7 @@ impl AuthRequest {
         let bytes = dialect.encode_term(&Term::Map(entries), &HEADER_LIMITS)?;
         let header = BASE64.encode(&bytes);
         if header.len() > MAX_HEADER_CHARS {
-            return Err(AuthError::TooLong {
-                chars: header.len(),
-            });
+            return Err(AuthError::TooLong { chars: header.len() });
         }
         Ok(header)
     }
@@ -91,9 +83,7 @@ impl AuthRequest {
             return Err(Refusal::HeaderTooLong);
         }
         let bytes = BASE64.decode(header).map_err(|_| Refusal::NotBase64)?;
-        let term = dialect
-            .decode_term(&bytes, &HEADER_LIMITS)
-            .map_err(|_| Refusal::Malformed)?;
+        let term = dialect.decode_term(&bytes, &HEADER_LIMITS).map_err(|_| Refusal::Malformed)?;
         let Term::Map(entries) = term else {
             return Err(Refusal::Malformed);
         };

@@ -81,36 +81,24 @@ pub struct CloseReason {
 impl CloseReason {
     /// A close without a delay.
     pub fn new(code: CloseCode) -> Self {
-        Self {
-            code,
-            retry_after: None,
-        }
+        Self { code, retry_after: None }
     }
 
     /// A close that asks the other end to stay away for `delay`, rounded down to whole seconds.
     pub fn retry_after(code: CloseCode, delay: Duration) -> Self {
-        Self {
-            code,
-            retry_after: Some(Duration::from_secs(delay.as_secs())),
-        }
+        Self { code, retry_after: Some(Duration::from_secs(delay.as_secs())) }
     }
 
     /// The reason text that goes with the code on the wire, at most 123 bytes.
     pub fn text(&self) -> String {
-        self.retry_after.map_or_else(String::new, |delay| {
-            format!("retry-after={}", delay.as_secs())
-        })
+        self.retry_after
+            .map_or_else(String::new, |delay| format!("retry-after={}", delay.as_secs()))
     }
 
     /// Reads a close frame; a text that is not ours means no delay.
     pub fn parse(code: u16, text: &str) -> Self {
-        let seconds = text
-            .strip_prefix("retry-after=")
-            .and_then(|digits| digits.parse().ok());
-        Self {
-            code: code.into(),
-            retry_after: seconds.map(Duration::from_secs),
-        }
+        let seconds = text.strip_prefix("retry-after=").and_then(|digits| digits.parse().ok());
+        Self { code: code.into(), retry_after: seconds.map(Duration::from_secs) }
     }
 }
 
@@ -138,13 +126,7 @@ mod tests {
 
     #[test]
     fn a_foreign_reason_text_means_no_delay() {
-        for text in [
-            "",
-            "bye",
-            "retry-after=",
-            "retry-after=-1",
-            "retry-after=1.5",
-        ] {
+        for text in ["", "bye", "retry-after=", "retry-after=-1", "retry-after=1.5"] {
             assert_eq!(CloseReason::parse(1012, text).retry_after, None, "{text:?}");
         }
     }

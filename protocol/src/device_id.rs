@@ -47,10 +47,7 @@ impl DeviceId {
         }
         let allowed = |c: char| c.is_ascii_graphic() && c != '/' && c != '\\';
         if let Some((index, character)) = text.chars().enumerate().find(|(_, c)| !allowed(*c)) {
-            return Err(InvalidDeviceId::Character {
-                position: index + 1,
-                character,
-            });
+            return Err(InvalidDeviceId::Character { position: index + 1, character });
         }
         if text == "." || text == ".." {
             return Err(InvalidDeviceId::Folder);
@@ -103,16 +100,10 @@ mod tests {
 
     #[test]
     fn a_device_id_is_1_to_128_printable_characters() {
-        assert_eq!(
-            DeviceId::new("nerves-242a").unwrap().as_str(),
-            "nerves-242a"
-        );
+        assert_eq!(DeviceId::new("nerves-242a").unwrap().as_str(), "nerves-242a");
         assert!(DeviceId::new("x".repeat(128)).is_ok());
         assert_eq!(DeviceId::new(""), Err(InvalidDeviceId::Empty));
-        assert_eq!(
-            DeviceId::new("x".repeat(129)),
-            Err(InvalidDeviceId::TooLong(129))
-        );
+        assert_eq!(DeviceId::new("x".repeat(129)), Err(InvalidDeviceId::TooLong(129)));
         assert_eq!(DeviceId::new(".."), Err(InvalidDeviceId::Folder));
     }
 
@@ -120,10 +111,7 @@ mod tests {
     fn a_device_id_has_no_space_separator_control_or_foreign_character() {
         for bad in ["a b", "a/b", "a\\b", "a\nb", "a\u{7f}b", "aéb"] {
             assert!(
-                matches!(
-                    DeviceId::new(bad),
-                    Err(InvalidDeviceId::Character { position: 2, .. })
-                ),
+                matches!(DeviceId::new(bad), Err(InvalidDeviceId::Character { position: 2, .. })),
                 "{bad:?}"
             );
         }

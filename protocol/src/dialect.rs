@@ -31,10 +31,7 @@ impl Limits {
 impl Default for Limits {
     /// 1 MiB and 64 levels.
     fn default() -> Self {
-        Self {
-            max_size: 1024 * 1024,
-            max_depth: 64,
-        }
+        Self { max_size: 1024 * 1024, max_depth: 64 }
     }
 }
 

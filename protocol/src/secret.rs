@@ -25,11 +25,7 @@ impl Token {
         let whole = !text.is_empty()
             && text.len() <= Self::MAX_CHARS
             && text.bytes().all(|b| b.is_ascii_graphic());
-        if whole {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidToken)
-        }
+        if whole { Ok(Self(text.into())) } else { Err(InvalidToken) }
     }
 
     /// The secret itself, for the wire and the store and nothing else.
@@ -112,10 +108,7 @@ impl Credentials {
 
     /// The value under `key`.
     pub fn get(&self, key: &str) -> Option<&Term> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == key)
-            .map(|(_, value)| value)
+        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value)
     }
 
     /// The text under `key`, if it is a text.
@@ -130,10 +123,7 @@ impl Credentials {
 
     /// The credentials as a struct of your own.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, TermError> {
-        let entries = self
-            .0
-            .iter()
-            .map(|(key, value)| (Term::from(key.as_str()), value.clone()));
+        let entries = self.0.iter().map(|(key, value)| (Term::from(key.as_str()), value.clone()));
         Term::Map(entries.collect()).deserialize()
     }
 }
@@ -156,13 +146,8 @@ mod tests {
     fn debug_of_a_secret_shows_nothing_of_it() {
         let token = Token::new("v4.local.abcdef").unwrap();
         assert_eq!(format!("{token:?}"), "Token(…)");
-        let credentials = Credentials::new()
-            .with("username", "marvin")
-            .with("password", "42");
-        assert_eq!(
-            format!("{credentials:?}"),
-            r#"{"username": …, "password": …}"#
-        );
+        let credentials = Credentials::new().with("username", "marvin").with("password", "42");
+        assert_eq!(format!("{credentials:?}"), r#"{"username": …, "password": …}"#);
     }
 
     #[test]
@@ -171,10 +156,7 @@ mod tests {
         for bad in ["", "a b", "a\n", "é"] {
             assert_eq!(Token::new(bad), Err(InvalidToken), "{bad:?}");
         }
-        assert_eq!(
-            Token::new("a".repeat(Token::MAX_CHARS + 1)),
-            Err(InvalidToken)
-        );
+        assert_eq!(Token::new("a".repeat(Token::MAX_CHARS + 1)), Err(InvalidToken));
     }
 
     #[test]
@@ -184,10 +166,7 @@ mod tests {
             username: String,
             pin: u32,
         }
-        let login = Login {
-            username: "marvin".into(),
-            pin: 42,
-        };
+        let login = Login { username: "marvin".into(), pin: 42 };
         let credentials = Credentials::from_serialize(&login).unwrap();
         assert_eq!(credentials.text("username"), Some("marvin"));
         assert_eq!(credentials.deserialize::<Login>().unwrap(), login);
@@ -195,10 +174,7 @@ mod tests {
 
     #[test]
     fn credentials_refuse_what_is_no_map_and_the_protocols_own_keys() {
-        assert_eq!(
-            Credentials::from_serialize(&7),
-            Err(CredentialsError::NotAMap("an integer"))
-        );
+        assert_eq!(Credentials::from_serialize(&7), Err(CredentialsError::NotAMap("an integer")));
         let reserved = std::collections::BTreeMap::from([("fedecks-token", "x")]);
         assert_eq!(
             Credentials::from_serialize(&reserved),

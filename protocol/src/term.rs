@@ -98,11 +98,7 @@ impl Term {
 
     /// The number of an `Int`.
     pub fn as_int(&self) -> Option<i128> {
-        if let Self::Int(number) = self {
-            Some(*number)
-        } else {
-            None
-        }
+        if let Self::Int(number) = self { Some(*number) } else { None }
     }
 
     /// The value under the text `key` of a `Map`.
@@ -110,10 +106,7 @@ impl Term {
         let Self::Map(entries) = self else {
             return None;
         };
-        entries
-            .iter()
-            .find(|(known, _)| known.as_str() == Some(key))
-            .map(|(_, value)| value)
+        entries.iter().find(|(known, _)| known.as_str() == Some(key)).map(|(_, value)| value)
     }
 }
 

@@ -162,10 +162,7 @@ struct Out<'a> {
 
 impl<'a> Out<'a> {
     fn new(limits: &'a Limits) -> Self {
-        Self {
-            bytes: Vec::new(),
-            limits,
-        }
+        Self { bytes: Vec::new(), limits }
     }
 
     fn kind(&mut self, kind: u8) {
@@ -177,16 +174,12 @@ impl<'a> Out<'a> {
         // `term` has looked at that before.
         bincode::encode_into_std_write(value, &mut self.bytes, CONFIG)
             .map(|_| ())
-            .map_err(|_| EncodeError::TooDeep {
-                limit: self.max_depth(),
-            })
+            .map_err(|_| EncodeError::TooDeep { limit: self.max_depth() })
     }
 
     fn term(&mut self, term: &Term) -> Result<(), EncodeError> {
         if is_deeper(term, self.max_depth()) {
-            return Err(EncodeError::TooDeep {
-                limit: self.max_depth(),
-            });
+            return Err(EncodeError::TooDeep { limit: self.max_depth() });
         }
         self.value(term)
     }
@@ -226,10 +219,7 @@ impl<'a> Out<'a> {
     fn finish(self) -> Result<Vec<u8>, EncodeError> {
         let limit = self.limits.max_size.min(Limits::MAX_SIZE);
         if self.bytes.len() > limit {
-            return Err(EncodeError::TooBig {
-                size: self.bytes.len(),
-                limit,
-            });
+            return Err(EncodeError::TooBig { size: self.bytes.len(), limit });
         }
         Ok(self.bytes)
     }
@@ -248,9 +238,9 @@ fn is_deeper(term: &Term, levels: u16) -> bool {
         | Term::Bytes(_)
         | Term::Atom(_) => false,
         Term::List(items) | Term::Tuple(items) => items.iter().any(|item| is_deeper(item, below)),
-        Term::Map(entries) => entries
-            .iter()
-            .any(|(key, value)| is_deeper(key, below) || is_deeper(value, below)),
+        Term::Map(entries) => {
+            entries.iter().any(|(key, value)| is_deeper(key, below) || is_deeper(value, below))
+        }
     }
 }
 
@@ -264,15 +254,9 @@ impl<'a> In<'a> {
     fn new(bytes: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
         let limit = limits.max_size.min(Limits::MAX_SIZE);
         if bytes.len() > limit {
-            return Err(DecodeError::TooBig {
-                size: bytes.len(),
-                limit,
-            });
+            return Err(DecodeError::TooBig { size: bytes.len(), limit });
         }
-        Ok(Self {
-            rest: bytes,
-            max_depth: limits.max_depth.min(Limits::MAX_DEPTH),
-        })
+        Ok(Self { rest: bytes, max_depth: limits.max_depth.min(Limits::MAX_DEPTH) })
     }
 
     fn frame(bytes: &'a [u8], limits: &Limits) -> Result<(u8, Self), DecodeError> {
@@ -282,9 +266,7 @@ impl<'a> In<'a> {
     }
 
     fn value<T: Decode<Depth>>(&mut self) -> Result<T, DecodeError> {
-        let depth = Depth {
-            left: self.max_depth,
-        };
+        let depth = Depth { left: self.max_depth };
         let (value, read) = bincode::decode_from_slice_with_context(self.rest, CONFIG, depth)
             .map_err(|error| self.explain(&error))?;
         self.rest = self.rest.get(read..).unwrap_or_default();
@@ -297,9 +279,7 @@ impl<'a> In<'a> {
         } else if let ReadError::UnexpectedVariant { found, .. } = error {
             DecodeError::UnknownTerm(u8::try_from(*found).unwrap_or(u8::MAX))
         } else if let ReadError::Other(TOO_DEEP) = error {
-            DecodeError::TooDeep {
-                limit: self.max_depth,
-            }
+            DecodeError::TooDeep { limit: self.max_depth }
         } else if let ReadError::Utf8 { .. } = error {
             DecodeError::Malformed("a text is not UTF-8")
         } else {
@@ -323,8 +303,7 @@ impl<'a> In<'a> {
     }
 
     fn ack(&mut self) -> Result<Sequence, DecodeError> {
-        self.sequence()?
-            .ok_or(DecodeError::Malformed("an acknowledgement of number 0"))
+        self.sequence()?.ok_or(DecodeError::Malformed("an acknowledgement of number 0"))
     }
 
     fn question(&mut self) -> Result<(RequestId, Term), DecodeError> {
@@ -430,9 +409,7 @@ impl Decode<Depth> for Text {
     fn decode<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<Self, ReadError> {
         String::from_utf8(take_bytes(decoder)?)
             .map(Self)
-            .map_err(|error| ReadError::Utf8 {
-                inner: error.utf8_error(),
-            })
+            .map_err(|error| ReadError::Utf8 { inner: error.utf8_error() })
     }
 }
 
@@ -454,9 +431,7 @@ fn take_length<D: Decoder<Context = Depth>>(
     each: usize,
 ) -> Result<usize, ReadError> {
     let length = u64::decode(decoder)?;
-    let least = usize::try_from(length)
-        .ok()
-        .and_then(|length| length.checked_mul(each));
+    let least = usize::try_from(length).ok().and_then(|length| length.checked_mul(each));
     match least {
         Some(least) if decoder.reader().peek_read(least).is_some() => Ok(least / each),
         _ => Err(ReadError::UnexpectedEnd { additional: 1 }),

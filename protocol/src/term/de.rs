@@ -46,9 +46,7 @@ fn map<'de>(
     TermError,
 > {
     MapDeserializer::new(
-        entries
-            .iter()
-            .map(|(key, value)| (Deserializer(key), Deserializer(value))),
+        entries.iter().map(|(key, value)| (Deserializer(key), Deserializer(value))),
     )
 }
 
@@ -85,11 +83,7 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TermError> {
-        if *self.0 == Term::Nil {
-            visitor.visit_none()
-        } else {
-            visitor.visit_some(self)
-        }
+        if *self.0 == Term::Nil { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -111,10 +105,9 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         visitor: V,
     ) -> Result<V::Value, TermError> {
         match self.0 {
-            Term::Str(variant) | Term::Atom(variant) => visitor.visit_enum(Variant {
-                name: variant,
-                content: None,
-            }),
+            Term::Str(variant) | Term::Atom(variant) => {
+                visitor.visit_enum(Variant { name: variant, content: None })
+            }
             Term::Map(entries) => match entries.as_slice() {
                 [(name, content)] if name.as_str().is_some() => visitor.visit_enum(Variant {
                     name: name.as_str().unwrap_or_default(),
@@ -159,8 +152,7 @@ struct Variant<'de> {
 
 impl<'de> Variant<'de> {
     fn content(&self) -> Result<&'de Term, TermError> {
-        self.content
-            .ok_or_else(|| TermError(format!("the variant {:?} has no content", self.name)))
+        self.content.ok_or_else(|| TermError(format!("the variant {:?} has no content", self.name)))
     }
 }
 
@@ -226,15 +218,8 @@ impl<'de> de::EnumAccess<'de> for Exact<'de> {
         self,
         seed: V,
     ) -> Result<(V::Value, Variant<'de>), TermError> {
-        let name = if matches!(self.0, Term::Tuple(_)) {
-            TUPLE
-        } else {
-            ATOM
-        };
-        let variant = Variant {
-            name,
-            content: Some(self.0),
-        };
+        let name = if matches!(self.0, Term::Tuple(_)) { TUPLE } else { ATOM };
+        let variant = Variant { name, content: Some(self.0) };
         de::EnumAccess::variant_seed(variant, seed)
     }
 }

@@ -193,10 +193,7 @@ impl ser::Serializer for Serializer {
         variant: &'static str,
         len: usize,
     ) -> Result<Items, TermError> {
-        Ok(Items {
-            variant: Some(variant),
-            ..Items::new(Term::Tuple, Some(len))
-        })
+        Ok(Items { variant: Some(variant), ..Items::new(Term::Tuple, Some(len)) })
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Entries, TermError> {
@@ -214,10 +211,7 @@ impl ser::Serializer for Serializer {
         variant: &'static str,
         len: usize,
     ) -> Result<Entries, TermError> {
-        Ok(Entries {
-            variant: Some(variant),
-            ..Entries::new(Some(len))
-        })
+        Ok(Entries { variant: Some(variant), ..Entries::new(Some(len)) })
     }
 }
 
@@ -234,11 +228,7 @@ pub(super) struct Items {
 
 impl Items {
     fn new(whole: fn(Vec<Term>) -> Term, len: Option<usize>) -> Self {
-        Self {
-            items: Vec::with_capacity(len.unwrap_or(0)),
-            whole,
-            variant: None,
-        }
+        Self { items: Vec::with_capacity(len.unwrap_or(0)), whole, variant: None }
     }
 
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TermError> {
@@ -316,11 +306,7 @@ pub(super) struct Entries {
 
 impl Entries {
     fn new(len: Option<usize>) -> Self {
-        Self {
-            entries: Vec::with_capacity(len.unwrap_or(0)),
-            key: None,
-            variant: None,
-        }
+        Self { entries: Vec::with_capacity(len.unwrap_or(0)), key: None, variant: None }
     }
 
     fn push<T: Serialize + ?Sized>(&mut self, key: Term, value: &T) -> Result<(), TermError> {
@@ -347,10 +333,7 @@ impl ser::SerializeMap for Entries {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TermError> {
-        let key = self
-            .key
-            .take()
-            .ok_or_else(|| TermError("a map value without a key".into()))?;
+        let key = self.key.take().ok_or_else(|| TermError("a map value without a key".into()))?;
         self.push(key, value)
     }
 
