@@ -120,7 +120,8 @@ impl Dialect {
     }
 
     /// Reads a frame that a device sent. Total: any bytes give a frame or an error, and what is
-    /// allocated on the way is at most 100 bytes for each byte of the input, and 64 KiB.
+    /// held at any moment, the frame included, is at most 100 bytes for each byte of the input, and
+    /// 64 KiB.
     pub fn decode_up(self, bytes: &[u8], limits: &Limits) -> Result<UpFrame, DecodeError> {
         match self {
             Self::Bincode => bincode::decode_up(bytes, limits),

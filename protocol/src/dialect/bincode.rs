@@ -43,13 +43,17 @@ mod tag {
 type Config = bincode::config::Configuration<
     bincode::config::LittleEndian,
     bincode::config::Varint,
-    bincode::config::Limit<{ Limits::MAX_SIZE }>,
+    bincode::config::Limit<MAX_CLAIM>,
 >;
 
-const CONFIG: Config = bincode::config::standard().with_limit::<{ Limits::MAX_SIZE }>();
+const CONFIG: Config = bincode::config::standard().with_limit::<MAX_CLAIM>();
 
-/// How much space a container gets before its items were seen, in items.
-const FIRST_CAPACITY: usize = 16;
+/// bincode counts an integer at its full width, not at what it took: 17 bytes for the 2 of a small
+/// `Int`, 9 for the 2 of an empty text, 8 for the 1 of a sequence number.
+const MAX_CLAIM: usize = 9 * Limits::MAX_SIZE;
+
+/// How much space a container gets before its items were seen, in bytes.
+const FIRST_SPACE: usize = 512;
 
 pub(super) fn encode_up(frame: &UpFrame, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
     let mut out = Out::new(limits);
@@ -374,31 +378,36 @@ impl Decode<Depth> for Term {
         let left = decoder.context().left;
         let below = left.checked_sub(1).ok_or(ReadError::Other(TOO_DEEP))?;
         decoder.context().left = below;
+        // Only what recurses stands here: the stack of this function is taken once per level.
         let term = match u8::decode(decoder)? {
-            tag::NIL => Self::Nil,
-            tag::FALSE => Self::Bool(false),
-            tag::TRUE => Self::Bool(true),
-            tag::INT => Self::Int(i128::decode(decoder)?),
-            tag::FLOAT => Self::Float(f64::decode(decoder)?),
-            tag::STR => Self::Str(Text::decode(decoder)?.0),
-            tag::BYTES => Self::Bytes(take_bytes(decoder)?),
-            tag::ATOM => Self::Atom(Text::decode(decoder)?.0),
-            tag::LIST => Self::List(decode_items(decoder, 1)?),
-            tag::TUPLE => Self::Tuple(decode_items(decoder, 1)?),
-            tag::MAP => Self::Map(decode_items(decoder, 2)?),
-            found => {
-                return Err(ReadError::UnexpectedVariant {
-                    type_name: "Term",
-                    allowed: &bincode::error::AllowedEnumVariants::Range {
-                        min: tag::NIL as u32,
-                        max: tag::MAP as u32,
-                    },
-                    found: found.into(),
-                });
-            }
+            tag::LIST => decode_items(decoder, 1).map(Self::List),
+            tag::TUPLE => decode_items(decoder, 1).map(Self::Tuple),
+            tag::MAP => decode_items(decoder, 2).map(Self::Map),
+            tag => decode_leaf(decoder, tag),
         };
         decoder.context().left = left;
-        Ok(term)
+        term
+    }
+}
+
+fn decode_leaf<D: Decoder<Context = Depth>>(decoder: &mut D, tag: u8) -> Result<Term, ReadError> {
+    match tag {
+        tag::NIL => Ok(Term::Nil),
+        tag::FALSE => Ok(Term::Bool(false)),
+        tag::TRUE => Ok(Term::Bool(true)),
+        tag::INT => i128::decode(decoder).map(Term::Int),
+        tag::FLOAT => f64::decode(decoder).map(Term::Float),
+        tag::STR => Text::decode(decoder).map(|text| Term::Str(text.0)),
+        tag::BYTES => take_bytes(decoder).map(Term::Bytes),
+        tag::ATOM => Text::decode(decoder).map(|text| Term::Atom(text.0)),
+        found => Err(ReadError::UnexpectedVariant {
+            type_name: "Term",
+            allowed: &bincode::error::AllowedEnumVariants::Range {
+                min: tag::NIL as u32,
+                max: tag::MAP as u32,
+            },
+            found: found.into(),
+        }),
     }
 }
 
@@ -443,7 +452,7 @@ fn decode_items<D: Decoder<Context = Depth>, T: Decode<Depth>>(
     each: usize,
 ) -> Result<Vec<T>, ReadError> {
     let length = take_length(decoder, each)?;
-    let mut items = Vec::with_capacity(length.min(FIRST_CAPACITY));
+    let mut items = Vec::with_capacity(length.min(FIRST_SPACE / size_of::<T>()));
     for _ in 0..length {
         items.push(T::decode(decoder)?);
     }

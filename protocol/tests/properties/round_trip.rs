@@ -1,0 +1,141 @@
+use fedecks_protocol::{
+    AuthRequest, DecodeError, DownFrame, EncodeError, Limits, MAX_HEADER_CHARS, Term, UpFrame,
+};
+use proptest::prelude::*;
+
+use crate::strategies::{DIALECT, WIDEST, auth_request, down_frame, exact, nested, term, up_frame};
+
+proptest! {
+    #[test]
+    fn any_term_comes_back_from_its_bytes(term in term()) {
+        let bytes = DIALECT.encode_term(&term, &WIDEST).unwrap();
+        prop_assert_eq!(exact(&DIALECT.decode_term(&bytes, &WIDEST).unwrap()), exact(&term));
+    }
+
+    #[test]
+    fn any_frame_up_comes_back_from_its_bytes(frame in up_frame()) {
+        let bytes = DIALECT.encode_up(&frame, &WIDEST).unwrap();
+        prop_assert_eq!(exact_up(DIALECT.decode_up(&bytes, &WIDEST).unwrap()), exact_up(frame));
+    }
+
+    #[test]
+    fn any_frame_down_comes_back_from_its_bytes(frame in down_frame()) {
+        let bytes = DIALECT.encode_down(&frame, &WIDEST).unwrap();
+        prop_assert_eq!(exact_down(DIALECT.decode_down(&bytes, &WIDEST).unwrap()), exact_down(frame));
+    }
+
+    #[test]
+    fn any_auth_request_comes_back_from_its_header(request in auth_request()) {
+        let header = request.to_header(DIALECT).unwrap();
+        prop_assert!(header.len() <= MAX_HEADER_CHARS);
+        prop_assert_eq!(
+            AuthRequest::from_header(header.as_bytes(), DIALECT, MAX_HEADER_CHARS),
+            Ok(request)
+        );
+    }
+
+    #[test]
+    fn a_size_limit_lets_through_what_fits_exactly_and_not_a_byte_more(term in term()) {
+        let bytes = DIALECT.encode_term(&term, &WIDEST).unwrap();
+        let (size, limit) = (bytes.len(), bytes.len() - 1);
+        let fits = Limits { max_size: size, ..WIDEST };
+        let small = Limits { max_size: limit, ..WIDEST };
+        prop_assert_eq!(DIALECT.encode_term(&term, &fits), Ok(bytes.clone()));
+        prop_assert!(DIALECT.decode_term(&bytes, &fits).is_ok());
+        prop_assert_eq!(
+            DIALECT.encode_term(&term, &small),
+            Err(EncodeError::TooBig { size, limit })
+        );
+        prop_assert_eq!(
+            exact_result(DIALECT.decode_term(&bytes, &small)),
+            Err(DecodeError::TooBig { size, limit })
+        );
+    }
+
+    #[test]
+    fn a_term_as_deep_as_the_limit_passes_and_one_deeper_does_not(limit in 1..=Limits::MAX_DEPTH) {
+        let limits = Limits { max_depth: limit, ..WIDEST };
+        let deepest = nested(usize::from(limit) - 1, Term::Bool(true));
+        let bytes = DIALECT.encode_term(&deepest, &limits).unwrap();
+        prop_assert_eq!(DIALECT.decode_term(&bytes, &limits), Ok(deepest.clone()));
+
+        let shallower = Limits { max_depth: limit - 1, ..WIDEST };
+        prop_assert_eq!(
+            DIALECT.encode_term(&deepest, &shallower),
+            Err(EncodeError::TooDeep { limit: limit - 1 })
+        );
+        prop_assert_eq!(
+            DIALECT.decode_term(&bytes, &shallower),
+            Err(DecodeError::TooDeep { limit: limit - 1 })
+        );
+    }
+}
+
+#[test]
+fn no_configured_depth_goes_beyond_the_deepest() {
+    let boundless = Limits { max_depth: u16::MAX, ..WIDEST };
+    let limit = Limits::MAX_DEPTH;
+    let too_deep = nested(usize::from(limit), Term::Nil);
+    assert_eq!(DIALECT.encode_term(&too_deep, &boundless), Err(EncodeError::TooDeep { limit }));
+    // 128 lists of one item, then nil.
+    let bytes = [[8, 1].repeat(usize::from(limit)), vec![0]].concat();
+    assert_eq!(DIALECT.decode_term(&bytes, &boundless), Err(DecodeError::TooDeep { limit }));
+    assert!(DIALECT.decode_term(&bytes[2..], &boundless).is_ok());
+}
+
+#[test]
+fn no_configured_size_goes_beyond_the_biggest() {
+    let boundless = Limits { max_size: usize::MAX, ..WIDEST };
+    let limit = Limits::MAX_SIZE;
+    // A kind byte and a sequence number of one byte come before the bytes.
+    let raw = |size: usize| UpFrame::Raw { sequence: None, bytes: vec![0; size - 2] };
+    let biggest = DIALECT.encode_up(&raw(limit), &boundless).unwrap();
+    assert!(DIALECT.decode_up(&biggest, &boundless).is_ok());
+    assert_eq!(
+        DIALECT.encode_up(&raw(limit + 1), &boundless),
+        Err(EncodeError::TooBig { size: limit + 1, limit })
+    );
+    let beyond = [&biggest[..], &[0]].concat();
+    assert_eq!(
+        DIALECT.decode_up(&beyond, &boundless),
+        Err(DecodeError::TooBig { size: limit + 1, limit })
+    );
+}
+
+/// bincode counts 17 bytes for each of these integers, though they take 2.
+#[test]
+fn a_long_list_of_small_integers_is_read_back() {
+    let count = 4 * 1024 * 1024;
+    let bytes = [&[8, 252], &4_194_304_u32.to_le_bytes()[..], &[3, 0].repeat(count)].concat();
+    let Ok(Term::List(items)) = DIALECT.decode_term(&bytes, &WIDEST) else {
+        panic!("the integers were not read back");
+    };
+    assert_eq!(items.len(), count);
+    assert!(items.iter().all(|item| *item == Term::Int(0)));
+}
+
+#[test]
+fn a_frame_of_an_unknown_kind_is_never_sent() {
+    let up = UpFrame::Unknown { kind: 0x7f };
+    assert_eq!(DIALECT.encode_up(&up, &WIDEST), Err(EncodeError::UnknownFrame));
+    let down = DownFrame::Unknown { kind: 0x7f };
+    assert_eq!(DIALECT.encode_down(&down, &WIDEST), Err(EncodeError::UnknownFrame));
+}
+
+fn exact_result(result: Result<Term, DecodeError>) -> Result<Term, DecodeError> {
+    result.map(|term| exact(&term))
+}
+
+fn exact_up(mut frame: UpFrame) -> UpFrame {
+    if let UpFrame::Message { term, .. } | UpFrame::Reply { term, .. } = &mut frame {
+        *term = exact(term);
+    }
+    frame
+}
+
+fn exact_down(mut frame: DownFrame) -> DownFrame {
+    if let DownFrame::Message { term, .. } | DownFrame::Request { term, .. } = &mut frame {
+        *term = exact(term);
+    }
+    frame
+}

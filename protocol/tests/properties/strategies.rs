@@ -1,0 +1,195 @@
+//! Any term, any frame, any header.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use fedecks_protocol::{
+    AuthRequest, Credentials, DeviceId, Dialect, DownFrame, IssuedToken, Limits, Proof, RequestId,
+    Sequence, Term, Token, UpFrame, Welcome,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+pub(crate) const DIALECT: Dialect = Dialect::Bincode;
+
+/// As wide as limits get.
+pub(crate) const WIDEST: Limits =
+    Limits { max_size: Limits::MAX_SIZE, max_depth: Limits::MAX_DEPTH };
+
+/// The term with each float replaced by its bits, so that NaNs compare and 0.0 differs from -0.0.
+pub(crate) fn exact(term: &Term) -> Term {
+    match term {
+        Term::Float(value) => {
+            Term::Tuple(vec![Term::Atom("float".into()), Term::from(value.to_bits())])
+        }
+        Term::List(items) => Term::List(items.iter().map(exact).collect()),
+        Term::Tuple(items) => Term::Tuple(items.iter().map(exact).collect()),
+        Term::Map(entries) => {
+            Term::Map(entries.iter().map(|(key, value)| (exact(key), exact(value))).collect())
+        }
+        Term::Nil
+        | Term::Bool(_)
+        | Term::Int(_)
+        | Term::Str(_)
+        | Term::Bytes(_)
+        | Term::Atom(_) => term.clone(),
+    }
+}
+
+/// Lists, tuples and maps around `term`, `levels` of them.
+pub(crate) fn nested(levels: usize, term: Term) -> Term {
+    (0..levels).fold(term, |inner, level| match level % 4 {
+        0 => Term::List(vec![inner]),
+        1 => Term::Tuple(vec![Term::Nil, inner]),
+        2 => Term::Map(vec![(Term::Nil, inner)]),
+        _ => Term::Map(vec![(inner, Term::Nil)]),
+    })
+}
+
+pub(crate) fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        9 => vec(any::<char>(), 0..12).prop_map(|chars| chars.into_iter().collect()),
+        1 => (245_usize..260).prop_map(|length| "x".repeat(length)),
+    ]
+}
+
+/// Around each place where the width of an integer changes on the wire.
+pub(crate) fn int() -> impl Strategy<Value = i128> {
+    let edges = [
+        125,
+        126,
+        32_767,
+        32_768,
+        2_147_483_647,
+        2_147_483_648,
+        i128::from(i64::MAX),
+        i128::from(u64::MAX),
+        i128::MAX,
+    ];
+    prop_oneof![
+        any::<i128>(),
+        any::<i64>().prop_map(i128::from),
+        any::<i8>().prop_map(i128::from),
+        (select(edges.to_vec()), any::<bool>(), 0_i128..3).prop_map(|(edge, negative, more)| {
+            let edge = if negative { -edge } else { edge };
+            edge.saturating_add(more - 1)
+        }),
+        Just(i128::MIN),
+    ]
+}
+
+/// Any bits, and the ones that are easily lost.
+pub(crate) fn float() -> impl Strategy<Value = f64> {
+    let special = [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -f64::NAN, f64::MIN];
+    prop_oneof![any::<u64>().prop_map(f64::from_bits), select(special.to_vec())]
+}
+
+fn leaf() -> impl Strategy<Value = Term> {
+    prop_oneof![
+        Just(Term::Nil),
+        any::<bool>().prop_map(Term::Bool),
+        int().prop_map(Term::Int),
+        float().prop_map(Term::Float),
+        text().prop_map(Term::Str),
+        vec(any::<u8>(), 0..300).prop_map(Term::Bytes),
+        text().prop_map(Term::Atom),
+    ]
+}
+
+/// A term that is bushy, of at most five levels.
+pub(crate) fn bushy() -> impl Strategy<Value = Term> {
+    leaf().prop_recursive(4, 48, 6, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..6).prop_map(Term::List),
+            vec(inner.clone(), 0..6).prop_map(Term::Tuple),
+            vec((inner.clone(), inner), 0..4).prop_map(Term::Map),
+        ]
+    })
+}
+
+/// Any term that the widest limits let through.
+pub(crate) fn term() -> impl Strategy<Value = Term> {
+    prop_oneof![
+        4 => bushy(),
+        1 => (0_usize..=usize::from(Limits::MAX_DEPTH) - 5, bushy())
+            .prop_map(|(levels, term)| nested(levels, term)),
+    ]
+}
+
+fn sequence() -> impl Strategy<Value = Option<Sequence>> {
+    any::<u64>().prop_map(|number| NonZeroU64::new(number).map(Sequence))
+}
+
+fn acknowledged() -> impl Strategy<Value = Sequence> {
+    (1..=u64::MAX).prop_filter_map("not zero", |n| NonZeroU64::new(n).map(Sequence))
+}
+
+pub(crate) fn up_frame() -> impl Strategy<Value = UpFrame> {
+    prop_oneof![
+        (sequence(), term()).prop_map(|(sequence, term)| UpFrame::Message { sequence, term }),
+        (sequence(), vec(any::<u8>(), 0..300))
+            .prop_map(|(sequence, bytes)| UpFrame::Raw { sequence, bytes }),
+        Just(UpFrame::TokenPlease),
+        acknowledged().prop_map(UpFrame::Ack),
+        (any::<u64>(), term())
+            .prop_map(|(id, term)| UpFrame::Reply { request: RequestId(id), term }),
+    ]
+}
+
+pub(crate) fn down_frame() -> impl Strategy<Value = DownFrame> {
+    let welcome = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>());
+    prop_oneof![
+        welcome.prop_map(|(server_time_ms, heartbeat, idle_timeout, max_frame)| {
+            DownFrame::Welcome(Welcome {
+                server_time_ms,
+                heartbeat: Duration::from_secs(heartbeat),
+                idle_timeout: Duration::from_secs(idle_timeout),
+                max_frame,
+            })
+        }),
+        (sequence(), term()).prop_map(|(sequence, term)| DownFrame::Message { sequence, term }),
+        (sequence(), vec(any::<u8>(), 0..300))
+            .prop_map(|(sequence, bytes)| DownFrame::Raw { sequence, bytes }),
+        (token(), any::<u64>())
+            .prop_map(|(token, expires_at)| DownFrame::Token(IssuedToken { token, expires_at })),
+        acknowledged().prop_map(DownFrame::Ack),
+        (any::<u64>(), term())
+            .prop_map(|(id, term)| DownFrame::Request { request: RequestId(id), term }),
+    ]
+}
+
+fn token() -> impl Strategy<Value = Token> {
+    printable(1..Token::MAX_CHARS + 1).prop_filter_map("not a token", |text| Token::new(text).ok())
+}
+
+fn device_id() -> impl Strategy<Value = DeviceId> {
+    printable(1..DeviceId::MAX_CHARS + 1).prop_filter_map("not a device id", |text| {
+        DeviceId::new(text.replace(['/', '\\'], "-")).ok()
+    })
+}
+
+fn printable(length: std::ops::Range<usize>) -> impl Strategy<Value = String> {
+    vec(33_u8..=126, length).prop_map(|bytes| bytes.into_iter().map(char::from).collect())
+}
+
+/// Credentials that fit into a header: few, short and flat enough.
+fn credentials() -> impl Strategy<Value = Credentials> {
+    let value = prop_oneof![
+        text().prop_map(Term::from),
+        int().prop_map(Term::from),
+        vec(any::<u8>(), 0..50).prop_map(Term::Bytes),
+        vec(text().prop_map(Term::from), 0..3).prop_map(Term::List),
+    ];
+    vec((text(), value), 0..4).prop_map(|values| {
+        values
+            .into_iter()
+            .fold(Credentials::new(), |credentials, (key, value)| credentials.with(key, value))
+    })
+}
+
+pub(crate) fn auth_request() -> impl Strategy<Value = AuthRequest> {
+    let proof =
+        prop_oneof![token().prop_map(Proof::Token), credentials().prop_map(Proof::Credentials),];
+    (device_id(), proof).prop_map(|(device_id, proof)| AuthRequest { device_id, proof })
+}
