@@ -127,9 +127,9 @@ debian_rust_packages() {
 # need_rust [clippy] [rustfmt]: a cargo and rustc of at least MIN_RUST, those two if named, and
 # what building C needs (ring and the bundled sqlite are partly C).
 need_rust() {
-    local packages=() lacking=false part
-    command -v cc >/dev/null || need_packages gcc libc6-dev
-    [ -e /etc/ssl/certs/ca-certificates.crt ] || need_packages ca-certificates
+    local packages=() rust=() lacking=false part
+    command -v cc >/dev/null || packages+=(gcc libc6-dev)
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
     rust_is_new_enough || lacking=true
     for part in "$@"; do
         case $part in
@@ -138,18 +138,23 @@ need_rust() {
         esac
     done
     if $lacking; then
-        read -ra packages <<<"$(debian_rust_packages "$@")"
-        if command -v cargo >/dev/null; then
-            say "cargo $(version_of cargo), rustc $(version_of rustc) are too old or lack one of: $*"
-        else
+        read -ra rust <<<"$(debian_rust_packages "$@")"
+        packages+=("${rust[@]}")
+        if ! command -v cargo >/dev/null; then
             say "no Rust here"
+        elif ! rust_is_new_enough; then
+            say "cargo $(version_of cargo) or rustc $(version_of rustc) is older than $MIN_RUST"
+        else
+            say "cargo $(version_of cargo) lacks one of: $*"
         fi
-        need_packages "${packages[@]}"
+    fi
+    [ ${#packages[@]} = 0 ] || need_packages "${packages[@]}"
+    if $lacking; then
         hash -r
         # An old Rust elsewhere on the PATH must not hide the one just installed.
         rust_is_new_enough || PATH=/usr/bin:$PATH
         rust_is_new_enough ||
-            die "Rust $MIN_RUST or newer is needed, and Debian's packages here (${packages[*]}) don't give it; install one with rustup"
+            die "Rust $MIN_RUST or newer is needed, and Debian's packages here (${rust[*]}) don't give it; install one with rustup"
     fi
     say "using $(cargo --version), $(rustc --version)"
 }
