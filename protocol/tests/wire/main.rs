@@ -1,0 +1,167 @@
+//! The protocol's bytes do not change, and `docs/protocol.md` says what they are.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests stop where a test would")]
+
+mod document;
+mod fixtures;
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU64;
+
+use data_encoding::HEXLOWER;
+use fedecks_protocol::{
+    AuthRequest, DecodeError, Dialect, DownFrame, Limits, MAX_HEADER_CHARS, Sequence, Term, UpFrame,
+};
+
+const DIALECT: Dialect = Dialect::Bincode;
+
+fn limits() -> Limits {
+    Limits::default()
+}
+
+/// Bytes from hexadecimal with spaces.
+fn bytes(hex: &str) -> Vec<u8> {
+    HEXLOWER.decode(hex.replace(' ', "").as_bytes()).unwrap()
+}
+
+fn up(hex: &str) -> Result<UpFrame, DecodeError> {
+    DIALECT.decode_up(&bytes(hex), &limits())
+}
+
+fn down(hex: &str) -> Result<DownFrame, DecodeError> {
+    DIALECT.decode_down(&bytes(hex), &limits())
+}
+
+fn term(hex: &str) -> Result<Term, DecodeError> {
+    DIALECT.decode_term(&bytes(hex), &limits())
+}
+
+#[test]
+fn terms_have_their_frozen_bytes() {
+    for (name, value, hex) in fixtures::terms() {
+        assert_eq!(DIALECT.encode_term(&value, &limits()), Ok(bytes(hex)), "{name}");
+        // By Debug, which tells 0.0 from -0.0.
+        assert_eq!(format!("{:?}", term(hex)), format!("{:?}", Ok::<_, ()>(value)), "{name}");
+    }
+}
+
+#[test]
+fn frames_up_have_their_frozen_bytes() {
+    for (name, value, hex) in fixtures::up() {
+        assert_eq!(DIALECT.encode_up(&value, &limits()), Ok(bytes(hex)), "{name}");
+        assert_eq!(up(hex), Ok(value), "{name}");
+    }
+}
+
+#[test]
+fn frames_down_have_their_frozen_bytes() {
+    for (name, value, hex) in fixtures::down() {
+        assert_eq!(DIALECT.encode_down(&value, &limits()), Ok(bytes(hex)), "{name}");
+        assert_eq!(down(hex), Ok(value), "{name}");
+    }
+}
+
+#[test]
+fn headers_have_their_frozen_text() {
+    for (name, value, text) in fixtures::headers() {
+        assert_eq!(value.to_header(DIALECT).unwrap(), text, "{name}");
+        let read = AuthRequest::from_header(text.as_bytes(), DIALECT, MAX_HEADER_CHARS);
+        assert_eq!(read, Ok(value), "{name}");
+    }
+}
+
+#[test]
+fn every_kind_of_term_and_frame_has_a_fixture() {
+    fn kinds<T>(fixtures: Vec<fixtures::Fixture<T>>) -> BTreeSet<u8> {
+        fixtures.iter().map(|(_, _, hex)| bytes(hex)[0]).collect()
+    }
+    assert_eq!(kinds(fixtures::terms()), BTreeSet::from_iter(0..=10));
+    assert_eq!(kinds(fixtures::up()), BTreeSet::from([1, 2, 3, 4, 5]));
+    assert_eq!(kinds(fixtures::down()), BTreeSet::from([1, 2, 4, 6, 0x10, 0x11]));
+    // And there are no others.
+    assert_eq!(term("0b"), Err(DecodeError::UnknownTerm(11)));
+    for kind in (0..=u8::MAX).filter(|kind| !(1..=5).contains(kind)) {
+        assert_eq!(DIALECT.decode_up(&[kind], &limits()), Ok(UpFrame::Unknown { kind }));
+    }
+    for kind in (0..=u8::MAX).filter(|kind| ![1, 2, 4, 6, 0x10, 0x11].contains(kind)) {
+        assert_eq!(DIALECT.decode_down(&[kind], &limits()), Ok(DownFrame::Unknown { kind }));
+    }
+}
+
+#[test]
+fn a_frame_of_an_unknown_kind_is_known_as_such_whatever_follows() {
+    assert_eq!(up("7f ff ff ff"), Ok(UpFrame::Unknown { kind: 0x7f }));
+    assert_eq!(down("7f ff ff ff"), Ok(DownFrame::Unknown { kind: 0x7f }));
+    assert_eq!(up(""), Err(DecodeError::Truncated));
+    assert_eq!(down(""), Err(DecodeError::Truncated));
+}
+
+#[test]
+fn fields_that_a_newer_end_appends_to_control_frames_are_ignored() {
+    let later = "05 05 6c 61 74 65 72";
+    for (name, value, hex) in fixtures::up() {
+        if let UpFrame::TokenPlease | UpFrame::Ack(_) = value {
+            assert_eq!(up(&format!("{hex} {later}")), Ok(value), "{name}");
+        }
+    }
+    for (name, value, hex) in fixtures::down() {
+        if let DownFrame::Welcome(_) | DownFrame::Token(_) | DownFrame::Ack(_) = value {
+            assert_eq!(down(&format!("{hex} {later}")), Ok(value), "{name}");
+        }
+    }
+}
+
+#[test]
+fn bytes_after_the_term_of_a_frame_are_refused() {
+    for (name, value, hex) in fixtures::up() {
+        if let UpFrame::Message { .. } | UpFrame::Reply { .. } = value {
+            assert_eq!(up(&format!("{hex} 00 00")), Err(DecodeError::Trailing(2)), "{name}");
+        }
+    }
+    for (name, value, hex) in fixtures::down() {
+        if let DownFrame::Message { .. } | DownFrame::Request { .. } = value {
+            assert_eq!(down(&format!("{hex} 00 00")), Err(DecodeError::Trailing(2)), "{name}");
+        }
+    }
+    assert_eq!(term("00 00"), Err(DecodeError::Trailing(1)));
+}
+
+#[test]
+fn a_raw_frame_takes_the_rest_whatever_it_is() {
+    let sequence = NonZeroU64::new(251).map(Sequence);
+    let rest = vec![0xff; 300];
+    let bytes = [&[0x02, 0xfb, 0xfb, 0x00], &rest[..]].concat();
+    assert_eq!(
+        DIALECT.decode_up(&bytes, &limits()),
+        Ok(UpFrame::Raw { sequence, bytes: rest.clone() })
+    );
+    assert_eq!(
+        DIALECT.decode_down(&bytes, &limits()),
+        Ok(DownFrame::Raw { sequence, bytes: rest })
+    );
+}
+
+#[test]
+fn an_integer_is_read_in_a_longer_form_than_needed_too() {
+    for hex in ["03 02", "03 fb 02 00", "03 fc 02 00 00 00", "03 fd 02 00 00 00 00 00 00 00"] {
+        assert_eq!(term(hex), Ok(Term::Int(1)), "{hex}");
+    }
+    assert_eq!(term("05 fb 01 00 61"), Ok(Term::from("a")));
+    assert_eq!(up("04 fc 01 00 00 00"), Ok(UpFrame::Ack(Sequence(NonZeroU64::MIN))));
+}
+
+#[test]
+fn what_no_end_writes_is_refused() {
+    let number = Err(DecodeError::Malformed("not a number of this width"));
+    assert_eq!(term("03 ff"), number, "255 is no width");
+    assert_eq!(term(&format!("05 fe {}", "00 ".repeat(16))), number, "a length of 128 bits");
+    assert_eq!(term("05 02 c3 28"), Err(DecodeError::Malformed("a text is not UTF-8")));
+    assert_eq!(term("05 02 61"), Err(DecodeError::Truncated));
+    assert_eq!(up("04 00"), Err(DecodeError::Malformed("an acknowledgement of number 0")));
+    assert_eq!(down("11 00 01 20"), Err(DecodeError::Malformed("not a token")));
+    let wide = "10 00 13 3c fd 00 00 00 00 01 00 00 00";
+    assert_eq!(
+        down(wide),
+        Err(DecodeError::Malformed("not a number of this width")),
+        "the biggest frame has 32 bits"
+    );
+}
