@@ -88,12 +88,14 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The library's own words are for programmers.
+/// The library's own words are for programmers, and may show a line of the file.
 fn describe(error: &pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => "there is none in it".into(),
-        other => format!("it is not well-formed PEM ({other:?})"),
+    if let pem::Error::Io(error) = error {
+        error.to_string()
+    } else if matches!(error, pem::Error::NoItemsFound) {
+        "there is none in it".into()
+    } else {
+        "it is not well-formed PEM".into()
     }
 }
 
