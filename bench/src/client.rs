@@ -1,0 +1,167 @@
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use fedecks_protocol::{AUTH_HEADER, DEFAULT_PATH, Dialect, DownFrame, Limits, Term, UpFrame};
+use futures_util::{SinkExt, StreamExt};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpSocket;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Bytes, Error as WsError, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use crate::Result;
+use crate::identity::HOST;
+use crate::server::Kind;
+
+/// How long a server may take for any answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many addresses of the loopback network the clients come from: each has ports enough for some
+/// 28,000 connections, the ones just closed included.
+const SOURCES: usize = 32;
+
+/// How much a message carries, in bytes.
+const PAYLOAD: usize = 100;
+
+/// Where to connect to.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) kind: Kind,
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<TlsConnector>,
+}
+
+/// One connection to a server. It takes nothing for granted: what comes must be what was expected.
+pub(crate) struct Client {
+    kind: Kind,
+    socket: WebSocketStream<Box<dyn Socket>>,
+}
+
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
+
+impl Client {
+    /// Connects the `index`th client, up to and with the Welcome where there is one. `auth` is the
+    /// value of the header that our server asks for.
+    pub(crate) async fn connect(target: &Target, index: usize, auth: &str) -> Result<Self> {
+        timeout(PATIENCE, Self::dial(target, index, auth))
+            .await
+            .map_err(|_| format!("client {index} was not connected in time"))?
+            .map_err(|error| format!("client {index} could not connect: {error}").into())
+    }
+
+    async fn dial(target: &Target, index: usize, auth: &str) -> Result<Self> {
+        let tcp = TcpSocket::new_v4()?;
+        // A close leaves the port in TIME_WAIT, where the next run may take it up again.
+        tcp.set_reuseaddr(true)?;
+        tcp.set_nodelay(true)?;
+        let source = Ipv4Addr::new(127, 0, 0, u8::try_from(2 + index % SOURCES)?);
+        tcp.bind(SocketAddr::from((source, 0)))?;
+        let tcp = tcp.connect(target.address).await?;
+        let socket: Box<dyn Socket> = match &target.tls {
+            None => Box::new(tcp),
+            Some(tls) => Box::new(tls.connect(ServerName::try_from(HOST)?, tcp).await?),
+        };
+        let config = WebSocketConfig::default().read_buffer_size(1024).write_buffer_size(0);
+        let request = request(target.kind, auth)?;
+        let (socket, _) = client_async_with_config(request, socket, Some(config)).await?;
+        let mut client = Self { kind: target.kind, socket };
+        if target.kind == Kind::Fedecks {
+            let first = client.receive().await?;
+            if !matches!(decode(&first)?, DownFrame::Welcome(_)) {
+                return Err(format!("expected a Welcome, got {first:?}").into());
+            }
+        }
+        Ok(client)
+    }
+
+    /// Sends a message and waits for the same to come back.
+    pub(crate) async fn echo(&mut self) -> Result<()> {
+        let payload = vec![b'x'; PAYLOAD];
+        match self.kind {
+            Kind::Bare => {
+                self.send(Message::binary(payload.clone())).await?;
+                if self.receive().await?.into_data() != payload {
+                    return Err("something else came back".into());
+                }
+            }
+            Kind::Fedecks => {
+                let term = Term::Bytes(payload);
+                let up = UpFrame::Message { sequence: None, term: term.clone() };
+                let up = Dialect::Bincode.encode_up(&up, &Limits::default())?;
+                self.send(Message::binary(up)).await?;
+                let down = decode(&self.receive().await?)?;
+                if down != (DownFrame::Message { sequence: None, term }) {
+                    return Err(format!("something else came back: {down:?}").into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Pings and waits for the pong.
+    pub(crate) async fn ping(&mut self) -> Result<()> {
+        let payload = Bytes::from_static(b"ping");
+        self.send(Message::Ping(payload.clone())).await?;
+        let answer = self.receive().await?;
+        if answer != Message::Pong(payload) {
+            return Err(format!("expected a pong, got {answer:?}").into());
+        }
+        Ok(())
+    }
+
+    /// Closes and waits until the server has done so too.
+    pub(crate) async fn close(mut self) -> Result<()> {
+        self.send(Message::Close(None)).await?;
+        let answer = self.receive().await?;
+        if !answer.is_close() {
+            return Err(format!("expected a close, got {answer:?}").into());
+        }
+        match timeout(PATIENCE, self.socket.next()).await? {
+            None => Ok(()),
+            // After the close frame an end without TLS's close_notify cuts nothing off.
+            Some(Err(WsError::Io(error))) if error.kind() == ErrorKind::UnexpectedEof => Ok(()),
+            Some(Err(error)) => Err(error.into()),
+            Some(Ok(more)) => Err(format!("expected the end, got {more:?}").into()),
+        }
+    }
+
+    async fn send(&mut self, message: Message) -> Result<()> {
+        Ok(timeout(PATIENCE, self.socket.send(message)).await??)
+    }
+
+    async fn receive(&mut self) -> Result<Message> {
+        let message = timeout(PATIENCE, self.socket.next()).await?;
+        Ok(message.ok_or("the server closed the connection")??)
+    }
+}
+
+fn request(kind: Kind, auth: &str) -> Result<Request> {
+    let mut request = format!("ws://{HOST}{DEFAULT_PATH}").into_client_request()?;
+    if kind == Kind::Fedecks {
+        let headers = request.headers_mut();
+        let dialect = Dialect::Bincode.subprotocol();
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(dialect));
+        headers.insert(AUTH_HEADER, HeaderValue::from_str(auth)?);
+    }
+    Ok(request)
+}
+
+fn decode(message: &Message) -> Result<DownFrame> {
+    match message {
+        Message::Binary(bytes) => Ok(Dialect::Bincode.decode_down(bytes, &Limits::default())?),
+        Message::Text(_)
+        | Message::Ping(_)
+        | Message::Pong(_)
+        | Message::Close(_)
+        | Message::Frame(_) => Err(format!("expected a frame, got {message:?}").into()),
+    }
+}

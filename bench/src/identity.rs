@@ -1,0 +1,68 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fedecks_cloud::{Claims, Keyring};
+use fedecks_protocol::{AuthRequest, DeviceId, Dialect, Proof};
+use rustls::client::Resumption;
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+use crate::Result;
+
+/// What both processes seal and open tokens with. They live as long as the run.
+const SECRET: &str = "known to everybody, for benchmarks";
+const SALT: &str = "fedecks-bench";
+
+/// The name that the certificate is for.
+pub(crate) const HOST: &str = "localhost";
+
+pub(crate) fn keyring() -> Result<Keyring> {
+    Ok(Keyring::new(SECRET, SALT)?)
+}
+
+/// The value of `x-fedecks-auth` of the `index`th device: with a token issued right now, so that the
+/// server hands out no new one.
+pub(crate) fn auth_header(keyring: &Keyring, index: usize) -> Result<String> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let device = DeviceId::new(format!("bench-{index:05}"))?;
+    let claims = Claims {
+        device: device.clone(),
+        issued_at: now.as_secs(),
+        expires_at: (now + Duration::from_secs(24 * 60 * 60)).as_secs(),
+        generation: 0,
+    };
+    let proof = Proof::Token(keyring.seal(&claims).token);
+    Ok(AuthRequest { device_id: device, proof }.to_header(Dialect::Bincode)?)
+}
+
+/// A certificate made for this run, as files, and what trusts it.
+pub(crate) struct Certificate {
+    pub(crate) chain: PathBuf,
+    pub(crate) key: PathBuf,
+    connector: TlsConnector,
+}
+
+impl Certificate {
+    pub(crate) fn make(folder: &Path) -> Result<Self> {
+        let made = rcgen::generate_simple_self_signed([HOST.to_owned()])?;
+        let (chain, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+        std::fs::write(&chain, made.cert.pem())?;
+        std::fs::write(&key, made.key_pair.serialize_pem())?;
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone())?;
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Every handshake in full: that is what a server pays after it was away.
+        config.resumption = Resumption::disabled();
+        Ok(Self { chain, key, connector: Arc::new(config).into() })
+    }
+
+    pub(crate) fn connector(&self) -> TlsConnector {
+        self.connector.clone()
+    }
+}

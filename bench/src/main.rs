@@ -1,0 +1,40 @@
+//! What an idle connection, a message, a ping and a handshake cost: our server beside a bare
+//! WebSocket server, each in a process of its own, in turns. Run by `ci/bench`.
+
+mod client;
+mod fleet;
+mod footprint;
+mod identity;
+mod options;
+mod process;
+mod report;
+mod runs;
+mod server;
+
+use std::process::ExitCode;
+
+use options::{Command, USAGE};
+
+/// A measurement either is clean or is none: every error ends the program.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Error>;
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for a terminal")]
+fn main() -> ExitCode {
+    let done = match options::parse() {
+        Ok(Command::Help) => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Ok(Command::Serve(options)) => server::run(&options),
+        Ok(Command::Measure(options)) => runs::measure(&options),
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fedecks-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

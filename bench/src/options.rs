@@ -1,0 +1,155 @@
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+
+use crate::Result;
+use crate::server::{Kind, ServeOptions};
+
+pub(crate) const USAGE: &str = "\
+Usage: fedecks-bench [OPTION...]
+
+Measures our server (fedecks-cloud) beside a bare one (tokio-tungstenite), in turns, and prints the
+medians. Ends with 1 if anything was lost on the way.
+
+  --quick               small sizes, for CI
+  --json                one JSON object a line
+  --only NAME           only one of: idle-plaintext idle-tls echo handshake footprint
+  --repeats N           how often each server is measured
+  --connections N       idle connections, for memory and pings
+  --pings-per-second N  pings over all of them
+  --ping-rounds N       pings on each of them
+  --echoes N            messages echoed, over 50 connections
+  --handshakes N        connections opened and closed, 16 at once
+  --fedecksd FILE       the device service to measure, built with --profile device
+
+  server NAME           be a server until the standard input ends (the other process)";
+
+pub(crate) enum Command {
+    Help,
+    Serve(ServeOptions),
+    Measure(Options),
+}
+
+/// How much is measured.
+pub(crate) struct Options {
+    pub(crate) json: bool,
+    pub(crate) only: Option<Bench>,
+    pub(crate) repeats: usize,
+    pub(crate) connections: usize,
+    pub(crate) pings_per_second: u32,
+    pub(crate) ping_rounds: usize,
+    pub(crate) echoes: usize,
+    pub(crate) handshakes: usize,
+    pub(crate) fedecksd: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bench {
+    IdlePlaintext,
+    IdleTls,
+    Echo,
+    Handshake,
+    Footprint,
+}
+
+impl Bench {
+    const ALL: [Self; 5] =
+        [Self::IdlePlaintext, Self::IdleTls, Self::Echo, Self::Handshake, Self::Footprint];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::IdlePlaintext => "idle-plaintext",
+            Self::IdleTls => "idle-tls",
+            Self::Echo => "echo",
+            Self::Handshake => "handshake",
+            Self::Footprint => "footprint",
+        }
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|bench| bench.name() == name)
+            .ok_or_else(|| format!("no benchmark is called {name:?}; see --help").into())
+    }
+}
+
+impl Options {
+    const FULL: Self = Self {
+        json: false,
+        only: None,
+        repeats: 3,
+        connections: 5_000,
+        pings_per_second: 1_000,
+        ping_rounds: 2,
+        echoes: 200_000,
+        handshakes: 4_000,
+        fedecksd: None,
+    };
+
+    const QUICK: Self = Self {
+        connections: 1_000,
+        pings_per_second: 1_000,
+        ping_rounds: 1,
+        echoes: 50_000,
+        handshakes: 1_000,
+        ..Self::FULL
+    };
+
+    pub(crate) fn wants(&self, bench: Bench) -> bool {
+        self.only.is_none_or(|only| only == bench)
+    }
+}
+
+pub(crate) fn parse() -> Result<Command> {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let mut options = if quick { Options::QUICK } else { Options::FULL };
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("help") | Short('h') => return Ok(Command::Help),
+            Long("quick") => {}
+            Long("json") => options.json = true,
+            Long("only") => options.only = Some(Bench::named(&parser.value()?.string()?)?),
+            Long("repeats") => options.repeats = positive(&mut parser)?,
+            Long("connections") => options.connections = positive(&mut parser)?,
+            Long("pings-per-second") => options.pings_per_second = positive(&mut parser)?,
+            Long("ping-rounds") => options.ping_rounds = positive(&mut parser)?,
+            Long("echoes") => options.echoes = positive(&mut parser)?,
+            Long("handshakes") => options.handshakes = positive(&mut parser)?,
+            Long("fedecksd") => options.fedecksd = Some(parser.value()?.into()),
+            Value(value) if value == "server" => return serve(&mut parser),
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    Ok(Command::Measure(options))
+}
+
+fn serve(parser: &mut lexopt::Parser) -> Result<Command> {
+    let kind = Kind::named(&parser.value()?.string()?)?;
+    let (mut certificate, mut key, mut folder) = (None, None, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("certificate") => certificate = Some(parser.value()?.into()),
+            Long("key") => key = Some(parser.value()?.into()),
+            Long("folder") => folder = Some(parser.value()?.into()),
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    let folder = folder.ok_or("the server needs a --folder for its data")?;
+    Ok(Command::Serve(ServeOptions { kind, tls: certificate.zip(key), folder }))
+}
+
+fn positive<T>(parser: &mut lexopt::Parser) -> Result<T>
+where
+    T: std::str::FromStr + Default + PartialEq,
+    T::Err: Into<crate::Error>,
+{
+    let text = parser.value()?.string()?;
+    let number = text.parse::<T>().map_err(Into::into)?;
+    if number == T::default() {
+        return Err("expected a number of at least 1".into());
+    }
+    Ok(number)
+}

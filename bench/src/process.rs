@@ -1,0 +1,96 @@
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::time::ClockId;
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::Result;
+use crate::identity::Certificate;
+use crate::server::Kind;
+
+/// How long a process may take to come up, and to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server in a process of its own, which ends with this one: it reads its standard input to the
+/// end.
+pub(crate) struct ServerProcess {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) usage: Usage,
+}
+
+impl ServerProcess {
+    pub(crate) async fn start(
+        kind: Kind,
+        tls: Option<&Certificate>,
+        folder: &Path,
+    ) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["server", kind.name(), "--folder"]).arg(folder);
+        if let Some(certificate) = tls {
+            command.arg("--certificate").arg(&certificate.chain).arg("--key").arg(&certificate.key);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let stdout = child.stdout.take().ok_or("the server has no standard output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let first = timeout(PATIENCE, lines.next_line()).await??;
+        let address = first.ok_or("the server ended before it listened")?.parse()?;
+        let usage = Usage::of(child.id().ok_or("the server ended as soon as it listened")?)?;
+        Ok(Self { child, address, usage })
+    }
+
+    /// Ends the server, which must have gone well until then.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        drop(self.child.stdin.take());
+        let status = timeout(PATIENCE, self.child.wait()).await??;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("the server ended with {status}").into())
+        }
+    }
+}
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pid: u32,
+    clock: ClockId,
+}
+
+impl Usage {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(i32::try_from(pid)?))?;
+        Ok(Self { pid, clock })
+    }
+
+    /// The CPU time of all its threads, user and system, to the nanosecond.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        Ok(self.clock.now()?.into())
+    }
+
+    /// Its resident memory, in bytes.
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
+        let field = |name: &str| -> Result<u64> {
+            let line = rollup.lines().find(|line| line.starts_with(name));
+            let kib = line.and_then(|line| line.split_whitespace().nth(1));
+            let kib = kib.ok_or_else(|| format!("smaps_rollup has no {name}"))?;
+            Ok(kib.parse::<u64>()? * 1024)
+        };
+        Ok(Memory { resident: field("Rss:")?, anonymous: field("Anonymous:")? })
+    }
+}
+
+pub(crate) struct Memory {
+    /// All that is resident, code and shared libraries included.
+    pub(crate) resident: u64,
+    /// Heap and stacks: what grows with the connections.
+    pub(crate) anonymous: u64,
+}

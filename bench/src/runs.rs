@@ -1,0 +1,171 @@
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::client::Target;
+use crate::fleet::{Fleet, come_and_go};
+use crate::footprint;
+use crate::identity::{Certificate, auth_header, keyring};
+use crate::options::{Bench, Options};
+use crate::process::{ServerProcess, Usage};
+use crate::report::{Measurement, heading};
+use crate::server::Kind;
+
+/// Connections that stay open beside the measured ones and have made the server reach its usual
+/// state: threads started, allocators stocked, code loaded.
+const WARM_UP: usize = 200;
+
+/// Connections that messages go over.
+const TALKERS: usize = 50;
+
+/// How long a server gets to finish what the clients no longer wait for.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// Runs the benchmarks and prints what comes out.
+#[expect(clippy::print_stdout, reason = "the results are what this program is for")]
+pub(crate) fn measure(options: &Options) -> Result<()> {
+    // One thread: it leaves a core of two to the server.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let folder = tempfile::Builder::new().prefix("fedecks-bench-").tempdir()?;
+    let certificate = Certificate::make(folder.path())?;
+    let setting = Setting { options, folder, certificate };
+    if !options.json {
+        println!("{}", heading());
+    }
+    let print = |measurement: &Measurement| {
+        println!("{}", if options.json { measurement.to_json() } else { measurement.to_row() });
+    };
+    for bench in [Bench::IdlePlaintext, Bench::IdleTls, Bench::Echo, Bench::Handshake] {
+        if options.wants(bench) {
+            runtime.block_on(setting.in_turns(bench))?.iter().for_each(print);
+        }
+    }
+    if let (true, Some(fedecksd)) = (options.wants(Bench::Footprint), &options.fedecksd) {
+        runtime.block_on(footprint::measure(&setting, fedecksd))?.iter().for_each(print);
+    }
+    Ok(())
+}
+
+/// What all runs have in common.
+pub(crate) struct Setting<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) folder: TempDir,
+    pub(crate) certificate: Certificate,
+}
+
+/// What one run measured: metric, unit, value.
+type Values = Vec<(&'static str, &'static str, f64)>;
+
+impl Setting<'_> {
+    /// Measures one server after the other, and that several times over, each in a new process.
+    async fn in_turns(&self, bench: Bench) -> Result<Vec<Measurement>> {
+        let mut measurements: Vec<Measurement> = Vec::new();
+        for _ in 0..self.options.repeats {
+            for kind in Kind::BOTH {
+                let server = kind.name();
+                let run = self.run(bench, kind).await;
+                let values = run.map_err(|error| format!("{}, {server}: {error}", bench.name()))?;
+                for (metric, unit, value) in values {
+                    let known = measurements
+                        .iter_mut()
+                        .find(|known| known.server == server && known.metric == metric);
+                    match known {
+                        Some(known) => known.values.push(value),
+                        None => {
+                            let bench = bench.name();
+                            let values = vec![value];
+                            measurements.push(Measurement { bench, server, metric, unit, values });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(measurements)
+    }
+
+    async fn run(&self, bench: Bench, kind: Kind) -> Result<Values> {
+        let folder = tempfile::tempdir_in(self.folder.path())?;
+        let tls = (bench == Bench::IdleTls).then_some(&self.certificate);
+        let (server, target) = self.start(kind, tls, folder.path()).await?;
+        let values = match bench {
+            Bench::IdlePlaintext | Bench::IdleTls => self.idle(&target, server.usage).await?,
+            Bench::Echo => self.echo(&target, server.usage).await?,
+            Bench::Handshake => self.handshake(&target, server.usage).await?,
+            Bench::Footprint => return Err("the footprint is measured without a peer".into()),
+        };
+        server.stop().await?;
+        Ok(values)
+    }
+
+    pub(crate) async fn start(
+        &self,
+        kind: Kind,
+        tls: Option<&Certificate>,
+        folder: &Path,
+    ) -> Result<(ServerProcess, Target)> {
+        let server = ServerProcess::start(kind, tls, folder).await?;
+        let tls = tls.map(Certificate::connector);
+        let target = Target { kind, address: server.address, tls };
+        Ok((server, target))
+    }
+
+    /// The memory of connections that have pinged, and the CPU time of a ping.
+    async fn idle(&self, target: &Target, usage: Usage) -> Result<Values> {
+        let Options { connections, pings_per_second, ping_rounds, .. } = *self.options;
+        let keyring = keyring()?;
+        let mut warm = Fleet::connect(target, &keyring, 0..WARM_UP).await?;
+        warm.ping(pings_per_second).await?;
+        tokio::time::sleep(SETTLE).await;
+        let memory = usage.memory()?.anonymous;
+        let indices = WARM_UP..WARM_UP + connections;
+        let mut fleet = Fleet::connect(target, &keyring, indices).await?;
+        tokio::time::sleep(SETTLE).await;
+        let cpu = usage.cpu()?;
+        for _ in 0..ping_rounds {
+            fleet.ping(pings_per_second).await?;
+        }
+        let cpu = usage.cpu()? - cpu;
+        let grown = usage.memory()?.anonymous.saturating_sub(memory);
+        fleet.close().await?;
+        warm.close().await?;
+        Ok(vec![
+            ("bytes_per_connection", "B", grown as f64 / connections as f64),
+            ("cpu_us_per_ping", "µs", micros(cpu, connections * ping_rounds)),
+        ])
+    }
+
+    /// The CPU time of a message of 100 bytes to the server and back.
+    async fn echo(&self, target: &Target, usage: Usage) -> Result<Values> {
+        let each = self.options.echoes.div_ceil(TALKERS);
+        let mut fleet = Fleet::connect(target, &keyring()?, 0..TALKERS).await?;
+        fleet.echo(each.div_ceil(10)).await?;
+        let cpu = usage.cpu()?;
+        fleet.echo(each).await?;
+        let cpu = usage.cpu()? - cpu;
+        fleet.close().await?;
+        Ok(vec![("cpu_us_per_message", "µs", micros(cpu, each * TALKERS))])
+    }
+
+    /// The CPU time of a connection from accepted to closed.
+    async fn handshake(&self, target: &Target, usage: Usage) -> Result<Values> {
+        let keyring = keyring()?;
+        let headers = |count: usize| {
+            (0..count).map(|index| auth_header(&keyring, index)).collect::<Result<Vec<_>>>()
+        };
+        let count = self.options.handshakes;
+        come_and_go(target, headers(WARM_UP)?).await?;
+        let headers = headers(count)?;
+        tokio::time::sleep(SETTLE).await;
+        let cpu = usage.cpu()?;
+        come_and_go(target, headers).await?;
+        tokio::time::sleep(SETTLE).await;
+        let cpu = usage.cpu()? - cpu;
+        Ok(vec![("cpu_us_per_handshake", "µs", micros(cpu, count))])
+    }
+}
+
+fn micros(time: Duration, count: usize) -> f64 {
+    time.as_secs_f64() * 1e6 / count as f64
+}

@@ -1,0 +1,83 @@
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::{SinkExt, StreamExt};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::accept_async_with_config;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use super::ServeOptions;
+use crate::Result;
+
+/// Read buffer of a connection, in bytes. tungstenite's default is 128 KiB.
+const READ_BUFFER: usize = 256;
+
+/// An echo server with one task a connection and nothing on top.
+pub(super) async fn start(options: &ServeOptions) -> Result<SocketAddr> {
+    let tls = match &options.tls {
+        None => None,
+        Some((certificate, key)) => Some(acceptor(certificate, key)?),
+    };
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    // Accepted sockets inherit it, as our server has it too.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    socket.listen(4096)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let address = listener.local_addr()?;
+    tokio::spawn(accept(listener, tls));
+    Ok(address)
+}
+
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>) {
+    // The clients notice whatever goes wrong here and make the run fail.
+    while let Ok((stream, _)) = listener.accept().await {
+        match tls.clone() {
+            None => drop(tokio::spawn(echo(stream))),
+            Some(tls) => drop(tokio::spawn(echo_over_tls(tls, stream))),
+        }
+    }
+}
+
+async fn echo_over_tls(tls: TlsAcceptor, stream: TcpStream) {
+    if let Ok(stream) = tls.accept(stream).await {
+        // In a box, so that the buffers of the handshake are not part of the task.
+        Box::pin(echo(stream)).await;
+    }
+}
+
+async fn echo<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
+    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
+    let Ok(mut socket) = accept_async_with_config(stream, Some(config)).await else {
+        return;
+    };
+    while let Some(Ok(message)) = socket.next().await {
+        if message.is_binary() && socket.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What `fedecks_cloud::Tls` has.
+fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
+    let chain =
+        CertificateDer::pem_file_iter(certificate)?.collect::<std::result::Result<_, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(key)?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.ticketer = ring::Ticketer::new()?;
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(config).into())
+}
