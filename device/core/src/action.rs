@@ -89,8 +89,8 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-/// What the application is told.
-#[derive(Debug, Clone, PartialEq)]
+/// What the application is told. Its `Debug` shows nothing of a message but its kind or size.
+#[derive(Clone, PartialEq)]
 pub enum Event {
     /// There is no token: the device stays away from the cloud until somebody logs it in.
     Unregistered,
@@ -127,6 +127,23 @@ pub enum Event {
         /// What the store said.
         error: String,
     },
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unregistered => f.write_str("Unregistered"),
+            Self::ConnectionScheduled { delay } => write!(f, "ConnectionScheduled({delay:?})"),
+            Self::Connecting { attempt } => write!(f, "Connecting({attempt})"),
+            Self::Connected => f.write_str("Connected"),
+            Self::ConnectionFailed { reason } => write!(f, "ConnectionFailed({reason:?})"),
+            Self::ConnectionLost { reason } => write!(f, "ConnectionLost({reason:?})"),
+            Self::Replaced => f.write_str("Replaced"),
+            Self::Message(term) => write!(f, "Message({})", term.kind()),
+            Self::RawMessage(bytes) => write!(f, "RawMessage({} bytes)", bytes.len()),
+            Self::StoreFailed { error } => write!(f, "StoreFailed({error:?})"),
+        }
+    }
 }
 
 /// Part of an attempt; each has a deadline of its own.

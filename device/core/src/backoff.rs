@@ -29,9 +29,14 @@ impl Backoff {
         self.up_to(self.base.saturating_mul(factor).min(self.cap))
     }
 
-    /// Counts a failure and gives the longest back-off: between half of the cap and all of it.
-    pub(crate) fn longest(&mut self) -> Duration {
+    /// Counts a failure and gives the longest back-off.
+    pub(crate) fn longest_after_failure(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
+        self.longest()
+    }
+
+    /// The longest back-off: between half of the cap and all of it.
+    pub(crate) fn longest(&mut self) -> Duration {
         let half = self.cap / 2;
         half.saturating_add(self.up_to(half))
     }
@@ -74,10 +79,7 @@ mod tests {
         }
         for (failures, longest) in longest_seen.into_iter().enumerate() {
             let bound = f64::from(1_u32 << failures).min(300.0);
-            assert!(
-                longest <= bound && longest > 0.9 * bound,
-                "{failures}: {longest} of {bound}"
-            );
+            assert!(longest <= bound && longest > 0.9 * bound, "{failures}: {longest} of {bound}");
         }
     }
 

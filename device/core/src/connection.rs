@@ -128,6 +128,7 @@ enum Link {
         /// The cloud asked for this wait, or it goes with what the cloud said: no network event
         /// shortens it.
         ordered: bool,
+        since: Time,
     },
     Dialing {
         phase: Phase,
@@ -181,9 +182,7 @@ impl Connection {
             Link::Unregistered => State::Unregistered,
             Link::Waiting { .. } if self.network_down => State::Offline { until },
             Link::Waiting { .. } => State::Waiting { until },
-            Link::Dialing { .. } => State::Dialing {
-                attempt: self.attempt,
-            },
+            Link::Dialing { .. } => State::Dialing { attempt: self.attempt },
             Link::Connected(_) => State::Connected,
             Link::Closed => State::Closed,
         }
@@ -229,8 +228,8 @@ impl Connection {
         if let Err(error) = result {
             if !matches!(self.link, Link::Closed) {
                 self.timers.set(Timer::Store, now + STORE_RETRY);
+                self.emit(Event::StoreFailed { error });
             }
-            self.emit(Event::StoreFailed { error });
         }
         if let Some(order) = self.tokens.finished(persisted) {
             self.tell_store(order);
@@ -241,23 +240,24 @@ impl Connection {
 
     /// News from the network watch.
     pub fn handle_network(&mut self, now: Time, network: Network) {
+        self.notice_sleep(now);
         let was_down = std::mem::replace(&mut self.network_down, network == Network::Down);
         match &mut self.link {
             Link::Unregistered | Link::Closed => {}
-            Link::Waiting { ordered: true } => {}
-            Link::Waiting { ordered: false } => match network {
+            Link::Waiting { ordered: true, .. } => {}
+            Link::Waiting { ordered: false, since } => match network {
                 Network::Up | Network::Changed => self.hasten(now),
                 Network::Down if was_down => {}
-                Network::Down => self.schedule(now, Next::Backoff),
+                Network::Down => {
+                    let since = *since;
+                    self.slacken(now, since);
+                }
             },
             Link::Dialing { hurry, .. } => {
                 if network != Network::Down {
                     *hurry = true;
                     let soon = now + self.config.probe_deadline;
-                    let deadline = self
-                        .timers
-                        .get(Timer::Phase)
-                        .map_or(soon, |at| at.min(soon));
+                    let deadline = self.timers.get(Timer::Phase).map_or(soon, |at| at.min(soon));
                     self.timers.set(Timer::Phase, deadline);
                 }
             }
@@ -293,10 +293,7 @@ impl Connection {
             Err(DialError::Unreachable(error)) => {
                 self.fail(now, FailReason::Unreachable(error), Next::Backoff);
             }
-            Err(DialError::Refused {
-                refusal,
-                retry_after,
-            }) => {
+            Err(DialError::Refused { refusal, retry_after }) => {
                 self.refused(now, refusal, retry_after);
             }
         }
@@ -311,6 +308,7 @@ impl Connection {
 
     /// A deadline has come. Calling it early does nothing.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.notice_sleep(now);
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
                 Timer::Retry => self.dial(now),
@@ -329,7 +327,8 @@ impl Connection {
         }
     }
 
-    /// The program ends: the link is closed, waiting logins are answered, nothing happens after.
+    /// The program ends: the link is closed, waiting logins are answered, nothing happens after but
+    /// that an order to the store that waited for an earlier one comes out of `handle_stored`.
     pub fn handle_shutdown(&mut self) {
         self.give_up_login("the end of the program");
         self.let_go(CloseCode::GoingAway);
@@ -352,25 +351,16 @@ impl Connection {
         self.attempt = Attempt(self.attempt.0 + 1);
         let attempt = self.attempt;
         let by_login = self.login.is_some();
-        self.link = Link::Dialing {
-            phase: Phase::Resolve,
-            by_login,
-            hurry: false,
-        };
+        self.link = Link::Dialing { phase: Phase::Resolve, by_login, hurry: false };
         self.emit(Event::Connecting { attempt });
         match header {
             Ok(header) => {
-                self.timers
-                    .set(Timer::Phase, now + self.config.resolve_deadline);
+                self.timers.set(Timer::Phase, now + self.config.resolve_deadline);
                 self.actions.push_back(Action::Dial { attempt, header });
             }
             // A token of legal length always fits; should it not, it is as good as unreachable.
             Err(error) => {
-                self.fail(
-                    now,
-                    FailReason::Unreachable(error.to_string()),
-                    Next::Longest,
-                );
+                self.fail(now, FailReason::Unreachable(error.to_string()), Next::Longest);
             }
         }
     }
@@ -388,15 +378,11 @@ impl Connection {
             Link::Unregistered | Link::Waiting { .. } | Link::Closed => {}
             Link::Dialing { .. } => {
                 self.disconnect(code);
-                self.emit(Event::ConnectionFailed {
-                    reason: FailReason::GivenUp,
-                });
+                self.emit(Event::ConnectionFailed { reason: FailReason::GivenUp });
             }
             Link::Connected(_) => {
                 self.disconnect(code);
-                self.emit(Event::ConnectionLost {
-                    reason: LostReason::Local,
-                });
+                self.emit(Event::ConnectionLost { reason: LostReason::Local });
             }
         }
         self.stop_link_timers();
@@ -409,21 +395,13 @@ impl Connection {
     }
 
     fn disconnect(&mut self, code: CloseCode) {
-        self.actions.push_back(Action::Disconnect {
-            attempt: self.attempt,
-            code,
-        });
+        self.actions.push_back(Action::Disconnect { attempt: self.attempt, code });
     }
 
     fn stop_link_timers(&mut self) {
-        for timer in [
-            Timer::Retry,
-            Timer::Phase,
-            Timer::Ping,
-            Timer::Pong,
-            Timer::Stable,
-            Timer::Token,
-        ] {
+        for timer in
+            [Timer::Retry, Timer::Phase, Timer::Ping, Timer::Pong, Timer::Stable, Timer::Token]
+        {
             self.timers.stop(timer);
         }
     }

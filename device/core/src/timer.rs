@@ -57,10 +57,7 @@ impl Timers {
     /// Takes one timer whose deadline has come.
     pub(crate) fn take_due(&mut self, now: Time) -> Option<Timer> {
         let due = |timer: &Timer| self.get(*timer).is_some_and(|at| at <= now);
-        let timer = Self::ALL
-            .into_iter()
-            .filter(due)
-            .min_by_key(|timer| self.get(*timer))?;
+        let timer = Self::ALL.into_iter().filter(due).min_by_key(|timer| self.get(*timer))?;
         self.stop(timer);
         Some(timer)
     }

@@ -32,10 +32,7 @@ impl Connection {
             Ok(header) => {
                 self.give_up_login("a newer login");
                 self.let_go(CloseCode::Normal);
-                self.login = Some(Login {
-                    id,
-                    header: AuthHeader(header),
-                });
+                self.login = Some(Login { id, header: AuthHeader(header) });
                 self.dial(now);
             }
             Err(error) => self.answer(id, Err(error.into())),
@@ -54,8 +51,7 @@ impl Connection {
     }
 
     pub(super) fn answer(&mut self, login: LoginId, result: Result<LoggedIn, LoginError>) {
-        self.actions
-            .push_back(Action::AnswerLogin { login, result });
+        self.actions.push_back(Action::AnswerLogin { login, result });
     }
 
     pub(super) fn give_up_login(&mut self, for_what: &'static str) {

@@ -30,11 +30,7 @@ impl Connection {
         let by_login = matches!(self.link, Link::Dialing { by_login: true, .. });
         let reason = FailReason::Refused(refusal);
         if !reason.is_rejected() {
-            return self.fail(
-                now,
-                reason,
-                retry_after.map_or(Next::Backoff, Next::Ordered),
-            );
+            return self.fail(now, reason, retry_after.map_or(Next::Backoff, Next::Ordered));
         }
         if by_login {
             self.reject_login(refusal);
@@ -62,20 +58,15 @@ impl Connection {
 
     /// The attempt is over without a connection.
     pub(super) fn fail(&mut self, now: Time, reason: FailReason, next: Next) {
-        let hurry = matches!(self.link, Link::Dialing { hurry: true, .. });
         self.emit(Event::ConnectionFailed { reason });
-        self.schedule(
-            now,
-            if hurry && next == Next::Backoff {
-                Next::AtOnce
-            } else {
-                next
-            },
-        );
+        self.schedule(now, next);
     }
 
     /// The link is gone.
     pub(super) fn lost(&mut self, now: Time, reason: LostReason) {
+        if !matches!(self.link, Link::Dialing { .. } | Link::Connected(_)) {
+            return;
+        }
         let next = match &reason {
             LostReason::Closed(close) => self.after_close(*close),
             LostReason::Slept => Next::AtOnce,
@@ -84,13 +75,11 @@ impl Connection {
         };
         let replaced =
             matches!(&reason, LostReason::Closed(close) if close.code == CloseCode::Replaced);
-        match self.link {
-            Link::Unregistered | Link::Waiting { .. } | Link::Closed => return,
-            Link::Dialing { .. } => self.emit(Event::ConnectionFailed {
-                reason: FailReason::Lost(reason),
-            }),
-            Link::Connected(_) => self.emit(Event::ConnectionLost { reason }),
-        }
+        self.emit(if matches!(self.link, Link::Connected(_)) {
+            Event::ConnectionLost { reason }
+        } else {
+            Event::ConnectionFailed { reason: FailReason::Lost(reason) }
+        });
         if replaced {
             self.emit(Event::Replaced);
         }
@@ -102,23 +91,22 @@ impl Connection {
         if self.login.is_none() && self.tokens.get().is_none() {
             return self.unregister();
         }
+        let hurry = matches!(self.link, Link::Dialing { hurry: true, .. });
         let delay = match next {
             Next::AtOnce => self.backoff.up_to(self.config.spread),
-            Next::Backoff if self.network_down => self.backoff.longest(),
+            Next::Backoff if hurry => self.backoff.up_to(self.config.spread),
+            Next::Backoff if self.network_down => self.backoff.longest_after_failure(),
             Next::Backoff => self.backoff.after_failure(),
-            Next::Longest => self.backoff.longest(),
+            Next::Longest => self.backoff.longest_after_failure(),
             Next::Ordered(delay) => {
                 self.backoff.after_failure();
                 let delay = delay.min(self.config.max_ordered_delay);
-                delay
-                    + self
-                        .backoff
-                        .up_to((delay / 10).max(self.config.backoff_base))
+                delay + self.backoff.up_to((delay / 10).max(self.config.backoff_base))
             }
         };
         self.stop_link_timers();
         let ordered = matches!(next, Next::Longest | Next::Ordered(_));
-        self.link = Link::Waiting { ordered };
+        self.link = Link::Waiting { ordered, since: now };
         self.timers.set(Timer::Retry, now + delay);
         self.emit(Event::ConnectionScheduled { delay });
     }
@@ -130,6 +118,14 @@ impl Connection {
             self.timers.set(Timer::Retry, soon);
             self.emit(Event::ConnectionScheduled { delay: soon - now });
         }
+    }
+
+    /// The network is gone: the wait becomes the longest back-off, counted from when it began, so
+    /// that a network that comes and goes does not put the attempt off for ever.
+    pub(super) fn slacken(&mut self, now: Time, since: Time) {
+        let until = (since + self.backoff.longest()).max(now);
+        self.timers.set(Timer::Retry, until);
+        self.emit(Event::ConnectionScheduled { delay: until - now });
     }
 
     fn after_close(&mut self, close: CloseReason) -> Next {

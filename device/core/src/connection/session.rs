@@ -26,13 +26,11 @@ pub(super) struct Session {
 impl Connection {
     /// Sends a frame if there is a connection. Nothing is kept: on an error the caller still has it.
     pub fn handle_send(&mut self, now: Time, frame: &UpFrame) -> Result<(), SendError> {
+        self.notice_sleep(now);
         let Link::Connected(session) = &self.link else {
             return Err(SendError::NotConnected);
         };
-        let limits = Limits {
-            max_size: session.max_frame,
-            ..self.config.limits
-        };
+        let limits = Limits { max_size: session.max_frame, ..self.config.limits };
         self.transmit(now, frame, &limits)?;
         Ok(())
     }
@@ -51,10 +49,7 @@ impl Connection {
         let frame = match self.config.dialect.decode_down(bytes, &self.config.limits) {
             Ok(frame) => frame,
             Err(error) => {
-                return self.log(Notice::BadFrame {
-                    size: bytes.len(),
-                    error,
-                });
+                return self.log(Notice::BadFrame { size: bytes.len(), error });
             }
         };
         match frame {
@@ -107,21 +102,31 @@ impl Connection {
             probing: false,
         });
         self.arm_ping();
-        self.timers
-            .set(Timer::Stable, now + self.config.stable_after);
+        self.timers.set(Timer::Stable, now + self.config.stable_after);
         if by_login {
             self.timers.set(Timer::Token, now + TOKEN_PATIENCE);
         }
-        self.actions.push_back(Action::TrustTime {
-            server_time_ms: welcome.server_time_ms,
-        });
+        self.actions.push_back(Action::TrustTime { server_time_ms: welcome.server_time_ms });
         self.emit(Event::Connected);
     }
 
+    /// Sees whether the link outlived a change of the network. One such ping is enough: the link
+    /// keeps the order, so that a second one would say nothing before the first.
     pub(super) fn probe(&mut self, now: Time) {
         if let Link::Connected(session) = &mut self.link {
-            session.probing = true;
-            self.ping(now, self.config.probe_deadline);
+            if !session.probing {
+                session.probing = true;
+                self.ping(now, self.config.probe_deadline);
+            }
+        }
+    }
+
+    /// Ends a connection that the cloud has surely dropped because the device slept. Comes before
+    /// anything is sent, since that would hide the sleep.
+    pub(super) fn notice_sleep(&mut self, now: Time) {
+        if matches!(&self.link, Link::Connected(session) if session.heartbeat.slept_through(now)) {
+            self.disconnect(CloseCode::GoingAway);
+            self.lost(now, LostReason::Slept);
         }
     }
 
@@ -133,10 +138,6 @@ impl Connection {
         let Link::Connected(session) = &self.link else {
             return;
         };
-        if session.heartbeat.slept_through(now) {
-            self.disconnect(CloseCode::GoingAway);
-            return self.lost(now, LostReason::Slept);
-        }
         match session.heartbeat.ping_at() {
             Some(at) if at <= now => self.ping(now, self.config.pong_deadline),
             Some(_) => self.arm_ping(),
@@ -166,10 +167,8 @@ impl Connection {
             if let Some(at) = session.heartbeat.overdue_at() {
                 self.timers.set(Timer::Pong, at);
             }
-            self.actions.push_back(Action::Transmit {
-                attempt: self.attempt,
-                message: Outgoing::Ping,
-            });
+            self.actions
+                .push_back(Action::Transmit { attempt: self.attempt, message: Outgoing::Ping });
         }
     }
 
@@ -188,10 +187,8 @@ impl Connection {
         if let Link::Connected(session) = &mut self.link {
             session.heartbeat.on_sent(now);
         }
-        self.actions.push_back(Action::Transmit {
-            attempt: self.attempt,
-            message: Outgoing::Frame(bytes),
-        });
+        self.actions
+            .push_back(Action::Transmit { attempt: self.attempt, message: Outgoing::Frame(bytes) });
         Ok(())
     }
 
