@@ -380,9 +380,9 @@ impl Decode<Depth> for Term {
         decoder.context().left = below;
         // Only what recurses stands here: the stack of this function is taken once per level.
         let term = match u8::decode(decoder)? {
-            tag::LIST => decode_items(decoder, 1).map(Self::List),
-            tag::TUPLE => decode_items(decoder, 1).map(Self::Tuple),
-            tag::MAP => decode_items(decoder, 2).map(Self::Map),
+            tag::LIST => decode_items(decoder, 1, Self::decode).map(Self::List),
+            tag::TUPLE => decode_items(decoder, 1, Self::decode).map(Self::Tuple),
+            tag::MAP => decode_items(decoder, 2, decode_entry).map(Self::Map),
             tag => decode_leaf(decoder, tag),
         };
         decoder.context().left = left;
@@ -447,14 +447,21 @@ fn take_length<D: Decoder<Context = Depth>>(
     }
 }
 
-fn decode_items<D: Decoder<Context = Depth>, T: Decode<Depth>>(
+fn decode_entry<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<(Term, Term), ReadError> {
+    let key = Term::decode(decoder)?;
+    Term::decode(decoder).map(|value| (key, value))
+}
+
+/// Items of at least `each` bytes, with their count before them.
+fn decode_items<D: Decoder<Context = Depth>, T>(
     decoder: &mut D,
     each: usize,
+    decode: impl Fn(&mut D) -> Result<T, ReadError>,
 ) -> Result<Vec<T>, ReadError> {
     let length = take_length(decoder, each)?;
     let mut items = Vec::with_capacity(length.min(FIRST_SPACE / size_of::<T>()));
     for _ in 0..length {
-        items.push(T::decode(decoder)?);
+        items.push(decode(decoder)?);
     }
     Ok(items)
 }
