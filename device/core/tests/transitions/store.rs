@@ -1,0 +1,81 @@
+use fedecks_device_core::{Attempt, State};
+use fedecks_protocol::{DownFrame, Refusal};
+
+use crate::machine::*;
+
+/// Keeps the connection alive for a minute; the store's turn comes at its end.
+fn a_minute(it: &mut Machine) {
+    for _ in 0..60 {
+        it.run_for(secs(1));
+        it.core.handle_traffic(it.now, Attempt(1));
+    }
+}
+
+#[test]
+fn a_store_that_fails_is_tried_again_every_minute_until_it_works() {
+    let mut it = Machine::connected();
+    it.frame(1, &DownFrame::Token(token("new")));
+    it.expect([store("new")]);
+    for _ in 0..3 {
+        it.not_stored();
+        it.expect([store_failed()]);
+        a_minute(&mut it);
+        let stored: Vec<_> = it.drain().into_iter().filter(|did| *did != ping(1)).collect();
+        assert_eq!(stored, [store("new")]);
+    }
+    it.stored();
+    a_minute(&mut it);
+    a_minute(&mut it);
+    assert!(it.drain().iter().all(|did| *did == ping(1)));
+    assert_eq!(it.core.state(), State::Connected);
+}
+
+#[test]
+fn a_store_that_fails_is_tried_again_while_there_is_no_connection() {
+    let mut it = Machine::dialing();
+    it.refused(1, Refusal::TokenRevoked, None);
+    it.not_stored();
+    it.drain();
+    assert_eq!(it.keep_next_deadline(), secs(60));
+    it.expect([forget()]);
+    it.stored();
+    it.expect([]);
+    assert_eq!(it.core.poll_timeout(), None);
+}
+
+#[test]
+fn the_store_has_one_order_at_a_time_and_then_the_newest() {
+    let mut it = Machine::connected();
+    for text in ["first", "second", "third", "fourth"] {
+        it.frame(1, &DownFrame::Token(token(text)));
+    }
+    it.expect([store("first")]);
+    assert_eq!(it.held_token(), Some("fourth"));
+    it.stored();
+    it.expect([store("fourth")]);
+    it.stored();
+    it.expect([]);
+}
+
+#[test]
+fn a_failed_order_is_not_repeated_when_a_newer_one_waits() {
+    let mut it = Machine::connected();
+    it.frame(1, &DownFrame::Token(token("first")));
+    it.frame(1, &DownFrame::Token(token("second")));
+    it.expect([store("first")]);
+    it.not_stored();
+    it.expect([store_failed(), store("second")]);
+    it.stored();
+    a_minute(&mut it);
+    assert!(it.drain().iter().all(|did| *did == ping(1)));
+}
+
+#[test]
+fn a_newer_token_does_not_wait_for_the_next_try() {
+    let mut it = Machine::connected();
+    it.frame(1, &DownFrame::Token(token("first")));
+    it.not_stored();
+    it.drain();
+    it.frame(1, &DownFrame::Token(token("second")));
+    it.expect([store("second")]);
+}
