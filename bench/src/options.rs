@@ -20,6 +20,8 @@ medians. Ends with 1 if anything was lost on the way.
   --ping-rounds N       pings on each of them
   --echoes N            messages echoed, over 50 connections
   --handshakes N        connections opened and closed, 16 at once
+  --server NAME         only one of: fedecks-cloud tokio-tungstenite
+  --under COMMAND       starts the servers by this command, a profiler for example
   --fedecksd FILE       the device service to measure, built with --profile device
 
   server NAME           be a server until the standard input ends (the other process)";
@@ -40,6 +42,9 @@ pub(crate) struct Options {
     pub(crate) ping_rounds: usize,
     pub(crate) echoes: usize,
     pub(crate) handshakes: usize,
+    pub(crate) server: Option<Kind>,
+    /// Words that stand before a server's own command line.
+    pub(crate) under: Vec<String>,
     pub(crate) fedecksd: Option<PathBuf>,
 }
 
@@ -75,36 +80,45 @@ impl Bench {
 }
 
 impl Options {
-    const FULL: Self = Self {
-        json: false,
-        only: None,
-        repeats: 3,
-        connections: 5_000,
-        pings_per_second: 1_000,
-        ping_rounds: 2,
-        echoes: 200_000,
-        handshakes: 4_000,
-        fedecksd: None,
-    };
+    fn full() -> Self {
+        Self {
+            json: false,
+            only: None,
+            repeats: 3,
+            connections: 5_000,
+            pings_per_second: 1_000,
+            ping_rounds: 2,
+            echoes: 200_000,
+            handshakes: 4_000,
+            server: None,
+            under: Vec::new(),
+            fedecksd: None,
+        }
+    }
 
-    const QUICK: Self = Self {
-        connections: 1_000,
-        pings_per_second: 1_000,
-        ping_rounds: 1,
-        echoes: 50_000,
-        handshakes: 1_000,
-        ..Self::FULL
-    };
+    fn quick() -> Self {
+        Self {
+            connections: 1_000,
+            ping_rounds: 1,
+            echoes: 50_000,
+            handshakes: 1_000,
+            ..Self::full()
+        }
+    }
 
     pub(crate) fn wants(&self, bench: Bench) -> bool {
         self.only.is_none_or(|only| only == bench)
+    }
+
+    pub(crate) fn serves(&self, kind: Kind) -> bool {
+        self.server.is_none_or(|only| only == kind)
     }
 }
 
 pub(crate) fn parse() -> Result<Command> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    let mut options = if quick { Options::QUICK } else { Options::FULL };
+    let mut options = if quick { Options::quick() } else { Options::full() };
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
@@ -118,6 +132,11 @@ pub(crate) fn parse() -> Result<Command> {
             Long("ping-rounds") => options.ping_rounds = positive(&mut parser)?,
             Long("echoes") => options.echoes = positive(&mut parser)?,
             Long("handshakes") => options.handshakes = positive(&mut parser)?,
+            Long("server") => options.server = Some(Kind::named(&parser.value()?.string()?)?),
+            Long("under") => {
+                let command = parser.value()?.string()?;
+                options.under = command.split_whitespace().map(str::to_owned).collect();
+            }
             Long("fedecksd") => options.fedecksd = Some(parser.value()?.into()),
             Value(value) if value == "server" => return serve(&mut parser),
             _ => return Err(argument.unexpected().into()),

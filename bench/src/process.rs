@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -29,9 +30,12 @@ impl ServerProcess {
         kind: Kind,
         tls: Option<&Certificate>,
         folder: &Path,
+        under: &[String],
     ) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["server", kind.name(), "--folder"]).arg(folder);
+        let this = std::env::current_exe()?;
+        let mut words = under.iter().map(OsStr::new).chain([this.as_os_str()]);
+        let mut command = Command::new(words.next().ok_or("no command to start a server by")?);
+        command.args(words).args(["server", kind.name(), "--folder"]).arg(folder);
         if let Some(certificate) = tls {
             command.arg("--certificate").arg(&certificate.chain).arg("--key").arg(&certificate.key);
         }

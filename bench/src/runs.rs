@@ -63,7 +63,7 @@ impl Setting<'_> {
     async fn in_turns(&self, bench: Bench) -> Result<Vec<Measurement>> {
         let mut measurements: Vec<Measurement> = Vec::new();
         for _ in 0..self.options.repeats {
-            for kind in Kind::BOTH {
+            for kind in Kind::BOTH.into_iter().filter(|kind| self.options.serves(*kind)) {
                 let server = kind.name();
                 let run = self.run(bench, kind).await;
                 let values = run.map_err(|error| format!("{}, {server}: {error}", bench.name()))?;
@@ -105,7 +105,7 @@ impl Setting<'_> {
         tls: Option<&Certificate>,
         folder: &Path,
     ) -> Result<(ServerProcess, Target)> {
-        let server = ServerProcess::start(kind, tls, folder).await?;
+        let server = ServerProcess::start(kind, tls, folder, &self.options.under).await?;
         let tls = tls.map(Certificate::connector);
         let target = Target { kind, address: server.address, tls };
         Ok((server, target))

@@ -49,15 +49,16 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>) {
 }
 
 async fn echo_over_tls(tls: TlsAcceptor, stream: TcpStream) {
-    if let Ok(stream) = tls.accept(stream).await {
-        // In a box, so that the buffers of the handshake are not part of the task.
-        Box::pin(echo(stream)).await;
+    // Both in a box, as all that a task ever holds at once makes up its size for good.
+    if let Ok(stream) = Box::pin(tls.accept(stream)).await {
+        echo(Box::new(stream)).await;
     }
 }
 
 async fn echo<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
-    let Ok(mut socket) = accept_async_with_config(stream, Some(config)).await else {
+    let upgrade = accept_async_with_config(stream, Some(config));
+    let Ok(mut socket) = Box::pin(upgrade).await else {
         return;
     };
     while let Some(Ok(message)) = socket.next().await {
