@@ -1,0 +1,181 @@
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, SystemTime};
+
+use fedecks_protocol::{
+    AUTH_HEADER, AuthRequest, Credentials, DeviceId, Dialect, Proof, Refusal, Token,
+};
+use futures_util::FutureExt;
+use http::HeaderMap;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+
+use crate::fedecks::Core;
+use crate::handler::{Decision, Handler};
+
+/// A device that has proved who it is: the only thing that a session accepts, and only this module
+/// makes one.
+#[derive(Debug)]
+pub(crate) struct AuthenticatedDevice {
+    device: DeviceId,
+    dialect: Dialect,
+    generation: u64,
+    by: AuthenticatedBy,
+    peer: Option<SocketAddr>,
+}
+
+/// What a device proved itself with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthenticatedBy {
+    /// Credentials, which [`Handler::authenticate`] accepted.
+    Credentials,
+    /// A token from an earlier connection.
+    Token {
+        /// When it was sealed, in seconds since 1970-01-01 UTC.
+        issued_at: u64,
+    },
+}
+
+/// A refusal, and when the device may try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// How long [`Handler::authenticate`] may take.
+const AUTHENTICATE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// When to try again after something went wrong here.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+impl AuthenticatedDevice {
+    pub(crate) fn device(&self) -> &DeviceId {
+        &self.device
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The generation of the device's tokens that it was let in with.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn by(&self) -> AuthenticatedBy {
+        self.by
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+}
+
+/// Says who asks for an upgrade, or why it is refused.
+pub(crate) async fn authenticate<H: Handler>(
+    core: &Core<H>,
+    headers: &HeaderMap,
+    peer: Option<SocketAddr>,
+) -> Result<AuthenticatedDevice, Refused> {
+    let dialect = dialect(headers)?;
+    let header = single(headers)?;
+    let request = AuthRequest::from_header(header, dialect, core.options.max_header)?;
+    if core.hub.is_draining() {
+        return Err(unavailable(TRY_AGAIN));
+    }
+    let AuthRequest { device_id: device, proof } = request;
+    // A revocation while the handler thinks is one after this.
+    let current = core.revocations.generation(&device);
+    let (by, generation) = match proof {
+        Proof::Token(token) => check_token(core, &device, &token, current)?,
+        Proof::Credentials(credentials) => {
+            check_credentials(&core.handler, &device, &credentials).await?;
+            (AuthenticatedBy::Credentials, current)
+        }
+    };
+    Ok(AuthenticatedDevice { device, dialect, generation, by, peer })
+}
+
+/// The time in seconds since 1970-01-01 UTC.
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn dialect(headers: &HeaderMap) -> Result<Dialect, Refusal> {
+    headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .find_map(Dialect::from_subprotocols)
+        .ok_or(Refusal::UnsupportedDialect)
+}
+
+fn single(headers: &HeaderMap) -> Result<&[u8], Refusal> {
+    let mut values = headers.get_all(AUTH_HEADER).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value.as_bytes()),
+        (Some(_), Some(_)) => Err(Refusal::Malformed),
+        (None, _) => Err(Refusal::MissingHeader),
+    }
+}
+
+fn check_token<H>(
+    core: &Core<H>,
+    device: &DeviceId,
+    token: &Token,
+    current: u64,
+) -> Result<(AuthenticatedBy, u64), Refusal> {
+    let claims = core.keyring.open(token).map_err(|error| {
+        tracing::debug!(%device, %error, "refused a token");
+        Refusal::TokenInvalid
+    })?;
+    if claims.device != *device {
+        return Err(Refusal::WrongDevice);
+    }
+    if claims.generation < current {
+        return Err(Refusal::TokenRevoked);
+    }
+    if claims.expires_at <= unix_now() {
+        return Err(Refusal::TokenExpired);
+    }
+    Ok((AuthenticatedBy::Token { issued_at: claims.issued_at }, claims.generation))
+}
+
+async fn check_credentials<H: Handler>(
+    handler: &H,
+    device: &DeviceId,
+    credentials: &Credentials,
+) -> Result<(), Refused> {
+    let deciding = async { handler.authenticate(device, credentials).await };
+    let deciding = AssertUnwindSafe(deciding).catch_unwind();
+    let decision = match tokio::time::timeout(AUTHENTICATE_PATIENCE, deciding).await {
+        Ok(Ok(decision)) => decision,
+        Ok(Err(_)) => {
+            tracing::error!(%device, "the handler panicked over credentials");
+            return Err(unavailable(TRY_AGAIN));
+        }
+        Err(_) => {
+            tracing::error!(%device, "the handler did not decide about credentials in time");
+            return Err(unavailable(TRY_AGAIN));
+        }
+    };
+    match decision {
+        Decision::Accept => Ok(()),
+        Decision::Reject => Err(Refusal::BadCredentials.into()),
+        Decision::Blocked => Err(Refusal::Blocked.into()),
+        Decision::RateLimited { retry_after } => {
+            Err(Refused { refusal: Refusal::RateLimited, retry_after: Some(retry_after) })
+        }
+        Decision::Unavailable { retry_after } => Err(unavailable(retry_after)),
+    }
+}
+
+fn unavailable(retry_after: Duration) -> Refused {
+    Refused { refusal: Refusal::Unavailable, retry_after: Some(retry_after) }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, retry_after: None }
+    }
+}

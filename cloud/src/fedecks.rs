@@ -1,0 +1,257 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use fedecks_protocol::{DEFAULT_PATH, Limits, MAX_HEADER_CHARS};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::AbortHandle;
+
+use crate::backplane::{Backplane, InProcess};
+use crate::handler::Handler;
+use crate::hub::{Hub, HubOptions, WeakHub};
+use crate::mailbox::Bounds;
+use crate::revocations::Revocations;
+use crate::store::Store;
+use crate::tokens::Keyring;
+
+/// A cloud for devices, made of your [`Handler`]. Clones are the same cloud.
+pub struct Fedecks<H>(pub(crate) Arc<Core<H>>);
+
+/// Puts a [`Fedecks`] together, see [`Fedecks::builder`].
+pub struct Builder<H> {
+    handler: H,
+    keyring: Option<Keyring>,
+    revocations: Option<Revocations>,
+    store: Option<Arc<dyn Store>>,
+    backplane: Option<Arc<dyn Backplane>>,
+    options: Options,
+}
+
+/// The numbers that a cloud goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Path of the device socket, below where the filter is mounted.
+    pub path: String,
+    /// For how long a token is good. Whole seconds.
+    pub token_lifetime: Duration,
+    /// After how long a connected device gets a new token.
+    pub token_refresh: Duration,
+    /// After how much silence a device pings. Whole seconds.
+    pub heartbeat: Duration,
+    /// After how much silence a device is dropped. Whole seconds.
+    pub idle_timeout: Duration,
+    /// The biggest frame, in either direction, in bytes.
+    pub max_frame: u32,
+    /// The longest authentication header, in characters.
+    pub max_header: usize,
+    /// How many messages may wait for one device.
+    pub queue_messages: usize,
+    /// About how many bytes may wait for one device. A single message may be bigger.
+    pub queue_bytes: usize,
+}
+
+/// Why a [`Fedecks`] could not be put together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// There is nothing to seal tokens with.
+    #[error("no keyring, expected one by Builder::keyring")]
+    NoKeyring,
+    /// There is nothing that knows which tokens were revoked.
+    #[error("no revocations, expected them by Builder::revocations")]
+    NoRevocations,
+    /// An option has a value that cannot work.
+    #[error("the option {option}: {expected}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// What was expected.
+        expected: &'static str,
+    },
+}
+
+impl Default for Options {
+    /// The path `/fedecks/websocket`, tokens of 4 weeks renewed every 3 hours, a ping after 19 s, the
+    /// end after 60 s, frames of 1 MiB, a header of 4,096 characters, queues of 256 messages and
+    /// 1 MiB.
+    fn default() -> Self {
+        Self {
+            path: DEFAULT_PATH.to_owned(),
+            token_lifetime: Duration::from_secs(4 * 7 * 24 * 3600),
+            token_refresh: Duration::from_secs(3 * 3600),
+            heartbeat: Duration::from_secs(19),
+            idle_timeout: Duration::from_secs(60),
+            max_frame: 1024 * 1024,
+            max_header: MAX_HEADER_CHARS,
+            queue_messages: 256,
+            queue_bytes: 1024 * 1024,
+        }
+    }
+}
+
+impl<H: Handler> Fedecks<H> {
+    /// Begins with what is yours. A [`Keyring`] and [`Revocations`] have to be added.
+    pub fn builder(handler: H) -> Builder<H> {
+        Builder {
+            handler,
+            keyring: None,
+            revocations: None,
+            store: None,
+            backplane: None,
+            options: Options::default(),
+        }
+    }
+
+    /// The way to the devices.
+    pub fn hub(&self) -> Hub {
+        self.0.hub.clone()
+    }
+
+    /// The handler.
+    pub fn handler(&self) -> &H {
+        &self.0.handler
+    }
+
+    /// Which tokens were revoked, and the way to revoke more.
+    pub fn revocations(&self) -> &Revocations {
+        &self.0.revocations
+    }
+}
+
+impl<H: Handler> Builder<H> {
+    /// The keys that seal and open tokens. Required.
+    #[must_use]
+    pub fn keyring(mut self, keyring: Keyring) -> Self {
+        self.keyring = Some(keyring);
+        self
+    }
+
+    /// Which tokens were revoked. Required.
+    #[must_use]
+    pub fn revocations(mut self, revocations: Revocations) -> Self {
+        self.revocations = Some(revocations);
+        self
+    }
+
+    /// Where to note when devices were seen; nowhere if none is given.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// What connects several nodes; one of its own where none is given.
+    #[must_use]
+    pub fn backplane(mut self, backplane: Arc<dyn Backplane>) -> Self {
+        self.backplane = Some(backplane);
+        self
+    }
+
+    /// Other numbers than the default ones.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Puts it together. Call it within a tokio runtime: a task that closes the sessions of revoked
+    /// devices is started, and ends with the last clone of the hub.
+    ///
+    /// To notice what other processes revoke, run [`Revocations::watch`] beside it.
+    pub fn build(self) -> Result<Fedecks<H>, BuildError> {
+        let Self { handler, keyring, revocations, store, backplane, options } = self;
+        let keyring = keyring.ok_or(BuildError::NoKeyring)?;
+        let revocations = revocations.ok_or(BuildError::NoRevocations)?;
+        options.check()?;
+        let hub = Hub::new(
+            HubOptions {
+                max_frame: options.max_frame as usize,
+                queue: Bounds { items: options.queue_messages, bytes: options.queue_bytes },
+            },
+            backplane.unwrap_or_else(|| Arc::new(InProcess::new())),
+        );
+        let closing = tokio::spawn(close_revoked(revocations.clone(), hub.downgrade()));
+        let closing = AbortOnDrop(closing.abort_handle());
+        Ok(Fedecks(Arc::new(Core {
+            handler,
+            keyring,
+            revocations,
+            store,
+            options,
+            hub,
+            _closing: closing,
+        })))
+    }
+}
+
+impl<H> Clone for Fedecks<H> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// What all sessions share.
+pub(crate) struct Core<H> {
+    pub(crate) handler: H,
+    pub(crate) keyring: Keyring,
+    pub(crate) revocations: Revocations,
+    pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) options: Options,
+    pub(crate) hub: Hub,
+    _closing: AbortOnDrop,
+}
+
+impl Options {
+    fn check(&self) -> Result<(), BuildError> {
+        let whole = |duration: Duration| !duration.is_zero() && duration.subsec_nanos() == 0;
+        let rules = [
+            ("path", self.path.starts_with('/'), "has to begin with '/'"),
+            ("token_lifetime", whole(self.token_lifetime), "whole seconds, at least one"),
+            ("token_refresh", !self.token_refresh.is_zero(), "more than nothing"),
+            (
+                "token_refresh",
+                self.token_refresh < self.token_lifetime,
+                "shorter than the tokens' lifetime",
+            ),
+            ("heartbeat", whole(self.heartbeat), "whole seconds, at least one"),
+            ("idle_timeout", whole(self.idle_timeout), "whole seconds, at least one"),
+            ("idle_timeout", self.heartbeat < self.idle_timeout, "longer than the heartbeat"),
+            (
+                "max_frame",
+                (1024..=Limits::MAX_SIZE).contains(&(self.max_frame as usize)),
+                "1 KiB to 64 MiB",
+            ),
+            ("max_header", self.max_header > 0, "more than nothing"),
+            ("queue_messages", self.queue_messages > 0, "more than nothing"),
+        ];
+        match rules.into_iter().find(|(_, holds, _)| !holds) {
+            None => Ok(()),
+            Some((option, _, expected)) => Err(BuildError::Option { option, expected }),
+        }
+    }
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn close_revoked(revocations: Revocations, hub: WeakHub) {
+    let mut news = revocations.subscribe();
+    loop {
+        let told = news.recv().await;
+        let Some(hub) = hub.upgrade() else {
+            return;
+        };
+        match told {
+            Ok(device) => hub.revoked(&device, revocations.generation(&device)),
+            Err(RecvError::Lagged(_)) => {
+                for connected in hub.local() {
+                    hub.revoked(connected.device(), revocations.generation(connected.device()));
+                }
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
