@@ -1,5 +1,7 @@
+mod handler;
 mod passwords;
 
+pub use handler::AccountHandler;
 pub use passwords::{PasswordError, hash_password};
 
 /// Why a text is no account's name.

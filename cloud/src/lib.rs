@@ -17,7 +17,9 @@ mod store;
 mod tokens;
 mod topics;
 
-pub use accounts::{InvalidAccountName, PasswordError, check_account_name, hash_password};
+pub use accounts::{
+    AccountHandler, InvalidAccountName, PasswordError, check_account_name, hash_password,
+};
 pub use auth::AuthenticatedBy;
 pub use backplane::{Backplane, BackplaneError, InProcess, Node, NotPushed, Payload};
 pub use fedecks::{BuildError, Builder, Fedecks, Options};

@@ -9,7 +9,7 @@ use super::raw::Raw;
 
 /// What a key's value is.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Text,
     Number,
     Flag,
@@ -19,7 +19,7 @@ enum Kind {
 
 /// Every key that the environment can set. The variable is `FEDECKS_` and the key in capitals with
 /// `_` for the dot.
-const KEYS: &[(&str, Kind)] = &[
+pub(super) const KEYS: &[(&str, Kind)] = &[
     ("listen", Kind::List),
     ("path", Kind::Text),
     ("data_dir", Kind::Text),

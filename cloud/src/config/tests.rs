@@ -47,6 +47,32 @@ fn without_anything_the_defaults_hold() {
 }
 
 #[test]
+fn the_example_shows_every_key_with_its_default() {
+    let example = include_str!("../../cloud.example.toml");
+    let shown: String = example
+        .lines()
+        // What has no default.
+        .filter(|line| !line.contains("/etc/fedecks/") && !line.contains("former"))
+        .filter(|line| !line.contains("/run/secrets/"))
+        .map(|line| {
+            let uncommented = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
+            format!("{}\n", uncommented.unwrap_or(line))
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cloud.toml");
+    let load_text = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        format!("{:?}", load(Some(&path), &[], Overrides::default()).unwrap())
+    };
+    assert_eq!(load_text(&shown), load_text(example));
+    for (key, _) in environment::KEYS {
+        let name = key.rsplit('.').next().unwrap();
+        assert!(example.contains(&format!("{name} = ")), "{key} is not in the example");
+    }
+}
+
+#[test]
 fn every_key_of_a_file_is_read() {
     let (_folder, path) = file(
         r#"

@@ -1,0 +1,157 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fedecks_protocol::{Credentials, DeviceId, Term};
+
+use super::passwords::{Checked, Passwords};
+use crate::handler::{Decision, Disconnected, Handler, InfoOutcome, Outcome};
+use crate::message::{Info, Message};
+use crate::session::Session;
+use crate::store::Store;
+
+/// The handler of the ready-made server: whoever knows an account's password may register devices,
+/// and what devices send and get goes over topics.
+///
+/// The credentials are a `username` and a `password`. What a device sends is published on
+/// `up.<device id>`, bytes as [`Term::Bytes`]; what is published on `down.<device id>` is sent to the
+/// device. The store notes when a device was seen.
+#[derive(Debug)]
+pub struct AccountHandler {
+    accounts: Accounts,
+}
+
+/// The accounts of a store.
+struct Accounts {
+    store: Arc<dyn Store>,
+    passwords: Passwords,
+}
+
+/// When a device may try again if its password could not be checked.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+impl AccountHandler {
+    /// Takes the accounts of `store`; one that is added later counts at once.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { accounts: Accounts { store, passwords: Passwords::new() } }
+    }
+}
+
+impl Handler for AccountHandler {
+    async fn authenticate(&self, device: &DeviceId, credentials: &Credentials) -> Decision {
+        self.accounts.check(device, credentials).await
+    }
+
+    async fn connected(&self, session: &Session) {
+        session.subscribe(format!("down.{}", session.device()));
+        self.accounts.store.seen(session.device(), now());
+    }
+
+    async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
+        publish(session, message).await
+    }
+
+    async fn handle_raw_in(&self, session: &Session, bytes: Vec<u8>) -> Outcome {
+        publish(session, Term::Bytes(bytes)).await
+    }
+
+    async fn handle_info(&self, _: &Session, info: Info) -> InfoOutcome {
+        InfoOutcome::Push(info.message)
+    }
+
+    fn disconnected(&self, device: &DeviceId, _: &Disconnected) {
+        self.accounts.store.seen(device, now());
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+async fn publish(session: &Session, term: Term) -> Outcome {
+    let topic = format!("up.{}", session.device());
+    if let Err(error) = session.hub().publish(topic, Message::from(term)).await {
+        tracing::warn!(device = %session.device(), %error, "a message from the device is lost");
+    }
+    Outcome::Ok
+}
+
+impl Accounts {
+    async fn check(&self, device: &DeviceId, credentials: &Credentials) -> Decision {
+        let unavailable = Decision::Unavailable { retry_after: RETRY_AFTER };
+        let (Some(username), Some(password)) =
+            (credentials.text("username"), credentials.text("password"))
+        else {
+            return Decision::Reject;
+        };
+        let hash = match self.store.password_hash(username).await {
+            Ok(hash) => hash,
+            Err(error) => {
+                tracing::error!(%device, %error, "cannot look up an account");
+                return unavailable;
+            }
+        };
+        match self.passwords.check(password, hash).await {
+            Checked::Right => Decision::Accept,
+            Checked::Wrong => Decision::Reject,
+            Checked::LineFull => {
+                tracing::warn!(%device, "too many passwords are waiting to be checked");
+                unavailable
+            }
+            Checked::BadHash => {
+                tracing::error!(%device, "the account's password hash in the store is damaged");
+                unavailable
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Accounts").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::hash_password;
+    use crate::store::SqliteStore;
+
+    const UNAVAILABLE: Decision = Decision::Unavailable { retry_after: RETRY_AFTER };
+
+    async fn decide(store: SqliteStore, credentials: Credentials) -> Decision {
+        let handler = AccountHandler::new(Arc::new(store));
+        handler.authenticate(&DeviceId::new("nerves-1").unwrap(), &credentials).await
+    }
+
+    async fn marvins(hash: &str) -> SqliteStore {
+        let store = SqliteStore::in_memory().unwrap();
+        store.add_account("marvin", hash).await.unwrap();
+        store
+    }
+
+    #[tokio::test]
+    async fn an_accounts_password_is_accepted_and_any_other_rejected() {
+        let hash = hash_password("don't panic").unwrap();
+        let credentials =
+            |name, password| Credentials::new().with("username", name).with("password", password);
+        for (credentials, decision) in [
+            (credentials("marvin", "don't panic"), Decision::Accept),
+            (credentials("marvin", "panic a lot"), Decision::Reject),
+            (credentials("arthur", "don't panic"), Decision::Reject),
+            (Credentials::new().with("username", "marvin"), Decision::Reject),
+            (Credentials::new().with("username", "marvin").with("password", 42), Decision::Reject),
+            (Credentials::new(), Decision::Reject),
+        ] {
+            let shown = format!("{credentials:?}");
+            assert_eq!(decide(marvins(&hash).await, credentials).await, decision, "{shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_hash_is_no_rejection_which_would_cost_the_device_its_credentials() {
+        let credentials =
+            Credentials::new().with("username", "marvin").with("password", "don't panic");
+        assert_eq!(decide(marvins("damaged").await, credentials).await, UNAVAILABLE);
+    }
+}
