@@ -48,7 +48,10 @@ impl Alarm {
             timerfd::ClockId::CLOCK_BOOTTIME,
             TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
         )?;
-        Ok(Self { timer: AsyncFd::with_interest(Timer(timer), Interest::READABLE)?, at: None })
+        #[expect(unsafe_code, reason = "tokio has no safe way for a file descriptor of one's own")]
+        // SAFETY: `Timer` owns its descriptor and gives out the same one for as long as it lives.
+        let timer = unsafe { AsyncFd::register_with_interest(Timer(timer), Interest::READABLE) }?;
+        Ok(Self { timer, at: None })
     }
 
     /// Sets the alarm, or with `None` stops it; what was set before no longer counts. Asking for

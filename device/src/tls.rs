@@ -10,7 +10,7 @@ use rustls::crypto::ring;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -128,11 +128,11 @@ impl Tls {
     }
 
     /// The handshake. The error is for people.
-    pub(crate) async fn connect(
+    pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         name: &ServerName<'static>,
-        tcp: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, VerifiedPeer), String> {
+        tcp: S,
+    ) -> Result<(TlsStream<S>, VerifiedPeer), String> {
         let connector = TlsConnector::from(self.config.clone());
         let stream = connector
             .connect(name.clone(), tcp)
@@ -239,7 +239,7 @@ mod tests {
     use rustls::{HandshakeKind, ServerConfig};
     use tempfile::{TempDir, tempdir};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
