@@ -89,6 +89,9 @@ const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
 const DEFAULT_DATA_DIR: &str = "fedecks-data";
 const DEFAULT_STORE: &str = "fedecks.sqlite";
 
+/// What a request's head has beside the authentication header, generously, in bytes.
+const REST_OF_HEAD: usize = 1024;
+
 impl Config {
     /// Reads `file`, if there is one, then the environment, then the command line: the last that
     /// says something holds.
@@ -124,6 +127,15 @@ impl Config {
             salt: raw.salt,
             salt_file: raw.salt_file,
         };
+        let sessions = check_sessions(&raw.sessions, places)?;
+        let limits = check_limits(&raw.limits, places)?;
+        if sessions.max_header + REST_OF_HEAD > limits.request_head {
+            let problem = format!(
+                "is {}, expected at least {REST_OF_HEAD} more than sessions.max_header, which is {}",
+                limits.request_head, sessions.max_header
+            );
+            return Err(places.wrong("limits.request_head", &problem));
+        }
         Ok(Self {
             listen,
             path: check_path(raw.path, places)?,
@@ -132,8 +144,8 @@ impl Config {
             secrets: Secrets::check(sealing, raw.former, &data_dir, places.clone())?,
             data_dir,
             tokens: check_tokens(&raw.tokens, places)?,
-            sessions: check_sessions(&raw.sessions, places)?,
-            limits: check_limits(&raw.limits, places)?,
+            sessions,
+            limits,
             drain: Drain {
                 spread: raw.drain.spread.map_or(Duration::from_secs(30), Into::into),
                 deadline: raw.drain.deadline.map_or(Duration::from_secs(45), Into::into),

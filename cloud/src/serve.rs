@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use warp::{Filter, Reply};
 
 use connection::Edge;
-use limits::{Once, TokenBucket};
+use limits::{OncePerSecond, TokenBucket};
 
 pub use connection::Peer;
 pub use tls::{Tls, TlsError};
@@ -120,7 +120,7 @@ where
         slots: slots.clone(),
         rate: TokenBucket::new(limits.accepts_per_second, limits.accept_burst),
         accepted: AtomicU64::new(0),
-        full: Once::default(),
+        full: OncePerSecond::default(),
     });
     let mut acceptors = JoinSet::new();
     for (listener, _) in listeners {
@@ -169,7 +169,7 @@ struct Gate {
     rate: TokenBucket,
     /// Numbers the connections in the logs.
     accepted: AtomicU64,
-    full: Once,
+    full: OncePerSecond,
 }
 
 /// How long the accept loop rests when the process or the system has run out of something.
@@ -181,7 +181,7 @@ where
     F: Filter + Clone + Send + Sync + 'static,
     F::Extract: Reply,
 {
-    let failing = Once::default();
+    let failing = OncePerSecond::default();
     loop {
         gate.rate.take().await;
         match listener.accept().await {

@@ -198,6 +198,11 @@ fn values_that_do_not_go_together_are_told_with_both() {
         complaint("[tokens]\nlifetime = \"1h\""),
         ": tokens.lifetime: is 3600 s, expected more than tokens.refresh, which is 10800 s"
     );
+    assert_eq!(
+        complaint("[sessions]\nmax_header = 16384"),
+        ": limits.request_head: is 16384, expected at least 1024 more than sessions.max_header, which \
+         is 16384"
+    );
     assert_eq!(complaint("[tls]\nkey = \"k\""), ": tls.certificate: is missing beside tls.key");
     assert!(
         complaint("[tls]\nkey = \"k\"\nself_signed = true").contains("either the one or the other")

@@ -42,9 +42,9 @@ impl TokenBucket {
 
 /// For a log line that would otherwise be written for each of many connections: once per second.
 #[derive(Default)]
-pub(super) struct Once(Mutex<Option<Instant>>);
+pub(super) struct OncePerSecond(Mutex<Option<Instant>>);
 
-impl Once {
+impl OncePerSecond {
     pub(super) fn now(&self) -> bool {
         let now = Instant::now();
         let mut last = lock(&self.0);
@@ -100,7 +100,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_is_due_once_per_second() {
-        let once = Once::default();
+        let once = OncePerSecond::default();
         assert!(once.now());
         assert!(!once.now());
         tokio::time::advance(Duration::from_millis(999)).await;
