@@ -99,11 +99,11 @@ where
 }
 
 async fn say_and_hear(mut socket: WebSocketStream<Transport>) {
-    let before = socket.get_ref().received();
+    let before = socket.get_ref().life();
     socket.send(Message::binary(vec![7; 100_000])).await.unwrap();
     let heard = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(heard, Message::binary(vec![7; 100_000]));
-    assert!(socket.get_ref().received() >= before + 100_000);
+    assert!(socket.get_ref().life() >= before + 100_000);
     socket.close(None).await.unwrap();
     while let Some(Ok(_)) = socket.next().await {}
 }

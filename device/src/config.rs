@@ -1,0 +1,219 @@
+//! What the device service reads from its file and the environment.
+
+mod credentials;
+mod settings;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fedecks_protocol::{Credentials, DeviceId};
+
+use crate::tls::{Identity, TlsOptions, Trust};
+use crate::url::CloudUrl;
+use settings::{Key, Setting, Settings};
+
+/// Everything that the service needs to know, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceConfig {
+    /// Where the cloud is.
+    pub url: CloudUrl,
+    /// Who the device is.
+    pub device_id: DeviceId,
+    /// Where the token and the trusted time are kept.
+    pub data_dir: PathBuf,
+    /// Whom to trust, and the device's own certificate.
+    pub tls: TlsOptions,
+    /// File with the credentials for the first login; read by
+    /// [`DeviceConfig::read_credentials`].
+    pub credentials_file: Option<PathBuf>,
+    /// Upper bound of the first random wait after a failure.
+    pub backoff_base: Duration,
+    /// Upper bound of every random wait.
+    pub backoff_cap: Duration,
+    /// Which log lines are written: those of this level and the more important ones.
+    pub log: tracing::Level,
+}
+
+/// What is wrong with the configuration, and where. Shows no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("cannot read {what} {}: {source}", file.display())]
+    Unreadable {
+        /// What it should hold.
+        what: &'static str,
+        /// Which file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A value, a key or a file's form is wrong.
+    #[error("{place}: {problem}")]
+    Wrong {
+        /// The file, with the line where it is known, or the environment variable.
+        place: String,
+        /// The key, what is there and what was expected.
+        problem: String,
+    },
+}
+
+impl ConfigError {
+    /// With this a program ends that is configured wrongly: `EX_CONFIG`. Starting it again as it is
+    /// will not help.
+    pub const EXIT_CODE: u8 = 78;
+}
+
+impl DeviceConfig {
+    /// The file that is read where no other is given.
+    pub const DEFAULT_FILE: &str = "/etc/fedecks/fedecks.toml";
+
+    /// Where data is kept if nothing else is said.
+    pub const DEFAULT_DATA_DIR: &str = "/var/lib/fedecks";
+
+    /// Reads `file`, which must be there, or without one [`DeviceConfig::DEFAULT_FILE`], if that is
+    /// there; then the environment through `variable`, which holds against the file. The variable
+    /// of a key is `FEDECKS_` and the key in capitals; an empty one counts as not set.
+    pub fn load(
+        file: Option<&Path>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        let settings = match file {
+            Some(file) => Settings::from_file(file)?,
+            None => Settings::from_file_if_there(Path::new(Self::DEFAULT_FILE))?,
+        };
+        Self::from_settings(settings.with_environment(variable)?)
+    }
+
+    /// Reads the credentials for the first login, if a file is named for them: TOML with named
+    /// values, texts, numbers or flags, whatever the cloud asks for. The file must belong to this
+    /// user or root, and nobody else may read it.
+    pub fn read_credentials(&self) -> Result<Option<Credentials>, ConfigError> {
+        self.credentials_file.as_deref().map(credentials::read).transpose()
+    }
+
+    fn from_settings(mut settings: Settings) -> Result<Self, ConfigError> {
+        let Some(url) = settings.text(Key::Url)? else {
+            return Err(settings.missing(Key::Url));
+        };
+        let url = url.parse_as::<CloudUrl>()?;
+        let device_id = match settings.text(Key::DeviceId)? {
+            Some(device_id) => device_id.parse_as::<DeviceId>()?,
+            None => device_id_from_hostname()?,
+        };
+        let data_dir = settings.path(Key::DataDir)?;
+        let tls = TlsOptions { trust: trust(&mut settings)?, identity: identity(&mut settings)? };
+        let credentials_file = settings.path(Key::CredentialsFile)?;
+        let (backoff_base, backoff_cap) = backoff(&mut settings, &device_id)?;
+        let log = match settings.text(Key::Log)? {
+            Some(log) => level(&log)?,
+            None => tracing::Level::INFO,
+        };
+        Ok(Self {
+            url,
+            device_id,
+            data_dir: data_dir.unwrap_or_else(|| Self::DEFAULT_DATA_DIR.into()),
+            tls,
+            credentials_file,
+            backoff_base,
+            backoff_cap,
+            log,
+        })
+    }
+}
+
+fn trust(settings: &mut Settings) -> Result<Trust, ConfigError> {
+    let file = settings.path(Key::CaFile)?;
+    let only = settings.flag(Key::OnlyCaFile)?;
+    match (file, only) {
+        (None, None) => Ok(Trust::Public),
+        (None, Some(only)) if *only.value() => Err(only.wrong("is set without ca_file")),
+        (None, Some(_)) => Ok(Trust::Public),
+        (Some(file), Some(only)) if *only.value() => Ok(Trust::Only(file)),
+        (Some(file), Some(_) | None) => Ok(Trust::PublicAnd(file)),
+    }
+}
+
+fn identity(settings: &mut Settings) -> Result<Option<Identity>, ConfigError> {
+    match (settings.text(Key::ClientCert)?, settings.text(Key::ClientKey)?) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => {
+            Ok(Some(Identity { certificate: certificate.value().into(), key: key.value().into() }))
+        }
+        (Some(certificate), None) => Err(certificate.wrong("is set without client_key")),
+        (None, Some(key)) => Err(key.wrong("is set without client_cert")),
+    }
+}
+
+/// The longest wait that may be configured: a day.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(86_400);
+
+fn backoff(
+    settings: &mut Settings,
+    device_id: &DeviceId,
+) -> Result<(Duration, Duration), ConfigError> {
+    // The product's numbers.
+    let default = fedecks_device_core::Config::new(device_id.clone());
+    let base = settings.text(Key::BackoffBase)?;
+    let cap = settings.text(Key::BackoffCap)?;
+    let duration = |setting: &Option<Setting<String>>, default| match setting {
+        None => Ok(default),
+        Some(setting) => parse_duration(setting.value())
+            .filter(|duration| !duration.is_zero() && *duration <= LONGEST_BACKOFF)
+            .ok_or_else(|| {
+                setting.wrong(
+                    "expected a duration from 1ms to 1d: a whole number with ms, s, m, h or d, \
+                     such as \"90s\"",
+                )
+            }),
+    };
+    let cap_value = duration(&cap, default.backoff_cap)?;
+    // Whoever sets only a small cap means the base as well.
+    let base_value = duration(&base, default.backoff_base.min(cap_value))?;
+    match base.or(cap) {
+        Some(setting) if base_value > cap_value => Err(setting.wrong(&format!(
+            "backoff_base is {base_value:?} and backoff_cap {cap_value:?}, expected a base that \
+             is not above the cap"
+        ))),
+        Some(_) | None => Ok((base_value, cap_value)),
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let milliseconds: u64 = match unit.trim_start() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(milliseconds)?))
+}
+
+fn level(setting: &Setting<String>) -> Result<tracing::Level, ConfigError> {
+    Ok(match setting.value().as_str() {
+        "error" => tracing::Level::ERROR,
+        "warn" => tracing::Level::WARN,
+        "info" => tracing::Level::INFO,
+        "debug" => tracing::Level::DEBUG,
+        "trace" => tracing::Level::TRACE,
+        _ => return Err(setting.wrong("expected error, warn, info, debug or trace")),
+    })
+}
+
+/// As the original Fedecks does it on Nerves, where the host name carries the serial number.
+fn device_id_from_hostname() -> Result<DeviceId, ConfigError> {
+    let wrong = |problem: String| ConfigError::Wrong {
+        place: "host name".into(),
+        problem: format!("{problem}; set device_id instead"),
+    };
+    let name = nix::unistd::gethostname().map_err(|error| wrong(error.to_string()))?;
+    let name = name.into_string().map_err(|_| wrong("is not UTF-8".into()))?;
+    DeviceId::new(name).map_err(|error| wrong(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;
