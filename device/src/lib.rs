@@ -1,23 +1,57 @@
-//! placeholder
-#[allow(dead_code)] // Its callers are being written.
+//! Keeps one secure duplex WebSocket from a device to its cloud.
+//!
+//! Log in once; from then on a token that the cloud signs brings the device back after reboots,
+//! updates and outages. The token is refreshed while connected and kept in the data folder; no
+//! credential stays on the device.
+//!
+//! ```no_run
+//! use fedecks_device::{Client, Credentials, DeviceId, Event};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder("wss://cloud.example".parse()?, DeviceId::new("kitchen-1")?)
+//!     .data_dir("/data/fedecks")
+//!     .start()?;
+//! let mut events = client.subscribe();
+//! if client.status().token_expires_at.is_none() {
+//!     client.login(Credentials::new().with("username", "marvin").with("password", "42")).await?;
+//! }
+//! client.send(&("temperature", 21.5)).await?;
+//! while let Ok(event) = events.next().await {
+//!     if let Event::Message(term) = event {
+//!         println!("the cloud says {term:?}");
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! The decisions are made in [`fedecks_device_core`], which does no I/O; this crate carries them out.
+
+mod client;
 mod clock;
-#[allow(dead_code)] // Its callers are being written.
+mod config;
 mod dial;
-#[allow(dead_code)] // Its callers are being written.
+mod driver;
 mod durable;
-#[allow(dead_code)] // Its callers are being written.
+mod link;
+mod report;
+mod status;
 mod store;
-#[allow(dead_code)] // Its callers are being written.
 mod tls;
-#[allow(dead_code)] // Its callers are being written.
 mod transport;
-#[allow(dead_code)] // Its callers are being written.
 mod trusted_time;
-#[allow(dead_code)] // Its callers are being written.
 mod url;
-#[allow(dead_code)] // Its callers are being written.
 mod verify;
 
+pub use client::{
+    Client, ClientBuilder, ClientSendError, StartError, Stopped, Subscription, SubscriptionError,
+};
+pub use config::{ConfigError, DeviceConfig};
 pub use durable::StoreError;
+pub use fedecks_device_core::{
+    Attempt, Event, FailReason, LoggedIn, LoginError, LostReason, Network, Phase, SendError, State,
+    Time,
+};
+pub use fedecks_protocol::{Credentials, DeviceId, Term, TermError};
+pub use status::Status;
 pub use tls::{Identity, TlsError, TlsOptions, Trust};
 pub use url::{CloudUrl, InvalidUrl};

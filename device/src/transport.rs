@@ -14,26 +14,42 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// How many bytes have come from the network, whether or not they make up anything yet. When
-    /// this has grown, the other end lives.
-    pub(crate) fn received(&self) -> u64 {
+    /// Grows whenever the other end has shown that it lives, even if nothing is whole yet: by bytes
+    /// that came, or by making room for bytes that had to wait.
+    pub(crate) fn life(&self) -> u64 {
         match self {
-            Self::Plain(stream) => stream.received,
-            Self::Tls(stream) => stream.get_ref().0.received,
+            Self::Plain(stream) => stream.life,
+            Self::Tls(stream) => stream.get_ref().0.life,
         }
     }
 }
 
-/// A TCP stream that counts what it reads.
+/// A TCP stream that counts the bytes by which the other end shows that it lives.
 #[derive(Debug)]
 pub(crate) struct Counted {
     tcp: TcpStream,
-    received: u64,
+    life: u64,
+    /// The last write had to wait: the kernel's buffer was full. It has room again only when the
+    /// other end has acknowledged something.
+    stalled: bool,
 }
 
 impl Counted {
     pub(crate) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, received: 0 }
+        Self { tcp, life: 0, stalled: false }
+    }
+}
+
+impl Counted {
+    fn wrote(&mut self, result: &Poll<io::Result<usize>>) {
+        match result {
+            Poll::Ready(Ok(count)) if self.stalled => {
+                self.life += *count as u64;
+                self.stalled = false;
+            }
+            Poll::Ready(_) => {}
+            Poll::Pending => self.stalled = true,
+        }
     }
 }
 
@@ -46,7 +62,7 @@ impl AsyncRead for Counted {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let result = Pin::new(&mut this.tcp).poll_read(context, buffer);
-        this.received += (buffer.filled().len() - before) as u64;
+        this.life += (buffer.filled().len() - before) as u64;
         result
     }
 }
@@ -57,7 +73,10 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write(context, bytes)
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.tcp).poll_write(context, bytes);
+        this.wrote(&result);
+        result
     }
 
     fn poll_write_vectored(
@@ -65,7 +84,10 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(context, slices)
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.tcp).poll_write_vectored(context, slices);
+        this.wrote(&result);
+        result
     }
 
     fn is_write_vectored(&self) -> bool {

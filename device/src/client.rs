@@ -1,0 +1,291 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fedecks_device_core::{Config, Connection, Event, LoggedIn, LoginError, Network, SendError};
+use fedecks_protocol::{Credentials, DeviceId, Term, TermError, UpFrame};
+use serde::Serialize;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+use crate::clock::{Alarm, WallClock};
+use crate::dial::Target;
+use crate::driver::{Command, Driver, Watchdog};
+use crate::status::Status;
+use crate::store::TokenStore;
+use crate::tls::{TlsError, TlsOptions};
+use crate::trusted_time::TrustedTime;
+use crate::url::CloudUrl;
+
+/// The device's connection to its cloud. Cloning it gives another handle to the same connection,
+/// which ends when the last handle is gone or by [`Client::shutdown`].
+#[derive(Debug, Clone)]
+pub struct Client {
+    commands: mpsc::Sender<Command>,
+    events: broadcast::WeakSender<Event>,
+    status: watch::Receiver<Status>,
+    task: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
+}
+
+/// Settings of a [`Client`]; made by [`Client::builder`].
+#[must_use]
+pub struct ClientBuilder {
+    url: CloudUrl,
+    core: Config,
+    data_dir: PathBuf,
+    tls: TlsOptions,
+    event_queue: usize,
+    watchdog: Option<Watchdog>,
+}
+
+/// Why a client did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A certificate or key file is not usable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The system gave no timer.
+    #[error("the system gave no timer on CLOCK_BOOTTIME: {0}")]
+    Timer(#[source] std::io::Error),
+}
+
+/// Why a value was not sent. The caller still has it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ClientSendError {
+    /// The value has no form that travels.
+    #[error("the value cannot be sent: {0}")]
+    Value(#[from] TermError),
+    /// There is no connection, or the value is too big or too deep.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The client was shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// The client was shut down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client was shut down")]
+pub struct Stopped;
+
+/// Why a [`Subscription`] has no event to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SubscriptionError {
+    /// This many events came faster than they were taken, and are lost to this subscription.
+    #[error("{0} events were missed")]
+    Missed(u64),
+    /// The client was shut down; nothing will come any more.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// The events of a [`Client`] from the moment of subscribing on.
+#[derive(Debug)]
+pub struct Subscription(broadcast::Receiver<Event>);
+
+/// How many commands may wait for the loop.
+const COMMAND_QUEUE: usize = 16;
+
+impl Client {
+    /// Settings for the cloud at `url`. One that begins with `ws://` is for trials: nothing is
+    /// encrypted then.
+    pub fn builder(url: CloudUrl, device_id: DeviceId) -> ClientBuilder {
+        ClientBuilder {
+            url,
+            core: Config::new(device_id),
+            data_dir: PathBuf::from("/var/lib/fedecks"),
+            tls: TlsOptions::default(),
+            event_queue: 64,
+            watchdog: None,
+        }
+    }
+
+    /// Logs in. While the cloud cannot be reached the login goes on waiting, also when the future
+    /// is dropped; it ends when the cloud answers, at a newer login, a logout or the shutdown.
+    ///
+    /// The credentials are kept in memory until then and nowhere else. A token that is there
+    /// already is given up only for the one that this login brings.
+    pub async fn login(&self, credentials: Credentials) -> Result<LoggedIn, LoginError> {
+        let (answer, answered) = oneshot::channel();
+        let stopped = LoginError::GivenUp("the end of the program");
+        if self.commands.send(Command::Login { credentials, answer }).await.is_err() {
+            return Err(stopped);
+        }
+        answered.await.unwrap_or(Err(stopped))
+    }
+
+    /// Ends the connection and forgets the token.
+    pub async fn logout(&self) -> Result<(), Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Logout { answer }).await.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Sends any serializable value. Returns when the message was handed to the connection, which
+    /// says nothing yet about its arrival; waits while an earlier one has not left.
+    pub async fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), ClientSendError> {
+        let term = Term::from_serialize(value)?;
+        self.send_frame(UpFrame::Message { sequence: None, term }).await
+    }
+
+    /// Sends bytes as they are, otherwise as [`Client::send`].
+    pub async fn send_raw(&self, bytes: &[u8]) -> Result<(), ClientSendError> {
+        self.send_frame(UpFrame::Raw { sequence: None, bytes: bytes.to_vec() }).await
+    }
+
+    /// Tells what is known of the network: the connection dials at once when it is back, and makes
+    /// sure that a connection is alive when it changed.
+    pub async fn network(&self, network: Network) -> Result<(), Stopped> {
+        self.commands.send(Command::Network(network)).await.map_err(|_| Stopped)
+    }
+
+    /// Closes the connection and waits until it is closed and the token is on disk, at most five
+    /// seconds. The token stays.
+    pub async fn shutdown(&self) {
+        // A loop that has ended already is just what is asked for.
+        let _ = self.commands.send(Command::Shutdown).await;
+        if let Some(task) = self.task.lock().await.take() {
+            let _ = task.await;
+        }
+    }
+
+    /// The events from now on: connection changes and messages from the cloud.
+    pub fn subscribe(&self) -> Subscription {
+        match self.events.upgrade() {
+            Some(events) => Subscription(events.subscribe()),
+            // The connection has ended: a channel without a sender says so.
+            None => Subscription(broadcast::channel(1).1),
+        }
+    }
+
+    /// What the connection is doing.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// A receiver that sees each change of the status.
+    pub fn watch_status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    async fn send_frame(&self, frame: UpFrame) -> Result<(), ClientSendError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Send { frame, answer }).await.map_err(|_| Stopped)?;
+        Ok(answered.await.map_err(|_| Stopped)??)
+    }
+}
+
+impl ClientBuilder {
+    /// Where the token is kept: a folder on a partition that survives updates. `/var/lib/fedecks`
+    /// where nothing else is said.
+    pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.data_dir = folder.into();
+        self
+    }
+
+    /// Which certificates are trusted and which this device shows.
+    pub fn tls(mut self, options: TlsOptions) -> Self {
+        self.tls = options;
+        self
+    }
+
+    /// Bounds of the random waits between attempts: the first one's and the longest. 1 s and 300 s
+    /// where nothing else is said.
+    pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
+        self.core.backoff_base = base;
+        self.core.backoff_cap = cap;
+        self
+    }
+
+    /// How long anything may take to come back after a ping before the connection counts as dead;
+    /// 10 s where nothing else is said.
+    pub fn pong_deadline(mut self, deadline: Duration) -> Self {
+        self.core.pong_deadline = deadline;
+        self
+    }
+
+    /// How many events a subscription may be behind before it misses some; 64 where nothing else is
+    /// said. A message can be as big as 1 MiB.
+    pub fn event_queue(mut self, events: usize) -> Self {
+        self.event_queue = events.clamp(1, 65_536);
+        self
+    }
+
+    /// Calls `pat` from the connection's own loop at this interval. A watchdog that is fed by it
+    /// proves that the loop makes progress, not that the cloud can be reached.
+    pub fn watchdog(mut self, interval: Duration, pat: impl FnMut() + Send + 'static) -> Self {
+        let interval = interval.max(Duration::from_millis(1));
+        self.watchdog = Some(Watchdog { interval, pat: Box::new(pat) });
+        self
+    }
+
+    /// Reads all that the settings name, as [`ClientBuilder::start`] does, and starts nothing.
+    pub fn check(&self) -> Result<(), StartError> {
+        self.target(&TrustedTime::new(WallClock::system(), &self.data_dir)).map(|_| ())
+    }
+
+    fn target(&self, trusted_time: &TrustedTime) -> Result<Target, StartError> {
+        let time = trusted_time.clone();
+        let core = &self.core;
+        Ok(Target::new(self.url.clone(), &self.tls, time, core.dialect, &core.limits)?)
+    }
+
+    /// Starts the connection as a task of the tokio runtime in which this is called. It begins with
+    /// the token from the data folder, if there is one; otherwise it waits for a login.
+    pub fn start(self) -> Result<Client, StartError> {
+        let device = self.core.device_id.clone();
+        let trusted_time = TrustedTime::new(WallClock::system(), &self.data_dir);
+        let target = self.target(&trusted_time)?;
+        if !self.url.is_secure() {
+            warn!("nothing is encrypted: the URL begins with ws://");
+        }
+        let store = TokenStore::new(&self.data_dir, device.clone());
+        let alarm = Alarm::new().map_err(StartError::Timer)?;
+        let core = Connection::new(self.core, rand::random());
+
+        let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
+        let (events, _) = broadcast::channel(self.event_queue);
+        let (status_sender, status) = watch::channel(Status::of(&core));
+        let weak_events = events.downgrade();
+        let driver = Driver {
+            core,
+            device,
+            target: Arc::new(target),
+            store: Arc::new(store),
+            trusted_time,
+            alarm,
+            commands: command_queue,
+            events,
+            status: status_sender,
+            watchdog: self.watchdog,
+        };
+        let task = tokio::spawn(driver.run());
+        let task = Arc::new(tokio::sync::Mutex::new(Some(task)));
+        Ok(Client { commands, events: weak_events, status, task })
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("url", &self.url.to_string())
+            .field("device_id", &self.core.device_id)
+            .field("data_dir", &self.data_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Subscription {
+    /// Waits for the next event.
+    pub async fn next(&mut self) -> Result<Event, SubscriptionError> {
+        match self.0.recv().await {
+            Ok(event) => Ok(event),
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                Err(SubscriptionError::Missed(missed))
+            }
+            Err(broadcast::error::RecvError::Closed) => Err(Stopped.into()),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The one loop: brings everything that happens to the core, carries out what the core says, and
+//! decides nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fedecks_device_core::{
+    Action, Attempt, Connection, Event, LoggedIn, LoginError, LoginId, Network, SendError,
+};
+use fedecks_protocol::{Credentials, DeviceId, IssuedToken, UpFrame};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::clock::{Alarm, BootClock};
+use crate::dial::Target;
+use crate::link::{Link, LinkEvent};
+use crate::report;
+use crate::status::Status;
+use crate::store::TokenStore;
+use crate::trusted_time::TrustedTime;
+
+/// What the application asks for.
+pub(crate) enum Command {
+    Login { credentials: Credentials, answer: oneshot::Sender<Result<LoggedIn, LoginError>> },
+    Logout { answer: oneshot::Sender<()> },
+    Send { frame: UpFrame, answer: oneshot::Sender<Result<(), SendError>> },
+    Network(Network),
+    Shutdown,
+}
+
+/// Called by the loop at an interval, to show that it goes round.
+pub(crate) struct Watchdog {
+    pub(crate) interval: Duration,
+    pub(crate) pat: Box<dyn FnMut() + Send>,
+}
+
+pub(crate) struct Driver {
+    pub(crate) core: Connection,
+    pub(crate) device: DeviceId,
+    pub(crate) target: Arc<Target>,
+    pub(crate) store: Arc<TokenStore>,
+    pub(crate) trusted_time: TrustedTime,
+    pub(crate) alarm: Alarm,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) watchdog: Option<Watchdog>,
+}
+
+/// What the store was asked to do, and how it ended.
+enum StoreDone {
+    Loaded(Result<Option<IssuedToken>, String>),
+    Stored(Result<(), String>),
+    /// The trusted time was looked after; that concerns nobody here.
+    TimeObserved,
+}
+
+enum Input {
+    Link(Attempt, LinkEvent),
+    Command(Option<Command>),
+    Store(StoreDone),
+    Timeout,
+    Pat,
+}
+
+/// How long the end of the program waits for a token that is being written and for closes.
+const FINISH_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Driver {
+    /// Runs until the application has gone or asks for the end.
+    pub(crate) async fn run(self) {
+        let (mut watchdog, mut pats) = match self.watchdog {
+            Some(Watchdog { interval, pat }) => (Some(pat), Some(tokio::time::interval(interval))),
+            None => (None, None),
+        };
+        let mut commands = self.commands;
+        let mut alarm = self.alarm;
+        let mut hands = Hands {
+            core: self.core,
+            device: self.device,
+            target: self.target,
+            store: self.store,
+            trusted_time: self.trusted_time,
+            events: self.events,
+            status: self.status,
+            link: Link::Idle,
+            store_jobs: JoinSet::new(),
+            closing: JoinSet::new(),
+            logins: HashMap::new(),
+            next_login: 0,
+        };
+        hands.carry_out();
+        while !hands.is_closed() {
+            if let Err(error) = alarm.set(hands.core.poll_timeout()) {
+                return error!(%error, "the timer cannot be set, the connection ends");
+            }
+            let flushed = hands.link.is_flushed();
+            let input = tokio::select! {
+                (attempt, event) = hands.link.next() => Input::Link(attempt, event),
+                command = commands.recv(), if flushed => Input::Command(command),
+                Some(done) = hands.store_jobs.join_next() => Input::Store(done.unwrap_or_else(|error| {
+                    StoreDone::Stored(Err(format!("the store's thread ended: {error}")))
+                })),
+                Some(_) = hands.closing.join_next() => continue,
+                fired = alarm.fired() => match fired {
+                    Ok(()) => Input::Timeout,
+                    Err(error) => return error!(%error, "the timer fails, the connection ends"),
+                },
+                () = next_pat(&mut pats) => Input::Pat,
+            };
+            match input {
+                Input::Link(attempt, event) => hands.on_link(attempt, event),
+                Input::Command(command) => hands.on_command(command.unwrap_or(Command::Shutdown)),
+                Input::Store(done) => hands.on_store(done),
+                Input::Timeout => hands.core.handle_timeout(BootClock::now()),
+                Input::Pat => watchdog.iter_mut().for_each(|pat| pat()),
+            }
+            hands.carry_out();
+        }
+        hands.finish().await;
+    }
+}
+
+async fn next_pat(pats: &mut Option<tokio::time::Interval>) {
+    match pats {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Everything that the core's actions reach.
+struct Hands {
+    core: Connection,
+    device: DeviceId,
+    target: Arc<Target>,
+    store: Arc<TokenStore>,
+    trusted_time: TrustedTime,
+    events: broadcast::Sender<Event>,
+    status: watch::Sender<Status>,
+    link: Link,
+    store_jobs: JoinSet<StoreDone>,
+    closing: JoinSet<()>,
+    logins: HashMap<LoginId, oneshot::Sender<Result<LoggedIn, LoginError>>>,
+    next_login: u64,
+}
+
+impl Hands {
+    fn on_link(&mut self, attempt: Attempt, event: LinkEvent) {
+        let now = BootClock::now();
+        match event {
+            LinkEvent::Phase(phase) => self.core.handle_phase(now, attempt, phase),
+            LinkEvent::Dialed(result) => self.core.handle_dialed(now, attempt, result),
+            LinkEvent::Binary(bytes) => self.core.handle_message(now, attempt, &bytes),
+            LinkEvent::Text(size) => self.core.handle_text(now, attempt, size),
+            LinkEvent::Traffic => self.core.handle_traffic(now, attempt),
+            LinkEvent::Lost(reason) => self.core.handle_lost(now, attempt, reason),
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Login { credentials, answer } => {
+                self.next_login += 1;
+                let login = LoginId(self.next_login);
+                self.logins.insert(login, answer);
+                self.core.handle_login(BootClock::now(), login, credentials);
+            }
+            Command::Logout { answer } => {
+                self.core.handle_logout();
+                self.carry_out();
+                let _ = answer.send(());
+            }
+            Command::Send { frame, answer } => {
+                let result = self.core.handle_send(BootClock::now(), &frame);
+                self.carry_out();
+                let _ = answer.send(result);
+            }
+            Command::Network(network) => self.core.handle_network(BootClock::now(), network),
+            Command::Shutdown => self.core.handle_shutdown(),
+        }
+    }
+
+    fn on_store(&mut self, done: StoreDone) {
+        match done {
+            StoreDone::Loaded(result) => self.core.handle_loaded(BootClock::now(), result),
+            StoreDone::Stored(result) => self.core.handle_stored(BootClock::now(), result),
+            StoreDone::TimeObserved => {}
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::LoadToken => {
+                    let trusted_time = self.trusted_time.clone();
+                    self.store_job(move |store| {
+                        // The time comes first: the token is no use without a certificate that holds.
+                        if let Err(error) = trusted_time.load() {
+                            warn!(%error, "the trusted time was not read");
+                        }
+                        StoreDone::Loaded(store.load().map_err(text))
+                    });
+                }
+                Action::StoreToken(token) => {
+                    self.store_job(move |store| StoreDone::Stored(store.save(&token).map_err(text)))
+                }
+                Action::ForgetToken => {
+                    self.store_job(|store| StoreDone::Stored(store.forget().map_err(text)));
+                }
+                Action::TrustTime { server_time_ms } => self.trust_time(server_time_ms),
+                Action::Dial { attempt, header } => {
+                    let target = Arc::clone(&self.target);
+                    self.link = Link::dial(attempt, target, header.expose().to_owned());
+                }
+                Action::Transmit { attempt, message } => {
+                    if self.link.attempt() == Some(attempt) {
+                        if let Err(reason) = self.link.transmit(message, &self.device) {
+                            self.link = Link::Idle;
+                            self.core.handle_lost(BootClock::now(), attempt, reason);
+                        }
+                    }
+                }
+                Action::Disconnect { attempt, code } => {
+                    if self.link.attempt() == Some(attempt) {
+                        if let Some(close) = self.link.disconnect(code) {
+                            self.closing.spawn(close);
+                        }
+                    }
+                }
+                Action::AnswerLogin { login, result } => {
+                    report::login(&result);
+                    if let Some(answer) = self.logins.remove(&login) {
+                        let _ = answer.send(result);
+                    }
+                }
+                Action::Emit(event) => {
+                    report::event(&event);
+                    self.update_status();
+                    // Nobody listening is no error: events are for whoever wants them.
+                    let _ = self.events.send(event);
+                }
+                Action::Log(notice) => report::notice(&notice),
+            }
+        }
+        self.update_status();
+    }
+
+    fn store_job(&mut self, job: impl FnOnce(&TokenStore) -> StoreDone + Send + 'static) {
+        let store = Arc::clone(&self.store);
+        self.store_jobs.spawn_blocking(move || job(&store));
+    }
+
+    fn trust_time(&mut self, server_time_ms: u64) {
+        let Some(peer) = self.link.peer() else { return };
+        let trusted_time = self.trusted_time.clone();
+        self.store_jobs.spawn_blocking(move || {
+            if trusted_time.observe(server_time_ms, &peer) {
+                if let Err(error) = trusted_time.persist() {
+                    warn!(%error, "the trusted time is not on disk");
+                }
+            }
+            StoreDone::TimeObserved
+        });
+    }
+
+    fn update_status(&mut self) {
+        let status = Status::of(&self.core);
+        self.status.send_if_modified(|known| {
+            let changed = *known != status;
+            *known = status;
+            changed
+        });
+    }
+
+    fn is_closed(&self) -> bool {
+        self.core.state() == fedecks_device_core::State::Closed
+    }
+
+    /// Lets a token that is being written and a close that is under way come to their end.
+    async fn finish(mut self) {
+        let all = async {
+            while self.closing.join_next().await.is_some() {}
+            while self.store_jobs.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(FINISH_DEADLINE, all).await.is_err() {
+            warn!("the store or the network did not finish in time");
+        }
+        info!("stopped");
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
