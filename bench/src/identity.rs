@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fedecks_cloud::{Claims, Keyring};
+use fedecks_cloud::{Claims, Keyring, SqliteStore, Store, hash_password};
 use fedecks_protocol::{AuthRequest, DeviceId, Dialect, Proof};
 use rustls::client::Resumption;
 use rustls::crypto::ring;
@@ -15,11 +15,26 @@ use crate::Result;
 const SECRET: &str = "known to everybody, for benchmarks";
 const SALT: &str = "fedecks-bench";
 
+/// The account that devices may log in with.
+pub(crate) const USER: &str = "bench";
+pub(crate) const PASSWORD: &str = "known to everybody";
+
+/// The name of our server's store in its folder.
+pub(crate) const STORE: &str = "cloud.sqlite";
+
 /// The name that the certificate is for.
 pub(crate) const HOST: &str = "localhost";
 
 pub(crate) fn keyring() -> Result<Keyring> {
     Ok(Keyring::new(SECRET, SALT)?)
+}
+
+/// Makes our server's store with the account, as `fedecks-cloud account add` does. Not in the server
+/// itself: the 19 MiB that hashing takes would stay with its allocator and hide what connections
+/// take.
+pub(crate) async fn add_account(folder: &Path) -> Result<()> {
+    let store = SqliteStore::open(folder.join(STORE))?;
+    Ok(store.add_account(USER, &hash_password(PASSWORD)?).await?)
 }
 
 /// The value of `x-fedecks-auth` of the `index`th device: with a token issued right now, so that the

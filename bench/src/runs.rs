@@ -7,7 +7,7 @@ use crate::Result;
 use crate::client::Target;
 use crate::fleet::{Fleet, come_and_go};
 use crate::footprint;
-use crate::identity::{Certificate, auth_header, keyring};
+use crate::identity::{Certificate, add_account, auth_header, keyring};
 use crate::options::{Bench, Options};
 use crate::process::{ServerProcess, Usage};
 use crate::report::{Measurement, heading};
@@ -105,6 +105,9 @@ impl Setting<'_> {
         tls: Option<&Certificate>,
         folder: &Path,
     ) -> Result<(ServerProcess, Target)> {
+        if kind == Kind::Fedecks {
+            add_account(folder).await?;
+        }
         let server = ServerProcess::start(kind, tls, folder, &self.options.under).await?;
         let tls = tls.map(Certificate::connector);
         let target = Target { kind, address: server.address, tls };

@@ -46,9 +46,13 @@ pub(crate) struct ServeOptions {
 pub(crate) fn run(options: &ServeOptions) -> Result<()> {
     // As the program fedecks-cloud has it: a worker for each core.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let address = match options.kind {
-        Kind::Bare => runtime.block_on(bare::start(options))?,
-        Kind::Fedecks => runtime.block_on(fedecks::start(options))?,
+    // Dropping our server stops it.
+    let (address, _server) = match options.kind {
+        Kind::Bare => (runtime.block_on(bare::start(options))?, None),
+        Kind::Fedecks => {
+            let server = runtime.block_on(fedecks::start(options))?;
+            (*server.addresses().first().ok_or("the server listens nowhere")?, Some(server))
+        }
     };
     println!("{address}");
     std::io::stdin().read_to_end(&mut Vec::new())?;

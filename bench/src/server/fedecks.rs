@@ -1,8 +1,50 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fedecks_cloud::{
+    AccountHandler, Decision, Fedecks, Handler, Outcome, Revocations, ServeLimits, Server, Session,
+    SqliteStore, Store, Tls, serve,
+};
+use fedecks_protocol::{Credentials, DeviceId, Term};
 
 use super::ServeOptions;
 use crate::Result;
+use crate::identity::{STORE, keyring};
 
-pub(super) async fn start(_options: &ServeOptions) -> Result<SocketAddr> {
-    Err("not yet".into())
+/// Our server as its users run it: accounts, devices and revocations in SQLite, tokens in force, and
+/// a handler that sends back what comes.
+pub(super) async fn start(options: &ServeOptions) -> Result<Server> {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(options.folder.join(STORE))?);
+    let revocations = Revocations::load(store.clone()).await?;
+    tokio::spawn(revocations.clone().watch());
+    let fedecks = Fedecks::builder(Echo(AccountHandler::new(store.clone())))
+        .keyring(keyring()?)
+        .revocations(revocations)
+        .store(store)
+        .build()?;
+    let tls = match &options.tls {
+        None => None,
+        Some((certificate, key)) => Some(Tls::from_pem_files(certificate, key)?),
+    };
+    // As many as one process may have open here, and as fast as they come.
+    let limits = ServeLimits {
+        connections: 20_000,
+        accepts_per_second: 100_000,
+        accept_burst: 20_000,
+        ..ServeLimits::default()
+    };
+    let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    Ok(serve(fedecks.routes(), fedecks_cloud::ServeOptions { listen, tls, limits })?)
+}
+
+struct Echo(AccountHandler);
+
+impl Handler for Echo {
+    async fn authenticate(&self, device: &DeviceId, credentials: &Credentials) -> Decision {
+        self.0.authenticate(device, credentials).await
+    }
+
+    async fn handle_in(&self, _: &Session, message: Term) -> Outcome {
+        Outcome::reply(message)
+    }
 }
