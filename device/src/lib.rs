@@ -29,10 +29,12 @@
 mod client;
 mod clock;
 mod config;
+pub mod daemon;
 mod dial;
 mod driver;
 mod durable;
 mod link;
+mod logging;
 mod report;
 mod status;
 mod store;

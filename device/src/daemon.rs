@@ -1,0 +1,171 @@
+//! What `fedecksd` does around a [`Client`](crate::Client): configuration, logs, the one-time
+//! credentials file, signals, and the notices to systemd.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use fedecks_device_core::{LoggedIn, State};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{debug, error, info, warn};
+
+use crate::client::{Client, ClientBuilder, StartError};
+use crate::config::{ConfigError, DeviceConfig};
+use crate::status::Status;
+
+/// Why the daemon ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The client did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The system refused something that every process may have.
+    #[error("{what}: {error}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// What it said.
+        error: io::Error,
+    },
+    /// The connection's loop ended by itself; the log says why.
+    #[error("the connection's loop ended")]
+    Ended,
+}
+
+impl DaemonError {
+    /// The exit status that goes with it; 78 is `EX_CONFIG` of sysexits.h.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Start(StartError::Tls(_)) => ConfigError::EXIT_CODE,
+            Self::Start(StartError::Timer(_)) | Self::System { .. } | Self::Ended => 1,
+        }
+    }
+}
+
+/// Reads the configuration and everything it names, and says in a line what it comes to.
+pub fn check(config: Option<&Path>) -> Result<String, DaemonError> {
+    let config = load(config)?;
+    builder(&config).check()?;
+    Ok(format!("the configuration is good: device {} at {}", config.device_id, config.url))
+}
+
+/// Runs until SIGTERM or SIGINT. Starting without a network is normal.
+pub fn run(config: Option<&Path>) -> Result<(), DaemonError> {
+    let config = load(config)?;
+    crate::logging::start(config.log);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| DaemonError::System { what: "starting the event loop", error })?;
+    runtime.block_on(serve(config))
+}
+
+fn load(file: Option<&Path>) -> Result<DeviceConfig, ConfigError> {
+    DeviceConfig::load(file, |name| std::env::var_os(name))
+}
+
+fn builder(config: &DeviceConfig) -> ClientBuilder {
+    Client::builder(config.url.clone(), config.device_id.clone())
+        .data_dir(&config.data_dir)
+        .tls(config.tls.clone())
+        .backoff(config.backoff_base, config.backoff_cap)
+}
+
+async fn serve(config: DeviceConfig) -> Result<(), DaemonError> {
+    let hear =
+        |kind| signal(kind).map_err(|error| DaemonError::System { what: "hearing signals", error });
+    let mut terminate = hear(SignalKind::terminate())?;
+    let mut interrupt = hear(SignalKind::interrupt())?;
+
+    let mut builder = builder(&config);
+    if let Some(timeout) = sd_notify::watchdog_enabled() {
+        // Half of what systemd allows, as sd_watchdog_enabled(3) advises.
+        builder = builder.watchdog(timeout / 2, || notify(&[NotifyState::Watchdog]));
+    }
+    let client = builder.start()?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        device = %config.device_id,
+        url = %config.url,
+        data_dir = %config.data_dir.display(),
+        "fedecksd started"
+    );
+    notify(&[NotifyState::Ready]);
+
+    let mut status = tokio::spawn(tell_status(client.clone()));
+    let provisioning = tokio::spawn(provision(client.clone(), config));
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => info!("SIGINT: stopping"),
+        _ = &mut status => return Err(DaemonError::Ended),
+    }
+    notify(&[NotifyState::Stopping]);
+    status.abort();
+    client.shutdown().await;
+    // The shutdown answered its login; what is left is at most the removal of the file.
+    let _ = tokio::time::timeout(Duration::from_secs(1), provisioning).await;
+    Ok(())
+}
+
+/// Logs in with the one-time credentials file, if it is there, and removes it once the token is on
+/// disk.
+async fn provision(client: Client, config: DeviceConfig) {
+    let Some(file) = config.credentials_file.as_deref() else { return };
+    let credentials = match config.read_credentials() {
+        Ok(Some(credentials)) => credentials,
+        Ok(None) => return,
+        Err(ConfigError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return debug!(file = %file.display(), "no credentials file");
+        }
+        Err(error) => return error!(%error, "the credentials file was not used"),
+    };
+    let file = file.display();
+    info!(%file, "logging in with the credentials file");
+    match client.login(credentials).await {
+        Ok(LoggedIn { persisted: true }) => match remove(&config) {
+            Ok(()) => info!(%file, "the credentials file was used and removed"),
+            Err(error) => error!(%file, %error, "the credentials file was used but is still there"),
+        },
+        Ok(LoggedIn { persisted: false }) => {
+            warn!(%file, "the credentials file stays: the token is not on disk");
+        }
+        Err(error) => error!(%file, %error, "the credentials file stays"),
+    }
+}
+
+fn remove(config: &DeviceConfig) -> io::Result<()> {
+    config.credentials_file.as_deref().map_or(Ok(()), std::fs::remove_file)
+}
+
+/// Keeps the line that `systemctl status` shows.
+async fn tell_status(client: Client) {
+    let mut status = client.watch_status();
+    loop {
+        let text = describe(&status.borrow_and_update());
+        notify(&[NotifyState::Status(&text)]);
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn describe(status: &Status) -> String {
+    match status.state {
+        State::Unregistered => "unregistered: waiting for a login".to_owned(),
+        State::Offline { .. } => format!("offline, {} failures", status.failures),
+        State::Waiting { .. } => format!("waiting to connect, {} failures", status.failures),
+        State::Dialing { attempt } => format!("connecting, attempt {attempt}"),
+        State::Connected => "connected".to_owned(),
+        State::Closed => "closed".to_owned(),
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd was not notified");
+    }
+}
