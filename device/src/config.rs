@@ -11,7 +11,7 @@ use fedecks_protocol::{Credentials, DeviceId};
 
 use crate::tls::{Identity, TlsOptions, Trust};
 use crate::url::CloudUrl;
-use settings::{Key, Setting, Settings};
+use settings::{Field, Setting, Settings};
 
 /// Everything that the service needs to know, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,19 +93,19 @@ impl DeviceConfig {
     }
 
     fn from_settings(mut settings: Settings) -> Result<Self, ConfigError> {
-        let Some(url) = settings.text(Key::Url)? else {
-            return Err(settings.missing(Key::Url));
+        let Some(url) = settings.text(Field::Url)? else {
+            return Err(settings.missing(Field::Url));
         };
         let url = url.parse_as::<CloudUrl>()?;
-        let device_id = match settings.text(Key::DeviceId)? {
+        let device_id = match settings.text(Field::DeviceId)? {
             Some(device_id) => device_id.parse_as::<DeviceId>()?,
             None => device_id_from_hostname()?,
         };
-        let data_dir = settings.path(Key::DataDir)?;
+        let data_dir = settings.path(Field::DataDir)?;
         let tls = TlsOptions { trust: trust(&mut settings)?, identity: identity(&mut settings)? };
-        let credentials_file = settings.path(Key::CredentialsFile)?;
+        let credentials_file = settings.path(Field::CredentialsFile)?;
         let (backoff_base, backoff_cap) = backoff(&mut settings, &device_id)?;
-        let log = match settings.text(Key::Log)? {
+        let log = match settings.text(Field::Log)? {
             Some(log) => level(&log)?,
             None => tracing::Level::INFO,
         };
@@ -123,8 +123,8 @@ impl DeviceConfig {
 }
 
 fn trust(settings: &mut Settings) -> Result<Trust, ConfigError> {
-    let file = settings.path(Key::CaFile)?;
-    let only = settings.flag(Key::OnlyCaFile)?;
+    let file = settings.path(Field::CaFile)?;
+    let only = settings.flag(Field::OnlyCaFile)?;
     match (file, only) {
         (None, None) => Ok(Trust::Public),
         (None, Some(only)) if *only.value() => Err(only.wrong("is set without ca_file")),
@@ -135,7 +135,7 @@ fn trust(settings: &mut Settings) -> Result<Trust, ConfigError> {
 }
 
 fn identity(settings: &mut Settings) -> Result<Option<Identity>, ConfigError> {
-    match (settings.text(Key::ClientCert)?, settings.text(Key::ClientKey)?) {
+    match (settings.text(Field::ClientCert)?, settings.text(Field::ClientKey)?) {
         (None, None) => Ok(None),
         (Some(certificate), Some(key)) => {
             Ok(Some(Identity { certificate: certificate.value().into(), key: key.value().into() }))
@@ -154,8 +154,8 @@ fn backoff(
 ) -> Result<(Duration, Duration), ConfigError> {
     // The product's numbers.
     let default = fedecks_device_core::Config::new(device_id.clone());
-    let base = settings.text(Key::BackoffBase)?;
-    let cap = settings.text(Key::BackoffCap)?;
+    let base = settings.text(Field::BackoffBase)?;
+    let cap = settings.text(Field::BackoffCap)?;
     let duration = |setting: &Option<Setting<String>>, default| match setting {
         None => Ok(default),
         Some(setting) => parse_duration(setting.value())

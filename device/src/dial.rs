@@ -132,6 +132,7 @@ pub(crate) async fn dial(
 }
 
 impl DialError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what has words of its own keeps them")]
     fn from_upgrade(error: tungstenite::Error) -> Self {
         match error {
             tungstenite::Error::Http(response) => Self::from_response(&response),

@@ -148,17 +148,16 @@ impl Tls {
             return error.to_string();
         };
         let name = name.to_str();
-        match error {
-            rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
-                time,
-                not_after,
-            }) => self.explain_expired(&name, *time, *not_after),
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                format!(
-                    "no authority that this device trusts vouches for the certificate of {name}"
-                )
-            }
-            other => other.to_string(),
+        if let rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+            time,
+            not_after,
+        }) = error
+        {
+            self.explain_expired(&name, *time, *not_after)
+        } else if *error == CertificateError::UnknownIssuer.into() {
+            format!("no authority that this device trusts vouches for the certificate of {name}")
+        } else {
+            error.to_string()
         }
     }
 

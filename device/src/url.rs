@@ -59,12 +59,9 @@ impl CloudUrl {
     /// What goes into the request: the scheme and the header `Host` with it.
     pub(crate) fn uri_and_host(&self) -> (String, String) {
         let scheme = if self.secure { "wss" } else { "ws" };
-        let host = match &self.host {
-            ServerName::IpAddress(rustls_pki_types::IpAddr::V6(_)) => {
-                format!("[{}]", self.host.to_str())
-            }
-            _ => self.host.to_str().into_owned(),
-        };
+        let host = self.host.to_str();
+        let is_v6 = matches!(&self.host, ServerName::IpAddress(ip) if is_v6(ip));
+        let host = if is_v6 { format!("[{host}]") } else { host.into_owned() };
         let host = if self.port == default_port(self.secure) {
             host
         } else {

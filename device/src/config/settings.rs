@@ -12,7 +12,7 @@ use super::ConfigError;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
+pub(super) enum Field {
     Url,
     DeviceId,
     DataDir,
@@ -29,7 +29,7 @@ pub(super) enum Key {
 /// A value and where it stands, so that whoever reads it can say so.
 #[derive(Debug)]
 pub(super) struct Setting<T> {
-    key: Key,
+    key: Field,
     place: String,
     value: T,
 }
@@ -39,7 +39,7 @@ pub(super) struct Setting<T> {
 pub(super) struct Settings {
     /// For what is missing.
     place: String,
-    values: BTreeMap<Key, Setting<Value>>,
+    values: BTreeMap<Field, Setting<Value>>,
 }
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ enum Value {
     Other(&'static str),
 }
 
-impl Key {
+impl Field {
     pub(super) const ALL: [Self; 11] = [
         Self::Url,
         Self::DeviceId,
@@ -121,16 +121,20 @@ impl Settings {
         let mut values = BTreeMap::new();
         for (name, value) in table.into_inner() {
             let place = at(name.span().start);
-            let known = Key::ALL.into_iter().find(|key| key.name() == name.get_ref().as_ref());
+            let known = Field::ALL.into_iter().find(|key| key.name() == name.get_ref().as_ref());
             let Some(key) = known else {
-                let names = Key::ALL.map(Key::name).join(", ");
+                let names = Field::ALL.map(Field::name).join(", ");
                 let problem = format!("{}: unknown key, expected one of {names}", name.get_ref());
                 return Err(ConfigError::Wrong { place, problem });
             };
             let value = match value.into_inner() {
                 DeValue::String(text) => Value::Text(text.into_owned()),
                 DeValue::Boolean(flag) => Value::Flag(flag),
-                other => Value::Other(other.type_str()),
+                other @ (DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_)
+                | DeValue::Table(_)) => Value::Other(other.type_str()),
             };
             values.insert(key, Setting { key, place, value });
         }
@@ -142,7 +146,7 @@ impl Settings {
         mut self,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        for key in Key::ALL {
+        for key in Field::ALL {
             let name = key.variable();
             let Some(text) = variable(&name).filter(|text| !text.is_empty()) else { continue };
             let place = format!("environment variable {name}");
@@ -151,8 +155,8 @@ impl Settings {
                 return Err(ConfigError::Wrong { place, problem });
             };
             let value = match (key, text.as_str()) {
-                (Key::OnlyCaFile, "true") => Value::Flag(true),
-                (Key::OnlyCaFile, "false") => Value::Flag(false),
+                (Field::OnlyCaFile, "true") => Value::Flag(true),
+                (Field::OnlyCaFile, "false") => Value::Flag(false),
                 _ => Value::Text(text),
             };
             self.values.insert(key, Setting { key, place, value });
@@ -160,7 +164,7 @@ impl Settings {
         Ok(self)
     }
 
-    pub(super) fn text(&mut self, key: Key) -> Result<Option<Setting<String>>, ConfigError> {
+    pub(super) fn text(&mut self, key: Field) -> Result<Option<Setting<String>>, ConfigError> {
         let Some(Setting { key, place, value }) = self.values.remove(&key) else { return Ok(None) };
         match value {
             Value::Text(value) if !value.is_empty() => Ok(Some(Setting { key, place, value })),
@@ -172,11 +176,11 @@ impl Settings {
         }
     }
 
-    pub(super) fn path(&mut self, key: Key) -> Result<Option<PathBuf>, ConfigError> {
+    pub(super) fn path(&mut self, key: Field) -> Result<Option<PathBuf>, ConfigError> {
         Ok(self.text(key)?.map(|setting| setting.value.into()))
     }
 
-    pub(super) fn flag(&mut self, key: Key) -> Result<Option<Setting<bool>>, ConfigError> {
+    pub(super) fn flag(&mut self, key: Field) -> Result<Option<Setting<bool>>, ConfigError> {
         let Some(Setting { key, place, value }) = self.values.remove(&key) else { return Ok(None) };
         match value {
             Value::Flag(value) => Ok(Some(Setting { key, place, value })),
@@ -185,7 +189,7 @@ impl Settings {
         }
     }
 
-    pub(super) fn missing(&self, key: Key) -> ConfigError {
+    pub(super) fn missing(&self, key: Field) -> ConfigError {
         let problem = format!("{}: is missing, and {} is not set", key.name(), key.variable());
         ConfigError::Wrong { place: self.place.clone(), problem }
     }

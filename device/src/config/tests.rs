@@ -249,7 +249,7 @@ fn the_default_file_names_every_key_with_its_default() {
         .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
         .map(|line| format!("{line}\n"))
         .collect();
-    for key in Key::ALL {
+    for key in Field::ALL {
         let line = format!("{} = ", key.name());
         assert!(uncommented.lines().any(|text| text.starts_with(&line)), "{line}");
     }
