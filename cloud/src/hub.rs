@@ -270,10 +270,6 @@ impl Hub {
         self.0.draining.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn max_frame(&self) -> usize {
-        self.0.options.max_frame
-    }
-
     pub(crate) fn counters(&self) -> &Counters {
         &self.0.counters
     }

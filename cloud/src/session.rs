@@ -1,3 +1,7 @@
+mod driver;
+mod end;
+mod run;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,6 +13,8 @@ use crate::message::Topic;
 use crate::presence::ConnectionId;
 use crate::registry::Connected;
 use crate::topics::Subscriber;
+
+pub(crate) use run::run;
 
 /// One connection of one device, as the handler's callbacks see it.
 #[derive(Debug)]
@@ -72,6 +78,10 @@ impl Session {
     /// The way to the other devices.
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    pub(crate) fn connected(&self) -> &Connected {
+        &self.connected
     }
 
     fn subscriber(&self) -> Subscriber {

@@ -1,0 +1,412 @@
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use fedecks_protocol::{
+    Dialect, DownFrame, EncodeError, IssuedToken, Limits, UpFrame, Welcome,
+};
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+
+use super::Session;
+use super::end::End;
+use crate::auth::{AuthenticatedBy, unix_now};
+use crate::fedecks::Core;
+use crate::handler::{Handler, InfoOutcome, Outcome, SessionError};
+use crate::hub::raw_frame;
+use crate::mailbox::{Delivery, Item};
+use crate::message::Info;
+use crate::socket::{Incoming, Socket};
+use crate::tokens::Claims;
+
+/// What a session does between its first frame and its end.
+pub(super) struct Driver<'a, H, S> {
+    core: &'a Core<H>,
+    session: &'a Session,
+    socket: &'a mut Socket<S>,
+    /// One timer, set to a deadline that is never later than the next one of those below. They move
+    /// with every message and the timer only when it fires.
+    timer: Pin<&'a mut Sleep>,
+    /// When bytes came from the device last.
+    heard_at: Instant,
+    token_due: Instant,
+    /// When the device last asked for a token and got one.
+    asked_at: Option<Instant>,
+    /// Since when the device has taken nothing of what is to be sent.
+    stalled_since: Option<Instant>,
+    /// Read, and not yet handled: reading stops here. That the connection is over is handled after
+    /// everything that came before.
+    held: Option<Held>,
+    /// The queue goes before the device's next message, so that neither starves the other.
+    queue_first: bool,
+    /// A frame that cannot be read was logged: the next ones are logged at a lower level.
+    complained: bool,
+}
+
+enum Held {
+    Frame(Bytes),
+    End(End),
+}
+
+/// What a session has to do next.
+enum Work {
+    Frame(Bytes),
+    Info(Info),
+    Token,
+}
+
+/// How long a callback may still run when the session has to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often a device gets a token that it asks for.
+const TOKEN_INTERVAL: Duration = Duration::from_secs(1);
+
+impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
+    pub(super) fn new(
+        core: &'a Core<H>,
+        session: &'a Session,
+        socket: &'a mut Socket<S>,
+        timer: Pin<&'a mut Sleep>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            core,
+            session,
+            socket,
+            timer,
+            heard_at: now,
+            token_due: now + first_token_in(session.authenticated_by(), core.options.token_refresh),
+            asked_at: None,
+            stalled_since: None,
+            held: None,
+            queue_first: false,
+            complained: false,
+        }
+    }
+
+    /// Goes on until the session ends.
+    pub(super) async fn work(mut self) -> End {
+        match self.work_on().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn work_on(&mut self) -> Result<std::convert::Infallible, End> {
+        self.welcome();
+        if self.token_due <= Instant::now() {
+            self.send_token();
+        }
+        let (core, session) = (self.core, self.session);
+        self.call(async { core.handler.connected(session).await }).await?;
+        loop {
+            match poll_fn(|cx| self.poll_work(cx)).await? {
+                Work::Frame(bytes) => {
+                    self.queue_first = true;
+                    self.handle_frame(&bytes).await?;
+                }
+                Work::Info(info) => {
+                    self.queue_first = false;
+                    self.handle_info(info).await?;
+                }
+                Work::Token => self.send_token(),
+            }
+            // Whoever has always something to do lets others have their turn.
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+
+    async fn handle_frame(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let frame = match self.dialect().decode_up(bytes, &self.limits()) {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.core.hub.counters().undecodable.fetch_add(1, Ordering::Relaxed);
+                if std::mem::replace(&mut self.complained, true) {
+                    tracing::debug!(%error, "ignored another message that is no frame");
+                } else {
+                    tracing::warn!(%error, "ignored a message that is no frame");
+                }
+                return Ok(());
+            }
+        };
+        let (core, session) = (self.core, self.session);
+        let outcome = match frame {
+            UpFrame::Message { sequence: _, term } => {
+                self.call(async { core.handler.handle_in(session, term).await }).await?
+            }
+            UpFrame::Raw { sequence: _, bytes } => {
+                self.call(async { core.handler.handle_raw_in(session, bytes).await }).await?
+            }
+            UpFrame::TokenPlease => {
+                self.token_please();
+                Outcome::Ok
+            }
+            UpFrame::Ack(_) => {
+                tracing::debug!("ignored an acknowledgement, none is asked for");
+                Outcome::Ok
+            }
+            UpFrame::Reply { .. } => {
+                tracing::debug!("ignored an answer, nothing was asked");
+                Outcome::Ok
+            }
+            UpFrame::Unknown { kind } => {
+                tracing::debug!(kind, "ignored a frame of an unknown kind");
+                Outcome::Ok
+            }
+        };
+        match outcome {
+            Outcome::Ok => {}
+            Outcome::Reply(message) => {
+                let frame = message.frame(self.dialect(), self.limits().max_size);
+                self.send(frame, "reply");
+            }
+            Outcome::ReplyRaw(bytes) => {
+                let frame = raw_frame(&bytes, self.dialect(), self.limits().max_size);
+                self.send(frame, "reply");
+            }
+            Outcome::Stop(reason) => return Err(End::ByCloud(reason)),
+        }
+        Ok(())
+    }
+
+    async fn handle_info(&mut self, info: Info) -> Result<(), End> {
+        let (core, session) = (self.core, self.session);
+        let outcome = self.call(async { core.handler.handle_info(session, info).await }).await?;
+        match outcome {
+            InfoOutcome::Ok => {}
+            InfoOutcome::Push(message) => {
+                let frame = message.frame(self.dialect(), self.limits().max_size);
+                self.send(frame, "push");
+            }
+            InfoOutcome::PushRaw(bytes) => {
+                let frame = raw_frame(&bytes, self.dialect(), self.limits().max_size);
+                self.send(frame, "push");
+            }
+            InfoOutcome::Stop(reason) => return Err(End::ByCloud(reason)),
+        }
+        Ok(())
+    }
+
+    /// Runs a callback of the handler, and keeps the connection alive meanwhile. The future is put
+    /// into a box, so that an idle session does not keep room for it.
+    async fn call<T>(&mut self, callback: impl Future<Output = T> + Send) -> Result<T, End> {
+        let mut callback = Box::pin(AssertUnwindSafe(callback).catch_unwind());
+        let mut patience = None;
+        let result = poll_fn(|cx| match callback.as_mut().poll(cx) {
+            Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(End::Failed(SessionError::Panicked))),
+            Poll::Pending => self.poll_meanwhile(cx, &mut patience).map(Err),
+        })
+        .await;
+        if patience.is_some() {
+            // While the callback ran, nothing might have been read.
+            self.heard_at = Instant::now();
+        }
+        result
+    }
+
+    /// What goes on while a callback runs: pings are answered, and one message is read ahead. Ready
+    /// when the callback is not waited for any longer.
+    fn poll_meanwhile(
+        &mut self,
+        cx: &mut Context<'_>,
+        patience: &mut Option<Instant>,
+    ) -> Poll<End> {
+        self.read(cx);
+        if let Err(end) = self.flush(cx) {
+            self.held = Some(Held::End(end));
+        }
+        let now = Instant::now();
+        let until = patience.get_or_insert(now + self.core.options.idle_timeout);
+        let order = match self.session.connected().mailbox.poll(cx, false) {
+            Poll::Ready(Delivery::Order(order)) => {
+                *until = (*until).min(now + GRACE);
+                Some(order)
+            }
+            Poll::Ready(Delivery::Item(_)) | Poll::Pending => None,
+        };
+        if *until <= now {
+            let stuck = SessionError::Stuck(self.core.options.idle_timeout);
+            return Poll::Ready(order.map_or(End::Failed(stuck), End::from));
+        }
+        let until = *until;
+        self.arm(cx, until);
+        Poll::Pending
+    }
+
+    /// Waits for something to do, and sends what there is before it waits.
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Work, End>> {
+        loop {
+            self.read(cx);
+            let ready = !self.socket.is_congested();
+            let queue = ready && (self.held.is_none() || self.queue_first);
+            match self.session.connected().mailbox.poll(cx, queue) {
+                Poll::Ready(Delivery::Order(order)) => return Poll::Ready(Err(order.into())),
+                Poll::Ready(Delivery::Item(Item::Frame(frame))) => {
+                    self.queue_first = false;
+                    self.socket.send(&frame);
+                    continue;
+                }
+                Poll::Ready(Delivery::Item(Item::Info(info))) => {
+                    return Poll::Ready(Ok(Work::Info(info)));
+                }
+                Poll::Pending => {}
+            }
+            match self.held.take() {
+                Some(Held::End(end)) => return Poll::Ready(Err(end)),
+                Some(Held::Frame(frame)) if ready => return Poll::Ready(Ok(Work::Frame(frame))),
+                held => self.held = held,
+            }
+            match self.flush(cx) {
+                // Now there is room for what had to wait.
+                Ok(true) if !ready => continue,
+                Ok(_) => {}
+                Err(end) => return Poll::Ready(Err(end)),
+            }
+            let now = Instant::now();
+            if self.token_due <= now {
+                return Poll::Ready(Ok(Work::Token));
+            }
+            let silence = self.core.options.idle_timeout;
+            let reading = self.held.is_none();
+            if reading && self.heard_at + silence <= now {
+                return Poll::Ready(Err(End::Failed(SessionError::Idle(silence))));
+            }
+            if self.stalled_since.is_some_and(|since| since + silence <= now) {
+                return Poll::Ready(Err(End::Failed(SessionError::TooSlow)));
+            }
+            let mut next = self.token_due;
+            if reading {
+                next = next.min(self.heard_at + silence);
+            }
+            if let Some(since) = self.stalled_since {
+                next = next.min(since + silence);
+            }
+            self.arm(cx, next);
+            return Poll::Pending;
+        }
+    }
+
+    /// Reads until there is something to handle.
+    fn read(&mut self, cx: &mut Context<'_>) {
+        while self.held.is_none() {
+            match self.socket.poll_read(cx) {
+                Poll::Ready(Ok(Incoming::Frame(bytes))) => self.held = Some(Held::Frame(bytes)),
+                Poll::Ready(Ok(Incoming::Text)) => tracing::debug!("ignored a text message"),
+                Poll::Ready(Ok(Incoming::Heartbeat)) => {}
+                Poll::Ready(Ok(Incoming::Close(reason))) => {
+                    self.held = Some(Held::End(End::ByDevice(reason)));
+                }
+                Poll::Ready(Err(error)) => self.held = Some(Held::End(End::Failed(error))),
+                Poll::Pending => break,
+            }
+        }
+        if self.socket.take_received() {
+            self.heard_at = Instant::now();
+        }
+    }
+
+    /// Sends what waits to be sent; whether nothing is left.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let flushed = match self.socket.poll_flush(cx) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(error)) => return Err(End::Failed(SessionError::Lost(error))),
+            Poll::Pending => false,
+        };
+        let (stalled, moves) = (!flushed, self.socket.take_sent());
+        if stalled != self.stalled_since.is_some() {
+            self.session.connected().mailbox.set_stalled(stalled);
+            self.stalled_since = stalled.then(Instant::now);
+        } else if stalled && moves {
+            self.stalled_since = Some(Instant::now());
+        }
+        Ok(flushed)
+    }
+
+    /// Has the task woken at `next`, or before that for nothing.
+    fn arm(&mut self, cx: &mut Context<'_>, next: Instant) {
+        if next < self.timer.deadline() {
+            self.timer.as_mut().reset(next);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            self.timer.as_mut().reset(next);
+            if next <= Instant::now() {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+    }
+
+    fn welcome(&mut self) {
+        let options = &self.core.options;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let welcome = DownFrame::Welcome(Welcome {
+            server_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            heartbeat: options.heartbeat,
+            idle_timeout: options.idle_timeout,
+            max_frame: options.max_frame,
+        });
+        let frame = self.dialect().encode_down(&welcome, &self.limits());
+        self.send(frame, "welcome");
+    }
+
+    fn token_please(&mut self) {
+        let now = Instant::now();
+        if self.asked_at.is_some_and(|at| now < at + TOKEN_INTERVAL) {
+            tracing::debug!("the device asks for tokens too often");
+            return;
+        }
+        self.asked_at = Some(now);
+        self.send_token();
+    }
+
+    /// The token has the generation that the device was let in with: one that is revoked while it is
+    /// connected never gets a good token.
+    fn send_token(&mut self) {
+        let options = &self.core.options;
+        let issued_at = unix_now();
+        let issued: IssuedToken = self.core.keyring.seal(&Claims {
+            device: self.session.device().clone(),
+            issued_at,
+            expires_at: issued_at.saturating_add(options.token_lifetime.as_secs()),
+            generation: self.session.connected().generation,
+        });
+        self.token_due = Instant::now() + options.token_refresh;
+        let frame = self.dialect().encode_down(&DownFrame::Token(issued), &self.limits());
+        self.send(frame, "token");
+        tracing::debug!("sent a token");
+    }
+
+    /// Puts a frame into the socket's buffer. One that does not fit the limits is the handler's
+    /// mistake, and the session goes on without it.
+    fn send(&mut self, frame: Result<impl AsRef<[u8]>, EncodeError>, what: &str) {
+        match frame {
+            Ok(frame) => self.socket.send(frame.as_ref()),
+            Err(error) => tracing::error!(%error, what, "cannot send what the handler gave"),
+        }
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.session.connected().dialect
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { max_size: self.core.options.max_frame as usize, ..Limits::default() }
+    }
+}
+
+/// After how long the device's next token is due.
+fn first_token_in(by: AuthenticatedBy, refresh: Duration) -> Duration {
+    match by {
+        AuthenticatedBy::Credentials => Duration::ZERO,
+        AuthenticatedBy::Token { issued_at } => {
+            let age = Duration::from_secs(unix_now().saturating_sub(issued_at));
+            refresh.saturating_sub(age)
+        }
+    }
+}

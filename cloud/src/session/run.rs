@@ -1,0 +1,151 @@
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use fedecks_protocol::CloseCode;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+use tracing::Instrument;
+
+use super::Session;
+use super::driver::Driver;
+use super::end::{End, Farewell};
+use crate::auth::{AuthenticatedDevice, unix_now};
+use crate::fedecks::Core;
+use crate::handler::{Handler, SessionError};
+use crate::mailbox::Item;
+use crate::socket::{Incoming, Socket};
+
+/// How long the last frames and the close handshake may take together.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs a device's session from its first frame to the end of its connection.
+pub(crate) async fn run<H, S>(core: Arc<Core<H>>, device: AuthenticatedDevice, socket: Socket<S>)
+where
+    H: Handler,
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let session = Session::enter(core.hub.clone(), device).await;
+    let span = tracing::info_span!(
+        parent: None,
+        "session",
+        device = %session.device(),
+        connection = %session.connection()
+    );
+    work(core, session, socket).instrument(span).await;
+}
+
+async fn work<H, S>(core: Arc<Core<H>>, session: Session, mut socket: Socket<S>)
+where
+    H: Handler,
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let farewell = Farewell::new(core.clone(), session.connected().presence.clone());
+    tracing::info!(peer = ?session.peer(), by = ?session.authenticated_by(), "connected");
+    // Now that the session can be found: a revocation since the token was looked at has not found it.
+    if session.connected().generation < core.revocations.generation(session.device()) {
+        session.connected().close(CloseCode::Revoked);
+    }
+    if let Some(store) = &core.store {
+        store.seen(session.device(), unix_now());
+    }
+    let mut timer = pin!(tokio::time::sleep(core.options.idle_timeout));
+    let end = Driver::new(&core, &session, &mut socket, timer.as_mut()).work().await;
+    end.log();
+    end.count(core.hub.counters());
+    if let Some(store) = &core.store {
+        store.seen(session.device(), unix_now());
+    }
+    say_last(&session, &mut socket, &end);
+    // From here on the device counts as gone.
+    drop(session);
+    close(&mut socket, timer, &end).await;
+    farewell.say(&end);
+}
+
+/// Puts into the buffer what waits for a device whose session ends orderly, and the close frame.
+fn say_last<S: AsyncRead + AsyncWrite + Unpin>(
+    session: &Session,
+    socket: &mut Socket<S>,
+    end: &End,
+) {
+    let waiting = session.connected().mailbox.close();
+    match end {
+        End::ByCloud(_) => {
+            for item in waiting {
+                if let Item::Frame(frame) = item {
+                    socket.send(&frame);
+                }
+            }
+        }
+        End::ByDevice(_) | End::Failed(_) => {}
+    }
+    if let Some(reason) = end.close_reason() {
+        socket.close(reason);
+    }
+}
+
+/// Sends what is in the buffer and waits for the device's side of the close, both in bounded time.
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut Socket<S>,
+    mut timer: Pin<&mut Sleep>,
+    end: &End,
+) {
+    if matches!(end, End::Failed(SessionError::Lost(_))) {
+        return;
+    }
+    timer.as_mut().reset(Instant::now() + CLOSE_PATIENCE);
+    let mut closing = Closing::Flush;
+    poll_fn(|cx| {
+        if timer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        closing.poll(socket, end, cx)
+    })
+    .await;
+}
+
+/// How far the end of a connection is.
+enum Closing {
+    /// The close frame is on its way.
+    Flush,
+    /// The device's close frame is waited for.
+    Answer,
+    /// Our half of the connection ends.
+    Shutdown,
+    /// The device's half is read to its end.
+    Discard,
+}
+
+impl Closing {
+    fn poll<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        socket: &mut Socket<S>,
+        end: &End,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        loop {
+            *self = match self {
+                Self::Flush => match ready!(socket.poll_flush(cx)) {
+                    Ok(()) if end.close_reason().is_some() && end.is_intelligible() => Self::Answer,
+                    Ok(()) => Self::Shutdown,
+                    Err(_) => return Poll::Ready(()),
+                },
+                Self::Answer => match ready!(socket.poll_read(cx)) {
+                    Ok(Incoming::Close(_)) => Self::Shutdown,
+                    Ok(Incoming::Frame(_) | Incoming::Text | Incoming::Heartbeat) => Self::Answer,
+                    Err(SessionError::Lost(_)) => return Poll::Ready(()),
+                    Err(_) => Self::Shutdown,
+                },
+                Self::Shutdown => match ready!(socket.poll_shutdown(cx)) {
+                    Ok(()) if end.is_intelligible() => return Poll::Ready(()),
+                    Ok(()) => Self::Discard,
+                    Err(_) => return Poll::Ready(()),
+                },
+                Self::Discard => return socket.poll_discard(cx),
+            };
+        }
+    }
+}
