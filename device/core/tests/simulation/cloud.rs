@@ -117,6 +117,11 @@ impl Cloud {
         self.sessions.get(device) == Some(&link)
     }
 
+    /// How many devices have a session.
+    pub(crate) fn serving(&self) -> usize {
+        self.sessions.len()
+    }
+
     pub(crate) fn drop_all(&mut self) -> Vec<LinkId> {
         let mut links: Vec<_> = self.sessions.drain().map(|(_, link)| link).collect();
         links.sort_unstable();

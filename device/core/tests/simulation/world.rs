@@ -1,8 +1,7 @@
 //! The clock, the queue and the roads: everything that happens goes through here, in the order of
 //! its time, and the clock jumps from one event to the next.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use fedecks_device_core::{
@@ -76,8 +75,7 @@ pub(crate) struct World {
     pub(crate) random: fastrand::Rng,
     links: HashMap<LinkId, Link>,
     /// Events in the order of time, then of their numbers.
-    queue: BinaryHeap<Reverse<(Duration, u64)>>,
-    events: HashMap<u64, What>,
+    queue: BTreeMap<(Duration, u64), What>,
     next: u64,
     /// How many events there were since the clock moved.
     instant: u32,
@@ -91,8 +89,7 @@ impl World {
             devices: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
             links: HashMap::new(),
-            queue: BinaryHeap::new(),
-            events: HashMap::new(),
+            queue: BTreeMap::new(),
             next: 0,
             instant: 0,
         }
@@ -127,15 +124,11 @@ impl World {
     }
 
     pub(crate) fn run_until(&mut self, end: Duration) {
-        while let Some(Reverse((at, number))) = self.queue.peek().copied() {
-            if at > end {
-                break;
-            }
-            self.queue.pop();
+        while let Some(event) = self.queue.first_entry().filter(|event| event.key().0 <= end) {
+            let ((at, _), what) = event.remove_entry();
             self.instant = if at > self.now { 0 } else { self.instant + 1 };
             assert!(self.instant < 100_000, "the clock stands still at {:?}", self.now);
             self.now = self.now.max(at);
-            let what = self.events.remove(&number).unwrap();
             self.happen(what);
         }
         self.now = self.now.max(end);
@@ -149,7 +142,7 @@ impl World {
     ) -> Option<Duration> {
         let begun = self.now;
         while !so(self) {
-            let Reverse((at, _)) = *self.queue.peek()?;
+            let (at, _) = *self.queue.first_key_value()?.0;
             if at > begun + most {
                 return None;
             }
@@ -258,8 +251,7 @@ impl World {
 
     fn push(&mut self, at: Duration, what: What) {
         self.next += 1;
-        self.events.insert(self.next, what);
-        self.queue.push(Reverse((at, self.next)));
+        self.queue.insert((at, self.next), what);
     }
 
     fn happen(&mut self, what: What) {
@@ -347,7 +339,11 @@ impl World {
             Action::Disconnect { attempt, code: _ } => {
                 let id = self.current_link(device, attempt);
                 self.devices[device].link = None;
-                self.up(id, Word::End);
+                if self.links[&id].up {
+                    self.up(id, Word::End);
+                } else {
+                    self.tidy(id);
+                }
             }
             Action::AnswerLogin { .. } => it.sums.answers += 1,
             Action::Emit(event) => it.note(&event),
@@ -423,6 +419,7 @@ impl World {
         let is_end = matches!(&news, News::End(_) | News::Answer(Err(_)));
         if is_end {
             self.devices[device].link = None;
+            self.tidy(id);
         }
         self.tell(device, |it| {
             let clock = it.clock(now);
@@ -522,9 +519,14 @@ impl World {
         if let Some(session) = self.links.get_mut(&id).and_then(|link| link.session.take()) {
             self.cloud.unregister(&session.device, id);
         }
+        self.tidy(id);
+    }
+
+    /// Forgets a link that neither end holds.
+    fn tidy(&mut self, id: LinkId) {
         let over = |link: &Link| {
             let it = &self.devices[link.device];
-            it.boot != link.boot || it.link != Some(id)
+            link.session.is_none() && (it.boot != link.boot || it.link != Some(id))
         };
         if self.links.get(&id).is_some_and(over) {
             self.links.remove(&id);
