@@ -147,7 +147,7 @@ impl fmt::Debug for Utc {
 
 /// Year, month and day of a number of days after 1970-01-01, in the Gregorian calendar. Counts from
 /// the 1st of March of the year 0, so that a leap day is the last of its year.
-fn civil(days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =

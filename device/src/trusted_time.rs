@@ -152,6 +152,7 @@ fn unix(seconds: u64) -> UnixTime {
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+    use crate::clock::civil;
 
     /// The trusted time of a program built at `build`, on a board whose clock says `clock`.
     pub(crate) fn trusted_time(build: UnixTime, clock: UnixTime, directory: &Path) -> TrustedTime {
@@ -160,10 +161,8 @@ pub(crate) mod testing {
 
     /// Noon, UTC, of the 1st of a month.
     pub(crate) fn first(year: u64, month: u64) -> UnixTime {
-        let is_it = |days: &u64| {
-            Utc(unix(days * DAY)).to_string().starts_with(&format!("{year:04}-{month:02}-01"))
-        };
-        unix((0..100_000).find(is_it).unwrap() * DAY + DAY / 2)
+        let day = (0..100_000).find(|days| civil(*days) == (year, month, 1)).unwrap();
+        unix(day * DAY + DAY / 2)
     }
 }
 
