@@ -205,6 +205,7 @@ impl Connection {
         match loaded {
             Ok(Some(token)) => {
                 self.looking = None;
+                self.timers.stop(Timer::Load);
                 self.tokens.loaded(token);
                 if matches!(self.link, Link::Unregistered) {
                     self.schedule(now, Next::AtOnce);

@@ -269,8 +269,8 @@ impl World {
         match what {
             What::Wake(device, boot, at) => self.wake(device, boot, at),
             What::Road(id, phase) => self.road(id, phase),
-            What::ToDevice(id, news) => self.to_device(id, news),
-            What::ToCloud(id, word) => self.to_cloud(id, word),
+            What::ToDevice(id, news) => self.at_device(id, news),
+            What::ToCloud(id, word) => self.at_cloud(id, word),
             What::Store(device, boot, order) => self.store(device, boot, order),
             What::Idle(id) => self.idle(id),
             What::Refresh(id) => self.refresh(id),
@@ -369,7 +369,7 @@ impl World {
         match (it.road, entered) {
             (Road::Hole, Phase::Resolve) | (Road::Good | Road::Portal, _) => {}
             (Road::Hole, _) => return,
-            (Road::Refusing, _) => return self.to_device(id, unreachable("no route to host")),
+            (Road::Refusing, _) => return self.at_device(id, unreachable("no route to host")),
         }
         let now = self.now;
         self.tell(device, |it| it.core.handle_phase(it.clock(now), attempt, entered));
@@ -408,7 +408,7 @@ impl World {
         self.down(id, News::Frame(bytes));
     }
 
-    fn to_device(&mut self, id: LinkId, news: News) {
+    fn at_device(&mut self, id: LinkId, news: News) {
         let Some(link) = self.links.get(&id).filter(|link| link.down) else { return };
         let (device, attempt) = (link.device, link.attempt);
         if self.devices[device].boot != link.boot || self.devices[device].link != Some(id) {
@@ -432,7 +432,7 @@ impl World {
         });
     }
 
-    fn to_cloud(&mut self, id: LinkId, word: Word) {
+    fn at_cloud(&mut self, id: LinkId, word: Word) {
         let now = self.now;
         let Some(link) = self.links.get_mut(&id).filter(|link| link.up) else { return };
         if let Some(session) = &mut link.session {
