@@ -25,6 +25,9 @@ pub use accounts::{
 pub use auth::AuthenticatedBy;
 pub use backplane::{Backplane, BackplaneError, InProcess, Node, NotPushed, Payload};
 pub use fedecks::{BuildError, Builder, Fedecks, Options};
+pub use fedecks_protocol::{
+    CloseCode, CloseReason, Credentials, DeviceId, IssuedToken, Term, TermError, Token,
+};
 pub use handler::{Decision, Disconnected, Handler, InfoOutcome, Outcome, SessionError};
 pub use hub::{Hub, HubStats, PushError, Subscription};
 pub use message::{Info, Message, Topic};

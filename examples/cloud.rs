@@ -1,0 +1,139 @@
+//! A cloud with a handler of its own on the `fedecks-cloud` library: commands on standard input,
+//! events on standard output.
+//!
+//! ```text
+//! fedecks-cloud account add marvin
+//! fedecks-cloud serve --self-signed   # once, then Ctrl-C: it makes the folder's secret and certificate
+//! example-cloud ./fedecks-data 127.0.0.1:4433
+//! listen kitchen-1
+//! push kitchen-1 ["hi","there"]
+//! ```
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use fedecks_cloud::{
+    AccountHandler, AuthenticatedBy, Decision, Disconnected, Fedecks, Handler, Hub, Info,
+    InfoOutcome, Keyring, Outcome, Revocations, ServeLimits, ServeOptions, Session, SqliteStore,
+    Store, Tls, serve,
+};
+use fedecks_device::{Credentials, DeviceId, Term};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+const USAGE: &str = "\
+usage: example-cloud DATA_FOLDER ADDRESS:PORT
+
+Then, on standard input, a command a line:
+  listen DEVICE     print what this device sends
+  push DEVICE JSON  send any value to this device";
+
+struct Topics {
+    accounts: AccountHandler,
+}
+
+impl Handler for Topics {
+    async fn authenticate(&self, device: &DeviceId, credentials: &Credentials) -> Decision {
+        self.accounts.authenticate(device, credentials).await
+    }
+
+    async fn connected(&self, session: &Session) {
+        session.subscribe(format!("downstream.{}", session.device()));
+        let by = match session.authenticated_by() {
+            AuthenticatedBy::Token { .. } => "token",
+            AuthenticatedBy::Credentials => "credentials",
+        };
+        say(&json!({"event": "connected", "device": session.device(), "by": by}));
+    }
+
+    async fn handle_info(&self, _session: &Session, info: Info) -> InfoOutcome {
+        InfoOutcome::Push(info.message)
+    }
+
+    async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
+        let topic = format!("upstream.{}", session.device());
+        match session.hub().publish(topic, message).await {
+            Ok(()) => Outcome::Ok,
+            Err(error) => Outcome::reply(error.to_string()),
+        }
+    }
+
+    fn disconnected(&self, device: &DeviceId, why: &Disconnected) {
+        say(&json!({"event": "disconnected", "device": device, "why": format!("{why:?}")}));
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let mut arguments = std::env::args().skip(1);
+    let (Some(folder), Some(address)) = (arguments.next(), arguments.next()) else {
+        return Err(USAGE.into());
+    };
+    // What `fedecks-cloud` keeps there for a trial; a real cloud brings its own.
+    let file = |name: &str| Path::new(&folder).join(name);
+    let read = |name: &str| std::fs::read_to_string(file(name));
+    let keyring = Keyring::new(read("secret")?.trim(), read("salt")?.trim())?;
+    let tls = Tls::from_pem_files(file("self-signed/cert.pem"), file("self-signed/key.pem"))?;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(file("fedecks.sqlite"))?);
+
+    let fedecks = Fedecks::builder(Topics { accounts: AccountHandler::new(store.clone()) })
+        .keyring(keyring)
+        .revocations(Revocations::load(store.clone()).await?)
+        .store(store)
+        .build()?;
+    let server = serve(
+        fedecks.routes(),
+        ServeOptions {
+            listen: vec![address.parse::<SocketAddr>()?],
+            tls: Some(tls),
+            limits: ServeLimits::default(),
+        },
+    )?;
+    say(&json!({"event": "listening", "address": server.addresses()[0].to_string()}));
+
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        if let Err(error) = obey(&fedecks.hub(), &line).await {
+            say(&json!({"event": "error", "error": error.to_string()}));
+        }
+    }
+    Ok(())
+}
+
+async fn obey(hub: &Hub, line: &str) -> Result<(), Box<dyn Error>> {
+    let words: Vec<&str> = line.trim().splitn(3, ' ').collect();
+    match words[..] {
+        ["listen", device] => {
+            let device = DeviceId::new(device)?;
+            tokio::spawn(print(hub.clone(), device));
+        }
+        ["push", device, value] => {
+            let term = Term::from_serialize(&serde_json::from_str::<Value>(value)?)?;
+            hub.publish(format!("downstream.{}", DeviceId::new(device)?), term).await?;
+        }
+        _ => return Err(USAGE.into()),
+    }
+    Ok(())
+}
+
+async fn print(hub: Hub, device: DeviceId) {
+    let mut messages = hub.subscribe(format!("upstream.{device}"));
+    loop {
+        match messages.recv().await {
+            Ok(info) => {
+                let message = serde_json::to_value(&*info.message)
+                    .unwrap_or_else(|_| Value::String(format!("{:?}", &*info.message)));
+                say(&json!({"event": "message", "device": device, "message": message}));
+            }
+            Err(missed) => say(&json!({"event": "missed", "error": missed.to_string()})),
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "standard output is this program's interface")]
+fn say(value: &Value) {
+    println!("{value}");
+}

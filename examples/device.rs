@@ -1,0 +1,111 @@
+//! A device on the `fedecks-device` library: commands on standard input, events on standard output.
+//!
+//! ```text
+//! example-device wss://localhost:4433 kitchen-1 ./device-data ./cloud-data/ca.pem
+//! login {"username":"marvin","password":"forty-two"}
+//! send ["hello","matey"]
+//! ```
+
+use std::error::Error;
+
+use fedecks_device::{
+    Client, Credentials, DeviceId, Event, SubscriptionError, Term, TlsOptions, Trust,
+};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+const USAGE: &str = "\
+usage: example-device URL DEVICE_ID DATA_FOLDER [CA_FILE]
+
+Then, on standard input, a command a line:
+  login {\"username\":...,\"password\":...}   log in; needed once
+  logout                                  forget the token
+  send JSON                               send any value
+  quit                                    close the connection and end";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let mut arguments = std::env::args().skip(1);
+    let (Some(url), Some(device), Some(folder)) =
+        (arguments.next(), arguments.next(), arguments.next())
+    else {
+        return Err(USAGE.into());
+    };
+    let trust = arguments.next().map_or(Trust::Public, |file| Trust::Only(file.into()));
+    let tls = TlsOptions { trust, identity: None };
+    let client =
+        Client::builder(url.parse()?, DeviceId::new(device)?).data_dir(folder).tls(tls).start()?;
+
+    let mut events = client.subscribe();
+    let printer = tokio::spawn(async move {
+        loop {
+            match events.next().await {
+                Ok(event) => say(&describe(&event)),
+                Err(SubscriptionError::Missed(count)) => {
+                    say(&json!({"event": "missed", "count": count}))
+                }
+                Err(SubscriptionError::Stopped(_)) => return,
+            }
+        }
+    });
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        if line.trim() == "quit" {
+            break;
+        }
+        if let Err(error) = obey(&client, &line).await {
+            say(&json!({"event": "error", "error": error.to_string()}));
+        }
+    }
+    client.shutdown().await;
+    printer.await?;
+    Ok(())
+}
+
+async fn obey(client: &Client, line: &str) -> Result<(), Box<dyn Error>> {
+    let (command, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+    match command {
+        "" => {}
+        "login" => {
+            let values: Value = serde_json::from_str(rest)?;
+            let done = client.login(Credentials::from_serialize(&values)?).await?;
+            say(&json!({"event": "logged_in", "persisted": done.persisted}));
+        }
+        "logout" => client.logout().await?,
+        "send" => client.send(&serde_json::from_str::<Value>(rest)?).await?,
+        _ => return Err(format!("no command {command:?}\n{USAGE}").into()),
+    }
+    Ok(())
+}
+
+fn describe(event: &Event) -> Value {
+    match event {
+        Event::Unregistered => json!({"event": "unregistered"}),
+        Event::ConnectionScheduled { delay } => {
+            json!({"event": "connection_scheduled", "seconds": delay.as_secs_f64()})
+        }
+        Event::Connecting { attempt } => json!({"event": "connecting", "attempt": attempt.0}),
+        Event::Connected => json!({"event": "connected"}),
+        Event::ConnectionFailed { reason } => {
+            json!({"event": "connection_failed", "reason": reason.to_string()})
+        }
+        Event::ConnectionLost { reason } => {
+            json!({"event": "connection_lost", "reason": reason.to_string()})
+        }
+        Event::Replaced => json!({"event": "replaced"}),
+        Event::Message(term) => json!({"event": "message", "message": readable(term)}),
+        Event::RawMessage(bytes) => json!({"event": "raw_message", "size": bytes.len()}),
+        Event::StoreFailed { error } => json!({"event": "store_failed", "error": error}),
+    }
+}
+
+/// JSON where the term has a form in it, otherwise what the debugger would show.
+fn readable(term: &Term) -> Value {
+    serde_json::to_value(term).unwrap_or_else(|_| Value::String(format!("{term:?}")))
+}
+
+#[expect(clippy::print_stdout, reason = "standard output is this program's interface")]
+fn say(value: &Value) {
+    println!("{value}");
+}

@@ -1,0 +1,91 @@
+//! The device's side of the guide: an id, a URL, a login, messages.
+
+use crate::support::{Cloud, DEVICE, Device, downstream, folder, upstream, within};
+use fedecks_device::{ClientSendError, Event, SendError, State, Term};
+
+#[tokio::test]
+async fn a_device_without_a_token_says_that_it_is_unregistered_and_stays_away() {
+    let mut cloud = Cloud::start().await;
+    let data = folder();
+    let mut device = Device::start(cloud.address, data.path());
+    assert_eq!(within(device.events.next()).await, Ok(Event::Unregistered));
+    assert_eq!(device.client.status().state, State::Unregistered);
+    assert!(cloud.connections.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn login_gives_connecting_then_connected() {
+    let cloud = Cloud::start().await;
+    let data = folder();
+    let mut device = Device::start(cloud.address, data.path());
+    assert_eq!(within(device.events.next()).await, Ok(Event::Unregistered));
+    device.login().await;
+    assert!(matches!(within(device.events.next()).await, Ok(Event::Connecting { .. })));
+    assert_eq!(within(device.events.next()).await, Ok(Event::Connected));
+}
+
+#[tokio::test]
+async fn hello_matey_up_and_hi_there_down() {
+    let mut cloud = Cloud::start().await;
+    let data = folder();
+    let mut device = Device::logged_in(cloud.address, data.path()).await;
+    cloud.next_connection().await;
+    let mut messages = cloud.hub.subscribe(upstream(DEVICE));
+    device.client.send(&("hello", "matey")).await.unwrap();
+    let info = within(messages.recv()).await.unwrap();
+    assert_eq!(
+        info.message.deserialize::<(String, String)>().unwrap(),
+        ("hello".into(), "matey".into())
+    );
+
+    cloud.hub.publish(downstream(DEVICE), Term::from(["hi", "there"])).await.unwrap();
+    let message = device.until(|event| matches!(event, Event::Message(_))).await;
+    let Event::Message(term) = message else { unreachable!() };
+    assert_eq!(term.deserialize::<Vec<String>>().unwrap(), ["hi", "there"]);
+}
+
+#[tokio::test]
+async fn a_send_while_not_connected_is_refused_and_nothing_is_lost() {
+    let cloud = Cloud::start().await;
+    let data = folder();
+    let device = Device::start(cloud.address, data.path());
+    let message = ("hello", "matey");
+    let error = within(device.client.send(&message)).await.unwrap_err();
+    assert_eq!(error, ClientSendError::Send(SendError::NotConnected));
+    assert_eq!(message, ("hello", "matey"));
+}
+
+#[tokio::test]
+async fn logout_forgets_the_token() {
+    let cloud = Cloud::start().await;
+    let data = folder();
+    let mut device = Device::logged_in(cloud.address, data.path()).await;
+    within(device.client.logout()).await.unwrap();
+    device.until(|event| *event == Event::Unregistered).await;
+    device.client.shutdown().await;
+    let mut rebooted = Device::start(cloud.address, data.path());
+    assert_eq!(within(rebooted.events.next()).await, Ok(Event::Unregistered));
+}
+
+#[tokio::test]
+async fn a_message_above_the_clouds_limit_is_refused_by_the_device() {
+    let options = fedecks_cloud::Options { max_frame: 2_048, ..fedecks_cloud::Options::default() };
+    let cloud =
+        Cloud::start_with(options, crate::support::SECRET, ([127, 0, 0, 1], 0).into()).await;
+    let data = folder();
+    let device = Device::logged_in(cloud.address, data.path()).await;
+    let error = within(device.client.send_raw(&[0; 4_096])).await.unwrap_err();
+    assert_eq!(error.to_string(), "the message takes 4098 bytes, at most 2048 are allowed");
+    within(device.client.send_raw(&[0; 1_024])).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_token_of_a_revoked_device_is_worth_nothing_at_once() {
+    let cloud = Cloud::start().await;
+    let data = folder();
+    let mut device = Device::logged_in(cloud.address, data.path()).await;
+    cloud.revocations.revoke(&fedecks_device::DeviceId::new(DEVICE).unwrap()).await.unwrap();
+    device.until(|event| matches!(event, Event::ConnectionLost { .. })).await;
+    device.until(|event| *event == Event::Unregistered).await;
+    assert_eq!(device.client.status().token_expires_at, None);
+}

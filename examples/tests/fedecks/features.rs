@@ -1,0 +1,195 @@
+//! The features of Fedecks, as its description lists them: each as a test of both ends together.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::support::proxy::Proxy;
+use crate::support::{
+    BY_CREDENTIALS, BY_TOKEN, Cloud, DEVICE, Device, PASSWORD, USER, downstream, folder, upstream,
+    within,
+};
+use fedecks_cloud::Options;
+use fedecks_device::{Event, FailReason, LostReason, State, Term};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+
+#[tokio::test]
+async fn automatically_reestablishes_a_lost_connection() {
+    let mut cloud = Cloud::start().await;
+    let proxy = Proxy::start(cloud.address).await;
+    let data = folder();
+    let mut device = Device::logged_in(proxy.address(), data.path()).await;
+    assert_eq!(cloud.next_connection().await, BY_CREDENTIALS);
+
+    proxy.cut();
+    device.until(|event| matches!(event, Event::ConnectionLost { .. })).await;
+    device.until(|event| matches!(event, Event::ConnectionFailed { .. })).await;
+    proxy.fine();
+    device.until(|event| *event == Event::Connected).await;
+    assert_eq!(cloud.next_connection().await, BY_TOKEN);
+}
+
+#[tokio::test]
+async fn connection_is_automatically_established_between_reboots() {
+    let mut cloud = Cloud::start().await;
+    let data = folder();
+    let device = Device::logged_in(cloud.address, data.path()).await;
+    assert_eq!(cloud.next_connection().await, BY_CREDENTIALS);
+    device.client.shutdown().await;
+
+    let mut rebooted = Device::start(cloud.address, data.path());
+    rebooted.until(|event| *event == Event::Connected).await;
+    assert_eq!(cloud.next_connection().await, BY_TOKEN);
+    assert!(rebooted.client.status().token_expires_at.is_some());
+}
+
+#[tokio::test]
+async fn pings_the_server_periodically_to_keep_the_connection_awake() {
+    let options = Options {
+        heartbeat: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(2),
+        ..Options::default()
+    };
+    let mut cloud =
+        Cloud::start_with(options, crate::support::SECRET, ([127, 0, 0, 1], 0).into()).await;
+    let data = folder();
+    let mut device = Device::logged_in(cloud.address, data.path()).await;
+    cloud.next_connection().await;
+    // The cloud would have dropped a silent device after 2 s: nothing may happen for longer.
+    let lost = device.until(|event| matches!(event, Event::ConnectionLost { .. }));
+    assert!(tokio::time::timeout(Duration::from_millis(3_500), lost).await.is_err());
+    assert_eq!(device.client.status().state, State::Connected);
+}
+
+#[tokio::test]
+async fn closes_and_reestablishes_the_connection_if_no_pong_is_received() {
+    let options = Options { heartbeat: Duration::from_secs(1), ..Options::default() };
+    let mut cloud =
+        Cloud::start_with(options, crate::support::SECRET, ([127, 0, 0, 1], 0).into()).await;
+    let proxy = Proxy::start(cloud.address).await;
+    let data = folder();
+    let mut device = Device::logged_in(proxy.address(), data.path()).await;
+    cloud.next_connection().await;
+
+    proxy.silent();
+    let lost = device.until(|event| matches!(event, Event::ConnectionLost { .. })).await;
+    assert_eq!(lost, Event::ConnectionLost { reason: LostReason::NoPong });
+    proxy.fine();
+    device.until(|event| *event == Event::Connected).await;
+    assert_eq!(cloud.next_connection().await, BY_TOKEN);
+}
+
+#[tokio::test]
+async fn no_credentials_are_stored_on_the_device() {
+    let cloud = Cloud::start().await;
+    let data = folder();
+    let device = Device::logged_in(cloud.address, data.path()).await;
+    device.client.shutdown().await;
+
+    let mut files = 0;
+    for entry in std::fs::read_dir(data.path()).unwrap() {
+        let content = std::fs::read(entry.unwrap().path()).unwrap();
+        files += 1;
+        for secret in [USER, PASSWORD] {
+            let found = content.windows(secret.len()).any(|part| part == secret.as_bytes());
+            assert!(!found, "{secret} is on disk");
+        }
+    }
+    assert!(files > 0, "the token should be there");
+}
+
+#[tokio::test]
+async fn the_token_is_periodically_refreshed() {
+    let options = Options { token_refresh: Duration::from_secs(1), ..Options::default() };
+    let cloud =
+        Cloud::start_with(options, crate::support::SECRET, ([127, 0, 0, 1], 0).into()).await;
+    let data = folder();
+    let device = Device::logged_in(cloud.address, data.path()).await;
+    let mut status = device.client.watch_status();
+    let first = status.borrow_and_update().token_expires_at;
+    let later = within(status.wait_for(|status| status.token_expires_at > first)).await.unwrap();
+    assert!(later.token_expires_at > first);
+}
+
+#[tokio::test]
+async fn the_expiry_is_configured_on_the_server_side() {
+    let options = Options {
+        token_lifetime: Duration::from_secs(2),
+        token_refresh: Duration::from_secs(1),
+        ..Options::default()
+    };
+    let cloud =
+        Cloud::start_with(options, crate::support::SECRET, ([127, 0, 0, 1], 0).into()).await;
+    let data = folder();
+    let device = Device::logged_in(cloud.address, data.path()).await;
+    let expires = device.client.status().token_expires_at.unwrap();
+    device.client.shutdown().await;
+    let now =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!(expires <= now() + 2);
+    // The token is dead from then on: there is nothing to wait for but the clock.
+    while now() <= expires {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut late = Device::start(cloud.address, data.path());
+    let refused = late.until(|event| matches!(event, Event::ConnectionFailed { .. })).await;
+    let Event::ConnectionFailed { reason } = refused else { unreachable!() };
+    assert!(matches!(&reason, FailReason::Refused(refusal) if refusal.reason() == "token-expired"));
+    late.until(|event| *event == Event::Unregistered).await;
+}
+
+#[tokio::test]
+async fn no_need_to_decode_or_encode_yourself() {
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Reading {
+        sensor: String,
+        values: Vec<f32>,
+        tags: BTreeMap<u16, Option<bool>>,
+    }
+    let reading = Reading {
+        sensor: "roof".into(),
+        values: vec![21.5, -3.25],
+        tags: BTreeMap::from([(7, Some(true)), (9, None)]),
+    };
+    let cloud = Cloud::start().await;
+    let data = folder();
+    let mut device = Device::logged_in(cloud.address, data.path()).await;
+    let mut messages = cloud.hub.subscribe(upstream(DEVICE));
+    device.client.send(&reading).await.unwrap();
+    let up = within(messages.recv()).await.unwrap();
+    assert_eq!(up.message.deserialize::<Reading>().unwrap(), reading);
+
+    let term = Term::from_serialize(&reading).unwrap();
+    cloud.hub.publish(downstream(DEVICE), term).await.unwrap();
+    let down = device.until(|event| matches!(event, Event::Message(_))).await;
+    let Event::Message(term) = down else { unreachable!() };
+    assert_eq!(term.deserialize::<Reading>().unwrap(), reading);
+}
+
+#[tokio::test]
+async fn token_or_credentials_are_sent_in_a_header() {
+    // Not a cloud but a listener that keeps the request: a proxy's access log sees its first line.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let data = folder();
+    let device = Device::start(listener.local_addr().unwrap(), data.path());
+    let login = tokio::spawn({
+        let client = device.client.clone();
+        async move { client.login(crate::support::credentials()).await }
+    });
+    let (mut socket, _) = within(listener.accept()).await.unwrap();
+    let (reader, mut writer) = socket.split();
+    let mut lines = BufReader::new(reader).lines();
+    let mut head = Vec::new();
+    while let Some(line) = within(lines.next_line()).await.unwrap().filter(|line| !line.is_empty())
+    {
+        head.push(line);
+    }
+    let refusal = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Fedecks\r\n\
+                   x-fedecks-refusal: bad-credentials\r\ncontent-length: 0\r\n\r\n";
+    writer.write_all(refusal.as_bytes()).await.unwrap();
+    assert_eq!(head[0], "GET /fedecks/websocket HTTP/1.1");
+    let header = head.iter().find(|line| line.to_ascii_lowercase().starts_with("x-fedecks-auth:"));
+    assert!(header.is_some(), "no x-fedecks-auth header");
+    assert!(!head.iter().any(|line| line.contains(PASSWORD)));
+    assert!(within(login).await.unwrap().is_err());
+}
