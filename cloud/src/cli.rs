@@ -1,0 +1,190 @@
+//! The commands of `fedecks-cloud`.
+
+mod account;
+mod device;
+mod logging;
+mod output;
+mod password;
+mod self_signed;
+mod serve;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use fedecks_cloud::{
+    BuildError, InvalidAccountName, PasswordError, ServeError, SqliteStore, StoreError, TlsError,
+};
+use fedecks_protocol::InvalidDeviceId;
+
+use crate::config::{self, Config, ConfigError, Overrides};
+
+/// The server that Fedecks devices connect to.
+///
+/// To try it: `fedecks-cloud account add NAME`, then `fedecks-cloud serve`. Both keep what they need
+/// in ./fedecks-data.
+#[derive(Parser)]
+#[command(name = "fedecks-cloud", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.
+
+Every key of the configuration file but [[former]] can be set by an environment variable: FEDECKS_ \
+and the key in capitals with '_' for the dot, such as FEDECKS_LISTEN, FEDECKS_LIMITS_CONNECTIONS, \
+FEDECKS_SECRET or FEDECKS_SECRET_FILE.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the server until it is told to stop by SIGTERM or SIGINT
+    Serve(serve::Arguments),
+    /// Adds, removes and lists the accounts that may register devices
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Lists devices and revokes their tokens
+    #[command(subcommand)]
+    Device(device::Command),
+    /// Makes the secret that the devices' tokens are sealed with
+    #[command(subcommand)]
+    Secret(Secret),
+}
+
+#[derive(Subcommand)]
+enum Secret {
+    /// Prints a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...
+    ///
+    /// The lines can go into an environment file as they are. Keep them secret: who has them can
+    /// seal tokens for every device. A server that gets new ones accepts the tokens that its devices
+    /// have only if the former secret and salt stand under [[former]] in its configuration.
+    Generate,
+}
+
+/// Where the configuration and the state are.
+#[derive(Args)]
+struct Place {
+    /// Configuration file (TOML)
+    ///
+    /// Without one the defaults hold, and a secret is made and kept in the data directory.
+    #[arg(long, value_name = "FILE", env = "FEDECKS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Directory for what the server keeps and makes itself [default: ./fedecks-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("configuration: {0}")]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error(transparent)]
+    AccountName(#[from] InvalidAccountName),
+    #[error(transparent)]
+    DeviceId(#[from] InvalidDeviceId),
+    #[error("there is no account {0:?}")]
+    NoAccount(String),
+    #[error("the two passwords differ")]
+    PasswordsDiffer,
+    #[error("cannot make a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    #[error("cannot {action}: {source}")]
+    Io { action: String, source: io::Error },
+}
+
+/// EX_CONFIG of sysexits.h.
+const WRONG_CONFIGURATION: u8 = 78;
+
+/// Does what the command line says.
+pub(crate) fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Account(command) => account::run(command),
+        Command::Device(command) => device::run(command),
+        Command::Secret(Secret::Generate) => generate_secret(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            error.exit_code()
+        }
+    }
+}
+
+impl CliError {
+    fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        |source| Self::Io { action, source }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) | Self::Build(_) | Self::Tls(_) => WRONG_CONFIGURATION.into(),
+            Self::Store(_)
+            | Self::Serve(_)
+            | Self::Password(_)
+            | Self::AccountName(_)
+            | Self::DeviceId(_)
+            | Self::NoAccount(_)
+            | Self::PasswordsDiffer
+            | Self::Certificate(_)
+            | Self::Io { .. } => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl Place {
+    fn load(self, more: Overrides) -> Result<Config, ConfigError> {
+        let overrides = Overrides { data_dir: self.data_dir, ..more };
+        Config::load(self.config.as_deref(), |name| std::env::var_os(name), overrides)
+    }
+
+    /// Opens the store for a command, and a runtime to use it in.
+    fn open_store(self) -> Result<(SqliteStore, tokio::runtime::Runtime), CliError> {
+        let config = self.load(Overrides::default())?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(CliError::io("start the runtime"))?;
+        Ok((open_store(&config)?, runtime))
+    }
+}
+
+/// Opens the store, in a data directory that is made if need be.
+fn open_store(config: &Config) -> Result<SqliteStore, CliError> {
+    if config.store.parent() == Some(&config.data_dir) {
+        make_data_dir(config)?;
+    }
+    Ok(SqliteStore::open(&config.store)?)
+}
+
+fn make_data_dir(config: &Config) -> Result<(), CliError> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
+        .map_err(CliError::io(format!("make the data directory {}", config.data_dir.display())))
+}
+
+fn generate_secret() -> Result<(), CliError> {
+    let random = || CliError::io("get random numbers");
+    let secret = config::generate().map_err(random())?;
+    let salt = config::generate_salt().map_err(random())?;
+    output::print(&format!("FEDECKS_SECRET={}\nFEDECKS_SALT={}\n", secret.expose(), salt.expose()))
+}

@@ -1,0 +1,10 @@
+//! `fedecks-cloud`: the ready-made server that Fedecks devices connect to.
+
+mod cli;
+mod config;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}
