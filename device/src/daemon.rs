@@ -1,4 +1,4 @@
-//! What `fedecksd` does around a [`Client`](crate::Client): configuration, logs, the one-time
+//! What `fedecksd` does around a [`Client`]: configuration, logs, the one-time
 //! credentials file, signals, and the notices to systemd.
 
 use std::io;

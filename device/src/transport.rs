@@ -142,3 +142,43 @@ impl AsyncWrite for Transport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (Transport, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (theirs, _) = listener.accept().await.unwrap();
+        (Transport::Plain(Counted::new(ours)), theirs)
+    }
+
+    #[tokio::test]
+    async fn bytes_that_come_are_a_sign_of_life() {
+        let (mut ours, mut theirs) = pair().await;
+        theirs.write_all(b"half a frame").await.unwrap();
+        assert_eq!(ours.life(), 0);
+        ours.read_exact(&mut [0; 12]).await.unwrap();
+        assert_eq!(ours.life(), 12);
+    }
+
+    #[tokio::test]
+    async fn room_for_bytes_that_had_to_wait_is_a_sign_of_life_and_a_first_write_is_none() {
+        let (mut ours, mut theirs) = pair().await;
+        let chunk = vec![0; 64 * 1024];
+        // The other end reads nothing: at some point a write has to wait.
+        let mut written = 0;
+        while let Some(count) = futures_util::future::FutureExt::now_or_never(ours.write(&chunk)) {
+            written += count.unwrap();
+        }
+        assert_eq!(ours.life(), 0);
+        let mut taken = vec![0; written];
+        theirs.read_exact(&mut taken).await.unwrap();
+        ours.write_all(&chunk).await.unwrap();
+        assert!(ours.life() > 0);
+    }
+}

@@ -33,8 +33,6 @@ pub struct Config {
     pub upgrade_deadline: Duration,
     /// Deadline for the Welcome frame.
     pub welcome_deadline: Duration,
-    /// After how much silence in either direction a ping is sent, until a Welcome says otherwise.
-    pub heartbeat: Duration,
     /// How long anything may take to come back after a ping.
     pub pong_deadline: Duration,
     /// The same for the ping that is sent because the network changed, and what is left to the
@@ -59,7 +57,6 @@ impl Config {
             tls_deadline: Duration::from_secs(15),
             upgrade_deadline: Duration::from_secs(20),
             welcome_deadline: Duration::from_secs(10),
-            heartbeat: Duration::from_secs(19),
             pong_deadline: Duration::from_secs(10),
             probe_deadline: Duration::from_secs(3),
         }
