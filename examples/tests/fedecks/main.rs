@@ -5,5 +5,7 @@
 
 mod client_setup;
 mod features;
+mod readme;
+mod secrets;
 mod server_setup;
 mod support;

@@ -32,17 +32,17 @@ impl<'de> IntoDeserializer<'de, TermError> for Deserializer<'de> {
     }
 }
 
-fn seq<'de>(
-    items: &'de [Term],
-) -> SeqDeserializer<impl ExactSizeIterator<Item = Deserializer<'de>>, TermError> {
+fn seq(
+    items: &[Term],
+) -> SeqDeserializer<impl ExactSizeIterator<Item = Deserializer<'_>>, TermError> {
     SeqDeserializer::new(items.iter().map(Deserializer))
 }
 
-fn map<'de>(
-    entries: &'de [(Term, Term)],
+fn map(
+    entries: &[(Term, Term)],
 ) -> MapDeserializer<
-    'de,
-    impl ExactSizeIterator<Item = (Deserializer<'de>, Deserializer<'de>)>,
+    '_,
+    impl ExactSizeIterator<Item = (Deserializer<'_>, Deserializer<'_>)>,
     TermError,
 > {
     MapDeserializer::new(
