@@ -1,0 +1,166 @@
+use fedecks_cloud::{AuthenticatedBy, NotPushed, Options};
+use fedecks_protocol::{DownFrame, RequestId, Sequence, Term, UpFrame};
+use futures_util::SinkExt;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::{Called, Cloud, before_long, id};
+
+#[tokio::test]
+async fn welcome_is_the_first_frame_and_tells_the_options() {
+    let options = Options { max_frame: 5000, ..Options::default() };
+    let cloud = Cloud::with(options.clone()).await;
+    let mut device = cloud.connect("a").await;
+    device.say("hello").await;
+    assert_eq!(device.hears().await, Term::from("hello"));
+
+    let mut device = crate::support::Device::dial(&cloud, "b", crate::support::credentials("marvin"))
+        .await
+        .unwrap();
+    let welcome = device.welcome().await;
+    assert_eq!(welcome.heartbeat, options.heartbeat);
+    assert_eq!(welcome.idle_timeout, options.idle_timeout);
+    assert_eq!(welcome.max_frame, 5000);
+    let seconds = welcome.server_time_ms / 1000;
+    assert!(crate::support::now().abs_diff(seconds) <= 2, "{seconds}");
+}
+
+#[tokio::test]
+async fn the_handler_hears_of_every_connection_and_of_its_end() {
+    let mut cloud = Cloud::start().await;
+    let mut device = cloud.login("a").await;
+    let by = AuthenticatedBy::Credentials;
+    assert_eq!(cloud.called().await, Called::Connected("a".into(), by));
+    device.say("quiet").await;
+    assert_eq!(cloud.called().await, Called::In("a".into(), "quiet".into()));
+    before_long("closing", device.ws.close(None)).await.unwrap();
+    device.ended().await;
+    let (error, why) = cloud.until_disconnected("a").await;
+    assert_eq!(error, None);
+    assert!(matches!(why, fedecks_cloud::Disconnected::ByDevice(_)), "{why:?}");
+    assert_eq!(cloud.hub.stats().connected, 0);
+
+    let _device = cloud.connect("a").await;
+    let Called::Connected(_, by) = cloud.called().await else { panic!("not connected") };
+    assert!(matches!(by, AuthenticatedBy::Token { .. }), "{by:?}");
+}
+
+#[tokio::test]
+async fn terms_and_bytes_go_both_ways() {
+    let cloud = Cloud::start().await;
+    let mut device = cloud.connect("a").await;
+    let term = Term::Tuple(vec!["hello".into(), Term::List(vec![1.into(), Term::Nil])]);
+    device.say(term.clone()).await;
+    assert_eq!(device.hears().await, term);
+    device.send(&UpFrame::Raw { sequence: None, bytes: vec![1, 2, 3] }).await;
+    let raw = DownFrame::Raw { sequence: None, bytes: vec![3, 2, 1] };
+    assert_eq!(device.frame().await, raw);
+
+    cloud.hub.push(&id("a"), "pushed").await.unwrap();
+    assert_eq!(device.hears().await, Term::from("pushed"));
+    cloud.hub.push_raw(&id("a"), vec![7, 8]).await.unwrap();
+    assert_eq!(device.frame().await, DownFrame::Raw { sequence: None, bytes: vec![7, 8] });
+}
+
+#[tokio::test]
+async fn big_messages_and_many_small_ones_arrive_in_order() {
+    let cloud = Cloud::start().await;
+    let mut device = cloud.connect("a").await;
+    let big = Term::Bytes((0..1_000_000).map(|i| i as u8).collect());
+    device.say(big.clone()).await;
+    assert!(device.hears().await == big);
+    for number in 0..1000 {
+        device.say(number).await;
+    }
+    for number in 0..1000 {
+        assert_eq!(device.hears().await, Term::from(number));
+    }
+}
+
+#[tokio::test]
+async fn a_push_that_cannot_be_gives_the_message_back() {
+    let cloud = Cloud::with(Options { max_frame: 2000, ..Options::default() }).await;
+    let error = cloud.hub.push(&id("a"), "hello").await.unwrap_err();
+    assert_eq!(error.message, Term::from("hello"));
+    assert_eq!(error.why, NotPushed::NotConnected);
+
+    let mut device = cloud.connect("a").await;
+    let error = cloud.hub.push(&id("a"), "x".repeat(3000)).await.unwrap_err();
+    assert_eq!(error.message, Term::from("x".repeat(3000)));
+    assert!(matches!(error.why, NotPushed::Encode(_)), "{error}");
+    let error = cloud.hub.push_raw(&id("a"), vec![0; 3000]).await.unwrap_err();
+    assert_eq!(error.message.len(), 3000);
+    cloud.hub.push(&id("a"), "small").await.unwrap();
+    assert_eq!(device.hears().await, Term::from("small"));
+}
+
+#[tokio::test]
+async fn what_is_published_reaches_the_sessions_of_the_topic() {
+    let cloud = Cloud::start().await;
+    let mut program = cloud.hub.subscribe("all");
+    let (mut a, mut b) = (cloud.connect("a").await, cloud.connect("b").await);
+    // The answers say that both are connected, and with that subscribed.
+    for device in [&mut a, &mut b] {
+        device.say("ready?").await;
+        assert_eq!(device.hears().await, Term::from("ready?"));
+    }
+    cloud.hub.publish("downstream.b", Term::from("for b")).await.unwrap();
+    cloud.hub.publish("all", Term::from("not for the device")).await.unwrap();
+    cloud.hub.publish("all", Term::from("for all")).await.unwrap();
+    assert_eq!(b.hears().await, Term::from("for b"));
+    assert_eq!(b.hears().await, Term::from("for all"));
+    assert_eq!(a.hears().await, Term::from("for all"));
+    for expected in ["not for the device", "for all"] {
+        let info = before_long("the program hears", program.recv()).await.unwrap();
+        assert_eq!((info.topic.as_str(), &*info.message), ("all", &Term::from(expected)));
+    }
+
+    a.say("leave").await;
+    assert_eq!(a.hears().await, Term::from("left"));
+    cloud.hub.publish("all", Term::from("again")).await.unwrap();
+    cloud.hub.publish("downstream.a", Term::from("raw")).await.unwrap();
+    assert_eq!(b.hears().await, Term::from("again"));
+    assert_eq!(a.frame().await, DownFrame::Raw { sequence: None, bytes: b"raw".to_vec() });
+}
+
+#[tokio::test]
+async fn what_means_nothing_is_ignored_and_the_session_goes_on() {
+    let cloud = Cloud::start().await;
+    let mut device = cloud.connect("a").await;
+    before_long("sending", device.ws.send(Message::text("text"))).await.unwrap();
+    device.send(&UpFrame::Ack(Sequence(7.try_into().unwrap()))).await;
+    device.send(&UpFrame::Reply { request: RequestId(1), term: Term::Nil }).await;
+    device.send_bytes(vec![0x7f, 1, 2, 3]).await;
+    let undecodable = [
+        vec![],
+        vec![0x01],
+        vec![0x01, 0x00, 0x05, 0xff],
+        vec![0x01, 0x00, 0x08, 0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        [vec![0x01, 0x00], vec![0x08, 0x01].repeat(200)].concat(),
+        vec![0x01, 0x00, 0x00, 0x00],
+    ];
+    let count = undecodable.len() as u64;
+    for bytes in undecodable {
+        device.send_bytes(bytes).await;
+    }
+    device.say("still there").await;
+    assert_eq!(device.hears().await, Term::from("still there"));
+    assert_eq!(cloud.hub.stats().undecodable, count);
+}
+
+#[tokio::test]
+async fn a_reply_above_the_limit_is_left_out_and_the_session_goes_on() {
+    let cloud = Cloud::start().await;
+    let mut device = cloud.connect("a").await;
+    device.say("too much").await;
+    device.say("small").await;
+    assert_eq!(device.hears().await, Term::from("small"));
+}
+
+#[tokio::test]
+async fn pings_are_answered_even_while_the_handler_is_busy() {
+    let cloud = Cloud::start().await;
+    let mut device = cloud.connect("a").await;
+    device.say("hang").await;
+    before_long("sending", device.ws.send(Message::Ping("a".into()))).await.unwrap();
+    assert_eq!(device.message().await, Message::Pong("a".into()));
+}

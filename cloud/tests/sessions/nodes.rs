@@ -1,0 +1,58 @@
+use std::sync::Arc;
+
+use fedecks_cloud::{InProcess, NotPushed, Options};
+use fedecks_protocol::{CloseCode, CloseReason, Term};
+
+use crate::support::{Cloud, id};
+
+async fn two() -> (Cloud, Cloud) {
+    let backplane = Arc::new(InProcess::new());
+    let one = Cloud::on(Options::default(), Some(backplane.clone())).await;
+    (one, Cloud::on(Options::default(), Some(backplane)).await)
+}
+
+#[tokio::test]
+async fn a_node_reaches_the_devices_of_another_one() {
+    let (one, two) = two().await;
+    let mut device = two.connect("a").await;
+    assert!(one.hub.is_connected(&id("a")).await.unwrap());
+    let presence = one.hub.find(&id("a")).await.unwrap().unwrap();
+    assert_eq!(presence.connection.node(), two.hub.node());
+    one.hub.push(&id("a"), "from afar").await.unwrap();
+    assert_eq!(device.hears().await, Term::from("from afar"));
+    device.say("subscribed by now").await;
+    device.hears().await;
+    one.hub.publish("downstream.a", Term::from("published afar")).await.unwrap();
+    assert_eq!(device.hears().await, Term::from("published afar"));
+    let reason = CloseReason::new(CloseCode::Policy);
+    assert!(one.hub.disconnect(&id("a"), reason).await.unwrap());
+    assert_eq!(device.closed().await, reason);
+}
+
+#[tokio::test]
+async fn a_device_that_moves_to_another_node_is_replaced_at_the_first() {
+    let (one, two) = two().await;
+    let mut old = one.connect("a").await;
+    let mut new = two.connect("a").await;
+    assert_eq!(old.closed().await, CloseReason::new(CloseCode::Replaced));
+    old.ended().await;
+    one.until_connected(0).await;
+    for hub in [&one.hub, &two.hub] {
+        assert_eq!(hub.list().await.unwrap().len(), 1);
+        hub.push(&id("a"), "here").await.unwrap();
+        assert_eq!(new.hears().await, Term::from("here"));
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_left_is_gone_for_every_node() {
+    let (one, two) = two().await;
+    let mut device = two.connect("a").await;
+    assert!(one.hub.is_connected(&id("a")).await.unwrap());
+    device.ws.close(None).await.unwrap();
+    device.ended().await;
+    two.until_connected(0).await;
+    assert!(!one.hub.is_connected(&id("a")).await.unwrap());
+    let error = one.hub.push(&id("a"), "nobody").await.unwrap_err();
+    assert_eq!(error.why, NotPushed::NotConnected);
+}
