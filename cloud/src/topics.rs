@@ -42,6 +42,7 @@ pub struct Missed(pub u64);
 
 /// Most topics belong to one device: one subscriber takes no table of its own.
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "a table inline would make every topic of one as big")]
 enum Subscribers {
     One(Subscriber),
     Many(Box<HashMap<usize, Subscriber>>),
