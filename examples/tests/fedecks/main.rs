@@ -5,6 +5,7 @@
 
 mod client_setup;
 mod features;
+mod promises;
 mod readme;
 mod secrets;
 mod server_setup;

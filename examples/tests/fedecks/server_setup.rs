@@ -94,7 +94,7 @@ async fn secret_and_salt_sign_the_token_that_is_used_for_re_authentication() {
 
     // The right one again: the device is back by itself.
     wrong.stop().await;
-    let mut right = Cloud::start_with(Options::default(), crate::support::SECRET, address).await;
+    let mut right = Cloud::start_at(address).await;
     device.until(|event| *event == Event::Connected).await;
     assert_eq!(right.next_connection().await, BY_TOKEN);
 }

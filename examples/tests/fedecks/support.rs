@@ -80,7 +80,11 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) async fn start() -> Self {
-        Self::start_with(Options::default(), SECRET, "127.0.0.1:0".parse().unwrap()).await
+        Self::start_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    pub(crate) async fn start_at(address: SocketAddr) -> Self {
+        Self::start_with(Options::default(), SECRET, address).await
     }
 
     pub(crate) async fn start_with(options: Options, secret: &str, address: SocketAddr) -> Self {
