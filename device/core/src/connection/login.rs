@@ -79,11 +79,9 @@ impl Connection {
         self.looking = None;
         self.timers.stop(Timer::Load);
         self.timers.stop(Timer::Token);
-        let by_login = matches!(&self.link, Link::Connected(session) if session.by_login);
-        if by_login {
-            if let Some(login) = self.login.take() {
-                self.storing_for = Some(login.id);
-            }
+        // A login that waits has the link to itself: the token is the one that it waits for.
+        if let Some(login) = self.login.take() {
+            self.storing_for = Some(login.id);
         }
         if let Some(order) = self.tokens.replace(token) {
             self.tell_store(order);

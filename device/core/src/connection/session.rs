@@ -18,7 +18,6 @@ pub(super) struct Session {
     heartbeat: Heartbeat,
     /// The biggest frame that both ends take, in bytes.
     max_frame: usize,
-    pub(super) by_login: bool,
     /// A ping is out to see whether the link outlived a change of the network.
     probing: bool,
 }
@@ -98,7 +97,6 @@ impl Connection {
         self.link = Link::Connected(Session {
             heartbeat: Heartbeat::new(now, welcome),
             max_frame: cloud_limit.min(self.config.limits.max_size),
-            by_login,
             probing: false,
         });
         self.arm_ping();

@@ -94,9 +94,9 @@ fn a_network_that_comes_and_goes_does_not_put_the_attempt_off_beyond_the_longest
             it.core.handle_network(it.now, Network::Up);
             it.core.handle_network(it.now, Network::Down);
             it.run_for(Duration::from_millis(period));
+            let took = it.now - begun;
+            assert!(took <= secs(300) + Duration::from_millis(period), "{period}: {took:?}");
         }
-        let took = it.now - begun;
-        assert!(took <= secs(300) + Duration::from_millis(period), "{period}: {took:?}");
     }
 }
 
