@@ -191,10 +191,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Bounds of the random waits between attempts: the first one's and the longest. 1 s and 300 s
-    /// where nothing else is said.
+    /// Bounds of the random waits between attempts: the first one's, at least 10 ms, and the longest.
+    /// 1 s and 300 s where nothing else is said.
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
-        self.core.backoff_base = base;
+        self.core.backoff_base = base.max(Duration::from_millis(10));
         self.core.backoff_cap = cap;
         self
     }

@@ -10,7 +10,7 @@ use fedecks_device_core::{
 };
 use fedecks_protocol::{Credentials, DeviceId, IssuedToken, UpFrame};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::{error, info, warn};
 
 use crate::clock::{Alarm, BootClock};
@@ -100,9 +100,7 @@ impl Driver {
             let input = tokio::select! {
                 (attempt, event) = hands.link.next() => Input::Link(attempt, event),
                 command = commands.recv(), if flushed => Input::Command(command),
-                Some(done) = hands.store_jobs.join_next() => Input::Store(done.unwrap_or_else(|error| {
-                    StoreDone::Stored(Err(format!("the store's thread ended: {error}")))
-                })),
+                Some(done) = hands.store_jobs.join_next() => Input::Store(unwind(done)),
                 Some(_) = hands.closing.join_next() => continue,
                 fired = alarm.fired() => match fired {
                     Ok(()) => Input::Timeout,
@@ -283,14 +281,23 @@ impl Hands {
     /// Lets a token that is being written and a close that is under way come to their end.
     async fn finish(mut self) {
         let all = async {
+            // What the store has finished may call for another order to it: a logout, say.
+            while let Some(done) = self.store_jobs.join_next().await {
+                self.on_store(unwind(done));
+                self.carry_out();
+            }
             while self.closing.join_next().await.is_some() {}
-            while self.store_jobs.join_next().await.is_some() {}
         };
         if tokio::time::timeout(FINISH_DEADLINE, all).await.is_err() {
             warn!("the store or the network did not finish in time");
         }
         info!("stopped");
     }
+}
+
+/// A job that panicked has met a bug: the panic goes on here, and ends the loop where all see it.
+fn unwind(done: Result<StoreDone, JoinError>) -> StoreDone {
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 fn text(error: impl std::fmt::Display) -> String {

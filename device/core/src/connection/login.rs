@@ -32,6 +32,8 @@ impl Connection {
             Ok(header) => {
                 self.give_up_login("a newer login");
                 self.let_go(CloseCode::Normal);
+                // Somebody is there and waits: what failed before does not count.
+                self.backoff.reset();
                 self.login = Some(Login { id, header: AuthHeader(header) });
                 self.dial(now);
             }

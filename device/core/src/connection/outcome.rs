@@ -99,9 +99,9 @@ impl Connection {
             Next::Backoff => self.backoff.after_failure(),
             Next::Longest => self.backoff.longest_after_failure(),
             Next::Ordered(delay) => {
-                self.backoff.after_failure();
                 let delay = delay.min(self.config.max_ordered_delay);
-                delay + self.backoff.up_to((delay / 10).max(self.config.backoff_base))
+                // The more often it was sent away, the more it spreads its return.
+                delay + self.backoff.after_failure().max(self.backoff.up_to(delay / 10))
             }
         };
         self.stop_link_timers();

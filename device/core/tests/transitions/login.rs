@@ -16,6 +16,18 @@ fn a_login_dials_at_once_with_the_credentials() {
 }
 
 #[test]
+fn a_new_login_does_not_wait_for_failures_from_before_it() {
+    let mut it = Machine::logging_in();
+    for attempt in 1..=12 {
+        it.unreachable(attempt);
+        it.keep_next_deadline();
+    }
+    assert!(it.core.failures() >= 12);
+    it.login(2);
+    assert_eq!(it.core.failures(), 0);
+}
+
+#[test]
 fn a_login_is_answered_after_its_token_is_on_disk() {
     let mut it = Machine::logging_in();
     it.welcomed(1);
