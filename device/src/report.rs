@@ -1,6 +1,6 @@
 //! What the core tells, as log lines. Never a token, a credential or the body of a message.
 
-use fedecks_device_core::{Event, FailReason, LoggedIn, LoginError, Notice};
+use fedecks_device_core::{Event, FailReason, LoggedIn, LoginError, LostReason, Notice};
 use fedecks_protocol::Refusal;
 use tracing::{debug, error, info, warn};
 
@@ -35,7 +35,13 @@ pub(crate) fn event(event: &Event) {
                 | Refusal::Blocked => error!(reason = word, "connection failed: {reason}"),
             }
         }
+        Event::ConnectionFailed { reason: reason @ FailReason::GivenUp } => {
+            info!("connection failed: {reason}");
+        }
         Event::ConnectionFailed { reason } => warn!("connection failed: {reason}"),
+        Event::ConnectionLost { reason: reason @ LostReason::Local } => {
+            info!("connection lost: {reason}");
+        }
         Event::ConnectionLost { reason } => warn!("connection lost: {reason}"),
         Event::Replaced => {
             error!("replaced: another connection uses this device's id");
