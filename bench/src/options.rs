@@ -139,7 +139,7 @@ pub(crate) fn parse() -> Result<Command> {
             }
             Long("fedecksd") => options.fedecksd = Some(parser.value()?.into()),
             Value(value) if value == "server" => return serve(&mut parser),
-            _ => return Err(argument.unexpected().into()),
+            Short(_) | Long(_) | Value(_) => return Err(argument.unexpected().into()),
         }
     }
     Ok(Command::Measure(options))
@@ -153,7 +153,7 @@ fn serve(parser: &mut lexopt::Parser) -> Result<Command> {
             Long("certificate") => certificate = Some(parser.value()?.into()),
             Long("key") => key = Some(parser.value()?.into()),
             Long("folder") => folder = Some(parser.value()?.into()),
-            _ => return Err(argument.unexpected().into()),
+            Short(_) | Long(_) | Value(_) => return Err(argument.unexpected().into()),
         }
     }
     let folder = folder.ok_or("the server needs a --folder for its data")?;
