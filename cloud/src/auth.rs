@@ -49,6 +49,12 @@ const AUTHENTICATE_PATIENCE: Duration = Duration::from_secs(30);
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 impl AuthenticatedDevice {
+    #[cfg(test)]
+    pub(crate) fn of_a_test(device: DeviceId) -> Self {
+        let by = AuthenticatedBy::Credentials;
+        Self { device, dialect: Dialect::Bincode, generation: 0, by, peer: None }
+    }
+
     pub(crate) fn device(&self) -> &DeviceId {
         &self.device
     }

@@ -212,7 +212,7 @@ impl Hub {
     }
 
     /// Enters an authenticated device. An older connection of it is told that it was replaced.
-    pub(crate) async fn enter(&self, device: &AuthenticatedDevice) -> Arc<Connected> {
+    pub(crate) async fn enter(&self, device: AuthenticatedDevice) -> Arc<Connected> {
         // The older connection may be at a node whose clock is ahead of ours.
         match self.0.backplane.find(device.device()).await {
             Ok(Some(older)) => self.0.ids.seen(older.connection),
@@ -224,6 +224,8 @@ impl Hub {
             presence: Arc::new(Presence { device: device.device().clone(), connection }),
             dialect: device.dialect(),
             generation: device.generation(),
+            by: device.by(),
+            peer: device.peer(),
             mailbox: Mailbox::default(),
         });
         self.0.registry.enter(&connected);

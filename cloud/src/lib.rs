@@ -1,4 +1,78 @@
 //! The server that Fedecks devices connect to, as a library on warp.
+//!
+//! You write a [`Handler`]: who may connect, and what becomes of what devices send. [`Fedecks`] makes
+//! a warp filter of it, which mounts beside your own, and [`serve`] runs filters behind an accept loop
+//! that is made for very many connections. The [`Hub`] is the way back to the devices: push, topics,
+//! presence.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use fedecks_cloud::{
+//!     Decision, Fedecks, Handler, Info, InfoOutcome, Keyring, Outcome, Revocations, ServeLimits,
+//!     ServeOptions, Session, SqliteStore, serve,
+//! };
+//! use fedecks_protocol::{Credentials, DeviceId, Term};
+//!
+//! struct MyHandler;
+//!
+//! impl Handler for MyHandler {
+//!     async fn authenticate(&self, _device: &DeviceId, credentials: &Credentials) -> Decision {
+//!         let (user, password) = (credentials.text("username"), credentials.text("password"));
+//!         match (user, password) {
+//!             (Some("the_user"), Some("secure_password")) => Decision::Accept,
+//!             _ => Decision::Reject,
+//!         }
+//!     }
+//!
+//!     async fn connected(&self, session: &Session) {
+//!         session.subscribe(format!("downstream.{}", session.device()));
+//!     }
+//!
+//!     async fn handle_info(&self, _session: &Session, info: Info) -> InfoOutcome {
+//!         InfoOutcome::Push(info.message)
+//!     }
+//!
+//!     async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
+//!         let topic = format!("upstream.{}", session.device());
+//!         match session.hub().publish(topic, message).await {
+//!             Ok(()) => Outcome::Ok,
+//!             Err(error) => Outcome::reply(error.to_string()),
+//!         }
+//!     }
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let secret = std::env::var("FEDECKS_SECRET")?;
+//! let salt = std::env::var("FEDECKS_SALT")?;
+//! let store = Arc::new(SqliteStore::open("fedecks.sqlite")?);
+//! let fedecks = Fedecks::builder(MyHandler)
+//!     .keyring(Keyring::new(&secret, &salt)?)
+//!     .revocations(Revocations::load(store).await?)
+//!     .build()?;
+//!
+//! let hub = fedecks.hub();
+//! let listen = vec!["127.0.0.1:8080".parse()?];
+//! let options = ServeOptions { listen, tls: None, limits: ServeLimits::default() };
+//! let server = serve(fedecks.routes(), options)?;
+//!
+//! let mut upstream = hub.subscribe("upstream.nerves-242a");
+//! hub.publish("downstream.nerves-242a", Term::from("hello")).await?;
+//! println!("{:?}", *upstream.recv().await?.message);
+//! # drop(server);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a session does
+//!
+//! A device presents credentials, which the handler looks at, or a token of an earlier connection,
+//! which it does not. Then one task runs its session: Welcome, a token where one is due, then the
+//! handler's callbacks one after the other for what the device sends and for what is published on the
+//! topics of the session. What a device sends that cannot be read is logged, counted and ignored; what
+//! breaks the WebSocket protocol ends the session with 1002, a message above the limit with 1009,
+//! silence for the idle timeout with 1001, and reading too slowly with 1013. Everything that waits for
+//! a device waits in a queue with bounds.
 
 mod accounts;
 mod auth;

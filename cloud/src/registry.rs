@@ -1,9 +1,11 @@
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect};
 use tokio::sync::Notify;
 
+use crate::auth::AuthenticatedBy;
 use crate::mailbox::{Mailbox, Order};
 use crate::presence::{ByDevice, ConnectionId, Presence};
 
@@ -22,6 +24,8 @@ pub(crate) struct Connected {
     pub(crate) dialect: Dialect,
     /// The generation of the device's tokens that it was let in with.
     pub(crate) generation: u64,
+    pub(crate) by: AuthenticatedBy,
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) mailbox: Mailbox,
 }
 
@@ -129,6 +133,8 @@ pub(crate) mod tests {
             presence: Arc::new(Presence { device, connection }),
             dialect: Dialect::Bincode,
             generation: 0,
+            by: AuthenticatedBy::Credentials,
+            peer: None,
             mailbox: Mailbox::default(),
         })
     }

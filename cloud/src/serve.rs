@@ -18,6 +18,7 @@ use connection::Edge;
 use limits::{OncePerSecond, TokenBucket};
 
 pub use connection::Peer;
+pub(crate) use connection::Socket;
 pub use tls::{Tls, TlsError};
 
 /// How [`serve`] serves.

@@ -14,7 +14,7 @@ use crate::presence::ConnectionId;
 use crate::registry::Connected;
 use crate::topics::Subscriber;
 
-pub(crate) use run::run;
+pub(crate) use run::begin;
 
 /// One connection of one device, as the handler's callbacks see it.
 #[derive(Debug)]
@@ -22,15 +22,13 @@ pub struct Session {
     hub: Hub,
     connected: Arc<Connected>,
     topics: Mutex<Vec<Topic>>,
-    by: AuthenticatedBy,
-    peer: Option<SocketAddr>,
 }
 
 impl Session {
     /// The session is part of the hub until this is dropped.
     pub(crate) async fn enter(hub: Hub, device: AuthenticatedDevice) -> Self {
-        let connected = hub.enter(&device).await;
-        Self { hub, connected, topics: Mutex::default(), by: device.by(), peer: device.peer() }
+        let connected = hub.enter(device).await;
+        Self { hub, connected, topics: Mutex::default() }
     }
 
     /// Tells the handler of what is published on the topic, until the session ends.
@@ -67,12 +65,12 @@ impl Session {
     /// Where the connection came from, if the server says so: [`serve`](crate::serve) does. A proxy's
     /// address, if there is one in between.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        self.connected.peer
     }
 
     /// What the device proved itself with.
     pub fn authenticated_by(&self) -> AuthenticatedBy {
-        self.by
+        self.connected.by
     }
 
     /// The way to the other devices.

@@ -113,8 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Puts a close frame into the buffer. Nothing may be sent after it.
     pub(crate) fn close(&mut self, reason: CloseReason) {
-        let frame =
-            CloseFrame { code: reason.code.code().into(), reason: reason.text().into() };
+        let frame = CloseFrame { code: reason.code.code().into(), reason: reason.text().into() };
         let mut pipe = self.pipes.pipe(&mut self.io, None);
         // Writing to memory does not fail; that the connection is closed already is no failure.
         let _ = self.ws.close(&mut pipe, Some(frame));

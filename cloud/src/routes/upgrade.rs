@@ -11,6 +11,7 @@ use super::{Answer, text};
 use crate::auth::AuthenticatedDevice;
 use crate::fedecks::Core;
 use crate::handler::Handler;
+use crate::serve;
 use crate::session;
 use crate::socket::Socket;
 
@@ -86,19 +87,30 @@ impl NoUpgrade {
     }
 }
 
-/// Runs the device's session once the answer is sent.
+/// Begins the device's session once the answer is sent.
 pub(super) async fn begin<H: Handler>(
     core: Arc<Core<H>>,
     device: AuthenticatedDevice,
     on_upgrade: OnUpgrade,
 ) {
-    match on_upgrade.await {
-        Ok(upgraded) => {
-            let max_frame = core.options.max_frame as usize;
-            let socket = Socket::new(TokioIo::new(upgraded), &[], max_frame);
-            session::run(core, device, socket).await;
+    let upgraded = match on_upgrade.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            tracing::debug!(%error, "the connection was gone before the upgrade");
+            return;
         }
-        Err(error) => tracing::debug!(%error, "the connection was gone before the upgrade"),
+    };
+    let max_frame = core.options.max_frame as usize;
+    // Behind our own accept loop the session takes the socket itself, without hyper's box around it.
+    match upgraded.downcast::<TokioIo<serve::Socket>>() {
+        Ok(parts) => {
+            let socket = Socket::new(parts.io.into_inner(), &parts.read_buf, max_frame);
+            session::begin(core, device, socket).await;
+        }
+        Err(upgraded) => {
+            let socket = Socket::new(TokioIo::new(upgraded), &[], max_frame);
+            session::begin(core, device, socket).await;
+        }
     }
 }
 

@@ -122,7 +122,7 @@ where
 }
 
 /// A socket that gives its slot back when it is closed.
-struct Socket {
+pub(crate) struct Socket {
     io: Io,
     _slot: OwnedSemaphorePermit,
 }

@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -7,9 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fedecks_protocol::{
-    Dialect, DownFrame, EncodeError, IssuedToken, Limits, UpFrame, Welcome,
+    CloseReason, Dialect, DownFrame, EncodeError, IssuedToken, Limits, UpFrame, Welcome,
 };
-use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
@@ -20,8 +20,9 @@ use crate::fedecks::Core;
 use crate::handler::{Handler, InfoOutcome, Outcome, SessionError};
 use crate::hub::raw_frame;
 use crate::mailbox::{Delivery, Item};
-use crate::message::Info;
+use crate::message::{Info, Message};
 use crate::socket::{Incoming, Socket};
+use crate::store::BoxFuture;
 use crate::tokens::Claims;
 
 /// What a session does between its first frame and its end.
@@ -60,6 +61,17 @@ enum Work {
     Token,
 }
 
+/// A callback of the handler. In a box: an idle session keeps no room for it.
+type Callback<'a> = BoxFuture<'a, Then>;
+
+/// What the handler wants after a callback.
+enum Then {
+    Nothing,
+    Send(Message),
+    SendRaw(Vec<u8>),
+    Stop(CloseReason),
+}
+
 /// How long a callback may still run when the session has to end.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -89,125 +101,109 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }
     }
 
-    /// Goes on until the session ends.
-    pub(super) async fn work(mut self) -> End {
-        match self.work_on().await {
-            Ok(never) => match never {},
-            Err(end) => end,
-        }
-    }
-
-    async fn work_on(&mut self) -> Result<std::convert::Infallible, End> {
+    /// Goes on until the session ends, which is the error.
+    pub(super) async fn work(&mut self) -> Result<Infallible, End> {
         self.welcome();
         if self.token_due <= Instant::now() {
             self.send_token();
         }
         let (core, session) = (self.core, self.session);
-        self.call(async { core.handler.connected(session).await }).await?;
+        let connected = async {
+            core.handler.connected(session).await;
+            Then::Nothing
+        };
+        self.call(Box::pin(connected)).await?;
         loop {
-            match poll_fn(|cx| self.poll_work(cx)).await? {
-                Work::Frame(bytes) => {
-                    self.queue_first = true;
-                    self.handle_frame(&bytes).await?;
-                }
-                Work::Info(info) => {
-                    self.queue_first = false;
-                    self.handle_info(info).await?;
-                }
-                Work::Token => self.send_token(),
+            let work = poll_fn(|cx| self.poll_work(cx)).await?;
+            if let Some(callback) = self.take_up(work) {
+                self.call(callback).await?;
             }
             // Whoever has always something to do lets others have their turn.
             tokio::task::coop::consume_budget().await;
         }
     }
 
-    async fn handle_frame(&mut self, bytes: &[u8]) -> Result<(), End> {
-        let frame = match self.dialect().decode_up(bytes, &self.limits()) {
-            Ok(frame) => frame,
+    /// Does what is to be done, or has the handler do it.
+    fn take_up(&mut self, work: Work) -> Option<Callback<'a>> {
+        let (core, session) = (self.core, self.session);
+        match work {
+            Work::Frame(bytes) => {
+                self.queue_first = true;
+                self.take_up_frame(&bytes)
+            }
+            Work::Info(info) => {
+                self.queue_first = false;
+                Some(Box::pin(async { core.handler.handle_info(session, info).await.into() }))
+            }
+            Work::Token => {
+                self.send_token();
+                None
+            }
+        }
+    }
+
+    fn take_up_frame(&mut self, bytes: &[u8]) -> Option<Callback<'a>> {
+        let (core, session) = (self.core, self.session);
+        match self.dialect().decode_up(bytes, &self.limits()) {
+            Ok(UpFrame::Message { sequence: _, term }) => {
+                return Some(Box::pin(async {
+                    core.handler.handle_in(session, term).await.into()
+                }));
+            }
+            Ok(UpFrame::Raw { sequence: _, bytes }) => {
+                return Some(Box::pin(async {
+                    core.handler.handle_raw_in(session, bytes).await.into()
+                }));
+            }
+            Ok(UpFrame::TokenPlease) => self.token_please(),
+            Ok(UpFrame::Ack(_)) => {
+                tracing::debug!("ignored an acknowledgement, none is asked for");
+            }
+            Ok(UpFrame::Reply { .. }) => tracing::debug!("ignored an answer, nothing was asked"),
+            Ok(UpFrame::Unknown { kind }) => {
+                tracing::debug!(kind, "ignored a frame of an unknown kind");
+            }
             Err(error) => {
-                self.core.hub.counters().undecodable.fetch_add(1, Ordering::Relaxed);
+                core.hub.counters().undecodable.fetch_add(1, Ordering::Relaxed);
                 if std::mem::replace(&mut self.complained, true) {
                     tracing::debug!(%error, "ignored another message that is no frame");
                 } else {
                     tracing::warn!(%error, "ignored a message that is no frame");
                 }
-                return Ok(());
             }
-        };
-        let (core, session) = (self.core, self.session);
-        let outcome = match frame {
-            UpFrame::Message { sequence: _, term } => {
-                self.call(async { core.handler.handle_in(session, term).await }).await?
-            }
-            UpFrame::Raw { sequence: _, bytes } => {
-                self.call(async { core.handler.handle_raw_in(session, bytes).await }).await?
-            }
-            UpFrame::TokenPlease => {
-                self.token_please();
-                Outcome::Ok
-            }
-            UpFrame::Ack(_) => {
-                tracing::debug!("ignored an acknowledgement, none is asked for");
-                Outcome::Ok
-            }
-            UpFrame::Reply { .. } => {
-                tracing::debug!("ignored an answer, nothing was asked");
-                Outcome::Ok
-            }
-            UpFrame::Unknown { kind } => {
-                tracing::debug!(kind, "ignored a frame of an unknown kind");
-                Outcome::Ok
-            }
-        };
-        match outcome {
-            Outcome::Ok => {}
-            Outcome::Reply(message) => {
-                let frame = message.frame(self.dialect(), self.limits().max_size);
-                self.send(frame, "reply");
-            }
-            Outcome::ReplyRaw(bytes) => {
-                let frame = raw_frame(&bytes, self.dialect(), self.limits().max_size);
-                self.send(frame, "reply");
-            }
-            Outcome::Stop(reason) => return Err(End::ByCloud(reason)),
         }
-        Ok(())
+        None
     }
 
-    async fn handle_info(&mut self, info: Info) -> Result<(), End> {
-        let (core, session) = (self.core, self.session);
-        let outcome = self.call(async { core.handler.handle_info(session, info).await }).await?;
-        match outcome {
-            InfoOutcome::Ok => {}
-            InfoOutcome::Push(message) => {
-                let frame = message.frame(self.dialect(), self.limits().max_size);
-                self.send(frame, "push");
-            }
-            InfoOutcome::PushRaw(bytes) => {
-                let frame = raw_frame(&bytes, self.dialect(), self.limits().max_size);
-                self.send(frame, "push");
-            }
-            InfoOutcome::Stop(reason) => return Err(End::ByCloud(reason)),
-        }
-        Ok(())
-    }
-
-    /// Runs a callback of the handler, and keeps the connection alive meanwhile. The future is put
-    /// into a box, so that an idle session does not keep room for it.
-    async fn call<T>(&mut self, callback: impl Future<Output = T> + Send) -> Result<T, End> {
-        let mut callback = Box::pin(AssertUnwindSafe(callback).catch_unwind());
+    /// Runs a callback of the handler to its end, keeps the connection alive meanwhile, and does
+    /// what the handler wants.
+    async fn call(&mut self, mut callback: Callback<'_>) -> Result<(), End> {
         let mut patience = None;
-        let result = poll_fn(|cx| match callback.as_mut().poll(cx) {
-            Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
-            Poll::Ready(Err(_)) => Poll::Ready(Err(End::Failed(SessionError::Panicked))),
-            Poll::Pending => self.poll_meanwhile(cx, &mut patience).map(Err),
+        let then = poll_fn(|cx| {
+            // What the callback has broken by a panic ends with this session.
+            let poll = AssertUnwindSafe(|| callback.as_mut().poll(cx));
+            match std::panic::catch_unwind(poll) {
+                Ok(Poll::Ready(then)) => Poll::Ready(Ok(then)),
+                Ok(Poll::Pending) => self.poll_meanwhile(cx, &mut patience).map(Err),
+                Err(_) => Poll::Ready(Err(End::Failed(SessionError::Panicked))),
+            }
         })
-        .await;
+        .await?;
         if patience.is_some() {
             // While the callback ran, nothing might have been read.
             self.heard_at = Instant::now();
         }
-        result
+        match then {
+            Then::Nothing => {}
+            Then::Send(message) => {
+                self.send(message.frame(self.dialect(), self.limits().max_size));
+            }
+            Then::SendRaw(bytes) => {
+                self.send(raw_frame(&bytes, self.dialect(), self.limits().max_size));
+            }
+            Then::Stop(reason) => return Err(End::ByCloud(reason)),
+        }
+        Ok(())
     }
 
     /// What goes on while a callback runs: pings are answered, and one message is read ahead. Ready
@@ -352,7 +348,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             max_frame: options.max_frame,
         });
         let frame = self.dialect().encode_down(&welcome, &self.limits());
-        self.send(frame, "welcome");
+        self.send(frame);
     }
 
     fn token_please(&mut self) {
@@ -378,16 +374,16 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         });
         self.token_due = Instant::now() + options.token_refresh;
         let frame = self.dialect().encode_down(&DownFrame::Token(issued), &self.limits());
-        self.send(frame, "token");
+        self.send(frame);
         tracing::debug!("sent a token");
     }
 
     /// Puts a frame into the socket's buffer. One that does not fit the limits is the handler's
     /// mistake, and the session goes on without it.
-    fn send(&mut self, frame: Result<impl AsRef<[u8]>, EncodeError>, what: &str) {
+    fn send(&mut self, frame: Result<impl AsRef<[u8]>, EncodeError>) {
         match frame {
             Ok(frame) => self.socket.send(frame.as_ref()),
-            Err(error) => tracing::error!(%error, what, "cannot send what the handler gave"),
+            Err(error) => tracing::error!(%error, "what the handler wants to send has no frame"),
         }
     }
 
@@ -407,6 +403,28 @@ fn first_token_in(by: AuthenticatedBy, refresh: Duration) -> Duration {
         AuthenticatedBy::Token { issued_at } => {
             let age = Duration::from_secs(unix_now().saturating_sub(issued_at));
             refresh.saturating_sub(age)
+        }
+    }
+}
+
+impl From<Outcome> for Then {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Ok => Self::Nothing,
+            Outcome::Reply(message) => Self::Send(message),
+            Outcome::ReplyRaw(bytes) => Self::SendRaw(bytes),
+            Outcome::Stop(reason) => Self::Stop(reason),
+        }
+    }
+}
+
+impl From<InfoOutcome> for Then {
+    fn from(outcome: InfoOutcome) -> Self {
+        match outcome {
+            InfoOutcome::Ok => Self::Nothing,
+            InfoOutcome::Push(message) => Self::Send(message),
+            InfoOutcome::PushRaw(bytes) => Self::SendRaw(bytes),
+            InfoOutcome::Stop(reason) => Self::Stop(reason),
         }
     }
 }

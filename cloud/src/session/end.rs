@@ -43,9 +43,9 @@ impl End {
         match self {
             Self::ByDevice(_) | Self::ByCloud(_) => true,
             Self::Failed(error) => match error {
-                SessionError::Lost(_)
-                | SessionError::Protocol(_)
-                | SessionError::TooBig { .. } => false,
+                SessionError::Lost(_) | SessionError::Protocol(_) | SessionError::TooBig { .. } => {
+                    false
+                }
                 SessionError::Idle(_)
                 | SessionError::TooSlow
                 | SessionError::Panicked
@@ -104,26 +104,33 @@ impl From<Order> for End {
 pub(super) struct Farewell<H: Handler> {
     core: Arc<Core<H>>,
     presence: Arc<Presence>,
-    why: Disconnected,
+    said: bool,
 }
 
 impl<H: Handler> Farewell<H> {
     pub(super) fn new(core: Arc<Core<H>>, presence: Arc<Presence>) -> Self {
-        Self { core, presence, why: Disconnected::Abandoned }
+        Self { core, presence, said: false }
     }
 
     pub(super) fn say(mut self, end: &End) {
-        self.why = end.disconnected();
         if let End::Failed(error) = end {
             let (core, device) = (&self.core, &self.presence.device);
             caught(|| core.handler.socket_error(device, error));
         }
+        self.disconnected(&end.disconnected());
+    }
+
+    fn disconnected(&mut self, why: &Disconnected) {
+        self.said = true;
+        caught(|| self.core.handler.disconnected(&self.presence.device, why));
     }
 }
 
 impl<H: Handler> Drop for Farewell<H> {
     fn drop(&mut self) {
-        caught(|| self.core.handler.disconnected(&self.presence.device, &self.why));
+        if !self.said {
+            self.disconnected(&Disconnected::Abandoned);
+        }
     }
 }
 

@@ -21,11 +21,11 @@ use crate::socket::{Incoming, Socket};
 /// How long the last frames and the close handshake may take together.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs a device's session from its first frame to the end of its connection.
-pub(crate) async fn run<H, S>(core: Arc<Core<H>>, device: AuthenticatedDevice, socket: Socket<S>)
+/// Begins the session of a device in a task of its own.
+pub(crate) async fn begin<H, S>(core: Arc<Core<H>>, device: AuthenticatedDevice, socket: Socket<S>)
 where
     H: Handler,
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let session = Session::enter(core.hub.clone(), device).await;
     let span = tracing::info_span!(
@@ -34,15 +34,48 @@ where
         device = %session.device(),
         connection = %session.connection()
     );
-    work(core, session, socket).instrument(span).await;
+    tokio::spawn(run(core, session, socket).instrument(span));
 }
 
-async fn work<H, S>(core: Arc<Core<H>>, session: Session, mut socket: Socket<S>)
+/// The whole of a session, from its first frame to the end of its connection.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn would keep room for its arguments twice for as long as it runs"
+)]
+fn run<H, S>(
+    core: Arc<Core<H>>,
+    session: Session,
+    mut socket: Socket<S>,
+) -> impl Future<Output = ()> + Send
 where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let farewell = Farewell::new(core.clone(), session.connected().presence.clone());
+    async move {
+        let farewell = Farewell::new(core.clone(), session.connected().presence.clone());
+        arrive(&core, &session);
+        let mut timer = pin!(tokio::time::sleep(core.options.idle_timeout));
+        let end = {
+            let mut driver = Driver::new(&core, &session, &mut socket, timer.as_mut());
+            match driver.work().await {
+                Ok(never) => match never {},
+                Err(end) => end,
+            }
+        };
+        end.log();
+        end.count(core.hub.counters());
+        if let Some(store) = &core.store {
+            store.seen(session.device(), unix_now());
+        }
+        say_last(&session, &mut socket, &end);
+        // From here on the device counts as gone.
+        drop(session);
+        close(&mut socket, timer, &end).await;
+        farewell.say(&end);
+    }
+}
+
+fn arrive<H: Handler>(core: &Core<H>, session: &Session) {
     tracing::info!(peer = ?session.peer(), by = ?session.authenticated_by(), "connected");
     // Now that the session can be found: a revocation since the token was looked at has not found it.
     if session.connected().generation < core.revocations.generation(session.device()) {
@@ -51,18 +84,6 @@ where
     if let Some(store) = &core.store {
         store.seen(session.device(), unix_now());
     }
-    let mut timer = pin!(tokio::time::sleep(core.options.idle_timeout));
-    let end = Driver::new(&core, &session, &mut socket, timer.as_mut()).work().await;
-    end.log();
-    end.count(core.hub.counters());
-    if let Some(store) = &core.store {
-        store.seen(session.device(), unix_now());
-    }
-    say_last(&session, &mut socket, &end);
-    // From here on the device counts as gone.
-    drop(session);
-    close(&mut socket, timer, &end).await;
-    farewell.say(&end);
 }
 
 /// Puts into the buffer what waits for a device whose session ends orderly, and the close frame.
@@ -147,5 +168,39 @@ impl Closing {
                 Self::Discard => return socket.poll_discard(cx),
             };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedecks_protocol::{Credentials, DeviceId};
+
+    use super::*;
+    use crate::handler::Decision;
+    use crate::{Fedecks, Keyring, Revocations, SqliteStore};
+
+    struct Nobody;
+
+    impl Handler for Nobody {
+        async fn authenticate(&self, _: &DeviceId, _: &Credentials) -> Decision {
+            Decision::Reject
+        }
+    }
+
+    /// Every connection takes this much for as long as it is open.
+    #[tokio::test]
+    async fn the_future_of_a_session_is_small() {
+        let store = Arc::new(SqliteStore::in_memory().unwrap());
+        let keyring = Keyring::new(&"x".repeat(32), &"y".repeat(8)).unwrap();
+        let fedecks = Fedecks::builder(Nobody)
+            .keyring(keyring)
+            .revocations(Revocations::load(store).await.unwrap())
+            .build()
+            .unwrap();
+        let device = AuthenticatedDevice::of_a_test(DeviceId::new("a").unwrap());
+        let session = Session::enter(fedecks.hub(), device).await;
+        let socket = Socket::new(tokio::io::duplex(1).0, &[], 1000);
+        let future = run(fedecks.0.clone(), session, socket);
+        assert!(size_of_val(&future) <= 960, "{} bytes", size_of_val(&future));
     }
 }

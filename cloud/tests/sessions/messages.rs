@@ -1,9 +1,9 @@
-use fedecks_cloud::{AuthenticatedBy, NotPushed, Options};
+use fedecks_cloud::{AuthenticatedBy, Disconnected, NotPushed, Options};
 use fedecks_protocol::{DownFrame, RequestId, Sequence, Term, UpFrame};
 use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Called, Cloud, before_long, id};
+use crate::support::{Called, Cloud, Device, before_long, credentials, id, now};
 
 #[tokio::test]
 async fn welcome_is_the_first_frame_and_tells_the_options() {
@@ -13,15 +13,13 @@ async fn welcome_is_the_first_frame_and_tells_the_options() {
     device.say("hello").await;
     assert_eq!(device.hears().await, Term::from("hello"));
 
-    let mut device = crate::support::Device::dial(&cloud, "b", crate::support::credentials("marvin"))
-        .await
-        .unwrap();
+    let mut device = Device::dial(&cloud, "b", credentials("marvin")).await.unwrap();
     let welcome = device.welcome().await;
     assert_eq!(welcome.heartbeat, options.heartbeat);
     assert_eq!(welcome.idle_timeout, options.idle_timeout);
     assert_eq!(welcome.max_frame, 5000);
     let seconds = welcome.server_time_ms / 1000;
-    assert!(crate::support::now().abs_diff(seconds) <= 2, "{seconds}");
+    assert!(now().abs_diff(seconds) <= 2, "{seconds}");
 }
 
 #[tokio::test]
@@ -36,7 +34,7 @@ async fn the_handler_hears_of_every_connection_and_of_its_end() {
     device.ended().await;
     let (error, why) = cloud.until_disconnected("a").await;
     assert_eq!(error, None);
-    assert!(matches!(why, fedecks_cloud::Disconnected::ByDevice(_)), "{why:?}");
+    assert!(matches!(why, Disconnected::ByDevice(_)), "{why:?}");
     assert_eq!(cloud.hub.stats().connected, 0);
 
     let _device = cloud.connect("a").await;
@@ -135,7 +133,7 @@ async fn what_means_nothing_is_ignored_and_the_session_goes_on() {
         vec![0x01],
         vec![0x01, 0x00, 0x05, 0xff],
         vec![0x01, 0x00, 0x08, 0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
-        [vec![0x01, 0x00], vec![0x08, 0x01].repeat(200)].concat(),
+        [vec![0x01, 0x00], [0x08, 0x01].repeat(200)].concat(),
         vec![0x01, 0x00, 0x00, 0x00],
     ];
     let count = undecodable.len() as u64;
