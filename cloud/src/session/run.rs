@@ -201,6 +201,6 @@ mod tests {
         let session = Session::enter(fedecks.hub(), device).await;
         let socket = Socket::new(tokio::io::duplex(1).0, &[], 1000);
         let future = run(fedecks.0.clone(), session, socket);
-        assert!(size_of_val(&future) <= 960, "{} bytes", size_of_val(&future));
+        assert!(size_of_val(&future) <= 864, "{} bytes", size_of_val(&future));
     }
 }

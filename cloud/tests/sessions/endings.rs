@@ -351,3 +351,17 @@ async fn the_store_hears_when_a_device_was_seen() {
     .await;
     assert!(record.last_seen.unwrap().abs_diff(crate::support::now()) <= 5);
 }
+
+#[test]
+fn the_handler_hears_of_the_end_even_if_the_runtime_shuts_down() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (_device, mut calls) = runtime.block_on(async {
+        let mut cloud = Cloud::start().await;
+        let device = cloud.connect("a").await;
+        assert!(matches!(cloud.called().await, Called::Connected(..)));
+        (device, cloud.into_calls())
+    });
+    drop(runtime);
+    let end = Called::Disconnected("a".into(), Disconnected::Abandoned);
+    assert_eq!(calls.blocking_recv(), Some(end));
+}

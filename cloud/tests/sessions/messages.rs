@@ -162,3 +162,17 @@ async fn pings_are_answered_even_while_the_handler_is_busy() {
     before_long("sending", device.ws.send(Message::Ping("a".into()))).await.unwrap();
     assert_eq!(device.message().await, Message::Pong("a".into()));
 }
+
+#[tokio::test]
+async fn the_filter_works_below_a_path_and_behind_another_accept_loop() {
+    let ours = Cloud::start().await;
+    let other = Cloud::behind_warp().await;
+    for (cloud, knows_peer) in [(&ours, true), (&other, false)] {
+        let mut device = cloud.login("a").await;
+        device.say("peer?").await;
+        assert_eq!(device.hears().await, Term::from(knows_peer));
+        let big = Term::Bytes(vec![7; 500_000]);
+        device.say(big.clone()).await;
+        assert!(device.hears().await == big);
+    }
+}

@@ -15,11 +15,12 @@ use fedecks_protocol::{
 };
 use futures_util::{SinkExt, StreamExt};
 use http::HeaderMap;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
+use warp::Filter;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -51,7 +52,6 @@ impl Handler for Obedient {
     }
 
     async fn connected(&self, session: &Session) {
-        assert!(session.peer().is_some());
         session.subscribe(format!("downstream.{}", session.device()));
         session.subscribe("all");
         self.call(Called::Connected(session.device().to_string(), session.authenticated_by()));
@@ -64,6 +64,7 @@ impl Handler for Obedient {
             Some("panic") => panic!("as asked for"),
             Some("hang") => std::future::pending().await,
             Some("quiet") => Outcome::Ok,
+            Some("peer?") => Outcome::reply(session.peer().is_some()),
             Some("too much") => Outcome::reply("x".repeat(2_000_000)),
             Some("leave") => {
                 session.unsubscribe("all");
@@ -108,7 +109,7 @@ pub(crate) struct Cloud {
     pub(crate) store: Arc<dyn Store>,
     address: SocketAddr,
     calls: mpsc::UnboundedReceiver<Called>,
-    _server: Server,
+    _server: Option<Server>,
 }
 
 impl Cloud {
@@ -121,6 +122,33 @@ impl Cloud {
     }
 
     pub(crate) async fn on(options: Options, backplane: Option<Arc<dyn Backplane>>) -> Self {
+        let listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let serving = ServeOptions { listen, tls: None, limits: ServeLimits::default() };
+        Self::made(options, backplane, |fedecks| {
+            let server = serve(fedecks.routes(), serving).unwrap();
+            (server.addresses()[0], Some(server))
+        })
+        .await
+    }
+
+    /// Mounted below a path, and behind warp's own accept loop in place of ours.
+    pub(crate) async fn behind_warp() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let path = DEFAULT_PATH.trim_start_matches("/fedecks").to_owned();
+        Self::made(Options { path, ..Options::default() }, None, |fedecks| {
+            let mounted = warp::path("fedecks").and(fedecks.routes());
+            tokio::spawn(warp::serve(mounted).incoming(listener).run());
+            (address, None)
+        })
+        .await
+    }
+
+    async fn made(
+        options: Options,
+        backplane: Option<Arc<dyn Backplane>>,
+        serve: impl FnOnce(&Fedecks<Obedient>) -> (SocketAddr, Option<Server>),
+    ) -> Self {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
         let revocations = Revocations::load(store.clone()).await.unwrap();
         let (sender, calls) = mpsc::unbounded_channel();
@@ -133,11 +161,12 @@ impl Cloud {
             builder = builder.backplane(backplane);
         }
         let fedecks = builder.build().unwrap();
-        let listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let options = ServeOptions { listen, tls: None, limits: ServeLimits::default() };
-        let server = serve(fedecks.routes(), options).unwrap();
-        let (hub, address) = (fedecks.hub(), server.addresses()[0]);
-        Self { hub, revocations, store, address, calls, _server: server }
+        let (address, server) = serve(&fedecks);
+        Self { hub: fedecks.hub(), revocations, store, address, calls, _server: server }
+    }
+
+    pub(crate) fn into_calls(self) -> mpsc::UnboundedReceiver<Called> {
+        self.calls
     }
 
     pub(crate) async fn tcp(&self) -> TcpStream {
