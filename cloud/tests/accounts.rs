@@ -61,6 +61,7 @@ async fn what_a_device_sends_goes_up_and_what_is_published_for_it_comes_down() {
     let cloud = Fedecks::builder(AccountHandler::new(store.clone()))
         .keyring(keyring)
         .revocations(Revocations::load(store.clone()).await.unwrap())
+        .store(store.clone())
         .build()
         .unwrap();
     let listen = vec!["127.0.0.1:0".parse().unwrap()];

@@ -1,10 +1,10 @@
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use fedecks_protocol::{Credentials, DeviceId, Term};
 
 use super::passwords::{Checked, Passwords};
-use crate::handler::{Decision, Disconnected, Handler, InfoOutcome, Outcome};
+use crate::handler::{Decision, Handler, InfoOutcome, Outcome};
 use crate::message::{Info, Message};
 use crate::session::Session;
 use crate::store::Store;
@@ -14,7 +14,7 @@ use crate::store::Store;
 ///
 /// The credentials are a `username` and a `password`. What a device sends is published on
 /// `up.<device id>`, bytes as [`Term::Bytes`]; what is published on `down.<device id>` is sent to the
-/// device. The store notes when a device was seen.
+/// device.
 #[derive(Debug)]
 pub struct AccountHandler {
     accounts: Accounts,
@@ -43,7 +43,6 @@ impl Handler for AccountHandler {
 
     async fn connected(&self, session: &Session) {
         session.subscribe(format!("down.{}", session.device()));
-        self.accounts.store.seen(session.device(), now());
     }
 
     async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
@@ -57,14 +56,6 @@ impl Handler for AccountHandler {
     async fn handle_info(&self, _: &Session, info: Info) -> InfoOutcome {
         InfoOutcome::Push(info.message)
     }
-
-    fn disconnected(&self, device: &DeviceId, _: &Disconnected) {
-        self.accounts.store.seen(device, now());
-    }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 async fn publish(session: &Session, term: Term) -> Outcome {

@@ -63,7 +63,8 @@ async fn serve(config: &Config, ready_file: Option<&Path>) -> Result<(), CliErro
     let revocations = Revocations::load(store.clone()).await?;
     tokio::spawn(revocations.clone().watch());
 
-    let cloud = Fedecks::builder(AccountHandler::new(store))
+    let cloud = Fedecks::builder(AccountHandler::new(store.clone()))
+        .store(store)
         .keyring(keyring)
         .revocations(revocations)
         .options(options(config))
