@@ -55,6 +55,8 @@ struct Pipes {
     /// Whether bytes moved since this was last asked for.
     received: bool,
     sent: bool,
+    /// Whether the stream may hold back some of what it took, as TLS does.
+    unflushed: bool,
 }
 
 /// Bytes that are consumed from the front. Takes no memory while it is empty.
@@ -128,8 +130,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             return Poll::Ready(Err(SessionError::Lost(io::ErrorKind::UnexpectedEof.into())));
         }
         if self.pipes.answers > MAX_ANSWERS {
-            // `poll_flush` wakes.
-            return Poll::Pending;
+            if let Err(error) = ready!(self.poll_flush(cx)) {
+                self.over = true;
+                return Poll::Ready(Err(SessionError::Lost(error)));
+            }
         }
         let mut pipe = self.pipes.pipe(&mut self.io, Some(cx));
         Poll::Ready(match self.ws.read(&mut pipe) {
@@ -156,9 +160,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Sends what is in the buffer.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.pipes.out.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         while !self.pipes.out.is_empty() {
             let written = ready!(Pin::new(&mut self.io).poll_write(cx, self.pipes.out.rest()))?;
             if written == 0 {
@@ -166,9 +167,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
             self.pipes.out.consume(written);
             self.pipes.sent = true;
+            self.pipes.unflushed = true;
         }
-        self.pipes.answers = 0;
-        Pin::new(&mut self.io).poll_flush(cx)
+        if self.pipes.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.pipes.unflushed = false;
+            self.pipes.answers = 0;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Ends our half of the connection; everything has to be flushed before.

@@ -1,4 +1,5 @@
 use std::future::poll_fn;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -101,10 +102,9 @@ async fn pings_are_answered_with_their_payload_between_messages() {
 
 #[tokio::test]
 async fn a_client_that_pings_and_reads_nothing_is_not_read_any_more() {
-    let (mut socket, mut client) = pair(1 << 20);
-    for _ in 0..1000 {
-        client.write_all(&frame(9, &[0; 125])).await.unwrap();
-    }
+    let (ours, _client) = duplex(1);
+    let pings = frame(9, &[0; 125]).repeat(1000);
+    let mut socket = Socket::new(ours, &pings, MAX);
     let mut read = 0;
     while poll_fn(|cx| Poll::Ready(socket.poll_read(cx).is_ready())).await {
         read += 1;
@@ -196,4 +196,75 @@ async fn what_came_with_the_request_is_read_first() {
     let mut socket = Socket::new(ours, &bytes[..3], MAX);
     client.write_all(&bytes[3..]).await.unwrap();
     assert_eq!(read(&mut socket).await.unwrap(), Incoming::Frame("early".into()));
+}
+
+/// A stream with a buffer of its own, as TLS has one: what it took is only sent by a flush.
+struct Buffered {
+    io: DuplexStream,
+    taken: Vec<u8>,
+}
+
+impl AsyncRead for Buffered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Buffered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.taken.extend(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { io, taken } = &mut *self;
+        while !taken.is_empty() {
+            let written = ready!(Pin::new(&mut *io).poll_write(cx, taken))?;
+            taken.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn what_the_stream_took_and_did_not_send_is_not_taken_for_sent() {
+    let (io, mut client) = duplex(100);
+    let mut socket = Socket::new(Buffered { io, taken: Vec::new() }, &[], MAX);
+    socket.send(&[7; 1000]);
+    let flushing = poll_fn(|cx| socket.poll_flush(cx));
+    let mut frame = [0; 1004];
+    let reading = tokio::time::timeout(Duration::from_secs(10), client.read_exact(&mut frame));
+    let (flushed, read) = tokio::join!(flushing, reading);
+    flushed.unwrap();
+    assert!(read.is_ok(), "the rest of the frame does not come");
+    assert_eq!(frame[4..], [7; 1000]);
+}
+
+#[tokio::test]
+async fn reading_goes_on_once_the_answers_to_many_pings_are_sent() {
+    let (mut socket, mut client) = pair(1 << 20);
+    client.write_all(&frame(9, &[0; 125]).repeat(100)).await.unwrap();
+    client.write_all(&frame(2, b"message")).await.unwrap();
+    let message = async {
+        loop {
+            match read(&mut socket).await.unwrap() {
+                Incoming::Heartbeat => {}
+                other => return other,
+            }
+        }
+    };
+    let message = tokio::time::timeout(Duration::from_secs(10), message).await;
+    assert_eq!(message.expect("it is read"), Incoming::Frame("message".into()));
 }
