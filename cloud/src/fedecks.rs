@@ -199,12 +199,16 @@ pub(crate) struct Core<H> {
     _closing: AbortOnDrop,
 }
 
+/// Sums with it don't overflow.
+const A_HUNDRED_YEARS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 impl Options {
     fn check(&self) -> Result<(), BuildError> {
         let whole = |duration: Duration| !duration.is_zero() && duration.subsec_nanos() == 0;
         let rules = [
             ("path", self.path.starts_with('/'), "has to begin with '/'"),
             ("token_lifetime", whole(self.token_lifetime), "whole seconds, at least one"),
+            ("token_lifetime", self.token_lifetime <= A_HUNDRED_YEARS, "at most a hundred years"),
             ("token_refresh", !self.token_refresh.is_zero(), "more than nothing"),
             (
                 "token_refresh",
@@ -213,6 +217,7 @@ impl Options {
             ),
             ("heartbeat", whole(self.heartbeat), "whole seconds, at least one"),
             ("idle_timeout", whole(self.idle_timeout), "whole seconds, at least one"),
+            ("idle_timeout", self.idle_timeout <= A_HUNDRED_YEARS, "at most a hundred years"),
             ("idle_timeout", self.heartbeat < self.idle_timeout, "longer than the heartbeat"),
             (
                 "max_frame",
@@ -252,6 +257,37 @@ async fn close_revoked(revocations: Revocations, hub: WeakHub) {
                 }
             }
             Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_that_cannot_work_is_named() {
+        let seconds = Duration::from_secs;
+        let default = Options::default;
+        assert_eq!(default().check(), Ok(()));
+        for (option, options) in [
+            ("path", Options { path: "no slash".into(), ..default() }),
+            ("token_lifetime", Options { token_lifetime: Duration::from_millis(1), ..default() }),
+            ("token_lifetime", Options { token_lifetime: seconds(u64::MAX), ..default() }),
+            ("token_refresh", Options { token_refresh: Duration::ZERO, ..default() }),
+            ("token_refresh", Options { token_refresh: default().token_lifetime, ..default() }),
+            ("heartbeat", Options { heartbeat: Duration::from_millis(1500), ..default() }),
+            ("idle_timeout", Options { idle_timeout: default().heartbeat, ..default() }),
+            ("idle_timeout", Options { idle_timeout: seconds(u64::MAX), ..default() }),
+            ("max_frame", Options { max_frame: 1023, ..default() }),
+            ("max_frame", Options { max_frame: u32::MAX, ..default() }),
+            ("max_header", Options { max_header: 0, ..default() }),
+            ("queue_messages", Options { queue_messages: 0, ..default() }),
+        ] {
+            let Err(BuildError::Option { option: named, .. }) = options.check() else {
+                panic!("{options:?} passed");
+            };
+            assert_eq!(named, option);
         }
     }
 }
