@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fedecks_device_core::{LoggedIn, State};
 use sd_notify::NotifyState;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, error, info, warn};
 
@@ -61,7 +62,15 @@ pub fn run(config: Option<&Path>) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(|error| DaemonError::System { what: "starting the event loop", error })?;
-    runtime.block_on(serve(config))
+    run_to_end(runtime, serve(config))
+}
+
+/// Dropping the runtime would wait for whatever blocks: a resolver without a network does so for
+/// half a minute.
+fn run_to_end<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
 }
 
 fn load(file: Option<&Path>) -> Result<DeviceConfig, ConfigError> {
@@ -167,5 +176,33 @@ fn describe(status: &Status) -> String {
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         warn!(%error, "systemd was not notified");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn what_blocks_does_not_keep_the_program_from_its_end() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        // As a resolver that nobody answers: it ends when this test lets it.
+        let (release, released) = mpsc::channel::<()>();
+        let (begun, has_begun) = mpsc::channel();
+        let (ended, has_ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            run_to_end(runtime, async move {
+                tokio::task::spawn_blocking(move || {
+                    begun.send(()).unwrap();
+                    let _ = released.recv();
+                });
+                has_begun.recv().unwrap();
+            });
+            ended.send(()).unwrap();
+        });
+        has_ended.recv_timeout(Duration::from_secs(30)).unwrap();
+        drop(release);
     }
 }

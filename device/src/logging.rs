@@ -10,5 +10,8 @@ pub(crate) fn start(level: Level) {
         .with_writer(io::stderr)
         .with_ansi(false)
         .with_target(false)
+        // A log that cannot be written is no reason to stop: saying so on the same standard error
+        // would panic.
+        .log_internal_errors(false)
         .try_init();
 }

@@ -119,6 +119,10 @@ struct Service {
 
 impl Service {
     fn start(url: &str) -> Self {
+        Self::start_with(url, Stdio::piped())
+    }
+
+    fn start_with(url: &str, log: Stdio) -> Self {
         let (folder, file) = configured(&format!("url = {url:?}"));
         let socket = folder.path().join("notify");
         let systemd = UnixDatagram::bind(&socket).unwrap();
@@ -128,7 +132,7 @@ impl Service {
             .arg(file)
             .env("NOTIFY_SOCKET", &socket)
             .env("WATCHDOG_USEC", "200000")
-            .stderr(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         Self { child, systemd, _folder: folder }
@@ -179,6 +183,16 @@ fn it_is_ready_without_a_network_pats_the_watchdog_and_ends_cleanly_on_sigterm()
     let (code, log) = service.terminate();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("nothing is encrypted"), "{log}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_does_not_end_it() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let service = Service::start_with("ws://127.0.0.1:9", full.into());
+    service.await_notice("READY=1");
+    service.await_notice("WATCHDOG=1");
+    let (code, _) = service.terminate();
+    assert_eq!(code, Some(0));
 }
 
 #[test]
