@@ -132,7 +132,12 @@ impl DurableFile {
 
     fn make_directory(&self) -> Result<(), StoreError> {
         match DirBuilder::new().mode(0o700).create(&self.directory) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                // A power cut must not take the new directory with all that is in it. Whoever may
+                // make it there may not always open what it stands in.
+                let _ = File::open(self.directory.join("..")).and_then(|above| above.sync_all());
+                Ok(())
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             // What cannot be made may be there all the same, on a read-only disk for example.
             Err(_) if self.directory.is_dir() => Ok(()),
