@@ -7,12 +7,11 @@ use fedecks_device_core::{Config, Connection, Event, LoggedIn, LoginError, Netwo
 use fedecks_protocol::{Credentials, DeviceId, Term, TermError, UpFrame};
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::clock::{Alarm, WallClock};
 use crate::dial::Target;
-use crate::driver::{Command, Driver, Watchdog};
+use crate::driver::{Command, Driver, Outbound, Watchdog};
 use crate::status::Status;
 use crate::store::TokenStore;
 use crate::tls::{TlsError, TlsOptions};
@@ -24,9 +23,9 @@ use crate::url::CloudUrl;
 #[derive(Debug, Clone)]
 pub struct Client {
     commands: mpsc::Sender<Command>,
+    messages: mpsc::Sender<Outbound>,
     events: broadcast::WeakSender<Event>,
     status: watch::Receiver<Status>,
-    task: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
 }
 
 /// Settings of a [`Client`]; made by [`Client::builder`].
@@ -85,8 +84,8 @@ pub enum SubscriptionError {
 #[derive(Debug)]
 pub struct Subscription(broadcast::Receiver<Event>);
 
-/// How many commands may wait for the loop.
-const COMMAND_QUEUE: usize = 16;
+/// How many commands may wait for the loop, and how many messages.
+const QUEUE: usize = 16;
 
 impl Client {
     /// Settings for the cloud at `url`. One that begins with `ws://` is for trials: nothing is
@@ -146,9 +145,9 @@ impl Client {
     pub async fn shutdown(&self) {
         // A loop that has ended already is just what is asked for.
         let _ = self.commands.send(Command::Shutdown).await;
-        if let Some(task) = self.task.lock().await.take() {
-            let _ = task.await;
-        }
+        // The loop has the other end until it has ended.
+        let mut status = self.status.clone();
+        while status.changed().await.is_ok() {}
     }
 
     /// The events from now on: connection changes and messages from the cloud.
@@ -172,7 +171,7 @@ impl Client {
 
     async fn send_frame(&self, frame: UpFrame) -> Result<(), ClientSendError> {
         let (answer, answered) = oneshot::channel();
-        self.commands.send(Command::Send { frame, answer }).await.map_err(|_| Stopped)?;
+        self.messages.send(Outbound { frame, answer }).await.map_err(|_| Stopped)?;
         Ok(answered.await.map_err(|_| Stopped)??)
     }
 }
@@ -245,7 +244,8 @@ impl ClientBuilder {
         let alarm = Alarm::new().map_err(StartError::Timer)?;
         let core = Connection::new(self.core, rand::random());
 
-        let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
+        let (commands, command_queue) = mpsc::channel(QUEUE);
+        let (messages, message_queue) = mpsc::channel(QUEUE);
         let (events, _) = broadcast::channel(self.event_queue);
         let (status_sender, status) = watch::channel(Status::of(&core));
         let weak_events = events.downgrade();
@@ -257,13 +257,13 @@ impl ClientBuilder {
             trusted_time,
             alarm,
             commands: command_queue,
+            messages: message_queue,
             events,
             status: status_sender,
             watchdog: self.watchdog,
         };
-        let task = tokio::spawn(driver.run());
-        let task = Arc::new(tokio::sync::Mutex::new(Some(task)));
-        Ok(Client { commands, events: weak_events, status, task })
+        tokio::spawn(driver.run());
+        Ok(Client { commands, messages, events: weak_events, status })
     }
 }
 

@@ -25,9 +25,15 @@ use crate::trusted_time::TrustedTime;
 pub(crate) enum Command {
     Login { credentials: Credentials, answer: oneshot::Sender<Result<LoggedIn, LoginError>> },
     Logout { answer: oneshot::Sender<()> },
-    Send { frame: UpFrame, answer: oneshot::Sender<Result<(), SendError>> },
     Network(Network),
     Shutdown,
+}
+
+/// What the application wants to send. It has a queue of its own, since it waits for what was sent
+/// before it, and no command shall wait for that.
+pub(crate) struct Outbound {
+    pub(crate) frame: UpFrame,
+    pub(crate) answer: oneshot::Sender<Result<(), SendError>>,
 }
 
 /// Called by the loop at an interval, to show that it goes round.
@@ -44,6 +50,7 @@ pub(crate) struct Driver {
     pub(crate) trusted_time: TrustedTime,
     pub(crate) alarm: Alarm,
     pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) messages: mpsc::Receiver<Outbound>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) watchdog: Option<Watchdog>,
@@ -60,6 +67,7 @@ enum StoreDone {
 enum Input {
     Link(Attempt, LinkEvent),
     Command(Option<Command>),
+    Message(Outbound),
     Store(StoreDone),
     Timeout,
     Pat,
@@ -76,6 +84,7 @@ impl Driver {
             None => (None, None),
         };
         let mut commands = self.commands;
+        let mut messages = self.messages;
         let mut alarm = self.alarm;
         let mut hands = Hands {
             core: self.core,
@@ -99,7 +108,8 @@ impl Driver {
             let flushed = hands.link.is_flushed();
             let input = tokio::select! {
                 (attempt, event) = hands.link.next() => Input::Link(attempt, event),
-                command = commands.recv(), if flushed => Input::Command(command),
+                command = commands.recv() => Input::Command(command),
+                Some(message) = messages.recv(), if flushed => Input::Message(message),
                 Some(done) = hands.store_jobs.join_next() => Input::Store(unwind(done)),
                 Some(_) = hands.closing.join_next() => continue,
                 fired = alarm.fired() => match fired {
@@ -111,6 +121,7 @@ impl Driver {
             match input {
                 Input::Link(attempt, event) => hands.on_link(attempt, event),
                 Input::Command(command) => hands.on_command(command.unwrap_or(Command::Shutdown)),
+                Input::Message(message) => hands.on_message(message),
                 Input::Store(done) => hands.on_store(done),
                 Input::Timeout => hands.core.handle_timeout(BootClock::now()),
                 Input::Pat => watchdog.iter_mut().for_each(|pat| pat()),
@@ -172,14 +183,17 @@ impl Hands {
                 self.carry_out();
                 let _ = answer.send(());
             }
-            Command::Send { frame, answer } => {
-                let result = self.core.handle_send(BootClock::now(), &frame);
-                self.carry_out();
-                let _ = answer.send(result);
-            }
             Command::Network(network) => self.core.handle_network(BootClock::now(), network),
             Command::Shutdown => self.core.handle_shutdown(),
         }
+    }
+
+    fn on_message(&mut self, Outbound { frame, answer }: Outbound) {
+        let result = self.core.handle_send(BootClock::now(), &frame);
+        self.carry_out();
+        // The link may have been found dead only now.
+        let failed = self.link.has_failed();
+        let _ = answer.send(result.and(if failed { Err(SendError::NotConnected) } else { Ok(()) }));
     }
 
     fn on_store(&mut self, done: StoreDone) {
@@ -216,10 +230,7 @@ impl Hands {
                 }
                 Action::Transmit { attempt, message } => {
                     if self.link.attempt() == Some(attempt) {
-                        if let Err(reason) = self.link.transmit(message, &self.device) {
-                            self.link = Link::Idle;
-                            self.core.handle_lost(BootClock::now(), attempt, reason);
-                        }
+                        self.link.transmit(message, &self.device);
                     }
                 }
                 Action::Disconnect { attempt, code } => {

@@ -56,6 +56,8 @@ pub(crate) struct Up {
     unflushed: bool,
     /// The transport's count of life when it was last looked.
     seen: u64,
+    /// Writing has failed. What came before that is still to be read: the cloud may have said why.
+    failed: Option<LostReason>,
 }
 
 impl Link {
@@ -119,7 +121,16 @@ impl Link {
             }
             Self::Up(up) => {
                 let attempt = up.attempt;
-                let event = poll_fn(|context| up.poll(context)).await;
+                let event = loop {
+                    if up.failed.is_some() {
+                        // What came before may not have been noticed yet. It is when the runtime
+                        // has looked after its sockets, and that it does meanwhile.
+                        tokio::task::yield_now().await;
+                    }
+                    if let Some(event) = poll_fn(|context| up.poll(context)).await {
+                        break event;
+                    }
+                };
                 if let LinkEvent::Lost(_) = event {
                     *self = Self::Idle;
                 }
@@ -128,13 +139,14 @@ impl Link {
         }
     }
 
+    /// Whether writing has failed; `next` tells it when everything that came before is read.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self, Self::Up(up) if up.failed.is_some())
+    }
+
     /// Hands a message to the socket. It leaves while `next` is awaited.
-    pub(crate) fn transmit(
-        &mut self,
-        message: Outgoing,
-        device: &DeviceId,
-    ) -> Result<(), LostReason> {
-        let Self::Up(up) = self else { return Ok(()) };
+    pub(crate) fn transmit(&mut self, message: Outgoing, device: &DeviceId) {
+        let Self::Up(up) = self else { return };
         up.unflushed = true;
         let message = match message {
             Outgoing::Frame(bytes) => Message::Binary(bytes.into()),
@@ -143,7 +155,9 @@ impl Link {
                 Message::Ping(id[..id.len().min(MAX_PING)].to_vec().into())
             }
         };
-        Pin::new(&mut up.socket).start_send(message).map_err(|error| lost(&error))
+        if let Err(error) = Pin::new(&mut up.socket).start_send(message) {
+            up.failed = Some(lost(&error));
+        }
     }
 
     /// Ends the link. What it takes to close a WebSocket politely is returned as a future that ends
@@ -172,14 +186,18 @@ impl Link {
 impl Up {
     fn new(attempt: Attempt, upgraded: Upgraded) -> Self {
         let Upgraded { socket, peer } = upgraded;
-        Self { attempt, socket, peer, unflushed: false, seen: 0 }
+        Self { attempt, socket, peer, unflushed: false, seen: 0, failed: None }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<LinkEvent> {
-        if self.unflushed {
+    /// The next event, or none when writing has failed just now.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<LinkEvent>> {
+        if self.unflushed && self.failed.is_none() {
             match Pin::new(&mut self.socket).poll_flush(context) {
                 Poll::Ready(Ok(())) => self.unflushed = false,
-                Poll::Ready(Err(error)) => return Poll::Ready(LinkEvent::Lost(lost(&error))),
+                Poll::Ready(Err(error)) => {
+                    self.failed = Some(lost(&error));
+                    return Poll::Ready(None);
+                }
                 Poll::Pending => {}
             }
         }
@@ -194,17 +212,25 @@ impl Up {
                 }
                 Message::Pong(_) | Message::Frame(_) => LinkEvent::Traffic,
                 Message::Close(frame) => {
+                    // The library has prepared the answer. There is nearly always room for it; to
+                    // wait for some, nothing would be gained.
+                    let _ = Pin::new(&mut self.socket).poll_flush(context);
                     let close = frame.map_or(CloseReason::new(CloseCode::Other(1005)), |frame| {
                         CloseReason::parse(frame.code.into(), &frame.reason)
                     });
                     LinkEvent::Lost(LostReason::Closed(close))
                 }
             },
-            Poll::Ready(Some(Err(error))) => LinkEvent::Lost(lost(&error)),
+            Poll::Ready(Some(Err(error))) => {
+                LinkEvent::Lost(self.failed.take().unwrap_or_else(|| lost(&error)))
+            }
             Poll::Ready(None) => {
                 LinkEvent::Lost(LostReason::Broken("the connection ended".to_owned()))
             }
             Poll::Pending => {
+                if let Some(reason) = self.failed.take() {
+                    return Poll::Ready(Some(LinkEvent::Lost(reason)));
+                }
                 let life = self.socket.get_ref().life();
                 if life == self.seen {
                     return Poll::Pending;
@@ -213,10 +239,106 @@ impl Up {
                 LinkEvent::Traffic
             }
         };
-        Poll::Ready(event)
+        Poll::Ready(Some(event))
     }
 }
 
 fn lost(error: &Error) -> LostReason {
     LostReason::Broken(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::Path;
+
+    use fedecks_protocol::{Dialect, Limits};
+    use futures_util::StreamExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+    use tokio_tungstenite::accept_hdr_async;
+    use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+
+    use super::*;
+    use crate::clock::WallClock;
+    use crate::tls::TlsOptions;
+    use crate::trusted_time::TrustedTime;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    type Cloud = WebSocketStream<TcpStream>;
+
+    /// A link that is up, and its other end.
+    async fn linked() -> (Link, Cloud) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let time = TrustedTime::new(WallClock::system(), Path::new("/nonexistent/fedecks"));
+        let (tls, limits) = (TlsOptions::default(), Limits::default());
+        let target = Target::new(url, &tls, time, Dialect::Bincode, &limits).unwrap();
+        let mut link = Link::dial(Attempt(1), Arc::new(target), "c2VjcmV0".to_owned());
+        let up = async {
+            while !matches!(link.next().await.1, LinkEvent::Dialed(Ok(()))) {}
+            link
+        };
+        let accept = async {
+            #[expect(clippy::result_large_err, reason = "tungstenite's own signature")]
+            let agree = |request: &Request, mut response: Response| {
+                let name = "sec-websocket-protocol";
+                response.headers_mut().insert(name, request.headers()[name].clone());
+                Ok::<_, ErrorResponse>(response)
+            };
+            accept_hdr_async(listener.accept().await.unwrap().0, agree).await.unwrap()
+        };
+        timeout(PATIENCE, async { tokio::join!(up, accept) }).await.unwrap()
+    }
+
+    fn revoked() -> Message {
+        Message::Close(Some(CloseFrame { code: 4401.into(), reason: Utf8Bytes::default() }))
+    }
+
+    /// How the link ends.
+    async fn end_of(mut link: Link) -> LostReason {
+        let end = async {
+            loop {
+                if let LinkEvent::Lost(reason) = link.next().await.1 {
+                    return reason;
+                }
+            }
+        };
+        timeout(PATIENCE, end).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_close_is_told_and_answered() {
+        let (link, mut cloud) = linked().await;
+        cloud.send(revoked()).await.unwrap();
+        let reason = end_of(link).await;
+        assert_eq!(reason, LostReason::Closed(CloseReason::new(CloseCode::Revoked)));
+        let answer = timeout(PATIENCE, cloud.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(answer, revoked());
+    }
+
+    #[tokio::test]
+    async fn what_the_cloud_said_last_is_told_although_nothing_can_be_written_any_more() {
+        for outgoing in [Outgoing::Ping, Outgoing::Frame(vec![0; 100_000])] {
+            let is_big = matches!(outgoing, Outgoing::Frame(_));
+            let device = DeviceId::new("d").unwrap();
+            let (mut link, mut cloud) = linked().await;
+            // A message that the cloud leaves unread: the system answers its end with a reset.
+            link.transmit(Outgoing::Frame(vec![1]), &device);
+            let leaves = async { while !matches!(link.next().await.1, LinkEvent::Lost(_)) {} };
+            tokio::select! {
+                () = leaves => panic!("nobody has ended the link"),
+                readable = cloud.get_ref().readable() => readable.unwrap(),
+            }
+            cloud.send(revoked()).await.unwrap();
+            drop(cloud);
+
+            link.transmit(outgoing, &device);
+            // What does not fit the buffer is written at once.
+            assert_eq!(link.has_failed(), is_big);
+            let reason = end_of(link).await;
+            assert_eq!(reason, LostReason::Closed(CloseReason::new(CloseCode::Revoked)));
+        }
+    }
 }

@@ -1,0 +1,71 @@
+//! A cloud that does not read what it is sent.
+
+#![allow(clippy::unwrap_used)] // Tests, helpers included.
+
+use std::time::Duration;
+
+use fedecks_device::{Client, Credentials, DeviceId, State};
+use fedecks_protocol::{Dialect, DownFrame, Limits, Welcome};
+use futures_util::SinkExt;
+use futures_util::future::{join_all, poll_immediate};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Accepts a device, whatever it says, and welcomes it.
+async fn welcome(listener: &TcpListener) -> WebSocketStream<TcpStream> {
+    #[expect(clippy::result_large_err, reason = "tungstenite's own signature")]
+    let agree = |request: &Request, mut response: Response| {
+        let name = "sec-websocket-protocol";
+        response.headers_mut().insert(name, request.headers()[name].clone());
+        Ok::<_, ErrorResponse>(response)
+    };
+    let mut socket = accept_hdr_async(listener.accept().await.unwrap().0, agree).await.unwrap();
+    let welcome = DownFrame::Welcome(Welcome {
+        server_time_ms: 0,
+        // No ping finds out within this test that nothing moves.
+        heartbeat: Duration::from_secs(300),
+        idle_timeout: Duration::from_secs(600),
+        max_frame: 1024 * 1024,
+    });
+    let bytes = Dialect::Bincode.encode_down(&welcome, &Limits::default()).unwrap();
+    socket.send(Message::binary(bytes)).await.unwrap();
+    socket
+}
+
+fn credentials() -> Credentials {
+    Credentials::new().with("username", "marvin")
+}
+
+#[tokio::test]
+async fn messages_that_do_not_leave_keep_no_login_and_no_shutdown_waiting() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let client = Client::builder(url, DeviceId::new("kitchen-1").unwrap())
+        .data_dir(folder.path())
+        .start()
+        .unwrap();
+    let mut first_login = Box::pin(client.login(credentials()));
+    assert!(poll_immediate(&mut first_login).await.is_none());
+    let _unread = timeout(PATIENCE, welcome(&listener)).await.unwrap();
+    let mut status = client.watch_status();
+    let connected = status.wait_for(|status| status.state == State::Connected);
+    timeout(PATIENCE, connected).await.unwrap().unwrap();
+
+    // More than all buffers on the way hold together.
+    let big = vec![0; 1_000_000];
+    let mut sends = Box::pin(join_all((0..64).map(|_| client.send_raw(&big))));
+    assert!(poll_immediate(&mut sends).await.is_none());
+    let mut second_login = Box::pin(client.login(credentials()));
+    assert!(poll_immediate(&mut second_login).await.is_none());
+    let _welcomed = timeout(PATIENCE, welcome(&listener)).await.unwrap();
+
+    timeout(PATIENCE, client.shutdown()).await.unwrap();
+    assert!(timeout(PATIENCE, sends).await.unwrap().iter().any(Result::is_err));
+    assert!(first_login.await.is_err() && second_login.await.is_err());
+}
