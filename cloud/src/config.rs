@@ -192,6 +192,9 @@ fn check_tls(tls: raw::Tls, places: &Places) -> Result<TlsChoice, ConfigError> {
 fn check_tokens(tokens: &raw::Tokens, places: &Places) -> Result<Tokens, ConfigError> {
     let lifetime = tokens.lifetime.map_or(4 * WEEK, Into::into);
     let refresh = tokens.refresh.map_or(3 * HOUR, Into::into);
+    if lifetime.subsec_nanos() != 0 {
+        return Err(places.wrong("tokens.lifetime", "expected whole seconds"));
+    }
     if refresh.is_zero() {
         return Err(places.wrong("tokens.refresh", "is 0, expected more than that"));
     }

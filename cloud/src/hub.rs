@@ -98,8 +98,8 @@ impl Hub {
     /// Sends a term to a device, whichever node it is connected to. `Ok` means that it waits for the
     /// device in a queue; it is lost if the connection breaks before it is sent.
     ///
-    /// A queue is only full for as long as its device reads slower than you push. One that does not
-    /// read at all is closed with 1013 when its queue is full.
+    /// A queue is only full for as long as its device reads slower than you push. One that has not
+    /// read anything for 5 seconds is closed with 1013 when its queue is full.
     pub async fn push(
         &self,
         device: &DeviceId,

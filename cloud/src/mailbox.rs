@@ -1,9 +1,11 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fedecks_protocol::CloseReason;
+use tokio::time::Instant;
 
 use crate::message::Info;
 
@@ -55,10 +57,14 @@ struct State {
     bytes: usize,
     order: Option<Order>,
     waker: Option<Waker>,
-    /// The device does not take what is sent to it.
-    stalled: bool,
+    /// Since when the device has taken nothing of what is sent to it.
+    stalled_since: Option<Instant>,
     closed: bool,
 }
+
+/// After how long without taking anything a device whose queue is full counts as one that does not
+/// read. One on a slow link takes something every now and then.
+const READS_NOTHING: Duration = Duration::from_secs(5);
 
 impl Mailbox {
     /// Puts something into the queue. If that is full because the device reads nothing, the session
@@ -71,7 +77,7 @@ impl Mailbox {
         let weight = item.weight();
         let fits = state.queue.len() < bounds.items && state.bytes + weight <= bounds.bytes;
         if !fits && !state.queue.is_empty() {
-            if state.stalled {
+            if state.stalled_since.is_some_and(|since| since.elapsed() >= READS_NOTHING) {
                 state.order = Some(Order::TooSlow);
                 wake(state);
             }
@@ -94,9 +100,9 @@ impl Mailbox {
         true
     }
 
-    /// Says whether the device takes what is sent to it at present.
-    pub(crate) fn set_stalled(&self, stalled: bool) {
-        self.lock().stalled = stalled;
+    /// Says since when the device has taken nothing of what is sent to it; `None` if nothing waits.
+    pub(crate) fn set_stalled(&self, since: Option<Instant>) {
+        self.lock().stalled_since = since;
     }
 
     /// The order, if there is one, or else the item at the front if `items` are wanted. Otherwise
@@ -240,8 +246,8 @@ mod tests {
         assert_eq!(mailbox.close().len(), 3);
     }
 
-    #[test]
-    fn an_overflow_ends_the_session_only_if_its_device_reads_nothing() {
+    #[tokio::test(start_paused = true)]
+    async fn an_overflow_ends_the_session_only_if_its_device_reads_nothing() {
         let mailbox = Mailbox::default();
         for _ in 0..3 {
             mailbox.put(frame(1), &BOUNDS).unwrap();
@@ -250,7 +256,13 @@ mod tests {
         assert!(matches!(poll(&mailbox), Poll::Ready(Delivery::Item(_))));
 
         mailbox.put(frame(1), &BOUNDS).unwrap();
-        mailbox.set_stalled(true);
+        mailbox.set_stalled(Some(Instant::now()));
+        tokio::time::advance(READS_NOTHING / 2).await;
+        assert_eq!(mailbox.put(frame(1), &BOUNDS), Err(PutError::Full));
+        assert!(matches!(poll(&mailbox), Poll::Ready(Delivery::Item(_))));
+
+        mailbox.put(frame(1), &BOUNDS).unwrap();
+        tokio::time::advance(READS_NOTHING).await;
         assert_eq!(mailbox.put(frame(1), &BOUNDS), Err(PutError::Full));
         assert!(matches!(poll(&mailbox), Poll::Ready(Delivery::Order(Order::TooSlow))));
     }

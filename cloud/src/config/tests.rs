@@ -199,6 +199,10 @@ fn values_that_do_not_go_together_are_told_with_both() {
         ": tokens.lifetime: is 3600 s, expected more than tokens.refresh, which is 10800 s"
     );
     assert_eq!(
+        complaint("[tokens]\nlifetime = \"1500ms\"\nrefresh = \"1s\""),
+        ": tokens.lifetime: expected whole seconds"
+    );
+    assert_eq!(
         complaint("[sessions]\nmax_header = 16384"),
         ": limits.request_head: is 16384, expected at least 1024 more than sessions.max_header, which \
          is 16384"

@@ -315,11 +315,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             Poll::Pending => false,
         };
         let (stalled, moves) = (!flushed, self.socket.take_sent());
-        if stalled != self.stalled_since.is_some() {
-            self.session.connected().mailbox.set_stalled(stalled);
+        if stalled != self.stalled_since.is_some() || (stalled && moves) {
             self.stalled_since = stalled.then(Instant::now);
-        } else if stalled && moves {
-            self.stalled_since = Some(Instant::now());
+            self.session.connected().mailbox.set_stalled(self.stalled_since);
         }
         Ok(flushed)
     }

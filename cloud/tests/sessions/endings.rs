@@ -194,6 +194,32 @@ async fn a_device_that_reads_nothing_is_dropped_when_its_queue_is_full() {
 }
 
 #[tokio::test]
+async fn a_device_that_reads_slower_than_is_pushed_gets_everything() {
+    let bounds = Options { queue_messages: 8, queue_bytes: 1 << 20, ..Options::default() };
+    let cloud = Cloud::with(bounds).await;
+    let mut device = cloud.connect("a").await;
+    let (full, mut was_full) = tokio::sync::mpsc::channel(1);
+    let pushing = tokio::spawn({
+        let hub = cloud.hub.clone();
+        async move {
+            for number in 0..200_u8 {
+                let message = Term::Bytes(vec![number; 100_000]);
+                while let Err(error) = hub.push(&id("a"), message.clone()).await {
+                    assert_eq!(error.why, NotPushed::QueueFull);
+                    let _ = full.try_send(());
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    });
+    before_long("the queue is full", was_full.recv()).await.unwrap();
+    for number in 0..200_u8 {
+        assert_eq!(device.hears().await, Term::Bytes(vec![number; 100_000]));
+    }
+    before_long("everything is pushed", pushing).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_session_that_would_miss_something_published_is_dropped() {
     let bounds = Options { queue_messages: 8, ..Options::default() };
     let mut cloud = Cloud::with(bounds).await;
