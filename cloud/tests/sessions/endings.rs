@@ -204,9 +204,14 @@ async fn a_device_that_reads_slower_than_is_pushed_gets_everything() {
         async move {
             for number in 0..200_u8 {
                 let message = Term::Bytes(vec![number; 100_000]);
+                let mut in_vain = 0;
                 while let Err(error) = hub.push(&id("a"), message.clone()).await {
                     assert_eq!(error.why, NotPushed::QueueFull);
-                    let _ = full.try_send(());
+                    in_vain += 1;
+                    if in_vain == 200 {
+                        // What the kernel takes is full too.
+                        let _ = full.try_send(());
+                    }
                     tokio::task::yield_now().await;
                 }
             }
