@@ -123,7 +123,8 @@ impl Client {
     }
 
     /// Sends any serializable value. Returns when the message was handed to the connection, which
-    /// says nothing yet about its arrival; waits while an earlier one has not left.
+    /// says nothing yet about its arrival; waits while an earlier one has not left. Dropping the future
+    /// does not take back a message that waits.
     pub async fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), ClientSendError> {
         let term = Term::from_serialize(value)?;
         self.send_frame(UpFrame::Message { sequence: None, term }).await

@@ -2,8 +2,7 @@ use std::time::Duration;
 
 use fedecks_protocol::{DeviceId, Dialect, Limits};
 
-/// What the state machine is told once. The defaults are the product's; `docs/device.md` gives the
-/// reasons.
+/// What the state machine is told once. The defaults are the product's.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Who the device is.
