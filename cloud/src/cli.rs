@@ -64,7 +64,7 @@ enum Secret {
 }
 
 /// Where the configuration and the state are.
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct Place {
     /// Configuration file (TOML)
     ///
@@ -95,6 +95,8 @@ enum CliError {
     AccountName(#[from] InvalidAccountName),
     #[error(transparent)]
     DeviceId(#[from] InvalidDeviceId),
+    #[error("there is no store at {}; do --config and --data-dir say the right place?", .0.display())]
+    NoStore(PathBuf),
     #[error("there is no account {0:?}")]
     NoAccount(String),
     #[error("the two passwords differ")]
@@ -139,6 +141,7 @@ impl CliError {
             | Self::Password(_)
             | Self::AccountName(_)
             | Self::DeviceId(_)
+            | Self::NoStore(_)
             | Self::NoAccount(_)
             | Self::PasswordsDiffer
             | Self::Certificate(_)
@@ -153,8 +156,15 @@ impl Place {
         Config::load(self.config.as_deref(), |name| std::env::var_os(name), overrides)
     }
 
-    /// Opens the store for a command, and a runtime to use it in.
+    /// As [`Place::make_store`], but the store has to be there: a command that is told the wrong place
+    /// shall not seem to work.
     fn open_store(self) -> Result<(SqliteStore, tokio::runtime::Runtime), CliError> {
+        let store = self.clone().load(Overrides::default())?.store;
+        if store.exists() { self.make_store() } else { Err(CliError::NoStore(store)) }
+    }
+
+    /// Opens the store for a command, and a runtime to use it in; makes one if there is none.
+    fn make_store(self) -> Result<(SqliteStore, tokio::runtime::Runtime), CliError> {
         let config = self.load(Overrides::default())?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -281,8 +281,20 @@ fn what_is_kept_is_for_the_owner_only() {
 #[test]
 fn devices_are_revoked_and_listed() {
     let folder = folder();
-    assert!(run(folder.path(), &["device", "revoke", "nerves-1"]).status.success());
-    assert!(run(folder.path(), &["device", "revoke", "nerves-1"]).status.success());
+    // Without a store the command was told the wrong place, and it makes none there.
+    let nowhere = run(folder.path(), &["device", "revoke", "nerves-1"]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(stderr(&nowhere).contains("there is no store at"), "{}", stderr(&nowhere));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+    add_account(folder.path(), "marvin", "long enough");
+    for revocation in [1, 2] {
+        let revoked = run(folder.path(), &["device", "revoke", "nerves-1"]);
+        assert_eq!(
+            stdout(&revoked),
+            format!("nerves-1: its tokens are worthless now (revocation {revocation})\n")
+        );
+    }
     let listed = run(folder.path(), &["device", "list"]);
     assert_eq!(stdout(&listed), "nerves-1\tnever\tnever\t2\n");
     let wrong = run(folder.path(), &["device", "revoke", "no id"]);

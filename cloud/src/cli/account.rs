@@ -36,7 +36,7 @@ pub(super) fn run(command: Command) -> Result<(), CliError> {
     match command {
         Command::Add { name, place } => {
             check_account_name(&name)?;
-            let (store, runtime) = place.open_store()?;
+            let (store, runtime) = place.make_store()?;
             let hash = hash_password(&password::read(&name)?)?;
             Ok(runtime.block_on(store.add_account(&name, &hash))?)
         }

@@ -37,8 +37,8 @@ pub(super) fn run(command: Command) -> Result<(), CliError> {
         Command::Revoke { id, place } => {
             let device = DeviceId::new(id)?;
             let (store, runtime) = place.open_store()?;
-            runtime.block_on(store.revoke(&device))?;
-            Ok(())
+            let generation = runtime.block_on(store.revoke(&device))?;
+            print(&format!("{device}: its tokens are worthless now (revocation {generation})\n"))
         }
     }
 }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fedecks_protocol::DeviceId;
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use super::{Account, BoxFuture, DeviceRecord, Revocation, Store, StoreError};
@@ -277,15 +277,25 @@ impl Notes {
         }
     }
 
-    /// Writes all that is waiting as one transaction. What cannot be written is dropped: a device
-    /// that stays connected to a cloud whose disk is full is worth more than when it was last seen.
-    fn write(&self, database: &mut Connection, location: &str) {
+    /// Writes all that is waiting as one transaction. While another process holds the file for longer
+    /// than `patience` it stays here. What cannot be written is dropped: a device that stays connected
+    /// to a cloud whose disk is full is worth more than when it was last seen.
+    fn write(&self, database: &mut Connection, location: &str, patience: Duration) {
         let waiting =
             std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         if waiting.is_empty() {
             return;
         }
-        if let Err(error) = write_notes(database, &waiting) {
+        let written = database
+            .busy_timeout(patience)
+            .and_then(|()| write_notes(database, &waiting))
+            .and_then(|()| database.busy_timeout(BUSY_TIMEOUT));
+        if let Err(error) = written {
+            // Setting it fails for no open database, and the worst is a command that does not wait.
+            let _ = database.busy_timeout(BUSY_TIMEOUT);
+            if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) {
+                return waiting.iter().for_each(|(device, at)| self.add(device, *at));
+            }
             let lost = u64::try_from(waiting.len()).unwrap_or(u64::MAX);
             let dropped = self.dropped.fetch_add(lost, Ordering::Relaxed) + lost;
             tracing::warn!(store = location, %error, dropped, "when devices were seen is lost");
@@ -320,12 +330,13 @@ fn serve(line: &Receiver<Command>, mut database: Connection, notes: &Notes, loca
             Ok(command) => command(&mut database),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                notes.write(&mut database, location);
+                notes.write(&mut database, location, BUSY_TIMEOUT);
                 return;
             }
         }
         if Instant::now() >= due {
-            notes.write(&mut database, location);
+            // Nobody who wants to know something waits for notes.
+            notes.write(&mut database, location, Duration::ZERO);
             due = Instant::now() + NOTES_INTERVAL;
         }
     }

@@ -131,9 +131,33 @@ fn notes_that_cannot_be_written_are_dropped_and_counted() {
     let notes = Notes::default();
     notes.add(&device("a"), 1);
     let mut without_tables = Connection::open_in_memory().unwrap();
-    notes.write(&mut without_tables, "in memory");
+    notes.write(&mut without_tables, "in memory", Duration::ZERO);
     assert_eq!(notes.dropped.load(Ordering::Relaxed), 1);
     assert!(notes.waiting.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn while_another_process_holds_the_file_notes_are_kept_and_nobody_waits_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fedecks.sqlite");
+    let store = SqliteStore::open(&path).unwrap();
+    store.add_account("marvin", "hash").await.unwrap();
+    let mut database = Connection::open(&path).unwrap();
+    let holder = Connection::open(&path).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+
+    let notes = Notes::default();
+    notes.add(&device("a"), 7);
+    notes.write(&mut database, "here", Duration::ZERO);
+    assert_eq!(notes.dropped.load(Ordering::Relaxed), 0);
+    assert_eq!(notes.waiting.lock().unwrap()[&device("a")], 7);
+    // A look does not wait for who writes.
+    assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("hash"));
+
+    holder.execute_batch("COMMIT").unwrap();
+    notes.write(&mut database, "here", Duration::ZERO);
+    assert!(notes.waiting.lock().unwrap().is_empty());
+    assert_eq!(store.device(&device("a")).await.unwrap().unwrap().last_seen, Some(7));
 }
 
 #[tokio::test]
