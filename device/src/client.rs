@@ -115,7 +115,8 @@ impl Client {
         answered.await.unwrap_or(Err(stopped))
     }
 
-    /// Ends the connection and forgets the token.
+    /// Ends the connection and forgets the token. What is on disk is removed right after; if it cannot
+    /// be, [`Event::StoreFailed`] tells, and it is tried again.
     pub async fn logout(&self) -> Result<(), Stopped> {
         let (answer, answered) = oneshot::channel();
         self.commands.send(Command::Logout { answer }).await.map_err(|_| Stopped)?;
@@ -200,14 +201,15 @@ impl ClientBuilder {
     }
 
     /// How long anything may take to come back after a ping before the connection counts as dead;
-    /// 10 s where nothing else is said.
+    /// 10 s where nothing else is said, at least 100 ms and at most 30 s.
     pub fn pong_deadline(mut self, deadline: Duration) -> Self {
-        self.core.pong_deadline = deadline;
+        let (least, most) = (Duration::from_millis(100), Duration::from_secs(30));
+        self.core.pong_deadline = deadline.clamp(least, most);
         self
     }
 
     /// How many events a subscription may be behind before it misses some; 64 where nothing else is
-    /// said. A message can be as big as 1 MiB.
+    /// said. A message can be as big as 1 MiB, and its term takes more memory than its bytes.
     pub fn event_queue(mut self, events: usize) -> Self {
         self.event_queue = events.clamp(1, 65_536);
         self

@@ -212,7 +212,15 @@ fn device_id_from_hostname() -> Result<DeviceId, ConfigError> {
     };
     let name = nix::unistd::gethostname().map_err(|error| wrong(error.to_string()))?;
     let name = name.into_string().map_err(|_| wrong("is not UTF-8".into()))?;
-    DeviceId::new(name).map_err(|error| wrong(error.to_string()))
+    device_id_of_host(&name).map_err(wrong)
+}
+
+/// A host that was never given a name shares it with all others like it: no name for a device.
+fn device_id_of_host(name: &str) -> Result<DeviceId, String> {
+    if ["localhost", "localhost.localdomain", "(none)"].contains(&name) {
+        return Err(format!("is {name:?}, which every unnamed host is called"));
+    }
+    DeviceId::new(name).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use fedecks_device_core::{
 use fedecks_protocol::{Credentials, DeviceId, IssuedToken, UpFrame};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::clock::{Alarm, BootClock};
@@ -80,7 +81,12 @@ impl Driver {
     /// Runs until the application has gone or asks for the end.
     pub(crate) async fn run(self) {
         let (mut watchdog, mut pats) = match self.watchdog {
-            Some(Watchdog { interval, pat }) => (Some(pat), Some(tokio::time::interval(interval))),
+            Some(Watchdog { interval, pat }) => {
+                let mut pats = tokio::time::interval(interval);
+                // After a stop there is nothing to catch up on.
+                pats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                (Some(pat), Some(pats))
+            }
             None => (None, None),
         };
         let mut commands = self.commands;

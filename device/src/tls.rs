@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, Tls12Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::pem::{self, PemObject};
@@ -122,8 +122,9 @@ impl Tls {
             }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // In memory only, and there is one cloud.
-        config.resumption = Resumption::in_memory_sessions(4);
+        // In memory only, and there is one cloud. Not by TLS 1.2, whose sessions may have no end.
+        config.resumption =
+            Resumption::in_memory_sessions(4).tls12_resumption(Tls12Resumption::Disabled);
         Ok(Self { config: Arc::new(config), verifier })
     }
 

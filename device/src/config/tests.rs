@@ -259,3 +259,11 @@ fn the_default_file_names_every_key_with_its_default() {
     assert_eq!(config.backoff_cap, as_it_is.backoff_cap);
     assert_eq!(config.log, as_it_is.log);
 }
+
+#[test]
+fn the_name_of_an_unnamed_host_is_no_device_id() {
+    for name in ["localhost", "localhost.localdomain", "(none)", ""] {
+        assert!(device_id_of_host(name).is_err(), "{name:?}");
+    }
+    assert_eq!(device_id_of_host("nerves-242a").unwrap().as_str(), "nerves-242a");
+}

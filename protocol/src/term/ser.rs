@@ -219,6 +219,9 @@ fn with_content(variant: &str, content: Term) -> Term {
     Term::Map(vec![(variant.into(), content)])
 }
 
+/// How much space a collection gets on its own word, in items.
+const FIRST_CAPACITY: usize = 1024;
+
 /// A list or a tuple in the making.
 pub(super) struct Items {
     items: Vec<Term>,
@@ -228,7 +231,11 @@ pub(super) struct Items {
 
 impl Items {
     fn new(whole: fn(Vec<Term>) -> Term, len: Option<usize>) -> Self {
-        Self { items: Vec::with_capacity(len.unwrap_or(0)), whole, variant: None }
+        Self {
+            items: Vec::with_capacity(len.unwrap_or(0).min(FIRST_CAPACITY)),
+            whole,
+            variant: None,
+        }
     }
 
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TermError> {
@@ -306,7 +313,11 @@ pub(super) struct Entries {
 
 impl Entries {
     fn new(len: Option<usize>) -> Self {
-        Self { entries: Vec::with_capacity(len.unwrap_or(0)), key: None, variant: None }
+        Self {
+            entries: Vec::with_capacity(len.unwrap_or(0).min(FIRST_CAPACITY)),
+            key: None,
+            variant: None,
+        }
     }
 
     fn push<T: Serialize + ?Sized>(&mut self, key: Term, value: &T) -> Result<(), TermError> {
