@@ -1,7 +1,6 @@
 //! What the core tells, as log lines. Never a token, a credential or the body of a message.
 
 use fedecks_device_core::{Event, FailReason, LoggedIn, LoginError, LostReason, Notice};
-use fedecks_protocol::Refusal;
 use tracing::{debug, error, info, warn};
 
 pub(crate) fn event(event: &Event) {
@@ -17,22 +16,10 @@ pub(crate) fn event(event: &Event) {
         Event::Connected => info!("connected"),
         Event::ConnectionFailed { reason: reason @ FailReason::Refused(refusal) } => {
             let word = refusal.reason();
-            match refusal {
-                Refusal::RateLimited | Refusal::Unavailable => {
-                    warn!(reason = word, "connection failed: {reason}");
-                }
-                Refusal::MissingHeader
-                | Refusal::NotBase64
-                | Refusal::Malformed
-                | Refusal::NoDeviceId
-                | Refusal::UnsupportedDialect
-                | Refusal::HeaderTooLong
-                | Refusal::BadCredentials
-                | Refusal::TokenInvalid
-                | Refusal::TokenExpired
-                | Refusal::TokenRevoked
-                | Refusal::WrongDevice
-                | Refusal::Blocked => error!(reason = word, "connection failed: {reason}"),
+            if reason.is_rejected() {
+                error!(reason = word, "connection failed: {reason}");
+            } else {
+                warn!(reason = word, "connection failed: {reason}");
             }
         }
         Event::ConnectionFailed { reason: reason @ FailReason::GivenUp } => {
