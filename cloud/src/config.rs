@@ -250,6 +250,7 @@ fn check_limits(limits: &raw::Limits, places: &Places) -> Result<ServeLimits, Co
         accepts_per_second: limits.accepts_per_second.unwrap_or(default.accepts_per_second),
         accept_burst: limits.accept_burst.unwrap_or(default.accept_burst),
         handshake: limits.handshake.map_or(default.handshake, Into::into),
+        stalled: default.stalled,
         request_head: limits.request_head.unwrap_or(default.request_head),
     };
     for (key, number) in [

@@ -47,19 +47,23 @@ pub struct ServeLimits {
     /// How long a client may take for the TLS handshake, and again for each request's head. A client
     /// that takes longer is cut off.
     pub handshake: Duration,
+    /// How long a client may take nothing of what is sent to it before its connection is ended, by the
+    /// kernel and so to within a factor of two.
+    pub stalled: Duration,
     /// The longest request head, in bytes, at least 8,192; a longer one is answered with 431.
     pub request_head: usize,
 }
 
 impl Default for ServeLimits {
     /// 100,000 connections, 2,000 accepted per second after a burst of 4,000, 10 s for a handshake,
-    /// 16 KiB for a request's head.
+    /// 60 s for a client that takes nothing, 16 KiB for a request's head.
     fn default() -> Self {
         Self {
             connections: 100_000,
             accepts_per_second: 2_000,
             accept_burst: 4_000,
             handshake: Duration::from_secs(10),
+            stalled: Duration::from_secs(60),
             request_head: 16 * 1024,
         }
     }
@@ -108,7 +112,8 @@ where
     let listeners = listen
         .into_iter()
         .map(|address| {
-            listen::listen(address).map_err(|source| ServeError::Listen { address, source })
+            listen::listen(address, limits.stalled)
+                .map_err(|source| ServeError::Listen { address, source })
         })
         .collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(|(_, address)| *address).collect();

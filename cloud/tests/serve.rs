@@ -153,6 +153,16 @@ async fn a_client_that_says_nothing_is_closed_after_the_deadline() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_for_ever_and_reads_no_answer_is_cut_off() {
+    let server = start(ServeLimits { stalled: SOON, ..ServeLimits::default() }, None);
+    let mut greedy = connect(&server).await;
+    let requests = b"GET /peer HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
+    let asked = async { while greedy.write_all(&requests).await.is_ok() {} };
+    before_long("the kernel ends the connection", asked).await;
+    all_closed(&server).await;
+}
+
+#[tokio::test]
 async fn a_client_that_stops_in_the_middle_of_the_head_is_closed_after_the_deadline() {
     let server = start(impatient(), None);
     let start = Instant::now();

@@ -129,6 +129,7 @@ fn every_key_of_a_file_is_read() {
         accepts_per_second: 20,
         accept_burst: 30,
         handshake: seconds(5),
+        stalled: seconds(60),
         request_head: 9000,
     };
     assert_eq!(config.limits, limits);
