@@ -1,5 +1,5 @@
-//! What `fedecksd` does around a [`Client`]: configuration, logs, the one-time
-//! credentials file, signals, and the notices to systemd.
+//! What `fedecksd` does around a [`Client`]: configuration, logs, the one-time credentials file,
+//! signals, and the notices to systemd.
 
 use std::io;
 use std::path::Path;
@@ -47,7 +47,8 @@ impl DaemonError {
     }
 }
 
-/// Reads the configuration and everything it names, and says in a line what it comes to.
+/// Reads the configuration and the certificates that it names, and says in a line what it comes to.
+/// The credentials file is not looked at: it is gone once it was used.
 pub fn check(config: Option<&Path>) -> Result<String, DaemonError> {
     let config = load(config)?;
     builder(&config).check()?;
@@ -123,19 +124,19 @@ async fn serve(config: DeviceConfig) -> Result<(), DaemonError> {
 /// Logs in with the one-time credentials file, if it is there, and removes it once the token is on
 /// disk.
 async fn provision(client: Client, config: DeviceConfig) {
-    let Some(file) = config.credentials_file.as_deref() else { return };
+    let Some(path) = config.credentials_file.as_deref() else { return };
+    let file = path.display();
     let credentials = match config.read_credentials() {
         Ok(Some(credentials)) => credentials,
         Ok(None) => return,
         Err(ConfigError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return debug!(file = %file.display(), "no credentials file");
+            return debug!(%file, "no credentials file");
         }
         Err(error) => return error!(%error, "the credentials file was not used"),
     };
-    let file = file.display();
     info!(%file, "logging in with the credentials file");
     match client.login(credentials).await {
-        Ok(LoggedIn { persisted: true }) => match remove(&config) {
+        Ok(LoggedIn { persisted: true }) => match std::fs::remove_file(path) {
             Ok(()) => info!(%file, "the credentials file was used and removed"),
             Err(error) => error!(%file, %error, "the credentials file was used but is still there"),
         },
@@ -144,10 +145,6 @@ async fn provision(client: Client, config: DeviceConfig) {
         }
         Err(error) => error!(%file, %error, "the credentials file stays"),
     }
-}
-
-fn remove(config: &DeviceConfig) -> io::Result<()> {
-    config.credentials_file.as_deref().map_or(Ok(()), std::fs::remove_file)
 }
 
 /// Keeps the line that `systemctl status` shows.
