@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use fedecks_protocol::{
     AUTH_HEADER, AuthRequest, Credentials, DeviceId, Dialect, Proof, Refusal, Token,
@@ -11,6 +11,7 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 
 use crate::fedecks::Core;
 use crate::handler::{Decision, Handler};
+use crate::time::unix_now;
 
 /// A device that has proved who it is: the only thing that a session accepts, and only this module
 /// makes one.
@@ -100,11 +101,6 @@ pub(crate) async fn authenticate<H: Handler>(
         }
     };
     Ok(AuthenticatedDevice { device, dialect, generation, by, peer })
-}
-
-/// The time in seconds since 1970-01-01 UTC.
-pub(crate) fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn dialect(headers: &HeaderMap) -> Result<Dialect, Refusal> {

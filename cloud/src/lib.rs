@@ -90,6 +90,7 @@ mod serve;
 mod session;
 mod socket;
 mod store;
+mod time;
 mod tokens;
 mod topics;
 

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fedecks_protocol::{
@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::Session;
 use super::end::End;
-use crate::auth::{AuthenticatedBy, unix_now};
+use crate::auth::AuthenticatedBy;
 use crate::fedecks::Core;
 use crate::handler::{Handler, InfoOutcome, Outcome, SessionError};
 use crate::hub::raw_frame;
@@ -23,6 +23,7 @@ use crate::mailbox::{Delivery, Item};
 use crate::message::{Info, Message};
 use crate::socket::{Incoming, Socket};
 use crate::store::BoxFuture;
+use crate::time::{since_1970, unix_now};
 use crate::tokens::Claims;
 
 /// What a session does between its first frame and its end.
@@ -338,9 +339,8 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
 
     fn welcome(&mut self) {
         let options = &self.core.options;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let welcome = DownFrame::Welcome(Welcome {
-            server_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            server_time_ms: u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX),
             heartbeat: options.heartbeat,
             idle_timeout: options.idle_timeout,
             max_frame: options.max_frame,

@@ -12,11 +12,12 @@ use tracing::Instrument;
 use super::Session;
 use super::driver::Driver;
 use super::end::{End, Farewell};
-use crate::auth::{AuthenticatedDevice, unix_now};
+use crate::auth::AuthenticatedDevice;
 use crate::fedecks::Core;
 use crate::handler::{Handler, SessionError};
 use crate::mailbox::Item;
 use crate::socket::{Incoming, Socket};
+use crate::time::unix_now;
 
 /// How long the last frames and the close handshake may take together.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);

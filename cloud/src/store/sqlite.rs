@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use fedecks_protocol::DeviceId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use super::{Account, BoxFuture, DeviceRecord, Revocation, Store, StoreError};
+use crate::time::unix_now;
 
 /// The store in one SQLite file.
 ///
@@ -139,7 +140,7 @@ impl Store for SqliteStore {
             database.execute(
                 "INSERT INTO accounts (name, password_hash, created_at) VALUES (?1, ?2, ?3)
                  ON CONFLICT (name) DO NOTHING",
-                params![owned, hash, stored(now())],
+                params![owned, hash, stored(unix_now())],
             )
         });
         Box::pin(async move {
@@ -370,10 +371,6 @@ fn stored(number: u64) -> i64 {
 
 fn read(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
