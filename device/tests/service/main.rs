@@ -1,0 +1,6 @@
+//! The real `fedecksd` against a real cloud, on real daemons.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
+
+mod reconnects;
+mod support;

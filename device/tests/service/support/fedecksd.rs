@@ -1,0 +1,158 @@
+//! The service as a child process, with its log.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+use super::cloud::{PASSWORD, USER};
+use super::within;
+
+pub(crate) const DEVICE: &str = "kitchen-1";
+
+/// What the service is started with. The folder holds its configuration, `fedecks.toml`, and its
+/// data, and outlives it.
+pub(crate) struct Setup {
+    pub(crate) folder: TempDir,
+    lines: String,
+    variables: Vec<(&'static str, String)>,
+    wrapper: Vec<String>,
+}
+
+impl Setup {
+    /// A device whose cloud is at `url`. It waits little between attempts, watches no network, and
+    /// takes further lines of configuration by [`Setup::line`].
+    pub(crate) fn new(url: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("data")).unwrap();
+        let mut setup =
+            Self { folder, lines: String::new(), variables: Vec::new(), wrapper: Vec::new() };
+        let data = setup.data().to_owned();
+        for (key, value) in [
+            ("url", url),
+            ("device_id", DEVICE),
+            ("data_dir", data.to_str().unwrap()),
+            ("backoff_base", "50ms"),
+            ("backoff_cap", "500ms"),
+        ] {
+            setup = setup.line(key, value);
+        }
+        setup
+    }
+
+    /// Sets a key to a text.
+    pub(crate) fn line(mut self, key: &str, value: &str) -> Self {
+        // A later line takes the place of an earlier one.
+        self.lines = self
+            .lines
+            .lines()
+            .filter(|line| !line.starts_with(&format!("{key} = ")))
+            .fold(String::new(), |lines, line| lines + line + "\n");
+        writeln!(self.lines, "{key} = {value:?}").unwrap();
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub(crate) fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
+        self
+    }
+
+    /// Starts it by another command, `["ip", "netns", "exec", ...]` for example.
+    pub(crate) fn by(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Lets it log in by itself at its start.
+    pub(crate) fn with_credentials(self) -> Self {
+        let file = self.folder.path().join("credentials.toml");
+        fs::write(&file, format!("username = {USER:?}\npassword = {PASSWORD:?}\n")).unwrap();
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        self.line("credentials_file", file.to_str().unwrap())
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.folder.path().join("fedecks.toml")
+    }
+
+    /// Starts the service.
+    pub(crate) fn start(&self) -> Fedecksd {
+        fs::write(self.configuration(), &self.lines).unwrap();
+        let program = env!("CARGO_BIN_EXE_fedecksd");
+        let mut words = self.wrapper.iter().map(String::as_str).chain([program]);
+        let mut command = Command::new(words.next().unwrap());
+        let mut child = command
+            .args(words)
+            .arg("--config")
+            .arg(self.configuration())
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        Fedecksd { child, log, said: String::new() }
+    }
+}
+
+/// A running service. Dropping it kills it.
+pub(crate) struct Fedecksd {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    said: String,
+}
+
+impl Fedecksd {
+    /// The next log line that contains `text`; others are passed over.
+    pub(crate) async fn says(&mut self, text: &str) -> String {
+        let found = tokio::time::timeout(super::PATIENCE, async {
+            while let Some(line) = self.log.next_line().await.unwrap() {
+                self.said.push_str(&line);
+                self.said.push('\n');
+                if line.contains(text) {
+                    return Some(line);
+                }
+            }
+            None
+        });
+        match found.await {
+            Ok(Some(line)) => line,
+            Ok(None) => panic!("it ended without saying {text:?}; it said:\n{}", self.said),
+            Err(_) => panic!("it did not say {text:?} in time; it said:\n{}", self.said),
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    pub(crate) async fn kill(mut self) {
+        within(self.child.kill()).await.unwrap();
+    }
+}
+
+/// Whether anything in this folder contains `text`.
+pub(crate) fn is_anywhere_in(folder: &Path, text: &str) -> bool {
+    fs::read_dir(folder).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            is_anywhere_in(&path, text)
+        } else {
+            fs::read(&path).unwrap().windows(text.len()).any(|bytes| bytes == text.as_bytes())
+        }
+    })
+}
