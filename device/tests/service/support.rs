@@ -12,3 +12,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("nothing came of it in time")
 }
+
+/// Says loudly that a test cannot run here. Where `FEDECKS_TESTS_COMPLETE` is set, as it is on the
+/// machine that decides about a change, it fails instead.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests has to see it")]
+pub(crate) fn skip(reason: &str) {
+    assert!(std::env::var_os("FEDECKS_TESTS_COMPLETE").is_none(), "cannot run here: {reason}");
+    eprintln!("SKIPPED, CANNOT RUN HERE: {reason}");
+}
