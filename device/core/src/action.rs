@@ -191,7 +191,7 @@ pub enum FailReason {
     /// The cloud's first frame was no Welcome.
     #[error("the cloud's first frame was no welcome")]
     NoWelcome,
-    /// The attempt was given up for a login, a logout or the end of the program.
+    /// The attempt was given up for a login, a logout, a reconnect or the end of the program.
     #[error("given up")]
     GivenUp,
 }
@@ -239,7 +239,7 @@ pub enum LostReason {
     /// The device slept for longer than the cloud waits.
     #[error("the device slept for longer than the cloud waits")]
     Slept,
-    /// The application asked for a login, a logout or the end.
+    /// The application asked for a login, a logout, a reconnect or the end.
     #[error("ended by this device")]
     Local,
 }

@@ -77,6 +77,11 @@ pub enum SendError {
     Unfit(#[from] EncodeError),
 }
 
+/// There is no token and no login to connect with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the device is not registered: it has no token and nobody has logged in")]
+pub struct NotRegistered;
+
 /// What the connection is doing, for people and status queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -117,6 +122,7 @@ pub struct Connection {
     login: Option<Login>,
     /// The login whose token is on its way to the store.
     storing_for: Option<LoginId>,
+    round_trip: Option<Duration>,
     timers: Timers,
     actions: VecDeque<Action>,
 }
@@ -160,6 +166,7 @@ impl Connection {
             looking: Some(Duration::ZERO),
             login: None,
             storing_for: None,
+            round_trip: None,
             timers: Timers::default(),
             actions: VecDeque::from([Action::LoadToken]),
         }
@@ -196,6 +203,35 @@ impl Connection {
     /// How many attempts or connections have failed since one was stable.
     pub fn failures(&self) -> u32 {
         self.backoff.failures()
+    }
+
+    /// How many attempts there were.
+    pub fn attempts(&self) -> u64 {
+        self.attempt.0
+    }
+
+    /// How long the last ping that was answered took to come back, on this connection or an earlier
+    /// one.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    /// Whether the store has what is known here: the token, or that there is none.
+    pub fn is_stored(&self) -> bool {
+        self.tokens.is_stored()
+    }
+
+    /// Ends the connection, the attempt or the wait that there is, even one that the cloud asked for,
+    /// and dials at once: somebody is there and wants it. Without a token or a login to dial with
+    /// nothing happens.
+    pub fn handle_reconnect(&mut self, now: Time) -> Result<(), NotRegistered> {
+        if self.login.is_none() && self.tokens.get().is_none() || matches!(self.link, Link::Closed) {
+            return Err(NotRegistered);
+        }
+        self.let_go(CloseCode::Normal);
+        self.backoff.reset();
+        self.dial(now);
+        Ok(())
     }
 
     /// The store's answer to [`Action::LoadToken`]. An error is told to the application; the store

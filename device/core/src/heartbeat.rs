@@ -13,6 +13,8 @@ pub(crate) struct Heartbeat {
     received: Time,
     /// Deadline of the ping that nothing has answered yet.
     overdue: Option<Time>,
+    /// When the ping went out whose pong has not come yet.
+    pinged: Option<Time>,
 }
 
 impl Heartbeat {
@@ -30,6 +32,7 @@ impl Heartbeat {
             sent: now,
             received: now,
             overdue: None,
+            pinged: None,
         }
     }
 
@@ -47,6 +50,13 @@ impl Heartbeat {
         self.sent = now;
         let at = now + deadline;
         self.overdue = Some(self.overdue.map_or(at, |earlier| earlier.min(at)));
+        // Other traffic may have answered the ping before; its pong comes first all the same.
+        self.pinged.get_or_insert(now);
+    }
+
+    /// How long the answer to a ping took, which came just now; none if no ping was out.
+    pub(crate) fn on_pong(&mut self, now: Time) -> Option<Duration> {
+        self.pinged.take().map(|pinged| now - pinged)
     }
 
     /// When the next ping is due; none while one is unanswered.

@@ -21,6 +21,6 @@ pub use action::{
 };
 pub use config::Config;
 pub use connection::{
-    Attempt, Connection, DialError, LoggedIn, LoginId, Network, SendError, State,
+    Attempt, Connection, DialError, LoggedIn, LoginId, Network, NotRegistered, SendError, State,
 };
 pub use time::Time;

@@ -20,6 +20,11 @@ impl TokenKeeper {
         self.token.as_ref()
     }
 
+    /// Whether nothing is left to be told to the store.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.running.is_none() && self.waiting.is_none()
+    }
+
     /// Takes over what the store had.
     pub(crate) fn loaded(&mut self, token: IssuedToken) {
         self.token = Some(token);

@@ -42,6 +42,7 @@ enum Input {
     Login,
     LongLogin,
     Logout,
+    Reconnect,
     Shutdown,
     Network(Network),
     Phase(Whose, Phase),
@@ -50,6 +51,7 @@ enum Input {
     Bytes(Whose, Vec<u8>),
     Text(Whose),
     Traffic(Whose),
+    Pong(Whose),
     Lost(Whose, LostReason),
     Send(UpFrame),
 }
@@ -83,6 +85,7 @@ fn input() -> impl Strategy<Value = Input> {
         2 => Just(Input::Login),
         1 => Just(Input::LongLogin),
         1 => Just(Input::Logout),
+        1 => Just(Input::Reconnect),
         4 => network.prop_map(Input::Network),
         3 => (whose(), phase).prop_map(|(whose, phase)| Input::Phase(whose, phase)),
         6 => (whose(), dialed()).prop_map(|(whose, result)| Input::Dialed(whose, result)),
@@ -91,6 +94,7 @@ fn input() -> impl Strategy<Value = Input> {
             .prop_map(|(whose, bytes)| Input::Bytes(whose, bytes)),
         1 => whose().prop_map(Input::Text),
         3 => whose().prop_map(Input::Traffic),
+        3 => whose().prop_map(Input::Pong),
         3 => (whose(), lost()).prop_map(|(whose, reason)| Input::Lost(whose, reason)),
         3 => up_frame().prop_map(Input::Send),
     ]
@@ -273,6 +277,11 @@ impl Onlooker {
                 }
                 self.core.handle_logout();
             }
+            Input::Reconnect => {
+                let may = self.core.handle_reconnect(now).is_ok();
+                let dials = matches!(self.core.state(), State::Dialing { .. });
+                assert!(!may || dials, "a reconnect without an attempt");
+            }
             Input::Shutdown => {
                 self.core.handle_shutdown();
                 self.stop_looking();
@@ -325,6 +334,7 @@ impl Onlooker {
             }
             Input::Text(whose) => self.core.handle_text(now, self.attempt(whose), 7),
             Input::Traffic(whose) => self.core.handle_traffic(now, self.attempt(whose)),
+            Input::Pong(whose) => self.core.handle_pong(now, self.attempt(whose)),
             Input::Lost(whose, reason) => {
                 let attempt = self.attempt(whose);
                 if self.is_live(attempt) {

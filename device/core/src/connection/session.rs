@@ -90,6 +90,17 @@ impl Connection {
         }
     }
 
+    /// The answer to a ping came on the link of this attempt.
+    pub fn handle_pong(&mut self, now: Time, attempt: Attempt) {
+        if attempt != self.attempt {
+            return;
+        }
+        if let Link::Connected(session) = &mut self.link {
+            self.round_trip = session.heartbeat.on_pong(now).or(self.round_trip);
+        }
+        self.handle_traffic(now, attempt);
+    }
+
     fn welcomed(&mut self, now: Time, welcome: &Welcome) {
         let by_login = matches!(self.link, Link::Dialing { by_login: true, .. });
         let cloud_limit = usize::try_from(welcome.max_frame).unwrap_or(usize::MAX);

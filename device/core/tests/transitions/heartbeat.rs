@@ -151,3 +151,34 @@ fn there_is_always_a_deadline_while_connected() {
     }
     assert_eq!(it.core.state(), State::Connected);
 }
+
+#[test]
+fn the_round_trip_is_what_the_pong_took_whatever_came_before_it() {
+    let mut it = Machine::connected();
+    assert_eq!(it.core.round_trip(), None);
+    it.core.handle_pong(it.now, Attempt(1));
+    assert_eq!(it.core.round_trip(), None);
+
+    it.keep_next_deadline();
+    it.pass(Duration::from_millis(40));
+    it.core.handle_traffic(it.now, Attempt(1));
+    it.pass(Duration::from_millis(20));
+    it.core.handle_pong(it.now, Attempt(0));
+    assert_eq!(it.core.round_trip(), None);
+    it.core.handle_pong(it.now, Attempt(1));
+    assert_eq!(it.core.round_trip(), Some(Duration::from_millis(60)));
+
+    it.broken(1);
+    assert_eq!(it.core.round_trip(), Some(Duration::from_millis(60)));
+}
+
+#[test]
+fn a_pong_is_a_sign_of_life() {
+    let mut it = Machine::connected();
+    it.keep_next_deadline();
+    it.drain();
+    it.core.handle_pong(it.now, Attempt(1));
+    assert_eq!(it.keep_next_deadline(), secs(19));
+    it.expect([ping(1)]);
+    assert_eq!(it.core.state(), State::Connected);
+}

@@ -14,6 +14,7 @@ mod heartbeat;
 mod login;
 mod machine;
 mod network;
+mod reconnect;
 mod refusal;
 mod secrets;
 mod shutdown;

@@ -79,3 +79,16 @@ fn a_newer_token_does_not_wait_for_the_next_try() {
     it.frame(1, &DownFrame::Token(token("second")));
     it.expect([store("second")]);
 }
+
+#[test]
+fn it_knows_whether_the_store_has_everything() {
+    let mut it = Machine::logged_in();
+    assert!(it.core.is_stored());
+    it.frame(1, &DownFrame::Token(token("new")));
+    assert!(!it.core.is_stored());
+    it.not_stored();
+    assert!(!it.core.is_stored());
+    it.run_for(secs(60));
+    it.stored();
+    assert!(it.core.is_stored());
+}
