@@ -3,15 +3,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_device_core::{Config, Connection, Event, LoggedIn, LoginError, Network, SendError};
+use fedecks_device_core::{
+    Config, Connection, Event, LoggedIn, LoginError, Network, NotRegistered, SendError,
+};
 use fedecks_protocol::{Credentials, DeviceId, Term, TermError, UpFrame};
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
-use crate::clock::{Alarm, WallClock};
+use crate::clock::{Alarm, BootClock, WallClock};
 use crate::dial::Target;
 use crate::driver::{Command, Driver, Outbound, Watchdog};
+use crate::health::{Health, Vitals};
 use crate::status::Status;
 use crate::store::TokenStore;
 use crate::tls::{TlsError, TlsOptions};
@@ -26,6 +29,7 @@ pub struct Client {
     messages: mpsc::Sender<Outbound>,
     events: broadcast::WeakSender<Event>,
     status: watch::Receiver<Status>,
+    vitals: Arc<Vitals>,
 }
 
 /// Settings of a [`Client`]; made by [`Client::builder`].
@@ -59,6 +63,17 @@ pub enum ClientSendError {
     /// There is no connection, or the value is too big or too deep.
     #[error(transparent)]
     Send(#[from] SendError),
+    /// The client was shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why there is no attempt to connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReconnectError {
+    /// There is nothing to connect with.
+    #[error(transparent)]
+    NotRegistered(#[from] NotRegistered),
     /// The client was shut down.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -123,6 +138,14 @@ impl Client {
         answered.await.map_err(|_| Stopped)
     }
 
+    /// Ends the connection or the wait that there is, even one that the cloud asked for, and dials at
+    /// once. Returns when the attempt has begun.
+    pub async fn reconnect(&self) -> Result<(), ReconnectError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Reconnect { answer }).await.map_err(|_| Stopped)?;
+        Ok(answered.await.map_err(|_| Stopped)??)
+    }
+
     /// Sends any serializable value. Returns when the message was handed to the connection, which
     /// says nothing yet about its arrival; waits while an earlier one has not left. Dropping the future
     /// does not take back a message that waits.
@@ -164,6 +187,21 @@ impl Client {
     /// What the connection is doing.
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// Everything that is known of the connection's health.
+    pub fn health(&self) -> Health {
+        self.vitals.examine(&self.status.borrow())
+    }
+
+    /// Who the device is.
+    pub fn device_id(&self) -> &DeviceId {
+        &self.vitals.device_id
+    }
+
+    /// Where its cloud is.
+    pub fn url(&self) -> &CloudUrl {
+        &self.vitals.url
     }
 
     /// A receiver that sees each change of the status.
@@ -215,8 +253,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Calls `pat` from the connection's own loop at this interval. A watchdog that is fed by it
-    /// proves that the loop makes progress, not that the cloud can be reached.
+    /// Calls `pat` from the connection's own loop, at the latest after each such interval and by
+    /// turns of the loop that happen anyway where those come often enough. A watchdog that is fed by
+    /// it proves that the loop makes progress, not that the cloud can be reached.
     pub fn watchdog(mut self, interval: Duration, pat: impl FnMut() + Send + 'static) -> Self {
         let interval = interval.max(Duration::from_millis(1));
         self.watchdog = Some(Watchdog { interval, pat: Box::new(pat) });
@@ -250,11 +289,21 @@ impl ClientBuilder {
         let (commands, command_queue) = mpsc::channel(QUEUE);
         let (messages, message_queue) = mpsc::channel(QUEUE);
         let (events, _) = broadcast::channel(self.event_queue);
-        let (status_sender, status) = watch::channel(Status::of(&core));
+        let now = BootClock::now();
+        let (status_sender, status) = watch::channel(Status::of(&core, now));
+        let vitals = Vitals {
+            device_id: device.clone(),
+            url: self.url,
+            data_dir: self.data_dir,
+            started: now,
+            meter: target.meter(),
+            trusted_time: trusted_time.clone(),
+        };
         let weak_events = events.downgrade();
         let driver = Driver {
             core,
             device,
+            meter: target.meter(),
             target: Arc::new(target),
             store: Arc::new(store),
             trusted_time,
@@ -266,7 +315,8 @@ impl ClientBuilder {
             watchdog: self.watchdog,
         };
         tokio::spawn(driver.run());
-        Ok(Client { commands, messages, events: weak_events, status })
+        let vitals = Arc::new(vitals);
+        Ok(Client { commands, messages, events: weak_events, status, vitals })
     }
 }
 

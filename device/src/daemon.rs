@@ -150,9 +150,13 @@ async fn provision(client: Client, config: DeviceConfig) {
 /// Keeps the line that `systemctl status` shows.
 async fn tell_status(client: Client) {
     let mut status = client.watch_status();
+    let mut told = String::new();
     loop {
         let text = describe(&status.borrow_and_update());
-        notify(&[NotifyState::Status(&text)]);
+        if text != told {
+            notify(&[NotifyState::Status(&text)]);
+            told = text;
+        }
         if status.changed().await.is_err() {
             return;
         }

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config, tungstenite};
 
 use crate::tls::{Tls, TlsError, TlsOptions};
+use crate::traffic::Meter;
 use crate::transport::{Counted, Transport};
 use crate::trusted_time::TrustedTime;
 use crate::url::CloudUrl;
@@ -39,6 +40,7 @@ pub(crate) struct Target {
     tls: Option<Tls>,
     dialect: Dialect,
     max_message: usize,
+    meter: Meter,
 }
 
 /// A WebSocket with nothing sent or read yet.
@@ -87,7 +89,12 @@ impl Target {
     ) -> Result<Self, TlsError> {
         let tls = if url.is_secure() { Some(Tls::new(options, time)?) } else { None };
         let max_message = limits.max_size.min(Limits::MAX_SIZE);
-        Ok(Self { url, tls, dialect, max_message })
+        Ok(Self { url, tls, dialect, max_message, meter: Meter::default() })
+    }
+
+    /// What counts the bytes of all connections made with it.
+    pub(crate) fn meter(&self) -> Meter {
+        self.meter.clone()
     }
 }
 
@@ -109,7 +116,7 @@ pub(crate) async fn dial(
     let tcp = race::connect(addresses)
         .await
         .map_err(|failures| DialError::Tcp { host: host.to_str().into_owned(), failures })?;
-    let tcp = Counted::new(tcp);
+    let tcp = Counted::new(tcp, target.meter.clone());
 
     let (transport, peer) = match &target.tls {
         None => (Transport::Plain(tcp), None),

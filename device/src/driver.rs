@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_device_core::{
-    Action, Attempt, Connection, Event, LoggedIn, LoginError, LoginId, Network, SendError,
+    Action, Attempt, Connection, Event, LoggedIn, LoginError, LoginId, Network, NotRegistered,
+    SendError, Time,
 };
 use fedecks_protocol::{Credentials, DeviceId, IssuedToken, UpFrame};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::clock::{Alarm, BootClock};
@@ -20,12 +20,14 @@ use crate::link::{Link, LinkEvent};
 use crate::report;
 use crate::status::Status;
 use crate::store::TokenStore;
+use crate::traffic::Meter;
 use crate::trusted_time::TrustedTime;
 
 /// What the application asks for.
 pub(crate) enum Command {
     Login { credentials: Credentials, answer: oneshot::Sender<Result<LoggedIn, LoginError>> },
     Logout { answer: oneshot::Sender<()> },
+    Reconnect { answer: oneshot::Sender<Result<(), NotRegistered>> },
     Network(Network),
     Shutdown,
 }
@@ -37,15 +39,29 @@ pub(crate) struct Outbound {
     pub(crate) answer: oneshot::Sender<Result<(), SendError>>,
 }
 
-/// Called by the loop at an interval, to show that it goes round.
+/// Called by the loop at least once in an interval, to show that it goes round.
 pub(crate) struct Watchdog {
     pub(crate) interval: Duration,
     pub(crate) pat: Box<dyn FnMut() + Send>,
 }
 
+impl Watchdog {
+    /// Pats if half the interval is over since the last time; so a loop that turns often enough
+    /// anyway is never woken for this. Gives when it must turn at the latest.
+    fn on_turn(&mut self, now: Time, last: &mut Option<Time>) -> Time {
+        let due = last.is_none_or(|last| now - last >= self.interval / 2);
+        if due {
+            (self.pat)();
+            *last = Some(now);
+        }
+        last.unwrap_or(now) + self.interval
+    }
+}
+
 pub(crate) struct Driver {
     pub(crate) core: Connection,
     pub(crate) device: DeviceId,
+    pub(crate) meter: Meter,
     pub(crate) target: Arc<Target>,
     pub(crate) store: Arc<TokenStore>,
     pub(crate) trusted_time: TrustedTime,
@@ -71,7 +87,6 @@ enum Input {
     Message(Outbound),
     Store(StoreDone),
     Timeout,
-    Pat,
 }
 
 /// How long the end of the program waits for a token that is being written and for closes.
@@ -80,21 +95,15 @@ const FINISH_DEADLINE: Duration = Duration::from_secs(5);
 impl Driver {
     /// Runs until the application has gone or asks for the end.
     pub(crate) async fn run(self) {
-        let (mut watchdog, mut pats) = match self.watchdog {
-            Some(Watchdog { interval, pat }) => {
-                let mut pats = tokio::time::interval(interval);
-                // After a stop there is nothing to catch up on.
-                pats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                (Some(pat), Some(pats))
-            }
-            None => (None, None),
-        };
+        let mut watchdog = self.watchdog;
+        let mut patted = None;
         let mut commands = self.commands;
         let mut messages = self.messages;
         let mut alarm = self.alarm;
         let mut hands = Hands {
             core: self.core,
             device: self.device,
+            meter: self.meter,
             target: self.target,
             store: self.store,
             trusted_time: self.trusted_time,
@@ -108,7 +117,9 @@ impl Driver {
         };
         hands.carry_out();
         while !hands.is_closed() {
-            if let Err(error) = alarm.set(hands.core.poll_timeout()) {
+            let pat_by = watchdog.as_mut().map(|it| it.on_turn(BootClock::now(), &mut patted));
+            let wake_by = hands.core.poll_timeout().into_iter().chain(pat_by).min();
+            if let Err(error) = alarm.set(wake_by) {
                 return error!(%error, "the timer cannot be set, the connection ends");
             }
             let flushed = hands.link.is_flushed();
@@ -122,7 +133,6 @@ impl Driver {
                     Ok(()) => Input::Timeout,
                     Err(error) => return error!(%error, "the timer fails, the connection ends"),
                 },
-                () = next_pat(&mut pats) => Input::Pat,
             };
             match input {
                 Input::Link(attempt, event) => hands.on_link(attempt, event),
@@ -130,7 +140,6 @@ impl Driver {
                 Input::Message(message) => hands.on_message(message),
                 Input::Store(done) => hands.on_store(done),
                 Input::Timeout => hands.core.handle_timeout(BootClock::now()),
-                Input::Pat => watchdog.iter_mut().for_each(|pat| pat()),
             }
             hands.carry_out();
         }
@@ -138,19 +147,11 @@ impl Driver {
     }
 }
 
-async fn next_pat(pats: &mut Option<tokio::time::Interval>) {
-    match pats {
-        Some(interval) => {
-            interval.tick().await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
 /// Everything that the core's actions reach.
 struct Hands {
     core: Connection,
     device: DeviceId,
+    meter: Meter,
     target: Arc<Target>,
     store: Arc<TokenStore>,
     trusted_time: TrustedTime,
@@ -171,6 +172,7 @@ impl Hands {
             LinkEvent::Dialed(result) => self.core.handle_dialed(now, attempt, result),
             LinkEvent::Binary(bytes) => self.core.handle_message(now, attempt, &bytes),
             LinkEvent::Text(size) => self.core.handle_text(now, attempt, size),
+            LinkEvent::Pong => self.core.handle_pong(now, attempt),
             LinkEvent::Traffic => self.core.handle_traffic(now, attempt),
             LinkEvent::Lost(reason) => self.core.handle_lost(now, attempt, reason),
         }
@@ -189,6 +191,9 @@ impl Hands {
                 self.carry_out();
                 let _ = answer.send(());
             }
+            Command::Reconnect { answer } => {
+                let _ = answer.send(self.core.handle_reconnect(BootClock::now()));
+            }
             Command::Network(network) => self.core.handle_network(BootClock::now(), network),
             Command::Shutdown => self.core.handle_shutdown(),
         }
@@ -199,13 +204,23 @@ impl Hands {
         self.carry_out();
         // The link may have been found dead only now.
         let failed = self.link.has_failed();
-        let _ = answer.send(result.and(if failed { Err(SendError::NotConnected) } else { Ok(()) }));
+        let result = result.and(if failed { Err(SendError::NotConnected) } else { Ok(()) });
+        if result.is_ok() {
+            self.meter.message_sent();
+        }
+        let _ = answer.send(result);
     }
 
     fn on_store(&mut self, done: StoreDone) {
         match done {
-            StoreDone::Loaded(result) => self.core.handle_loaded(BootClock::now(), result),
-            StoreDone::Stored(result) => self.core.handle_stored(BootClock::now(), result),
+            StoreDone::Loaded(result) => {
+                self.store_worked(result.as_ref().err());
+                self.core.handle_loaded(BootClock::now(), result);
+            }
+            StoreDone::Stored(result) => {
+                self.store_worked(result.as_ref().err());
+                self.core.handle_stored(BootClock::now(), result);
+            }
             StoreDone::TimeObserved => {}
         }
     }
@@ -254,7 +269,7 @@ impl Hands {
                 }
                 Action::Emit(event) => {
                     report::event(&event);
-                    self.update_status();
+                    self.note(&event);
                     // Nobody listening is no error: events are for whoever wants them.
                     let _ = self.events.send(event);
                 }
@@ -282,12 +297,29 @@ impl Hands {
         });
     }
 
+    fn note(&mut self, event: &Event) {
+        if matches!(event, Event::Message(_) | Event::RawMessage(_)) {
+            self.meter.message_received();
+        }
+        self.change_status(|status, now| status.on_event(now, event));
+    }
+
+    fn store_worked(&mut self, error: Option<&String>) {
+        self.change_status(|status, _| status.store_error = error.cloned());
+    }
+
     fn update_status(&mut self) {
-        let status = Status::of(&self.core);
+        self.change_status(|_, _| {});
+    }
+
+    /// Brings the status up to what the core says, and to this; tells of it if it is not the same.
+    fn change_status(&mut self, change: impl FnOnce(&mut Status, Time)) {
+        let (core, now) = (&self.core, BootClock::now());
         self.status.send_if_modified(|known| {
-            let changed = *known != status;
-            *known = status;
-            changed
+            let before = known.clone();
+            known.update(core, now);
+            change(known, now);
+            *known != before
         });
     }
 

@@ -33,12 +33,14 @@ pub mod daemon;
 mod dial;
 mod driver;
 mod durable;
+mod health;
 mod link;
 mod logging;
 mod report;
 mod status;
 mod store;
 mod tls;
+mod traffic;
 mod transport;
 mod trusted_time;
 mod url;
@@ -50,10 +52,12 @@ pub use client::{
 pub use config::{ConfigError, DeviceConfig};
 pub use durable::StoreError;
 pub use fedecks_device_core::{
-    Attempt, Event, FailReason, LoggedIn, LoginError, LostReason, Network, Phase, SendError, State,
-    Time,
+    Attempt, Event, FailReason, LoggedIn, LoginError, LostReason, Network, NotRegistered, Phase,
+    SendError, State, Time,
 };
 pub use fedecks_protocol::{Credentials, DeviceId, Term, TermError};
-pub use status::Status;
+pub use health::{ClockHealth, FailureHealth, Health, StoreHealth, TokenHealth};
+pub use status::{Failure, Status};
 pub use tls::{Identity, TlsError, TlsOptions, Trust};
+pub use traffic::Traffic;
 pub use url::{CloudUrl, InvalidUrl};

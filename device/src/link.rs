@@ -31,8 +31,9 @@ pub(crate) enum LinkEvent {
     Dialed(Result<(), DialError>),
     Binary(Vec<u8>),
     Text(usize),
-    /// Bytes came or went that are no whole message yet, or a ping or a pong.
+    /// Bytes came or went that are no whole message yet, or a ping.
     Traffic,
+    Pong,
     Lost(LostReason),
 }
 
@@ -210,7 +211,8 @@ impl Up {
                     self.unflushed = true;
                     LinkEvent::Traffic
                 }
-                Message::Pong(_) | Message::Frame(_) => LinkEvent::Traffic,
+                Message::Pong(_) => LinkEvent::Pong,
+                Message::Frame(_) => LinkEvent::Traffic,
                 Message::Close(frame) => {
                     // The library has prepared the answer. There is nearly always room for it; to
                     // wait for some, nothing would be gained.

@@ -1,23 +1,119 @@
-use fedecks_device_core::{Connection, State};
+use std::time::Duration;
+
+use fedecks_device_core::{Connection, Event, FailReason, LostReason, State, Time};
+use fedecks_protocol::Refusal;
 
 /// What the connection is doing, as of the last event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     /// What it is doing.
     pub state: State,
+    /// When it began to do that.
+    pub since: Time,
+    /// How many attempts there were.
+    pub attempts: u64,
     /// How many attempts or connections have failed since one was stable.
     pub failures: u32,
     /// When the token that brings the device back expires, in seconds since 1970-01-01 UTC; none
     /// without a token.
     pub token_expires_at: Option<u64>,
+    /// Whether the store has what is known here. If not, it is tried again.
+    pub is_stored: bool,
+    /// Why the store could not be read or written when it was tried last; none if it could.
+    pub store_error: Option<String>,
+    /// The last attempt or connection that failed by itself, if any did.
+    pub last_failure: Option<Failure>,
+    /// The last time that the cloud itself refused, if it ever did.
+    pub last_refusal: Option<(Time, Refusal)>,
+    /// How long the last ping that was answered took to come back, on this connection or an earlier
+    /// one.
+    pub round_trip: Option<Duration>,
+}
+
+/// Why an attempt or a connection failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// When.
+    pub at: Time,
+    /// Why, in words.
+    pub what: String,
 }
 
 impl Status {
-    pub(crate) fn of(core: &Connection) -> Self {
+    pub(crate) fn of(core: &Connection, now: Time) -> Self {
         Self {
             state: core.state(),
+            since: now,
+            attempts: core.attempts(),
             failures: core.failures(),
             token_expires_at: core.token().map(|issued| issued.expires_at),
+            is_stored: core.is_stored(),
+            store_error: None,
+            last_failure: None,
+            last_refusal: None,
+            round_trip: core.round_trip(),
         }
+    }
+
+    /// What the connection does now; the record of what went wrong stays.
+    pub(crate) fn update(&mut self, core: &Connection, now: Time) {
+        let now = Self::of(core, now);
+        let stays = std::mem::discriminant(&now.state) == std::mem::discriminant(&self.state);
+        *self = Self {
+            since: if stays { self.since } else { now.since },
+            store_error: self.store_error.take(),
+            last_failure: self.last_failure.take(),
+            last_refusal: self.last_refusal.take(),
+            ..now
+        };
+    }
+
+    pub(crate) fn on_event(&mut self, now: Time, event: &Event) {
+        let what = match event {
+            Event::ConnectionFailed { reason } => match reason {
+                FailReason::GivenUp => return,
+                FailReason::Refused(refusal) => {
+                    self.last_refusal = Some((now, *refusal));
+                    reason.to_string()
+                }
+                FailReason::Timeout(_)
+                | FailReason::Unreachable(_)
+                | FailReason::Lost(_)
+                | FailReason::NoWelcome => reason.to_string(),
+            },
+            Event::ConnectionLost { reason } => match reason {
+                LostReason::Local => return,
+                LostReason::Closed(_)
+                | LostReason::Broken(_)
+                | LostReason::NoPong
+                | LostReason::Slept => reason.to_string(),
+            },
+            Event::Unregistered
+            | Event::ConnectionScheduled { .. }
+            | Event::Connecting { .. }
+            | Event::Connected
+            | Event::Replaced
+            | Event::Message(_)
+            | Event::RawMessage(_)
+            | Event::StoreFailed { .. } => return,
+        };
+        self.last_failure = Some(Failure { at: now, what });
+    }
+
+    /// Since when messages travel; none while they do not.
+    pub fn connected_since(&self) -> Option<Time> {
+        (self.state == State::Connected).then_some(self.since)
+    }
+}
+
+/// The state's name in status queries, on D-Bus and in JSON.
+pub(crate) fn name(state: State) -> &'static str {
+    match state {
+        State::Unregistered => "unregistered",
+        State::Offline { .. } => "offline",
+        State::Waiting { .. } => "waiting",
+        State::Dialing { .. } => "dialing",
+        State::Connected => "connected",
+        State::Closed => "closed",
     }
 }

@@ -6,6 +6,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::traffic::Meter;
+
 /// What a WebSocket runs on: TCP, or TLS over it.
 #[derive(Debug)]
 pub(crate) enum Transport {
@@ -24,7 +26,7 @@ impl Transport {
     }
 }
 
-/// A TCP stream that counts the bytes by which the other end shows that it lives.
+/// A TCP stream that counts its bytes, and those by which the other end shows that it lives.
 #[derive(Debug)]
 pub(crate) struct Counted {
     tcp: TcpStream,
@@ -32,22 +34,23 @@ pub(crate) struct Counted {
     /// The last write had to wait: the kernel's buffer was full. It has room again only when the
     /// other end has acknowledged something.
     stalled: bool,
+    meter: Meter,
 }
 
 impl Counted {
-    pub(crate) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, life: 0, stalled: false }
+    pub(crate) fn new(tcp: TcpStream, meter: Meter) -> Self {
+        Self { tcp, life: 0, stalled: false, meter }
     }
-}
 
-impl Counted {
     fn wrote(&mut self, result: &Poll<io::Result<usize>>) {
         match result {
-            Poll::Ready(Ok(count)) if self.stalled => {
-                self.life += *count as u64;
-                self.stalled = false;
+            Poll::Ready(Ok(count)) => {
+                self.meter.bytes_sent(*count);
+                if std::mem::take(&mut self.stalled) {
+                    self.life += *count as u64;
+                }
             }
-            Poll::Ready(_) => {}
+            Poll::Ready(Err(_)) => {}
             Poll::Pending => self.stalled = true,
         }
     }
@@ -62,7 +65,9 @@ impl AsyncRead for Counted {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let result = Pin::new(&mut this.tcp).poll_read(context, buffer);
-        this.life += (buffer.filled().len() - before) as u64;
+        let count = buffer.filled().len() - before;
+        this.life += count as u64;
+        this.meter.bytes_received(count);
         result
     }
 }
@@ -154,7 +159,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
-        (Transport::Plain(Counted::new(ours)), theirs)
+        (Transport::Plain(Counted::new(ours, Meter::default())), theirs)
     }
 
     #[tokio::test]
@@ -164,6 +169,17 @@ mod tests {
         assert_eq!(ours.life(), 0);
         ours.read_exact(&mut [0; 12]).await.unwrap();
         assert_eq!(ours.life(), 12);
+    }
+
+    #[tokio::test]
+    async fn bytes_are_counted_both_ways() {
+        let (ours, mut theirs) = pair().await;
+        let Transport::Plain(mut ours) = ours else { panic!("not plain") };
+        theirs.write_all(b"to the device").await.unwrap();
+        ours.read_exact(&mut [0; 13]).await.unwrap();
+        ours.write_all(b"to the cloud").await.unwrap();
+        let traffic = ours.meter.read();
+        assert_eq!((traffic.bytes_received, traffic.bytes_sent), (13, 12));
     }
 
     #[tokio::test]
