@@ -10,6 +10,7 @@ use std::time::Duration;
 use fedecks_protocol::{Credentials, DeviceId};
 
 use crate::tls::{Identity, TlsOptions, Trust};
+use crate::unreachable::UnreachableAction;
 use crate::url::CloudUrl;
 use settings::{Field, Setting, Settings};
 
@@ -31,6 +32,10 @@ pub struct DeviceConfig {
     pub backoff_base: Duration,
     /// Upper bound of every random wait.
     pub backoff_cap: Duration,
+    /// How often the cloud is sent a report of this device's health; never without it.
+    pub report_interval: Option<Duration>,
+    /// What is done when the cloud has been out of reach for too long; nothing without it.
+    pub unreachable_action: Option<UnreachableAction>,
     /// Which log lines are written: those of this level and the more important ones.
     pub log: tracing::Level,
 }
@@ -105,6 +110,8 @@ impl DeviceConfig {
         let tls = TlsOptions { trust: trust(&mut settings)?, identity: identity(&mut settings)? };
         let credentials_file = settings.path(Field::CredentialsFile)?;
         let (backoff_base, backoff_cap) = backoff(&mut settings, &device_id)?;
+        let report_interval = report_interval(&mut settings)?;
+        let unreachable_action = unreachable_action(&mut settings, backoff_cap)?;
         let log = match settings.text(Field::Log)? {
             Some(log) => level(&log)?,
             None => tracing::Level::INFO,
@@ -117,6 +124,8 @@ impl DeviceConfig {
             credentials_file,
             backoff_base,
             backoff_cap,
+            report_interval,
+            unreachable_action,
             log,
         })
     }
@@ -156,16 +165,10 @@ fn backoff(
     let default = fedecks_device_core::Config::new(device_id.clone());
     let base = settings.text(Field::BackoffBase)?;
     let cap = settings.text(Field::BackoffCap)?;
+    let range = (Duration::from_millis(1), LONGEST_BACKOFF, "from 1ms to 1d");
     let duration = |setting: &Option<Setting<String>>, default| match setting {
         None => Ok(default),
-        Some(setting) => parse_duration(setting.value())
-            .filter(|duration| !duration.is_zero() && *duration <= LONGEST_BACKOFF)
-            .ok_or_else(|| {
-                setting.wrong(
-                    "expected a duration from 1ms to 1d: a whole number with ms, s, m, h or d, \
-                     such as \"90s\"",
-                )
-            }),
+        Some(setting) => duration_within(setting, range),
     };
     let cap_value = duration(&cap, default.backoff_cap)?;
     // Whoever sets only a small cap means the base as well.
@@ -177,6 +180,60 @@ fn backoff(
         ))),
         Some(_) | None => Ok((base_value, cap_value)),
     }
+}
+
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+fn report_interval(settings: &mut Settings) -> Result<Option<Duration>, ConfigError> {
+    let range = (Duration::from_secs(1), YEAR, "from 1s to 365d");
+    settings
+        .text(Field::ReportInterval)?
+        .map(|setting| duration_within(&setting, range))
+        .transpose()
+}
+
+fn unreachable_action(
+    settings: &mut Settings,
+    backoff_cap: Duration,
+) -> Result<Option<UnreachableAction>, ConfigError> {
+    let after = settings.text(Field::UnreachableAfter)?;
+    let Some(program) = settings.text(Field::UnreachableAction)? else {
+        return match after {
+            Some(after) => Err(after.wrong("is set without unreachable_action")),
+            None => Ok(None),
+        };
+    };
+    let path = PathBuf::from(program.value());
+    if !path.is_absolute() {
+        return Err(program.wrong("expected the absolute path of a program, without arguments"));
+    }
+    let range = (Duration::from_secs(1), YEAR, "from 1s to 365d");
+    let after = match &after {
+        None => UnreachableAction::DEFAULT_AFTER.max(backoff_cap * 2),
+        Some(setting) => match duration_within(setting, range)? {
+            // A device that may not even have tried again is not out of reach.
+            short if short <= backoff_cap => {
+                return Err(setting.wrong(&format!(
+                    "is {short:?}, expected more than backoff_cap, which is {backoff_cap:?}"
+                )));
+            }
+            after => after,
+        },
+    };
+    Ok(Some(UnreachableAction { program: path, after }))
+}
+
+fn duration_within(
+    setting: &Setting<String>,
+    (least, most, range): (Duration, Duration, &str),
+) -> Result<Duration, ConfigError> {
+    parse_duration(setting.value()).filter(|duration| (least..=most).contains(duration)).ok_or_else(
+        || {
+            setting.wrong(&format!(
+                "expected a duration {range}: a whole number with ms, s, m, h or d, such as \"90s\""
+            ))
+        },
+    )
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {

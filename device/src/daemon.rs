@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fedecks_device_core::{LoggedIn, State};
+use fedecks_protocol::Term;
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +15,7 @@ use tracing::{debug, error, info, warn};
 use crate::client::{Client, ClientBuilder, StartError};
 use crate::config::{ConfigError, DeviceConfig};
 use crate::status::Status;
+use crate::{report_health, unreachable};
 
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +109,7 @@ async fn serve(config: DeviceConfig) -> Result<(), DaemonError> {
     notify(&[NotifyState::Ready]);
 
     let mut status = tokio::spawn(tell_status(client.clone()));
+    look_after(&client, &config);
     let provisioning = tokio::spawn(provision(client.clone(), config));
     tokio::select! {
         _ = terminate.recv() => info!("SIGTERM: stopping"),
@@ -144,6 +147,23 @@ async fn provision(client: Client, config: DeviceConfig) {
             warn!(%file, "the credentials file stays: the token is not on disk");
         }
         Err(error) => error!(%file, %error, "the credentials file stays"),
+    }
+}
+
+/// Starts what the configuration asks for while the client runs.
+fn look_after(client: &Client, config: &DeviceConfig) {
+    if let Some(interval) = config.report_interval {
+        let examined = client.clone();
+        let examine = move || Term::from_serialize(&examined.health());
+        tokio::spawn(report_health::report(client.clone(), interval, examine));
+    }
+    if let Some(action) = config.unreachable_action.clone() {
+        let (client, data_dir) = (client.clone(), config.data_dir.clone());
+        tokio::spawn(async move {
+            if let Err(error) = unreachable::watch(client, action, data_dir).await {
+                error!(%error, "the system gives no timer: unreachable_action is never run");
+            }
+        });
     }
 }
 

@@ -15,6 +15,7 @@ mod heartbeat;
 mod time;
 mod timer;
 mod token;
+mod unreachable;
 
 pub use action::{
     Action, AuthHeader, Event, FailReason, LoginError, LostReason, Notice, Outgoing, Phase,
@@ -24,3 +25,4 @@ pub use connection::{
     Attempt, Connection, DialError, LoggedIn, LoginId, Network, NotRegistered, SendError, State,
 };
 pub use time::Time;
+pub use unreachable::Unreachable;

@@ -23,6 +23,9 @@ pub(super) enum Field {
     CredentialsFile,
     BackoffBase,
     BackoffCap,
+    ReportInterval,
+    UnreachableAction,
+    UnreachableAfter,
     Log,
 }
 
@@ -50,7 +53,7 @@ enum Value {
 }
 
 impl Field {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Url,
         Self::DeviceId,
         Self::DataDir,
@@ -61,6 +64,9 @@ impl Field {
         Self::CredentialsFile,
         Self::BackoffBase,
         Self::BackoffCap,
+        Self::ReportInterval,
+        Self::UnreachableAction,
+        Self::UnreachableAfter,
         Self::Log,
     ];
 
@@ -76,6 +82,9 @@ impl Field {
             Self::CredentialsFile => "credentials_file",
             Self::BackoffBase => "backoff_base",
             Self::BackoffCap => "backoff_cap",
+            Self::ReportInterval => "report_interval",
+            Self::UnreachableAction => "unreachable_action",
+            Self::UnreachableAfter => "unreachable_after",
             Self::Log => "log",
         }
     }

@@ -55,6 +55,9 @@ fn everything_can_be_set_in_the_file() {
         credentials_file = "/run/fedecks/credentials.toml"
         backoff_base = "500ms"
         backoff_cap = "2m"
+        report_interval = "15m"
+        unreachable_action = "/usr/libexec/restart"
+        unreachable_after = "2d"
         log = "debug"
         "#,
     );
@@ -72,6 +75,11 @@ fn everything_can_be_set_in_the_file() {
         credentials_file: Some("/run/fedecks/credentials.toml".into()),
         backoff_base: Duration::from_millis(500),
         backoff_cap: Duration::from_secs(120),
+        report_interval: Some(Duration::from_secs(900)),
+        unreachable_action: Some(UnreachableAction {
+            program: "/usr/libexec/restart".into(),
+            after: Duration::from_secs(48 * 3_600),
+        }),
         log: tracing::Level::DEBUG,
     };
     assert_eq!(config, expected);
@@ -120,12 +128,6 @@ fn errors_name_the_line_the_key_and_what_was_expected() {
              '/' and '\\'; character 2 is ' '",
         ),
         (
-            "url = \"wss://a\"\n\n[tls]\nca_file = \"x\"\n",
-            "f.toml, line 3: tls: unknown key, expected one of url, device_id, data_dir, ca_file, \
-             only_ca_file, client_cert, client_key, credentials_file, backoff_base, backoff_cap, \
-             log",
-        ),
-        (
             "url = \"wss://a\"\nonly_ca_file = true\n",
             "f.toml, line 2: only_ca_file: is set without ca_file",
         ),
@@ -158,6 +160,9 @@ fn errors_name_the_line_the_key_and_what_was_expected() {
     ] {
         assert_eq!(error_of(text, &[]), expected, "{text}");
     }
+    let unknown = error_of("url = \"wss://a\"\n\n[tls]\nca_file = \"x\"\n", &[]);
+    let names = Field::ALL.map(Field::name).join(", ");
+    assert_eq!(unknown, format!("f.toml, line 3: tls: unknown key, expected one of {names}"));
     let broken = error_of("url = \"wss://a\"\nlog = \n", &[]);
     assert!(broken.starts_with("f.toml, line 2: not TOML: "), "{broken}");
 }
@@ -217,6 +222,48 @@ fn durations_are_bounded_and_never_zero() {
 fn a_cap_below_the_default_base_lowers_the_base() {
     let config = load("url = \"wss://a\"\nbackoff_cap = \"200ms\"\n");
     assert_eq!(config.backoff_base, Duration::from_millis(200));
+}
+
+#[test]
+fn reports_and_the_unreachable_action_are_off_until_they_are_asked_for() {
+    let config = load("url = \"wss://c\"\n");
+    assert_eq!((config.report_interval, config.unreachable_action), (None, None));
+    let config = load(
+        "url = \"wss://c\"\nreport_interval = \"90m\"\nunreachable_action = \"/bin/restart\"\n",
+    );
+    assert_eq!(config.report_interval, Some(Duration::from_secs(5_400)));
+    let action = |hours: u64| UnreachableAction {
+        program: "/bin/restart".into(),
+        after: Duration::from_secs(hours * 3_600),
+    };
+    assert_eq!(config.unreachable_action, Some(action(24)));
+    let config = load(
+        "url = \"wss://c\"\nunreachable_after = \"3h\"\nunreachable_action = \"/bin/restart\"\n",
+    );
+    assert_eq!(config.unreachable_action, Some(action(3)));
+}
+
+#[test]
+fn an_unreachable_action_that_makes_no_sense_is_refused() {
+    for (lines, wrong) in [
+        ("unreachable_after = \"3h\"", "unreachable_after: is set without unreachable_action"),
+        (
+            "unreachable_action = \"reboot\"",
+            "unreachable_action: expected the absolute path of a program, without arguments",
+        ),
+        (
+            "unreachable_action = \"/bin/restart\"\nunreachable_after = \"5m\"",
+            "unreachable_after: is 300s, expected more than backoff_cap, which is 300s",
+        ),
+        (
+            "report_interval = \"0s\"",
+            "report_interval: expected a duration from 1s to 365d: a whole number with ms, s, m, h \
+             or d, such as \"90s\"",
+        ),
+    ] {
+        let error = error_of(&format!("url = \"wss://c\"\n{lines}\n"), &[]);
+        assert!(error.ends_with(wrong), "{error}");
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -19,6 +21,7 @@ pub(crate) const DEVICE: &str = "kitchen-1";
 /// data, and outlives it.
 pub(crate) struct Setup {
     pub(crate) folder: TempDir,
+    url: String,
     lines: String,
     variables: Vec<(&'static str, String)>,
     wrapper: Vec<String>,
@@ -30,8 +33,13 @@ impl Setup {
     pub(crate) fn new(url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("data")).unwrap();
-        let mut setup =
-            Self { folder, lines: String::new(), variables: Vec::new(), wrapper: Vec::new() };
+        let mut setup = Self {
+            folder,
+            url: url.to_owned(),
+            lines: String::new(),
+            variables: Vec::new(),
+            wrapper: Vec::new(),
+        };
         let data = setup.data().to_owned();
         for (key, value) in [
             ("url", url),
@@ -75,6 +83,10 @@ impl Setup {
         fs::write(&file, format!("username = {USER:?}\npassword = {PASSWORD:?}\n")).unwrap();
         fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
         self.line("credentials_file", file.to_str().unwrap())
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -138,6 +150,14 @@ impl Fedecksd {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id().unwrap()
+    }
+
+    /// Ends it as systemd does, and waits until it has ended.
+    pub(crate) async fn terminate(mut self) {
+        let id = Pid::from_raw(self.id().try_into().unwrap());
+        nix::sys::signal::kill(id, Signal::SIGTERM).unwrap();
+        let status = within(self.child.wait()).await.unwrap();
+        assert!(status.success(), "{status}; it said:\n{}", self.said);
     }
 
     pub(crate) async fn kill(mut self) {
