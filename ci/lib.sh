@@ -74,6 +74,33 @@ need_packages() {
     apt_install "${missing[@]}"
 }
 
+# The daemons that the device's tests run against: real ones, each started by the test itself.
+TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime libglib2.0-bin iproute2)
+
+# want_test_daemons: installs what is missing of them where that is possible. Without them the tests
+# concerned say loudly that they did not run; with FEDECKS_TESTS_COMPLETE set they fail.
+want_test_daemons() {
+    local package missing=()
+    for package in "${TEST_DAEMONS[@]}"; do
+        have_package "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if ! command -v apt-get >/dev/null || ! can_be_root; then
+        say "missing, so the tests that need them will not run: ${missing[*]}"
+        return 0
+    fi
+    # This machine's network is none of the tests' business: NetworkManager is neither started nor
+    # enabled by its installation.
+    local keep_quiet=false
+    case " ${missing[*]} " in *" network-manager "*) [ -d /run/systemd/system ] && keep_quiet=true ;; esac
+    if $keep_quiet; then as_root systemctl mask --quiet --runtime NetworkManager.service; fi
+    need_packages "${missing[@]}"
+    if $keep_quiet; then
+        as_root systemctl unmask --quiet --runtime NetworkManager.service
+        as_root systemctl disable --quiet NetworkManager.service
+    fi
+}
+
 apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" >/dev/null

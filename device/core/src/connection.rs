@@ -225,7 +225,8 @@ impl Connection {
     /// and dials at once: somebody is there and wants it. Without a token or a login to dial with
     /// nothing happens.
     pub fn handle_reconnect(&mut self, now: Time) -> Result<(), NotRegistered> {
-        if self.login.is_none() && self.tokens.get().is_none() || matches!(self.link, Link::Closed) {
+        if self.login.is_none() && self.tokens.get().is_none() || matches!(self.link, Link::Closed)
+        {
             return Err(NotRegistered);
         }
         self.let_go(CloseCode::Normal);
