@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 use crate::client::{Client, ClientBuilder, StartError};
 use crate::config::{ConfigError, DeviceConfig};
 use crate::status::Status;
+use crate::system_bus::SystemBus;
 use crate::{report_health, unreachable};
 
 /// Why the daemon ended.
@@ -108,6 +109,7 @@ async fn serve(config: DeviceConfig) -> Result<(), DaemonError> {
     );
     notify(&[NotifyState::Ready]);
 
+    let bus = SystemBus::start();
     let mut status = tokio::spawn(tell_status(client.clone()));
     look_after(&client, &config);
     let provisioning = tokio::spawn(provision(client.clone(), config));

@@ -40,6 +40,7 @@ mod report;
 mod report_health;
 mod status;
 mod store;
+mod system_bus;
 mod tls;
 mod traffic;
 mod transport;
