@@ -22,7 +22,7 @@ pub use dialect::{DecodeError, Dialect, EncodeError, Limits};
 pub use frame::{DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
 pub use refusal::Refusal;
 pub use secret::{Credentials, CredentialsError, InvalidToken, Token};
-pub use term::{Term, TermError};
+pub use term::{JsonTerm, Term, TermError};
 
 /// Header of the upgrade request that carries the [`AuthRequest`].
 pub const AUTH_HEADER: &str = "x-fedecks-auth";

@@ -1,6 +1,8 @@
 mod de;
+mod json;
 mod ser;
 
+pub use json::JsonTerm;
 use serde::Serialize;
 use serde::de::Deserialize;
 

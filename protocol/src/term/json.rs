@@ -1,0 +1,337 @@
+use std::borrow::Borrow;
+use std::fmt;
+
+use data_encoding::BASE64;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::Term;
+
+/// A term in the form that it has in JSON, for people, scripts and HTTP. Serializes and deserializes
+/// by any JSON library.
+///
+/// | term | JSON |
+/// |---|---|
+/// | `Nil`, `Bool`, `Str` | `null`, `true`, `"text"` |
+/// | `Int` from -2⁶³ to 2⁶⁴-1 | `42` |
+/// | any other `Int` | `{"$int":"170141183460469231731687303715884105727"}` |
+/// | `Float` | `21.5`, `2.0` |
+/// | a `Float` that is no number | `{"$float":"NaN"}`, `"Infinity"` or `"-Infinity"` |
+/// | `Bytes` | `{"$bytes":"aGVsbG8="}`, base64 with padding |
+/// | `Atom` | `{"$atom":"ok"}` |
+/// | `List` | `[1,2]` |
+/// | `Tuple` | `[1,2]`, as a list; read also from `{"$tuple":[1,2]}` |
+/// | `Map` with distinct text keys | `{"key":"value"}` in the order of the map |
+/// | any other `Map` | `{"$map":[["key","value"],[7,"seven"]]}` |
+///
+/// So a term comes back from JSON as it was, but for tuples, which come back as lists. Only an object
+/// with a single key that begins with `$` is an escape; a map that has such a key alone is written by
+/// `$map`. An unknown escape, and a key that stands twice in an object, are errors.
+///
+/// A number with a fraction or an exponent is a `Float`. So is a whole number outside of 64 bits
+/// for readers, such as serde_json, that make a float of it; `$int` is exact.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JsonTerm<T = Term>(pub T);
+
+impl<T: Borrow<Term>> Serialize for JsonTerm<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.borrow() {
+            Term::Nil => serializer.serialize_unit(),
+            Term::Bool(value) => serializer.serialize_bool(*value),
+            Term::Int(number) => match (i64::try_from(*number), u64::try_from(*number)) {
+                (Ok(number), _) => serializer.serialize_i64(number),
+                (_, Ok(number)) => serializer.serialize_u64(number),
+                (Err(_), Err(_)) => escape(serializer, "$int", &number.to_string()),
+            },
+            Term::Float(number) if number.is_nan() => escape(serializer, "$float", "NaN"),
+            Term::Float(f64::INFINITY) => escape(serializer, "$float", "Infinity"),
+            Term::Float(f64::NEG_INFINITY) => escape(serializer, "$float", "-Infinity"),
+            Term::Float(number) => serializer.serialize_f64(*number),
+            Term::Str(text) => serializer.serialize_str(text),
+            Term::Bytes(bytes) => escape(serializer, "$bytes", &BASE64.encode(bytes)),
+            Term::Atom(name) => escape(serializer, "$atom", name),
+            Term::List(terms) | Term::Tuple(terms) => {
+                serializer.collect_seq(terms.iter().map(JsonTerm))
+            }
+            Term::Map(entries) => match object(entries) {
+                Some(entries) => serializer.collect_map(entries),
+                None => escape(serializer, "$map", &Pairs(entries)),
+            },
+        }
+    }
+}
+
+struct Pairs<'a>(&'a [(Term, Term)]);
+
+impl Serialize for Pairs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|(key, value)| [JsonTerm(key), JsonTerm(value)]))
+    }
+}
+
+fn escape<S, T>(serializer: S, name: &'static str, content: &T) -> Result<S::Ok, S::Error>
+where
+    S: Serializer,
+    T: Serialize + ?Sized,
+{
+    let mut map = serializer.serialize_map(Some(1))?;
+    map.serialize_entry(name, content)?;
+    map.end()
+}
+
+/// The entries as they stand in a JSON object, if the map has a form as such.
+fn object(entries: &[(Term, Term)]) -> Option<impl Iterator<Item = (&str, JsonTerm<&Term>)>> {
+    let mut keys = Vec::with_capacity(entries.len());
+    for (key, _) in entries {
+        let Term::Str(key) = key else { return None };
+        keys.push(key.as_str());
+    }
+    if matches!(keys[..], [key] if key.starts_with('$')) {
+        return None;
+    }
+    let mut sorted = keys.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    if sorted.len() < keys.len() {
+        return None;
+    }
+    Some(keys.into_iter().zip(entries.iter().map(|(_, value)| JsonTerm(value))))
+}
+
+impl<'de> Deserialize<'de> for JsonTerm<Term> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JsonVisitor).map(JsonTerm)
+    }
+}
+
+struct JsonVisitor;
+
+impl<'de> Visitor<'de> for JsonVisitor {
+    type Value = Term;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Term, E> {
+        Ok(Term::Nil)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Term, E> {
+        Ok(Term::Bool(value))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Term, E> {
+        Ok(Term::Int(number.into()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Term, E> {
+        Ok(Term::Int(number.into()))
+    }
+
+    fn visit_i128<E>(self, number: i128) -> Result<Term, E> {
+        Ok(Term::Int(number))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Term, E> {
+        Ok(Term::Float(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Term, E> {
+        Ok(Term::Str(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Term, E> {
+        Ok(Term::Str(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Term, A::Error> {
+        let mut terms = Vec::new();
+        while let Some(JsonTerm(term)) = elements.next_element()? {
+            terms.push(term);
+        }
+        Ok(Term::List(terms))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Term, A::Error> {
+        let mut map: Vec<(Term, Term)> = Vec::new();
+        let mut keys = std::collections::HashSet::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if !keys.insert(key.clone()) {
+                return Err(A::Error::custom(format_args!("the key {key:?} stands twice")));
+            }
+            let JsonTerm(value) = entries.next_value()?;
+            map.push((Term::Str(key), value));
+        }
+        match <[(Term, Term); 1]>::try_from(map) {
+            Ok([(Term::Str(name), content)]) if name.starts_with('$') => {
+                escaped(&name, content).map_err(A::Error::custom)
+            }
+            Ok(single) => Ok(Term::Map(single.into())),
+            Err(map) => Ok(Term::Map(map)),
+        }
+    }
+}
+
+fn escaped(name: &str, content: Term) -> Result<Term, String> {
+    let wrong = |expected: &str, content: &Term| {
+        Err(format!("{name} wants {expected}, this is {}", content.kind()))
+    };
+    match (name, content) {
+        ("$int", Term::Str(digits)) => match digits.parse() {
+            Ok(number) => Ok(Term::Int(number)),
+            Err(_) => Err(format!("$int wants a whole number of at most 128 bits: {digits:?}")),
+        },
+        ("$int", content) => wrong("a text of digits", &content),
+        ("$float", Term::Str(text)) => match text.as_str() {
+            "NaN" => Ok(Term::Float(f64::NAN)),
+            "Infinity" => Ok(Term::Float(f64::INFINITY)),
+            "-Infinity" => Ok(Term::Float(f64::NEG_INFINITY)),
+            _ => Err(format!("$float wants NaN, Infinity or -Infinity: {text:?}")),
+        },
+        ("$float", content) => wrong("NaN, Infinity or -Infinity", &content),
+        ("$bytes", Term::Str(text)) => match BASE64.decode(text.as_bytes()) {
+            Ok(bytes) => Ok(Term::Bytes(bytes)),
+            Err(error) => Err(format!("$bytes wants base64 with padding: {error}")),
+        },
+        ("$bytes", content) => wrong("a text in base64", &content),
+        ("$atom", Term::Str(name)) => Ok(Term::Atom(name)),
+        ("$atom", content) => wrong("a text", &content),
+        ("$tuple", Term::List(terms)) => Ok(Term::Tuple(terms)),
+        ("$tuple", content) => wrong("a list", &content),
+        ("$map", Term::List(pairs)) => {
+            let pairs = pairs.into_iter().map(|pair| match pair {
+                Term::List(pair) => <[Term; 2]>::try_from(pair).ok().map(<(Term, Term)>::from),
+                Term::Nil
+                | Term::Bool(_)
+                | Term::Int(_)
+                | Term::Float(_)
+                | Term::Str(_)
+                | Term::Bytes(_)
+                | Term::Atom(_)
+                | Term::Tuple(_)
+                | Term::Map(_) => None,
+            });
+            match pairs.collect() {
+                Some(entries) => Ok(Term::Map(entries)),
+                None => Err("$map wants a list of pairs [key, value]".to_owned()),
+            }
+        }
+        ("$map", content) => wrong("a list of pairs [key, value]", &content),
+        (_, _) => Err(format!(
+            "{name} is no escape: an object with this key alone is written {{\"$map\":[[{name:?}, …]]}}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn json(term: &Term) -> String {
+        serde_json::to_string(&JsonTerm(term)).unwrap()
+    }
+
+    fn term(json: &str) -> Result<Term, String> {
+        let read = serde_json::from_str::<JsonTerm>(json);
+        read.map(|JsonTerm(term)| term).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_kind_has_its_form() {
+        let text = |text: &str| Term::Str(text.to_owned());
+        let cases = [
+            (Term::Nil, "null"),
+            (Term::Bool(true), "true"),
+            (Term::Int(i64::MIN.into()), "-9223372036854775808"),
+            (Term::Int(u64::MAX.into()), "18446744073709551615"),
+            (Term::Int(i128::MAX), r#"{"$int":"170141183460469231731687303715884105727"}"#),
+            (Term::Int(-9_223_372_036_854_775_809), r#"{"$int":"-9223372036854775809"}"#),
+            (Term::Float(2.0), "2.0"),
+            (Term::Float(f64::INFINITY), r#"{"$float":"Infinity"}"#),
+            (Term::Float(f64::NEG_INFINITY), r#"{"$float":"-Infinity"}"#),
+            (text("a\u{0}\"b"), r#""a\u0000\"b""#),
+            (Term::Bytes(b"hello".to_vec()), r#"{"$bytes":"aGVsbG8="}"#),
+            (Term::Atom("ok".to_owned()), r#"{"$atom":"ok"}"#),
+            (Term::List(vec![Term::Int(1), Term::Nil]), "[1,null]"),
+            (Term::Map(vec![]), "{}"),
+            (
+                Term::Map(vec![(text("z"), Term::Int(1)), (text("a"), Term::Int(2))]),
+                r#"{"z":1,"a":2}"#,
+            ),
+            (Term::Map(vec![(Term::Int(7), text("seven"))]), r#"{"$map":[[7,"seven"]]}"#),
+            (
+                Term::Map(vec![(text("a"), Term::Int(1)), (text("a"), Term::Int(2))]),
+                r#"{"$map":[["a",1],["a",2]]}"#,
+            ),
+            (Term::Map(vec![(text("$bytes"), text("x"))]), r#"{"$map":[["$bytes","x"]]}"#),
+            (
+                Term::Map(vec![(text("$a"), Term::Nil), (text("b"), Term::Nil)]),
+                r#"{"$a":null,"b":null}"#,
+            ),
+        ];
+        for (value, form) in cases {
+            assert_eq!(json(&value), form);
+            assert_eq!(term(form), Ok(value));
+        }
+        assert_eq!(json(&Term::Float(f64::NAN)), r#"{"$float":"NaN"}"#);
+        assert!(matches!(term(r#"{"$float":"NaN"}"#), Ok(Term::Float(number)) if number.is_nan()));
+        assert_eq!(json(&Term::Tuple(vec![Term::Int(1)])), "[1]");
+        assert_eq!(term(r#"{"$tuple":[1]}"#), Ok(Term::Tuple(vec![Term::Int(1)])));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        for (wrong, says) in [
+            (r#"{"a":1,"a":2}"#, "the key \"a\" stands twice at line 1 column"),
+            (r#"{"$int":"12x"}"#, "$int wants a whole number of at most 128 bits: \"12x\""),
+            (r#"{"$int":12}"#, "$int wants a text of digits, this is an integer"),
+            (r#"{"$float":"1.5"}"#, "$float wants NaN, Infinity or -Infinity"),
+            (r#"{"$bytes":"%"}"#, "$bytes wants base64 with padding"),
+            (r#"{"$atom":1}"#, "$atom wants a text, this is an integer"),
+            (r#"{"$tuple":{}}"#, "$tuple wants a list, this is a map"),
+            (r#"{"$map":[[1]]}"#, "$map wants a list of pairs"),
+            (r#"{"$other":1}"#, "$other is no escape"),
+            ("[1,\n2,,]", "at line 2 column 3"),
+        ] {
+            let error = term(wrong).unwrap_err();
+            assert!(error.contains(says), "{wrong}: {error}");
+        }
+    }
+
+    fn any_term() -> impl Strategy<Value = Term> {
+        let leaf = prop_oneof![
+            Just(Term::Nil),
+            any::<bool>().prop_map(Term::Bool),
+            any::<i128>().prop_map(Term::Int),
+            any::<i64>().prop_map(|number| Term::Int(number.into())),
+            any::<f64>().prop_filter("NaN equals nothing", |f| !f.is_nan()).prop_map(Term::Float),
+            "\\$?[a-z]{0,5}".prop_map(Term::Str),
+            any::<String>().prop_map(Term::Str),
+            any::<Vec<u8>>().prop_map(Term::Bytes),
+            any::<String>().prop_map(Term::Atom),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Term::List),
+                proptest::collection::vec((inner.clone(), inner.clone()), 0..4).prop_map(Term::Map),
+                proptest::collection::vec(("\\$?[a-c]".prop_map(Term::Str), inner), 0..4)
+                    .prop_map(Term::Map),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_term_comes_back_as_it_was(original in any_term()) {
+            prop_assert_eq!(term(&json(&original)), Ok(original));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in r#"[\[\]{}",:$a-z0-9.\\ -]{0,40}"#) {
+            let _ = term(&text);
+        }
+    }
+}
