@@ -1,6 +1,7 @@
 //! What an idle connection, a message, a ping and a handshake cost: our server beside a bare
 //! WebSocket server, each in a process of its own, in turns. Run by `ci/bench`.
 
+mod board;
 mod client;
 mod fleet;
 mod footprint;

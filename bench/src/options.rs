@@ -22,7 +22,9 @@ medians. Ends with 1 if anything was lost on the way.
   --handshakes N        connections opened and closed, 16 at once
   --server NAME         only one of: fedecks-cloud tokio-tungstenite
   --under COMMAND       starts the servers by this command, a profiler for example
-  --fedecksd FILE       the device service to measure, built with --profile device
+  --fedecksd FILE       the device service to measure, built with --profile device, and the command
+                        fedecks beside it
+  --rest-intervals N    ping intervals of 19 s over which the service's wake-ups are counted
 
   server NAME           be a server until the standard input ends (the other process)";
 
@@ -46,6 +48,7 @@ pub(crate) struct Options {
     /// Words that stand before a server's own command line.
     pub(crate) under: Vec<String>,
     pub(crate) fedecksd: Option<PathBuf>,
+    pub(crate) rest_intervals: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +96,7 @@ impl Options {
             server: None,
             under: Vec::new(),
             fedecksd: None,
+            rest_intervals: 10,
         }
     }
 
@@ -102,6 +106,7 @@ impl Options {
             ping_rounds: 1,
             echoes: 50_000,
             handshakes: 1_000,
+            rest_intervals: 2,
             ..Self::full()
         }
     }
@@ -137,6 +142,7 @@ pub(crate) fn parse() -> Result<Command> {
                 let command = parser.value()?.string()?;
                 options.under = command.split_whitespace().map(str::to_owned).collect();
             }
+            Long("rest-intervals") => options.rest_intervals = positive(&mut parser)?,
             Long("fedecksd") => options.fedecksd = Some(parser.value()?.into()),
             Value(value) if value == "server" => return serve(&mut parser),
             Short(_) | Long(_) | Value(_) => return Err(argument.unexpected().into()),

@@ -79,6 +79,18 @@ impl Usage {
         Ok(self.clock.now()?.into())
     }
 
+    /// How often its threads have gone to sleep by themselves, and so been woken, since they began.
+    pub(crate) fn voluntary_switches(&self) -> Result<u64> {
+        let mut sum = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let status = std::fs::read_to_string(thread?.path().join("status"))?;
+            let line =
+                status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            sum += line.ok_or("no voluntary_ctxt_switches")?.trim().parse::<u64>()?;
+        }
+        Ok(sum)
+    }
+
     /// Its resident memory, in bytes.
     pub(crate) fn memory(&self) -> Result<Memory> {
         let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;

@@ -1,0 +1,147 @@
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use tokio::net::UnixDatagram;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::Result;
+
+/// How long a daemon may take to come up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the device service finds on a device: a system bus, NetworkManager on it, and systemd with
+/// its watchdog. They end with it.
+pub(crate) struct Board {
+    pub(crate) bus: String,
+    pub(crate) notify_socket: std::path::PathBuf,
+    pub(crate) has_network_manager: bool,
+    _daemons: Vec<Child>,
+}
+
+/// What systemd's watchdog allows, in microseconds.
+pub(crate) const WATCHDOG_USEC: &str = "60000000";
+
+impl Board {
+    /// NetworkManager runs in a network namespace of its own, which takes root; without root there is
+    /// none.
+    pub(crate) async fn start(folder: &Path) -> Result<Self> {
+        let socket = folder.join("bus");
+        let bus = format!("unix:path={}", socket.display());
+        let configuration = folder.join("bus.conf");
+        std::fs::write(
+            &configuration,
+            format!(
+                "<busconfig><type>system</type><listen>{bus}</listen><auth>EXTERNAL</auth>\
+                 <policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/>\
+                 <allow send_destination=\"*\"/><allow receive_sender=\"*\"/></policy></busconfig>"
+            ),
+        )?;
+        let mut daemon = Command::new("dbus-daemon");
+        daemon.arg("--config-file").arg(&configuration).args(["--nofork", "--nopidfile"]);
+        let mut daemons = vec![spawn(&mut daemon, "dbus-daemon")?];
+        let deadline = Instant::now() + PATIENCE;
+        while !socket.exists() {
+            if Instant::now() > deadline {
+                return Err("dbus-daemon made no socket in time".into());
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        let has_network_manager = geteuid().is_root();
+        if has_network_manager {
+            daemons.push(network_manager(folder, &bus)?);
+        }
+        let notify_socket = folder.join("notify");
+        listen(UnixDatagram::bind(&notify_socket)?);
+        Ok(Self { bus, notify_socket, has_network_manager, _daemons: daemons })
+    }
+}
+
+/// Takes what comes, as systemd does; a full socket would make the service wait.
+fn listen(socket: UnixDatagram) {
+    tokio::spawn(async move {
+        let mut buffer = [0; 1024];
+        while socket.recv(&mut buffer).await.is_ok() {}
+    });
+}
+
+fn network_manager(folder: &Path, bus: &str) -> Result<Child> {
+    for name in ["etc/system-connections", "lib"] {
+        std::fs::create_dir_all(folder.join(name))?;
+    }
+    std::fs::write(folder.join("etc/NetworkManager.conf"), CONFIGURATION)?;
+    let connection = folder.join("etc/system-connections/lan.nmconnection");
+    std::fs::write(&connection, CONNECTION)?;
+    std::fs::set_permissions(&connection, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "--mount", "--propagation", "private", "sh", "-euc", NAMESPACE, "sh"])
+        .arg(folder)
+        .env("DBUS_SYSTEM_BUS_ADDRESS", bus);
+    spawn(&mut command, "unshare")
+}
+
+fn spawn(command: &mut Command, name: &str) -> Result<Child> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("cannot start {name}: {error}").into())
+}
+
+/// Waits until `is_so` gives something.
+pub(crate) async fn until<T>(mut is_so: impl AsyncFnMut() -> Option<T>) -> Result<T> {
+    let looked = async {
+        loop {
+            if let Some(found) = is_so().await {
+                return found;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    Ok(timeout(PATIENCE, looked).await?)
+}
+
+const NAMESPACE: &str = "
+mount -t sysfs -o ro sysfs /sys
+mount --bind \"$1/etc\" /etc/NetworkManager
+mount --bind \"$1/lib\" /var/lib/NetworkManager
+mount -t tmpfs tmpfs /run
+mkdir -p /run/NetworkManager /run/udev/data
+ip link set lo up
+ip link add veth0 type veth peer name peer0
+ip link set peer0 up
+exec NetworkManager --no-daemon
+";
+
+const CONFIGURATION: &str = "\
+[main]
+plugins=keyfile
+no-auto-default=*
+auth-polkit=false
+hostname-mode=none
+dns=none
+rc-manager=unmanaged
+systemd-resolved=false
+[connectivity]
+enabled=false
+[keyfile]
+unmanaged-devices=except:interface-name:veth0
+";
+
+const CONNECTION: &str = "\
+[connection]
+id=lan
+uuid=b8a6f3f2-6f0c-4d5e-9c57-0d1d6a2f7d10
+type=ethernet
+interface-name=veth0
+[ipv4]
+method=manual
+address1=192.0.2.2/24,192.0.2.1
+[ipv6]
+method=disabled
+";
