@@ -68,6 +68,17 @@ pub enum ClientSendError {
     Stopped(#[from] Stopped),
 }
 
+/// Why a logout is not complete.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogoutError {
+    /// The token is forgotten, but what is on disk could not be removed.
+    #[error("logged out, but the token could not be removed from the disk yet: {0}")]
+    StillStored(String),
+    /// The client was shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
 /// Why there is no attempt to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReconnectError {
@@ -130,12 +141,12 @@ impl Client {
         answered.await.unwrap_or(Err(stopped))
     }
 
-    /// Ends the connection and forgets the token. What is on disk is removed right after; if it cannot
-    /// be, [`Event::StoreFailed`] tells, and it is tried again.
-    pub async fn logout(&self) -> Result<(), Stopped> {
+    /// Ends the connection and forgets the token. Returns when nothing of it is on disk any more, or
+    /// cannot be removed; that is tried again.
+    pub async fn logout(&self) -> Result<(), LogoutError> {
         let (answer, answered) = oneshot::channel();
         self.commands.send(Command::Logout { answer }).await.map_err(|_| Stopped)?;
-        answered.await.map_err(|_| Stopped)
+        answered.await.map_err(|_| Stopped)?.map_err(LogoutError::StillStored)
     }
 
     /// Ends the connection or the wait that there is, even one that the cloud asked for, and dials at

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fedecks_device_core::{
     Action, Attempt, Connection, Event, LoggedIn, LoginError, LoginId, Network, NotRegistered,
-    SendError, Time,
+    SendError, Stored, Time,
 };
 use fedecks_protocol::{Credentials, DeviceId, IssuedToken, UpFrame};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -26,11 +26,14 @@ use crate::trusted_time::TrustedTime;
 /// What the application asks for.
 pub(crate) enum Command {
     Login { credentials: Credentials, answer: oneshot::Sender<Result<LoggedIn, LoginError>> },
-    Logout { answer: oneshot::Sender<()> },
+    Logout { answer: LogoutAnswer },
     Reconnect { answer: oneshot::Sender<Result<(), NotRegistered>> },
     Network(Network),
     Shutdown,
 }
+
+/// The token is gone from the disk, or why it is not yet.
+type LogoutAnswer = oneshot::Sender<Result<(), String>>;
 
 /// What the application wants to send. It has a queue of its own, since it waits for what was sent
 /// before it, and no command shall wait for that.
@@ -114,6 +117,7 @@ impl Driver {
             closing: JoinSet::new(),
             logins: HashMap::new(),
             next_login: 0,
+            logouts: Vec::new(),
         };
         hands.carry_out();
         while !hands.is_closed() {
@@ -162,6 +166,7 @@ struct Hands {
     closing: JoinSet<()>,
     logins: HashMap<LoginId, oneshot::Sender<Result<LoggedIn, LoginError>>>,
     next_login: u64,
+    logouts: Vec<LogoutAnswer>,
 }
 
 impl Hands {
@@ -188,8 +193,7 @@ impl Hands {
             }
             Command::Logout { answer } => {
                 self.core.handle_logout();
-                self.carry_out();
-                let _ = answer.send(());
+                self.logouts.push(answer);
             }
             Command::Reconnect { answer } => {
                 let _ = answer.send(self.core.handle_reconnect(BootClock::now()));
@@ -219,7 +223,13 @@ impl Hands {
             }
             StoreDone::Stored(result) => {
                 self.store_worked(result.as_ref().err());
-                self.core.handle_stored(BootClock::now(), result);
+                self.core.handle_stored(BootClock::now(), result.clone());
+                // Another order may have followed at once; then its end is what counts.
+                if self.core.stored() != Stored::UnderWay {
+                    for answer in self.logouts.drain(..) {
+                        let _ = answer.send(result.clone());
+                    }
+                }
             }
             StoreDone::TimeObserved => {}
         }

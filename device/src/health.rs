@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fedecks_device_core::{State, Time};
+use fedecks_device_core::{State, Stored, Time};
 use fedecks_protocol::DeviceId;
 use serde::Serialize;
 
@@ -138,9 +138,10 @@ impl Vitals {
                 ago_s: since(at),
                 reason: refusal.reason().to_owned(),
             }),
-            token: status
-                .token_expires_at
-                .map(|expires_at| TokenHealth { expires_at, is_stored: status.is_stored }),
+            token: status.token_expires_at.map(|expires_at| TokenHealth {
+                expires_at,
+                is_stored: status.stored == Stored::Yes,
+            }),
             store: store(status, &self.data_dir),
             clock: clock(judged, self.trusted_time.floor().as_secs()),
             traffic: self.meter.read(),
@@ -150,10 +151,10 @@ impl Vitals {
 }
 
 fn store(status: &Status, directory: &Path) -> StoreHealth {
-    let state = match (&status.store_error, status.is_stored) {
-        (Some(_), _) => "failing",
-        (None, false) => "pending",
-        (None, true) => "ok",
+    let state = match (&status.store_error, status.stored) {
+        (Some(_), _) | (None, Stored::Failed) => "failing",
+        (None, Stored::UnderWay) => "pending",
+        (None, Stored::Yes) => "ok",
     };
     StoreHealth { state, directory: directory.to_owned(), error: status.store_error.clone() }
 }

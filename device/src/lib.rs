@@ -50,13 +50,14 @@ mod url;
 mod verify;
 
 pub use client::{
-    Client, ClientBuilder, ClientSendError, StartError, Stopped, Subscription, SubscriptionError,
+    Client, ClientBuilder, ClientSendError, LogoutError, ReconnectError, StartError, Stopped,
+    Subscription, SubscriptionError,
 };
 pub use config::{ConfigError, DeviceConfig};
 pub use durable::StoreError;
 pub use fedecks_device_core::{
     Attempt, Event, FailReason, LoggedIn, LoginError, LostReason, Network, NotRegistered, Phase,
-    SendError, State, Time,
+    SendError, State, Stored, Time,
 };
 pub use fedecks_protocol::{Credentials, DeviceId, Term, TermError};
 pub use health::{ClockHealth, FailureHealth, Health, StoreHealth, TokenHealth};

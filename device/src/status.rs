@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use fedecks_device_core::{Connection, Event, FailReason, LostReason, State, Time};
+use fedecks_device_core::{Connection, Event, FailReason, LostReason, State, Stored, Time};
 use fedecks_protocol::Refusal;
 
 /// What the connection is doing, as of the last event.
@@ -17,8 +17,8 @@ pub struct Status {
     /// When the token that brings the device back expires, in seconds since 1970-01-01 UTC; none
     /// without a token.
     pub token_expires_at: Option<u64>,
-    /// Whether the store has what is known here. If not, it is tried again.
-    pub is_stored: bool,
+    /// Whether the store has what is known here.
+    pub stored: Stored,
     /// Why the store could not be read or written when it was tried last; none if it could.
     pub store_error: Option<String>,
     /// The last attempt or connection that failed by itself, if any did.
@@ -47,7 +47,7 @@ impl Status {
             attempts: core.attempts(),
             failures: core.failures(),
             token_expires_at: core.token().map(|issued| issued.expires_at),
-            is_stored: core.is_stored(),
+            stored: core.stored(),
             store_error: None,
             last_failure: None,
             last_refusal: None,

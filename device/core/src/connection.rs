@@ -16,7 +16,7 @@ use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::time::Time;
 use crate::timer::{Timer, Timers};
-use crate::token::{StoreOrder, TokenKeeper};
+use crate::token::{StoreOrder, Stored, TokenKeeper};
 
 /// Number of an attempt to connect, counted from 1, and of the link that came of it. Whatever
 /// happens on a link names its attempt, so that news from an older one is told apart and ignored.
@@ -216,9 +216,9 @@ impl Connection {
         self.round_trip
     }
 
-    /// Whether the store has what is known here: the token, or that there is none.
-    pub fn is_stored(&self) -> bool {
-        self.tokens.is_stored()
+    /// Whether the store has what is known here.
+    pub fn stored(&self) -> Stored {
+        self.tokens.stored()
     }
 
     /// Ends the connection, the attempt or the wait that there is, even one that the cloud asked for,

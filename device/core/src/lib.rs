@@ -25,4 +25,5 @@ pub use connection::{
     Attempt, Connection, DialError, LoggedIn, LoginId, Network, NotRegistered, SendError, State,
 };
 pub use time::Time;
+pub use token::Stored;
 pub use unreachable::Unreachable;

@@ -9,6 +9,17 @@ pub(crate) struct TokenKeeper {
     waiting: Option<StoreOrder>,
 }
 
+/// Whether the store has what is known here: the token, or that there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It has, unless it was never asked.
+    Yes,
+    /// It was told and has not answered.
+    UnderWay,
+    /// It could not be written; it is told again.
+    Failed,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum StoreOrder {
     Keep(IssuedToken),
@@ -20,9 +31,12 @@ impl TokenKeeper {
         self.token.as_ref()
     }
 
-    /// Whether nothing is left to be told to the store.
-    pub(crate) fn is_stored(&self) -> bool {
-        self.running.is_none() && self.waiting.is_none()
+    pub(crate) fn stored(&self) -> Stored {
+        match (&self.running, &self.waiting) {
+            (None, None) => Stored::Yes,
+            (None, Some(_)) => Stored::Failed,
+            (Some(_), _) => Stored::UnderWay,
+        }
     }
 
     /// Takes over what the store had.

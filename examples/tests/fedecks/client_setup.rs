@@ -1,7 +1,7 @@
 //! The device's side of the guide: an id, a URL, a login, messages.
 
 use crate::support::{Cloud, DEVICE, Device, downstream, folder, upstream, within};
-use fedecks_device::{ClientSendError, Event, SendError, State, Term};
+use fedecks_device::{ClientSendError, Event, LogoutError, SendError, State, Term};
 
 #[tokio::test]
 async fn a_device_without_a_token_says_that_it_is_unregistered_and_stays_away() {
@@ -60,11 +60,26 @@ async fn logout_forgets_the_token() {
     let cloud = Cloud::start().await;
     let data = folder();
     let mut device = Device::logged_in(cloud.address, data.path()).await;
+    assert!(data.path().join("token").exists());
     within(device.client.logout()).await.unwrap();
+    assert!(!data.path().join("token").exists());
     device.until(|event| *event == Event::Unregistered).await;
     device.client.shutdown().await;
     let mut rebooted = Device::start(cloud.address, data.path());
     assert_eq!(within(rebooted.events.next()).await, Ok(Event::Unregistered));
+}
+
+#[tokio::test]
+async fn a_logout_that_leaves_something_on_disk_says_so() {
+    let cloud = Cloud::start().await;
+    let data = folder();
+    let mut device = Device::logged_in(cloud.address, data.path()).await;
+    // A folder in the token's place cannot be removed as a file.
+    std::fs::remove_file(data.path().join("token")).unwrap();
+    std::fs::create_dir_all(data.path().join("token/not-empty")).unwrap();
+    let error = within(device.client.logout()).await.unwrap_err();
+    assert!(matches!(error, LogoutError::StillStored(_)), "{error}");
+    device.until(|event| *event == Event::Unregistered).await;
 }
 
 #[tokio::test]

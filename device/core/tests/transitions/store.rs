@@ -1,4 +1,4 @@
-use fedecks_device_core::{Attempt, State};
+use fedecks_device_core::{Attempt, State, Stored};
 use fedecks_protocol::{DownFrame, Refusal};
 
 use crate::machine::*;
@@ -83,12 +83,13 @@ fn a_newer_token_does_not_wait_for_the_next_try() {
 #[test]
 fn it_knows_whether_the_store_has_everything() {
     let mut it = Machine::logged_in();
-    assert!(it.core.is_stored());
+    assert_eq!(it.core.stored(), Stored::Yes);
     it.frame(1, &DownFrame::Token(token("new")));
-    assert!(!it.core.is_stored());
+    assert_eq!(it.core.stored(), Stored::UnderWay);
     it.not_stored();
-    assert!(!it.core.is_stored());
-    it.run_for(secs(60));
+    assert_eq!(it.core.stored(), Stored::Failed);
+    it.core.handle_logout();
+    assert_eq!(it.core.stored(), Stored::UnderWay);
     it.stored();
-    assert!(it.core.is_stored());
+    assert_eq!(it.core.stored(), Stored::Yes);
 }
