@@ -174,3 +174,35 @@ fn clock(judged: Judged, floor: u64) -> ClockHealth {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use fedecks_protocol::Term;
+
+    use super::*;
+    use crate::trusted_time::testing::{first, trusted_time};
+
+    fn clock_at(build: (u64, u64), now: (u64, u64)) -> ClockHealth {
+        let time = trusted_time(
+            first(build.0, build.1),
+            first(now.0, now.1),
+            Path::new("/nonexistent/fedecks"),
+        );
+        clock(time.judge(), time.floor().as_secs())
+    }
+
+    #[test]
+    fn a_clock_before_the_floor_or_decades_after_it_is_called_wrong() {
+        assert_eq!(clock_at((2026, 5), (2026, 6)).state, "plausible");
+        assert_eq!(clock_at((2026, 5), (1970, 1)).state, "behind");
+        assert_eq!(clock_at((2026, 5), (2050, 1)).state, "ahead");
+    }
+
+    #[test]
+    fn health_travels_as_a_map_with_text_keys() {
+        let store = StoreHealth { state: "ok", directory: "/data".into(), error: None };
+        let term = Term::from_serialize(&store).unwrap();
+        assert_eq!(term.get("directory"), Some(&Term::from("/data")));
+        assert_eq!(term.get("error"), Some(&Term::Nil));
+    }
+}

@@ -117,3 +117,62 @@ pub(crate) fn name(state: State) -> &'static str {
         State::Closed => "closed",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fedecks_device_core::{Attempt, Config};
+    use fedecks_protocol::{DeviceId, IssuedToken, Token};
+
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::new(Duration::from_secs(seconds))
+    }
+
+    /// A connection that waits for its first attempt.
+    fn waiting() -> Connection {
+        let mut core = Connection::new(Config::new(DeviceId::new("d").unwrap()), 7);
+        let token = IssuedToken { token: Token::new("t").unwrap(), expires_at: 5 };
+        core.handle_loaded(at(1), Ok(Some(token)));
+        core
+    }
+
+    #[test]
+    fn a_state_that_goes_on_keeps_its_beginning_and_what_went_wrong_stays() {
+        let mut core = waiting();
+        let mut status = Status::of(&core, at(1));
+        assert_eq!((status.since, status.token_expires_at), (at(1), Some(5)));
+        status.on_event(
+            at(2),
+            &Event::ConnectionFailed { reason: FailReason::Refused(Refusal::Blocked) },
+        );
+        status.store_error = Some("read-only".into());
+        status.update(&core, at(3));
+        assert_eq!(status.since, at(1));
+        core.handle_reconnect(at(4)).unwrap();
+        status.update(&core, at(4));
+        assert_eq!((status.since, status.attempts), (at(4), 1));
+        assert_eq!(status.last_refusal, Some((at(2), Refusal::Blocked)));
+        let failure =
+            Failure { at: at(2), what: "the cloud refused: the device is blocked".into() };
+        assert_eq!(status.last_failure, Some(failure));
+        assert_eq!(status.store_error.as_deref(), Some("read-only"));
+        assert_eq!(status.connected_since(), None);
+    }
+
+    #[test]
+    fn what_the_device_itself_ends_is_no_failure() {
+        let mut status = Status::of(&waiting(), at(1));
+        for event in [
+            Event::ConnectionLost { reason: LostReason::Local },
+            Event::ConnectionFailed { reason: FailReason::GivenUp },
+            Event::Connecting { attempt: Attempt(1) },
+        ] {
+            status.on_event(at(2), &event);
+            assert_eq!(status.last_failure, None);
+        }
+        status.on_event(at(2), &Event::ConnectionLost { reason: LostReason::NoPong });
+        assert!(status.last_failure.is_some());
+        assert_eq!(status.last_refusal, None);
+    }
+}
