@@ -33,6 +33,8 @@ pub struct Health {
     pub connected_since: Option<u64>,
     /// When the next attempt begins, in milliseconds from now; none unless it waits for one.
     pub next_attempt_in_ms: Option<u64>,
+    /// What the network watch says: `up`, `down`, or `unknown` while it says nothing.
+    pub network: &'static str,
     /// How many attempts there were.
     pub attempts: u64,
     /// How many attempts or connections have failed since one was stable.
@@ -128,6 +130,7 @@ impl Vitals {
                     None
                 }
             },
+            network: status::network_name(status.network),
             attempts: status.attempts,
             failures: status.failures,
             last_failure: status.last_failure.as_ref().map(|failure| FailureHealth {

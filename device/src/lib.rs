@@ -30,6 +30,7 @@ mod client;
 mod clock;
 mod config;
 pub mod daemon;
+pub mod dbus;
 mod dial;
 mod driver;
 mod durable;

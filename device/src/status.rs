@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use fedecks_device_core::{Connection, Event, FailReason, LostReason, State, Stored, Time};
+use fedecks_device_core::{
+    Connection, Event, FailReason, LostReason, Network, State, Stored, Time,
+};
 use fedecks_protocol::Refusal;
 
 /// What the connection is doing, as of the last event.
@@ -14,6 +16,8 @@ pub struct Status {
     pub attempts: u64,
     /// How many attempts or connections have failed since one was stable.
     pub failures: u32,
+    /// What the network watch reported last; none while it has reported nothing.
+    pub network: Option<Network>,
     /// When the token that brings the device back expires, in seconds since 1970-01-01 UTC; none
     /// without a token.
     pub token_expires_at: Option<u64>,
@@ -46,6 +50,7 @@ impl Status {
             since: now,
             attempts: core.attempts(),
             failures: core.failures(),
+            network: core.network(),
             token_expires_at: core.token().map(|issued| issued.expires_at),
             stored: core.stored(),
             store_error: None,
@@ -115,6 +120,15 @@ pub(crate) fn name(state: State) -> &'static str {
         State::Dialing { .. } => "dialing",
         State::Connected => "connected",
         State::Closed => "closed",
+    }
+}
+
+/// The network's name in the same places.
+pub(crate) fn network_name(network: Option<Network>) -> &'static str {
+    match network {
+        Some(Network::Up | Network::Changed) => "up",
+        Some(Network::Down) => "down",
+        None => "unknown",
     }
 }
 

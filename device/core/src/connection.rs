@@ -115,7 +115,7 @@ pub struct Connection {
     link: Link,
     attempt: Attempt,
     backoff: Backoff,
-    network_down: bool,
+    network: Option<Network>,
     tokens: TokenKeeper,
     /// The store was asked for a token and has not given one; it may be mounted late.
     looking: Option<Duration>,
@@ -161,7 +161,7 @@ impl Connection {
             config,
             link: Link::Unregistered,
             attempt: Attempt(0),
-            network_down: false,
+            network: None,
             tokens: TokenKeeper::default(),
             looking: Some(Duration::ZERO),
             login: None,
@@ -187,7 +187,7 @@ impl Connection {
         let until = self.timers.get(Timer::Retry).unwrap_or_default();
         match self.link {
             Link::Unregistered => State::Unregistered,
-            Link::Waiting { .. } if self.network_down => State::Offline { until },
+            Link::Waiting { .. } if self.network == Some(Network::Down) => State::Offline { until },
             Link::Waiting { .. } => State::Waiting { until },
             Link::Dialing { .. } => State::Dialing { attempt: self.attempt },
             Link::Connected(_) => State::Connected,
@@ -214,6 +214,11 @@ impl Connection {
     /// one.
     pub fn round_trip(&self) -> Option<Duration> {
         self.round_trip
+    }
+
+    /// What the network watch reported last; none while it has reported nothing.
+    pub fn network(&self) -> Option<Network> {
+        self.network
     }
 
     /// Whether the store has what is known here.
@@ -279,7 +284,7 @@ impl Connection {
     /// News from the network watch.
     pub fn handle_network(&mut self, now: Time, network: Network) {
         self.notice_sleep(now);
-        let was_down = std::mem::replace(&mut self.network_down, network == Network::Down);
+        let was_down = self.network.replace(network) == Some(Network::Down);
         match &mut self.link {
             Link::Unregistered | Link::Closed => {}
             Link::Waiting { ordered: true, .. } => {}

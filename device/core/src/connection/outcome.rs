@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fedecks_protocol::{CloseCode, CloseReason, Refusal};
 
-use super::{Connection, Link};
+use super::{Connection, Link, Network};
 use crate::action::{Event, FailReason, LostReason};
 use crate::time::Time;
 use crate::timer::Timer;
@@ -95,7 +95,9 @@ impl Connection {
         let delay = match next {
             Next::AtOnce => self.backoff.up_to(self.config.spread),
             Next::Backoff if hurry => self.backoff.up_to(self.config.spread),
-            Next::Backoff if self.network_down => self.backoff.longest_after_failure(),
+            Next::Backoff if self.network == Some(Network::Down) => {
+                self.backoff.longest_after_failure()
+            }
             Next::Backoff => self.backoff.after_failure(),
             Next::Longest => self.backoff.longest_after_failure(),
             Next::Ordered(delay) => {

@@ -1,0 +1,85 @@
+use crate::client::{ClientSendError, ReconnectError, Stopped};
+use fedecks_device_core::{LoginError, SendError};
+use fedecks_protocol::EncodeError;
+
+use super::variant::VariantError;
+
+/// What a method of the D-Bus service answers when it fails: the errors
+/// `org.fedecks.Device1.Error.*`, each with a sentence for people.
+#[derive(Debug, zbus::DBusError)]
+#[zbus(prefix = "org.fedecks.Device1.Error")]
+pub enum Device1Error {
+    /// Another error: of the bus, of D-Bus itself, or that nobody answered.
+    #[zbus(error)]
+    ZBus(zbus::Error),
+    /// The cloud said no to the credentials.
+    Rejected(String),
+    /// The cloud did not answer in time. What was asked for goes on waiting for it.
+    Unreachable(String),
+    /// A newer login, a logout or the end of the service came before the cloud's answer.
+    GivenUp(String),
+    /// The value given cannot be sent to the cloud.
+    InvalidArgument(String),
+    /// There is no connection to the cloud now.
+    NotConnected(String),
+    /// The value given is bigger or deeper than the cloud takes.
+    TooBig(String),
+    /// There is no token and nobody has logged in.
+    NotRegistered(String),
+    /// Too many calls wait for their answers.
+    Busy(String),
+}
+
+impl From<LoginError> for Device1Error {
+    fn from(error: LoginError) -> Self {
+        let text = error.to_string();
+        match error {
+            LoginError::Rejected(_) => Self::Rejected(text),
+            LoginError::Invalid(_) => Self::InvalidArgument(text),
+            LoginError::GivenUp(_) => Self::GivenUp(text),
+        }
+    }
+}
+
+impl From<ClientSendError> for Device1Error {
+    fn from(error: ClientSendError) -> Self {
+        let text = error.to_string();
+        match error {
+            ClientSendError::Send(SendError::NotConnected) | ClientSendError::Stopped(_) => {
+                Self::NotConnected(text)
+            }
+            ClientSendError::Send(SendError::Unfit(
+                EncodeError::TooBig { .. } | EncodeError::TooDeep { .. },
+            )) => Self::TooBig(text),
+            ClientSendError::Send(SendError::Unfit(EncodeError::UnknownFrame))
+            | ClientSendError::Value(_) => Self::InvalidArgument(text),
+        }
+    }
+}
+
+impl From<ReconnectError> for Device1Error {
+    fn from(error: ReconnectError) -> Self {
+        match error {
+            ReconnectError::NotRegistered(_) => Self::NotRegistered(error.to_string()),
+            ReconnectError::Stopped(stopped) => stopped.into(),
+        }
+    }
+}
+
+impl From<Stopped> for Device1Error {
+    fn from(stopped: Stopped) -> Self {
+        Self::GivenUp(stopped.to_string())
+    }
+}
+
+impl From<VariantError> for Device1Error {
+    fn from(error: VariantError) -> Self {
+        let text = error.to_string();
+        match error {
+            VariantError::TooBig { .. } | VariantError::TooDeep => Self::TooBig(text),
+            VariantError::Key(_) | VariantError::FileDescriptor | VariantError::Escape(_) => {
+                Self::InvalidArgument(text)
+            }
+        }
+    }
+}
