@@ -16,7 +16,7 @@ use crate::client::{Client, ClientBuilder, StartError};
 use crate::config::{ConfigError, DeviceConfig};
 use crate::status::Status;
 use crate::system_bus::SystemBus;
-use crate::{report_health, unreachable};
+use crate::{dbus, report_health, unreachable};
 
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +110,7 @@ async fn serve(config: DeviceConfig) -> Result<(), DaemonError> {
     notify(&[NotifyState::Ready]);
 
     let bus = SystemBus::start();
+    tokio::spawn(dbus::serve(client.clone(), bus.subscribe()));
     let mut status = tokio::spawn(tell_status(client.clone()));
     look_after(&client, &config);
     let provisioning = tokio::spawn(provision(client.clone(), config));

@@ -1,4 +1,4 @@
-use crate::client::{ClientSendError, ReconnectError, Stopped};
+use crate::client::{ClientSendError, LogoutError, ReconnectError, Stopped};
 use fedecks_device_core::{LoginError, SendError};
 use fedecks_protocol::EncodeError;
 
@@ -24,6 +24,8 @@ pub enum Device1Error {
     NotConnected(String),
     /// The value given is bigger or deeper than the cloud takes.
     TooBig(String),
+    /// The device is logged out, but the token could not be removed from the disk yet.
+    StillStored(String),
     /// There is no token and nobody has logged in.
     NotRegistered(String),
     /// Too many calls wait for their answers.
@@ -53,6 +55,15 @@ impl From<ClientSendError> for Device1Error {
             )) => Self::TooBig(text),
             ClientSendError::Send(SendError::Unfit(EncodeError::UnknownFrame))
             | ClientSendError::Value(_) => Self::InvalidArgument(text),
+        }
+    }
+}
+
+impl From<LogoutError> for Device1Error {
+    fn from(error: LogoutError) -> Self {
+        match error {
+            LogoutError::StillStored(_) => Self::StillStored(error.to_string()),
+            LogoutError::Stopped(stopped) => stopped.into(),
         }
     }
 }

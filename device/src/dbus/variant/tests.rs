@@ -88,7 +88,7 @@ fn what_tools_write_by_themselves_becomes_the_term_that_is_meant() {
             Term::List(vec![Term::Int(1), Term::Bool(true)]),
         ),
         (
-            Value::from(std::collections::BTreeMap::from([(1u16, "a"), (2, "b")])),
+            Value::Dict(std::collections::BTreeMap::from([(1u16, "a"), (2, "b")]).into()),
             Term::Map(vec![(Term::Int(1), text("a")), (Term::Int(2), text("b"))]),
         ),
     ] {
