@@ -126,6 +126,11 @@ impl fmt::Debug for WallClock {
     }
 }
 
+/// A time of day for people: `2026-11-22 21:40:41 UTC`. `seconds` are counted from 1970-01-01 UTC.
+pub fn utc(seconds: u64) -> impl fmt::Display {
+    Utc(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+}
+
 /// Shows a time for people: `2026-11-22 21:40:41 UTC`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Utc(pub(crate) UnixTime);

@@ -236,7 +236,9 @@ fn duration_within(
     )
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration as the configuration and the command `fedecks` write it: a whole number with `ms`, `s`,
+/// `m`, `h` or `d`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let milliseconds: u64 = match unit.trim_start() {

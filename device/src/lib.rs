@@ -54,7 +54,8 @@ pub use client::{
     Client, ClientBuilder, ClientSendError, LogoutError, ReconnectError, StartError, Stopped,
     Subscription, SubscriptionError,
 };
-pub use config::{ConfigError, DeviceConfig};
+pub use clock::utc;
+pub use config::{ConfigError, DeviceConfig, parse_duration};
 pub use durable::StoreError;
 pub use fedecks_device_core::{
     Attempt, Event, FailReason, LoggedIn, LoginError, LostReason, Network, NotRegistered, Phase,

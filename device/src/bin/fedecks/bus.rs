@@ -1,0 +1,46 @@
+use std::time::Duration;
+
+use fedecks_device::dbus::Device1Proxy;
+use tokio::time::timeout;
+use zbus::proxy::CacheProperties;
+use zbus::{Connection, connection};
+
+use crate::failure::Failure;
+
+/// How long the bus may take to let this program in.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long any answer may take. The service itself gives up a login after 20 s.
+const CALL_DEADLINE: Duration = Duration::from_secs(25);
+
+/// The system bus; every call over it ends in time.
+pub(crate) async fn connect() -> Result<Connection, Failure> {
+    let connecting =
+        async { connection::Builder::system()?.method_timeout(CALL_DEADLINE).build().await };
+    match timeout(CONNECT_DEADLINE, connecting).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(Failure::NoBus(reason(&error))),
+        Err(_) => Err(Failure::NoBus("it does not answer".to_owned())),
+    }
+}
+
+/// The service, whether it is running or not.
+pub(crate) async fn proxy(connection: &Connection) -> Result<Device1Proxy<'static>, Failure> {
+    // What is asked once needs no cache, and a cache would need its own subscription.
+    let builder = Device1Proxy::builder(connection).cache_properties(CacheProperties::No);
+    Ok(builder.build().await?)
+}
+
+/// The service, which is running and may be called by this user.
+pub(crate) async fn device() -> Result<Device1Proxy<'static>, Failure> {
+    let proxy = proxy(&connect().await?).await?;
+    proxy.state().await?;
+    Ok(proxy)
+}
+
+fn reason(error: &zbus::Error) -> String {
+    match error {
+        zbus::Error::InputOutput(error) => error.to_string(),
+        error => error.to_string(),
+    }
+}
