@@ -38,7 +38,11 @@ fn manual() -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 fn page(command: clap::Command, name: &str, exit_status: &str) -> (PathBuf, Vec<u8>) {
-    let man = Man::new(command).title(name.to_uppercase()).section("1").manual("Fedecks").source("Fedecks");
+    let man = Man::new(command)
+        .title(name.to_uppercase())
+        .section("1")
+        .manual("Fedecks")
+        .source("Fedecks");
     let mut text = Vec::new();
     man.render_title(&mut text).unwrap();
     man.render_name_section(&mut text).unwrap();
