@@ -8,7 +8,7 @@ use std::error::Error;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use program::Program;
 
@@ -80,7 +80,9 @@ fn demonstrate() -> Result<()> {
     service.fedecks(&["send", r#"["hello","matey"]"#])?;
     let message = cloud.await_json("message")?["message"].to_string();
     step(&format!("up: `fedecks send` on the device, the cloud got {message}"));
-    let message = push_until_heard(&mut cloud, &mut listener)?;
+    listener.await_text("listening")?;
+    cloud.write(&format!(r#"push {DEVICE} ["hi","there"]"#))?;
+    let message = listener.await_line("a message", |line| Some(line.to_owned()))?;
     step(&format!("down: the cloud pushed it, `fedecks listen` on the device printed {message}"));
     cloud.kill()?;
     step("the cloud was killed with SIGKILL");
@@ -198,17 +200,6 @@ fn start_bus(folder: &Path) -> Result<(Program, String)> {
     let mut daemon = Program::spawn(command)?;
     daemon.await_text("unix:path=")?;
     Ok((daemon, socket))
-}
-
-/// The listener may not have its place on the bus yet, and what nobody listens to is gone.
-fn push_until_heard(cloud: &mut Program, listener: &mut Program) -> Result<String> {
-    for _ in 0..15 {
-        cloud.write(&format!(r#"push {DEVICE} ["hi","there"]"#))?;
-        if let Some(line) = listener.next_line(Duration::from_secs(1))? {
-            return Ok(line);
-        }
-    }
-    Err("`fedecks listen` printed nothing".into())
 }
 
 fn add_account(data: &Path) -> Result<()> {

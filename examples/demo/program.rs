@@ -102,18 +102,6 @@ impl Program {
         }
     }
 
-    /// The next line, if one comes in this time.
-    pub(crate) fn next_line(&mut self, patience: Duration) -> Result<Option<String>> {
-        match self.lines.recv_timeout(patience) {
-            Ok(line) => {
-                self.seen.push(line.clone());
-                Ok(Some(line))
-            }
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(format!("it ended; {}", self.said()).into()),
-        }
-    }
-
     pub(crate) fn await_text(&mut self, text: &str) -> Result<()> {
         self.await_line(&format!("the line {text:?}"), |line| line.contains(text).then_some(()))
     }
