@@ -1,4 +1,6 @@
 use fedecks_protocol::Term;
+use futures_util::StreamExt;
+use futures_util::stream::select;
 
 use crate::arguments::Listen;
 use crate::failure::Failure;
@@ -8,23 +10,28 @@ use crate::{bus, exec, output};
 pub(crate) async fn listen(what: Listen) -> Result<(), Failure> {
     let device = bus::device().await?;
     let owners = device.inner().receive_owner_changed().await?;
+    let events = device.receive_event().await?;
+    let events = events.map(|event| zbus::Result::Ok(Heard::Event(event.args()?.name)));
     let mut consumer = Consumer::new(&what);
     if what.raw {
-        let signals = device.receive_raw_message_received().await?;
+        let messages = device.receive_raw_message_received().await?;
+        let messages = messages.map(|m| Ok(Heard::Message(Term::Bytes(m.args()?.bytes))));
         output::note("listening for raw messages");
-        follow(signals, owners, async |signal| {
-            consumer.take(Term::Bytes(signal.args()?.bytes)).await
-        })
-        .await?;
+        follow(select(messages, events), owners, async |heard| consumer.take(heard?).await).await?;
     } else {
-        let signals = device.receive_message_received().await?;
+        let messages = device.receive_message_received().await?;
+        let messages = messages.map(|m| Ok(Heard::Message(m.args()?.message.into_term())));
         output::note("listening");
-        follow(signals, owners, async |signal| {
-            consumer.take(signal.args()?.message.into_term()).await
-        })
-        .await?;
+        follow(select(messages, events), owners, async |heard| consumer.take(heard?).await).await?;
     }
     consumer.end()
+}
+
+/// What the service says.
+enum Heard {
+    Message(Term),
+    /// The name of an event.
+    Event(String),
 }
 
 /// Prints messages, or runs a program for each.
@@ -39,7 +46,20 @@ impl<'a> Consumer<'a> {
         Self { what, countdown: Countdown::new(what.count), failures: 0 }
     }
 
-    async fn take(&mut self, message: Term) -> Result<bool, Failure> {
+    async fn take(&mut self, heard: Heard) -> Result<bool, Failure> {
+        let message = match heard {
+            Heard::Message(message) => message,
+            Heard::Event(name) => {
+                match name.as_str() {
+                    "missed" => output::note("messages may be missing: too many came at once"),
+                    "message_undeliverable" => {
+                        output::note("a message is missing: it has no form on D-Bus");
+                    }
+                    _ => {}
+                }
+                return Ok(true);
+            }
+        };
         match self.what.exec.split_first() {
             None => output::line(output::json(&message)?)?,
             Some((program, arguments)) => {
