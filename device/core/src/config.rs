@@ -49,7 +49,7 @@ impl Config {
             backoff_base: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(300),
             stable_after: Duration::from_secs(60),
-            spread: Duration::from_millis(200),
+            spread: Duration::from_millis(100),
             max_ordered_delay: Duration::from_secs(3_600),
             resolve_deadline: Duration::from_secs(15),
             tcp_deadline: Duration::from_secs(15),

@@ -14,6 +14,7 @@ use self::session::Session;
 use crate::action::{Action, AuthHeader, Event, FailReason, LostReason, Phase};
 use crate::backoff::Backoff;
 use crate::config::Config;
+use crate::network::Network;
 use crate::time::Time;
 use crate::timer::{Timer, Timers};
 use crate::token::{StoreOrder, Stored, TokenKeeper};
@@ -39,17 +40,6 @@ pub struct LoggedIn {
     /// Whether the token is on disk. If not, the session works, but a reboot would need a new login
     /// unless the store takes the token before.
     pub persisted: bool,
-}
-
-/// What a network watch reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
-    /// There is a network again.
-    Up,
-    /// There is a network, but another one than before.
-    Changed,
-    /// There seems to be no network.
-    Down,
 }
 
 /// Why an attempt did not give a WebSocket.
@@ -216,7 +206,8 @@ impl Connection {
         self.round_trip
     }
 
-    /// What the network watch reported last; none while it has reported nothing.
+    /// What the network watch reported last; none while it has reported nothing, and when it said
+    /// `Down` before a connection proved it wrong.
     pub fn network(&self) -> Option<Network> {
         self.network
     }
@@ -281,7 +272,10 @@ impl Connection {
         }
     }
 
-    /// News from the network watch.
+    /// News from the network watch. A network that is back, or another one, ends the back-off and
+    /// probes a connection under a short deadline. One that is gone makes the back-off the longest,
+    /// and a connection has the usual time to answer a ping: a carrier that is away for some seconds
+    /// ends no TCP connection, but what is sent into one that is dead is lost.
     pub fn handle_network(&mut self, now: Time, network: Network) {
         self.notice_sleep(now);
         let was_down = self.network.replace(network) == Some(Network::Down);
@@ -296,15 +290,25 @@ impl Connection {
                     self.slacken(now, since);
                 }
             },
-            Link::Dialing { hurry, .. } => {
-                if network != Network::Down {
+            Link::Dialing { phase, hurry, .. } => match network {
+                // Nothing has come back yet. What was sent went nowhere, and the kernel sends it
+                // again only after seconds.
+                Network::Up if was_down && matches!(phase, Phase::Resolve | Phase::Tcp) => {
+                    self.let_go(CloseCode::GoingAway);
+                    self.schedule(now, Next::AtOnce);
+                }
+                Network::Up | Network::Changed => {
                     *hurry = true;
                     let soon = now + self.config.probe_deadline;
                     let deadline = self.timers.get(Timer::Phase).map_or(soon, |at| at.min(soon));
                     self.timers.set(Timer::Phase, deadline);
                 }
-            }
-            Link::Connected(_) => self.probe(now),
+                Network::Down => {}
+            },
+            Link::Connected(_) => match network {
+                Network::Up | Network::Changed => self.probe(now),
+                Network::Down => self.ping_early(now),
+            },
         }
     }
 

@@ -12,6 +12,7 @@ mod backoff;
 mod config;
 mod connection;
 mod heartbeat;
+mod network;
 mod time;
 mod timer;
 mod token;
@@ -22,8 +23,9 @@ pub use action::{
 };
 pub use config::Config;
 pub use connection::{
-    Attempt, Connection, DialError, LoggedIn, LoginId, Network, NotRegistered, SendError, State,
+    Attempt, Connection, DialError, LoggedIn, LoginId, NotRegistered, SendError, State,
 };
+pub use network::{DefaultRoute, Manager, Network, NetworkJudge, Routes, Sight};
 pub use time::Time;
 pub use token::Stored;
 pub use unreachable::Unreachable;

@@ -7,6 +7,7 @@ use fedecks_protocol::{CloseCode, DownFrame, EncodeError, Limits, UpFrame, Welco
 use super::{Attempt, Connection, Link, SendError};
 use crate::action::{Action, Event, FailReason, LostReason, Notice, Outgoing};
 use crate::heartbeat::Heartbeat;
+use crate::network::Network;
 use crate::time::Time;
 use crate::timer::Timer;
 
@@ -103,6 +104,8 @@ impl Connection {
 
     fn welcomed(&mut self, now: Time, welcome: &Welcome) {
         let by_login = matches!(self.link, Link::Dialing { by_login: true, .. });
+        // Whoever said that there is no network does not know of this one.
+        self.network = self.network.filter(|network| *network != Network::Down);
         let cloud_limit = usize::try_from(welcome.max_frame).unwrap_or(usize::MAX);
         self.stop_link_timers();
         self.link = Link::Connected(Session {
@@ -127,6 +130,14 @@ impl Connection {
                 session.probing = true;
                 self.ping(now, self.config.probe_deadline);
             }
+        }
+    }
+
+    /// Does not wait for the interval to see whether the cloud is still there, but as long for the
+    /// answer as ever.
+    pub(super) fn ping_early(&mut self, now: Time) {
+        if matches!(&self.link, Link::Connected(session) if session.heartbeat.ping_at().is_some()) {
+            self.ping(now, self.config.pong_deadline);
         }
     }
 

@@ -84,7 +84,7 @@ fn a_network_that_changed_is_seen_within_3_seconds_and_dialled_over_at_once() {
         let took = lost_after(&mut world).unwrap();
         assert!(took <= Duration::from_secs(3), "{took:?}");
         // The spread and seven times the slowest latency.
-        assert_back_within(&mut world, Duration::from_millis(200 + 9 * 80));
+        assert_back_within(&mut world, Duration::from_millis(100 + 9 * 80));
     }
 }
 
@@ -109,7 +109,7 @@ fn a_network_that_comes_back_is_used_within_the_spread_and_the_round_trips() {
         assert!(matches!(world.devices[0].core.state(), State::Offline { .. }));
         world.set_road(0, Road::Good);
         world.network(0, Network::Up);
-        assert_back_within(&mut world, Duration::from_millis(200 + 9 * 80));
+        assert_back_within(&mut world, Duration::from_millis(100 + 9 * 80));
     }
 }
 
@@ -127,7 +127,7 @@ fn a_device_that_slept_is_back_at_once() {
                 world.devices[0].sums.connects > connects && world.is_connected(0)
             })
             .unwrap();
-        assert!(took <= Duration::from_millis(200 + 9 * 80 + 1_000), "{took:?}");
+        assert!(took <= Duration::from_millis(100 + 9 * 80 + 1_000), "{took:?}");
     }
 }
 

@@ -12,7 +12,7 @@ use fedecks_protocol::{
     Limits, MAX_HEADER_CHARS, Proof, Refusal, Term, Token, UpFrame, Welcome,
 };
 
-pub(crate) const SPREAD: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_millis(200);
+pub(crate) const SPREAD: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_millis(100);
 pub(crate) const FIRST_BACKOFF: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(1);
 pub(crate) const LONGEST: RangeInclusive<Duration> =
     Duration::from_secs(150)..=Duration::from_secs(300);

@@ -51,7 +51,7 @@ fn a_network_that_keeps_coming_back_puts_nothing_off() {
         it.core.handle_network(it.now, ALL[floods % 2]);
         floods += 1;
     }
-    assert!(floods <= 201, "{floods}");
+    assert!(floods <= 101, "{floods}");
     assert!(matches!(it.core.state(), State::Dialing { .. }));
 }
 
@@ -178,13 +178,43 @@ fn changes_during_an_attempt_never_lengthen_its_phase() {
         it.run_for(secs(1));
         it.core.handle_network(it.now, Network::Down);
     }
-    it.core.handle_network(it.now, Network::Up);
+    it.core.handle_network(it.now, Network::Changed);
     assert_eq!(it.keep_next_deadline(), secs(1));
 }
 
 #[test]
-fn any_network_event_probes_a_connection_once() {
-    for network in ALL {
+fn an_attempt_that_was_made_without_a_network_begins_anew_when_it_is_back() {
+    for phase in [Phase::Resolve, Phase::Tcp] {
+        let mut it = Machine::dialing();
+        it.core.handle_phase(it.now, Attempt(1), phase);
+        it.core.handle_network(it.now, Network::Down);
+        it.run_for(secs(7));
+        it.expect([]);
+        it.core.handle_network(it.now, Network::Up);
+        it.expect_wait([disconnect(1, CloseCode::GoingAway), failed(FailReason::GivenUp)], SPREAD);
+        it.expect_dial_after_wait(2, by_token("stored"));
+        assert_eq!(it.core.failures(), 0);
+        // It is about the network, and that has not gone again.
+        it.core.handle_network(it.now, Network::Up);
+        it.expect([]);
+    }
+}
+
+#[test]
+fn an_attempt_that_has_heard_from_the_cloud_goes_on_when_the_network_is_back() {
+    for phase in [Phase::Tls, Phase::Upgrade, Phase::Welcome] {
+        let mut it = Machine::dialing();
+        it.core.handle_phase(it.now, Attempt(1), phase);
+        it.core.handle_network(it.now, Network::Down);
+        it.core.handle_network(it.now, Network::Up);
+        it.expect([]);
+        assert_eq!(it.keep_next_deadline(), secs(3));
+    }
+}
+
+#[test]
+fn a_network_that_is_back_or_another_one_probes_a_connection_once() {
+    for network in [Network::Up, Network::Changed] {
         let mut it = Machine::connected();
         it.core.handle_network(it.now, network);
         it.expect([ping(1)]);
@@ -193,7 +223,56 @@ fn any_network_event_probes_a_connection_once() {
         }
         it.expect([]);
         assert_eq!(it.core.state(), State::Connected);
+        assert_eq!(it.keep_next_deadline(), secs(3));
     }
+}
+
+#[test]
+fn a_connection_outlives_a_network_that_is_gone_for_some_seconds() {
+    let mut it = Machine::connected();
+    it.core.handle_network(it.now, Network::Down);
+    it.expect([ping(1)]);
+    it.core.handle_network(it.now, Network::Down);
+    it.expect([]);
+    it.pass(Duration::from_millis(9_999));
+    it.core.handle_pong(it.now, Attempt(1));
+    it.run_for(secs(9));
+    it.expect([]);
+    assert_eq!(it.core.state(), State::Connected);
+}
+
+#[test]
+fn a_connection_that_is_silent_without_a_network_is_given_up_for_the_longest_back_off() {
+    let mut it = Machine::connected();
+    it.core.handle_network(it.now, Network::Down);
+    it.expect([ping(1)]);
+    assert_eq!(it.keep_next_deadline(), secs(10));
+    it.expect_wait([disconnect(1, CloseCode::GoingAway), lost(LostReason::NoPong)], LONGEST);
+    assert!(matches!(it.core.state(), State::Offline { .. }));
+}
+
+#[test]
+fn a_network_that_is_back_shortens_the_time_for_the_ping_that_went_out_without_it() {
+    let mut it = Machine::connected();
+    it.core.handle_network(it.now, Network::Down);
+    it.run_for(secs(2));
+    it.core.handle_network(it.now, Network::Up);
+    it.expect([ping(1), ping(1)]);
+    assert_eq!(it.keep_next_deadline(), secs(3));
+    it.expect_wait([disconnect(1, CloseCode::GoingAway), lost(LostReason::NoPong)], SPREAD);
+}
+
+#[test]
+fn who_says_that_there_is_no_network_is_not_believed_once_there_is_a_connection() {
+    let mut it = Machine::backing_off();
+    it.core.handle_network(it.now, Network::Down);
+    it.drain();
+    it.expect_dial_after_wait(2, by_token("stored"));
+    it.welcomed(2);
+    it.expect(connected());
+    it.broken(2);
+    it.expect_wait([lost_by_reset()], Duration::ZERO..=secs(2));
+    assert!(matches!(it.core.state(), State::Waiting { .. }));
 }
 
 #[test]
