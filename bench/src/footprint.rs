@@ -117,7 +117,7 @@ impl Service {
             &configuration,
             format!(
                 "url = \"wss://{HOST}:{port}\"\ndevice_id = \"bench-device\"\ndata_dir = {data:?}\n\
-                 ca_file = {:?}\ncredentials_file = {credentials:?}\n",
+                 ca_file = {:?}\nprovision_file = {credentials:?}\n",
                 setting.certificate.chain
             ),
         )?;

@@ -15,6 +15,7 @@ use crate::clock::{Alarm, BootClock, WallClock};
 use crate::dial::Target;
 use crate::driver::{Command, Driver, Outbound, Watchdog};
 use crate::health::{Health, Vitals};
+use crate::provisioning::ProvisioningReport;
 use crate::status::Status;
 use crate::store::TokenStore;
 use crate::tls::{TlsError, TlsOptions};
@@ -40,6 +41,8 @@ pub struct ClientBuilder {
     data_dir: PathBuf,
     tls: TlsOptions,
     event_queue: usize,
+    id_source: Option<&'static str>,
+    provisioning: Option<watch::Receiver<ProvisioningReport>>,
     watchdog: Option<Watchdog>,
 }
 
@@ -123,6 +126,8 @@ impl Client {
             data_dir: PathBuf::from("/var/lib/fedecks"),
             tls: TlsOptions::default(),
             event_queue: 64,
+            id_source: None,
+            provisioning: None,
             watchdog: None,
         }
     }
@@ -257,6 +262,19 @@ impl ClientBuilder {
         self
     }
 
+    /// What says who the device is, for the report of the health.
+    pub(crate) fn id_source(mut self, source: &'static str) -> Self {
+        self.id_source = Some(source);
+        self
+    }
+
+    /// What is known of credentials that are not given by [`Client::login`], for the report of the
+    /// health.
+    pub(crate) fn provisioning(mut self, report: watch::Receiver<ProvisioningReport>) -> Self {
+        self.provisioning = Some(report);
+        self
+    }
+
     /// How many events a subscription may be behind before it misses some; 64 where nothing else is
     /// said. A message can be as big as 1 MiB, and its term takes more memory than its bytes.
     pub fn event_queue(mut self, events: usize) -> Self {
@@ -304,6 +322,8 @@ impl ClientBuilder {
         let (status_sender, status) = watch::channel(Status::of(&core, now));
         let vitals = Vitals {
             device_id: device.clone(),
+            id_source: self.id_source,
+            provisioning: self.provisioning,
             url: self.url,
             data_dir: self.data_dir,
             started: now,

@@ -1,14 +1,16 @@
 //! What the device service reads from its file and the environment.
 
-mod credentials;
 mod settings;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fedecks_protocol::{Credentials, DeviceId};
+use fedecks_device_core::Config;
+use fedecks_protocol::DeviceId;
 
+use crate::identity::IdSource;
+use crate::provisioning::CREDENTIAL_NAME;
 use crate::tls::{Identity, TlsOptions, Trust};
 use crate::unreachable::UnreachableAction;
 use crate::url::CloudUrl;
@@ -19,15 +21,18 @@ use settings::{Field, Setting, Settings};
 pub struct DeviceConfig {
     /// Where the cloud is.
     pub url: CloudUrl,
-    /// Who the device is.
-    pub device_id: DeviceId,
+    /// Who the device is; without it, what one of the [`IdSource`]s says.
+    pub device_id: Option<DeviceId>,
+    /// The only source that is asked who the device is; without it, all of them in their order.
+    pub device_id_from: Option<IdSource>,
     /// Where the token and the trusted time are kept.
     pub data_dir: PathBuf,
     /// Whom to trust, and the device's own certificate.
     pub tls: TlsOptions,
-    /// File with the credentials for the first login; read by
-    /// [`DeviceConfig::read_credentials`].
-    pub credentials_file: Option<PathBuf>,
+    /// File with the credentials for the first login.
+    pub provision_file: PathBuf,
+    /// The same, as systemd hands it to the service; none where it hands over nothing.
+    pub provision_credential: Option<PathBuf>,
     /// Upper bound of the first random wait after a failure.
     pub backoff_base: Duration,
     /// Upper bound of every random wait.
@@ -78,7 +83,8 @@ impl DeviceConfig {
 
     /// Reads `file`, which must be there, or without one [`DeviceConfig::DEFAULT_FILE`], if that is
     /// there; then the environment through `variable`, which holds against the file. The variable
-    /// of a key is `FEDECKS_` and the key in capitals; an empty one counts as not set.
+    /// of a key is `FEDECKS_` and the key in capitals; an empty one counts as not set. Where systemd
+    /// hands credentials to the service it says so in the environment too.
     pub fn load(
         file: Option<&Path>,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -87,14 +93,11 @@ impl DeviceConfig {
             Some(file) => Settings::from_file(file)?,
             None => Settings::from_file_if_there(Path::new(Self::DEFAULT_FILE))?,
         };
-        Self::from_settings(settings.with_environment(variable)?)
-    }
-
-    /// Reads the credentials for the first login, if a file is named for them: TOML with named
-    /// values, texts, numbers or flags, whatever the cloud asks for. The file must belong to this
-    /// user or root, and nobody else may read it.
-    pub fn read_credentials(&self) -> Result<Option<Credentials>, ConfigError> {
-        self.credentials_file.as_deref().map(credentials::read).transpose()
+        let credentials = variable("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty());
+        let mut config = Self::from_settings(settings.with_environment(variable)?)?;
+        config.provision_credential =
+            credentials.map(|folder| Path::new(&folder).join(CREDENTIAL_NAME));
+        Ok(config)
     }
 
     fn from_settings(mut settings: Settings) -> Result<Self, ConfigError> {
@@ -103,13 +106,18 @@ impl DeviceConfig {
         };
         let url = url.parse_as::<CloudUrl>()?;
         let device_id = match settings.text(Field::DeviceId)? {
-            Some(device_id) => device_id.parse_as::<DeviceId>()?,
-            None => device_id_from_hostname()?,
+            Some(device_id) => Some(device_id.parse_as::<DeviceId>()?),
+            None => None,
+        };
+        let device_id_from = match settings.text(Field::DeviceIdFrom)? {
+            Some(source) => Some(id_source(&source)?),
+            None => None,
         };
         let data_dir = settings.path(Field::DataDir)?;
+        let data_dir = data_dir.unwrap_or_else(|| Self::DEFAULT_DATA_DIR.into());
         let tls = TlsOptions { trust: trust(&mut settings)?, identity: identity(&mut settings)? };
-        let credentials_file = settings.path(Field::CredentialsFile)?;
-        let (backoff_base, backoff_cap) = backoff(&mut settings, &device_id)?;
+        let provision_file = settings.path(Field::ProvisionFile)?;
+        let (backoff_base, backoff_cap) = backoff(&mut settings)?;
         let report_interval = report_interval(&mut settings)?;
         let unreachable_action = unreachable_action(&mut settings, backoff_cap)?;
         let log = match settings.text(Field::Log)? {
@@ -119,9 +127,11 @@ impl DeviceConfig {
         Ok(Self {
             url,
             device_id,
-            data_dir: data_dir.unwrap_or_else(|| Self::DEFAULT_DATA_DIR.into()),
+            device_id_from,
+            provision_file: provision_file.unwrap_or_else(|| data_dir.join("provision.toml")),
+            provision_credential: None,
+            data_dir,
             tls,
-            credentials_file,
             backoff_base,
             backoff_cap,
             report_interval,
@@ -157,12 +167,14 @@ fn identity(settings: &mut Settings) -> Result<Option<Identity>, ConfigError> {
 /// The longest wait that may be configured: a day.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(86_400);
 
-fn backoff(
-    settings: &mut Settings,
-    device_id: &DeviceId,
-) -> Result<(Duration, Duration), ConfigError> {
-    // The product's numbers.
-    let default = fedecks_device_core::Config::new(device_id.clone());
+fn id_source(setting: &Setting<String>) -> Result<IdSource, ConfigError> {
+    IdSource::ORDER.into_iter().find(|source| source.name() == setting.value()).ok_or_else(|| {
+        let names = IdSource::ORDER.map(IdSource::name).join(", ");
+        setting.wrong(&format!("expected one of {names}"))
+    })
+}
+
+fn backoff(settings: &mut Settings) -> Result<(Duration, Duration), ConfigError> {
     let base = settings.text(Field::BackoffBase)?;
     let cap = settings.text(Field::BackoffCap)?;
     let range = (Duration::from_millis(1), LONGEST_BACKOFF, "from 1ms to 1d");
@@ -170,9 +182,9 @@ fn backoff(
         None => Ok(default),
         Some(setting) => duration_within(setting, range),
     };
-    let cap_value = duration(&cap, default.backoff_cap)?;
+    let cap_value = duration(&cap, Config::BACKOFF_CAP)?;
     // Whoever sets only a small cap means the base as well.
-    let base_value = duration(&base, default.backoff_base.min(cap_value))?;
+    let base_value = duration(&base, Config::BACKOFF_BASE.min(cap_value))?;
     match base.or(cap) {
         Some(setting) if base_value > cap_value => Err(setting.wrong(&format!(
             "backoff_base is {base_value:?} and backoff_cap {cap_value:?}, expected a base that \
@@ -264,23 +276,5 @@ fn level(setting: &Setting<String>) -> Result<tracing::Level, ConfigError> {
 }
 
 /// As the original Fedecks does it on Nerves, where the host name carries the serial number.
-fn device_id_from_hostname() -> Result<DeviceId, ConfigError> {
-    let wrong = |problem: String| ConfigError::Wrong {
-        place: "host name".into(),
-        problem: format!("{problem}; set device_id instead"),
-    };
-    let name = nix::unistd::gethostname().map_err(|error| wrong(error.to_string()))?;
-    let name = name.into_string().map_err(|_| wrong("is not UTF-8".into()))?;
-    device_id_of_host(&name).map_err(wrong)
-}
-
-/// A host that was never given a name shares it with all others like it: no name for a device.
-fn device_id_of_host(name: &str) -> Result<DeviceId, String> {
-    if ["localhost", "localhost.localdomain", "(none)"].contains(&name) {
-        return Err(format!("is {name:?}, which every unnamed host is called"));
-    }
-    DeviceId::new(name).map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,22 @@
-//! What `fedecksd` does around a [`Client`]: configuration, logs, the one-time credentials file,
-//! signals, and the notices to systemd.
+//! What `fedecksd` does around a [`Client`]: configuration, logs, signals, and the notices
+//! to systemd.
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use fedecks_device_core::{LoggedIn, State};
-use fedecks_protocol::Term;
+use fedecks_device_core::State;
+use fedecks_protocol::{DeviceId, Term};
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, error, info, warn};
 
+use crate::blocking::blocking;
 use crate::client::{Client, ClientBuilder, StartError};
 use crate::config::{ConfigError, DeviceConfig};
+use crate::identity::{self, DeviceIdentity, Kept, Memory, NoIdentity, Roots, Unsaved};
+use crate::provisioning::{self, Desk};
 use crate::status::Status;
 use crate::system_bus::SystemBus;
 use crate::{dbus, report_health, unreachable};
@@ -27,6 +30,12 @@ pub enum DaemonError {
     /// The client did not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Nothing says who this device is.
+    #[error(transparent)]
+    NoIdentity(#[from] NoIdentity),
+    /// The data directory came up late and remembers another device id than the one of this run.
+    #[error("the data directory is there now and says that this device is {0}: start again")]
+    AnotherIdentity(DeviceId),
     /// The system refused something that every process may have.
     #[error("{what}: {error}")]
     System {
@@ -45,28 +54,34 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Start(StartError::Tls(_)) => ConfigError::EXIT_CODE,
-            Self::Start(StartError::Timer(_)) | Self::System { .. } | Self::Ended => 1,
+            Self::Start(StartError::Timer(_))
+            | Self::NoIdentity(_)
+            | Self::AnotherIdentity(_)
+            | Self::System { .. }
+            | Self::Ended => 1,
         }
     }
 }
 
 /// Reads the configuration and the certificates that it names, and says in a line what it comes to.
-/// The credentials file is not looked at: it is gone once it was used.
+/// Credentials are not looked at: they are gone once they were used.
 pub fn check(config: Option<&Path>) -> Result<String, DaemonError> {
     let config = load(config)?;
-    builder(&config).check()?;
-    Ok(format!("the configuration is good: device {} at {}", config.device_id, config.url))
+    let (identity, _) = identify(&config)?;
+    builder(&config, &identity).check()?;
+    Ok(format!("the configuration is good: device {} at {}", identity.id, config.url))
 }
 
 /// Runs until SIGTERM or SIGINT. Starting without a network is normal.
 pub fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     let config = load(config)?;
     crate::logging::start(config.log);
+    let (identity, unsaved) = identify(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| DaemonError::System { what: "starting the event loop", error })?;
-    run_to_end(runtime, serve(config))
+    run_to_end(runtime, serve(config, identity, unsaved))
 }
 
 /// Dropping the runtime would wait for whatever blocks: a resolver without a network does so for
@@ -81,20 +96,36 @@ fn load(file: Option<&Path>) -> Result<DeviceConfig, ConfigError> {
     DeviceConfig::load(file, |name| std::env::var_os(name))
 }
 
-fn builder(config: &DeviceConfig) -> ClientBuilder {
-    Client::builder(config.url.clone(), config.device_id.clone())
+fn identify(config: &DeviceConfig) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
+    match config.device_id.clone() {
+        Some(id) => Ok((DeviceIdentity { id, source: None }, None)),
+        None => {
+            let memory = Memory::new(&config.data_dir);
+            identity::find(&Roots::system(), config.device_id_from, &memory)
+        }
+    }
+}
+
+fn builder(config: &DeviceConfig, identity: &DeviceIdentity) -> ClientBuilder {
+    Client::builder(config.url.clone(), identity.id.clone())
+        .id_source(identity.source_name())
         .data_dir(&config.data_dir)
         .tls(config.tls.clone())
         .backoff(config.backoff_base, config.backoff_cap)
 }
 
-async fn serve(config: DeviceConfig) -> Result<(), DaemonError> {
+async fn serve(
+    config: DeviceConfig,
+    identity: DeviceIdentity,
+    unsaved: Option<Unsaved>,
+) -> Result<(), DaemonError> {
     let hear =
         |kind| signal(kind).map_err(|error| DaemonError::System { what: "hearing signals", error });
     let mut terminate = hear(SignalKind::terminate())?;
     let mut interrupt = hear(SignalKind::interrupt())?;
 
-    let mut builder = builder(&config);
+    let desk = Desk::new(&config, identity.id.clone());
+    let mut builder = builder(&config, &identity).provisioning(desk.watch());
     if let Some(timeout) = sd_notify::watchdog_enabled() {
         // Half of what systemd allows, as sd_watchdog_enabled(3) advises.
         builder = builder.watchdog(timeout / 2, || notify(&[NotifyState::Watchdog]));
@@ -102,7 +133,8 @@ async fn serve(config: DeviceConfig) -> Result<(), DaemonError> {
     let client = builder.start()?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        device = %config.device_id,
+        device = %identity.id,
+        device_id_from = identity.source_name(),
         url = %config.url,
         data_dir = %config.data_dir.display(),
         "fedecksd started"
@@ -113,43 +145,41 @@ async fn serve(config: DeviceConfig) -> Result<(), DaemonError> {
     tokio::spawn(dbus::serve(client.clone(), bus.subscribe()));
     let mut status = tokio::spawn(tell_status(client.clone()));
     look_after(&client, &config);
-    let provisioning = tokio::spawn(provision(client.clone(), config));
+    let provisioning = tokio::spawn(provisioning::run(client.clone(), desk));
+    let mut result = Ok(());
     tokio::select! {
         _ = terminate.recv() => info!("SIGTERM: stopping"),
         _ = interrupt.recv() => info!("SIGINT: stopping"),
         _ = &mut status => return Err(DaemonError::Ended),
+        device = remember(unsaved) => result = Err(DaemonError::AnotherIdentity(device)),
     }
     notify(&[NotifyState::Stopping]);
     status.abort();
     client.shutdown().await;
-    // The shutdown answered its login; what is left is at most the removal of the file.
+    // The shutdown answered its login; what is left is at most the removal of credentials.
     let _ = tokio::time::timeout(Duration::from_secs(1), provisioning).await;
-    Ok(())
+    result
 }
 
-/// Logs in with the one-time credentials file, if it is there, and removes it once the token is on
-/// disk.
-async fn provision(client: Client, config: DeviceConfig) {
-    let Some(path) = config.credentials_file.as_deref() else { return };
-    let file = path.display();
-    let credentials = match config.read_credentials() {
-        Ok(Some(credentials)) => credentials,
-        Ok(None) => return,
-        Err(ConfigError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return debug!(%file, "no credentials file");
+/// Remembers who this device is as soon as the data directory is there. Returns what is remembered
+/// already, if that is another device; otherwise never.
+async fn remember(unsaved: Option<Unsaved>) -> DeviceId {
+    let Some(mut unsaved) = unsaved else { return std::future::pending().await };
+    let mut wait = Duration::from_secs(1);
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(60));
+        let saved;
+        (unsaved, saved) = blocking(move || {
+            let saved = unsaved.save();
+            (unsaved, saved)
+        })
+        .await;
+        match saved {
+            Ok(Kept::Yes) => return std::future::pending().await,
+            Ok(Kept::Another(device)) => return device,
+            Err(error) => debug!(%error, "which device this is cannot be remembered yet"),
         }
-        Err(error) => return error!(%error, "the credentials file was not used"),
-    };
-    info!(%file, "logging in with the credentials file");
-    match client.login(credentials).await {
-        Ok(LoggedIn { persisted: true }) => match std::fs::remove_file(path) {
-            Ok(()) => info!(%file, "the credentials file was used and removed"),
-            Err(error) => error!(%file, %error, "the credentials file was used but is still there"),
-        },
-        Ok(LoggedIn { persisted: false }) => {
-            warn!(%file, "the credentials file stays: the token is not on disk");
-        }
-        Err(error) => error!(%file, %error, "the credentials file stays"),
     }
 }
 

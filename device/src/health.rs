@@ -6,8 +6,10 @@ use std::time::Duration;
 use fedecks_device_core::{State, Stored, Time};
 use fedecks_protocol::DeviceId;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::clock::BootClock;
+use crate::provisioning::{ProvisioningReport, SourceReport};
 use crate::status::{self, Status};
 use crate::traffic::{Meter, Traffic};
 use crate::trusted_time::{Judged, TrustedTime};
@@ -21,6 +23,9 @@ pub struct Health {
     pub version: &'static str,
     /// Who the device is.
     pub device_id: String,
+    /// What says so: `configuration`, `serial-number`, `machine-id`, `mac` or `hostname`; none where
+    /// the application does.
+    pub device_id_from: Option<&'static str>,
     /// Where its cloud is.
     pub url: String,
     /// How long ago the client started, in seconds.
@@ -47,6 +52,9 @@ pub struct Health {
     pub token: Option<TokenHealth>,
     /// The store of the token.
     pub store: StoreHealth,
+    /// Where credentials for a login may lie, and what became of them; nothing where the application
+    /// logs in.
+    pub provisioning: Vec<SourceReport>,
     /// The system's clock.
     pub clock: ClockHealth,
     /// What has gone both ways.
@@ -101,6 +109,8 @@ pub struct ClockHealth {
 #[derive(Debug)]
 pub(crate) struct Vitals {
     pub(crate) device_id: DeviceId,
+    pub(crate) id_source: Option<&'static str>,
+    pub(crate) provisioning: Option<watch::Receiver<ProvisioningReport>>,
     pub(crate) url: CloudUrl,
     pub(crate) data_dir: PathBuf,
     pub(crate) started: Time,
@@ -117,6 +127,7 @@ impl Vitals {
         Health {
             version: env!("CARGO_PKG_VERSION"),
             device_id: self.device_id.to_string(),
+            device_id_from: self.id_source,
             url: self.url.to_string(),
             uptime_s: since(self.started),
             state: status::name(status.state),
@@ -146,6 +157,10 @@ impl Vitals {
                 is_stored: status.stored == Stored::Yes,
             }),
             store: store(status, &self.data_dir),
+            provisioning: self
+                .provisioning
+                .as_ref()
+                .map_or_else(Vec::new, |report| report.borrow().sources.clone()),
             clock: clock(judged, self.trusted_time.floor().as_secs()),
             traffic: self.meter.read(),
             round_trip_ms: status.round_trip.map(|took| took.as_secs_f64() * 1_000.0),

@@ -26,6 +26,7 @@
 //!
 //! The decisions are made in [`fedecks_device_core`], which does no I/O; this crate carries them out.
 
+mod blocking;
 mod client;
 mod clock;
 mod config;
@@ -35,8 +36,10 @@ mod dial;
 mod driver;
 mod durable;
 mod health;
+mod identity;
 mod link;
 mod logging;
+mod provisioning;
 mod report;
 mod report_health;
 mod status;
@@ -63,6 +66,8 @@ pub use fedecks_device_core::{
 };
 pub use fedecks_protocol::{Credentials, DeviceId, Term, TermError};
 pub use health::{ClockHealth, FailureHealth, Health, StoreHealth, TokenHealth};
+pub use identity::{DeviceIdentity, IdSource, NoIdentity};
+pub use provisioning::{ProvisioningReport, SourceKind, SourceReport, SourceState};
 pub use status::{Failure, Status};
 pub use tls::{Identity, TlsError, TlsOptions, Trust};
 pub use traffic::Traffic;

@@ -9,6 +9,7 @@ use fedecks_device_core::Unreachable;
 use tokio::process::Command;
 use tracing::{error, info, warn};
 
+use crate::blocking::blocking;
 use crate::client::Client;
 use crate::clock::{Alarm, BootClock};
 use crate::durable::{DurableFile, StoreError};
@@ -139,13 +140,4 @@ impl Record {
 
 fn parse(body: &str) -> Option<u32> {
     body.strip_prefix("times ")?.strip_suffix('\n')?.parse().ok()
-}
-
-async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
-    // Only a panic, which is a bug, or the end of the runtime, which ends this as well, are errors.
-    match tokio::task::spawn_blocking(job).await {
-        Ok(done) => done,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => std::future::pending().await,
-    }
 }

@@ -196,7 +196,7 @@ fn a_log_that_cannot_be_written_does_not_end_it() {
 }
 
 #[test]
-fn a_credentials_file_that_others_can_read_is_not_used_and_stays() {
+fn a_provisioning_file_that_others_can_read_is_not_used_and_stays() {
     let (folder, file) = configured("url = \"ws://127.0.0.1:9\"");
     let credentials = folder.path().join("credentials.toml");
     std::fs::write(&credentials, "username = \"marvin\"\npassword = \"forty-two\"\n").unwrap();
@@ -204,7 +204,7 @@ fn a_credentials_file_that_others_can_read_is_not_used_and_stays() {
     let mut child = fedecksd()
         .arg("--config")
         .arg(file)
-        .env("FEDECKS_CREDENTIALS_FILE", &credentials)
+        .env("FEDECKS_PROVISION_FILE", &credentials)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -212,7 +212,7 @@ fn a_credentials_file_that_others_can_read_is_not_used_and_stays() {
     let stderr = std::io::BufReader::new(child.stderr.take().unwrap());
     for line in std::io::BufRead::lines(stderr) {
         log.push_str(&line.unwrap());
-        if log.contains("the credentials file was not used") {
+        if log.contains("were not used") {
             break;
         }
     }

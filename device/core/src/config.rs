@@ -40,14 +40,20 @@ pub struct Config {
 }
 
 impl Config {
+    /// Upper bound of the first random wait where nothing else is said.
+    pub const BACKOFF_BASE: Duration = Duration::from_secs(1);
+
+    /// Upper bound of every random wait where nothing else is said.
+    pub const BACKOFF_CAP: Duration = Duration::from_secs(300);
+
     /// The product's numbers for this device.
     pub fn new(device_id: DeviceId) -> Self {
         Self {
             device_id,
             dialect: Dialect::Bincode,
             limits: Limits::default(),
-            backoff_base: Duration::from_secs(1),
-            backoff_cap: Duration::from_secs(300),
+            backoff_base: Self::BACKOFF_BASE,
+            backoff_cap: Self::BACKOFF_CAP,
             stable_after: Duration::from_secs(60),
             spread: Duration::from_millis(100),
             max_ordered_delay: Duration::from_secs(3_600),

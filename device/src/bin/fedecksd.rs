@@ -19,7 +19,7 @@ Options:
   -V, --version      print the version
 
 Environment: FEDECKS_URL, FEDECKS_DEVICE_ID, FEDECKS_DATA_DIR, FEDECKS_CA_FILE,
-FEDECKS_CREDENTIALS_FILE and FEDECKS_LOG (error, warn, info, debug, trace) override the configuration.
+FEDECKS_PROVISION_FILE and FEDECKS_LOG (error, warn, info, debug, trace) override the configuration.
 
 Exit status: 0 after SIGTERM or SIGINT, 1 when something the service needs failed, 2 for wrong
 arguments, 78 for a wrong configuration.

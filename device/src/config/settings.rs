@@ -15,12 +15,13 @@ use super::ConfigError;
 pub(super) enum Field {
     Url,
     DeviceId,
+    DeviceIdFrom,
     DataDir,
     CaFile,
     OnlyCaFile,
     ClientCert,
     ClientKey,
-    CredentialsFile,
+    ProvisionFile,
     BackoffBase,
     BackoffCap,
     ReportInterval,
@@ -53,15 +54,16 @@ enum Value {
 }
 
 impl Field {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Url,
         Self::DeviceId,
+        Self::DeviceIdFrom,
         Self::DataDir,
         Self::CaFile,
         Self::OnlyCaFile,
         Self::ClientCert,
         Self::ClientKey,
-        Self::CredentialsFile,
+        Self::ProvisionFile,
         Self::BackoffBase,
         Self::BackoffCap,
         Self::ReportInterval,
@@ -74,12 +76,13 @@ impl Field {
         match self {
             Self::Url => "url",
             Self::DeviceId => "device_id",
+            Self::DeviceIdFrom => "device_id_from",
             Self::DataDir => "data_dir",
             Self::CaFile => "ca_file",
             Self::OnlyCaFile => "only_ca_file",
             Self::ClientCert => "client_cert",
             Self::ClientKey => "client_key",
-            Self::CredentialsFile => "credentials_file",
+            Self::ProvisionFile => "provision_file",
             Self::BackoffBase => "backoff_base",
             Self::BackoffCap => "backoff_cap",
             Self::ReportInterval => "report_interval",

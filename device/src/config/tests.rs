@@ -32,13 +32,13 @@ fn a_url_is_enough() {
     assert_eq!(config.url, "wss://cloud.example/fedecks/websocket".parse().unwrap());
     assert_eq!(config.data_dir, Path::new("/var/lib/fedecks"));
     assert_eq!(config.tls, TlsOptions::default());
-    assert_eq!(config.credentials_file, None);
-    assert_eq!(config.read_credentials().unwrap(), None);
+    assert_eq!(config.provision_file, Path::new("/var/lib/fedecks/provision.toml"));
+    assert_eq!(config.provision_credential, None);
     assert_eq!(config.backoff_base, Duration::from_secs(1));
     assert_eq!(config.backoff_cap, Duration::from_secs(300));
     assert_eq!(config.log, tracing::Level::INFO);
-    let hostname = nix::unistd::gethostname().unwrap().into_string().unwrap();
-    assert_eq!(config.device_id.as_str(), hostname);
+    assert_eq!(config.device_id, None);
+    assert_eq!(config.device_id_from, None);
 }
 
 #[test]
@@ -52,7 +52,8 @@ fn everything_can_be_set_in_the_file() {
         only_ca_file = true
         client_cert = "/etc/fedecks/device.pem"
         client_key = "/etc/fedecks/device.key"
-        credentials_file = "/run/fedecks/credentials.toml"
+        device_id_from = "mac"
+        provision_file = "/boot/provision.toml"
         backoff_base = "500ms"
         backoff_cap = "2m"
         report_interval = "15m"
@@ -63,7 +64,8 @@ fn everything_can_be_set_in_the_file() {
     );
     let expected = DeviceConfig {
         url: "ws://10.0.2.2:8080/devices".parse().unwrap(),
-        device_id: DeviceId::new("nerves-242a").unwrap(),
+        device_id: Some(DeviceId::new("nerves-242a").unwrap()),
+        device_id_from: Some(IdSource::Mac),
         data_dir: "/data/fedecks".into(),
         tls: TlsOptions {
             trust: Trust::Only("/etc/fedecks/ca.pem".into()),
@@ -72,7 +74,8 @@ fn everything_can_be_set_in_the_file() {
                 key: "/etc/fedecks/device.key".into(),
             }),
         },
-        credentials_file: Some("/run/fedecks/credentials.toml".into()),
+        provision_file: "/boot/provision.toml".into(),
+        provision_credential: None,
         backoff_base: Duration::from_millis(500),
         backoff_cap: Duration::from_secs(120),
         report_interval: Some(Duration::from_secs(900)),
@@ -102,7 +105,7 @@ fn the_environment_holds_against_the_file() {
     )
     .unwrap();
     assert_eq!(config.url, "wss://b".parse().unwrap());
-    assert_eq!(config.device_id.as_str(), "b");
+    assert_eq!(config.device_id.unwrap().as_str(), "b");
     assert_eq!(config.data_dir, Path::new("/b"));
     assert_eq!(config.tls.trust, Trust::Only("/b.pem".into()));
     assert_eq!(config.log, tracing::Level::ERROR);
@@ -156,6 +159,11 @@ fn errors_name_the_line_the_key_and_what_was_expected() {
         (
             "url = \"wss://a\"\nlog = \"loud\"\n",
             "f.toml, line 2: log: expected error, warn, info, debug or trace",
+        ),
+        (
+            "url = \"wss://a\"\ndevice_id_from = \"nose\"\n",
+            "f.toml, line 2: device_id_from: expected one of serial-number, machine-id, mac, \
+             hostname",
         ),
     ] {
         assert_eq!(error_of(text, &[]), expected, "{text}");
@@ -308,9 +316,12 @@ fn the_default_file_names_every_key_with_its_default() {
 }
 
 #[test]
-fn the_name_of_an_unnamed_host_is_no_device_id() {
-    for name in ["localhost", "localhost.localdomain", "(none)", ""] {
-        assert!(device_id_of_host(name).is_err(), "{name:?}");
-    }
-    assert_eq!(device_id_of_host("nerves-242a").unwrap().as_str(), "nerves-242a");
+fn the_provisioning_file_is_in_the_data_directory_and_the_credential_where_systemd_says() {
+    let file = "url = \"wss://a\"\ndata_dir = \"/data\"\n";
+    let config = load_with(file, &[("CREDENTIALS_DIRECTORY", "/run/credentials/u")]).unwrap();
+    assert_eq!(config.provision_file, Path::new("/data/provision.toml"));
+    let credential = config.provision_credential.unwrap();
+    assert_eq!(credential, Path::new("/run/credentials/u/fedecks.provision"));
+    let config = load_with(file, &[("CREDENTIALS_DIRECTORY", "")]).unwrap();
+    assert_eq!(config.provision_credential, None);
 }

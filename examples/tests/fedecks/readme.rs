@@ -14,31 +14,16 @@ fn blocks(language: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_device_configuration_and_its_credentials_are_read() {
+fn the_device_configuration_is_read() {
     let blocks = blocks("toml");
-    let [configuration, credentials] = blocks.as_slice() else {
+    let [configuration, _credentials] = blocks.as_slice() else {
         panic!("the README has {} TOML blocks, expected 2", blocks.len());
     };
     let folder = folder();
-    let credentials_file = folder.path().join("credentials.toml");
-    write_private(&credentials_file, credentials);
     let file = folder.path().join("fedecks.toml");
     std::fs::write(&file, configuration).unwrap();
-    let config = DeviceConfig::load(Some(&file), |name| {
-        (name == "FEDECKS_CREDENTIALS_FILE").then(|| credentials_file.clone().into())
-    })
-    .unwrap();
+    let config = DeviceConfig::load(Some(&file), |_| None).unwrap();
     assert_eq!(config.url.to_string(), "wss://cloud.example.com/fedecks/websocket");
     assert_eq!(config.data_dir, Path::new("/data/fedecks"));
-    let credentials = config.read_credentials().unwrap().unwrap();
-    assert_eq!(credentials.text("username"), Some("marvin"));
-}
-
-fn write_private(file: &Path, text: &str) {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(file).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
+    assert_eq!(config.provision_file, Path::new("/data/fedecks/provision.toml"));
 }

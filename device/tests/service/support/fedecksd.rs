@@ -79,10 +79,10 @@ impl Setup {
 
     /// Lets it log in by itself at its start.
     pub(crate) fn with_credentials(self) -> Self {
-        let file = self.folder.path().join("credentials.toml");
+        let file = self.folder.path().join("provision.toml");
         fs::write(&file, format!("username = {USER:?}\npassword = {PASSWORD:?}\n")).unwrap();
         fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
-        self.line("credentials_file", file.to_str().unwrap())
+        self.line("provision_file", file.to_str().unwrap())
     }
 
     pub(crate) fn url(&self) -> &str {

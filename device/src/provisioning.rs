@@ -1,0 +1,145 @@
+//! The first login without anybody at hand: with credentials that somebody has put into a file or
+//! that systemd hands over, used once.
+//!
+//! The record on disk is written before the login begins, and the credentials are removed after the
+//! token is on disk. So wherever the power goes, the next start knows which of the two happened.
+
+mod desk;
+mod record;
+mod report;
+mod source;
+
+use std::time::Duration;
+
+use fedecks_device_core::{LoggedIn, LoginError, State, Stored};
+use fedecks_protocol::Refusal;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use crate::blocking::blocking;
+use crate::client::Client;
+use crate::status::Status;
+pub(crate) use desk::Desk;
+use desk::{Claim, Look};
+pub use report::{ProvisioningReport, SourceKind, SourceReport, SourceState};
+
+/// The name of the credential that systemd hands over, in the folder `$CREDENTIALS_DIRECTORY`.
+pub(crate) const CREDENTIAL_NAME: &str = "fedecks.provision";
+
+/// Without a token it is looked again after the first wait, then after twice as long, up to the
+/// longest one: the partition with the file may be mounted late.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// For so long after the start a data directory that is not there is waited for: it may have a token,
+/// and it knows what was used before.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Looks for credentials and logs in with them, until the client ends. While there is a token nothing
+/// is looked for after the first time, and nothing wakes up.
+pub(crate) async fn run(client: Client, mut desk: Desk) {
+    let mut status = client.watch_status();
+    let start = Instant::now();
+    let mut wait = FIRST_WAIT;
+    loop {
+        let anyhow = start.elapsed() >= PATIENCE;
+        let look;
+        (desk, look) = on_disk(desk, move |desk| desk.look(anyhow)).await;
+        match look {
+            Look::LogIn(claim, credentials) => {
+                let begun = claim.clone();
+                (desk, ()) = on_disk(desk, move |desk| desk.begin(&begun)).await;
+                let answer = client.login(credentials).await;
+                match settle(desk, claim, answer, &mut status).await {
+                    // There may be another source, if this one was rejected.
+                    Some(back) => desk = back,
+                    None => return,
+                }
+                wait = FIRST_WAIT;
+                continue;
+            }
+            Look::Nothing => {}
+            Look::NoRecord(error) if wait == FIRST_WAIT => {
+                warn!(%error, "which credentials of provisioning were used before is not known yet");
+            }
+            Look::NoRecord(_) => {}
+        }
+        if unregistered(&mut status, Instant::now() + wait).await.is_none() {
+            return;
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// Waits until this moment, and further until there is no token. `None` if the client has ended.
+async fn unregistered(status: &mut watch::Receiver<Status>, due: Instant) -> Option<()> {
+    loop {
+        let unregistered = status.borrow_and_update().state == State::Unregistered;
+        tokio::select! {
+            changed = status.changed() => changed.ok()?,
+            () = sleep_until(due), if unregistered => return Some(()),
+        }
+    }
+}
+
+/// Does what the answer means for the credentials. `None` if the client has ended.
+async fn settle(
+    mut desk: Desk,
+    claim: Claim,
+    answer: Result<LoggedIn, LoginError>,
+    status: &mut watch::Receiver<Status>,
+) -> Option<Desk> {
+    let reason = match answer {
+        Ok(LoggedIn { persisted: true }) => {
+            return Some(on_disk(desk, move |desk| desk.used(&claim)).await.0);
+        }
+        Ok(LoggedIn { persisted: false }) => {
+            let told = claim.clone();
+            (desk, ()) = on_disk(desk, move |desk| desk.unstored(&told)).await;
+            if stored(status).await {
+                return Some(on_disk(desk, move |desk| desk.used(&claim)).await.0);
+            }
+            "a logout"
+        }
+        // Nothing is wrong with the credentials.
+        Err(LoginError::Rejected(refusal @ Refusal::Blocked)) => refusal.reason(),
+        Err(LoginError::GivenUp(for_what)) => for_what,
+        Err(error @ (LoginError::Rejected(_) | LoginError::Invalid(_))) => {
+            let reason = error.to_string();
+            return Some(on_disk(desk, move |desk| desk.rejected(&claim, &reason)).await.0);
+        }
+    };
+    (desk, ()) = on_disk(desk, move |desk| desk.put_off(&claim, reason)).await;
+    status.has_changed().is_ok().then_some(desk)
+}
+
+/// Waits until the token is on disk; false if it is given up before that.
+async fn stored(status: &mut watch::Receiver<Status>) -> bool {
+    loop {
+        let (has_token, stored) = {
+            let status = status.borrow_and_update();
+            (status.token_expires_at.is_some(), status.stored)
+        };
+        match stored {
+            _ if !has_token => return false,
+            Stored::Yes => return true,
+            Stored::UnderWay | Stored::Failed => {}
+        }
+        if status.changed().await.is_err() {
+            // The last thing that a client does is to store its token.
+            return has_token && status.borrow().stored == Stored::Yes;
+        }
+    }
+}
+
+async fn on_disk<T: Send + 'static>(
+    mut desk: Desk,
+    job: impl FnOnce(&mut Desk) -> T + Send + 'static,
+) -> (Desk, T) {
+    blocking(move || {
+        let done = job(&mut desk);
+        (desk, done)
+    })
+    .await
+}
