@@ -13,7 +13,11 @@ use tempfile::TempDir;
 
 fn fedecksd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fedecksd"));
-    command.env_clear().stdin(Stdio::null());
+    // Never the system bus of the machine that runs the tests.
+    command
+        .env_clear()
+        .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent")
+        .stdin(Stdio::null());
     command
 }
 

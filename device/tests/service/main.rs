@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
 
+mod dbus;
 mod health;
 mod reconnects;
 mod support;

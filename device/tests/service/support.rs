@@ -1,5 +1,6 @@
 //! A cloud, the service, and what both need.
 
+pub(crate) mod bus;
 pub(crate) mod cloud;
 pub(crate) mod fedecksd;
 

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
+use super::bus::Bus;
 use super::cloud::{PASSWORD, USER};
 use super::within;
 
@@ -28,16 +29,19 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// A device whose cloud is at `url`. It waits little between attempts, watches no network, and
-    /// takes further lines of configuration by [`Setup::line`].
+    /// A device whose cloud is at `url`. It waits little between attempts, watches no network, finds
+    /// no system bus unless it is put on one by [`Setup::on`], and takes further lines of
+    /// configuration by [`Setup::line`].
     pub(crate) fn new(url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("data")).unwrap();
+        // Never the bus of the machine that runs the tests.
+        let no_bus = format!("unix:path={}", folder.path().join("no-bus").display());
         let mut setup = Self {
             folder,
             url: url.to_owned(),
             lines: String::new(),
-            variables: Vec::new(),
+            variables: vec![("DBUS_SYSTEM_BUS_ADDRESS", no_bus)],
             wrapper: Vec::new(),
         };
         let data = setup.data().to_owned();
@@ -63,6 +67,11 @@ impl Setup {
             .fold(String::new(), |lines, line| lines + line + "\n");
         writeln!(self.lines, "{key} = {value:?}").unwrap();
         self
+    }
+
+    /// Puts it on this system bus.
+    pub(crate) fn on(self, bus: &Bus) -> Self {
+        self.variable("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
     }
 
     /// Sets a variable of its environment.
@@ -146,6 +155,11 @@ impl Fedecksd {
             Ok(None) => panic!("it ended without saying {text:?}; it said:\n{}", self.said),
             Err(_) => panic!("it did not say {text:?} in time; it said:\n{}", self.said),
         }
+    }
+
+    /// Everything up to the line that was asked for last.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
     }
 
     pub(crate) fn id(&self) -> u32 {
