@@ -179,6 +179,8 @@ impl Hands {
             LinkEvent::Text(size) => self.core.handle_text(now, attempt, size),
             LinkEvent::Pong => self.core.handle_pong(now, attempt),
             LinkEvent::Traffic => self.core.handle_traffic(now, attempt),
+            // The loop looks anew whether a message may be taken.
+            LinkEvent::Flushed => {}
             LinkEvent::Lost(reason) => self.core.handle_lost(now, attempt, reason),
         }
     }

@@ -34,6 +34,8 @@ pub(crate) enum LinkEvent {
     /// Bytes came or went that are no whole message yet, or a ping.
     Traffic,
     Pong,
+    /// Everything written has left for the socket: the next message may come.
+    Flushed,
     Lost(LostReason),
 }
 
@@ -192,9 +194,13 @@ impl Up {
 
     /// The next event, or none when writing has failed just now.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<LinkEvent>> {
+        let mut flushed = false;
         if self.unflushed && self.failed.is_none() {
             match Pin::new(&mut self.socket).poll_flush(context) {
-                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Ok(())) => {
+                    self.unflushed = false;
+                    flushed = true;
+                }
                 Poll::Ready(Err(error)) => {
                     self.failed = Some(lost(&error));
                     return Poll::Ready(None);
@@ -234,11 +240,14 @@ impl Up {
                     return Poll::Ready(Some(LinkEvent::Lost(reason)));
                 }
                 let life = self.socket.get_ref().life();
-                if life == self.seen {
+                if life != self.seen {
+                    self.seen = life;
+                    LinkEvent::Traffic
+                } else if flushed {
+                    LinkEvent::Flushed
+                } else {
                     return Poll::Pending;
                 }
-                self.seen = life;
-                LinkEvent::Traffic
             }
         };
         Poll::Ready(Some(event))
