@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::{Scene, busctl, complaint, credentials, gdbus, said};
 use crate::support::bus::{Bus, User};
-use crate::support::cloud::{By, PASSWORD, Seen};
+use crate::support::cloud::{By, Cloud, PASSWORD, Seen};
 use crate::support::fedecksd::{DEVICE, Setup, is_anywhere_in};
 use crate::support::within;
 
@@ -52,6 +52,20 @@ async fn gdbus_logs_in_sends_nested_values_and_bytes_and_reconnects() {
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
     said(&gdbus(bus, User::Member, "Logout", &[]).await);
     assert_eq!(said(&busctl(bus, "get-property", &["State"]).await), "s \"unregistered\"\n");
+}
+
+#[tokio::test]
+async fn messages_to_a_silent_cloud_follow_each_other_at_once() {
+    let Some(mut scene) = Scene::connected().await else { return };
+    let connection = scene.bus.connect().await;
+    let device = Device1Proxy::new(&connection).await.unwrap();
+    let begun = Instant::now();
+    for number in 0..50 {
+        device.send(&Variant::new(Term::Int(number)).unwrap()).await.unwrap();
+        assert_eq!(scene.cloud.next().await, Seen::Message(Term::Int(number)));
+    }
+    // Much less than the ping interval, at which something comes in any case.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -128,8 +142,7 @@ async fn every_failure_has_a_name_and_says_what_is_wrong() {
 async fn a_login_answers_before_the_caller_gives_up_and_goes_on_until_the_cloud_is_there() {
     let Some(bus) = Bus::start().await else { return };
     // A port that was free a moment ago, for a cloud that comes later.
-    let address =
-        crate::support::cloud::Cloud::start("127.0.0.1:0".parse().unwrap()).await.stop().await;
+    let address = Cloud::start("127.0.0.1:0".parse().unwrap()).await.stop().await;
     let setup = Setup::new(&format!("ws://{address}")).on(&bus);
     let mut service = setup.start();
     service.says(super::THERE).await;
@@ -141,7 +154,7 @@ async fn a_login_answers_before_the_caller_gives_up_and_goes_on_until_the_cloud_
     assert!(error.contains("org.fedecks.Device1.Error.Unreachable"), "{error}");
     assert!(error.contains("the login goes on waiting for the cloud: "), "{error}");
     assert!((Duration::from_secs(20)..Duration::from_secs(24)).contains(&took), "{took:?}");
-    let mut cloud = crate::support::cloud::Cloud::start(address).await;
+    let mut cloud = Cloud::start(address).await;
     assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
     assert!(!is_anywhere_in(setup.folder.path(), PASSWORD));
 }
@@ -152,19 +165,18 @@ async fn a_flood_of_callers_who_wait_holds_up_nobody() {
     let setup = Setup::new("ws://127.0.0.1:1").on(&bus);
     let mut service = setup.start();
     service.says(super::THERE).await;
-    let connection = bus.connect().await;
-    let device = Device1Proxy::builder(&connection)
-        .cache_properties(zbus::proxy::CacheProperties::No)
-        .build()
-        .await
-        .unwrap();
     let mut logins = JoinSet::new();
-    for number in 0..500 {
-        let device = device.clone();
-        logins.spawn(async move {
-            let entries = vec![(Term::from("number"), Term::Int(number))];
-            device.login(&Dictionary::new(entries).unwrap()).await
-        });
+    // The daemon lets a connection wait for 128 answers.
+    for _ in 0..5 {
+        let connection = bus.connect().await;
+        for number in 0..100 {
+            let connection = connection.clone();
+            logins.spawn(async move {
+                let entries = vec![(Term::from("number"), Term::Int(number))];
+                let device = Device1Proxy::new(&connection).await.unwrap();
+                device.login(&Dictionary::new(entries).unwrap()).await
+            });
+        }
     }
     // Each but one is given up for a newer one, or there are too many.
     for _ in 0..499 {
@@ -174,6 +186,8 @@ async fn a_flood_of_callers_who_wait_holds_up_nobody() {
             "{ended:?}"
         );
     }
+    let connection = bus.connect().await;
+    let device = Device1Proxy::new(&connection).await.unwrap();
     assert_ne!(within(device.state()).await.unwrap(), "connected");
     logins.abort_all();
 }

@@ -1,5 +1,7 @@
 //! A private system bus: the real dbus-daemon with Debian's rules and the shipped policy.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -61,8 +63,11 @@ impl User {
 
 /// A bus in a folder of its own. Dropping it ends the daemon.
 pub(crate) struct Bus {
-    folder: TempDir,
+    // Before its folder, for which it looks until its end.
     daemon: Option<Child>,
+    folder: TempDir,
+    /// How many monitors were started.
+    monitored: Cell<usize>,
 }
 
 impl Bus {
@@ -94,11 +99,16 @@ impl Bus {
         };
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let bus = Self { folder, daemon: None };
+        let bus = Self { daemon: None, folder, monitored: Cell::new(0) };
         fs::write(bus.file("bus.conf"), bus.configuration(&system)).unwrap();
         fs::create_dir(bus.file("system.d")).unwrap();
         bus.set_policy(Some(POLICY));
-        let users = [(User::Root, "root"), (User::Member, "member"), (User::Service, "fedecks")];
+        let users = [
+            (User::Root, "root"),
+            (User::Member, "member"),
+            (User::Stranger, "stranger"),
+            (User::Service, "fedecks"),
+        ];
         let users =
             users.map(|(user, name)| format!("{name}:x:{0}:{0}::/:/bin/false\n", user.id()));
         fs::write(bus.file("passwd"), users.concat()).unwrap();
@@ -117,6 +127,8 @@ impl Bus {
             .arg(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            // It writes down every call that the policy refuses.
+            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
@@ -162,9 +174,23 @@ impl Bus {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut monitor = Monitor { lines, _child: child };
-        // Its match rules are at the daemon when it says this.
-        monitor.until("The name org.fedecks.Device1 is owned by").await;
+        let found = monitor.until("The name org.fedecks.Device1 is owned by").await;
+        let owner = found.last().and_then(|line| line.rsplit(' ').next()).unwrap().to_owned();
+        // It asks for the signals after it has said so.
+        let before = self.monitored.replace(self.monitored.get() + 1);
+        let connection = self.connect().await;
+        within(async { while self.listeners(&connection, &owner).await <= before {} }).await;
         monitor
+    }
+
+    /// How many connections are sent all signals of this one.
+    async fn listeners(&self, connection: &zbus::Connection, sender: &str) -> usize {
+        let statistics = Some("org.freedesktop.DBus.Debug.Stats");
+        let (bus, object) = (Some("org.freedesktop.DBus"), "/org/freedesktop/DBus");
+        let reply = connection.call_method(bus, object, statistics, "GetAllMatchRules", &()).await;
+        let rules: HashMap<String, Vec<String>> = reply.unwrap().body().deserialize().unwrap();
+        let rule = format!("type='signal',sender='{sender}'");
+        rules.values().filter(|rules| rules.contains(&rule)).count()
     }
 
     fn command(&self, user: User, words: &[&str]) -> Command {
