@@ -370,4 +370,3 @@ fn sync_folder_of(path: &Path) {
         Err(error) => warn!(folder = %folder.display(), %error, "not synced"),
     }
 }
-

@@ -8,7 +8,7 @@ use crate::output::{self, Paint};
 
 /// What is rendered by name, in this order; what a newer service tells beside it follows as JSON.
 type Render = fn(&Health<'_>, &Term) -> Option<String>;
-const LINES: [(&str, &str, Render); 15] = [
+const LINES: [(&str, &str, Render); 16] = [
     ("state", "state", state),
     ("next_attempt_in_ms", "next attempt", |_, wait| Some(format!("in {}", ms(number(wait)?)))),
     ("last_failure", "last failure", failure),
@@ -20,7 +20,8 @@ const LINES: [(&str, &str, Render); 15] = [
     ("clock", "clock", clock),
     ("traffic", "traffic", traffic),
     ("round_trip_ms", "round trip", |_, took| Some(format!("{:.1} ms", float(took)?))),
-    ("provisioning", "provisioning", |_, value| plain(value)),
+    ("provisioning", "provisioning", provisioning),
+    ("device_id_from", "device id", |_, from| Some(format!("from the {}", plain(from)?))),
     ("url", "cloud", |_, url| plain(url)),
     ("uptime_s", "running for", |_, seconds| Some(duration(number(seconds)?))),
     ("version", "version", |_, version| plain(version)),
@@ -157,6 +158,29 @@ fn traffic(_: &Health<'_>, traffic: &Term) -> Option<String> {
     ))
 }
 
+/// The places for a first login, but for those at which nothing is and nothing is to be said.
+fn provisioning(this: &Health<'_>, sources: &Term) -> Option<String> {
+    let Term::List(sources) = sources else { return None };
+    let mut told = Vec::new();
+    for source in sources {
+        let state = plain(source.get("state")?)?;
+        let reason = source.get("reason").and_then(plain);
+        if state == "absent" && reason.is_none() {
+            continue;
+        }
+        let (kind, place) = (plain(source.get("kind")?)?, plain(source.get("place")?)?);
+        let mut text = format!("{kind} {place}: {state}");
+        if let Some(reason) = reason {
+            text = format!("{text}, {reason}");
+        }
+        if state != "absent" && source.get("is_there") == Some(&Term::Bool(true)) {
+            text = format!("{text}, {}", this.paint.doubtful("still there"));
+        }
+        told.push(text);
+    }
+    Some(if told.is_empty() { "nothing is there".to_owned() } else { told.join("; ") })
+}
+
 fn judged(this: &Health<'_>, word: &str, good: &str) -> String {
     if word == good { this.paint.good(word) } else { this.paint.doubtful(word) }
 }
@@ -232,7 +256,10 @@ mod tests {
             "store":{"state":"failing","directory":"/data","error":"disk full"},
             "clock":{"state":"behind","now":60,"floor":1700000000},
             "traffic":{"messages_sent":3,"messages_received":4,"bytes_sent":1023,"bytes_received":5000000},
-            "round_trip_ms":12.345,"new_thing":{"a":1}}"#,
+            "round_trip_ms":12.345,"device_id_from":"machine-id",
+            "provisioning":[{"kind":"credential","place":"/run/c","state":"absent","is_there":false},
+            {"kind":"file","place":"/boot/p.toml","state":"used","is_there":true,"reason":"read-only"}],
+            "new_thing":{"a":1}}"#,
         );
         let expected = "\
 kitchen-1
@@ -245,6 +272,8 @@ kitchen-1
   clock         behind, 1970-01-01 00:01:00 UTC; it is certainly after 2023-11-14 22:13:20 UTC
   traffic       sent 3 messages (1023 bytes), received 4 (4.7 MiB)
   round trip    12.3 ms
+  provisioning  file /boot/p.toml: used, read-only, still there
+  device id     from the machine-id
   cloud         wss://cloud.example/
   running for   1 d 3 h
   version       0.1.0
