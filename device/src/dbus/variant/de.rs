@@ -22,7 +22,7 @@ pub(super) fn read<'de, D: Deserializer<'de>>(
     let left = Left { max, bytes: Cell::new(max), error: Cell::new(None) };
     match (Value { signature, left: &left }).deserialize(deserializer) {
         Ok(term) => Ok(Ok(term)),
-        Err(error) => left.error.take().map(Err).map_or(Err(error), Ok),
+        Err(error) => left.error.take().map(Err).ok_or(error),
     }
 }
 

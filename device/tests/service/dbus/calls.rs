@@ -160,6 +160,20 @@ async fn a_login_answers_before_the_caller_gives_up_and_goes_on_until_the_cloud_
 }
 
 #[tokio::test]
+async fn a_password_is_in_no_line_of_the_log_at_any_level() {
+    let Some(bus) = Bus::start().await else { return };
+    let mut cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
+    let setup = Setup::new(&format!("ws://{}", cloud.address)).on(&bus).line("log", "trace");
+    let mut service = setup.start();
+    service.says(super::THERE).await;
+    said(&gdbus(&bus, User::Member, "Login", &[&credentials(PASSWORD)]).await);
+    assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
+    service.says("the token is stored").await;
+    assert!(service.said().contains("member: MemberName(\"Login\")"), "{}", service.said());
+    assert!(!service.said().contains(PASSWORD));
+}
+
+#[tokio::test]
 async fn a_flood_of_callers_who_wait_holds_up_nobody() {
     let Some(bus) = Bus::start().await else { return };
     let setup = Setup::new("ws://127.0.0.1:1").on(&bus);

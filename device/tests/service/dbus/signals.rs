@@ -1,3 +1,4 @@
+use fedecks_cloud::{CloseCode, CloseReason};
 use fedecks_device::Term;
 
 use super::{Scene, gdbus, said};
@@ -7,7 +8,7 @@ use crate::support::fedecksd::DEVICE;
 
 #[tokio::test]
 async fn messages_events_and_changed_properties_are_signalled() {
-    let Some(mut scene) = Scene::connected().await else { return };
+    let Some(scene) = Scene::connected().await else { return };
     let mut monitor = scene.bus.monitor(User::Member).await;
     let device = DEVICE.parse().unwrap();
     let term = Term::Map(vec![
@@ -65,4 +66,30 @@ async fn what_d_bus_cannot_hold_costs_neither_the_bus_nor_the_next_message() {
     }
     scene.cloud.hub.push(&device, Term::from("nul\0 inside")).await.unwrap();
     monitor.until("'/org/fedecks/term/text'").await;
+}
+
+#[tokio::test]
+async fn a_bus_that_takes_nothing_for_a_while_costs_events_that_are_counted_and_nothing_else() {
+    let Some(mut scene) = Scene::connected().await else { return };
+    let mut monitor = scene.bus.monitor(User::Member).await;
+    let device = DEVICE.parse().unwrap();
+    scene.bus.pause(true);
+    // Much more than a socket holds, and more than wait for the bus.
+    let mut pushed = 0;
+    for _ in 0..10 {
+        for _ in 0..20 {
+            scene.cloud.hub.push_raw(&device, vec![b'x'; 32 * 1024]).await.unwrap();
+            pushed += 1;
+        }
+        // The device has read everything when it answers the close with another connection.
+        scene.cloud.hub.disconnect(&device, CloseReason::new(CloseCode::Restart)).await.unwrap();
+        assert_eq!(scene.cloud.next().await, Seen::Connected(By::Token));
+    }
+    scene.bus.pause(false);
+    scene.service.says("callers on D-Bus missed events").await;
+    let seen = monitor.until("Event ('missed', {'count': <int64 ").await;
+    let signalled = seen.iter().filter(|line| line.contains("RawMessageReceived")).count();
+    assert!(signalled < pushed, "{signalled}");
+    scene.cloud.hub.push(&device, Term::from("after all")).await.unwrap();
+    monitor.until("MessageReceived (<'after all'>,)").await;
 }

@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -141,6 +143,13 @@ impl Bus {
     /// Ends the daemon, and with it every connection.
     pub(crate) async fn stop(&mut self) {
         within(self.daemon.take().unwrap().kill()).await.unwrap();
+    }
+
+    /// Lets the daemon do nothing at all, or go on.
+    pub(crate) fn pause(&self, is_paused: bool) {
+        let id = self.daemon.as_ref().and_then(Child::id).unwrap();
+        let signal = if is_paused { Signal::SIGSTOP } else { Signal::SIGCONT };
+        nix::sys::signal::kill(Pid::from_raw(id.try_into().unwrap()), signal).unwrap();
     }
 
     /// The policy that a daemon reads at its start.
