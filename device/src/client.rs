@@ -1,6 +1,6 @@
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fedecks_device_core::{
@@ -15,6 +15,7 @@ use crate::clock::{Alarm, BootClock, WallClock};
 use crate::dial::Target;
 use crate::driver::{Command, Driver, Outbound, Watchdog};
 use crate::health::{Health, Vitals};
+use crate::network::NetworkSource;
 use crate::provisioning::ProvisioningReport;
 use crate::status::Status;
 use crate::store::TokenStore;
@@ -225,6 +226,16 @@ impl Client {
         self.status.clone()
     }
 
+    /// Waits until the connection's loop has ended.
+    pub(crate) async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
+    /// Notes by what the network is watched now.
+    pub(crate) fn watched_by(&self, source: NetworkSource) {
+        *self.vitals.network_source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+    }
+
     async fn send_frame(&self, frame: UpFrame) -> Result<(), ClientSendError> {
         let (answer, answered) = oneshot::channel();
         self.messages.send(Outbound { frame, answer }).await.map_err(|_| Stopped)?;
@@ -329,6 +340,7 @@ impl ClientBuilder {
             started: now,
             meter: target.meter(),
             trusted_time: trusted_time.clone(),
+            network_source: Mutex::new(None),
         };
         let weak_events = events.downgrade();
         let driver = Driver {

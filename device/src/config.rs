@@ -10,6 +10,7 @@ use fedecks_device_core::Config;
 use fedecks_protocol::DeviceId;
 
 use crate::identity::IdSource;
+use crate::network::NetworkWatch;
 use crate::provisioning::CREDENTIAL_NAME;
 use crate::tls::{Identity, TlsOptions, Trust};
 use crate::unreachable::UnreachableAction;
@@ -37,6 +38,8 @@ pub struct DeviceConfig {
     pub backoff_base: Duration,
     /// Upper bound of every random wait.
     pub backoff_cap: Duration,
+    /// By what the network is watched.
+    pub network: NetworkWatch,
     /// How often the cloud is sent a report of this device's health; never without it.
     pub report_interval: Option<Duration>,
     /// What is done when the cloud has been out of reach for too long; nothing without it.
@@ -118,6 +121,10 @@ impl DeviceConfig {
         let tls = TlsOptions { trust: trust(&mut settings)?, identity: identity(&mut settings)? };
         let provision_file = settings.path(Field::ProvisionFile)?;
         let (backoff_base, backoff_cap) = backoff(&mut settings)?;
+        let network = match settings.text(Field::Network)? {
+            Some(network) => network.parse_as()?,
+            None => NetworkWatch::default(),
+        };
         let report_interval = report_interval(&mut settings)?;
         let unreachable_action = unreachable_action(&mut settings, backoff_cap)?;
         let log = match settings.text(Field::Log)? {
@@ -134,6 +141,7 @@ impl DeviceConfig {
             tls,
             backoff_base,
             backoff_cap,
+            network,
             report_interval,
             unreachable_action,
             log,

@@ -1,6 +1,7 @@
 //! Everything that a support engineer asks, as of one moment.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fedecks_device_core::{State, Stored, Time};
@@ -9,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::clock::BootClock;
+use crate::network::NetworkSource;
 use crate::provisioning::{ProvisioningReport, SourceReport};
 use crate::status::{self, Status};
 use crate::traffic::{Meter, Traffic};
@@ -40,6 +42,8 @@ pub struct Health {
     pub next_attempt_in_ms: Option<u64>,
     /// What the network watch says: `up`, `down`, or `unknown` while it says nothing.
     pub network: &'static str,
+    /// By what the network is watched: `network-manager`, `netlink`, or `none`.
+    pub network_source: &'static str,
     /// How many attempts there were.
     pub attempts: u64,
     /// How many attempts or connections have failed since one was stable.
@@ -116,6 +120,7 @@ pub(crate) struct Vitals {
     pub(crate) started: Time,
     pub(crate) meter: Meter,
     pub(crate) trusted_time: TrustedTime,
+    pub(crate) network_source: Mutex<Option<NetworkSource>>,
 }
 
 impl Vitals {
@@ -142,6 +147,11 @@ impl Vitals {
                 }
             },
             network: status::network_name(status.network),
+            network_source: self
+                .network_source
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .map_or("none", NetworkSource::name),
             attempts: status.attempts,
             failures: status.failures,
             last_failure: status.last_failure.as_ref().map(|failure| FailureHealth {

@@ -24,6 +24,7 @@ pub(super) enum Field {
     ProvisionFile,
     BackoffBase,
     BackoffCap,
+    Network,
     ReportInterval,
     UnreachableAction,
     UnreachableAfter,
@@ -54,7 +55,7 @@ enum Value {
 }
 
 impl Field {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Url,
         Self::DeviceId,
         Self::DeviceIdFrom,
@@ -66,6 +67,7 @@ impl Field {
         Self::ProvisionFile,
         Self::BackoffBase,
         Self::BackoffCap,
+        Self::Network,
         Self::ReportInterval,
         Self::UnreachableAction,
         Self::UnreachableAfter,
@@ -85,6 +87,7 @@ impl Field {
             Self::ProvisionFile => "provision_file",
             Self::BackoffBase => "backoff_base",
             Self::BackoffCap => "backoff_cap",
+            Self::Network => "network",
             Self::ReportInterval => "report_interval",
             Self::UnreachableAction => "unreachable_action",
             Self::UnreachableAfter => "unreachable_after",

@@ -56,6 +56,7 @@ fn everything_can_be_set_in_the_file() {
         provision_file = "/boot/provision.toml"
         backoff_base = "500ms"
         backoff_cap = "2m"
+        network = "netlink"
         report_interval = "15m"
         unreachable_action = "/usr/libexec/restart"
         unreachable_after = "2d"
@@ -78,6 +79,7 @@ fn everything_can_be_set_in_the_file() {
         provision_credential: None,
         backoff_base: Duration::from_millis(500),
         backoff_cap: Duration::from_secs(120),
+        network: NetworkWatch::Netlink,
         report_interval: Some(Duration::from_secs(900)),
         unreachable_action: Some(UnreachableAction {
             program: "/usr/libexec/restart".into(),

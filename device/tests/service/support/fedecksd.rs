@@ -51,6 +51,7 @@ impl Setup {
             ("data_dir", data.to_str().unwrap()),
             ("backoff_base", "50ms"),
             ("backoff_cap", "500ms"),
+            ("network", "none"),
         ] {
             setup = setup.line(key, value);
         }
