@@ -184,3 +184,22 @@ fn without_nothing(term: Term) -> Term {
         | Term::Tuple(_) => term,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fedecks_protocol::DeviceId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn more_calls_than_may_wait_are_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = "ws://127.0.0.1:1".parse().unwrap();
+        let client = Client::builder(url, DeviceId::new("d").unwrap()).data_dir(folder.path());
+        let device = Device1::new(client.start().unwrap());
+        let waiting: Vec<_> = (0..MAX_CALLS).map(|_| device.begin().unwrap()).collect();
+        assert!(matches!(device.reconnect().await, Err(Device1Error::Busy(_))));
+        drop(waiting);
+        assert!(matches!(device.reconnect().await, Err(Device1Error::NotRegistered(_))));
+    }
+}

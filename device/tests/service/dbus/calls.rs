@@ -69,6 +69,30 @@ async fn messages_to_a_silent_cloud_follow_each_other_at_once() {
 }
 
 #[tokio::test]
+async fn the_deepest_values_that_we_form_are_taken_by_the_bus() {
+    let Some(mut scene) = Scene::connected().await else { return };
+    let connection = scene.bus.connect().await;
+    let device = Device1Proxy::new(&connection).await.unwrap();
+    let wraps: [(usize, fn(Term) -> Term); 5] = [
+        (31, |term| Term::List(vec![term])),
+        (31, |term| Term::Tuple(vec![term])),
+        (21, |term| Term::Map(vec![(Term::from("k"), term)])),
+        (10, |term| Term::Map(vec![(Term::Int(1), term)])),
+        // More values than a structure has.
+        (15, |term| Term::Tuple(vec![Term::Int(0); 299].into_iter().chain([term]).collect())),
+    ];
+    for (expected, wrap) in wraps {
+        let (mut term, mut levels) = (Term::Int(1), 0);
+        while Variant::new(wrap(term.clone())).is_ok() {
+            (term, levels) = (wrap(term), levels + 1);
+        }
+        assert_eq!(levels, expected);
+        device.send(&Variant::new(term.clone()).unwrap()).await.unwrap();
+        assert_eq!(scene.cloud.next().await, Seen::Message(term));
+    }
+}
+
+#[tokio::test]
 async fn busctl_sends_reads_the_properties_and_the_health() {
     let Some(mut scene) = Scene::connected().await else { return };
     let (bus, cloud) = (&scene.bus, &mut scene.cloud);
