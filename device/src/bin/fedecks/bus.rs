@@ -19,7 +19,7 @@ pub(crate) async fn connect() -> Result<Connection, Failure> {
         async { connection::Builder::system()?.method_timeout(CALL_DEADLINE).build().await };
     match timeout(CONNECT_DEADLINE, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(Failure::NoBus(reason(&error))),
+        Ok(Err(error)) => Err(Failure::NoBus(error.to_string())),
         Err(_) => Err(Failure::NoBus("it does not answer".to_owned())),
     }
 }
@@ -36,11 +36,4 @@ pub(crate) async fn device() -> Result<Device1Proxy<'static>, Failure> {
     let proxy = proxy(&connect().await?).await?;
     proxy.state().await?;
     Ok(proxy)
-}
-
-fn reason(error: &zbus::Error) -> String {
-    match error {
-        zbus::Error::InputOutput(error) => error.to_string(),
-        error => error.to_string(),
-    }
 }

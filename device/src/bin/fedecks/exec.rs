@@ -1,4 +1,4 @@
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use tokio::time::timeout;
 /// Runs a program with `input` on its standard input, and waits for its end, for `limit` at most;
 /// then it is killed. It need not read its input. Dropping this kills it as well.
 pub(crate) async fn run(
-    program: &OsString,
+    program: &OsStr,
     arguments: &[OsString],
     input: &[u8],
     limit: Duration,
 ) -> Result<(), String> {
-    let name = program.display();
+    let name = program.to_string_lossy();
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;

@@ -2,7 +2,7 @@ use std::io;
 
 use fedecks_device::dbus::Device1Error;
 use tokio::signal::unix::SignalKind;
-use zbus::fdo;
+use zbus::{DBusError, fdo};
 
 /// Why the command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -88,29 +88,28 @@ impl From<Device1Error> for Failure {
 
 impl From<zbus::Error> for Failure {
     fn from(error: zbus::Error) -> Self {
-        match error {
-            zbus::Error::MethodError(name, message, _) => {
-                let message = message.unwrap_or_else(|| name.to_string());
-                Self::of_bus(&name, message)
-            }
-            zbus::Error::FDO(error) => (*error).into(),
-            zbus::Error::InputOutput(error) if error.kind() == io::ErrorKind::TimedOut => {
-                Self::Unreachable(unanswered())
-            }
-            zbus::Error::InputOutput(error) => Self::NoBus(error.to_string()),
-            error => Self::Failed(error.to_string()),
+        if let zbus::Error::FDO(error) = error {
+            return (*error).into();
         }
+        if let zbus::Error::MethodError(name, message, _) = &error {
+            return Self::of_bus(name, message.clone().unwrap_or_else(|| name.to_string()));
+        }
+        if let zbus::Error::InputOutput(error) = &error {
+            if error.kind() == io::ErrorKind::TimedOut {
+                return Self::Unreachable(unanswered());
+            }
+            return Self::NoBus(error.to_string());
+        }
+        Self::Failed(error.to_string())
     }
 }
 
 impl From<fdo::Error> for Failure {
     fn from(error: fdo::Error) -> Self {
-        match error {
-            fdo::Error::ZBus(error) => error.into(),
-            error => {
-                let message = zbus::DBusError::description(&error).unwrap_or_default().to_owned();
-                Self::of_bus(&zbus::DBusError::name(&error), message)
-            }
+        if let fdo::Error::ZBus(error) = error {
+            return error.into();
         }
+        let message = error.description().unwrap_or_default().to_owned();
+        Self::of_bus(&error.name(), message)
     }
 }

@@ -63,9 +63,10 @@ impl<'a> Consumer<'a> {
         match self.what.exec.split_first() {
             None => output::line(output::json(&message)?)?,
             Some((program, arguments)) => {
-                let input = match message {
-                    Term::Bytes(bytes) if self.what.raw => bytes,
-                    message => (output::json(&message)? + "\n").into_bytes(),
+                let input = if let (true, Term::Bytes(bytes)) = (self.what.raw, &message) {
+                    bytes.clone()
+                } else {
+                    (output::json(&message)? + "\n").into_bytes()
                 };
                 let limit = self.what.exec_timeout;
                 if let Err(problem) = exec::run(program, arguments, &input, limit).await {
