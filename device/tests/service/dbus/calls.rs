@@ -73,7 +73,8 @@ async fn the_deepest_values_that_we_form_are_taken_by_the_bus() {
     let Some(mut scene) = Scene::connected().await else { return };
     let connection = scene.bus.connect().await;
     let device = Device1Proxy::new(&connection).await.unwrap();
-    let wraps: [(usize, fn(Term) -> Term); 5] = [
+    type Wrap = fn(Term) -> Term;
+    let wraps: [(usize, Wrap); 5] = [
         (31, |term| Term::List(vec![term])),
         (31, |term| Term::Tuple(vec![term])),
         (21, |term| Term::Map(vec![(Term::from("k"), term)])),
