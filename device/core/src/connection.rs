@@ -382,6 +382,10 @@ impl Connection {
         self.link = Link::Closed;
         self.looking = None;
         self.timers = Timers::default();
+        // The store may work by now.
+        if let Some(order) = self.tokens.retry() {
+            self.tell_store(order);
+        }
     }
 
     fn dial(&mut self, now: Time) {

@@ -5,5 +5,7 @@
 mod command;
 mod dbus;
 mod health;
+mod identity;
+mod provisioning;
 mod reconnects;
 mod support;

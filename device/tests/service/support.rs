@@ -15,6 +15,15 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("nothing came of it in time")
 }
 
+/// Whether this is root, who may mount; says it loudly if not.
+pub(crate) fn is_root() -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        skip("it takes root to mount");
+    }
+    is_root
+}
+
 /// Says loudly that a test cannot run here. Where `FEDECKS_TESTS_COMPLETE` is set, as it is on the
 /// machine that decides about a change, it fails instead.
 pub(crate) fn skip(reason: &str) {

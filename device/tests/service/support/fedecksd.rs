@@ -61,11 +61,7 @@ impl Setup {
     /// Sets a key to a text.
     pub(crate) fn line(mut self, key: &str, value: &str) -> Self {
         // A later line takes the place of an earlier one.
-        self.lines = self
-            .lines
-            .lines()
-            .filter(|line| !line.starts_with(&format!("{key} = ")))
-            .fold(String::new(), |lines, line| lines + line + "\n");
+        self = self.without(key);
         writeln!(self.lines, "{key} = {value:?}").unwrap();
         self
     }
@@ -73,6 +69,14 @@ impl Setup {
     /// Puts it on this system bus.
     pub(crate) fn on(self, bus: &Bus) -> Self {
         self.variable("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
+    }
+
+    /// Leaves a key to its default.
+    pub(crate) fn without(mut self, key: &str) -> Self {
+        let beginning = format!("{key} = ");
+        let others = self.lines.lines().filter(|line| !line.starts_with(&beginning));
+        self.lines = others.fold(String::new(), |lines, line| lines + line + "\n");
+        self
     }
 
     /// Sets a variable of its environment.
@@ -173,6 +177,21 @@ impl Fedecksd {
         nix::sys::signal::kill(id, Signal::SIGTERM).unwrap();
         let status = within(self.child.wait()).await.unwrap();
         assert!(status.success(), "{status}; it said:\n{}", self.said);
+    }
+
+    /// Ends it as systemd does and gives all that it said.
+    pub(crate) async fn terminate_and_tell(mut self) -> String {
+        let id = Pid::from_raw(self.id().try_into().unwrap());
+        nix::sys::signal::kill(id, Signal::SIGTERM).unwrap();
+        within(async {
+            while let Some(line) = self.log.next_line().await.unwrap() {
+                self.said += &line;
+                self.said.push('\n');
+            }
+        })
+        .await;
+        within(self.child.wait()).await.unwrap();
+        self.said
     }
 
     pub(crate) async fn kill(mut self) {
