@@ -122,3 +122,17 @@ fn an_order_that_waits_for_the_store_still_reaches_it() {
     it.expect([]);
     assert_eq!(it.core.poll_timeout(), None);
 }
+
+#[test]
+fn a_token_that_could_not_be_stored_is_given_to_the_store_once_more() {
+    let mut it = Machine::connected();
+    it.frame(1, &DownFrame::Token(token("new")));
+    it.expect([store("new")]);
+    it.not_stored();
+    it.drain();
+    it.core.handle_shutdown();
+    it.expect([disconnect(1, CloseCode::GoingAway), lost(LostReason::Local), store("new")]);
+    it.not_stored();
+    it.expect([]);
+    assert_eq!(it.core.poll_timeout(), None);
+}
