@@ -83,7 +83,11 @@ impl Desk {
         let record = match self.record.read() {
             Ok(record) => record,
             Err(_) if anyhow => Record::default(),
-            Err(error) => return Look::NoRecord(error),
+            Err(error) => {
+                let sources = self.sources.clone();
+                let is_there = sources.iter().any(|source| self.unjudged(source).is_some());
+                return if is_there { Look::NoRecord(error) } else { Look::Nothing };
+            }
         };
         for source in self.sources.clone() {
             let Some(content) = self.unjudged(&source) else { continue };
@@ -370,3 +374,6 @@ fn sync_folder_of(path: &Path) {
         Err(error) => warn!(folder = %folder.display(), %error, "not synced"),
     }
 }
+
+#[cfg(test)]
+mod tests;

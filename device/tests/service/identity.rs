@@ -69,7 +69,7 @@ async fn the_device_is_the_same_after_each_start_whatever_else_comes_up_or_goes_
     assert!(started.contains("device=kitchen-9 device_id_from=\"hostname\""), "{started}");
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
     service.terminate().await;
-    assert_eq!(setup.data().join("provision.toml").exists(), false);
+    assert!(!setup.data().join("provision.toml").exists());
 }
 
 #[tokio::test]

@@ -349,7 +349,7 @@ async fn a_data_partition_that_comes_late_brings_its_file() {
     fs::rename(&data, &away).unwrap();
     write(&away.join("provision.toml"), &good());
     let mut service = setup.start();
-    service.says("not known yet").await;
+    service.says("unregistered: waiting for a login").await;
     fs::rename(&away, &data).unwrap();
     assert_eq!(connected(&mut cloud).await, By::Credentials);
     service.says("used and removed").await;
