@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use fedecks_device_core::State;
+use fedecks_device_core::{State, Stored};
 use fedecks_protocol::{DeviceId, Term};
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
@@ -219,6 +219,16 @@ async fn tell_status(client: Client) {
 }
 
 fn describe(status: &Status) -> String {
+    let state = describe_state(status);
+    match (&status.store_error, status.stored) {
+        (Some(error), _) => format!("{state}; the store fails: {error}"),
+        (None, Stored::UnderWay) => format!("{state}; the store is being written"),
+        // That it failed is told with the error.
+        (None, Stored::Yes | Stored::Failed) => state,
+    }
+}
+
+fn describe_state(status: &Status) -> String {
     match status.state {
         State::Unregistered => "unregistered: waiting for a login".to_owned(),
         State::Offline { .. } => format!("offline, {} failures", status.failures),

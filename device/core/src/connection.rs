@@ -110,6 +110,8 @@ pub struct Connection {
     /// The store was asked for a token and has not given one; it may be mounted late.
     looking: Option<Duration>,
     login: Option<Login>,
+    /// The wait after the last order to the store, if that failed.
+    store_wait: Duration,
     /// The login whose token is on its way to the store.
     storing_for: Option<LoginId>,
     round_trip: Option<Duration>,
@@ -139,8 +141,10 @@ enum Link {
 
 /// First wait before the store is asked again whether it has a token.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
-/// Longest such wait, and the wait before a failed order to the store is repeated.
-const STORE_RETRY: Duration = Duration::from_secs(60);
+/// First wait before a failed order to the store is repeated.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Longest of these waits: each is twice as long as the one before.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl Connection {
     /// A connection that begins by asking the store for a token. `seed` feeds its random waits and
@@ -153,6 +157,7 @@ impl Connection {
             attempt: Attempt(0),
             network: None,
             tokens: TokenKeeper::default(),
+            store_wait: Duration::ZERO,
             looking: Some(Duration::ZERO),
             login: None,
             storing_for: None,
@@ -251,19 +256,24 @@ impl Connection {
         if waited.is_zero() && matches!(self.link, Link::Unregistered) {
             self.emit(Event::Unregistered);
         }
-        let wait = waited.saturating_mul(2).clamp(FIRST_LOOK, STORE_RETRY);
+        let wait = waited.saturating_mul(2).clamp(FIRST_LOOK, LONGEST_WAIT);
         self.looking = Some(wait);
         self.timers.set(Timer::Load, now + wait);
     }
 
-    /// The outcome of [`Action::StoreToken`] or [`Action::ForgetToken`].
+    /// The outcome of [`Action::StoreToken`] or [`Action::ForgetToken`]. What failed is repeated until
+    /// it works: after a second, then after twice as long, up to a minute.
     pub fn handle_stored(&mut self, now: Time, result: Result<(), String>) {
         let persisted = result.is_ok();
         if let Err(error) = result {
             if !matches!(self.link, Link::Closed) {
-                self.timers.set(Timer::Store, now + STORE_RETRY);
+                let wait = self.store_wait.saturating_mul(2).clamp(FIRST_RETRY, LONGEST_WAIT);
+                self.store_wait = wait;
+                self.timers.set(Timer::Store, now + wait);
                 self.emit(Event::StoreFailed { error });
             }
+        } else {
+            self.store_wait = Duration::ZERO;
         }
         if let Some(order) = self.tokens.finished(persisted) {
             self.tell_store(order);

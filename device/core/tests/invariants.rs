@@ -20,7 +20,6 @@ const MOST_ACTIONS: usize = 8;
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600 + 360);
 const LONGEST_PHASE: Duration = Duration::from_secs(20);
 const PONG_DEADLINE: Duration = Duration::from_secs(10);
-const STORE_RETRY: Duration = Duration::from_secs(60);
 
 /// Whose news this is.
 #[derive(Debug, Clone, Copy)]
@@ -192,6 +191,7 @@ struct Onlooker {
     unanswered: HashSet<LoginId>,
     ever_forgotten: bool,
     store_busy: bool,
+    store_wait: Duration,
     store_retry: Option<Time>,
     /// The store may still be asked for a token.
     looking: bool,
@@ -211,6 +211,7 @@ impl Onlooker {
             unanswered: HashSet::new(),
             ever_forgotten: false,
             store_busy: false,
+            store_wait: Duration::ZERO,
             store_retry: None,
             looking: true,
             load_armed: false,
@@ -256,8 +257,13 @@ impl Onlooker {
             Input::Stored(works) => {
                 self.store_busy = false;
                 order_may_follow = true;
-                if !works && !self.shut_down {
-                    self.store_retry = Some(now + STORE_RETRY);
+                if works {
+                    self.store_wait = Duration::ZERO;
+                } else if !self.shut_down {
+                    self.store_wait = (self.store_wait * 2)
+                        .max(Duration::from_secs(1))
+                        .min(Duration::from_secs(60));
+                    self.store_retry = Some(now + self.store_wait);
                 }
                 let result = if works { Ok(()) } else { Err("read-only".into()) };
                 self.core.handle_stored(now, result);

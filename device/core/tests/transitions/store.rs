@@ -3,31 +3,41 @@ use fedecks_protocol::{DownFrame, Refusal};
 
 use crate::machine::*;
 
-/// Keeps the connection alive for a minute; the store's turn comes at its end.
-fn a_minute(it: &mut Machine) {
-    for _ in 0..60 {
+/// Keeps the connection alive for so many seconds; gives what it did in them, apart from pings.
+fn seconds(it: &mut Machine, count: u64) -> Vec<Did> {
+    for _ in 0..count {
         it.run_for(secs(1));
         it.core.handle_traffic(it.now, Attempt(1));
     }
+    it.drain().into_iter().filter(|did| *did != ping(1)).collect()
 }
 
 #[test]
-fn a_store_that_fails_is_tried_again_every_minute_until_it_works() {
+fn a_store_that_fails_is_tried_again_ever_more_seldom_until_it_works() {
     let mut it = Machine::connected();
     it.frame(1, &DownFrame::Token(token("new")));
     it.expect([store("new")]);
-    for _ in 0..3 {
+    for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
         it.not_stored();
         it.expect([store_failed()]);
-        a_minute(&mut it);
-        let stored: Vec<_> = it.drain().into_iter().filter(|did| *did != ping(1)).collect();
-        assert_eq!(stored, [store("new")]);
+        assert_eq!(seconds(&mut it, wait - 1), []);
+        assert_eq!(seconds(&mut it, 1), [store("new")]);
     }
     it.stored();
-    a_minute(&mut it);
-    a_minute(&mut it);
-    assert!(it.drain().iter().all(|did| *did == ping(1)));
+    assert_eq!(seconds(&mut it, 120), []);
     assert_eq!(it.core.state(), State::Connected);
+}
+
+#[test]
+fn a_store_that_worked_in_between_is_tried_again_soon() {
+    let mut it = Machine::connected();
+    for text in ["first", "second"] {
+        it.frame(1, &DownFrame::Token(token(text)));
+        it.not_stored();
+        it.drain();
+        assert_eq!(seconds(&mut it, 1), [store(text)]);
+        it.stored();
+    }
 }
 
 #[test]
@@ -36,7 +46,7 @@ fn a_store_that_fails_is_tried_again_while_there_is_no_connection() {
     it.refused(1, Refusal::TokenRevoked, None);
     it.not_stored();
     it.drain();
-    assert_eq!(it.keep_next_deadline(), secs(60));
+    assert_eq!(it.keep_next_deadline(), secs(1));
     it.expect([forget()]);
     it.stored();
     it.expect([]);
@@ -66,8 +76,7 @@ fn a_failed_order_is_not_repeated_when_a_newer_one_waits() {
     it.not_stored();
     it.expect([store_failed(), store("second")]);
     it.stored();
-    a_minute(&mut it);
-    assert!(it.drain().iter().all(|did| *did == ping(1)));
+    assert_eq!(seconds(&mut it, 60), []);
 }
 
 #[test]
