@@ -4,16 +4,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fedecks_device_core::{
-    Config, Connection, Event, LoggedIn, LoginError, Network, NotRegistered, SendError,
+    Config, Connection, LoggedIn, LoginError, Network, NotRegistered, SendError,
 };
 use fedecks_protocol::{Credentials, DeviceId, Term, TermError, UpFrame};
 use serde::Serialize;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
 use crate::clock::{Alarm, BootClock, WallClock};
 use crate::dial::Target;
 use crate::driver::{Command, Driver, Outbound, Watchdog};
+use crate::events::{self, Subscription, Subscriptions};
 use crate::health::{Health, Vitals};
 use crate::network::NetworkSource;
 use crate::provisioning::ProvisioningReport;
@@ -29,7 +30,7 @@ use crate::url::CloudUrl;
 pub struct Client {
     commands: mpsc::Sender<Command>,
     messages: mpsc::Sender<Outbound>,
-    events: broadcast::WeakSender<Event>,
+    events: Subscriptions,
     status: watch::Receiver<Status>,
     vitals: Arc<Vitals>,
 }
@@ -98,21 +99,6 @@ pub enum ReconnectError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the client was shut down")]
 pub struct Stopped;
-
-/// Why a [`Subscription`] has no event to give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SubscriptionError {
-    /// This many events came faster than they were taken, and are lost to this subscription.
-    #[error("{0} events were missed")]
-    Missed(u64),
-    /// The client was shut down; nothing will come any more.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
-}
-
-/// The events of a [`Client`] from the moment of subscribing on.
-#[derive(Debug)]
-pub struct Subscription(broadcast::Receiver<Event>);
 
 /// How many commands may wait for the loop, and how many messages.
 const QUEUE: usize = 16;
@@ -194,11 +180,7 @@ impl Client {
 
     /// The events from now on: connection changes and messages from the cloud.
     pub fn subscribe(&self) -> Subscription {
-        match self.events.upgrade() {
-            Some(events) => Subscription(events.subscribe()),
-            // The connection has ended: a channel without a sender says so.
-            None => Subscription(broadcast::channel(1).1),
-        }
+        self.events.subscribe()
     }
 
     /// What the connection is doing.
@@ -286,8 +268,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How many events a subscription may be behind before it misses some; 64 where nothing else is
-    /// said. A message can be as big as 1 MiB, and its term takes more memory than its bytes.
+    /// How many events a subscription may be behind; 64 where nothing else is said. One that is further
+    /// behind than three quarters of that makes the cloud wait for two seconds; after that it misses some. A message can be as big as 1 MiB, and its term takes more memory than its bytes.
     pub fn event_queue(mut self, events: usize) -> Self {
         self.event_queue = events.clamp(1, 65_536);
         self
@@ -328,7 +310,7 @@ impl ClientBuilder {
 
         let (commands, command_queue) = mpsc::channel(QUEUE);
         let (messages, message_queue) = mpsc::channel(QUEUE);
-        let (events, _) = broadcast::channel(self.event_queue);
+        let (publisher, events) = events::queue(self.event_queue);
         let now = BootClock::now();
         let (status_sender, status) = watch::channel(Status::of(&core, now));
         let vitals = Vitals {
@@ -342,7 +324,6 @@ impl ClientBuilder {
             trusted_time: trusted_time.clone(),
             network_source: Mutex::new(None),
         };
-        let weak_events = events.downgrade();
         let driver = Driver {
             core,
             device,
@@ -353,13 +334,13 @@ impl ClientBuilder {
             alarm,
             commands: command_queue,
             messages: message_queue,
-            events,
+            events: publisher,
             status: status_sender,
             watchdog: self.watchdog,
         };
         tokio::spawn(driver.run());
         let vitals = Arc::new(vitals);
-        Ok(Client { commands, messages, events: weak_events, status, vitals })
+        Ok(Client { commands, messages, events, status, vitals })
     }
 }
 
@@ -370,18 +351,5 @@ impl fmt::Debug for ClientBuilder {
             .field("device_id", &self.core.device_id)
             .field("data_dir", &self.data_dir)
             .finish_non_exhaustive()
-    }
-}
-
-impl Subscription {
-    /// Waits for the next event.
-    pub async fn next(&mut self) -> Result<Event, SubscriptionError> {
-        match self.0.recv().await {
-            Ok(event) => Ok(event),
-            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                Err(SubscriptionError::Missed(missed))
-            }
-            Err(broadcast::error::RecvError::Closed) => Err(Stopped.into()),
-        }
     }
 }

@@ -14,7 +14,8 @@ use tracing::{debug, info, warn};
 use zbus::Connection;
 use zbus::object_server::SignalEmitter;
 
-use crate::client::{Client, Stopped, Subscription, SubscriptionError};
+use crate::client::{Client, Stopped};
+use crate::events::{Subscription, SubscriptionError};
 use crate::system_bus::GrowingWait;
 use changes::Shown;
 use events::News;

@@ -10,12 +10,13 @@ use fedecks_device_core::{
     SendError, Stored, Time,
 };
 use fedecks_protocol::{Credentials, DeviceId, IssuedToken, UpFrame};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{error, info, warn};
 
 use crate::clock::{Alarm, BootClock};
 use crate::dial::Target;
+use crate::events::Publisher;
 use crate::link::{Link, LinkEvent};
 use crate::report;
 use crate::status::Status;
@@ -71,7 +72,7 @@ pub(crate) struct Driver {
     pub(crate) alarm: Alarm,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) messages: mpsc::Receiver<Outbound>,
-    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) events: Publisher,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) watchdog: Option<Watchdog>,
 }
@@ -121,14 +122,18 @@ impl Driver {
         };
         hands.carry_out();
         while !hands.is_closed() {
-            let pat_by = watchdog.as_mut().map(|it| it.on_turn(BootClock::now(), &mut patted));
-            let wake_by = hands.core.poll_timeout().into_iter().chain(pat_by).min();
+            let now = BootClock::now();
+            let pat_by = watchdog.as_mut().map(|it| it.on_turn(now, &mut patted));
+            let has_room = hands.events.has_room(now);
+            let room_by = hands.events.room_by().filter(|_| !has_room);
+            let wake_by = [hands.core.poll_timeout(), pat_by, room_by].into_iter().flatten().min();
             if let Err(error) = alarm.set(wake_by) {
                 return error!(%error, "the timer cannot be set, the connection ends");
             }
             let flushed = hands.link.is_flushed();
             let input = tokio::select! {
-                (attempt, event) = hands.link.next() => Input::Link(attempt, event),
+                (attempt, event) = hands.link.next(), if has_room => Input::Link(attempt, event),
+                () = hands.events.taken(), if !has_room => continue,
                 command = commands.recv() => Input::Command(command),
                 Some(message) = messages.recv(), if flushed => Input::Message(message),
                 Some(done) = hands.store_jobs.join_next() => Input::Store(unwind(done)),
@@ -159,7 +164,7 @@ struct Hands {
     target: Arc<Target>,
     store: Arc<TokenStore>,
     trusted_time: TrustedTime,
-    events: broadcast::Sender<Event>,
+    events: Publisher,
     status: watch::Sender<Status>,
     link: Link,
     store_jobs: JoinSet<StoreDone>,
@@ -282,8 +287,7 @@ impl Hands {
                 Action::Emit(event) => {
                     report::event(&event);
                     self.note(&event);
-                    // Nobody listening is no error: events are for whoever wants them.
-                    let _ = self.events.send(event);
+                    self.events.publish(event);
                 }
                 Action::Log(notice) => report::notice(&notice),
             }

@@ -35,6 +35,7 @@ pub mod dbus;
 mod dial;
 mod driver;
 mod durable;
+mod events;
 mod health;
 mod identity;
 mod link;
@@ -56,11 +57,11 @@ mod verify;
 
 pub use client::{
     Client, ClientBuilder, ClientSendError, LogoutError, ReconnectError, StartError, Stopped,
-    Subscription, SubscriptionError,
 };
 pub use clock::utc;
 pub use config::{ConfigError, DeviceConfig, parse_duration};
 pub use durable::StoreError;
+pub use events::{Subscription, SubscriptionError};
 pub use fedecks_device_core::{
     Attempt, Event, FailReason, LoggedIn, LoginError, LostReason, Network, NotRegistered, Phase,
     SendError, State, Stored, Time,

@@ -70,3 +70,32 @@ async fn of_two_devices_with_one_id_the_older_stays_away_for_the_longest_wait() 
     // It comes back then and takes the twin's place: both go on, neither in a tight loop.
     twin.until(|event| *event == Event::Replaced).await;
 }
+
+#[tokio::test]
+async fn a_burst_of_messages_is_lost_to_no_subscription_that_is_read() {
+    const COUNT: i64 = 200;
+    let cloud = Cloud::start().await;
+    let data = folder();
+    let mut device = Device::logged_in(cloud.address, data.path()).await;
+    let taken = tokio::spawn(async move {
+        let mut numbers = Vec::new();
+        while numbers.len() < usize::try_from(COUNT).unwrap() {
+            match device.events.next().await {
+                Ok(Event::Message(term)) => numbers.push(term.deserialize::<i64>().unwrap()),
+                Ok(_) => {}
+                Err(error) => panic!("{error} after {} messages", numbers.len()),
+            }
+            // Slower than they come.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        }
+        numbers
+    });
+    for number in 0..COUNT {
+        let topic = crate::support::downstream(crate::support::DEVICE);
+        cloud.hub.publish(topic, fedecks_device::Term::from(number)).await.unwrap();
+    }
+    let numbers = tokio::time::timeout(crate::support::PATIENCE, taken).await.unwrap().unwrap();
+    assert!(numbers.into_iter().eq(0..COUNT));
+}
