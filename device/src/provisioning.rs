@@ -5,6 +5,7 @@
 //! token is on disk. So wherever the power goes, the next start knows which of the two happened.
 
 mod desk;
+mod mounts;
 mod record;
 mod report;
 mod source;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use fedecks_device_core::{LoggedIn, LoginError, State, Stored};
 use fedecks_protocol::Refusal;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
 use crate::blocking::blocking;
@@ -22,6 +23,7 @@ use crate::client::Client;
 use crate::status::Status;
 pub(crate) use desk::Desk;
 use desk::{Claim, Look};
+use mounts::Mounts;
 pub use report::{ProvisioningReport, SourceKind, SourceReport, SourceState};
 
 /// The name of the credential that systemd hands over, in the folder `$CREDENTIALS_DIRECTORY`.
@@ -32,14 +34,18 @@ pub(crate) const CREDENTIAL_NAME: &str = "fedecks.provision";
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// What is mounted comes in several steps, and with other things.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// For so long after the start a data directory that is not there is waited for: it may have a token,
 /// and it knows what was used before.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Looks for credentials and logs in with them, until the client ends. While there is a token nothing
-/// is looked for after the first time, and nothing wakes up.
+/// Looks for credentials and logs in with them, until the client ends. While there is a token it looks
+/// at the start and when a file system is mounted, and nothing wakes up meanwhile.
 pub(crate) async fn run(client: Client, mut desk: Desk) {
     let mut status = client.watch_status();
+    let mounts = Mounts::watch();
     let start = Instant::now();
     let mut wait = FIRST_WAIT;
     loop {
@@ -65,20 +71,29 @@ pub(crate) async fn run(client: Client, mut desk: Desk) {
             }
             Look::NoRecord(_) => {}
         }
-        if unregistered(&mut status, Instant::now() + wait).await.is_none() {
+        if occasion(&mut status, &mounts, Instant::now() + wait).await.is_none() {
             return;
         }
         wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
 
-/// Waits until this moment, and further until there is no token. `None` if the client has ended.
-async fn unregistered(status: &mut watch::Receiver<Status>, due: Instant) -> Option<()> {
+/// Waits for a change of what is mounted, or until this moment and further until there is no token.
+/// `None` if the client has ended.
+async fn occasion(
+    status: &mut watch::Receiver<Status>,
+    mounts: &Mounts,
+    due: Instant,
+) -> Option<()> {
     loop {
         let unregistered = status.borrow_and_update().state == State::Unregistered;
         tokio::select! {
             changed = status.changed() => changed.ok()?,
             () = sleep_until(due), if unregistered => return Some(()),
+            () = mounts.changed() => {
+                sleep(SETTLE).await;
+                return Some(());
+            }
         }
     }
 }

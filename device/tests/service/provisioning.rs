@@ -252,6 +252,35 @@ async fn a_new_file_logs_in_anew_although_there_is_a_token() {
 }
 
 #[tokio::test]
+async fn a_boot_partition_that_is_mounted_late_is_noticed_although_there_is_a_token() {
+    if !is_root() {
+        return;
+    }
+    let (mut cloud, setup) = cloud().await;
+    let (setup, file) = boot(setup);
+    write(&file, &good());
+    let setup = setup.by(&["unshare", "--mount"]);
+    let mut service = setup.start();
+    assert_eq!(connected(&mut cloud).await, By::Credentials);
+    service.says("used and removed").await;
+    service.terminate().await;
+
+    let mut service = setup.start();
+    assert_eq!(connected(&mut cloud).await, By::Token);
+    let partition = setup.folder.path().join("partition");
+    fs::create_dir(&partition).unwrap();
+    write(&partition.join("provision.toml"), &good());
+    let mounted = tokio::process::Command::new("nsenter")
+        .args(["--mount", "--target", &service.id().to_string(), "mount", "--bind"])
+        .args([&partition, file.parent().unwrap()])
+        .status();
+    assert!(within(mounted).await.unwrap().success());
+    assert_eq!(connected(&mut cloud).await, By::Credentials);
+    service.says("used and removed").await;
+    assert!(!partition.join("provision.toml").exists());
+}
+
+#[tokio::test]
 async fn a_credential_of_systemd_stays_and_is_used_again_only_when_it_changes() {
     let (mut cloud, setup) = cloud().await;
     let folder = setup.folder.path().join("credentials");
