@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use fedecks_device_core::{Network, NetworkJudge, Sight};
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 use zbus::Connection;
 
 use crate::client::Client;
@@ -100,6 +100,7 @@ pub(crate) async fn watch_network(
                     info!(by = source.name(), "watching the network");
                     client.watched_by(source);
                 }
+                debug!(?sight, "the network looks otherwise");
                 judge.handle_sight(BootClock::now(), sight)
             }
             fired = alarm.fired() => match fired {

@@ -212,7 +212,7 @@ impl Connection {
     }
 
     /// What the network watch reported last; none while it has reported nothing, and when it said
-    /// `Down` before a connection proved it wrong.
+    /// `Down` before the cloud's answer proved it wrong.
     pub fn network(&self) -> Option<Network> {
         self.network
     }
@@ -282,10 +282,11 @@ impl Connection {
         }
     }
 
-    /// News from the network watch. A network that is back, or another one, ends the back-off and
-    /// probes a connection under a short deadline. One that is gone makes the back-off the longest,
-    /// and a connection has the usual time to answer a ping: a carrier that is away for some seconds
-    /// ends no TCP connection, but what is sent into one that is dead is lost.
+    /// News from the network watch. A network that is back, or another one, ends the back-off, and
+    /// a connection has to answer a ping soon. One that is gone makes the back-off the longest. It
+    /// does nothing to a connection: TCP outlives the loss of a carrier, and best if nothing is sent
+    /// meanwhile, for what is sent is repeated ever more rarely and the neighbour asked for every
+    /// second only. If the network stays away, the next ordinary ping finds out.
     pub fn handle_network(&mut self, now: Time, network: Network) {
         self.notice_sleep(now);
         let was_down = self.network.replace(network) == Some(Network::Down);
@@ -317,7 +318,7 @@ impl Connection {
             },
             Link::Connected(_) => match network {
                 Network::Up | Network::Changed => self.probe(now),
-                Network::Down => self.ping_early(now),
+                Network::Down => {}
             },
         }
     }

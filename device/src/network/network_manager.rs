@@ -1,9 +1,10 @@
 //! NetworkManager over D-Bus.
 
+use std::collections::HashMap;
 use std::future::pending;
 
 use fedecks_device_core::Manager;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, warn};
@@ -11,13 +12,15 @@ use zbus::fdo::DBusProxy;
 use zbus::message::Type;
 use zbus::names::UniqueName;
 use zbus::proxy::CacheProperties;
-use zbus::zvariant::OwnedObjectPath;
-use zbus::{Connection, MatchRule, MessageStream};
+use zbus::zvariant::{OwnedObjectPath, Value};
+use zbus::{Connection, MatchRule, Message, MessageStream};
 
 use crate::system_bus::GrowingWait;
 
 const NAME: &str = "org.freedesktop.NetworkManager";
 const PATH: &str = "/org/freedesktop/NetworkManager";
+/// The properties that are read.
+const READ: [&str; 4] = ["State", "Connectivity", "PrimaryConnection", "Startup"];
 
 #[zbus::proxy(
     interface = "org.freedesktop.NetworkManager",
@@ -95,7 +98,7 @@ async fn on_bus(connection: &Connection, tell: &impl Fn(Option<Manager>)) -> zbu
             }
         };
         let change = tokio::select! {
-            () = with_this_owner => return Ok(()),
+            ended = with_this_owner => return ended,
             change = owners.next() => change,
         };
         let Some(change) = change else { return Ok(()) };
@@ -104,60 +107,87 @@ async fn on_bus(connection: &Connection, tell: &impl Fn(Option<Manager>)) -> zbu
     }
 }
 
-/// As long as this process is NetworkManager. One that does not answer counts as not there, and is
-/// asked again after a while that grows. Ends with the bus.
+/// As long as this process is NetworkManager. Ends with the bus.
 async fn with_owner(
-    connection: &Connection,
-    owner: &UniqueName<'_>,
-    tell: &impl Fn(Option<Manager>),
-) {
-    let mut wait = GrowingWait::new();
-    let mut is_told = false;
-    loop {
-        match follow(connection, owner, tell).await {
-            Ok(()) => return,
-            Err(error) if is_told => debug!(%error, "NetworkManager still does not answer"),
-            Err(error) => {
-                warn!(%error, "NetworkManager does not answer: it is asked again");
-                is_told = true;
-            }
-        }
-        tell(None);
-        sleep(wait.next()).await;
-    }
-}
-
-async fn follow(
     connection: &Connection,
     owner: &UniqueName<'_>,
     tell: &impl Fn(Option<Manager>),
 ) -> zbus::Result<()> {
     // By the owner's unique name: nobody else's signals count.
-    let signals =
-        MatchRule::builder().msg_type(Type::Signal).sender(owner.as_str())?.path(PATH)?.build();
-    let mut signals = MessageStream::for_match_rule(signals, connection, None).await?;
+    let rule = MatchRule::builder().msg_type(Type::Signal).sender(owner.as_str())?.path(PATH)?;
+    let mut signals = MessageStream::for_match_rule(rule.build(), connection, None).await?;
     let proxy = NetworkManagerProxy::builder(connection)
         .destination(owner.as_str())?
         .cache_properties(CacheProperties::No)
         .build()
         .await?;
+    let mut failures = 0_u32;
+    let mut wait = GrowingWait::new();
     loop {
-        let (state, connectivity, primary, is_starting) = tokio::try_join!(
-            proxy.state(),
-            proxy.connectivity(),
-            proxy.primary_connection(),
-            proxy.startup(),
-        )?;
-        let primary = primary.as_str().to_owned();
-        tell(Some(Manager { state, connectivity, primary, is_starting }));
-        loop {
-            let Some(signal) = signals.next().await else { return Ok(()) };
-            let signal = signal?;
-            let header = signal.header();
-            let member = header.member().map(|member| member.as_str());
-            if matches!(member, Some("StateChanged" | "PropertiesChanged")) {
-                break;
+        match read(&proxy).await {
+            Ok(manager) => {
+                failures = 0;
+                wait = GrowingWait::new();
+                tell(Some(manager));
+            }
+            // It takes its name some milliseconds before it has anything to show.
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                if failures == 2 {
+                    warn!(%error, "NetworkManager does not answer: it is asked again");
+                } else {
+                    debug!(%error, "NetworkManager does not answer");
+                }
+                tell(None);
             }
         }
+        let again = async {
+            match failures {
+                0 => pending().await,
+                1.. => sleep(wait.next()).await,
+            }
+        };
+        tokio::select! {
+            () = again => {}
+            changed = next_change(&mut signals) => if !changed? { return Ok(()) },
+        }
+    }
+}
+
+async fn read(proxy: &NetworkManagerProxy<'_>) -> zbus::Result<Manager> {
+    let (state, connectivity, primary, is_starting) = tokio::try_join!(
+        proxy.state(),
+        proxy.connectivity(),
+        proxy.primary_connection(),
+        proxy.startup(),
+    )?;
+    Ok(Manager { state, connectivity, primary: primary.as_str().to_owned(), is_starting })
+}
+
+/// Waits until something that is read has changed; `false` at the end of the bus. It signals a lot
+/// more than that, and many changes in a row.
+async fn next_change(signals: &mut MessageStream) -> zbus::Result<bool> {
+    while let Some(signal) = signals.next().await {
+        if !is_change(&signal?) {
+            continue;
+        }
+        while let Some(Some(_)) = signals.next().now_or_never() {}
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+fn is_change(signal: &Message) -> bool {
+    let header = signal.header();
+    match header.member().map(|member| member.as_str()) {
+        Some("StateChanged") => true,
+        Some("PropertiesChanged") => {
+            let body = signal.body();
+            let changes = body.deserialize::<(&str, HashMap<&str, Value<'_>>, Vec<&str>)>();
+            changes.map_or(true, |(_, changed, invalidated)| {
+                READ.iter().any(|name| changed.contains_key(name) || invalidated.contains(name))
+            })
+        }
+        Some(_) | None => false,
     }
 }

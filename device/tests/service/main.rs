@@ -6,6 +6,7 @@ mod command;
 mod dbus;
 mod health;
 mod identity;
+mod network;
 mod provisioning;
 mod reconnects;
 mod support;

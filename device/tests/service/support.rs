@@ -3,6 +3,8 @@
 pub(crate) mod bus;
 pub(crate) mod cloud;
 pub(crate) mod fedecksd;
+pub(crate) mod namespace;
+pub(crate) mod network_manager;
 
 use std::io::Write;
 use std::time::Duration;

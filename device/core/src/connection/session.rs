@@ -98,14 +98,14 @@ impl Connection {
         }
         if let Link::Connected(session) = &mut self.link {
             self.round_trip = session.heartbeat.on_pong(now).or(self.round_trip);
+            self.disbelieve_down();
         }
         self.handle_traffic(now, attempt);
     }
 
     fn welcomed(&mut self, now: Time, welcome: &Welcome) {
         let by_login = matches!(self.link, Link::Dialing { by_login: true, .. });
-        // Whoever said that there is no network does not know of this one.
-        self.network = self.network.filter(|network| *network != Network::Down);
+        self.disbelieve_down();
         let cloud_limit = usize::try_from(welcome.max_frame).unwrap_or(usize::MAX);
         self.stop_link_timers();
         self.link = Link::Connected(Session {
@@ -122,6 +122,11 @@ impl Connection {
         self.emit(Event::Connected);
     }
 
+    /// The cloud has answered: whoever said that there is no network does not know of this one.
+    fn disbelieve_down(&mut self) {
+        self.network = self.network.filter(|network| *network != Network::Down);
+    }
+
     /// Sees whether the link outlived a change of the network. One such ping is enough: the link
     /// keeps the order, so that a second one would say nothing before the first.
     pub(super) fn probe(&mut self, now: Time) {
@@ -130,14 +135,6 @@ impl Connection {
                 session.probing = true;
                 self.ping(now, self.config.probe_deadline);
             }
-        }
-    }
-
-    /// Does not wait for the interval to see whether the cloud is still there, but as long for the
-    /// answer as ever.
-    pub(super) fn ping_early(&mut self, now: Time) {
-        if matches!(&self.link, Link::Connected(session) if session.heartbeat.ping_at().is_some()) {
-            self.ping(now, self.config.pong_deadline);
         }
     }
 

@@ -228,23 +228,13 @@ fn a_network_that_is_back_or_another_one_probes_a_connection_once() {
 }
 
 #[test]
-fn a_connection_outlives_a_network_that_is_gone_for_some_seconds() {
+fn a_network_that_is_gone_leaves_a_connection_alone_until_the_next_ping() {
     let mut it = Machine::connected();
+    it.run_for(secs(5));
     it.core.handle_network(it.now, Network::Down);
-    it.expect([ping(1)]);
-    it.core.handle_network(it.now, Network::Down);
-    it.expect([]);
-    it.pass(Duration::from_millis(9_999));
-    it.core.handle_pong(it.now, Attempt(1));
-    it.run_for(secs(9));
     it.expect([]);
     assert_eq!(it.core.state(), State::Connected);
-}
-
-#[test]
-fn a_connection_that_is_silent_without_a_network_is_given_up_for_the_longest_back_off() {
-    let mut it = Machine::connected();
-    it.core.handle_network(it.now, Network::Down);
+    assert_eq!(it.keep_next_deadline(), secs(14));
     it.expect([ping(1)]);
     assert_eq!(it.keep_next_deadline(), secs(10));
     it.expect_wait([disconnect(1, CloseCode::GoingAway), lost(LostReason::NoPong)], LONGEST);
@@ -252,9 +242,10 @@ fn a_connection_that_is_silent_without_a_network_is_given_up_for_the_longest_bac
 }
 
 #[test]
-fn a_network_that_is_back_shortens_the_time_for_the_ping_that_went_out_without_it() {
+fn a_network_that_is_back_shortens_the_time_for_a_ping_that_went_out_without_it() {
     let mut it = Machine::connected();
     it.core.handle_network(it.now, Network::Down);
+    assert_eq!(it.keep_next_deadline(), secs(19));
     it.run_for(secs(2));
     it.core.handle_network(it.now, Network::Up);
     it.expect([ping(1), ping(1)]);
@@ -273,6 +264,17 @@ fn who_says_that_there_is_no_network_is_not_believed_once_there_is_a_connection(
     it.broken(2);
     it.expect_wait([lost_by_reset()], Duration::ZERO..=secs(2));
     assert!(matches!(it.core.state(), State::Waiting { .. }));
+
+    let mut it = Machine::connected();
+    it.core.handle_network(it.now, Network::Down);
+    it.run_for(secs(19));
+    it.expect([ping(1)]);
+    it.core.handle_traffic(it.now, Attempt(1));
+    assert_eq!(it.core.network(), Some(Network::Down), "that may have come before");
+    it.core.handle_pong(it.now, Attempt(1));
+    assert_eq!(it.core.network(), None);
+    it.broken(1);
+    it.expect_wait([lost_by_reset()], FIRST_BACKOFF);
 }
 
 #[test]

@@ -128,7 +128,6 @@ impl Seen {
 /// Its index, and whether it can carry anything.
 fn link(payload: &[u8]) -> Option<(u32, bool)> {
     let message = LinkMessageBuffer::new_checked(payload).ok()?;
-    #[expect(clippy::cast_sign_loss, reason = "they are single bits")]
     let (up, loopback) = ((libc::IFF_UP | libc::IFF_RUNNING) as u32, libc::IFF_LOOPBACK as u32);
     let flags = message.flags();
     Some((message.link_index(), flags & up == up && flags & loopback == 0))

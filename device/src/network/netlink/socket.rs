@@ -20,7 +20,6 @@ use super::look::Seen;
 /// What the kernel tells unasked.
 pub(super) struct Events(AsyncFd<OwnedFd>);
 
-#[expect(clippy::cast_sign_loss, reason = "they are single bits")]
 const GROUPS: u32 = (libc::RTMGRP_LINK
     | libc::RTMGRP_IPV4_IFADDR
     | libc::RTMGRP_IPV6_IFADDR

@@ -161,6 +161,11 @@ impl Bus {
         }
     }
 
+    /// Adds the policy of another service, which a daemon reads at its start.
+    pub(crate) fn add_policy(&self, service: &str, policy: &str) {
+        fs::write(self.file(&format!("system.d/{service}.conf")), policy).unwrap();
+    }
+
     pub(crate) fn address(&self) -> String {
         format!("unix:path={}", self.file("socket").display())
     }

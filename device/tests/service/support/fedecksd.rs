@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -165,6 +166,18 @@ impl Fedecksd {
     /// Everything up to the line that was asked for last.
     pub(crate) fn said(&self) -> &str {
         &self.said
+    }
+
+    /// Fails if a log line that contains `text` comes within this time.
+    pub(crate) async fn keeps_from_saying(&mut self, text: &str, time: Duration) {
+        let said = tokio::time::timeout(time, async {
+            while let Some(line) = self.log.next_line().await.unwrap() {
+                self.said.push_str(&line);
+                self.said.push('\n');
+                assert!(!line.contains(text), "it said {text:?}; it said:\n{}", self.said);
+            }
+        });
+        assert!(said.await.is_err(), "it ended; it said:\n{}", self.said);
     }
 
     pub(crate) fn id(&self) -> u32 {
