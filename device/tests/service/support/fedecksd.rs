@@ -1,5 +1,6 @@
 //! The service as a child process, with its log.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -27,6 +28,7 @@ pub(crate) struct Setup {
     lines: String,
     variables: Vec<(&'static str, String)>,
     wrapper: Vec<String>,
+    program: PathBuf,
 }
 
 impl Setup {
@@ -44,6 +46,7 @@ impl Setup {
             lines: String::new(),
             variables: vec![("DBUS_SYSTEM_BUS_ADDRESS", no_bus)],
             wrapper: Vec::new(),
+            program: env!("CARGO_BIN_EXE_fedecksd").into(),
         };
         let data = setup.data().to_owned();
         for (key, value) in [
@@ -67,6 +70,13 @@ impl Setup {
         self
     }
 
+    /// Sets a key to true or false.
+    pub(crate) fn flag(mut self, key: &str, value: bool) -> Self {
+        self = self.without(key);
+        writeln!(self.lines, "{key} = {value}").unwrap();
+        self
+    }
+
     /// Puts it on this system bus.
     pub(crate) fn on(self, bus: &Bus) -> Self {
         self.variable("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
@@ -83,6 +93,12 @@ impl Setup {
     /// Sets a variable of its environment.
     pub(crate) fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.variables.push((name, value.into()));
+        self
+    }
+
+    /// Takes another program than the one built for the tests.
+    pub(crate) fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
         self
     }
 
@@ -115,8 +131,7 @@ impl Setup {
     /// Starts the service.
     pub(crate) fn start(&self) -> Fedecksd {
         fs::write(self.configuration(), &self.lines).unwrap();
-        let program = env!("CARGO_BIN_EXE_fedecksd");
-        let mut words = self.wrapper.iter().map(String::as_str).chain([program]);
+        let mut words = self.wrapper.iter().map(OsStr::new).chain([self.program.as_os_str()]);
         let mut command = Command::new(words.next().unwrap());
         let mut child = command
             .args(words)
