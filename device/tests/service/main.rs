@@ -7,6 +7,7 @@ mod command;
 mod dbus;
 mod health;
 mod identity;
+mod init_script;
 mod network;
 mod provisioning;
 mod reconnects;
