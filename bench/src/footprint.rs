@@ -164,8 +164,8 @@ impl Service {
                 .output();
             let output = asked.await.ok()?;
             let health: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-            let network = &health["network"];
-            (network["source"] == "network-manager" && network["state"] == "up").then_some(())
+            let is_up = health["network_source"] == "network-manager" && health["network"] == "up";
+            is_up.then_some(())
         })
         .await
         .map_err(|_| "the service did not find NetworkManager up in time".into())
