@@ -16,7 +16,7 @@ use crate::blocking::blocking;
 use crate::client::{Client, ClientBuilder, StartError};
 use crate::config::{ConfigError, DeviceConfig};
 use crate::identity::{self, DeviceIdentity, Kept, Memory, NoIdentity, Roots, Unsaved};
-use crate::network::watch_network;
+use crate::network::watch_network_on;
 use crate::provisioning::{self, Desk};
 use crate::status::Status;
 use crate::system_bus::SystemBus;
@@ -144,7 +144,7 @@ async fn serve(
 
     let bus = SystemBus::start();
     tokio::spawn(dbus::serve(client.clone(), bus.subscribe()));
-    tokio::spawn(watch_network(client.clone(), config.network, bus.subscribe()));
+    tokio::spawn(watch_network_on(client.clone(), config.network, bus.subscribe()));
     let mut status = tokio::spawn(tell_status(client.clone()));
     look_after(&client, &config);
     let provisioning = tokio::spawn(provisioning::run(client.clone(), desk));

@@ -69,7 +69,7 @@ pub use fedecks_device_core::{
 pub use fedecks_protocol::{Credentials, DeviceId, Term, TermError};
 pub use health::{ClockHealth, FailureHealth, Health, StoreHealth, TokenHealth};
 pub use identity::{DeviceIdentity, IdSource, NoIdentity};
-pub use network::{InvalidNetworkWatch, NetworkWatch};
+pub use network::{InvalidNetworkWatch, NetworkWatch, watch_network};
 pub use provisioning::{ProvisioningReport, SourceKind, SourceReport, SourceState};
 pub use status::{Failure, Status};
 pub use tls::{Identity, TlsError, TlsOptions, Trust};

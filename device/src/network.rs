@@ -14,6 +14,7 @@ use zbus::Connection;
 
 use crate::client::Client;
 use crate::clock::{Alarm, BootClock};
+use crate::system_bus::SystemBus;
 
 /// By what the network is watched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,9 +70,16 @@ impl NetworkSource {
 /// another does not matter, only where it leads.
 type Newest = watch::Sender<Option<(NetworkSource, Sight)>>;
 
-/// Watches the network and tells the client, until that ends. `bus` is the system bus, as it comes
-/// and goes.
-pub(crate) async fn watch_network(
+/// Watches the network and tells the client, until that is shut down: an application spawns this beside
+/// its client. It has a handle to the client and, unless it watches by the kernel alone, a connection to
+/// the system bus of its own.
+pub async fn watch_network(client: Client, watch: NetworkWatch) {
+    let bus = SystemBus::start();
+    watch_network_on(client, watch, bus.subscribe()).await;
+}
+
+/// The same over `bus`, the system bus as it comes and goes.
+pub(crate) async fn watch_network_on(
     client: Client,
     watch: NetworkWatch,
     bus: watch::Receiver<Option<Connection>>,

@@ -1,7 +1,9 @@
 //! The device's side of the guide: an id, a URL, a login, messages.
 
 use crate::support::{Cloud, DEVICE, Device, downstream, folder, upstream, within};
-use fedecks_device::{ClientSendError, Event, LogoutError, SendError, State, Term};
+use fedecks_device::{
+    ClientSendError, Event, LogoutError, NetworkWatch, SendError, State, Term, watch_network,
+};
 
 #[tokio::test]
 async fn a_device_without_a_token_says_that_it_is_unregistered_and_stays_away() {
@@ -53,6 +55,18 @@ async fn a_send_while_not_connected_is_refused_and_nothing_is_lost() {
     let error = within(device.client.send(&message)).await.unwrap_err();
     assert_eq!(error, ClientSendError::Send(SendError::NotConnected));
     assert_eq!(message, ("hello", "matey"));
+}
+
+#[tokio::test]
+async fn an_application_can_have_the_network_watched() {
+    let cloud = Cloud::start().await;
+    let data = folder();
+    let device = Device::start(cloud.address, data.path());
+    let watch = tokio::spawn(watch_network(device.client.clone(), NetworkWatch::Netlink));
+    let mut status = device.client.watch_status();
+    within(status.wait_for(|status| status.network.is_some())).await.unwrap();
+    device.client.shutdown().await;
+    within(watch).await.unwrap();
 }
 
 #[tokio::test]
