@@ -4,6 +4,7 @@
 
 mod clock;
 mod command;
+mod data_partition;
 mod dbus;
 mod health;
 mod identity;
@@ -12,3 +13,4 @@ mod network;
 mod provisioning;
 mod reconnects;
 mod support;
+mod unit;

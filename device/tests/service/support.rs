@@ -3,6 +3,7 @@
 pub(crate) mod bus;
 pub(crate) mod cloud;
 pub(crate) mod fedecksd;
+pub(crate) mod machine;
 pub(crate) mod namespace;
 pub(crate) mod network_manager;
 
