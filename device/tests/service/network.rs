@@ -117,6 +117,28 @@ async fn when_routes_switch_links_a_healthy_connection_is_kept() {
 }
 
 #[tokio::test]
+async fn a_flood_of_changes_costs_little_and_no_connection() {
+    const CHANGES: usize = 40_000;
+    let Some(mut lab) = Lab::connected(Source::Kernel, ("50ms", "1h")).await else { return };
+    let before = lab.service().processor_time();
+    let change = "route add default via 192.0.2.1 metric 500\n\
+                  route del default via 192.0.2.1 metric 500\n";
+    let begun = Instant::now();
+    lab.device.feed("ip -batch -", &change.repeat(CHANGES / 2)).await;
+    let took = begun.elapsed();
+    let spent = lab.service().processor_time() - before;
+    println!("{CHANGES} changes in {took:?} cost {spent:?} of processor time");
+    assert!(spent < took / 2, "{spent:?} of {took:?}");
+    lab.service().keeps_from_saying("connection lost", Duration::from_secs(2)).await;
+    let reports = lab.service().said().matches("the network is another one").count();
+    assert!(reports <= 2 + usize::try_from(took.as_secs()).unwrap(), "{reports} in {took:?}");
+
+    lab.lose_carrier().await;
+    drop(lab.restore_carrier().await);
+    lab.service().says("there is a network").await;
+}
+
+#[tokio::test]
 async fn a_manager_that_does_not_manage_the_link_that_works_does_not_keep_it_from_connecting() {
     let Some(mut lab) = Lab::new(Source::Kernel).await else { return };
     if !lab.add_manager(&[lab::SECOND]).await {

@@ -195,6 +195,12 @@ impl Fedecksd {
         assert!(said.await.is_err(), "it ended; it said:\n{}", self.said);
     }
 
+    /// What it has used of a processor since its start.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/schedstat", self.id())).unwrap();
+        Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id().unwrap()
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::process::Stdio;
 
 use nix::sched::{CloneFlags, setns};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::{skip, within};
@@ -58,6 +58,22 @@ impl Namespace {
         let ended = within(Command::new(&words[0]).args(&words[1..]).output()).await.unwrap();
         let error = String::from_utf8_lossy(&ended.stderr);
         assert!(ended.status.success(), "{commands}: {error}");
+    }
+
+    /// Runs a command in it that gets this input, and does not fail.
+    pub(crate) async fn feed(&self, command: &str, input: &str) {
+        let words = self.words();
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            .args(["sh", "-ec", command])
+            .stdin(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        within(stdin.write_all(input.as_bytes())).await.unwrap();
+        drop(stdin);
+        assert!(within(child.wait()).await.unwrap().success(), "{command}");
     }
 
     pub(crate) fn inside(&self) -> Inside {
