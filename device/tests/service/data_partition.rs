@@ -104,6 +104,26 @@ async fn missing_at_the_start_and_mounted_over_an_empty_folder_later() {
     scene.is_stored_at_last().await;
 }
 
+/// As docs/device.md has it.
+const DATA_FOLDER: &str = "[Unit]\nAfter=data.mount\n\
+    [Service]\nType=oneshot\n\
+    ExecStart=/usr/bin/install -d -m 700 -o fedecks -g fedecks /data/fedecks\n\
+    [Install]\nWantedBy=data.mount\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_and_mounted_late_by_systemd_with_a_unit_that_makes_the_folder() {
+    let Some(mut scene) = Scene::start_after(&[]).await else { return };
+    scene.log_in().await;
+    scene.fails_for("does not exist; is its partition mounted?").await;
+    let mount = "[Mount]\nWhat=tmpfs\nWhere=/data\nType=tmpfs\nOptions=mode=755\n";
+    for (unit, text) in [("data.mount", mount), ("fedecks-data.service", DATA_FOLDER)] {
+        std::fs::write(scene.machine.path("/etc/systemd/system").join(unit), text).unwrap();
+    }
+    scene.run(&["systemctl", "enable", "--quiet", "fedecks-data"]).await;
+    scene.run(&["systemctl", "start", "data.mount"]).await;
+    scene.is_stored_at_last().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn read_only_for_a_while() {
     let prepare: [&[&str]; 3] = [&["mkdir", "/data"], MOUNT, MAKE_FOLDER];

@@ -241,7 +241,9 @@ async fn a_moment() {
 /// Makes the root of the machine, and what lies over this machine's /usr in it.
 fn install(folder: &Path, url: &str, data_dir: &str) {
     let (root, usr) = (folder.join("root"), folder.join("usr"));
-    for inside in ["usr", "etc/fedecks", "var", "run", "tmp", "proc", "sys", "dev"] {
+    for inside in
+        ["usr", "etc/fedecks", "etc/systemd/system", "var", "run", "tmp", "proc", "sys", "dev"]
+    {
         fs::create_dir_all(root.join(inside)).unwrap();
     }
     for link in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
