@@ -75,7 +75,7 @@ need_packages() {
 }
 
 # The daemons that the device's tests run against: real ones, each started by the test itself.
-TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime libglib2.0-bin iproute2 busybox)
+TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime libglib2.0-bin iproute2 busybox e2fsprogs)
 
 # want_test_daemons: installs what is missing of them where that is possible. Without them the tests
 # concerned say loudly that they did not run; with FEDECKS_TESTS_COMPLETE set they fail.

@@ -67,7 +67,7 @@ impl Scene {
     }
 
     /// That the token gets on disk, and the service was there all the time and can come back by it.
-    async fn is_stored_at_last(mut self) {
+    async fn gets_stored_at_last(mut self) {
         self.machine.has(TOKEN).await;
         self.machine.service("StatusText", |text| text == "connected").await;
         let health = self.machine.health().await;
@@ -90,7 +90,7 @@ async fn missing_at_the_start_without_even_a_mount_point() {
     for words in [&["mkdir", "/data"], MOUNT, MAKE_FOLDER] {
         scene.run(words).await;
     }
-    scene.is_stored_at_last().await;
+    scene.gets_stored_at_last().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,7 +101,7 @@ async fn missing_at_the_start_and_mounted_over_an_empty_folder_later() {
     scene.fails_for("cannot be written: Permission denied").await;
     scene.run(MOUNT).await;
     scene.run(MAKE_FOLDER).await;
-    scene.is_stored_at_last().await;
+    scene.gets_stored_at_last().await;
 }
 
 /// As docs/device.md has it.
@@ -121,7 +121,7 @@ async fn empty_and_mounted_late_by_systemd_with_a_unit_that_makes_the_folder() {
     }
     scene.run(&["systemctl", "enable", "--quiet", "fedecks-data"]).await;
     scene.run(&["systemctl", "start", "data.mount"]).await;
-    scene.is_stored_at_last().await;
+    scene.gets_stored_at_last().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,7 +133,7 @@ async fn read_only_for_a_while() {
     scene.log_in().await;
     scene.fails_for("Read-only file system").await;
     scene.run(&["mount", "-o", "remount,rw", "/data"]).await;
-    scene.is_stored_at_last().await;
+    scene.gets_stored_at_last().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,7 +147,7 @@ async fn read_only_at_the_start_and_mounted_anew_later() {
     scene.run(&["umount", "/data"]).await;
     scene.run(MOUNT).await;
     scene.run(MAKE_FOLDER).await;
-    scene.is_stored_at_last().await;
+    scene.gets_stored_at_last().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,7 +158,7 @@ async fn full_for_a_while() {
     scene.log_in().await;
     scene.fails_for("No space left on device").await;
     scene.run(&["rm", "/data/full"]).await;
-    scene.is_stored_at_last().await;
+    scene.gets_stored_at_last().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,7 +190,7 @@ async fn so_slow_that_nothing_is_written_for_longer_than_the_watchdog_waits() {
     drop(frozen.stdin.take());
     assert!(within(frozen.wait()).await.unwrap().success());
     assert!(within(login.wait_with_output()).await.unwrap().status.success());
-    scene.is_stored_at_last().await;
+    scene.gets_stored_at_last().await;
 }
 
 /// Mounts an ext4 file system at /data; false where that cannot be had, which is said then.
