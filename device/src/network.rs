@@ -162,8 +162,11 @@ async fn look(watch: NetworkWatch, bus: watch::Receiver<Option<Connection>>, new
                     // The sender lives as long as this.
                     let _ = there.wait_for(|is| !is).await;
                     tokio::select! {
-                        () = netlink::watch(newest) => {}
+                        // In this order: the kernel's sight must not take the place of the one that
+                        // NetworkManager has just given.
+                        biased;
                         _ = there.wait_for(|is| *is) => {}
+                        () = netlink::watch(newest) => {}
                     }
                 }
             };

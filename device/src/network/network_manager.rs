@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::pin::pin;
 
 use fedecks_device_core::Manager;
 use futures_util::{FutureExt, StreamExt};
@@ -124,7 +125,10 @@ async fn with_owner(
     let mut failures = 0_u32;
     let mut wait = GrowingWait::new();
     loop {
-        match read(&proxy).await {
+        let Some((read, has_changed)) = read_meanwhile(&proxy, &mut signals).await? else {
+            return Ok(());
+        };
+        match read {
             Ok(manager) => {
                 failures = 0;
                 wait = GrowingWait::new();
@@ -141,6 +145,9 @@ async fn with_owner(
                 tell(None);
             }
         }
+        if has_changed {
+            continue;
+        }
         let again = async {
             match failures {
                 0 => pending().await,
@@ -150,6 +157,27 @@ async fn with_owner(
         tokio::select! {
             () = again => {}
             changed = next_change(&mut signals) => if !changed? { return Ok(()) },
+        }
+    }
+}
+
+/// Reads, and tells whether something may have changed meanwhile; `None` at the end of the bus. What
+/// is signalled has to be taken meanwhile: a stream that is full holds up everything that comes over
+/// the connection, the answers as well.
+async fn read_meanwhile(
+    proxy: &NetworkManagerProxy<'_>,
+    signals: &mut MessageStream,
+) -> zbus::Result<Option<(zbus::Result<Manager>, bool)>> {
+    let mut answer = pin!(read(proxy));
+    let mut has_changed = false;
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => return Ok(Some((answer, has_changed))),
+            changed = next_change(signals) => match changed? {
+                true => has_changed = true,
+                false => return Ok(None),
+            },
         }
     }
 }

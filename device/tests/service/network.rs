@@ -8,11 +8,12 @@ mod lab;
 use std::time::{Duration, Instant};
 
 use fedecks_cloud::DeviceId;
-use zbus::zvariant::OwnedValue;
+use zbus::object_server::SignalEmitter;
+use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 
 use self::lab::{Lab, Source};
 use crate::support::cloud::{By, Seen};
-use crate::support::fedecksd::DEVICE;
+use crate::support::fedecksd::{DEVICE, Setup};
 use crate::support::{network_manager, within};
 
 const BY_MANAGER: &str = "by=\"network-manager\"";
@@ -204,4 +205,53 @@ async fn a_manager_that_is_killed_and_started_again_costs_no_connection_and_is_h
     lab.service().says(BY_MANAGER).await;
     drop(lab.restore_carrier().await);
     lab.service().says(" connected").await;
+}
+
+/// Signals more than a queue holds before each answer, as on a host full of containers. The real one
+/// cannot be made to do that at a given moment.
+struct Talkative;
+
+#[zbus::interface(name = "org.freedesktop.NetworkManager")]
+impl Talkative {
+    #[zbus(property)]
+    async fn state(&self, #[zbus(signal_emitter)] emitter: SignalEmitter<'_>) -> u32 {
+        for _ in 0..1_000 {
+            Self::device_added(&emitter).await.unwrap();
+        }
+        70
+    }
+
+    #[zbus(property)]
+    fn connectivity(&self) -> u32 {
+        4
+    }
+
+    #[zbus(property)]
+    fn primary_connection(&self) -> OwnedObjectPath {
+        OwnedObjectPath::try_from("/a").unwrap()
+    }
+
+    #[zbus(property)]
+    fn startup(&self) -> bool {
+        false
+    }
+
+    #[zbus(signal)]
+    async fn device_added(emitter: &SignalEmitter<'_>) -> zbus::Result<()>;
+}
+
+#[tokio::test]
+async fn a_flood_of_a_managers_signals_does_not_hold_up_the_answer_behind_it() {
+    let Some(bus) = network_manager::bus().await else { return };
+    let manager = bus.connect().await;
+    manager.object_server().at("/org/freedesktop/NetworkManager", Talkative).await.unwrap();
+    manager.request_name("org.freedesktop.NetworkManager").await.unwrap();
+    let setup = Setup::new("ws://127.0.0.1:1").line("network", "network-manager").on(&bus);
+    let mut service = setup.start();
+    service.says("on the system bus").await;
+    let asked = Instant::now();
+    service.says(BY_MANAGER).await;
+    // A call over the bus is given up after 10 s.
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
 }
