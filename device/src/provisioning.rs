@@ -117,8 +117,13 @@ async fn settle(
             }
             "a logout"
         }
-        // Nothing is wrong with the credentials.
-        Err(LoginError::Rejected(refusal @ Refusal::Blocked)) => refusal.reason(),
+        // Nothing is wrong with the credentials. The device may go on with the token that it has,
+        // and when the cloud replaces that by a newer one, that is not by this login.
+        Err(LoginError::Rejected(refusal @ Refusal::Blocked)) => {
+            let told = claim.clone();
+            (desk, ()) = on_disk(desk, move |desk| desk.nothing_came(&told)).await;
+            refusal.reason()
+        }
         Err(LoginError::GivenUp(for_what)) => for_what,
         Err(error @ (LoginError::Rejected(_) | LoginError::Invalid(_))) => {
             let reason = error.to_string();

@@ -126,6 +126,11 @@ impl Desk {
         self.put(claim, Verdict::Tried { before });
     }
 
+    /// The login that began is over and has brought nothing.
+    pub(super) fn nothing_came(&mut self, claim: &Claim) {
+        self.clear(claim.source.kind);
+    }
+
     /// The login has succeeded, but the token is not on disk.
     pub(super) fn unstored(&mut self, claim: &Claim) {
         warn!(

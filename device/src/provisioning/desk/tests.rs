@@ -126,6 +126,23 @@ fn power_that_goes_after_the_token_is_on_disk_leaves_credentials_that_are_used()
 }
 
 #[test]
+fn a_token_that_came_by_no_login_does_not_use_up_what_was_refused_for_the_time_being() {
+    let device = Device::new();
+    write(&device.file(), GOOD);
+    device.store("the-old-token");
+    let mut desk = device.desk();
+    let (_, claimed) = claim(&mut desk).unwrap();
+    desk.begin(&claimed);
+    desk.nothing_came(&claimed);
+    desk.put_off(&claimed, "blocked");
+    assert!(claim(&mut desk).is_none());
+    // The cloud has replaced it while the device went on with it.
+    device.store("the-old-token-made-new");
+    assert!(claim(&mut device.desk()).is_some());
+    assert!(device.file().exists());
+}
+
+#[test]
 fn a_removal_that_the_power_took_back_is_made_again_or_costs_one_login() {
     let device = Device::new();
     write(&device.file(), GOOD);
