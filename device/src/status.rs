@@ -29,6 +29,8 @@ pub struct Status {
     pub last_failure: Option<Failure>,
     /// The last time that the cloud itself refused, if it ever did.
     pub last_refusal: Option<(Time, Refusal)>,
+    /// When a connection was made last, if one ever was. It may be gone already.
+    pub last_connected: Option<Time>,
     /// How long the last ping that was answered took to come back, on this connection or an earlier
     /// one.
     pub round_trip: Option<Duration>,
@@ -56,6 +58,7 @@ impl Status {
             store_error: None,
             last_failure: None,
             last_refusal: None,
+            last_connected: None,
             round_trip: core.round_trip(),
         }
     }
@@ -69,6 +72,7 @@ impl Status {
             store_error: self.store_error.take(),
             last_failure: self.last_failure.take(),
             last_refusal: self.last_refusal.take(),
+            last_connected: self.last_connected.take(),
             ..now
         };
     }
@@ -93,10 +97,13 @@ impl Status {
                 | LostReason::NoPong
                 | LostReason::Slept => reason.to_string(),
             },
+            Event::Connected => {
+                self.last_connected = Some(now);
+                return;
+            }
             Event::Unregistered
             | Event::ConnectionScheduled { .. }
             | Event::Connecting { .. }
-            | Event::Connected
             | Event::Replaced
             | Event::Message(_)
             | Event::RawMessage(_)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use fedecks_device_core::Unreachable;
+use fedecks_device_core::{State, Unreachable};
 use tokio::process::Command;
 use tracing::{error, info, warn};
 
@@ -45,11 +45,17 @@ pub(crate) async fn watch(
     let mut status = client.watch_status();
     let mut unreachable = Unreachable::new(action.after, record.read().await.unwrap_or(0));
     let mut seen_refusal = None;
+    let mut seen_connected = None;
     loop {
         let now = BootClock::now();
         let before = unreachable.times();
         {
             let status = status.borrow_and_update();
+            // It may have come and gone since the last look: the program runs for minutes.
+            if status.last_connected != seen_connected {
+                seen_connected = status.last_connected;
+                unreachable.handle_state(now, State::Connected);
+            }
             unreachable.handle_state(now, status.state);
             if status.last_refusal != seen_refusal {
                 seen_refusal = status.last_refusal;

@@ -98,3 +98,25 @@ async fn a_program_that_fails_is_told_and_connects_again_clears_the_count() {
     service.terminate().await;
     assert!(!setup.data().join("unreachable").exists());
 }
+
+#[tokio::test]
+async fn a_connection_that_comes_and_goes_while_the_program_runs_counts() {
+    let (setup, _) = unreachable(|setup| setup).await;
+    let (program, go) = (setup.folder.path().join("slow"), setup.folder.path().join("go"));
+    let script = format!("#!/bin/sh\nuntil [ -e {} ]; do sleep 0.1; done\n", go.display());
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let setup = setup.line("unreachable_action", program.to_str().unwrap());
+    let mut service = setup.start();
+    service.says("running the program").await;
+    let url = setup.url().to_owned();
+    let mut cloud = Cloud::start(url.strip_prefix("ws://").unwrap().parse().unwrap()).await;
+    assert_eq!(cloud.next().await, Seen::Connected(By::Token));
+    service.says(" connected").await;
+    cloud.stop().await;
+    service.says("connection lost").await;
+    fs::write(&go, "").unwrap();
+    service.says("the program ended well").await;
+    let again = service.says("running the program").await;
+    assert!(again.contains("times=1"), "{again}");
+}
