@@ -23,6 +23,7 @@ use crate::store::TokenStore;
 
 /// The sources of credentials, what became of them, and what is told of that.
 pub(crate) struct Desk {
+    device: DeviceId,
     sources: Vec<Source>,
     record: RecordFile,
     tokens: TokenStore,
@@ -66,7 +67,8 @@ impl Desk {
         Self {
             sources,
             record: RecordFile::new(&config.data_dir),
-            tokens: TokenStore::new(&config.data_dir, device),
+            tokens: TokenStore::new(&config.data_dir, device.clone()),
+            device,
             judged: BTreeMap::new(),
             report: watch::Sender::new(report),
         }
@@ -91,9 +93,10 @@ impl Desk {
         };
         for source in self.sources.clone() {
             let Some(content) = self.unjudged(&source) else { continue };
-            let known = record.find(source.kind, &content.bytes);
+            let known = record.find(source.kind, &self.of_this_device(&content));
             let fingerprint = known.map(|entry| entry.content.clone());
-            let fingerprint = fingerprint.unwrap_or_else(|| Fingerprint::new(&content.bytes));
+            let fingerprint =
+                fingerprint.unwrap_or_else(|| Fingerprint::new(&self.of_this_device(&content)));
             let claim = Claim { source, stamp: content.stamp, fingerprint };
             match known.map(|entry| &entry.verdict) {
                 Some(Verdict::Used) => self.used(&claim),
@@ -244,12 +247,18 @@ impl Desk {
     fn pass_over(&mut self, source: Source) {
         let Some(content) = self.unjudged(&source) else { return };
         let record = self.record.read().unwrap_or_default();
-        let known = record.find(source.kind, &content.bytes);
+        let known = record.find(source.kind, &self.of_this_device(&content));
         if known.is_some_and(|entry| entry.verdict == Verdict::Used) {
             return;
         }
-        let fingerprint = Fingerprint::new(&content.bytes);
+        let fingerprint = Fingerprint::new(&self.of_this_device(&content));
         self.dispose(&Claim { source, stamp: content.stamp, fingerprint });
+    }
+
+    /// What the record is about. Another device, on a copy of the data directory or by another id in
+    /// the configuration, has not used the same credentials yet: its token is another one, too.
+    fn of_this_device(&self, content: &Content) -> Vec<u8> {
+        [self.device.as_str().as_bytes(), b"\n", &content.bytes].concat()
     }
 
     fn has_other_token(&self, before: Option<&str>) -> bool {

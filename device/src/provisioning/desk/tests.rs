@@ -33,6 +33,10 @@ impl Device {
 
     /// As after a start.
     fn desk(&self) -> Desk {
+        self.desk_of(device())
+    }
+
+    fn desk_of(&self, device: DeviceId) -> Desk {
         let variable = |name: &str| match name {
             "FEDECKS_URL" => Some("wss://cloud.example".into()),
             "FEDECKS_DATA_DIR" => Some(self.data().into()),
@@ -41,7 +45,7 @@ impl Device {
         };
         let empty = self.folder.path().join("fedecks.toml");
         fs::write(&empty, "").unwrap();
-        Desk::new(&DeviceConfig::load(Some(&empty), variable).unwrap(), device())
+        Desk::new(&DeviceConfig::load(Some(&empty), variable).unwrap(), device)
     }
 
     fn store(&self, token: &str) {
@@ -140,6 +144,20 @@ fn a_token_that_came_by_no_login_does_not_use_up_what_was_refused_for_the_time_b
     device.store("the-old-token-made-new");
     assert!(claim(&mut device.desk()).is_some());
     assert!(device.file().exists());
+}
+
+#[test]
+fn what_one_device_has_used_another_one_on_a_copy_of_its_data_uses_as_well() {
+    let device = Device::new();
+    write(&device.credential(), GOOD);
+    let mut desk = device.desk();
+    let (_, claimed) = claim(&mut desk).unwrap();
+    desk.begin(&claimed);
+    device.store("the-token");
+    desk.used(&claimed);
+    assert!(claim(&mut device.desk()).is_none());
+    let another = DeviceId::new("kitchen-2").unwrap();
+    assert!(claim(&mut device.desk_of(another)).is_some());
 }
 
 #[test]
