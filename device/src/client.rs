@@ -269,7 +269,7 @@ impl ClientBuilder {
     }
 
     /// How many events a subscription may be behind; 64 where nothing else is said. One that is further
-    /// behind than three quarters of that makes the cloud wait for two seconds; after that it misses some. A message can be as big as 1 MiB, and its term takes more memory than its bytes.
+    /// behind than three quarters of that makes the cloud wait for a fifth of the pong deadline; after that it misses some. A message can be as big as 1 MiB, and its term takes more memory than its bytes.
     pub fn event_queue(mut self, events: usize) -> Self {
         self.event_queue = events.clamp(1, 65_536);
         self
@@ -306,11 +306,12 @@ impl ClientBuilder {
         }
         let store = TokenStore::new(&self.data_dir, device.clone());
         let alarm = Alarm::new().map_err(StartError::Timer)?;
+        // The connection waits for a subscription far less than it waits for a pong.
+        let (publisher, events) = events::queue(self.event_queue, self.core.pong_deadline / 5);
         let core = Connection::new(self.core, rand::random());
 
         let (commands, command_queue) = mpsc::channel(QUEUE);
         let (messages, message_queue) = mpsc::channel(QUEUE);
-        let (publisher, events) = events::queue(self.event_queue);
         let now = BootClock::now();
         let (status_sender, status) = watch::channel(Status::of(&core, now));
         let vitals = Vitals {

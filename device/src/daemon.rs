@@ -97,12 +97,23 @@ fn load(file: Option<&Path>) -> Result<DeviceConfig, ConfigError> {
     DeviceConfig::load(file, |name| std::env::var_os(name))
 }
 
+/// How long the start waits for a data directory on a disk that does not answer.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
+
 fn identify(config: &DeviceConfig) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
     match config.device_id.clone() {
         Some(id) => Ok((DeviceIdentity { id, source: None }, None)),
         None => {
-            let memory = Memory::new(&config.data_dir);
-            identity::find(&Roots::system(), config.device_id_from, &memory)
+            let (memory, from) = (Memory::new(&config.data_dir), config.device_id_from);
+            let (answer, answered) = std::sync::mpsc::channel();
+            let remembers = memory.clone();
+            std::thread::spawn(move || {
+                // Nobody waits for it any more if it took too long.
+                let _ = answer.send(identity::find(&Roots::system(), from, &remembers));
+            });
+            answered
+                .recv_timeout(DISK_PATIENCE)
+                .unwrap_or_else(|_| identity::find_without_memory(&Roots::system(), from, memory))
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Subscriptions {
 
 /// Tells all subscriptions, and knows when the slowest of them is about to miss something. Then the
 /// connection is not read until it has caught up, so that the cloud has to wait; but not for longer
-/// than [`PATIENCE`], since pings have to be answered and a subscription may never be read at all.
+/// than its patience, since pings have to be answered and a subscription may never be read at all.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     events: broadcast::Sender<Event>,
@@ -45,6 +45,7 @@ pub(crate) struct Publisher {
     limit: usize,
     /// Since when a subscription is that far behind.
     behind_since: Option<Time>,
+    patience: Duration,
 }
 
 /// Something was taken out of the queue.
@@ -53,18 +54,15 @@ type Taken = Arc<Notify>;
 #[derive(Debug)]
 struct TellsAtTheEnd(Taken);
 
-/// How long the connection waits for a subscription that is behind. Dead links take longer to be
-/// found by that, so it is far below the pong deadline.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// A queue for this many events.
-pub(crate) fn queue(size: usize) -> (Publisher, Subscriptions) {
+/// A queue for this many events. `patience` is how long the connection waits for a subscription that
+/// is behind; what the cloud sends is not seen meanwhile, so it is far below the pong deadline.
+pub(crate) fn queue(size: usize, patience: Duration) -> (Publisher, Subscriptions) {
     let (events, _) = broadcast::channel(size);
     let taken = Taken::default();
     let weak = Subscriptions { events: events.downgrade(), taken: taken.clone() };
     // One message from the cloud makes one event, but what goes on beside it makes some too.
     let limit = size - size / 4;
-    (Publisher { events, taken, limit, behind_since: None }, weak)
+    (Publisher { events, taken, limit, behind_since: None, patience }, weak)
 }
 
 impl Publisher {
@@ -79,12 +77,12 @@ impl Publisher {
             self.behind_since = None;
             return true;
         }
-        now - *self.behind_since.get_or_insert(now) >= PATIENCE
+        now - *self.behind_since.get_or_insert(now) >= self.patience
     }
 
     /// When the link is read again even if no subscription has caught up.
     pub(crate) fn room_by(&self) -> Option<Time> {
-        self.behind_since.map(|since| since + PATIENCE)
+        self.behind_since.map(|since| since + self.patience)
     }
 
     /// Waits until a subscription has taken something.
@@ -132,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_subscription_that_is_behind_makes_the_link_wait_until_it_catches_up() {
-        let (mut publisher, subscriptions) = queue(8);
+        let (mut publisher, subscriptions) = queue(8, Duration::from_secs(2));
         let mut slow = subscriptions.subscribe();
         for _ in 0..5 {
             publisher.publish(Event::Unregistered);
@@ -149,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_subscription_that_is_never_read_is_waited_for_once() {
-        let (mut publisher, subscriptions) = queue(8);
+        let (mut publisher, subscriptions) = queue(8, Duration::from_secs(2));
         let _stuck = subscriptions.subscribe();
         for _ in 0..6 {
             publisher.publish(Event::Connected);
@@ -164,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_subscription_that_is_gone_is_waited_for_no_longer() {
-        let (mut publisher, subscriptions) = queue(8);
+        let (mut publisher, subscriptions) = queue(8, Duration::from_secs(2));
         let stuck = subscriptions.subscribe();
         for _ in 0..6 {
             publisher.publish(Event::Connected);

@@ -126,6 +126,17 @@ pub(crate) fn find(
     Ok((identity, saved.is_err().then_some(unsaved)))
 }
 
+/// The same while nothing is known of the data directory, a disk that does not answer say.
+pub(crate) fn find_without_memory(
+    roots: &Roots,
+    pinned: Option<IdSource>,
+    memory: Memory,
+) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
+    let derived = choose(None, pinned, |source, part| roots.read(source, part))?;
+    let identity = DeviceIdentity { id: derived.found.id.clone(), source: Some(derived.source) };
+    Ok((identity, Some(Unsaved { derived, pinned, memory })))
+}
+
 /// An identity that is not in the data directory yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Unsaved {

@@ -141,9 +141,8 @@ async fn look(watch: NetworkWatch, bus: watch::Receiver<Option<Connection>>, new
         NetworkWatch::Netlink => netlink::watch(newest).await,
         NetworkWatch::NetworkManager => {
             let tell = |manager: Option<_>| {
-                if let Some(manager) = manager {
-                    by_manager(manager);
-                }
+                let sight = manager.map_or(Sight::Nothing, Sight::Manager);
+                newest.send_replace(Some((NetworkSource::NetworkManager, sight)));
             };
             network_manager::watch(bus, tell).await;
         }

@@ -52,7 +52,8 @@ pub(crate) struct GrowingWait(Duration);
 
 impl GrowingWait {
     const FIRST: Duration = Duration::from_secs(1);
-    const LAST: Duration = Duration::from_secs(60);
+    /// The longest of them; what has worked for longer than this begins anew with the first.
+    pub(crate) const LAST: Duration = Duration::from_secs(60);
 
     pub(crate) fn new() -> Self {
         Self(Self::FIRST)

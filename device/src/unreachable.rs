@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fedecks_device_core::{State, Unreachable};
 use tokio::process::Command;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::blocking::blocking;
 use crate::client::Client;
@@ -44,11 +44,12 @@ pub(crate) async fn watch(
     let mut alarm = Alarm::new()?;
     let mut status = client.watch_status();
     let mut unreachable = Unreachable::new(action.after, record.read().await.unwrap_or(0));
+    // How often it was, as far as the disk knows; a partition that is missing may know more.
+    let mut on_disk = unreachable.times();
     let mut seen_refusal = None;
     let mut seen_connected = None;
     loop {
         let now = BootClock::now();
-        let before = unreachable.times();
         {
             let status = status.borrow_and_update();
             // It may have come and gone since the last look: the program runs for minutes.
@@ -62,9 +63,11 @@ pub(crate) async fn watch(
                 unreachable.handle_refusal(now);
             }
         }
-        if before > 0 && unreachable.times() == 0 {
-            if let Err(error) = record.clear().await {
-                warn!(%error, "that the cloud is reached again is not on disk");
+        if on_disk > 0 && unreachable.times() == 0 {
+            match record.clear().await {
+                Ok(()) => on_disk = 0,
+                // It is tried again at the next change of the status, each ping's round trip say.
+                Err(error) => debug!(%error, "that the cloud is reached again is not on disk yet"),
             }
         }
         alarm.set(unreachable.poll_timeout())?;
@@ -73,9 +76,11 @@ pub(crate) async fn watch(
             fired = alarm.fired() => {
                 fired?;
                 // The data partition may have come since the last look.
-                unreachable.handle_loaded(record.read().await.unwrap_or(0));
+                on_disk = on_disk.max(record.read().await.unwrap_or(0));
+                unreachable.handle_loaded(on_disk);
                 if let Some(out_of_reach) = unreachable.handle_timeout(BootClock::now()) {
                     act(&action.program, out_of_reach, unreachable.times(), &record).await;
+                    on_disk = unreachable.times();
                 }
             }
         }

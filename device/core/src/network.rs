@@ -25,6 +25,8 @@ pub enum Sight {
     Manager(Manager),
     /// The kernel's.
     Routes(Routes),
+    /// Nothing any more: the source is gone.
+    Nothing,
 }
 
 /// The properties of `org.freedesktop.NetworkManager` that matter, as they are on D-Bus.
@@ -90,6 +92,8 @@ enum View {
     Down,
     /// In between; what was so before goes on to count.
     Unclear,
+    /// What was so before counts no more.
+    Unknown,
 }
 
 impl NetworkJudge {
@@ -109,6 +113,15 @@ impl NetworkJudge {
     pub fn handle_sight(&mut self, now: Time, sight: Sight) -> Option<Network> {
         match sight.view() {
             View::Unclear => {}
+            View::Unknown => {
+                (self.down_since, self.changed_since, self.way) = (None, None, None);
+                // Nobody says any more that there is no network: it is worth a try.
+                if self.told == Some(false) {
+                    let report = self.tell(now, Network::Changed);
+                    self.told = None;
+                    return Some(report);
+                }
+            }
             View::Down => {
                 if self.told != Some(false) {
                     self.down_since.get_or_insert(now);
@@ -169,6 +182,7 @@ impl NetworkJudge {
 impl Sight {
     fn view(self) -> View {
         match self {
+            Self::Nothing => View::Unknown,
             Self::Manager(manager) => manager.view(),
             Self::Routes(routes) if routes.defaults.is_empty() => View::Down,
             Self::Routes(routes) => View::Up(Way::Routes(routes)),

@@ -259,6 +259,30 @@ fn sight() -> impl Strategy<Value = Sight> {
     prop_oneof![by_manager, by_kernel]
 }
 
+#[test]
+fn a_source_that_goes_takes_its_word_that_there_is_no_network_with_it() {
+    let mut it = Desk::default();
+    it.sees(manager(20, "/"));
+    it.pass(1_000);
+    assert_eq!(it.reports, [(1_000, Network::Down)]);
+    it.reports.clear();
+    let gone = it.now;
+    it.sees(Sight::Nothing);
+    it.expect(gone, &[(0, Network::Changed)]);
+    assert_eq!(it.judge.is_up(), None);
+    it.sees(Sight::Nothing);
+    it.pass(10_000);
+    it.expect(gone, &[]);
+    // It is heard again as at the beginning.
+    it.sees(manager(70, "/1"));
+    it.expect(gone, &[(10_000, Network::Up)]);
+
+    let gone = it.now;
+    it.sees(Sight::Nothing);
+    it.pass(10_000);
+    it.expect(gone, &[]);
+}
+
 proptest! {
     #[test]
     fn reports_make_sense_whatever_is_seen(

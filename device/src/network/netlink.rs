@@ -12,7 +12,7 @@ use std::io;
 use std::time::Duration;
 
 use fedecks_device_core::{NetworkJudge, Sight};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use self::socket::Events;
@@ -37,7 +37,12 @@ pub(super) async fn watch(newest: &Newest) {
                 return pending().await;
             }
         };
-        match follow(events, newest).await {
+        let since = Instant::now();
+        let followed = follow(events, newest).await;
+        if since.elapsed() > GrowingWait::LAST {
+            (wait, is_told) = (GrowingWait::new(), false);
+        }
+        match followed {
             Ok(never) => match never {},
             Err(error) if is_told => debug!(%error, "the kernel's routes still cannot be read"),
             Err(error) => {

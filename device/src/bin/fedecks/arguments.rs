@@ -1,3 +1,6 @@
+// These comments are the help text: what looks like a link is JSON.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
