@@ -1,8 +1,8 @@
 //! What the news of a network watch mean: whether there is a network, and whether it is another one
 //! than before. Nothing here keeps the connection from trying; it only says when it is worth it.
 
+use core::net::IpAddr;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::time::Time;
