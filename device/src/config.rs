@@ -279,10 +279,12 @@ fn level(setting: &Setting<String>) -> Result<tracing::Level, ConfigError> {
         "info" => tracing::Level::INFO,
         "debug" => tracing::Level::DEBUG,
         "trace" => tracing::Level::TRACE,
-        _ => return Err(setting.wrong("expected error, warn, info, debug or trace")),
+        other => {
+            let problem = format!("is {other:?}, expected error, warn, info, debug or trace");
+            return Err(setting.wrong(&problem));
+        }
     })
 }
 
-/// As the original Fedecks does it on Nerves, where the host name carries the serial number.
 #[cfg(test)]
 mod tests;

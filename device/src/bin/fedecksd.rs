@@ -9,7 +9,7 @@ use fedecks_device::daemon;
 const HELP: &str = "\
 fedecksd keeps this device connected to its cloud.
 
-Usage: fedecksd [--config FILE]
+Usage: fedecksd [--config FILE] [--check]
 
 Options:
   -c, --config FILE  configuration [default: /etc/fedecks/fedecks.toml; it may be missing if
@@ -18,8 +18,9 @@ Options:
   -h, --help         print this text
   -V, --version      print the version
 
-Environment: FEDECKS_URL, FEDECKS_DEVICE_ID, FEDECKS_DATA_DIR, FEDECKS_CA_FILE,
-FEDECKS_PROVISION_FILE and FEDECKS_LOG (error, warn, info, debug, trace) override the configuration.
+Environment: each key of the configuration can be set by a variable, which holds against the file:
+FEDECKS_ and the key in capitals, such as FEDECKS_URL or FEDECKS_LOG (error, warn, info, debug,
+trace). DBUS_SYSTEM_BUS_ADDRESS says where the system bus is.
 
 Exit status: 0 after SIGTERM or SIGINT, 1 when something the service needs failed, 2 for wrong
 arguments, 78 for a wrong configuration.

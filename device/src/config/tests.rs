@@ -160,7 +160,7 @@ fn errors_name_the_line_the_key_and_what_was_expected() {
         ),
         (
             "url = \"wss://a\"\nlog = \"loud\"\n",
-            "f.toml, line 2: log: expected error, warn, info, debug or trace",
+            "f.toml, line 2: log: is \"loud\", expected error, warn, info, debug or trace",
         ),
         (
             "url = \"wss://a\"\ndevice_id_from = \"nose\"\n",
@@ -195,7 +195,8 @@ fn errors_name_the_environment_variable() {
         (
             "FEDECKS_LOG",
             "LOUD",
-            "environment variable FEDECKS_LOG: log: expected error, warn, info, debug or trace",
+            "environment variable FEDECKS_LOG: log: is \"LOUD\", expected error, warn, info, debug or \
+             trace",
         ),
     ] {
         assert_eq!(error_of(file, &[(name, value)]), expected);

@@ -103,6 +103,7 @@ pub(crate) struct Listen {
     pub(crate) count: Option<u64>,
     /// How long PROGRAM may take for a message before it is killed
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    #[arg(requires = "exec")]
     pub(crate) exec_timeout: Duration,
     /// Run this for each message instead of printing it; takes all arguments that follow
     ///

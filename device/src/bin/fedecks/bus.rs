@@ -1,9 +1,10 @@
+use std::fmt::Display;
 use std::time::Duration;
 
 use fedecks_device::dbus::Device1Proxy;
 use tokio::time::timeout;
 use zbus::proxy::CacheProperties;
-use zbus::{Connection, connection};
+use zbus::{Address, Connection, connection};
 
 use crate::failure::Failure;
 
@@ -19,9 +20,18 @@ pub(crate) async fn connect() -> Result<Connection, Failure> {
         async { connection::Builder::system()?.method_timeout(CALL_DEADLINE).build().await };
     match timeout(CONNECT_DEADLINE, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(Failure::NoBus(error.to_string())),
-        Err(_) => Err(Failure::NoBus("it does not answer".to_owned())),
+        Ok(Err(zbus::Error::InputOutput(error))) => Err(no_bus(&error)),
+        Ok(Err(error)) => Err(no_bus(&error)),
+        Err(_) => Err(no_bus(&"it does not answer")),
     }
+}
+
+/// Says where the bus was looked for, if that can be said.
+fn no_bus(problem: &dyn Display) -> Failure {
+    Failure::NoBus(match Address::system() {
+        Ok(address) => format!("{address}: {problem}"),
+        Err(_) => problem.to_string(),
+    })
 }
 
 /// The service, whether it is running or not.

@@ -24,15 +24,14 @@ fn completions() -> Vec<(PathBuf, Vec<u8>)> {
 
 fn manual() -> Vec<(PathBuf, Vec<u8>)> {
     // What stands on each page is the same in every build.
-    let mut command = Arguments::command().after_help("").after_long_help("");
+    let mut command =
+        Arguments::command().after_help("").after_long_help("").disable_help_subcommand(true);
     command.build();
     let exit_status = crate::arguments::EXIT_STATUS;
     let mut pages = vec![page(command.clone(), "fedecks", exit_status)];
     for subcommand in command.get_subcommands() {
-        if subcommand.get_name() != "help" {
-            let name = format!("fedecks-{}", subcommand.get_name());
-            pages.push(page(subcommand.clone(), &name, exit_status));
-        }
+        let name = format!("fedecks-{}", subcommand.get_name());
+        pages.push(page(subcommand.clone(), &name, exit_status));
     }
     pages
 }

@@ -36,6 +36,8 @@ pub(crate) async fn file(path: &Path) -> Result<Vec<u8>, Failure> {
 pub(crate) fn json(text: &[u8], place: &str) -> Result<Term, Failure> {
     match serde_json::from_slice(text) {
         Ok(JsonTerm(term)) => Ok(term),
+        // JSON, but none of our values: an escape with a wrong content, say.
+        Err(error) if error.is_data() => Err(Failure::Usage(format!("{place}: {error}"))),
         Err(error) => Err(Failure::Usage(format!("{place} is not JSON: {error}"))),
     }
 }
@@ -77,5 +79,7 @@ mod tests {
             error.to_string(),
             "the argument is not JSON: expected value at line 2 column 6"
         );
+        let error = json(br#"{"$int":"x"}"#, "the argument").unwrap_err();
+        assert!(error.to_string().starts_with("the argument: $int wants"), "{error}");
     }
 }

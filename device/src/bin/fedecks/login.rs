@@ -15,7 +15,10 @@ pub(crate) async fn login(what: Login) -> Result<(), Failure> {
     let persisted = device.login(&credentials).await?;
     output::line("logged in")?;
     if !persisted {
-        output::note("the token is not on disk yet: a reboot before that needs a new login");
+        output::note(
+            "the token is not on disk yet: a reboot before that needs a new login; see: \
+             fedecks status",
+        );
     }
     Ok(())
 }

@@ -28,7 +28,8 @@ const LINES: [(&str, &str, Render); 16] = [
 ];
 
 /// Told by the line of another key.
-const TOLD_ELSEWHERE: [&str; 4] = ["device_id", "state_for_s", "connected_since", "failures"];
+const TOLD_ELSEWHERE: [&str; 5] =
+    ["device_id", "state_for_s", "connected_since", "failures", "network_source"];
 
 struct Health<'a> {
     health: &'a Term,
@@ -121,7 +122,12 @@ fn token(this: &Health<'_>, token: &Term) -> Option<String> {
 }
 
 fn network(this: &Health<'_>, network: &Term) -> Option<String> {
-    judged(this, &plain(network)?, "up").into()
+    let word = judged(this, &plain(network)?, "up");
+    Some(match this.health.get("network_source").and_then(plain) {
+        Some(source) if source == "none" => format!("{word}, not watched"),
+        Some(source) => format!("{word}, watched by {source}"),
+        None => word,
+    })
 }
 
 fn store(this: &Health<'_>, store: &Term) -> Option<String> {
@@ -150,12 +156,16 @@ fn clock(this: &Health<'_>, clock: &Term) -> Option<String> {
 fn traffic(_: &Health<'_>, traffic: &Term) -> Option<String> {
     let of = |key| traffic.get(key).and_then(number);
     Some(format!(
-        "sent {} messages ({}), received {} ({})",
-        of("messages_sent")?,
+        "sent {} ({}), received {} ({})",
+        messages(of("messages_sent")?),
         bytes(of("bytes_sent")?),
-        of("messages_received")?,
+        messages(of("messages_received")?),
         bytes(of("bytes_received")?)
     ))
+}
+
+fn messages(count: u64) -> String {
+    if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
 }
 
 /// The places for a first login, but for those at which nothing is and nothing is to be said.
@@ -252,10 +262,10 @@ mod tests {
             "state":"connected","state_for_s":3725,"connected_since":1700000000,
             "next_attempt_in_ms":null,"attempts":7,"failures":2,
             "last_failure":{"ago_s":70,"reason":"reset\u001b[2J by peer"},"last_refusal":null,
-            "token":{"expires_at":1702419200,"is_stored":false},"network":"up",
+            "token":{"expires_at":1702419200,"is_stored":false},"network":"up","network_source":"netlink",
             "store":{"state":"failing","directory":"/data","error":"disk full"},
             "clock":{"state":"behind","now":60,"floor":1700000000},
-            "traffic":{"messages_sent":3,"messages_received":4,"bytes_sent":1023,"bytes_received":5000000},
+            "traffic":{"messages_sent":1,"messages_received":4,"bytes_sent":1023,"bytes_received":5000000},
             "round_trip_ms":12.345,"device_id_from":"machine-id",
             "provisioning":[{"kind":"credential","place":"/run/c","state":"absent","is_there":false},
             {"kind":"file","place":"/boot/p.toml","state":"used","is_there":true,"reason":"read-only"}],
@@ -267,10 +277,10 @@ kitchen-1
   last failure  1 min 10 s ago: reset\u{fffd}[2J by peer
   attempts      7, 2 failed in a row
   token         until 2023-12-12 22:13:20 UTC, not stored: a reboot needs a new login
-  network       up
+  network       up, watched by netlink
   store         failing, /data: disk full
   clock         behind, 1970-01-01 00:01:00 UTC; it is certainly after 2023-11-14 22:13:20 UTC
-  traffic       sent 3 messages (1023 bytes), received 4 (4.7 MiB)
+  traffic       sent 1 message (1023 bytes), received 4 messages (4.7 MiB)
   round trip    12.3 ms
   provisioning  file /boot/p.toml: used, read-only, still there
   device id     from the machine-id

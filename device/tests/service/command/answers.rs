@@ -89,7 +89,9 @@ async fn a_state_is_waited_for_also_before_the_service_runs() {
 #[tokio::test]
 async fn what_is_wrong_is_said_with_a_hint_and_an_exit_status() {
     let nowhere = "unix:path=/nonexistent/bus";
-    run_on(nowhere, &["status"]).await.fails(3, "no system bus");
+    run_on(nowhere, &["status"])
+        .await
+        .fails(3, "no system bus: unix:path=/nonexistent/bus: No such file");
     run_on("nonsense", &["status"]).await.fails(3, "no system bus");
     let Some(bus) = Bus::start().await else { return };
     for arguments in [
