@@ -68,9 +68,18 @@ impl DaemonError {
 /// Credentials are not looked at: they are gone once they were used.
 pub fn check(config: Option<&Path>) -> Result<String, DaemonError> {
     let config = load(config)?;
-    let (identity, _) = identify(&config)?;
+    let identity = match config.device_id.clone() {
+        Some(id) => DeviceIdentity { id, source: None },
+        // Nothing is written: who checks may be another user than the service.
+        None => {
+            let memory = Memory::new(&config.data_dir);
+            identity::peek(&Roots::system(), config.device_id_from, &memory)?
+        }
+    };
     builder(&config, &identity).check()?;
-    Ok(format!("the configuration is good: device {} at {}", identity.id, config.url))
+    let problem = config.unreachable_action.as_ref().and_then(crate::UnreachableAction::problem);
+    let but = problem.map_or_else(String::new, |problem| format!(", but: {problem}"));
+    Ok(format!("the configuration is good: device {} at {}{but}", identity.id, config.url))
 }
 
 /// Runs until SIGTERM or SIGINT. Starting without a network is normal.
@@ -204,6 +213,9 @@ fn look_after(client: &Client, config: &DeviceConfig) {
         tokio::spawn(report_health::report(client.clone(), interval, examine));
     }
     if let Some(action) = config.unreachable_action.clone() {
+        if let Some(problem) = action.problem() {
+            warn!(problem, "what is to be run when the cloud stays away cannot be run now");
+        }
         let (client, data_dir) = (client.clone(), config.data_dir.clone());
         tokio::spawn(async move {
             if let Err(error) = unreachable::watch(client, action, data_dir).await {

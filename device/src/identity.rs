@@ -126,6 +126,17 @@ pub(crate) fn find(
     Ok((identity, saved.is_err().then_some(unsaved)))
 }
 
+/// The same without writing anything.
+pub(crate) fn peek(
+    roots: &Roots,
+    pinned: Option<IdSource>,
+    memory: &Memory,
+) -> Result<DeviceIdentity, NoIdentity> {
+    let remembered = memory.read().unwrap_or_default();
+    let derived = choose(remembered.as_ref(), pinned, |source, part| roots.read(source, part))?;
+    Ok(DeviceIdentity { id: derived.found.id, source: Some(derived.source) })
+}
+
 /// The same while nothing is known of the data directory, a disk that does not answer say.
 pub(crate) fn find_without_memory(
     roots: &Roots,

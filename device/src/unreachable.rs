@@ -1,6 +1,7 @@
 //! Runs a program when the cloud has been out of reach for too long.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -28,6 +29,18 @@ pub struct UnreachableAction {
 const DEADLINE: Duration = Duration::from_secs(300);
 
 impl UnreachableAction {
+    /// What is wrong with the program now, if anything is. It may be on a partition that is mounted later.
+    pub fn problem(&self) -> Option<String> {
+        let program = self.program.display();
+        match self.program.metadata() {
+            Err(error) => Some(format!("unreachable_action {program}: {error}")),
+            Ok(file) if !file.is_file() || file.permissions().mode() & 0o111 == 0 => {
+                Some(format!("unreachable_action {program} is not a program that can be run"))
+            }
+            Ok(_) => None,
+        }
+    }
+
     /// For how long the cloud has to be out of reach where nothing else is said.
     pub const DEFAULT_AFTER: Duration = Duration::from_secs(24 * 3_600);
 }

@@ -73,6 +73,24 @@ fn a_good_configuration_is_called_so() {
 }
 
 #[test]
+fn a_check_tells_of_an_action_that_cannot_be_run_and_writes_nothing() {
+    let (folder, file) =
+        configured("url = \"wss://cloud.example.com\"\nunreachable_action = \"/bin/nope\"");
+    let text_of_file = std::fs::read_to_string(&file).unwrap();
+    let without_id: String = text_of_file
+        .lines()
+        .filter(|line| !line.starts_with("device_id"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    std::fs::write(&file, without_id).unwrap();
+    let output = run(fedecksd().arg("--check").arg("--config").arg(&file));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    let but = ", but: unreachable_action /bin/nope: No such file or directory (os error 2)\n";
+    assert!(said.ends_with(but), "{said}");
+    assert_eq!(std::fs::read_dir(folder.path().join("data")).unwrap().count(), 0);
+}
+
+#[test]
 fn a_wrong_configuration_ends_with_78_and_names_file_key_and_expectation() {
     for (lines, key, expected) in [
         ("url = \"https://cloud.example.com\"", "url", "expected wss://"),
