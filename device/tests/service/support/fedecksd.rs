@@ -240,7 +240,15 @@ pub(crate) fn is_anywhere_in(folder: &Path, text: &str) -> bool {
         if path.is_dir() {
             is_anywhere_in(&path, text)
         } else {
-            fs::read(&path).unwrap().windows(text.len()).any(|bytes| bytes == text.as_bytes())
+            read_if_there(&path).windows(text.len()).any(|bytes| bytes == text.as_bytes())
         }
     })
+}
+
+/// The service replaces files while they are looked at.
+fn read_if_there(path: &Path) -> Vec<u8> {
+    match fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        read => read.unwrap(),
+    }
 }
