@@ -133,9 +133,7 @@ impl Service {
         )?;
         let (daemon, bus) = start_bus(folder)?;
         let process = start_service(&bus, &configuration)?;
-        let mut service = Self { bus, configuration, process, _bus: daemon };
-        service.process.await_text("unregistered")?;
-        Ok(service)
+        Ok(Self { bus, configuration, process, _bus: daemon })
     }
 
     fn log_in(&self) -> Result<()> {
@@ -180,7 +178,10 @@ impl Service {
 
 fn start_service(bus: &str, configuration: &Path) -> Result<Program> {
     let arguments = [OsStr::new("--config"), configuration.as_os_str()];
-    Program::start_on(Some(bus), "fedecksd", &arguments)
+    let mut service = Program::start_on(Some(bus), "fedecksd", &arguments)?;
+    // The command finds it from now on.
+    service.await_text("the D-Bus service is there")?;
+    Ok(service)
 }
 
 /// A bus that belongs to whoever runs the demonstration. A real device has its system bus.
