@@ -102,6 +102,9 @@ async fn connect() -> zbus::Result<(Connection, MessageStream)> {
     let made = timeout(CONNECT_DEADLINE, async {
         let connection =
             connection::Builder::system()?.method_timeout(CALL_DEADLINE).build().await?;
+        // It takes its place among the connection's readers in a task of its own, and a call that comes
+        // before is lost: so long before anybody knows this connection by a name.
+        connection.object_server();
         // No error has an interface: nothing matches. The end of the connection goes to every stream.
         let nothing = MatchRule::builder().msg_type(Type::Error).interface("org.fedecks.None")?;
         let end = MessageStream::for_match_rule(nothing.build(), &connection, Some(1)).await?;
