@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 use crate::blocking::blocking;
 use crate::client::{Client, ClientBuilder, StartError};
 use crate::config::{ConfigError, DeviceConfig};
+use crate::growing_wait::GrowingWait;
 use crate::identity::{self, DeviceIdentity, Kept, Memory, NoIdentity, Roots, Unsaved};
 use crate::network::watch_network_on;
 use crate::provisioning::{self, Desk};
@@ -187,10 +188,9 @@ async fn serve(
 /// already, if that is another device; otherwise never.
 async fn remember(unsaved: Option<Unsaved>) -> DeviceId {
     let Some(mut unsaved) = unsaved else { return std::future::pending().await };
-    let mut wait = Duration::from_secs(1);
+    let mut wait = GrowingWait::new();
     loop {
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(60));
+        tokio::time::sleep(wait.next()).await;
         let saved;
         (unsaved, saved) = blocking(move || {
             let saved = unsaved.save();
@@ -213,9 +213,6 @@ fn look_after(client: &Client, config: &DeviceConfig) {
         tokio::spawn(report_health::report(client.clone(), interval, examine));
     }
     if let Some(action) = config.unreachable_action.clone() {
-        if let Some(problem) = action.problem() {
-            warn!(problem, "what is to be run when the cloud stays away cannot be run now");
-        }
         let (client, data_dir) = (client.clone(), config.data_dir.clone());
         tokio::spawn(async move {
             if let Err(error) = unreachable::watch(client, action, data_dir).await {

@@ -16,7 +16,7 @@ use zbus::object_server::SignalEmitter;
 
 use crate::client::{Client, Stopped};
 use crate::events::{Subscription, SubscriptionError};
-use crate::system_bus::GrowingWait;
+use crate::growing_wait::GrowingWait;
 use changes::Shown;
 use events::News;
 use interface::Device1;

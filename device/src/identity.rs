@@ -111,18 +111,19 @@ pub(crate) fn find(
     pinned: Option<IdSource>,
     memory: &Memory,
 ) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
-    let remembered = memory.read().unwrap_or_else(|error| {
+    let read = memory.read();
+    if let Err(error) = &read {
         debug!(%error, "which device this is was not remembered");
-        None
-    });
-    let derived = choose(remembered.as_ref(), pinned, |source, part| roots.read(source, part))?;
-    let identity = DeviceIdentity { id: derived.found.id.clone(), source: Some(derived.source) };
-    if remembered.as_ref() == Some(&derived) {
+    }
+    let remembered = read.as_ref().ok().and_then(Option::as_ref);
+    let derived = derive(roots, pinned, remembered)?;
+    let identity = derived.identity();
+    if remembered == Some(&derived) {
         return Ok((identity, None));
     }
-    let unsaved = Unsaved { derived, pinned, memory: memory.clone() };
     // Where it could not be read it may hold another one, which is not to be written over.
-    let saved = memory.read().and_then(|_| memory.write(&unsaved.derived));
+    let saved = read.and_then(|_| memory.write(&derived));
+    let unsaved = Unsaved { derived, pinned, memory: memory.clone() };
     Ok((identity, saved.is_err().then_some(unsaved)))
 }
 
@@ -133,8 +134,7 @@ pub(crate) fn peek(
     memory: &Memory,
 ) -> Result<DeviceIdentity, NoIdentity> {
     let remembered = memory.read().unwrap_or_default();
-    let derived = choose(remembered.as_ref(), pinned, |source, part| roots.read(source, part))?;
-    Ok(DeviceIdentity { id: derived.found.id, source: Some(derived.source) })
+    Ok(derive(roots, pinned, remembered.as_ref())?.identity())
 }
 
 /// The same while nothing is known of the data directory, a disk that does not answer say.
@@ -143,9 +143,22 @@ pub(crate) fn find_without_memory(
     pinned: Option<IdSource>,
     memory: Memory,
 ) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
-    let derived = choose(None, pinned, |source, part| roots.read(source, part))?;
-    let identity = DeviceIdentity { id: derived.found.id.clone(), source: Some(derived.source) };
-    Ok((identity, Some(Unsaved { derived, pinned, memory })))
+    let derived = derive(roots, pinned, None)?;
+    Ok((derived.identity(), Some(Unsaved { derived, pinned, memory })))
+}
+
+fn derive(
+    roots: &Roots,
+    pinned: Option<IdSource>,
+    remembered: Option<&Derived>,
+) -> Result<Derived, NoIdentity> {
+    choose(remembered, pinned, |source, part| roots.read(source, part))
+}
+
+impl Derived {
+    fn identity(&self) -> DeviceIdentity {
+        DeviceIdentity { id: self.found.id.clone(), source: Some(self.source) }
+    }
 }
 
 /// An identity that is not in the data directory yet.

@@ -36,6 +36,7 @@ mod dial;
 mod driver;
 mod durable;
 mod events;
+mod growing_wait;
 mod health;
 mod identity;
 mod link;

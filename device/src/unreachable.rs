@@ -29,7 +29,11 @@ pub struct UnreachableAction {
 const DEADLINE: Duration = Duration::from_secs(300);
 
 impl UnreachableAction {
-    /// What is wrong with the program now, if anything is. It may be on a partition that is mounted later.
+    /// For how long the cloud has to be out of reach where nothing else is said.
+    pub const DEFAULT_AFTER: Duration = Duration::from_secs(24 * 3_600);
+
+    /// What is wrong with the program now, if anything is. It may be on a partition that is mounted
+    /// later. Blocks on the disk.
     pub fn problem(&self) -> Option<String> {
         let program = self.program.display();
         match self.program.metadata() {
@@ -40,9 +44,6 @@ impl UnreachableAction {
             Ok(_) => None,
         }
     }
-
-    /// For how long the cloud has to be out of reach where nothing else is said.
-    pub const DEFAULT_AFTER: Duration = Duration::from_secs(24 * 3_600);
 }
 
 /// Watches the client and runs the program when it is time, until the client ends. How often that
@@ -53,6 +54,10 @@ pub(crate) async fn watch(
     action: UnreachableAction,
     data_dir: PathBuf,
 ) -> io::Result<()> {
+    let looked_at = action.clone();
+    if let Some(problem) = blocking(move || looked_at.problem()).await {
+        warn!(problem, "what is to be run when the cloud stays away cannot be run now");
+    }
     let record = Record(DurableFile::new(data_dir, "unreachable"));
     let mut alarm = Alarm::new()?;
     let mut status = client.watch_status();

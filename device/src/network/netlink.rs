@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 
 use self::socket::Events;
 use super::{NetworkSource, Newest};
-use crate::system_bus::GrowingWait;
+use crate::growing_wait::GrowingWait;
 
 /// The least time between two looks. The kernel tells of an address that goes before the routes
 /// over it are gone, and of those it tells nothing: so the last look comes this long after the last
