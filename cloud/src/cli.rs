@@ -5,7 +5,6 @@ mod device;
 mod logging;
 mod output;
 mod password;
-mod self_signed;
 mod serve;
 
 use std::io;
@@ -78,7 +77,7 @@ struct Place {
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-enum CliError {
+pub(crate) enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("configuration: {0}")]
@@ -128,7 +127,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 impl CliError {
-    fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
         |source| Self::Io { action, source }
     }
@@ -175,14 +174,14 @@ impl Place {
 }
 
 /// Opens the store, in a data directory that is made if need be.
-fn open_store(config: &Config) -> Result<SqliteStore, CliError> {
+pub(crate) fn open_store(config: &Config) -> Result<SqliteStore, CliError> {
     if config.store.parent() == Some(&config.data_dir) {
         make_data_dir(config)?;
     }
     Ok(SqliteStore::open(&config.store)?)
 }
 
-fn make_data_dir(config: &Config) -> Result<(), CliError> {
+pub(crate) fn make_data_dir(config: &Config) -> Result<(), CliError> {
     use std::os::unix::fs::DirBuilderExt;
 
     std::fs::DirBuilder::new()

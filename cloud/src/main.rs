@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod server;
 
 use std::process::ExitCode;
 

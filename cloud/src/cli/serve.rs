@@ -1,20 +1,11 @@
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use clap::Args;
-use fedecks_cloud::{
-    AccountHandler, Fedecks, Options, Revocations, ServeOptions, Server, Store, Tls,
-};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
 
-use super::self_signed::SelfSigned;
-use super::{CliError, Place, logging, make_data_dir, open_store};
-use crate::config::{Config, Overrides, TlsChoice};
+use super::{CliError, Place, logging};
+use crate::config::Overrides;
+use crate::server;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -40,139 +31,5 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     let Arguments { place, listen, self_signed, ready_file } = arguments;
     let config = place.load(Overrides { listen, self_signed, data_dir: None })?;
     logging::start(&config.log);
-    raise_open_files();
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(CliError::io("start the runtime"))?
-        .block_on(serve(&config, ready_file.as_deref()))
-}
-
-/// How many devices are sent away at a time when the server stops.
-const DRAIN_BATCH: usize = 256;
-
-async fn serve(config: &Config, ready_file: Option<&Path>) -> Result<(), CliError> {
-    let mut stop = Stop::listen()?;
-    let store: Arc<dyn Store> = Arc::new(open_store(config)?);
-    if config.secrets.are_made() {
-        make_data_dir(config)?;
-        tracing::info!(data_dir = %config.data_dir.display(), "using a secret of our own making");
-    }
-    let keyring = config.secrets.keyring()?;
-    let tls = tls(config)?;
-    let revocations = Revocations::load(store.clone()).await?;
-    tokio::spawn(revocations.clone().watch());
-
-    let cloud = Fedecks::builder(AccountHandler::new(store.clone()))
-        .store(store)
-        .keyring(keyring)
-        .revocations(revocations)
-        .options(options(config))
-        .build()?;
-    let limits = config.limits;
-    let options = ServeOptions { listen: config.listen.clone(), tls, limits };
-    let mut server = fedecks_cloud::serve(cloud.routes(), options)?;
-    announce(&server, config, ready_file)?;
-
-    let signal = stop.told().await;
-    tracing::info!(signal, connections = server.connections(), "stopping");
-    notify(&[NotifyState::Stopping, NotifyState::Status("draining connections")]);
-    let deadline = Instant::now() + config.drain.deadline;
-    server.stop().await;
-    let hub = cloud.hub();
-    let drained = hub.drain(DRAIN_BATCH, config.drain.spread);
-    // Whoever is not told in time sees the connection break instead.
-    let _ = tokio::time::timeout_at(deadline, drained).await;
-    let left = server.closed(deadline.saturating_duration_since(Instant::now())).await;
-    if left > 0 {
-        tracing::warn!(left, "connections were still open at the deadline");
-    }
-    tracing::info!("stopped");
-    Ok(())
-}
-
-fn options(config: &Config) -> Options {
-    Options {
-        path: config.path.clone(),
-        token_lifetime: config.tokens.lifetime,
-        token_refresh: config.tokens.refresh,
-        heartbeat: config.sessions.heartbeat,
-        idle_timeout: config.sessions.idle_timeout,
-        max_frame: config.sessions.max_frame,
-        max_header: config.sessions.max_header,
-        ..Options::default()
-    }
-}
-
-/// Tells everybody who waits for it that devices can connect.
-fn announce(server: &Server, config: &Config, ready_file: Option<&Path>) -> Result<(), CliError> {
-    let encrypted = !matches!(config.tls, TlsChoice::Off);
-    let mut lines = String::new();
-    for address in server.addresses() {
-        tracing::info!(%address, path = config.path, tls = encrypted, "listening");
-        lines.push_str(&format!("{address}\n"));
-    }
-    if let Some(file) = ready_file {
-        // By another name first: whoever waits for the file finds it whole.
-        let unfinished = file.with_extension("new");
-        fs::write(&unfinished, &lines)
-            .and_then(|()| fs::rename(&unfinished, file))
-            .map_err(CliError::io(format!("write {}", file.display())))?;
-    }
-    let status = format!("listening on {}", lines.trim_end().replace('\n', ", "));
-    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
-    tracing::info!("ready");
-    Ok(())
-}
-
-/// Tells systemd, if it started us.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "cannot tell systemd how the server is");
-    }
-}
-
-fn tls(config: &Config) -> Result<Option<Tls>, CliError> {
-    match &config.tls {
-        TlsChoice::Off => Ok(None),
-        TlsChoice::Files { certificate, key } => Ok(Some(Tls::from_pem_files(certificate, key)?)),
-        TlsChoice::SelfSigned => {
-            let made = SelfSigned::load_or_make(&config.data_dir)?;
-            tracing::info!(ca_file = %made.authority.display(), "serving a self-signed certificate");
-            Ok(Some(made.tls))
-        }
-    }
-}
-
-/// The signals that stop the server.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    /// From now on the signals don't end the process by themselves.
-    fn listen() -> Result<Self, CliError> {
-        let listen = |kind| signal(kind).map_err(CliError::io("listen to signals"));
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn told(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
-
-/// As many open files as the system allows: each connection is one.
-fn raise_open_files() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
-    if let Err(error) = raised {
-        tracing::warn!(%error, "cannot raise the number of open files");
-    }
+    server::run(config, ready_file.as_deref())
 }

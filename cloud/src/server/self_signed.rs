@@ -10,7 +10,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use super::CliError;
+use crate::cli::CliError;
 
 /// A certificate of an authority of its own, for trying things on one machine.
 pub(super) struct SelfSigned {

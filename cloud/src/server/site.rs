@@ -1,0 +1,17 @@
+use std::sync::Arc;
+
+use fedecks_cloud::{Hub, Revocations, SqliteStore};
+use tokio::sync::watch;
+
+use crate::config::Config;
+
+/// What everything that the server answers over HTTP works on.
+#[allow(dead_code, reason = "for the routes that follow")]
+pub(crate) struct Site {
+    pub(crate) hub: Hub,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) revocations: Revocations,
+    pub(crate) config: Arc<Config>,
+    /// True once the server is about to end: whoever answers without an end ends then.
+    pub(crate) stopping: watch::Receiver<bool>,
+}

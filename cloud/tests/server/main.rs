@@ -1,0 +1,6 @@
+//! The real server, real devices and everything that it answers over HTTP.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail")]
+
+mod devices;
+mod support;

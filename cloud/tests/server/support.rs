@@ -1,0 +1,254 @@
+//! The program in a folder of its own, devices that connect to it, and a client for its HTTP side.
+
+#![allow(dead_code, reason = "a few are for tests to come")]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fedecks_device::{Client, Credentials, DeviceId, Event, Subscription};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// How long anything that is awaited may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The account that every server here has.
+pub(crate) const ACCOUNT: &str = "marvin";
+pub(crate) const PASSWORD: &str = "don't panic";
+
+/// `fedecks-cloud serve` in a folder of its own. It is killed when the test ends.
+pub(crate) struct Server {
+    pub(crate) folder: TempDir,
+    /// Where it listens; the first address, if there are more.
+    pub(crate) address: SocketAddr,
+    child: Child,
+}
+
+impl Server {
+    /// With a free port of 127.0.0.1 and the defaults for the rest.
+    pub(crate) async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// With more lines in its configuration file, after `listen`.
+    pub(crate) async fn with(configuration: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = "s".repeat(64);
+        let configuration = format!(
+            "listen = \"127.0.0.1:0\"\nsecret = \"{secret}\"\nsalt = \"{}\"\n{configuration}",
+            "salt".repeat(8)
+        );
+        std::fs::write(folder.path().join("cloud.toml"), configuration).unwrap();
+        run(folder.path(), &["account", "add", ACCOUNT], PASSWORD).await;
+        let (child, address) = serve(folder.path(), &[]).await;
+        Self { folder, address, child }
+    }
+
+    /// What a command of the program prints, in the server's folder and with its configuration.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> String {
+        run(self.folder.path(), arguments, "").await
+    }
+
+    /// Kills it as a power cut would.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Starts it anew at the same address.
+    pub(crate) async fn start_again(&mut self) {
+        let listen = self.address.to_string();
+        (self.child, self.address) = serve(self.folder.path(), &["--listen", &listen]).await;
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// A device that dials the server, and is not logged in.
+    pub(crate) fn device(&self, id: &str) -> Device {
+        Device::start(self.address, id)
+    }
+
+    /// A device that is connected.
+    pub(crate) async fn connected_device(&self, id: &str) -> Device {
+        let mut device = self.device(id);
+        device.login().await;
+        device
+    }
+
+    pub(crate) fn http(&self) -> Http {
+        Http::to(self.address)
+    }
+}
+
+fn program(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fedecks-cloud"));
+    command
+        .env_clear()
+        .env("FEDECKS_CONFIG", "cloud.toml")
+        .current_dir(folder)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs a command to its end, which has to be a good one, and gives what it printed.
+async fn run(folder: &Path, arguments: &[&str], input: &str) -> String {
+    let file = folder.join(".input");
+    std::fs::write(&file, input).unwrap();
+    let output =
+        within(program(folder, arguments).stdin(std::fs::File::open(file).unwrap()).output())
+            .await
+            .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Its log goes to `log` in the folder.
+async fn serve(folder: &Path, arguments: &[&str]) -> (Child, SocketAddr) {
+    let ready = folder.join("ready");
+    let _ = std::fs::remove_file(&ready);
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log"));
+    let mut child = program(folder, &["serve", "--ready-file", "ready"])
+        .args(arguments)
+        .stderr(log.unwrap())
+        .spawn()
+        .unwrap();
+    let listening = async {
+        loop {
+            if let Ok(addresses) = std::fs::read_to_string(&ready) {
+                return addresses.lines().next().unwrap().parse().unwrap();
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                let log = std::fs::read_to_string(folder.join("log")).unwrap();
+                panic!("the server ended with {status}:\n{log}");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let address = within(listening).await;
+    (child, address)
+}
+
+/// A device with a data folder of its own.
+pub(crate) struct Device {
+    pub(crate) client: Client,
+    pub(crate) events: Subscription,
+    _data: TempDir,
+}
+
+impl Device {
+    /// Waits little between attempts.
+    pub(crate) fn start(address: SocketAddr, id: &str) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let client =
+            Client::builder(format!("ws://{address}").parse().unwrap(), DeviceId::new(id).unwrap())
+                .data_dir(data.path())
+                .backoff(Duration::from_millis(50), Duration::from_millis(500))
+                .start()
+                .unwrap();
+        let events = client.subscribe();
+        Self { client, events, _data: data }
+    }
+
+    /// Logs in by the account that every server has, and waits until it is connected.
+    pub(crate) async fn login(&mut self) {
+        let credentials = Credentials::new().with("username", ACCOUNT).with("password", PASSWORD);
+        within(self.client.login(credentials)).await.unwrap();
+        self.until(|event| *event == Event::Connected).await;
+    }
+
+    /// The next event for which `wanted` is true; others are passed over.
+    pub(crate) async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
+        within(async {
+            loop {
+                let event = self.events.next().await.unwrap();
+                if wanted(&event) {
+                    return event;
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Asks a server over HTTP.
+#[derive(Clone)]
+pub(crate) struct Http {
+    address: SocketAddr,
+    client: HttpClient<HttpConnector, Full<Bytes>>,
+    headers: HeaderMap,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Http {
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        let client = HttpClient::builder(TokioExecutor::new()).build_http();
+        Self { address, client, headers: HeaderMap::new() }
+    }
+
+    /// Every request has this header.
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.insert(name, value.parse().unwrap());
+        self
+    }
+
+    pub(crate) fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, Bytes::new()).await
+    }
+
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
+        let answer = self.open(method, path, body).await;
+        let (head, body) = answer.into_parts();
+        let body = within(body.collect()).await.unwrap().to_bytes();
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    /// An answer whose body is still to be read.
+    pub(crate) async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> http::Response<Incoming> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.address))
+            .body(Full::new(body.into()))
+            .unwrap();
+        request.headers_mut().extend(self.headers.clone());
+        within(self.client.request(request)).await.unwrap()
+    }
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// What the future gives, or a failure if it takes too long.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("nothing came of it in time")
+}
