@@ -10,16 +10,15 @@
 //! ```
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use fedecks_cloud::{
     AccountHandler, AuthenticatedBy, Decision, Disconnected, Fedecks, Handler, Hub, Info,
-    InfoOutcome, Keyring, Outcome, Revocations, ServeLimits, ServeOptions, Session, SqliteStore,
+    InfoOutcome, Keyring, Listen, Login, Outcome, Revocations, ServeOptions, Session, SqliteStore,
     Store, Tls, serve,
 };
-use fedecks_device::{Credentials, DeviceId, Term};
+use fedecks_device::{DeviceId, Term};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -35,8 +34,8 @@ struct Topics {
 }
 
 impl Handler for Topics {
-    async fn authenticate(&self, device: &DeviceId, credentials: &Credentials) -> Decision {
-        self.accounts.authenticate(device, credentials).await
+    async fn authenticate(&self, login: Login<'_>) -> Decision {
+        self.accounts.authenticate(login).await
     }
 
     async fn connected(&self, session: &Session) {
@@ -84,14 +83,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .revocations(Revocations::load(store.clone()).await?)
         .store(store)
         .build()?;
-    let server = serve(
-        fedecks.routes(),
-        ServeOptions {
-            listen: vec![address.parse::<SocketAddr>()?],
-            tls: Some(tls),
-            limits: ServeLimits::default(),
-        },
-    )?;
+    let listen = vec![Listen::tls(address.parse()?, tls)];
+    let server = serve(fedecks.routes(), ServeOptions { listen, ..ServeOptions::default() })?;
     say(&json!({"event": "listening", "address": server.addresses()[0].to_string()}));
 
     let mut lines = BufReader::new(tokio::io::stdin()).lines();

@@ -2,15 +2,13 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use fedecks_protocol::{
-    AUTH_HEADER, AuthRequest, Credentials, DeviceId, Dialect, Proof, Refusal, Token,
-};
+use fedecks_protocol::{AUTH_HEADER, AuthRequest, DeviceId, Dialect, Proof, Refusal, Token};
 use futures_util::FutureExt;
 use http::HeaderMap;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 
 use crate::fedecks::Core;
-use crate::handler::{Decision, Handler};
+use crate::handler::{Decision, Handler, Login};
 use crate::time::unix_now;
 
 /// A device that has proved who it is: the only thing that a session accepts, and only this module
@@ -96,7 +94,8 @@ pub(crate) async fn authenticate<H: Handler>(
     let (by, generation) = match proof {
         Proof::Token(token) => check_token(core, &device, &token, current)?,
         Proof::Credentials(credentials) => {
-            check_credentials(&core.handler, &device, &credentials).await?;
+            let login = Login { device: &device, credentials: &credentials, peer };
+            check_credentials(&core.handler, login).await?;
             (AuthenticatedBy::Credentials, current)
         }
     };
@@ -143,12 +142,9 @@ fn check_token<H>(
     Ok((AuthenticatedBy::Token { issued_at: claims.issued_at }, claims.generation))
 }
 
-async fn check_credentials<H: Handler>(
-    handler: &H,
-    device: &DeviceId,
-    credentials: &Credentials,
-) -> Result<(), Refused> {
-    let deciding = async { handler.authenticate(device, credentials).await };
+async fn check_credentials<H: Handler>(handler: &H, login: Login<'_>) -> Result<(), Refused> {
+    let device = login.device;
+    let deciding = async { handler.authenticate(login).await };
     let deciding = AssertUnwindSafe(deciding).catch_unwind();
     let decision = match tokio::time::timeout(AUTHENTICATE_PATIENCE, deciding).await {
         Ok(Ok(decision)) => decision,

@@ -33,7 +33,7 @@ struct Cli {
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.
 
-Every key of the configuration file but [[former]] can be set by an environment variable: FEDECKS_ \
+Every key of the configuration file but [[former]] and [[listener]] can be set by an environment variable: FEDECKS_ \
 and the key in capitals with '_' for the dot, such as FEDECKS_LISTEN, FEDECKS_LIMITS_CONNECTIONS, \
 FEDECKS_SECRET or FEDECKS_SECRET_FILE.";
 

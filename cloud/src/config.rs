@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use fedecks_cloud::ServeLimits;
 use fedecks_protocol::{DEFAULT_PATH, Limits, MAX_HEADER_CHARS};
+use ipnet::IpNet;
 
 pub(crate) use error::ConfigError;
-pub(crate) use raw::{LogFormat, LogLevel};
+pub(crate) use raw::{LogFormat, LogLevel, Part};
 pub(crate) use secret::{Secrets, generate, generate_salt};
 
 use error::Places;
@@ -23,10 +24,13 @@ use raw::Raw;
 /// Everything that the commands need to know, checked.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) listen: Vec<SocketAddr>,
+    /// Where the server listens, in the order of [`fedecks_cloud::Peer::listener`]: `listen` first,
+    /// then what stands under `[[listener]]`.
+    pub(crate) listeners: Vec<Listener>,
+    /// The proxies that are believed when they say who their client is.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// Path of the device socket.
     pub(crate) path: String,
-    pub(crate) tls: TlsChoice,
     pub(crate) store: PathBuf,
     /// Where this program keeps what it generates itself.
     pub(crate) data_dir: PathBuf,
@@ -39,6 +43,28 @@ pub(crate) struct Config {
 }
 
 #[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Listener {
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: TlsChoice,
+    /// Whether each connection begins with a PROXY header.
+    pub(crate) proxy_protocol: bool,
+    serves: Vec<Part>,
+}
+
+impl Listener {
+    /// Whether this part of the server answers here.
+    pub(crate) fn serves(&self, part: Part) -> bool {
+        self.serves.contains(&part)
+    }
+
+    fn of_everything(address: SocketAddr, tls: TlsChoice) -> Self {
+        Self { address, tls, proxy_protocol: false, serves: ALL_PARTS.to_vec() }
+    }
+}
+
+const ALL_PARTS: [Part; 3] = [Part::Devices, Part::Api, Part::Metrics];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TlsChoice {
     Off,
     SelfSigned,
@@ -61,6 +87,10 @@ pub(crate) struct Sessions {
     pub(crate) max_frame: u32,
     /// The longest authentication header, in characters.
     pub(crate) max_header: usize,
+    /// How many messages a device may send per second; 0 for as many as it likes.
+    pub(crate) messages_per_second: u32,
+    /// How many of them at once after a quiet time.
+    pub(crate) message_burst: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -117,10 +147,6 @@ impl Config {
 
     fn check(raw: Raw, places: &Places) -> Result<Self, ConfigError> {
         let data_dir = raw.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into());
-        let listen = raw.listen.map_or_else(|| vec![SocketAddr::from(DEFAULT_LISTEN)], Into::into);
-        if listen.is_empty() {
-            return Err(places.wrong("listen", "is empty, expected at least one address"));
-        }
         let sealing = raw::Former {
             secret: raw.secret,
             secret_file: raw.secret_file,
@@ -129,6 +155,12 @@ impl Config {
         };
         let sessions = check_sessions(&raw.sessions, places)?;
         let limits = check_limits(&raw.limits, places)?;
+        let trusted_proxies: Vec<_> = raw.trusted_proxies.into_iter().map(IpNet::from).collect();
+        if raw.listener.iter().any(|listener| listener.proxy_protocol) && trusted_proxies.is_empty()
+        {
+            let problem = "is empty, expected the balancers of the listener with proxy_protocol";
+            return Err(places.wrong("trusted_proxies", problem));
+        }
         if sessions.max_header + REST_OF_HEAD > limits.request_head {
             let problem = format!(
                 "is {}, expected at least {REST_OF_HEAD} more than sessions.max_header, which is {}",
@@ -137,9 +169,9 @@ impl Config {
             return Err(places.wrong("limits.request_head", &problem));
         }
         Ok(Self {
-            listen,
+            listeners: check_listeners(raw.listen, raw.tls, raw.listener, places)?,
+            trusted_proxies,
             path: check_path(raw.path, places)?,
-            tls: check_tls(raw.tls, places)?,
             store: raw.store.unwrap_or_else(|| data_dir.join(DEFAULT_STORE)),
             secrets: Secrets::check(sealing, raw.former, &data_dir, places.clone())?,
             data_dir,
@@ -156,6 +188,48 @@ impl Config {
             },
         })
     }
+}
+
+fn check_listeners(
+    listen: Option<raw::Addresses>,
+    tls: raw::Tls,
+    more: Vec<raw::Listener>,
+    places: &Places,
+) -> Result<Vec<Listener>, ConfigError> {
+    let tls = check_tls(tls, places)?;
+    let listen: Vec<SocketAddr> = match listen {
+        Some(addresses) => addresses.into(),
+        None if more.is_empty() => vec![DEFAULT_LISTEN.into()],
+        None => Vec::new(),
+    };
+    if listen.is_empty() && more.is_empty() {
+        return Err(places.wrong("listen", "is empty, expected at least one address"));
+    }
+    if listen.is_empty() && tls != TlsChoice::Off {
+        let problem = "is for the addresses of `listen`, of which there is none";
+        return Err(places.wrong("tls", problem));
+    }
+    let listen =
+        listen.into_iter().map(|address| Ok(Listener::of_everything(address, tls.clone())));
+    listen.chain(more.into_iter().map(|listener| check_listener(listener, places))).collect()
+}
+
+fn check_listener(listener: raw::Listener, places: &Places) -> Result<Listener, ConfigError> {
+    let raw::Listener { address, certificate, key, proxy_protocol, serves } = listener;
+    let wrong = |problem: &str| {
+        Err(places.wrong("listener", &format!("the one with address {address} {problem}")))
+    };
+    let tls = match (certificate, key) {
+        (None, None) => TlsChoice::Off,
+        (Some(certificate), Some(key)) => TlsChoice::Files { certificate, key },
+        (Some(_), None) => return wrong("has a certificate without a key"),
+        (None, Some(_)) => return wrong("has a key without a certificate"),
+    };
+    let serves = serves.unwrap_or_else(|| ALL_PARTS.to_vec());
+    if serves.is_empty() {
+        return wrong("serves nothing, expected some of \"devices\", \"api\" and \"metrics\"");
+    }
+    Ok(Listener { address, tls, proxy_protocol, serves })
 }
 
 fn check_path(path: Option<String>, places: &Places) -> Result<String, ConfigError> {
@@ -240,21 +314,38 @@ fn check_sessions(sessions: &raw::Sessions, places: &Places) -> Result<Sessions,
         let problem = format!("is {max_header}, expected 256 to 65536 characters");
         return Err(places.wrong("sessions.max_header", &problem));
     }
-    Ok(Sessions { heartbeat, idle_timeout, max_frame, max_header })
+    let messages_per_second = sessions.messages_per_second.unwrap_or(1000);
+    let message_burst = sessions.message_burst.unwrap_or(2000);
+    if message_burst == 0 {
+        return Err(places.wrong("sessions.message_burst", "is 0, expected at least 1"));
+    }
+    Ok(Sessions {
+        heartbeat,
+        idle_timeout,
+        max_frame,
+        max_header,
+        messages_per_second,
+        message_burst,
+    })
 }
 
 fn check_limits(limits: &raw::Limits, places: &Places) -> Result<ServeLimits, ConfigError> {
     let default = ServeLimits::default();
     let checked = ServeLimits {
         connections: limits.connections.unwrap_or(default.connections),
+        connections_per_address: limits
+            .connections_per_address
+            .unwrap_or(default.connections_per_address),
         accepts_per_second: limits.accepts_per_second.unwrap_or(default.accepts_per_second),
         accept_burst: limits.accept_burst.unwrap_or(default.accept_burst),
         handshake: limits.handshake.map_or(default.handshake, Into::into),
+        request_body: limits.request_body.map_or(default.request_body, Into::into),
         stalled: default.stalled,
         request_head: limits.request_head.unwrap_or(default.request_head),
     };
     for (key, number) in [
         ("limits.connections", checked.connections),
+        ("limits.connections_per_address", checked.connections_per_address),
         ("limits.accepts_per_second", checked.accepts_per_second),
         ("limits.accept_burst", checked.accept_burst),
     ] {
@@ -262,8 +353,12 @@ fn check_limits(limits: &raw::Limits, places: &Places) -> Result<ServeLimits, Co
             return Err(places.wrong(key, "is 0, expected at least 1"));
         }
     }
-    if checked.handshake.is_zero() {
-        return Err(places.wrong("limits.handshake", "is 0, expected more than that"));
+    for (key, duration) in
+        [("limits.handshake", checked.handshake), ("limits.request_body", checked.request_body)]
+    {
+        if duration.is_zero() {
+            return Err(places.wrong(key, "is 0, expected more than that"));
+        }
     }
     if !(8192..=1024 * 1024).contains(&checked.request_head) {
         let problem = format!("is {}, expected 8192 to 1048576 bytes", checked.request_head);

@@ -1,4 +1,5 @@
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use fedecks_protocol::{CloseCode, CloseReason, Credentials, DeviceId, Term};
@@ -20,11 +21,7 @@ pub trait Handler: Send + Sync + 'static {
     /// before the connection is upgraded, and only for devices that present no token.
     ///
     /// An answer that takes longer than 30 seconds, or a panic, is [`Decision::Unavailable`].
-    fn authenticate(
-        &self,
-        device: &DeviceId,
-        credentials: &Credentials,
-    ) -> impl Future<Output = Decision> + Send;
+    fn authenticate(&self, login: Login<'_>) -> impl Future<Output = Decision> + Send;
 
     /// A device is connected, by token or by credentials. The place to subscribe the session to
     /// topics: nothing that the device sends is handled before this has ended.
@@ -70,6 +67,18 @@ pub trait Handler: Send + Sync + 'static {
     fn disconnected(&self, device: &DeviceId, why: &Disconnected) {
         let _ = (device, why);
     }
+}
+
+/// A device that wants to be let in by credentials.
+#[derive(Debug, Clone, Copy)]
+pub struct Login<'a> {
+    /// Which device it says it is.
+    pub device: &'a DeviceId,
+    /// What it shows for that.
+    pub credentials: &'a Credentials,
+    /// Where it comes from, if the server says so: [`serve`](crate::serve) does, see
+    /// [`Peer::address`](crate::Peer).
+    pub peer: Option<SocketAddr>,
 }
 
 /// What becomes of a device that logs in by credentials.

@@ -9,17 +9,17 @@
 //! use std::sync::Arc;
 //!
 //! use fedecks_cloud::{
-//!     Decision, Fedecks, Handler, Info, InfoOutcome, Keyring, Outcome, Revocations, ServeLimits,
+//!     Decision, Fedecks, Handler, Info, InfoOutcome, Keyring, Listen, Login, Outcome, Revocations,
 //!     ServeOptions, Session, SqliteStore, serve,
 //! };
-//! use fedecks_protocol::{Credentials, DeviceId, Term};
+//! use fedecks_protocol::Term;
 //!
 //! struct MyHandler;
 //!
 //! impl Handler for MyHandler {
-//!     async fn authenticate(&self, _device: &DeviceId, credentials: &Credentials) -> Decision {
-//!         let (user, password) = (credentials.text("username"), credentials.text("password"));
-//!         match (user, password) {
+//!     async fn authenticate(&self, login: Login<'_>) -> Decision {
+//!         let credential = |name| login.credentials.text(name);
+//!         match (credential("username"), credential("password")) {
 //!             (Some("the_user"), Some("secure_password")) => Decision::Accept,
 //!             _ => Decision::Reject,
 //!         }
@@ -52,8 +52,8 @@
 //!     .build()?;
 //!
 //! let hub = fedecks.hub();
-//! let listen = vec!["127.0.0.1:8080".parse()?];
-//! let options = ServeOptions { listen, tls: None, limits: ServeLimits::default() };
+//! let listen = vec![Listen::plain("127.0.0.1:8080".parse()?)];
+//! let options = ServeOptions { listen, ..ServeOptions::default() };
 //! let server = serve(fedecks.routes(), options)?;
 //!
 //! let mut upstream = hub.subscribe("upstream.nerves-242a");
@@ -103,12 +103,15 @@ pub use fedecks::{BuildError, Builder, Fedecks, Options};
 pub use fedecks_protocol::{
     CloseCode, CloseReason, Credentials, DeviceId, IssuedToken, Term, TermError, Token,
 };
-pub use handler::{Decision, Disconnected, Handler, InfoOutcome, Outcome, SessionError};
+pub use handler::{Decision, Disconnected, Handler, InfoOutcome, Login, Outcome, SessionError};
 pub use hub::{Hub, HubStats, PushError, Subscription};
+pub use ipnet::IpNet;
 pub use message::{Info, Message, Topic};
 pub use presence::{ConnectionId, NodeId, Presence, PresenceEvent, PresenceWatch, WatchEnded};
 pub use revocations::Revocations;
-pub use serve::{Peer, ServeError, ServeLimits, ServeOptions, Server, Tls, TlsError, serve};
+pub use serve::{
+    Listen, Peer, ServeError, ServeLimits, ServeOptions, Server, Tls, TlsError, serve,
+};
 pub use session::Session;
 pub use store::{Account, BoxFuture, DeviceRecord, Revocation, SqliteStore, Store, StoreError};
 pub use tokens::{Claims, Keyring, KeyringError, TokenError};

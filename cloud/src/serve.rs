@@ -1,35 +1,67 @@
+mod body;
 mod connection;
+mod gate;
 mod limits;
 mod listen;
+mod proxies;
+mod proxy_protocol;
+mod socket;
 mod tls;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use ipnet::IpNet;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use warp::{Filter, Reply};
 
 use connection::Edge;
-use limits::{OncePerSecond, TokenBucket};
+use gate::Gate;
+use limits::OncePerSecond;
+use proxies::TrustedProxies;
 
 pub use connection::Peer;
-pub(crate) use connection::Socket;
+pub(crate) use socket::Socket;
 pub use tls::{Tls, TlsError};
 
 /// How [`serve`] serves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ServeOptions {
-    /// Where to listen. Port 0 takes a free one, see [`Server::addresses`].
-    pub listen: Vec<SocketAddr>,
-    /// TLS for every address, or plaintext.
-    pub tls: Option<Tls>,
+    /// Where to listen, at least one address.
+    pub listen: Vec<Listen>,
+    /// The proxies and load balancers that are believed when they say who their client is, by
+    /// `X-Forwarded-For` or the PROXY protocol. Nobody else is.
+    pub trusted_proxies: Vec<IpNet>,
     /// The bounds of what clients may take.
     pub limits: ServeLimits,
+}
+
+/// One address to listen on.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// Which. Port 0 takes a free one, see [`Server::addresses`].
+    pub address: SocketAddr,
+    /// TLS, or plaintext.
+    pub tls: Option<Tls>,
+    /// Whether every connection begins with a header of the PROXY protocol, version 2, before TLS.
+    /// One without it, and one that comes from none of the trusted proxies, is closed.
+    pub proxy_protocol: bool,
+}
+
+impl Listen {
+    /// Without TLS and without a proxy.
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { address, tls: None, proxy_protocol: false }
+    }
+
+    /// With TLS and without a proxy.
+    pub fn tls(address: SocketAddr, tls: Tls) -> Self {
+        Self { address, tls: Some(tls), proxy_protocol: false }
+    }
 }
 
 /// The bounds that hold before a request reaches the filter.
@@ -39,14 +71,22 @@ pub struct ServeLimits {
     /// ones included. One more is closed at once and without an answer, before anything is spent on
     /// it; a device takes that for a cloud that cannot be reached and comes back later.
     pub connections: u32,
+    /// How many of them may come from one address, or from one network of 64 bits with IPv6. One more
+    /// is closed at once, too. The address is the client's own where trusted proxies say it; what one
+    /// of them says by `X-Forwarded-For` is known when the request is there, and one too many is then
+    /// answered with 429. A fleet behind one NAT is one address. The trusted proxies themselves are
+    /// not counted.
+    pub connections_per_address: u32,
     /// How many connections are accepted per second. More wait in the kernel's queue, so that a
     /// fleet that comes back all at once is served at the pace the machine can go.
     pub accepts_per_second: u32,
     /// How many connections may be accepted at once after a quiet time.
     pub accept_burst: u32,
-    /// How long a client may take for the TLS handshake, and again for each request's head. A client
-    /// that takes longer is cut off.
+    /// How long a client may take for the TLS handshake, and again for each request's head, from the
+    /// end of the request before it. A client that takes longer is cut off.
     pub handshake: Duration,
+    /// How long a request's body may take, from the end of its head.
+    pub request_body: Duration,
     /// How long a client may take nothing of what is sent to it before its connection is ended, by the
     /// kernel and so to within a factor of two.
     pub stalled: Duration,
@@ -55,14 +95,17 @@ pub struct ServeLimits {
 }
 
 impl Default for ServeLimits {
-    /// 100,000 connections, 2,000 accepted per second after a burst of 4,000, 10 s for a handshake,
-    /// 60 s for a client that takes nothing, 16 KiB for a request's head.
+    /// 100,000 connections, 50,000 of one address, 2,000 accepted per second after a burst of 4,000,
+    /// 10 s for a handshake, 30 s for a request's body, 60 s for a client that takes nothing, 16 KiB
+    /// for a request's head.
     fn default() -> Self {
         Self {
             connections: 100_000,
+            connections_per_address: 50_000,
             accepts_per_second: 2_000,
             accept_burst: 4_000,
             handshake: Duration::from_secs(10),
+            request_body: Duration::from_secs(30),
             stalled: Duration::from_secs(60),
             request_head: 16 * 1024,
         }
@@ -90,8 +133,7 @@ pub enum ServeError {
 pub struct Server {
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
-    slots: Arc<Semaphore>,
-    capacity: u32,
+    gate: Arc<Gate>,
     acceptors: JoinSet<()>,
 }
 
@@ -105,32 +147,34 @@ where
     F: Filter + Clone + Send + Sync + 'static,
     F::Extract: Reply,
 {
-    let ServeOptions { listen, tls, limits } = options;
+    let ServeOptions { listen, trusted_proxies, limits } = options;
     if listen.is_empty() {
         return Err(ServeError::NoAddress);
     }
     let listeners = listen
-        .into_iter()
-        .map(|address| {
-            listen::listen(address, limits.stalled)
-                .map_err(|source| ServeError::Listen { address, source })
+        .iter()
+        .map(|Listen { address, .. }| {
+            listen::listen(*address, limits.stalled)
+                .map_err(|source| ServeError::Listen { address: *address, source })
         })
         .collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(|(_, address)| *address).collect();
-    let capacity =
-        limits.connections.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
-    let slots = Arc::new(Semaphore::new(capacity as usize));
     let (stop, stopping) = watch::channel(false);
-    let edge = Arc::new(Edge::new(filter, tls, &limits, stopping.clone()));
-    let gate = Arc::new(Gate {
-        slots: slots.clone(),
-        rate: TokenBucket::new(limits.accepts_per_second, limits.accept_burst),
-        accepted: AtomicU64::new(0),
-        full: OncePerSecond::default(),
-    });
+    let gate = Arc::new(Gate::new(&limits));
+    let trusted = Arc::new(TrustedProxies::new(trusted_proxies));
     let mut acceptors = JoinSet::new();
-    for (listener, _) in listeners {
-        let (edge, gate, mut stopping) = (edge.clone(), gate.clone(), stopping.clone());
+    for (number, ((listener, _), options)) in listeners.into_iter().zip(listen).enumerate() {
+        let edge = Edge {
+            filter: filter.clone(),
+            number,
+            tls: options.tls,
+            proxy_protocol: options.proxy_protocol,
+            trusted: trusted.clone(),
+            limits,
+            http: connection::http(&limits),
+            stopping: stopping.clone(),
+        };
+        let (edge, gate, mut stopping) = (Arc::new(edge), gate.clone(), stopping.clone());
         acceptors.spawn(async move {
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => {}
@@ -138,7 +182,7 @@ where
             }
         });
     }
-    Ok(Server { addresses, stop, slots, capacity, acceptors })
+    Ok(Server { addresses, stop, gate, acceptors })
 }
 
 impl Server {
@@ -149,7 +193,7 @@ impl Server {
 
     /// How many connections are open, upgraded ones included.
     pub fn connections(&self) -> usize {
-        (self.capacity as usize).saturating_sub(self.slots.available_permits())
+        self.gate.connections()
     }
 
     /// Stops accepting. Requests that are under way are answered, upgraded connections go on.
@@ -163,35 +207,35 @@ impl Server {
     /// `patience`. Closing the upgraded ones is for whoever runs them. Returns how many are left.
     pub async fn closed(mut self, patience: Duration) -> usize {
         self.stop().await;
-        let all = self.slots.acquire_many(self.capacity);
-        // A semaphore that nobody closes gives its permits.
-        if tokio::time::timeout(patience, all).await.is_ok() { 0 } else { self.connections() }
+        let all_closed = self.gate.all_closed();
+        if tokio::time::timeout(patience, all_closed).await.is_ok() {
+            0
+        } else {
+            self.connections()
+        }
     }
-}
-
-/// What stands before every connection.
-struct Gate {
-    slots: Arc<Semaphore>,
-    rate: TokenBucket,
-    /// Numbers the connections in the logs.
-    accepted: AtomicU64,
-    full: OncePerSecond,
 }
 
 /// How long the accept loop rests when the process or the system has run out of something.
 const REST: Duration = Duration::from_millis(100);
 
 /// Accepts for ever: no error ends it.
-async fn accept<F>(listener: TcpListener, edge: &Arc<Edge<F>>, gate: &Gate)
+async fn accept<F>(listener: TcpListener, edge: &Arc<Edge<F>>, gate: &Arc<Gate>)
 where
     F: Filter + Clone + Send + Sync + 'static,
     F::Extract: Reply,
 {
     let failing = OncePerSecond::default();
     loop {
-        gate.rate.take().await;
+        gate.turn().await;
         match listener.accept().await {
-            Ok((stream, address)) => admit(stream, address, edge, gate),
+            Ok((stream, address)) => {
+                // A listener on [::] has IPv4 addresses in the form of IPv6.
+                let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+                if let Some((slot, connection)) = gate.admit() {
+                    edge.begin(stream, address, slot, connection);
+                }
+            }
             Err(error) if is_of_the_connection(&error) => {
                 tracing::debug!(%error, "a connection was gone before it was accepted");
             }
@@ -203,25 +247,6 @@ where
             }
         }
     }
-}
-
-fn admit<F>(stream: TcpStream, address: SocketAddr, edge: &Arc<Edge<F>>, gate: &Gate)
-where
-    F: Filter + Clone + Send + Sync + 'static,
-    F::Extract: Reply,
-{
-    let Some(slot) = free_slot(gate) else {
-        if gate.full.now() {
-            tracing::warn!(peer = %address, "all connections are taken, closing new ones at once");
-        }
-        return;
-    };
-    let connection = gate.accepted.fetch_add(1, Ordering::Relaxed) + 1;
-    tokio::spawn(edge.clone().run(stream, Peer { address, connection }, slot));
-}
-
-fn free_slot(gate: &Gate) -> Option<OwnedSemaphorePermit> {
-    gate.slots.clone().try_acquire_owned().ok()
 }
 
 /// Whether an error of `accept` is about the one connection and not about ours: the next call goes

@@ -1,5 +1,6 @@
 //! The ready-made server, put together of the library's parts and of what only a server needs.
 
+mod listeners;
 mod routes;
 mod self_signed;
 mod site;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fedecks_cloud::{
-    AccountHandler, Fedecks, Options, Revocations, ServeOptions, Server, SqliteStore, Store, Tls,
+    AccountHandler, Fedecks, Options, Revocations, ServeOptions, Server, SqliteStore, Store,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -19,7 +20,6 @@ use tokio::time::Instant;
 
 use crate::cli::{CliError, make_data_dir, open_store};
 use crate::config::{Config, TlsChoice};
-use self_signed::SelfSigned;
 use site::Site;
 
 /// Serves until it is told to stop by a signal.
@@ -43,7 +43,7 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
         tracing::info!(data_dir = %config.data_dir.display(), "using a secret of our own making");
     }
     let keyring = config.secrets.keyring()?;
-    let tls = tls(&config)?;
+    let listen = listeners::open(&config)?;
     let revocations = Revocations::load(store.clone() as Arc<dyn Store>).await?;
     tokio::spawn(revocations.clone().watch());
 
@@ -53,8 +53,8 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
         .revocations(revocations.clone())
         .options(options(&config))
         .build()?;
-    let limits = config.limits;
-    let options = ServeOptions { listen: config.listen.clone(), tls, limits };
+    let trusted_proxies = config.trusted_proxies.clone();
+    let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
     let (stopping, stopped) = watch::channel(false);
     let site = Arc::new(Site {
         hub: cloud.hub(),
@@ -100,10 +100,10 @@ fn options(config: &Config) -> Options {
 
 /// Tells everybody who waits for it that devices can connect.
 fn announce(server: &Server, config: &Config, ready_file: Option<&Path>) -> Result<(), CliError> {
-    let encrypted = !matches!(config.tls, TlsChoice::Off);
     let mut lines = String::new();
-    for address in server.addresses() {
-        tracing::info!(%address, path = config.path, tls = encrypted, "listening");
+    for (address, listener) in server.addresses().iter().zip(&config.listeners) {
+        let tls = listener.tls != TlsChoice::Off;
+        tracing::info!(%address, path = config.path, tls, "listening");
         lines.push_str(&format!("{address}\n"));
     }
     if let Some(file) = ready_file {
@@ -123,18 +123,6 @@ fn announce(server: &Server, config: &Config, ready_file: Option<&Path>) -> Resu
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "cannot tell systemd how the server is");
-    }
-}
-
-fn tls(config: &Config) -> Result<Option<Tls>, CliError> {
-    match &config.tls {
-        TlsChoice::Off => Ok(None),
-        TlsChoice::Files { certificate, key } => Ok(Some(Tls::from_pem_files(certificate, key)?)),
-        TlsChoice::SelfSigned => {
-            let made = SelfSigned::load_or_make(&config.data_dir)?;
-            tracing::info!(ca_file = %made.authority.display(), "serving a self-signed certificate");
-            Ok(Some(made.tls))
-        }
     }
 }
 

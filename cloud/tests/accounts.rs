@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_cloud::{
-    AccountHandler, Fedecks, Keyring, Revocations, ServeLimits, ServeOptions, SqliteStore, Store,
+    AccountHandler, Fedecks, Keyring, Listen, Revocations, ServeOptions, SqliteStore, Store,
     hash_password, serve,
 };
 use fedecks_protocol::{
@@ -64,8 +64,8 @@ async fn what_a_device_sends_goes_up_and_what_is_published_for_it_comes_down() {
         .store(store.clone())
         .build()
         .unwrap();
-    let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let options = ServeOptions { listen, tls: None, limits: ServeLimits::default() };
+    let listen = vec![Listen::plain("127.0.0.1:0".parse().unwrap())];
+    let options = ServeOptions { listen, ..ServeOptions::default() };
     let server = serve(cloud.routes(), options).unwrap();
     let hub = cloud.hub();
     let mut up = hub.subscribe("up.nerves-1");

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fedecks_cloud::{Peer, ServeLimits, ServeOptions, Server, Tls, serve};
+use fedecks_cloud::{Listen, Peer, ServeLimits, ServeOptions, Server, Tls, serve};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -48,9 +48,13 @@ fn filter() -> impl Filter<Extract: Reply, Error = warp::Rejection> + Clone + Se
     peer.or(echo)
 }
 
+fn loopback() -> Listen {
+    Listen::plain("127.0.0.1:0".parse().unwrap())
+}
+
 fn start(limits: ServeLimits, tls: Option<Tls>) -> Server {
-    let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    serve(filter(), ServeOptions { listen, tls, limits }).unwrap()
+    let listen = vec![Listen { tls, ..loopback() }];
+    serve(filter(), ServeOptions { listen, limits, ..ServeOptions::default() }).unwrap()
 }
 
 /// A server with TLS, and what its clients need to trust it.
@@ -280,8 +284,7 @@ async fn closing_waits_for_a_request_that_is_under_way() {
             }
         }
     });
-    let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let options = ServeOptions { listen, tls: None, limits: ServeLimits::default() };
+    let options = ServeOptions { listen: vec![loopback()], ..ServeOptions::default() };
     let server = serve(slow, options).unwrap();
     let mut stream = connect(&server).await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -297,9 +300,9 @@ async fn closing_waits_for_a_request_that_is_under_way() {
 #[tokio::test]
 async fn an_address_that_is_taken_is_named() {
     let server = start(ServeLimits::default(), None);
-    let listen = server.addresses().to_vec();
-    let limits = ServeLimits::default();
-    let error = serve(filter(), ServeOptions { listen, tls: None, limits }).unwrap_err();
+    let listen = vec![Listen::plain(server.addresses()[0])];
+    let options = ServeOptions { listen, ..ServeOptions::default() };
+    let error = serve(filter(), options).unwrap_err();
     let expected = format!("cannot listen on {}: Address already in use", server.addresses()[0]);
     assert!(error.to_string().starts_with(&expected), "{error}");
 }

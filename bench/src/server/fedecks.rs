@@ -1,11 +1,10 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fedecks_cloud::{
-    AccountHandler, Decision, Fedecks, Handler, Outcome, Revocations, ServeLimits, Server, Session,
-    SqliteStore, Store, Tls, serve,
+    AccountHandler, Decision, Fedecks, Handler, Listen, Login, Outcome, Revocations, ServeLimits,
+    Server, Session, SqliteStore, Store, Tls, serve,
 };
-use fedecks_protocol::{Credentials, DeviceId, Term};
+use fedecks_protocol::Term;
 
 use super::ServeOptions;
 use crate::Result;
@@ -29,19 +28,21 @@ pub(super) async fn start(options: &ServeOptions) -> Result<Server> {
     // As many as one process may have open here, and as fast as they come.
     let limits = ServeLimits {
         connections: 20_000,
+        connections_per_address: 20_000,
         accepts_per_second: 100_000,
         accept_burst: 20_000,
         ..ServeLimits::default()
     };
-    let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-    Ok(serve(fedecks.routes(), fedecks_cloud::ServeOptions { listen, tls, limits })?)
+    let listen = vec![Listen { tls, ..Listen::plain(([127, 0, 0, 1], 0).into()) }];
+    let options = fedecks_cloud::ServeOptions { listen, limits, ..Default::default() };
+    Ok(serve(fedecks.routes(), options)?)
 }
 
 struct Echo(AccountHandler);
 
 impl Handler for Echo {
-    async fn authenticate(&self, device: &DeviceId, credentials: &Credentials) -> Decision {
-        self.0.authenticate(device, credentials).await
+    async fn authenticate(&self, login: Login<'_>) -> Decision {
+        self.0.authenticate(login).await
     }
 
     async fn handle_in(&self, _: &Session, message: Term) -> Outcome {

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_protocol::{Credentials, DeviceId, Term};
+use fedecks_protocol::Term;
 
 use super::passwords::{Checked, Passwords};
-use crate::handler::{Decision, Handler, InfoOutcome, Outcome};
+use crate::handler::{Decision, Handler, InfoOutcome, Login, Outcome};
 use crate::message::{Info, Message};
 use crate::session::Session;
 use crate::store::Store;
@@ -37,8 +37,8 @@ impl AccountHandler {
 }
 
 impl Handler for AccountHandler {
-    async fn authenticate(&self, device: &DeviceId, credentials: &Credentials) -> Decision {
-        self.accounts.check(device, credentials).await
+    async fn authenticate(&self, login: Login<'_>) -> Decision {
+        self.accounts.check(login).await
     }
 
     async fn connected(&self, session: &Session) {
@@ -67,7 +67,7 @@ async fn publish(session: &Session, term: Term) -> Outcome {
 }
 
 impl Accounts {
-    async fn check(&self, device: &DeviceId, credentials: &Credentials) -> Decision {
+    async fn check(&self, Login { device, credentials, peer: _ }: Login<'_>) -> Decision {
         let unavailable = Decision::Unavailable { retry_after: RETRY_AFTER };
         let (Some(username), Some(password)) =
             (credentials.text("username"), credentials.text("password"))
@@ -104,6 +104,8 @@ impl std::fmt::Debug for Accounts {
 
 #[cfg(test)]
 mod tests {
+    use fedecks_protocol::{Credentials, DeviceId};
+
     use super::*;
     use crate::accounts::hash_password;
     use crate::store::SqliteStore;
@@ -112,7 +114,8 @@ mod tests {
 
     async fn decide(store: SqliteStore, credentials: Credentials) -> Decision {
         let handler = AccountHandler::new(Arc::new(store));
-        handler.authenticate(&DeviceId::new("nerves-1").unwrap(), &credentials).await
+        let device = &DeviceId::new("nerves-1").unwrap();
+        handler.authenticate(Login { device, credentials: &credentials, peer: None }).await
     }
 
     async fn marvins(hash: &str) -> SqliteStore {

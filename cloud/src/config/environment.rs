@@ -21,6 +21,7 @@ pub(super) enum Kind {
 /// `_` for the dot.
 pub(super) const KEYS: &[(&str, Kind)] = &[
     ("listen", Kind::List),
+    ("trusted_proxies", Kind::List),
     ("path", Kind::Text),
     ("data_dir", Kind::Text),
     ("store", Kind::Text),
@@ -37,10 +38,14 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("sessions.idle_timeout", Kind::Text),
     ("sessions.max_frame", Kind::Number),
     ("sessions.max_header", Kind::Number),
+    ("sessions.messages_per_second", Kind::Number),
+    ("sessions.message_burst", Kind::Number),
     ("limits.connections", Kind::Number),
+    ("limits.connections_per_address", Kind::Number),
     ("limits.accepts_per_second", Kind::Number),
     ("limits.accept_burst", Kind::Number),
     ("limits.handshake", Kind::Text),
+    ("limits.request_body", Kind::Text),
     ("limits.request_head", Kind::Number),
     ("drain.spread", Kind::Text),
     ("drain.deadline", Kind::Text),

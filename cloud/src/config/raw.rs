@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use toml::Table;
 
@@ -16,6 +17,8 @@ use super::secret::Secret;
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Raw {
     pub(super) listen: Option<Addresses>,
+    pub(super) listener: Vec<Listener>,
+    pub(super) trusted_proxies: Vec<Network>,
     pub(super) path: Option<String>,
     pub(super) data_dir: Option<PathBuf>,
     pub(super) store: Option<PathBuf>,
@@ -41,6 +44,29 @@ pub(super) struct Former {
     pub(super) salt_file: Option<PathBuf>,
 }
 
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listener {
+    pub(super) address: SocketAddr,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) proxy_protocol: bool,
+    pub(super) serves: Option<Vec<Part>>,
+}
+
+/// What a listener may serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Part {
+    /// The device socket.
+    Devices,
+    /// The HTTP API and the dashboard.
+    Api,
+    /// What Prometheus asks for.
+    Metrics,
+}
+
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Tls {
@@ -63,15 +89,19 @@ pub(super) struct Sessions {
     pub(super) idle_timeout: Option<Span>,
     pub(super) max_frame: Option<u32>,
     pub(super) max_header: Option<usize>,
+    pub(super) messages_per_second: Option<u32>,
+    pub(super) message_burst: Option<u32>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
     pub(super) connections: Option<u32>,
+    pub(super) connections_per_address: Option<u32>,
     pub(super) accepts_per_second: Option<u32>,
     pub(super) accept_burst: Option<u32>,
     pub(super) handshake: Option<Span>,
+    pub(super) request_body: Option<Span>,
     pub(super) request_head: Option<usize>,
 }
 
@@ -167,6 +197,27 @@ impl<'de> Deserialize<'de> for Addresses {
         }
 
         deserializer.deserialize_any(OneOrMore)
+    }
+}
+
+/// An address or a network, such as 10.0.0.0/8.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Network(IpNet);
+
+impl From<Network> for IpNet {
+    fn from(network: Network) -> Self {
+        network.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let network = text.parse().or_else(|_| text.parse().map(|address: IpAddr| address.into()));
+        network.map(Self).map_err(|_| {
+            let expected = "an IP address or a network, such as \"10.0.0.1\" or \"10.0.0.0/8\"";
+            de::Error::invalid_value(de::Unexpected::Str(&text), &expected)
+        })
     }
 }
 

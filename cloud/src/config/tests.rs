@@ -21,6 +21,10 @@ fn load(
     Config::load(file, |name| environment.get(name).map(OsString::from), overrides)
 }
 
+fn everything(address: &str, tls: TlsChoice) -> Listener {
+    Listener::of_everything(address.parse().unwrap(), tls)
+}
+
 /// What is said about a file with these lines, without the file's name.
 fn complaint(lines: &str) -> String {
     let (_folder, path) = file(lines);
@@ -32,9 +36,9 @@ fn complaint(lines: &str) -> String {
 #[test]
 fn without_anything_the_defaults_hold() {
     let config = load(None, &[], Overrides::default()).unwrap();
-    assert_eq!(config.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(config.listeners, [everything("127.0.0.1:8080", TlsChoice::Off)]);
+    assert_eq!(config.trusted_proxies, []);
     assert_eq!(config.path, "/fedecks/websocket");
-    assert_eq!(config.tls, TlsChoice::Off);
     assert_eq!(config.store, Path::new("fedecks-data/fedecks.sqlite"));
     assert_eq!(config.tokens.lifetime, Duration::from_secs(28 * 24 * 3600));
     assert_eq!(config.tokens.refresh, Duration::from_secs(3 * 3600));
@@ -54,6 +58,10 @@ fn the_example_shows_every_key_with_its_default() {
         // What has no default.
         .filter(|line| !line.contains("/etc/fedecks/") && !line.contains("former"))
         .filter(|line| !line.contains("/run/secrets/"))
+        .scan(false, |in_listener, line| {
+            *in_listener = line == "#[[listener]]" || (*in_listener && line.starts_with('#'));
+            Some(if *in_listener { "" } else { line })
+        })
         .map(|line| {
             let uncommented = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
             format!("{}\n", uncommented.unwrap_or(line))
@@ -77,12 +85,22 @@ fn every_key_of_a_file_is_read() {
     let (_folder, path) = file(
         r#"
         listen = ["0.0.0.0:8443", "[::1]:8080"]
+        trusted_proxies = ["10.0.0.0/8", "fd00::/8"]
         path = "/devices/socket"
         data_dir = "/var/lib/fedecks"
         store = "/srv/store.sqlite"
         [[former]]
         secret_file = "/run/secrets/former"
         salt = "former salt"
+        [[listener]]
+        address = "0.0.0.0:9443"
+        certificate = "/etc/d.pem"
+        key = "/etc/dk.pem"
+        proxy_protocol = true
+        serves = ["devices"]
+        [[listener]]
+        address = "127.0.0.1:9100"
+        serves = ["metrics"]
         [tls]
         certificate = "/etc/c.pem"
         key = "/etc/k.pem"
@@ -94,11 +112,15 @@ fn every_key_of_a_file_is_read() {
         idle_timeout = "2m"
         max_frame = 2048
         max_header = 1024
+        messages_per_second = 7
+        message_burst = 8
         [limits]
         connections = 10
+        connections_per_address = 9
         accepts_per_second = 20
         accept_burst = 30
         handshake = "5s"
+        request_body = "6s"
         request_head = 9000
         [drain]
         spread = "10s"
@@ -109,12 +131,35 @@ fn every_key_of_a_file_is_read() {
         "#,
     );
     let config = load(Some(&path), &[], Overrides::default()).unwrap();
-    assert_eq!(config.listen, ["0.0.0.0:8443".parse().unwrap(), "[::1]:8080".parse().unwrap()]);
+    let files = |certificate: &str, key: &str| TlsChoice::Files {
+        certificate: certificate.into(),
+        key: key.into(),
+    };
+    let tls = files("/etc/c.pem", "/etc/k.pem");
+    let for_devices = Listener {
+        proxy_protocol: true,
+        serves: vec![Part::Devices],
+        ..everything("0.0.0.0:9443", files("/etc/d.pem", "/etc/dk.pem"))
+    };
+    let for_metrics =
+        Listener { serves: vec![Part::Metrics], ..everything("127.0.0.1:9100", TlsChoice::Off) };
+    assert!(for_devices.serves(Part::Devices) && !for_devices.serves(Part::Api));
+    assert_eq!(
+        config.listeners,
+        [
+            everything("0.0.0.0:8443", tls.clone()),
+            everything("[::1]:8080", tls),
+            for_devices,
+            for_metrics
+        ]
+    );
+    assert_eq!(
+        config.trusted_proxies,
+        ["10.0.0.0/8".parse::<IpNet>().unwrap(), "fd00::/8".parse().unwrap()]
+    );
     assert_eq!(config.path, "/devices/socket");
     assert_eq!(config.data_dir, Path::new("/var/lib/fedecks"));
     assert_eq!(config.store, Path::new("/srv/store.sqlite"));
-    let (certificate, key) = ("/etc/c.pem".into(), "/etc/k.pem".into());
-    assert_eq!(config.tls, TlsChoice::Files { certificate, key });
     let seconds = Duration::from_secs;
     assert_eq!(config.tokens, Tokens { lifetime: seconds(1_209_600), refresh: seconds(3600) });
     let sessions = Sessions {
@@ -122,13 +167,17 @@ fn every_key_of_a_file_is_read() {
         idle_timeout: seconds(120),
         max_frame: 2048,
         max_header: 1024,
+        messages_per_second: 7,
+        message_burst: 8,
     };
     assert_eq!(config.sessions, sessions);
     let limits = ServeLimits {
         connections: 10,
+        connections_per_address: 9,
         accepts_per_second: 20,
         accept_burst: 30,
         handshake: seconds(5),
+        request_body: seconds(6),
         stalled: seconds(60),
         request_head: 9000,
     };
@@ -147,13 +196,16 @@ fn the_environment_stands_above_the_file_and_the_command_line_above_both() {
         ("FEDECKS_TLS_SELF_SIGNED", "true"),
     ];
     let config = load(Some(&path), &environment, Overrides::default()).unwrap();
-    assert_eq!(config.listen, ["127.0.0.1:2".parse().unwrap(), "127.0.0.1:3".parse().unwrap()]);
+    assert_eq!(
+        config.listeners,
+        ["127.0.0.1:2", "127.0.0.1:3"].map(|address| everything(address, TlsChoice::SelfSigned))
+    );
     assert_eq!((config.limits.connections, config.limits.accept_burst), (2, 5));
-    assert_eq!(config.tls, TlsChoice::SelfSigned);
 
     let listen = vec!["127.0.0.1:4".parse().unwrap()];
-    let overrides = Overrides { listen: listen.clone(), ..Overrides::default() };
-    assert_eq!(load(Some(&path), &environment, overrides).unwrap().listen, listen);
+    let overrides = Overrides { listen, ..Overrides::default() };
+    let config = load(Some(&path), &environment, overrides).unwrap();
+    assert_eq!(config.listeners, [everything("127.0.0.1:4", TlsChoice::SelfSigned)]);
 }
 
 #[test]
@@ -363,4 +415,44 @@ fn a_made_secret_is_kept_and_readable_by_its_owner_only() {
     }
     names.sort();
     assert_eq!(names, ["salt", "secret"]);
+}
+
+#[test]
+fn listeners_that_cannot_work_are_told() {
+    let listener = |lines: &str| complaint(&format!("[[listener]]\n{lines}"));
+    assert_eq!(
+        listener("address = \"127.0.0.1:1\"\ncertificate = \"/c.pem\""),
+        ": listener: the one with address 127.0.0.1:1 has a certificate without a key"
+    );
+    assert_eq!(
+        listener("address = \"127.0.0.1:1\"\nkey = \"/k.pem\""),
+        ": listener: the one with address 127.0.0.1:1 has a key without a certificate"
+    );
+    assert_eq!(
+        listener("address = \"127.0.0.1:1\"\nserves = []"),
+        ": listener: the one with address 127.0.0.1:1 serves nothing, expected some of \"devices\", \
+         \"api\" and \"metrics\""
+    );
+    assert_eq!(
+        listener("address = \"127.0.0.1:1\"\nproxy_protocol = true"),
+        ": trusted_proxies: is empty, expected the balancers of the listener with proxy_protocol"
+    );
+    assert_eq!(
+        listener("address = \"127.0.0.1:1\"\n[tls]\nself_signed = true"),
+        ": tls: is for the addresses of `listen`, of which there is none"
+    );
+    let unknown = listener("address = \"127.0.0.1:1\"\nserves = [\"everything\"]");
+    assert!(unknown.contains("expected one of `devices`, `api`, `metrics`"), "{unknown}");
+    assert_eq!(
+        complaint("trusted_proxies = [\"10.0.0.1\", \"balancer\"]"),
+        ", line 3: trusted_proxies: invalid value: string \"balancer\", expected an IP address or a \
+         network, such as \"10.0.0.1\" or \"10.0.0.0/8\""
+    );
+}
+
+#[test]
+fn listeners_alone_are_the_only_ones() {
+    let (_folder, path) = file("[[listener]]\naddress = \"127.0.0.1:1\"");
+    let config = load(Some(&path), &[], Overrides::default()).unwrap();
+    assert_eq!(config.listeners, [everything("127.0.0.1:1", TlsChoice::Off)]);
 }

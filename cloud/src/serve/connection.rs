@@ -1,105 +1,165 @@
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio::sync::watch;
 use tracing::Instrument;
+use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use super::{ServeLimits, Tls};
+use super::body::Timed;
+use super::gate::{AddressFull, Seat, Slot};
+use super::proxies::{self, TrustedProxies};
+use super::{ServeLimits, Socket, Tls, proxy_protocol};
 
 /// Who is at the other end, among the extensions of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// The address that the connection came from; a proxy's, if there is one in between.
+    /// The client's address. Where the connection comes from a trusted proxy that names its client by
+    /// `X-Forwarded-For` or the PROXY protocol, it is that client's; port 0 if the port is not said.
     pub address: SocketAddr,
+    /// The proxy that the connection comes from, if it named its client.
+    pub via: Option<SocketAddr>,
+    /// Whether the client's connection is encrypted: by TLS here, or as a trusted proxy says by
+    /// `X-Forwarded-Proto`.
+    pub encrypted: bool,
+    /// Which of [`ServeOptions::listen`](crate::ServeOptions::listen) it came in by, counted from 0.
+    pub listener: usize,
     /// Number of the connection, the `connection` of the log, counted from 1.
     pub connection: u64,
 }
 
-/// The way of a connection from accepted to the filter.
+/// The way of a listener's connections from accepted to the filter.
 pub(super) struct Edge<F> {
-    filter: F,
-    tls: Option<TlsAcceptor>,
-    handshake: Duration,
-    http: http1::Builder,
-    stopping: watch::Receiver<bool>,
+    pub(super) filter: F,
+    /// Which listener.
+    pub(super) number: usize,
+    pub(super) tls: Option<Tls>,
+    pub(super) proxy_protocol: bool,
+    pub(super) trusted: Arc<TrustedProxies>,
+    pub(super) limits: ServeLimits,
+    pub(super) http: http1::Builder,
+    pub(super) stopping: watch::Receiver<bool>,
 }
 
 /// The least that hyper takes for its buffers, in bytes.
 const SMALLEST_BUFFER: usize = 8192;
+
+/// When a client may come back that has as many connections as it may have.
+const ADDRESS_FULL_RETRY: Duration = Duration::from_secs(10);
+
+/// How the connections speak HTTP.
+pub(super) fn http(limits: &ServeLimits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.handshake)
+        .max_buf_size(limits.request_head.max(SMALLEST_BUFFER));
+    http
+}
 
 impl<F> Edge<F>
 where
     F: Filter + Clone + Send + Sync + 'static,
     F::Extract: Reply,
 {
-    pub(super) fn new(
-        filter: F,
-        tls: Option<Tls>,
-        limits: &ServeLimits,
-        stopping: watch::Receiver<bool>,
-    ) -> Self {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(limits.handshake)
-            .max_buf_size(limits.request_head.max(SMALLEST_BUFFER));
-        Self {
-            filter,
-            tls: tls.map(|tls| tls.acceptor()),
-            handshake: limits.handshake,
-            http,
-            stopping,
+    /// Begins with a connection that was just accepted, or closes it if it may not be. Nothing has
+    /// been spent on it by then.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        tcp: TcpStream,
+        from: SocketAddr,
+        mut slot: Slot,
+        connection: u64,
+    ) {
+        let trusted = self.trusted.contains(from.ip());
+        if self.proxy_protocol && !trusted {
+            tracing::debug!(peer = %from, "closed a connection that comes from no trusted proxy");
+            return;
         }
+        if !trusted && slot.count_for(from.ip()).is_err() {
+            return;
+        }
+        tokio::spawn(self.clone().run(tcp, from, slot, connection));
     }
 
     /// Runs one connection until it is closed or upgraded. Its slot is free again when the socket is
     /// closed, whoever has it by then.
-    pub(super) async fn run(
-        self: Arc<Self>,
-        tcp: TcpStream,
-        peer: Peer,
-        slot: OwnedSemaphorePermit,
-    ) {
-        let span = tracing::info_span!(
-            "connection",
-            connection = peer.connection,
-            peer = %peer.address
-        );
-        async move {
-            match self.handshake(tcp).await {
-                Ok(io) => self.http(Socket { io, _slot: slot }, peer).await,
-                Err(error) => tracing::debug!(%error, "the TLS handshake failed"),
+    async fn run(self: Arc<Self>, mut tcp: TcpStream, from: SocketAddr, slot: Slot, number: u64) {
+        let mut peer = Peer {
+            address: from,
+            via: None,
+            encrypted: self.tls.is_some(),
+            listener: self.number,
+            connection: number,
+        };
+        if self.proxy_protocol {
+            match self.client(&mut tcp).await {
+                Ok(None) => {}
+                Ok(Some(client)) => (peer.address, peer.via) = (client, Some(from)),
+                Err(error) => {
+                    tracing::debug!(peer = %from, connection = number, error, "closed a connection");
+                    return;
+                }
             }
         }
-        .instrument(span)
-        .await;
+        let span = tracing::info_span!("connection", connection = number, peer = %peer.address);
+        self.serve(tcp, peer, slot).instrument(span).await;
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> io::Result<Io> {
+    async fn serve(&self, tcp: TcpStream, peer: Peer, mut slot: Slot) {
+        let mut seat = None;
+        if self.trusted.contains(peer.address.ip()) {
+            seat = Some(slot.seat());
+        } else if peer.via.is_some() && slot.count_for(peer.address.ip()).is_err() {
+            return;
+        }
+        match self.handshake(tcp, slot).await {
+            Ok(socket) => self.http(socket, peer, seat).await,
+            Err(error) => tracing::debug!(%error, "the TLS handshake failed"),
+        }
+    }
+
+    /// Who the proxy says that its client is.
+    async fn client(&self, tcp: &mut TcpStream) -> Result<Option<SocketAddr>, String> {
+        match tokio::time::timeout(self.limits.handshake, proxy_protocol::read(tcp)).await {
+            Ok(read) => read.map_err(|error| error.to_string()),
+            Err(_) => Err("no PROXY header in time".into()),
+        }
+    }
+
+    async fn handshake(&self, tcp: TcpStream, slot: Slot) -> io::Result<Socket> {
         let Some(tls) = &self.tls else {
-            return Ok(Io::Plain(tcp));
+            return Ok(Socket::plain(tcp, slot));
         };
-        let stream = tokio::time::timeout(self.handshake, tls.accept(tcp)).await??;
-        Ok(Io::Tls(Box::new(stream)))
+        let handshake = tls.acceptor().accept(tcp);
+        let stream = tokio::time::timeout(self.limits.handshake, handshake).await??;
+        Ok(Socket::tls(stream, slot))
     }
 
-    async fn http(&self, socket: Socket, peer: Peer) {
+    async fn http(&self, socket: Socket, peer: Peer, seat: Option<Seat>) {
         let filtered = TowerToHyperService::new(warp::service(self.filter.clone()));
-        let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(peer);
-            filtered.call(request)
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let answered = self.peer_of(request.headers(), peer, seat.as_ref()).map(|peer| {
+                request.extensions_mut().insert(peer);
+                filtered.call(request.map(|body| Timed::new(body, self.limits.request_body)))
+            });
+            async move {
+                match answered {
+                    Ok(answering) => answering.await,
+                    Err(AddressFull) => Ok::<_, Infallible>(address_full()),
+                }
+            }
         });
         let serving = self.http.serve_connection(TokioIo::new(socket), service).with_upgrades();
         let mut serving = pin!(serving);
@@ -119,74 +179,33 @@ where
             tracing::debug!(%error, "the connection ended early");
         }
     }
-}
 
-/// A socket that gives its slot back when it is closed.
-pub(crate) struct Socket {
-    io: Io,
-    _slot: OwnedSemaphorePermit,
-}
-
-/// TLS in a box: an enum is as big as its biggest case.
-enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+    /// Whose request it is. The connection counts for that client if it is another one than the
+    /// connection's, which it only is behind a trusted proxy.
+    fn peer_of(
+        &self,
+        headers: &HeaderMap,
+        connection: Peer,
+        seat: Option<&Seat>,
+    ) -> Result<Peer, AddressFull> {
+        let Some(seat) = seat else {
+            return Ok(connection);
+        };
+        let address = self.trusted.client(connection.address, headers);
+        let encrypted = connection.encrypted || proxies::says_encrypted(headers);
+        if address == connection.address {
+            return Ok(Peer { encrypted, ..connection });
         }
+        seat.take(address.ip())?;
+        let via = connection.via.or(Some(connection.address));
+        Ok(Peer { address, via, encrypted, ..connection })
     }
 }
 
-impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Io::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.io {
-            Io::Plain(stream) => stream.is_write_vectored(),
-            Io::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
+fn address_full() -> Response {
+    let text = "this address has as many connections as it may have\n";
+    let mut answer = warp::reply::with_status(text, StatusCode::TOO_MANY_REQUESTS).into_response();
+    let seconds = HeaderValue::from(ADDRESS_FULL_RETRY.as_secs());
+    answer.headers_mut().insert(RETRY_AFTER, seconds);
+    answer
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Lets so many through per second, and a burst after a quiet time.
+#[derive(Debug)]
 pub(super) struct TokenBucket {
     /// Between two tokens.
     interval: Duration,
@@ -41,7 +42,7 @@ impl TokenBucket {
 }
 
 /// For a log line that would otherwise be written for each of many connections: once per second.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct OncePerSecond(Mutex<Option<Instant>>);
 
 impl OncePerSecond {

@@ -1,16 +1,31 @@
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
+use rustls::server::ProducesTickets;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// How the server proves who it is, and encrypts: TLS 1.2 and 1.3 by rustls.
+/// How the server proves who it is, and encrypts: TLS 1.2 and 1.3 by rustls. Clones are the same one:
+/// what [`Tls::reload`] reads anew holds for all of them, and so for a server that runs.
 #[derive(Clone)]
-pub struct Tls(Arc<ServerConfig>);
+pub struct Tls(Arc<Inner>);
+
+struct Inner {
+    certificate: PathBuf,
+    key: PathBuf,
+    config: RwLock<Arc<ServerConfig>>,
+    /// What the files looked like when they were last read.
+    read: Mutex<Looks>,
+}
+
+/// What changes when a file is written, replaced, or found by another link, of both files. `None`
+/// where there is no file.
+type Looks = [Option<[i64; 5]>; 2];
 
 /// Why a certificate and a key cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -47,39 +62,92 @@ impl Tls {
         certificate: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
-        let (certificate, key) = (certificate.as_ref(), key.as_ref());
-        let unreadable = |file: &Path, expected| {
-            let file = file.to_owned();
-            move |source| TlsError::File { file, expected, source }
-        };
-        let chain = CertificateDer::pem_file_iter(certificate)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .and_then(
-                |chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) },
-            )
-            .map_err(unreadable(certificate, "a PEM certificate"))?;
-        let private =
-            PrivateKeyDer::from_pem_file(key).map_err(unreadable(key, "a PEM private key"))?;
-        let unfit = |source| TlsError::Unfit {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-            source,
-        };
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-            .map_err(unfit)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // A device that comes back resumes from what it was given itself: the server keeps nothing
-        // per device. One ticket will do for one connection.
-        config.ticketer = ring::Ticketer::new().map_err(unfit)?;
-        config.send_tls13_tickets = 1;
-        Ok(Self(Arc::new(config)))
+        let (certificate, key) = (certificate.as_ref().to_owned(), key.as_ref().to_owned());
+        let looks = looks(&certificate, &key);
+        let ticketer = ring::Ticketer::new();
+        let ticketer = ticketer.map_err(|source| unfit(&certificate, &key, source))?;
+        let config = read(&certificate, &key, ticketer)?;
+        let (config, read) = (RwLock::new(Arc::new(config)), Mutex::new(looks));
+        Ok(Self(Arc::new(Inner { certificate, key, config, read })))
+    }
+
+    /// Reads the files anew. Connections that are open go on; those that come show the new
+    /// certificate. After an error it is the old one still.
+    ///
+    /// Sessions of before can still be resumed, so that a fleet does not have to make its handshakes
+    /// anew because of a certificate.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let Inner { certificate, key, .. } = &*self.0;
+        // Before they are read: what is written meanwhile is found by the next look.
+        *self.0.read.lock().unwrap_or_else(PoisonError::into_inner) = looks(certificate, key);
+        let ticketer = self.config().ticketer.clone();
+        let config = read(certificate, key, ticketer)?;
+        *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        Ok(())
+    }
+
+    /// [`Tls::reload`] if a file looks otherwise than when it was last read, by a link to another one
+    /// too. Whether that was so. A file that could not be used is not tried again before it changes.
+    pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
+        let looks = looks(&self.0.certificate, &self.0.key);
+        if looks == *self.0.read.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(false);
+        }
+        self.reload().map(|()| true)
+    }
+
+    /// The file that the certificate comes from.
+    pub fn certificate(&self) -> &Path {
+        &self.0.certificate
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        self.0.clone().into()
+        self.config().into()
     }
+
+    fn config(&self) -> Arc<ServerConfig> {
+        self.0.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn read(
+    certificate: &Path,
+    key: &Path,
+    ticketer: Arc<dyn ProducesTickets>,
+) -> Result<ServerConfig, TlsError> {
+    let unreadable = |file: &Path, expected| {
+        let file = file.to_owned();
+        move |source| TlsError::File { file, expected, source }
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
+        .map_err(unreadable(certificate, "a PEM certificate"))?;
+    let private =
+        PrivateKeyDer::from_pem_file(key).map_err(unreadable(key, "a PEM private key"))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
+        .map_err(|source| unfit(certificate, key, source))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // A device that comes back resumes from what it was given itself: the server keeps nothing
+    // per device. One ticket will do for one connection.
+    config.ticketer = ticketer;
+    config.send_tls13_tickets = 1;
+    Ok(config)
+}
+
+fn unfit(certificate: &Path, key: &Path, source: rustls::Error) -> TlsError {
+    TlsError::Unfit { certificate: certificate.to_owned(), key: key.to_owned(), source }
+}
+
+fn looks(certificate: &Path, key: &Path) -> Looks {
+    [certificate, key].map(|file| {
+        let found = std::fs::metadata(file).ok()?;
+        // Numbers of devices and inodes are only compared.
+        let (device, inode, size) = (found.dev() as i64, found.ino() as i64, found.size() as i64);
+        Some([device, inode, size, found.ctime(), found.ctime_nsec()])
+    })
 }
 
 impl fmt::Debug for Tls {
@@ -153,5 +221,48 @@ mod tests {
         assert!(matches!(error, TlsError::Unfit { .. }), "{error}");
         assert!(error.to_string().contains(&certificate), "{error}");
         assert!(error.to_string().contains(&key), "{error}");
+    }
+
+    /// The files in a folder that a link names, as Kubernetes and certbot have them.
+    #[test]
+    fn files_are_read_anew_when_they_or_a_link_to_them_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let put = |place: &str, (certificate, key): &(String, String)| {
+            fs::create_dir_all(at(place)).unwrap();
+            fs::write(at(place).join("c.pem"), certificate).unwrap();
+            fs::write(at(place).join("k.pem"), key).unwrap();
+        };
+        let link = |to: &str| {
+            std::os::unix::fs::symlink(to, at("new")).unwrap();
+            fs::rename(at("new"), at("live")).unwrap();
+        };
+        let (first, second) = (pair(), pair());
+        put("1", &first);
+        link("1");
+        let tls = Tls::from_pem_files(at("live/c.pem"), at("live/k.pem")).unwrap();
+        assert!(!tls.reload_if_changed().unwrap());
+
+        put("2", &second);
+        link("2");
+        let before = tls.config();
+        assert!(tls.reload_if_changed().unwrap());
+        assert!(!Arc::ptr_eq(&before, &tls.config()));
+        assert!(Arc::ptr_eq(&before.ticketer, &tls.config().ticketer));
+        assert!(!tls.reload_if_changed().unwrap());
+
+        // A certificate without its key, until that is there too.
+        let before = tls.config();
+        fs::write(at("live/c.pem"), &first.0).unwrap();
+        let error = tls.reload_if_changed().unwrap_err();
+        assert!(matches!(error, TlsError::Unfit { .. }), "{error}");
+        assert!(!tls.reload_if_changed().unwrap(), "not tried again for nothing");
+        assert!(Arc::ptr_eq(&before, &tls.config()));
+        fs::write(at("live/k.pem"), &first.1).unwrap();
+        assert!(tls.reload_if_changed().unwrap());
+
+        fs::remove_file(at("live/k.pem")).unwrap();
+        let error = tls.reload_if_changed().unwrap_err().to_string();
+        assert!(error.contains("live/k.pem: No such file"), "{error}");
     }
 }

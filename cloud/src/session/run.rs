@@ -174,16 +174,16 @@ impl Closing {
 
 #[cfg(test)]
 mod tests {
-    use fedecks_protocol::{Credentials, DeviceId};
+    use fedecks_protocol::DeviceId;
 
     use super::*;
-    use crate::handler::Decision;
+    use crate::handler::{Decision, Login};
     use crate::{Fedecks, Keyring, Revocations, SqliteStore};
 
     struct Nobody;
 
     impl Handler for Nobody {
-        async fn authenticate(&self, _: &DeviceId, _: &Credentials) -> Decision {
+        async fn authenticate(&self, _: Login<'_>) -> Decision {
             Decision::Reject
         }
     }

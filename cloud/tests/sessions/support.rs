@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use fedecks_cloud::{
     AuthenticatedBy, Backplane, Claims, Decision, Disconnected, Fedecks, Handler, Hub, Info,
-    InfoOutcome, Keyring, Options, Outcome, Revocations, ServeLimits, ServeOptions, Server,
+    InfoOutcome, Keyring, Listen, Login, Options, Outcome, Revocations, ServeOptions, Server,
     Session, SessionError, SqliteStore, Store, serve,
 };
 use fedecks_protocol::{
@@ -39,7 +39,8 @@ pub(crate) enum Called {
 pub(crate) struct Obedient(mpsc::UnboundedSender<Called>);
 
 impl Handler for Obedient {
-    async fn authenticate(&self, _device: &DeviceId, credentials: &Credentials) -> Decision {
+    async fn authenticate(&self, login: Login<'_>) -> Decision {
+        let credentials = login.credentials;
         let seconds = Duration::from_secs;
         match credentials.text("username") {
             Some("blocked") => Decision::Blocked,
@@ -122,8 +123,8 @@ impl Cloud {
     }
 
     pub(crate) async fn on(options: Options, backplane: Option<Arc<dyn Backplane>>) -> Self {
-        let listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let serving = ServeOptions { listen, tls: None, limits: ServeLimits::default() };
+        let listen = vec![Listen::plain("127.0.0.1:0".parse().unwrap())];
+        let serving = ServeOptions { listen, ..ServeOptions::default() };
         Self::made(options, backplane, |fedecks| {
             let server = serve(fedecks.routes(), serving).unwrap();
             (server.addresses()[0], Some(server))

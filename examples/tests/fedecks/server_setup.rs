@@ -105,7 +105,7 @@ async fn the_socket_is_mounted_at_fedecks_websocket_by_default_and_beside_other_
         std::sync::Arc::new(fedecks_cloud::SqliteStore::in_memory().unwrap());
     struct Everybody;
     impl fedecks_cloud::Handler for Everybody {
-        async fn authenticate(&self, _: &DeviceId, _: &Credentials) -> fedecks_cloud::Decision {
+        async fn authenticate(&self, _: fedecks_cloud::Login<'_>) -> fedecks_cloud::Decision {
             fedecks_cloud::Decision::Accept
         }
     }
@@ -118,9 +118,8 @@ async fn the_socket_is_mounted_at_fedecks_websocket_by_default_and_beside_other_
     let server = fedecks_cloud::serve(
         own.or(fedecks.routes()),
         fedecks_cloud::ServeOptions {
-            listen: vec![([127, 0, 0, 1], 0).into()],
-            tls: None,
-            limits: fedecks_cloud::ServeLimits::default(),
+            listen: vec![fedecks_cloud::Listen::plain(([127, 0, 0, 1], 0).into())],
+            ..fedecks_cloud::ServeOptions::default()
         },
     )
     .unwrap();

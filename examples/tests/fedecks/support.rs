@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_cloud::{
-    AuthenticatedBy, Decision, Fedecks, Handler, Hub, Info, InfoOutcome, Keyring, Options, Outcome,
-    Revocations, ServeLimits, ServeOptions, Server, Session, SqliteStore, Store, serve,
+    AuthenticatedBy, Decision, Fedecks, Handler, Hub, Info, InfoOutcome, Keyring, Listen, Login,
+    Options, Outcome, Revocations, ServeOptions, Server, Session, SqliteStore, Store, serve,
 };
 use fedecks_device::{Client, Credentials, DeviceId, Event, Subscription, Term};
 use tempfile::TempDir;
@@ -34,7 +34,8 @@ pub(crate) struct MySocketHandler {
 }
 
 impl Handler for MySocketHandler {
-    async fn authenticate(&self, device: &DeviceId, credentials: &Credentials) -> Decision {
+    async fn authenticate(&self, login: Login<'_>) -> Decision {
+        let Login { device, credentials, .. } = login;
         let _ = self.logins.send((device.clone(), credentials.clone()));
         let known = credentials.text("username") == Some(USER)
             && credentials.text("password") == Some(PASSWORD);
@@ -101,7 +102,7 @@ impl Cloud {
             .unwrap();
         let server = serve(
             fedecks.routes(),
-            ServeOptions { listen: vec![address], tls: None, limits: ServeLimits::default() },
+            ServeOptions { listen: vec![Listen::plain(address)], ..ServeOptions::default() },
         )
         .unwrap();
         Self {

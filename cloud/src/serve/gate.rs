@@ -1,0 +1,307 @@
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use super::ServeLimits;
+use super::limits::{OncePerSecond, TokenBucket};
+
+/// What stands before every connection: how many there may be, and how fast they come.
+#[derive(Debug)]
+pub(super) struct Gate {
+    slots: Semaphore,
+    capacity: u32,
+    per_address: u32,
+    rate: TokenBucket,
+    /// How many connections each address has.
+    clients: Mutex<HashMap<Client, u32>>,
+    /// Numbers the connections in the logs.
+    accepted: AtomicU64,
+    full: OncePerSecond,
+    address_full: OncePerSecond,
+}
+
+/// One connection's place. It is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    gate: Arc<Gate>,
+    counted: Counted,
+}
+
+/// An address that has as many connections as it may have.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct AddressFull;
+
+/// The place of a connection of a trusted proxy, which counts for whoever the request is from that is
+/// under way on it, or was last.
+#[derive(Debug, Clone)]
+pub(super) struct Seat {
+    gate: Arc<Gate>,
+    client: Arc<AtomicU64>,
+}
+
+/// Whose connection it is.
+#[derive(Debug)]
+enum Counted {
+    Nobodys,
+    Of(Client),
+    AsSeated(Arc<AtomicU64>),
+}
+
+/// An IPv4 address, or a network of IPv6 with 64 bits, which is what one customer has at least. The
+/// former stands in a part of the latter's numbers that nobody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Client(NonZeroU64);
+
+/// A table that is used by less than a quarter gives memory back, but not below so many places.
+const SMALL_TABLE: usize = 1024;
+
+impl Gate {
+    pub(super) fn new(limits: &ServeLimits) -> Self {
+        let most = u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX);
+        let capacity = limits.connections.min(most);
+        Self {
+            slots: Semaphore::new(capacity as usize),
+            capacity,
+            per_address: limits.connections_per_address,
+            rate: TokenBucket::new(limits.accepts_per_second, limits.accept_burst),
+            clients: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            full: OncePerSecond::default(),
+            address_full: OncePerSecond::default(),
+        }
+    }
+
+    /// Waits until one more connection may be accepted.
+    pub(super) async fn turn(&self) {
+        self.rate.take().await;
+    }
+
+    /// A slot and the number of the connection; `None` while every slot is taken.
+    pub(super) fn admit(self: &Arc<Self>) -> Option<(Slot, u64)> {
+        let Ok(permit) = self.slots.try_acquire() else {
+            if self.full.now() {
+                tracing::warn!("all connections are taken, closing new ones at once");
+            }
+            return None;
+        };
+        permit.forget();
+        let number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+        Some((Slot { gate: self.clone(), counted: Counted::Nobodys }, number))
+    }
+
+    /// How many connections are open.
+    pub(super) fn connections(&self) -> usize {
+        (self.capacity as usize).saturating_sub(self.slots.available_permits())
+    }
+
+    /// Waits until no connection is open. None is admitted any more after that.
+    pub(super) async fn all_closed(&self) {
+        if let Ok(all) = self.slots.acquire_many(self.capacity).await {
+            all.forget();
+        }
+    }
+
+    fn enter(&self, client: Client) -> Result<(), AddressFull> {
+        let mut clients = self.clients();
+        let connections = clients.entry(client).or_insert(0);
+        if *connections < self.per_address {
+            *connections += 1;
+            return Ok(());
+        }
+        if *connections == 0 {
+            clients.remove(&client);
+        }
+        drop(clients);
+        if self.address_full.now() {
+            tracing::warn!(
+                client = %client.address(),
+                limit = self.per_address,
+                "an address has as many connections as it may have, turning more away"
+            );
+        }
+        Err(AddressFull)
+    }
+
+    fn leave(&self, client: Client) {
+        let mut clients = self.clients();
+        if let Entry::Occupied(mut entry) = clients.entry(client) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+        if clients.capacity() > SMALL_TABLE && clients.len() < clients.capacity() / 4 {
+            let room = clients.len() * 2;
+            clients.shrink_to(room);
+        }
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<Client, u32>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// Counts the connection for an address, once.
+    pub(super) fn count_for(&mut self, address: IpAddr) -> Result<(), AddressFull> {
+        let client = Client::of(address);
+        self.gate.enter(client)?;
+        self.release(Counted::Of(client));
+        Ok(())
+    }
+
+    /// From now on the connection counts for whoever sits in the seat.
+    pub(super) fn seat(&mut self) -> Seat {
+        let client = Arc::new(AtomicU64::new(0));
+        self.release(Counted::AsSeated(client.clone()));
+        Seat { gate: self.gate.clone(), client }
+    }
+
+    fn release(&mut self, next: Counted) {
+        match std::mem::replace(&mut self.counted, next) {
+            Counted::Nobodys => {}
+            Counted::Of(client) => self.gate.leave(client),
+            Counted::AsSeated(seat) => {
+                if let Some(client) = Client::from_number(seat.swap(0, Ordering::Relaxed)) {
+                    self.gate.leave(client);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.release(Counted::Nobodys);
+        self.gate.slots.add_permits(1);
+    }
+}
+
+impl Seat {
+    /// The connection counts for this address from now on. There is one request at a time on a
+    /// connection, so this is never called twice at once.
+    pub(super) fn take(&self, address: IpAddr) -> Result<(), AddressFull> {
+        let client = Client::of(address);
+        let former = Client::from_number(self.client.load(Ordering::Relaxed));
+        if former == Some(client) {
+            return Ok(());
+        }
+        let entered = self.gate.enter(client);
+        let seated = if entered.is_ok() { client.0.get() } else { 0 };
+        self.client.store(seated, Ordering::Relaxed);
+        if let Some(former) = former {
+            self.gate.leave(former);
+        }
+        entered
+    }
+}
+
+/// Says that an IPv4 address follows; those networks of IPv6 are reserved.
+const IPV4: u64 = 1 << 32;
+
+impl Client {
+    fn of(address: IpAddr) -> Self {
+        let number = match address.to_canonical() {
+            IpAddr::V4(address) => IPV4 | u64::from(address.to_bits()),
+            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+        };
+        // Network 0 is that of ::1.
+        Self(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
+    }
+
+    fn from_number(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    fn address(self) -> IpAddr {
+        let number = self.0.get();
+        if number >> 32 == 1 {
+            IpAddr::V4((number as u32).into())
+        } else {
+            IpAddr::V6((u128::from(number) << 64).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(connections: u32, connections_per_address: u32) -> Arc<Gate> {
+        let limits = ServeLimits { connections, connections_per_address, ..ServeLimits::default() };
+        Arc::new(Gate::new(&limits))
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_has_so_many_connections_and_another_one_has_its_own() {
+        let gate = gate(10, 2);
+        let mut slots: Vec<Slot> = (0..4).map(|_| gate.admit().unwrap().0).collect();
+        assert_eq!(slots[0].count_for(ip("192.0.2.1")), Ok(()));
+        assert_eq!(slots[1].count_for(ip("::ffff:192.0.2.1")), Ok(()));
+        assert_eq!(slots[2].count_for(ip("192.0.2.1")), Err(AddressFull));
+        assert_eq!(slots[3].count_for(ip("192.0.2.2")), Ok(()));
+        drop(slots.remove(0));
+        assert_eq!(slots[1].count_for(ip("192.0.2.1")), Ok(()));
+        drop(slots);
+        assert!(gate.clients().is_empty());
+        assert_eq!(gate.connections(), 0);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one_address() {
+        let gate = gate(10, 1);
+        let (mut one, mut two, mut three) =
+            (gate.admit().unwrap().0, gate.admit().unwrap().0, gate.admit().unwrap().0);
+        assert_eq!(one.count_for(ip("2001:db8:0:1::1")), Ok(()));
+        assert_eq!(two.count_for(ip("2001:db8:0:1:ffff::2")), Err(AddressFull));
+        assert_eq!(two.count_for(ip("2001:db8:0:2::1")), Ok(()));
+        assert_eq!(three.count_for(ip("::1")), Ok(()));
+    }
+
+    #[test]
+    fn a_seat_counts_for_the_client_of_the_request_and_is_free_with_the_slot() {
+        let gate = gate(10, 1);
+        let (mut slot, mut other) = (gate.admit().unwrap().0, gate.admit().unwrap().0);
+        let (seat, other_seat) = (slot.seat(), other.seat());
+        let (one, two) = (ip("192.0.2.1"), ip("192.0.2.2"));
+        assert_eq!(seat.take(one), Ok(()));
+        assert_eq!(seat.take(one), Ok(()));
+        assert_eq!(other_seat.take(one), Err(AddressFull));
+        assert_eq!(other_seat.take(two), Ok(()));
+        assert_eq!(seat.take(two), Err(AddressFull));
+        // Turned away, it counts for nobody.
+        assert_eq!(other_seat.take(one), Ok(()));
+        drop(other);
+        drop(slot);
+        assert!(gate.clients().is_empty());
+    }
+
+    #[test]
+    fn the_table_gives_memory_back() {
+        let gate = gate(100_000, 1);
+        let mut slots = Vec::new();
+        for number in 0..20_000_u32 {
+            let mut slot = gate.admit().unwrap().0;
+            slot.count_for(IpAddr::V4(number.into())).unwrap();
+            slots.push(slot);
+        }
+        assert!(gate.clients().capacity() >= 20_000);
+        drop(slots);
+        assert!(gate.clients().capacity() <= SMALL_TABLE * 2, "{}", gate.clients().capacity());
+    }
+
+    #[test]
+    fn a_client_can_be_shown() {
+        assert_eq!(Client::of(ip("192.0.2.1")).address(), ip("192.0.2.1"));
+        assert_eq!(Client::of(ip("2001:db8::1:2:3:4")).address(), ip("2001:db8::"));
+    }
+}
