@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fedecks_cloud::ServeLimits;
+use fedecks_cloud::{FailedLoginLimits, ServeLimits};
 use fedecks_protocol::{DEFAULT_PATH, Limits, MAX_HEADER_CHARS};
 use ipnet::IpNet;
 
@@ -38,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) tokens: Tokens,
     pub(crate) sessions: Sessions,
     pub(crate) limits: ServeLimits,
+    pub(crate) failed_logins: FailedLoginLimits,
     pub(crate) drain: Drain,
     pub(crate) log: Log,
 }
@@ -178,6 +179,7 @@ impl Config {
             tokens: check_tokens(&raw.tokens, places)?,
             sessions,
             limits,
+            failed_logins: check_failed_logins(&raw.limits, places)?,
             drain: Drain {
                 spread: raw.drain.spread.map_or(Duration::from_secs(30), Into::into),
                 deadline: raw.drain.deadline.map_or(Duration::from_secs(45), Into::into),
@@ -363,6 +365,26 @@ fn check_limits(limits: &raw::Limits, places: &Places) -> Result<ServeLimits, Co
     if !(8192..=1024 * 1024).contains(&checked.request_head) {
         let problem = format!("is {}, expected 8192 to 1048576 bytes", checked.request_head);
         return Err(places.wrong("limits.request_head", &problem));
+    }
+    Ok(checked)
+}
+
+fn check_failed_logins(
+    limits: &raw::Limits,
+    places: &Places,
+) -> Result<FailedLoginLimits, ConfigError> {
+    let default = FailedLoginLimits::default();
+    let checked = FailedLoginLimits {
+        per_address: limits.failed_logins_per_address.unwrap_or(default.per_address),
+        per_account: limits.failed_logins_per_account.unwrap_or(default.per_account),
+    };
+    for (key, number) in [
+        ("limits.failed_logins_per_address", checked.per_address),
+        ("limits.failed_logins_per_account", checked.per_account),
+    ] {
+        if number == 0 {
+            return Err(places.wrong(key, "is 0, expected at least 1"));
+        }
     }
     Ok(checked)
 }

@@ -77,6 +77,8 @@
 mod accounts;
 mod auth;
 mod backplane;
+mod client;
+mod failed_logins;
 mod fedecks;
 mod handler;
 mod hub;
@@ -99,6 +101,7 @@ pub use accounts::{
 };
 pub use auth::AuthenticatedBy;
 pub use backplane::{Backplane, BackplaneError, InProcess, Node, NotPushed, Payload};
+pub use failed_logins::{Attempt, FailedLoginLimits, FailedLogins, TooManyFailures};
 pub use fedecks::{BuildError, Builder, Fedecks, Options};
 pub use fedecks_protocol::{
     CloseCode, CloseReason, Credentials, DeviceId, IssuedToken, Term, TermError, Token,

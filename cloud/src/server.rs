@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fedecks_cloud::{
-    AccountHandler, Fedecks, Options, Revocations, ServeOptions, Server, SqliteStore, Store,
+    AccountHandler, FailedLogins, Fedecks, Options, Revocations, ServeOptions, Server, SqliteStore,
+    Store,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -47,12 +48,14 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
     let revocations = Revocations::load(store.clone() as Arc<dyn Store>).await?;
     tokio::spawn(revocations.clone().watch());
 
-    let cloud = Fedecks::builder(AccountHandler::new(store.clone()))
-        .store(store.clone())
-        .keyring(keyring)
-        .revocations(revocations.clone())
-        .options(options(&config))
-        .build()?;
+    let failed_logins = FailedLogins::new(config.failed_logins);
+    let cloud =
+        Fedecks::builder(AccountHandler::new(store.clone()).failed_logins(failed_logins.clone()))
+            .store(store.clone())
+            .keyring(keyring)
+            .revocations(revocations.clone())
+            .options(options(&config))
+            .build()?;
     let trusted_proxies = config.trusted_proxies.clone();
     let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
     let (stopping, stopped) = watch::channel(false);
@@ -60,6 +63,7 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
         hub: cloud.hub(),
         store,
         revocations,
+        failed_logins,
         config: config.clone(),
         stopping: stopped,
     });

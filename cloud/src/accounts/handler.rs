@@ -4,6 +4,7 @@ use std::time::Duration;
 use fedecks_protocol::Term;
 
 use super::passwords::{Checked, Passwords};
+use crate::failed_logins::{FailedLogins, TooManyFailures};
 use crate::handler::{Decision, Handler, InfoOutcome, Login, Outcome};
 use crate::message::{Info, Message};
 use crate::session::Session;
@@ -18,6 +19,7 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct AccountHandler {
     accounts: Accounts,
+    failed: FailedLogins,
 }
 
 /// The accounts of a store.
@@ -30,15 +32,34 @@ struct Accounts {
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl AccountHandler {
-    /// Takes the accounts of `store`; one that is added later counts at once.
+    /// Takes the accounts of `store`; one that is added later counts at once. Who guesses passwords is
+    /// slowed down by [`FailedLogins`] with its default limits.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { accounts: Accounts { store, passwords: Passwords::new() } }
+        let accounts = Accounts { store, passwords: Passwords::new() };
+        Self { accounts, failed: FailedLogins::default() }
+    }
+
+    /// Shares what is known about failed logins with other parts of a program.
+    #[must_use]
+    pub fn failed_logins(self, failed: FailedLogins) -> Self {
+        Self { failed, ..self }
     }
 }
 
 impl Handler for AccountHandler {
     async fn authenticate(&self, login: Login<'_>) -> Decision {
-        self.accounts.check(login).await
+        let account = login.credentials.text("username");
+        let attempt = match self.failed.attempt(login.peer.map(|peer| peer.ip()), account) {
+            Ok(attempt) => attempt,
+            Err(TooManyFailures { retry_after }) => return Decision::RateLimited { retry_after },
+        };
+        let decision = self.accounts.check(login).await;
+        match decision {
+            Decision::Accept => attempt.succeeded(),
+            Decision::Reject => attempt.failed(),
+            Decision::Blocked | Decision::RateLimited { .. } | Decision::Unavailable { .. } => {}
+        }
+        decision
     }
 
     async fn connected(&self, session: &Session) {
@@ -108,6 +129,7 @@ mod tests {
 
     use super::*;
     use crate::accounts::hash_password;
+    use crate::failed_logins::FailedLoginLimits;
     use crate::store::SqliteStore;
 
     const UNAVAILABLE: Decision = Decision::Unavailable { retry_after: RETRY_AFTER };
@@ -140,6 +162,26 @@ mod tests {
             let shown = format!("{credentials:?}");
             assert_eq!(decide(marvins(&hash).await, credentials).await, decision, "{shown}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_guesses_too_often_has_to_wait_even_with_the_right_password() {
+        let store = marvins(&hash_password("don't panic").unwrap()).await;
+        let limits = FailedLoginLimits { per_address: 2, per_account: 100 };
+        let handler = AccountHandler::new(Arc::new(store)).failed_logins(FailedLogins::new(limits));
+        let device = &DeviceId::new("nerves-1").unwrap();
+        let guess = async |password: &str, address: [u8; 4]| {
+            let credentials =
+                &Credentials::new().with("username", "marvin").with("password", password);
+            let peer = Some((address, 1).into());
+            handler.authenticate(Login { device, credentials, peer }).await
+        };
+        let (attacker, other) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        assert_eq!(guess("panic a lot", attacker).await, Decision::Reject);
+        assert_eq!(guess("panic more", attacker).await, Decision::Reject);
+        let wait = Decision::RateLimited { retry_after: Duration::from_secs(1) };
+        assert_eq!(guess("don't panic", attacker).await, wait);
+        assert_eq!(guess("don't panic", other).await, Decision::Accept);
     }
 
     #[tokio::test]

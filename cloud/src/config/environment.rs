@@ -46,6 +46,8 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("limits.accept_burst", Kind::Number),
     ("limits.handshake", Kind::Text),
     ("limits.request_body", Kind::Text),
+    ("limits.failed_logins_per_address", Kind::Number),
+    ("limits.failed_logins_per_account", Kind::Number),
     ("limits.request_head", Kind::Number),
     ("drain.spread", Kind::Text),
     ("drain.deadline", Kind::Text),

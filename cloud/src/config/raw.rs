@@ -102,6 +102,8 @@ pub(super) struct Limits {
     pub(super) accept_burst: Option<u32>,
     pub(super) handshake: Option<Span>,
     pub(super) request_body: Option<Span>,
+    pub(super) failed_logins_per_address: Option<u32>,
+    pub(super) failed_logins_per_account: Option<u32>,
     pub(super) request_head: Option<usize>,
 }
 

@@ -47,6 +47,7 @@ fn without_anything_the_defaults_hold() {
     assert_eq!(config.sessions.max_frame, 1024 * 1024);
     assert_eq!(config.sessions.max_header, 4096);
     assert_eq!(config.limits, ServeLimits::default());
+    assert_eq!(config.failed_logins, FailedLoginLimits::default());
     assert_eq!(config.log, Log { level: LogLevel::Info, format: LogFormat::Text });
 }
 
@@ -121,6 +122,8 @@ fn every_key_of_a_file_is_read() {
         accept_burst = 30
         handshake = "5s"
         request_body = "6s"
+        failed_logins_per_address = 4
+        failed_logins_per_account = 5
         request_head = 9000
         [drain]
         spread = "10s"
@@ -182,6 +185,7 @@ fn every_key_of_a_file_is_read() {
         request_head: 9000,
     };
     assert_eq!(config.limits, limits);
+    assert_eq!(config.failed_logins, FailedLoginLimits { per_address: 4, per_account: 5 });
     assert_eq!(config.drain, Drain { spread: seconds(10), deadline: seconds(20) });
     assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json });
 }

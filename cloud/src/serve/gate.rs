@@ -1,7 +1,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
-use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::ServeLimits;
 use super::limits::{OncePerSecond, TokenBucket};
+use crate::client::Client;
 
 /// What stands before every connection: how many there may be, and how fast they come.
 #[derive(Debug)]
@@ -51,11 +51,6 @@ enum Counted {
     Of(Client),
     AsSeated(Arc<AtomicU64>),
 }
-
-/// An IPv4 address, or a network of IPv6 with 64 bits, which is what one customer has at least. The
-/// former stands in a part of the latter's numbers that nobody has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Client(NonZeroU64);
 
 /// A table that is used by less than a quarter gives memory back, but not below so many places.
 const SMALL_TABLE: usize = 1024;
@@ -192,39 +187,12 @@ impl Seat {
             return Ok(());
         }
         let entered = self.gate.enter(client);
-        let seated = if entered.is_ok() { client.0.get() } else { 0 };
+        let seated = if entered.is_ok() { client.number() } else { 0 };
         self.client.store(seated, Ordering::Relaxed);
         if let Some(former) = former {
             self.gate.leave(former);
         }
         entered
-    }
-}
-
-/// Says that an IPv4 address follows; those networks of IPv6 are reserved.
-const IPV4: u64 = 1 << 32;
-
-impl Client {
-    fn of(address: IpAddr) -> Self {
-        let number = match address.to_canonical() {
-            IpAddr::V4(address) => IPV4 | u64::from(address.to_bits()),
-            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
-        };
-        // Network 0 is that of ::1.
-        Self(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
-    }
-
-    fn from_number(number: u64) -> Option<Self> {
-        NonZeroU64::new(number).map(Self)
-    }
-
-    fn address(self) -> IpAddr {
-        let number = self.0.get();
-        if number >> 32 == 1 {
-            IpAddr::V4((number as u32).into())
-        } else {
-            IpAddr::V6((u128::from(number) << 64).into())
-        }
     }
 }
 
@@ -257,17 +225,6 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_counts_as_one_address() {
-        let gate = gate(10, 1);
-        let (mut one, mut two, mut three) =
-            (gate.admit().unwrap().0, gate.admit().unwrap().0, gate.admit().unwrap().0);
-        assert_eq!(one.count_for(ip("2001:db8:0:1::1")), Ok(()));
-        assert_eq!(two.count_for(ip("2001:db8:0:1:ffff::2")), Err(AddressFull));
-        assert_eq!(two.count_for(ip("2001:db8:0:2::1")), Ok(()));
-        assert_eq!(three.count_for(ip("::1")), Ok(()));
-    }
-
-    #[test]
     fn a_seat_counts_for_the_client_of_the_request_and_is_free_with_the_slot() {
         let gate = gate(10, 1);
         let (mut slot, mut other) = (gate.admit().unwrap().0, gate.admit().unwrap().0);
@@ -297,11 +254,5 @@ mod tests {
         assert!(gate.clients().capacity() >= 20_000);
         drop(slots);
         assert!(gate.clients().capacity() <= SMALL_TABLE * 2, "{}", gate.clients().capacity());
-    }
-
-    #[test]
-    fn a_client_can_be_shown() {
-        assert_eq!(Client::of(ip("192.0.2.1")).address(), ip("192.0.2.1"));
-        assert_eq!(Client::of(ip("2001:db8::1:2:3:4")).address(), ip("2001:db8::"));
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use fedecks_cloud::{Hub, Revocations, SqliteStore};
+use fedecks_cloud::{FailedLogins, Hub, Revocations, SqliteStore};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -11,6 +11,8 @@ pub(crate) struct Site {
     pub(crate) hub: Hub,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) revocations: Revocations,
+    /// Who guesses passwords or API tokens.
+    pub(crate) failed_logins: FailedLogins,
     pub(crate) config: Arc<Config>,
     /// True once the server is about to end: whoever answers without an end ends then.
     pub(crate) stopping: watch::Receiver<bool>,
