@@ -14,9 +14,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fedecks_cloud::{
-    AccountHandler, AuthenticatedBy, Decision, Disconnected, Fedecks, Handler, Hub, Info,
-    InfoOutcome, Keyring, Listen, Login, Outcome, Revocations, ServeOptions, Session, SqliteStore,
-    Store, Tls, serve,
+    AccountHandler, AuthenticatedBy, Decision, Denylist, Disconnected, Fedecks, Handler, Hub, Info,
+    InfoOutcome, Keyring, Listen, Login, Outcome, ServeOptions, Session, SqliteStore, Store, Tls,
+    serve,
 };
 use fedecks_device::{DeviceId, Term};
 use serde_json::{Value, json};
@@ -80,7 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let fedecks = Fedecks::builder(Topics { accounts: AccountHandler::new(store.clone()) })
         .keyring(keyring)
-        .revocations(Revocations::load(store.clone()).await?)
+        .denylist(Denylist::load(store.clone()).await?)
         .store(store)
         .build()?;
     let listen = vec![Listen::tls(address.parse()?, tls)];

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fedecks_cloud::{Claims, Keyring, SqliteStore, Store, hash_password};
+use fedecks_cloud::{Actor, Claims, Keyring, SqliteStore, Store, hash_password};
 use fedecks_protocol::{AuthRequest, DeviceId, Dialect, Proof};
 use rustls::client::Resumption;
 use rustls::crypto::ring;
@@ -34,7 +34,7 @@ pub(crate) fn keyring() -> Result<Keyring> {
 /// take.
 pub(crate) async fn add_account(folder: &Path) -> Result<()> {
     let store = SqliteStore::open(folder.join(STORE))?;
-    Ok(store.add_account(USER, &hash_password(PASSWORD)?).await?)
+    Ok(store.add_account(USER, &hash_password(PASSWORD)?, &Actor::cli()).await?)
 }
 
 /// The value of `x-fedecks-auth` of the `index`th device: with a token issued right now, so that the

@@ -4,6 +4,8 @@ mod passwords;
 pub use handler::AccountHandler;
 pub use passwords::{PasswordError, hash_password};
 
+use crate::store::is_one_line;
+
 /// Why a text is no account's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -17,12 +19,7 @@ const MAX_NAME_CHARS: usize = 128;
 
 /// Whether an account may be called so.
 pub fn check_account_name(name: &str) -> Result<(), InvalidAccountName> {
-    let fits = (1..=MAX_NAME_CHARS).contains(&name.chars().count());
-    if fits && name.trim() == name && !name.chars().any(char::is_control) {
-        Ok(())
-    } else {
-        Err(InvalidAccountName)
-    }
+    if is_one_line(name, MAX_NAME_CHARS) { Ok(()) } else { Err(InvalidAccountName) }
 }
 
 #[cfg(test)]

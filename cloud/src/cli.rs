@@ -1,11 +1,13 @@
 //! The commands of `fedecks-cloud`.
 
 mod account;
+mod audit;
 mod device;
 mod logging;
 mod output;
 mod password;
 mod serve;
+mod token;
 
 use std::io;
 use std::path::PathBuf;
@@ -13,9 +15,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use fedecks_cloud::{
-    BuildError, InvalidAccountName, PasswordError, ServeError, SqliteStore, StoreError, TlsError,
+    BuildError, InvalidAccountName, InvalidLabel, InvalidTokenName, PasswordError, ServeError,
+    SqliteStore, StoreError, TlsError,
 };
-use fedecks_protocol::InvalidDeviceId;
+use fedecks_protocol::{DeviceId, InvalidDeviceId};
 
 use crate::config::{self, Config, ConfigError, Overrides};
 
@@ -44,9 +47,15 @@ enum Command {
     /// Adds, removes and lists the accounts that may register devices
     #[command(subcommand)]
     Account(account::Command),
-    /// Lists devices and revokes their tokens
+    /// Lists, labels, blocks and forgets devices, and revokes their tokens
     #[command(subcommand)]
     Device(device::Command),
+    /// Adds, lists and revokes the tokens that callers of the HTTP API prove themselves with
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Shows who changed what
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Makes the secret that the devices' tokens are sealed with
     #[command(subcommand)]
     Secret(Secret),
@@ -94,10 +103,20 @@ pub(crate) enum CliError {
     AccountName(#[from] InvalidAccountName),
     #[error(transparent)]
     DeviceId(#[from] InvalidDeviceId),
+    #[error(transparent)]
+    Label(#[from] InvalidLabel),
+    #[error(transparent)]
+    TokenName(#[from] InvalidTokenName),
     #[error("there is no store at {}; do --config and --data-dir say the right place?", .0.display())]
     NoStore(PathBuf),
     #[error("there is no account {0:?}")]
     NoAccount(String),
+    #[error("there is no device {0}")]
+    NoDevice(DeviceId),
+    #[error("the device {0} is blocked, and would not be if it were forgotten: unblock it first")]
+    Blocked(DeviceId),
+    #[error("there is no API token {0:?}")]
+    NoToken(String),
     #[error("the two passwords differ")]
     PasswordsDiffer,
     #[error("cannot make a certificate: {0}")]
@@ -115,6 +134,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Account(command) => account::run(command),
         Command::Device(command) => device::run(command),
+        Command::Token(command) => token::run(command),
+        Command::Audit(command) => audit::run(command),
         Command::Secret(Secret::Generate) => generate_secret(),
     };
     match done {
@@ -140,8 +161,13 @@ impl CliError {
             | Self::Password(_)
             | Self::AccountName(_)
             | Self::DeviceId(_)
+            | Self::Label(_)
+            | Self::TokenName(_)
             | Self::NoStore(_)
             | Self::NoAccount(_)
+            | Self::NoDevice(_)
+            | Self::Blocked(_)
+            | Self::NoToken(_)
             | Self::PasswordsDiffer
             | Self::Certificate(_)
             | Self::Io { .. } => ExitCode::FAILURE,

@@ -15,7 +15,7 @@ use fedecks_protocol::{DEFAULT_PATH, Limits, MAX_HEADER_CHARS};
 use ipnet::IpNet;
 
 pub(crate) use error::ConfigError;
-pub(crate) use raw::{LogFormat, LogLevel, Part};
+pub(crate) use raw::{LogFormat, LogLevel, Part, parse_span};
 pub(crate) use secret::{Secrets, generate, generate_salt};
 
 use error::Places;

@@ -1,15 +1,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_protocol::{DEFAULT_PATH, Limits, MAX_HEADER_CHARS};
+use fedecks_protocol::{DEFAULT_PATH, DeviceId, Limits, MAX_HEADER_CHARS};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::AbortHandle;
 
 use crate::backplane::{Backplane, InProcess};
+use crate::denylist::Denylist;
 use crate::handler::Handler;
 use crate::hub::{Hub, HubOptions, WeakHub};
 use crate::mailbox::Bounds;
-use crate::revocations::Revocations;
 use crate::store::Store;
 use crate::tokens::Keyring;
 
@@ -20,7 +20,7 @@ pub struct Fedecks<H>(pub(crate) Arc<Core<H>>);
 pub struct Builder<H> {
     handler: H,
     keyring: Option<Keyring>,
-    revocations: Option<Revocations>,
+    denylist: Option<Denylist>,
     store: Option<Arc<dyn Store>>,
     backplane: Option<Arc<dyn Backplane>>,
     options: Options,
@@ -55,9 +55,9 @@ pub enum BuildError {
     /// There is nothing to seal tokens with.
     #[error("no keyring, expected one by Builder::keyring")]
     NoKeyring,
-    /// There is nothing that knows which tokens were revoked.
-    #[error("no revocations, expected them by Builder::revocations")]
-    NoRevocations,
+    /// There is nothing that knows which tokens were revoked and which devices are blocked.
+    #[error("no denylist, expected one by Builder::denylist")]
+    NoDenylist,
     /// An option has a value that cannot work.
     #[error("the option {option}: {expected}")]
     Option {
@@ -88,12 +88,12 @@ impl Default for Options {
 }
 
 impl<H: Handler> Fedecks<H> {
-    /// Begins with what is yours. A [`Keyring`] and [`Revocations`] have to be added.
+    /// Begins with what is yours. A [`Keyring`] and a [`Denylist`] have to be added.
     pub fn builder(handler: H) -> Builder<H> {
         Builder {
             handler,
             keyring: None,
-            revocations: None,
+            denylist: None,
             store: None,
             backplane: None,
             options: Options::default(),
@@ -110,9 +110,9 @@ impl<H: Handler> Fedecks<H> {
         &self.0.handler
     }
 
-    /// Which tokens were revoked, and the way to revoke more.
-    pub fn revocations(&self) -> &Revocations {
-        &self.0.revocations
+    /// Which tokens were revoked and which devices are blocked, and the way to change that.
+    pub fn denylist(&self) -> &Denylist {
+        &self.0.denylist
     }
 }
 
@@ -124,10 +124,10 @@ impl<H: Handler> Builder<H> {
         self
     }
 
-    /// Which tokens were revoked. Required.
+    /// Which tokens were revoked and which devices are blocked. Required.
     #[must_use]
-    pub fn revocations(mut self, revocations: Revocations) -> Self {
-        self.revocations = Some(revocations);
+    pub fn denylist(mut self, denylist: Denylist) -> Self {
+        self.denylist = Some(denylist);
         self
     }
 
@@ -153,13 +153,13 @@ impl<H: Handler> Builder<H> {
     }
 
     /// Puts it together. Call it within a tokio runtime: a task that closes the sessions of revoked
-    /// devices is started, and ends with the last clone of the hub.
+    /// and blocked devices is started, and ends with the last clone of the hub.
     ///
-    /// To notice what other processes revoke, run [`Revocations::watch`] beside it.
+    /// To notice what other processes revoke and block, run [`Denylist::watch`] beside it.
     pub fn build(self) -> Result<Fedecks<H>, BuildError> {
-        let Self { handler, keyring, revocations, store, backplane, options } = self;
+        let Self { handler, keyring, denylist, store, backplane, options } = self;
         let keyring = keyring.ok_or(BuildError::NoKeyring)?;
-        let revocations = revocations.ok_or(BuildError::NoRevocations)?;
+        let denylist = denylist.ok_or(BuildError::NoDenylist)?;
         options.check()?;
         let hub = Hub::new(
             HubOptions {
@@ -168,12 +168,12 @@ impl<H: Handler> Builder<H> {
             },
             backplane.unwrap_or_else(|| Arc::new(InProcess::new())),
         );
-        let closing = tokio::spawn(close_revoked(revocations.clone(), hub.downgrade()));
+        let closing = tokio::spawn(close_denied(denylist.clone(), hub.downgrade()));
         let closing = AbortOnDrop(closing.abort_handle());
         Ok(Fedecks(Arc::new(Core {
             handler,
             keyring,
-            revocations,
+            denylist,
             store,
             options,
             hub,
@@ -192,7 +192,7 @@ impl<H> Clone for Fedecks<H> {
 pub(crate) struct Core<H> {
     pub(crate) handler: H,
     pub(crate) keyring: Keyring,
-    pub(crate) revocations: Revocations,
+    pub(crate) denylist: Denylist,
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) options: Options,
     pub(crate) hub: Hub,
@@ -242,19 +242,23 @@ impl Drop for AbortOnDrop {
     }
 }
 
-async fn close_revoked(revocations: Revocations, hub: WeakHub) {
-    let mut news = revocations.subscribe();
+async fn close_denied(denylist: Denylist, hub: WeakHub) {
+    let mut news = denylist.subscribe();
     loop {
         let told = news.recv().await;
         let Some(hub) = hub.upgrade() else {
             return;
         };
+        let look_at = |device: &DeviceId| {
+            hub.revoked(device, denylist.generation(device));
+            if denylist.is_blocked(device) {
+                hub.blocked(device);
+            }
+        };
         match told {
-            Ok(device) => hub.revoked(&device, revocations.generation(&device)),
+            Ok(denied) => look_at(&denied.device),
             Err(RecvError::Lagged(_)) => {
-                for connected in hub.local() {
-                    hub.revoked(connected.device(), revocations.generation(connected.device()));
-                }
+                hub.local().iter().for_each(|connected| look_at(connected.device()));
             }
             Err(RecvError::Closed) => return,
         }

@@ -263,6 +263,13 @@ impl Hub {
         }
     }
 
+    /// Closes the device's session because it is blocked.
+    pub(crate) fn blocked(&self, device: &DeviceId) {
+        if let Some(connected) = self.0.registry.get(device) {
+            connected.close(CloseCode::Blocked);
+        }
+    }
+
     /// The devices of this node.
     pub(crate) fn local(&self) -> Vec<Arc<Connected>> {
         self.0.registry.all()

@@ -9,7 +9,7 @@
 //! use std::sync::Arc;
 //!
 //! use fedecks_cloud::{
-//!     Decision, Fedecks, Handler, Info, InfoOutcome, Keyring, Listen, Login, Outcome, Revocations,
+//!     Decision, Denylist, Fedecks, Handler, Info, InfoOutcome, Keyring, Listen, Login, Outcome,
 //!     ServeOptions, Session, SqliteStore, serve,
 //! };
 //! use fedecks_protocol::Term;
@@ -48,7 +48,7 @@
 //! let store = Arc::new(SqliteStore::open("fedecks.sqlite")?);
 //! let fedecks = Fedecks::builder(MyHandler)
 //!     .keyring(Keyring::new(&secret, &salt)?)
-//!     .revocations(Revocations::load(store).await?)
+//!     .denylist(Denylist::load(store).await?)
 //!     .build()?;
 //!
 //! let hub = fedecks.hub();
@@ -75,9 +75,11 @@
 //! a device waits in a queue with bounds.
 
 mod accounts;
+mod api_tokens;
 mod auth;
 mod backplane;
 mod client;
+mod denylist;
 mod failed_logins;
 mod fedecks;
 mod handler;
@@ -86,7 +88,6 @@ mod mailbox;
 mod message;
 mod presence;
 mod registry;
-mod revocations;
 mod routes;
 mod serve;
 mod session;
@@ -99,8 +100,10 @@ mod topics;
 pub use accounts::{
     AccountHandler, InvalidAccountName, PasswordError, check_account_name, hash_password,
 };
+pub use api_tokens::ApiTokens;
 pub use auth::AuthenticatedBy;
 pub use backplane::{Backplane, BackplaneError, InProcess, Node, NotPushed, Payload};
+pub use denylist::{Denial, Denied, Denylist};
 pub use failed_logins::{Attempt, FailedLoginLimits, FailedLogins, TooManyFailures};
 pub use fedecks::{BuildError, Builder, Fedecks, Options};
 pub use fedecks_protocol::{
@@ -111,11 +114,16 @@ pub use hub::{Hub, HubStats, PushError, Subscription};
 pub use ipnet::IpNet;
 pub use message::{Info, Message, Topic};
 pub use presence::{ConnectionId, NodeId, Presence, PresenceEvent, PresenceWatch, WatchEnded};
-pub use revocations::Revocations;
 pub use serve::{
     Listen, Peer, ServeError, ServeLimits, ServeOptions, Server, Tls, TlsError, serve,
 };
 pub use session::Session;
-pub use store::{Account, BoxFuture, DeviceRecord, Revocation, SqliteStore, Store, StoreError};
+pub use store::{
+    Account, Actor, ApiSecret, ApiToken, AuditAction, AuditEntry, AuditQuery, AuditRecord,
+    BoxFuture, DevicePattern, DeviceQuery, DeviceRecord, Forgotten, InvalidDevicePattern,
+    InvalidLabel, InvalidRole, InvalidTokenName, LatencyHistogram, NewApiToken, Role, Roles,
+    SqliteStore, Standing, Store, StoreError, StoreOptions, StoreStats, check_label,
+    check_token_name,
+};
 pub use tokens::{Claims, Keyring, KeyringError, TokenError};
 pub use topics::Missed;

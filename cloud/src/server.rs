@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fedecks_cloud::{
-    AccountHandler, FailedLogins, Fedecks, Options, Revocations, ServeOptions, Server, SqliteStore,
-    Store,
+    AccountHandler, ApiTokens, Denylist, FailedLogins, Fedecks, Options, ServeOptions, Server,
+    SqliteStore, Store,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -45,15 +45,18 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
     }
     let keyring = config.secrets.keyring()?;
     let listen = listeners::open(&config)?;
-    let revocations = Revocations::load(store.clone() as Arc<dyn Store>).await?;
-    tokio::spawn(revocations.clone().watch());
+    let shared: Arc<dyn Store> = store.clone();
+    let denylist = Denylist::load(shared.clone()).await?;
+    tokio::spawn(denylist.clone().watch());
+    let tokens = ApiTokens::load(shared).await?;
+    tokio::spawn(tokens.clone().watch());
 
     let failed_logins = FailedLogins::new(config.failed_logins);
     let cloud =
         Fedecks::builder(AccountHandler::new(store.clone()).failed_logins(failed_logins.clone()))
             .store(store.clone())
             .keyring(keyring)
-            .revocations(revocations.clone())
+            .denylist(denylist.clone())
             .options(options(&config))
             .build()?;
     let trusted_proxies = config.trusted_proxies.clone();
@@ -62,7 +65,8 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
     let site = Arc::new(Site {
         hub: cloud.hub(),
         store,
-        revocations,
+        denylist,
+        tokens,
         failed_logins,
         config: config.clone(),
         stopping: stopped,

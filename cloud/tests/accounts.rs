@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_cloud::{
-    AccountHandler, Fedecks, Keyring, Listen, Revocations, ServeOptions, SqliteStore, Store,
+    AccountHandler, Actor, Denylist, Fedecks, Keyring, Listen, ServeOptions, SqliteStore, Store,
     hash_password, serve,
 };
 use fedecks_protocol::{
@@ -56,11 +56,12 @@ async fn message(socket: &mut WebSocketStream<TcpStream>) -> Term {
 #[tokio::test]
 async fn what_a_device_sends_goes_up_and_what_is_published_for_it_comes_down() {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
-    store.add_account("marvin", &hash_password("don't panic").unwrap()).await.unwrap();
+    let hash = hash_password("don't panic").unwrap();
+    store.add_account("marvin", &hash, &Actor::cli()).await.unwrap();
     let keyring = Keyring::new("0123456789abcdef0123456789abcdef", "the salt").unwrap();
     let cloud = Fedecks::builder(AccountHandler::new(store.clone()))
         .keyring(keyring)
-        .revocations(Revocations::load(store.clone()).await.unwrap())
+        .denylist(Denylist::load(store.clone()).await.unwrap())
         .store(store.clone())
         .build()
         .unwrap();

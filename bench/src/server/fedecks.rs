@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use fedecks_cloud::{
-    AccountHandler, Decision, Fedecks, Handler, Listen, Login, Outcome, Revocations, ServeLimits,
+    AccountHandler, Decision, Denylist, Fedecks, Handler, Listen, Login, Outcome, ServeLimits,
     Server, Session, SqliteStore, Store, Tls, serve,
 };
 use fedecks_protocol::Term;
@@ -14,11 +14,11 @@ use crate::identity::{STORE, keyring};
 /// a handler that sends back what comes.
 pub(super) async fn start(options: &ServeOptions) -> Result<Server> {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(options.folder.join(STORE))?);
-    let revocations = Revocations::load(store.clone()).await?;
-    tokio::spawn(revocations.clone().watch());
+    let denylist = Denylist::load(store.clone()).await?;
+    tokio::spawn(denylist.clone().watch());
     let fedecks = Fedecks::builder(Echo(AccountHandler::new(store.clone())))
         .keyring(keyring()?)
-        .revocations(revocations)
+        .denylist(denylist)
         .store(store)
         .build()?;
     let tls = match &options.tls {

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::accounts::hash_password;
     use crate::failed_logins::FailedLoginLimits;
-    use crate::store::SqliteStore;
+    use crate::store::{Actor, SqliteStore};
 
     const UNAVAILABLE: Decision = Decision::Unavailable { retry_after: RETRY_AFTER };
 
@@ -142,7 +142,7 @@ mod tests {
 
     async fn marvins(hash: &str) -> SqliteStore {
         let store = SqliteStore::in_memory().unwrap();
-        store.add_account("marvin", hash).await.unwrap();
+        store.add_account("marvin", hash, &Actor::cli()).await.unwrap();
         store
     }
 

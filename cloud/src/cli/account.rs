@@ -1,5 +1,5 @@
 use clap::Subcommand;
-use fedecks_cloud::{Store, check_account_name, hash_password};
+use fedecks_cloud::{Actor, Store, check_account_name, hash_password};
 
 use super::output::{print, utc};
 use super::{CliError, Place, password};
@@ -38,11 +38,11 @@ pub(super) fn run(command: Command) -> Result<(), CliError> {
             check_account_name(&name)?;
             let (store, runtime) = place.make_store()?;
             let hash = hash_password(&password::read(&name)?)?;
-            Ok(runtime.block_on(store.add_account(&name, &hash))?)
+            Ok(runtime.block_on(store.add_account(&name, &hash, &Actor::cli()))?)
         }
         Command::Remove { name, place } => {
             let (store, runtime) = place.open_store()?;
-            let removed = runtime.block_on(store.remove_account(&name))?;
+            let removed = runtime.block_on(store.remove_account(&name, &Actor::cli()))?;
             if removed { Ok(()) } else { Err(CliError::NoAccount(name)) }
         }
         Command::List { place } => {

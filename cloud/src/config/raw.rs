@@ -255,6 +255,12 @@ impl Span {
     }
 }
 
+/// A duration of the command line, in the form of those in the file.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, &'static str> {
+    let expected = "expected a whole number with ms, s, m, h, d or w, such as 90d";
+    Span::parse(text).map(|span| span.0).ok_or(expected)
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text;

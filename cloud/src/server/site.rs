@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use fedecks_cloud::{FailedLogins, Hub, Revocations, SqliteStore};
+use fedecks_cloud::{ApiTokens, Denylist, FailedLogins, Hub, SqliteStore};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -10,7 +10,8 @@ use crate::config::Config;
 pub(crate) struct Site {
     pub(crate) hub: Hub,
     pub(crate) store: Arc<SqliteStore>,
-    pub(crate) revocations: Revocations,
+    pub(crate) denylist: Denylist,
+    pub(crate) tokens: ApiTokens,
     /// Who guesses passwords or API tokens.
     pub(crate) failed_logins: FailedLogins,
     pub(crate) config: Arc<Config>,

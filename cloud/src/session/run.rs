@@ -66,7 +66,7 @@ where
         end.log();
         end.count(core.hub.counters());
         if let Some(store) = &core.store {
-            store.seen(session.device(), unix_now());
+            store.seen(session.device(), session.connected().generation, unix_now());
         }
         say_last(&session, &mut socket, &end);
         // From here on the device counts as gone.
@@ -78,12 +78,16 @@ where
 
 fn arrive<H: Handler>(core: &Core<H>, session: &Session) {
     tracing::info!(peer = ?session.peer(), by = ?session.authenticated_by(), "connected");
-    // Now that the session can be found: a revocation since the token was looked at has not found it.
-    if session.connected().generation < core.revocations.generation(session.device()) {
+    // Now that the session can be found: a revocation or a block since the device was let in has not
+    // found it.
+    if session.connected().generation < core.denylist.generation(session.device()) {
         session.connected().close(CloseCode::Revoked);
     }
+    if core.denylist.is_blocked(session.device()) {
+        session.connected().close(CloseCode::Blocked);
+    }
     if let Some(store) = &core.store {
-        store.seen(session.device(), unix_now());
+        store.seen(session.device(), session.connected().generation, unix_now());
     }
 }
 
@@ -178,7 +182,7 @@ mod tests {
 
     use super::*;
     use crate::handler::{Decision, Login};
-    use crate::{Fedecks, Keyring, Revocations, SqliteStore};
+    use crate::{Denylist, Fedecks, Keyring, SqliteStore};
 
     struct Nobody;
 
@@ -195,7 +199,7 @@ mod tests {
         let keyring = Keyring::new(&"x".repeat(32), &"y".repeat(8)).unwrap();
         let fedecks = Fedecks::builder(Nobody)
             .keyring(keyring)
-            .revocations(Revocations::load(store).await.unwrap())
+            .denylist(Denylist::load(store).await.unwrap())
             .build()
             .unwrap();
         let device = AuthenticatedDevice::of_a_test(DeviceId::new("a").unwrap());

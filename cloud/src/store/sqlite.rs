@@ -1,129 +1,177 @@
+mod accounts;
+mod api_tokens;
+mod audit;
+mod devices;
+mod file;
+mod notes;
 mod schema;
+mod stats;
+mod worker;
 
-use std::collections::HashMap;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fedecks_protocol::DeviceId;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::{Account, BoxFuture, DeviceRecord, Revocation, Store, StoreError};
+use super::{
+    Account, Actor, ApiToken, AuditEntry, AuditQuery, AuditRecord, BoxFuture, DeviceQuery,
+    DeviceRecord, Forgotten, NewApiToken, Standing, Store, StoreError,
+};
 use crate::time::unix_now;
+use audit::Log;
+use file::File;
+use notes::Notes;
+use stats::{Action, Counters};
+pub use stats::{LatencyHistogram, StoreStats};
+use worker::{Job, Queued, Worker};
 
 /// The store in one SQLite file.
 ///
 /// One thread of its own holds the database; calls wait in a bounded line before it and are refused
-/// with [`StoreError::Busy`] once that is full. Other processes may use the same file at the same
-/// time, as the commands of `fedecks-cloud` do beside the running server.
+/// with [`StoreError::Busy`] once that is full. Every call is answered within about 6 seconds: what
+/// waits for another process that holds the file does not hold up the others, and gives up after
+/// 5 seconds. Other processes may use the same file at the same time, as the commands of
+/// `fedecks-cloud` do beside the running server.
 ///
-/// Dropping the store writes what [`Store::seen`] noted last, and waits for that.
+/// It outlives what happens to the file. While the disk is full, the file damaged or gone, calls fail
+/// and notes are kept; once the disk has room, or the file or a copy of it is back in its place, it is
+/// opened again and everything goes on. A file that is missing is not made anew while the store is
+/// open.
+///
+/// Dropping the store writes what was noted last, and waits for that.
 pub struct SqliteStore {
     location: Arc<str>,
     /// `None` only while dropping: its end is what ends the thread.
-    commands: Option<SyncSender<Command>>,
+    jobs: Option<SyncSender<Queued>>,
     notes: Arc<Notes>,
+    counters: Arc<Counters>,
+    epoch: Arc<AtomicU64>,
+    log: Log,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The numbers that a [`SqliteStore`] goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// How many lines of the audit log are kept.
+    pub audit_kept: u32,
+}
+
+impl Default for StoreOptions {
+    /// 100,000 lines.
+    fn default() -> Self {
+        Self { audit_kept: 100_000 }
+    }
 }
 
 /// How many calls may wait for the thread.
 const LINE: usize = 1024;
 
-/// How often the notes of [`Store::seen`] are written.
-const NOTES_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a call may wait for its turn and for other processes.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Of how many devices notes are kept between two writes.
-const NOTES_KEPT: usize = 100_000;
-
-/// How long a write waits for another process that holds the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-type Command = Box<dyn FnOnce(&mut Connection) + Send>;
+/// How much longer its answer may take.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 impl SqliteStore {
     /// Opens the file at `path`, or creates it, readable and writable by its owner only. The folder
-    /// has to exist. Where SQLite needs more files it puts them beside it, with the same rights.
+    /// has to exist. Where SQLite needs more files it puts them beside it, with the same rights. A
+    /// file of an older version of this program is brought up to this one's.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let path = path.as_ref();
-        let location: Arc<str> = path.display().to_string().into();
-        let failed = failure(&location, "open");
-        // SQLite would create the file with the rights that the umask leaves.
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| StoreError::Failed {
-                location: location.to_string(),
-                action: "open",
-                source: error.into(),
-            })?;
-        let database = Connection::open(path).map_err(failed)?;
-        Self::start(location, database)
+        Self::open_with(path, StoreOptions::default())
+    }
+
+    /// The same with other numbers than the default ones.
+    pub fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::start(File::open(path.as_ref())?, options)
     }
 
     /// A store that is gone when it is dropped, for tests and trials.
     pub fn in_memory() -> Result<Self, StoreError> {
-        let location: Arc<str> = "in memory".into();
-        let database = Connection::open_in_memory().map_err(failure(&location, "open"))?;
-        Self::start(location, database)
+        Self::start(File::in_memory()?, StoreOptions::default())
     }
 
-    /// How many notes of [`Store::seen`] were dropped because the store could not keep up or failed.
-    pub fn dropped_notes(&self) -> u64 {
-        self.notes.dropped.load(Ordering::Relaxed)
+    /// What the store has counted since it was opened.
+    pub fn stats(&self) -> StoreStats {
+        self.counters.snapshot(&self.notes, self.epoch())
     }
 
-    fn start(location: Arc<str>, mut database: Connection) -> Result<Self, StoreError> {
-        schema::prepare(&mut database, &location)?;
-        let (commands, line) = sync_channel(LINE);
+    fn start(file: File, options: StoreOptions) -> Result<Self, StoreError> {
+        let location = file.location().clone();
+        let (jobs, line) = sync_channel(LINE);
         let notes = Arc::new(Notes::default());
+        let counters = Arc::new(Counters::default());
+        let epoch = file.epoch();
+        let log = Log { kept: options.audit_kept };
+        let worker = Worker::new(file, notes.clone(), counters.clone(), log);
         let thread = std::thread::Builder::new()
             .name("fedecks-store".into())
-            .spawn({
-                let (location, notes) = (location.clone(), notes.clone());
-                move || serve(&line, database, &notes, &location)
-            })
+            .spawn(move || worker.work(&line))
             .map_err(|error| StoreError::Failed {
                 location: location.to_string(),
                 action: "start the thread of",
                 source: error.into(),
             })?;
-        Ok(Self { location, commands: Some(commands), notes, thread: Some(thread) })
+        let thread = Some(thread);
+        Ok(Self { location, jobs: Some(jobs), notes, counters, epoch, log, thread })
     }
 
-    /// Has `work` done on the thread and waits for its result.
+    /// Has `look` done on the thread and waits for its result.
+    fn read<T: Send + 'static>(
+        &self,
+        look: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        self.call(Action::Read, look)
+    }
+
+    /// Has `change` done on the thread as one transaction and waits for its result. Where another
+    /// process holds the file it is begun anew.
+    fn write<T: Send + 'static>(
+        &self,
+        mut change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        self.call(Action::Write, move |database| {
+            let writing = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = change(&writing)?;
+            writing.commit()?;
+            Ok(done)
+        })
+    }
+
     fn call<T: Send + 'static>(
         &self,
-        action: &'static str,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+        action: Action,
+        work: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
+        let since = Instant::now();
         let (answer, result) = oneshot::channel();
-        let command: Command = Box::new(move |database| {
-            // Nobody waiting for the result any more is no error.
-            let _ = answer.send(work(database));
-        });
-        let location = || self.location.to_string();
-        let sent = match &self.commands {
-            None => Err(StoreError::Closed { location: location() }),
-            Some(commands) => commands.try_send(command).map_err(|error| match error {
-                TrySendError::Full(_) => StoreError::Busy { location: location() },
-                TrySendError::Disconnected(_) => StoreError::Closed { location: location() },
+        let job: Box<dyn Job> = worker::job(work, answer);
+        let queued = Queued { job, action, since, deadline: since + PATIENCE };
+        let busy = || StoreError::Busy { location: self.location.to_string() };
+        let closed = || StoreError::Closed { location: self.location.to_string() };
+        let sent = match &self.jobs {
+            None => Err(closed()),
+            Some(jobs) => jobs.try_send(queued).map_err(|error| match error {
+                TrySendError::Full(_) => {
+                    self.counters.refused();
+                    busy()
+                }
+                TrySendError::Disconnected(_) => closed(),
             }),
         };
         Box::pin(async move {
             sent?;
-            match result.await {
-                Ok(result) => result.map_err(failure(&self.location, action)),
-                Err(_) => Err(StoreError::Closed { location: self.location.to_string() }),
+            // The thread answers in time, unless the disk itself hangs.
+            match tokio::time::timeout(PATIENCE + ANSWER_PATIENCE, result).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => Err(closed()),
+                Err(_) => Err(busy()),
             }
         })
     }
@@ -134,39 +182,28 @@ impl Store for SqliteStore {
         &'a self,
         name: &'a str,
         password_hash: &'a str,
+        by: &'a Actor,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let (owned, hash) = (name.to_owned(), password_hash.to_owned());
-        let added = self.call("write", move |database| {
-            database.execute(
-                "INSERT INTO accounts (name, password_hash, created_at) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (name) DO NOTHING",
-                params![owned, hash, stored(unix_now())],
-            )
-        });
+        let (log, owned, hash, by) =
+            (self.log, name.to_owned(), password_hash.to_owned(), by.clone());
+        let added = self.write(move |writing| accounts::add(writing, &owned, &hash, &by, log));
         Box::pin(async move {
-            match added.await? {
-                0 => Err(StoreError::Exists { name: name.to_owned() }),
-                _ => Ok(()),
-            }
+            let exists = || StoreError::Exists { what: "account", name: name.to_owned() };
+            if added.await? { Ok(()) } else { Err(exists()) }
         })
     }
 
-    fn remove_account<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
-        let name = name.to_owned();
-        self.call("write", move |database| {
-            Ok(database.execute("DELETE FROM accounts WHERE name = ?1", [name])? > 0)
-        })
+    fn remove_account<'a>(
+        &'a self,
+        name: &'a str,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let (log, name, by) = (self.log, name.to_owned(), by.clone());
+        self.write(move |writing| accounts::remove(writing, &name, &by, log))
     }
 
     fn accounts(&self) -> BoxFuture<'_, Result<Vec<Account>, StoreError>> {
-        self.call("read", |database| {
-            database
-                .prepare_cached("SELECT name, created_at FROM accounts ORDER BY name")?
-                .query_map([], |row| {
-                    Ok(Account { name: row.get(0)?, created_at: read(row.get(1)?) })
-                })?
-                .collect()
-        })
+        self.read(|database| accounts::all(database))
     }
 
     fn password_hash<'a>(
@@ -174,27 +211,30 @@ impl Store for SqliteStore {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
         let name = name.to_owned();
-        self.call("read", move |database| {
-            database
-                .prepare_cached("SELECT password_hash FROM accounts WHERE name = ?1")?
-                .query_row([name], |row| row.get(0))
-                .optional()
-        })
+        self.read(move |database| accounts::password_hash(database, &name))
     }
 
-    fn seen(&self, device: &DeviceId, at: u64) {
-        self.notes.add(device, at);
+    fn seen(&self, device: &DeviceId, generation: u64, at: u64) {
+        self.notes.seen(device, generation, at);
     }
 
-    fn devices(&self) -> BoxFuture<'_, Result<Vec<DeviceRecord>, StoreError>> {
-        self.call("read", |database| {
-            database
-                .prepare_cached(
-                    "SELECT id, first_seen, last_seen, generation FROM devices ORDER BY id",
-                )?
-                .query_map([], device_record)?
-                .collect()
-        })
+    fn devices_page<'a>(
+        &'a self,
+        query: &'a DeviceQuery,
+    ) -> BoxFuture<'a, Result<Vec<DeviceRecord>, StoreError>> {
+        let query = query.clone();
+        self.read(move |database| devices::page(database, &query))
+    }
+
+    fn devices_by_id<'a>(
+        &'a self,
+        devices: &'a [DeviceId],
+    ) -> BoxFuture<'a, Result<Vec<DeviceRecord>, StoreError>> {
+        let most = DeviceQuery::MOST as usize;
+        let mut devices: Vec<_> = devices.iter().take(most).cloned().collect();
+        devices.sort_unstable();
+        devices.dedup();
+        self.read(move |database| devices::by_id(database, &devices))
     }
 
     fn device<'a>(
@@ -202,166 +242,122 @@ impl Store for SqliteStore {
         device: &'a DeviceId,
     ) -> BoxFuture<'a, Result<Option<DeviceRecord>, StoreError>> {
         let device = device.clone();
-        self.call("read", move |database| {
-            database
-                .prepare_cached(
-                    "SELECT id, first_seen, last_seen, generation FROM devices WHERE id = ?1",
-                )?
-                .query_row([device.as_str()], device_record)
-                .optional()
+        self.read(move |database| devices::one(database, &device))
+    }
+
+    fn set_label<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        label: Option<&'a str>,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let (log, device, by) = (self.log, device.clone(), by.clone());
+        let label = label.map(str::to_owned);
+        self.write(move |writing| devices::set_label(writing, &device, label.as_deref(), &by, log))
+    }
+
+    fn forget<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Forgotten, StoreError>> {
+        let (log, device, by) = (self.log, device.clone(), by.clone());
+        self.write(move |writing| devices::forget(writing, &device, &by, log))
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Standing, StoreError>> {
+        let (log, device, by) = (self.log, device.clone(), by.clone());
+        self.write(move |writing| devices::revoke(writing, &device, &by, log))
+    }
+
+    fn block<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>> {
+        let (log, device, by) = (self.log, device.clone(), by.clone());
+        self.write(move |writing| devices::block(writing, &device, &by, log))
+    }
+
+    fn unblock<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>> {
+        let (log, device, by) = (self.log, device.clone(), by.clone());
+        self.write(move |writing| devices::unblock(writing, &device, &by, log))
+    }
+
+    fn standings_after(&self, change: u64) -> BoxFuture<'_, Result<Vec<Standing>, StoreError>> {
+        self.read(move |database| devices::standings_after(database, change))
+    }
+
+    fn add_api_token<'a>(
+        &'a self,
+        token: &'a NewApiToken,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (log, owned, by) = (self.log, token.clone(), by.clone());
+        let added = self.write(move |writing| api_tokens::add(writing, &owned, &by, log));
+        Box::pin(async move {
+            match added.await? {
+                api_tokens::Added::Yes => Ok(()),
+                api_tokens::Added::Exists => {
+                    Err(StoreError::Exists { what: "API token", name: token.name.clone() })
+                }
+                api_tokens::Added::TooMany => {
+                    Err(StoreError::TooMany { what: "the API tokens", most: ApiToken::MOST })
+                }
+            }
         })
     }
 
-    fn revoke<'a>(&'a self, device: &'a DeviceId) -> BoxFuture<'a, Result<u64, StoreError>> {
-        let device = device.clone();
-        self.call("write", move |database| {
-            let writing = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let generation = writing.query_row(
-                "INSERT INTO devices (id, generation, change)
-                 VALUES (?1, 1, (SELECT ifnull(max(change), 0) + 1 FROM devices))
-                 ON CONFLICT (id) DO UPDATE
-                 SET generation = generation + 1, change = excluded.change
-                 RETURNING generation",
-                [device.as_str()],
-                |row| row.get(0),
-            )?;
-            writing.commit()?;
-            Ok(read(generation))
-        })
+    fn api_tokens(&self) -> BoxFuture<'_, Result<Vec<ApiToken>, StoreError>> {
+        self.read(|database| api_tokens::all(database))
     }
 
-    fn revocations_after(&self, change: u64) -> BoxFuture<'_, Result<Vec<Revocation>, StoreError>> {
-        self.call("read", move |database| {
-            database
-                .prepare_cached(
-                    "SELECT id, generation, change FROM devices WHERE change > ?1 ORDER BY change",
-                )?
-                .query_map([stored(change)], |row| {
-                    Ok(Revocation {
-                        device: device_id(row)?,
-                        generation: read(row.get(1)?),
-                        change: read(row.get(2)?),
-                    })
-                })?
-                .collect()
-        })
+    fn revoke_api_token<'a>(
+        &'a self,
+        name: &'a str,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let (log, name, by) = (self.log, name.to_owned(), by.clone());
+        self.write(move |writing| api_tokens::revoke(writing, &name, &by, log))
+    }
+
+    fn api_token_used(&self, name: &str, at: u64) {
+        self.notes.used(name, at);
+    }
+
+    fn audit_later(&self, entry: AuditEntry) {
+        self.notes.audit(entry);
+    }
+
+    fn audit_page<'a>(
+        &'a self,
+        query: &'a AuditQuery,
+    ) -> BoxFuture<'a, Result<Vec<AuditRecord>, StoreError>> {
+        let query = query.clone();
+        self.read(move |database| audit::page(database, &query))
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 }
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        self.commands = None;
+        self.jobs = None;
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has nothing left to write.
             let _ = thread.join();
         }
     }
-}
-
-/// When devices were seen, until it is written.
-#[derive(Default)]
-struct Notes {
-    waiting: Mutex<HashMap<DeviceId, u64>>,
-    dropped: AtomicU64,
-}
-
-impl Notes {
-    fn add(&self, device: &DeviceId, at: u64) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = waiting.get_mut(device) {
-            *known = (*known).max(at);
-        } else if waiting.len() < NOTES_KEPT {
-            waiting.insert(device.clone(), at);
-        } else {
-            drop(waiting);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Writes all that is waiting as one transaction. While another process holds the file for longer
-    /// than `patience` it stays here. What cannot be written is dropped: a device that stays connected
-    /// to a cloud whose disk is full is worth more than when it was last seen.
-    fn write(&self, database: &mut Connection, location: &str, patience: Duration) {
-        let waiting =
-            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        if waiting.is_empty() {
-            return;
-        }
-        let written = database
-            .busy_timeout(patience)
-            .and_then(|()| write_notes(database, &waiting))
-            .and_then(|()| database.busy_timeout(BUSY_TIMEOUT));
-        if let Err(error) = written {
-            // Setting it fails for no open database, and the worst is a command that does not wait.
-            let _ = database.busy_timeout(BUSY_TIMEOUT);
-            if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) {
-                return waiting.iter().for_each(|(device, at)| self.add(device, *at));
-            }
-            let lost = u64::try_from(waiting.len()).unwrap_or(u64::MAX);
-            let dropped = self.dropped.fetch_add(lost, Ordering::Relaxed) + lost;
-            tracing::warn!(store = location, %error, dropped, "when devices were seen is lost");
-        }
-    }
-}
-
-fn write_notes(
-    database: &mut Connection,
-    waiting: &HashMap<DeviceId, u64>,
-) -> rusqlite::Result<()> {
-    let writing = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    {
-        let mut note = writing.prepare_cached(
-            "INSERT INTO devices (id, first_seen, last_seen) VALUES (?1, ?2, ?2)
-             ON CONFLICT (id) DO UPDATE
-             SET first_seen = min(ifnull(first_seen, excluded.first_seen), excluded.first_seen),
-                 last_seen = max(ifnull(last_seen, 0), excluded.last_seen)",
-        )?;
-        for (device, at) in waiting {
-            note.execute(params![device.as_str(), stored(*at)])?;
-        }
-    }
-    writing.commit()
-}
-
-/// The thread: one command after the other, and the notes once in a while.
-fn serve(line: &Receiver<Command>, mut database: Connection, notes: &Notes, location: &str) {
-    let mut due = Instant::now() + NOTES_INTERVAL;
-    loop {
-        match line.recv_timeout(due.saturating_duration_since(Instant::now())) {
-            Ok(command) => command(&mut database),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                notes.write(&mut database, location, BUSY_TIMEOUT);
-                return;
-            }
-        }
-        if Instant::now() >= due {
-            // Nobody who wants to know something waits for notes.
-            notes.write(&mut database, location, Duration::ZERO);
-            due = Instant::now() + NOTES_INTERVAL;
-        }
-    }
-}
-
-fn failure(location: &str, action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
-    let location = location.to_owned();
-    move |error| StoreError::Failed { location: location.clone(), action, source: error.into() }
-}
-
-fn device_record(row: &Row<'_>) -> rusqlite::Result<DeviceRecord> {
-    Ok(DeviceRecord {
-        id: device_id(row)?,
-        first_seen: row.get::<_, Option<i64>>(1)?.map(read),
-        last_seen: row.get::<_, Option<i64>>(2)?.map(read),
-        generation: read(row.get(3)?),
-    })
-}
-
-/// The device id in the first column.
-fn device_id(row: &Row<'_>) -> rusqlite::Result<DeviceId> {
-    DeviceId::new(row.get::<_, String>(0)?).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
-    })
 }
 
 /// SQLite's integers have a sign and ours don't; neither seconds nor counters come near the end.
@@ -371,6 +367,14 @@ fn stored(number: u64) -> i64 {
 
 fn read(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
+}
+
+/// An error over a value that nobody who uses this library can have written.
+fn damaged(
+    column: usize,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use data_encoding::BASE64;
-use fedecks_cloud::{Keyring, Options};
+use fedecks_cloud::{Actor, Keyring, Options};
 use fedecks_protocol::{AUTH_HEADER, Dialect, Limits, Proof, Term, Token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -112,10 +112,28 @@ async fn a_token_that_is_no_good_is_refused_with_its_reason() {
     assert_eq!(dial("a", foreign.seal(&claims).token).await, is(401, "token-invalid"));
     assert_eq!(dial("a", Token::new("made-up").unwrap()).await, is(401, "token-invalid"));
 
-    cloud.revocations.revoke(&id("a")).await.unwrap();
+    cloud.denylist.revoke(&id("a"), &Actor::cli()).await.unwrap();
     assert_eq!(dial("a", good).await, is(401, "token-revoked"));
-    let newer = Proof::Token(token("a", now(), now() + 100, 1));
+    let generation = cloud.denylist.generation(&id("a"));
+    let newer = Proof::Token(token("a", now(), now() + 100, generation));
     assert!(Device::dial(&cloud, "a", newer).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_blocked_device_is_refused_by_token_and_by_credentials_before_the_handler_is_asked() {
+    let cloud = Cloud::start().await;
+    cloud.denylist.block(&id("a"), &Actor::cli()).await.unwrap();
+    let good = Proof::Token(token("a", now(), now() + 100, 0));
+    assert_eq!(reason(Device::dial(&cloud, "a", good.clone()).await), is(403, "blocked"));
+    // The handler panics over these credentials.
+    for user in ["marvin", "panic"] {
+        let dialled = Device::dial(&cloud, "a", credentials(user)).await;
+        assert_eq!(reason(dialled), is(403, "blocked"));
+    }
+    assert!(Device::dial(&cloud, "b", credentials("marvin")).await.is_ok());
+
+    cloud.denylist.unblock(&id("a"), &Actor::cli()).await.unwrap();
+    assert!(Device::dial(&cloud, "a", good).await.is_ok(), "a block costs no token");
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fedecks_cloud::{
-    AuthenticatedBy, Backplane, Claims, Decision, Disconnected, Fedecks, Handler, Hub, Info,
-    InfoOutcome, Keyring, Listen, Login, Options, Outcome, Revocations, ServeOptions, Server,
-    Session, SessionError, SqliteStore, Store, serve,
+    AuthenticatedBy, Backplane, Claims, Decision, Denylist, Disconnected, Fedecks, Handler, Hub,
+    Info, InfoOutcome, Keyring, Listen, Login, Options, Outcome, ServeOptions, Server, Session,
+    SessionError, SqliteStore, Store, serve,
 };
 use fedecks_protocol::{
     AUTH_HEADER, AuthRequest, CloseReason, Credentials, DEFAULT_PATH, DeviceId, Dialect, DownFrame,
@@ -106,7 +106,7 @@ impl Obedient {
 
 pub(crate) struct Cloud {
     pub(crate) hub: Hub,
-    pub(crate) revocations: Revocations,
+    pub(crate) denylist: Denylist,
     pub(crate) store: Arc<dyn Store>,
     address: SocketAddr,
     calls: mpsc::UnboundedReceiver<Called>,
@@ -151,11 +151,11 @@ impl Cloud {
         serve: impl FnOnce(&Fedecks<Obedient>) -> (SocketAddr, Option<Server>),
     ) -> Self {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
-        let revocations = Revocations::load(store.clone()).await.unwrap();
+        let denylist = Denylist::load(store.clone()).await.unwrap();
         let (sender, calls) = mpsc::unbounded_channel();
         let mut builder = Fedecks::builder(Obedient(sender))
             .keyring(keyring())
-            .revocations(revocations.clone())
+            .denylist(denylist.clone())
             .store(store.clone())
             .options(options);
         if let Some(backplane) = backplane {
@@ -163,7 +163,7 @@ impl Cloud {
         }
         let fedecks = builder.build().unwrap();
         let (address, server) = serve(&fedecks);
-        Self { hub: fedecks.hub(), revocations, store, address, calls, _server: server }
+        Self { hub: fedecks.hub(), denylist, store, address, calls, _server: server }
     }
 
     pub(crate) fn into_calls(self) -> mpsc::UnboundedReceiver<Called> {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use fedecks_cloud::Options;
+use fedecks_cloud::{Actor, Options};
 use fedecks_protocol::{DownFrame, IssuedToken, Proof, Term, UpFrame};
 
 use crate::support::{Cloud, Device, credentials, id, keyring, now, token};
@@ -82,14 +82,36 @@ async fn revoking_closes_the_session_and_makes_its_tokens_worthless() {
     let token = issued(&mut device).await.token;
     let mut other = cloud.connect("b").await;
 
-    cloud.revocations.revoke(&id("a")).await.unwrap();
+    cloud.denylist.revoke(&id("a"), &Actor::cli()).await.unwrap();
     assert_eq!(device.closed().await.code, fedecks_protocol::CloseCode::Revoked);
     let refused = Device::dial(&cloud, "a", Proof::Token(token)).await.unwrap_err();
     assert_eq!(refused.reason.as_deref(), Some("token-revoked"));
     let mut again = Device::dial(&cloud, "a", credentials("marvin")).await.unwrap();
     again.welcome().await;
-    assert_eq!(keyring().open(&issued(&mut again).await.token).unwrap().generation, 1);
+    let generation = keyring().open(&issued(&mut again).await.token).unwrap().generation;
+    assert_eq!(generation, cloud.denylist.generation(&id("a")));
+    assert!(generation > 0);
 
+    other.say("untouched").await;
+    assert_eq!(other.hears().await, Term::from("untouched"));
+}
+
+#[tokio::test]
+async fn blocking_closes_the_session_and_unblocking_lets_the_same_token_in_again() {
+    let cloud = Cloud::start().await;
+    let mut device = Device::dial(&cloud, "a", credentials("marvin")).await.unwrap();
+    device.welcome().await;
+    let token = issued(&mut device).await.token;
+    let mut other = cloud.connect("b").await;
+
+    cloud.denylist.block(&id("a"), &Actor::cli()).await.unwrap();
+    assert_eq!(device.closed().await.code, fedecks_protocol::CloseCode::Blocked);
+    let refused = Device::dial(&cloud, "a", Proof::Token(token.clone())).await.unwrap_err();
+    assert_eq!(refused.reason.as_deref(), Some("blocked"));
+
+    cloud.denylist.unblock(&id("a"), &Actor::cli()).await.unwrap();
+    let mut again = Device::dial(&cloud, "a", Proof::Token(token)).await.unwrap();
+    again.welcome().await;
     other.say("untouched").await;
     assert_eq!(other.hears().await, Term::from("untouched"));
 }

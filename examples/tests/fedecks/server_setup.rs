@@ -4,7 +4,7 @@ use crate::support::{
     BY_CREDENTIALS, BY_TOKEN, Cloud, DEVICE, Device, PASSWORD, USER, downstream, folder, upstream,
     within,
 };
-use fedecks_cloud::{CloseCode, CloseReason, Fedecks, Keyring, Options, Revocations};
+use fedecks_cloud::{CloseCode, CloseReason, Denylist, Fedecks, Keyring, Options};
 use fedecks_device::{Credentials, DeviceId, Event, LoginError, Term};
 use warp::Filter;
 
@@ -111,7 +111,7 @@ async fn the_socket_is_mounted_at_fedecks_websocket_by_default_and_beside_other_
     }
     let fedecks = Fedecks::builder(Everybody)
         .keyring(Keyring::new(crate::support::SECRET, crate::support::SALT).unwrap())
-        .revocations(Revocations::load(store).await.unwrap())
+        .denylist(Denylist::load(store).await.unwrap())
         .build()
         .unwrap();
     let own = warp::path("health").map(|| "fine");

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_cloud::{
-    AuthenticatedBy, Decision, Fedecks, Handler, Hub, Info, InfoOutcome, Keyring, Listen, Login,
-    Options, Outcome, Revocations, ServeOptions, Server, Session, SqliteStore, Store, serve,
+    AuthenticatedBy, Decision, Denylist, Fedecks, Handler, Hub, Info, InfoOutcome, Keyring, Listen,
+    Login, Options, Outcome, ServeOptions, Server, Session, SqliteStore, Store, serve,
 };
 use fedecks_device::{Client, Credentials, DeviceId, Event, Subscription, Term};
 use tempfile::TempDir;
@@ -75,7 +75,7 @@ pub(crate) struct Cloud {
     pub(crate) address: SocketAddr,
     pub(crate) connections: mpsc::UnboundedReceiver<&'static str>,
     pub(crate) logins: mpsc::UnboundedReceiver<(DeviceId, Credentials)>,
-    pub(crate) revocations: Revocations,
+    pub(crate) denylist: Denylist,
     server: Server,
 }
 
@@ -92,10 +92,10 @@ impl Cloud {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
         let (connections, seen_connections) = mpsc::unbounded_channel();
         let (logins, seen_logins) = mpsc::unbounded_channel();
-        let revocations = Revocations::load(store.clone()).await.unwrap();
+        let denylist = Denylist::load(store.clone()).await.unwrap();
         let fedecks = Fedecks::builder(MySocketHandler { connections, logins })
             .keyring(Keyring::new(secret, SALT).unwrap())
-            .revocations(revocations.clone())
+            .denylist(denylist.clone())
             .store(store)
             .options(options)
             .build()
@@ -110,7 +110,7 @@ impl Cloud {
             address: server.addresses()[0],
             connections: seen_connections,
             logins: seen_logins,
-            revocations,
+            denylist,
             server,
         }
     }

@@ -1,10 +1,24 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::store::conformance;
+use crate::store::{AuditAction, conformance};
 
 fn device(id: &str) -> DeviceId {
     DeviceId::new(id).unwrap()
+}
+
+fn cli() -> Actor {
+    Actor::cli()
+}
+
+/// Waits for something that the thread does by itself.
+async fn until(happened: impl Fn() -> bool) {
+    let waiting = async {
+        while !happened() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap();
 }
 
 #[tokio::test]
@@ -24,25 +38,30 @@ async fn everything_is_there_after_closing_and_opening() {
     let path = folder.path().join("store");
     {
         let store = SqliteStore::open(&path).unwrap();
-        store.add_account("marvin", "hash").await.unwrap();
-        store.revoke(&device("b")).await.unwrap();
-        store.seen(&device("a"), 7);
+        store.add_account("marvin", "hash", &cli()).await.unwrap();
+        store.block(&device("b"), &cli()).await.unwrap();
+        store.seen(&device("a"), 0, 7);
+        store.audit_later(AuditEntry {
+            at: 7,
+            by: cli(),
+            action: AuditAction::MessageSent,
+            device: Some(device("a")),
+            detail: None,
+        });
     }
     let store = SqliteStore::open(&path).unwrap();
     assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("hash"));
-    let devices = store.devices().await.unwrap();
-    assert_eq!(
-        devices,
-        [
-            DeviceRecord {
-                id: device("a"),
-                first_seen: Some(7),
-                last_seen: Some(7),
-                generation: 0
-            },
-            DeviceRecord { id: device("b"), first_seen: None, last_seen: None, generation: 1 },
-        ]
-    );
+    let [a, b] = &store.devices_page(&DeviceQuery::default()).await.unwrap()[..] else {
+        panic!("two devices");
+    };
+    assert_eq!((&a.id, a.last_seen, a.blocked_at), (&device("a"), Some(7), None));
+    assert_eq!((&b.id, b.last_seen), (&device("b"), None));
+    assert!(b.blocked_at.is_some());
+    let log = store.audit_page(&AuditQuery::default()).await.unwrap();
+    let actions: Vec<_> = log.iter().map(|record| record.action).collect();
+    let expected =
+        [AuditAction::MessageSent, AuditAction::DeviceBlocked, AuditAction::AccountAdded];
+    assert_eq!(actions, expected);
 }
 
 #[tokio::test]
@@ -50,19 +69,31 @@ async fn two_processes_share_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     let (server, command) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
-    command.add_account("marvin", "hash").await.unwrap();
+    command.add_account("marvin", "hash", &cli()).await.unwrap();
     assert!(server.password_hash("marvin").await.unwrap().is_some());
-    assert_eq!(server.revoke(&device("a")).await.unwrap(), 1);
-    assert_eq!(command.revoke(&device("a")).await.unwrap(), 2);
-    let revocations = server.revocations_after(1).await.unwrap();
-    assert_eq!(revocations, [Revocation { device: device("a"), generation: 2, change: 2 }]);
+    let first = server.revoke(&device("a"), &cli()).await.unwrap();
+    let second = command.revoke(&device("a"), &cli()).await.unwrap();
+    assert_eq!(server.standings_after(first.change).await.unwrap(), [second]);
+}
+
+#[tokio::test]
+async fn the_audit_log_keeps_as_many_lines_as_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StoreOptions { audit_kept: 3 };
+    let store = SqliteStore::open_with(folder.path().join("store"), options).unwrap();
+    for number in 0..5 {
+        store.revoke(&device(&format!("device-{number}")), &cli()).await.unwrap();
+    }
+    let log = store.audit_page(&AuditQuery::default()).await.unwrap();
+    let sequences: Vec<_> = log.iter().map(|record| record.sequence).collect();
+    assert_eq!(sequences, [5, 4, 3]);
 }
 
 #[tokio::test]
 async fn only_the_owner_may_read_the_files() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path().join("store")).unwrap();
-    store.add_account("marvin", "hash").await.unwrap();
+    store.add_account("marvin", "hash", &cli()).await.unwrap();
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let entry = entry.unwrap();
@@ -73,15 +104,76 @@ async fn only_the_owner_may_read_the_files() {
     assert_eq!(names, ["store", "store-shm", "store-wal"]);
 }
 
+/// What version 0.1.0 made, with something in it.
+const VERSION_1: &str = "
+    CREATE TABLE accounts (
+        name TEXT PRIMARY KEY,
+        password_hash TEXT NOT NULL,
+        created_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE devices (
+        id TEXT PRIMARY KEY,
+        first_seen INTEGER,
+        last_seen INTEGER,
+        generation INTEGER NOT NULL DEFAULT 0,
+        change INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX devices_by_change ON devices (change) WHERE change IS NOT NULL;
+    PRAGMA application_id = 1717857139;
+    PRAGMA user_version = 1;
+    PRAGMA journal_mode = WAL;
+    INSERT INTO accounts VALUES ('marvin', 'hash', 1700000000);
+    INSERT INTO devices VALUES ('a', 10, 20, 0, NULL), ('b', NULL, NULL, 2, 3);
+";
+
+#[tokio::test]
+async fn a_file_of_version_1_is_brought_up_to_date_with_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
+    for _ in 0..2 {
+        let store = SqliteStore::open(&path).unwrap();
+        assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("hash"));
+        let devices = store.devices_page(&DeviceQuery::default()).await.unwrap();
+        let [a, b] = &devices[..] else { panic!("{devices:?}") };
+        assert_eq!((a.first_seen, a.last_seen, a.generation), (Some(10), Some(20), 0));
+        assert_eq!((b.first_seen, b.generation, b.blocked_at), (None, 2, None));
+        let expected = Standing { device: device("b"), generation: 2, blocked: false, change: 3 };
+        assert_eq!(store.standings_after(0).await.unwrap(), [expected]);
+    }
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.revoke(&device("a"), &cli()).await.unwrap().change, 4);
+    store.block(&device("b"), &cli()).await.unwrap().unwrap();
+    assert_eq!(store.api_tokens().await.unwrap(), []);
+    assert_eq!(store.audit_page(&AuditQuery::default()).await.unwrap().len(), 2);
+}
+
+#[test]
+fn two_that_open_an_old_file_at_once_bring_it_up_to_date_once() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
+        std::thread::scope(|scope| {
+            let opening: Vec<_> =
+                (0..3).map(|_| scope.spawn(|| SqliteStore::open(&path).map(drop))).collect();
+            for opened in opening {
+                opened.join().unwrap().unwrap();
+            }
+        });
+    }
+}
+
 #[test]
 fn a_file_of_a_newer_program_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     drop(SqliteStore::open(&path).unwrap());
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let newer = schema::latest() + 1;
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", newer).unwrap();
     let before = std::fs::read(&path).unwrap();
     let error = SqliteStore::open(&path).err().unwrap();
-    assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found, .. } if found == newer), "{error}");
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
@@ -114,50 +206,62 @@ fn errors_name_the_file_and_what_was_tried() {
     );
 }
 
-#[test]
-fn notes_beyond_the_bound_are_dropped_and_counted() {
-    let notes = Notes::default();
-    for number in 0..NOTES_KEPT + 3 {
-        notes.add(&device(&format!("device-{number}")), 1);
-    }
-    notes.add(&device("device-0"), 2);
-    assert_eq!(notes.dropped.load(Ordering::Relaxed), 3);
-    assert_eq!(notes.waiting.lock().unwrap().len(), NOTES_KEPT);
-    assert_eq!(notes.waiting.lock().unwrap()[&device("device-0")], 2);
-}
-
-#[test]
-fn notes_that_cannot_be_written_are_dropped_and_counted() {
-    let notes = Notes::default();
-    notes.add(&device("a"), 1);
-    let mut without_tables = Connection::open_in_memory().unwrap();
-    notes.write(&mut without_tables, "in memory", Duration::ZERO);
-    assert_eq!(notes.dropped.load(Ordering::Relaxed), 1);
-    assert!(notes.waiting.lock().unwrap().is_empty());
-}
-
 #[tokio::test]
-async fn while_another_process_holds_the_file_notes_are_kept_and_nobody_waits_for_them() {
+async fn while_another_process_holds_the_file_changes_wait_and_looks_and_notes_do_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fedecks.sqlite");
     let store = SqliteStore::open(&path).unwrap();
-    store.add_account("marvin", "hash").await.unwrap();
-    let mut database = Connection::open(&path).unwrap();
+    store.add_account("marvin", "hash", &cli()).await.unwrap();
     let holder = Connection::open(&path).unwrap();
-    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
 
-    let notes = Notes::default();
-    notes.add(&device("a"), 7);
-    notes.write(&mut database, "here", Duration::ZERO);
-    assert_eq!(notes.dropped.load(Ordering::Relaxed), 0);
-    assert_eq!(notes.waiting.lock().unwrap()[&device("a")], 7);
-    // A look does not wait for who writes.
-    assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("hash"));
+    store.seen(&device("a"), 0, 7);
+    let (first, second) = (device("first"), device("second"));
+    let by = cli();
+    let changes = async { tokio::join!(store.revoke(&first, &by), store.revoke(&second, &by)) };
+    let mut changes = std::pin::pin!(changes);
+    let looking = async {
+        for _ in 0..200 {
+            store.password_hash("marvin").await.unwrap().unwrap();
+        }
+    };
+    // Both changes are on their way, and neither is done when two hundred looks are.
+    tokio::select! {
+        biased;
+        done = &mut changes => panic!("{done:?}"),
+        () = looking => {}
+    }
+    assert_eq!(store.stats().notes_dropped, 0);
+    assert_eq!(store.stats().waiting, 1);
 
     holder.execute_batch("COMMIT").unwrap();
-    notes.write(&mut database, "here", Duration::ZERO);
-    assert!(notes.waiting.lock().unwrap().is_empty());
+    let (first, second) = changes.await;
+    assert!(first.unwrap().change < second.unwrap().change, "they keep their order");
+    until(|| store.stats().waiting == 0).await;
     assert_eq!(store.device(&device("a")).await.unwrap().unwrap().last_seen, Some(7));
+}
+
+#[tokio::test]
+async fn a_file_that_is_held_for_long_is_busy_for_all_after_the_same_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fedecks.sqlite");
+    let store = SqliteStore::open(&path).unwrap();
+    let holder = Connection::open(&path).unwrap();
+    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let started = Instant::now();
+    let by = cli();
+    let devices: Vec<_> = (0..100).map(|number| device(&format!("device-{number}"))).collect();
+    let calls: Vec<_> = devices.iter().map(|device| store.revoke(device, &by)).collect();
+    for call in calls {
+        assert!(matches!(call.await, Err(StoreError::Busy { .. })));
+    }
+    let took = started.elapsed();
+    assert!(took >= PATIENCE && took < PATIENCE + ANSWER_PATIENCE, "{took:?}");
+    assert_eq!(store.stats().busy, 100);
+    assert!(!store.stats().healthy);
+    holder.execute_batch("COMMIT").unwrap();
+    store.revoke(&devices[0], &by).await.unwrap();
+    assert!(store.stats().healthy);
 }
 
 #[tokio::test]
@@ -165,8 +269,9 @@ async fn a_full_line_refuses_instead_of_waiting() {
     let store = SqliteStore::in_memory().unwrap();
     let (release, gate) = std::sync::mpsc::channel::<()>();
     let (started, start) = oneshot::channel();
-    let blocker = store.call("read", move |_| {
-        started.send(()).unwrap();
+    let mut started = Some(started);
+    let blocker = store.read(move |_| {
+        started.take().unwrap().send(()).unwrap();
         gate.recv().unwrap();
         Ok(())
     });

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_cloud::{
-    AuthenticatedBy, Credentials, Decision, DeviceId, Fedecks, Handler, Hub, Info, InfoOutcome,
-    Keyring, Options, Outcome, Revocations, ServeLimits, ServeOptions, Server, Session,
-    SqliteStore, Store, Term, Tls, serve,
+    AuthenticatedBy, Decision, Denylist, Fedecks, Handler, Hub, Info, InfoOutcome, Keyring, Listen,
+    Login, Options, Outcome, ServeOptions, Server, Session, SqliteStore, Store, Term, Tls, serve,
 };
 use tokio::sync::mpsc;
 
@@ -42,7 +41,8 @@ pub(crate) struct Cloud {
 struct Recorder(mpsc::UnboundedSender<Seen>);
 
 impl Handler for Recorder {
-    async fn authenticate(&self, _device: &DeviceId, credentials: &Credentials) -> Decision {
+    async fn authenticate(&self, login: Login<'_>) -> Decision {
+        let credentials = login.credentials;
         let known = credentials.text("username") == Some(USER)
             && credentials.text("password") == Some(PASSWORD);
         if known { Decision::Accept } else { Decision::Reject }
@@ -90,12 +90,13 @@ impl Cloud {
         let secret = "a secret of enough characters for a test, 64 of them or so......";
         let fedecks = Fedecks::builder(Recorder(sender))
             .keyring(Keyring::new(secret, "a salt of enough characters").unwrap())
-            .revocations(Revocations::load(store.clone()).await.unwrap())
+            .denylist(Denylist::load(store.clone()).await.unwrap())
             .store(store)
             .options(Options::default())
             .build()
             .unwrap();
-        let options = ServeOptions { listen: vec![address], tls, limits: ServeLimits::default() };
+        let listen = vec![Listen { tls, ..Listen::plain(address) }];
+        let options = ServeOptions { listen, ..ServeOptions::default() };
         let server = serve(fedecks.routes(), options).unwrap();
         Self { hub: fedecks.hub(), address: server.addresses()[0], seen, server }
     }
