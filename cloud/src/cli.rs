@@ -121,6 +121,8 @@ pub(crate) enum CliError {
     PasswordsDiffer,
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
+    #[error("stopped at once by a second signal, {0}: what was still connected is cut off")]
+    StoppedAtOnce(&'static str),
     #[error("cannot {action}: {source}")]
     Io { action: String, source: io::Error },
 }
@@ -170,6 +172,7 @@ impl CliError {
             | Self::NoToken(_)
             | Self::PasswordsDiffer
             | Self::Certificate(_)
+            | Self::StoppedAtOnce(_)
             | Self::Io { .. } => ExitCode::FAILURE,
         }
     }

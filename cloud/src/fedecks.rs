@@ -10,6 +10,7 @@ use crate::denylist::Denylist;
 use crate::handler::Handler;
 use crate::hub::{Hub, HubOptions, WeakHub};
 use crate::mailbox::Bounds;
+use crate::session::Pace;
 use crate::store::Store;
 use crate::tokens::Keyring;
 
@@ -43,6 +44,12 @@ pub struct Options {
     pub max_frame: u32,
     /// The longest authentication header, in characters.
     pub max_header: usize,
+    /// How many messages a device may send per second, of whatever kind, pings included; 0 for as
+    /// many as it likes. Above that its session stops reading for a moment, so that TCP holds the
+    /// device back. Nothing is lost.
+    pub messages_per_second: u32,
+    /// How many of them at once after a quiet time, at least one.
+    pub message_burst: u32,
     /// How many messages may wait for one device.
     pub queue_messages: usize,
     /// About how many bytes may wait for one device. A single message may be bigger.
@@ -70,8 +77,8 @@ pub enum BuildError {
 
 impl Default for Options {
     /// The path `/fedecks/websocket`, tokens of 4 weeks renewed every 3 hours, a ping after 19 s, the
-    /// end after 60 s, frames of 1 MiB, a header of 4,096 characters, queues of 256 messages and
-    /// 1 MiB.
+    /// end after 60 s, frames of 1 MiB, a header of 4,096 characters, as many messages as the device
+    /// likes, queues of 256 messages and 1 MiB.
     fn default() -> Self {
         Self {
             path: DEFAULT_PATH.to_owned(),
@@ -81,6 +88,8 @@ impl Default for Options {
             idle_timeout: Duration::from_secs(60),
             max_frame: 1024 * 1024,
             max_header: MAX_HEADER_CHARS,
+            messages_per_second: 0,
+            message_burst: 1,
             queue_messages: 256,
             queue_bytes: 1024 * 1024,
         }
@@ -175,6 +184,7 @@ impl<H: Handler> Builder<H> {
             keyring,
             denylist,
             store,
+            pace: Pace::new(&options),
             options,
             hub,
             _closing: closing,
@@ -195,6 +205,7 @@ pub(crate) struct Core<H> {
     pub(crate) denylist: Denylist,
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) options: Options,
+    pub(crate) pace: Option<Pace>,
     pub(crate) hub: Hub,
     _closing: AbortOnDrop,
 }
@@ -225,6 +236,7 @@ impl Options {
                 "1 KiB to 64 MiB",
             ),
             ("max_header", self.max_header > 0, "more than nothing"),
+            ("message_burst", self.message_burst > 0, "more than nothing"),
             ("queue_messages", self.queue_messages > 0, "more than nothing"),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
@@ -286,6 +298,7 @@ mod tests {
             ("max_frame", Options { max_frame: 1023, ..default() }),
             ("max_frame", Options { max_frame: u32::MAX, ..default() }),
             ("max_header", Options { max_header: 0, ..default() }),
+            ("message_burst", Options { message_burst: 0, ..default() }),
             ("queue_messages", Options { queue_messages: 0, ..default() }),
         ] {
             let Err(BuildError::Option { option: named, .. }) = options.check() else {

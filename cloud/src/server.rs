@@ -1,8 +1,10 @@
 //! The ready-made server, put together of the library's parts and of what only a server needs.
 
+mod certificates;
 mod listeners;
 mod routes;
 mod self_signed;
+mod signals;
 mod site;
 
 use std::fs;
@@ -10,17 +12,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fedecks_cloud::{
-    AccountHandler, ApiTokens, Denylist, FailedLogins, Fedecks, Options, ServeOptions, Server,
+    AccountHandler, ApiTokens, Denylist, FailedLogins, Fedecks, Hub, Options, ServeOptions, Server,
     SqliteStore, Store,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::cli::{CliError, make_data_dir, open_store};
 use crate::config::{Config, TlsChoice};
+use signals::Stop;
 use site::Site;
 
 /// Serves until it is told to stop by a signal.
@@ -38,6 +40,7 @@ const DRAIN_BATCH: usize = 256;
 
 async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;
+    let hangup = signals::hangup()?;
     let store: Arc<SqliteStore> = Arc::new(open_store(&config)?);
     if config.secrets.are_made() {
         make_data_dir(&config)?;
@@ -59,6 +62,7 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
             .denylist(denylist.clone())
             .options(options(&config))
             .build()?;
+    let certificates = certificates::of(&listen);
     let trusted_proxies = config.trusted_proxies.clone();
     let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
     let (stopping, stopped) = watch::channel(false);
@@ -71,17 +75,27 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
         config: config.clone(),
         stopping: stopped,
     });
-    let mut server = fedecks_cloud::serve(routes::all(&cloud, &site), options)?;
+    let server = fedecks_cloud::serve(routes::all(&cloud, &site), options)?;
     announce(&server, &config, ready_file)?;
 
+    let certificates = tokio::spawn(certificates::keep_current(certificates, hangup));
     let signal = stop.told().await;
+    certificates.abort();
     tracing::info!(signal, connections = server.connections(), "stopping");
     notify(&[NotifyState::Stopping, NotifyState::Status("draining connections")]);
     // Nobody listening is no error.
     let _ = stopping.send(true);
+    let hub = cloud.hub();
+    tokio::select! {
+        () = end(server, &hub, &config) => Ok(()),
+        signal = stop.told() => Err(CliError::StoppedAtOnce(signal)),
+    }
+}
+
+/// Sends everybody away, within the deadline.
+async fn end(mut server: Server, hub: &Hub, config: &Config) {
     let deadline = Instant::now() + config.drain.deadline;
     server.stop().await;
-    let hub = cloud.hub();
     let drained = hub.drain(DRAIN_BATCH, config.drain.spread);
     // Whoever is not told in time sees the connection break instead.
     let _ = tokio::time::timeout_at(deadline, drained).await;
@@ -90,7 +104,6 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
         tracing::warn!(left, "connections were still open at the deadline");
     }
     tracing::info!("stopped");
-    Ok(())
 }
 
 fn options(config: &Config) -> Options {
@@ -102,6 +115,8 @@ fn options(config: &Config) -> Options {
         idle_timeout: config.sessions.idle_timeout,
         max_frame: config.sessions.max_frame,
         max_header: config.sessions.max_header,
+        messages_per_second: config.sessions.messages_per_second,
+        message_burst: config.sessions.message_burst,
         ..Options::default()
     }
 }
@@ -131,30 +146,6 @@ fn announce(server: &Server, config: &Config, ready_file: Option<&Path>) -> Resu
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "cannot tell systemd how the server is");
-    }
-}
-
-/// The signals that stop the server.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    /// From now on the signals don't end the process by themselves.
-    fn listen() -> Result<Self, CliError> {
-        let listen = |kind| signal(kind).map_err(CliError::io("listen to signals"));
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn told(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
     }
 }
 

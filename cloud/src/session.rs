@@ -1,5 +1,6 @@
 mod driver;
 mod end;
+mod pace;
 mod run;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use crate::presence::ConnectionId;
 use crate::registry::Connected;
 use crate::topics::Subscriber;
 
+pub(crate) use pace::Pace;
 pub(crate) use run::begin;
 
 /// One connection of one device, as the handler's callbacks see it.

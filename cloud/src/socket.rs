@@ -121,6 +121,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let _ = self.ws.close(&mut pipe, Some(frame));
     }
 
+    /// Puts a pong into the buffer that answers no ping: a sign of life.
+    pub(crate) fn pong(&mut self) {
+        const FINAL_PONG: u8 = 0x8a;
+        self.pipes.out.put(&[FINAL_PONG, 0]);
+    }
+
+    /// Forgets what is still to be sent, since it cannot be.
+    pub(crate) fn discard_unsent(&mut self) {
+        self.pipes.out = Unread::default();
+        self.pipes.unflushed = false;
+    }
+
     /// The next message. After an error, and after a close frame, there is none.
     pub(crate) fn poll_read(
         &mut self,

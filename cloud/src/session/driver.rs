@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::Session;
 use super::end::End;
+use super::pace::Used;
 use crate::auth::AuthenticatedBy;
 use crate::fedecks::Core;
 use crate::handler::{Handler, InfoOutcome, Outcome, SessionError};
@@ -46,6 +47,12 @@ pub(super) struct Driver<'a, H, S> {
     held: Option<Held>,
     /// The queue goes before the device's next message, so that neither starves the other.
     queue_first: bool,
+    /// How much of what it may send the device has used up.
+    used: Used,
+    /// In which second a device that is held back was last shown that its session lives.
+    shown_in: u32,
+    /// That the device is held back was logged.
+    held_back: bool,
     /// A frame that cannot be read was logged: the next ones are logged at a lower level.
     complained: bool,
 }
@@ -76,6 +83,10 @@ enum Then {
 /// How long a callback may still run when the session has to end.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How often a device that is held back is sent a pong, in seconds. Its own pings wait behind what it may not
+/// send yet, and it takes a session for dead when nothing comes for 10 s after one of them.
+const SIGN_OF_LIFE_S: u32 = 3;
+
 /// How often a device gets a token that it asks for.
 const TOKEN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -98,6 +109,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             stalled_since: None,
             held: None,
             queue_first: false,
+            used: Used::nothing(now),
+            shown_in: core.pace.as_ref().map_or(0, |pace| pace.second(now)),
+            held_back: false,
             complained: false,
         }
     }
@@ -216,7 +230,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     ) -> Poll<End> {
         self.read(cx);
         if let Err(end) = self.flush(cx) {
-            self.held = Some(Held::End(end));
+            self.lost(end);
         }
         let now = Instant::now();
         let until = patience.get_or_insert(now + self.core.options.idle_timeout);
@@ -231,8 +245,8 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             let stuck = SessionError::Stuck(self.core.options.idle_timeout);
             return Poll::Ready(order.map_or(End::Failed(stuck), End::from));
         }
-        let until = *until;
-        self.arm(cx, until);
+        let next = self.barred_until(now).map_or(*until, |barred| barred.min(*until));
+        self.arm(cx, next);
         Poll::Pending
     }
 
@@ -263,14 +277,21 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 // Now there is room for what had to wait.
                 Ok(true) if !ready => continue,
                 Ok(_) => {}
-                Err(end) => return Poll::Ready(Err(end)),
+                Err(end) => {
+                    self.lost(end);
+                    continue;
+                }
             }
             let now = Instant::now();
+            let barred = if self.held.is_none() { self.barred_until(now) } else { None };
+            if barred.is_some() && self.hold_back(now) {
+                continue;
+            }
             if self.token_due <= now {
                 return Poll::Ready(Ok(Work::Token));
             }
             let silence = self.core.options.idle_timeout;
-            let reading = self.held.is_none();
+            let reading = self.held.is_none() && barred.is_none();
             if reading && self.heard_at + silence <= now {
                 return Poll::Ready(Err(End::Failed(SessionError::Idle(silence))));
             }
@@ -281,6 +302,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             if reading {
                 next = next.min(self.heard_at + silence);
             }
+            if let Some(barred) = barred {
+                next = next.min(barred);
+            }
             if let Some(since) = self.stalled_since {
                 next = next.min(since + silence);
             }
@@ -289,10 +313,15 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }
     }
 
-    /// Reads until there is something to handle.
+    /// Reads until there is something to handle, or until the device has used up what it may send.
     fn read(&mut self, cx: &mut Context<'_>) {
-        while self.held.is_none() {
-            match self.socket.poll_read(cx) {
+        let now = Instant::now();
+        while self.held.is_none() && self.barred_until(now).is_none() {
+            let read = self.socket.poll_read(cx);
+            if let (Poll::Ready(_), Some(pace)) = (&read, &self.core.pace) {
+                pace.charge(&mut self.used, now);
+            }
+            match read {
                 Poll::Ready(Ok(Incoming::Frame(bytes))) => self.held = Some(Held::Frame(bytes)),
                 Poll::Ready(Ok(Incoming::Text)) => tracing::debug!("ignored a text message"),
                 Poll::Ready(Ok(Incoming::Heartbeat)) => {}
@@ -304,7 +333,40 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
         }
         if self.socket.take_received() {
-            self.heard_at = Instant::now();
+            self.heard_at = now;
+        }
+    }
+
+    /// Until when nothing is read, because the device sends more than it may.
+    fn barred_until(&self, now: Instant) -> Option<Instant> {
+        self.core.pace.as_ref().and_then(|pace| pace.barred_until(self.used, now))
+    }
+
+    /// Shows a device that may not send now that its session lives; whether there is something to
+    /// flush because of that.
+    fn hold_back(&mut self, now: Instant) -> bool {
+        if !std::mem::replace(&mut self.held_back, true) {
+            let limit = self.core.options.messages_per_second;
+            tracing::warn!(
+                limit,
+                "the device sends more messages per second than it may, holding back"
+            );
+        }
+        let second = self.core.pace.as_ref().map_or(0, |pace| pace.second(now));
+        let due = second.saturating_sub(self.shown_in) >= SIGN_OF_LIFE_S;
+        if due {
+            self.shown_in = second;
+            self.socket.pong();
+        }
+        due
+    }
+
+    /// Nothing can be sent any more. What the device sent before that is handled still, and reading
+    /// will find the end; if there is nothing, this is it.
+    fn lost(&mut self, end: End) {
+        self.socket.discard_unsent();
+        if !matches!(self.held, Some(Held::Frame(_))) {
+            self.held = Some(Held::End(end));
         }
     }
 
