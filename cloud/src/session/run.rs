@@ -178,10 +178,15 @@ impl Closing {
 
 #[cfg(test)]
 mod tests {
-    use fedecks_protocol::DeviceId;
+    use std::io;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use fedecks_protocol::{DeviceId, Dialect, Limits, Term, UpFrame};
+    use tokio::io::ReadBuf;
 
     use super::*;
-    use crate::handler::{Decision, Login};
+    use crate::handler::{Decision, Login, Outcome};
     use crate::{Denylist, Fedecks, Keyring, SqliteStore};
 
     struct Nobody;
@@ -192,20 +197,109 @@ mod tests {
         }
     }
 
-    /// Every connection takes this much for as long as it is open.
-    #[tokio::test]
-    async fn the_future_of_a_session_is_small() {
+    async fn session<H: Handler>(handler: H) -> (Fedecks<H>, Session) {
         let store = Arc::new(SqliteStore::in_memory().unwrap());
         let keyring = Keyring::new(&"x".repeat(32), &"y".repeat(8)).unwrap();
-        let fedecks = Fedecks::builder(Nobody)
+        let fedecks = Fedecks::builder(handler)
             .keyring(keyring)
             .denylist(Denylist::load(store).await.unwrap())
             .build()
             .unwrap();
         let device = AuthenticatedDevice::of_a_test(DeviceId::new("a").unwrap());
         let session = Session::enter(fedecks.hub(), device).await;
+        (fedecks, session)
+    }
+
+    /// Every connection takes this much for as long as it is open.
+    #[tokio::test]
+    async fn the_future_of_a_session_is_small() {
+        let (fedecks, session) = session(Nobody).await;
         let socket = Socket::new(tokio::io::duplex(1).0, &[], 1000);
         let future = run(fedecks.0.clone(), session, socket);
         assert!(size_of_val(&future) <= 864, "{} bytes", size_of_val(&future));
+    }
+
+    /// A connection that has something to read, and on which writing fails from some moment on. Which
+    /// of the two the kernel tells first cannot be arranged on a real one.
+    struct Breaking {
+        to_read: Vec<u8>,
+        broken: Arc<AtomicBool>,
+    }
+
+    impl AsyncRead for Breaking {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let fits = buffer.remaining().min(self.to_read.len());
+            buffer.put_slice(&self.to_read[..fits]);
+            self.to_read.drain(..fits);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Breaking {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let broken = self.broken.load(Ordering::Relaxed);
+            Poll::Ready(if broken {
+                Err(io::ErrorKind::BrokenPipe.into())
+            } else {
+                Ok(bytes.len())
+            })
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Breaks the connection while the first message is handled, and notes all of them.
+    struct Breaker {
+        broken: Arc<AtomicBool>,
+        heard: Arc<Mutex<Vec<Term>>>,
+    }
+
+    impl Handler for Breaker {
+        async fn authenticate(&self, _: Login<'_>) -> Decision {
+            Decision::Reject
+        }
+
+        async fn handle_in(&self, _: &Session, message: Term) -> Outcome {
+            self.heard.lock().unwrap().push(message.clone());
+            self.broken.store(true, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            // More than what is gathered before it is sent.
+            Outcome::reply("x".repeat(100_000))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_writing_fails_is_handled() {
+        let frame = |opcode: u8, payload: &[u8]| {
+            let mut frame = vec![0x80 | opcode, 0x80 | u8::try_from(payload.len()).unwrap()];
+            frame.extend([0; 4]);
+            frame.extend(payload);
+            frame
+        };
+        let says = |text: &str| {
+            let up = UpFrame::Message { sequence: None, term: text.into() };
+            frame(2, &Dialect::Bincode.encode_up(&up, &Limits::default()).unwrap())
+        };
+        let to_read = [says("first"), frame(9, b"ping"), says("second"), says("third")].concat();
+        let (broken, heard) = (Arc::default(), Arc::<Mutex<Vec<Term>>>::default());
+        let breaking = Breaking { to_read, broken: Arc::clone(&broken) };
+        let (fedecks, session) = session(Breaker { broken, heard: heard.clone() }).await;
+        run(fedecks.0.clone(), session, Socket::new(breaking, &[], 1000)).await;
+        let all: Vec<Term> = ["first", "second", "third"].map(Term::from).to_vec();
+        assert_eq!(*heard.lock().unwrap(), all);
     }
 }
