@@ -76,15 +76,23 @@ impl AuthenticatedDevice {
     }
 }
 
-/// Says who asks for an upgrade, or why it is refused.
-pub(crate) async fn authenticate<H: Handler>(
+/// What a device says of itself in the head of its request.
+pub(crate) fn read_request<H>(
     core: &Core<H>,
     headers: &HeaderMap,
-    peer: Option<SocketAddr>,
-) -> Result<AuthenticatedDevice, Refused> {
+) -> Result<(AuthRequest, Dialect), Refusal> {
     let dialect = dialect(headers)?;
     let header = single(headers)?;
-    let request = AuthRequest::from_header(header, dialect, core.options.max_header)?;
+    Ok((AuthRequest::from_header(header, dialect, core.options.max_header)?, dialect))
+}
+
+/// Says whether that is true, or why the device is refused.
+pub(crate) async fn authenticate<H: Handler>(
+    core: &Core<H>,
+    request: AuthRequest,
+    dialect: Dialect,
+    peer: Option<SocketAddr>,
+) -> Result<AuthenticatedDevice, Refused> {
     if core.hub.is_draining() {
         return Err(unavailable(TRY_AGAIN));
     }

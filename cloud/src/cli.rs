@@ -21,6 +21,7 @@ use fedecks_cloud::{
 use fedecks_protocol::{DeviceId, InvalidDeviceId};
 
 use crate::config::{self, Config, ConfigError, Overrides};
+use crate::server::WebhookError;
 
 /// The server that Fedecks devices connect to.
 ///
@@ -94,6 +95,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -157,7 +160,9 @@ impl CliError {
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Build(_) | Self::Tls(_) => WRONG_CONFIGURATION.into(),
+            Self::Config(_) | Self::Build(_) | Self::Tls(_) | Self::Webhook(_) => {
+                WRONG_CONFIGURATION.into()
+            }
             Self::Store(_)
             | Self::Serve(_)
             | Self::Password(_)

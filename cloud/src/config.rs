@@ -2,6 +2,7 @@
 
 mod environment;
 mod error;
+mod events;
 mod raw;
 mod secret;
 
@@ -15,6 +16,7 @@ use fedecks_protocol::{DEFAULT_PATH, Limits, MAX_HEADER_CHARS};
 use ipnet::IpNet;
 
 pub(crate) use error::ConfigError;
+pub(crate) use events::{Events, Webhook};
 pub(crate) use raw::{LogFormat, LogLevel, Part, parse_span};
 pub(crate) use secret::{Secrets, generate, generate_salt};
 
@@ -40,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) limits: ServeLimits,
     pub(crate) failed_logins: FailedLoginLimits,
     pub(crate) drain: Drain,
+    pub(crate) events: Events,
+    pub(crate) webhooks: Vec<Webhook>,
     pub(crate) log: Log,
 }
 
@@ -184,6 +188,8 @@ impl Config {
                 spread: raw.drain.spread.map_or(Duration::from_secs(30), Into::into),
                 deadline: raw.drain.deadline.map_or(Duration::from_secs(45), Into::into),
             },
+            events: Events::check(&raw.events, places)?,
+            webhooks: events::check_webhooks(raw.webhook, places)?,
             log: Log {
                 level: raw.log.level.unwrap_or(LogLevel::Info),
                 format: raw.log.format.unwrap_or(LogFormat::Text),

@@ -2,7 +2,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fedecks_protocol::{CloseCode, CloseReason, Credentials, DeviceId, Term};
+use fedecks_protocol::{CloseCode, CloseReason, Credentials, DeviceId, Refusal, Term};
 
 use crate::message::{Info, Message};
 use crate::session::Session;
@@ -55,6 +55,12 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = InfoOutcome> + Send {
         let _ = (session, info);
         async { InfoOutcome::Ok }
+    }
+
+    /// A connection was refused, before there was a session: of this device, if it came so far as to
+    /// say which one it is.
+    fn refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {
+        let _ = (device, refusal, peer);
     }
 
     /// A session ends by an error. [`Handler::disconnected`] follows.

@@ -121,9 +121,9 @@ pub use session::Session;
 pub use store::{
     Account, Actor, ApiSecret, ApiToken, AuditAction, AuditEntry, AuditQuery, AuditRecord,
     BoxFuture, DevicePattern, DeviceQuery, DeviceRecord, Forgotten, InvalidDevicePattern,
-    InvalidLabel, InvalidRole, InvalidTokenName, LatencyHistogram, NewApiToken, Role, Roles,
-    SqliteStore, Standing, Store, StoreError, StoreOptions, StoreStats, check_label,
-    check_token_name,
+    InvalidLabel, InvalidRole, InvalidTokenName, LatencyHistogram, NewApiToken, Outbox,
+    OutboxEntry, OutboxItem, Role, Roles, SqliteStore, Standing, Store, StoreError, StoreOptions,
+    StoreStats, check_label, check_token_name,
 };
 pub use tokens::{Claims, Keyring, KeyringError, TokenError};
 pub use topics::Missed;

@@ -62,7 +62,7 @@ impl Message {
     }
 
     /// About how many bytes it takes in memory.
-    pub(crate) fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         self.0.weight
     }
 }

@@ -3,14 +3,14 @@ mod upgrade;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_protocol::{CHALLENGE, Dialect, REFUSAL_HEADER};
+use fedecks_protocol::{CHALLENGE, DeviceId, Dialect, REFUSAL_HEADER};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use warp::{Filter, Rejection};
 
-use crate::auth::{Refused, authenticate};
+use crate::auth::{Refused, authenticate, read_request};
 use crate::fedecks::{Core, Fedecks};
 use crate::handler::Handler;
 use crate::serve::Peer;
@@ -58,13 +58,17 @@ async fn answer<H: Handler>(
         Ok(checked) => checked,
         Err(error) => return error.into_answer(),
     };
-    match authenticate(&core, &headers, peer.map(|peer| peer.address)).await {
+    let (request, dialect) = match read_request(&core, &headers) {
+        Ok(read) => read,
+        Err(refusal) => return refuse(&core, None, refusal.into(), peer),
+    };
+    let device = request.device_id.clone();
+    match authenticate(&core, request, dialect, peer.map(|peer| peer.address)).await {
         Ok(device) => {
-            let dialect = device.dialect();
             tokio::spawn(upgrade::begin(core, device, on_upgrade));
             switch(&handshake, dialect)
         }
-        Err(refused) => refuse(refused, peer),
+        Err(refused) => refuse(&core, Some(&device), refused, peer),
     }
 }
 
@@ -79,12 +83,20 @@ fn switch(handshake: &Handshake, dialect: Dialect) -> Answer {
     answer
 }
 
-fn refuse(Refused { refusal, retry_after }: Refused, peer: Option<Peer>) -> Answer {
+fn refuse<H: Handler>(
+    core: &Core<H>,
+    device: Option<&DeviceId>,
+    Refused { refusal, retry_after }: Refused,
+    peer: Option<Peer>,
+) -> Answer {
+    let peer = peer.map(|peer| peer.address);
     tracing::info!(
+        device = device.map(DeviceId::as_str),
         reason = refusal.reason(),
-        peer = ?peer.map(|peer| peer.address),
+        ?peer,
         "refused a connection"
     );
+    core.handler.refused(device, refusal, peer);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let mut answer = text(status, format!("{refusal}\n"));
     let headers = answer.headers_mut();

@@ -1,11 +1,14 @@
 //! The ready-made server, put together of the library's parts and of what only a server needs.
 
 mod certificates;
+mod events;
+mod handler;
 mod listeners;
 mod routes;
 mod self_signed;
 mod signals;
 mod site;
+mod webhooks;
 
 use std::fs;
 use std::path::Path;
@@ -22,8 +25,13 @@ use tokio::time::Instant;
 
 use crate::cli::{CliError, make_data_dir, open_store};
 use crate::config::{Config, TlsChoice};
+use events::{Bounds, EventLog, Streams};
+use handler::Recording;
 use signals::Stop;
 use site::Site;
+
+pub(crate) use events::Kind;
+pub(crate) use webhooks::{SigningSecret, WebhookError};
 
 /// Serves until it is told to stop by a signal.
 pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), CliError> {
@@ -55,20 +63,28 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
     tokio::spawn(tokens.clone().watch());
 
     let failed_logins = FailedLogins::new(config.failed_logins);
-    let cloud =
-        Fedecks::builder(AccountHandler::new(store.clone()).failed_logins(failed_logins.clone()))
-            .store(store.clone())
-            .keyring(keyring)
-            .denylist(denylist.clone())
-            .options(options(&config))
-            .build()?;
+    let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };
+    let events = EventLog::new(kept);
+    let accounts = AccountHandler::new(store.clone()).failed_logins(failed_logins.clone());
+    let cloud = Fedecks::builder(Recording::new(accounts, events.clone()))
+        .store(store.clone())
+        .keyring(keyring)
+        .denylist(denylist.clone())
+        .options(options(&config))
+        .build()?;
+    tokio::spawn(events::record_denials(denylist.subscribe(), events.clone()));
     let certificates = certificates::of(&listen);
     let trusted_proxies = config.trusted_proxies.clone();
     let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
     let (stopping, stopped) = watch::channel(false);
+    let streams = Streams::new(events.clone(), config.events.streams, stopped.clone());
+    let webhooks = webhooks::start(&config.webhooks, &store, &events, &stopped).await?;
     let site = Arc::new(Site {
         hub: cloud.hub(),
         store,
+        events,
+        streams,
+        webhooks,
         denylist,
         tokens,
         failed_logins,

@@ -3,6 +3,7 @@ mod audit;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod error;
+mod outbox;
 mod pattern;
 mod records;
 mod sqlite;
@@ -16,6 +17,7 @@ pub use api_token::{
 };
 pub use audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditRecord};
 pub use error::StoreError;
+pub use outbox::{Outbox, OutboxEntry, OutboxItem};
 pub use pattern::{DevicePattern, InvalidDevicePattern};
 pub(crate) use records::is_one_line;
 pub use records::{

@@ -51,6 +51,9 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("limits.request_head", Kind::Number),
     ("drain.spread", Kind::Text),
     ("drain.deadline", Kind::Text),
+    ("events.keep", Kind::Number),
+    ("events.keep_bytes", Kind::Number),
+    ("events.streams", Kind::Number),
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),
 ];

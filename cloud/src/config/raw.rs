@@ -32,6 +32,8 @@ pub(super) struct Raw {
     pub(super) sessions: Sessions,
     pub(super) limits: Limits,
     pub(super) drain: Drain,
+    pub(super) events: Events,
+    pub(super) webhook: Vec<Webhook>,
     pub(super) log: Log,
 }
 
@@ -112,6 +114,30 @@ pub(super) struct Limits {
 pub(super) struct Drain {
     pub(super) spread: Option<Span>,
     pub(super) deadline: Option<Span>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Events {
+    pub(super) keep: Option<usize>,
+    pub(super) keep_bytes: Option<usize>,
+    pub(super) streams: Option<usize>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    pub(super) name: String,
+    pub(super) url: String,
+    pub(super) secret: Option<Secret>,
+    pub(super) secret_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) kinds: Option<Vec<String>>,
+    pub(super) devices: Option<String>,
+    pub(super) timeout: Option<Span>,
+    pub(super) max_age: Option<Span>,
+    pub(super) keep: Option<usize>,
+    pub(super) concurrency: Option<usize>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]

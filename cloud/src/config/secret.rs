@@ -33,8 +33,8 @@ struct Pair {
     salt: Source,
 }
 
-#[derive(Debug)]
-enum Source {
+#[derive(Debug, Clone)]
+pub(super) enum Source {
     Given {
         key: String,
         value: Secret,
@@ -144,7 +144,7 @@ impl Secrets {
 }
 
 impl Source {
-    fn check(
+    pub(super) fn check(
         value: Option<Secret>,
         file: Option<PathBuf>,
         table: &str,
@@ -163,7 +163,7 @@ impl Source {
         }
     }
 
-    fn read(&self, places: &Places) -> Result<Secret, ConfigError> {
+    pub(super) fn read(&self, places: &Places) -> Result<Secret, ConfigError> {
         let read = |file: &Path| {
             let text = fs::read_to_string(file)?;
             Ok(Secret(text.trim_end_matches(['\r', '\n']).to_owned()))
@@ -178,7 +178,7 @@ impl Source {
         })
     }
 
-    fn wrong(&self, places: &Places, problem: &str) -> ConfigError {
+    pub(super) fn wrong(&self, places: &Places, problem: &str) -> ConfigError {
         match self {
             Self::Given { key, .. } | Self::File { key, .. } => places.wrong(key, problem),
             Self::Made { file, .. } => ConfigError::Wrong {

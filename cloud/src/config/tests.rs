@@ -59,9 +59,10 @@ fn the_example_shows_every_key_with_its_default() {
         // What has no default.
         .filter(|line| !line.contains("/etc/fedecks/") && !line.contains("former"))
         .filter(|line| !line.contains("/run/secrets/"))
-        .scan(false, |in_listener, line| {
-            *in_listener = line == "#[[listener]]" || (*in_listener && line.starts_with('#'));
-            Some(if *in_listener { "" } else { line })
+        .scan(false, |in_section, line| {
+            let begins = line == "#[[listener]]" || line == "#[[webhook]]";
+            *in_section = begins || (*in_section && line.starts_with('#'));
+            Some(if *in_section { "" } else { line })
         })
         .map(|line| {
             let uncommented = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));

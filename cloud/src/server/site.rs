@@ -3,6 +3,8 @@ use std::sync::Arc;
 use fedecks_cloud::{ApiTokens, Denylist, FailedLogins, Hub, SqliteStore};
 use tokio::sync::watch;
 
+use super::events::{EventLog, Streams};
+use super::webhooks;
 use crate::config::Config;
 
 /// What everything that the server answers over HTTP works on.
@@ -12,6 +14,10 @@ pub(crate) struct Site {
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) denylist: Denylist,
     pub(crate) tokens: ApiTokens,
+    pub(crate) events: EventLog,
+    pub(crate) streams: Streams,
+    /// Each webhook's name, and what it counts.
+    pub(crate) webhooks: Vec<(String, Arc<webhooks::Counters>)>,
     /// Who guesses passwords or API tokens.
     pub(crate) failed_logins: FailedLogins,
     pub(crate) config: Arc<Config>,

@@ -4,6 +4,7 @@ mod audit;
 mod devices;
 mod file;
 mod notes;
+mod outbox;
 mod schema;
 mod stats;
 mod worker;

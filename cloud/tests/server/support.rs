@@ -40,16 +40,18 @@ impl Server {
 
     /// With more lines in its configuration file, after `listen`.
     pub(crate) async fn with(configuration: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let secret = "s".repeat(64);
-        let configuration = format!(
-            "listen = \"127.0.0.1:0\"\nsecret = \"{secret}\"\nsalt = \"{}\"\n{configuration}",
-            "salt".repeat(8)
-        );
-        std::fs::write(folder.path().join("cloud.toml"), configuration).unwrap();
+        let folder = folder_with(configuration);
         run(folder.path(), &["account", "add", ACCOUNT], PASSWORD).await;
         let (child, address) = serve(folder.path(), &[]).await;
         Self { folder, address, child }
+    }
+
+    /// What it complains about when it does not start for these lines in its configuration file.
+    pub(crate) async fn refuses(configuration: &str) -> String {
+        let folder = folder_with(configuration);
+        let output = within(program(folder.path(), &["serve"]).output()).await.unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        String::from_utf8(output.stderr).unwrap()
     }
 
     /// What a command of the program prints, in the server's folder and with its configuration.
@@ -87,6 +89,16 @@ impl Server {
     pub(crate) fn http(&self) -> Http {
         Http::to(self.address)
     }
+}
+
+fn folder_with(configuration: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let (secret, salt) = ("s".repeat(64), "salt".repeat(8));
+    let configuration = format!(
+        "listen = \"127.0.0.1:0\"\nsecret = \"{secret}\"\nsalt = \"{salt}\"\n{configuration}"
+    );
+    std::fs::write(folder.path().join("cloud.toml"), configuration).unwrap();
+    folder
 }
 
 fn program(folder: &Path, arguments: &[&str]) -> Command {

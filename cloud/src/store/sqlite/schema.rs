@@ -47,6 +47,16 @@ const STEPS: &[&str] = &[
          detail TEXT
      ) STRICT;
      CREATE INDEX audit_by_device ON audit (device, sequence) WHERE device IS NOT NULL;",
+    // A number is never given twice, so that what is removed late takes nothing newer with it.
+    "CREATE TABLE outbox (
+         sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+         webhook TEXT NOT NULL,
+         lane TEXT NOT NULL,
+         event TEXT NOT NULL,
+         body TEXT NOT NULL,
+         at INTEGER NOT NULL
+     ) STRICT;
+     CREATE INDEX outbox_by_webhook ON outbox (webhook, sequence);",
 ];
 
 /// What to do with a file that has nothing in it.

@@ -1,0 +1,78 @@
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use fedecks_cloud::{
+    AccountHandler, AuthenticatedBy, CloseCode, Decision, DeviceId, Disconnected, Handler, Login,
+    Message, Outcome, Session, SessionError, Term,
+};
+use fedecks_protocol::Refusal;
+
+use super::events::{Event, EventLog, Happened};
+
+/// The handler of the server: devices log in by accounts, and what happens to them is recorded.
+pub(crate) struct Recording {
+    accounts: AccountHandler,
+    events: EventLog,
+}
+
+impl Recording {
+    pub(crate) fn new(accounts: AccountHandler, events: EventLog) -> Self {
+        Self { accounts, events }
+    }
+
+    fn record(&self, device: &DeviceId, happened: Happened) {
+        self.events.record(Event::now(device, happened));
+    }
+}
+
+impl Handler for Recording {
+    async fn authenticate(&self, login: Login<'_>) -> Decision {
+        self.accounts.authenticate(login).await
+    }
+
+    async fn connected(&self, session: &Session) {
+        let by = match session.authenticated_by() {
+            AuthenticatedBy::Credentials => "credentials",
+            AuthenticatedBy::Token { .. } => "token",
+        };
+        let (connection, peer) = (session.connection().to_string(), session.peer());
+        self.record(session.device(), Happened::Connected { connection, peer, by });
+    }
+
+    async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
+        self.record(session.device(), Happened::Message(Message::from(message)));
+        Outcome::Ok
+    }
+
+    async fn handle_raw_in(&self, session: &Session, bytes: Vec<u8>) -> Outcome {
+        self.record(session.device(), Happened::RawMessage(Bytes::from(bytes)));
+        Outcome::Ok
+    }
+
+    fn socket_error(&self, device: &DeviceId, error: &SessionError) {
+        self.record(device, Happened::Disconnected { reason: error.to_string() });
+    }
+
+    fn disconnected(&self, device: &DeviceId, why: &Disconnected) {
+        let reason = match why {
+            // The newer connection was told of, and the device is not gone.
+            Disconnected::ByCloud(reason) if reason.code == CloseCode::Replaced => return,
+            Disconnected::ByDevice(reason) => {
+                format!("the device closed the connection with code {}", reason.code.code())
+            }
+            Disconnected::ByCloud(reason) => {
+                format!("the cloud closed the connection with code {}", reason.code.code())
+            }
+            // Told by its error.
+            Disconnected::ByError => return,
+            Disconnected::Abandoned => "the server ended".to_owned(),
+        };
+        self.record(device, Happened::Disconnected { reason });
+    }
+
+    fn refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {
+        let happened = Happened::Refused { reason: refusal.reason(), peer };
+        let at = std::time::SystemTime::now();
+        self.events.record(Event { at, device: device.cloned(), happened });
+    }
+}

@@ -1,0 +1,237 @@
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What waits to be delivered: a lane for each device, of which only the first one may be on its way,
+/// and those of other devices beside it. Knows numbers only; what they stand for is in the store.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    lanes: HashMap<String, Lane>,
+    /// Lanes whose first one may go now, in the order in which they came to that.
+    ready: VecDeque<String>,
+    /// Lanes that wait after a failure.
+    waiting: BTreeSet<(Instant, String)>,
+    /// Of each that waits: its number with its lane, the oldest first.
+    order: BTreeSet<(u64, String)>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    /// Numbers, and when they were put into the store in seconds since 1970-01-01 UTC.
+    waiting: VecDeque<(u64, u64)>,
+    state: State,
+    failures: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ready,
+    Underway,
+    Until(Instant),
+}
+
+/// The first of a lane, which is on its way now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Next {
+    pub(super) lane: String,
+    pub(super) sequence: u64,
+    /// When it was put into the store, in seconds since 1970-01-01 UTC.
+    pub(super) at: u64,
+}
+
+/// The wait after a first failure; it doubles each time.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest wait, unless the receiver asks for a longer one.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+impl Lanes {
+    /// Puts one at the end of its lane.
+    pub(super) fn add(&mut self, lane: String, sequence: u64, at: u64) {
+        self.order.insert((sequence, lane.clone()));
+        let ready = &mut self.ready;
+        let known = self.lanes.entry(lane.clone()).or_insert_with(|| {
+            ready.push_back(lane);
+            Lane { waiting: VecDeque::new(), state: State::Ready, failures: 0 }
+        });
+        known.waiting.push_back((sequence, at));
+    }
+
+    /// The next that may go now. It is on its way until [`Lanes::done`] or [`Lanes::failed`].
+    pub(super) fn take(&mut self, now: Instant) -> Option<Next> {
+        while let Some((due, _)) = self.waiting.first() {
+            if *due > now {
+                break;
+            }
+            if let Some((_, lane)) = self.waiting.pop_first() {
+                if let Some(known) = self.lanes.get_mut(&lane) {
+                    known.state = State::Ready;
+                    self.ready.push_back(lane);
+                }
+            }
+        }
+        while let Some(lane) = self.ready.pop_front() {
+            // One that was emptied and filled again meanwhile stands here twice.
+            let Some(known) = self.lanes.get_mut(&lane).filter(|lane| lane.state == State::Ready)
+            else {
+                continue;
+            };
+            if let Some((sequence, at)) = known.waiting.front().copied() {
+                known.state = State::Underway;
+                return Some(Next { lane, sequence, at });
+            }
+        }
+        None
+    }
+
+    /// The first of the lane is delivered, or given up.
+    pub(super) fn done(&mut self, lane: &str) {
+        let Some(known) = self.lanes.get_mut(lane) else { return };
+        if let Some((sequence, _)) = known.waiting.pop_front() {
+            self.order.remove(&(sequence, lane.to_owned()));
+        }
+        if known.waiting.is_empty() {
+            self.lanes.remove(lane);
+        } else {
+            known.state = State::Ready;
+            known.failures = 0;
+            self.ready.push_back(lane.to_owned());
+        }
+    }
+
+    /// The first of the lane was not taken: it goes again after a wait that doubles each time, and is
+    /// at least as long as the receiver asked for. `random`, from 0 to 1, spreads it.
+    pub(super) fn failed(
+        &mut self,
+        lane: &str,
+        now: Instant,
+        asked: Option<Duration>,
+        random: f64,
+    ) -> Duration {
+        let Some(known) = self.lanes.get_mut(lane) else { return Duration::ZERO };
+        let doubled = FIRST_WAIT.saturating_mul(1 << known.failures.min(16)).min(LONGEST_WAIT);
+        known.failures = known.failures.saturating_add(1);
+        let wait = doubled.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0);
+        let wait = asked.map_or(wait, |asked| wait.max(asked));
+        known.state = State::Until(now + wait);
+        self.waiting.insert((now + wait, lane.to_owned()));
+        wait
+    }
+
+    /// Gives up the oldest that is not on its way; its number.
+    pub(super) fn drop_oldest(&mut self) -> Option<u64> {
+        let underway = |lane: &str, sequence: u64| {
+            self.lanes.get(lane).is_some_and(|known| {
+                known.state == State::Underway
+                    && known.waiting.front().is_some_and(|(first, _)| *first == sequence)
+            })
+        };
+        let (sequence, lane) =
+            self.order.iter().find(|(sequence, lane)| !underway(lane, *sequence)).cloned()?;
+        self.order.remove(&(sequence, lane.clone()));
+        let known = self.lanes.get_mut(&lane)?;
+        known.waiting.retain(|(waiting, _)| *waiting != sequence);
+        if known.waiting.is_empty() {
+            if let State::Until(due) = known.state {
+                self.waiting.remove(&(due, lane.clone()));
+            }
+            self.lanes.remove(&lane);
+        }
+        Some(sequence)
+    }
+
+    /// When the next lane has waited long enough.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.waiting.first().map(|(due, _)| *due)
+    }
+
+    /// How many wait or are on their way.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lanes(waiting: &[(&str, u64)]) -> Lanes {
+        let mut lanes = Lanes::default();
+        for (lane, sequence) in waiting {
+            lanes.add((*lane).to_owned(), *sequence, 0);
+        }
+        lanes
+    }
+
+    /// The numbers that may go.
+    fn take_all(lanes: &mut Lanes, now: Instant) -> Vec<u64> {
+        std::iter::from_fn(|| lanes.take(now)).map(|next| next.sequence).collect()
+    }
+
+    #[test]
+    fn one_of_each_lane_is_on_its_way_and_the_next_follows_it() {
+        let now = Instant::now();
+        let mut lanes = lanes(&[("a", 1), ("a", 2), ("b", 3), ("a", 4)]);
+        assert_eq!(take_all(&mut lanes, now), [1, 3]);
+        lanes.done("a");
+        assert_eq!(take_all(&mut lanes, now), [2]);
+        lanes.done("b");
+        lanes.done("a");
+        lanes.add("b".into(), 5, 0);
+        assert_eq!(take_all(&mut lanes, now), [4, 5]);
+        lanes.done("a");
+        lanes.done("b");
+        assert_eq!((lanes.len(), lanes.lanes.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_failure_holds_up_its_lane_alone_and_waits_double_and_at_most_five_minutes() {
+        let now = Instant::now();
+        let mut lanes = lanes(&[("a", 1), ("a", 2), ("b", 3)]);
+        assert_eq!(take_all(&mut lanes, now), [1, 3]);
+        lanes.done("b");
+        let mut waits = Vec::new();
+        let mut at = now;
+        for _ in 0..12 {
+            let wait = lanes.failed("a", at, None, 1.0);
+            waits.push(wait.as_secs());
+            assert_eq!(lanes.next_due(), Some(at + wait));
+            assert!(take_all(&mut lanes, at + wait - Duration::from_millis(1)).is_empty());
+            at += wait;
+            assert_eq!(take_all(&mut lanes, at), [1]);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        lanes.done("a");
+        assert_eq!(take_all(&mut lanes, at), [2]);
+        assert_eq!(lanes.failed("a", at, None, 0.0), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn the_receivers_own_wait_counts_if_it_is_longer() {
+        let now = Instant::now();
+        let mut lanes = lanes(&[("a", 1)]);
+        take_all(&mut lanes, now);
+        let asked = Some(Duration::from_secs(60));
+        assert_eq!(lanes.failed("a", now, asked, 1.0), Duration::from_secs(60));
+        assert_eq!(take_all(&mut lanes, now + Duration::from_secs(60)), [1]);
+        assert_eq!(lanes.failed("a", now, Some(Duration::ZERO), 1.0), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn the_oldest_that_is_not_on_its_way_is_dropped() {
+        let now = Instant::now();
+        let mut lanes = lanes(&[("a", 1), ("b", 2), ("a", 3)]);
+        assert_eq!(lanes.take(now).unwrap().sequence, 1);
+        assert_eq!(lanes.drop_oldest(), Some(2));
+        assert_eq!(lanes.drop_oldest(), Some(3));
+        assert_eq!(lanes.drop_oldest(), None);
+        assert_eq!(lanes.len(), 1);
+        lanes.failed("a", now, None, 1.0);
+        assert_eq!(lanes.drop_oldest(), Some(1));
+        assert_eq!((lanes.len(), lanes.next_due()), (0, None));
+        lanes.done("a");
+        lanes.add("b".into(), 4, 0);
+        assert_eq!(take_all(&mut lanes, now), [4]);
+    }
+}

@@ -1,0 +1,262 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use fedecks_cloud::{Outbox, OutboxEntry, OutboxItem, SqliteStore};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Counters;
+use super::delivery::{Outcome, Receiver};
+use super::lanes::{Lanes, Next};
+use crate::cli::CliError;
+use crate::config::Webhook;
+use crate::server::events::{EventLog, Feed, Filter, Item};
+
+/// Brings the events of one webhook into the store, and from there to its receiver.
+pub(super) struct Worker {
+    webhook: Webhook,
+    store: Arc<SqliteStore>,
+    feed: Feed,
+    receiver: Receiver,
+    lanes: Lanes,
+    underway: JoinSet<(Next, Delivered)>,
+    counters: Arc<Counters>,
+    /// The receiver failed last time: that it still does is told at a lower level.
+    failing: bool,
+}
+
+/// What became of one that was on its way.
+enum Delivered {
+    Outcome(Outcome),
+    /// It is not in the store any more.
+    Missing,
+    /// The store cannot be read now.
+    Unread(String),
+}
+
+/// How many events are put into the store at a time.
+const BATCH: usize = 256;
+
+/// How long to wait when the store fails.
+const STORE_WAIT: Duration = Duration::from_secs(1);
+
+impl Worker {
+    pub(super) fn new(
+        webhook: &Webhook,
+        store: Arc<SqliteStore>,
+        events: &EventLog,
+        counters: Arc<Counters>,
+    ) -> Result<Self, CliError> {
+        let filter = Filter {
+            devices: webhook.devices.clone().into_iter().collect(),
+            kinds: webhook.kinds.clone(),
+        };
+        Ok(Self {
+            webhook: webhook.clone(),
+            store,
+            // From now on, whatever the store still has to say first.
+            feed: events.follow(None, filter),
+            receiver: Receiver::new(webhook, webhook.signing_secret()?)?,
+            lanes: Lanes::default(),
+            underway: JoinSet::new(),
+            counters,
+            failing: false,
+        })
+    }
+
+    /// Goes on until the receiver wants nothing any more.
+    pub(super) async fn work(mut self) {
+        self.load().await;
+        loop {
+            self.send();
+            self.counters.pending.store(self.lanes.len() as u64, Ordering::Relaxed);
+            let due = self.lanes.next_due();
+            let wait = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(joined) = self.underway.join_next() => {
+                    // One that panicked is tried again after the next start: its lane stands still.
+                    let Ok((next, delivered)) = joined else { continue };
+                    if !self.settle(next, delivered).await {
+                        return;
+                    }
+                }
+                item = self.feed.next() => self.keep(item).await,
+                () = wait => {}
+            }
+        }
+    }
+
+    /// What an earlier run of the server has left.
+    async fn load(&mut self) {
+        loop {
+            match self.store.outbox(&self.webhook.name).await {
+                Ok(left) => {
+                    for OutboxItem { sequence, lane, at } in left {
+                        self.lanes.add(lane, sequence, at);
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        webhook = self.webhook.name,
+                        %error,
+                        "cannot read what is to be delivered, trying again"
+                    );
+                    tokio::time::sleep(STORE_WAIT).await;
+                }
+            }
+        }
+    }
+
+    /// Sends as many as may be on their way.
+    fn send(&mut self) {
+        while self.underway.len() < self.webhook.concurrency {
+            let Some(next) = self.lanes.take(Instant::now()) else { return };
+            let (store, receiver) = (self.store.clone(), self.receiver.clone());
+            self.underway.spawn(async move {
+                let delivered = match store.outbox_body(next.sequence).await {
+                    Ok(Some(entry)) => {
+                        let body = Bytes::from(entry.body);
+                        Delivered::Outcome(receiver.deliver(&entry.event, unix_now(), body).await)
+                    }
+                    Ok(None) => Delivered::Missing,
+                    Err(error) => Delivered::Unread(error.to_string()),
+                };
+                (next, delivered)
+            });
+        }
+    }
+
+    /// Draws the conclusion from a delivery. Whether to go on.
+    async fn settle(&mut self, next: Next, delivered: Delivered) -> bool {
+        let (why, retry_after) = match delivered {
+            Delivered::Outcome(Outcome::Taken) => {
+                Counters::add(&self.counters.delivered, 1);
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!(webhook = self.webhook.name, "the receiver takes events again");
+                }
+                self.remove(&next).await;
+                return true;
+            }
+            Delivered::Missing => {
+                self.lanes.done(&next.lane);
+                return true;
+            }
+            Delivered::Outcome(Outcome::Gone) => {
+                tracing::error!(
+                    webhook = self.webhook.name,
+                    "the receiver answered 410 Gone: nothing is delivered until the next start"
+                );
+                return false;
+            }
+            Delivered::Outcome(Outcome::Failed { why, retry_after }) => (why, retry_after),
+            Delivered::Unread(why) => (why, None),
+        };
+        Counters::add(&self.counters.failed, 1);
+        if unix_now().saturating_sub(next.at) > self.webhook.max_age.as_secs() {
+            Counters::add(&self.counters.dropped, 1);
+            tracing::warn!(webhook = self.webhook.name, lane = next.lane, why, "gave an event up");
+            self.remove(&next).await;
+            return true;
+        }
+        let wait = self.lanes.failed(&next.lane, Instant::now(), retry_after, rand::random());
+        let again_in = wait.as_secs();
+        if std::mem::replace(&mut self.failing, true) {
+            tracing::debug!(webhook = self.webhook.name, why, again_in, "not delivered");
+        } else {
+            tracing::warn!(webhook = self.webhook.name, why, again_in, "not delivered");
+        }
+        true
+    }
+
+    /// Takes one out of the store and its lane. If the store fails, it is delivered once more after the
+    /// next start.
+    async fn remove(&mut self, next: &Next) {
+        if let Err(error) = self.store.outbox_remove(vec![next.sequence]).await {
+            tracing::warn!(webhook = self.webhook.name, %error, "may deliver an event once more");
+        }
+        self.lanes.done(&next.lane);
+    }
+
+    /// Puts an event into the store, and those that are there already with it.
+    async fn keep(&mut self, first: Item) {
+        let mut entries = Vec::new();
+        self.take_up(first, &mut entries);
+        while entries.len() < BATCH {
+            let Some(item) = self.feed.try_next() else { break };
+            self.take_up(item, &mut entries);
+        }
+        let now = unix_now();
+        while !entries.is_empty() {
+            match self.store.outbox_add(&self.webhook.name, entries.clone(), now).await {
+                Ok(numbers) => {
+                    for (entry, sequence) in entries.into_iter().zip(numbers) {
+                        self.lanes.add(entry.lane, sequence, now);
+                    }
+                    break;
+                }
+                Err(error) => {
+                    // Meanwhile the event log keeps what comes, up to its bounds.
+                    tracing::warn!(
+                        webhook = self.webhook.name,
+                        %error,
+                        "cannot keep events in the store, trying again"
+                    );
+                    tokio::time::sleep(STORE_WAIT).await;
+                }
+            }
+        }
+        self.shorten().await;
+    }
+
+    fn take_up(&self, item: Item, entries: &mut Vec<OutboxEntry>) {
+        match item {
+            Item::Event(recorded) => {
+                let lane = recorded.event.device.as_ref().map(ToString::to_string);
+                let event = recorded.id();
+                let body = recorded.event.to_json(&event);
+                entries.push(OutboxEntry { lane: lane.unwrap_or_default(), event, body });
+            }
+            Item::Gap { .. } => {
+                Counters::add(&self.counters.dropped, 1);
+                tracing::warn!(
+                    webhook = self.webhook.name,
+                    "events were too many to be kept, some are not delivered"
+                );
+            }
+        }
+    }
+
+    /// Gives up the oldest of what is too much.
+    async fn shorten(&mut self) {
+        let mut dropped = Vec::new();
+        while self.lanes.len() > self.webhook.keep {
+            let Some(sequence) = self.lanes.drop_oldest() else { break };
+            dropped.push(sequence);
+        }
+        if dropped.is_empty() {
+            return;
+        }
+        Counters::add(&self.counters.dropped, dropped.len());
+        tracing::warn!(
+            webhook = self.webhook.name,
+            dropped = dropped.len(),
+            "too many events wait for the receiver, gave the oldest up"
+        );
+        if let Err(error) = self.store.outbox_remove(dropped).await {
+            tracing::warn!(webhook = self.webhook.name, %error, "may deliver events given up");
+        }
+    }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

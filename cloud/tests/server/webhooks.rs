@@ -1,0 +1,222 @@
+//! Events that are delivered to a receiver, which is a server of its own here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use fedecks_device::Event;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use ring::hmac;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::support::{Server, within};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// A delivery as it came.
+struct Delivery {
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Delivery {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+
+    /// As a receiver is told to check it.
+    fn is_signed(&self) -> bool {
+        let key = BASE64.decode(SECRET.strip_prefix("whsec_").unwrap().as_bytes()).unwrap();
+        let signed = [
+            self.header("webhook-id").as_bytes(),
+            b".",
+            self.header("webhook-timestamp").as_bytes(),
+            b".",
+            &self.body[..],
+        ]
+        .concat();
+        let signature = self.header("webhook-signature").strip_prefix("v1,").unwrap();
+        let signature = BASE64.decode(signature.as_bytes()).unwrap();
+        hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, &key), &signed, &signature).is_ok()
+    }
+}
+
+/// Answers with a status that the test sets; 0 for no answer at all.
+struct Receiver {
+    address: String,
+    status: Arc<Mutex<u16>>,
+    deliveries: mpsc::UnboundedReceiver<Delivery>,
+}
+
+impl Receiver {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let status = Arc::new(Mutex::new(204));
+        let (sender, deliveries) = mpsc::unbounded_channel();
+        let answers = status.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (sender, answers) = (sender.clone(), answers.clone());
+                let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                    let (sender, answers) = (sender.clone(), answers.clone());
+                    async move {
+                        let (head, body) = request.into_parts();
+                        let body = body.collect().await?.to_bytes();
+                        let _ = sender.send(Delivery { headers: head.headers, body });
+                        let status = *answers.lock().unwrap();
+                        if status == 0 {
+                            std::future::pending::<()>().await;
+                        }
+                        let mut answer = Response::new(Full::new(Bytes::new()));
+                        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+                        Ok::<_, hyper::Error>(answer)
+                    }
+                });
+                let serving = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(async move {
+                    let _ = serving.await;
+                });
+            }
+        });
+        Self { address, status, deliveries }
+    }
+
+    fn answer(&self, status: u16) {
+        *self.status.lock().unwrap() = status;
+    }
+
+    async fn next(&mut self) -> Delivery {
+        within(self.deliveries.recv()).await.unwrap()
+    }
+
+    /// The next one of this kind.
+    async fn next_of(&mut self, kind: &str) -> Delivery {
+        loop {
+            let delivery = self.next().await;
+            if delivery.json()["kind"] == kind {
+                return delivery;
+            }
+        }
+    }
+
+    fn configuration(&self, more: &str) -> String {
+        format!(
+            "[[webhook]]\nname = \"crm\"\nurl = \"http://{}/hook\"\nsecret = \"{SECRET}\"\n{more}",
+            self.address
+        )
+    }
+}
+
+#[tokio::test]
+async fn events_are_delivered_signed_and_in_order() {
+    let mut receiver = Receiver::start().await;
+    let kinds = "kinds = [\"connected\", \"message\", \"raw-message\", \"revoked\"]";
+    let server = Server::with(&receiver.configuration(kinds)).await;
+    let device = server.connected_device("kitchen-1").await;
+    for number in 0..20 {
+        device.client.send(&number).await.unwrap();
+    }
+    device.client.send_raw(b"hello").await.unwrap();
+
+    let connected = receiver.next().await;
+    assert!(connected.is_signed());
+    let json = connected.json();
+    assert_eq!((&json["kind"], &json["device"]), (&"connected".into(), &"kitchen-1".into()));
+    assert_eq!(json["id"], connected.header("webhook-id"));
+    for number in 0..20 {
+        let message = receiver.next().await;
+        assert!(message.is_signed());
+        assert_eq!(message.json()["message"], number);
+    }
+    assert_eq!(receiver.next().await.json()["bytes"], "aGVsbG8=");
+    server.command(&["device", "revoke", "kitchen-1"]).await;
+    assert_eq!(receiver.next().await.json()["kind"], "revoked");
+}
+
+#[tokio::test]
+async fn what_a_receiver_does_not_take_is_delivered_again_also_after_a_kill_of_the_server() {
+    let mut receiver = Receiver::start().await;
+    receiver.answer(503);
+    let mut server = Server::with(&receiver.configuration("kinds = [\"message\"]")).await;
+    let mut device = server.connected_device("kitchen-1").await;
+    device.client.send(&"first").await.unwrap();
+    device.client.send(&"second").await.unwrap();
+    let refused = receiver.next().await;
+    assert_eq!(refused.json()["message"], "first");
+
+    server.kill().await;
+    receiver.answer(200);
+    server.start_again().await;
+    let again = receiver.next_of("message").await;
+    assert_eq!(again.header("webhook-id"), refused.header("webhook-id"));
+    assert_eq!(again.json()["message"], "first");
+    assert_eq!(receiver.next().await.json()["message"], "second");
+    device.until(|event| *event == Event::Connected).await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_never_answers_slows_no_device() {
+    let mut receiver = Receiver::start().await;
+    receiver.answer(0);
+    let server = Server::with(&receiver.configuration("timeout = \"1h\"\nkeep = 100")).await;
+    let device = server.connected_device("kitchen-1").await;
+    let other = server.connected_device("hall-1").await;
+    receiver.next().await;
+    let began = std::time::Instant::now();
+    for number in 0..3000 {
+        device.client.send(&number).await.unwrap();
+    }
+    other.client.send(&"last").await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    // Both are on their way; whatever else there is waits or was given up.
+    let mut first: HashMap<String, Value> = HashMap::new();
+    let next = receiver.next().await.json();
+    first.insert(next["device"].to_string(), next);
+    assert_eq!(first.len(), 1);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_for_good_is_left_alone() {
+    let mut receiver = Receiver::start().await;
+    receiver.answer(410);
+    let server = Server::with(&receiver.configuration("concurrency = 1")).await;
+    let device = server.connected_device("kitchen-1").await;
+    receiver.next().await;
+    device.client.send(&"nobody wants it").await.unwrap();
+    let nothing = tokio::time::timeout(Duration::from_millis(300), receiver.deliveries.recv());
+    assert!(nothing.await.is_err());
+}
+
+#[tokio::test]
+async fn a_wrong_webhook_is_named_with_what_was_expected() {
+    let receiver = Receiver::start().await;
+    for (more, expected) in [
+        ("kinds = [\"messages\"]", "webhook.kinds: crm: \"messages\" is no kind of event"),
+        ("devices = \"a/b\"", "webhook.devices: crm: is \"a/b\": a pattern"),
+        ("concurrency = 0", "webhook.concurrency: crm: is 0"),
+        ("ca_file = \"nowhere.pem\"", "cannot read PEM certificates from nowhere.pem"),
+    ] {
+        let error = Server::refuses(&receiver.configuration(more)).await;
+        assert!(error.contains(expected), "{error}");
+    }
+    let error =
+        Server::refuses("[[webhook]]\nname = \"x\"\nurl = \"ftp://x\"\nsecret = \"y\"").await;
+    assert!(error.contains("webhook.url: x: expected https://"), "{error}");
+    let error =
+        Server::refuses("[[webhook]]\nname = \"x\"\nurl = \"http://x\"\nsecret = \"short\"").await;
+    assert!(error.contains("webhook.secret") && error.contains("whsec_"), "{error}");
+    assert!(!error.contains("short"), "{error}");
+}
