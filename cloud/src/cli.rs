@@ -2,6 +2,7 @@
 
 mod account;
 mod audit;
+mod backup;
 mod device;
 mod logging;
 mod output;
@@ -57,6 +58,17 @@ enum Command {
     /// Shows who changed what
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Copies the store to a new file, as it is at one moment, while the server runs
+    ///
+    /// The copy is checked, readable by its owner only, and there as a whole or not at all. It has no
+    /// secret that tokens are sealed with; keep that as well.
+    Backup(backup::Backup),
+    /// Puts a copy made by `backup` in the place of the store
+    ///
+    /// The store that was there stays beside it, with .replaced added to its name. A running server
+    /// goes on with the copy within about a second; with the server stopped it is the same. What was
+    /// blocked, revoked or added since the copy was made has to be done again.
+    Restore(backup::Restore),
     /// Makes the secret that the devices' tokens are sealed with
     #[command(subcommand)]
     Secret(Secret),
@@ -122,6 +134,8 @@ pub(crate) enum CliError {
     NoToken(String),
     #[error("the two passwords differ")]
     PasswordsDiffer,
+    #[error("ended by a signal")]
+    Signal(u8),
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     #[error("stopped at once by a second signal, {0}: what was still connected is cut off")]
@@ -141,6 +155,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Device(command) => device::run(command),
         Command::Token(command) => token::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Backup(backup) => backup.run(),
+        Command::Restore(restore) => restore.run(),
         Command::Secret(Secret::Generate) => generate_secret(),
     };
     match done {
@@ -163,6 +179,7 @@ impl CliError {
             Self::Config(_) | Self::Build(_) | Self::Tls(_) | Self::Webhook(_) => {
                 WRONG_CONFIGURATION.into()
             }
+            Self::Signal(number) => (128_u8.saturating_add(*number)).into(),
             Self::Store(_)
             | Self::Serve(_)
             | Self::Password(_)
@@ -199,20 +216,29 @@ impl Place {
     /// Opens the store for a command, and a runtime to use it in; makes one if there is none.
     fn make_store(self) -> Result<(SqliteStore, tokio::runtime::Runtime), CliError> {
         let config = self.load(Overrides::default())?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(CliError::io("start the runtime"))?;
-        Ok((open_store(&config)?, runtime))
+        Ok((open_store(&config)?, runtime()?))
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::io("start the runtime"))
 }
 
 /// Opens the store, in a data directory that is made if need be.
 pub(crate) fn open_store(config: &Config) -> Result<SqliteStore, CliError> {
+    make_folder_of_store(config)?;
+    Ok(SqliteStore::open_with(&config.store, config.store_options)?)
+}
+
+/// Makes the data directory, if that is where the store is. Another folder has to be there.
+fn make_folder_of_store(config: &Config) -> Result<(), CliError> {
     if config.store.parent() == Some(&config.data_dir) {
         make_data_dir(config)?;
     }
-    Ok(SqliteStore::open(&config.store)?)
+    Ok(())
 }
 
 pub(crate) fn make_data_dir(config: &Config) -> Result<(), CliError> {

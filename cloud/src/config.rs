@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fedecks_cloud::{FailedLoginLimits, ServeLimits};
+use fedecks_cloud::{FailedLoginLimits, ServeLimits, StoreOptions};
 use fedecks_protocol::{DEFAULT_PATH, Limits, MAX_HEADER_CHARS};
 use ipnet::IpNet;
 
@@ -34,6 +34,7 @@ pub(crate) struct Config {
     /// Path of the device socket.
     pub(crate) path: String,
     pub(crate) store: PathBuf,
+    pub(crate) store_options: StoreOptions,
     /// Where this program keeps what it generates itself.
     pub(crate) data_dir: PathBuf,
     pub(crate) secrets: Secrets,
@@ -178,6 +179,7 @@ impl Config {
             trusted_proxies,
             path: check_path(raw.path, places)?,
             store: raw.store.unwrap_or_else(|| data_dir.join(DEFAULT_STORE)),
+            store_options: check_audit(&raw.audit, places)?,
             secrets: Secrets::check(sealing, raw.former, &data_dir, places.clone())?,
             data_dir,
             tokens: check_tokens(&raw.tokens, places)?,
@@ -269,6 +271,15 @@ fn check_tls(tls: raw::Tls, places: &Places) -> Result<TlsChoice, ConfigError> {
         (Some(_), None) => Err(places.wrong("tls.key", "is missing beside tls.certificate")),
         (None, Some(_)) => Err(places.wrong("tls.certificate", "is missing beside tls.key")),
     }
+}
+
+fn check_audit(audit: &raw::Audit, places: &Places) -> Result<StoreOptions, ConfigError> {
+    let kept = audit.keep.unwrap_or(StoreOptions::default().audit_kept);
+    if !(1000..=10_000_000).contains(&kept) {
+        let problem = format!("is {kept}, expected 1000 to 10000000 lines");
+        return Err(places.wrong("audit.keep", &problem));
+    }
+    Ok(StoreOptions { audit_kept: kept })
 }
 
 fn check_tokens(tokens: &raw::Tokens, places: &Places) -> Result<Tokens, ConfigError> {

@@ -37,7 +37,7 @@ pub(super) fn run(command: Command) -> Result<(), CliError> {
         Command::Add { name, place } => {
             check_account_name(&name)?;
             let (store, runtime) = place.make_store()?;
-            let hash = hash_password(&password::read(&name)?)?;
+            let hash = hash_password(&password::read(&name, super::runtime()?)?)?;
             Ok(runtime.block_on(store.add_account(&name, &hash, &Actor::cli()))?)
         }
         Command::Remove { name, place } => {

@@ -1,18 +1,55 @@
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
-use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
+};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::CliError;
 
-/// Asks for a new password, twice, or reads it from standard input if that is no terminal.
-pub(super) fn read(account: &str) -> Result<String, CliError> {
+/// Asks for a new password, twice, or reads it from standard input if that is no terminal. A signal
+/// that ends it meanwhile leaves the terminal as it was.
+pub(super) fn read(account: &str, runtime: Runtime) -> Result<String, CliError> {
     if !io::stdin().is_terminal() {
         return read_line();
     }
     let hidden = Hidden::new()?;
+    let account = account.to_owned();
+    let answered = runtime.block_on(async {
+        let asking = tokio::task::spawn_blocking(move || ask_twice(&account));
+        tokio::select! {
+            answered = asking => answered.map_err(|error| CliError::io("ask for the password")(error.into()))?,
+            number = ended() => Err(CliError::Signal(number?)),
+        }
+    });
+    drop(hidden);
+    // The thread that reads goes on reading after a signal, and ends with the process.
+    runtime.shutdown_background();
+    answered
+}
+
+/// Waits for a signal that ends programs, and tells its number.
+async fn ended() -> Result<u8, CliError> {
+    let listen = |kind| signal(kind).map_err(CliError::io("listen to signals"));
+    let (mut interrupt, mut terminate, mut hangup, mut quit) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::hangup())?,
+        listen(SignalKind::quit())?,
+    );
+    let kind = tokio::select! {
+        _ = interrupt.recv() => SignalKind::interrupt(),
+        _ = terminate.recv() => SignalKind::terminate(),
+        _ = hangup.recv() => SignalKind::hangup(),
+        _ = quit.recv() => SignalKind::quit(),
+    };
+    Ok(u8::try_from(kind.as_raw_value()).unwrap_or(u8::MAX))
+}
+
+fn ask_twice(account: &str) -> Result<String, CliError> {
     let first = ask(&format!("Password for {account}: "))?;
     let second = ask("The same again: ")?;
-    drop(hidden);
     if first == second { Ok(first) } else { Err(CliError::PasswordsDiffer) }
 }
 
@@ -52,6 +89,8 @@ impl Hidden {
         let before = tcgetattr(io::stdin()).map_err(|error| failed()(error.into()))?;
         let mut hidden = before.clone();
         hidden.local_flags.remove(LocalFlags::ECHO);
+        // Ctrl-Z would leave the terminal like this. The byte 0 turns a key off.
+        hidden.control_chars[SpecialCharacterIndices::VSUSP as usize] = 0;
         tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &hidden)
             .map_err(|error| failed()(error.into()))?;
         Ok(Self(before))
@@ -60,7 +99,8 @@ impl Hidden {
 
 impl Drop for Hidden {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing put back.
-        let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.0);
+        // A terminal that is gone needs nothing put back. What is still written to it is not waited
+        // for, and the thread that reads may hold standard input for ever.
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
     }
 }

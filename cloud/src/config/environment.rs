@@ -54,6 +54,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("events.keep", Kind::Number),
     ("events.keep_bytes", Kind::Number),
     ("events.streams", Kind::Number),
+    ("audit.keep", Kind::Number),
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),
 ];

@@ -34,6 +34,7 @@ pub(super) struct Raw {
     pub(super) drain: Drain,
     pub(super) events: Events,
     pub(super) webhook: Vec<Webhook>,
+    pub(super) audit: Audit,
     pub(super) log: Log,
 }
 
@@ -138,6 +139,12 @@ pub(super) struct Webhook {
     pub(super) max_age: Option<Span>,
     pub(super) keep: Option<usize>,
     pub(super) concurrency: Option<usize>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Audit {
+    pub(super) keep: Option<u32>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]

@@ -1,6 +1,7 @@
 mod accounts;
 mod api_tokens;
 mod audit;
+mod backup;
 mod devices;
 mod file;
 mod notes;
@@ -378,5 +379,7 @@ fn damaged(
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
 }
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;

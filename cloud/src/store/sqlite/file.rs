@@ -147,7 +147,8 @@ impl Open {
         database.busy_timeout(patience).map_err(failed)?;
         schema::prepare(&mut database, location, if_empty)?;
         database.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-        // There since it was looked into.
+        // A look makes the log of a new file.
+        database.pragma_query_value(None, "schema_version", |_| Ok(())).map_err(failed)?;
         let log = Identity::of(&beside(path, "-wal")).ok();
         Ok(Self { database, identity: Some(identity), log })
     }
@@ -177,7 +178,7 @@ fn remove_orphan(path: &Path, orphan: Identity) -> io::Result<()> {
 }
 
 /// The file of this name and `suffix`.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()

@@ -107,14 +107,15 @@ pub(super) fn prepare(
     database.pragma_update(None, "synchronous", "FULL").map_err(failed)
 }
 
+/// What a database is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     /// A store of this version; 0 if there is nothing in it.
     Version(i64),
     Foreign,
 }
 
-fn look(database: &Connection) -> rusqlite::Result<Found> {
+pub(super) fn look(database: &Connection) -> rusqlite::Result<Found> {
     let pragma = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let application = pragma("application_id")?;
     if application == APPLICATION {

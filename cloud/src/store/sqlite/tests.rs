@@ -3,16 +3,16 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::store::{AuditAction, conformance};
 
-fn device(id: &str) -> DeviceId {
+pub(super) fn device(id: &str) -> DeviceId {
     DeviceId::new(id).unwrap()
 }
 
-fn cli() -> Actor {
+pub(super) fn cli() -> Actor {
     Actor::cli()
 }
 
 /// Waits for something that the thread does by itself.
-async fn until(happened: impl Fn() -> bool) {
+pub(super) async fn until(happened: impl Fn() -> bool) {
     let waiting = async {
         while !happened() {
             tokio::task::yield_now().await;
