@@ -121,6 +121,17 @@ impl Server {
 
     /// The head of the answer to an upgrade with these credentials.
     fn login(&self, device: &str, username: &str, password: &str) -> (TcpStream, String) {
+        self.login_with(device, username, password, "")
+    }
+
+    /// With more headers.
+    fn login_with(
+        &self,
+        device: &str,
+        username: &str,
+        password: &str,
+        headers: &str,
+    ) -> (TcpStream, String) {
         let credentials = Credentials::new().with("username", username).with("password", password);
         let request = AuthRequest {
             device_id: DeviceId::new(device).unwrap(),
@@ -133,7 +144,7 @@ impl Server {
             "GET /fedecks/websocket HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n\
              upgrade: websocket\r\nsec-websocket-version: 13\r\n\
              sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             sec-websocket-protocol: fedecks.v1.bincode\r\n{AUTH_HEADER}: {header}\r\n\r\n"
+             sec-websocket-protocol: fedecks.v1.bincode\r\n{AUTH_HEADER}: {header}\r\n{headers}\r\n"
         )
         .unwrap();
         let mut head = Vec::new();
@@ -493,6 +504,67 @@ fn a_server_tells_its_address_and_ends_well_when_told_to_stop() {
 }
 
 #[test]
+fn a_second_signal_ends_the_server_at_once_and_it_says_so() {
+    let folder = folder();
+    add_account(folder.path(), "marvin", "don't panic\n");
+    let mut server = Server::start(program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]));
+    // A device that does not answer the close frame is waited for.
+    let (_open, head) = server.login("nerves-1", "marvin", "don't panic");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    server.signal(Signal::SIGTERM);
+    server.line_with("stopping");
+    let told = std::time::Instant::now();
+    server.signal(Signal::SIGINT);
+    let (code, log) = server.ended();
+    assert_eq!(code, Some(1), "{log:#?}");
+    assert!(told.elapsed() < Duration::from_secs(4), "{:?}", told.elapsed());
+    let last = log.last().map(String::as_str);
+    let expected = "fedecks-cloud: stopped at once by a second signal, SIGINT: what was still \
+                    connected is cut off";
+    assert_eq!(last, Some(expected));
+}
+
+#[test]
+fn each_listener_serves_its_part_and_a_balancer_is_believed() {
+    let folder = folder();
+    add_account(folder.path(), "marvin", "don't panic\n");
+    let configuration = "
+        secret = \"0123456789abcdef0123456789abcdef\"
+        salt = \"the salt\"
+        trusted_proxies = [\"127.0.0.1\"]
+        [[listener]]
+        address = \"127.0.0.1:0\"
+        serves = [\"devices\"]
+        [[listener]]
+        address = \"127.0.0.1:0\"
+        serves = [\"api\", \"metrics\"]
+        [limits]
+        failed_logins_per_address = 2
+    ";
+    fs::write(folder.path().join("cloud.toml"), configuration).unwrap();
+    let command =
+        program(folder.path(), &["serve", "--config", "cloud.toml", "--ready-file", "ready"]);
+    let mut server = Server::start(command);
+    server.line_with("ready");
+    let ready = fs::read_to_string(folder.path().join("ready")).unwrap();
+    let elsewhere: SocketAddr = ready.lines().nth(1).unwrap().parse().unwrap();
+    let guess = |server: &Server, client: &str, password: &str| {
+        let forwarded = format!("x-forwarded-for: {client}\r\n");
+        server.login_with("nerves-1", "marvin", password, &forwarded).1
+    };
+    assert!(guess(&server, "203.0.113.5", "wrong one").starts_with("HTTP/1.1 401 "));
+    assert!(guess(&server, "203.0.113.5", "wrong two").starts_with("HTTP/1.1 401 "));
+    let refused = guess(&server, "203.0.113.5", "don't panic");
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(refused.contains("x-fedecks-refusal: rate-limited\r\n"), "{refused}");
+    assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
+    assert!(guess(&server, "203.0.113.6", "don't panic").starts_with("HTTP/1.1 101 "));
+
+    server.address = elsewhere;
+    assert!(guess(&server, "203.0.113.6", "don't panic").starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
 fn an_address_that_is_taken_ends_the_server_with_exit_code_1() {
     let folder = folder();
     let server = Server::start(program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]));
@@ -564,6 +636,115 @@ fn a_self_signed_server_is_trusted_by_its_own_authority() {
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 404");
     }
+}
+
+/// The certificate that a server shows, whoever issued it.
+fn certificate_of(server: &Server) -> rustls::pki_types::CertificateDer<'static> {
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+
+    #[derive(Debug)]
+    struct Anybody;
+    impl ServerCertVerifier for Anybody {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+        }
+    }
+
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = server.connect();
+    while client.is_handshaking() {
+        client.complete_io(&mut stream).unwrap();
+    }
+    client.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+#[test]
+fn certificates_are_read_anew_by_sighup_and_when_a_file_changes_and_systemd_is_told() {
+    let folder = folder();
+    let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut message = [0; 256];
+        let length = socket.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).trim_end().to_owned()
+    };
+    let put = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::write(file.with_extension("new"), text).unwrap();
+        fs::rename(file.with_extension("new"), file).unwrap();
+    };
+    let change = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        put("k.pem", &made.key_pair.serialize_pem());
+        put("c.pem", &made.cert.pem());
+        made.cert.der().clone()
+    };
+    let first = change();
+    let mut command = program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
+    command
+        .env("FEDECKS_TLS_CERTIFICATE", "c.pem")
+        .env("FEDECKS_TLS_KEY", "k.pem")
+        .env("NOTIFY_SOCKET", folder.path().join("notify"));
+    let mut server = Server::start(command);
+    assert!(told().starts_with("READY=1\n"));
+    assert_eq!(certificate_of(&server), first);
+
+    // By itself, some time later.
+    let second = change();
+    server.line_with("using the certificate as it is now");
+    assert_eq!(certificate_of(&server), second);
+
+    // What cannot be used is named, and the one before goes on.
+    put("c.pem", "nothing");
+    server.signal(Signal::SIGHUP);
+    let line = server.line_with("going on with the certificate as it was before");
+    assert!(line.contains("cannot read a PEM certificate from c.pem"), "{line}");
+    let begun = told();
+    let time = begun.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+    assert!(time.is_some_and(|time| time.parse::<u64>().is_ok()), "{begun}");
+    assert_eq!(told(), "READY=1");
+    assert_eq!(certificate_of(&server), second);
+
+    let third = change();
+    server.signal(Signal::SIGHUP);
+    server.line_with("using the certificate as it is now");
+    assert_eq!(certificate_of(&server), third);
 }
 
 #[test]

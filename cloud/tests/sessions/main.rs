@@ -6,6 +6,8 @@
 mod endings;
 mod messages;
 mod nodes;
+mod pace;
 mod refusals;
 mod support;
+mod tls;
 mod tokens;

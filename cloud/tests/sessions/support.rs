@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use fedecks_cloud::{
     AuthenticatedBy, Backplane, Claims, Decision, Denylist, Disconnected, Fedecks, Handler, Hub,
     Info, InfoOutcome, Keyring, Listen, Login, Options, Outcome, ServeOptions, Server, Session,
-    SessionError, SqliteStore, Store, serve,
+    SessionError, SqliteStore, Store, Tls, serve,
 };
 use fedecks_protocol::{
     AUTH_HEADER, AuthRequest, CloseReason, Credentials, DEFAULT_PATH, DeviceId, Dialect, DownFrame,
@@ -123,7 +123,19 @@ impl Cloud {
     }
 
     pub(crate) async fn on(options: Options, backplane: Option<Arc<dyn Backplane>>) -> Self {
-        let listen = vec![Listen::plain("127.0.0.1:0".parse().unwrap())];
+        Self::listening(options, backplane, None).await
+    }
+
+    pub(crate) async fn over_tls(tls: Tls) -> Self {
+        Self::listening(Options::default(), None, Some(tls)).await
+    }
+
+    async fn listening(
+        options: Options,
+        backplane: Option<Arc<dyn Backplane>>,
+        tls: Option<Tls>,
+    ) -> Self {
+        let listen = vec![Listen { tls, ..Listen::plain("127.0.0.1:0".parse().unwrap()) }];
         let serving = ServeOptions { listen, ..ServeOptions::default() };
         Self::made(options, backplane, |fedecks| {
             let server = serve(fedecks.routes(), serving).unwrap();
@@ -172,6 +184,10 @@ impl Cloud {
 
     pub(crate) async fn tcp(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}{DEFAULT_PATH}", self.address)
     }
 
     pub(crate) async fn login(&self, device: &str) -> Device {

@@ -1,129 +1,18 @@
-//! What a client sees of the accept loop, over real sockets.
-
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail the test")]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fedecks_cloud::{Listen, Peer, ServeLimits, ServeOptions, Server, Tls, serve};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use fedecks_cloud::{Listen, ServeLimits, ServeOptions, serve};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsConnector;
-use warp::{Filter, Reply};
+use warp::Filter;
 
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A deadline that tests wait for.
-const SOON: Duration = Duration::from_millis(200);
-
-fn impatient() -> ServeLimits {
-    ServeLimits { handshake: SOON, ..ServeLimits::default() }
-}
-
-/// `/peer` answers with who asks, `/echo` upgrades.
-fn filter() -> impl Filter<Extract: Reply, Error = warp::Rejection> + Clone + Send + Sync + 'static
-{
-    let peer = warp::path("peer")
-        .and(warp::ext::get::<Peer>())
-        .map(|peer: Peer| format!("{} {}", peer.connection, peer.address));
-    let echo = warp::path("echo").and(warp::ext::get::<OnUpgrade>()).map(|upgrade: OnUpgrade| {
-        tokio::spawn(async move {
-            let socket = TokioIo::new(upgrade.await.unwrap());
-            let (mut reading, mut writing) = tokio::io::split(socket);
-            let _ = tokio::io::copy(&mut reading, &mut writing).await;
-        });
-        http::Response::builder()
-            .status(101)
-            .header("connection", "upgrade")
-            .header("upgrade", "echo")
-            .body(String::new())
-            .unwrap()
-    });
-    peer.or(echo)
-}
-
-fn loopback() -> Listen {
-    Listen::plain("127.0.0.1:0".parse().unwrap())
-}
-
-fn start(limits: ServeLimits, tls: Option<Tls>) -> Server {
-    let listen = vec![Listen { tls, ..loopback() }];
-    serve(filter(), ServeOptions { listen, limits, ..ServeOptions::default() }).unwrap()
-}
-
-/// A server with TLS, and what its clients need to trust it.
-fn start_tls(limits: ServeLimits) -> (Server, TlsConnector) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-    std::fs::write(&certificate, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.key_pair.serialize_pem()).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let config =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-    let tls = Tls::from_pem_files(&certificate, &key).unwrap();
-    (start(limits, Some(tls)), Arc::new(config).into())
-}
-
-async fn connect(server: &Server) -> TcpStream {
-    TcpStream::connect(server.addresses()[0]).await.unwrap()
-}
-
-async fn before_long<T>(what: &str, event: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, event).await.unwrap_or_else(|_| panic!("{what}: not in time"))
-}
-
-/// Everything until the server closes. A reset is a close too.
-async fn until_closed(stream: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut answer = Vec::new();
-    let _ = before_long("the server closes", stream.read_to_end(&mut answer)).await;
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-async fn ask_peer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> String {
-    stream.write_all(b"GET /peer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-    until_closed(stream).await
-}
-
-async fn upgraded(server: &Server) -> TcpStream {
-    let mut stream = connect(server).await;
-    stream
-        .write_all(b"GET /echo HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")
-        .await
-        .unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(before_long("the upgrade", stream.read_u8()).await.unwrap());
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-    stream
-}
-
-async fn echoes(stream: &mut TcpStream) -> bool {
-    let mut echo = [0; 4];
-    stream.write_all(b"ping").await.unwrap();
-    before_long("the echo", stream.read_exact(&mut echo)).await.is_ok() && echo == *b"ping"
-}
-
-async fn all_closed(server: &Server) {
-    before_long("every slot is free", async {
-        while server.connections() > 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-}
+use crate::support::{
+    PATIENCE, SOON, all_closed, ask_peer, before_long, connect, echoes, filter, impatient,
+    loopback, start, start_tls, until_closed, upgraded,
+};
 
 #[tokio::test]
 async fn the_filter_learns_the_peers_address_and_the_connections_number() {
