@@ -64,8 +64,8 @@ impl Session {
         self.connected.connection()
     }
 
-    /// Where the connection came from, if the server says so: [`serve`](crate::serve) does. A proxy's
-    /// address, if there is one in between.
+    /// Where the device connected from, if the server says so: [`serve`](crate::serve) does, see
+    /// [`Peer::address`](crate::Peer).
     pub fn peer(&self) -> Option<SocketAddr> {
         self.connected.peer
     }
