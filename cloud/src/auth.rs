@@ -97,11 +97,12 @@ pub(crate) async fn authenticate<H: Handler>(
         return Err(unavailable(TRY_AGAIN));
     }
     let AuthRequest { device_id: device, proof } = request;
-    if core.denylist.is_blocked(&device) {
+    let known = core.denylist.known(&device);
+    if known.blocked {
         return Err(Refusal::Blocked.into());
     }
     // A revocation while the handler thinks is one after this.
-    let current = core.denylist.generation(&device);
+    let current = known.generation;
     let (by, generation) = match proof {
         Proof::Token(token) => check_token(core, &device, &token, current)?,
         Proof::Credentials(credentials) => {

@@ -55,10 +55,10 @@ struct Memory {
 
 /// What is known of a device; all zero where nothing is.
 #[derive(Debug, Clone, Copy, Default)]
-struct Known {
-    generation: u64,
+pub(crate) struct Known {
+    pub(crate) generation: u64,
+    pub(crate) blocked: bool,
     change: u64,
-    blocked: bool,
 }
 
 /// How often [`Denylist::watch`] looks for what another process wrote.
@@ -136,12 +136,17 @@ impl Denylist {
 
     /// The generation from which on the device's tokens are good; 0 if they were never revoked.
     pub fn generation(&self, device: &DeviceId) -> u64 {
-        self.read().devices.get(device).map_or(0, |known| known.generation)
+        self.known(device).generation
     }
 
     /// Whether the device is refused.
     pub fn is_blocked(&self, device: &DeviceId) -> bool {
-        self.read().devices.get(device).is_some_and(|known| known.blocked)
+        self.known(device).blocked
+    }
+
+    /// What is known of the device, looked up once.
+    pub(crate) fn known(&self, device: &DeviceId) -> Known {
+        self.read().devices.get(device).copied().unwrap_or_default()
     }
 
     /// What changes from now on. A subscriber that is told it lagged has to look at each of its

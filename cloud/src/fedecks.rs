@@ -262,8 +262,9 @@ async fn close_denied(denylist: Denylist, hub: WeakHub) {
             return;
         };
         let look_at = |device: &DeviceId| {
-            hub.revoked(device, denylist.generation(device));
-            if denylist.is_blocked(device) {
+            let known = denylist.known(device);
+            hub.revoked(device, known.generation);
+            if known.blocked {
                 hub.blocked(device);
             }
         };

@@ -80,10 +80,11 @@ fn arrive<H: Handler>(core: &Core<H>, session: &Session) {
     tracing::info!(peer = ?session.peer(), by = ?session.authenticated_by(), "connected");
     // Now that the session can be found: a revocation or a block since the device was let in has not
     // found it.
-    if session.connected().generation < core.denylist.generation(session.device()) {
+    let known = core.denylist.known(session.device());
+    if session.connected().generation < known.generation {
         session.connected().close(CloseCode::Revoked);
     }
-    if core.denylist.is_blocked(session.device()) {
+    if known.blocked {
         session.connected().close(CloseCode::Blocked);
     }
     if let Some(store) = &core.store {

@@ -264,3 +264,15 @@ impl Answer {
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("nothing came of it in time")
 }
+
+/// Says loudly that a test cannot run here. Where `FEDECKS_TESTS_COMPLETE` is set, as it is on the
+/// machine that decides about a change, it fails instead.
+pub(crate) fn skip(reason: &str) {
+    use std::io::Write;
+
+    assert!(std::env::var_os("FEDECKS_TESTS_COMPLETE").is_none(), "cannot run here: {reason}");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    // Past the test runner, which shows nothing of what passes. A full pipe is not the test's fault.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
