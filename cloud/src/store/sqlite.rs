@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use fedecks_protocol::DeviceId;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     Account, Actor, ApiToken, AuditEntry, AuditQuery, AuditRecord, BoxFuture, DeviceQuery,
@@ -27,6 +27,7 @@ use super::{
 };
 use crate::time::unix_now;
 use audit::Log;
+use devices::Page;
 use file::File;
 use notes::Notes;
 use stats::{Action, Counters};
@@ -55,6 +56,8 @@ pub struct SqliteStore {
     counters: Arc<Counters>,
     epoch: Arc<AtomicU64>,
     log: Log,
+    reads: Semaphore,
+    writes: Semaphore,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -74,6 +77,14 @@ impl Default for StoreOptions {
 
 /// How many calls may wait for the thread.
 const LINE: usize = 1024;
+
+/// How many calls that no device waits for may be in that line, of those that look and of those that
+/// change something. However much an operator's programs ask for, a device that logs in waits for no
+/// more than these.
+const AT_ONCE: usize = 16;
+
+/// How many devices a call looks at before others have their turn.
+const STRIDE: usize = 2000;
 
 /// How long a call may wait for its turn and for other processes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -121,7 +132,17 @@ impl SqliteStore {
                 source: error.into(),
             })?;
         let thread = Some(thread);
-        Ok(Self { location, jobs: Some(jobs), notes, counters, epoch, log, thread })
+        Ok(Self {
+            location,
+            jobs: Some(jobs),
+            notes,
+            counters,
+            epoch,
+            log,
+            reads: Semaphore::new(AT_ONCE),
+            writes: Semaphore::new(AT_ONCE),
+            thread,
+        })
     }
 
     /// Has `look` done on the thread and waits for its result.
@@ -129,7 +150,16 @@ impl SqliteStore {
         &self,
         look: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
-        self.call(Action::Read, look)
+        self.call(Action::Read, Some(&self.reads), look)
+    }
+
+    /// The same for what devices wait for, or all of them depend on: it passes by the other calls'
+    /// limit.
+    fn read_first<T: Send + 'static>(
+        &self,
+        look: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        self.call(Action::Read, None, look)
     }
 
     /// Has `change` done on the thread as one transaction and waits for its result. Where another
@@ -138,7 +168,7 @@ impl SqliteStore {
         &self,
         mut change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
-        self.call(Action::Write, move |database| {
+        self.call(Action::Write, Some(&self.writes), move |database| {
             let writing = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = change(&writing)?;
             writing.commit()?;
@@ -146,36 +176,48 @@ impl SqliteStore {
         })
     }
 
-    fn call<T: Send + 'static>(
-        &self,
+    fn call<'a, T: Send + 'static>(
+        &'a self,
         action: Action,
+        limit: Option<&'a Semaphore>,
         work: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> BoxFuture<'_, Result<T, StoreError>> {
+    ) -> BoxFuture<'a, Result<T, StoreError>> {
         let since = Instant::now();
+        let deadline = since + PATIENCE;
         let (answer, result) = oneshot::channel();
         let job: Box<dyn Job> = worker::job(work, answer);
-        let queued = Queued { job, action, since, deadline: since + PATIENCE };
-        let busy = || StoreError::Busy { location: self.location.to_string() };
-        let closed = || StoreError::Closed { location: self.location.to_string() };
-        let sent = match &self.jobs {
-            None => Err(closed()),
-            Some(jobs) => jobs.try_send(queued).map_err(|error| match error {
-                TrySendError::Full(_) => {
-                    self.counters.refused();
-                    busy()
-                }
-                TrySendError::Disconnected(_) => closed(),
-            }),
-        };
         Box::pin(async move {
-            sent?;
+            let _permit = match limit {
+                None => None,
+                Some(limit) => {
+                    let turn = tokio::time::timeout_at(deadline.into(), limit.acquire()).await;
+                    Some(turn.map_err(|_| self.busy())?)
+                }
+            };
+            let queued = Queued { job, action, since, deadline };
+            let Some(jobs) = &self.jobs else { return Err(self.closed()) };
+            jobs.try_send(queued).map_err(|error| match error {
+                TrySendError::Full(_) => self.busy(),
+                TrySendError::Disconnected(_) => self.closed(),
+            })?;
             // The thread answers in time, unless the disk itself hangs.
-            match tokio::time::timeout(PATIENCE + ANSWER_PATIENCE, result).await {
+            let answered = tokio::time::timeout_at((deadline + ANSWER_PATIENCE).into(), result);
+            match answered.await {
                 Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(closed()),
-                Err(_) => Err(busy()),
+                Ok(Err(_)) => Err(self.closed()),
+                Err(_) => Err(self.busy()),
             }
         })
+    }
+
+    /// The answer to a call that does not get its turn.
+    fn busy(&self) -> StoreError {
+        self.counters.refused();
+        StoreError::Busy { location: self.location.to_string() }
+    }
+
+    fn closed(&self) -> StoreError {
+        StoreError::Closed { location: self.location.to_string() }
     }
 }
 
@@ -213,7 +255,7 @@ impl Store for SqliteStore {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
         let name = name.to_owned();
-        self.read(move |database| accounts::password_hash(database, &name))
+        self.read_first(move |database| accounts::password_hash(database, &name))
     }
 
     fn seen(&self, device: &DeviceId, generation: u64, at: u64) {
@@ -224,8 +266,26 @@ impl Store for SqliteStore {
         &'a self,
         query: &'a DeviceQuery,
     ) -> BoxFuture<'a, Result<Vec<DeviceRecord>, StoreError>> {
-        let query = query.clone();
-        self.read(move |database| devices::page(database, &query))
+        let since = Instant::now();
+        Box::pin(async move {
+            let mut query = query.clone();
+            query.limit = query.limit.min(DeviceQuery::MOST);
+            let mut found = Vec::new();
+            loop {
+                let asked = query.clone();
+                let look = move |database: &mut _| devices::page(database, &asked, STRIDE);
+                let Page { devices, looked_at } = self.read(look).await?;
+                query.limit -= u32::try_from(devices.len()).unwrap_or(query.limit);
+                found.extend(devices);
+                match looked_at {
+                    Some(last) if query.limit > 0 => query.after = Some(last),
+                    Some(_) | None => return Ok(found),
+                }
+                if since.elapsed() >= PATIENCE {
+                    return Err(self.busy());
+                }
+            }
+        })
     }
 
     fn devices_by_id<'a>(
@@ -295,7 +355,7 @@ impl Store for SqliteStore {
     }
 
     fn standings_after(&self, change: u64) -> BoxFuture<'_, Result<Vec<Standing>, StoreError>> {
-        self.read(move |database| devices::standings_after(database, change))
+        self.read_first(move |database| devices::standings_after(database, change))
     }
 
     fn add_api_token<'a>(
@@ -319,7 +379,7 @@ impl Store for SqliteStore {
     }
 
     fn api_tokens(&self) -> BoxFuture<'_, Result<Vec<ApiToken>, StoreError>> {
-        self.read(|database| api_tokens::all(database))
+        self.read_first(|database| api_tokens::all(database))
     }
 
     fn revoke_api_token<'a>(

@@ -16,10 +16,19 @@ const STANDING: &str = "id, generation, blocked_at IS NOT NULL, change";
 /// The place of the next change among all.
 const NEXT_CHANGE: &str = "(SELECT ifnull(max(change), 0) + 1 FROM devices)";
 
+/// Some of the devices that were asked for.
+pub(super) struct Page {
+    pub(super) devices: Vec<DeviceRecord>,
+    /// The device after which to go on; `None` if there are no more to look at.
+    pub(super) looked_at: Option<DeviceId>,
+}
+
+/// Looks at so many devices at most.
 pub(super) fn page(
     database: &Connection,
     query: &DeviceQuery,
-) -> rusqlite::Result<Vec<DeviceRecord>> {
+    stride: usize,
+) -> rusqlite::Result<Page> {
     let DeviceQuery { after, limit, scope, search, blocked } = query;
     let (lower, upper) = bounds(after.as_ref(), scope.as_ref());
     let mut sql = format!("SELECT {RECORD} FROM devices WHERE forgotten = 0");
@@ -45,28 +54,40 @@ pub(super) fn page(
         None => {}
     }
     sql.push_str(" ORDER BY id");
-    let limit = (*limit).min(DeviceQuery::MOST) as usize;
+    let limit = *limit as usize;
     let search = search.as_ref().map(|search| search.to_lowercase());
     let mut statement = database.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(texts))?;
-    let mut found = Vec::new();
-    while found.len() < limit {
+    let mut devices = Vec::new();
+    for number in 1.. {
+        if devices.len() >= limit {
+            break;
+        }
         let Some(row) = rows.next()? else { break };
-        let id = row.get_ref(0)?.as_str().map_err(|error| damaged(0, error))?;
-        let in_scope = scope.as_ref().is_none_or(|scope| scope.matches_text(id));
-        if !in_scope {
-            continue;
+        if is_wanted(row, scope.as_ref(), search.as_deref())? {
+            devices.push(record(row)?);
         }
-        if let Some(search) = &search {
-            let label = row.get_ref(1)?.as_str_or_null().map_err(|error| damaged(1, error))?;
-            let in_label = label.is_some_and(|label| label.to_lowercase().contains(search));
-            if !in_label && !contains(id, search) {
-                continue;
-            }
+        if number == stride {
+            let looked_at = Some(device_id(row)?);
+            return Ok(Page { devices, looked_at });
         }
-        found.push(record(row)?);
     }
-    Ok(found)
+    Ok(Page { devices, looked_at: None })
+}
+
+/// Whether a row is of a device in the scope that has the text, in lower case, in its id or label.
+fn is_wanted(
+    row: &Row<'_>,
+    scope: Option<&DevicePattern>,
+    search: Option<&str>,
+) -> rusqlite::Result<bool> {
+    let id = row.get_ref(0)?.as_str().map_err(|error| damaged(0, error))?;
+    if !scope.is_none_or(|scope| scope.matches_text(id)) {
+        return Ok(false);
+    }
+    let Some(search) = search else { return Ok(true) };
+    let label = row.get_ref(1)?.as_str_or_null().map_err(|error| damaged(1, error))?;
+    Ok(contains(id, search) || label.is_some_and(|label| label.to_lowercase().contains(search)))
 }
 
 /// From where to where to look. A device id is ASCII without control characters, so that no id comes

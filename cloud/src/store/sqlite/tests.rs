@@ -1,5 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
+use futures_util::future::join_all;
+
 use super::*;
 use crate::store::{AuditAction, conformance};
 
@@ -251,9 +253,9 @@ async fn a_file_that_is_held_for_long_is_busy_for_all_after_the_same_time() {
     let started = Instant::now();
     let by = cli();
     let devices: Vec<_> = (0..100).map(|number| device(&format!("device-{number}"))).collect();
-    let calls: Vec<_> = devices.iter().map(|device| store.revoke(device, &by)).collect();
-    for call in calls {
-        assert!(matches!(call.await, Err(StoreError::Busy { .. })));
+    let calls = devices.iter().map(|device| store.revoke(device, &by));
+    for answer in join_all(calls).await {
+        assert!(matches!(answer, Err(StoreError::Busy { .. })));
     }
     let took = started.elapsed();
     assert!(took >= PATIENCE && took < PATIENCE + ANSWER_PATIENCE, "{took:?}");
@@ -275,12 +277,64 @@ async fn a_full_line_refuses_instead_of_waiting() {
         gate.recv().unwrap();
         Ok(())
     });
-    start.await.unwrap();
-    let waiting: Vec<_> = (0..LINE).map(|_| store.accounts()).collect();
-    assert!(matches!(store.accounts().await, Err(StoreError::Busy { .. })));
-    release.send(()).unwrap();
-    blocker.await.unwrap();
-    for answer in waiting {
-        assert_eq!(answer.await.unwrap(), []);
+    let others = async {
+        start.await.unwrap();
+        // Whoever comes when the line is full is refused before the first of it is answered.
+        let logins = (0..=LINE).map(|_| async {
+            let answer = store.password_hash("marvin").await;
+            if answer.is_err() {
+                release.send(()).unwrap();
+            }
+            answer
+        });
+        join_all(logins).await
+    };
+    let (blocked, answers) = tokio::join!(blocker, others);
+    blocked.unwrap();
+    let refused = answers.iter().filter(|answer| matches!(answer, Err(StoreError::Busy { .. })));
+    assert_eq!(refused.count(), 1);
+    assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(None))).count(), LINE);
+}
+
+#[tokio::test]
+async fn a_login_waits_for_few_of_the_calls_that_others_make() {
+    let store = SqliteStore::in_memory().unwrap();
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    let by = cli();
+    let devices: Vec<_> = (0..500).map(|number| device(&format!("device-{number}"))).collect();
+    let flood = join_all(devices.iter().map(|device| async {
+        store.block(device, &by).await.unwrap();
+        done.fetch_add(1, Ordering::Relaxed)
+    }));
+    let login = async {
+        store.password_hash("marvin").await.unwrap();
+        done.load(Ordering::Relaxed)
+    };
+    // The flood is there first.
+    let (_, before) = tokio::join!(flood, login);
+    assert!(before <= 2 * AT_ONCE, "{before} before it");
+}
+
+#[tokio::test]
+async fn a_search_that_looks_at_everything_finds_what_lies_far_behind() {
+    let store = SqliteStore::in_memory().unwrap();
+    for number in 0..2 * STRIDE + 10 {
+        store.seen(&device(&format!("device-{number:06}")), 0, 1);
     }
+    until(|| store.stats().waiting == 0).await;
+    let found = async |search: &str, limit: u32| {
+        let search = Some(search.to_owned());
+        let query = DeviceQuery { search, limit, ..DeviceQuery::default() };
+        let page = store.devices_page(&query).await.unwrap();
+        page.iter().map(|record| record.id.to_string()).collect::<Vec<_>>()
+    };
+    let last = format!("device-{:06}", 2 * STRIDE + 9);
+    assert_eq!(found(&last, 10).await, [last]);
+    // The last of one stride, and the first of the next.
+    let border = format!("{:06}", STRIDE - 1);
+    assert_eq!(found(&border, 10).await, [format!("device-{border}")]);
+    let after = format!("{STRIDE:06}");
+    assert_eq!(found(&after, 10).await, [format!("device-{after}")]);
+    assert_eq!(found("5", 1000).await.len(), 1000, "as many as asked for, of several strides");
+    assert_eq!(found("nothing", 10).await, [""; 0]);
 }
