@@ -1,8 +1,11 @@
+use std::fmt;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use fedecks_protocol::{AUTH_HEADER, DEFAULT_PATH, Dialect, DownFrame, Limits, Term, UpFrame};
+use fedecks_protocol::{
+    AUTH_HEADER, DEFAULT_PATH, Dialect, DownFrame, Limits, REFUSAL_HEADER, Refusal, Term, UpFrame,
+};
 use futures_util::{SinkExt, StreamExt};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -10,15 +13,16 @@ use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::Result;
 use crate::identity::HOST;
 use crate::server::Kind;
+use crate::{Error, Result};
 
 /// How long a server may take for any answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,6 +48,19 @@ pub(crate) struct Client {
     socket: WebSocketStream<Box<dyn Socket>>,
 }
 
+/// Why an attempt to connect came to nothing.
+#[derive(Debug)]
+pub(crate) enum NotConnected {
+    /// Nobody listens.
+    NobodyListens,
+    /// The connection was cut off before there was an answer.
+    CutOff,
+    /// The cloud answered, and in its own form.
+    Refused(Refusal),
+    /// What must not happen.
+    Failed(Error),
+}
+
 trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
@@ -58,26 +75,30 @@ impl Client {
             .map_err(|error| format!("client {index} could not connect: {error}").into())
     }
 
-    async fn dial(target: &Target, index: usize, auth: &str) -> Result<Self> {
+    /// Makes one attempt, without a deadline.
+    pub(crate) async fn dial(
+        target: &Target,
+        index: usize,
+        auth: &str,
+    ) -> std::result::Result<Self, NotConnected> {
         let tcp = TcpSocket::new_v4()?;
         // A close leaves the port in TIME_WAIT, where the next run may take it up again.
         tcp.set_reuseaddr(true)?;
         tcp.set_nodelay(true)?;
-        let source = Ipv4Addr::new(127, 0, 0, u8::try_from(2 + index % SOURCES)?);
-        tcp.bind(SocketAddr::from((source, 0)))?;
+        tcp.bind(SocketAddr::from((source(index)?, 0)))?;
         let tcp = tcp.connect(target.address).await?;
         let socket: Box<dyn Socket> = match &target.tls {
             None => Box::new(tcp),
-            Some(tls) => Box::new(tls.connect(ServerName::try_from(HOST)?, tcp).await?),
+            Some(tls) => Box::new(tls.connect(name()?, tcp).await?),
         };
         let config = WebSocketConfig::default().read_buffer_size(1024).write_buffer_size(0);
         let request = request(target.kind, auth)?;
         let (socket, _) = client_async_with_config(request, socket, Some(config)).await?;
         let mut client = Self { kind: target.kind, socket };
         if target.kind == Kind::Fedecks {
-            let first = client.receive().await?;
+            let first = client.socket.next().await.ok_or(NotConnected::CutOff)??;
             if !matches!(decode(&first)?, DownFrame::Welcome(_)) {
-                return Err(format!("expected a Welcome, got {first:?}").into());
+                return Err(Error::from(format!("expected a Welcome, got {first:?}")).into());
             }
         }
         Ok(client)
@@ -134,6 +155,16 @@ impl Client {
         }
     }
 
+    /// Waits until the connection is gone without a word, as after a server's SIGKILL.
+    pub(crate) async fn lost(mut self) -> Result<()> {
+        match timeout(PATIENCE, self.socket.next()).await? {
+            None | Some(Err(WsError::Io(_) | WsError::Protocol(_) | WsError::ConnectionClosed)) => {
+                Ok(())
+            }
+            Some(more) => Err(format!("expected the end of the connection, got {more:?}").into()),
+        }
+    }
+
     async fn send(&mut self, message: Message) -> Result<()> {
         Ok(timeout(PATIENCE, self.socket.send(message)).await??)
     }
@@ -142,6 +173,15 @@ impl Client {
         let message = timeout(PATIENCE, self.socket.next()).await?;
         Ok(message.ok_or("the server closed the connection")??)
     }
+}
+
+/// The address that the `index`th client comes from.
+fn source(index: usize) -> Result<Ipv4Addr> {
+    Ok(Ipv4Addr::new(127, 0, 0, u8::try_from(2 + index % SOURCES)?))
+}
+
+fn name() -> Result<ServerName<'static>> {
+    Ok(ServerName::try_from(HOST)?)
 }
 
 fn request(kind: Kind, auth: &str) -> Result<Request> {
@@ -163,5 +203,64 @@ fn decode(message: &Message) -> Result<DownFrame> {
         | Message::Pong(_)
         | Message::Close(_)
         | Message::Frame(_) => Err(format!("expected a frame, got {message:?}").into()),
+    }
+}
+
+impl From<Error> for NotConnected {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<std::io::Error> for NotConnected {
+    fn from(error: std::io::Error) -> Self {
+        let cut_off = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::UnexpectedEof];
+        if error.kind() == ErrorKind::ConnectionRefused {
+            Self::NobodyListens
+        } else if cut_off.contains(&error.kind()) {
+            Self::CutOff
+        } else {
+            Self::Failed(error.into())
+        }
+    }
+}
+
+impl From<WsError> for NotConnected {
+    fn from(error: WsError) -> Self {
+        match error {
+            WsError::Io(error) => error.into(),
+            WsError::Protocol(
+                ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake,
+            )
+            | WsError::ConnectionClosed => Self::CutOff,
+            WsError::Http(answer) => {
+                let reason = answer.headers().get(REFUSAL_HEADER);
+                let reason = reason.and_then(|reason| reason.to_str().ok());
+                match Refusal::from_response(answer.status().as_u16(), reason) {
+                    Some(refusal) => Self::Refused(refusal),
+                    None => Self::Failed(format!("answered {}", answer.status()).into()),
+                }
+            }
+            other @ (WsError::AlreadyClosed
+            | WsError::Tls(_)
+            | WsError::Capacity(_)
+            | WsError::Protocol(_)
+            | WsError::WriteBufferFull(_)
+            | WsError::Utf8(_)
+            | WsError::AttackAttempt
+            | WsError::Url(_)
+            | WsError::HttpFormat(_)) => Self::Failed(other.into()),
+        }
+    }
+}
+
+impl fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NobodyListens => f.write_str("nobody listens"),
+            Self::CutOff => f.write_str("cut off without an answer"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Self::Failed(error) => error.fmt(f),
+        }
     }
 }

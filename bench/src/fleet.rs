@@ -15,7 +15,7 @@ const AT_ONCE: usize = 16;
 
 /// Clients that are all connected to one server.
 #[derive(Default)]
-pub(crate) struct Fleet(Vec<Client>);
+pub(crate) struct Fleet(pub(crate) Vec<Client>);
 
 impl Fleet {
     /// Connects the clients with these indices.
@@ -71,6 +71,15 @@ impl Fleet {
         }
         while self.0.len() < count {
             self.0.push(next(&mut running).await?);
+        }
+        Ok(())
+    }
+
+    /// Waits until every connection is gone by itself.
+    pub(crate) async fn lost(self) -> Result<()> {
+        let mut running: JoinSet<_> = self.0.into_iter().map(Client::lost).collect();
+        while let Some(lost) = running.join_next().await {
+            lost??;
         }
         Ok(())
     }

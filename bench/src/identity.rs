@@ -12,8 +12,8 @@ use tokio_rustls::TlsConnector;
 use crate::Result;
 
 /// What both processes seal and open tokens with. They live as long as the run.
-const SECRET: &str = "known to everybody, for benchmarks";
-const SALT: &str = "fedecks-bench";
+pub(crate) const SECRET: &str = "known to everybody, for benchmarks";
+pub(crate) const SALT: &str = "fedecks-bench";
 
 /// The account that devices may log in with.
 pub(crate) const USER: &str = "bench";

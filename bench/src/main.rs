@@ -3,6 +3,8 @@
 
 mod board;
 mod client;
+mod cloud;
+mod devices;
 mod fleet;
 mod footprint;
 mod identity;
@@ -11,6 +13,7 @@ mod process;
 mod report;
 mod runs;
 mod server;
+mod storm;
 
 use std::process::ExitCode;
 

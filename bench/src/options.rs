@@ -14,6 +14,7 @@ medians. Ends with 1 if anything was lost on the way.
   --quick               small sizes, for CI
   --json                one JSON object a line
   --only NAME           only one of: idle-plaintext idle-tls echo handshake footprint
+                        storm storm-tls
   --repeats N           how often each server is measured
   --connections N       idle connections, for memory and pings
   --pings-per-second N  pings over all of them
@@ -24,6 +25,9 @@ medians. Ends with 1 if anything was lost on the way.
   --under COMMAND       starts the servers by this command, a profiler for example
   --fedecksd FILE       the device service to measure, built with --profile device, and the command
                         fedecks beside it
+  --fedecks-cloud FILE  the server program to measure, built with --release
+  --storm N             devices that come back at once
+  --tls-storm N         devices that come back at once over TLS
   --rest-intervals N    ping intervals of 19 s over which the service's wake-ups are counted
 
   server NAME           be a server until the standard input ends (the other process)";
@@ -49,6 +53,9 @@ pub(crate) struct Options {
     pub(crate) under: Vec<String>,
     pub(crate) fedecksd: Option<PathBuf>,
     pub(crate) rest_intervals: u32,
+    pub(crate) fedecks_cloud: Option<PathBuf>,
+    pub(crate) storm: usize,
+    pub(crate) tls_storm: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +65,20 @@ pub(crate) enum Bench {
     Echo,
     Handshake,
     Footprint,
+    Storm,
+    StormTls,
 }
 
 impl Bench {
-    const ALL: [Self; 5] =
-        [Self::IdlePlaintext, Self::IdleTls, Self::Echo, Self::Handshake, Self::Footprint];
+    const ALL: [Self; 7] = [
+        Self::IdlePlaintext,
+        Self::IdleTls,
+        Self::Echo,
+        Self::Handshake,
+        Self::Footprint,
+        Self::Storm,
+        Self::StormTls,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -71,6 +87,8 @@ impl Bench {
             Self::Echo => "echo",
             Self::Handshake => "handshake",
             Self::Footprint => "footprint",
+            Self::Storm => "storm",
+            Self::StormTls => "storm-tls",
         }
     }
 
@@ -97,6 +115,9 @@ impl Options {
             under: Vec::new(),
             fedecksd: None,
             rest_intervals: 10,
+            fedecks_cloud: None,
+            storm: 10_000,
+            tls_storm: 4_000,
         }
     }
 
@@ -107,6 +128,8 @@ impl Options {
             echoes: 50_000,
             handshakes: 1_000,
             rest_intervals: 2,
+            storm: 1_000,
+            tls_storm: 500,
             ..Self::full()
         }
     }
@@ -143,6 +166,9 @@ pub(crate) fn parse() -> Result<Command> {
                 options.under = command.split_whitespace().map(str::to_owned).collect();
             }
             Long("rest-intervals") => options.rest_intervals = positive(&mut parser)?,
+            Long("fedecks-cloud") => options.fedecks_cloud = Some(parser.value()?.into()),
+            Long("storm") => options.storm = positive(&mut parser)?,
+            Long("tls-storm") => options.tls_storm = positive(&mut parser)?,
             Long("fedecksd") => options.fedecksd = Some(parser.value()?.into()),
             Value(value) if value == "server" => return serve(&mut parser),
             Short(_) | Long(_) | Value(_) => return Err(argument.unexpected().into()),

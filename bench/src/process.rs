@@ -91,6 +91,14 @@ impl Usage {
         Ok(sum)
     }
 
+    /// The most memory that was ever resident, in bytes.
+    pub(crate) fn peak_memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmHWM")?;
+        Ok(kib.parse::<u64>()? * 1024)
+    }
+
     /// Its resident memory, in bytes.
     pub(crate) fn memory(&self) -> Result<Memory> {
         let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;

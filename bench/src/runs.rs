@@ -12,6 +12,7 @@ use crate::options::{Bench, Options};
 use crate::process::{ServerProcess, Usage};
 use crate::report::{Measurement, heading};
 use crate::server::Kind;
+use crate::storm;
 
 /// Connections that stay open beside the measured ones and have made the server reach its usual
 /// state: threads started, allocators stocked, code loaded.
@@ -44,6 +45,12 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     }
     if let (true, Some(fedecksd)) = (options.wants(Bench::Footprint), &options.fedecksd) {
         runtime.block_on(footprint::measure(&setting, fedecksd))?.iter().for_each(print);
+    }
+    for (bench, over_tls) in [(Bench::Storm, false), (Bench::StormTls, true)] {
+        if let (true, Some(program)) = (options.wants(bench), &options.fedecks_cloud) {
+            let measured = storm::measure(&setting, program, over_tls);
+            runtime.block_on(measured)?.iter().for_each(print);
+        }
     }
     Ok(())
 }
@@ -93,7 +100,9 @@ impl Setting<'_> {
             Bench::IdlePlaintext | Bench::IdleTls => self.idle(&target, server.usage).await?,
             Bench::Echo => self.echo(&target, server.usage).await?,
             Bench::Handshake => self.handshake(&target, server.usage).await?,
-            Bench::Footprint => return Err("the footprint is measured without a peer".into()),
+            Bench::Footprint | Bench::Storm | Bench::StormTls => {
+                return Err("this is measured without a peer".into());
+            }
         };
         server.stop().await?;
         Ok(values)
