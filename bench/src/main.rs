@@ -17,7 +17,12 @@ mod storm;
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use options::{Command, USAGE};
+
+/// As the program fedecks-cloud has it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A measurement either is clean or is none: every error ends the program.
 type Error = Box<dyn std::error::Error + Send + Sync>;
