@@ -170,6 +170,7 @@ where
             tls: options.tls,
             proxy_protocol: options.proxy_protocol,
             trusted: trusted.clone(),
+            untrusted: OncePerSecond::default(),
             limits,
             http: connection::http(&limits),
             stopping: stopping.clone(),

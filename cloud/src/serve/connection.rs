@@ -20,6 +20,7 @@ use warp::{Filter, Reply};
 
 use super::body::Timed;
 use super::gate::{AddressFull, Seat, Slot};
+use super::limits::OncePerSecond;
 use super::proxies::{self, TrustedProxies};
 use super::{ServeLimits, Socket, Tls, proxy_protocol};
 
@@ -48,6 +49,8 @@ pub(super) struct Edge<F> {
     pub(super) tls: Option<Tls>,
     pub(super) proxy_protocol: bool,
     pub(super) trusted: Arc<TrustedProxies>,
+    /// Whether it is time to log that somebody else came to where only trusted proxies may.
+    pub(super) untrusted: OncePerSecond,
     pub(super) limits: ServeLimits,
     pub(super) http: http1::Builder,
     pub(super) stopping: watch::Receiver<bool>,
@@ -84,7 +87,9 @@ where
     ) {
         let trusted = self.trusted.contains(from.ip());
         if self.proxy_protocol && !trusted {
-            tracing::debug!(peer = %from, "closed a connection that comes from no trusted proxy");
+            if self.untrusted.now() {
+                tracing::warn!(peer = %from, "closed a connection that comes from no trusted proxy");
+            }
             return;
         }
         if !trusted && slot.count_for(from.ip()).is_err() {
