@@ -112,6 +112,15 @@ impl Hub {
         pushed.map_err(|why| PushError { message: message.into_term(), why })
     }
 
+    /// The same with a message that is used for more than one device, or afterwards.
+    pub async fn push_message(
+        &self,
+        device: &DeviceId,
+        message: &Message,
+    ) -> Result<(), NotPushed> {
+        self.deliver(device, &Payload::Message(message.clone())).await
+    }
+
     /// Sends bytes to a device, as [`Hub::push`] does a term.
     pub async fn push_raw(
         &self,

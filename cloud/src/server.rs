@@ -1,9 +1,12 @@
 //! The ready-made server, put together of the library's parts and of what only a server needs.
 
+mod api;
+mod caller;
 mod certificates;
 mod events;
 mod handler;
 mod listeners;
+mod problem;
 mod routes;
 mod self_signed;
 mod signals;

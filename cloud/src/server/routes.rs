@@ -3,6 +3,7 @@ use std::sync::Arc;
 use fedecks_cloud::{Fedecks, Handler};
 use warp::{Filter, Rejection, Reply};
 
+use super::api;
 use super::listeners::serving;
 use super::site::Site;
 use crate::config::Part;
@@ -12,5 +13,7 @@ pub(crate) fn all<H: Handler>(
     cloud: &Fedecks<H>,
     site: &Arc<Site>,
 ) -> impl Filter<Extract: Reply, Error = Rejection> + Clone + Send + Sync + 'static + use<H> {
-    serving(site, Part::Devices).and(cloud.routes())
+    let devices = serving(site, Part::Devices).and(cloud.routes());
+    let api = serving(site, Part::Api).and(api::filter(site));
+    devices.or(api)
 }

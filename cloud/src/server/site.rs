@@ -8,7 +8,6 @@ use super::webhooks;
 use crate::config::Config;
 
 /// What everything that the server answers over HTTP works on.
-#[allow(dead_code, reason = "for the routes that follow")]
 pub(crate) struct Site {
     pub(crate) hub: Hub,
     pub(crate) store: Arc<SqliteStore>,
@@ -17,10 +16,12 @@ pub(crate) struct Site {
     pub(crate) events: EventLog,
     pub(crate) streams: Streams,
     /// Each webhook's name, and what it counts.
+    #[allow(dead_code, reason = "for the metrics")]
     pub(crate) webhooks: Vec<(String, Arc<webhooks::Counters>)>,
     /// Who guesses passwords or API tokens.
     pub(crate) failed_logins: FailedLogins,
     pub(crate) config: Arc<Config>,
+    #[allow(dead_code, reason = "for the readiness")]
     /// True once the server is about to end: whoever answers without an end ends then.
     pub(crate) stopping: watch::Receiver<bool>,
 }

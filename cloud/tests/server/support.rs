@@ -59,6 +59,25 @@ impl Server {
         run(self.folder.path(), arguments, "").await
     }
 
+    /// A new API token with these options, once the server knows it.
+    pub(crate) async fn token(&self, options: &[&str]) -> String {
+        let name = format!("test-{:x}", rand::random::<u64>());
+        self.token_named(&name, options).await
+    }
+
+    pub(crate) async fn token_named(&self, name: &str, options: &[&str]) -> String {
+        let printed = self.command(&[&["token", "add", name], options].concat()).await;
+        let token = printed.lines().find(|line| line.starts_with("fdk_")).unwrap().to_owned();
+        let http = self.http().token(&token);
+        within(async {
+            while http.get("/api/v1/token").await.status != StatusCode::OK {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        })
+        .await;
+        token
+    }
+
     /// Kills it as a power cut would.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
@@ -180,6 +199,19 @@ impl Device {
         self.until(|event| *event == Event::Connected).await;
     }
 
+    /// Logs in by another account.
+    pub(crate) async fn login_as(&mut self, username: &str, password: &str) {
+        let credentials = Credentials::new().with("username", username).with("password", password);
+        within(self.client.login(credentials)).await.unwrap();
+        self.until(|event| *event == Event::Connected).await;
+    }
+
+    /// Tries a password that is wrong.
+    pub(crate) async fn fails_to_log_in(&self) {
+        let credentials = Credentials::new().with("username", ACCOUNT).with("password", "wrong!!!");
+        within(self.client.login(credentials)).await.unwrap_err();
+    }
+
     /// The next event for which `wanted` is true; others are passed over.
     pub(crate) async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
         within(async {
@@ -251,6 +283,49 @@ impl Http {
             .unwrap();
         request.headers_mut().extend(self.headers.clone());
         within(self.client.request(request)).await.unwrap()
+    }
+}
+
+impl Http {
+    /// Follows server-sent events.
+    pub(crate) async fn events(&self, path: &str) -> Events {
+        let answer = self.open(Method::GET, path, Bytes::new()).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Events { body: answer.into_body(), text: String::new() }
+    }
+}
+
+/// Server-sent events as they come.
+pub(crate) struct Events {
+    body: Incoming,
+    text: String,
+}
+
+impl Events {
+    /// The data of the next one.
+    pub(crate) async fn next(&mut self) -> serde_json::Value {
+        within(self.read()).await.expect("the stream has ended")
+    }
+
+    /// Whether it ends without another one.
+    pub(crate) async fn ended(&mut self) -> bool {
+        within(self.read()).await.is_none()
+    }
+
+    async fn read(&mut self) -> Option<serde_json::Value> {
+        loop {
+            while let Some((block, rest)) = self.text.split_once("\n\n") {
+                let data = block.lines().find_map(|line| line.strip_prefix("data: "));
+                let data = data.map(|data| serde_json::from_str(data).unwrap());
+                self.text = rest.to_owned();
+                if data.is_some() {
+                    return data;
+                }
+            }
+            let frame = self.body.frame().await?.unwrap();
+            self.text.push_str(std::str::from_utf8(frame.data_ref()?).unwrap());
+        }
     }
 }
 

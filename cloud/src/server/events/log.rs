@@ -240,20 +240,18 @@ mod tests {
 
     /// What there is to read: numbers of messages, and -1 for a gap.
     fn read(feed: &mut Feed) -> Vec<i64> {
-        let mut read = Vec::new();
-        while let Some(item) = feed.next().now_or_never() {
-            read.push(match item {
+        let number = |recorded: &Recorded| {
+            let Happened::Message(message) = &recorded.event.happened else {
+                panic!("{:?}", recorded.event)
+            };
+            message.clone().into_term().deserialize().unwrap()
+        };
+        std::iter::from_fn(|| feed.try_next())
+            .map(|item| match item {
                 Item::Gap { .. } => -1,
-                Item::Event(recorded) => match &recorded.event.happened {
-                    Happened::Message(message) => match &**message {
-                        Term::Int(number) => i64::try_from(*number).unwrap(),
-                        other => panic!("{other:?}"),
-                    },
-                    other => panic!("{other:?}"),
-                },
-            });
-        }
-        read
+                Item::Event(recorded) => number(&recorded),
+            })
+            .collect()
     }
 
     fn id_of_next(feed: &mut Feed) -> String {

@@ -63,11 +63,6 @@ impl Streams {
             Some((Ok(chunk), (None, reader)))
         }))
     }
-
-    /// How many are open.
-    pub(crate) fn count(&self, most: usize) -> usize {
-        most.saturating_sub(self.slots.available_permits())
-    }
 }
 
 struct Reader<A> {

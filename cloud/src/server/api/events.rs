@@ -1,0 +1,40 @@
+use fedecks_cloud::DevicePattern;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use warp::Reply;
+use warp::reply::Response;
+
+use super::request::Request;
+use crate::server::events::{Filter, Kind, Subscribe};
+use crate::server::problem::{Code, Problem};
+
+pub(super) async fn stream(request: Request) -> Result<Response, Problem> {
+    let scope = request.caller.token().devices.clone();
+    let wanted = request.parsed("device", "a device id, with * for any characters", |text| {
+        text.parse::<DevicePattern>().ok()
+    })?;
+    let mut kinds = Vec::new();
+    for word in request.query_all("kind") {
+        let kind = Kind::from_word(word).ok_or_else(|| {
+            let known: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+            let detail = format!("kind is {word:?}, expected one of {}", known.join(", "));
+            Problem::new(Code::InvalidQuery, detail)
+        })?;
+        kinds.push(kind);
+    }
+    let after = request.query("after").map(str::to_owned).or(request.last_event_id.clone());
+    let filter = Filter { devices: scope.into_iter().chain(wanted).collect(), kinds };
+    let (tokens, name) = (request.site.tokens.clone(), request.caller.name().to_owned());
+    let allowed = move || tokens.get(&name).is_some();
+    let stream = request.site.streams.open(Subscribe { filter, after, allowed });
+    let stream = stream.ok_or_else(|| {
+        let most = request.site.config.events.streams;
+        Problem::for_now(Code::TooManyStreams, format!("{most} are open, which is the most"), 5)
+    })?;
+    let mut response = warp::reply::stream(stream).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // A proxy would keep the events until its buffer is full.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}

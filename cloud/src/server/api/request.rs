@@ -1,0 +1,178 @@
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use fedecks_cloud::DeviceId;
+use futures_util::{Stream, StreamExt};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde::de::DeserializeOwned;
+
+use super::routes::{Accepts, Route};
+use crate::server::caller::Caller;
+use crate::server::problem::{Code, Problem, found};
+use crate::server::site::Site;
+
+/// The body of a request as it comes in.
+pub(super) trait Body: Stream<Item = Result<Self::Chunk, warp::Error>> + Send {
+    type Chunk: Buf;
+}
+
+impl<S, C> Body for S
+where
+    S: Stream<Item = Result<C, warp::Error>> + Send,
+    C: Buf,
+{
+    type Chunk = C;
+}
+
+/// A call of the API by somebody who may make it.
+pub(crate) struct Request {
+    pub(super) site: Arc<Site>,
+    pub(super) caller: Caller,
+    /// What stands in the place of `{id}` and the like.
+    values: Vec<String>,
+    query: Vec<(String, String)>,
+    pub(super) last_event_id: Option<String>,
+    content: Option<Content>,
+}
+
+/// A body, whole.
+pub(super) enum Content {
+    Json(Bytes),
+    Raw(Bytes),
+}
+
+/// What a message may be longer in JSON than in the protocol, and how big any other body may be.
+const MORE_IN_JSON: usize = 8;
+
+/// The biggest body that is no message, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+impl Request {
+    pub(super) fn new(
+        site: &Arc<Site>,
+        caller: Caller,
+        values: Vec<String>,
+        query: &str,
+        headers: &HeaderMap,
+        content: Option<Content>,
+        route: &Route,
+    ) -> Result<Self, Problem> {
+        let mut parsed: Vec<(String, String)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let Some(known) = route.query.iter().find(|known| known.name == name) else {
+                let names: Vec<_> = route.query.iter().map(|known| known.name).collect();
+                let expected = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                let detail = format!("unknown parameter {name:?}, expected {expected}");
+                return Err(Problem::new(Code::InvalidQuery, detail));
+            };
+            if !known.repeats && parsed.iter().any(|(other, _)| *other == name) {
+                let detail = format!("{name} stands there twice, expected it once");
+                return Err(Problem::new(Code::InvalidQuery, detail));
+            }
+            parsed.push((name.into_owned(), value.into_owned()));
+        }
+        let last_event_id =
+            headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        Ok(Self { site: site.clone(), caller, values, query: parsed, last_event_id, content })
+    }
+
+    /// The first value of the path.
+    pub(super) fn name(&self) -> &str {
+        self.values.first().map_or("", String::as_str)
+    }
+
+    /// The device of the path, if the caller may see it. Whether it exists is another question, with
+    /// the same answer.
+    pub(super) fn device(&self) -> Result<DeviceId, Problem> {
+        let device = DeviceId::new(self.name()).map_err(|_| Problem::device_not_found())?;
+        if self.caller.sees(&device) { Ok(device) } else { Err(Problem::device_not_found()) }
+    }
+
+    pub(super) fn query(&self, name: &str) -> Option<&str> {
+        self.query_all(name).next()
+    }
+
+    pub(super) fn query_all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.query.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter that `parse` makes something of.
+    pub(super) fn parsed<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        let Some(text) = self.query(name) else { return Ok(None) };
+        let wrong =
+            || Problem::new(Code::InvalidQuery, format!("{name} is {text:?}, expected {expected}"));
+        parse(text).ok_or_else(wrong).map(Some)
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
+        self.parsed(name, "true or false", |text| text.parse().ok())
+    }
+
+    /// How many things there may be in the answer.
+    pub(super) fn limit(&self) -> Result<usize, Problem> {
+        let in_range = |text: &str| text.parse().ok().filter(|limit| (1..=500).contains(limit));
+        Ok(self.parsed("limit", "1 to 500", in_range)?.unwrap_or(100))
+    }
+
+    pub(super) fn content(&self) -> Option<&Content> {
+        self.content.as_ref()
+    }
+
+    /// The body as the JSON that it has to be.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let bytes = match &self.content {
+            Some(Content::Json(bytes) | Content::Raw(bytes)) => bytes.clone(),
+            None => Bytes::new(),
+        };
+        serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => Problem::new(Code::InvalidBody, error.to_string()),
+            serde_json::error::Category::Io
+            | serde_json::error::Category::Syntax
+            | serde_json::error::Category::Eof => {
+                Problem::new(Code::InvalidJson, found("the body", error))
+            }
+        })
+    }
+}
+
+/// Reads a body that is one of those that are expected, up to the most that it may be.
+pub(super) async fn read_body<B: Body>(
+    expected: &Accepts,
+    headers: &HeaderMap,
+    body: B,
+    site: &Site,
+) -> Result<Content, Problem> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let frame = site.config.sessions.max_frame as usize;
+    let (is_json, most) = match (expected, essence.as_str()) {
+        (Accepts::Json(_), "application/json") => (true, MAX_BODY),
+        (Accepts::Message, "application/json") => (true, frame.saturating_mul(MORE_IN_JSON)),
+        (Accepts::Message, "application/octet-stream") => (false, frame),
+        (Accepts::Json(_) | Accepts::Message, _) => {
+            let expected = expected.media_types().join(" or ");
+            let detail = format!("content-type is {kind:?}, expected {expected}");
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
+    };
+    let too_big = || Problem::new(Code::BodyTooBig, format!("expected at most {most} bytes"));
+    let mut whole = Vec::new();
+    let mut body = std::pin::pin!(body);
+    while let Some(chunk) = body.next().await {
+        let mut chunk = chunk.map_err(|_| {
+            Problem::new(Code::InvalidBody, "the body did not come whole and in time")
+        })?;
+        if whole.len() + chunk.remaining() > most {
+            return Err(too_big());
+        }
+        whole.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+    }
+    let whole = Bytes::from(whole);
+    Ok(if is_json { Content::Json(whole) } else { Content::Raw(whole) })
+}

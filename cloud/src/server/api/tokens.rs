@@ -1,0 +1,17 @@
+use warp::reply::Response;
+
+use super::devices::json_response;
+use super::objects::{Token, time};
+use super::request::Request;
+use crate::server::problem::Problem;
+
+/// What the caller's token allows.
+pub(super) async fn mine(request: Request) -> Result<Response, Problem> {
+    let token = request.caller.token();
+    Ok(json_response(&Token {
+        name: token.name.clone(),
+        roles: token.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+        devices: token.devices.as_ref().map(ToString::to_string),
+        expires: token.expires_at.map(time),
+    }))
+}
