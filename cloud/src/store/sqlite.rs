@@ -205,7 +205,10 @@ impl SqliteStore {
             match answered.await {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err(self.closed()),
-                Err(_) => Err(self.busy()),
+                Err(_) => {
+                    self.counters.held();
+                    Err(StoreError::Busy { location: self.location.to_string() })
+                }
             }
         })
     }

@@ -44,6 +44,10 @@ impl SqliteStore {
         let failed = |error| failure(&location, "restore", error);
         let unfinished = Unfinished::beside(store).map_err(failed)?;
         copy_store(copy, &unfinished.0)?;
+        // So that whoever opens it first needs it for nobody but himself.
+        Connection::open(&unfinished.0)
+            .and_then(|database| database.pragma_update(None, "journal_mode", "WAL"))
+            .map_err(|error| failure(&location, "restore", error))?;
         let replaced = beside(store, ".replaced");
         // The log goes first: beside another file it would be taken for that one's.
         for suffix in ["-wal", "-shm", ""] {

@@ -137,6 +137,27 @@ async fn a_file_that_is_emptied_is_no_new_store() {
 }
 
 #[tokio::test]
+async fn a_disk_that_hangs_is_waited_for_no_longer_than_the_deadline() {
+    let bed = Bed::new().await;
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let hanging = bed.store.read(move |_| {
+        gate.recv().unwrap();
+        Ok(())
+    });
+    let started = Instant::now();
+    let behind = bed.store.password_hash("marvin");
+    let (hanging, behind) = tokio::join!(hanging, behind);
+    assert!(matches!(hanging, Err(StoreError::Busy { .. })), "{hanging:?}");
+    assert!(matches!(behind, Err(StoreError::Busy { .. })), "{behind:?}");
+    assert!(!bed.store.stats().healthy);
+    let took = started.elapsed();
+    assert!(took >= PATIENCE && took < PATIENCE + 2 * ANSWER_PATIENCE, "{took:?}");
+    release.send(()).unwrap();
+    bed.store.seen(&device("a"), 0, 7);
+    bed.works().await;
+}
+
+#[tokio::test]
 async fn a_call_that_panics_takes_nobody_with_it() {
     let bed = Bed::new().await;
     let panicked = bed.store.read::<()>(|_| panic!("as asked for")).await;

@@ -94,7 +94,7 @@ impl Counters {
         }
     }
 
-    /// A call that came to a full line.
+    /// A call that did not get its turn.
     pub(super) fn refused(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
     }
