@@ -48,6 +48,10 @@ const MORE_IN_JSON: usize = 8;
 /// The biggest body that is no message, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
+/// How much of a body that is too big is read to nowhere: whoever is still writing does not read why
+/// the connection is closed.
+const DISCARDED: usize = 16 * 1024 * 1024;
+
 impl Request {
     pub(super) fn new(
         site: &Arc<Site>,
@@ -161,17 +165,22 @@ pub(super) async fn read_body<B: Body>(
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
     };
-    let too_big = || Problem::new(Code::BodyTooBig, format!("expected at most {most} bytes"));
     let mut whole = Vec::new();
+    let mut length = 0_usize;
     let mut body = std::pin::pin!(body);
     while let Some(chunk) = body.next().await {
         let mut chunk = chunk.map_err(|_| {
             Problem::new(Code::InvalidBody, "the body did not come whole and in time")
         })?;
-        if whole.len() + chunk.remaining() > most {
-            return Err(too_big());
+        length += chunk.remaining();
+        if length <= most {
+            whole.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+        } else if length > most + DISCARDED {
+            break;
         }
-        whole.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+    }
+    if length > most {
+        return Err(Problem::new(Code::BodyTooBig, format!("expected at most {most} bytes")));
     }
     let whole = Bytes::from(whole);
     Ok(if is_json { Content::Json(whole) } else { Content::Raw(whole) })
