@@ -46,6 +46,8 @@ fn demonstrate() -> Result<()> {
     step(&format!(
         "`fedecks-cloud account add {USER}` added an account, its password on the input"
     ));
+    let header = add_api_token(&cloud_data)?;
+    step("`fedecks-cloud token add` made a token for the HTTP API, with the roles read and send");
     let mut server = start_server(&cloud_data)?;
     let url = format!("wss://{}", server.await_line("the line \"listening\"", listening_address)?);
     step(&format!("`fedecks-cloud serve --self-signed` listens on {url}"));
@@ -56,8 +58,20 @@ fn demonstrate() -> Result<()> {
     ));
     service.log_in()?;
     step("`fedecks login` logged it in; its token is on disk, the password is not");
+    let api = Api { url: url.replacen("wss:", "https:", 1), ca: ca.clone(), header };
+    let mut events = api.events()?;
     service.fedecks(&["send", r#"{"temperature":21.5}"#])?;
-    step(r#"`fedecks send '{"temperature":21.5}'` sent any JSON value up"#);
+    let event = events.await_line("the message among the events", message_of_event)?;
+    step(&format!(
+        "up: `fedecks send` on the device, GET /api/v1/events told {event} as it happened"
+    ));
+    let mut listener = service.command(&["listen"])?;
+    listener.await_text("listening")?;
+    api.send(r#"{"fan":"on"}"#)?;
+    let message = listener.await_line("a message", |line| Some(line.to_owned()))?;
+    step(&format!(
+        "down: POST /api/v1/devices/{DEVICE}/messages, `fedecks listen` printed {message}"
+    ));
     step(&format!("`fedecks status --json` says {}", service.health()?));
     let began = Instant::now();
     let service = service.killed_and_started()?;
@@ -184,6 +198,44 @@ fn start_service(bus: &str, configuration: &Path) -> Result<Program> {
     Ok(service)
 }
 
+/// The server's HTTP API, by curl.
+struct Api {
+    url: String,
+    ca: PathBuf,
+    /// A file with the header that has the token: an argument would be seen by every user.
+    header: PathBuf,
+}
+
+impl Api {
+    fn curl(&self, arguments: &[&str], path: &str) -> Result<Program> {
+        let mut command = Command::new("curl");
+        let header = format!("@{}", self.header.display());
+        command.args(["--silent", "--show-error", "--fail-with-body", "--header", &header]);
+        command.arg("--cacert").arg(&self.ca).args(arguments).arg(format!("{}{path}", self.url));
+        Program::spawn(command)
+    }
+
+    /// What happens, as it happens.
+    fn events(&self) -> Result<Program> {
+        let mut events = self.curl(&["--no-buffer", "--include"], "/api/v1/events?kind=message")?;
+        // From its head on, nothing is missed.
+        events.await_text("200 OK")?;
+        Ok(events)
+    }
+
+    fn send(&self, json: &str) -> Result<()> {
+        let arguments = ["--header", "content-type: application/json", "--data", json];
+        let path = format!("/api/v1/devices/{DEVICE}/messages");
+        self.curl(&arguments, &path)?.await_end().map(drop)
+    }
+}
+
+/// What the device said, from a line of the events.
+fn message_of_event(line: &str) -> Option<String> {
+    let event: serde_json::Value = serde_json::from_str(line.strip_prefix("data:")?).ok()?;
+    Some(event.get("message")?.to_string())
+}
+
 /// A bus that belongs to whoever runs the demonstration. A real device has its system bus.
 fn start_bus(folder: &Path) -> Result<(Program, String)> {
     let configuration = folder.join("bus.conf");
@@ -214,6 +266,17 @@ fn add_account(data: &Path) -> Result<()> {
     let mut command = Program::start("fedecks-cloud", &arguments)?;
     command.write(PASSWORD)?;
     command.await_end().map(drop)
+}
+
+/// Makes an API token, and a file with the header that has it.
+fn add_api_token(data: &Path) -> Result<PathBuf> {
+    let arguments = ["token", "add", "demo", "--role", "read", "--role", "send", "--data-dir"];
+    let arguments = [&arguments.map(OsStr::new)[..], &[data.as_os_str()]].concat();
+    let lines = Program::start("fedecks-cloud", &arguments)?.await_end()?;
+    let token = lines.iter().find(|line| line.starts_with("fdk_")).ok_or("no token")?;
+    let header = data.join("api-header");
+    std::fs::write(&header, format!("authorization: Bearer {token}\n"))?;
+    Ok(header)
 }
 
 fn start_server(data: &Path) -> Result<Program> {
