@@ -5,5 +5,6 @@
 mod api;
 mod devices;
 mod store_faults;
+mod storm;
 mod support;
 mod webhooks;

@@ -20,6 +20,10 @@ use tokio::process::{Child, Command};
 /// How long anything that is awaited may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What every server here seals tokens with.
+pub(crate) const SECRET: &str = "sssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssss";
+pub(crate) const SALT: &str = "salt salt salt salt";
+
 /// The account that every server here has.
 pub(crate) const ACCOUNT: &str = "marvin";
 pub(crate) const PASSWORD: &str = "don't panic";
@@ -112,9 +116,8 @@ impl Server {
 
 fn folder_with(configuration: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let (secret, salt) = ("s".repeat(64), "salt".repeat(8));
     let configuration = format!(
-        "listen = \"127.0.0.1:0\"\nsecret = \"{secret}\"\nsalt = \"{salt}\"\n{configuration}"
+        "listen = \"127.0.0.1:0\"\nsecret = \"{SECRET}\"\nsalt = \"{SALT}\"\n{configuration}"
     );
     std::fs::write(folder.path().join("cloud.toml"), configuration).unwrap();
     folder
@@ -175,7 +178,7 @@ async fn serve(folder: &Path, arguments: &[&str]) -> (Child, SocketAddr) {
 pub(crate) struct Device {
     pub(crate) client: Client,
     pub(crate) events: Subscription,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Device {
@@ -189,7 +192,7 @@ impl Device {
                 .start()
                 .unwrap();
         let events = client.subscribe();
-        Self { client, events, _data: data }
+        Self { client, events, data }
     }
 
     /// Logs in by the account that every server has, and waits until it is connected.
@@ -210,6 +213,11 @@ impl Device {
     pub(crate) async fn fails_to_log_in(&self) {
         let credentials = Credentials::new().with("username", ACCOUNT).with("password", "wrong!!!");
         within(self.client.login(credentials)).await.unwrap_err();
+    }
+
+    /// The token's file as it is.
+    pub(crate) fn token_on_disk(&self) -> Vec<u8> {
+        std::fs::read(self.data.path().join("token")).unwrap()
     }
 
     /// The next event for which `wanted` is true; others are passed over.
