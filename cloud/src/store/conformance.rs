@@ -136,7 +136,9 @@ async fn standings(store: &impl Store) {
     let known = before.last().map_or(0, |standing| standing.change);
     assert_eq!(store.standings_after(known).await.unwrap(), []);
 
+    let now = crate::time::unix_now();
     let first = store.revoke(&device("a"), &cli()).await.unwrap();
+    assert!(first.generation >= now, "higher than any of which an older copy knows nothing");
     let never_seen = store.revoke(&device("never-seen"), &cli()).await.unwrap();
     let second = store.revoke(&device("a"), &cli()).await.unwrap();
     assert!(0 < first.generation && first.generation < second.generation);
