@@ -185,3 +185,20 @@ need_rust() {
     fi
     say "using $(cargo --version), $(rustc --version)"
 }
+
+# build_tool CRATE VERSION: builds a cargo command, once, as $CACHE/CRATE-VERSION/bin/CRATE.
+build_tool() {
+    local crate=$1 version=$2 root=$CACHE/$1-$2 work status=0
+    [ "$(version_of "$root/bin/$crate" || true)" != "$version" ] || return 0
+    say "building $crate $version into $root (minutes, once)"
+    # Its own target folder, thrown away afterwards; built to be ready soon, not to run fast.
+    work=$(mktemp -d)
+    # Outside the checkout, so that its rust-version does not hold back the choice of version.
+    (cd "$work" && CARGO_TARGET_DIR=$work/target cargo install --quiet --locked \
+        --version "$version" --root "$root" \
+        --config 'profile.release.opt-level=1' --config 'profile.release.lto=false' \
+        --config 'profile.release.codegen-units=16' --config 'profile.release.debug=false' \
+        "$crate") || status=$?
+    rm -rf "$work"
+    return "$status"
+}

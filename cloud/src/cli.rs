@@ -4,6 +4,8 @@ mod account;
 mod audit;
 mod backup;
 mod device;
+#[cfg(test)]
+mod generated;
 mod logging;
 mod output;
 mod password;
@@ -11,7 +13,7 @@ mod serve;
 mod token;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -89,7 +91,8 @@ enum Secret {
 struct Place {
     /// Configuration file (TOML)
     ///
-    /// Without one the defaults hold, and a secret is made and kept in the data directory.
+    /// Without this and without --data-dir it is /etc/fedecks/cloud.toml, if that is there. Without any
+    /// file the defaults hold, and a secret is made and kept in the data directory.
     #[arg(long, value_name = "FILE", env = "FEDECKS_CONFIG")]
     config: Option<PathBuf>,
     /// Directory for what the server keeps and makes itself [default: ./fedecks-data]
@@ -143,6 +146,9 @@ pub(crate) enum CliError {
     #[error("cannot {action}: {source}")]
     Io { action: String, source: io::Error },
 }
+
+/// Where the Debian package has the configuration file.
+const INSTALLED_CONFIG: &str = "/etc/fedecks/cloud.toml";
 
 /// EX_CONFIG of sysexits.h.
 const WRONG_CONFIGURATION: u8 = 78;
@@ -202,8 +208,13 @@ impl CliError {
 
 impl Place {
     fn load(self, more: Overrides) -> Result<Config, ConfigError> {
+        let installed = Path::new(INSTALLED_CONFIG);
+        let file = match &self.config {
+            Some(file) => Some(file.as_path()),
+            None => (self.data_dir.is_none() && installed.exists()).then_some(installed),
+        };
         let overrides = Overrides { data_dir: self.data_dir, ..more };
-        Config::load(self.config.as_deref(), |name| std::env::var_os(name), overrides)
+        Config::load(file, |name| std::env::var_os(name), overrides)
     }
 
     /// As [`Place::make_store`], but the store has to be there: a command that is told the wrong place
