@@ -49,7 +49,14 @@ fn operation(route: &Route) -> Value {
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
         .map(|name| {
             let schema = json!({ "type": "string", "minLength": 1, "maxLength": 128 });
-            json!({ "name": name, "in": "path", "required": true, "schema": schema })
+            let example = if name == "id" { "kitchen-1" } else { "marvin" };
+            json!({
+                "name": name,
+                "in": "path",
+                "required": true,
+                "schema": schema,
+                "example": example,
+            })
         })
         .collect();
     parameters.extend(route.query.iter().map(|parameter| {

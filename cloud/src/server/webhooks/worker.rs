@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use fedecks_cloud::{Outbox, OutboxEntry, OutboxItem, SqliteStore};
+use fedecks_cloud::{Outbox, OutboxEntry, OutboxItem, SqliteStore, Store};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -23,6 +23,8 @@ pub(super) struct Worker {
     lanes: Lanes,
     underway: JoinSet<(Next, Delivered)>,
     counters: Arc<Counters>,
+    /// In which epoch of the store the lanes were read.
+    epoch: u64,
     /// The receiver failed last time: that it still does is told at a lower level.
     failing: bool,
 }
@@ -60,6 +62,7 @@ impl Worker {
             feed: events.follow(None, filter),
             receiver: Receiver::new(webhook, webhook.signing_secret()?)?,
             lanes: Lanes::default(),
+            epoch: 0,
             underway: JoinSet::new(),
             counters,
             failing: false,
@@ -70,6 +73,12 @@ impl Worker {
     pub(super) async fn work(mut self) {
         self.load().await;
         loop {
+            if self.store.epoch() != self.epoch {
+                // A back-up may have taken its place, in which the numbers stand for other events.
+                self.underway = JoinSet::new();
+                self.lanes = Lanes::default();
+                self.load().await;
+            }
             self.send();
             self.counters.pending.store(self.lanes.len() as u64, Ordering::Relaxed);
             let due = self.lanes.next_due();
@@ -97,6 +106,8 @@ impl Worker {
     /// What an earlier run of the server has left.
     async fn load(&mut self) {
         loop {
+            // Before it is read: what is replaced meanwhile is read anew the next time.
+            self.epoch = self.store.epoch();
             match self.store.outbox(&self.webhook.name).await {
                 Ok(left) => {
                     for OutboxItem { sequence, lane, at } in left {
