@@ -10,7 +10,7 @@ use futures_util::{SinkExt, StreamExt};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpSocket;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -126,6 +126,30 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Sends a message that is not answered.
+    pub(crate) async fn say(&mut self, term: Term) -> Result<()> {
+        let up = UpFrame::Message { sequence: None, term };
+        let up = Dialect::Bincode.encode_up(&up, &Limits::default())?;
+        self.send(Message::binary(up)).await
+    }
+
+    /// The next message from the cloud, and when it was there.
+    pub(crate) async fn hear(&mut self) -> Result<(Term, Instant)> {
+        let message = self.receive().await?;
+        let at = Instant::now();
+        match decode(&message)? {
+            DownFrame::Message { term, .. } => Ok((term, at)),
+            other @ (DownFrame::Welcome(_)
+            | DownFrame::Token(_)
+            | DownFrame::Raw { .. }
+            | DownFrame::Ack(_)
+            | DownFrame::Request { .. }
+            | DownFrame::Unknown { .. }) => {
+                Err(format!("expected a message, got {other:?}").into())
+            }
+        }
     }
 
     /// Pings and waits for the pong.

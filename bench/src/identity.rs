@@ -37,11 +37,16 @@ pub(crate) async fn add_account(folder: &Path) -> Result<()> {
     Ok(store.add_account(USER, &hash_password(PASSWORD)?, &Actor::cli()).await?)
 }
 
+/// The id of the `index`th device.
+pub(crate) fn device_id(index: usize) -> Result<DeviceId> {
+    Ok(DeviceId::new(format!("bench-{index:05}"))?)
+}
+
 /// The value of `x-fedecks-auth` of the `index`th device: with a token issued right now, so that the
 /// server hands out no new one.
 pub(crate) fn auth_header(keyring: &Keyring, index: usize) -> Result<String> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    let device = DeviceId::new(format!("bench-{index:05}"))?;
+    let device = device_id(index)?;
     let claims = Claims {
         device: device.clone(),
         issued_at: now.as_secs(),

@@ -8,6 +8,7 @@ mod devices;
 mod fleet;
 mod footprint;
 mod identity;
+mod live;
 mod options;
 mod process;
 mod report;

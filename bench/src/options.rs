@@ -14,7 +14,7 @@ medians. Ends with 1 if anything was lost on the way.
   --quick               small sizes, for CI
   --json                one JSON object a line
   --only NAME           only one of: idle-plaintext idle-tls echo handshake footprint
-                        storm storm-tls
+                        storm storm-tls live
   --repeats N           how often each server is measured
   --connections N       idle connections, for memory and pings
   --pings-per-second N  pings over all of them
@@ -28,6 +28,7 @@ medians. Ends with 1 if anything was lost on the way.
   --fedecks-cloud FILE  the server program to measure, built with --release
   --storm N             devices that come back at once
   --tls-storm N         devices that come back at once over TLS
+  --live-messages N     messages to 100 readers of the server's events, and by its API to a device
   --rest-intervals N    ping intervals of 19 s over which the service's wake-ups are counted
 
   server NAME           be a server until the standard input ends (the other process)";
@@ -56,6 +57,7 @@ pub(crate) struct Options {
     pub(crate) fedecks_cloud: Option<PathBuf>,
     pub(crate) storm: usize,
     pub(crate) tls_storm: usize,
+    pub(crate) live_messages: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,10 +69,11 @@ pub(crate) enum Bench {
     Footprint,
     Storm,
     StormTls,
+    Live,
 }
 
 impl Bench {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::IdlePlaintext,
         Self::IdleTls,
         Self::Echo,
@@ -78,6 +81,7 @@ impl Bench {
         Self::Footprint,
         Self::Storm,
         Self::StormTls,
+        Self::Live,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -89,6 +93,7 @@ impl Bench {
             Self::Footprint => "footprint",
             Self::Storm => "storm",
             Self::StormTls => "storm-tls",
+            Self::Live => "live",
         }
     }
 
@@ -118,6 +123,7 @@ impl Options {
             fedecks_cloud: None,
             storm: 10_000,
             tls_storm: 4_000,
+            live_messages: 500,
         }
     }
 
@@ -130,6 +136,7 @@ impl Options {
             rest_intervals: 2,
             storm: 1_000,
             tls_storm: 500,
+            live_messages: 150,
             ..Self::full()
         }
     }
@@ -169,6 +176,7 @@ pub(crate) fn parse() -> Result<Command> {
             Long("fedecks-cloud") => options.fedecks_cloud = Some(parser.value()?.into()),
             Long("storm") => options.storm = positive(&mut parser)?,
             Long("tls-storm") => options.tls_storm = positive(&mut parser)?,
+            Long("live-messages") => options.live_messages = positive(&mut parser)?,
             Long("fedecksd") => options.fedecksd = Some(parser.value()?.into()),
             Value(value) if value == "server" => return serve(&mut parser),
             Short(_) | Long(_) | Value(_) => return Err(argument.unexpected().into()),

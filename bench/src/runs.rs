@@ -8,6 +8,7 @@ use crate::client::Target;
 use crate::fleet::{Fleet, come_and_go};
 use crate::footprint;
 use crate::identity::{Certificate, add_account, auth_header, keyring};
+use crate::live;
 use crate::options::{Bench, Options};
 use crate::process::{ServerProcess, Usage};
 use crate::report::{Measurement, heading};
@@ -51,6 +52,9 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
             let measured = storm::measure(&setting, program, over_tls);
             runtime.block_on(measured)?.iter().for_each(print);
         }
+    }
+    if let (true, Some(program)) = (options.wants(Bench::Live), &options.fedecks_cloud) {
+        runtime.block_on(live::measure(&setting, program))?.iter().for_each(print);
     }
     Ok(())
 }
@@ -100,7 +104,7 @@ impl Setting<'_> {
             Bench::IdlePlaintext | Bench::IdleTls => self.idle(&target, server.usage).await?,
             Bench::Echo => self.echo(&target, server.usage).await?,
             Bench::Handshake => self.handshake(&target, server.usage).await?,
-            Bench::Footprint | Bench::Storm | Bench::StormTls => {
+            Bench::Footprint | Bench::Storm | Bench::StormTls | Bench::Live => {
                 return Err("this is measured without a peer".into());
             }
         };
