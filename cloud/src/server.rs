@@ -5,7 +5,9 @@ mod caller;
 mod certificates;
 mod events;
 mod handler;
+mod health;
 mod listeners;
+mod metrics;
 mod problem;
 mod routes;
 mod self_signed;
@@ -30,6 +32,7 @@ use crate::cli::{CliError, make_data_dir, open_store};
 use crate::config::{Config, TlsChoice};
 use events::{Bounds, EventLog, Streams};
 use handler::Recording;
+use metrics::Metrics;
 use signals::Stop;
 use site::Site;
 
@@ -68,8 +71,9 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
     let failed_logins = FailedLogins::new(config.failed_logins);
     let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };
     let events = EventLog::new(kept);
+    let counters = metrics::Counters::default();
     let accounts = AccountHandler::new(store.clone()).failed_logins(failed_logins.clone());
-    let cloud = Fedecks::builder(Recording::new(accounts, events.clone()))
+    let cloud = Fedecks::builder(Recording::new(accounts, events.clone(), counters.clone()))
         .store(store.clone())
         .keyring(keyring)
         .denylist(denylist.clone())
@@ -82,19 +86,20 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
     let (stopping, stopped) = watch::channel(false);
     let streams = Streams::new(events.clone(), config.events.streams, stopped.clone());
     let webhooks = webhooks::start(&config.webhooks, &store, &events, &stopped).await?;
+    let metrics = Metrics::new(&counters, cloud.hub(), store.clone(), streams.clone(), webhooks);
+    let health = health::filter(&store, &stopped);
     let site = Arc::new(Site {
         hub: cloud.hub(),
         store,
         events,
         streams,
-        webhooks,
+        metrics,
         denylist,
         tokens,
         failed_logins,
         config: config.clone(),
-        stopping: stopped,
     });
-    let server = fedecks_cloud::serve(routes::all(&cloud, &site), options)?;
+    let server = fedecks_cloud::serve(routes::all(&cloud, &site, health), options)?;
     announce(&server, &config, ready_file)?;
 
     let certificates = tokio::spawn(certificates::keep_current(certificates, hangup));

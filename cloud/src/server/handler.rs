@@ -8,16 +8,18 @@ use fedecks_cloud::{
 use fedecks_protocol::Refusal;
 
 use super::events::{Event, EventLog, Happened};
+use super::metrics::Counters;
 
 /// The handler of the server: devices log in by accounts, and what happens to them is recorded.
 pub(crate) struct Recording {
     accounts: AccountHandler,
     events: EventLog,
+    counters: Counters,
 }
 
 impl Recording {
-    pub(crate) fn new(accounts: AccountHandler, events: EventLog) -> Self {
-        Self { accounts, events }
+    pub(crate) fn new(accounts: AccountHandler, events: EventLog, counters: Counters) -> Self {
+        Self { accounts, events, counters }
     }
 
     fn record(&self, device: &DeviceId, happened: Happened) {
@@ -31,6 +33,7 @@ impl Handler for Recording {
     }
 
     async fn connected(&self, session: &Session) {
+        self.counters.connects.inc();
         let by = match session.authenticated_by() {
             AuthenticatedBy::Credentials => "credentials",
             AuthenticatedBy::Token { .. } => "token",
@@ -40,11 +43,13 @@ impl Handler for Recording {
     }
 
     async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
+        self.counters.messages.inc();
         self.record(session.device(), Happened::Message(Message::from(message)));
         Outcome::Ok
     }
 
     async fn handle_raw_in(&self, session: &Session, bytes: Vec<u8>) -> Outcome {
+        self.counters.messages.inc();
         self.record(session.device(), Happened::RawMessage(Bytes::from(bytes)));
         Outcome::Ok
     }
@@ -54,6 +59,7 @@ impl Handler for Recording {
     }
 
     fn disconnected(&self, device: &DeviceId, why: &Disconnected) {
+        self.counters.disconnects.inc();
         let reason = match why {
             // The newer connection was told of, and the device is not gone.
             Disconnected::ByCloud(reason) if reason.code == CloseCode::Replaced => return,
@@ -71,6 +77,7 @@ impl Handler for Recording {
     }
 
     fn refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {
+        self.counters.refused(refusal);
         let happened = Happened::Refused { reason: refusal.reason(), peer };
         let at = std::time::SystemTime::now();
         self.events.record(Event { at, device: device.cloned(), happened });

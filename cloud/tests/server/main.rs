@@ -4,6 +4,7 @@
 
 mod api;
 mod devices;
+mod operations;
 mod store_faults;
 mod storm;
 mod support;

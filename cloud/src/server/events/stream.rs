@@ -14,6 +14,7 @@ use super::log::{EventLog, Feed, Filter, Item};
 pub(crate) struct Streams {
     log: EventLog,
     slots: Arc<Semaphore>,
+    most: usize,
     stopping: watch::Receiver<bool>,
 }
 
@@ -36,7 +37,13 @@ const RETRY: Duration = Duration::from_secs(3);
 impl Streams {
     /// At most `most` are open at a time. All end once `stopping` is true.
     pub(crate) fn new(log: EventLog, most: usize, stopping: watch::Receiver<bool>) -> Self {
-        Self { log, slots: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))), stopping }
+        let most = most.min(Semaphore::MAX_PERMITS);
+        Self { log, slots: Arc::new(Semaphore::new(most)), most, stopping }
+    }
+
+    /// How many are open.
+    pub(crate) fn open_now(&self) -> usize {
+        self.most.saturating_sub(self.slots.available_permits())
     }
 
     /// Opens a stream of what somebody wants, or none if too many are open.

@@ -1,0 +1,249 @@
+//! What Prometheus asks for. No device is named in it: the labels have few values, whatever happens.
+
+mod process;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use fedecks_cloud::{Hub, LatencyHistogram, Peer, Role, SqliteStore};
+use fedecks_protocol::Refusal;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::{MetricType, TypedMetric};
+use prometheus_client::registry::{Registry, Unit};
+use warp::reply::Response;
+use warp::{Filter, Rejection, Reply};
+
+use super::caller::Caller;
+use super::events::Streams;
+use super::problem::Problem;
+use super::site::Site;
+use super::webhooks;
+use crate::config::Part;
+
+/// What the server counts itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counters {
+    pub(crate) connects: Counter,
+    pub(crate) disconnects: Counter,
+    pub(crate) messages: Counter,
+    refused: Family<[(&'static str, &'static str); 1], Counter>,
+}
+
+impl Counters {
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        self.refused.get_or_create(&[("reason", refusal.reason())]).inc();
+    }
+}
+
+/// Everything that there is to ask for.
+#[derive(Clone)]
+pub(crate) struct Metrics(Arc<Registry>);
+
+impl Metrics {
+    pub(crate) fn new(
+        counters: &Counters,
+        hub: Hub,
+        store: Arc<SqliteStore>,
+        streams: Streams,
+        webhooks: Vec<(String, Arc<webhooks::Counters>)>,
+    ) -> Self {
+        let mut registry = Registry::with_prefix("fedecks");
+        let Counters { connects, disconnects, messages, refused } = counters.clone();
+        registry.register("connects", "Sessions of devices that began", connects);
+        registry.register("disconnects", "Sessions of devices that ended", disconnects);
+        registry.register("messages_received", "Messages that devices sent", messages);
+        registry.register("refusals", "Connections that were refused, by reason", refused);
+        registry.register_collector(Box::new(Asked { hub, store, streams, webhooks }));
+        registry.register_collector(Box::new(process::Process));
+        Self(Arc::new(registry))
+    }
+
+    fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.0)?;
+        Ok(text)
+    }
+}
+
+/// What is counted elsewhere, and asked for when Prometheus asks.
+struct Asked {
+    hub: Hub,
+    store: Arc<SqliteStore>,
+    streams: Streams,
+    webhooks: Vec<(String, Arc<webhooks::Counters>)>,
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asked(…)")
+    }
+}
+
+impl Collector for Asked {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let hub = self.hub.stats();
+        gauge(
+            &mut encoder,
+            "connected_devices",
+            "Devices that are connected",
+            hub.connected as u64,
+        )?;
+        for (name, help, count) in [
+            ("undecodable_messages", "Messages from devices that were no frame", hub.undecodable),
+            (
+                "sessions_too_slow",
+                "Sessions that ended because the device read too slowly",
+                hub.too_slow,
+            ),
+            (
+                "handler_failures",
+                "Sessions that ended because a handler failed",
+                hub.handler_failures,
+            ),
+        ] {
+            counter(&mut encoder, name, help, count)?;
+        }
+        let streams = self.streams.open_now() as u64;
+        gauge(&mut encoder, "event_streams", "Event streams that are open", streams)?;
+        self.encode_store(&mut encoder)?;
+        self.encode_webhooks(&mut encoder)
+    }
+}
+
+impl Asked {
+    fn encode_store(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let stats = self.store.stats();
+        gauge(
+            encoder,
+            "store_healthy",
+            "1 if the last that was tried with the store's file went well",
+            u64::from(stats.healthy),
+        )?;
+        gauge(encoder, "store_notes_waiting", "Notes that wait to be written", stats.waiting)?;
+        for (name, help, count) in [
+            (
+                "store_busy",
+                "Calls of the store that failed because it was held or overrun",
+                stats.busy,
+            ),
+            ("store_failed", "Calls of the store that failed by its file or disk", stats.failed),
+            ("store_reopened", "How often the store's file was opened again", stats.reopened),
+            ("store_notes_dropped", "Notes that were dropped", stats.notes_dropped),
+            (
+                "store_audit_dropped",
+                "Lines of the audit log that were dropped",
+                stats.audit_dropped,
+            ),
+        ] {
+            counter(encoder, name, help, count)?;
+        }
+        for (name, help, histogram) in [
+            ("store_read_duration", "How long reading calls of the store took", &stats.reads),
+            ("store_write_duration", "How long changing calls of the store took", &stats.writes),
+        ] {
+            let metric = encoder.encode_descriptor(
+                name,
+                help,
+                Some(&Unit::Seconds),
+                MetricType::Histogram,
+            )?;
+            latency(metric, histogram)?;
+        }
+        Ok(())
+    }
+
+    fn encode_webhooks(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        type Count = fn(&webhooks::Counters) -> u64;
+        let counts: [(&str, &str, Count); 3] = [
+            ("webhook_delivered", "Events that a receiver took", |of| {
+                of.delivered.load(Ordering::Relaxed)
+            }),
+            ("webhook_failed", "Deliveries that failed and are tried again", |of| {
+                of.failed.load(Ordering::Relaxed)
+            }),
+            ("webhook_dropped", "Events that were given up", |of| {
+                of.dropped.load(Ordering::Relaxed)
+            }),
+        ];
+        for (name, help, count) in counts {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (webhook, counters) in &self.webhooks {
+                let labels = [("webhook", webhook.as_str())];
+                ConstCounter::new(count(counters)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let (name, help) = ("webhook_pending", "Events that wait for a receiver");
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (webhook, counters) in &self.webhooks {
+            let labels = [("webhook", webhook.as_str())];
+            let pending = number(counters.pending.load(Ordering::Relaxed));
+            ConstGauge::new(pending).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {
+    let kind = ConstCounter::<u64>::TYPE;
+    ConstCounter::new(count).encode(encoder.encode_descriptor(name, help, None, kind)?)
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let kind = ConstGauge::<i64>::TYPE;
+    ConstGauge::new(number(value)).encode(encoder.encode_descriptor(name, help, None, kind)?)
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn latency(mut metric: MetricEncoder<'_>, histogram: &LatencyHistogram) -> fmt::Result {
+    let bounds = LatencyHistogram::BOUNDS.iter().copied().chain([f64::INFINITY]);
+    let buckets: Vec<_> = bounds.zip(histogram.counts).collect();
+    metric.encode_histogram::<[(&str, &str); 0]>(
+        histogram.seconds,
+        histogram.count(),
+        &buckets,
+        None,
+    )
+}
+
+/// `/metrics`: with a token that may read of all devices, or without one at a listener that has no API.
+pub(crate) fn filter(
+    site: &Arc<Site>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+    let site = site.clone();
+    warp::path!("metrics")
+        .and(warp::get())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Peer>())
+        .map(move |headers: HeaderMap, peer: Peer| match allowed(&site, &headers, peer) {
+            Ok(()) => answer(&site.metrics),
+            Err(problem) => problem.into_response(),
+        })
+}
+
+fn allowed(site: &Site, headers: &HeaderMap, peer: Peer) -> Result<(), Problem> {
+    let listener = site.config.listeners.get(peer.listener);
+    if listener.is_some_and(|listener| !listener.serves(Part::Api)) {
+        return Ok(());
+    }
+    let caller = Caller::of(site, headers, Some(peer.address.ip()))?;
+    caller.needs(Role::Read)?;
+    caller.needs_all_devices()
+}
+
+fn answer(metrics: &Metrics) -> Response {
+    let mut response = metrics.text().unwrap_or_default().into_response();
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

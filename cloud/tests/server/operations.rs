@@ -1,0 +1,84 @@
+//! What balancers and Prometheus ask for.
+
+use http::StatusCode;
+
+use crate::support::{Http, Server, within};
+
+/// The value of a sample.
+fn sample(text: &str, name: &str) -> f64 {
+    let line =
+        text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    let line = line.unwrap_or_else(|| panic!("no {name} in:\n{text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+async fn metrics(http: &Http) -> String {
+    let answer = http.get("/metrics").await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    String::from_utf8(answer.body.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn health_needs_no_token_and_says_nothing_else() {
+    let server = Server::start().await;
+    let alive = server.http().get("/healthz").await;
+    assert_eq!((alive.status, &alive.body[..]), (StatusCode::OK, &b"ok\n"[..]));
+    let ready = server.http().get("/readyz").await;
+    assert_eq!(ready.status, StatusCode::OK);
+    assert_eq!(&ready.body[..], br#"{"ready":true,"store":"ok"}"#);
+}
+
+#[tokio::test]
+async fn the_metrics_count_what_happened_exactly_and_name_no_device() {
+    let server = Server::start().await;
+    assert_eq!(server.http().get("/metrics").await.status, StatusCode::UNAUTHORIZED);
+    let limited = server.token(&["--role", "read", "--devices", "site-*"]).await;
+    let limited = server.http().token(&limited).get("/metrics").await;
+    assert_eq!(limited.status, StatusCode::FORBIDDEN);
+    let http = server.http().token(&server.token(&["--role", "read"]).await);
+
+    let device = server.connected_device("kitchen-1").await;
+    let leaving = server.connected_device("hall-1").await;
+    for number in 0..7 {
+        device.client.send(&number).await.unwrap();
+    }
+    server.device("cellar-1").fails_to_log_in().await;
+    leaving.client.shutdown().await;
+    let text = within(async {
+        loop {
+            let text = metrics(&http).await;
+            if sample(&text, "fedecks_disconnects_total") == 1.0
+                && sample(&text, "fedecks_messages_received_total") == 7.0
+            {
+                return text;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(sample(&text, "fedecks_connects_total"), 2.0);
+    assert_eq!(sample(&text, "fedecks_connected_devices"), 1.0);
+    assert_eq!(sample(&text, "fedecks_refusals_total{reason=\"bad-credentials\"}"), 1.0);
+    assert_eq!(sample(&text, "fedecks_store_healthy"), 1.0);
+    assert!(sample(&text, "fedecks_process_resident_memory_bytes") > 1e6);
+    let reads = sample(&text, "fedecks_store_read_duration_seconds_count");
+    assert!(reads >= 2.0);
+    assert_eq!(sample(&text, "fedecks_store_read_duration_seconds_bucket{le=\"+Inf\"}"), reads);
+    for device in ["kitchen-1", "hall-1", "cellar-1"] {
+        assert!(!text.contains(device), "{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_listener_for_metrics_alone_needs_no_token_and_has_nothing_else() {
+    let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
+    let server = Server::with(more).await;
+    let addresses = std::fs::read_to_string(server.folder.path().join("ready")).unwrap();
+    let http = Http::to(addresses.lines().nth(1).unwrap().parse().unwrap());
+    assert!(metrics(&http).await.contains("fedecks_connected_devices 0"));
+    assert_eq!(http.get("/healthz").await.status, StatusCode::OK);
+    for path in ["/api/v1/devices", "/fedecks/websocket", "/"] {
+        assert_eq!(http.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}
