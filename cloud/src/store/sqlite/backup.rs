@@ -1,6 +1,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,7 +35,8 @@ impl SqliteStore {
     }
 
     /// Puts a copy that [`SqliteStore::back_up`] made in the place of the store, which stays beside it
-    /// with `.replaced` added to its name. A server that runs notices and goes on with the copy.
+    /// with `.replaced` added to its name. A server that runs notices and goes on with the copy. Done
+    /// by root, the store belongs to the owner of its folder.
     ///
     /// What was blocked, revoked or added since the copy was made has to be done again. Waits for the
     /// disk.
@@ -43,6 +44,7 @@ impl SqliteStore {
         let location = format!("{} from {}", store.display(), copy.display());
         let failed = |error| failure(&location, "restore", error);
         let unfinished = Unfinished::beside(store).map_err(failed)?;
+        unfinished.give_to_owner_of_folder().map_err(failed)?;
         copy_store(copy, &unfinished.0)?;
         // So that whoever opens it first needs it for nobody but himself.
         Connection::open(&unfinished.0)
@@ -71,6 +73,16 @@ impl Unfinished {
         let name = beside(file, &format!(".{:08x}.new", rand::random::<u32>()));
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&name)?;
         Ok(Self(name))
+    }
+
+    /// If we may: root restores what the server's own user has to read.
+    fn give_to_owner_of_folder(&self) -> io::Result<()> {
+        let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = fs::metadata(folder.unwrap_or(Path::new(".")))?;
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::lchown(&self.0, Some(folder.uid()), Some(folder.gid()))?;
+        }
+        Ok(())
     }
 }
 
