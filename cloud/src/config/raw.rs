@@ -64,7 +64,7 @@ pub(super) struct Listener {
 pub(crate) enum Part {
     /// The device socket.
     Devices,
-    /// The HTTP API and the dashboard.
+    /// The HTTP API.
     Api,
     /// What Prometheus asks for.
     Metrics,

@@ -81,10 +81,6 @@ actions! {
     TokenAdded => "token-added",
     /// An API token was revoked.
     TokenRevoked => "token-revoked",
-    /// Somebody signed in to the dashboard.
-    SignedIn => "signed-in",
-    /// Somebody signed out of the dashboard.
-    SignedOut => "signed-out",
 }
 
 impl AuditAction {
