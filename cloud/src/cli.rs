@@ -3,6 +3,7 @@
 mod account;
 mod audit;
 mod backup;
+mod check_config;
 mod device;
 #[cfg(test)]
 mod generated;
@@ -46,6 +47,11 @@ FEDECKS_SECRET or FEDECKS_SECRET_FILE.";
 
 #[derive(Subcommand)]
 enum Command {
+    /// Says whether `serve` would start with the configuration, and what holds; changes nothing
+    CheckConfig {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Runs the server until it is told to stop by SIGTERM or SIGINT
     Serve(serve::Arguments),
     /// Adds, removes and lists the accounts that may register devices
@@ -156,6 +162,7 @@ const WRONG_CONFIGURATION: u8 = 78;
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::CheckConfig { place } => check_config::run(place),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Account(command) => account::run(command),
         Command::Device(command) => device::run(command),

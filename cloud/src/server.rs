@@ -49,6 +49,15 @@ pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), CliEr
         .block_on(serve(Arc::new(config), ready_file))
 }
 
+/// Reads what the server would read to start, and makes nothing: an error is what it would fail with.
+pub(crate) fn check(config: &Config) -> Result<(), CliError> {
+    if !config.secrets.are_made() {
+        config.secrets.keyring()?;
+    }
+    listeners::check(config)?;
+    webhooks::check(&config.webhooks)
+}
+
 /// How many devices are sent away at a time when the server stops.
 const DRAIN_BATCH: usize = 256;
 

@@ -26,6 +26,7 @@ end
 
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -s V -l version -d 'Print version'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "check-config" -d 'Says whether `serve` would start with the configuration, and what holds; changes nothing'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "serve" -d 'Runs the server until it is told to stop by SIGTERM or SIGINT'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "account" -d 'Adds, removes and lists the accounts that may register devices'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "device" -d 'Lists, labels, blocks and forgets devices, and revokes their tokens'
@@ -35,6 +36,9 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "backup"
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "restore" -d 'Puts a copy made by `backup` in the place of the store'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "secret" -d 'Makes the secret that the devices\' tokens are sealed with'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l config -d 'Configuration file (TOML)' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l listen -d 'Address to listen on, in place of the configured ones; port 0 takes a free one' -r
@@ -138,15 +142,16 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and 
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and __fish_seen_subcommand_from generate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and __fish_seen_subcommand_from help" -f -a "generate" -d 'Prints a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from serve account device token audit backup restore secret help" -f -a "serve" -d 'Runs the server until it is told to stop by SIGTERM or SIGINT'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from serve account device token audit backup restore secret help" -f -a "account" -d 'Adds, removes and lists the accounts that may register devices'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from serve account device token audit backup restore secret help" -f -a "device" -d 'Lists, labels, blocks and forgets devices, and revokes their tokens'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from serve account device token audit backup restore secret help" -f -a "token" -d 'Adds, lists and revokes the tokens that callers of the HTTP API prove themselves with'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from serve account device token audit backup restore secret help" -f -a "audit" -d 'Shows who changed what'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from serve account device token audit backup restore secret help" -f -a "backup" -d 'Copies the store to a new file, as it is at one moment, while the server runs'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from serve account device token audit backup restore secret help" -f -a "restore" -d 'Puts a copy made by `backup` in the place of the store'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from serve account device token audit backup restore secret help" -f -a "secret" -d 'Makes the secret that the devices\' tokens are sealed with'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from serve account device token audit backup restore secret help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "check-config" -d 'Says whether `serve` would start with the configuration, and what holds; changes nothing'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "serve" -d 'Runs the server until it is told to stop by SIGTERM or SIGINT'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "account" -d 'Adds, removes and lists the accounts that may register devices'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "device" -d 'Lists, labels, blocks and forgets devices, and revokes their tokens'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "token" -d 'Adds, lists and revokes the tokens that callers of the HTTP API prove themselves with'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "audit" -d 'Shows who changed what'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "backup" -d 'Copies the store to a new file, as it is at one moment, while the server runs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "restore" -d 'Puts a copy made by `backup` in the place of the store'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "secret" -d 'Makes the secret that the devices\' tokens are sealed with'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "add" -d 'Adds an account; a running server knows it at once'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "remove" -d 'Removes an account'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "list" -d 'Prints each account\'s name and when it was added, with a tab between them'

@@ -64,6 +64,14 @@ pub(crate) async fn start(
     Ok(started)
 }
 
+/// Reads what each webhook needs.
+pub(crate) fn check(webhooks: &[Webhook]) -> Result<(), CliError> {
+    for webhook in webhooks {
+        delivery::Receiver::new(webhook, webhook.signing_secret()?)?;
+    }
+    Ok(())
+}
+
 impl Counters {
     fn add(counter: &AtomicU64, count: usize) {
         counter.fetch_add(count as u64, Ordering::Relaxed);

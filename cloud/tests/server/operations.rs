@@ -82,3 +82,44 @@ async fn a_listener_for_metrics_alone_needs_no_token_and_has_nothing_else() {
         assert_eq!(http.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_configuration_is_checked_without_a_change() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let check = |configuration: &str| {
+        std::fs::write(folder.path().join("cloud.toml"), configuration).unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_fedecks-cloud"))
+            .env_clear()
+            .args(["check-config", "--config", "cloud.toml"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let good = std::fs::read_to_string(server.folder.path().join("cloud.toml")).unwrap();
+    let (code, printed, _) = check(&good);
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        printed,
+        "listener: 127.0.0.1:0, plaintext, devices and api and metrics\n\
+         device socket: /fedecks/websocket\n\
+         store: fedecks-data/fedecks.sqlite (to be made)\n\
+         secret: configured\n"
+    );
+    for (wrong, named) in [
+        ("[tls]\ncertificate = \"nowhere.pem\"\nkey = \"k.pem\"", "nowhere.pem"),
+        ("[drain]\nspread = 5", "cloud.toml, line 5: drain.spread"),
+        (
+            "[[webhook]]\nname = \"x\"\nurl = \"http://x\"\nsecret_file = \"gone\"",
+            "webhook.secret_file: cannot read gone",
+        ),
+    ] {
+        let (code, _, complaint) = check(&format!("{good}{wrong}\n"));
+        assert_eq!(code, Some(78), "{complaint}");
+        assert!(complaint.contains(named), "{complaint}");
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}

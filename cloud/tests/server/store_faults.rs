@@ -13,7 +13,7 @@ use http::StatusCode;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::support::{ACCOUNT, Device, PASSWORD, PATIENCE, Server, skip, within};
+use crate::support::{ACCOUNT, Device, Events, Http, PASSWORD, PATIENCE, Server, skip, within};
 
 /// A server whose store is in a folder of its own, a copy of the store, and a device that has been
 /// connected since before anything broke.
@@ -22,6 +22,10 @@ struct Bed {
     pid: u32,
     device: Device,
     store: PathBuf,
+    /// With a token that may read and send.
+    http: Http,
+    /// What devices send.
+    messages: Events,
 }
 
 const COPY: &str = "copy.sqlite";
@@ -32,8 +36,10 @@ impl Bed {
         let server = Server::with(&format!("store = \"{}\"\n", store.display())).await;
         let pid = server.pid();
         let device = server.connected_device("nerves-1").await;
+        let http = server.http().token(&server.token(&["--role", "read", "--role", "send"]).await);
+        let messages = http.events("/api/v1/events?kind=message").await;
         server.command(&["backup", COPY]).await;
-        Self { server, pid, device, store }
+        Self { server, pid, device, store, http, messages }
     }
 
     /// The answer to a login with the right password.
@@ -63,9 +69,27 @@ impl Bed {
     /// The device talks, and comes back by its token.
     async fn goes_on(&mut self) {
         within(self.device.client.send("still here")).await.unwrap();
+        assert_eq!(self.messages.next().await["message"], "still here");
+        let path = "/api/v1/devices/nerves-1/messages";
+        let http = self.http.clone().header("content-type", "application/json");
+        let sent = http.ask(http::Method::POST, path, "\"you too?\"").await;
+        assert_eq!(sent.status, StatusCode::ACCEPTED, "{sent:?}");
+        self.device.until(|event| *event == Event::Message("you too?".into())).await;
         within(self.device.client.reconnect()).await.unwrap();
         self.device.until(|event| *event == Event::Connected).await;
         within(self.device.client.send("here again")).await.unwrap();
+        assert_eq!(self.messages.next().await["message"], "here again");
+    }
+
+    /// What needs the store answers so, in time.
+    async fn api_is_unavailable(&self) {
+        let started = Instant::now();
+        let answer = self.http.get("/api/v1/devices").await;
+        assert_eq!(answer.json()["code"], "store-unavailable");
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers.contains_key("retry-after"));
+        assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+        assert_eq!(self.http.get("/readyz").await.json()["store"], "failing");
     }
 
     /// Until a login is answered so.
@@ -100,6 +124,8 @@ impl Bed {
         assert_eq!(self.server.pid(), self.pid);
         self.until_login("nerves-2", StatusCode::SWITCHING_PROTOCOLS).await;
         self.goes_on().await;
+        assert_eq!(self.http.get("/api/v1/devices").await.status, StatusCode::OK);
+        assert_eq!(self.http.get("/readyz").await.json()["store"], "ok");
         let listed = async {
             loop {
                 let devices = self.server.command(&["device", "list"]).await;
@@ -133,6 +159,7 @@ async fn a_store_that_is_gone_garbage_or_overwritten_keeps_logins_out_and_nobody
     let mut bed = Bed::with_store_in(folder.path()).await;
     fs::remove_file(&bed.store).unwrap();
     assert!(is(&bed.login("nerves-2").await, UNAVAILABLE));
+    bed.api_is_unavailable().await;
     bed.goes_on().await;
 
     let garbage = folder.path().join("garbage");
@@ -148,6 +175,7 @@ async fn a_store_that_is_gone_garbage_or_overwritten_keeps_logins_out_and_nobody
     file.write_all_at(&vec![0x5a; usize::try_from(length).unwrap()], 0).unwrap();
     // Until then it may answer from memory.
     bed.until_login("nerves-2", StatusCode::SERVICE_UNAVAILABLE).await;
+    bed.api_is_unavailable().await;
     bed.goes_on().await;
     bed.server.command(&["restore", COPY]).await;
     bed.is_well().await;
@@ -212,6 +240,7 @@ async fn a_disk_that_turns_read_only_is_exchanged_without_a_restart() {
 
     disk.exchange();
     assert!(is(&bed.login("nerves-2").await, UNAVAILABLE), "an empty disk is no new store");
+    bed.api_is_unavailable().await;
     bed.goes_on().await;
     bed.server.command(&["restore", COPY]).await;
     bed.is_well().await;
