@@ -1,13 +1,12 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use subtle::ConstantTimeEq;
-use tokio::time::MissedTickBehavior;
 
 use crate::store::api_token::hash;
 use crate::store::{Actor, ApiToken, NewApiToken, Store, StoreError};
 use crate::time::unix_now;
+use crate::watch::keep_current;
 
 /// The API tokens of a store, in memory, so that a call of the API is judged while the store is busy
 /// or broken. Clones share the same memory.
@@ -25,9 +24,6 @@ struct Memory {
     /// How many were revoked here: what was read before that may still have them.
     revoked: u64,
 }
-
-/// How often [`ApiTokens::watch`] looks for what another process wrote.
-const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 impl ApiTokens {
     /// Reads every API token of `store`.
@@ -84,24 +80,7 @@ impl ApiTokens {
     /// Notices, within a second, what other processes change in the same store. Goes on for ever:
     /// run it as a task of its own beside the server.
     pub async fn watch(self) {
-        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut failing = false;
-        loop {
-            ticks.tick().await;
-            match self.refresh().await {
-                Ok(()) if failing => {
-                    failing = false;
-                    tracing::info!("the store's API tokens can be read again");
-                }
-                Ok(()) => {}
-                Err(error) if !failing => {
-                    failing = true;
-                    tracing::warn!(%error, "changes of API tokens go unnoticed for now");
-                }
-                Err(_) => {}
-            }
-        }
+        keep_current("changes of API tokens", || self.refresh()).await;
     }
 
     fn all(&self) -> Arc<[Arc<ApiToken>]> {
@@ -130,6 +109,8 @@ impl fmt::Debug for ApiTokens {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::store::{ApiSecret, Role, SqliteStore};
 

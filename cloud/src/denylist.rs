@@ -1,13 +1,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
 
 use fedecks_protocol::DeviceId;
 use tokio::sync::broadcast;
-use tokio::time::MissedTickBehavior;
 
 use crate::store::{Actor, Forgotten, Standing, Store, StoreError};
+use crate::watch::keep_current;
 
 /// Which generation of each device's tokens is good, and which devices are blocked, in memory, so
 /// that a connection never waits for the store. Clones share the same memory.
@@ -61,9 +60,6 @@ pub(crate) struct Known {
     change: u64,
 }
 
-/// How often [`Denylist::watch`] looks for what another process wrote.
-const WATCH_INTERVAL: Duration = Duration::from_millis(500);
-
 /// How many changes a subscriber may lag behind before it is told so.
 const NEWS_KEPT: usize = 1024;
 
@@ -111,27 +107,7 @@ impl Denylist {
     /// Notices, within a second, what other processes change in the same store. Goes on for ever:
     /// run it as a task of its own beside the server.
     pub async fn watch(self) {
-        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut failing = false;
-        loop {
-            ticks.tick().await;
-            match self.refresh().await {
-                Ok(()) if failing => {
-                    failing = false;
-                    tracing::info!("the store's revocations and blocks can be read again");
-                }
-                Ok(()) => {}
-                Err(error) if !failing => {
-                    failing = true;
-                    tracing::warn!(
-                        %error,
-                        "revocations and blocks by other processes go unnoticed for now"
-                    );
-                }
-                Err(_) => {}
-            }
-        }
+        keep_current("revocations and blocks by other processes", || self.refresh()).await;
     }
 
     /// The generation from which on the device's tokens are good; 0 if they were never revoked.
@@ -254,6 +230,8 @@ impl fmt::Debug for Denylist {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::store::SqliteStore;
 

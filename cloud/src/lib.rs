@@ -96,6 +96,7 @@ mod store;
 mod time;
 mod tokens;
 mod topics;
+mod watch;
 
 pub use accounts::{
     AccountHandler, InvalidAccountName, PasswordError, check_account_name, hash_password,
