@@ -74,8 +74,8 @@ need_packages() {
     apt_install "${missing[@]}"
 }
 
-# The daemons that the device's tests run against: real ones, each started by the test itself.
-TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime libglib2.0-bin iproute2 busybox e2fsprogs)
+# The daemons that the tests run against: real ones, each started by the test itself.
+TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime libglib2.0-bin iproute2 busybox e2fsprogs nginx-light caddy)
 
 # want_test_daemons: installs what is missing of them where that is possible. Without them the tests
 # concerned say loudly that they did not run; with FEDECKS_TESTS_COMPLETE set they fail.
@@ -89,16 +89,20 @@ want_test_daemons() {
         say "missing, so the tests that need them will not run: ${missing[*]}"
         return 0
     fi
-    # This machine's network is none of the tests' business: NetworkManager is neither started nor
-    # enabled by its installation.
-    local keep_quiet=false
-    case " ${missing[*]} " in *" network-manager "*) [ -d /run/systemd/system ] && keep_quiet=true ;; esac
-    if $keep_quiet; then as_root systemctl mask --quiet --runtime NetworkManager.service; fi
-    need_packages "${missing[@]}"
-    if $keep_quiet; then
-        as_root systemctl unmask --quiet --runtime NetworkManager.service
-        as_root systemctl disable --quiet NetworkManager.service
+    # This machine's network and ports are none of the tests' business: these services are neither
+    # started nor enabled by their installation.
+    local unit quiet=()
+    if [ -d /run/systemd/system ]; then
+        case " ${missing[*]} " in *" network-manager "*) quiet+=(NetworkManager.service) ;; esac
+        case " ${missing[*]} " in *" nginx-light "*) quiet+=(nginx.service) ;; esac
+        case " ${missing[*]} " in *" caddy "*) quiet+=(caddy.service) ;; esac
     fi
+    for unit in "${quiet[@]}"; do as_root systemctl mask --quiet --runtime "$unit"; done
+    need_packages "${missing[@]}"
+    for unit in "${quiet[@]}"; do
+        as_root systemctl unmask --quiet --runtime "$unit"
+        as_root systemctl disable --quiet "$unit"
+    done
 }
 
 apt_install() {

@@ -5,6 +5,7 @@
 mod api;
 mod devices;
 mod operations;
+mod reverse_proxies;
 mod store_faults;
 mod storm;
 mod support;

@@ -5,13 +5,15 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedecks_device::{Client, Credentials, DeviceId, Event, Subscription};
+use fedecks_device::{Client, Credentials, DeviceId, Event, Subscription, TlsOptions};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tempfile::TempDir;
@@ -184,13 +186,17 @@ pub(crate) struct Device {
 impl Device {
     /// Waits little between attempts.
     pub(crate) fn start(address: SocketAddr, id: &str) -> Self {
+        Self::start_at(&format!("ws://{address}"), TlsOptions::default(), id)
+    }
+
+    pub(crate) fn start_at(url: &str, tls: TlsOptions, id: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let client =
-            Client::builder(format!("ws://{address}").parse().unwrap(), DeviceId::new(id).unwrap())
-                .data_dir(data.path())
-                .backoff(Duration::from_millis(50), Duration::from_millis(500))
-                .start()
-                .unwrap();
+        let client = Client::builder(url.parse().unwrap(), DeviceId::new(id).unwrap())
+            .tls(tls)
+            .data_dir(data.path())
+            .backoff(Duration::from_millis(50), Duration::from_millis(500))
+            .start()
+            .unwrap();
         let events = client.subscribe();
         Self { client, events, data }
     }
@@ -237,8 +243,9 @@ impl Device {
 /// Asks a server over HTTP.
 #[derive(Clone)]
 pub(crate) struct Http {
-    address: SocketAddr,
-    client: HttpClient<HttpConnector, Full<Bytes>>,
+    /// Scheme and authority.
+    origin: String,
+    client: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
     headers: HeaderMap,
 }
 
@@ -252,8 +259,30 @@ pub(crate) struct Answer {
 
 impl Http {
     pub(crate) fn to(address: SocketAddr) -> Self {
-        let client = HttpClient::builder(TokioExecutor::new()).build_http();
-        Self { address, client, headers: HeaderMap::new() }
+        let nobody = rustls::RootCertStore::empty();
+        Self::with(format!("http://{address}"), nobody, HttpConnector::new())
+    }
+
+    /// Whom these vouch for, at such a connection.
+    pub(crate) fn with(
+        origin: String,
+        roots: rustls::RootCertStore,
+        mut connector: HttpConnector,
+    ) -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        let client = HttpClient::builder(TokioExecutor::new()).build(connector);
+        Self { origin, client, headers: HeaderMap::new() }
     }
 
     /// Every request has this header.
@@ -286,7 +315,7 @@ impl Http {
     ) -> http::Response<Incoming> {
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("http://{}{path}", self.address))
+            .uri(format!("{}{path}", self.origin))
             .body(Full::new(body.into()))
             .unwrap();
         request.headers_mut().extend(self.headers.clone());
