@@ -13,6 +13,7 @@ mod routes;
 mod self_signed;
 mod signals;
 mod site;
+mod watchdog;
 mod webhooks;
 
 use std::fs;
@@ -110,6 +111,7 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
     });
     let server = fedecks_cloud::serve(routes::all(&cloud, &site, health), options)?;
     announce(&server, &config, ready_file)?;
+    watchdog::feed();
 
     let certificates = tokio::spawn(certificates::keep_current(certificates, hangup));
     let signal = stop.told().await;

@@ -135,7 +135,7 @@ async fn everything_goes_through(server: &Server, proxy: &Proxy) {
     let sent = raw.ask(Method::POST, path, big.clone()).await;
     assert!(sent.status.is_success(), "{sent:?}");
     let received = device.until(|event| matches!(event, Event::RawMessage(_))).await;
-    assert_eq!(received, Event::RawMessage(big.into()));
+    assert_eq!(received, Event::RawMessage(big));
     assert_eq!(events.next().await["kind"], "raw-sent");
 
     // Whatever a client says about itself, it has the address that it has.
