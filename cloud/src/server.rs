@@ -3,13 +3,16 @@
 mod api;
 mod caller;
 mod certificates;
+mod dashboard;
 mod events;
 mod handler;
 mod health;
+mod history;
 mod listeners;
 mod metrics;
 mod problem;
 mod routes;
+mod security_headers;
 mod self_signed;
 mod signals;
 mod site;
@@ -31,8 +34,10 @@ use tokio::time::Instant;
 
 use crate::cli::{CliError, make_data_dir, open_store};
 use crate::config::{Config, TlsChoice};
+use dashboard::Sessions;
 use events::{Bounds, EventLog, Streams};
 use handler::Recording;
+use history::History;
 use metrics::Metrics;
 use signals::Stop;
 use site::Site;
@@ -98,12 +103,16 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
     let webhooks = webhooks::start(&config.webhooks, &store, &events, &stopped).await?;
     let metrics = Metrics::new(&counters, cloud.hub(), store.clone(), streams.clone(), webhooks);
     let health = health::filter(&store, &stopped);
+    let history = History::new(&counters, cloud.hub());
+    tokio::spawn(history.clone().keep());
     let site = Arc::new(Site {
         hub: cloud.hub(),
         store,
         events,
         streams,
         metrics,
+        history,
+        sessions: Sessions::new(tokens.clone()),
         denylist,
         tokens,
         failed_logins,

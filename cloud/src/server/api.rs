@@ -6,6 +6,7 @@ mod audit;
 mod describe;
 mod devices;
 mod events;
+mod history;
 mod messages;
 mod objects;
 mod presence;
@@ -18,8 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fedecks_cloud::Peer;
-use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, Method};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
@@ -54,10 +54,7 @@ pub(crate) fn filter(
                     let mut caller = None;
                     let address = peer.address.ip();
                     let (route, answer) = head.answer(&site, address, body, &mut caller).await;
-                    let mut response = answer.unwrap_or_else(Reply::into_response);
-                    let headers = response.headers_mut();
-                    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+                    let response = answer.unwrap_or_else(Reply::into_response);
                     tracing::info!(
                         method = %head.method,
                         route,
@@ -90,7 +87,7 @@ impl Head<'_> {
         body: B,
         called_by: &mut Option<Caller>,
     ) -> (&'static str, Result<Response, Problem>) {
-        let caller = match Caller::of(site, self.headers, Some(address)) {
+        let caller = match Caller::of(site, &self.method, self.headers, Some(address)) {
             Ok(caller) => caller,
             Err(problem) => return ("", Err(problem)),
         };

@@ -2,25 +2,36 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use fedecks_cloud::{Actor, ApiToken, DeviceId, Role};
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method};
 
+use super::dashboard::SignedIn;
 use super::problem::{Code, Problem};
 use super::site::Site;
 
-/// Who calls, by the API token that was presented.
+/// Who calls: by an API token that was presented, or by the session of the dashboard that stands for
+/// one.
 #[derive(Clone)]
-pub(crate) struct Caller(Arc<ApiToken>);
+pub(crate) struct Caller {
+    token: Arc<ApiToken>,
+    session: Option<[u8; 32]>,
+}
 
 impl Caller {
     /// Looks at the headers of a request. A wrong token counts against the address.
     pub(crate) fn of(
         site: &Site,
+        method: &Method,
         headers: &HeaderMap,
         address: Option<IpAddr>,
     ) -> Result<Self, Problem> {
         let missing = || Problem::unauthorized("expected the header `Authorization: Bearer TOKEN`");
-        let value = headers.get(AUTHORIZATION).ok_or_else(missing)?;
+        let Some(value) = headers.get(AUTHORIZATION) else {
+            let signed_in = site.sessions.find(headers).ok_or_else(missing)?;
+            signed_in.check(method, headers)?;
+            let SignedIn { token, id, .. } = signed_in;
+            return Ok(Self { token, session: Some(id) });
+        };
         let value = value.to_str().map_err(|_| missing())?;
         let (scheme, token) = value.split_once(' ').ok_or_else(missing)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
@@ -28,32 +39,42 @@ impl Caller {
         }
         // Nobody guesses 256 bits, so a right one is never held up by what others do.
         if let Some(token) = site.tokens.find(token.trim()) {
-            return Ok(Self(token));
+            return Ok(Self { token, session: None });
         }
         site.failed_logins.attempt(address, None)?.failed();
         Err(Problem::unauthorized("the API token is unknown, revoked or expired"))
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.0.name
+        &self.token.name
     }
 
     /// As the audit log knows it.
     pub(crate) fn actor(&self) -> Actor {
-        Actor::token(&self.0.name)
+        Actor::token(&self.token.name)
     }
 
     pub(crate) fn token(&self) -> &ApiToken {
-        &self.0
+        &self.token
+    }
+
+    /// Whether whoever called could still do so, for what goes on after the answer has begun.
+    pub(crate) fn still_allowed(&self, site: &Site) -> impl Fn() -> bool + Send + 'static + use<> {
+        let (tokens, name) = (site.tokens.clone(), self.name().to_owned());
+        let (sessions, session) = (site.sessions.clone(), self.session);
+        move || match &session {
+            Some(id) => sessions.is_good(id),
+            None => tokens.get(&name).is_some(),
+        }
     }
 
     pub(crate) fn needs(&self, role: Role) -> Result<(), Problem> {
-        if self.0.roles.contains(role) { Ok(()) } else { Err(Problem::role_missing(role)) }
+        if self.token.roles.contains(role) { Ok(()) } else { Err(Problem::role_missing(role)) }
     }
 
     /// For what is no matter of single devices.
     pub(crate) fn needs_all_devices(&self) -> Result<(), Problem> {
-        match &self.0.devices {
+        match &self.token.devices {
             None => Ok(()),
             Some(_) => Err(Problem::new(
                 Code::LimitedToDevices,
@@ -63,6 +84,6 @@ impl Caller {
     }
 
     pub(crate) fn sees(&self, device: &DeviceId) -> bool {
-        self.0.devices.as_ref().is_none_or(|pattern| pattern.matches(device))
+        self.token.devices.as_ref().is_none_or(|pattern| pattern.matches(device))
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use fedecks_cloud::{Hub, LatencyHistogram, Peer, Role, SqliteStore};
 use fedecks_protocol::Refusal;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -34,11 +34,14 @@ pub(crate) struct Counters {
     pub(crate) connects: Counter,
     pub(crate) disconnects: Counter,
     pub(crate) messages: Counter,
+    /// For whatever reason.
+    pub(crate) all_refusals: Counter,
     refused: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 impl Counters {
     pub(crate) fn refused(&self, refusal: Refusal) {
+        self.all_refusals.inc();
         self.refused.get_or_create(&[("reason", refusal.reason())]).inc();
     }
 }
@@ -56,7 +59,8 @@ impl Metrics {
         webhooks: Vec<(String, Arc<webhooks::Counters>)>,
     ) -> Self {
         let mut registry = Registry::with_prefix("fedecks");
-        let Counters { connects, disconnects, messages, refused } = counters.clone();
+        let Counters { connects, disconnects, messages, refused, all_refusals: _ } =
+            counters.clone();
         registry.register("connects", "Sessions of devices that began", connects);
         registry.register("disconnects", "Sessions of devices that ended", disconnects);
         registry.register("messages_received", "Messages that devices sent", messages);
@@ -236,7 +240,7 @@ fn allowed(site: &Site, headers: &HeaderMap, peer: Peer) -> Result<(), Problem> 
     if listener.is_some_and(|listener| !listener.serves(Part::Api)) {
         return Ok(());
     }
-    let caller = Caller::of(site, headers, Some(peer.address.ip()))?;
+    let caller = Caller::of(site, &Method::GET, headers, Some(peer.address.ip()))?;
     caller.needs(Role::Read)?;
     caller.needs_all_devices()
 }

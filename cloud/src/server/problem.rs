@@ -57,6 +57,7 @@ codes! {
     MessageTooDeep => UNPROCESSABLE_ENTITY, "message-too-deep", "The message is nested too deeply";
     Unauthorized => UNAUTHORIZED, "unauthorized", "An API token is needed";
     RoleMissing => FORBIDDEN, "role-missing", "The API token does not allow this";
+    CrossSite => FORBIDDEN, "cross-site", "The request does not come from the dashboard";
     LimitedToDevices => FORBIDDEN, "limited-to-devices", "The API token is limited to some devices";
     NotFound => NOT_FOUND, "not-found", "There is no such thing here";
     DeviceNotFound => NOT_FOUND, "device-not-found", "There is no such device";

@@ -29,10 +29,19 @@ fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Devices, who of them is connected, and what happens to them.",
         },
-        "security": [{ "token": [] }],
+        "security": [{ "token": [] }, { "session": [] }],
         "paths": paths,
         "components": {
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer" },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "__Host-fedecks",
+                    "description": "Of the dashboard; what changes something takes the header \
+                                    X-CSRF-Token as well",
+                },
+            },
             "schemas": {
                 "Problem": objects::schema::<ProblemDetails>(),
                 "Device": objects::schema::<objects::Device>(),
@@ -141,7 +150,8 @@ fn responses(route: &Route) -> Value {
 
 /// What can go wrong by the form of the route, and what it says itself.
 fn possible_problems(route: &Route) -> Vec<Code> {
-    let mut codes = vec![Code::Unauthorized, Code::TooManyFailures, Code::InvalidQuery];
+    let mut codes =
+        vec![Code::Unauthorized, Code::CrossSite, Code::TooManyFailures, Code::InvalidQuery];
     if route.role.is_some() {
         codes.push(Code::RoleMissing);
     }

@@ -24,8 +24,7 @@ pub(super) async fn stream(request: Request) -> Result<Response, Problem> {
     }
     let after = request.query("after").map(str::to_owned).or(request.last_event_id.clone());
     let filter = Filter { devices: scope.into_iter().chain(wanted).collect(), kinds };
-    let (tokens, name) = (request.site.tokens.clone(), request.caller.name().to_owned());
-    let allowed = move || tokens.get(&name).is_some();
+    let allowed = request.caller.still_allowed(&request.site);
     let stream = request.site.streams.open(Subscribe { filter, after, allowed });
     let stream = stream.ok_or_else(|| {
         let most = request.site.config.events.streams;

@@ -79,6 +79,24 @@ pub(super) struct PresencePage {
     pub(super) next: Option<String>,
 }
 
+/// What was counted, minute by minute, of the last day at most. The last minute goes on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct History {
+    /// When the first minute began.
+    pub(super) began: String,
+    /// How many devices were connected at the end of each minute.
+    #[schema(inline)]
+    pub(super) connected: Vec<usize>,
+    /// Sessions of devices that began.
+    pub(super) connects: Vec<u64>,
+    /// Sessions of devices that ended.
+    pub(super) disconnects: Vec<u64>,
+    /// Connections that were refused.
+    pub(super) refusals: Vec<u64>,
+    /// Messages that devices sent.
+    pub(super) messages: Vec<u64>,
+}
+
 /// All accounts.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Accounts {

@@ -5,7 +5,9 @@ use utoipa::openapi::{RefOr, Schema};
 use warp::reply::Response;
 
 use super::request::Request;
-use super::{accounts, audit, describe, devices, events, messages, objects, presence, tokens};
+use super::{
+    accounts, audit, describe, devices, events, history, messages, objects, presence, tokens,
+};
 use crate::server::problem::{Code, Problem};
 
 /// Something that the API does.
@@ -326,6 +328,15 @@ pub(super) static ROUTES: &[Route] = &[
         success: json("A page of them", objects::schema::<objects::PresencePage>),
         problems: &[Code::Unavailable, Code::InvalidQuery],
         handler: handler!(presence::list),
+        ..ROUTE
+    },
+    Route {
+        path: "/history",
+        role: Some(Role::Read),
+        all_devices: true,
+        summary: "What was counted in each minute of the last 24 hours, since the server began",
+        success: json("The minutes", objects::schema::<objects::History>),
+        handler: handler!(history::get),
         ..ROUTE
     },
     Route {

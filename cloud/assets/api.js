@@ -1,0 +1,123 @@
+// The server's API, asked with the session's cookie.
+
+let csrf = null;
+
+/** Why something was not done. */
+export class Problem extends Error {
+  constructor(status, code, text) {
+    super(text);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** What is called once the session turns out to be over. */
+export const session = { ended: () => {} };
+
+/** Whether somebody is signed in. */
+export async function resume() {
+  const answer = await ask("GET", "/session");
+  csrf = answer?.csrf ?? null;
+  return csrf != null;
+}
+
+export async function signIn(token) {
+  csrf = (await ask("POST", "/session", { token })).csrf;
+}
+
+export async function signOut() {
+  await ask("DELETE", "/session");
+  csrf = null;
+}
+
+/** Calls the API. `path` is below /api/v1. */
+export async function call(method, path, body) {
+  try {
+    return await ask(method, `/api/v1${path}`, body);
+  } catch (problem) {
+    if (problem.status === 401) session.ended();
+    throw problem;
+  }
+}
+
+/** JSON as somebody wrote it, so that big numbers stay what they are. */
+export async function sendText(device, json) {
+  return call("POST", `${devicePath(device)}/messages`, new Blob([json], { type: "application/json" }));
+}
+
+export function devicePath(device) {
+  return `/devices/${encodeURIComponent(device)}`;
+}
+
+async function ask(method, path, body) {
+  const headers = {};
+  if (csrf != null && method !== "GET") headers["x-csrf-token"] = csrf;
+  if (body !== undefined) headers["content-type"] = "application/json";
+  if (body !== undefined && !(body instanceof Blob)) body = JSON.stringify(body);
+  let answer;
+  try {
+    answer = await fetch(path, { method, headers, body, credentials: "same-origin" });
+  } catch {
+    throw new Problem(0, "unreachable", "The server cannot be reached.");
+  }
+  const text = await answer.text();
+  const json = text === "" ? null : parsed(text);
+  if (answer.ok) return json;
+  throw new Problem(answer.status, json?.code, json ? `${json.title}: ${json.detail}` : `The server answered ${answer.status}.`);
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Follows events. `heard(event)` gets each of them and `gap` ones; `changed(connected)` is told how the
+ * stream is. Returns what ends it.
+ */
+export function follow(parameters, heard, changed) {
+  let source;
+  let last = null;
+  let wait = 1000;
+  let again;
+  const open = () => {
+    const query = new URLSearchParams(parameters);
+    if (last != null) query.set("after", last);
+    source = new EventSource(`/api/v1/events?${query}`);
+    source.onopen = () => {
+      wait = 1000;
+      changed(true);
+    };
+    source.onerror = async () => {
+      changed(false);
+      if (source.readyState !== EventSource.CLOSED) return;
+      // The browser gives up for good when the answer was no stream: the session may be over.
+      const closed = source;
+      const stay = await resume().catch(() => true);
+      if (closed !== source) return;
+      if (!stay) return session.ended();
+      again = setTimeout(open, wait);
+      wait = Math.min(wait * 2, 30000);
+    };
+    for (const kind of KINDS) {
+      source.addEventListener(kind, (message) => {
+        last = message.lastEventId;
+        heard(JSON.parse(message.data));
+      });
+    }
+  };
+  open();
+  return () => {
+    clearTimeout(again);
+    source.close();
+    source = null;
+  };
+}
+
+const KINDS = [
+  "connected", "disconnected", "message", "raw-message", "sent", "raw-sent", "refused", "revoked",
+  "blocked", "unblocked", "gap",
+];

@@ -1,0 +1,120 @@
+import { call, resume, session, signIn, signOut } from "./api.js";
+import { h } from "./page.js";
+import { fleet } from "./fleet.js";
+import { device } from "./device.js";
+
+const main = document.getElementById("main");
+const out = document.getElementById("sign-out");
+const who = document.getElementById("who");
+const indicator = document.getElementById("live");
+
+let token = null;
+let leave = () => {};
+
+function live(up) {
+  indicator.hidden = false;
+  indicator.className = up ? "live on" : "live off";
+  const text = up ? "Live" : "Reconnecting…";
+  if (indicator.textContent !== text) indicator.textContent = text;
+}
+
+/** Shows the page that the address names. */
+function show() {
+  leave();
+  leave = () => {};
+  main.replaceChildren();
+  const signedIn = token != null;
+  out.hidden = who.hidden = !signedIn;
+  indicator.hidden = true;
+  if (!signedIn) return signInPage();
+  who.textContent = `${token.name} (${token.roles.join(", ")})`;
+  const id = named();
+  if (!token.roles.includes("read")) main.append(h("h1", { tabindex: "-1" }, "Nothing to see"), h("p", { class: "notice" }, "Your token has not the role read, which the dashboard takes."));
+  else if (id != null) leave = device(main, token, live, id);
+  else leave = fleet(main, token, live);
+  document.title = `${id ?? "Fleet"} – Fedecks`;
+  main.querySelector("h1").focus();
+}
+
+/** The device that the address names. */
+function named() {
+  const match = /^#\/devices\/([^/]+)$/.exec(location.hash);
+  if (match == null) return null;
+  try {
+    return decodeURIComponent(match[1]);
+  } catch {
+    return null;
+  }
+}
+
+function signInPage(notice) {
+  document.title = "Sign in – Fedecks";
+  const field = h("input", { id: "token", type: "password", autocomplete: "off", spellcheck: "false", required: true, "aria-describedby": "problem hint" });
+  const problem = h("p", { class: "error", id: "problem", role: "alert" });
+  const button = h("button", {}, "Sign in");
+  const submit = async (event) => {
+    event.preventDefault();
+    button.disabled = true;
+    problem.textContent = "";
+    try {
+      await signIn(field.value.trim());
+      await enter();
+    } catch (error) {
+      field.value = "";
+      problem.textContent = error.message;
+      field.setAttribute("aria-invalid", "true");
+      button.disabled = false;
+      field.focus();
+    }
+  };
+  main.append(
+    h(
+      "form",
+      { class: "card sign-in", onsubmit: submit },
+      h("h1", {}, "Sign in"),
+      notice == null ? null : h("p", { class: "notice" }, notice),
+      h("div", { class: "field" }, h("label", { for: "token" }, "API token"), field, problem),
+      h("p", { class: "soft", id: "hint" }, "Made on the server by ", h("code", {}, "fedecks-cloud token add"), "."),
+      button,
+    ),
+  );
+  field.focus();
+}
+
+async function enter() {
+  token = await call("GET", "/token");
+  show();
+}
+
+function over() {
+  if (token == null) return;
+  token = null;
+  show();
+  main.replaceChildren();
+  signInPage("The session has ended. Sign in again.");
+}
+
+session.ended = over;
+out.addEventListener("click", async () => {
+  await signOut().catch(() => {});
+  token = null;
+  location.hash = "";
+  show();
+});
+// It moves the focus; the address names the page and stays.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+window.addEventListener("hashchange", show);
+
+async function start() {
+  try {
+    if (await resume()) await enter();
+    else show();
+  } catch (error) {
+    main.replaceChildren(h("p", { class: "error", role: "alert" }, error.message));
+  }
+}
+
+start();

@@ -1,0 +1,192 @@
+import { call, devicePath, follow, sendText } from "./api.js";
+import { announce, confirmed, h, state, throttled, time } from "./page.js";
+
+/** How many events the page shows. */
+const SHOWN = 200;
+
+/** One device: what is known of it, what it says, and what can be done. Returns what leaves the page. */
+export function device(main, token, live, id) {
+  const may = (role) => token.roles.includes(role);
+  const path = devicePath(id);
+  const badge = h("span", {});
+  const details = h("dl", { class: "details" });
+  const problem = h("p", { class: "error", role: "alert" });
+  const log = h("ul", { class: "log", tabindex: "0", "aria-label": "Live messages and events, the newest first" });
+  const nothing = h("p", { class: "soft" }, "Nothing has happened since this page was opened.");
+  const box = h("textarea", { id: "message", spellcheck: "false", autocomplete: "off", "aria-describedby": "message-problem message-hint" });
+  const boxProblem = h("p", { class: "error", id: "message-problem", role: "alert" });
+  const label = h("input", { id: "label", maxlength: "128", autocomplete: "off" });
+  let left = false;
+  let current = null;
+
+  const act = async (work, done) => {
+    problem.textContent = "";
+    try {
+      await work();
+      announce(done);
+      await load();
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+  };
+  const post = (what, done) => act(() => call("POST", `${path}/${what}`), done);
+  const button = (text, kind, work) => h("button", { type: "button", class: kind, disabled: !may("admin"), onclick: work }, text);
+  const disconnect = button("Disconnect", "quiet", async () => {
+    if (await confirmed(`Disconnect ${id}?`, "Its connection is closed. The device comes back by itself.", "Disconnect")) post("disconnect", "Disconnected");
+  });
+  const revoke = button("Revoke", "danger", async () => {
+    if (await confirmed(`Revoke the tokens of ${id}?`, "Every token of the device becomes worthless, and its connection is closed. It has to log in with a name and a password again.", "Revoke")) post("revoke", "Revoked");
+  });
+  const block = button("Block", "danger", async () => {
+    if (current?.blocked) return post("unblock", "Unblocked");
+    if (await confirmed(`Block ${id}?`, "The device is refused until it is unblocked, and its connection is closed.", "Block")) post("block", "Blocked");
+  });
+  const forget = button("Forget", "danger", async () => {
+    if (!(await confirmed(`Forget ${id}?`, "Its tokens become worthless, and it is on no list any more until it logs in again.", "Forget"))) return;
+    try {
+      await call("DELETE", path);
+      location.hash = "#/";
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+  });
+  const send = h("button", { disabled: !may("send") }, "Send");
+  const form = h(
+    "form",
+    { class: "card", "aria-labelledby": "send-title", onsubmit: (event) => { event.preventDefault(); submit(); } },
+    h("h2", { id: "send-title" }, "Send a message"),
+    h("div", { class: "field" }, h("label", { for: "message" }, "JSON"), box, boxProblem, h("p", { class: "soft", id: "message-hint" }, "Any JSON, such as {\"led\": true}. Ctrl+Enter sends it.")),
+    may("send") ? null : lacks("send"),
+    h("div", { class: "row" }, send),
+  );
+  box.disabled = !may("send");
+  label.disabled = !may("admin");
+  box.addEventListener("input", () => check(false));
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      submit();
+    }
+  });
+  /** Whether the text is JSON. A text that is being written is complained about only when it is sent. */
+  const check = (complain) => {
+    let wrong = "";
+    try {
+      JSON.parse(box.value);
+    } catch (error) {
+      wrong = box.value.trim() === "" ? "Expected some JSON." : `This is no JSON: ${error.message}`;
+    }
+    if (complain || wrong === "") {
+      boxProblem.textContent = wrong;
+      box.setAttribute("aria-invalid", wrong !== "");
+    }
+    return wrong === "";
+  };
+  const submit = async () => {
+    if (!check(true)) return box.focus();
+    send.disabled = true;
+    try {
+      await sendText(id, box.value);
+      announce("Sent");
+    } catch (error) {
+      boxProblem.textContent = error.message;
+    }
+    send.disabled = !may("send");
+  };
+  const rename = h(
+    "form",
+    { class: "row", onsubmit: (event) => { event.preventDefault(); act(() => call("PATCH", path, { label: label.value.trim() || null }), "Saved"); } },
+    h("div", { class: "field" }, h("label", { for: "label" }, "Label"), label),
+    h("button", { class: "quiet", disabled: !may("admin") }, "Save"),
+  );
+
+  main.append(
+    h("nav", { "aria-label": "Way back" }, h("a", { href: "#/" }, "← Fleet")),
+    h("div", { class: "head" }, h("h1", { tabindex: "-1" }, id), badge),
+    problem,
+    h(
+      "div",
+      { class: "columns" },
+      h(
+        "section",
+        { class: "card", "aria-labelledby": "details" },
+        h("h2", { id: "details" }, "Details"),
+        details,
+        rename,
+        h("div", { class: "row" }, disconnect, revoke, block, forget),
+        may("admin") ? null : lacks("admin"),
+      ),
+      form,
+    ),
+    h("section", { class: "card", "aria-labelledby": "happens" }, h("h2", { id: "happens" }, "Live"), nothing, log),
+  );
+  log.hidden = true;
+
+  const load = async () => {
+    try {
+      const found = await call("GET", path);
+      if (left) return;
+      // A label that is being written is not overwritten.
+      if (label.value === (current?.label ?? "")) label.value = found.label ?? "";
+      current = found;
+    } catch (error) {
+      if (!left) problem.textContent = error.message;
+      return;
+    }
+    badge.replaceChildren(state(current));
+    block.textContent = current.blocked ? "Unblock" : "Block";
+    disconnect.disabled = !may("admin") || !current.connected;
+    forget.disabled = !may("admin") || current.blocked;
+    details.replaceChildren(
+      ...pair("Label", current.label ?? "–"),
+      ...pair("Connected since", time(current.connected_since)),
+      ...pair("First seen", time(current.first_seen)),
+      ...pair("Last seen", time(current.last_seen)),
+      ...pair("Blocked since", time(current.blocked_since)),
+    );
+  };
+  const reload = throttled(300, () => left || load());
+  const heard = (event) => {
+    if (event.kind !== "gap" && event.device !== id) return;
+    log.prepend(entry(event));
+    log.hidden = false;
+    nothing.hidden = true;
+    while (log.childElementCount > SHOWN) log.lastElementChild.remove();
+    if (["connected", "disconnected", "blocked", "unblocked"].includes(event.kind)) announce(`The device is ${event.kind}`);
+    if (!event.kind.endsWith("message") && !event.kind.endsWith("sent")) reload();
+  };
+  const stop = follow([["device", id]], heard, (up) => {
+    live(up);
+    if (up) reload();
+  });
+  load();
+  return () => {
+    left = true;
+    stop();
+  };
+}
+
+function lacks(role) {
+  return h("p", { class: "notice" }, `Your token has not the role ${role}.`);
+}
+
+function pair(name, value) {
+  return [h("dt", {}, name), h("dd", {}, value)];
+}
+
+const WORDS = {
+  connected: ["Connected", ""], disconnected: ["Disconnected", ""], message: ["Device says", "up"],
+  "raw-message": ["Device sends bytes", "up"], sent: ["Sent to the device", "down"],
+  "raw-sent": ["Bytes sent to the device", "down"], refused: ["Refused", "no"], revoked: ["Revoked", "no"],
+  blocked: ["Blocked", "no"], unblocked: ["Unblocked", ""], gap: ["Some events are missing here", "no"],
+};
+
+function entry(event) {
+  const [word, kind] = WORDS[event.kind];
+  const at = event.time == null ? null : h("time", { datetime: event.time, title: event.time }, new Date(event.time).toLocaleTimeString());
+  const more = [event.by, event.authenticated_by && `by ${event.authenticated_by}`, event.peer, event.reason];
+  const meta = h("div", { class: "meta" }, at, h("span", { class: "kind" }, word));
+  for (const text of more) if (text) meta.append(h("span", {}, text));
+  const content = "message" in event ? JSON.stringify(event.message, null, 1) : event.bytes == null ? null : `${event.bytes} (Base64)`;
+  return h("li", { class: kind }, meta, content == null ? null : h("pre", {}, content));
+}

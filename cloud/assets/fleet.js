@@ -1,0 +1,171 @@
+import { call, follow } from "./api.js";
+import { announce, h, state, throttled, time } from "./page.js";
+import { chart } from "./chart.js";
+
+const PAGE = 50;
+
+/** The overview: what there is in numbers, and the devices. Returns what leaves the page. */
+export function fleet(main, token, live) {
+  const connected = h("dd", {}, "…");
+  const known = h("dd", {}, "…");
+  const blocked = h("dd", {}, "…");
+  const picture = h("div", { class: "card" }, h("h2", {}, "Last 24 hours"));
+  const problem = h("p", { class: "error", role: "alert" });
+  const search = h("input", { id: "search", type: "search", autocomplete: "off", spellcheck: "false", placeholder: "Id or label" });
+  const which = h(
+    "select",
+    { id: "which" },
+    h("option", { value: "" }, "All"),
+    h("option", { value: "connected=true" }, "Connected"),
+    h("option", { value: "connected=false" }, "Not connected"),
+    h("option", { value: "blocked=true" }, "Blocked"),
+  );
+  const rows = h("tbody");
+  const table = h(
+    "table",
+    {},
+    h("caption", { class: "unseen" }, "Devices"),
+    h(
+      "thead",
+      {},
+      h("tr", {}, h("th", { scope: "col" }, "Device"), h("th", { scope: "col" }, "State"), h("th", { scope: "col", class: "wide" }, "Last seen")),
+    ),
+    rows,
+  );
+  const empty = h("p", { class: "soft", hidden: true });
+  const previous = h("button", { type: "button", class: "quiet", disabled: true, onclick: () => turn(-1) }, "Previous");
+  const next = h("button", { type: "button", class: "quiet", disabled: true, onclick: () => turn(1) }, "Next");
+  main.append(
+    h("h1", { tabindex: "-1" }, "Fleet"),
+    h("dl", { class: "tiles" }, tile("Connected now", connected), tile("Known devices", known), tile("Blocked", blocked)),
+    picture,
+    h(
+      "section",
+      { class: "card", "aria-labelledby": "devices" },
+      h("h2", { id: "devices" }, "Devices"),
+      h(
+        "form",
+        { class: "row", role: "search", onsubmit: (event) => { event.preventDefault(); begin(); } },
+        h("div", { class: "field" }, h("label", { for: "search" }, "Search"), search),
+        h("div", { class: "field" }, h("label", { for: "which" }, "Show"), which),
+      ),
+      problem,
+      table,
+      empty,
+      h("div", { class: "row" }, previous, next),
+    ),
+  );
+
+  // The cursors of the pages up to the one that is shown.
+  let cursors = [null];
+  let following = null;
+  let asked = 0;
+  let left = false;
+
+  const load = async () => {
+    const mine = ++asked;
+    const query = new URLSearchParams(which.value);
+    query.set("limit", PAGE);
+    if (search.value.trim()) query.set("search", search.value.trim());
+    if (cursors.at(-1)) query.set("cursor", cursors.at(-1));
+    try {
+      const page = await call("GET", `/devices?${query}`);
+      if (mine !== asked || left) return;
+      problem.textContent = "";
+      following = page.next;
+      show(page.devices);
+    } catch (error) {
+      if (mine === asked) problem.textContent = error.message;
+    }
+  };
+  const show = (devices) => {
+    // The row that has the focus stays what it is, so that the keyboard's place is not lost.
+    const focused = document.activeElement?.dataset?.device;
+    rows.replaceChildren(...devices.map(row));
+    if (focused) for (const link of rows.querySelectorAll("a")) if (link.dataset.device === focused) link.focus();
+    table.hidden = devices.length === 0;
+    empty.hidden = devices.length !== 0;
+    empty.textContent = search.value || which.value ? "No device fits." : "No device has connected yet.";
+    previous.disabled = cursors.length === 1;
+    next.disabled = following == null;
+    if (search.value) announce(devices.length === 1 ? "1 device" : `${devices.length} devices`);
+  };
+  const turn = (by) => {
+    if (by > 0) cursors.push(following);
+    else cursors.pop();
+    load();
+  };
+  const begin = () => {
+    cursors = [null];
+    load();
+  };
+  const count = async () => {
+    try {
+      connected.textContent = (await call("GET", "/presence?limit=1")).connected;
+      known.textContent = await counted("");
+      blocked.textContent = await counted("&blocked=true");
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+  };
+  const draw = async () => {
+    if (token.devices != null) {
+      picture.replaceChildren(h("h2", {}, "Last 24 hours"), h("p", { class: "soft" }, `Your token is limited to ${token.devices}; the numbers of the whole fleet are not for it.`));
+      return;
+    }
+    try {
+      picture.replaceChildren(h("h2", {}, "Last 24 hours"), chart(await call("GET", "/history")));
+    } catch (error) {
+      picture.replaceChildren(h("h2", {}, "Last 24 hours"), h("p", { class: "error" }, error.message));
+    }
+  };
+
+  let typing;
+  search.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(begin, 200);
+  });
+  which.addEventListener("change", begin);
+  const refresh = throttled(500, () => {
+    if (left) return;
+    load();
+    count();
+  });
+  const redraw = throttled(5000, () => left || draw());
+  const kinds = ["connected", "disconnected", "refused", "revoked", "blocked", "unblocked"];
+  const stop = follow(kinds.map((kind) => ["kind", kind]), () => { refresh(); redraw(); }, (up) => {
+    live(up);
+    if (up) refresh();
+  });
+  const minutely = setInterval(() => document.hidden || draw(), 60000);
+  load();
+  count();
+  draw();
+  return () => {
+    left = true;
+    stop();
+    clearInterval(minutely);
+    clearTimeout(typing);
+  };
+}
+
+/** How many there are, as far as one page goes. */
+async function counted(filter) {
+  const page = await call("GET", `/devices?limit=500${filter}`);
+  return page.next == null ? page.devices.length : `${page.devices.length}+`;
+}
+
+function tile(name, value) {
+  return h("div", { class: "card tile" }, h("dt", {}, name), value);
+}
+
+function row(device) {
+  const link = h("a", { class: "id", href: `#/devices/${encodeURIComponent(device.id)}`, "data-device": device.id }, device.id);
+  return h(
+    "tr",
+    {},
+    h("td", {}, link, device.label == null ? null : h("div", { class: "soft" }, device.label)),
+    h("td", {}, state(device)),
+    h("td", { class: "wide" }, device.connected ? "now" : time(device.last_seen)),
+  );
+}
