@@ -64,6 +64,8 @@ pub(crate) async fn measure(setting: &Setting<'_>, program: &Path) -> Result<Vec
     fan_out(&mut device, &mut subscribers, WARM_UP).await?;
     to_device(&mut device, &api, WARM_UP).await?;
     for _ in 0..setting.options.repeats {
+        // Devices that are silent for a minute are dropped.
+        idle.ping(setting.options.pings_per_second).await?;
         sleep(SETTLE).await;
         let cpu = cloud.usage.cpu()?;
         let took = fan_out(&mut device, &mut subscribers, messages).await?;
@@ -72,8 +74,10 @@ pub(crate) async fn measure(setting: &Setting<'_>, program: &Path) -> Result<Vec
         results.latency("fan-out", took);
     }
     drop(subscribers);
-    sleep(SETTLE).await;
     for _ in 0..setting.options.repeats {
+        idle.ping(setting.options.pings_per_second).await?;
+        device.ping().await?;
+        sleep(SETTLE).await;
         let cpu = cloud.usage.cpu()?;
         let took = to_device(&mut device, &api, messages).await?;
         let cpu = cloud.usage.cpu()? - cpu;

@@ -36,6 +36,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 
+/// What a machine that is busy otherwise may add to the time that the accept limit allows. It takes some
+/// 10 ms where nothing else runs.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// How much the allocator keeps, whatever the number of devices, in bytes.
+const KEPT: u64 = 4 * 1024 * 1024;
+
 /// How long the server is left alone before its memory is read.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -164,6 +171,12 @@ async fn run(
     }
     let all_back = all_back.max(real_back);
     let allowed = limits.allow(count);
+    if all_back > allowed + SLACK {
+        return Err(format!("back only after {all_back:?}, allowed {allowed:?} + {SLACK:?}").into());
+    }
+    if memory_after > memory_before + memory_before / 2 + KEPT {
+        return Err(format!("{memory_before} bytes of memory, and then {memory_after}").into());
+    }
     Ok(Outcome {
         allowed,
         half_back,
