@@ -60,11 +60,12 @@ impl Caller {
 
     /// Whether whoever called could still do so, for what goes on after the answer has begun.
     pub(crate) fn still_allowed(&self, site: &Site) -> impl Fn() -> bool + Send + 'static + use<> {
-        let (tokens, name) = (site.tokens.clone(), self.name().to_owned());
+        let (tokens, token) = (site.tokens.clone(), self.token.clone());
         let (sessions, session) = (site.sessions.clone(), self.session);
         move || match &session {
             Some(id) => sessions.is_good(id),
-            None => tokens.get(&name).is_some(),
+            // The very token, and not another one of its name.
+            None => tokens.get(&token.name).is_some_and(|now| now.hash == token.hash),
         }
     }
 

@@ -1,4 +1,6 @@
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fedecks_cloud::{
@@ -15,11 +17,33 @@ pub(crate) struct Recording {
     accounts: AccountHandler,
     events: EventLog,
     counters: Counters,
+    refusals: PerSecond,
+}
+
+/// How many refusals are recorded in a second; those beyond are counted only. Anybody can be refused as
+/// often as he likes, and what devices say has to stay in the event log.
+const REFUSALS_RECORDED: u32 = 20;
+
+/// Lets so many through in each second.
+#[derive(Default)]
+struct PerSecond(Mutex<(Option<Instant>, u32)>);
+
+impl PerSecond {
+    fn one_more(&self) -> bool {
+        let now = Instant::now();
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, count) = &mut *state;
+        if began.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
+            (*began, *count) = (Some(now), 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= REFUSALS_RECORDED
+    }
 }
 
 impl Recording {
     pub(crate) fn new(accounts: AccountHandler, events: EventLog, counters: Counters) -> Self {
-        Self { accounts, events, counters }
+        Self { accounts, events, counters, refusals: PerSecond::default() }
     }
 
     fn record(&self, device: &DeviceId, happened: Happened) {
@@ -78,6 +102,9 @@ impl Handler for Recording {
 
     fn refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {
         self.counters.refused(refusal);
+        if !self.refusals.one_more() {
+            return;
+        }
         let happened = Happened::Refused { reason: refusal.reason(), peer };
         let at = std::time::SystemTime::now();
         self.events.record(Event { at, device: device.cloned(), happened });

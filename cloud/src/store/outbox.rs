@@ -17,11 +17,20 @@ pub trait Outbox: Send + Sync + 'static {
     fn outbox<'a>(&'a self, webhook: &'a str)
     -> BoxFuture<'a, Result<Vec<OutboxItem>, StoreError>>;
 
-    /// What stands behind a number, if it is still there.
-    fn outbox_body(&self, sequence: u64) -> BoxFuture<'_, Result<Option<OutboxEntry>, StoreError>>;
+    /// What stands behind a number of the webhook, if it is still there.
+    fn outbox_body<'a>(
+        &'a self,
+        webhook: &'a str,
+        sequence: u64,
+    ) -> BoxFuture<'a, Result<Option<OutboxEntry>, StoreError>>;
 
-    /// Removes what is delivered or given up. Numbers that are not there are no error.
-    fn outbox_remove(&self, sequences: Vec<u64>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Removes what is delivered or given up: the numbers with the ids of their events, since after a
+    /// restore a number may stand for another event. What is not there is no error.
+    fn outbox_remove<'a>(
+        &'a self,
+        webhook: &'a str,
+        events: Vec<(u64, String)>,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Removes everything that waits for other webhooks than these; how much that was.
     fn outbox_keep_only<'a>(
@@ -48,6 +57,8 @@ pub struct OutboxItem {
     pub sequence: u64,
     /// Its lane, see [`OutboxEntry`].
     pub lane: String,
+    /// Id of the event.
+    pub event: String,
     /// When it was put there, in seconds since 1970-01-01 UTC.
     pub at: u64,
 }

@@ -355,7 +355,8 @@ async fn a_term_that_a_device_sends_stands_among_the_events_as_they_happen() {
     let mut stream = http.events("/api/v1/events?device=kitchen-*").await;
     let device = server.connected_device("kitchen-1").await;
     let _other = server.connected_device("hall-1").await;
-    assert_eq!(stream.next().await["kind"], "connected");
+    let connected = stream.next().await;
+    assert_eq!(connected["kind"], "connected");
     device.client.send(&"hello").await.unwrap();
     let event = stream.next().await;
     assert_eq!((&event["kind"], &event["message"]), (&json!("message"), &json!("hello")));
@@ -366,6 +367,10 @@ async fn a_term_that_a_device_sends_stands_among_the_events_as_they_happen() {
     let id = event["id"].as_str().unwrap();
     let mut resumed =
         http.clone().header("last-event-id", id).events("/api/v1/events?kind=message").await;
+    assert_eq!(resumed.next().await["message"], "again");
+    // A browser says the newer one in the header, and asks by the same URL as at first.
+    let path = format!("/api/v1/events?kind=message&after={}", connected["id"].as_str().unwrap());
+    let mut resumed = http.clone().header("last-event-id", id).events(&path).await;
     assert_eq!(resumed.next().await["message"], "again");
     let mut lost = http.events("/api/v1/events?after=0-1").await;
     assert_eq!(lost.next().await["kind"], "gap");
@@ -400,6 +405,8 @@ async fn a_stream_ends_with_its_token_and_tells_only_of_its_devices() {
         }
     })
     .await;
+    // Another token of its name does not keep it open.
+    server.token_named("site", &["--role", "read"]).await;
     seen.client.send(&3).await.unwrap();
     assert!(stream.ended().await);
 }

@@ -22,7 +22,8 @@ pub(super) async fn stream(request: Request) -> Result<Response, Problem> {
         })?;
         kinds.push(kind);
     }
-    let after = request.query("after").map(str::to_owned).or(request.last_event_id.clone());
+    // A browser that connects anew asks by the same URL, and says in the header what it has got since.
+    let after = request.last_event_id.clone().or(request.query("after").map(str::to_owned));
     let filter = Filter { devices: scope.into_iter().chain(wanted).collect(), kinds };
     let allowed = request.caller.still_allowed(&request.site);
     let stream = request.site.streams.open(Subscribe { filter, after, allowed });

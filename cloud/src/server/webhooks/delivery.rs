@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -50,6 +51,9 @@ pub(crate) struct WebhookError {
 
 /// How much of an answer's body is read, so that the connection can be used again.
 const BODY_READ: usize = 16 * 1024;
+
+/// How long that may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The longest wait that a receiver can ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -105,13 +109,23 @@ impl Receiver {
     /// Delivers one event, with the time in seconds since 1970-01-01 UTC. Takes no longer than the
     /// webhook's timeout.
     pub(super) async fn deliver(&self, id: &str, now: u64, body: Bytes) -> Outcome {
-        match tokio::time::timeout(self.timeout, self.attempt(id, now, body)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Outcome::failed(format!("no answer within {:?}", self.timeout)),
+        let (outcome, rest) =
+            match tokio::time::timeout(self.timeout, self.attempt(id, now, body)).await {
+                Ok(answered) => answered,
+                Err(_) => {
+                    return Outcome::failed(format!("no answer within {:?}", self.timeout));
+                }
+            };
+        if let Some(rest) = rest {
+            // To its end, if that is near; what it says is for nobody.
+            let read = Limited::new(rest, BODY_READ).collect();
+            let _ = tokio::time::timeout(BODY_PATIENCE.min(self.timeout), read).await;
         }
+        outcome
     }
 
-    async fn attempt(&self, id: &str, now: u64, body: Bytes) -> Outcome {
+    /// What the answer's head says, and its body.
+    async fn attempt(&self, id: &str, now: u64, body: Bytes) -> (Outcome, Option<Incoming>) {
         let signature = self.secret.sign(id, now, &body);
         let request = Request::builder()
             .method(Method::POST)
@@ -124,11 +138,11 @@ impl Receiver {
             .body(Full::new(body));
         let request = match request {
             Ok(request) => request,
-            Err(error) => return Outcome::failed(error.to_string()),
+            Err(error) => return (Outcome::failed(error.to_string()), None),
         };
         let answer = match self.client.request(request).await {
             Ok(answer) => answer,
-            Err(error) => return Outcome::failed(with_causes(&error)),
+            Err(error) => return (Outcome::failed(with_causes(&error)), None),
         };
         let (head, body) = answer.into_parts();
         let retry_after = head
@@ -136,13 +150,12 @@ impl Receiver {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(|seconds| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER));
-        // To its end, if that is near; what it says is for nobody.
-        let _ = Limited::new(body, BODY_READ).collect().await;
-        match head.status {
+        let outcome = match head.status {
             status if status.is_success() => Outcome::Taken,
             StatusCode::GONE => Outcome::Gone,
             status => Outcome::Failed { why: format!("it answered {status}"), retry_after },
-        }
+        };
+        (outcome, Some(body))
     }
 }
 

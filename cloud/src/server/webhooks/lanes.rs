@@ -9,7 +9,9 @@ use tokio::time::Instant;
 pub(super) struct Lanes {
     lanes: HashMap<String, Lane>,
     /// Lanes whose first one may go now, in the order in which they came to that.
-    ready: VecDeque<String>,
+    ready: BTreeSet<(u64, String)>,
+    /// The place of the next lane in that order.
+    turn: u64,
     /// Lanes that wait after a failure.
     waiting: BTreeSet<(Instant, String)>,
     /// Of each that waits: its number with its lane, the oldest first.
@@ -26,7 +28,8 @@ struct Lane {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Ready,
+    /// With its place in the order.
+    Ready(u64),
     Underway,
     Until(Instant),
 }
@@ -50,11 +53,11 @@ impl Lanes {
     /// Puts one at the end of its lane.
     pub(super) fn add(&mut self, lane: String, sequence: u64, at: u64) {
         self.order.insert((sequence, lane.clone()));
-        let ready = &mut self.ready;
-        let known = self.lanes.entry(lane.clone()).or_insert_with(|| {
-            ready.push_back(lane);
-            Lane { waiting: VecDeque::new(), state: State::Ready, failures: 0 }
-        });
+        if !self.lanes.contains_key(&lane) {
+            let state = self.make_ready(lane.clone());
+            self.lanes.insert(lane.clone(), Lane { waiting: VecDeque::new(), state, failures: 0 });
+        }
+        let Some(known) = self.lanes.get_mut(&lane) else { return };
         known.waiting.push_back((sequence, at));
     }
 
@@ -65,18 +68,14 @@ impl Lanes {
                 break;
             }
             if let Some((_, lane)) = self.waiting.pop_first() {
+                let state = self.make_ready(lane.clone());
                 if let Some(known) = self.lanes.get_mut(&lane) {
-                    known.state = State::Ready;
-                    self.ready.push_back(lane);
+                    known.state = state;
                 }
             }
         }
-        while let Some(lane) = self.ready.pop_front() {
-            // One that was emptied and filled again meanwhile stands here twice.
-            let Some(known) = self.lanes.get_mut(&lane).filter(|lane| lane.state == State::Ready)
-            else {
-                continue;
-            };
+        while let Some((_, lane)) = self.ready.pop_first() {
+            let Some(known) = self.lanes.get_mut(&lane) else { continue };
             if let Some((sequence, at)) = known.waiting.front().copied() {
                 known.state = State::Underway;
                 return Some(Next { lane, sequence, at });
@@ -93,10 +92,12 @@ impl Lanes {
         }
         if known.waiting.is_empty() {
             self.lanes.remove(lane);
-        } else {
-            known.state = State::Ready;
+            return;
+        }
+        let state = self.make_ready(lane.to_owned());
+        if let Some(known) = self.lanes.get_mut(lane) {
+            known.state = state;
             known.failures = 0;
-            self.ready.push_back(lane.to_owned());
         }
     }
 
@@ -133,12 +134,21 @@ impl Lanes {
         let known = self.lanes.get_mut(&lane)?;
         known.waiting.retain(|(waiting, _)| *waiting != sequence);
         if known.waiting.is_empty() {
-            if let State::Until(due) = known.state {
-                self.waiting.remove(&(due, lane.clone()));
+            match known.state {
+                State::Until(due) => drop(self.waiting.remove(&(due, lane.clone()))),
+                State::Ready(turn) => drop(self.ready.remove(&(turn, lane.clone()))),
+                State::Underway => {}
             }
             self.lanes.remove(&lane);
         }
         Some(sequence)
+    }
+
+    /// Puts a lane behind those that may go.
+    fn make_ready(&mut self, lane: String) -> State {
+        self.turn += 1;
+        self.ready.insert((self.turn, lane));
+        State::Ready(self.turn)
     }
 
     /// When the next lane has waited long enough.
@@ -233,5 +243,17 @@ mod tests {
         lanes.done("a");
         lanes.add("b".into(), 4, 0);
         assert_eq!(take_all(&mut lanes, now), [4]);
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_was_dropped() {
+        let mut lanes = Lanes::default();
+        for sequence in 0..1000 {
+            lanes.add(format!("lane-{}", sequence % 7), sequence, 0);
+            while lanes.len() > 3 {
+                lanes.drop_oldest().unwrap();
+            }
+        }
+        assert!(lanes.lanes.len() <= 3 && lanes.ready.len() <= 3, "{lanes:?}");
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +13,7 @@ use super::delivery::{Outcome, Receiver};
 use super::lanes::{Lanes, Next};
 use crate::cli::CliError;
 use crate::config::Webhook;
-use crate::server::events::{EventLog, Feed, Filter, Item};
+use crate::server::events::{EventLog, Feed, Filter, Item, Kind};
 
 /// Brings the events of one webhook into the store, and from there to its receiver.
 pub(super) struct Worker {
@@ -22,6 +23,8 @@ pub(super) struct Worker {
     receiver: Receiver,
     lanes: Lanes,
     underway: JoinSet<(Next, Delivered)>,
+    /// The id of the event behind each number of the lanes.
+    ids: HashMap<u64, String>,
     counters: Arc<Counters>,
     /// In which epoch of the store the lanes were read.
     epoch: u64,
@@ -40,6 +43,9 @@ enum Delivered {
 
 /// How many events are put into the store at a time.
 const BATCH: usize = 256;
+
+/// How often it is seen whether a back-up took the store's place.
+const STORE_LOOK: Duration = Duration::from_secs(1);
 
 /// How long to wait when the store fails.
 const STORE_WAIT: Duration = Duration::from_secs(1);
@@ -62,6 +68,7 @@ impl Worker {
             feed: events.follow(None, filter),
             receiver: Receiver::new(webhook, webhook.signing_secret()?)?,
             lanes: Lanes::default(),
+            ids: HashMap::new(),
             epoch: 0,
             underway: JoinSet::new(),
             counters,
@@ -77,19 +84,16 @@ impl Worker {
                 // A back-up may have taken its place, in which the numbers stand for other events.
                 self.underway = JoinSet::new();
                 self.lanes = Lanes::default();
+                self.ids.clear();
                 self.load().await;
             }
             self.send();
             self.counters.pending.store(self.lanes.len() as u64, Ordering::Relaxed);
-            let due = self.lanes.next_due();
-            let wait = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
+            // At times it has to be seen whether the store is another one.
+            let look = Instant::now() + STORE_LOOK;
+            let due = self.lanes.next_due().map_or(look, |due| due.min(look));
+            // In no order: neither old events nor new ones wait for all of the others.
             tokio::select! {
-                biased;
                 Some(joined) = self.underway.join_next() => {
                     // One that panicked is tried again after the next start: its lane stands still.
                     let Ok((next, delivered)) = joined else { continue };
@@ -98,7 +102,7 @@ impl Worker {
                     }
                 }
                 item = self.feed.next() => self.keep(item).await,
-                () = wait => {}
+                () = tokio::time::sleep_until(due) => {}
             }
         }
     }
@@ -110,7 +114,8 @@ impl Worker {
             self.epoch = self.store.epoch();
             match self.store.outbox(&self.webhook.name).await {
                 Ok(left) => {
-                    for OutboxItem { sequence, lane, at } in left {
+                    for OutboxItem { sequence, lane, event, at } in left {
+                        self.ids.insert(sequence, event);
                         self.lanes.add(lane, sequence, at);
                     }
                     return;
@@ -132,8 +137,9 @@ impl Worker {
         while self.underway.len() < self.webhook.concurrency {
             let Some(next) = self.lanes.take(Instant::now()) else { return };
             let (store, receiver) = (self.store.clone(), self.receiver.clone());
+            let webhook = self.webhook.name.clone();
             self.underway.spawn(async move {
-                let delivered = match store.outbox_body(next.sequence).await {
+                let delivered = match store.outbox_body(&webhook, next.sequence).await {
                     Ok(Some(entry)) => {
                         let body = Bytes::from(entry.body);
                         Delivered::Outcome(receiver.deliver(&entry.event, unix_now(), body).await)
@@ -158,6 +164,7 @@ impl Worker {
                 return true;
             }
             Delivered::Missing => {
+                self.ids.remove(&next.sequence);
                 self.lanes.done(&next.lane);
                 return true;
             }
@@ -191,7 +198,8 @@ impl Worker {
     /// Takes one out of the store and its lane. If the store fails, it is delivered once more after the
     /// next start.
     async fn remove(&mut self, next: &Next) {
-        if let Err(error) = self.store.outbox_remove(vec![next.sequence]).await {
+        let events = self.with_ids(vec![next.sequence]);
+        if let Err(error) = self.store.outbox_remove(&self.webhook.name, events).await {
             tracing::warn!(webhook = self.webhook.name, %error, "may deliver an event once more");
         }
         self.lanes.done(&next.lane);
@@ -210,6 +218,7 @@ impl Worker {
             match self.store.outbox_add(&self.webhook.name, entries.clone(), now).await {
                 Ok(numbers) => {
                     for (entry, sequence) in entries.into_iter().zip(numbers) {
+                        self.ids.insert(sequence, entry.event);
                         self.lanes.add(entry.lane, sequence, now);
                     }
                     break;
@@ -228,10 +237,29 @@ impl Worker {
         self.shorten().await;
     }
 
+    /// Numbers that are done with, and the ids of their events.
+    fn with_ids(&mut self, sequences: Vec<u64>) -> Vec<(u64, String)> {
+        let id = |sequence| Some((sequence, self.ids.remove(&sequence)?));
+        sequences.into_iter().filter_map(id).collect()
+    }
+
     fn take_up(&self, item: Item, entries: &mut Vec<OutboxEntry>) {
         match item {
             Item::Event(recorded) => {
-                let lane = recorded.event.device.as_ref().map(ToString::to_string);
+                // Who is refused may have said any device's id: that one's own events don't wait for it.
+                let device = match recorded.event.kind() {
+                    Kind::Refused => None,
+                    Kind::Connected
+                    | Kind::Disconnected
+                    | Kind::Message
+                    | Kind::RawMessage
+                    | Kind::Sent
+                    | Kind::RawSent
+                    | Kind::Revoked
+                    | Kind::Blocked
+                    | Kind::Unblocked => recorded.event.device.as_ref(),
+                };
+                let lane = device.map(ToString::to_string);
                 let event = recorded.id();
                 let body = recorded.event.to_json(&event);
                 entries.push(OutboxEntry { lane: lane.unwrap_or_default(), event, body });
@@ -262,7 +290,8 @@ impl Worker {
             dropped = dropped.len(),
             "too many events wait for the receiver, gave the oldest up"
         );
-        if let Err(error) = self.store.outbox_remove(dropped).await {
+        let events = self.with_ids(dropped);
+        if let Err(error) = self.store.outbox_remove(&self.webhook.name, events).await {
             tracing::warn!(webhook = self.webhook.name, %error, "may deliver events given up");
         }
     }

@@ -32,34 +32,51 @@ impl Outbox for SqliteStore {
         self.read(move |database| {
             database
                 .prepare_cached(
-                    "SELECT sequence, lane, at FROM outbox WHERE webhook = ?1 ORDER BY sequence",
+                    "SELECT sequence, lane, event, at FROM outbox WHERE webhook = ?1 ORDER BY sequence",
                 )?
                 .query_map([&webhook], |row| {
                     Ok(OutboxItem {
                         sequence: read(row.get(0)?),
                         lane: row.get(1)?,
-                        at: read(row.get(2)?),
+                        event: row.get(2)?,
+                        at: read(row.get(3)?),
                     })
                 })?
                 .collect()
         })
     }
 
-    fn outbox_body(&self, sequence: u64) -> BoxFuture<'_, Result<Option<OutboxEntry>, StoreError>> {
+    fn outbox_body<'a>(
+        &'a self,
+        webhook: &'a str,
+        sequence: u64,
+    ) -> BoxFuture<'a, Result<Option<OutboxEntry>, StoreError>> {
+        let webhook = webhook.to_owned();
         self.read(move |database| {
             database
-                .prepare_cached("SELECT lane, event, body FROM outbox WHERE sequence = ?1")?
-                .query_row([stored(sequence)], |row| {
+                .prepare_cached(
+                    "SELECT lane, event, body FROM outbox WHERE sequence = ?1 AND webhook = ?2",
+                )?
+                .query_row(params![stored(sequence), webhook], |row| {
                     Ok(OutboxEntry { lane: row.get(0)?, event: row.get(1)?, body: row.get(2)? })
                 })
                 .optional()
         })
     }
 
-    fn outbox_remove(&self, sequences: Vec<u64>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn outbox_remove<'a>(
+        &'a self,
+        webhook: &'a str,
+        events: Vec<(u64, String)>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let webhook = webhook.to_owned();
         self.write(move |writing| {
-            let mut delete = writing.prepare_cached("DELETE FROM outbox WHERE sequence = ?1")?;
-            sequences.iter().try_for_each(|sequence| delete.execute([stored(*sequence)]).map(drop))
+            let mut delete = writing.prepare_cached(
+                "DELETE FROM outbox WHERE sequence = ?1 AND webhook = ?2 AND event = ?3",
+            )?;
+            events.iter().try_for_each(|(sequence, event)| {
+                delete.execute(params![stored(*sequence), webhook, event]).map(drop)
+            })
         })
     }
 
@@ -99,22 +116,36 @@ mod tests {
         let second = store.outbox_add("crm", vec![entry("a", "3")], 9).await.unwrap();
         assert!(first[0] < first[1] && first[1] < second[0]);
         let waiting = store.outbox("crm").await.unwrap();
-        let item = |sequence, lane: &str, at| OutboxItem { sequence, lane: lane.into(), at };
+        let item = |sequence, lane: &str, event: &str, at| {
+            let (lane, event) = (lane.into(), event.into());
+            OutboxItem { sequence, lane, event, at }
+        };
         assert_eq!(
             waiting,
-            [item(first[0], "a", 7), item(first[1], "b", 7), item(second[0], "a", 9)]
+            [
+                item(first[0], "a", "1", 7),
+                item(first[1], "b", "2", 7),
+                item(second[0], "a", "3", 9)
+            ]
         );
-        assert_eq!(store.outbox_body(first[1]).await.unwrap(), Some(entry("b", "2")));
-        store.outbox_remove(vec![first[0], first[1], 99]).await.unwrap();
-        assert_eq!(store.outbox_body(first[1]).await.unwrap(), None);
-        assert_eq!(store.outbox("crm").await.unwrap(), [item(second[0], "a", 9)]);
+        assert_eq!(store.outbox_body("crm", first[1]).await.unwrap(), Some(entry("b", "2")));
+        assert_eq!(store.outbox_body("other", first[1]).await.unwrap(), None);
+        let done = |event: &str| (first[1], event.to_owned());
+        // Another event, or of another webhook, as after a restore.
+        store.outbox_remove("crm", vec![done("9")]).await.unwrap();
+        store.outbox_remove("other", vec![done("2")]).await.unwrap();
+        assert_eq!(store.outbox_body("crm", first[1]).await.unwrap(), Some(entry("b", "2")));
+        let both = vec![(first[0], "1".into()), done("2"), (99, "x".into())];
+        store.outbox_remove("crm", both).await.unwrap();
+        assert_eq!(store.outbox_body("crm", first[1]).await.unwrap(), None);
+        assert_eq!(store.outbox("crm").await.unwrap(), [item(second[0], "a", "3", 9)]);
     }
 
     #[tokio::test]
     async fn a_number_is_given_once_even_if_nothing_is_left() {
         let store = SqliteStore::in_memory().unwrap();
         let first = store.outbox_add("crm", vec![entry("a", "1")], 1).await.unwrap();
-        store.outbox_remove(first.clone()).await.unwrap();
+        store.outbox_remove("crm", vec![(first[0], "1".into())]).await.unwrap();
         let second = store.outbox_add("crm", vec![entry("a", "2")], 1).await.unwrap();
         assert!(second[0] > first[0]);
     }
