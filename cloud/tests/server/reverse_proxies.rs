@@ -93,8 +93,11 @@ impl Proxy {
     fn http(&self) -> Http {
         let mut connector = HttpConnector::new();
         connector.set_local_address(Some(IpAddr::V4(CLIENT)));
-        let origin = format!("https://{PROXY}:{}", self.port);
-        Http::with(origin, self.roots.clone(), connector)
+        Http::with(self.origin(), self.roots.clone(), connector)
+    }
+
+    fn origin(&self) -> String {
+        format!("https://{PROXY}:{}", self.port)
     }
 
     fn device(&self, id: &str) -> Device {
@@ -128,6 +131,18 @@ async fn everything_goes_through(server: &Server, proxy: &Proxy) {
     let message = events.next().await;
     assert_eq!((&message["kind"], &message["message"]), (&"message".into(), &"up".into()));
 
+    // The dashboard's page and its cookie, as over TLS, and to a browser that says where it comes from.
+    let page = proxy.http().get("/").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.headers.contains_key("strict-transport-security"), "{page:?}");
+    let browser = proxy.http().header("origin", &proxy.origin());
+    let browser = browser.header("content-type", "application/json");
+    let body = serde_json::json!({ "token": token }).to_string();
+    let signed_in = browser.ask(Method::POST, "/session", body).await;
+    assert_eq!(signed_in.status, StatusCode::OK, "{signed_in:?}");
+    let cookie = signed_in.headers["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("__Host-") && cookie.ends_with("; Secure"), "{cookie}");
+
     // Down, as big as a message may be.
     let big = vec![b'x'; 1_000_000];
     let path = "/api/v1/devices/kitchen-1/messages";
@@ -157,7 +172,7 @@ async fn everything_goes_through(server: &Server, proxy: &Proxy) {
 }
 
 #[tokio::test]
-async fn nginx_passes_on_devices_events_messages_and_the_clients_address() {
+async fn nginx_passes_on_devices_events_messages_the_dashboard_and_the_clients_address() {
     let Some(nginx) = find("nginx") else { return };
     let server = Server::with(TRUSTED).await;
     let mut proxy = Proxy::new();
@@ -192,7 +207,7 @@ async fn nginx_passes_on_devices_events_messages_and_the_clients_address() {
 }
 
 #[tokio::test]
-async fn caddy_passes_on_devices_events_messages_and_the_clients_address() {
+async fn caddy_passes_on_devices_events_messages_the_dashboard_and_the_clients_address() {
     let Some(caddy) = find("caddy") else { return };
     let server = Server::with(TRUSTED).await;
     let mut proxy = Proxy::new();
