@@ -105,7 +105,7 @@ export function follow(parameters, heard, changed) {
     for (const kind of KINDS) {
       source.addEventListener(kind, (message) => {
         last = message.lastEventId;
-        heard(JSON.parse(message.data));
+        heard(JSON.parse(message.data, exact));
       });
     }
   };
@@ -121,3 +121,9 @@ const KINDS = [
   "connected", "disconnected", "message", "raw-message", "sent", "raw-sent", "refused", "revoked",
   "blocked", "unblocked", "gap",
 ];
+
+/** Whole numbers beyond what a number of JavaScript holds stay what they are, where the browser can. */
+function exact(_, value, context) {
+  const big = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
+  return big && context?.source != null && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
+}

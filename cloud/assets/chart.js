@@ -1,6 +1,5 @@
 import { h, svg } from "./page.js";
 
-const WIDTH = 720;
 const HEIGHT = 190;
 const LEFT = 44;
 const BOTTOM = 24;
@@ -9,8 +8,9 @@ const TOP = 10;
 /** How many points there are at most: so many minutes make one. */
 const POINTS = 120;
 
-/** Connects and refusals over time, as a picture and in words. */
-export function chart(history) {
+/** Connects and refusals over time, as a picture of this width and in words. */
+export function chart(history, room) {
+  const width = Math.max(260, room);
   const minutes = history.connects.length;
   const each = Math.max(1, Math.ceil(minutes / POINTS));
   const sums = (counts) => {
@@ -24,17 +24,17 @@ export function chart(history) {
   const connects = sums(history.connects);
   const refusals = sums(history.refusals);
   const most = nice(Math.max(4, ...connects, ...refusals));
-  const x = (index) => LEFT + ((WIDTH - LEFT - 8) * index) / Math.max(1, connects.length - 1);
+  const x = (index) => LEFT + ((width - LEFT - 8) * index) / Math.max(1, connects.length - 1);
   const y = (count) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - count / most);
   const line = (points) => {
-    if (points.length === 1) return `M${LEFT} ${y(points[0])}H${WIDTH - 8}`;
+    if (points.length === 1) return `M${LEFT} ${y(points[0])}H${width - 8}`;
     return points.map((count, index) => `${index ? "L" : "M"}${x(index).toFixed(1)} ${y(count).toFixed(1)}`).join("");
   };
-  const picture = svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" });
+  const picture = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${HEIGHT}`, "aria-hidden": "true" });
   for (const part of [0, 0.5, 1]) {
     const at = y(most * part);
     picture.append(
-      svg("line", { class: "grid", x1: LEFT, x2: WIDTH - 8, y1: at, y2: at }),
+      svg("line", { class: "grid", x1: LEFT, x2: width - 8, y1: at, y2: at }),
       svg("text", { x: LEFT - 8, y: at + 4, "text-anchor": "end" }, String(most * part)),
     );
   }
@@ -42,7 +42,7 @@ export function chart(history) {
   const clock = (at) => new Date(at).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
   picture.append(
     svg("text", { x: LEFT, y: HEIGHT - 6 }, clock(began)),
-    svg("text", { x: WIDTH - 8, y: HEIGHT - 6, "text-anchor": "end" }, "now"),
+    svg("text", { x: width - 8, y: HEIGHT - 6, "text-anchor": "end" }, "now"),
     svg("path", { class: "connects", d: line(connects) }),
     svg("path", { class: "refusals", d: line(refusals) }),
   );

@@ -4,6 +4,9 @@ import { announce, confirmed, h, state, throttled, time } from "./page.js";
 /** How many events the page shows. */
 const SHOWN = 200;
 
+/** How many characters of a message it shows. */
+const SHOWN_OF_MESSAGE = 4000;
+
 /** One device: what is known of it, what it says, and what can be done. Returns what leaves the page. */
 export function device(main, token, live, id) {
   const may = (role) => token.roles.includes(role);
@@ -145,7 +148,14 @@ export function device(main, token, live, id) {
       ...pair("Blocked since", time(current.blocked_since)),
     );
   };
-  const reload = throttled(300, () => left || load());
+  const look = () => left || load();
+  const soon = throttled(300, look);
+  // The store knows within a second what has happened.
+  const later = throttled(2000, look);
+  const reload = () => {
+    soon();
+    later();
+  };
   const heard = (event) => {
     if (event.kind !== "gap" && event.device !== id) return;
     log.prepend(entry(event));
@@ -188,5 +198,10 @@ function entry(event) {
   const meta = h("div", { class: "meta" }, at, h("span", { class: "kind" }, word));
   for (const text of more) if (text) meta.append(h("span", {}, text));
   const content = "message" in event ? JSON.stringify(event.message, null, 1) : event.bytes == null ? null : `${event.bytes} (Base64)`;
-  return h("li", { class: kind }, meta, content == null ? null : h("pre", {}, content));
+  return h("li", { class: kind }, meta, content == null ? null : h("pre", {}, shortened(content)));
+}
+
+function shortened(text) {
+  if (text.length <= SHOWN_OF_MESSAGE) return text;
+  return `${text.slice(0, SHOWN_OF_MESSAGE)}… (${text.length} characters)`;
 }

@@ -114,7 +114,9 @@ export function fleet(main, token, live) {
       return;
     }
     try {
-      picture.replaceChildren(h("h2", {}, "Last 24 hours"), chart(await call("GET", "/history")));
+      const minutes = await call("GET", "/history");
+      const room = picture.querySelector("h2").clientWidth;
+      picture.replaceChildren(h("h2", {}, "Last 24 hours"), chart(minutes, room));
     } catch (error) {
       picture.replaceChildren(h("h2", {}, "Last 24 hours"), h("p", { class: "error" }, error.message));
     }
@@ -126,11 +128,18 @@ export function fleet(main, token, live) {
     typing = setTimeout(begin, 200);
   });
   which.addEventListener("change", begin);
-  const refresh = throttled(500, () => {
+  const look = () => {
     if (left) return;
     load();
     count();
-  });
+  };
+  const soon = throttled(500, look);
+  // The store knows within a second what has happened.
+  const later = throttled(2500, look);
+  const refresh = () => {
+    soon();
+    later();
+  };
   const redraw = throttled(5000, () => left || draw());
   const kinds = ["connected", "disconnected", "refused", "revoked", "blocked", "unblocked"];
   const stop = follow(kinds.map((kind) => ["kind", kind]), () => { refresh(); redraw(); }, (up) => {
