@@ -105,6 +105,34 @@ want_test_daemons() {
     done
 }
 
+# want_browser: Chromium and what finds barriers in pages, for the dashboard's tests, where that is
+# possible. Without them those tests say loudly that they did not run; with FEDECKS_TESTS_COMPLETE set
+# they fail. Sets FEDECKS_AXE.
+want_browser() {
+    local wheel=axe_playwright_python-0.1.8-py3-none-any.whl axe=$CACHE/axe-core-4.12.1.min.js
+    if ! command -v apt-get >/dev/null || ! can_be_root; then
+        say "cannot install chromium, chromium-driver and python3-venv: the dashboard's tests need them"
+    else
+        need_packages chromium chromium-driver python3-venv
+    fi
+    if ! [ -e "$axe" ] && python3 -c 'import venv, ensurepip' 2>/dev/null; then
+        say "fetching axe-core, as the Python package index has it"
+        local work
+        work=$(mktemp -d)
+        python3 -m venv "$work/venv"
+        # A hash pins what the tests run.
+        echo "axe-playwright-python==0.1.8 --hash=sha256:fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8" >"$work/wanted"
+        if "$work/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --require-hashes \
+            --dest "$work" --requirement "$work/wanted"; then
+            python3 -m zipfile --extract "$work/$wheel" "$work/axe"
+            mkdir -p "$CACHE"
+            mv "$work/axe/axe_playwright_python/axe.min.js" "$axe"
+        fi
+        rm -rf "$work"
+    fi
+    if [ -e "$axe" ]; then export FEDECKS_AXE=$axe; fi
+}
+
 apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" >/dev/null

@@ -1,0 +1,212 @@
+//! The dashboard in a real browser.
+
+mod driver;
+
+use fedecks_device::Event;
+use http::StatusCode;
+
+use crate::support::{Server, skip, within};
+use driver::{Browser, CONTROL, ENTER};
+
+const EVERYTHING: &[&str] = &["--role", "read", "--role", "send", "--role", "admin"];
+
+/// What the page says of a device in its list.
+fn row(device: &str) -> String {
+    format!(
+        "[...document.querySelectorAll('tbody tr')]\
+         .find((row) => row.textContent.includes('{device}'))?.querySelector('.state').textContent"
+    )
+}
+
+#[tokio::test]
+async fn a_device_is_seen_coming_talked_with_and_seen_going_by_keyboard() {
+    let server = Server::start().await;
+    let Some(browser) = Browser::open(&server).await else { return };
+    let token = server.token(EVERYTHING).await;
+
+    browser.until("document.activeElement.id === 'token'").await;
+    browser.type_keys(&["fdk_wrong", ENTER]).await;
+    browser.shows("the API token is unknown, revoked or expired").await;
+    // The browser itself says so too.
+    let complaints = browser.complaints().await;
+    assert!(complaints.iter().all(|one| one.contains("/session") && one.contains("401")));
+    browser.sign_in(&token).await;
+    browser.shows("No device has connected yet.").await;
+    assert_eq!(browser.value("document.cookie").await, "");
+    assert_eq!(browser.value("location.search + location.hash").await, "");
+    assert_eq!(browser.value("localStorage.length + sessionStorage.length").await, 0);
+    browser.until("document.getElementById('live').textContent === 'Live'").await;
+
+    let mut device = server.connected_device("kitchen-1").await;
+    browser.until(&format!("{} === 'connected'", row("kitchen-1"))).await;
+    browser.until("document.querySelector('.tile dd').textContent === '1'").await;
+    browser.shows("Connects per minute (1 in 1 min)").await;
+    browser.picture("fleet").await;
+
+    browser.tab_to("kitchen-1").await;
+    browser.type_keys(&[ENTER]).await;
+    browser.until("document.activeElement.textContent === 'kitchen-1'").await;
+    browser.until("document.querySelector('.state')?.textContent === 'connected'").await;
+    browser.until("document.getElementById('live').textContent === 'Live'").await;
+    let device_says = "<img src=x onerror=\"document.title='hacked'\">";
+    device.client.send(&serde_json::json!({ "text": device_says, "degrees": 21.5 })).await.unwrap();
+    browser.shows("\"degrees\": 21.5").await;
+    assert_eq!(browser.value("document.querySelectorAll('.log img').length").await, 0);
+
+    browser.value("document.getElementById('label').focus()").await;
+    for _ in 0..10 {
+        if browser.value("document.activeElement.id").await == "message" {
+            break;
+        }
+        browser.type_keys(&[driver::TAB]).await;
+    }
+    browser.type_keys(&["{\"fan\":"]).await;
+    browser.type_chord(CONTROL, ENTER).await;
+    browser.shows("This is no JSON").await;
+    assert_eq!(browser.value("document.activeElement.ariaInvalid").await, "true");
+    browser.type_keys(&["9007199254740993}"]).await;
+    browser.type_chord(CONTROL, ENTER).await;
+    let sent = device.until(|event| matches!(event, Event::Message(_))).await;
+    // Beyond what a number of the browser holds.
+    let expected =
+        fedecks_protocol::Term::Map(vec![("fan".into(), 9_007_199_254_740_993_i64.into())]);
+    assert_eq!(sent, Event::Message(expected));
+    browser.shows("Sent to the device").await;
+    browser.shows("\"fan\": 9007199254740993").await;
+    browser.picture("device").await;
+
+    device.client.shutdown().await;
+    browser.until("document.querySelector('.state').textContent === 'offline'").await;
+    browser.value("document.querySelector('.brand').click()").await;
+    browser.until(&format!("{} === 'offline'", row("kitchen-1"))).await;
+    browser.press("Sign out").await;
+    browser.until("document.activeElement.id === 'token'").await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    let log = std::fs::read_to_string(server.folder.path().join("log")).unwrap();
+    assert!(!log.contains(&token) && !log.contains("degrees"));
+}
+
+#[tokio::test]
+async fn a_device_is_labelled_blocked_let_in_again_revoked_and_seen_refused() {
+    let server = Server::start().await;
+    let Some(browser) = Browser::open(&server).await else { return };
+    let mut device = server.connected_device("kitchen-1").await;
+    browser.sign_in(&server.token(EVERYTHING).await).await;
+    browser.go("#/devices/kitchen-1").await;
+    let state = |word: &str| format!("document.querySelector('.state')?.textContent === '{word}'");
+    browser.until(&state("connected")).await;
+    browser.until("document.getElementById('live').textContent === 'Live'").await;
+    browser.until("document.querySelectorAll('.details time').length === 3").await;
+    browser.value("document.getElementById('label').focus()").await;
+    browser.type_keys(&["Second floor", ENTER]).await;
+    browser.until("document.querySelector('.details dd').textContent === 'Second floor'").await;
+
+    browser.press("Block").await;
+    browser.press("Cancel").await;
+    browser.until("!document.querySelector('dialog')").await;
+    assert_eq!(browser.value(&state("connected")).await, true);
+    browser.press("Block").await;
+    browser.type_keys(&[driver::TAB, ENTER]).await;
+    browser.until(&state("blocked")).await;
+    browser.shows("Refused").await;
+    browser.press("Unblock").await;
+    device.until(|event| *event == Event::Connected).await;
+    browser.until(&state("connected")).await;
+
+    browser.press("Revoke").await;
+    browser.until("document.querySelector('dialog[open]')").await;
+    browser.picture("dialog").await;
+    browser.type_keys(&[driver::TAB, ENTER]).await;
+    device.until(|event| *event == Event::Unregistered).await;
+    browser.until(&state("offline")).await;
+    device.fails_to_log_in().await;
+    browser.shows("bad-credentials").await;
+    browser.picture("refused").await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_the_token_does_not_allow_is_disabled_and_its_end_ends_the_session() {
+    let mut server = Server::start().await;
+    let Some(browser) = Browser::open(&server).await else { return };
+    let _device = server.connected_device("kitchen-1").await;
+    let token = server.token_named("ci", &["--role", "read", "--devices", "kitchen-*"]).await;
+    browser.sign_in(&token).await;
+    browser.shows("Your token is limited to kitchen-*").await;
+    browser.go("#/devices/kitchen-1").await;
+    browser.shows("Your token has not the role admin.").await;
+    browser.shows("Your token has not the role send.").await;
+    let enabled =
+        "[...document.querySelectorAll('main :is(button, input, textarea):enabled')].length";
+    assert_eq!(browser.value(enabled).await, 0);
+    server.command(&["token", "revoke", "ci"]).await;
+    let http = server.http().token(&token);
+    within(async {
+        while http.get("/api/v1/token").await.status != StatusCode::UNAUTHORIZED {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    // Found out by whatever is asked next.
+    browser.go("#/").await;
+    browser.shows("The session has ended. Sign in again.").await;
+
+    browser.sign_in(&server.token(EVERYTHING).await).await;
+    browser.until("document.getElementById('live').textContent === 'Live'").await;
+    server.kill().await;
+    browser.shows("Reconnecting…").await;
+    server.start_again().await;
+    // Sessions are in memory.
+    browser.shows("The session has ended. Sign in again.").await;
+}
+
+#[tokio::test]
+async fn every_page_is_accessible_in_light_and_dark_and_fits_a_narrow_screen() {
+    let Some(axe) = std::env::var_os("FEDECKS_AXE") else {
+        return skip("expected FEDECKS_AXE to name axe-core's axe.min.js; ci/test fetches it");
+    };
+    let axe = std::fs::read_to_string(axe).unwrap();
+    let server = Server::start().await;
+    let Some(browser) = Browser::open(&server).await else { return };
+    let long = "a-device-whose-id-is-about-as-long-as-they-come-0123456789-0123456789-0123456789";
+    let device = server.connected_device(long).await;
+    let blocked = server.connected_device("blocked-1").await;
+    server.command(&["device", "block", "blocked-1"]).await;
+    let token = server.token(EVERYTHING).await;
+    let page = format!("#/devices/{long}");
+    for name in ["sign-in", "fleet", "device", "dialog"] {
+        match name {
+            "sign-in" => browser.shows("API token").await,
+            "fleet" => {
+                browser.sign_in(&token).await;
+                browser.shows("Connects per minute").await;
+                browser.until(&format!("{} === 'blocked'", row("blocked-1"))).await;
+            }
+            "device" => {
+                browser.go(&page).await;
+                browser.until("document.getElementById('live').textContent === 'Live'").await;
+                device.client.send(&vec!["0123456789".repeat(30); 3]).await.unwrap();
+                browser.shows("Device says").await;
+                browser.until("document.querySelectorAll('.details time').length >= 3").await;
+            }
+            _ => {
+                browser.press("Revoke").await;
+                browser.until("document.querySelector('dialog[open]')").await;
+            }
+        }
+        for width in [1200, 360] {
+            browser.resize(width).await;
+            for scheme in ["dark", "light"] {
+                browser.prefers(scheme).await;
+                let found = browser.violations(&axe).await;
+                assert_eq!(found, Vec::<String>::new(), "{name} {width} {scheme}");
+                browser.picture(&format!("{name}-{width}-{scheme}")).await;
+            }
+            let wider =
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth";
+            assert_eq!(browser.value(wider).await, 0, "{name} {width}");
+        }
+    }
+    drop(blocked);
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
