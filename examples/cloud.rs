@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use fedecks_cloud::{
     AccountHandler, AuthenticatedBy, Decision, Denylist, Disconnected, Fedecks, Handler, Hub, Info,
-    InfoOutcome, Keyring, Listen, Login, Outcome, ServeOptions, Session, SqliteStore, Store, Tls,
-    serve,
+    InfoOutcome, Keyring, Listen, Login, Outcome, Presence, ServeOptions, Session, SqliteStore,
+    Store, Tls, serve,
 };
 use fedecks_device::{DeviceId, Term};
 use serde_json::{Value, json};
@@ -59,8 +59,10 @@ impl Handler for Topics {
         }
     }
 
-    fn disconnected(&self, device: &DeviceId, why: &Disconnected) {
-        say(&json!({"event": "disconnected", "device": device, "why": format!("{why:?}")}));
+    fn disconnected(&self, presence: &Presence, why: &Disconnected) {
+        say(
+            &json!({"event": "disconnected", "device": presence.device, "why": format!("{why:?}")}),
+        );
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use fedecks_protocol::{CloseCode, CloseReason, Credentials, DeviceId, Refusal, Term};
 
 use crate::message::{Info, Message};
+use crate::presence::Presence;
 use crate::session::Session;
 
 /// What you write: what the cloud does with its devices. Only `authenticate` has to be there; write
@@ -64,14 +65,14 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// A session ends by an error. [`Handler::disconnected`] follows.
-    fn socket_error(&self, device: &DeviceId, error: &SessionError) {
-        let _ = (device, error);
+    fn socket_error(&self, presence: &Presence, error: &SessionError) {
+        let _ = (presence, error);
     }
 
     /// A session is over: called once for each session, after everything else. The device may be
-    /// connected anew by then.
-    fn disconnected(&self, device: &DeviceId, why: &Disconnected) {
-        let _ = (device, why);
+    /// connected anew by then, which `presence.connection` tells.
+    fn disconnected(&self, presence: &Presence, why: &Disconnected) {
+        let _ = (presence, why);
     }
 }
 

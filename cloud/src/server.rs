@@ -41,6 +41,7 @@ use history::History;
 use metrics::Metrics;
 use signals::Stop;
 use site::Site;
+use webhooks::Webhooks;
 
 pub(crate) use events::Kind;
 pub(crate) use webhooks::{SigningSecret, WebhookError};
@@ -100,8 +101,9 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
     let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
     let (stopping, stopped) = watch::channel(false);
     let streams = Streams::new(events.clone(), config.events.streams, stopped.clone());
-    let webhooks = webhooks::start(&config.webhooks, &store, &events, &stopped).await?;
-    let metrics = Metrics::new(&counters, cloud.hub(), store.clone(), streams.clone(), webhooks);
+    let webhooks = Webhooks::start(&config.webhooks, &store, &events).await?;
+    let metrics =
+        Metrics::new(&counters, cloud.hub(), store.clone(), streams.clone(), webhooks.counters());
     let health = health::filter(&store, &stopped);
     let history = History::new(&counters, cloud.hub());
     tokio::spawn(history.clone().keep());
@@ -131,13 +133,13 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
     let _ = stopping.send(true);
     let hub = cloud.hub();
     tokio::select! {
-        () = end(server, &hub, &config) => Ok(()),
+        () = end(server, &hub, &config, webhooks) => Ok(()),
         signal = stop.told() => Err(CliError::StoppedAtOnce(signal)),
     }
 }
 
-/// Sends everybody away, within the deadline.
-async fn end(mut server: Server, hub: &Hub, config: &Config) {
+/// Sends everybody away, within the deadline, and keeps what that leaves to tell.
+async fn end(mut server: Server, hub: &Hub, config: &Config, webhooks: Webhooks) {
     let deadline = Instant::now() + config.drain.deadline;
     server.stop().await;
     let drained = hub.drain(DRAIN_BATCH, config.drain.spread);
@@ -147,6 +149,7 @@ async fn end(mut server: Server, hub: &Hub, config: &Config) {
     if left > 0 {
         tracing::warn!(left, "connections were still open at the deadline");
     }
+    webhooks.end().await;
     tracing::info!("stopped");
 }
 

@@ -275,7 +275,7 @@ fn a_bad_password_or_name_adds_no_account() {
     let folder = folder();
     let short = run_with_input(folder.path(), &["account", "add", "marvin"], "short\n");
     assert_eq!(short.status.code(), Some(1));
-    assert!(stderr(&short).contains("the password has 5 bytes, expected 8 to 1024"));
+    assert!(stderr(&short).contains("the password has 5 characters, expected 8 to 1024"));
     let unnamed = run_with_input(folder.path(), &["account", "add", " "], "long enough\n");
     assert_eq!(unnamed.status.code(), Some(1));
     assert_eq!(stdout(&run(folder.path(), &["account", "list"])), "");

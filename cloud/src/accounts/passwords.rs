@@ -12,9 +12,9 @@ use tokio::sync::Semaphore;
 pub enum PasswordError {
     /// It is shorter or longer than a password is.
     #[error(
-        "the password has {0} bytes, expected {min} to {max}",
-        min = MIN_BYTES,
-        max = MAX_BYTES
+        "the password has {0} characters, expected {min} to {max}",
+        min = SHORTEST,
+        max = LONGEST
     )]
     Length(usize),
     /// The operating system has no random numbers to give.
@@ -25,16 +25,18 @@ pub enum PasswordError {
     Hash(argon2::password_hash::Error),
 }
 
-const MIN_BYTES: usize = 8;
+/// In characters, as Unicode and JSON Schema count them.
+const SHORTEST: usize = 8;
 
-/// Hashing takes longer for longer passwords; nobody has one of this length.
-const MAX_BYTES: usize = 1024;
+/// In characters. Hashing takes longer for longer passwords; nobody has one of this length.
+const LONGEST: usize = 1024;
 
 /// The hash to put into the store: Argon2id with 19 MiB and two passes, in the PHC string format.
 /// Takes some 20 ms of one processor.
 pub fn hash_password(password: &str) -> Result<String, PasswordError> {
-    if !(MIN_BYTES..=MAX_BYTES).contains(&password.len()) {
-        return Err(PasswordError::Length(password.len()));
+    let length = password.chars().count();
+    if !(SHORTEST..=LONGEST).contains(&length) {
+        return Err(PasswordError::Length(length));
     }
     let mut salt = [0; 16];
     SysRng.try_fill_bytes(&mut salt)?;
@@ -109,7 +111,8 @@ fn verify(password: &[u8], hash: Option<&str>) -> Checked {
     let Ok(hash) = PasswordHash::new(hash.unwrap_or(NOBODY)) else {
         return Checked::BadHash;
     };
-    let password = &password[..password.len().min(MAX_BYTES + 1)];
+    // One that is longer than any is compared up to there: it is wrong either way.
+    let password = &password[..password.len().min(4 * LONGEST + 1)];
     match Argon2::default().verify_password(password, &hash) {
         Ok(()) if known => Checked::Right,
         Ok(()) | Err(argon2::password_hash::Error::Password) => Checked::Wrong,
@@ -153,12 +156,16 @@ mod tests {
     }
 
     #[test]
-    fn a_password_has_8_to_1024_bytes() {
-        for length in [0, 7, 1025] {
-            let error = hash_password(&"x".repeat(length)).unwrap_err();
-            assert!(matches!(error, PasswordError::Length(found) if found == length));
+    fn a_password_has_8_to_1024_characters() {
+        for character in ["x", "ß", "🚪"] {
+            for length in [0, 7, 1025] {
+                let error = hash_password(&character.repeat(length)).unwrap_err();
+                assert!(matches!(error, PasswordError::Length(found) if found == length));
+            }
+            for length in [8, 1024] {
+                assert!(hash_password(&character.repeat(length)).is_ok());
+            }
         }
-        assert!(hash_password(&"x".repeat(1024)).is_ok());
     }
 
     #[tokio::test]

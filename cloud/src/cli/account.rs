@@ -9,7 +9,7 @@ pub(super) enum Command {
     /// Adds an account; a running server knows it at once
     ///
     /// The password is asked for twice without being shown, or read from standard input if that is
-    /// no terminal: 8 to 1024 bytes, up to the end of the line.
+    /// no terminal: 8 to 1024 characters, up to the end of the line.
     Add {
         /// Name of the account, the `username` of the devices' credentials
         name: String,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fedecks_cloud::{
     AccountHandler, AuthenticatedBy, CloseCode, Decision, DeviceId, Disconnected, Handler, Login,
-    Message, Outcome, Session, SessionError, Term,
+    Message, Outcome, Presence, Session, SessionError, Term,
 };
 use fedecks_protocol::Refusal;
 
@@ -49,6 +49,11 @@ impl Recording {
     fn record(&self, device: &DeviceId, happened: Happened) {
         self.events.record(Event::now(device, happened));
     }
+
+    fn left(&self, presence: &Presence, reason: String) {
+        let connection = presence.connection.to_string();
+        self.record(&presence.device, Happened::Disconnected { connection, reason });
+    }
 }
 
 impl Handler for Recording {
@@ -78,11 +83,11 @@ impl Handler for Recording {
         Outcome::Ok
     }
 
-    fn socket_error(&self, device: &DeviceId, error: &SessionError) {
-        self.record(device, Happened::Disconnected { reason: error.to_string() });
+    fn socket_error(&self, presence: &Presence, error: &SessionError) {
+        self.left(presence, error.to_string());
     }
 
-    fn disconnected(&self, device: &DeviceId, why: &Disconnected) {
+    fn disconnected(&self, presence: &Presence, why: &Disconnected) {
         self.counters.disconnects.inc();
         let reason = match why {
             // The newer connection was told of, and the device is not gone.
@@ -97,7 +102,7 @@ impl Handler for Recording {
             Disconnected::ByError => return,
             Disconnected::Abandoned => "the server ended".to_owned(),
         };
-        self.record(device, Happened::Disconnected { reason });
+        self.left(presence, reason);
     }
 
     fn refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {

@@ -8,9 +8,11 @@ mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use fedecks_cloud::{Outbox, SqliteStore};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::events::EventLog;
 use crate::cli::CliError;
@@ -18,6 +20,9 @@ use crate::config::Webhook;
 
 pub(crate) use delivery::WebhookError;
 pub(crate) use signature::SigningSecret;
+
+/// How long the last events may take into the store when the server ends.
+const LAST_KEPT: Duration = Duration::from_secs(5);
 
 /// What a webhook has counted since the server began.
 #[derive(Debug, Default)]
@@ -31,37 +36,53 @@ pub(crate) struct Counters {
     pub(crate) pending: AtomicU64,
 }
 
-/// Starts a task for each webhook. They end once `stopping` is true; what is in the store is delivered
-/// when the server runs again. Returns each one's name with what it counts.
-pub(crate) async fn start(
-    webhooks: &[Webhook],
-    store: &Arc<SqliteStore>,
-    events: &EventLog,
-    stopping: &watch::Receiver<bool>,
-) -> Result<Vec<(String, Arc<Counters>)>, CliError> {
-    let names: Vec<_> = webhooks.iter().map(|webhook| webhook.name.clone()).collect();
-    match store.outbox_keep_only(&names).await {
-        Ok(0) => {}
-        Ok(removed) => {
-            tracing::warn!(removed, "removed events for webhooks that are not configured any more");
-        }
-        Err(error) => tracing::warn!(%error, "cannot look after events for former webhooks"),
-    }
-    let mut started = Vec::new();
-    for webhook in webhooks {
-        let counters = Arc::new(Counters::default());
-        let worker = worker::Worker::new(webhook, store.clone(), events, counters.clone())?;
-        let mut stopping = stopping.clone();
-        let name = webhook.name.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = worker.work() => {}
-                _ = stopping.wait_for(|stopping| *stopping) => {}
+/// The tasks that deliver, one for each webhook.
+pub(crate) struct Webhooks {
+    counters: Vec<(String, Arc<Counters>)>,
+    ended: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Webhooks {
+    pub(crate) async fn start(
+        webhooks: &[Webhook],
+        store: &Arc<SqliteStore>,
+        events: &EventLog,
+    ) -> Result<Self, CliError> {
+        let names: Vec<_> = webhooks.iter().map(|webhook| webhook.name.clone()).collect();
+        match store.outbox_keep_only(&names).await {
+            Ok(0) => {}
+            Ok(removed) => {
+                tracing::warn!(removed, "removed events for webhooks that are not configured now");
             }
-        });
-        started.push((name, counters));
+            Err(error) => tracing::warn!(%error, "cannot look after events for former webhooks"),
+        }
+        let (ended, end) = watch::channel(false);
+        let mut started = Self { counters: Vec::new(), ended, tasks: JoinSet::new() };
+        for webhook in webhooks {
+            let counters = Arc::new(Counters::default());
+            let worker = worker::Worker::new(webhook, store.clone(), events, counters.clone())?;
+            started.tasks.spawn(worker.work(end.clone()));
+            started.counters.push((webhook.name.clone(), counters));
+        }
+        Ok(started)
     }
-    Ok(started)
+
+    /// Each webhook's name with what it counts.
+    pub(crate) fn counters(&self) -> Vec<(String, Arc<Counters>)> {
+        self.counters.clone()
+    }
+
+    /// To be called once nothing happens any more: what happened last is put into the store, and is
+    /// delivered when the server runs again.
+    pub(crate) async fn end(mut self) {
+        // Nobody listening is no error.
+        let _ = self.ended.send(true);
+        let kept = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_KEPT, kept).await.is_err() {
+            tracing::warn!("the last events for webhooks could not be kept in time");
+        }
+    }
 }
 
 /// Reads what each webhook needs.

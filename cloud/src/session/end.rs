@@ -112,17 +112,17 @@ impl<H: Handler> Farewell<H> {
         Self { core, presence, said: false }
     }
 
-    pub(super) fn say(mut self, end: &End) {
+    pub(super) fn say(&mut self, end: &End) {
         if let End::Failed(error) = end {
-            let (core, device) = (&self.core, &self.presence.device);
-            caught(|| core.handler.socket_error(device, error));
+            let (core, presence) = (&self.core, &self.presence);
+            caught(|| core.handler.socket_error(presence, error));
         }
         self.disconnected(&end.disconnected());
     }
 
     fn disconnected(&mut self, why: &Disconnected) {
         self.said = true;
-        caught(|| self.core.handler.disconnected(&self.presence.device, why));
+        caught(|| self.core.handler.disconnected(&self.presence, why));
     }
 }
 

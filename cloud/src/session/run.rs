@@ -53,7 +53,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     async move {
-        let farewell = Farewell::new(core.clone(), session.connected().presence.clone());
+        let mut farewell = Farewell::new(core.clone(), session.connected().presence.clone());
         arrive(&core, &session);
         let mut timer = pin!(tokio::time::sleep(core.options.idle_timeout));
         let end = {
@@ -71,8 +71,8 @@ where
         say_last(&session, &mut socket, &end);
         // From here on the device counts as gone.
         drop(session);
-        close(&mut socket, timer, &end).await;
         farewell.say(&end);
+        close(&mut socket, timer, &end).await;
     }
 }
 

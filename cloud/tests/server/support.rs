@@ -1,7 +1,5 @@
 //! The program in a folder of its own, devices that connect to it, and a client for its HTTP side.
 
-#![allow(dead_code, reason = "a few are for tests to come")]
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -16,6 +14,8 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -87,6 +87,13 @@ impl Server {
     /// Kills it as a power cut would.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub(crate) async fn stop(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap());
+        nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+        assert!(within(self.child.wait()).await.unwrap().success());
     }
 
     /// Starts it anew at the same address.

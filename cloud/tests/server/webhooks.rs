@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use fedecks_device::Event;
-use http::{HeaderMap, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use ring::hmac;
@@ -52,6 +53,12 @@ impl Delivery {
     }
 }
 
+/// An answer whose body has no end; there is no such status.
+const ENDLESS: u16 = 299;
+
+/// An answer that asks for a second's patience.
+const LATER: u16 = 429;
+
 /// Answers with a status that the test sets; 0 for no answer at all.
 struct Receiver {
     address: String,
@@ -74,13 +81,21 @@ impl Receiver {
                     async move {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await?.to_bytes();
-                        let _ = sender.send(Delivery { headers: head.headers, body });
                         let status = *answers.lock().unwrap();
+                        let _ = sender.send(Delivery { headers: head.headers, body });
                         if status == 0 {
                             std::future::pending::<()>().await;
                         }
-                        let mut answer = Response::new(Full::new(Bytes::new()));
+                        let body = if status == ENDLESS {
+                            StreamBody::new(futures_util::stream::pending()).boxed()
+                        } else {
+                            BoxBody::new(Full::new(Bytes::new()))
+                        };
+                        let mut answer = Response::new(body);
                         *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+                        if status == LATER {
+                            answer.headers_mut().insert("retry-after", HeaderValue::from(1));
+                        }
                         Ok::<_, hyper::Error>(answer)
                     }
                 });
@@ -165,6 +180,51 @@ async fn what_a_receiver_does_not_take_is_delivered_again_also_after_a_kill_of_t
     assert_eq!(again.json()["message"], "first");
     assert_eq!(receiver.next().await.json()["message"], "second");
     device.until(|event| *event == Event::Connected).await;
+}
+
+#[tokio::test]
+async fn what_happens_while_the_server_ends_is_delivered_after_its_next_start() {
+    let mut receiver = Receiver::start().await;
+    let kinds = "kinds = [\"connected\", \"disconnected\"]";
+    let mut server = Server::with(&receiver.configuration(kinds)).await;
+    let _device = server.connected_device("kitchen-1").await;
+    let connected = receiver.next().await.json();
+    receiver.answer(503);
+    server.stop().await;
+    receiver.answer(200);
+    server.start_again().await;
+    let disconnected = receiver.next_of("disconnected").await.json();
+    assert_eq!(disconnected["connection"], connected["connection"]);
+    assert_eq!(disconnected["reason"], "the cloud closed the connection with code 1012");
+}
+
+#[tokio::test]
+async fn an_event_is_taken_by_the_status_whatever_follows_it() {
+    let mut receiver = Receiver::start().await;
+    receiver.answer(ENDLESS);
+    let server = Server::with(&receiver.configuration("kinds = [\"message\"]")).await;
+    let device = server.connected_device("kitchen-1").await;
+    for text in ["first", "second"] {
+        device.client.send(&text).await.unwrap();
+        assert_eq!(receiver.next().await.json()["message"], text);
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_patience_gets_nothing_meanwhile() {
+    let mut receiver = Receiver::start().await;
+    receiver.answer(LATER);
+    let server = Server::with(&receiver.configuration("kinds = [\"message\"]")).await;
+    let device = server.connected_device("kitchen-1").await;
+    let other = server.connected_device("hall-1").await;
+    device.client.send(&"too early").await.unwrap();
+    receiver.next().await;
+    let asked = std::time::Instant::now();
+    receiver.answer(200);
+    other.client.send(&"of another device").await.unwrap();
+    receiver.next().await;
+    assert!(asked.elapsed() > Duration::from_millis(900), "{:?}", asked.elapsed());
+    receiver.next().await;
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use fedecks_cloud::{
     AuthenticatedBy, Backplane, Claims, Decision, Denylist, Disconnected, Fedecks, Handler, Hub,
-    Info, InfoOutcome, Keyring, Listen, Login, Options, Outcome, ServeOptions, Server, Session,
-    SessionError, SqliteStore, Store, Tls, serve,
+    Info, InfoOutcome, Keyring, Listen, Login, Options, Outcome, Presence, ServeOptions, Server,
+    Session, SessionError, SqliteStore, Store, Tls, serve,
 };
 use fedecks_protocol::{
     AUTH_HEADER, AuthRequest, CloseReason, Credentials, DEFAULT_PATH, DeviceId, Dialect, DownFrame,
@@ -89,12 +89,12 @@ impl Handler for Obedient {
         }
     }
 
-    fn socket_error(&self, device: &DeviceId, error: &SessionError) {
-        self.call(Called::Error(device.to_string(), error.to_string()));
+    fn socket_error(&self, presence: &Presence, error: &SessionError) {
+        self.call(Called::Error(presence.device.to_string(), error.to_string()));
     }
 
-    fn disconnected(&self, device: &DeviceId, why: &Disconnected) {
-        self.call(Called::Disconnected(device.to_string(), *why));
+    fn disconnected(&self, presence: &Presence, why: &Disconnected) {
+        self.call(Called::Disconnected(presence.device.to_string(), *why));
     }
 }
 

@@ -115,7 +115,7 @@ pub(super) struct AccountInfo {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewAccount {
-    /// 8 to 1,024 bytes.
+    /// 8 to 1,024 characters.
     #[schema(min_length = 8, max_length = 1024)]
     pub(super) password: String,
 }

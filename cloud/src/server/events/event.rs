@@ -24,8 +24,8 @@ pub(crate) struct Event {
 pub(crate) enum Happened {
     /// A device is connected; an older connection of it has ended or is about to, without a word here.
     Connected { connection: String, peer: Option<SocketAddr>, by: &'static str },
-    /// A device is not connected any more.
-    Disconnected { reason: String },
+    /// A connection of a device is over. It may have a newer one.
+    Disconnected { connection: String, reason: String },
     /// A device sent a term.
     Message(Message),
     /// A device sent bytes.
@@ -103,19 +103,19 @@ impl Event {
         }
     }
 
-    /// About how many bytes it takes in memory.
+    /// About how many bytes it takes in memory: its content twice, since its JSON is kept too.
     pub(crate) fn weight(&self) -> usize {
         let more = match &self.happened {
             Happened::Message(message) | Happened::Sent { message, .. } => message.weight(),
             Happened::RawMessage(bytes) | Happened::RawSent { bytes, .. } => bytes.len(),
             Happened::Connected { connection, .. } => connection.len(),
-            Happened::Disconnected { reason } => reason.len(),
+            Happened::Disconnected { connection, reason } => connection.len() + reason.len(),
             Happened::Refused { .. }
             | Happened::Revoked
             | Happened::Blocked
             | Happened::Unblocked => 0,
         };
-        size_of::<Self>() + more
+        size_of::<Self>() + 2 * more
     }
 
     /// Its JSON, with the id that it was recorded by.
@@ -144,7 +144,10 @@ impl Serialize for Identified<'_> {
                 map.serialize_entry("peer", peer)?;
                 map.serialize_entry("authenticated_by", by)?;
             }
-            Happened::Disconnected { reason } => map.serialize_entry("reason", reason)?,
+            Happened::Disconnected { connection, reason } => {
+                map.serialize_entry("connection", connection)?;
+                map.serialize_entry("reason", reason)?;
+            }
             Happened::Message(message) => {
                 map.serialize_entry("message", &JsonTerm(&**message))?;
             }

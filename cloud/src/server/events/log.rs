@@ -81,6 +81,10 @@ pub(crate) enum Item {
 /// How many events a reader looks at in one go.
 const LOOK: usize = 256;
 
+/// It takes no more than about so many bytes of them: what it has taken stays in memory until it is
+/// sent, however slowly that goes.
+const LOOK_BYTES: usize = 256 * 1024;
+
 impl EventLog {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self(Arc::new(Shared {
@@ -196,6 +200,13 @@ impl Feed {
         }
     }
 
+    /// The id to go on after, for a reader that has got everything up to here; `None` while it has to
+    /// be told of a gap first.
+    pub(crate) fn position(&self) -> Option<String> {
+        let next = self.batch.front().map_or(self.next, |event| event.number);
+        if self.lost { None } else { Some(self.log.id(next - 1)) }
+    }
+
     /// What is there already.
     pub(crate) fn try_next(&mut self) -> Option<Item> {
         self.next().now_or_never()
@@ -212,9 +223,14 @@ impl Feed {
         }
         let skip = usize::try_from(self.next - first).unwrap_or(usize::MAX);
         let before = self.next;
+        let mut bytes = 0;
         for event in ring.events.iter().skip(skip).take(LOOK) {
+            if bytes > LOOK_BYTES {
+                break;
+            }
             self.next = event.number + 1;
             if self.filter.wants(&event.event) {
+                bytes += event.weight;
                 self.batch.push_back(event.clone());
             }
         }
@@ -322,6 +338,39 @@ mod tests {
         let id = id_of_next(&mut feed);
         log.record(message("a", 2));
         assert_eq!(read(&mut log.follow(Some(&id), Filter::default())), [2]);
+    }
+
+    #[test]
+    fn the_position_leads_to_what_was_not_read_yet() {
+        let log = EventLog::new(BOUNDS);
+        log.record(message("a", 1));
+        let mut feed = log.follow(None, Filter::default());
+        let after = |id: Option<String>| log.follow(id.as_deref(), Filter::default());
+        let at_first = feed.position();
+        log.record(message("a", 2));
+        log.record(message("a", 3));
+        assert_eq!(read(&mut after(at_first)), [2, 3]);
+        id_of_next(&mut feed);
+        assert_eq!(read(&mut after(feed.position())), [3]);
+        id_of_next(&mut feed);
+        assert_eq!(read(&mut after(feed.position())), [] as [i64; 0]);
+        assert_eq!(log.follow(Some("0-0"), Filter::default()).position(), None);
+    }
+
+    #[test]
+    fn a_reader_holds_few_of_the_big_ones() {
+        let log = EventLog::new(Bounds { events: 100, bytes: 100_000_000 });
+        let mut feed = log.follow(None, Filter::default());
+        for _ in 0..50 {
+            let big = Message::from(Term::Bytes(vec![0; LOOK_BYTES / 4]));
+            log.record(Event::now(&DeviceId::new("a").unwrap(), Happened::Message(big)));
+        }
+        let mut read = 0;
+        while feed.try_next().is_some() {
+            read += 1;
+            assert!(feed.batch.len() <= 4, "{}", feed.batch.len());
+        }
+        assert_eq!(read, 50);
     }
 
     #[test]

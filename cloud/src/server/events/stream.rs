@@ -27,7 +27,7 @@ pub(crate) struct Subscribe<A> {
     pub(crate) allowed: A,
 }
 
-/// A comment is sent so often, so that a proxy does not take the stream for a dead one, and so that a
+/// A comment and the position are sent so often, so that a proxy does not take the stream for a dead one, and so that a
 /// reader which is gone is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -61,7 +61,7 @@ impl Streams {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let reader =
             Reader { feed, allowed, heartbeat, stopping: self.stopping.clone(), _slot: slot };
-        let greeting = Bytes::from(format!("retry: {}\n\n", RETRY.as_millis()));
+        let greeting = format!("retry: {}\n{}\n", RETRY.as_millis(), reader.position()).into();
         Some(stream::unfold((Some(greeting), reader), |(greeting, mut reader)| async {
             let chunk = match greeting {
                 Some(greeting) => greeting,
@@ -81,6 +81,11 @@ struct Reader<A> {
 }
 
 impl<A: Fn() -> bool> Reader<A> {
+    /// The line that has a reader come back to here, even if it gets no event before it is cut off.
+    fn position(&self) -> String {
+        self.feed.position().map(|id| format!("id: {id}\n")).unwrap_or_default()
+    }
+
     /// The next piece of the stream, or its end.
     async fn next(&mut self) -> Option<Bytes> {
         let item = tokio::select! {
@@ -94,7 +99,7 @@ impl<A: Fn() -> bool> Reader<A> {
         }
         self.heartbeat.reset();
         Some(match item {
-            None => Bytes::from_static(b":\n\n"),
+            None => format!(":\n{}\n", self.position()).into(),
             Some(Item::Gap { id }) => {
                 format!("id: {id}\nevent: gap\ndata: {{\"id\":\"{id}\",\"kind\":\"gap\"}}\n\n")
                     .into()
@@ -137,7 +142,9 @@ mod tests {
     async fn events_are_sent_as_they_happen_and_a_comment_meanwhile() {
         let (streams, log, _stop) = streams(1);
         let mut stream = Box::pin(streams.open(all(None)).unwrap());
-        assert_eq!(text(stream.next().await), "retry: 3000\n\n");
+        let greeting = text(stream.next().await);
+        let id = greeting.strip_prefix("retry: 3000\nid: ").unwrap().strip_suffix("\n\n").unwrap();
+        assert!(id.ends_with("-0"), "{id}");
         assert!(stream.next().now_or_never().is_none());
         log.record(message());
         let sent = text(stream.next().await);
@@ -146,16 +153,19 @@ mod tests {
         assert_eq!(lines.next(), Some("event: message"));
         let data = lines.next().unwrap().strip_prefix("data: ").unwrap();
         let data: serde_json::Value = serde_json::from_str(data).unwrap();
-        assert_eq!((&data["id"], &data["message"]), (&id.into(), &"line 1\nline 2".into()));
+        assert_eq!(
+            (&data["id"], &data["message"]),
+            (&id.as_str().into(), &"line 1\nline 2".into())
+        );
         assert_eq!((lines.next(), lines.next()), (Some(""), None));
-        assert_eq!(text(stream.next().await), ":\n\n");
+        assert_eq!(text(stream.next().await), format!(":\nid: {id}\n\n"));
     }
 
     #[tokio::test]
     async fn what_cannot_be_resumed_begins_with_a_gap() {
         let (streams, _log, _stop) = streams(1);
         let mut stream = Box::pin(streams.open(all(Some("of another time"))).unwrap());
-        stream.next().await;
+        assert_eq!(text(stream.next().await), "retry: 3000\n\n");
         let gap = text(stream.next().await);
         assert!(gap.contains("\nevent: gap\ndata: {"), "{gap}");
     }

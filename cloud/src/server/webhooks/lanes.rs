@@ -46,7 +46,7 @@ pub(super) struct Next {
 /// The wait after a first failure; it doubles each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest wait, unless the receiver asks for a longer one.
+/// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 impl Lanes {
@@ -101,23 +101,22 @@ impl Lanes {
         }
     }
 
-    /// The first of the lane was not taken: it goes again after a wait that doubles each time, and is
-    /// at least as long as the receiver asked for. `random`, from 0 to 1, spreads it.
-    pub(super) fn failed(
-        &mut self,
-        lane: &str,
-        now: Instant,
-        asked: Option<Duration>,
-        random: f64,
-    ) -> Duration {
+    /// The first of the lane was not taken: it goes again after a wait that doubles each time.
+    /// `random`, from 0 to 1, spreads it.
+    pub(super) fn failed(&mut self, lane: &str, now: Instant, random: f64) -> Duration {
         let Some(known) = self.lanes.get_mut(lane) else { return Duration::ZERO };
         let doubled = FIRST_WAIT.saturating_mul(1 << known.failures.min(16)).min(LONGEST_WAIT);
         known.failures = known.failures.saturating_add(1);
         let wait = doubled.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0);
-        let wait = asked.map_or(wait, |asked| wait.max(asked));
-        known.state = State::Until(now + wait);
-        self.waiting.insert((now + wait, lane.to_owned()));
+        self.hold(lane, now + wait);
         wait
+    }
+
+    /// The first of the lane, which is on its way, goes again at that moment.
+    pub(super) fn hold(&mut self, lane: &str, until: Instant) {
+        let Some(known) = self.lanes.get_mut(lane) else { return };
+        known.state = State::Until(until);
+        self.waiting.insert((until, lane.to_owned()));
     }
 
     /// Gives up the oldest that is not on its way; its number.
@@ -204,7 +203,7 @@ mod tests {
         let mut waits = Vec::new();
         let mut at = now;
         for _ in 0..12 {
-            let wait = lanes.failed("a", at, None, 1.0);
+            let wait = lanes.failed("a", at, 1.0);
             waits.push(wait.as_secs());
             assert_eq!(lanes.next_due(), Some(at + wait));
             assert!(take_all(&mut lanes, at + wait - Duration::from_millis(1)).is_empty());
@@ -214,18 +213,18 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         lanes.done("a");
         assert_eq!(take_all(&mut lanes, at), [2]);
-        assert_eq!(lanes.failed("a", at, None, 0.0), Duration::from_millis(500));
+        assert_eq!(lanes.failed("a", at, 0.0), Duration::from_millis(500));
     }
 
     #[test]
-    fn the_receivers_own_wait_counts_if_it_is_longer() {
+    fn what_is_held_goes_again_without_counting_as_a_failure() {
         let now = Instant::now();
-        let mut lanes = lanes(&[("a", 1)]);
-        take_all(&mut lanes, now);
-        let asked = Some(Duration::from_secs(60));
-        assert_eq!(lanes.failed("a", now, asked, 1.0), Duration::from_secs(60));
-        assert_eq!(take_all(&mut lanes, now + Duration::from_secs(60)), [1]);
-        assert_eq!(lanes.failed("a", now, Some(Duration::ZERO), 1.0), Duration::from_secs(2));
+        let mut lanes = lanes(&[("a", 1), ("b", 2)]);
+        assert_eq!(take_all(&mut lanes, now), [1, 2]);
+        lanes.hold("a", now + Duration::from_secs(9));
+        assert_eq!(take_all(&mut lanes, now + Duration::from_secs(8)), [] as [u64; 0]);
+        assert_eq!(take_all(&mut lanes, now + Duration::from_secs(9)), [1]);
+        assert_eq!(lanes.failed("a", now, 1.0), Duration::from_secs(1));
     }
 
     #[test]
@@ -237,7 +236,7 @@ mod tests {
         assert_eq!(lanes.drop_oldest(), Some(3));
         assert_eq!(lanes.drop_oldest(), None);
         assert_eq!(lanes.len(), 1);
-        lanes.failed("a", now, None, 1.0);
+        lanes.failed("a", now, 1.0);
         assert_eq!(lanes.drop_oldest(), Some(1));
         assert_eq!((lanes.len(), lanes.next_due()), (0, None));
         lanes.done("a");

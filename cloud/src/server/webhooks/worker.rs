@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fedecks_cloud::{Outbox, OutboxEntry, OutboxItem, SqliteStore, Store};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -23,6 +24,14 @@ pub(super) struct Worker {
     receiver: Receiver,
     lanes: Lanes,
     underway: JoinSet<(Next, Delivered)>,
+    /// Out of the feed, and not in the store yet.
+    unkept: Vec<OutboxEntry>,
+    /// Delivered or given up, and still in the store.
+    unremoved: Vec<(u64, String)>,
+    /// When the store failed: what waits for it is tried again then.
+    store_due: Option<Instant>,
+    /// Until when the receiver wants nothing.
+    pause: Option<Instant>,
     /// The id of the event behind each number of the lanes.
     ids: HashMap<u64, String>,
     counters: Arc<Counters>,
@@ -71,13 +80,35 @@ impl Worker {
             ids: HashMap::new(),
             epoch: 0,
             underway: JoinSet::new(),
+            unkept: Vec::new(),
+            unremoved: Vec::new(),
+            store_due: None,
+            pause: None,
             counters,
             failing: false,
         })
     }
 
-    /// Goes on until the receiver wants nothing any more.
-    pub(super) async fn work(mut self) {
+    /// Goes on until the receiver wants nothing any more, or the server has ended: then what happened
+    /// last is put into the store, for its next start.
+    pub(super) async fn work(mut self, mut ended: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.go_on() => return,
+            _ = ended.wait_for(|ended| *ended) => {}
+        }
+        loop {
+            self.fill();
+            if self.unkept.is_empty() {
+                return;
+            }
+            self.keep().await;
+            if !self.unkept.is_empty() {
+                tokio::time::sleep(STORE_WAIT).await;
+            }
+        }
+    }
+
+    async fn go_on(&mut self) {
         self.load().await;
         loop {
             if self.store.epoch() != self.epoch {
@@ -91,7 +122,10 @@ impl Worker {
             self.counters.pending.store(self.lanes.len() as u64, Ordering::Relaxed);
             // At times it has to be seen whether the store is another one.
             let look = Instant::now() + STORE_LOOK;
-            let due = self.lanes.next_due().map_or(look, |due| due.min(look));
+            let due = [self.lanes.next_due(), self.store_due, self.pause];
+            // One that has passed is none: what it held up was not to be had.
+            let due = due.into_iter().flatten().filter(|due| *due > Instant::now());
+            let due = due.fold(look, Instant::min);
             // In no order: neither old events nor new ones wait for all of the others.
             tokio::select! {
                 Some(joined) = self.underway.join_next() => {
@@ -101,8 +135,17 @@ impl Worker {
                         return;
                     }
                 }
-                item = self.feed.next() => self.keep(item).await,
-                () = tokio::time::sleep_until(due) => {}
+                item = self.feed.next(), if self.unkept.is_empty() => {
+                    self.take_up(item);
+                    self.fill();
+                    self.keep().await;
+                }
+                () = tokio::time::sleep_until(due) => {
+                    if self.store_due.is_some_and(|due| due <= Instant::now()) {
+                        self.keep().await;
+                        self.clear().await;
+                    }
+                }
             }
         }
     }
@@ -134,6 +177,10 @@ impl Worker {
 
     /// Sends as many as may be on their way.
     fn send(&mut self) {
+        if self.pause.is_some_and(|until| until > Instant::now()) {
+            return;
+        }
+        self.pause = None;
         while self.underway.len() < self.webhook.concurrency {
             let Some(next) = self.lanes.take(Instant::now()) else { return };
             let (store, receiver) = (self.store.clone(), self.receiver.clone());
@@ -154,7 +201,7 @@ impl Worker {
 
     /// Draws the conclusion from a delivery. Whether to go on.
     async fn settle(&mut self, next: Next, delivered: Delivered) -> bool {
-        let (why, retry_after) = match delivered {
+        let (why, again) = match delivered {
             Delivered::Outcome(Outcome::Taken) => {
                 Counters::add(&self.counters.delivered, 1);
                 if std::mem::take(&mut self.failing) {
@@ -175,18 +222,25 @@ impl Worker {
                 );
                 return false;
             }
-            Delivered::Outcome(Outcome::Failed { why, retry_after }) => (why, retry_after),
-            Delivered::Unread(why) => (why, None),
+            Delivered::Outcome(Outcome::Failed { why, retry_after }) => {
+                Counters::add(&self.counters.failed, 1);
+                if let Some(wait) = retry_after {
+                    self.pause = self.pause.max(Some(Instant::now() + wait));
+                }
+                (why, self.lanes.failed(&next.lane, Instant::now(), rand::random()))
+            }
+            Delivered::Unread(why) => {
+                self.lanes.hold(&next.lane, Instant::now() + STORE_WAIT);
+                (why, STORE_WAIT)
+            }
         };
-        Counters::add(&self.counters.failed, 1);
         if unix_now().saturating_sub(next.at) > self.webhook.max_age.as_secs() {
             Counters::add(&self.counters.dropped, 1);
             tracing::warn!(webhook = self.webhook.name, lane = next.lane, why, "gave an event up");
             self.remove(&next).await;
             return true;
         }
-        let wait = self.lanes.failed(&next.lane, Instant::now(), retry_after, rand::random());
-        let again_in = wait.as_secs();
+        let again_in = again.as_secs();
         if std::mem::replace(&mut self.failing, true) {
             tracing::debug!(webhook = self.webhook.name, why, again_in, "not delivered");
         } else {
@@ -195,46 +249,61 @@ impl Worker {
         true
     }
 
-    /// Takes one out of the store and its lane. If the store fails, it is delivered once more after the
-    /// next start.
+    /// Takes one out of its lane and the store.
     async fn remove(&mut self, next: &Next) {
-        let events = self.with_ids(vec![next.sequence]);
-        if let Err(error) = self.store.outbox_remove(&self.webhook.name, events).await {
-            tracing::warn!(webhook = self.webhook.name, %error, "may deliver an event once more");
-        }
         self.lanes.done(&next.lane);
+        let events = self.with_ids(vec![next.sequence]);
+        self.unremoved.extend(events);
+        self.clear().await;
     }
 
-    /// Puts an event into the store, and those that are there already with it.
-    async fn keep(&mut self, first: Item) {
-        let mut entries = Vec::new();
-        self.take_up(first, &mut entries);
-        while entries.len() < BATCH {
-            let Some(item) = self.feed.try_next() else { break };
-            self.take_up(item, &mut entries);
+    /// Removes from the store what is done with. What cannot be removed now is tried again; if the
+    /// server ends before, it is delivered once more after the next start.
+    async fn clear(&mut self) {
+        if self.unremoved.is_empty() {
+            return;
         }
-        let now = unix_now();
-        while !entries.is_empty() {
-            match self.store.outbox_add(&self.webhook.name, entries.clone(), now).await {
-                Ok(numbers) => {
-                    for (entry, sequence) in entries.into_iter().zip(numbers) {
-                        self.ids.insert(sequence, entry.event);
-                        self.lanes.add(entry.lane, sequence, now);
-                    }
-                    break;
-                }
-                Err(error) => {
-                    // Meanwhile the event log keeps what comes, up to its bounds.
-                    tracing::warn!(
-                        webhook = self.webhook.name,
-                        %error,
-                        "cannot keep events in the store, trying again"
-                    );
-                    tokio::time::sleep(STORE_WAIT).await;
-                }
+        match self.store.outbox_remove(&self.webhook.name, self.unremoved.clone()).await {
+            Ok(()) => self.unremoved.clear(),
+            Err(error) => {
+                tracing::warn!(webhook = self.webhook.name, %error, "cannot remove what is delivered, trying again");
+                self.store_due = Some(Instant::now() + STORE_WAIT);
             }
         }
-        self.shorten().await;
+    }
+
+    /// Takes out of the feed what is there already.
+    fn fill(&mut self) {
+        while self.unkept.len() < BATCH {
+            let Some(item) = self.feed.try_next() else { break };
+            self.take_up(item);
+        }
+    }
+
+    /// Puts into the store what was taken in. While that fails, the event log keeps what comes, up to
+    /// its bounds.
+    async fn keep(&mut self) {
+        if self.unkept.is_empty() {
+            return;
+        }
+        let now = unix_now();
+        match self.store.outbox_add(&self.webhook.name, self.unkept.clone(), now).await {
+            Ok(numbers) => {
+                for (entry, sequence) in self.unkept.drain(..).zip(numbers) {
+                    self.ids.insert(sequence, entry.event);
+                    self.lanes.add(entry.lane, sequence, now);
+                }
+                self.shorten().await;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    webhook = self.webhook.name,
+                    %error,
+                    "cannot keep events in the store, trying again"
+                );
+                self.store_due = Some(Instant::now() + STORE_WAIT);
+            }
+        }
     }
 
     /// Numbers that are done with, and the ids of their events.
@@ -243,7 +312,7 @@ impl Worker {
         sequences.into_iter().filter_map(id).collect()
     }
 
-    fn take_up(&self, item: Item, entries: &mut Vec<OutboxEntry>) {
+    fn take_up(&mut self, item: Item) {
         match item {
             Item::Event(recorded) => {
                 // Who is refused may have said any device's id: that one's own events don't wait for it.
@@ -262,7 +331,7 @@ impl Worker {
                 let lane = device.map(ToString::to_string);
                 let event = recorded.id();
                 let body = recorded.event.to_json(&event);
-                entries.push(OutboxEntry { lane: lane.unwrap_or_default(), event, body });
+                self.unkept.push(OutboxEntry { lane: lane.unwrap_or_default(), event, body });
             }
             Item::Gap { .. } => {
                 Counters::add(&self.counters.dropped, 1);
@@ -291,9 +360,8 @@ impl Worker {
             "too many events wait for the receiver, gave the oldest up"
         );
         let events = self.with_ids(dropped);
-        if let Err(error) = self.store.outbox_remove(&self.webhook.name, events).await {
-            tracing::warn!(webhook = self.webhook.name, %error, "may deliver events given up");
-        }
+        self.unremoved.extend(events);
+        self.clear().await;
     }
 }
 
