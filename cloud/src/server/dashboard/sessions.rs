@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use fedecks_cloud::{ApiToken, ApiTokens};
@@ -9,6 +9,7 @@ use http::header::{COOKIE, HOST, ORIGIN};
 use http::{HeaderMap, Method};
 use ring::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
+use tokio::time::Instant;
 
 use crate::server::problem::{Code, Problem};
 
@@ -199,4 +200,83 @@ fn id_of(secret: &str) -> Id {
 
 fn random() -> String {
     BASE64URL_NOPAD.encode(&rand::random::<[u8; 32]>())
+}
+
+#[cfg(test)]
+mod tests {
+    use fedecks_cloud::{Actor, ApiSecret, NewApiToken, Roles, SqliteStore};
+    use http::HeaderValue;
+    use tokio::time::{advance, pause};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    async fn sessions(names: &[&str]) -> (Sessions, ApiTokens) {
+        let tokens = ApiTokens::load(Arc::new(SqliteStore::in_memory().unwrap())).await.unwrap();
+        for name in names {
+            let (name, secret) = ((*name).to_owned(), ApiSecret::generate());
+            let roles = Roles::default();
+            let token = NewApiToken { name, secret, roles, devices: None, expires_at: None };
+            tokens.add(&token, &Actor::cli()).await.unwrap();
+        }
+        (Sessions::new(tokens.clone()), tokens)
+    }
+
+    fn cookie_of(begun: &Begun) -> HeaderMap {
+        let value = format!("a=b; {COOKIE_NAME}={}", begun.secret);
+        HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&value).unwrap())])
+    }
+
+    #[tokio::test]
+    async fn a_session_lasts_twelve_hours_and_one_without_a_request() {
+        let (sessions, tokens) = sessions(&["a"]).await;
+        pause();
+        let begin = || cookie_of(&sessions.begin(tokens.get("a").unwrap()));
+        let (used, idle) = (begin(), begin());
+        let id = sessions.find(&idle).unwrap().id;
+        for _ in 0..12 {
+            advance(HOUR - Duration::from_secs(1)).await;
+            assert!(sessions.find(&used).is_some());
+        }
+        assert!(sessions.find(&idle).is_none() && !sessions.is_good(&id));
+        advance(Duration::from_secs(12)).await;
+        assert!(sessions.find(&used).is_none());
+        let (watched, id) = (begin(), sessions.find(&begin()).unwrap().id);
+        advance(HOUR).await;
+        // A stream that goes on is no use.
+        assert!(!sessions.is_good(&id) && sessions.find(&watched).is_none());
+        begin();
+        assert_eq!(sessions.lock().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_token_has_so_many_sessions_and_the_longest_unused_ends_first() {
+        let (sessions, tokens) = sessions(&["a", "b"]).await;
+        pause();
+        let other = cookie_of(&sessions.begin(tokens.get("b").unwrap()));
+        let mut cookies = Vec::new();
+        for _ in 0..PER_TOKEN {
+            cookies.push(cookie_of(&sessions.begin(tokens.get("a").unwrap())));
+            advance(Duration::from_secs(1)).await;
+        }
+        assert!(sessions.find(&cookies[0]).is_some());
+        sessions.begin(tokens.get("a").unwrap());
+        let good: Vec<_> = cookies.iter().map(|cookie| sessions.find(cookie).is_some()).collect();
+        let ended: Vec<_> = good.iter().enumerate().filter(|(_, good)| !**good).collect();
+        assert_eq!(ended, [(1, &false)]);
+        assert!(sessions.find(&other).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_with_its_token_and_not_with_another_one_of_the_name() {
+        let (sessions, tokens) = sessions(&["a"]).await;
+        let cookie = cookie_of(&sessions.begin(tokens.get("a").unwrap()));
+        tokens.revoke("a", &Actor::cli()).await.unwrap();
+        let secret = ApiSecret::generate();
+        let (name, roles) = ("a".to_owned(), Roles::default());
+        let again = NewApiToken { name, secret, roles, devices: None, expires_at: None };
+        tokens.add(&again, &Actor::cli()).await.unwrap();
+        assert!(sessions.find(&cookie).is_none());
+    }
 }
