@@ -133,6 +133,19 @@ want_browser() {
     if [ -e "$axe" ]; then export FEDECKS_AXE=$axe; fi
 }
 
+# debian_mirror: where this machine has Debian from, or DEBIAN_MIRROR. Only a main archive will do.
+debian_mirror() {
+    local mirror=${DEBIAN_MIRROR:-}
+    if [ -z "$mirror" ]; then
+        # shellcheck disable=SC2016 # the dollars are apt's
+        mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
+            awk '$1 ~ /^(bookworm|trixie|forky|sid|stable|testing|unstable)$/ { print $2; exit }')
+    fi
+    [ -n "$mirror" ] ||
+        die "found no Debian mirror in this machine's apt sources; name one in DEBIAN_MIRROR"
+    printf '%s' "$mirror"
+}
+
 apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" >/dev/null

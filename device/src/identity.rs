@@ -173,6 +173,9 @@ impl Unsaved {
     /// Tries to remember it; to be called again after an error.
     pub(crate) fn save(&self) -> Result<Kept, StoreError> {
         if let Some(remembered) = self.memory.read()? {
+            if remembered == self.derived {
+                return Ok(Kept::Yes);
+            }
             let known = Some(&remembered);
             let said = (self.derived.source, &self.derived.found);
             let read = |source, _: Option<&str>| match said {

@@ -126,6 +126,9 @@ fn without_the_data_directory_it_is_remembered_once_that_is_there() {
     assert!(matches!(unsaved.save(), Err(StoreError::NoDirectory { .. })));
     fs::create_dir_all(&data).unwrap();
     assert_eq!(unsaved.save().unwrap(), Kept::Yes);
+    // A partition that comes late at each boot is not written to at each boot.
+    assert_eq!(unsaved.save().unwrap(), Kept::Yes);
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 1);
     let (again, unsaved) = find(&Roots::in_folder(system.path(), "cellar"), None, &memory).unwrap();
     assert_eq!(again, first);
     assert!(unsaved.is_none());
