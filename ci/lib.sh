@@ -75,7 +75,7 @@ need_packages() {
 }
 
 # The daemons that the tests run against: real ones, each started by the test itself.
-TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime libglib2.0-bin iproute2 busybox e2fsprogs nginx-light caddy)
+TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime libglib2.0-bin iproute2 busybox e2fsprogs nginx-light caddy prometheus)
 
 # want_test_daemons: installs what is missing of them where that is possible. Without them the tests
 # concerned say loudly that they did not run; with FEDECKS_TESTS_COMPLETE set they fail.
@@ -96,6 +96,7 @@ want_test_daemons() {
         case " ${missing[*]} " in *" network-manager "*) quiet+=(NetworkManager.service) ;; esac
         case " ${missing[*]} " in *" nginx-light "*) quiet+=(nginx.service) ;; esac
         case " ${missing[*]} " in *" caddy "*) quiet+=(caddy.service) ;; esac
+        case " ${missing[*]} " in *" prometheus "*) quiet+=(prometheus.service) ;; esac
     fi
     for unit in "${quiet[@]}"; do as_root systemctl mask --quiet --runtime "$unit"; done
     need_packages "${missing[@]}"

@@ -7,6 +7,7 @@ use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect, DownFrame, Lim
 
 use crate::auth::AuthenticatedDevice;
 use crate::backplane::{Backplane, BackplaneError, Node, NotPushed, Payload};
+use crate::latency::{Latency, LatencyHistogram};
 use crate::mailbox::{Bounds, Item, Mailbox, Order, PutError};
 use crate::message::{Info, Message, Topic};
 use crate::presence::{ConnectionIds, NodeId, Presence, PresenceWatch};
@@ -36,7 +37,7 @@ pub struct Subscription {
 }
 
 /// What a node has counted since it began, and how many are connected now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct HubStats {
     /// How many devices are connected to this node.
     pub connected: usize,
@@ -46,6 +47,16 @@ pub struct HubStats {
     pub too_slow: u64,
     /// Sessions that ended because a callback of the handler panicked or got stuck.
     pub handler_failures: u64,
+    /// Messages that were sent to devices, as far as to the operating system's buffer for each.
+    pub messages_sent: u64,
+    /// Messages for devices that were not taken because the device's queue was full.
+    pub queue_full: u64,
+    /// Bytes that came from devices in their sessions, as WebSocket frames; TLS and TCP take more.
+    pub bytes_received: u64,
+    /// Bytes that went to devices, counted in the same way.
+    pub bytes_sent: u64,
+    /// How long callbacks of the handler took, from their call to their end.
+    pub handler: LatencyHistogram,
 }
 
 /// What a hub has to know of the options.
@@ -70,6 +81,11 @@ pub(crate) struct Counters {
     pub(crate) undecodable: AtomicU64,
     pub(crate) too_slow: AtomicU64,
     pub(crate) handler_failures: AtomicU64,
+    pub(crate) messages_sent: AtomicU64,
+    pub(crate) queue_full: AtomicU64,
+    pub(crate) bytes_received: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    pub(crate) handler: Latency,
 }
 
 /// How many messages of a topic are kept for a program that is busy.
@@ -217,6 +233,11 @@ impl Hub {
             undecodable: counters.undecodable.load(Ordering::Relaxed),
             too_slow: counters.too_slow.load(Ordering::Relaxed),
             handler_failures: counters.handler_failures.load(Ordering::Relaxed),
+            messages_sent: counters.messages_sent.load(Ordering::Relaxed),
+            queue_full: counters.queue_full.load(Ordering::Relaxed),
+            bytes_received: counters.bytes_received.load(Ordering::Relaxed),
+            bytes_sent: counters.bytes_sent.load(Ordering::Relaxed),
+            handler: counters.handler.snapshot(),
         }
     }
 
@@ -335,7 +356,8 @@ impl Drop for Subscription {
 
 impl Node for Inner {
     fn published(&self, topic: &Topic, message: &Message) {
-        self.topics.publish(topic, message, &self.options.queue);
+        let overflowed = self.topics.publish(topic, message, &self.options.queue);
+        self.counters.queue_full.fetch_add(overflowed, Ordering::Relaxed);
     }
 
     fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), NotPushed> {
@@ -349,7 +371,10 @@ impl Node for Inner {
         let put = connected.mailbox.put(Item::Frame(frame), &self.options.queue);
         put.map_err(|error| match error {
             PutError::Closed => NotPushed::NotConnected,
-            PutError::Full => NotPushed::QueueFull,
+            PutError::Full => {
+                self.counters.queue_full.fetch_add(1, Ordering::Relaxed);
+                NotPushed::QueueFull
+            }
         })
     }
 

@@ -84,6 +84,7 @@ mod failed_logins;
 mod fedecks;
 mod handler;
 mod hub;
+mod latency;
 mod mailbox;
 mod message;
 mod presence;
@@ -113,18 +114,20 @@ pub use fedecks_protocol::{
 pub use handler::{Decision, Disconnected, Handler, InfoOutcome, Login, Outcome, SessionError};
 pub use hub::{Hub, HubStats, PushError, Subscription};
 pub use ipnet::IpNet;
+pub use latency::LatencyHistogram;
 pub use message::{Info, Message, Topic};
 pub use presence::{ConnectionId, NodeId, Presence, PresenceEvent, PresenceWatch, WatchEnded};
 pub use serve::{
-    Listen, Peer, ServeError, ServeLimits, ServeOptions, Server, Tls, TlsError, serve,
+    Listen, Peer, ServeError, ServeLimits, ServeMonitor, ServeOptions, ServeStats, Server, Tls,
+    TlsError, serve,
 };
 pub use session::Session;
 pub use store::{
     Account, Actor, ApiSecret, ApiToken, AuditAction, AuditEntry, AuditQuery, AuditRecord,
     BoxFuture, DevicePattern, DeviceQuery, DeviceRecord, Forgotten, InvalidDevicePattern,
-    InvalidLabel, InvalidRole, InvalidTokenName, LatencyHistogram, NewApiToken, Outbox,
-    OutboxEntry, OutboxItem, Role, Roles, SqliteStore, Standing, Store, StoreError, StoreOptions,
-    StoreStats, check_label, check_token_name,
+    InvalidLabel, InvalidRole, InvalidTokenName, NewApiToken, Outbox, OutboxEntry, OutboxItem,
+    Role, Roles, SqliteStore, Standing, Store, StoreError, StoreOptions, StoreStats, check_label,
+    check_token_name,
 };
 pub use tokens::{Claims, Keyring, KeyringError, TokenError};
 pub use topics::Missed;

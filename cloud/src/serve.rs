@@ -174,19 +174,56 @@ where
             limits,
             http: connection::http(&limits),
             stopping: stopping.clone(),
+            gate: gate.clone(),
         };
-        let (edge, gate, mut stopping) = (Arc::new(edge), gate.clone(), stopping.clone());
+        let (edge, mut stopping) = (Arc::new(edge), stopping.clone());
         acceptors.spawn(async move {
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => {}
-                () = accept(listener, &edge, &gate) => {}
+                () = accept(listener, &edge) => {}
             }
         });
     }
     Ok(Server { addresses, stop, gate, acceptors })
 }
 
+/// What a server has counted since it began, and how many connections are open now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServeStats {
+    /// How many connections are open, upgraded ones included.
+    pub connections: usize,
+    /// Connections that were accepted and had a place.
+    pub accepted: u64,
+    /// Connections that were closed at once because all places were taken.
+    pub full: u64,
+    /// Connections and requests that were turned away because their address had as many connections as
+    /// it may have.
+    pub address_full: u64,
+    /// Connections from elsewhere than a trusted proxy, where only those may come.
+    pub untrusted: u64,
+    /// Connections that did not begin with a good PROXY header, where they have to.
+    pub proxy_header: u64,
+    /// TLS handshakes that failed or took too long.
+    pub tls: u64,
+}
+
+/// Asks a [`Server`] for its [`ServeStats`], also while it stops.
+#[derive(Debug, Clone)]
+pub struct ServeMonitor(Arc<Gate>);
+
+impl ServeMonitor {
+    /// What was counted up to now.
+    pub fn stats(&self) -> ServeStats {
+        self.0.stats()
+    }
+}
+
 impl Server {
+    /// Whom to ask for what the server counts.
+    pub fn monitor(&self) -> ServeMonitor {
+        ServeMonitor(self.gate.clone())
+    }
+
     /// The addresses that it listens on, in the order of [`ServeOptions::listen`].
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -221,19 +258,19 @@ impl Server {
 const REST: Duration = Duration::from_millis(100);
 
 /// Accepts for ever: no error ends it.
-async fn accept<F>(listener: TcpListener, edge: &Arc<Edge<F>>, gate: &Arc<Gate>)
+async fn accept<F>(listener: TcpListener, edge: &Arc<Edge<F>>)
 where
     F: Filter + Clone + Send + Sync + 'static,
     F::Extract: Reply,
 {
     let failing = OncePerSecond::default();
     loop {
-        gate.turn().await;
+        edge.gate.turn().await;
         match listener.accept().await {
             Ok((stream, address)) => {
                 // A listener on [::] has IPv4 addresses in the form of IPv6.
                 let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-                if let Some((slot, connection)) = gate.admit() {
+                if let Some((slot, connection)) = edge.gate.admit() {
                     edge.begin(stream, address, slot, connection);
                 }
             }

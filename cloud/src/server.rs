@@ -121,6 +121,7 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
         config: config.clone(),
     });
     let server = fedecks_cloud::serve(routes::all(&cloud, &site, health), options)?;
+    site.metrics.watch(&server);
     announce(&server, &config, ready_file)?;
     watchdog::feed();
 

@@ -51,10 +51,13 @@ struct Pipes {
     /// Written and not yet taken by the socket.
     out: Unread,
     /// How much of `out` are answers to pings.
-    answers: usize,
+    answers: u32,
     /// Whether bytes moved since this was last asked for.
     received: bool,
     sent: bool,
+    /// How many bytes came and went since that was last asked for.
+    came: u32,
+    went: u32,
     /// Whether the stream may hold back some of what it took, as TLS does.
     unflushed: bool,
 }
@@ -76,7 +79,7 @@ const READ_AHEAD: usize = 16 * 1024;
 const CONGESTED: usize = 16 * 1024;
 
 /// How many bytes of answers to pings may wait before nothing more is read.
-const MAX_ANSWERS: usize = 4 * 1024;
+const MAX_ANSWERS: u32 = 4 * 1024;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket that has just been upgraded. `read` are bytes that came after the request.
@@ -178,6 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.pipes.out.consume(written);
+            self.pipes.went = self.pipes.went.saturating_add(written as u32);
             self.pipes.sent = true;
             self.pipes.unflushed = true;
         }
@@ -215,6 +219,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Whether bytes came since the last call.
     pub(crate) fn take_received(&mut self) -> bool {
         std::mem::take(&mut self.pipes.received)
+    }
+
+    /// How many bytes came and went since the last call.
+    pub(crate) fn take_counts(&mut self) -> (u32, u32) {
+        (std::mem::take(&mut self.pipes.came), std::mem::take(&mut self.pipes.went))
     }
 
     /// Whether bytes went since the last call.
@@ -262,7 +271,7 @@ struct Pipe<'a, 'b, S> {
 
 impl<S: AsyncRead + Unpin> Read for Pipe<'_, '_, S> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let Pipes { ahead, received, .. } = &mut *self.pipes;
+        let Pipes { ahead, received, came, .. } = &mut *self.pipes;
         if !ahead.is_empty() {
             *received = true;
             return Ok(ahead.take(into));
@@ -272,6 +281,7 @@ impl<S: AsyncRead + Unpin> Read for Pipe<'_, '_, S> {
         };
         let read = read_to_scratch(Pin::new(&mut *self.io), cx, |read| {
             *received |= !read.is_empty();
+            *came = came.saturating_add(read.len() as u32);
             let fits = read.len().min(into.len());
             let (now, later) = read.split_at(fits);
             into[..fits].copy_from_slice(now);
@@ -289,7 +299,7 @@ impl<S> Write for Pipe<'_, '_, S> {
     /// Only control frames come this way.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.pipes.out.put(bytes);
-        self.pipes.answers += bytes.len();
+        self.pipes.answers = self.pipes.answers.saturating_add(bytes.len() as u32);
         Ok(bytes.len())
     }
 

@@ -23,7 +23,7 @@ pub(crate) use records::is_one_line;
 pub use records::{
     Account, DeviceQuery, DeviceRecord, Forgotten, InvalidLabel, Standing, check_label,
 };
-pub use sqlite::{LatencyHistogram, SqliteStore, StoreOptions, StoreStats};
+pub use sqlite::{SqliteStore, StoreOptions, StoreStats};
 
 /// A future in a box, which is what a trait behind `dyn` can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

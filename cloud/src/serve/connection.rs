@@ -3,6 +3,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
@@ -19,7 +20,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::body::Timed;
-use super::gate::{AddressFull, Seat, Slot};
+use super::gate::{AddressFull, Gate, Seat, Slot};
 use super::limits::OncePerSecond;
 use super::proxies::{self, TrustedProxies};
 use super::{ServeLimits, Socket, Tls, proxy_protocol};
@@ -54,6 +55,7 @@ pub(super) struct Edge<F> {
     pub(super) limits: ServeLimits,
     pub(super) http: http1::Builder,
     pub(super) stopping: watch::Receiver<bool>,
+    pub(super) gate: Arc<Gate>,
 }
 
 /// The least that hyper takes for its buffers, in bytes.
@@ -87,6 +89,7 @@ where
     ) {
         let trusted = self.trusted.contains(from.ip());
         if self.proxy_protocol && !trusted {
+            self.gate.turned_away.untrusted.fetch_add(1, Ordering::Relaxed);
             if self.untrusted.now() {
                 tracing::warn!(peer = %from, "closed a connection that comes from no trusted proxy");
             }
@@ -113,6 +116,7 @@ where
                 Ok(None) => {}
                 Ok(Some(client)) => (peer.address, peer.via) = (client, Some(from)),
                 Err(error) => {
+                    self.gate.turned_away.proxy_header.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(peer = %from, connection = number, error, "closed a connection");
                     return;
                 }
@@ -131,7 +135,10 @@ where
         }
         match self.handshake(tcp, slot).await {
             Ok(socket) => self.http(socket, peer, seat).await,
-            Err(error) => tracing::debug!(%error, "the TLS handshake failed"),
+            Err(error) => {
+                self.gate.turned_away.tls.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(%error, "the TLS handshake failed");
+            }
         }
     }
 

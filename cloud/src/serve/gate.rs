@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use super::ServeLimits;
 use super::limits::{OncePerSecond, TokenBucket};
+use super::{ServeLimits, ServeStats};
 use crate::client::Client;
 
 /// What stands before every connection: how many there may be, and how fast they come.
@@ -21,8 +21,19 @@ pub(super) struct Gate {
     clients: Mutex<HashMap<Client, u32>>,
     /// Numbers the connections in the logs.
     accepted: AtomicU64,
+    pub(super) turned_away: TurnedAway,
     full: OncePerSecond,
     address_full: OncePerSecond,
+}
+
+/// How many connections were closed before anything was asked on them, and why.
+#[derive(Debug, Default)]
+pub(super) struct TurnedAway {
+    full: AtomicU64,
+    address_full: AtomicU64,
+    pub(super) untrusted: AtomicU64,
+    pub(super) proxy_header: AtomicU64,
+    pub(super) tls: AtomicU64,
 }
 
 /// One connection's place. It is free again when this is dropped.
@@ -66,6 +77,7 @@ impl Gate {
             rate: TokenBucket::new(limits.accepts_per_second, limits.accept_burst),
             clients: Mutex::default(),
             accepted: AtomicU64::new(0),
+            turned_away: TurnedAway::default(),
             full: OncePerSecond::default(),
             address_full: OncePerSecond::default(),
         }
@@ -79,6 +91,7 @@ impl Gate {
     /// A slot and the number of the connection; `None` while every slot is taken.
     pub(super) fn admit(self: &Arc<Self>) -> Option<(Slot, u64)> {
         let Ok(permit) = self.slots.try_acquire() else {
+            self.turned_away.full.fetch_add(1, Ordering::Relaxed);
             if self.full.now() {
                 tracing::warn!("all connections are taken, closing new ones at once");
             }
@@ -87,6 +100,19 @@ impl Gate {
         permit.forget();
         let number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
         Some((Slot { gate: self.clone(), counted: Counted::Nobodys }, number))
+    }
+
+    pub(super) fn stats(&self) -> ServeStats {
+        let TurnedAway { full, address_full, untrusted, proxy_header, tls } = &self.turned_away;
+        ServeStats {
+            connections: self.connections(),
+            accepted: self.accepted.load(Ordering::Relaxed),
+            full: full.load(Ordering::Relaxed),
+            address_full: address_full.load(Ordering::Relaxed),
+            untrusted: untrusted.load(Ordering::Relaxed),
+            proxy_header: proxy_header.load(Ordering::Relaxed),
+            tls: tls.load(Ordering::Relaxed),
+        }
     }
 
     /// How many connections are open.
@@ -112,6 +138,7 @@ impl Gate {
             clients.remove(&client);
         }
         drop(clients);
+        self.turned_away.address_full.fetch_add(1, Ordering::Relaxed);
         if self.address_full.now() {
             tracing::warn!(
                 client = %client.address(),

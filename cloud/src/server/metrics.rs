@@ -3,10 +3,12 @@
 mod process;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
-use fedecks_cloud::{Hub, LatencyHistogram, Peer, Role, SqliteStore};
+use fedecks_cloud::{
+    Hub, LatencyHistogram, Peer, Role, ServeMonitor, ServeStats, Server, SqliteStore,
+};
 use fedecks_protocol::Refusal;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
@@ -48,7 +50,10 @@ impl Counters {
 
 /// Everything that there is to ask for.
 #[derive(Clone)]
-pub(crate) struct Metrics(Arc<Registry>);
+pub(crate) struct Metrics {
+    registry: Arc<Registry>,
+    monitor: Arc<OnceLock<ServeMonitor>>,
+}
 
 impl Metrics {
     pub(crate) fn new(
@@ -65,14 +70,22 @@ impl Metrics {
         registry.register("disconnects", "Sessions of devices that ended", disconnects);
         registry.register("messages_received", "Messages that devices sent", messages);
         registry.register("refusals", "Connections that were refused, by reason", refused);
-        registry.register_collector(Box::new(Asked { hub, store, streams, webhooks }));
+        let monitor = Arc::default();
+        let asked = Asked { hub, store, streams, webhooks, monitor: Arc::clone(&monitor) };
+        registry.register_collector(Box::new(asked));
         registry.register_collector(Box::new(process::Process));
-        Self(Arc::new(registry))
+        Self { registry: Arc::new(registry), monitor }
+    }
+
+    /// From now on tells what the server counts, too.
+    pub(crate) fn watch(&self, server: &Server) {
+        // The first one counts, and there is one server.
+        let _ = self.monitor.set(server.monitor());
     }
 
     fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.0)?;
+        encode(&mut text, &self.registry)?;
         Ok(text)
     }
 }
@@ -83,6 +96,8 @@ struct Asked {
     store: Arc<SqliteStore>,
     streams: Streams,
     webhooks: Vec<(String, Arc<webhooks::Counters>)>,
+    /// Not there before the server listens.
+    monitor: Arc<OnceLock<ServeMonitor>>,
 }
 
 impl fmt::Debug for Asked {
@@ -112,8 +127,29 @@ impl Collector for Asked {
                 "Sessions that ended because a handler failed",
                 hub.handler_failures,
             ),
+            ("messages_sent", "Messages that were sent to devices", hub.messages_sent),
+            (
+                "queue_full",
+                "Messages for devices that were not taken because the queue was full",
+                hub.queue_full,
+            ),
         ] {
             counter(&mut encoder, name, help, count)?;
+        }
+        for (name, help, count) in [
+            ("received", "Bytes that came from devices in their sessions", hub.bytes_received),
+            ("sent", "Bytes that went to devices in their sessions", hub.bytes_sent),
+        ] {
+            let (unit, kind) = (Some(&Unit::Bytes), ConstCounter::<u64>::TYPE);
+            let metric = encoder.encode_descriptor(name, help, unit, kind)?;
+            ConstCounter::new(count).encode(metric)?;
+        }
+        let (name, help) =
+            ("handler_duration", "How long the handler took, for each connection and message");
+        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Histogram);
+        latency(encoder.encode_descriptor(name, help, unit, kind)?, &hub.handler)?;
+        if let Some(monitor) = self.monitor.get() {
+            encode_connections(&mut encoder, &monitor.stats())?;
         }
         let streams = self.streams.open_now() as u64;
         gauge(&mut encoder, "event_streams", "Event streams that are open", streams)?;
@@ -193,6 +229,24 @@ impl Asked {
         }
         Ok(())
     }
+}
+
+fn encode_connections(encoder: &mut DescriptorEncoder<'_>, stats: &ServeStats) -> fmt::Result {
+    gauge(encoder, "connections", "Open connections of all kinds", stats.connections as u64)?;
+    counter(encoder, "accepted", "Connections that were accepted", stats.accepted)?;
+    let (name, help) = ("turned_away", "Connections closed before anything was asked on them");
+    let kind = ConstCounter::<u64>::TYPE;
+    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+    for (reason, count) in [
+        ("connections", stats.full),
+        ("connections-per-address", stats.address_full),
+        ("untrusted-proxy", stats.untrusted),
+        ("proxy-header", stats.proxy_header),
+        ("tls-handshake", stats.tls),
+    ] {
+        ConstCounter::new(count).encode(metric.encode_family(&[("reason", reason)])?)?;
+    }
+    Ok(())
 }
 
 fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {

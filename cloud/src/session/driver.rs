@@ -127,7 +127,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             core.handler.connected(session).await;
             Then::Nothing
         };
-        self.call(Box::pin(connected)).await?;
+        self.call(timed(core, connected)).await?;
         loop {
             let work = poll_fn(|cx| self.poll_work(cx)).await?;
             if let Some(callback) = self.take_up(work) {
@@ -148,7 +148,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
             Work::Info(info) => {
                 self.queue_first = false;
-                Some(Box::pin(async { core.handler.handle_info(session, info).await.into() }))
+                Some(timed(core, async { core.handler.handle_info(session, info).await.into() }))
             }
             Work::Token => {
                 self.send_token();
@@ -161,12 +161,12 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         let (core, session) = (self.core, self.session);
         match self.dialect().decode_up(bytes, &self.limits()) {
             Ok(UpFrame::Message { sequence: _, term }) => {
-                return Some(Box::pin(async {
+                return Some(timed(core, async {
                     core.handler.handle_in(session, term).await.into()
                 }));
             }
             Ok(UpFrame::Raw { sequence: _, bytes }) => {
-                return Some(Box::pin(async {
+                return Some(timed(core, async {
                     core.handler.handle_raw_in(session, bytes).await.into()
                 }));
             }
@@ -212,9 +212,11 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             Then::Nothing => {}
             Then::Send(message) => {
                 self.send(message.frame(self.dialect(), self.limits().max_size));
+                self.count_sent();
             }
             Then::SendRaw(bytes) => {
                 self.send(raw_frame(&bytes, self.dialect(), self.limits().max_size));
+                self.count_sent();
             }
             Then::Stop(reason) => return Err(End::ByCloud(reason)),
         }
@@ -261,6 +263,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 Poll::Ready(Delivery::Item(Item::Frame(frame))) => {
                     self.queue_first = false;
                     self.socket.send(&frame);
+                    self.count_sent();
                     continue;
                 }
                 Poll::Ready(Delivery::Item(Item::Info(info))) => {
@@ -382,6 +385,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             self.stalled_since = stalled.then(Instant::now);
             self.session.connected().mailbox.set_stalled(self.stalled_since);
         }
+        let (came, went) = self.socket.take_counts();
+        let counters = self.core.hub.counters();
+        counters.bytes_received.fetch_add(came.into(), Ordering::Relaxed);
+        counters.bytes_sent.fetch_add(went.into(), Ordering::Relaxed);
         Ok(flushed)
     }
 
@@ -438,6 +445,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         tracing::debug!("sent a token");
     }
 
+    fn count_sent(&self) {
+        self.core.hub.counters().messages_sent.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Puts a frame into the socket's buffer. One that does not fit the limits is the handler's
     /// mistake, and the session goes on without it.
     fn send(&mut self, frame: Result<impl AsRef<[u8]>, EncodeError>) {
@@ -454,6 +465,19 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     fn limits(&self) -> Limits {
         Limits { max_size: self.core.options.max_frame as usize, ..Limits::default() }
     }
+}
+
+/// A callback whose time is counted, if it comes to its end.
+fn timed<'a, H: Handler>(
+    core: &'a Core<H>,
+    callback: impl Future<Output = Then> + Send + 'a,
+) -> Callback<'a> {
+    Box::pin(async move {
+        let began = Instant::now();
+        let then = callback.await;
+        core.hub.counters().handler.add(began.elapsed());
+        then
+    })
 }
 
 /// After how long the device's next token is due.

@@ -110,7 +110,7 @@ async fn a_client_that_pings_and_reads_nothing_is_not_read_any_more() {
         read += 1;
     }
     assert!((10..100).contains(&read), "{read} pings were read");
-    assert!(socket.pipes.out.bytes.len() < 2 * MAX_ANSWERS);
+    assert!(socket.pipes.out.bytes.len() < 2 * MAX_ANSWERS as usize);
 }
 
 #[tokio::test]

@@ -30,8 +30,8 @@ use audit::Log;
 use devices::Page;
 use file::File;
 use notes::Notes;
+pub use stats::StoreStats;
 use stats::{Action, Counters};
-pub use stats::{LatencyHistogram, StoreStats};
 use worker::{Job, Queued, Worker};
 
 /// The store in one SQLite file.

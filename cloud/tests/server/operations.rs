@@ -1,6 +1,11 @@
 //! What balancers and Prometheus ask for.
 
-use http::StatusCode;
+use std::net::SocketAddr;
+
+use fedecks_device::Event;
+use http::{Method, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 use crate::support::{Http, Server, within};
 
@@ -58,6 +63,14 @@ async fn the_metrics_count_what_happened_exactly_and_name_no_device() {
     .await;
     assert_eq!(sample(&text, "fedecks_connects_total"), 2.0);
     assert_eq!(sample(&text, "fedecks_connected_devices"), 1.0);
+    // Two that connected and seven messages.
+    assert_eq!(sample(&text, "fedecks_handler_duration_seconds_count"), 9.0);
+    assert!(sample(&text, "fedecks_received_bytes_total") > 7.0 * 6.0);
+    assert!(sample(&text, "fedecks_sent_bytes_total") > 100.0);
+    assert_eq!(sample(&text, "fedecks_messages_sent_total"), 0.0);
+    assert_eq!(sample(&text, "fedecks_queue_full_total"), 0.0);
+    assert!(sample(&text, "fedecks_connections") >= 2.0);
+    assert!(sample(&text, "fedecks_accepted_total") >= 4.0);
     assert_eq!(sample(&text, "fedecks_refusals_total{reason=\"bad-credentials\"}"), 1.0);
     assert_eq!(sample(&text, "fedecks_store_healthy"), 1.0);
     assert!(sample(&text, "fedecks_process_resident_memory_bytes") > 1e6);
@@ -68,6 +81,61 @@ async fn the_metrics_count_what_happened_exactly_and_name_no_device() {
         assert!(!text.contains(device), "{text}");
     }
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn messages_that_were_sent_are_counted() {
+    let server = Server::start().await;
+    let http = server.http().token(&server.token(&["--role", "read", "--role", "send"]).await);
+    let mut device = server.connected_device("kitchen-1").await;
+    let json = http.clone().header("content-type", "application/json");
+    let answer = json.ask(Method::POST, "/api/v1/devices/kitchen-1/messages", "[1]").await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    device.until(|event| matches!(event, Event::Message(_))).await;
+    assert_eq!(sample(&metrics(&http).await, "fedecks_messages_sent_total"), 1.0);
+}
+
+#[tokio::test]
+async fn connections_that_are_turned_away_are_counted_by_the_reason() {
+    let more = "trusted_proxies = [\"127.0.0.2\"]\n\
+                [[listener]]\naddress = \"127.0.0.1:0\"\nproxy_protocol = true\n\
+                [tls]\nself_signed = true\n\
+                [limits]\nconnections_per_address = 3\n\
+                [[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
+    let server = Server::with(more).await;
+    let addresses = std::fs::read_to_string(server.folder.path().join("ready")).unwrap();
+    let addresses: Vec<SocketAddr> = addresses.lines().map(|line| line.parse().unwrap()).collect();
+    let [encrypted, proxied, for_metrics] = addresses[..] else { panic!("{addresses:?}") };
+    // Each is closed by the server; what it says before that is of no interest here.
+    let turned_away = |from: &'static str, to: SocketAddr, says: &'static [u8]| async move {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+        let mut stream = socket.connect(to).await.unwrap();
+        // It may be closed by then.
+        let _ = stream.write_all(says).await;
+        let _ = within(stream.read_to_end(&mut Vec::new())).await;
+    };
+    turned_away("127.0.0.3", encrypted, b"GET / HTTP/1.1\r\n\r\n").await;
+    turned_away("127.0.0.3", proxied, b"").await;
+    turned_away("127.0.0.2", proxied, b"GET / HTTP/1.1\r\n\r\n").await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.4:0".parse().unwrap()).unwrap();
+        held.push(socket.connect(encrypted).await.unwrap());
+    }
+    turned_away("127.0.0.4", encrypted, b"").await;
+    let text = metrics(&Http::to(for_metrics)).await;
+    for (reason, count) in [
+        ("tls-handshake", 1.0),
+        ("untrusted-proxy", 1.0),
+        ("proxy-header", 1.0),
+        ("connections-per-address", 1.0),
+        ("connections", 0.0),
+    ] {
+        let name = format!("fedecks_turned_away_total{{reason=\"{reason}\"}}");
+        assert_eq!(sample(&text, &name), count, "{reason}");
+    }
 }
 
 #[tokio::test]
