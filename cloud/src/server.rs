@@ -22,6 +22,7 @@ mod webhooks;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fedecks_cloud::{
     AccountHandler, ApiTokens, Denylist, FailedLogins, Fedecks, Hub, Options, ServeOptions, Server,
@@ -129,7 +130,11 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
     let signal = stop.told().await;
     certificates.abort();
     tracing::info!(signal, connections = server.connections(), "stopping");
-    notify(&[NotifyState::Stopping, NotifyState::Status("draining connections")]);
+    notify(&[
+        NotifyState::Stopping,
+        NotifyState::Status("draining connections"),
+        NotifyState::ExtendTimeoutUsec(time_to_end(&config)),
+    ]);
     // Nobody listening is no error.
     let _ = stopping.send(true);
     let hub = cloud.hub();
@@ -137,6 +142,12 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
         () = end(server, &hub, &config, webhooks) => Ok(()),
         signal = stop.told() => Err(CliError::StoppedAtOnce(signal)),
     }
+}
+
+/// How long the end may take, in microseconds, with something to spare.
+fn time_to_end(config: &Config) -> u32 {
+    let all = config.drain.deadline + webhooks::LAST_KEPT + Duration::from_secs(5);
+    u32::try_from(all.as_micros()).unwrap_or(u32::MAX)
 }
 
 /// Sends everybody away, within the deadline, and keeps what that leaves to tell.

@@ -782,7 +782,10 @@ fn systemd_is_told_when_the_server_is_ready_and_when_it_stops() {
     let server = Server::start(command);
     assert_eq!(told().trim_end(), format!("READY=1\nSTATUS=listening on {}", server.address));
     server.signal(Signal::SIGTERM);
-    assert_eq!(told().trim_end(), "STOPPING=1\nSTATUS=draining connections");
+    assert_eq!(
+        told().trim_end(),
+        "STOPPING=1\nSTATUS=draining connections\nEXTEND_TIMEOUT_USEC=55000000"
+    );
     assert_eq!(server.ended().0, Some(0));
 }
 

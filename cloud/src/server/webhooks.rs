@@ -22,7 +22,7 @@ pub(crate) use delivery::WebhookError;
 pub(crate) use signature::SigningSecret;
 
 /// How long the last events may take into the store when the server ends.
-const LAST_KEPT: Duration = Duration::from_secs(5);
+pub(super) const LAST_KEPT: Duration = Duration::from_secs(5);
 
 /// What a webhook has counted since the server began.
 #[derive(Debug, Default)]
