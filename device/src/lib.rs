@@ -38,6 +38,7 @@ mod durable;
 mod events;
 mod growing_wait;
 mod health;
+mod hex;
 mod identity;
 mod link;
 mod logging;

@@ -97,16 +97,14 @@ fn for_application(machine: u128, application: [u8; 16]) -> u128 {
 }
 
 fn mac(interfaces: &Path, part: Option<&str>) -> Result<Found, String> {
-    let mut found: Vec<(bool, String, String)> = fs::read_dir(interfaces)
+    let first = fs::read_dir(interfaces)
         .map_err(|error| error.to_string())?
         .filter_map(|entry| permanent_address(&entry.ok()?.path()))
         .filter(|(device, _)| part.is_none_or(|part| part == device))
+        // What can be pulled out comes last; then by where it sits, which does not depend on the order
+        // in which drivers come up. An interface of its own may share its parent's device.
         .map(|(device, address)| (device.contains("/usb"), device, address))
-        .collect();
-    // What can be pulled out comes last; then by where it sits, which does not depend on the order
-    // in which drivers come up. An interface of its own may share its parent's device.
-    found.sort();
-    let first = found.into_iter().next();
+        .min();
     let (_, device, address) = first.ok_or("there is no interface with an address of its own")?;
     let id = DeviceId::new(address).map_err(|error| error.to_string())?;
     Ok(Found { id, part: Some(device) })

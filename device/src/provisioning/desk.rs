@@ -7,7 +7,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use data_encoding::HEXLOWER;
 use fedecks_protocol::{Credentials, DeviceId};
 use nix::libc;
 use ring::digest;
@@ -19,6 +18,7 @@ use super::report::{ProvisioningReport, SourceKind, SourceReport, SourceState};
 use super::source::{Content, Sight, Source, Stamp};
 use crate::config::DeviceConfig;
 use crate::durable::StoreError;
+use crate::hex;
 use crate::store::TokenStore;
 
 /// The sources of credentials, what became of them, and what is told of that.
@@ -269,7 +269,7 @@ impl Desk {
     fn token(&self) -> Option<String> {
         let issued = self.tokens.load().ok()??;
         let hash = digest::digest(&digest::SHA256, issued.token.expose().as_bytes());
-        hash.as_ref().get(..16).map(|start| HEXLOWER.encode(start))
+        hash.as_ref().get(..16).map(hex::encode)
     }
 
     fn put(&self, claim: &Claim, verdict: Verdict) {

@@ -7,11 +7,11 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 
-use data_encoding::HEXLOWER;
 use ring::pbkdf2;
 
 use super::report::SourceKind;
 use crate::durable::{DurableFile, StoreError};
+use crate::hex;
 
 /// The file `provisioning` in the data directory. Every call blocks on the disk.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ fn line(entry: &Entry) -> String {
         Verdict::Rejected(reason) => format!("rejected {}", reason.replace(char::is_control, " ")),
     };
     let Fingerprint { salt, hash } = &entry.content;
-    let (salt, hash) = (HEXLOWER.encode(salt), HEXLOWER.encode(hash));
+    let (salt, hash) = (hex::encode(salt), hex::encode(hash));
     format!("{} {salt} {hash} {verdict}\n", entry.kind.name())
 }
 
@@ -140,8 +140,8 @@ fn parse_line(line: &str) -> Option<Entry> {
     let kind = words.next()?;
     let kind =
         [SourceKind::File, SourceKind::Credential].into_iter().find(|it| it.name() == kind)?;
-    let mut bytes = || HEXLOWER.decode(words.next()?.as_bytes()).ok()?.try_into().ok();
-    let content = Fingerprint { salt: bytes()?, hash: bytes()? };
+    let content =
+        Fingerprint { salt: hex::decode(words.next()?)?, hash: hex::decode(words.next()?)? };
     let verdict = match (words.next()?, words.next()) {
         ("tried", before) => Verdict::Tried { before: before.map(str::to_owned) },
         ("used", None) => Verdict::Used,

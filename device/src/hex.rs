@@ -1,0 +1,42 @@
+//! Bytes in lower-case hexadecimal digits. A library for all such encodings takes 25 KB of an image.
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from(DIGITS[usize::from(value & 0xf)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}
+
+/// What [`encode`] gave `text` for, which is exactly `N` bytes long.
+pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let value = |digit: u8| DIGITS.iter().position(|it| *it == digit);
+    if text.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::try_from(value(pair[0])? << 4 | value(pair[1])?).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_read_as_it_was_written() {
+        let bytes: [u8; 256] = std::array::from_fn(|at| at as u8);
+        let text = encode(&bytes);
+        assert!(text.starts_with("000102") && text.ends_with("fdfeff"), "{text}");
+        assert_eq!(decode(&text), Some(bytes));
+        assert_eq!((encode(&[]), decode("")), (String::new(), Some([])));
+    }
+
+    #[test]
+    fn what_has_another_form_is_not_read() {
+        for text in ["", "0", "000", "0g", "0A", "+1", " 1", "0é", "é"] {
+            assert_eq!(decode::<1>(text), None, "{text:?}");
+        }
+    }
+}
