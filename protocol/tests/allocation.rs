@@ -81,12 +81,13 @@ fn decode_bounded(bytes: &[u8]) -> Result<Term, DecodeError> {
 }
 
 /// A length as the dialect writes it.
-fn length(of: usize) -> Vec<u8> {
+fn length(of: impl TryInto<u64>) -> Vec<u8> {
+    let of: u64 = of.try_into().ok().unwrap();
     match (u8::try_from(of), u16::try_from(of), u32::try_from(of)) {
         (Ok(short @ ..=250), _, _) => vec![short],
         (_, Ok(middle), _) => [&[251], &middle.to_le_bytes()[..]].concat(),
         (_, _, Ok(long)) => [&[252], &long.to_le_bytes()[..]].concat(),
-        _ => [&[253], &(of as u64).to_le_bytes()[..]].concat(),
+        _ => [&[253], &of.to_le_bytes()[..]].concat(),
     }
 }
 
@@ -109,7 +110,7 @@ fn the_count_sees_both_spaces_of_a_container_that_grows() {
 #[test]
 fn a_length_beyond_the_input_allocates_nothing() {
     for kind in [5, 6, 7, 8, 9, 10] {
-        for claimed in [1_000, 70_000, 1 << 40, usize::MAX] {
+        for claimed in [1_000_u64, 70_000, 1 << 40, u64::MAX] {
             let bytes = [&[kind], &length(claimed)[..], &[NIL; 100]].concat();
             let (held, decoded) = held_by(|| DIALECT.decode_term(&bytes, &WIDEST));
             assert_eq!(decoded, Err(DecodeError::Truncated));

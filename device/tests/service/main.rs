@@ -1,5 +1,6 @@
 //! The real `fedecksd` against a real cloud, on real daemons.
 
+#![cfg(not(fedecks_emulated))] // The daemons are this machine's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
 
 mod clock;
