@@ -82,7 +82,7 @@ fn decode_bounded(bytes: &[u8]) -> Result<Term, DecodeError> {
 
 /// A length as the dialect writes it.
 fn length(of: impl TryInto<u64>) -> Vec<u8> {
-    let of: u64 = of.try_into().ok().unwrap();
+    let of: u64 = of.try_into().unwrap_or(u64::MAX);
     match (u8::try_from(of), u16::try_from(of), u32::try_from(of)) {
         (Ok(short @ ..=250), _, _) => vec![short],
         (_, Ok(middle), _) => [&[251], &middle.to_le_bytes()[..]].concat(),
