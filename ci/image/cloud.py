@@ -60,7 +60,10 @@ key = "{key}"
         if self._token is None:
             added = self.command("token", "add", "test", "--role", "read", "--role", "send", "--role", "admin")
             self._token = next(line for line in added.splitlines() if line.startswith("fdk_"))
-        while self.ask("GET", "/token", wanted=None)[0] != 200:
+        # A token that was just added is known to the server within a second.
+        while (status := self.ask("GET", "/token", wanted=None)[0]) != 200:
+            if time.monotonic() > end:
+                raise Failed(f"the token of the test is answered by {status}")
             time.sleep(0.1)
         self._follow()
 

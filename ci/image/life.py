@@ -5,6 +5,7 @@ import argparse
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -197,6 +198,8 @@ def main() -> int:
     args = parser.parse_args()
     args.password = sys.stdin.readline().strip()
     args.running = []
+    # What was started is ended then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         live(args)
     except (Failed, OSError) as problem:
