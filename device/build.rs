@@ -20,13 +20,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// In a build for size: relocations in 2 KB instead of 140 KB, all of which are read at each start and
 /// stay in memory. The C library has to know this form, glibc since 2.36, musl since 1.2.4; for an older
-/// one set `FEDECKS_PACKED_RELOCATIONS=0`. GNU ld before 2.38 says that it ignores the option.
+/// one set `FEDECKS_PACKED_RELOCATIONS=0`. GNU ld before 2.38 says that it ignores the option. A program
+/// with its C library inside has the one that Rust brings, which is older for musl before Rust 1.93.
 fn pack_relocations() {
     const SWITCH: &str = "FEDECKS_PACKED_RELOCATIONS";
     println!("cargo:rerun-if-env-changed={SWITCH}");
     let for_size = std::env::var("OPT_LEVEL").is_ok_and(|level| level == "z" || level == "s");
     let forbidden = std::env::var(SWITCH).is_ok_and(|value| value == "0");
-    if for_size && !forbidden {
+    let brings_its_own = std::env::var("CARGO_CFG_TARGET_FEATURE")
+        .is_ok_and(|features| features.split(',').any(|feature| feature == "crt-static"));
+    if for_size && !forbidden && !brings_its_own {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
 }
