@@ -1,7 +1,8 @@
-require ${BPN}.inc
+require fedecks-device.inc
 
-# Where the sources are: a mirror of yours, see the layer's README.md.
-FEDECKS_GIT_URI ?= "git://fedecks.example.org/fedecks.git;protocol=https;branch=main"
+# Where you keep the sources: a clone of your own, see the layer's README.
+FEDECKS_GIT_URI ?= "git://git.example.org/fedecks.git;protocol=https"
+FEDECKS_GIT_BRANCH ?= "main"
 
-SRC_URI += "${FEDECKS_GIT_URI};destsuffix=${BP}"
-SRCREV ?= "${AUTOREV}"
+SRC_URI += "${FEDECKS_GIT_URI};branch=${FEDECKS_GIT_BRANCH};destsuffix=${BP}"
+SRCREV = "97de4346271f5d07958177c952ad13486cdadf67"
