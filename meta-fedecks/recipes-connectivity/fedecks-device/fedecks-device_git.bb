@@ -9,4 +9,5 @@ inherit externalsrc
 
 EXTERNALSRC ?= "${@os.path.realpath(d.getVar('FILE_DIRNAME') + '/../../..')}"
 # No links to the build's folders in there.
+# nooelint: oelint.vars.mispell.unknown - a variable of the class externalsrc
 EXTERNALSRC_SYMLINKS = ""
