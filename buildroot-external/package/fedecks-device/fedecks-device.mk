@@ -6,9 +6,20 @@
 
 FEDECKS_DEVICE_VERSION = 0.1.0
 FEDECKS_DEVICE_SITE = https://fedecks.example.org/releases
+# The archive comes with its crates in it, so Buildroot adds nothing to it and its
+# name has no suffix of Buildroot's.
+FEDECKS_DEVICE_SOURCE = fedecks-device-$(FEDECKS_DEVICE_VERSION).tar.gz
 FEDECKS_DEVICE_LICENSE = Apache-2.0
 FEDECKS_DEVICE_LICENSE_FILES = LICENSE
-FEDECKS_DEVICE_DEPENDENCIES = host-rustc
+
+# A checkout has no crates in it and may hold builds: for FEDECKS_DEVICE_OVERRIDE_SRCDIR.
+FEDECKS_DEVICE_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude /target
+FEDECKS_DEVICE_OFFLINE = $(if $(FEDECKS_DEVICE_OVERRIDE_SRCDIR),,--offline)
+
+FEDECKS_DEVICE_BINS = --bin fedecksd
+
+# Stripping, or not, is up to BR2_STRIP_strip.
+FEDECKS_DEVICE_CARGO_ENV = CARGO_PROFILE_DEVICE_STRIP=false
 
 # The profile for images. Buildroot's own commands know release and dev only.
 define FEDECKS_DEVICE_BUILD_CMDS
@@ -16,20 +27,24 @@ define FEDECKS_DEVICE_BUILD_CMDS
 	$(TARGET_MAKE_ENV) \
 		$(TARGET_CONFIGURE_OPTS) \
 		$(PKG_CARGO_ENV) \
+		$(FEDECKS_DEVICE_CARGO_ENV) \
 		cargo build \
-			--offline \
+			$(FEDECKS_DEVICE_OFFLINE) \
 			--locked \
 			--profile device \
-			--package fedecks-device
+			--package fedecks-device \
+			$(FEDECKS_DEVICE_BINS)
 endef
 
 FEDECKS_DEVICE_BUILT = $(@D)/target/$(RUSTC_TARGET_NAME)/device
+FEDECKS_DEVICE_TOKEN_DIR = $(call qstrip,$(BR2_PACKAGE_FEDECKS_DEVICE_DATA_DIR))
 
+# A file of this name in the image's overlay takes its place.
 define FEDECKS_DEVICE_INSTALL_CONFIGURATION
 	$(INSTALL) -D -m 0644 $(@D)/device/data/fedecks.toml \
 		$(TARGET_DIR)/etc/fedecks/fedecks.toml
 	$(SED) 's|^url = .*|url = "$(call qstrip,$(BR2_PACKAGE_FEDECKS_DEVICE_URL))"|' \
-		-e 's|^#data_dir = .*|data_dir = "$(call qstrip,$(BR2_PACKAGE_FEDECKS_DEVICE_DATA_DIR))"|' \
+		-e 's|^#data_dir = .*|data_dir = "$(FEDECKS_DEVICE_TOKEN_DIR)"|' \
 		$(TARGET_DIR)/etc/fedecks/fedecks.toml
 endef
 
@@ -42,34 +57,48 @@ endif
 
 ifeq ($(BR2_PACKAGE_FEDECKS_DEVICE_DBUS),y)
 FEDECKS_DEVICE_DEPENDENCIES += dbus
+FEDECKS_DEVICE_BINS += --bin fedecks
 define FEDECKS_DEVICE_INSTALL_DBUS
-	$(INSTALL) -D -m 0755 $(FEDECKS_DEVICE_BUILT)/fedecks $(TARGET_DIR)/usr/bin/fedecks
+	$(INSTALL) -D -m 0755 $(FEDECKS_DEVICE_BUILT)/fedecks \
+		$(TARGET_DIR)/usr/bin/fedecks
 	$(INSTALL) -D -m 0644 $(@D)/device/data/org.fedecks.Device1.conf \
 		$(TARGET_DIR)/usr/share/dbus-1/system.d/org.fedecks.Device1.conf
+	$(INSTALL) -D -m 0644 $(@D)/device/data/org.fedecks.Device1.xml \
+		$(TARGET_DIR)/usr/share/dbus-1/interfaces/org.fedecks.Device1.xml
 endef
 endif
 
 define FEDECKS_DEVICE_INSTALL_TARGET_CMDS
-	$(INSTALL) -D -m 0755 $(FEDECKS_DEVICE_BUILT)/fedecksd $(TARGET_DIR)/usr/bin/fedecksd
+	$(INSTALL) -D -m 0755 $(FEDECKS_DEVICE_BUILT)/fedecksd \
+		$(TARGET_DIR)/usr/bin/fedecksd
 	$(FEDECKS_DEVICE_INSTALL_CONFIGURATION)
 	$(FEDECKS_DEVICE_PIN_NETWORK_MANAGER)
 	$(FEDECKS_DEVICE_INSTALL_DBUS)
 endef
+
+# Makes the folder for the token whenever the data partition is mounted on /data.
+ifneq ($(filter /data/%,$(FEDECKS_DEVICE_TOKEN_DIR)),)
+define FEDECKS_DEVICE_INSTALL_DATA_UNIT
+	$(INSTALL) -D -m 0644 $(FEDECKS_DEVICE_PKGDIR)/fedecks-data.service \
+		$(TARGET_DIR)/usr/lib/systemd/system/fedecks-data.service
+	$(SED) 's|/data/fedecks$$|$(FEDECKS_DEVICE_TOKEN_DIR)|' \
+		$(TARGET_DIR)/usr/lib/systemd/system/fedecks-data.service
+endef
+endif
 
 define FEDECKS_DEVICE_INSTALL_INIT_SYSTEMD
 	$(INSTALL) -D -m 0644 $(@D)/device/data/fedecksd.service \
 		$(TARGET_DIR)/usr/lib/systemd/system/fedecksd.service
 	$(INSTALL) -D -m 0644 $(@D)/device/data/fedecks.tmpfiles.conf \
 		$(TARGET_DIR)/usr/lib/tmpfiles.d/fedecks.conf
-	$(INSTALL) -D -m 0644 $(FEDECKS_DEVICE_PKGDIR)/fedecks-data.service \
-		$(TARGET_DIR)/usr/lib/systemd/system/fedecks-data.service
+	$(FEDECKS_DEVICE_INSTALL_DATA_UNIT)
 endef
 
 define FEDECKS_DEVICE_INSTALL_INIT_SYSV
 	$(INSTALL) -D -m 0755 $(@D)/device/data/fedecksd.init \
 		$(TARGET_DIR)/etc/init.d/S60fedecksd
 	mkdir -p $(TARGET_DIR)/etc/default
-	printf 'DATA_DIR=%s\n' $(BR2_PACKAGE_FEDECKS_DEVICE_DATA_DIR) \
+	printf 'DATA_DIR=%s\n' $(FEDECKS_DEVICE_TOKEN_DIR) \
 		> $(TARGET_DIR)/etc/default/fedecksd
 endef
 
@@ -78,6 +107,7 @@ define FEDECKS_DEVICE_USERS
 endef
 
 define FEDECKS_DEVICE_PERMISSIONS
+	/etc/fedecks d 755 0 0 - - - - -
 	/etc/fedecks/fedecks.toml f 644 0 0 - - - - -
 endef
 
