@@ -8,7 +8,7 @@ FEDECKS_DEVICE_VERSION = 0.1.0
 FEDECKS_DEVICE_SITE = https://fedecks.example.org/releases
 # The archive comes with its crates in it, so Buildroot adds nothing to it and its
 # name has no suffix of Buildroot's.
-FEDECKS_DEVICE_SOURCE = fedecks-device-$(FEDECKS_DEVICE_VERSION).tar.gz
+FEDECKS_DEVICE_SOURCE = fedecks-device-$(FEDECKS_DEVICE_VERSION)-vendored.tar.gz
 FEDECKS_DEVICE_LICENSE = Apache-2.0
 FEDECKS_DEVICE_LICENSE_FILES = LICENSE
 
