@@ -186,10 +186,7 @@ impl Config {
             sessions,
             limits,
             failed_logins: check_failed_logins(&raw.limits, places)?,
-            drain: Drain {
-                spread: raw.drain.spread.map_or(Duration::from_secs(30), Into::into),
-                deadline: raw.drain.deadline.map_or(Duration::from_secs(45), Into::into),
-            },
+            drain: check_drain(&raw.drain, places)?,
             events: Events::check(&raw.events, places)?,
             webhooks: events::check_webhooks(raw.webhook, places)?,
             log: Log {
@@ -271,6 +268,17 @@ fn check_tls(tls: raw::Tls, places: &Places) -> Result<TlsChoice, ConfigError> {
         (Some(_), None) => Err(places.wrong("tls.key", "is missing beside tls.certificate")),
         (None, Some(_)) => Err(places.wrong("tls.certificate", "is missing beside tls.key")),
     }
+}
+
+fn check_drain(drain: &raw::Drain, places: &Places) -> Result<Drain, ConfigError> {
+    let spread = drain.spread.map_or(Duration::from_secs(30), Into::into);
+    let deadline: Duration = drain.deadline.map_or(Duration::from_secs(45), Into::into);
+    // Nobody waits longer, and systemd can be asked for little more.
+    if deadline > HOUR {
+        let problem = format!("is {} s, expected an hour at most", deadline.as_secs());
+        return Err(places.wrong("drain.deadline", &problem));
+    }
+    Ok(Drain { spread, deadline })
 }
 
 fn check_audit(audit: &raw::Audit, places: &Places) -> Result<StoreOptions, ConfigError> {

@@ -47,11 +47,12 @@ pub struct HubStats {
     pub too_slow: u64,
     /// Sessions that ended because a callback of the handler panicked or got stuck.
     pub handler_failures: u64,
-    /// Messages that were sent to devices, as far as to the operating system's buffer for each.
+    /// Messages that were put on their way to devices, out of their queues or as a handler's reply.
     pub messages_sent: u64,
     /// Messages for devices that were not taken because the device's queue was full.
     pub queue_full: u64,
-    /// Bytes that came from devices in their sessions, as WebSocket frames; TLS and TCP take more.
+    /// Bytes that came from devices in their sessions, as WebSocket frames, up to the close handshake;
+    /// TLS and TCP take more.
     pub bytes_received: u64,
     /// Bytes that went to devices, counted in the same way.
     pub bytes_sent: u64,

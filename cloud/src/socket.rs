@@ -92,6 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             .max_frame_size(Some(max_frame));
         let mut pipes = Pipes::default();
         pipes.ahead.put(read);
+        pipes.came = read.len() as u32;
         Self { io, ws: WebSocketContext::new(Role::Server, Some(config)), over: false, pipes }
     }
 

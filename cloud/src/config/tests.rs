@@ -298,6 +298,11 @@ fn a_wrong_environment_variable_is_named() {
         "environment variable FEDECKS_TOKENS_LIFETIME: tokens.lifetime: is 3600 s, expected more \
          than tokens.refresh, which is 10800 s"
     );
+    assert_eq!(
+        complaint("FEDECKS_DRAIN_DEADLINE", "61m"),
+        "environment variable FEDECKS_DRAIN_DEADLINE: drain.deadline: is 3660 s, expected an \
+         hour at most"
+    );
     assert!(
         complaint("FEDECKS_LOG_FORMAT", "xml")
             .starts_with("environment variable FEDECKS_LOG_FORMAT: unknown variant `xml`")

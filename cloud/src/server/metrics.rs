@@ -234,7 +234,8 @@ impl Asked {
 fn encode_connections(encoder: &mut DescriptorEncoder<'_>, stats: &ServeStats) -> fmt::Result {
     gauge(encoder, "connections", "Open connections of all kinds", stats.connections as u64)?;
     counter(encoder, "accepted", "Connections that were accepted", stats.accepted)?;
-    let (name, help) = ("turned_away", "Connections closed before anything was asked on them");
+    let (name, help) =
+        ("turned_away", "Connections and requests that were turned away unseen, by reason");
     let kind = ConstCounter::<u64>::TYPE;
     let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
     for (reason, count) in [

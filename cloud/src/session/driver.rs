@@ -211,12 +211,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         match then {
             Then::Nothing => {}
             Then::Send(message) => {
-                self.send(message.frame(self.dialect(), self.limits().max_size));
-                self.count_sent();
+                self.send_message(message.frame(self.dialect(), self.limits().max_size));
             }
             Then::SendRaw(bytes) => {
-                self.send(raw_frame(&bytes, self.dialect(), self.limits().max_size));
-                self.count_sent();
+                self.send_message(raw_frame(&bytes, self.dialect(), self.limits().max_size));
             }
             Then::Stop(reason) => return Err(End::ByCloud(reason)),
         }
@@ -375,7 +373,12 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
 
     /// Sends what waits to be sent; whether nothing is left.
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        let flushed = match self.socket.poll_flush(cx) {
+        let flushed = self.socket.poll_flush(cx);
+        let (came, went) = self.socket.take_counts();
+        let counters = self.core.hub.counters();
+        counters.bytes_received.fetch_add(came.into(), Ordering::Relaxed);
+        counters.bytes_sent.fetch_add(went.into(), Ordering::Relaxed);
+        let flushed = match flushed {
             Poll::Ready(Ok(())) => true,
             Poll::Ready(Err(error)) => return Err(End::Failed(SessionError::Lost(error))),
             Poll::Pending => false,
@@ -385,10 +388,6 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             self.stalled_since = stalled.then(Instant::now);
             self.session.connected().mailbox.set_stalled(self.stalled_since);
         }
-        let (came, went) = self.socket.take_counts();
-        let counters = self.core.hub.counters();
-        counters.bytes_received.fetch_add(came.into(), Ordering::Relaxed);
-        counters.bytes_sent.fetch_add(went.into(), Ordering::Relaxed);
         Ok(flushed)
     }
 
@@ -450,11 +449,23 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     /// Puts a frame into the socket's buffer. One that does not fit the limits is the handler's
-    /// mistake, and the session goes on without it.
-    fn send(&mut self, frame: Result<impl AsRef<[u8]>, EncodeError>) {
+    /// mistake, and the session goes on without it. Whether it was put there.
+    fn send(&mut self, frame: Result<impl AsRef<[u8]>, EncodeError>) -> bool {
         match frame {
-            Ok(frame) => self.socket.send(frame.as_ref()),
-            Err(error) => tracing::error!(%error, "what the handler wants to send has no frame"),
+            Ok(frame) => {
+                self.socket.send(frame.as_ref());
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "what the handler wants to send has no frame");
+                false
+            }
+        }
+    }
+
+    fn send_message(&mut self, frame: Result<impl AsRef<[u8]>, EncodeError>) {
+        if self.send(frame) {
+            self.count_sent();
         }
     }
 

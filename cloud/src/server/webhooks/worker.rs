@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -156,7 +156,9 @@ impl Worker {
             // Before it is read: what is replaced meanwhile is read anew the next time.
             self.epoch = self.store.epoch();
             match self.store.outbox(&self.webhook.name).await {
-                Ok(left) => {
+                Ok(mut left) => {
+                    let removed: HashSet<_> = self.unremoved.iter().cloned().collect();
+                    left.retain(|item| !removed.contains(&(item.sequence, item.event.clone())));
                     for OutboxItem { sequence, lane, event, at } in left {
                         self.ids.insert(sequence, event);
                         self.lanes.add(lane, sequence, at);
@@ -201,7 +203,7 @@ impl Worker {
 
     /// Draws the conclusion from a delivery. Whether to go on.
     async fn settle(&mut self, next: Next, delivered: Delivered) -> bool {
-        let (why, again) = match delivered {
+        let (why, receiver_failed) = match delivered {
             Delivered::Outcome(Outcome::Taken) => {
                 Counters::add(&self.counters.delivered, 1);
                 if std::mem::take(&mut self.failing) {
@@ -227,12 +229,9 @@ impl Worker {
                 if let Some(wait) = retry_after {
                     self.pause = self.pause.max(Some(Instant::now() + wait));
                 }
-                (why, self.lanes.failed(&next.lane, Instant::now(), rand::random()))
+                (why, true)
             }
-            Delivered::Unread(why) => {
-                self.lanes.hold(&next.lane, Instant::now() + STORE_WAIT);
-                (why, STORE_WAIT)
-            }
+            Delivered::Unread(why) => (why, false),
         };
         if unix_now().saturating_sub(next.at) > self.webhook.max_age.as_secs() {
             Counters::add(&self.counters.dropped, 1);
@@ -240,7 +239,12 @@ impl Worker {
             self.remove(&next).await;
             return true;
         }
-        let again_in = again.as_secs();
+        let again_in = if receiver_failed {
+            self.lanes.failed(&next.lane, Instant::now(), rand::random()).as_secs()
+        } else {
+            self.lanes.hold(&next.lane, Instant::now() + STORE_WAIT);
+            STORE_WAIT.as_secs()
+        };
         if std::mem::replace(&mut self.failing, true) {
             tracing::debug!(webhook = self.webhook.name, why, again_in, "not delivered");
         } else {
