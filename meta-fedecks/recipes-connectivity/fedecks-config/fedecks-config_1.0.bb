@@ -1,7 +1,5 @@
 SUMMARY = "Where the devices of this product find their cloud"
-DESCRIPTION = "The configuration of fedecksd, the authority that vouches for the cloud if it is none \
-               of the public ones, and the folder of the token on the data partition. \
-               Append to this recipe, or replace it, with the address of your cloud."
+DESCRIPTION = "The configuration of fedecksd, the authority that vouches for the cloud if it is none of the public ones, and the folder of the token on the data partition. Append to this recipe, or replace it, with the address of your cloud."
 HOMEPAGE = "https://fedecks.example.org"
 BUGTRACKER = "https://fedecks.example.org/issues"
 SECTION = "net"
