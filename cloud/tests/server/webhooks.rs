@@ -214,7 +214,9 @@ async fn an_event_is_taken_by_the_status_whatever_follows_it() {
 async fn a_receiver_that_asks_for_patience_gets_nothing_meanwhile() {
     let mut receiver = Receiver::start().await;
     receiver.answer(LATER);
-    let server = Server::with(&receiver.configuration("kinds = [\"message\"]")).await;
+    // One at a time: the next one begins when this one is answered.
+    let configuration = receiver.configuration("kinds = [\"message\"]\nconcurrency = 1");
+    let server = Server::with(&configuration).await;
     let device = server.connected_device("kitchen-1").await;
     let other = server.connected_device("hall-1").await;
     device.client.send(&"too early").await.unwrap();
