@@ -211,7 +211,9 @@ mod tests {
 
     #[test]
     fn a_machine_id_that_is_not_the_machines_own_says_nothing() {
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        // Beside this program: on a disk, where /tmp often is in memory.
+        let program = std::env::current_exe().unwrap();
+        let folder = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
         let file = folder.path().join("machine-id");
         let good = "3d1219c7c4c5404aaa1f6d2a48adfda4";
         for (text, is_good) in [
