@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # What the scripts beside this file share. Sourced, never run.
-# It moves to the root of the checkout and sets ROOT, CACHE and CARGO_TARGET_DIR.
+# It moves to the root of the checkout and sets ROOT, CALLER, CACHE and CARGO_TARGET_DIR.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC2034 # used by the scripts
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/fedecks
 SELF=ci/$(basename "$0")
+CALLER=$PWD
 CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")
 export CARGO_TARGET_DIR
 export LC_ALL=C.UTF-8
@@ -33,6 +34,37 @@ help_if_asked() {
                 ;;
         esac
     done
+}
+
+# callers_path PATH: where that is for who called the script, from any folder.
+callers_path() { (cd "$CALLER" && realpath -m -- "$1"); }
+
+# workspace_version: the version of the programs, of Cargo.toml.
+workspace_version() {
+    local version
+    version=$(sed -n '/^\[workspace\.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
+    [ -n "$version" ] || die "Cargo.toml has no version"
+    echo "$version"
+}
+
+# board TARGET: sets debian, gnu and qemu, what Debian's compilers and QEMU call that board.
+# shellcheck disable=SC2034 # used by the scripts
+board() {
+    case $1 in
+        aarch64-unknown-linux-gnu) debian=arm64 gnu=aarch64-linux-gnu qemu=qemu-aarch64-static ;;
+        armv7-unknown-linux-gnueabihf) debian=armhf gnu=arm-linux-gnueabihf qemu=qemu-arm-static ;;
+        *) die "unknown argument $1: give aarch64-unknown-linux-gnu or armv7-unknown-linux-gnueabihf; see --help" ;;
+    esac
+}
+
+# scripts_like PATTERN: sets scripts to the files of the checkout whose beginning matches, whatever their names.
+scripts_like() {
+    local file
+    scripts=()
+    while IFS= read -r -d '' file; do
+        if head -c 64 "$file" 2>/dev/null | grep -aqE "$1"; then scripts+=("$file"); fi
+    done < <(git ls-files -z --cached --others --exclude-standard)
+    [ ${#scripts[@]} -gt 0 ] || die "found no file that begins with $1"
 }
 
 # as_root COMMAND...: runs it as root; fails at once if that would need a password.
