@@ -79,7 +79,7 @@ endef
 # Makes the folder for the token whenever the data partition is mounted on /data.
 ifneq ($(filter /data/%,$(FEDECKS_DEVICE_TOKEN_DIR)),)
 define FEDECKS_DEVICE_INSTALL_DATA_UNIT
-	$(INSTALL) -D -m 0644 $(FEDECKS_DEVICE_PKGDIR)/fedecks-data.service \
+	$(INSTALL) -D -m 0644 $(@D)/device/data/fedecks-data.service \
 		$(TARGET_DIR)/usr/lib/systemd/system/fedecks-data.service
 	$(SED) 's|/data/fedecks$$|$(FEDECKS_DEVICE_TOKEN_DIR)|' \
 		$(TARGET_DIR)/usr/lib/systemd/system/fedecks-data.service

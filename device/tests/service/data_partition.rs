@@ -104,11 +104,8 @@ async fn missing_at_the_start_and_mounted_over_an_empty_folder_later() {
     scene.gets_stored_at_last().await;
 }
 
-/// As docs/device.md has it.
-const DATA_FOLDER: &str = "[Unit]\nAfter=data.mount\n\
-    [Service]\nType=oneshot\n\
-    ExecStart=/usr/bin/install -d -m 700 -o fedecks -g fedecks /data/fedecks\n\
-    [Install]\nWantedBy=data.mount\n";
+/// As images have it.
+const DATA_FOLDER: &str = include_str!("../../data/fedecks-data.service");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn empty_and_mounted_late_by_systemd_with_a_unit_that_makes_the_folder() {

@@ -50,6 +50,16 @@ fn systemd_has_nothing_to_say_against_the_unit_but_that_it_is_older_than_two_key
 }
 
 #[test]
+fn systemd_has_nothing_to_say_against_the_unit_of_the_data_partition() {
+    let words = ["verify", "--man=no"];
+    let Some((good, said)) = analyze(&words, &shipped().with_file_name("fedecks-data.service"))
+    else {
+        return;
+    };
+    assert!(good && !said.contains("fedecks"), "{said}");
+}
+
+#[test]
 fn the_sandbox_leaves_an_exposure_of_at_most_two() {
     let words = ["security", "--offline=true", "--threshold=20", "--no-pager"];
     let Some((good, said)) = analyze(&words, &shipped()) else { return };
