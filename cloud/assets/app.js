@@ -9,6 +9,8 @@ const who = document.getElementById("who");
 const indicator = document.getElementById("live");
 
 let token = null;
+// What the page to sign in has to say, whatever address it is shown at.
+let notice = null;
 let leave = () => {};
 
 function live(up) {
@@ -47,7 +49,7 @@ function named() {
   }
 }
 
-function signInPage(notice) {
+function signInPage() {
   document.title = "Sign in – Fedecks";
   const field = h("input", { id: "token", type: "password", autocomplete: "off", spellcheck: "false", required: true, "aria-describedby": "problem hint" });
   const problem = h("p", { class: "error", id: "problem", role: "alert" });
@@ -83,15 +85,15 @@ function signInPage(notice) {
 
 async function enter() {
   token = await call("GET", "/token");
+  notice = null;
   show();
 }
 
 function over() {
   if (token == null) return;
   token = null;
+  notice = "The session has ended. Sign in again.";
   show();
-  main.replaceChildren();
-  signInPage("The session has ended. Sign in again.");
 }
 
 session.ended = over;

@@ -3,9 +3,8 @@
 mod driver;
 
 use fedecks_device::Event;
-use http::StatusCode;
 
-use crate::support::{Server, skip, within};
+use crate::support::{Server, skip};
 use driver::{Browser, CONTROL, ENTER};
 
 const EVERYTHING: &[&str] = &["--role", "read", "--role", "send", "--role", "admin"];
@@ -139,16 +138,11 @@ async fn what_the_token_does_not_allow_is_disabled_and_its_end_ends_the_session(
     let enabled =
         "[...document.querySelectorAll('main :is(button, input, textarea):enabled')].length";
     assert_eq!(browser.value(enabled).await, 0);
-    server.command(&["token", "revoke", "ci"]).await;
-    let http = server.http().token(&token);
-    within(async {
-        while http.get("/api/v1/token").await.status != StatusCode::UNAUTHORIZED {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    server.revoke("ci", &token).await;
     // Found out by whatever is asked next.
     browser.go("#/").await;
+    browser.shows("The session has ended. Sign in again.").await;
+    browser.go("#/devices/kitchen-1").await;
     browser.shows("The session has ended. Sign in again.").await;
 
     browser.sign_in(&server.token(EVERYTHING).await).await;
