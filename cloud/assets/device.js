@@ -1,5 +1,5 @@
 import { call, devicePath, follow, sendText } from "./api.js";
-import { announce, confirmed, h, state, throttled, time } from "./page.js";
+import { afterwards, announce, confirmed, h, state, time } from "./page.js";
 
 /** How many events the page shows. */
 const SHOWN = 200;
@@ -148,14 +148,7 @@ export function device(main, token, live, id) {
       ...pair("Blocked since", time(current.blocked_since)),
     );
   };
-  const look = () => left || load();
-  const soon = throttled(300, look);
-  // The store knows within a second what has happened.
-  const later = throttled(2000, look);
-  const reload = () => {
-    soon();
-    later();
-  };
+  const reload = afterwards(300, () => left || load());
   const heard = (event) => {
     if (event.kind !== "gap" && event.device !== id) return;
     log.prepend(entry(event));

@@ -1,5 +1,5 @@
 import { call, follow } from "./api.js";
-import { announce, h, state, throttled, time } from "./page.js";
+import { afterwards, announce, h, state, throttled, time } from "./page.js";
 import { chart } from "./chart.js";
 
 const PAGE = 50;
@@ -128,18 +128,11 @@ export function fleet(main, token, live) {
     typing = setTimeout(begin, 200);
   });
   which.addEventListener("change", begin);
-  const look = () => {
+  const refresh = afterwards(500, () => {
     if (left) return;
     load();
     count();
-  };
-  const soon = throttled(500, look);
-  // The store knows within a second what has happened.
-  const later = throttled(2500, look);
-  const refresh = () => {
-    soon();
-    later();
-  };
+  });
   const redraw = throttled(5000, () => left || draw());
   const kinds = ["connected", "disconnected", "refused", "revoked", "blocked", "unblocked"];
   const stop = follow(kinds.map((kind) => ["kind", kind]), () => { refresh(); redraw(); }, (up) => {

@@ -77,3 +77,13 @@ export function throttled(milliseconds, work) {
     }, milliseconds);
   };
 }
+
+/** Calls `work` so many milliseconds after something happened, and again when the store knows of it too. */
+export function afterwards(milliseconds, work) {
+  const soon = throttled(milliseconds, work);
+  const later = throttled(milliseconds + 2000, work);
+  return () => {
+    soon();
+    later();
+  };
+}
