@@ -40,8 +40,7 @@ async fn every_metric_of_the_rules_is_there() {
                 secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
     let server = Server::with(more).await;
     server.device("cellar-1").fails_to_log_in().await;
-    let ready = std::fs::read_to_string(server.folder.path().join("ready")).unwrap();
-    let answer = Http::to(ready.lines().nth(1).unwrap().parse().unwrap()).get("/metrics").await;
+    let answer = Http::to(server.addresses()[1]).get("/metrics").await;
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     let words = |text: &str| -> BTreeSet<String> {
         text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
@@ -80,12 +79,11 @@ async fn prometheus_scrapes_the_server_as_the_manual_says() {
     let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
     let server = Server::with(more).await;
     let _device = server.connected_device("kitchen-1").await;
-    let ready = std::fs::read_to_string(server.folder.path().join("ready")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(rules("alerts.yml"), folder.path().join("alerts.yml")).unwrap();
     let configuration = configuration_of_the_manual();
     assert!(configuration.contains("\"127.0.0.1:9100\""));
-    let configuration = configuration.replace("127.0.0.1:9100", ready.lines().nth(1).unwrap());
+    let configuration = configuration.replace("127.0.0.1:9100", &server.addresses()[1].to_string());
     let often = "global: { scrape_interval: 1s, evaluation_interval: 1s }\n";
     std::fs::write(folder.path().join("prometheus.yml"), format!("{often}{configuration}"))
         .unwrap();

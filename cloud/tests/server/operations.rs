@@ -103,8 +103,7 @@ async fn connections_that_are_turned_away_are_counted_by_the_reason() {
                 [limits]\nconnections_per_address = 3\n\
                 [[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
     let server = Server::with(more).await;
-    let addresses = std::fs::read_to_string(server.folder.path().join("ready")).unwrap();
-    let addresses: Vec<SocketAddr> = addresses.lines().map(|line| line.parse().unwrap()).collect();
+    let addresses = server.addresses();
     let [encrypted, proxied, for_metrics] = addresses[..] else { panic!("{addresses:?}") };
     // Each is closed by the server; what it says before that is of no interest here.
     let turned_away = |from: &'static str, to: SocketAddr, says: &'static [u8]| async move {
@@ -142,8 +141,7 @@ async fn connections_that_are_turned_away_are_counted_by_the_reason() {
 async fn a_listener_for_metrics_alone_needs_no_token_and_has_nothing_else() {
     let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
     let server = Server::with(more).await;
-    let addresses = std::fs::read_to_string(server.folder.path().join("ready")).unwrap();
-    let http = Http::to(addresses.lines().nth(1).unwrap().parse().unwrap());
+    let http = Http::to(server.addresses()[1]);
     assert!(metrics(&http).await.contains("fedecks_connected_devices 0"));
     assert_eq!(http.get("/healthz").await.status, StatusCode::OK);
     for path in ["/api/v1/devices", "/fedecks/websocket", "/"] {

@@ -74,14 +74,32 @@ impl Server {
     pub(crate) async fn token_named(&self, name: &str, options: &[&str]) -> String {
         let printed = self.command(&[&["token", "add", name], options].concat()).await;
         let token = printed.lines().find(|line| line.starts_with("fdk_")).unwrap().to_owned();
-        let http = self.http().token(&token);
+        self.says_to(&token, StatusCode::OK).await;
+        token
+    }
+
+    /// Revokes the API token of that name, and waits until the server knows it.
+    pub(crate) async fn revoke(&self, name: &str, token: &str) {
+        self.command(&["token", "revoke", name]).await;
+        self.says_to(token, StatusCode::UNAUTHORIZED).await;
+    }
+
+    /// Waits until whoever has that token is answered so.
+    async fn says_to(&self, token: &str, status: StatusCode) {
+        let http = self.http().token(token);
         within(async {
-            while http.get("/api/v1/token").await.status != StatusCode::OK {
+            while http.get("/api/v1/token").await.status != status {
+                // Seldom enough for the limit on requests of one address.
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
         })
         .await;
-        token
+    }
+
+    /// Where it listens: at `listen`, and then at each `[[listener]]`.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let ready = std::fs::read_to_string(self.folder.path().join("ready")).unwrap();
+        ready.lines().map(|line| line.parse().unwrap()).collect()
     }
 
     /// Kills it as a power cut would.
