@@ -54,7 +54,6 @@ def no_credential_is_left(board: Board, password: str) -> None:
     same("files of the data partition with the password in them", found, "")
 
 
-
 def live(args: argparse.Namespace) -> None:
     LISTED.update(re.findall(r"^\| `data_dir/([a-z.]+)` \|", args.manual.read_text(), re.MULTILINE))
     folder, log = args.folder, args.folder / "serial.log"

@@ -270,7 +270,11 @@ impl Worker {
         match self.store.outbox_remove(&self.webhook.name, self.unremoved.clone()).await {
             Ok(()) => self.unremoved.clear(),
             Err(error) => {
-                tracing::warn!(webhook = self.webhook.name, %error, "cannot remove what is delivered, trying again");
+                tracing::warn!(
+                    webhook = self.webhook.name,
+                    %error,
+                    "cannot remove what is delivered, trying again"
+                );
                 self.store_due = Some(Instant::now() + STORE_WAIT);
             }
         }
