@@ -154,8 +154,9 @@ def live(args: argparse.Namespace) -> None:
         same("tokens on the data partition", [file for file in files if file.startswith("token")], [])
     with step("a new provisioning file is put in place: it is back"):
         lines = f'username = "{ACCOUNT}"\npassword = "{args.password}"\n'
-        board.run("install -m 600 -o fedecks -g fedecks /dev/null /data/fedecks/.made && "
+        board.run("touch /data/fedecks/.made && chmod 600 /data/fedecks/.made && "
                   f"printf %s {shlex.quote(lines)} >/data/fedecks/.made && "
+                  "chown fedecks:fedecks /data/fedecks/.made && "
                   "mv /data/fedecks/.made /data/fedecks/provision.toml")
         came_back("credentials")
         board.run("while [ -e /data/fedecks/provision.toml ]; do sleep 0.2; done", within=30)
@@ -182,6 +183,22 @@ def live(args: argparse.Namespace) -> None:
         checked = subprocess.run(["e2fsck", "-fn", folder / "data.img"], capture_output=True, text=True)
         same("e2fsck", (checked.returncode, checked.stdout if checked.returncode else ""), (0, ""))
         same("what is not listed", names(on_data) - LISTED - {"/data/fedecks"}, set())
+
+    print("an empty data partition", flush=True)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "data", folder / "data.img"], check=True)
+    with step("its folder is made, the device waits for a login"):
+        board = power_on()
+        board.logs("unregistered: waiting for a login")
+        board.logs("there is a network")
+        made = board.run("until [ -d /data/fedecks ]; do sleep 0.2; done; stat --format '%a %U:%G' /data/fedecks")
+        same("the folder", made, "700 fedecks:fedecks")
+    with step("`fedecks login` at the board: it is connected, and its token is on the partition"):
+        credentials = json.dumps({"username": ACCOUNT, "password": args.password})
+        board.run(f"printf %s {shlex.quote(credentials)} | fedecks login --stdin")
+        came_back("credentials")
+        board.run("until [ -s /data/fedecks/token ]; do sleep 0.2; done", within=30)
+        no_credential_is_left(board, args.password)
+        board.power_off()
 
 
 def digest(file: Path) -> str:
