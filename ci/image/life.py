@@ -199,6 +199,21 @@ def live(args: argparse.Namespace) -> None:
         board.run("until [ -s /data/fedecks/token ]; do sleep 0.2; done", within=30)
         no_credential_is_left(board, args.password)
         board.power_off()
+    with step("a new image gave its user another number: it is back by its token"):
+        files = ["", "/identity", "/token"]
+        owned_by(folder / "data.img", 4242, files)
+        board = power_on()
+        came_back("token")
+        owners = board.run("stat --format %U " + " ".join(f"/data/fedecks{file}" for file in files))
+        same("who owns the folder and the files", owners.split(), ["fedecks"] * 3)
+        board.power_off()
+
+
+def owned_by(image: Path, number: int, files: list[str]) -> None:
+    for file in files:
+        for field in ("uid", "gid"):
+            command = f"set_inode_field /fedecks{file} {field} {number}"
+            subprocess.run(["debugfs", "-w", "-R", command, image], capture_output=True, check=True)
 
 
 def digest(file: Path) -> str:
