@@ -210,10 +210,14 @@ def live(args: argparse.Namespace) -> None:
 
 
 def owned_by(image: Path, number: int, files: list[str]) -> None:
+    def debugfs(command: str) -> str:
+        return subprocess.run(["debugfs", "-w", "-R", command, image], capture_output=True, text=True, check=True).stdout
+
     for file in files:
-        for field in ("uid", "gid"):
-            command = f"set_inode_field /fedecks{file} {field} {number}"
-            subprocess.run(["debugfs", "-w", "-R", command, image], capture_output=True, check=True)
+        debugfs(f"set_inode_field /fedecks{file} uid {number}")
+        debugfs(f"set_inode_field /fedecks{file} gid {number}")
+        owner = re.search(r"User: *(\d+) *Group: *(\d+)", debugfs(f"stat /fedecks{file}"))
+        same(f"the owner of {file or 'the folder'}", owner and owner.groups(), (str(number), str(number)))
 
 
 def digest(file: Path) -> str:
