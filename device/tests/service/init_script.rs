@@ -169,6 +169,18 @@ async fn lives_a_life(tools: &[&str], shell: &Path) {
     // It would be back after 1 s.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert!(system.services().is_empty());
+
+    // As after an update by an image whose user has another number.
+    let kept = ["data", "data/token"].map(|name| system.file(name));
+    for file in &kept {
+        nix::unistd::chown(file, Some(4242.into()), Some(4242.into())).unwrap();
+    }
+    assert_eq!(system.run("start").await, (0, String::new()));
+    assert_eq!(cloud.next().await, Seen::Connected(By::Token));
+    for file in &kept {
+        let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(file).unwrap());
+        assert_eq!(owner, user.uid.as_raw(), "{}", file.display());
+    }
 }
 
 #[tokio::test]
