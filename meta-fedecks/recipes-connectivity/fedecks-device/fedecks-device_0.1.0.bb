@@ -5,4 +5,4 @@ FEDECKS_GIT_URI ?= "git://git.example.org/fedecks.git;protocol=https"
 FEDECKS_GIT_BRANCH ?= "main"
 
 SRC_URI += "${FEDECKS_GIT_URI};branch=${FEDECKS_GIT_BRANCH};destsuffix=${BP}"
-SRCREV = "5edb4c611a58e3349d518b1d17b850eaf7e73c72"
+SRCREV = "a38de81e547cf08750b75f18dcaef281f8aadf38"
