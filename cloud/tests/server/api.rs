@@ -69,7 +69,7 @@ async fn wrong_tokens_are_slowed_down_and_the_right_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_refused_within_a_second() {
+async fn a_revoked_token_is_soon_refused() {
     let server = Server::start().await;
     let token = server.token_named("ci", &["--role", "read"]).await;
     let http = server.http().token(&token);
