@@ -1,3 +1,4 @@
+mod callback;
 mod driver;
 mod end;
 mod pace;

@@ -7,23 +7,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedecks_protocol::{
-    CloseReason, Dialect, DownFrame, EncodeError, IssuedToken, Limits, UpFrame, Welcome,
-};
+use fedecks_protocol::{Dialect, DownFrame, EncodeError, IssuedToken, Limits, UpFrame, Welcome};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use super::Session;
+use super::callback::{Callback, Then, timed};
 use super::end::End;
 use super::pace::Used;
 use crate::auth::AuthenticatedBy;
 use crate::fedecks::Core;
-use crate::handler::{Handler, InfoOutcome, Outcome, SessionError};
+use crate::handler::{Handler, SessionError};
 use crate::hub::raw_frame;
 use crate::mailbox::{Delivery, Item};
-use crate::message::{Info, Message};
+use crate::message::Info;
 use crate::socket::{Incoming, Socket};
-use crate::store::BoxFuture;
 use crate::time::{since_1970, unix_now};
 use crate::tokens::Claims;
 
@@ -67,17 +65,6 @@ enum Work {
     Frame(Bytes),
     Info(Info),
     Token,
-}
-
-/// A callback of the handler. In a box: an idle session keeps no room for it.
-type Callback<'a> = BoxFuture<'a, Then>;
-
-/// What the handler wants after a callback.
-enum Then {
-    Nothing,
-    Send(Message),
-    SendRaw(Vec<u8>),
-    Stop(CloseReason),
 }
 
 /// How long a callback may still run when the session has to end.
@@ -478,19 +465,6 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 }
 
-/// A callback whose time is counted, if it comes to its end.
-fn timed<'a, H: Handler>(
-    core: &'a Core<H>,
-    callback: impl Future<Output = Then> + Send + 'a,
-) -> Callback<'a> {
-    Box::pin(async move {
-        let began = Instant::now();
-        let then = callback.await;
-        core.hub.counters().handler.add(began.elapsed());
-        then
-    })
-}
-
 /// After how long the device's next token is due.
 fn first_token_in(by: AuthenticatedBy, refresh: Duration) -> Duration {
     match by {
@@ -498,28 +472,6 @@ fn first_token_in(by: AuthenticatedBy, refresh: Duration) -> Duration {
         AuthenticatedBy::Token { issued_at } => {
             let age = Duration::from_secs(unix_now().saturating_sub(issued_at));
             refresh.saturating_sub(age)
-        }
-    }
-}
-
-impl From<Outcome> for Then {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Ok => Self::Nothing,
-            Outcome::Reply(message) => Self::Send(message),
-            Outcome::ReplyRaw(bytes) => Self::SendRaw(bytes),
-            Outcome::Stop(reason) => Self::Stop(reason),
-        }
-    }
-}
-
-impl From<InfoOutcome> for Then {
-    fn from(outcome: InfoOutcome) -> Self {
-        match outcome {
-            InfoOutcome::Ok => Self::Nothing,
-            InfoOutcome::Push(message) => Self::Send(message),
-            InfoOutcome::PushRaw(bytes) => Self::SendRaw(bytes),
-            InfoOutcome::Stop(reason) => Self::Stop(reason),
         }
     }
 }
