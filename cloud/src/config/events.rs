@@ -39,6 +39,8 @@ pub(crate) struct Webhook {
     pub(crate) max_age: Duration,
     /// How many events may wait for the receiver.
     pub(crate) keep: usize,
+    /// How many bytes of the store they may take.
+    pub(crate) keep_bytes: u64,
     /// How many may be on their way at once.
     pub(crate) concurrency: usize,
     places: Places,
@@ -133,6 +135,7 @@ fn check_webhook(webhook: raw::Webhook, places: &Places) -> Result<Webhook, Conf
         timeout: webhook.timeout.map_or(Duration::from_secs(10), Into::into),
         max_age: webhook.max_age.map_or(Duration::from_secs(3 * 24 * 3600), Into::into),
         keep: webhook.keep.unwrap_or(100_000),
+        keep_bytes: webhook.keep_bytes.unwrap_or(1024 * 1024 * 1024),
         concurrency: webhook.concurrency.unwrap_or(8),
         places: places.clone(),
         name: name.clone(),
@@ -141,6 +144,7 @@ fn check_webhook(webhook: raw::Webhook, places: &Places) -> Result<Webhook, Conf
         ("timeout", checked.timeout.is_zero()),
         ("max_age", checked.max_age.is_zero()),
         ("keep", checked.keep == 0),
+        ("keep_bytes", checked.keep_bytes == 0),
         ("concurrency", checked.concurrency == 0),
     ] {
         if is_zero {

@@ -138,6 +138,7 @@ pub(super) struct Webhook {
     pub(super) timeout: Option<Span>,
     pub(super) max_age: Option<Span>,
     pub(super) keep: Option<usize>,
+    pub(super) keep_bytes: Option<u64>,
     pub(super) concurrency: Option<usize>,
 }
 

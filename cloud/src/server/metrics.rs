@@ -220,12 +220,21 @@ impl Asked {
                 ConstCounter::new(count(counters)).encode(metric.encode_family(&labels)?)?;
             }
         }
-        let (name, help) = ("webhook_pending", "Events that wait for a receiver");
-        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (webhook, counters) in &self.webhooks {
-            let labels = [("webhook", webhook.as_str())];
-            let pending = number(counters.pending.load(Ordering::Relaxed));
-            ConstGauge::new(pending).encode(metric.encode_family(&labels)?)?;
+        let waiting: [(&str, &str, Option<&Unit>, Count); 2] = [
+            ("webhook_pending", "Events that wait for a receiver", None, |of| {
+                of.pending.load(Ordering::Relaxed)
+            }),
+            ("webhook_pending", "Bytes that these events take", Some(&Unit::Bytes), |of| {
+                of.pending_bytes.load(Ordering::Relaxed)
+            }),
+        ];
+        for (name, help, unit, count) in waiting {
+            let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+            for (webhook, counters) in &self.webhooks {
+                let labels = [("webhook", webhook.as_str())];
+                let count = number(count(counters));
+                ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }

@@ -34,6 +34,8 @@ pub(crate) struct Counters {
     pub(crate) dropped: AtomicU64,
     /// Events in the store that wait for their turn.
     pub(crate) pending: AtomicU64,
+    /// How many bytes they are.
+    pub(crate) pending_bytes: AtomicU64,
 }
 
 /// The tasks that deliver, one for each webhook.

@@ -59,6 +59,8 @@ pub struct OutboxItem {
     pub lane: String,
     /// Id of the event.
     pub event: String,
+    /// How many bytes are delivered.
+    pub bytes: u64,
     /// When it was put there, in seconds since 1970-01-01 UTC.
     pub at: u64,
 }

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::support::{Server, within};
+use crate::support::{Http, Server, within};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -251,6 +251,41 @@ async fn a_receiver_that_never_answers_slows_no_device() {
 }
 
 #[tokio::test]
+async fn the_oldest_are_given_up_when_what_waits_takes_too_much_room() {
+    let mut receiver = Receiver::start().await;
+    receiver.answer(503);
+    // Room for four.
+    let webhook = receiver.configuration("kinds = [\"message\"]\nkeep_bytes = 50_000\n");
+    let metrics = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
+    let server = Server::with(&format!("{webhook}{metrics}")).await;
+    let http = Http::to(server.addresses()[1]);
+    let device = server.connected_device("kitchen-1").await;
+    let big = "x".repeat(10_000);
+    for number in 0..20 {
+        device.client.send(&(number, &big)).await.unwrap();
+    }
+    let bytes = within(async {
+        loop {
+            let told = String::from_utf8(http.get("/metrics").await.body.to_vec()).unwrap();
+            let value = |name: &str| -> Option<u64> {
+                let name = format!("fedecks_webhook_{name}{{webhook=\"crm\"}} ");
+                told.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
+            };
+            if (value("dropped_total"), value("pending")) == (Some(16), Some(4)) {
+                return value("pending_bytes").unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert!((40_000..=50_000).contains(&bytes), "{bytes}");
+    receiver.answer(200);
+    for number in 17..20 {
+        while receiver.next().await.json()["message"][0] != number {}
+    }
+}
+
+#[tokio::test]
 async fn a_receiver_that_is_gone_for_good_is_left_alone() {
     let mut receiver = Receiver::start().await;
     receiver.answer(410);
@@ -269,6 +304,7 @@ async fn a_wrong_webhook_is_named_with_what_was_expected() {
         ("kinds = [\"messages\"]", "webhook.kinds: crm: \"messages\" is no kind of event"),
         ("devices = \"a/b\"", "webhook.devices: crm: is \"a/b\": a pattern"),
         ("concurrency = 0", "webhook.concurrency: crm: is 0"),
+        ("keep_bytes = 0", "webhook.keep_bytes: crm: is 0"),
         ("ca_file = \"nowhere.pem\"", "cannot read PEM certificates from nowhere.pem"),
     ] {
         let error = Server::refuses(&receiver.configuration(more)).await;

@@ -16,14 +16,26 @@ pub(super) struct Lanes {
     waiting: BTreeSet<(Instant, String)>,
     /// Of each that waits: its number with its lane, the oldest first.
     order: BTreeSet<(u64, String)>,
+    /// How many bytes of the store all of them take.
+    bytes: u64,
 }
 
 #[derive(Debug)]
 struct Lane {
-    /// Numbers, and when they were put into the store in seconds since 1970-01-01 UTC.
-    waiting: VecDeque<(u64, u64)>,
+    waiting: VecDeque<Waiting>,
     state: State,
     failures: u32,
+}
+
+/// One that waits in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// Its number.
+    pub(super) sequence: u64,
+    /// How many bytes of it are delivered.
+    pub(super) bytes: u64,
+    /// When it was put there, in seconds since 1970-01-01 UTC.
+    pub(super) at: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,14 +63,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 impl Lanes {
     /// Puts one at the end of its lane.
-    pub(super) fn add(&mut self, lane: String, sequence: u64, at: u64) {
-        self.order.insert((sequence, lane.clone()));
+    pub(super) fn add(&mut self, lane: String, waiting: Waiting) {
+        self.order.insert((waiting.sequence, lane.clone()));
+        self.bytes += waiting.bytes;
         if !self.lanes.contains_key(&lane) {
             let state = self.make_ready(lane.clone());
             self.lanes.insert(lane.clone(), Lane { waiting: VecDeque::new(), state, failures: 0 });
         }
         let Some(known) = self.lanes.get_mut(&lane) else { return };
-        known.waiting.push_back((sequence, at));
+        known.waiting.push_back(waiting);
     }
 
     /// The next that may go now. It is on its way until [`Lanes::done`] or [`Lanes::failed`].
@@ -76,7 +89,7 @@ impl Lanes {
         }
         while let Some((_, lane)) = self.ready.pop_first() {
             let Some(known) = self.lanes.get_mut(&lane) else { continue };
-            if let Some((sequence, at)) = known.waiting.front().copied() {
+            if let Some(Waiting { sequence, at, .. }) = known.waiting.front().copied() {
                 known.state = State::Underway;
                 return Some(Next { lane, sequence, at });
             }
@@ -87,8 +100,9 @@ impl Lanes {
     /// The first of the lane is delivered, or given up.
     pub(super) fn done(&mut self, lane: &str) {
         let Some(known) = self.lanes.get_mut(lane) else { return };
-        if let Some((sequence, _)) = known.waiting.pop_front() {
+        if let Some(Waiting { sequence, bytes, .. }) = known.waiting.pop_front() {
             self.order.remove(&(sequence, lane.to_owned()));
+            self.bytes -= bytes;
         }
         if known.waiting.is_empty() {
             self.lanes.remove(lane);
@@ -124,14 +138,15 @@ impl Lanes {
         let underway = |lane: &str, sequence: u64| {
             self.lanes.get(lane).is_some_and(|known| {
                 known.state == State::Underway
-                    && known.waiting.front().is_some_and(|(first, _)| *first == sequence)
+                    && known.waiting.front().is_some_and(|first| first.sequence == sequence)
             })
         };
         let (sequence, lane) =
             self.order.iter().find(|(sequence, lane)| !underway(lane, *sequence)).cloned()?;
         self.order.remove(&(sequence, lane.clone()));
         let known = self.lanes.get_mut(&lane)?;
-        known.waiting.retain(|(waiting, _)| *waiting != sequence);
+        let place = known.waiting.iter().position(|waiting| waiting.sequence == sequence)?;
+        self.bytes -= known.waiting.remove(place)?.bytes;
         if known.waiting.is_empty() {
             match known.state {
                 State::Until(due) => drop(self.waiting.remove(&(due, lane.clone()))),
@@ -159,16 +174,25 @@ impl Lanes {
     pub(super) fn len(&self) -> usize {
         self.order.len()
     }
+
+    /// How many bytes of the store they take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lanes(waiting: &[(&str, u64)]) -> Lanes {
+    fn waiting(sequence: u64) -> Waiting {
+        Waiting { sequence, bytes: 10 + sequence, at: 0 }
+    }
+
+    fn lanes(of: &[(&str, u64)]) -> Lanes {
         let mut lanes = Lanes::default();
-        for (lane, sequence) in waiting {
-            lanes.add((*lane).to_owned(), *sequence, 0);
+        for (lane, sequence) in of {
+            lanes.add((*lane).to_owned(), waiting(*sequence));
         }
         lanes
     }
@@ -187,11 +211,11 @@ mod tests {
         assert_eq!(take_all(&mut lanes, now), [2]);
         lanes.done("b");
         lanes.done("a");
-        lanes.add("b".into(), 5, 0);
+        lanes.add("b".into(), waiting(5));
         assert_eq!(take_all(&mut lanes, now), [4, 5]);
         lanes.done("a");
         lanes.done("b");
-        assert_eq!((lanes.len(), lanes.lanes.len()), (0, 0));
+        assert_eq!((lanes.len(), lanes.lanes.len(), lanes.bytes()), (0, 0, 0));
     }
 
     #[test]
@@ -232,15 +256,17 @@ mod tests {
         let now = Instant::now();
         let mut lanes = lanes(&[("a", 1), ("b", 2), ("a", 3)]);
         assert_eq!(lanes.take(now).unwrap().sequence, 1);
+        assert_eq!(lanes.bytes(), 11 + 12 + 13);
         assert_eq!(lanes.drop_oldest(), Some(2));
+        assert_eq!(lanes.bytes(), 11 + 13);
         assert_eq!(lanes.drop_oldest(), Some(3));
         assert_eq!(lanes.drop_oldest(), None);
-        assert_eq!(lanes.len(), 1);
+        assert_eq!((lanes.len(), lanes.bytes()), (1, 11));
         lanes.failed("a", now, 1.0);
         assert_eq!(lanes.drop_oldest(), Some(1));
-        assert_eq!((lanes.len(), lanes.next_due()), (0, None));
+        assert_eq!((lanes.len(), lanes.bytes(), lanes.next_due()), (0, 0, None));
         lanes.done("a");
-        lanes.add("b".into(), 4, 0);
+        lanes.add("b".into(), waiting(4));
         assert_eq!(take_all(&mut lanes, now), [4]);
     }
 
@@ -248,7 +274,7 @@ mod tests {
     fn nothing_is_left_of_what_was_dropped() {
         let mut lanes = Lanes::default();
         for sequence in 0..1000 {
-            lanes.add(format!("lane-{}", sequence % 7), sequence, 0);
+            lanes.add(format!("lane-{}", sequence % 7), waiting(sequence));
             while lanes.len() > 3 {
                 lanes.drop_oldest().unwrap();
             }

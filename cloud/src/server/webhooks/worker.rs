@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Counters;
 use super::delivery::{Outcome, Receiver};
-use super::lanes::{Lanes, Next};
+use super::lanes::{Lanes, Next, Waiting};
 use crate::cli::CliError;
 use crate::config::Webhook;
 use crate::server::events::{EventLog, Feed, Filter, Item, Kind};
@@ -118,8 +118,11 @@ impl Worker {
                 self.ids.clear();
                 self.load().await;
             }
+            // Too many may wait from the start: the configuration may be another one now.
+            self.shorten().await;
             self.send();
             self.counters.pending.store(self.lanes.len() as u64, Ordering::Relaxed);
+            self.counters.pending_bytes.store(self.lanes.bytes(), Ordering::Relaxed);
             // At times it has to be seen whether the store is another one.
             let look = Instant::now() + STORE_LOOK;
             let due = [self.lanes.next_due(), self.store_due, self.pause];
@@ -159,9 +162,9 @@ impl Worker {
                 Ok(mut left) => {
                     let removed: HashSet<_> = self.unremoved.iter().cloned().collect();
                     left.retain(|item| !removed.contains(&(item.sequence, item.event.clone())));
-                    for OutboxItem { sequence, lane, event, at } in left {
+                    for OutboxItem { sequence, lane, event, bytes, at } in left {
                         self.ids.insert(sequence, event);
-                        self.lanes.add(lane, sequence, at);
+                        self.lanes.add(lane, Waiting { sequence, bytes, at });
                     }
                     return;
                 }
@@ -299,9 +302,9 @@ impl Worker {
             Ok(numbers) => {
                 for (entry, sequence) in self.unkept.drain(..).zip(numbers) {
                     self.ids.insert(sequence, entry.event);
-                    self.lanes.add(entry.lane, sequence, now);
+                    let bytes = entry.body.len() as u64;
+                    self.lanes.add(entry.lane, Waiting { sequence, bytes, at: now });
                 }
-                self.shorten().await;
             }
             Err(error) => {
                 tracing::warn!(
@@ -354,7 +357,7 @@ impl Worker {
     /// Gives up the oldest of what is too much.
     async fn shorten(&mut self) {
         let mut dropped = Vec::new();
-        while self.lanes.len() > self.webhook.keep {
+        while self.lanes.len() > self.webhook.keep || self.lanes.bytes() > self.webhook.keep_bytes {
             let Some(sequence) = self.lanes.drop_oldest() else { break };
             dropped.push(sequence);
         }

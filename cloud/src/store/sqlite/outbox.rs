@@ -32,14 +32,16 @@ impl Outbox for SqliteStore {
         self.read(move |database| {
             database
                 .prepare_cached(
-                    "SELECT sequence, lane, event, at FROM outbox WHERE webhook = ?1 ORDER BY sequence",
+                    "SELECT sequence, lane, event, octet_length(body), at FROM outbox
+                     WHERE webhook = ?1 ORDER BY sequence",
                 )?
                 .query_map([&webhook], |row| {
                     Ok(OutboxItem {
                         sequence: read(row.get(0)?),
                         lane: row.get(1)?,
                         event: row.get(2)?,
-                        at: read(row.get(3)?),
+                        bytes: read(row.get(3)?),
+                        at: read(row.get(4)?),
                     })
                 })?
                 .collect()
@@ -104,7 +106,8 @@ mod tests {
     use super::*;
 
     fn entry(lane: &str, event: &str) -> OutboxEntry {
-        OutboxEntry { lane: lane.into(), event: event.into(), body: format!("the body of {event}") }
+        let body = format!("the body of {event} takes \u{20ac} 5");
+        OutboxEntry { lane: lane.into(), event: event.into(), body }
     }
 
     #[tokio::test]
@@ -117,8 +120,8 @@ mod tests {
         assert!(first[0] < first[1] && first[1] < second[0]);
         let waiting = store.outbox("crm").await.unwrap();
         let item = |sequence, lane: &str, event: &str, at| {
-            let (lane, event) = (lane.into(), event.into());
-            OutboxItem { sequence, lane, event, at }
+            let bytes = entry(lane, event).body.len() as u64;
+            OutboxItem { sequence, lane: lane.into(), event: event.into(), bytes, at }
         };
         assert_eq!(
             waiting,
