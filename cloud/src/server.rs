@@ -103,8 +103,14 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Cli
     let (stopping, stopped) = watch::channel(false);
     let streams = Streams::new(events.clone(), config.events.streams, stopped.clone());
     let webhooks = Webhooks::start(&config.webhooks, &store, &events).await?;
-    let metrics =
-        Metrics::new(&counters, cloud.hub(), store.clone(), streams.clone(), webhooks.counters());
+    let metrics = Metrics::new(
+        &counters,
+        cloud.hub(),
+        store.clone(),
+        streams.clone(),
+        webhooks.counters(),
+        certificates.clone(),
+    );
     let health = health::filter(&store, &stopped);
     let history = History::new(&counters, cloud.hub());
     tokio::spawn(history.clone().keep());

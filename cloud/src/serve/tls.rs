@@ -2,6 +2,7 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -9,6 +10,8 @@ use rustls::server::ProducesTickets;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 /// How the server proves who it is, and encrypts: TLS 1.2 and 1.3 by rustls. Clones are the same one:
 /// what [`Tls::reload`] reads anew holds for all of them, and so for a server that runs.
@@ -18,9 +21,16 @@ pub struct Tls(Arc<Inner>);
 struct Inner {
     certificate: PathBuf,
     key: PathBuf,
-    config: RwLock<Arc<ServerConfig>>,
+    shown: RwLock<Shown>,
     /// What the files looked like when they were last read.
     read: Mutex<Looks>,
+}
+
+/// What connections that come are shown.
+#[derive(Clone)]
+struct Shown {
+    config: Arc<ServerConfig>,
+    not_after: Option<SystemTime>,
 }
 
 /// What changes when a file is written, replaced, or found by another link, of both files. `None`
@@ -66,9 +76,9 @@ impl Tls {
         let looks = looks(&certificate, &key);
         let ticketer = ring::Ticketer::new();
         let ticketer = ticketer.map_err(|source| unfit(&certificate, &key, source))?;
-        let config = read(&certificate, &key, ticketer)?;
-        let (config, read) = (RwLock::new(Arc::new(config)), Mutex::new(looks));
-        Ok(Self(Arc::new(Inner { certificate, key, config, read })))
+        let shown = read(&certificate, &key, ticketer)?;
+        let (shown, read) = (RwLock::new(shown), Mutex::new(looks));
+        Ok(Self(Arc::new(Inner { certificate, key, shown, read })))
     }
 
     /// Reads the files anew. Connections that are open go on; those that come show the new
@@ -80,9 +90,9 @@ impl Tls {
         let Inner { certificate, key, .. } = &*self.0;
         // Before they are read: what is written meanwhile is found by the next look.
         *self.0.read.lock().unwrap_or_else(PoisonError::into_inner) = looks(certificate, key);
-        let ticketer = self.config().ticketer.clone();
-        let config = read(certificate, key, ticketer)?;
-        *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        let ticketer = self.shown().config.ticketer.clone();
+        let shown = read(certificate, key, ticketer)?;
+        *self.0.shown.write().unwrap_or_else(PoisonError::into_inner) = shown;
         Ok(())
     }
 
@@ -101,12 +111,18 @@ impl Tls {
         &self.0.certificate
     }
 
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
-        self.config().into()
+    /// When the server's own certificate, as connections are shown it now, expires. `None` if it does
+    /// not say so in a way that is understood.
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.shown().not_after
     }
 
-    fn config(&self) -> Arc<ServerConfig> {
-        self.0.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        self.shown().config.into()
+    }
+
+    fn shown(&self) -> Shown {
+        self.0.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -114,7 +130,7 @@ fn read(
     certificate: &Path,
     key: &Path,
     ticketer: Arc<dyn ProducesTickets>,
-) -> Result<ServerConfig, TlsError> {
+) -> Result<Shown, TlsError> {
     let unreadable = |file: &Path, expected| {
         let file = file.to_owned();
         move |source| TlsError::File { file, expected, source }
@@ -125,6 +141,7 @@ fn read(
         .map_err(unreadable(certificate, "a PEM certificate"))?;
     let private =
         PrivateKeyDer::from_pem_file(key).map_err(unreadable(key, "a PEM private key"))?;
+    let not_after = chain.first().and_then(not_after);
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
@@ -134,7 +151,13 @@ fn read(
     // per device. One ticket will do for one connection.
     config.ticketer = ticketer;
     config.send_tls13_tickets = 1;
-    Ok(config)
+    Ok(Shown { config: Arc::new(config), not_after })
+}
+
+fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    SystemTime::UNIX_EPOCH
+        .checked_add(certificate.tbs_certificate().validity().not_after.to_unix_duration())
 }
 
 fn unfit(certificate: &Path, key: &Path, source: rustls::Error) -> TlsError {
@@ -176,6 +199,11 @@ mod tests {
     fn pair() -> (String, String) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         (made.cert.pem(), made.key_pair.serialize_pem())
+    }
+
+    /// As seconds since 1970-01-01 UTC.
+    fn ends_at(tls: &Tls) -> u64 {
+        tls.not_after().unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
     }
 
     fn load(certificate: &str, key: &str) -> (Result<Tls, TlsError>, String, String) {
@@ -223,6 +251,29 @@ mod tests {
         assert!(error.to_string().contains(&key), "{error}");
     }
 
+    #[test]
+    fn the_end_is_that_of_the_servers_own_certificate_as_it_is_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+        let put = |years: [i32; 2]| {
+            let keys = rcgen::KeyPair::generate().unwrap();
+            let chain = years.map(|year| {
+                let mut made = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+                made.not_after = rcgen::date_time_ymd(year, 1, 1);
+                made.self_signed(&keys).unwrap().pem()
+            });
+            fs::write(&certificate, chain.concat()).unwrap();
+            fs::write(&key, keys.serialize_pem()).unwrap();
+        };
+        put([2027, 2026]);
+        let tls = Tls::from_pem_files(&certificate, &key).unwrap();
+        assert_eq!(ends_at(&tls), 1_798_761_600);
+        put([2060, 2026]);
+        assert_eq!(ends_at(&tls), 1_798_761_600);
+        tls.reload().unwrap();
+        assert_eq!(ends_at(&tls), 2_840_140_800);
+    }
+
     /// The files in a folder that a link names, as Kubernetes and certbot have them.
     #[test]
     fn files_are_read_anew_when_they_or_a_link_to_them_changed() {
@@ -245,19 +296,19 @@ mod tests {
 
         put("2", &second);
         link("2");
-        let before = tls.config();
+        let before = tls.shown().config;
         assert!(tls.reload_if_changed().unwrap());
-        assert!(!Arc::ptr_eq(&before, &tls.config()));
-        assert!(Arc::ptr_eq(&before.ticketer, &tls.config().ticketer));
+        assert!(!Arc::ptr_eq(&before, &tls.shown().config));
+        assert!(Arc::ptr_eq(&before.ticketer, &tls.shown().config.ticketer));
         assert!(!tls.reload_if_changed().unwrap());
 
         // A certificate without its key, until that is there too.
-        let before = tls.config();
+        let before = tls.shown().config;
         fs::write(at("live/c.pem"), &first.0).unwrap();
         let error = tls.reload_if_changed().unwrap_err();
         assert!(matches!(error, TlsError::Unfit { .. }), "{error}");
         assert!(!tls.reload_if_changed().unwrap(), "not tried again for nothing");
-        assert!(Arc::ptr_eq(&before, &tls.config()));
+        assert!(Arc::ptr_eq(&before, &tls.shown().config));
         fs::write(at("live/k.pem"), &first.1).unwrap();
         assert!(tls.reload_if_changed().unwrap());
 

@@ -1,14 +1,21 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fedecks_cloud::{Listen, Tls, TlsError};
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
+use super::events::rfc3339;
 use super::notify;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How often it is told that a certificate expires soon.
+const REMIND: Duration = Duration::from_secs(24 * 3600);
+
+/// How soon that is: by then it should have been renewed.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// What the listeners prove themselves with.
 pub(super) fn of(listen: &[Listen]) -> Vec<Tls> {
@@ -16,14 +23,19 @@ pub(super) fn of(listen: &[Listen]) -> Vec<Tls> {
 }
 
 /// Reads the certificates anew when a file changes, or when `hangup` tells to, for as long as it is
-/// polled. What cannot be used is logged, and the old one goes on.
+/// polled. What cannot be used is logged, and the old one goes on. Tells also when one expires soon.
 pub(super) async fn keep_current(certificates: Vec<Tls>, mut hangup: Signal) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut remind = tokio::time::interval(REMIND);
     loop {
         let told = tokio::select! {
             told = hangup.recv() => told.is_some(),
             _ = look.tick() => false,
+            _ = remind.tick() => {
+                certificates.iter().for_each(remind_of);
+                continue;
+            }
         };
         if told {
             reloading();
@@ -39,15 +51,36 @@ pub(super) async fn keep_current(certificates: Vec<Tls>, mut hangup: Signal) {
 
 async fn reload(tls: Tls, told: bool) {
     let certificate = tls.certificate().display().to_string();
+    let reading = tls.clone();
     // Reading files may take long.
     let reloaded = tokio::task::spawn_blocking(move || {
-        if told { tls.reload().map(|()| true) } else { tls.reload_if_changed() }
+        if told { reading.reload().map(|()| true) } else { reading.reload_if_changed() }
     });
     match reloaded.await {
-        Ok(Ok(true)) => tracing::info!(certificate, "using the certificate as it is now"),
+        Ok(Ok(true)) => {
+            let expires = tls.not_after().map(rfc3339);
+            tracing::info!(certificate, expires, "using the certificate as it is now");
+            remind_of(&tls);
+        }
         Ok(Ok(false)) => {}
         Ok(Err(error)) => refused(&error),
         Err(error) => tracing::error!(certificate, %error, "cannot read the certificate"),
+    }
+}
+
+/// Tells when a certificate has to be renewed.
+fn remind_of(tls: &Tls) {
+    let Some(end) = tls.not_after() else { return };
+    let certificate = tls.certificate().display().to_string();
+    let expires = rfc3339(end);
+    match end.duration_since(SystemTime::now()) {
+        Err(_) => {
+            tracing::error!(certificate, expires, "the certificate has expired, devices refuse it")
+        }
+        Ok(left) if left < SOON => {
+            tracing::warn!(certificate, expires, "the certificate expires soon, renew it");
+        }
+        Ok(_) => {}
     }
 }
 

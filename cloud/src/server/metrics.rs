@@ -2,12 +2,14 @@
 
 mod process;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::time::UNIX_EPOCH;
 
 use fedecks_cloud::{
-    Hub, LatencyHistogram, Peer, Role, ServeMonitor, ServeStats, Server, SqliteStore,
+    Hub, LatencyHistogram, Peer, Role, ServeMonitor, ServeStats, Server, SqliteStore, Tls,
 };
 use fedecks_protocol::Refusal;
 use http::header::CONTENT_TYPE;
@@ -62,6 +64,7 @@ impl Metrics {
         store: Arc<SqliteStore>,
         streams: Streams,
         webhooks: Vec<(String, Arc<webhooks::Counters>)>,
+        certificates: Vec<Tls>,
     ) -> Self {
         let mut registry = Registry::with_prefix("fedecks");
         let Counters { connects, disconnects, messages, refused, all_refusals: _ } =
@@ -71,7 +74,8 @@ impl Metrics {
         registry.register("messages_received", "Messages that devices sent", messages);
         registry.register("refusals", "Connections that were refused, by reason", refused);
         let monitor = Arc::default();
-        let asked = Asked { hub, store, streams, webhooks, monitor: Arc::clone(&monitor) };
+        let monitored = Arc::clone(&monitor);
+        let asked = Asked { hub, store, streams, webhooks, certificates, monitor: monitored };
         registry.register_collector(Box::new(asked));
         registry.register_collector(Box::new(process::Process));
         Self { registry: Arc::new(registry), monitor }
@@ -96,6 +100,7 @@ struct Asked {
     store: Arc<SqliteStore>,
     streams: Streams,
     webhooks: Vec<(String, Arc<webhooks::Counters>)>,
+    certificates: Vec<Tls>,
     /// Not there before the server listens.
     monitor: Arc<OnceLock<ServeMonitor>>,
 }
@@ -153,12 +158,34 @@ impl Collector for Asked {
         }
         let streams = self.streams.open_now() as u64;
         gauge(&mut encoder, "event_streams", "Event streams that are open", streams)?;
+        self.encode_certificates(&mut encoder)?;
         self.encode_store(&mut encoder)?;
         self.encode_webhooks(&mut encoder)
     }
 }
 
 impl Asked {
+    fn encode_certificates(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        // Listeners may have the same one.
+        let ends: BTreeMap<_, _> = self
+            .certificates
+            .iter()
+            .filter_map(|tls| {
+                let since_1970 = tls.not_after()?.duration_since(UNIX_EPOCH).ok()?;
+                Some((tls.certificate().display().to_string(), since_1970.as_secs()))
+            })
+            .collect();
+        let (name, help) =
+            ("certificate_expiry_timestamp", "When a certificate expires, since 1970");
+        let (unit, kind) = (Some(&Unit::Seconds), ConstGauge::<i64>::TYPE);
+        let mut metric = encoder.encode_descriptor(name, help, unit, kind)?;
+        for (file, end) in ends {
+            let labels = [("file", file.as_str())];
+            ConstGauge::new(number(end)).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
     fn encode_store(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let stats = self.store.stats();
         gauge(

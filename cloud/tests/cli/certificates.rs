@@ -2,6 +2,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 
@@ -32,6 +33,24 @@ fn a_self_signed_server_is_trusted_by_its_own_authority() {
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 404");
+    }
+}
+
+#[test]
+fn a_certificate_that_has_to_be_renewed_is_told_of() {
+    let day = Duration::from_secs(24 * 3600);
+    let now = rcgen::date_time_ymd(1970, 1, 1) + UNIX_EPOCH.elapsed().unwrap();
+    for (end, told) in [(now + 13 * day, "expires soon"), (now - day, "has expired")] {
+        let folder = folder();
+        let keys = rcgen::KeyPair::generate().unwrap();
+        let mut made = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        made.not_after = end;
+        fs::write(folder.path().join("c.pem"), made.self_signed(&keys).unwrap().pem()).unwrap();
+        fs::write(folder.path().join("k.pem"), keys.serialize_pem()).unwrap();
+        let mut command = program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
+        command.env("FEDECKS_TLS_CERTIFICATE", "c.pem").env("FEDECKS_TLS_KEY", "k.pem");
+        let line = Server::start(command).line_with(told);
+        assert!(line.contains("certificate=\"c.pem\" expires=\"20"), "{line}");
     }
 }
 

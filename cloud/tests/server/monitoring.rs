@@ -35,12 +35,21 @@ async fn the_rules_hold_and_stay_silent_when_they_should() {
 
 #[tokio::test]
 async fn every_metric_of_the_rules_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let [certificate, key] = ["c.pem", "k.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.key_pair.serialize_pem()).unwrap();
+    // One certificate for two of them.
+    let secure = format!(
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ncertificate = {certificate:?}\nkey = {key:?}\n"
+    );
     let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n\
                 [[webhook]]\nname = \"crm\"\nurl = \"http://127.0.0.1:9\"\n\
                 secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
-    let server = Server::with(more).await;
+    let server = Server::with(&format!("{secure}{secure}{more}")).await;
     server.device("cellar-1").fails_to_log_in().await;
-    let answer = Http::to(server.addresses()[1]).get("/metrics").await;
+    let answer = Http::to(server.addresses()[3]).get("/metrics").await;
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     let words = |text: &str| -> BTreeSet<String> {
         text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
@@ -53,6 +62,8 @@ async fn every_metric_of_the_rules_is_there() {
     let there = words(&text);
     let missing: Vec<_> = named.difference(&there).collect();
     assert!(missing.is_empty(), "{missing:?} not in:\n{text}");
+    // Prometheus takes no series twice.
+    assert_eq!(text.matches("fedecks_certificate_expiry_timestamp_seconds{").count(), 1);
 }
 
 /// Ends with the test.
@@ -110,5 +121,5 @@ async fn prometheus_scrapes_the_server_as_the_manual_says() {
     .await;
     assert_eq!(value, "1");
     let loaded: Value = http.get("/api/v1/rules").await.json();
-    assert_eq!(loaded["data"]["groups"][0]["rules"].as_array().unwrap().len(), 10);
+    assert_eq!(loaded["data"]["groups"][0]["rules"].as_array().unwrap().len(), 11);
 }
