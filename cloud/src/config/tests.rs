@@ -80,6 +80,18 @@ fn the_example_shows_every_key_with_its_default() {
         let name = key.rsplit('.').next().unwrap();
         assert!(example.contains(&format!("{name} = ")), "{key} is not in the example");
     }
+    for section in ["listener", "webhook"] {
+        let (_folder, path) = file(&format!("[[{section}]]\nnonsense = 1\n"));
+        let error = load(Some(&path), &[], Overrides::default()).unwrap_err().to_string();
+        let (_, keys) = error.split_once("expected one of ").unwrap();
+        let (_, shown) = example.split_once(&format!("#[[{section}]]\n")).unwrap();
+        let (shown, _) = shown.split_once("\n\n").unwrap();
+        for key in keys.split('`').skip(1).step_by(2) {
+            let is_shown = shown.lines().any(|line| line.starts_with(&format!("#{key} = ")));
+            // Nobody is to copy a secret.
+            assert!(is_shown || key == "secret", "{section}.{key} is not in the example");
+        }
+    }
 }
 
 #[test]
