@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use fedecks_cloud::{
     AccountHandler, ApiTokens, Denylist, FailedLogins, Fedecks, Hub, Options, ServeOptions, Server,
-    SqliteStore, Store,
+    SqliteStore, Store, Tls,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -58,12 +58,13 @@ pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), CliEr
 }
 
 /// Reads what the server would read to start, and makes nothing: an error is what it would fail with.
-pub(crate) fn check(config: &Config) -> Result<(), CliError> {
+/// Returns the certificate of each listener that has one in files.
+pub(crate) fn check(config: &Config) -> Result<Vec<Option<Tls>>, CliError> {
     if !config.secrets.are_made() {
         config.secrets.keyring()?;
     }
-    listeners::check(config)?;
-    webhooks::check(&config.webhooks)
+    webhooks::check(&config.webhooks)?;
+    listeners::check(config)
 }
 
 /// How many devices are sent away at a time when the server stops.

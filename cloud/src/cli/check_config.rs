@@ -1,6 +1,9 @@
 use std::fmt::Write;
+use std::time::UNIX_EPOCH;
 
-use super::output::print;
+use fedecks_cloud::Tls;
+
+use super::output::{print, utc};
 use super::{CliError, Place};
 use crate::config::{Config, Overrides, Part, TlsChoice};
 use crate::server;
@@ -8,21 +11,29 @@ use crate::server;
 /// Reads everything that the server would read, and prints what holds, without a secret.
 pub(super) fn run(place: Place) -> Result<(), CliError> {
     let config = place.load(Overrides::default())?;
-    server::check(&config)?;
-    print(&described(&config))
+    let certificates = server::check(&config)?;
+    print(&described(&config, &certificates))
 }
 
-fn described(config: &Config) -> String {
+fn described(config: &Config, certificates: &[Option<Tls>]) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         // A text takes every line.
         let _ = writeln!(text, "{name}: {value}");
     };
-    for listener in &config.listeners {
+    for (listener, certificate) in config.listeners.iter().zip(certificates) {
         let tls = match &listener.tls {
             TlsChoice::Off => "plaintext".to_owned(),
             TlsChoice::SelfSigned => "TLS with a certificate of our own making".to_owned(),
-            TlsChoice::Files { certificate, .. } => format!("TLS with {}", certificate.display()),
+            TlsChoice::Files { certificate: file, .. } => {
+                let end = certificate.as_ref().and_then(Tls::not_after);
+                let expires = end.map_or_else(String::new, |end| {
+                    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+                    let word = if end <= now { "expired" } else { "expires" };
+                    format!(" ({word} {})", utc(end))
+                });
+                format!("TLS with {}{expires}", file.display())
+            }
         };
         let parts = [(Part::Devices, "devices"), (Part::Api, "api"), (Part::Metrics, "metrics")];
         let served = parts.iter().filter(|(part, _)| listener.serves(*part));

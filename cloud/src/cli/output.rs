@@ -24,7 +24,7 @@ pub(super) fn complain(error: &CliError) {
 
 /// A time in seconds since 1970-01-01 UTC as `2026-01-31T12:00:00Z`; the number itself where no
 /// calendar goes so far.
-pub(super) fn utc(seconds: u64) -> String {
+pub(crate) fn utc(seconds: u64) -> String {
     i64::try_from(seconds)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())

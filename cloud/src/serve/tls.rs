@@ -2,7 +2,6 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -30,7 +29,7 @@ struct Inner {
 #[derive(Clone)]
 struct Shown {
     config: Arc<ServerConfig>,
-    not_after: Option<SystemTime>,
+    not_after: Option<u64>,
 }
 
 /// What changes when a file is written, replaced, or found by another link, of both files. `None`
@@ -111,9 +110,9 @@ impl Tls {
         &self.0.certificate
     }
 
-    /// When the server's own certificate, as connections are shown it now, expires. `None` if it does
-    /// not say so in a way that is understood.
-    pub fn not_after(&self) -> Option<SystemTime> {
+    /// When the server's own certificate, as connections are shown it now, expires, in seconds since
+    /// 1970-01-01 UTC. `None` if it does not say so in a way that is understood.
+    pub fn not_after(&self) -> Option<u64> {
         self.shown().not_after
     }
 
@@ -154,10 +153,9 @@ fn read(
     Ok(Shown { config: Arc::new(config), not_after })
 }
 
-fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
     let certificate = Certificate::from_der(certificate).ok()?;
-    SystemTime::UNIX_EPOCH
-        .checked_add(certificate.tbs_certificate().validity().not_after.to_unix_duration())
+    Some(certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs())
 }
 
 fn unfit(certificate: &Path, key: &Path, source: rustls::Error) -> TlsError {
@@ -199,11 +197,6 @@ mod tests {
     fn pair() -> (String, String) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         (made.cert.pem(), made.key_pair.serialize_pem())
-    }
-
-    /// As seconds since 1970-01-01 UTC.
-    fn ends_at(tls: &Tls) -> u64 {
-        tls.not_after().unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
     }
 
     fn load(certificate: &str, key: &str) -> (Result<Tls, TlsError>, String, String) {
@@ -267,11 +260,11 @@ mod tests {
         };
         put([2027, 2026]);
         let tls = Tls::from_pem_files(&certificate, &key).unwrap();
-        assert_eq!(ends_at(&tls), 1_798_761_600);
+        assert_eq!(tls.not_after(), Some(1_798_761_600));
         put([2060, 2026]);
-        assert_eq!(ends_at(&tls), 1_798_761_600);
+        assert_eq!(tls.not_after(), Some(1_798_761_600));
         tls.reload().unwrap();
-        assert_eq!(ends_at(&tls), 2_840_140_800);
+        assert_eq!(tls.not_after(), Some(2_840_140_800));
     }
 
     /// The files in a folder that a link names, as Kubernetes and certbot have them.

@@ -1,12 +1,12 @@
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use fedecks_cloud::{Listen, Tls, TlsError};
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
-use super::events::rfc3339;
 use super::notify;
+use crate::cli::utc;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -58,7 +58,7 @@ async fn reload(tls: Tls, told: bool) {
     });
     match reloaded.await {
         Ok(Ok(true)) => {
-            let expires = tls.not_after().map(rfc3339);
+            let expires = tls.not_after().map(utc);
             tracing::info!(certificate, expires, "using the certificate as it is now");
             remind_of(&tls);
         }
@@ -72,15 +72,12 @@ async fn reload(tls: Tls, told: bool) {
 fn remind_of(tls: &Tls) {
     let Some(end) = tls.not_after() else { return };
     let certificate = tls.certificate().display().to_string();
-    let expires = rfc3339(end);
-    match end.duration_since(SystemTime::now()) {
-        Err(_) => {
-            tracing::error!(certificate, expires, "the certificate has expired, devices refuse it")
-        }
-        Ok(left) if left < SOON => {
-            tracing::warn!(certificate, expires, "the certificate expires soon, renew it");
-        }
-        Ok(_) => {}
+    let expires = utc(end);
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    if end <= now {
+        tracing::error!(certificate, expires, "the certificate has expired, devices refuse it");
+    } else if end - now < SOON.as_secs() {
+        tracing::warn!(certificate, expires, "the certificate expires soon, renew it");
     }
 }
 

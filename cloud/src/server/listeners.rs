@@ -17,15 +17,13 @@ pub(super) fn open(config: &Config) -> Result<Vec<Listen>, CliError> {
     config.listeners.iter().map(open).collect()
 }
 
-/// Reads the certificates of the configured listeners, but for one of our own making.
-pub(super) fn check(config: &Config) -> Result<(), CliError> {
-    for listener in &config.listeners {
-        match &listener.tls {
-            TlsChoice::Files { certificate, key } => drop(Tls::from_pem_files(certificate, key)?),
-            TlsChoice::Off | TlsChoice::SelfSigned => {}
-        }
-    }
-    Ok(())
+/// Reads the certificate of each configured listener, but for one of our own making.
+pub(super) fn check(config: &Config) -> Result<Vec<Option<Tls>>, CliError> {
+    let check = |listener: &Listener| match &listener.tls {
+        TlsChoice::Files { certificate, key } => Ok(Some(Tls::from_pem_files(certificate, key)?)),
+        TlsChoice::Off | TlsChoice::SelfSigned => Ok(None),
+    };
+    config.listeners.iter().map(check).collect()
 }
 
 /// Lets through what came in by a listener that serves this part. Elsewhere there is no such thing.

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::UNIX_EPOCH;
 
 use fedecks_cloud::{
     Hub, LatencyHistogram, Peer, Role, ServeMonitor, ServeStats, Server, SqliteStore, Tls,
@@ -170,10 +169,7 @@ impl Asked {
         let ends: BTreeMap<_, _> = self
             .certificates
             .iter()
-            .filter_map(|tls| {
-                let since_1970 = tls.not_after()?.duration_since(UNIX_EPOCH).ok()?;
-                Some((tls.certificate().display().to_string(), since_1970.as_secs()))
-            })
+            .filter_map(|tls| Some((tls.certificate().display().to_string(), tls.not_after()?)))
             .collect();
         let (name, help) =
             ("certificate_expiry_timestamp", "When a certificate expires, since 1970");

@@ -6,6 +6,7 @@ mod api;
 mod browser;
 mod dashboard;
 mod devices;
+mod metrics;
 mod monitoring;
 mod operations;
 mod reverse_proxies;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+use crate::metrics::metrics;
 use crate::support::{Http, Server, skip, within};
 
 fn rules(file: &str) -> PathBuf {
@@ -49,8 +50,7 @@ async fn every_metric_of_the_rules_is_there() {
                 secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
     let server = Server::with(&format!("{secure}{secure}{more}")).await;
     server.device("cellar-1").fails_to_log_in().await;
-    let answer = Http::to(server.addresses()[3]).get("/metrics").await;
-    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let text = metrics(&Http::to(server.addresses()[3])).await;
     let words = |text: &str| -> BTreeSet<String> {
         text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
             .filter(|word| word.starts_with("fedecks_"))

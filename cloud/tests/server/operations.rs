@@ -7,21 +7,8 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
+use crate::metrics::{metrics, sample};
 use crate::support::{Http, Server, within};
-
-/// The value of a sample.
-fn sample(text: &str, name: &str) -> f64 {
-    let line =
-        text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
-    let line = line.unwrap_or_else(|| panic!("no {name} in:\n{text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
-async fn metrics(http: &Http) -> String {
-    let answer = http.get("/metrics").await;
-    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    String::from_utf8(answer.body.to_vec()).unwrap()
-}
 
 #[tokio::test]
 async fn health_needs_no_token_and_says_nothing_else() {
@@ -174,6 +161,19 @@ async fn a_configuration_is_checked_without_a_change() {
          store: fedecks-data/fedecks.sqlite (to be made)\n\
          secret: configured\n"
     );
+    let keys = rcgen::KeyPair::generate().unwrap();
+    for (year, word) in [(2020, "expired"), (2060, "expires")] {
+        let mut made = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        made.not_after = rcgen::date_time_ymd(year, 1, 31);
+        std::fs::write(folder.path().join("c.pem"), made.self_signed(&keys).unwrap().pem())
+            .unwrap();
+        std::fs::write(folder.path().join("k.pem"), keys.serialize_pem()).unwrap();
+        let tls = "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n";
+        let (code, printed, _) = check(&format!("{good}{tls}"));
+        assert_eq!(code, Some(0));
+        let told = format!("TLS with c.pem ({word} {year}-01-31T00:00:00Z), devices");
+        assert!(printed.contains(&told), "{printed}");
+    }
     for (wrong, named) in [
         ("[tls]\ncertificate = \"nowhere.pem\"\nkey = \"k.pem\"", "nowhere.pem"),
         ("[drain]\nspread = 5", "cloud.toml, line 5: drain.spread"),
@@ -187,5 +187,5 @@ async fn a_configuration_is_checked_without_a_change() {
         assert!(complaint.contains(named), "{complaint}");
     }
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
-    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(left.len(), 3, "{left:?}");
 }

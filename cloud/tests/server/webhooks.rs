@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::metrics::{metrics, sample};
 use crate::support::{Http, Server, within};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -256,8 +257,8 @@ async fn the_oldest_are_given_up_when_what_waits_takes_too_much_room() {
     receiver.answer(503);
     // Room for four.
     let webhook = receiver.configuration("kinds = [\"message\"]\nkeep_bytes = 50_000\n");
-    let metrics = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
-    let server = Server::with(&format!("{webhook}{metrics}")).await;
+    let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
+    let server = Server::with(&format!("{webhook}{listener}")).await;
     let http = Http::to(server.addresses()[1]);
     let device = server.connected_device("kitchen-1").await;
     let big = "x".repeat(10_000);
@@ -266,19 +267,16 @@ async fn the_oldest_are_given_up_when_what_waits_takes_too_much_room() {
     }
     let bytes = within(async {
         loop {
-            let told = String::from_utf8(http.get("/metrics").await.body.to_vec()).unwrap();
-            let value = |name: &str| -> Option<u64> {
-                let name = format!("fedecks_webhook_{name}{{webhook=\"crm\"}} ");
-                told.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
-            };
-            if (value("dropped_total"), value("pending")) == (Some(16), Some(4)) {
-                return value("pending_bytes").unwrap();
+            let text = metrics(&http).await;
+            let value = |name| sample(&text, &format!("fedecks_webhook_{name}{{webhook=\"crm\"}}"));
+            if (value("dropped_total"), value("pending")) == (16.0, 4.0) {
+                return value("pending_bytes");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await;
-    assert!((40_000..=50_000).contains(&bytes), "{bytes}");
+    assert!((40_000.0..=50_000.0).contains(&bytes), "{bytes}");
     receiver.answer(200);
     for number in 17..20 {
         while receiver.next().await.json()["message"][0] != number {}
