@@ -19,17 +19,23 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// In a build for size: relocations in 2 KB instead of 140 KB, all of which are read at each start and
-/// stay in memory. The C library has to know this form, glibc since 2.36, musl since 1.2.4; for an older
-/// one set `FEDECKS_PACKED_RELOCATIONS=0`. GNU ld before 2.38 says that it ignores the option. A program
-/// with its C library inside has the one that Rust brings, which is older for musl before Rust 1.93.
+/// stay in memory. The C library has to know this form: glibc does since 2.36, musl since 1.2.4, where
+/// Rust's own for programs that bring it along is older before Rust 1.93, and nothing tells here whether
+/// this one does. So it is done with glibc, unless `FEDECKS_PACKED_RELOCATIONS=0` says that it is older, and
+/// with musl if that is 1. GNU ld before 2.38 says that it ignores the option.
 fn pack_relocations() {
     const SWITCH: &str = "FEDECKS_PACKED_RELOCATIONS";
     println!("cargo:rerun-if-env-changed={SWITCH}");
-    let for_size = std::env::var("OPT_LEVEL").is_ok_and(|level| level == "z" || level == "s");
-    let forbidden = std::env::var(SWITCH).is_ok_and(|value| value == "0");
-    let brings_its_own = std::env::var("CARGO_CFG_TARGET_FEATURE")
-        .is_ok_and(|features| features.split(',').any(|feature| feature == "crt-static"));
-    if for_size && !forbidden && !brings_its_own {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let for_size = matches!(variable("OPT_LEVEL").as_str(), "z" | "s");
+    let brings_its_own =
+        variable("CARGO_CFG_TARGET_FEATURE").split(',').any(|feature| feature == "crt-static");
+    let known = match variable(SWITCH).as_str() {
+        "0" => false,
+        "1" => true,
+        _ => variable("CARGO_CFG_TARGET_ENV") == "gnu" && !brings_its_own,
+    };
+    if for_size && known {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
 }
