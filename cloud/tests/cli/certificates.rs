@@ -1,12 +1,10 @@
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{PATIENCE, Server, folder, program};
+use crate::support::{Manager, Server, assert_answers, folder, program};
 
 #[test]
 fn a_self_signed_server_is_trusted_by_its_own_authority() {
@@ -29,10 +27,7 @@ fn a_self_signed_server_is_trusted_by_its_own_authority() {
         let name = name.to_owned().try_into().unwrap();
         let client = rustls::ClientConnection::new(config.clone(), name).unwrap();
         let mut stream = rustls::StreamOwned::new(client, server.connect());
-        stream.write_all(b"GET /nothing-here HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 404");
+        assert_answers(&mut stream);
     }
 }
 
@@ -113,13 +108,7 @@ fn certificate_of(server: &Server) -> rustls::pki_types::CertificateDer<'static>
 #[test]
 fn certificates_are_read_anew_by_sighup_and_when_a_file_changes_and_systemd_is_told() {
     let folder = folder();
-    let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let told = || {
-        let mut message = [0; 256];
-        let length = socket.recv(&mut message).unwrap();
-        String::from_utf8_lossy(&message[..length]).trim_end().to_owned()
-    };
+    let manager = Manager::listen(folder.path());
     let put = |name: &str, text: &str| {
         let file = folder.path().join(name);
         fs::write(file.with_extension("new"), text).unwrap();
@@ -138,7 +127,7 @@ fn certificates_are_read_anew_by_sighup_and_when_a_file_changes_and_systemd_is_t
         .env("FEDECKS_TLS_KEY", "k.pem")
         .env("NOTIFY_SOCKET", folder.path().join("notify"));
     let mut server = Server::start(command);
-    assert!(told().starts_with("READY=1\n"));
+    assert!(manager.told().starts_with("READY=1\n"));
     assert_eq!(certificate_of(&server), first);
 
     // By itself, some time later.
@@ -151,10 +140,10 @@ fn certificates_are_read_anew_by_sighup_and_when_a_file_changes_and_systemd_is_t
     server.signal(Signal::SIGHUP);
     let line = server.line_with("going on with the certificate as it was before");
     assert!(line.contains("cannot read a PEM certificate from c.pem"), "{line}");
-    let begun = told();
+    let begun = manager.told();
     let time = begun.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
     assert!(time.is_some_and(|time| time.parse::<u64>().is_ok()), "{begun}");
-    assert_eq!(told(), "READY=1");
+    assert_eq!(manager.told(), "READY=1");
     assert_eq!(certificate_of(&server), second);
 
     let third = change();

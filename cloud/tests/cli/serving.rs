@@ -1,14 +1,14 @@
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    PATIENCE, Server, add_account, folder, program, run, stderr, stdout, until_close_frame,
+    Manager, Server, add_account, assert_answers, folder, program, run, stderr, stdout,
+    until_close_frame,
 };
 
 #[test]
@@ -22,10 +22,7 @@ fn a_server_tells_its_address_and_ends_well_when_told_to_stop() {
         assert_eq!(ready, format!("{}\n", server.address));
 
         let mut stream = server.connect();
-        stream.write_all(b"GET /nothing-here HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 404");
+        assert_answers(&mut stream);
 
         server.signal(signal);
         let (code, log) = server.ended();
@@ -154,29 +151,20 @@ fn a_server_without_a_free_file_descriptor_goes_on_once_there_is_one() {
     server.line_with("cannot accept connections, trying again");
     drop(clients);
     let mut stream = server.connect();
-    stream.write_all(b"GET /nothing-here HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 404");
+    assert_answers(&mut stream);
 }
 
 #[test]
 fn systemd_is_told_when_the_server_is_ready_and_when_it_stops() {
     let folder = folder();
-    let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let told = || {
-        let mut message = [0; 256];
-        let length = socket.recv(&mut message).unwrap();
-        String::from_utf8_lossy(&message[..length]).into_owned()
-    };
+    let manager = Manager::listen(folder.path());
     let mut command = program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
     command.env("NOTIFY_SOCKET", folder.path().join("notify"));
     let server = Server::start(command);
-    assert_eq!(told().trim_end(), format!("READY=1\nSTATUS=listening on {}", server.address));
+    assert_eq!(manager.told(), format!("READY=1\nSTATUS=listening on {}", server.address));
     server.signal(Signal::SIGTERM);
     assert_eq!(
-        told().trim_end(),
+        manager.told(),
         "STOPPING=1\nSTATUS=draining connections\nEXTEND_TIMEOUT_USEC=55000000"
     );
     assert_eq!(server.ended().0, Some(0));

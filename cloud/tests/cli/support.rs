@@ -1,5 +1,6 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -158,6 +159,32 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Stands where systemd listens to what the server says of itself.
+pub(crate) struct Manager(UnixDatagram);
+
+impl Manager {
+    /// At `notify` in the folder.
+    pub(crate) fn listen(folder: &Path) -> Self {
+        let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    pub(crate) fn told(&self) -> String {
+        let mut message = [0; 256];
+        let length = self.0.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).trim_end().to_owned()
+    }
+}
+
+/// Asks for what is not there, and reads that it is not.
+pub(crate) fn assert_answers(stream: &mut (impl Read + Write)) {
+    stream.write_all(b"GET /nothing-here HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 404");
 }
 
 /// Reads until a close frame with this code.
