@@ -4,7 +4,7 @@ use nix::sys::termios::{
     LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
 };
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CliError;
 
@@ -14,37 +14,51 @@ pub(super) fn read(account: &str, runtime: Runtime) -> Result<String, CliError> 
     if !io::stdin().is_terminal() {
         return read_line();
     }
-    let hidden = Hidden::new()?;
     let account = account.to_owned();
     let answered = runtime.block_on(async {
+        // First of all: a signal that comes while its handler is put in place is lost.
+        let mut signals = Signals::listen()?;
+        let _hidden = Hidden::new()?;
         let asking = tokio::task::spawn_blocking(move || ask_twice(&account));
         tokio::select! {
             answered = asking => answered.map_err(|error| CliError::io("ask for the password")(error.into()))?,
-            number = ended() => Err(CliError::Signal(number?)),
+            number = signals.next() => Err(CliError::Signal(number)),
         }
     });
-    drop(hidden);
     // The thread that reads goes on reading after a signal, and ends with the process.
     runtime.shutdown_background();
     answered
 }
 
-/// Waits for a signal that ends programs, and tells its number.
-async fn ended() -> Result<u8, CliError> {
-    let listen = |kind| signal(kind).map_err(CliError::io("listen to signals"));
-    let (mut interrupt, mut terminate, mut hangup, mut quit) = (
-        listen(SignalKind::interrupt())?,
-        listen(SignalKind::terminate())?,
-        listen(SignalKind::hangup())?,
-        listen(SignalKind::quit())?,
-    );
-    let kind = tokio::select! {
-        _ = interrupt.recv() => SignalKind::interrupt(),
-        _ = terminate.recv() => SignalKind::terminate(),
-        _ = hangup.recv() => SignalKind::hangup(),
-        _ = quit.recv() => SignalKind::quit(),
-    };
-    Ok(u8::try_from(kind.as_raw_value()).unwrap_or(u8::MAX))
+/// Those that end programs.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    quit: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, CliError> {
+        let listen = |kind| signal(kind).map_err(CliError::io("listen to signals"));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+            quit: listen(SignalKind::quit())?,
+        })
+    }
+
+    /// The number of the first that comes.
+    async fn next(&mut self) -> u8 {
+        let kind = tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.hangup.recv() => SignalKind::hangup(),
+            _ = self.quit.recv() => SignalKind::quit(),
+        };
+        u8::try_from(kind.as_raw_value()).unwrap_or(u8::MAX)
+    }
 }
 
 fn ask_twice(account: &str) -> Result<String, CliError> {
