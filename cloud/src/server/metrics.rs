@@ -173,13 +173,8 @@ impl Asked {
             .collect();
         let (name, help) =
             ("certificate_expiry_timestamp", "When a certificate expires, since 1970");
-        let (unit, kind) = (Some(&Unit::Seconds), ConstGauge::<i64>::TYPE);
-        let mut metric = encoder.encode_descriptor(name, help, unit, kind)?;
-        for (file, end) in ends {
-            let labels = [("file", file.as_str())];
-            ConstGauge::new(number(end)).encode(metric.encode_family(&labels)?)?;
-        }
-        Ok(())
+        let ends = ends.iter().map(|(file, end)| (file.as_str(), ConstGauge::new(number(*end))));
+        labelled(encoder, name, help, Some(&Unit::Seconds), "file", ends)
     }
 
     fn encode_store(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -237,11 +232,9 @@ impl Asked {
             }),
         ];
         for (name, help, count) in counts {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (webhook, counters) in &self.webhooks {
-                let labels = [("webhook", webhook.as_str())];
-                ConstCounter::new(count(counters)).encode(metric.encode_family(&labels)?)?;
-            }
+            let values = self.webhooks.iter();
+            let values = values.map(|(name, of)| (name.as_str(), ConstCounter::new(count(of))));
+            labelled(encoder, name, help, None, "webhook", values)?;
         }
         let waiting: [(&str, &str, Option<&Unit>, Count); 2] = [
             ("webhook_pending", "Events that wait for a receiver", None, |of| {
@@ -252,12 +245,10 @@ impl Asked {
             }),
         ];
         for (name, help, unit, count) in waiting {
-            let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-            for (webhook, counters) in &self.webhooks {
-                let labels = [("webhook", webhook.as_str())];
-                let count = number(count(counters));
-                ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
-            }
+            let values = self.webhooks.iter();
+            let values =
+                values.map(|(name, of)| (name.as_str(), ConstGauge::new(number(count(of)))));
+            labelled(encoder, name, help, unit, "webhook", values)?;
         }
         Ok(())
     }
@@ -268,16 +259,29 @@ fn encode_connections(encoder: &mut DescriptorEncoder<'_>, stats: &ServeStats) -
     counter(encoder, "accepted", "Connections that were accepted", stats.accepted)?;
     let (name, help) =
         ("turned_away", "Connections and requests that were turned away unseen, by reason");
-    let kind = ConstCounter::<u64>::TYPE;
-    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-    for (reason, count) in [
+    let reasons = [
         ("connections", stats.full),
         ("connections-per-address", stats.address_full),
         ("untrusted-proxy", stats.untrusted),
         ("proxy-header", stats.proxy_header),
         ("tls-handshake", stats.tls),
-    ] {
-        ConstCounter::new(count).encode(metric.encode_family(&[("reason", reason)])?)?;
+    ];
+    let counts = reasons.into_iter().map(|(reason, count)| (reason, ConstCounter::new(count)));
+    labelled(encoder, name, help, None, "reason", counts)
+}
+
+/// One metric with a value for each of the label's.
+fn labelled<'a, M: EncodeMetric + TypedMetric>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    label: &str,
+    values: impl Iterator<Item = (&'a str, M)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, unit, M::TYPE)?;
+    for (of, value) in values {
+        value.encode(metric.encode_family(&[(label, of)])?)?;
     }
     Ok(())
 }
