@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use crate::metrics::metrics;
-use crate::support::{Http, Server, skip, within};
+use crate::support::{Http, Server, put_certificate, skip, within};
 
 fn rules(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/prometheus").join(file)
@@ -37,10 +37,7 @@ async fn the_rules_hold_and_stay_silent_when_they_should() {
 #[tokio::test]
 async fn every_metric_of_the_rules_is_there() {
     let folder = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let [certificate, key] = ["c.pem", "k.pem"].map(|name| folder.path().join(name));
-    std::fs::write(&certificate, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.key_pair.serialize_pem()).unwrap();
+    let [certificate, key] = put_certificate(folder.path(), 2060);
     // One certificate for two of them.
     let secure = format!(
         "[[listener]]\naddress = \"127.0.0.1:0\"\ncertificate = {certificate:?}\nkey = {key:?}\n"

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
 use crate::metrics::{metrics, sample};
-use crate::support::{Http, Server, within};
+use crate::support::{Http, Server, put_certificate, within};
 
 #[tokio::test]
 async fn health_needs_no_token_and_says_nothing_else() {
@@ -161,13 +161,8 @@ async fn a_configuration_is_checked_without_a_change() {
          store: fedecks-data/fedecks.sqlite (to be made)\n\
          secret: configured\n"
     );
-    let keys = rcgen::KeyPair::generate().unwrap();
     for (year, word) in [(2020, "expired"), (2060, "expires")] {
-        let mut made = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-        made.not_after = rcgen::date_time_ymd(year, 1, 31);
-        std::fs::write(folder.path().join("c.pem"), made.self_signed(&keys).unwrap().pem())
-            .unwrap();
-        std::fs::write(folder.path().join("k.pem"), keys.serialize_pem()).unwrap();
+        put_certificate(folder.path(), year);
         let tls = "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n";
         let (code, printed, _) = check(&format!("{good}{tls}"));
         assert_eq!(code, Some(0));

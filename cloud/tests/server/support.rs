@@ -1,7 +1,7 @@
 //! The program in a folder of its own, devices that connect to it, and a client for its HTTP side.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -412,4 +412,16 @@ pub(crate) fn skip(reason: &str) {
     let test = thread.name().unwrap_or_default();
     // Past the test runner, which shows nothing of what passes. A full pipe is not the test's fault.
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
+
+/// Puts a certificate for localhost that expires on January 31 of that year and its key into the folder,
+/// as `c.pem` and `k.pem`.
+pub(crate) fn put_certificate(folder: &Path, expires: i32) -> [PathBuf; 2] {
+    let keys = rcgen::KeyPair::generate().unwrap();
+    let mut made = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    made.not_after = rcgen::date_time_ymd(expires, 1, 31);
+    let files = ["c.pem", "k.pem"].map(|name| folder.join(name));
+    std::fs::write(&files[0], made.self_signed(&keys).unwrap().pem()).unwrap();
+    std::fs::write(&files[1], keys.serialize_pem()).unwrap();
+    files
 }
