@@ -27,8 +27,6 @@ use fedecks_protocol::{DeviceId, InvalidDeviceId};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::server::WebhookError;
 
-pub(crate) use output::utc;
-
 /// The server that Fedecks devices connect to.
 ///
 /// To try it: `fedecks-cloud account add NAME`, then `fedecks-cloud serve`. Both keep what they need

@@ -1,6 +1,7 @@
 //! `fedecks-cloud`: the ready-made server that Fedecks devices connect to.
 
 mod cli;
+mod clock;
 mod config;
 mod server;
 

@@ -1,8 +1,9 @@
 use clap::Subcommand;
 use fedecks_cloud::{Actor, Store, check_account_name, hash_password};
 
-use super::output::{print, utc};
+use super::output::print;
 use super::{CliError, Place, password};
+use crate::clock::utc;
 
 #[derive(Subcommand)]
 pub(super) enum Command {

@@ -1,10 +1,10 @@
 use std::fmt::Write;
-use std::time::UNIX_EPOCH;
 
 use fedecks_cloud::Tls;
 
-use super::output::{print, utc};
+use super::output::print;
 use super::{CliError, Place};
+use crate::clock::{unix_now, utc};
 use crate::config::{Config, Overrides, Part, TlsChoice};
 use crate::server;
 
@@ -28,8 +28,7 @@ fn described(config: &Config, certificates: &[Option<Tls>]) -> String {
             TlsChoice::Files { certificate: file, .. } => {
                 let end = certificate.as_ref().and_then(Tls::not_after);
                 let expires = end.map_or_else(String::new, |end| {
-                    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-                    let word = if end <= now { "expired" } else { "expires" };
+                    let word = if end <= unix_now() { "expired" } else { "expires" };
                     format!(" ({word} {})", utc(end))
                 });
                 format!("TLS with {}{expires}", file.display())

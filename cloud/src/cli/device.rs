@@ -4,8 +4,9 @@ use fedecks_cloud::{
 };
 use fedecks_protocol::DeviceId;
 
-use super::output::{print, utc_or_never};
+use super::output::print;
 use super::{CliError, Place};
+use crate::clock::{utc, utc_or_never};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -139,7 +140,7 @@ fn line(device: &DeviceRecord) -> String {
     let DeviceRecord { id, label, first_seen, last_seen, generation, blocked_at } = device;
     let (first_seen, last_seen) = (utc_or_never(*first_seen), utc_or_never(*last_seen));
     let revoked = if *generation > 0 { "revoked" } else { "-" };
-    let blocked = blocked_at.map_or_else(|| "-".into(), super::output::utc);
+    let blocked = blocked_at.map_or_else(|| "-".into(), utc);
     let label = label.as_deref().unwrap_or("-");
     format!("{id}\t{first_seen}\t{last_seen}\t{revoked}\t{blocked}\t{label}\n")
 }

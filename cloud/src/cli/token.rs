@@ -5,8 +5,9 @@ use fedecks_cloud::{
     Actor, ApiSecret, ApiToken, DevicePattern, NewApiToken, Role, Store, check_token_name,
 };
 
-use super::output::{print, utc, utc_or_never};
+use super::output::print;
 use super::{CliError, Place};
+use crate::clock::{utc, utc_or_never};
 use crate::config::parse_span;
 
 #[derive(Subcommand)]

@@ -1,4 +1,4 @@
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use fedecks_cloud::{Listen, Tls, TlsError};
 use sd_notify::NotifyState;
@@ -6,7 +6,7 @@ use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
 use super::notify;
-use crate::cli::utc;
+use crate::clock::{unix_now, utc};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -41,7 +41,7 @@ pub(super) async fn keep_current(certificates: Vec<Tls>, mut hangup: Signal) {
             reloading();
         }
         for tls in &certificates {
-            reload(tls.clone(), told).await;
+            reload(tls, told).await;
         }
         if told {
             notify(&[NotifyState::Ready]);
@@ -49,7 +49,7 @@ pub(super) async fn keep_current(certificates: Vec<Tls>, mut hangup: Signal) {
     }
 }
 
-async fn reload(tls: Tls, told: bool) {
+async fn reload(tls: &Tls, told: bool) {
     let certificate = tls.certificate().display().to_string();
     let reading = tls.clone();
     // Reading files may take long.
@@ -60,7 +60,7 @@ async fn reload(tls: Tls, told: bool) {
         Ok(Ok(true)) => {
             let expires = tls.not_after().map(utc);
             tracing::info!(certificate, expires, "using the certificate as it is now");
-            remind_of(&tls);
+            remind_of(tls);
         }
         Ok(Ok(false)) => {}
         Ok(Err(error)) => refused(&error),
@@ -73,7 +73,7 @@ fn remind_of(tls: &Tls) {
     let Some(end) = tls.not_after() else { return };
     let certificate = tls.certificate().display().to_string();
     let expires = utc(end);
-    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    let now = unix_now();
     if end <= now {
         tracing::error!(certificate, expires, "the certificate has expired, devices refuse it");
     } else if end - now < SOON.as_secs() {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::clock::utc;
 use crate::server::events::rfc3339;
 
 /// The schema of a type of this file.
@@ -167,34 +168,28 @@ impl Device {
             label: record.label,
             connected: connected.is_some(),
             connected_since: connected.map(rfc3339),
-            first_seen: record.first_seen.map(time),
-            last_seen: record.last_seen.map(time),
+            first_seen: record.first_seen.map(utc),
+            last_seen: record.last_seen.map(utc),
             blocked: record.blocked_at.is_some(),
-            blocked_since: record.blocked_at.map(time),
+            blocked_since: record.blocked_at.map(utc),
         }
     }
 }
 
 impl From<Account> for AccountInfo {
     fn from(account: Account) -> Self {
-        Self { name: account.name, created: time(account.created_at) }
+        Self { name: account.name, created: utc(account.created_at) }
     }
 }
 
 impl From<AuditRecord> for AuditEntry {
     fn from(record: AuditRecord) -> Self {
         Self {
-            time: time(record.at),
+            time: utc(record.at),
             by: record.by,
             action: record.action.as_str().to_owned(),
             device: record.device.map(|device| device.to_string()),
             detail: record.detail,
         }
     }
-}
-
-/// Seconds since 1970-01-01 UTC.
-pub(super) fn time(seconds: u64) -> String {
-    let since = std::time::Duration::from_secs(seconds);
-    rfc3339(std::time::UNIX_EPOCH.checked_add(since).unwrap_or(std::time::UNIX_EPOCH))
 }

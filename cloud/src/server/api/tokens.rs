@@ -1,8 +1,9 @@
 use warp::reply::Response;
 
 use super::devices::json_response;
-use super::objects::{Token, time};
+use super::objects::Token;
 use super::request::Request;
+use crate::clock::utc;
 use crate::server::problem::Problem;
 
 /// What the caller's token allows.
@@ -12,6 +13,6 @@ pub(super) async fn mine(request: Request) -> Result<Response, Problem> {
         name: token.name.clone(),
         roles: token.roles.iter().map(|role| role.as_str().to_owned()).collect(),
         devices: token.devices.as_ref().map(ToString::to_string),
-        expires: token.expires_at.map(time),
+        expires: token.expires_at.map(utc),
     }))
 }

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fedecks_cloud::{Outbox, OutboxEntry, OutboxItem, SqliteStore, Store};
@@ -13,6 +13,7 @@ use super::Counters;
 use super::delivery::{Outcome, Receiver};
 use super::lanes::{Lanes, Next, Waiting};
 use crate::cli::CliError;
+use crate::clock::unix_now;
 use crate::config::Webhook;
 use crate::server::events::{EventLog, Feed, Filter, Item, Kind};
 
@@ -374,8 +375,4 @@ impl Worker {
         self.unremoved.extend(events);
         self.clear().await;
     }
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
