@@ -7,6 +7,7 @@ mod interface;
 mod proxy;
 mod variant;
 
+use fedecks_device_core::GrowingWait;
 use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -16,7 +17,6 @@ use zbus::object_server::SignalEmitter;
 
 use crate::client::{Client, Stopped};
 use crate::events::{Subscription, SubscriptionError};
-use crate::growing_wait::GrowingWait;
 use changes::Shown;
 use events::News;
 use interface::Device1;
@@ -33,7 +33,7 @@ pub const PATH: &str = "/org/fedecks/Device1";
 
 /// Serves the client on every connection that `bus` brings, until the client or the bus's keeper ends.
 pub(crate) async fn serve(client: Client, mut bus: watch::Receiver<Option<Connection>>) {
-    let mut wait = GrowingWait::new();
+    let mut wait = GrowingWait::default();
     loop {
         let connection = match bus.wait_for(Option::is_some).await {
             Ok(connection) => connection.clone(),
@@ -46,10 +46,10 @@ pub(crate) async fn serve(client: Client, mut bus: watch::Receiver<Option<Connec
                 Err(error) => {
                     debug!(%error, "the D-Bus service begins anew");
                     // The connection is about to be known as ended, or the error was another one.
-                    let _ = timeout(wait.next(), bus.changed()).await;
+                    let _ = timeout(wait.next_wait(), bus.changed()).await;
                 }
             },
-            _ = bus.changed() => wait = GrowingWait::new(),
+            _ = bus.changed() => wait = GrowingWait::default(),
         }
     }
 }
@@ -106,7 +106,7 @@ async fn signal(news: News, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
 async fn own_name(connection: &Connection) -> zbus::Result<()> {
     const DO_NOT_QUEUE: u32 = 4;
     let bus = Some("org.freedesktop.DBus");
-    let mut wait = GrowingWait::new();
+    let mut wait = GrowingWait::default();
     let mut is_told = false;
     loop {
         let asked = connection
@@ -134,6 +134,6 @@ async fn own_name(connection: &Connection) -> zbus::Result<()> {
             );
             is_told = true;
         }
-        sleep(wait.next()).await;
+        sleep(wait.next_wait()).await;
     }
 }

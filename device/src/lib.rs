@@ -36,7 +36,6 @@ mod dial;
 mod driver;
 mod durable;
 mod events;
-mod growing_wait;
 mod health;
 mod hex;
 mod identity;
