@@ -1,3 +1,5 @@
+//! The token in memory and on disk.
+
 use fedecks_protocol::IssuedToken;
 
 /// The token in memory and what is still to be done about the one on disk. One order to the store

@@ -3,10 +3,11 @@
 
 use fedecks_protocol::{AuthRequest, CloseCode, Credentials, IssuedToken, Proof, Refusal};
 
-use super::{Connection, Link, LoggedIn, LoginId};
-use crate::action::{Action, AuthHeader, LoginError};
+use super::{Connection, Link};
+use crate::action::{Action, AuthHeader};
+use crate::request::{LoggedIn, LoginError, LoginId};
 use crate::time::Time;
-use crate::timer::Timer;
+use crate::timers::Timer;
 
 /// Credentials on their way to a token. They live here and nowhere else, and only until then.
 #[derive(Debug)]

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use fedecks_protocol::{CloseCode, CloseReason, Refusal};
 
-use super::{Connection, Link, Network};
-use crate::action::{Event, FailReason, LostReason};
+use super::{Connection, Link};
+use crate::event::{Event, FailReason, LostReason};
 use crate::time::Time;
-use crate::timer::Timer;
+use crate::timers::Timer;
+use crate::watch::Network;
 
 /// When the next attempt comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use fedecks_protocol::{CloseCode, DownFrame, EncodeError, Limits, UpFrame, Welcome};
 
-use super::{Attempt, Connection, Link, SendError};
-use crate::action::{Action, Event, FailReason, LostReason, Notice, Outgoing};
-use crate::heartbeat::Heartbeat;
-use crate::network::Network;
+use super::heartbeat::Heartbeat;
+use super::{Connection, Link};
+use crate::action::{Action, Notice, Outgoing};
+use crate::attempt::Attempt;
+use crate::event::{Event, FailReason, LostReason};
+use crate::request::SendError;
 use crate::time::Time;
-use crate::timer::Timer;
+use crate::timers::Timer;
+use crate::watch::Network;
 
 /// How long a login waits for its token before it asks the cloud for one.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);

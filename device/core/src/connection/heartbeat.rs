@@ -1,3 +1,5 @@
+//! Signs of life of one link: when to ping, and when it is dead.
+
 use std::time::Duration;
 
 use fedecks_protocol::Welcome;

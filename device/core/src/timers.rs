@@ -1,3 +1,5 @@
+//! Every deadline of the connection, in one small table.
+
 use crate::time::Time;
 
 /// Everything that a connection can wait for.

@@ -1,102 +1,29 @@
+//! The connection: every input comes in here.
+
+mod heartbeat;
 mod login;
 mod outcome;
 mod session;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
-use fedecks_protocol::{AuthRequest, CloseCode, EncodeError, IssuedToken, Proof, Refusal};
+use fedecks_protocol::{AuthRequest, CloseCode, IssuedToken, Proof};
 
 use self::login::Login;
 use self::outcome::Next;
 use self::session::Session;
-use crate::action::{Action, AuthHeader, Event, FailReason, LostReason, Phase};
+use crate::action::{Action, AuthHeader};
+use crate::attempt::{Attempt, DialError, Phase};
 use crate::backoff::Backoff;
 use crate::config::Config;
-use crate::network::Network;
+use crate::event::{Event, FailReason, LostReason};
+use crate::request::{LoggedIn, LoginId, NotRegistered};
+use crate::state::State;
 use crate::time::Time;
-use crate::timer::{Timer, Timers};
+use crate::timers::{Timer, Timers};
 use crate::token::{StoreOrder, Stored, TokenKeeper};
-
-/// Number of an attempt to connect, counted from 1, and of the link that came of it. Whatever
-/// happens on a link names its attempt, so that news from an older one is told apart and ignored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Attempt(pub u64);
-
-impl fmt::Display for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Name that the driver gives to a login, to match the answer with the question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LoginId(pub u64);
-
-/// A login that the cloud accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LoggedIn {
-    /// Whether the token is on disk. If not, the session works, but a reboot would need a new login
-    /// unless the store takes the token before.
-    pub persisted: bool,
-}
-
-/// Why an attempt did not give a WebSocket.
-#[derive(Debug, Clone, PartialEq)]
-pub enum DialError {
-    /// The cloud refused the upgrade in the protocol's own form.
-    Refused {
-        /// What it said.
-        refusal: Refusal,
-        /// The delay it asked for.
-        retry_after: Option<Duration>,
-    },
-    /// Anything else; the text is for people.
-    Unreachable(String),
-}
-
-/// Why a message was not sent. The caller still has it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// There is no connection now.
-    #[error("not connected to the cloud")]
-    NotConnected,
-    /// It does not fit the dialect or the limits, the cloud's among them.
-    #[error("the message {0}")]
-    Unfit(#[from] EncodeError),
-}
-
-/// There is no token and no login to connect with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the device is not registered: it has no token and nobody has logged in")]
-pub struct NotRegistered;
-
-/// What the connection is doing, for people and status queries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// There is no token and nobody has logged in.
-    Unregistered,
-    /// As `Waiting`, while the network is said to be down.
-    Offline {
-        /// When the next attempt begins all the same.
-        until: Time,
-    },
-    /// Between two attempts.
-    Waiting {
-        /// When the next attempt begins.
-        until: Time,
-    },
-    /// An attempt is under way.
-    Dialing {
-        /// Its number.
-        attempt: Attempt,
-    },
-    /// Messages travel.
-    Connected,
-    /// Shut down; nothing will happen any more.
-    Closed,
-}
+use crate::watch::Network;
 
 /// The device's connection: see the crate's documentation for how to drive it.
 #[derive(Debug)]
