@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use fedecks_protocol::{CloseCode, IssuedToken};
+use fedecks_protocol::{AuthError, AuthRequest, CloseCode, IssuedToken, Proof};
 
 use crate::attempt::Attempt;
+use crate::config::Config;
 use crate::event::Event;
 use crate::request::{LoggedIn, LoginError, LoginId};
 
@@ -59,9 +60,15 @@ pub enum Action {
 
 /// The value of `x-fedecks-auth`. Its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AuthHeader(pub(crate) String);
+pub struct AuthHeader(String);
 
 impl AuthHeader {
+    /// The device shows who it is by this.
+    pub(crate) fn new(config: &Config, proof: Proof) -> Result<Self, AuthError> {
+        let request = AuthRequest { device_id: config.device_id.clone(), proof };
+        request.to_header(config.dialect).map(Self)
+    }
+
     /// The secret itself, for the request and nothing else.
     pub fn expose(&self) -> &str {
         &self.0

@@ -18,17 +18,15 @@ mod request;
 mod state;
 mod time;
 mod timers;
-mod token;
 mod watch;
 
 pub use action::{Action, AuthHeader, Notice, Outgoing};
 pub use attempt::{Attempt, DialError, Phase};
 pub use config::Config;
-pub use connection::Connection;
+pub use connection::{Connection, Stored};
 pub use event::{Event, FailReason, LostReason};
 pub use growing_wait::GrowingWait;
 pub use request::{LoggedIn, LoginError, LoginId, NotRegistered, SendError};
 pub use state::State;
 pub use time::Time;
-pub use token::Stored;
 pub use watch::{DefaultRoute, Manager, Network, NetworkJudge, Routes, Sight, Unreachable};
