@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fedecks_device_core::{
-    Config, Connection, LoggedIn, LoginError, Network, NotRegistered, SendError,
+    Config, Connection, GiveUp, LoggedIn, LoginError, Network, NotRegistered, SendError,
 };
 use fedecks_protocol::{Credentials, DeviceId, Term, TermError, UpFrame};
 use serde::Serialize;
@@ -126,7 +126,7 @@ impl Client {
     /// already is given up only for the one that this login brings.
     pub async fn login(&self, credentials: Credentials) -> Result<LoggedIn, LoginError> {
         let (answer, answered) = oneshot::channel();
-        let stopped = LoginError::GivenUp("the end of the program");
+        let stopped = LoginError::GivenUp(GiveUp::Shutdown);
         if self.commands.send(Command::Login { credentials, answer }).await.is_err() {
             return Err(stopped);
         }

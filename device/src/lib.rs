@@ -64,8 +64,8 @@ pub use config::{ConfigError, DeviceConfig, parse_duration};
 pub use durable::StoreError;
 pub use events::{Subscription, SubscriptionError};
 pub use fedecks_device_core::{
-    Attempt, Event, FailReason, LoggedIn, LoginError, LostReason, Network, NotRegistered, Phase,
-    SendError, State, Stored, Time,
+    Attempt, Event, FailReason, GiveUp, LoggedIn, LoginError, LostReason, Network, NotRegistered,
+    Phase, SendError, State, Stored, Time,
 };
 pub use fedecks_protocol::{Credentials, DeviceId, Term, TermError};
 pub use health::{ClockHealth, FailureHealth, Health, StoreHealth, TokenHealth};

@@ -12,7 +12,7 @@ mod source;
 
 use std::time::Duration;
 
-use fedecks_device_core::{LoggedIn, LoginError, State, Stored};
+use fedecks_device_core::{GiveUp, LoggedIn, LoginError, State, Stored};
 use fedecks_protocol::Refusal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -115,22 +115,22 @@ async fn settle(
             if stored(status).await {
                 return Some(on_disk(desk, move |desk| desk.used(&claim)).await.0);
             }
-            "a logout"
+            GiveUp::Logout.to_string()
         }
         // Nothing is wrong with the credentials. The device may go on with the token that it has,
         // and when the cloud replaces that by a newer one, that is not by this login.
         Err(LoginError::Rejected(refusal @ Refusal::Blocked)) => {
             let told = claim.clone();
             (desk, ()) = on_disk(desk, move |desk| desk.nothing_came(&told)).await;
-            refusal.reason()
+            refusal.reason().to_owned()
         }
-        Err(LoginError::GivenUp(for_what)) => for_what,
+        Err(LoginError::GivenUp(for_what)) => for_what.to_string(),
         Err(error @ (LoginError::Rejected(_) | LoginError::Invalid(_))) => {
             let reason = error.to_string();
             return Some(on_disk(desk, move |desk| desk.rejected(&claim, &reason)).await.0);
         }
     };
-    (desk, ()) = on_disk(desk, move |desk| desk.put_off(&claim, reason)).await;
+    (desk, ()) = on_disk(desk, move |desk| desk.put_off(&claim, &reason)).await;
     status.has_changed().is_ok().then_some(desk)
 }
 

@@ -108,10 +108,7 @@ pub enum Notice {
         kind: u8,
     },
     /// The cloud sent a frame that has no use here; it is ignored.
-    UnusedFrame {
-        /// Its name.
-        name: &'static str,
-    },
+    UnusedFrame(UnusedFrame),
     /// The cloud sent bytes that are no frame; they are ignored.
     BadFrame {
         /// How many bytes.
@@ -124,4 +121,25 @@ pub enum Notice {
         /// How many bytes.
         size: usize,
     },
+}
+
+/// A kind of frame that has no use where it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnusedFrame {
+    /// A Welcome on a link that has had one.
+    Welcome,
+    /// An acknowledgement: nothing is sent with a number.
+    Ack,
+    /// A request: nobody here answers any.
+    Request,
+}
+
+impl fmt::Display for UnusedFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Welcome => "welcome",
+            Self::Ack => "ack",
+            Self::Request => "request",
+        })
+    }
 }

@@ -20,13 +20,13 @@ mod time;
 mod timers;
 mod watch;
 
-pub use action::{Action, AuthHeader, Notice, Outgoing};
+pub use action::{Action, AuthHeader, Notice, Outgoing, UnusedFrame};
 pub use attempt::{Attempt, DialError, Phase};
 pub use config::Config;
 pub use connection::{Connection, Stored};
 pub use event::{Event, FailReason, LostReason};
 pub use growing_wait::GrowingWait;
-pub use request::{LoggedIn, LoginError, LoginId, NotRegistered, SendError};
+pub use request::{GiveUp, LoggedIn, LoginError, LoginId, NotRegistered, SendError};
 pub use state::State;
 pub use time::Time;
 pub use watch::{DefaultRoute, Manager, Network, NetworkJudge, Routes, Sight, Unreachable};

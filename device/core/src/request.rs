@@ -1,5 +1,7 @@
 //! What the application asks for, by name, and how that is answered.
 
+use std::fmt;
+
 use fedecks_protocol::{AuthError, EncodeError, Refusal};
 
 /// Name that the driver gives to a login, to match the answer with the question.
@@ -25,7 +27,28 @@ pub enum LoginError {
     Invalid(#[from] AuthError),
     /// A newer login, a logout or the end of the program came first.
     #[error("given up for {0}")]
-    GivenUp(&'static str),
+    GivenUp(GiveUp),
+}
+
+/// What a login was given up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GiveUp {
+    /// A newer login took its place.
+    NewerLogin,
+    /// The device was logged out.
+    Logout,
+    /// The program ends.
+    Shutdown,
+}
+
+impl fmt::Display for GiveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NewerLogin => "a newer login",
+            Self::Logout => "a logout",
+            Self::Shutdown => "the end of the program",
+        })
+    }
 }
 
 /// Why a message was not sent. The caller still has it.

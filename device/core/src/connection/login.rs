@@ -5,7 +5,7 @@ use fedecks_protocol::Refusal;
 
 use super::output::Output;
 use crate::action::{Action, AuthHeader};
-use crate::request::{LoggedIn, LoginError, LoginId};
+use crate::request::{GiveUp, LoggedIn, LoginError, LoginId};
 
 #[derive(Debug, Default)]
 pub(super) struct Logins {
@@ -24,7 +24,7 @@ struct Login {
 impl Logins {
     /// A new login takes the place of whatever waits.
     pub(super) fn begin(&mut self, id: LoginId, header: AuthHeader, out: &mut Output) {
-        self.give_up("a newer login", out);
+        self.give_up(GiveUp::NewerLogin, out);
         self.waiting = Some(Login { id, header });
     }
 
@@ -54,7 +54,7 @@ impl Logins {
         }
     }
 
-    pub(super) fn give_up(&mut self, for_what: &'static str, out: &mut Output) {
+    pub(super) fn give_up(&mut self, for_what: GiveUp, out: &mut Output) {
         let waiting = self.waiting.take().map(|login| login.id);
         for login in waiting.into_iter().chain(self.storing.take()) {
             answer(login, Err(LoginError::GivenUp(for_what)), out);

@@ -29,7 +29,7 @@ use crate::action::{Action, AuthHeader};
 use crate::attempt::{Attempt, DialError, Phase};
 use crate::config::Config;
 use crate::event::LostReason;
-use crate::request::{LoginError, LoginId, NotRegistered, SendError};
+use crate::request::{GiveUp, LoginError, LoginId, NotRegistered, SendError};
 use crate::state::State;
 use crate::time::Time;
 use crate::timers::{Timer, Timers};
@@ -121,7 +121,7 @@ impl Connection {
     pub fn handle_login(&mut self, now: Time, id: LoginId, credentials: Credentials) {
         let cx = &mut self.shared;
         let header = if matches!(self.link, Link::Closed) {
-            Err(LoginError::GivenUp("the end of the program"))
+            Err(LoginError::GivenUp(GiveUp::Shutdown))
         } else {
             AuthHeader::new(&cx.config, Proof::Credentials(credentials)).map_err(Into::into)
         };
@@ -139,7 +139,7 @@ impl Connection {
         if matches!(self.link, Link::Closed) {
             return;
         }
-        self.shared.logins.give_up("a logout", &mut self.shared.out);
+        self.shared.logins.give_up(GiveUp::Logout, &mut self.shared.out);
         self.close_locally(CloseCode::Normal);
         let cx = &mut self.shared;
         cx.tokens.forget(&mut cx.out);
@@ -286,7 +286,7 @@ impl Connection {
     /// The program ends: the link is closed, waiting logins are answered, nothing happens after but
     /// that an order to the store that waited for an earlier one comes out of `handle_stored`.
     pub fn handle_shutdown(&mut self) {
-        self.shared.logins.give_up("the end of the program", &mut self.shared.out);
+        self.shared.logins.give_up(GiveUp::Shutdown, &mut self.shared.out);
         self.close_locally(CloseCode::GoingAway);
         self.link = Link::Closed;
         self.shared.out.timers = Timers::default();

@@ -8,7 +8,7 @@ use super::heartbeat::Heartbeat;
 use super::retry_policy::Retry;
 use super::shared::Shared;
 use super::transition::Next;
-use crate::action::{Action, Notice, Outgoing};
+use crate::action::{Action, Notice, Outgoing, UnusedFrame};
 use crate::event::{Event, LostReason};
 use crate::time::Time;
 use crate::timers::Timer;
@@ -62,7 +62,7 @@ impl Session {
         let Some(frame) = cx.decode(bytes) else { return };
         match frame {
             DownFrame::Unknown { kind } => cx.log(Notice::UnknownFrame { kind }),
-            DownFrame::Welcome(_) => cx.log(Notice::UnusedFrame { name: "welcome" }),
+            DownFrame::Welcome(_) => cx.log(Notice::UnusedFrame(UnusedFrame::Welcome)),
             DownFrame::Message { sequence: _, term } => cx.out.emit(Event::Message(term)),
             DownFrame::Raw { sequence: _, bytes } => cx.out.emit(Event::RawMessage(bytes)),
             DownFrame::Token(token) => {
@@ -70,8 +70,8 @@ impl Session {
                 cx.logins.on_token();
                 cx.tokens.replace(token, &mut cx.out);
             }
-            DownFrame::Ack(_) => cx.log(Notice::UnusedFrame { name: "ack" }),
-            DownFrame::Request { .. } => cx.log(Notice::UnusedFrame { name: "request" }),
+            DownFrame::Ack(_) => cx.log(Notice::UnusedFrame(UnusedFrame::Ack)),
+            DownFrame::Request { .. } => cx.log(Notice::UnusedFrame(UnusedFrame::Request)),
         }
     }
 
