@@ -26,7 +26,9 @@ pub use config::Config;
 pub use connection::{Connection, Stored};
 pub use event::{Event, FailReason, LostReason};
 pub use growing_wait::GrowingWait;
-pub use request::{GiveUp, LoggedIn, LoginError, LoginId, NotRegistered, SendError};
+pub use request::{
+    GiveUp, LoggedIn, LoginError, LoginId, LogoutId, NotRegistered, SendError, SendId,
+};
 pub use state::State;
 pub use time::Time;
 pub use watch::{DefaultRoute, Manager, Network, NetworkJudge, Routes, Sight, Unreachable};
