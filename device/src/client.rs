@@ -1,6 +1,6 @@
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_device_core::{
@@ -15,9 +15,7 @@ use crate::clock::{Alarm, BootClock, WallClock};
 use crate::dial::Target;
 use crate::driver::{Command, Driver, Outbound, Watchdog};
 use crate::events::{self, Subscription, Subscriptions};
-use crate::health::{Health, Vitals};
-use crate::network::NetworkSource;
-use crate::provisioning::ProvisioningReport;
+use crate::health::{ConnectionHealth, Vitals};
 use crate::status::Status;
 use crate::store::TokenStore;
 use crate::tls::{TlsError, TlsOptions};
@@ -43,8 +41,6 @@ pub struct ClientBuilder {
     data_dir: PathBuf,
     tls: TlsOptions,
     event_queue: usize,
-    id_source: Option<&'static str>,
-    provisioning: Option<watch::Receiver<ProvisioningReport>>,
     watchdog: Option<Watchdog>,
 }
 
@@ -113,8 +109,6 @@ impl Client {
             data_dir: PathBuf::from("/var/lib/fedecks"),
             tls: TlsOptions::default(),
             event_queue: 64,
-            id_source: None,
-            provisioning: None,
             watchdog: None,
         }
     }
@@ -189,7 +183,7 @@ impl Client {
     }
 
     /// Everything that is known of the connection's health.
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> ConnectionHealth {
         self.vitals.examine(&self.status.borrow())
     }
 
@@ -208,14 +202,9 @@ impl Client {
         self.status.clone()
     }
 
-    /// Waits until the connection's loop has ended.
-    pub(crate) async fn ended(&self) {
+    /// Waits until the connection has ended, by [`Client::shutdown`] or by itself.
+    pub async fn ended(&self) {
         self.commands.closed().await;
-    }
-
-    /// Notes by what the network is watched now.
-    pub(crate) fn watched_by(&self, source: NetworkSource) {
-        *self.vitals.network_source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
     }
 
     async fn send_frame(&self, frame: UpFrame) -> Result<(), ClientSendError> {
@@ -252,19 +241,6 @@ impl ClientBuilder {
     pub fn pong_deadline(mut self, deadline: Duration) -> Self {
         let (least, most) = (Duration::from_millis(100), Duration::from_secs(30));
         self.core.pong_deadline = deadline.clamp(least, most);
-        self
-    }
-
-    /// What says who the device is, for the report of the health.
-    pub(crate) fn id_source(mut self, source: &'static str) -> Self {
-        self.id_source = Some(source);
-        self
-    }
-
-    /// What is known of credentials that are not given by [`Client::login`], for the report of the
-    /// health.
-    pub(crate) fn provisioning(mut self, report: watch::Receiver<ProvisioningReport>) -> Self {
-        self.provisioning = Some(report);
         self
     }
 
@@ -316,14 +292,11 @@ impl ClientBuilder {
         let (status_sender, status) = watch::channel(Status::of(&core, now));
         let vitals = Vitals {
             device_id: device.clone(),
-            id_source: self.id_source,
-            provisioning: self.provisioning,
             url: self.url,
             data_dir: self.data_dir,
             started: now,
             meter: target.meter(),
             trusted_time: trusted_time.clone(),
-            network_source: Mutex::new(None),
         };
         let driver = Driver {
             core,

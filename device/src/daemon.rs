@@ -6,15 +6,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use fedecks_device_core::{State, Stored};
-use fedecks_protocol::{DeviceId, Term};
+use fedecks_protocol::DeviceId;
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use crate::blocking::blocking;
 use crate::client::{Client, ClientBuilder, StartError};
 use crate::config::{ConfigError, DeviceConfig};
+use crate::device_health::DeviceHealth;
 use crate::growing_wait::GrowingWait;
 use crate::identity::{self, DeviceIdentity, Kept, Memory, NoIdentity, Roots, Unsaved};
 use crate::network::watch_network_on;
@@ -130,7 +132,6 @@ fn identify(config: &DeviceConfig) -> Result<(DeviceIdentity, Option<Unsaved>), 
 
 fn builder(config: &DeviceConfig, identity: &DeviceIdentity) -> ClientBuilder {
     Client::builder(config.url.clone(), identity.id.clone())
-        .id_source(identity.source_name())
         .data_dir(&config.data_dir)
         .tls(config.tls.clone())
         .backoff(config.backoff_base, config.backoff_cap)
@@ -147,7 +148,7 @@ async fn serve(
     let mut interrupt = hear(SignalKind::interrupt())?;
 
     let desk = Desk::new(&config, identity.id.clone());
-    let mut builder = builder(&config, &identity).provisioning(desk.watch());
+    let mut builder = builder(&config, &identity);
     if let Some(timeout) = sd_notify::watchdog_enabled() {
         // Half of what systemd allows, as sd_watchdog_enabled(3) advises.
         builder = builder.watchdog(timeout / 2, || notify(&[NotifyState::Watchdog]));
@@ -164,10 +165,17 @@ async fn serve(
     notify(&[NotifyState::Ready]);
 
     let bus = SystemBus::start();
-    tokio::spawn(dbus::serve(client.clone(), bus.subscribe()));
-    tokio::spawn(watch_network_on(client.clone(), config.network, bus.subscribe()));
+    let (watched_by, network_source) = watch::channel(None);
+    let health = DeviceHealth {
+        client: client.clone(),
+        id_source: identity.source_name(),
+        network_source,
+        provisioning: desk.watch(),
+    };
+    tokio::spawn(dbus::serve(client.clone(), health.clone(), bus.subscribe()));
+    tokio::spawn(watch_network_on(client.clone(), config.network, bus.subscribe(), watched_by));
     let mut status = tokio::spawn(tell_status(client.clone()));
-    look_after(&client, &config);
+    look_after(&client, &config, health);
     let provisioning = tokio::spawn(provisioning::run(client.clone(), desk));
     let mut result = Ok(());
     tokio::select! {
@@ -206,11 +214,9 @@ async fn remember(unsaved: Option<Unsaved>) -> DeviceId {
 }
 
 /// Starts what the configuration asks for while the client runs.
-fn look_after(client: &Client, config: &DeviceConfig) {
+fn look_after(client: &Client, config: &DeviceConfig, health: DeviceHealth) {
     if let Some(interval) = config.report_interval {
-        let examined = client.clone();
-        let examine = move || Term::from_serialize(&examined.health());
-        tokio::spawn(report_health::report(client.clone(), interval, examine));
+        tokio::spawn(report_health::report(client.clone(), interval, health));
     }
     if let Some(action) = config.unreachable_action.clone() {
         let (client, data_dir) = (client.clone(), config.data_dir.clone());

@@ -15,6 +15,7 @@ use zbus::Connection;
 use zbus::object_server::SignalEmitter;
 
 use crate::client::{Client, Stopped};
+use crate::device_health::DeviceHealth;
 use crate::events::{Subscription, SubscriptionError};
 use crate::growing_wait::GrowingWait;
 use changes::Shown;
@@ -32,7 +33,11 @@ pub const NAME: &str = "org.fedecks.Device1";
 pub const PATH: &str = "/org/fedecks/Device1";
 
 /// Serves the client on every connection that `bus` brings, until the client or the bus's keeper ends.
-pub(crate) async fn serve(client: Client, mut bus: watch::Receiver<Option<Connection>>) {
+pub(crate) async fn serve(
+    client: Client,
+    health: DeviceHealth,
+    mut bus: watch::Receiver<Option<Connection>>,
+) {
     let mut wait = GrowingWait::new();
     loop {
         let connection = match bus.wait_for(Option::is_some).await {
@@ -41,7 +46,7 @@ pub(crate) async fn serve(client: Client, mut bus: watch::Receiver<Option<Connec
         };
         let Some(connection) = connection else { continue };
         select! {
-            ended = serve_on(&client, &connection) => match ended {
+            ended = serve_on(&client, &health, &connection) => match ended {
                 Ok(Stopped) => return,
                 Err(error) => {
                     debug!(%error, "the D-Bus service begins anew");
@@ -55,8 +60,13 @@ pub(crate) async fn serve(client: Client, mut bus: watch::Receiver<Option<Connec
 }
 
 /// Serves the client on this connection, until the client ends or the connection fails.
-async fn serve_on(client: &Client, connection: &Connection) -> zbus::Result<Stopped> {
-    connection.object_server().at(PATH, Device1::new(client.clone())).await?;
+async fn serve_on(
+    client: &Client,
+    health: &DeviceHealth,
+    connection: &Connection,
+) -> zbus::Result<Stopped> {
+    let object = Device1::new(client.clone(), health.clone());
+    connection.object_server().at(PATH, object).await?;
     own_name(connection).await?;
     // Nothing is signalled without the name: the bus's policy knows this program by it.
     let mut events = client.subscribe();

@@ -1,17 +1,13 @@
-//! Everything that a support engineer asks, as of one moment.
+//! Everything that the client knows of its connection's health, as of one moment.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fedecks_device_core::{State, Stored, Time};
 use fedecks_protocol::DeviceId;
 use serde::Serialize;
-use tokio::sync::watch;
 
 use crate::clock::BootClock;
-use crate::network::NetworkSource;
-use crate::provisioning::{ProvisioningReport, SourceReport};
 use crate::status::{self, Status};
 use crate::traffic::{Meter, Traffic};
 use crate::trusted_time::{Judged, TrustedTime};
@@ -20,14 +16,9 @@ use crate::url::CloudUrl;
 /// The health of a [`Client`](crate::Client). Times of day are seconds since 1970-01-01 UTC by the
 /// system's clock as it stands now, right or wrong; ages and delays do not depend on it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Health {
-    /// Version of this crate.
-    pub version: &'static str,
+pub struct ConnectionHealth {
     /// Who the device is.
     pub device_id: String,
-    /// What says so: `configuration`, `serial-number`, `machine-id`, `mac` or `hostname`; none where
-    /// the application does.
-    pub device_id_from: Option<&'static str>,
     /// Where its cloud is.
     pub url: String,
     /// How long ago the client started, in seconds.
@@ -42,8 +33,6 @@ pub struct Health {
     pub next_attempt_in_ms: Option<u64>,
     /// What the network watch says: `up`, `down`, or `unknown` while it says nothing.
     pub network: &'static str,
-    /// By what the network is watched: `network-manager`, `netlink`, or `none`.
-    pub network_source: &'static str,
     /// How many attempts there were.
     pub attempts: u64,
     /// How many attempts or connections have failed since one was stable.
@@ -56,9 +45,6 @@ pub struct Health {
     pub token: Option<TokenHealth>,
     /// The store of the token.
     pub store: StoreHealth,
-    /// Where credentials for a login may lie, and what became of them; nothing where the application
-    /// logs in.
-    pub provisioning: Vec<SourceReport>,
     /// The system's clock.
     pub clock: ClockHealth,
     /// What has gone both ways.
@@ -113,26 +99,21 @@ pub struct ClockHealth {
 #[derive(Debug)]
 pub(crate) struct Vitals {
     pub(crate) device_id: DeviceId,
-    pub(crate) id_source: Option<&'static str>,
-    pub(crate) provisioning: Option<watch::Receiver<ProvisioningReport>>,
     pub(crate) url: CloudUrl,
     pub(crate) data_dir: PathBuf,
     pub(crate) started: Time,
     pub(crate) meter: Meter,
     pub(crate) trusted_time: TrustedTime,
-    pub(crate) network_source: Mutex<Option<NetworkSource>>,
 }
 
 impl Vitals {
-    pub(crate) fn examine(&self, status: &Status) -> Health {
+    pub(crate) fn examine(&self, status: &Status) -> ConnectionHealth {
         let now = BootClock::now();
         let judged = self.trusted_time.judge();
         let time_of_day = judged.clock.as_secs();
         let since = |time: Time| now.since(time).as_secs();
-        Health {
-            version: env!("CARGO_PKG_VERSION"),
+        ConnectionHealth {
             device_id: self.device_id.to_string(),
-            device_id_from: self.id_source,
             url: self.url.to_string(),
             uptime_s: since(self.started),
             state: status::name(status.state),
@@ -147,11 +128,6 @@ impl Vitals {
                 }
             },
             network: status::network_name(status.network),
-            network_source: self
-                .network_source
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .map_or("none", NetworkSource::name),
             attempts: status.attempts,
             failures: status.failures,
             last_failure: status.last_failure.as_ref().map(|failure| FailureHealth {
@@ -167,10 +143,6 @@ impl Vitals {
                 is_stored: status.stored == Stored::Yes,
             }),
             store: store(status, &self.data_dir),
-            provisioning: self
-                .provisioning
-                .as_ref()
-                .map_or_else(Vec::new, |report| report.borrow().sources.clone()),
             clock: clock(judged, self.trusted_time.floor().as_secs()),
             traffic: self.meter.read(),
             round_trip_ms: status.round_trip.map(|took| took.as_secs_f64() * 1_000.0),

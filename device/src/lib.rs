@@ -32,6 +32,7 @@ mod clock;
 mod config;
 pub mod daemon;
 pub mod dbus;
+mod device_health;
 mod dial;
 mod driver;
 mod durable;
@@ -69,7 +70,7 @@ pub use fedecks_device_core::{
     SendError, State, Stored, Time,
 };
 pub use fedecks_protocol::{Credentials, DeviceId, Term, TermError};
-pub use health::{ClockHealth, FailureHealth, Health, StoreHealth, TokenHealth};
+pub use health::{ClockHealth, ConnectionHealth, FailureHealth, StoreHealth, TokenHealth};
 pub use identity::{DeviceIdentity, IdSource, NoIdentity};
 pub use network::{InvalidNetworkWatch, NetworkWatch, watch_network};
 pub use provisioning::{ProvisioningReport, SourceKind, SourceReport, SourceState};

@@ -75,14 +75,15 @@ type Newest = watch::Sender<Option<(NetworkSource, Sight)>>;
 /// the system bus of its own.
 pub async fn watch_network(client: Client, watch: NetworkWatch) {
     let bus = SystemBus::start();
-    watch_network_on(client, watch, bus.subscribe()).await;
+    watch_network_on(client, watch, bus.subscribe(), watch::Sender::new(None)).await;
 }
 
-/// The same over `bus`, the system bus as it comes and goes.
+/// The same over `bus`, the system bus as it comes and goes; `watched_by` shows by what.
 pub(crate) async fn watch_network_on(
     client: Client,
     watch: NetworkWatch,
     bus: watch::Receiver<Option<Connection>>,
+    watched_by: watch::Sender<Option<NetworkSource>>,
 ) {
     if watch == NetworkWatch::None {
         return;
@@ -106,7 +107,7 @@ pub(crate) async fn watch_network_on(
                 let Some((source, sight)) = sights.borrow_and_update().clone() else { continue };
                 if known.replace(source) != Some(source) {
                     info!(by = source.name(), "watching the network");
-                    client.watched_by(source);
+                    watched_by.send_replace(Some(source));
                 }
                 debug!(?sight, "the network looks otherwise");
                 judge.handle_sight(BootClock::now(), sight)

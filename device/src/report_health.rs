@@ -3,24 +3,21 @@
 use std::time::Duration;
 
 use fedecks_device_core::{SendError, State};
-use fedecks_protocol::{Term, TermError};
+use fedecks_protocol::Term;
 use tracing::{debug, warn};
 
 use crate::client::{Client, ClientSendError};
+use crate::device_health::DeviceHealth;
 
 /// The one key of the map that a report is.
 const HEALTH_KEY: &str = "fedecks.health";
 
 /// Sends a report when a connection is there and the last one is `interval` old, until the client
-/// ends. `examine` gives what is reported.
-pub(crate) async fn report(
-    client: Client,
-    interval: Duration,
-    examine: impl Fn() -> Result<Term, TermError>,
-) {
+/// ends.
+pub(crate) async fn report(client: Client, interval: Duration, health: DeviceHealth) {
     let mut status = client.watch_status();
     while status.wait_for(|status| status.state == State::Connected).await.is_ok() {
-        let sent = match examine() {
+        let sent = match health.examine() {
             Ok(health) => client.send(&Term::Map(vec![(Term::from(HEALTH_KEY), health)])).await,
             Err(error) => Err(error.into()),
         };

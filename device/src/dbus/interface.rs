@@ -11,6 +11,7 @@ use super::changes;
 use super::error::Device1Error;
 use super::variant::{Dictionary, Received, ReceivedDictionary, Variant, VariantError};
 use crate::client::Client;
+use crate::device_health::DeviceHealth;
 use crate::status;
 
 /// Callers give up after 25 s where they do not say otherwise.
@@ -22,12 +23,13 @@ const MAX_CALLS: usize = 16;
 /// The object.
 pub(super) struct Device1 {
     client: Client,
+    health: DeviceHealth,
     calls: Semaphore,
 }
 
 impl Device1 {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, calls: Semaphore::new(MAX_CALLS) }
+    pub(super) fn new(client: Client, health: DeviceHealth) -> Self {
+        Self { client, health, calls: Semaphore::new(MAX_CALLS) }
     }
 
     fn begin(&self) -> Result<SemaphorePermit<'_>, Device1Error> {
@@ -102,7 +104,7 @@ impl Device1 {
 
     #[zbus(out_args("health"))]
     async fn get_health(&self) -> Result<Dictionary, Device1Error> {
-        match Term::from_serialize(&self.client.health()).map(without_nothing) {
+        match self.health.examine().map(without_nothing) {
             Ok(Term::Map(entries)) => Ok(Dictionary::new(entries)?),
             Ok(_) | Err(_) => Ok(Dictionary::default()),
         }
@@ -196,7 +198,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = "ws://127.0.0.1:1".parse().unwrap();
         let client = Client::builder(url, DeviceId::new("d").unwrap()).data_dir(folder.path());
-        let device = Device1::new(client.start().unwrap());
+        let client = client.start().unwrap();
+        let device = Device1::new(client.clone(), DeviceHealth::of(client));
         let waiting: Vec<_> = (0..MAX_CALLS).map(|_| device.begin().unwrap()).collect();
         assert!(matches!(device.reconnect().await, Err(Device1Error::Busy(_))));
         drop(waiting);
