@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use fedecks_device_core::{State, Stored};
+use fedecks_device_core::{GrowingWait, State, Stored};
 use fedecks_protocol::DeviceId;
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
@@ -17,7 +17,6 @@ use crate::blocking::blocking;
 use crate::client::{Client, ClientBuilder, StartError};
 use crate::config::{ConfigError, DeviceConfig};
 use crate::device_health::DeviceHealth;
-use crate::growing_wait::GrowingWait;
 use crate::identity::{self, DeviceIdentity, Kept, Memory, NoIdentity, Roots, Unsaved};
 use crate::network::watch_network_on;
 use crate::provisioning::{self, Desk};
@@ -196,9 +195,9 @@ async fn serve(
 /// already, if that is another device; otherwise never.
 async fn remember(unsaved: Option<Unsaved>) -> DeviceId {
     let Some(mut unsaved) = unsaved else { return std::future::pending().await };
-    let mut wait = GrowingWait::new();
+    let mut wait = GrowingWait::default();
     loop {
-        tokio::time::sleep(wait.next()).await;
+        tokio::time::sleep(wait.next_wait()).await;
         let saved;
         (unsaved, saved) = blocking(move || {
             let saved = unsaved.save();

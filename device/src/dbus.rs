@@ -7,6 +7,7 @@ mod interface;
 mod proxy;
 mod variant;
 
+use fedecks_device_core::GrowingWait;
 use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -17,7 +18,6 @@ use zbus::object_server::SignalEmitter;
 use crate::client::{Client, Stopped};
 use crate::device_health::DeviceHealth;
 use crate::events::{Subscription, SubscriptionError};
-use crate::growing_wait::GrowingWait;
 use changes::Shown;
 use events::News;
 use interface::Device1;
@@ -38,7 +38,7 @@ pub(crate) async fn serve(
     health: DeviceHealth,
     mut bus: watch::Receiver<Option<Connection>>,
 ) {
-    let mut wait = GrowingWait::new();
+    let mut wait = GrowingWait::default();
     loop {
         let connection = match bus.wait_for(Option::is_some).await {
             Ok(connection) => connection.clone(),
@@ -51,10 +51,10 @@ pub(crate) async fn serve(
                 Err(error) => {
                     debug!(%error, "the D-Bus service begins anew");
                     // The connection is about to be known as ended, or the error was another one.
-                    let _ = timeout(wait.next(), bus.changed()).await;
+                    let _ = timeout(wait.next_wait(), bus.changed()).await;
                 }
             },
-            _ = bus.changed() => wait = GrowingWait::new(),
+            _ = bus.changed() => wait = GrowingWait::default(),
         }
     }
 }
@@ -116,7 +116,7 @@ async fn signal(news: News, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
 async fn own_name(connection: &Connection) -> zbus::Result<()> {
     const DO_NOT_QUEUE: u32 = 4;
     let bus = Some("org.freedesktop.DBus");
-    let mut wait = GrowingWait::new();
+    let mut wait = GrowingWait::default();
     let mut is_told = false;
     loop {
         let asked = connection
@@ -144,6 +144,6 @@ async fn own_name(connection: &Connection) -> zbus::Result<()> {
             );
             is_told = true;
         }
-        sleep(wait.next()).await;
+        sleep(wait.next_wait()).await;
     }
 }

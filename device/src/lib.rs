@@ -37,7 +37,6 @@ mod dial;
 mod driver;
 mod durable;
 mod events;
-mod growing_wait;
 mod health;
 mod hex;
 mod identity;

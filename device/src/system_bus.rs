@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fedecks_device_core::GrowingWait;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -9,8 +10,6 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 use zbus::message::Type;
 use zbus::{Connection, MatchRule, MessageStream, connection};
-
-use crate::growing_wait::GrowingWait;
 
 /// How long the bus may take to let this program in.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -49,7 +48,7 @@ impl Drop for SystemBus {
 }
 
 async fn keep(sender: watch::Sender<Option<Connection>>) {
-    let mut wait = GrowingWait::new();
+    let mut wait = GrowingWait::default();
     let mut is_told = false;
     loop {
         match connect().await {
@@ -65,7 +64,7 @@ async fn keep(sender: watch::Sender<Option<Connection>>) {
                 warn!("the system bus is gone: it is looked for until it is back");
                 is_told = true;
                 if since.elapsed() > GrowingWait::LAST {
-                    wait = GrowingWait::new();
+                    wait = GrowingWait::default();
                 }
             }
             Err(error) if is_told => debug!(%error, "still no system bus"),
@@ -74,7 +73,7 @@ async fn keep(sender: watch::Sender<Option<Connection>>) {
                 is_told = true;
             }
         }
-        sleep(wait.next()).await;
+        sleep(wait.next_wait()).await;
     }
 }
 

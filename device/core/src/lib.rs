@@ -11,6 +11,7 @@ mod action;
 mod backoff;
 mod config;
 mod connection;
+mod growing_wait;
 mod heartbeat;
 mod network;
 mod time;
@@ -25,6 +26,7 @@ pub use config::Config;
 pub use connection::{
     Attempt, Connection, DialError, LoggedIn, LoginId, NotRegistered, SendError, State,
 };
+pub use growing_wait::GrowingWait;
 pub use network::{DefaultRoute, Manager, Network, NetworkJudge, Routes, Sight};
 pub use time::Time;
 pub use token::Stored;

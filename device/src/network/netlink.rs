@@ -11,13 +11,12 @@ use std::future::pending;
 use std::io;
 use std::time::Duration;
 
-use fedecks_device_core::{NetworkJudge, Sight};
+use fedecks_device_core::{GrowingWait, NetworkJudge, Sight};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use self::socket::Events;
 use super::{NetworkSource, Newest};
-use crate::growing_wait::GrowingWait;
 
 /// The least time between two looks. The kernel tells of an address that goes before the routes
 /// over it are gone, and of those it tells nothing: so the last look comes this long after the last
@@ -27,7 +26,7 @@ const SETTLE: Duration = NetworkJudge::SETTLE;
 /// Shows the default routes, at first and whenever they may have changed. Never ends; where there
 /// is no rtnetlink, a sandbox maybe, it says so and shows nothing.
 pub(super) async fn watch(newest: &Newest) {
-    let mut wait = GrowingWait::new();
+    let mut wait = GrowingWait::default();
     let mut is_told = false;
     loop {
         let events = match Events::subscribe() {
@@ -40,7 +39,7 @@ pub(super) async fn watch(newest: &Newest) {
         let since = Instant::now();
         let followed = follow(events, newest).await;
         if since.elapsed() > GrowingWait::LAST {
-            (wait, is_told) = (GrowingWait::new(), false);
+            (wait, is_told) = (GrowingWait::default(), false);
         }
         match followed {
             Ok(never) => match never {},
@@ -50,7 +49,7 @@ pub(super) async fn watch(newest: &Newest) {
                 is_told = true;
             }
         }
-        sleep(wait.next()).await;
+        sleep(wait.next_wait()).await;
     }
 }
 

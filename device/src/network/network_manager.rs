@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::pending;
 use std::pin::pin;
 
-use fedecks_device_core::Manager;
+use fedecks_device_core::{GrowingWait, Manager};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -15,8 +15,6 @@ use zbus::names::UniqueName;
 use zbus::proxy::CacheProperties;
 use zbus::zvariant::{OwnedObjectPath, Value};
 use zbus::{Connection, MatchRule, Message, MessageStream};
-
-use crate::growing_wait::GrowingWait;
 
 const NAME: &str = "org.freedesktop.NetworkManager";
 const PATH: &str = "/org/freedesktop/NetworkManager";
@@ -48,7 +46,7 @@ pub(super) async fn watch(
     mut bus: watch::Receiver<Option<Connection>>,
     tell: impl Fn(Option<Manager>),
 ) {
-    let mut wait = GrowingWait::new();
+    let mut wait = GrowingWait::default();
     loop {
         let connection = bus.borrow_and_update().clone();
         let on_this_bus = async {
@@ -64,12 +62,12 @@ pub(super) async fn watch(
                 }
                 tell(None);
                 tokio::select! {
-                    () = sleep(wait.next()) => Ok(()),
+                    () = sleep(wait.next_wait()) => Ok(()),
                     changed = bus.changed() => changed,
                 }
             }
             changed = bus.changed() => {
-                wait = GrowingWait::new();
+                wait = GrowingWait::default();
                 changed
             }
         };
@@ -123,7 +121,7 @@ async fn with_owner(
         .build()
         .await?;
     let mut failures = 0_u32;
-    let mut wait = GrowingWait::new();
+    let mut wait = GrowingWait::default();
     loop {
         let Some((read, has_changed)) = read_meanwhile(&proxy, &mut signals).await? else {
             return Ok(());
@@ -131,7 +129,7 @@ async fn with_owner(
         match read {
             Ok(manager) => {
                 failures = 0;
-                wait = GrowingWait::new();
+                wait = GrowingWait::default();
                 tell(Some(manager));
             }
             // It takes its name some milliseconds before it has anything to show.
@@ -151,7 +149,7 @@ async fn with_owner(
         let again = async {
             match failures {
                 0 => pending().await,
-                1.. => sleep(wait.next()).await,
+                1.. => sleep(wait.next_wait()).await,
             }
         };
         tokio::select! {
