@@ -13,6 +13,7 @@ mod config;
 mod connection;
 mod growing_wait;
 mod heartbeat;
+mod human_time;
 mod network;
 mod time;
 mod timer;
@@ -27,6 +28,7 @@ pub use connection::{
     Attempt, Connection, DialError, LoggedIn, LoginId, NotRegistered, SendError, State,
 };
 pub use growing_wait::GrowingWait;
+pub use human_time::{parse_duration, utc};
 pub use network::{DefaultRoute, Manager, Network, NetworkJudge, Routes, Sight};
 pub use time::Time;
 pub use token::Stored;
