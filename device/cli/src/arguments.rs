@@ -1,3 +1,5 @@
+//! The command line.
+
 // These comments are the help text: what looks like a link is JSON.
 #![allow(rustdoc::broken_intra_doc_links)]
 

@@ -1,3 +1,5 @@
+//! The way to the service over the system bus.
+
 use std::fmt::Display;
 use std::time::Duration;
 

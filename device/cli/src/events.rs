@@ -1,3 +1,5 @@
+//! `fedecks events`: what happens to the connection.
+
 use fedecks_protocol::Term;
 
 use crate::arguments::Events;

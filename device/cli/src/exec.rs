@@ -1,3 +1,5 @@
+//! Runs a program for a message.
+
 use std::ffi::{OsStr, OsString};
 use std::process::Stdio;
 use std::time::Duration;

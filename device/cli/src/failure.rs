@@ -1,3 +1,5 @@
+//! Why the command failed, and the exit status that goes with it.
+
 use std::io;
 
 use fedecks_dbus::Device1Error;

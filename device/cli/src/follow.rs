@@ -1,3 +1,5 @@
+//! Follows what the service signals, over its restarts.
+
 use futures_util::{Stream, StreamExt};
 use zbus::proxy::OwnerChangedStream;
 

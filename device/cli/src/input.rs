@@ -1,3 +1,5 @@
+//! What the command is given: arguments, files and standard input.
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! `fedecks listen`: messages from the cloud.
+
 use fedecks_protocol::Term;
 use futures_util::StreamExt;
 use futures_util::stream::select;

@@ -1,3 +1,5 @@
+//! `fedecks login`.
+
 use fedecks_dbus::Dictionary;
 use fedecks_protocol::Term;
 

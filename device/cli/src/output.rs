@@ -1,3 +1,5 @@
+//! What the command prints: results on standard output, notes on standard error.
+
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;

@@ -1,3 +1,5 @@
+//! Asks somebody at a terminal.
+
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
 

@@ -1,3 +1,5 @@
+//! `fedecks send`, `send-raw`, `reconnect` and `logout`: one call each.
+
 use std::path::Path;
 
 use fedecks_dbus::Variant;

@@ -1,3 +1,5 @@
+//! `fedecks status`.
+
 use std::time::Duration;
 
 use fedecks_dbus::Device1Proxy;

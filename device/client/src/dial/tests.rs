@@ -1,3 +1,5 @@
+//! Attempts at clouds that behave, and at others.
+
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Configurations, good and wrong ones.
+
 use std::fs;
 
 use tempfile::tempdir;

@@ -1,3 +1,5 @@
+//! What is remembered of a device's identity, and what counts against it.
+
 use std::cell::RefCell;
 use std::fs;
 

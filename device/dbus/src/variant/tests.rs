@@ -1,3 +1,5 @@
+//! Terms to D-Bus and back.
+
 use fedecks_protocol::Term;
 use proptest::prelude::*;
 use zbus::Message;
