@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fedecks_device_core::{LoggedIn, LoginError, Network};
+use fedecks_device_core::{GiveUp, LoggedIn, LoginError, Network};
 use fedecks_protocol::{Credentials, DeviceId, Term, UpFrame};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -34,7 +34,7 @@ impl Client {
     /// already is given up only for the one that this login brings.
     pub async fn login(&self, credentials: Credentials) -> Result<LoggedIn, LoginError> {
         let (answer, answered) = oneshot::channel();
-        let stopped = LoginError::GivenUp("the end of the program");
+        let stopped = LoginError::GivenUp(GiveUp::Shutdown);
         if self.commands.send(Command::Login { credentials, answer }).await.is_err() {
             return Err(stopped);
         }

@@ -47,8 +47,8 @@ pub use builder::ClientBuilder;
 pub use client::Client;
 pub use error::{ClientSendError, LogoutError, ReconnectError, StartError, Stopped};
 pub use fedecks_device_core::{
-    Attempt, Event, FailReason, LoggedIn, LoginError, LostReason, Network, NotRegistered, Phase,
-    SendError, State, Stored, Time, utc,
+    Attempt, Event, FailReason, GiveUp, LoggedIn, LoginError, LostReason, Network, NotRegistered,
+    Phase, SendError, State, Stored, Time, utc,
 };
 pub use fedecks_protocol::{Credentials, DeviceId, Term, TermError};
 pub use health::{ClockHealth, ConnectionHealth, FailureHealth, StoreHealth, TokenHealth};

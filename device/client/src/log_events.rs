@@ -54,7 +54,9 @@ pub(crate) fn notice(notice: &Notice) {
         Notice::UnknownFrame { kind } => {
             info!(kind, "ignored a frame of an unknown kind: the cloud is newer");
         }
-        Notice::UnusedFrame { name } => info!(name, "ignored a frame that has no use here"),
+        Notice::UnusedFrame(frame) => {
+            info!(name = frame.to_string(), "ignored a frame that has no use here")
+        }
         Notice::BadFrame { size, error } => warn!(size, %error, "ignored bytes that are no frame"),
         Notice::TextMessage { size } => warn!(size, "ignored a text message"),
     }

@@ -10,13 +10,18 @@ pub struct GrowingWait(Duration);
 
 impl Default for GrowingWait {
     fn default() -> Self {
-        Self(Duration::from_secs(1))
+        Self::starting_at(Duration::from_secs(1))
     }
 }
 
 impl GrowingWait {
     /// The longest of them; what has worked for longer than this begins anew with the first.
     pub const LAST: Duration = Duration::from_secs(60);
+
+    /// Waits of which this is the first.
+    pub fn starting_at(first: Duration) -> Self {
+        Self(first.min(Self::LAST))
+    }
 
     /// The next wait: twice as long as the one before, up to a minute.
     pub fn next_wait(&mut self) -> Duration {

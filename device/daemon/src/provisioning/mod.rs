@@ -13,7 +13,7 @@ mod status;
 use std::time::Duration;
 
 use fedecks_device::{Client, Status};
-use fedecks_device_core::{LoggedIn, LoginError, State, Stored};
+use fedecks_device_core::{GiveUp, LoggedIn, LoginError, State, Stored};
 use fedecks_protocol::Refusal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -47,13 +47,11 @@ pub(crate) async fn run(client: Client, mut provisioner: Provisioner) {
     loop {
         let anyhow = start.elapsed() >= PATIENCE;
         let look;
-        (provisioner, look) =
-            on_disk(provisioner, move |provisioner| provisioner.look(anyhow)).await;
+        (provisioner, look) = on_disk(provisioner, move |it| it.look(anyhow)).await;
         match look {
             Look::LogIn(claim, credentials) => {
                 let begun = claim.clone();
-                (provisioner, ()) =
-                    on_disk(provisioner, move |provisioner| provisioner.begin(&begun)).await;
+                (provisioner, ()) = on_disk(provisioner, move |it| it.begin(&begun)).await;
                 let answer = client.login(credentials).await;
                 match settle(provisioner, claim, answer, &mut status).await {
                     // There may be another source, if this one was rejected.
@@ -105,39 +103,30 @@ async fn settle(
 ) -> Option<Provisioner> {
     let reason = match answer {
         Ok(LoggedIn { persisted: true }) => {
-            return Some(on_disk(provisioner, move |provisioner| provisioner.used(&claim)).await.0);
+            return Some(on_disk(provisioner, move |it| it.used(&claim)).await.0);
         }
         Ok(LoggedIn { persisted: false }) => {
             let told = claim.clone();
-            (provisioner, ()) =
-                on_disk(provisioner, move |provisioner| provisioner.unstored(&told)).await;
+            (provisioner, ()) = on_disk(provisioner, move |it| it.unstored(&told)).await;
             if stored(status).await {
-                return Some(
-                    on_disk(provisioner, move |provisioner| provisioner.used(&claim)).await.0,
-                );
+                return Some(on_disk(provisioner, move |it| it.used(&claim)).await.0);
             }
-            "a logout"
+            GiveUp::Logout.to_string()
         }
         // Nothing is wrong with the credentials. The device may go on with the token that it has,
         // and when the cloud replaces that by a newer one, that is not by this login.
         Err(LoginError::Rejected(refusal @ Refusal::Blocked)) => {
             let told = claim.clone();
-            (provisioner, ()) =
-                on_disk(provisioner, move |provisioner| provisioner.nothing_came(&told)).await;
-            refusal.reason()
+            (provisioner, ()) = on_disk(provisioner, move |it| it.nothing_came(&told)).await;
+            refusal.reason().to_owned()
         }
-        Err(LoginError::GivenUp(for_what)) => for_what,
+        Err(LoginError::GivenUp(for_what)) => for_what.to_string(),
         Err(error @ (LoginError::Rejected(_) | LoginError::Invalid(_))) => {
             let reason = error.to_string();
-            return Some(
-                on_disk(provisioner, move |provisioner| provisioner.rejected(&claim, &reason))
-                    .await
-                    .0,
-            );
+            return Some(on_disk(provisioner, move |it| it.rejected(&claim, &reason)).await.0);
         }
     };
-    (provisioner, ()) =
-        on_disk(provisioner, move |provisioner| provisioner.put_off(&claim, reason)).await;
+    (provisioner, ()) = on_disk(provisioner, move |it| it.put_off(&claim, &reason)).await;
     status.has_changed().is_ok().then_some(provisioner)
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::connection::State;
+use crate::state::State;
 use crate::time::Time;
 
 /// Counts how long the cloud has not been reached.

@@ -1,3 +1,5 @@
+//! Every deadline of the connection, in one small table.
+
 use crate::time::Time;
 
 /// Everything that a connection can wait for.
@@ -15,7 +17,7 @@ pub(crate) enum Timer {
     Stable,
     /// The token that a login waits for is overdue.
     Token,
-    /// The store is to be tried again.
+    /// The store is to be tried again. What stands before this goes with the link.
     Store,
     /// The store is to be asked for a token again.
     Load,
@@ -43,6 +45,11 @@ impl Timers {
 
     pub(crate) fn stop(&mut self, timer: Timer) {
         self.0[timer as usize] = None;
+    }
+
+    /// Stops what belongs to the wait, the attempt or the link that there is; the store's go on.
+    pub(crate) fn stop_link(&mut self) {
+        self.0[..Timer::Store as usize].fill(None);
     }
 
     pub(crate) fn get(&self, timer: Timer) -> Option<Time> {

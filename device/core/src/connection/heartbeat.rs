@@ -1,3 +1,5 @@
+//! Signs of life of one link: when to ping, and when it is dead.
+
 use std::time::Duration;
 
 use fedecks_protocol::Welcome;
@@ -45,13 +47,14 @@ impl Heartbeat {
         self.overdue = None;
     }
 
-    /// Counts a ping sent now. A ping that is still unanswered keeps its deadline if that is earlier.
-    pub(crate) fn on_ping(&mut self, now: Time, deadline: Duration) {
+    /// Counts a ping sent now. Gives when its answer is overdue: a ping that is still unanswered keeps
+    /// its deadline if that is earlier.
+    pub(crate) fn on_ping(&mut self, now: Time, deadline: Duration) -> Time {
         self.sent = now;
-        let at = now + deadline;
-        self.overdue = Some(self.overdue.map_or(at, |earlier| earlier.min(at)));
         // Other traffic may have answered the ping before; its pong comes first all the same.
         self.pinged.get_or_insert(now);
+        let at = now + deadline;
+        *self.overdue.insert(self.overdue.map_or(at, |earlier| earlier.min(at)))
     }
 
     /// How long the answer to a ping took, which came just now; none if no ping was out.
@@ -65,10 +68,6 @@ impl Heartbeat {
             Some(_) => None,
             None => Some(self.sent.min(self.received) + self.interval),
         }
-    }
-
-    pub(crate) fn overdue_at(&self) -> Option<Time> {
-        self.overdue
     }
 
     /// Nothing was sent for so long that the cloud has surely dropped the connection: the device
