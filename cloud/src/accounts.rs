@@ -1,3 +1,6 @@
+//! Logging in by accounts: names, passwords, who guesses them, and a handler made of that.
+
+pub(crate) mod failed_logins;
 mod handler;
 mod passwords;
 

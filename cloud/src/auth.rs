@@ -1,3 +1,11 @@
+//! Who a device is: reads what it says of itself and checks its token or its credentials.
+
+pub(crate) mod api_tokens;
+pub(crate) mod denylist;
+pub(crate) mod device;
+pub(crate) mod keyring;
+mod poll;
+
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -7,32 +15,11 @@ use futures_util::FutureExt;
 use http::HeaderMap;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 
-use crate::fedecks::Core;
+use crate::context::GatewayContext;
 use crate::handler::{Decision, Handler, Login};
 use crate::time::unix_now;
 
-/// A device that has proved who it is: the only thing that a session accepts, and only this module
-/// makes one.
-#[derive(Debug)]
-pub(crate) struct AuthenticatedDevice {
-    device: DeviceId,
-    dialect: Dialect,
-    generation: u64,
-    by: AuthenticatedBy,
-    peer: Option<SocketAddr>,
-}
-
-/// What a device proved itself with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthenticatedBy {
-    /// Credentials, which [`Handler::authenticate`] accepted.
-    Credentials,
-    /// A token from an earlier connection.
-    Token {
-        /// When it was sealed, in seconds since 1970-01-01 UTC.
-        issued_at: u64,
-    },
-}
+use device::{AuthenticatedBy, AuthenticatedDevice};
 
 /// A refusal, and when the device may try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,67 +34,38 @@ const AUTHENTICATE_PATIENCE: Duration = Duration::from_secs(30);
 /// When to try again after something went wrong here.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
-impl AuthenticatedDevice {
-    #[cfg(test)]
-    pub(crate) fn of_a_test(device: DeviceId) -> Self {
-        let by = AuthenticatedBy::Credentials;
-        Self { device, dialect: Dialect::Bincode, generation: 0, by, peer: None }
-    }
-
-    pub(crate) fn device(&self) -> &DeviceId {
-        &self.device
-    }
-
-    pub(crate) fn dialect(&self) -> Dialect {
-        self.dialect
-    }
-
-    /// The generation of the device's tokens that it was let in with.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    pub(crate) fn by(&self) -> AuthenticatedBy {
-        self.by
-    }
-
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.peer
-    }
-}
-
 /// What a device says of itself in the head of its request.
 pub(crate) fn read_request<H>(
-    core: &Core<H>,
+    context: &GatewayContext<H>,
     headers: &HeaderMap,
 ) -> Result<(AuthRequest, Dialect), Refusal> {
     let dialect = dialect(headers)?;
     let header = single(headers)?;
-    Ok((AuthRequest::from_header(header, dialect, core.options.max_header)?, dialect))
+    Ok((AuthRequest::from_header(header, dialect, context.options.max_header)?, dialect))
 }
 
 /// Says whether that is true, or why the device is refused.
 pub(crate) async fn authenticate<H: Handler>(
-    core: &Core<H>,
+    context: &GatewayContext<H>,
     request: AuthRequest,
     dialect: Dialect,
     peer: Option<SocketAddr>,
 ) -> Result<AuthenticatedDevice, Refused> {
-    if core.hub.is_draining() {
+    if context.hub.is_draining() {
         return Err(unavailable(TRY_AGAIN));
     }
     let AuthRequest { device_id: device, proof } = request;
-    let known = core.denylist.known(&device);
+    let known = context.denylist.known(&device);
     if known.blocked {
         return Err(Refusal::Blocked.into());
     }
     // A revocation while the handler thinks is one after this.
     let current = known.generation;
     let (by, generation) = match proof {
-        Proof::Token(token) => check_token(core, &device, &token, current)?,
+        Proof::Token(token) => check_token(context, &device, &token, current)?,
         Proof::Credentials(credentials) => {
             let login = Login { device: &device, credentials: &credentials, peer };
-            check_credentials(&core.handler, login).await?;
+            check_credentials(&context.handler, login).await?;
             (AuthenticatedBy::Credentials, current)
         }
     };
@@ -133,12 +91,12 @@ fn single(headers: &HeaderMap) -> Result<&[u8], Refusal> {
 }
 
 fn check_token<H>(
-    core: &Core<H>,
+    context: &GatewayContext<H>,
     device: &DeviceId,
     token: &Token,
     current: u64,
 ) -> Result<(AuthenticatedBy, u64), Refusal> {
-    let claims = core.keyring.open(token).map_err(|error| {
+    let claims = context.keyring.open(token).map_err(|error| {
         tracing::debug!(%device, %error, "refused a token");
         Refusal::TokenInvalid
     })?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fedecks_protocol::{CloseCode, CloseReason, Credentials, DeviceId, Refusal, Term};
 
-use crate::message::{Info, Message};
-use crate::presence::Presence;
+use crate::messaging::message::{Info, Message};
+use crate::messaging::presence::Presence;
 use crate::session::Session;
 
 /// What you write: what the cloud does with its devices. Only `authenticate` has to be there; write

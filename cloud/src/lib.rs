@@ -75,48 +75,49 @@
 //! a device waits in a queue with bounds.
 
 mod accounts;
-mod api_tokens;
 mod auth;
-mod backplane;
+mod build_error;
+mod builder;
 mod client;
-mod denylist;
-mod failed_logins;
+mod close_denied;
+mod connection;
+mod context;
 mod fedecks;
 mod handler;
-mod hub;
 mod latency;
-mod mailbox;
-mod message;
-mod presence;
-mod registry;
-mod routes;
+mod messaging;
+mod options;
 mod serve;
 mod session;
-mod socket;
 mod store;
 mod time;
-mod tokens;
-mod topics;
-mod watch;
+mod websocket;
 
+pub use accounts::failed_logins::{Attempt, FailedLoginLimits, FailedLogins, TooManyFailures};
 pub use accounts::{
     AccountHandler, InvalidAccountName, PasswordError, check_account_name, hash_password,
 };
-pub use api_tokens::ApiTokens;
-pub use auth::AuthenticatedBy;
-pub use backplane::{Backplane, BackplaneError, InProcess, Node, NotPushed, Payload};
-pub use denylist::{Denial, Denied, Denylist};
-pub use failed_logins::{Attempt, FailedLoginLimits, FailedLogins, TooManyFailures};
-pub use fedecks::{BuildError, Builder, Fedecks, Options};
+pub use auth::api_tokens::ApiTokens;
+pub use auth::denylist::{Denial, Denied, Denylist};
+pub use auth::device::AuthenticatedBy;
+pub use auth::keyring::{Claims, Keyring, KeyringError, TokenError};
+pub use build_error::BuildError;
+pub use builder::Builder;
+pub use fedecks::Fedecks;
 pub use fedecks_protocol::{
     CloseCode, CloseReason, Credentials, DeviceId, IssuedToken, Term, TermError, Token,
 };
 pub use handler::{Decision, Disconnected, Handler, InfoOutcome, Login, Outcome, SessionError};
-pub use hub::{Hub, HubStats, PushError, Subscription};
 pub use ipnet::IpNet;
 pub use latency::LatencyHistogram;
-pub use message::{Info, Message, Topic};
-pub use presence::{ConnectionId, NodeId, Presence, PresenceEvent, PresenceWatch, WatchEnded};
+pub use messaging::backplane::{Backplane, BackplaneError, InProcess, Node, NotPushed, Payload};
+pub use messaging::hub::{Hub, HubStats, PushError, Subscription};
+pub use messaging::message::{Info, Message, Topic};
+pub use messaging::presence::{
+    ConnectionId, NodeId, Presence, PresenceEvent, PresenceWatch, WatchEnded,
+};
+pub use messaging::topics::Missed;
+pub use options::Options;
 pub use serve::{
     Listen, Peer, ServeError, ServeLimits, ServeMonitor, ServeOptions, ServeStats, Server, Tls,
     TlsError, serve,
@@ -129,5 +130,3 @@ pub use store::{
     Role, Roles, SqliteStore, Standing, Store, StoreError, StoreOptions, StoreStats, check_label,
     check_token_name,
 };
-pub use tokens::{Claims, Keyring, KeyringError, TokenError};
-pub use topics::Missed;

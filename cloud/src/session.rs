@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fedecks_protocol::DeviceId;
 
-use crate::auth::{AuthenticatedBy, AuthenticatedDevice};
-use crate::hub::Hub;
-use crate::message::Topic;
-use crate::presence::ConnectionId;
-use crate::registry::Connected;
-use crate::topics::Subscriber;
+use crate::auth::device::{AuthenticatedBy, AuthenticatedDevice};
+use crate::connection::registry::Connected;
+use crate::messaging::hub::Hub;
+use crate::messaging::message::Topic;
+use crate::messaging::presence::ConnectionId;
+use crate::messaging::topics::Subscriber;
 
 pub(crate) use pace::Pace;
 pub(crate) use run::begin;

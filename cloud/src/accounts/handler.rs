@@ -4,9 +4,9 @@ use std::time::Duration;
 use fedecks_protocol::Term;
 
 use super::passwords::{Checked, Passwords};
-use crate::failed_logins::{FailedLogins, TooManyFailures};
+use crate::accounts::failed_logins::{FailedLogins, TooManyFailures};
 use crate::handler::{Decision, Handler, InfoOutcome, Login, Outcome};
-use crate::message::{Info, Message};
+use crate::messaging::message::{Info, Message};
 use crate::session::Session;
 use crate::store::Store;
 
@@ -128,8 +128,8 @@ mod tests {
     use fedecks_protocol::{Credentials, DeviceId};
 
     use super::*;
+    use crate::accounts::failed_logins::FailedLoginLimits;
     use crate::accounts::hash_password;
-    use crate::failed_logins::FailedLoginLimits;
     use crate::store::{Actor, SqliteStore};
 
     const UNAVAILABLE: Decision = Decision::Unavailable { retry_after: RETRY_AFTER };

@@ -1,9 +1,9 @@
 use fedecks_protocol::CloseReason;
 use tokio::time::Instant;
 
-use crate::fedecks::Core;
+use crate::context::GatewayContext;
 use crate::handler::{Handler, InfoOutcome, Outcome};
-use crate::message::Message;
+use crate::messaging::message::Message;
 use crate::store::BoxFuture;
 
 /// A callback of the handler. In a box: an idle session keeps no room for it.
@@ -19,13 +19,13 @@ pub(super) enum Then {
 
 /// A callback whose time is counted, if it comes to its end.
 pub(super) fn timed<'a, H: Handler>(
-    core: &'a Core<H>,
+    context: &'a GatewayContext<H>,
     callback: impl Future<Output = Then> + Send + 'a,
 ) -> Callback<'a> {
     Box::pin(async move {
         let began = Instant::now();
         let then = callback.await;
-        core.hub.counters().handler.add(began.elapsed());
+        context.hub.counters().handler.add(began.elapsed());
         then
     })
 }

@@ -15,19 +15,19 @@ use super::Session;
 use super::callback::{Callback, Then, timed};
 use super::end::End;
 use super::pace::Used;
-use crate::auth::AuthenticatedBy;
-use crate::fedecks::Core;
+use crate::auth::device::AuthenticatedBy;
+use crate::auth::keyring::Claims;
+use crate::connection::mailbox::{Delivery, Item};
+use crate::context::GatewayContext;
 use crate::handler::{Handler, SessionError};
-use crate::hub::raw_frame;
-use crate::mailbox::{Delivery, Item};
-use crate::message::Info;
-use crate::socket::{Incoming, Socket};
+use crate::messaging::hub::raw_frame;
+use crate::messaging::message::Info;
 use crate::time::{since_1970, unix_now};
-use crate::tokens::Claims;
+use crate::websocket::socket::{Incoming, Socket};
 
 /// What a session does between its first frame and its end.
 pub(super) struct Driver<'a, H, S> {
-    core: &'a Core<H>,
+    context: &'a GatewayContext<H>,
     session: &'a Session,
     socket: &'a mut Socket<S>,
     /// One timer, set to a deadline that is never later than the next one of those below. They move
@@ -79,25 +79,26 @@ const TOKEN_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     pub(super) fn new(
-        core: &'a Core<H>,
+        context: &'a GatewayContext<H>,
         session: &'a Session,
         socket: &'a mut Socket<S>,
         timer: Pin<&'a mut Sleep>,
     ) -> Self {
         let now = Instant::now();
         Self {
-            core,
+            context,
             session,
             socket,
             timer,
             heard_at: now,
-            token_due: now + first_token_in(session.authenticated_by(), core.options.token_refresh),
+            token_due: now
+                + first_token_in(session.authenticated_by(), context.options.token_refresh),
             asked_at: None,
             stalled_since: None,
             held: None,
             queue_first: false,
             used: Used::nothing(now),
-            shown_in: core.pace.as_ref().map_or(0, |pace| pace.second(now)),
+            shown_in: context.pace.as_ref().map_or(0, |pace| pace.second(now)),
             held_back: false,
             complained: false,
         }
@@ -109,12 +110,12 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         if self.token_due <= Instant::now() {
             self.send_token();
         }
-        let (core, session) = (self.core, self.session);
+        let (context, session) = (self.context, self.session);
         let connected = async {
-            core.handler.connected(session).await;
+            context.handler.connected(session).await;
             Then::Nothing
         };
-        self.call(timed(core, connected)).await?;
+        self.call(timed(context, connected)).await?;
         loop {
             let work = poll_fn(|cx| self.poll_work(cx)).await?;
             if let Some(callback) = self.take_up(work) {
@@ -127,7 +128,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
 
     /// Does what is to be done, or has the handler do it.
     fn take_up(&mut self, work: Work) -> Option<Callback<'a>> {
-        let (core, session) = (self.core, self.session);
+        let (context, session) = (self.context, self.session);
         match work {
             Work::Frame(bytes) => {
                 self.queue_first = true;
@@ -135,7 +136,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
             Work::Info(info) => {
                 self.queue_first = false;
-                Some(timed(core, async { core.handler.handle_info(session, info).await.into() }))
+                Some(timed(context, async {
+                    context.handler.handle_info(session, info).await.into()
+                }))
             }
             Work::Token => {
                 self.send_token();
@@ -145,16 +148,16 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     fn take_up_frame(&mut self, bytes: &[u8]) -> Option<Callback<'a>> {
-        let (core, session) = (self.core, self.session);
+        let (context, session) = (self.context, self.session);
         match self.dialect().decode_up(bytes, &self.limits()) {
             Ok(UpFrame::Message { sequence: _, term }) => {
-                return Some(timed(core, async {
-                    core.handler.handle_in(session, term).await.into()
+                return Some(timed(context, async {
+                    context.handler.handle_in(session, term).await.into()
                 }));
             }
             Ok(UpFrame::Raw { sequence: _, bytes }) => {
-                return Some(timed(core, async {
-                    core.handler.handle_raw_in(session, bytes).await.into()
+                return Some(timed(context, async {
+                    context.handler.handle_raw_in(session, bytes).await.into()
                 }));
             }
             Ok(UpFrame::TokenPlease) => self.token_please(),
@@ -166,7 +169,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 tracing::debug!(kind, "ignored a frame of an unknown kind");
             }
             Err(error) => {
-                core.hub.counters().undecodable.fetch_add(1, Ordering::Relaxed);
+                context.hub.counters().undecodable.fetch_add(1, Ordering::Relaxed);
                 if std::mem::replace(&mut self.complained, true) {
                     tracing::debug!(%error, "ignored another message that is no frame");
                 } else {
@@ -220,7 +223,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             self.lost(end);
         }
         let now = Instant::now();
-        let until = patience.get_or_insert(now + self.core.options.idle_timeout);
+        let until = patience.get_or_insert(now + self.context.options.idle_timeout);
         let order = match self.session.connected().mailbox.poll(cx, false) {
             Poll::Ready(Delivery::Order(order)) => {
                 *until = (*until).min(now + GRACE);
@@ -229,7 +232,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             Poll::Ready(Delivery::Item(_)) | Poll::Pending => None,
         };
         if *until <= now {
-            let stuck = SessionError::Stuck(self.core.options.idle_timeout);
+            let stuck = SessionError::Stuck(self.context.options.idle_timeout);
             return Poll::Ready(order.map_or(End::Failed(stuck), End::from));
         }
         let next = self.barred_until(now).map_or(*until, |barred| barred.min(*until));
@@ -278,7 +281,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             if self.token_due <= now {
                 return Poll::Ready(Ok(Work::Token));
             }
-            let silence = self.core.options.idle_timeout;
+            let silence = self.context.options.idle_timeout;
             let reading = self.held.is_none() && barred.is_none();
             if reading && self.heard_at + silence <= now {
                 return Poll::Ready(Err(End::Failed(SessionError::Idle(silence))));
@@ -306,7 +309,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         let now = Instant::now();
         while self.held.is_none() && self.barred_until(now).is_none() {
             let read = self.socket.poll_read(cx);
-            if let (Poll::Ready(_), Some(pace)) = (&read, &self.core.pace) {
+            if let (Poll::Ready(_), Some(pace)) = (&read, &self.context.pace) {
                 pace.charge(&mut self.used, now);
             }
             match read {
@@ -327,20 +330,20 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
 
     /// Until when nothing is read, because the device sends more than it may.
     fn barred_until(&self, now: Instant) -> Option<Instant> {
-        self.core.pace.as_ref().and_then(|pace| pace.barred_until(self.used, now))
+        self.context.pace.as_ref().and_then(|pace| pace.barred_until(self.used, now))
     }
 
     /// Shows a device that may not send now that its session lives; whether there is something to
     /// flush because of that.
     fn hold_back(&mut self, now: Instant) -> bool {
         if !std::mem::replace(&mut self.held_back, true) {
-            let limit = self.core.options.messages_per_second;
+            let limit = self.context.options.messages_per_second;
             tracing::warn!(
                 limit,
                 "the device sends more messages per second than it may, holding back"
             );
         }
-        let second = self.core.pace.as_ref().map_or(0, |pace| pace.second(now));
+        let second = self.context.pace.as_ref().map_or(0, |pace| pace.second(now));
         let due = second.saturating_sub(self.shown_in) >= SIGN_OF_LIFE_S;
         if due {
             self.shown_in = second;
@@ -362,7 +365,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         let flushed = self.socket.poll_flush(cx);
         let (came, went) = self.socket.take_counts();
-        let counters = self.core.hub.counters();
+        let counters = self.context.hub.counters();
         counters.bytes_received.fetch_add(came.into(), Ordering::Relaxed);
         counters.bytes_sent.fetch_add(went.into(), Ordering::Relaxed);
         let flushed = match flushed {
@@ -393,7 +396,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     fn welcome(&mut self) {
-        let options = &self.core.options;
+        let options = &self.context.options;
         let welcome = DownFrame::Welcome(Welcome {
             server_time_ms: u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX),
             heartbeat: options.heartbeat,
@@ -417,9 +420,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// The token has the generation that the device was let in with: one that is revoked while it is
     /// connected never gets a good token.
     fn send_token(&mut self) {
-        let options = &self.core.options;
+        let options = &self.context.options;
         let issued_at = unix_now();
-        let issued: IssuedToken = self.core.keyring.seal(&Claims {
+        let issued: IssuedToken = self.context.keyring.seal(&Claims {
             device: self.session.device().clone(),
             issued_at,
             expires_at: issued_at.saturating_add(options.token_lifetime.as_secs()),
@@ -432,7 +435,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     fn count_sent(&self) {
-        self.core.hub.counters().messages_sent.fetch_add(1, Ordering::Relaxed);
+        self.context.hub.counters().messages_sent.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Puts a frame into the socket's buffer. One that does not fit the limits is the handler's
@@ -461,7 +464,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     fn limits(&self) -> Limits {
-        Limits { max_size: self.core.options.max_frame as usize, ..Limits::default() }
+        Limits { max_size: self.context.options.max_frame as usize, ..Limits::default() }
     }
 }
 

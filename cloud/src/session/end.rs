@@ -3,11 +3,11 @@ use std::sync::atomic::Ordering;
 
 use fedecks_protocol::{CloseCode, CloseReason};
 
-use crate::fedecks::Core;
+use crate::connection::mailbox::Order;
+use crate::context::GatewayContext;
 use crate::handler::{Disconnected, Handler, SessionError};
-use crate::hub::Counters;
-use crate::mailbox::Order;
-use crate::presence::Presence;
+use crate::messaging::hub::Counters;
+use crate::messaging::presence::Presence;
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -102,27 +102,27 @@ impl From<Order> for End {
 
 /// Tells the handler that the session is over, once, even if the task is dropped.
 pub(super) struct Farewell<H: Handler> {
-    core: Arc<Core<H>>,
+    context: Arc<GatewayContext<H>>,
     presence: Arc<Presence>,
     said: bool,
 }
 
 impl<H: Handler> Farewell<H> {
-    pub(super) fn new(core: Arc<Core<H>>, presence: Arc<Presence>) -> Self {
-        Self { core, presence, said: false }
+    pub(super) fn new(context: Arc<GatewayContext<H>>, presence: Arc<Presence>) -> Self {
+        Self { context, presence, said: false }
     }
 
     pub(super) fn say(&mut self, end: &End) {
         if let End::Failed(error) = end {
-            let (core, presence) = (&self.core, &self.presence);
-            caught(|| core.handler.socket_error(presence, error));
+            let (context, presence) = (&self.context, &self.presence);
+            caught(|| context.handler.socket_error(presence, error));
         }
         self.disconnected(&end.disconnected());
     }
 
     fn disconnected(&mut self, why: &Disconnected) {
         self.said = true;
-        caught(|| self.core.handler.disconnected(&self.presence, why));
+        caught(|| self.context.handler.disconnected(&self.presence, why));
     }
 }
 

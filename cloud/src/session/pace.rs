@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::fedecks::Options;
+use crate::options::Options;
 
 /// How fast devices may send.
 #[derive(Debug, Clone, Copy)]

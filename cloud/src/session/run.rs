@@ -12,30 +12,33 @@ use tracing::Instrument;
 use super::Session;
 use super::driver::Driver;
 use super::end::{End, Farewell};
-use crate::auth::AuthenticatedDevice;
-use crate::fedecks::Core;
+use crate::auth::device::AuthenticatedDevice;
+use crate::connection::mailbox::Item;
+use crate::context::GatewayContext;
 use crate::handler::{Handler, SessionError};
-use crate::mailbox::Item;
-use crate::socket::{Incoming, Socket};
 use crate::time::unix_now;
+use crate::websocket::socket::{Incoming, Socket};
 
 /// How long the last frames and the close handshake may take together.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Begins the session of a device in a task of its own.
-pub(crate) async fn begin<H, S>(core: Arc<Core<H>>, device: AuthenticatedDevice, socket: Socket<S>)
-where
+pub(crate) async fn begin<H, S>(
+    context: Arc<GatewayContext<H>>,
+    device: AuthenticatedDevice,
+    socket: Socket<S>,
+) where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let session = Session::enter(core.hub.clone(), device).await;
+    let session = Session::enter(context.hub.clone(), device).await;
     let span = tracing::info_span!(
         parent: None,
         "session",
         device = %session.device(),
         connection = %session.connection()
     );
-    tokio::spawn(run(core, session, socket).instrument(span));
+    tokio::spawn(run(context, session, socket).instrument(span));
 }
 
 /// The whole of a session, from its first frame to the end of its connection.
@@ -44,7 +47,7 @@ where
     reason = "an async fn would keep room for its arguments twice for as long as it runs"
 )]
 fn run<H, S>(
-    core: Arc<Core<H>>,
+    context: Arc<GatewayContext<H>>,
     session: Session,
     mut socket: Socket<S>,
 ) -> impl Future<Output = ()> + Send
@@ -53,19 +56,19 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     async move {
-        let mut farewell = Farewell::new(core.clone(), session.connected().presence.clone());
-        arrive(&core, &session);
-        let mut timer = pin!(tokio::time::sleep(core.options.idle_timeout));
+        let mut farewell = Farewell::new(context.clone(), session.connected().presence.clone());
+        arrive(&context, &session);
+        let mut timer = pin!(tokio::time::sleep(context.options.idle_timeout));
         let end = {
-            let mut driver = Driver::new(&core, &session, &mut socket, timer.as_mut());
+            let mut driver = Driver::new(&context, &session, &mut socket, timer.as_mut());
             match driver.work().await {
                 Ok(never) => match never {},
                 Err(end) => end,
             }
         };
         end.log();
-        end.count(core.hub.counters());
-        if let Some(store) = &core.store {
+        end.count(context.hub.counters());
+        if let Some(store) = &context.store {
             store.seen(session.device(), session.connected().generation, unix_now());
         }
         say_last(&session, &mut socket, &end);
@@ -76,18 +79,18 @@ where
     }
 }
 
-fn arrive<H: Handler>(core: &Core<H>, session: &Session) {
+fn arrive<H: Handler>(context: &GatewayContext<H>, session: &Session) {
     tracing::info!(peer = ?session.peer(), by = ?session.authenticated_by(), "connected");
     // Now that the session can be found: a revocation or a block since the device was let in has not
     // found it.
-    let known = core.denylist.known(session.device());
+    let known = context.denylist.known(session.device());
     if session.connected().generation < known.generation {
         session.connected().close(CloseCode::Revoked);
     }
     if known.blocked {
         session.connected().close(CloseCode::Blocked);
     }
-    if let Some(store) = &core.store {
+    if let Some(store) = &context.store {
         store.seen(session.device(), session.connected().generation, unix_now());
     }
 }

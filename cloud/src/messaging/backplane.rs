@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use fedecks_protocol::{CloseReason, DeviceId, EncodeError};
 
-use crate::message::{Message, Topic};
-use crate::presence::{NodeId, Presence, PresenceWatch};
+use crate::messaging::message::{Message, Topic};
+use crate::messaging::presence::{NodeId, Presence, PresenceWatch};
 use crate::store::BoxFuture;
 
 pub use in_process::InProcess;

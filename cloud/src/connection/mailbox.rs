@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fedecks_protocol::CloseReason;
 use tokio::time::Instant;
 
-use crate::message::Info;
+use crate::messaging::message::Info;
 
 /// What waits for one session: bounded, and without any allocation while nothing waits.
 #[derive(Debug, Default)]

@@ -8,8 +8,8 @@ use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Term};
 use tokio::sync::mpsc;
 
 use super::{Backplane, Node, NotPushed, Payload};
-use crate::message::{Message, Topic};
-use crate::presence::{ConnectionId, NodeId, Presence, PresenceEvent};
+use crate::messaging::message::{Message, Topic};
+use crate::messaging::presence::{ConnectionId, NodeId, Presence, PresenceEvent};
 
 pub(crate) async fn run<B: Backplane>(make: impl Fn() -> Arc<B>) {
     topics_reach_the_nodes_that_are_subscribed(&*make()).await;

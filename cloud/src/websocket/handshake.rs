@@ -1,19 +1,12 @@
-use std::sync::Arc;
+//! The HTTP side of a WebSocket upgrade (RFC 6455, section 4.2).
 
 use data_encoding::BASE64;
 use http::header::{ALLOW, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{Answer, text};
-use crate::auth::AuthenticatedDevice;
-use crate::fedecks::Core;
-use crate::handler::Handler;
-use crate::serve;
-use crate::session;
-use crate::socket::Socket;
+use super::response::{Answer, text};
 
 /// The HTTP side of a WebSocket upgrade that was asked for rightly.
 #[derive(Debug)]
@@ -84,33 +77,6 @@ impl NoUpgrade {
             headers.insert(name, HeaderValue::from_static(value));
         }
         answer
-    }
-}
-
-/// Begins the device's session once the answer is sent.
-pub(super) async fn begin<H: Handler>(
-    core: Arc<Core<H>>,
-    device: AuthenticatedDevice,
-    on_upgrade: OnUpgrade,
-) {
-    let upgraded = match on_upgrade.await {
-        Ok(upgraded) => upgraded,
-        Err(error) => {
-            tracing::debug!(%error, "the connection was gone before the upgrade");
-            return;
-        }
-    };
-    let max_frame = core.options.max_frame as usize;
-    // Behind our own accept loop the session takes the socket itself, without hyper's box around it.
-    match upgraded.downcast::<TokioIo<serve::Socket>>() {
-        Ok(parts) => {
-            let socket = Socket::new(parts.io.into_inner(), &parts.read_buf, max_frame);
-            session::begin(core, device, socket).await;
-        }
-        Err(upgraded) => {
-            let socket = Socket::new(TokioIo::new(upgraded), &[], max_frame);
-            session::begin(core, device, socket).await;
-        }
     }
 }
 

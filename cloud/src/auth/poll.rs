@@ -9,7 +9,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Has `refresh` read the store anew again and again, for ever. Says once that `what` go unnoticed when
 /// that begins to fail, and once that they don't any more.
-pub(crate) async fn keep_current<F, R>(what: &str, refresh: F)
+pub(crate) async fn poll_changes<F, R>(what: &str, refresh: F)
 where
     F: Fn() -> R,
     R: Future<Output = Result<(), StoreError>>,

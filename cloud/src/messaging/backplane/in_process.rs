@@ -6,8 +6,8 @@ use fedecks_protocol::{CloseReason, DeviceId};
 use tokio::sync::broadcast;
 
 use super::{Backplane, BackplaneError, Node, NotPushed, Payload};
-use crate::message::{Message, Topic};
-use crate::presence::{ByDevice, NodeId, Presence, PresenceEvent, PresenceWatch};
+use crate::messaging::message::{Message, Topic};
+use crate::messaging::presence::{ByDevice, NodeId, Presence, PresenceEvent, PresenceWatch};
 use crate::store::BoxFuture;
 
 /// The backplane of one process: usually of one [`Hub`](crate::Hub), and of as many as share it.
@@ -208,6 +208,6 @@ mod tests {
         for stamp in 0..EVENTS_KEPT as u64 + 10 {
             backplane.announce(&conformance::presence("a", stamp, NodeId(1)));
         }
-        assert_eq!(watch.next().await, Err(crate::presence::WatchEnded::Lagged(10)));
+        assert_eq!(watch.next().await, Err(crate::messaging::presence::WatchEnded::Lagged(10)));
     }
 }

@@ -1,23 +1,24 @@
-mod upgrade;
+//! The filter that devices connect to: lets a device in and begins its session, or refuses it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_protocol::{CHALLENGE, DeviceId, Dialect, REFUSAL_HEADER};
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
+use http::header::{CONNECTION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use warp::{Filter, Rejection};
 
+use super::handshake::Handshake;
+use super::response::{Answer, text};
+use super::upgrade;
 use crate::auth::{Refused, authenticate, read_request};
-use crate::fedecks::{Core, Fedecks};
+use crate::context::GatewayContext;
+use crate::fedecks::Fedecks;
 use crate::handler::Handler;
 use crate::serve::Peer;
-
-use upgrade::Handshake;
-
-type Answer = Response<String>;
 
 impl<H: Handler> Fedecks<H> {
     /// The filter that devices connect to, at [`Options::path`](crate::Options::path) below where it
@@ -27,8 +28,8 @@ impl<H: Handler> Fedecks<H> {
         &self,
     ) -> impl Filter<Extract = (Answer,), Error = Rejection> + Clone + Send + Sync + 'static + use<H>
     {
-        let core = self.0.clone();
-        let path = core.options.path.trim_start_matches('/').to_owned();
+        let context = self.0.clone();
+        let path = context.options.path.trim_start_matches('/').to_owned();
         let at_path = move |tail: warp::path::Tail| {
             let here = tail.as_str() == path;
             async move { if here { Ok(()) } else { Err(warp::reject::not_found()) } }
@@ -40,35 +41,36 @@ impl<H: Handler> Fedecks<H> {
             .and(warp::header::headers_cloned())
             .and(warp::ext::optional::<OnUpgrade>())
             .and(warp::ext::optional::<Peer>())
-            .then(move |method, headers, upgrade, peer| {
-                answer(core.clone(), method, headers, upgrade, peer)
+            .then(move |method, headers, upgrade, peer: Option<Peer>| {
+                let peer = peer.map(|peer| peer.address);
+                answer(context.clone(), method, headers, upgrade, peer)
             })
     }
 }
 
 /// Answers a request at the path of the device socket. If it is a device's, its session is begun.
 async fn answer<H: Handler>(
-    core: Arc<Core<H>>,
+    context: Arc<GatewayContext<H>>,
     method: Method,
     headers: HeaderMap,
     on_upgrade: Option<OnUpgrade>,
-    peer: Option<Peer>,
+    peer: Option<SocketAddr>,
 ) -> Answer {
     let (handshake, on_upgrade) = match Handshake::check(&method, &headers, on_upgrade) {
         Ok(checked) => checked,
         Err(error) => return error.into_answer(),
     };
-    let (request, dialect) = match read_request(&core, &headers) {
+    let (request, dialect) = match read_request(&context, &headers) {
         Ok(read) => read,
-        Err(refusal) => return refuse(&core, None, refusal.into(), peer),
+        Err(refusal) => return refuse(&context, None, refusal.into(), peer),
     };
     let device = request.device_id.clone();
-    match authenticate(&core, request, dialect, peer.map(|peer| peer.address)).await {
+    match authenticate(&context, request, dialect, peer).await {
         Ok(device) => {
-            tokio::spawn(upgrade::begin(core, device, on_upgrade));
+            tokio::spawn(upgrade::begin(context, device, on_upgrade));
             switch(&handshake, dialect)
         }
-        Err(refused) => refuse(&core, Some(&device), refused, peer),
+        Err(refused) => refuse(&context, Some(&device), refused, peer),
     }
 }
 
@@ -84,19 +86,18 @@ fn switch(handshake: &Handshake, dialect: Dialect) -> Answer {
 }
 
 fn refuse<H: Handler>(
-    core: &Core<H>,
+    context: &GatewayContext<H>,
     device: Option<&DeviceId>,
     Refused { refusal, retry_after }: Refused,
-    peer: Option<Peer>,
+    peer: Option<SocketAddr>,
 ) -> Answer {
-    let peer = peer.map(|peer| peer.address);
     tracing::info!(
         device = device.map(DeviceId::as_str),
         reason = refusal.reason(),
         ?peer,
         "refused a connection"
     );
-    core.handler.refused(device, refusal, peer);
+    context.handler.refused(device, refusal, peer);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let mut answer = text(status, format!("{refusal}\n"));
     let headers = answer.headers_mut();
@@ -108,13 +109,5 @@ fn refuse<H: Handler>(
         let seconds = delay.max(Duration::from_secs(1)).as_secs();
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    answer
-}
-
-fn text(status: StatusCode, text: String) -> Answer {
-    let mut answer = Response::new(text);
-    *answer.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    answer.headers_mut().insert(CONTENT_TYPE, plain);
     answer
 }

@@ -6,9 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::mailbox::{Bounds, Item, Order, PutError};
-use crate::message::{Info, Message, Topic};
-use crate::registry::Connected;
+use crate::connection::mailbox::{Bounds, Item, Order, PutError};
+use crate::connection::registry::Connected;
+use crate::messaging::message::{Info, Message, Topic};
 
 /// Who on this node is subscribed to which topic.
 #[derive(Debug, Default)]
@@ -180,7 +180,7 @@ mod tests {
     use fedecks_protocol::Term;
 
     use super::*;
-    use crate::registry::tests::{connected, order};
+    use crate::connection::registry::tests::{connected, order};
 
     const BOUNDS: Bounds = Bounds { items: 2, bytes: 1000 };
 

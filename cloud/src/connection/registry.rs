@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect};
 use tokio::sync::Notify;
 
-use crate::auth::AuthenticatedBy;
-use crate::mailbox::{Mailbox, Order};
-use crate::presence::{ByDevice, ConnectionId, Presence};
+use crate::auth::device::AuthenticatedBy;
+use crate::connection::mailbox::{Mailbox, Order};
+use crate::messaging::presence::{ByDevice, ConnectionId, Presence};
 
 /// The devices that are connected to this node, each by its newest connection.
 #[derive(Debug, Default)]
@@ -123,8 +123,8 @@ pub(crate) mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::mailbox::Delivery;
-    use crate::presence::NodeId;
+    use crate::connection::mailbox::Delivery;
+    use crate::messaging::presence::NodeId;
 
     pub(crate) fn connected(device: &str, stamp: u64) -> Arc<Connected> {
         let device = DeviceId::new(device).unwrap();

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use fedecks_protocol::DeviceId;
 use tokio::sync::broadcast;
 
+use crate::auth::poll::poll_changes;
 use crate::store::{Actor, Forgotten, Standing, Store, StoreError};
-use crate::watch::keep_current;
 
 /// Which generation of each device's tokens is good, and which devices are blocked, in memory, so
 /// that a connection never waits for the store. Clones share the same memory.
@@ -107,7 +107,7 @@ impl Denylist {
     /// Notices, within a second, what other processes change in the same store. Goes on for ever:
     /// run it as a task of its own beside the server.
     pub async fn watch(self) {
-        keep_current("revocations and blocks by other processes", || self.refresh()).await;
+        poll_changes("revocations and blocks by other processes", || self.refresh()).await;
     }
 
     /// The generation from which on the device's tokens are good; 0 if they were never revoked.

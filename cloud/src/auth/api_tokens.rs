@@ -3,10 +3,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use subtle::ConstantTimeEq;
 
+use crate::auth::poll::poll_changes;
 use crate::store::api_token::hash;
 use crate::store::{Actor, ApiToken, NewApiToken, Store, StoreError};
 use crate::time::unix_now;
-use crate::watch::keep_current;
 
 /// The API tokens of a store, in memory, so that a call of the API is judged while the store is busy
 /// or broken. Clones share the same memory.
@@ -80,7 +80,7 @@ impl ApiTokens {
     /// Notices, within a second, what other processes change in the same store. Goes on for ever:
     /// run it as a task of its own beside the server.
     pub async fn watch(self) {
-        keep_current("changes of API tokens", || self.refresh()).await;
+        poll_changes("changes of API tokens", || self.refresh()).await;
     }
 
     fn all(&self) -> Arc<[Arc<ApiToken>]> {

@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect, DownFrame, Limits, Term};
 
-use crate::auth::AuthenticatedDevice;
-use crate::backplane::{Backplane, BackplaneError, Node, NotPushed, Payload};
+use crate::auth::device::AuthenticatedDevice;
+use crate::connection::mailbox::{Bounds, Item, Mailbox, Order, PutError};
+use crate::connection::registry::{Connected, Registry};
 use crate::latency::{Latency, LatencyHistogram};
-use crate::mailbox::{Bounds, Item, Mailbox, Order, PutError};
-use crate::message::{Info, Message, Topic};
-use crate::presence::{ConnectionIds, NodeId, Presence, PresenceWatch};
-use crate::registry::{Connected, Registry};
-use crate::topics::{Missed, Outlet, Subscriber, Topics};
+use crate::messaging::backplane::{Backplane, BackplaneError, Node, NotPushed, Payload};
+use crate::messaging::message::{Info, Message, Topic};
+use crate::messaging::presence::{ConnectionIds, NodeId, Presence, PresenceWatch};
+use crate::messaging::topics::{Missed, Outlet, Subscriber, Topics};
 
 /// The way from your program to the devices: push, topics, presence. Clones are the same hub.
 #[derive(Clone)]
