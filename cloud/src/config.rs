@@ -3,7 +3,9 @@
 mod environment;
 mod error;
 mod events;
+mod keys;
 mod raw;
+mod sealing;
 mod secret;
 
 use std::ffi::OsString;
@@ -18,7 +20,8 @@ use ipnet::IpNet;
 pub(crate) use error::ConfigError;
 pub(crate) use events::{Events, Webhook};
 pub(crate) use raw::{LogFormat, LogLevel, Part, parse_span};
-pub(crate) use secret::{Secrets, generate, generate_salt};
+pub(crate) use sealing::Secrets;
+pub(crate) use secret::{generate, generate_salt};
 
 use error::Places;
 use raw::Raw;

@@ -3,7 +3,9 @@
 mod cli;
 mod clock;
 mod config;
+mod event_kind;
 mod server;
+mod signing;
 
 use std::process::ExitCode;
 

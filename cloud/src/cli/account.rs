@@ -1,8 +1,10 @@
 use clap::Subcommand;
 use fedecks_cloud::{Actor, Store, check_account_name, hash_password};
 
+use super::error::CliError;
 use super::output::print;
-use super::{CliError, Place, password};
+use super::password;
+use super::place::{Place, start_runtime};
 use crate::clock::utc;
 
 #[derive(Subcommand)]
@@ -38,7 +40,7 @@ pub(super) fn run(command: Command) -> Result<(), CliError> {
         Command::Add { name, place } => {
             check_account_name(&name)?;
             let (store, runtime) = place.make_store()?;
-            let hash = hash_password(&password::read(&name, super::runtime()?)?)?;
+            let hash = hash_password(&password::read(&name, start_runtime()?)?)?;
             Ok(runtime.block_on(store.add_account(&name, &hash, &Actor::cli()))?)
         }
         Command::Remove { name, place } => {

@@ -2,8 +2,9 @@ use clap::Subcommand;
 use fedecks_cloud::{AuditQuery, AuditRecord, Store};
 use fedecks_protocol::DeviceId;
 
+use super::error::CliError;
 use super::output::print;
-use super::{CliError, Place};
+use super::place::Place;
 use crate::clock::utc;
 
 #[derive(Subcommand)]

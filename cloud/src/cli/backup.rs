@@ -3,8 +3,10 @@ use std::path::PathBuf;
 use clap::Args;
 use fedecks_cloud::SqliteStore;
 
-use super::{CliError, Place};
+use super::error::CliError;
+use super::place::Place;
 use crate::config::Overrides;
+use crate::server::store::make_folder_of_store;
 
 #[derive(Args)]
 pub(super) struct Backup {
@@ -35,7 +37,7 @@ impl Backup {
 impl Restore {
     pub(super) fn run(self) -> Result<(), CliError> {
         let config = self.place.load(Overrides::default())?;
-        super::make_folder_of_store(&config)?;
+        make_folder_of_store(&config)?;
         Ok(SqliteStore::restore(&self.file, &config.store)?)
     }
 }

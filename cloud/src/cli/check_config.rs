@@ -2,16 +2,17 @@ use std::fmt::Write;
 
 use fedecks_cloud::Tls;
 
+use super::error::CliError;
 use super::output::print;
-use super::{CliError, Place};
+use super::place::Place;
 use crate::clock::{unix_now, utc};
 use crate::config::{Config, Overrides, Part, TlsChoice};
-use crate::server;
+use crate::server::app;
 
 /// Reads everything that the server would read, and prints what holds, without a secret.
 pub(super) fn run(place: Place) -> Result<(), CliError> {
     let config = place.load(Overrides::default())?;
-    let certificates = server::check(&config)?;
+    let certificates = app::check(&config)?;
     print(&described(&config, &certificates))
 }
 

@@ -4,8 +4,9 @@ use fedecks_cloud::{
 };
 use fedecks_protocol::DeviceId;
 
+use super::error::CliError;
 use super::output::print;
-use super::{CliError, Place};
+use super::place::Place;
 use crate::clock::{utc, utc_or_never};
 
 #[derive(Subcommand)]

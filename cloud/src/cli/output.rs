@@ -1,6 +1,6 @@
 use std::io::{self, Write};
 
-use super::CliError;
+use super::error::CliError;
 
 /// Writes to standard output. Whoever reads it and goes away early, as `head` does, is no error.
 pub(super) fn print(text: &str) -> Result<(), CliError> {

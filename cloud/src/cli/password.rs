@@ -6,7 +6,7 @@ use nix::sys::termios::{
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::CliError;
+use super::error::CliError;
 
 /// Asks for a new password, twice, or reads it from standard input if that is no terminal. A signal
 /// that ends it meanwhile leaves the terminal as it was.

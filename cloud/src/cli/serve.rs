@@ -3,9 +3,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{CliError, Place, logging};
+use super::error::CliError;
+use super::logging;
+use super::place::Place;
 use crate::config::Overrides;
-use crate::server;
+use crate::server::app;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -31,5 +33,5 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     let Arguments { place, listen, self_signed, ready_file } = arguments;
     let config = place.load(Overrides { listen, self_signed, data_dir: None })?;
     logging::start(&config.log);
-    server::run(config, ready_file.as_deref())
+    Ok(app::run(config, ready_file.as_deref())?)
 }

@@ -5,8 +5,9 @@ use fedecks_cloud::{
     Actor, ApiSecret, ApiToken, DevicePattern, NewApiToken, Role, Store, check_token_name,
 };
 
+use super::error::CliError;
 use super::output::print;
-use super::{CliError, Place};
+use super::place::Place;
 use crate::clock::{utc, utc_or_never};
 use crate::config::parse_span;
 

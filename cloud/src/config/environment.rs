@@ -1,3 +1,5 @@
+//! What the environment says in the place of the file.
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
@@ -5,59 +7,8 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::error::ConfigError;
+use super::keys::{KEYS, Kind, variable_of};
 use super::raw::Raw;
-
-/// What a key's value is.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    Text,
-    Number,
-    Flag,
-    /// Texts, with commas between them in the environment.
-    List,
-}
-
-/// Every key that the environment can set. The variable is `FEDECKS_` and the key in capitals with
-/// `_` for the dot.
-pub(super) const KEYS: &[(&str, Kind)] = &[
-    ("listen", Kind::List),
-    ("trusted_proxies", Kind::List),
-    ("path", Kind::Text),
-    ("data_dir", Kind::Text),
-    ("store", Kind::Text),
-    ("secret", Kind::Text),
-    ("secret_file", Kind::Text),
-    ("salt", Kind::Text),
-    ("salt_file", Kind::Text),
-    ("tls.certificate", Kind::Text),
-    ("tls.key", Kind::Text),
-    ("tls.self_signed", Kind::Flag),
-    ("tokens.lifetime", Kind::Text),
-    ("tokens.refresh", Kind::Text),
-    ("sessions.heartbeat", Kind::Text),
-    ("sessions.idle_timeout", Kind::Text),
-    ("sessions.max_frame", Kind::Number),
-    ("sessions.max_header", Kind::Number),
-    ("sessions.messages_per_second", Kind::Number),
-    ("sessions.message_burst", Kind::Number),
-    ("limits.connections", Kind::Number),
-    ("limits.connections_per_address", Kind::Number),
-    ("limits.accepts_per_second", Kind::Number),
-    ("limits.accept_burst", Kind::Number),
-    ("limits.handshake", Kind::Text),
-    ("limits.request_body", Kind::Text),
-    ("limits.failed_logins_per_address", Kind::Number),
-    ("limits.failed_logins_per_account", Kind::Number),
-    ("limits.request_head", Kind::Number),
-    ("drain.spread", Kind::Text),
-    ("drain.deadline", Kind::Text),
-    ("events.keep", Kind::Number),
-    ("events.keep_bytes", Kind::Number),
-    ("events.streams", Kind::Number),
-    ("audit.keep", Kind::Number),
-    ("log.level", Kind::Text),
-    ("log.format", Kind::Text),
-];
 
 /// A secret is set once: in one form it takes the place of the other.
 const INSTEAD: &[(&str, &str)] = &[
@@ -66,15 +17,6 @@ const INSTEAD: &[(&str, &str)] = &[
     ("salt", "salt_file"),
     ("salt_file", "salt"),
 ];
-
-/// The environment variable that sets `key`.
-pub(super) fn variable_of(key: &str) -> String {
-    format!("FEDECKS_{}", key.replace('.', "_").to_ascii_uppercase())
-}
-
-pub(super) fn is_known(key: &str) -> bool {
-    KEYS.iter().any(|(known, _)| *known == key)
-}
 
 /// Puts what the environment says in the place of what the file says. Returns which keys it set.
 pub(super) fn apply(

@@ -1,8 +1,10 @@
+//! What is wrong with the configuration, and where it stands.
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::environment;
+use super::keys;
 
 /// What is wrong with the configuration, and where.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +44,7 @@ impl Places {
     /// The value of `key` is not as expected.
     pub(super) fn wrong(&self, key: &str, problem: &str) -> ConfigError {
         let place = if self.from_environment.contains(key) {
-            format!("environment variable {}", environment::variable_of(key))
+            format!("environment variable {}", keys::variable_of(key))
         } else if let Some(file) = &self.file {
             file.display().to_string()
         } else {
@@ -83,5 +85,5 @@ fn key_at(text: &str, span: &Range<usize>) -> String {
         Some(table) => format!("{table}.{name}"),
         None => name,
     };
-    if environment::is_known(&key) { key } else { String::new() }
+    if keys::is_known(&key) { key } else { String::new() }
 }

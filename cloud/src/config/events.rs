@@ -1,3 +1,5 @@
+//! What is kept of events, and the webhooks that they are delivered to.
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,8 +9,9 @@ use http::Uri;
 
 use super::error::{ConfigError, Places};
 use super::raw;
-use super::secret::Source;
-use crate::server::{Kind, SigningSecret};
+use super::sealing::Source;
+use crate::event_kind::EventKind;
+use crate::signing::SigningSecret;
 
 /// What is kept of what happens to devices, and for how many at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub(crate) struct Webhook {
     /// Authorities that may vouch for the receiver beside the public ones.
     pub(crate) ca_file: Option<PathBuf>,
     /// Which kinds of events; all if there is none.
-    pub(crate) kinds: Vec<Kind>,
+    pub(crate) kinds: Vec<EventKind>,
     /// Of which devices; of all if this is not there.
     pub(crate) devices: Option<DevicePattern>,
     /// How long a delivery may take.
@@ -115,8 +118,8 @@ fn check_webhook(webhook: raw::Webhook, places: &Places) -> Result<Webhook, Conf
         .ok_or_else(|| wrong("secret", "is missing, expected secret or secret_file".into()))?;
     let mut kinds = Vec::new();
     for word in webhook.kinds.unwrap_or_default() {
-        let kind = Kind::from_word(&word).ok_or_else(|| {
-            let known: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let kind = EventKind::from_word(&word).ok_or_else(|| {
+            let known: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
             wrong("kinds", format!("{word:?} is no kind of event, expected {}", known.join(", ")))
         })?;
         kinds.push(kind);

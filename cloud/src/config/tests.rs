@@ -76,7 +76,7 @@ fn the_example_shows_every_key_with_its_default() {
         format!("{:?}", load(Some(&path), &[], Overrides::default()).unwrap())
     };
     assert_eq!(load_text(&shown), load_text(example));
-    for (key, _) in environment::KEYS {
+    for (key, _) in keys::KEYS {
         let name = key.rsplit('.').next().unwrap();
         assert!(example.contains(&format!("{name} = ")), "{key} is not in the example");
     }

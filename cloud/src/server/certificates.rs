@@ -1,3 +1,5 @@
+//! Keeps the certificates of the listeners current, and tells when one expires.
+
 use std::time::Duration;
 
 use fedecks_cloud::{Listen, Tls, TlsError};
@@ -5,8 +7,8 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
-use super::notify;
 use crate::clock::{unix_now, utc};
+use crate::server::systemd::notify;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);

@@ -5,7 +5,7 @@ mod event;
 mod log;
 mod stream;
 
-pub(crate) use event::{Event, Happened, Kind, rfc3339};
+pub(crate) use event::{Event, Happened, rfc3339};
 pub(crate) use log::{Bounds, EventLog, Feed, Filter, Item};
 pub(crate) use stream::{Streams, Subscribe};
 

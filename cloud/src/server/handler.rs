@@ -1,3 +1,5 @@
+//! The server's handler of devices: logs them in by accounts and records what happens.
+
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,8 +11,8 @@ use fedecks_cloud::{
 };
 use fedecks_protocol::Refusal;
 
-use super::events::{Event, EventLog, Happened};
-use super::metrics::Counters;
+use crate::server::events::{Event, EventLog, Happened};
+use crate::server::metrics::Counters;
 
 /// The handler of the server: devices log in by accounts, and what happens to them is recorded.
 pub(crate) struct Recording {

@@ -1,3 +1,5 @@
+//! What was counted in each minute of the last day.
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -5,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use fedecks_cloud::Hub;
 use tokio::time::MissedTickBehavior;
 
-use super::metrics::Counters;
+use crate::server::metrics::Counters;
 
 /// What was counted in each minute of the last day, in memory. Clones are the same one.
 #[derive(Clone)]

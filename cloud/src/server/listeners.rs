@@ -1,15 +1,13 @@
-use std::sync::Arc;
+//! The configured listeners with their certificates.
 
-use fedecks_cloud::{Listen, Peer, Tls};
-use warp::{Filter, Rejection};
+use fedecks_cloud::{Listen, Tls};
 
-use super::self_signed::SelfSigned;
-use super::site::Site;
-use crate::cli::CliError;
-use crate::config::{Config, Listener, Part, TlsChoice};
+use crate::config::{Config, Listener, TlsChoice};
+use crate::server::error::ServerError;
+use crate::server::self_signed::SelfSigned;
 
 /// The configured listeners, with their certificates read.
-pub(super) fn open(config: &Config) -> Result<Vec<Listen>, CliError> {
+pub(super) fn open(config: &Config) -> Result<Vec<Listen>, ServerError> {
     let open = |listener: &Listener| {
         let (address, proxy_protocol) = (listener.address, listener.proxy_protocol);
         Ok(Listen { address, tls: tls(&listener.tls, config)?, proxy_protocol })
@@ -18,7 +16,7 @@ pub(super) fn open(config: &Config) -> Result<Vec<Listen>, CliError> {
 }
 
 /// Reads the certificate of each configured listener, but for one of our own making.
-pub(super) fn check(config: &Config) -> Result<Vec<Option<Tls>>, CliError> {
+pub(super) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
     let check = |listener: &Listener| match &listener.tls {
         TlsChoice::Files { certificate, key } => Ok(Some(Tls::from_pem_files(certificate, key)?)),
         TlsChoice::Off | TlsChoice::SelfSigned => Ok(None),
@@ -26,21 +24,7 @@ pub(super) fn check(config: &Config) -> Result<Vec<Option<Tls>>, CliError> {
     config.listeners.iter().map(check).collect()
 }
 
-/// Lets through what came in by a listener that serves this part. Elsewhere there is no such thing.
-pub(super) fn serving(
-    site: &Arc<Site>,
-    part: Part,
-) -> impl Filter<Extract = (), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-    let config = site.config.clone();
-    let here = move |peer: Peer| {
-        let listener = config.listeners.get(peer.listener);
-        let serves = listener.is_some_and(|listener| listener.serves(part));
-        std::future::ready(if serves { Ok(()) } else { Err(warp::reject::not_found()) })
-    };
-    warp::ext::get::<Peer>().and_then(here).untuple_one()
-}
-
-fn tls(choice: &TlsChoice, config: &Config) -> Result<Option<Tls>, CliError> {
+fn tls(choice: &TlsChoice, config: &Config) -> Result<Option<Tls>, ServerError> {
     match choice {
         TlsChoice::Off => Ok(None),
         TlsChoice::Files { certificate, key } => Ok(Some(Tls::from_pem_files(certificate, key)?)),

@@ -1,5 +1,7 @@
 //! What Prometheus asks for. No device is named in it: the labels have few values, whatever happens.
 
+mod counters;
+mod encode;
 mod process;
 
 use std::collections::BTreeMap;
@@ -7,47 +9,21 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use fedecks_cloud::{
-    Hub, LatencyHistogram, Peer, Role, ServeMonitor, ServeStats, Server, SqliteStore, Tls,
-};
-use fedecks_protocol::Refusal;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method};
+use fedecks_cloud::{Hub, ServeMonitor, ServeStats, Server, SqliteStore, Tls};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
-use prometheus_client::metrics::family::Family;
+use prometheus_client::encoding::text;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
-use warp::reply::Response;
-use warp::{Filter, Rejection, Reply};
 
-use super::caller::Caller;
-use super::events::Streams;
-use super::problem::Problem;
-use super::site::Site;
-use super::webhooks;
-use crate::config::Part;
+use crate::server::events::Streams;
+use crate::server::webhooks;
 
-/// What the server counts itself.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Counters {
-    pub(crate) connects: Counter,
-    pub(crate) disconnects: Counter,
-    pub(crate) messages: Counter,
-    /// For whatever reason.
-    pub(crate) all_refusals: Counter,
-    refused: Family<[(&'static str, &'static str); 1], Counter>,
-}
+pub(crate) use counters::Counters;
 
-impl Counters {
-    pub(crate) fn refused(&self, refusal: Refusal) {
-        self.all_refusals.inc();
-        self.refused.get_or_create(&[("reason", refusal.reason())]).inc();
-    }
-}
+use encode::{counter, gauge, labelled, latency, number};
 
 /// Everything that there is to ask for.
 #[derive(Clone)]
@@ -86,9 +62,9 @@ impl Metrics {
         let _ = self.monitor.set(server.monitor());
     }
 
-    fn text(&self) -> Result<String, fmt::Error> {
+    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
 }
@@ -268,77 +244,4 @@ fn encode_connections(encoder: &mut DescriptorEncoder<'_>, stats: &ServeStats) -
     ];
     let counts = reasons.into_iter().map(|(reason, count)| (reason, ConstCounter::new(count)));
     labelled(encoder, name, help, None, "reason", counts)
-}
-
-/// One metric with a value for each of the label's.
-fn labelled<'a, M: EncodeMetric + TypedMetric>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    label: &str,
-    values: impl Iterator<Item = (&'a str, M)>,
-) -> fmt::Result {
-    let mut metric = encoder.encode_descriptor(name, help, unit, M::TYPE)?;
-    for (of, value) in values {
-        value.encode(metric.encode_family(&[(label, of)])?)?;
-    }
-    Ok(())
-}
-
-fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {
-    let kind = ConstCounter::<u64>::TYPE;
-    ConstCounter::new(count).encode(encoder.encode_descriptor(name, help, None, kind)?)
-}
-
-fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
-    let kind = ConstGauge::<i64>::TYPE;
-    ConstGauge::new(number(value)).encode(encoder.encode_descriptor(name, help, None, kind)?)
-}
-
-fn number(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn latency(mut metric: MetricEncoder<'_>, histogram: &LatencyHistogram) -> fmt::Result {
-    let bounds = LatencyHistogram::BOUNDS.iter().copied().chain([f64::INFINITY]);
-    let buckets: Vec<_> = bounds.zip(histogram.counts).collect();
-    metric.encode_histogram::<[(&str, &str); 0]>(
-        histogram.seconds,
-        histogram.count(),
-        &buckets,
-        None,
-    )
-}
-
-/// `/metrics`: with a token that may read of all devices, or without one at a listener that has no API.
-pub(crate) fn filter(
-    site: &Arc<Site>,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-    let site = site.clone();
-    warp::path!("metrics")
-        .and(warp::get())
-        .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<Peer>())
-        .map(move |headers: HeaderMap, peer: Peer| match allowed(&site, &headers, peer) {
-            Ok(()) => answer(&site.metrics),
-            Err(problem) => problem.into_response(),
-        })
-}
-
-fn allowed(site: &Site, headers: &HeaderMap, peer: Peer) -> Result<(), Problem> {
-    let listener = site.config.listeners.get(peer.listener);
-    if listener.is_some_and(|listener| !listener.serves(Part::Api)) {
-        return Ok(());
-    }
-    let caller = Caller::of(site, &Method::GET, headers, Some(peer.address.ip()))?;
-    caller.needs(Role::Read)?;
-    caller.needs_all_devices()
-}
-
-fn answer(metrics: &Metrics) -> Response {
-    let mut response = metrics.text().unwrap_or_default().into_response();
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
 }

@@ -1,3 +1,5 @@
+//! A certificate of our own making, for trying things on one machine.
+
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -10,7 +12,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use crate::cli::CliError;
+use crate::server::error::ServerError;
 
 /// A certificate of an authority of its own, for trying things on one machine.
 pub(super) struct SelfSigned {
@@ -27,7 +29,7 @@ const VALID_FOR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 impl SelfSigned {
     /// The one that was made before in `data_dir`, or a new one. The authority's key is thrown away:
     /// nobody can make more certificates that its devices trust.
-    pub(super) fn load_or_make(data_dir: &Path) -> Result<Self, CliError> {
+    pub(super) fn load_or_make(data_dir: &Path) -> Result<Self, ServerError> {
         let folder = data_dir.join("self-signed");
         let file = |name: &str| folder.join(name);
         // The authority comes last: with it, everything is there.
@@ -41,7 +43,7 @@ impl SelfSigned {
     }
 }
 
-fn make(folder: &Path) -> Result<(), CliError> {
+fn make(folder: &Path) -> Result<(), ServerError> {
     let now = SystemTime::now();
     let valid = |mut parameters: CertificateParams, name: &str| {
         // A device's clock may be a little behind.
@@ -64,13 +66,13 @@ fn make(folder: &Path) -> Result<(), CliError> {
 
     let write = |name: &str, mode, content: &str| {
         let file = folder.join(name);
-        write(&file, mode, content).map_err(CliError::io(format!("write {}", file.display())))
+        write(&file, mode, content).map_err(ServerError::io(format!("write {}", file.display())))
     };
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(CliError::io(format!("make {}", folder.display())))?;
+        .map_err(ServerError::io(format!("make {}", folder.display())))?;
     write("key.pem", 0o600, &key.serialize_pem())?;
     write("cert.pem", 0o644, &own.pem())?;
     write("ca.pem", 0o644, &authority.pem())

@@ -1,6 +1,8 @@
+//! The signals that the server listens to.
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::CliError;
+use crate::server::error::ServerError;
 
 /// The signals that stop the server.
 pub(super) struct Stop {
@@ -10,7 +12,7 @@ pub(super) struct Stop {
 
 impl Stop {
     /// From now on the signals don't end the process by themselves.
-    pub(super) fn listen() -> Result<Self, CliError> {
+    pub(super) fn listen() -> Result<Self, ServerError> {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -27,10 +29,10 @@ impl Stop {
 }
 
 /// The signal that has the server read its certificates anew. From now on it does not end the process.
-pub(super) fn hangup() -> Result<Signal, CliError> {
+pub(super) fn hangup() -> Result<Signal, ServerError> {
     listen(SignalKind::hangup())
 }
 
-fn listen(kind: SignalKind) -> Result<Signal, CliError> {
-    signal(kind).map_err(CliError::io("listen to signals"))
+fn listen(kind: SignalKind) -> Result<Signal, ServerError> {
+    signal(kind).map_err(ServerError::io("listen to signals"))
 }

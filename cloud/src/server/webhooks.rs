@@ -1,42 +1,27 @@
 //! Events delivered to URLs of the configuration: kept in the store until the receiver has taken them,
 //! in order for each device, and without ever holding up a device.
 
+mod counters;
 mod delivery;
 mod lanes;
-mod signature;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fedecks_cloud::{Outbox, SqliteStore};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::events::EventLog;
-use crate::cli::CliError;
 use crate::config::Webhook;
+use crate::server::error::ServerError;
+use crate::server::events::EventLog;
 
+pub(crate) use counters::Counters;
 pub(crate) use delivery::WebhookError;
-pub(crate) use signature::SigningSecret;
 
 /// How long the last events may take into the store when the server ends.
-pub(super) const LAST_KEPT: Duration = Duration::from_secs(5);
-
-/// What a webhook has counted since the server began.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) delivered: AtomicU64,
-    /// Attempts that failed; each is made again.
-    pub(crate) failed: AtomicU64,
-    /// Events that were given up: too old, too many, or missed before they were in the store.
-    pub(crate) dropped: AtomicU64,
-    /// Events in the store that wait for their turn.
-    pub(crate) pending: AtomicU64,
-    /// How many bytes they are.
-    pub(crate) pending_bytes: AtomicU64,
-}
+pub(crate) const LAST_KEPT: Duration = Duration::from_secs(5);
 
 /// The tasks that deliver, one for each webhook.
 pub(crate) struct Webhooks {
@@ -50,7 +35,7 @@ impl Webhooks {
         webhooks: &[Webhook],
         store: &Arc<SqliteStore>,
         events: &EventLog,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, ServerError> {
         let names: Vec<_> = webhooks.iter().map(|webhook| webhook.name.clone()).collect();
         match store.outbox_keep_only(&names).await {
             Ok(0) => {}
@@ -88,15 +73,9 @@ impl Webhooks {
 }
 
 /// Reads what each webhook needs.
-pub(crate) fn check(webhooks: &[Webhook]) -> Result<(), CliError> {
+pub(crate) fn check(webhooks: &[Webhook]) -> Result<(), ServerError> {
     for webhook in webhooks {
         delivery::Receiver::new(webhook, webhook.signing_secret()?)?;
     }
     Ok(())
-}
-
-impl Counters {
-    fn add(counter: &AtomicU64, count: usize) {
-        counter.fetch_add(count as u64, Ordering::Relaxed);
-    }
 }

@@ -1,3 +1,5 @@
+//! The bounded memory of events, and its readers.
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -6,7 +8,8 @@ use fedecks_cloud::{DeviceId, DevicePattern};
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-use super::event::{Event, Kind};
+use super::event::Event;
+use crate::event_kind::EventKind;
 
 /// The latest events, bounded in number and in bytes. Recording never waits for a reader: a reader
 /// that falls too far behind is told how many it missed. Clones share the same memory.
@@ -53,7 +56,7 @@ pub(crate) struct Filter {
     /// Those of devices that all of these match; an event without a device is wanted if there is none.
     pub(crate) devices: Vec<DevicePattern>,
     /// Those of these kinds; all if there is none.
-    pub(crate) kinds: Vec<Kind>,
+    pub(crate) kinds: Vec<EventKind>,
 }
 
 /// A reader of the log.
@@ -405,7 +408,7 @@ mod tests {
         let devices =
             vec![DevicePattern::new("site-*").unwrap(), DevicePattern::new("*-1").unwrap()];
         let mut of_one = log.follow(None, Filter { devices: devices.clone(), kinds: vec![] });
-        let kinds = vec![Kind::Connected, Kind::Refused];
+        let kinds = vec![EventKind::Connected, EventKind::Refused];
         let mut others = log.follow(None, Filter { devices: vec![], kinds: kinds.clone() });
         let mut neither = log.follow(None, Filter { devices, kinds });
         log.record(message("site-1", 1));

@@ -1,3 +1,5 @@
+//! Event streams: server-sent events to whoever follows.
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The server's own use of the machine, as metrics.
+
 use std::fmt;
 use std::fs;
 
@@ -6,10 +8,10 @@ use nix::sys::time::TimeValLike;
 use nix::unistd::{SysconfVar, sysconf};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::ConstCounter;
 
-use super::gauge;
-use prometheus_client::metrics::TypedMetric;
+use super::encode::gauge;
 
 /// The server's own use of the machine. What cannot be read is left out.
 #[derive(Debug)]

@@ -1,3 +1,5 @@
+//! One delivery to a receiver: the request, and what its answer means.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +18,8 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
 
-use super::signature::SigningSecret;
 use crate::config::Webhook;
+use crate::signing::SigningSecret;
 
 /// The way to one receiver.
 #[derive(Clone)]

@@ -1,3 +1,5 @@
+//! Brings the events of one webhook into the store, and from there to its receiver.
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,13 +11,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Counters;
+use super::counters::Counters;
 use super::delivery::{Outcome, Receiver};
 use super::lanes::{Lanes, Next, Waiting};
-use crate::cli::CliError;
 use crate::clock::unix_now;
 use crate::config::Webhook;
-use crate::server::events::{EventLog, Feed, Filter, Item, Kind};
+use crate::event_kind::EventKind;
+use crate::server::error::ServerError;
+use crate::server::events::{EventLog, Feed, Filter, Item};
 
 /// Brings the events of one webhook into the store, and from there to its receiver.
 pub(super) struct Worker {
@@ -66,7 +69,7 @@ impl Worker {
         store: Arc<SqliteStore>,
         events: &EventLog,
         counters: Arc<Counters>,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, ServerError> {
         let filter = Filter {
             devices: webhook.devices.clone().into_iter().collect(),
             kinds: webhook.kinds.clone(),
@@ -329,16 +332,16 @@ impl Worker {
             Item::Event(recorded) => {
                 // Who is refused may have said any device's id: that one's own events don't wait for it.
                 let device = match recorded.event.kind() {
-                    Kind::Refused => None,
-                    Kind::Connected
-                    | Kind::Disconnected
-                    | Kind::Message
-                    | Kind::RawMessage
-                    | Kind::Sent
-                    | Kind::RawSent
-                    | Kind::Revoked
-                    | Kind::Blocked
-                    | Kind::Unblocked => recorded.event.device.as_ref(),
+                    EventKind::Refused => None,
+                    EventKind::Connected
+                    | EventKind::Disconnected
+                    | EventKind::Message
+                    | EventKind::RawMessage
+                    | EventKind::Sent
+                    | EventKind::RawSent
+                    | EventKind::Revoked
+                    | EventKind::Blocked
+                    | EventKind::Unblocked => recorded.event.device.as_ref(),
                 };
                 let lane = device.map(ToString::to_string);
                 let event = recorded.id();
