@@ -78,7 +78,6 @@ mod accounts;
 mod api_tokens;
 mod auth;
 mod backplane;
-mod client;
 mod denylist;
 mod failed_logins;
 mod fedecks;
@@ -90,7 +89,6 @@ mod message;
 mod presence;
 mod registry;
 mod routes;
-mod serve;
 mod session;
 mod socket;
 mod store;
@@ -108,19 +106,20 @@ pub use backplane::{Backplane, BackplaneError, InProcess, Node, NotPushed, Paylo
 pub use denylist::{Denial, Denied, Denylist};
 pub use failed_logins::{Attempt, FailedLoginLimits, FailedLogins, TooManyFailures};
 pub use fedecks::{BuildError, Builder, Fedecks, Options};
+pub use fedecks_edge::Peer;
+#[cfg(feature = "serve")]
+pub use fedecks_edge::{
+    IpNet, Listen, ServeError, ServeLimits, ServeMonitor, ServeOptions, ServeStats, Server, Tls,
+    TlsError, serve,
+};
 pub use fedecks_protocol::{
     CloseCode, CloseReason, Credentials, DeviceId, IssuedToken, Term, TermError, Token,
 };
 pub use handler::{Decision, Disconnected, Handler, InfoOutcome, Login, Outcome, SessionError};
 pub use hub::{Hub, HubStats, PushError, Subscription};
-pub use ipnet::IpNet;
 pub use latency::LatencyHistogram;
 pub use message::{Info, Message, Topic};
 pub use presence::{ConnectionId, NodeId, Presence, PresenceEvent, PresenceWatch, WatchEnded};
-pub use serve::{
-    Listen, Peer, ServeError, ServeLimits, ServeMonitor, ServeOptions, ServeStats, Server, Tls,
-    TlsError, serve,
-};
 pub use session::Session;
 pub use store::{
     Account, Actor, ApiSecret, ApiToken, AuditAction, AuditEntry, AuditQuery, AuditRecord,

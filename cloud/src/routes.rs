@@ -3,6 +3,7 @@ mod upgrade;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedecks_edge::Peer;
 use fedecks_protocol::{CHALLENGE, DeviceId, Dialect, REFUSAL_HEADER};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL};
@@ -13,7 +14,6 @@ use warp::{Filter, Rejection};
 use crate::auth::{Refused, authenticate, read_request};
 use crate::fedecks::{Core, Fedecks};
 use crate::handler::Handler;
-use crate::serve::Peer;
 
 use upgrade::Handshake;
 

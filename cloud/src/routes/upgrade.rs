@@ -11,7 +11,6 @@ use super::{Answer, text};
 use crate::auth::AuthenticatedDevice;
 use crate::fedecks::Core;
 use crate::handler::Handler;
-use crate::serve;
 use crate::session;
 use crate::socket::Socket;
 
@@ -102,16 +101,16 @@ pub(super) async fn begin<H: Handler>(
     };
     let max_frame = core.options.max_frame as usize;
     // Behind our own accept loop the session takes the socket itself, without hyper's box around it.
-    match upgraded.downcast::<TokioIo<serve::Socket>>() {
+    #[cfg(feature = "serve")]
+    let upgraded = match upgraded.downcast::<TokioIo<fedecks_edge::Socket>>() {
         Ok(parts) => {
             let socket = Socket::new(parts.io.into_inner(), &parts.read_buf, max_frame);
-            session::begin(core, device, socket).await;
+            return session::begin(core, device, socket).await;
         }
-        Err(upgraded) => {
-            let socket = Socket::new(TokioIo::new(upgraded), &[], max_frame);
-            session::begin(core, device, socket).await;
-        }
-    }
+        Err(upgraded) => upgraded,
+    };
+    let socket = Socket::new(TokioIo::new(upgraded), &[], max_frame);
+    session::begin(core, device, socket).await;
 }
 
 fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
