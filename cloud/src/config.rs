@@ -13,9 +13,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fedecks_cloud::IpNet;
 use fedecks_cloud::{FailedLoginLimits, ServeLimits, StoreOptions};
 use fedecks_protocol::{DEFAULT_PATH, Limits, MAX_HEADER_CHARS};
-use ipnet::IpNet;
 
 pub(crate) use error::ConfigError;
 pub(crate) use events::{Events, Webhook};

@@ -78,7 +78,6 @@ mod accounts;
 mod auth;
 mod build_error;
 mod builder;
-mod client;
 mod close_denied;
 mod connection;
 mod context;
@@ -87,7 +86,6 @@ mod handler;
 mod latency;
 mod messaging;
 mod options;
-mod serve;
 mod session;
 mod store;
 mod time;
@@ -104,11 +102,16 @@ pub use auth::keyring::{Claims, Keyring, KeyringError, TokenError};
 pub use build_error::BuildError;
 pub use builder::Builder;
 pub use fedecks::Fedecks;
+pub use fedecks_edge::Peer;
+#[cfg(feature = "serve")]
+pub use fedecks_edge::{
+    IpNet, Listen, ServeError, ServeLimits, ServeMonitor, ServeOptions, ServeStats, Server, Tls,
+    TlsError, serve,
+};
 pub use fedecks_protocol::{
     CloseCode, CloseReason, Credentials, DeviceId, IssuedToken, Term, TermError, Token,
 };
 pub use handler::{Decision, Disconnected, Handler, InfoOutcome, Login, Outcome, SessionError};
-pub use ipnet::IpNet;
 pub use latency::LatencyHistogram;
 pub use messaging::backplane::{Backplane, BackplaneError, InProcess, Node, NotPushed, Payload};
 pub use messaging::hub::{Hub, HubStats, PushError, Subscription};
@@ -118,10 +121,6 @@ pub use messaging::presence::{
 };
 pub use messaging::topics::Missed;
 pub use options::Options;
-pub use serve::{
-    Listen, Peer, ServeError, ServeLimits, ServeMonitor, ServeOptions, ServeStats, Server, Tls,
-    TlsError, serve,
-};
 pub use session::Session;
 pub use store::{
     Account, Actor, ApiSecret, ApiToken, AuditAction, AuditEntry, AuditQuery, AuditRecord,

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fedecks_edge::RateLimitKey;
 use tokio::time::Instant;
 
-use crate::client::Client;
 use table::{Known, Table};
 
 /// Slows down whoever guesses passwords, before any work is spent on the guess. Clones are the same
@@ -50,7 +50,7 @@ pub struct TooManyFailures {
 #[derive(Debug)]
 pub struct Attempt {
     logins: FailedLogins,
-    address: Option<Client>,
+    address: Option<RateLimitKey>,
     account: Option<Account>,
     /// Whether the address logged in to the account before: only the address counts.
     known: bool,
@@ -65,9 +65,9 @@ struct Inner {
 
 #[derive(Default)]
 struct Tables {
-    addresses: Table<Client>,
+    addresses: Table<RateLimitKey>,
     accounts: Table<Account>,
-    known: Known<(Client, Account)>,
+    known: Known<(RateLimitKey, Account)>,
 }
 
 type Account = u64;
@@ -96,7 +96,7 @@ impl FailedLogins {
         account: Option<&str>,
     ) -> Result<Attempt, TooManyFailures> {
         let now = Instant::now();
-        let address = address.map(Client::of);
+        let address = address.map(RateLimitKey::of);
         let account = account.map(|name| self.0.hasher.hash_one(name));
         let mut tables = self.tables();
         let known = address.zip(account).is_some_and(|pair| tables.known.contains(&pair));
@@ -108,7 +108,7 @@ impl FailedLogins {
             counted.and_then(|key| tables.accounts.wait(&key, limits.per_account, now));
         if let Some(wait) = of_address.max(of_account) {
             drop(tables);
-            let address = address.map(Client::address);
+            let address = address.map(RateLimitKey::address);
             tracing::debug!(?address, "held up a login after too many failed ones");
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             return Err(TooManyFailures { retry_after: Duration::from_secs(seconds.max(1)) });

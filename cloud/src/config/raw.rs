@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
+use fedecks_cloud::IpNet;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use toml::Table;
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedecks_edge::Peer;
 use fedecks_protocol::{CHALLENGE, DeviceId, Dialect, REFUSAL_HEADER};
 use http::header::{CONNECTION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL};
@@ -18,7 +19,6 @@ use crate::auth::{Refused, authenticate, read_request};
 use crate::context::GatewayContext;
 use crate::fedecks::Fedecks;
 use crate::handler::Handler;
-use crate::serve::Peer;
 
 impl<H: Handler> Fedecks<H> {
     /// The filter that devices connect to, at [`Options::path`](crate::Options::path) below where it

@@ -9,7 +9,6 @@ use super::socket::Socket;
 use crate::auth::device::AuthenticatedDevice;
 use crate::context::GatewayContext;
 use crate::handler::Handler;
-use crate::serve;
 use crate::session;
 
 /// Begins the device's session once the answer is sent.
@@ -27,14 +26,14 @@ pub(super) async fn begin<H: Handler>(
     };
     let max_frame = context.options.max_frame as usize;
     // Behind our own accept loop the session takes the socket itself, without hyper's box around it.
-    match upgraded.downcast::<TokioIo<serve::Socket>>() {
+    #[cfg(feature = "serve")]
+    let upgraded = match upgraded.downcast::<TokioIo<fedecks_edge::Socket>>() {
         Ok(parts) => {
             let socket = Socket::new(parts.io.into_inner(), &parts.read_buf, max_frame);
-            session::begin(context, device, socket).await;
+            return session::begin(context, device, socket).await;
         }
-        Err(upgraded) => {
-            let socket = Socket::new(TokioIo::new(upgraded), &[], max_frame);
-            session::begin(context, device, socket).await;
-        }
-    }
+        Err(upgraded) => upgraded,
+    };
+    let socket = Socket::new(TokioIo::new(upgraded), &[], max_frame);
+    session::begin(context, device, socket).await;
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedecks_cloud::{Listen, Peer, ServeLimits, ServeOptions, Server, Tls, serve};
+use fedecks_edge::{Listen, Peer, ServeLimits, ServeOptions, Server, Tls, serve};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName};

@@ -1,3 +1,5 @@
+//! Reads the header of the PROXY protocol, version 2.
+
 use std::io;
 use std::net::SocketAddr;
 
@@ -6,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Why a connection does not begin as the PROXY protocol wants it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoHeader {
+pub(crate) enum NoHeader {
     #[error("the connection ended within the PROXY header: {0}")]
     Ended(#[from] io::Error),
     #[error("no PROXY header of version 2 at the beginning")]
@@ -27,7 +29,7 @@ const MAX_LENGTH: usize = 2048;
 
 /// Reads a header of version 2, and not a byte more. `None` where it says nothing about a client: a
 /// health check of the balancer's own, or a client that has no IP address.
-pub(super) async fn read(
+pub(crate) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<Option<SocketAddr>, NoHeader> {
     let mut header = vec![0; FIXED];

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fedecks_cloud::{Listen, ServeLimits, ServeOptions, serve};
+use fedecks_edge::{Listen, ServeLimits, ServeOptions, serve};
 use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;

@@ -1,3 +1,5 @@
+//! Limits on how often something happens: accepting connections, and lines of the log.
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -5,7 +7,7 @@ use tokio::time::Instant;
 
 /// Lets so many through per second, and a burst after a quiet time.
 #[derive(Debug)]
-pub(super) struct TokenBucket {
+pub(crate) struct TokenBucket {
     /// Between two tokens.
     interval: Duration,
     /// How much time is worth saving up.
@@ -16,13 +18,13 @@ pub(super) struct TokenBucket {
 
 impl TokenBucket {
     /// At least one per second and a burst of one, whatever is asked.
-    pub(super) fn new(per_second: u32, burst: u32) -> Self {
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
         Self { interval, burst: interval * burst.max(1), full_at: Mutex::new(Instant::now()) }
     }
 
     /// Takes a token, after waiting for one if need be.
-    pub(super) async fn take(&self) {
+    pub(crate) async fn take(&self) {
         while let Err(until) = self.try_take(Instant::now()) {
             tokio::time::sleep_until(until).await;
         }
@@ -43,10 +45,10 @@ impl TokenBucket {
 
 /// For a log line that would otherwise be written for each of many connections: once per second.
 #[derive(Debug, Default)]
-pub(super) struct OncePerSecond(Mutex<Option<Instant>>);
+pub(crate) struct OncePerSecond(Mutex<Option<Instant>>);
 
 impl OncePerSecond {
-    pub(super) fn now(&self) -> bool {
+    pub(crate) fn now(&self) -> bool {
         let now = Instant::now();
         let mut last = lock(&self.0);
         let due = last.is_none_or(|last| now >= last + Duration::from_secs(1));

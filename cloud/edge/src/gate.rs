@@ -1,3 +1,5 @@
+//! Counts the connections that are open, in all and of each client, and turns away what is too many.
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
@@ -6,34 +8,54 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use super::limits::{OncePerSecond, TokenBucket};
-use super::{ServeLimits, ServeStats};
-use crate::client::Client;
+use crate::options::ServeLimits;
+use crate::rate_limit_key::RateLimitKey;
+use crate::throttle::{OncePerSecond, TokenBucket};
+
+/// What a server has counted since it began, and how many connections are open now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServeStats {
+    /// How many connections are open, upgraded ones included.
+    pub connections: usize,
+    /// Connections that were accepted and had a place.
+    pub accepted: u64,
+    /// Connections that were closed at once because all places were taken.
+    pub full: u64,
+    /// Connections and requests that were turned away because their address had as many connections as
+    /// it may have.
+    pub address_full: u64,
+    /// Connections from elsewhere than a trusted proxy, where only those may come.
+    pub untrusted: u64,
+    /// Connections that did not begin with a good PROXY header, where they have to.
+    pub proxy_header: u64,
+    /// TLS handshakes that failed or took too long.
+    pub tls: u64,
+}
 
 /// What stands before every connection: how many there may be, and how fast they come.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     slots: Semaphore,
     capacity: u32,
     per_address: u32,
     rate: TokenBucket,
     /// How many connections each address has.
-    clients: Mutex<HashMap<Client, u32>>,
+    clients: Mutex<HashMap<RateLimitKey, u32>>,
     /// Numbers the connections in the logs.
     accepted: AtomicU64,
-    pub(super) turned_away: TurnedAway,
+    pub(crate) turned_away: TurnedAway,
     full: OncePerSecond,
     address_full: OncePerSecond,
 }
 
 /// How many connections were closed before anything was asked on them, and why.
 #[derive(Debug, Default)]
-pub(super) struct TurnedAway {
+pub(crate) struct TurnedAway {
     full: AtomicU64,
     address_full: AtomicU64,
-    pub(super) untrusted: AtomicU64,
-    pub(super) proxy_header: AtomicU64,
-    pub(super) tls: AtomicU64,
+    pub(crate) untrusted: AtomicU64,
+    pub(crate) proxy_header: AtomicU64,
+    pub(crate) tls: AtomicU64,
 }
 
 /// One connection's place. It is free again when this is dropped.
@@ -45,12 +67,12 @@ pub(crate) struct Slot {
 
 /// An address that has as many connections as it may have.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct AddressFull;
+pub(crate) struct AddressFull;
 
 /// The place of a connection of a trusted proxy, which counts for whoever the request is from that is
 /// under way on it, or was last.
 #[derive(Debug, Clone)]
-pub(super) struct Seat {
+pub(crate) struct Seat {
     gate: Arc<Gate>,
     client: Arc<AtomicU64>,
 }
@@ -59,7 +81,7 @@ pub(super) struct Seat {
 #[derive(Debug)]
 enum Counted {
     Nobodys,
-    Of(Client),
+    Of(RateLimitKey),
     AsSeated(Arc<AtomicU64>),
 }
 
@@ -67,7 +89,7 @@ enum Counted {
 const SMALL_TABLE: usize = 1024;
 
 impl Gate {
-    pub(super) fn new(limits: &ServeLimits) -> Self {
+    pub(crate) fn new(limits: &ServeLimits) -> Self {
         let most = u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX);
         let capacity = limits.connections.min(most);
         Self {
@@ -84,12 +106,12 @@ impl Gate {
     }
 
     /// Waits until one more connection may be accepted.
-    pub(super) async fn turn(&self) {
+    pub(crate) async fn turn(&self) {
         self.rate.take().await;
     }
 
     /// A slot and the number of the connection; `None` while every slot is taken.
-    pub(super) fn admit(self: &Arc<Self>) -> Option<(Slot, u64)> {
+    pub(crate) fn admit(self: &Arc<Self>) -> Option<(Slot, u64)> {
         let Ok(permit) = self.slots.try_acquire() else {
             self.turned_away.full.fetch_add(1, Ordering::Relaxed);
             if self.full.now() {
@@ -102,7 +124,7 @@ impl Gate {
         Some((Slot { gate: self.clone(), counted: Counted::Nobodys }, number))
     }
 
-    pub(super) fn stats(&self) -> ServeStats {
+    pub(crate) fn stats(&self) -> ServeStats {
         let TurnedAway { full, address_full, untrusted, proxy_header, tls } = &self.turned_away;
         ServeStats {
             connections: self.connections(),
@@ -116,18 +138,18 @@ impl Gate {
     }
 
     /// How many connections are open.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         (self.capacity as usize).saturating_sub(self.slots.available_permits())
     }
 
     /// Waits until no connection is open. None is admitted any more after that.
-    pub(super) async fn all_closed(&self) {
+    pub(crate) async fn all_closed(&self) {
         if let Ok(all) = self.slots.acquire_many(self.capacity).await {
             all.forget();
         }
     }
 
-    fn enter(&self, client: Client) -> Result<(), AddressFull> {
+    fn enter(&self, client: RateLimitKey) -> Result<(), AddressFull> {
         let mut clients = self.clients();
         let connections = clients.entry(client).or_insert(0);
         if *connections < self.per_address {
@@ -149,7 +171,7 @@ impl Gate {
         Err(AddressFull)
     }
 
-    fn leave(&self, client: Client) {
+    fn leave(&self, client: RateLimitKey) {
         let mut clients = self.clients();
         if let Entry::Occupied(mut entry) = clients.entry(client) {
             *entry.get_mut() -= 1;
@@ -163,22 +185,22 @@ impl Gate {
         }
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<Client, u32>> {
+    fn clients(&self) -> MutexGuard<'_, HashMap<RateLimitKey, u32>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Slot {
     /// Counts the connection for an address, once.
-    pub(super) fn count_for(&mut self, address: IpAddr) -> Result<(), AddressFull> {
-        let client = Client::of(address);
+    pub(crate) fn count_for(&mut self, address: IpAddr) -> Result<(), AddressFull> {
+        let client = RateLimitKey::of(address);
         self.gate.enter(client)?;
         self.release(Counted::Of(client));
         Ok(())
     }
 
     /// From now on the connection counts for whoever sits in the seat.
-    pub(super) fn seat(&mut self) -> Seat {
+    pub(crate) fn seat(&mut self) -> Seat {
         let client = Arc::new(AtomicU64::new(0));
         self.release(Counted::AsSeated(client.clone()));
         Seat { gate: self.gate.clone(), client }
@@ -189,7 +211,7 @@ impl Slot {
             Counted::Nobodys => {}
             Counted::Of(client) => self.gate.leave(client),
             Counted::AsSeated(seat) => {
-                if let Some(client) = Client::from_number(seat.swap(0, Ordering::Relaxed)) {
+                if let Some(client) = RateLimitKey::from_number(seat.swap(0, Ordering::Relaxed)) {
                     self.gate.leave(client);
                 }
             }
@@ -207,9 +229,9 @@ impl Drop for Slot {
 impl Seat {
     /// The connection counts for this address from now on. There is one request at a time on a
     /// connection, so this is never called twice at once.
-    pub(super) fn take(&self, address: IpAddr) -> Result<(), AddressFull> {
-        let client = Client::of(address);
-        let former = Client::from_number(self.client.load(Ordering::Relaxed));
+    pub(crate) fn take(&self, address: IpAddr) -> Result<(), AddressFull> {
+        let client = RateLimitKey::of(address);
+        let former = RateLimitKey::from_number(self.client.load(Ordering::Relaxed));
         if former == Some(client) {
             return Ok(());
         }

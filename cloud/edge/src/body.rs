@@ -1,3 +1,5 @@
+//! A request's body with a deadline.
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,14 +9,14 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
 /// A request's body that has to be there in time.
-pub(super) struct Timed {
+pub(crate) struct Timed {
     body: Incoming,
     /// `None` where there is nothing to wait for.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timed {
-    pub(super) fn new(body: Incoming, patience: Duration) -> Self {
+    pub(crate) fn new(body: Incoming, patience: Duration) -> Self {
         let deadline = (!body.is_end_stream()).then(|| Box::pin(tokio::time::sleep(patience)));
         Self { body, deadline }
     }

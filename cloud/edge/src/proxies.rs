@@ -1,3 +1,5 @@
+//! What trusted proxies say of their clients: `X-Forwarded-For` and `X-Forwarded-Proto`.
+
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName};
@@ -5,7 +7,7 @@ use ipnet::IpNet;
 
 /// The proxies that are believed when they say who their client is.
 #[derive(Debug)]
-pub(super) struct TrustedProxies(Vec<IpNet>);
+pub(crate) struct TrustedProxies(Vec<IpNet>);
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -14,11 +16,11 @@ static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-prot
 const MAX_HOPS: usize = 16;
 
 impl TrustedProxies {
-    pub(super) fn new(networks: Vec<IpNet>) -> Self {
+    pub(crate) fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
     }
 
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
@@ -28,7 +30,7 @@ impl TrustedProxies {
     /// Each proxy adds to `X-Forwarded-For`, at its end, the address that it got the request from. So
     /// this is read from the end for as long as a trusted proxy has written it; what stands before
     /// that may be made up by the client. An address without a port has port 0.
-    pub(super) fn client(&self, from: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+    pub(crate) fn client(&self, from: SocketAddr, headers: &HeaderMap) -> SocketAddr {
         let lines = headers.get_all(&X_FORWARDED_FOR).into_iter().rev();
         let hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         let mut client = from;
@@ -48,7 +50,7 @@ impl TrustedProxies {
 }
 
 /// Whether the nearest proxy says that its client's connection is encrypted.
-pub(super) fn says_encrypted(headers: &HeaderMap) -> bool {
+pub(crate) fn says_encrypted(headers: &HeaderMap) -> bool {
     let last = headers.get_all(&X_FORWARDED_PROTO).into_iter().next_back();
     let last = last.and_then(|line| line.as_bytes().rsplit(|byte| *byte == b',').next());
     last.is_some_and(|word| word.trim_ascii().eq_ignore_ascii_case(b"https"))

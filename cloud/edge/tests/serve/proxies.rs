@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use fedecks_cloud::{Listen, ServeLimits, ServeOptions, Server, Tls, serve};
+use fedecks_edge::{Listen, ServeLimits, ServeOptions, Server, Tls, serve};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 

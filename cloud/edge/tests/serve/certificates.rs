@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use fedecks_cloud::{ServeLimits, TlsError};
+use fedecks_edge::{ServeLimits, TlsError};
 
 use crate::support::{
     Identity, before_long, connect, connector, echoes, shake_hands, start, upgrade, who,

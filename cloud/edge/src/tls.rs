@@ -1,3 +1,5 @@
+//! The server's certificate and key, which can be read anew while it runs.
+
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -116,7 +118,7 @@ impl Tls {
         self.shown().not_after
     }
 
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
         self.shown().config.into()
     }
 

@@ -1,3 +1,5 @@
+//! One connection on its way from accepted to the filter: PROXY header, TLS, HTTP.
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -19,43 +21,30 @@ use tracing::Instrument;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use super::body::Timed;
-use super::gate::{AddressFull, Gate, Seat, Slot};
-use super::limits::OncePerSecond;
-use super::proxies::{self, TrustedProxies};
-use super::{ServeLimits, Socket, Tls, proxy_protocol};
-
-/// Who is at the other end, among the extensions of every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer {
-    /// The client's address. Where the connection comes from a trusted proxy that names its client by
-    /// `X-Forwarded-For` or the PROXY protocol, it is that client's; port 0 if the port is not said.
-    pub address: SocketAddr,
-    /// The proxy that the connection comes from, if it named its client.
-    pub via: Option<SocketAddr>,
-    /// Whether the client's connection is encrypted: by TLS here, or as a trusted proxy says by
-    /// `X-Forwarded-Proto`.
-    pub encrypted: bool,
-    /// Which of [`ServeOptions::listen`](crate::ServeOptions::listen) it came in by, counted from 0.
-    pub listener: usize,
-    /// Number of the connection, the `connection` of the log, counted from 1.
-    pub connection: u64,
-}
+use crate::body::Timed;
+use crate::gate::{AddressFull, Gate, Seat, Slot};
+use crate::options::ServeLimits;
+use crate::peer::Peer;
+use crate::proxies::{self, TrustedProxies};
+use crate::proxy_protocol;
+use crate::socket::Socket;
+use crate::throttle::OncePerSecond;
+use crate::tls::Tls;
 
 /// The way of a listener's connections from accepted to the filter.
-pub(super) struct Edge<F> {
-    pub(super) filter: F,
+pub(crate) struct Edge<F> {
+    pub(crate) filter: F,
     /// Which listener.
-    pub(super) number: usize,
-    pub(super) tls: Option<Tls>,
-    pub(super) proxy_protocol: bool,
-    pub(super) trusted: Arc<TrustedProxies>,
+    pub(crate) number: usize,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) proxy_protocol: bool,
+    pub(crate) trusted: Arc<TrustedProxies>,
     /// Whether it is time to log that somebody else came to where only trusted proxies may.
-    pub(super) untrusted: OncePerSecond,
-    pub(super) limits: ServeLimits,
-    pub(super) http: http1::Builder,
-    pub(super) stopping: watch::Receiver<bool>,
-    pub(super) gate: Arc<Gate>,
+    pub(crate) untrusted: OncePerSecond,
+    pub(crate) limits: ServeLimits,
+    pub(crate) http: http1::Builder,
+    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// The least that hyper takes for its buffers, in bytes.
@@ -65,7 +54,7 @@ const SMALLEST_BUFFER: usize = 8192;
 const ADDRESS_FULL_RETRY: Duration = Duration::from_secs(10);
 
 /// How the connections speak HTTP.
-pub(super) fn http(limits: &ServeLimits) -> http1::Builder {
+pub(crate) fn http(limits: &ServeLimits) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.handshake)
@@ -80,7 +69,7 @@ where
 {
     /// Begins with a connection that was just accepted, or closes it if it may not be. Nothing has
     /// been spent on it by then.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         self: &Arc<Self>,
         tcp: TcpStream,
         from: SocketAddr,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use fedecks_cloud::{Listen, ServeLimits, ServeOptions, serve};
+use fedecks_edge::{Listen, ServeLimits, ServeOptions, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{

@@ -1,3 +1,5 @@
+//! A connection's socket, plain or with TLS, which holds its place among the connections.
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,20 +8,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::gate::Slot;
+use crate::gate::Slot;
 
-/// A socket that gives its slot back when it is closed.
-pub(crate) struct Socket {
+/// A socket that gives its slot back when it is closed. A request that came in by [`serve`](crate::serve())
+/// and is upgraded has it inside: `Upgraded::downcast::<TokioIo<Socket>>` takes it out of hyper's boxes.
+pub struct Socket {
     io: Io,
     _slot: Slot,
 }
 
 impl Socket {
-    pub(super) fn plain(stream: TcpStream, slot: Slot) -> Self {
+    pub(crate) fn plain(stream: TcpStream, slot: Slot) -> Self {
         Self { io: Io::Plain(stream), _slot: slot }
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>, slot: Slot) -> Self {
+    pub(crate) fn tls(stream: TlsStream<TcpStream>, slot: Slot) -> Self {
         Self { io: Io::Tls(Box::new(stream)), _slot: slot }
     }
 }

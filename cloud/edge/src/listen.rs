@@ -1,3 +1,5 @@
+//! Opens a listening socket, with all the options that its connections have.
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +22,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 /// TCP_NODELAY, keepalive and TCP_USER_TIMEOUT without a system call of its own. The last one ends a
 /// connection whose client has taken nothing for as long as `stalled`, also one that is there and
 /// reads nothing.
-pub(super) fn listen(
+pub(crate) fn listen(
     address: SocketAddr,
     stalled: Duration,
 ) -> io::Result<(TcpListener, SocketAddr)> {
