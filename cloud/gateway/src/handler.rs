@@ -1,3 +1,5 @@
+//! What you write: the handler's callbacks, and what they are given and answer.
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Latency histograms.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

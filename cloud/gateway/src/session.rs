@@ -1,3 +1,5 @@
+//! One connection of one device, as the handler sees it. What it does is in the files below.
+
 mod callback;
 mod driver;
 mod end;

@@ -1,3 +1,5 @@
+//! The system's clock, in the units of tokens and connections.
+
 use std::time::{Duration, SystemTime};
 
 /// The time since 1970-01-01 UTC by the system's clock; nothing if that stands before.

@@ -1,3 +1,5 @@
+//! A handler for devices that log in with the name and the password of an account.
+
 use std::sync::Arc;
 use std::time::Duration;
 

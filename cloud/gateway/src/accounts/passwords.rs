@@ -1,3 +1,5 @@
+//! Hashes and checks passwords, a few at a time.
+
 use std::sync::Arc;
 use std::thread::available_parallelism;
 

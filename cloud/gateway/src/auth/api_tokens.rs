@@ -1,3 +1,5 @@
+//! The tokens that callers of an HTTP API present, in memory.
+
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -1,3 +1,5 @@
+//! Which tokens are revoked and which devices are blocked, in memory.
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

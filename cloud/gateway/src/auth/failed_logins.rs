@@ -1,3 +1,5 @@
+//! Slows down whoever guesses passwords or API tokens.
+
 mod table;
 
 use std::hash::{BuildHasher, RandomState};

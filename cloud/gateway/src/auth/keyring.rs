@@ -1,3 +1,5 @@
+//! The keys that seal and open device tokens, and what a token says.
+
 use std::fmt;
 
 use fedecks_protocol::{DeviceId, IssuedToken, Token};

@@ -1,3 +1,5 @@
+//! Polls the store for what other processes change in it.
+
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;

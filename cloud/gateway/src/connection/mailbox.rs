@@ -1,3 +1,5 @@
+//! What waits for one session, within bounds.
+
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};

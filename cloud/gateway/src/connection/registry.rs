@@ -1,3 +1,5 @@
+//! The devices that are connected to this node, each by its newest connection.
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

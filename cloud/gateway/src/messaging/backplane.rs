@@ -1,3 +1,5 @@
+//! What crosses the nodes of a cluster. How it does is up to an implementation.
+
 #[cfg(test)]
 mod conformance;
 pub(crate) mod in_process;

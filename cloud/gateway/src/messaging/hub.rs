@@ -1,3 +1,5 @@
+//! The way from a program to its devices: push, topics, presence.
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};

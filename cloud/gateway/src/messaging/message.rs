@@ -1,3 +1,5 @@
+//! A term on its way to any number of devices, encoded once, and the topic it is published on.
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;

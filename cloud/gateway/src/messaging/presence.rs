@@ -1,3 +1,5 @@
+//! Which devices are connected, by which connection, and how connections are ordered.
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -1,3 +1,5 @@
+//! Who on this node is subscribed to which topic.
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,3 +1,5 @@
+//! A callback of the handler, boxed and timed, and what it wants next.
+
 use fedecks_protocol::CloseReason;
 use tokio::time::Instant;
 

@@ -1,3 +1,5 @@
+//! What a session does between its first frame and its end.
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;

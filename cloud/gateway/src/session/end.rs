@@ -1,3 +1,5 @@
+//! Why a session ends, and who is told.
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 

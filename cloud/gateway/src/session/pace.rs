@@ -1,3 +1,5 @@
+//! How fast a device may send.
+
 use std::time::Duration;
 
 use tokio::time::Instant;

@@ -1,3 +1,5 @@
+//! The whole of a session: how it begins, runs and closes its connection.
+
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;

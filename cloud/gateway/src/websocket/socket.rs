@@ -1,3 +1,5 @@
+//! The server's end of a WebSocket, with buffers only while they are needed.
+
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::pin::Pin;

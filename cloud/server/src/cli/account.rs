@@ -1,3 +1,5 @@
+//! `account`: the accounts that may register devices.
+
 use clap::Subcommand;
 use fedecks_cloud::{Actor, Store, check_account_name, hash_password};
 

@@ -1,3 +1,5 @@
+//! `audit`: who changed what.
+
 use clap::Subcommand;
 use fedecks_cloud::{AuditQuery, AuditRecord, Store};
 use fedecks_protocol::DeviceId;

@@ -1,3 +1,5 @@
+//! `backup` and `restore`: copies of the store.
+
 use std::path::PathBuf;
 
 use clap::Args;

@@ -1,3 +1,5 @@
+//! `check-config`: what `serve` would do with the configuration.
+
 use std::fmt::Write;
 
 use fedecks_cloud::Tls;

@@ -1,3 +1,5 @@
+//! `device`: lists, labels, revokes, blocks and forgets devices.
+
 use clap::Subcommand;
 use fedecks_cloud::{
     Actor, DevicePattern, DeviceQuery, DeviceRecord, Forgotten, Store, check_label,

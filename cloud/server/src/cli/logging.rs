@@ -1,3 +1,5 @@
+//! Where the log goes, and in which form.
+
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{Log, LogFormat, LogLevel};

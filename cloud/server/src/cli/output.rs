@@ -1,3 +1,5 @@
+//! Standard output and error.
+
 use std::io::{self, Write};
 
 use super::error::CliError;

@@ -1,3 +1,5 @@
+//! Asks for a password without showing it.
+
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 use nix::sys::termios::{

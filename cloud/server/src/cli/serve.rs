@@ -1,3 +1,5 @@
+//! `serve`: runs the server.
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

@@ -1,3 +1,5 @@
+//! `token`: the tokens of callers of the HTTP API.
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;

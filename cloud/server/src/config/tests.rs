@@ -1,3 +1,5 @@
+//! Tests of the configuration: what is accepted, and how each error is worded.
+
 use std::collections::HashMap;
 
 use super::*;

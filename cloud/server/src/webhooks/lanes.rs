@@ -1,3 +1,5 @@
+//! The order of deliveries: one at a time for each device.
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 

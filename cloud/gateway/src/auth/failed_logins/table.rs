@@ -1,3 +1,5 @@
+//! The bounded tables of failures that `failed_logins` keeps.
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! A backplane for nodes in one process, or for a single one.
+
 use std::collections::{HashMap, HashSet};
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

@@ -1,3 +1,5 @@
+//! Tests of the WebSocket against a client's bytes.
+
 use std::future::poll_fn;
 use std::time::Duration;
 
