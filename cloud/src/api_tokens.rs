@@ -3,10 +3,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use subtle::ConstantTimeEq;
 
-use crate::store::api_token::hash;
-use crate::store::{Actor, ApiToken, NewApiToken, Store, StoreError};
-use crate::time::unix_now;
 use crate::watch::keep_current;
+use fedecks_store::{Actor, ApiSecret, ApiToken, NewApiToken, Store, StoreError, unix_now};
 
 /// The API tokens of a store, in memory, so that a call of the API is judged while the store is busy
 /// or broken. Clones share the same memory.
@@ -36,7 +34,7 @@ impl ApiTokens {
     /// The token whose text was presented, if there is one that has not expired. It counts as used.
     /// The time that it takes tells nothing of any token.
     pub fn find(&self, presented: &str) -> Option<Arc<ApiToken>> {
-        let presented = hash(presented);
+        let presented = ApiSecret::hash_of(presented);
         let now = unix_now();
         let tokens = self.all();
         let found = tokens.iter().fold(None, |found, token| {
@@ -112,7 +110,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::{ApiSecret, Role, SqliteStore};
+    use fedecks_store::{Role, SqliteStore};
 
     fn token(name: &str, expires_at: Option<u64>) -> NewApiToken {
         NewApiToken {

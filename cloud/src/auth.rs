@@ -9,7 +9,7 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 
 use crate::fedecks::Core;
 use crate::handler::{Decision, Handler, Login};
-use crate::time::unix_now;
+use fedecks_store::unix_now;
 
 /// A device that has proved who it is: the only thing that a session accepts, and only this module
 /// makes one.

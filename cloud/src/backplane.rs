@@ -9,7 +9,7 @@ use fedecks_protocol::{CloseReason, DeviceId, EncodeError};
 
 use crate::message::{Message, Topic};
 use crate::presence::{NodeId, Presence, PresenceWatch};
-use crate::store::BoxFuture;
+use fedecks_store::BoxFuture;
 
 pub use in_process::InProcess;
 

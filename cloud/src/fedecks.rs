@@ -11,8 +11,8 @@ use crate::handler::Handler;
 use crate::hub::{Hub, HubOptions, WeakHub};
 use crate::mailbox::Bounds;
 use crate::session::Pace;
-use crate::store::Store;
 use crate::tokens::Keyring;
+use fedecks_store::Store;
 
 /// A cloud for devices, made of your [`Handler`]. Clones are the same cloud.
 pub struct Fedecks<H>(pub(crate) Arc<Core<H>>);

@@ -7,12 +7,12 @@ use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect, DownFrame, Lim
 
 use crate::auth::AuthenticatedDevice;
 use crate::backplane::{Backplane, BackplaneError, Node, NotPushed, Payload};
-use crate::latency::{Latency, LatencyHistogram};
 use crate::mailbox::{Bounds, Item, Mailbox, Order, PutError};
 use crate::message::{Info, Message, Topic};
 use crate::presence::{ConnectionIds, NodeId, Presence, PresenceWatch};
 use crate::registry::{Connected, Registry};
 use crate::topics::{Missed, Outlet, Subscriber, Topics};
+use fedecks_store::{Latency, LatencyHistogram};
 
 /// The way from your program to the devices: push, topics, presence. Clones are the same hub.
 #[derive(Clone)]

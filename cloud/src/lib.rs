@@ -83,7 +83,6 @@ mod failed_logins;
 mod fedecks;
 mod handler;
 mod hub;
-mod latency;
 mod mailbox;
 mod message;
 mod presence;
@@ -91,15 +90,11 @@ mod registry;
 mod routes;
 mod session;
 mod socket;
-mod store;
-mod time;
 mod tokens;
 mod topics;
 mod watch;
 
-pub use accounts::{
-    AccountHandler, InvalidAccountName, PasswordError, check_account_name, hash_password,
-};
+pub use accounts::{AccountHandler, PasswordError, hash_password};
 pub use api_tokens::ApiTokens;
 pub use auth::AuthenticatedBy;
 pub use backplane::{Backplane, BackplaneError, InProcess, Node, NotPushed, Payload};
@@ -115,18 +110,19 @@ pub use fedecks_edge::{
 pub use fedecks_protocol::{
     CloseCode, CloseReason, Credentials, DeviceId, IssuedToken, Term, TermError, Token,
 };
+pub use fedecks_store::{
+    Account, Actor, ApiSecret, ApiToken, AuditAction, AuditEntry, AuditQuery, AuditRecord,
+    BoxFuture, DevicePattern, DeviceQuery, DeviceRecord, Forgotten, InvalidAccountName,
+    InvalidDevicePattern, InvalidLabel, InvalidRole, InvalidTokenName, LatencyHistogram,
+    NewApiToken, Outbox, OutboxEntry, OutboxItem, Role, Roles, Standing, Store, StoreError,
+    check_account_name, check_label, check_token_name,
+};
+#[cfg(feature = "sqlite")]
+pub use fedecks_store::{SqliteStore, StoreOptions, StoreStats};
 pub use handler::{Decision, Disconnected, Handler, InfoOutcome, Login, Outcome, SessionError};
 pub use hub::{Hub, HubStats, PushError, Subscription};
-pub use latency::LatencyHistogram;
 pub use message::{Info, Message, Topic};
 pub use presence::{ConnectionId, NodeId, Presence, PresenceEvent, PresenceWatch, WatchEnded};
 pub use session::Session;
-pub use store::{
-    Account, Actor, ApiSecret, ApiToken, AuditAction, AuditEntry, AuditQuery, AuditRecord,
-    BoxFuture, DevicePattern, DeviceQuery, DeviceRecord, Forgotten, InvalidDevicePattern,
-    InvalidLabel, InvalidRole, InvalidTokenName, NewApiToken, Outbox, OutboxEntry, OutboxItem,
-    Role, Roles, SqliteStore, Standing, Store, StoreError, StoreOptions, StoreStats, check_label,
-    check_token_name,
-};
 pub use tokens::{Claims, Keyring, KeyringError, TokenError};
 pub use topics::Missed;

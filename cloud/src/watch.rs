@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use crate::store::StoreError;
+use fedecks_store::StoreError;
 
 /// How often it is looked for what another process wrote.
 const INTERVAL: Duration = Duration::from_millis(500);

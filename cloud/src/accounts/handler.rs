@@ -8,7 +8,7 @@ use crate::failed_logins::{FailedLogins, TooManyFailures};
 use crate::handler::{Decision, Handler, InfoOutcome, Login, Outcome};
 use crate::message::{Info, Message};
 use crate::session::Session;
-use crate::store::Store;
+use fedecks_store::Store;
 
 /// The handler of the ready-made server: whoever knows an account's password may register devices,
 /// and what devices send and get goes over topics.
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::accounts::hash_password;
     use crate::failed_logins::FailedLoginLimits;
-    use crate::store::{Actor, SqliteStore};
+    use fedecks_store::{Actor, SqliteStore};
 
     const UNAVAILABLE: Decision = Decision::Unavailable { retry_after: RETRY_AFTER };
 

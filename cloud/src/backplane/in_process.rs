@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use super::{Backplane, BackplaneError, Node, NotPushed, Payload};
 use crate::message::{Message, Topic};
 use crate::presence::{ByDevice, NodeId, Presence, PresenceEvent, PresenceWatch};
-use crate::store::BoxFuture;
+use fedecks_store::BoxFuture;
 
 /// The backplane of one process: usually of one [`Hub`](crate::Hub), and of as many as share it.
 #[derive(Debug)]

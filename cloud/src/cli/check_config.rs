@@ -4,9 +4,10 @@ use fedecks_cloud::Tls;
 
 use super::output::print;
 use super::{CliError, Place};
-use crate::clock::{unix_now, utc};
+use crate::clock::utc;
 use crate::config::{Config, Overrides, Part, TlsChoice};
 use crate::server;
+use fedecks_store::unix_now;
 
 /// Reads everything that the server would read, and prints what holds, without a secret.
 pub(super) fn run(place: Place) -> Result<(), CliError> {

@@ -6,7 +6,8 @@ use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
 use super::notify;
-use crate::clock::{unix_now, utc};
+use crate::clock::utc;
+use fedecks_store::unix_now;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 use crate::fedecks::Core;
 use crate::handler::{Handler, InfoOutcome, Outcome};
 use crate::message::Message;
-use crate::store::BoxFuture;
+use fedecks_store::BoxFuture;
 
 /// A callback of the handler. In a box: an idle session keeps no room for it.
 pub(super) type Callback<'a> = BoxFuture<'a, Then>;

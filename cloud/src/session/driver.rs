@@ -22,8 +22,8 @@ use crate::hub::raw_frame;
 use crate::mailbox::{Delivery, Item};
 use crate::message::Info;
 use crate::socket::{Incoming, Socket};
-use crate::time::{since_1970, unix_now};
 use crate::tokens::Claims;
+use fedecks_store::{since_1970, unix_now};
 
 /// What a session does between its first frame and its end.
 pub(super) struct Driver<'a, H, S> {

@@ -17,7 +17,7 @@ use crate::fedecks::Core;
 use crate::handler::{Handler, SessionError};
 use crate::mailbox::Item;
 use crate::socket::{Incoming, Socket};
-use crate::time::unix_now;
+use fedecks_store::unix_now;
 
 /// How long the last frames and the close handshake may take together.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);

@@ -13,9 +13,9 @@ use super::Counters;
 use super::delivery::{Outcome, Receiver};
 use super::lanes::{Lanes, Next, Waiting};
 use crate::cli::CliError;
-use crate::clock::unix_now;
 use crate::config::Webhook;
 use crate::server::events::{EventLog, Feed, Filter, Item, Kind};
+use fedecks_store::unix_now;
 
 /// Brings the events of one webhook into the store, and from there to its receiver.
 pub(super) struct Worker {
