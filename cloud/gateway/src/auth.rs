@@ -12,13 +12,13 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use fedecks_protocol::{AUTH_HEADER, AuthRequest, DeviceId, Dialect, Proof, Refusal, Token};
+use fedecks_store::unix_now;
 use futures_util::FutureExt;
 use http::HeaderMap;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 
 use crate::context::GatewayContext;
 use crate::handler::{Decision, Handler, Login};
-use crate::time::unix_now;
 
 use device::{AuthenticatedBy, AuthenticatedDevice};
 

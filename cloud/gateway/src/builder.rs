@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use fedecks_store::Store;
+
 use crate::auth::denylist::Denylist;
 use crate::auth::keyring::Keyring;
 use crate::build_error::BuildError;
@@ -15,7 +17,6 @@ use crate::messaging::backplane::in_process::InProcess;
 use crate::messaging::hub::{Hub, HubOptions};
 use crate::options::Options;
 use crate::session::pace::Pace;
-use crate::store::Store;
 
 /// Puts a [`Fedecks`] together, see [`Fedecks::builder`].
 pub struct Builder<H> {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use fedecks_store::Store;
+
 use crate::auth::denylist::Denylist;
 use crate::auth::keyring::Keyring;
 use crate::close_denied::CloseDenied;
 use crate::messaging::hub::Hub;
 use crate::options::Options;
 use crate::session::pace::Pace;
-use crate::store::Store;
 
 /// What all sessions share.
 pub(crate) struct GatewayContext<H> {

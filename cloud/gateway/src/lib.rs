@@ -88,18 +88,13 @@ mod connection;
 mod context;
 mod fedecks;
 mod handler;
-mod latency;
 mod messaging;
 mod options;
 mod session;
-mod store;
-mod time;
 mod websocket;
 
 #[cfg(feature = "accounts")]
-pub use accounts::{
-    AccountHandler, InvalidAccountName, PasswordError, check_account_name, hash_password,
-};
+pub use accounts::{AccountHandler, PasswordError, hash_password};
 pub use auth::api_tokens::ApiTokens;
 pub use auth::denylist::{Denial, Denied, Denylist};
 pub use auth::device::AuthenticatedBy;
@@ -117,8 +112,16 @@ pub use fedecks_edge::{
 pub use fedecks_protocol::{
     CloseCode, CloseReason, Credentials, DeviceId, IssuedToken, Term, TermError, Token,
 };
+pub use fedecks_store::{
+    Account, Actor, ApiSecret, ApiToken, AuditAction, AuditEntry, AuditQuery, AuditRecord,
+    BoxFuture, DevicePattern, DeviceQuery, DeviceRecord, Forgotten, InvalidAccountName,
+    InvalidDevicePattern, InvalidLabel, InvalidRole, InvalidTokenName, LatencyHistogram,
+    NewApiToken, Outbox, OutboxEntry, OutboxItem, Role, Roles, Standing, Store, StoreError,
+    check_account_name, check_label, check_token_name,
+};
+#[cfg(feature = "sqlite")]
+pub use fedecks_store::{SqliteStore, StoreOptions, StoreStats};
 pub use handler::{Decision, Disconnected, Handler, InfoOutcome, Login, Outcome, SessionError};
-pub use latency::LatencyHistogram;
 pub use messaging::backplane::in_process::InProcess;
 pub use messaging::backplane::{Backplane, BackplaneError, Node, NotPushed, Payload};
 pub use messaging::hub::{Hub, HubStats, PushError, Subscription};
@@ -129,10 +132,3 @@ pub use messaging::presence::{
 pub use messaging::topics::Missed;
 pub use options::Options;
 pub use session::Session;
-pub use store::{
-    Account, Actor, ApiSecret, ApiToken, AuditAction, AuditEntry, AuditQuery, AuditRecord,
-    BoxFuture, DevicePattern, DeviceQuery, DeviceRecord, Forgotten, InvalidDevicePattern,
-    InvalidLabel, InvalidRole, InvalidTokenName, NewApiToken, Outbox, OutboxEntry, OutboxItem,
-    Role, Roles, SqliteStore, Standing, Store, StoreError, StoreOptions, StoreStats, check_label,
-    check_token_name,
-};

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use fedecks_cloud::{Listen, Tls, TlsError};
+use fedecks_store::unix_now;
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
-use crate::clock::{unix_now, utc};
+use crate::clock::utc;
 use crate::systemd::notify;
 
 /// How often the files are looked at.

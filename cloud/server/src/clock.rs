@@ -1,14 +1,7 @@
 //! The time as people and programs are told it.
 
-use std::time::UNIX_EPOCH;
-
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-
-/// The time in seconds since 1970-01-01 UTC by the system's clock; 0 if that stands before.
-pub(crate) fn unix_now() -> u64 {
-    UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
-}
 
 /// A time in seconds since 1970-01-01 UTC as `2026-01-31T12:00:00Z`; the number itself where no
 /// calendar goes so far.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_protocol::Term;
+use fedecks_store::Store;
 
 use super::passwords::{Checked, Passwords};
 use crate::auth::failed_logins::{FailedLogins, TooManyFailures};
 use crate::handler::{Decision, Handler, InfoOutcome, Login, Outcome};
 use crate::messaging::message::{Info, Message};
 use crate::session::Session;
-use crate::store::Store;
 
 /// The handler of the ready-made server: whoever knows an account's password may register devices,
 /// and what devices send and get goes over topics.
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::accounts::hash_password;
     use crate::auth::failed_logins::FailedLoginLimits;
-    use crate::store::{Actor, SqliteStore};
+    use fedecks_store::{Actor, SqliteStore};
 
     const UNAVAILABLE: Decision = Decision::Unavailable { retry_after: RETRY_AFTER };
 

@@ -3,12 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use fedecks_store::{Actor, ApiSecret, ApiToken, NewApiToken, Store, StoreError, unix_now};
 use subtle::ConstantTimeEq;
 
 use crate::auth::poll::poll_changes;
-use crate::store::api_token::hash;
-use crate::store::{Actor, ApiToken, NewApiToken, Store, StoreError};
-use crate::time::unix_now;
 
 /// The API tokens of a store, in memory, so that a call of the API is judged while the store is busy
 /// or broken. Clones share the same memory.
@@ -38,7 +36,7 @@ impl ApiTokens {
     /// The token whose text was presented, if there is one that has not expired. It counts as used.
     /// The time that it takes tells nothing of any token.
     pub fn find(&self, presented: &str) -> Option<Arc<ApiToken>> {
-        let presented = hash(presented);
+        let presented = ApiSecret::hash_of(presented);
         let now = unix_now();
         let tokens = self.all();
         let found = tokens.iter().fold(None, |found, token| {
@@ -114,7 +112,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::{ApiSecret, Role, SqliteStore};
+    use fedecks_store::{Role, SqliteStore};
 
     fn token(name: &str, expires_at: Option<u64>) -> NewApiToken {
         NewApiToken {

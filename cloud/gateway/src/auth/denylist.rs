@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fedecks_protocol::DeviceId;
+use fedecks_store::{Actor, Forgotten, Standing, Store, StoreError};
 use tokio::sync::broadcast;
 
 use crate::auth::poll::poll_changes;
-use crate::store::{Actor, Forgotten, Standing, Store, StoreError};
 
 /// Which generation of each device's tokens is good, and which devices are blocked, in memory, so
 /// that a connection never waits for the store. Clones share the same memory.
@@ -235,7 +235,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::SqliteStore;
+    use fedecks_store::SqliteStore;
 
     fn device(id: &str) -> DeviceId {
         DeviceId::new(id).unwrap()

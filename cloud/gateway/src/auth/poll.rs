@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use fedecks_store::StoreError;
 use tokio::time::MissedTickBehavior;
-
-use crate::store::StoreError;
 
 /// How often it is looked for what another process wrote.
 const INTERVAL: Duration = Duration::from_millis(500);

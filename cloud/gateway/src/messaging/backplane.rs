@@ -8,10 +8,10 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use fedecks_protocol::{CloseReason, DeviceId, EncodeError};
+use fedecks_store::BoxFuture;
 
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{NodeId, Presence, PresenceWatch};
-use crate::store::BoxFuture;
 
 /// What crosses the nodes of a cluster: topics, presence, and messages for a device that is connected
 /// to another node.

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect, DownFrame, Limits, Term};
+use fedecks_store::{Latency, LatencyHistogram};
 
 use crate::auth::device::AuthenticatedDevice;
 use crate::connection::mailbox::{Bounds, Item, Mailbox, Order, PutError};
 use crate::connection::registry::{Connected, Registry};
-use crate::latency::{Latency, LatencyHistogram};
 use crate::messaging::backplane::{Backplane, BackplaneError, Node, NotPushed, Payload};
 use crate::messaging::message::{Info, Message, Topic};
 use crate::messaging::presence::{ConnectionIds, NodeId, Presence, PresenceWatch};

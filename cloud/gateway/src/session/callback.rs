@@ -1,12 +1,12 @@
 //! A callback of the handler, boxed and timed, and what it wants next.
 
 use fedecks_protocol::CloseReason;
+use fedecks_store::BoxFuture;
 use tokio::time::Instant;
 
 use crate::context::GatewayContext;
 use crate::handler::{Handler, InfoOutcome, Outcome};
 use crate::messaging::message::Message;
-use crate::store::BoxFuture;
 
 /// A callback of the handler. In a box: an idle session keeps no room for it.
 pub(super) type Callback<'a> = BoxFuture<'a, Then>;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedecks_protocol::{Dialect, DownFrame, EncodeError, IssuedToken, Limits, UpFrame, Welcome};
+use fedecks_store::{since_1970, unix_now};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
@@ -24,7 +25,6 @@ use crate::context::GatewayContext;
 use crate::handler::{Handler, SessionError};
 use crate::messaging::hub::raw_frame;
 use crate::messaging::message::Info;
-use crate::time::{since_1970, unix_now};
 use crate::websocket::socket::{Incoming, Socket};
 
 /// What a session does between its first frame and its end.

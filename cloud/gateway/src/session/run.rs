@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fedecks_protocol::CloseCode;
+use fedecks_store::unix_now;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
@@ -18,7 +19,6 @@ use crate::auth::device::AuthenticatedDevice;
 use crate::connection::mailbox::Item;
 use crate::context::GatewayContext;
 use crate::handler::{Handler, SessionError};
-use crate::time::unix_now;
 use crate::websocket::socket::{Incoming, Socket};
 
 /// How long the last frames and the close handshake may take together.

@@ -3,12 +3,13 @@
 use std::fmt::Write;
 
 use fedecks_cloud::Tls;
+use fedecks_store::unix_now;
 
 use super::error::CliError;
 use super::output::print;
 use super::place::Place;
 use crate::app;
-use crate::clock::{unix_now, utc};
+use crate::clock::utc;
 use crate::config::{Config, Overrides, Part, TlsChoice};
 
 /// Reads everything that the server would read, and prints what holds, without a secret.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedecks_cloud::{Outbox, OutboxEntry, OutboxItem, SqliteStore, Store};
+use fedecks_store::unix_now;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -14,7 +15,6 @@ use tokio::time::Instant;
 use super::counters::Counters;
 use super::delivery::{Outcome, Receiver};
 use super::lanes::{Lanes, Next, Waiting};
-use crate::clock::unix_now;
 use crate::config::Webhook;
 use crate::error::ServerError;
 use crate::event_kind::EventKind;

@@ -5,12 +5,12 @@ use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use fedecks_protocol::{CloseReason, DeviceId};
+use fedecks_store::BoxFuture;
 use tokio::sync::broadcast;
 
 use super::{Backplane, BackplaneError, Node, NotPushed, Payload};
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{ByDevice, NodeId, Presence, PresenceEvent, PresenceWatch};
-use crate::store::BoxFuture;
 
 /// The backplane of one process: usually of one [`Hub`](crate::Hub), and of as many as share it.
 #[derive(Debug)]

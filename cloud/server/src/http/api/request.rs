@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use data_encoding::BASE64URL_NOPAD;
 use fedecks_cloud::{AuditAction, AuditEntry, DeviceId, Store};
+use fedecks_store::unix_now;
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 
 use super::input::{Accepts, Parameter};
-use crate::clock::unix_now;
 use crate::http::auth::Caller;
 use crate::http::problem::{Code, Problem, found};
 use crate::state::AppState;

@@ -1,3 +1,5 @@
+//! Who did what, and the log of it.
+
 use std::borrow::Cow;
 use std::fmt;
 

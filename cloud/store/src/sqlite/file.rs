@@ -1,3 +1,5 @@
+//! The database's file, which may fail, go away and be replaced.
+
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::schema;
-use crate::store::StoreError;
+use crate::error::StoreError;
 
 /// The database's file, which may fail, go away and be replaced while the store is open.
 pub(super) struct File {

@@ -1,10 +1,12 @@
+//! What callers of the HTTP API prove themselves with.
+
 use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::BASE64URL_NOPAD;
 use ring::digest::{SHA256, digest};
 
-use super::pattern::DevicePattern;
+use crate::device_pattern::DevicePattern;
 
 /// What an API token allows. None includes another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -174,20 +176,16 @@ impl ApiSecret {
         &self.0
     }
 
-    pub(crate) fn hash(&self) -> [u8; 32] {
-        hash(&self.0)
+    /// The SHA-256 of a presented text. The secret is 32 random bytes, so nothing has to be stretched.
+    pub fn hash_of(presented: &str) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, presented.as_bytes()).as_ref());
+        hash
     }
 }
 
 /// What every secret begins with: search for leaked secrets knows it by that.
 const PREFIX: &str = "fdk_";
-
-/// The SHA-256 of a presented text. The secret is 32 random bytes, so nothing has to be stretched.
-pub(crate) fn hash(presented: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, presented.as_bytes()).as_ref());
-    hash
-}
 
 impl fmt::Debug for ApiSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -239,7 +237,7 @@ mod tests {
     #[test]
     fn the_hash_is_sha_256() {
         // `printf fdk_x | sha256sum`
-        let hash = data_encoding::HEXLOWER.encode(&hash("fdk_x"));
+        let hash = data_encoding::HEXLOWER.encode(&ApiSecret::hash_of("fdk_x"));
         assert_eq!(hash, "d529543aa66f3cd223b5d0d7603593913646e11fbe4b1dedc9d90fa6f0379d35");
     }
 

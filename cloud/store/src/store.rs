@@ -1,33 +1,13 @@
-pub(crate) mod api_token;
-mod audit;
-#[cfg(test)]
-pub(crate) mod conformance;
-mod error;
-mod outbox;
-mod pattern;
-mod records;
-mod sqlite;
-
-use std::pin::Pin;
+//! What every store does.
 
 use fedecks_protocol::DeviceId;
 
-pub use api_token::{
-    ApiSecret, ApiToken, InvalidRole, InvalidTokenName, NewApiToken, Role, Roles, check_token_name,
-};
-pub use audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditRecord};
-pub use error::StoreError;
-pub use outbox::{Outbox, OutboxEntry, OutboxItem};
-pub use pattern::{DevicePattern, InvalidDevicePattern};
-#[cfg(feature = "accounts")]
-pub(crate) use records::is_one_line;
-pub use records::{
-    Account, DeviceQuery, DeviceRecord, Forgotten, InvalidLabel, Standing, check_label,
-};
-pub use sqlite::{SqliteStore, StoreOptions, StoreStats};
-
-/// A future in a box, which is what a trait behind `dyn` can return.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+use crate::accounts::Account;
+use crate::api_tokens::{ApiToken, NewApiToken};
+use crate::audit::{Actor, AuditEntry, AuditQuery, AuditRecord};
+use crate::boxed::BoxFuture;
+use crate::devices::{DeviceQuery, DeviceRecord, Forgotten, Standing};
+use crate::error::StoreError;
 
 /// What outlives the server: accounts, devices, API tokens and the audit log.
 ///
@@ -89,7 +69,7 @@ pub trait Store: Send + Sync + 'static {
         device: &'a DeviceId,
     ) -> BoxFuture<'a, Result<Option<DeviceRecord>, StoreError>>;
 
-    /// Gives a device a label, see [`check_label`], or takes it away; whether the device is known.
+    /// Gives a device a label, see [`check_label`](crate::check_label), or takes it away; whether the device is known.
     fn set_label<'a>(
         &'a self,
         device: &'a DeviceId,

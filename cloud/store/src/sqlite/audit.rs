@@ -1,8 +1,10 @@
+//! The audit log in SQLite.
+
 use fedecks_protocol::DeviceId;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::{damaged, read, stored, unix_now};
-use crate::store::{Actor, AuditAction, AuditEntry, AuditQuery, AuditRecord};
+use crate::audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditRecord};
 
 /// How the audit log is written.
 #[derive(Debug, Clone, Copy)]

@@ -1,3 +1,5 @@
+//! Devices in SQLite.
+
 use std::ops::Bound;
 
 use fedecks_protocol::DeviceId;
@@ -5,9 +7,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_f
 
 use super::audit::Log;
 use super::{damaged, read, stored, unix_now};
-use crate::store::{
-    Actor, AuditAction, DevicePattern, DeviceQuery, DeviceRecord, Forgotten, Standing,
-};
+use crate::audit::{Actor, AuditAction};
+use crate::device_pattern::DevicePattern;
+use crate::devices::{DeviceQuery, DeviceRecord, Forgotten, Standing};
 
 const RECORD: &str = "id, label, first_seen, last_seen, generation, blocked_at";
 

@@ -1,3 +1,5 @@
+//! Why a store did not do what was asked.
+
 /// Why a store did not do what was asked. Everything but [`StoreError::Exists`] and
 /// [`StoreError::TooMany`] may go well later.
 #[derive(Debug, thiserror::Error)]

@@ -1,3 +1,5 @@
+//! What is written later, many notes at a time.
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +10,8 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::audit::Log;
 use super::{api_tokens, devices};
-use crate::store::{ApiToken, AuditEntry};
+use crate::api_tokens::ApiToken;
+use crate::audit::AuditEntry;
 
 /// What nobody waits for, until it is written.
 #[derive(Default)]
@@ -166,7 +169,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Actor, AuditAction};
+    use crate::audit::{Actor, AuditAction};
 
     fn device(number: usize) -> DeviceId {
         DeviceId::new(format!("device-{number}")).unwrap()

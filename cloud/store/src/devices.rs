@@ -1,15 +1,9 @@
+//! What the store knows of devices.
+
 use fedecks_protocol::DeviceId;
 
-use super::pattern::DevicePattern;
-
-/// An account that may register devices.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// Its name, as in the credentials' `username`.
-    pub name: String,
-    /// When it was added, in seconds since 1970-01-01 UTC.
-    pub created_at: u64,
-}
+use crate::device_pattern::DevicePattern;
+use crate::text::is_one_line;
 
 /// What the store knows of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,14 +87,6 @@ const MAX_LABEL_CHARS: usize = 128;
 /// Whether a device may be called so.
 pub fn check_label(label: &str) -> Result<(), InvalidLabel> {
     if is_one_line(label, MAX_LABEL_CHARS) { Ok(()) } else { Err(InvalidLabel) }
-}
-
-/// Whether a text can stand on a line with others: not empty, not too long, nothing invisible at its
-/// ends or in it.
-pub(crate) fn is_one_line(text: &str, most: usize) -> bool {
-    // Counting no further than needed.
-    let fits = !text.is_empty() && text.chars().nth(most).is_none();
-    fits && text.trim() == text && !text.chars().any(char::is_control)
 }
 
 #[cfg(test)]

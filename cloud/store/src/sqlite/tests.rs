@@ -1,9 +1,12 @@
+//! What the store does that the trait does not ask for.
+
 use std::os::unix::fs::PermissionsExt;
 
 use futures_util::future::join_all;
 
 use super::*;
-use crate::store::{AuditAction, conformance};
+use crate::audit::AuditAction;
+use crate::conformance;
 
 pub(super) fn device(id: &str) -> DeviceId {
     DeviceId::new(id).unwrap()

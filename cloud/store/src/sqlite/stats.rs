@@ -1,3 +1,5 @@
+//! What the store counts.
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
-use super::{BoxFuture, StoreError};
+//! What waits to be delivered to webhooks.
+
+use crate::boxed::BoxFuture;
+use crate::error::StoreError;
 
 /// What waits to be delivered to webhooks.
 ///

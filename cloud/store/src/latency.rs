@@ -1,4 +1,4 @@
-//! Latency histograms.
+//! How long calls take.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,13 +26,14 @@ impl LatencyHistogram {
 
 /// The same while it is counted, by many threads.
 #[derive(Debug, Default)]
-pub(crate) struct Latency {
+pub struct Latency {
     counts: [AtomicU64; LatencyHistogram::BOUNDS.len() + 1],
     microseconds: AtomicU64,
 }
 
 impl Latency {
-    pub(crate) fn add(&self, took: Duration) {
+    /// Counts one that took so long.
+    pub fn add(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let place = LatencyHistogram::BOUNDS.partition_point(|bound| *bound < seconds);
         self.counts[place].fetch_add(1, Ordering::Relaxed);
@@ -40,7 +41,8 @@ impl Latency {
         self.microseconds.fetch_add(microseconds, Ordering::Relaxed);
     }
 
-    pub(crate) fn snapshot(&self) -> LatencyHistogram {
+    /// What was counted up to now.
+    pub fn snapshot(&self) -> LatencyHistogram {
         let microseconds = self.microseconds.load(Ordering::Relaxed);
         LatencyHistogram {
             counts: std::array::from_fn(|place| self.counts[place].load(Ordering::Relaxed)),

@@ -1,8 +1,11 @@
+//! Accounts in SQLite.
+
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::audit::Log;
 use super::{read, stored, unix_now};
-use crate::store::{Account, Actor, AuditAction};
+use crate::accounts::Account;
+use crate::audit::{Actor, AuditAction};
 
 /// Whether it was added; not if there is one of that name.
 pub(super) fn add(

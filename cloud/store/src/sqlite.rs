@@ -1,3 +1,5 @@
+//! The store in one SQLite file.
+
 mod accounts;
 mod api_tokens;
 mod audit;
@@ -21,10 +23,13 @@ use fedecks_protocol::DeviceId;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{
-    Account, Actor, ApiToken, AuditEntry, AuditQuery, AuditRecord, BoxFuture, DeviceQuery,
-    DeviceRecord, Forgotten, NewApiToken, Standing, Store, StoreError,
-};
+use crate::accounts::Account;
+use crate::api_tokens::{ApiToken, NewApiToken};
+use crate::audit::{Actor, AuditEntry, AuditQuery, AuditRecord};
+use crate::boxed::BoxFuture;
+use crate::devices::{DeviceQuery, DeviceRecord, Forgotten, Standing};
+use crate::error::StoreError;
+use crate::store::Store;
 use crate::time::unix_now;
 use audit::Log;
 use devices::Page;

@@ -1,3 +1,5 @@
+//! The thread that holds the database.
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use super::file::{File, failure};
 use super::notes::Notes;
 use super::stats::{Action, Counters};
 use super::{LINE, PATIENCE};
-use crate::store::StoreError;
+use crate::error::StoreError;
 
 /// The thread that holds the database: one call after the other, and the notes once in a while.
 pub(super) struct Worker {

@@ -1,7 +1,9 @@
+//! The tables, and how those of older versions become today's.
+
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::file::failure;
-use crate::store::StoreError;
+use crate::error::StoreError;
 
 /// What `PRAGMA application_id` says in a store of ours: "fdks".
 const APPLICATION: i64 = 0x6664_6b73;

@@ -1,8 +1,11 @@
+//! API tokens in SQLite.
+
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::audit::Log;
 use super::{damaged, read, stored, unix_now};
-use crate::store::{Actor, ApiToken, AuditAction, NewApiToken};
+use crate::api_tokens::{ApiSecret, ApiToken, NewApiToken};
+use crate::audit::{Actor, AuditAction};
 
 pub(super) enum Added {
     Yes,
@@ -27,7 +30,7 @@ pub(super) fn add(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO NOTHING",
         params![
             name,
-            secret.hash(),
+            ApiSecret::hash_of(secret.expose()),
             roles.to_string(),
             devices,
             stored(unix_now()),

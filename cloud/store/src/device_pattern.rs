@@ -1,3 +1,5 @@
+//! Patterns of device ids.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -35,7 +37,7 @@ impl DevicePattern {
     }
 
     /// The same of a text that may be no device id.
-    pub(crate) fn matches_text(&self, text: &str) -> bool {
+    pub fn matches_text(&self, text: &str) -> bool {
         let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
         let (mut at, mut here) = (0, 0);
         // Where the last '*' stood, and up to where the text is taken for it.
@@ -63,7 +65,7 @@ impl DevicePattern {
     }
 
     /// What every id that it matches begins with.
-    pub(crate) fn prefix(&self) -> &str {
+    pub fn prefix(&self) -> &str {
         self.0.split('*').next().unwrap_or_default()
     }
 

@@ -1,3 +1,5 @@
+//! Copies of a store, and how one takes its place.
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -9,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::SqliteStore;
 use super::file::{beside, failure};
 use super::schema::{self, Found};
-use crate::store::StoreError;
+use crate::error::StoreError;
 
 /// How long a copy waits for another process that holds the file.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -145,7 +147,8 @@ mod tests {
     use fedecks_protocol::DeviceId;
 
     use super::*;
-    use crate::store::{Actor, Store};
+    use crate::audit::Actor;
+    use crate::store::Store;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();

@@ -1,7 +1,11 @@
+//! The outbox in SQLite.
+
 use rusqlite::{OptionalExtension, params};
 
 use super::{SqliteStore, read, stored};
-use crate::store::{BoxFuture, Outbox, OutboxEntry, OutboxItem, StoreError};
+use crate::boxed::BoxFuture;
+use crate::error::StoreError;
+use crate::outbox::{Outbox, OutboxEntry, OutboxItem};
 
 impl Outbox for SqliteStore {
     fn outbox_add<'a>(
