@@ -127,7 +127,7 @@ fn what_is_generated_is_in_the_repository() {
         }
         assert!(
             fs::read(&file).unwrap_or_default() == text,
-            "{} is not what cli.rs makes; run: UPDATE=1 cargo test -p fedecks-server --lib \
+            "{} is not what cli/mod.rs makes; run: UPDATE=1 cargo test -p fedecks-server --lib \
              generated, and commit it",
             file.display()
         );

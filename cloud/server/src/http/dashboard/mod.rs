@@ -22,19 +22,19 @@ pub(crate) use sessions::{Sessions, SignedIn};
 
 /// What a browser loads: its name below `/assets/`, its type and its content.
 const ASSETS: &[(&str, &str, &[u8])] = &[
-    ("style.css", CSS, include_bytes!("../../assets/style.css")),
-    ("app.js", JAVASCRIPT, include_bytes!("../../assets/app.js")),
-    ("api.js", JAVASCRIPT, include_bytes!("../../assets/api.js")),
-    ("page.js", JAVASCRIPT, include_bytes!("../../assets/page.js")),
-    ("fleet.js", JAVASCRIPT, include_bytes!("../../assets/fleet.js")),
-    ("chart.js", JAVASCRIPT, include_bytes!("../../assets/chart.js")),
-    ("device.js", JAVASCRIPT, include_bytes!("../../assets/device.js")),
-    ("icon.svg", "image/svg+xml", include_bytes!("../../assets/icon.svg")),
+    ("style.css", CSS, include_bytes!("../../../assets/style.css")),
+    ("app.js", JAVASCRIPT, include_bytes!("../../../assets/app.js")),
+    ("api.js", JAVASCRIPT, include_bytes!("../../../assets/api.js")),
+    ("page.js", JAVASCRIPT, include_bytes!("../../../assets/page.js")),
+    ("fleet.js", JAVASCRIPT, include_bytes!("../../../assets/fleet.js")),
+    ("chart.js", JAVASCRIPT, include_bytes!("../../../assets/chart.js")),
+    ("device.js", JAVASCRIPT, include_bytes!("../../../assets/device.js")),
+    ("icon.svg", "image/svg+xml", include_bytes!("../../../assets/icon.svg")),
 ];
 
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
-const PAGE: &[u8] = include_bytes!("../../assets/index.html");
+const PAGE: &[u8] = include_bytes!("../../../assets/index.html");
 
 /// The most that a token and what is around it take, in bytes.
 const MOST: u64 = 1024;
