@@ -1,10 +1,4 @@
-mod de;
-mod json;
-mod ser;
-
-pub use json::JsonTerm;
-use serde::Serialize;
-use serde::de::Deserialize;
+//! The value that travels.
 
 /// A value that describes itself, so that old firmware and a new cloud still understand each other.
 ///
@@ -54,19 +48,9 @@ pub enum Term {
 /// Why a value did not become a term, or a term did not become a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct TermError(String);
+pub struct TermError(pub(super) String);
 
 impl Term {
-    /// The term of any serializable value.
-    pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, TermError> {
-        value.serialize(ser::Serializer)
-    }
-
-    /// A value of the asked type, if the term has its shape. Borrows from the term where the type can.
-    pub fn deserialize<'de, T: Deserialize<'de>>(&'de self) -> Result<T, TermError> {
-        T::deserialize(de::Deserializer(self))
-    }
-
     /// What the term is, for messages to people: `"an integer"`, `"a map"`.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -1,44 +1,17 @@
+//! What a device logs in with the first time, and the keys that no credential may have.
+
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::auth::{DEVICE_ID_KEY, TOKEN_KEY};
 use crate::term::{Term, TermError};
 
-/// A token that the cloud sealed for one device. Opaque to the device; its `Debug` shows nothing of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(Box<str>);
+/// Key of the device id in the header's map.
+pub const DEVICE_ID_KEY: &str = "fedecks-device-id";
 
-/// Why a text is not a [`Token`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a token is 1 to {max} printable ASCII characters without spaces", max = Token::MAX_CHARS)]
-pub struct InvalidToken;
-
-impl Token {
-    /// The longest token, in characters.
-    pub const MAX_CHARS: usize = 2_048;
-
-    /// Checks the form of `text`, not its truth: only the cloud can open a token.
-    pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidToken> {
-        let text = text.as_ref();
-        let whole = !text.is_empty()
-            && text.len() <= Self::MAX_CHARS
-            && text.bytes().all(|b| b.is_ascii_graphic());
-        if whole { Ok(Self(text.into())) } else { Err(InvalidToken) }
-    }
-
-    /// The secret itself, for the wire and the store and nothing else.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
+/// Key of the token in the header's map.
+pub const TOKEN_KEY: &str = "fedecks-token";
 
 /// What a device proves itself with the first time: named values in whatever form the cloud's
 /// handler asks for, a user name and a password for example. `Debug` shows the names only.
@@ -141,6 +114,7 @@ impl fmt::Debug for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::Token;
 
     #[test]
     fn debug_of_a_secret_shows_nothing_of_it() {
@@ -148,15 +122,6 @@ mod tests {
         assert_eq!(format!("{token:?}"), "Token(…)");
         let credentials = Credentials::new().with("username", "marvin").with("password", "42");
         assert_eq!(format!("{credentials:?}"), r#"{"username": …, "password": …}"#);
-    }
-
-    #[test]
-    fn a_token_is_printable_and_bounded() {
-        assert!(Token::new("a".repeat(Token::MAX_CHARS)).is_ok());
-        for bad in ["", "a b", "a\n", "é"] {
-            assert_eq!(Token::new(bad), Err(InvalidToken), "{bad:?}");
-        }
-        assert_eq!(Token::new("a".repeat(Token::MAX_CHARS + 1)), Err(InvalidToken));
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Why a cloud refuses an upgrade, with the status and the word for each reason.
+
 /// Why a cloud refused an upgrade. Each has an HTTP status and a reason word in the header
 /// [`REFUSAL_HEADER`](crate::REFUSAL_HEADER); both together tell our refusal from the answer of a
 /// proxy or a captive portal, which must never cost a device its token.

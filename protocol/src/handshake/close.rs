@@ -1,3 +1,5 @@
+//! The close codes that have a meaning in the protocol, and the delay that may go with one.
+
 use std::time::Duration;
 
 /// Why an end closed a WebSocket: the close codes that the protocol gives a meaning.

@@ -1,16 +1,13 @@
+//! The header in which a device says who it is and proves it.
+
 use data_encoding::BASE64;
 
+use super::refusal::Refusal;
+use crate::credentials::{Credentials, DEVICE_ID_KEY, TOKEN_KEY};
 use crate::device_id::DeviceId;
 use crate::dialect::{Dialect, EncodeError, Limits};
-use crate::refusal::Refusal;
-use crate::secret::{Credentials, Token};
 use crate::term::Term;
-
-/// Key of the device id in the header's map.
-pub const DEVICE_ID_KEY: &str = "fedecks-device-id";
-
-/// Key of the token in the header's map.
-pub const TOKEN_KEY: &str = "fedecks-token";
+use crate::token::Token;
 
 /// The longest header that a cloud accepts where nothing else is configured, in characters.
 pub const MAX_HEADER_CHARS: usize = 4_096;
