@@ -7,7 +7,7 @@ use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::Result;
+use crate::error::Result;
 
 /// How long a daemon may take to come up.
 const PATIENCE: Duration = Duration::from_secs(20);

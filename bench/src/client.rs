@@ -20,9 +20,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use crate::error::{Error, Result};
 use crate::identity::HOST;
 use crate::server::Kind;
-use crate::{Error, Result};
 
 /// How long a server may take for any answer.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use crate::Result;
+use crate::error::Result;
 use crate::identity::{Certificate, SALT, SECRET, STORE, add_account};
 use crate::process::Usage;
 

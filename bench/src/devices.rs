@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::client::Target;
+use crate::error::{Error, Result};
 use crate::identity::{Certificate, HOST, PASSWORD, USER};
-use crate::{Error, Result};
 
 /// How long a device may take to log in, to notice that its cloud is gone, and to come back.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,8 +7,8 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::client::{Client, Target};
+use crate::error::{Error, Result};
 use crate::identity::auth_header;
-use crate::{Error, Result};
 
 /// How many clients connect, or close, at once.
 const AT_ONCE: usize = 16;

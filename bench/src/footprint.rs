@@ -8,13 +8,13 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
-use crate::Result;
 use crate::board::{Board, WATCHDOG_USEC, until};
+use crate::error::Result;
 use crate::identity::{HOST, PASSWORD, USER};
 use crate::process::Usage;
 use crate::report::Measurement;
-use crate::runs::Setting;
 use crate::server::Kind;
+use crate::setting::Setting;
 
 /// How long the service may take until it is connected.
 const PATIENCE: Duration = Duration::from_secs(20);

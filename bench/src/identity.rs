@@ -9,7 +9,7 @@ use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
-use crate::Result;
+use crate::error::Result;
 
 /// What both processes seal and open tokens with. They live as long as the run.
 pub(crate) const SECRET: &str = "known to everybody, for benchmarks";

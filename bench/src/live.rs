@@ -17,12 +17,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::client::{Client, Target};
 use crate::cloud::CloudProgram;
+use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::identity::{auth_header, device_id, keyring};
 use crate::report::Measurement;
-use crate::runs::Setting;
 use crate::server::Kind;
-use crate::{Error, Result};
+use crate::setting::Setting;
 
 /// Who reads the server's events.
 const SUBSCRIBERS: usize = 100;

@@ -5,6 +5,7 @@ mod board;
 mod client;
 mod cloud;
 mod devices;
+mod error;
 mod fleet;
 mod footprint;
 mod identity;
@@ -14,6 +15,7 @@ mod process;
 mod report;
 mod runs;
 mod server;
+mod setting;
 mod storm;
 
 use std::process::ExitCode;
@@ -24,10 +26,6 @@ use options::{Command, USAGE};
 /// As the program fedecks-cloud has it.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
-
-/// A measurement either is clean or is none: every error ends the program.
-type Error = Box<dyn std::error::Error + Send + Sync>;
-type Result<T> = std::result::Result<T, Error>;
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for a terminal")]
 fn main() -> ExitCode {

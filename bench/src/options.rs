@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use lexopt::prelude::*;
 
-use crate::Result;
+use crate::error::Result;
 use crate::server::{Kind, ServeOptions};
 
 pub(crate) const USAGE: &str = "\
@@ -203,7 +203,7 @@ fn serve(parser: &mut lexopt::Parser) -> Result<Command> {
 fn positive<T>(parser: &mut lexopt::Parser) -> Result<T>
 where
     T: std::str::FromStr + Default + PartialEq,
-    T::Err: Into<crate::Error>,
+    T::Err: Into<crate::error::Error>,
 {
     let text = parser.value()?.string()?;
     let number = text.parse::<T>().map_err(Into::into)?;

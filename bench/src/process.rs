@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::Result;
+use crate::error::Result;
 use crate::identity::Certificate;
 use crate::server::Kind;
 

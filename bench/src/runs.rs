@@ -1,18 +1,16 @@
-use std::path::Path;
 use std::time::Duration;
 
-use tempfile::TempDir;
-
-use crate::Result;
 use crate::client::Target;
+use crate::error::Result;
 use crate::fleet::{Fleet, come_and_go};
 use crate::footprint;
-use crate::identity::{Certificate, add_account, auth_header, keyring};
+use crate::identity::{Certificate, auth_header, keyring};
 use crate::live;
 use crate::options::{Bench, Options};
-use crate::process::{ServerProcess, Usage};
+use crate::process::Usage;
 use crate::report::{Measurement, heading};
 use crate::server::Kind;
+use crate::setting::Setting;
 use crate::storm;
 
 /// Connections that stay open beside the measured ones and have made the server reach its usual
@@ -59,13 +57,6 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What all runs have in common.
-pub(crate) struct Setting<'a> {
-    pub(crate) options: &'a Options,
-    pub(crate) folder: TempDir,
-    pub(crate) certificate: Certificate,
-}
-
 /// What one run measured: metric, unit, value.
 type Values = Vec<(&'static str, &'static str, f64)>;
 
@@ -110,21 +101,6 @@ impl Setting<'_> {
         };
         server.stop().await?;
         Ok(values)
-    }
-
-    pub(crate) async fn start(
-        &self,
-        kind: Kind,
-        tls: Option<&Certificate>,
-        folder: &Path,
-    ) -> Result<(ServerProcess, Target)> {
-        if kind == Kind::Fedecks {
-            add_account(folder).await?;
-        }
-        let server = ServerProcess::start(kind, tls, folder, &self.options.under).await?;
-        let tls = tls.map(Certificate::connector);
-        let target = Target { kind, address: server.address, tls };
-        Ok((server, target))
     }
 
     /// The memory of connections that have pinged, and the CPU time of a ping.

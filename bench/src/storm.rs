@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::client::{Client, NotConnected, Target};
 use crate::cloud::CloudProgram;
 use crate::devices::Devices;
+use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::identity::{auth_header, keyring};
 use crate::report::Measurement;
-use crate::runs::Setting;
 use crate::server::Kind;
-use crate::{Error, Result};
+use crate::setting::Setting;
 
 /// How many of the devices are the client library with its token on disk.
 const REAL: usize = 50;

@@ -1,8 +1,10 @@
+//! The frames that travel once a connection is up.
+
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::secret::Token;
 use crate::term::Term;
+use crate::token::Token;
 
 /// Number of a message within one direction of one device, for delivery with acknowledgement.
 /// Counted from 1; on the wire 0 stands for "no number".

@@ -6,23 +6,23 @@
 //! `docs/protocol.md` describes the same for people who write a client in another language; the
 //! hexadecimal fixtures in `tests/` hold both to it.
 
-mod auth;
-mod close;
+mod credentials;
 mod device_id;
 mod dialect;
 mod frame;
-mod refusal;
-mod secret;
+mod handshake;
 mod term;
+mod token;
 
-pub use auth::{AuthError, AuthRequest, DEVICE_ID_KEY, MAX_HEADER_CHARS, Proof, TOKEN_KEY};
-pub use close::{CloseCode, CloseReason};
+pub use credentials::{Credentials, CredentialsError, DEVICE_ID_KEY, TOKEN_KEY};
 pub use device_id::{DeviceId, InvalidDeviceId};
 pub use dialect::{DecodeError, Dialect, EncodeError, Limits};
 pub use frame::{DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
-pub use refusal::Refusal;
-pub use secret::{Credentials, CredentialsError, InvalidToken, Token};
+pub use handshake::{
+    AuthError, AuthRequest, CloseCode, CloseReason, MAX_HEADER_CHARS, Proof, Refusal,
+};
 pub use term::{JsonTerm, Term, TermError};
+pub use token::{InvalidToken, Token};
 
 /// Header of the upgrade request that carries the [`AuthRequest`].
 pub const AUTH_HEADER: &str = "x-fedecks-auth";

@@ -14,8 +14,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use super::ServeOptions;
-use crate::Result;
+use super::kind::ServeOptions;
+use crate::error::Result;
 
 /// Read buffer of a connection, in bytes. tungstenite's default is 128 KiB.
 const READ_BUFFER: usize = 256;

@@ -6,8 +6,8 @@ use fedecks_cloud::{
 };
 use fedecks_protocol::Term;
 
-use super::ServeOptions;
-use crate::Result;
+use super::kind::ServeOptions;
+use crate::error::Result;
 use crate::identity::{STORE, keyring};
 
 /// Our server as its users run it: accounts, devices and revocations in SQLite, tokens in force, and

@@ -14,6 +14,7 @@ mod config;
 mod connection;
 mod event;
 mod growing_wait;
+mod human_time;
 mod request;
 mod state;
 mod time;
@@ -26,6 +27,7 @@ pub use config::Config;
 pub use connection::{Connection, Stored};
 pub use event::{Event, FailReason, LostReason};
 pub use growing_wait::GrowingWait;
+pub use human_time::{parse_duration, utc};
 pub use request::{
     GiveUp, LoggedIn, LoginError, LoginId, LogoutId, NotRegistered, SendError, SendId,
 };

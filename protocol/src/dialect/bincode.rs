@@ -10,10 +10,10 @@ use bincode::enc::write::Writer;
 use bincode::enc::{Encode, Encoder};
 use bincode::error::{DecodeError as ReadError, EncodeError as WriteError};
 
-use super::{DecodeError, EncodeError, Limits};
+use super::limits::{DecodeError, EncodeError, Limits};
 use crate::frame::{DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
-use crate::secret::Token;
 use crate::term::Term;
+use crate::token::Token;
 
 mod kind {
     pub(super) const MESSAGE: u8 = 0x01;

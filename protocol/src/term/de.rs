@@ -6,7 +6,7 @@ use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{self, Deserialize, IntoDeserializer, VariantAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::{Term, TermError};
+use super::value::{Term, TermError};
 
 /// Name under which a [`Term`] asks its deserializer for itself. Ours answers with the term's exact
 /// kind; any other format takes it for a newtype struct and gives what it finds.
@@ -16,13 +16,20 @@ const TERM: &str = "$fedecks::Term";
 const TUPLE: &str = "Tuple";
 const ATOM: &str = "Atom";
 
+impl Term {
+    /// A value of the asked type, if the term has its shape. Borrows from the term where the type can.
+    pub fn deserialize<'de, T: Deserialize<'de>>(&'de self) -> Result<T, TermError> {
+        T::deserialize(Deserializer(self))
+    }
+}
+
 impl de::Error for TermError {
     fn custom<T: Display>(message: T) -> Self {
         Self(message.to_string())
     }
 }
 
-pub(super) struct Deserializer<'de>(pub(super) &'de Term);
+struct Deserializer<'de>(&'de Term);
 
 impl<'de> IntoDeserializer<'de, TermError> for Deserializer<'de> {
     type Deserializer = Self;

@@ -1,3 +1,5 @@
+//! The form that a term has in JSON.
+
 use std::borrow::Borrow;
 use std::fmt;
 
@@ -5,7 +7,7 @@ use data_encoding::BASE64;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::Term;
+use super::value::Term;
 
 /// A term in the form that it has in JSON, for people, scripts and HTTP. Serializes and deserializes
 /// by any JSON library.

@@ -4,11 +4,18 @@ use std::fmt::Display;
 
 use serde::ser::{self, Serialize};
 
-use super::{Term, TermError};
+use super::value::{Term, TermError};
 
 /// Name of the newtype struct as which an atom passes through serde, so that a term inside a
 /// user's own struct stays what it is. Other formats see the text alone.
-pub(super) const ATOM: &str = "$fedecks::Atom";
+const ATOM: &str = "$fedecks::Atom";
+
+impl Term {
+    /// The term of any serializable value.
+    pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, TermError> {
+        value.serialize(Serializer)
+    }
+}
 
 impl ser::Error for TermError {
     fn custom<T: Display>(message: T) -> Self {
@@ -48,7 +55,7 @@ impl Serialize for Term {
     }
 }
 
-pub(super) struct Serializer;
+struct Serializer;
 
 impl ser::Serializer for Serializer {
     type Ok = Term;
@@ -223,7 +230,7 @@ fn with_content(variant: &str, content: Term) -> Term {
 const FIRST_CAPACITY: usize = 1024;
 
 /// A list or a tuple in the making.
-pub(super) struct Items {
+struct Items {
     items: Vec<Term>,
     whole: fn(Vec<Term>) -> Term,
     variant: Option<&'static str>,
@@ -305,7 +312,7 @@ impl ser::SerializeTupleVariant for Items {
 }
 
 /// A map in the making.
-pub(super) struct Entries {
+struct Entries {
     entries: Vec<(Term, Term)>,
     key: Option<Term>,
     variant: Option<&'static str>,

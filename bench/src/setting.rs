@@ -1,0 +1,36 @@
+//! What all measurements have in common: the options, a folder, a certificate, and starting a server.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::client::Target;
+use crate::error::Result;
+use crate::identity::{Certificate, add_account};
+use crate::options::Options;
+use crate::process::ServerProcess;
+use crate::server::Kind;
+
+/// What all runs have in common.
+pub(crate) struct Setting<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) folder: TempDir,
+    pub(crate) certificate: Certificate,
+}
+
+impl Setting<'_> {
+    pub(crate) async fn start(
+        &self,
+        kind: Kind,
+        tls: Option<&Certificate>,
+        folder: &Path,
+    ) -> Result<(ServerProcess, Target)> {
+        if kind == Kind::Fedecks {
+            add_account(folder).await?;
+        }
+        let server = ServerProcess::start(kind, tls, folder, &self.options.under).await?;
+        let tls = tls.map(Certificate::connector);
+        let target = Target { kind, address: server.address, tls };
+        Ok((server, target))
+    }
+}

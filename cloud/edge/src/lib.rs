@@ -1,0 +1,43 @@
+//! What stands between the internet and a warp filter: an accept loop that is made for very many
+//! connections, with limits before anything is spent, TLS, and proxies that say who their client is.
+//!
+//! [`serve`] runs the filter, which finds a [`Peer`] among the extensions of each request. Without the
+//! feature `serve` there is only what code behind any accept loop shares with it: who the [`Peer`] is,
+//! and whom limits count for, a [`RateLimitKey`].
+
+#[cfg(feature = "serve")]
+mod body;
+#[cfg(feature = "serve")]
+mod connection;
+#[cfg(feature = "serve")]
+mod gate;
+#[cfg(feature = "serve")]
+mod listen;
+#[cfg(feature = "serve")]
+mod options;
+mod peer;
+#[cfg(feature = "serve")]
+mod proxies;
+#[cfg(feature = "serve")]
+mod proxy_protocol;
+mod rate_limit_key;
+#[cfg(feature = "serve")]
+mod server;
+#[cfg(feature = "serve")]
+mod socket;
+#[cfg(feature = "serve")]
+mod throttle;
+#[cfg(feature = "serve")]
+mod tls;
+
+pub use peer::Peer;
+pub use rate_limit_key::RateLimitKey;
+#[cfg(feature = "serve")]
+pub use {
+    gate::ServeStats,
+    ipnet::IpNet,
+    options::{Listen, ServeLimits, ServeOptions},
+    server::{ServeError, ServeMonitor, Server, serve},
+    socket::Socket,
+    tls::{Tls, TlsError},
+};

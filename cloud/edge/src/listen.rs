@@ -1,0 +1,65 @@
+//! Opens a listening socket, with all the options that its connections have.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::net::TcpListener;
+
+/// How many connections may wait in the kernel's queue; `net.core.somaxconn` bounds it too.
+const QUEUE: i32 = 4096;
+
+/// When the kernel asks a silent client whether it is still there, and how often before it gives up.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+
+/// Listens on `address` and says which address it got.
+///
+/// Linux hands a listener's options on to the sockets that it accepts, so each connection has
+/// TCP_NODELAY, keepalive and TCP_USER_TIMEOUT without a system call of its own. The last one ends a
+/// connection whose client has taken nothing for as long as `stalled`, also one that is there and
+/// reads nothing.
+pub(crate) fn listen(
+    address: SocketAddr,
+    stalled: Duration,
+) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Otherwise a restarted server has to wait until the kernel forgets the old connections.
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
+    socket.set_tcp_user_timeout(Some(stalled))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(QUEUE)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_sockets_send_at_once_and_notice_a_dead_peer() {
+        let (listener, address) =
+            listen("127.0.0.1:0".parse().unwrap(), Duration::from_secs(7)).unwrap();
+        assert_ne!(address.port(), 0);
+        let _client = TcpStream::connect(address).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), Duration::from_secs(15));
+        assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 4);
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+    }
+}

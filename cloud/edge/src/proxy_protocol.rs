@@ -1,0 +1,142 @@
+//! Reads the header of the PROXY protocol, version 2.
+
+use std::io;
+use std::net::SocketAddr;
+
+use ppp::v2::{Addresses, Command, Header, PROTOCOL_PREFIX, ParseError};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Why a connection does not begin as the PROXY protocol wants it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoHeader {
+    #[error("the connection ended within the PROXY header: {0}")]
+    Ended(#[from] io::Error),
+    #[error("no PROXY header of version 2 at the beginning")]
+    NotThere,
+    #[error("the PROXY header has {0} bytes, at most {MAX_LENGTH} are read")]
+    TooLong(usize),
+    #[error("the PROXY header is malformed: {0}")]
+    Malformed(ParseError),
+}
+
+/// The part that every header has: the signature, version and command, the family, and how much
+/// follows.
+const FIXED: usize = 16;
+
+/// How much may follow. Addresses take up to 216 bytes; the rest is what balancers add, such as the
+/// name of the client's certificate.
+const MAX_LENGTH: usize = 2048;
+
+/// Reads a header of version 2, and not a byte more. `None` where it says nothing about a client: a
+/// health check of the balancer's own, or a client that has no IP address.
+pub(crate) async fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<SocketAddr>, NoHeader> {
+    let mut header = vec![0; FIXED];
+    // The signature first: whoever speaks something else may never send as much as a header.
+    let (signature, rest) = header.split_at_mut(PROTOCOL_PREFIX.len());
+    stream.read_exact(signature).await?;
+    if signature != PROTOCOL_PREFIX {
+        return Err(NoHeader::NotThere);
+    }
+    stream.read_exact(rest).await?;
+    let length = usize::from(u16::from_be_bytes([header[FIXED - 2], header[FIXED - 1]]));
+    if length > MAX_LENGTH {
+        return Err(NoHeader::TooLong(length));
+    }
+    header.resize(FIXED + length, 0);
+    stream.read_exact(&mut header[FIXED..]).await?;
+    let header = Header::try_from(header.as_slice()).map_err(NoHeader::Malformed)?;
+    Ok(match (header.command, header.addresses) {
+        (Command::Local, _) | (Command::Proxy, Addresses::Unspecified | Addresses::Unix(_)) => None,
+        (Command::Proxy, Addresses::IPv4(addresses)) => {
+            Some((addresses.source_address, addresses.source_port).into())
+        }
+        (Command::Proxy, Addresses::IPv6(addresses)) => Some(SocketAddr::new(
+            std::net::IpAddr::V6(addresses.source_address).to_canonical(),
+            addresses.source_port,
+        )),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
+        let mut header = PROTOCOL_PREFIX.to_vec();
+        header.extend([0x20 | command, family]);
+        header.extend(u16::try_from(rest.len()).unwrap().to_be_bytes());
+        header.extend(rest);
+        header
+    }
+
+    const IPV4: [u8; 12] = [203, 0, 113, 5, 10, 0, 0, 1, 0x12, 0x67, 0x01, 0xbb];
+
+    async fn read_all(bytes: &[u8]) -> (Result<Option<SocketAddr>, String>, usize) {
+        let mut stream = bytes;
+        let read = read(&mut stream).await.map_err(|error| error.to_string());
+        (read, stream.len())
+    }
+
+    #[tokio::test]
+    async fn the_clients_address_is_read_and_nothing_after_the_header() {
+        let client = Ok(Some("203.0.113.5:4711".parse().unwrap()));
+        let mut bytes = header(1, 0x11, &IPV4);
+        bytes.extend(b"GET /");
+        assert_eq!(read_all(&bytes).await, (client.clone(), 5));
+        // With what a balancer adds: a type, a length and a value.
+        let more = [&IPV4[..], &[0x04, 0, 3, 1, 2, 3]].concat();
+        assert_eq!(read_all(&header(1, 0x11, &more)).await, (client, 0));
+
+        let mut ipv6 = vec![0; 36];
+        ipv6[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
+        ipv6[15] = 5;
+        ipv6[33] = 80;
+        let client = Ok(Some("[2001:db8::5]:80".parse().unwrap()));
+        assert_eq!(read_all(&header(1, 0x21, &ipv6)).await.0, client);
+    }
+
+    #[tokio::test]
+    async fn a_health_check_of_the_balancer_has_no_client() {
+        assert_eq!(read_all(&header(0, 0x00, &[])).await.0, Ok(None));
+        assert_eq!(read_all(&header(0, 0x11, &IPV4)).await.0, Ok(None));
+        assert_eq!(read_all(&header(1, 0x00, &[])).await.0, Ok(None));
+        assert_eq!(read_all(&header(1, 0x31, &[0; 216])).await.0, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_header_is_told_apart() {
+        let problem = async |bytes: &[u8]| read_all(bytes).await.0.unwrap_err();
+        let not_there = "no PROXY header of version 2 at the beginning";
+        assert_eq!(problem(b"GET / HTTP/1.1\r\n\r\n").await, not_there);
+        assert_eq!(problem(b"PROXY TCP4 203.0.113.5 10.0.0.1 1 2\r\n").await, not_there);
+        assert!(problem(&header(1, 0x11, &IPV4)[..20]).await.contains("ended within"));
+        assert!(problem(&PROTOCOL_PREFIX[..5]).await.contains("ended within"));
+        assert_eq!(
+            problem(&header(1, 0x11, &[0; 2049])).await,
+            "the PROXY header has 2049 bytes, at most 2048 are read"
+        );
+        for malformed in [
+            header(1, 0x11, &IPV4[..11]),
+            header(2, 0x11, &IPV4),
+            header(1, 0x41, &IPV4),
+            header(1, 0x13, &IPV4),
+        ] {
+            assert!(problem(&malformed).await.contains("malformed"), "{malformed:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_bytes_make_it_panic() {
+        for version in 0..=255 {
+            for family in 0..=255 {
+                for length in [0, 1, 11, 12, 35, 36, 215, 216] {
+                    let mut bytes = header(0, family, &vec![7; length]);
+                    bytes[12] = version;
+                    let _ = read_all(&bytes).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Clients that take more than their part.
+
+use std::time::Instant;
+
+use fedecks_edge::{Listen, ServeLimits, ServeOptions, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{
+    Identity, PATIENCE, SOON, all_closed, ask, before_long, connect, connect_from, connector,
+    echoes, filter, impatient, loopback, shake_hands, start, until_closed, upgrade, who,
+};
+
+#[tokio::test]
+async fn one_address_cannot_take_all_connections() {
+    let limits =
+        ServeLimits { connections: 4, connections_per_address: 2, ..ServeLimits::default() };
+    let server = start(limits, None);
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut stream = connect_from("127.0.0.2", &server).await;
+        assert!(upgrade(&mut stream, "").await.starts_with("HTTP/1.1 101 "));
+        open.push(stream);
+    }
+    for _ in 0..3 {
+        let mut one_too_many = connect_from("127.0.0.2", &server).await;
+        assert_eq!(until_closed(&mut one_too_many).await, "");
+    }
+    let mut other = connect_from("127.0.0.3", &server).await;
+    assert!(upgrade(&mut other, "").await.starts_with("HTTP/1.1 101 "));
+    assert_eq!(server.connections(), 3);
+    for stream in &mut open {
+        assert!(echoes(stream).await, "the first ones are not disturbed");
+    }
+
+    drop(open);
+    before_long("there is room again", async {
+        while server.connections() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut again = connect_from("127.0.0.2", &server).await;
+    assert!(upgrade(&mut again, "").await.starts_with("HTTP/1.1 101 "));
+}
+
+#[tokio::test]
+async fn a_head_that_comes_byte_by_byte_has_the_same_deadline() {
+    let server = start(impatient(), None);
+    let mut slow = connect(&server).await;
+    let begun = Instant::now();
+    let (mut reading, mut writing) = slow.split();
+    let dripping = async {
+        for byte in b"GET /who HTTP/1.1\r\nhost: ".iter().chain([b'x'; 1000].iter()) {
+            if writing.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(SOON / 10).await;
+        }
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        () = dripping => {}
+        _ = reading.read_to_end(&mut answer) => {}
+    }
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    let took = begun.elapsed();
+    assert!(took >= SOON && took < PATIENCE / 2, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_nothing_more_is_closed() {
+    let server = start(impatient(), None);
+    let mut idle = connect(&server).await;
+    assert!(ask(&mut idle, "/who", "").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    let begun = Instant::now();
+    assert_eq!(until_closed(&mut idle).await, "");
+    assert!(begun.elapsed() >= SOON / 2, "{:?}", begun.elapsed());
+    all_closed(&server).await;
+}
+
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_not_waited_for() {
+    let limits = ServeLimits { request_body: SOON, ..ServeLimits::default() };
+    let server = start(limits, None);
+    let head = b"POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n";
+    for drips in [false, true] {
+        let mut slow = connect(&server).await;
+        let begun = Instant::now();
+        slow.write_all(head).await.unwrap();
+        let (mut reading, mut writing) = slow.split();
+        let dripping = async {
+            while drips && writing.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(SOON / 10).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut answer = Vec::new();
+        tokio::select! {
+            () = dripping => {}
+            _ = before_long("the end", reading.read_to_end(&mut answer)) => {}
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+        assert!(begun.elapsed() >= SOON, "{:?}", begun.elapsed());
+    }
+    all_closed(&server).await;
+
+    let mut quick = connect(&server).await;
+    quick.write_all(head).await.unwrap();
+    quick.write_all(&[b'x'; 50]).await.unwrap();
+    let mut answer = vec![0; 15];
+    before_long("the answer", quick.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn every_listener_has_its_own_tls_and_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let identity = Identity::write(folder.path());
+    let encrypted = Listen { tls: Some(Identity::load(folder.path())), ..loopback() };
+    let ipv6 = Listen::plain("[::1]:0".parse().unwrap());
+    let listen = vec![loopback(), encrypted, ipv6];
+    let server = serve(filter(), ServeOptions { listen, ..ServeOptions::default() }).unwrap();
+    let tcp = async |listener: usize| {
+        let stream = tokio::net::TcpStream::connect(server.addresses()[listener]).await.unwrap();
+        let own = stream.local_addr().unwrap();
+        (stream, own)
+    };
+    let (mut plain, own) = tcp(0).await;
+    let expected = format!("{own} via nobody, encrypted: false, listener 0");
+    assert_eq!(who(&mut plain, "").await, expected);
+    let (stream, own) = tcp(1).await;
+    let mut stream = shake_hands(&connector(&[&identity]), stream).await.unwrap();
+    let expected = format!("{own} via nobody, encrypted: true, listener 1");
+    assert_eq!(who(&mut stream, "").await, expected);
+    let (mut ipv6, own) = tcp(2).await;
+    let expected = format!("{own} via nobody, encrypted: false, listener 2");
+    assert_eq!(who(&mut ipv6, "").await, expected);
+    assert_eq!(server.connections(), 3);
+}
+
+#[tokio::test]
+async fn who_comes_by_ipv4_to_an_address_of_ipv6_has_his_own_address() {
+    let listen = vec![Listen::plain("[::]:0".parse().unwrap())];
+    let limits = ServeLimits { connections_per_address: 1, ..ServeLimits::default() };
+    let trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    let server = serve(filter(), ServeOptions { listen, trusted_proxies, limits }).unwrap();
+    let port = server.addresses()[0].port();
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let answer = who(&mut stream, "x-forwarded-for: 203.0.113.5\r\n").await;
+    assert_eq!(answer, "203.0.113.5:0 via 127.0.0.1, encrypted: false, listener 0");
+}

@@ -1,0 +1,209 @@
+//! Behind load balancers and reverse proxies.
+
+use std::time::Instant;
+
+use fedecks_edge::{Listen, ServeLimits, ServeOptions, Server, Tls, serve};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::support::{
+    Identity, SOON, all_closed, ask, connect, connect_from, connector, echoes, filter, impatient,
+    loopback, shake_hands, start, until_closed, upgrade, who,
+};
+
+/// Trusts 127.0.0.1 and 10.0.0.0/8.
+fn behind(listen: Listen, limits: ServeLimits) -> Server {
+    let trusted_proxies = ["127.0.0.1/32", "10.0.0.0/8"].map(|net| net.parse().unwrap()).to_vec();
+    serve(filter(), ServeOptions { listen: vec![listen], trusted_proxies, limits }).unwrap()
+}
+
+fn balanced(tls: Option<Tls>, limits: ServeLimits) -> Server {
+    behind(Listen { proxy_protocol: true, tls, ..loopback() }, limits)
+}
+
+/// A PROXY header of version 2 for a client with this IPv4 address and the port 4711.
+fn header(client: [u8; 4]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    header.extend(client);
+    header.extend([127, 0, 0, 1, 0x12, 0x67, 0x01, 0xbb]);
+    header
+}
+
+const CLIENT: [u8; 4] = [203, 0, 113, 5];
+
+async fn balanced_stream(server: &Server, client: [u8; 4]) -> TcpStream {
+    let mut stream = connect(server).await;
+    stream.write_all(&header(client)).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn the_client_of_a_balancer_is_who_its_header_says() {
+    let server = balanced(None, ServeLimits::default());
+    let mut stream = balanced_stream(&server, CLIENT).await;
+    let expected = "203.0.113.5:4711 via 127.0.0.1, encrypted: false, listener 0";
+    assert_eq!(who(&mut stream, "").await, expected);
+
+    // In pieces, and with the request in the last of them.
+    let mut stream = connect(&server).await;
+    let header = header(CLIENT);
+    for piece in header[..27].chunks(9) {
+        stream.write_all(piece).await.unwrap();
+        stream.flush().await.unwrap();
+    }
+    stream.write_all(&header[27..]).await.unwrap();
+    assert_eq!(who(&mut stream, "").await, expected);
+}
+
+#[tokio::test]
+async fn tls_follows_the_balancers_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let identity = Identity::write(folder.path());
+    let server = balanced(Some(Identity::load(folder.path())), ServeLimits::default());
+    let stream = balanced_stream(&server, CLIENT).await;
+    let mut stream = shake_hands(&connector(&[&identity]), stream).await.unwrap();
+    assert_eq!(
+        who(&mut stream, "").await,
+        "203.0.113.5:4711 via 127.0.0.1, encrypted: true, listener 0"
+    );
+}
+
+#[tokio::test]
+async fn a_balancers_own_health_check_has_the_balancers_address() {
+    let server = balanced(None, ServeLimits::default());
+    let mut stream = connect(&server).await;
+    let own = stream.local_addr().unwrap();
+    stream.write_all(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0").await.unwrap();
+    let expected = format!("{own} via nobody, encrypted: false, listener 0");
+    assert_eq!(who(&mut stream, "").await, expected);
+}
+
+#[tokio::test]
+async fn a_header_from_anybody_else_is_not_even_read() {
+    let server = balanced(None, ServeLimits::default());
+    let mut stream = connect_from("127.0.0.2", &server).await;
+    let _ = stream.write_all(&header(CLIENT)).await;
+    assert_eq!(until_closed(&mut stream).await, "");
+    all_closed(&server).await;
+}
+
+#[tokio::test]
+async fn a_connection_without_a_right_header_is_closed_without_an_answer() {
+    let server = balanced(None, ServeLimits::default());
+    let mut too_long = header(CLIENT);
+    too_long[14..16].copy_from_slice(&[0xff, 0xff]);
+    let mut unknown_family = header(CLIENT);
+    unknown_family[13] = 0x91;
+    for wrong in [
+        b"GET /who HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        b"PROXY TCP4 203.0.113.5 127.0.0.1 4711 443\r\nGET /who HTTP/1.1\r\n\r\n".to_vec(),
+        too_long,
+        unknown_family,
+    ] {
+        let mut stream = connect(&server).await;
+        let _ = stream.write_all(&wrong).await;
+        assert_eq!(until_closed(&mut stream).await, "");
+    }
+    all_closed(&server).await;
+}
+
+#[tokio::test]
+async fn a_header_that_does_not_come_to_its_end_is_waited_for_until_the_deadline() {
+    let server = balanced(None, impatient());
+    for part in [0, 5, 16, 27] {
+        let start = Instant::now();
+        let mut stream = connect(&server).await;
+        stream.write_all(&header(CLIENT)[..part]).await.unwrap();
+        assert_eq!(until_closed(&mut stream).await, "");
+        assert!(start.elapsed() >= SOON, "{:?}", start.elapsed());
+    }
+    all_closed(&server).await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_for_each_request_who_asks() {
+    let server = behind(loopback(), ServeLimits::default());
+    let mut stream = connect(&server).await;
+    let own = stream.local_addr().unwrap();
+    for (headers, expected) in [
+        ("x-forwarded-for: 203.0.113.5\r\n", "203.0.113.5:0 via 127.0.0.1, encrypted: false"),
+        (
+            "x-forwarded-for: 6.6.6.6, 203.0.113.6, 10.1.1.1\r\nx-forwarded-proto: https\r\n",
+            "203.0.113.6:0 via 127.0.0.1, encrypted: true",
+        ),
+        (
+            "x-forwarded-for: [2001:db8::1]:80\r\n",
+            "[2001:db8::1]:80 via 127.0.0.1, encrypted: false",
+        ),
+        ("", &format!("{own} via nobody, encrypted: false")),
+        ("x-forwarded-for: rubbish\r\n", &format!("{own} via nobody, encrypted: false")),
+    ] {
+        assert_eq!(who(&mut stream, headers).await, format!("{expected}, listener 0"));
+    }
+}
+
+#[tokio::test]
+async fn nobody_else_can_say_who_he_is() {
+    let headers = "x-forwarded-for: 203.0.113.5\r\nx-forwarded-proto: https\r\n";
+    let trusting = behind(loopback(), ServeLimits::default());
+    let by_default = start(ServeLimits::default(), None);
+    for (mut stream, from) in [
+        (connect_from("127.0.0.2", &trusting).await, "127.0.0.2"),
+        (connect_from("127.0.0.1", &by_default).await, "127.0.0.1"),
+    ] {
+        let port = stream.local_addr().unwrap().port();
+        let expected = format!("{from}:{port} via nobody, encrypted: false, listener 0");
+        assert_eq!(who(&mut stream, headers).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_behind_a_balancer_is_believed_too() {
+    let server = balanced(None, ServeLimits::default());
+    let forwarded = "x-forwarded-for: 203.0.113.9\r\n";
+    let mut through_a_proxy = balanced_stream(&server, [10, 1, 1, 1]).await;
+    let answer = who(&mut through_a_proxy, forwarded).await;
+    assert_eq!(answer, "203.0.113.9:0 via 127.0.0.1, encrypted: false, listener 0");
+    let mut direct = balanced_stream(&server, CLIENT).await;
+    let answer = who(&mut direct, forwarded).await;
+    assert_eq!(answer, "203.0.113.5:4711 via 127.0.0.1, encrypted: false, listener 0");
+}
+
+#[tokio::test]
+async fn the_clients_of_a_balancer_are_counted_one_by_one() {
+    let limits = ServeLimits { connections_per_address: 1, ..ServeLimits::default() };
+    let server = balanced(None, limits);
+    let mut first = balanced_stream(&server, CLIENT).await;
+    assert!(upgrade(&mut first, "").await.starts_with("HTTP/1.1 101 "));
+    let mut second = balanced_stream(&server, CLIENT).await;
+    assert_eq!(until_closed(&mut second).await, "");
+    let mut other = balanced_stream(&server, [203, 0, 113, 6]).await;
+    assert!(upgrade(&mut other, "").await.starts_with("HTTP/1.1 101 "));
+    assert!(echoes(&mut first).await);
+}
+
+#[tokio::test]
+async fn the_clients_of_a_proxy_are_counted_one_by_one() {
+    let limits = ServeLimits { connections_per_address: 1, ..ServeLimits::default() };
+    let server = behind(loopback(), limits);
+    let (one, other) = ("x-forwarded-for: 203.0.113.5\r\n", "x-forwarded-for: 203.0.113.6\r\n");
+    let mut open = connect(&server).await;
+    assert!(upgrade(&mut open, one).await.starts_with("HTTP/1.1 101 "));
+
+    // The proxy has many connections; this one is for one client and then for another.
+    let mut stream = connect(&server).await;
+    let answer = ask(&mut stream, "/who", one).await;
+    assert!(answer.starts_with("HTTP/1.1 429 Too Many Requests\r\n"), "{answer}");
+    assert!(answer.contains("retry-after: 10\r\n"), "{answer}");
+    assert!(ask(&mut stream, "/who", other).await.starts_with("HTTP/1.1 200 OK\r\n"));
+
+    drop(open);
+    let mut again = connect(&server).await;
+    loop {
+        // The server learns of the end by itself.
+        if ask(&mut again, "/who", one).await.starts_with("HTTP/1.1 200 OK\r\n") {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}

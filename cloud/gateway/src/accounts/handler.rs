@@ -1,0 +1,195 @@
+//! A handler for devices that log in with the name and the password of an account.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fedecks_protocol::Term;
+use fedecks_store::Store;
+
+use super::passwords::{Checked, Passwords};
+use crate::auth::failed_logins::{FailedLogins, TooManyFailures};
+use crate::handler::{Decision, Handler, InfoOutcome, Login, Outcome};
+use crate::messaging::message::{Info, Message};
+use crate::session::Session;
+
+/// The handler of the ready-made server: whoever knows an account's password may register devices,
+/// and what devices send and get goes over topics.
+///
+/// The credentials are a `username` and a `password`. What a device sends is published on
+/// `up.<device id>`, bytes as [`Term::Bytes`]; what is published on `down.<device id>` is sent to the
+/// device.
+#[derive(Debug)]
+pub struct AccountHandler {
+    accounts: Accounts,
+    failed: FailedLogins,
+}
+
+/// The accounts of a store.
+struct Accounts {
+    store: Arc<dyn Store>,
+    passwords: Passwords,
+}
+
+/// When a device may try again if its password could not be checked.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+impl AccountHandler {
+    /// Takes the accounts of `store`; one that is added later counts at once. Who guesses passwords is
+    /// slowed down by [`FailedLogins`] with its default limits.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        let accounts = Accounts { store, passwords: Passwords::new() };
+        Self { accounts, failed: FailedLogins::default() }
+    }
+
+    /// Shares what is known about failed logins with other parts of a program.
+    #[must_use]
+    pub fn failed_logins(self, failed: FailedLogins) -> Self {
+        Self { failed, ..self }
+    }
+}
+
+impl Handler for AccountHandler {
+    async fn authenticate(&self, login: Login<'_>) -> Decision {
+        let account = login.credentials.text("username");
+        let attempt = match self.failed.attempt(login.peer.map(|peer| peer.ip()), account) {
+            Ok(attempt) => attempt,
+            Err(TooManyFailures { retry_after }) => return Decision::RateLimited { retry_after },
+        };
+        let decision = self.accounts.check(login).await;
+        match decision {
+            Decision::Accept => attempt.succeeded(),
+            Decision::Reject => attempt.failed(),
+            Decision::Blocked | Decision::RateLimited { .. } | Decision::Unavailable { .. } => {}
+        }
+        decision
+    }
+
+    async fn connected(&self, session: &Session) {
+        session.subscribe(format!("down.{}", session.device()));
+    }
+
+    async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
+        publish(session, message).await
+    }
+
+    async fn handle_raw_in(&self, session: &Session, bytes: Vec<u8>) -> Outcome {
+        publish(session, Term::Bytes(bytes)).await
+    }
+
+    async fn handle_info(&self, _: &Session, info: Info) -> InfoOutcome {
+        InfoOutcome::Push(info.message)
+    }
+}
+
+async fn publish(session: &Session, term: Term) -> Outcome {
+    let topic = format!("up.{}", session.device());
+    if let Err(error) = session.hub().publish(topic, Message::from(term)).await {
+        tracing::warn!(device = %session.device(), %error, "a message from the device is lost");
+    }
+    Outcome::Ok
+}
+
+impl Accounts {
+    async fn check(&self, Login { device, credentials, peer: _ }: Login<'_>) -> Decision {
+        let unavailable = Decision::Unavailable { retry_after: RETRY_AFTER };
+        let (Some(username), Some(password)) =
+            (credentials.text("username"), credentials.text("password"))
+        else {
+            return Decision::Reject;
+        };
+        let hash = match self.store.password_hash(username).await {
+            Ok(hash) => hash,
+            Err(error) => {
+                tracing::error!(%device, %error, "cannot look up an account");
+                return unavailable;
+            }
+        };
+        match self.passwords.check(password, hash).await {
+            Checked::Right => Decision::Accept,
+            Checked::Wrong => Decision::Reject,
+            Checked::LineFull => {
+                tracing::warn!(%device, "too many passwords are waiting to be checked");
+                unavailable
+            }
+            Checked::BadHash => {
+                tracing::error!(%device, "the account's password hash in the store is damaged");
+                unavailable
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Accounts").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedecks_protocol::{Credentials, DeviceId};
+
+    use super::*;
+    use crate::accounts::hash_password;
+    use crate::auth::failed_logins::FailedLoginLimits;
+    use fedecks_store::{Actor, SqliteStore};
+
+    const UNAVAILABLE: Decision = Decision::Unavailable { retry_after: RETRY_AFTER };
+
+    async fn decide(store: SqliteStore, credentials: Credentials) -> Decision {
+        let handler = AccountHandler::new(Arc::new(store));
+        let device = &DeviceId::new("nerves-1").unwrap();
+        handler.authenticate(Login { device, credentials: &credentials, peer: None }).await
+    }
+
+    async fn marvins(hash: &str) -> SqliteStore {
+        let store = SqliteStore::in_memory().unwrap();
+        store.add_account("marvin", hash, &Actor::cli()).await.unwrap();
+        store
+    }
+
+    #[tokio::test]
+    async fn an_accounts_password_is_accepted_and_any_other_rejected() {
+        let hash = hash_password("don't panic").unwrap();
+        let credentials =
+            |name, password| Credentials::new().with("username", name).with("password", password);
+        for (credentials, decision) in [
+            (credentials("marvin", "don't panic"), Decision::Accept),
+            (credentials("marvin", "panic a lot"), Decision::Reject),
+            (credentials("arthur", "don't panic"), Decision::Reject),
+            (Credentials::new().with("username", "marvin"), Decision::Reject),
+            (Credentials::new().with("username", "marvin").with("password", 42), Decision::Reject),
+            (Credentials::new(), Decision::Reject),
+        ] {
+            let shown = format!("{credentials:?}");
+            assert_eq!(decide(marvins(&hash).await, credentials).await, decision, "{shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_guesses_too_often_has_to_wait_even_with_the_right_password() {
+        let store = marvins(&hash_password("don't panic").unwrap()).await;
+        let limits = FailedLoginLimits { per_address: 2, per_account: 100 };
+        let handler = AccountHandler::new(Arc::new(store)).failed_logins(FailedLogins::new(limits));
+        let device = &DeviceId::new("nerves-1").unwrap();
+        let guess = async |password: &str, address: [u8; 4]| {
+            let credentials =
+                &Credentials::new().with("username", "marvin").with("password", password);
+            let peer = Some((address, 1).into());
+            handler.authenticate(Login { device, credentials, peer }).await
+        };
+        let (attacker, other) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        assert_eq!(guess("panic a lot", attacker).await, Decision::Reject);
+        assert_eq!(guess("panic more", attacker).await, Decision::Reject);
+        let wait = Decision::RateLimited { retry_after: Duration::from_secs(1) };
+        assert_eq!(guess("don't panic", attacker).await, wait);
+        assert_eq!(guess("don't panic", other).await, Decision::Accept);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_hash_is_no_rejection_which_would_cost_the_device_its_credentials() {
+        let credentials =
+            Credentials::new().with("username", "marvin").with("password", "don't panic");
+        assert_eq!(decide(marvins("damaged").await, credentials).await, UNAVAILABLE);
+    }
+}

@@ -1,0 +1,186 @@
+//! The tokens that callers of an HTTP API present, in memory.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use fedecks_store::{Actor, ApiSecret, ApiToken, NewApiToken, Store, StoreError, unix_now};
+use subtle::ConstantTimeEq;
+
+use crate::auth::poll::poll_changes;
+
+/// The API tokens of a store, in memory, so that a call of the API is judged while the store is busy
+/// or broken. Clones share the same memory.
+#[derive(Clone)]
+pub struct ApiTokens(Arc<Shared>);
+
+struct Shared {
+    store: Arc<dyn Store>,
+    memory: RwLock<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    tokens: Arc<[Arc<ApiToken>]>,
+    /// How many were revoked here: what was read before that may still have them.
+    revoked: u64,
+}
+
+impl ApiTokens {
+    /// Reads every API token of `store`.
+    pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let tokens = Self(Arc::new(Shared { store, memory: RwLock::default() }));
+        tokens.refresh().await?;
+        Ok(tokens)
+    }
+
+    /// The token whose text was presented, if there is one that has not expired. It counts as used.
+    /// The time that it takes tells nothing of any token.
+    pub fn find(&self, presented: &str) -> Option<Arc<ApiToken>> {
+        let presented = ApiSecret::hash_of(presented);
+        let now = unix_now();
+        let tokens = self.all();
+        let found = tokens.iter().fold(None, |found, token| {
+            let same: bool = token.hash.ct_eq(&presented).into();
+            if same { Some(token) } else { found }
+        })?;
+        if found.expires_at.is_some_and(|end| end <= now) {
+            return None;
+        }
+        self.0.store.api_token_used(&found.name, now);
+        Some(found.clone())
+    }
+
+    /// The token of this name as it is now, if it is still there and has not expired.
+    pub fn get(&self, name: &str) -> Option<Arc<ApiToken>> {
+        let now = unix_now();
+        let good = |token: &&Arc<ApiToken>| {
+            token.name == name && token.expires_at.is_none_or(|end| now < end)
+        };
+        self.all().iter().find(good).cloned()
+    }
+
+    /// Adds a token, to the store first. It counts at once.
+    pub async fn add(&self, token: &NewApiToken, by: &Actor) -> Result<(), StoreError> {
+        self.0.store.add_api_token(token, by).await?;
+        self.refresh().await
+    }
+
+    /// Removes a token, from the store first. It is refused at once. Whether there was one.
+    pub async fn revoke(&self, name: &str, by: &Actor) -> Result<bool, StoreError> {
+        let revoked = self.0.store.revoke_api_token(name, by).await?;
+        if revoked {
+            let mut memory = self.0.memory.write().unwrap_or_else(PoisonError::into_inner);
+            let left = memory.tokens.iter().filter(|token| token.name != name);
+            memory.tokens = left.cloned().collect();
+            memory.revoked += 1;
+        }
+        Ok(revoked)
+    }
+
+    /// Notices, within a second, what other processes change in the same store. Goes on for ever:
+    /// run it as a task of its own beside the server.
+    pub async fn watch(self) {
+        poll_changes("changes of API tokens", || self.refresh()).await;
+    }
+
+    fn all(&self) -> Arc<[Arc<ApiToken>]> {
+        self.0.memory.read().unwrap_or_else(PoisonError::into_inner).tokens.clone()
+    }
+
+    async fn refresh(&self) -> Result<(), StoreError> {
+        let revoked = || self.0.memory.read().unwrap_or_else(PoisonError::into_inner).revoked;
+        loop {
+            let before = revoked();
+            let read = self.0.store.api_tokens().await?;
+            let mut memory = self.0.memory.write().unwrap_or_else(PoisonError::into_inner);
+            if memory.revoked == before {
+                memory.tokens = read.into_iter().map(Arc::new).collect();
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ApiTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiTokens").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use fedecks_store::{Role, SqliteStore};
+
+    fn token(name: &str, expires_at: Option<u64>) -> NewApiToken {
+        NewApiToken {
+            name: name.to_owned(),
+            secret: ApiSecret::generate(),
+            roles: [Role::Read].into_iter().collect(),
+            devices: Some("site-a-*".parse().unwrap()),
+            expires_at,
+        }
+    }
+
+    async fn empty() -> ApiTokens {
+        ApiTokens::load(Arc::new(SqliteStore::in_memory().unwrap())).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_token_is_found_by_its_text_until_it_is_revoked() {
+        let tokens = empty().await;
+        let (ci, other) = (token("ci", None), token("other", None));
+        tokens.add(&other, &Actor::cli()).await.unwrap();
+        tokens.add(&ci, &Actor::cli()).await.unwrap();
+        let found = tokens.find(ci.secret.expose()).unwrap();
+        assert_eq!(found.name, "ci");
+        assert!(found.roles.contains(Role::Read) && !found.roles.contains(Role::Admin));
+        assert_eq!(found.devices, ci.devices);
+        for wrong in ["", "fdk_", &ci.secret.expose()[..46], "ci"] {
+            assert_eq!(tokens.find(wrong), None, "{wrong:?}");
+        }
+        assert!(tokens.get("ci").is_some());
+        assert!(tokens.revoke("ci", &Actor::cli()).await.unwrap());
+        assert!(!tokens.revoke("ci", &Actor::cli()).await.unwrap());
+        assert_eq!(tokens.find(ci.secret.expose()), None);
+        assert_eq!(tokens.get("ci"), None);
+        assert_eq!(tokens.find(other.secret.expose()).unwrap().name, "other");
+    }
+
+    #[tokio::test]
+    async fn a_token_that_has_expired_is_not_found() {
+        let tokens = empty().await;
+        let (over, good) = (token("over", Some(unix_now())), token("good", Some(unix_now() + 60)));
+        tokens.add(&over, &Actor::cli()).await.unwrap();
+        tokens.add(&good, &Actor::cli()).await.unwrap();
+        assert_eq!(tokens.find(over.secret.expose()), None);
+        assert_eq!(tokens.get("over"), None);
+        assert_eq!(tokens.find(good.secret.expose()).unwrap().name, "good");
+        assert!(tokens.get("good").is_some());
+    }
+
+    #[tokio::test]
+    async fn what_another_process_changes_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.sqlite");
+        let ours = ApiTokens::load(Arc::new(SqliteStore::open(&path).unwrap())).await.unwrap();
+        let watch = tokio::spawn(ours.clone().watch());
+        let other = SqliteStore::open(&path).unwrap();
+        let ci = token("ci", None);
+        let until = async |there: bool| {
+            let noticed = async {
+                while ours.find(ci.secret.expose()).is_some() != there {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), noticed).await.unwrap();
+        };
+        other.add_api_token(&ci, &Actor::cli()).await.unwrap();
+        until(true).await;
+        other.revoke_api_token("ci", &Actor::cli()).await.unwrap();
+        until(false).await;
+        watch.abort();
+    }
+}

@@ -1,0 +1,324 @@
+//! The keys that seal and open device tokens, and what a token says.
+
+use std::fmt;
+
+use fedecks_protocol::{DeviceId, IssuedToken, Token};
+use pasetors::keys::SymmetricKey;
+use pasetors::token::{Local, UntrustedToken};
+use pasetors::version4::{LocalToken, V4};
+use ring::hkdf;
+
+/// The keys that seal and open device tokens: one seals, all open.
+///
+/// A token is a PASETO `v4.local`: its content is encrypted and authenticated, so a device learns
+/// nothing from it and can change nothing in it. Its footer carries the key's id in the clear, which
+/// is derived from the key and tells nothing about it.
+///
+/// A key is derived from a secret and a salt by HKDF-SHA256 (RFC 5869). That function stretches
+/// nothing: the secret has to be random, as `fedecks-cloud secret generate` makes it, not a password
+/// that somebody thought of. Two clouds with the same secret and salt accept each other's tokens.
+#[derive(Clone)]
+pub struct Keyring {
+    sealing: Key,
+    former: Vec<Key>,
+}
+
+/// What a token says, for whoever can open it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// The device that the token was sealed for. No other may use it.
+    pub device: DeviceId,
+    /// When it was sealed, in seconds since 1970-01-01 UTC.
+    pub issued_at: u64,
+    /// When it ends, in seconds since 1970-01-01 UTC.
+    pub expires_at: u64,
+    /// How often the device's tokens had been revoked when it was sealed.
+    pub generation: u64,
+}
+
+/// Why a secret and a salt make no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyringError {
+    /// The secret is too short to be a random one.
+    #[error(
+        "the secret has {chars} characters, expected at least {min} random ones \
+         (`fedecks-cloud secret generate` makes them)",
+        min = Keyring::MIN_SECRET_CHARS
+    )]
+    ShortSecret {
+        /// How many characters it has.
+        chars: usize,
+    },
+    /// The salt is too short to set one installation apart from another.
+    #[error("the salt has {chars} characters, expected at least {min}", min = Keyring::MIN_SALT_CHARS)]
+    ShortSalt {
+        /// How many characters it has.
+        chars: usize,
+    },
+}
+
+/// Why a token does not open. Devices hear `token-invalid` for each of these; the difference is for
+/// the cloud's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// It is no PASETO `v4.local`, or its content is none of ours.
+    #[error("the token does not have the form of a token")]
+    Malformed,
+    /// It was sealed by a key that is not on the keyring.
+    #[error("the token was sealed by a key that is not on the keyring")]
+    UnknownKey,
+    /// It names a key on the keyring and was not sealed by it, or was changed since.
+    #[error("the token was not sealed by the key that it names")]
+    Forged,
+}
+
+impl Keyring {
+    /// The shortest secret, in characters.
+    pub const MIN_SECRET_CHARS: usize = 32;
+
+    /// The shortest salt, in characters.
+    pub const MIN_SALT_CHARS: usize = 8;
+
+    /// A keyring with one key, which seals and opens.
+    pub fn new(secret: &str, salt: &str) -> Result<Self, KeyringError> {
+        Ok(Self { sealing: Key::derive(secret, salt)?, former: Vec::new() })
+    }
+
+    /// This keyring with one more key that opens and does not seal: the former secret and salt while
+    /// the fleet's tokens are renewed, or the next one before the servers of a cluster change to it.
+    pub fn also_opening(mut self, secret: &str, salt: &str) -> Result<Self, KeyringError> {
+        self.former.push(Key::derive(secret, salt)?);
+        Ok(self)
+    }
+
+    /// Seals a token for the device in `claims`.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system has no random numbers to give.
+    #[expect(clippy::expect_used, reason = "see the two messages; no input leads to either")]
+    pub fn seal(&self, claims: &Claims) -> IssuedToken {
+        let Claims { device, issued_at, expires_at, generation } = claims;
+        let content = format!("{FORM} {issued_at} {expires_at} {generation} {device}");
+        let id = Some(self.sealing.id.as_slice());
+        let sealed = LocalToken::encrypt(&self.sealing.key, content.as_bytes(), id, None)
+            .expect("sealing a text that is not empty fails only without random numbers");
+        let token = Token::new(sealed).expect(
+            "a device id of 128 characters makes a token of less than 400, all of them base64",
+        );
+        IssuedToken { token, expires_at: *expires_at }
+    }
+
+    /// Opens a token. Whether it has expired, was revoked or belongs to the device that shows it is
+    /// for the caller to judge.
+    pub fn open(&self, token: &Token) -> Result<Claims, TokenError> {
+        let sealed = UntrustedToken::<Local, V4>::try_from(token.expose())
+            .map_err(|_| TokenError::Malformed)?;
+        let key = std::iter::once(&self.sealing)
+            .chain(&self.former)
+            .find(|key| key.id.as_slice() == sealed.untrusted_footer())
+            .ok_or(TokenError::UnknownKey)?;
+        let opened = LocalToken::decrypt(&key.key, &sealed, Some(key.id.as_slice()), None)
+            .map_err(|_| TokenError::Forged)?;
+        Claims::parse(opened.payload()).ok_or(TokenError::Malformed)
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keyring(…)")
+    }
+}
+
+/// Version of the content's form, its first word. The whole is
+/// `1 <issued at> <expires at> <generation> <device id>`.
+const FORM: &str = "1";
+
+impl Claims {
+    fn parse(content: &str) -> Option<Self> {
+        let mut words = content.split(' ');
+        let mut word = || words.next();
+        let number = |text: &str| text.parse::<u64>().ok();
+        if word()? != FORM {
+            return None;
+        }
+        let claims = Self {
+            issued_at: number(word()?)?,
+            expires_at: number(word()?)?,
+            generation: number(word()?)?,
+            device: DeviceId::new(word()?).ok()?,
+        };
+        word().is_none().then_some(claims)
+    }
+}
+
+#[derive(Clone)]
+struct Key {
+    /// Names the key in a token's footer.
+    id: [u8; 8],
+    key: SymmetricKey<V4>,
+}
+
+impl Key {
+    #[expect(clippy::expect_used, reason = "the lengths are constants; see the messages")]
+    fn derive(secret: &str, salt: &str) -> Result<Self, KeyringError> {
+        let chars = secret.chars().count();
+        if chars < Keyring::MIN_SECRET_CHARS {
+            return Err(KeyringError::ShortSecret { chars });
+        }
+        let chars = salt.chars().count();
+        if chars < Keyring::MIN_SALT_CHARS {
+            return Err(KeyringError::ShortSalt { chars });
+        }
+        let extracted =
+            hkdf::Salt::new(hkdf::HKDF_SHA256, salt.as_bytes()).extract(secret.as_bytes());
+        let expand = |purpose: &[u8]| {
+            let mut bytes = [0; 32];
+            extracted
+                .expand(&[purpose], hkdf::HKDF_SHA256)
+                .and_then(|derived| derived.fill(&mut bytes))
+                .expect("HKDF-SHA256 gives 32 bytes");
+            bytes
+        };
+        let mut id = [0; 8];
+        id.copy_from_slice(&expand(b"fedecks token key id v1")[..8]);
+        let key = SymmetricKey::from(&expand(b"fedecks token key v1"))
+            .expect("a v4.local key is 32 bytes");
+        Ok(Self { id, key })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    const OTHER: &str = "fedcba9876543210fedcba9876543210";
+    const SALT: &str = "the salt";
+
+    fn claims() -> Claims {
+        Claims {
+            device: DeviceId::new("nerves-242a").unwrap(),
+            issued_at: 1_800_000_000,
+            expires_at: 1_802_419_200,
+            generation: 3,
+        }
+    }
+
+    #[test]
+    fn a_sealed_token_opens_to_the_same_claims() {
+        let keyring = Keyring::new(SECRET, SALT).unwrap();
+        let issued = keyring.seal(&claims());
+        assert_eq!(issued.expires_at, 1_802_419_200);
+        assert!(issued.token.expose().starts_with("v4.local."));
+        assert_eq!(keyring.open(&issued.token), Ok(claims()));
+    }
+
+    #[test]
+    fn a_cloud_with_the_same_secret_and_salt_opens_the_token_and_another_does_not() {
+        let token = Keyring::new(SECRET, SALT).unwrap().seal(&claims()).token;
+        assert_eq!(Keyring::new(SECRET, SALT).unwrap().open(&token), Ok(claims()));
+        for (secret, salt) in [(OTHER, SALT), (SECRET, "another salt")] {
+            let keyring = Keyring::new(secret, salt).unwrap();
+            assert_eq!(keyring.open(&token), Err(TokenError::UnknownKey));
+        }
+    }
+
+    #[test]
+    fn a_token_changed_at_any_position_does_not_open() {
+        let keyring = Keyring::new(SECRET, SALT).unwrap();
+        let token = keyring.seal(&claims()).token;
+        let footer = token.expose().rfind('.').unwrap();
+        for position in 0..token.expose().len() {
+            for replacement in *b"Aa0_." {
+                let mut text = token.expose().as_bytes().to_vec();
+                if text[position] == replacement {
+                    continue;
+                }
+                text[position] = replacement;
+                let forged = Token::new(String::from_utf8(text).unwrap()).unwrap();
+                let error = keyring.open(&forged).expect_err("a forged token must not open");
+                if position > footer && replacement != b'.' {
+                    let known = matches!(error, TokenError::UnknownKey | TokenError::Malformed);
+                    assert!(known, "footer, position {position}: {error:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_cut_short_or_made_up_does_not_open() {
+        let keyring = Keyring::new(SECRET, SALT).unwrap();
+        let token = keyring.seal(&claims()).token;
+        for length in 1..token.expose().len() {
+            assert!(keyring.open(&Token::new(&token.expose()[..length]).unwrap()).is_err());
+        }
+        for text in ["x", "v4.local.", "v4.local.AAAA", "v4.public.AAAA", "v2.local.AAAA.AAAA"] {
+            assert_eq!(keyring.open(&Token::new(text).unwrap()), Err(TokenError::Malformed));
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_replaced_goes_on_opening_while_the_new_one_seals() {
+        let before = Keyring::new(SECRET, SALT).unwrap();
+        let after = Keyring::new(OTHER, SALT).unwrap().also_opening(SECRET, SALT).unwrap();
+        assert_eq!(after.open(&before.seal(&claims()).token), Ok(claims()));
+        let renewed = after.seal(&claims()).token;
+        assert_eq!(after.open(&renewed), Ok(claims()));
+        assert_eq!(before.open(&renewed), Err(TokenError::UnknownKey));
+    }
+
+    #[test]
+    fn a_token_of_the_longest_device_id_stays_short() {
+        let keyring = Keyring::new(SECRET, SALT).unwrap();
+        let longest = Claims {
+            device: DeviceId::new("x".repeat(DeviceId::MAX_CHARS)).unwrap(),
+            issued_at: u64::MAX,
+            expires_at: u64::MAX,
+            generation: u64::MAX,
+        };
+        let token = keyring.seal(&longest).token;
+        assert!(token.expose().len() < 400, "{} characters", token.expose().len());
+        assert_eq!(keyring.open(&token), Ok(longest));
+    }
+
+    #[test]
+    fn content_of_another_form_does_not_open() {
+        let keyring = Keyring::new(SECRET, SALT).unwrap();
+        for content in ["2 1 2 3 dev", "1 1 2 dev", "1 1 2 3 dev more", "1 -1 2 3 dev", "1 1 2 3 "]
+        {
+            let id = Some(keyring.sealing.id.as_slice());
+            let sealed =
+                LocalToken::encrypt(&keyring.sealing.key, content.as_bytes(), id, None).unwrap();
+            let opened = keyring.open(&Token::new(sealed).unwrap());
+            assert_eq!(opened, Err(TokenError::Malformed), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_secret_or_salt_is_refused() {
+        assert_eq!(
+            Keyring::new(&SECRET[1..], SALT).unwrap_err(),
+            KeyringError::ShortSecret { chars: 31 }
+        );
+        assert_eq!(Keyring::new(SECRET, "salt").unwrap_err(), KeyringError::ShortSalt { chars: 4 });
+    }
+
+    #[test]
+    fn debug_of_a_keyring_shows_nothing_of_it() {
+        let keyring = Keyring::new(SECRET, SALT).unwrap().also_opening(OTHER, SALT).unwrap();
+        assert_eq!(format!("{keyring:?}"), "Keyring(…)");
+    }
+
+    /// HKDF-SHA256 and PASETO have their own tests; this holds our use of them, without which every
+    /// fleet would lose its tokens with an update of the cloud.
+    #[test]
+    fn a_token_of_an_earlier_version_still_opens() {
+        let token = Token::new(concat!(
+            "v4.local.RphwP-me3-coGUelNKh8HabUepKWpCXByvgTH8c0G1CmEoSURG8tIW0VwF3zVten1qvC8lVg",
+            "xXJajlPzuUBvuVURztNbVUbrXx8swhDeOAJGsvIfTlXHjCGJugf3L31cKIf7LOg.EzR7CuCoKJA",
+        ))
+        .unwrap();
+        assert_eq!(Keyring::new(SECRET, SALT).unwrap().open(&token), Ok(claims()));
+    }
+}

@@ -1,0 +1,150 @@
+//! Who a device is: reads what it says of itself and checks its token or its credentials.
+
+pub(crate) mod api_tokens;
+pub(crate) mod denylist;
+pub(crate) mod device;
+pub(crate) mod failed_logins;
+pub(crate) mod keyring;
+mod poll;
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use fedecks_protocol::{AUTH_HEADER, AuthRequest, DeviceId, Dialect, Proof, Refusal, Token};
+use fedecks_store::unix_now;
+use futures_util::FutureExt;
+use http::HeaderMap;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+
+use crate::context::GatewayContext;
+use crate::handler::{Decision, Handler, Login};
+
+use device::{AuthenticatedBy, AuthenticatedDevice};
+
+/// A refusal, and when the device may try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// How long [`Handler::authenticate`] may take.
+const AUTHENTICATE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// When to try again after something went wrong here.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// What a device says of itself in the head of its request.
+pub(crate) fn read_request<H>(
+    context: &GatewayContext<H>,
+    headers: &HeaderMap,
+) -> Result<(AuthRequest, Dialect), Refusal> {
+    let dialect = dialect(headers)?;
+    let header = single(headers)?;
+    Ok((AuthRequest::from_header(header, dialect, context.options.max_header)?, dialect))
+}
+
+/// Says whether that is true, or why the device is refused.
+pub(crate) async fn authenticate<H: Handler>(
+    context: &GatewayContext<H>,
+    request: AuthRequest,
+    dialect: Dialect,
+    peer: Option<SocketAddr>,
+) -> Result<AuthenticatedDevice, Refused> {
+    if context.hub.is_draining() {
+        return Err(unavailable(TRY_AGAIN));
+    }
+    let AuthRequest { device_id: device, proof } = request;
+    let known = context.denylist.known(&device);
+    if known.blocked {
+        return Err(Refusal::Blocked.into());
+    }
+    // A revocation while the handler thinks is one after this.
+    let current = known.generation;
+    let (by, generation) = match proof {
+        Proof::Token(token) => check_token(context, &device, &token, current)?,
+        Proof::Credentials(credentials) => {
+            let login = Login { device: &device, credentials: &credentials, peer };
+            check_credentials(&context.handler, login).await?;
+            (AuthenticatedBy::Credentials, current)
+        }
+    };
+    Ok(AuthenticatedDevice { device, dialect, generation, by, peer })
+}
+
+fn dialect(headers: &HeaderMap) -> Result<Dialect, Refusal> {
+    headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .find_map(Dialect::from_subprotocols)
+        .ok_or(Refusal::UnsupportedDialect)
+}
+
+fn single(headers: &HeaderMap) -> Result<&[u8], Refusal> {
+    let mut values = headers.get_all(AUTH_HEADER).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value.as_bytes()),
+        (Some(_), Some(_)) => Err(Refusal::Malformed),
+        (None, _) => Err(Refusal::MissingHeader),
+    }
+}
+
+fn check_token<H>(
+    context: &GatewayContext<H>,
+    device: &DeviceId,
+    token: &Token,
+    current: u64,
+) -> Result<(AuthenticatedBy, u64), Refusal> {
+    let claims = context.keyring.open(token).map_err(|error| {
+        tracing::debug!(%device, %error, "refused a token");
+        Refusal::TokenInvalid
+    })?;
+    if claims.device != *device {
+        return Err(Refusal::WrongDevice);
+    }
+    if claims.generation < current {
+        return Err(Refusal::TokenRevoked);
+    }
+    if claims.expires_at <= unix_now() {
+        return Err(Refusal::TokenExpired);
+    }
+    Ok((AuthenticatedBy::Token { issued_at: claims.issued_at }, claims.generation))
+}
+
+async fn check_credentials<H: Handler>(handler: &H, login: Login<'_>) -> Result<(), Refused> {
+    let device = login.device;
+    let deciding = async { handler.authenticate(login).await };
+    let deciding = AssertUnwindSafe(deciding).catch_unwind();
+    let decision = match tokio::time::timeout(AUTHENTICATE_PATIENCE, deciding).await {
+        Ok(Ok(decision)) => decision,
+        Ok(Err(_)) => {
+            tracing::error!(%device, "the handler panicked over credentials");
+            return Err(unavailable(TRY_AGAIN));
+        }
+        Err(_) => {
+            tracing::error!(%device, "the handler did not decide about credentials in time");
+            return Err(unavailable(TRY_AGAIN));
+        }
+    };
+    match decision {
+        Decision::Accept => Ok(()),
+        Decision::Reject => Err(Refusal::BadCredentials.into()),
+        Decision::Blocked => Err(Refusal::Blocked.into()),
+        Decision::RateLimited { retry_after } => {
+            Err(Refused { refusal: Refusal::RateLimited, retry_after: Some(retry_after) })
+        }
+        Decision::Unavailable { retry_after } => Err(unavailable(retry_after)),
+    }
+}
+
+fn unavailable(retry_after: Duration) -> Refused {
+    Refused { refusal: Refusal::Unavailable, retry_after: Some(retry_after) }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, retry_after: None }
+    }
+}

@@ -1,0 +1,231 @@
+//! What every backplane does. A backplane's own tests run all of it, each behaviour on a fresh one.
+//! Nothing here assumes that a change takes effect at once: it waits for what has to come.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Term};
+use tokio::sync::mpsc;
+
+use super::{Backplane, Node, NotPushed, Payload};
+use crate::messaging::message::{Message, Topic};
+use crate::messaging::presence::{ConnectionId, NodeId, Presence, PresenceEvent};
+
+pub(crate) async fn run<B: Backplane>(make: impl Fn() -> Arc<B>) {
+    topics_reach_the_nodes_that_are_subscribed(&*make()).await;
+    presence_is_seen_by_all(&*make()).await;
+    the_newest_connection_stays_and_the_older_nodes_is_told(&*make()).await;
+    a_late_withdrawal_removes_nothing(&*make()).await;
+    a_watch_begins_with_what_is_there_and_has_no_gap(&*make()).await;
+    deliveries_and_closes_reach_the_node_of_the_device(&*make()).await;
+    a_node_that_leaves_takes_its_devices_with_it(&*make()).await;
+}
+
+pub(crate) fn presence(device: &str, stamp: u64, node: NodeId) -> Arc<Presence> {
+    Arc::new(Presence {
+        device: DeviceId::new(device).unwrap(),
+        connection: ConnectionId::from_parts(stamp, node),
+    })
+}
+
+const ONE: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+
+/// What a node was called with.
+#[derive(Debug, PartialEq)]
+enum Call {
+    Published(Topic, Term),
+    Deliver(DeviceId, Term),
+    Close(DeviceId, CloseReason),
+    TakenOver(Presence),
+}
+
+struct Recorder {
+    calls: mpsc::UnboundedSender<Call>,
+    answer: Mutex<Result<(), NotPushed>>,
+}
+
+impl Node for Recorder {
+    fn published(&self, topic: &Topic, message: &Message) {
+        self.calls.send(Call::Published(topic.clone(), message.clone().into_term())).unwrap();
+    }
+
+    fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), NotPushed> {
+        let term = match payload {
+            Payload::Message(message) => message.clone().into_term(),
+            Payload::Raw(bytes) => Term::Bytes(bytes.to_vec()),
+        };
+        self.calls.send(Call::Deliver(device.clone(), term)).unwrap();
+        self.answer.lock().unwrap().clone()
+    }
+
+    fn close(&self, device: &DeviceId, reason: CloseReason) -> bool {
+        self.calls.send(Call::Close(device.clone(), reason)).unwrap();
+        true
+    }
+
+    fn taken_over(&self, by: &Presence) {
+        self.calls.send(Call::TakenOver(by.clone())).unwrap();
+    }
+}
+
+struct Joined {
+    node: Arc<Recorder>,
+    calls: mpsc::UnboundedReceiver<Call>,
+}
+
+impl Joined {
+    fn new(backplane: &impl Backplane, id: NodeId) -> Self {
+        let (sender, calls) = mpsc::unbounded_channel();
+        let node = Arc::new(Recorder { calls: sender, answer: Mutex::new(Ok(())) });
+        let weak = Arc::downgrade(&node);
+        backplane.join(id, weak);
+        Self { node, calls }
+    }
+
+    async fn call(&mut self) -> Call {
+        tokio::time::timeout(Duration::from_secs(10), self.calls.recv())
+            .await
+            .expect("the node is called")
+            .expect("the node is there")
+    }
+}
+
+async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let polling = async {
+        while !holds().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), polling).await.expect(what);
+}
+
+async fn devices(backplane: &impl Backplane) -> Vec<(String, u64)> {
+    let all = backplane.list().await.unwrap();
+    let mut all: Vec<_> =
+        all.iter().map(|p| (p.device.to_string(), p.connection.stamp())).collect();
+    all.sort();
+    all
+}
+
+fn message(text: &str) -> Message {
+    Term::from(text).into()
+}
+
+async fn topics_reach_the_nodes_that_are_subscribed(backplane: &impl Backplane) {
+    let (mut one, mut two) = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
+    let (both, only) = (Topic::from("both"), Topic::from("only two"));
+    backplane.subscribe(ONE, &both);
+    backplane.subscribe(TWO, &both);
+    backplane.subscribe(TWO, &only);
+    backplane.subscribe(TWO, &only);
+    backplane.publish(&both, &message("1")).await.unwrap();
+    backplane.publish(&only, &message("2")).await.unwrap();
+    backplane.unsubscribe(TWO, &both);
+    backplane.publish(&both, &message("3")).await.unwrap();
+    backplane.publish(&only, &message("4")).await.unwrap();
+    let published = |topic: &Topic, text: &str| Call::Published(topic.clone(), Term::from(text));
+    assert_eq!(one.call().await, published(&both, "1"));
+    assert_eq!(one.call().await, published(&both, "3"));
+    assert_eq!(two.call().await, published(&both, "1"));
+    assert_eq!(two.call().await, published(&only, "2"));
+    assert_eq!(two.call().await, published(&only, "4"));
+}
+
+async fn presence_is_seen_by_all(backplane: &impl Backplane) {
+    let _nodes = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
+    let (a, b) = (presence("a", 1, ONE), presence("b", 2, TWO));
+    backplane.announce(&a);
+    backplane.announce(&b);
+    until("both are listed", || async {
+        devices(backplane).await == [("a".to_owned(), 1), ("b".to_owned(), 2)]
+    })
+    .await;
+    assert_eq!(backplane.find(&a.device).await.unwrap().unwrap(), a);
+    backplane.withdraw(&a);
+    until("a is gone", || async { backplane.find(&a.device).await.unwrap().is_none() }).await;
+    assert_eq!(devices(backplane).await, [("b".to_owned(), 2)]);
+}
+
+async fn the_newest_connection_stays_and_the_older_nodes_is_told(backplane: &impl Backplane) {
+    let (mut one, mut two) = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
+    let (old, new) = (presence("a", 1, ONE), presence("a", 2, TWO));
+    backplane.announce(&old);
+    backplane.announce(&new);
+    assert_eq!(one.call().await, Call::TakenOver((*new).clone()));
+    assert_eq!(devices(backplane).await, [("a".to_owned(), 2)]);
+
+    // And if the announcements come the other way round.
+    let (old, new) = (presence("b", 3, TWO), presence("b", 4, ONE));
+    backplane.announce(&new);
+    backplane.announce(&old);
+    assert_eq!(two.call().await, Call::TakenOver((*new).clone()));
+    assert_eq!(backplane.find(&new.device).await.unwrap().unwrap(), new);
+}
+
+async fn a_late_withdrawal_removes_nothing(backplane: &impl Backplane) {
+    let _nodes = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
+    let (old, new) = (presence("a", 1, ONE), presence("a", 2, TWO));
+    backplane.announce(&old);
+    backplane.announce(&new);
+    backplane.withdraw(&old);
+    // Whatever takes time has taken effect when a later change of the same node has.
+    backplane.announce(&presence("marker", 3, ONE));
+    let marker = DeviceId::new("marker").unwrap();
+    until("the marker is there", || async { backplane.find(&marker).await.unwrap().is_some() })
+        .await;
+    assert_eq!(backplane.find(&new.device).await.unwrap().unwrap(), new);
+}
+
+async fn a_watch_begins_with_what_is_there_and_has_no_gap(backplane: &impl Backplane) {
+    let _nodes = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
+    let (before, after) = (presence("a", 1, ONE), presence("b", 2, TWO));
+    backplane.announce(&before);
+    until("a is there", || async { devices(backplane).await.len() == 1 }).await;
+    let mut watch = backplane.watch().await.unwrap();
+    backplane.announce(&after);
+    backplane.withdraw(&before);
+    assert_eq!(watch.snapshot(), std::slice::from_ref(&before));
+    let mut events = Vec::new();
+    for _ in 0..2 {
+        let next = tokio::time::timeout(Duration::from_secs(10), watch.next());
+        events.push(next.await.expect("an event").unwrap());
+    }
+    // The changes of two nodes come in either order.
+    assert!(events.contains(&PresenceEvent::Arrived(after)), "{events:?}");
+    assert!(events.contains(&PresenceEvent::Left(before)), "{events:?}");
+}
+
+async fn deliveries_and_closes_reach_the_node_of_the_device(backplane: &impl Backplane) {
+    let (_one, mut two) = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
+    let a = presence("a", 1, TWO);
+    let payload = Payload::Message(message("hello"));
+    let gone = backplane.deliver(&a.device, &payload).await;
+    assert_eq!(gone, Err(NotPushed::NotConnected));
+    let reason = CloseReason::new(CloseCode::Policy);
+    assert!(!backplane.close(&a.device, reason).await.unwrap());
+
+    backplane.announce(&a);
+    until("a is there", || async { devices(backplane).await.len() == 1 }).await;
+    backplane.deliver(&a.device, &payload).await.unwrap();
+    assert_eq!(two.call().await, Call::Deliver(a.device.clone(), Term::from("hello")));
+    *two.node.answer.lock().unwrap() = Err(NotPushed::QueueFull);
+    let raw = Payload::Raw(vec![1, 2, 3].into());
+    assert_eq!(backplane.deliver(&a.device, &raw).await, Err(NotPushed::QueueFull));
+    assert_eq!(two.call().await, Call::Deliver(a.device.clone(), Term::Bytes(vec![1, 2, 3])));
+
+    assert!(backplane.close(&a.device, reason).await.unwrap());
+    assert_eq!(two.call().await, Call::Close(a.device.clone(), reason));
+}
+
+async fn a_node_that_leaves_takes_its_devices_with_it(backplane: &impl Backplane) {
+    let _nodes = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
+    backplane.announce(&presence("a", 1, ONE));
+    backplane.announce(&presence("b", 2, TWO));
+    until("both are there", || async { devices(backplane).await.len() == 2 }).await;
+    let mut watch = backplane.watch().await.unwrap();
+    backplane.leave(ONE);
+    let left = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
+    assert_eq!(left.unwrap(), Ok(PresenceEvent::Left(presence("a", 1, ONE))));
+    assert_eq!(devices(backplane).await, [("b".to_owned(), 2)]);
+}

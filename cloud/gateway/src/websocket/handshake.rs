@@ -1,0 +1,90 @@
+//! The HTTP side of a WebSocket upgrade (RFC 6455, section 4.2).
+
+use data_encoding::BASE64;
+use http::header::{ALLOW, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::response::{Answer, text};
+
+/// The HTTP side of a WebSocket upgrade that was asked for rightly.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    accept: String,
+}
+
+/// Why a request is no WebSocket upgrade (RFC 6455, section 4.2.1). These are no refusals of ours:
+/// they say nothing about a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoUpgrade {
+    #[error("a device socket is opened with GET")]
+    Method,
+    #[error("this is a device socket: open it with a WebSocket upgrade over HTTP/1.1")]
+    NotAsked,
+    #[error("version 13 of the WebSocket protocol is spoken here")]
+    Version,
+    #[error("Sec-WebSocket-Key has to be 16 bytes in base64")]
+    Key,
+}
+
+impl Handshake {
+    pub(super) fn check(
+        method: &Method,
+        headers: &HeaderMap,
+        on_upgrade: Option<OnUpgrade>,
+    ) -> Result<(Self, OnUpgrade), NoUpgrade> {
+        if method != Method::GET {
+            return Err(NoUpgrade::Method);
+        }
+        if !has_word(headers, &UPGRADE, "websocket") || !has_word(headers, &CONNECTION, "upgrade") {
+            return Err(NoUpgrade::NotAsked);
+        }
+        let on_upgrade = on_upgrade.ok_or(NoUpgrade::NotAsked)?;
+        if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+            return Err(NoUpgrade::Version);
+        }
+        let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(NoUpgrade::Key)?.as_bytes();
+        if BASE64.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
+            Ok((Self { accept: derive_accept_key(key) }, on_upgrade))
+        } else {
+            Err(NoUpgrade::Key)
+        }
+    }
+
+    /// The value of `Sec-WebSocket-Accept`.
+    #[expect(clippy::expect_used, reason = "base64 has only characters that a header may have")]
+    pub(super) fn accept(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.accept).expect("base64 is a header value")
+    }
+}
+
+impl NoUpgrade {
+    pub(super) fn into_answer(self) -> Answer {
+        let (status, header) = match self {
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, Some((ALLOW, "GET"))),
+            Self::NotAsked => (StatusCode::UPGRADE_REQUIRED, None),
+            Self::Version => (StatusCode::UPGRADE_REQUIRED, Some((SEC_WEBSOCKET_VERSION, "13"))),
+            Self::Key => (StatusCode::BAD_REQUEST, None),
+        };
+        let mut answer = text(status, format!("{self}\n"));
+        let headers = answer.headers_mut();
+        if status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        }
+        if let Some((name, value)) = header {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        answer
+    }
+}
+
+fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|found| found.trim().eq_ignore_ascii_case(word))
+}

@@ -1,0 +1,113 @@
+//! The filter that devices connect to: lets a device in and begins its session, or refuses it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fedecks_edge::Peer;
+use fedecks_protocol::{CHALLENGE, DeviceId, Dialect, REFUSAL_HEADER};
+use http::header::{CONNECTION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
+use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use warp::{Filter, Rejection};
+
+use super::handshake::Handshake;
+use super::response::{Answer, text};
+use super::upgrade;
+use crate::auth::{Refused, authenticate, read_request};
+use crate::context::GatewayContext;
+use crate::fedecks::Fedecks;
+use crate::handler::Handler;
+
+impl<H: Handler> Fedecks<H> {
+    /// The filter that devices connect to, at [`Options::path`](crate::Options::path) below where it
+    /// is mounted. Other paths are rejected as not found, so that other filters may follow; what goes
+    /// wrong at this path is answered here.
+    pub fn routes(
+        &self,
+    ) -> impl Filter<Extract = (Answer,), Error = Rejection> + Clone + Send + Sync + 'static + use<H>
+    {
+        let context = self.0.clone();
+        let path = context.options.path.trim_start_matches('/').to_owned();
+        let at_path = move |tail: warp::path::Tail| {
+            let here = tail.as_str() == path;
+            async move { if here { Ok(()) } else { Err(warp::reject::not_found()) } }
+        };
+        warp::path::tail()
+            .and_then(at_path)
+            .untuple_one()
+            .and(warp::method())
+            .and(warp::header::headers_cloned())
+            .and(warp::ext::optional::<OnUpgrade>())
+            .and(warp::ext::optional::<Peer>())
+            .then(move |method, headers, upgrade, peer: Option<Peer>| {
+                let peer = peer.map(|peer| peer.address);
+                answer(context.clone(), method, headers, upgrade, peer)
+            })
+    }
+}
+
+/// Answers a request at the path of the device socket. If it is a device's, its session is begun.
+async fn answer<H: Handler>(
+    context: Arc<GatewayContext<H>>,
+    method: Method,
+    headers: HeaderMap,
+    on_upgrade: Option<OnUpgrade>,
+    peer: Option<SocketAddr>,
+) -> Answer {
+    let (handshake, on_upgrade) = match Handshake::check(&method, &headers, on_upgrade) {
+        Ok(checked) => checked,
+        Err(error) => return error.into_answer(),
+    };
+    let (request, dialect) = match read_request(&context, &headers) {
+        Ok(read) => read,
+        Err(refusal) => return refuse(&context, None, refusal.into(), peer),
+    };
+    let device = request.device_id.clone();
+    match authenticate(&context, request, dialect, peer).await {
+        Ok(device) => {
+            tokio::spawn(upgrade::begin(context, device, on_upgrade));
+            switch(&handshake, dialect)
+        }
+        Err(refused) => refuse(&context, Some(&device), refused, peer),
+    }
+}
+
+fn switch(handshake: &Handshake, dialect: Dialect) -> Answer {
+    let mut answer = Response::new(String::new());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, handshake.accept());
+    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(dialect.subprotocol()));
+    answer
+}
+
+fn refuse<H: Handler>(
+    context: &GatewayContext<H>,
+    device: Option<&DeviceId>,
+    Refused { refusal, retry_after }: Refused,
+    peer: Option<SocketAddr>,
+) -> Answer {
+    tracing::info!(
+        device = device.map(DeviceId::as_str),
+        reason = refusal.reason(),
+        ?peer,
+        "refused a connection"
+    );
+    context.handler.refused(device, refusal, peer);
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut answer = text(status, format!("{refusal}\n"));
+    let headers = answer.headers_mut();
+    headers.insert(REFUSAL_HEADER, HeaderValue::from_static(refusal.reason()));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+    }
+    if let Some(delay) = retry_after {
+        let seconds = delay.max(Duration::from_secs(1)).as_secs();
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    answer
+}

@@ -1,0 +1,272 @@
+//! Tests of the WebSocket against a client's bytes.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+
+const MAX: usize = 100_000;
+
+fn pair(room: usize) -> (Socket<DuplexStream>, DuplexStream) {
+    let (ours, theirs) = duplex(room);
+    (Socket::new(ours, &[], MAX), theirs)
+}
+
+/// A frame as a client sends it, masked with zeros, which changes nothing.
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode];
+    match payload.len() {
+        short @ 0..=125 => frame.push(0x80 | short as u8),
+        middle @ 126..=0xffff => {
+            frame.push(0x80 | 126);
+            frame.extend((middle as u16).to_be_bytes());
+        }
+        long => {
+            frame.push(0x80 | 127);
+            frame.extend((long as u64).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
+async fn read(socket: &mut Socket<DuplexStream>) -> Result<Incoming, SessionError> {
+    poll_fn(|cx| socket.poll_read(cx)).await
+}
+
+async fn flush(socket: &mut Socket<DuplexStream>) {
+    poll_fn(|cx| socket.poll_flush(cx)).await.unwrap();
+}
+
+#[tokio::test]
+async fn messages_of_every_length_arrive_however_they_are_cut() {
+    for length in [0, 1, 125, 126, 127, 128, 129, 1000, 16_384, 65_535, 65_536, MAX] {
+        let payload: Vec<u8> = (0..length).map(|i| i as u8).collect();
+        for piece in [1, 7, 1000, usize::MAX] {
+            if length / piece > 2000 {
+                continue;
+            }
+            let (mut socket, mut client) = pair(1 << 20);
+            let bytes = [frame(2, &payload), frame(2, b"next")].concat();
+            let writing = async {
+                for piece in bytes.chunks(piece) {
+                    client.write_all(piece).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            };
+            let reading = async {
+                assert_eq!(
+                    read(&mut socket).await.unwrap(),
+                    Incoming::Frame(payload.clone().into())
+                );
+                assert_eq!(read(&mut socket).await.unwrap(), Incoming::Frame("next".into()));
+            };
+            tokio::join!(writing, reading);
+        }
+    }
+}
+
+#[tokio::test]
+async fn lengths_are_written_as_the_rfc_has_them() {
+    for (length, head) in [
+        (0, &[0x82, 0][..]),
+        (125, &[0x82, 125]),
+        (126, &[0x82, 126, 0, 126]),
+        (65_535, &[0x82, 126, 0xff, 0xff]),
+        (65_536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+    ] {
+        let (mut socket, mut client) = pair(1 << 20);
+        socket.send(&vec![7; length]);
+        flush(&mut socket).await;
+        let mut sent = vec![0; head.len() + length];
+        client.read_exact(&mut sent).await.unwrap();
+        assert_eq!(sent[..head.len()], *head);
+        assert!(sent[head.len()..].iter().all(|byte| *byte == 7));
+    }
+}
+
+#[tokio::test]
+async fn pings_are_answered_with_their_payload_between_messages() {
+    let (mut socket, mut client) = pair(1 << 20);
+    client.write_all(&frame(9, b"device-1")).await.unwrap();
+    client.write_all(&frame(2, b"message")).await.unwrap();
+    assert_eq!(read(&mut socket).await.unwrap(), Incoming::Heartbeat);
+    assert_eq!(read(&mut socket).await.unwrap(), Incoming::Frame("message".into()));
+    socket.send(b"reply");
+    flush(&mut socket).await;
+    let mut sent = [0; 17];
+    client.read_exact(&mut sent).await.unwrap();
+    assert_eq!(&sent, b"\x8a\x08device-1\x82\x05reply");
+}
+
+#[tokio::test]
+async fn a_client_that_pings_and_reads_nothing_is_not_read_any_more() {
+    let (ours, _client) = duplex(1);
+    let pings = frame(9, &[0; 125]).repeat(1000);
+    let mut socket = Socket::new(ours, &pings, MAX);
+    let mut read = 0;
+    while poll_fn(|cx| Poll::Ready(socket.poll_read(cx).is_ready())).await {
+        read += 1;
+    }
+    assert!((10..100).contains(&read), "{read} pings were read");
+    assert!(socket.pipes.out.bytes.len() < 2 * MAX_ANSWERS as usize);
+}
+
+#[tokio::test]
+async fn buffers_are_given_up_when_they_are_empty() {
+    let (mut socket, mut client) = pair(1 << 20);
+    client.write_all(&frame(2, &vec![0; MAX])).await.unwrap();
+    client.write_all(&frame(2, &vec![0; 20_000])).await.unwrap();
+    read(&mut socket).await.unwrap();
+    read(&mut socket).await.unwrap();
+    socket.send(&vec![0; MAX]);
+    flush(&mut socket).await;
+    assert_eq!(socket.pipes.ahead.bytes.capacity(), 0);
+    assert_eq!(socket.pipes.out.bytes.capacity(), 0);
+}
+
+#[tokio::test]
+async fn a_buffer_that_is_never_empty_gives_up_what_was_sent() {
+    let (mut socket, mut client) = pair(10_000);
+    let mut sink = vec![0; 10_000];
+    for _ in 0..1000 {
+        // tokio lets a task that never waits do only so much.
+        tokio::task::yield_now().await;
+        socket.send(&[0; 10_000]);
+        let flushed = poll_fn(|cx| Poll::Ready(socket.poll_flush(cx).is_ready())).await;
+        assert!(!flushed);
+        client.read_exact(&mut sink).await.unwrap();
+    }
+    assert!(socket.pipes.out.bytes.capacity() < 200_000, "{}", socket.pipes.out.bytes.capacity());
+}
+
+#[tokio::test]
+async fn a_frame_above_the_limit_is_an_error_before_it_is_there() {
+    let (mut socket, mut client) = pair(1 << 20);
+    let head = &frame(2, &vec![0; MAX + 1])[..20];
+    client.write_all(head).await.unwrap();
+    let error = read(&mut socket).await.unwrap_err();
+    assert!(
+        matches!(error, SessionError::TooBig { size, limit: MAX } if size == MAX + 1),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_breaks_the_websocket_protocol_is_an_error() {
+    let unmasked = vec![0x82, 0x01, 0x00];
+    let reserved = frame(3, b"");
+    let mut compressed = frame(2, b"x");
+    compressed[0] |= 0x40;
+    let long_ping = frame(9, &[0; 126]);
+    let not_utf8 = frame(1, &[0xff]);
+    for bytes in [unmasked, reserved, compressed, long_ping, not_utf8] {
+        let (mut socket, mut client) = pair(1000);
+        client.write_all(&bytes).await.unwrap();
+        let error = read(&mut socket).await.unwrap_err();
+        assert!(matches!(error, SessionError::Protocol(_)), "{bytes:?}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_close_frame_is_answered_with_its_code() {
+    let (mut socket, mut client) = pair(1000);
+    client.write_all(&frame(8, b"\x03\xf4retry-after=5")).await.unwrap();
+    let close = read(&mut socket).await.unwrap();
+    assert_eq!(close, Incoming::Close(CloseReason::parse(1012, "retry-after=5")));
+    flush(&mut socket).await;
+    let mut sent = [0; 4];
+    client.read_exact(&mut sent).await.unwrap();
+    assert_eq!(sent[..], [0x88, 15, 0x03, 0xf4]);
+}
+
+#[tokio::test]
+async fn the_end_without_a_close_frame_is_an_error() {
+    let (mut socket, client) = pair(1000);
+    drop(client);
+    let error = read(&mut socket).await.unwrap_err();
+    assert!(matches!(error, SessionError::Lost(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_came_with_the_request_is_read_first() {
+    let (ours, mut client) = duplex(1000);
+    let bytes = frame(2, b"early");
+    let mut socket = Socket::new(ours, &bytes[..3], MAX);
+    client.write_all(&bytes[3..]).await.unwrap();
+    assert_eq!(read(&mut socket).await.unwrap(), Incoming::Frame("early".into()));
+}
+
+/// A stream with a buffer of its own, as TLS has one: what it took is only sent by a flush.
+struct Buffered {
+    io: DuplexStream,
+    taken: Vec<u8>,
+}
+
+impl AsyncRead for Buffered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Buffered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.taken.extend(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { io, taken } = &mut *self;
+        while !taken.is_empty() {
+            let written = ready!(Pin::new(&mut *io).poll_write(cx, taken))?;
+            taken.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn what_the_stream_took_and_did_not_send_is_not_taken_for_sent() {
+    let (io, mut client) = duplex(100);
+    let mut socket = Socket::new(Buffered { io, taken: Vec::new() }, &[], MAX);
+    socket.send(&[7; 1000]);
+    let flushing = poll_fn(|cx| socket.poll_flush(cx));
+    let mut frame = [0; 1004];
+    let reading = tokio::time::timeout(Duration::from_secs(10), client.read_exact(&mut frame));
+    let (flushed, read) = tokio::join!(flushing, reading);
+    flushed.unwrap();
+    assert!(read.is_ok(), "the rest of the frame does not come");
+    assert_eq!(frame[4..], [7; 1000]);
+}
+
+#[tokio::test]
+async fn reading_goes_on_once_the_answers_to_many_pings_are_sent() {
+    let (mut socket, mut client) = pair(1 << 20);
+    client.write_all(&frame(9, &[0; 125]).repeat(100)).await.unwrap();
+    client.write_all(&frame(2, b"message")).await.unwrap();
+    let message = async {
+        loop {
+            let incoming = read(&mut socket).await.unwrap();
+            if incoming != Incoming::Heartbeat {
+                return incoming;
+            }
+        }
+    };
+    let message = tokio::time::timeout(Duration::from_secs(10), message).await;
+    assert_eq!(message.expect("it is read"), Incoming::Frame("message".into()));
+}

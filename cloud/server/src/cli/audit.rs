@@ -1,0 +1,52 @@
+//! `audit`: who changed what.
+
+use clap::Subcommand;
+use fedecks_cloud::{AuditQuery, AuditRecord, Store};
+use fedecks_protocol::DeviceId;
+
+use super::error::CliError;
+use super::output::print;
+use super::place::Place;
+use crate::clock::utc;
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Prints who changed what, newest first, with tabs between the time, who it was, what it was,
+    /// the device or `-`, and a detail or `-`
+    List {
+        /// Only what was done to this device
+        #[arg(long, value_name = "ID")]
+        device: Option<String>,
+        /// At most so many lines
+        #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+        limit: u32,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+pub(super) fn run(command: Command) -> Result<(), CliError> {
+    let Command::List { device, limit, place } = command;
+    let device = device.map(DeviceId::new).transpose()?;
+    let (store, runtime) = place.open_store()?;
+    runtime.block_on(async {
+        let mut left = limit;
+        let mut query = AuditQuery { before: None, device, limit: 0 };
+        while left > 0 {
+            query.limit = left;
+            let page = store.audit_page(&query).await?;
+            print(&page.iter().map(line).collect::<String>())?;
+            let Some(last) = page.last() else { break };
+            query.before = Some(last.sequence);
+            left = left.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
+        }
+        Ok::<_, CliError>(())
+    })
+}
+
+fn line(record: &AuditRecord) -> String {
+    let AuditRecord { at, by, action, device, detail, sequence: _ } = record;
+    let device = device.as_ref().map_or("-", DeviceId::as_str);
+    let detail = detail.as_deref().unwrap_or("-");
+    format!("{}\t{by}\t{}\t{device}\t{detail}\n", utc(*at), action.as_str())
+}

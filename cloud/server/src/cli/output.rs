@@ -1,0 +1,22 @@
+//! Standard output and error.
+
+use std::io::{self, Write};
+
+use super::error::CliError;
+
+/// Writes to standard output. Whoever reads it and goes away early, as `head` does, is no error.
+pub(super) fn print(text: &str) -> Result<(), CliError> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::io("write to standard output")(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Tells the user what went wrong.
+pub(super) fn complain(error: &CliError) {
+    // There is nobody left to tell if that fails.
+    let _ = writeln!(io::stderr(), "fedecks-cloud: {error}");
+}

@@ -1,0 +1,57 @@
+//! Where a command finds the configuration and the store.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use fedecks_cloud::SqliteStore;
+use tokio::runtime::{Builder, Runtime};
+
+use super::error::CliError;
+use crate::config::{Config, ConfigError, Overrides};
+use crate::store::open_store;
+
+/// Where the configuration and the state are.
+#[derive(Args, Clone)]
+pub(super) struct Place {
+    /// Configuration file (TOML)
+    ///
+    /// Without this and without --data-dir it is /etc/fedecks/cloud.toml, if that is there. Without any
+    /// file the defaults hold, and a secret is made and kept in the data directory.
+    #[arg(long, value_name = "FILE", env = "FEDECKS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Directory for what the server keeps and makes itself [default: ./fedecks-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Where the Debian package has the configuration file.
+const INSTALLED_CONFIG: &str = "/etc/fedecks/cloud.toml";
+
+impl Place {
+    pub(super) fn load(self, more: Overrides) -> Result<Config, ConfigError> {
+        let installed = Path::new(INSTALLED_CONFIG);
+        let file = match &self.config {
+            Some(file) => Some(file.as_path()),
+            None => (self.data_dir.is_none() && installed.exists()).then_some(installed),
+        };
+        let overrides = Overrides { data_dir: self.data_dir, ..more };
+        Config::load(file, |name| std::env::var_os(name), overrides)
+    }
+
+    /// As [`Place::make_store`], but the store has to be there: a command that is told the wrong place
+    /// shall not seem to work.
+    pub(super) fn open_store(self) -> Result<(SqliteStore, Runtime), CliError> {
+        let store = self.clone().load(Overrides::default())?.store;
+        if store.exists() { self.make_store() } else { Err(CliError::NoStore(store)) }
+    }
+
+    /// Opens the store for a command, and a runtime to use it in; makes one if there is none.
+    pub(super) fn make_store(self) -> Result<(SqliteStore, Runtime), CliError> {
+        let config = self.load(Overrides::default())?;
+        Ok((open_store(&config)?, start_runtime()?))
+    }
+}
+
+pub(super) fn start_runtime() -> Result<Runtime, CliError> {
+    Builder::new_current_thread().enable_all().build().map_err(CliError::io("start the runtime"))
+}

@@ -1,0 +1,39 @@
+//! `serve`: runs the server.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::error::CliError;
+use super::logging;
+use super::place::Place;
+use crate::app;
+use crate::config::Overrides;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    /// Address to listen on, in place of the configured ones; port 0 takes a free one
+    ///
+    /// May be given more than once. Without any configuration it is 127.0.0.1:8080.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<SocketAddr>,
+    /// Serve TLS with a certificate of our own making for localhost, to try things
+    ///
+    /// The certificate of its authority is self-signed/ca.pem in the data directory: a device's
+    /// `ca_file`.
+    #[arg(long)]
+    self_signed: bool,
+    /// File to write the listening addresses to, one a line, once devices can connect
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
+    let Arguments { place, listen, self_signed, ready_file } = arguments;
+    let config = place.load(Overrides { listen, self_signed, data_dir: None })?;
+    logging::start(&config.log);
+    Ok(app::run(config, ready_file.as_deref())?)
+}

@@ -1,0 +1,62 @@
+//! The keys that the environment can set, and the names of their variables.
+
+/// What a key's value is.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    Flag,
+    /// Texts, with commas between them in the environment.
+    List,
+}
+
+/// Every key that the environment can set. The variable is `FEDECKS_` and the key in capitals with
+/// `_` for the dot.
+pub(super) const KEYS: &[(&str, Kind)] = &[
+    ("listen", Kind::List),
+    ("trusted_proxies", Kind::List),
+    ("path", Kind::Text),
+    ("data_dir", Kind::Text),
+    ("store", Kind::Text),
+    ("secret", Kind::Text),
+    ("secret_file", Kind::Text),
+    ("salt", Kind::Text),
+    ("salt_file", Kind::Text),
+    ("tls.certificate", Kind::Text),
+    ("tls.key", Kind::Text),
+    ("tls.self_signed", Kind::Flag),
+    ("tokens.lifetime", Kind::Text),
+    ("tokens.refresh", Kind::Text),
+    ("sessions.heartbeat", Kind::Text),
+    ("sessions.idle_timeout", Kind::Text),
+    ("sessions.max_frame", Kind::Number),
+    ("sessions.max_header", Kind::Number),
+    ("sessions.messages_per_second", Kind::Number),
+    ("sessions.message_burst", Kind::Number),
+    ("limits.connections", Kind::Number),
+    ("limits.connections_per_address", Kind::Number),
+    ("limits.accepts_per_second", Kind::Number),
+    ("limits.accept_burst", Kind::Number),
+    ("limits.handshake", Kind::Text),
+    ("limits.request_body", Kind::Text),
+    ("limits.failed_logins_per_address", Kind::Number),
+    ("limits.failed_logins_per_account", Kind::Number),
+    ("limits.request_head", Kind::Number),
+    ("drain.spread", Kind::Text),
+    ("drain.deadline", Kind::Text),
+    ("events.keep", Kind::Number),
+    ("events.keep_bytes", Kind::Number),
+    ("events.streams", Kind::Number),
+    ("audit.keep", Kind::Number),
+    ("log.level", Kind::Text),
+    ("log.format", Kind::Text),
+];
+
+/// The environment variable that sets `key`.
+pub(super) fn variable_of(key: &str) -> String {
+    format!("FEDECKS_{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+pub(super) fn is_known(key: &str) -> bool {
+    KEYS.iter().any(|(known, _)| *known == key)
+}

@@ -1,0 +1,49 @@
+//! Why the server cannot start, or ended otherwise than it was told to.
+
+use std::io;
+
+use fedecks_cloud::{BuildError, ServeError, StoreError, TlsError};
+
+use crate::config::ConfigError;
+use crate::webhooks::WebhookError;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("configuration: {0}")]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("cannot make a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    #[error("stopped at once by a second signal, {0}: what was still connected is cut off")]
+    StoppedAtOnce(&'static str),
+    #[error("cannot {action}: {source}")]
+    Io { action: String, source: io::Error },
+}
+
+impl ServerError {
+    pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        |source| Self::Io { action, source }
+    }
+
+    /// Whether the configuration has to be changed for it to work.
+    pub(crate) fn is_configuration(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::Build(_) | Self::Tls(_) | Self::Webhook(_) => true,
+            Self::Store(_)
+            | Self::Serve(_)
+            | Self::Certificate(_)
+            | Self::StoppedAtOnce(_)
+            | Self::Io { .. } => false,
+        }
+    }
+}

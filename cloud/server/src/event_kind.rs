@@ -1,0 +1,53 @@
+//! The kinds of events, as configuration, webhooks and callers of the API name them.
+
+macro_rules! kinds {
+    ($($name:ident => $word:literal,)+) => {
+        /// The kinds of events, as readers name them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum EventKind {
+            $($name,)+
+        }
+
+        impl EventKind {
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)+];
+
+            pub(crate) fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Connected => "connected",
+    Disconnected => "disconnected",
+    Message => "message",
+    RawMessage => "raw-message",
+    Sent => "sent",
+    RawSent => "raw-sent",
+    Refused => "refused",
+    Revoked => "revoked",
+    Blocked => "blocked",
+    Unblocked => "unblocked",
+}
+
+impl EventKind {
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_a_word_that_names_it_again() {
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::from_word(kind.as_str()), Some(*kind));
+        }
+        assert_eq!(EventKind::from_word("Message"), None);
+    }
+}

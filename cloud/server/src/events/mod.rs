@@ -1,0 +1,34 @@
+//! What happens to the devices, for whoever wants to know as it happens: a bounded memory of events
+//! that any number of readers follow at their own pace.
+
+mod event;
+mod log;
+mod stream;
+
+pub(crate) use event::{Event, Happened, rfc3339};
+pub(crate) use log::{Bounds, EventLog, Feed, Filter, Item};
+pub(crate) use stream::{Streams, Subscribe};
+
+use fedecks_cloud::{Denial, Denied};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Records who is revoked, blocked and unblocked, by this server or by a command beside it.
+pub(crate) async fn record_denials(mut denials: broadcast::Receiver<Denied>, log: EventLog) {
+    loop {
+        match denials.recv().await {
+            Ok(Denied { device, what }) => {
+                let happened = match what {
+                    Denial::Revoked => Happened::Revoked,
+                    Denial::Blocked => Happened::Blocked,
+                    Denial::Unblocked => Happened::Unblocked,
+                };
+                log.record(Event::now(&device, happened));
+            }
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "changes of devices were too many to be told as events");
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Sends a message to a device.
+
+use bytes::Bytes;
+use fedecks_cloud::{AuditAction, Message, NotPushed, Term};
+use fedecks_protocol::{EncodeError, JsonTerm};
+use http::StatusCode;
+use warp::reply::Response;
+
+use super::connected::not_connected;
+use super::request::{Content, Request};
+use crate::events::{Event, Happened};
+use crate::http::problem::{Code, Problem};
+use crate::http::response::empty;
+
+pub(super) async fn send(request: Request) -> Result<Response, Problem> {
+    let device = request.known_device().await?;
+    let (hub, by) = (&request.state.hub, request.caller.actor().to_string());
+    let (pushed, happened) = match request.content() {
+        Some(Content::Raw(bytes)) => {
+            let bytes: Bytes = bytes.clone();
+            let pushed = hub.push_raw(&device, bytes.clone()).await.map_err(|error| error.why);
+            (pushed, Happened::RawSent { by, bytes })
+        }
+        Some(Content::Json(_)) | None => {
+            let JsonTerm(term) = request.json::<JsonTerm<Term>>()?;
+            let message = Message::from(term);
+            let pushed = hub.push_message(&device, &message).await;
+            (pushed, Happened::Sent { by, message })
+        }
+    };
+    pushed.map_err(|why| problem(&why))?;
+    request.state.events.record(Event::now(&device, happened));
+    request.audit_later(AuditAction::MessageSent, device, None);
+    Ok(empty(StatusCode::ACCEPTED))
+}
+
+fn problem(why: &NotPushed) -> Problem {
+    match why {
+        NotPushed::NotConnected => not_connected(),
+        NotPushed::QueueFull => {
+            Problem::for_now(Code::DeviceQueueFull, "too much waits for the device already", 1)
+        }
+        NotPushed::Encode(error @ EncodeError::TooBig { .. }) => {
+            Problem::new(Code::MessageTooBig, format!("the message {error}"))
+        }
+        NotPushed::Encode(error @ EncodeError::TooDeep { .. }) => {
+            Problem::new(Code::MessageTooDeep, format!("the message {error}"))
+        }
+        NotPushed::Encode(error @ EncodeError::UnknownFrame) => {
+            Problem::new(Code::InvalidBody, format!("the message {error}"))
+        }
+        NotPushed::Backplane(error) => error.clone().into(),
+    }
+}

@@ -1,0 +1,27 @@
+//! Answers that many parts give: JSON, or nothing but a status.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use warp::Reply;
+use warp::reply::Response;
+
+/// A value of ours as JSON, which every one has.
+pub(super) fn json_text<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+pub(super) fn json_response<T: Serialize>(value: &T) -> Response {
+    let mut response = json_text(value).into_response();
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+pub(super) fn no_content() -> Response {
+    empty(StatusCode::NO_CONTENT)
+}
+
+pub(super) fn empty(status: StatusCode) -> Response {
+    warp::reply::with_status(warp::reply(), status).into_response()
+}

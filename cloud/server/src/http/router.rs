@@ -1,0 +1,74 @@
+//! Everything that the server answers: which part at which path and listener.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use fedecks_cloud::{Fedecks, Handler, Peer};
+use warp::reject::{LengthRequired, MethodNotAllowed, PayloadTooLarge};
+use warp::reply::Response;
+use warp::{Filter, Rejection, Reply};
+
+use super::problem::{Code, Problem};
+use super::{api, dashboard, metrics, security_headers};
+use crate::config::{Config, Part};
+use crate::state::AppState;
+
+/// Everything that the server answers: the device socket, and what people and programs ask for.
+pub(crate) fn all<H, F>(
+    cloud: &Fedecks<H>,
+    state: &Arc<AppState>,
+    health: F,
+) -> impl Filter<Extract: Reply, Error = Rejection> + Clone + Send + Sync + 'static + use<H, F>
+where
+    H: Handler,
+    F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
+{
+    let devices = serving(&state.config, Part::Devices).and(cloud.routes());
+    let api = serving(&state.config, Part::Api).and(api::filter(state));
+    let dashboard = serving(&state.config, Part::Api).and(dashboard::filter(state));
+    let metrics = serving(&state.config, Part::Metrics).and(metrics::filter(state));
+    let others = api.or(dashboard).unify().or(metrics).unify().or(health).unify();
+    // The socket's answers are for devices, which render nothing.
+    devices.or(with_headers(others))
+}
+
+/// Lets through what came in by a listener that serves this part. Elsewhere there is no such thing.
+fn serving(
+    config: &Arc<Config>,
+    part: Part,
+) -> impl Filter<Extract = (), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+    let config = config.clone();
+    let here = move |peer: Peer| {
+        let listener = config.listeners.get(peer.listener);
+        let serves = listener.is_some_and(|listener| listener.serves(part));
+        std::future::ready(if serves { Ok(()) } else { Err(warp::reject::not_found()) })
+    };
+    warp::ext::get::<Peer>().and_then(here).untuple_one()
+}
+
+/// Everything that is no device socket, with what browsers have to know, whatever becomes of it.
+fn with_headers<F>(
+    others: F,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<F>
+where
+    F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
+{
+    let refused = |rejection: Rejection| async move {
+        Ok::<_, Infallible>(problem(&rejection).into_response())
+    };
+    warp::ext::get::<Peer>().and(others.recover(refused).unify()).map(security_headers::add)
+}
+
+fn problem(rejection: &Rejection) -> Problem {
+    if rejection.is_not_found() {
+        Problem::new(Code::NotFound, "there is nothing at this path")
+    } else if rejection.find::<PayloadTooLarge>().is_some() {
+        Problem::new(Code::BodyTooBig, "expected less")
+    } else if rejection.find::<LengthRequired>().is_some() {
+        Problem::new(Code::InvalidBody, "expected a body with the header content-length")
+    } else if rejection.find::<MethodNotAllowed>().is_some() {
+        Problem::new(Code::MethodNotAllowed, "expected another method at this path")
+    } else {
+        Problem::new(Code::InvalidBody, "the request is not whole")
+    }
+}

@@ -1,0 +1,26 @@
+//! The ready-made server `fedecks-cloud`: the library `fedecks-cloud` with accounts, an HTTP API, events,
+//! webhooks, metrics and a dashboard, put together as [`run`] is told by the command line and the
+//! configuration.
+
+mod app;
+mod certificates;
+mod cli;
+mod clock;
+mod config;
+mod error;
+mod event_kind;
+mod events;
+mod handler;
+mod history;
+mod http;
+mod listeners;
+mod metrics;
+mod self_signed;
+mod signals;
+mod signing;
+mod state;
+mod store;
+mod systemd;
+mod webhooks;
+
+pub use cli::run;

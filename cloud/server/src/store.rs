@@ -1,0 +1,31 @@
+//! Opens the store, and makes the folder that it is in.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+
+use fedecks_cloud::SqliteStore;
+
+use crate::config::Config;
+use crate::error::ServerError;
+
+/// Opens the store, in a data directory that is made if need be.
+pub(crate) fn open_store(config: &Config) -> Result<SqliteStore, ServerError> {
+    make_folder_of_store(config)?;
+    Ok(SqliteStore::open_with(&config.store, config.store_options)?)
+}
+
+/// Makes the data directory, if that is where the store is. Another folder has to be there.
+pub(crate) fn make_folder_of_store(config: &Config) -> Result<(), ServerError> {
+    if config.store.parent() == Some(&config.data_dir) {
+        make_data_dir(config)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn make_data_dir(config: &Config) -> Result<(), ServerError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
+        .map_err(ServerError::io(format!("make the data directory {}", config.data_dir.display())))
+}

@@ -1,0 +1,122 @@
+//! Prometheus itself scrapes the server and judges the rules that we ship.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use crate::metrics::metrics;
+use crate::support::{Http, Server, put_certificate, skip, within};
+
+fn rules(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/prometheus").join(file)
+}
+
+/// What stands in the manual as the configuration of Prometheus.
+fn configuration_of_the_manual() -> String {
+    let manual = include_str!("../../../../docs/cloud.md");
+    let (_, rest) = manual.split_once("### Alerts").unwrap();
+    let (_, rest) = rest.split_once("```yaml\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn the_rules_hold_and_stay_silent_when_they_should() {
+    for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]] {
+        let promtool = Command::new("promtool").args(arguments).current_dir(rules("")).output();
+        let Ok(output) = within(promtool).await else {
+            return skip("there is no promtool, which Debian has in the package prometheus");
+        };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[tokio::test]
+async fn every_metric_of_the_rules_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = put_certificate(folder.path(), 2060);
+    // One certificate for two of them.
+    let secure = format!(
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ncertificate = {certificate:?}\nkey = {key:?}\n"
+    );
+    let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n\
+                [[webhook]]\nname = \"crm\"\nurl = \"http://127.0.0.1:9\"\n\
+                secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
+    let server = Server::with(&format!("{secure}{secure}{more}")).await;
+    server.device("cellar-1").fails_to_log_in().await;
+    let text = metrics(&Http::to(server.addresses()[3])).await;
+    let words = |text: &str| -> BTreeSet<String> {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| word.starts_with("fedecks_"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let named = words(&std::fs::read_to_string(rules("alerts.yml")).unwrap());
+    assert!(named.len() >= 8, "{named:?}");
+    let there = words(&text);
+    let missing: Vec<_> = named.difference(&there).collect();
+    assert!(missing.is_empty(), "{missing:?} not in:\n{text}");
+    // Prometheus takes no series twice.
+    assert_eq!(text.matches("fedecks_certificate_expiry_timestamp_seconds{").count(), 1);
+}
+
+/// Ends with the test.
+struct Prometheus(Child);
+
+impl Prometheus {
+    fn start(folder: &Path, port: u16) -> Option<Self> {
+        Command::new("prometheus")
+            .current_dir(folder)
+            .arg("--config.file=prometheus.yml")
+            .arg("--storage.tsdb.path=data")
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .ok()
+            .map(Self)
+    }
+}
+
+#[tokio::test]
+async fn prometheus_scrapes_the_server_as_the_manual_says() {
+    let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
+    let server = Server::with(more).await;
+    let _device = server.connected_device("kitchen-1").await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(rules("alerts.yml"), folder.path().join("alerts.yml")).unwrap();
+    let configuration = configuration_of_the_manual();
+    assert!(configuration.contains("\"127.0.0.1:9100\""));
+    let configuration = configuration.replace("127.0.0.1:9100", &server.addresses()[1].to_string());
+    let often = "global: { scrape_interval: 1s, evaluation_interval: 1s }\n";
+    std::fs::write(folder.path().join("prometheus.yml"), format!("{often}{configuration}"))
+        .unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let Some(mut prometheus) = Prometheus::start(folder.path(), port) else {
+        return skip("there is no prometheus");
+    };
+    let http = Http::to(([127, 0, 0, 1], port).into());
+    let query = "/api/v1/query?query=fedecks_connected_devices%7Bjob%3D%22fedecks-cloud%22%7D";
+    let value = within(async {
+        loop {
+            assert!(prometheus.0.try_wait().unwrap().is_none(), "prometheus has ended");
+            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                // Until it is ready it answers 503, with a text.
+                let answer = http.get(query).await;
+                let answer: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                if let Some(value) = answer["data"]["result"][0]["value"][1].as_str() {
+                    return value.to_owned();
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    assert_eq!(value, "1");
+    let loaded: Value = http.get("/api/v1/rules").await.json();
+    assert_eq!(loaded["data"]["groups"][0]["rules"].as_array().unwrap().len(), 11);
+}

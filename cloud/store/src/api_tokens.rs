@@ -1,0 +1,253 @@
+//! What callers of the HTTP API prove themselves with.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::BASE64URL_NOPAD;
+use ring::digest::{SHA256, digest};
+
+use crate::device_pattern::DevicePattern;
+
+/// What an API token allows. None includes another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// To see devices, who is connected, and what happens.
+    Read,
+    /// To send messages to devices.
+    Send,
+    /// To change things: labels, blocks, revocations, accounts.
+    Admin,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Send, Self::Admin];
+
+    /// `read`, `send` or `admin`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Send => "send",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Why a text is no role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected one of the roles read, send and admin")]
+pub struct InvalidRole;
+
+impl FromStr for Role {
+    type Err = InvalidRole;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(InvalidRole)
+    }
+}
+
+/// A set of roles.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Roles(u8);
+
+impl Roles {
+    /// Whether the role is one of them.
+    pub fn contains(self, role: Role) -> bool {
+        self.0 & Self::bit(role) != 0
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub fn with(self, role: Role) -> Self {
+        Self(self.0 | Self::bit(role))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Each of them, in the order of [`Role::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Role> {
+        Role::ALL.into_iter().filter(move |role| self.contains(*role))
+    }
+
+    fn bit(role: Role) -> u8 {
+        match role {
+            Role::Read => 1,
+            Role::Send => 2,
+            Role::Admin => 4,
+        }
+    }
+}
+
+impl FromIterator<Role> for Roles {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
+        roles.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
+/// The words with a space between them, which [`Roles::from_str`] reads.
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<_> = self.iter().map(Role::as_str).collect();
+        f.write_str(&words.join(" "))
+    }
+}
+
+impl fmt::Debug for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl FromStr for Roles {
+    type Err = InvalidRole;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split_ascii_whitespace().map(Role::from_str).collect()
+    }
+}
+
+/// An API token as the store knows it: without the token itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiToken {
+    /// What people call it.
+    pub name: String,
+    /// SHA-256 of the token.
+    pub hash: [u8; 32],
+    /// What it allows.
+    pub roles: Roles,
+    /// The devices that it is limited to; `None` if it is not.
+    pub devices: Option<DevicePattern>,
+    /// When it was added, in seconds since 1970-01-01 UTC.
+    pub created_at: u64,
+    /// When it ends, in seconds since 1970-01-01 UTC; `None` if it does not.
+    pub expires_at: Option<u64>,
+    /// When it was used last, in seconds since 1970-01-01 UTC; `None` if never.
+    pub last_used: Option<u64>,
+}
+
+impl ApiToken {
+    /// How many there may be at a time.
+    pub const MOST: u32 = 1000;
+}
+
+impl fmt::Debug for ApiToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiToken")
+            .field("name", &self.name)
+            .field("roles", &self.roles)
+            .field("devices", &self.devices)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An API token that is to be added.
+#[derive(Debug, Clone)]
+pub struct NewApiToken {
+    /// What people call it, see [`check_token_name`].
+    pub name: String,
+    /// The token itself, of which the store keeps a hash.
+    pub secret: ApiSecret,
+    /// What it allows.
+    pub roles: Roles,
+    /// The devices that it is limited to; `None` if it is not.
+    pub devices: Option<DevicePattern>,
+    /// When it ends, in seconds since 1970-01-01 UTC; `None` if it does not.
+    pub expires_at: Option<u64>,
+}
+
+/// The text that whoever calls the API proves itself with: `fdk_` and 32 random bytes in base64url,
+/// 43 characters. `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiSecret(String);
+
+impl ApiSecret {
+    /// A new one.
+    pub fn generate() -> Self {
+        let random: [u8; 32] = rand::random();
+        Self(format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&random)))
+    }
+
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The SHA-256 of a presented text. The secret is 32 random bytes, so nothing has to be stretched.
+    pub fn hash_of(presented: &str) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, presented.as_bytes()).as_ref());
+        hash
+    }
+}
+
+/// What every secret begins with: search for leaked secrets knows it by that.
+const PREFIX: &str = "fdk_";
+
+impl fmt::Debug for ApiSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiSecret(…)")
+    }
+}
+
+/// Why a text is no API token's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an API token's name has 1 to {max} letters, digits, '-', '_' and '.'", max = MAX_NAME)]
+pub struct InvalidTokenName;
+
+const MAX_NAME: usize = 64;
+
+/// Whether an API token may be called so.
+pub fn check_token_name(name: &str) -> Result<(), InvalidTokenName> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(InvalidTokenName)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_a_set_without_order() {
+        let roles: Roles = "send read send".parse().unwrap();
+        assert_eq!(roles.to_string(), "read send");
+        assert!(roles.contains(Role::Read) && roles.contains(Role::Send));
+        assert!(!roles.contains(Role::Admin), "no role includes another");
+        assert!("".parse::<Roles>().unwrap().is_empty());
+        assert_eq!("reader".parse::<Roles>(), Err(InvalidRole));
+        assert!(!Roles::default().with(Role::Admin).contains(Role::Read));
+    }
+
+    #[test]
+    fn a_secret_is_random_has_its_form_and_is_not_shown() {
+        let secret = ApiSecret::generate();
+        assert_ne!(secret, ApiSecret::generate());
+        assert_eq!(secret.expose().len(), 47);
+        assert!(secret.expose().starts_with("fdk_"));
+        assert_eq!(format!("{secret:?}"), "ApiSecret(…)");
+    }
+
+    #[test]
+    fn the_hash_is_sha_256() {
+        // `printf fdk_x | sha256sum`
+        let hash = data_encoding::HEXLOWER.encode(&ApiSecret::hash_of("fdk_x"));
+        assert_eq!(hash, "d529543aa66f3cd223b5d0d7603593913646e11fbe4b1dedc9d90fa6f0379d35");
+    }
+
+    #[test]
+    fn a_name_can_stand_anywhere() {
+        for name in ["ci", "grafana.prod_2", &"x".repeat(64)] {
+            assert_eq!(check_token_name(name), Ok(()), "{name:?}");
+        }
+        for name in ["", "a b", "a:b", "ü", "a\n", &"x".repeat(65)] {
+            assert_eq!(check_token_name(name), Err(InvalidTokenName), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the store knows of devices.
+
+use fedecks_protocol::DeviceId;
+
+use crate::device_pattern::DevicePattern;
+use crate::text::is_one_line;
+
+/// What the store knows of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRecord {
+    /// Which device.
+    pub id: DeviceId,
+    /// What people call it.
+    pub label: Option<String>,
+    /// When it was seen first, in seconds since 1970-01-01 UTC; `None` if never.
+    pub first_seen: Option<u64>,
+    /// When it was seen last, in seconds since 1970-01-01 UTC; `None` if never.
+    pub last_seen: Option<u64>,
+    /// The generation from which on its tokens are good; 0 if they were never revoked.
+    pub generation: u64,
+    /// Since when it is blocked, in seconds since 1970-01-01 UTC; `None` if it is not.
+    pub blocked_at: Option<u64>,
+}
+
+/// Which devices, and how many of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceQuery {
+    /// Only those whose id comes after this one.
+    pub after: Option<DeviceId>,
+    /// At most so many; 1,000 at most, whatever stands here.
+    pub limit: u32,
+    /// Only those that the pattern matches.
+    pub scope: Option<DevicePattern>,
+    /// Only those with this text in their id or label, whichever case it is written in.
+    pub search: Option<String>,
+    /// Only those that are blocked, or only those that are not.
+    pub blocked: Option<bool>,
+}
+
+impl Default for DeviceQuery {
+    /// The first 1,000 of all devices.
+    fn default() -> Self {
+        Self { after: None, limit: Self::MOST, scope: None, search: None, blocked: None }
+    }
+}
+
+impl DeviceQuery {
+    /// How many devices there are at most in one answer.
+    pub const MOST: u32 = 1000;
+}
+
+/// What a device may do, by its latest revocation, block or unblock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Which device.
+    pub device: DeviceId,
+    /// The generation from which on its tokens are good.
+    pub generation: u64,
+    /// Whether it is refused until somebody unblocks it.
+    pub blocked: bool,
+    /// The place of the latest change of this among all such changes of the store, counted from 1.
+    pub change: u64,
+}
+
+/// What became of a device that was to be forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forgotten {
+    /// It is in no list any more, and its tokens are worthless.
+    Done(Standing),
+    /// The store did not know it.
+    Unknown,
+    /// It is blocked, and would not be if it were forgotten: it has to be unblocked first.
+    Blocked,
+}
+
+/// Why a text is no label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a label has 1 to {max} characters, none of them a control character, and no space at either \
+     end",
+    max = MAX_LABEL_CHARS
+)]
+pub struct InvalidLabel;
+
+const MAX_LABEL_CHARS: usize = 128;
+
+/// Whether a device may be called so.
+pub fn check_label(label: &str) -> Result<(), InvalidLabel> {
+    if is_one_line(label, MAX_LABEL_CHARS) { Ok(()) } else { Err(InvalidLabel) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_short_and_can_be_shown_on_one_line() {
+        for label in ["Boiler 3", "Küche", &"é".repeat(128)] {
+            assert_eq!(check_label(label), Ok(()), "{label:?}");
+        }
+        for label in ["", " ", " Boiler", "two\nlines", "\u{7f}", &"é".repeat(129)] {
+            assert_eq!(check_label(label), Err(InvalidLabel), "{label:?}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! How long calls take.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How often what took how long.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LatencyHistogram {
+    /// For each of [`LatencyHistogram::BOUNDS`], how many took at most so long and longer than the
+    /// bound before it; one more for those that took longer than all.
+    pub counts: [u64; LatencyHistogram::BOUNDS.len() + 1],
+    /// All of them together, in seconds.
+    pub seconds: f64,
+}
+
+impl LatencyHistogram {
+    /// The bounds, in seconds.
+    pub const BOUNDS: [f64; 12] =
+        [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0];
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+/// The same while it is counted, by many threads.
+#[derive(Debug, Default)]
+pub struct Latency {
+    counts: [AtomicU64; LatencyHistogram::BOUNDS.len() + 1],
+    microseconds: AtomicU64,
+}
+
+impl Latency {
+    /// Counts one that took so long.
+    pub fn add(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let place = LatencyHistogram::BOUNDS.partition_point(|bound| *bound < seconds);
+        self.counts[place].fetch_add(1, Ordering::Relaxed);
+        let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.microseconds.fetch_add(microseconds, Ordering::Relaxed);
+    }
+
+    /// What was counted up to now.
+    pub fn snapshot(&self) -> LatencyHistogram {
+        let microseconds = self.microseconds.load(Ordering::Relaxed);
+        LatencyHistogram {
+            counts: std::array::from_fn(|place| self.counts[place].load(Ordering::Relaxed)),
+            seconds: Duration::from_micros(microseconds).as_secs_f64(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_counts_at_the_first_bound_that_it_does_not_exceed() {
+        let latency = Latency::default();
+        for milliseconds in [1, 2, 6000] {
+            latency.add(Duration::from_millis(milliseconds));
+        }
+        let histogram = latency.snapshot();
+        assert_eq!(histogram.counts, [0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(histogram.count(), 3);
+        assert!((histogram.seconds - 6.003).abs() < 1e-9);
+    }
+}

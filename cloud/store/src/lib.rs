@@ -1,0 +1,39 @@
+//! What outlives a Fedecks server: accounts, devices, API tokens, the audit log, and what waits to be
+//! delivered to webhooks.
+//!
+//! [`Store`] and [`Outbox`] say what a store does, whatever it is kept on. With the feature `sqlite`
+//! there is one in a file, [`SqliteStore`]; with the feature `conformance` there is what holds any
+//! other to the contract.
+
+mod accounts;
+mod api_tokens;
+mod audit;
+mod boxed;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod device_pattern;
+mod devices;
+mod error;
+mod latency;
+mod outbox;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod store;
+mod text;
+mod time;
+
+pub use accounts::{Account, InvalidAccountName, check_account_name};
+pub use api_tokens::{
+    ApiSecret, ApiToken, InvalidRole, InvalidTokenName, NewApiToken, Role, Roles, check_token_name,
+};
+pub use audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditRecord};
+pub use boxed::BoxFuture;
+pub use device_pattern::{DevicePattern, InvalidDevicePattern};
+pub use devices::{DeviceQuery, DeviceRecord, Forgotten, InvalidLabel, Standing, check_label};
+pub use error::StoreError;
+pub use latency::{Latency, LatencyHistogram};
+pub use outbox::{Outbox, OutboxEntry, OutboxItem};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteStore, StoreOptions, StoreStats};
+pub use store::Store;
+pub use time::{since_1970, unix_now};

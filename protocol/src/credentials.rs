@@ -1,0 +1,149 @@
+//! What a device logs in with the first time, and the keys that no credential may have.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::term::{Term, TermError};
+
+/// Key of the device id in the header's map.
+pub const DEVICE_ID_KEY: &str = "fedecks-device-id";
+
+/// Key of the token in the header's map.
+pub const TOKEN_KEY: &str = "fedecks-token";
+
+/// What a device proves itself with the first time: named values in whatever form the cloud's
+/// handler asks for, a user name and a password for example. `Debug` shows the names only.
+#[derive(Clone, PartialEq, Default)]
+pub struct Credentials(Vec<(String, Term)>);
+
+/// Why a value cannot serve as [`Credentials`].
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CredentialsError {
+    /// The value is not a map with text keys.
+    #[error("credentials are a map with text keys, this is {0}")]
+    NotAMap(&'static str),
+    /// The protocol keeps this key for itself.
+    #[error("the key {0:?} is reserved by the protocol")]
+    Reserved(String),
+    /// The same key stands twice.
+    #[error("the key {0:?} stands twice")]
+    Duplicate(String),
+    /// The value could not be turned into a term.
+    #[error(transparent)]
+    Term(#[from] TermError),
+}
+
+impl Credentials {
+    /// No credentials at all; add to them by [`Credentials::with`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// These credentials with one more value. A value already there under that key is replaced.
+    ///
+    /// The keys `fedecks-device-id` and `fedecks-token` belong to the protocol: a value given under
+    /// one of them is not sent.
+    #[must_use]
+    pub fn with(mut self, key: impl Into<String>, value: impl Into<Term>) -> Self {
+        let key = key.into();
+        self.0.retain(|(known, _)| *known != key);
+        self.0.push((key, value.into()));
+        self
+    }
+
+    /// Credentials from any serializable struct or map with text keys.
+    pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, CredentialsError> {
+        Self::from_term(Term::from_serialize(value)?)
+    }
+
+    /// Credentials from a [`Term::Map`] with text keys, none of them the protocol's own.
+    pub fn from_term(term: Term) -> Result<Self, CredentialsError> {
+        let Term::Map(entries) = term else {
+            return Err(CredentialsError::NotAMap(term.kind()));
+        };
+        let mut credentials = Self::new();
+        for (key, value) in entries {
+            let Term::Str(key) = key else {
+                return Err(CredentialsError::NotAMap("a map with another kind of key"));
+            };
+            if key == DEVICE_ID_KEY || key == TOKEN_KEY {
+                return Err(CredentialsError::Reserved(key));
+            }
+            if credentials.get(&key).is_some() {
+                return Err(CredentialsError::Duplicate(key));
+            }
+            credentials.0.push((key, value));
+        }
+        Ok(credentials)
+    }
+
+    /// The value under `key`.
+    pub fn get(&self, key: &str) -> Option<&Term> {
+        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value)
+    }
+
+    /// The text under `key`, if it is a text.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.get(key).and_then(Term::as_str)
+    }
+
+    /// All values with their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Term)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// The credentials as a struct of your own.
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, TermError> {
+        let entries = self.0.iter().map(|(key, value)| (Term::from(key.as_str()), value.clone()));
+        Term::Map(entries.collect()).deserialize()
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        for (key, _) in &self.0 {
+            map.entry(key, &format_args!("…"));
+        }
+        map.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::Token;
+
+    #[test]
+    fn debug_of_a_secret_shows_nothing_of_it() {
+        let token = Token::new("v4.local.abcdef").unwrap();
+        assert_eq!(format!("{token:?}"), "Token(…)");
+        let credentials = Credentials::new().with("username", "marvin").with("password", "42");
+        assert_eq!(format!("{credentials:?}"), r#"{"username": …, "password": …}"#);
+    }
+
+    #[test]
+    fn credentials_come_from_a_struct_and_go_back_into_one() {
+        #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        struct Login {
+            username: String,
+            pin: u32,
+        }
+        let login = Login { username: "marvin".into(), pin: 42 };
+        let credentials = Credentials::from_serialize(&login).unwrap();
+        assert_eq!(credentials.text("username"), Some("marvin"));
+        assert_eq!(credentials.deserialize::<Login>().unwrap(), login);
+    }
+
+    #[test]
+    fn credentials_refuse_what_is_no_map_and_the_protocols_own_keys() {
+        assert_eq!(Credentials::from_serialize(&7), Err(CredentialsError::NotAMap("an integer")));
+        let reserved = std::collections::BTreeMap::from([("fedecks-token", "x")]);
+        assert_eq!(
+            Credentials::from_serialize(&reserved),
+            Err(CredentialsError::Reserved("fedecks-token".into()))
+        );
+    }
+}

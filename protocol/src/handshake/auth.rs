@@ -1,0 +1,115 @@
+//! The header in which a device says who it is and proves it.
+
+use data_encoding::BASE64;
+
+use super::refusal::Refusal;
+use crate::credentials::{Credentials, DEVICE_ID_KEY, TOKEN_KEY};
+use crate::device_id::DeviceId;
+use crate::dialect::{Dialect, EncodeError, Limits};
+use crate::term::Term;
+use crate::token::Token;
+
+/// The longest header that a cloud accepts where nothing else is configured, in characters.
+pub const MAX_HEADER_CHARS: usize = 4_096;
+
+/// What a device says about itself in the header `x-fedecks-auth`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthRequest {
+    /// Who it is.
+    pub device_id: DeviceId,
+    /// What it proves it with.
+    pub proof: Proof,
+}
+
+/// What a device proves itself with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Proof {
+    /// A token from an earlier connection.
+    Token(Token),
+    /// Credentials, the first time.
+    Credentials(Credentials),
+}
+
+/// Why an [`AuthRequest`] cannot be put into a header.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum AuthError {
+    /// The credentials do not fit the dialect.
+    #[error("the credentials cannot be encoded: {0}")]
+    Encode(#[from] EncodeError),
+    /// The header would be longer than clouds accept.
+    #[error("the credentials take {chars} characters in the header, at most {max} are allowed", max = MAX_HEADER_CHARS)]
+    TooLong {
+        /// How many it would take.
+        chars: usize,
+    },
+}
+
+/// The header's map is flat; its values may be a little deep.
+const HEADER_LIMITS: Limits = Limits { max_size: 64 * 1024, max_depth: 8 };
+
+impl AuthRequest {
+    /// The header's value: padded standard base64 of a map in `dialect`.
+    pub fn to_header(&self, dialect: Dialect) -> Result<String, AuthError> {
+        let mut entries = vec![(Term::from(DEVICE_ID_KEY), Term::from(self.device_id.as_str()))];
+        match &self.proof {
+            Proof::Token(token) => {
+                entries.push((Term::from(TOKEN_KEY), Term::from(token.expose())));
+            }
+            Proof::Credentials(credentials) => {
+                let own = |key: &str| key == DEVICE_ID_KEY || key == TOKEN_KEY;
+                entries.extend(
+                    credentials
+                        .iter()
+                        .filter(|(key, _)| !own(key))
+                        .map(|(key, value)| (Term::from(key), value.clone())),
+                );
+            }
+        }
+        let bytes = dialect.encode_term(&Term::Map(entries), &HEADER_LIMITS)?;
+        let header = BASE64.encode(&bytes);
+        if header.len() > MAX_HEADER_CHARS {
+            return Err(AuthError::TooLong { chars: header.len() });
+        }
+        Ok(header)
+    }
+
+    /// Reads a header of at most `max_chars` characters. A map with a token is a token request,
+    /// whatever else stands in it.
+    pub fn from_header(header: &[u8], dialect: Dialect, max_chars: usize) -> Result<Self, Refusal> {
+        if header.len() > max_chars {
+            return Err(Refusal::HeaderTooLong);
+        }
+        let bytes = BASE64.decode(header).map_err(|_| Refusal::NotBase64)?;
+        let term = dialect.decode_term(&bytes, &HEADER_LIMITS).map_err(|_| Refusal::Malformed)?;
+        let Term::Map(entries) = term else {
+            return Err(Refusal::Malformed);
+        };
+        let mut device_id = None;
+        let mut token = None;
+        let mut rest = Vec::new();
+        for (key, value) in entries {
+            match key.as_str() {
+                Some(DEVICE_ID_KEY) if device_id.is_none() => device_id = Some(value),
+                Some(TOKEN_KEY) if token.is_none() => token = Some(value),
+                Some(DEVICE_ID_KEY | TOKEN_KEY) | None => return Err(Refusal::Malformed),
+                Some(_) => rest.push((key, value)),
+            }
+        }
+        let device_id = device_id
+            .as_ref()
+            .and_then(Term::as_str)
+            .and_then(|text| DeviceId::new(text).ok())
+            .ok_or(Refusal::NoDeviceId)?;
+        let proof = match token {
+            Some(token) => {
+                let token = token.as_str().and_then(|text| Token::new(text).ok());
+                Proof::Token(token.ok_or(Refusal::TokenInvalid)?)
+            }
+            None => {
+                let credentials = Credentials::from_term(Term::Map(rest));
+                Proof::Credentials(credentials.map_err(|_| Refusal::Malformed)?)
+            }
+        };
+        Ok(Self { device_id, proof })
+    }
+}
