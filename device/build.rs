@@ -1,29 +1,12 @@
-//! Tells the device when it was built: the floor below which a clock is known to be wrong. And makes its
-//! programs smaller.
-
-use std::error::Error;
-use std::time::{SystemTime, UNIX_EPOCH};
-
-fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
-    let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => text.trim().parse::<u64>().map_err(|error| {
-            format!("SOURCE_DATE_EPOCH is {text:?}, expected seconds since 1970: {error}")
-        })?,
-        Err(_) => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
-    };
-    println!("cargo:rustc-env=FEDECKS_BUILD_TIME={seconds}");
-    pack_relocations();
-    Ok(())
-}
+//! Makes the programs `fedecksd` and `fedecks` smaller: the build script of both packages.
 
 /// In a build for size: relocations in 2 KB instead of 140 KB, all of which are read at each start and
 /// stay in memory. The C library has to know this form: glibc does since 2.36, musl since 1.2.4, where
 /// Rust's own for programs that bring it along is older before Rust 1.93, and nothing tells here whether
 /// this one does. So it is done with glibc, unless `FEDECKS_PACKED_RELOCATIONS=0` says that it is older, and
 /// with musl if that is 1. GNU ld before 2.38 says that it ignores the option.
-fn pack_relocations() {
+fn main() {
+    println!("cargo:rerun-if-changed=../build.rs");
     const SWITCH: &str = "FEDECKS_PACKED_RELOCATIONS";
     println!("cargo:rerun-if-env-changed={SWITCH}");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();

@@ -16,7 +16,7 @@ FEDECKS_DEVICE_LICENSE_FILES = LICENSE
 FEDECKS_DEVICE_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude /target
 FEDECKS_DEVICE_OFFLINE = $(if $(FEDECKS_DEVICE_OVERRIDE_SRCDIR),,--offline)
 
-FEDECKS_DEVICE_BINS = --bin fedecksd
+FEDECKS_DEVICE_PACKAGES = --package fedecks-daemon
 
 # Stripping, or not, is up to BR2_STRIP_strip.
 FEDECKS_DEVICE_CARGO_ENV = CARGO_PROFILE_DEVICE_STRIP=false
@@ -32,8 +32,7 @@ define FEDECKS_DEVICE_BUILD_CMDS
 			$(FEDECKS_DEVICE_OFFLINE) \
 			--locked \
 			--profile device \
-			--package fedecks-device \
-			$(FEDECKS_DEVICE_BINS)
+			$(FEDECKS_DEVICE_PACKAGES)
 endef
 
 FEDECKS_DEVICE_BUILT = $(@D)/target/$(RUSTC_TARGET_NAME)/device
@@ -57,7 +56,7 @@ endif
 
 ifeq ($(BR2_PACKAGE_FEDECKS_DEVICE_DBUS),y)
 FEDECKS_DEVICE_DEPENDENCIES += dbus
-FEDECKS_DEVICE_BINS += --bin fedecks
+FEDECKS_DEVICE_PACKAGES += --package fedecks-cli
 define FEDECKS_DEVICE_INSTALL_DBUS
 	$(INSTALL) -D -m 0755 $(FEDECKS_DEVICE_BUILT)/fedecks \
 		$(TARGET_DIR)/usr/bin/fedecks

@@ -1,9 +1,13 @@
+//! What the core wants done.
+
 use std::fmt;
-use std::time::Duration;
 
-use fedecks_protocol::{AuthError, CloseCode, CloseReason, IssuedToken, Refusal, Term};
+use fedecks_protocol::{AuthError, AuthRequest, CloseCode, IssuedToken, Proof};
 
-use crate::connection::{Attempt, LoggedIn, LoginId};
+use crate::attempt::Attempt;
+use crate::config::Config;
+use crate::event::Event;
+use crate::request::{LoggedIn, LoginError, LoginId};
 
 /// What the driver is to do, in the order given.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,9 +60,15 @@ pub enum Action {
 
 /// The value of `x-fedecks-auth`. Its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AuthHeader(pub(crate) String);
+pub struct AuthHeader(String);
 
 impl AuthHeader {
+    /// The device shows who it is by this.
+    pub(crate) fn new(config: &Config, proof: Proof) -> Result<Self, AuthError> {
+        let request = AuthRequest { device_id: config.device_id.clone(), proof };
+        request.to_header(config.dialect).map(Self)
+    }
+
     /// The secret itself, for the request and nothing else.
     pub fn expose(&self) -> &str {
         &self.0
@@ -89,175 +99,6 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-/// What the application is told. Its `Debug` shows nothing of a message but its kind or size.
-#[derive(Clone, PartialEq)]
-pub enum Event {
-    /// There is no token: the device stays away from the cloud until somebody logs it in.
-    Unregistered,
-    /// The next attempt comes after this delay.
-    ConnectionScheduled {
-        /// From now.
-        delay: Duration,
-    },
-    /// An attempt begins.
-    Connecting {
-        /// Its number, counted from 1.
-        attempt: Attempt,
-    },
-    /// The cloud said Welcome: messages travel.
-    Connected,
-    /// The attempt failed.
-    ConnectionFailed {
-        /// Why.
-        reason: FailReason,
-    },
-    /// The connection is gone.
-    ConnectionLost {
-        /// Why.
-        reason: LostReason,
-    },
-    /// Another connection with this device's id took its place. Follows `ConnectionLost`.
-    Replaced,
-    /// A term from the cloud.
-    Message(Term),
-    /// Bytes from the cloud.
-    RawMessage(Vec<u8>),
-    /// The store could not be read or written; it is tried again. The session goes on from memory.
-    StoreFailed {
-        /// What the store said.
-        error: String,
-    },
-}
-
-impl fmt::Debug for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unregistered => f.write_str("Unregistered"),
-            Self::ConnectionScheduled { delay } => write!(f, "ConnectionScheduled({delay:?})"),
-            Self::Connecting { attempt } => write!(f, "Connecting({attempt})"),
-            Self::Connected => f.write_str("Connected"),
-            Self::ConnectionFailed { reason } => write!(f, "ConnectionFailed({reason:?})"),
-            Self::ConnectionLost { reason } => write!(f, "ConnectionLost({reason:?})"),
-            Self::Replaced => f.write_str("Replaced"),
-            Self::Message(term) => write!(f, "Message({})", term.kind()),
-            Self::RawMessage(bytes) => write!(f, "RawMessage({} bytes)", bytes.len()),
-            Self::StoreFailed { error } => write!(f, "StoreFailed({error:?})"),
-        }
-    }
-}
-
-/// Part of an attempt; each has a deadline of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Phase {
-    /// The name becomes addresses.
-    Resolve,
-    /// The TCP connection is made.
-    Tcp,
-    /// The TLS handshake.
-    Tls,
-    /// The upgrade request waits for its answer.
-    Upgrade,
-    /// The WebSocket is there, the Welcome frame is not.
-    Welcome,
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Resolve => "resolving the name",
-            Self::Tcp => "connecting",
-            Self::Tls => "the TLS handshake",
-            Self::Upgrade => "the upgrade",
-            Self::Welcome => "the welcome",
-        })
-    }
-}
-
-/// Why an attempt failed.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum FailReason {
-    /// A phase took longer than its deadline.
-    #[error("{0} took too long")]
-    Timeout(Phase),
-    /// The cloud itself said no.
-    #[error("the cloud refused: {0}")]
-    Refused(Refusal),
-    /// The cloud could not be reached, or something else answered in its place.
-    #[error("the cloud cannot be reached: {0}")]
-    Unreachable(String),
-    /// The link ended before the Welcome.
-    #[error("the connection ended before the welcome: {0}")]
-    Lost(LostReason),
-    /// The cloud's first frame was no Welcome.
-    #[error("the cloud's first frame was no welcome")]
-    NoWelcome,
-    /// The attempt was given up for a login, a logout, a reconnect or the end of the program.
-    #[error("given up")]
-    GivenUp,
-}
-
-impl FailReason {
-    /// Whether the cloud itself decided this; everything else is a matter of reaching it.
-    pub fn is_rejected(&self) -> bool {
-        match self {
-            Self::Refused(refusal) => match refusal {
-                Refusal::RateLimited | Refusal::Unavailable => false,
-                Refusal::MissingHeader
-                | Refusal::NotBase64
-                | Refusal::Malformed
-                | Refusal::NoDeviceId
-                | Refusal::UnsupportedDialect
-                | Refusal::HeaderTooLong
-                | Refusal::BadCredentials
-                | Refusal::TokenInvalid
-                | Refusal::TokenExpired
-                | Refusal::TokenRevoked
-                | Refusal::WrongDevice
-                | Refusal::Blocked => true,
-            },
-            Self::Timeout(_)
-            | Self::Unreachable(_)
-            | Self::Lost(_)
-            | Self::NoWelcome
-            | Self::GivenUp => false,
-        }
-    }
-}
-
-/// Why a link ended.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum LostReason {
-    /// The cloud closed it.
-    #[error("closed by the cloud with code {}", .0.code.code())]
-    Closed(CloseReason),
-    /// It broke: an error of the network, or an end without a close.
-    #[error("{0}")]
-    Broken(String),
-    /// Nothing came back after a ping.
-    #[error("nothing came back after a ping")]
-    NoPong,
-    /// The device slept for longer than the cloud waits.
-    #[error("the device slept for longer than the cloud waits")]
-    Slept,
-    /// The application asked for a login, a logout, a reconnect or the end.
-    #[error("ended by this device")]
-    Local,
-}
-
-/// How a login failed. The token that was there before, if any, stays.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum LoginError {
-    /// The cloud said no to the credentials.
-    #[error("the cloud refused the login: {0}")]
-    Rejected(Refusal),
-    /// The credentials cannot be sent.
-    #[error(transparent)]
-    Invalid(#[from] AuthError),
-    /// A newer login, a logout or the end of the program came first.
-    #[error("given up for {0}")]
-    GivenUp(&'static str),
-}
-
 /// For the log only.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
@@ -267,10 +108,7 @@ pub enum Notice {
         kind: u8,
     },
     /// The cloud sent a frame that has no use here; it is ignored.
-    UnusedFrame {
-        /// Its name.
-        name: &'static str,
-    },
+    UnusedFrame(UnusedFrame),
     /// The cloud sent bytes that are no frame; they are ignored.
     BadFrame {
         /// How many bytes.
@@ -283,4 +121,25 @@ pub enum Notice {
         /// How many bytes.
         size: usize,
     },
+}
+
+/// A kind of frame that has no use where it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnusedFrame {
+    /// A Welcome on a link that has had one.
+    Welcome,
+    /// An acknowledgement: nothing is sent with a number.
+    Ack,
+    /// A request: nobody here answers any.
+    Request,
+}
+
+impl fmt::Display for UnusedFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Welcome => "welcome",
+            Self::Ack => "ack",
+            Self::Request => "request",
+        })
+    }
 }

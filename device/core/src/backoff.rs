@@ -1,3 +1,5 @@
+//! Random waits between attempts to connect.
+
 use std::time::Duration;
 
 use crate::config::Config;

@@ -1,3 +1,5 @@
+//! What the state machine is told once: who the device is, and its numbers.
+
 use std::time::Duration;
 
 use fedecks_protocol::{DeviceId, Dialect, Limits};

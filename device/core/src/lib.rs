@@ -8,24 +8,27 @@
 //! [`Connection::poll_timeout`].
 
 mod action;
+mod attempt;
 mod backoff;
 mod config;
 mod connection;
-mod heartbeat;
-mod network;
+mod event;
+mod growing_wait;
+mod human_time;
+mod request;
+mod state;
 mod time;
-mod timer;
-mod token;
-mod unreachable;
+mod timers;
+mod watch;
 
-pub use action::{
-    Action, AuthHeader, Event, FailReason, LoginError, LostReason, Notice, Outgoing, Phase,
-};
+pub use action::{Action, AuthHeader, Notice, Outgoing, UnusedFrame};
+pub use attempt::{Attempt, DialError, Phase};
 pub use config::Config;
-pub use connection::{
-    Attempt, Connection, DialError, LoggedIn, LoginId, NotRegistered, SendError, State,
-};
-pub use network::{DefaultRoute, Manager, Network, NetworkJudge, Routes, Sight};
+pub use connection::{Connection, Stored};
+pub use event::{Event, FailReason, LostReason};
+pub use growing_wait::GrowingWait;
+pub use human_time::{parse_duration, utc};
+pub use request::{GiveUp, LoggedIn, LoginError, LoginId, NotRegistered, SendError};
+pub use state::State;
 pub use time::Time;
-pub use token::Stored;
-pub use unreachable::Unreachable;
+pub use watch::{DefaultRoute, Manager, Network, NetworkJudge, Routes, Sight, Unreachable};

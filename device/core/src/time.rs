@@ -1,3 +1,5 @@
+//! The time, as an argument.
+
 use std::ops::{Add, Sub};
 use std::time::Duration;
 

@@ -1,9 +1,8 @@
 //! The device's side of the guide: an id, a URL, a login, messages.
 
 use crate::support::{Cloud, DEVICE, Device, downstream, folder, upstream, within};
-use fedecks_device::{
-    ClientSendError, Event, LogoutError, NetworkWatch, SendError, State, Term, watch_network,
-};
+use fedecks_device::{ClientSendError, Event, LogoutError, SendError, State, Term};
+use fedecks_network_watch::{NetworkWatch, watch_network};
 
 #[tokio::test]
 async fn a_device_without_a_token_says_that_it_is_unregistered_and_stays_away() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fedecks_device::DeviceConfig;
+use fedecks_daemon::DeviceConfig;
 
 use crate::support::folder;
 

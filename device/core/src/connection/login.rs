@@ -1,92 +1,67 @@
-//! Logins and logouts. A login never costs the token that was there before: only a token that the
-//! cloud hands out after it takes that one's place.
+//! Logins that wait for their answer. A login never costs the token that was there before: only
+//! a token that the cloud hands out after it takes that one's place.
 
-use fedecks_protocol::{AuthRequest, CloseCode, Credentials, IssuedToken, Proof, Refusal};
+use fedecks_protocol::Refusal;
 
-use super::{Connection, Link, LoggedIn, LoginId};
-use crate::action::{Action, AuthHeader, LoginError};
-use crate::time::Time;
-use crate::timer::Timer;
+use super::output::Output;
+use crate::action::{Action, AuthHeader};
+use crate::request::{GiveUp, LoggedIn, LoginError, LoginId};
+
+#[derive(Debug, Default)]
+pub(super) struct Logins {
+    waiting: Option<Login>,
+    /// The login whose token is on its way to the store.
+    storing: Option<LoginId>,
+}
 
 /// Credentials on their way to a token. They live here and nowhere else, and only until then.
 #[derive(Debug)]
-pub(super) struct Login {
-    pub(super) id: LoginId,
-    pub(super) header: AuthHeader,
+struct Login {
+    id: LoginId,
+    header: AuthHeader,
 }
 
-impl Connection {
-    /// Logs in with credentials. A connection or attempt that is there is ended first. While the
-    /// cloud cannot be reached the login waits, through any number of attempts; it is answered by
-    /// [`Action::AnswerLogin`] when the cloud has refused it, when its token was given to the
-    /// store, or when a newer login, a logout or a shutdown came first.
-    pub fn handle_login(&mut self, now: Time, id: LoginId, credentials: Credentials) {
-        if matches!(self.link, Link::Closed) {
-            return self.answer(id, Err(LoginError::GivenUp("the end of the program")));
-        }
-        let request = AuthRequest {
-            device_id: self.config.device_id.clone(),
-            proof: Proof::Credentials(credentials),
-        };
-        match request.to_header(self.config.dialect) {
-            Ok(header) => {
-                self.give_up_login("a newer login");
-                self.let_go(CloseCode::Normal);
-                // Somebody is there and waits: what failed before does not count.
-                self.backoff.reset();
-                self.login = Some(Login { id, header: AuthHeader(header) });
-                self.dial(now);
-            }
-            Err(error) => self.answer(id, Err(error.into())),
+impl Logins {
+    /// A new login takes the place of whatever waits.
+    pub(super) fn begin(&mut self, id: LoginId, header: AuthHeader, out: &mut Output) {
+        self.give_up(GiveUp::NewerLogin, out);
+        self.waiting = Some(Login { id, header });
+    }
+
+    /// What to dial with, if a login waits for its token.
+    pub(super) fn header(&self) -> Option<&AuthHeader> {
+        self.waiting.as_ref().map(|login| &login.header)
+    }
+
+    /// The cloud said no to the credentials. False if no login waits, so that it spoke of the token.
+    pub(super) fn reject(&mut self, refusal: Refusal, out: &mut Output) -> bool {
+        let Some(login) = self.waiting.take() else { return false };
+        answer(login.id, Err(LoginError::Rejected(refusal)), out);
+        true
+    }
+
+    /// A token came. A login that waits has the link to itself: it is the one that it waits for.
+    pub(super) fn on_token(&mut self) {
+        if let Some(login) = self.waiting.take() {
+            self.storing = Some(login.id);
         }
     }
 
-    /// Forgets the token, in memory and in the store, and ends the connection.
-    pub fn handle_logout(&mut self) {
-        if matches!(self.link, Link::Closed) {
-            return;
-        }
-        self.give_up_login("a logout");
-        self.let_go(CloseCode::Normal);
-        self.forget_token();
-        self.unregister();
-    }
-
-    pub(super) fn answer(&mut self, login: LoginId, result: Result<LoggedIn, LoginError>) {
-        self.actions.push_back(Action::AnswerLogin { login, result });
-    }
-
-    pub(super) fn give_up_login(&mut self, for_what: &'static str) {
-        let waiting = self.login.take().map(|login| login.id);
-        for login in waiting.into_iter().chain(self.storing_for.take()) {
-            self.answer(login, Err(LoginError::GivenUp(for_what)));
+    /// The store has been told everything, the last of it with this success.
+    pub(super) fn on_stored(&mut self, persisted: bool, out: &mut Output) {
+        if let Some(login) = self.storing.take() {
+            answer(login, Ok(LoggedIn { persisted }), out);
         }
     }
 
-    pub(super) fn reject_login(&mut self, refusal: Refusal) {
-        if let Some(login) = self.login.take() {
-            self.answer(login.id, Err(LoginError::Rejected(refusal)));
+    pub(super) fn give_up(&mut self, for_what: GiveUp, out: &mut Output) {
+        let waiting = self.waiting.take().map(|login| login.id);
+        for login in waiting.into_iter().chain(self.storing.take()) {
+            answer(login, Err(LoginError::GivenUp(for_what)), out);
         }
     }
+}
 
-    pub(super) fn forget_token(&mut self) {
-        self.looking = None;
-        self.timers.stop(Timer::Load);
-        if let Some(order) = self.tokens.forget() {
-            self.tell_store(order);
-        }
-    }
-
-    pub(super) fn take_token(&mut self, token: IssuedToken) {
-        self.looking = None;
-        self.timers.stop(Timer::Load);
-        self.timers.stop(Timer::Token);
-        // A login that waits has the link to itself: the token is the one that it waits for.
-        if let Some(login) = self.login.take() {
-            self.storing_for = Some(login.id);
-        }
-        if let Some(order) = self.tokens.replace(token) {
-            self.tell_store(order);
-        }
-    }
+pub(super) fn answer(login: LoginId, result: Result<LoggedIn, LoginError>, out: &mut Output) {
+    out.push(Action::AnswerLogin { login, result });
 }

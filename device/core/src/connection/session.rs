@@ -1,15 +1,18 @@
-//! What happens between the Welcome and the end of the link: frames both ways, pings, tokens.
+//! Between the Welcome and the end of the link: frames both ways, pings, tokens.
 
 use std::time::Duration;
 
 use fedecks_protocol::{CloseCode, DownFrame, EncodeError, Limits, UpFrame, Welcome};
 
-use super::{Attempt, Connection, Link, SendError};
-use crate::action::{Action, Event, FailReason, LostReason, Notice, Outgoing};
-use crate::heartbeat::Heartbeat;
-use crate::network::Network;
+use super::heartbeat::Heartbeat;
+use super::retry_policy::Retry;
+use super::shared::Shared;
+use super::transition::Next;
+use crate::action::{Action, Notice, Outgoing, UnusedFrame};
+use crate::event::{Event, LostReason};
 use crate::time::Time;
-use crate::timer::Timer;
+use crate::timers::Timer;
+use crate::watch::Network;
 
 /// How long a login waits for its token before it asks the cloud for one.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
@@ -23,193 +26,153 @@ pub(super) struct Session {
     probing: bool,
 }
 
-impl Connection {
-    /// Sends a frame if there is a connection. Nothing is kept: on an error the caller still has it.
-    pub fn handle_send(&mut self, now: Time, frame: &UpFrame) -> Result<(), SendError> {
-        self.notice_sleep(now);
-        let Link::Connected(session) = &self.link else {
-            return Err(SendError::NotConnected);
+impl Session {
+    pub(super) fn begin(now: Time, welcome: &Welcome, cx: &mut Shared) -> Self {
+        cx.clear_offline();
+        let cloud_limit = usize::try_from(welcome.max_frame).unwrap_or(usize::MAX);
+        let it = Self {
+            heartbeat: Heartbeat::new(now, welcome),
+            max_frame: cloud_limit.min(cx.config.limits.max_size),
+            probing: false,
         };
-        let limits = Limits { max_size: session.max_frame, ..self.config.limits };
-        self.transmit(now, frame, &limits)?;
+        it.arm_ping(cx);
+        cx.out.timers.set(Timer::Stable, now + cx.config.stable_after);
+        if cx.logins.header().is_some() {
+            cx.out.timers.set(Timer::Token, now + TOKEN_PATIENCE);
+        }
+        cx.out.push(Action::TrustTime { server_time_ms: welcome.server_time_ms });
+        cx.out.emit(Event::Connected);
+        it
+    }
+
+    pub(super) fn on_send(
+        &mut self,
+        now: Time,
+        frame: &UpFrame,
+        cx: &mut Shared,
+    ) -> Result<(), EncodeError> {
+        let limits = Limits { max_size: self.max_frame, ..cx.config.limits };
+        let bytes = cx.config.dialect.encode_up(frame, &limits)?;
+        self.transmit(now, bytes, cx);
         Ok(())
     }
 
-    /// A binary message came on the link of this attempt.
-    pub fn handle_message(&mut self, now: Time, attempt: Attempt, bytes: &[u8]) {
-        if attempt != self.attempt {
-            return;
-        }
-        let connected = match self.link {
-            Link::Unregistered | Link::Waiting { .. } | Link::Closed => return,
-            Link::Dialing { .. } => false,
-            Link::Connected(_) => true,
-        };
-        self.handle_traffic(now, attempt);
-        let frame = match self.config.dialect.decode_down(bytes, &self.config.limits) {
-            Ok(frame) => frame,
-            Err(error) => {
-                return self.log(Notice::BadFrame { size: bytes.len(), error });
-            }
-        };
+    pub(super) fn on_message(&mut self, now: Time, bytes: &[u8], cx: &mut Shared) {
+        self.on_traffic(now, cx);
+        let Some(frame) = cx.decode(bytes) else { return };
         match frame {
-            DownFrame::Unknown { kind } => self.log(Notice::UnknownFrame { kind }),
-            DownFrame::Welcome(welcome) if !connected => self.welcomed(now, &welcome),
-            _ if !connected => {
-                self.disconnect(CloseCode::ProtocolError);
-                self.fail(now, FailReason::NoWelcome, super::Next::Backoff);
+            DownFrame::Unknown { kind } => cx.log(Notice::UnknownFrame { kind }),
+            DownFrame::Welcome(_) => cx.log(Notice::UnusedFrame(UnusedFrame::Welcome)),
+            DownFrame::Message { sequence: _, term } => cx.out.emit(Event::Message(term)),
+            DownFrame::Raw { sequence: _, bytes } => cx.out.emit(Event::RawMessage(bytes)),
+            DownFrame::Token(token) => {
+                cx.out.timers.stop(Timer::Token);
+                cx.logins.on_token();
+                cx.tokens.replace(token, &mut cx.out);
             }
-            DownFrame::Welcome(_) => self.log(Notice::UnusedFrame { name: "welcome" }),
-            DownFrame::Message { sequence: _, term } => self.emit(Event::Message(term)),
-            DownFrame::Raw { sequence: _, bytes } => self.emit(Event::RawMessage(bytes)),
-            DownFrame::Token(token) => self.take_token(token),
-            DownFrame::Ack(_) => self.log(Notice::UnusedFrame { name: "ack" }),
-            DownFrame::Request { .. } => self.log(Notice::UnusedFrame { name: "request" }),
+            DownFrame::Ack(_) => cx.log(Notice::UnusedFrame(UnusedFrame::Ack)),
+            DownFrame::Request { .. } => cx.log(Notice::UnusedFrame(UnusedFrame::Request)),
         }
     }
 
-    /// A text message came on the link of this attempt; it means nothing but that the cloud lives.
-    pub fn handle_text(&mut self, now: Time, attempt: Attempt, size: usize) {
-        if attempt == self.attempt && matches!(self.link, Link::Connected(_)) {
-            self.handle_traffic(now, attempt);
-            self.log(Notice::TextMessage { size });
-        }
+    /// A text message means nothing but that the cloud lives.
+    pub(super) fn on_text(&mut self, now: Time, size: usize, cx: &mut Shared) {
+        self.on_traffic(now, cx);
+        cx.log(Notice::TextMessage { size });
     }
 
-    /// Anything came on the link of this attempt: a pong, a ping, part of a message.
-    pub fn handle_traffic(&mut self, now: Time, attempt: Attempt) {
-        if attempt != self.attempt {
-            return;
-        }
-        if let Link::Connected(session) = &mut self.link {
-            session.heartbeat.on_received(now);
-            session.probing = false;
-            self.timers.stop(Timer::Pong);
-            if self.timers.get(Timer::Ping).is_none() {
-                self.arm_ping();
-            }
-        }
+    pub(super) fn on_pong(&mut self, now: Time, cx: &mut Shared) {
+        cx.round_trip = self.heartbeat.on_pong(now).or(cx.round_trip);
+        cx.clear_offline();
+        self.on_traffic(now, cx);
     }
 
-    /// The answer to a ping came on the link of this attempt.
-    pub fn handle_pong(&mut self, now: Time, attempt: Attempt) {
-        if attempt != self.attempt {
-            return;
+    pub(super) fn on_traffic(&mut self, now: Time, cx: &mut Shared) {
+        self.heartbeat.on_received(now);
+        self.probing = false;
+        cx.out.timers.stop(Timer::Pong);
+        if cx.out.timers.get(Timer::Ping).is_none() {
+            self.arm_ping(cx);
         }
-        if let Link::Connected(session) = &mut self.link {
-            self.round_trip = session.heartbeat.on_pong(now).or(self.round_trip);
-            self.disbelieve_down();
-        }
-        self.handle_traffic(now, attempt);
-    }
-
-    fn welcomed(&mut self, now: Time, welcome: &Welcome) {
-        let by_login = matches!(self.link, Link::Dialing { by_login: true, .. });
-        self.disbelieve_down();
-        let cloud_limit = usize::try_from(welcome.max_frame).unwrap_or(usize::MAX);
-        self.stop_link_timers();
-        self.link = Link::Connected(Session {
-            heartbeat: Heartbeat::new(now, welcome),
-            max_frame: cloud_limit.min(self.config.limits.max_size),
-            probing: false,
-        });
-        self.arm_ping();
-        self.timers.set(Timer::Stable, now + self.config.stable_after);
-        if by_login {
-            self.timers.set(Timer::Token, now + TOKEN_PATIENCE);
-        }
-        self.actions.push_back(Action::TrustTime { server_time_ms: welcome.server_time_ms });
-        self.emit(Event::Connected);
-    }
-
-    /// The cloud has answered: whoever said that there is no network does not know of this one.
-    fn disbelieve_down(&mut self) {
-        self.network = self.network.filter(|network| *network != Network::Down);
     }
 
     /// Sees whether the link outlived a change of the network. One such ping is enough: the link
     /// keeps the order, so that a second one would say nothing before the first.
-    pub(super) fn probe(&mut self, now: Time) {
-        if let Link::Connected(session) = &mut self.link {
-            if !session.probing {
-                session.probing = true;
-                self.ping(now, self.config.probe_deadline);
+    ///
+    /// A network that is gone does nothing to the link: TCP outlives the loss of a carrier, and best
+    /// if nothing is sent meanwhile, for what is sent is repeated ever more rarely and the neighbour
+    /// asked for every second only. If the network stays away, the next ordinary ping finds out.
+    pub(super) fn on_network(&mut self, now: Time, network: Network, cx: &mut Shared) {
+        match network {
+            Network::Up | Network::Changed if !self.probing => {
+                self.probing = true;
+                self.ping(now, cx.config.probe_deadline, cx);
             }
+            Network::Up | Network::Changed | Network::Down => {}
         }
+    }
+
+    pub(super) fn on_timer(&mut self, now: Time, timer: Timer, cx: &mut Shared) -> Option<Next> {
+        match timer {
+            Timer::Ping => match self.heartbeat.ping_at() {
+                Some(at) if at <= now => self.ping(now, cx.config.pong_deadline, cx),
+                Some(_) => self.arm_ping(cx),
+                None => {}
+            },
+            Timer::Pong => return Some(self.give_up(LostReason::NoPong, cx)),
+            Timer::Stable => cx.backoff.reset(),
+            Timer::Token => {
+                cx.out.timers.set(Timer::Token, now + TOKEN_PATIENCE);
+                let please = cx.config.dialect.encode_up(&UpFrame::TokenPlease, &cx.config.limits);
+                // One byte; it fits any limit but an absurd one, and then there is no token to be had.
+                if let Ok(bytes) = please {
+                    self.transmit(now, bytes, cx);
+                }
+            }
+            Timer::Retry | Timer::Phase | Timer::Store | Timer::Load => {}
+        }
+        None
     }
 
     /// Ends a connection that the cloud has surely dropped because the device slept. Comes before
     /// anything is sent, since that would hide the sleep.
-    pub(super) fn notice_sleep(&mut self, now: Time) {
-        if matches!(&self.link, Link::Connected(session) if session.heartbeat.slept_through(now)) {
-            self.disconnect(CloseCode::GoingAway);
-            self.lost(now, LostReason::Slept);
-        }
+    pub(super) fn notice_sleep(&self, now: Time, cx: &mut Shared) -> Option<Next> {
+        self.heartbeat.slept_through(now).then(|| self.give_up(LostReason::Slept, cx))
     }
 
-    pub(super) fn is_probing(&self) -> bool {
-        matches!(&self.link, Link::Connected(session) if session.probing)
+    pub(super) fn on_lost(&self, reason: LostReason, cx: &mut Shared) -> Next {
+        let retry = Retry::after_loss(&reason, self.probing);
+        cx.link_ended(reason, |reason| Event::ConnectionLost { reason });
+        Next::Waiting(retry)
     }
 
-    pub(super) fn ping_is_due(&mut self, now: Time) {
-        let Link::Connected(session) = &self.link else {
-            return;
-        };
-        match session.heartbeat.ping_at() {
-            Some(at) if at <= now => self.ping(now, self.config.pong_deadline),
-            Some(_) => self.arm_ping(),
-            None => {}
-        }
+    /// Ends the link because this end wants it.
+    pub(super) fn close_locally(&self, code: CloseCode, cx: &mut Shared) {
+        cx.disconnect(code);
+        cx.out.emit(Event::ConnectionLost { reason: LostReason::Local });
     }
 
-    pub(super) fn pong_is_overdue(&mut self, now: Time) {
-        if matches!(self.link, Link::Connected(_)) {
-            self.disconnect(CloseCode::GoingAway);
-            self.lost(now, LostReason::NoPong);
-        }
+    /// Ends the link because it is dead.
+    fn give_up(&self, reason: LostReason, cx: &mut Shared) -> Next {
+        cx.disconnect(CloseCode::GoingAway);
+        self.on_lost(reason, cx)
     }
 
-    pub(super) fn token_is_overdue(&mut self, now: Time) {
-        if let Link::Connected(_) = self.link {
-            self.timers.set(Timer::Token, now + TOKEN_PATIENCE);
-            let limits = self.config.limits;
-            // One byte; it fits any limit but an absurd one, and then there is no token to be had.
-            let _ = self.transmit(now, &UpFrame::TokenPlease, &limits);
-        }
-    }
-
-    fn ping(&mut self, now: Time, deadline: Duration) {
-        if let Link::Connected(session) = &mut self.link {
-            session.heartbeat.on_ping(now, deadline);
-            if let Some(at) = session.heartbeat.overdue_at() {
-                self.timers.set(Timer::Pong, at);
-            }
-            self.actions
-                .push_back(Action::Transmit { attempt: self.attempt, message: Outgoing::Ping });
-        }
+    fn ping(&mut self, now: Time, deadline: Duration, cx: &mut Shared) {
+        cx.out.timers.set(Timer::Pong, self.heartbeat.on_ping(now, deadline));
+        cx.transmit(Outgoing::Ping);
     }
 
     /// Sets the timer to when a ping would be due if nothing more came or went. Traffic does not
     /// move it: when it comes too early, it is set again.
-    fn arm_ping(&mut self) {
-        if let Link::Connected(session) = &self.link {
-            if let Some(at) = session.heartbeat.ping_at() {
-                self.timers.set(Timer::Ping, at);
-            }
+    fn arm_ping(&self, cx: &mut Shared) {
+        if let Some(at) = self.heartbeat.ping_at() {
+            cx.out.timers.set(Timer::Ping, at);
         }
     }
 
-    fn transmit(&mut self, now: Time, frame: &UpFrame, limits: &Limits) -> Result<(), EncodeError> {
-        let bytes = self.config.dialect.encode_up(frame, limits)?;
-        if let Link::Connected(session) = &mut self.link {
-            session.heartbeat.on_sent(now);
-        }
-        self.actions
-            .push_back(Action::Transmit { attempt: self.attempt, message: Outgoing::Frame(bytes) });
-        Ok(())
-    }
-
-    fn log(&mut self, notice: Notice) {
-        self.actions.push_back(Action::Log(notice));
+    fn transmit(&mut self, now: Time, bytes: Vec<u8>, cx: &mut Shared) {
+        self.heartbeat.on_sent(now);
+        cx.transmit(Outgoing::Frame(bytes));
     }
 }

@@ -1,4 +1,4 @@
-use fedecks_device_core::{Attempt, Event, FailReason, Notice, SendError, State};
+use fedecks_device_core::{Attempt, Event, FailReason, Notice, SendError, State, UnusedFrame};
 use fedecks_protocol::{
     CloseCode, DecodeError, Dialect, DownFrame, EncodeError, Limits, RequestId, Sequence, Term,
     UpFrame, Welcome,
@@ -60,10 +60,10 @@ fn messages_reach_the_application() {
 
 #[test]
 fn frames_without_a_use_are_logged_and_ignored() {
-    for (frame, name) in unused_frames() {
+    for (frame, kind) in unused_frames() {
         let mut it = Machine::connected();
         it.frame(1, &frame);
-        it.expect([log(Notice::UnusedFrame { name })]);
+        it.expect([log(Notice::UnusedFrame(kind))]);
         assert_eq!(it.core.state(), State::Connected);
     }
 }
@@ -184,12 +184,12 @@ fn used_frames() -> [DownFrame; 2] {
     ]
 }
 
-fn unused_frames() -> impl Iterator<Item = (DownFrame, &'static str)> {
+fn unused_frames() -> impl Iterator<Item = (DownFrame, UnusedFrame)> {
     let request = DownFrame::Request { request: RequestId(7), term: Term::Nil };
     [
-        (DownFrame::Welcome(welcome()), "welcome"),
-        (DownFrame::Ack(Sequence(std::num::NonZeroU64::MIN)), "ack"),
-        (request, "request"),
+        (DownFrame::Welcome(welcome()), UnusedFrame::Welcome),
+        (DownFrame::Ack(Sequence(std::num::NonZeroU64::MIN)), UnusedFrame::Ack),
+        (request, UnusedFrame::Request),
     ]
     .into_iter()
 }
@@ -200,7 +200,7 @@ fn a_second_welcome_changes_nothing() {
     let changed = Welcome { heartbeat: secs(1), max_frame: 1, ..welcome() };
     let bytes = Dialect::Bincode.encode_down(&DownFrame::Welcome(changed), &Limits::default());
     it.core.handle_message(it.now, Attempt(1), &bytes.unwrap());
-    it.expect([log(Notice::UnusedFrame { name: "welcome" })]);
+    it.expect([log(Notice::UnusedFrame(UnusedFrame::Welcome))]);
     assert_eq!(it.core.handle_send(it.now, &message("hello")), Ok(()));
     it.drain();
     assert_eq!(it.keep_next_deadline(), secs(19));

@@ -1,12 +1,14 @@
-use fedecks_device_core::{Event, FailReason, LoggedIn, LoginError, LoginId, LostReason, State};
+use fedecks_device_core::{
+    Event, FailReason, GiveUp, LoggedIn, LoginError, LoginId, LostReason, State,
+};
 use fedecks_protocol::{
     AuthError, CloseCode, CloseReason, Credentials, DownFrame, Refusal, UpFrame,
 };
 
 use crate::machine::*;
 
-const FOR_NEWER: Result<LoggedIn, LoginError> = Err(LoginError::GivenUp("a newer login"));
-const FOR_LOGOUT: Result<LoggedIn, LoginError> = Err(LoginError::GivenUp("a logout"));
+const FOR_NEWER: Result<LoggedIn, LoginError> = Err(LoginError::GivenUp(GiveUp::NewerLogin));
+const FOR_LOGOUT: Result<LoggedIn, LoginError> = Err(LoginError::GivenUp(GiveUp::Logout));
 
 #[test]
 fn a_login_dials_at_once_with_the_credentials() {

@@ -1,12 +1,11 @@
 use fedecks_device_core::{
-    Attempt, FailReason, LoggedIn, LoginError, LostReason, Network, Phase, SendError, State,
+    Attempt, FailReason, GiveUp, LoggedIn, LoginError, LostReason, Network, Phase, SendError, State,
 };
 use fedecks_protocol::{CloseCode, CloseReason, DownFrame, Refusal};
 
 use crate::machine::*;
 
-const FOR_THE_END: Result<LoggedIn, LoginError> =
-    Err(LoginError::GivenUp("the end of the program"));
+const FOR_THE_END: Result<LoggedIn, LoginError> = Err(LoginError::GivenUp(GiveUp::Shutdown));
 
 #[test]
 fn a_connection_is_closed() {

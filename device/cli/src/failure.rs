@@ -1,0 +1,117 @@
+//! Why the command failed, and the exit status that goes with it.
+
+use std::io;
+
+use fedecks_dbus::Device1Error;
+use tokio::signal::unix::SignalKind;
+use zbus::{DBusError, fdo};
+
+/// Why the command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Usage(String),
+    #[error("no system bus: {0}; is dbus running? (systemctl status dbus)")]
+    NoBus(String),
+    #[error("fedecksd is not running; see: systemctl status fedecksd")]
+    NotRunning,
+    #[error("no permission; run it as root or add yourself to the group fedecks")]
+    NoPermission,
+    #[error("{0}")]
+    Rejected(String),
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("{0}; see: fedecks status")]
+    NotConnected(String),
+    #[error("{0}; see: fedecks login --help")]
+    NotRegistered(String),
+    #[error("{0}")]
+    Failed(String),
+    /// Whoever read the output reads no more.
+    #[error("the output was closed")]
+    ClosedPipe,
+    #[error("ended by a signal")]
+    Signal(SignalKind),
+}
+
+impl Failure {
+    /// As [`EXIT_STATUS`](crate::arguments::EXIT_STATUS) has them.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::ClosedPipe => 0,
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::NoBus(_) | Self::NotRunning => 3,
+            Self::NoPermission => 4,
+            Self::Rejected(_) => 5,
+            Self::Unreachable(_) => 6,
+            Self::NotConnected(_) | Self::NotRegistered(_) => 7,
+            Self::Signal(kind) => {
+                128_u8.saturating_add(kind.as_raw_value().try_into().unwrap_or(0))
+            }
+        }
+    }
+
+    /// What it means that the bus itself, or the library for it, says no.
+    fn of_bus(name: &str, message: String) -> Self {
+        match name {
+            "org.freedesktop.DBus.Error.AccessDenied" => Self::NoPermission,
+            "org.freedesktop.DBus.Error.ServiceUnknown"
+            | "org.freedesktop.DBus.Error.NameHasNoOwner" => Self::NotRunning,
+            "org.freedesktop.DBus.Error.NoReply"
+            | "org.freedesktop.DBus.Error.Timeout"
+            | "org.freedesktop.DBus.Error.TimedOut" => Self::Unreachable(unanswered()),
+            "org.freedesktop.DBus.Error.Disconnected" => Self::NoBus(message),
+            _ => Self::Failed(message),
+        }
+    }
+}
+
+fn unanswered() -> String {
+    "fedecksd did not answer in time; see: systemctl status fedecksd".to_owned()
+}
+
+impl From<Device1Error> for Failure {
+    fn from(error: Device1Error) -> Self {
+        match error {
+            Device1Error::ZBus(error) => error.into(),
+            Device1Error::Rejected(message) => Self::Rejected(message),
+            Device1Error::Unreachable(message) => Self::Unreachable(message),
+            Device1Error::NotConnected(message) => Self::NotConnected(message),
+            Device1Error::NotRegistered(message) => Self::NotRegistered(message),
+            Device1Error::InvalidArgument(message) => Self::Usage(message),
+            Device1Error::GivenUp(message)
+            | Device1Error::TooBig(message)
+            | Device1Error::StillStored(message)
+            | Device1Error::Busy(message) => Self::Failed(message),
+        }
+    }
+}
+
+impl From<zbus::Error> for Failure {
+    fn from(error: zbus::Error) -> Self {
+        if let zbus::Error::FDO(error) = error {
+            return (*error).into();
+        }
+        if let zbus::Error::MethodError(name, message, _) = &error {
+            return Self::of_bus(name, message.clone().unwrap_or_else(|| name.to_string()));
+        }
+        if let zbus::Error::InputOutput(error) = &error {
+            if error.kind() == io::ErrorKind::TimedOut {
+                return Self::Unreachable(unanswered());
+            }
+            return Self::NoBus(error.to_string());
+        }
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<fdo::Error> for Failure {
+    fn from(error: fdo::Error) -> Self {
+        if let fdo::Error::ZBus(error) = error {
+            return error.into();
+        }
+        let message = error.description().unwrap_or_default().to_owned();
+        Self::of_bus(&error.name(), message)
+    }
+}

@@ -1,0 +1,87 @@
+//! What the command is given: arguments, files and standard input.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use fedecks_protocol::{JsonTerm, Term};
+
+use crate::failure::Failure;
+
+/// No message is bigger, whatever the cloud accepts; more is not read into memory.
+const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
+
+/// All of standard input.
+pub(crate) async fn stdin() -> Result<Vec<u8>, Failure> {
+    blocking(|| {
+        let stdin = std::io::stdin().lock();
+        read(stdin).map_err(|problem| Failure::Usage(format!("standard input: {problem}")))
+    })
+    .await
+}
+
+/// A file, or standard input for `-`.
+pub(crate) async fn file(path: &Path) -> Result<Vec<u8>, Failure> {
+    if path.as_os_str() == "-" {
+        return stdin().await;
+    }
+    let path = PathBuf::from(path);
+    blocking(move || {
+        std::fs::File::open(&path)
+            .map_err(|error| error.to_string())
+            .and_then(read)
+            .map_err(|problem| Failure::Usage(format!("{}: {problem}", path.display())))
+    })
+    .await
+}
+
+/// Reads one JSON value. `place` says where it stands, for the error.
+pub(crate) fn json(text: &[u8], place: &str) -> Result<Term, Failure> {
+    match serde_json::from_slice(text) {
+        Ok(JsonTerm(term)) => Ok(term),
+        // JSON, but none of our values: an escape with a wrong content, say.
+        Err(error) if error.is_data() => Err(Failure::Usage(format!("{place}: {error}"))),
+        Err(error) => Err(Failure::Usage(format!("{place} is not JSON: {error}"))),
+    }
+}
+
+/// Runs what blocks on a thread of its own, so that a signal still ends the program.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Failure::Failed(error.to_string())),
+    }
+}
+
+fn read(source: impl Read) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    source.take(MAX_MESSAGE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > MAX_MESSAGE {
+        return Err(format!("more than {MAX_MESSAGE} bytes"));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_any_message_is_refused_without_reading_it_all() {
+        assert_eq!(read(std::io::repeat(7)), Err("more than 16777216 bytes".to_owned()));
+        assert_eq!(read(&b"abc"[..]), Ok(b"abc".to_vec()));
+    }
+
+    #[test]
+    fn a_json_error_names_line_and_column() {
+        let error = json(b"{\n\"a\": }", "the argument").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(
+            error.to_string(),
+            "the argument is not JSON: expected value at line 2 column 6"
+        );
+        let error = json(br#"{"$int":"x"}"#, "the argument").unwrap_err();
+        assert!(error.to_string().starts_with("the argument: $int wants"), "{error}");
+    }
+}

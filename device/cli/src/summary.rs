@@ -1,0 +1,300 @@
+//! The health for people: what `fedecks status` prints.
+
+use fedecks_device_core::utc;
+use fedecks_protocol::Term;
+
+use crate::failure::Failure;
+use crate::output::{self, Paint};
+
+/// What is rendered by name, in this order; what a newer service tells beside it follows as JSON.
+type Render = fn(&Health<'_>, &Term) -> Option<String>;
+const LINES: [(&str, &str, Render); 16] = [
+    ("state", "state", state),
+    ("next_attempt_in_ms", "next attempt", |_, wait| Some(format!("in {}", ms(number(wait)?)))),
+    ("last_failure", "last failure", failure),
+    ("last_refusal", "last refusal", refusal),
+    ("attempts", "attempts", attempts),
+    ("token", "token", token),
+    ("network", "network", network),
+    ("store", "store", store),
+    ("clock", "clock", clock),
+    ("traffic", "traffic", traffic),
+    ("round_trip_ms", "round trip", |_, took| Some(format!("{:.1} ms", float(took)?))),
+    ("provisioning", "provisioning", provisioning),
+    ("device_id_from", "device id", |_, from| Some(format!("from the {}", plain(from)?))),
+    ("url", "cloud", |_, url| plain(url)),
+    ("uptime_s", "running for", |_, seconds| Some(duration(number(seconds)?))),
+    ("version", "version", |_, version| plain(version)),
+];
+
+/// Told by the line of another key.
+const TOLD_ELSEWHERE: [&str; 5] =
+    ["device_id", "state_for_s", "connected_since", "failures", "network_source"];
+
+struct Health<'a> {
+    health: &'a Term,
+    paint: Paint,
+}
+
+/// Several lines, without the last line's end. What is absent or none takes no line.
+pub(crate) fn of(health: &Term, paint: Paint) -> Result<String, Failure> {
+    let Term::Map(entries) = health else {
+        return Err(Failure::Failed(format!("the health is {}", health.kind())));
+    };
+    let this = Health { health, paint };
+    let device = health.get("device_id").and_then(plain).unwrap_or_default();
+    let mut lines = vec![paint.strong(&device)];
+    let mut line = |label: &str, text: &str| lines.push(format!("  {label:<14}{text}"));
+    for (key, label, render) in LINES {
+        match health.get(key) {
+            None | Some(Term::Nil) => {}
+            // A form that is not known is shown as it is.
+            Some(value) => match render(&this, value) {
+                Some(text) => line(label, &text),
+                None => line(label, &shown(&output::json(value)?)),
+            },
+        }
+    }
+    let mut others = Vec::new();
+    for (key, value) in entries {
+        let key = key.as_str().unwrap_or_default();
+        let known = TOLD_ELSEWHERE.contains(&key) || LINES.iter().any(|(known, ..)| *known == key);
+        if !known && *value != Term::Nil {
+            others.push((shown(key).replace('_', " "), shown(&output::json(value)?)));
+        }
+    }
+    others.sort();
+    for (key, value) in others {
+        line(&(key + " "), &value);
+    }
+    Ok(lines.join("\n"))
+}
+
+fn state(this: &Health<'_>, state: &Term) -> Option<String> {
+    let word = plain(state)?;
+    let mut text = match word.as_str() {
+        "connected" => this.paint.good(&word),
+        "unregistered" | "closed" => this.paint.bad(&word),
+        _ => this.paint.doubtful(&word),
+    };
+    if let Some(seconds) = this.health.get("state_for_s").and_then(number) {
+        text = format!("{text} for {}", duration(seconds));
+    }
+    if let Some(since) = this.health.get("connected_since").and_then(number) {
+        text = format!("{text}, since {}", utc(since));
+    }
+    if word == "unregistered" {
+        text.push_str("; it waits for: fedecks login");
+    }
+    Some(text)
+}
+
+fn attempts(this: &Health<'_>, attempts: &Term) -> Option<String> {
+    let attempts = number(attempts)?;
+    Some(match this.health.get("failures").and_then(number) {
+        None | Some(0) => attempts.to_string(),
+        Some(failures) => {
+            format!("{attempts}, {}", this.paint.doubtful(&format!("{failures} failed in a row")))
+        }
+    })
+}
+
+fn failure(_: &Health<'_>, failure: &Term) -> Option<String> {
+    Some(format!(
+        "{} ago: {}",
+        duration(number(failure.get("ago_s")?)?),
+        plain(failure.get("reason")?)?
+    ))
+}
+
+fn refusal(this: &Health<'_>, refusal: &Term) -> Option<String> {
+    failure(this, refusal).map(|text| this.paint.bad(&text))
+}
+
+fn token(this: &Health<'_>, token: &Term) -> Option<String> {
+    let until = utc(number(token.get("expires_at")?)?);
+    Some(match token.get("is_stored") {
+        Some(Term::Bool(false)) => {
+            format!("until {until}, {}", this.paint.bad("not stored: a reboot needs a new login"))
+        }
+        _ => format!("until {until}"),
+    })
+}
+
+fn network(this: &Health<'_>, network: &Term) -> Option<String> {
+    let word = judged(this, &plain(network)?, "up");
+    Some(match this.health.get("network_source").and_then(plain) {
+        Some(source) if source == "none" => format!("{word}, not watched"),
+        Some(source) => format!("{word}, watched by {source}"),
+        None => word,
+    })
+}
+
+fn store(this: &Health<'_>, store: &Term) -> Option<String> {
+    let mut text = judged(this, &plain(store.get("state")?)?, "ok");
+    if let Some(directory) = store.get("directory").and_then(plain) {
+        text = format!("{text}, {directory}");
+    }
+    if let Some(error) = store.get("error").and_then(plain) {
+        text = format!("{text}: {error}");
+    }
+    Some(text)
+}
+
+fn clock(this: &Health<'_>, clock: &Term) -> Option<String> {
+    let state = plain(clock.get("state")?)?;
+    let text =
+        format!("{}, {}", judged(this, &state, "plausible"), utc(number(clock.get("now")?)?));
+    Some(match clock.get("floor").and_then(number) {
+        Some(floor) if state != "plausible" => {
+            format!("{text}; it is certainly after {}", utc(floor))
+        }
+        _ => text,
+    })
+}
+
+fn traffic(_: &Health<'_>, traffic: &Term) -> Option<String> {
+    let of = |key| traffic.get(key).and_then(number);
+    Some(format!(
+        "sent {} ({}), received {} ({})",
+        messages(of("messages_sent")?),
+        bytes(of("bytes_sent")?),
+        messages(of("messages_received")?),
+        bytes(of("bytes_received")?)
+    ))
+}
+
+fn messages(count: u64) -> String {
+    if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
+}
+
+/// The places for a first login, but for those at which nothing is and nothing is to be said.
+fn provisioning(this: &Health<'_>, sources: &Term) -> Option<String> {
+    let Term::List(sources) = sources else { return None };
+    let mut told = Vec::new();
+    for source in sources {
+        let state = plain(source.get("state")?)?;
+        let reason = source.get("reason").and_then(plain);
+        if state == "absent" && reason.is_none() {
+            continue;
+        }
+        let (kind, place) = (plain(source.get("kind")?)?, plain(source.get("place")?)?);
+        let mut text = format!("{kind} {place}: {state}");
+        if let Some(reason) = reason {
+            text = format!("{text}, {reason}");
+        }
+        if state != "absent" && source.get("is_there") == Some(&Term::Bool(true)) {
+            text = format!("{text}, {}", this.paint.doubtful("still there"));
+        }
+        told.push(text);
+    }
+    Some(if told.is_empty() { "nothing is there".to_owned() } else { told.join("; ") })
+}
+
+fn judged(this: &Health<'_>, word: &str, good: &str) -> String {
+    if word == good { this.paint.good(word) } else { this.paint.doubtful(word) }
+}
+
+/// A text, fit for a terminal.
+fn plain(term: &Term) -> Option<String> {
+    term.as_str().map(shown)
+}
+
+/// Errors quote what strangers sent; a terminal would obey the control characters in it.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+fn number(term: &Term) -> Option<u64> {
+    term.as_int()?.try_into().ok()
+}
+
+fn float(term: &Term) -> Option<f64> {
+    if let Term::Float(number) = term { Some(*number) } else { None }
+}
+
+fn ms(milliseconds: u64) -> String {
+    if milliseconds < 10_000 {
+        format!("{milliseconds} ms")
+    } else {
+        duration(milliseconds / 1_000)
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        (_, _, _) => format!("{days} d {hours} h"),
+    }
+}
+
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut unit = "bytes";
+    let mut shown = count;
+    let mut tenths = 0;
+    for bigger in UNITS {
+        if shown < 1024 {
+            break;
+        }
+        tenths = shown % 1024 * 10 / 1024;
+        shown /= 1024;
+        unit = bigger;
+    }
+    if unit == "bytes" { format!("{shown} bytes") } else { format!("{shown}.{tenths} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health(json: &str) -> Term {
+        serde_json::from_str::<fedecks_protocol::JsonTerm>(json).unwrap().0
+    }
+
+    #[test]
+    fn everything_that_is_known_has_a_line() {
+        let health = health(
+            r#"{"version":"0.1.0","device_id":"kitchen-1","url":"wss://cloud.example/","uptime_s":100000,
+            "state":"connected","state_for_s":3725,"connected_since":1700000000,
+            "next_attempt_in_ms":null,"attempts":7,"failures":2,
+            "last_failure":{"ago_s":70,"reason":"reset\u001b[2J by peer"},"last_refusal":null,
+            "token":{"expires_at":1702419200,"is_stored":false},"network":"up","network_source":"netlink",
+            "store":{"state":"failing","directory":"/data","error":"disk full"},
+            "clock":{"state":"behind","now":60,"floor":1700000000},
+            "traffic":{"messages_sent":1,"messages_received":4,"bytes_sent":1023,"bytes_received":5000000},
+            "round_trip_ms":12.345,"device_id_from":"machine-id",
+            "provisioning":[{"kind":"credential","place":"/run/c","state":"absent","is_there":false},
+            {"kind":"file","place":"/boot/p.toml","state":"used","is_there":true,"reason":"read-only"}],
+            "new_thing":{"a":1}}"#,
+        );
+        let expected = "\
+kitchen-1
+  state         connected for 1 h 2 min, since 2023-11-14 22:13:20 UTC
+  last failure  1 min 10 s ago: reset\u{fffd}[2J by peer
+  attempts      7, 2 failed in a row
+  token         until 2023-12-12 22:13:20 UTC, not stored: a reboot needs a new login
+  network       up, watched by netlink
+  store         failing, /data: disk full
+  clock         behind, 1970-01-01 00:01:00 UTC; it is certainly after 2023-11-14 22:13:20 UTC
+  traffic       sent 1 message (1023 bytes), received 4 messages (4.7 MiB)
+  round trip    12.3 ms
+  provisioning  file /boot/p.toml: used, read-only, still there
+  device id     from the machine-id
+  cloud         wss://cloud.example/
+  running for   1 d 3 h
+  version       0.1.0
+  new thing     {\"a\":1}";
+        assert_eq!(of(&health, Paint::none()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_form_that_is_not_known_is_shown_as_it_is() {
+        let health = health(r#"{"state":"waiting","next_attempt_in_ms":"soon","token":7}"#);
+        let lines = of(&health, Paint::none()).unwrap();
+        assert_eq!(lines, "\n  state         waiting\n  next attempt  \"soon\"\n  token         7");
+    }
+}

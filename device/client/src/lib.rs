@@ -1,0 +1,60 @@
+//! Keeps one secure duplex WebSocket from a device to its cloud.
+//!
+//! Log in once; from then on a token that the cloud signs brings the device back after reboots,
+//! updates and outages. The token is refreshed while connected and kept in the data folder; no
+//! credential stays on the device.
+//!
+//! ```no_run
+//! use fedecks_device::{Client, Credentials, DeviceId, Event};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder("wss://cloud.example".parse()?, DeviceId::new("kitchen-1")?)
+//!     .data_dir("/data/fedecks")
+//!     .start()?;
+//! let mut events = client.subscribe();
+//! if client.status().token_expires_at.is_none() {
+//!     client.login(Credentials::new().with("username", "marvin").with("password", "42")).await?;
+//! }
+//! client.send(&("temperature", 21.5)).await?;
+//! while let Ok(event) = events.next().await {
+//!     if let Event::Message(term) = event {
+//!         println!("the cloud says {term:?}");
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! The decisions are made in [`fedecks_device_core`], which does no I/O; this crate carries them out.
+
+mod builder;
+mod client;
+pub mod clock;
+mod dial;
+mod driver;
+mod error;
+mod health;
+mod link;
+mod log_events;
+mod status;
+pub mod storage;
+mod subscription;
+mod tls;
+mod traffic;
+mod transport;
+mod url;
+
+pub use builder::ClientBuilder;
+pub use client::Client;
+pub use error::{ClientSendError, LogoutError, ReconnectError, StartError, Stopped};
+pub use fedecks_device_core::{
+    Attempt, Event, FailReason, GiveUp, LoggedIn, LoginError, LostReason, Network, NotRegistered,
+    Phase, SendError, State, Stored, Time, utc,
+};
+pub use fedecks_protocol::{Credentials, DeviceId, Term, TermError};
+pub use health::{ClockHealth, ConnectionHealth, FailureHealth, StoreHealth, TokenHealth};
+pub use status::{Failure, Status};
+pub use storage::StoreError;
+pub use subscription::{Subscription, SubscriptionError};
+pub use tls::{Identity, TlsError, TlsOptions, Trust};
+pub use traffic::Traffic;
+pub use url::{CloudUrl, InvalidUrl};

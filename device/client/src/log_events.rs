@@ -1,0 +1,63 @@
+//! What the core tells, as log lines. Never a token, a credential or the body of a message.
+
+use fedecks_device_core::{Event, FailReason, LoggedIn, LoginError, LostReason, Notice};
+use tracing::{debug, error, info, warn};
+
+pub(crate) fn event(event: &Event) {
+    match event {
+        Event::Unregistered => warn!("unregistered: waiting for a login"),
+        Event::ConnectionScheduled { delay } => {
+            info!(
+                delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                "connection scheduled"
+            );
+        }
+        Event::Connecting { attempt } => info!(%attempt, "connecting"),
+        Event::Connected => info!("connected"),
+        Event::ConnectionFailed { reason: reason @ FailReason::Refused(refusal) } => {
+            let word = refusal.reason();
+            if reason.is_rejected() {
+                error!(reason = word, "connection failed: {reason}");
+            } else {
+                warn!(reason = word, "connection failed: {reason}");
+            }
+        }
+        Event::ConnectionFailed { reason: reason @ FailReason::GivenUp } => {
+            info!("connection failed: {reason}");
+        }
+        Event::ConnectionFailed { reason } => warn!("connection failed: {reason}"),
+        Event::ConnectionLost { reason: reason @ LostReason::Local } => {
+            info!("connection lost: {reason}");
+        }
+        Event::ConnectionLost { reason } => warn!("connection lost: {reason}"),
+        Event::Replaced => {
+            error!("replaced: another connection uses this device's id");
+        }
+        Event::Message(term) => debug!(kind = term.kind(), "message"),
+        Event::RawMessage(bytes) => debug!(size = bytes.len(), "raw message"),
+        Event::StoreFailed { error } => error!(%error, "the token store failed"),
+    }
+}
+
+pub(crate) fn login(result: &Result<LoggedIn, LoginError>) {
+    match result {
+        Ok(LoggedIn { persisted: true }) => info!("logged in, the token is stored"),
+        Ok(LoggedIn { persisted: false }) => {
+            warn!("logged in, but the token could not be stored: it is lost at the next reboot");
+        }
+        Err(error) => warn!("login failed: {error}"),
+    }
+}
+
+pub(crate) fn notice(notice: &Notice) {
+    match notice {
+        Notice::UnknownFrame { kind } => {
+            info!(kind, "ignored a frame of an unknown kind: the cloud is newer");
+        }
+        Notice::UnusedFrame(frame) => {
+            info!(name = frame.to_string(), "ignored a frame that has no use here")
+        }
+        Notice::BadFrame { size, error } => warn!(size, %error, "ignored bytes that are no frame"),
+        Notice::TextMessage { size } => warn!(size, "ignored a text message"),
+    }
+}

@@ -1,0 +1,186 @@
+//! Where the cloud is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use fedecks_protocol::DEFAULT_PATH;
+use rustls_pki_types::ServerName;
+use tokio_tungstenite::tungstenite::http::Uri;
+
+/// Where the cloud is: `wss://` (TLS) or `ws://` (in the clear), a host, and maybe a port and a
+/// path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudUrl {
+    secure: bool,
+    host: ServerName<'static>,
+    port: u16,
+    path: String,
+}
+
+/// Why a text is not a [`CloudUrl`]. Shows nothing of it, since there may be a password in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUrl {
+    /// It does not have the form of a URL.
+    #[error("this is no URL, expected wss://HOST, wss://HOST:PORT or wss://HOST:PORT/PATH")]
+    Form,
+    /// It begins with something else than `ws://` or `wss://`.
+    #[error("the URL begins with something else, expected wss:// (or ws:// without TLS)")]
+    Scheme,
+    /// There is a user name or a password in it.
+    #[error(
+        "the URL has a user name or a password in it, expected none: the device logs in with \
+         credentials and keeps a token"
+    )]
+    UserInfo,
+    /// There is no host, or it is neither a DNS name nor an IP address.
+    #[error("the URL's host is neither a DNS name nor an IP address (IPv6 in brackets)")]
+    Host,
+    /// The port is no port.
+    #[error("the URL's port is not a number from 1 to 65535")]
+    Port,
+    /// There is a query or a fragment.
+    #[error("the URL has a query or a fragment (what follows ? or #), expected none")]
+    Query,
+}
+
+impl CloudUrl {
+    /// Whether TLS is used.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// The host, to connect to and to verify.
+    pub(crate) fn host(&self) -> &ServerName<'static> {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What goes into the request: the scheme and the header `Host` with it.
+    pub(crate) fn uri_and_host(&self) -> (String, String) {
+        let scheme = if self.secure { "wss" } else { "ws" };
+        let host = self.host.to_str();
+        let is_v6 = matches!(&self.host, ServerName::IpAddress(ip) if is_v6(ip));
+        let host = if is_v6 { format!("[{host}]") } else { host.into_owned() };
+        let host = if self.port == default_port(self.secure) {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        };
+        (format!("{scheme}://{host}{}", self.path), host)
+    }
+}
+
+impl FromStr for CloudUrl {
+    type Err = InvalidUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        // The parser drops a fragment without a word.
+        if text.contains('#') {
+            return Err(InvalidUrl::Query);
+        }
+        let uri = Uri::from_str(text).map_err(|_| InvalidUrl::Form)?;
+        let secure = match uri.scheme_str() {
+            Some("wss") => true,
+            Some("ws") => false,
+            Some(_) => return Err(InvalidUrl::Scheme),
+            None => return Err(InvalidUrl::Form),
+        };
+        let authority = uri.authority().ok_or(InvalidUrl::Form)?.as_str();
+        if authority.contains('@') {
+            return Err(InvalidUrl::UserInfo);
+        }
+        if uri.query().is_some() {
+            return Err(InvalidUrl::Query);
+        }
+        let host = uri.host().ok_or(InvalidUrl::Host)?;
+        let port = match authority.strip_prefix(host) {
+            Some("") => default_port(secure),
+            Some(rest) => rest
+                .strip_prefix(':')
+                .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|digits| digits.parse().ok())
+                .filter(|port| *port != 0)
+                .ok_or(InvalidUrl::Port)?,
+            None => return Err(InvalidUrl::Form),
+        };
+        let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let name = ServerName::try_from(literal.unwrap_or(host)).map_err(|_| InvalidUrl::Host)?;
+        if literal.is_some() != matches!(&name, ServerName::IpAddress(ip) if is_v6(ip)) {
+            return Err(InvalidUrl::Host);
+        }
+        let path = match uri.path() {
+            "" | "/" => DEFAULT_PATH,
+            path => path,
+        };
+        Ok(Self { secure, host: name.to_owned(), port, path: path.to_owned() })
+    }
+}
+
+impl fmt::Display for CloudUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.uri_and_host().0)
+    }
+}
+
+fn default_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
+}
+
+fn is_v6(address: &rustls_pki_types::IpAddr) -> bool {
+    matches!(address, rustls_pki_types::IpAddr::V6(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_host_and_maybe_a_port_and_a_path() {
+        for (text, uri, host) in [
+            ("wss://cloud.example", "wss://cloud.example/fedecks/websocket", "cloud.example"),
+            ("wss://cloud.example/", "wss://cloud.example/fedecks/websocket", "cloud.example"),
+            ("wss://cloud.example:443/a", "wss://cloud.example/a", "cloud.example"),
+            ("ws://cloud.example:80", "ws://cloud.example/fedecks/websocket", "cloud.example"),
+            ("ws://cloud.example:443/a/b", "ws://cloud.example:443/a/b", "cloud.example:443"),
+            ("ws://10.0.2.2:8080/a", "ws://10.0.2.2:8080/a", "10.0.2.2:8080"),
+            ("wss://[::1]:4443/a", "wss://[::1]:4443/a", "[::1]:4443"),
+            ("wss://[fd00::1]/a", "wss://[fd00::1]/a", "[fd00::1]"),
+        ] {
+            let url: CloudUrl = text.parse().unwrap();
+            assert_eq!(url.uri_and_host(), (uri.to_owned(), host.to_owned()), "{text}");
+            assert_eq!(url.to_string().parse::<CloudUrl>().unwrap(), url);
+            assert_eq!(url.is_secure(), text.starts_with("wss"));
+        }
+        assert_eq!("wss://a".parse::<CloudUrl>().unwrap().port(), 443);
+        assert_eq!("ws://a".parse::<CloudUrl>().unwrap().port(), 80);
+    }
+
+    #[test]
+    fn anything_else_is_refused_and_said_why() {
+        for (text, error) in [
+            ("", InvalidUrl::Form),
+            ("cloud.example", InvalidUrl::Form),
+            ("cloud.example:443", InvalidUrl::Form),
+            ("/a", InvalidUrl::Form),
+            ("wss:cloud", InvalidUrl::Form),
+            ("wss://", InvalidUrl::Form),
+            ("wss://a b", InvalidUrl::Form),
+            ("https://cloud.example", InvalidUrl::Scheme),
+            ("wss://me:secret@cloud.example", InvalidUrl::UserInfo),
+            ("wss://me@cloud.example", InvalidUrl::UserInfo),
+            ("wss://cloud.example/a?b=c", InvalidUrl::Query),
+            ("wss://cloud.example/a#b", InvalidUrl::Query),
+            ("wss://cloud.example:0", InvalidUrl::Port),
+            ("wss://cloud.example:65536", InvalidUrl::Port),
+            ("wss://cloud.example:", InvalidUrl::Port),
+            ("wss://cloud.example:+1", InvalidUrl::Port),
+            ("wss://-bad-", InvalidUrl::Host),
+            ("wss://[10.0.0.1]", InvalidUrl::Host),
+        ] {
+            assert_eq!(text.parse::<CloudUrl>(), Err(error), "{text:?}");
+        }
+    }
+}

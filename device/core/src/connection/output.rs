@@ -1,0 +1,23 @@
+//! What the core asks of its driver: things to do, and to come back by a deadline.
+
+use std::collections::VecDeque;
+
+use crate::action::Action;
+use crate::event::Event;
+use crate::timers::Timers;
+
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    pub(super) actions: VecDeque<Action>,
+    pub(super) timers: Timers,
+}
+
+impl Output {
+    pub(super) fn push(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(super) fn emit(&mut self, event: Event) {
+        self.push(Action::Emit(event));
+    }
+}

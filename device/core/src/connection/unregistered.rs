@@ -1,0 +1,28 @@
+//! Without a token or a login: nothing is dialled until the store gives the one or somebody the other.
+
+use super::retry_policy::Retry;
+use super::shared::Shared;
+use super::token_store::Loaded;
+use super::transition::Next;
+use crate::event::Event;
+
+#[derive(Debug)]
+pub(super) struct Unregistered;
+
+impl Unregistered {
+    pub(super) fn begin(cx: &mut Shared) -> Self {
+        cx.out.emit(Event::Unregistered);
+        Self
+    }
+
+    pub(super) fn on_loaded(&self, loaded: Loaded, cx: &mut Shared) -> Option<Next> {
+        match loaded {
+            Loaded::Token => Some(Next::Waiting(Retry::Soon)),
+            Loaded::FirstMiss => {
+                cx.out.emit(Event::Unregistered);
+                None
+            }
+            Loaded::Nothing => None,
+        }
+    }
+}

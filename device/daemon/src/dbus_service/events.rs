@@ -1,0 +1,113 @@
+//! What the client's events are on D-Bus.
+
+use std::time::Duration;
+
+use fedecks_dbus::{Dictionary, Variant};
+use fedecks_device_core::{Event, FailReason, LostReason};
+use fedecks_protocol::Term;
+use tracing::warn;
+
+/// One signal.
+#[derive(Debug, PartialEq)]
+pub(super) enum News {
+    Message(Variant),
+    Raw(Vec<u8>),
+    Event { name: &'static str, details: Dictionary },
+}
+
+impl News {
+    pub(super) fn of(event: Event) -> Self {
+        match event {
+            Event::Unregistered => Self::event("unregistered", vec![]),
+            Event::ConnectionScheduled { delay } => {
+                Self::event("connection_scheduled", vec![("delay_ms", millis(delay))])
+            }
+            Event::Connecting { attempt } => {
+                let attempt = Term::from(attempt.0);
+                Self::event("connecting", vec![("attempt", attempt)])
+            }
+            Event::Connected => Self::event("connected", vec![]),
+            Event::ConnectionFailed { reason } => {
+                let mut details = vec![("reason", Term::from(reason.to_string()))];
+                details.extend(refusal(&reason).map(|word| ("refusal", Term::from(word))));
+                Self::event("connection_failed", details)
+            }
+            Event::ConnectionLost { reason } => {
+                let mut details = vec![("reason", Term::from(reason.to_string()))];
+                if let LostReason::Closed(close) = &reason {
+                    details.push(("code", Term::from(close.code.code())));
+                }
+                Self::event("connection_lost", details)
+            }
+            Event::Replaced => Self::event("replaced", vec![]),
+            Event::Message(term) => match Variant::new(term) {
+                Ok(message) => Self::Message(message),
+                Err(error) => {
+                    warn!(%error, "a message from the cloud is not signalled on D-Bus");
+                    let reason = Term::from(error.to_string());
+                    Self::event("message_undeliverable", vec![("reason", reason)])
+                }
+            },
+            Event::RawMessage(bytes) => Self::Raw(bytes),
+            Event::StoreFailed { error } => {
+                Self::event("store_failed", vec![("error", Term::from(error))])
+            }
+        }
+    }
+
+    /// So many events came and went before they could be signalled.
+    pub(super) fn missed(count: u64) -> Self {
+        Self::event("missed", vec![("count", Term::from(count))])
+    }
+
+    fn event(name: &'static str, details: Vec<(&'static str, Term)>) -> Self {
+        let details = details.into_iter().map(|(key, value)| (Term::from(key), value));
+        // Words of ours and an error's text: neither deep nor big. Without them the event still tells.
+        let details = Dictionary::new(details.collect()).unwrap_or_default();
+        Self::Event { name, details }
+    }
+}
+
+fn refusal(reason: &FailReason) -> Option<&'static str> {
+    match reason {
+        FailReason::Refused(refusal) => Some(refusal.reason()),
+        FailReason::Timeout(_)
+        | FailReason::Unreachable(_)
+        | FailReason::Lost(_)
+        | FailReason::NoWelcome
+        | FailReason::GivenUp => None,
+    }
+}
+
+fn millis(duration: Duration) -> Term {
+    Term::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use fedecks_protocol::Refusal;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_its_machine_readable_word_beside_the_sentence() {
+        let reason = FailReason::Refused(Refusal::BadCredentials);
+        let sentence = reason.to_string();
+        let News::Event { name, details } = News::of(Event::ConnectionFailed { reason }) else {
+            panic!("not an event");
+        };
+        assert_eq!(name, "connection_failed");
+        assert_eq!(details.get("refusal"), Some(&Term::from("bad-credentials")));
+        assert_eq!(details.get("reason"), Some(&Term::from(sentence)));
+    }
+
+    #[test]
+    fn a_message_too_deep_for_d_bus_is_told_and_not_sent() {
+        let deep = (0..40).fold(Term::Nil, |term, _| Term::List(vec![term]));
+        let News::Event { name, details } = News::of(Event::Message(deep)) else {
+            panic!("it would end the connection to the bus");
+        };
+        assert_eq!(name, "message_undeliverable");
+        assert!(details.get("reason").and_then(Term::as_str).unwrap().contains("64 levels"));
+    }
+}

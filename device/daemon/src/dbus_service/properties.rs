@@ -1,0 +1,86 @@
+//! The properties that change, and telling of it.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use fedecks_dbus::NAME;
+use fedecks_device::{Client, Status};
+use fedecks_device_core::Time;
+use zbus::fdo::Properties;
+use zbus::names::InterfaceName;
+use zbus::object_server::SignalEmitter;
+use zbus::zvariant::Value;
+
+/// The properties as callers know them.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shown {
+    state: &'static str,
+    network: &'static str,
+    last_error: String,
+    /// What it says by the system's clock would change with every step of that.
+    connected: Option<Time>,
+    connected_since: u64,
+}
+
+impl Shown {
+    /// The properties as they are.
+    pub(super) fn of(client: &Client) -> Self {
+        let status = client.status();
+        Self {
+            state: status.state_name(),
+            network: status.network_name(),
+            last_error: last_error(&status),
+            connected: status.connected_since(),
+            connected_since: connected_since(client),
+        }
+    }
+
+    /// Tells all of them.
+    pub(super) async fn signal_all(&self, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
+        self.signal(None, emitter).await
+    }
+
+    /// Takes over `now` and tells what is different, in one signal; nothing if nothing is.
+    pub(super) async fn update(
+        &mut self,
+        now: Self,
+        emitter: &SignalEmitter<'_>,
+    ) -> zbus::Result<()> {
+        now.signal(Some(self), emitter).await?;
+        *self = now;
+        Ok(())
+    }
+
+    async fn signal(&self, before: Option<&Self>, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
+        let mut changed = HashMap::new();
+        if before.is_none_or(|before| before.state != self.state) {
+            changed.insert("State", Value::from(self.state));
+        }
+        if before.is_none_or(|before| before.network != self.network) {
+            changed.insert("NetworkState", Value::from(self.network));
+        }
+        if before.is_none_or(|before| before.last_error != self.last_error) {
+            changed.insert("LastError", Value::from(self.last_error.as_str()));
+        }
+        if before.is_none_or(|before| before.connected != self.connected) {
+            changed.insert("ConnectedSince", Value::from(self.connected_since));
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let interface = InterfaceName::from_static_str_unchecked(NAME);
+        Properties::properties_changed(emitter, interface, changed, Cow::Borrowed(&[])).await
+    }
+}
+
+/// Why the last attempt or connection failed, in words; empty if none did.
+pub(super) fn last_error(status: &Status) -> String {
+    let failure = status.last_failure.as_ref().map(|failure| failure.what.replace('\0', "?"));
+    failure.unwrap_or_default()
+}
+
+/// Since when messages travel, in seconds since 1970-01-01 UTC by the clock as it stands; 0 while
+/// they do not.
+pub(super) fn connected_since(client: &Client) -> u64 {
+    client.health().connected_since.unwrap_or(0)
+}

@@ -1,0 +1,297 @@
+//! Reads what can say who the device is. Whatever may be the same on two boards, or another one after
+//! the next boot, says nothing.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use fedecks_protocol::DeviceId;
+use nix::libc;
+use nix::sys::statfs::fstatfs;
+use ring::hmac;
+
+use super::id_source::IdSource;
+
+/// What a source says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) id: DeviceId,
+    /// The part that it is of, where there can be several; nothing with spaces at its ends.
+    pub(super) part: Option<String>,
+}
+
+/// Where the system tells of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Roots {
+    serial_number: PathBuf,
+    machine_id: PathBuf,
+    interfaces: PathBuf,
+    hostname: Option<String>,
+}
+
+/// What a hash of the machine's id is for, as sd_id128_get_machine_app_specific(3) wants it. Made for
+/// Fedecks by chance; another one would give every device another id.
+const APPLICATION: [u8; 16] = 0x4d05_a401_4d43_4eff_879f_2eaf_760e_91b0_u128.to_be_bytes();
+
+/// No such file is longer.
+const MAX_SIZE: u64 = 4_096;
+
+impl Roots {
+    /// Those of this system.
+    pub(crate) fn system() -> Self {
+        let hostname = nix::unistd::gethostname().ok();
+        Self {
+            // As /proc/device-tree, and there where /proc shows processes only.
+            serial_number: "/sys/firmware/devicetree/base/serial-number".into(),
+            machine_id: "/etc/machine-id".into(),
+            interfaces: "/sys/class/net".into(),
+            hostname: hostname.and_then(|name| name.into_string().ok()),
+        }
+    }
+
+    /// What this source says, or why it says nothing that can be used. Of several parts, the one
+    /// that is named, or the same one each time.
+    pub(super) fn read(&self, source: IdSource, part: Option<&str>) -> Result<Found, String> {
+        let id = match source {
+            IdSource::SerialNumber => serial_number(&self.serial_number),
+            IdSource::MachineId => machine_id(&self.machine_id),
+            IdSource::Mac => return mac(&self.interfaces, part),
+            IdSource::Hostname => hostname(self.hostname.as_deref().ok_or("is not UTF-8")?),
+        };
+        Ok(Found { id: id?, part: None })
+    }
+}
+
+fn serial_number(file: &Path) -> Result<DeviceId, String> {
+    let text = read(file).map_err(|error| error.to_string())?.1;
+    let serial = text.trim_matches(|c: char| c == '\0' || c.is_ascii_whitespace());
+    let lower = serial.to_ascii_lowercase();
+    let first = serial.chars().next();
+    // What boot loaders and vendors write where they have nothing to write.
+    let junk = ["0123456789", "123456789", "1234567890", "default", "none", "serial", "unknown"];
+    if serial.len() < 4
+        || serial.chars().all(|c| Some(c) == first)
+        || junk.contains(&lower.as_str())
+        || lower.contains("filled")
+    {
+        return Err(format!("is {serial:?}, which is no number of one board"));
+    }
+    DeviceId::new(serial).map_err(|error| error.to_string())
+}
+
+fn machine_id(file: &Path) -> Result<DeviceId, String> {
+    let (kind, text) = read(file).map_err(|error| error.to_string())?;
+    if IN_MEMORY.contains(&kind) {
+        return Err("is in memory: it is another one after the next boot".into());
+    }
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let machine = (text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .then(|| u128::from_str_radix(text, 16).ok())
+        .flatten()
+        .filter(|number| *number != 0)
+        .ok_or("is no machine id: 32 hexadecimal digits, not all of them 0")?;
+    let id = format!("{:032x}", for_application(machine, APPLICATION));
+    DeviceId::new(id).map_err(|error| error.to_string())
+}
+
+/// The machine's own id is not to leave it; this is what systemd offers in its place.
+fn for_application(machine: u128, application: [u8; 16]) -> u128 {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &machine.to_be_bytes());
+    let tag = hmac::sign(&key, &application);
+    let hash = tag.as_ref().iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte));
+    // The form of a random UUID.
+    hash & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62
+}
+
+fn mac(interfaces: &Path, part: Option<&str>) -> Result<Found, String> {
+    let first = fs::read_dir(interfaces)
+        .map_err(|error| error.to_string())?
+        .filter_map(|entry| permanent_address(&entry.ok()?.path()))
+        .filter(|(device, _)| part.is_none_or(|part| part == device))
+        // What can be pulled out comes last; then by where it sits, which does not depend on the order
+        // in which drivers come up. An interface of its own may share its parent's device.
+        .map(|(device, address)| (device.contains("/usb"), device, address))
+        .min();
+    let (_, device, address) = first.ok_or("there is no interface with an address of its own")?;
+    let id = DeviceId::new(address).map_err(|error| error.to_string())?;
+    Ok(Found { id, part: Some(device) })
+}
+
+/// Where the interface sits, and the address that is built into it.
+fn permanent_address(interface: &Path) -> Option<(String, String)> {
+    let value = |name: &str| Some(read(&interface.join(name)).ok()?.1.trim().to_owned());
+    // Made by no driver of hardware, if it has none.
+    let device = fs::canonicalize(interface.join("device")).ok()?.into_os_string();
+    let device = device.into_string().ok().filter(|path| !path.contains('\n'))?;
+    // 0 is the hardware's own; 1 was made up, 2 was taken from another, 3 was set.
+    if value("addr_assign_type")? != "0" || value("type")? != "1" {
+        return None;
+    }
+    let digits = value("address")?.replace(':', "").to_ascii_lowercase();
+    let number = u64::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 12)?;
+    // Addresses of groups, and those that anybody may give, name nothing.
+    let first = number >> 40;
+    (number != 0 && first & 0b11 == 0).then_some((device, digits))
+}
+
+/// A host that was never given a name shares it with all others like it.
+fn hostname(name: &str) -> Result<DeviceId, String> {
+    if ["localhost", "localhost.localdomain", "(none)"].contains(&name) {
+        return Err(format!("is {name:?}, which every unnamed host is called"));
+    }
+    DeviceId::new(name).map_err(|error| error.to_string())
+}
+
+/// tmpfs and ramfs.
+const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// What the file holds, and the number of the kind of file system that it is on.
+fn read(file: &Path) -> io::Result<(u32, String)> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
+    // The type differs between platforms, the number does not.
+    let kind = fstatfs(&file)?.filesystem_type().0 as u32;
+    let mut text = String::new();
+    file.take(MAX_SIZE).read_to_string(&mut text)?;
+    Ok((kind, text))
+}
+
+#[cfg(test)]
+impl Roots {
+    /// A system that is in this folder.
+    pub(super) fn in_folder(folder: &Path, hostname: &str) -> Self {
+        Self {
+            serial_number: folder.join("serial-number"),
+            machine_id: folder.join("machine-id"),
+            interfaces: folder.join("net"),
+            hostname: Some(hostname.to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::tempdir;
+
+    use super::*;
+
+    fn id(result: Result<DeviceId, String>) -> Option<String> {
+        result.ok().map(|id| id.to_string())
+    }
+
+    #[test]
+    fn a_serial_number_is_what_the_boot_loader_wrote_without_its_end() {
+        let folder = tempdir().unwrap();
+        let file = folder.path().join("serial-number");
+        for (text, expected) in [
+            ("10000000a1b2c3d4\0", Some("10000000a1b2c3d4")),
+            ("SN-42/7\0", None),
+            ("1234-5678-9abc\n\0", Some("1234-5678-9abc")),
+            ("0000000000000000\0", None),
+            ("ffffffffffffffff\0", None),
+            ("To be filled by O.E.M.\0", None),
+            ("1234567890\0", None),
+            ("Default\0", None),
+            ("42\0", None),
+            ("\0", None),
+            ("", None),
+        ] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(id(serial_number(&file)).as_deref(), expected, "{text:?}");
+        }
+        fs::write(&file, b"\xff\xfe\xfd\xfc\0").unwrap();
+        assert_eq!(id(serial_number(&file)), None);
+        assert_eq!(id(serial_number(&folder.path().join("nothing"))), None);
+        assert_eq!(id(serial_number(folder.path())), None);
+    }
+
+    #[test]
+    fn the_machine_id_is_hashed_as_systemd_does_it() {
+        // systemd-id128 machine-id --app-specific=00000000000000000000000000000001
+        let (machine, application) = (0x3d12_19c7_c4c5_404a_aa1f_6d2a_48ad_fda4, 1_u128);
+        assert_eq!(
+            format!("{:032x}", for_application(machine, application.to_be_bytes())),
+            "c92b12aba31e4236a2296560761415ec"
+        );
+    }
+
+    #[test]
+    fn a_machine_id_that_is_not_the_machines_own_says_nothing() {
+        // Beside this program: on a disk, where /tmp often is in memory.
+        let program = std::env::current_exe().unwrap();
+        let folder = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+        let file = folder.path().join("machine-id");
+        let good = "3d1219c7c4c5404aaa1f6d2a48adfda4";
+        for (text, is_good) in [
+            (format!("{good}\n"), true),
+            (good.to_owned(), true),
+            ("uninitialized\n".into(), false),
+            (String::new(), false),
+            (format!("{}\n", "0".repeat(32)), false),
+            (format!("+{}\n", &good[1..]), false),
+            (format!("{good}{good}\n"), false),
+        ] {
+            fs::write(&file, &text).unwrap();
+            let found = id(machine_id(&file));
+            assert_eq!(found.is_some(), is_good, "{text:?}");
+            assert!(found.is_none_or(|id| id != good && id.len() == 32), "{text:?}");
+        }
+        // As systemd lays it over an /etc that cannot be written.
+        let in_memory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let file = in_memory.path().join("machine-id");
+        fs::write(&file, good).unwrap();
+        assert!(machine_id(&file).unwrap_err().starts_with("is in memory"));
+    }
+
+    /// An interface as the kernel shows it; the files it does not have are empty here.
+    fn interface(folder: &Path, name: &str, device: Option<&str>, assigned: &str, address: &str) {
+        let interface = folder.join("net").join(name);
+        fs::create_dir_all(&interface).unwrap();
+        if let Some(device) = device {
+            fs::create_dir_all(folder.join(device)).unwrap();
+            symlink(folder.join(device), interface.join("device")).unwrap();
+        }
+        for (file, value) in [("addr_assign_type", assigned), ("type", "1"), ("address", address)] {
+            fs::write(interface.join(file), format!("{value}\n")).unwrap();
+        }
+    }
+
+    #[test]
+    fn of_several_interfaces_the_same_built_in_one_is_taken_whatever_it_is_called() {
+        let folder = tempdir().unwrap();
+        let root = folder.path();
+        let net = root.join("net");
+        assert!(mac(&net, None).is_err());
+        interface(root, "lo", None, "0", "00:00:00:00:00:00");
+        interface(root, "br0", None, "0", "b8:27:eb:00:00:01");
+        interface(root, "eth7", Some("made-up"), "1", "b8:27:eb:00:00:02");
+        interface(root, "eth8", Some("local"), "0", "02:27:eb:00:00:03");
+        interface(root, "eth9", Some("group"), "0", "01:27:eb:00:00:04");
+        interface(root, "eth10", Some("zero"), "0", "00:00:00:00:00:00");
+        interface(root, "eth11", Some("short"), "0", "b8:27:eb");
+        assert!(mac(&net, None).is_err());
+        interface(root, "usb0", Some("a/usb1/1-1"), "0", "b8:27:eb:00:00:05");
+        assert_eq!(mac(&net, None).unwrap().id.as_str(), "b827eb000005");
+        interface(root, "wlan0", Some("z/mmc"), "0", "B8:27:EB:AA:00:06");
+        interface(root, "eth0", Some("z/ethernet"), "0", "b8:27:eb:ff:00:07");
+        let first = mac(&net, None).unwrap();
+        assert_eq!(first.id.as_str(), "b827ebff0007");
+        fs::rename(net.join("eth0"), net.join("end0")).unwrap();
+        assert_eq!(mac(&net, None).unwrap(), first);
+        // Whoever is remembered is looked for, and not replaced by another.
+        let wlan = mac(&net, fs::canonicalize(root.join("z/mmc")).unwrap().to_str()).unwrap();
+        assert_eq!(wlan.id.as_str(), "b827ebaa0006");
+        fs::remove_dir_all(net.join("end0")).unwrap();
+        assert!(mac(&net, first.part.as_deref()).is_err());
+    }
+
+    #[test]
+    fn the_name_of_an_unnamed_host_says_nothing() {
+        for name in ["localhost", "localhost.localdomain", "(none)", ""] {
+            assert!(hostname(name).is_err(), "{name:?}");
+        }
+        assert_eq!(hostname("nerves-242a").unwrap().as_str(), "nerves-242a");
+    }
+}

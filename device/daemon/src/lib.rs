@@ -1,0 +1,19 @@
+//! The service `fedecksd`: one [`Client`](fedecks_device::Client) for all programs of the device, which reach
+//! it over D-Bus.
+
+mod blocking;
+mod config;
+mod daemon;
+mod dbus_service;
+mod health;
+mod health_reporter;
+mod hex;
+mod identity;
+mod logging;
+mod provisioning;
+mod unreachable_action;
+
+pub use config::{ConfigError, DeviceConfig};
+pub use daemon::{DaemonError, check, run};
+pub use identity::{IdSource, NoIdentity};
+pub use unreachable_action::UnreachableAction;

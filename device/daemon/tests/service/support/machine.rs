@@ -1,0 +1,332 @@
+//! A booted systemd: systemd-nspawn over this machine's /usr, with the shipped files where an image has
+//! them. It shares this machine's network, so that the test's cloud is at its loopback.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+
+use super::cloud::{Cloud, PASSWORD, USER};
+use super::fedecksd::DEVICE;
+use super::{fedecks, skip, within};
+
+/// Where the shipped files go in an image; docs/device.md says the same.
+const INSTALLED: [(&str, &str); 4] = [
+    ("fedecksd.service", "lib/systemd/system/fedecksd.service"),
+    ("fedecks.sysusers.conf", "lib/sysusers.d/fedecks.conf"),
+    ("fedecks.tmpfiles.conf", "lib/tmpfiles.d/fedecks.conf"),
+    ("org.fedecks.Device1.conf", "share/dbus-1/system.d/org.fedecks.Device1.conf"),
+];
+
+const PROGRAMS: [(&str, &str); 5] = [
+    ("systemd-nspawn", "systemd-container"),
+    ("nsenter", "util-linux"),
+    ("systemctl", "systemd"),
+    ("dbus-daemon", "dbus-daemon"),
+    ("mkfs.ext4", "e2fsprogs"),
+];
+
+/// Where control groups may be: of version 2 alone, or of both versions.
+const CGROUPS: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
+
+/// A booted machine, in which nothing of ours runs yet. Dropping it is its power cut.
+pub(crate) struct Machine {
+    // Before its folder.
+    _power: Power,
+    init: Pid,
+    folder: TempDir,
+}
+
+/// What keeps a machine going, also one that does not get to its end of booting.
+struct Power {
+    name: String,
+    nspawn: Child,
+}
+
+impl Machine {
+    /// A machine whose service keeps its data in `data_dir` and whose cloud is this one; none where
+    /// that cannot be had, which is said then.
+    pub(crate) async fn boot(cloud: &Cloud, data_dir: &str) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            skip("a machine is booted by root");
+            return None;
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        for (program, package) in PROGRAMS {
+            if !std::env::split_paths(&path).any(|folder| folder.join(program).exists()) {
+                skip(&format!("{program} is missing, of the package {package}"));
+                return None;
+            }
+        }
+        if !Path::new("/bin").is_symlink() {
+            skip("/bin is not in /usr");
+            return None;
+        }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("fedecks-test-{}-{number}", std::process::id());
+        let folder = tempfile::tempdir().unwrap();
+        install(folder.path(), &format!("ws://{}", cloud.address), data_dir);
+
+        let nspawn = nspawn(&name, folder.path());
+        let mut power = Power { name, nspawn };
+        let Some(init) = within(power.booted()).await else {
+            let said = fs::read_to_string(folder.path().join("said")).unwrap();
+            skip(&format!("systemd-nspawn boots no machine here; it said: {said}"));
+            return None;
+        };
+        Some(Self { _power: power, init, folder })
+    }
+
+    /// Runs a command, which must succeed; gives what it printed.
+    pub(crate) async fn run(&self, words: &[&str]) -> String {
+        let output = within(enter(self.init, words)).await;
+        let log = if output.status.success() { String::new() } else { self.log().await };
+        assert!(output.status.success(), "{words:?}: {output:?}; the machine said:\n{log}");
+        text(&output)
+    }
+
+    /// A process of the machine whose standard input is open.
+    pub(crate) fn start(&self, words: &[&str]) -> Child {
+        let mut command = entered(self.init, words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Lets the device log in. Ends when the token is on disk, or cannot be put there.
+    pub(crate) async fn log_in(&self) {
+        let output = within(self.begin_login().await.wait_with_output()).await.unwrap();
+        let log = if output.status.success() { String::new() } else { self.log().await };
+        assert!(output.status.success(), "{output:?}; the machine said:\n{log}");
+    }
+
+    /// The same, without waiting for its end.
+    pub(crate) async fn begin_login(&self) -> Child {
+        // Ready is said before the name is on the bus.
+        let awaited = tokio::time::timeout(super::PATIENCE, async {
+            while !enter(self.init, &["fedecks", "status"]).await.status.success() {
+                a_moment().await;
+            }
+        });
+        if awaited.await.is_err() {
+            panic!("fedecksd is not on the bus; the machine said:\n{}", self.log().await);
+        }
+        let mut login = self.start(&["fedecks", "login", "--stdin"]);
+        let credentials = format!(r#"{{"username":"{USER}","password":"{PASSWORD}"}}"#);
+        login.stdin.take().unwrap().write_all(credentials.as_bytes()).await.unwrap();
+        login
+    }
+
+    /// Waits until a property of the service, of `systemctl show`, is like this; gives it.
+    pub(crate) async fn service(&self, property: &str, is_right: impl Fn(&str) -> bool) -> String {
+        let words = ["systemctl", "show", "--value", "--property", property, "fedecksd"];
+        let mut value = String::new();
+        let awaited = tokio::time::timeout(super::PATIENCE, async {
+            loop {
+                value = self.run(&words).await.trim().to_owned();
+                if is_right(&value) {
+                    return;
+                }
+                a_moment().await;
+            }
+        });
+        if awaited.await.is_err() {
+            panic!("{property} stays {value:?}; the machine said:\n{}", self.log().await);
+        }
+        value
+    }
+
+    /// Waits until the file is there.
+    pub(crate) async fn has(&self, file: &str) {
+        let awaited = tokio::time::timeout(super::PATIENCE, async {
+            while !within(enter(self.init, &["test", "-e", file])).await.status.success() {
+                a_moment().await;
+            }
+        });
+        if awaited.await.is_err() {
+            panic!("{file} does not come; the machine said:\n{}", self.log().await);
+        }
+    }
+
+    /// What `fedecks status --json` says.
+    pub(crate) async fn health(&self) -> String {
+        self.run(&["fedecks", "status", "--json"]).await
+    }
+
+    /// Adds lines to the service's section of the unit.
+    pub(crate) async fn drop_in(&self, lines: &str) {
+        let folder = self.path("run/systemd/system/fedecksd.service.d");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("test.conf"), format!("[Service]\n{lines}\n")).unwrap();
+        self.run(&["systemctl", "daemon-reload"]).await;
+    }
+
+    /// A path of the machine, as it is seen from outside.
+    pub(crate) fn path(&self, inside: &str) -> PathBuf {
+        Path::new(&format!("/proc/{}/root", self.init)).join(inside.trim_start_matches('/'))
+    }
+
+    /// A place for files that the machine does not see.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    async fn log(&self) -> String {
+        let words = ["journalctl", "--no-pager", "--output=cat", "--lines=40"];
+        text(&within(enter(self.init, &words)).await)
+    }
+}
+
+impl Power {
+    /// The machine's first process, as soon as the machine is booted; none if that failed.
+    async fn booted(&mut self) -> Option<Pid> {
+        loop {
+            if self.nspawn.try_wait().unwrap().is_some() {
+                return None;
+            }
+            if let Some(init) = self.init() {
+                let state = enter(init, &["systemctl", "is-system-running"]).await;
+                if matches!(text(&state).trim(), "running" | "degraded") {
+                    return Some(init);
+                }
+            }
+            a_moment().await;
+        }
+    }
+
+    /// The child of systemd-nspawn that is the first process of its namespace. There are others
+    /// before it.
+    fn init(&self) -> Option<Pid> {
+        let nspawn = self.nspawn.id()?;
+        let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
+        let is_first = |child: &&str| {
+            fs::read_to_string(format!("/proc/{child}/status")).is_ok_and(|status| {
+                status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
+            })
+        };
+        children.split_whitespace().find(is_first)?.parse().ok().map(Pid::from_raw)
+    }
+}
+
+impl Drop for Power {
+    fn drop(&mut self) {
+        // With the first process the kernel ends all of them, and systemd-nspawn follows.
+        if let Some(init) = self.init() {
+            let _ = kill(init, Signal::SIGKILL);
+        } else {
+            let _ = self.nspawn.start_kill();
+        }
+        while matches!(self.nspawn.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        for place in CGROUPS {
+            remove_cgroup(&Path::new(place).join(&self.name));
+        }
+        let _ = fs::remove_dir(Path::new("/run/systemd/nspawn/propagate").join(&self.name));
+    }
+}
+
+/// How long to wait before looking again, where nothing tells.
+async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+/// Makes the root of the machine, and what lies over this machine's /usr in it.
+fn install(folder: &Path, url: &str, data_dir: &str) {
+    let (root, usr) = (folder.join("root"), folder.join("usr"));
+    for inside in
+        ["usr", "etc/fedecks", "etc/systemd/system", "var", "run", "tmp", "proc", "sys", "dev"]
+    {
+        fs::create_dir_all(root.join(inside)).unwrap();
+    }
+    for link in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
+        if let Ok(target) = fs::read_link(Path::new("/").join(link)) {
+            symlink(target, root.join(link)).unwrap();
+        }
+    }
+    for file in ["passwd", "group", "nsswitch.conf", "ld.so.cache", "os-release"] {
+        fs::copy(Path::new("/etc").join(file), root.join("etc").join(file)).unwrap();
+    }
+    fs::write(root.join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    let configuration = format!(
+        "url = {url:?}\ndevice_id = {DEVICE:?}\ndata_dir = {data_dir:?}\nbackoff_cap = \"1s\"\n"
+    );
+    fs::write(root.join("etc/fedecks/fedecks.toml"), configuration).unwrap();
+
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data");
+    for (file, place) in INSTALLED {
+        let place = usr.join(place);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(shipped.join(file), place).unwrap();
+    }
+    fs::create_dir_all(usr.join("bin")).unwrap();
+    for program in ["fedecksd", "fedecks"] {
+        fs::write(usr.join("bin").join(program), "").unwrap();
+    }
+}
+
+fn nspawn(name: &str, folder: &Path) -> Child {
+    // In control groups of its own: without a systemd outside it would take the ones of all.
+    let script = "name=$1; shift; for place; do \
+        if [ \"$place\" = -- ]; then shift; break; fi; shift; \
+        if [ -e \"$place/cgroup.procs\" ]; then \
+        mkdir \"$place/$name\" && echo $$ > \"$place/$name/cgroup.procs\" || exit 1; fi; done; \
+        exec \"$@\"";
+    let said = fs::File::create(folder.join("said")).unwrap();
+    let folder = folder.display();
+    Command::new("sh")
+        .args(["-c", script, "sh", name])
+        .args(CGROUPS)
+        .args(["--", "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"])
+        .args(["--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=pipe"])
+        .arg(format!("--machine={name}"))
+        .arg(format!("--directory={folder}/root"))
+        .arg(format!("--overlay-ro=/usr:{folder}/usr:/usr"))
+        .arg(format!("--bind-ro={}:/usr/bin/fedecksd", env!("CARGO_BIN_EXE_fedecksd")))
+        .arg(format!("--bind-ro={}:/usr/bin/fedecks", fedecks().display()))
+        .arg("systemd.unit=basic.target")
+        .stdin(Stdio::null())
+        .stdout(said.try_clone().unwrap())
+        .stderr(said)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// A control group is removed folder by folder; the files in it are no files.
+fn remove_cgroup(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(folder);
+}
+
+fn entered(init: Pid, words: &[&str]) -> Command {
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--target={init}"))
+        .args(["--mount", "--uts", "--ipc", "--pid", "--"])
+        .args(words)
+        .stdin(Stdio::null())
+        .env_remove("DBUS_SYSTEM_BUS_ADDRESS")
+        .kill_on_drop(true);
+    command
+}
+
+async fn enter(init: Pid, words: &[&str]) -> Output {
+    entered(init, words).output().await.unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

@@ -1,0 +1,199 @@
+//! Terms to D-Bus and back.
+
+use fedecks_protocol::Term;
+use proptest::prelude::*;
+use zbus::Message;
+use zbus::zvariant::{Dict, Fd, ObjectPath, Signature, Structure, Value};
+
+use super::ser::MAX_FIELDS;
+use super::{Dictionary, Received, Variant, VariantError};
+
+/// Through the bytes of a message.
+fn message<T: serde::Serialize + zbus::zvariant::DynamicType>(body: &T) -> Message {
+    Message::method_call("/", "Send").unwrap().build(body).unwrap()
+}
+
+fn there_and_back(term: &Term) -> Term {
+    let message = message(&Variant::new(term.clone()).unwrap());
+    message.body().deserialize::<Variant>().unwrap().into_term()
+}
+
+fn read(value: Value<'_>) -> Result<Term, VariantError> {
+    let message = message(&(value,));
+    message.body().deserialize::<Received>().unwrap().0.map(Variant::into_term)
+}
+
+/// What D-Bus tools see.
+fn form(term: Term) -> String {
+    let message = message(&Variant::new(term).unwrap());
+    let body = message.body();
+    let value: Value<'_> = body.deserialize().unwrap();
+    value.value_signature().to_string()
+}
+
+/// Nested in as many lists as this.
+fn nested(levels: usize) -> Term {
+    (0..levels).fold(Term::Bool(true), |term, _| Term::List(vec![term]))
+}
+
+#[test]
+fn a_term_has_the_form_that_d_bus_tools_expect() {
+    let text = |text: &str| Term::from(text);
+    for (term, expected) in [
+        (Term::Bool(true), "b"),
+        (Term::Int(-1), "x"),
+        (Term::Int(i128::from(i64::MAX)), "x"),
+        (Term::Int(i128::from(u64::MAX)), "t"),
+        (Term::Int(i128::from(u64::MAX) + 1), "(ov)"),
+        (Term::Int(i128::from(i64::MIN) - 1), "(ov)"),
+        (Term::Float(1.5), "d"),
+        (text("marvin"), "s"),
+        (text("mar\0vin"), "(ov)"),
+        (Term::Atom("ok".into()), "(ov)"),
+        (Term::Nil, "(ov)"),
+        (Term::Bytes(vec![1]), "ay"),
+        (Term::List(vec![]), "av"),
+        (Term::Tuple(vec![]), "(ov)"),
+        (Term::Tuple(vec![Term::Int(1), text("x")]), "(vv)"),
+        (Term::Tuple(vec![Term::Int(1); MAX_FIELDS + 1]), "(ov)"),
+        (Term::Map(vec![]), "a{sv}"),
+        (Term::Map(vec![(text("a"), Term::Nil)]), "a{sv}"),
+        (Term::Map(vec![(text("a"), Term::Nil), (text("a"), Term::Nil)]), "(ov)"),
+        (Term::Map(vec![(text("a\0"), Term::Nil)]), "(ov)"),
+        (Term::Map(vec![(Term::Int(1), Term::Nil)]), "(ov)"),
+    ] {
+        assert_eq!(form(term.clone()), expected, "{term:?}");
+        assert_eq!(there_and_back(&term), term);
+    }
+    assert_eq!(form(Term::Tuple(vec![Term::Nil; MAX_FIELDS])).len(), 255);
+}
+
+#[test]
+fn what_tools_write_by_themselves_becomes_the_term_that_is_meant() {
+    let text = |text: &str| Term::from(text);
+    for (value, expected) in [
+        (Value::U8(7), Term::Int(7)),
+        (Value::I16(-7), Term::Int(-7)),
+        (Value::U16(7), Term::Int(7)),
+        (Value::I32(-7), Term::Int(-7)),
+        (Value::U32(7), Term::Int(7)),
+        (Value::U64(u64::MAX), Term::Int(i128::from(u64::MAX))),
+        (Value::from("x"), text("x")),
+        (Value::ObjectPath(ObjectPath::try_from("/a/b").unwrap()), text("/a/b")),
+        (Value::Signature(Signature::try_from("a{sv}").unwrap()), text("a{sv}")),
+        (Value::from(vec!["a", "b"]), Term::List(vec![text("a"), text("b")])),
+        (Value::from(vec![1u8, 2]), Term::Bytes(vec![1, 2])),
+        (Value::from((1i32, "x")), Term::Tuple(vec![Term::Int(1), text("x")])),
+        (Value::from(("x", Value::from(1i32))), Term::Tuple(vec![text("x"), Term::Int(1)])),
+        (Value::Value(Box::new(Value::Value(Box::new(Value::U8(1))))), Term::Int(1)),
+        (
+            Value::from(vec![Value::from(1u8), Value::from(true)]),
+            Term::List(vec![Term::Int(1), Term::Bool(true)]),
+        ),
+        (
+            Value::Dict(std::collections::BTreeMap::from([(1u16, "a"), (2, "b")]).into()),
+            Term::Map(vec![(Term::Int(1), text("a")), (Term::Int(2), text("b"))]),
+        ),
+    ] {
+        assert_eq!(read(value).unwrap(), expected);
+    }
+    let empty = Dict::new(&Signature::Str, &Signature::Variant);
+    assert_eq!(read(Value::Dict(empty)).unwrap(), Term::Map(vec![]));
+}
+
+#[test]
+fn a_pair_of_path_and_variant_is_an_escape_only_under_our_path() {
+    let pair = |path: &'static str, content: Value<'static>| {
+        let path = ObjectPath::try_from(path).unwrap();
+        Value::Structure(Structure::from((path, Value::Value(Box::new(content)))))
+    };
+    let one = Value::from(1u8);
+    let tuple = Term::Tuple(vec![Term::from("/some/device"), Term::Int(1)]);
+    assert_eq!(read(pair("/some/device", one.try_clone().unwrap())).unwrap(), tuple);
+    assert_eq!(read(pair("/org/fedecks/term/nil", Value::from(""))).unwrap(), Term::Nil);
+    for (path, content) in [
+        ("/org/fedecks/term/nil", one),
+        ("/org/fedecks/term/int", Value::from("twelve")),
+        ("/org/fedecks/term/text", Value::from(vec![0xffu8])),
+        ("/org/fedecks/term/map", Value::from(vec!["a"])),
+        ("/org/fedecks/term/other", Value::from("")),
+    ] {
+        assert_eq!(read(pair(path, content)), Err(VariantError::Escape(path.into())));
+    }
+}
+
+#[test]
+fn a_file_descriptor_is_no_term() {
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let value = Value::from(vec![Value::Fd(Fd::from(std::os::fd::OwnedFd::from(file)))]);
+    assert_eq!(read(value), Err(VariantError::FileDescriptor));
+}
+
+#[test]
+fn depth_is_bounded_before_d_bus_ends_the_connection_over_it() {
+    // A list takes two levels, its variant and its array; the innermost value one.
+    let deepest = nested(31);
+    assert_eq!(there_and_back(&deepest), deepest);
+    assert_eq!(Variant::new(nested(32)).unwrap_err(), VariantError::TooDeep);
+    assert_eq!(Variant::new(nested(1_000)), Err(VariantError::TooDeep));
+}
+
+#[test]
+fn size_is_bounded_both_ways() {
+    let max = super::MAX_BYTES;
+    let big = Term::Bytes(vec![0; max]);
+    assert_eq!(Variant::new(big).unwrap_err(), VariantError::TooBig { max });
+    // Half a million values of two bytes each are more than that many bytes to the cloud.
+    let many = Value::from(vec![0i16; 1_100_000]);
+    assert_eq!(read(many), Err(VariantError::TooBig { max: 1024 * 1024 }));
+}
+
+#[test]
+fn a_dictionary_has_distinct_text_keys() {
+    let entry = |key: Term| (key, Term::Int(1));
+    let good = vec![entry("a".into()), entry("b".into())];
+    let message = message(&Dictionary::new(good.clone()).unwrap());
+    assert_eq!(message.body().signature().to_string(), "a{sv}");
+    assert_eq!(message.body().deserialize::<Dictionary>().unwrap().into_term(), Term::Map(good));
+    for bad in [
+        vec![entry("a".into()), entry("a".into())],
+        vec![entry(Term::Int(1))],
+        vec![entry("a\0".into())],
+    ] {
+        assert!(matches!(Dictionary::new(bad), Err(VariantError::Key(_))));
+    }
+}
+
+fn any_term() -> impl Strategy<Value = Term> {
+    let text = prop_oneof!["[a-c\\x00]{0,3}", any::<String>()];
+    let leaf = prop_oneof![
+        Just(Term::Nil),
+        any::<bool>().prop_map(Term::Bool),
+        any::<i128>().prop_map(Term::Int),
+        any::<i64>().prop_map(|number| Term::Int(i128::from(number))),
+        any::<u64>().prop_map(|number| Term::Int(i128::from(number))),
+        any::<f64>().prop_map(Term::Float),
+        text.clone().prop_map(Term::Str),
+        text.prop_map(Term::Atom),
+        any::<Vec<u8>>().prop_map(Term::Bytes),
+    ];
+    leaf.prop_recursive(5, 64, 6, |inner| {
+        let many = prop::collection::vec(inner.clone(), 0..6);
+        let keys = prop_oneof!["[a-c]{0,2}".prop_map(Term::Str), inner.clone()];
+        prop_oneof![
+            many.clone().prop_map(Term::List),
+            many.prop_map(Term::Tuple),
+            prop::collection::vec((keys, inner.clone()), 0..4).prop_map(Term::Map),
+            prop::collection::btree_map("[a-c]{0,2}", inner, 0..4).prop_map(|entries| {
+                Term::Map(entries.into_iter().map(|(key, value)| (Term::Str(key), value)).collect())
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_term_comes_back_from_d_bus_as_it_was(term in any_term()) {
+        prop_assert_eq!(there_and_back(&term), term);
+    }
+}
