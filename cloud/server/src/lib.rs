@@ -17,10 +17,11 @@ mod listeners;
 mod metrics;
 mod self_signed;
 mod signals;
-mod signing;
+
 mod state;
 mod store;
 mod systemd;
+mod webhook_signature;
 mod webhooks;
 
 pub use cli::run;

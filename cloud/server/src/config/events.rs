@@ -11,7 +11,7 @@ use super::error::{ConfigError, Places};
 use super::raw;
 use super::sealing::Source;
 use crate::event_kind::EventKind;
-use crate::signing::SigningSecret;
+use crate::webhook_signature::SigningSecret;
 
 /// What is kept of what happens to devices, and for how many at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

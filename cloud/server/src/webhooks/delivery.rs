@@ -19,7 +19,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
 
 use crate::config::Webhook;
-use crate::signing::SigningSecret;
+use crate::webhook_signature::SigningSecret;
 
 /// The way to one receiver.
 #[derive(Clone)]

@@ -1,9 +1,13 @@
 //! Attempts at clouds that behave, and at others.
 
+use fedecks_device_core as core;
+use fedecks_protocol::{AUTH_HEADER, Refusal};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 
 use futures_util::{SinkExt, StreamExt};
 use rustls::ServerConfig;
@@ -370,7 +374,7 @@ async fn a_message_over_the_limit_is_not_taken_into_memory() {
     // Bigger than what this end reads; it may send it.
     socket.send(Message::binary(vec![7; 1_001])).await.unwrap();
     let error = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap_err();
-    assert!(matches!(error, tungstenite::Error::Capacity(_)), "{error}");
+    assert!(matches!(error, tokio_tungstenite::tungstenite::Error::Capacity(_)), "{error}");
     drop(socket);
     assert!(server.await.unwrap().is_ok());
 }
@@ -378,7 +382,7 @@ async fn a_message_over_the_limit_is_not_taken_into_memory() {
 #[test]
 fn debug_of_a_request_shows_nothing_of_the_header() {
     let target = target("ws://127.0.0.1", &Limits::default());
-    let request = request(&target, AUTH.to_owned()).unwrap();
+    let request = upgrade::request(&target.url, target.dialect, AUTH.to_owned()).unwrap();
     assert_eq!(request.headers()[AUTH_HEADER], AUTH);
     assert!(!format!("{request:?}").contains(AUTH));
 }
@@ -386,5 +390,8 @@ fn debug_of_a_request_shows_nothing_of_the_header() {
 #[test]
 fn a_header_with_a_line_end_is_refused() {
     let target = target("ws://127.0.0.1", &Limits::default());
-    assert!(matches!(request(&target, "a\r\nb".to_owned()), Err(DialError::Upgrade(_))));
+    assert!(matches!(
+        upgrade::request(&target.url, target.dialect, "a\r\nb".to_owned()),
+        Err(DialError::Upgrade(_))
+    ));
 }

@@ -1,6 +1,6 @@
 //! An attempt is under way: until the Welcome, a failure, a deadline, or somebody who wants it ended.
 
-use fedecks_protocol::{CloseCode, DownFrame, Refusal};
+use fedecks_protocol::{CloseCode, DownFrame};
 
 use super::next::Next;
 use super::retry_policy::Retry;
@@ -63,11 +63,7 @@ impl Dialing {
                 Some(self.fail(FailReason::Unreachable(error), Retry::Backoff, cx))
             }
             Err(DialError::Refused { refusal, retry_after }) => {
-                let retry = if FailReason::Refused(refusal).is_rejected() {
-                    self.rejected(refusal, cx)
-                } else {
-                    retry_after.map_or(Retry::Backoff, Retry::After)
-                };
+                let retry = Retry::after_refusal(refusal, retry_after, cx);
                 Some(self.fail(FailReason::Refused(refusal), retry, cx))
             }
         }
@@ -136,18 +132,6 @@ impl Dialing {
     pub(super) fn close_locally(&self, code: CloseCode, cx: &mut Shared) {
         cx.disconnect(code);
         cx.out.emit(Event::ConnectionFailed { reason: FailReason::GivenUp });
-    }
-
-    /// The cloud itself said no: to a login that waits, or else to the token.
-    fn rejected(&self, refusal: Refusal, cx: &mut Shared) -> Retry {
-        if cx.logins.reject(refusal, &mut cx.out) {
-            return Retry::Soon;
-        }
-        // A token that will never be good again.
-        if matches!(refusal, Refusal::TokenExpired | Refusal::TokenRevoked) {
-            cx.tokens.forget(&mut cx.out);
-        }
-        Retry::MaxBackoff
     }
 
     fn fail(&self, reason: FailReason, retry: Retry, cx: &mut Shared) -> Next {

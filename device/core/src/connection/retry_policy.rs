@@ -1,12 +1,12 @@
-//! What the end of an attempt or a connection means for the time of the next attempt. Rejected is not
-//! unreachable: only the cloud's own word costs anything.
+//! What the end of an attempt or a connection means: when the next attempt comes, and what a refusal costs
+//! a waiting login or the token. Rejected is not unreachable: only the cloud's own word costs anything.
 
 use std::time::Duration;
 
-use fedecks_protocol::{CloseCode, CloseReason};
+use fedecks_protocol::{CloseCode, CloseReason, Refusal};
 
 use super::shared::Shared;
-use crate::event::LostReason;
+use crate::event::{FailReason, LostReason};
 use crate::watch::Network;
 
 /// When the next attempt comes.
@@ -31,6 +31,25 @@ impl Retry {
             LostReason::NoPong if was_probing => Self::Soon,
             LostReason::NoPong | LostReason::Broken(_) | LostReason::Local => Self::Backoff,
         }
+    }
+
+    /// After the cloud refused the upgrade. If it rejected what it was shown, that ends a login that waits,
+    /// or else the token, if that will never be good again.
+    pub(super) fn after_refusal(
+        refusal: Refusal,
+        retry_after: Option<Duration>,
+        cx: &mut Shared,
+    ) -> Self {
+        if !FailReason::Refused(refusal).is_rejected() {
+            return retry_after.map_or(Self::Backoff, Self::After);
+        }
+        if cx.logins.reject(refusal, &mut cx.out) {
+            return Self::Soon;
+        }
+        if matches!(refusal, Refusal::TokenExpired | Refusal::TokenRevoked) {
+            cx.tokens.forget(&mut cx.out);
+        }
+        Self::MaxBackoff
     }
 
     /// Whether the cloud asked for the wait, or it goes with what the cloud said.
