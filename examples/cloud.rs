@@ -16,7 +16,7 @@ use std::sync::Arc;
 use fedecks_cloud::{
     AccountHandler, AuthenticatedBy, Decision, Denylist, Disconnected, Fedecks, Handler, Hub, Info,
     InfoOutcome, Keyring, Listen, Login, Outcome, Presence, ServeOptions, Session, SqliteStore,
-    Store, Tls, serve,
+    Tls, serve,
 };
 use fedecks_device::{DeviceId, Term};
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let read = |name: &str| std::fs::read_to_string(file(name));
     let keyring = Keyring::new(read("secret")?.trim(), read("salt")?.trim())?;
     let tls = Tls::from_pem_files(file("self-signed/cert.pem"), file("self-signed/key.pem"))?;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(file("fedecks.sqlite"))?);
+    let store = Arc::new(SqliteStore::open(file("fedecks.sqlite"))?);
 
     let fedecks = Fedecks::builder(Topics { accounts: AccountHandler::new(store.clone()) })
         .keyring(keyring)

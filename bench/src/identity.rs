@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fedecks_cloud::{Actor, Claims, Keyring, SqliteStore, Store, hash_password};
+use fedecks_cloud::{AccountStore, Actor, Claims, Keyring, SqliteStore, hash_password};
 use fedecks_protocol::{AuthRequest, DeviceId, Dialect, Proof};
 use rustls::client::Resumption;
 use rustls::crypto::ring;

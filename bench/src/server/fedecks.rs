@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use fedecks_cloud::{
     AccountHandler, Decision, Denylist, Fedecks, Handler, Listen, Login, Outcome, ServeLimits,
-    Server, Session, SqliteStore, Store, Tls, serve,
+    Server, Session, SqliteStore, Tls, serve,
 };
 use fedecks_protocol::Term;
 
@@ -13,7 +13,7 @@ use crate::identity::{STORE, keyring};
 /// Our server as its users run it: accounts, devices and revocations in SQLite, tokens in force, and
 /// a handler that sends back what comes.
 pub(super) async fn start(options: &ServeOptions) -> Result<Server> {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(options.folder.join(STORE))?);
+    let store = Arc::new(SqliteStore::open(options.folder.join(STORE))?);
     let denylist = Denylist::load(store.clone()).await?;
     tokio::spawn(denylist.clone().watch());
     let fedecks = Fedecks::builder(Echo(AccountHandler::new(store.clone())))

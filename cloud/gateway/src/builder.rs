@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedecks_store::Store;
+use fedecks_store::DeviceStore;
 
 use crate::auth::denylist::Denylist;
 use crate::auth::keyring::Keyring;
@@ -23,7 +23,7 @@ pub struct Builder<H> {
     handler: H,
     keyring: Option<Keyring>,
     denylist: Option<Denylist>,
-    store: Option<Arc<dyn Store>>,
+    store: Option<Arc<dyn DeviceStore>>,
     backplane: Option<Arc<dyn Backplane>>,
     options: Options,
 }
@@ -59,7 +59,7 @@ impl<H: Handler> Builder<H> {
 
     /// Where to note when devices were seen; nowhere if none is given.
     #[must_use]
-    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+    pub fn store(mut self, store: Arc<dyn DeviceStore>) -> Self {
         self.store = Some(store);
         self
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedecks_store::Store;
+use fedecks_store::DeviceStore;
 
 use crate::auth::denylist::Denylist;
 use crate::auth::keyring::Keyring;
@@ -16,7 +16,7 @@ pub(crate) struct GatewayContext<H> {
     pub(crate) handler: H,
     pub(crate) keyring: Keyring,
     pub(crate) denylist: Denylist,
-    pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) store: Option<Arc<dyn DeviceStore>>,
     pub(crate) options: Options,
     pub(crate) pace: Option<Pace>,
     pub(crate) hub: Hub,

@@ -113,15 +113,18 @@ pub use fedecks_protocol::{
     CloseCode, CloseReason, Credentials, DeviceId, IssuedToken, Term, TermError, Token,
 };
 pub use fedecks_store::{
-    Account, Actor, ApiSecret, ApiToken, AuditAction, AuditEntry, AuditQuery, AuditRecord,
-    BoxFuture, DevicePattern, DeviceQuery, DeviceRecord, Forgotten, InvalidAccountName,
-    InvalidDevicePattern, InvalidLabel, InvalidRole, InvalidTokenName, LatencyHistogram,
-    NewApiToken, Outbox, OutboxEntry, OutboxItem, Role, Roles, Standing, Store, StoreError,
+    Account, AccountStore, Actor, ApiSecret, ApiToken, ApiTokenStore, AuditAction, AuditEntry,
+    AuditQuery, AuditRecord, AuditStore, BoxFuture, DevicePattern, DeviceQuery, DeviceRecord,
+    DeviceStore, Epoch, Forgotten, InvalidAccountName, InvalidDevicePattern, InvalidLabel,
+    InvalidRole, InvalidTokenName, LatencyHistogram, NewApiToken, OutboxEntry, OutboxItem,
+    OutboxStore, Role, Roles, Standing, Store, StoreError, StoreMonitor, StoreStats,
     check_account_name, check_label, check_token_name,
 };
 #[cfg(feature = "sqlite")]
-pub use fedecks_store::{SqliteStore, StoreOptions, StoreStats};
+pub use fedecks_store::{SqliteStore, StoreOptions};
 pub use handler::{Decision, Disconnected, Handler, InfoOutcome, Login, Outcome, SessionError};
+#[cfg(any(test, feature = "conformance"))]
+pub use messaging::backplane::conformance;
 pub use messaging::backplane::in_process::InProcess;
 pub use messaging::backplane::{Backplane, BackplaneError, Node, NotPushed, Payload};
 pub use messaging::hub::{Hub, HubStats, PushError, Subscription};

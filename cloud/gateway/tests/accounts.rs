@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_cloud::{
-    AccountHandler, Actor, Denylist, Fedecks, Keyring, Listen, ServeOptions, SqliteStore, Store,
-    hash_password, serve,
+    AccountHandler, AccountStore, Actor, Denylist, DeviceStore, Fedecks, Keyring, Listen,
+    ServeOptions, SqliteStore, hash_password, serve,
 };
 use fedecks_protocol::{
     AUTH_HEADER, AuthRequest, Credentials, DEFAULT_PATH, DeviceId, Dialect, DownFrame, Limits,
@@ -55,7 +55,7 @@ async fn message(socket: &mut WebSocketStream<TcpStream>) -> Term {
 
 #[tokio::test]
 async fn what_a_device_sends_goes_up_and_what_is_published_for_it_comes_down() {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
+    let store = Arc::new(SqliteStore::in_memory().unwrap());
     let hash = hash_password("don't panic").unwrap();
     store.add_account("marvin", &hash, &Actor::cli()).await.unwrap();
     let keyring = Keyring::new("0123456789abcdef0123456789abcdef", "the salt").unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fedecks_cloud::{
     AccountHandler, ApiTokens, Denylist, FailedLogins, Fedecks, Hub, Options, ServeOptions, Server,
-    SqliteStore, Store, Tls,
+    Tls,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -54,17 +54,16 @@ const DRAIN_BATCH: usize = 256;
 async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), ServerError> {
     let mut stop = Stop::listen()?;
     let hangup = signals::hangup()?;
-    let store: Arc<SqliteStore> = Arc::new(open_store(&config)?);
+    let store = Arc::new(open_store(&config)?);
     if config.secrets.are_made() {
         make_data_dir(&config)?;
         tracing::info!(data_dir = %config.data_dir.display(), "using a secret of our own making");
     }
     let keyring = config.secrets.keyring()?;
     let listen = listeners::open(&config)?;
-    let shared: Arc<dyn Store> = store.clone();
-    let denylist = Denylist::load(shared.clone()).await?;
+    let denylist = Denylist::load(store.clone()).await?;
     tokio::spawn(denylist.clone().watch());
-    let tokens = ApiTokens::load(shared).await?;
+    let tokens = ApiTokens::load(store.clone()).await?;
     tokio::spawn(tokens.clone().watch());
 
     let failed_logins = FailedLogins::new(config.failed_logins);
@@ -84,7 +83,7 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Ser
     let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
     let (stopping, stopped) = watch::channel(false);
     let streams = Streams::new(events.clone(), config.events.streams, stopped.clone());
-    let webhooks = Webhooks::start(&config.webhooks, &store, &events).await?;
+    let webhooks = Webhooks::start(&config.webhooks, store.clone(), &events).await?;
     let metrics = Metrics::new(
         &counters,
         cloud.hub(),
@@ -93,7 +92,7 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Ser
         webhooks.counters(),
         certificates.clone(),
     );
-    let health = health::filter(&store, &stopped);
+    let health = health::filter(store.clone(), &stopped);
     let history = History::new(&counters, cloud.hub());
     tokio::spawn(history.clone().keep());
     let state = Arc::new(AppState {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedecks_cloud::{ApiTokens, Denylist, FailedLogins, Hub, SqliteStore};
+use fedecks_cloud::{ApiTokens, Denylist, FailedLogins, Hub, Store};
 
 use crate::config::Config;
 use crate::events::{EventLog, Streams};
@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 
 pub(crate) struct AppState {
     pub(crate) hub: Hub,
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) denylist: Denylist,
     pub(crate) tokens: ApiTokens,
     pub(crate) events: EventLog,

@@ -3,13 +3,13 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 
-use fedecks_cloud::SqliteStore;
+use fedecks_cloud::{SqliteStore, Store};
 
 use crate::config::Config;
 use crate::error::ServerError;
 
 /// Opens the store, in a data directory that is made if need be.
-pub(crate) fn open_store(config: &Config) -> Result<SqliteStore, ServerError> {
+pub(crate) fn open_store(config: &Config) -> Result<impl Store + use<>, ServerError> {
     make_folder_of_store(config)?;
     Ok(SqliteStore::open_with(&config.store, config.store_options)?)
 }

@@ -1,6 +1,37 @@
 //! The accounts that may register devices.
 
+use crate::audit::Actor;
+use crate::boxed::BoxFuture;
+use crate::error::StoreError;
 use crate::text::is_one_line;
+
+/// Keeps accounts, as a [`Store`](crate::Store) keeps everything.
+pub trait AccountStore: Send + Sync + 'static {
+    /// Adds an account with the Argon2 hash of its password. Fails with [`StoreError::Exists`] where
+    /// there is one of that name.
+    fn add_account<'a>(
+        &'a self,
+        name: &'a str,
+        password_hash: &'a str,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Removes an account; whether there was one.
+    fn remove_account<'a>(
+        &'a self,
+        name: &'a str,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// All accounts, ordered by name.
+    fn accounts(&self) -> BoxFuture<'_, Result<Vec<Account>, StoreError>>;
+
+    /// The Argon2 hash of an account's password, if there is such an account.
+    fn password_hash<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, StoreError>>;
+}
 
 /// An account that may register devices.
 #[derive(Debug, Clone, PartialEq, Eq)]

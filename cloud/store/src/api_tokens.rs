@@ -6,7 +6,34 @@ use std::str::FromStr;
 use data_encoding::BASE64URL_NOPAD;
 use ring::digest::{SHA256, digest};
 
+use crate::audit::Actor;
+use crate::boxed::BoxFuture;
 use crate::device_pattern::DevicePattern;
+use crate::error::StoreError;
+
+/// Keeps API tokens, as a [`Store`](crate::Store) keeps everything.
+pub trait ApiTokenStore: Send + Sync + 'static {
+    /// Adds an API token. Fails with [`StoreError::Exists`] where there is one of that name, and with
+    /// [`StoreError::TooMany`] where there are [`ApiToken::MOST`].
+    fn add_api_token<'a>(
+        &'a self,
+        token: &'a NewApiToken,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// All API tokens, ordered by name.
+    fn api_tokens(&self) -> BoxFuture<'_, Result<Vec<ApiToken>, StoreError>>;
+
+    /// Removes an API token; whether there was one.
+    fn revoke_api_token<'a>(
+        &'a self,
+        name: &'a str,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Notes that an API token was used `at` (seconds since 1970-01-01 UTC). Never waits.
+    fn api_token_used(&self, name: &str, at: u64);
+}
 
 /// What an API token allows. None includes another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,6 +5,21 @@ use std::fmt;
 
 use fedecks_protocol::DeviceId;
 
+use crate::boxed::BoxFuture;
+use crate::error::StoreError;
+
+/// Keeps the audit log, as a [`Store`](crate::Store) keeps everything.
+pub trait AuditStore: Send + Sync + 'static {
+    /// Adds a line to the audit log for what is no change of the store. Never waits.
+    fn audit_later(&self, entry: AuditEntry);
+
+    /// Some lines of the audit log, newest first. It keeps a bounded number of them.
+    fn audit_page<'a>(
+        &'a self,
+        query: &'a AuditQuery,
+    ) -> BoxFuture<'a, Result<Vec<AuditRecord>, StoreError>>;
+}
+
 /// Who changed something: `cli`, `server`, or `token:` and the name of an API token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Actor(Cow<'static, str>);
@@ -92,9 +107,7 @@ impl AuditAction {
     }
 }
 
-/// Something for the audit log that is no change of the store, see [`Store::audit_later`].
-///
-/// [`Store::audit_later`]: crate::Store::audit_later
+/// Something for the audit log that is no change of the store, see [`AuditStore::audit_later`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     /// When, in seconds since 1970-01-01 UTC.

@@ -2,8 +2,85 @@
 
 use fedecks_protocol::DeviceId;
 
+use crate::audit::Actor;
+use crate::boxed::BoxFuture;
 use crate::device_pattern::DevicePattern;
+use crate::epoch::Epoch;
+use crate::error::StoreError;
 use crate::text::is_one_line;
+
+/// Keeps what is known of devices, as a [`Store`](crate::Store) keeps everything.
+pub trait DeviceStore: Epoch {
+    /// Notes that a device was connected `at` (seconds since 1970-01-01 UTC), let in when its tokens
+    /// were of `generation`. What was noted of an older generation than that at which the device was
+    /// forgotten does not bring it back. Never waits.
+    fn seen(&self, device: &DeviceId, generation: u64, at: u64);
+
+    /// Some of the devices that were ever seen, revoked or blocked and were not forgotten since,
+    /// ordered by id.
+    fn devices_page<'a>(
+        &'a self,
+        query: &'a DeviceQuery,
+    ) -> BoxFuture<'a, Result<Vec<DeviceRecord>, StoreError>>;
+
+    /// Those of these devices that are known, ordered by id. More than 1,000 at a time are not
+    /// looked up.
+    fn devices_by_id<'a>(
+        &'a self,
+        devices: &'a [DeviceId],
+    ) -> BoxFuture<'a, Result<Vec<DeviceRecord>, StoreError>>;
+
+    /// One device, if it is known.
+    fn device<'a>(
+        &'a self,
+        device: &'a DeviceId,
+    ) -> BoxFuture<'a, Result<Option<DeviceRecord>, StoreError>>;
+
+    /// Gives a device a label, see [`check_label`], or takes it away; whether the device is known.
+    fn set_label<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        label: Option<&'a str>,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Takes a device off every list and makes its tokens worthless. It is known again, without its
+    /// label, once it logs in.
+    fn forget<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Forgotten, StoreError>>;
+
+    /// Makes every token that the device has worthless. A device that was never seen can be revoked
+    /// too. The new generation is higher than the former, and than any that was given to the device
+    /// earlier by the clock: a store that came back from a back-up does not make tokens good again
+    /// that were sealed since.
+    fn revoke<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Standing, StoreError>>;
+
+    /// Has the device refused until it is unblocked; its tokens stay what they are. `None` if it is
+    /// blocked already. A device that was never seen can be blocked too.
+    fn block<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>>;
+
+    /// Takes a block away. `None` if the device is not blocked.
+    fn unblock<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>>;
+
+    /// The standings that changed after `change`, whichever process changed them, oldest first; all
+    /// of them after 0. A device stands there once, with its latest.
+    fn standings_after(&self, change: u64) -> BoxFuture<'_, Result<Vec<Standing>, StoreError>>;
+}
 
 /// What the store knows of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -63,3 +63,14 @@ pub enum StoreError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
+
+impl StoreError {
+    /// A [`StoreError::Failed`].
+    pub fn failed(
+        location: &str,
+        action: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Failed { location: location.to_owned(), action, source: source.into() }
+    }
+}

@@ -1,12 +1,11 @@
 //! What waits to be delivered to webhooks.
 
 use crate::boxed::BoxFuture;
+use crate::epoch::Epoch;
 use crate::error::StoreError;
 
-/// What waits to be delivered to webhooks.
-///
-/// Every change is answered when it is on disk.
-pub trait Outbox: Send + Sync + 'static {
+/// Keeps what waits to be delivered to webhooks, as a [`Store`](crate::Store) keeps everything.
+pub trait OutboxStore: Epoch {
     /// Puts events behind those that wait for the webhook already; `at` is the time in seconds since
     /// 1970-01-01 UTC. Returns the number of each: a later one has a higher number.
     fn outbox_add<'a>(

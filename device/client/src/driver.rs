@@ -1,17 +1,17 @@
 //! The one loop: brings everything that happens to the core, carries out what the core says, and
 //! decides nothing.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_device_core::{
-    Action, Attempt, Connection, Event, LoggedIn, LoginError, LoginId, Network, NotRegistered,
-    SendError, Stored, Time,
+    Action, Attempt, Connection, Event, LoggedIn, LoginError, LoginId, LogoutId, Network,
+    NotRegistered, SendError, SendId, State, Time,
 };
 use fedecks_protocol::{Credentials, DeviceId, IssuedToken, UpFrame};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::clock::{Alarm, BootClock};
@@ -116,12 +116,23 @@ impl Driver {
             link: Link::Idle,
             store_jobs: JoinSet::new(),
             closing: JoinSet::new(),
-            logins: HashMap::new(),
-            next_login: 0,
+            asked: 0,
+            logins: Vec::new(),
             logouts: Vec::new(),
+            sends: Vec::new(),
         };
-        hands.carry_out();
-        while !hands.is_closed() {
+        let mut finish_by = None;
+        loop {
+            hands.carry_out();
+            if hands.core.state() == State::Closed {
+                let by = *finish_by.get_or_insert_with(|| Instant::now() + FINISH_DEADLINE);
+                match timeout_at(by, hands.finish()).await {
+                    Ok(Some(done)) => hands.on_store(done),
+                    Ok(None) => break,
+                    Err(_) => break warn!("the store or the network did not finish in time"),
+                }
+                continue;
+            }
             let now = BootClock::now();
             let pat_by = watchdog.as_mut().map(|it| it.on_turn(now, &mut patted));
             let has_room = hands.events.has_room(now);
@@ -150,9 +161,8 @@ impl Driver {
                 Input::Store(done) => hands.on_store(done),
                 Input::Timeout => hands.core.handle_timeout(BootClock::now()),
             }
-            hands.carry_out();
         }
-        hands.finish().await;
+        info!("stopped");
     }
 }
 
@@ -169,10 +179,15 @@ struct Hands {
     link: Link,
     store_jobs: JoinSet<StoreDone>,
     closing: JoinSet<()>,
-    logins: HashMap<LoginId, oneshot::Sender<Result<LoggedIn, LoginError>>>,
-    next_login: u64,
-    logouts: Vec<LogoutAnswer>,
+    /// How much was asked for so far: each has a number.
+    asked: u64,
+    logins: Asked<LoginId, Result<LoggedIn, LoginError>>,
+    logouts: Asked<LogoutId, Result<(), String>>,
+    sends: Asked<SendId, Result<(), SendError>>,
 }
+
+/// Who waits for an answer, by what it was asked for.
+type Asked<I, T> = Vec<(I, oneshot::Sender<T>)>;
 
 impl Hands {
     fn on_link(&mut self, attempt: Attempt, event: LinkEvent) {
@@ -191,16 +206,17 @@ impl Hands {
     }
 
     fn on_command(&mut self, command: Command) {
+        self.asked += 1;
         match command {
             Command::Login { credentials, answer } => {
-                self.next_login += 1;
-                let login = LoginId(self.next_login);
-                self.logins.insert(login, answer);
+                let login = LoginId(self.asked);
+                self.logins.push((login, answer));
                 self.core.handle_login(BootClock::now(), login, credentials);
             }
             Command::Logout { answer } => {
-                self.core.handle_logout();
-                self.logouts.push(answer);
+                let logout = LogoutId(self.asked);
+                self.logouts.push((logout, answer));
+                self.core.handle_logout(logout);
             }
             Command::Reconnect { answer } => {
                 let _ = answer.send(self.core.handle_reconnect(BootClock::now()));
@@ -211,15 +227,10 @@ impl Hands {
     }
 
     fn on_message(&mut self, Outbound { frame, answer }: Outbound) {
-        let result = self.core.handle_send(BootClock::now(), &frame);
-        self.carry_out();
-        // The link may have been found dead only now.
-        let failed = self.link.has_failed();
-        let result = result.and(if failed { Err(SendError::NotConnected) } else { Ok(()) });
-        if result.is_ok() {
-            self.meter.message_sent();
-        }
-        let _ = answer.send(result);
+        self.asked += 1;
+        let send = SendId(self.asked);
+        self.sends.push((send, answer));
+        self.core.handle_send(BootClock::now(), send, &frame);
     }
 
     fn on_store(&mut self, done: StoreDone) {
@@ -230,13 +241,7 @@ impl Hands {
             }
             StoreDone::Stored(result) => {
                 self.store_worked(result.as_ref().err());
-                self.core.handle_stored(BootClock::now(), result.clone());
-                // Another order may have followed at once; then its end is what counts.
-                if self.core.stored() != Stored::UnderWay {
-                    for answer in self.logouts.drain(..) {
-                        let _ = answer.send(result.clone());
-                    }
-                }
+                self.core.handle_stored(BootClock::now(), result);
             }
             StoreDone::TimeObserved => {}
         }
@@ -266,9 +271,11 @@ impl Hands {
                     let target = Arc::clone(&self.target);
                     self.link = Link::dial(attempt, target, header.expose().to_owned());
                 }
-                Action::Transmit { attempt, message } => {
-                    if self.link.attempt() == Some(attempt) {
-                        self.link.transmit(message, &self.device);
+                Action::Transmit { attempt, message, send } => {
+                    let taken = self.link.attempt() == Some(attempt)
+                        && self.link.transmit(message, &self.device);
+                    if let Some(send) = send {
+                        self.core.handle_transmitted(send, taken);
                     }
                 }
                 Action::Disconnect { attempt, code } => {
@@ -280,9 +287,16 @@ impl Hands {
                 }
                 Action::AnswerLogin { login, result } => {
                     log_events::login(&result);
-                    if let Some(answer) = self.logins.remove(&login) {
-                        let _ = answer.send(result);
+                    answer(&mut self.logins, login, result);
+                }
+                Action::AnswerLogout { logout, result } => {
+                    answer(&mut self.logouts, logout, result);
+                }
+                Action::AnswerSend { send, result } => {
+                    if result.is_ok() {
+                        self.meter.message_sent();
                     }
+                    answer(&mut self.sends, send, result);
                 }
                 Action::Emit(event) => {
                     log_events::event(&event);
@@ -339,24 +353,21 @@ impl Hands {
         });
     }
 
-    fn is_closed(&self) -> bool {
-        self.core.state() == fedecks_device_core::State::Closed
-    }
-
-    /// Lets a token that is being written and a close that is under way come to their end.
-    async fn finish(mut self) {
-        let all = async {
-            // What the store has finished may call for another order to it: a logout, say.
-            while let Some(done) = self.store_jobs.join_next().await {
-                self.on_store(unwind(done));
-                self.carry_out();
-            }
-            while self.closing.join_next().await.is_some() {}
-        };
-        if tokio::time::timeout(FINISH_DEADLINE, all).await.is_err() {
-            warn!("the store or the network did not finish in time");
+    /// Waits for a token that is being written, which may call for another order to the store, and for
+    /// closes that are under way; none when all have come to their end.
+    async fn finish(&mut self) -> Option<StoreDone> {
+        if let Some(done) = self.store_jobs.join_next().await {
+            return Some(unwind(done));
         }
-        info!("stopped");
+        while self.closing.join_next().await.is_some() {}
+        None
+    }
+}
+
+fn answer<I: PartialEq, T>(asked: &mut Asked<I, T>, id: I, result: T) {
+    if let Some(index) = asked.iter().position(|(it, _)| *it == id) {
+        // Who asked may have gone.
+        let _ = asked.swap_remove(index).1.send(result);
     }
 }
 

@@ -25,6 +25,7 @@
 //! ```
 //!
 //! The decisions are made in [`fedecks_device_core`], which does no I/O; this crate carries them out.
+//! The crate `fedecks-network-watch` tells it what becomes of the network.
 
 mod builder;
 mod client;

@@ -142,14 +142,10 @@ impl Link {
         }
     }
 
-    /// Whether writing has failed; `next` tells it when everything that came before is read.
-    pub(crate) fn has_failed(&self) -> bool {
-        matches!(self, Self::Up(up) if up.failed.is_some())
-    }
-
-    /// Hands a message to the socket. It leaves while `next` is awaited.
-    pub(crate) fn transmit(&mut self, message: Outgoing, device: &DeviceId) {
-        let Self::Up(up) = self else { return };
+    /// Hands a message to the socket. It leaves while `next` is awaited. False if writing has failed;
+    /// `next` tells that when everything that came before is read.
+    pub(crate) fn transmit(&mut self, message: Outgoing, device: &DeviceId) -> bool {
+        let Self::Up(up) = self else { return false };
         up.unflushed = true;
         let message = match message {
             Outgoing::Frame(bytes) => Message::Binary(bytes.into()),
@@ -161,6 +157,7 @@ impl Link {
         if let Err(error) = Pin::new(&mut up.socket).start_send(message) {
             up.failed = Some(lost(&error));
         }
+        up.failed.is_none()
     }
 
     /// Ends the link. What it takes to close a WebSocket politely is returned as a future that ends
@@ -335,7 +332,7 @@ mod tests {
             let device = DeviceId::new("d").unwrap();
             let (mut link, mut cloud) = linked().await;
             // A message that the cloud leaves unread: the system answers its end with a reset.
-            link.transmit(Outgoing::Frame(vec![1]), &device);
+            assert!(link.transmit(Outgoing::Frame(vec![1]), &device));
             let leaves = async { while !matches!(link.next().await.1, LinkEvent::Lost(_)) {} };
             tokio::select! {
                 () = leaves => panic!("nobody has ended the link"),
@@ -344,9 +341,8 @@ mod tests {
             cloud.send(revoked()).await.unwrap();
             drop(cloud);
 
-            link.transmit(outgoing, &device);
             // What does not fit the buffer is written at once.
-            assert_eq!(link.has_failed(), is_big);
+            assert_eq!(link.transmit(outgoing, &device), !is_big);
             let reason = end_of(link).await;
             assert_eq!(reason, LostReason::Closed(CloseReason::new(CloseCode::Revoked)));
         }

@@ -7,7 +7,7 @@ use fedecks_protocol::{AuthError, AuthRequest, CloseCode, IssuedToken, Proof};
 use crate::attempt::Attempt;
 use crate::config::Config;
 use crate::event::Event;
-use crate::request::{LoggedIn, LoginError, LoginId};
+use crate::request::{LoggedIn, LoginError, LoginId, LogoutId, SendError, SendId};
 
 /// What the driver is to do, in the order given.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,8 @@ pub enum Action {
         attempt: Attempt,
         /// What.
         message: Outgoing,
+        /// Who waits to hear whether the link took it: bring that to `handle_transmitted`.
+        send: Option<SendId>,
     },
     /// End the attempt or its link: send the close code if there is a WebSocket, then let go of it.
     Disconnect {
@@ -51,6 +53,21 @@ pub enum Action {
         login: LoginId,
         /// How it ended.
         result: Result<LoggedIn, LoginError>,
+    },
+    /// Tell whoever asked for this logout how it ended: with nothing of the token on disk any more,
+    /// or with why there may be something; that is tried again.
+    AnswerLogout {
+        /// Which logout.
+        logout: LogoutId,
+        /// How it ended.
+        result: Result<(), String>,
+    },
+    /// Tell whoever wanted this sent whether the link took it.
+    AnswerSend {
+        /// Which message.
+        send: SendId,
+        /// How it ended.
+        result: Result<(), SendError>,
     },
     /// Tell the application.
     Emit(Event),

@@ -28,7 +28,9 @@ pub use connection::{Connection, Stored};
 pub use event::{Event, FailReason, LostReason};
 pub use growing_wait::GrowingWait;
 pub use human_time::{parse_duration, utc};
-pub use request::{GiveUp, LoggedIn, LoginError, LoginId, NotRegistered, SendError};
+pub use request::{
+    GiveUp, LoggedIn, LoginError, LoginId, LogoutId, NotRegistered, SendError, SendId,
+};
 pub use state::State;
 pub use time::Time;
 pub use watch::{DefaultRoute, Manager, Network, NetworkJudge, Routes, Sight, Unreachable};

@@ -8,6 +8,14 @@ use fedecks_protocol::{AuthError, EncodeError, Refusal};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LoginId(pub u64);
 
+/// The same for a logout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LogoutId(pub u64);
+
+/// The same for a message that is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SendId(pub u64);
+
 /// A login that the cloud accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoggedIn {

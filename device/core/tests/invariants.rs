@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use fedecks_device_core::{
-    Action, Attempt, Config, Connection, DialError, Event, LoginId, LostReason, Network, Outgoing,
-    Phase, State, Time,
+    Action, Attempt, Config, Connection, DialError, Event, LoginId, LogoutId, LostReason, Network,
+    Phase, SendError, SendId, State, Stored, Time,
 };
 use fedecks_protocol::{
     AuthRequest, CloseCode, CloseReason, Credentials, DeviceId, Dialect, DownFrame, IssuedToken,
@@ -52,7 +52,8 @@ enum Input {
     Traffic(Whose),
     Pong(Whose),
     Lost(Whose, LostReason),
-    Send(UpFrame),
+    /// Over a link that takes it, or is found dead.
+    Send(UpFrame, bool),
 }
 
 fn input() -> impl Strategy<Value = Input> {
@@ -95,7 +96,7 @@ fn input() -> impl Strategy<Value = Input> {
         3 => whose().prop_map(Input::Traffic),
         3 => whose().prop_map(Input::Pong),
         3 => (whose(), lost()).prop_map(|(whose, reason)| Input::Lost(whose, reason)),
-        3 => up_frame().prop_map(Input::Send),
+        3 => (up_frame(), any::<bool>()).prop_map(|(frame, alive)| Input::Send(frame, alive)),
     ]
 }
 
@@ -189,6 +190,8 @@ struct Onlooker {
     last_attempt: Attempt,
     logins: u64,
     unanswered: HashSet<LoginId>,
+    logouts: u64,
+    logouts_answered: u64,
     ever_forgotten: bool,
     store_busy: bool,
     store_wait: Duration,
@@ -209,6 +212,8 @@ impl Onlooker {
             last_attempt: Attempt(0),
             logins: 0,
             unanswered: HashSet::new(),
+            logouts: 0,
+            logouts_answered: 0,
             ever_forgotten: false,
             store_busy: false,
             store_wait: Duration::ZERO,
@@ -281,7 +286,8 @@ impl Onlooker {
                     may_forget = true;
                     self.stop_looking();
                 }
-                self.core.handle_logout();
+                self.logouts += 1;
+                self.core.handle_logout(LogoutId(self.logouts));
             }
             Input::Reconnect => {
                 let may = self.core.handle_reconnect(now).is_ok();
@@ -352,7 +358,7 @@ impl Onlooker {
                 }
                 self.core.handle_lost(now, attempt, reason);
             }
-            Input::Send(frame) => return self.send(&frame),
+            Input::Send(frame, alive) => return self.send(&frame, alive),
         }
         self.ever_forgotten |= may_forget;
         if may_forget {
@@ -365,7 +371,10 @@ impl Onlooker {
         for action in self.drain() {
             if self.shut_down {
                 let answer = matches!(action, Action::AnswerLogin { .. });
-                let order = matches!(action, Action::StoreToken(_) | Action::ForgetToken);
+                let order = matches!(
+                    action,
+                    Action::StoreToken(_) | Action::ForgetToken | Action::AnswerLogout { .. }
+                );
                 let allowed = (answer && may_answer_late) || (order && order_may_follow);
                 assert!(allowed, "{action:?} after the end");
             }
@@ -392,19 +401,26 @@ impl Onlooker {
     }
 
     /// A frame is sent or given back, never both and never neither.
-    fn send(&mut self, frame: &UpFrame) {
-        let sent = self.core.handle_send(self.now, frame);
-        let actions = self.drain();
+    fn send(&mut self, frame: &UpFrame, alive: bool) {
+        let id = SendId(7);
+        self.core.handle_send(self.now, id, frame);
+        let mut actions = self.drain();
         let transmitted = actions
             .iter()
-            .filter(|action| matches!(action, Action::Transmit { message: Outgoing::Frame(_), .. }))
+            .filter(|action| matches!(action, Action::Transmit { send: Some(it), .. } if *it == id))
             .count();
-        if sent.is_ok() {
-            assert_eq!((actions.len(), transmitted), (1, 1));
+        if transmitted == 1 {
+            assert_eq!(actions.len(), 1);
+            self.core.handle_transmitted(id, alive);
+            let result = if alive { Ok(()) } else { Err(SendError::NotConnected) };
+            assert_eq!(self.drain(), [Action::AnswerSend { send: id, result }]);
         } else {
             assert_eq!(transmitted, 0);
+            let answer = actions.pop();
+            assert!(matches!(answer, Some(Action::AnswerSend { result: Err(_), .. })));
         }
         for action in actions {
+            assert!(!matches!(action, Action::AnswerSend { .. }), "a second answer");
             self.watch(action);
         }
         self.check_state();
@@ -412,7 +428,8 @@ impl Onlooker {
 
     fn drain(&mut self) -> Vec<Action> {
         let actions: Vec<_> = std::iter::from_fn(|| self.core.poll_action()).collect();
-        assert!(actions.len() <= MOST_ACTIONS, "{actions:?}");
+        let logouts = actions.iter().filter(|it| matches!(it, Action::AnswerLogout { .. })).count();
+        assert!(actions.len() - logouts <= MOST_ACTIONS, "{actions:?}");
         actions
     }
 
@@ -457,10 +474,18 @@ impl Onlooker {
             Action::AnswerLogin { login, .. } => {
                 assert!(self.unanswered.remove(&login), "{login:?} was answered before");
             }
+            Action::AnswerLogout { logout, result } => {
+                self.logouts_answered += 1;
+                assert_eq!(logout, LogoutId(self.logouts_answered), "not in their order");
+                assert!(!self.store_busy, "{logout:?} was answered too early");
+                let told =
+                    self.core.stored() == if result.is_ok() { Stored::Yes } else { Stored::Failed };
+                assert!(told, "{logout:?} was told {result:?}");
+            }
             Action::TrustTime { .. } | Action::Emit(Event::Connected) => {
                 assert!(self.welcomed.is_some());
             }
-            Action::Emit(_) | Action::Log(_) => {}
+            Action::AnswerSend { .. } | Action::Emit(_) | Action::Log(_) => {}
         }
     }
 

@@ -1,70 +1,26 @@
-//! What `fedecksd` does around a [`Client`]: configuration, logs, signals, and the notices
-//! to systemd.
+//! Puts the service together: configuration, identity, client, and what runs beside it until a signal.
 
-use std::io;
+use std::future::pending;
 use std::path::Path;
 use std::time::Duration;
 
 use fedecks_dbus::SystemBus;
-use fedecks_device::{Client, ClientBuilder, StartError, Status};
-use fedecks_device_core::{GrowingWait, State, Stored};
+use fedecks_device::{Client, ClientBuilder};
 use fedecks_network_watch::watch_network_on;
-use fedecks_protocol::DeviceId;
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info};
 
-use crate::blocking::blocking;
 use crate::config::{ConfigError, DeviceConfig};
+use crate::error::DaemonError;
 use crate::health::DeviceHealth;
-use crate::identity::{self, DeviceIdentity, Kept, Memory, NoIdentity, Roots, Unsaved};
+use crate::identity::{self, DeviceIdentity, Memory, NoIdentity, Unsaved};
 use crate::provisioning::{self, Provisioner};
+use crate::systemd::{notify, tell_status};
 use crate::unreachable_action::{self, UnreachableAction};
 use crate::{dbus_service, health_reporter};
-
-/// Why the daemon ended.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The client did not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// Nothing says who this device is.
-    #[error(transparent)]
-    NoIdentity(#[from] NoIdentity),
-    /// The data directory came up late and remembers another device id than the one of this run.
-    #[error("the data directory is there now and says that this device is {0}: start again")]
-    AnotherIdentity(DeviceId),
-    /// The system refused something that every process may have.
-    #[error("{what}: {error}")]
-    System {
-        /// What was asked of it.
-        what: &'static str,
-        /// What it said.
-        error: io::Error,
-    },
-    /// The connection's loop ended by itself; the log says why.
-    #[error("the connection's loop ended")]
-    Ended,
-}
-
-impl DaemonError {
-    /// The exit status that goes with it; 78 is `EX_CONFIG` of sysexits.h.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) | Self::Start(StartError::Tls(_)) => ConfigError::EXIT_CODE,
-            Self::Start(StartError::Timer(_))
-            | Self::NoIdentity(_)
-            | Self::AnotherIdentity(_)
-            | Self::System { .. }
-            | Self::Ended => 1,
-        }
-    }
-}
 
 /// Reads the configuration and the certificates that it names, and says in a line what it comes to.
 /// Credentials are not looked at: they are gone once they were used.
@@ -75,7 +31,7 @@ pub fn check(config: Option<&Path>) -> Result<String, DaemonError> {
         // Nothing is written: who checks may be another user than the service.
         None => {
             let memory = Memory::new(&config.data_dir);
-            identity::peek(&Roots::system(), config.device_id_from, &memory)?
+            identity::peek(config.device_id_from, &memory)?
         }
     };
     builder(&config, &identity).check()?;
@@ -108,24 +64,10 @@ fn load(file: Option<&Path>) -> Result<DeviceConfig, ConfigError> {
     DeviceConfig::load(file, |name| std::env::var_os(name))
 }
 
-/// How long the start waits for a data directory on a disk that does not answer.
-const DISK_PATIENCE: Duration = Duration::from_secs(5);
-
 fn identify(config: &DeviceConfig) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
     match config.device_id.clone() {
         Some(id) => Ok((DeviceIdentity { id, source: None }, None)),
-        None => {
-            let (memory, from) = (Memory::new(&config.data_dir), config.device_id_from);
-            let (answer, answered) = std::sync::mpsc::channel();
-            let remembers = memory.clone();
-            std::thread::spawn(move || {
-                // Nobody waits for it any more if it took too long.
-                let _ = answer.send(identity::find(&Roots::system(), from, &remembers));
-            });
-            answered
-                .recv_timeout(DISK_PATIENCE)
-                .unwrap_or_else(|_| identity::find_without_memory(&Roots::system(), from, memory))
-        }
+        None => identity::find_in_time(config.device_id_from, Memory::new(&config.data_dir)),
     }
 }
 
@@ -176,12 +118,18 @@ async fn serve(
     let mut status = tokio::spawn(tell_status(client.clone()));
     look_after(&client, &config, health);
     let provisioning = tokio::spawn(provisioning::run(client.clone(), provisioner));
+    let another_identity = async {
+        match unsaved {
+            Some(unsaved) => unsaved.remember().await,
+            None => pending().await,
+        }
+    };
     let mut result = Ok(());
     tokio::select! {
         _ = terminate.recv() => info!("SIGTERM: stopping"),
         _ = interrupt.recv() => info!("SIGINT: stopping"),
         _ = &mut status => return Err(DaemonError::Ended),
-        device = remember(unsaved) => result = Err(DaemonError::AnotherIdentity(device)),
+        device = another_identity => result = Err(DaemonError::AnotherIdentity(device)),
     }
     notify(&[NotifyState::Stopping]);
     status.abort();
@@ -189,27 +137,6 @@ async fn serve(
     // The shutdown answered its login; what is left is at most the removal of credentials.
     let _ = tokio::time::timeout(Duration::from_secs(1), provisioning).await;
     result
-}
-
-/// Remembers who this device is as soon as the data directory is there. Returns what is remembered
-/// already, if that is another device; otherwise never.
-async fn remember(unsaved: Option<Unsaved>) -> DeviceId {
-    let Some(mut unsaved) = unsaved else { return std::future::pending().await };
-    let mut wait = GrowingWait::default();
-    loop {
-        tokio::time::sleep(wait.next_wait()).await;
-        let saved;
-        (unsaved, saved) = blocking(move || {
-            let saved = unsaved.save();
-            (unsaved, saved)
-        })
-        .await;
-        match saved {
-            Ok(Kept::Yes) => return std::future::pending().await,
-            Ok(Kept::Another(device)) => return device,
-            Err(error) => debug!(%error, "which device this is cannot be remembered yet"),
-        }
-    }
 }
 
 /// Starts what the configuration asks for while the client runs.
@@ -224,49 +151,6 @@ fn look_after(client: &Client, config: &DeviceConfig, health: DeviceHealth) {
                 error!(%error, "the system gives no timer: unreachable_action is never run");
             }
         });
-    }
-}
-
-/// Keeps the line that `systemctl status` shows.
-async fn tell_status(client: Client) {
-    let mut status = client.watch_status();
-    let mut told = String::new();
-    loop {
-        let text = describe(&status.borrow_and_update());
-        if text != told {
-            notify(&[NotifyState::Status(&text)]);
-            told = text;
-        }
-        if status.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-fn describe(status: &Status) -> String {
-    let state = describe_state(status);
-    match (&status.store_error, status.stored) {
-        (Some(error), _) => format!("{state}; the store fails: {error}"),
-        (None, Stored::UnderWay) => format!("{state}; the store is being written"),
-        // That it failed is told with the error.
-        (None, Stored::Yes | Stored::Failed) => state,
-    }
-}
-
-fn describe_state(status: &Status) -> String {
-    match status.state {
-        State::Unregistered => "unregistered: waiting for a login".to_owned(),
-        State::Offline { .. } => format!("offline, {} failures", status.failures),
-        State::Waiting { .. } => format!("waiting to connect, {} failures", status.failures),
-        State::Dialing { attempt } => format!("connecting, attempt {attempt}"),
-        State::Connected => "connected".to_owned(),
-        State::Closed => "closed".to_owned(),
-    }
-}
-
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "systemd was not notified");
     }
 }
 

@@ -101,8 +101,7 @@ async fn secret_and_salt_sign_the_token_that_is_used_for_re_authentication() {
 
 #[tokio::test]
 async fn the_socket_is_mounted_at_fedecks_websocket_by_default_and_beside_other_routes() {
-    let store: std::sync::Arc<dyn fedecks_cloud::Store> =
-        std::sync::Arc::new(fedecks_cloud::SqliteStore::in_memory().unwrap());
+    let store = std::sync::Arc::new(fedecks_cloud::SqliteStore::in_memory().unwrap());
     struct Everybody;
     impl fedecks_cloud::Handler for Everybody {
         async fn authenticate(&self, _: fedecks_cloud::Login<'_>) -> fedecks_cloud::Decision {

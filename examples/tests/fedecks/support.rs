@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fedecks_cloud::{
     AuthenticatedBy, Decision, Denylist, Fedecks, Handler, Hub, Info, InfoOutcome, Keyring, Listen,
-    Login, Options, Outcome, ServeOptions, Server, Session, SqliteStore, Store, serve,
+    Login, Options, Outcome, ServeOptions, Server, Session, SqliteStore, serve,
 };
 use fedecks_device::{Client, Credentials, DeviceId, Event, Subscription, Term};
 use tempfile::TempDir;
@@ -89,7 +89,7 @@ impl Cloud {
     }
 
     pub(crate) async fn start_with(options: Options, secret: &str, address: SocketAddr) -> Self {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
+        let store = Arc::new(SqliteStore::in_memory().unwrap());
         let (connections, seen_connections) = mpsc::unbounded_channel();
         let (logins, seen_logins) = mpsc::unbounded_channel();
         let denylist = Denylist::load(store.clone()).await.unwrap();

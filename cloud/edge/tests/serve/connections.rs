@@ -1,3 +1,5 @@
+//! Connections from accepted to closed, and what becomes of those that go wrong.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

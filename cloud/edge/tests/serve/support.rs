@@ -1,3 +1,5 @@
+//! Servers and clients for these tests.
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;

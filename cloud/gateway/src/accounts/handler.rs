@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_protocol::Term;
-use fedecks_store::Store;
+use fedecks_store::AccountStore;
 
 use super::passwords::{Checked, Passwords};
 use crate::auth::failed_logins::{FailedLogins, TooManyFailures};
@@ -26,7 +26,7 @@ pub struct AccountHandler {
 
 /// The accounts of a store.
 struct Accounts {
-    store: Arc<dyn Store>,
+    store: Arc<dyn AccountStore>,
     passwords: Passwords,
 }
 
@@ -36,7 +36,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 impl AccountHandler {
     /// Takes the accounts of `store`; one that is added later counts at once. Who guesses passwords is
     /// slowed down by [`FailedLogins`] with its default limits.
-    pub fn new(store: Arc<dyn Store>) -> Self {
+    pub fn new(store: Arc<dyn AccountStore>) -> Self {
         let accounts = Accounts { store, passwords: Passwords::new() };
         Self { accounts, failed: FailedLogins::default() }
     }

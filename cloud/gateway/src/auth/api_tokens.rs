@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use fedecks_store::{Actor, ApiSecret, ApiToken, NewApiToken, Store, StoreError, unix_now};
+use fedecks_store::{Actor, ApiSecret, ApiToken, ApiTokenStore, NewApiToken, StoreError, unix_now};
 use subtle::ConstantTimeEq;
 
 use crate::auth::poll::poll_changes;
@@ -14,7 +14,7 @@ use crate::auth::poll::poll_changes;
 pub struct ApiTokens(Arc<Shared>);
 
 struct Shared {
-    store: Arc<dyn Store>,
+    store: Arc<dyn ApiTokenStore>,
     memory: RwLock<Memory>,
 }
 
@@ -27,7 +27,7 @@ struct Memory {
 
 impl ApiTokens {
     /// Reads every API token of `store`.
-    pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+    pub async fn load(store: Arc<dyn ApiTokenStore>) -> Result<Self, StoreError> {
         let tokens = Self(Arc::new(Shared { store, memory: RwLock::default() }));
         tokens.refresh().await?;
         Ok(tokens)

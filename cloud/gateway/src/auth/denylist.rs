@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fedecks_protocol::DeviceId;
-use fedecks_store::{Actor, Forgotten, Standing, Store, StoreError};
+use fedecks_store::{Actor, DeviceStore, Forgotten, Standing, StoreError};
 use tokio::sync::broadcast;
 
 use crate::auth::poll::poll_changes;
@@ -40,7 +40,7 @@ pub enum Denial {
 }
 
 struct Shared {
-    store: Arc<dyn Store>,
+    store: Arc<dyn DeviceStore>,
     memory: RwLock<Memory>,
     news: broadcast::Sender<Denied>,
 }
@@ -67,7 +67,7 @@ const NEWS_KEPT: usize = 1024;
 
 impl Denylist {
     /// Reads the standing of every device from `store`.
-    pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+    pub async fn load(store: Arc<dyn DeviceStore>) -> Result<Self, StoreError> {
         let memory = RwLock::default();
         let denylist =
             Self(Arc::new(Shared { store, memory, news: broadcast::Sender::new(NEWS_KEPT) }));
@@ -298,7 +298,7 @@ mod tests {
 
     #[tokio::test]
     async fn revocations_and_blocks_survive_the_server() {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
+        let store = Arc::new(SqliteStore::in_memory().unwrap());
         let before = Denylist::load(store.clone()).await.unwrap();
         let generation = before.revoke(&device("a"), &cli()).await.unwrap();
         before.block(&device("b"), &cli()).await.unwrap();

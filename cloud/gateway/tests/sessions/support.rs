@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fedecks_cloud::{
-    AuthenticatedBy, Backplane, Claims, Decision, Denylist, Disconnected, Fedecks, Handler, Hub,
-    Info, InfoOutcome, Keyring, Listen, Login, Options, Outcome, Presence, ServeOptions, Server,
-    Session, SessionError, SqliteStore, Store, Tls, serve,
+    AuthenticatedBy, Backplane, Claims, Decision, Denylist, DeviceStore, Disconnected, Fedecks,
+    Handler, Hub, Info, InfoOutcome, Keyring, Listen, Login, Options, Outcome, Presence,
+    ServeOptions, Server, Session, SessionError, SqliteStore, Tls, serve,
 };
 use fedecks_protocol::{
     AUTH_HEADER, AuthRequest, CloseReason, Credentials, DEFAULT_PATH, DeviceId, Dialect, DownFrame,
@@ -107,7 +107,7 @@ impl Obedient {
 pub(crate) struct Cloud {
     pub(crate) hub: Hub,
     pub(crate) denylist: Denylist,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn DeviceStore>,
     address: SocketAddr,
     calls: mpsc::UnboundedReceiver<Called>,
     _server: Option<Server>,
@@ -162,7 +162,7 @@ impl Cloud {
         backplane: Option<Arc<dyn Backplane>>,
         serve: impl FnOnce(&Fedecks<Obedient>) -> (SocketAddr, Option<Server>),
     ) -> Self {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
+        let store = Arc::new(SqliteStore::in_memory().unwrap());
         let denylist = Denylist::load(store.clone()).await.unwrap();
         let (sender, calls) = mpsc::unbounded_channel();
         let mut builder = Fedecks::builder(Obedient(sender))

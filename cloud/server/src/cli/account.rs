@@ -1,7 +1,7 @@
 //! `account`: the accounts that may register devices.
 
 use clap::Subcommand;
-use fedecks_cloud::{Actor, Store, check_account_name, hash_password};
+use fedecks_cloud::{AccountStore, Actor, check_account_name, hash_password};
 
 use super::error::CliError;
 use super::output::print;

@@ -1,7 +1,7 @@
 //! `audit`: who changed what.
 
 use clap::Subcommand;
-use fedecks_cloud::{AuditQuery, AuditRecord, Store};
+use fedecks_cloud::{AuditQuery, AuditRecord, AuditStore};
 use fedecks_protocol::DeviceId;
 
 use super::error::CliError;

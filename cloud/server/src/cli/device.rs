@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use fedecks_cloud::{
-    Actor, DevicePattern, DeviceQuery, DeviceRecord, Forgotten, Store, check_label,
+    Actor, DevicePattern, DeviceQuery, DeviceRecord, DeviceStore, Forgotten, check_label,
 };
 use fedecks_protocol::DeviceId;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fedecks_cloud::SqliteStore;
+use fedecks_cloud::Store;
 use tokio::runtime::{Builder, Runtime};
 
 use super::error::CliError;
@@ -40,13 +40,13 @@ impl Place {
 
     /// As [`Place::make_store`], but the store has to be there: a command that is told the wrong place
     /// shall not seem to work.
-    pub(super) fn open_store(self) -> Result<(SqliteStore, Runtime), CliError> {
+    pub(super) fn open_store(self) -> Result<(impl Store, Runtime), CliError> {
         let store = self.clone().load(Overrides::default())?.store;
         if store.exists() { self.make_store() } else { Err(CliError::NoStore(store)) }
     }
 
     /// Opens the store for a command, and a runtime to use it in; makes one if there is none.
-    pub(super) fn make_store(self) -> Result<(SqliteStore, Runtime), CliError> {
+    pub(super) fn make_store(self) -> Result<(impl Store, Runtime), CliError> {
         let config = self.load(Overrides::default())?;
         Ok((open_store(&config)?, start_runtime()?))
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
 use fedecks_cloud::{
-    Actor, ApiSecret, ApiToken, DevicePattern, NewApiToken, Role, Store, check_token_name,
+    Actor, ApiSecret, ApiToken, ApiTokenStore, DevicePattern, NewApiToken, Role, check_token_name,
 };
 
 use super::error::CliError;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedecks_cloud::SqliteStore;
+use fedecks_cloud::StoreMonitor;
 use http::StatusCode;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -21,10 +21,10 @@ struct Readiness {
 
 /// `/healthz` and `/readyz`, which need no token.
 pub(crate) fn filter(
-    store: &Arc<SqliteStore>,
+    store: Arc<dyn StoreMonitor>,
     stopping: &watch::Receiver<bool>,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-    let (store, stopping) = (store.clone(), stopping.clone());
+    let stopping = stopping.clone();
     let alive = warp::path!("healthz").and(warp::get()).map(|| "ok\n".into_response());
     let ready = warp::path!("readyz").and(warp::get()).map(move || {
         let ready = !*stopping.borrow();

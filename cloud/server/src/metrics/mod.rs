@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use fedecks_cloud::{Hub, ServeMonitor, ServeStats, Server, SqliteStore, Tls};
+use fedecks_cloud::{Hub, ServeMonitor, ServeStats, Server, StoreMonitor, Tls};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -36,7 +36,7 @@ impl Metrics {
     pub(crate) fn new(
         counters: &Counters,
         hub: Hub,
-        store: Arc<SqliteStore>,
+        store: Arc<dyn StoreMonitor>,
         streams: Streams,
         webhooks: Vec<(String, Arc<webhooks::Counters>)>,
         certificates: Vec<Tls>,
@@ -72,7 +72,7 @@ impl Metrics {
 /// What is counted elsewhere, and asked for when Prometheus asks.
 struct Asked {
     hub: Hub,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn StoreMonitor>,
     streams: Streams,
     webhooks: Vec<(String, Arc<webhooks::Counters>)>,
     certificates: Vec<Tls>,

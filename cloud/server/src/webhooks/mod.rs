@@ -9,7 +9,7 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_cloud::{Outbox, SqliteStore};
+use fedecks_cloud::OutboxStore;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -33,7 +33,7 @@ pub(crate) struct Webhooks {
 impl Webhooks {
     pub(crate) async fn start(
         webhooks: &[Webhook],
-        store: &Arc<SqliteStore>,
+        store: Arc<dyn OutboxStore>,
         events: &EventLog,
     ) -> Result<Self, ServerError> {
         let names: Vec<_> = webhooks.iter().map(|webhook| webhook.name.clone()).collect();

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedecks_cloud::{Outbox, OutboxEntry, OutboxItem, SqliteStore, Store};
+use fedecks_cloud::{OutboxEntry, OutboxItem, OutboxStore};
 use fedecks_store::unix_now;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,7 +23,7 @@ use crate::events::{EventLog, Feed, Filter, Item};
 /// Brings the events of one webhook into the store, and from there to its receiver.
 pub(super) struct Worker {
     webhook: Webhook,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn OutboxStore>,
     feed: Feed,
     receiver: Receiver,
     lanes: Lanes,
@@ -66,7 +66,7 @@ const STORE_WAIT: Duration = Duration::from_secs(1);
 impl Worker {
     pub(super) fn new(
         webhook: &Webhook,
-        store: Arc<SqliteStore>,
+        store: Arc<dyn OutboxStore>,
         events: &EventLog,
         counters: Arc<Counters>,
     ) -> Result<Self, ServerError> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::SqliteStore;
-use super::file::{beside, failure};
+use super::file::beside;
 use super::schema::{self, Found};
+use super::store::SqliteStore;
 use crate::error::StoreError;
 
 /// How long a copy waits for another process that holds the file.
@@ -24,7 +24,7 @@ impl SqliteStore {
     /// Waits for the disk: in a server, call it off the runtime.
     pub fn back_up(store: &Path, copy: &Path) -> Result<(), StoreError> {
         let location = format!("{} to {}", store.display(), copy.display());
-        let failed = |error| failure(&location, "back up", error);
+        let failed = |error| StoreError::failed(&location, "back up", error);
         if fs::symlink_metadata(copy).is_ok() {
             return Err(failed(io::ErrorKind::AlreadyExists.into()));
         }
@@ -44,14 +44,14 @@ impl SqliteStore {
     /// disk.
     pub fn restore(copy: &Path, store: &Path) -> Result<(), StoreError> {
         let location = format!("{} from {}", store.display(), copy.display());
-        let failed = |error| failure(&location, "restore", error);
+        let failed = |error| StoreError::failed(&location, "restore", error);
         let unfinished = Unfinished::beside(store).map_err(failed)?;
         unfinished.give_to_owner_of_folder().map_err(failed)?;
         copy_store(copy, &unfinished.0)?;
         // So that whoever opens it first needs it for nobody but himself.
         Connection::open(&unfinished.0)
             .and_then(|database| database.pragma_update(None, "journal_mode", "WAL"))
-            .map_err(|error| failure(&location, "restore", error))?;
+            .map_err(|error| StoreError::failed(&location, "restore", error))?;
         let replaced = beside(store, ".replaced");
         // The log goes first: beside another file it would be taken for that one's.
         for suffix in ["-wal", "-shm", ""] {
@@ -98,34 +98,35 @@ impl Drop for Unfinished {
 /// Copies a store of ours into an empty file, and checks and syncs that.
 fn copy_store(from: &Path, to: &Path) -> Result<(), StoreError> {
     let location = from.display().to_string();
-    let reading = |error: rusqlite::Error| failure(&location, "copy", error);
+    let reading = |error: rusqlite::Error| StoreError::failed(&location, "copy", error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(from, flags).map_err(reading)?;
     database.busy_timeout(PATIENCE).map_err(reading)?;
     check_version(&database, &location)?;
     let target = to.to_str().ok_or_else(|| {
-        failure(&to.display().to_string(), "copy to", "its path is no text in UTF-8")
+        StoreError::failed(&to.display().to_string(), "copy to", "its path is no text in UTF-8")
     })?;
     database.execute("VACUUM INTO ?1", [target]).map_err(reading)?;
     drop(database);
 
     let location = to.display().to_string();
-    let checking = |error| failure(&location, "check", error);
+    let checking = |error| StoreError::failed(&location, "check", error);
     let copy =
         Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(checking)?;
     let verdict: String =
         copy.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(checking)?;
     if verdict != "ok" {
-        return Err(failure(&location, "check", verdict));
+        return Err(StoreError::failed(&location, "check", verdict));
     }
     check_version(&copy, &location)?;
     drop(copy);
     let sync = File::open(to).and_then(|file| file.sync_all());
-    sync.map_err(|error| failure(&location, "write", error))
+    sync.map_err(|error| StoreError::failed(&location, "write", error))
 }
 
 fn check_version(database: &Connection, location: &str) -> Result<(), StoreError> {
-    let found = schema::look(database).map_err(|error| failure(location, "read", error))?;
+    let found =
+        schema::look(database).map_err(|error| StoreError::failed(location, "read", error))?;
     let (location, known) = (location.to_owned(), schema::latest());
     match found {
         Found::Foreign | Found::Version(0) => Err(StoreError::Foreign { location }),
@@ -147,8 +148,10 @@ mod tests {
     use fedecks_protocol::DeviceId;
 
     use super::*;
+    use crate::accounts::AccountStore;
     use crate::audit::Actor;
-    use crate::store::Store;
+    use crate::audit::AuditStore;
+    use crate::devices::DeviceStore;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();

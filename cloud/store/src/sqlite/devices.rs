@@ -1,15 +1,221 @@
 //! Devices in SQLite.
 
 use std::ops::Bound;
+use std::time::Instant;
 
 use fedecks_protocol::DeviceId;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-use super::audit::Log;
-use super::{damaged, read, stored, unix_now};
+use super::columns::{damaged, read, stored};
+use super::store::SqliteStore;
+use super::worker::PATIENCE;
 use crate::audit::{Actor, AuditAction};
+use crate::boxed::BoxFuture;
 use crate::device_pattern::DevicePattern;
-use crate::devices::{DeviceQuery, DeviceRecord, Forgotten, Standing};
+use crate::devices::{DeviceQuery, DeviceRecord, DeviceStore, Forgotten, Standing};
+use crate::error::StoreError;
+use crate::time::unix_now;
+
+/// How many devices a call looks at before others have their turn.
+pub(super) const STRIDE: usize = 2000;
+
+impl DeviceStore for SqliteStore {
+    fn seen(&self, device: &DeviceId, generation: u64, at: u64) {
+        self.notes.seen(device, generation, at);
+    }
+
+    fn devices_page<'a>(
+        &'a self,
+        query: &'a DeviceQuery,
+    ) -> BoxFuture<'a, Result<Vec<DeviceRecord>, StoreError>> {
+        let since = Instant::now();
+        Box::pin(async move {
+            let mut query = query.clone();
+            query.limit = query.limit.min(DeviceQuery::MOST);
+            let mut found = Vec::new();
+            loop {
+                let asked = query.clone();
+                let look = move |database: &mut _| page(database, &asked, STRIDE);
+                let Page { devices, looked_at } = self.read(look).await?;
+                query.limit -= u32::try_from(devices.len()).unwrap_or(query.limit);
+                found.extend(devices);
+                match looked_at {
+                    Some(last) if query.limit > 0 => query.after = Some(last),
+                    Some(_) | None => return Ok(found),
+                }
+                if since.elapsed() >= PATIENCE {
+                    return Err(self.busy());
+                }
+            }
+        })
+    }
+
+    fn devices_by_id<'a>(
+        &'a self,
+        devices: &'a [DeviceId],
+    ) -> BoxFuture<'a, Result<Vec<DeviceRecord>, StoreError>> {
+        let most = DeviceQuery::MOST as usize;
+        let mut devices: Vec<_> = devices.iter().take(most).cloned().collect();
+        devices.sort_unstable();
+        devices.dedup();
+        self.read(move |database| {
+            let known = devices.iter().map(|device| one(database, device).transpose());
+            known.flatten().collect()
+        })
+    }
+
+    fn device<'a>(
+        &'a self,
+        device: &'a DeviceId,
+    ) -> BoxFuture<'a, Result<Option<DeviceRecord>, StoreError>> {
+        let device = device.clone();
+        self.read(move |database| one(database, &device))
+    }
+
+    fn set_label<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        label: Option<&'a str>,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let (log, device, by) = (self.log, device.clone(), by.clone());
+        let label = label.map(str::to_owned);
+        self.write(move |writing| {
+            let known = writing.execute(
+                "UPDATE devices SET label = ?2 WHERE id = ?1 AND forgotten = 0",
+                params![device.as_str(), label],
+            )?;
+            if known > 0 {
+                log.add(
+                    writing,
+                    &by,
+                    AuditAction::DeviceLabelled,
+                    Some(&device),
+                    label.as_deref(),
+                )?;
+            }
+            Ok(known > 0)
+        })
+    }
+
+    fn forget<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Forgotten, StoreError>> {
+        let (log, device, by) = (self.log, device.clone(), by.clone());
+        self.write(move |writing| {
+            // The row stays, since the generation has to: an old token must not become good again.
+            match one(writing, &device)? {
+                None => return Ok(Forgotten::Unknown),
+                Some(record) if record.blocked_at.is_some() => return Ok(Forgotten::Blocked),
+                Some(_) => {}
+            }
+            let standing = writing.query_row(
+                &format!(
+                    "UPDATE devices
+                     SET forgotten = 1, label = NULL, first_seen = NULL, last_seen = NULL,
+                         generation = max(generation + 1, ?2), change = {NEXT_CHANGE}
+                     WHERE id = ?1
+                     RETURNING {STANDING}"
+                ),
+                params![device.as_str(), stored(unix_now())],
+                standing,
+            )?;
+            log.add(writing, &by, AuditAction::DeviceForgotten, Some(&device), None)?;
+            Ok(Forgotten::Done(standing))
+        })
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Standing, StoreError>> {
+        let (log, device, by) = (self.log, device.clone(), by.clone());
+        self.write(move |writing| {
+            let standing = writing.query_row(
+                &format!(
+                    "INSERT INTO devices (id, generation, change)
+                     VALUES (?1, max(1, ?2), {NEXT_CHANGE})
+                     ON CONFLICT (id) DO UPDATE
+                     SET generation = max(generation + 1, excluded.generation),
+                         change = excluded.change, forgotten = 0
+                     RETURNING {STANDING}"
+                ),
+                params![device.as_str(), stored(unix_now())],
+                standing,
+            )?;
+            log.add(writing, &by, AuditAction::DeviceRevoked, Some(&device), None)?;
+            Ok(standing)
+        })
+    }
+
+    fn block<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>> {
+        let (log, device, by) = (self.log, device.clone(), by.clone());
+        self.write(move |writing| {
+            let changed = writing
+                .query_row(
+                    &format!(
+                        "INSERT INTO devices (id, blocked_at, change)
+                         VALUES (?1, ?2, {NEXT_CHANGE})
+                         ON CONFLICT (id) DO UPDATE
+                         SET blocked_at = excluded.blocked_at, change = excluded.change,
+                             forgotten = 0
+                         WHERE blocked_at IS NULL
+                         RETURNING {STANDING}"
+                    ),
+                    params![device.as_str(), stored(unix_now())],
+                    standing,
+                )
+                .optional()?;
+            if changed.is_some() {
+                log.add(writing, &by, AuditAction::DeviceBlocked, Some(&device), None)?;
+            }
+            Ok(changed)
+        })
+    }
+
+    fn unblock<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>> {
+        let (log, device, by) = (self.log, device.clone(), by.clone());
+        self.write(move |writing| {
+            let changed = writing
+                .query_row(
+                    &format!(
+                        "UPDATE devices SET blocked_at = NULL, change = {NEXT_CHANGE}
+                         WHERE id = ?1 AND blocked_at IS NOT NULL
+                         RETURNING {STANDING}"
+                    ),
+                    [device.as_str()],
+                    standing,
+                )
+                .optional()?;
+            if changed.is_some() {
+                log.add(writing, &by, AuditAction::DeviceUnblocked, Some(&device), None)?;
+            }
+            Ok(changed)
+        })
+    }
+
+    fn standings_after(&self, change: u64) -> BoxFuture<'_, Result<Vec<Standing>, StoreError>> {
+        self.read_first(move |database| {
+            database
+                .prepare_cached(&format!(
+                    "SELECT {STANDING} FROM devices WHERE change > ?1 ORDER BY change"
+                ))?
+                .query_map([stored(change)], standing)?
+                .collect()
+        })
+    }
+}
 
 const RECORD: &str = "id, label, first_seen, last_seen, generation, blocked_at";
 
@@ -19,18 +225,14 @@ const STANDING: &str = "id, generation, blocked_at IS NOT NULL, change";
 const NEXT_CHANGE: &str = "(SELECT ifnull(max(change), 0) + 1 FROM devices)";
 
 /// Some of the devices that were asked for.
-pub(super) struct Page {
-    pub(super) devices: Vec<DeviceRecord>,
+struct Page {
+    devices: Vec<DeviceRecord>,
     /// The device after which to go on; `None` if there are no more to look at.
-    pub(super) looked_at: Option<DeviceId>,
+    looked_at: Option<DeviceId>,
 }
 
 /// Looks at so many devices at most.
-pub(super) fn page(
-    database: &Connection,
-    query: &DeviceQuery,
-    stride: usize,
-) -> rusqlite::Result<Page> {
+fn page(database: &Connection, query: &DeviceQuery, stride: usize) -> rusqlite::Result<Page> {
     let DeviceQuery { after, limit, scope, search, blocked } = query;
     let (lower, upper) = bounds(after.as_ref(), scope.as_ref());
     let mut sql = format!("SELECT {RECORD} FROM devices WHERE forgotten = 0");
@@ -115,167 +317,11 @@ fn contains(id: &str, wanted: &str) -> bool {
     wanted.is_empty() || id.windows(wanted.len()).any(|part| part.eq_ignore_ascii_case(wanted))
 }
 
-pub(super) fn by_id(
-    database: &Connection,
-    devices: &[DeviceId],
-) -> rusqlite::Result<Vec<DeviceRecord>> {
-    let known = devices.iter().map(|device| one(database, device).transpose());
-    known.flatten().collect()
-}
-
-pub(super) fn one(
-    database: &Connection,
-    device: &DeviceId,
-) -> rusqlite::Result<Option<DeviceRecord>> {
+fn one(database: &Connection, device: &DeviceId) -> rusqlite::Result<Option<DeviceRecord>> {
     database
         .prepare_cached(&format!("SELECT {RECORD} FROM devices WHERE id = ?1 AND forgotten = 0"))?
         .query_row([device.as_str()], record)
         .optional()
-}
-
-pub(super) fn set_label(
-    writing: &Transaction<'_>,
-    device: &DeviceId,
-    label: Option<&str>,
-    by: &Actor,
-    log: Log,
-) -> rusqlite::Result<bool> {
-    let known = writing.execute(
-        "UPDATE devices SET label = ?2 WHERE id = ?1 AND forgotten = 0",
-        params![device.as_str(), label],
-    )?;
-    if known > 0 {
-        log.add(writing, by, AuditAction::DeviceLabelled, Some(device), label)?;
-    }
-    Ok(known > 0)
-}
-
-/// The row stays, since the generation has to: an old token must not become good again.
-pub(super) fn forget(
-    writing: &Transaction<'_>,
-    device: &DeviceId,
-    by: &Actor,
-    log: Log,
-) -> rusqlite::Result<Forgotten> {
-    match one(writing, device)? {
-        None => return Ok(Forgotten::Unknown),
-        Some(record) if record.blocked_at.is_some() => return Ok(Forgotten::Blocked),
-        Some(_) => {}
-    }
-    let standing = writing.query_row(
-        &format!(
-            "UPDATE devices
-             SET forgotten = 1, label = NULL, first_seen = NULL, last_seen = NULL,
-                 generation = max(generation + 1, ?2), change = {NEXT_CHANGE}
-             WHERE id = ?1
-             RETURNING {STANDING}"
-        ),
-        params![device.as_str(), stored(unix_now())],
-        standing,
-    )?;
-    log.add(writing, by, AuditAction::DeviceForgotten, Some(device), None)?;
-    Ok(Forgotten::Done(standing))
-}
-
-pub(super) fn revoke(
-    writing: &Transaction<'_>,
-    device: &DeviceId,
-    by: &Actor,
-    log: Log,
-) -> rusqlite::Result<Standing> {
-    let standing = writing.query_row(
-        &format!(
-            "INSERT INTO devices (id, generation, change) VALUES (?1, max(1, ?2), {NEXT_CHANGE})
-             ON CONFLICT (id) DO UPDATE
-             SET generation = max(generation + 1, excluded.generation),
-                 change = excluded.change, forgotten = 0
-             RETURNING {STANDING}"
-        ),
-        params![device.as_str(), stored(unix_now())],
-        standing,
-    )?;
-    log.add(writing, by, AuditAction::DeviceRevoked, Some(device), None)?;
-    Ok(standing)
-}
-
-pub(super) fn block(
-    writing: &Transaction<'_>,
-    device: &DeviceId,
-    by: &Actor,
-    log: Log,
-) -> rusqlite::Result<Option<Standing>> {
-    let changed = writing
-        .query_row(
-            &format!(
-                "INSERT INTO devices (id, blocked_at, change) VALUES (?1, ?2, {NEXT_CHANGE})
-                 ON CONFLICT (id) DO UPDATE
-                 SET blocked_at = excluded.blocked_at, change = excluded.change, forgotten = 0
-                 WHERE blocked_at IS NULL
-                 RETURNING {STANDING}"
-            ),
-            params![device.as_str(), stored(unix_now())],
-            standing,
-        )
-        .optional()?;
-    if changed.is_some() {
-        log.add(writing, by, AuditAction::DeviceBlocked, Some(device), None)?;
-    }
-    Ok(changed)
-}
-
-pub(super) fn unblock(
-    writing: &Transaction<'_>,
-    device: &DeviceId,
-    by: &Actor,
-    log: Log,
-) -> rusqlite::Result<Option<Standing>> {
-    let changed = writing
-        .query_row(
-            &format!(
-                "UPDATE devices SET blocked_at = NULL, change = {NEXT_CHANGE}
-                 WHERE id = ?1 AND blocked_at IS NOT NULL
-                 RETURNING {STANDING}"
-            ),
-            [device.as_str()],
-            standing,
-        )
-        .optional()?;
-    if changed.is_some() {
-        log.add(writing, by, AuditAction::DeviceUnblocked, Some(device), None)?;
-    }
-    Ok(changed)
-}
-
-pub(super) fn standings_after(
-    database: &Connection,
-    change: u64,
-) -> rusqlite::Result<Vec<Standing>> {
-    database
-        .prepare_cached(&format!(
-            "SELECT {STANDING} FROM devices WHERE change > ?1 ORDER BY change"
-        ))?
-        .query_map([stored(change)], standing)?
-        .collect()
-}
-
-/// Notes when a device was connected. One that was forgotten since then stays forgotten.
-pub(super) fn seen(
-    writing: &Transaction<'_>,
-    device: &DeviceId,
-    generation: u64,
-    at: u64,
-) -> rusqlite::Result<()> {
-    writing
-        .prepare_cached(
-            "INSERT INTO devices (id, first_seen, last_seen) VALUES (?1, ?2, ?2)
-             ON CONFLICT (id) DO UPDATE
-             SET first_seen = min(ifnull(first_seen, excluded.first_seen), excluded.first_seen),
-                 last_seen = max(ifnull(last_seen, 0), excluded.last_seen),
-                 forgotten = 0
-             WHERE forgotten = 0 OR generation <= ?3",
-        )?
-        .execute(params![device.as_str(), stored(at), stored(generation)])?;
-    Ok(())
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<DeviceRecord> {

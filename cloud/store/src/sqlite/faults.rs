@@ -3,12 +3,21 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use super::store::{ANSWER_PATIENCE, SqliteStore};
 use super::tests::{cli, device, until};
-use super::*;
+use super::worker::PATIENCE;
+use crate::accounts::AccountStore;
+use crate::api_tokens::ApiTokenStore;
+use crate::audit::{AuditQuery, AuditStore};
+use crate::devices::{DeviceQuery, DeviceStore};
+use crate::epoch::Epoch;
+use crate::error::StoreError;
+use crate::stats::StoreMonitor;
 
 /// A store with an account, a blocked device and a copy of all that.
 struct Bed {

@@ -58,7 +58,7 @@ impl File {
             .truncate(false)
             .mode(0o600)
             .open(path)
-            .map_err(|error| failure(&location, "open", error))?;
+            .map_err(|error| StoreError::failed(&location, "open", error))?;
         let open = Open::file(path, OPEN_PATIENCE, &location, schema::IfEmpty::Create)?;
         let epoch = Arc::default();
         let path = Some(path.to_owned());
@@ -67,8 +67,8 @@ impl File {
 
     pub(super) fn in_memory() -> Result<Self, StoreError> {
         let location: Arc<str> = "in memory".into();
-        let mut database =
-            Connection::open_in_memory().map_err(|error| failure(&location, "open", error))?;
+        let mut database = Connection::open_in_memory()
+            .map_err(|error| StoreError::failed(&location, "open", error))?;
         schema::prepare(&mut database, &location, schema::IfEmpty::Create)?;
         let open = Open { database, identity: None, log: None };
         let epoch = Arc::default();
@@ -128,7 +128,8 @@ impl File {
             return Err(StoreError::Closed { location: self.location.to_string() });
         };
         if let Some(orphan) = self.orphan {
-            remove_orphan(path, orphan).map_err(|error| failure(&self.location, "open", error))?;
+            remove_orphan(path, orphan)
+                .map_err(|error| StoreError::failed(&self.location, "open", error))?;
             self.orphan = None;
         }
         Open::file(path, BUSY_TIMEOUT, &self.location, schema::IfEmpty::Refuse)
@@ -142,9 +143,10 @@ impl Open {
         location: &str,
         if_empty: schema::IfEmpty,
     ) -> Result<Self, StoreError> {
-        let failed = |error| failure(location, "open", error);
+        let failed = |error| StoreError::failed(location, "open", error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let identity = Identity::of(path).map_err(|error| failure(location, "open", error))?;
+        let identity =
+            Identity::of(path).map_err(|error| StoreError::failed(location, "open", error))?;
         let mut database = Connection::open_with_flags(path, flags).map_err(failed)?;
         database.busy_timeout(patience).map_err(failed)?;
         schema::prepare(&mut database, location, if_empty)?;
@@ -184,12 +186,4 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
-}
-
-pub(super) fn failure(
-    location: &str,
-    action: &'static str,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> StoreError {
-    StoreError::Failed { location: location.to_owned(), action, source: source.into() }
 }

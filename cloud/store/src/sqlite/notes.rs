@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fedecks_protocol::DeviceId;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::audit::Log;
-use super::{api_tokens, devices};
+use super::audit_log::Log;
+use super::columns::stored;
 use crate::api_tokens::ApiToken;
 use crate::audit::AuditEntry;
 
@@ -154,16 +154,46 @@ impl Waiting {
     fn write(&self, database: &mut Connection, log: Log) -> rusqlite::Result<()> {
         let writing = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (device, Seen { generation, at }) in &self.seen {
-            devices::seen(&writing, device, *generation, *at)?;
+            write_seen(&writing, device, *generation, *at)?;
         }
         for (name, at) in &self.used {
-            api_tokens::used(&writing, name, *at)?;
+            write_used(&writing, name, *at)?;
         }
         for entry in &self.audit {
             log.add_noted(&writing, entry)?;
         }
         writing.commit()
     }
+}
+
+/// Notes when a device was connected. One that was forgotten since then stays forgotten.
+fn write_seen(
+    writing: &Transaction<'_>,
+    device: &DeviceId,
+    generation: u64,
+    at: u64,
+) -> rusqlite::Result<()> {
+    writing
+        .prepare_cached(
+            "INSERT INTO devices (id, first_seen, last_seen) VALUES (?1, ?2, ?2)
+             ON CONFLICT (id) DO UPDATE
+             SET first_seen = min(ifnull(first_seen, excluded.first_seen), excluded.first_seen),
+                 last_seen = max(ifnull(last_seen, 0), excluded.last_seen),
+                 forgotten = 0
+             WHERE forgotten = 0 OR generation <= ?3",
+        )?
+        .execute(params![device.as_str(), stored(at), stored(generation)])?;
+    Ok(())
+}
+
+/// Notes when a token was used last; not if it is gone.
+fn write_used(writing: &Transaction<'_>, name: &str, at: u64) -> rusqlite::Result<()> {
+    writing
+        .prepare_cached(
+            "UPDATE api_tokens SET last_used = max(ifnull(last_used, 0), ?2) WHERE name = ?1",
+        )?
+        .execute(params![name, stored(at)])?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::file::failure;
 use crate::error::StoreError;
 
 /// What `PRAGMA application_id` says in a store of ours: "fdks".
@@ -82,7 +81,7 @@ pub(super) fn prepare(
     location: &str,
     if_empty: IfEmpty,
 ) -> Result<(), StoreError> {
-    let failed = |error| failure(location, "open", error);
+    let failed = |error| StoreError::failed(location, "open", error);
     loop {
         // Without a transaction first: one that writes may have to wait.
         match look(database).map_err(failed)? {
@@ -92,7 +91,11 @@ pub(super) fn prepare(
                 return Err(StoreError::Newer { location, found: version, known });
             }
             Found::Version(0) if if_empty == IfEmpty::Refuse => {
-                return Err(failure(location, "open", "it is empty, expected what was in it"));
+                return Err(StoreError::failed(
+                    location,
+                    "open",
+                    "it is empty, expected what was in it",
+                ));
             }
             Found::Version(version) => {
                 if step(database, version).map_err(failed)? && version > 0 {

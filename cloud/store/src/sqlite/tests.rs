@@ -1,12 +1,25 @@
 //! What the store does that the trait does not ask for.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use fedecks_protocol::DeviceId;
 use futures_util::future::join_all;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
 
-use super::*;
-use crate::audit::AuditAction;
+use super::devices::STRIDE;
+use super::schema;
+use super::store::{ANSWER_PATIENCE, AT_ONCE, SqliteStore, StoreOptions};
+use super::worker::{LINE, PATIENCE};
+use crate::accounts::AccountStore;
+use crate::api_tokens::ApiTokenStore;
+use crate::audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditStore};
 use crate::conformance;
+use crate::devices::{DeviceQuery, DeviceStore, Standing};
+use crate::error::StoreError;
+use crate::stats::StoreMonitor;
 
 pub(super) fn device(id: &str) -> DeviceId {
     DeviceId::new(id).unwrap()
@@ -28,13 +41,18 @@ pub(super) async fn until(happened: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn it_conforms_to_the_trait_in_memory() {
-    conformance::check(SqliteStore::in_memory().unwrap()).await;
+    conformance::check(async || SqliteStore::in_memory().unwrap()).await;
 }
 
 #[tokio::test]
 async fn it_conforms_to_the_trait_in_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    conformance::check(SqliteStore::open(folder.path().join("store")).unwrap()).await;
+    let number = AtomicUsize::new(0);
+    conformance::check(async || {
+        let name = format!("store-{}", number.fetch_add(1, Ordering::Relaxed));
+        SqliteStore::open(folder.path().join(name)).unwrap()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -302,7 +320,7 @@ async fn a_full_line_refuses_instead_of_waiting() {
 #[tokio::test]
 async fn a_login_waits_for_few_of_the_calls_that_others_make() {
     let store = SqliteStore::in_memory().unwrap();
-    let done = std::sync::atomic::AtomicUsize::new(0);
+    let done = AtomicUsize::new(0);
     let by = cli();
     let devices: Vec<_> = (0..500).map(|number| device(&format!("device-{number}"))).collect();
     let flood = join_all(devices.iter().map(|device| async {

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
-use super::audit::Log;
-use super::file::{File, failure};
+use super::audit_log::Log;
+use super::file::File;
 use super::notes::Notes;
 use super::stats::{Action, Counters};
-use super::{LINE, PATIENCE};
 use crate::error::StoreError;
 
 /// The thread that holds the database: one call after the other, and the notes once in a while.
@@ -45,6 +44,12 @@ pub(super) trait Job: Send {
     /// Answers, with the result of the last attempt if all went well.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>, location: &str);
 }
+
+/// How many calls may wait for the thread.
+pub(super) const LINE: usize = 1024;
+
+/// How long a call may wait for its turn and for other processes.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the notes are written.
 const NOTES_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
@@ -186,11 +191,11 @@ impl Worker {
             Ok(Err(error)) if is_held(&error) => Attempted::Held,
             Ok(Err(error)) => {
                 self.file.judge(&error);
-                Attempted::Failed(failure(self.file.location(), action, error))
+                Attempted::Failed(StoreError::failed(self.file.location(), action, error))
             }
             Err(_) => {
                 self.file.close();
-                Attempted::Failed(failure(self.file.location(), action, "it panicked"))
+                Attempted::Failed(StoreError::failed(self.file.location(), action, "it panicked"))
             }
         }
     }
@@ -249,7 +254,7 @@ impl Worker {
                 self.file.judge(&error);
                 self.counters.failed();
             }
-            (failure(self.file.location(), "write", error), held)
+            (StoreError::failed(self.file.location(), "write", error), held)
         })
     }
 

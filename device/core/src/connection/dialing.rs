@@ -2,9 +2,9 @@
 
 use fedecks_protocol::{CloseCode, DownFrame, Refusal};
 
+use super::next::Next;
 use super::retry_policy::Retry;
 use super::shared::Shared;
-use super::transition::Next;
 use crate::action::{Action, Notice};
 use crate::attempt::{Attempt, DialError, Phase};
 use crate::event::{Event, FailReason, LostReason};

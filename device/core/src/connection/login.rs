@@ -1,17 +1,19 @@
-//! Logins that wait for their answer. A login never costs the token that was there before: only
-//! a token that the cloud hands out after it takes that one's place.
+//! Logins and logouts that wait for their answer. A login never costs the token that was there before:
+//! only a token that the cloud hands out after it takes that one's place.
 
 use fedecks_protocol::Refusal;
 
 use super::output::Output;
 use crate::action::{Action, AuthHeader};
-use crate::request::{GiveUp, LoggedIn, LoginError, LoginId};
+use crate::request::{GiveUp, LoggedIn, LoginError, LoginId, LogoutId};
 
 #[derive(Debug, Default)]
 pub(super) struct Logins {
     waiting: Option<Login>,
     /// The login whose token is on its way to the store.
     storing: Option<LoginId>,
+    /// They are answered when the store has been told everything.
+    logouts: Vec<LogoutId>,
 }
 
 /// Credentials on their way to a token. They live here and nowhere else, and only until then.
@@ -47,11 +49,19 @@ impl Logins {
         }
     }
 
-    /// The store has been told everything, the last of it with this success.
-    pub(super) fn on_stored(&mut self, persisted: bool, out: &mut Output) {
+    /// The store has been told everything, the last of it with this result.
+    pub(super) fn on_stored(&mut self, result: &Result<(), String>, out: &mut Output) {
         if let Some(login) = self.storing.take() {
-            answer(login, Ok(LoggedIn { persisted }), out);
+            answer(login, Ok(LoggedIn { persisted: result.is_ok() }), out);
         }
+        for logout in self.logouts.drain(..) {
+            out.push(Action::AnswerLogout { logout, result: result.clone() });
+        }
+    }
+
+    pub(super) fn log_out(&mut self, id: LogoutId, out: &mut Output) {
+        self.give_up(GiveUp::Logout, out);
+        self.logouts.push(id);
     }
 
     pub(super) fn give_up(&mut self, for_what: GiveUp, out: &mut Output) {

@@ -4,12 +4,12 @@
 mod dialing;
 mod heartbeat;
 mod login;
+mod next;
 mod output;
 mod retry_policy;
 mod session;
 mod shared;
 mod token_store;
-mod transition;
 mod unregistered;
 mod waiting;
 
@@ -19,17 +19,17 @@ use fedecks_protocol::{CloseCode, Credentials, IssuedToken, Proof, UpFrame};
 
 use self::dialing::Dialing;
 use self::login::answer;
+use self::next::Next;
 use self::session::Session;
 use self::shared::Shared;
 pub use self::token_store::Stored;
-use self::transition::Next;
 use self::unregistered::Unregistered;
 use self::waiting::Waiting;
 use crate::action::{Action, AuthHeader};
 use crate::attempt::{Attempt, DialError, Phase};
 use crate::config::Config;
 use crate::event::LostReason;
-use crate::request::{GiveUp, LoginError, LoginId, NotRegistered, SendError};
+use crate::request::{GiveUp, LoginError, LoginId, LogoutId, NotRegistered, SendError, SendId};
 use crate::state::State;
 use crate::time::Time;
 use crate::timers::{Timer, Timers};
@@ -134,12 +134,13 @@ impl Connection {
         }
     }
 
-    /// Forgets the token, in memory and in the store, and ends the connection.
-    pub fn handle_logout(&mut self) {
+    /// Forgets the token, in memory and in the store, and ends the connection. It is answered by
+    /// [`Action::AnswerLogout`] when the store has been told everything.
+    pub fn handle_logout(&mut self, id: LogoutId) {
         if matches!(self.link, Link::Closed) {
             return;
         }
-        self.shared.logins.give_up(GiveUp::Logout, &mut self.shared.out);
+        self.shared.logins.log_out(id, &mut self.shared.out);
         self.close_locally(CloseCode::Normal);
         let cx = &mut self.shared;
         cx.tokens.forget(&mut cx.out);
@@ -157,15 +158,24 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a frame if there is a connection. Nothing is kept: on an error the caller still has it.
-    pub fn handle_send(&mut self, now: Time, frame: &UpFrame) -> Result<(), SendError> {
+    /// Sends a frame if there is a connection. It is answered by [`Action::AnswerSend`]: at once if
+    /// the frame cannot go out, otherwise when the link has taken it or not. Nothing is kept: on an
+    /// error the caller still has it.
+    pub fn handle_send(&mut self, now: Time, id: SendId, frame: &UpFrame) {
         self.notice_sleep(now);
         match &mut self.link {
-            Link::Connected(it) => Ok(it.on_send(now, frame, &mut self.shared)?),
+            Link::Connected(it) => it.on_send(now, id, frame, &mut self.shared),
             Link::Unregistered(_) | Link::Waiting(_) | Link::Dialing(_) | Link::Closed => {
-                Err(SendError::NotConnected)
+                self.shared.out.answer_send(id, Err(SendError::NotConnected));
             }
         }
+    }
+
+    /// Whether the link took what [`Action::Transmit`] gave it for this. If not, it is dead, which
+    /// `handle_lost` brings as soon as what came before that is read: the cloud may have said why.
+    pub fn handle_transmitted(&mut self, id: SendId, taken: bool) {
+        let result = if taken { Ok(()) } else { Err(SendError::NotConnected) };
+        self.shared.out.answer_send(id, result);
     }
 
     /// The store's answer to [`Action::LoadToken`]. An error is told to the application; the store
@@ -184,7 +194,7 @@ impl Connection {
     pub fn handle_stored(&mut self, now: Time, result: Result<(), String>) {
         let cx = &mut self.shared;
         if cx.tokens.on_stored(now, &result, &mut cx.out) {
-            cx.logins.on_stored(result.is_ok(), &mut cx.out);
+            cx.logins.on_stored(&result, &mut cx.out);
         }
     }
 

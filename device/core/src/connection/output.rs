@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::action::Action;
 use crate::event::Event;
+use crate::request::{SendError, SendId};
 use crate::timers::Timers;
 
 #[derive(Debug, Default)]
@@ -15,6 +16,10 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn push(&mut self, action: Action) {
         self.actions.push_back(action);
+    }
+
+    pub(super) fn answer_send(&mut self, send: SendId, result: Result<(), SendError>) {
+        self.push(Action::AnswerSend { send, result });
     }
 
     pub(super) fn emit(&mut self, event: Event) {

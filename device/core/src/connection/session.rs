@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use fedecks_protocol::{CloseCode, DownFrame, EncodeError, Limits, UpFrame, Welcome};
+use fedecks_protocol::{CloseCode, DownFrame, Limits, UpFrame, Welcome};
 
 use super::heartbeat::Heartbeat;
+use super::next::Next;
 use super::retry_policy::Retry;
 use super::shared::Shared;
-use super::transition::Next;
 use crate::action::{Action, Notice, Outgoing, UnusedFrame};
 use crate::event::{Event, LostReason};
+use crate::request::SendId;
 use crate::time::Time;
 use crate::timers::Timer;
 use crate::watch::Network;
@@ -45,16 +46,12 @@ impl Session {
         it
     }
 
-    pub(super) fn on_send(
-        &mut self,
-        now: Time,
-        frame: &UpFrame,
-        cx: &mut Shared,
-    ) -> Result<(), EncodeError> {
+    pub(super) fn on_send(&mut self, now: Time, id: SendId, frame: &UpFrame, cx: &mut Shared) {
         let limits = Limits { max_size: self.max_frame, ..cx.config.limits };
-        let bytes = cx.config.dialect.encode_up(frame, &limits)?;
-        self.transmit(now, bytes, cx);
-        Ok(())
+        match cx.config.dialect.encode_up(frame, &limits) {
+            Ok(bytes) => self.transmit(now, bytes, Some(id), cx),
+            Err(error) => cx.out.answer_send(id, Err(error.into())),
+        }
     }
 
     pub(super) fn on_message(&mut self, now: Time, bytes: &[u8], cx: &mut Shared) {
@@ -126,7 +123,7 @@ impl Session {
                 let please = cx.config.dialect.encode_up(&UpFrame::TokenPlease, &cx.config.limits);
                 // One byte; it fits any limit but an absurd one, and then there is no token to be had.
                 if let Ok(bytes) = please {
-                    self.transmit(now, bytes, cx);
+                    self.transmit(now, bytes, None, cx);
                 }
             }
             Timer::Retry | Timer::Phase | Timer::Store | Timer::Load => {}
@@ -160,7 +157,7 @@ impl Session {
 
     fn ping(&mut self, now: Time, deadline: Duration, cx: &mut Shared) {
         cx.out.timers.set(Timer::Pong, self.heartbeat.on_ping(now, deadline));
-        cx.transmit(Outgoing::Ping);
+        cx.transmit(Outgoing::Ping, None);
     }
 
     /// Sets the timer to when a ping would be due if nothing more came or went. Traffic does not
@@ -171,8 +168,8 @@ impl Session {
         }
     }
 
-    fn transmit(&mut self, now: Time, bytes: Vec<u8>, cx: &mut Shared) {
+    fn transmit(&mut self, now: Time, bytes: Vec<u8>, send: Option<SendId>, cx: &mut Shared) {
         self.heartbeat.on_sent(now);
-        cx.transmit(Outgoing::Frame(bytes));
+        cx.transmit(Outgoing::Frame(bytes), send);
     }
 }

@@ -12,6 +12,7 @@ use crate::attempt::Attempt;
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::event::{Event, LostReason};
+use crate::request::SendId;
 use crate::watch::Network;
 
 #[derive(Debug)]
@@ -60,8 +61,8 @@ impl Shared {
         self.out.push(Action::Disconnect { attempt: self.attempt, code });
     }
 
-    pub(super) fn transmit(&mut self, message: Outgoing) {
-        self.out.push(Action::Transmit { attempt: self.attempt, message });
+    pub(super) fn transmit(&mut self, message: Outgoing, send: Option<SendId>) {
+        self.out.push(Action::Transmit { attempt: self.attempt, message, send });
     }
 
     /// The frame in these bytes; what is none is logged.

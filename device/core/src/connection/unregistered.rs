@@ -1,9 +1,9 @@
 //! Without a token or a login: nothing is dialled until the store gives the one or somebody the other.
 
+use super::next::Next;
 use super::retry_policy::Retry;
 use super::shared::Shared;
 use super::token_store::Loaded;
-use super::transition::Next;
 use crate::event::Event;
 
 #[derive(Debug)]

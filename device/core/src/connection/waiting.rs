@@ -1,8 +1,8 @@
 //! Between two attempts: when the next one comes, and what news of the network change about that.
 
+use super::next::Next;
 use super::retry_policy::Retry;
 use super::shared::Shared;
-use super::transition::Next;
 use crate::event::Event;
 use crate::time::Time;
 use crate::timers::Timer;

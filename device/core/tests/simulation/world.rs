@@ -325,7 +325,7 @@ impl World {
                 self.links.insert(id, link);
                 self.push(now, What::Road(id, Phase::Resolve));
             }
-            Action::Transmit { attempt, message } => {
+            Action::Transmit { attempt, message, send: _ } => {
                 let id = self.current_link(device, attempt);
                 let word = match message {
                     Outgoing::Frame(bytes) => Word::Frame(bytes),
@@ -347,7 +347,10 @@ impl World {
             }
             Action::AnswerLogin { .. } => it.sums.answers += 1,
             Action::Emit(event) => it.note(&event),
-            Action::TrustTime { .. } | Action::Log(_) => {}
+            Action::AnswerLogout { .. }
+            | Action::AnswerSend { .. }
+            | Action::TrustTime { .. }
+            | Action::Log(_) => {}
         }
     }
 

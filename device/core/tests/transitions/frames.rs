@@ -1,7 +1,9 @@
-use fedecks_device_core::{Attempt, Event, FailReason, Notice, SendError, State, UnusedFrame};
+use fedecks_device_core::{
+    Attempt, Event, FailReason, LostReason, Notice, SendError, State, UnusedFrame,
+};
 use fedecks_protocol::{
-    CloseCode, DecodeError, Dialect, DownFrame, EncodeError, Limits, RequestId, Sequence, Term,
-    UpFrame, Welcome,
+    CloseCode, CloseReason, DecodeError, Dialect, DownFrame, EncodeError, Limits, RequestId,
+    Sequence, Term, UpFrame, Welcome,
 };
 
 use crate::machine::*;
@@ -107,9 +109,25 @@ fn a_refreshed_token_goes_to_the_store_and_answers_nobody() {
 fn a_frame_is_sent_as_the_dialect_has_it() {
     let mut it = Machine::connected();
     for frame in [message("hello"), UpFrame::Raw { sequence: None, bytes: vec![1] }] {
-        assert_eq!(it.core.handle_send(it.now, &frame), Ok(()));
+        assert_eq!(it.send(&frame), Ok(()));
         it.expect([transmit(1, &frame)]);
     }
+}
+
+#[test]
+fn a_frame_into_a_link_that_is_found_dead_is_given_back() {
+    let mut it = Machine::connected();
+    let frame = message("hello");
+    assert_eq!(it.send_over(false, &frame), Err(SendError::NotConnected));
+    it.expect([transmit(1, &frame)]);
+    // What the cloud said before that may still be read.
+    assert_eq!(it.core.state(), State::Connected);
+    it.closed(1, CloseReason::new(CloseCode::Revoked));
+    it.expect([
+        forget(),
+        lost(LostReason::Closed(CloseReason::new(CloseCode::Revoked))),
+        emit(Event::Unregistered),
+    ]);
 }
 
 #[test]
@@ -121,7 +139,7 @@ fn nothing_is_sent_without_a_connection() {
     let waits = [Machine::backing_off, Machine::set_aside];
     for mut it in others.into_iter().chain(waits).map(|make| make()).chain([closed]) {
         it.drain();
-        assert_eq!(it.core.handle_send(it.now, &message("hello")), Err(SendError::NotConnected));
+        assert_eq!(it.send(&message("hello")), Err(SendError::NotConnected));
         it.expect([]);
     }
 }
@@ -130,11 +148,11 @@ fn nothing_is_sent_without_a_connection() {
 fn a_frame_beyond_the_clouds_limit_is_not_sent() {
     let frame = UpFrame::Raw { sequence: None, bytes: vec![0; 98] };
     let mut it = Machine::connected_with(Welcome { max_frame: 100, ..welcome() });
-    assert_eq!(it.core.handle_send(it.now, &frame), Ok(()));
+    assert_eq!(it.send(&frame), Ok(()));
     it.expect([transmit(1, &frame)]);
     let mut it = Machine::connected_with(Welcome { max_frame: 99, ..welcome() });
     assert_eq!(
-        it.core.handle_send(it.now, &frame),
+        it.send(&frame),
         Err(SendError::Unfit(EncodeError::TooBig { size: 100, limit: 99 }))
     );
     it.expect([]);
@@ -146,7 +164,7 @@ fn a_cloud_with_a_bigger_limit_does_not_raise_the_devices_own() {
     let mut it = Machine::connected_with(Welcome { max_frame: u32::MAX, ..welcome() });
     let frame = UpFrame::Raw { sequence: None, bytes: vec![0; limit] };
     assert_eq!(
-        it.core.handle_send(it.now, &frame),
+        it.send(&frame),
         Err(SendError::Unfit(EncodeError::TooBig { size: limit + 2, limit }))
     );
     it.expect([]);
@@ -158,10 +176,7 @@ fn a_term_that_is_too_deep_is_not_sent() {
     let deep = (0..limit).fold(Term::Nil, |term, _| Term::List(vec![term]));
     let mut it = Machine::connected();
     let frame = UpFrame::Message { sequence: None, term: deep };
-    assert_eq!(
-        it.core.handle_send(it.now, &frame),
-        Err(SendError::Unfit(EncodeError::TooDeep { limit }))
-    );
+    assert_eq!(it.send(&frame), Err(SendError::Unfit(EncodeError::TooDeep { limit })));
     it.expect([]);
 }
 
@@ -170,7 +185,7 @@ fn a_frame_that_was_not_sent_does_not_count_as_sent() {
     let mut it = Machine::connected_with(Welcome { max_frame: 10, ..welcome() });
     it.run_for(secs(10));
     let frame = UpFrame::Raw { sequence: None, bytes: vec![0; 98] };
-    assert!(it.core.handle_send(it.now, &frame).is_err());
+    assert!(it.send(&frame).is_err());
     it.core.handle_traffic(it.now, Attempt(1));
     assert_eq!(it.keep_next_deadline(), secs(9));
     it.expect([ping(1)]);
@@ -201,7 +216,7 @@ fn a_second_welcome_changes_nothing() {
     let bytes = Dialect::Bincode.encode_down(&DownFrame::Welcome(changed), &Limits::default());
     it.core.handle_message(it.now, Attempt(1), &bytes.unwrap());
     it.expect([log(Notice::UnusedFrame(UnusedFrame::Welcome))]);
-    assert_eq!(it.core.handle_send(it.now, &message("hello")), Ok(()));
+    assert_eq!(it.send(&message("hello")), Ok(()));
     it.drain();
     assert_eq!(it.keep_next_deadline(), secs(19));
 }

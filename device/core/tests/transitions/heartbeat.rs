@@ -34,7 +34,7 @@ fn the_device_pings_while_it_talks_and_the_cloud_does_not() {
     let mut it = Machine::connected();
     for _ in 0..18 {
         it.run_for(secs(1));
-        it.core.handle_send(it.now, &message("hello")).unwrap();
+        it.send(&message("hello")).unwrap();
         it.expect([transmit(1, &message("hello"))]);
     }
     it.run_for(secs(1));
@@ -46,7 +46,7 @@ fn traffic_both_ways_puts_the_ping_off() {
     let mut it = Machine::connected();
     for _ in 0..100 {
         it.run_for(secs(10));
-        it.core.handle_send(it.now, &message("hello")).unwrap();
+        it.send(&message("hello")).unwrap();
         it.core.handle_text(it.now, Attempt(1), 1);
         assert_eq!(it.drain().len(), 2);
     }
@@ -93,7 +93,7 @@ fn sending_does_not_move_the_deadline_of_the_answer() {
     it.expect([ping(1)]);
     for _ in 0..9 {
         it.run_for(secs(1));
-        it.core.handle_send(it.now, &message("hello")).unwrap();
+        it.send(&message("hello")).unwrap();
         it.expect([transmit(1, &message("hello"))]);
     }
     assert_eq!(it.keep_next_deadline(), secs(1));

@@ -242,7 +242,7 @@ fn credentials_that_are_too_long_do_not_give_up_the_login_that_waits() {
 #[test]
 fn a_logout_forgets_the_token_and_ends_what_there_is() {
     let mut it = Machine::connected();
-    it.core.handle_logout();
+    it.logout(1);
     it.expect([
         disconnect(1, CloseCode::Normal),
         lost(LostReason::Local),
@@ -253,7 +253,7 @@ fn a_logout_forgets_the_token_and_ends_what_there_is() {
     assert_eq!(it.core.poll_timeout(), None);
 
     let mut it = Machine::dialing();
-    it.core.handle_logout();
+    it.logout(1);
     it.expect([
         disconnect(1, CloseCode::Normal),
         failed(FailReason::GivenUp),
@@ -263,7 +263,7 @@ fn a_logout_forgets_the_token_and_ends_what_there_is() {
     assert_eq!(it.core.poll_timeout(), None);
 
     for mut it in [Machine::backing_off(), Machine::unregistered()] {
-        it.core.handle_logout();
+        it.logout(1);
         it.expect([forget(), emit(Event::Unregistered)]);
         assert_eq!(it.core.poll_timeout(), None);
     }
@@ -272,7 +272,7 @@ fn a_logout_forgets_the_token_and_ends_what_there_is() {
 #[test]
 fn a_logout_answers_the_login_that_waits() {
     let mut it = Machine::logging_in();
-    it.core.handle_logout();
+    it.logout(1);
     it.expect([
         answer(1, FOR_LOGOUT),
         disconnect(1, CloseCode::Normal),
@@ -287,7 +287,7 @@ fn a_token_on_its_way_to_the_disk_does_not_outlive_a_logout() {
     let mut it = Machine::logged_in();
     it.frame(1, &DownFrame::Token(token("new")));
     it.expect([store("new")]);
-    it.core.handle_logout();
+    it.logout(1);
     it.expect([
         answer(1, FOR_LOGOUT),
         disconnect(1, CloseCode::Normal),
@@ -297,13 +297,34 @@ fn a_token_on_its_way_to_the_disk_does_not_outlive_a_logout() {
     it.stored();
     it.expect([forget()]);
     it.stored();
-    it.expect([]);
+    it.expect([answer_logout(1, Ok(()))]);
+}
+
+#[test]
+fn a_logout_is_answered_with_what_became_of_the_token_on_disk() {
+    for result in [Ok(()), Err("read-only".to_owned())] {
+        let mut it = Machine::connected();
+        it.logout(1);
+        it.logout(2);
+        it.drain();
+        it.stored();
+        it.expect([forget()]);
+        it.core.handle_stored(it.now, result.clone());
+        let failed = result.is_err().then(store_failed);
+        let answers = [answer_logout(1, result.clone()), answer_logout(2, result)];
+        it.expect(failed.into_iter().chain(answers));
+        // What is tried again answers nobody any more.
+        it.run_for(secs(1));
+        it.drain();
+        it.stored();
+        it.expect([]);
+    }
 }
 
 #[test]
 fn a_token_from_the_store_that_comes_after_a_logout_is_not_taken() {
     let mut it = Machine::new();
-    it.core.handle_logout();
+    it.logout(1);
     it.drain();
     it.core.handle_loaded(it.now, Ok(Some(token("stored"))));
     it.expect([]);

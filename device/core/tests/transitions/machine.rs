@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fedecks_device_core::{
     Action, Attempt, Config, Connection, DialError, Event, FailReason, LoggedIn, LoginError,
-    LoginId, LostReason, Notice, Outgoing, Phase, State, Time,
+    LoginId, LogoutId, LostReason, Notice, Outgoing, Phase, SendError, SendId, State, Time,
 };
 use fedecks_protocol::{
     AuthRequest, CloseCode, CloseReason, Credentials, DeviceId, Dialect, DownFrame, IssuedToken,
@@ -16,6 +16,9 @@ pub(crate) const SPREAD: RangeInclusive<Duration> = Duration::ZERO..=Duration::f
 pub(crate) const FIRST_BACKOFF: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(1);
 pub(crate) const LONGEST: RangeInclusive<Duration> =
     Duration::from_secs(150)..=Duration::from_secs(300);
+
+/// The name of whatever is sent: one at a time is.
+const SEND: SendId = SendId(5);
 
 /// What the connection did: an action, with the header of a dial opened.
 #[derive(Debug, PartialEq)]
@@ -28,6 +31,8 @@ pub(crate) enum Did {
 pub(crate) struct Machine {
     pub(crate) core: Connection,
     pub(crate) now: Time,
+    /// What it wanted done while a message was sent.
+    done: Vec<Action>,
 }
 
 impl Machine {
@@ -37,13 +42,13 @@ impl Machine {
 
     pub(crate) fn with_seed(seed: u64) -> Self {
         let config = Config::new(device_id());
-        Self { core: Connection::new(config, seed), now: Time::new(secs(1_000)) }
+        Self { core: Connection::new(config, seed), now: Time::new(secs(1_000)), done: Vec::new() }
     }
 
     /// There is no token, and the store is not asked for one any more.
     pub(crate) fn unregistered() -> Self {
         let mut it = Self::new();
-        it.core.handle_logout();
+        it.logout(1);
         it.stored();
         it.drain();
         it
@@ -142,6 +147,31 @@ impl Machine {
         self.core.handle_login(self.now, LoginId(id), credentials(id));
     }
 
+    pub(crate) fn logout(&mut self, id: u64) {
+        self.core.handle_logout(LogoutId(id));
+    }
+
+    /// Sends over a link that takes what it is given; gives the answer.
+    pub(crate) fn send(&mut self, frame: &UpFrame) -> Result<(), SendError> {
+        self.send_over(true, frame)
+    }
+
+    /// Sends over a link that takes what it is given, or is found dead; gives the answer.
+    pub(crate) fn send_over(&mut self, alive: bool, frame: &UpFrame) -> Result<(), SendError> {
+        self.core.handle_send(self.now, SEND, frame);
+        loop {
+            let action = self.core.poll_action().expect("an answer");
+            if let Action::AnswerSend { send, result } = action {
+                assert_eq!((send, self.core.poll_action()), (SEND, None));
+                return result;
+            }
+            if let Action::Transmit { send: Some(send), .. } = action {
+                self.core.handle_transmitted(send, alive);
+            }
+            self.done.push(action);
+        }
+    }
+
     pub(crate) fn welcomed(&mut self, attempt: u64) {
         self.core.handle_dialed(self.now, Attempt(attempt), Ok(()));
         self.frame(attempt, &DownFrame::Welcome(welcome()));
@@ -181,7 +211,9 @@ impl Machine {
 
     /// Everything that the connection wants done now.
     pub(crate) fn drain(&mut self) -> Vec<Did> {
-        std::iter::from_fn(|| self.core.poll_action())
+        let done = std::mem::take(&mut self.done);
+        done.into_iter()
+            .chain(std::iter::from_fn(|| self.core.poll_action()))
             .map(|action| match action {
                 Action::Dial { attempt, header } => Did::Dial(attempt.0, open(header.expose())),
                 Action::Transmit { .. }
@@ -191,6 +223,8 @@ impl Machine {
                 | Action::ForgetToken
                 | Action::TrustTime { .. }
                 | Action::AnswerLogin { .. }
+                | Action::AnswerLogout { .. }
+                | Action::AnswerSend { .. }
                 | Action::Emit(_)
                 | Action::Log(_) => Did::Else(action),
             })
@@ -323,12 +357,15 @@ pub(crate) fn disconnect(attempt: u64, code: CloseCode) -> Did {
 }
 
 pub(crate) fn ping(attempt: u64) -> Did {
-    Did::Else(Action::Transmit { attempt: Attempt(attempt), message: Outgoing::Ping })
+    Did::Else(Action::Transmit { attempt: Attempt(attempt), message: Outgoing::Ping, send: None })
 }
 
 pub(crate) fn transmit(attempt: u64, frame: &UpFrame) -> Did {
     let bytes = Dialect::Bincode.encode_up(frame, &Limits::default()).unwrap();
-    Did::Else(Action::Transmit { attempt: Attempt(attempt), message: Outgoing::Frame(bytes) })
+    // Only what the application sends is answered.
+    let send = (*frame != UpFrame::TokenPlease).then_some(SEND);
+    let message = Outgoing::Frame(bytes);
+    Did::Else(Action::Transmit { attempt: Attempt(attempt), message, send })
 }
 
 pub(crate) fn load() -> Did {
@@ -349,6 +386,10 @@ pub(crate) fn store_failed() -> Did {
 
 pub(crate) fn answer(login: u64, result: Result<LoggedIn, LoginError>) -> Did {
     Did::Else(Action::AnswerLogin { login: LoginId(login), result })
+}
+
+pub(crate) fn answer_logout(logout: u64, result: Result<(), String>) -> Did {
+    Did::Else(Action::AnswerLogout { logout: LogoutId(logout), result })
 }
 
 pub(crate) fn log(notice: Notice) -> Did {

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use fedecks_device_core::{Attempt, LoginId};
+use fedecks_device_core::{Attempt, LoginId, SendId};
 use fedecks_protocol::{
     Credentials, Dialect, DownFrame, IssuedToken, Limits, Term, Token, UpFrame,
 };
@@ -76,10 +76,13 @@ fn messages_stay_hidden_both_ways() {
     let term = || Term::List(vec![Term::from(SECRET), Term::Bytes(SECRET.as_bytes().to_vec())]);
     it.frame(1, &DownFrame::Message { sequence: None, term: term() });
     it.frame(1, &DownFrame::Raw { sequence: None, bytes: SECRET.as_bytes().to_vec() });
-    it.core.handle_send(it.now, &UpFrame::Message { sequence: None, term: term() }).unwrap();
-    let raw = UpFrame::Raw { sequence: None, bytes: SECRET.as_bytes().to_vec() };
-    it.core.handle_send(it.now, &raw).unwrap();
     assert_all_hidden(&mut it);
+    let raw = UpFrame::Raw { sequence: None, bytes: SECRET.as_bytes().to_vec() };
+    for frame in [UpFrame::Message { sequence: None, term: term() }, raw] {
+        it.core.handle_send(it.now, SendId(1), &frame);
+        assert_all_hidden(&mut it);
+        assert_eq!(it.send(&frame), Ok(()));
+    }
 }
 
 #[test]

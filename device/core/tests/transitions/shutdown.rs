@@ -70,7 +70,7 @@ fn nothing_happens_after() {
         it.core.handle_shutdown();
         it.drain();
         it.core.handle_shutdown();
-        it.core.handle_logout();
+        it.logout(1);
         it.core.handle_loaded(it.now, Ok(Some(token("late"))));
         it.core.handle_loaded(it.now, Err("read-only".into()));
         it.stored();
@@ -89,7 +89,7 @@ fn nothing_happens_after() {
             it.closed(attempt, CloseReason::new(CloseCode::Revoked));
             it.broken(attempt);
         }
-        assert_eq!(it.core.handle_send(it.now, &message("late")), Err(SendError::NotConnected));
+        assert_eq!(it.send(&message("late")), Err(SendError::NotConnected));
         it.pass(secs(100_000));
         it.core.handle_timeout(it.now);
         it.expect([]);
@@ -112,13 +112,13 @@ fn an_order_that_waits_for_the_store_still_reaches_it() {
     let mut it = Machine::connected();
     it.frame(1, &DownFrame::Token(token("new")));
     it.expect([store("new")]);
-    it.core.handle_logout();
+    it.logout(1);
     it.core.handle_shutdown();
     it.drain();
     it.not_stored();
     it.expect([forget()]);
     it.not_stored();
-    it.expect([]);
+    it.expect([answer_logout(1, Err("read-only".into()))]);
     assert_eq!(it.core.poll_timeout(), None);
 }
 

@@ -97,7 +97,7 @@ fn it_knows_whether_the_store_has_everything() {
     assert_eq!(it.core.stored(), Stored::UnderWay);
     it.not_stored();
     assert_eq!(it.core.stored(), Stored::Failed);
-    it.core.handle_logout();
+    it.logout(1);
     assert_eq!(it.core.stored(), Stored::UnderWay);
     it.stored();
     assert_eq!(it.core.stored(), Stored::Yes);

@@ -52,7 +52,7 @@ fn what_lay_in_the_receive_buffer_does_not_hide_the_sleep() {
 fn a_message_into_a_connection_that_was_slept_through_is_given_back() {
     let mut it = Machine::connected();
     it.pass(LONG);
-    assert_eq!(it.core.handle_send(it.now, &message("hello")), Err(SendError::NotConnected));
+    assert_eq!(it.send(&message("hello")), Err(SendError::NotConnected));
     it.expect_wait(slept(), SPREAD);
 }
 

@@ -2,17 +2,25 @@
 //! in a fixed order, and remembered in the data directory so that it is the same after each boot.
 
 mod id_source;
+mod memory;
 mod sources;
 
-use std::path::Path;
+use std::future::pending;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
-use fedecks_device::storage::{AtomicFile, StoreError};
+use fedecks_device::storage::StoreError;
+use fedecks_device_core::GrowingWait;
 use fedecks_protocol::DeviceId;
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use crate::blocking::blocking;
 pub use id_source::IdSource;
-use sources::Found;
-pub(crate) use sources::Roots;
+use memory::Derived;
+pub(crate) use memory::Memory;
+use sources::{Found, Roots};
 
 /// Who the device is, and who says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,29 +43,46 @@ impl DeviceIdentity {
 #[error("nothing says who this device is ({0}); set device_id")]
 pub struct NoIdentity(String);
 
-/// What was found and where, as it is kept in the data directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Derived {
-    source: IdSource,
-    found: Found,
-}
-
-/// The file `identity` in the data directory. Every call blocks on the disk.
-#[derive(Debug, Clone)]
-pub(crate) struct Memory(AtomicFile);
-
 /// What became of an identity that was still to be remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kept {
+enum Kept {
     /// It is remembered from now on.
     Yes,
     /// Another one is remembered already: the directory could not be read at the start.
     Another(DeviceId),
 }
 
+/// How long the start waits for a data directory on a disk that does not answer.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Finds out who the device is. What is remembered counts; where nothing is, the first source that
 /// says something is, or only `pinned`. Gives what is still to be remembered, if it could not be yet.
-pub(crate) fn find(
+pub(crate) fn find_in_time(
+    pinned: Option<IdSource>,
+    memory: Memory,
+) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
+    let (answer, answered) = mpsc::channel();
+    let remembers = memory.clone();
+    thread::spawn(move || {
+        // Nobody waits for it any more if it took too long.
+        let _ = answer.send(find(&Roots::system(), pinned, &remembers));
+    });
+    answered
+        .recv_timeout(DISK_PATIENCE)
+        .unwrap_or_else(|_| find_without_memory(&Roots::system(), pinned, memory))
+}
+
+/// The same without writing anything.
+pub(crate) fn peek(
+    pinned: Option<IdSource>,
+    memory: &Memory,
+) -> Result<DeviceIdentity, NoIdentity> {
+    let remembered = memory.read().unwrap_or_default();
+    Ok(derive(&Roots::system(), pinned, remembered.as_ref())?.identity())
+}
+
+/// However long the disk takes.
+fn find(
     roots: &Roots,
     pinned: Option<IdSource>,
     memory: &Memory,
@@ -78,18 +103,8 @@ pub(crate) fn find(
     Ok((identity, saved.is_err().then_some(unsaved)))
 }
 
-/// The same without writing anything.
-pub(crate) fn peek(
-    roots: &Roots,
-    pinned: Option<IdSource>,
-    memory: &Memory,
-) -> Result<DeviceIdentity, NoIdentity> {
-    let remembered = memory.read().unwrap_or_default();
-    Ok(derive(roots, pinned, remembered.as_ref())?.identity())
-}
-
-/// The same while nothing is known of the data directory, a disk that does not answer say.
-pub(crate) fn find_without_memory(
+/// While nothing is known of the data directory.
+fn find_without_memory(
     roots: &Roots,
     pinned: Option<IdSource>,
     memory: Memory,
@@ -121,8 +136,28 @@ pub(crate) struct Unsaved {
 }
 
 impl Unsaved {
+    /// Remembers it as soon as the data directory is there. Returns what is remembered already, if
+    /// that is another device; otherwise never.
+    pub(crate) async fn remember(mut self) -> DeviceId {
+        let mut wait = GrowingWait::default();
+        loop {
+            sleep(wait.next_wait()).await;
+            let saved;
+            (self, saved) = blocking(move || {
+                let saved = self.save();
+                (self, saved)
+            })
+            .await;
+            match saved {
+                Ok(Kept::Yes) => return pending().await,
+                Ok(Kept::Another(device)) => return device,
+                Err(error) => debug!(%error, "which device this is cannot be remembered yet"),
+            }
+        }
+    }
+
     /// Tries to remember it; to be called again after an error.
-    pub(crate) fn save(&self) -> Result<Kept, StoreError> {
+    fn save(&self) -> Result<Kept, StoreError> {
         if let Some(remembered) = self.memory.read()? {
             if remembered == self.derived {
                 return Ok(Kept::Yes);
@@ -175,33 +210,6 @@ fn choose(
         }
     }
     Err(NoIdentity(reasons.join("; ")))
-}
-
-impl Memory {
-    pub(crate) fn new(directory: &Path) -> Self {
-        Self(AtomicFile::new(directory, "identity"))
-    }
-
-    fn read(&self) -> Result<Option<Derived>, StoreError> {
-        self.0.read(parse)
-    }
-
-    fn write(&self, Derived { source, found }: &Derived) -> Result<(), StoreError> {
-        let part = found.part.as_ref().map_or_else(String::new, |part| format!("part {part}\n"));
-        self.0.write(&format!("source {source}\nid {}\n{part}", found.id))
-    }
-}
-
-fn parse(body: &str) -> Option<Derived> {
-    let mut lines = body.lines();
-    let source = lines.next()?.strip_prefix("source ")?;
-    let source = IdSource::ORDER.into_iter().find(|known| known.name() == source)?;
-    let id = DeviceId::new(lines.next()?.strip_prefix("id ")?).ok()?;
-    let part = match lines.next() {
-        Some(line) => Some(line.strip_prefix("part ")?.to_owned()),
-        None => None,
-    };
-    lines.next().is_none().then_some(Derived { source, found: Found { id, part } })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::fs;
 
 use tempfile::tempdir;
 
+use super::memory::parse;
 use super::*;
 
 fn found(id: &str, part: Option<&str>) -> Found {

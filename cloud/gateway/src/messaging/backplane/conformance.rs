@@ -1,6 +1,8 @@
 //! What every backplane does. A backplane's own tests run all of it, each behaviour on a fresh one.
 //! Nothing here assumes that a change takes effect at once: it waits for what has to come.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is run by tests")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,14 +13,15 @@ use super::{Backplane, Node, NotPushed, Payload};
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{ConnectionId, NodeId, Presence, PresenceEvent};
 
-pub(crate) async fn run<B: Backplane>(make: impl Fn() -> Arc<B>) {
-    topics_reach_the_nodes_that_are_subscribed(&*make()).await;
-    presence_is_seen_by_all(&*make()).await;
-    the_newest_connection_stays_and_the_older_nodes_is_told(&*make()).await;
-    a_late_withdrawal_removes_nothing(&*make()).await;
-    a_watch_begins_with_what_is_there_and_has_no_gap(&*make()).await;
-    deliveries_and_closes_reach_the_node_of_the_device(&*make()).await;
-    a_node_that_leaves_takes_its_devices_with_it(&*make()).await;
+/// Holds fresh backplanes, each from `make`, to the contract of [`Backplane`].
+pub async fn check<B: Backplane>(make: impl AsyncFn() -> Arc<B>) {
+    topics_reach_the_nodes_that_are_subscribed(&*make().await).await;
+    presence_is_seen_by_all(&*make().await).await;
+    the_newest_connection_stays_and_the_older_nodes_is_told(&*make().await).await;
+    a_late_withdrawal_removes_nothing(&*make().await).await;
+    a_watch_begins_with_what_is_there_and_has_no_gap(&*make().await).await;
+    deliveries_and_closes_reach_the_node_of_the_device(&*make().await).await;
+    a_node_that_leaves_takes_its_devices_with_it(&*make().await).await;
 }
 
 pub(crate) fn presence(device: &str, stamp: u64, node: NodeId) -> Arc<Presence> {

@@ -200,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_conforms() {
-        conformance::run(|| Arc::new(InProcess::new())).await;
+        conformance::check(async || Arc::new(InProcess::new())).await;
     }
 
     #[tokio::test]

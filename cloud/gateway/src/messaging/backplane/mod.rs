@@ -1,7 +1,7 @@
 //! What crosses the nodes of a cluster. How it does is up to an implementation.
 
-#[cfg(test)]
-mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub(crate) mod in_process;
 
 use std::sync::{Arc, Weak};

@@ -1,6 +1,6 @@
 //! The accounts that devices log in with, by the API.
 
-use fedecks_cloud::{PasswordError, Store, StoreError, check_account_name, hash_password};
+use fedecks_cloud::{PasswordError, StoreError, check_account_name, hash_password};
 use http::StatusCode;
 use tokio::sync::Semaphore;
 use warp::reply::Response;

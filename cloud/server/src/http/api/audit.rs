@@ -1,6 +1,6 @@
 //! The audit log, by the API.
 
-use fedecks_cloud::{AuditQuery, DeviceId, Store};
+use fedecks_cloud::{AuditQuery, DeviceId};
 use warp::reply::Response;
 
 use super::objects::{AuditEntry, AuditPage};

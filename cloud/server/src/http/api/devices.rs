@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use fedecks_cloud::{
-    AuditAction, CloseCode, CloseReason, DeviceId, DeviceQuery, DeviceRecord, Forgotten, Store,
+    AuditAction, CloseCode, CloseReason, DeviceId, DeviceQuery, DeviceRecord, Forgotten,
     check_label,
 };
 use warp::reply::Response;

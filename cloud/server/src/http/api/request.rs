@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use data_encoding::BASE64URL_NOPAD;
-use fedecks_cloud::{AuditAction, AuditEntry, DeviceId, Store};
+use fedecks_cloud::{AuditAction, AuditEntry, DeviceId};
 use fedecks_store::unix_now;
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;

@@ -1,60 +1,20 @@
-//! What every store has to do, whatever it is kept on.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is run by tests")]
+//! What every store does with devices.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use fedecks_protocol::DeviceId;
+use super::support::{cli, device, within};
+use crate::devices::{DeviceQuery, DeviceRecord, DeviceStore, Forgotten, Standing};
+use crate::time::unix_now;
 
-use crate::api_tokens::{ApiSecret, NewApiToken, Role};
-use crate::audit::{Actor, AuditAction, AuditEntry, AuditQuery};
-use crate::devices::{DeviceQuery, DeviceRecord, Forgotten, Standing};
-use crate::error::StoreError;
-use crate::store::Store;
-
-/// Holds an empty store to the trait's contract.
-pub async fn check(store: impl Store) {
-    accounts(&store).await;
-    devices(&store).await;
-    pages(&store).await;
-    standings(&store).await;
-    forgetting(&store).await;
-    api_tokens(&store).await;
-    audit(&store).await;
+/// Holds a store without devices to the contract of [`DeviceStore`].
+pub async fn devices(store: &impl DeviceStore) {
+    seen_and_labelled(store).await;
+    pages(store).await;
+    standings(store).await;
+    forgetting(store).await;
 }
 
-fn device(id: &str) -> DeviceId {
-    DeviceId::new(id).unwrap()
-}
-
-fn cli() -> Actor {
-    Actor::cli()
-}
-
-async fn accounts(store: &impl Store) {
-    assert_eq!(store.accounts().await.unwrap(), []);
-    assert_eq!(store.password_hash("marvin").await.unwrap(), None);
-    store.add_account("marvin", "first", &cli()).await.unwrap();
-    store.add_account("arthur", "other", &cli()).await.unwrap();
-    let again = store.add_account("marvin", "second", &cli()).await;
-    assert!(matches!(again, Err(StoreError::Exists { name, .. }) if name == "marvin"));
-    assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("first"));
-    let accounts = store.accounts().await.unwrap();
-    let names: Vec<_> = accounts.iter().map(|account| account.name.as_str()).collect();
-    assert_eq!(names, ["arthur", "marvin"]);
-    // 2025-01-01: in seconds, and not in milliseconds.
-    assert!(
-        accounts.iter().all(|account| (1_735_689_600..1e11 as u64).contains(&account.created_at))
-    );
-    assert!(store.remove_account("marvin", &cli()).await.unwrap());
-    assert!(!store.remove_account("marvin", &cli()).await.unwrap());
-    assert_eq!(store.password_hash("marvin").await.unwrap(), None);
-    store.add_account("marvin", "third", &cli()).await.unwrap();
-    assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("third"));
-}
-
-async fn devices(store: &impl Store) {
+async fn seen_and_labelled(store: &impl DeviceStore) {
     assert_eq!(store.devices_page(&DeviceQuery::default()).await.unwrap(), []);
     assert_eq!(store.device(&device("a")).await.unwrap(), None);
     assert!(!store.set_label(&device("a"), Some("Pump"), &cli()).await.unwrap());
@@ -85,7 +45,7 @@ async fn devices(store: &impl Store) {
     assert_eq!(known.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }
 
-async fn pages(store: &impl Store) {
+async fn pages(store: &impl DeviceStore) {
     for (id, label) in
         [("site-a-1", Some("Küche")), ("site-a-2", None), ("site-b-1", Some("Keller"))]
     {
@@ -134,12 +94,12 @@ fn search(text: &str) -> DeviceQuery {
     DeviceQuery { search: Some(text.to_owned()), ..DeviceQuery::default() }
 }
 
-async fn standings(store: &impl Store) {
+async fn standings(store: &impl DeviceStore) {
     let before = store.standings_after(0).await.unwrap();
     let known = before.last().map_or(0, |standing| standing.change);
     assert_eq!(store.standings_after(known).await.unwrap(), []);
 
-    let now = crate::time::unix_now();
+    let now = unix_now();
     let first = store.revoke(&device("a"), &cli()).await.unwrap();
     assert!(first.generation >= now, "higher than any of which an older copy knows nothing");
     let never_seen = store.revoke(&device("never-seen"), &cli()).await.unwrap();
@@ -178,7 +138,7 @@ async fn standings(store: &impl Store) {
     assert_eq!(after.len(), 1, "{after:?}");
 }
 
-async fn forgetting(store: &impl Store) {
+async fn forgetting(store: &impl DeviceStore) {
     let id = device("passing");
     assert_eq!(store.forget(&id, &cli()).await.unwrap(), Forgotten::Unknown);
     store.seen(&id, 0, 60);
@@ -213,101 +173,8 @@ async fn forgetting(store: &impl Store) {
     assert_eq!(record.generation, standing.generation);
 }
 
-async fn api_tokens(store: &impl Store) {
-    assert_eq!(store.api_tokens().await.unwrap(), []);
-    let token = NewApiToken {
-        name: "ci".to_owned(),
-        secret: ApiSecret::generate(),
-        roles: [Role::Read, Role::Send].into_iter().collect(),
-        devices: Some("site-a-*".parse().unwrap()),
-        expires_at: Some(2_000_000_000),
-    };
-    store.add_api_token(&token, &cli()).await.unwrap();
-    let again = store.add_api_token(&token, &cli()).await;
-    assert!(matches!(again, Err(StoreError::Exists { name, .. }) if name == "ci"));
-    let other = NewApiToken {
-        name: "admin".to_owned(),
-        secret: ApiSecret::generate(),
-        roles: [Role::Admin].into_iter().collect(),
-        devices: None,
-        expires_at: None,
-    };
-    store.add_api_token(&other, &cli()).await.unwrap();
-    store.api_token_used("ci", 80);
-    store.api_token_used("gone", 80);
-    let used = async {
-        loop {
-            let tokens = store.api_tokens().await.unwrap();
-            if tokens[1].last_used.is_some() {
-                return tokens;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let tokens = within(used).await;
-    let [admin, ci] = &tokens[..] else { panic!("{tokens:?}") };
-    assert_eq!((admin.name.as_str(), admin.last_used), ("admin", None));
-    assert_eq!((ci.roles, ci.last_used), (token.roles, Some(80)));
-    assert_eq!((ci.devices.clone(), ci.expires_at), (token.devices, token.expires_at));
-    assert_eq!(ci.hash, ApiSecret::hash_of(token.secret.expose()));
-    assert!(store.revoke_api_token("ci", &cli()).await.unwrap());
-    assert!(!store.revoke_api_token("ci", &cli()).await.unwrap());
-    assert_eq!(store.api_tokens().await.unwrap().len(), 1);
-}
-
-async fn audit(store: &impl Store) {
-    let all = store.audit_page(&AuditQuery::default()).await.unwrap();
-    let oldest = all.last().unwrap();
-    assert_eq!(oldest.action, AuditAction::AccountAdded);
-    assert_eq!((oldest.by.as_str(), oldest.detail.as_deref()), ("cli", Some("marvin")));
-    assert!((1_735_689_600..1e11 as u64).contains(&oldest.at));
-    assert!(all.windows(2).all(|pair| pair[0].sequence > pair[1].sequence));
-    for record in &all {
-        let detail = record.detail.as_deref().unwrap_or_default();
-        assert!(!detail.contains("fdk_"), "{record:?}");
-    }
-
-    let of_device = AuditQuery { device: Some(device("passing")), ..AuditQuery::default() };
-    let page = store.audit_page(&of_device).await.unwrap();
-    let actions: Vec<_> = page.iter().map(|record| record.action).collect();
-    assert_eq!(
-        actions,
-        [
-            AuditAction::DeviceForgotten,
-            AuditAction::DeviceUnblocked,
-            AuditAction::DeviceBlocked,
-            AuditAction::DeviceLabelled,
-        ],
-        "what changed nothing is not told"
-    );
-
-    let by = Actor::token("ci");
-    store.audit_later(AuditEntry {
-        at: 90,
-        by,
-        action: AuditAction::MessageSent,
-        device: Some(device("passing")),
-        detail: Some("x".repeat(1000)),
-    });
-    let written = async {
-        loop {
-            let one = AuditQuery { limit: 1, ..of_device.clone() };
-            let latest = store.audit_page(&one).await.unwrap().remove(0);
-            if latest.action == AuditAction::MessageSent {
-                return latest;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let latest = within(written).await;
-    assert_eq!((latest.by.as_str(), latest.at), ("token:ci", 90));
-    assert_eq!(latest.detail.unwrap().len(), 256);
-    let before = AuditQuery { before: Some(latest.sequence), ..of_device.clone() };
-    assert_eq!(store.audit_page(&before).await.unwrap(), page);
-}
-
 /// Waits until the notes are written; they take their time.
-async fn until_seen(store: &impl Store, expected: &[(&str, u64)]) -> BTreeMap<String, u64> {
+async fn until_seen(store: &impl DeviceStore, expected: &[(&str, u64)]) -> BTreeMap<String, u64> {
     let written = async {
         loop {
             let devices = store.devices_page(&DeviceQuery::default()).await.unwrap();
@@ -322,8 +189,4 @@ async fn until_seen(store: &impl Store, expected: &[(&str, u64)]) -> BTreeMap<St
         }
     };
     within(written).await
-}
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(10), future).await.expect("the notes get written")
 }

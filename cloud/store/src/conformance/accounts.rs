@@ -1,0 +1,28 @@
+//! What every store does with accounts.
+
+use super::support::cli;
+use crate::accounts::AccountStore;
+use crate::error::StoreError;
+
+/// Holds a store without accounts to the contract of [`AccountStore`].
+pub async fn accounts(store: &impl AccountStore) {
+    assert_eq!(store.accounts().await.unwrap(), []);
+    assert_eq!(store.password_hash("marvin").await.unwrap(), None);
+    store.add_account("marvin", "first", &cli()).await.unwrap();
+    store.add_account("arthur", "other", &cli()).await.unwrap();
+    let again = store.add_account("marvin", "second", &cli()).await;
+    assert!(matches!(again, Err(StoreError::Exists { name, .. }) if name == "marvin"));
+    assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("first"));
+    let accounts = store.accounts().await.unwrap();
+    let names: Vec<_> = accounts.iter().map(|account| account.name.as_str()).collect();
+    assert_eq!(names, ["arthur", "marvin"]);
+    // 2025-01-01: in seconds, and not in milliseconds.
+    assert!(
+        accounts.iter().all(|account| (1_735_689_600..1e11 as u64).contains(&account.created_at))
+    );
+    assert!(store.remove_account("marvin", &cli()).await.unwrap());
+    assert!(!store.remove_account("marvin", &cli()).await.unwrap());
+    assert_eq!(store.password_hash("marvin").await.unwrap(), None);
+    store.add_account("marvin", "third", &cli()).await.unwrap();
+    assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("third"));
+}

@@ -1,0 +1,70 @@
+//! What every store tells of changes.
+
+use super::accounts::accounts;
+use super::api_tokens::api_tokens;
+use super::devices::devices;
+use super::support::{device, within};
+use crate::accounts::AccountStore;
+use crate::api_tokens::ApiTokenStore;
+use crate::audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditStore};
+use crate::devices::DeviceStore;
+
+/// Holds an empty store to the contract of [`AuditStore`]. What there is to tell of is done by all that
+/// the other parts of a store are held to.
+pub async fn audit<S>(store: &S)
+where
+    S: AccountStore + DeviceStore + ApiTokenStore + AuditStore,
+{
+    accounts(store).await;
+    devices(store).await;
+    api_tokens(store).await;
+
+    let all = store.audit_page(&AuditQuery::default()).await.unwrap();
+    let oldest = all.last().unwrap();
+    assert_eq!(oldest.action, AuditAction::AccountAdded);
+    assert_eq!((oldest.by.as_str(), oldest.detail.as_deref()), ("cli", Some("marvin")));
+    assert!((1_735_689_600..1e11 as u64).contains(&oldest.at));
+    assert!(all.windows(2).all(|pair| pair[0].sequence > pair[1].sequence));
+    for record in &all {
+        let detail = record.detail.as_deref().unwrap_or_default();
+        assert!(!detail.contains("fdk_"), "{record:?}");
+    }
+
+    let of_device = AuditQuery { device: Some(device("passing")), ..AuditQuery::default() };
+    let page = store.audit_page(&of_device).await.unwrap();
+    let actions: Vec<_> = page.iter().map(|record| record.action).collect();
+    assert_eq!(
+        actions,
+        [
+            AuditAction::DeviceForgotten,
+            AuditAction::DeviceUnblocked,
+            AuditAction::DeviceBlocked,
+            AuditAction::DeviceLabelled,
+        ],
+        "what changed nothing is not told"
+    );
+
+    let by = Actor::token("ci");
+    store.audit_later(AuditEntry {
+        at: 90,
+        by,
+        action: AuditAction::MessageSent,
+        device: Some(device("passing")),
+        detail: Some("x".repeat(1000)),
+    });
+    let written = async {
+        loop {
+            let one = AuditQuery { limit: 1, ..of_device.clone() };
+            let latest = store.audit_page(&one).await.unwrap().remove(0);
+            if latest.action == AuditAction::MessageSent {
+                return latest;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let latest = within(written).await;
+    assert_eq!((latest.by.as_str(), latest.at), ("token:ci", 90));
+    assert_eq!(latest.detail.unwrap().len(), 256);
+    let before = AuditQuery { before: Some(latest.sequence), ..of_device.clone() };
+    assert_eq!(store.audit_page(&before).await.unwrap(), page);
+}

@@ -1,0 +1,59 @@
+//! What every store does with what waits for webhooks.
+
+use crate::outbox::{OutboxEntry, OutboxItem, OutboxStore};
+
+/// Holds empty stores, each from `open`, to the contract of [`OutboxStore`].
+pub async fn outbox<S: OutboxStore>(open: impl AsyncFn() -> S) {
+    what_is_put_in_comes_out_in_its_order_until_it_is_removed(&open().await).await;
+    a_number_is_given_once_even_if_nothing_is_left(&open().await).await;
+    what_waits_for_webhooks_that_are_gone_is_removed(&open().await).await;
+}
+
+fn entry(lane: &str, event: &str) -> OutboxEntry {
+    let body = format!("the body of {event} takes \u{20ac} 5");
+    OutboxEntry { lane: lane.into(), event: event.into(), body }
+}
+
+async fn what_is_put_in_comes_out_in_its_order_until_it_is_removed(store: &impl OutboxStore) {
+    let first = store.outbox_add("crm", vec![entry("a", "1"), entry("b", "2")], 7).await;
+    let first = first.unwrap();
+    store.outbox_add("other", vec![entry("a", "1")], 8).await.unwrap();
+    let second = store.outbox_add("crm", vec![entry("a", "3")], 9).await.unwrap();
+    assert!(first[0] < first[1] && first[1] < second[0]);
+    let waiting = store.outbox("crm").await.unwrap();
+    let item = |sequence, lane: &str, event: &str, at| {
+        let bytes = entry(lane, event).body.len() as u64;
+        OutboxItem { sequence, lane: lane.into(), event: event.into(), bytes, at }
+    };
+    assert_eq!(
+        waiting,
+        [item(first[0], "a", "1", 7), item(first[1], "b", "2", 7), item(second[0], "a", "3", 9)]
+    );
+    assert_eq!(store.outbox_body("crm", first[1]).await.unwrap(), Some(entry("b", "2")));
+    assert_eq!(store.outbox_body("other", first[1]).await.unwrap(), None);
+    let done = |event: &str| (first[1], event.to_owned());
+    // Another event, or of another webhook, as after a restore.
+    store.outbox_remove("crm", vec![done("9")]).await.unwrap();
+    store.outbox_remove("other", vec![done("2")]).await.unwrap();
+    assert_eq!(store.outbox_body("crm", first[1]).await.unwrap(), Some(entry("b", "2")));
+    let both = vec![(first[0], "1".into()), done("2"), (99, "x".into())];
+    store.outbox_remove("crm", both).await.unwrap();
+    assert_eq!(store.outbox_body("crm", first[1]).await.unwrap(), None);
+    assert_eq!(store.outbox("crm").await.unwrap(), [item(second[0], "a", "3", 9)]);
+}
+
+async fn a_number_is_given_once_even_if_nothing_is_left(store: &impl OutboxStore) {
+    let first = store.outbox_add("crm", vec![entry("a", "1")], 1).await.unwrap();
+    store.outbox_remove("crm", vec![(first[0], "1".into())]).await.unwrap();
+    let second = store.outbox_add("crm", vec![entry("a", "2")], 1).await.unwrap();
+    assert!(second[0] > first[0]);
+}
+
+async fn what_waits_for_webhooks_that_are_gone_is_removed(store: &impl OutboxStore) {
+    for webhook in ["crm", "old", "older"] {
+        store.outbox_add(webhook, vec![entry("a", "1"), entry("b", "2")], 1).await.unwrap();
+    }
+    assert_eq!(store.outbox_keep_only(&["crm".into()]).await.unwrap(), 4);
+    assert_eq!(store.outbox("crm").await.unwrap().len(), 2);
+    assert_eq!(store.outbox("old").await.unwrap(), []);
+}

@@ -1,0 +1,50 @@
+//! What systemd is told of the service.
+
+use fedecks_device::{Client, Status};
+use fedecks_device_core::{State, Stored};
+use sd_notify::NotifyState;
+use tracing::warn;
+
+/// Keeps the line that `systemctl status` shows.
+pub(crate) async fn tell_status(client: Client) {
+    let mut status = client.watch_status();
+    let mut told = String::new();
+    loop {
+        let text = describe(&status.borrow_and_update());
+        if text != told {
+            notify(&[NotifyState::Status(&text)]);
+            told = text;
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn describe(status: &Status) -> String {
+    let state = describe_state(status);
+    match (&status.store_error, status.stored) {
+        (Some(error), _) => format!("{state}; the store fails: {error}"),
+        (None, Stored::UnderWay) => format!("{state}; the store is being written"),
+        // That it failed is told with the error.
+        (None, Stored::Yes | Stored::Failed) => state,
+    }
+}
+
+fn describe_state(status: &Status) -> String {
+    match status.state {
+        State::Unregistered => "unregistered: waiting for a login".to_owned(),
+        State::Offline { .. } => format!("offline, {} failures", status.failures),
+        State::Waiting { .. } => format!("waiting to connect, {} failures", status.failures),
+        State::Dialing { attempt } => format!("connecting, attempt {attempt}"),
+        State::Connected => "connected".to_owned(),
+        State::Closed => "closed".to_owned(),
+    }
+}
+
+/// Tells systemd; nothing where the service was not started by it.
+pub(crate) fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd was not notified");
+    }
+}
