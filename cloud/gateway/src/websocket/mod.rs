@@ -4,4 +4,3 @@ mod handshake;
 mod response;
 mod routes;
 pub(crate) mod socket;
-mod upgrade;

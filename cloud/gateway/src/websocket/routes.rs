@@ -10,15 +10,18 @@ use http::header::{CONNECTION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use warp::{Filter, Rejection};
 
 use super::handshake::Handshake;
 use super::response::{Answer, text};
-use super::upgrade;
+use super::socket::Socket;
+use crate::auth::device::AuthenticatedDevice;
 use crate::auth::{Refused, authenticate, read_request};
 use crate::context::GatewayContext;
 use crate::fedecks::Fedecks;
 use crate::handler::Handler;
+use crate::session::run;
 
 impl<H: Handler> Fedecks<H> {
     /// The filter that devices connect to, at [`Options::path`](crate::Options::path) below where it
@@ -67,11 +70,38 @@ async fn answer<H: Handler>(
     let device = request.device_id.clone();
     match authenticate(&context, request, dialect, peer).await {
         Ok(device) => {
-            tokio::spawn(upgrade::begin(context, device, on_upgrade));
+            tokio::spawn(begin(context, device, on_upgrade));
             switch(&handshake, dialect)
         }
         Err(refused) => refuse(&context, Some(&device), refused, peer),
     }
+}
+
+/// Begins the device's session once the answer is sent.
+async fn begin<H: Handler>(
+    context: Arc<GatewayContext<H>>,
+    device: AuthenticatedDevice,
+    on_upgrade: OnUpgrade,
+) {
+    let upgraded = match on_upgrade.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            tracing::debug!(%error, "the connection was gone before the upgrade");
+            return;
+        }
+    };
+    let max_frame = context.options.max_frame as usize;
+    // Behind our own accept loop the session takes the socket itself, without hyper's box around it.
+    #[cfg(feature = "serve")]
+    let upgraded = match upgraded.downcast::<TokioIo<fedecks_edge::Socket>>() {
+        Ok(parts) => {
+            let socket = Socket::new(parts.io.into_inner(), &parts.read_buf, max_frame);
+            return run::begin(context, device, socket).await;
+        }
+        Err(upgraded) => upgraded,
+    };
+    let socket = Socket::new(TokioIo::new(upgraded), &[], max_frame);
+    run::begin(context, device, socket).await;
 }
 
 fn switch(handshake: &Handshake, dialect: Dialect) -> Answer {
