@@ -22,17 +22,17 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::body::Timed;
-use crate::gate::{AddressFull, Gate, Seat, Slot};
+use crate::limiter::{AddressFull, ClientPermit, ConnectionLimiter, Permit};
 use crate::options::ServeLimits;
 use crate::peer::Peer;
 use crate::proxies::{self, TrustedProxies};
 use crate::proxy_protocol;
 use crate::socket::Socket;
-use crate::throttle::OncePerSecond;
+use crate::throttle::LogThrottle;
 use crate::tls::Tls;
 
 /// The way of a listener's connections from accepted to the filter.
-pub(crate) struct Edge<F> {
+pub(crate) struct ConnectionHandler<F> {
     pub(crate) filter: F,
     /// Which listener.
     pub(crate) number: usize,
@@ -40,11 +40,11 @@ pub(crate) struct Edge<F> {
     pub(crate) proxy_protocol: bool,
     pub(crate) trusted: Arc<TrustedProxies>,
     /// Whether it is time to log that somebody else came to where only trusted proxies may.
-    pub(crate) untrusted: OncePerSecond,
+    pub(crate) untrusted: LogThrottle,
     pub(crate) limits: ServeLimits,
     pub(crate) http: http1::Builder,
     pub(crate) stopping: watch::Receiver<bool>,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) limiter: Arc<ConnectionLimiter>,
 }
 
 /// The least that hyper takes for its buffers, in bytes.
@@ -62,7 +62,7 @@ pub(crate) fn http(limits: &ServeLimits) -> http1::Builder {
     http
 }
 
-impl<F> Edge<F>
+impl<F> ConnectionHandler<F>
 where
     F: Filter + Clone + Send + Sync + 'static,
     F::Extract: Reply,
@@ -73,26 +73,32 @@ where
         self: &Arc<Self>,
         tcp: TcpStream,
         from: SocketAddr,
-        mut slot: Slot,
+        mut permit: Permit,
         connection: u64,
     ) {
         let trusted = self.trusted.contains(from.ip());
         if self.proxy_protocol && !trusted {
-            self.gate.turned_away.untrusted.fetch_add(1, Ordering::Relaxed);
+            self.limiter.rejections.untrusted.fetch_add(1, Ordering::Relaxed);
             if self.untrusted.now() {
                 tracing::warn!(peer = %from, "closed a connection that comes from no trusted proxy");
             }
             return;
         }
-        if !trusted && slot.count_for(from.ip()).is_err() {
+        if !trusted && permit.count_for(from.ip()).is_err() {
             return;
         }
-        tokio::spawn(self.clone().run(tcp, from, slot, connection));
+        tokio::spawn(self.clone().run(tcp, from, permit, connection));
     }
 
-    /// Runs one connection until it is closed or upgraded. Its slot is free again when the socket is
+    /// Runs one connection until it is closed or upgraded. Its permit is free again when the socket is
     /// closed, whoever has it by then.
-    async fn run(self: Arc<Self>, mut tcp: TcpStream, from: SocketAddr, slot: Slot, number: u64) {
+    async fn run(
+        self: Arc<Self>,
+        mut tcp: TcpStream,
+        from: SocketAddr,
+        permit: Permit,
+        number: u64,
+    ) {
         let mut peer = Peer {
             address: from,
             via: None,
@@ -105,27 +111,27 @@ where
                 Ok(None) => {}
                 Ok(Some(client)) => (peer.address, peer.via) = (client, Some(from)),
                 Err(error) => {
-                    self.gate.turned_away.proxy_header.fetch_add(1, Ordering::Relaxed);
+                    self.limiter.rejections.proxy_header.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(peer = %from, connection = number, error, "closed a connection");
                     return;
                 }
             }
         }
         let span = tracing::info_span!("connection", connection = number, peer = %peer.address);
-        self.serve(tcp, peer, slot).instrument(span).await;
+        self.serve(tcp, peer, permit).instrument(span).await;
     }
 
-    async fn serve(&self, tcp: TcpStream, peer: Peer, mut slot: Slot) {
-        let mut seat = None;
+    async fn serve(&self, tcp: TcpStream, peer: Peer, mut permit: Permit) {
+        let mut client_permit = None;
         if self.trusted.contains(peer.address.ip()) {
-            seat = Some(slot.seat());
-        } else if peer.via.is_some() && slot.count_for(peer.address.ip()).is_err() {
+            client_permit = Some(permit.per_request());
+        } else if peer.via.is_some() && permit.count_for(peer.address.ip()).is_err() {
             return;
         }
-        match self.handshake(tcp, slot).await {
-            Ok(socket) => self.http(socket, peer, seat).await,
+        match self.handshake(tcp, permit).await {
+            Ok(socket) => self.http(socket, peer, client_permit).await,
             Err(error) => {
-                self.gate.turned_away.tls.fetch_add(1, Ordering::Relaxed);
+                self.limiter.rejections.tls.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(%error, "the TLS handshake failed");
             }
         }
@@ -139,22 +145,23 @@ where
         }
     }
 
-    async fn handshake(&self, tcp: TcpStream, slot: Slot) -> io::Result<Socket> {
+    async fn handshake(&self, tcp: TcpStream, permit: Permit) -> io::Result<Socket> {
         let Some(tls) = &self.tls else {
-            return Ok(Socket::plain(tcp, slot));
+            return Ok(Socket::plain(tcp, permit));
         };
         let handshake = tls.acceptor().accept(tcp);
         let stream = tokio::time::timeout(self.limits.handshake, handshake).await??;
-        Ok(Socket::tls(stream, slot))
+        Ok(Socket::tls(stream, permit))
     }
 
-    async fn http(&self, socket: Socket, peer: Peer, seat: Option<Seat>) {
+    async fn http(&self, socket: Socket, peer: Peer, client_permit: Option<ClientPermit>) {
         let filtered = TowerToHyperService::new(warp::service(self.filter.clone()));
         let service = service_fn(|mut request: Request<Incoming>| {
-            let answered = self.peer_of(request.headers(), peer, seat.as_ref()).map(|peer| {
-                request.extensions_mut().insert(peer);
-                filtered.call(request.map(|body| Timed::new(body, self.limits.request_body)))
-            });
+            let answered =
+                self.peer_of(request.headers(), peer, client_permit.as_ref()).map(|peer| {
+                    request.extensions_mut().insert(peer);
+                    filtered.call(request.map(|body| Timed::new(body, self.limits.request_body)))
+                });
             async move {
                 match answered {
                     Ok(answering) => answering.await,
@@ -187,9 +194,9 @@ where
         &self,
         headers: &HeaderMap,
         connection: Peer,
-        seat: Option<&Seat>,
+        client_permit: Option<&ClientPermit>,
     ) -> Result<Peer, AddressFull> {
-        let Some(seat) = seat else {
+        let Some(client_permit) = client_permit else {
             return Ok(connection);
         };
         let address = self.trusted.client(connection.address, headers);
@@ -197,7 +204,7 @@ where
         if address == connection.address {
             return Ok(Peer { encrypted, ..connection });
         }
-        seat.take(address.ip())?;
+        client_permit.take(address.ip())?;
         let via = connection.via.or(Some(connection.address));
         Ok(Peer { address, via, encrypted, ..connection })
     }

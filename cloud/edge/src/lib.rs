@@ -10,7 +10,7 @@ mod body;
 #[cfg(feature = "serve")]
 mod connection;
 #[cfg(feature = "serve")]
-mod gate;
+mod limiter;
 #[cfg(feature = "serve")]
 mod listen;
 #[cfg(feature = "serve")]
@@ -34,8 +34,8 @@ pub use peer::Peer;
 pub use rate_limit_key::RateLimitKey;
 #[cfg(feature = "serve")]
 pub use {
-    gate::ServeStats,
     ipnet::IpNet,
+    limiter::ServeStats,
     options::{Listen, ServeLimits, ServeOptions},
     server::{ServeError, ServeMonitor, Server, serve},
     socket::Socket,

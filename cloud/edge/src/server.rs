@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use warp::{Filter, Reply};
 
-use crate::connection::{self, Edge};
-use crate::gate::{Gate, ServeStats};
+use crate::connection::{self, ConnectionHandler};
+use crate::limiter::{ConnectionLimiter, ServeStats};
 use crate::listen;
 use crate::options::{Listen, ServeOptions};
 use crate::proxies::TrustedProxies;
-use crate::throttle::OncePerSecond;
+use crate::throttle::LogThrottle;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,13 +38,13 @@ pub enum ServeError {
 pub struct Server {
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
-    gate: Arc<Gate>,
+    limiter: Arc<ConnectionLimiter>,
     acceptors: JoinSet<()>,
 }
 
 /// Runs any warp filter behind our own accept loop: with limits before TLS, TLS, deadlines, and
-/// buffers that are gone once a connection is upgraded. The filter finds a [`Peer`](crate::Peer) among the
-/// request's extensions.
+/// buffers that are gone once a connection is upgraded. The filter finds a [`Peer`](crate::Peer) among
+/// the request's extensions.
 ///
 /// Call it within a tokio runtime.
 pub fn serve<F>(filter: F, options: ServeOptions) -> Result<Server, ServeError>
@@ -65,36 +65,36 @@ where
         .collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(|(_, address)| *address).collect();
     let (stop, stopping) = watch::channel(false);
-    let gate = Arc::new(Gate::new(&limits));
+    let limiter = Arc::new(ConnectionLimiter::new(&limits));
     let trusted = Arc::new(TrustedProxies::new(trusted_proxies));
     let mut acceptors = JoinSet::new();
     for (number, ((listener, _), options)) in listeners.into_iter().zip(listen).enumerate() {
-        let edge = Edge {
+        let handler = ConnectionHandler {
             filter: filter.clone(),
             number,
             tls: options.tls,
             proxy_protocol: options.proxy_protocol,
             trusted: trusted.clone(),
-            untrusted: OncePerSecond::default(),
+            untrusted: LogThrottle::default(),
             limits,
             http: connection::http(&limits),
             stopping: stopping.clone(),
-            gate: gate.clone(),
+            limiter: limiter.clone(),
         };
-        let (edge, mut stopping) = (Arc::new(edge), stopping.clone());
+        let (handler, mut stopping) = (Arc::new(handler), stopping.clone());
         acceptors.spawn(async move {
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => {}
-                () = accept(listener, &edge) => {}
+                () = accept(listener, &handler) => {}
             }
         });
     }
-    Ok(Server { addresses, stop, gate, acceptors })
+    Ok(Server { addresses, stop, limiter, acceptors })
 }
 
 /// Asks a [`Server`] for its [`ServeStats`], also while it stops.
 #[derive(Debug, Clone)]
-pub struct ServeMonitor(Arc<Gate>);
+pub struct ServeMonitor(Arc<ConnectionLimiter>);
 
 impl ServeMonitor {
     /// What was counted up to now.
@@ -106,7 +106,7 @@ impl ServeMonitor {
 impl Server {
     /// Whom to ask for what the server counts.
     pub fn monitor(&self) -> ServeMonitor {
-        ServeMonitor(self.gate.clone())
+        ServeMonitor(self.limiter.clone())
     }
 
     /// The addresses that it listens on, in the order of [`ServeOptions::listen`].
@@ -116,7 +116,7 @@ impl Server {
 
     /// How many connections are open, upgraded ones included.
     pub fn connections(&self) -> usize {
-        self.gate.connections()
+        self.limiter.connections()
     }
 
     /// Stops accepting. Requests that are under way are answered, upgraded connections go on.
@@ -130,7 +130,7 @@ impl Server {
     /// `patience`. Closing the upgraded ones is for whoever runs them. Returns how many are left.
     pub async fn closed(mut self, patience: Duration) -> usize {
         self.stop().await;
-        let all_closed = self.gate.all_closed();
+        let all_closed = self.limiter.all_closed();
         if tokio::time::timeout(patience, all_closed).await.is_ok() {
             0
         } else {
@@ -143,20 +143,20 @@ impl Server {
 const REST: Duration = Duration::from_millis(100);
 
 /// Accepts for ever: no error ends it.
-async fn accept<F>(listener: TcpListener, edge: &Arc<Edge<F>>)
+async fn accept<F>(listener: TcpListener, handler: &Arc<ConnectionHandler<F>>)
 where
     F: Filter + Clone + Send + Sync + 'static,
     F::Extract: Reply,
 {
-    let failing = OncePerSecond::default();
+    let failing = LogThrottle::default();
     loop {
-        edge.gate.turn().await;
+        handler.limiter.turn().await;
         match listener.accept().await {
             Ok((stream, address)) => {
                 // A listener on [::] has IPv4 addresses in the form of IPv6.
                 let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-                if let Some((slot, connection)) = edge.gate.admit() {
-                    edge.begin(stream, address, slot, connection);
+                if let Some((permit, connection)) = handler.limiter.admit() {
+                    handler.begin(stream, address, permit, connection);
                 }
             }
             Err(error) if is_of_the_connection(&error) => {

@@ -8,22 +8,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::gate::Slot;
+use crate::limiter::Permit;
 
-/// A socket that gives its slot back when it is closed. A request that came in by [`serve`](crate::serve())
-/// and is upgraded has it inside: `Upgraded::downcast::<TokioIo<Socket>>` takes it out of hyper's boxes.
+/// A socket that gives its permit back when it is closed. A request that came in by
+/// [`serve`](crate::serve()) and is upgraded has it inside: `Upgraded::downcast::<TokioIo<Socket>>`
+/// takes it out of hyper's boxes.
 pub struct Socket {
     io: Io,
-    _slot: Slot,
+    _permit: Permit,
 }
 
 impl Socket {
-    pub(crate) fn plain(stream: TcpStream, slot: Slot) -> Self {
-        Self { io: Io::Plain(stream), _slot: slot }
+    pub(crate) fn plain(stream: TcpStream, permit: Permit) -> Self {
+        Self { io: Io::Plain(stream), _permit: permit }
     }
 
-    pub(crate) fn tls(stream: TlsStream<TcpStream>, slot: Slot) -> Self {
-        Self { io: Io::Tls(Box::new(stream)), _slot: slot }
+    pub(crate) fn tls(stream: TlsStream<TcpStream>, permit: Permit) -> Self {
+        Self { io: Io::Tls(Box::new(stream)), _permit: permit }
     }
 }
 

@@ -45,9 +45,9 @@ impl TokenBucket {
 
 /// For a log line that would otherwise be written for each of many connections: once per second.
 #[derive(Debug, Default)]
-pub(crate) struct OncePerSecond(Mutex<Option<Instant>>);
+pub(crate) struct LogThrottle(Mutex<Option<Instant>>);
 
-impl OncePerSecond {
+impl LogThrottle {
     pub(crate) fn now(&self) -> bool {
         let now = Instant::now();
         let mut last = lock(&self.0);
@@ -103,7 +103,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_is_due_once_per_second() {
-        let once = OncePerSecond::default();
+        let once = LogThrottle::default();
         assert!(once.now());
         assert!(!once.now());
         tokio::time::advance(Duration::from_millis(999)).await;

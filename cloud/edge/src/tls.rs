@@ -22,21 +22,21 @@ pub struct Tls(Arc<Inner>);
 struct Inner {
     certificate: PathBuf,
     key: PathBuf,
-    shown: RwLock<Shown>,
+    shown: RwLock<Loaded>,
     /// What the files looked like when they were last read.
-    read: Mutex<Looks>,
+    read: Mutex<FileStamp>,
 }
 
 /// What connections that come are shown.
 #[derive(Clone)]
-struct Shown {
+struct Loaded {
     config: Arc<ServerConfig>,
     not_after: Option<u64>,
 }
 
 /// What changes when a file is written, replaced, or found by another link, of both files. `None`
 /// where there is no file.
-type Looks = [Option<[i64; 5]>; 2];
+type FileStamp = [Option<[i64; 5]>; 2];
 
 /// Why a certificate and a key cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +122,7 @@ impl Tls {
         self.shown().config.into()
     }
 
-    fn shown(&self) -> Shown {
+    fn shown(&self) -> Loaded {
         self.0.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -131,7 +131,7 @@ fn read(
     certificate: &Path,
     key: &Path,
     ticketer: Arc<dyn ProducesTickets>,
-) -> Result<Shown, TlsError> {
+) -> Result<Loaded, TlsError> {
     let unreadable = |file: &Path, expected| {
         let file = file.to_owned();
         move |source| TlsError::File { file, expected, source }
@@ -152,7 +152,7 @@ fn read(
     // per device. One ticket will do for one connection.
     config.ticketer = ticketer;
     config.send_tls13_tickets = 1;
-    Ok(Shown { config: Arc::new(config), not_after })
+    Ok(Loaded { config: Arc::new(config), not_after })
 }
 
 fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
@@ -164,7 +164,7 @@ fn unfit(certificate: &Path, key: &Path, source: rustls::Error) -> TlsError {
     TlsError::Unfit { certificate: certificate.to_owned(), key: key.to_owned(), source }
 }
 
-fn looks(certificate: &Path, key: &Path) -> Looks {
+fn looks(certificate: &Path, key: &Path) -> FileStamp {
     [certificate, key].map(|file| {
         let found = std::fs::metadata(file).ok()?;
         // Numbers of devices and inodes are only compared.

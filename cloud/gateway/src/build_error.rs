@@ -1,6 +1,6 @@
 //! Why a cloud could not be put together.
 
-/// Why a [`Fedecks`] could not be put together.
+/// Why a [`Fedecks`](crate::Fedecks) could not be put together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// There is nothing to seal tokens with.

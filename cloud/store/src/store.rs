@@ -14,9 +14,9 @@ use crate::stats::StoreMonitor;
 /// that `by` made it. Every answer comes in bounded time, an error if need be. Dropping a future
 /// gives up the answer, not the change.
 ///
-/// What only notes something ([`DeviceStore::seen`], [`ApiTokenStore::api_token_used`], [`AuditStore::audit_later`])
-/// never waits: the notes of about a second are written together, are kept while the store fails, and
-/// are dropped and counted above a bound.
+/// What only notes something ([`DeviceStore::seen`], [`ApiTokenStore::api_token_used`],
+/// [`AuditStore::audit_later`]) never waits: the notes of about a second are written together, are kept
+/// while the store fails, and are dropped and counted above a bound.
 pub trait Store:
     AccountStore + DeviceStore + ApiTokenStore + AuditStore + OutboxStore + StoreMonitor
 {

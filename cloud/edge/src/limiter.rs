@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::options::ServeLimits;
 use crate::rate_limit_key::RateLimitKey;
-use crate::throttle::{OncePerSecond, TokenBucket};
+use crate::throttle::{LogThrottle, TokenBucket};
 
 /// What a server has counted since it began, and how many connections are open now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,8 +34,8 @@ pub struct ServeStats {
 
 /// What stands before every connection: how many there may be, and how fast they come.
 #[derive(Debug)]
-pub(crate) struct Gate {
-    slots: Semaphore,
+pub(crate) struct ConnectionLimiter {
+    permits: Semaphore,
     capacity: u32,
     per_address: u32,
     rate: TokenBucket,
@@ -43,14 +43,14 @@ pub(crate) struct Gate {
     clients: Mutex<HashMap<RateLimitKey, u32>>,
     /// Numbers the connections in the logs.
     accepted: AtomicU64,
-    pub(crate) turned_away: TurnedAway,
-    full: OncePerSecond,
-    address_full: OncePerSecond,
+    pub(crate) rejections: Rejections,
+    full: LogThrottle,
+    address_full: LogThrottle,
 }
 
 /// How many connections were closed before anything was asked on them, and why.
 #[derive(Debug, Default)]
-pub(crate) struct TurnedAway {
+pub(crate) struct Rejections {
     full: AtomicU64,
     address_full: AtomicU64,
     pub(crate) untrusted: AtomicU64,
@@ -60,8 +60,8 @@ pub(crate) struct TurnedAway {
 
 /// One connection's place. It is free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Slot {
-    gate: Arc<Gate>,
+pub(crate) struct Permit {
+    limiter: Arc<ConnectionLimiter>,
     counted: Counted,
 }
 
@@ -72,36 +72,36 @@ pub(crate) struct AddressFull;
 /// The place of a connection of a trusted proxy, which counts for whoever the request is from that is
 /// under way on it, or was last.
 #[derive(Debug, Clone)]
-pub(crate) struct Seat {
-    gate: Arc<Gate>,
+pub(crate) struct ClientPermit {
+    limiter: Arc<ConnectionLimiter>,
     client: Arc<AtomicU64>,
 }
 
 /// Whose connection it is.
 #[derive(Debug)]
 enum Counted {
-    Nobodys,
-    Of(RateLimitKey),
-    AsSeated(Arc<AtomicU64>),
+    Uncounted,
+    PerClient(RateLimitKey),
+    PerRequest(Arc<AtomicU64>),
 }
 
 /// A table that is used by less than a quarter gives memory back, but not below so many places.
 const SMALL_TABLE: usize = 1024;
 
-impl Gate {
+impl ConnectionLimiter {
     pub(crate) fn new(limits: &ServeLimits) -> Self {
         let most = u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX);
         let capacity = limits.connections.min(most);
         Self {
-            slots: Semaphore::new(capacity as usize),
+            permits: Semaphore::new(capacity as usize),
             capacity,
             per_address: limits.connections_per_address,
             rate: TokenBucket::new(limits.accepts_per_second, limits.accept_burst),
             clients: Mutex::default(),
             accepted: AtomicU64::new(0),
-            turned_away: TurnedAway::default(),
-            full: OncePerSecond::default(),
-            address_full: OncePerSecond::default(),
+            rejections: Rejections::default(),
+            full: LogThrottle::default(),
+            address_full: LogThrottle::default(),
         }
     }
 
@@ -110,10 +110,10 @@ impl Gate {
         self.rate.take().await;
     }
 
-    /// A slot and the number of the connection; `None` while every slot is taken.
-    pub(crate) fn admit(self: &Arc<Self>) -> Option<(Slot, u64)> {
-        let Ok(permit) = self.slots.try_acquire() else {
-            self.turned_away.full.fetch_add(1, Ordering::Relaxed);
+    /// A permit and the number of the connection; `None` while every permit is taken.
+    pub(crate) fn admit(self: &Arc<Self>) -> Option<(Permit, u64)> {
+        let Ok(permit) = self.permits.try_acquire() else {
+            self.rejections.full.fetch_add(1, Ordering::Relaxed);
             if self.full.now() {
                 tracing::warn!("all connections are taken, closing new ones at once");
             }
@@ -121,11 +121,11 @@ impl Gate {
         };
         permit.forget();
         let number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
-        Some((Slot { gate: self.clone(), counted: Counted::Nobodys }, number))
+        Some((Permit { limiter: self.clone(), counted: Counted::Uncounted }, number))
     }
 
     pub(crate) fn stats(&self) -> ServeStats {
-        let TurnedAway { full, address_full, untrusted, proxy_header, tls } = &self.turned_away;
+        let Rejections { full, address_full, untrusted, proxy_header, tls } = &self.rejections;
         ServeStats {
             connections: self.connections(),
             accepted: self.accepted.load(Ordering::Relaxed),
@@ -139,12 +139,12 @@ impl Gate {
 
     /// How many connections are open.
     pub(crate) fn connections(&self) -> usize {
-        (self.capacity as usize).saturating_sub(self.slots.available_permits())
+        (self.capacity as usize).saturating_sub(self.permits.available_permits())
     }
 
     /// Waits until no connection is open. None is admitted any more after that.
     pub(crate) async fn all_closed(&self) {
-        if let Ok(all) = self.slots.acquire_many(self.capacity).await {
+        if let Ok(all) = self.permits.acquire_many(self.capacity).await {
             all.forget();
         }
     }
@@ -160,7 +160,7 @@ impl Gate {
             clients.remove(&client);
         }
         drop(clients);
-        self.turned_away.address_full.fetch_add(1, Ordering::Relaxed);
+        self.rejections.address_full.fetch_add(1, Ordering::Relaxed);
         if self.address_full.now() {
             tracing::warn!(
                 client = %client.address(),
@@ -190,43 +190,43 @@ impl Gate {
     }
 }
 
-impl Slot {
+impl Permit {
     /// Counts the connection for an address, once.
     pub(crate) fn count_for(&mut self, address: IpAddr) -> Result<(), AddressFull> {
         let client = RateLimitKey::of(address);
-        self.gate.enter(client)?;
-        self.release(Counted::Of(client));
+        self.limiter.enter(client)?;
+        self.release(Counted::PerClient(client));
         Ok(())
     }
 
-    /// From now on the connection counts for whoever sits in the seat.
-    pub(crate) fn seat(&mut self) -> Seat {
+    /// From now on the connection counts for whoever each request is from.
+    pub(crate) fn per_request(&mut self) -> ClientPermit {
         let client = Arc::new(AtomicU64::new(0));
-        self.release(Counted::AsSeated(client.clone()));
-        Seat { gate: self.gate.clone(), client }
+        self.release(Counted::PerRequest(client.clone()));
+        ClientPermit { limiter: self.limiter.clone(), client }
     }
 
     fn release(&mut self, next: Counted) {
         match std::mem::replace(&mut self.counted, next) {
-            Counted::Nobodys => {}
-            Counted::Of(client) => self.gate.leave(client),
-            Counted::AsSeated(seat) => {
-                if let Some(client) = RateLimitKey::from_number(seat.swap(0, Ordering::Relaxed)) {
-                    self.gate.leave(client);
+            Counted::Uncounted => {}
+            Counted::PerClient(client) => self.limiter.leave(client),
+            Counted::PerRequest(client) => {
+                if let Some(client) = RateLimitKey::from_number(client.swap(0, Ordering::Relaxed)) {
+                    self.limiter.leave(client);
                 }
             }
         }
     }
 }
 
-impl Drop for Slot {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.release(Counted::Nobodys);
-        self.gate.slots.add_permits(1);
+        self.release(Counted::Uncounted);
+        self.limiter.permits.add_permits(1);
     }
 }
 
-impl Seat {
+impl ClientPermit {
     /// The connection counts for this address from now on. There is one request at a time on a
     /// connection, so this is never called twice at once.
     pub(crate) fn take(&self, address: IpAddr) -> Result<(), AddressFull> {
@@ -235,11 +235,11 @@ impl Seat {
         if former == Some(client) {
             return Ok(());
         }
-        let entered = self.gate.enter(client);
-        let seated = if entered.is_ok() { client.number() } else { 0 };
-        self.client.store(seated, Ordering::Relaxed);
+        let entered = self.limiter.enter(client);
+        let taken = if entered.is_ok() { client.number() } else { 0 };
+        self.client.store(taken, Ordering::Relaxed);
         if let Some(former) = former {
-            self.gate.leave(former);
+            self.limiter.leave(former);
         }
         entered
     }
@@ -249,9 +249,9 @@ impl Seat {
 mod tests {
     use super::*;
 
-    fn gate(connections: u32, connections_per_address: u32) -> Arc<Gate> {
+    fn limiter(connections: u32, connections_per_address: u32) -> Arc<ConnectionLimiter> {
         let limits = ServeLimits { connections, connections_per_address, ..ServeLimits::default() };
-        Arc::new(Gate::new(&limits))
+        Arc::new(ConnectionLimiter::new(&limits))
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -260,48 +260,52 @@ mod tests {
 
     #[test]
     fn an_address_has_so_many_connections_and_another_one_has_its_own() {
-        let gate = gate(10, 2);
-        let mut slots: Vec<Slot> = (0..4).map(|_| gate.admit().unwrap().0).collect();
-        assert_eq!(slots[0].count_for(ip("192.0.2.1")), Ok(()));
-        assert_eq!(slots[1].count_for(ip("::ffff:192.0.2.1")), Ok(()));
-        assert_eq!(slots[2].count_for(ip("192.0.2.1")), Err(AddressFull));
-        assert_eq!(slots[3].count_for(ip("192.0.2.2")), Ok(()));
-        drop(slots.remove(0));
-        assert_eq!(slots[1].count_for(ip("192.0.2.1")), Ok(()));
-        drop(slots);
-        assert!(gate.clients().is_empty());
-        assert_eq!(gate.connections(), 0);
+        let limiter = limiter(10, 2);
+        let mut permits: Vec<Permit> = (0..4).map(|_| limiter.admit().unwrap().0).collect();
+        assert_eq!(permits[0].count_for(ip("192.0.2.1")), Ok(()));
+        assert_eq!(permits[1].count_for(ip("::ffff:192.0.2.1")), Ok(()));
+        assert_eq!(permits[2].count_for(ip("192.0.2.1")), Err(AddressFull));
+        assert_eq!(permits[3].count_for(ip("192.0.2.2")), Ok(()));
+        drop(permits.remove(0));
+        assert_eq!(permits[1].count_for(ip("192.0.2.1")), Ok(()));
+        drop(permits);
+        assert!(limiter.clients().is_empty());
+        assert_eq!(limiter.connections(), 0);
     }
 
     #[test]
     fn a_seat_counts_for_the_client_of_the_request_and_is_free_with_the_slot() {
-        let gate = gate(10, 1);
-        let (mut slot, mut other) = (gate.admit().unwrap().0, gate.admit().unwrap().0);
-        let (seat, other_seat) = (slot.seat(), other.seat());
+        let limiter = limiter(10, 1);
+        let (mut permit, mut other) = (limiter.admit().unwrap().0, limiter.admit().unwrap().0);
+        let (client, other_client) = (permit.per_request(), other.per_request());
         let (one, two) = (ip("192.0.2.1"), ip("192.0.2.2"));
-        assert_eq!(seat.take(one), Ok(()));
-        assert_eq!(seat.take(one), Ok(()));
-        assert_eq!(other_seat.take(one), Err(AddressFull));
-        assert_eq!(other_seat.take(two), Ok(()));
-        assert_eq!(seat.take(two), Err(AddressFull));
+        assert_eq!(client.take(one), Ok(()));
+        assert_eq!(client.take(one), Ok(()));
+        assert_eq!(other_client.take(one), Err(AddressFull));
+        assert_eq!(other_client.take(two), Ok(()));
+        assert_eq!(client.take(two), Err(AddressFull));
         // Turned away, it counts for nobody.
-        assert_eq!(other_seat.take(one), Ok(()));
+        assert_eq!(other_client.take(one), Ok(()));
         drop(other);
-        drop(slot);
-        assert!(gate.clients().is_empty());
+        drop(permit);
+        assert!(limiter.clients().is_empty());
     }
 
     #[test]
     fn the_table_gives_memory_back() {
-        let gate = gate(100_000, 1);
-        let mut slots = Vec::new();
+        let limiter = limiter(100_000, 1);
+        let mut permits = Vec::new();
         for number in 0..20_000_u32 {
-            let mut slot = gate.admit().unwrap().0;
-            slot.count_for(IpAddr::V4(number.into())).unwrap();
-            slots.push(slot);
+            let mut permit = limiter.admit().unwrap().0;
+            permit.count_for(IpAddr::V4(number.into())).unwrap();
+            permits.push(permit);
         }
-        assert!(gate.clients().capacity() >= 20_000);
-        drop(slots);
-        assert!(gate.clients().capacity() <= SMALL_TABLE * 2, "{}", gate.clients().capacity());
+        assert!(limiter.clients().capacity() >= 20_000);
+        drop(permits);
+        assert!(
+            limiter.clients().capacity() <= SMALL_TABLE * 2,
+            "{}",
+            limiter.clients().capacity()
+        );
     }
 }
