@@ -8,7 +8,7 @@ mod variant;
 
 pub use error::Device1Error;
 pub use proxy::{Device1Proxy, EventStream, MessageReceivedStream, RawMessageReceivedStream};
-pub use system_bus::SystemBus;
+pub use system_bus::{SystemBus, messages};
 pub use variant::{Dictionary, MAX_BYTES, Received, ReceivedDictionary, Variant, VariantError};
 
 /// The service's name on the bus, and that of its interface.

@@ -1,5 +1,6 @@
 //! The one connection to the system bus that a program keeps.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use fedecks_device_core::GrowingWait;
@@ -87,7 +88,7 @@ async fn connect() -> zbus::Result<(Connection, MessageStream)> {
         connection.object_server();
         // No error has an interface: nothing matches. The end of the connection goes to every stream.
         let nothing = MatchRule::builder().msg_type(Type::Error).interface("org.fedecks.None")?;
-        let end = MessageStream::for_match_rule(nothing.build(), &connection, Some(1)).await?;
+        let end = messages(&connection, nothing.build(), Some(1)).await?;
         // A connection that ended before the stream was there would never be known as ended.
         let bus = Some("org.freedesktop.DBus");
         connection.call_method(bus, "/org/freedesktop/DBus", bus, "GetId", &()).await?;
@@ -98,6 +99,16 @@ async fn connect() -> zbus::Result<(Connection, MessageStream)> {
         let seconds = CONNECT_DEADLINE.as_secs();
         Err(zbus::Error::Failure(format!("the bus did not answer within {seconds} s")))
     })
+}
+
+/// The messages that `rule` matches, with so many kept until they are taken. Boxed, so that the code behind
+/// it, which is big, is in a program once and not in each crate that calls it.
+pub fn messages<'a>(
+    connection: &'a Connection,
+    rule: MatchRule<'a>,
+    kept: Option<usize>,
+) -> Pin<Box<dyn Future<Output = zbus::Result<MessageStream>> + Send + 'a>> {
+    Box::pin(MessageStream::for_match_rule(rule, connection, kept))
 }
 
 async fn ended(mut end: MessageStream) {

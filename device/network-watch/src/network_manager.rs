@@ -4,18 +4,20 @@ use std::collections::HashMap;
 use std::future::pending;
 use std::pin::pin;
 
+use fedecks_dbus::messages;
 use fedecks_device_core::{GrowingWait, Manager};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, warn};
-use zbus::fdo::DBusProxy;
+use zbus::fdo::{DBusProxy, NameOwnerChanged};
 use zbus::message::Type;
 use zbus::names::UniqueName;
 use zbus::proxy::CacheProperties;
 use zbus::zvariant::{OwnedObjectPath, Value};
 use zbus::{Connection, MatchRule, Message, MessageStream};
 
+const BUS: &str = "org.freedesktop.DBus";
 const NAME: &str = "org.freedesktop.NetworkManager";
 const PATH: &str = "/org/freedesktop/NetworkManager";
 /// The properties that are read.
@@ -83,7 +85,9 @@ pub(crate) async fn watch(
 async fn on_bus(connection: &Connection, tell: &impl Fn(Option<Manager>)) -> zbus::Result<()> {
     let bus = DBusProxy::builder(connection).cache_properties(CacheProperties::No).build().await?;
     // Subscribed before it is asked, so that no change falls in between.
-    let mut owners = bus.receive_name_owner_changed_with_args(&[(0, NAME)]).await?;
+    let rule = MatchRule::builder().msg_type(Type::Signal).sender(BUS)?.interface(BUS)?;
+    let rule = rule.member("NameOwnerChanged")?.add_arg(NAME)?;
+    let mut owners = messages(connection, rule.build(), None).await?;
     let mut owner = match bus.get_name_owner(NAME.try_into()?).await {
         Ok(owner) => Some(owner.into()),
         Err(zbus::fdo::Error::NameHasNoOwner(_)) => None,
@@ -101,6 +105,7 @@ async fn on_bus(connection: &Connection, tell: &impl Fn(Option<Manager>)) -> zbu
             change = owners.next() => change,
         };
         let Some(change) = change else { return Ok(()) };
+        let Some(change) = NameOwnerChanged::from_message(change?) else { continue };
         owner = change.args()?.new_owner().as_ref().map(UniqueName::to_owned);
         tell(None);
     }
@@ -114,7 +119,7 @@ async fn with_owner(
 ) -> zbus::Result<()> {
     // By the owner's unique name: nobody else's signals count.
     let rule = MatchRule::builder().msg_type(Type::Signal).sender(owner.as_str())?.path(PATH)?;
-    let mut signals = MessageStream::for_match_rule(rule.build(), connection, None).await?;
+    let mut signals = messages(connection, rule.build(), None).await?;
     let proxy = NetworkManagerProxy::builder(connection)
         .destination(owner.as_str())?
         .cache_properties(CacheProperties::No)
