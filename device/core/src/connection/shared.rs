@@ -7,12 +7,11 @@ use fedecks_protocol::{AuthError, CloseCode, DownFrame, Proof};
 use super::login::Logins;
 use super::output::Output;
 use super::token_store::TokenStore;
-use crate::action::{Action, AuthHeader, Notice, Outgoing};
+use crate::action::{Action, AuthHeader, Notice};
 use crate::attempt::Attempt;
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::event::{Event, LostReason};
-use crate::request::SendId;
 use crate::watch::Network;
 
 #[derive(Debug)]
@@ -59,10 +58,6 @@ impl Shared {
 
     pub(super) fn disconnect(&mut self, code: CloseCode) {
         self.out.push(Action::Disconnect { attempt: self.attempt, code });
-    }
-
-    pub(super) fn transmit(&mut self, message: Outgoing, send: Option<SendId>) {
-        self.out.push(Action::Transmit { attempt: self.attempt, message, send });
     }
 
     /// The frame in these bytes; what is none is logged.
