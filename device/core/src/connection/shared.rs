@@ -72,12 +72,29 @@ impl Shared {
     /// The link is gone, as `event` tells. If the cloud closed it: what that costs, and who hears it.
     pub(super) fn link_ended(&mut self, reason: LostReason, event: fn(LostReason) -> Event) {
         let close = if let LostReason::Closed(close) = &reason { Some(close.code) } else { None };
-        if close == Some(CloseCode::Revoked) {
-            self.tokens.forget(&mut self.out);
-        }
+        let replaced = match close {
+            Some(CloseCode::Revoked) => {
+                self.tokens.forget(&mut self.out);
+                None
+            }
+            Some(CloseCode::Replaced) => Some(Event::Replaced),
+            Some(
+                CloseCode::Normal
+                | CloseCode::GoingAway
+                | CloseCode::ProtocolError
+                | CloseCode::Policy
+                | CloseCode::TooBig
+                | CloseCode::InternalError
+                | CloseCode::Restart
+                | CloseCode::Overloaded
+                | CloseCode::Blocked
+                | CloseCode::Other(_),
+            )
+            | None => None,
+        };
         self.out.emit(event(reason));
-        if close == Some(CloseCode::Replaced) {
-            self.out.emit(Event::Replaced);
+        if let Some(replaced) = replaced {
+            self.out.emit(replaced);
         }
     }
 
