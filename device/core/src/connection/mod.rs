@@ -343,7 +343,7 @@ impl Connection {
         cx.out.timers.stop_link();
         self.link = match next {
             Next::Waiting(retry) if cx.can_dial() => Link::Waiting(Waiting::begin(now, retry, cx)),
-            Next::Unregistered | Next::Waiting(_) => Link::Unregistered(Unregistered::begin(cx)),
+            Next::Waiting(_) => Link::Unregistered(Unregistered::begin(cx)),
             Next::Dialing => match Dialing::begin(now, cx) {
                 Ok(it) => Link::Dialing(it),
                 Err(next) => return self.go(now, Some(next)),
