@@ -135,7 +135,8 @@ impl Connection {
     }
 
     /// Forgets the token, in memory and in the store, and ends the connection. It is answered by
-    /// [`Action::AnswerLogout`] when the store has been told everything.
+    /// [`Action::AnswerLogout`] when the store has been told everything. After the shutdown nothing
+    /// happens, not even an answer.
     pub fn handle_logout(&mut self, id: LogoutId) {
         if matches!(self.link, Link::Closed) {
             return;
