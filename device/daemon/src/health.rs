@@ -9,13 +9,13 @@ use tokio::sync::watch;
 
 use crate::provisioning::ProvisioningReport;
 
-/// What the health of a device is made of.
+/// Sources of the device's health report.
 #[derive(Debug, Clone)]
 pub(crate) struct DeviceHealth {
     pub(crate) client: Client,
     /// What says who the device is: `configuration`, `serial-number`, `machine-id`, `mac` or `hostname`.
     pub(crate) id_source: &'static str,
-    /// By what the network is watched; none while it is not.
+    /// Which source watches the network; none while nothing does.
     pub(crate) network_source: watch::Receiver<Option<NetworkSource>>,
     /// Where credentials for a login may lie, and what became of them.
     pub(crate) provisioning: watch::Receiver<ProvisioningReport>,
