@@ -4,32 +4,35 @@
 
 use std::process::Command;
 
-/// Its exit status and what it printed, to standard output or, where that is nothing, to standard error.
-fn fedecks(arguments: &[&str]) -> (Option<i32>, String) {
+/// Its exit status and what it printed to standard output and to standard error.
+fn fedecks(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output =
         Command::new(env!("CARGO_BIN_EXE_fedecks")).args(arguments).env_clear().output().unwrap();
-    assert!(output.stdout.is_empty() || output.stderr.is_empty(), "{output:?}");
-    let printed = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(printed).unwrap())
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// What it printed, all of it to standard output, and succeeded.
+fn printed_by(arguments: &[&str]) -> String {
+    let (code, stdout, stderr) = fedecks(arguments);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    stdout
 }
 
 #[test]
 fn every_help_reads_well() {
-    let (code, main) = fedecks(&["--help"]);
-    assert_eq!(code, Some(0));
+    let main = printed_by(&["--help"]);
     assert!(main.contains("Exit status:\n  0    done"), "{main}");
     let subcommands =
         ["login", "logout", "send", "send-raw", "reconnect", "listen", "status", "events"];
     for subcommand in subcommands {
         assert!(main.contains(&format!("  {subcommand}  ")), "{main}");
-        let (code, help) = fedecks(&[subcommand, "--help"]);
-        assert_eq!(code, Some(0));
+        let help = printed_by(&[subcommand, "--help"]);
         assert!(help.contains(&format!("Usage: fedecks {subcommand}")), "{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     }
-    let version = fedecks(&["--version"]);
-    assert_eq!(version, (Some(0), format!("fedecks {}\n", env!("CARGO_PKG_VERSION"))));
-    let (code, usage) = fedecks(&[]);
-    assert_eq!(code, Some(2));
+    assert_eq!(printed_by(&["--version"]), format!("fedecks {}\n", env!("CARGO_PKG_VERSION")));
+    let (code, stdout, usage) = fedecks(&[]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
     assert!(usage.contains("Usage: fedecks"), "{usage}");
 }

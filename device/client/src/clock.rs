@@ -1,5 +1,5 @@
-//! The three times a device knows: since boot, on the wall, and when it is woken. Open to programs whose
-//! deadlines hold while the device sleeps, as those of `fedecksd` do.
+//! The three times a device knows: since boot, on the wall, and when it is woken. Public for
+//! programs whose deadlines must keep running during suspend, such as `fedecksd`.
 
 use std::fmt;
 use std::io;

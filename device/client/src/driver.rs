@@ -179,7 +179,7 @@ struct Hands {
     link: Link,
     store_jobs: JoinSet<StoreDone>,
     closing: JoinSet<()>,
-    /// How much was asked for so far: each has a number.
+    /// Number of the latest request.
     asked: u64,
     logins: Asked<LoginId, Result<LoggedIn, LoginError>>,
     logouts: Asked<LogoutId, Result<(), String>>,

@@ -49,12 +49,11 @@ pub use client::Client;
 pub use error::{ClientSendError, LogoutError, ReconnectError, StartError, Stopped};
 pub use fedecks_device_core::{
     Attempt, Event, FailReason, GiveUp, LoggedIn, LoginError, LostReason, Network, NotRegistered,
-    Phase, SendError, State, Stored, Time, utc,
+    Phase, SendError, State, Stored, Time,
 };
 pub use fedecks_protocol::{Credentials, DeviceId, Term, TermError};
 pub use health::{ClockHealth, ConnectionHealth, FailureHealth, StoreHealth, TokenHealth};
 pub use status::{Failure, Status};
-pub use storage::StoreError;
 pub use subscription::{Subscription, SubscriptionError};
 pub use tls::{Identity, TlsError, TlsOptions, Trust};
 pub use traffic::Traffic;

@@ -80,7 +80,7 @@ pub enum Action {
 pub struct AuthHeader(String);
 
 impl AuthHeader {
-    /// The device shows who it is by this.
+    /// The header for this proof of identity.
     pub(crate) fn new(config: &Config, proof: Proof) -> Result<Self, AuthError> {
         let request = AuthRequest { device_id: config.device_id.clone(), proof };
         request.to_header(config.dialect).map(Self)

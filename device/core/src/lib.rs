@@ -6,6 +6,10 @@
 //! brings inputs through `handle_*`, each with the time at which it happened, then carries out what
 //! [`Connection::poll_action`] says until that is `None`, and comes back no later than
 //! [`Connection::poll_timeout`].
+//!
+//! The crate also has what all crates of the device share and what needs no I/O: [`NetworkJudge`] and
+//! [`Unreachable`], the waits of [`GrowingWait`], and times as people write and read them
+//! ([`parse_duration`], [`utc`]).
 
 mod action;
 mod attempt;

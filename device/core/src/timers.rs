@@ -2,7 +2,8 @@
 
 use crate::time::Time;
 
-/// Everything that a connection can wait for.
+/// Everything that a connection can wait for. Their order matters: those before [`Timer::Store`] are of a
+/// wait, an attempt or a link, and [`Timers::stop_link`] stops them when it ends; the others go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timer {
     /// The wait before the next attempt is over.
@@ -17,7 +18,7 @@ pub(crate) enum Timer {
     Stable,
     /// The token that a login waits for is overdue.
     Token,
-    /// The store is to be tried again. What stands before this goes with the link.
+    /// The store is to be tried again.
     Store,
     /// The store is to be asked for a token again.
     Load,
@@ -47,7 +48,7 @@ impl Timers {
         self.0[timer as usize] = None;
     }
 
-    /// Stops what belongs to the wait, the attempt or the link that there is; the store's go on.
+    /// Stops all before [`Timer::Store`].
     pub(crate) fn stop_link(&mut self) {
         self.0[..Timer::Store as usize].fill(None);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fedecks_device_core::{
     Action, Attempt, Config, Connection, DialError, Event, LoginId, LogoutId, LostReason, Network,
-    Phase, SendError, SendId, State, Stored, Time,
+    Outgoing, Phase, SendError, SendId, State, Stored, Time,
 };
 use fedecks_protocol::{
     AuthRequest, CloseCode, CloseReason, Credentials, DeviceId, Dialect, DownFrame, IssuedToken,
@@ -286,8 +286,9 @@ impl Onlooker {
                     may_forget = true;
                     self.stop_looking();
                 }
-                self.logouts += 1;
-                self.core.handle_logout(LogoutId(self.logouts));
+                self.core.handle_logout(LogoutId(self.logouts + 1));
+                // Nobody answers one after the end.
+                self.logouts += u64::from(!self.shut_down);
             }
             Input::Reconnect => {
                 let may = self.core.handle_reconnect(now).is_ok();
@@ -415,7 +416,10 @@ impl Onlooker {
             let result = if alive { Ok(()) } else { Err(SendError::NotConnected) };
             assert_eq!(self.drain(), [Action::AnswerSend { send: id, result }]);
         } else {
-            assert_eq!(transmitted, 0);
+            let on_link = |action: &Action| {
+                matches!(action, Action::Transmit { message: Outgoing::Frame(_), .. })
+            };
+            assert!(!actions.iter().any(on_link), "a refused frame went out: {actions:?}");
             let answer = actions.pop();
             assert!(matches!(answer, Some(Action::AnswerSend { result: Err(_), .. })));
         }
@@ -507,6 +511,10 @@ impl Onlooker {
     /// What the connection says about itself is what the onlooker knows; it never waits without a
     /// deadline, and never for longer than it may.
     fn check_state(&self) {
+        // A logout waits for the store and for nothing else.
+        if !self.store_busy {
+            assert_eq!(self.logouts_answered, self.logouts, "logouts without an answer");
+        }
         let deadline = self.core.poll_timeout();
         let within = |most: Duration| {
             assert!(deadline.is_some_and(|at| at <= self.now + most), "{:?}", self.core);

@@ -4,17 +4,18 @@
 use fedecks_device::Client;
 use fedecks_network_watch::NetworkSource;
 use fedecks_protocol::{Term, TermError};
+use serde::ser::Error;
 use tokio::sync::watch;
 
 use crate::provisioning::ProvisioningReport;
 
-/// What the health of a device is made of.
+/// Sources of the device's health report.
 #[derive(Debug, Clone)]
 pub(crate) struct DeviceHealth {
     pub(crate) client: Client,
     /// What says who the device is: `configuration`, `serial-number`, `machine-id`, `mac` or `hostname`.
     pub(crate) id_source: &'static str,
-    /// By what the network is watched; none while it is not.
+    /// Which source watches the network; none while nothing does.
     pub(crate) network_source: watch::Receiver<Option<NetworkSource>>,
     /// Where credentials for a login may lie, and what became of them.
     pub(crate) provisioning: watch::Receiver<ProvisioningReport>,
@@ -24,10 +25,10 @@ impl DeviceHealth {
     /// All of it as of now: a map with the keys of
     /// [`ConnectionHealth`](fedecks_device::ConnectionHealth) and, among them, the service's own.
     pub(crate) fn examine(&self) -> Result<Term, TermError> {
-        let mut health = vec![(Term::from("version"), Term::from(env!("CARGO_PKG_VERSION")))];
         let Term::Map(connection) = Term::from_serialize(&self.client.health())? else {
-            return Ok(Term::Map(health));
+            return Err(TermError::custom("the health of the connection is no map"));
         };
+        let mut health = vec![(Term::from("version"), Term::from(env!("CARGO_PKG_VERSION")))];
         for (key, value) in connection {
             let next = match key.as_str() {
                 Some("device_id") => Some(("device_id_from", Term::from(self.id_source))),

@@ -7,9 +7,9 @@ mod system_bus;
 mod variant;
 
 pub use error::Device1Error;
-pub use proxy::{Device1Proxy, EventStream, MessageReceivedStream, RawMessageReceivedStream};
+pub use proxy::Device1Proxy;
 pub use system_bus::{SystemBus, messages};
-pub use variant::{Dictionary, MAX_BYTES, Received, ReceivedDictionary, Variant, VariantError};
+pub use variant::{Dictionary, Received, ReceivedDictionary, Variant, VariantError};
 
 /// The service's name on the bus, and that of its interface.
 pub const NAME: &str = "org.fedecks.Device1";

@@ -1,4 +1,4 @@
-//! By what the network is watched.
+//! Which source reports on the network (NetworkManager or the kernel), and its name in the configuration.
 
 use std::str::FromStr;
 

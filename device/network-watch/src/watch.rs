@@ -21,7 +21,7 @@ pub async fn watch_network(client: Client, watch: NetworkWatch) {
     watch_network_on(client, watch, bus.subscribe(), watch::Sender::new(None)).await;
 }
 
-/// The same over `bus`, the system bus as it comes and goes; `watched_by` shows by what.
+/// Like [`watch_network`], on an existing bus connection; `watched_by` receives the source in use.
 pub async fn watch_network_on(
     client: Client,
     watch: NetworkWatch,

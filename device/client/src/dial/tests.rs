@@ -1,14 +1,13 @@
 //! Attempts at clouds that behave, and at others.
 
-use fedecks_device_core as core;
-use fedecks_protocol::{AUTH_HEADER, Refusal};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 
+use fedecks_device_core as core;
+use fedecks_protocol::{AUTH_HEADER, Refusal};
 use futures_util::{SinkExt, StreamExt};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -24,6 +23,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{
     ErrorResponse, Request as ServerRequest, Response as ServerResponse,
 };
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 
 use super::*;
 use crate::clock::WallClock;

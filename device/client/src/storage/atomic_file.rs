@@ -1,9 +1,4 @@
 //! Small files that are whole after a power cut: the one way in which the device writes.
-//!
-//! A file is a line with its kind, a few lines of text and a line with their checksum. Writing goes
-//! to `NAME.new`, which is complete and on disk before anything else changes; then the copy so far
-//! becomes `NAME.previous` and the new one `NAME`. Each step is one rename, so at every moment one
-//! of the two is there and whole.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -47,7 +42,13 @@ pub enum StoreError {
     },
 }
 
-/// One such file. Every call blocks on the disk.
+/// A small file of which, whenever the power is cut, the newest or the previous copy is there and whole.
+/// Every call blocks on the disk.
+///
+/// It is a line with its kind, a few lines of text and a line with their checksum. Writing goes to
+/// `NAME.new`, which is complete and on disk before anything else changes; then the copy so far becomes
+/// `NAME.previous` and the new one `NAME`. Each step is one rename, so at every moment one of the two is
+/// there and whole.
 #[derive(Debug, Clone)]
 pub struct AtomicFile {
     directory: PathBuf,

@@ -1,5 +1,5 @@
-//! What the device keeps on disk. Open to programs that keep something of their own beside the token, as
-//! `fedecksd` does.
+//! What the device keeps on disk. Public for programs that store files of their own next to the
+//! token.
 
 mod atomic_file;
 mod token;

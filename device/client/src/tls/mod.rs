@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use fedecks_device_core::utc;
 use rustls::client::{Resumption, Tls12Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
 use rustls::{CertificateError, ClientConfig};
@@ -18,8 +19,6 @@ use rustls_pki_types::{ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-
-use fedecks_device_core::utc;
 
 pub use client_identity::Identity;
 pub use error::TlsError;

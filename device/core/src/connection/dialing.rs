@@ -22,7 +22,7 @@ pub(super) struct Dialing {
 impl Dialing {
     /// Begins the next attempt, with what there is to dial with.
     pub(super) fn begin(now: Time, cx: &mut Shared) -> Result<Self, Next> {
-        let header = cx.auth_header().ok_or(Next::Unregistered)?;
+        let header = cx.auth_header().ok_or(Next::Waiting(Retry::Soon))?;
         let attempt = Attempt(cx.attempt.0 + 1);
         cx.attempt = attempt;
         cx.out.emit(Event::Connecting { attempt });

@@ -8,7 +8,7 @@ use crate::time::Time;
 
 /// Whether the other end still lives: pings what is silent and knows when an answer is overdue.
 #[derive(Debug)]
-pub(crate) struct Heartbeat {
+pub(super) struct Heartbeat {
     interval: Duration,
     idle_timeout: Duration,
     sent: Time,
@@ -25,7 +25,7 @@ impl Heartbeat {
     /// A cloud that asks for a longer interval gets this one.
     const LONGEST: Duration = Duration::from_secs(300);
 
-    pub(crate) fn new(now: Time, welcome: &Welcome) -> Self {
+    pub(super) fn new(now: Time, welcome: &Welcome) -> Self {
         let interval = welcome.heartbeat.clamp(Self::SHORTEST, Self::LONGEST);
         Self {
             interval,
@@ -38,18 +38,18 @@ impl Heartbeat {
         }
     }
 
-    pub(crate) fn on_sent(&mut self, now: Time) {
+    pub(super) fn on_sent(&mut self, now: Time) {
         self.sent = now;
     }
 
-    pub(crate) fn on_received(&mut self, now: Time) {
+    pub(super) fn on_received(&mut self, now: Time) {
         self.received = now;
         self.overdue = None;
     }
 
     /// Counts a ping sent now. Gives when its answer is overdue: a ping that is still unanswered keeps
     /// its deadline if that is earlier.
-    pub(crate) fn on_ping(&mut self, now: Time, deadline: Duration) -> Time {
+    pub(super) fn on_ping(&mut self, now: Time, deadline: Duration) -> Time {
         self.sent = now;
         // Other traffic may have answered the ping before; its pong comes first all the same.
         self.pinged.get_or_insert(now);
@@ -58,12 +58,12 @@ impl Heartbeat {
     }
 
     /// How long the answer to a ping took, which came just now; none if no ping was out.
-    pub(crate) fn on_pong(&mut self, now: Time) -> Option<Duration> {
+    pub(super) fn on_pong(&mut self, now: Time) -> Option<Duration> {
         self.pinged.take().map(|pinged| now - pinged)
     }
 
     /// When the next ping is due; none while one is unanswered.
-    pub(crate) fn ping_at(&self) -> Option<Time> {
+    pub(super) fn ping_at(&self) -> Option<Time> {
         match self.overdue {
             Some(_) => None,
             None => Some(self.sent.min(self.received) + self.interval),
@@ -72,7 +72,7 @@ impl Heartbeat {
 
     /// Nothing was sent for so long that the cloud has surely dropped the connection: the device
     /// was suspended, or this process was stopped.
-    pub(crate) fn slept_through(&self, now: Time) -> bool {
+    pub(super) fn slept_through(&self, now: Time) -> bool {
         now.since(self.sent) > self.idle_timeout
     }
 }

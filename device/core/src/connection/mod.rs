@@ -135,7 +135,8 @@ impl Connection {
     }
 
     /// Forgets the token, in memory and in the store, and ends the connection. It is answered by
-    /// [`Action::AnswerLogout`] when the store has been told everything.
+    /// [`Action::AnswerLogout`] when the store has been told everything. After the shutdown nothing
+    /// happens, not even an answer.
     pub fn handle_logout(&mut self, id: LogoutId) {
         if matches!(self.link, Link::Closed) {
             return;
@@ -343,7 +344,7 @@ impl Connection {
         cx.out.timers.stop_link();
         self.link = match next {
             Next::Waiting(retry) if cx.can_dial() => Link::Waiting(Waiting::begin(now, retry, cx)),
-            Next::Unregistered | Next::Waiting(_) => Link::Unregistered(Unregistered::begin(cx)),
+            Next::Waiting(_) => Link::Unregistered(Unregistered::begin(cx)),
             Next::Dialing => match Dialing::begin(now, cx) {
                 Ok(it) => Link::Dialing(it),
                 Err(next) => return self.go(now, Some(next)),

@@ -6,12 +6,10 @@ use super::retry_policy::Retry;
 
 #[derive(Debug)]
 pub(super) enum Next {
-    /// To where there is nothing to dial with.
-    Unregistered,
-    /// To the wait for the next attempt.
+    /// To the wait for the next attempt, or for something to dial with.
     Waiting(Retry),
     /// To the next attempt now.
     Dialing,
-    /// The cloud said this.
+    /// To the session that this Welcome opens.
     Session(Welcome),
 }

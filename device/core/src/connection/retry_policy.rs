@@ -46,8 +46,20 @@ impl Retry {
         if cx.logins.reject(refusal, &mut cx.out) {
             return Self::Soon;
         }
-        if matches!(refusal, Refusal::TokenExpired | Refusal::TokenRevoked) {
-            cx.tokens.forget(&mut cx.out);
+        match refusal {
+            Refusal::TokenExpired | Refusal::TokenRevoked => cx.tokens.forget(&mut cx.out),
+            Refusal::MissingHeader
+            | Refusal::NotBase64
+            | Refusal::Malformed
+            | Refusal::NoDeviceId
+            | Refusal::UnsupportedDialect
+            | Refusal::HeaderTooLong
+            | Refusal::BadCredentials
+            | Refusal::TokenInvalid
+            | Refusal::WrongDevice
+            | Refusal::Blocked
+            | Refusal::RateLimited
+            | Refusal::Unavailable => {}
         }
         Self::MaxBackoff
     }

@@ -157,7 +157,7 @@ impl Session {
 
     fn ping(&mut self, now: Time, deadline: Duration, cx: &mut Shared) {
         cx.out.timers.set(Timer::Pong, self.heartbeat.on_ping(now, deadline));
-        cx.transmit(Outgoing::Ping, None);
+        cx.out.push(Action::Transmit { attempt: cx.attempt, message: Outgoing::Ping, send: None });
     }
 
     /// Sets the timer to when a ping would be due if nothing more came or went. Traffic does not
@@ -170,6 +170,7 @@ impl Session {
 
     fn transmit(&mut self, now: Time, bytes: Vec<u8>, send: Option<SendId>, cx: &mut Shared) {
         self.heartbeat.on_sent(now);
-        cx.transmit(Outgoing::Frame(bytes), send);
+        let message = Outgoing::Frame(bytes);
+        cx.out.push(Action::Transmit { attempt: cx.attempt, message, send });
     }
 }

@@ -7,12 +7,11 @@ use fedecks_protocol::{AuthError, CloseCode, DownFrame, Proof};
 use super::login::Logins;
 use super::output::Output;
 use super::token_store::TokenStore;
-use crate::action::{Action, AuthHeader, Notice, Outgoing};
+use crate::action::{Action, AuthHeader, Notice};
 use crate::attempt::Attempt;
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::event::{Event, LostReason};
-use crate::request::SendId;
 use crate::watch::Network;
 
 #[derive(Debug)]
@@ -61,10 +60,6 @@ impl Shared {
         self.out.push(Action::Disconnect { attempt: self.attempt, code });
     }
 
-    pub(super) fn transmit(&mut self, message: Outgoing, send: Option<SendId>) {
-        self.out.push(Action::Transmit { attempt: self.attempt, message, send });
-    }
-
     /// The frame in these bytes; what is none is logged.
     pub(super) fn decode(&mut self, bytes: &[u8]) -> Option<DownFrame> {
         self.config
@@ -77,12 +72,29 @@ impl Shared {
     /// The link is gone, as `event` tells. If the cloud closed it: what that costs, and who hears it.
     pub(super) fn link_ended(&mut self, reason: LostReason, event: fn(LostReason) -> Event) {
         let close = if let LostReason::Closed(close) = &reason { Some(close.code) } else { None };
-        if close == Some(CloseCode::Revoked) {
-            self.tokens.forget(&mut self.out);
-        }
+        let replaced = match close {
+            Some(CloseCode::Revoked) => {
+                self.tokens.forget(&mut self.out);
+                None
+            }
+            Some(CloseCode::Replaced) => Some(Event::Replaced),
+            Some(
+                CloseCode::Normal
+                | CloseCode::GoingAway
+                | CloseCode::ProtocolError
+                | CloseCode::Policy
+                | CloseCode::TooBig
+                | CloseCode::InternalError
+                | CloseCode::Restart
+                | CloseCode::Overloaded
+                | CloseCode::Blocked
+                | CloseCode::Other(_),
+            )
+            | None => None,
+        };
         self.out.emit(event(reason));
-        if close == Some(CloseCode::Replaced) {
-            self.out.emit(Event::Replaced);
+        if let Some(replaced) = replaced {
+            self.out.emit(replaced);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Without a token or a login: nothing is dialled until the store gives the one or somebody the other.
+//! Nothing to dial with: waits for the store's token or for a login.
 
 use super::next::Next;
 use super::retry_policy::Retry;

@@ -1,4 +1,4 @@
-//! Judges of what others watch: the network for the connection, and the connection for the device.
+//! Debounces network observations, and decides when the cloud counts as unreachable.
 
 mod network;
 mod unreachable;

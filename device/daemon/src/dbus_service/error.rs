@@ -5,9 +5,9 @@ use fedecks_device::{ClientSendError, LogoutError, ReconnectError, Stopped};
 use fedecks_device_core::{LoginError, SendError};
 use fedecks_protocol::EncodeError;
 
-/// An error that callers on D-Bus are told of.
+/// Maps a client error to the D-Bus error that callers see.
 pub(super) trait OnBus {
-    /// As they get it.
+    /// The D-Bus form of this error.
     fn on_bus(self) -> Device1Error;
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Derived {
 pub(crate) struct Memory(AtomicFile);
 
 impl Memory {
-    /// In this directory, which need not be there yet.
+    /// The file in `directory`, which need not exist yet.
     pub(crate) fn new(directory: &Path) -> Self {
         Self(AtomicFile::new(directory, "identity"))
     }

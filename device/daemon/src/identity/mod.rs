@@ -81,7 +81,7 @@ pub(crate) fn peek(
     Ok(derive(&Roots::system(), pinned, remembered.as_ref())?.identity())
 }
 
-/// However long the disk takes.
+/// As [`find_in_time`], without a deadline.
 fn find(
     roots: &Roots,
     pinned: Option<IdSource>,
@@ -103,7 +103,7 @@ fn find(
     Ok((identity, saved.is_err().then_some(unsaved)))
 }
 
-/// While nothing is known of the data directory.
+/// As [`find`], if the data directory cannot be read: nothing is remembered, nothing saved yet.
 fn find_without_memory(
     roots: &Roots,
     pinned: Option<IdSource>,

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fedecks_cloud::Tls;
 use fedecks_device::clock::BUILD_TIME;
+use fedecks_device_core::utc;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
@@ -178,8 +179,8 @@ async fn in_1970_a_certificate_that_ended_before_the_build_is_refused() {
     let ended = build_time() - DAY;
     let said =
         refused(&faketime, &authority, authority.issue("localhost", ended - DAY, ended)).await;
-    let end = format!("a certificate of localhost expired on {}", fedecks_device::utc(ended));
-    let floor = format!("it is {} or later", fedecks_device::utc(build_time()));
+    let end = format!("a certificate of localhost expired on {}", utc(ended));
+    let floor = format!("it is {} or later", utc(build_time()));
     assert!(said.contains(&end) && said.contains(&floor), "{said}");
     assert!(said.contains("this device's clock says 1970-01-02 00:00:0"), "{said}");
 }
@@ -254,7 +255,7 @@ async fn what_time_it_is_outlives_a_power_cut_and_refuses_what_ended_since_the_b
     let _third = Cloud::start_with(address, Some(ended_tls)).await;
     let mut service = setup.start();
     let said = service.says("connection failed").await;
-    let since = format!("it is {} or later", fedecks_device::utc(floor));
+    let since = format!("it is {} or later", utc(floor));
     assert!(said.contains(&since), "{said}");
 }
 

@@ -19,10 +19,11 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("nothing came of it in time")
 }
 
-/// The command, which cargo builds beside the service, but as another package.
+/// The command, which is another package. Cargo builds it beside the service where it also tests that
+/// package, whose own tests run it: as part of the workspace, or by `-p fedecks-cli`, which `ci/test` adds.
 pub(crate) fn fedecks() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_fedecksd")).with_file_name("fedecks");
-    assert!(program.exists(), "{} is missing; run: cargo build -p fedecks-cli", program.display());
+    assert!(program.exists(), "{} is missing; add -p fedecks-cli", program.display());
     program
 }
 

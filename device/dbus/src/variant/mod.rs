@@ -51,7 +51,7 @@ pub struct Dictionary(Vec<(Term, Term)>);
 
 /// The biggest value that is put on the bus, in bytes of its D-Bus form. A bus ends the connection
 /// of whoever sends a message above its limit, which is 32 MiB on a system bus as it comes.
-pub const MAX_BYTES: usize = 16 * 1024 * 1024;
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 impl Variant {
     /// The term as it travels over D-Bus, if it is not too deep or too big for that.
