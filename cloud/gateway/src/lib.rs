@@ -1,7 +1,7 @@
 //! The server that Fedecks devices connect to, as a library on warp.
 //!
 //! You write a [`Handler`]: who may connect, and what becomes of what devices send. [`Fedecks`] makes
-//! a warp filter of it, which mounts beside your own, and [`serve`] runs filters behind an accept loop
+//! a warp filter of it, which mounts beside your own, and `serve` runs filters behind an accept loop
 //! that is made for very many connections. The [`Hub`] is the way back to the devices: push, topics,
 //! presence.
 //!
