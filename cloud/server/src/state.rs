@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use fedecks_cloud::{ApiTokens, Denylist, FailedLogins, Hub, Store};
+use fedecks_cloud::{ApiTokens, Denylist, FailedLogins, Hub};
+use fedecks_store::Store;
 
 use crate::config::Config;
 use crate::events::{EventLog, Streams};

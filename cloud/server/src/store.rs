@@ -3,7 +3,7 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 
-use fedecks_cloud::{SqliteStore, Store};
+use fedecks_store::{SqliteStore, Store};
 
 use crate::config::Config;
 use crate::error::ServerError;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fedecks_cloud::SqliteStore;
+use fedecks_store::SqliteStore;
 
 use super::error::CliError;
 use super::place::Place;

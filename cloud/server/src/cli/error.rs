@@ -4,10 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use fedecks_cloud::{
-    InvalidAccountName, InvalidLabel, InvalidTokenName, PasswordError, StoreError,
-};
+use fedecks_cloud::PasswordError;
 use fedecks_protocol::{DeviceId, InvalidDeviceId};
+use fedecks_store::{InvalidAccountName, InvalidLabel, InvalidTokenName, StoreError};
 
 use crate::config::ConfigError;
 use crate::error::ServerError;

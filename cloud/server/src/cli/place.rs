@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fedecks_cloud::Store;
+use fedecks_store::Store;
 use tokio::runtime::{Builder, Runtime};
 
 use super::error::CliError;

@@ -1,6 +1,7 @@
 //! The audit log, by the API.
 
-use fedecks_cloud::{AuditQuery, DeviceId};
+use fedecks_cloud::DeviceId;
+use fedecks_store::AuditQuery;
 use warp::reply::Response;
 
 use super::objects::{AuditEntry, AuditPage};

@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use fedecks_cloud::{
-    AuditAction, CloseCode, CloseReason, DeviceId, DeviceQuery, DeviceRecord, Forgotten,
-    check_label,
-};
+use fedecks_cloud::{CloseCode, CloseReason, DeviceId};
+use fedecks_store::{AuditAction, DeviceQuery, DeviceRecord, Forgotten, check_label};
 use warp::reply::Response;
 
 use super::connected::{connected_since, not_connected, present};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use data_encoding::BASE64URL_NOPAD;
-use fedecks_cloud::{AuditAction, AuditEntry, DeviceId};
-use fedecks_store::unix_now;
+use fedecks_cloud::DeviceId;
+use fedecks_store::{AuditAction, AuditEntry, unix_now};
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
