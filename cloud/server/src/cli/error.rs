@@ -1,6 +1,5 @@
 //! Why a command failed, and with which exit code.
 
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,16 +45,9 @@ pub(super) enum CliError {
     PasswordsDiffer,
     #[error("ended by a signal")]
     Signal(u8),
-    #[error("cannot {action}: {source}")]
-    Io { action: String, source: io::Error },
 }
 
 impl CliError {
-    pub(super) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let action = action.into();
-        |source| Self::Io { action, source }
-    }
-
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => WRONG_CONFIGURATION.into(),
@@ -73,8 +65,7 @@ impl CliError {
             | Self::NoDevice(_)
             | Self::Blocked(_)
             | Self::NoToken(_)
-            | Self::PasswordsDiffer
-            | Self::Io { .. } => ExitCode::FAILURE,
+            | Self::PasswordsDiffer => ExitCode::FAILURE,
         }
     }
 }
