@@ -1,7 +1,7 @@
 //! What stands between the internet and a warp filter: an accept loop that is made for very many
 //! connections, with limits before anything is spent, TLS, and proxies that say who their client is.
 //!
-//! [`serve`] runs the filter, which finds a [`Peer`] among the extensions of each request. Without the
+//! `serve` runs the filter, which finds a [`Peer`] among the extensions of each request. Without the
 //! feature `serve` there is only what code behind any accept loop shares with it: who the [`Peer`] is,
 //! and whom limits count for, a [`RateLimitKey`].
 

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::tls::Tls;
 
-/// How [`serve`](crate::serve()) serves.
+/// How [`serve`](crate::serve) serves.
 #[derive(Debug, Clone, Default)]
 pub struct ServeOptions {
     /// Where to listen, at least one address.

@@ -13,7 +13,7 @@ pub struct Peer {
     /// Whether the client's connection is encrypted: by TLS here, or as a trusted proxy says by
     /// `X-Forwarded-Proto`.
     pub encrypted: bool,
-    /// Which of [`ServeOptions::listen`](crate::ServeOptions::listen) it came in by, counted from 0.
+    /// Which of `ServeOptions::listen` it came in by, counted from 0.
     pub listener: usize,
     /// Number of the connection, the `connection` of the log, counted from 1.
     pub connection: u64,

@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 use crate::limiter::Permit;
 
 /// A socket that gives its permit back when it is closed. A request that came in by
-/// [`serve`](crate::serve()) and is upgraded has it inside: `Upgraded::downcast::<TokioIo<Socket>>`
+/// [`serve`](crate::serve) and is upgraded has it inside: `Upgraded::downcast::<TokioIo<Socket>>`
 /// takes it out of hyper's boxes.
 pub struct Socket {
     io: Io,

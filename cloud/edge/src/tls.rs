@@ -1,4 +1,4 @@
-//! The server's certificate and key, which can be read anew while it runs.
+//! The server's certificate and key, which can be reloaded while it runs.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;

@@ -85,8 +85,7 @@ pub struct Login<'a> {
     pub device: &'a DeviceId,
     /// What it shows for that.
     pub credentials: &'a Credentials,
-    /// Where it comes from, if the server says so: [`serve`](crate::serve) does, see
-    /// [`Peer::address`](crate::Peer).
+    /// Where it comes from, if the server says so: `serve` does, see [`Peer::address`](crate::Peer).
     pub peer: Option<SocketAddr>,
 }
 

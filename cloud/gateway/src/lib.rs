@@ -1,7 +1,7 @@
 //! The server that Fedecks devices connect to, as a library on warp.
 //!
 //! You write a [`Handler`]: who may connect, and what becomes of what devices send. [`Fedecks`] makes
-//! a warp filter of it, which mounts beside your own, and [`serve`] runs filters behind an accept loop
+//! a warp filter of it, which mounts beside your own, and `serve` runs filters behind an accept loop
 //! that is made for very many connections. The [`Hub`] is the way back to the devices: push, topics,
 //! presence.
 //!
@@ -112,13 +112,11 @@ pub use fedecks_edge::{
 pub use fedecks_protocol::{
     CloseCode, CloseReason, Credentials, DeviceId, IssuedToken, Term, TermError, Token,
 };
+#[cfg(feature = "accounts")]
+pub use fedecks_store::AccountStore;
 pub use fedecks_store::{
-    Account, AccountStore, Actor, ApiSecret, ApiToken, ApiTokenStore, AuditAction, AuditEntry,
-    AuditQuery, AuditRecord, AuditStore, BoxFuture, DevicePattern, DeviceQuery, DeviceRecord,
-    DeviceStore, Epoch, Forgotten, InvalidAccountName, InvalidDevicePattern, InvalidLabel,
-    InvalidRole, InvalidTokenName, LatencyHistogram, NewApiToken, OutboxEntry, OutboxItem,
-    OutboxStore, Role, Roles, Standing, Store, StoreError, StoreMonitor, StoreStats,
-    check_account_name, check_label, check_token_name,
+    Actor, ApiSecret, ApiToken, ApiTokenStore, BoxFuture, DevicePattern, DeviceStore, Forgotten,
+    LatencyHistogram, NewApiToken, Role, Roles, StoreError,
 };
 #[cfg(feature = "sqlite")]
 pub use fedecks_store::{SqliteStore, StoreOptions};

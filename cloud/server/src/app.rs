@@ -97,7 +97,9 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Ser
     tokio::spawn(history.clone().keep());
     let state = Arc::new(AppState {
         hub: cloud.hub(),
-        store,
+        accounts: store.clone(),
+        devices: store.clone(),
+        audit: store,
         events,
         streams,
         metrics,

@@ -21,13 +21,13 @@ const REMIND: Duration = Duration::from_secs(24 * 3600);
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// What the listeners prove themselves with.
-pub(super) fn of(listen: &[Listen]) -> Vec<Tls> {
+pub(crate) fn of(listen: &[Listen]) -> Vec<Tls> {
     listen.iter().filter_map(|listen| listen.tls.clone()).collect()
 }
 
 /// Reads the certificates anew when a file changes, or when `hangup` tells to, for as long as it is
 /// polled. What cannot be used is logged, and the old one goes on. Tells also when one expires soon.
-pub(super) async fn keep_current(certificates: Vec<Tls>, mut hangup: Signal) {
+pub(crate) async fn keep_current(certificates: Vec<Tls>, mut hangup: Signal) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut remind = tokio::time::interval(REMIND);

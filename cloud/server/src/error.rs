@@ -1,8 +1,9 @@
-//! Why the server cannot start, or ended otherwise than it was told to.
+//! Why the server did not start, or stopped early.
 
 use std::io;
 
-use fedecks_cloud::{BuildError, ServeError, StoreError, TlsError};
+use fedecks_cloud::{BuildError, ServeError, TlsError};
+use fedecks_store::StoreError;
 
 use crate::config::ConfigError;
 use crate::webhooks::WebhookError;

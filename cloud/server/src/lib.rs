@@ -17,7 +17,6 @@ mod listeners;
 mod metrics;
 mod self_signed;
 mod signals;
-
 mod state;
 mod store;
 mod systemd;

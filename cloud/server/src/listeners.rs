@@ -7,7 +7,7 @@ use crate::error::ServerError;
 use crate::self_signed::SelfSigned;
 
 /// The configured listeners, with their certificates read.
-pub(super) fn open(config: &Config) -> Result<Vec<Listen>, ServerError> {
+pub(crate) fn open(config: &Config) -> Result<Vec<Listen>, ServerError> {
     let open = |listener: &Listener| {
         let (address, proxy_protocol) = (listener.address, listener.proxy_protocol);
         Ok(Listen { address, tls: tls(&listener.tls, config)?, proxy_protocol })
@@ -16,7 +16,7 @@ pub(super) fn open(config: &Config) -> Result<Vec<Listen>, ServerError> {
 }
 
 /// Reads the certificate of each configured listener, but for one of our own making.
-pub(super) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
+pub(crate) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
     let check = |listener: &Listener| match &listener.tls {
         TlsChoice::Files { certificate, key } => Ok(Some(Tls::from_pem_files(certificate, key)?)),
         TlsChoice::Off | TlsChoice::SelfSigned => Ok(None),

@@ -1,4 +1,4 @@
-//! A certificate of our own making, for trying things on one machine.
+//! A self-signed certificate, for trying things on one machine.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -15,10 +15,10 @@ use rcgen::{
 use crate::error::ServerError;
 
 /// A certificate of an authority of its own, for trying things on one machine.
-pub(super) struct SelfSigned {
-    pub(super) tls: Tls,
+pub(crate) struct SelfSigned {
+    pub(crate) tls: Tls,
     /// What a device needs as its `ca_file`.
-    pub(super) authority: PathBuf,
+    pub(crate) authority: PathBuf,
 }
 
 /// The names that the certificate is good for.
@@ -29,7 +29,7 @@ const VALID_FOR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 impl SelfSigned {
     /// The one that was made before in `data_dir`, or a new one. The authority's key is thrown away:
     /// nobody can make more certificates that its devices trust.
-    pub(super) fn load_or_make(data_dir: &Path) -> Result<Self, ServerError> {
+    pub(crate) fn load_or_make(data_dir: &Path) -> Result<Self, ServerError> {
         let folder = data_dir.join("self-signed");
         let file = |name: &str| folder.join(name);
         // The authority comes last: with it, everything is there.

@@ -5,14 +5,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::error::ServerError;
 
 /// The signals that stop the server.
-pub(super) struct Stop {
+pub(crate) struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Stop {
     /// From now on the signals don't end the process by themselves.
-    pub(super) fn listen() -> Result<Self, ServerError> {
+    pub(crate) fn listen() -> Result<Self, ServerError> {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -20,7 +20,7 @@ impl Stop {
     }
 
     /// The next one's name.
-    pub(super) async fn told(&mut self) -> &'static str {
+    pub(crate) async fn told(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -29,7 +29,7 @@ impl Stop {
 }
 
 /// The signal that has the server read its certificates anew. From now on it does not end the process.
-pub(super) fn hangup() -> Result<Signal, ServerError> {
+pub(crate) fn hangup() -> Result<Signal, ServerError> {
     listen(SignalKind::hangup())
 }
 

@@ -1,8 +1,9 @@
-//! What everything that the server answers over HTTP works on.
+//! What the HTTP endpoints share.
 
 use std::sync::Arc;
 
-use fedecks_cloud::{ApiTokens, Denylist, FailedLogins, Hub, Store};
+use fedecks_cloud::{ApiTokens, Denylist, FailedLogins, Hub};
+use fedecks_store::{AccountStore, AuditStore, DeviceStore};
 
 use crate::config::Config;
 use crate::events::{EventLog, Streams};
@@ -12,7 +13,9 @@ use crate::metrics::Metrics;
 
 pub(crate) struct AppState {
     pub(crate) hub: Hub,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) accounts: Arc<dyn AccountStore>,
+    pub(crate) devices: Arc<dyn DeviceStore>,
+    pub(crate) audit: Arc<dyn AuditStore>,
     pub(crate) denylist: Denylist,
     pub(crate) tokens: ApiTokens,
     pub(crate) events: EventLog,

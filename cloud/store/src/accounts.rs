@@ -5,7 +5,7 @@ use crate::boxed::BoxFuture;
 use crate::error::StoreError;
 use crate::text::is_one_line;
 
-/// Keeps accounts, as a [`Store`](crate::Store) keeps everything.
+/// Keeps accounts by the [contract](crate#contract) of every store, and audits each change.
 pub trait AccountStore: Send + Sync + 'static {
     /// Adds an account with the Argon2 hash of its password. Fails with [`StoreError::Exists`] where
     /// there is one of that name.

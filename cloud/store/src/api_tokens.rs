@@ -11,7 +11,8 @@ use crate::boxed::BoxFuture;
 use crate::device_pattern::DevicePattern;
 use crate::error::StoreError;
 
-/// Keeps API tokens, as a [`Store`](crate::Store) keeps everything.
+/// Keeps API tokens by the [contract](crate#contract) of every store, and audits each that is added or
+/// revoked.
 pub trait ApiTokenStore: Send + Sync + 'static {
     /// Adds an API token. Fails with [`StoreError::Exists`] where there is one of that name, and with
     /// [`StoreError::TooMany`] where there are [`ApiToken::MOST`].

@@ -8,7 +8,7 @@ use fedecks_protocol::DeviceId;
 use crate::boxed::BoxFuture;
 use crate::error::StoreError;
 
-/// Keeps the audit log, as a [`Store`](crate::Store) keeps everything.
+/// Keeps the audit log by the [contract](crate#contract) of every store.
 pub trait AuditStore: Send + Sync + 'static {
     /// Adds a line to the audit log for what is no change of the store. Never waits.
     fn audit_later(&self, entry: AuditEntry);

@@ -9,7 +9,8 @@ use crate::epoch::Epoch;
 use crate::error::StoreError;
 use crate::text::is_one_line;
 
-/// Keeps what is known of devices, as a [`Store`](crate::Store) keeps everything.
+/// Keeps what is known of devices by the [contract](crate#contract) of every store, and audits each
+/// change but [`DeviceStore::seen`].
 pub trait DeviceStore: Epoch {
     /// Notes that a device was connected `at` (seconds since 1970-01-01 UTC), let in when its tokens
     /// were of `generation`. What was noted of an older generation than that at which the device was
@@ -56,6 +57,9 @@ pub trait DeviceStore: Epoch {
     /// too. The new generation is higher than the former, and than any that was given to the device
     /// earlier by the clock: a store that came back from a back-up does not make tokens good again
     /// that were sealed since.
+    ///
+    /// A running server goes by its `Denylist`, in memory, whose `revoke` takes effect at once. Of a
+    /// call of this alone, it knows nothing before it reads the changes again.
     fn revoke<'a>(
         &'a self,
         device: &'a DeviceId,

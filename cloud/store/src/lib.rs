@@ -1,9 +1,24 @@
-//! What outlives a Fedecks server: accounts, devices, API tokens, the audit log, and what waits to be
-//! delivered to webhooks.
+//! Persistent records of a Fedecks server: accounts, devices, API tokens, the audit log, and events that
+//! wait to be delivered to webhooks.
 //!
-//! Each of them has its records and a trait of its own, which says what is done with them, whatever they
-//! are kept on; a [`Store`] has them all. With the feature `sqlite` there is one in a file,
-//! `SqliteStore`; with the feature `conformance` there is what holds any other to the contract.
+//! Each kind has its record types and a storage trait, which any database can implement; a [`Store`]
+//! implements all of the traits. The feature `sqlite` brings one in a file, `SqliteStore`; the feature
+//! `conformance` brings the tests that every implementation must pass.
+//!
+//! # Contract
+//!
+//! This holds for each of the storage traits:
+//!
+//! - Every change is answered when it is on disk.
+//! - Every answer comes in bounded time, an error if need be.
+//! - Dropping a future gives up the answer, not the change.
+//!
+//! A change of accounts, devices or API tokens is on disk together with its line in the audit log, which
+//! says that `by` made it.
+//!
+//! What only notes something ([`DeviceStore::seen`], [`ApiTokenStore::api_token_used`],
+//! [`AuditStore::audit_later`]) never waits: the notes of about a second are written together, are kept
+//! while the store fails, and are dropped and counted above a bound.
 
 mod accounts;
 mod api_tokens;

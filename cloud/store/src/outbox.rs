@@ -4,7 +4,8 @@ use crate::boxed::BoxFuture;
 use crate::epoch::Epoch;
 use crate::error::StoreError;
 
-/// Keeps what waits to be delivered to webhooks, as a [`Store`](crate::Store) keeps everything.
+/// Keeps what waits to be delivered to webhooks by the [contract](crate#contract) of every store: every
+/// change is answered when it is on disk. The audit log has nothing of it.
 pub trait OutboxStore: Epoch {
     /// Puts events behind those that wait for the webhook already; `at` is the time in seconds since
     /// 1970-01-01 UTC. Returns the number of each: a later one has a higher number.

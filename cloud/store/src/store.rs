@@ -1,4 +1,4 @@
-//! The whole store: all that is kept, by the trait of each part.
+//! The whole store: one object with every trait.
 
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
@@ -7,16 +7,10 @@ use crate::devices::DeviceStore;
 use crate::outbox::OutboxStore;
 use crate::stats::StoreMonitor;
 
-/// What outlives the server: accounts, devices, API tokens, the audit log and the outbox. Whoever needs
-/// one of them asks for its trait; whatever has them all is a store.
+/// The bound for one object that serves everything in this crate, with [one contract](crate#contract).
+/// Whoever needs one kind of record takes its trait, such as `Arc<dyn AccountStore>`.
 ///
-/// Every change is answered when it is on disk, together with its line in the audit log, which says
-/// that `by` made it. Every answer comes in bounded time, an error if need be. Dropping a future
-/// gives up the answer, not the change.
-///
-/// What only notes something ([`DeviceStore::seen`], [`ApiTokenStore::api_token_used`],
-/// [`AuditStore::audit_later`]) never waits: the notes of about a second are written together, are kept
-/// while the store fails, and are dropped and counted above a bound.
+/// This is no `dyn Store` to narrow later: upcasting a trait object came with Rust 1.86.
 pub trait Store:
     AccountStore + DeviceStore + ApiTokenStore + AuditStore + OutboxStore + StoreMonitor
 {

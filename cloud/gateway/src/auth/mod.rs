@@ -1,4 +1,5 @@
-//! Who a device is: reads what it says of itself and checks its token or its credentials.
+//! Authentication of devices, which is in this file, and what it needs: tokens, the denylist, failed
+//! logins. Beside it, the API tokens of other callers.
 
 pub(crate) mod api_tokens;
 pub(crate) mod denylist;

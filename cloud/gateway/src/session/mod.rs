@@ -1,4 +1,4 @@
-//! One connection of one device, as the handler sees it. What it does is in the files below.
+//! One connection of one device, as the handler sees it; its own task is in `run`.
 
 mod callback;
 mod driver;
@@ -64,7 +64,7 @@ impl Session {
         self.connected.connection()
     }
 
-    /// Where the device connected from, if the server says so: [`serve`](crate::serve) does, see
+    /// Where the device connected from, if the server says so: `serve` does, see
     /// [`Peer::address`](crate::Peer).
     pub fn peer(&self) -> Option<SocketAddr> {
         self.connected.peer

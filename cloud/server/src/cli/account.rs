@@ -1,7 +1,8 @@
 //! `account`: the accounts that may register devices.
 
 use clap::Subcommand;
-use fedecks_cloud::{AccountStore, Actor, check_account_name, hash_password};
+use fedecks_cloud::hash_password;
+use fedecks_store::{AccountStore, Actor, check_account_name};
 
 use super::error::CliError;
 use super::output::print;
@@ -53,7 +54,7 @@ pub(super) fn run(command: Command) -> Result<(), CliError> {
         Command::List { place } => {
             let (store, runtime) = place.open_store()?;
             let accounts = runtime.block_on(store.accounts())?;
-            let line = |account: &fedecks_cloud::Account| {
+            let line = |account: &fedecks_store::Account| {
                 format!("{}\t{}\n", account.name, utc(account.created_at))
             };
             print(&accounts.iter().map(line).collect::<String>())

@@ -1,8 +1,8 @@
 //! `audit`: who changed what.
 
 use clap::Subcommand;
-use fedecks_cloud::{AuditQuery, AuditRecord, AuditStore};
 use fedecks_protocol::DeviceId;
+use fedecks_store::{AuditQuery, AuditRecord, AuditStore};
 
 use super::error::CliError;
 use super::output::print;

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fedecks_cloud::SqliteStore;
 
 use super::error::CliError;
 use super::place::Place;
 use crate::config::Overrides;
-use crate::store::make_folder_of_store;
+use crate::store;
 
 #[derive(Args)]
 pub(super) struct Backup {
@@ -28,18 +27,17 @@ pub(super) struct Restore {
 
 impl Backup {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let store = self.place.load(Overrides::default())?.store;
-        if !store.exists() {
-            return Err(CliError::NoStore(store));
+        let config = self.place.load(Overrides::default())?;
+        if !config.store.exists() {
+            return Err(CliError::NoStore(config.store));
         }
-        Ok(SqliteStore::back_up(&store, &self.file)?)
+        Ok(store::back_up(&config, &self.file)?)
     }
 }
 
 impl Restore {
     pub(super) fn run(self) -> Result<(), CliError> {
         let config = self.place.load(Overrides::default())?;
-        make_folder_of_store(&config)?;
-        Ok(SqliteStore::restore(&self.file, &config.store)?)
+        Ok(store::restore(&self.file, &config)?)
     }
 }

@@ -1,10 +1,10 @@
 //! `device`: lists, labels, revokes, blocks and forgets devices.
 
 use clap::Subcommand;
-use fedecks_cloud::{
+use fedecks_protocol::DeviceId;
+use fedecks_store::{
     Actor, DevicePattern, DeviceQuery, DeviceRecord, DeviceStore, Forgotten, check_label,
 };
-use fedecks_protocol::DeviceId;
 
 use super::error::CliError;
 use super::output::print;

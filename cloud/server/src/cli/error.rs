@@ -1,13 +1,11 @@
 //! Why a command failed, and with which exit code.
 
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use fedecks_cloud::{
-    InvalidAccountName, InvalidLabel, InvalidTokenName, PasswordError, StoreError,
-};
+use fedecks_cloud::PasswordError;
 use fedecks_protocol::{DeviceId, InvalidDeviceId};
+use fedecks_store::{InvalidAccountName, InvalidLabel, InvalidTokenName, StoreError};
 
 use crate::config::ConfigError;
 use crate::error::ServerError;
@@ -47,16 +45,9 @@ pub(super) enum CliError {
     PasswordsDiffer,
     #[error("ended by a signal")]
     Signal(u8),
-    #[error("cannot {action}: {source}")]
-    Io { action: String, source: io::Error },
 }
 
 impl CliError {
-    pub(super) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let action = action.into();
-        |source| Self::Io { action, source }
-    }
-
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => WRONG_CONFIGURATION.into(),
@@ -74,8 +65,7 @@ impl CliError {
             | Self::NoDevice(_)
             | Self::Blocked(_)
             | Self::NoToken(_)
-            | Self::PasswordsDiffer
-            | Self::Io { .. } => ExitCode::FAILURE,
+            | Self::PasswordsDiffer => ExitCode::FAILURE,
         }
     }
 }

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config;
+use crate::error::ServerError;
 
 use error::CliError;
 use place::Place;
@@ -112,7 +113,7 @@ pub fn run() -> ExitCode {
 }
 
 fn generate_secret() -> Result<(), CliError> {
-    let random = || CliError::io("get random numbers");
+    let random = || ServerError::io("get random numbers");
     let secret = config::generate().map_err(random())?;
     let salt = config::generate_salt().map_err(random())?;
     output::print(&format!("FEDECKS_SECRET={}\nFEDECKS_SALT={}\n", secret.expose(), salt.expose()))

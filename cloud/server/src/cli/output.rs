@@ -3,13 +3,14 @@
 use std::io::{self, Write};
 
 use super::error::CliError;
+use crate::error::ServerError;
 
 /// Writes to standard output. Whoever reads it and goes away early, as `head` does, is no error.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
     let mut output = io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::io("write to standard output")(error))
+            Err(ServerError::io("write to standard output")(error).into())
         }
         Ok(()) | Err(_) => Ok(()),
     }

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::CliError;
+use crate::error::ServerError;
 
 /// Asks for a new password, twice, or reads it from standard input if that is no terminal. A signal
 /// that ends it meanwhile leaves the terminal as it was.
@@ -23,7 +24,7 @@ pub(super) fn read(account: &str, runtime: Runtime) -> Result<String, CliError> 
         let _hidden = Hidden::new()?;
         let asking = tokio::task::spawn_blocking(move || ask_twice(&account));
         tokio::select! {
-            answered = asking => answered.map_err(|error| CliError::io("ask for the password")(error.into()))?,
+            answered = asking => answered.map_err(|error| ServerError::io("ask for the password")(error.into()))?,
             number = signals.next() => Err(CliError::Signal(number)),
         }
     });
@@ -41,8 +42,8 @@ struct Signals {
 }
 
 impl Signals {
-    fn listen() -> Result<Self, CliError> {
-        let listen = |kind| signal(kind).map_err(CliError::io("listen to signals"));
+    fn listen() -> Result<Self, ServerError> {
+        let listen = |kind| signal(kind).map_err(ServerError::io("listen to signals"));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -75,7 +76,7 @@ fn ask(question: &str) -> Result<String, CliError> {
         terminal
             .write_all(text.as_bytes())
             .and_then(|()| terminal.flush())
-            .map_err(CliError::io("ask for the password"))
+            .map_err(ServerError::io("ask for the password"))
     };
     show(question)?;
     let answer = read_line();
@@ -91,7 +92,7 @@ fn read_line() -> Result<String, CliError> {
         .lock()
         .take(8192)
         .read_line(&mut line)
-        .map_err(CliError::io("read the password"))?;
+        .map_err(ServerError::io("read the password"))?;
     let password = line.strip_suffix('\n').unwrap_or(&line);
     Ok(password.strip_suffix('\r').unwrap_or(password).to_owned())
 }
@@ -100,8 +101,8 @@ fn read_line() -> Result<String, CliError> {
 struct Hidden(Termios);
 
 impl Hidden {
-    fn new() -> Result<Self, CliError> {
-        let failed = || CliError::io("keep the terminal from showing the password");
+    fn new() -> Result<Self, ServerError> {
+        let failed = || ServerError::io("keep the terminal from showing the password");
         let before = tcgetattr(io::stdin()).map_err(|error| failed()(error.into()))?;
         let mut hidden = before.clone();
         hidden.local_flags.remove(LocalFlags::ECHO);

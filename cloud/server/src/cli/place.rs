@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fedecks_cloud::Store;
+use fedecks_store::Store;
 use tokio::runtime::{Builder, Runtime};
 
 use super::error::CliError;
 use crate::config::{Config, ConfigError, Overrides};
+use crate::error::ServerError;
 use crate::store::open_store;
 
 /// Where the configuration and the state are.
@@ -52,6 +53,6 @@ impl Place {
     }
 }
 
-pub(super) fn start_runtime() -> Result<Runtime, CliError> {
-    Builder::new_current_thread().enable_all().build().map_err(CliError::io("start the runtime"))
+pub(super) fn start_runtime() -> Result<Runtime, ServerError> {
+    Builder::new_current_thread().enable_all().build().map_err(ServerError::io("start the runtime"))
 }

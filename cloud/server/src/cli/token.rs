@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
-use fedecks_cloud::{
+use fedecks_store::{
     Actor, ApiSecret, ApiToken, ApiTokenStore, DevicePattern, NewApiToken, Role, check_token_name,
 };
 

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fedecks_cloud::DevicePattern;
+use fedecks_store::DevicePattern;
 use http::Uri;
 
 use super::error::{ConfigError, Places};
 use super::raw;
-use super::sealing::Source;
+use super::secret_source::Source;
 use crate::event_kind::EventKind;
 use crate::webhook_signature::SigningSecret;
 

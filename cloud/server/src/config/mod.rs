@@ -5,23 +5,23 @@ mod error;
 mod events;
 mod keys;
 mod raw;
-mod sealing;
 mod secret;
+mod secret_source;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fedecks_cloud::IpNet;
-use fedecks_cloud::{FailedLoginLimits, ServeLimits, StoreOptions};
+use fedecks_cloud::{FailedLoginLimits, IpNet, ServeLimits};
 use fedecks_protocol::{DEFAULT_PATH, Limits, MAX_HEADER_CHARS};
+use fedecks_store::StoreOptions;
 
 pub(crate) use error::ConfigError;
 pub(crate) use events::{Events, Webhook};
 pub(crate) use raw::{LogFormat, LogLevel, Part, parse_span};
-pub(crate) use sealing::Secrets;
 pub(crate) use secret::{generate, generate_salt};
+pub(crate) use secret_source::Secrets;
 
 use error::Places;
 use raw::Raw;

@@ -1,4 +1,4 @@
-//! A secret text, which is in no log and no error.
+//! Secrets of the configuration, and how new ones are made.
 
 use std::{fmt, io};
 
@@ -7,8 +7,9 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
+/// A text that is in no log and no error.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(pub(super) String);
+pub(crate) struct Secret(String);
 
 /// A new secret: 256 random bits.
 pub(crate) fn generate() -> io::Result<Secret> {
@@ -21,6 +22,10 @@ pub(crate) fn generate_salt() -> io::Result<Secret> {
 }
 
 impl Secret {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The secret itself, for whom it is made.
     pub(crate) fn expose(&self) -> &str {
         &self.0
@@ -52,7 +57,7 @@ impl<'de> Deserialize<'de> for Secret {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
-                Ok(Secret(text.to_owned()))
+                Ok(Secret::new(text))
             }
 
             fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {

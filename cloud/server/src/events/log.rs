@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use fedecks_cloud::{DeviceId, DevicePattern};
+use fedecks_cloud::DeviceId;
+use fedecks_store::DevicePattern;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use fedecks_cloud::{Actor, ApiToken, DeviceId, Role};
+use fedecks_cloud::DeviceId;
+use fedecks_store::{Actor, ApiToken, Role};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
 

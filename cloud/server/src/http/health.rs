@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedecks_cloud::StoreMonitor;
+use fedecks_store::StoreMonitor;
 use http::StatusCode;
 use serde::Serialize;
 use tokio::sync::watch;

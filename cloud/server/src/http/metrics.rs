@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use fedecks_cloud::{Peer, Role};
+use fedecks_cloud::Peer;
+use fedecks_store::Role;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
 use warp::reply::Response;

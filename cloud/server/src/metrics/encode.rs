@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use fedecks_cloud::LatencyHistogram;
+use fedecks_store::LatencyHistogram;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::ConstCounter;

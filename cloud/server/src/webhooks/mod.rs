@@ -9,7 +9,7 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_cloud::OutboxStore;
+use fedecks_store::OutboxStore;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 

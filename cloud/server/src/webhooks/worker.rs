@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedecks_cloud::{OutboxEntry, OutboxItem, OutboxStore};
-use fedecks_store::unix_now;
+use fedecks_store::{OutboxEntry, OutboxItem, OutboxStore, unix_now};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;

@@ -1,4 +1,4 @@
-//! What every store tells of changes.
+//! What every store writes in the audit log.
 
 use super::accounts::accounts;
 use super::api_tokens::api_tokens;
@@ -9,8 +9,8 @@ use crate::api_tokens::ApiTokenStore;
 use crate::audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditStore};
 use crate::devices::DeviceStore;
 
-/// Holds an empty store to the contract of [`AuditStore`]. What there is to tell of is done by all that
-/// the other parts of a store are held to.
+/// Holds an empty store to the contract of [`AuditStore`]: runs [`accounts`], [`devices`] and
+/// [`api_tokens`], checks the lines that their changes left in the log, then adds one that is no change.
 pub async fn audit<S>(store: &S)
 where
     S: AccountStore + DeviceStore + ApiTokenStore + AuditStore,

@@ -6,12 +6,14 @@ use super::support::{cli, device, within};
 use crate::devices::{DeviceQuery, DeviceRecord, DeviceStore, Forgotten, Standing};
 use crate::time::unix_now;
 
-/// Holds a store without devices to the contract of [`DeviceStore`].
+/// Holds a store without devices to the contract of [`DeviceStore`], and to that of its `Epoch`.
 pub async fn devices(store: &impl DeviceStore) {
+    let epoch = store.epoch();
     seen_and_labelled(store).await;
     pages(store).await;
     standings(store).await;
     forgetting(store).await;
+    assert_eq!(store.epoch(), epoch, "a change makes no older store");
 }
 
 async fn seen_and_labelled(store: &impl DeviceStore) {

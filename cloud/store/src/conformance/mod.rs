@@ -1,5 +1,4 @@
-//! What every store has to do, whatever it is kept on: the tests of one run [`check`], or what is there
-//! for the parts that it has.
+//! Tests that every store must pass. Run [`check`], or the function of each aggregate you implement.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is run by tests")]
 
@@ -8,6 +7,7 @@ mod api_tokens;
 mod audit;
 mod devices;
 mod outbox;
+mod stats;
 mod support;
 
 pub use accounts::accounts;
@@ -15,12 +15,14 @@ pub use api_tokens::api_tokens;
 pub use audit::audit;
 pub use devices::devices;
 pub use outbox::outbox;
+pub use stats::stats;
 
 use crate::store::Store;
 
 /// Holds empty stores, each from `open`, to the whole contract.
 pub async fn check<S: Store>(open: impl AsyncFn() -> S) {
-    // This is all but the outbox.
+    stats(&open().await);
+    // It runs those of accounts, devices and API tokens.
     audit(&open().await).await;
     outbox(open).await;
 }

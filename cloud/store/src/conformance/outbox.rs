@@ -2,7 +2,7 @@
 
 use crate::outbox::{OutboxEntry, OutboxItem, OutboxStore};
 
-/// Holds empty stores, each from `open`, to the contract of [`OutboxStore`].
+/// Holds empty stores, each from `open`, to the contract of [`OutboxStore`], and to that of its `Epoch`.
 pub async fn outbox<S: OutboxStore>(open: impl AsyncFn() -> S) {
     what_is_put_in_comes_out_in_its_order_until_it_is_removed(&open().await).await;
     a_number_is_given_once_even_if_nothing_is_left(&open().await).await;
@@ -15,6 +15,7 @@ fn entry(lane: &str, event: &str) -> OutboxEntry {
 }
 
 async fn what_is_put_in_comes_out_in_its_order_until_it_is_removed(store: &impl OutboxStore) {
+    let epoch = store.epoch();
     let first = store.outbox_add("crm", vec![entry("a", "1"), entry("b", "2")], 7).await;
     let first = first.unwrap();
     store.outbox_add("other", vec![entry("a", "1")], 8).await.unwrap();
@@ -40,6 +41,7 @@ async fn what_is_put_in_comes_out_in_its_order_until_it_is_removed(store: &impl 
     store.outbox_remove("crm", both).await.unwrap();
     assert_eq!(store.outbox_body("crm", first[1]).await.unwrap(), None);
     assert_eq!(store.outbox("crm").await.unwrap(), [item(second[0], "a", "3", 9)]);
+    assert_eq!(store.epoch(), epoch, "a change makes no older store");
 }
 
 async fn a_number_is_given_once_even_if_nothing_is_left(store: &impl OutboxStore) {

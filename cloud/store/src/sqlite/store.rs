@@ -61,9 +61,9 @@ impl Default for StoreOptions {
     }
 }
 
-/// How many calls that no device waits for may be in that line, of those that look and of those that
-/// change something. However much an operator's programs ask for, a device that logs in waits for no
-/// more than these.
+/// How many calls that no device waits for may be in the line before the thread (`worker::LINE`), of
+/// those that look and of those that change something. However much an operator's programs ask for, a
+/// device that logs in waits for no more than these.
 pub(super) const AT_ONCE: usize = 16;
 
 /// How much longer than it may wait a call's answer may take.

@@ -1,4 +1,4 @@
-//! What the store does that the trait does not ask for.
+//! Tests of [`SqliteStore`] beyond the contract: its file and older ones, other processes, bounds.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -51,7 +51,8 @@ pub(super) const LINE: usize = 1024;
 /// How long a call may wait for its turn and for other processes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often the notes are written.
+/// How often the notes are written. The short interval is for the tests in this crate: `cfg!(test)` does
+/// not hold where others test with it.
 const NOTES_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
 
 /// How often it is seen whether another process still holds the file.

@@ -1,6 +1,7 @@
 //! The accounts that devices log in with, by the API.
 
-use fedecks_cloud::{PasswordError, StoreError, check_account_name, hash_password};
+use fedecks_cloud::{PasswordError, hash_password};
+use fedecks_store::{StoreError, check_account_name};
 use http::StatusCode;
 use tokio::sync::Semaphore;
 use warp::reply::Response;
@@ -14,7 +15,7 @@ use crate::http::response::{empty, json_response, no_content};
 static HASHING: Semaphore = Semaphore::const_new(1);
 
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
-    let accounts = request.state.store.accounts().await?;
+    let accounts = request.state.accounts.accounts().await?;
     let accounts = accounts.into_iter().map(AccountInfo::from).collect();
     Ok(json_response(&Accounts { accounts }))
 }
@@ -33,7 +34,7 @@ pub(super) async fn add(request: Request) -> Result<Response, Problem> {
             return Err(Problem::for_now(Code::Unavailable, "the password was not hashed", 5));
         }
     };
-    match request.state.store.add_account(name, &hash, &request.caller.actor()).await {
+    match request.state.accounts.add_account(name, &hash, &request.caller.actor()).await {
         Ok(()) => Ok(empty(StatusCode::CREATED)),
         Err(StoreError::Exists { .. }) => {
             Err(Problem::new(Code::AccountExists, "expected a name that is not taken"))
@@ -47,8 +48,8 @@ fn wrong_password(error: &PasswordError) -> Problem {
 }
 
 pub(super) async fn remove(request: Request) -> Result<Response, Problem> {
-    let (store, by) = (&request.state.store, request.caller.actor());
-    if store.remove_account(request.name(), &by).await? {
+    let (accounts, by) = (&request.state.accounts, request.caller.actor());
+    if accounts.remove_account(request.name(), &by).await? {
         Ok(no_content())
     } else {
         Err(Problem::new(Code::AccountNotFound, "no account of this name"))

@@ -1,4 +1,4 @@
-//! Which devices are connected.
+//! Helpers of the endpoints that ask the hub who is connected.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use fedecks_cloud::{
-    AuditAction, CloseCode, CloseReason, DeviceId, DeviceQuery, DeviceRecord, Forgotten,
-    check_label,
-};
+use fedecks_cloud::{CloseCode, CloseReason, DeviceId};
+use fedecks_store::{AuditAction, DeviceQuery, DeviceRecord, Forgotten, check_label};
 use warp::reply::Response;
 
 use super::connected::{connected_since, not_connected, present};
@@ -60,7 +58,7 @@ impl Page {
         query.limit = if only_gone { DeviceQuery::MOST } else { limit as u32 };
         let mut devices = Vec::new();
         for _ in 0..LOOKED_AT / query.limit.max(1) as usize + 1 {
-            let records = state.store.devices_page(&query).await?;
+            let records = state.devices.devices_page(&query).await?;
             let was_last = records.len() < query.limit as usize;
             for record in records {
                 query.after = Some(record.id.clone());
@@ -95,7 +93,7 @@ impl Page {
         let mut devices = Vec::new();
         for some in present.chunks(DeviceQuery::MOST as usize) {
             let ids: Vec<_> = some.iter().map(|presence| presence.device.clone()).collect();
-            let records = state.store.devices_by_id(&ids).await?;
+            let records = state.devices.devices_by_id(&ids).await?;
             let mut records: HashMap<_, _> =
                 records.into_iter().map(|record| (record.id.clone(), record)).collect();
             for presence in some {
@@ -140,7 +138,7 @@ fn unknown(id: DeviceId) -> DeviceRecord {
 async fn known(request: &Request) -> Result<(DeviceRecord, Option<SystemTime>), Problem> {
     let device = request.device()?;
     let since = connected_since(&request.state, &device).await?;
-    match (request.state.store.device(&device).await?, since) {
+    match (request.state.devices.device(&device).await?, since) {
         (Some(record), since) => Ok((record, since)),
         (None, Some(since)) => Ok((unknown(device), Some(since))),
         (None, None) => Err(Problem::device_not_found()),
@@ -160,8 +158,8 @@ pub(super) async fn change(request: Request) -> Result<Response, Problem> {
             Problem::new(Code::InvalidBody, format!("label is {label:?}: {error}"))
         })?;
     }
-    let (store, by) = (&request.state.store, request.caller.actor());
-    if !store.set_label(&device, label.as_deref(), &by).await? {
+    let (devices, by) = (&request.state.devices, request.caller.actor());
+    if !devices.set_label(&device, label.as_deref(), &by).await? {
         // It is connected, and the store will know it within a second.
         return Err(Problem::for_now(Code::StoreUnavailable, "the device has only just come", 1));
     }

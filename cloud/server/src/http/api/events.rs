@@ -1,6 +1,6 @@
 //! The stream of events.
 
-use fedecks_cloud::DevicePattern;
+use fedecks_store::DevicePattern;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use warp::Reply;

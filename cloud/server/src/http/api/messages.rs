@@ -1,8 +1,9 @@
 //! Sends a message to a device.
 
 use bytes::Bytes;
-use fedecks_cloud::{AuditAction, Message, NotPushed, Term};
+use fedecks_cloud::{Message, NotPushed, Term};
 use fedecks_protocol::{EncodeError, JsonTerm};
+use fedecks_store::AuditAction;
 use http::StatusCode;
 use warp::reply::Response;
 

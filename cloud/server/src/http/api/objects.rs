@@ -1,6 +1,6 @@
 //! What the API takes and gives, as JSON. Times are those of UTC, as RFC 3339 writes them.
 
-use fedecks_cloud::{Account, AuditRecord, DeviceRecord};
+use fedecks_store::{Account, AuditRecord, DeviceRecord};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};

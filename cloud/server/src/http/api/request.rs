@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use data_encoding::BASE64URL_NOPAD;
-use fedecks_cloud::{AuditAction, AuditEntry, DeviceId};
-use fedecks_store::unix_now;
+use fedecks_cloud::DeviceId;
+use fedecks_store::{AuditAction, AuditEntry, unix_now};
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -100,8 +100,8 @@ impl Request {
     /// The device of the path, if it is known. One that is connected needs no store for that.
     pub(super) async fn known_device(&self) -> Result<DeviceId, Problem> {
         let device = self.device()?;
-        let AppState { hub, store, .. } = &*self.state;
-        if hub.find(&device).await?.is_some() || store.device(&device).await?.is_some() {
+        let AppState { hub, devices, .. } = &*self.state;
+        if hub.find(&device).await?.is_some() || devices.device(&device).await?.is_some() {
             Ok(device)
         } else {
             Err(Problem::device_not_found())
@@ -155,7 +155,7 @@ impl Request {
         detail: Option<String>,
     ) {
         let (at, by) = (unix_now(), self.caller.actor());
-        self.state.store.audit_later(AuditEntry { at, by, action, device: Some(device), detail });
+        self.state.audit.audit_later(AuditEntry { at, by, action, device: Some(device), detail });
     }
 
     pub(super) fn content(&self) -> Option<&Content> {

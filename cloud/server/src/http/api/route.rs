@@ -1,6 +1,6 @@
 //! What there is to know of a route of the API.
 
-use fedecks_cloud::{BoxFuture, Role};
+use fedecks_store::{BoxFuture, Role};
 use http::Method;
 use utoipa::openapi::{RefOr, Schema};
 use warp::reply::Response;

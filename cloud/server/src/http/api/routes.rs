@@ -1,6 +1,6 @@
 //! The table of all that the API does.
 
-use fedecks_cloud::Role;
+use fedecks_store::Role;
 use http::Method;
 use percent_encoding::percent_decode_str;
 use utoipa::openapi::{RefOr, Schema};

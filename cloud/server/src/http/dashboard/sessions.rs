@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use fedecks_cloud::{ApiToken, ApiTokens};
+use fedecks_cloud::ApiTokens;
+use fedecks_store::ApiToken;
 use http::header::{COOKIE, HOST, ORIGIN};
 use http::{HeaderMap, Method};
 use ring::digest::{SHA256, digest};
@@ -206,7 +207,7 @@ fn random() -> String {
 
 #[cfg(test)]
 mod tests {
-    use fedecks_cloud::{Actor, ApiSecret, NewApiToken, Roles, SqliteStore};
+    use fedecks_store::{Actor, ApiSecret, NewApiToken, Roles, SqliteStore};
     use http::HeaderValue;
     use tokio::time::{advance, pause};
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use fedecks_cloud::Keyring;
+use fedecks_cloud::{Keyring, KeyringError};
 
 use super::error::{ConfigError, Places};
 use super::raw::Former;
@@ -99,10 +99,10 @@ impl Secrets {
     /// Reads the secrets, or makes them, and derives the keys from them.
     pub(crate) fn keyring(&self) -> Result<Keyring, ConfigError> {
         let Pair { secret, salt } = &self.sealing;
-        let wrong = |pair: &Pair, error: fedecks_cloud::KeyringError| {
+        let wrong = |pair: &Pair, error: KeyringError| {
             let source = match error {
-                fedecks_cloud::KeyringError::ShortSecret { .. } => &pair.secret,
-                fedecks_cloud::KeyringError::ShortSalt { .. } => &pair.salt,
+                KeyringError::ShortSecret { .. } => &pair.secret,
+                KeyringError::ShortSalt { .. } => &pair.salt,
             };
             source.wrong(&self.places, &error.to_string())
         };
@@ -143,7 +143,7 @@ impl Source {
     pub(super) fn read(&self, places: &Places) -> Result<Secret, ConfigError> {
         let read = |file: &Path| {
             let text = fs::read_to_string(file)?;
-            Ok(Secret(text.trim_end_matches(['\r', '\n']).to_owned()))
+            Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
         };
         let (file, secret) = match self {
             Self::Given { value, .. } => return Ok(value.clone()),
