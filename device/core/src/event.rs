@@ -90,27 +90,36 @@ pub enum FailReason {
 impl FailReason {
     /// Whether the cloud itself decided this; everything else is a matter of reaching it.
     pub fn is_rejected(&self) -> bool {
-        match self {
-            Self::Refused(refusal) => match refusal {
-                Refusal::RateLimited | Refusal::Unavailable => false,
-                Refusal::MissingHeader
-                | Refusal::NotBase64
-                | Refusal::Malformed
-                | Refusal::NoDeviceId
-                | Refusal::UnsupportedDialect
-                | Refusal::HeaderTooLong
-                | Refusal::BadCredentials
-                | Refusal::TokenInvalid
-                | Refusal::TokenExpired
-                | Refusal::TokenRevoked
-                | Refusal::WrongDevice
-                | Refusal::Blocked => true,
-            },
-            Self::Timeout(_)
-            | Self::Unreachable(_)
-            | Self::Lost(_)
-            | Self::NoWelcome
-            | Self::GivenUp => false,
+        matches!(self, Self::Refused(refusal) if Verdict::of(*refusal) != Verdict::TryLater)
+    }
+}
+
+/// What a refusal says about what the device presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing: the cloud has no time for it now.
+    TryLater,
+    /// It is not accepted.
+    Rejected,
+    /// It is a token that will never be good again.
+    TokenIsDead,
+}
+
+impl Verdict {
+    pub(crate) fn of(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::RateLimited | Refusal::Unavailable => Self::TryLater,
+            Refusal::TokenExpired | Refusal::TokenRevoked => Self::TokenIsDead,
+            Refusal::MissingHeader
+            | Refusal::NotBase64
+            | Refusal::Malformed
+            | Refusal::NoDeviceId
+            | Refusal::UnsupportedDialect
+            | Refusal::HeaderTooLong
+            | Refusal::BadCredentials
+            | Refusal::TokenInvalid
+            | Refusal::WrongDevice
+            | Refusal::Blocked => Self::Rejected,
         }
     }
 }

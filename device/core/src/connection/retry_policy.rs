@@ -6,7 +6,7 @@ use std::time::Duration;
 use fedecks_protocol::{CloseCode, CloseReason, Refusal};
 
 use super::shared::Shared;
-use crate::event::{FailReason, LostReason};
+use crate::event::{LostReason, Verdict};
 use crate::watch::Network;
 
 /// When the next attempt comes.
@@ -40,26 +40,15 @@ impl Retry {
         retry_after: Option<Duration>,
         cx: &mut Shared,
     ) -> Self {
-        if !FailReason::Refused(refusal).is_rejected() {
+        let verdict = Verdict::of(refusal);
+        if verdict == Verdict::TryLater {
             return retry_after.map_or(Self::Backoff, Self::After);
         }
         if cx.logins.reject(refusal, &mut cx.out) {
             return Self::Soon;
         }
-        match refusal {
-            Refusal::TokenExpired | Refusal::TokenRevoked => cx.tokens.forget(&mut cx.out),
-            Refusal::MissingHeader
-            | Refusal::NotBase64
-            | Refusal::Malformed
-            | Refusal::NoDeviceId
-            | Refusal::UnsupportedDialect
-            | Refusal::HeaderTooLong
-            | Refusal::BadCredentials
-            | Refusal::TokenInvalid
-            | Refusal::WrongDevice
-            | Refusal::Blocked
-            | Refusal::RateLimited
-            | Refusal::Unavailable => {}
+        if verdict == Verdict::TokenIsDead {
+            cx.tokens.forget(&mut cx.out);
         }
         Self::MaxBackoff
     }

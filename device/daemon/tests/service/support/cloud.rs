@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fedecks_cloud::{
     AuthenticatedBy, Decision, Denylist, Fedecks, Handler, Hub, Info, InfoOutcome, Keyring, Listen,
-    Login, Options, Outcome, ServeOptions, Server, Session, SqliteStore, Store, Term, Tls, serve,
+    Login, Options, Outcome, ServeOptions, Server, Session, SqliteStore, Term, Tls, serve,
 };
 use tokio::sync::mpsc;
 
@@ -85,7 +85,7 @@ impl Cloud {
 
     /// Over TLS, or without it.
     pub(crate) async fn start_with(address: SocketAddr, tls: Option<Tls>) -> Self {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
+        let store = Arc::new(SqliteStore::in_memory().unwrap());
         let (sender, seen) = mpsc::unbounded_channel();
         let secret = "a secret of enough characters for a test, 64 of them or so......";
         let fedecks = Fedecks::builder(Recorder(sender))
