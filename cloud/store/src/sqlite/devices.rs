@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::time::Instant;
 
 use fedecks_protocol::DeviceId;
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::columns::{damaged, read, stored};
@@ -156,28 +157,16 @@ impl DeviceStore for SqliteStore {
         device: &'a DeviceId,
         by: &'a Actor,
     ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>> {
-        let (log, device, by) = (self.log, device.clone(), by.clone());
-        self.write(move |writing| {
-            let changed = writing
-                .query_row(
-                    &format!(
-                        "INSERT INTO devices (id, blocked_at, change)
-                         VALUES (?1, ?2, {NEXT_CHANGE})
-                         ON CONFLICT (id) DO UPDATE
-                         SET blocked_at = excluded.blocked_at, change = excluded.change,
-                             forgotten = 0
-                         WHERE blocked_at IS NULL
-                         RETURNING {STANDING}"
-                    ),
-                    params![device.as_str(), stored(unix_now())],
-                    standing,
-                )
-                .optional()?;
-            if changed.is_some() {
-                log.add(writing, &by, AuditAction::DeviceBlocked, Some(&device), None)?;
-            }
-            Ok(changed)
-        })
+        let sql = format!(
+            "INSERT INTO devices (id, blocked_at, change)
+             VALUES (?1, ?2, {NEXT_CHANGE})
+             ON CONFLICT (id) DO UPDATE
+             SET blocked_at = excluded.blocked_at, change = excluded.change, forgotten = 0
+             WHERE blocked_at IS NULL
+             RETURNING {STANDING}"
+        );
+        let values = vec![device.as_str().to_owned().into(), stored(unix_now()).into()];
+        self.change_standing(sql, values, AuditAction::DeviceBlocked, device, by)
     }
 
     fn unblock<'a>(
@@ -185,24 +174,13 @@ impl DeviceStore for SqliteStore {
         device: &'a DeviceId,
         by: &'a Actor,
     ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>> {
-        let (log, device, by) = (self.log, device.clone(), by.clone());
-        self.write(move |writing| {
-            let changed = writing
-                .query_row(
-                    &format!(
-                        "UPDATE devices SET blocked_at = NULL, change = {NEXT_CHANGE}
-                         WHERE id = ?1 AND blocked_at IS NOT NULL
-                         RETURNING {STANDING}"
-                    ),
-                    [device.as_str()],
-                    standing,
-                )
-                .optional()?;
-            if changed.is_some() {
-                log.add(writing, &by, AuditAction::DeviceUnblocked, Some(&device), None)?;
-            }
-            Ok(changed)
-        })
+        let sql = format!(
+            "UPDATE devices SET blocked_at = NULL, change = {NEXT_CHANGE}
+             WHERE id = ?1 AND blocked_at IS NOT NULL
+             RETURNING {STANDING}"
+        );
+        let values = vec![device.as_str().to_owned().into()];
+        self.change_standing(sql, values, AuditAction::DeviceUnblocked, device, by)
     }
 
     fn standings_after(&self, change: u64) -> BoxFuture<'_, Result<Vec<Standing>, StoreError>> {
@@ -213,6 +191,29 @@ impl DeviceStore for SqliteStore {
                 ))?
                 .query_map([stored(change)], standing)?
                 .collect()
+        })
+    }
+}
+
+impl SqliteStore {
+    /// Changes a device by a statement that returns its new standing, and its line in the audit log; none if
+    /// there was nothing to change.
+    fn change_standing<'a>(
+        &'a self,
+        sql: String,
+        values: Vec<Value>,
+        action: AuditAction,
+        device: &'a DeviceId,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>> {
+        let (log, device, by) = (self.log, device.clone(), by.clone());
+        self.write(move |writing| {
+            let changed =
+                writing.query_row(&sql, params_from_iter(&values), standing).optional()?;
+            if changed.is_some() {
+                log.add(writing, &by, action, Some(&device), None)?;
+            }
+            Ok(changed)
         })
     }
 }
