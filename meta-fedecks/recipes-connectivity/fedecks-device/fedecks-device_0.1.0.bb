@@ -5,4 +5,4 @@ FEDECKS_GIT_URI ?= "git://git.example.org/fedecks.git;protocol=https"
 FEDECKS_GIT_BRANCH ?= "main"
 
 SRC_URI += "${FEDECKS_GIT_URI};branch=${FEDECKS_GIT_BRANCH};destsuffix=${BP}"
-SRCREV = "af9f97d97444d0b9255c893da1c21e3fc7427619"
+SRCREV = "409a09f89d0a1e0263d37707e18f0c82fd33a7bd"
