@@ -1,3 +1,5 @@
+//! What the device service finds on a device: a system bus, NetworkManager, and systemd's watchdog.
+
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! A WebSocket client that costs little, so that the server is what is measured.
+
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,3 +1,5 @@
+//! The program `fedecks-cloud serve` as a process, for what is measured of the whole server.
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;

@@ -1,3 +1,5 @@
+//! Devices on the client library, with their tokens on disk.
+
 use std::time::Duration;
 
 use fedecks_device::{

@@ -1,3 +1,5 @@
+//! Many clients connected to one server: connecting, pinging, echoing and closing them together.
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The memory and the wake-ups of the device service at rest.
+
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! The keys, the account and the certificate that both ends of a measurement share.
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,3 +1,5 @@
+//! How long messages take to readers of the event stream, and from the HTTP API to devices.
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! The command line of the bench.
+
 use std::path::PathBuf;
 
 use lexopt::prelude::*;

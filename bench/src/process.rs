@@ -1,3 +1,5 @@
+//! A measured server in a process of its own, and what the kernel says it uses.
+
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;

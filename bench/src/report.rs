@@ -1,3 +1,5 @@
+//! What came out of a benchmark, as a row or as JSON.
+
 use serde_json::json;
 
 /// What came out of one benchmark.

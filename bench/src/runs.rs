@@ -1,3 +1,5 @@
+//! The benchmarks that compare two servers: idle connections, echoes and handshakes.
+
 use std::time::Duration;
 
 use crate::client::Target;

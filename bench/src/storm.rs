@@ -1,3 +1,5 @@
+//! A fleet that comes back at once after its server was killed.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! The peer: an echo server on tokio-tungstenite with nothing on top.
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Our server, built on the library as its users build it.
+
 use std::sync::Arc;
 
 use fedecks_cloud::{
