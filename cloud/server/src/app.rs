@@ -19,7 +19,7 @@ use crate::error::ServerError;
 use crate::events::{self, Bounds, EventLog, Streams};
 use crate::handler::Recording;
 use crate::history::History;
-use crate::http::dashboard::Sessions;
+use crate::http::dashboard::sessions::Sessions;
 use crate::http::{health, router};
 use crate::metrics::{Counters, Metrics};
 use crate::signals::{self, Stop};

@@ -6,7 +6,7 @@ use fedecks_cloud::{BuildError, ServeError, TlsError};
 use fedecks_store::StoreError;
 
 use crate::config::ConfigError;
-use crate::webhooks::WebhookError;
+use crate::webhooks::delivery::WebhookError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {

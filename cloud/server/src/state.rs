@@ -8,7 +8,7 @@ use fedecks_store::{AccountStore, AuditStore, DeviceStore};
 use crate::config::Config;
 use crate::events::{EventLog, Streams};
 use crate::history::History;
-use crate::http::dashboard::Sessions;
+use crate::http::dashboard::sessions::Sessions;
 use crate::metrics::Metrics;
 
 pub(crate) struct AppState {

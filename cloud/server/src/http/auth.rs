@@ -8,7 +8,7 @@ use fedecks_store::{Actor, ApiToken, Role};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
 
-use super::dashboard::SignedIn;
+use super::dashboard::sessions::SignedIn;
 use super::problem::{Code, Problem};
 use crate::state::AppState;
 

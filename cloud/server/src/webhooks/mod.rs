@@ -2,7 +2,7 @@
 //! in order for each device, and without ever holding up a device.
 
 mod counters;
-mod delivery;
+pub(crate) mod delivery;
 mod lanes;
 mod worker;
 
@@ -18,7 +18,6 @@ use crate::error::ServerError;
 use crate::events::EventLog;
 
 pub(crate) use counters::Counters;
-pub(crate) use delivery::WebhookError;
 
 /// How long the last events may take into the store when the server ends.
 pub(crate) const LAST_KEPT: Duration = Duration::from_secs(5);

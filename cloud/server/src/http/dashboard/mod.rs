@@ -1,7 +1,7 @@
 //! The dashboard: a page that is part of the program and asks the public API, and the sessions of those
 //! who are signed in. A browser gives the API token once and has a cookie from then on.
 
-mod sessions;
+pub(crate) mod sessions;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,8 +17,6 @@ use warp::{Filter, Rejection, Reply};
 use super::problem::{Code, Problem, found};
 use super::response::{json_response, no_content};
 use crate::state::AppState;
-
-pub(crate) use sessions::{Sessions, SignedIn};
 
 /// What a browser loads: its name below `/assets/`, its type and its content.
 const ASSETS: &[(&str, &str, &[u8])] = &[
