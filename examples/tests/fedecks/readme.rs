@@ -1,4 +1,4 @@
-//! The configurations that the README shows are ones that the service reads.
+//! The configurations that the README shows are ones that the service reads, and its dependencies exist.
 
 use std::path::Path;
 
@@ -16,8 +16,8 @@ fn blocks(language: &str) -> Vec<String> {
 #[test]
 fn the_device_configuration_is_read() {
     let blocks = blocks("toml");
-    let [configuration, _credentials] = blocks.as_slice() else {
-        panic!("the README has {} TOML blocks, expected 2", blocks.len());
+    let [configuration, _credentials, _dependencies] = blocks.as_slice() else {
+        panic!("the README has {} TOML blocks, expected 3", blocks.len());
     };
     let folder = folder();
     let file = folder.path().join("fedecks.toml");
@@ -26,4 +26,22 @@ fn the_device_configuration_is_read() {
     assert_eq!(config.url.to_string(), "wss://cloud.example.com/fedecks/websocket");
     assert_eq!(config.data_dir, Path::new("/data/fedecks"));
     assert_eq!(config.provision_file, Path::new("/data/fedecks/provision.toml"));
+}
+
+#[test]
+fn the_dependencies_are_crates_of_this_checkout() {
+    let blocks = blocks("toml");
+    let lines: Vec<&str> = blocks[2].lines().skip(1).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for line in lines {
+        let quoted: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
+        let folder = quoted[0].strip_prefix("fedecks/").unwrap();
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let manifest = std::fs::read_to_string(checkout.join(folder).join("Cargo.toml")).unwrap();
+        let name = line.split(' ').next().unwrap();
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is not in {folder}");
+        for feature in &quoted[1..] {
+            assert!(manifest.contains(&format!("\n{feature} = [")), "{name} has no {feature}");
+        }
+    }
 }
