@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         loop {
             match events.next().await {
                 Ok(event) => say(&describe(&event)),
-                Err(SubscriptionError::Missed(count)) => {
+                Err(SubscriptionError::Lagged(count)) => {
                     say(&json!({"event": "missed", "count": count}))
                 }
                 Err(SubscriptionError::Stopped(_)) => return,

@@ -96,7 +96,7 @@ mod websocket;
 #[cfg(feature = "accounts")]
 pub use accounts::{AccountHandler, PasswordError, hash_password};
 pub use auth::api_tokens::ApiTokens;
-pub use auth::denylist::{Denial, Denied, Denylist};
+pub use auth::denylist::{AccessChange, AccessChangeKind, Denylist};
 pub use auth::device::AuthenticatedBy;
 pub use auth::failed_logins::{Attempt, FailedLoginLimits, FailedLogins, TooManyFailures};
 pub use auth::keyring::{Claims, Keyring, KeyringError, TokenError};
@@ -115,8 +115,8 @@ pub use fedecks_protocol::{
 #[cfg(feature = "accounts")]
 pub use fedecks_store::AccountStore;
 pub use fedecks_store::{
-    Actor, ApiSecret, ApiToken, ApiTokenStore, BoxFuture, DevicePattern, DeviceStore, Forgotten,
-    LatencyHistogram, NewApiToken, Role, Roles, StoreError,
+    Actor, ApiSecret, ApiToken, ApiTokenStore, BoxFuture, DevicePattern, DeviceStore,
+    ForgetOutcome, LatencyHistogram, NewApiToken, Role, Roles, StoreError,
 };
 #[cfg(feature = "sqlite")]
 pub use fedecks_store::{SqliteStore, StoreOptions};
@@ -124,12 +124,12 @@ pub use handler::{Decision, Disconnected, Handler, InfoOutcome, Login, Outcome, 
 #[cfg(any(test, feature = "conformance"))]
 pub use messaging::backplane::conformance;
 pub use messaging::backplane::in_process::InProcess;
-pub use messaging::backplane::{Backplane, BackplaneError, Node, NotPushed, Payload};
+pub use messaging::backplane::{Backplane, BackplaneError, DeliverError, Node, Payload};
 pub use messaging::hub::{Hub, HubStats, PushError, Subscription};
 pub use messaging::message::{Info, Message, Topic};
 pub use messaging::presence::{
     ConnectionId, NodeId, Presence, PresenceEvent, PresenceWatch, WatchEnded,
 };
-pub use messaging::topics::Missed;
+pub use messaging::topics::Lagged;
 pub use options::Options;
 pub use session::Session;

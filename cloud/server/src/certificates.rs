@@ -8,8 +8,8 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
-use crate::clock::utc;
 use crate::systemd::notify;
+use fedecks_common::utc;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);

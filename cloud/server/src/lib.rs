@@ -5,7 +5,6 @@
 mod app;
 mod certificates;
 mod cli;
-mod clock;
 mod config;
 mod error;
 mod event_kind;

@@ -51,7 +51,7 @@ pub trait DeviceStore: Epoch {
         &'a self,
         device: &'a DeviceId,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<Forgotten, StoreError>>;
+    ) -> BoxFuture<'a, Result<ForgetOutcome, StoreError>>;
 
     /// Makes every token that the device has worthless. A device that was never seen can be revoked
     /// too. The new generation is higher than the former, and than any that was given to the device
@@ -64,7 +64,7 @@ pub trait DeviceStore: Epoch {
         &'a self,
         device: &'a DeviceId,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<Standing, StoreError>>;
+    ) -> BoxFuture<'a, Result<AccessState, StoreError>>;
 
     /// Has the device refused until it is unblocked; its tokens stay what they are. `None` if it is
     /// blocked already. A device that was never seen can be blocked too.
@@ -72,18 +72,18 @@ pub trait DeviceStore: Epoch {
         &'a self,
         device: &'a DeviceId,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>>;
+    ) -> BoxFuture<'a, Result<Option<AccessState>, StoreError>>;
 
     /// Takes a block away. `None` if the device is not blocked.
     fn unblock<'a>(
         &'a self,
         device: &'a DeviceId,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>>;
+    ) -> BoxFuture<'a, Result<Option<AccessState>, StoreError>>;
 
     /// The standings that changed after `change`, whichever process changed them, oldest first; all
     /// of them after 0. A device stands there once, with its latest.
-    fn standings_after(&self, change: u64) -> BoxFuture<'_, Result<Vec<Standing>, StoreError>>;
+    fn standings_after(&self, change: u64) -> BoxFuture<'_, Result<Vec<AccessState>, StoreError>>;
 }
 
 /// What the store knows of a device.
@@ -132,7 +132,7 @@ impl DeviceQuery {
 
 /// What a device may do, by its latest revocation, block or unblock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct AccessState {
     /// Which device.
     pub device: DeviceId,
     /// The generation from which on its tokens are good.
@@ -145,9 +145,9 @@ pub struct Standing {
 
 /// What became of a device that was to be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Forgotten {
+pub enum ForgetOutcome {
     /// It is in no list any more, and its tokens are worthless.
-    Done(Standing),
+    Done(AccessState),
     /// The store did not know it.
     Unknown,
     /// It is blocked, and would not be if it were forgotten: it has to be unblocked first.

@@ -48,7 +48,7 @@ pub use audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditRecord, AuditSt
 pub use boxed::BoxFuture;
 pub use device_pattern::{DevicePattern, InvalidDevicePattern};
 pub use devices::{
-    DeviceQuery, DeviceRecord, DeviceStore, Forgotten, InvalidLabel, Standing, check_label,
+    AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, InvalidLabel, check_label,
 };
 pub use epoch::Epoch;
 pub use error::StoreError;

@@ -5,9 +5,9 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fedecks_common::HumanDuration;
 
 /// What stands under every help text and in the man page.
 pub(crate) const EXIT_STATUS: &str = "\
@@ -104,9 +104,9 @@ pub(crate) struct Listen {
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// How long PROGRAM may take for a message before it is killed
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s")]
     #[arg(requires = "exec")]
-    pub(crate) exec_timeout: Duration,
+    pub(crate) exec_timeout: HumanDuration,
     /// Run this for each message instead of printing it; takes all arguments that follow
     ///
     /// It gets the message on its standard input: the line of JSON, or the bytes with --raw. One runs
@@ -127,9 +127,9 @@ pub(crate) struct Status {
     #[arg(long, value_name = "STATE")]
     pub(crate) wait: Option<State>,
     /// How long to wait for it; a whole number with ms, s, m, h or d
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s")]
     #[arg(requires = "wait")]
-    pub(crate) timeout: Duration,
+    pub(crate) timeout: HumanDuration,
 }
 
 /// What `--wait` waits for, by the words of the property `State`.
@@ -164,9 +164,4 @@ impl State {
             Self::Closed => "closed",
         }
     }
-}
-
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    fedecks_device_core::parse_duration(text)
-        .ok_or("a whole number with ms, s, m, h or d, such as 30s")
 }

@@ -70,7 +70,7 @@ impl<'a> Consumer<'a> {
                 } else {
                     (output::json(&message)? + "\n").into_bytes()
                 };
-                let limit = self.what.exec_timeout;
+                let limit = self.what.exec_timeout.0;
                 if let Err(problem) = exec::run(program, arguments, &input, limit).await {
                     self.failures += 1;
                     output::note(problem);

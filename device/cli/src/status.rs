@@ -15,7 +15,7 @@ use crate::{bus, output, summary};
 pub(crate) async fn status(what: Status) -> Result<(), Failure> {
     let device = bus::proxy(&bus::connect().await?).await?;
     if let Some(wanted) = what.wait {
-        wait(&device, wanted, what.timeout).await?;
+        wait(&device, wanted, what.timeout.0).await?;
     }
     let health = device.get_health().await?.into_term();
     if what.json {

@@ -1,6 +1,6 @@
 //! The health for people: what `fedecks status` prints.
 
-use fedecks_device_core::utc;
+use fedecks_common::utc;
 use fedecks_protocol::Term;
 
 use crate::failure::Failure;
@@ -273,13 +273,13 @@ mod tests {
         );
         let expected = "\
 kitchen-1
-  state         connected for 1 h 2 min, since 2023-11-14 22:13:20 UTC
+  state         connected for 1 h 2 min, since 2023-11-14T22:13:20Z
   last failure  1 min 10 s ago: reset\u{fffd}[2J by peer
   attempts      7, 2 failed in a row
-  token         until 2023-12-12 22:13:20 UTC, not stored: a reboot needs a new login
+  token         until 2023-12-12T22:13:20Z, not stored: a reboot needs a new login
   network       up, watched by netlink
   store         failing, /data: disk full
-  clock         behind, 1970-01-01 00:01:00 UTC; it is certainly after 2023-11-14 22:13:20 UTC
+  clock         behind, 1970-01-01T00:01:00Z; it is certainly after 2023-11-14T22:13:20Z
   traffic       sent 1 message (1023 bytes), received 4 messages (4.7 MiB)
   round trip    12.3 ms
   provisioning  file /boot/p.toml: used, read-only, still there

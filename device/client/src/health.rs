@@ -153,7 +153,7 @@ impl Vitals {
 fn store(status: &Status, directory: &Path) -> StoreHealth {
     let state = match (&status.store_error, status.stored) {
         (Some(_), _) | (None, Stored::Failed) => "failing",
-        (None, Stored::UnderWay) => "pending",
+        (None, Stored::Pending) => "pending",
         (None, Stored::Yes) => "ok",
     };
     StoreHealth { state, directory: directory.to_owned(), error: status.store_error.clone() }

@@ -21,7 +21,7 @@ pub struct Subscription {
 pub enum SubscriptionError {
     /// This many events came faster than they were taken, and are lost to this subscription.
     #[error("{0} events were missed")]
-    Missed(u64),
+    Lagged(u64),
     /// The client was shut down; nothing will come any more.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -108,7 +108,7 @@ impl Subscription {
         let event = self.events.recv().await;
         self.taken.0.notify_one();
         event.map_err(|error| match error {
-            broadcast::error::RecvError::Lagged(missed) => SubscriptionError::Missed(missed),
+            broadcast::error::RecvError::Lagged(missed) => SubscriptionError::Lagged(missed),
             broadcast::error::RecvError::Closed => Stopped.into(),
         })
     }

@@ -1,60 +1,54 @@
-//! Random waits between attempts to connect.
+//! Random delays between attempts to connect.
 
 use std::time::Duration;
 
+use fedecks_common::Backoff;
+
 use crate::config::Config;
 
-/// Random waits that grow with each failure, so that a fleet does not come back in step:
-/// exponential with full jitter, capped.
+/// Exponential backoff with full jitter, so that a fleet does not reconnect in step.
 #[derive(Debug)]
-pub(crate) struct Backoff {
-    base: Duration,
-    cap: Duration,
-    failures: u32,
+pub(crate) struct JitteredBackoff {
+    backoff: Backoff,
     random: fastrand::Rng,
 }
 
-impl Backoff {
+impl JitteredBackoff {
     pub(crate) fn new(config: &Config, seed: u64) -> Self {
-        Self {
-            base: config.backoff_base,
-            cap: config.backoff_cap.max(config.backoff_base),
-            failures: 0,
-            random: fastrand::Rng::with_seed(seed),
-        }
+        let backoff = Backoff::new(config.backoff_base, config.backoff_cap);
+        Self { backoff, random: fastrand::Rng::with_seed(seed) }
     }
 
-    /// Counts a failure and gives the wait after it.
+    /// Counts a failure and returns the delay after it.
     pub(crate) fn after_failure(&mut self) -> Duration {
-        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
-        self.failures = self.failures.saturating_add(1);
-        self.up_to(self.base.saturating_mul(factor).min(self.cap))
+        let most = self.backoff.next_delay();
+        self.up_to(most)
     }
 
-    /// Counts a failure and gives the longest back-off.
+    /// Counts a failure and returns the longest delay.
     pub(crate) fn longest_after_failure(&mut self) -> Duration {
-        self.failures = self.failures.saturating_add(1);
+        self.backoff.count_failure();
         self.longest()
     }
 
-    /// The longest back-off: between half of the cap and all of it.
+    /// The longest delay: between half of the cap and all of it.
     pub(crate) fn longest(&mut self) -> Duration {
-        let half = self.cap / 2;
+        let half = self.backoff.cap() / 2;
         half.saturating_add(self.up_to(half))
     }
 
-    /// A random wait of at most `most`.
+    /// A random delay of at most `most`.
     pub(crate) fn up_to(&mut self, most: Duration) -> Duration {
         let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(self.random.u64(0..=most))
     }
 
     pub(crate) fn reset(&mut self) {
-        self.failures = 0;
+        self.backoff.reset();
     }
 
     pub(crate) fn failures(&self) -> u32 {
-        self.failures
+        self.backoff.failures()
     }
 }
 
@@ -64,8 +58,8 @@ mod tests {
 
     use super::*;
 
-    fn backoff() -> Backoff {
-        Backoff::new(&Config::new(DeviceId::new("d").unwrap()), 7)
+    fn backoff() -> JitteredBackoff {
+        JitteredBackoff::new(&Config::new(DeviceId::new("d").unwrap()), 7)
     }
 
     #[test]
@@ -73,8 +67,9 @@ mod tests {
         let mut longest_seen = Vec::new();
         for failures in 0..12 {
             let waits = (0..500).map(|seed| {
-                let mut backoff = Backoff::new(&Config::new(DeviceId::new("d").unwrap()), seed);
-                backoff.failures = failures;
+                let mut backoff =
+                    JitteredBackoff::new(&Config::new(DeviceId::new("d").unwrap()), seed);
+                (0..failures).for_each(|_| backoff.backoff.count_failure());
                 backoff.after_failure()
             });
             longest_seen.push(waits.max().unwrap().as_secs_f64());
@@ -92,13 +87,5 @@ mod tests {
             let wait = backoff.longest();
             assert!(wait >= Duration::from_secs(150) && wait <= Duration::from_secs(300));
         }
-    }
-
-    #[test]
-    fn any_number_of_failures_is_counted_without_overflow() {
-        let mut backoff = backoff();
-        backoff.failures = u32::MAX;
-        assert!(backoff.after_failure() <= Duration::from_secs(300));
-        assert_eq!(backoff.failures(), u32::MAX);
     }
 }

@@ -7,8 +7,8 @@
 //! [`Connection::poll_action`] says until that is `None`, and comes back no later than
 //! [`Connection::poll_timeout`].
 //!
-//! The crate also has what all crates of the device share and what needs no I/O: [`NetworkJudge`] and
-//! [`Unreachable`], the waits of [`GrowingWait`], and times as people write and read them
+//! The crate also has what all crates of the device share and what needs no I/O: [`NetworkDebouncer`] and
+//! [`Unreachable`], the waits of [`Backoff`], and times as people write and read them
 //! ([`parse_duration`], [`utc`]).
 
 mod action;
@@ -17,8 +17,6 @@ mod backoff;
 mod config;
 mod connection;
 mod event;
-mod growing_wait;
-mod human_time;
 mod request;
 mod state;
 mod time;
@@ -30,11 +28,11 @@ pub use attempt::{Attempt, DialError, Phase};
 pub use config::Config;
 pub use connection::{Connection, Stored};
 pub use event::{Event, FailReason, LostReason};
-pub use growing_wait::GrowingWait;
-pub use human_time::{parse_duration, utc};
 pub use request::{
     GiveUp, LoggedIn, LoginError, LoginId, LogoutId, NotRegistered, SendError, SendId,
 };
 pub use state::State;
 pub use time::Time;
-pub use watch::{DefaultRoute, Manager, Network, NetworkJudge, Routes, Sight, Unreachable};
+pub use watch::{
+    DefaultRoute, Manager, Network, NetworkDebouncer, Observation, Routes, Unreachable,
+};

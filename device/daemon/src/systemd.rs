@@ -25,7 +25,7 @@ fn describe(status: &Status) -> String {
     let state = describe_state(status);
     match (&status.store_error, status.stored) {
         (Some(error), _) => format!("{state}; the store fails: {error}"),
-        (None, Stored::UnderWay) => format!("{state}; the store is being written"),
+        (None, Stored::Pending) => format!("{state}; the store is being written"),
         // That it failed is told with the error.
         (None, Stored::Yes | Stored::Failed) => state,
     }

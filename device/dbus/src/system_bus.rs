@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use fedecks_device_core::GrowingWait;
+use fedecks_common::Backoff;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -49,7 +49,7 @@ impl Drop for SystemBus {
 }
 
 async fn keep(sender: watch::Sender<Option<Connection>>) {
-    let mut wait = GrowingWait::default();
+    let mut wait = Backoff::default();
     let mut is_told = false;
     loop {
         match connect().await {
@@ -64,8 +64,8 @@ async fn keep(sender: watch::Sender<Option<Connection>>) {
                 sender.send_replace(None);
                 warn!("the system bus is gone: it is looked for until it is back");
                 is_told = true;
-                if since.elapsed() > GrowingWait::LAST {
-                    wait = GrowingWait::default();
+                if since.elapsed() > wait.cap() {
+                    wait = Backoff::default();
                 }
             }
             Err(error) if is_told => debug!(%error, "still no system bus"),
@@ -74,7 +74,7 @@ async fn keep(sender: watch::Sender<Option<Connection>>) {
                 is_told = true;
             }
         }
-        sleep(wait.next_wait()).await;
+        sleep(wait.next_delay()).await;
     }
 }
 

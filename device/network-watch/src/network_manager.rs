@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::future::pending;
 use std::pin::pin;
 
+use fedecks_common::Backoff;
 use fedecks_dbus::messages;
-use fedecks_device_core::{GrowingWait, Manager};
+use fedecks_device_core::Manager;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -48,7 +49,7 @@ pub(crate) async fn watch(
     mut bus: watch::Receiver<Option<Connection>>,
     tell: impl Fn(Option<Manager>),
 ) {
-    let mut wait = GrowingWait::default();
+    let mut wait = Backoff::default();
     loop {
         let connection = bus.borrow_and_update().clone();
         let on_this_bus = async {
@@ -64,12 +65,12 @@ pub(crate) async fn watch(
                 }
                 tell(None);
                 tokio::select! {
-                    () = sleep(wait.next_wait()) => Ok(()),
+                    () = sleep(wait.next_delay()) => Ok(()),
                     changed = bus.changed() => changed,
                 }
             }
             changed = bus.changed() => {
-                wait = GrowingWait::default();
+                wait = Backoff::default();
                 changed
             }
         };
@@ -126,7 +127,7 @@ async fn with_owner(
         .build()
         .await?;
     let mut failures = 0_u32;
-    let mut wait = GrowingWait::default();
+    let mut wait = Backoff::default();
     loop {
         let Some((read, has_changed)) = read_meanwhile(&proxy, &mut signals).await? else {
             return Ok(());
@@ -134,7 +135,7 @@ async fn with_owner(
         match read {
             Ok(manager) => {
                 failures = 0;
-                wait = GrowingWait::default();
+                wait = Backoff::default();
                 tell(Some(manager));
             }
             // It takes its name some milliseconds before it has anything to show.
@@ -154,7 +155,7 @@ async fn with_owner(
         let again = async {
             match failures {
                 0 => pending().await,
-                1.. => sleep(wait.next_wait()).await,
+                1.. => sleep(wait.next_delay()).await,
             }
         };
         tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use fedecks_device_core::Sight;
+use fedecks_device_core::Observation;
 use tokio::sync::watch;
 
 /// By what the network is watched.
@@ -59,7 +59,7 @@ impl NetworkSource {
 
 /// The newest sight. One that nobody took before the next one came is forgotten: the way from one to
 /// another does not matter, only where it leads.
-pub(crate) type Newest = watch::Sender<Option<(NetworkSource, Sight)>>;
+pub(crate) type Newest = watch::Sender<Option<(NetworkSource, Observation)>>;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::future::pending;
 use fedecks_dbus::SystemBus;
 use fedecks_device::Client;
 use fedecks_device::clock::{Alarm, BootClock};
-use fedecks_device_core::{Network, NetworkJudge, Sight};
+use fedecks_device_core::{Network, NetworkDebouncer, Observation};
 use tokio::sync::watch;
 use tracing::{debug, error, info};
 use zbus::Connection;
@@ -37,7 +37,7 @@ pub async fn watch_network_on(
     };
     let (newest, mut sights) = watch::channel(None);
     let mut sources = Box::pin(look(watch, bus, &newest));
-    let mut judge = NetworkJudge::new();
+    let mut judge = NetworkDebouncer::new();
     let mut known = None;
     loop {
         if let Err(error) = alarm.set(judge.poll_timeout()) {
@@ -53,7 +53,7 @@ pub async fn watch_network_on(
                     watched_by.send_replace(Some(source));
                 }
                 debug!(?sight, "the network looks otherwise");
-                judge.handle_sight(BootClock::now(), sight)
+                judge.handle_observation(BootClock::now(), sight)
             }
             fired = alarm.fired() => match fired {
                 Ok(()) => judge.handle_timeout(BootClock::now()),
@@ -77,7 +77,7 @@ pub async fn watch_network_on(
 /// Never ends.
 async fn look(watch: NetworkWatch, bus: watch::Receiver<Option<Connection>>, newest: &Newest) {
     let by_manager = |manager| {
-        let sight = (NetworkSource::NetworkManager, Sight::Manager(manager));
+        let sight = (NetworkSource::NetworkManager, Observation::Manager(manager));
         newest.send_replace(Some(sight));
     };
     match watch {
@@ -85,7 +85,7 @@ async fn look(watch: NetworkWatch, bus: watch::Receiver<Option<Connection>>, new
         NetworkWatch::Netlink => netlink::watch(newest).await,
         NetworkWatch::NetworkManager => {
             let tell = |manager: Option<_>| {
-                let sight = manager.map_or(Sight::Nothing, Sight::Manager);
+                let sight = manager.map_or(Observation::Nothing, Observation::Manager);
                 newest.send_replace(Some((NetworkSource::NetworkManager, sight)));
             };
             network_manager::watch(bus, tell).await;

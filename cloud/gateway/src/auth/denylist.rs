@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fedecks_protocol::DeviceId;
-use fedecks_store::{Actor, DeviceStore, Forgotten, Standing, StoreError};
+use fedecks_store::{AccessState, Actor, DeviceStore, ForgetOutcome, StoreError};
 use tokio::sync::broadcast;
 
 use crate::auth::poll::poll_changes;
@@ -21,16 +21,16 @@ pub struct Denylist(Arc<Shared>);
 
 /// Something that changed for a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
+pub struct AccessChange {
     /// Which device.
     pub device: DeviceId,
     /// What changed.
-    pub what: Denial,
+    pub what: AccessChangeKind,
 }
 
 /// What can change for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denial {
+pub enum AccessChangeKind {
     /// Its tokens became worthless.
     Revoked,
     /// It is refused from now on.
@@ -42,7 +42,7 @@ pub enum Denial {
 struct Shared {
     store: Arc<dyn DeviceStore>,
     memory: RwLock<Memory>,
-    news: broadcast::Sender<Denied>,
+    news: broadcast::Sender<AccessChange>,
 }
 
 #[derive(Default)]
@@ -97,11 +97,11 @@ impl Denylist {
     }
 
     /// Takes a device off every list of the store and makes its tokens worthless.
-    pub async fn forget(&self, device: &DeviceId, by: &Actor) -> Result<Forgotten, StoreError> {
+    pub async fn forget(&self, device: &DeviceId, by: &Actor) -> Result<ForgetOutcome, StoreError> {
         let forgotten = self.0.store.forget(device, by).await?;
         match &forgotten {
-            Forgotten::Done(standing) => self.take_over(standing),
-            Forgotten::Unknown | Forgotten::Blocked => {}
+            ForgetOutcome::Done(standing) => self.take_over(standing),
+            ForgetOutcome::Unknown | ForgetOutcome::Blocked => {}
         }
         Ok(forgotten)
     }
@@ -129,7 +129,7 @@ impl Denylist {
 
     /// What changes from now on. A subscriber that is told it lagged has to look at each of its
     /// sessions.
-    pub fn subscribe(&self) -> broadcast::Receiver<Denied> {
+    pub fn subscribe(&self) -> broadcast::Receiver<AccessChange> {
         self.0.news.subscribe()
     }
 
@@ -160,7 +160,7 @@ impl Denylist {
 
     /// Takes over what a store says that may be older than what is known: its blocks as they are, but
     /// a token that was worthless stays so for as long as the server runs.
-    fn start_over(&self, standings: &[Standing], epoch: u64) {
+    fn start_over(&self, standings: &[AccessState], epoch: u64) {
         {
             let mut memory = self.write();
             memory.epoch = epoch;
@@ -175,7 +175,7 @@ impl Denylist {
             let not_there = memory.devices.iter().filter(|(_, known)| known.change == 0);
             not_there
                 .filter(|(_, known)| known.blocked)
-                .map(|(device, known)| Standing {
+                .map(|(device, known)| AccessState {
                     device: device.clone(),
                     generation: known.generation,
                     blocked: false,
@@ -187,8 +187,8 @@ impl Denylist {
     }
 
     /// Takes a standing over if it is news, and tells the subscribers.
-    fn take_over(&self, standing: &Standing) {
-        let Standing { device, generation, blocked, change } = standing;
+    fn take_over(&self, standing: &AccessState) {
+        let AccessState { device, generation, blocked, change } = standing;
         let (before, now) = {
             let mut memory = self.write();
             let known = memory.devices.entry(device.clone()).or_default();
@@ -201,18 +201,18 @@ impl Denylist {
             (before, *known)
         };
         if now.generation > before.generation {
-            self.tell(device, Denial::Revoked);
+            self.tell(device, AccessChangeKind::Revoked);
         }
         match (before.blocked, now.blocked) {
-            (false, true) => self.tell(device, Denial::Blocked),
-            (true, false) => self.tell(device, Denial::Unblocked),
+            (false, true) => self.tell(device, AccessChangeKind::Blocked),
+            (true, false) => self.tell(device, AccessChangeKind::Unblocked),
             (false, false) | (true, true) => {}
         }
     }
 
-    fn tell(&self, device: &DeviceId, what: Denial) {
+    fn tell(&self, device: &DeviceId, what: AccessChangeKind) {
         // Nobody listening is no error.
-        let _ = self.0.news.send(Denied { device: device.clone(), what });
+        let _ = self.0.news.send(AccessChange { device: device.clone(), what });
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Memory> {
@@ -249,8 +249,11 @@ mod tests {
         Denylist::load(Arc::new(SqliteStore::in_memory().unwrap())).await.unwrap()
     }
 
-    fn denied(id: &str, what: Denial) -> Result<Denied, broadcast::error::TryRecvError> {
-        Ok(Denied { device: device(id), what })
+    fn denied(
+        id: &str,
+        what: AccessChangeKind,
+    ) -> Result<AccessChange, broadcast::error::TryRecvError> {
+        Ok(AccessChange { device: device(id), what })
     }
 
     #[tokio::test]
@@ -277,7 +280,12 @@ mod tests {
         denylist.refresh().await.unwrap();
         assert_eq!(denylist.generation(&device("a")), second);
         assert_eq!(denylist.generation(&device("b")), 0);
-        for what in [Denial::Revoked, Denial::Revoked, Denial::Blocked, Denial::Unblocked] {
+        for what in [
+            AccessChangeKind::Revoked,
+            AccessChangeKind::Revoked,
+            AccessChangeKind::Blocked,
+            AccessChangeKind::Unblocked,
+        ] {
             assert_eq!(news.try_recv(), denied("a", what));
         }
         assert_eq!(news.try_recv(), Err(broadcast::error::TryRecvError::Empty));
@@ -288,10 +296,10 @@ mod tests {
         let store = Arc::new(SqliteStore::in_memory().unwrap());
         let denylist = Denylist::load(store.clone()).await.unwrap();
         let unknown = denylist.forget(&device("a"), &cli()).await.unwrap();
-        assert_eq!(unknown, Forgotten::Unknown);
+        assert_eq!(unknown, ForgetOutcome::Unknown);
         let before = denylist.revoke(&device("a"), &cli()).await.unwrap();
         let forgotten = denylist.forget(&device("a"), &cli()).await.unwrap();
-        assert!(matches!(forgotten, Forgotten::Done(_)), "{forgotten:?}");
+        assert!(matches!(forgotten, ForgetOutcome::Done(_)), "{forgotten:?}");
         assert!(denylist.generation(&device("a")) > before);
         assert_eq!(store.device(&device("a")).await.unwrap(), None);
     }
@@ -311,7 +319,7 @@ mod tests {
     async fn a_standing_that_comes_late_changes_nothing() {
         let denylist = empty().await;
         let standing =
-            |blocked, change| Standing { device: device("a"), generation: 1, blocked, change };
+            |blocked, change| AccessState { device: device("a"), generation: 1, blocked, change };
         denylist.take_over(&standing(true, 2));
         denylist.take_over(&standing(false, 1));
         assert!(denylist.is_blocked(&device("a")));
@@ -326,12 +334,12 @@ mod tests {
         let watch = tokio::spawn(ours.clone().watch());
 
         let other = SqliteStore::open(&path).unwrap();
-        let Standing { generation, .. } = other.revoke(&device("a"), &cli()).await.unwrap();
+        let AccessState { generation, .. } = other.revoke(&device("a"), &cli()).await.unwrap();
         other.block(&device("b"), &cli()).await.unwrap();
 
-        for (id, what) in [("a", Denial::Revoked), ("b", Denial::Blocked)] {
+        for (id, what) in [("a", AccessChangeKind::Revoked), ("b", AccessChangeKind::Blocked)] {
             let told = tokio::time::timeout(Duration::from_secs(10), news.recv()).await.unwrap();
-            assert_eq!(told, Ok(Denied { device: device(id), what }));
+            assert_eq!(told, Ok(AccessChange { device: device(id), what }));
         }
         assert_eq!(ours.generation(&device("a")), generation);
         assert!(ours.is_blocked(&device("b")));

@@ -86,7 +86,7 @@ impl Keyring {
 
     /// This keyring with one more key that opens and does not seal: the former secret and salt while
     /// the fleet's tokens are renewed, or the next one before the servers of a cluster change to it.
-    pub fn also_opening(mut self, secret: &str, salt: &str) -> Result<Self, KeyringError> {
+    pub fn with_previous_key(mut self, secret: &str, salt: &str) -> Result<Self, KeyringError> {
         self.former.push(Key::derive(secret, salt)?);
         Ok(self)
     }
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn a_key_that_is_replaced_goes_on_opening_while_the_new_one_seals() {
         let before = Keyring::new(SECRET, SALT).unwrap();
-        let after = Keyring::new(OTHER, SALT).unwrap().also_opening(SECRET, SALT).unwrap();
+        let after = Keyring::new(OTHER, SALT).unwrap().with_previous_key(SECRET, SALT).unwrap();
         assert_eq!(after.open(&before.seal(&claims()).token), Ok(claims()));
         let renewed = after.seal(&claims()).token;
         assert_eq!(after.open(&renewed), Ok(claims()));
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn debug_of_a_keyring_shows_nothing_of_it() {
-        let keyring = Keyring::new(SECRET, SALT).unwrap().also_opening(OTHER, SALT).unwrap();
+        let keyring = Keyring::new(SECRET, SALT).unwrap().with_previous_key(OTHER, SALT).unwrap();
         assert_eq!(format!("{keyring:?}"), "Keyring(…)");
     }
 

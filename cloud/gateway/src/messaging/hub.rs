@@ -11,10 +11,10 @@ use fedecks_store::{Latency, LatencyHistogram};
 use crate::auth::device::AuthenticatedDevice;
 use crate::connection::mailbox::{Bounds, Item, Mailbox, Order, PutError};
 use crate::connection::registry::{Connected, Registry};
-use crate::messaging::backplane::{Backplane, BackplaneError, Node, NotPushed, Payload};
+use crate::messaging::backplane::{Backplane, BackplaneError, DeliverError, Node, Payload};
 use crate::messaging::message::{Info, Message, Topic};
 use crate::messaging::presence::{ConnectionIds, NodeId, Presence, PresenceWatch};
-use crate::messaging::topics::{Missed, Outlet, Subscriber, Topics};
+use crate::messaging::topics::{Lagged, Outlet, Subscriber, Topics};
 
 /// The way from your program to the devices: push, topics, presence. Clones are the same hub.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub struct PushError<T> {
     /// What was not pushed.
     pub message: T,
     /// Why not.
-    pub why: NotPushed,
+    pub why: DeliverError,
 }
 
 /// What a program hears of a topic, until this is dropped.
@@ -136,7 +136,7 @@ impl Hub {
         &self,
         device: &DeviceId,
         message: &Message,
-    ) -> Result<(), NotPushed> {
+    ) -> Result<(), DeliverError> {
         self.deliver(device, &Payload::Message(message.clone())).await
     }
 
@@ -320,9 +320,9 @@ impl Hub {
         WeakHub(Arc::downgrade(&self.0))
     }
 
-    async fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), NotPushed> {
+    async fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), DeliverError> {
         match self.0.deliver(device, payload) {
-            Err(NotPushed::NotConnected) => self.0.backplane.deliver(device, payload).await,
+            Err(DeliverError::NotConnected) => self.0.backplane.deliver(device, payload).await,
             here => here,
         }
     }
@@ -344,9 +344,9 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Subscription {
-    /// What is published next. [`Missed`] tells how many were not kept because the program was too
+    /// What is published next. [`Lagged`] tells how many were not kept because the program was too
     /// slow; the next call goes on after them. Cancel safe.
-    pub async fn recv(&mut self) -> Result<Info, Missed> {
+    pub async fn recv(&mut self) -> Result<Info, Lagged> {
         self.outlet.recv().await
     }
 }
@@ -363,8 +363,8 @@ impl Node for Inner {
         self.counters.queue_full.fetch_add(overflowed, Ordering::Relaxed);
     }
 
-    fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), NotPushed> {
-        let connected = self.registry.get(device).ok_or(NotPushed::NotConnected)?;
+    fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), DeliverError> {
+        let connected = self.registry.get(device).ok_or(DeliverError::NotConnected)?;
         let frame = match payload {
             Payload::Message(message) => {
                 message.frame(connected.dialect, self.options.max_frame)?
@@ -373,10 +373,10 @@ impl Node for Inner {
         };
         let put = connected.mailbox.put(Item::Frame(frame), &self.options.queue);
         put.map_err(|error| match error {
-            PutError::Closed => NotPushed::NotConnected,
+            PutError::Closed => DeliverError::NotConnected,
             PutError::Full => {
                 self.counters.queue_full.fetch_add(1, Ordering::Relaxed);
-                NotPushed::QueueFull
+                DeliverError::QueueFull
             }
         })
     }

@@ -40,7 +40,7 @@ pub(crate) struct Outlet {
 /// A subscriber was too slow: so many of the messages after the one before were not kept for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the subscriber was too slow, {0} messages were lost")]
-pub struct Missed(pub u64);
+pub struct Lagged(pub u64);
 
 /// Most topics belong to one device: one subscriber takes no table of its own.
 #[derive(Debug)]
@@ -163,14 +163,14 @@ impl Outlet {
     }
 
     /// What comes next: first all that was kept, then how many were not, if any were not.
-    pub(crate) async fn recv(&mut self) -> Result<Info, Missed> {
+    pub(crate) async fn recv(&mut self) -> Result<Info, Lagged> {
         if let Ok(info) = self.receiver.try_recv() {
             return Ok(info);
         }
         match self.inbox.missed.swap(0, Ordering::Relaxed) {
             // The sending end is in `inbox`, so the channel is never closed.
-            0 => self.receiver.recv().await.ok_or(Missed(0)),
-            missed => Err(Missed(missed)),
+            0 => self.receiver.recv().await.ok_or(Lagged(0)),
+            missed => Err(Lagged(missed)),
         }
     }
 }
@@ -246,7 +246,7 @@ mod tests {
         }
         assert_eq!(outlet.recv().await.unwrap().message, message());
         assert!(outlet.recv().await.is_ok());
-        assert_eq!(outlet.recv().await.unwrap_err(), Missed(3));
+        assert_eq!(outlet.recv().await.unwrap_err(), Lagged(3));
         topics.publish(&"t".into(), &message(), &BOUNDS);
         assert!(outlet.recv().await.is_ok());
     }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use fedecks_cloud::{Disconnected, NotPushed, Options, PresenceEvent};
+use fedecks_cloud::{DeliverError, Disconnected, Options, PresenceEvent};
 use fedecks_protocol::{CloseCode, CloseReason, Term};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -175,14 +175,14 @@ async fn a_device_that_reads_nothing_is_dropped_when_its_queue_is_full() {
         loop {
             match cloud.hub.push(&id("deaf"), message.clone()).await {
                 Ok(()) => pushed += 1,
-                Err(error) if error.why == NotPushed::QueueFull => {}
+                Err(error) if error.why == DeliverError::QueueFull => {}
                 Err(error) => break error.why,
             }
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(why, NotPushed::NotConnected);
+    assert_eq!(why, DeliverError::NotConnected);
     // What was taken is in the kernel's buffers, 16 KiB and a message of ours, and the queue.
     assert!(pushed < 200, "{pushed} messages of 100 kB were taken");
     quick.say("not slowed").await;
@@ -206,7 +206,7 @@ async fn a_device_that_reads_slower_than_is_pushed_gets_everything() {
                 let message = Term::Bytes(vec![number; 100_000]);
                 let mut in_vain = 0;
                 while let Err(error) = hub.push(&id("a"), message.clone()).await {
-                    assert_eq!(error.why, NotPushed::QueueFull);
+                    assert_eq!(error.why, DeliverError::QueueFull);
                     in_vain += 1;
                     if in_vain == 200 {
                         // What the kernel takes is full too.

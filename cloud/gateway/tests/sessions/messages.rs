@@ -1,4 +1,4 @@
-use fedecks_cloud::{AuthenticatedBy, Disconnected, NotPushed, Options};
+use fedecks_cloud::{AuthenticatedBy, DeliverError, Disconnected, Options};
 use fedecks_protocol::{DownFrame, RequestId, Sequence, Term, UpFrame};
 use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message;
@@ -79,12 +79,12 @@ async fn a_push_that_cannot_be_gives_the_message_back() {
     let cloud = Cloud::with(Options { max_frame: 2000, ..Options::default() }).await;
     let error = cloud.hub.push(&id("a"), "hello").await.unwrap_err();
     assert_eq!(error.message, Term::from("hello"));
-    assert_eq!(error.why, NotPushed::NotConnected);
+    assert_eq!(error.why, DeliverError::NotConnected);
 
     let mut device = cloud.connect("a").await;
     let error = cloud.hub.push(&id("a"), "x".repeat(3000)).await.unwrap_err();
     assert_eq!(error.message, Term::from("x".repeat(3000)));
-    assert!(matches!(error.why, NotPushed::Encode(_)), "{error}");
+    assert!(matches!(error.why, DeliverError::Encode(_)), "{error}");
     let error = cloud.hub.push_raw(&id("a"), vec![0; 3000]).await.unwrap_err();
     assert_eq!(error.message.len(), 3000);
     cloud.hub.push(&id("a"), "small").await.unwrap();

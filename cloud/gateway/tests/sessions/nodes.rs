@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use fedecks_cloud::{InProcess, NotPushed, Options};
+use fedecks_cloud::{DeliverError, InProcess, Options};
 use fedecks_protocol::{CloseCode, CloseReason, Term};
 
 use crate::support::{Cloud, id};
@@ -54,5 +54,5 @@ async fn a_device_that_left_is_gone_for_every_node() {
     two.until_connected(0).await;
     assert!(!one.hub.is_connected(&id("a")).await.unwrap());
     let error = one.hub.push(&id("a"), "nobody").await.unwrap_err();
-    assert_eq!(error.why, NotPushed::NotConnected);
+    assert_eq!(error.why, DeliverError::NotConnected);
 }

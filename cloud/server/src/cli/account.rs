@@ -8,7 +8,7 @@ use super::error::CliError;
 use super::output::print;
 use super::password;
 use super::place::{Place, start_runtime};
-use crate::clock::utc;
+use fedecks_common::utc;
 
 #[derive(Subcommand)]
 pub(super) enum Command {

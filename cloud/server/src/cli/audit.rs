@@ -7,7 +7,7 @@ use fedecks_store::{AuditQuery, AuditRecord, AuditStore};
 use super::error::CliError;
 use super::output::print;
 use super::place::Place;
-use crate::clock::utc;
+use fedecks_common::utc;
 
 #[derive(Subcommand)]
 pub(super) enum Command {

@@ -9,8 +9,8 @@ use super::error::CliError;
 use super::output::print;
 use super::place::Place;
 use crate::app;
-use crate::clock::utc;
 use crate::config::{Config, Overrides, Part, TlsChoice};
+use fedecks_common::utc;
 
 /// Reads everything that the server would read, and prints what holds, without a secret.
 pub(super) fn run(place: Place) -> Result<(), CliError> {

@@ -3,13 +3,14 @@
 use clap::Subcommand;
 use fedecks_protocol::DeviceId;
 use fedecks_store::{
-    Actor, DevicePattern, DeviceQuery, DeviceRecord, DeviceStore, Forgotten, check_label,
+    Actor, DevicePattern, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, check_label,
 };
 
 use super::error::CliError;
 use super::output::print;
+use super::output::utc_or_never;
 use super::place::Place;
-use crate::clock::{utc, utc_or_never};
+use fedecks_common::utc;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -116,9 +117,9 @@ pub(super) fn run(command: Command) -> Result<(), CliError> {
             let device = DeviceId::new(id)?;
             let (store, runtime) = place.open_store()?;
             match runtime.block_on(store.forget(&device, &by))? {
-                Forgotten::Done(_) => print(&format!("{device}: forgotten\n")),
-                Forgotten::Unknown => Err(CliError::NoDevice(device)),
-                Forgotten::Blocked => Err(CliError::Blocked(device)),
+                ForgetOutcome::Done(_) => print(&format!("{device}: forgotten\n")),
+                ForgetOutcome::Unknown => Err(CliError::NoDevice(device)),
+                ForgetOutcome::Blocked => Err(CliError::Blocked(device)),
             }
         }
     }

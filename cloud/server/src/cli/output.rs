@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use fedecks_common::utc;
+
 use super::error::CliError;
 use crate::error::ServerError;
 
@@ -20,4 +22,9 @@ pub(super) fn print(text: &str) -> Result<(), CliError> {
 pub(super) fn complain(error: &CliError) {
     // There is nobody left to tell if that fails.
     let _ = writeln!(io::stderr(), "fedecks-cloud: {error}");
+}
+
+/// A time for people, or `never`.
+pub(super) fn utc_or_never(seconds: Option<u64>) -> String {
+    seconds.map_or_else(|| "never".into(), utc)
 }

@@ -1,6 +1,6 @@
 //! `token`: the tokens of callers of the HTTP API.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
 use fedecks_store::{
@@ -9,9 +9,9 @@ use fedecks_store::{
 
 use super::error::CliError;
 use super::output::print;
+use super::output::utc_or_never;
 use super::place::Place;
-use crate::clock::{utc, utc_or_never};
-use crate::config::parse_span;
+use fedecks_common::{HumanDuration, utc};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -28,8 +28,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "PATTERN")]
         devices: Option<DevicePattern>,
         /// After how long it ends, such as 90d or 12h; without this it does not
-        #[arg(long, value_name = "TIME", value_parser = parse_span)]
-        expires: Option<Duration>,
+        #[arg(long, value_name = "TIME")]
+        expires: Option<HumanDuration>,
         #[command(flatten)]
         place: Place,
     },
@@ -57,7 +57,7 @@ pub(super) fn run(command: Command) -> Result<(), CliError> {
             check_token_name(&name)?;
             let expires_at = expires.map(|after| {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                now.saturating_add(after).as_secs()
+                now.saturating_add(after.0).as_secs()
             });
             let secret = ApiSecret::generate();
             let roles = roles.into_iter().collect();

@@ -19,7 +19,7 @@ use fedecks_store::StoreOptions;
 
 pub(crate) use error::ConfigError;
 pub(crate) use events::{Events, Webhook};
-pub(crate) use raw::{LogFormat, LogLevel, Part, parse_span};
+pub(crate) use raw::{LogFormat, LogLevel, Part};
 pub(crate) use secret::{generate, generate_salt};
 pub(crate) use secret_source::Secrets;
 

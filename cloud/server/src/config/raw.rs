@@ -4,9 +4,9 @@ use std::fmt;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use fedecks_cloud::IpNet;
+use fedecks_common::HumanDuration;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use toml::Table;
 
@@ -81,15 +81,15 @@ pub(super) struct Tls {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Tokens {
-    pub(super) lifetime: Option<Span>,
-    pub(super) refresh: Option<Span>,
+    pub(super) lifetime: Option<HumanDuration>,
+    pub(super) refresh: Option<HumanDuration>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Sessions {
-    pub(super) heartbeat: Option<Span>,
-    pub(super) idle_timeout: Option<Span>,
+    pub(super) heartbeat: Option<HumanDuration>,
+    pub(super) idle_timeout: Option<HumanDuration>,
     pub(super) max_frame: Option<u32>,
     pub(super) max_header: Option<usize>,
     pub(super) messages_per_second: Option<u32>,
@@ -103,8 +103,8 @@ pub(super) struct Limits {
     pub(super) connections_per_address: Option<u32>,
     pub(super) accepts_per_second: Option<u32>,
     pub(super) accept_burst: Option<u32>,
-    pub(super) handshake: Option<Span>,
-    pub(super) request_body: Option<Span>,
+    pub(super) handshake: Option<HumanDuration>,
+    pub(super) request_body: Option<HumanDuration>,
     pub(super) failed_logins_per_address: Option<u32>,
     pub(super) failed_logins_per_account: Option<u32>,
     pub(super) request_head: Option<usize>,
@@ -113,8 +113,8 @@ pub(super) struct Limits {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Drain {
-    pub(super) spread: Option<Span>,
-    pub(super) deadline: Option<Span>,
+    pub(super) spread: Option<HumanDuration>,
+    pub(super) deadline: Option<HumanDuration>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -135,8 +135,8 @@ pub(super) struct Webhook {
     pub(super) ca_file: Option<PathBuf>,
     pub(super) kinds: Option<Vec<String>>,
     pub(super) devices: Option<String>,
-    pub(super) timeout: Option<Span>,
-    pub(super) max_age: Option<Span>,
+    pub(super) timeout: Option<HumanDuration>,
+    pub(super) max_age: Option<HumanDuration>,
     pub(super) keep: Option<usize>,
     pub(super) keep_bytes: Option<u64>,
     pub(super) concurrency: Option<usize>,
@@ -254,84 +254,5 @@ impl<'de> Deserialize<'de> for Network {
             let expected = "an IP address or a network, such as \"10.0.0.1\" or \"10.0.0.0/8\"";
             de::Error::invalid_value(de::Unexpected::Str(&text), &expected)
         })
-    }
-}
-
-/// A duration as people write it: a whole number and a unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span(Duration);
-
-impl From<Span> for Duration {
-    fn from(span: Span) -> Self {
-        span.0
-    }
-}
-
-impl Span {
-    /// A hundred years: nothing here lasts longer, and sums with it don't overflow.
-    const LONGEST_SECONDS: u64 = 100 * 365 * 24 * 3600;
-
-    fn parse(text: &str) -> Option<Self> {
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let number: u64 = number.parse().ok()?;
-        let milliseconds_per_unit: u64 = match unit.trim() {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60 * 1000,
-            "h" => 3600 * 1000,
-            "d" => 24 * 3600 * 1000,
-            "w" => 7 * 24 * 3600 * 1000,
-            _ => return None,
-        };
-        let duration = Duration::from_millis(number.checked_mul(milliseconds_per_unit)?);
-        (duration.as_secs() <= Self::LONGEST_SECONDS).then_some(Self(duration))
-    }
-}
-
-/// A duration of the command line, in the form of those in the file.
-pub(crate) fn parse_span(text: &str) -> Result<Duration, &'static str> {
-    let expected = "expected a whole number with ms, s, m, h, d or w, such as 90d";
-    Span::parse(text).map(|span| span.0).ok_or(expected)
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-
-        impl Visitor<'_> for Text {
-            type Value = Span;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a duration in quotes: a whole number with ms, s, m, h, d or w, such as \"90s\"",
-                )
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-                Span::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-        }
-
-        deserializer.deserialize_any(Text)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_duration_is_a_whole_number_with_a_unit() {
-        let parsed = |text| Span::parse(text).map(|span| span.0.as_millis());
-        assert_eq!(parsed("250ms"), Some(250));
-        assert_eq!(parsed("19s"), Some(19_000));
-        assert_eq!(parsed("2 m"), Some(120_000));
-        assert_eq!(parsed("3h"), Some(10_800_000));
-        assert_eq!(parsed("1d"), Some(86_400_000));
-        assert_eq!(parsed("4w"), Some(2_419_200_000));
-        for bad in ["", "5", "s", "-1s", "1.5h", "1 year", "99999999999999999999s", "5300w"] {
-            assert_eq!(parsed(bad), None, "{bad:?}");
-        }
     }
 }

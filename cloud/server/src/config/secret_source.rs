@@ -113,7 +113,7 @@ impl Secrets {
             let secret = pair.secret.read(&self.places)?;
             let salt = pair.salt.read(&self.places)?;
             keyring = keyring
-                .also_opening(secret.expose(), salt.expose())
+                .with_previous_key(secret.expose(), salt.expose())
                 .map_err(|error| wrong(pair, error))?;
         }
         Ok(keyring)

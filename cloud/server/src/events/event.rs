@@ -6,11 +6,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use fedecks_cloud::{DeviceId, Message};
+use fedecks_common::utc_millis;
 use fedecks_protocol::JsonTerm;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::event_kind::EventKind;
 
@@ -100,7 +99,7 @@ impl Serialize for Identified<'_> {
         let Self { id, event } = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("id", id)?;
-        map.serialize_entry("time", &rfc3339(event.at))?;
+        map.serialize_entry("time", &format_args!("{}", utc_millis(event.at)))?;
         map.serialize_entry("kind", event.kind().as_str())?;
         map.serialize_entry("device", &event.device.as_ref().map(DeviceId::as_str))?;
         match &event.happened {
@@ -135,13 +134,6 @@ impl Serialize for Identified<'_> {
         }
         map.end()
     }
-}
-
-/// `2026-01-31T12:00:00.123Z`. A time beyond the year 9999 is that of 1970.
-pub(crate) fn rfc3339(at: SystemTime) -> String {
-    let at = OffsetDateTime::from(at);
-    let milliseconds = at.replace_millisecond(at.millisecond()).unwrap_or(at);
-    milliseconds.format(&Rfc3339).unwrap_or_else(|_| "1970-01-01T00:00:00Z".into())
 }
 
 #[cfg(test)]

@@ -5,23 +5,23 @@ mod event;
 mod log;
 mod stream;
 
-pub(crate) use event::{Event, Happened, rfc3339};
+pub(crate) use event::{Event, Happened};
 pub(crate) use log::{Bounds, EventLog, Feed, Filter, Item};
 pub(crate) use stream::{Streams, Subscribe};
 
-use fedecks_cloud::{Denial, Denied};
+use fedecks_cloud::{AccessChange, AccessChangeKind};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 /// Records who is revoked, blocked and unblocked, by this server or by a command beside it.
-pub(crate) async fn record_denials(mut denials: broadcast::Receiver<Denied>, log: EventLog) {
+pub(crate) async fn record_denials(mut denials: broadcast::Receiver<AccessChange>, log: EventLog) {
     loop {
         match denials.recv().await {
-            Ok(Denied { device, what }) => {
+            Ok(AccessChange { device, what }) => {
                 let happened = match what {
-                    Denial::Revoked => Happened::Revoked,
-                    Denial::Blocked => Happened::Blocked,
-                    Denial::Unblocked => Happened::Unblocked,
+                    AccessChangeKind::Revoked => Happened::Revoked,
+                    AccessChangeKind::Blocked => Happened::Blocked,
+                    AccessChangeKind::Unblocked => Happened::Unblocked,
                 };
                 log.record(Event::now(&device, happened));
             }

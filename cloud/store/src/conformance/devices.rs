@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::support::{cli, device, within};
-use crate::devices::{DeviceQuery, DeviceRecord, DeviceStore, Forgotten, Standing};
+use crate::devices::{AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome};
 use crate::time::unix_now;
 
 /// Holds a store without devices to the contract of [`DeviceStore`], and to that of its `Epoch`.
@@ -116,7 +116,7 @@ async fn standings(store: &impl DeviceStore) {
     assert_eq!(store.standings_after(second.change).await.unwrap(), []);
 
     let blocked = store.block(&device("a"), &cli()).await.unwrap().unwrap();
-    let expected = Standing { blocked: true, change: blocked.change, ..second.clone() };
+    let expected = AccessState { blocked: true, change: blocked.change, ..second.clone() };
     assert_eq!(blocked, expected);
     assert!(blocked.change > second.change);
     assert_eq!(store.block(&device("a"), &cli()).await.unwrap(), None);
@@ -142,14 +142,14 @@ async fn standings(store: &impl DeviceStore) {
 
 async fn forgetting(store: &impl DeviceStore) {
     let id = device("passing");
-    assert_eq!(store.forget(&id, &cli()).await.unwrap(), Forgotten::Unknown);
+    assert_eq!(store.forget(&id, &cli()).await.unwrap(), ForgetOutcome::Unknown);
     store.seen(&id, 0, 60);
     until_seen(store, &[("passing", 60)]).await;
     store.set_label(&id, Some("Guest"), &cli()).await.unwrap();
     store.block(&id, &cli()).await.unwrap();
-    assert_eq!(store.forget(&id, &cli()).await.unwrap(), Forgotten::Blocked);
+    assert_eq!(store.forget(&id, &cli()).await.unwrap(), ForgetOutcome::Blocked);
     store.unblock(&id, &cli()).await.unwrap();
-    let Forgotten::Done(standing) = store.forget(&id, &cli()).await.unwrap() else {
+    let ForgetOutcome::Done(standing) = store.forget(&id, &cli()).await.unwrap() else {
         panic!("it is known and not blocked");
     };
     assert!(standing.generation > 0 && !standing.blocked);
@@ -161,7 +161,7 @@ async fn forgetting(store: &impl DeviceStore) {
     assert_eq!(store.devices_by_id(std::slice::from_ref(&id)).await.unwrap(), []);
     assert_eq!(store.devices_page(&scope("passing")).await.unwrap(), []);
     assert!(!store.set_label(&id, Some("Guest"), &cli()).await.unwrap());
-    assert_eq!(store.forget(&id, &cli()).await.unwrap(), Forgotten::Unknown);
+    assert_eq!(store.forget(&id, &cli()).await.unwrap(), ForgetOutcome::Unknown);
 
     // What was noted of its former sessions comes late.
     store.seen(&id, standing.generation - 1, 61);

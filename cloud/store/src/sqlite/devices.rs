@@ -13,7 +13,7 @@ use super::worker::PATIENCE;
 use crate::audit::{Actor, AuditAction};
 use crate::boxed::BoxFuture;
 use crate::device_pattern::DevicePattern;
-use crate::devices::{DeviceQuery, DeviceRecord, DeviceStore, Forgotten, Standing};
+use crate::devices::{AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome};
 use crate::error::StoreError;
 use crate::time::unix_now;
 
@@ -103,13 +103,13 @@ impl DeviceStore for SqliteStore {
         &'a self,
         device: &'a DeviceId,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<Forgotten, StoreError>> {
+    ) -> BoxFuture<'a, Result<ForgetOutcome, StoreError>> {
         let (log, device, by) = (self.log, device.clone(), by.clone());
         self.write(move |writing| {
             // The row stays, since the generation has to: an old token must not become good again.
             match one(writing, &device)? {
-                None => return Ok(Forgotten::Unknown),
-                Some(record) if record.blocked_at.is_some() => return Ok(Forgotten::Blocked),
+                None => return Ok(ForgetOutcome::Unknown),
+                Some(record) if record.blocked_at.is_some() => return Ok(ForgetOutcome::Blocked),
                 Some(_) => {}
             }
             let standing = writing.query_row(
@@ -124,7 +124,7 @@ impl DeviceStore for SqliteStore {
                 standing,
             )?;
             log.add(writing, &by, AuditAction::DeviceForgotten, Some(&device), None)?;
-            Ok(Forgotten::Done(standing))
+            Ok(ForgetOutcome::Done(standing))
         })
     }
 
@@ -132,7 +132,7 @@ impl DeviceStore for SqliteStore {
         &'a self,
         device: &'a DeviceId,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<Standing, StoreError>> {
+    ) -> BoxFuture<'a, Result<AccessState, StoreError>> {
         let (log, device, by) = (self.log, device.clone(), by.clone());
         self.write(move |writing| {
             let standing = writing.query_row(
@@ -156,7 +156,7 @@ impl DeviceStore for SqliteStore {
         &'a self,
         device: &'a DeviceId,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Option<AccessState>, StoreError>> {
         let sql = format!(
             "INSERT INTO devices (id, blocked_at, change)
              VALUES (?1, ?2, {NEXT_CHANGE})
@@ -173,7 +173,7 @@ impl DeviceStore for SqliteStore {
         &'a self,
         device: &'a DeviceId,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Option<AccessState>, StoreError>> {
         let sql = format!(
             "UPDATE devices SET blocked_at = NULL, change = {NEXT_CHANGE}
              WHERE id = ?1 AND blocked_at IS NOT NULL
@@ -183,7 +183,7 @@ impl DeviceStore for SqliteStore {
         self.change_standing(sql, values, AuditAction::DeviceUnblocked, device, by)
     }
 
-    fn standings_after(&self, change: u64) -> BoxFuture<'_, Result<Vec<Standing>, StoreError>> {
+    fn standings_after(&self, change: u64) -> BoxFuture<'_, Result<Vec<AccessState>, StoreError>> {
         self.read_first(move |database| {
             database
                 .prepare_cached(&format!(
@@ -205,7 +205,7 @@ impl SqliteStore {
         action: AuditAction,
         device: &'a DeviceId,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<Option<Standing>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Option<AccessState>, StoreError>> {
         let (log, device, by) = (self.log, device.clone(), by.clone());
         self.write(move |writing| {
             let changed =
@@ -336,8 +336,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<DeviceRecord> {
     })
 }
 
-fn standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
-    Ok(Standing {
+fn standing(row: &Row<'_>) -> rusqlite::Result<AccessState> {
+    Ok(AccessState {
         device: device_id(row)?,
         generation: read(row.get(1)?),
         blocked: row.get(2)?,

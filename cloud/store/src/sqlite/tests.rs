@@ -17,7 +17,7 @@ use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
 use crate::audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditStore};
 use crate::conformance;
-use crate::devices::{DeviceQuery, DeviceStore, Standing};
+use crate::devices::{AccessState, DeviceQuery, DeviceStore};
 use crate::error::StoreError;
 use crate::stats::StoreMonitor;
 
@@ -161,7 +161,8 @@ async fn a_file_of_version_1_is_brought_up_to_date_with_what_is_in_it() {
         let [a, b] = &devices[..] else { panic!("{devices:?}") };
         assert_eq!((a.first_seen, a.last_seen, a.generation), (Some(10), Some(20), 0));
         assert_eq!((b.first_seen, b.generation, b.blocked_at), (None, 2, None));
-        let expected = Standing { device: device("b"), generation: 2, blocked: false, change: 3 };
+        let expected =
+            AccessState { device: device("b"), generation: 2, blocked: false, change: 3 };
         assert_eq!(store.standings_after(0).await.unwrap(), [expected]);
     }
     let store = SqliteStore::open(&path).unwrap();

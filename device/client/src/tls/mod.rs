@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use fedecks_device_core::utc;
+use fedecks_common::utc;
 use rustls::client::{Resumption, Tls12Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
 use rustls::{CertificateError, ClientConfig};
@@ -255,16 +255,16 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error,
-            "a certificate of 127.0.0.1 expired on 2027-01-01 12:00:00 UTC and this device's clock \
-             says 2030-03-01 12:00:00 UTC: either the certificate has to be renewed, or the clock \
+            "a certificate of 127.0.0.1 expired on 2027-01-01T12:00:00Z and this device's clock \
+             says 2030-03-01T12:00:00Z: either the certificate has to be renewed, or the clock \
              is ahead and has to be set, by NTP for example"
         );
         let error =
             cloud.meet(&cloud.device(first(2027, 2), epoch()), "127.0.0.1").await.unwrap_err();
         assert_eq!(
             error,
-            "a certificate of 127.0.0.1 expired on 2027-01-01 12:00:00 UTC and it is 2027-02-01 \
-             12:00:00 UTC or later, although this device's clock says 1970-01-01 00:00:00 UTC: the \
+            "a certificate of 127.0.0.1 expired on 2027-01-01T12:00:00Z and it is 2027-02-01T12:00:00Z \
+             or later, although this device's clock says 1970-01-01T00:00:00Z: the \
              certificate has to be renewed"
         );
     }

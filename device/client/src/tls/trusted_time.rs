@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fedecks_device_core::utc;
+use fedecks_common::utc;
 use rustls_pki_types::UnixTime;
 
 use crate::clock::{BUILD_TIME, WallClock};
@@ -163,7 +163,7 @@ pub(crate) mod testing {
     /// Noon, UTC, of the 1st of a month.
     pub(crate) fn first(year: u64, month: u64) -> UnixTime {
         let date = format!("{year}-{month:02}-01 ");
-        let day = (0..100_000).find(|day| utc(day * DAY).to_string().starts_with(&date)).unwrap();
+        let day = (0..100_000).find(|day| utc(day * DAY).starts_with(&date)).unwrap();
         unix(day * DAY + DAY / 2)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use fedecks_device_core::utc;
+use fedecks_common::utc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};

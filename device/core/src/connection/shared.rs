@@ -9,7 +9,7 @@ use super::output::Output;
 use super::token_store::TokenStore;
 use crate::action::{Action, AuthHeader, Notice};
 use crate::attempt::Attempt;
-use crate::backoff::Backoff;
+use crate::backoff::JitteredBackoff;
 use crate::config::Config;
 use crate::event::{Event, LostReason};
 use crate::watch::Network;
@@ -19,7 +19,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     /// The newest one; the link is its link.
     pub(super) attempt: Attempt,
-    pub(super) backoff: Backoff,
+    pub(super) backoff: JitteredBackoff,
     pub(super) network: Option<Network>,
     pub(super) round_trip: Option<Duration>,
     pub(super) tokens: TokenStore,
@@ -31,7 +31,7 @@ impl Shared {
     pub(super) fn new(config: Config, seed: u64) -> Self {
         let mut out = Output::default();
         Self {
-            backoff: Backoff::new(&config, seed),
+            backoff: JitteredBackoff::new(&config, seed),
             config,
             attempt: Attempt(0),
             network: None,

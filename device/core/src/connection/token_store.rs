@@ -7,9 +7,9 @@ use fedecks_protocol::IssuedToken;
 use super::output::Output;
 use crate::action::Action;
 use crate::event::Event;
-use crate::growing_wait::GrowingWait;
 use crate::time::Time;
 use crate::timers::Timer;
+use fedecks_common::Backoff;
 
 /// Whether the store has what is known here: the token, or that there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Stored {
     /// It has, unless it was never asked.
     Yes,
     /// It was told and has not answered.
-    UnderWay,
+    Pending,
     /// It could not be written; it is told again.
     Failed,
 }
@@ -41,9 +41,9 @@ pub(super) struct TokenStore {
     waiting: Option<StoreOrder>,
     /// The waits before the store is asked for a token again, for it may be mounted late; none once
     /// it need not be asked.
-    load_retry: Option<GrowingWait>,
+    load_retry: Option<Backoff>,
     /// The waits before a failed order is repeated; none once the program ends.
-    order_retry: Option<GrowingWait>,
+    order_retry: Option<Backoff>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -63,8 +63,8 @@ impl TokenStore {
             token: None,
             running: None,
             waiting: None,
-            load_retry: Some(GrowingWait::starting_at(FIRST_LOOK)),
-            order_retry: Some(GrowingWait::default()),
+            load_retry: Some(Backoff::new(FIRST_LOOK, Backoff::default().cap())),
+            order_retry: Some(Backoff::default()),
         }
     }
 
@@ -76,7 +76,7 @@ impl TokenStore {
         match (&self.running, &self.waiting) {
             (None, None) => Stored::Yes,
             (None, Some(_)) => Stored::Failed,
-            (Some(_), _) => Stored::UnderWay,
+            (Some(_), _) => Stored::Pending,
         }
     }
 
@@ -96,7 +96,7 @@ impl TokenStore {
             Ok(None) => {}
             Err(error) => out.emit(Event::StoreFailed { error }),
         }
-        let wait = retry.next_wait();
+        let wait = retry.next_delay();
         out.timers.set(Timer::Load, now + wait);
         if wait == FIRST_LOOK { Loaded::FirstMiss } else { Loaded::Nothing }
     }
@@ -124,9 +124,9 @@ impl TokenStore {
         let done = self.running.take();
         if let Some(retry) = &mut self.order_retry {
             match result {
-                Ok(()) => *retry = GrowingWait::default(),
+                Ok(()) => *retry = Backoff::default(),
                 Err(error) => {
-                    out.timers.set(Timer::Store, now + retry.next_wait());
+                    out.timers.set(Timer::Store, now + retry.next_delay());
                     out.emit(Event::StoreFailed { error: error.clone() });
                 }
             }

@@ -3,5 +3,5 @@
 mod network;
 mod unreachable;
 
-pub use network::{DefaultRoute, Manager, Network, NetworkJudge, Routes, Sight};
+pub use network::{DefaultRoute, Manager, Network, NetworkDebouncer, Observation, Routes};
 pub use unreachable::Unreachable;

@@ -20,7 +20,7 @@ pub enum Network {
 
 /// What a source of news shows, raw.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sight {
+pub enum Observation {
     /// NetworkManager's own account.
     Manager(Manager),
     /// The kernel's.
@@ -65,12 +65,12 @@ pub struct DefaultRoute {
 /// Makes few and timely reports of many raw sights. Time is an argument.
 ///
 /// - That there is a network is reported at once.
-/// - That there is none is reported once it has been so for [`NetworkJudge::DOWN`]; until then it
+/// - That there is none is reported once it has been so for [`NetworkDebouncer::DOWN`]; until then it
 ///   counts as a change at most.
-/// - A change is reported [`NetworkJudge::SETTLE`] after its first sign, however many follow, and
-///   not within [`NetworkJudge::INTERVAL`] of the report before.
+/// - A change is reported [`NetworkDebouncer::SETTLE`] after its first sign, however many follow, and
+///   not within [`NetworkDebouncer::INTERVAL`] of the report before.
 #[derive(Debug, Default)]
-pub struct NetworkJudge {
+pub struct NetworkDebouncer {
     /// What was reported last of whether there is a network; none at the beginning.
     told: Option<bool>,
     told_at: Option<Time>,
@@ -96,7 +96,7 @@ enum View {
     Unknown,
 }
 
-impl NetworkJudge {
+impl NetworkDebouncer {
     /// How long there has to be no network before that is reported.
     pub const DOWN: Duration = Duration::from_millis(1_000);
     /// How long a change is given to become complete.
@@ -110,7 +110,7 @@ impl NetworkJudge {
     }
 
     /// A source shows this now. What to report at once, if anything.
-    pub fn handle_sight(&mut self, now: Time, sight: Sight) -> Option<Network> {
+    pub fn handle_observation(&mut self, now: Time, sight: Observation) -> Option<Network> {
         match sight.view() {
             View::Unclear => {}
             View::Unknown => {
@@ -179,7 +179,7 @@ impl NetworkJudge {
     }
 }
 
-impl Sight {
+impl Observation {
     fn view(self) -> View {
         match self {
             Self::Nothing => View::Unknown,

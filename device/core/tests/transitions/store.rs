@@ -94,11 +94,11 @@ fn it_knows_whether_the_store_has_everything() {
     let mut it = Machine::logged_in();
     assert_eq!(it.core.stored(), Stored::Yes);
     it.frame(1, &DownFrame::Token(token("new")));
-    assert_eq!(it.core.stored(), Stored::UnderWay);
+    assert_eq!(it.core.stored(), Stored::Pending);
     it.not_stored();
     assert_eq!(it.core.stored(), Stored::Failed);
     it.logout(1);
-    assert_eq!(it.core.stored(), Stored::UnderWay);
+    assert_eq!(it.core.stored(), Stored::Pending);
     it.stored();
     assert_eq!(it.core.stored(), Stored::Yes);
 }

@@ -7,8 +7,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fedecks_common::HumanDuration;
 use fedecks_device::{CloudUrl, Identity, TlsOptions, Trust};
-use fedecks_device_core::{Config, parse_duration};
+use fedecks_device_core::Config;
 use fedecks_network_watch::NetworkWatch;
 use fedecks_protocol::DeviceId;
 
@@ -221,13 +222,10 @@ fn duration_within(
     setting: &Setting<String>,
     (least, most, range): (Duration, Duration, &str),
 ) -> Result<Duration, ConfigError> {
-    parse_duration(setting.value()).filter(|duration| (least..=most).contains(duration)).ok_or_else(
-        || {
-            setting.wrong(&format!(
-                "expected a duration {range}: a whole number with ms, s, m, h or d, such as \"90s\""
-            ))
-        },
-    )
+    let HumanDuration(duration) =
+        setting.value().parse().map_err(|error| setting.wrong(&format!("{error} ({range})")))?;
+    let error = || setting.wrong(&format!("expected a duration {range}"));
+    (least..=most).contains(&duration).then_some(duration).ok_or_else(error)
 }
 
 fn level(setting: &Setting<String>) -> Result<tracing::Level, ConfigError> {

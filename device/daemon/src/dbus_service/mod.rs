@@ -5,9 +5,9 @@ mod events;
 mod interface;
 mod properties;
 
+use fedecks_common::Backoff;
 use fedecks_dbus::{NAME, PATH};
 use fedecks_device::{Client, Stopped, Subscription, SubscriptionError};
-use fedecks_device_core::GrowingWait;
 use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -26,7 +26,7 @@ pub(crate) async fn serve(
     health: DeviceHealth,
     mut bus: watch::Receiver<Option<Connection>>,
 ) {
-    let mut wait = GrowingWait::default();
+    let mut wait = Backoff::default();
     loop {
         let connection = match bus.wait_for(Option::is_some).await {
             Ok(connection) => connection.clone(),
@@ -39,10 +39,10 @@ pub(crate) async fn serve(
                 Err(error) => {
                     debug!(%error, "the D-Bus service begins anew");
                     // The connection is about to be known as ended, or the error was another one.
-                    let _ = timeout(wait.next_wait(), bus.changed()).await;
+                    let _ = timeout(wait.next_delay(), bus.changed()).await;
                 }
             },
-            _ = bus.changed() => wait = GrowingWait::default(),
+            _ = bus.changed() => wait = Backoff::default(),
         }
     }
 }
@@ -84,7 +84,7 @@ async fn serve_on(
 async fn next(events: &mut Subscription) -> Option<News> {
     match events.next().await {
         Ok(event) => Some(News::of(event)),
-        Err(SubscriptionError::Missed(count)) => {
+        Err(SubscriptionError::Lagged(count)) => {
             warn!(count, "callers on D-Bus missed events: the bus took them too slowly");
             Some(News::missed(count))
         }
@@ -104,7 +104,7 @@ async fn signal(news: News, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
 async fn own_name(connection: &Connection) -> zbus::Result<()> {
     const DO_NOT_QUEUE: u32 = 4;
     let bus = Some("org.freedesktop.DBus");
-    let mut wait = GrowingWait::default();
+    let mut wait = Backoff::default();
     let mut is_told = false;
     loop {
         let asked = connection
@@ -132,6 +132,6 @@ async fn own_name(connection: &Connection) -> zbus::Result<()> {
             );
             is_told = true;
         }
-        sleep(wait.next_wait()).await;
+        sleep(wait.next_delay()).await;
     }
 }

@@ -10,8 +10,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use fedecks_common::Backoff;
 use fedecks_device::storage::StoreError;
-use fedecks_device_core::GrowingWait;
 use fedecks_protocol::DeviceId;
 use tokio::time::sleep;
 use tracing::{debug, warn};
@@ -139,9 +139,9 @@ impl Unsaved {
     /// Remembers it as soon as the data directory is there. Returns what is remembered already, if
     /// that is another device; otherwise never.
     pub(crate) async fn remember(mut self) -> DeviceId {
-        let mut wait = GrowingWait::default();
+        let mut wait = Backoff::default();
         loop {
-            sleep(wait.next_wait()).await;
+            sleep(wait.next_delay()).await;
             let saved;
             (self, saved) = blocking(move || {
                 let saved = self.save();

@@ -140,7 +140,7 @@ async fn stored(status: &mut watch::Receiver<Status>) -> bool {
         match stored {
             _ if !has_token => return false,
             Stored::Yes => return true,
-            Stored::UnderWay | Stored::Failed => {}
+            Stored::Pending | Stored::Failed => {}
         }
         if status.changed().await.is_err() {
             // The last thing that a client does is to store its token.

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fedecks_cloud::Tls;
+use fedecks_common::utc;
 use fedecks_device::clock::BUILD_TIME;
-use fedecks_device_core::utc;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 

@@ -11,7 +11,8 @@ use std::future::pending;
 use std::io;
 use std::time::Duration;
 
-use fedecks_device_core::{GrowingWait, NetworkJudge, Sight};
+use fedecks_common::Backoff;
+use fedecks_device_core::{NetworkDebouncer, Observation};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
@@ -22,12 +23,12 @@ use crate::source::{NetworkSource, Newest};
 /// The least time between two looks. The kernel tells of an address that goes before the routes
 /// over it are gone, and of those it tells nothing: so the last look comes this long after the last
 /// message. A change is settled for as long by whoever judges it.
-const SETTLE: Duration = NetworkJudge::SETTLE;
+const SETTLE: Duration = NetworkDebouncer::SETTLE;
 
 /// Shows the default routes, at first and whenever they may have changed. Never ends; where there
 /// is no rtnetlink, a sandbox maybe, it says so and shows nothing.
 pub(crate) async fn watch(newest: &Newest) {
-    let mut wait = GrowingWait::default();
+    let mut wait = Backoff::default();
     let mut is_told = false;
     loop {
         let events = match Events::subscribe() {
@@ -39,8 +40,8 @@ pub(crate) async fn watch(newest: &Newest) {
         };
         let since = Instant::now();
         let followed = follow(events, newest).await;
-        if since.elapsed() > GrowingWait::LAST {
-            (wait, is_told) = (GrowingWait::default(), false);
+        if since.elapsed() > wait.cap() {
+            (wait, is_told) = (Backoff::default(), false);
         }
         match followed {
             Ok(never) => match never {},
@@ -50,18 +51,18 @@ pub(crate) async fn watch(newest: &Newest) {
                 is_told = true;
             }
         }
-        sleep(wait.next_wait()).await;
+        sleep(wait.next_delay()).await;
     }
 }
 
 async fn follow(events: Events, newest: &Newest) -> io::Result<std::convert::Infallible> {
     let mut seen = RouteSnapshot::take()?;
     loop {
-        newest.send_replace(Some((NetworkSource::Netlink, Sight::Routes(seen.routes()))));
+        newest.send_replace(Some((NetworkSource::Netlink, Observation::Routes(seen.routes()))));
         events.concerning(|message| seen.may_change_by(message)).await?;
         loop {
             seen = RouteSnapshot::take()?;
-            newest.send_replace(Some((NetworkSource::Netlink, Sight::Routes(seen.routes()))));
+            newest.send_replace(Some((NetworkSource::Netlink, Observation::Routes(seen.routes()))));
             sleep(SETTLE).await;
             if !events.have_come(|message| seen.may_change_by(message))? {
                 break;

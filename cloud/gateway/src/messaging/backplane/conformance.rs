@@ -9,7 +9,7 @@ use std::time::Duration;
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Term};
 use tokio::sync::mpsc;
 
-use super::{Backplane, Node, NotPushed, Payload};
+use super::{Backplane, DeliverError, Node, Payload};
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{ConnectionId, NodeId, Presence, PresenceEvent};
 
@@ -45,7 +45,7 @@ enum Call {
 
 struct Recorder {
     calls: mpsc::UnboundedSender<Call>,
-    answer: Mutex<Result<(), NotPushed>>,
+    answer: Mutex<Result<(), DeliverError>>,
 }
 
 impl Node for Recorder {
@@ -53,7 +53,7 @@ impl Node for Recorder {
         self.calls.send(Call::Published(topic.clone(), message.clone().into_term())).unwrap();
     }
 
-    fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), NotPushed> {
+    fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), DeliverError> {
         let term = match payload {
             Payload::Message(message) => message.clone().into_term(),
             Payload::Raw(bytes) => Term::Bytes(bytes.to_vec()),
@@ -204,7 +204,7 @@ async fn deliveries_and_closes_reach_the_node_of_the_device(backplane: &impl Bac
     let a = presence("a", 1, TWO);
     let payload = Payload::Message(message("hello"));
     let gone = backplane.deliver(&a.device, &payload).await;
-    assert_eq!(gone, Err(NotPushed::NotConnected));
+    assert_eq!(gone, Err(DeliverError::NotConnected));
     let reason = CloseReason::new(CloseCode::Policy);
     assert!(!backplane.close(&a.device, reason).await.unwrap());
 
@@ -212,9 +212,9 @@ async fn deliveries_and_closes_reach_the_node_of_the_device(backplane: &impl Bac
     until("a is there", || async { devices(backplane).await.len() == 1 }).await;
     backplane.deliver(&a.device, &payload).await.unwrap();
     assert_eq!(two.call().await, Call::Deliver(a.device.clone(), Term::from("hello")));
-    *two.node.answer.lock().unwrap() = Err(NotPushed::QueueFull);
+    *two.node.answer.lock().unwrap() = Err(DeliverError::QueueFull);
     let raw = Payload::Raw(vec![1, 2, 3].into());
-    assert_eq!(backplane.deliver(&a.device, &raw).await, Err(NotPushed::QueueFull));
+    assert_eq!(backplane.deliver(&a.device, &raw).await, Err(DeliverError::QueueFull));
     assert_eq!(two.call().await, Call::Deliver(a.device.clone(), Term::Bytes(vec![1, 2, 3])));
 
     assert!(backplane.close(&a.device, reason).await.unwrap());

@@ -8,7 +8,7 @@ use fedecks_protocol::{CloseReason, DeviceId};
 use fedecks_store::BoxFuture;
 use tokio::sync::broadcast;
 
-use super::{Backplane, BackplaneError, Node, NotPushed, Payload};
+use super::{Backplane, BackplaneError, DeliverError, Node, Payload};
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{ByDevice, NodeId, Presence, PresenceEvent, PresenceWatch};
 
@@ -169,10 +169,10 @@ impl Backplane for InProcess {
         &'a self,
         device: &'a DeviceId,
         payload: &'a Payload,
-    ) -> BoxFuture<'a, Result<(), NotPushed>> {
+    ) -> BoxFuture<'a, Result<(), DeliverError>> {
         let delivered = match self.node_of(device) {
             Some(node) => node.deliver(device, payload),
-            None => Err(NotPushed::NotConnected),
+            None => Err(DeliverError::NotConnected),
         };
         Box::pin(ready(delivered))
     }

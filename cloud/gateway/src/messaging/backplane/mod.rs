@@ -64,7 +64,7 @@ pub trait Backplane: Send + Sync + 'static {
         &'a self,
         device: &'a DeviceId,
         payload: &'a Payload,
-    ) -> BoxFuture<'a, Result<(), NotPushed>>;
+    ) -> BoxFuture<'a, Result<(), DeliverError>>;
 
     /// Closes the device's connection, whichever node it is at. Whether there was one.
     fn close<'a>(
@@ -80,7 +80,7 @@ pub trait Node: Send + Sync + 'static {
     fn published(&self, topic: &Topic, message: &Message);
 
     /// Something is for a device that should be connected here.
-    fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), NotPushed>;
+    fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), DeliverError>;
 
     /// The device's connection is to be closed. Whether there was one.
     fn close(&self, device: &DeviceId, reason: CloseReason) -> bool;
@@ -101,7 +101,7 @@ pub enum Payload {
 
 /// Why a device did not get something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotPushed {
+pub enum DeliverError {
     /// The device is not connected.
     #[error("the device is not connected")]
     NotConnected,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use fedecks_cloud::{CloseCode, CloseReason, DeviceId};
-use fedecks_store::{AuditAction, DeviceQuery, DeviceRecord, Forgotten, check_label};
+use fedecks_store::{AuditAction, DeviceQuery, DeviceRecord, ForgetOutcome, check_label};
 use warp::reply::Response;
 
 use super::connected::{connected_since, not_connected, present};
@@ -169,9 +169,9 @@ pub(super) async fn change(request: Request) -> Result<Response, Problem> {
 pub(super) async fn forget(request: Request) -> Result<Response, Problem> {
     let device = request.known_device().await?;
     match request.state.denylist.forget(&device, &request.caller.actor()).await? {
-        Forgotten::Done(_) => Ok(no_content()),
-        Forgotten::Unknown => Err(Problem::device_not_found()),
-        Forgotten::Blocked => {
+        ForgetOutcome::Done(_) => Ok(no_content()),
+        ForgetOutcome::Unknown => Err(Problem::device_not_found()),
+        ForgetOutcome::Blocked => {
             Err(Problem::new(Code::DeviceIsBlocked, "expected one that is not: unblock it first"))
         }
     }

@@ -1,7 +1,7 @@
 //! Sends a message to a device.
 
 use bytes::Bytes;
-use fedecks_cloud::{Message, NotPushed, Term};
+use fedecks_cloud::{DeliverError, Message, Term};
 use fedecks_protocol::{EncodeError, JsonTerm};
 use fedecks_store::AuditAction;
 use http::StatusCode;
@@ -35,21 +35,21 @@ pub(super) async fn send(request: Request) -> Result<Response, Problem> {
     Ok(empty(StatusCode::ACCEPTED))
 }
 
-fn problem(why: &NotPushed) -> Problem {
+fn problem(why: &DeliverError) -> Problem {
     match why {
-        NotPushed::NotConnected => not_connected(),
-        NotPushed::QueueFull => {
+        DeliverError::NotConnected => not_connected(),
+        DeliverError::QueueFull => {
             Problem::for_now(Code::DeviceQueueFull, "too much waits for the device already", 1)
         }
-        NotPushed::Encode(error @ EncodeError::TooBig { .. }) => {
+        DeliverError::Encode(error @ EncodeError::TooBig { .. }) => {
             Problem::new(Code::MessageTooBig, format!("the message {error}"))
         }
-        NotPushed::Encode(error @ EncodeError::TooDeep { .. }) => {
+        DeliverError::Encode(error @ EncodeError::TooDeep { .. }) => {
             Problem::new(Code::MessageTooDeep, format!("the message {error}"))
         }
-        NotPushed::Encode(error @ EncodeError::UnknownFrame) => {
+        DeliverError::Encode(error @ EncodeError::UnknownFrame) => {
             Problem::new(Code::InvalidBody, format!("the message {error}"))
         }
-        NotPushed::Backplane(error) => error.clone().into(),
+        DeliverError::Backplane(error) => error.clone().into(),
     }
 }

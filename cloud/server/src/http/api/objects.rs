@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::clock::utc;
-use crate::events::rfc3339;
+use fedecks_common::utc;
+use fedecks_common::utc_millis;
 
 /// The schema of a type of this file.
 pub(super) fn schema<T: PartialSchema>() -> RefOr<Schema> {
@@ -167,7 +167,7 @@ impl Device {
             id: record.id.to_string(),
             label: record.label,
             connected: connected.is_some(),
-            connected_since: connected.map(rfc3339),
+            connected_since: connected.map(|at| utc_millis(at).to_string()),
             first_seen: record.first_seen.map(utc),
             last_seen: record.last_seen.map(utc),
             blocked: record.blocked_at.is_some(),

@@ -5,9 +5,9 @@ use warp::reply::Response;
 use super::connected::present;
 use super::objects::{Presence, PresencePage};
 use super::request::{Request, to_cursor};
-use crate::events::rfc3339;
 use crate::http::problem::Problem;
 use crate::http::response::json_response;
+use fedecks_common::utc_millis;
 
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let (limit, after) = (request.limit()?, request.cursor()?);
@@ -33,7 +33,8 @@ impl Presence {
         Self {
             id: device.to_string(),
             connected: presence.is_some(),
-            since: presence.map(|presence| rfc3339(presence.connection.connected_at())),
+            since: presence
+                .map(|presence| utc_millis(presence.connection.connected_at()).to_string()),
             connection: presence.map(|presence| presence.connection.to_string()),
         }
     }

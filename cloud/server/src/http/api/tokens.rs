@@ -4,9 +4,9 @@ use warp::reply::Response;
 
 use super::objects::Token;
 use super::request::Request;
-use crate::clock::utc;
 use crate::http::problem::Problem;
 use crate::http::response::json_response;
+use fedecks_common::utc;
 
 /// What the caller's token allows.
 pub(super) async fn mine(request: Request) -> Result<Response, Problem> {

@@ -4,20 +4,22 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use fedecks_device_core::{DefaultRoute, Manager, Network, NetworkJudge, Routes, Sight, Time};
+use fedecks_device_core::{
+    DefaultRoute, Manager, Network, NetworkDebouncer, Observation, Routes, Time,
+};
 use proptest::prelude::*;
 
 /// A judge, a clock, and all that was reported.
 #[derive(Default)]
 struct Desk {
-    judge: NetworkJudge,
+    judge: NetworkDebouncer,
     now: Time,
     reports: Vec<(u64, Network)>,
 }
 
 impl Desk {
     /// It has reported that there is a network, `sight`, and some time has gone by.
-    fn up(sight: Sight) -> Self {
+    fn up(sight: Observation) -> Self {
         let mut it = Self::default();
         it.sees(sight);
         assert_eq!(it.reports, [(0, Network::Up)]);
@@ -26,8 +28,8 @@ impl Desk {
         it
     }
 
-    fn sees(&mut self, sight: Sight) {
-        let report = self.judge.handle_sight(self.now, sight);
+    fn sees(&mut self, sight: Observation) {
+        let report = self.judge.handle_observation(self.now, sight);
         self.note(report);
     }
 
@@ -62,20 +64,25 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn manager(state: u32, primary: &str) -> Sight {
+fn manager(state: u32, primary: &str) -> Observation {
     let connectivity = if state == 70 { 4 } else { 1 };
-    Sight::Manager(Manager { state, connectivity, primary: primary.into(), is_starting: false })
+    Observation::Manager(Manager {
+        state,
+        connectivity,
+        primary: primary.into(),
+        is_starting: false,
+    })
 }
 
-fn starting(state: u32) -> Sight {
+fn starting(state: u32) -> Observation {
     let primary = "/".into();
-    Sight::Manager(Manager { state, connectivity: 1, primary, is_starting: true })
+    Observation::Manager(Manager { state, connectivity: 1, primary, is_starting: true })
 }
 
-fn routes(links: &[u32]) -> Sight {
+fn routes(links: &[u32]) -> Observation {
     let default = |&link| DefaultRoute { link, gateway: None, metric: 100 };
     let defaults: BTreeSet<_> = links.iter().map(default).collect();
-    Sight::Routes(Routes { defaults, addresses: BTreeSet::new() })
+    Observation::Routes(Routes { defaults, addresses: BTreeSet::new() })
 }
 
 #[test]
@@ -170,7 +177,7 @@ fn less_connectivity_takes_no_network_away() {
     for connectivity in [0, 1, 2, 3] {
         let primary = "/1".into();
         let seen = Manager { state: 60, connectivity, primary, is_starting: false };
-        it.sees(Sight::Manager(seen));
+        it.sees(Observation::Manager(seen));
         it.pass(5_000);
     }
     let reports: Vec<_> = it.reports.into_iter().map(|(_, report)| report).collect();
@@ -247,12 +254,17 @@ fn a_flood_is_one_report_a_second_and_holds_none_back() {
     }
 }
 
-fn sight() -> impl Strategy<Value = Sight> {
+fn sight() -> impl Strategy<Value = Observation> {
     let state = prop::sample::select(vec![0, 10, 20, 30, 40, 50, 60, 70, 71, u32::MAX]);
     let primary = prop::sample::select(vec!["/", "", "/1", "/2"]);
     let by_manager = (state, 0_u32..5, primary, any::<bool>()).prop_map(
         |(state, connectivity, primary, is_starting)| {
-            Sight::Manager(Manager { state, connectivity, primary: primary.into(), is_starting })
+            Observation::Manager(Manager {
+                state,
+                connectivity,
+                primary: primary.into(),
+                is_starting,
+            })
         },
     );
     let by_kernel = prop::collection::vec(0_u32..3, 0..3).prop_map(|links| routes(&links));
@@ -267,10 +279,10 @@ fn a_source_that_goes_takes_its_word_that_there_is_no_network_with_it() {
     assert_eq!(it.reports, [(1_000, Network::Down)]);
     it.reports.clear();
     let gone = it.now;
-    it.sees(Sight::Nothing);
+    it.sees(Observation::Nothing);
     it.expect(gone, &[(0, Network::Changed)]);
     assert_eq!(it.judge.is_up(), None);
-    it.sees(Sight::Nothing);
+    it.sees(Observation::Nothing);
     it.pass(10_000);
     it.expect(gone, &[]);
     // It is heard again as at the beginning.
@@ -278,7 +290,7 @@ fn a_source_that_goes_takes_its_word_that_there_is_no_network_with_it() {
     it.expect(gone, &[(10_000, Network::Up)]);
 
     let gone = it.now;
-    it.sees(Sight::Nothing);
+    it.sees(Observation::Nothing);
     it.pass(10_000);
     it.expect(gone, &[]);
 }

@@ -1,0 +1,76 @@
+//! Exponential backoff without randomness. Who retries against something that many share adds jitter.
+
+use std::time::Duration;
+
+/// Delays that double from one attempt to the next, up to a cap.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    base: Duration,
+    cap: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// The first delay is `base`. A `cap` below it counts as `base`.
+    pub const fn new(base: Duration, cap: Duration) -> Self {
+        Self { base, cap, failures: 0 }
+    }
+
+    /// Counts a failure and returns the delay before the next attempt.
+    pub fn next_delay(&mut self) -> Duration {
+        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+        self.count_failure();
+        self.base.saturating_mul(factor).min(self.cap())
+    }
+
+    /// Counts a failure that was followed by another delay.
+    pub fn count_failure(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Starts over after a success.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The longest delay.
+    pub fn cap(&self) -> Duration {
+        self.cap.max(self.base)
+    }
+
+    /// The number of failures since the last success.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+}
+
+/// From a second to a minute, for what another program on the same machine has to make possible.
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new(Duration::from_secs(1), Duration::from_secs(60))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_cap() {
+        let mut backoff = Backoff::default();
+        let delays: Vec<u64> = (0..8).map(|_| backoff.next_delay().as_secs()).collect();
+        assert_eq!(delays, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(backoff.failures(), 8);
+        backoff.reset();
+        assert_eq!(backoff.next_delay(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn many_failures_and_extreme_limits_do_not_overflow() {
+        let mut backoff = Backoff { failures: u32::MAX, ..Backoff::default() };
+        assert_eq!(backoff.next_delay(), backoff.cap());
+        assert_eq!(backoff.failures(), u32::MAX);
+        let mut longest = Backoff::new(Duration::MAX, Duration::ZERO);
+        assert_eq!((longest.next_delay(), longest.next_delay()), (Duration::MAX, Duration::MAX));
+    }
+}

@@ -1,0 +1,16 @@
+//! What devices and clouds of Fedecks share besides the protocol: [`Backoff`], [`RateLimit`],
+//! [`HumanDuration`] and [`utc`].
+//!
+//! Nothing here reads a clock or does I/O, except the terminal behind the feature `terminal`.
+
+mod backoff;
+mod human_duration;
+mod rate_limit;
+#[cfg(feature = "terminal")]
+pub mod terminal;
+mod utc;
+
+pub use backoff::Backoff;
+pub use human_duration::{HumanDuration, InvalidDuration};
+pub use rate_limit::RateLimit;
+pub use utc::{utc, utc_millis};

@@ -1,0 +1,82 @@
+//! A token bucket in two numbers (the generic cell rate algorithm). It keeps no clock and no lock.
+
+use std::time::{Duration, Instant};
+
+/// How often something may happen: a steady rate, and a burst after a quiet time. What has happened
+/// is one instant for each limited party, the time at which its bucket would be full again.
+#[derive(Debug, Clone, Copy)]
+pub struct RateLimit {
+    /// Between two tokens.
+    interval: Duration,
+    /// The time that can be saved up.
+    burst: Duration,
+}
+
+impl RateLimit {
+    /// `burst` is at least one token. `None` for a rate of zero, which no interval expresses.
+    pub fn per_second(rate: u32, burst: u32) -> Option<Self> {
+        let interval = Duration::from_secs(1).checked_div(rate)?;
+        Some(Self { interval, burst: interval * burst.max(1) })
+    }
+
+    /// Until when there is no token; `None` if there is one now.
+    pub fn blocked_until(&self, full_at: Instant, now: Instant) -> Option<Instant> {
+        let after = full_at.max(now) + self.interval;
+        (after > now + self.burst).then(|| after - self.burst)
+    }
+
+    /// Takes a token, also where there is none.
+    pub fn take(&self, full_at: &mut Instant, now: Instant) {
+        *full_at = (*full_at).max(now) + self.interval;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_immediately_and_then_the_steady_rate() {
+        let limit = RateLimit::per_second(10, 3).unwrap();
+        let start = Instant::now();
+        let (mut now, mut full_at) = (start, start);
+        let mut passed = Vec::new();
+        for _ in 0..6 {
+            if let Some(until) = limit.blocked_until(full_at, now) {
+                assert!(until > now);
+                now = until;
+                assert_eq!(limit.blocked_until(full_at, now), None);
+            }
+            limit.take(&mut full_at, now);
+            passed.push((now - start).as_millis());
+        }
+        assert_eq!(passed, [0, 0, 0, 100, 200, 300]);
+    }
+
+    #[test]
+    fn a_quiet_time_saves_up_one_burst_and_not_more() {
+        let limit = RateLimit::per_second(10, 3).unwrap();
+        let start = Instant::now();
+        let now = start + Duration::from_secs(3600);
+        let mut full_at = start;
+        let mut passed = 0;
+        while limit.blocked_until(full_at, now).is_none() {
+            limit.take(&mut full_at, now);
+            passed += 1;
+        }
+        assert_eq!(passed, 3);
+    }
+
+    #[test]
+    fn extreme_rates_and_bursts_do_not_overflow() {
+        assert!(RateLimit::per_second(0, 1).is_none());
+        let now = Instant::now();
+        for (rate, burst) in [(1, u32::MAX), (u32::MAX, u32::MAX), (u32::MAX, 1), (1, 0)] {
+            let limit = RateLimit::per_second(rate, burst).unwrap();
+            let mut full_at = now;
+            limit.take(&mut full_at, now);
+            let wait = limit.blocked_until(full_at, now).map(|until| until - now);
+            assert!(wait.is_none_or(|wait| wait <= Duration::from_secs(1)), "{wait:?}");
+        }
+    }
+}
