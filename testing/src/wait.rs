@@ -1,0 +1,38 @@
+//! Waiting with a deadline, and skipping loudly what cannot run here.
+
+use std::io::Write;
+use std::time::Duration;
+
+/// How long anything that is awaited may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The output of `future`.
+///
+/// # Panics
+///
+/// If it takes longer than [`PATIENCE`].
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("timed out")
+}
+
+/// Reports a test that cannot run on this machine.
+///
+/// # Panics
+///
+/// Where `FEDECKS_TESTS_COMPLETE` is set, as it is on the machine that decides about a change.
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("FEDECKS_TESTS_COMPLETE").is_none(), "cannot run here: {reason}");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    // Past the test runner, which shows nothing of what passes. A full pipe is not the test's fault.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
+
+/// Whether this process is root; reports the test as skipped if it is not.
+pub fn is_root() -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        skip("needs root");
+    }
+    is_root
+}
