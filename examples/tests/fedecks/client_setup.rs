@@ -107,7 +107,7 @@ async fn a_revoked_device_loses_its_token_at_once() {
     let cloud = start_cloud().await;
     let mut device = logged_in_device(cloud.address).await;
     let id = fedecks_device::DeviceId::new(DEVICE).unwrap();
-    cloud.denylist.revoke(&id, &fedecks_cloud::Actor::cli()).await.unwrap();
+    cloud.denylist.revoke(&id, &fedecks_cloud::store::Actor::cli()).await.unwrap();
     device.until_lost().await;
     device.until(|event| *event == Event::Unregistered).await;
     assert_eq!(device.client.status().token_expires_at, None);

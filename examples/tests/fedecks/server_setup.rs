@@ -4,9 +4,10 @@ use crate::support::{
     By, Called, Cloud, DEVICE, MySocketHandler, downstream, logged_in_device, next_connection,
     start_cloud, upstream,
 };
+use fedecks_cloud::protocol::{CloseCode, CloseReason};
+use fedecks_cloud::store::SqliteStore;
 use fedecks_cloud::{
-    CloseCode, CloseReason, Decision, Denylist, Fedecks, Handler, Keyring, Listen, Login,
-    ServeOptions, SqliteStore, serve,
+    Decision, Denylist, Fedecks, Handler, Keyring, Listen, Login, ServeOptions, serve,
 };
 use fedecks_device::{DeviceId, Event, LoginError, Term};
 use fedecks_testing::cloud::{CloudOptions, keyring};

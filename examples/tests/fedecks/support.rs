@@ -5,9 +5,8 @@ pub(crate) mod proxy;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fedecks_cloud::{
-    AuthenticatedBy, Decision, Handler, Info, InfoOutcome, Login, Options, Outcome, Session,
-};
+use fedecks_cloud::auth::AuthenticatedBy;
+use fedecks_cloud::{Decision, Handler, Info, Login, Options, Outcome, Session};
 use fedecks_device::{Credentials, DeviceId};
 pub(crate) use fedecks_testing::recorder::By;
 use fedecks_testing::{PASSWORD, USER, cloud, device};
@@ -44,8 +43,8 @@ impl Handler for MySocketHandler {
         let _ = self.0.send(Called::Connected(by));
     }
 
-    async fn handle_info(&self, _session: &Session, info: Info) -> InfoOutcome {
-        InfoOutcome::Push(info.message)
+    async fn handle_info(&self, _session: &Session, info: Info) -> Outcome {
+        Outcome::Send(info.message)
     }
 
     async fn handle_in(&self, session: &Session, message: fedecks_cloud::Term) -> Outcome {

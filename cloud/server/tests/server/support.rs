@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use fedecks_cloud::{ApiTokenStore, DevicePattern, NewApiToken, Role, hash_password};
+use fedecks_cloud::accounts::hash_password;
 use fedecks_server::App;
-use fedecks_store::{AccountStore, Actor, ApiSecret, DeviceStore, SqliteStore};
+use fedecks_store::{
+    AccountStore, Actor, ApiSecret, ApiTokenStore, DevicePattern, DeviceStore, NewApiToken, Role,
+    SqliteStore,
+};
 use fedecks_testing::cloud_process::configuration;
 use fedecks_testing::device::Device;
 use fedecks_testing::http::{Answer, Http};
