@@ -2,33 +2,29 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
+use fedecks_testing::wait::until;
 use nix::unistd::geteuid;
 use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::Result;
 
-/// How long a daemon may take to come up.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// What the device service finds on a device: a system bus, NetworkManager on it, and systemd with
-/// its watchdog. They end with it.
-pub(crate) struct Board {
+/// its watchdog. They end when this is dropped.
+pub(crate) struct DeviceEnv {
     pub(crate) bus: String,
     pub(crate) notify_socket: std::path::PathBuf,
     pub(crate) has_network_manager: bool,
     _daemons: Vec<Child>,
 }
 
-/// What systemd's watchdog allows, in microseconds.
+/// systemd's watchdog interval, in microseconds.
 pub(crate) const WATCHDOG_USEC: &str = "60000000";
 
-impl Board {
-    /// NetworkManager runs in a network namespace of its own, which takes root; without root there is
-    /// none.
+impl DeviceEnv {
+    /// NetworkManager runs in a separate network namespace, which needs root; without root it is
+    /// left out.
     pub(crate) async fn start(folder: &Path) -> Result<Self> {
         let socket = folder.join("bus");
         let bus = format!("unix:path={}", socket.display());
@@ -44,13 +40,7 @@ impl Board {
         let mut daemon = Command::new("dbus-daemon");
         daemon.arg("--config-file").arg(&configuration).args(["--nofork", "--nopidfile"]);
         let mut daemons = vec![spawn(&mut daemon, "dbus-daemon")?];
-        let deadline = Instant::now() + PATIENCE;
-        while !socket.exists() {
-            if Instant::now() > deadline {
-                return Err("dbus-daemon made no socket in time".into());
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
+        until(async || socket.exists().then_some(())).await;
         let has_network_manager = geteuid().is_root();
         if has_network_manager {
             daemons.push(network_manager(folder, &bus)?);
@@ -61,7 +51,7 @@ impl Board {
     }
 }
 
-/// Takes what comes, as systemd does; a full socket would make the service wait.
+/// Reads every notification, as systemd does; a full socket would block the service.
 fn listen(socket: UnixDatagram) {
     tokio::spawn(async move {
         let mut buffer = [0; 1024];
@@ -93,19 +83,6 @@ fn spawn(command: &mut Command, name: &str) -> Result<Child> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| format!("cannot start {name}: {error}").into())
-}
-
-/// Waits until `is_so` gives something.
-pub(crate) async fn until<T>(mut is_so: impl AsyncFnMut() -> Option<T>) -> Result<T> {
-    let looked = async {
-        loop {
-            if let Some(found) = is_so().await {
-                return found;
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    };
-    Ok(timeout(PATIENCE, looked).await?)
 }
 
 const NAMESPACE: &str = "
