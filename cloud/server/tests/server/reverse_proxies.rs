@@ -11,6 +11,8 @@ use fedecks_testing::device::Device;
 use fedecks_testing::http::Http;
 use fedecks_testing::wait::{skip, until};
 use http::StatusCode;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -75,7 +77,8 @@ impl Proxy {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
-            .kill_on_drop(true)
+            // nginx's workers are in this group too.
+            .process_group(0)
             .spawn()
             .unwrap();
         let child = self.child.insert(child);
@@ -104,6 +107,15 @@ impl Proxy {
         let tls = TlsOptions { trust, identity: None };
         let url = format!("wss://{PROXY}:{}", self.port);
         Device::start_with(&url, id, move |builder| builder.tls(tls.clone()))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let id = self.child.as_ref().and_then(Child::id).and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = id {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
     }
 }
 
