@@ -12,7 +12,7 @@ use crate::client::{Client, Target};
 use crate::error::{Error, Result};
 use crate::identity::auth_header;
 
-/// How many clients connect, or close, at once.
+/// The number of clients that connect, or close, at the same time.
 const AT_ONCE: usize = 16;
 
 /// Clients that are all connected to one server.

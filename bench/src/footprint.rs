@@ -1,4 +1,4 @@
-//! The memory and the wake-ups of the device service at rest.
+//! The memory and the wake-ups of the idle device service.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -136,7 +136,7 @@ impl Service {
         Ok(Self { child, log: BufReader::new(log).lines() })
     }
 
-    /// Reads the service's log until it says that it is logged in, which takes a connection.
+    /// Reads the service's log until it reports the login, which needs a connection.
     async fn await_login(&mut self) -> Result<()> {
         within(async {
             let mut last = String::new();

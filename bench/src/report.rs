@@ -13,7 +13,7 @@ pub(crate) struct Measurement {
 }
 
 impl Measurement {
-    /// The middle value; with an even number of them, the lower of the two in the middle.
+    /// The median; of an even number of values, the lower of the two in the middle.
     pub(crate) fn median(&self) -> f64 {
         let mut sorted = self.values.clone();
         sorted.sort_by(f64::total_cmp);

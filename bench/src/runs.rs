@@ -21,7 +21,7 @@ use crate::storm;
 /// state: threads started, allocators filled, code loaded.
 const WARM_UP: usize = 200;
 
-/// Connections that messages go over.
+/// Connections that echo messages.
 const TALKERS: usize = 50;
 
 /// How long a server may take to finish work that no client waits for.

@@ -169,7 +169,7 @@ async fn run(
     let memory_after = usage.memory()?.anonymous;
     let peak = usage.peak_memory()?;
     if devices.tokens() != tokens {
-        return Err("a device's token on disk is not what it was".into());
+        return Err("a device's token on disk has changed".into());
     }
     let all_back = all_back.max(real_back);
     let allowed = limits.allow(count);
@@ -177,7 +177,7 @@ async fn run(
         return Err(format!("back only after {all_back:?}, allowed {allowed:?} + {SLACK:?}").into());
     }
     if memory_after > memory_before + memory_before / 2 + KEPT {
-        return Err(format!("{memory_before} bytes of memory, and then {memory_after}").into());
+        return Err(format!("memory grew from {memory_before} to {memory_after} bytes").into());
     }
     Ok(Outcome {
         allowed,
@@ -199,7 +199,7 @@ struct Storm {
     failures: Failures,
 }
 
-/// Has one client for each header dial at once, and again until it is connected.
+/// Dials with one client for each header at once, each until it is connected.
 async fn all_at_once(target: &Target, first: usize, headers: Vec<String>) -> Result<Storm> {
     let target = Arc::new(target.clone());
     let mut running = JoinSet::new();

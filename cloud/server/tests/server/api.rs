@@ -336,21 +336,21 @@ async fn the_event_stream_has_messages_refusals_and_resumes_by_id() {
     let event = stream.next().await;
     assert_eq!((&event["kind"], &event["message"]), (&json!("message"), &json!("hello")));
 
-    // Those after it, by its id.
+    // Resumed after an event, by its id.
     device.client.send(&"again").await.unwrap();
     assert_eq!(stream.next().await["message"], "again");
     let id = event["id"].as_str().unwrap();
     let mut resumed =
         http.clone().header("last-event-id", id).events("/api/v1/events?kind=message").await;
     assert_eq!(resumed.next().await["message"], "again");
-    // A browser says the newer one in the header, and asks by the same URL as at first.
+    // A browser repeats the first URL and gives the newer id in the header.
     let path = format!("/api/v1/events?kind=message&after={}", connected["id"].as_str().unwrap());
     let mut resumed = http.clone().header("last-event-id", id).events(&path).await;
     assert_eq!(resumed.next().await["message"], "again");
     let mut lost = http.events("/api/v1/events?after=0-1").await;
     assert_eq!(lost.next().await["kind"], "gap");
 
-    // Refusals too.
+    // Refusals are events too.
     let mut refused = http.events("/api/v1/events?kind=refused").await;
     server.refuse_login("cellar-1").await;
     let event = refused.next().await;

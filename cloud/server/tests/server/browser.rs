@@ -85,7 +85,7 @@ async fn a_device_is_watched_and_sent_messages_by_keyboard() {
     browser.type_keys(&["9007199254740993}"]).await;
     browser.type_control_enter().await;
     let sent = device.until(|event| matches!(event, Event::Message(_))).await;
-    // Beyond what a number of the browser holds.
+    // Too big for a JavaScript number.
     let expected =
         fedecks_protocol::Term::Map(vec![("fan".into(), 9_007_199_254_740_993_i64.into())]);
     assert_eq!(sent, Event::Message(expected));

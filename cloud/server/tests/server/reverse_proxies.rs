@@ -40,7 +40,7 @@ fn changed(text: String, changes: &[(&str, String)]) -> String {
 
 fn find(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Where Debian has nginx, and a user's path may not lead.
+    // Debian's nginx is there, which a user's PATH may not include.
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
     let found = folders.map(|folder| folder.join(program)).find(|file| file.exists());
     if found.is_none() {
@@ -69,7 +69,7 @@ impl Proxy {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// Starts it, and waits until it answers for the server.
+    /// Starts it, and waits until requests reach the server.
     async fn run(&mut self, command: &mut Command) {
         let log = std::fs::File::create(self.file("log")).unwrap();
         let child = command
