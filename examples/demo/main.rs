@@ -193,7 +193,7 @@ impl Service {
 fn start_service(bus: &str, configuration: &Path) -> Result<Program> {
     let arguments = [OsStr::new("--config"), configuration.as_os_str()];
     let mut service = Program::start_on(Some(bus), "fedecksd", &arguments)?;
-    // From now on the command finds it.
+    // The command finds it from now on.
     service.await_text("the D-Bus service is there")?;
     Ok(service)
 }
