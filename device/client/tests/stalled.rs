@@ -1,4 +1,4 @@
-//! A cloud that does not read what it is sent.
+//! A cloud that does not read what the device sends.
 
 #![allow(clippy::unwrap_used)] // Tests, helpers included.
 
@@ -16,12 +16,12 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What moves at all on this machine has moved by then.
+/// A message that can be sent at all on this machine is sent within this time.
 const A_WHILE: Duration = Duration::from_millis(300);
 
-/// Accepts a device, whatever it says, welcomes it and gives it a token.
+/// Accepts a device with any credentials, welcomes it and issues a token.
 async fn welcome(listener: &TcpListener) -> WebSocketStream<TcpStream> {
-    #[expect(clippy::result_large_err, reason = "tungstenite's own signature")]
+    #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
     let agree = |request: &Request, mut response: Response| {
         let name = "sec-websocket-protocol";
         response.headers_mut().insert(name, request.headers()[name].clone());
@@ -30,7 +30,7 @@ async fn welcome(listener: &TcpListener) -> WebSocketStream<TcpStream> {
     let mut socket = accept_hdr_async(listener.accept().await.unwrap().0, agree).await.unwrap();
     let welcome = DownFrame::Welcome(Welcome {
         server_time_ms: 0,
-        // No ping finds out within this test that nothing moves.
+        // No ping fails within this test.
         heartbeat: Duration::from_secs(300),
         idle_timeout: Duration::from_secs(600),
         max_frame: 1024 * 1024,
@@ -49,7 +49,7 @@ fn credentials() -> Credentials {
 }
 
 #[tokio::test]
-async fn messages_that_do_not_leave_keep_no_login_and_no_shutdown_waiting() {
+async fn a_stalled_message_delays_neither_login_nor_shutdown() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -62,7 +62,7 @@ async fn messages_that_do_not_leave_keep_no_login_and_no_shutdown_waiting() {
     let _unread = timeout(PATIENCE, welcome(&listener)).await.unwrap();
     timeout(PATIENCE, first_login).await.unwrap().unwrap();
 
-    // Until all buffers on the way are full and the next message has to wait.
+    // Until all buffers are full and the next message has to wait.
     let big = vec![0; 1_000_000];
     while timeout(A_WHILE, client.send_raw(&big)).await.is_ok() {}
     let mut waiting = Box::pin(client.send_raw(&big));
@@ -72,7 +72,7 @@ async fn messages_that_do_not_leave_keep_no_login_and_no_shutdown_waiting() {
     let _welcomed = timeout(PATIENCE, welcome(&listener)).await.unwrap();
 
     timeout(PATIENCE, second_login).await.unwrap().unwrap();
-    // Its turn came before the new connection was there, or after.
+    // It was sent before the new connection was established, or after.
     let _ = timeout(PATIENCE, waiting).await.unwrap();
     timeout(PATIENCE, client.shutdown()).await.unwrap();
 }

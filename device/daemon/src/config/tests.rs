@@ -126,8 +126,7 @@ fn errors_name_the_line_the_key_and_what_was_expected() {
         ("url = \"\"\n", "f.toml, line 1: url: is empty, expected a text"),
         (
             "url = \"https://cloud.example\"\n",
-            "f.toml, line 1: url: the URL begins with something else, expected wss:// (or ws:// \
-             without TLS)",
+            "f.toml, line 1: url: the URL must start with wss:// (ws:// for unencrypted tests)",
         ),
         (
             "url = \"wss://a\"\ndevice_id = \"a b\"\n",

@@ -75,7 +75,7 @@ impl Shown {
 
 /// Why the last attempt or connection failed, in words; empty if none did.
 pub(super) fn last_error(status: &Status) -> String {
-    let failure = status.last_failure.as_ref().map(|failure| failure.what.replace('\0', "?"));
+    let failure = status.last_failure.as_ref().map(|failure| failure.reason.replace('\0', "?"));
     failure.unwrap_or_default()
 }
 

@@ -7,7 +7,7 @@ use crate::support::fedecksd::Setup;
 use crate::support::within;
 
 /// A line that begins a new search for the bus.
-const NO_BUS: &str = "no system bus: it is looked for until it is there";
+const NO_BUS: &str = "cannot connect to the system bus, will retry";
 
 #[tokio::test]
 async fn without_a_bus_the_rest_works_and_one_line_says_so_until_it_comes() {
