@@ -1,4 +1,4 @@
-//! From a term to D-Bus, without a second copy of it in between.
+//! Encodes a term for D-Bus, without an intermediate copy.
 
 use std::collections::HashSet;
 
@@ -10,13 +10,13 @@ use zbus::zvariant::ObjectPath;
 use super::error::VariantError;
 use super::escape::{ATOM, INT, MAP, NIL, TEXT, TUPLE};
 
-/// In the numbers of the D-Bus specification; counted as the reference implementation does.
+/// From the D-Bus specification; counted like the reference implementation.
 const MAX_LEVELS: usize = 64;
 
-/// A structure of so many `v` and two parentheses make the longest signature.
+/// Number of fields of a structure whose signature, with two parentheses, has the maximum length.
 pub(super) const MAX_FIELDS: usize = 253;
 
-/// What stands in a variant.
+/// The representation of a term in a variant.
 enum Form<'a> {
     Bool(bool),
     Signed(i64),
@@ -25,14 +25,14 @@ enum Form<'a> {
     Str(&'a str),
     Bytes(&'a [u8]),
     List(&'a [Term]),
-    /// The list of these pairs.
+    /// A list of pairs.
     Pairs(&'a [(Term, Term)]),
     Fields(Vec<&'a Term>),
     Dict(&'a [(Term, Term)]),
     Escape(&'static str, Content<'a>),
 }
 
-/// What stands in an escape.
+/// The content of an escape.
 enum Content<'a> {
     Str(&'a str),
     Digits(i128),
@@ -41,10 +41,10 @@ enum Content<'a> {
     Pairs(&'a [(Term, Term)]),
 }
 
-/// A variant that holds this.
+/// A variant with this content.
 struct InVariant<'a>(Form<'a>);
 
-/// The inside of a variant.
+/// The content without the variant.
 struct Bare<'a>(&'a Form<'a>);
 
 pub(super) fn variant<S: Serializer>(term: &Term, serializer: S) -> Result<S::Ok, S::Error> {
@@ -58,30 +58,22 @@ pub(super) fn dictionary<S: Serializer>(
     Bare(&Form::Dict(entries)).serialize(serializer)
 }
 
-/// The first key that does not fit `a{sv}`, in words.
-pub(super) fn unfit_key(entries: &[(Term, Term)]) -> Option<String> {
+/// The first key that is not allowed in `a{sv}`, in words.
+pub(super) fn invalid_key(entries: &[(Term, Term)]) -> Option<String> {
     let mut seen = HashSet::with_capacity(entries.len());
     for (key, _) in entries {
         match key {
-            Term::Str(text) if text.contains('\0') => return Some("one with a NUL".to_owned()),
+            Term::Str(text) if text.contains('\0') => return Some("a string with a NUL".to_owned()),
             Term::Str(text) if seen.insert(text.as_str()) => {}
-            Term::Str(text) => return Some(format!("{text:?}, which stands twice,")),
-            Term::Nil
-            | Term::Bool(_)
-            | Term::Int(_)
-            | Term::Float(_)
-            | Term::Bytes(_)
-            | Term::Atom(_)
-            | Term::List(_)
-            | Term::Tuple(_)
-            | Term::Map(_) => return Some(key.kind().to_owned()),
+            Term::Str(text) => return Some(format!("{text:?} is given more than once")),
+            _ => return Some(key.kind().to_owned()),
         }
     }
     None
 }
 
-/// Whether a variant with this term fits at this level. Every variant, array, structure and dict entry
-/// is a level.
+/// Checks that a variant with this term is allowed at this level. Every variant, array, structure and
+/// dict entry is a level.
 pub(super) fn check_levels(term: &Term, level: usize) -> Result<(), VariantError> {
     check_form(&Form::of(term), level)
 }
@@ -95,7 +87,7 @@ fn check_form(form: &Form<'_>, level: usize) -> Result<(), VariantError> {
         Form::Bytes(_) => enter(inside + 1).map(|_| ()),
         Form::List(terms) => each(terms.iter(), enter(inside + 1)?),
         Form::Pairs(pairs) => pairs.iter().try_for_each(|(key, value)| {
-            // In the array, the pair's variant and its structure.
+            // Within the array, the pair's variant and its structure.
             each([key, value].into_iter(), enter(inside + 3)?)
         }),
         Form::Fields(terms) => each(terms.iter().copied(), enter(inside + 1)?),
@@ -137,7 +129,7 @@ impl<'a> Form<'a> {
                 Self::Fields(terms.iter().collect())
             }
             Term::Tuple(terms) => Self::Escape(TUPLE, Content::List(terms)),
-            Term::Map(entries) if unfit_key(entries).is_none() => Self::Dict(entries),
+            Term::Map(entries) if invalid_key(entries).is_none() => Self::Dict(entries),
             Term::Map(entries) => Self::Escape(MAP, Content::Pairs(entries)),
         }
     }
@@ -153,8 +145,7 @@ impl<'a> Form<'a> {
 
 impl Serialize for InVariant<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // The library takes a structure for a variant if a variant is due: first the signature, then
-        // the value.
+        // zvariant expects a variant as a structure: first the signature, then the value.
         let mut variant = serializer.serialize_struct("Variant", 2)?;
         match &self.0 {
             Form::Bool(_) => variant.serialize_field("signature", "b")?,
