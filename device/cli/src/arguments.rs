@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use fedecks_common::HumanDuration;
 
 /// The end of every help text and man page.
@@ -21,6 +21,9 @@ Exit status:
   6    no answer in time
   7    not connected or not logged in
   130  interrupted by Ctrl-C (generally 128 plus the signal number)";
+
+/// The values of the property `State`.
+const STATES: [&str; 6] = ["unregistered", "offline", "waiting", "dialing", "connected", "closed"];
 
 /// Control fedecksd, the service that keeps this device connected to its cloud.
 ///
@@ -123,23 +126,12 @@ pub(crate) struct Status {
     /// Wait until the connection is in this state
     ///
     /// If the service is not running yet, waits for it as well.
-    #[arg(long, value_name = "STATE")]
-    pub(crate) wait: Option<State>,
+    #[arg(long, value_name = "STATE", value_parser = STATES)]
+    pub(crate) wait: Option<String>,
     /// How long to wait; a whole number with ms, s, m, h, d or w
     #[arg(long, value_name = "TIME", default_value = "30s")]
     #[arg(requires = "wait")]
     pub(crate) timeout: HumanDuration,
-}
-
-/// The states to wait for, with the names of the property `State`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum State {
-    Unregistered,
-    Offline,
-    Waiting,
-    Dialing,
-    Connected,
-    Closed,
 }
 
 #[derive(Debug, Args)]
@@ -150,17 +142,4 @@ pub(crate) struct Events {
     /// Exit after this many events
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-}
-
-impl State {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Unregistered => "unregistered",
-            Self::Offline => "offline",
-            Self::Waiting => "waiting",
-            Self::Dialing => "dialing",
-            Self::Connected => "connected",
-            Self::Closed => "closed",
-        }
-    }
 }

@@ -14,20 +14,17 @@ pub(crate) async fn listen(arguments: Listen) -> Result<(), Failure> {
     let owners = device.inner().receive_owner_changed().await?;
     let events = device.receive_event().await?;
     let events = events.map(|event| zbus::Result::Ok(Signal::Event(event.args()?.name)));
-    let mut consumer = Consumer::new(&arguments);
-    if arguments.raw {
+    let messages = if arguments.raw {
         let messages = device.receive_raw_message_received().await?;
-        let messages = messages.map(|m| Ok(Signal::Message(Term::Bytes(m.args()?.bytes))));
         output::note("listening for raw messages");
-        follow(select(messages, events), owners, async |signal| consumer.handle(signal?).await)
-            .await?;
+        messages.map(|m| Ok(Signal::Message(Term::Bytes(m.args()?.bytes)))).boxed_local()
     } else {
         let messages = device.receive_message_received().await?;
-        let messages = messages.map(|m| Ok(Signal::Message(m.args()?.message.into_term())));
         output::note("listening");
-        follow(select(messages, events), owners, async |signal| consumer.handle(signal?).await)
-            .await?;
-    }
+        messages.map(|m| Ok(Signal::Message(m.args()?.message.into_term()))).boxed_local()
+    };
+    let mut consumer = Consumer::new(&arguments);
+    follow(select(messages, events), owners, async |signal| consumer.handle(signal?).await).await?;
     consumer.end()
 }
 

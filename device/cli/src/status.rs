@@ -7,14 +7,14 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 use zbus::fdo::PropertiesProxy;
 
-use crate::arguments::{State, Status};
+use crate::arguments::Status;
 use crate::failure::Failure;
 use crate::output::Colors;
 use crate::{bus, output, summary};
 
 pub(crate) async fn status(arguments: Status) -> Result<(), Failure> {
     let device = bus::proxy(&bus::connect().await?).await?;
-    if let Some(wanted) = arguments.wait {
+    if let Some(wanted) = &arguments.wait {
         wait(&device, wanted, arguments.timeout.0).await?;
     }
     let health = device.get_health().await?.into_term();
@@ -26,15 +26,14 @@ pub(crate) async fn status(arguments: Status) -> Result<(), Failure> {
 }
 
 /// Waits until the connection is in this state.
-async fn wait(device: &Device1Proxy<'_>, wanted: State, limit: Duration) -> Result<(), Failure> {
+async fn wait(device: &Device1Proxy<'_>, wanted: &str, limit: Duration) -> Result<(), Failure> {
     let mut last = None;
     match timeout(limit, reach(device, wanted, &mut last)).await {
         Ok(result) => result,
         Err(_) => match last {
             None => Err(Failure::NotRunning),
             Some(state) => Err(Failure::Unreachable(format!(
-                "still {state} and not {} after {} s; see: fedecks status",
-                wanted.name(),
+                "still {state} and not {wanted} after {} s; see: fedecks status",
                 limit.as_secs_f64()
             ))),
         },
@@ -44,7 +43,7 @@ async fn wait(device: &Device1Proxy<'_>, wanted: State, limit: Duration) -> Resu
 /// `last` receives the latest known state; none while the service is not running.
 async fn reach(
     device: &Device1Proxy<'_>,
-    wanted: State,
+    wanted: &str,
     last: &mut Option<String>,
 ) -> Result<(), Failure> {
     let inner = device.inner();
@@ -60,7 +59,7 @@ async fn reach(
     let mut owners = inner.receive_owner_changed().await?;
     loop {
         match device.state().await.map_err(Failure::from) {
-            Ok(state) if state == wanted.name() => return Ok(()),
+            Ok(state) if state == wanted => return Ok(()),
             Ok(state) => *last = Some(state),
             Err(Failure::NotRunning) => *last = None,
             Err(failure) => return Err(failure),

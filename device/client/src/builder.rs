@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::client::Client;
 use crate::clock::{Alarm, BootClock, WallClock};
 use crate::dial::Target;
-use crate::driver::{Driver, Watchdog};
+use crate::driver::{Driver, Executor, Watchdog};
 use crate::error::StartError;
 use crate::health::Vitals;
 use crate::status::Status;
@@ -135,18 +135,13 @@ impl ClientBuilder {
             traffic: target.traffic(),
             trusted_time: trusted_time.clone(),
         };
+        let executor =
+            Executor::new(core, device, target, store, trusted_time, publisher, status_sender);
         let driver = Driver {
-            core,
-            device,
-            traffic: target.traffic(),
-            target: Arc::new(target),
-            store: Arc::new(store),
-            trusted_time,
+            executor,
             alarm,
             commands: command_queue,
             messages: message_queue,
-            events: publisher,
-            status: status_sender,
             watchdog: self.watchdog,
         };
         tokio::spawn(driver.run());

@@ -75,17 +75,10 @@ impl Watchdog {
 }
 
 pub(crate) struct Driver {
-    pub(crate) core: Connection,
-    pub(crate) device: DeviceId,
-    pub(crate) traffic: TrafficCounters,
-    pub(crate) target: Arc<Target>,
-    pub(crate) store: Arc<TokenStore>,
-    pub(crate) trusted_time: TrustedTime,
+    pub(crate) executor: Executor,
     pub(crate) alarm: Alarm,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) messages: mpsc::Receiver<Outbound>,
-    pub(crate) events: Publisher,
-    pub(crate) status: watch::Sender<Status>,
     pub(crate) watchdog: Option<Watchdog>,
 }
 
@@ -111,27 +104,7 @@ const FINISH_DEADLINE: Duration = Duration::from_secs(5);
 impl Driver {
     /// Runs until the application requests a shutdown or drops its last handle.
     pub(crate) async fn run(self) {
-        let mut watchdog = self.watchdog;
-        let mut commands = self.commands;
-        let mut messages = self.messages;
-        let mut alarm = self.alarm;
-        let mut executor = Executor {
-            core: self.core,
-            device: self.device,
-            traffic: self.traffic,
-            target: self.target,
-            store: self.store,
-            trusted_time: self.trusted_time,
-            events: self.events,
-            status: self.status,
-            link: Link::Idle,
-            store_jobs: JoinSet::new(),
-            closing: JoinSet::new(),
-            last_request: 0,
-            logins: Vec::new(),
-            logouts: Vec::new(),
-            sends: Vec::new(),
-        };
+        let Self { mut executor, mut alarm, mut commands, mut messages, mut watchdog } = self;
         let mut finish_by = None;
         loop {
             executor.run_actions();
@@ -181,7 +154,7 @@ impl Driver {
 }
 
 /// Executes the core's actions.
-struct Executor {
+pub(crate) struct Executor {
     core: Connection,
     device: DeviceId,
     traffic: TrafficCounters,
@@ -204,6 +177,34 @@ struct Executor {
 type Pending<I, T> = Vec<(I, oneshot::Sender<T>)>;
 
 impl Executor {
+    pub(crate) fn new(
+        core: Connection,
+        device: DeviceId,
+        target: Target,
+        store: TokenStore,
+        trusted_time: TrustedTime,
+        events: Publisher,
+        status: watch::Sender<Status>,
+    ) -> Self {
+        Self {
+            core,
+            device,
+            traffic: target.traffic(),
+            target: Arc::new(target),
+            store: Arc::new(store),
+            trusted_time,
+            events,
+            status,
+            link: Link::Idle,
+            store_jobs: JoinSet::new(),
+            closing: JoinSet::new(),
+            last_request: 0,
+            logins: Vec::new(),
+            logouts: Vec::new(),
+            sends: Vec::new(),
+        }
+    }
+
     fn on_link(&mut self, attempt: Attempt, event: LinkEvent) {
         let now = BootClock::now();
         match event {

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_keeps_the_begin_of_a_state_and_past_failures() {
+    fn an_update_keeps_the_start_of_a_state_and_past_failures() {
         let mut core = waiting();
         let mut status = Status::of(&core, at(1));
         assert_eq!((status.since, status.token_expires_at), (at(1), Some(5)));

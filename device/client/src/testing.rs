@@ -10,7 +10,8 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -20,6 +21,9 @@ use crate::clock::WallClock;
 use crate::dial::Target;
 use crate::tls::verifier::TimedVerifier;
 use crate::tls::{TlsOptions, TrustedTime, VerifiedPeer};
+
+/// From not-before to not-after.
+pub(crate) type Validity = (UnixTime, UnixTime);
 
 /// A directory that does not exist.
 pub(crate) const NOWHERE: &str = "/nonexistent/fedecks";
@@ -53,16 +57,17 @@ where
     (socket, received.unwrap())
 }
 
-/// The TLS configuration of a cloud with this chain and key.
+/// The TLS configuration of a cloud with this chain and key, as PEM.
 pub(crate) fn server_config(
     clients: Arc<dyn ClientCertVerifier>,
-    (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
+    (chain, key): (String, String),
 ) -> Arc<ServerConfig> {
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_client_cert_verifier(clients)
-        .with_single_cert(chain, key);
+        .with_single_cert(parse_chain(&chain), key);
     Arc::new(config.unwrap())
 }
 
@@ -80,7 +85,7 @@ pub(crate) fn first(year: i32, month: u8) -> UnixTime {
     unix(u64::try_from(midnight).unwrap() + 12 * 3600)
 }
 
-pub(crate) fn year_2026() -> (UnixTime, UnixTime) {
+pub(crate) fn year_2026() -> Validity {
     (first(2026, 1), first(2027, 1))
 }
 
@@ -114,21 +119,18 @@ impl Authority {
         self.root.pem()
     }
 
-    /// The chain of a server or client of this name, and its key.
-    pub(crate) fn issue(
-        &self,
-        name: &str,
-        validity: (UnixTime, UnixTime),
-    ) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        let (own, key) = self.sign(name, validity);
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-        (vec![own.der().clone(), self.intermediate.der().clone()], key)
+    /// The chain of a server or client of this name, and its key, as PEM.
+    pub(crate) fn issue(&self, name: &str, validity: Validity) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        set_validity(&mut params, validity);
+        let own = params.signed_by(&key, &self.intermediate, &self.key).unwrap();
+        (own.pem() + &self.intermediate.pem(), key.serialize_pem())
     }
 
-    /// The same as PEM.
-    pub(crate) fn issue_pem(&self, name: &str, validity: (UnixTime, UnixTime)) -> (String, String) {
-        let (own, key) = self.sign(name, validity);
-        (own.pem() + &self.intermediate.pem(), key.serialize_pem())
+    /// The chain alone.
+    pub(crate) fn chain(&self, name: &str, validity: Validity) -> Vec<CertificateDer<'static>> {
+        parse_chain(&self.issue(name, validity).0)
     }
 
     pub(crate) fn verifier(&self, time: TrustedTime) -> TimedVerifier {
@@ -140,20 +142,16 @@ impl Authority {
     }
 
     /// A verified server with a certificate of this validity.
-    pub(crate) fn verified_peer(&self, validity: (UnixTime, UnixTime)) -> VerifiedPeer {
-        let (chain, _) = self.issue("cloud.test", validity);
+    pub(crate) fn verified_peer(&self, validity: Validity) -> VerifiedPeer {
+        let chain = self.chain("cloud.test", validity);
         let time = trusted_time(validity.0, validity.0, Path::new(NOWHERE));
         let name = ServerName::try_from("cloud.test").unwrap();
         VerifiedPeer::new(Arc::new(self.verifier(time)), name, chain)
     }
+}
 
-    fn sign(&self, name: &str, validity: (UnixTime, UnixTime)) -> (Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        set_validity(&mut params, validity);
-        let own = params.signed_by(&key, &self.intermediate, &self.key).unwrap();
-        (own, key)
-    }
+fn parse_chain(pem: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect()
 }
 
 fn authority(name: &str, not_after: UnixTime) -> CertificateParams {
@@ -164,7 +162,7 @@ fn authority(name: &str, not_after: UnixTime) -> CertificateParams {
     params
 }
 
-fn set_validity(params: &mut CertificateParams, (from, until): (UnixTime, UnixTime)) {
+fn set_validity(params: &mut CertificateParams, (from, until): Validity) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + Duration::from_secs(from.as_secs());
     params.not_after = epoch + Duration::from_secs(until.as_secs());

@@ -305,25 +305,26 @@ mod tests {
 
     #[test]
     fn damage_to_the_newest_copy_or_to_both_is_detected() {
-        let (folder, file, path) = written();
-        let intact = fs::read(&path).unwrap();
-        let expect_previous = |damaged: &[u8], what: &str| {
+        let (_folder, file, path) = written();
+        let previous = path.with_extension("previous");
+        let (intact, older) = (fs::read(&path).unwrap(), fs::read(&previous).unwrap());
+        let check = |damaged: &[u8], what: &str| {
             fs::write(&path, damaged).unwrap();
+            fs::write(&previous, &older).unwrap();
             assert_eq!(read(&file).unwrap(), "a=1\n", "{what}");
+            fs::write(&previous, damaged).unwrap();
+            assert_eq!(read(&file), None, "{what}");
         };
         for position in 0..intact.len() {
             for flip in [0x01, 0x20, 0x80, 0xff] {
                 let mut damaged = intact.clone();
                 damaged[position] ^= flip;
-                expect_previous(&damaged, &format!("byte {position} xor {flip}"));
+                check(&damaged, &format!("byte {position} xor {flip}"));
             }
-            expect_previous(&intact[..position], &format!("cut at {position}"));
+            check(&intact[..position], &format!("cut at {position}"));
         }
-        expect_previous(&[intact, b"x".to_vec()].concat(), "longer");
-        for name in ["thing", "thing.previous"] {
-            fs::write(folder.path().join(name), vec![0; 100 * MAX_SIZE]).unwrap();
-        }
-        assert_eq!(read(&file), None);
+        check(&[intact, b"x".to_vec()].concat(), "longer");
+        check(&vec![0; 100 * MAX_SIZE], "zeros");
     }
 
     #[test]
@@ -405,29 +406,21 @@ mod tests {
             let path = folder.path().join(name);
             fs::set_permissions(path, fs::Permissions::from_mode(0o444)).unwrap();
         }
-        let as_nobody = {
-            let file = file.clone();
-            // For this thread only.
-            thread::spawn(move || {
-                setfsuid(Uid::from_raw(65_534));
-                (read(&file), file.write("a=2\n"), file.remove())
-            })
-        };
-        let (readable, written, removed) = as_nobody.join().unwrap();
+        let shared = file.clone();
+        // setfsuid applies to this thread only.
+        let unprivileged = thread::spawn(move || {
+            setfsuid(Uid::from_raw(65_534));
+            (read(&shared), shared.write("a=2\n"), shared.remove())
+        });
+        let (readable, written, removed) = unprivileged.join().unwrap();
         assert_eq!(readable.unwrap(), "a=1\n");
-        for error in [written.unwrap_err(), removed.unwrap_err()] {
+        let source = io::Error::from_raw_os_error(libc::EROFS);
+        let read_only = file.error("write", Path::new("thing.new"), source);
+        for error in [written.unwrap_err(), removed.unwrap_err(), read_only] {
             assert!(matches!(error, StoreError::NotWritable { .. }), "{error}");
             assert!(error.to_string().contains("cannot be written"), "{error}");
         }
         assert_eq!(read(&file).unwrap(), "a=1\n");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    #[test]
-    fn a_read_only_file_system_counts_as_not_writable() {
-        let (_folder, file) = fresh();
-        let source = io::Error::from_raw_os_error(libc::EROFS);
-        let error = file.error("write", Path::new("thing.new"), source);
-        assert!(matches!(error, StoreError::NotWritable { .. }), "{error}");
     }
 }

@@ -12,8 +12,8 @@
 //!   This does not depend on the floor, because an image, and with it the clock of its boards, may be
 //!   newer than the floor and still older than a renewed certificate.
 //! - The chain, the name and not-after are always enforced, at a time that is never before the floor.
-//! - The time that a cloud sends raises the floor, but never beyond the end of its own chain's validity,
-//!   so that a single wrong cloud does no harm. Over plain `ws://` nothing raises it.
+//! - The time that a cloud sends raises the floor, but never beyond the expiry of the cloud's own chain, so
+//!   that a single wrong cloud does no harm. Over plain `ws://` nothing raises it.
 //!
 //! A clock that is ahead by less than 20 years makes good certificates look expired, and they are
 //! refused: this case cannot be distinguished from an expired certificate whose key has leaked. NTP
@@ -192,15 +192,20 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_is_the_build_time_until_a_later_one_is_known() {
+    fn the_floor_is_the_build_time_if_no_later_one_can_be_loaded() {
         let directory = tempdir().unwrap();
-        let time = TrustedTime::new(WallClock::system(), directory.path());
-        time.load().unwrap();
-        assert_eq!(time.floor(), unix(BUILD_TIME.parse().unwrap()));
+        let missing = directory.path().join("a/b");
+        for (path, exists) in [(directory.path(), true), (&missing, false)] {
+            let time = TrustedTime::new(WallClock::system(), path);
+            let loaded = time.load();
+            assert_eq!(loaded.is_ok(), exists);
+            assert!(exists || matches!(loaded, Err(StoreError::NoDirectory { .. })));
+            assert_eq!(time.floor(), unix(BUILD_TIME.parse().unwrap()));
+        }
     }
 
     #[test]
-    fn a_cloud_raises_the_floor_within_its_chain_and_never_lowers_it() {
+    fn a_cloud_raises_the_floor_within_its_chains_validity() {
         let (_directory, time) = built(first(2026, 1), epoch());
         let early = Authority::until(first(2026, 4));
         let early = early.verified_peer((first(2025, 12), first(2026, 12)));
@@ -239,7 +244,7 @@ mod tests {
 
         let text = fs::read_to_string(directory.path().join("time")).unwrap();
         assert!(text.starts_with("fedecks time 1\nseconds 1767355200\n"), "{text}");
-        // A newer program has a later floor of its own.
+        // A newer program starts with a later floor.
         for (build, floor) in [(first(2026, 1), later(DAY)), (first(2026, 6), first(2026, 6))] {
             let restarted = trusted_time(build, epoch(), directory.path());
             restarted.load().unwrap();
@@ -261,13 +266,5 @@ mod tests {
         restarted.load().unwrap();
         assert_eq!(restarted.floor(), first(2026, 9));
         assert_eq!(late.floor(), first(2026, 9));
-    }
-
-    #[test]
-    fn a_missing_directory_is_reported_and_the_build_time_stays() {
-        let directory = tempdir().unwrap();
-        let time = trusted_time(first(2026, 1), epoch(), &directory.path().join("a/b"));
-        assert!(matches!(time.load(), Err(StoreError::NoDirectory { .. })));
-        assert_eq!(time.floor(), first(2026, 1));
     }
 }

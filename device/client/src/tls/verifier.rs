@@ -188,7 +188,7 @@ mod tests {
             ),
         ] {
             let authority = Authority::new();
-            let (chain, _) = authority.issue("cloud.test", validity);
+            let chain = authority.chain("cloud.test", validity);
             for clock in clocks {
                 let verified = verify(&authority, "cloud.test", &chain, build, clock);
                 assert_eq!(verified, Ok(()), "{case}: {}", utc(clock.as_secs()));
@@ -198,49 +198,29 @@ mod tests {
 
     #[test]
     fn a_certificate_that_has_expired_is_refused() {
-        let (lasting, end) = (|| Authority::until(first(2090, 1)), first(2027, 1));
-        // The intermediate expired before the server's certificate began.
-        let disjoint = Authority::until(first(2022, 1));
-        for (case, authority, build, clock, time, not_after) in [
-            ("a correct clock", lasting(), first(2026, 2), first(2027, 3), first(2027, 3), end),
-            (
-                "less than 20 years ahead",
-                lasting(),
-                first(2026, 2),
-                first(2040, 1),
-                first(2040, 1),
-                end,
-            ),
-            ("before the floor, 1970", lasting(), first(2027, 3), epoch(), first(2027, 3), end),
-            (
-                "before the floor, 2026",
-                lasting(),
-                first(2027, 3),
-                first(2026, 6),
-                first(2027, 3),
-                end,
-            ),
-            (
-                "before the floor, 2099",
-                lasting(),
-                first(2027, 3),
-                first(2099, 1),
-                first(2027, 3),
-                end,
-            ),
-            ("never all valid", disjoint, first(2021, 1), epoch(), first(2026, 1), first(2022, 1)),
-        ] {
-            let (chain, _) = authority.issue("cloud.test", year_2026());
-            let refused = verify(&authority, "cloud.test", &chain, build, clock);
+        let expect = |case, authority: &Authority, build, clock, time, not_after| {
+            let chain = authority.chain("cloud.test", year_2026());
+            let refused = verify(authority, "cloud.test", &chain, build, clock);
             let expected = CertificateError::ExpiredContext { time, not_after };
             assert_eq!(refused, Err(expected), "{case}");
+        };
+        for (case, build, clock, time) in [
+            ("a correct clock", first(2026, 2), first(2027, 3), first(2027, 3)),
+            ("less than 20 years ahead", first(2026, 2), first(2040, 1), first(2040, 1)),
+            ("before the floor, 1970", first(2027, 3), epoch(), first(2027, 3)),
+            ("before the floor, 2026", first(2027, 3), first(2026, 6), first(2027, 3)),
+            ("before the floor, 2099", first(2027, 3), first(2099, 1), first(2027, 3)),
+        ] {
+            expect(case, &Authority::new(), build, clock, time, first(2027, 1));
         }
+        let (end, begin) = (first(2022, 1), first(2026, 1));
+        expect("never all valid", &Authority::until(end), first(2021, 1), epoch(), begin, end);
     }
 
     #[test]
     fn a_wrong_name_or_authority_is_refused_at_any_clock() {
         let (authority, build) = (Authority::new(), first(2025, 6));
-        let (chain, _) = authority.issue("cloud.test", year_2026());
+        let chain = authority.chain("cloud.test", year_2026());
         for clock in [first(2026, 6), first(2025, 7), epoch(), first(2099, 1)] {
             let shown = utc(clock.as_secs());
             let refused = verify(&authority, "other.test", &chain, build, clock).unwrap_err();
