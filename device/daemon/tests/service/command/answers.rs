@@ -76,7 +76,7 @@ async fn a_state_is_waited_for_also_before_the_service_runs() {
     desk.log_in().await;
     assert!(ended(waiting).await.is(0).stdout.contains(r#""state":"connected""#));
     let brief = ["status", "--wait", "offline", "--timeout", "100ms"];
-    desk.run(&brief).await.fails(6, "not offline after 0.1 s, but connected");
+    desk.run(&brief).await.fails(6, "still connected and not offline after 0.1 s");
 
     let Desk { bus, mut cloud, setup, service } = desk;
     service.kill().await;
@@ -115,15 +115,15 @@ async fn what_is_wrong_is_said_with_a_hint_and_an_exit_status() {
     assert!(!rejected.stderr.contains("wrong-secret"));
     rejected.fails(5, "refused the login");
     desk.run(&["login"]).await.fails(2, "use --stdin");
-    desk.give(&["login", "--stdin"], b"[1]").await.fails(2, "a JSON object, this is a list");
+    desk.give(&["login", "--stdin"], b"[1]").await.fails(2, "a JSON object, not a list");
     desk.give(&["login", "--stdin"], b"{\n\"a\":}").await.fails(2, "at line 2 column 5");
     let reserved = desk.give(&["login", "--stdin"], br#"{"fedecks-token":"x"}"#).await;
     reserved.fails(2, "fedecks-token");
-    desk.run(&["send", "{"]).await.fails(2, "the argument is not JSON: EOF");
+    desk.run(&["send", "{"]).await.fails(2, "the argument is not valid JSON: EOF");
     desk.run(&["send-raw", "/nonexistent"]).await.fails(2, "/nonexistent: No such file");
     desk.run(&["snd", "1"]).await.fails(2, "'send'");
     desk.run(&["status", "--wait", "conected"]).await.fails(2, "'connected'");
-    desk.run(&["status", "--wait", "connected", "--timeout", "5"]).await.fails(2, "such as 30s");
+    desk.run(&["status", "--wait", "connected", "--timeout", "5"]).await.fails(2, "write \"5s\"");
     desk.run(&["listen", "--count", "0"]).await.fails(2, "--count");
 }
 
@@ -131,7 +131,7 @@ async fn what_is_wrong_is_said_with_a_hint_and_an_exit_status() {
 async fn too_big_is_refused_and_the_connection_stays() {
     let Some(mut desk) = Desk::connected().await else { return };
     desk.give(&["send-raw", "-"], &vec![7; 2 * 1024 * 1024]).await.fails(1, "");
-    desk.give(&["send-raw", "-"], &vec![7; 17 * 1024 * 1024]).await.fails(2, "more than 16777216");
+    desk.give(&["send-raw", "-"], &vec![7; 17 * 1024 * 1024]).await.fails(2, "bigger than 16777216");
     let deep = "[".repeat(60) + &"]".repeat(60);
     desk.run(&["send", &deep]).await.fails(2, "too deep");
     desk.run(&["send", "1"]).await.is(0);
@@ -169,7 +169,7 @@ async fn a_stranger_is_told_how_to_be_let_in() {
     for arguments in [&["status"][..], &["send", "1"], &["listen"], &["events"], &["logout"]] {
         let words = [&[program], arguments].concat();
         let refused = Ended::from(desk.bus.run_as(User::Stranger, &words).await);
-        refused.fails(4, "run it as root or add yourself to the group fedecks");
+        refused.fails(4, "run as root or as a member of the group fedecks");
     }
     let member = Ended::from(desk.bus.run_as(User::Member, &[program, "send", "1"]).await);
     member.is(0);

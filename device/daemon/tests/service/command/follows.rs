@@ -115,7 +115,7 @@ async fn a_program_that_fails_is_told_and_the_next_message_gets_its_own() {
     push(&desk.cloud, Term::Nil).await;
     let (code, said) = listening.end().await;
     assert_eq!(code, Some(1));
-    assert!(said.contains("sleep: killed, it took longer than 0.1 s"), "{said}");
+    assert!(said.contains("sleep: killed after 0.1 s"), "{said}");
 
     let listening = desk.follow(&["listen", "-n", "1", "--exec", "/nonexistent"]).await;
     push(&desk.cloud, Term::Nil).await;
@@ -149,9 +149,9 @@ async fn listening_goes_on_when_the_service_starts_anew() {
     let mut listening = desk.follow(&["listen", "--count", "1"]).await;
     let Desk { bus, mut cloud, setup, service } = desk;
     service.kill().await;
-    assert!(listening.notes().await.contains("fedecksd went away"));
+    assert!(listening.notes().await.contains("fedecksd has stopped"));
     let _service = setup.start();
-    assert!(listening.notes().await.contains("fedecksd is back"));
+    assert!(listening.notes().await.contains("fedecksd is running again"));
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
     push(&cloud, Term::from("again")).await;
     assert_eq!(listening.prints().await, "\"again\"");
