@@ -58,7 +58,7 @@ fn read(source: impl Read) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     source.take(MAX_MESSAGE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > MAX_MESSAGE {
-        return Err(format!("bigger than {MAX_MESSAGE} bytes"));
+        return Err(format!("more than {MAX_MESSAGE} bytes"));
     }
     Ok(bytes)
 }
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn endless_input_is_refused_without_reading_it_all() {
-        assert_eq!(read(std::io::repeat(7)), Err("bigger than 16777216 bytes".to_owned()));
+        assert_eq!(read(std::io::repeat(7)), Err("more than 16777216 bytes".to_owned()));
         assert_eq!(read(&b"abc"[..]), Ok(b"abc".to_vec()));
     }
 

@@ -24,19 +24,11 @@ use crate::subscription::Publisher;
 use crate::tls::TrustedTime;
 use crate::traffic::TrafficCounters;
 
-/// A request from the application.
+/// A request from the application. The reply to a logout is an error while the token is still on disk.
 pub(crate) enum Command {
-    Login {
-        credentials: Credentials,
-        reply: oneshot::Sender<Result<LoggedIn, LoginError>>,
-    },
-    /// The reply is an error while the token is still on disk.
-    Logout {
-        reply: oneshot::Sender<Result<(), String>>,
-    },
-    Reconnect {
-        reply: oneshot::Sender<Result<(), NotRegistered>>,
-    },
+    Login { credentials: Credentials, reply: oneshot::Sender<Result<LoggedIn, LoginError>> },
+    Logout { reply: oneshot::Sender<Result<(), String>> },
+    Reconnect { reply: oneshot::Sender<Result<(), NotRegistered>> },
     Network(Network),
     Shutdown,
 }

@@ -152,14 +152,8 @@ async fn watch_owner(
         if has_changed {
             continue;
         }
-        let retry = async {
-            match retry_after {
-                None => pending().await,
-                Some(delay) => sleep(delay).await,
-            }
-        };
         tokio::select! {
-            () = retry => {}
+            () = sleep(retry_after.unwrap_or_default()), if retry_after.is_some() => {}
             changed = next_change(&mut signals) => if !changed? { return Ok(()) },
         }
     }

@@ -71,17 +71,8 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut ordered = Vec::new();
-    while ordered.len() < MAX_ADDRESSES {
-        let pair = [first.next(), second.next()];
-        if pair == [None, None] {
-            break;
-        }
-        ordered.extend(pair.into_iter().flatten());
-    }
-    ordered.truncate(MAX_ADDRESSES);
-    ordered
+    let pairs = (0..MAX_ADDRESSES).flat_map(|index| [first.get(index), second.get(index)]);
+    pairs.flatten().take(MAX_ADDRESSES).copied().collect()
 }
 
 #[cfg(test)]

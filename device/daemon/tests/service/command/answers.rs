@@ -131,7 +131,7 @@ async fn what_is_wrong_is_said_with_a_hint_and_an_exit_status() {
 async fn too_big_is_refused_and_the_connection_stays() {
     let Some(mut desk) = Desk::connected().await else { return };
     desk.give(&["send-raw", "-"], &vec![7; 2 * 1024 * 1024]).await.fails(1, "");
-    desk.give(&["send-raw", "-"], &vec![7; 17 * 1024 * 1024]).await.fails(2, "bigger than 16777216");
+    desk.give(&["send-raw", "-"], &vec![7; 17 * 1024 * 1024]).await.fails(2, "more than 16777216");
     let deep = "[".repeat(60) + &"]".repeat(60);
     desk.run(&["send", &deep]).await.fails(2, "too deep");
     desk.run(&["send", "1"]).await.is(0);
