@@ -1,21 +1,19 @@
-//! Whatever the data partition does, under the shipped unit in a booted systemd: the service stays up,
-//! says so, and stores the token as soon as it can.
+//! Failures of the data partition, under the shipped unit in a booted systemd: the service keeps running,
+//! reports them, and stores the token as soon as it can.
 
 use std::process::Command;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
-use crate::support::cloud::{By, Cloud, Seen};
 use crate::support::machine::Machine;
-use crate::support::within;
+use crate::support::{By, Cloud, Seen, cloud, skip, within};
 
 const DATA: &str = "/data/fedecks";
 const TOKEN: &str = "/data/fedecks/token";
-/// More often than the shipped unit has it, to see in a test that it is fed.
+/// Shorter than in the shipped unit, so that a missing notification shows in a test.
 const WATCHDOG: &str = "WatchdogSec=2s";
 
-/// A machine, and a cloud for it.
 struct Scene {
     cloud: Cloud,
     machine: Machine,
@@ -24,7 +22,7 @@ struct Scene {
 
 impl Scene {
     async fn boot() -> Option<Self> {
-        let cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
+        let cloud = cloud().await;
         let machine = Machine::boot(&cloud, DATA).await?;
         machine.drop_in(WATCHDOG).await;
         Some(Self { cloud, machine, process: String::new() })
@@ -33,15 +31,13 @@ impl Scene {
     /// Starts the service after these commands.
     async fn start_after(commands: &[&[&str]]) -> Option<Self> {
         let scene = Self::boot().await?;
-        for words in commands {
-            scene.run(words).await;
-        }
+        scene.run_all(commands).await;
         Some(scene.start().await)
     }
 
     async fn start(mut self) -> Self {
         self.run(&["systemctl", "start", "fedecksd"]).await;
-        self.process = self.machine.service("MainPID", |process| process != "0").await;
+        self.process = self.machine.process().await;
         self
     }
 
@@ -54,10 +50,16 @@ impl Scene {
         self.machine.run(words).await;
     }
 
-    /// That status, for systemd and for people, tells of a store that fails for this reason, and that
-    /// the connection is there.
-    async fn fails_for(&self, reason: &str) {
-        let status = |text: &str| text.starts_with("connected; the store fails: ");
+    async fn run_all(&self, commands: &[&[&str]]) {
+        for words in commands {
+            self.run(words).await;
+        }
+    }
+
+    /// Expects this error in the status for systemd and in the health, and a connection.
+    async fn reports(&self, reason: &str) {
+        let status =
+            |text: &str| text.starts_with("connected; cannot write to the data directory: ");
         let status = self.machine.service("StatusText", status).await;
         assert!(status.contains(reason), "{status}");
         let health = self.machine.health().await;
@@ -66,14 +68,14 @@ impl Scene {
         }
     }
 
-    /// That the token gets on disk, and the service was there all the time and can come back by it.
-    async fn gets_stored_at_last(mut self) {
+    /// Expects the token on disk, a service that has never stopped, and a reconnect by the token.
+    async fn stores_the_token(mut self) {
         self.machine.has(TOKEN).await;
-        self.machine.service("StatusText", |text| text == "connected").await;
+        self.machine.service_is("StatusText", "connected").await;
         let health = self.machine.health().await;
         assert!(health.contains("\"is_stored\":true"), "{health}");
         assert_eq!(self.machine.service("MainPID", |_| true).await, self.process);
-        self.machine.service("NRestarts", |count| count == "0").await;
+        self.machine.service_is("NRestarts", "0").await;
         self.run(&["systemctl", "restart", "fedecksd"]).await;
         assert_eq!(self.cloud.next().await, Seen::Connected(By::Token));
     }
@@ -81,85 +83,91 @@ impl Scene {
 
 const MOUNT: &[&str] = &["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs", "/data"];
 const MAKE_FOLDER: &[&str] = &["install", "-d", "-o", "fedecks", "-g", "fedecks", DATA];
+const MAKE_MOUNT_POINT: &[&str] = &["mkdir", "/data"];
+const MAKE_READ_ONLY: &[&str] = &["mount", "-o", "remount,ro", "/data"];
+const MAKE_WRITABLE: &[&str] = &["mount", "-o", "remount,rw", "/data"];
+const FILL: &[&str] = &["sh", "-c", "! head -c 1M /dev/zero > /data/full"];
+
+/// A way in which the data partition fails.
+struct Failure {
+    name: &'static str,
+    before_start: &'static [&'static [&'static str]],
+    before_login: &'static [&'static [&'static str]],
+    error: &'static str,
+    repair: &'static [&'static [&'static str]],
+}
+
+const FAILURES: [Failure; 5] = [
+    Failure {
+        name: "missing, without a mount point",
+        before_start: &[],
+        before_login: &[],
+        error: "does not exist; is its partition mounted?",
+        repair: &[MAKE_MOUNT_POINT, MOUNT, MAKE_FOLDER],
+    },
+    Failure {
+        name: "not mounted on its mount point, in which the service may not create its folder",
+        before_start: &[MAKE_MOUNT_POINT],
+        before_login: &[],
+        error: "cannot be written: Permission denied",
+        repair: &[MOUNT, MAKE_FOLDER],
+    },
+    Failure {
+        name: "read-only after an error, as the kernel remounts it",
+        before_start: &[MAKE_MOUNT_POINT, MOUNT, MAKE_FOLDER],
+        before_login: &[MAKE_READ_ONLY],
+        error: "Read-only file system",
+        repair: &[MAKE_WRITABLE],
+    },
+    Failure {
+        // The sandbox keeps the flag of this mount.
+        name: "read-only at the start, mounted again later",
+        before_start: &[MAKE_MOUNT_POINT, MOUNT, MAKE_FOLDER, MAKE_READ_ONLY],
+        before_login: &[],
+        error: "Read-only file system",
+        repair: &[&["umount", "/data"], MOUNT, MAKE_FOLDER],
+    },
+    Failure {
+        name: "full",
+        before_start: &[MAKE_MOUNT_POINT, MOUNT, MAKE_FOLDER],
+        before_login: &[FILL],
+        error: "No space left on device",
+        repair: &[&["rm", "/data/full"]],
+    },
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn missing_at_the_start_without_even_a_mount_point() {
-    let Some(mut scene) = Scene::start_after(&[]).await else { return };
-    scene.log_in().await;
-    scene.fails_for("does not exist; is its partition mounted?").await;
-    for words in [&["mkdir", "/data"], MOUNT, MAKE_FOLDER] {
-        scene.run(words).await;
+async fn the_token_is_stored_when_the_partition_recovers() {
+    for failure in FAILURES {
+        eprintln!("the data partition is {}", failure.name);
+        let Some(mut scene) = Scene::start_after(failure.before_start).await else { return };
+        scene.run_all(failure.before_login).await;
+        scene.log_in().await;
+        scene.reports(failure.error).await;
+        scene.run_all(failure.repair).await;
+        scene.stores_the_token().await;
     }
-    scene.gets_stored_at_last().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn missing_at_the_start_and_mounted_over_an_empty_folder_later() {
-    let Some(mut scene) = Scene::start_after(&[&["mkdir", "/data"]]).await else { return };
-    scene.log_in().await;
-    // The service may not make its folder beside the mount point's files.
-    scene.fails_for("cannot be written: Permission denied").await;
-    scene.run(MOUNT).await;
-    scene.run(MAKE_FOLDER).await;
-    scene.gets_stored_at_last().await;
-}
-
-/// As images have it.
+/// An image installs it.
 const DATA_FOLDER: &str = include_str!("../../../data/fedecks-data.service");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn empty_and_mounted_late_by_systemd_with_a_unit_that_makes_the_folder() {
+async fn the_shipped_unit_creates_the_folder_after_a_late_mount() {
     let Some(mut scene) = Scene::start_after(&[]).await else { return };
     scene.log_in().await;
-    scene.fails_for("does not exist; is its partition mounted?").await;
+    scene.reports("does not exist; is its partition mounted?").await;
     let mount = "[Mount]\nWhat=tmpfs\nWhere=/data\nType=tmpfs\nOptions=mode=755\n";
     for (unit, text) in [("data.mount", mount), ("fedecks-data.service", DATA_FOLDER)] {
         std::fs::write(scene.machine.path("/etc/systemd/system").join(unit), text).unwrap();
     }
     scene.run(&["systemctl", "enable", "--quiet", "fedecks-data"]).await;
     scene.run(&["systemctl", "start", "data.mount"]).await;
-    scene.gets_stored_at_last().await;
+    scene.stores_the_token().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn read_only_for_a_while() {
-    let prepare: [&[&str]; 3] = [&["mkdir", "/data"], MOUNT, MAKE_FOLDER];
-    let Some(mut scene) = Scene::start_after(&prepare).await else { return };
-    // The file system itself, as the kernel does it after an error.
-    scene.run(&["mount", "-o", "remount,ro", "/data"]).await;
-    scene.log_in().await;
-    scene.fails_for("Read-only file system").await;
-    scene.run(&["mount", "-o", "remount,rw", "/data"]).await;
-    scene.gets_stored_at_last().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn read_only_at_the_start_and_mounted_anew_later() {
-    let read_only: &[&str] = &["mount", "-o", "remount,ro", "/data"];
-    let prepare: [&[&str]; 4] = [&["mkdir", "/data"], MOUNT, MAKE_FOLDER, read_only];
-    let Some(mut scene) = Scene::start_after(&prepare).await else { return };
-    scene.log_in().await;
-    scene.fails_for("Read-only file system").await;
-    // The sandbox keeps the flag that the mount had; a new mount brings its own.
-    scene.run(&["umount", "/data"]).await;
-    scene.run(MOUNT).await;
-    scene.run(MAKE_FOLDER).await;
-    scene.gets_stored_at_last().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn full_for_a_while() {
-    let prepare: [&[&str]; 3] = [&["mkdir", "/data"], MOUNT, MAKE_FOLDER];
-    let Some(mut scene) = Scene::start_after(&prepare).await else { return };
-    scene.run(&["sh", "-c", "! head -c 1M /dev/zero > /data/full"]).await;
-    scene.log_in().await;
-    scene.fails_for("No space left on device").await;
-    scene.run(&["rm", "/data/full"]).await;
-    scene.gets_stored_at_last().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn so_slow_that_nothing_is_written_for_longer_than_the_watchdog_waits() {
+async fn a_write_slower_than_the_watchdog_does_no_harm() {
     let Some(scene) = Scene::boot().await else { return };
     scene.run(&["mkdir", "/data"]).await;
     if !mount_disk(&scene.machine).await {
@@ -167,30 +175,30 @@ async fn so_slow_that_nothing_is_written_for_longer_than_the_watchdog_waits() {
     }
     scene.run(MAKE_FOLDER).await;
     let mut scene = scene.start().await;
-    // A frozen file system keeps every writer waiting, as a disk does that does not answer. It thaws
-    // when the pipe is closed, so also when this test is killed.
+    // A frozen file system blocks every writer, like a disk that does not respond. It thaws when the pipe is
+    // closed, even if this test is killed.
     let freeze = "fsfreeze --freeze /data && echo frozen && read -r _; fsfreeze --unfreeze /data";
     let mut frozen = scene.machine.start(&["sh", "-c", freeze]);
-    let mut said = [0; 7];
-    within(frozen.stdout.as_mut().unwrap().read_exact(&mut said)).await.unwrap();
+    let mut line = [0; 7];
+    within(frozen.stdout.as_mut().unwrap().read_exact(&mut line)).await.unwrap();
 
     let login = scene.machine.begin_login().await;
     assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
-    let writing = |text: &str| text == "connected; the store is being written";
-    scene.machine.service("StatusText", writing).await;
-    // Twice what the watchdog allows.
+    let writing = "connected; writing to the data directory";
+    scene.machine.service_is("StatusText", writing).await;
+    // Twice the watchdog's timeout.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    scene.machine.service("StatusText", writing).await;
+    scene.machine.service_is("StatusText", writing).await;
     let health = scene.machine.health().await;
     assert!(health.contains("\"pending\"") && health.contains("\"is_stored\":false"), "{health}");
 
     drop(frozen.stdin.take());
     assert!(within(frozen.wait()).await.unwrap().success());
     assert!(within(login.wait_with_output()).await.unwrap().status.success());
-    scene.gets_stored_at_last().await;
+    scene.stores_the_token().await;
 }
 
-/// Mounts an ext4 file system at /data; false where that cannot be had, which is said then.
+/// Mounts an ext4 file system at /data. False, and the test is skipped, without loop devices.
 async fn mount_disk(machine: &Machine) -> bool {
     let image = machine.folder().join("disk");
     let run = |words: &[&str]| {
@@ -202,7 +210,7 @@ async fn mount_disk(machine: &Machine) -> bool {
     assert!(run(&["mkfs.ext4", "-q", image]).0);
     let (attached, device) = run(&["losetup", "--find", "--show", image]);
     if !attached {
-        crate::support::skip("there is no loop device");
+        skip("there is no loop device");
         return false;
     }
     let device = device.trim();
@@ -210,7 +218,7 @@ async fn mount_disk(machine: &Machine) -> bool {
     let (major, minor) = numbers.trim().split_once(' ').unwrap();
     machine.run(&["mknod", "/dev/disk", "b", major, minor]).await;
     machine.run(&["mount", "/dev/disk", "/data"]).await;
-    // It goes with the last mount.
+    // It is detached after the last unmount.
     assert!(run(&["losetup", "--detach", device]).0);
     true
 }

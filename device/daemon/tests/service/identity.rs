@@ -1,12 +1,11 @@
-//! Who the device is, across starts on a system that shows more or less of itself.
+//! The device id across starts, on a system whose sources change.
 
 use std::fs;
 
-use crate::support::cloud::{By, Cloud, Seen};
 use crate::support::fedecksd::{Fedecksd, Setup};
-use crate::support::is_root;
+use crate::support::{By, Cloud, Seen, cloud, is_root};
 
-/// A system that says of itself only what is set here, in a mount namespace of its own.
+/// A system with only these sources, in a mount namespace.
 #[derive(Default)]
 struct System {
     serial_number: Option<&'static str>,
@@ -15,9 +14,17 @@ struct System {
 }
 
 impl System {
+    fn named(hostname: &'static str) -> Self {
+        Self { hostname, ..Self::default() }
+    }
+
+    fn complete(hostname: &'static str) -> Self {
+        let machine_id = Some("3d1219c7c4c5404aaa1f6d2a48adfda4\n");
+        Self { serial_number: Some("SN-0042"), machine_id, hostname }
+    }
+
     fn start(&self, setup: Setup) -> (Setup, Fedecksd) {
-        let folder = setup.folder.path();
-        let machine_id = folder.join("machine-id");
+        let machine_id = setup.folder.path().join("machine-id");
         fs::write(&machine_id, self.machine_id.unwrap_or("uninitialized\n")).unwrap();
         let serial_number = self.serial_number.map_or_else(String::new, |serial_number| {
             let place = "/sys/firmware/devicetree/base";
@@ -38,109 +45,92 @@ impl System {
         let service = setup.start();
         (setup, service)
     }
+
+    /// One start, whose log has `text` and whose connection is like this, if there is one, to its end.
+    async fn run(&self, setup: Setup, cloud: &mut Cloud, text: &str, by: Option<By>) -> Setup {
+        let (setup, mut service) = self.start(setup);
+        service.logs(text).await;
+        match by {
+            Some(by) => assert_eq!(cloud.next().await, Seen::Connected(by)),
+            None => drop(service.logs("unregistered: waiting for a login").await),
+        }
+        if by == Some(By::Credentials) {
+            service.logs("used and removed").await;
+        }
+        service.terminate().await;
+        setup
+    }
 }
 
-fn unnamed(cloud: &Cloud) -> Setup {
-    Setup::new(&format!("ws://{}", cloud.address)).with_credentials().without("device_id")
+/// A cloud, and a device for it without an id; none, and the test is skipped, without root.
+async fn unnamed() -> Option<(Cloud, Setup)> {
+    if !is_root() {
+        return None;
+    }
+    let cloud = cloud().await;
+    let setup = Setup::new(cloud.address).with_credentials().without("device_id");
+    Some((cloud, setup))
 }
+
+const STARTED_BY_NAME: &str = "device=kitchen-9 device_id_from=\"hostname\"";
 
 #[tokio::test]
-async fn the_device_is_the_same_after_each_start_whatever_else_comes_up_or_goes_away() {
-    if !is_root() {
-        return;
-    }
-    let mut cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-    let system = System { hostname: "kitchen-9", ..System::default() };
-    let (setup, mut service) = system.start(unnamed(&cloud));
-    let started = service.says("fedecksd started").await;
-    assert!(started.contains("device=kitchen-9 device_id_from=\"hostname\""), "{started}");
-    assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
-    service.says("used and removed").await;
-    service.terminate().await;
-
-    // That it comes by its token says that it is the same device.
-    let system = System {
-        hostname: "renamed-by-dhcp",
-        serial_number: Some("SN-0042"),
-        machine_id: Some("3d1219c7c4c5404aaa1f6d2a48adfda4\n"),
-    };
-    let (setup, mut service) = system.start(setup);
-    let started = service.says("fedecksd started").await;
-    assert!(started.contains("device=kitchen-9 device_id_from=\"hostname\""), "{started}");
-    assert_eq!(cloud.next().await, Seen::Connected(By::Token));
-    service.terminate().await;
+async fn the_id_stays_the_same_whatever_other_sources_appear() {
+    let Some((mut cloud, setup)) = unnamed().await else { return };
+    let by = Some(By::Credentials);
+    let setup = System::named("kitchen-9").run(setup, &mut cloud, STARTED_BY_NAME, by).await;
+    // The token shows that the device is the same.
+    let renamed = System::complete("renamed-by-dhcp");
+    let setup = renamed.run(setup, &mut cloud, STARTED_BY_NAME, Some(By::Token)).await;
     assert!(!setup.data().join("provision.toml").exists());
 }
 
 #[tokio::test]
-async fn the_serial_number_comes_first_and_holds_while_it_cannot_be_read() {
-    if !is_root() {
-        return;
-    }
-    let mut cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-    let complete = System {
-        hostname: "kitchen-9",
-        serial_number: Some("SN-0042"),
-        machine_id: Some("3d1219c7c4c5404aaa1f6d2a48adfda4\n"),
-    };
-    let (setup, mut service) = complete.start(unnamed(&cloud));
-    let started = service.says("fedecksd started").await;
-    assert!(started.contains("device=SN-0042 device_id_from=\"serial-number\""), "{started}");
-    assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
-    service.says("used and removed").await;
-    service.terminate().await;
+async fn the_serial_number_comes_first_and_survives_read_errors() {
+    let Some((mut cloud, setup)) = unnamed().await else { return };
+    let complete = System::complete("kitchen-9");
+    let text = "device=SN-0042 device_id_from=\"serial-number\"";
+    let setup = complete.run(setup, &mut cloud, text, Some(By::Credentials)).await;
 
-    let (setup, mut service) = System { serial_number: None, ..complete }.start(setup);
-    service.says("what is remembered holds").await;
-    assert_eq!(cloud.next().await, Seen::Connected(By::Token));
-    service.terminate().await;
+    let text = "cannot read the device id from its source, using the saved one";
+    let incomplete = System { serial_number: None, ..complete };
+    let setup = incomplete.run(setup, &mut cloud, text, Some(By::Token)).await;
 
-    // The data partition on another board: another device, which has no token.
-    let (_setup, mut service) =
-        System { serial_number: Some("SN-0043"), hostname: "cellar", machine_id: None }
-            .start(setup);
-    let started = service.says("fedecksd started").await;
-    assert!(started.contains("device=SN-0043 device_id_from=\"serial-number\""), "{started}");
-    service.says("unregistered: waiting for a login").await;
-    service.terminate().await;
+    // The data on another board: another device, without a token.
+    let other = System { serial_number: Some("SN-0043"), ..System::named("cellar") };
+    let text = "device=SN-0043 device_id_from=\"serial-number\"";
+    other.run(setup, &mut cloud, text, None).await;
 }
 
 #[tokio::test]
-async fn a_data_partition_that_remembers_another_device_and_comes_late_ends_the_service() {
-    if !is_root() {
-        return;
-    }
-    let mut cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-    let system = System { hostname: "kitchen-9", ..System::default() };
-    let (setup, mut service) = system.start(unnamed(&cloud));
-    assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
-    service.says("used and removed").await;
-    service.terminate().await;
+async fn a_late_data_partition_of_another_device_ends_the_service() {
+    let Some((mut cloud, setup)) = unnamed().await else { return };
+    let text = "fedecksd started";
+    let by = Some(By::Credentials);
+    let setup = System::named("kitchen-9").run(setup, &mut cloud, text, by).await;
 
-    let away = setup.folder.path().join("away");
-    fs::rename(setup.data(), &away).unwrap();
-    let (setup, mut service) = System { hostname: "cellar", ..System::default() }.start(setup);
-    let started = service.says("fedecksd started").await;
-    assert!(started.contains("device=cellar"), "{started}");
+    let away = setup.unmount_data();
+    let cellar = System::named("cellar");
+    let (setup, mut service) = cellar.start(setup);
+    service.logs("device=cellar").await;
     fs::rename(&away, setup.data()).unwrap();
-    service.says("says that this device is kitchen-9: start again").await;
-    let (_setup, mut service) = System { hostname: "cellar", ..System::default() }.start(setup);
-    service.says("device=kitchen-9").await;
+    service.logs("has the device id kitchen-9: restart the service").await;
+    let (_setup, mut service) = cellar.start(setup);
+    service.logs("device=kitchen-9").await;
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
 }
 
 #[tokio::test]
-async fn without_any_source_it_says_why_and_ends() {
-    if !is_root() {
-        return;
-    }
-    let cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-    let system = System { hostname: "localhost", ..System::default() };
-    let (_setup, mut service) = system.start(unnamed(&cloud));
-    let said = service.says("nothing says who this device is").await;
-    for part in
-        ["serial-number: ", "machine-id: is no machine id", "mac: ", "hostname: is \"localhost\""]
-    {
-        assert!(said.contains(part), "{said}");
+async fn without_any_source_it_ends_with_the_reasons() {
+    let Some((_cloud, setup)) = unnamed().await else { return };
+    let (_setup, mut service) = System::named("localhost").start(setup);
+    let error = service.logs("cannot determine the device id").await;
+    for part in [
+        "serial-number: ",
+        "machine-id: is not a machine id",
+        "mac: ",
+        "hostname: is \"localhost\"",
+    ] {
+        assert!(error.contains(part), "{error}");
     }
 }
