@@ -42,10 +42,12 @@ impl DeviceHealth {
 
 #[cfg(test)]
 impl DeviceHealth {
-    /// The health of a client about which nothing else is known.
-    pub(crate) fn of(client: Client) -> Self {
+    /// The health of a client that has not logged in.
+    pub(crate) fn unregistered(data_dir: &std::path::Path) -> Self {
+        let id = fedecks_protocol::DeviceId::new("d").unwrap();
+        let client = Client::builder("ws://127.0.0.1:1".parse().unwrap(), id).data_dir(data_dir);
         Self {
-            client,
+            client: client.start().unwrap(),
             id_source: "configuration",
             network_source: watch::channel(None).1,
             provisioning: watch::channel(ProvisioningStatus::default()).1,
@@ -55,43 +57,18 @@ impl DeviceHealth {
 
 #[cfg(test)]
 mod tests {
-    use fedecks_protocol::DeviceId;
-
     use super::*;
+
+    const KEYS: &str = "version device_id device_id_from url uptime_s state state_for_s \
+        connected_since next_attempt_in_ms network network_source attempts failures last_failure \
+        last_refusal token store provisioning clock traffic round_trip_ms";
 
     #[tokio::test]
     async fn the_keys_of_the_health_and_their_order_are_frozen() {
         let folder = tempfile::tempdir().unwrap();
-        let url = "ws://127.0.0.1:1".parse().unwrap();
-        let client = Client::builder(url, DeviceId::new("d").unwrap()).data_dir(folder.path());
-        let health = DeviceHealth::of(client.start().unwrap()).to_term().unwrap();
+        let health = DeviceHealth::unregistered(folder.path()).to_term().unwrap();
         let Term::Map(entries) = health else { panic!("not a map") };
         let keys: Vec<_> = entries.iter().filter_map(|(key, _)| key.as_str()).collect();
-        assert_eq!(
-            keys,
-            [
-                "version",
-                "device_id",
-                "device_id_from",
-                "url",
-                "uptime_s",
-                "state",
-                "state_for_s",
-                "connected_since",
-                "next_attempt_in_ms",
-                "network",
-                "network_source",
-                "attempts",
-                "failures",
-                "last_failure",
-                "last_refusal",
-                "token",
-                "store",
-                "provisioning",
-                "clock",
-                "traffic",
-                "round_trip_ms",
-            ]
-        );
+        assert_eq!(keys.join(" "), KEYS);
     }
 }

@@ -85,15 +85,18 @@ mod tests {
 
     use super::*;
 
+    fn details(event: Event, expected: &str) -> Dictionary {
+        match Signal::new(event) {
+            Signal::Event { name, details } if name == expected => details,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn a_refusal_has_its_code_next_to_the_sentence() {
         let reason = FailReason::Refused(Refusal::BadCredentials);
         let sentence = reason.to_string();
-        let Signal::Event { name, details } = Signal::new(Event::ConnectionFailed { reason })
-        else {
-            panic!("not an event");
-        };
-        assert_eq!(name, "connection_failed");
+        let details = details(Event::ConnectionFailed { reason }, "connection_failed");
         assert_eq!(details.get("refusal"), Some(&Term::from("bad-credentials")));
         assert_eq!(details.get("reason"), Some(&Term::from(sentence)));
     }
@@ -101,10 +104,7 @@ mod tests {
     #[test]
     fn a_message_too_deep_for_d_bus_is_reported_and_not_sent() {
         let deep = (0..40).fold(Term::Nil, |term, _| Term::List(vec![term]));
-        let Signal::Event { name, details } = Signal::new(Event::Message(deep)) else {
-            panic!("it would end the connection to the bus");
-        };
-        assert_eq!(name, "message_undeliverable");
+        let details = details(Event::Message(deep), "message_undeliverable");
         assert!(details.get("reason").and_then(Term::as_str).unwrap().contains("64 levels"));
     }
 }

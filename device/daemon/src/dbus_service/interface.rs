@@ -180,20 +180,16 @@ fn without_nil(term: Term) -> Term {
 
 #[cfg(test)]
 mod tests {
-    use fedecks_protocol::DeviceId;
-
     use super::*;
 
     #[tokio::test]
     async fn calls_beyond_the_limit_are_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let url = "ws://127.0.0.1:1".parse().unwrap();
-        let client = Client::builder(url, DeviceId::new("d").unwrap()).data_dir(folder.path());
-        let client = client.start().unwrap();
-        let device = Device1::new(client.clone(), DeviceHealth::of(client));
-        let waiting: Vec<_> = (0..MAX_CALLS).map(|_| device.begin().unwrap()).collect();
+        let health = DeviceHealth::unregistered(folder.path());
+        let device = Device1::new(health.client.clone(), health);
+        let pending: Vec<_> = (0..MAX_CALLS).map(|_| device.begin().unwrap()).collect();
         assert!(matches!(device.reconnect().await, Err(Device1Error::Busy(_))));
-        drop(waiting);
+        drop(pending);
         assert!(matches!(device.reconnect().await, Err(Device1Error::NotRegistered(_))));
     }
 }

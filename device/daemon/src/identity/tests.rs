@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::path::PathBuf;
 
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 
 use super::identity_file::parse;
 use super::*;
@@ -89,66 +90,81 @@ fn the_saved_part_is_read_again() {
     assert_eq!(chosen.found, found("b", Some("/sys/devices/x")));
 }
 
+/// A system with a data directory, which does not exist at first.
+struct System {
+    folder: TempDir,
+}
+
+impl System {
+    fn new() -> Self {
+        Self { folder: tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn find(
+        &self,
+        hostname: &str,
+        pinned: Option<IdSource>,
+        data: &str,
+    ) -> (DeviceIdentity, Option<Unsaved>) {
+        let paths = SystemPaths::in_folder(self.folder.path(), hostname);
+        find(&paths, pinned, &IdentityFile::new(&self.path(data))).unwrap()
+    }
+}
+
 #[test]
 fn the_derived_id_is_saved_across_starts() {
-    let (folder, system) = (tempdir().unwrap(), tempdir().unwrap());
-    let file = IdentityFile::new(folder.path());
-    let roots = SystemPaths::in_folder(system.path(), "kitchen");
-    let (first, unsaved) = find(&roots, None, &file).unwrap();
+    let system = System::new();
+    fs::create_dir(system.path("data")).unwrap();
+    let find = |pinned| system.find("dhcp-17", pinned, "data").0;
+    let (first, unsaved) = system.find("kitchen", None, "data");
     assert_eq!((first.id.as_str(), first.source), ("kitchen", Some(Hostname)));
     assert!(unsaved.is_none());
-    assert!(
-        fs::read_to_string(folder.path().join("identity"))
-            .unwrap()
-            .starts_with("fedecks identity 1\nsource hostname\nid kitchen\ncrc32 ")
-    );
+    let text = fs::read_to_string(system.path("data/identity")).unwrap();
+    assert!(text.starts_with("fedecks identity 1\nsource hostname\nid kitchen\ncrc32 "), "{text}");
     // The serial number becomes readable, and the network gives the host another name.
-    fs::write(system.path().join("serial-number"), "SN-0042\0").unwrap();
-    let renamed = SystemPaths::in_folder(system.path(), "dhcp-17");
-    assert_eq!(find(&renamed, None, &file).unwrap().0, first);
+    fs::write(system.path("serial-number"), "SN-0042\0").unwrap();
+    assert_eq!(find(None), first);
     // A new image pins another source.
-    let (pinned, _) = find(&renamed, Some(SerialNumber), &file).unwrap();
+    let pinned = find(Some(SerialNumber));
     assert_eq!((pinned.id.as_str(), pinned.source), ("SN-0042", Some(SerialNumber)));
-    assert_eq!(find(&renamed, None, &file).unwrap().0, pinned);
+    assert_eq!(find(None), pinned);
     // It cannot be read any more.
-    fs::remove_file(system.path().join("serial-number")).unwrap();
-    assert_eq!(find(&renamed, None, &file).unwrap().0, pinned);
+    fs::remove_file(system.path("serial-number")).unwrap();
+    assert_eq!(find(None), pinned);
     // The data on another board.
-    fs::write(system.path().join("serial-number"), "SN-0043\0").unwrap();
-    assert_eq!(find(&renamed, None, &file).unwrap().0.id.as_str(), "SN-0043");
+    fs::write(system.path("serial-number"), "SN-0043\0").unwrap();
+    assert_eq!(find(None).id.as_str(), "SN-0043");
 }
 
 #[test]
 fn the_id_is_saved_once_the_data_directory_exists() {
-    let (folder, system) = (tempdir().unwrap(), tempdir().unwrap());
-    let data = folder.path().join("disk/data");
-    let file = IdentityFile::new(&data);
-    let roots = SystemPaths::in_folder(system.path(), "kitchen");
-    let (first, unsaved) = find(&roots, None, &file).unwrap();
+    let system = System::new();
+    let (first, unsaved) = system.find("kitchen", None, "disk/data");
     let unsaved = unsaved.unwrap();
     assert!(matches!(unsaved.save(), Err(StoreError::NoDirectory { .. })));
-    fs::create_dir_all(&data).unwrap();
-    assert_eq!(unsaved.save().unwrap(), Saved::Yes);
+    fs::create_dir_all(system.path("disk/data")).unwrap();
     // A partition that comes late at each boot is not written to at each boot.
-    assert_eq!(unsaved.save().unwrap(), Saved::Yes);
-    assert_eq!(fs::read_dir(&data).unwrap().count(), 1);
-    let (again, unsaved) =
-        find(&SystemPaths::in_folder(system.path(), "cellar"), None, &file).unwrap();
+    for _ in 0..2 {
+        assert_eq!(unsaved.save().unwrap(), Saved::Yes);
+    }
+    assert_eq!(fs::read_dir(system.path("disk/data")).unwrap().count(), 1);
+    let (again, unsaved) = system.find("cellar", None, "disk/data");
     assert_eq!(again, first);
     assert!(unsaved.is_none());
 }
 
 #[test]
 fn the_id_of_another_device_is_not_overwritten() {
-    let (folder, system) = (tempdir().unwrap(), tempdir().unwrap());
-    let (away, here) = (folder.path().join("away"), folder.path().join("here"));
-    fs::create_dir(&away).unwrap();
-    find(&SystemPaths::in_folder(system.path(), "cellar"), None, &IdentityFile::new(&away))
-        .unwrap();
-    let kitchen = SystemPaths::in_folder(system.path(), "kitchen");
-    let (_, unsaved) = find(&kitchen, None, &IdentityFile::new(&here.join("data"))).unwrap();
-    fs::create_dir(&here).unwrap();
-    fs::rename(&away, here.join("data")).unwrap();
+    let system = System::new();
+    fs::create_dir(system.path("away")).unwrap();
+    system.find("cellar", None, "away");
+    let (_, unsaved) = system.find("kitchen", None, "disk/data");
+    fs::create_dir(system.path("disk")).unwrap();
+    fs::rename(system.path("away"), system.path("disk/data")).unwrap();
     let cellar = DeviceId::new("cellar").unwrap();
     assert_eq!(unsaved.unwrap().save().unwrap(), Saved::Conflict(cellar));
 }

@@ -189,20 +189,15 @@ mod tests {
         let folder = tempdir().unwrap();
         let content = Fingerprint::with_salt(*b"sixteen bytes, 1", b"password = \"a\"\n");
         let verdict = Verdict::Rejected("bad\ncredentials".into());
-        RecordFile::new(folder.path())
-            .put(Entry { kind: SourceKind::File, content, verdict })
-            .unwrap();
+        let entry = Entry { kind: SourceKind::File, content, verdict };
+        RecordFile::new(folder.path()).put(entry).unwrap();
         let text = fs::read_to_string(folder.path().join("provisioning")).unwrap();
         // python3 -c 'import hashlib; print(hashlib.pbkdf2_hmac("sha256", b"password = \"a\"\n",
         // b"sixteen bytes, 1", 100000, 16).hex())'
-        assert!(
-            text.starts_with(
-                "fedecks provisioning 1\n\
-                 file 7369787465656e2062797465732c2031 68bd23b915d828547577546009e267f1 rejected bad \
-                 credentials\ncrc32 "
-            ),
-            "{text}"
-        );
+        let hash = "7369787465656e2062797465732c2031 68bd23b915d828547577546009e267f1";
+        let expected =
+            format!("fedecks provisioning 1\nfile {hash} rejected bad credentials\ncrc32 ");
+        assert!(text.starts_with(&expected), "{text}");
     }
 
     #[test]

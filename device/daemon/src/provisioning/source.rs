@@ -182,6 +182,11 @@ mod tests {
         Source { kind: SourceKind::File, path: path.to_owned() }
     }
 
+    fn write(path: &Path, content: impl AsRef<[u8]>) {
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    }
+
     fn problem(source: &Source) -> Option<String> {
         match source.read() {
             ReadResult::Unusable(problem) => Some(problem),
@@ -209,20 +214,14 @@ mod tests {
 
     #[test]
     fn errors_name_the_line_or_key_and_show_no_value() {
-        let expected = "line 2: invalid TOML, expected lines such as username = \"...\"";
-        for text in [
-            "a = 1\nusername = hunter2",
-            "a = 1\nusername = \"hunter2\" hunter3",
-            "a = 1\na = \"hunter2\"",
-        ] {
-            assert_eq!(parse(text).unwrap_err(), expected, "{text}");
-        }
+        let invalid = "line 2: invalid TOML, expected lines such as username = \"...\"";
+        let reserved = "the key \"fedecks-token\" is reserved by the protocol";
         for (text, expected) in [
+            ("a = 1\nusername = hunter2", invalid),
+            ("a = 1\nusername = \"hunter2\" hunter3", invalid),
+            ("a = 1\na = \"hunter2\"", invalid),
             ("a = [\"hunter2\"]", "a: expected a string, a number or a boolean"),
-            (
-                "fedecks-token = \"hunter2\"",
-                "the key \"fedecks-token\" is reserved by the protocol",
-            ),
+            ("fedecks-token = \"hunter2\"", reserved),
             ("", "is empty, expected lines such as username = \"...\""),
         ] {
             assert_eq!(parse(text).unwrap_err(), expected, "{text}");
@@ -272,8 +271,7 @@ mod tests {
             (b"a = \"\xff\"".to_vec(), "is not UTF-8".to_owned()),
             (vec![b'#'; 65_537], "is longer than 65536 bytes".to_owned()),
         ] {
-            fs::write(&path, content).unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            write(&path, content);
             assert_eq!(problem(&source).unwrap(), expected);
         }
         fs::write(&path, format!("a = 1\n{}", "#".repeat(65_530))).unwrap();
@@ -296,8 +294,7 @@ mod tests {
     fn debug_shows_nothing_of_the_content() {
         let folder = tempdir().unwrap();
         let path = folder.path().join("c.toml");
-        fs::write(&path, "password = \"hunter2\"\n").unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        write(&path, "password = \"hunter2\"\n");
         assert_eq!(format!("{:?}", file(&path).read()), "Content(Content(21 bytes))");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,7 +12,7 @@ use fedecks_testing::cloud::CloudOptions;
 use tempfile::TempDir;
 
 use crate::support::fedecksd::Setup;
-use crate::support::{By, Cloud, Recorder, Seen, skip, until};
+use crate::support::{By, Cloud, Recorder, Seen, has_programs, skip, until, write};
 
 /// When the program was built, which is the earliest time that it accepts.
 fn build_time() -> u64 {
@@ -32,40 +31,24 @@ int timerfd_settime(int fd, int flags, const struct itimerspec *new, struct itim
 }
 ";
 
-/// The libraries to preload for a wrong wall clock.
-struct Faketime {
-    library: PathBuf,
-    timers: PathBuf,
-    _folder: TempDir,
-}
-
-fn faketime() -> Option<Faketime> {
-    let library = find_library()?;
+/// The libraries to preload for a wrong wall clock, and the folder of one of them.
+fn faketime() -> Option<(String, TempDir)> {
+    let folders = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
+    let mut libraries = folders.map(|folder| folder.join("faketime/libfaketime.so.1"));
+    let Some(library) = libraries.find(|library| library.exists()) else {
+        skip("libfaketime is missing, of the package libfaketime");
+        return None;
+    };
+    if !has_programs(&[("cc", "gcc")]) {
+        return None;
+    }
     let folder = tempfile::tempdir().unwrap();
-    let source = folder.path().join("timers.c");
-    let timers = folder.path().join("timers.so");
+    let (source, timers) = (folder.path().join("timers.c"), folder.path().join("timers.so"));
     fs::write(&source, UNSHIFTED_TIMERS).unwrap();
     let mut compiler = Command::new("cc");
-    match compiler.args(["-shared", "-fPIC", "-o"]).args([&timers, &source]).status() {
-        Ok(status) => assert!(status.success(), "cc: {status}"),
-        Err(error) => {
-            skip(&format!("cc cannot be run: {error}"));
-            return None;
-        }
-    }
-    Some(Faketime { library, timers, _folder: folder })
-}
-
-/// In the folder of this architecture.
-fn find_library() -> Option<PathBuf> {
-    let folders = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
-    let library = folders
-        .map(|folder| folder.join("faketime/libfaketime.so.1"))
-        .find(|library| library.exists());
-    if library.is_none() {
-        skip("libfaketime is missing, of the package libfaketime");
-    }
-    library
+    compiler.args(["-shared", "-fPIC", "-o"]).args([&timers, &source]);
+    assert!(compiler.status().unwrap().success());
+    Some((format!("{} {}", timers.display(), library.display()), folder))
 }
 
 async fn cloud(certificate: &Certificate) -> Cloud {
@@ -78,8 +61,7 @@ async fn cloud_at(address: SocketAddr, certificate: &Certificate) -> Cloud {
 }
 
 /// A device in 1970 with this cloud, which trusts only this authority. Only its wall clock is wrong.
-fn in_1970(faketime: &Faketime, cloud: &Cloud, authority: &Authority) -> Setup {
-    let preload = format!("{} {}", faketime.timers.display(), faketime.library.display());
+fn in_1970(preload: &str, cloud: &Cloud, authority: &Authority) -> Setup {
     let setup = Setup::new("");
     let ca_file = authority.write(setup.folder.path());
     setup
@@ -95,16 +77,16 @@ fn in_1970(faketime: &Faketime, cloud: &Cloud, authority: &Authority) -> Setup {
 
 #[tokio::test]
 async fn in_1970_it_connects_and_warns_about_its_clock() {
-    let Some(faketime) = faketime() else { return };
+    let Some((preload, _folder)) = faketime() else { return };
     let authority = Authority::new("ours");
     let mut cloud = cloud(&authority.issue("localhost")).await;
-    let setup = in_1970(&faketime, &cloud, &authority);
+    let setup = in_1970(&preload, &cloud, &authority);
     let mut service = setup.start();
     let started = service.logs("fedecksd started").await;
     assert!(started.starts_with("1970-01-02T00:00:0"), "{started}");
     let warning = service.logs("the system's clock is wrong").await;
     assert!(warning.contains("WARN"), "{warning}");
-    assert!(warning.contains("clock=1970-01-02 00:00:0"), "{warning}");
+    assert!(warning.contains("clock=1970-01-02T00:00:0"), "{warning}");
     service.logs("used and removed").await;
     assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
     service.kill().await;
@@ -116,7 +98,7 @@ async fn in_1970_it_connects_and_warns_about_its_clock() {
 
 #[tokio::test]
 async fn in_1970_a_certificate_is_refused_for_the_right_reason() {
-    let Some(faketime) = faketime() else { return };
+    let Some((preload, _folder)) = faketime() else { return };
     let authority = Authority::new("ours");
     let ended = build_time() - DAY;
     let expired = authority.issue_valid("localhost", ended - DAY..ended);
@@ -124,12 +106,13 @@ async fn in_1970_a_certificate_is_refused_for_the_right_reason() {
     let floor = format!("it is {} or later", utc(build_time()));
     let untrusted = "no authority that this device trusts vouches for the certificate of localhost";
     for (certificate, reasons) in [
-        (expired, &[&*end, &floor, "this device's clock says 1970-01-02 00:00:0"][..]),
+        (expired, &[&*end, &floor, "this device's clock says 1970-01-02T00:00:0"][..]),
         (authority.issue("elsewhere.test"), &["certificate not valid for name \"localhost\""]),
         (Authority::new("a stranger").issue("localhost"), &[untrusted]),
     ] {
         let cloud = cloud(&certificate).await;
-        let mut service = in_1970(&faketime, &cloud, &authority).start();
+        let setup = in_1970(&preload, &cloud, &authority);
+        let mut service = setup.start();
         let line = service.logs("connection failed").await;
         assert!(reasons.iter().all(|reason| line.contains(reason)), "{reasons:?}: {line}");
         // It retries.
@@ -152,14 +135,13 @@ fn built_at(seconds: u64, folder: &Path) -> PathBuf {
         program[place..place + build.len()].copy_from_slice(&other);
     }
     let file = folder.join("fedecksd");
-    fs::write(&file, program).unwrap();
-    fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    write(&file, program, 0o755);
     file
 }
 
 #[tokio::test]
 async fn the_known_time_survives_a_power_cut() {
-    let Some(faketime) = faketime() else { return };
+    let Some((preload, _folder)) = faketime() else { return };
     let authority = Authority::new("ours");
     let ended = now() - 10 * DAY;
     let firmware = tempfile::tempdir().unwrap();
@@ -168,7 +150,8 @@ async fn the_known_time_survives_a_power_cut() {
     // It expired after the build: with this clock it is accepted, and the known time rises only to its end.
     let expired = authority.issue_valid("localhost", ended - DAY..ended);
     let mut first = cloud(&expired).await;
-    let setup = in_1970(&faketime, &first, &authority).program(&program);
+    let exec = format!("shift; exec {} \"$@\"", program.display());
+    let setup = in_1970(&preload, &first, &authority).by(&["sh", "-c", &exec, "sh"]);
     let mut service = setup.start();
     service.logs("used and removed").await;
     assert_eq!(first.next().await, Seen::Connected(By::Credentials));

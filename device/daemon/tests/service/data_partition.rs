@@ -29,14 +29,14 @@ impl Scene {
     }
 
     /// Starts the service after these commands.
-    async fn start_after(commands: &[&[&str]]) -> Option<Self> {
+    async fn start_after(commands: &str) -> Option<Self> {
         let scene = Self::boot().await?;
-        scene.run_all(commands).await;
+        scene.run(commands).await;
         Some(scene.start().await)
     }
 
     async fn start(mut self) -> Self {
-        self.run(&["systemctl", "start", "fedecksd"]).await;
+        self.run("systemctl start fedecksd").await;
         self.process = self.machine.process().await;
         self
     }
@@ -46,14 +46,8 @@ impl Scene {
         assert_eq!(self.cloud.next().await, Seen::Connected(By::Credentials));
     }
 
-    async fn run(&self, words: &[&str]) {
-        self.machine.run(words).await;
-    }
-
-    async fn run_all(&self, commands: &[&[&str]]) {
-        for words in commands {
-            self.run(words).await;
-        }
+    async fn run(&self, commands: &str) {
+        self.machine.run(&["sh", "-c", commands]).await;
     }
 
     /// Expects this error in the status for systemd and in the health, and a connection.
@@ -76,75 +70,38 @@ impl Scene {
         assert!(health.contains("\"is_stored\":true"), "{health}");
         assert_eq!(self.machine.service("MainPID", |_| true).await, self.process);
         self.machine.service_is("NRestarts", "0").await;
-        self.run(&["systemctl", "restart", "fedecksd"]).await;
+        self.run("systemctl restart fedecksd").await;
         assert_eq!(self.cloud.next().await, Seen::Connected(By::Token));
     }
 }
 
-const MOUNT: &[&str] = &["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs", "/data"];
-const MAKE_FOLDER: &[&str] = &["install", "-d", "-o", "fedecks", "-g", "fedecks", DATA];
-const MAKE_MOUNT_POINT: &[&str] = &["mkdir", "/data"];
-const MAKE_READ_ONLY: &[&str] = &["mount", "-o", "remount,ro", "/data"];
-const MAKE_WRITABLE: &[&str] = &["mount", "-o", "remount,rw", "/data"];
-const FILL: &[&str] = &["sh", "-c", "! head -c 1M /dev/zero > /data/full"];
-
-/// A way in which the data partition fails.
-struct Failure {
-    name: &'static str,
-    before_start: &'static [&'static [&'static str]],
-    before_login: &'static [&'static [&'static str]],
-    error: &'static str,
-    repair: &'static [&'static [&'static str]],
-}
-
-const FAILURES: [Failure; 5] = [
-    Failure {
-        name: "missing, without a mount point",
-        before_start: &[],
-        before_login: &[],
-        error: "does not exist; is its partition mounted?",
-        repair: &[MAKE_MOUNT_POINT, MOUNT, MAKE_FOLDER],
-    },
-    Failure {
-        name: "not mounted on its mount point, in which the service may not create its folder",
-        before_start: &[MAKE_MOUNT_POINT],
-        before_login: &[],
-        error: "cannot be written: Permission denied",
-        repair: &[MOUNT, MAKE_FOLDER],
-    },
-    Failure {
-        name: "read-only after an error, as the kernel remounts it",
-        before_start: &[MAKE_MOUNT_POINT, MOUNT, MAKE_FOLDER],
-        before_login: &[MAKE_READ_ONLY],
-        error: "Read-only file system",
-        repair: &[MAKE_WRITABLE],
-    },
-    Failure {
-        // The sandbox keeps the flag of this mount.
-        name: "read-only at the start, mounted again later",
-        before_start: &[MAKE_MOUNT_POINT, MOUNT, MAKE_FOLDER, MAKE_READ_ONLY],
-        before_login: &[],
-        error: "Read-only file system",
-        repair: &[&["umount", "/data"], MOUNT, MAKE_FOLDER],
-    },
-    Failure {
-        name: "full",
-        before_start: &[MAKE_MOUNT_POINT, MOUNT, MAKE_FOLDER],
-        before_login: &[FILL],
-        error: "No space left on device",
-        repair: &[&["rm", "/data/full"]],
-    },
-];
+const MOUNT: &str = "mkdir -p /data && mount -t tmpfs -o size=256k,mode=755 tmpfs /data && \
+                     install -d -o fedecks -g fedecks /data/fedecks";
+const READ_ONLY: &str = "mount -o remount,ro /data";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_token_is_stored_when_the_partition_recovers() {
-    for failure in FAILURES {
-        eprintln!("the data partition is {}", failure.name);
-        let Some(mut scene) = Scene::start_after(failure.before_start).await else { return };
-        scene.run_all(failure.before_login).await;
+    let mounted_read_only = format!("{MOUNT} && {READ_ONLY}");
+    // The sandbox keeps the flag of a mount; a new mount has its own.
+    let mount_again = format!("umount /data && {MOUNT}");
+    let fill = "! head -c 1M /dev/zero > /data/full";
+    let missing = "does not exist; is its partition mounted?";
+    // The service may not create its folder on the mount point.
+    let denied = "cannot be written: Permission denied";
+    for (before_start, before_login, error, repair) in [
+        ("true", "true", missing, MOUNT),
+        ("mkdir /data", "true", denied, MOUNT),
+        // The kernel does it after an error.
+        (MOUNT, READ_ONLY, "Read-only file system", "mount -o remount,rw /data"),
+        (&mounted_read_only, "true", "Read-only file system", &mount_again),
+        (MOUNT, fill, "No space left on device", "rm /data/full"),
+    ] {
+        eprintln!("{before_start}; {before_login}; {error}");
+        let Some(mut scene) = Scene::start_after(before_start).await else { return };
+        scene.run(before_login).await;
         scene.log_in().await;
-        scene.reports(failure.error).await;
-        scene.run_all(failure.repair).await;
+        scene.reports(error).await;
+        scene.run(repair).await;
         scene.stores_the_token().await;
     }
 }
@@ -154,26 +111,25 @@ const DATA_FOLDER: &str = include_str!("../../../data/fedecks-data.service");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shipped_unit_creates_the_folder_after_a_late_mount() {
-    let Some(mut scene) = Scene::start_after(&[]).await else { return };
+    let Some(mut scene) = Scene::start_after("true").await else { return };
     scene.log_in().await;
     scene.reports("does not exist; is its partition mounted?").await;
     let mount = "[Mount]\nWhat=tmpfs\nWhere=/data\nType=tmpfs\nOptions=mode=755\n";
     for (unit, text) in [("data.mount", mount), ("fedecks-data.service", DATA_FOLDER)] {
         std::fs::write(scene.machine.path("/etc/systemd/system").join(unit), text).unwrap();
     }
-    scene.run(&["systemctl", "enable", "--quiet", "fedecks-data"]).await;
-    scene.run(&["systemctl", "start", "data.mount"]).await;
+    scene.run("systemctl enable --quiet fedecks-data && systemctl start data.mount").await;
     scene.stores_the_token().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_slower_than_the_watchdog_does_no_harm() {
     let Some(scene) = Scene::boot().await else { return };
-    scene.run(&["mkdir", "/data"]).await;
+    scene.run("mkdir /data").await;
     if !mount_disk(&scene.machine).await {
         return;
     }
-    scene.run(MAKE_FOLDER).await;
+    scene.run("install -d -o fedecks -g fedecks /data/fedecks").await;
     let mut scene = scene.start().await;
     // A frozen file system blocks every writer, like a disk that does not respond. It thaws when the pipe is
     // closed, even if this test is killed.
@@ -201,24 +157,20 @@ async fn a_write_slower_than_the_watchdog_does_no_harm() {
 /// Mounts an ext4 file system at /data. False, and the test is skipped, without loop devices.
 async fn mount_disk(machine: &Machine) -> bool {
     let image = machine.folder().join("disk");
-    let run = |words: &[&str]| {
-        let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
-        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    let run = |script: &str| {
+        let mut command = Command::new("sh");
+        let output = command.args(["-ec", script, image.to_str().unwrap()]).output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
     };
-    let image = image.to_str().unwrap();
-    assert!(run(&["truncate", "--size=8M", image]).0);
-    assert!(run(&["mkfs.ext4", "-q", image]).0);
-    let (attached, device) = run(&["losetup", "--find", "--show", image]);
-    if !attached {
+    run("truncate --size=8M \"$0\" && mkfs.ext4 -q \"$0\"").unwrap();
+    let Some(device) = run("losetup --find --show \"$0\"") else {
         skip("there is no loop device");
         return false;
-    }
-    let device = device.trim();
-    let numbers = run(&["stat", "--format=%Hr %Lr", device]).1;
-    let (major, minor) = numbers.trim().split_once(' ').unwrap();
-    machine.run(&["mknod", "/dev/disk", "b", major, minor]).await;
-    machine.run(&["mount", "/dev/disk", "/data"]).await;
+    };
+    let numbers = run(&format!("stat --format='%Hr %Lr' {device}")).unwrap();
+    let mount = format!("mknod /dev/disk b {numbers} && mount /dev/disk /data");
+    machine.run(&["sh", "-c", &mount]).await;
     // It is detached after the last unmount.
-    assert!(run(&["losetup", "--detach", device]).0);
+    run(&format!("losetup --detach {device}")).unwrap();
     true
 }

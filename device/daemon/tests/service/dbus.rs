@@ -12,7 +12,7 @@ use crate::support::USER;
 use crate::support::bus::{Bus, User};
 
 /// The account as gdbus takes it.
-fn credentials(password: &str) -> String {
+pub(crate) fn credentials(password: &str) -> String {
     format!("{{'username': <'{USER}'>, 'password': <'{password}'>}}")
 }
 
@@ -34,7 +34,7 @@ async fn call(bus: &Bus, method: &str, arguments: &[&str]) -> String {
 }
 
 /// The error of a call by this user.
-async fn call_error(bus: &Bus, user: User, method: &str, arguments: &[&str]) -> String {
+pub(crate) async fn call_error(bus: &Bus, user: User, method: &str, arguments: &[&str]) -> String {
     error(gdbus(bus, user, method, arguments).await)
 }
 

@@ -9,14 +9,18 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::support::fedecksd::DEVICE;
-use crate::support::{By, Seen, cloud, credentials, has_programs, is_root, until, within};
+use crate::support::{
+    By, Seen, cloud, credentials, has_programs, is_root, path_after, until, within, write,
+};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/fedecksd.init");
 
 /// A user that every system has.
-const SERVICE_USER: &str = "nobody";
+const SERVICE_USER: &str = "daemon";
 
 const BUSYBOX: &str = "/bin/busybox";
+
+const DEBIAN: (&str, &str) = ("start-stop-daemon", "dpkg");
 
 /// The applets of a minimal system.
 const APPLETS: [&str; 11] =
@@ -30,8 +34,9 @@ struct System {
 }
 
 impl System {
-    fn new(tools: &[&str], shell: &Path, url: &str) -> Option<Self> {
-        if !is_root() {
+    /// With the tools of this program and package. None, and the test is skipped, if it is missing.
+    fn new(program: (&str, &str), tools: &[&str], shell: &Path, url: &str) -> Option<Self> {
+        if !is_root() || !has_programs(&[program]) {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
@@ -50,11 +55,7 @@ impl System {
              backoff_base = \"50ms\"\nbackoff_cap = \"500ms\"\n"
         );
         fs::write(file("fedecks.toml"), configuration).unwrap();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut folders = vec![file("bin")];
-        folders.extend(std::env::split_paths(&path));
-        folders.push("/sbin".into());
-        let path = std::env::join_paths(folders).unwrap();
+        let path = path_after(&file("bin"));
         let system = Self { folder, shell: shell.to_owned(), path };
         system.configure("");
         Some(system)
@@ -117,10 +118,10 @@ impl Drop for System {
 }
 
 /// From the first start to the last, with a crash in between.
-async fn keeps_it_running(tools: &[&str], shell: &Path) {
+async fn keeps_it_running(program: (&str, &str), tools: &[&str], shell: &Path) {
     let mut cloud = cloud().await;
     let url = format!("ws://{}", cloud.address);
-    let Some(system) = System::new(tools, shell, &url) else { return };
+    let Some(system) = System::new(program, tools, shell, &url) else { return };
     assert_eq!(system.run("status").await, (3, "fedecksd is stopped\n".into()));
     assert_eq!(system.run("stop").await, (0, String::new()));
 
@@ -130,8 +131,7 @@ async fn keeps_it_running(tools: &[&str], shell: &Path) {
     let user = nix::unistd::User::from_name(SERVICE_USER).unwrap().unwrap();
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&data), user.uid.as_raw());
     let provisioning = system.file("data/provision.toml");
-    fs::write(&provisioning, credentials()).unwrap();
-    fs::set_permissions(&provisioning, PermissionsExt::from_mode(0o600)).unwrap();
+    write(&provisioning, credentials(), 0o600);
     nix::unistd::chown(&provisioning, Some(user.uid), None).unwrap();
     assert_eq!(system.run("restart").await, (0, String::new()));
     assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
@@ -142,7 +142,7 @@ async fn keeps_it_running(tools: &[&str], shell: &Path) {
     assert!(process.contains(&users), "{process}");
 
     let again = system.run("start").await;
-    assert_eq!(again, (0, "fedecksd is running already\n".into()));
+    assert_eq!(again, (0, "fedecksd is already running\n".into()));
     assert_eq!(system.services(), [first]);
 
     // Removed as soon as the token is on disk.
@@ -150,7 +150,7 @@ async fn keeps_it_running(tools: &[&str], shell: &Path) {
     let signal = nix::sys::signal::Signal::SIGKILL;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), signal).unwrap();
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
-    assert!(system.log().contains("ended with status 137, it is started again in 1 s"));
+    assert!(system.log().contains("ended with status 137, restarting in 1 s"));
 
     assert_eq!(system.run("reload").await, (0, String::new()));
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
@@ -179,35 +179,28 @@ async fn keeps_it_running(tools: &[&str], shell: &Path) {
 
 #[tokio::test]
 async fn with_debians_tools_it_keeps_running_until_it_is_stopped() {
-    if !has_programs(&[("start-stop-daemon", "dpkg")]) {
-        return;
-    }
-    keeps_it_running(&[], Path::new("/bin/sh")).await;
+    keeps_it_running(DEBIAN, &[], Path::new("/bin/sh")).await;
 }
 
 #[tokio::test]
 async fn with_busybox_it_keeps_running_until_it_is_stopped() {
-    if !has_programs(&[("busybox", "busybox")]) {
-        return;
-    }
     // It is the applet of the name by which it is run.
     let shells = tempfile::tempdir().unwrap();
     let shell = shells.path().join("sh");
     symlink(BUSYBOX, &shell).unwrap();
-    keeps_it_running(&APPLETS, &shell).await;
+    keeps_it_running(("busybox", "busybox"), &APPLETS, &shell).await;
 }
 
 #[tokio::test]
 async fn errors_have_an_exit_status_and_a_description() {
-    if !has_programs(&[("start-stop-daemon", "dpkg")]) {
+    let Some(system) = System::new(DEBIAN, &[], Path::new("/bin/sh"), "ws://127.0.0.1:1") else {
         return;
-    }
-    let Some(system) = System::new(&[], Path::new("/bin/sh"), "ws://127.0.0.1:1") else { return };
+    };
     system.configure("FEDECKSD=/nowhere/fedecksd\n");
-    let missing = "fedecksd: there is no program /nowhere/fedecksd\n";
+    let missing = "fedecksd: /nowhere/fedecksd not found\n";
     assert_eq!(system.run("start").await, (5, missing.into()));
     system.configure("RUN_AS=no-such-user\n");
-    let missing = "fedecksd: there is no user no-such-user to run it as\n";
+    let missing = "fedecksd: no such user: no-such-user\n";
     assert_eq!(system.run("start").await, (6, missing.into()));
     system.configure("");
     let (status, usage) = system.run("dance").await;

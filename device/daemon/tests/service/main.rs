@@ -12,7 +12,6 @@ mod identity;
 mod init_script;
 mod network;
 mod provisioning;
-mod reconnects;
 mod support;
 mod unit;
 mod unreachable;

@@ -11,12 +11,9 @@ use fedecks_dbus::Device1Proxy;
 use zbus::object_server::SignalEmitter;
 use zbus::zvariant::OwnedObjectPath;
 
-use self::lab::{Lab, Source};
+use self::lab::{BY_KERNEL, BY_MANAGER, Lab, Source};
 use crate::support::fedecksd::{DEVICE, Setup};
 use crate::support::{By, Seen, network_manager, within};
-
-const BY_MANAGER: &str = "by=\"network-manager\"";
-const BY_KERNEL: &str = "by=\"netlink\"";
 
 #[tokio::test]
 async fn without_a_network_the_longest_back_off_applies() {
@@ -134,7 +131,7 @@ async fn a_manager_that_does_not_manage_the_link_prevents_nothing() {
 }
 
 #[tokio::test]
-async fn a_manager_that_starts_late_takes_over() {
+async fn the_manager_takes_over_whenever_it_starts() {
     let Some(mut lab) = Lab::new(Source::Manager).await else { return };
     lab.start_cloud().await;
     lab.start_service(("50ms", "1h"));
@@ -143,25 +140,16 @@ async fn a_manager_that_starts_late_takes_over() {
     lab.start_manager();
     lab.service().logs(BY_MANAGER).await;
     assert_eq!(lab.cloud().next().await, Seen::Connected(By::Credentials));
-}
+    lab.service().logs("used and removed").await;
 
-#[tokio::test]
-async fn a_restarted_manager_costs_no_connection_and_is_used_again() {
-    let Some(mut lab) = Lab::connected(Source::Manager, ("50ms", "1h")).await else { return };
-    lab.kill_manager().await;
-    lab.service().logs(BY_KERNEL).await;
-    lab.start_manager();
-    lab.service().logs(BY_MANAGER).await;
+    lab.restart_manager().await;
     network_manager::state(&lab.manager().connection, 70).await;
     lab.service().does_not_log("connection lost", Duration::from_secs(3)).await;
 
     // The same while there is no network.
     lab.lose_carrier().await;
     lab.break_connection().await;
-    lab.kill_manager().await;
-    lab.service().logs(BY_KERNEL).await;
-    lab.start_manager();
-    lab.service().logs(BY_MANAGER).await;
+    lab.restart_manager().await;
     drop(lab.restore_carrier().await);
     lab.service().logs(" connected").await;
 }

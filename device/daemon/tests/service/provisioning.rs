@@ -9,7 +9,7 @@ use fedecks_protocol::Term;
 
 use crate::support::fedecksd::{Setup, connected, is_anywhere_in};
 use crate::support::{
-    By, Cloud, PASSWORD, PATIENCE, Seen, USER, cloud, credentials, is_root, within,
+    By, Cloud, PASSWORD, Seen, USER, cloud, cloud_at, credentials, is_root, within, write,
 };
 
 const REMOVED: &str = "used and removed";
@@ -23,41 +23,36 @@ async fn scene() -> (Cloud, Setup, PathBuf) {
     let cloud = cloud().await;
     let setup = Setup::new(cloud.address).line("report_interval", "1s");
     let file = setup.data().join("provision.toml");
-    write(&file, &credentials());
+    write(&file, credentials(), 0o600);
     (cloud, setup, file)
 }
 
 /// The same with the file in another folder, such as a boot partition.
 async fn boot_partition() -> (Cloud, Setup, PathBuf) {
     let (cloud, setup, file) = scene().await;
-    let boot = setup.folder.path().join("boot");
-    fs::create_dir(&boot).unwrap();
-    let new = boot.join("provision.toml");
+    let new = setup.folder.path().join("boot/provision.toml");
+    fs::create_dir(new.parent().unwrap()).unwrap();
     fs::rename(file, &new).unwrap();
     (cloud, setup.line("provision_file", new.to_str().unwrap()), new)
 }
 
-/// A cloud, and a device with a credential of systemd.
+/// The same. None, and the test is skipped, without root.
+async fn boot_partition_as_root() -> Option<(Cloud, Setup, PathBuf)> {
+    if is_root() { Some(boot_partition().await) } else { None }
+}
+
+/// The same with a credential of systemd.
 async fn credential() -> (Cloud, Setup, PathBuf) {
-    let (cloud, setup, file) = scene().await;
-    let folder = setup.folder.path().join("credentials");
-    fs::create_dir(&folder).unwrap();
-    let credential = folder.join("fedecks.provision");
-    fs::rename(file, &credential).unwrap();
-    let folder = folder.to_str().unwrap().to_owned();
+    let (cloud, setup, file) = boot_partition().await;
+    let setup = setup.without("provision_file");
+    let credential = file.with_file_name("fedecks.provision");
+    fs::rename(&file, &credential).unwrap();
+    let folder = credential.parent().unwrap().to_str().unwrap();
     (cloud, setup.variable("CREDENTIALS_DIRECTORY", folder), credential)
 }
 
 fn wrong() -> String {
     format!("username = {USER:?}\npassword = \"a-typing-mistake\"\n")
-}
-
-fn write(file: &Path, content: &str) {
-    // Renamed into place, as the service may be reading it.
-    let new = file.with_extension("new");
-    fs::write(&new, content).unwrap();
-    fs::set_permissions(&new, PermissionsExt::from_mode(0o600)).unwrap();
-    fs::rename(new, file).unwrap();
 }
 
 /// Makes the folder of `file` read-only for the service alone.
@@ -71,26 +66,19 @@ fn read_only(setup: Setup, file: &Path) -> Setup {
 
 /// Waits until the health has these states of the sources, and whether there are secrets.
 async fn reported(cloud: &mut Cloud, expected: &[(&str, bool)]) {
-    let expected: Vec<_> = expected
-        .iter()
-        .map(|&(state, is_there)| (Some(Term::from(state)), Some(Term::Bool(is_there))))
-        .collect();
-    let mut last = Vec::new();
-    let all = async {
-        while last != expected {
-            let Seen::Message(report) = cloud.next().await else { continue };
-            let health = report.get("fedecks.health").unwrap();
-            let Some(Term::List(sources)) = health.get("provisioning") else {
-                panic!("{health:?}")
-            };
-            let of =
-                |source: &Term| (source.get("state").cloned(), source.get("is_there").cloned());
-            last = sources.iter().map(of).collect();
-        }
+    let expected: Vec<_> =
+        expected.iter().map(|&(state, is_there)| (state.into(), is_there.into())).collect();
+    let states = |seen| {
+        let Seen::Message(report) = seen else { return None };
+        let health = report.get("fedecks.health").unwrap();
+        let Some(Term::List(sources)) = health.get("provisioning") else { panic!("{health:?}") };
+        let value = |source: &Term, key| source.get(key).unwrap().clone();
+        let states = sources.iter().map(|it| (value(it, "state"), value(it, "is_there")));
+        let states: Vec<(Term, Term)> = states.collect();
+        eprintln!("reported: {states:?}");
+        (states == expected).then_some(())
     };
-    if tokio::time::timeout(PATIENCE, all).await.is_err() {
-        panic!("the last report was {last:?}, expected {expected:?}");
-    }
+    within(cloud.until(states)).await;
 }
 
 fn assert_no_login(log: &str) {
@@ -98,8 +86,8 @@ fn assert_no_login(log: &str) {
 }
 
 #[tokio::test]
-async fn a_file_in_the_data_directory_is_used_once_and_removed() {
-    let (mut cloud, setup, _) = scene().await;
+async fn each_file_in_the_data_directory_is_used_once_and_removed() {
+    let (mut cloud, setup, file) = scene().await;
     let log = setup.run(&mut cloud, By::Credentials, REMOVED).await;
     assert!(!log.contains(PASSWORD) && !log.contains(USER), "{log}");
     assert!(!is_anywhere_in(setup.folder.path(), PASSWORD));
@@ -108,14 +96,21 @@ async fn a_file_in_the_data_directory_is_used_once_and_removed() {
     let names: Vec<_> = names.filter(|name| !name.starts_with("time")).collect();
     assert_eq!(names, ["token"]);
     assert_no_login(&setup.run(&mut cloud, By::Token, "connected").await);
+
+    // A new one, although there is a token.
+    write(&file, credentials(), 0o600);
+    let mut service = setup.start();
+    service.logs(REMOVED).await;
+    while connected(&mut cloud).await != By::Credentials {}
+
+    let address = cloud.stop().await;
+    service.logs("connection lost").await;
+    assert_eq!(connected(&mut cloud_at(address).await).await, By::Token);
 }
 
 #[tokio::test]
 async fn a_file_that_cannot_be_removed_is_used_again_only_if_changed() {
-    if !is_root() {
-        return;
-    }
-    let (mut cloud, setup, file) = boot_partition().await;
+    let Some((mut cloud, setup, file)) = boot_partition_as_root().await else { return };
     let setup = read_only(setup, &file);
     let mut service = setup.start();
     assert_eq!(connected(&mut cloud).await, By::Credentials);
@@ -133,7 +128,7 @@ async fn a_file_that_cannot_be_removed_is_used_again_only_if_changed() {
         assert_no_login(&service.terminate().await);
     }
 
-    write(&file, &format!("# once more\n{}", credentials()));
+    write(&file, format!("# once more\n{}", credentials()), 0o600);
     let mut service = setup.start();
     while connected(&mut cloud).await != By::Credentials {}
     service.logs(NOT_REMOVED).await;
@@ -147,14 +142,11 @@ async fn a_file_that_cannot_be_removed_is_used_again_only_if_changed() {
 
 #[tokio::test]
 async fn a_file_that_the_user_may_not_remove_is_used_once() {
-    if !is_root() {
-        return;
-    }
-    let (mut cloud, setup, file) = boot_partition().await;
+    let Some((mut cloud, setup, file)) = boot_partition_as_root().await else { return };
     // The folder is owned by root, the file and the data by the user.
-    let nobody = Some(65_534);
+    let user = Some(65_534);
     for path in [&setup.data(), &file] {
-        chown(path, nobody, nobody).unwrap();
+        chown(path, user, user).unwrap();
     }
     let folder = setup.folder.path();
     for path in [folder, file.parent().unwrap()] {
@@ -174,9 +166,9 @@ async fn a_file_that_the_user_may_not_remove_is_used_once() {
 }
 
 #[tokio::test]
-async fn a_rejected_file_is_renamed_with_the_reason_and_not_tried_again() {
+async fn a_rejected_file_is_renamed_and_not_tried_again() {
     let (_cloud, setup, file) = boot_partition().await;
-    write(&file, &wrong());
+    write(&file, wrong(), 0o600);
     let mut service = setup.start();
     service.logs(REJECTED).await;
     let log = service.terminate().await;
@@ -196,13 +188,10 @@ async fn a_rejected_file_is_renamed_with_the_reason_and_not_tried_again() {
 }
 
 #[tokio::test]
-async fn a_rejected_file_keeps_the_token_and_is_tried_once_if_read_only() {
-    if !is_root() {
-        return;
-    }
-    let (mut cloud, setup, file) = boot_partition().await;
+async fn a_rejected_read_only_file_is_tried_once_and_keeps_the_token() {
+    let Some((mut cloud, setup, file)) = boot_partition_as_root().await else { return };
     setup.run(&mut cloud, By::Credentials, REMOVED).await;
-    write(&file, &wrong());
+    write(&file, wrong(), 0o600);
     let setup = read_only(setup, &file);
     for tries in [1, 0] {
         let mut service = setup.start();
@@ -215,23 +204,8 @@ async fn a_rejected_file_keeps_the_token_and_is_tried_once_if_read_only() {
 }
 
 #[tokio::test]
-async fn a_new_file_is_used_although_there_is_a_token() {
-    let (mut cloud, setup, file) = scene().await;
-    for _ in 0..2 {
-        write(&file, &credentials());
-        let mut service = setup.start();
-        service.logs(REMOVED).await;
-        while connected(&mut cloud).await != By::Credentials {}
-        service.terminate().await;
-    }
-}
-
-#[tokio::test]
 async fn a_boot_partition_mounted_late_is_noticed_despite_a_token() {
-    if !is_root() {
-        return;
-    }
-    let (mut cloud, setup, file) = boot_partition().await;
+    let Some((mut cloud, setup, file)) = boot_partition_as_root().await else { return };
     let setup = setup.by(&["unshare", "--mount"]);
     setup.run(&mut cloud, By::Credentials, REMOVED).await;
 
@@ -239,7 +213,7 @@ async fn a_boot_partition_mounted_late_is_noticed_despite_a_token() {
     assert_eq!(connected(&mut cloud).await, By::Token);
     let partition = setup.folder.path().join("partition");
     fs::create_dir(&partition).unwrap();
-    write(&partition.join("provision.toml"), &credentials());
+    write(&partition.join("provision.toml"), credentials(), 0o600);
     let mounted = tokio::process::Command::new("nsenter")
         .args(["--mount", "--target", &service.id().to_string(), "mount", "--bind"])
         .args([&partition, file.parent().unwrap()])
@@ -264,12 +238,12 @@ async fn a_credential_stays_and_is_used_again_only_if_changed() {
     assert_no_login(&setup.run(&mut cloud, By::Token, CREDENTIAL_USED).await);
     assert_eq!(fs::read_to_string(&credential).unwrap(), credentials());
 
-    write(&credential, &format!("# another\n{}", credentials()));
+    write(&credential, format!("# another\n{}", credentials()), 0o600);
     let mut service = setup.start();
     service.logs(CREDENTIAL_USED).await;
     while connected(&mut cloud).await != By::Credentials {}
     service.terminate().await;
-    write(&credential, &wrong());
+    write(&credential, wrong(), 0o600);
     for is_first in [true, false] {
         let mut service = setup.start();
         service.logs("the provisioning credential was rejected").await;
@@ -279,43 +253,45 @@ async fn a_credential_stays_and_is_used_again_only_if_changed() {
 }
 
 #[tokio::test]
-async fn the_file_comes_before_the_credential_which_is_skipped() {
-    let (mut cloud, setup, _) = credential().await;
-    write(&setup.data().join("provision.toml"), &format!("{}extra = 1\n", credentials()));
-    let mut service = setup.start();
-    assert_eq!(connected(&mut cloud).await, By::Credentials);
-    service.logs(REMOVED).await;
-    service.logs(CREDENTIAL_USED).await;
-    reported(&mut cloud, &[("used", false), ("used", true)]).await;
-    service.terminate().await;
-    assert_no_login(&setup.run(&mut cloud, By::Token, "connected").await);
+async fn the_file_comes_before_the_credential() {
+    // After a file that was used, the credential is skipped.
+    let good = format!("{}extra = 1\n", credentials());
+    for (content, handled, state) in [(good, REMOVED, "used"), (wrong(), REJECTED, "rejected")] {
+        let (mut cloud, setup, _) = credential().await;
+        write(&setup.data().join("provision.toml"), content, 0o600);
+        let mut service = setup.start();
+        service.logs(handled).await;
+        service.logs(CREDENTIAL_USED).await;
+        assert_eq!(connected(&mut cloud).await, By::Credentials);
+        reported(&mut cloud, &[(state, false), ("used", true)]).await;
+        let log = service.terminate().await;
+        let logins = if state == "used" { 1 } else { 2 };
+        assert_eq!(log.matches("logging in").count(), logins, "{log}");
+        assert_no_login(&setup.run(&mut cloud, By::Token, "connected").await);
+    }
 }
 
 #[tokio::test]
-async fn after_a_rejected_file_the_credential_is_used() {
-    let (mut cloud, setup, _) = credential().await;
-    write(&setup.data().join("provision.toml"), &wrong());
-    let mut service = setup.start();
-    service.logs(REJECTED).await;
-    service.logs(CREDENTIAL_USED).await;
-    assert_eq!(connected(&mut cloud).await, By::Credentials);
-}
-
-#[tokio::test]
-async fn an_invalid_file_stays_and_is_used_once_it_is_valid() {
-    let (mut cloud, setup, file) = scene().await;
-    let invalid = "username = \"marvin\"\npassword = forty\n";
-    write(&file, invalid);
-    let mut service = setup.start();
-    let line = service.logs("cannot be used").await;
-    assert!(line.contains("line 2: invalid TOML"), "{line}");
-    assert_eq!(fs::read_to_string(&file).unwrap(), invalid);
-    // Without a token it is read again and again.
-    write(&file, &credentials());
-    assert_eq!(connected(&mut cloud).await, By::Credentials);
-    service.logs(REMOVED).await;
-    let log = service.terminate().await;
-    assert_eq!(log.matches("cannot be used").count(), 1, "{log}");
+async fn an_unusable_file_stays_and_is_used_once_it_is_valid() {
+    let invalid = format!("username = \"marvin\"\npassword = {PASSWORD}\n");
+    for (content, mode, problem) in [
+        (invalid, 0o600, "line 2: invalid TOML"),
+        (credentials(), 0o644, "has mode 0644, expected 0600 or less"),
+    ] {
+        let (mut cloud, setup, file) = scene().await;
+        write(&file, &content, mode);
+        let mut service = setup.start();
+        let line = service.logs("cannot be used").await;
+        assert!(line.contains(problem), "{line}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), content);
+        // Without a token it is read again and again.
+        write(&file, credentials(), 0o600);
+        assert_eq!(connected(&mut cloud).await, By::Credentials);
+        service.logs(REMOVED).await;
+        let log = service.terminate().await;
+        assert_eq!(log.matches("cannot be used").count(), 1, "{log}");
+        assert!(!log.contains(PASSWORD), "{log}");
+    }
 }
 
 #[tokio::test]
@@ -332,10 +308,7 @@ async fn a_file_on_a_late_data_partition_is_used() {
 
 #[tokio::test]
 async fn a_late_data_partition_is_awaited_before_a_second_login() {
-    if !is_root() {
-        return;
-    }
-    let (mut cloud, setup, file) = boot_partition().await;
+    let Some((mut cloud, setup, file)) = boot_partition_as_root().await else { return };
     let setup = read_only(setup, &file);
     setup.run(&mut cloud, By::Credentials, NOT_REMOVED).await;
 
@@ -385,7 +358,7 @@ async fn after_a_power_cut_there_is_a_token_and_no_password() {
         for entry in fs::read_dir(setup.data()).unwrap() {
             fs::remove_file(entry.unwrap().path()).unwrap();
         }
-        write(&file, &credentials());
+        write(&file, credentials(), 0o600);
         let service = setup.start();
         assert_eq!(connected(&mut cloud).await, By::Credentials);
         within(async {

@@ -7,12 +7,18 @@ pub(crate) mod namespace;
 pub(crate) mod network_manager;
 pub(crate) mod scene;
 
+use std::ffi::OsString;
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use fedecks_protocol::Term;
 pub(crate) use fedecks_testing::recorder::{By, Recorder, Seen};
 pub(crate) use fedecks_testing::wait::{PATIENCE, is_root, skip, until, within};
 pub(crate) use fedecks_testing::{PASSWORD, USER};
+
+use fedecksd::DEVICE;
 
 pub(crate) type Cloud = fedecks_testing::cloud::Cloud<Seen>;
 
@@ -30,6 +36,14 @@ pub(crate) fn credentials() -> String {
     format!("username = {USER:?}\npassword = {PASSWORD:?}\n")
 }
 
+/// Writes a file with this mode. Renames it into place, as the service may be reading it.
+pub(crate) fn write(file: &Path, content: impl AsRef<[u8]>, mode: u32) {
+    let new = file.with_extension("new");
+    fs::write(&new, content).unwrap();
+    fs::set_permissions(&new, PermissionsExt::from_mode(mode)).unwrap();
+    fs::rename(new, file).unwrap();
+}
+
 /// The command, which is another package. Cargo builds it next to the service if it also tests that package,
 /// whose own tests run it: as part of the workspace, or by `-p fedecks-cli`, which `ci/test` adds.
 pub(crate) fn fedecks() -> PathBuf {
@@ -38,14 +52,29 @@ pub(crate) fn fedecks() -> PathBuf {
     program
 }
 
+/// The PATH of this process, after `first`.
+pub(crate) fn path_after(first: &Path) -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/sbin".into()]);
+    std::env::join_paths([first.to_owned()].into_iter().chain(folders)).unwrap()
+}
+
 /// Whether these programs, each with its Debian package, are installed; reports the test as skipped if not.
 pub(crate) fn has_programs(programs: &[(&str, &str)]) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(std::env::split_paths(&path).chain(["/sbin".into()])).unwrap();
+    let path = path_after(Path::new("/bin"));
     let is_missing = |(program, _): &&(&str, &str)| {
         !std::env::split_paths(&path).any(|folder| folder.join(program).exists())
     };
     let Some((program, package)) = programs.iter().find(is_missing) else { return true };
     skip(&format!("{program} is missing, of the package {package}"));
     false
+}
+
+/// Sends a value to the device.
+pub(crate) async fn push(cloud: &Cloud, term: Term) {
+    cloud.hub.push(&DEVICE.parse().unwrap(), term).await.unwrap();
+}
+
+pub(crate) async fn push_raw(cloud: &Cloud, bytes: &[u8]) {
+    cloud.hub.push_raw(&DEVICE.parse().unwrap(), bytes.to_vec()).await.unwrap();
 }

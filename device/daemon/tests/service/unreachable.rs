@@ -2,42 +2,32 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::support::fedecksd::Setup;
-use crate::support::{By, Seen, cloud, cloud_at};
+use crate::support::{By, Seen, cloud, cloud_at, write};
 
-/// A device with a token, whose cloud was at `address`, and a program that records its reasons in `runs`.
-struct Scene {
-    setup: Setup,
-    address: SocketAddr,
-    runs: PathBuf,
-}
-
-async fn unreachable() -> Scene {
+/// A device with a token and an action that records its reasons, the former address of its cloud, and the records.
+async fn unreachable() -> (Setup, SocketAddr, PathBuf) {
     let mut cloud = cloud().await;
     let setup = Setup::new(cloud.address).with_credentials();
     let runs = setup.folder.path().join("runs");
-    let script = format!(
-        "echo \"$FEDECKS_UNREACHABLE_SECONDS $FEDECKS_UNREACHABLE_TIMES\" >> {}",
-        runs.display()
-    );
+    let reason = "$FEDECKS_UNREACHABLE_SECONDS $FEDECKS_UNREACHABLE_TIMES";
+    let script = format!("echo \"{reason}\" >> {}", runs.display());
     let setup = with_action(setup, &script).line("unreachable_after", "1s");
     setup.run(&mut cloud, By::Credentials, "used and removed").await;
-    Scene { setup, address: cloud.stop().await, runs }
+    (setup, cloud.stop().await, runs)
 }
 
 fn with_action(setup: Setup, script: &str) -> Setup {
     let program = setup.folder.path().join("action");
-    fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    write(&program, format!("#!/bin/sh\n{script}\n"), 0o755);
     setup.line("unreachable_action", program.to_str().unwrap())
 }
 
 #[tokio::test]
 async fn the_action_runs_ever_more_rarely_across_restarts() {
-    let Scene { setup, runs, .. } = unreachable().await;
+    let (setup, _, runs) = unreachable().await;
     let mut service = setup.start();
     service.logs("running unreachable_action").await;
     service.logs("unreachable_action succeeded").await;
@@ -55,7 +45,7 @@ async fn the_action_runs_ever_more_rarely_across_restarts() {
 
 #[tokio::test]
 async fn an_action_whose_runs_cannot_be_counted_is_not_run() {
-    let Scene { setup, runs, .. } = unreachable().await;
+    let (setup, _, runs) = unreachable().await;
     // A folder with the name of the file to write.
     fs::create_dir_all(setup.data().join("unreachable.new/not-empty")).unwrap();
     setup.start().logs("unreachable_action is not run").await;
@@ -64,7 +54,7 @@ async fn an_action_whose_runs_cannot_be_counted_is_not_run() {
 
 #[tokio::test]
 async fn a_failing_action_is_logged_and_a_connection_resets_the_count() {
-    let Scene { setup, address, .. } = unreachable().await;
+    let (setup, address, _) = unreachable().await;
     let setup = setup.line("unreachable_action", "/bin/false");
     let mut service = setup.start();
     service.logs("unreachable_action failed program=/bin/false status=exit status: 1").await;
@@ -78,7 +68,7 @@ async fn a_failing_action_is_logged_and_a_connection_resets_the_count() {
 
 #[tokio::test]
 async fn a_short_connection_while_the_action_runs_resets_the_count() {
-    let Scene { setup, address, .. } = unreachable().await;
+    let (setup, address, _) = unreachable().await;
     let go = setup.folder.path().join("go");
     let script = format!("until [ -e {} ]; do sleep 0.1; done", go.display());
     let setup = with_action(setup, &script);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::support::scene::Scene;
-use crate::support::{fedecks, skip, within};
+use crate::support::{PASSWORD, fedecks, path_after, skip, within};
 
 /// The lines of the `console` blocks in the command's section of `docs/device.md`.
 fn examples() -> Vec<String> {
@@ -28,13 +28,11 @@ async fn the_documented_examples_print_what_is_documented() {
     let examples = examples();
     assert!(examples.len() > 5, "{examples:?}");
     let Some(scene) = Scene::unregistered().await else { return };
-    let programs = fedecks().parent().unwrap().to_owned();
-    let path = std::env::var_os("PATH").unwrap();
-    let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&path)));
-    let path = path.unwrap();
+    let path = path_after(fedecks().parent().unwrap());
     let mut lines = examples.iter().peekable();
     while let Some(line) = lines.next() {
         let typed = line.strip_prefix("$ ").unwrap_or_else(|| panic!("not a command: {line}"));
+        let typed = typed.replace("forty-two-towels", PASSWORD);
         let mut expected = String::new();
         while let Some(line) = lines.next_if(|line| !line.starts_with("$ ")) {
             expected += line;

@@ -16,13 +16,7 @@ impl Scene {
 
     /// The same with this input.
     pub(super) async fn run_with(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Ended {
-        let mut command = command(&self.bus.address(), arguments);
-        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        // After an error the command does not read on.
-        let _ = stdin.write_all(input.as_ref()).await;
-        drop(stdin);
-        ended(child).await
+        run_with_on(&self.bus.address(), arguments, input).await
     }
 
     /// Starts a command that listens, and waits until it does.
@@ -55,6 +49,15 @@ pub(super) fn command(bus: &str, arguments: &[&str]) -> Command {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     command
+}
+
+pub(super) async fn run_with_on(bus: &str, arguments: &[&str], input: impl AsRef<[u8]>) -> Ended {
+    let mut child = command(bus, arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // After an error the command does not read on.
+    let _ = stdin.write_all(input.as_ref()).await;
+    drop(stdin);
+    ended(child).await
 }
 
 pub(super) async fn run_on(bus: &str, arguments: &[&str]) -> Ended {
@@ -123,11 +126,17 @@ impl Following {
         self.stdout = None;
     }
 
-    /// Its exit status, and the rest of its standard error.
-    pub(super) async fn end(mut self) -> (Option<i32>, String) {
+    /// It ends with this status, and prints nothing more on standard error.
+    pub(super) async fn ends(self, code: i32) {
+        assert_eq!(self.ends_with(code, "").await, "");
+    }
+
+    /// It ends with this status and this text on standard error. Returns the rest of standard error.
+    pub(super) async fn ends_with(mut self, code: i32, text: &str) -> String {
         let status = within(self.child.wait()).await.unwrap();
         let mut rest = String::new();
         within(self.stderr.into_inner().read_to_string(&mut rest)).await.unwrap();
-        (status.code(), rest)
+        assert!(status.code() == Some(code) && rest.contains(text), "{status}: {rest}");
+        rest
     }
 }

@@ -2,22 +2,13 @@
 
 use std::fs;
 
-use fedecks_protocol::{DeviceId, Term};
+use fedecks_protocol::Term;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::fedecks::Following;
-use crate::support::fedecksd::DEVICE;
 use crate::support::scene::Scene;
-use crate::support::{By, Cloud, Seen, until};
-
-async fn push(cloud: &Cloud, term: Term) {
-    cloud.hub.push(&DeviceId::new(DEVICE).unwrap(), term).await.unwrap();
-}
-
-async fn push_raw(cloud: &Cloud, bytes: &[u8]) {
-    cloud.hub.push_raw(&DeviceId::new(DEVICE).unwrap(), bytes.to_vec()).await.unwrap();
-}
+use crate::support::{By, Seen, push, push_raw, until};
 
 fn signal(following: &Following, signal: Signal) {
     let id = following.child.id().unwrap();
@@ -37,7 +28,7 @@ async fn messages_arrive_in_order_until_the_count_is_reached() {
             assert_eq!(listening.prints().await, number.to_string());
         }
     }
-    assert_eq!(listening.end().await, (Some(0), String::new()));
+    listening.ends(0).await;
 }
 
 #[tokio::test]
@@ -54,27 +45,29 @@ async fn values_and_raw_messages_are_printed_as_lines_of_json() {
     push(&scene.cloud, term).await;
     assert_eq!(raw.prints().await, r#"{"$bytes":"AP8="}"#);
     let line: serde_json::Value = serde_json::from_str(&values.prints().await).unwrap();
-    let max = i128::MAX.to_string();
-    let expected = serde_json::json!(
-        {"name": "a\nb", "bytes": {"$bytes": "AQ=="}, "pair": [null, {"$int": max}]}
-    );
-    assert_eq!(line, expected);
+    assert_eq!(line["name"], "a\nb");
+    assert_eq!(line["bytes"]["$bytes"], "AQ==");
+    assert_eq!(line["pair"], serde_json::json!([null, {"$int": i128::MAX.to_string()}]));
+    assert_eq!(line.as_object().unwrap().len(), 3);
 
     signal(&values, Signal::SIGINT);
-    assert_eq!(values.end().await, (Some(130), String::new()));
+    values.ends(130).await;
     signal(&raw, Signal::SIGTERM);
-    assert_eq!(raw.end().await, (Some(143), String::new()));
+    raw.ends(143).await;
 }
 
 #[tokio::test]
-async fn a_closed_standard_output_ends_it_quietly() {
+async fn a_closed_standard_output_or_bus_ends_it() {
     let Some(scene) = Scene::connected().await else { return };
     for arguments in [&["listen"][..], &["events"]] {
         let mut following = scene.follow(arguments).await;
         following.close();
         // Not only at the next message.
-        assert_eq!(following.end().await, (Some(0), String::new()));
+        following.ends(0).await;
     }
+    let listening = scene.follow(&["listen"]).await;
+    drop(scene.bus);
+    listening.ends_with(3, "no system bus").await;
 }
 
 #[tokio::test]
@@ -82,12 +75,12 @@ async fn a_program_reads_each_message_from_its_standard_input() {
     let Some(scene) = Scene::connected().await else { return };
     let got = scene.setup.folder.path().join("got");
     let script = format!("cat >> {0}; echo end >> {0}", got.display());
-    let listening =
-        scene.follow(&["listen", "--count", "3", "--exec", "sh", "-c", &script, "-x"]).await;
+    let exec = ["listen", "--count", "3", "--exec", "sh", "-c", &script, "-x"];
+    let listening = scene.follow(&exec).await;
     for text in ["one", "two", "three"] {
         push(&scene.cloud, Term::from(text)).await;
     }
-    assert_eq!(listening.end().await, (Some(0), String::new()));
+    listening.ends(0).await;
     let expected = "\"one\"\nend\n\"two\"\nend\n\"three\"\nend\n";
     assert_eq!(fs::read_to_string(&got).unwrap(), expected);
 
@@ -95,7 +88,7 @@ async fn a_program_reads_each_message_from_its_standard_input() {
     let raw = ["listen", "--raw", "--count", "1", "--exec", "sh", "-c", &script];
     let listening = scene.follow(&raw).await;
     push_raw(&scene.cloud, &[b'x', 0, 255]).await;
-    assert_eq!(listening.end().await.0, Some(0));
+    listening.ends_with(0, "").await;
     assert_eq!(fs::read(&got).unwrap(), b"x\0\xffend\n");
 }
 
@@ -106,8 +99,7 @@ async fn a_failing_program_is_reported_and_runs_again() {
     let listening = scene.follow(&["listen", "--count", "2", "--exec", "sh", "-c", "exit 3"]).await;
     push(&scene.cloud, Term::Bytes(vec![7; 200_000])).await;
     push(&scene.cloud, Term::Nil).await;
-    let (code, said) = listening.end().await;
-    assert_eq!(code, Some(1));
+    let said = listening.ends_with(1, "").await;
     assert_eq!(said.matches("fedecks: sh: exit status: 3\n").count(), 2, "{said}");
     assert!(said.ends_with("the program failed for 2 messages\n"), "{said}");
 
@@ -118,9 +110,7 @@ async fn a_failing_program_is_reported_and_runs_again() {
     ] {
         let listening = scene.follow(&[&["listen", "-n", "1"], program].concat()).await;
         push(&scene.cloud, Term::Nil).await;
-        let (code, said) = listening.end().await;
-        assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains(error), "{said}");
+        listening.ends_with(1, error).await;
     }
 }
 
@@ -147,7 +137,7 @@ async fn events_are_printed_as_text_or_json() {
 async fn listening_continues_when_the_service_restarts() {
     let Some(scene) = Scene::connected().await else { return };
     let mut listening = scene.follow(&["listen", "--count", "1"]).await;
-    let Scene { bus, mut cloud, setup, service } = scene;
+    let Scene { bus: _bus, mut cloud, setup, service } = scene;
     service.kill().await;
     assert!(listening.notes().await.contains("fedecksd went away"));
     let _service = setup.start();
@@ -155,19 +145,7 @@ async fn listening_continues_when_the_service_restarts() {
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
     push(&cloud, Term::from("again")).await;
     assert_eq!(listening.prints().await, "\"again\"");
-    assert_eq!(listening.end().await, (Some(0), String::new()));
-    drop(bus);
-}
-
-#[tokio::test]
-async fn it_ends_with_the_bus() {
-    let Some(scene) = Scene::connected().await else { return };
-    let listening = scene.follow(&["listen"]).await;
-    let Scene { bus, cloud: _cloud, setup: _setup, service: _service } = scene;
-    drop(bus);
-    let (code, said) = listening.end().await;
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("no system bus"), "{said}");
+    listening.ends(0).await;
 }
 
 #[tokio::test]
@@ -180,7 +158,7 @@ async fn ctrl_c_also_ends_the_program() {
     let read = async || Some(fs::read_to_string(&file).ok()?.trim().parse().unwrap());
     let id = Pid::from_raw(until(read).await);
     signal(&listening, Signal::SIGINT);
-    assert_eq!(listening.end().await.0, Some(130));
+    listening.ends_with(130, "").await;
     until(async || {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         // It may be a zombie without a parent that waits for it.

@@ -48,7 +48,8 @@ async fn a_bus_that_accepts_and_never_replies_delays_nothing() {
     let socket = setup.folder.path().join("silent");
     let silent = tokio::net::UnixListener::bind(&socket).unwrap();
     let address = format!("unix:path={}", socket.display());
-    let mut service = setup.variable("DBUS_SYSTEM_BUS_ADDRESS", address).start();
+    let setup = setup.variable("DBUS_SYSTEM_BUS_ADDRESS", address);
+    let mut service = setup.start();
     let _accepted = within(silent.accept()).await.unwrap();
     assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
     let line = service.logs(NO_BUS).await;

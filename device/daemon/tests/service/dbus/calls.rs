@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 
 use super::{busctl, call, call_error, credentials};
 use crate::support::bus::{Bus, User};
-use crate::support::fedecksd::{DEVICE, Setup, is_anywhere_in};
+use crate::support::fedecksd::{DEVICE, Setup};
 use crate::support::scene::{READY, Scene};
-use crate::support::{By, PASSWORD, Seen, cloud, cloud_at, within};
+use crate::support::{By, PASSWORD, Seen, within};
 
 #[tokio::test]
 async fn gdbus_logs_in_sends_values_and_bytes_and_reconnects() {
@@ -149,26 +149,6 @@ async fn every_error_has_a_name_and_a_description() {
     }
     device.send(&Variant::new(Term::Nil).unwrap()).await.unwrap();
     assert_eq!(scene.cloud.next().await, Seen::Message(Term::Nil));
-}
-
-#[tokio::test]
-async fn a_login_times_out_before_its_caller_and_continues() {
-    let Some(bus) = Bus::start().await else { return };
-    // A free port for a cloud that starts later.
-    let address = cloud().await.stop().await;
-    let setup = Setup::new(address).on(&bus);
-    let mut service = setup.start();
-    service.logs(READY).await;
-    let begun = Instant::now();
-    // gdbus waits for 25 s, like most others.
-    let error = call_error(&bus, User::Member, "Login", &[&credentials(PASSWORD)]).await;
-    let took = begun.elapsed();
-    assert!(error.contains("org.fedecks.Device1.Error.Unreachable"), "{error}");
-    assert!(error.contains("the login continues to wait for the cloud: "), "{error}");
-    assert!((Duration::from_secs(20)..Duration::from_secs(24)).contains(&took), "{took:?}");
-    let mut cloud = cloud_at(address).await;
-    assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
-    assert!(!is_anywhere_in(setup.folder.path(), PASSWORD));
 }
 
 #[tokio::test]

@@ -36,17 +36,18 @@ fn described(xml: &str) -> Vec<String> {
     let node = Node::from_reader(xml.as_bytes()).unwrap();
     let is_ours = |interface: &&Interface<'_>| interface.name() == "org.fedecks.Device1";
     let interface = node.interfaces().iter().find(is_ours).unwrap();
-    let methods = interface.methods().iter().map(|it| {
-        format!("method {}{}{}", it.name(), arguments(it.args()), annotations(it.annotations()))
-    });
-    let signals = interface.signals().iter().map(|it| {
-        format!("signal {}{}{}", it.name(), arguments(it.args()), annotations(it.annotations()))
+    let methods = interface.methods().iter();
+    let methods = methods.map(|it| ("method", it.name().to_string(), it.args(), it.annotations()));
+    let signals = interface.signals().iter();
+    let signals = signals.map(|it| ("signal", it.name().to_string(), it.args(), it.annotations()));
+    let members = methods.chain(signals).map(|(kind, name, args, annotated)| {
+        format!("{kind} {name}{}{}", arguments(args), annotations(annotated))
     });
     let properties = interface.properties().iter().map(|property| {
         let (name, ty, access) = (property.name(), property.ty().to_string(), property.access());
         format!("property {name} {ty} {access:?}{}", annotations(property.annotations()))
     });
-    let mut lines: Vec<String> = methods.chain(signals).chain(properties).collect();
+    let mut lines: Vec<String> = members.chain(properties).collect();
     lines.sort();
     lines
 }

@@ -4,9 +4,8 @@ use fedecks_device::Term;
 
 use super::{call, call_error, credentials, error, gdbus, result};
 use crate::support::bus::User;
-use crate::support::fedecksd::DEVICE;
 use crate::support::scene::Scene;
-use crate::support::{PASSWORD, Seen};
+use crate::support::{PASSWORD, Seen, push};
 
 const DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
 
@@ -59,8 +58,7 @@ async fn other_users_see_no_signal() {
     let Some(mut scene) = Scene::connected().await else { return };
     let mut member = scene.bus.monitor(User::Member).await;
     let mut stranger = scene.bus.monitor(User::Stranger).await;
-    let device = DEVICE.parse().unwrap();
-    scene.cloud.hub.push(&device, Term::from("secret")).await.unwrap();
+    push(&scene.cloud, Term::from("secret")).await;
     member.until("MessageReceived (<'secret'>,)").await;
     call(&scene.bus, "Reconnect", &[]).await;
     member.until("Event ('connected'").await;

@@ -22,6 +22,9 @@ impl Source {
     pub(super) const ALL: [Self; 2] = [Self::Kernel, Self::Manager];
 }
 
+pub(super) const BY_MANAGER: &str = "by=\"network-manager\"";
+pub(super) const BY_KERNEL: &str = "by=\"netlink\"";
+
 const CLOUD: &str = "203.0.113.1:7443";
 
 /// The link that is up at first.
@@ -59,23 +62,19 @@ impl Lab {
         // If both ends had the same index, the kernel would not see them as linked and report a carrier only after
         // a second.
         let no_filter = "for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$file; done";
-        device
-            .run(&format!(
-                "ip link add veth0 index 100 type veth peer name peer0 netns {0}
-                 ip link add veth1 index 101 type veth peer name peer1 netns {0}
-                 {no_filter}",
-                beyond.id()
-            ))
-            .await;
-        beyond
-            .run(&format!(
-                "{no_filter}
-                 ip addr add 203.0.113.1/32 dev lo
-                 ip addr add 192.0.2.1/24 dev peer0
-                 ip addr add 198.51.100.1/24 dev peer1
-                 ip link set peer0 up"
-            ))
-            .await;
+        let links = format!(
+            "ip link add veth0 index 100 type veth peer name peer0 netns {0}
+             ip link add veth1 index 101 type veth peer name peer1 netns {0}",
+            beyond.id()
+        );
+        device.run(&links).await;
+        device.run(no_filter).await;
+        beyond.run(no_filter).await;
+        let addresses = "ip addr add 203.0.113.1/32 dev lo
+             ip addr add 192.0.2.1/24 dev peer0
+             ip addr add 198.51.100.1/24 dev peer1
+             ip link set peer0 up";
+        beyond.run(addresses).await;
         let words = device.words();
         let setup = Setup::new(CLOUD)
             .with_credentials()
@@ -90,15 +89,12 @@ impl Lab {
                 }
             }
             Source::Kernel => {
-                lab.device
-                    .run(
-                        "ip addr add 192.0.2.2/24 dev veth0
-                         ip addr add 198.51.100.2/24 dev veth1
-                         ip link set veth0 up
-                         ip link set veth1 up
-                         ip route add default via 192.0.2.1 metric 100",
-                    )
-                    .await;
+                let addresses = "ip addr add 192.0.2.2/24 dev veth0
+                     ip addr add 198.51.100.2/24 dev veth1
+                     ip link set veth0 up
+                     ip link set veth1 up
+                     ip route add default via 192.0.2.1 metric 100";
+                lab.device.run(addresses).await;
             }
         }
         Some(lab)
@@ -134,8 +130,11 @@ impl Lab {
         manager.running = Some(manager.settings.start(&manager.bus, &self.device));
     }
 
-    pub(super) async fn kill_manager(&mut self) {
+    pub(super) async fn restart_manager(&mut self) {
         self.manager.as_mut().unwrap().running.take().unwrap().kill().await;
+        self.service().logs(BY_KERNEL).await;
+        self.start_manager();
+        self.service().logs(BY_MANAGER).await;
     }
 
     /// The cloud closes the connection without a time to return.

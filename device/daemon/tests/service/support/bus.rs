@@ -30,37 +30,16 @@ const PROGRAMS: [(&str, &str); 4] = [
 /// A user of the bus. Only the daemon sees user and group tables with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum User {
-    Root,
+    Root = 0,
     /// In the group `fedecks`.
-    Member,
+    Member = 60_101,
     /// In no relevant group.
-    Stranger,
+    Stranger = 60_102,
     /// `fedecks`, the user of the service.
-    Service,
+    Service = 60_103,
 }
 
 const GROUP: u32 = 60_100;
-
-impl User {
-    fn id(self) -> u32 {
-        match self {
-            Self::Root => 0,
-            Self::Member => 60_101,
-            Self::Stranger => 60_102,
-            Self::Service => 60_103,
-        }
-    }
-
-    /// The prefix of a command that this user runs.
-    fn words(self) -> Vec<String> {
-        let id = self.id();
-        let groups = match self {
-            Self::Root | Self::Stranger => "--clear-groups".to_owned(),
-            Self::Member | Self::Service => format!("--groups={GROUP}"),
-        };
-        ["setpriv".to_owned(), format!("--reuid={id}"), format!("--regid={id}"), groups].into()
-    }
-}
 
 /// A bus in a temporary folder. Dropping it ends the daemon.
 pub(crate) struct Bus {
@@ -85,9 +64,7 @@ impl Bus {
             return None;
         }
         let Ok(system) = fs::read_to_string(SYSTEM_CONFIGURATION) else {
-            skip(&format!(
-                "{SYSTEM_CONFIGURATION} is missing, of the package dbus-system-bus-common"
-            ));
+            skip("the package dbus-system-bus-common is missing");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
@@ -96,14 +73,10 @@ impl Bus {
         fs::write(bus.file("bus.conf"), bus.configuration(&system)).unwrap();
         fs::create_dir(bus.file("system.d")).unwrap();
         bus.add_policy("org.fedecks.Device1", POLICY);
-        let users = [
-            (User::Root, "root"),
-            (User::Member, "member"),
-            (User::Stranger, "stranger"),
-            (User::Service, "fedecks"),
-        ];
-        let users =
-            users.map(|(user, name)| format!("{name}:x:{0}:{0}::/:/bin/false\n", user.id()));
+        let users = [User::Root, User::Member, User::Stranger, User::Service].map(|user| {
+            let name = if user == User::Service { "fedecks" } else { &*format!("{user:?}") };
+            format!("{}:x:{1}:{1}::/:/bin/false\n", name.to_lowercase(), user as u32)
+        });
         fs::write(bus.file("passwd"), users.concat()).unwrap();
         fs::write(bus.file("group"), format!("root:x:0:\nfedecks:x:{GROUP}:\n")).unwrap();
         Some(bus)
@@ -195,10 +168,14 @@ impl Bus {
     }
 
     fn command(&self, user: User, words: &[&str]) -> Command {
-        let before = user.words();
-        let mut command = Command::new(&before[0]);
+        let id = user as u32;
+        let groups = match user {
+            User::Root | User::Stranger => "--clear-groups".to_owned(),
+            User::Member | User::Service => format!("--groups={GROUP}"),
+        };
+        let mut command = Command::new("setpriv");
         command
-            .args(&before[1..])
+            .args([format!("--reuid={id}"), format!("--regid={id}"), groups])
             .args(words)
             .env("DBUS_SYSTEM_BUS_ADDRESS", self.address())
             .stdin(Stdio::null())

@@ -1,9 +1,8 @@
 //! The service as a child process, with its log.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
 use super::bus::Bus;
-use super::{By, Cloud, PATIENCE, Seen, credentials, within};
+use super::{By, Cloud, PATIENCE, Seen, credentials, within, write};
 
 pub(crate) const DEVICE: &str = "kitchen-1";
 
@@ -23,10 +22,9 @@ pub(crate) const DEVICE: &str = "kitchen-1";
 pub(crate) struct Setup {
     pub(crate) folder: TempDir,
     /// The keys of the configuration, with their values in TOML.
-    lines: Vec<(&'static str, String)>,
+    lines: BTreeMap<&'static str, String>,
     variables: Vec<(&'static str, String)>,
     wrapper: Vec<String>,
-    program: PathBuf,
 }
 
 impl Setup {
@@ -39,10 +37,9 @@ impl Setup {
         let no_bus = format!("unix:path={}", folder.path().join("no-bus").display());
         let setup = Self {
             folder,
-            lines: Vec::new(),
+            lines: BTreeMap::new(),
             variables: vec![("DBUS_SYSTEM_BUS_ADDRESS", no_bus)],
             wrapper: Vec::new(),
-            program: env!("CARGO_BIN_EXE_fedecksd").into(),
         };
         let data = setup.data();
         setup
@@ -60,15 +57,14 @@ impl Setup {
     }
 
     /// Sets a key to a value in TOML.
-    pub(crate) fn value(self, key: &'static str, value: impl Into<String>) -> Self {
-        let mut setup = self.without(key);
-        setup.lines.push((key, value.into()));
-        setup
+    pub(crate) fn value(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.lines.insert(key, value.into());
+        self
     }
 
     /// Leaves a key to its default.
     pub(crate) fn without(mut self, key: &str) -> Self {
-        self.lines.retain(|(known, _)| *known != key);
+        self.lines.remove(key);
         self
     }
 
@@ -83,12 +79,6 @@ impl Setup {
         self
     }
 
-    /// Runs another program than the one built for the tests.
-    pub(crate) fn program(mut self, program: &Path) -> Self {
-        self.program = program.to_owned();
-        self
-    }
-
     /// Starts it by another command, such as `["ip", "netns", "exec", ...]`.
     pub(crate) fn by(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
@@ -98,8 +88,7 @@ impl Setup {
     /// Has it log in at its start.
     pub(crate) fn with_credentials(self) -> Self {
         let file = self.folder.path().join("provision.toml");
-        fs::write(&file, credentials()).unwrap();
-        fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        write(&file, credentials(), 0o600);
         self.line("provision_file", file.to_str().unwrap())
     }
 
@@ -118,7 +107,8 @@ impl Setup {
         let file = self.folder.path().join("fedecks.toml");
         let lines = self.lines.iter().map(|(key, value)| format!("{key} = {value}\n"));
         fs::write(&file, lines.collect::<String>()).unwrap();
-        let mut words = self.wrapper.iter().map(OsStr::new).chain([self.program.as_os_str()]);
+        let program = env!("CARGO_BIN_EXE_fedecksd");
+        let mut words = self.wrapper.iter().map(String::as_str).chain([program]);
         let mut child = Command::new(words.next().unwrap())
             .args(words)
             .arg("--config")
@@ -148,11 +138,7 @@ impl Setup {
 
 /// How the device connects next; skips its messages.
 pub(crate) async fn connected(cloud: &mut Cloud) -> By {
-    let connected = |seen| match seen {
-        Seen::Connected(by) => Some(by),
-        Seen::Message(_) | Seen::Raw(_) => None,
-    };
-    cloud.until(connected).await
+    cloud.until(|seen| if let Seen::Connected(by) = seen { Some(by) } else { None }).await
 }
 
 /// A running service. Dropping it kills it.

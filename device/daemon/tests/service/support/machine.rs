@@ -2,7 +2,6 @@
 //! It shares this machine's network, so that it reaches the test's cloud on the loopback.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -240,35 +239,32 @@ async fn pause() {
 
 /// Creates the machine's root, and the files that are overlaid over this machine's /usr.
 fn install(folder: &Path, url: &str, data_dir: &str) {
-    let (root, usr) = (folder.join("root"), folder.join("usr"));
-    for inside in
-        ["usr", "etc/fedecks", "etc/systemd/system", "var", "run", "tmp", "proc", "sys", "dev"]
-    {
-        fs::create_dir_all(root.join(inside)).unwrap();
-    }
-    for link in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
-        if let Ok(target) = fs::read_link(Path::new("/").join(link)) {
-            symlink(target, root.join(link)).unwrap();
-        }
-    }
-    for file in ["passwd", "group", "nsswitch.conf", "ld.so.cache", "os-release"] {
-        fs::copy(Path::new("/etc").join(file), root.join("etc").join(file)).unwrap();
-    }
-    fs::write(root.join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    let script = "set -e
+        cd \"$0\"
+        for name in usr etc/fedecks etc/systemd/system var run tmp proc sys dev; do
+            mkdir -p root/$name
+        done
+        for name in bin sbin lib lib32 lib64 libx32; do
+            [ ! -L /$name ] || cp -P /$name root/
+        done
+        for name in passwd group nsswitch.conf ld.so.cache os-release; do
+            cp -L /etc/$name root/etc/
+        done
+        echo 0123456789abcdef0123456789abcdef >root/etc/machine-id
+        mkdir -p usr/bin
+        touch usr/bin/fedecksd usr/bin/fedecks
+        echo \"$1\" >root/etc/fedecks/fedecks.toml";
     let configuration = format!(
-        "url = {url:?}\ndevice_id = {DEVICE:?}\ndata_dir = {data_dir:?}\nbackoff_cap = \"1s\"\n"
+        "url = {url:?}\ndevice_id = {DEVICE:?}\ndata_dir = {data_dir:?}\nbackoff_cap = \"1s\""
     );
-    fs::write(root.join("etc/fedecks/fedecks.toml"), configuration).unwrap();
-
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script]).arg(folder).arg(configuration);
+    assert!(command.status().unwrap().success());
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data");
     for (file, place) in INSTALLED {
-        let place = usr.join(place);
+        let place = folder.join("usr").join(place);
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::copy(shipped.join(file), place).unwrap();
-    }
-    fs::create_dir_all(usr.join("bin")).unwrap();
-    for program in ["fedecksd", "fedecks"] {
-        fs::write(usr.join("bin").join(program), "").unwrap();
     }
 }
 

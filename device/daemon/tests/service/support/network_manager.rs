@@ -1,7 +1,6 @@
 //! The real NetworkManager, in a namespace and on a private bus.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
@@ -16,7 +15,7 @@ use zbus::{MatchRule, MessageStream};
 
 use super::bus::Bus;
 use super::namespace::Namespace;
-use super::{skip, within};
+use super::{skip, until, within, write};
 
 const NAME: &str = "org.freedesktop.NetworkManager";
 const PATH: &str = "/org/freedesktop/NetworkManager";
@@ -63,8 +62,7 @@ impl Settings {
                  [ipv4]\nmethod=manual\naddress1={address}/24,{gateway}\nroute-metric={metric}\n\
                  [ipv6]\nmethod=disabled\n"
             );
-            fs::write(&file, text).unwrap();
-            fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+            write(&file, &text, 0o600);
         }
         Self(folder)
     }
@@ -123,38 +121,20 @@ pub(crate) async fn bus() -> Option<Bus> {
 
 /// Waits until NetworkManager is on the bus and in this state.
 pub(crate) async fn state(connection: &zbus::Connection, wanted: u32) {
-    let mut signals = signals(connection).await;
-    within(async {
-        loop {
-            let reply = connection
-                .call_method(
-                    Some(NAME),
-                    PATH,
-                    Some("org.freedesktop.DBus.Properties"),
-                    "Get",
-                    &(NAME, "State"),
-                )
-                .await;
-            match reply {
-                Ok(reply) => {
-                    let value: OwnedValue = reply.body().deserialize().unwrap();
-                    if u32::try_from(value) == Ok(wanted) {
-                        return;
-                    }
-                }
-                // Not ready yet; it owns its name before it replies.
-                Err(zbus::Error::MethodError(..)) => {}
-                Err(error) => panic!("{error}"),
-            }
-            signals.next().await.unwrap().unwrap();
-        }
-    })
-    .await;
+    let proxy = zbus::proxy::Builder::<zbus::Proxy<'_>>::new(connection)
+        .destination(NAME)
+        .and_then(|it| it.path(PATH)?.interface(NAME))
+        .map(|it| it.cache_properties(zbus::proxy::CacheProperties::No));
+    let proxy = proxy.unwrap().build().await.unwrap();
+    // It owns its name before it replies.
+    until(async || (proxy.get_property("State").await == Ok(wanted)).then_some(())).await;
 }
 
 /// When NetworkManager next reports a network: a state of 60 or more, or a primary connection.
 pub(crate) async fn next_up(connection: &zbus::Connection) -> JoinHandle<Instant> {
-    let mut signals = signals(connection).await;
+    let rule = MatchRule::builder().msg_type(Type::Signal).path(PATH).unwrap().build();
+    let signals = within(MessageStream::for_match_rule(rule, connection, None)).await;
+    let mut signals = signals.unwrap();
     tokio::spawn(async move {
         loop {
             let signal = signals.next().await.unwrap().unwrap();
@@ -178,9 +158,4 @@ pub(crate) async fn next_up(connection: &zbus::Connection) -> JoinHandle<Instant
             }
         }
     })
-}
-
-async fn signals(connection: &zbus::Connection) -> MessageStream {
-    let rule = MatchRule::builder().msg_type(Type::Signal).path(PATH).unwrap().build();
-    within(MessageStream::for_match_rule(rule, connection, None)).await.unwrap()
 }
