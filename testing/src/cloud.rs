@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedecks_cloud::messaging::backplane::Backplane;
+use fedecks_cloud::serve::{Server, Tls};
+use fedecks_cloud::store::{DeviceStore, SqliteStore};
 use fedecks_cloud::{
-    Backplane, Denylist, DeviceStore, Fedecks, Handler, Hub, Keyring, Listen, Options,
-    ServeOptions, Server, SqliteStore, Tls, serve,
+    Denylist, Fedecks, Handler, Hub, Keyring, Listen, Options, ServeOptions, serve,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -36,7 +38,7 @@ pub struct CloudOptions {
     pub tls: Option<Tls>,
     /// Of the library.
     pub options: Options,
-    /// One of its own by default.
+    /// A separate one by default.
     pub backplane: Option<Arc<dyn Backplane>>,
     /// [`keyring`] by default.
     pub keyring: Keyring,
@@ -69,7 +71,7 @@ impl CloudOptions {
         .await
     }
 
-    /// The same behind another accept loop than the library's.
+    /// The same behind an accept loop other than the library's.
     pub async fn start_by<C, H: Handler>(
         self,
         handler: impl FnOnce(UnboundedSender<C>) -> H,

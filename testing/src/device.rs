@@ -1,10 +1,12 @@
 //! The device library with its data in a temporary folder.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use fedecks_device::{
-    Client, ClientBuilder, Credentials, DeviceId, Event, LoggedIn, LoginError, Subscription,
+    Client, ClientBuilder, CloudUrl, Credentials, DeviceId, Event, LoggedIn, LoginError,
+    Subscription,
 };
 use tempfile::TempDir;
 
@@ -17,7 +19,9 @@ pub struct Device {
     pub client: Client,
     /// What has happened since the start.
     pub events: Subscription,
-    data: TempDir,
+    /// The device's data.
+    pub data: TempDir,
+    start: Box<dyn Fn(&Path) -> Client + Send + Sync>,
 }
 
 impl Device {
@@ -30,15 +34,28 @@ impl Device {
     pub fn start_with(
         url: &str,
         id: &str,
-        settings: impl FnOnce(ClientBuilder) -> ClientBuilder,
+        settings: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static,
     ) -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let builder = Client::builder(url.parse().unwrap(), DeviceId::new(id).unwrap())
-            .data_dir(data.path())
-            .backoff(Duration::from_millis(50), Duration::from_millis(500));
-        let client = settings(builder).start().unwrap();
+        let (url, id) = (url.parse::<CloudUrl>().unwrap(), DeviceId::new(id).unwrap());
+        let start = move |data: &Path| {
+            let builder = Client::builder(url.clone(), id.clone())
+                .data_dir(data)
+                .backoff(Duration::from_millis(50), Duration::from_millis(500));
+            settings(builder).start().unwrap()
+        };
+        Self::start_in(tempfile::tempdir().unwrap(), Box::new(start))
+    }
+
+    fn start_in(data: TempDir, start: Box<dyn Fn(&Path) -> Client + Send + Sync>) -> Self {
+        let client = start(data.path());
         let events = client.subscribe();
-        Self { client, events, data }
+        Self { client, events, data, start }
+    }
+
+    /// Shuts down and starts again with the same data.
+    pub async fn restart(self) -> Self {
+        self.client.shutdown().await;
+        Self::start_in(self.data, self.start)
     }
 
     /// Logs in by [`USER`] and [`PASSWORD`], and waits until it is connected.

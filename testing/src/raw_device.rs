@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use fedecks_cloud::Claims;
+use fedecks_cloud::auth::Claims;
 use fedecks_protocol::{
     AUTH_HEADER, AuthRequest, CloseReason, DEFAULT_PATH, DeviceId, Dialect, DownFrame, Limits,
     Proof, REFUSAL_HEADER, Term, Token, UpFrame, Welcome,

@@ -1,8 +1,7 @@
 //! A handler with one account that records what devices do.
 
-use fedecks_cloud::{
-    AuthenticatedBy, Decision, Handler, Info, InfoOutcome, Login, Outcome, Session, Term,
-};
+use fedecks_cloud::auth::AuthenticatedBy;
+use fedecks_cloud::{Decision, Handler, Info, Login, Outcome, Session, Term};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{PASSWORD, USER};
@@ -59,8 +58,8 @@ impl Handler for Recorder {
         let _ = self.0.send(Seen::Connected(by));
     }
 
-    async fn handle_info(&self, _: &Session, info: Info) -> InfoOutcome {
-        InfoOutcome::Push(info.message)
+    async fn handle_info(&self, _: &Session, info: Info) -> Outcome {
+        Outcome::Send(info.message)
     }
 
     async fn handle_in(&self, _: &Session, message: Term) -> Outcome {

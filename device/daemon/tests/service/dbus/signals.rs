@@ -1,7 +1,7 @@
 //! The signals, as gdbus shows them.
 
-use fedecks_cloud::{CloseCode, CloseReason};
 use fedecks_device::Term;
+use fedecks_protocol::{CloseCode, CloseReason};
 
 use super::call;
 use crate::support::bus::User;
