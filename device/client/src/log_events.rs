@@ -39,7 +39,7 @@ pub(crate) fn event(event: &Event) {
 
 pub(crate) fn login(result: &Result<LoggedIn, LoginError>) {
     match result {
-        Ok(LoggedIn { persisted: true }) => info!("logged in, token stored"),
+        Ok(LoggedIn { persisted: true }) => info!("logged in, the token is stored"),
         Ok(LoggedIn { persisted: false }) => {
             warn!("logged in, but the token could not be stored and is lost at the next reboot");
         }
