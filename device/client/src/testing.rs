@@ -71,18 +71,15 @@ pub(crate) fn server_config(
     Arc::new(config.unwrap())
 }
 
-fn unix(seconds: u64) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-}
-
 pub(crate) fn epoch() -> UnixTime {
-    unix(0)
+    UnixTime::since_unix_epoch(Duration::ZERO)
 }
 
 /// Noon, UTC, on the first day of a month.
 pub(crate) fn first(year: i32, month: u8) -> UnixTime {
     let midnight = rcgen::date_time_ymd(year, month, 1).unix_timestamp();
-    unix(u64::try_from(midnight).unwrap() + 12 * 3600)
+    let noon = u64::try_from(midnight).unwrap() + 12 * 3600;
+    UnixTime::since_unix_epoch(Duration::from_secs(noon))
 }
 
 pub(crate) fn year_2026() -> Validity {
