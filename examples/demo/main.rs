@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let began = Instant::now();
     match demonstrate() {
         Ok(()) => {
-            println!("\nAll of it worked, in {:.1} s.", began.elapsed().as_secs_f64());
+            println!("\nEverything worked, in {:.1} s.", began.elapsed().as_secs_f64());
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -44,10 +44,12 @@ fn demonstrate() -> Result<()> {
     heading("The service and the server");
     add_account(&cloud_data)?;
     step(&format!(
-        "`fedecks-cloud account add {USER}` added an account, its password on the input"
+        "`fedecks-cloud account add {USER}` added an account, its password on standard input"
     ));
     let header = add_api_token(&cloud_data)?;
-    step("`fedecks-cloud token add` made a token for the HTTP API, with the roles read and send");
+    step(
+        "`fedecks-cloud token add` created a token for the HTTP API, with the roles read and send",
+    );
     let mut server = start_server(&cloud_data)?;
     let url = format!("wss://{}", server.await_line("the line \"listening\"", listening_address)?);
     step(&format!("`fedecks-cloud serve --self-signed` listens on {url}"));
@@ -62,9 +64,7 @@ fn demonstrate() -> Result<()> {
     let mut events = api.events()?;
     service.fedecks(&["send", r#"{"temperature":21.5}"#])?;
     let event = events.await_line("the message among the events", message_of_event)?;
-    step(&format!(
-        "up: `fedecks send` on the device, GET /api/v1/events told {event} as it happened"
-    ));
+    step(&format!("up: `fedecks send` on the device, GET /api/v1/events streamed {event}"));
     let mut listener = service.command(&["listen"])?;
     listener.await_text("listening")?;
     api.send(r#"{"fan":"on"}"#)?;
@@ -72,14 +72,14 @@ fn demonstrate() -> Result<()> {
     step(&format!(
         "down: POST /api/v1/devices/{DEVICE}/messages, `fedecks listen` printed {message}"
     ));
-    step(&format!("`fedecks status --json` says {}", service.health()?));
+    step(&format!("`fedecks status --json` shows {}", service.health()?));
     let began = Instant::now();
     let service = service.killed_and_started()?;
     service.await_connected()?;
-    step(&format!("killed and started again, it was back by token {} later", after(began)));
+    step(&format!("killed and restarted, it reconnected with its token after {}", after(began)));
     server.terminate()?;
 
-    heading("A cloud with a handler of its own");
+    heading("A cloud with a custom handler");
     let (_, address) = url.split_once("//").unwrap_or_default();
     let mut cloud = start_cloud(&cloud_data, address)?;
     cloud.await_json("listening")?;
@@ -87,28 +87,28 @@ fn demonstrate() -> Result<()> {
     let began = Instant::now();
     expect_how(&mut cloud, "token")?;
     step(&format!(
-        "started in the server's place, it had the device back {} later, by itself",
+        "started instead of the server, it had the device connected after {}",
         after(began)
     ));
     let mut listener = service.command(&["listen"])?;
     service.fedecks(&["send", r#"["hello","matey"]"#])?;
     let message = cloud.await_json("message")?["message"].to_string();
-    step(&format!("up: `fedecks send` on the device, the cloud got {message}"));
+    step(&format!("up: `fedecks send` on the device, the cloud received {message}"));
     listener.await_text("listening")?;
     cloud.write(&format!(r#"push {DEVICE} ["hi","there"]"#))?;
     let message = listener.await_line("a message", |line| Some(line.to_owned()))?;
-    step(&format!("down: the cloud pushed it, `fedecks listen` on the device printed {message}"));
+    step(&format!("down: the cloud sent it, `fedecks listen` on the device printed {message}"));
     cloud.kill()?;
     step("the cloud was killed with SIGKILL");
     let began = Instant::now();
     let mut cloud = start_cloud(&cloud_data, address)?;
     expect_how(&mut cloud, "token")?;
-    step(&format!("started again, it had its device back {} later, by itself", after(began)));
+    step(&format!("restarted, it had the device connected after {}", after(began)));
     service.fedecks(&["logout"])?;
     step("`fedecks logout` ended the connection and removed the token");
     service.terminate()?;
 
-    heading("A program on the library");
+    heading("A program that embeds the library");
     let data = folder.path().join("program");
     std::fs::create_dir(&data)?;
     let mut device = Program::start(
@@ -121,7 +121,7 @@ fn demonstrate() -> Result<()> {
     expect_how(&mut cloud, "credentials")?;
     device.write("quit")?;
     device.await_end()?;
-    step("the same connection inside a program of one's own, without the service");
+    step("the same connection inside another program, without the service");
     cloud.kill()
 }
 
