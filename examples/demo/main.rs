@@ -1,6 +1,6 @@
-//! The main job, run for real: the service and the server, driven by their commands; a cloud with a
-//! handler of its own; a program on the library. Run by `ci/demo`, which builds the programs first;
-//! they are looked for beside this one.
+//! Runs the real programs: the service and the server, driven by their commands; a cloud with its own
+//! handler; a program on the device library. Run by `ci/demo`, which builds them first into the
+//! folder of this one.
 
 mod program;
 
@@ -21,7 +21,7 @@ const PASSWORD: &str = "forty-two-towels";
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a demonstration is there to be read"
+    reason = "a demonstration is for people to read"
 )]
 fn main() -> ExitCode {
     let began = Instant::now();
@@ -74,7 +74,7 @@ fn demonstrate() -> Result<()> {
     ));
     step(&format!("`fedecks status --json` shows {}", service.health()?));
     let began = Instant::now();
-    let service = service.killed_and_started()?;
+    let service = service.kill_and_restart()?;
     service.await_connected()?;
     step(&format!("killed and restarted, it reconnected with its token after {}", after(began)));
     server.terminate()?;
@@ -85,7 +85,7 @@ fn demonstrate() -> Result<()> {
     cloud.await_json("listening")?;
     cloud.write(&format!("listen {DEVICE}"))?;
     let began = Instant::now();
-    expect_how(&mut cloud, "token")?;
+    expect_connected_by(&mut cloud, "token")?;
     step(&format!(
         "started instead of the server, it had the device connected after {}",
         after(began)
@@ -102,7 +102,7 @@ fn demonstrate() -> Result<()> {
     step("the cloud was killed with SIGKILL");
     let began = Instant::now();
     let mut cloud = start_cloud(&cloud_data, address)?;
-    expect_how(&mut cloud, "token")?;
+    expect_connected_by(&mut cloud, "token")?;
     step(&format!("restarted, it had the device connected after {}", after(began)));
     service.fedecks(&["logout"])?;
     step("`fedecks logout` ended the connection and removed the token");
@@ -118,14 +118,14 @@ fn demonstrate() -> Result<()> {
     device.await_json("unregistered")?;
     device.write(&format!(r#"login {{"username":"{USER}","password":"{PASSWORD}"}}"#))?;
     device.await_json("logged_in")?;
-    expect_how(&mut cloud, "credentials")?;
+    expect_connected_by(&mut cloud, "credentials")?;
     device.write("quit")?;
     device.await_end()?;
     step("the same connection inside another program, without the service");
     cloud.kill()
 }
 
-/// The device service on a bus of its own.
+/// The device service on a separate bus.
 struct Service {
     bus: String,
     configuration: PathBuf,
@@ -165,7 +165,7 @@ impl Service {
         self.command(arguments)?.await_end()
     }
 
-    /// What a support engineer looks at first.
+    /// The values that a support engineer checks first.
     fn health(&self) -> Result<String> {
         let lines = self.fedecks(&["status", "--json"])?.join("");
         let health: serde_json::Value = serde_json::from_str(&lines)?;
@@ -178,7 +178,7 @@ impl Service {
     }
 
     /// As a power cut would.
-    fn killed_and_started(self) -> Result<Self> {
+    fn kill_and_restart(self) -> Result<Self> {
         let Self { bus, configuration, process, _bus } = self;
         process.kill()?;
         let process = start_service(&bus, &configuration)?;
@@ -194,7 +194,7 @@ fn start_service(bus: &str, configuration: &Path) -> Result<Program> {
     let arguments = [OsStr::new("--config"), configuration.as_os_str()];
     let mut service = Program::start_on(Some(bus), "fedecksd", &arguments)?;
     // The command finds it from now on.
-    service.await_text("the D-Bus service is ready")?;
+    service.await_text("the D-Bus service is there")?;
     Ok(service)
 }
 
@@ -202,7 +202,7 @@ fn start_service(bus: &str, configuration: &Path) -> Result<Program> {
 struct Api {
     url: String,
     ca: PathBuf,
-    /// A file with the header that has the token: an argument would be seen by every user.
+    /// A file with the header that has the token; as an argument every user could see it.
     header: PathBuf,
 }
 
@@ -215,10 +215,10 @@ impl Api {
         Program::spawn(command)
     }
 
-    /// What happens, as it happens.
+    /// The stream of messages from devices.
     fn events(&self) -> Result<Program> {
         let mut events = self.curl(&["--no-buffer", "--include"], "/api/v1/events?kind=message")?;
-        // From its head on, nothing is missed.
+        // Once the head has arrived, nothing is missed.
         events.await_text("200 OK")?;
         Ok(events)
     }
@@ -230,13 +230,13 @@ impl Api {
     }
 }
 
-/// What the device said, from a line of the events.
+/// The device's message in a line of the events.
 fn message_of_event(line: &str) -> Option<String> {
     let event: serde_json::Value = serde_json::from_str(line.strip_prefix("data:")?).ok()?;
     Some(event.get("message")?.to_string())
 }
 
-/// A bus that belongs to whoever runs the demonstration. A real device has its system bus.
+/// A bus of the user who runs the demonstration. A real device has its system bus.
 fn start_bus(folder: &Path) -> Result<(Program, String)> {
     let configuration = folder.join("bus.conf");
     let socket = format!("unix:path={}", folder.join("bus").display());
@@ -298,12 +298,12 @@ fn start_cloud(data: &Path, address: &str) -> Result<Program> {
     Program::start("example-cloud", &[data.as_os_str(), address.as_ref()])
 }
 
-fn expect_how(cloud: &mut Program, how: &str) -> Result<()> {
+fn expect_connected_by(cloud: &mut Program, how: &str) -> Result<()> {
     let event = cloud.await_json("connected")?;
     if event["by"] == how {
         Ok(())
     } else {
-        Err(format!("the device came by {} instead of by {how}", event["by"]).into())
+        Err(format!("the device connected by {} instead of {how}", event["by"]).into())
     }
 }
 
@@ -311,12 +311,12 @@ fn after(began: Instant) -> String {
     format!("{} ms", began.elapsed().as_millis())
 }
 
-#[expect(clippy::print_stdout, reason = "a demonstration is there to be read")]
+#[expect(clippy::print_stdout, reason = "a demonstration is for people to read")]
 fn heading(text: &str) {
     println!("\n{text}");
 }
 
-#[expect(clippy::print_stdout, reason = "a demonstration is there to be read")]
+#[expect(clippy::print_stdout, reason = "a demonstration is for people to read")]
 fn step(text: &str) {
     println!("  ✓ {text}");
 }
