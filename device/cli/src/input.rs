@@ -82,6 +82,6 @@ mod tests {
             "the argument is not JSON: expected value at line 2 column 6"
         );
         let error = json(br#"{"$int":"x"}"#, "the argument").unwrap_err();
-        assert!(error.to_string().starts_with("the argument: $int wants"), "{error}");
+        assert!(error.to_string().starts_with("the argument: $int must"), "{error}");
     }
 }

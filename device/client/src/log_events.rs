@@ -54,7 +54,7 @@ pub(crate) fn notice(notice: &Notice) {
         Notice::UnknownFrame { kind } => {
             info!(kind, "ignored a frame of an unknown kind: the cloud is newer");
         }
-        Notice::UnusedFrame(frame) => {
+        Notice::UnexpectedFrame(frame) => {
             info!(name = frame.to_string(), "ignored a frame that has no use here")
         }
         Notice::BadFrame { size, error } => warn!(size, %error, "ignored bytes that are no frame"),

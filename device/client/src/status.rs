@@ -97,7 +97,7 @@ impl Status {
                 LostReason::Closed(_)
                 | LostReason::Broken(_)
                 | LostReason::NoPong
-                | LostReason::Slept => reason.to_string(),
+                | LostReason::Suspended => reason.to_string(),
             },
             Event::Connected => {
                 self.last_connected = Some(now);

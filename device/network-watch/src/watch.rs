@@ -85,7 +85,7 @@ async fn look(watch: NetworkWatch, bus: watch::Receiver<Option<Connection>>, new
         NetworkWatch::Netlink => netlink::watch(newest).await,
         NetworkWatch::NetworkManager => {
             let tell = |manager: Option<_>| {
-                let sight = manager.map_or(Observation::Nothing, Observation::Manager);
+                let sight = manager.map_or(Observation::Unavailable, Observation::Manager);
                 newest.send_replace(Some((NetworkSource::NetworkManager, sight)));
             };
             network_manager::watch(bus, tell).await;

@@ -131,7 +131,7 @@ fn errors_name_the_line_the_key_and_what_was_expected() {
         ),
         (
             "url = \"wss://a\"\ndevice_id = \"a b\"\n",
-            "f.toml, line 2: device_id: a device id is made of printable ASCII without spaces, \
+            "f.toml, line 2: device_id: a device id consists of printable ASCII without spaces, \
              '/' and '\\'; character 2 is ' '",
         ),
         (
