@@ -1,0 +1,389 @@
+//! What is true for any inputs, in any order and at any time.
+#![expect(clippy::unwrap_used, reason = "test helpers, which clippy does not recognize as tests")]
+
+mod inputs;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use fedecks_device_core::*;
+use fedecks_protocol::*;
+use proptest::prelude::*;
+
+use self::inputs::{Input, LinkInput, Source, inputs, token};
+
+/// The maximum number of actions per input.
+const MAX_ACTIONS: usize = 8;
+/// The maximum that the configuration and the limits of the protocol allow.
+const MAX_WAIT: Duration = Duration::from_secs(3_600 + 360);
+const MAX_PHASE: Duration = Duration::from_secs(20);
+const PONG_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The connection, and what an observer of its inputs and actions knows about it.
+struct Observer {
+    core: Connection,
+    now: Time,
+    /// The attempt or link of the driver, and whether it was dialed with credentials.
+    link: Option<(Attempt, bool)>,
+    /// The heartbeat interval of its Welcome, once that has arrived.
+    welcomed: Option<Duration>,
+    last_attempt: Attempt,
+    logins: u64,
+    unanswered: HashSet<LoginId>,
+    logouts: u64,
+    logouts_answered: u64,
+    ever_forgotten: bool,
+    store_busy: bool,
+    store_wait: Duration,
+    store_retry: Option<Time>,
+    /// The token may still be loaded.
+    loading: bool,
+    load_armed: bool,
+    shut_down: bool,
+}
+
+impl Observer {
+    fn new(seed: u64) -> Self {
+        let mut it = Self {
+            core: Connection::new(Config::new(DeviceId::new("device-123").unwrap()), seed),
+            now: Time::default(),
+            link: None,
+            welcomed: None,
+            last_attempt: Attempt(0),
+            logins: 0,
+            unanswered: HashSet::new(),
+            logouts: 0,
+            logouts_answered: 0,
+            ever_forgotten: false,
+            store_busy: false,
+            store_wait: Duration::ZERO,
+            store_retry: None,
+            loading: true,
+            load_armed: false,
+            shut_down: false,
+        };
+        assert_eq!(it.core.poll_action(), Some(Action::LoadToken));
+        it.check_state();
+        it
+    }
+
+    /// Whether this is the attempt or link of the driver.
+    fn is_live(&self, attempt: Attempt) -> bool {
+        self.link.is_some_and(|(current, _)| current == attempt)
+    }
+
+    fn give(&mut self, input: Input) {
+        let had_token = self.core.token().is_some();
+        let (mut may_forget, mut may_answer_late, mut command_may_follow) = (false, false, false);
+        let now = self.now;
+        match input {
+            Input::Pass(time) => self.now = now + time,
+            Input::Timeout => self.keep_deadlines(),
+            Input::NextDeadline => {
+                self.now = self.core.poll_timeout().unwrap_or(now).max(now);
+                self.keep_deadlines();
+            }
+            Input::Loaded(found) => {
+                if self.loading {
+                    self.load_armed = !matches!(found, Ok(Some(_)));
+                    self.loading = self.load_armed;
+                }
+                let found = found.map(|found| found.map(token)).map_err(|()| "gone".into());
+                self.core.handle_loaded(now, found);
+            }
+            Input::Stored(works) => {
+                self.store_busy = false;
+                command_may_follow = true;
+                if works {
+                    self.store_wait = Duration::ZERO;
+                } else if !self.shut_down {
+                    let (base, cap) = (Duration::from_secs(1), Duration::from_secs(60));
+                    self.store_wait = (self.store_wait * 2).clamp(base, cap);
+                    self.store_retry = Some(now + self.store_wait);
+                }
+                let result = if works { Ok(()) } else { Err("read-only".into()) };
+                self.core.handle_stored(now, result);
+            }
+            Input::Login => {
+                may_answer_late = true;
+                self.login("towel".into());
+            }
+            Input::LongLogin => {
+                may_answer_late = true;
+                self.login("x".repeat(5_000));
+            }
+            Input::Logout => {
+                may_forget = !self.shut_down;
+                self.core.handle_logout(LogoutId(self.logouts + 1));
+                // It is not answered after the shutdown.
+                self.logouts += u64::from(!self.shut_down);
+            }
+            Input::Reconnect => {
+                let may = self.core.handle_reconnect(now).is_ok();
+                let dials = matches!(self.core.state(), State::Dialing { .. });
+                assert!(!may || dials, "a reconnect without an attempt");
+            }
+            Input::Shutdown => {
+                self.core.handle_shutdown();
+                self.stop_loading();
+                self.store_retry = None;
+            }
+            Input::Network(network) => self.core.handle_network(now, network),
+            Input::From(source, input) => {
+                let attempt = match source {
+                    Source::Current => self.last_attempt,
+                    Source::Older => Attempt(self.last_attempt.0.saturating_sub(1)),
+                    Source::Newer => Attempt(self.last_attempt.0 + 1),
+                };
+                may_forget = self.give_from(attempt, input);
+            }
+            Input::Send(frame, alive) => return self.send(&frame, alive),
+        }
+        self.ever_forgotten |= may_forget;
+        if may_forget {
+            self.stop_loading();
+            assert!(self.core.token().is_none());
+        }
+        if had_token && !may_forget {
+            assert!(self.core.token().is_some(), "the token was forgotten without a reason");
+        }
+        for action in self.drain() {
+            if self.shut_down {
+                let answer = matches!(action, Action::AnswerLogin { .. });
+                let command = matches!(
+                    action,
+                    Action::StoreToken(_) | Action::ForgetToken | Action::AnswerLogout { .. }
+                );
+                let allowed = (answer && may_answer_late) || (command && command_may_follow);
+                assert!(allowed, "{action:?} after the shutdown");
+            }
+            self.watch(action);
+        }
+        if matches!(self.core.state(), State::Closed) && !self.shut_down {
+            self.shut_down = true;
+            assert!(self.unanswered.is_empty(), "logins without an answer");
+        }
+        self.check_state();
+    }
+
+    /// Gives an input from this attempt. Returns whether it allows the token to be forgotten.
+    fn give_from(&mut self, attempt: Attempt, input: LinkInput) -> bool {
+        let now = self.now;
+        let mut may_forget = false;
+        match input {
+            LinkInput::Phase(phase) => self.core.handle_phase(now, attempt, phase),
+            LinkInput::Dialed(result) => {
+                if self.is_live(attempt) && self.welcomed.is_none() && result.is_err() {
+                    let by_token = self.link.is_some_and(|(_, by_login)| !by_login);
+                    let void = [Refusal::TokenExpired, Refusal::TokenRevoked];
+                    may_forget = by_token
+                        && matches!(&result, Err(DialError::Refused { refusal, .. }) if void.contains(refusal));
+                    self.link_ended();
+                }
+                self.core.handle_dialed(now, attempt, result);
+            }
+            LinkInput::Frame(frame) => {
+                if self.is_live(attempt) {
+                    match (&frame, self.welcomed) {
+                        (DownFrame::Welcome(welcome), None) => {
+                            let heartbeat = welcome.heartbeat.as_secs().clamp(1, 300);
+                            self.welcomed = Some(Duration::from_secs(heartbeat));
+                        }
+                        (DownFrame::Token(_), Some(_)) => self.stop_loading(),
+                        _ => {}
+                    }
+                }
+                let bytes = Dialect::Bincode.encode_down(&frame, &Limits::default()).unwrap();
+                self.core.handle_message(now, attempt, &bytes);
+            }
+            LinkInput::Bytes(bytes) => {
+                // Garbage that happens to be a frame is given as one.
+                match Dialect::Bincode.decode_down(&bytes, &Limits::default()) {
+                    Err(_) | Ok(DownFrame::Unknown { .. }) => {
+                        self.core.handle_message(now, attempt, &bytes);
+                    }
+                    Ok(frame) => return self.give_from(attempt, LinkInput::Frame(frame)),
+                }
+            }
+            LinkInput::Text => self.core.handle_text(now, attempt, 7),
+            LinkInput::Traffic => self.core.handle_traffic(now, attempt),
+            LinkInput::Pong => self.core.handle_pong(now, attempt),
+            LinkInput::Lost(reason) => {
+                if self.is_live(attempt) {
+                    may_forget =
+                        matches!(&reason, LostReason::Closed(it) if it.code == CloseCode::Revoked);
+                    self.link_ended();
+                }
+                self.core.handle_lost(now, attempt, reason);
+            }
+        }
+        may_forget
+    }
+
+    fn keep_deadlines(&mut self) {
+        self.core.handle_timeout(self.now);
+        assert!(self.core.poll_timeout().is_none_or(|at| at > self.now), "a deadline is left");
+        self.store_retry = self.store_retry.filter(|at| *at > self.now);
+    }
+
+    fn login(&mut self, password: String) {
+        let credentials = Credentials::new().with("password", password);
+        self.logins += 1;
+        let id = LoginId(self.logins);
+        self.unanswered.insert(id);
+        self.core.handle_login(self.now, id, credentials);
+    }
+
+    /// A frame is either sent or given back.
+    fn send(&mut self, frame: &UpFrame, alive: bool) {
+        let id = SendId(7);
+        self.core.handle_send(self.now, id, frame);
+        let mut actions = self.drain();
+        let transmitted = actions
+            .iter()
+            .filter(|action| matches!(action, Action::Transmit { send: Some(it), .. } if *it == id))
+            .count();
+        if transmitted == 1 {
+            assert_eq!(actions.len(), 1);
+            self.core.handle_transmitted(id, alive);
+            let result = if alive { Ok(()) } else { Err(SendError::NotConnected) };
+            assert_eq!(self.drain(), [Action::AnswerSend { send: id, result }]);
+        } else {
+            let on_link = |action: &Action| {
+                matches!(action, Action::Transmit { message: Outgoing::Frame(_), .. })
+            };
+            assert!(!actions.iter().any(on_link), "a refused frame went out: {actions:?}");
+            let answer = actions.pop();
+            assert!(matches!(answer, Some(Action::AnswerSend { result: Err(_), .. })));
+        }
+        for action in actions {
+            assert!(!matches!(action, Action::AnswerSend { .. }), "a second answer");
+            self.watch(action);
+        }
+        self.check_state();
+    }
+
+    fn drain(&mut self) -> Vec<Action> {
+        let actions: Vec<_> = std::iter::from_fn(|| self.core.poll_action()).collect();
+        let logouts = actions.iter().filter(|it| matches!(it, Action::AnswerLogout { .. })).count();
+        assert!(actions.len() - logouts <= MAX_ACTIONS, "{actions:?}");
+        actions
+    }
+
+    fn watch(&mut self, action: Action) {
+        match action {
+            Action::Dial { attempt, header } => {
+                assert_eq!(self.link, None, "a second link");
+                assert!(attempt > self.last_attempt);
+                self.last_attempt = attempt;
+                let header = header.expose().as_bytes();
+                let request = AuthRequest::from_header(header, Dialect::Bincode, MAX_HEADER_CHARS);
+                let by_login = match request.unwrap().proof {
+                    Proof::Token(token) => {
+                        assert_eq!(Some(&token), self.core.token().map(|issued| &issued.token));
+                        false
+                    }
+                    Proof::Credentials(_) => {
+                        assert!(!self.unanswered.is_empty());
+                        true
+                    }
+                };
+                self.link = Some((attempt, by_login));
+            }
+            Action::Transmit { attempt, .. } => {
+                assert!(self.is_live(attempt) && self.welcomed.is_some());
+            }
+            Action::Disconnect { attempt, .. } => {
+                assert!(self.is_live(attempt));
+                self.link_ended();
+            }
+            Action::StoreToken(token) => {
+                assert!(!std::mem::replace(&mut self.store_busy, true), "two commands at once");
+                assert_eq!(Some(&token), self.core.token(), "not the newest token");
+            }
+            Action::ForgetToken => {
+                assert!(!std::mem::replace(&mut self.store_busy, true), "two commands at once");
+                assert!(self.ever_forgotten && self.core.token().is_none());
+            }
+            Action::LoadToken => {
+                assert!(std::mem::replace(&mut self.load_armed, false) && self.loading);
+            }
+            Action::AnswerLogin { login, .. } => {
+                assert!(self.unanswered.remove(&login), "{login:?} was answered before");
+            }
+            Action::AnswerLogout { logout, result } => {
+                self.logouts_answered += 1;
+                assert_eq!(logout, LogoutId(self.logouts_answered), "out of order");
+                assert!(!self.store_busy, "{logout:?} was answered too early");
+                let stored = if result.is_ok() { Stored::Yes } else { Stored::Failed };
+                assert_eq!(self.core.stored(), stored, "{logout:?}: {result:?}");
+            }
+            Action::TrustTime { .. } | Action::Emit(Event::Connected) => {
+                assert!(self.welcomed.is_some());
+            }
+            Action::AnswerSend { .. } | Action::Emit(_) | Action::Log(_) => {}
+        }
+    }
+
+    fn link_ended(&mut self) {
+        self.link = None;
+        self.welcomed = None;
+    }
+
+    fn stop_loading(&mut self) {
+        self.loading = false;
+        self.load_armed = false;
+    }
+
+    /// The connection's state is what the observer knows, and its next deadline is within bounds.
+    fn check_state(&self) {
+        // A logout only waits for the store.
+        if !self.store_busy {
+            assert_eq!(self.logouts_answered, self.logouts, "logouts without an answer");
+        }
+        let deadline = self.core.poll_timeout();
+        let within = |bound: Duration| {
+            assert!(deadline.is_some_and(|at| at <= self.now + bound), "{:?}", self.core);
+        };
+        match self.core.state() {
+            State::Unregistered => {
+                assert_eq!(self.link, None);
+                assert_eq!(self.core.token(), None);
+                let armed = self.load_armed || self.store_retry.is_some();
+                assert_eq!(deadline.is_some(), armed, "{:?}", self.core);
+            }
+            State::Waiting { until } | State::Offline { until } => {
+                assert_eq!(self.link, None);
+                assert!(until <= self.now + MAX_WAIT);
+                within(MAX_WAIT);
+            }
+            State::Dialing { attempt } => {
+                assert!(self.is_live(attempt) && self.welcomed.is_none());
+                within(MAX_PHASE);
+            }
+            State::Connected => {
+                let heartbeat = self.welcomed.unwrap();
+                assert!(self.link.is_some());
+                within(heartbeat.max(PONG_DEADLINE));
+            }
+            State::Closed => {
+                assert_eq!(self.link, None);
+                assert_eq!(deadline, None);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn invariants_hold_for_any_inputs(seed: u64, inputs in inputs()) {
+        let mut it = Observer::new(seed);
+        for input in inputs {
+            it.give(input);
+        }
+        prop_assert!(it.unanswered.is_empty());
+        prop_assert_eq!(it.core.state(), State::Closed);
+    }
+}
