@@ -25,10 +25,11 @@ pub(crate) enum Input {
     Timeout,
     /// Lets time pass until the earliest deadline, and keeps it.
     NextDeadline,
-    Loaded(Result<Option<u8>, ()>),
-    Stored(bool),
-    Login,
-    LongLogin,
+    Loaded(Result<Option<IssuedToken>, String>),
+    Stored(Result<(), String>),
+    Login {
+        size: usize,
+    },
     Logout,
     Reconnect,
     Shutdown,
@@ -56,7 +57,7 @@ pub(crate) fn inputs() -> impl Strategy<Value = Vec<Input>> {
     let after = prop::collection::vec(input(), 0..20);
     (any::<bool>(), before, after).prop_map(|(has_token, mut inputs, after)| {
         if has_token {
-            inputs.insert(0, Input::Loaded(Ok(Some(1))));
+            inputs.insert(0, Input::Loaded(Ok(Some(token(1)))));
         }
         inputs.push(Input::Shutdown);
         inputs.extend(after);
@@ -72,18 +73,19 @@ fn input() -> impl Strategy<Value = Input> {
     ];
     let network = select(vec![Network::Up, Network::Changed, Network::Down]);
     let loaded = prop_oneof![
-        Just(Err(())),
+        Just(Err("not mounted".into())),
         Just(Ok(None)),
-        any::<u8>().prop_map(|number| Ok(Some(number))),
+        any::<u8>().prop_map(|number| Ok(Some(token(number)))),
     ];
+    let stored = select(vec![Ok(()), Err("read-only".into())]);
     prop_oneof![
         4 => duration().prop_map(Input::Pass),
         4 => Just(Input::Timeout),
         12 => Just(Input::NextDeadline),
         3 => loaded.prop_map(Input::Loaded),
-        4 => any::<bool>().prop_map(Input::Stored),
-        2 => Just(Input::Login),
-        1 => Just(Input::LongLogin),
+        4 => stored.prop_map(Input::Stored),
+        // One in three is too long.
+        3 => select(vec![5, 5, 5_000]).prop_map(|size| Input::Login { size }),
         1 => Just(Input::Logout),
         1 => Just(Input::Reconnect),
         4 => network.prop_map(Input::Network),
@@ -165,6 +167,6 @@ fn up_frame() -> impl Strategy<Value = UpFrame> {
     ]
 }
 
-pub(crate) fn token(number: u8) -> IssuedToken {
+fn token(number: u8) -> IssuedToken {
     IssuedToken { token: Token::new(format!("token-{number}")).unwrap(), expires_at: 1 }
 }

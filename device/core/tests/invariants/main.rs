@@ -10,7 +10,7 @@ use fedecks_device_core::*;
 use fedecks_protocol::*;
 use proptest::prelude::*;
 
-use self::inputs::{Input, LinkInput, Source, inputs, token};
+use self::inputs::{Input, LinkInput, Source, inputs};
 
 /// The maximum number of actions per input.
 const MAX_ACTIONS: usize = 8;
@@ -74,7 +74,8 @@ impl Observer {
 
     fn give(&mut self, input: Input) {
         let had_token = self.core.token().is_some();
-        let (mut may_forget, mut may_answer_late, mut command_may_follow) = (false, false, false);
+        let mut may_forget = false;
+        let mut allowed_after_shutdown: fn(&Action) -> bool = |_| false;
         let now = self.now;
         match input {
             Input::Pass(time) => self.now = now + time,
@@ -88,29 +89,30 @@ impl Observer {
                     self.load_armed = !matches!(found, Ok(Some(_)));
                     self.loading = self.load_armed;
                 }
-                let found = found.map(|found| found.map(token)).map_err(|()| "gone".into());
                 self.core.handle_loaded(now, found);
             }
-            Input::Stored(works) => {
+            Input::Stored(result) => {
                 self.store_busy = false;
-                command_may_follow = true;
-                if works {
+                allowed_after_shutdown = |action| {
+                    let command = matches!(action, Action::StoreToken(_) | Action::ForgetToken);
+                    command || matches!(action, Action::AnswerLogout { .. })
+                };
+                if result.is_ok() {
                     self.store_wait = Duration::ZERO;
                 } else if !self.shut_down {
                     let (base, cap) = (Duration::from_secs(1), Duration::from_secs(60));
                     self.store_wait = (self.store_wait * 2).clamp(base, cap);
                     self.store_retry = Some(now + self.store_wait);
                 }
-                let result = if works { Ok(()) } else { Err("read-only".into()) };
                 self.core.handle_stored(now, result);
             }
-            Input::Login => {
-                may_answer_late = true;
-                self.login("towel".into());
-            }
-            Input::LongLogin => {
-                may_answer_late = true;
-                self.login("x".repeat(5_000));
+            Input::Login { size } => {
+                allowed_after_shutdown = |action| matches!(action, Action::AnswerLogin { .. });
+                let credentials = Credentials::new().with("password", "x".repeat(size));
+                self.logins += 1;
+                let id = LoginId(self.logins);
+                self.unanswered.insert(id);
+                self.core.handle_login(now, id, credentials);
             }
             Input::Logout => {
                 may_forget = !self.shut_down;
@@ -148,15 +150,8 @@ impl Observer {
             assert!(self.core.token().is_some(), "the token was forgotten without a reason");
         }
         for action in self.drain() {
-            if self.shut_down {
-                let answer = matches!(action, Action::AnswerLogin { .. });
-                let command = matches!(
-                    action,
-                    Action::StoreToken(_) | Action::ForgetToken | Action::AnswerLogout { .. }
-                );
-                let allowed = (answer && may_answer_late) || (command && command_may_follow);
-                assert!(allowed, "{action:?} after the shutdown");
-            }
+            let allowed = !self.shut_down || allowed_after_shutdown(&action);
+            assert!(allowed, "{action:?} after the shutdown");
             self.watch(action);
         }
         if matches!(self.core.state(), State::Closed) && !self.shut_down {
@@ -226,37 +221,22 @@ impl Observer {
         self.store_retry = self.store_retry.filter(|at| *at > self.now);
     }
 
-    fn login(&mut self, password: String) {
-        let credentials = Credentials::new().with("password", password);
-        self.logins += 1;
-        let id = LoginId(self.logins);
-        self.unanswered.insert(id);
-        self.core.handle_login(self.now, id, credentials);
-    }
-
     /// A frame is either sent or given back.
     fn send(&mut self, frame: &UpFrame, alive: bool) {
         let id = SendId(7);
         self.core.handle_send(self.now, id, frame);
         let mut actions = self.drain();
-        let transmitted = actions
-            .iter()
-            .filter(|action| matches!(action, Action::Transmit { send: Some(it), .. } if *it == id))
-            .count();
-        if transmitted == 1 {
-            assert_eq!(actions.len(), 1);
+        if let [Action::Transmit { send: Some(SendId(7)), .. }] = actions[..] {
             self.core.handle_transmitted(id, alive);
             let result = if alive { Ok(()) } else { Err(SendError::NotConnected) };
             assert_eq!(self.drain(), [Action::AnswerSend { send: id, result }]);
         } else {
-            let on_link = |action: &Action| {
-                matches!(action, Action::Transmit { message: Outgoing::Frame(_), .. })
-            };
-            assert!(!actions.iter().any(on_link), "a refused frame went out: {actions:?}");
             let answer = actions.pop();
             assert!(matches!(answer, Some(Action::AnswerSend { result: Err(_), .. })));
         }
         for action in actions {
+            let sent = matches!(action, Action::Transmit { message: Outgoing::Frame(_), .. });
+            assert!(!sent, "a refused frame went out");
             assert!(!matches!(action, Action::AnswerSend { .. }), "a second answer");
             self.watch(action);
         }

@@ -20,6 +20,7 @@ pub(crate) enum Response {
     Refused(Refusal, Option<Duration>),
 }
 
+#[derive(Default)]
 pub(crate) struct Cloud {
     pub(crate) up: bool,
     /// The number of the secret that seals and opens tokens.
@@ -49,14 +50,8 @@ impl Cloud {
             refresh: secs(3 * 3_600),
             heartbeat: secs(19),
             idle_timeout: secs(60),
-            per_second: None,
             retry_after: secs(5),
-            generations: HashMap::new(),
-            sessions: HashMap::new(),
-            accepted: VecDeque::new(),
-            takeovers: 0,
-            logins: 0,
-            requests: Vec::new(),
+            ..Self::default()
         }
     }
 

@@ -45,9 +45,7 @@ impl World {
     pub(crate) fn reset(&mut self, device: usize) {
         if let Some(id) = self.devices[device].link {
             self.end_session(id);
-            self.schedule(Duration::ZERO, Some(device), move |world| {
-                world.receive_down(id, true, |core, now, it| core.handle_lost(now, it, reset()));
-            });
+            self.lose(id, reset());
         }
     }
 
@@ -119,27 +117,20 @@ impl World {
         let next = match entered {
             Phase::Resolve => Phase::Tcp,
             Phase::Tcp if !self.cloud.up && path == Path::Good => {
-                return self.fail_after(latency * 2, id, "connection refused");
+                return self.send_down(id, true, unreachable("connection refused"));
             }
             Phase::Tcp => Phase::Tls,
             Phase::Tls => Phase::Upgrade,
             Phase::Upgrade if path == Path::Portal => {
                 let answers = ["HTTP 200", "HTTP 302", "HTTP 401", "HTTP 403"];
                 let answer = answers[self.random.usize(..answers.len())];
-                return self.fail_after(latency, id, answer);
+                return self.send_down(id, true, unreachable(answer));
             }
             Phase::Upgrade | Phase::Welcome => {
                 return self.send_up(id, move |world| world.upgrade(id));
             }
         };
         self.enter_after(latency * 2, id, next);
-    }
-
-    fn fail_after(&mut self, delay: Duration, id: LinkId, error: &'static str) {
-        let device = self.links[&id].device;
-        self.schedule(delay, Some(device), move |world| {
-            world.receive_down(id, true, unreachable(error));
-        });
     }
 
     pub(crate) fn send_up(&mut self, id: LinkId, receive: impl FnOnce(&mut Self) + 'static) {

@@ -118,18 +118,6 @@ fn an_idle_timeout_below_the_interval_is_ignored() {
 }
 
 #[test]
-fn a_connection_always_has_a_deadline() {
-    let mut it = Machine::connected();
-    for _ in 0..1_000 {
-        let took = it.keep_next_deadline();
-        assert!(took <= secs(19), "{took:?}");
-        it.traffic(1);
-        it.drain();
-    }
-    assert_eq!(it.core.state(), State::Connected);
-}
-
-#[test]
 fn the_round_trip_time_is_measured_by_pongs_only() {
     let mut it = Machine::connected();
     assert_eq!(it.core.round_trip(), None);
