@@ -96,7 +96,7 @@ fn an_unknown_kind_of_frame_is_accepted_with_any_content() {
 }
 
 #[test]
-fn trailing_bytes_are_ignored_in_control_frames_and_refused_in_others() {
+fn only_control_frames_may_have_trailing_bytes() {
     for (name, value, hex) in fixtures::up() {
         let decoded = up(&format!("{hex} 05 05 6c 61 74 65 72"));
         match value {

@@ -231,12 +231,13 @@ impl Observer {
             let result = if alive { Ok(()) } else { Err(SendError::NotConnected) };
             assert_eq!(self.drain(), [Action::AnswerSend { send: id, result }]);
         } else {
+            let on_link =
+                |it: &Action| matches!(it, Action::Transmit { message: Outgoing::Frame(_), .. });
+            assert!(!actions.iter().any(on_link), "a refused frame went out: {actions:?}");
             let answer = actions.pop();
             assert!(matches!(answer, Some(Action::AnswerSend { result: Err(_), .. })));
         }
         for action in actions {
-            let sent = matches!(action, Action::Transmit { message: Outgoing::Frame(_), .. });
-            assert!(!sent, "a refused frame went out");
             assert!(!matches!(action, Action::AnswerSend { .. }), "a second answer");
             self.watch(action);
         }

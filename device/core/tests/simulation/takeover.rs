@@ -27,7 +27,7 @@ fn two_devices_with_one_id_take_over_at_most_24_times_an_hour() {
 }
 
 #[test]
-fn a_flapping_network_does_not_bring_a_replaced_device_back_sooner() {
+fn a_flapping_network_brings_no_replaced_device_back_sooner() {
     let mut world = World::with_connected_device(2);
     world.add_connected("device-0");
     let before = world.cloud.takeovers;

@@ -9,7 +9,7 @@ fn close(code: CloseCode) -> LostReason {
 }
 
 #[test]
-fn the_end_of_a_connection_determines_the_wait_and_keeps_the_token() {
+fn the_end_of_a_connection_sets_the_wait_and_keeps_the_token() {
     let cases = [
         (reset(), FIRST_BACKOFF),
         (close(CloseCode::Normal), FIRST_BACKOFF),

@@ -77,7 +77,8 @@ fn any_traffic_from_the_cloud_answers_a_ping() {
 
 #[test]
 fn neither_messages_nor_pings_extend_the_pong_deadline() {
-    let inputs: [(fn(&mut Machine), Output); 2] = [
+    type Input = fn(&mut Machine);
+    let inputs: [(Input, Output); 2] = [
         (|it| it.send(&message("hello")).unwrap(), transmit(1, &message("hello"))),
         (|it| it.network(Network::Changed), ping(1)),
     ];

@@ -34,7 +34,7 @@ fn a_network_that_comes_back_ends_the_backoff() {
 }
 
 #[test]
-fn a_network_that_keeps_coming_back_does_not_postpone_the_attempt() {
+fn a_network_that_keeps_coming_back_postpones_no_attempt() {
     let mut it = in_a_long_backoff();
     it.network(Network::Up);
     let State::Waiting { mut until } = it.core.state() else { panic!("not waiting") };
@@ -78,7 +78,7 @@ fn a_device_keeps_dialing_while_the_network_is_reported_down() {
 }
 
 #[test]
-fn a_flapping_network_postpones_the_attempt_to_the_maximum_at_most() {
+fn a_flapping_network_postpones_no_attempt_beyond_the_maximum() {
     for period in [1, 50, 1_000, 60_000, 140_000].map(millis) {
         let mut it = Machine::backing_off();
         let start = it.now;
@@ -107,7 +107,7 @@ fn a_wait_that_the_cloud_caused_is_not_changed() {
 }
 
 #[test]
-fn a_change_during_an_attempt_shortens_its_phase_and_its_backoff() {
+fn a_change_during_an_attempt_shortens_its_phase_and_backoff() {
     for network in [Network::Up, Network::Changed] {
         let (mut it, attempt) = dialing_after_a_long_backoff();
         it.network(network);
@@ -118,8 +118,9 @@ fn a_change_during_an_attempt_shortens_its_phase_and_its_backoff() {
 }
 
 #[test]
-fn a_change_during_an_attempt_shortens_the_backoff_of_any_failure() {
-    let ways: [(fn(&mut Machine, u64), _); 2] = [
+fn a_change_during_an_attempt_shortens_any_backoff_after_it() {
+    type Fail = fn(&mut Machine, u64);
+    let ways: [(Fail, Output); 2] = [
         (Machine::unreachable, unreachable_failed()),
         (Machine::broken, failed(FailReason::Lost(reset()))),
     ];
@@ -132,7 +133,7 @@ fn a_change_during_an_attempt_shortens_the_backoff_of_any_failure() {
 }
 
 #[test]
-fn a_change_during_an_attempt_shortens_no_wait_that_the_cloud_causes() {
+fn a_change_during_an_attempt_shortens_no_wait_by_the_cloud() {
     for (refusal, retry_after, range) in [
         (Refusal::Blocked, None, MAX_BACKOFF),
         (Refusal::RateLimited, Some(50), secs(50)..=secs(55)),

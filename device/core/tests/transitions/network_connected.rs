@@ -34,7 +34,7 @@ fn a_network_that_is_down_does_not_affect_a_connection() {
 }
 
 #[test]
-fn a_network_that_is_back_shortens_the_deadline_of_an_earlier_ping() {
+fn a_network_that_is_back_shortens_an_earlier_pings_deadline() {
     let mut it = Machine::connected();
     it.network(Network::Down);
     assert_eq!(it.keep_next_deadline(), secs(19));

@@ -19,7 +19,7 @@ fn a_reconnect_continues_a_waiting_login() {
 }
 
 #[test]
-fn a_reconnect_without_a_token_or_after_the_shutdown_does_nothing() {
+fn a_reconnect_without_a_token_or_after_shutdown_does_nothing() {
     for mut it in [Machine::unregistered(), Machine::shut_down()] {
         let state = it.core.state();
         assert!(matches!(state, State::Unregistered | State::Closed));
