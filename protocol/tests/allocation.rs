@@ -77,9 +77,13 @@ fn decode_bounded(bytes: &[u8]) -> Result<Term, DecodeError> {
     term
 }
 
-/// A length as the dialect encodes it.
-fn length(of: impl TryInto<u64>) -> Vec<u8> {
-    let of: u64 = of.try_into().unwrap_or(u64::MAX);
+/// A kind of term, a length as the dialect encodes it, and the content.
+fn prefixed(kind: u8, length: impl TryInto<u64>, content: &[u8]) -> Vec<u8> {
+    let length: u64 = length.try_into().unwrap_or(u64::MAX);
+    [&[kind], &encoded(length)[..], content].concat()
+}
+
+fn encoded(of: u64) -> Vec<u8> {
     match (u8::try_from(of), u16::try_from(of), u32::try_from(of)) {
         (Ok(short @ ..=250), _, _) => vec![short],
         (_, Ok(middle), _) => [&[251], &middle.to_le_bytes()[..]].concat(),
@@ -108,7 +112,7 @@ fn the_count_includes_both_allocations_of_a_growing_container() {
 fn a_length_beyond_the_input_allocates_nothing() {
     for kind in [5, 6, 7, 8, 9, 10] {
         for claimed in [1_000_u64, 70_000, 1 << 40, u64::MAX] {
-            let bytes = [&[kind], &length(claimed)[..], &[NIL; 100]].concat();
+            let bytes = prefixed(kind, claimed, &[NIL; 100]);
             let (held, decoded) = held_by(|| DIALECT.decode_term(&bytes, &WIDEST));
             assert_eq!(decoded, Err(DecodeError::Truncated));
             assert_eq!(held, 0, "kind {kind} claiming {claimed}");
@@ -124,9 +128,7 @@ fn containers_that_each_claim_the_rest_are_bounded() {
             for filler in [0, 1, 50, 5_000, 100_000] {
                 let mut bytes = vec![NIL; filler];
                 for _ in 0..levels {
-                    let claimed = length(bytes.len() / each);
-                    bytes.splice(..0, claimed);
-                    bytes.insert(0, kind);
+                    bytes = prefixed(kind, bytes.len() / each, &bytes);
                 }
                 let _ = decode_bounded(&bytes);
             }
@@ -141,7 +143,7 @@ fn flat_containers_of_the_smallest_items_are_bounded() {
         // Around each doubling, when the old and the new allocation coexist.
         for exponent in 0..18 {
             for count in [(1_usize << exponent) - 1, 1 << exponent, (1 << exponent) + 1] {
-                let bytes = [&[kind], &length(count)[..], &vec![NIL; count * each]].concat();
+                let bytes = prefixed(kind, count, &vec![NIL; count * each]);
                 assert!(decode_bounded(&bytes).is_ok());
             }
         }
@@ -154,14 +156,9 @@ fn containers_of_containers_are_bounded() {
         for inner in CONTAINERS {
             for count in [0_usize, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65, 129] {
                 let items = vec![NIL; if inner == MAP { 2 * count } else { count }];
-                let item = [&[inner], &length(count)[..], &items].concat();
-                let repeats = 1_025;
-                let bytes = [
-                    &[outer],
-                    &length(if outer == MAP { repeats / 2 } else { repeats })[..],
-                    &item.repeat(if outer == MAP { repeats / 2 * 2 } else { repeats }),
-                ]
-                .concat();
+                let item = prefixed(inner, count, &items);
+                let (claimed, repeats) = if outer == MAP { (512, 1_024) } else { (1_025, 1_025) };
+                let bytes = prefixed(outer, claimed, &item.repeat(repeats));
                 assert!(decode_bounded(&bytes).is_ok());
             }
         }
@@ -175,7 +172,7 @@ fn texts_bytes_and_tokens_are_bounded() {
         let bytes = DIALECT.encode_term(&term, &WIDEST).unwrap();
         assert_eq!(decode_bounded(&bytes), Ok(term));
     }
-    let token = [&[0x11, 0], &length(2_048)[..], &[b'a'; 2_048]].concat();
+    let token = [&[0x11, 0], &encoded(2_048)[..], &[b'a'; 2_048]].concat();
     let (held, decoded) = held_by(|| DIALECT.decode_down(&token, &WIDEST));
     assert_bounded(token.len(), held);
     assert!(matches!(decoded, Ok(DownFrame::Token(_))));

@@ -19,15 +19,20 @@ const MAX_WAIT: Duration = Duration::from_secs(3_600 + 360);
 const MAX_PHASE: Duration = Duration::from_secs(20);
 const PONG_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The connection, and what an observer of its inputs and actions knows about it.
+/// The connection, and what is known about it from its inputs and actions.
 struct Observer {
     core: Connection,
     now: Time,
+    known: Known,
+}
+
+#[derive(Default)]
+struct Known {
     /// The attempt or link of the driver, and whether it was dialed with credentials.
     link: Option<(Attempt, bool)>,
     /// The heartbeat interval of its Welcome, once that has arrived.
     welcomed: Option<Duration>,
-    last_attempt: Attempt,
+    last_attempt: u64,
     logins: u64,
     unanswered: HashSet<LoginId>,
     logouts: u64,
@@ -36,8 +41,8 @@ struct Observer {
     store_busy: bool,
     store_wait: Duration,
     store_retry: Option<Time>,
-    /// The token may still be loaded.
-    loading: bool,
+    /// The token is not loaded any more.
+    loading_ended: bool,
     load_armed: bool,
     shut_down: bool,
 }
@@ -47,20 +52,7 @@ impl Observer {
         let mut it = Self {
             core: Connection::new(Config::new(DeviceId::new("device-123").unwrap()), seed),
             now: Time::default(),
-            link: None,
-            welcomed: None,
-            last_attempt: Attempt(0),
-            logins: 0,
-            unanswered: HashSet::new(),
-            logouts: 0,
-            logouts_answered: 0,
-            ever_forgotten: false,
-            store_busy: false,
-            store_wait: Duration::ZERO,
-            store_retry: None,
-            loading: true,
-            load_armed: false,
-            shut_down: false,
+            known: Known::default(),
         };
         assert_eq!(it.core.poll_action(), Some(Action::LoadToken));
         it.check_state();
@@ -69,7 +61,7 @@ impl Observer {
 
     /// Whether this is the attempt or link of the driver.
     fn is_live(&self, attempt: Attempt) -> bool {
-        self.link.is_some_and(|(current, _)| current == attempt)
+        self.known.link.is_some_and(|(current, _)| current == attempt)
     }
 
     fn give(&mut self, input: Input) {
@@ -85,40 +77,40 @@ impl Observer {
                 self.keep_deadlines();
             }
             Input::Loaded(found) => {
-                if self.loading {
-                    self.load_armed = !matches!(found, Ok(Some(_)));
-                    self.loading = self.load_armed;
+                if !self.known.loading_ended {
+                    self.known.load_armed = !matches!(found, Ok(Some(_)));
+                    self.known.loading_ended = !self.known.load_armed;
                 }
                 self.core.handle_loaded(now, found);
             }
             Input::Stored(result) => {
-                self.store_busy = false;
+                self.known.store_busy = false;
                 allowed_after_shutdown = |action| {
                     let command = matches!(action, Action::StoreToken(_) | Action::ForgetToken);
                     command || matches!(action, Action::AnswerLogout { .. })
                 };
                 if result.is_ok() {
-                    self.store_wait = Duration::ZERO;
-                } else if !self.shut_down {
+                    self.known.store_wait = Duration::ZERO;
+                } else if !self.known.shut_down {
                     let (base, cap) = (Duration::from_secs(1), Duration::from_secs(60));
-                    self.store_wait = (self.store_wait * 2).clamp(base, cap);
-                    self.store_retry = Some(now + self.store_wait);
+                    self.known.store_wait = (self.known.store_wait * 2).clamp(base, cap);
+                    self.known.store_retry = Some(now + self.known.store_wait);
                 }
                 self.core.handle_stored(now, result);
             }
             Input::Login { size } => {
                 allowed_after_shutdown = |action| matches!(action, Action::AnswerLogin { .. });
                 let credentials = Credentials::new().with("password", "x".repeat(size));
-                self.logins += 1;
-                let id = LoginId(self.logins);
-                self.unanswered.insert(id);
+                self.known.logins += 1;
+                let id = LoginId(self.known.logins);
+                self.known.unanswered.insert(id);
                 self.core.handle_login(now, id, credentials);
             }
             Input::Logout => {
-                may_forget = !self.shut_down;
-                self.core.handle_logout(LogoutId(self.logouts + 1));
+                may_forget = !self.known.shut_down;
+                self.core.handle_logout(LogoutId(self.known.logouts + 1));
                 // It is not answered after the shutdown.
-                self.logouts += u64::from(!self.shut_down);
+                self.known.logouts += u64::from(!self.known.shut_down);
             }
             Input::Reconnect => {
                 let may = self.core.handle_reconnect(now).is_ok();
@@ -128,20 +120,20 @@ impl Observer {
             Input::Shutdown => {
                 self.core.handle_shutdown();
                 self.stop_loading();
-                self.store_retry = None;
+                self.known.store_retry = None;
             }
             Input::Network(network) => self.core.handle_network(now, network),
             Input::From(source, input) => {
                 let attempt = match source {
-                    Source::Current => self.last_attempt,
-                    Source::Older => Attempt(self.last_attempt.0.saturating_sub(1)),
-                    Source::Newer => Attempt(self.last_attempt.0 + 1),
+                    Source::Current => Attempt(self.known.last_attempt),
+                    Source::Older => Attempt(self.known.last_attempt.saturating_sub(1)),
+                    Source::Newer => Attempt(self.known.last_attempt + 1),
                 };
                 may_forget = self.give_from(attempt, input);
             }
             Input::Send(frame, alive) => return self.send(&frame, alive),
         }
-        self.ever_forgotten |= may_forget;
+        self.known.ever_forgotten |= may_forget;
         if may_forget {
             self.stop_loading();
             assert!(self.core.token().is_none());
@@ -150,13 +142,13 @@ impl Observer {
             assert!(self.core.token().is_some(), "the token was forgotten without a reason");
         }
         for action in self.drain() {
-            let allowed = !self.shut_down || allowed_after_shutdown(&action);
+            let allowed = !self.known.shut_down || allowed_after_shutdown(&action);
             assert!(allowed, "{action:?} after the shutdown");
             self.watch(action);
         }
-        if matches!(self.core.state(), State::Closed) && !self.shut_down {
-            self.shut_down = true;
-            assert!(self.unanswered.is_empty(), "logins without an answer");
+        if matches!(self.core.state(), State::Closed) && !self.known.shut_down {
+            self.known.shut_down = true;
+            assert!(self.known.unanswered.is_empty(), "logins without an answer");
         }
         self.check_state();
     }
@@ -168,8 +160,8 @@ impl Observer {
         match input {
             LinkInput::Phase(phase) => self.core.handle_phase(now, attempt, phase),
             LinkInput::Dialed(result) => {
-                if self.is_live(attempt) && self.welcomed.is_none() && result.is_err() {
-                    let by_token = self.link.is_some_and(|(_, by_login)| !by_login);
+                if self.is_live(attempt) && self.known.welcomed.is_none() && result.is_err() {
+                    let by_token = self.known.link.is_some_and(|(_, by_login)| !by_login);
                     let void = [Refusal::TokenExpired, Refusal::TokenRevoked];
                     may_forget = by_token
                         && matches!(&result, Err(DialError::Refused { refusal, .. }) if void.contains(refusal));
@@ -179,10 +171,10 @@ impl Observer {
             }
             LinkInput::Frame(frame) => {
                 if self.is_live(attempt) {
-                    match (&frame, self.welcomed) {
+                    match (&frame, self.known.welcomed) {
                         (DownFrame::Welcome(welcome), None) => {
                             let heartbeat = welcome.heartbeat.as_secs().clamp(1, 300);
-                            self.welcomed = Some(Duration::from_secs(heartbeat));
+                            self.known.welcomed = Some(Duration::from_secs(heartbeat));
                         }
                         (DownFrame::Token(_), Some(_)) => self.stop_loading(),
                         _ => {}
@@ -218,7 +210,7 @@ impl Observer {
     fn keep_deadlines(&mut self) {
         self.core.handle_timeout(self.now);
         assert!(self.core.poll_timeout().is_none_or(|at| at > self.now), "a deadline is left");
-        self.store_retry = self.store_retry.filter(|at| *at > self.now);
+        self.known.store_retry = self.known.store_retry.filter(|at| *at > self.now);
     }
 
     /// A frame is either sent or given back.
@@ -254,9 +246,9 @@ impl Observer {
     fn watch(&mut self, action: Action) {
         match action {
             Action::Dial { attempt, header } => {
-                assert_eq!(self.link, None, "a second link");
-                assert!(attempt > self.last_attempt);
-                self.last_attempt = attempt;
+                assert_eq!(self.known.link, None, "a second link");
+                assert!(attempt.0 > self.known.last_attempt);
+                self.known.last_attempt = attempt.0;
                 let header = header.expose().as_bytes();
                 let request = AuthRequest::from_header(header, Dialect::Bincode, MAX_HEADER_CHARS);
                 let by_login = match request.unwrap().proof {
@@ -265,62 +257,74 @@ impl Observer {
                         false
                     }
                     Proof::Credentials(_) => {
-                        assert!(!self.unanswered.is_empty());
+                        assert!(!self.known.unanswered.is_empty());
                         true
                     }
                 };
-                self.link = Some((attempt, by_login));
+                self.known.link = Some((attempt, by_login));
             }
             Action::Transmit { attempt, .. } => {
-                assert!(self.is_live(attempt) && self.welcomed.is_some());
+                assert!(self.is_live(attempt) && self.known.welcomed.is_some());
             }
             Action::Disconnect { attempt, .. } => {
                 assert!(self.is_live(attempt));
                 self.link_ended();
             }
             Action::StoreToken(token) => {
-                assert!(!std::mem::replace(&mut self.store_busy, true), "two commands at once");
+                assert!(
+                    !std::mem::replace(&mut self.known.store_busy, true),
+                    "two commands at once"
+                );
                 assert_eq!(Some(&token), self.core.token(), "not the newest token");
             }
             Action::ForgetToken => {
-                assert!(!std::mem::replace(&mut self.store_busy, true), "two commands at once");
-                assert!(self.ever_forgotten && self.core.token().is_none());
+                assert!(
+                    !std::mem::replace(&mut self.known.store_busy, true),
+                    "two commands at once"
+                );
+                assert!(self.known.ever_forgotten && self.core.token().is_none());
             }
             Action::LoadToken => {
-                assert!(std::mem::replace(&mut self.load_armed, false) && self.loading);
+                assert!(
+                    std::mem::replace(&mut self.known.load_armed, false)
+                        && !self.known.loading_ended
+                );
             }
             Action::AnswerLogin { login, .. } => {
-                assert!(self.unanswered.remove(&login), "{login:?} was answered before");
+                assert!(self.known.unanswered.remove(&login), "{login:?} was answered before");
             }
             Action::AnswerLogout { logout, result } => {
-                self.logouts_answered += 1;
-                assert_eq!(logout, LogoutId(self.logouts_answered), "out of order");
-                assert!(!self.store_busy, "{logout:?} was answered too early");
+                self.known.logouts_answered += 1;
+                assert_eq!(logout, LogoutId(self.known.logouts_answered), "out of order");
+                assert!(!self.known.store_busy, "{logout:?} was answered too early");
                 let stored = if result.is_ok() { Stored::Yes } else { Stored::Failed };
                 assert_eq!(self.core.stored(), stored, "{logout:?}: {result:?}");
             }
             Action::TrustTime { .. } | Action::Emit(Event::Connected) => {
-                assert!(self.welcomed.is_some());
+                assert!(self.known.welcomed.is_some());
             }
             Action::AnswerSend { .. } | Action::Emit(_) | Action::Log(_) => {}
         }
     }
 
     fn link_ended(&mut self) {
-        self.link = None;
-        self.welcomed = None;
+        self.known.link = None;
+        self.known.welcomed = None;
     }
 
     fn stop_loading(&mut self) {
-        self.loading = false;
-        self.load_armed = false;
+        self.known.loading_ended = true;
+        self.known.load_armed = false;
     }
 
     /// The connection's state is what the observer knows, and its next deadline is within bounds.
     fn check_state(&self) {
         // A logout only waits for the store.
-        if !self.store_busy {
-            assert_eq!(self.logouts_answered, self.logouts, "logouts without an answer");
+        if !self.known.store_busy {
+            assert_eq!(
+                self.known.logouts_answered, self.known.logouts,
+                "logouts without an answer"
+            );
         }
         let deadline = self.core.poll_timeout();
         let within = |bound: Duration| {
@@ -328,27 +332,27 @@ impl Observer {
         };
         match self.core.state() {
             State::Unregistered => {
-                assert_eq!(self.link, None);
+                assert_eq!(self.known.link, None);
                 assert_eq!(self.core.token(), None);
-                let armed = self.load_armed || self.store_retry.is_some();
+                let armed = self.known.load_armed || self.known.store_retry.is_some();
                 assert_eq!(deadline.is_some(), armed, "{:?}", self.core);
             }
             State::Waiting { until } | State::Offline { until } => {
-                assert_eq!(self.link, None);
+                assert_eq!(self.known.link, None);
                 assert!(until <= self.now + MAX_WAIT);
                 within(MAX_WAIT);
             }
             State::Dialing { attempt } => {
-                assert!(self.is_live(attempt) && self.welcomed.is_none());
+                assert!(self.is_live(attempt) && self.known.welcomed.is_none());
                 within(MAX_PHASE);
             }
             State::Connected => {
-                let heartbeat = self.welcomed.unwrap();
-                assert!(self.link.is_some());
+                let heartbeat = self.known.welcomed.unwrap();
+                assert!(self.known.link.is_some());
                 within(heartbeat.max(PONG_DEADLINE));
             }
             State::Closed => {
-                assert_eq!(self.link, None);
+                assert_eq!(self.known.link, None);
                 assert_eq!(deadline, None);
             }
         }
@@ -364,7 +368,7 @@ proptest! {
         for input in inputs {
             it.give(input);
         }
-        prop_assert!(it.unanswered.is_empty());
+        prop_assert!(it.known.unanswered.is_empty());
         prop_assert_eq!(it.core.state(), State::Closed);
     }
 }
