@@ -9,20 +9,21 @@ use fedecks_cloud::{
     AccountHandler, ApiTokens, Denylist, FailedLogins, Fedecks, Hub, Options, ServeOptions, Server,
     Tls,
 };
+use fedecks_store::StoreMonitor;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{Config, TlsChoice};
+use crate::dashboard_sessions::DashboardSessions;
 use crate::error::ServerError;
 use crate::events::{self, Bounds, EventLog, Streams};
-use crate::handler::Recording;
+use crate::handler::RecordingHandler;
 use crate::history::History;
-use crate::http::dashboard::sessions::Sessions;
-use crate::http::{health, router};
-use crate::metrics::{Counters, Metrics};
-use crate::signals::{self, Stop};
+use crate::http::{health, root};
+use crate::metrics::{DeviceCounters, Metrics};
+use crate::signals::{self, Shutdown};
 use crate::state::AppState;
 use crate::store::{make_data_dir, open_store};
 use crate::webhooks::{self, Webhooks};
@@ -52,12 +53,12 @@ pub(crate) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
 const DRAIN_BATCH: usize = 256;
 
 async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), ServerError> {
-    let mut stop = Stop::listen()?;
+    let mut shutdown = Shutdown::listen()?;
     let hangup = signals::hangup()?;
     let store = Arc::new(open_store(&config)?);
     if config.secrets.are_made() {
         make_data_dir(&config)?;
-        tracing::info!(data_dir = %config.data_dir.display(), "using a secret of our own making");
+        tracing::info!(data_dir = %config.data_dir.display(), "using the generated secret");
     }
     let keyring = config.secrets.keyring()?;
     let listen = listeners::open(&config)?;
@@ -69,32 +70,32 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Ser
     let failed_logins = FailedLogins::new(config.failed_logins);
     let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };
     let events = EventLog::new(kept);
-    let counters = Counters::default();
+    let counters = DeviceCounters::default();
     let accounts = AccountHandler::new(store.clone()).failed_logins(failed_logins.clone());
-    let cloud = Fedecks::builder(Recording::new(accounts, events.clone(), counters.clone()))
+    let cloud = Fedecks::builder(RecordingHandler::new(accounts, events.clone(), counters.clone()))
         .store(store.clone())
         .keyring(keyring)
         .denylist(denylist.clone())
         .options(options(&config))
         .build()?;
-    tokio::spawn(events::record_denials(denylist.subscribe(), events.clone()));
+    tokio::spawn(events::record_access_changes(denylist.subscribe(), events.clone()));
     let certificates = certificates::of(&listen);
     let trusted_proxies = config.trusted_proxies.clone();
     let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
     let (stopping, stopped) = watch::channel(false);
     let streams = Streams::new(events.clone(), config.events.streams, stopped.clone());
     let webhooks = Webhooks::start(&config.webhooks, store.clone(), &events).await?;
-    let metrics = Metrics::new(
-        &counters,
-        cloud.hub(),
-        store.clone(),
-        streams.clone(),
-        webhooks.counters(),
-        certificates.clone(),
-    );
-    let health = health::filter(store.clone(), &stopped);
+    let monitor: Arc<dyn StoreMonitor> = store.clone();
+    let metrics = Metrics::new();
+    metrics.register(counters.clone());
+    metrics.register(cloud.hub());
+    metrics.register(monitor.clone());
+    metrics.register(streams.clone());
+    metrics.register(webhooks.counters());
+    metrics.register(certificates.clone());
+    let health = health::filter(monitor, &stopped);
     let history = History::new(&counters, cloud.hub());
-    tokio::spawn(history.clone().keep());
+    tokio::spawn(history.clone().run());
     let state = Arc::new(AppState {
         hub: cloud.hub(),
         accounts: store.clone(),
@@ -104,19 +105,19 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Ser
         streams,
         metrics,
         history,
-        sessions: Sessions::new(tokens.clone()),
+        sessions: DashboardSessions::new(tokens.clone()),
         denylist,
         tokens,
         failed_logins,
         config: config.clone(),
     });
-    let server = fedecks_cloud::serve(router::all(&cloud, &state, health), options)?;
-    state.metrics.watch(&server);
+    let server = fedecks_cloud::serve(root::filter(&cloud, &state, health), options)?;
+    state.metrics.register(server.monitor());
     announce(&server, &config, ready_file)?;
     systemd::feed_watchdog();
 
     let certificates = tokio::spawn(certificates::keep_current(certificates, hangup));
-    let signal = stop.told().await;
+    let signal = shutdown.requested().await;
     certificates.abort();
     tracing::info!(signal, connections = server.connections(), "stopping");
     systemd::notify(&[
@@ -129,7 +130,7 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Ser
     let hub = cloud.hub();
     tokio::select! {
         () = end(server, &hub, &config, webhooks) => Ok(()),
-        signal = stop.told() => Err(ServerError::StoppedAtOnce(signal)),
+        signal = shutdown.requested() => Err(ServerError::StoppedAtOnce(signal)),
     }
 }
 

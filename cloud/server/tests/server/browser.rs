@@ -25,7 +25,7 @@ async fn a_device_is_seen_coming_talked_with_and_seen_going_by_keyboard() {
 
     browser.until("document.activeElement.id === 'token'").await;
     browser.type_keys(&["fdk_wrong", ENTER]).await;
-    browser.shows("the API token is unknown, revoked or expired").await;
+    browser.shows("This API token is unknown, revoked or expired.").await;
     // The browser itself says so too.
     let complaints = browser.complaints().await;
     assert!(complaints.iter().all(|one| one.contains("/session") && one.contains("401")));
@@ -61,7 +61,7 @@ async fn a_device_is_seen_coming_talked_with_and_seen_going_by_keyboard() {
     }
     browser.type_keys(&["{\"fan\":"]).await;
     browser.type_chord(CONTROL, ENTER).await;
-    browser.shows("This is no JSON").await;
+    browser.shows("Not valid JSON").await;
     assert_eq!(browser.value("document.activeElement.ariaInvalid").await, "true");
     browser.type_keys(&["9007199254740993}"]).await;
     browser.type_chord(CONTROL, ENTER).await;
@@ -133,8 +133,8 @@ async fn what_the_token_does_not_allow_is_disabled_and_its_end_ends_the_session(
     browser.sign_in(&token).await;
     browser.shows("Your token is limited to kitchen-*").await;
     browser.go("#/devices/kitchen-1").await;
-    browser.shows("Your token has not the role admin.").await;
-    browser.shows("Your token has not the role send.").await;
+    browser.shows("Your token does not have the role admin.").await;
+    browser.shows("Your token does not have the role send.").await;
     let enabled =
         "[...document.querySelectorAll('main :is(button, input, textarea):enabled')].length";
     assert_eq!(browser.value(enabled).await, 0);
@@ -180,7 +180,7 @@ async fn every_page_is_accessible_in_light_and_dark_and_fits_a_narrow_screen() {
                 browser.go(&page).await;
                 browser.until("document.getElementById('live').textContent === 'Live'").await;
                 device.client.send(&vec!["0123456789".repeat(30); 3]).await.unwrap();
-                browser.shows("Device says").await;
+                browser.shows("Message from the device").await;
                 browser.until("document.querySelectorAll('.details time').length >= 3").await;
             }
             _ => {
