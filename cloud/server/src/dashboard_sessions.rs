@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use fedecks_cloud::ApiTokens;
+use fedecks_cloud::auth::ApiTokens;
 use fedecks_store::ApiToken;
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
@@ -103,7 +103,7 @@ impl DashboardSessions {
 }
 
 impl Session {
-    /// Requires the very same token to exist, not another one of its name.
+    /// Requires that the same token still exists, and not only a new one with its name.
     fn is_valid(&self, now: Instant, tokens: &ApiTokens) -> bool {
         let token = tokens.get(&self.token.name);
         self.lasts(now) && token.is_some_and(|token| token.hash == self.token.hash)

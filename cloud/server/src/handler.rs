@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use fedecks_cloud::{
-    AccountHandler, AuthenticatedBy, CloseCode, Decision, DeviceId, Disconnected, Handler, Login,
-    Message, Outcome, Presence, Session, SessionError, Term,
-};
+use fedecks_cloud::accounts::AccountHandler;
+use fedecks_cloud::auth::AuthenticatedBy;
+use fedecks_cloud::messaging::Presence;
+use fedecks_cloud::session::{Disconnected, SessionError};
+use fedecks_cloud::{Decision, DeviceId, Handler, Login, Message, Outcome, Session, Term};
 use fedecks_common::RateLimit;
-use fedecks_protocol::Refusal;
+use fedecks_protocol::{CloseCode, Refusal};
 use parking_lot::Mutex;
 
 use crate::events::{Event, EventLog, EventPayload};
@@ -25,7 +26,7 @@ pub(crate) struct RecordingHandler {
     refusals: Mutex<Instant>,
 }
 
-/// How many refusals are recorded per second; those above are only counted. Anyone can be refused at any
+/// How many refusals are recorded per second; the rest are only counted. Anyone can be refused at any
 /// rate, which must not push the devices' events out of the log.
 const REFUSALS_PER_SECOND: u32 = 20;
 

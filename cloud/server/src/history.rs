@@ -22,29 +22,20 @@ struct Shared {
 
 #[derive(Default)]
 struct Minutes {
-    complete: VecDeque<Minute>,
-    /// The counters at the beginning of the current minute.
-    before: Totals,
+    complete: VecDeque<Counts>,
+    /// The counts at the beginning of the current minute.
+    before: Counts,
 }
 
-/// What happened in a minute.
+/// What happened in a minute, or since the server started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Minute {
-    /// How many devices were connected at its end.
+pub(crate) struct Counts {
+    /// How many devices were connected at the end.
     pub(crate) connected: usize,
     pub(crate) connects: u64,
     pub(crate) disconnects: u64,
     pub(crate) refusals: u64,
     pub(crate) messages: u64,
-}
-
-/// The counters since the server started.
-#[derive(Debug, Clone, Copy, Default)]
-struct Totals {
-    connects: u64,
-    disconnects: u64,
-    refusals: u64,
-    messages: u64,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -64,16 +55,16 @@ impl History {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let (now, connected) = self.0.now();
-            self.0.minutes.lock().complete(now, connected);
+            let now = self.0.now();
+            self.0.minutes.lock().complete(now);
         }
     }
 
     /// When the first minute began, and all minutes, oldest first. The last is the current one.
-    pub(crate) fn minutes(&self) -> (SystemTime, Vec<Minute>) {
-        let (now, connected) = self.0.now();
+    pub(crate) fn minutes(&self) -> (SystemTime, Vec<Counts>) {
+        let now = self.0.now();
         let kept = self.0.minutes.lock();
-        let current = now.since(&kept.before, connected);
+        let current = now.since(&kept.before);
         let minutes: Vec<_> = kept.complete.iter().copied().chain([current]).collect();
         let span = MINUTE * u32::try_from(minutes.len()).unwrap_or(u32::MAX);
         let began = SystemTime::now().checked_sub(span).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -82,22 +73,22 @@ impl History {
 }
 
 impl Shared {
-    /// The counters, and how many devices are connected.
-    fn now(&self) -> (Totals, usize) {
-        let totals = Totals {
+    /// The counts since the server started.
+    fn now(&self) -> Counts {
+        Counts {
+            connected: self.hub.stats().connected,
             connects: self.counters.connects.get(),
             disconnects: self.counters.disconnects.get(),
             refusals: self.counters.refusals.get(),
             messages: self.counters.messages.get(),
-        };
-        (totals, self.hub.stats().connected)
+        }
     }
 }
 
-impl Totals {
-    fn since(&self, before: &Self, connected: usize) -> Minute {
-        Minute {
-            connected,
+impl Counts {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            connected: self.connected,
             connects: self.connects.saturating_sub(before.connects),
             disconnects: self.disconnects.saturating_sub(before.disconnects),
             refusals: self.refusals.saturating_sub(before.refusals),
@@ -107,11 +98,11 @@ impl Totals {
 }
 
 impl Minutes {
-    fn complete(&mut self, now: Totals, connected: usize) {
+    fn complete(&mut self, now: Counts) {
         if self.complete.len() == KEPT {
             self.complete.pop_front();
         }
-        self.complete.push_back(now.since(&self.before, connected));
+        self.complete.push_back(now.since(&self.before));
         self.before = now;
     }
 }
@@ -125,10 +116,10 @@ mod tests {
         let mut minutes = Minutes::default();
         for minute in 1..=KEPT as u64 + 2 {
             let (connects, messages) = (minute * 3, minute * minute);
-            minutes.complete(Totals { connects, messages, ..Totals::default() }, 7);
+            minutes.complete(Counts { connected: 7, connects, messages, ..Counts::default() });
         }
         assert_eq!(minutes.complete.len(), KEPT);
-        let oldest = Minute { connected: 7, connects: 3, messages: 5, ..Minute::default() };
+        let oldest = Counts { connected: 7, connects: 3, messages: 5, ..Counts::default() };
         assert_eq!(minutes.complete.front(), Some(&oldest));
     }
 }

@@ -1,6 +1,6 @@
-//! The ready-made server `fedecks-cloud`: the library `fedecks-cloud` with accounts, an HTTP API, events,
-//! webhooks, metrics and a dashboard, put together as [`run`] is told by the command line and the
-//! configuration.
+//! The ready-made server `fedecks-cloud`: the library of the same name with accounts, an HTTP API,
+//! events, webhooks, metrics and a dashboard. [`run`] is the program, [`App`] the server inside
+//! another process, for tests.
 
 mod app;
 mod certificates;
@@ -23,4 +23,5 @@ mod systemd;
 mod webhook_signature;
 mod webhooks;
 
+pub use app::App;
 pub use cli::run;

@@ -1,6 +1,7 @@
 //! The configured listeners with their certificates.
 
-use fedecks_cloud::{Listen, Tls};
+use fedecks_cloud::Listen;
+use fedecks_cloud::serve::Tls;
 
 use crate::config::{Config, Listener, TlsChoice};
 use crate::error::ServerError;

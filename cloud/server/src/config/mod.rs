@@ -13,7 +13,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fedecks_cloud::{FailedLoginLimits, IpNet, ServeLimits};
+use fedecks_cloud::auth::FailedLoginLimits;
+use fedecks_cloud::serve::{IpNet, ServeLimits};
 use fedecks_protocol::{DEFAULT_PATH, Limits, MAX_HEADER_CHARS};
 use fedecks_store::StoreOptions;
 
@@ -29,7 +30,7 @@ use raw::Raw;
 /// Everything that the commands need to know, checked.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// Where the server listens, in the order of [`fedecks_cloud::Peer::listener`]: `listen` first,
+    /// Where the server listens, in the order of [`fedecks_cloud::serve::Peer::listener`]: `listen` first,
     /// then what stands under `[[listener]]`.
     pub(crate) listeners: Vec<Listener>,
     /// The proxies that are believed when they say who their client is.

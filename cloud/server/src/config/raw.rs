@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use fedecks_cloud::IpNet;
+use fedecks_cloud::serve::IpNet;
 use fedecks_common::HumanDuration;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use toml::Table;

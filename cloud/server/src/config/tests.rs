@@ -389,7 +389,7 @@ fn secrets_come_from_files_and_the_former_ones_go_on_opening() {
     let path = write("cloud.toml", &config);
     let keyring =
         load(Some(Path::new(&path)), &[], Overrides::default()).unwrap().secrets.keyring().unwrap();
-    let claims = fedecks_cloud::Claims {
+    let claims = fedecks_cloud::auth::Claims {
         device: fedecks_protocol::DeviceId::new("a").unwrap(),
         issued_at: 1,
         expires_at: 2,
@@ -423,7 +423,7 @@ fn a_made_secret_is_kept_and_readable_by_its_owner_only() {
     let folder = tempfile::tempdir().unwrap();
     let overrides = || Overrides { data_dir: Some(folder.path().into()), ..Overrides::default() };
     let keyring = || load(None, &[], overrides()).unwrap().secrets.keyring().unwrap();
-    let claims = fedecks_cloud::Claims {
+    let claims = fedecks_cloud::auth::Claims {
         device: fedecks_protocol::DeviceId::new("a").unwrap(),
         issued_at: 1,
         expires_at: 2,

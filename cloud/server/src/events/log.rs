@@ -54,9 +54,9 @@ pub(crate) struct LogEntry {
 /// Which events a reader wants.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
-    /// Those of devices that match all of these. Without a pattern also those without a device.
+    /// Only events of devices that match all of these patterns. Empty: also events without a device.
     pub(crate) devices: Vec<DevicePattern>,
-    /// Those of these kinds; of all kinds if empty.
+    /// Only events of these kinds. Empty: all kinds.
     pub(crate) kinds: Vec<EventKind>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Reader {
 /// What a reader gets.
 pub(crate) enum Item {
     Event(Arc<LogEntry>),
-    /// Events are missing here. Reading on after `id` begins with the next one that is not.
+    /// Events are missing here. Reading after `id` continues with the next one in the log.
     Gap {
         id: String,
     },
@@ -199,7 +199,7 @@ impl Reader {
         self.next().now_or_never()
     }
 
-    /// The id from which a reader resumes that got everything up to here; `None` while there is a gap to
+    /// The id from which a reader that got everything up to here can resume; `None` while it has a gap to
     /// report first.
     pub(crate) fn position(&self) -> Option<String> {
         let next = self.batch.front().map_or(self.next, |entry| entry.number);

@@ -10,7 +10,7 @@ pub(crate) use event::{Event, EventPayload};
 pub(crate) use log::{Bounds, EventLog, Filter, Item, LogEntry, Reader};
 pub(crate) use streams::{EventStream, Streams};
 
-use fedecks_cloud::{AccessChange, AccessChangeKind};
+use fedecks_cloud::auth::{AccessChange, AccessChangeKind};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 

@@ -85,7 +85,7 @@ impl Caller {
         let (sessions, session) = (state.sessions.clone(), self.session);
         move || match &session {
             Some(id) => sessions.is_valid(id),
-            // The very same token, not another one of its name.
+            // The same token, and not a new one with its name.
             None => tokens.get(&token.name).is_some_and(|now| now.hash == token.hash),
         }
     }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use fedecks_cloud::{Hub, ServeMonitor};
+use fedecks_cloud::Hub;
+use fedecks_cloud::serve::ServeMonitor;
 use fedecks_store::StoreMonitor;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Unit;

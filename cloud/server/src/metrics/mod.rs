@@ -23,7 +23,7 @@ pub(crate) use writer::{MetricSource, MetricsWriter};
 pub(crate) struct Metrics(Arc<Mutex<Registry>>);
 
 impl Metrics {
-    /// Begins with those of the process.
+    /// With the metrics of the process.
     pub(crate) fn new() -> Self {
         let metrics = Self(Arc::new(Mutex::new(Registry::with_prefix("fedecks"))));
         metrics.register(process::Process);

@@ -61,8 +61,8 @@ impl Webhooks {
         self.counters.clone()
     }
 
-    /// Call this after the last event: what is still in the event log is stored, and delivered after the
-    /// next start.
+    /// Stores the events that are still in the log, to be delivered after the next start. Call this after
+    /// the last event.
     pub(crate) async fn end(mut self) {
         // Fails only if there are no webhooks.
         let _ = self.ended.send(true);

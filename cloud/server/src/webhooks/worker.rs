@@ -269,8 +269,8 @@ impl Worker {
         self.delete().await;
     }
 
-    /// Deletes from the store what is delivered or given up. What cannot be deleted now is retried; if
-    /// the server ends before that, it is delivered once more after the next start.
+    /// Deletes delivered and dropped events from the store, and retries later if that fails. If the server
+    /// ends before the retry, they are delivered once more after the next start.
     async fn delete(&mut self) {
         if self.to_delete.is_empty() {
             return;
@@ -293,8 +293,8 @@ impl Worker {
         }
     }
 
-    /// Stores what was read from the event log. While that fails, the log keeps what follows, within its
-    /// bounds.
+    /// Stores the events that were read from the log. While that fails, the log keeps further ones, within
+    /// its bounds.
     async fn persist(&mut self) {
         if self.to_store.is_empty() {
             return;
@@ -315,7 +315,7 @@ impl Worker {
         }
     }
 
-    /// Takes events out of the queue's numbers, to be deleted from the store.
+    /// Marks events as to be deleted from the store.
     fn mark_deleted(&mut self, sequences: &[u64]) {
         let ids = &mut self.ids;
         let event = |sequence: &u64| Some((*sequence, ids.remove(sequence)?));

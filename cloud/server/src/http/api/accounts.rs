@@ -1,6 +1,6 @@
 //! `/accounts`: the accounts that devices log in with.
 
-use fedecks_cloud::hash_password;
+use fedecks_cloud::accounts::hash_password;
 use fedecks_common::utc;
 use fedecks_store::{Role, StoreError, check_account_name};
 use http::{Method, StatusCode};

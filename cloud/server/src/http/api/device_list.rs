@@ -1,4 +1,4 @@
-//! `/devices`: the list of devices, of which the store knows all and the hub those that are connected.
+//! `/devices`: the list of devices. The store has all of them, the hub those that are connected.
 
 use std::collections::HashMap;
 use std::time::SystemTime;

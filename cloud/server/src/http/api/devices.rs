@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
-use fedecks_cloud::{CloseCode, CloseReason, DeviceId};
+use fedecks_cloud::DeviceId;
 use fedecks_common::{utc, utc_millis};
+use fedecks_protocol::{CloseCode, CloseReason};
 use fedecks_store::{AuditAction, DeviceRecord, ForgetOutcome, Role, check_label};
 use http::Method;
 use serde::{Deserialize, Serialize};

@@ -16,8 +16,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a browser waits before it reconnects.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// The chunks of a stream. It ends with the server and when `allowed` returns false, which is asked
-/// before each event and each heartbeat.
+/// The chunks of a stream. It ends with the server, and when `allowed`, called before each event and
+/// heartbeat, returns false.
 pub(super) fn chunks(
     stream: EventStream,
     allowed: impl Fn() -> bool + Send + 'static,

@@ -1,6 +1,7 @@
 //! `/devices/{id}/messages`: sends a message to a device.
 
-use fedecks_cloud::{DeliverError, Message, Term};
+use fedecks_cloud::messaging::DeliverError;
+use fedecks_cloud::{Message, Term};
 use fedecks_protocol::{EncodeError, JsonTerm};
 use fedecks_store::{AuditAction, Role};
 use http::{Method, StatusCode};
@@ -37,7 +38,7 @@ pub(super) const ROUTES: &[Route] =
 async fn send(caller: Caller, request: Request) -> Result<Response, Problem> {
     let device = request.known_device(&caller).await?;
     let (hub, by) = (&request.state.hub, caller.actor().to_string());
-    let (pushed, payload) = match request.body() {
+    let (pushed, payload) = match &request.body {
         Some(Body::Raw(bytes)) => {
             let bytes = bytes.clone();
             let pushed = hub.push_raw(&device, bytes.clone()).await.map_err(|error| error.why);

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Buf;
-use fedecks_cloud::Peer;
+use fedecks_cloud::serve::Peer;
 use futures_util::Stream;
 use http::{HeaderMap, Method};
 use warp::path::FullPath;

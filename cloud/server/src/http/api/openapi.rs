@@ -187,7 +187,7 @@ mod tests {
             assert!(operation["responses"][route.success.status.to_string()].is_object());
             for code in route.problems {
                 let problem = &operation["responses"][code.status().as_str()]["description"];
-                assert!(problem.as_str().unwrap().contains(code.as_str()), "{route:?}");
+                assert!(problem.as_str().unwrap().contains(code.as_str()), "{}", route.path);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use fedecks_cloud::{self as cloud, DeviceId};
+use fedecks_cloud::{DeviceId, messaging};
 use fedecks_common::utc_millis;
 use fedecks_store::Role;
 use http::Method;
@@ -62,7 +62,7 @@ struct PresencePage {
 pub(super) async fn connected_devices(
     state: &AppState,
     matches: impl Fn(&DeviceId) -> bool,
-) -> Result<Vec<Arc<cloud::Presence>>, Problem> {
+) -> Result<Vec<Arc<messaging::Presence>>, Problem> {
     let mut connected = state.hub.list().await?;
     connected.retain(|presence| matches(&presence.device));
     connected.sort_unstable_by(|one, other| one.device.cmp(&other.device));
@@ -96,7 +96,7 @@ async fn list(caller: Caller, request: Request) -> Result<Response, Problem> {
 }
 
 impl Presence {
-    fn new(device: &DeviceId, presence: Option<&cloud::Presence>) -> Self {
+    fn new(device: &DeviceId, presence: Option<&messaging::Presence>) -> Self {
         let connection = presence.map(|presence| presence.connection);
         Self {
             id: device.to_string(),

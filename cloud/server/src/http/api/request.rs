@@ -23,7 +23,7 @@ pub(crate) struct Request {
     path_values: Vec<String>,
     query: Vec<(String, String)>,
     pub(super) last_event_id: Option<String>,
-    body: Option<Body>,
+    pub(super) body: Option<Body>,
 }
 
 /// A complete body.
@@ -115,10 +115,6 @@ impl Request {
 
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
         self.parsed(name, "true or false", |text| text.parse().ok())
-    }
-
-    pub(super) fn body(&self) -> Option<&Body> {
-        self.body.as_ref()
     }
 
     /// The body as JSON.

@@ -30,7 +30,7 @@ pub(super) struct Route {
     pub(super) query: &'static [Parameter],
     pub(super) body: Option<Accepts>,
     pub(super) success: Success,
-    /// Errors in addition to those of every route.
+    /// Errors in addition to the ones that every route has.
     pub(super) problems: &'static [Code],
     pub(super) handler: Handler,
 }
@@ -124,11 +124,5 @@ impl Route {
     pub(super) const fn problems(mut self, problems: &'static [Code]) -> Self {
         self.problems = problems;
         self
-    }
-}
-
-impl std::fmt::Debug for Route {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.method, self.path)
     }
 }
