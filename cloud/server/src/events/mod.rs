@@ -22,8 +22,8 @@ pub(crate) async fn record_access_changes(
 ) {
     loop {
         match changes.recv().await {
-            Ok(AccessChange { device, what }) => {
-                let payload = match what {
+            Ok(AccessChange { device, kind }) => {
+                let payload = match kind {
                     AccessChangeKind::Revoked => EventPayload::Revoked,
                     AccessChangeKind::Blocked => EventPayload::Blocked,
                     AccessChangeKind::Unblocked => EventPayload::Unblocked,

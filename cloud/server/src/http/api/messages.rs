@@ -41,7 +41,7 @@ async fn send(caller: Caller, request: Request) -> Result<Response, Problem> {
     let (pushed, payload) = match &request.body {
         Some(Body::Raw(bytes)) => {
             let bytes = bytes.clone();
-            let pushed = hub.push_raw(&device, bytes.clone()).await.map_err(|error| error.why);
+            let pushed = hub.push_raw(&device, bytes.clone()).await.map_err(|error| error.cause);
             (pushed, EventPayload::RawSent { by, bytes })
         }
         _ => {

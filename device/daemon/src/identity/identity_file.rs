@@ -1,4 +1,4 @@
-//! What was found out about the device's identity, as it is kept in the data directory.
+//! The file in the data directory that keeps the device's id and its source.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use fedecks_protocol::DeviceId;
 use super::id_source::IdSource;
 use super::sources::Found;
 
-/// What was found and where, as it is kept in the data directory.
+/// An id and the source that it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Derived {
     pub(super) source: IdSource,
@@ -17,9 +17,9 @@ pub(super) struct Derived {
 
 /// The file `identity` in the data directory. Every call blocks on the disk.
 #[derive(Debug, Clone)]
-pub(crate) struct Memory(AtomicFile);
+pub(crate) struct IdentityFile(AtomicFile);
 
-impl Memory {
+impl IdentityFile {
     /// The file in `directory`, which need not exist yet.
     pub(crate) fn new(directory: &Path) -> Self {
         Self(AtomicFile::new(directory, "identity"))
@@ -37,8 +37,7 @@ impl Memory {
 
 pub(super) fn parse(body: &str) -> Option<Derived> {
     let mut lines = body.lines();
-    let source = lines.next()?.strip_prefix("source ")?;
-    let source = IdSource::ORDER.into_iter().find(|known| known.name() == source)?;
+    let source = lines.next()?.strip_prefix("source ")?.parse().ok()?;
     let id = DeviceId::new(lines.next()?.strip_prefix("id ")?).ok()?;
     let part = match lines.next() {
         Some(line) => Some(line.strip_prefix("part ")?.to_owned()),
