@@ -17,8 +17,8 @@ use tokio::sync::broadcast::error::RecvError;
 pub(crate) async fn record_denials(mut denials: broadcast::Receiver<AccessChange>, log: EventLog) {
     loop {
         match denials.recv().await {
-            Ok(AccessChange { device, what }) => {
-                let happened = match what {
+            Ok(AccessChange { device, kind }) => {
+                let happened = match kind {
                     AccessChangeKind::Revoked => Happened::Revoked,
                     AccessChangeKind::Blocked => Happened::Blocked,
                     AccessChangeKind::Unblocked => Happened::Unblocked,

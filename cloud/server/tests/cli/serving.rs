@@ -148,7 +148,7 @@ fn a_server_without_a_free_file_descriptor_goes_on_once_there_is_one() {
         .arg(env!("CARGO_BIN_EXE_fedecks-cloud"));
     let mut server = Server::start(limited);
     let clients: Vec<_> = (0..40).map(|_| server.connect()).collect();
-    server.line_with("cannot accept connections, trying again");
+    server.line_with("cannot accept connections, retrying");
     drop(clients);
     let mut stream = server.connect();
     assert_answers(&mut stream);

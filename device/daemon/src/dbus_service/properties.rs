@@ -63,7 +63,7 @@ impl PropertyValues {
 
 /// The error of the last attempt or connection that failed; empty if none did.
 pub(super) fn last_error(status: &Status) -> String {
-    let failure = status.last_failure.as_ref().map(|failure| failure.what.replace('\0', "?"));
+    let failure = status.last_failure.as_ref().map(|failure| failure.reason.replace('\0', "?"));
     failure.unwrap_or_default()
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn send(request: Request) -> Result<Response, Problem> {
     let (pushed, happened) = match request.content() {
         Some(Content::Raw(bytes)) => {
             let bytes: Bytes = bytes.clone();
-            let pushed = hub.push_raw(&device, bytes.clone()).await.map_err(|error| error.why);
+            let pushed = hub.push_raw(&device, bytes.clone()).await.map_err(|error| error.cause);
             (pushed, Happened::RawSent { by, bytes })
         }
         Some(Content::Json(_)) | None => {

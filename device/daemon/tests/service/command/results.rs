@@ -80,7 +80,7 @@ async fn status_waits_for_a_state_even_before_the_service_runs() {
     assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
     assert!(ended(waiting).await.succeeds().stdout.contains(r#""state":"connected""#));
     let brief = ["status", "--wait", "offline", "--timeout", "100ms"];
-    scene.run(&brief).await.fails(6, "not offline after 0.1 s, but connected");
+    scene.run(&brief).await.fails(6, "still connected and not offline after 0.1 s");
 
     let Scene { bus, mut cloud, setup, service } = scene;
     service.kill().await;
@@ -118,7 +118,7 @@ async fn errors_have_a_hint_and_an_exit_status() {
     assert!(!rejected.stderr.contains("wrong-secret"));
     rejected.fails(5, "refused the login");
     for (input, text) in [
-        ("[1]", "a JSON object, this is a list"),
+        ("[1]", "a JSON object, not a list"),
         ("{\n\"a\":}", "at line 2 column 5"),
         (r#"{"fedecks-token":"x"}"#, "fedecks-token"),
     ] {
@@ -126,7 +126,7 @@ async fn errors_have_a_hint_and_an_exit_status() {
     }
     for (arguments, text) in [
         (&["login"][..], "use --stdin"),
-        (&["send", "{"], "the argument is not JSON: EOF"),
+        (&["send", "{"], "the argument is not valid JSON: EOF"),
         (&["send-raw", "/nonexistent"], "/nonexistent: No such file"),
         (&["snd", "1"], "'send'"),
         (&["status", "--wait", "conected"], "'connected'"),
@@ -183,7 +183,7 @@ async fn a_user_without_access_is_pointed_to_the_group() {
     for arguments in [&["status"][..], &["send", "1"], &["listen"], &["events"], &["logout"]] {
         let words = [&[program], arguments].concat();
         let refused = Ended::from(scene.bus.run_as(User::Stranger, &words).await);
-        refused.fails(4, "run it as root or add yourself to the group fedecks");
+        refused.fails(4, "run as root or as a member of the group fedecks");
     }
     let member = Ended::from(scene.bus.run_as(User::Member, &[program, "send", "1"]).await);
     member.succeeds();

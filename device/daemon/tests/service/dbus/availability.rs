@@ -9,7 +9,7 @@ use crate::support::scene::{READY, Scene};
 use crate::support::{By, PASSWORD, Seen, cloud, within};
 
 /// Logged when a search for the bus begins.
-const NO_BUS: &str = "no system bus: it is looked for until it is there";
+const NO_BUS: &str = "cannot connect to the system bus, will retry";
 
 #[tokio::test]
 async fn the_service_works_without_a_bus_and_logs_it_once() {
