@@ -6,6 +6,7 @@ mod app;
 mod certificates;
 mod cli;
 mod config;
+mod dashboard_sessions;
 mod error;
 mod event_kind;
 mod events;

@@ -52,7 +52,7 @@ pub(crate) fn notice(notice: &Notice) {
         Notice::UnknownFrame { kind } => {
             info!(kind, "ignored a frame of an unknown kind; the cloud is newer");
         }
-        Notice::UnusedFrame(frame) => {
+        Notice::UnexpectedFrame(frame) => {
             info!(name = frame.to_string(), "ignored an unexpected frame")
         }
         Notice::BadFrame { size, error } => warn!(size, %error, "ignored an undecodable frame"),

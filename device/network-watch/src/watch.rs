@@ -84,7 +84,7 @@ async fn observe(watch: NetworkWatch, bus: watch::Receiver<Option<Connection>>, 
         NetworkWatch::Netlink => netlink::watch(latest).await,
         NetworkWatch::NetworkManager => {
             let report = |manager: Option<_>| {
-                publish(manager.map_or(Observation::Nothing, Observation::Manager));
+                publish(manager.map_or(Observation::Unavailable, Observation::Manager));
             };
             network_manager::watch(bus, report).await;
         }

@@ -77,7 +77,7 @@ async fn each_role_allows_what_it_names_and_nothing_else() {
         for (path, operations) in document["paths"].as_object().unwrap() {
             for (method, operation) in operations.as_object().unwrap() {
                 let Some(takes) = operation["description"].as_str() else { continue };
-                let allowed = takes == format!("Takes the role `{}`.", role.as_str());
+                let allowed = takes == format!("Requires the role `{}`.", role.as_str());
                 if allowed {
                     checked.insert(takes.to_owned());
                     continue;
@@ -279,7 +279,7 @@ async fn an_invalid_request_is_refused_with_the_reason() {
         ("/api/v1/devices?limit=many", "limit is \"many\""),
         ("/api/v1/devices?connected=yes", "connected is \"yes\", expected true or false"),
         ("/api/v1/devices?cursor=%25", "cursor is \"%\""),
-        ("/api/v1/devices?limit=1&limit=2", "limit stands there twice"),
+        ("/api/v1/devices?limit=1&limit=2", "query parameter limit is given more than once"),
         ("/api/v1/devices?sort=id", "unknown parameter \"sort\", expected search, connected"),
         ("/api/v1/token?x=1", "unknown parameter \"x\", expected none"),
         ("/api/v1/events?kind=messages", "kind is \"messages\", expected one of connected"),

@@ -28,10 +28,10 @@ impl IntoDbusError for ClientSendError {
             ClientSendError::Send(SendError::NotConnected) | ClientSendError::Stopped(_) => {
                 Device1Error::NotConnected(text)
             }
-            ClientSendError::Send(SendError::Unfit(
+            ClientSendError::Send(SendError::Encode(
                 EncodeError::TooBig { .. } | EncodeError::TooDeep { .. },
             )) => Device1Error::TooBig(text),
-            ClientSendError::Send(SendError::Unfit(EncodeError::UnknownFrame))
+            ClientSendError::Send(SendError::Encode(EncodeError::UnknownFrame))
             | ClientSendError::Value(_) => Device1Error::InvalidArgument(text),
         }
     }

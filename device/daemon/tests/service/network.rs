@@ -63,7 +63,7 @@ async fn after_a_switch_a_half_open_connection_is_replaced_in_5_s() {
         lab.bring_second_link().await;
         lab.service().logs("the network has changed").await;
         let changed = Instant::now();
-        lab.service().logs("connection lost: nothing came back after a ping").await;
+        lab.service().logs("connection lost: the ping timed out").await;
         lab.service().logs(" connected").await;
         let took = changed.elapsed();
         println!("{source:?}: a half-open connection was replaced after {took:?}");

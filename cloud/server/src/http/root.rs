@@ -1,4 +1,4 @@
-//! Everything that the server answers: which part at which path and listener.
+//! The root filter: which service answers at which path and listener.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use super::{api, dashboard, metrics, security_headers};
 use crate::config::{Config, Part};
 use crate::state::AppState;
 
-/// Everything that the server answers: the device socket, and what people and programs ask for.
-pub(crate) fn all<H, F>(
+/// The device socket, the API, the dashboard, the metrics and the health checks.
+pub(crate) fn filter<H, F>(
     cloud: &Fedecks<H>,
     state: &Arc<AppState>,
     health: F,
@@ -29,11 +29,11 @@ where
     let dashboard = serving(&state.config, Part::Api).and(dashboard::filter(state));
     let metrics = serving(&state.config, Part::Metrics).and(metrics::filter(state));
     let others = api.or(dashboard).unify().or(metrics).unify().or(health).unify();
-    // The socket's answers are for devices, which render nothing.
-    devices.or(with_headers(others))
+    // The socket's responses are for devices, which render nothing.
+    devices.or(for_browsers(others))
 }
 
-/// Lets through what came in by a listener that serves this part. Elsewhere there is no such thing.
+/// Rejects requests from listeners that do not serve `part`, as not found.
 fn serving(
     config: &Arc<Config>,
     part: Part,
@@ -47,8 +47,8 @@ fn serving(
     warp::ext::get::<Peer>().and_then(here).untuple_one()
 }
 
-/// Everything that is no device socket, with what browsers have to know, whatever becomes of it.
-fn with_headers<F>(
+/// Turns rejections into problems, and adds the security headers to every response.
+fn for_browsers<F>(
     others: F,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<F>
 where
@@ -62,14 +62,14 @@ where
 
 fn problem(rejection: &Rejection) -> Problem {
     if rejection.is_not_found() {
-        Problem::new(Code::NotFound, "there is nothing at this path")
+        Problem::new(Code::NotFound, "nothing is served at this path")
     } else if rejection.find::<PayloadTooLarge>().is_some() {
-        Problem::new(Code::BodyTooBig, "expected less")
+        Problem::new(Code::BodyTooBig, "expected a smaller body")
     } else if rejection.find::<LengthRequired>().is_some() {
         Problem::new(Code::InvalidBody, "expected a body with the header content-length")
     } else if rejection.find::<MethodNotAllowed>().is_some() {
         Problem::new(Code::MethodNotAllowed, "expected another method at this path")
     } else {
-        Problem::new(Code::InvalidBody, "the request is not whole")
+        Problem::new(Code::InvalidBody, "incomplete request")
     }
 }
