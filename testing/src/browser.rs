@@ -5,52 +5,44 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 use thirtyfour::common::command::FormatRequestData;
 use thirtyfour::extensions::cdp::ChromeDevTools;
 use thirtyfour::{
-    CapabilitiesHelper, ChromiumLikeCapabilities, DesiredCapabilities, RequestData, SessionId,
+    CapabilitiesHelper, ChromiumLikeCapabilities, DesiredCapabilities, Key, RequestData, SessionId,
     WebDriver,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use crate::process_group::ProcessGroup;
 use crate::wait::{PATIENCE, skip, within};
 
 /// The Enter key, as WebDriver writes it.
 pub const ENTER: &str = "\u{e007}";
 /// The Tab key.
 pub const TAB: &str = "\u{e004}";
-/// The Control key.
-pub const CONTROL: &str = "\u{e009}";
 
 /// A browser. It is killed when this is dropped.
 pub struct Browser {
     // Taken when this is dropped.
     web: Option<WebDriver>,
     home: String,
-    driver: Child,
+    /// Of chromedriver and the browser.
+    _processes: ProcessGroup,
 }
 
 impl Browser {
     /// Opens `home`; skips the test and returns `None` where there is no Chromium.
     pub async fn open(home: String) -> Option<Self> {
-        let driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            // The browser is in this group too.
-            .process_group(0)
-            .spawn();
-        let Ok(mut driver) = driver else {
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
+        let Ok(mut driver) = ProcessGroup::spawn(&mut command) else {
             skip("expected chromedriver, of Debian's packages chromium and chromium-driver");
             return None;
         };
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let mut browser = Self { web: None, home, driver };
+        let mut lines = BufReader::new(driver.0.stdout.take().unwrap()).lines();
+        let mut browser = Self { web: None, home, _processes: driver };
         let port = within(async {
             loop {
                 let line = lines.next_line().await.unwrap().expect("chromedriver has ended");
@@ -92,19 +84,20 @@ impl Browser {
 
     /// Presses Enter while Control is held.
     pub async fn type_control_enter(&self) {
-        let keys = self.web().action_chain().key_down(char(CONTROL)).send_keys(ENTER);
-        within(keys.key_up(char(CONTROL)).perform()).await.unwrap();
+        let keys = self.web().action_chain().key_down(Key::Control).send_keys(ENTER);
+        within(keys.key_up(Key::Control).perform()).await.unwrap();
     }
 
-    /// Presses Tab until the element with this text has the focus.
-    pub async fn tab_to(&self, text: &str) {
+    /// Presses Tab until this property of the element that has the focus is `value`.
+    pub async fn tab_to(&self, property: &str, value: &str) {
+        let property = format!("document.activeElement.{property}");
         for _ in 0..40 {
-            if self.value("document.activeElement.textContent").await == text {
+            if self.value(&property).await == value {
                 return;
             }
             self.type_keys(&[TAB]).await;
         }
-        panic!("{text:?} cannot be reached by the Tab key");
+        panic!("{value:?} cannot be reached by the Tab key");
     }
 
     /// Clicks the button with this text, as soon as it is enabled.
@@ -194,14 +187,7 @@ impl Drop for Browser {
             // Dropped as it is, it would wait for an orderly end of the session.
             let _ = web.leak();
         }
-        if let Some(group) = self.driver.id().and_then(|id| i32::try_from(id).ok()) {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        }
     }
-}
-
-fn char(key: &str) -> char {
-    key.chars().next().unwrap()
 }
 
 /// Reads the browser's log, which chromedriver adds to the standard.

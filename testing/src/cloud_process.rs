@@ -193,16 +193,11 @@ impl CloudProcess {
     pub async fn logs(&mut self, text: &str) -> String {
         until(async || {
             let log = self.log();
-            let lines = log[self.read..].split_inclusive('\n');
-            let mut read = self.read;
-            for line in lines.filter(|line| line.ends_with('\n')) {
-                read += line.len();
-                if line.contains(text) {
-                    self.read = read;
-                    return Some(line.trim_end().to_owned());
-                }
-            }
-            None
+            let rest = &log[self.read..];
+            let found = rest.find(text)?;
+            let end = found + rest[found..].find('\n')?;
+            self.read += end + 1;
+            rest[..end].lines().last().map(str::to_owned)
         })
         .await
     }
@@ -232,9 +227,7 @@ impl CloudProcess {
 
     /// A device that is connected.
     pub async fn device(&self, id: &str) -> Device {
-        let mut device = Device::start(self.address, id);
-        device.login().await;
-        device
+        Device::logged_in(self.address, id).await
     }
 
     /// A client for its first address.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fedecks_device::{
     Client, ClientBuilder, CloudUrl, Credentials, DeviceId, Event, LoggedIn, LoginError,
-    Subscription,
+    Subscription, Term,
 };
 use tempfile::TempDir;
 
@@ -28,6 +28,13 @@ impl Device {
     /// Dials `ws://address`.
     pub fn start(address: SocketAddr, id: &str) -> Self {
         Self::start_with(&format!("ws://{address}"), id, |builder| builder)
+    }
+
+    /// Dials `ws://address` and logs in.
+    pub async fn logged_in(address: SocketAddr, id: &str) -> Self {
+        let mut device = Self::start(address, id);
+        device.login().await;
+        device
     }
 
     /// Dials `url`, with other settings.
@@ -81,6 +88,13 @@ impl Device {
             }
         })
         .await
+    }
+
+    /// The next message; skips other events.
+    pub async fn message(&mut self) -> Term {
+        let event = self.until(|event| matches!(event, Event::Message(_))).await;
+        let Event::Message(term) = event else { unreachable!() };
+        term
     }
 
     /// Waits until it is connected.

@@ -13,6 +13,8 @@ pub mod cloud_process;
 pub mod device;
 #[cfg(feature = "server")]
 pub mod http;
+#[cfg(feature = "server")]
+pub mod process_group;
 pub mod raw_device;
 pub mod recorder;
 pub mod wait;

@@ -41,21 +41,31 @@ pub fn topic(device: &str) -> String {
     format!("to.{device}")
 }
 
+impl By {
+    /// The way the device of this session did.
+    pub fn of(session: &Session) -> Self {
+        match session.authenticated_by() {
+            AuthenticatedBy::Token { .. } => Self::Token,
+            AuthenticatedBy::Credentials => Self::Credentials,
+        }
+    }
+}
+
+/// Accepts [`USER`] with [`PASSWORD`].
+pub fn decide(login: &Login<'_>) -> Decision {
+    let word = |name| login.credentials.text(name);
+    let known = word("username") == Some(USER) && word("password") == Some(PASSWORD);
+    if known { Decision::Accept } else { Decision::Reject }
+}
+
 impl Handler for Recorder {
     async fn authenticate(&self, login: Login<'_>) -> Decision {
-        let credentials = login.credentials;
-        let known = credentials.text("username") == Some(USER)
-            && credentials.text("password") == Some(PASSWORD);
-        if known { Decision::Accept } else { Decision::Reject }
+        decide(&login)
     }
 
     async fn connected(&self, session: &Session) {
         session.subscribe(topic(session.device().as_str()));
-        let by = match session.authenticated_by() {
-            AuthenticatedBy::Token { .. } => By::Token,
-            AuthenticatedBy::Credentials => By::Credentials,
-        };
-        let _ = self.0.send(Seen::Connected(by));
+        let _ = self.0.send(Seen::Connected(By::of(session)));
     }
 
     async fn handle_info(&self, _: &Session, info: Info) -> Outcome {

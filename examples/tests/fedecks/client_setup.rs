@@ -1,60 +1,24 @@
 //! The device's side of the guide: an id, a URL, a login, messages.
 
-use crate::support::{
-    DEVICE, downstream, logged_in_device, next_connection, start_cloud, start_cloud_with,
-    start_device, upstream,
-};
-use fedecks_device::{ClientSendError, Event, LogoutError, SendError, State, Term};
+use crate::support::{DEVICE, logged_in_device, start_cloud, start_cloud_with, start_device};
+use fedecks_device::{ClientSendError, Event, LogoutError, SendError, State};
 use fedecks_network_watch::{NetworkWatch, watch_network};
 use fedecks_testing::wait::within;
 use fedecks_testing::{PASSWORD, USER};
 
 #[tokio::test]
-async fn a_device_without_a_token_is_unregistered_and_does_not_dial() {
+async fn a_device_does_not_dial_or_send_before_its_login() {
     let mut cloud = start_cloud().await;
     let mut device = start_device(cloud.address);
     assert_eq!(within(device.events.next()).await, Ok(Event::Unregistered));
     assert_eq!(device.client.status().state, State::Unregistered);
     assert!(cloud.try_next().is_none());
-}
-
-#[tokio::test]
-async fn login_gives_connecting_then_connected() {
-    let cloud = start_cloud().await;
-    let mut device = start_device(cloud.address);
-    assert_eq!(within(device.events.next()).await, Ok(Event::Unregistered));
+    // The message is only borrowed.
+    let error = within(device.client.send(&("hello", "matey"))).await.unwrap_err();
+    assert_eq!(error, ClientSendError::Send(SendError::NotConnected));
     device.try_login(USER, PASSWORD).await.unwrap();
     assert!(matches!(within(device.events.next()).await, Ok(Event::Connecting { .. })));
     assert_eq!(within(device.events.next()).await, Ok(Event::Connected));
-}
-
-#[tokio::test]
-async fn hello_matey_goes_up_and_hi_there_comes_down() {
-    let mut cloud = start_cloud().await;
-    let mut device = logged_in_device(cloud.address).await;
-    next_connection(&mut cloud).await;
-    let mut messages = cloud.hub.subscribe(upstream(DEVICE));
-    device.client.send(&("hello", "matey")).await.unwrap();
-    let info = within(messages.recv()).await.unwrap();
-    assert_eq!(
-        info.message.deserialize::<(String, String)>().unwrap(),
-        ("hello".into(), "matey".into())
-    );
-
-    cloud.hub.publish(downstream(DEVICE), Term::from(["hi", "there"])).await.unwrap();
-    let message = device.until(|event| matches!(event, Event::Message(_))).await;
-    let Event::Message(term) = message else { unreachable!() };
-    assert_eq!(term.deserialize::<Vec<String>>().unwrap(), ["hi", "there"]);
-}
-
-#[tokio::test]
-async fn a_send_while_not_connected_is_refused_and_nothing_is_lost() {
-    let cloud = start_cloud().await;
-    let device = start_device(cloud.address);
-    let message = ("hello", "matey");
-    let error = within(device.client.send(&message)).await.unwrap_err();
-    assert_eq!(error, ClientSendError::Send(SendError::NotConnected));
-    assert_eq!(message, ("hello", "matey"));
 }
 
 #[tokio::test]
@@ -69,21 +33,17 @@ async fn an_application_can_have_the_network_watched() {
 }
 
 #[tokio::test]
-async fn logout_forgets_the_token() {
+async fn logout_forgets_the_token_or_says_what_is_left_on_disk() {
     let cloud = start_cloud().await;
     let mut device = logged_in_device(cloud.address).await;
     assert!(device.data.path().join("token").exists());
     within(device.client.logout()).await.unwrap();
     assert!(!device.data.path().join("token").exists());
     device.until(|event| *event == Event::Unregistered).await;
-    let mut rebooted = device.restart().await;
-    assert_eq!(within(rebooted.events.next()).await, Ok(Event::Unregistered));
-}
+    let mut device = device.restart().await;
+    assert_eq!(within(device.events.next()).await, Ok(Event::Unregistered));
 
-#[tokio::test]
-async fn a_logout_that_leaves_something_on_disk_says_so() {
-    let cloud = start_cloud().await;
-    let mut device = logged_in_device(cloud.address).await;
+    device.login().await;
     // A folder in the token's place cannot be removed as a file.
     std::fs::remove_file(device.data.path().join("token")).unwrap();
     std::fs::create_dir_all(device.data.path().join("token/not-empty")).unwrap();

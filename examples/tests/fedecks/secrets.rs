@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use fedecks_device::{Event, Term};
+use fedecks_device::Term;
 use fedecks_testing::PASSWORD;
 use tracing::level_filters::LevelFilter;
 
@@ -54,11 +54,6 @@ fn listen() {
     });
 }
 
-fn token_on_disk(data: &std::path::Path) -> String {
-    let file = std::fs::read_to_string(data.join("token")).unwrap();
-    file.lines().find_map(|line| line.strip_prefix("token ")).unwrap().to_owned()
-}
-
 #[tokio::test]
 async fn credentials_tokens_and_messages_are_in_no_log_line() {
     listen();
@@ -66,14 +61,15 @@ async fn credentials_tokens_and_messages_are_in_no_log_line() {
     let mut cloud = start_cloud().await;
     let device = logged_in_device(cloud.address).await;
     next_connection(&mut cloud).await;
-    let token = token_on_disk(device.data.path());
+    let file = String::from_utf8(device.token_on_disk()).unwrap();
+    let token = file.lines().find_map(|line| line.strip_prefix("token ")).unwrap();
     device.client.send("a message up that no one else reads").await.unwrap();
 
     let mut back = device.restart().await;
     assert_eq!(next_connection(&mut cloud).await, By::Token);
     let down = Term::from("a message down that no one else reads");
     cloud.hub.publish(downstream(DEVICE), down).await.unwrap();
-    back.until(|event| matches!(event, Event::Message(_))).await;
+    back.message().await;
     back.try_login("x", PASSWORD).await.unwrap_err();
 
     let logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +80,7 @@ async fn credentials_tokens_and_messages_are_in_no_log_line() {
     let encode = |text: &str| {
         (0..3).map(|skip| data_encoding::BASE64.encode(&text.as_bytes()[skip..][..12])).collect()
     };
-    let mut secrets = vec![PASSWORD.to_owned(), token.clone(), token[20..].to_owned()];
+    let mut secrets = vec![PASSWORD.to_owned(), token.to_owned(), token[20..].to_owned()];
     secrets.extend::<Vec<_>>(encode(PASSWORD));
     secrets.extend::<Vec<_>>(encode(&token[30..]));
     secrets.push("that no one else reads".to_owned());

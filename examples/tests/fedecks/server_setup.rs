@@ -53,28 +53,27 @@ async fn connected_is_called_every_time_the_device_connects() {
         device = device.restart().await;
         device.until_connected().await;
         assert_eq!(next_connection(&mut cloud).await, By::Token);
+        assert!(device.client.status().token_expires_at.is_some());
     }
 }
 
 #[tokio::test]
-async fn handle_info_pushes_what_is_published_on_the_devices_topic() {
+async fn handle_in_publishes_hello_matey_and_handle_info_pushes_hi_there() {
     let mut cloud = start_cloud().await;
     let mut device = logged_in_device(cloud.address).await;
     next_connection(&mut cloud).await;
-    cloud.hub.publish(downstream("another-device"), Term::from("not for you")).await.unwrap();
-    cloud.hub.publish(downstream(DEVICE), Term::from(["hi", "there"])).await.unwrap();
-    let message = device.until(|event| matches!(event, Event::Message(_))).await;
-    assert_eq!(message, Event::Message(Term::from(["hi", "there"])));
-}
-
-#[tokio::test]
-async fn handle_in_gets_what_the_device_sends_and_can_publish_it() {
-    let cloud = start_cloud().await;
-    let device = logged_in_device(cloud.address).await;
     let mut messages = cloud.hub.subscribe(upstream(DEVICE));
     device.client.send(&("hello", "matey")).await.unwrap();
-    let info = within(messages.recv()).await.unwrap();
-    assert_eq!(*info.message, Term::Tuple(vec!["hello".into(), "matey".into()]));
+    let up = within(messages.recv()).await.unwrap().message;
+    assert_eq!(*up, Term::Tuple(vec!["hello".into(), "matey".into()]));
+    let words = up.deserialize::<(String, String)>().unwrap();
+    assert_eq!(words, ("hello".into(), "matey".into()));
+
+    cloud.hub.publish(downstream("another-device"), Term::from("not for you")).await.unwrap();
+    cloud.hub.publish(downstream(DEVICE), Term::from(["hi", "there"])).await.unwrap();
+    let down = device.message().await;
+    assert_eq!(down, Term::from(["hi", "there"]));
+    assert_eq!(down.deserialize::<Vec<String>>().unwrap(), ["hi", "there"]);
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ pub(crate) mod proxy;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fedecks_cloud::auth::AuthenticatedBy;
 use fedecks_cloud::{Decision, Handler, Info, Login, Options, Outcome, Session};
 use fedecks_device::{Credentials, DeviceId};
 pub(crate) use fedecks_testing::recorder::By;
-use fedecks_testing::{PASSWORD, USER, cloud, device};
+use fedecks_testing::recorder::decide;
+use fedecks_testing::{cloud, device};
 use tokio::sync::mpsc::UnboundedSender;
 
 pub(crate) type Cloud = cloud::Cloud<Called>;
@@ -27,20 +27,14 @@ pub(crate) struct MySocketHandler(pub(crate) UnboundedSender<Called>);
 
 impl Handler for MySocketHandler {
     async fn authenticate(&self, login: Login<'_>) -> Decision {
-        let Login { device, credentials, .. } = login;
-        let _ = self.0.send(Called::Authenticate(device.clone(), credentials.clone()));
-        let known = credentials.text("username") == Some(USER)
-            && credentials.text("password") == Some(PASSWORD);
-        if known { Decision::Accept } else { Decision::Reject }
+        let call = Called::Authenticate(login.device.clone(), login.credentials.clone());
+        let _ = self.0.send(call);
+        decide(&login)
     }
 
     async fn connected(&self, session: &Session) {
         session.subscribe(downstream(session.device().as_str()));
-        let by = match session.authenticated_by() {
-            AuthenticatedBy::Token { .. } => By::Token,
-            AuthenticatedBy::Credentials => By::Credentials,
-        };
-        let _ = self.0.send(Called::Connected(by));
+        let _ = self.0.send(Called::Connected(By::of(session)));
     }
 
     async fn handle_info(&self, _session: &Session, info: Info) -> Outcome {

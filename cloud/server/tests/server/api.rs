@@ -18,6 +18,11 @@ async fn everything(server: &Server) -> Http {
     server.http_as(&Role::ALL).await
 }
 
+/// This member of each element.
+fn each(list: &Value, member: &str) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|one| one[member].as_str().unwrap().to_owned()).collect()
+}
+
 /// A device as soon as the store has it, about a second after it connected.
 async fn in_the_store(http: &Http, path: &str) -> Value {
     until(async || {
@@ -55,15 +60,6 @@ async fn wrong_tokens_are_rate_limited_and_the_right_one_is_not() {
     assert!(codes[3..].iter().any(|code| code.starts_with("429 ")), "{codes:?}");
     let right = everything(&server).await;
     assert_eq!(right.get("/api/v1/devices").await.status, StatusCode::OK);
-}
-
-#[tokio::test]
-async fn a_token_revoked_in_the_store_is_soon_refused() {
-    let server = Server::start().await;
-    let token = server.add_token("ci", &[Read], None).await;
-    let http = server.http().token(&token);
-    assert_eq!(http.get("/api/v1/token").await.json()["name"], "ci");
-    server.revoke_token("ci", &token).await;
 }
 
 #[tokio::test]
@@ -105,7 +101,7 @@ async fn a_device_can_be_labelled_disconnected_blocked_and_forgotten() {
     let labelled = change.ask(Method::PATCH, path, r#"{"label":"Küche"}"#).await;
     assert_eq!(labelled.json()["label"], "Küche");
     let found = http.get("/api/v1/devices?search=k%C3%BCche&connected=true").await.json();
-    assert_eq!(found["devices"].as_array().unwrap().len(), 1);
+    assert_eq!(each(&found["devices"], "id"), ["kitchen-1"]);
     for (body, code) in [
         ("{\"label\":\" \"}", "422 invalid-body"),
         ("{}", "422 invalid-body"),
@@ -134,14 +130,9 @@ async fn a_device_can_be_labelled_disconnected_blocked_and_forgotten() {
     assert_eq!(problem(&http.get(path).await), "404 device-not-found");
 
     let audit = http.get("/api/v1/audit?device=kitchen-1").await.json();
-    let actions: HashSet<_> = audit["entries"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|entry| entry["action"].as_str().unwrap().to_owned())
-        .collect();
+    let actions = each(&audit["entries"], "action");
     for action in ["device-labelled", "device-blocked", "device-unblocked", "device-revoked"] {
-        assert!(actions.contains(action), "{actions:?}");
+        assert!(actions.iter().any(|one| one == action), "{actions:?}");
     }
 }
 
@@ -152,14 +143,10 @@ async fn a_message_of_json_and_one_of_bytes_reach_the_device() {
     let mut device = server.device("kitchen-1").await;
     let path = "/api/v1/devices/kitchen-1/messages";
     let json = http.clone().json();
-    let sent = json.post(path, r#"{"fan":{"$atom":"on"},"speed":[1,2.5,null]}"#).await;
-    assert_eq!(sent.status, StatusCode::ACCEPTED);
-    let Event::Message(term) = device.until(|event| matches!(event, Event::Message(_))).await
-    else {
-        unreachable!()
-    };
-    let text = serde_json::to_string(&JsonTerm(&term)).unwrap();
-    assert_eq!(text, r#"{"fan":{"$atom":"on"},"speed":[1,2.5,null]}"#);
+    let text = r#"{"fan":{"$atom":"on"},"speed":[1,2.5,null]}"#;
+    assert_eq!(json.post(path, text).await.status, StatusCode::ACCEPTED);
+    let received = device.message().await;
+    assert_eq!(serde_json::to_string(&JsonTerm(&received)).unwrap(), text);
     let raw = http.clone().header("content-type", "application/octet-stream");
     assert_eq!(raw.post(path, "\u{0}hello").await.status, StatusCode::ACCEPTED);
     let event = device.until(|event| matches!(event, Event::RawMessage(_))).await;
@@ -171,8 +158,7 @@ async fn a_message_of_json_and_one_of_bytes_reach_the_device() {
         ("text/plain", "hello", "415 unsupported-media-type"),
         ("", "hello", "415 unsupported-media-type"),
     ] {
-        let answer =
-            http.clone().header("content-type", content_type).ask(Method::POST, path, body).await;
+        let answer = http.clone().header("content-type", content_type).post(path, body).await;
         assert_eq!(problem(&answer), code, "{content_type} {body}");
     }
     let big = format!("\"{}\"", "x".repeat(2 * 1024 * 1024));
@@ -209,10 +195,9 @@ async fn devices_out_of_scope_answer_as_if_they_did_not_exist() {
         (Method::POST, "/block"),
         (Method::POST, "/unblock"),
     ] {
-        let ask = |id: &str| {
+        let ask = async |id: &str| {
             let path = format!("/api/v1/devices/{id}{path}");
-            let (http, method) = (http.clone(), method.clone());
-            async move { http.ask(method, &path, r#"{"label":null}"#).await }
+            http.ask(method.clone(), &path, r#"{"label":null}"#).await
         };
         let unseen = ask("shop-1").await;
         assert_eq!(problem(&unseen), "404 device-not-found", "{method} {path}");
@@ -240,13 +225,7 @@ async fn a_page_continues_after_the_last_one_while_devices_change() {
     let mut path = "/api/v1/devices?limit=10".to_owned();
     for page in 0.. {
         let answer = http.get(&path).await.json();
-        all.extend(
-            answer["devices"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|d| d["id"].as_str().unwrap().to_owned()),
-        );
+        all.extend(each(&answer["devices"], "id"));
         if page == 0 {
             http.ask(Method::DELETE, "/api/v1/devices/device-03", "").await;
             server.revoke_device("device-095").await;
@@ -264,10 +243,8 @@ async fn a_page_continues_after_the_last_one_while_devices_change() {
     let here = http.get("/api/v1/devices?connected=true").await.json();
     assert_eq!(here["devices"][0]["id"], "device-30");
     let presence = http.get("/api/v1/presence").await.json();
-    assert_eq!(
-        (&presence["connected"], &presence["devices"][0]["id"]),
-        (&json!(1), &json!("device-30"))
-    );
+    assert_eq!(presence["connected"], 1);
+    assert_eq!(presence["devices"][0]["id"], "device-30");
 }
 
 #[tokio::test]
@@ -308,13 +285,8 @@ async fn accounts_are_added_listed_and_removed() {
     assert_eq!(problem(&add("short").await), "422 invalid-body");
     assert_eq!(add("where is the tea").await.status, StatusCode::CREATED);
     assert_eq!(problem(&add("where is the tea").await), "409 account-exists");
-    let names: Vec<_> = http.get("/api/v1/accounts").await.json()["accounts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|account| account["name"].clone())
-        .collect();
-    assert_eq!(names, ["arthur", USER]);
+    let listed = http.get("/api/v1/accounts").await.json();
+    assert_eq!(each(&listed["accounts"], "name"), ["arthur", USER]);
     let mut device = Device::start(server.address, "kitchen-1");
     device.try_login("arthur", "where is the tea").await.unwrap();
     device.until_connected().await;
@@ -354,17 +326,17 @@ async fn the_event_stream_has_messages_refusals_and_resumes_by_id() {
     let mut refused = http.events("/api/v1/events?kind=refused").await;
     server.refuse_login("cellar-1").await;
     let event = refused.next().await;
-    assert_eq!(
-        (&event["device"], &event["reason"]),
-        (&json!("cellar-1"), &json!("bad-credentials"))
-    );
+    assert_eq!(event["device"], "cellar-1");
+    assert_eq!(event["reason"], "bad-credentials");
 }
 
 #[tokio::test]
 async fn a_stream_has_the_tokens_devices_and_ends_with_the_token() {
     let server = Server::start().await;
     let token = server.add_token("site", &[Read], Some("site-*")).await;
-    let mut stream = server.http().token(&token).events("/api/v1/events").await;
+    let http = server.http().token(&token);
+    assert_eq!(http.get("/api/v1/token").await.json()["name"], "site");
+    let mut stream = http.events("/api/v1/events").await;
     let unseen = server.device("shop-1").await;
     let seen = server.device("site-1").await;
     assert_eq!(stream.next().await["device"], "site-1");

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use fedecks_testing::certificates::Certificate;
 use fedecks_testing::http::Http;
+use fedecks_testing::process_group::ProcessGroup;
 use fedecks_testing::wait::{skip, until_every, within};
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::support::{METRICS, Server, metrics};
 
@@ -64,25 +65,6 @@ async fn every_metric_of_the_rules_is_there() {
     assert_eq!(text.matches("fedecks_certificate_expiry_timestamp_seconds{").count(), 1);
 }
 
-/// Ends with the test.
-struct Prometheus(Child);
-
-impl Prometheus {
-    fn start(folder: &Path, port: u16) -> Option<Self> {
-        Command::new("prometheus")
-            .current_dir(folder)
-            .arg("--config.file=prometheus.yml")
-            .arg("--storage.tsdb.path=data")
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .ok()
-            .map(Self)
-    }
-}
-
 #[tokio::test]
 async fn prometheus_scrapes_the_server_as_the_manual_says() {
     let server = Server::with(METRICS).await;
@@ -96,7 +78,11 @@ async fn prometheus_scrapes_the_server_as_the_manual_says() {
     std::fs::write(folder.path().join("prometheus.yml"), format!("{often}{configuration}"))
         .unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let Some(mut prometheus) = Prometheus::start(folder.path(), port) else {
+    let mut command = Command::new("prometheus");
+    command.args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"]);
+    command.arg(format!("--web.listen-address=127.0.0.1:{port}")).current_dir(folder.path());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut prometheus) = ProcessGroup::spawn(&mut command) else {
         return skip("there is no prometheus");
     };
     let http = Http::to(([127, 0, 0, 1], port).into());

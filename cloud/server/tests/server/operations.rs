@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use fedecks_device::Event;
 use fedecks_store::Role::{Read, Send};
 use fedecks_testing::certificates::{Certificate, DAY};
 use fedecks_testing::cloud_process::{CloudProgram, configuration};
@@ -15,13 +14,20 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::support::{METRICS, PROGRAM, Server, metrics, sample};
 
 #[tokio::test]
-async fn health_needs_no_token_and_reveals_nothing_else() {
-    let server = Server::start().await;
+async fn health_and_a_metrics_listener_need_no_token_and_reveal_nothing_else() {
+    let server = Server::with(METRICS).await;
     let alive = server.http().get("/healthz").await;
-    assert_eq!((alive.status, &alive.body[..]), (StatusCode::OK, &b"ok\n"[..]));
+    assert_eq!((alive.status, &*alive.text()), (StatusCode::OK, "ok\n"));
     let ready = server.http().get("/readyz").await;
     assert_eq!(ready.status, StatusCode::OK);
-    assert_eq!(&ready.body[..], br#"{"ready":true,"store":"ok"}"#);
+    assert_eq!(ready.text(), r#"{"ready":true,"store":"ok"}"#);
+
+    let http = Http::to(server.addresses()[1]);
+    assert!(metrics(&http).await.contains("fedecks_connected_devices 0"));
+    assert_eq!(http.get("/healthz").await.status, StatusCode::OK);
+    for path in ["/api/v1/devices", "/fedecks/websocket", "/"] {
+        assert_eq!(http.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -31,9 +37,9 @@ async fn the_metrics_count_exactly_and_name_no_device() {
     let limited = server.add_token("site", &[Read], Some("site-*")).await;
     let limited = server.http().token(&limited).get("/metrics").await;
     assert_eq!(limited.status, StatusCode::FORBIDDEN);
-    let http = server.http_as(&[Read]).await;
+    let http = server.http_as(&[Read, Send]).await;
 
-    let device = server.device("kitchen-1").await;
+    let mut device = server.device("kitchen-1").await;
     let leaving = server.device("hall-1").await;
     for number in 0..7 {
         device.client.send(&number).await.unwrap();
@@ -67,17 +73,10 @@ async fn the_metrics_count_exactly_and_name_no_device() {
         assert!(!text.contains(device), "{text}");
     }
     assert!(text.ends_with("# EOF\n"));
-}
 
-#[tokio::test]
-async fn sent_messages_are_counted() {
-    let server = Server::start().await;
-    let http = server.http_as(&[Read, Send]).await;
-    let mut device = server.device("kitchen-1").await;
-    let json = http.clone().json();
-    let answer = json.post("/api/v1/devices/kitchen-1/messages", "[1]").await;
+    let answer = http.clone().json().post("/api/v1/devices/kitchen-1/messages", "[1]").await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
-    device.until(|event| matches!(event, Event::Message(_))).await;
+    device.message().await;
     assert_eq!(sample(&metrics(&http).await, "fedecks_messages_sent_total"), 1.0);
 }
 
@@ -120,17 +119,6 @@ async fn rejected_connections_are_counted_by_reason() {
     ] {
         let name = format!("fedecks_turned_away_total{{reason=\"{reason}\"}}");
         assert_eq!(sample(&text, &name), count, "{reason}");
-    }
-}
-
-#[tokio::test]
-async fn a_metrics_listener_needs_no_token_and_serves_nothing_else() {
-    let server = Server::with(METRICS).await;
-    let http = Http::to(server.addresses()[1]);
-    assert!(metrics(&http).await.contains("fedecks_connected_devices 0"));
-    assert_eq!(http.get("/healthz").await.status, StatusCode::OK);
-    for path in ["/api/v1/devices", "/fedecks/websocket", "/"] {
-        assert_eq!(http.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
 }
 

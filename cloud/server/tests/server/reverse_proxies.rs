@@ -2,19 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::process::Stdio;
 
 use fedecks_device::{Event, TlsOptions, Trust};
 use fedecks_store::Role::{Read, Send};
 use fedecks_testing::certificates::{Certificate, client_config};
 use fedecks_testing::device::Device;
 use fedecks_testing::http::Http;
+use fedecks_testing::process_group::ProcessGroup;
 use fedecks_testing::wait::{skip, until};
 use http::StatusCode;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::support::Server;
 
@@ -25,14 +23,10 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 7, 2);
 
 const TRUSTED: &str = "trusted_proxies = [\"127.0.0.1\"]\n";
 
-fn shipped(name: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(name))
-        .unwrap()
-}
-
-/// The text with each first replaced by the second; each must be in it.
-fn changed(text: String, changes: &[(&str, String)]) -> String {
-    changes.iter().fold(text, |text, (from, to)| {
+/// A shipped file with each first text replaced by the second; each must be in it.
+fn changed(file: &str, changes: &[(&str, String)]) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(file);
+    changes.iter().fold(std::fs::read_to_string(file).unwrap(), |text, (from, to)| {
         assert!(text.contains(from), "{from:?} is not in the shipped configuration");
         text.replace(from, to)
     })
@@ -54,7 +48,7 @@ struct Proxy {
     folder: TempDir,
     port: u16,
     certificate: Certificate,
-    child: Option<Child>,
+    processes: Option<ProcessGroup>,
 }
 
 impl Proxy {
@@ -62,7 +56,7 @@ impl Proxy {
         let folder = tempfile::tempdir().unwrap();
         let certificate = Certificate::self_signed(&PROXY.to_string());
         certificate.write(folder.path());
-        Self { folder, port: free_port(), certificate, child: None }
+        Self { folder, port: free_port(), certificate, processes: None }
     }
 
     fn file(&self, name: &str) -> String {
@@ -72,20 +66,11 @@ impl Proxy {
     /// Starts it, and waits until requests reach the server.
     async fn run(&mut self, command: &mut Command) {
         let log = std::fs::File::create(self.file("log")).unwrap();
-        let child = command
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            // nginx's workers are in this group too.
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let child = self.child.insert(child);
-        let log = self.folder.path().join("log");
+        command.current_dir(self.folder.path()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.processes = Some(ProcessGroup::spawn(command).unwrap());
         until(async || {
-            let ended = child.try_wait().unwrap();
-            assert!(ended.is_none(), "{}", std::fs::read_to_string(&log).unwrap());
+            let ended = self.processes.as_mut().unwrap().0.try_wait().unwrap();
+            assert!(ended.is_none(), "{}", std::fs::read_to_string(self.file("log")).unwrap());
             tokio::net::TcpStream::connect((PROXY, self.port)).await.ok()
         })
         .await;
@@ -110,15 +95,6 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let id = self.child.as_ref().and_then(Child::id).and_then(|id| i32::try_from(id).ok());
-        if let Some(group) = id {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        }
-    }
-}
-
 fn free_port() -> u16 {
     TcpListener::bind((PROXY, 0)).unwrap().local_addr().unwrap().port()
 }
@@ -133,10 +109,8 @@ async fn everything_goes_through(server: &Server, proxy: &Proxy) {
     let mut device = proxy.device("kitchen-1");
     device.login().await;
     let connected = events.next().await;
-    assert_eq!(
-        (&connected["kind"], &connected["device"]),
-        (&"connected".into(), &"kitchen-1".into())
-    );
+    assert_eq!(connected["kind"], "connected");
+    assert_eq!(connected["device"], "kitchen-1");
     // The device library chooses its own address; the port, which the header lacks, is 0.
     assert_eq!(connected["peer"], "127.0.0.1:0");
     device.client.send(&"up").await.unwrap();
@@ -168,7 +142,7 @@ async fn everything_goes_through(server: &Server, proxy: &Proxy) {
     let long = format!("{}7", " ".repeat(2 * 1024 * 1024));
     let sent = http.json().post(path, long).await;
     assert!(sent.status.is_success(), "{sent:?}");
-    device.until(|event| matches!(event, Event::Message(_))).await;
+    device.message().await;
     assert_eq!(events.next().await["message"], 7);
 
     // A client cannot choose its own address.
@@ -183,10 +157,8 @@ async fn everything_goes_through(server: &Server, proxy: &Proxy) {
     let refused = liar.get("/fedecks/websocket").await;
     assert!(refused.status.is_client_error(), "{refused:?}");
     let refused = events.next().await;
-    assert_eq!(
-        (&refused["kind"], &refused["peer"]),
-        (&"refused".into(), &format!("{CLIENT}:0").into())
-    );
+    assert_eq!(refused["kind"], "refused");
+    assert_eq!(refused["peer"], format!("{CLIENT}:0"));
 }
 
 #[tokio::test]
@@ -197,7 +169,7 @@ async fn nginx_passes_everything_on_with_the_clients_address() {
     let (certificate, key) = (proxy.file("c.pem"), proxy.file("k.pem"));
     let letsencrypt = "/etc/letsencrypt/live/fedecks.example.com";
     let site = changed(
-        shipped("nginx.conf"),
+        "nginx.conf",
         &[
             ("listen 80;", format!("listen {PROXY}:{};", free_port())),
             ("listen [::]:80;", String::new()),
@@ -236,7 +208,7 @@ async fn caddy_passes_everything_on_with_the_clients_address() {
         proxy.file("k.pem")
     );
     let site = changed(
-        shipped("Caddyfile"),
+        "Caddyfile",
         &[
             ("fedecks.example.com {", own),
             ("reverse_proxy 127.0.0.1:8080", format!("reverse_proxy {}", server.address)),

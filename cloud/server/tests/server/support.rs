@@ -69,9 +69,7 @@ impl Server {
 
     /// A device that is connected.
     pub(crate) async fn device(&self, id: &str) -> Device {
-        let mut device = Device::start(self.address, id);
-        device.login().await;
-        device
+        Device::logged_in(self.address, id).await
     }
 
     /// Tries to log in with a wrong password.
