@@ -206,23 +206,14 @@ impl CloudProcess {
     pub async fn token(&self, name: &str, options: &[&str]) -> String {
         let printed = self.program.run(&[&["token", "add", name], options].concat(), "").await;
         let token = printed.lines().find(|line| line.starts_with("fdk_")).unwrap().to_owned();
-        self.answers_token(&token, StatusCode::OK).await;
+        self.http().token(&token).until_status("/api/v1/token", StatusCode::OK).await;
         token
     }
 
     /// Revokes an API token, and waits until the server refuses it.
     pub async fn revoke(&self, name: &str, token: &str) {
         self.program.run(&["token", "revoke", name], "").await;
-        self.answers_token(token, StatusCode::UNAUTHORIZED).await;
-    }
-
-    async fn answers_token(&self, token: &str, status: StatusCode) {
-        let http = self.http().token(token);
-        // Seldom enough for the limit on requests of one address.
-        until_every(Duration::from_millis(250), async || {
-            (http.get("/api/v1/token").await.status == status).then_some(())
-        })
-        .await;
+        self.http().token(token).until_status("/api/v1/token", StatusCode::UNAUTHORIZED).await;
     }
 
     /// A device that is connected.

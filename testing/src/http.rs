@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use eventsource_stream::{Event, EventStreamError, Eventsource};
 use futures_util::{Stream, StreamExt};
@@ -12,7 +13,7 @@ use rustls::ClientConfig;
 use serde_json::Value;
 
 use crate::certificates::client_config;
-use crate::wait::within;
+use crate::wait::{until_every, within};
 
 /// Sends requests to one server.
 #[derive(Clone)]
@@ -72,6 +73,15 @@ impl Http {
     /// Sends a GET request.
     pub async fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, "").await
+    }
+
+    /// Sends a GET request until it is answered with this status.
+    pub async fn until_status(&self, path: &str, status: StatusCode) {
+        // Seldom enough for the limit on requests of one address.
+        until_every(Duration::from_millis(250), async || {
+            (self.get(path).await.status == status).then_some(())
+        })
+        .await;
     }
 
     /// Sends a POST request.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, Weather};
 use crate::support::{
     By, DEVICE, downstream, logged_in_device, next_connection, start_cloud, start_cloud_with,
     start_device, upstream,
@@ -21,13 +21,13 @@ use tokio::net::TcpListener;
 async fn automatically_reestablishes_a_lost_connection() {
     let mut cloud = start_cloud().await;
     let proxy = Proxy::start(cloud.address).await;
-    let mut device = logged_in_device(proxy.address()).await;
+    let mut device = logged_in_device(proxy.address).await;
     assert_eq!(next_connection(&mut cloud).await, By::Credentials);
 
-    proxy.cut();
+    proxy.set(Weather::Cut);
     device.until_lost().await;
     device.until(|event| matches!(event, Event::ConnectionFailed { .. })).await;
-    proxy.fine();
+    proxy.set(Weather::Fine);
     device.until_connected().await;
     assert_eq!(next_connection(&mut cloud).await, By::Token);
 }
@@ -41,17 +41,17 @@ async fn pings_keep_a_connection_and_one_without_pongs_is_reestablished() {
     };
     let mut cloud = start_cloud_with(options).await;
     let proxy = Proxy::start(cloud.address).await;
-    let mut device = logged_in_device(proxy.address()).await;
+    let mut device = logged_in_device(proxy.address).await;
     next_connection(&mut cloud).await;
     // The cloud drops a silent device after 2 s.
     let lost = device.until(|event| matches!(event, Event::ConnectionLost { .. }));
     assert!(tokio::time::timeout(Duration::from_millis(3_500), lost).await.is_err());
     assert_eq!(device.client.status().state, State::Connected);
 
-    proxy.silent();
+    proxy.set(Weather::Silent);
     let lost = device.until(|event| matches!(event, Event::ConnectionLost { .. })).await;
     assert_eq!(lost, Event::ConnectionLost { reason: LostReason::NoPong });
-    proxy.fine();
+    proxy.set(Weather::Fine);
     device.until_connected().await;
     assert_eq!(next_connection(&mut cloud).await, By::Token);
 }

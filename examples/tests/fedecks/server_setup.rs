@@ -5,12 +5,9 @@ use crate::support::{
     start_cloud, upstream,
 };
 use fedecks_cloud::protocol::{CloseCode, CloseReason};
-use fedecks_cloud::store::SqliteStore;
-use fedecks_cloud::{
-    Decision, Denylist, Fedecks, Handler, Keyring, Listen, Login, ServeOptions, serve,
-};
+use fedecks_cloud::{Keyring, Listen, ServeOptions, serve};
 use fedecks_device::{DeviceId, Event, LoginError, Term};
-use fedecks_testing::cloud::{CloudOptions, keyring};
+use fedecks_testing::cloud::CloudOptions;
 use fedecks_testing::wait::within;
 use fedecks_testing::{PASSWORD, SALT, USER};
 use warp::Filter;
@@ -102,22 +99,14 @@ async fn secret_and_salt_sign_the_token_of_later_connections() {
 
 #[tokio::test]
 async fn the_socket_is_at_fedecks_websocket_next_to_other_routes() {
-    struct AcceptAll;
-    impl Handler for AcceptAll {
-        async fn authenticate(&self, _: Login<'_>) -> Decision {
-            Decision::Accept
-        }
-    }
-    let store = std::sync::Arc::new(SqliteStore::in_memory().unwrap());
-    let fedecks = Fedecks::builder(AcceptAll)
-        .keyring(keyring())
-        .denylist(Denylist::load(store).await.unwrap())
-        .build()
-        .unwrap();
     let own = warp::path("health").map(|| "fine");
     let listen = vec![Listen::plain(([127, 0, 0, 1], 0).into())];
     let options = ServeOptions { listen, ..ServeOptions::default() };
-    let server = serve(own.or(fedecks.routes()), options).unwrap();
-    let _device = logged_in_device(server.addresses()[0]).await;
-    assert!(fedecks.hub().is_connected(&DeviceId::new(DEVICE).unwrap()).await.unwrap());
+    let cloud = CloudOptions::default().start_by(MySocketHandler, |fedecks| {
+        let server = serve(own.or(fedecks.routes()), options).unwrap();
+        (server.addresses()[0], Some(server))
+    });
+    let cloud = cloud.await;
+    let _device = logged_in_device(cloud.address).await;
+    assert!(cloud.hub.is_connected(&DeviceId::new(DEVICE).unwrap()).await.unwrap());
 }

@@ -271,11 +271,9 @@ mod tests {
             .collect()
     }
 
-    fn next_id(reader: &mut Reader) -> String {
-        match reader.try_next() {
-            Some(Item::Event(entry)) => entry.id(),
-            _ => panic!("no event"),
-        }
+    fn next(reader: &mut Reader) -> Arc<LogEntry> {
+        let Some(Item::Event(entry)) = reader.try_next() else { panic!("no event") };
+        entry
     }
 
     #[tokio::test]
@@ -299,7 +297,7 @@ mod tests {
         record(&log, 3);
         for rest in [&[1, 2, 3][..], &[2, 3], &[3]] {
             assert_eq!(read(&mut after(&log, &position)), rest);
-            let id = next_id(&mut reader);
+            let id = next(&mut reader).id();
             position = reader.position().unwrap();
             assert_eq!(position, id);
         }
@@ -311,7 +309,7 @@ mod tests {
     fn a_reader_that_missed_events_gets_a_gap_first() {
         let (log, mut reader) = log();
         record(&log, 1);
-        let first = next_id(&mut reader);
+        let first = next(&mut reader).id();
         record(&log, 9);
         for mut reader in [reader, after(&log, &first)] {
             assert_eq!(read(&mut reader), [0, 7, 8, 9, 10]);
@@ -373,10 +371,8 @@ mod tests {
         let (log, one) = log();
         let other = log.follow(None, Filter::default());
         record(&log, 1);
-        let [one, other] = [one, other].map(|mut reader| match reader.try_next() {
-            Some(Item::Event(entry)) => entry.encoded(|entry| entry.id().into()),
-            _ => panic!("no event"),
-        });
+        let [one, other] =
+            [one, other].map(|mut reader| next(&mut reader).encoded(|entry| entry.id().into()));
         assert_eq!(one.as_ptr(), other.as_ptr());
     }
 }

@@ -179,30 +179,10 @@ async fn every_page_is_accessible_and_fits_a_narrow_screen() {
     let Some(browser) = open(server.address).await else { return };
     let long = "a-device-whose-id-is-about-as-long-as-they-come-0123456789-0123456789-0123456789";
     let device = server.device(long).await;
-    let blocked = server.device("blocked-1").await;
+    let _blocked = server.device("blocked-1").await;
     server.store.block(&"blocked-1".parse().unwrap(), &Actor::cli()).await.unwrap();
     let token = server.token(&Role::ALL).await;
-    let page = format!("#/devices/{long}");
-    for name in ["sign-in", "fleet", "device", "dialog"] {
-        match name {
-            "sign-in" => browser.shows("API token").await,
-            "fleet" => {
-                sign_in(&browser, &token).await;
-                browser.shows("Connects per minute").await;
-                browser.until(&format!("{} === 'blocked'", row("blocked-1"))).await;
-            }
-            "device" => {
-                browser.go(&page).await;
-                live(&browser).await;
-                device.client.send(&vec!["0123456789".repeat(30); 3]).await.unwrap();
-                browser.shows("Message from the device").await;
-                browser.until("document.querySelectorAll('.details time').length >= 3").await;
-            }
-            _ => {
-                browser.press("Revoke").await;
-                browser.until("document.querySelector('dialog[open]')").await;
-            }
-        }
+    let check = async |name: &str| {
         for width in [1200, 360] {
             browser.resize(width).await;
             for scheme in ["dark", "light"] {
@@ -215,7 +195,24 @@ async fn every_page_is_accessible_and_fits_a_narrow_screen() {
                 "document.documentElement.scrollWidth - document.documentElement.clientWidth";
             assert_eq!(browser.value(wider).await, 0, "{name} {width}");
         }
-    }
-    drop(blocked);
+    };
+    browser.shows("API token").await;
+    check("sign-in").await;
+
+    sign_in(&browser, &token).await;
+    browser.shows("Connects per minute").await;
+    browser.until(&format!("{} === 'blocked'", row("blocked-1"))).await;
+    check("fleet").await;
+
+    browser.go(&format!("#/devices/{long}")).await;
+    live(&browser).await;
+    device.client.send(&vec!["0123456789".repeat(30); 3]).await.unwrap();
+    browser.shows("Message from the device").await;
+    browser.until("document.querySelectorAll('.details time').length >= 3").await;
+    check("device").await;
+
+    browser.press("Revoke").await;
+    browser.until("document.querySelector('dialog[open]')").await;
+    check("dialog").await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }

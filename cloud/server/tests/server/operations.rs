@@ -11,7 +11,7 @@ use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{METRICS, PROGRAM, Server, metrics, sample};
+use crate::support::{METRICS, PROGRAM, Server, metrics, problem, sample};
 
 #[tokio::test]
 async fn health_and_a_metrics_listener_need_no_token_and_reveal_nothing_else() {
@@ -31,15 +31,22 @@ async fn health_and_a_metrics_listener_need_no_token_and_reveal_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_metrics_count_exactly_and_name_no_device() {
+async fn metrics_and_history_count_exactly_and_name_no_device() {
     let server = Server::start().await;
     assert_eq!(server.http().get("/metrics").await.status, StatusCode::UNAUTHORIZED);
     let limited = server.add_token("site", &[Read], Some("site-*")).await;
-    let limited = server.http().token(&limited).get("/metrics").await;
-    assert_eq!(limited.status, StatusCode::FORBIDDEN);
+    let limited = server.http().token(&limited);
+    assert_eq!(limited.get("/metrics").await.status, StatusCode::FORBIDDEN);
+    let of_all = limited.get("/api/v1/history").await;
+    assert_eq!(problem(&of_all), "403 limited-to-devices");
     let http = server.http_as(&[Read, Send]).await;
 
     let mut device = server.device("kitchen-1").await;
+    // The current minute is in it.
+    let history = http.get("/api/v1/history").await.json();
+    for (counter, count) in [("connected", 1), ("connects", 1), ("refusals", 0)] {
+        assert_eq!(history[counter], serde_json::json!([count]), "{counter}");
+    }
     let leaving = server.device("hall-1").await;
     for number in 0..7 {
         device.client.send(&number).await.unwrap();

@@ -13,7 +13,6 @@ use fedecks_store::{
 use fedecks_testing::cloud_process::configuration;
 use fedecks_testing::device::Device;
 use fedecks_testing::http::{Answer, Http};
-use fedecks_testing::wait::until;
 use fedecks_testing::{PASSWORD, USER};
 use http::StatusCode;
 use tempfile::TempDir;
@@ -117,12 +116,7 @@ impl Server {
     /// Revokes an API token in the store, as a command does it, and waits until the server refuses it.
     pub(crate) async fn revoke_token(&self, name: &str, token: &str) {
         assert!(self.store.revoke_api_token(name, &Actor::cli()).await.unwrap());
-        let http = self.http().token(token);
-        until(async || {
-            let status = http.get("/api/v1/token").await.status;
-            (status == StatusCode::UNAUTHORIZED).then_some(())
-        })
-        .await;
+        self.http().token(token).until_status("/api/v1/token", StatusCode::UNAUTHORIZED).await;
     }
 }
 
@@ -139,10 +133,8 @@ pub(crate) async fn metrics(http: &Http) -> String {
 
 /// The value of a sample.
 pub(crate) fn sample(text: &str, name: &str) -> f64 {
-    let line =
-        text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
-    let line = line.unwrap_or_else(|| panic!("no {name} in:\n{text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {name} in:\n{text}")).parse().unwrap()
 }
 
 /// The status and the code of a problem.

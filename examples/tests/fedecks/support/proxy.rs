@@ -8,10 +8,10 @@ use tokio::sync::watch;
 
 /// What the network between device and cloud does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Weather {
+pub(crate) enum Weather {
     /// Bytes pass.
     Fine,
-    /// Connections stay open and nothing passes: a zombie.
+    /// Connections stay open and nothing passes, from now on: zombies.
     Silent,
     /// Connections are cut, new ones are closed at once.
     Cut,
@@ -19,7 +19,8 @@ enum Weather {
 
 /// A network between a device and a cloud that can be made to fail.
 pub(crate) struct Proxy {
-    address: SocketAddr,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
     weather: watch::Sender<Weather>,
 }
 
@@ -39,23 +40,8 @@ impl Proxy {
         Self { address, weather }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Bytes pass again; connections that were made silent stay so.
-    pub(crate) fn fine(&self) {
-        self.weather.send_replace(Weather::Fine);
-    }
-
-    /// From now on nothing passes on any connection, and none is closed.
-    pub(crate) fn silent(&self) {
-        self.weather.send_replace(Weather::Silent);
-    }
-
-    /// Cuts every connection and lets none through.
-    pub(crate) fn cut(&self) {
-        self.weather.send_replace(Weather::Cut);
+    pub(crate) fn set(&self, weather: Weather) {
+        self.weather.send_replace(weather);
     }
 }
 

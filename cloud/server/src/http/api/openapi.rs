@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_document_has_every_route_with_success_and_problems() {
+    fn the_document_has_every_route_and_all_it_refers_to() {
         let document = document(routes());
         for route in routes() {
             let operation = &document["paths"][format!("/api/v1{}", route.path)]
@@ -190,11 +190,6 @@ mod tests {
                 assert!(problem.as_str().unwrap().contains(code.as_str()), "{}", route.path);
             }
         }
-    }
-
-    #[test]
-    fn every_reference_resolves() {
-        let document = document(routes());
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#/").skip(1) {
             let path = format!("/{}", reference.split('"').next().unwrap());
