@@ -24,7 +24,7 @@ use crate::http::{health, router};
 use crate::metrics::{Counters, Metrics};
 use crate::signals::{self, Stop};
 use crate::state::AppState;
-use crate::store::{make_data_dir, open_store};
+use crate::store::{create_data_dir, open_store};
 use crate::webhooks::{self, Webhooks};
 use crate::{certificates, listeners, systemd};
 
@@ -41,7 +41,7 @@ pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), Serve
 /// Reads what the server would read to start, and makes nothing: an error is what it would fail with.
 /// Returns the certificate of each listener that has one in files.
 pub(crate) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
-    if !config.secrets.are_made() {
+    if config.secrets.generated().is_none() {
         config.secrets.keyring()?;
     }
     webhooks::check(&config.webhooks)?;
@@ -55,12 +55,12 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Ser
     let mut stop = Stop::listen()?;
     let hangup = signals::hangup()?;
     let store = Arc::new(open_store(&config)?);
-    if config.secrets.are_made() {
-        make_data_dir(&config)?;
-        tracing::info!(data_dir = %config.data_dir.display(), "using a secret of our own making");
+    if config.secrets.generated().is_some() {
+        create_data_dir(&config)?;
+        tracing::info!(data_dir = %config.data_dir.display(), "using the generated secret");
     }
     let keyring = config.secrets.keyring()?;
-    let listen = listeners::open(&config)?;
+    let listen = listeners::load(&config)?;
     let denylist = Denylist::load(store.clone()).await?;
     tokio::spawn(denylist.clone().watch());
     let tokens = ApiTokens::load(store.clone()).await?;
@@ -115,7 +115,7 @@ async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), Ser
     announce(&server, &config, ready_file)?;
     systemd::feed_watchdog();
 
-    let certificates = tokio::spawn(certificates::keep_current(certificates, hangup));
+    let certificates = tokio::spawn(certificates::reload_on_change(certificates, hangup));
     let signal = stop.told().await;
     certificates.abort();
     tracing::info!(signal, connections = server.connections(), "stopping");
