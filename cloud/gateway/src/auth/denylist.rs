@@ -143,7 +143,7 @@ impl Denylist {
         if epoch != read_in {
             known = 0;
         }
-        let standings = self.0.store.standings_after(known).await?;
+        let standings = self.0.store.access_states_after(known).await?;
         if epoch != read_in {
             self.start_over(&standings, epoch);
             return Ok(());

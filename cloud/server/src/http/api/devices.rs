@@ -25,7 +25,7 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let search = request.query("search").filter(|text| !text.is_empty()).map(str::to_owned);
     let query = DeviceQuery {
         after,
-        limit: DeviceQuery::MOST,
+        limit: DeviceQuery::MAX,
         scope: request.caller.token().devices.clone(),
         search,
         blocked,
@@ -55,7 +55,7 @@ impl Page {
         only_gone: bool,
         limit: usize,
     ) -> Result<Self, Problem> {
-        query.limit = if only_gone { DeviceQuery::MOST } else { limit as u32 };
+        query.limit = if only_gone { DeviceQuery::MAX } else { limit as u32 };
         let mut devices = Vec::new();
         for _ in 0..LOOKED_AT / query.limit.max(1) as usize + 1 {
             let records = state.devices.devices_page(&query).await?;
@@ -91,7 +91,7 @@ impl Page {
         let more = present.len() > LOOKED_AT;
         present.truncate(LOOKED_AT);
         let mut devices = Vec::new();
-        for some in present.chunks(DeviceQuery::MOST as usize) {
+        for some in present.chunks(DeviceQuery::MAX as usize) {
             let ids: Vec<_> = some.iter().map(|presence| presence.device.clone()).collect();
             let records = state.devices.devices_by_id(&ids).await?;
             let mut records: HashMap<_, _> =
