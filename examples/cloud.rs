@@ -13,10 +13,15 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
+use fedecks_cloud::accounts::AccountHandler;
+use fedecks_cloud::auth::AuthenticatedBy;
+use fedecks_cloud::messaging::Presence;
+use fedecks_cloud::serve::Tls;
+use fedecks_cloud::session::Disconnected;
+use fedecks_cloud::store::SqliteStore;
 use fedecks_cloud::{
-    AccountHandler, AuthenticatedBy, Decision, Denylist, Disconnected, Fedecks, Handler, Hub, Info,
-    InfoOutcome, Keyring, Listen, Login, Outcome, Presence, ServeOptions, Session, SqliteStore,
-    Tls, serve,
+    Decision, Denylist, Fedecks, Handler, Hub, Info, Keyring, Listen, Login, Outcome, ServeOptions,
+    Session, serve,
 };
 use fedecks_device::{DeviceId, Term};
 use serde_json::{Value, json};
@@ -47,15 +52,15 @@ impl Handler for Topics {
         say(&json!({"event": "connected", "device": session.device(), "by": by}));
     }
 
-    async fn handle_info(&self, _session: &Session, info: Info) -> InfoOutcome {
-        InfoOutcome::Push(info.message)
+    async fn handle_info(&self, _session: &Session, info: Info) -> Outcome {
+        Outcome::Send(info.message)
     }
 
     async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
         let topic = format!("upstream.{}", session.device());
         match session.hub().publish(topic, message).await {
             Ok(()) => Outcome::Ok,
-            Err(error) => Outcome::reply(error.to_string()),
+            Err(error) => Outcome::send(error.to_string()),
         }
     }
 

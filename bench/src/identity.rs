@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fedecks_cloud::{AccountStore, Actor, Claims, Keyring, SqliteStore, hash_password};
+use fedecks_cloud::Keyring;
+use fedecks_cloud::accounts::hash_password;
+use fedecks_cloud::auth::Claims;
+use fedecks_cloud::store::{AccountStore, Actor, SqliteStore};
 use fedecks_protocol::{AuthRequest, DeviceId, Dialect, Proof};
 use rustls::client::Resumption;
 use rustls::crypto::ring;

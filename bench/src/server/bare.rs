@@ -70,7 +70,7 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
     }
 }
 
-/// What `fedecks_cloud::Tls` has.
+/// What `fedecks_cloud::serve::Tls` has.
 fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
     let chain =
         CertificateDer::pem_file_iter(certificate)?.collect::<std::result::Result<_, _>>()?;

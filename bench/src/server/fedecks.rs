@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use fedecks_cloud::{
-    AccountHandler, Decision, Denylist, Fedecks, Handler, Listen, Login, Outcome, ServeLimits,
-    Server, Session, SqliteStore, Tls, serve,
-};
+use fedecks_cloud::accounts::AccountHandler;
+use fedecks_cloud::serve::{ServeLimits, Server, Tls};
+use fedecks_cloud::store::SqliteStore;
+use fedecks_cloud::{Decision, Denylist, Fedecks, Handler, Listen, Login, Outcome, Session, serve};
 use fedecks_protocol::Term;
 
 use super::kind::ServeOptions;
@@ -48,6 +48,6 @@ impl Handler for Echo {
     }
 
     async fn handle_in(&self, _: &Session, message: Term) -> Outcome {
-        Outcome::reply(message)
+        Outcome::send(message)
     }
 }

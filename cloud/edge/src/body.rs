@@ -1,4 +1,4 @@
-//! A request's body with a deadline.
+//! A request body that has to be complete before a deadline.
 
 use std::io;
 use std::pin::Pin;
@@ -8,21 +8,21 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
-/// A request's body that has to be there in time.
-pub(crate) struct Timed {
+/// A request body that fails with [`io::ErrorKind::TimedOut`] after the deadline.
+pub(crate) struct TimeoutBody {
     body: Incoming,
-    /// `None` where there is nothing to wait for.
+    /// `None` if the request has no body.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Timed {
-    pub(crate) fn new(body: Incoming, patience: Duration) -> Self {
-        let deadline = (!body.is_end_stream()).then(|| Box::pin(tokio::time::sleep(patience)));
+impl TimeoutBody {
+    pub(crate) fn new(body: Incoming, timeout: Duration) -> Self {
+        let deadline = (!body.is_end_stream()).then(|| Box::pin(tokio::time::sleep(timeout)));
         Self { body, deadline }
     }
 }
 
-impl Body for Timed {
+impl Body for TimeoutBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -35,7 +35,7 @@ impl Body for Timed {
         }
         match self.deadline.as_mut().map(|deadline| deadline.as_mut().poll(cx)) {
             Some(Poll::Ready(())) => {
-                let late = "the request's body did not come in time";
+                let late = "the request body was not received in time";
                 Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, late))))
             }
             Some(Poll::Pending) | None => Poll::Pending,

@@ -1,4 +1,4 @@
-//! One connection on its way from accepted to the filter: PROXY header, TLS, HTTP.
+//! One connection from accept to the filter: PROXY header, TLS, HTTP.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,7 +21,7 @@ use tracing::Instrument;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use crate::body::Timed;
+use crate::body::TimeoutBody;
 use crate::limiter::{AddressFull, ClientPermit, ConnectionLimiter, Permit};
 use crate::options::ServeLimits;
 use crate::peer::Peer;
@@ -31,15 +31,15 @@ use crate::socket::Socket;
 use crate::throttle::LogThrottle;
 use crate::tls::Tls;
 
-/// The way of a listener's connections from accepted to the filter.
+/// Handles the connections of one listener, from accept to the filter.
 pub(crate) struct ConnectionHandler<F> {
     pub(crate) filter: F,
-    /// Which listener.
+    /// Index of the listener.
     pub(crate) number: usize,
     pub(crate) tls: Option<Tls>,
     pub(crate) proxy_protocol: bool,
     pub(crate) trusted: Arc<TrustedProxies>,
-    /// Whether it is time to log that somebody else came to where only trusted proxies may.
+    /// For the warning about connections that don't come from a trusted proxy.
     pub(crate) untrusted: LogThrottle,
     pub(crate) limits: ServeLimits,
     pub(crate) http: http1::Builder,
@@ -47,18 +47,18 @@ pub(crate) struct ConnectionHandler<F> {
     pub(crate) limiter: Arc<ConnectionLimiter>,
 }
 
-/// The least that hyper takes for its buffers, in bytes.
-const SMALLEST_BUFFER: usize = 8192;
+/// The smallest buffer that hyper accepts, in bytes.
+const MIN_BUFFER: usize = 8192;
 
-/// When a client may come back that has as many connections as it may have.
+/// When a client that has reached its limit of connections should retry.
 const ADDRESS_FULL_RETRY: Duration = Duration::from_secs(10);
 
-/// How the connections speak HTTP.
+/// The HTTP settings of all connections.
 pub(crate) fn http(limits: &ServeLimits) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.handshake)
-        .max_buf_size(limits.request_head.max(SMALLEST_BUFFER));
+        .max_buf_size(limits.request_head.max(MIN_BUFFER));
     http
 }
 
@@ -67,9 +67,9 @@ where
     F: Filter + Clone + Send + Sync + 'static,
     F::Extract: Reply,
 {
-    /// Begins with a connection that was just accepted, or closes it if it may not be. Nothing has
-    /// been spent on it by then.
-    pub(crate) fn begin(
+    /// Starts to handle a connection that was just accepted, or closes it if it is not allowed, before
+    /// anything is spent on it.
+    pub(crate) fn spawn(
         self: &Arc<Self>,
         tcp: TcpStream,
         from: SocketAddr,
@@ -79,8 +79,8 @@ where
         let trusted = self.trusted.contains(from.ip());
         if self.proxy_protocol && !trusted {
             self.limiter.rejections.untrusted.fetch_add(1, Ordering::Relaxed);
-            if self.untrusted.now() {
-                tracing::warn!(peer = %from, "closed a connection that comes from no trusted proxy");
+            if self.untrusted.is_due() {
+                tracing::warn!(peer = %from, "closed a connection that does not come from a trusted proxy");
             }
             return;
         }
@@ -90,8 +90,8 @@ where
         tokio::spawn(self.clone().run(tcp, from, permit, connection));
     }
 
-    /// Runs one connection until it is closed or upgraded. Its permit is free again when the socket is
-    /// closed, whoever has it by then.
+    /// Runs a connection until it is closed or upgraded. The socket keeps the permit until it is closed,
+    /// also after an upgrade.
     async fn run(
         self: Arc<Self>,
         mut tcp: TcpStream,
@@ -107,12 +107,12 @@ where
             connection: number,
         };
         if self.proxy_protocol {
-            match self.client(&mut tcp).await {
+            match self.proxied_client(&mut tcp).await {
                 Ok(None) => {}
                 Ok(Some(client)) => (peer.address, peer.via) = (client, Some(from)),
                 Err(error) => {
                     self.limiter.rejections.proxy_header.fetch_add(1, Ordering::Relaxed);
-                    tracing::debug!(peer = %from, connection = number, error, "closed a connection");
+                    tracing::debug!(peer = %from, connection = number, error, "closed a connection without a valid PROXY header");
                     return;
                 }
             }
@@ -137,11 +137,11 @@ where
         }
     }
 
-    /// Who the proxy says that its client is.
-    async fn client(&self, tcp: &mut TcpStream) -> Result<Option<SocketAddr>, String> {
+    /// The client that the PROXY header names.
+    async fn proxied_client(&self, tcp: &mut TcpStream) -> Result<Option<SocketAddr>, String> {
         match tokio::time::timeout(self.limits.handshake, proxy_protocol::read(tcp)).await {
             Ok(read) => read.map_err(|error| error.to_string()),
-            Err(_) => Err("no PROXY header in time".into()),
+            Err(_) => Err("no PROXY header was received in time".into()),
         }
     }
 
@@ -157,14 +157,15 @@ where
     async fn http(&self, socket: Socket, peer: Peer, client_permit: Option<ClientPermit>) {
         let filtered = TowerToHyperService::new(warp::service(self.filter.clone()));
         let service = service_fn(|mut request: Request<Incoming>| {
-            let answered =
+            let response =
                 self.peer_of(request.headers(), peer, client_permit.as_ref()).map(|peer| {
                     request.extensions_mut().insert(peer);
-                    filtered.call(request.map(|body| Timed::new(body, self.limits.request_body)))
+                    filtered
+                        .call(request.map(|body| TimeoutBody::new(body, self.limits.request_body)))
                 });
             async move {
-                match answered {
-                    Ok(answering) => answering.await,
+                match response {
+                    Ok(response) => response.await,
                     Err(AddressFull) => Ok::<_, Infallible>(address_full()),
                 }
             }
@@ -184,12 +185,12 @@ where
             }
         };
         if let Err(error) = served {
-            tracing::debug!(%error, "the connection ended early");
+            tracing::debug!(%error, "the connection ended with an error");
         }
     }
 
-    /// Whose request it is. The connection counts for that client if it is another one than the
-    /// connection's, which it only is behind a trusted proxy.
+    /// The client of a request. Behind a trusted proxy it may differ from the connection's, which then
+    /// counts for that client.
     fn peer_of(
         &self,
         headers: &HeaderMap,
@@ -200,20 +201,21 @@ where
             return Ok(connection);
         };
         let address = self.trusted.client(connection.address, headers);
-        let encrypted = connection.encrypted || proxies::says_encrypted(headers);
+        let encrypted = connection.encrypted || proxies::is_encrypted(headers);
         if address == connection.address {
             return Ok(Peer { encrypted, ..connection });
         }
-        client_permit.take(address.ip())?;
+        client_permit.count_for(address.ip())?;
         let via = connection.via.or(Some(connection.address));
         Ok(Peer { address, via, encrypted, ..connection })
     }
 }
 
 fn address_full() -> Response {
-    let text = "this address has as many connections as it may have\n";
-    let mut answer = warp::reply::with_status(text, StatusCode::TOO_MANY_REQUESTS).into_response();
+    let text = "too many connections from this address\n";
+    let mut response =
+        warp::reply::with_status(text, StatusCode::TOO_MANY_REQUESTS).into_response();
     let seconds = HeaderValue::from(ADDRESS_FULL_RETRY.as_secs());
-    answer.headers_mut().insert(RETRY_AFTER, seconds);
-    answer
+    response.headers_mut().insert(RETRY_AFTER, seconds);
+    response
 }

@@ -1,9 +1,9 @@
-//! What stands between the internet and a warp filter: an accept loop that is made for very many
-//! connections, with limits before anything is spent, TLS, and proxies that say who their client is.
+//! Serves a warp filter to the internet: an accept loop made for very many connections, with limits that
+//! are enforced before anything is spent, TLS, and support for proxies.
 //!
 //! `serve` runs the filter, which finds a [`Peer`] among the extensions of each request. Without the
-//! feature `serve` there is only what code behind any accept loop shares with it: who the [`Peer`] is,
-//! and whom limits count for, a [`RateLimitKey`].
+//! feature `serve` the crate contains only what code behind any accept loop needs: the [`Peer`] type, and
+//! [`RateLimitKey`], which groups addresses for limits.
 
 #[cfg(feature = "serve")]
 mod body;

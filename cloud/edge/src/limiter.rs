@@ -1,54 +1,54 @@
-//! Counts the connections that are open, in all and of each client, and turns away what is too many.
+//! Limits the number of open connections, in total and per client, and counts what was rejected.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::options::ServeLimits;
 use crate::rate_limit_key::RateLimitKey;
 use crate::throttle::{LogThrottle, TokenBucket};
 
-/// What a server has counted since it began, and how many connections are open now.
+/// What a server has counted since it started, and the number of open connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServeStats {
-    /// How many connections are open, upgraded ones included.
+    /// Open connections, upgraded ones included.
     pub connections: usize,
-    /// Connections that were accepted and had a place.
+    /// Connections that were accepted and got a permit.
     pub accepted: u64,
-    /// Connections that were closed at once because all places were taken.
+    /// Connections that were closed immediately because the limit was reached.
     pub full: u64,
-    /// Connections and requests that were turned away because their address had as many connections as
-    /// it may have.
+    /// Connections and requests that were rejected because their address had reached its limit.
     pub address_full: u64,
-    /// Connections from elsewhere than a trusted proxy, where only those may come.
+    /// Connections that did not come from a trusted proxy, at a listener that accepts only those.
     pub untrusted: u64,
-    /// Connections that did not begin with a good PROXY header, where they have to.
+    /// Connections without a valid PROXY header, at a listener that requires one.
     pub proxy_header: u64,
-    /// TLS handshakes that failed or took too long.
+    /// TLS handshakes that failed or timed out.
     pub tls: u64,
 }
 
-/// What stands before every connection: how many there may be, and how fast they come.
+/// Limits how many connections are open and how fast they are accepted.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimiter {
     permits: Semaphore,
     capacity: u32,
     per_address: u32,
     rate: TokenBucket,
-    /// How many connections each address has.
+    /// The number of open connections of each client.
     clients: Mutex<HashMap<RateLimitKey, u32>>,
-    /// Numbers the connections in the logs.
+    /// Also numbers the connections in the log.
     accepted: AtomicU64,
     pub(crate) rejections: Rejections,
     full: LogThrottle,
     address_full: LogThrottle,
 }
 
-/// How many connections were closed before anything was asked on them, and why.
+/// How many connections were rejected, by cause.
 #[derive(Debug, Default)]
 pub(crate) struct Rejections {
     full: AtomicU64,
@@ -58,34 +58,33 @@ pub(crate) struct Rejections {
     pub(crate) tls: AtomicU64,
 }
 
-/// One connection's place. It is free again when this is dropped.
+/// Permission for one open connection, returned on drop.
 #[derive(Debug)]
 pub(crate) struct Permit {
     limiter: Arc<ConnectionLimiter>,
-    counted: Counted,
+    client: CountedFor,
 }
 
-/// An address that has as many connections as it may have.
+/// The address has reached its limit of connections.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AddressFull;
 
-/// The place of a connection of a trusted proxy, which counts for whoever the request is from that is
-/// under way on it, or was last.
+/// Counts a connection from a trusted proxy for the client of its current or latest request.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientPermit {
     limiter: Arc<ConnectionLimiter>,
     client: Arc<AtomicU64>,
 }
 
-/// Whose connection it is.
+/// The client that a connection counts for.
 #[derive(Debug)]
-enum Counted {
-    Uncounted,
-    PerClient(RateLimitKey),
-    PerRequest(Arc<AtomicU64>),
+enum CountedFor {
+    None,
+    Client(RateLimitKey),
+    ClientOfRequest(Arc<AtomicU64>),
 }
 
-/// A table that is used by less than a quarter gives memory back, but not below so many places.
+/// A table of which less than a quarter is used is shrunk, unless it is smaller than this.
 const SMALL_TABLE: usize = 1024;
 
 impl ConnectionLimiter {
@@ -105,8 +104,8 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Waits until one more connection may be accepted.
-    pub(crate) async fn turn(&self) {
+    /// Waits until the rate limit lets one more connection be accepted.
+    pub(crate) async fn wait_for_rate(&self) {
         self.rate.take().await;
     }
 
@@ -114,14 +113,14 @@ impl ConnectionLimiter {
     pub(crate) fn admit(self: &Arc<Self>) -> Option<(Permit, u64)> {
         let Ok(permit) = self.permits.try_acquire() else {
             self.rejections.full.fetch_add(1, Ordering::Relaxed);
-            if self.full.now() {
-                tracing::warn!("all connections are taken, closing new ones at once");
+            if self.full.is_due() {
+                tracing::warn!("connection limit reached, closing new connections");
             }
             return None;
         };
         permit.forget();
         let number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
-        Some((Permit { limiter: self.clone(), counted: Counted::Uncounted }, number))
+        Some((Permit { limiter: self.clone(), client: CountedFor::None }, number))
     }
 
     pub(crate) fn stats(&self) -> ServeStats {
@@ -137,20 +136,20 @@ impl ConnectionLimiter {
         }
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub(crate) fn connections(&self) -> usize {
         (self.capacity as usize).saturating_sub(self.permits.available_permits())
     }
 
-    /// Waits until no connection is open. None is admitted any more after that.
+    /// Waits until no connection is open. After that, no connection is admitted.
     pub(crate) async fn all_closed(&self) {
         if let Ok(all) = self.permits.acquire_many(self.capacity).await {
             all.forget();
         }
     }
 
-    fn enter(&self, client: RateLimitKey) -> Result<(), AddressFull> {
-        let mut clients = self.clients();
+    fn acquire(&self, client: RateLimitKey) -> Result<(), AddressFull> {
+        let mut clients = self.clients.lock();
         let connections = clients.entry(client).or_insert(0);
         if *connections < self.per_address {
             *connections += 1;
@@ -161,18 +160,18 @@ impl ConnectionLimiter {
         }
         drop(clients);
         self.rejections.address_full.fetch_add(1, Ordering::Relaxed);
-        if self.address_full.now() {
+        if self.address_full.is_due() {
             tracing::warn!(
                 client = %client.address(),
                 limit = self.per_address,
-                "an address has as many connections as it may have, turning more away"
+                "connection limit of an address reached, rejecting its new connections"
             );
         }
         Err(AddressFull)
     }
 
-    fn leave(&self, client: RateLimitKey) {
-        let mut clients = self.clients();
+    fn release(&self, client: RateLimitKey) {
+        let mut clients = self.clients.lock();
         if let Entry::Occupied(mut entry) = clients.entry(client) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
@@ -184,35 +183,31 @@ impl ConnectionLimiter {
             clients.shrink_to(room);
         }
     }
-
-    fn clients(&self) -> MutexGuard<'_, HashMap<RateLimitKey, u32>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Permit {
-    /// Counts the connection for an address, once.
+    /// From now on the connection counts for this address.
     pub(crate) fn count_for(&mut self, address: IpAddr) -> Result<(), AddressFull> {
         let client = RateLimitKey::of(address);
-        self.limiter.enter(client)?;
-        self.release(Counted::PerClient(client));
+        self.limiter.acquire(client)?;
+        self.count(CountedFor::Client(client));
         Ok(())
     }
 
-    /// From now on the connection counts for whoever each request is from.
+    /// From now on the connection counts for the client of each request.
     pub(crate) fn per_request(&mut self) -> ClientPermit {
         let client = Arc::new(AtomicU64::new(0));
-        self.release(Counted::PerRequest(client.clone()));
+        self.count(CountedFor::ClientOfRequest(client.clone()));
         ClientPermit { limiter: self.limiter.clone(), client }
     }
 
-    fn release(&mut self, next: Counted) {
-        match std::mem::replace(&mut self.counted, next) {
-            Counted::Uncounted => {}
-            Counted::PerClient(client) => self.limiter.leave(client),
-            Counted::PerRequest(client) => {
+    fn count(&mut self, next: CountedFor) {
+        match std::mem::replace(&mut self.client, next) {
+            CountedFor::None => {}
+            CountedFor::Client(client) => self.limiter.release(client),
+            CountedFor::ClientOfRequest(client) => {
                 if let Some(client) = RateLimitKey::from_number(client.swap(0, Ordering::Relaxed)) {
-                    self.limiter.leave(client);
+                    self.limiter.release(client);
                 }
             }
         }
@@ -221,27 +216,27 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.release(Counted::Uncounted);
+        self.count(CountedFor::None);
         self.limiter.permits.add_permits(1);
     }
 }
 
 impl ClientPermit {
-    /// The connection counts for this address from now on. There is one request at a time on a
-    /// connection, so this is never called twice at once.
-    pub(crate) fn take(&self, address: IpAddr) -> Result<(), AddressFull> {
+    /// From now on the connection counts for this address. A connection has one request at a time, so
+    /// this is never called concurrently.
+    pub(crate) fn count_for(&self, address: IpAddr) -> Result<(), AddressFull> {
         let client = RateLimitKey::of(address);
-        let former = RateLimitKey::from_number(self.client.load(Ordering::Relaxed));
-        if former == Some(client) {
+        let previous = RateLimitKey::from_number(self.client.load(Ordering::Relaxed));
+        if previous == Some(client) {
             return Ok(());
         }
-        let entered = self.limiter.enter(client);
-        let taken = if entered.is_ok() { client.number() } else { 0 };
-        self.client.store(taken, Ordering::Relaxed);
-        if let Some(former) = former {
-            self.limiter.leave(former);
+        let acquired = self.limiter.acquire(client);
+        let counted = if acquired.is_ok() { client.number() } else { 0 };
+        self.client.store(counted, Ordering::Relaxed);
+        if let Some(previous) = previous {
+            self.limiter.release(previous);
         }
-        entered
+        acquired
     }
 }
 
@@ -259,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_so_many_connections_and_another_one_has_its_own() {
+    fn each_address_has_its_own_limit() {
         let limiter = limiter(10, 2);
         let mut permits: Vec<Permit> = (0..4).map(|_| limiter.admit().unwrap().0).collect();
         assert_eq!(permits[0].count_for(ip("192.0.2.1")), Ok(()));
@@ -269,30 +264,30 @@ mod tests {
         drop(permits.remove(0));
         assert_eq!(permits[1].count_for(ip("192.0.2.1")), Ok(()));
         drop(permits);
-        assert!(limiter.clients().is_empty());
+        assert!(limiter.clients.lock().is_empty());
         assert_eq!(limiter.connections(), 0);
     }
 
     #[test]
-    fn a_seat_counts_for_the_client_of_the_request_and_is_free_with_the_slot() {
+    fn a_proxys_connection_counts_for_the_client_of_its_request() {
         let limiter = limiter(10, 1);
         let (mut permit, mut other) = (limiter.admit().unwrap().0, limiter.admit().unwrap().0);
         let (client, other_client) = (permit.per_request(), other.per_request());
         let (one, two) = (ip("192.0.2.1"), ip("192.0.2.2"));
-        assert_eq!(client.take(one), Ok(()));
-        assert_eq!(client.take(one), Ok(()));
-        assert_eq!(other_client.take(one), Err(AddressFull));
-        assert_eq!(other_client.take(two), Ok(()));
-        assert_eq!(client.take(two), Err(AddressFull));
-        // Turned away, it counts for nobody.
-        assert_eq!(other_client.take(one), Ok(()));
+        assert_eq!(client.count_for(one), Ok(()));
+        assert_eq!(client.count_for(one), Ok(()));
+        assert_eq!(other_client.count_for(one), Err(AddressFull));
+        assert_eq!(other_client.count_for(two), Ok(()));
+        assert_eq!(client.count_for(two), Err(AddressFull));
+        // After the rejection it counts for no client.
+        assert_eq!(other_client.count_for(one), Ok(()));
         drop(other);
         drop(permit);
-        assert!(limiter.clients().is_empty());
+        assert!(limiter.clients.lock().is_empty());
     }
 
     #[test]
-    fn the_table_gives_memory_back() {
+    fn the_table_releases_memory() {
         let limiter = limiter(100_000, 1);
         let mut permits = Vec::new();
         for number in 0..20_000_u32 {
@@ -300,12 +295,12 @@ mod tests {
             permit.count_for(IpAddr::V4(number.into())).unwrap();
             permits.push(permit);
         }
-        assert!(limiter.clients().capacity() >= 20_000);
+        assert!(limiter.clients.lock().capacity() >= 20_000);
         drop(permits);
         assert!(
-            limiter.clients().capacity() <= SMALL_TABLE * 2,
+            limiter.clients.lock().capacity() <= SMALL_TABLE * 2,
             "{}",
-            limiter.clients().capacity()
+            limiter.clients.lock().capacity()
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Opens a listening socket, with all the options that its connections have.
+//! Opens a listening socket with all the options that its connections inherit.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,20 +8,19 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 
 /// How many connections may wait in the kernel's queue; `net.core.somaxconn` bounds it too.
-const QUEUE: i32 = 4096;
+const BACKLOG: i32 = 4096;
 
-/// When the kernel asks a silent client whether it is still there, and how often before it gives up.
+/// When the kernel probes a silent client, and how often before it gives up.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
-/// Listens on `address` and says which address it got.
+/// Listens on `address` and returns the address that it got.
 ///
-/// Linux hands a listener's options on to the sockets that it accepts, so each connection has
-/// TCP_NODELAY, keepalive and TCP_USER_TIMEOUT without a system call of its own. The last one ends a
-/// connection whose client has taken nothing for as long as `stalled`, also one that is there and
-/// reads nothing.
+/// On Linux, accepted sockets inherit the listener's options, so each connection gets TCP_NODELAY,
+/// keepalive and TCP_USER_TIMEOUT without further system calls. TCP_USER_TIMEOUT ends a connection whose
+/// client has acknowledged nothing for `stalled`, even if that client is reachable but reads nothing.
 pub(crate) fn listen(
     address: SocketAddr,
     stalled: Duration,
@@ -34,7 +33,7 @@ pub(crate) fn listen(
     socket.set_tcp_user_timeout(Some(stalled))?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(QUEUE)?;
+    socket.listen(BACKLOG)?;
     let listener = TcpListener::from_std(socket.into())?;
     let address = listener.local_addr()?;
     Ok((listener, address))
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn accepted_sockets_send_at_once_and_notice_a_dead_peer() {
+    async fn accepted_sockets_inherit_nodelay_and_keepalive() {
         let (listener, address) =
             listen("127.0.0.1:0".parse().unwrap(), Duration::from_secs(7)).unwrap();
         assert_ne!(address.port(), 0);

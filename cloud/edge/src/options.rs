@@ -1,4 +1,4 @@
-//! What a server is told to do: where to listen, whom to believe, and the limits.
+//! Options of a server: where to listen, which proxies to trust, and the limits.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,76 +7,76 @@ use ipnet::IpNet;
 
 use crate::tls::Tls;
 
-/// How [`serve`](crate::serve) serves.
+/// Options of [`serve`](crate::serve).
 #[derive(Debug, Clone, Default)]
 pub struct ServeOptions {
     /// Where to listen, at least one address.
     pub listen: Vec<Listen>,
-    /// The proxies and load balancers that are believed when they say who their client is, by
-    /// `X-Forwarded-For` or the PROXY protocol. Nobody else is.
+    /// The proxies and load balancers that may name their client by `X-Forwarded-For` or the PROXY
+    /// protocol. From anyone else both are ignored.
     pub trusted_proxies: Vec<IpNet>,
-    /// The bounds of what clients may take.
+    /// Limits on what clients may use.
     pub limits: ServeLimits,
 }
 
 /// One address to listen on.
 #[derive(Debug, Clone)]
 pub struct Listen {
-    /// Which. Port 0 takes a free one, see [`Server::addresses`](crate::Server::addresses).
+    /// The address. Port 0 picks a free one, see [`Server::addresses`](crate::Server::addresses).
     pub address: SocketAddr,
-    /// TLS, or plaintext.
+    /// TLS; `None` for plaintext.
     pub tls: Option<Tls>,
     /// Whether every connection begins with a header of the PROXY protocol, version 2, before TLS.
-    /// One without it, and one that comes from none of the trusted proxies, is closed.
+    /// Connections without one, and all that don't come from a trusted proxy, are closed.
     pub proxy_protocol: bool,
 }
 
 impl Listen {
-    /// Without TLS and without a proxy.
+    /// Without TLS, not behind a proxy.
     pub fn plain(address: SocketAddr) -> Self {
         Self { address, tls: None, proxy_protocol: false }
     }
 
-    /// With TLS and without a proxy.
+    /// With TLS, not behind a proxy.
     pub fn tls(address: SocketAddr, tls: Tls) -> Self {
         Self { address, tls: Some(tls), proxy_protocol: false }
     }
 }
 
-/// The bounds that hold before a request reaches the filter.
+/// Limits that are enforced before a request reaches the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServeLimits {
-    /// How many connections may be open at once, from accepted until the socket is closed, upgraded
-    /// ones included. One more is closed at once and without an answer, before anything is spent on
-    /// it; a device takes that for a cloud that cannot be reached and comes back later.
+    /// Maximum number of open connections, from accept until the socket is closed, upgraded ones
+    /// included. Any more are closed immediately, without an answer and before anything is spent on
+    /// them; a device takes that for an unreachable cloud and comes back later.
     pub connections: u32,
-    /// How many of them may come from one address, or from one network of 64 bits with IPv6. One more
-    /// is closed at once, too. The address is the client's own where trusted proxies say it; what one
-    /// of them says by `X-Forwarded-For` is known when the request is there, and one too many is then
-    /// answered with 429. A fleet behind one NAT is one address. The trusted proxies themselves are
-    /// not counted.
+    /// Maximum number of open connections from one IPv4 address or one IPv6 /64 network. Any more are
+    /// closed immediately, too. Where a trusted proxy names its client, that client is counted. A client
+    /// named by `X-Forwarded-For` is only known when the request is there, so its surplus requests are
+    /// answered with 429. A fleet behind one NAT is one address. The trusted proxies themselves are not
+    /// counted.
     pub connections_per_address: u32,
-    /// How many connections are accepted per second. More wait in the kernel's queue, so that a
-    /// fleet that comes back all at once is served at the pace the machine can go.
+    /// How many connections are accepted per second. More wait in the kernel's queue, so that a fleet
+    /// that reconnects all at once is served at a pace that the machine can keep up with.
     pub accepts_per_second: u32,
     /// How many connections may be accepted at once after a quiet time.
     pub accept_burst: u32,
-    /// How long a client may take for the TLS handshake, and again for each request's head, from the
-    /// end of the request before it. A client that takes longer is cut off.
+    /// Timeout of the TLS handshake, and of each request's head, measured from the end of the previous
+    /// request. A client that takes longer is disconnected.
     pub handshake: Duration,
-    /// How long a request's body may take, from the end of its head.
+    /// Timeout of a request's body, measured from the end of its head.
     pub request_body: Duration,
-    /// How long a client may take nothing of what is sent to it before its connection is ended, by the
-    /// kernel and so to within a factor of two.
+    /// How long a client may leave everything that is sent to it unacknowledged. The kernel then ends
+    /// the connection, after up to twice that time.
     pub stalled: Duration,
-    /// The longest request head, in bytes, at least 8,192; a longer one is answered with 431.
+    /// Maximum size of a request head, in bytes, at least 8,192; a longer one is answered with 431.
     pub request_head: usize,
 }
 
 impl Default for ServeLimits {
-    /// 100,000 connections, 50,000 of one address, 2,000 accepted per second after a burst of 4,000,
-    /// 10 s for a handshake, 30 s for a request's body, 60 s for a client that takes nothing, 16 KiB
-    /// for a request's head.
+    /// 100,000 connections, 50,000 of them from one address; 2,000 accepted per second after a burst of
+    /// 4,000; 10 s for a handshake, 30 s for a request's body, 60 s for a stalled client; 16 KiB for a
+    /// request's head.
     fn default() -> Self {
         Self {
             connections: 100_000,

@@ -1,18 +1,18 @@
-//! What trusted proxies say of their clients: `X-Forwarded-For` and `X-Forwarded-Proto`.
+//! The client as trusted proxies name it: `X-Forwarded-For` and `X-Forwarded-Proto`.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-/// The proxies that are believed when they say who their client is.
+/// The proxies that may name their client.
 #[derive(Debug)]
 pub(crate) struct TrustedProxies(Vec<IpNet>);
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// How many proxies may stand one behind the other.
+/// The longest chain of proxies that is followed.
 const MAX_HOPS: usize = 16;
 
 impl TrustedProxies {
@@ -25,11 +25,11 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Who the client of a request is that came from `from`, the nearest proxy.
+    /// The client of a request that was received from `from`, the nearest proxy.
     ///
-    /// Each proxy adds to `X-Forwarded-For`, at its end, the address that it got the request from. So
-    /// this is read from the end for as long as a trusted proxy has written it; what stands before
-    /// that may be made up by the client. An address without a port has port 0.
+    /// Each proxy appends to `X-Forwarded-For` the address that it received the request from. The list is
+    /// therefore read from its end, for as long as a trusted proxy wrote the entry; the client may have
+    /// made up everything before that. An address without a port gets port 0.
     pub(crate) fn client(&self, from: SocketAddr, headers: &HeaderMap) -> SocketAddr {
         let lines = headers.get_all(&X_FORWARDED_FOR).into_iter().rev();
         let hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
@@ -38,7 +38,7 @@ impl TrustedProxies {
             if !self.contains(client.ip()) {
                 break;
             }
-            // Rubbish of a trusted proxy: it is as far as anybody knows.
+            // A trusted proxy wrote something invalid: the chain is not known any further.
             let Some(before) = std::str::from_utf8(hop).ok().and_then(|hop| parse(hop.trim()))
             else {
                 break;
@@ -50,7 +50,7 @@ impl TrustedProxies {
 }
 
 /// Whether the nearest proxy says that its client's connection is encrypted.
-pub(crate) fn says_encrypted(headers: &HeaderMap) -> bool {
+pub(crate) fn is_encrypted(headers: &HeaderMap) -> bool {
     let last = headers.get_all(&X_FORWARDED_PROTO).into_iter().next_back();
     let last = last.and_then(|line| line.as_bytes().rsplit(|byte| *byte == b',').next());
     last.is_some_and(|word| word.trim_ascii().eq_ignore_ascii_case(b"https"))
@@ -95,47 +95,47 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_does() {
+    fn an_untrusted_proxy_cannot_name_its_client() {
         assert_eq!(client("203.0.113.9:99", &["198.51.100.1"]), "203.0.113.9:99");
         assert_eq!(client("192.0.2.8:99", &["198.51.100.1"]), "192.0.2.8:99");
     }
 
     #[test]
-    fn what_the_client_wrote_itself_is_not_believed() {
+    fn entries_written_by_the_client_are_ignored() {
         let made_up = ["198.51.100.1, 10.9.9.9, 203.0.113.5"];
         assert_eq!(client("10.1.1.1:99", &made_up), "203.0.113.5:0");
         assert_eq!(client("10.1.1.1:99", &["10.0.0.1, 203.0.113.5, 10.2.2.2"]), "203.0.113.5:0");
     }
 
     #[test]
-    fn several_lines_are_one_list() {
+    fn several_header_lines_are_one_list() {
         let lines = ["198.51.100.1", "203.0.113.5 , 192.0.2.7", " 10.2.2.2"];
         assert_eq!(client("10.1.1.1:99", &lines), "203.0.113.5:0");
     }
 
     #[test]
-    fn without_a_word_the_proxy_is_the_client() {
+    fn the_proxy_is_the_client_if_it_names_none() {
         assert_eq!(client("10.1.1.1:99", &[]), "10.1.1.1:99");
         assert_eq!(client("10.1.1.1:99", &[""]), "10.1.1.1:99");
     }
 
     #[test]
-    fn rubbish_ends_the_chain_at_the_last_one_that_is_known() {
+    fn an_invalid_entry_ends_the_chain() {
         assert_eq!(client("10.1.1.1:99", &["unknown"]), "10.1.1.1:99");
         assert_eq!(client("10.1.1.1:99", &["203.0.113.5, unknown, 10.2.2.2"]), "10.2.2.2:0");
         assert_eq!(client("10.1.1.1:99", &["203.0.113.5, , 10.2.2.2"]), "10.2.2.2:0");
-        for rubbish in ["1.2.3", "[::1", "::1]", "1.2.3.4:99999", "[1.2.3.4]x", "_hidden"] {
-            assert_eq!(client("10.1.1.1:99", &[rubbish]), "10.1.1.1:99", "{rubbish}");
+        for invalid in ["1.2.3", "[::1", "::1]", "1.2.3.4:99999", "[1.2.3.4]x", "_hidden"] {
+            assert_eq!(client("10.1.1.1:99", &[invalid]), "10.1.1.1:99", "{invalid}");
         }
     }
 
     #[test]
-    fn where_all_are_trusted_the_first_one_is_the_client() {
+    fn the_first_entry_is_the_client_if_all_are_trusted() {
         assert_eq!(client("10.1.1.1:99", &["10.3.3.3, 10.2.2.2"]), "10.3.3.3:0");
     }
 
     #[test]
-    fn a_chain_without_end_is_not_followed_for_ever() {
+    fn a_chain_is_followed_for_16_hops_at_most() {
         let endless = vec!["10.2.2.2"; 10_000].join(",");
         assert_eq!(client("10.1.1.1:99", &[&endless]), "10.2.2.2:0");
         let deep = format!("203.0.113.5{}", ",10.2.2.2".repeat(MAX_HOPS));
@@ -143,18 +143,18 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_proxys_word_about_encryption_counts() {
-        let says = |lines: &[&str]| {
+    fn the_nearest_proxy_says_whether_it_is_encrypted() {
+        let encrypted = |lines: &[&str]| {
             let mut headers = HeaderMap::new();
             for line in lines {
                 headers.append(&X_FORWARDED_PROTO, line.parse().unwrap());
             }
-            says_encrypted(&headers)
+            is_encrypted(&headers)
         };
-        assert!(says(&["https"]));
-        assert!(says(&["http", "HTTPS "]));
-        assert!(!says(&["https, http"]));
-        assert!(!says(&["https", "http"]));
-        assert!(!says(&[]));
+        assert!(encrypted(&["https"]));
+        assert!(encrypted(&["http", "HTTPS "]));
+        assert!(!encrypted(&["https, http"]));
+        assert!(!encrypted(&["https", "http"]));
+        assert!(!encrypted(&[]));
     }
 }

@@ -6,47 +6,47 @@ use std::net::SocketAddr;
 use ppp::v2::{Addresses, Command, Header, PROTOCOL_PREFIX, ParseError};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Why a connection does not begin as the PROXY protocol wants it.
+/// Why a connection has no valid PROXY header.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoHeader {
+pub(crate) enum HeaderError {
     #[error("the connection ended within the PROXY header: {0}")]
     Ended(#[from] io::Error),
     #[error("no PROXY header of version 2 at the beginning")]
-    NotThere,
+    Missing,
     #[error("the PROXY header has {0} bytes, at most {MAX_LENGTH} are read")]
     TooLong(usize),
     #[error("the PROXY header is malformed: {0}")]
     Malformed(ParseError),
 }
 
-/// The part that every header has: the signature, version and command, the family, and how much
-/// follows.
+/// Length of the fixed part: the signature, version and command, the family, and the length of the
+/// rest.
 const FIXED: usize = 16;
 
-/// How much may follow. Addresses take up to 216 bytes; the rest is what balancers add, such as the
-/// name of the client's certificate.
+/// Maximum length of the rest. Addresses take up to 216 bytes; load balancers add more, such as the name
+/// in the client's certificate.
 const MAX_LENGTH: usize = 2048;
 
-/// Reads a header of version 2, and not a byte more. `None` where it says nothing about a client: a
-/// health check of the balancer's own, or a client that has no IP address.
+/// Reads a header of version 2 and not a byte more. `None` if it names no client: for a health check by
+/// the load balancer itself, or a client without an IP address.
 pub(crate) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
-) -> Result<Option<SocketAddr>, NoHeader> {
+) -> Result<Option<SocketAddr>, HeaderError> {
     let mut header = vec![0; FIXED];
-    // The signature first: whoever speaks something else may never send as much as a header.
+    // The signature first: a client of another protocol may never send as much as a header.
     let (signature, rest) = header.split_at_mut(PROTOCOL_PREFIX.len());
     stream.read_exact(signature).await?;
     if signature != PROTOCOL_PREFIX {
-        return Err(NoHeader::NotThere);
+        return Err(HeaderError::Missing);
     }
     stream.read_exact(rest).await?;
     let length = usize::from(u16::from_be_bytes([header[FIXED - 2], header[FIXED - 1]]));
     if length > MAX_LENGTH {
-        return Err(NoHeader::TooLong(length));
+        return Err(HeaderError::TooLong(length));
     }
     header.resize(FIXED + length, 0);
     stream.read_exact(&mut header[FIXED..]).await?;
-    let header = Header::try_from(header.as_slice()).map_err(NoHeader::Malformed)?;
+    let header = Header::try_from(header.as_slice()).map_err(HeaderError::Malformed)?;
     Ok(match (header.command, header.addresses) {
         (Command::Local, _) | (Command::Proxy, Addresses::Unspecified | Addresses::Unix(_)) => None,
         (Command::Proxy, Addresses::IPv4(addresses)) => {
@@ -80,12 +80,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_clients_address_is_read_and_nothing_after_the_header() {
+    async fn a_header_is_read_and_nothing_after_it() {
         let client = Ok(Some("203.0.113.5:4711".parse().unwrap()));
         let mut bytes = header(1, 0x11, &IPV4);
         bytes.extend(b"GET /");
         assert_eq!(read_all(&bytes).await, (client.clone(), 5));
-        // With what a balancer adds: a type, a length and a value.
+        // With a TLV that a load balancer adds: type, length, value.
         let more = [&IPV4[..], &[0x04, 0, 3, 1, 2, 3]].concat();
         assert_eq!(read_all(&header(1, 0x11, &more)).await, (client, 0));
 
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_health_check_of_the_balancer_has_no_client() {
+    async fn a_health_check_of_the_load_balancer_has_no_client() {
         assert_eq!(read_all(&header(0, 0x00, &[])).await.0, Ok(None));
         assert_eq!(read_all(&header(0, 0x11, &IPV4)).await.0, Ok(None));
         assert_eq!(read_all(&header(1, 0x00, &[])).await.0, Ok(None));
@@ -106,15 +106,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_header_is_told_apart() {
-        let problem = async |bytes: &[u8]| read_all(bytes).await.0.unwrap_err();
-        let not_there = "no PROXY header of version 2 at the beginning";
-        assert_eq!(problem(b"GET / HTTP/1.1\r\n\r\n").await, not_there);
-        assert_eq!(problem(b"PROXY TCP4 203.0.113.5 10.0.0.1 1 2\r\n").await, not_there);
-        assert!(problem(&header(1, 0x11, &IPV4)[..20]).await.contains("ended within"));
-        assert!(problem(&PROTOCOL_PREFIX[..5]).await.contains("ended within"));
+    async fn an_invalid_header_is_refused_with_its_cause() {
+        let error = async |bytes: &[u8]| read_all(bytes).await.0.unwrap_err();
+        let missing = "no PROXY header of version 2 at the beginning";
+        assert_eq!(error(b"GET / HTTP/1.1\r\n\r\n").await, missing);
+        assert_eq!(error(b"PROXY TCP4 203.0.113.5 10.0.0.1 1 2\r\n").await, missing);
+        assert!(error(&header(1, 0x11, &IPV4)[..20]).await.contains("ended within"));
+        assert!(error(&PROTOCOL_PREFIX[..5]).await.contains("ended within"));
         assert_eq!(
-            problem(&header(1, 0x11, &[0; 2049])).await,
+            error(&header(1, 0x11, &[0; 2049])).await,
             "the PROXY header has 2049 bytes, at most 2048 are read"
         );
         for malformed in [
@@ -123,12 +123,12 @@ mod tests {
             header(1, 0x41, &IPV4),
             header(1, 0x13, &IPV4),
         ] {
-            assert!(problem(&malformed).await.contains("malformed"), "{malformed:?}");
+            assert!(error(&malformed).await.contains("malformed"), "{malformed:?}");
         }
     }
 
     #[tokio::test]
-    async fn no_bytes_make_it_panic() {
+    async fn arbitrary_bytes_do_not_panic() {
         for version in 0..=255 {
             for family in 0..=255 {
                 for length in [0, 1, 11, 12, 35, 36, 215, 216] {

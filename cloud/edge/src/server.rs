@@ -1,4 +1,4 @@
-//! The accept loop: listens, lets connections in within the limits, and ends when it is told to.
+//! The accept loop: listens, admits connections within the limits, and stops on request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,20 +20,20 @@ use crate::throttle::LogThrottle;
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// An address cannot be listened on.
+    /// Listening on an address failed.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Which address.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// There is no address to listen on.
+    /// No address was given.
     #[error("no address to listen on, expected at least one")]
     NoAddress,
 }
 
-/// A server that runs. Dropping it stops it from accepting; what is connected goes on.
+/// A running server. Dropping it stops accepting; open connections continue.
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<SocketAddr>,
@@ -42,11 +42,11 @@ pub struct Server {
     acceptors: JoinSet<()>,
 }
 
-/// Runs any warp filter behind our own accept loop: with limits before TLS, TLS, deadlines, and
-/// buffers that are gone once a connection is upgraded. The filter finds a [`Peer`](crate::Peer) among
-/// the request's extensions.
+/// Runs a warp filter behind this crate's accept loop, with limits that are enforced before TLS, with
+/// TLS, timeouts, and buffers that are freed when a connection is upgraded. The filter finds a
+/// [`Peer`](crate::Peer) among the request's extensions.
 ///
-/// Call it within a tokio runtime.
+/// Must be called within a tokio runtime.
 pub fn serve<F>(filter: F, options: ServeOptions) -> Result<Server, ServeError>
 where
     F: Filter + Clone + Send + Sync + 'static,
@@ -92,94 +92,90 @@ where
     Ok(Server { addresses, stop, limiter, acceptors })
 }
 
-/// Asks a [`Server`] for its [`ServeStats`], also while it stops.
+/// Reads the [`ServeStats`] of a [`Server`], also while it stops.
 #[derive(Debug, Clone)]
 pub struct ServeMonitor(Arc<ConnectionLimiter>);
 
 impl ServeMonitor {
-    /// What was counted up to now.
+    /// The current numbers.
     pub fn stats(&self) -> ServeStats {
         self.0.stats()
     }
 }
 
 impl Server {
-    /// Whom to ask for what the server counts.
+    /// A handle to read what the server counts.
     pub fn monitor(&self) -> ServeMonitor {
         ServeMonitor(self.limiter.clone())
     }
 
-    /// The addresses that it listens on, in the order of [`ServeOptions::listen`].
+    /// The addresses it listens on, in the order of [`ServeOptions::listen`].
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// How many connections are open, upgraded ones included.
+    /// The number of open connections, upgraded ones included.
     pub fn connections(&self) -> usize {
         self.limiter.connections()
     }
 
-    /// Stops accepting. Requests that are under way are answered, upgraded connections go on.
+    /// Stops accepting. Requests in progress are answered, upgraded connections continue.
     pub async fn stop(&mut self) {
-        // No connection listening is no error.
+        // Fails only if no connection is listening.
         let _ = self.stop.send(true);
         while self.acceptors.join_next().await.is_some() {}
     }
 
-    /// Stops accepting and waits until the last connection is closed, but not longer than
-    /// `patience`. Closing the upgraded ones is for whoever runs them. Returns how many are left.
-    pub async fn closed(mut self, patience: Duration) -> usize {
+    /// Stops accepting, waits until the last connection is closed or `timeout` has passed, and returns
+    /// how many connections are still open. It does not close upgraded connections.
+    pub async fn closed(mut self, timeout: Duration) -> usize {
         self.stop().await;
         let all_closed = self.limiter.all_closed();
-        if tokio::time::timeout(patience, all_closed).await.is_ok() {
-            0
-        } else {
-            self.connections()
-        }
+        if tokio::time::timeout(timeout, all_closed).await.is_ok() { 0 } else { self.connections() }
     }
 }
 
-/// How long the accept loop rests when the process or the system has run out of something.
-const REST: Duration = Duration::from_millis(100);
+/// How long the accept loop pauses when the process or the system has run out of a resource.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts for ever: no error ends it.
+/// Accepts connections without end; no error stops it.
 async fn accept<F>(listener: TcpListener, handler: &Arc<ConnectionHandler<F>>)
 where
     F: Filter + Clone + Send + Sync + 'static,
     F::Extract: Reply,
 {
-    let failing = LogThrottle::default();
+    let log_throttle = LogThrottle::default();
     loop {
-        handler.limiter.turn().await;
+        handler.limiter.wait_for_rate().await;
         match listener.accept().await {
             Ok((stream, address)) => {
-                // A listener on [::] has IPv4 addresses in the form of IPv6.
+                // A listener on [::] reports IPv4 clients by IPv4-mapped IPv6 addresses.
                 let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                 if let Some((permit, connection)) = handler.limiter.admit() {
-                    handler.begin(stream, address, permit, connection);
+                    handler.spawn(stream, address, permit, connection);
                 }
             }
-            Err(error) if is_of_the_connection(&error) => {
-                tracing::debug!(%error, "a connection was gone before it was accepted");
+            Err(error) if is_connection_error(&error) => {
+                tracing::debug!(%error, "a connection was lost before it was accepted");
             }
             Err(error) => {
-                if failing.now() {
-                    tracing::error!(%error, "cannot accept connections, trying again");
+                if log_throttle.is_due() {
+                    tracing::error!(%error, "cannot accept connections, retrying");
                 }
-                tokio::time::sleep(REST).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Whether an error of `accept` is about the one connection and not about ours: the next call goes
-/// on with the next connection. Linux reports errors of the new socket's network so, see accept(2).
-fn is_of_the_connection(error: &io::Error) -> bool {
+/// Whether an error of `accept` concerns that one connection only, so that the next call returns the next
+/// one. Linux passes pending network errors of the new socket on as errors of accept(2).
+fn is_connection_error(error: &io::Error) -> bool {
     use nix::errno::Errno::{
         ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT,
         EOPNOTSUPP, EPERM, EPROTO,
     };
-    let of_the_connection = [
+    let connection_errors = [
         ECONNABORTED,
         EHOSTDOWN,
         EHOSTUNREACH,
@@ -192,5 +188,5 @@ fn is_of_the_connection(error: &io::Error) -> bool {
         EPERM,
         EPROTO,
     ];
-    error.raw_os_error().is_some_and(|code| of_the_connection.iter().any(|e| *e as i32 == code))
+    error.raw_os_error().is_some_and(|code| connection_errors.iter().any(|e| *e as i32 == code))
 }

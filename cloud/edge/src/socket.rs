@@ -1,4 +1,4 @@
-//! A connection's socket, plain or with TLS, which holds its place among the connections.
+//! A connection's socket, plain or with TLS, which holds the connection's permit.
 
 use std::io;
 use std::pin::Pin;
@@ -10,12 +10,17 @@ use tokio_rustls::server::TlsStream;
 
 use crate::limiter::Permit;
 
-/// A socket that gives its permit back when it is closed. A request that came in by
-/// [`serve`](crate::serve) and is upgraded has it inside: `Upgraded::downcast::<TokioIo<Socket>>`
-/// takes it out of hyper's boxes.
+/// A socket that releases its permit when it is closed. `Upgraded::downcast::<TokioIo<Socket>>` takes it
+/// out of hyper's boxes after the upgrade of a request that [`serve`](crate::serve) received.
 pub struct Socket {
     io: Io,
     _permit: Permit,
+}
+
+/// TLS is boxed: an enum is as big as its biggest variant.
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Socket {
@@ -28,10 +33,14 @@ impl Socket {
     }
 }
 
-/// TLS in a box: an enum is as big as its biggest case.
-enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+/// Evaluates the expression with the stream, whichever it is.
+macro_rules! with_stream {
+    ($io:expr, $stream:ident => $call:expr) => {
+        match $io {
+            Io::Plain($stream) => $call,
+            Io::Tls($stream) => $call,
+        }
+    };
 }
 
 impl AsyncRead for Socket {
@@ -40,10 +49,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
+        with_stream!(&mut self.io, stream => Pin::new(stream).poll_read(cx, buffer))
     }
 }
 
@@ -53,10 +59,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Io::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        with_stream!(&mut self.io, stream => Pin::new(stream).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -64,30 +67,18 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-        }
+        with_stream!(&mut self.io, stream => Pin::new(stream).poll_write_vectored(cx, parts))
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.io {
-            Io::Plain(stream) => stream.is_write_vectored(),
-            Io::Tls(stream) => stream.is_write_vectored(),
-        }
+        with_stream!(&self.io, stream => stream.is_write_vectored())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        with_stream!(&mut self.io, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        with_stream!(&mut self.io, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }

@@ -1,56 +1,57 @@
-//! Limits on how often something happens: accepting connections, and lines of the log.
+//! Limits how often something happens: accepting connections, and writing a line to the log.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fedecks_common::RateLimit;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Lets so many through per second, and a burst after a quiet time.
+/// A [`RateLimit`] that callers wait for.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
-    /// Between two tokens.
-    interval: Duration,
-    /// How much time is worth saving up.
-    burst: Duration,
-    /// When the bucket would be full again; a token moves it by one interval.
-    full_at: Mutex<Instant>,
+    limit: Option<RateLimit>,
+    full_at: Mutex<std::time::Instant>,
 }
 
 impl TokenBucket {
-    /// At least one per second and a burst of one, whatever is asked.
+    /// At least one token per second, and a burst of at least one.
     pub(crate) fn new(per_second: u32, burst: u32) -> Self {
-        let interval = Duration::from_secs(1) / per_second.max(1);
-        Self { interval, burst: interval * burst.max(1), full_at: Mutex::new(Instant::now()) }
-    }
-
-    /// Takes a token, after waiting for one if need be.
-    pub(crate) async fn take(&self) {
-        while let Err(until) = self.try_take(Instant::now()) {
-            tokio::time::sleep_until(until).await;
+        Self {
+            limit: RateLimit::per_second(per_second.max(1), burst),
+            full_at: Mutex::new(Instant::now().into_std()),
         }
     }
 
-    /// Takes a token, or says when there will be one.
-    fn try_take(&self, now: Instant) -> Result<(), Instant> {
-        let mut full_at = lock(&self.full_at);
-        let after = (*full_at).max(now) + self.interval;
-        if after <= now + self.burst {
-            *full_at = after;
-            Ok(())
-        } else {
-            Err(after - self.burst)
+    /// Waits until there is a token and takes it.
+    pub(crate) async fn take(&self) {
+        while let Err(until) = self.try_take(Instant::now().into_std()) {
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
+    /// Takes a token, or returns the time of the next one.
+    fn try_take(&self, now: std::time::Instant) -> Result<(), std::time::Instant> {
+        let Some(limit) = self.limit else { return Ok(()) };
+        let mut full_at = self.full_at.lock();
+        match limit.blocked_until(*full_at, now) {
+            Some(until) => Err(until),
+            None => {
+                limit.take(&mut full_at, now);
+                Ok(())
+            }
         }
     }
 }
 
-/// For a log line that would otherwise be written for each of many connections: once per second.
+/// Limits a log line that would otherwise be written for each of many connections to one per second.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle(Mutex<Option<Instant>>);
 
 impl LogThrottle {
-    pub(crate) fn now(&self) -> bool {
+    /// Whether the line may be written now.
+    pub(crate) fn is_due(&self) -> bool {
         let now = Instant::now();
-        let mut last = lock(&self.0);
+        let mut last = self.0.lock();
         let due = last.is_none_or(|last| now >= last + Duration::from_secs(1));
         if due {
             *last = Some(now);
@@ -59,16 +60,12 @@ impl LogThrottle {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_passes_at_once_and_then_so_many_per_second() {
+    async fn a_burst_passes_immediately_and_then_the_steady_rate() {
         let bucket = TokenBucket::new(10, 3);
         let start = Instant::now();
         let mut passed = Vec::new();
@@ -82,33 +79,24 @@ mod tests {
             // tokio's timers have a resolution of one millisecond.
             assert!((due..due + 2).contains(at), "{passed:?}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_quiet_time_saves_up_one_burst_and_not_more() {
-        let bucket = TokenBucket::new(10, 3);
-        tokio::time::advance(Duration::from_secs(3600)).await;
-        let now = Instant::now();
-        let passed = (0..10).take_while(|_| bucket.try_take(now).is_ok()).count();
-        assert_eq!(passed, 3);
+        let saved_up = Instant::now().into_std() + Duration::from_secs(3600);
+        assert_eq!((0..10).take_while(|_| bucket.try_take(saved_up).is_ok()).count(), 3);
     }
 
     #[test]
-    fn zero_per_second_still_lets_one_through() {
+    fn a_rate_of_zero_still_lets_one_through() {
         let bucket = TokenBucket::new(0, 0);
-        let now = Instant::now();
+        let now = std::time::Instant::now();
         assert_eq!(bucket.try_take(now), Ok(()));
         assert_eq!(bucket.try_take(now), Err(now + Duration::from_secs(1)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_line_is_due_once_per_second() {
-        let once = LogThrottle::default();
-        assert!(once.now());
-        assert!(!once.now());
-        tokio::time::advance(Duration::from_millis(999)).await;
-        assert!(!once.now());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(once.now());
+    async fn a_log_line_is_due_once_per_second() {
+        let throttle = LogThrottle::default();
+        for (wait_ms, due) in [(0, true), (0, false), (999, false), (1, true)] {
+            tokio::time::advance(Duration::from_millis(wait_ms)).await;
+            assert_eq!(throttle.is_due(), due, "after {wait_ms} ms more");
+        }
     }
 }

@@ -1,10 +1,11 @@
-//! The server's certificate and key, which can be reloaded while it runs.
+//! The server's certificate and key, which can be reloaded at run time.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::ProducesTickets;
@@ -14,120 +15,120 @@ use tokio_rustls::TlsAcceptor;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-/// How the server proves who it is, and encrypts: TLS 1.2 and 1.3 by rustls. Clones are the same one:
-/// what [`Tls::reload`] reads anew holds for all of them, and so for a server that runs.
+/// The server's TLS settings: TLS 1.2 and 1.3 by rustls, with a certificate and key from files. Clones
+/// share their state: [`Tls::reload`] affects all of them, a running server included.
 #[derive(Clone)]
 pub struct Tls(Arc<Inner>);
 
 struct Inner {
     certificate: PathBuf,
     key: PathBuf,
-    shown: RwLock<Loaded>,
-    /// What the files looked like when they were last read.
-    read: Mutex<FileStamp>,
+    loaded: RwLock<Loaded>,
+    /// The stamps of both files when they were last read.
+    stamps: Mutex<[FileStamp; 2]>,
 }
 
-/// What connections that come are shown.
+/// What new connections use.
 #[derive(Clone)]
 struct Loaded {
     config: Arc<ServerConfig>,
     not_after: Option<u64>,
 }
 
-/// What changes when a file is written, replaced, or found by another link, of both files. `None`
-/// where there is no file.
-type FileStamp = [Option<[i64; 5]>; 2];
+/// Differs if a file was written or replaced, or a link to it now points elsewhere. `None` if there is no
+/// such file.
+type FileStamp = Option<[i64; 5]>;
 
-/// Why a certificate and a key cannot serve.
+/// Why a certificate and a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is not there, cannot be read, or has no such thing in it.
+    /// A file cannot be read, or does not contain what is expected.
     #[error("cannot read {expected} from {}: {}", file.display(), describe(source))]
     File {
-        /// Which file.
+        /// The file.
         file: PathBuf,
-        /// What should be in it.
+        /// What it should contain.
         expected: &'static str,
-        /// Why it was not found.
+        /// The cause.
         source: pem::Error,
     },
-    /// The certificate and the key do not belong together, or rustls does not take one of them.
+    /// The certificate and the key do not belong together, or rustls rejects one of them.
     #[error(
         "the certificate in {} and the key in {} cannot be used together: {source}",
         certificate.display(),
         key.display()
     )]
-    Unfit {
+    Unusable {
         /// The certificate's file.
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// What rustls says.
+        /// The error of rustls.
         source: rustls::Error,
     },
 }
 
 impl Tls {
-    /// Reads the certificate chain (the server's own first) and its private key from PEM files.
+    /// Reads the certificate chain, the server's own first, and its private key from PEM files.
     pub fn from_pem_files(
         certificate: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
         let (certificate, key) = (certificate.as_ref().to_owned(), key.as_ref().to_owned());
-        let looks = looks(&certificate, &key);
+        let stamps = stamps(&certificate, &key);
         let ticketer = ring::Ticketer::new();
-        let ticketer = ticketer.map_err(|source| unfit(&certificate, &key, source))?;
-        let shown = read(&certificate, &key, ticketer)?;
-        let (shown, read) = (RwLock::new(shown), Mutex::new(looks));
-        Ok(Self(Arc::new(Inner { certificate, key, shown, read })))
+        let ticketer = ticketer.map_err(|source| unusable(&certificate, &key, source))?;
+        let loaded = load(&certificate, &key, ticketer)?;
+        let (loaded, stamps) = (RwLock::new(loaded), Mutex::new(stamps));
+        Ok(Self(Arc::new(Inner { certificate, key, loaded, stamps })))
     }
 
-    /// Reads the files anew. Connections that are open go on; those that come show the new
-    /// certificate. After an error it is the old one still.
+    /// Reads the files again. New connections use the new certificate; open connections are not
+    /// affected. After an error the old certificate stays in use.
     ///
-    /// Sessions of before can still be resumed, so that a fleet does not have to make its handshakes
-    /// anew because of a certificate.
+    /// TLS sessions from before can still be resumed, so that a new certificate does not cost a fleet
+    /// full handshakes.
     pub fn reload(&self) -> Result<(), TlsError> {
         let Inner { certificate, key, .. } = &*self.0;
-        // Before they are read: what is written meanwhile is found by the next look.
-        *self.0.read.lock().unwrap_or_else(PoisonError::into_inner) = looks(certificate, key);
-        let ticketer = self.shown().config.ticketer.clone();
-        let shown = read(certificate, key, ticketer)?;
-        *self.0.shown.write().unwrap_or_else(PoisonError::into_inner) = shown;
+        // Before reading: the next check notices what is written in the meantime.
+        *self.0.stamps.lock() = stamps(certificate, key);
+        let ticketer = self.loaded().config.ticketer.clone();
+        let loaded = load(certificate, key, ticketer)?;
+        *self.0.loaded.write() = loaded;
         Ok(())
     }
 
-    /// [`Tls::reload`] if a file looks otherwise than when it was last read, by a link to another one
-    /// too. Whether that was so. A file that could not be used is not tried again before it changes.
+    /// Calls [`Tls::reload`] if a file has changed since it was last read, or a link to it now points
+    /// elsewhere; returns whether it did. Files that could not be used are not tried again until they
+    /// change.
     pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
-        let looks = looks(&self.0.certificate, &self.0.key);
-        if looks == *self.0.read.lock().unwrap_or_else(PoisonError::into_inner) {
+        if stamps(&self.0.certificate, &self.0.key) == *self.0.stamps.lock() {
             return Ok(false);
         }
         self.reload().map(|()| true)
     }
 
-    /// The file that the certificate comes from.
+    /// The file of the certificate.
     pub fn certificate(&self) -> &Path {
         &self.0.certificate
     }
 
-    /// When the server's own certificate, as connections are shown it now, expires, in seconds since
-    /// 1970-01-01 UTC. `None` if it does not say so in a way that is understood.
+    /// When the server's own certificate that new connections use expires, in seconds since 1970-01-01
+    /// UTC. `None` if the certificate cannot be parsed.
     pub fn not_after(&self) -> Option<u64> {
-        self.shown().not_after
+        self.loaded().not_after
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.shown().config.into()
+        self.loaded().config.into()
     }
 
-    fn shown(&self) -> Loaded {
-        self.0.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn loaded(&self) -> Loaded {
+        self.0.loaded.read().clone()
     }
 }
 
-fn read(
+fn load(
     certificate: &Path,
     key: &Path,
     ticketer: Arc<dyn ProducesTickets>,
@@ -146,10 +147,10 @@ fn read(
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-        .map_err(|source| unfit(certificate, key, source))?;
+        .map_err(|source| unusable(certificate, key, source))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // A device that comes back resumes from what it was given itself: the server keeps nothing
-    // per device. One ticket will do for one connection.
+    // A returning device resumes from the ticket it was given, so the server keeps no state per device.
+    // One ticket is enough for one connection.
     config.ticketer = ticketer;
     config.send_tls13_tickets = 1;
     Ok(Loaded { config: Arc::new(config), not_after })
@@ -160,14 +161,14 @@ fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
     Some(certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs())
 }
 
-fn unfit(certificate: &Path, key: &Path, source: rustls::Error) -> TlsError {
-    TlsError::Unfit { certificate: certificate.to_owned(), key: key.to_owned(), source }
+fn unusable(certificate: &Path, key: &Path, source: rustls::Error) -> TlsError {
+    TlsError::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), source }
 }
 
-fn looks(certificate: &Path, key: &Path) -> FileStamp {
+fn stamps(certificate: &Path, key: &Path) -> [FileStamp; 2] {
     [certificate, key].map(|file| {
         let found = std::fs::metadata(file).ok()?;
-        // Numbers of devices and inodes are only compared.
+        // The numbers of the device and inode are only compared.
         let (device, inode, size) = (found.dev() as i64, found.ino() as i64, found.size() as i64);
         Some([device, inode, size, found.ctime(), found.ctime_nsec()])
     })
@@ -179,14 +180,14 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The library's own words are for programmers, and may show a line of the file.
+/// The library's own messages are for programmers and may show a line of the file.
 fn describe(error: &pem::Error) -> String {
     if let pem::Error::Io(error) = error {
         error.to_string()
     } else if matches!(error, pem::Error::NoItemsFound) {
-        "there is none in it".into()
+        "the file contains none".into()
     } else {
-        "it is not well-formed PEM".into()
+        "invalid PEM".into()
     }
 }
 
@@ -212,23 +213,23 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_and_its_key_are_taken() {
+    fn a_certificate_and_its_key_are_loaded() {
         let (certificate, key) = pair();
         load(&certificate, &key).0.unwrap();
     }
 
     #[test]
-    fn errors_name_the_file_and_what_should_be_in_it() {
+    fn errors_name_the_file_and_what_it_should_contain() {
         let (certificate, key) = pair();
         let (loaded, file, _) = load("", &key);
         assert_eq!(
             loaded.unwrap_err().to_string(),
-            format!("cannot read a PEM certificate from {file}: there is none in it")
+            format!("cannot read a PEM certificate from {file}: the file contains none")
         );
         let (loaded, _, file) = load(&certificate, &certificate);
         assert_eq!(
             loaded.unwrap_err().to_string(),
-            format!("cannot read a PEM private key from {file}: there is none in it")
+            format!("cannot read a PEM private key from {file}: the file contains none")
         );
         let error = Tls::from_pem_files("/nowhere/c.pem", "/nowhere/k.pem").unwrap_err();
         assert_eq!(
@@ -241,13 +242,13 @@ mod tests {
     fn a_key_of_another_certificate_is_refused() {
         let (loaded, certificate, key) = load(&pair().0, &pair().1);
         let error = loaded.unwrap_err();
-        assert!(matches!(error, TlsError::Unfit { .. }), "{error}");
+        assert!(matches!(error, TlsError::Unusable { .. }), "{error}");
         assert!(error.to_string().contains(&certificate), "{error}");
         assert!(error.to_string().contains(&key), "{error}");
     }
 
     #[test]
-    fn the_end_is_that_of_the_servers_own_certificate_as_it_is_now() {
+    fn not_after_is_of_the_servers_own_current_certificate() {
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
         let put = |years: [i32; 2]| {
@@ -269,9 +270,9 @@ mod tests {
         assert_eq!(tls.not_after(), Some(2_840_140_800));
     }
 
-    /// The files in a folder that a link names, as Kubernetes and certbot have them.
+    /// With the files in a folder that a symbolic link points to, as Kubernetes and certbot keep them.
     #[test]
-    fn files_are_read_anew_when_they_or_a_link_to_them_changed() {
+    fn changed_files_or_links_to_them_are_reloaded() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let put = |place: &str, (certificate, key): &(String, String)| {
@@ -291,19 +292,19 @@ mod tests {
 
         put("2", &second);
         link("2");
-        let before = tls.shown().config;
+        let before = tls.loaded().config;
         assert!(tls.reload_if_changed().unwrap());
-        assert!(!Arc::ptr_eq(&before, &tls.shown().config));
-        assert!(Arc::ptr_eq(&before.ticketer, &tls.shown().config.ticketer));
+        assert!(!Arc::ptr_eq(&before, &tls.loaded().config));
+        assert!(Arc::ptr_eq(&before.ticketer, &tls.loaded().config.ticketer));
         assert!(!tls.reload_if_changed().unwrap());
 
-        // A certificate without its key, until that is there too.
-        let before = tls.shown().config;
+        // A certificate without its key, which follows later.
+        let before = tls.loaded().config;
         fs::write(at("live/c.pem"), &first.0).unwrap();
         let error = tls.reload_if_changed().unwrap_err();
-        assert!(matches!(error, TlsError::Unfit { .. }), "{error}");
-        assert!(!tls.reload_if_changed().unwrap(), "not tried again for nothing");
-        assert!(Arc::ptr_eq(&before, &tls.shown().config));
+        assert!(matches!(error, TlsError::Unusable { .. }), "{error}");
+        assert!(!tls.reload_if_changed().unwrap(), "not tried again before a change");
+        assert!(Arc::ptr_eq(&before, &tls.loaded().config));
         fs::write(at("live/k.pem"), &first.1).unwrap();
         assert!(tls.reload_if_changed().unwrap());
 

@@ -1,6 +1,5 @@
 //! What you write: the handler's callbacks, and what they are given and answer.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use fedecks_protocol::{CloseCode, CloseReason, Credentials, DeviceId, Refusal, T
 use crate::messaging::message::{Info, Message};
 use crate::messaging::presence::Presence;
 use crate::session::Session;
+use crate::session::error::{Disconnected, SessionError};
 
 /// What you write: what the cloud does with its devices. Only `authenticate` has to be there; write
 /// the others as `async fn` where you need them.
@@ -49,15 +49,11 @@ pub trait Handler: Send + Sync + 'static {
         async { Outcome::Ok }
     }
 
-    /// Something was published on a topic that the session is subscribed to. What is not turned into
-    /// a [`InfoOutcome::Push`] does not reach the device.
-    fn handle_info(
-        &self,
-        session: &Session,
-        info: Info,
-    ) -> impl Future<Output = InfoOutcome> + Send {
+    /// Something was published on a topic that the session is subscribed to. It reaches the device
+    /// only by [`Outcome::Send`].
+    fn handle_info(&self, session: &Session, info: Info) -> impl Future<Output = Outcome> + Send {
         let _ = (session, info);
-        async { InfoOutcome::Ok }
+        async { Outcome::Ok }
     }
 
     /// A connection was refused, before there was a session: of this device, if it came so far as to
@@ -85,7 +81,7 @@ pub struct Login<'a> {
     pub device: &'a DeviceId,
     /// What it shows for that.
     pub credentials: &'a Credentials,
-    /// Where it comes from, if the server says so: `serve` does, see [`Peer::address`](crate::Peer).
+    /// Where it comes from, if the server says so: `serve` does, see [`Peer::address`](crate::serve::Peer).
     pub peer: Option<SocketAddr>,
 }
 
@@ -110,110 +106,27 @@ pub enum Decision {
     },
 }
 
-/// What follows from something that the device sent.
+/// What to do after a message from the device, or one that was published.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// Nothing.
     Ok,
-    /// A term goes back to the device.
-    Reply(Message),
-    /// Bytes go back to the device.
-    ReplyRaw(Vec<u8>),
-    /// The session ends.
-    Stop(CloseReason),
-}
-
-/// What follows from something that was published.
-#[derive(Debug, Clone, PartialEq)]
-pub enum InfoOutcome {
-    /// Nothing.
-    Ok,
-    /// A term goes to the device. Pushing the message that came costs no copy.
-    Push(Message),
-    /// Bytes go to the device.
-    PushRaw(Vec<u8>),
-    /// The session ends.
+    /// Send a term to the device. Forwarding the message that was published costs no copy.
+    Send(Message),
+    /// Send bytes to the device.
+    SendRaw(Vec<u8>),
+    /// Close the session.
     Stop(CloseReason),
 }
 
 impl Outcome {
-    /// A term goes back to the device.
-    pub fn reply(term: impl Into<Term>) -> Self {
-        Self::Reply(Message::from(term.into()))
+    /// Sends a term to the device.
+    pub fn send(term: impl Into<Term>) -> Self {
+        Self::Send(Message::from(term.into()))
     }
 
-    /// The session ends with 1008, which a device takes for a reason to stay away for minutes.
+    /// Closes the session with 1008, after which a device stays away for minutes.
     pub fn stop() -> Self {
         Self::Stop(CloseReason::new(CloseCode::Policy))
-    }
-}
-
-impl InfoOutcome {
-    /// A term goes to the device.
-    pub fn push(term: impl Into<Term>) -> Self {
-        Self::Push(Message::from(term.into()))
-    }
-
-    /// The session ends with 1008, which a device takes for a reason to stay away for minutes.
-    pub fn stop() -> Self {
-        Self::Stop(CloseReason::new(CloseCode::Policy))
-    }
-}
-
-/// How a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disconnected {
-    /// The device closed it.
-    ByDevice(CloseReason),
-    /// The cloud closed it: replaced, revoked, restarted, by the handler or the hub.
-    ByCloud(CloseReason),
-    /// By an error, which [`Handler::socket_error`] was told.
-    ByError,
-    /// The task was dropped, when the runtime shut down.
-    Abandoned,
-}
-
-/// What ends a session otherwise than on purpose.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// Nothing came for the idle timeout, not even a ping.
-    #[error("nothing came for {} s", .0.as_secs())]
-    Idle(Duration),
-    /// The connection ended without a close frame.
-    #[error("the connection ended: {0}")]
-    Lost(#[source] io::Error),
-    /// The device broke the WebSocket protocol.
-    #[error("the device broke the WebSocket protocol: {0}")]
-    Protocol(String),
-    /// The device sent a message above the limit that Welcome told.
-    #[error("the device sent {size} bytes, at most {limit} are allowed")]
-    TooBig {
-        /// How many, as far as was known.
-        size: usize,
-        /// The limit, in bytes.
-        limit: usize,
-    },
-    /// The device did not read what was sent to it, and its queue overflowed or stood still.
-    #[error("the device reads too slowly")]
-    TooSlow,
-    /// A callback of the handler panicked.
-    #[error("the handler panicked")]
-    Panicked,
-    /// A callback of the handler did not come to its end.
-    #[error("the handler took longer than {} s", .0.as_secs())]
-    Stuck(Duration),
-}
-
-impl SessionError {
-    /// The code that the session closes with; `None` where there is nobody left to tell.
-    pub fn close_code(&self) -> Option<CloseCode> {
-        match self {
-            Self::Lost(_) => None,
-            Self::Idle(_) => Some(CloseCode::GoingAway),
-            Self::Protocol(_) => Some(CloseCode::ProtocolError),
-            Self::TooBig { .. } => Some(CloseCode::TooBig),
-            Self::TooSlow => Some(CloseCode::Overloaded),
-            Self::Panicked | Self::Stuck(_) => Some(CloseCode::InternalError),
-        }
     }
 }

@@ -1,22 +1,22 @@
 //! The server that Fedecks devices connect to, as a library on warp.
 //!
-//! You write a [`Handler`]: who may connect, and what becomes of what devices send. [`Fedecks`] makes
-//! a warp filter of it, which mounts beside your own, and `serve` runs filters behind an accept loop
-//! that is made for very many connections. The [`Hub`] is the way back to the devices: push, topics,
-//! presence.
+//! You write a [`Handler`], which decides who may connect and what happens to the messages that devices
+//! send. [`Fedecks`] turns it into a warp filter that you mount next to your own, and
+//! [`serve`](mod@serve) runs filters behind an accept loop made for very many connections. The [`Hub`]
+//! reaches the devices from the rest of your program: push, topics, presence.
 //!
-//! The features `serve`, `sqlite` and `accounts` bring the accept loop, a store in one SQLite file and
-//! logins by accounts. Without them there is only what mounts in a warp server of your own.
+//! The features `serve`, `sqlite` and `accounts` add the accept loop, a store in one SQLite file and
+//! logins with accounts. Without them the library contains only what you mount in your own warp server.
 //!
 #![cfg_attr(all(feature = "serve", feature = "sqlite"), doc = "```no_run")]
 #![cfg_attr(not(all(feature = "serve", feature = "sqlite")), doc = "```ignore")]
 //! use std::sync::Arc;
 //!
+//! use fedecks_cloud::store::SqliteStore;
 //! use fedecks_cloud::{
-//!     Decision, Denylist, Fedecks, Handler, Info, InfoOutcome, Keyring, Listen, Login, Outcome,
-//!     ServeOptions, Session, SqliteStore, serve,
+//!     Decision, Denylist, Fedecks, Handler, Info, Keyring, Listen, Login, Outcome, ServeOptions,
+//!     Session, Term, serve,
 //! };
-//! use fedecks_protocol::Term;
 //!
 //! struct MyHandler;
 //!
@@ -33,15 +33,15 @@
 //!         session.subscribe(format!("downstream.{}", session.device()));
 //!     }
 //!
-//!     async fn handle_info(&self, _session: &Session, info: Info) -> InfoOutcome {
-//!         InfoOutcome::Push(info.message)
+//!     async fn handle_info(&self, _session: &Session, info: Info) -> Outcome {
+//!         Outcome::Send(info.message)
 //!     }
 //!
 //!     async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
 //!         let topic = format!("upstream.{}", session.device());
 //!         match session.hub().publish(topic, message).await {
 //!             Ok(()) => Outcome::Ok,
-//!             Err(error) => Outcome::reply(error.to_string()),
+//!             Err(error) => Outcome::send(error.to_string()),
 //!         }
 //!     }
 //! }
@@ -70,17 +70,17 @@
 //!
 //! # What a session does
 //!
-//! A device presents credentials, which the handler looks at, or a token of an earlier connection,
-//! which it does not. Then one task runs its session: Welcome, a token where one is due, then the
-//! handler's callbacks one after the other for what the device sends and for what is published on the
-//! topics of the session. What a device sends that cannot be read is logged, counted and ignored; what
-//! breaks the WebSocket protocol ends the session with 1002, a message above the limit with 1009,
-//! silence for the idle timeout with 1001, and reading too slowly with 1013. Everything that waits for
-//! a device waits in a queue with bounds.
+//! A device presents either credentials, which the handler checks, or a token from an earlier
+//! connection, which the library checks. Then one task runs its session: the Welcome frame, a token if
+//! one is due, then the handler's callbacks, one at a time, for each message from the device and each
+//! message published on the session's topics. A frame that cannot be decoded is logged, counted and
+//! ignored. The session ends with 1002 if the device breaks the WebSocket protocol, with 1009 if a
+//! message exceeds the limit, with 1001 if the device is silent for the idle timeout and with 1013 if
+//! it reads too slowly. Every queue towards a device is bounded.
 
 #[cfg(feature = "accounts")]
-mod accounts;
-mod auth;
+pub mod accounts;
+pub mod auth;
 mod build_error;
 mod builder;
 mod close_denied;
@@ -88,48 +88,42 @@ mod connection;
 mod context;
 mod fedecks;
 mod handler;
-mod messaging;
+pub mod messaging;
 mod options;
-mod session;
+pub mod serve;
+pub mod session;
 mod websocket;
 
-#[cfg(feature = "accounts")]
-pub use accounts::{AccountHandler, PasswordError, hash_password};
-pub use auth::api_tokens::ApiTokens;
-pub use auth::denylist::{AccessChange, AccessChangeKind, Denylist};
-pub use auth::device::AuthenticatedBy;
-pub use auth::failed_logins::{Attempt, FailedLoginLimits, FailedLogins, TooManyFailures};
-pub use auth::keyring::{Claims, Keyring, KeyringError, TokenError};
+pub use auth::{Denylist, Keyring};
 pub use build_error::BuildError;
 pub use builder::Builder;
 pub use fedecks::Fedecks;
-pub use fedecks_edge::Peer;
-#[cfg(feature = "serve")]
-pub use fedecks_edge::{
-    IpNet, Listen, ServeError, ServeLimits, ServeMonitor, ServeOptions, ServeStats, Server, Tls,
-    TlsError, serve,
-};
-pub use fedecks_protocol::{
-    CloseCode, CloseReason, Credentials, DeviceId, IssuedToken, Term, TermError, Token,
-};
-#[cfg(feature = "accounts")]
-pub use fedecks_store::AccountStore;
-pub use fedecks_store::{
-    Actor, ApiSecret, ApiToken, ApiTokenStore, BoxFuture, DevicePattern, DeviceStore,
-    ForgetOutcome, LatencyHistogram, NewApiToken, Role, Roles, StoreError,
-};
-#[cfg(feature = "sqlite")]
-pub use fedecks_store::{SqliteStore, StoreOptions};
-pub use handler::{Decision, Disconnected, Handler, InfoOutcome, Login, Outcome, SessionError};
-#[cfg(any(test, feature = "conformance"))]
-pub use messaging::backplane::conformance;
-pub use messaging::backplane::in_process::InProcess;
-pub use messaging::backplane::{Backplane, BackplaneError, DeliverError, Node, Payload};
-pub use messaging::hub::{Hub, HubStats, PushError, Subscription};
-pub use messaging::message::{Info, Message, Topic};
-pub use messaging::presence::{
-    ConnectionId, NodeId, Presence, PresenceEvent, PresenceWatch, WatchEnded,
-};
-pub use messaging::topics::Lagged;
+pub use fedecks_protocol as protocol;
+pub use fedecks_protocol::{DeviceId, Term};
+pub use fedecks_store as store;
+pub use handler::{Decision, Handler, Login, Outcome};
+pub use messaging::{Hub, Info, Message};
 pub use options::Options;
+#[cfg(feature = "serve")]
+pub use serve::{Listen, ServeOptions, serve};
 pub use session::Session;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// What few programs need is in a module.
+    #[test]
+    fn the_root_has_at_most_25_public_names() {
+        let code = include_str!("lib.rs").split("#[cfg(test)]").next().unwrap();
+        let mut names = BTreeSet::new();
+        for item in code.split(';') {
+            let Some((_, item)) = item.rsplit_once("pub ") else { continue };
+            let item = item.rsplit_once(" as ").map_or(item, |(_, name)| name);
+            let last = item.rsplit("::").next().unwrap_or(item).trim_start_matches("mod ");
+            names.extend(last.trim_matches(['{', '}', '\n']).split(',').map(str::trim));
+        }
+        assert!(names.contains("Fedecks") && names.contains("auth") && names.contains("store"));
+        assert!(names.len() <= 25, "{}: {names:?}", names.len());
+    }
+}

@@ -5,10 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_cloud::{
-    AccountHandler, AccountStore, Actor, Denylist, DeviceStore, Fedecks, Keyring, Listen,
-    ServeOptions, SqliteStore, hash_password, serve,
-};
+use fedecks_cloud::accounts::{AccountHandler, hash_password};
+use fedecks_cloud::store::{AccountStore, Actor, DeviceStore, SqliteStore};
+use fedecks_cloud::{Denylist, Fedecks, Keyring, Listen, ServeOptions, serve};
 use fedecks_protocol::{
     AUTH_HEADER, AuthRequest, Credentials, DEFAULT_PATH, DeviceId, Dialect, DownFrame, Limits,
     Proof, Term, UpFrame,

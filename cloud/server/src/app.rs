@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_cloud::{
-    AccountHandler, ApiTokens, Denylist, FailedLogins, Fedecks, Hub, Options, ServeOptions, Server,
-    Tls,
-};
+use fedecks_cloud::accounts::AccountHandler;
+use fedecks_cloud::auth::{ApiTokens, FailedLogins};
+use fedecks_cloud::serve::{Server, Tls};
+use fedecks_cloud::{Denylist, Fedecks, Hub, Options, ServeOptions};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::sync::watch;

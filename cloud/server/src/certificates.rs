@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use fedecks_cloud::{Listen, Tls};
+use fedecks_cloud::Listen;
+use fedecks_cloud::serve::Tls;
 use fedecks_common::utc;
 use fedecks_store::unix_now;
 use sd_notify::NotifyState;

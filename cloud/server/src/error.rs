@@ -2,7 +2,8 @@
 
 use std::io;
 
-use fedecks_cloud::{BuildError, ServeError, TlsError};
+use fedecks_cloud::BuildError;
+use fedecks_cloud::serve::{ServeError, TlsError};
 use fedecks_store::StoreError;
 
 use crate::config::ConfigError;

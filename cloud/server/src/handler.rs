@@ -5,11 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fedecks_cloud::{
-    AccountHandler, AuthenticatedBy, CloseCode, Decision, DeviceId, Disconnected, Handler, Login,
-    Message, Outcome, Presence, Session, SessionError, Term,
-};
-use fedecks_protocol::Refusal;
+use fedecks_cloud::accounts::AccountHandler;
+use fedecks_cloud::auth::AuthenticatedBy;
+use fedecks_cloud::messaging::Presence;
+use fedecks_cloud::session::{Disconnected, SessionError};
+use fedecks_cloud::{Decision, DeviceId, Handler, Login, Message, Outcome, Session, Term};
+use fedecks_protocol::{CloseCode, Refusal};
 
 use crate::events::{Event, EventLog, Happened};
 use crate::metrics::Counters;

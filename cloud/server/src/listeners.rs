@@ -1,6 +1,7 @@
 //! The configured listeners with their certificates. The library opens the sockets.
 
-use fedecks_cloud::{Listen, Tls};
+use fedecks_cloud::Listen;
+use fedecks_cloud::serve::Tls;
 
 use crate::config::{Config, TlsChoice};
 use crate::error::ServerError;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use fedecks_cloud::{ApiTokens, Denylist, FailedLogins, Hub};
+use fedecks_cloud::auth::{ApiTokens, FailedLogins};
+use fedecks_cloud::{Denylist, Hub};
 use fedecks_store::{AccountStore, AuditStore, DeviceStore};
 
 use crate::config::Config;

@@ -113,7 +113,7 @@ async fn the_token_of_a_revoked_device_is_worth_nothing_at_once() {
     let data = folder();
     let mut device = Device::logged_in(cloud.address, data.path()).await;
     let id = fedecks_device::DeviceId::new(DEVICE).unwrap();
-    cloud.denylist.revoke(&id, &fedecks_cloud::Actor::cli()).await.unwrap();
+    cloud.denylist.revoke(&id, &fedecks_cloud::store::Actor::cli()).await.unwrap();
     device.until(|event| matches!(event, Event::ConnectionLost { .. })).await;
     device.until(|event| *event == Event::Unregistered).await;
     assert_eq!(device.client.status().token_expires_at, None);

@@ -4,7 +4,8 @@ use crate::support::{
     BY_CREDENTIALS, BY_TOKEN, Cloud, DEVICE, Device, PASSWORD, USER, downstream, folder, upstream,
     within,
 };
-use fedecks_cloud::{CloseCode, CloseReason, Denylist, Fedecks, Keyring, Options};
+use fedecks_cloud::protocol::{CloseCode, CloseReason};
+use fedecks_cloud::{Denylist, Fedecks, Keyring, Options};
 use fedecks_device::{Credentials, DeviceId, Event, LoginError, Term};
 use warp::Filter;
 
@@ -101,7 +102,7 @@ async fn secret_and_salt_sign_the_token_that_is_used_for_re_authentication() {
 
 #[tokio::test]
 async fn the_socket_is_mounted_at_fedecks_websocket_by_default_and_beside_other_routes() {
-    let store = std::sync::Arc::new(fedecks_cloud::SqliteStore::in_memory().unwrap());
+    let store = std::sync::Arc::new(fedecks_cloud::store::SqliteStore::in_memory().unwrap());
     struct Everybody;
     impl fedecks_cloud::Handler for Everybody {
         async fn authenticate(&self, _: fedecks_cloud::Login<'_>) -> fedecks_cloud::Decision {

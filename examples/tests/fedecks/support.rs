@@ -7,9 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedecks_cloud::auth::AuthenticatedBy;
+use fedecks_cloud::serve::Server;
+use fedecks_cloud::store::SqliteStore;
 use fedecks_cloud::{
-    AuthenticatedBy, Decision, Denylist, Fedecks, Handler, Hub, Info, InfoOutcome, Keyring, Listen,
-    Login, Options, Outcome, ServeOptions, Server, Session, SqliteStore, serve,
+    Decision, Denylist, Fedecks, Handler, Hub, Info, Keyring, Listen, Login, Options, Outcome,
+    ServeOptions, Session, serve,
 };
 use fedecks_device::{Client, Credentials, DeviceId, Event, Subscription, Term};
 use tempfile::TempDir;
@@ -51,8 +54,8 @@ impl Handler for MySocketHandler {
         let _ = self.connections.send(by);
     }
 
-    async fn handle_info(&self, _session: &Session, info: Info) -> InfoOutcome {
-        InfoOutcome::Push(info.message)
+    async fn handle_info(&self, _session: &Session, info: Info) -> Outcome {
+        Outcome::Send(info.message)
     }
 
     async fn handle_in(&self, session: &Session, message: Term) -> Outcome {

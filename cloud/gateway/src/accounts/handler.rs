@@ -8,7 +8,7 @@ use fedecks_store::AccountStore;
 
 use super::passwords::{Checked, Passwords};
 use crate::auth::failed_logins::{FailedLogins, TooManyFailures};
-use crate::handler::{Decision, Handler, InfoOutcome, Login, Outcome};
+use crate::handler::{Decision, Handler, Login, Outcome};
 use crate::messaging::message::{Info, Message};
 use crate::session::Session;
 
@@ -76,8 +76,8 @@ impl Handler for AccountHandler {
         publish(session, Term::Bytes(bytes)).await
     }
 
-    async fn handle_info(&self, _: &Session, info: Info) -> InfoOutcome {
-        InfoOutcome::Push(info.message)
+    async fn handle_info(&self, _: &Session, info: Info) -> Outcome {
+        Outcome::Send(info.message)
     }
 }
 

@@ -8,6 +8,12 @@ pub(crate) mod failed_logins;
 pub(crate) mod keyring;
 mod poll;
 
+pub use api_tokens::ApiTokens;
+pub use denylist::{AccessChange, AccessChangeKind, Denylist};
+pub use device::AuthenticatedBy;
+pub use failed_logins::{Attempt, FailedLoginLimits, FailedLogins, TooManyFailures};
+pub use keyring::{Claims, Keyring, KeyringError, TokenError};
+
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -21,7 +27,7 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 use crate::context::GatewayContext;
 use crate::handler::{Decision, Handler, Login};
 
-use device::{AuthenticatedBy, AuthenticatedDevice};
+use device::AuthenticatedDevice;
 
 /// A refusal, and when the device may try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,55 +1,23 @@
-//! A callback of the handler, boxed and timed, and what it wants next.
+//! A callback of the handler, boxed and timed.
 
-use fedecks_protocol::CloseReason;
 use fedecks_store::BoxFuture;
 use tokio::time::Instant;
 
 use crate::context::GatewayContext;
-use crate::handler::{Handler, InfoOutcome, Outcome};
-use crate::messaging::message::Message;
+use crate::handler::{Handler, Outcome};
 
-/// A callback of the handler. In a box: an idle session keeps no room for it.
-pub(super) type Callback<'a> = BoxFuture<'a, Then>;
+/// A running callback of the handler. Boxed, so that an idle session reserves no memory for it.
+pub(super) type Callback<'a> = BoxFuture<'a, Outcome>;
 
-/// What the handler wants after a callback.
-pub(super) enum Then {
-    Nothing,
-    Send(Message),
-    SendRaw(Vec<u8>),
-    Stop(CloseReason),
-}
-
-/// A callback whose time is counted, if it comes to its end.
+/// Boxes a callback and records how long it takes to complete.
 pub(super) fn timed<'a, H: Handler>(
     context: &'a GatewayContext<H>,
-    callback: impl Future<Output = Then> + Send + 'a,
+    callback: impl Future<Output = Outcome> + Send + 'a,
 ) -> Callback<'a> {
     Box::pin(async move {
-        let began = Instant::now();
-        let then = callback.await;
-        context.hub.counters().handler.add(began.elapsed());
-        then
+        let started = Instant::now();
+        let outcome = callback.await;
+        context.hub.counters().handler.add(started.elapsed());
+        outcome
     })
-}
-
-impl From<Outcome> for Then {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Ok => Self::Nothing,
-            Outcome::Reply(message) => Self::Send(message),
-            Outcome::ReplyRaw(bytes) => Self::SendRaw(bytes),
-            Outcome::Stop(reason) => Self::Stop(reason),
-        }
-    }
-}
-
-impl From<InfoOutcome> for Then {
-    fn from(outcome: InfoOutcome) -> Self {
-        match outcome {
-            InfoOutcome::Ok => Self::Nothing,
-            InfoOutcome::Push(message) => Self::Send(message),
-            InfoOutcome::PushRaw(bytes) => Self::SendRaw(bytes),
-            InfoOutcome::Stop(reason) => Self::Stop(reason),
-        }
-    }
 }

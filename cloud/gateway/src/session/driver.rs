@@ -15,14 +15,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use super::Session;
-use super::callback::{Callback, Then, timed};
+use super::callback::{Callback, timed};
 use super::end::End;
+use super::error::SessionError;
 use super::pace::Used;
 use crate::auth::device::AuthenticatedBy;
 use crate::auth::keyring::Claims;
 use crate::connection::mailbox::{Delivery, Item};
 use crate::context::GatewayContext;
-use crate::handler::{Handler, SessionError};
+use crate::handler::{Handler, Outcome};
 use crate::messaging::hub::raw_frame;
 use crate::messaging::message::Info;
 use crate::websocket::socket::{Incoming, Socket};
@@ -115,7 +116,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         let (context, session) = (self.context, self.session);
         let connected = async {
             context.handler.connected(session).await;
-            Then::Nothing
+            Outcome::Ok
         };
         self.call(timed(context, connected)).await?;
         loop {
@@ -138,9 +139,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
             Work::Info(info) => {
                 self.queue_first = false;
-                Some(timed(context, async {
-                    context.handler.handle_info(session, info).await.into()
-                }))
+                Some(timed(context, context.handler.handle_info(session, info)))
             }
             Work::Token => {
                 self.send_token();
@@ -153,14 +152,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         let (context, session) = (self.context, self.session);
         match self.dialect().decode_up(bytes, &self.limits()) {
             Ok(UpFrame::Message { sequence: _, term }) => {
-                return Some(timed(context, async {
-                    context.handler.handle_in(session, term).await.into()
-                }));
+                return Some(timed(context, context.handler.handle_in(session, term)));
             }
             Ok(UpFrame::Raw { sequence: _, bytes }) => {
-                return Some(timed(context, async {
-                    context.handler.handle_raw_in(session, bytes).await.into()
-                }));
+                return Some(timed(context, context.handler.handle_raw_in(session, bytes)));
             }
             Ok(UpFrame::TokenPlease) => self.token_please(),
             Ok(UpFrame::Ack(_)) => {
@@ -201,14 +196,14 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             self.heard_at = Instant::now();
         }
         match then {
-            Then::Nothing => {}
-            Then::Send(message) => {
+            Outcome::Ok => {}
+            Outcome::Send(message) => {
                 self.send_message(message.frame(self.dialect(), self.limits().max_size));
             }
-            Then::SendRaw(bytes) => {
+            Outcome::SendRaw(bytes) => {
                 self.send_message(raw_frame(&bytes, self.dialect(), self.limits().max_size));
             }
-            Then::Stop(reason) => return Err(End::ByCloud(reason)),
+            Outcome::Stop(reason) => return Err(End::ByCloud(reason)),
         }
         Ok(())
     }

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 
 use fedecks_protocol::{CloseCode, CloseReason};
 
+use super::error::{Disconnected, SessionError};
 use crate::connection::mailbox::Order;
 use crate::context::GatewayContext;
-use crate::handler::{Disconnected, Handler, SessionError};
+use crate::handler::Handler;
 use crate::messaging::hub::Counters;
 use crate::messaging::presence::Presence;
 

@@ -3,8 +3,11 @@
 mod callback;
 mod driver;
 mod end;
+pub(crate) mod error;
 pub(crate) mod pace;
 pub(crate) mod run;
+
+pub use error::{Disconnected, SessionError};
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,7 +68,7 @@ impl Session {
     }
 
     /// Where the device connected from, if the server says so: `serve` does, see
-    /// [`Peer::address`](crate::Peer).
+    /// [`Peer::address`](crate::serve::Peer).
     pub fn peer(&self) -> Option<SocketAddr> {
         self.connected.peer
     }

@@ -15,10 +15,11 @@ use tracing::Instrument;
 use super::Session;
 use super::driver::Driver;
 use super::end::{End, Farewell};
+use super::error::SessionError;
 use crate::auth::device::AuthenticatedDevice;
 use crate::connection::mailbox::Item;
 use crate::context::GatewayContext;
-use crate::handler::{Handler, SessionError};
+use crate::handler::Handler;
 use crate::websocket::socket::{Incoming, Socket};
 
 /// How long the last frames and the close handshake may take together.
@@ -193,7 +194,8 @@ mod tests {
 
     use super::*;
     use crate::handler::{Decision, Login, Outcome};
-    use crate::{Denylist, Fedecks, Keyring, SqliteStore};
+    use crate::{Denylist, Fedecks, Keyring};
+    use fedecks_store::SqliteStore;
 
     struct Nobody;
 
@@ -284,7 +286,7 @@ mod tests {
             self.broken.store(true, Ordering::Relaxed);
             tokio::task::yield_now().await;
             // More than what is gathered before it is sent.
-            Outcome::reply("x".repeat(100_000))
+            Outcome::send("x".repeat(100_000))
         }
     }
 

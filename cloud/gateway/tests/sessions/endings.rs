@@ -1,6 +1,8 @@
 use std::time::{Duration, Instant};
 
-use fedecks_cloud::{DeliverError, Disconnected, Options, PresenceEvent};
+use fedecks_cloud::Options;
+use fedecks_cloud::messaging::{DeliverError, PresenceEvent};
+use fedecks_cloud::session::Disconnected;
 use fedecks_protocol::{CloseCode, CloseReason, Term};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

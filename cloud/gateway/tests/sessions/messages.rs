@@ -1,4 +1,7 @@
-use fedecks_cloud::{AuthenticatedBy, DeliverError, Disconnected, Options};
+use fedecks_cloud::Options;
+use fedecks_cloud::auth::AuthenticatedBy;
+use fedecks_cloud::messaging::DeliverError;
+use fedecks_cloud::session::Disconnected;
 use fedecks_protocol::{DownFrame, RequestId, Sequence, Term, UpFrame};
 use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message;

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use fedecks_cloud::{DeliverError, InProcess, Options};
+use fedecks_cloud::Options;
+use fedecks_cloud::messaging::{DeliverError, InProcess};
 use fedecks_protocol::{CloseCode, CloseReason, Term};
 
 use crate::support::{Cloud, id};

@@ -1,5 +1,6 @@
 use data_encoding::BASE64;
-use fedecks_cloud::{Actor, Keyring, Options};
+use fedecks_cloud::store::Actor;
+use fedecks_cloud::{Keyring, Options};
 use fedecks_protocol::{AUTH_HEADER, Dialect, Limits, Proof, Term, Token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -4,10 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use fedecks_cloud::auth::{AuthenticatedBy, Claims};
+use fedecks_cloud::messaging::Presence;
+use fedecks_cloud::messaging::backplane::Backplane;
+use fedecks_cloud::serve::{Server, Tls};
+use fedecks_cloud::session::{Disconnected, SessionError};
+use fedecks_cloud::store::{DeviceStore, SqliteStore};
 use fedecks_cloud::{
-    AuthenticatedBy, Backplane, Claims, Decision, Denylist, DeviceStore, Disconnected, Fedecks,
-    Handler, Hub, Info, InfoOutcome, Keyring, Listen, Login, Options, Outcome, Presence,
-    ServeOptions, Server, Session, SessionError, SqliteStore, Tls, serve,
+    Decision, Denylist, Fedecks, Handler, Hub, Info, Keyring, Listen, Login, Options, Outcome,
+    ServeOptions, Session, serve,
 };
 use fedecks_protocol::{
     AUTH_HEADER, AuthRequest, CloseReason, Credentials, DEFAULT_PATH, DeviceId, Dialect, DownFrame,
@@ -65,27 +70,27 @@ impl Handler for Obedient {
             Some("panic") => panic!("as asked for"),
             Some("hang") => std::future::pending().await,
             Some("quiet") => Outcome::Ok,
-            Some("peer?") => Outcome::reply(session.peer().is_some()),
-            Some("too much") => Outcome::reply("x".repeat(2_000_000)),
+            Some("peer?") => Outcome::send(session.peer().is_some()),
+            Some("too much") => Outcome::send("x".repeat(2_000_000)),
             Some("leave") => {
                 session.unsubscribe("all");
-                Outcome::reply("left")
+                Outcome::send("left")
             }
-            _ => Outcome::reply(message),
+            _ => Outcome::send(message),
         }
     }
 
     async fn handle_raw_in(&self, _session: &Session, mut bytes: Vec<u8>) -> Outcome {
         bytes.reverse();
-        Outcome::ReplyRaw(bytes)
+        Outcome::SendRaw(bytes)
     }
 
-    async fn handle_info(&self, _session: &Session, info: Info) -> InfoOutcome {
+    async fn handle_info(&self, _session: &Session, info: Info) -> Outcome {
         match info.message.as_str() {
-            Some("stop") => InfoOutcome::stop(),
-            Some("not for the device") => InfoOutcome::Ok,
-            Some("raw") => InfoOutcome::PushRaw(b"raw".to_vec()),
-            _ => InfoOutcome::Push(info.message),
+            Some("stop") => Outcome::stop(),
+            Some("not for the device") => Outcome::Ok,
+            Some("raw") => Outcome::SendRaw(b"raw".to_vec()),
+            _ => Outcome::Send(info.message),
         }
     }
 

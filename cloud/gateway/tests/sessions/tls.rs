@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use fedecks_cloud::{Disconnected, Tls};
+use fedecks_cloud::serve::Tls;
+use fedecks_cloud::session::Disconnected;
 use fedecks_protocol::{
     AUTH_HEADER, AuthRequest, CloseCode, CloseReason, DEFAULT_PATH, Dialect, DownFrame, Limits,
     Proof, Term, UpFrame,

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use fedecks_cloud::{Actor, Options};
+use fedecks_cloud::Options;
+use fedecks_cloud::store::Actor;
 use fedecks_protocol::{DownFrame, IssuedToken, Proof, Term, UpFrame};
 
 use crate::support::{Cloud, Device, credentials, id, keyring, now, token};

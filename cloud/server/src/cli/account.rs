@@ -1,7 +1,7 @@
 //! `account`: the accounts that may register devices.
 
 use clap::Subcommand;
-use fedecks_cloud::hash_password;
+use fedecks_cloud::accounts::hash_password;
 use fedecks_common::utc;
 use fedecks_store::{Account, AccountStore, Actor, check_account_name};
 

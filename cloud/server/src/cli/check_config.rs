@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use fedecks_cloud::Tls;
+use fedecks_cloud::serve::Tls;
 use fedecks_common::utc;
 use fedecks_store::unix_now;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use fedecks_cloud::PasswordError;
+use fedecks_cloud::accounts::PasswordError;
 use fedecks_protocol::{DeviceId, InvalidDeviceId};
 use fedecks_store::{InvalidAccountName, InvalidLabel, InvalidTokenName, StoreError};
 

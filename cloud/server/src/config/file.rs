@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use fedecks_cloud::IpNet;
+use fedecks_cloud::serve::IpNet;
 use serde::Deserialize;
 use toml::Table;
 use toml::de::{DeTable, DeValue};

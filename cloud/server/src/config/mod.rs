@@ -15,7 +15,8 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use fedecks_cloud::{FailedLoginLimits, IpNet, ServeLimits};
+use fedecks_cloud::auth::FailedLoginLimits;
+use fedecks_cloud::serve::{IpNet, ServeLimits};
 use fedecks_protocol::DEFAULT_PATH;
 use fedecks_store::StoreOptions;
 
@@ -33,7 +34,7 @@ use sections::{PreviousKey, Tls, listeners, webhooks};
 /// Everything that the commands need to know, checked.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// Where the server listens, in the order of [`fedecks_cloud::Peer::listener`]: `listen` first,
+    /// Where the server listens, in the order of [`fedecks_cloud::serve::Peer::listener`]: `listen` first,
     /// then each `[[listener]]`.
     pub(crate) listeners: Vec<Listener>,
     /// The proxies whose word about their client's address is trusted.

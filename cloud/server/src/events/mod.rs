@@ -9,7 +9,7 @@ pub(crate) use event::{Event, Happened};
 pub(crate) use log::{Bounds, EventLog, Feed, Filter, Item};
 pub(crate) use stream::{Streams, Subscribe};
 
-use fedecks_cloud::{AccessChange, AccessChangeKind};
+use fedecks_cloud::auth::{AccessChange, AccessChangeKind};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedecks_cloud::Peer;
+use fedecks_cloud::serve::Peer;
 use fedecks_store::Role;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};

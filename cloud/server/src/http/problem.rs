@@ -2,7 +2,8 @@
 
 use std::fmt::Display;
 
-use fedecks_cloud::{BackplaneError, TooManyFailures};
+use fedecks_cloud::auth::TooManyFailures;
+use fedecks_cloud::messaging::BackplaneError;
 use fedecks_store::{Role, StoreError};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};

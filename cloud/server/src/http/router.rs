@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use fedecks_cloud::{Fedecks, Handler, Peer};
+use fedecks_cloud::serve::Peer;
+use fedecks_cloud::{Fedecks, Handler};
 use warp::reject::{LengthRequired, MethodNotAllowed, PayloadTooLarge};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};

@@ -1,6 +1,6 @@
 //! What browsers are told with every answer that is for them.
 
-use fedecks_cloud::Peer;
+use fedecks_cloud::serve::Peer;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,

@@ -9,7 +9,8 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use fedecks_cloud::{Hub, ServeMonitor, ServeStats, Server, Tls};
+use fedecks_cloud::Hub;
+use fedecks_cloud::serve::{ServeMonitor, ServeStats, Server, Tls};
 use fedecks_store::StoreMonitor;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text;

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use fedecks_cloud::{Claims, Keyring};
+use fedecks_cloud::Keyring;
+use fedecks_cloud::auth::Claims;
 use fedecks_device::{DeviceId, Event};
 use fedecks_protocol::{AUTH_HEADER, AuthRequest, Dialect, DownFrame, Limits, Proof, Refusal};
 use futures_util::future::{join, join_all};

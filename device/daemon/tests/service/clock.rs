@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fedecks_cloud::Tls;
+use fedecks_cloud::serve::Tls;
 use fedecks_common::utc;
 use fedecks_device::clock::BUILD_TIME;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyPair};

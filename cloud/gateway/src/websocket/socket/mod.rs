@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::{
     CloseFrame, Role, WebSocketConfig, WebSocketContext,
 };
 
-use crate::handler::SessionError;
+use crate::session::error::SessionError;
 
 /// The server's end of a WebSocket, polled by one task.
 ///

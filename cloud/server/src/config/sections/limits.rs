@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use fedecks_cloud::{FailedLoginLimits, ServeLimits};
+use fedecks_cloud::auth::FailedLoginLimits;
+use fedecks_cloud::serve::ServeLimits;
 use serde::Deserialize;
 
 use crate::config::values::{MAX_U32, number, positive_duration};

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use fedecks_cloud::IpNet;
+use fedecks_cloud::serve::IpNet;
 use fedecks_protocol::DEFAULT_PATH;
 use serde::de::{Deserialize, Deserializer, Error};
 

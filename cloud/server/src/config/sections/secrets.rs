@@ -7,7 +7,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use fedecks_cloud::{Keyring, KeyringError};
+use fedecks_cloud::Keyring;
+use fedecks_cloud::auth::KeyringError;
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, ConfigSources};

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use fedecks_cloud::{Claims, Keyring};
+use fedecks_cloud::Keyring;
+use fedecks_cloud::auth::Claims;
 use fedecks_protocol::DeviceId;
 use tempfile::TempDir;
 use tracing::level_filters::LevelFilter;

@@ -1,6 +1,6 @@
 //! The accounts that devices log in with, by the API.
 
-use fedecks_cloud::{PasswordError, hash_password};
+use fedecks_cloud::accounts::{PasswordError, hash_password};
 use fedecks_store::{StoreError, check_account_name};
 use http::StatusCode;
 use tokio::sync::Semaphore;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use fedecks_cloud::{DeviceId, Presence};
+use fedecks_cloud::DeviceId;
+use fedecks_cloud::messaging::Presence;
 
 use crate::http::problem::{Code, Problem};
 use crate::state::AppState;

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use fedecks_cloud::{CloseCode, CloseReason, DeviceId};
+use fedecks_cloud::DeviceId;
+use fedecks_protocol::{CloseCode, CloseReason};
 use fedecks_store::{AuditAction, DeviceQuery, DeviceRecord, ForgetOutcome, check_label};
 use warp::reply::Response;
 

@@ -1,7 +1,8 @@
 //! Sends a message to a device.
 
 use bytes::Bytes;
-use fedecks_cloud::{DeliverError, Message, Term};
+use fedecks_cloud::messaging::DeliverError;
+use fedecks_cloud::{Message, Term};
 use fedecks_protocol::{EncodeError, JsonTerm};
 use fedecks_store::AuditAction;
 use http::StatusCode;

@@ -29,7 +29,10 @@ pub(super) async fn of_device(request: Request) -> Result<Response, Problem> {
 }
 
 impl Presence {
-    fn of(device: &fedecks_cloud::DeviceId, presence: Option<&fedecks_cloud::Presence>) -> Self {
+    fn of(
+        device: &fedecks_cloud::DeviceId,
+        presence: Option<&fedecks_cloud::messaging::Presence>,
+    ) -> Self {
         Self {
             id: device.to_string(),
             connected: presence.is_some(),

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fedecks_cloud::Peer;
+use fedecks_cloud::serve::Peer;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method};
 use serde::{Deserialize, Serialize};

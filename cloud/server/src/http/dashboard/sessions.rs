@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use fedecks_cloud::ApiTokens;
+use fedecks_cloud::auth::ApiTokens;
 use fedecks_store::ApiToken;
 use http::header::{COOKIE, HOST, ORIGIN};
 use http::{HeaderMap, Method};

@@ -1,5 +1,5 @@
-use fedecks_cloud::{CloseCode, CloseReason};
 use fedecks_device::Term;
+use fedecks_protocol::{CloseCode, CloseReason};
 
 use super::{Scene, gdbus, said};
 use crate::support::bus::User;

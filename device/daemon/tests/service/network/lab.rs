@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use fedecks_cloud::{CloseCode, CloseReason, DeviceId};
+use fedecks_cloud::DeviceId;
+use fedecks_protocol::{CloseCode, CloseReason};
 use tokio::task::JoinHandle;
 
 use crate::support::bus::Bus;

@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedecks_cloud::auth::AuthenticatedBy;
+use fedecks_cloud::serve::{Server, Tls};
+use fedecks_cloud::store::SqliteStore;
 use fedecks_cloud::{
-    AuthenticatedBy, Decision, Denylist, Fedecks, Handler, Hub, Info, InfoOutcome, Keyring, Listen,
-    Login, Options, Outcome, ServeOptions, Server, Session, SqliteStore, Term, Tls, serve,
+    Decision, Denylist, Fedecks, Handler, Hub, Info, Keyring, Listen, Login, Options, Outcome,
+    ServeOptions, Session, Term, serve,
 };
 use tokio::sync::mpsc;
 
@@ -57,8 +60,8 @@ impl Handler for Recorder {
         let _ = self.0.send(Seen::Connected(by));
     }
 
-    async fn handle_info(&self, _session: &Session, info: Info) -> InfoOutcome {
-        InfoOutcome::Push(info.message)
+    async fn handle_info(&self, _session: &Session, info: Info) -> Outcome {
+        Outcome::Send(info.message)
     }
 
     async fn handle_in(&self, _session: &Session, message: Term) -> Outcome {
