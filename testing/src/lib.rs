@@ -1,7 +1,27 @@
-//! What the tests and the bench share: waiting with a deadline, certificates, clouds, devices and
-//! HTTP. For development only; no program depends on it.
+//! What the tests and the bench share: waiting with a deadline, certificates, clouds, devices, HTTP
+//! and a browser. For development only; no program depends on it.
 
-// Helpers of tests fail by panicking.
+// Test helpers fail by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(feature = "browser")]
+pub mod browser;
+pub mod certificates;
+pub mod cloud;
+#[cfg(feature = "server")]
+pub mod cloud_process;
+pub mod device;
+#[cfg(feature = "server")]
+pub mod http;
+pub mod raw_device;
+pub mod recorder;
 pub mod wait;
+
+/// The account that the clouds of the tests have.
+pub const USER: &str = "marvin";
+/// Its password.
+pub const PASSWORD: &str = "forty-two towels";
+/// What the clouds of the tests seal tokens with.
+pub const SECRET: &str = "a secret of enough characters for a test, 64 of them or so......";
+/// The salt that goes with [`SECRET`].
+pub const SALT: &str = "a salt of enough characters";

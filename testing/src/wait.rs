@@ -1,6 +1,7 @@
 //! Waiting with a deadline, and skipping loudly what cannot run here.
 
 use std::io::Write;
+use std::panic::Location;
 use std::time::Duration;
 
 /// How long anything that is awaited may take.
@@ -10,9 +11,40 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Panics
 ///
-/// If it takes longer than [`PATIENCE`].
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("timed out")
+/// If it takes longer than [`PATIENCE`]; names the caller.
+#[track_caller]
+pub fn within<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
+    let caller = Location::caller();
+    async move {
+        let output = tokio::time::timeout(PATIENCE, future).await;
+        output.unwrap_or_else(|_| panic!("timed out at {caller}"))
+    }
+}
+
+/// Calls `check` every 10 ms until it returns a value.
+///
+/// # Panics
+///
+/// If that takes longer than [`PATIENCE`]; names the caller.
+#[track_caller]
+pub fn until<T>(check: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
+    until_every(Duration::from_millis(10), check)
+}
+
+/// The same with another interval.
+#[track_caller]
+pub fn until_every<T>(
+    interval: Duration,
+    mut check: impl AsyncFnMut() -> Option<T>,
+) -> impl Future<Output = T> {
+    within(async move {
+        loop {
+            if let Some(value) = check().await {
+                return value;
+            }
+            tokio::time::sleep(interval).await;
+        }
+    })
 }
 
 /// Reports a test that cannot run on this machine.

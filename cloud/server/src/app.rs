@@ -1,6 +1,8 @@
-//! Puts the server together of its parts, runs it, and ends it when a signal says so.
+//! The server: assembled from its parts, run, and stopped.
 
+use std::error::Error;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +14,10 @@ use fedecks_cloud::{Denylist, Fedecks, Hub, Options, ServeOptions};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::config::{Config, TlsChoice};
+use crate::config::{Config, Overrides, TlsChoice};
 use crate::error::ServerError;
 use crate::events::{self, Bounds, EventLog, Streams};
 use crate::handler::Recording;
@@ -28,18 +31,18 @@ use crate::store::{create_data_dir, open_store};
 use crate::webhooks::{self, Webhooks};
 use crate::{certificates, listeners, systemd};
 
-/// Serves until it is told to stop by a signal.
+/// Serves until a signal stops it.
 pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), ServerError> {
     raise_open_files();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(ServerError::io("start the runtime"))?
-        .block_on(serve(Arc::new(config), ready_file))
+        .block_on(serve(config, ready_file))
 }
 
-/// Reads what the server would read to start, and makes nothing: an error is what it would fail with.
-/// Returns the certificate of each listener that has one in files.
+/// Reads everything that the server reads at its start, and changes nothing: it fails as the server
+/// would. Returns the certificate of each listener that has one in files.
 pub(crate) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
     if config.secrets.generated().is_none() {
         config.secrets.keyring()?;
@@ -48,110 +51,172 @@ pub(crate) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
     listeners::check(config)
 }
 
-/// How many devices are sent away at a time when the server stops.
+/// The number of devices that are disconnected at a time when the server stops.
 const DRAIN_BATCH: usize = 256;
 
-async fn serve(config: Arc<Config>, ready_file: Option<&Path>) -> Result<(), ServerError> {
+async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServerError> {
     let mut stop = Stop::listen()?;
     let hangup = signals::hangup()?;
-    let store = Arc::new(open_store(&config)?);
-    if config.secrets.generated().is_some() {
-        create_data_dir(&config)?;
-        tracing::info!(data_dir = %config.data_dir.display(), "using the generated secret");
-    }
-    let keyring = config.secrets.keyring()?;
-    let listen = listeners::load(&config)?;
-    let denylist = Denylist::load(store.clone()).await?;
-    tokio::spawn(denylist.clone().watch());
-    let tokens = ApiTokens::load(store.clone()).await?;
-    tokio::spawn(tokens.clone().watch());
-
-    let failed_logins = FailedLogins::new(config.failed_logins);
-    let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };
-    let events = EventLog::new(kept);
-    let counters = Counters::default();
-    let accounts = AccountHandler::new(store.clone()).failed_logins(failed_logins.clone());
-    let cloud = Fedecks::builder(Recording::new(accounts, events.clone(), counters.clone()))
-        .store(store.clone())
-        .keyring(keyring)
-        .denylist(denylist.clone())
-        .options(options(&config))
-        .build()?;
-    tokio::spawn(events::record_denials(denylist.subscribe(), events.clone()));
-    let certificates = certificates::of(&listen);
-    let trusted_proxies = config.trusted_proxies.clone();
-    let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
-    let (stopping, stopped) = watch::channel(false);
-    let streams = Streams::new(events.clone(), config.events.streams, stopped.clone());
-    let webhooks = Webhooks::start(&config.webhooks, store.clone(), &events).await?;
-    let metrics = Metrics::new(
-        &counters,
-        cloud.hub(),
-        store.clone(),
-        streams.clone(),
-        webhooks.counters(),
-        certificates.clone(),
-    );
-    let health = health::filter(store.clone(), &stopped);
-    let history = History::new(&counters, cloud.hub());
-    tokio::spawn(history.clone().keep());
-    let state = Arc::new(AppState {
-        hub: cloud.hub(),
-        accounts: store.clone(),
-        devices: store.clone(),
-        audit: store,
-        events,
-        streams,
-        metrics,
-        history,
-        sessions: Sessions::new(tokens.clone()),
-        denylist,
-        tokens,
-        failed_logins,
-        config: config.clone(),
-    });
-    let server = fedecks_cloud::serve(router::all(&cloud, &state, health), options)?;
-    state.metrics.watch(&server);
-    announce(&server, &config, ready_file)?;
+    let app = App::start_with(config).await?;
+    app.announce(ready_file)?;
     systemd::feed_watchdog();
-
+    let certificates = app.certificates.clone();
     let certificates = tokio::spawn(certificates::reload_on_change(certificates, hangup));
     let signal = stop.told().await;
     certificates.abort();
-    tracing::info!(signal, connections = server.connections(), "stopping");
+    tracing::info!(signal, connections = app.server.connections(), "stopping");
     systemd::notify(&[
         NotifyState::Stopping,
         NotifyState::Status("draining connections"),
-        NotifyState::ExtendTimeoutUsec(time_to_end(&config)),
+        NotifyState::ExtendTimeoutUsec(time_to_stop(&app.config)),
     ]);
-    // Nobody listening is no error.
-    let _ = stopping.send(true);
-    let hub = cloud.hub();
     tokio::select! {
-        () = end(server, &hub, &config, webhooks) => Ok(()),
+        () = app.stop() => Ok(()),
         signal = stop.told() => Err(ServerError::StoppedAtOnce(signal)),
     }
 }
 
-/// How long the end may take, in microseconds, with something to spare.
-fn time_to_end(config: &Config) -> u32 {
-    let all = config.drain.deadline + webhooks::LAST_KEPT + Duration::from_secs(5);
-    u32::try_from(all.as_micros()).unwrap_or(u32::MAX)
+/// A running server, without the signals and systemd that `fedecks-cloud serve` adds. Dropping it
+/// closes its listeners.
+pub struct App {
+    config: Arc<Config>,
+    server: Server,
+    hub: Hub,
+    tokens: ApiTokens,
+    certificates: Vec<Tls>,
+    webhooks: Webhooks,
+    stopping: watch::Sender<bool>,
+    // Aborted when this is dropped.
+    _tasks: JoinSet<()>,
 }
 
-/// Sends everybody away, within the deadline, and keeps what that leaves to tell.
-async fn end(mut server: Server, hub: &Hub, config: &Config, webhooks: Webhooks) {
-    let deadline = Instant::now() + config.drain.deadline;
-    server.stop().await;
-    let drained = hub.drain(DRAIN_BATCH, config.drain.spread);
-    // Whoever is not told in time sees the connection break instead.
-    let _ = tokio::time::timeout_at(deadline, drained).await;
-    let left = server.closed(deadline.saturating_duration_since(Instant::now())).await;
-    if left > 0 {
-        tracing::warn!(left, "connections were still open at the deadline");
+impl App {
+    /// Starts a server with this configuration file; the environment changes nothing.
+    pub async fn start(config: &Path) -> Result<Self, impl Error + use<>> {
+        let config = Config::load(Some(config), |_| None, Overrides::default())?;
+        Self::start_with(config).await
     }
-    webhooks.end().await;
-    tracing::info!("stopped");
+
+    async fn start_with(config: Config) -> Result<Self, ServerError> {
+        let config = Arc::new(config);
+        let store = Arc::new(open_store(&config)?);
+        if config.secrets.generated().is_some() {
+            create_data_dir(&config)?;
+            tracing::info!(data_dir = %config.data_dir.display(), "using the generated secret");
+        }
+        let keyring = config.secrets.keyring()?;
+        let listen = listeners::load(&config)?;
+        let denylist = Denylist::load(store.clone()).await?;
+        let tokens = ApiTokens::load(store.clone()).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(denylist.clone().watch());
+        tasks.spawn(tokens.clone().watch());
+
+        let failed_logins = FailedLogins::new(config.failed_logins);
+        let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };
+        let events = EventLog::new(kept);
+        let counters = Counters::default();
+        let accounts = AccountHandler::new(store.clone()).failed_logins(failed_logins.clone());
+        let cloud = Fedecks::builder(Recording::new(accounts, events.clone(), counters.clone()))
+            .store(store.clone())
+            .keyring(keyring)
+            .denylist(denylist.clone())
+            .options(options(&config))
+            .build()?;
+        tasks.spawn(events::record_denials(denylist.subscribe(), events.clone()));
+        let certificates = certificates::of(&listen);
+        let trusted_proxies = config.trusted_proxies.clone();
+        let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
+        let (stopping, stopped) = watch::channel(false);
+        let streams = Streams::new(events.clone(), config.events.streams, stopped.clone());
+        let webhooks = Webhooks::start(&config.webhooks, store.clone(), &events).await?;
+        let metrics = Metrics::new(
+            &counters,
+            cloud.hub(),
+            store.clone(),
+            streams.clone(),
+            webhooks.counters(),
+            certificates.clone(),
+        );
+        let health = health::filter(store.clone(), &stopped);
+        let history = History::new(&counters, cloud.hub());
+        tasks.spawn(history.clone().keep());
+        let state = Arc::new(AppState {
+            hub: cloud.hub(),
+            accounts: store.clone(),
+            devices: store.clone(),
+            audit: store,
+            events,
+            streams,
+            metrics,
+            history,
+            sessions: Sessions::new(tokens.clone()),
+            denylist,
+            tokens: tokens.clone(),
+            failed_logins,
+            config: config.clone(),
+        });
+        let server = fedecks_cloud::serve(router::all(&cloud, &state, health), options)?;
+        state.metrics.watch(&server);
+        let (hub, _tasks) = (cloud.hub(), tasks);
+        Ok(Self { config, server, hub, tokens, certificates, webhooks, stopping, _tasks })
+    }
+
+    /// Disconnects every device, within the configured deadline, and stores the events that are not
+    /// delivered yet.
+    pub async fn stop(mut self) {
+        // Fails only if nothing depends on it.
+        let _ = self.stopping.send(true);
+        let drain = &self.config.drain;
+        let deadline = Instant::now() + drain.deadline;
+        self.server.stop().await;
+        let drained = self.hub.drain(DRAIN_BATCH, drain.spread);
+        // A device that is not reached in time sees the connection break instead.
+        let _ = tokio::time::timeout_at(deadline, drained).await;
+        let left = self.server.closed(deadline.saturating_duration_since(Instant::now())).await;
+        if left > 0 {
+            tracing::warn!(left, "connections were still open at the deadline");
+        }
+        self.webhooks.end().await;
+        tracing::info!("stopped");
+    }
+
+    /// The address of each listener, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.server.addresses()
+    }
+
+    /// The API tokens that it accepts.
+    pub fn tokens(&self) -> &ApiTokens {
+        &self.tokens
+    }
+
+    /// Reports that devices can connect: to the log, the ready file and systemd.
+    fn announce(&self, ready_file: Option<&Path>) -> Result<(), ServerError> {
+        let mut lines = String::new();
+        for (address, listener) in self.addresses().iter().zip(&self.config.listeners) {
+            let tls = listener.tls != TlsChoice::Off;
+            tracing::info!(%address, path = self.config.path, tls, "listening");
+            lines.push_str(&format!("{address}\n"));
+        }
+        if let Some(file) = ready_file {
+            // Under another name first, so that no reader finds it incomplete.
+            let unfinished = file.with_extension("new");
+            fs::write(&unfinished, &lines)
+                .and_then(|()| fs::rename(&unfinished, file))
+                .map_err(ServerError::io(format!("write {}", file.display())))?;
+        }
+        let status = format!("listening on {}", lines.trim_end().replace('\n', ", "));
+        systemd::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        tracing::info!("ready");
+        Ok(())
+    }
+}
+
+/// How long stopping may take, in microseconds, with a reserve.
+fn time_to_stop(config: &Config) -> u32 {
+    let all = config.drain.deadline + webhooks::LAST_KEPT + Duration::from_secs(5);
+    u32::try_from(all.as_micros()).unwrap_or(u32::MAX)
 }
 
 fn options(config: &Config) -> Options {
@@ -169,32 +234,7 @@ fn options(config: &Config) -> Options {
     }
 }
 
-/// Tells everybody who waits for it that devices can connect.
-fn announce(
-    server: &Server,
-    config: &Config,
-    ready_file: Option<&Path>,
-) -> Result<(), ServerError> {
-    let mut lines = String::new();
-    for (address, listener) in server.addresses().iter().zip(&config.listeners) {
-        let tls = listener.tls != TlsChoice::Off;
-        tracing::info!(%address, path = config.path, tls, "listening");
-        lines.push_str(&format!("{address}\n"));
-    }
-    if let Some(file) = ready_file {
-        // By another name first: whoever waits for the file finds it whole.
-        let unfinished = file.with_extension("new");
-        fs::write(&unfinished, &lines)
-            .and_then(|()| fs::rename(&unfinished, file))
-            .map_err(ServerError::io(format!("write {}", file.display())))?;
-    }
-    let status = format!("listening on {}", lines.trim_end().replace('\n', ", "));
-    systemd::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
-    tracing::info!("ready");
-    Ok(())
-}
-
-/// As many open files as the system allows: each connection is one.
+/// Raises the limit on open files to the highest that the system allows: each connection is one.
 fn raise_open_files() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));

@@ -1,9 +1,9 @@
-//! The ready-made server `fedecks-cloud`: the library `fedecks-cloud` with accounts, an HTTP API, events,
-//! webhooks, metrics and a dashboard, put together as [`run`] is told by the command line and the
-//! configuration.
+//! The ready-made server `fedecks-cloud`: the library of the same name with accounts, an HTTP API,
+//! events, webhooks, metrics and a dashboard. [`run`] is the program, [`App`] the server inside
+//! another process, for tests.
 #![allow(
     clippy::wildcard_enum_match_arm,
-    reason = "a new variant seldom needs a decision here; the protocol and the device's core keep the lint"
+    reason = "a new variant seldom needs a decision here; the protocol and the device\'s core keep the lint"
 )]
 
 mod app;
@@ -26,4 +26,5 @@ mod systemd;
 mod webhook_signature;
 mod webhooks;
 
+pub use app::App;
 pub use cli::run;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// After thousands of connections at once it gives back to the system what only their handshakes took;
-/// the C library's allocator keeps it, because what stays of each connection lies in between.
+/// After thousands of simultaneous handshakes it returns their memory to the system. The C library's
+/// allocator keeps it, because longer-lived allocations of each connection lie in between.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -1,36 +1,38 @@
 //! The device's side of the guide: an id, a URL, a login, messages.
 
-use crate::support::{Cloud, DEVICE, Device, downstream, folder, upstream, within};
+use crate::support::{
+    DEVICE, downstream, logged_in_device, next_connection, start_cloud, start_cloud_with,
+    start_device, upstream,
+};
 use fedecks_device::{ClientSendError, Event, LogoutError, SendError, State, Term};
 use fedecks_network_watch::{NetworkWatch, watch_network};
+use fedecks_testing::wait::within;
+use fedecks_testing::{PASSWORD, USER};
 
 #[tokio::test]
-async fn a_device_without_a_token_says_that_it_is_unregistered_and_stays_away() {
-    let mut cloud = Cloud::start().await;
-    let data = folder();
-    let mut device = Device::start(cloud.address, data.path());
+async fn a_device_without_a_token_is_unregistered_and_does_not_dial() {
+    let mut cloud = start_cloud().await;
+    let mut device = start_device(cloud.address);
     assert_eq!(within(device.events.next()).await, Ok(Event::Unregistered));
     assert_eq!(device.client.status().state, State::Unregistered);
-    assert!(cloud.connections.try_recv().is_err());
+    assert!(cloud.try_next().is_none());
 }
 
 #[tokio::test]
 async fn login_gives_connecting_then_connected() {
-    let cloud = Cloud::start().await;
-    let data = folder();
-    let mut device = Device::start(cloud.address, data.path());
+    let cloud = start_cloud().await;
+    let mut device = start_device(cloud.address);
     assert_eq!(within(device.events.next()).await, Ok(Event::Unregistered));
-    device.login().await;
+    device.try_login(USER, PASSWORD).await.unwrap();
     assert!(matches!(within(device.events.next()).await, Ok(Event::Connecting { .. })));
     assert_eq!(within(device.events.next()).await, Ok(Event::Connected));
 }
 
 #[tokio::test]
-async fn hello_matey_up_and_hi_there_down() {
-    let mut cloud = Cloud::start().await;
-    let data = folder();
-    let mut device = Device::logged_in(cloud.address, data.path()).await;
-    cloud.next_connection().await;
+async fn hello_matey_goes_up_and_hi_there_comes_down() {
+    let mut cloud = start_cloud().await;
+    let mut device = logged_in_device(cloud.address).await;
+    next_connection(&mut cloud).await;
     let mut messages = cloud.hub.subscribe(upstream(DEVICE));
     device.client.send(&("hello", "matey")).await.unwrap();
     let info = within(messages.recv()).await.unwrap();
@@ -47,9 +49,8 @@ async fn hello_matey_up_and_hi_there_down() {
 
 #[tokio::test]
 async fn a_send_while_not_connected_is_refused_and_nothing_is_lost() {
-    let cloud = Cloud::start().await;
-    let data = folder();
-    let device = Device::start(cloud.address, data.path());
+    let cloud = start_cloud().await;
+    let device = start_device(cloud.address);
     let message = ("hello", "matey");
     let error = within(device.client.send(&message)).await.unwrap_err();
     assert_eq!(error, ClientSendError::Send(SendError::NotConnected));
@@ -58,9 +59,8 @@ async fn a_send_while_not_connected_is_refused_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn an_application_can_have_the_network_watched() {
-    let cloud = Cloud::start().await;
-    let data = folder();
-    let device = Device::start(cloud.address, data.path());
+    let cloud = start_cloud().await;
+    let device = start_device(cloud.address);
     let watch = tokio::spawn(watch_network(device.client.clone(), NetworkWatch::Netlink));
     let mut status = device.client.watch_status();
     within(status.wait_for(|status| status.network.is_some())).await.unwrap();
@@ -70,26 +70,23 @@ async fn an_application_can_have_the_network_watched() {
 
 #[tokio::test]
 async fn logout_forgets_the_token() {
-    let cloud = Cloud::start().await;
-    let data = folder();
-    let mut device = Device::logged_in(cloud.address, data.path()).await;
-    assert!(data.path().join("token").exists());
+    let cloud = start_cloud().await;
+    let mut device = logged_in_device(cloud.address).await;
+    assert!(device.data.path().join("token").exists());
     within(device.client.logout()).await.unwrap();
-    assert!(!data.path().join("token").exists());
+    assert!(!device.data.path().join("token").exists());
     device.until(|event| *event == Event::Unregistered).await;
-    device.client.shutdown().await;
-    let mut rebooted = Device::start(cloud.address, data.path());
+    let mut rebooted = device.restart().await;
     assert_eq!(within(rebooted.events.next()).await, Ok(Event::Unregistered));
 }
 
 #[tokio::test]
 async fn a_logout_that_leaves_something_on_disk_says_so() {
-    let cloud = Cloud::start().await;
-    let data = folder();
-    let mut device = Device::logged_in(cloud.address, data.path()).await;
+    let cloud = start_cloud().await;
+    let mut device = logged_in_device(cloud.address).await;
     // A folder in the token's place cannot be removed as a file.
-    std::fs::remove_file(data.path().join("token")).unwrap();
-    std::fs::create_dir_all(data.path().join("token/not-empty")).unwrap();
+    std::fs::remove_file(device.data.path().join("token")).unwrap();
+    std::fs::create_dir_all(device.data.path().join("token/not-empty")).unwrap();
     let error = within(device.client.logout()).await.unwrap_err();
     assert!(matches!(error, LogoutError::StillStored(_)), "{error}");
     device.until(|event| *event == Event::Unregistered).await;
@@ -98,23 +95,20 @@ async fn a_logout_that_leaves_something_on_disk_says_so() {
 #[tokio::test]
 async fn a_message_above_the_clouds_limit_is_refused_by_the_device() {
     let options = fedecks_cloud::Options { max_frame: 2_048, ..fedecks_cloud::Options::default() };
-    let cloud =
-        Cloud::start_with(options, crate::support::SECRET, ([127, 0, 0, 1], 0).into()).await;
-    let data = folder();
-    let device = Device::logged_in(cloud.address, data.path()).await;
+    let cloud = start_cloud_with(options).await;
+    let device = logged_in_device(cloud.address).await;
     let error = within(device.client.send_raw(&[0; 4_096])).await.unwrap_err();
     assert_eq!(error.to_string(), "the message takes 4098 bytes, at most 2048 are allowed");
     within(device.client.send_raw(&[0; 1_024])).await.unwrap();
 }
 
 #[tokio::test]
-async fn the_token_of_a_revoked_device_is_worth_nothing_at_once() {
-    let cloud = Cloud::start().await;
-    let data = folder();
-    let mut device = Device::logged_in(cloud.address, data.path()).await;
+async fn a_revoked_device_loses_its_token_at_once() {
+    let cloud = start_cloud().await;
+    let mut device = logged_in_device(cloud.address).await;
     let id = fedecks_device::DeviceId::new(DEVICE).unwrap();
     cloud.denylist.revoke(&id, &fedecks_cloud::store::Actor::cli()).await.unwrap();
-    device.until(|event| matches!(event, Event::ConnectionLost { .. })).await;
+    device.until_lost().await;
     device.until(|event| *event == Event::Unregistered).await;
     assert_eq!(device.client.status().token_expires_at, None);
 }

@@ -5,41 +5,41 @@ use std::time::Duration;
 
 use crate::support::proxy::Proxy;
 use crate::support::{
-    BY_CREDENTIALS, BY_TOKEN, Cloud, DEVICE, Device, PASSWORD, USER, downstream, folder, upstream,
-    within,
+    By, DEVICE, downstream, logged_in_device, next_connection, start_cloud, start_cloud_with,
+    start_device, upstream,
 };
 use fedecks_cloud::Options;
 use fedecks_device::{Event, FailReason, LostReason, State, Term};
+use fedecks_testing::certificates::now;
+use fedecks_testing::device::credentials;
+use fedecks_testing::wait::within;
+use fedecks_testing::{PASSWORD, USER};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn automatically_reestablishes_a_lost_connection() {
-    let mut cloud = Cloud::start().await;
+    let mut cloud = start_cloud().await;
     let proxy = Proxy::start(cloud.address).await;
-    let data = folder();
-    let mut device = Device::logged_in(proxy.address(), data.path()).await;
-    assert_eq!(cloud.next_connection().await, BY_CREDENTIALS);
+    let mut device = logged_in_device(proxy.address()).await;
+    assert_eq!(next_connection(&mut cloud).await, By::Credentials);
 
     proxy.cut();
-    device.until(|event| matches!(event, Event::ConnectionLost { .. })).await;
+    device.until_lost().await;
     device.until(|event| matches!(event, Event::ConnectionFailed { .. })).await;
     proxy.fine();
-    device.until(|event| *event == Event::Connected).await;
-    assert_eq!(cloud.next_connection().await, BY_TOKEN);
+    device.until_connected().await;
+    assert_eq!(next_connection(&mut cloud).await, By::Token);
 }
 
 #[tokio::test]
 async fn connection_is_automatically_established_between_reboots() {
-    let mut cloud = Cloud::start().await;
-    let data = folder();
-    let device = Device::logged_in(cloud.address, data.path()).await;
-    assert_eq!(cloud.next_connection().await, BY_CREDENTIALS);
-    device.client.shutdown().await;
-
-    let mut rebooted = Device::start(cloud.address, data.path());
-    rebooted.until(|event| *event == Event::Connected).await;
-    assert_eq!(cloud.next_connection().await, BY_TOKEN);
+    let mut cloud = start_cloud().await;
+    let device = logged_in_device(cloud.address).await;
+    assert_eq!(next_connection(&mut cloud).await, By::Credentials);
+    let mut rebooted = device.restart().await;
+    rebooted.until_connected().await;
+    assert_eq!(next_connection(&mut cloud).await, By::Token);
     assert!(rebooted.client.status().token_expires_at.is_some());
 }
 
@@ -50,12 +50,10 @@ async fn pings_the_server_periodically_to_keep_the_connection_awake() {
         idle_timeout: Duration::from_secs(2),
         ..Options::default()
     };
-    let mut cloud =
-        Cloud::start_with(options, crate::support::SECRET, ([127, 0, 0, 1], 0).into()).await;
-    let data = folder();
-    let mut device = Device::logged_in(cloud.address, data.path()).await;
-    cloud.next_connection().await;
-    // The cloud would have dropped a silent device after 2 s: nothing may happen for longer.
+    let mut cloud = start_cloud_with(options).await;
+    let mut device = logged_in_device(cloud.address).await;
+    next_connection(&mut cloud).await;
+    // The cloud drops a silent device after 2 s.
     let lost = device.until(|event| matches!(event, Event::ConnectionLost { .. }));
     assert!(tokio::time::timeout(Duration::from_millis(3_500), lost).await.is_err());
     assert_eq!(device.client.status().state, State::Connected);
@@ -64,30 +62,27 @@ async fn pings_the_server_periodically_to_keep_the_connection_awake() {
 #[tokio::test]
 async fn closes_and_reestablishes_the_connection_if_no_pong_is_received() {
     let options = Options { heartbeat: Duration::from_secs(1), ..Options::default() };
-    let mut cloud =
-        Cloud::start_with(options, crate::support::SECRET, ([127, 0, 0, 1], 0).into()).await;
+    let mut cloud = start_cloud_with(options).await;
     let proxy = Proxy::start(cloud.address).await;
-    let data = folder();
-    let mut device = Device::logged_in(proxy.address(), data.path()).await;
-    cloud.next_connection().await;
+    let mut device = logged_in_device(proxy.address()).await;
+    next_connection(&mut cloud).await;
 
     proxy.silent();
     let lost = device.until(|event| matches!(event, Event::ConnectionLost { .. })).await;
     assert_eq!(lost, Event::ConnectionLost { reason: LostReason::NoPong });
     proxy.fine();
-    device.until(|event| *event == Event::Connected).await;
-    assert_eq!(cloud.next_connection().await, BY_TOKEN);
+    device.until_connected().await;
+    assert_eq!(next_connection(&mut cloud).await, By::Token);
 }
 
 #[tokio::test]
 async fn no_credentials_are_stored_on_the_device() {
-    let cloud = Cloud::start().await;
-    let data = folder();
-    let device = Device::logged_in(cloud.address, data.path()).await;
+    let cloud = start_cloud().await;
+    let device = logged_in_device(cloud.address).await;
     device.client.shutdown().await;
 
     let mut files = 0;
-    for entry in std::fs::read_dir(data.path()).unwrap() {
+    for entry in std::fs::read_dir(device.data.path()).unwrap() {
         let content = std::fs::read(entry.unwrap().path()).unwrap();
         files += 1;
         for secret in [USER, PASSWORD] {
@@ -101,10 +96,8 @@ async fn no_credentials_are_stored_on_the_device() {
 #[tokio::test]
 async fn the_token_is_periodically_refreshed() {
     let options = Options { token_refresh: Duration::from_secs(1), ..Options::default() };
-    let cloud =
-        Cloud::start_with(options, crate::support::SECRET, ([127, 0, 0, 1], 0).into()).await;
-    let data = folder();
-    let device = Device::logged_in(cloud.address, data.path()).await;
+    let cloud = start_cloud_with(options).await;
+    let device = logged_in_device(cloud.address).await;
     let mut status = device.client.watch_status();
     let first = status.borrow_and_update().token_expires_at;
     let later = within(status.wait_for(|status| status.token_expires_at > first)).await.unwrap();
@@ -118,20 +111,16 @@ async fn the_expiry_is_configured_on_the_server_side() {
         token_refresh: Duration::from_secs(1),
         ..Options::default()
     };
-    let cloud =
-        Cloud::start_with(options, crate::support::SECRET, ([127, 0, 0, 1], 0).into()).await;
-    let data = folder();
-    let device = Device::logged_in(cloud.address, data.path()).await;
+    let cloud = start_cloud_with(options).await;
+    let device = logged_in_device(cloud.address).await;
     let expires = device.client.status().token_expires_at.unwrap();
     device.client.shutdown().await;
-    let now =
-        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     assert!(expires <= now() + 2);
-    // The token is dead from then on: there is nothing to wait for but the clock.
+    // Only the clock says when the token has expired.
     while now() <= expires {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let mut late = Device::start(cloud.address, data.path());
+    let mut late = device.restart().await;
     let refused = late.until(|event| matches!(event, Event::ConnectionFailed { .. })).await;
     let Event::ConnectionFailed { reason } = refused else { unreachable!() };
     assert!(matches!(&reason, FailReason::Refused(refusal) if refusal.reason() == "token-expired"));
@@ -151,9 +140,8 @@ async fn no_need_to_decode_or_encode_yourself() {
         values: vec![21.5, -3.25],
         tags: BTreeMap::from([(7, Some(true)), (9, None)]),
     };
-    let cloud = Cloud::start().await;
-    let data = folder();
-    let mut device = Device::logged_in(cloud.address, data.path()).await;
+    let cloud = start_cloud().await;
+    let mut device = logged_in_device(cloud.address).await;
     let mut messages = cloud.hub.subscribe(upstream(DEVICE));
     device.client.send(&reading).await.unwrap();
     let up = within(messages.recv()).await.unwrap();
@@ -170,11 +158,10 @@ async fn no_need_to_decode_or_encode_yourself() {
 async fn token_or_credentials_are_sent_in_a_header() {
     // Not a cloud but a listener that keeps the request: a proxy's access log sees its first line.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let data = folder();
-    let device = Device::start(listener.local_addr().unwrap(), data.path());
+    let device = start_device(listener.local_addr().unwrap());
     let login = tokio::spawn({
         let client = device.client.clone();
-        async move { client.login(crate::support::credentials()).await }
+        async move { client.login(credentials(USER, PASSWORD)).await }
     });
     let (mut socket, _) = within(listener.accept()).await.unwrap();
     let (reader, mut writer) = socket.split();

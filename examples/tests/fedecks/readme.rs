@@ -4,8 +4,6 @@ use std::path::Path;
 
 use fedecks_daemon::DeviceConfig;
 
-use crate::support::folder;
-
 /// The blocks of this language, in their order.
 fn blocks(language: &str) -> Vec<String> {
     let readme = include_str!("../../../README.md");
@@ -19,7 +17,7 @@ fn the_device_configuration_is_read() {
     let [configuration, _credentials, _dependencies] = blocks.as_slice() else {
         panic!("the README has {} TOML blocks, expected 3", blocks.len());
     };
-    let folder = folder();
+    let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fedecks.toml");
     std::fs::write(&file, configuration).unwrap();
     let config = DeviceConfig::load(Some(&file), |_| None).unwrap();

@@ -1,12 +1,13 @@
-//! Credentials and tokens are in no log line of either end, however much is logged.
+//! Neither end logs credentials or tokens, at any log level.
 
 use std::io::Write;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use fedecks_device::{Event, Term};
+use fedecks_testing::PASSWORD;
 use tracing::level_filters::LevelFilter;
 
-use crate::support::{BY_TOKEN, Cloud, DEVICE, Device, PASSWORD, downstream, folder, within};
+use crate::support::{By, DEVICE, downstream, logged_in_device, next_connection, start_cloud};
 
 /// Everything that any test of this program has logged, by `tracing` or by `log`.
 static LOGGED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -62,21 +63,18 @@ fn token_on_disk(data: &std::path::Path) -> String {
 async fn credentials_tokens_and_messages_are_in_no_log_line() {
     listen();
     tracing::trace!("{LOWEST}");
-    let mut cloud = Cloud::start().await;
-    let data = folder();
-    let device = Device::logged_in(cloud.address, data.path()).await;
-    cloud.next_connection().await;
-    let token = token_on_disk(data.path());
-    device.client.send("a message up that nobody else reads").await.unwrap();
-    device.client.shutdown().await;
+    let mut cloud = start_cloud().await;
+    let device = logged_in_device(cloud.address).await;
+    next_connection(&mut cloud).await;
+    let token = token_on_disk(device.data.path());
+    device.client.send("a message up that no one else reads").await.unwrap();
 
-    let mut back = Device::start(cloud.address, data.path());
-    assert_eq!(cloud.next_connection().await, BY_TOKEN);
-    let down = Term::from("a message down that nobody else reads");
+    let mut back = device.restart().await;
+    assert_eq!(next_connection(&mut cloud).await, By::Token);
+    let down = Term::from("a message down that no one else reads");
     cloud.hub.publish(downstream(DEVICE), down).await.unwrap();
     back.until(|event| matches!(event, Event::Message(_))).await;
-    let wrong = fedecks_device::Credentials::new().with("username", "x").with("password", PASSWORD);
-    within(back.client.login(wrong)).await.unwrap_err();
+    back.try_login("x", PASSWORD).await.unwrap_err();
 
     let logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
     let logged = String::from_utf8_lossy(&logged);
@@ -89,7 +87,7 @@ async fn credentials_tokens_and_messages_are_in_no_log_line() {
     let mut secrets = vec![PASSWORD.to_owned(), token.clone(), token[20..].to_owned()];
     secrets.extend::<Vec<_>>(encode(PASSWORD));
     secrets.extend::<Vec<_>>(encode(&token[30..]));
-    secrets.push("that nobody else reads".to_owned());
+    secrets.push("that no one else reads".to_owned());
     for secret in secrets {
         if let Some(line) = logged.lines().find(|line| line.contains(&secret)) {
             panic!("{secret:?} is in the log: {line}");

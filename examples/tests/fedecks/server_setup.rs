@@ -1,65 +1,66 @@
 //! The server's side of the guide: a handler, its secret and salt, its place in an application.
 
 use crate::support::{
-    BY_CREDENTIALS, BY_TOKEN, Cloud, DEVICE, Device, PASSWORD, USER, downstream, folder, upstream,
-    within,
+    By, Called, Cloud, DEVICE, MySocketHandler, downstream, logged_in_device, next_connection,
+    start_cloud, upstream,
 };
 use fedecks_cloud::protocol::{CloseCode, CloseReason};
-use fedecks_cloud::{Denylist, Fedecks, Keyring, Options};
-use fedecks_device::{Credentials, DeviceId, Event, LoginError, Term};
+use fedecks_cloud::store::SqliteStore;
+use fedecks_cloud::{
+    Decision, Denylist, Fedecks, Handler, Keyring, Listen, Login, ServeOptions, serve,
+};
+use fedecks_device::{DeviceId, Event, LoginError, Term};
+use fedecks_testing::cloud::{CloudOptions, keyring};
+use fedecks_testing::wait::within;
+use fedecks_testing::{PASSWORD, SALT, USER};
 use warp::Filter;
 
 #[tokio::test]
-async fn authenticate_is_called_on_initial_authentication_with_credentials_and_device_id() {
-    let mut cloud = Cloud::start().await;
-    let data = folder();
-    let mut device = Device::logged_in(cloud.address, data.path()).await;
-    let (id, credentials) = within(cloud.logins.recv()).await.unwrap();
+async fn authenticate_gets_the_device_id_and_credentials_of_a_login() {
+    let mut cloud = start_cloud().await;
+    let mut device = logged_in_device(cloud.address).await;
+    let Called::Authenticate(id, credentials) = cloud.next().await else { panic!("no login") };
     assert_eq!(id.as_str(), DEVICE);
     assert_eq!(credentials.text("username"), Some(USER));
     assert_eq!(credentials.text("password"), Some(PASSWORD));
 
-    // By token it is not asked again.
+    assert_eq!(next_connection(&mut cloud).await, By::Credentials);
+
+    // Not for a token.
     cloud.hub.disconnect(&id, CloseReason::new(CloseCode::Normal)).await.unwrap();
-    device.until(|event| matches!(event, Event::ConnectionLost { .. })).await;
-    device.until(|event| *event == Event::Connected).await;
-    assert!(cloud.logins.try_recv().is_err());
+    device.until_lost().await;
+    device.until_connected().await;
+    assert!(matches!(cloud.next().await, Called::Connected(By::Token)));
 }
 
 #[tokio::test]
 async fn wrong_credentials_are_refused_and_cost_no_token() {
-    let cloud = Cloud::start().await;
-    let data = folder();
-    let mut device = Device::logged_in(cloud.address, data.path()).await;
-    let wrong = Credentials::new().with("username", USER).with("password", "guess");
-    let error = within(device.client.login(wrong)).await.unwrap_err();
+    let cloud = start_cloud().await;
+    let mut device = logged_in_device(cloud.address).await;
+    let error = device.try_login(USER, "guess").await.unwrap_err();
     assert!(
         matches!(error, LoginError::Rejected(refusal) if refusal.reason() == "bad-credentials")
     );
-    device.until(|event| *event == Event::Connected).await;
+    device.until_connected().await;
 }
 
 #[tokio::test]
-async fn connection_established_is_called_every_time_the_device_connects() {
-    let mut cloud = Cloud::start().await;
-    let data = folder();
-    for by in [BY_CREDENTIALS, BY_TOKEN, BY_TOKEN] {
-        let mut device = Device::start(cloud.address, data.path());
-        if by == BY_CREDENTIALS {
-            device.login().await;
-        }
-        assert_eq!(cloud.next_connection().await, by);
-        device.until(|event| *event == Event::Connected).await;
-        device.client.shutdown().await;
+async fn connected_is_called_every_time_the_device_connects() {
+    let mut cloud = start_cloud().await;
+    let mut device = logged_in_device(cloud.address).await;
+    assert_eq!(next_connection(&mut cloud).await, By::Credentials);
+    for _ in 0..2 {
+        device = device.restart().await;
+        device.until_connected().await;
+        assert_eq!(next_connection(&mut cloud).await, By::Token);
     }
 }
 
 #[tokio::test]
 async fn handle_info_pushes_what_is_published_on_the_devices_topic() {
-    let mut cloud = Cloud::start().await;
-    let data = folder();
-    let mut device = Device::logged_in(cloud.address, data.path()).await;
-    cloud.next_connection().await;
+    let mut cloud = start_cloud().await;
+    let mut device = logged_in_device(cloud.address).await;
+    next_connection(&mut cloud).await;
     cloud.hub.publish(downstream("another-device"), Term::from("not for you")).await.unwrap();
     cloud.hub.publish(downstream(DEVICE), Term::from(["hi", "there"])).await.unwrap();
     let message = device.until(|event| matches!(event, Event::Message(_))).await;
@@ -68,9 +69,8 @@ async fn handle_info_pushes_what_is_published_on_the_devices_topic() {
 
 #[tokio::test]
 async fn handle_in_gets_what_the_device_sends_and_can_publish_it() {
-    let cloud = Cloud::start().await;
-    let data = folder();
-    let device = Device::logged_in(cloud.address, data.path()).await;
+    let cloud = start_cloud().await;
+    let device = logged_in_device(cloud.address).await;
     let mut messages = cloud.hub.subscribe(upstream(DEVICE));
     device.client.send(&("hello", "matey")).await.unwrap();
     let info = within(messages.recv()).await.unwrap();
@@ -78,16 +78,17 @@ async fn handle_in_gets_what_the_device_sends_and_can_publish_it() {
 }
 
 #[tokio::test]
-async fn secret_and_salt_sign_the_token_that_is_used_for_re_authentication() {
-    let mut cloud = Cloud::start().await;
-    let data = folder();
-    let mut device = Device::logged_in(cloud.address, data.path()).await;
-    cloud.next_connection().await;
+async fn secret_and_salt_sign_the_token_of_later_connections() {
+    let mut cloud = start_cloud().await;
+    let mut device = logged_in_device(cloud.address).await;
+    next_connection(&mut cloud).await;
     // Another secret: the token means nothing to it, and the device keeps it all the same.
     let address = cloud.stop().await;
-    device.until(|event| matches!(event, Event::ConnectionLost { .. })).await;
+    device.until_lost().await;
     let other = "another secret that has enough characters, 64 of them or so.....";
-    let wrong = Cloud::start_with(Options::default(), other, address).await;
+    let keyring = Keyring::new(other, SALT).unwrap();
+    let wrong = CloudOptions { address, keyring, ..CloudOptions::default() };
+    let wrong = wrong.start(MySocketHandler).await;
     let failed = device
         .until(|event| matches!(event, Event::ConnectionFailed { reason } if reason.is_rejected()))
         .await;
@@ -95,37 +96,29 @@ async fn secret_and_salt_sign_the_token_that_is_used_for_re_authentication() {
 
     // The right one again: the device is back by itself.
     wrong.stop().await;
-    let mut right = Cloud::start_at(address).await;
-    device.until(|event| *event == Event::Connected).await;
-    assert_eq!(right.next_connection().await, BY_TOKEN);
+    let mut right = Cloud::start_at(address, MySocketHandler).await;
+    device.until_connected().await;
+    assert_eq!(next_connection(&mut right).await, By::Token);
 }
 
 #[tokio::test]
-async fn the_socket_is_mounted_at_fedecks_websocket_by_default_and_beside_other_routes() {
-    let store = std::sync::Arc::new(fedecks_cloud::store::SqliteStore::in_memory().unwrap());
-    struct Everybody;
-    impl fedecks_cloud::Handler for Everybody {
-        async fn authenticate(&self, _: fedecks_cloud::Login<'_>) -> fedecks_cloud::Decision {
-            fedecks_cloud::Decision::Accept
+async fn the_socket_is_at_fedecks_websocket_next_to_other_routes() {
+    struct AcceptAll;
+    impl Handler for AcceptAll {
+        async fn authenticate(&self, _: Login<'_>) -> Decision {
+            Decision::Accept
         }
     }
-    let fedecks = Fedecks::builder(Everybody)
-        .keyring(Keyring::new(crate::support::SECRET, crate::support::SALT).unwrap())
+    let store = std::sync::Arc::new(SqliteStore::in_memory().unwrap());
+    let fedecks = Fedecks::builder(AcceptAll)
+        .keyring(keyring())
         .denylist(Denylist::load(store).await.unwrap())
         .build()
         .unwrap();
     let own = warp::path("health").map(|| "fine");
-    let server = fedecks_cloud::serve(
-        own.or(fedecks.routes()),
-        fedecks_cloud::ServeOptions {
-            listen: vec![fedecks_cloud::Listen::plain(([127, 0, 0, 1], 0).into())],
-            ..fedecks_cloud::ServeOptions::default()
-        },
-    )
-    .unwrap();
-    let data = folder();
-    let mut device = Device::start(server.addresses()[0], data.path());
-    device.login().await;
-    device.until(|event| *event == Event::Connected).await;
+    let listen = vec![Listen::plain(([127, 0, 0, 1], 0).into())];
+    let options = ServeOptions { listen, ..ServeOptions::default() };
+    let server = serve(own.or(fedecks.routes()), options).unwrap();
+    let _device = logged_in_device(server.addresses()[0]).await;
     assert!(fedecks.hub().is_connected(&DeviceId::new(DEVICE).unwrap()).await.unwrap());
 }

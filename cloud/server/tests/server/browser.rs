@@ -1,15 +1,34 @@
 //! The dashboard in a real browser.
 
-mod driver;
+use std::net::SocketAddr;
 
 use fedecks_device::Event;
+use fedecks_store::{Actor, DeviceStore, Role};
+use fedecks_testing::browser::{Browser, ENTER, TAB};
+use fedecks_testing::cloud_process::CloudProcess;
+use fedecks_testing::wait::skip;
 
-use crate::support::{Server, skip};
-use driver::{Browser, CONTROL, ENTER};
+use crate::support::{PROGRAM, Server};
 
 const EVERYTHING: &[&str] = &["--role", "read", "--role", "send", "--role", "admin"];
 
-/// What the page says of a device in its list.
+async fn open(address: SocketAddr) -> Option<Browser> {
+    Browser::open(format!("http://{address}/")).await
+}
+
+/// Signs in by the keyboard.
+async fn sign_in(browser: &Browser, token: &str) {
+    browser.until("document.activeElement.id === 'token'").await;
+    browser.type_keys(&[token, ENTER]).await;
+    browser.until("document.querySelector('h1')?.textContent !== 'Sign in'").await;
+}
+
+/// Waits until the page follows the server's events.
+async fn live(browser: &Browser) {
+    browser.until("document.getElementById('live').textContent === 'Live'").await;
+}
+
+/// The expression for a device's state in the list.
 fn row(device: &str) -> String {
     format!(
         "[...document.querySelectorAll('tbody tr')]\
@@ -18,25 +37,25 @@ fn row(device: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_device_is_seen_coming_talked_with_and_seen_going_by_keyboard() {
-    let server = Server::start().await;
-    let Some(browser) = Browser::open(&server).await else { return };
-    let token = server.token(EVERYTHING).await;
+async fn a_device_is_watched_and_sent_messages_by_keyboard() {
+    let server = CloudProcess::start(PROGRAM, "").await;
+    let Some(browser) = open(server.address).await else { return };
+    let token = server.token("all", EVERYTHING).await;
 
     browser.until("document.activeElement.id === 'token'").await;
     browser.type_keys(&["fdk_wrong", ENTER]).await;
     browser.shows("the API token is unknown, revoked or expired").await;
-    // The browser itself says so too.
+    // The browser logs the refusal too.
     let complaints = browser.complaints().await;
     assert!(complaints.iter().all(|one| one.contains("/session") && one.contains("401")));
-    browser.sign_in(&token).await;
+    sign_in(&browser, &token).await;
     browser.shows("No device has connected yet.").await;
     assert_eq!(browser.value("document.cookie").await, "");
     assert_eq!(browser.value("location.search + location.hash").await, "");
     assert_eq!(browser.value("localStorage.length + sessionStorage.length").await, 0);
-    browser.until("document.getElementById('live').textContent === 'Live'").await;
+    live(&browser).await;
 
-    let mut device = server.connected_device("kitchen-1").await;
+    let mut device = server.device("kitchen-1").await;
     browser.until(&format!("{} === 'connected'", row("kitchen-1"))).await;
     browser.until("document.querySelector('.tile dd').textContent === '1'").await;
     browser.shows("Connects per minute (1 in 1 min)").await;
@@ -46,7 +65,7 @@ async fn a_device_is_seen_coming_talked_with_and_seen_going_by_keyboard() {
     browser.type_keys(&[ENTER]).await;
     browser.until("document.activeElement.textContent === 'kitchen-1'").await;
     browser.until("document.querySelector('.state')?.textContent === 'connected'").await;
-    browser.until("document.getElementById('live').textContent === 'Live'").await;
+    live(&browser).await;
     let device_says = "<img src=x onerror=\"document.title='hacked'\">";
     device.client.send(&serde_json::json!({ "text": device_says, "degrees": 21.5 })).await.unwrap();
     browser.shows("\"degrees\": 21.5").await;
@@ -57,14 +76,14 @@ async fn a_device_is_seen_coming_talked_with_and_seen_going_by_keyboard() {
         if browser.value("document.activeElement.id").await == "message" {
             break;
         }
-        browser.type_keys(&[driver::TAB]).await;
+        browser.type_keys(&[TAB]).await;
     }
     browser.type_keys(&["{\"fan\":"]).await;
-    browser.type_chord(CONTROL, ENTER).await;
+    browser.type_control_enter().await;
     browser.shows("This is no JSON").await;
     assert_eq!(browser.value("document.activeElement.ariaInvalid").await, "true");
     browser.type_keys(&["9007199254740993}"]).await;
-    browser.type_chord(CONTROL, ENTER).await;
+    browser.type_control_enter().await;
     let sent = device.until(|event| matches!(event, Event::Message(_))).await;
     // Beyond what a number of the browser holds.
     let expected =
@@ -81,20 +100,20 @@ async fn a_device_is_seen_coming_talked_with_and_seen_going_by_keyboard() {
     browser.press("Sign out").await;
     browser.until("document.activeElement.id === 'token'").await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());
-    let log = std::fs::read_to_string(server.folder.path().join("log")).unwrap();
+    let log = server.log();
     assert!(!log.contains(&token) && !log.contains("degrees"));
 }
 
 #[tokio::test]
-async fn a_device_is_labelled_blocked_let_in_again_revoked_and_seen_refused() {
+async fn a_device_is_labelled_blocked_unblocked_and_revoked() {
     let server = Server::start().await;
-    let Some(browser) = Browser::open(&server).await else { return };
-    let mut device = server.connected_device("kitchen-1").await;
-    browser.sign_in(&server.token(EVERYTHING).await).await;
+    let Some(browser) = open(server.address).await else { return };
+    let mut device = server.device("kitchen-1").await;
+    sign_in(&browser, &server.token(&Role::ALL).await).await;
     browser.go("#/devices/kitchen-1").await;
     let state = |word: &str| format!("document.querySelector('.state')?.textContent === '{word}'");
     browser.until(&state("connected")).await;
-    browser.until("document.getElementById('live').textContent === 'Live'").await;
+    live(&browser).await;
     browser.until("document.querySelectorAll('.details time').length === 3").await;
     browser.value("document.getElementById('label').focus()").await;
     browser.type_keys(&["Second floor", ENTER]).await;
@@ -105,32 +124,32 @@ async fn a_device_is_labelled_blocked_let_in_again_revoked_and_seen_refused() {
     browser.until("!document.querySelector('dialog')").await;
     assert_eq!(browser.value(&state("connected")).await, true);
     browser.press("Block").await;
-    browser.type_keys(&[driver::TAB, ENTER]).await;
+    browser.type_keys(&[TAB, ENTER]).await;
     browser.until(&state("blocked")).await;
     browser.shows("Refused").await;
     browser.press("Unblock").await;
-    device.until(|event| *event == Event::Connected).await;
+    device.until_connected().await;
     browser.until(&state("connected")).await;
 
     browser.press("Revoke").await;
     browser.until("document.querySelector('dialog[open]')").await;
     browser.picture("dialog").await;
-    browser.type_keys(&[driver::TAB, ENTER]).await;
+    browser.type_keys(&[TAB, ENTER]).await;
     device.until(|event| *event == Event::Unregistered).await;
     browser.until(&state("offline")).await;
-    device.fails_to_log_in().await;
+    device.try_login("marvin", "wrong!!!").await.unwrap_err();
     browser.shows("bad-credentials").await;
     browser.picture("refused").await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn what_the_token_does_not_allow_is_disabled_and_its_end_ends_the_session() {
-    let mut server = Server::start().await;
-    let Some(browser) = Browser::open(&server).await else { return };
-    let _device = server.connected_device("kitchen-1").await;
-    let token = server.token_named("ci", &["--role", "read", "--devices", "kitchen-*"]).await;
-    browser.sign_in(&token).await;
+async fn the_page_offers_what_the_token_allows_until_it_is_revoked() {
+    let mut server = CloudProcess::start(PROGRAM, "").await;
+    let Some(browser) = open(server.address).await else { return };
+    let _device = server.device("kitchen-1").await;
+    let token = server.token("ci", &["--role", "read", "--devices", "kitchen-*"]).await;
+    sign_in(&browser, &token).await;
     browser.shows("Your token is limited to kitchen-*").await;
     browser.go("#/devices/kitchen-1").await;
     browser.shows("Your token has not the role admin.").await;
@@ -139,14 +158,14 @@ async fn what_the_token_does_not_allow_is_disabled_and_its_end_ends_the_session(
         "[...document.querySelectorAll('main :is(button, input, textarea):enabled')].length";
     assert_eq!(browser.value(enabled).await, 0);
     server.revoke("ci", &token).await;
-    // Found out by whatever is asked next.
+    // The next request finds out.
     browser.go("#/").await;
     browser.shows("The session has ended. Sign in again.").await;
     browser.go("#/devices/kitchen-1").await;
     browser.shows("The session has ended. Sign in again.").await;
 
-    browser.sign_in(&server.token(EVERYTHING).await).await;
-    browser.until("document.getElementById('live').textContent === 'Live'").await;
+    sign_in(&browser, &server.token("all", EVERYTHING).await).await;
+    live(&browser).await;
     server.kill().await;
     browser.shows("Reconnecting…").await;
     server.start_again().await;
@@ -155,30 +174,30 @@ async fn what_the_token_does_not_allow_is_disabled_and_its_end_ends_the_session(
 }
 
 #[tokio::test]
-async fn every_page_is_accessible_in_light_and_dark_and_fits_a_narrow_screen() {
+async fn every_page_is_accessible_and_fits_a_narrow_screen() {
     let Some(axe) = std::env::var_os("FEDECKS_AXE") else {
         return skip("expected FEDECKS_AXE to name axe-core's axe.min.js; ci/test fetches it");
     };
     let axe = std::fs::read_to_string(axe).unwrap();
     let server = Server::start().await;
-    let Some(browser) = Browser::open(&server).await else { return };
+    let Some(browser) = open(server.address).await else { return };
     let long = "a-device-whose-id-is-about-as-long-as-they-come-0123456789-0123456789-0123456789";
-    let device = server.connected_device(long).await;
-    let blocked = server.connected_device("blocked-1").await;
-    server.command(&["device", "block", "blocked-1"]).await;
-    let token = server.token(EVERYTHING).await;
+    let device = server.device(long).await;
+    let blocked = server.device("blocked-1").await;
+    server.store.block(&"blocked-1".parse().unwrap(), &Actor::cli()).await.unwrap();
+    let token = server.token(&Role::ALL).await;
     let page = format!("#/devices/{long}");
     for name in ["sign-in", "fleet", "device", "dialog"] {
         match name {
             "sign-in" => browser.shows("API token").await,
             "fleet" => {
-                browser.sign_in(&token).await;
+                sign_in(&browser, &token).await;
                 browser.shows("Connects per minute").await;
                 browser.until(&format!("{} === 'blocked'", row("blocked-1"))).await;
             }
             "device" => {
                 browser.go(&page).await;
-                browser.until("document.getElementById('live').textContent === 'Live'").await;
+                live(&browser).await;
                 device.client.send(&vec!["0123456789".repeat(30); 3]).await.unwrap();
                 browser.shows("Device says").await;
                 browser.until("document.querySelectorAll('.details time').length >= 3").await;
@@ -191,7 +210,7 @@ async fn every_page_is_accessible_in_light_and_dark_and_fits_a_narrow_screen() {
         for width in [1200, 360] {
             browser.resize(width).await;
             for scheme in ["dark", "light"] {
-                browser.prefers(scheme).await;
+                browser.prefer(scheme).await;
                 let found = browser.violations(&axe).await;
                 assert_eq!(found, Vec::<String>::new(), "{name} {width} {scheme}");
                 browser.picture(&format!("{name}-{width}-{scheme}")).await;

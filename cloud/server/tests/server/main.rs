@@ -1,12 +1,10 @@
-//! The real server, real devices and everything that it answers over HTTP.
+//! The server as devices, API clients, browsers and operators see it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail")]
 
 mod api;
 mod browser;
 mod dashboard;
-mod devices;
-mod metrics;
 mod monitoring;
 mod operations;
 mod reverse_proxies;

@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use fedecks_testing::certificates::Certificate;
+use fedecks_testing::http::Http;
+use fedecks_testing::wait::{skip, until_every, within};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::metrics::metrics;
-use crate::support::{Http, Server, put_certificate, skip, within};
+use crate::support::{METRICS, Server, metrics};
 
 fn rules(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/prometheus").join(file)
 }
 
-/// What stands in the manual as the configuration of Prometheus.
+/// The configuration of Prometheus that the manual shows.
 fn configuration_of_the_manual() -> String {
     let manual = include_str!("../../../../docs/cloud.md");
     let (_, rest) = manual.split_once("### Alerts").unwrap();
@@ -24,7 +26,7 @@ fn configuration_of_the_manual() -> String {
 }
 
 #[tokio::test]
-async fn the_rules_hold_and_stay_silent_when_they_should() {
+async fn the_alert_rules_fire_and_stay_silent_as_their_tests_say() {
     for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]] {
         let promtool = Command::new("promtool").args(arguments).current_dir(rules("")).output();
         let Ok(output) = within(promtool).await else {
@@ -37,16 +39,15 @@ async fn the_rules_hold_and_stay_silent_when_they_should() {
 #[tokio::test]
 async fn every_metric_of_the_rules_is_there() {
     let folder = tempfile::tempdir().unwrap();
-    let [certificate, key] = put_certificate(folder.path(), 2060);
-    // One certificate for two of them.
+    let [certificate, key] = Certificate::self_signed("localhost").write(folder.path());
+    // One certificate for two listeners.
     let secure = format!(
         "[[listener]]\naddress = \"127.0.0.1:0\"\ncertificate = {certificate:?}\nkey = {key:?}\n"
     );
-    let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n\
-                [[webhook]]\nname = \"crm\"\nurl = \"http://127.0.0.1:9\"\n\
-                secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
-    let server = Server::with(&format!("{secure}{secure}{more}")).await;
-    server.device("cellar-1").fails_to_log_in().await;
+    let webhook = "[[webhook]]\nname = \"crm\"\nurl = \"http://127.0.0.1:9\"\n\
+                   secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
+    let server = Server::with(&format!("{secure}{secure}{METRICS}{webhook}")).await;
+    server.refuse_login("cellar-1").await;
     let text = metrics(&Http::to(server.addresses()[3])).await;
     let words = |text: &str| -> BTreeSet<String> {
         text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
@@ -84,9 +85,8 @@ impl Prometheus {
 
 #[tokio::test]
 async fn prometheus_scrapes_the_server_as_the_manual_says() {
-    let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
-    let server = Server::with(more).await;
-    let _device = server.connected_device("kitchen-1").await;
+    let server = Server::with(METRICS).await;
+    let _device = server.device("kitchen-1").await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(rules("alerts.yml"), folder.path().join("alerts.yml")).unwrap();
     let configuration = configuration_of_the_manual();
@@ -101,19 +101,13 @@ async fn prometheus_scrapes_the_server_as_the_manual_says() {
     };
     let http = Http::to(([127, 0, 0, 1], port).into());
     let query = "/api/v1/query?query=fedecks_connected_devices%7Bjob%3D%22fedecks-cloud%22%7D";
-    let value = within(async {
-        loop {
-            assert!(prometheus.0.try_wait().unwrap().is_none(), "prometheus has ended");
-            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                // Until it is ready it answers 503, with a text.
-                let answer = http.get(query).await;
-                let answer: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-                if let Some(value) = answer["data"]["result"][0]["value"][1].as_str() {
-                    return value.to_owned();
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+    let value = until_every(Duration::from_millis(100), async || {
+        assert!(prometheus.0.try_wait().unwrap().is_none(), "prometheus has ended");
+        tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        // Until it is ready it answers 503, with a text.
+        let answer = http.get(query).await;
+        let answer: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        answer["data"]["result"][0]["value"][1].as_str().map(str::to_owned)
     })
     .await;
     assert_eq!(value, "1");

@@ -5,14 +5,18 @@ use std::path::Path;
 use std::process::Stdio;
 
 use fedecks_device::{Event, TlsOptions, Trust};
-use http::{Method, StatusCode};
-use hyper_util::client::legacy::connect::HttpConnector;
+use fedecks_store::Role::{Read, Send};
+use fedecks_testing::certificates::{Certificate, client_config};
+use fedecks_testing::device::Device;
+use fedecks_testing::http::Http;
+use fedecks_testing::wait::{skip, until};
+use http::StatusCode;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::support::{Device, Http, Server, skip, within};
+use crate::support::Server;
 
-/// An address that only the proxies here listen at, so that nobody else takes their ports.
+/// An address at which only these proxies listen, so that nothing else takes their ports.
 const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 7, 1);
 /// Where the client connects from; the proxy does so from 127.0.0.1.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 7, 2);
@@ -24,7 +28,7 @@ fn shipped(name: &str) -> String {
         .unwrap()
 }
 
-/// With each of these in place of what it stands beside, which has to be there.
+/// The text with each first replaced by the second; each must be in it.
 fn changed(text: String, changes: &[(&str, String)]) -> String {
     changes.iter().fold(text, |text, (from, to)| {
         assert!(text.contains(from), "{from:?} is not in the shipped configuration");
@@ -47,19 +51,16 @@ fn find(program: &str) -> Option<std::path::PathBuf> {
 struct Proxy {
     folder: TempDir,
     port: u16,
-    roots: rustls::RootCertStore,
+    certificate: Certificate,
     child: Option<Child>,
 }
 
 impl Proxy {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed([PROXY.to_string()]).unwrap();
-        std::fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
-        std::fs::write(folder.path().join("key.pem"), made.key_pair.serialize_pem()).unwrap();
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(made.cert.der().clone()).unwrap();
-        Self { folder, port: free_port(), roots, child: None }
+        let certificate = Certificate::self_signed(&PROXY.to_string());
+        certificate.write(folder.path());
+        Self { folder, port: free_port(), certificate, child: None }
     }
 
     fn file(&self, name: &str) -> String {
@@ -79,12 +80,10 @@ impl Proxy {
             .unwrap();
         let child = self.child.insert(child);
         let log = self.folder.path().join("log");
-        within(async {
-            while tokio::net::TcpStream::connect((PROXY, self.port)).await.is_err() {
-                let ended = child.try_wait().unwrap();
-                assert!(ended.is_none(), "{}", std::fs::read_to_string(&log).unwrap());
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
+        until(async || {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "{}", std::fs::read_to_string(&log).unwrap());
+            tokio::net::TcpStream::connect((PROXY, self.port)).await.ok()
         })
         .await;
         assert_eq!(self.http().get("/healthz").await.status, StatusCode::OK);
@@ -92,9 +91,8 @@ impl Proxy {
 
     /// A client at [`CLIENT`].
     fn http(&self) -> Http {
-        let mut connector = HttpConnector::new();
-        connector.set_local_address(Some(IpAddr::V4(CLIENT)));
-        Http::with(self.origin(), self.roots.clone(), connector)
+        let tls = client_config([&self.certificate.der]);
+        Http::with(self.origin(), tls, |client| client.local_address(IpAddr::V4(CLIENT)))
     }
 
     fn origin(&self) -> String {
@@ -102,9 +100,10 @@ impl Proxy {
     }
 
     fn device(&self, id: &str) -> Device {
-        let trust = Trust::Only(self.folder.path().join("cert.pem"));
+        let trust = Trust::Only(self.folder.path().join("c.pem"));
         let tls = TlsOptions { trust, identity: None };
-        Device::start_at(&format!("wss://{PROXY}:{}", self.port), tls, id)
+        let url = format!("wss://{PROXY}:{}", self.port);
+        Device::start_with(&url, id, move |builder| builder.tls(tls.clone()))
     }
 }
 
@@ -112,13 +111,13 @@ fn free_port() -> u16 {
     TcpListener::bind((PROXY, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// All that has to go through.
+/// Everything that a proxy must pass on.
 async fn everything_goes_through(server: &Server, proxy: &Proxy) {
-    let token = server.token(&["--role", "read", "--role", "send"]).await;
+    let token = server.token(&[Read, Send]).await;
     let http = proxy.http().token(&token);
     let mut events = http.events("/api/v1/events").await;
 
-    // The device socket, and its events at once.
+    // The device socket, and its events without delay.
     let mut device = proxy.device("kitchen-1");
     device.login().await;
     let connected = events.next().await;
@@ -126,43 +125,41 @@ async fn everything_goes_through(server: &Server, proxy: &Proxy) {
         (&connected["kind"], &connected["device"]),
         (&"connected".into(), &"kitchen-1".into())
     );
-    // The client's library chooses its own address; the port, which the header doesn't have, is 0.
+    // The device library chooses its own address; the port, which the header lacks, is 0.
     assert_eq!(connected["peer"], "127.0.0.1:0");
     device.client.send(&"up").await.unwrap();
     let message = events.next().await;
     assert_eq!((&message["kind"], &message["message"]), (&"message".into(), &"up".into()));
 
-    // The dashboard's page and its cookie, as over TLS, and to a browser that says where it comes from.
+    // The dashboard's page and its cookie as over TLS, for a browser that sends its origin.
     let page = proxy.http().get("/").await;
     assert_eq!(page.status, StatusCode::OK);
     assert!(page.headers.contains_key("strict-transport-security"), "{page:?}");
-    let browser = proxy.http().header("origin", &proxy.origin());
-    let browser = browser.header("content-type", "application/json");
+    let browser = proxy.http().header("origin", &proxy.origin()).json();
     let body = serde_json::json!({ "token": token }).to_string();
-    let signed_in = browser.ask(Method::POST, "/session", body).await;
+    let signed_in = browser.post("/session", body).await;
     assert_eq!(signed_in.status, StatusCode::OK, "{signed_in:?}");
     let cookie = signed_in.headers["set-cookie"].to_str().unwrap();
     assert!(cookie.starts_with("__Host-") && cookie.ends_with("; Secure"), "{cookie}");
 
-    // Down, as big as a message may be.
+    // The biggest message to a device.
     let big = vec![b'x'; 1_000_000];
     let path = "/api/v1/devices/kitchen-1/messages";
     let raw = http.clone().header("content-type", "application/octet-stream");
-    let sent = raw.ask(Method::POST, path, big.clone()).await;
+    let sent = raw.post(path, big.clone()).await;
     assert!(sent.status.is_success(), "{sent:?}");
     let received = device.until(|event| matches!(event, Event::RawMessage(_))).await;
     assert_eq!(received, Event::RawMessage(big));
     assert_eq!(events.next().await["kind"], "raw-sent");
 
-    // JSON may take more room than the message that it becomes, and more than nginx lets through by itself.
+    // JSON may be longer than the message that it stands for, and longer than nginx's default limit.
     let long = format!("{}7", " ".repeat(2 * 1024 * 1024));
-    let json = http.clone().header("content-type", "application/json");
-    let sent = json.ask(Method::POST, path, long).await;
+    let sent = http.json().post(path, long).await;
     assert!(sent.status.is_success(), "{sent:?}");
     device.until(|event| matches!(event, Event::Message(_))).await;
     assert_eq!(events.next().await["message"], 7);
 
-    // Whatever a client says about itself, it has the address that it has.
+    // A client cannot choose its own address.
     let upgrade = [
         ("connection", "upgrade"),
         ("upgrade", "websocket"),
@@ -181,11 +178,11 @@ async fn everything_goes_through(server: &Server, proxy: &Proxy) {
 }
 
 #[tokio::test]
-async fn nginx_passes_on_devices_events_messages_the_dashboard_and_the_clients_address() {
+async fn nginx_passes_everything_on_with_the_clients_address() {
     let Some(nginx) = find("nginx") else { return };
     let server = Server::with(TRUSTED).await;
     let mut proxy = Proxy::new();
-    let (certificate, key) = (proxy.file("cert.pem"), proxy.file("key.pem"));
+    let (certificate, key) = (proxy.file("c.pem"), proxy.file("k.pem"));
     let letsencrypt = "/etc/letsencrypt/live/fedecks.example.com";
     let site = changed(
         shipped("nginx.conf"),
@@ -199,7 +196,7 @@ async fn nginx_passes_on_devices_events_messages_the_dashboard_and_the_clients_a
             (&format!("{letsencrypt}/privkey.pem"), key),
         ],
     );
-    // Around it only what keeps this one apart from another nginx on the machine.
+    // The rest only separates it from another nginx on the machine.
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {};\n", proxy.file(name)))
         .concat();
@@ -216,15 +213,15 @@ async fn nginx_passes_on_devices_events_messages_the_dashboard_and_the_clients_a
 }
 
 #[tokio::test]
-async fn caddy_passes_on_devices_events_messages_the_dashboard_and_the_clients_address() {
+async fn caddy_passes_everything_on_with_the_clients_address() {
     let Some(caddy) = find("caddy") else { return };
     let server = Server::with(TRUSTED).await;
     let mut proxy = Proxy::new();
     let own = format!(
         "https://{PROXY}:{} {{\n\tbind {PROXY}\n\ttls {} {}",
         proxy.port,
-        proxy.file("cert.pem"),
-        proxy.file("key.pem")
+        proxy.file("c.pem"),
+        proxy.file("k.pem")
     );
     let site = changed(
         shipped("Caddyfile"),

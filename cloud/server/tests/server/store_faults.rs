@@ -1,5 +1,4 @@
-//! What a broken store does to those who are connected, and what it takes to mend it: nothing is
-//! started again.
+//! A broken store does not affect connected devices, and is repaired without a restart.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -7,18 +6,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fedecks_device::{DeviceId, Event};
-use fedecks_protocol::{AUTH_HEADER, AuthRequest, Credentials, Dialect, Proof, REFUSAL_HEADER};
+use fedecks_device::Event;
+use fedecks_protocol::{AUTH_HEADER, Proof};
+use fedecks_testing::cloud_process::CloudProcess;
+use fedecks_testing::device::{Device, credentials};
+use fedecks_testing::http::{Events, Http};
+use fedecks_testing::raw_device::{RawDevice, SUBPROTOCOL, auth_header};
+use fedecks_testing::wait::{is_root, skip, until, within};
+use fedecks_testing::{PASSWORD, USER};
 use http::StatusCode;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::support::{ACCOUNT, Device, Events, Http, PASSWORD, PATIENCE, Server, skip, within};
+use crate::support::PROGRAM;
 
-/// A server whose store is in a folder of its own, a copy of the store, and a device that has been
+/// A server with its store in another folder, a copy of the store, and a device that has been
 /// connected since before anything broke.
 struct Bed {
-    server: Server,
+    server: CloudProcess,
     pid: u32,
     device: Device,
     store: PathBuf,
@@ -33,55 +38,41 @@ const COPY: &str = "copy.sqlite";
 impl Bed {
     async fn with_store_in(folder: &Path) -> Self {
         let store = folder.join("fedecks.sqlite");
-        let server = Server::with(&format!("store = \"{}\"\n", store.display())).await;
+        let server = CloudProcess::start(PROGRAM, &format!("store = {store:?}\n")).await;
         let pid = server.pid();
-        let device = server.connected_device("nerves-1").await;
-        let http = server.http().token(&server.token(&["--role", "read", "--role", "send"]).await);
+        let device = server.device("nerves-1").await;
+        let token = server.token("all", &["--role", "read", "--role", "send"]).await;
+        let http = server.http().token(&token);
         let messages = http.events("/api/v1/events?kind=message").await;
-        server.command(&["backup", COPY]).await;
+        server.program.run(&["backup", COPY], "").await;
         Self { server, pid, device, store, http, messages }
     }
 
     /// The answer to a login with the right password.
-    async fn login(&self, device: &str) -> (StatusCode, Option<String>) {
-        let credentials = Credentials::new().with("username", ACCOUNT).with("password", PASSWORD);
-        let request = AuthRequest {
-            device_id: DeviceId::new(device).unwrap(),
-            proof: Proof::Credentials(credentials),
-        };
+    async fn login(&self, device: &str) -> (u16, Option<String>) {
+        let header = auth_header(device, Proof::Credentials(credentials(USER, PASSWORD)));
         let started = Instant::now();
-        let answer = self
-            .server
-            .http()
-            .header(AUTH_HEADER, &request.to_header(Dialect::Bincode).unwrap())
-            .header("connection", "upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-            .header("sec-websocket-protocol", "fedecks.v1.bincode")
-            .open(http::Method::GET, "/fedecks/websocket", "")
-            .await;
+        let headers = [(AUTH_HEADER, &*header), SUBPROTOCOL];
+        let answer = RawDevice::dial_with(self.server.address, &headers).await;
         assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
-        let reason = answer.headers().get(REFUSAL_HEADER);
-        (answer.status(), reason.map(|reason| reason.to_str().unwrap().to_owned()))
+        answer.map_or_else(|refused| (refused.status, refused.reason), |_| (101, None))
     }
 
-    /// The device talks, and comes back by its token.
-    async fn goes_on(&mut self) {
+    /// The device sends and receives, and reconnects by its token.
+    async fn works(&mut self) {
         within(self.device.client.send("still here")).await.unwrap();
         assert_eq!(self.messages.next().await["message"], "still here");
         let path = "/api/v1/devices/nerves-1/messages";
-        let http = self.http.clone().header("content-type", "application/json");
-        let sent = http.ask(http::Method::POST, path, "\"you too?\"").await;
+        let sent = self.http.clone().json().post(path, "\"you too?\"").await;
         assert_eq!(sent.status, StatusCode::ACCEPTED, "{sent:?}");
         self.device.until(|event| *event == Event::Message("you too?".into())).await;
         within(self.device.client.reconnect()).await.unwrap();
-        self.device.until(|event| *event == Event::Connected).await;
+        self.device.until_connected().await;
         within(self.device.client.send("here again")).await.unwrap();
         assert_eq!(self.messages.next().await["message"], "here again");
     }
 
-    /// What needs the store answers so, in time.
+    /// What needs the store is refused, in time.
     async fn api_is_unavailable(&self) {
         let started = Instant::now();
         let answer = self.http.get("/api/v1/devices").await;
@@ -92,112 +83,91 @@ impl Bed {
         assert_eq!(self.http.get("/readyz").await.json()["store"], "failing");
     }
 
-    /// Until a login is answered so.
-    async fn until_login(&self, device: &str, status: StatusCode) {
-        let answered = async {
-            while self.login(device).await.0 != status {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, answered).await.unwrap();
+    /// Waits until a login is answered by this status.
+    async fn until_login(&self, device: &str, status: u16) {
+        until(async || (self.login(device).await.0 == status).then_some(())).await;
     }
 
-    /// A command of the program that has to fail.
-    fn fails(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_fedecks-cloud"))
-            .env_clear()
-            .env("FEDECKS_CONFIG", "cloud.toml")
-            .current_dir(self.server.folder.path())
-            .args(arguments)
-            .output()
-            .unwrap();
-        assert!(!output.status.success(), "{arguments:?}");
-        String::from_utf8(output.stderr).unwrap()
+    /// Restores the copy.
+    async fn restore(&self) {
+        self.server.program.run(&["restore", COPY], "").await;
     }
 
-    fn log(&self) -> String {
-        fs::read_to_string(self.server.folder.path().join("log")).unwrap()
+    /// The complaint of a command that cannot change the store.
+    async fn revoke_fails(&self) -> String {
+        self.server.program.fails(&["device", "revoke", "nerves-3"], 1).await
     }
 
-    /// The same process does everything that takes the store.
+    /// The same process does everything that needs the store.
     async fn is_well(&mut self) {
         assert_eq!(self.server.pid(), self.pid);
-        self.until_login("nerves-2", StatusCode::SWITCHING_PROTOCOLS).await;
-        self.goes_on().await;
+        self.until_login("nerves-2", 101).await;
+        self.works().await;
         assert_eq!(self.http.get("/api/v1/devices").await.status, StatusCode::OK);
         assert_eq!(self.http.get("/readyz").await.json()["store"], "ok");
-        let listed = async {
-            loop {
-                let devices = self.server.command(&["device", "list"]).await;
-                if devices.contains("nerves-2\t20") && devices.contains("nerves-1\t20") {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, listed).await.is_err() {
-            let devices = self.server.command(&["device", "list"]).await;
-            panic!("{devices}\n{}", self.log());
-        }
-        self.server.command(&["device", "block", "nerves-1"]).await;
-        self.device.until(|event| matches!(event, Event::ConnectionLost { .. })).await;
-        self.until_login("nerves-1", StatusCode::FORBIDDEN).await;
-        let log = self.log();
+        until(async || {
+            let devices = self.server.program.run(&["device", "list"], "").await;
+            let both = devices.contains("nerves-2\t20") && devices.contains("nerves-1\t20");
+            both.then_some(())
+        })
+        .await;
+        self.server.program.run(&["device", "block", "nerves-1"], "").await;
+        self.device.until_lost().await;
+        self.until_login("nerves-1", 403).await;
+        let log = self.server.log();
         assert!(!log.contains("panicked"), "{log}");
     }
 }
 
-const UNAVAILABLE: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "unavailable");
-
-fn is(answer: &(StatusCode, Option<String>), expected: (StatusCode, &str)) -> bool {
-    answer.0 == expected.0 && answer.1.as_deref() == Some(expected.1)
+fn unavailable() -> (u16, Option<String>) {
+    (503, Some("unavailable".to_owned()))
 }
 
 #[tokio::test]
-async fn a_store_that_is_gone_garbage_or_overwritten_keeps_logins_out_and_nobody_else() {
+async fn a_broken_store_refuses_logins_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let mut bed = Bed::with_store_in(folder.path()).await;
     fs::remove_file(&bed.store).unwrap();
-    assert!(is(&bed.login("nerves-2").await, UNAVAILABLE));
+    assert_eq!(bed.login("nerves-2").await, unavailable());
     bed.api_is_unavailable().await;
-    bed.goes_on().await;
+    bed.works().await;
 
     let garbage = folder.path().join("garbage");
     fs::write(&garbage, vec![0xa5; 50_000]).unwrap();
     fs::rename(&garbage, &bed.store).unwrap();
-    assert!(is(&bed.login("nerves-2").await, UNAVAILABLE));
-    bed.goes_on().await;
-    bed.server.command(&["restore", COPY]).await;
-    bed.until_login("nerves-2", StatusCode::SWITCHING_PROTOCOLS).await;
+    assert_eq!(bed.login("nerves-2").await, unavailable());
+    bed.works().await;
+    bed.restore().await;
+    bed.until_login("nerves-2", 101).await;
 
     let file = fs::OpenOptions::new().write(true).open(&bed.store).unwrap();
     let length = file.metadata().unwrap().len();
     file.write_all_at(&vec![0x5a; usize::try_from(length).unwrap()], 0).unwrap();
-    // Until then it may answer from memory.
-    bed.until_login("nerves-2", StatusCode::SERVICE_UNAVAILABLE).await;
+    // Before that it may answer from memory.
+    bed.until_login("nerves-2", 503).await;
     bed.api_is_unavailable().await;
-    bed.goes_on().await;
-    bed.server.command(&["restore", COPY]).await;
+    bed.works().await;
+    bed.restore().await;
     bed.is_well().await;
 }
 
 #[tokio::test]
-async fn a_store_that_another_process_holds_keeps_nobody_out() {
+async fn a_store_locked_by_another_process_refuses_no_login() {
     let folder = tempfile::tempdir().unwrap();
     let mut bed = Bed::with_store_in(folder.path()).await;
     let holder = Connection::open(&bed.store).unwrap();
     holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    assert_eq!(bed.login("nerves-2").await.0, StatusCode::SWITCHING_PROTOCOLS);
-    bed.goes_on().await;
-    let busy = bed.fails(&["device", "revoke", "nerves-3"]);
+    assert_eq!(bed.login("nerves-2").await.0, 101);
+    bed.works().await;
+    let busy = bed.revoke_fails().await;
     assert!(busy.contains("is busy and did not answer in time"), "{busy}");
-    assert_eq!(bed.login("nerves-2").await.0, StatusCode::SWITCHING_PROTOCOLS);
+    assert_eq!(bed.login("nerves-2").await.0, 101);
     holder.execute_batch("COMMIT").unwrap();
     bed.is_well().await;
 }
 
 #[tokio::test]
-async fn a_full_disk_keeps_nobody_out_and_what_was_noted_is_written_when_there_is_room() {
+async fn a_full_disk_delays_writes_and_refuses_no_login() {
     let Some(disk) = Disk::mount() else { return };
     let mut bed = Bed::with_store_in(&disk.path()).await;
     let filler = disk.path().join("filler");
@@ -206,22 +176,20 @@ async fn a_full_disk_keeps_nobody_out_and_what_was_noted_is_written_when_there_i
     while file.write_at(&[1; 4096], at).is_ok_and(|count| count == 4096) {
         at += 4096;
     }
-    // Changes find no room from then on, even in what the store had of the disk already.
-    let failed = (0..10_000).find_map(|number| {
-        let output = Command::new(env!("CARGO_BIN_EXE_fedecks-cloud"))
-            .env_clear()
-            .env("FEDECKS_CONFIG", "cloud.toml")
-            .current_dir(bed.server.folder.path())
-            .args(["device", "revoke", &format!("filler-{number}")])
-            .output()
-            .unwrap();
-        let error = String::from_utf8(output.stderr).unwrap();
-        (!output.status.success()).then_some(error)
-    });
-    let failed = failed.unwrap();
+    // Until the pages that the store has reserved are full too.
+    let mut number = 0;
+    let failed = loop {
+        let device = format!("filler-{number}");
+        let output = bed.server.program.output(&["device", "revoke", &device], "").await;
+        if !output.status.success() {
+            break String::from_utf8(output.stderr).unwrap();
+        }
+        number += 1;
+        assert!(number < 10_000, "the disk never fills");
+    };
     assert!(failed.contains("full"), "{failed}");
-    assert_eq!(bed.login("nerves-2").await.0, StatusCode::SWITCHING_PROTOCOLS);
-    bed.goes_on().await;
+    assert_eq!(bed.login("nerves-2").await.0, 101);
+    bed.works().await;
 
     drop(file);
     fs::remove_file(filler).unwrap();
@@ -229,20 +197,20 @@ async fn a_full_disk_keeps_nobody_out_and_what_was_noted_is_written_when_there_i
 }
 
 #[tokio::test]
-async fn a_disk_that_turns_read_only_is_exchanged_without_a_restart() {
+async fn a_disk_that_turns_read_only_is_replaced_without_a_restart() {
     let Some(mut disk) = Disk::mount() else { return };
     let mut bed = Bed::with_store_in(&disk.path()).await;
-    // What the kernel does after an error of the disk.
+    // As the kernel does after a disk error.
     disk.turn_read_only();
-    let failed = bed.fails(&["device", "revoke", "nerves-3"]);
+    let failed = bed.revoke_fails().await;
     assert!(failed.contains("cannot"), "{failed}");
-    bed.goes_on().await;
+    bed.works().await;
 
     disk.exchange();
-    assert!(is(&bed.login("nerves-2").await, UNAVAILABLE), "an empty disk is no new store");
+    assert_eq!(bed.login("nerves-2").await, unavailable(), "an empty disk is not a new store");
     bed.api_is_unavailable().await;
-    bed.goes_on().await;
-    bed.server.command(&["restore", COPY]).await;
+    bed.works().await;
+    bed.restore().await;
     bed.is_well().await;
 }
 
@@ -253,10 +221,9 @@ struct Disk {
 }
 
 impl Disk {
-    /// Nothing where that is not allowed.
+    /// Skips the test and returns `None` where that is not allowed.
     fn mount() -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            skip("it takes root to mount");
+        if !is_root() {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
@@ -288,7 +255,7 @@ impl Disk {
         command("mount", &["-o", "remount,abort", self.path().to_str().unwrap()]).unwrap();
     }
 
-    /// Another disk in the place of this one, which goes when nobody uses it any more.
+    /// Replaces this disk by another one. The old one goes when its last file is closed.
     fn exchange(&mut self) {
         self.unmount().unwrap();
         self.mount_new().unwrap();
@@ -301,7 +268,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // A test that fails may have left nothing to unmount.
+        // After a failure there may be nothing to unmount.
         let _ = self.unmount();
     }
 }

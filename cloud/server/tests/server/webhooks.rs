@@ -1,4 +1,4 @@
-//! Events that are delivered to a receiver, which is a server of its own here.
+//! Events that are delivered to a webhook's receiver, a server in this process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use fedecks_device::Event;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -17,12 +16,15 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::metrics::{metrics, sample};
-use crate::support::{Http, Server, within};
+use fedecks_testing::cloud_process::CloudProcess;
+use fedecks_testing::http::Http;
+use fedecks_testing::wait::{until, within};
+
+use crate::support::{METRICS, PROGRAM, Server, metrics, sample};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// A delivery as it came.
+/// A delivery as it arrived.
 struct Delivery {
     headers: HeaderMap,
     body: Bytes,
@@ -37,7 +39,7 @@ impl Delivery {
         self.headers[name].to_str().unwrap()
     }
 
-    /// As a receiver is told to check it.
+    /// Checks the signature as the manual describes it.
     fn is_signed(&self) -> bool {
         let key = BASE64.decode(SECRET.strip_prefix("whsec_").unwrap().as_bytes()).unwrap();
         let signed = [
@@ -54,13 +56,13 @@ impl Delivery {
     }
 }
 
-/// An answer whose body has no end; there is no such status.
+/// An answer whose body never ends; not a status of HTTP.
 const ENDLESS: u16 = 299;
 
-/// An answer that asks for a second's patience.
+/// An answer that asks to wait for a second.
 const LATER: u16 = 429;
 
-/// Answers with a status that the test sets; 0 for no answer at all.
+/// Answers with a status that the test sets; 0 for no answer.
 struct Receiver {
     address: String,
     status: Arc<Mutex<u16>>,
@@ -141,7 +143,7 @@ async fn events_are_delivered_signed_and_in_order() {
     let mut receiver = Receiver::start().await;
     let kinds = "kinds = [\"connected\", \"message\", \"raw-message\", \"revoked\"]";
     let server = Server::with(&receiver.configuration(kinds)).await;
-    let device = server.connected_device("kitchen-1").await;
+    let device = server.device("kitchen-1").await;
     for number in 0..20 {
         device.client.send(&number).await.unwrap();
     }
@@ -158,16 +160,17 @@ async fn events_are_delivered_signed_and_in_order() {
         assert_eq!(message.json()["message"], number);
     }
     assert_eq!(receiver.next().await.json()["bytes"], "aGVsbG8=");
-    server.command(&["device", "revoke", "kitchen-1"]).await;
+    server.revoke_device("kitchen-1").await;
     assert_eq!(receiver.next().await.json()["kind"], "revoked");
 }
 
 #[tokio::test]
-async fn what_a_receiver_does_not_take_is_delivered_again_also_after_a_kill_of_the_server() {
+async fn a_refused_event_is_delivered_again_after_the_server_is_killed() {
     let mut receiver = Receiver::start().await;
     receiver.answer(503);
-    let mut server = Server::with(&receiver.configuration("kinds = [\"message\"]")).await;
-    let mut device = server.connected_device("kitchen-1").await;
+    let lines = receiver.configuration("kinds = [\"message\"]");
+    let mut server = CloudProcess::start(PROGRAM, &lines).await;
+    let mut device = server.device("kitchen-1").await;
     device.client.send(&"first").await.unwrap();
     device.client.send(&"second").await.unwrap();
     let refused = receiver.next().await;
@@ -180,31 +183,29 @@ async fn what_a_receiver_does_not_take_is_delivered_again_also_after_a_kill_of_t
     assert_eq!(again.header("webhook-id"), refused.header("webhook-id"));
     assert_eq!(again.json()["message"], "first");
     assert_eq!(receiver.next().await.json()["message"], "second");
-    device.until(|event| *event == Event::Connected).await;
+    device.until_connected().await;
 }
 
 #[tokio::test]
-async fn what_happens_while_the_server_ends_is_delivered_after_its_next_start() {
+async fn events_of_the_shutdown_are_delivered_after_the_next_start() {
     let mut receiver = Receiver::start().await;
     let kinds = "kinds = [\"connected\", \"disconnected\"]";
-    let mut server = Server::with(&receiver.configuration(kinds)).await;
-    let _device = server.connected_device("kitchen-1").await;
+    let server = Server::with(&receiver.configuration(kinds)).await;
+    let _device = server.device("kitchen-1").await;
     let connected = receiver.next().await.json();
     receiver.answer(503);
-    server.stop().await;
-    receiver.answer(200);
-    server.start_again().await;
+    let _server = server.restart(|| receiver.answer(200)).await;
     let disconnected = receiver.next_of("disconnected").await.json();
     assert_eq!(disconnected["connection"], connected["connection"]);
     assert_eq!(disconnected["reason"], "the cloud closed the connection with code 1012");
 }
 
 #[tokio::test]
-async fn an_event_is_taken_by_the_status_whatever_follows_it() {
+async fn an_event_is_delivered_once_the_status_says_so() {
     let mut receiver = Receiver::start().await;
     receiver.answer(ENDLESS);
     let server = Server::with(&receiver.configuration("kinds = [\"message\"]")).await;
-    let device = server.connected_device("kitchen-1").await;
+    let device = server.device("kitchen-1").await;
     for text in ["first", "second"] {
         device.client.send(&text).await.unwrap();
         assert_eq!(receiver.next().await.json()["message"], text);
@@ -212,14 +213,14 @@ async fn an_event_is_taken_by_the_status_whatever_follows_it() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_asks_for_patience_gets_nothing_meanwhile() {
+async fn a_receiver_that_sends_retry_after_gets_nothing_meanwhile() {
     let mut receiver = Receiver::start().await;
     receiver.answer(LATER);
-    // One at a time: the next one begins when this one is answered.
+    // One at a time: the next one begins after the answer to this one.
     let configuration = receiver.configuration("kinds = [\"message\"]\nconcurrency = 1");
     let server = Server::with(&configuration).await;
-    let device = server.connected_device("kitchen-1").await;
-    let other = server.connected_device("hall-1").await;
+    let device = server.device("kitchen-1").await;
+    let other = server.device("hall-1").await;
     device.client.send(&"too early").await.unwrap();
     receiver.next().await;
     let asked = std::time::Instant::now();
@@ -231,12 +232,12 @@ async fn a_receiver_that_asks_for_patience_gets_nothing_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_never_answers_slows_no_device() {
+async fn a_receiver_that_never_answers_does_not_slow_devices_down() {
     let mut receiver = Receiver::start().await;
     receiver.answer(0);
     let server = Server::with(&receiver.configuration("timeout = \"1h\"\nkeep = 100")).await;
-    let device = server.connected_device("kitchen-1").await;
-    let other = server.connected_device("hall-1").await;
+    let device = server.device("kitchen-1").await;
+    let other = server.device("hall-1").await;
     receiver.next().await;
     let began = std::time::Instant::now();
     for number in 0..3000 {
@@ -244,7 +245,7 @@ async fn a_receiver_that_never_answers_slows_no_device() {
     }
     other.client.send(&"last").await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    // Both are on their way; whatever else there is waits or was given up.
+    // Both were sent at once; everything else waits or was dropped.
     let mut first: HashMap<String, Value> = HashMap::new();
     let next = receiver.next().await.json();
     first.insert(next["device"].to_string(), next);
@@ -252,28 +253,23 @@ async fn a_receiver_that_never_answers_slows_no_device() {
 }
 
 #[tokio::test]
-async fn the_oldest_are_given_up_when_what_waits_takes_too_much_room() {
+async fn the_oldest_events_are_dropped_beyond_the_limit_in_bytes() {
     let mut receiver = Receiver::start().await;
     receiver.answer(503);
     // Room for four.
     let webhook = receiver.configuration("kinds = [\"message\"]\nkeep_bytes = 50_000\n");
-    let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
-    let server = Server::with(&format!("{webhook}{listener}")).await;
+    let server = Server::with(&format!("{webhook}{METRICS}")).await;
     let http = Http::to(server.addresses()[1]);
-    let device = server.connected_device("kitchen-1").await;
+    let device = server.device("kitchen-1").await;
     let big = "x".repeat(10_000);
     for number in 0..20 {
         device.client.send(&(number, &big)).await.unwrap();
     }
-    let bytes = within(async {
-        loop {
-            let text = metrics(&http).await;
-            let value = |name| sample(&text, &format!("fedecks_webhook_{name}{{webhook=\"crm\"}}"));
-            if (value("dropped_total"), value("pending")) == (16.0, 4.0) {
-                return value("pending_bytes");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    let bytes = until(async || {
+        let text = metrics(&http).await;
+        let value = |name| sample(&text, &format!("fedecks_webhook_{name}{{webhook=\"crm\"}}"));
+        let counts = (value("dropped_total"), value("pending"));
+        (counts == (16.0, 4.0)).then(|| value("pending_bytes"))
     })
     .await;
     assert!((40_000.0..=50_000.0).contains(&bytes), "{bytes}");
@@ -284,35 +280,13 @@ async fn the_oldest_are_given_up_when_what_waits_takes_too_much_room() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_gone_for_good_is_left_alone() {
+async fn a_receiver_that_answers_410_gets_no_more_events() {
     let mut receiver = Receiver::start().await;
     receiver.answer(410);
     let server = Server::with(&receiver.configuration("concurrency = 1")).await;
-    let device = server.connected_device("kitchen-1").await;
+    let device = server.device("kitchen-1").await;
     receiver.next().await;
-    device.client.send(&"nobody wants it").await.unwrap();
+    device.client.send(&"unwanted").await.unwrap();
     let nothing = tokio::time::timeout(Duration::from_millis(300), receiver.deliveries.recv());
     assert!(nothing.await.is_err());
-}
-
-#[tokio::test]
-async fn a_wrong_webhook_is_named_with_what_was_expected() {
-    let receiver = Receiver::start().await;
-    for (more, expected) in [
-        ("kinds = [\"messages\"]", "webhook.kinds: crm: \"messages\" is no kind of event"),
-        ("devices = \"a/b\"", "webhook.devices: crm: is \"a/b\": a pattern"),
-        ("concurrency = 0", "webhook.concurrency: crm: is 0"),
-        ("keep_bytes = 0", "webhook.keep_bytes: crm: is 0"),
-        ("ca_file = \"nowhere.pem\"", "cannot read PEM certificates from nowhere.pem"),
-    ] {
-        let error = Server::refuses(&receiver.configuration(more)).await;
-        assert!(error.contains(expected), "{error}");
-    }
-    let error =
-        Server::refuses("[[webhook]]\nname = \"x\"\nurl = \"ftp://x\"\nsecret = \"y\"").await;
-    assert!(error.contains("webhook.url: x: expected https://"), "{error}");
-    let error =
-        Server::refuses("[[webhook]]\nname = \"x\"\nurl = \"http://x\"\nsecret = \"short\"").await;
-    assert!(error.contains("webhook.secret") && error.contains("whsec_"), "{error}");
-    assert!(!error.contains("short"), "{error}");
 }

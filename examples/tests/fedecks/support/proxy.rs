@@ -1,3 +1,5 @@
+//! A network between a device and a cloud that can be made to fail.
+
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

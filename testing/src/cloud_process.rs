@@ -1,0 +1,254 @@
+//! The program `fedecks-cloud` in a temporary folder: its commands, and the server as a process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use http::StatusCode;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+
+use crate::device::Device;
+use crate::http::Http;
+use crate::wait::{until, until_every, within};
+use crate::{PASSWORD, SALT, SECRET, USER};
+
+/// The program with its folder, which holds the configuration `cloud.toml` and the store.
+pub struct CloudProgram {
+    program: PathBuf,
+    /// The working directory of the program.
+    pub folder: TempDir,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl CloudProgram {
+    /// In an empty folder, and without a configuration. `program` is
+    /// `env!("CARGO_BIN_EXE_fedecks-cloud")` in the tests of its package.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { program: program.into(), folder, environment: Vec::new() }
+    }
+
+    /// With a free port of 127.0.0.1, [`SECRET`], [`SALT`] and these lines in its configuration.
+    pub fn configured(program: impl Into<PathBuf>, lines: &str) -> Self {
+        let program = Self::new(program).variable("FEDECKS_CONFIG", "cloud.toml");
+        std::fs::write(program.folder.path().join("cloud.toml"), configuration(lines)).unwrap();
+        program
+    }
+
+    /// Sets a variable of its environment, which is empty otherwise.
+    pub fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// The program with these arguments. It is killed when the handle is dropped.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder.path())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub async fn output(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A program that fails before it reads has closed the pipe; the caller sees how it ended.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
+        within(child.wait_with_output()).await.unwrap()
+    }
+
+    /// Runs a command that must succeed, and returns what it printed.
+    pub async fn run(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.output(arguments, input).await;
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that must fail with this exit code, and returns what it complained about.
+    pub async fn fails(&self, arguments: &[&str], code: i32) -> String {
+        let output = self.output(arguments, "").await;
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Adds an account.
+    pub async fn add_account(&self, name: &str, password: &str) {
+        self.run(&["account", "add", name], password).await;
+    }
+
+    /// Runs the server until the result is dropped.
+    pub async fn serve(self, arguments: &[&str]) -> CloudProcess {
+        let command = self.command(&[&["serve"], arguments].concat());
+        self.serve_by(command).await
+    }
+
+    /// Runs the server by another command, which has to be `serve`.
+    pub async fn serve_by(self, command: Command) -> CloudProcess {
+        let mut process = CloudProcess {
+            address: ([0, 0, 0, 0], 0).into(),
+            child: self.spawn(command),
+            read: 0,
+            program: self,
+        };
+        process.listens().await;
+        process
+    }
+
+    /// Appends its log to `log` in the folder.
+    fn spawn(&self, mut command: Command) -> Child {
+        let ready = self.folder.path().join("ready");
+        let _ = std::fs::remove_file(&ready);
+        let log = self.folder.path().join("log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        command.args(["--ready-file", "ready"]).stderr(log).spawn().unwrap()
+    }
+}
+
+/// A free port of 127.0.0.1, [`SECRET`], [`SALT`], and these lines after them.
+pub fn configuration(lines: &str) -> String {
+    format!("listen = \"127.0.0.1:0\"\nsecret = {SECRET:?}\nsalt = {SALT:?}\n{lines}\n")
+}
+
+/// A running server.
+pub struct CloudProcess {
+    /// What it was started from.
+    pub program: CloudProgram,
+    /// Where it listens; the first address, if there are more.
+    pub address: SocketAddr,
+    child: Child,
+    /// How much of its log [`CloudProcess::logs`] has read, in bytes.
+    read: usize,
+}
+
+impl CloudProcess {
+    /// A server with the account [`USER`] and these lines in its configuration.
+    pub async fn start(program: impl Into<PathBuf>, lines: &str) -> Self {
+        let program = CloudProgram::configured(program, lines);
+        program.add_account(USER, PASSWORD).await;
+        program.serve(&[]).await
+    }
+
+    /// Starts it again at the same address.
+    pub async fn start_again(&mut self) {
+        let listen = self.address.to_string();
+        self.child = self.program.spawn(self.program.command(&["serve", "--listen", &listen]));
+        self.listens().await;
+    }
+
+    async fn listens(&mut self) {
+        let address = until_every(Duration::from_millis(1), async || {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the server ended with {ended:?}:\n{}", self.log());
+            self.ready().first().copied()
+        });
+        self.address = address.await;
+    }
+
+    fn ready(&self) -> Vec<SocketAddr> {
+        let ready = std::fs::read_to_string(self.program.folder.path().join("ready"));
+        ready.unwrap_or_default().lines().map(|line| line.parse().unwrap()).collect()
+    }
+
+    /// Where it listens: at `listen`, and then at each `[[listener]]`.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.ready()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    /// Kills it as a power cut would.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Stops it by SIGTERM; it must succeed.
+    pub async fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        assert_eq!(self.ended().await, Some(0), "{}", self.log());
+    }
+
+    /// Its exit code, once it has ended.
+    pub async fn ended(&mut self) -> Option<i32> {
+        within(self.child.wait()).await.unwrap().code()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.program.folder.path().join("log")).unwrap()
+    }
+
+    /// The next line of its log that contains `text`; skips others.
+    pub async fn logs(&mut self, text: &str) -> String {
+        until(async || {
+            let log = self.log();
+            let lines = log[self.read..].split_inclusive('\n');
+            let mut read = self.read;
+            for line in lines.filter(|line| line.ends_with('\n')) {
+                read += line.len();
+                if line.contains(text) {
+                    self.read = read;
+                    return Some(line.trim_end().to_owned());
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// A new API token with these options, once the server accepts it.
+    pub async fn token(&self, name: &str, options: &[&str]) -> String {
+        let printed = self.program.run(&[&["token", "add", name], options].concat(), "").await;
+        let token = printed.lines().find(|line| line.starts_with("fdk_")).unwrap().to_owned();
+        self.answers_token(&token, StatusCode::OK).await;
+        token
+    }
+
+    /// Revokes an API token, and waits until the server refuses it.
+    pub async fn revoke(&self, name: &str, token: &str) {
+        self.program.run(&["token", "revoke", name], "").await;
+        self.answers_token(token, StatusCode::UNAUTHORIZED).await;
+    }
+
+    async fn answers_token(&self, token: &str, status: StatusCode) {
+        let http = self.http().token(token);
+        // Seldom enough for the limit on requests of one address.
+        until_every(Duration::from_millis(250), async || {
+            (http.get("/api/v1/token").await.status == status).then_some(())
+        })
+        .await;
+    }
+
+    /// A device that is connected.
+    pub async fn device(&self, id: &str) -> Device {
+        let mut device = Device::start(self.address, id);
+        device.login().await;
+        device
+    }
+
+    /// A client for its first address.
+    pub fn http(&self) -> Http {
+        Http::to(self.address)
+    }
+}

@@ -1,0 +1,105 @@
+//! The device library with its data in a temporary folder.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use fedecks_device::{
+    Client, ClientBuilder, CloudUrl, Credentials, DeviceId, Event, LoggedIn, LoginError,
+    Subscription,
+};
+use tempfile::TempDir;
+
+use crate::wait::within;
+use crate::{PASSWORD, USER};
+
+/// A device that waits at most half a second between attempts.
+pub struct Device {
+    /// The connection.
+    pub client: Client,
+    /// What has happened since the start.
+    pub events: Subscription,
+    /// The device's data.
+    pub data: TempDir,
+    start: Box<dyn Fn(&Path) -> Client + Send + Sync>,
+}
+
+impl Device {
+    /// Dials `ws://address`.
+    pub fn start(address: SocketAddr, id: &str) -> Self {
+        Self::start_with(&format!("ws://{address}"), id, |builder| builder)
+    }
+
+    /// Dials `url`, with other settings.
+    pub fn start_with(
+        url: &str,
+        id: &str,
+        settings: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static,
+    ) -> Self {
+        let (url, id) = (url.parse::<CloudUrl>().unwrap(), DeviceId::new(id).unwrap());
+        let start = move |data: &Path| {
+            let builder = Client::builder(url.clone(), id.clone())
+                .data_dir(data)
+                .backoff(Duration::from_millis(50), Duration::from_millis(500));
+            settings(builder).start().unwrap()
+        };
+        Self::start_in(tempfile::tempdir().unwrap(), Box::new(start))
+    }
+
+    fn start_in(data: TempDir, start: Box<dyn Fn(&Path) -> Client + Send + Sync>) -> Self {
+        let client = start(data.path());
+        let events = client.subscribe();
+        Self { client, events, data, start }
+    }
+
+    /// Shuts down and starts again with the same data.
+    pub async fn restart(self) -> Self {
+        self.client.shutdown().await;
+        Self::start_in(self.data, self.start)
+    }
+
+    /// Logs in by [`USER`] and [`PASSWORD`], and waits until it is connected.
+    pub async fn login(&mut self) {
+        let logged_in = self.try_login(USER, PASSWORD).await.unwrap();
+        assert!(logged_in.persisted);
+        self.until_connected().await;
+    }
+
+    /// Tries to log in.
+    pub async fn try_login(&self, user: &str, password: &str) -> Result<LoggedIn, LoginError> {
+        within(self.client.login(credentials(user, password))).await
+    }
+
+    /// The next event for which `wanted` is true; skips others.
+    pub async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
+        within(async {
+            loop {
+                let event = self.events.next().await.unwrap();
+                if wanted(&event) {
+                    return event;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Waits until it is connected.
+    pub async fn until_connected(&mut self) {
+        self.until(|event| *event == Event::Connected).await;
+    }
+
+    /// Waits until it has lost its connection.
+    pub async fn until_lost(&mut self) {
+        self.until(|event| matches!(event, Event::ConnectionLost { .. })).await;
+    }
+
+    /// The token's file.
+    pub fn token_on_disk(&self) -> Vec<u8> {
+        std::fs::read(self.data.path().join("token")).unwrap()
+    }
+}
+
+/// A user name and a password.
+pub fn credentials(user: &str, password: &str) -> Credentials {
+    Credentials::new().with("username", user).with("password", password)
+}

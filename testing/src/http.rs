@@ -1,0 +1,131 @@
+//! An HTTP client for a server under test, which reads server-sent events too.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use eventsource_stream::{Event, EventStreamError, Eventsource};
+use futures_util::{Stream, StreamExt};
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::{Body, Client, ClientBuilder, Response, redirect};
+use rustls::ClientConfig;
+use serde_json::Value;
+
+use crate::certificates::client_config;
+use crate::wait::within;
+
+/// Sends requests to one server.
+#[derive(Clone)]
+pub struct Http {
+    /// Scheme and authority.
+    origin: String,
+    client: Client,
+    headers: HeaderMap,
+}
+
+/// A complete response.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: StatusCode,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Http {
+    /// Over plain HTTP.
+    pub fn to(address: SocketAddr) -> Self {
+        Self::with(format!("http://{address}"), client_config([]), |builder| builder)
+    }
+
+    /// To any origin, by this TLS and with other settings.
+    pub fn with(
+        origin: String,
+        tls: ClientConfig,
+        settings: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Self {
+        let builder = Client::builder()
+            .use_preconfigured_tls(tls)
+            .redirect(redirect::Policy::none())
+            .no_proxy();
+        Self { origin, client: settings(builder).build().unwrap(), headers: HeaderMap::new() }
+    }
+
+    /// Adds a header to every request, or replaces it.
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.insert(name, value.parse().unwrap());
+        self
+    }
+
+    /// Adds an API token to every request.
+    pub fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// Says that every body is JSON.
+    pub fn json(self) -> Self {
+        self.header("content-type", "application/json")
+    }
+
+    /// Sends a GET request.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, "").await
+    }
+
+    /// Sends a POST request.
+    pub async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.ask(Method::POST, path, body).await
+    }
+
+    /// Sends a request.
+    pub async fn ask(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+        let response = self.open(method, path, body).await;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Answer { status, headers, body: within(response.bytes()).await.unwrap().to_vec() }
+    }
+
+    /// Sends a request and leaves the response's body to be read.
+    pub async fn open(&self, method: Method, path: &str, body: impl Into<Body>) -> Response {
+        let request = self.client.request(method, format!("{}{path}", self.origin));
+        within(request.headers(self.headers.clone()).body(body).send()).await.unwrap()
+    }
+
+    /// Follows server-sent events.
+    pub async fn events(&self, path: &str) -> Events {
+        let response = self.open(Method::GET, path, "").await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Events(Box::pin(response.bytes_stream().eventsource()))
+    }
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+}
+
+/// Server-sent events as they arrive.
+pub struct Events(
+    Pin<Box<dyn Stream<Item = Result<Event, EventStreamError<reqwest::Error>>> + Send>>,
+);
+
+impl Events {
+    /// The data of the next one.
+    pub async fn next(&mut self) -> Value {
+        let event = within(self.0.next()).await.expect("the stream has ended").unwrap();
+        serde_json::from_str(&event.data).unwrap()
+    }
+
+    /// Whether the stream ends without another one.
+    pub async fn ended(&mut self) -> bool {
+        within(self.0.next()).await.is_none()
+    }
+}

@@ -1,0 +1,74 @@
+//! A handler with one account that records what devices do.
+
+use fedecks_cloud::auth::AuthenticatedBy;
+use fedecks_cloud::{Decision, Handler, Info, Login, Outcome, Session, Term};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{PASSWORD, USER};
+
+/// What a device did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// It connected.
+    Connected(By),
+    /// It sent a message.
+    Message(Term),
+    /// It sent bytes.
+    Raw(Vec<u8>),
+}
+
+/// How a device proved itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// By [`USER`] and [`PASSWORD`].
+    Credentials,
+    /// By a token of an earlier connection.
+    Token,
+}
+
+/// Accepts [`USER`] with [`PASSWORD`], and pushes to a device what is published on [`topic`].
+pub struct Recorder(UnboundedSender<Seen>);
+
+impl Recorder {
+    /// Sends what it sees to `seen`.
+    pub fn new(seen: UnboundedSender<Seen>) -> Self {
+        Self(seen)
+    }
+}
+
+/// The topic whose messages are pushed to this device.
+pub fn topic(device: &str) -> String {
+    format!("to.{device}")
+}
+
+impl Handler for Recorder {
+    async fn authenticate(&self, login: Login<'_>) -> Decision {
+        let credentials = login.credentials;
+        let known = credentials.text("username") == Some(USER)
+            && credentials.text("password") == Some(PASSWORD);
+        if known { Decision::Accept } else { Decision::Reject }
+    }
+
+    async fn connected(&self, session: &Session) {
+        session.subscribe(topic(session.device().as_str()));
+        let by = match session.authenticated_by() {
+            AuthenticatedBy::Token { .. } => By::Token,
+            AuthenticatedBy::Credentials => By::Credentials,
+        };
+        let _ = self.0.send(Seen::Connected(by));
+    }
+
+    async fn handle_info(&self, _: &Session, info: Info) -> Outcome {
+        Outcome::Send(info.message)
+    }
+
+    async fn handle_in(&self, _: &Session, message: Term) -> Outcome {
+        let _ = self.0.send(Seen::Message(message));
+        Outcome::Ok
+    }
+
+    async fn handle_raw_in(&self, _: &Session, bytes: Vec<u8>) -> Outcome {
+        let _ = self.0.send(Seen::Raw(bytes));
+        Outcome::Ok
+    }
+}
