@@ -45,7 +45,7 @@ pub(super) enum CliError {
     #[error("the two passwords differ")]
     PasswordsDiffer,
     #[error("interrupted by a signal")]
-    Signal(u8),
+    Signal(i32),
 }
 
 impl CliError {
@@ -54,7 +54,7 @@ impl CliError {
             Self::Config(_) => WRONG_CONFIGURATION,
             Self::Server(error) if error.is_configuration() => WRONG_CONFIGURATION,
             // As a shell reports a program that a signal ended.
-            Self::Signal(number) => 128_u8.saturating_add(*number),
+            Self::Signal(number) => u8::try_from(128 + number).unwrap_or(u8::MAX),
             _ => 1,
         }
     }

@@ -3,8 +3,9 @@
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 use fedecks_common::terminal::HiddenInput;
+use futures_util::future::select_all;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
 use crate::error::ServerError;
@@ -16,52 +17,29 @@ pub(super) fn read(account: &str, runtime: Runtime) -> Result<String, CliError> 
         return read_line();
     }
     let account = account.to_owned();
+    let ending = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+    ];
     let answered = runtime.block_on(async {
         // First, as a signal that arrives before its handler is installed is lost.
-        let mut signals = Signals::listen()?;
+        let listening = ending.iter().map(|kind| signal(*kind)).collect::<Result<Vec<_>, _>>();
+        let mut signals = listening.map_err(ServerError::io("listen for signals"))?;
+        let signalled = select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv())));
         let _hidden = HiddenInput::new().map_err(ServerError::io("hide the password"))?;
         let asking = tokio::task::spawn_blocking(move || ask_twice(&account));
         tokio::select! {
             answered = asking => {
                 answered.map_err(|error| ServerError::io("ask for the password")(error.into()))?
             }
-            number = signals.next() => Err(CliError::Signal(number)),
+            (_, index, _) = signalled => Err(CliError::Signal(ending[index].as_raw_value())),
         }
     });
     // After a signal the reading thread is still blocked; it ends with the process.
     runtime.shutdown_background();
     answered
-}
-
-/// The signals that end programs.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    quit: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, ServerError> {
-        let listen = |kind| signal(kind).map_err(ServerError::io("listen for signals"));
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-            quit: listen(SignalKind::quit())?,
-        })
-    }
-
-    /// The number of the first signal that arrives.
-    async fn next(&mut self) -> u8 {
-        let kind = tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.hangup.recv() => SignalKind::hangup(),
-            _ = self.quit.recv() => SignalKind::quit(),
-        };
-        u8::try_from(kind.as_raw_value()).unwrap_or(u8::MAX)
-    }
 }
 
 fn ask_twice(account: &str) -> Result<String, CliError> {

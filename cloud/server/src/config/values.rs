@@ -13,14 +13,10 @@ pub(super) const MAX_U32: i64 = u32::MAX as i64;
 pub(super) const NO_MAX: i64 = i64::MAX;
 
 /// A whole number from `MIN` to `MAX`.
-pub(super) fn number<'de, D, T, const MIN: i64, const MAX: i64>(
-    deserializer: D,
-) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: TryFrom<i64>,
-{
-    let number = i64::deserialize(deserializer).ok().filter(|n| (MIN..=MAX).contains(n));
+pub(super) fn number<'de, D: Deserializer<'de>, T: TryFrom<i64>, const MIN: i64, const MAX: i64>(
+    d: D,
+) -> Result<T, D::Error> {
+    let number = i64::deserialize(d).ok().filter(|n| (MIN..=MAX).contains(n));
     number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
         Error::custom(match MAX {
             NO_MAX => format!("must be a whole number, at least {MIN}"),
@@ -30,42 +26,46 @@ where
 }
 
 /// A duration such as `90s`.
-pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    HumanDuration::deserialize(deserializer).map(Duration::from)
+pub(super) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    HumanDuration::deserialize(d).map(Duration::from)
 }
 
 /// A duration above zero.
-pub(super) fn positive_duration<'de, D>(deserializer: D) -> Result<Duration, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let duration = duration(deserializer)?;
+pub(super) fn positive<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    let duration = duration(d)?;
     if duration.is_zero() { Err(Error::custom("must be longer than 0s")) } else { Ok(duration) }
 }
 
 /// A duration in whole seconds, at least one.
-pub(super) fn whole_seconds<'de, D>(deserializer: D) -> Result<Duration, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let duration = duration(deserializer)?;
+pub(super) fn whole_seconds<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    let duration = duration(d)?;
     if duration.is_zero() || duration.subsec_nanos() != 0 {
         return Err(Error::custom("must be in whole seconds, at least 1s"));
     }
     Ok(duration)
 }
 
-/// A text that `parse` understands. `expected` completes the sentence "it ...".
-pub(super) fn parsed<'de, D, T>(
-    deserializer: D,
+/// A text that `parse` accepts. `expected` completes a sentence about it.
+pub(super) fn parsed<'de, D: Deserializer<'de>, T>(
+    d: D,
     parse: impl FnOnce(&str) -> Option<T>,
     expected: &str,
-) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let text = String::deserialize(deserializer).map_err(|_| Error::custom(expected))?;
+) -> Result<T, D::Error> {
+    let text = String::deserialize(d).map_err(|_| Error::custom(expected))?;
     parse(&text).ok_or_else(|| Error::custom(format_args!("{text:?} {expected}")))
+}
+
+/// [`parsed`] for a list.
+pub(super) fn parsed_list<'de, D: Deserializer<'de>, T>(
+    d: D,
+    parse: impl Fn(&str) -> Option<T>,
+    expected: &str,
+) -> Result<Vec<T>, D::Error> {
+    let texts = Vec::<String>::deserialize(d)?;
+    let item = |text: &String| {
+        parse(text).ok_or_else(|| Error::custom(format_args!("{text:?} {expected}")))
+    };
+    texts.iter().map(item).collect()
 }
 
 /// Why a text is not an address to listen on.

@@ -24,8 +24,8 @@ impl Default for Drain {
 }
 
 /// No operator waits longer, and systemd cannot be asked for much more.
-fn at_most_an_hour<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let duration = duration(deserializer)?;
+fn at_most_an_hour<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    let duration = duration(d)?;
     if duration > Duration::from_secs(3600) {
         return Err(Error::custom("must be at most 1h"));
     }

@@ -6,7 +6,7 @@ use fedecks_cloud::auth::FailedLoginLimits;
 use fedecks_cloud::serve::ServeLimits;
 use serde::Deserialize;
 
-use crate::config::values::{MAX_U32, number, positive_duration};
+use crate::config::values::{MAX_U32, number, positive};
 
 /// See [`ServeLimits`] and [`FailedLoginLimits`].
 #[derive(Debug, Deserialize)]
@@ -20,9 +20,9 @@ pub(crate) struct Limits {
     accepts_per_second: u32,
     #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
     accept_burst: u32,
-    #[serde(deserialize_with = "positive_duration")]
+    #[serde(deserialize_with = "positive")]
     handshake: Duration,
-    #[serde(deserialize_with = "positive_duration")]
+    #[serde(deserialize_with = "positive")]
     request_body: Duration,
     #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
     failed_logins_per_address: u32,

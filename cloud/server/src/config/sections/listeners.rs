@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use fedecks_cloud::serve::IpNet;
 use fedecks_protocol::DEFAULT_PATH;
 use serde::de::{Deserialize, Deserializer, Error};
+use toml::Value;
 
 use super::tls::{Tls, TlsChoice};
 use crate::config::error::{ConfigError, ConfigSources};
-use crate::config::values::{parse_address, parsed};
+use crate::config::values::{parsed, parsed_list};
 
 /// An address that the server listens on.
 #[derive(Debug, PartialEq, Eq, serde::Deserialize)]
@@ -112,64 +113,40 @@ fn all_services() -> Vec<Service> {
 
 const ADDRESS: &str = "must be IP:PORT, such as \"127.0.0.1:8080\" or \"[::]:8443\"";
 
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    parsed(deserializer, |text| parse_address(text).ok(), ADDRESS)
+fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
+    parsed(d, |text| text.parse().ok(), ADDRESS)
 }
 
 /// One address or a list of them.
-pub(in crate::config) fn addresses<'de, D>(
-    deserializer: D,
-) -> Result<Option<Vec<SocketAddr>>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    #[derive(serde::Deserialize)]
-    #[serde(untagged, expecting = "must be IP:PORT in quotes, or a list of them")]
-    enum OneOrMore {
-        One(String),
-        More(Vec<String>),
+pub(in crate::config) fn addresses<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Option<Vec<SocketAddr>>, D::Error> {
+    match Value::deserialize(d)? {
+        list @ Value::Array(_) => parsed_list(list, |text| text.parse().ok(), ADDRESS).map(Some),
+        one => address(one).map(|address| Some(vec![address])),
     }
-
-    let texts = match OneOrMore::deserialize(deserializer)? {
-        OneOrMore::One(text) => vec![text],
-        OneOrMore::More(texts) => texts,
-    };
-    let address = |text: &String| {
-        parse_address(text).map_err(|_| Error::custom(format_args!("{text:?} {ADDRESS}")))
-    };
-    texts.iter().map(address).collect::<Result<_, _>>().map(Some)
+    .map_err(|error| Error::custom(error.message()))
 }
 
 /// Addresses and networks, such as 10.0.0.0/8.
-pub(in crate::config) fn networks<'de, D>(deserializer: D) -> Result<Vec<IpNet>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let network = |text: &String| {
-        let network = text.parse().or_else(|_| text.parse().map(|address: IpAddr| address.into()));
-        network.map_err(|_| {
-            let expected = "must be an IP address or a network, such as \"10.0.0.1\" or \
-                            \"10.0.0.0/8\"";
-            Error::custom(format_args!("{text:?} {expected}"))
-        })
+pub(in crate::config) fn networks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D::Error> {
+    let network = |text: &str| {
+        text.parse().or_else(|_| text.parse().map(|address: IpAddr| address.into())).ok()
     };
-    Vec::<String>::deserialize(deserializer)?.iter().map(network).collect()
+    let expected = "must be an IP address or a network, such as \"10.0.0.1\" or \"10.0.0.0/8\"";
+    parsed_list(d, network, expected)
 }
 
 /// The path of the device socket.
-pub(in crate::config) fn path<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
-where
-    D: Deserializer<'de>,
-{
+pub(in crate::config) fn path<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
     let expected = format!(
         "must be a path such as {DEFAULT_PATH:?}: segments of letters, digits, '-', '.', '_' and '~', \
          each after a '/'"
     );
-    let is_plain = |segment: &str| {
-        !segment.is_empty()
-            && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let is_segment = |part: &str| !part.is_empty() && part.bytes().all(is_allowed);
+    let path = |text: &str| {
+        text.strip_prefix('/')?.split('/').all(is_segment).then(|| Some(text.to_owned()))
     };
-    let is_path =
-        |text: &str| text.strip_prefix('/')?.split('/').all(is_plain).then(|| text.to_owned());
-    parsed(deserializer, is_path, &expected).map(Some)
+    parsed(d, path, &expected)
 }

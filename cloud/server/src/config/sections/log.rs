@@ -29,7 +29,7 @@ impl Default for Log {
     }
 }
 
-fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LevelFilter, D::Error> {
+fn level<'de, D: Deserializer<'de>>(d: D) -> Result<LevelFilter, D::Error> {
     let expected = "must be off, error, warn, info, debug or trace";
-    parsed(deserializer, |text| text.parse().ok(), expected)
+    parsed(d, |text| text.parse().ok(), expected)
 }

@@ -67,44 +67,45 @@ impl Secrets {
         data_dir: &Path,
         sources: &ConfigSources,
     ) -> Result<Self, ConfigError> {
-        let (secret, salt) = (data_dir.join("secret"), data_dir.join("salt"));
+        let [secret_file, salt_file] = ["secret", "salt"].map(|name| data_dir.join(name));
+        let one_is_missing = |set: &str, unset: &str| {
+            let problem = format!("{set} is set but {unset} is not; set {unset} or {unset}_file");
+            Err(sources.invalid(unset, problem))
+        };
         let sealing = match sealing.sources("", sources)? {
             (Some(secret), Some(salt)) => Pair { secret, salt },
-            (Some(_), None) => {
-                let problem = "secret is set but salt is not; set salt or salt_file";
-                return Err(sources.invalid("salt", problem));
-            }
-            (None, Some(_)) => {
-                let problem = "salt is set but secret is not; set secret or secret_file";
-                return Err(sources.invalid("secret", problem));
-            }
+            (Some(_), None) => return one_is_missing("secret", "salt"),
+            (None, Some(_)) => return one_is_missing("salt", "secret"),
             (None, None) if sources.file.is_some() => {
-                let (secret, salt) = (secret.display(), salt.display());
-                let which = if data_dir.join("secret").exists() {
-                    format!("(this installation has {secret} and {salt})")
+                let hint = if secret_file.exists() {
+                    let (secret, salt) = (secret_file.display(), salt_file.display());
+                    format!("this installation has {secret} and {salt}")
                 } else {
-                    "(`fedecks-cloud secret generate` prints new values)".to_owned()
+                    "`fedecks-cloud secret generate` prints new values".to_owned()
                 };
                 let problem =
-                    format!("no secret configured: set secret_file and salt_file {which}");
+                    format!("no secret configured: set secret_file and salt_file ({hint})");
                 return Err(sources.invalid("secret", problem));
             }
             (None, None) => Pair {
-                secret: Source::Generated { file: secret, generate },
-                salt: Source::Generated { file: salt, generate: generate_salt },
+                secret: Source::Generated { file: secret_file, generate },
+                salt: Source::Generated { file: salt_file, generate: generate_salt },
             },
         };
-        let previous = previous.into_iter().map(|pair| {
-            let missing = |what: &str| {
-                let problem = format!("a [[previous_key]] has no {what} or {what}_file");
-                sources.invalid("previous_key", problem)
-            };
-            let (secret, salt) = pair.sources("previous_key.", sources)?;
-            let secret = secret.ok_or_else(|| missing("secret"))?;
-            Ok(Pair { secret, salt: salt.ok_or_else(|| missing("salt"))? })
-        });
-        let previous = previous.collect::<Result<_, _>>()?;
-        Ok(Self { sealing, previous, sources: sources.clone() })
+        let previous =
+            previous.into_iter().map(|pair| match pair.sources("previous_key.", sources)? {
+                (Some(secret), Some(salt)) => Ok(Pair { secret, salt }),
+                _ => {
+                    let problem =
+                        "a [[previous_key]] needs secret or secret_file, and salt or salt_file";
+                    Err(sources.invalid("previous_key", problem))
+                }
+            });
+        Ok(Self {
+            sealing,
+            previous: previous.collect::<Result<_, _>>()?,
+            sources: sources.clone(),
+        })
     }
 
     /// The file with the secret, if this program generates it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, ConfigSources};
-use crate::config::values::{positive_duration, whole_seconds};
+use crate::config::values::{positive, whole_seconds};
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,7 +14,7 @@ pub(crate) struct Tokens {
     #[serde(deserialize_with = "whole_seconds")]
     pub(crate) lifetime: Duration,
     /// The age at which a connected device's token is replaced.
-    #[serde(deserialize_with = "positive_duration")]
+    #[serde(deserialize_with = "positive")]
     pub(crate) refresh: Duration,
 }
 

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fedecks_store::DevicePattern;
+use fedecks_store::{DevicePattern, InvalidDevicePattern};
 use http::Uri;
 use serde::de::{Deserialize, Deserializer, Error};
 
 use super::secrets::Source;
 use crate::config::error::{ConfigError, ConfigSources};
 use crate::config::secret::Secret;
-use crate::config::values::{NO_MAX, number, parsed, positive_duration};
+use crate::config::values::{NO_MAX, number, parsed, parsed_list, positive};
 use crate::event_kind::EventKind;
 use crate::webhook_signature::SigningSecret;
 
@@ -34,10 +34,10 @@ pub(crate) struct Webhook {
     #[serde(deserialize_with = "devices")]
     pub(crate) devices: Option<DevicePattern>,
     /// How long a delivery may take.
-    #[serde(deserialize_with = "positive_duration")]
+    #[serde(deserialize_with = "positive")]
     pub(crate) timeout: Duration,
     /// The age at which an event is dropped.
-    #[serde(deserialize_with = "positive_duration")]
+    #[serde(deserialize_with = "positive")]
     pub(crate) max_age: Duration,
     /// The number of events that may wait for the receiver.
     #[serde(deserialize_with = "number::<_, _, 1, NO_MAX>")]
@@ -116,16 +116,16 @@ pub(in crate::config) fn check(
     Ok(webhooks)
 }
 
-fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-    let is_name = |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(is_plain);
+fn name<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    let is_name = |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(is_allowed);
     let expected = "must be 1 to 64 letters, digits, '-', '.' and '_'";
-    parsed(deserializer, |text| is_name(text).then(|| text.to_owned()), expected)
+    parsed(d, |text| is_name(text).then(|| text.to_owned()), expected)
 }
 
 /// The error does not show the URL, which may have a secret in it.
-fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uri, D::Error> {
-    let url = String::deserialize(deserializer).ok().and_then(|text| text.parse::<Uri>().ok());
+fn url<'de, D: Deserializer<'de>>(d: D) -> Result<Uri, D::Error> {
+    let url = String::deserialize(d).ok().and_then(|text| text.parse::<Uri>().ok());
     let is_usable = |url: &Uri| {
         matches!(url.scheme_str(), Some("https" | "http"))
             && url.authority().is_some_and(|authority| !authority.as_str().contains('@'))
@@ -134,18 +134,12 @@ fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uri, D::Error> {
     url.filter(is_usable).ok_or_else(|| Error::custom(expected))
 }
 
-fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EventKind>, D::Error> {
-    let kind = |word: &String| {
-        EventKind::from_word(word).ok_or_else(|| {
-            let known: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
-            Error::custom(format_args!("{word:?} must be one of {}", known.join(", ")))
-        })
-    };
-    Vec::<String>::deserialize(deserializer)?.iter().map(kind).collect()
+fn kinds<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<EventKind>, D::Error> {
+    let known: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    parsed_list(d, EventKind::from_word, &format!("must be one of {}", known.join(", ")))
 }
 
-fn devices<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DevicePattern>, D::Error> {
-    let pattern = String::deserialize(deserializer)?;
-    let parsed = pattern.parse();
-    parsed.map(Some).map_err(|error| Error::custom(format_args!("{pattern:?}: {error}")))
+fn devices<'de, D: Deserializer<'de>>(d: D) -> Result<Option<DevicePattern>, D::Error> {
+    let expected = format!("is not valid: {InvalidDevicePattern}");
+    parsed(d, |text| text.parse().ok().map(Some), &expected)
 }

@@ -35,7 +35,7 @@ listen = ["127.0.0.1:1", "x"]
 , line 3: listen: "x" must be IP:PORT, such as "127.0.0.1:8080" or "[::]:8443"
 
 listen = 8080
-, line 3: listen: must be IP:PORT in quotes, or a list of them
+, line 3: listen: must be IP:PORT, such as "127.0.0.1:8080" or "[::]:8443"
 
 listen = []
 , line 3: listen is empty; list at least one address
@@ -101,10 +101,10 @@ trusted_proxies = ["10.0.0.1", "balancer"]
 : tls applies to the addresses in `listen`, and there are none
 
 [[previous_key]]; secret = "y"
-: a [[previous_key]] has no salt or salt_file
+: a [[previous_key]] needs secret or secret_file, and salt or salt_file
 
 [[previous_key]]; salt = "y"
-: a [[previous_key]] has no secret or secret_file
+: a [[previous_key]] needs secret or secret_file, and salt or salt_file
 
 [[webhook]]; url = "https://x"; secret_file = "s"
 : a [[webhook]] has no name
