@@ -62,7 +62,7 @@ impl Listener {
         self.serves.contains(&service)
     }
 
-    /// A listener without a section of its own: it serves everything.
+    /// A listener of `listen`, which serves everything.
     pub(in crate::config) fn at(address: SocketAddr, tls: TlsChoice) -> Self {
         let (certificate, key) = (None, None);
         Self { address, tls, certificate, key, proxy_protocol: false, serves: all_services() }
