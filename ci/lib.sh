@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the scripts beside this file share. Sourced, never run.
-# It moves to the root of the checkout and sets ROOT, CALLER, CACHE and CARGO_TARGET_DIR.
+# What the scripts in this directory share. Sourced, never run.
+# Changes to the root of the checkout and sets ROOT, CALLER, CACHE and CARGO_TARGET_DIR.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC2034 # used by the scripts
@@ -12,7 +12,7 @@ export CARGO_TARGET_DIR
 export LC_ALL=C.UTF-8
 cd "$ROOT" || exit 1
 
-# The oldest Rust that the workspace builds with; Cargo.toml's rust-version says the same.
+# The oldest supported Rust; the same as rust-version in Cargo.toml.
 MIN_RUST=1.85
 
 say() { printf '%s: %s\n' "$SELF" "$*"; }
@@ -22,7 +22,7 @@ die() {
     exit 1
 }
 
-# help_if_asked TEXT "$@": prints TEXT and ends if one of the arguments is --help or -h.
+# help_if_asked TEXT "$@": prints TEXT and exits if one of the arguments is --help or -h.
 help_if_asked() {
     local text=$1 argument
     shift
@@ -36,10 +36,10 @@ help_if_asked() {
     done
 }
 
-# callers_path PATH: where that is for who called the script, from any folder.
+# callers_path PATH: resolves PATH relative to the caller's working directory.
 callers_path() { (cd "$CALLER" && realpath -m -- "$1"); }
 
-# workspace_version: the version of the programs, of Cargo.toml.
+# workspace_version: the version of the programs, from Cargo.toml.
 workspace_version() {
     local version
     version=$(sed -n '/^\[workspace\.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
@@ -47,17 +47,17 @@ workspace_version() {
     echo "$version"
 }
 
-# board TARGET: sets debian, gnu and qemu, what Debian's compilers and QEMU call that board.
+# board TARGET: sets debian, gnu and qemu, the names that Debian's compilers and QEMU use for that board.
 # shellcheck disable=SC2034 # used by the scripts
 board() {
     case $1 in
         aarch64-unknown-linux-gnu) debian=arm64 gnu=aarch64-linux-gnu qemu=qemu-aarch64-static ;;
         armv7-unknown-linux-gnueabihf) debian=armhf gnu=arm-linux-gnueabihf qemu=qemu-arm-static ;;
-        *) die "unknown argument $1: give aarch64-unknown-linux-gnu or armv7-unknown-linux-gnueabihf; see --help" ;;
+        *) die "unknown argument $1, expected aarch64-unknown-linux-gnu or armv7-unknown-linux-gnueabihf; see --help" ;;
     esac
 }
 
-# scripts_like PATTERN: sets scripts to the files of the checkout whose beginning matches, whatever their names.
+# scripts_like PATTERN: sets scripts to the files of the checkout that begin with a match, whatever their names.
 scripts_like() {
     local file
     scripts=()
@@ -67,7 +67,7 @@ scripts_like() {
     [ ${#scripts[@]} -gt 0 ] || die "found no file that begins with $1"
 }
 
-# as_root COMMAND...: runs it as root; fails at once if that would need a password.
+# as_root COMMAND...: runs it as root; fails at once if that requires a password.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
@@ -81,15 +81,15 @@ can_be_root() {
 }
 
 have_package() {
-    # shellcheck disable=SC2016 # the dollar is dpkg-query's
+    # shellcheck disable=SC2016 # dpkg-query expands this
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# need_packages PACKAGE...: installs those that are missing, or says what to run and ends.
+# need_packages PACKAGE...: installs those that are missing, or prints the command to run and exits.
 need_packages() {
     local package missing=()
     command -v apt-get >/dev/null ||
-        die "this machine has no apt; install by hand what Debian calls: $*"
+        die "this machine has no apt; install the equivalents of these Debian packages: $*"
     for package in "$@"; do
         have_package "$package" || missing+=("$package")
     done
@@ -106,11 +106,11 @@ need_packages() {
     apt_install "${missing[@]}"
 }
 
-# The daemons that the tests run against: real ones, each started by the test itself.
+# The real daemons that the tests run against; each test starts its own.
 TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime libglib2.0-bin iproute2 busybox e2fsprogs nginx-light caddy prometheus)
 
-# want_test_daemons: installs what is missing of them where that is possible. Without them the tests
-# concerned say loudly that they did not run; with FEDECKS_TESTS_COMPLETE set they fail.
+# want_test_daemons: installs those that are missing, if possible. Without them the affected tests print
+# SKIPPED, or fail if FEDECKS_TESTS_COMPLETE is set.
 want_test_daemons() {
     local package missing=()
     for package in "${TEST_DAEMONS[@]}"; do
@@ -118,11 +118,11 @@ want_test_daemons() {
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     if ! command -v apt-get >/dev/null || ! can_be_root; then
-        say "missing, so the tests that need them will not run: ${missing[*]}"
+        say "missing, so the tests that need them are skipped: ${missing[*]}"
         return 0
     fi
-    # This machine's network and ports are none of the tests' business: these services are neither
-    # started nor enabled by their installation.
+    # The tests must not affect this machine's network and ports: keep the installation from starting and
+    # enabling these services.
     local unit quiet=()
     if [ -d /run/systemd/system ]; then
         case " ${missing[*]} " in *" network-manager "*) quiet+=(NetworkManager.service) ;; esac
@@ -138,9 +138,8 @@ want_test_daemons() {
     done
 }
 
-# want_browser: Chromium and what finds barriers in pages, for the dashboard's tests, where that is
-# possible. Without them those tests say loudly that they did not run; with FEDECKS_TESTS_COMPLETE set
-# they fail. Sets FEDECKS_AXE.
+# want_browser: installs Chromium, and axe-core to check accessibility, for the dashboard's tests, if
+# possible. Without them those tests print SKIPPED, or fail if FEDECKS_TESTS_COMPLETE is set. Sets FEDECKS_AXE.
 want_browser() {
     local wheel=axe_playwright_python-0.1.8-py3-none-any.whl axe=$CACHE/axe-core-4.12.1.min.js
     if ! command -v apt-get >/dev/null || ! can_be_root; then
@@ -149,11 +148,11 @@ want_browser() {
         need_packages chromium chromium-driver python3-venv
     fi
     if ! [ -e "$axe" ] && python3 -c 'import venv, ensurepip' 2>/dev/null; then
-        say "fetching axe-core, as the Python package index has it"
+        say "fetching axe-core from the Python package index"
         local work
         work=$(mktemp -d)
         python3 -m venv "$work/venv"
-        # A hash pins what the tests run.
+        # The hash pins the code that the tests run.
         echo "axe-playwright-python==0.1.8 --hash=sha256:fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8" >"$work/wanted"
         if "$work/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --require-hashes \
             --dest "$work" --requirement "$work/wanted"; then
@@ -166,16 +165,16 @@ want_browser() {
     if [ -e "$axe" ]; then export FEDECKS_AXE=$axe; fi
 }
 
-# debian_mirror: where this machine has Debian from, or DEBIAN_MIRROR. Only a main archive will do.
+# debian_mirror: DEBIAN_MIRROR, or the Debian main archive that this machine uses.
 debian_mirror() {
     local mirror=${DEBIAN_MIRROR:-}
     if [ -z "$mirror" ]; then
-        # shellcheck disable=SC2016 # the dollars are apt's
+        # shellcheck disable=SC2016 # apt expands these
         mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
             awk '$1 ~ /^(bookworm|trixie|forky|sid|stable|testing|unstable)$/ { print $2; exit }')
     fi
     [ -n "$mirror" ] ||
-        die "found no Debian mirror in this machine's apt sources; name one in DEBIAN_MIRROR"
+        die "found no Debian mirror in this machine's apt sources; set DEBIAN_MIRROR"
     printf '%s' "$mirror"
 }
 
@@ -188,14 +187,14 @@ apt_update() {
     as_root apt-get update -qq -o DPkg::Lock::Timeout=300
 }
 
-# need_command COMMAND PACKAGE...: installs the packages if there is no such command.
+# need_command COMMAND PACKAGE...: installs the packages if the command is missing.
 need_command() {
     local command=$1
     shift
     command -v "$command" >/dev/null || need_packages "$@"
 }
 
-# version_of COMMAND: the first thing that looks like a version in what COMMAND --version prints.
+# version_of COMMAND: the first version number in the output of COMMAND --version.
 version_of() {
     "$1" --version 2>/dev/null | grep -oE -m1 '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -n 1
 }
@@ -209,8 +208,8 @@ rust_is_new_enough() {
     at_least "$(version_of cargo)" "$MIN_RUST" && at_least "$(version_of rustc)" "$MIN_RUST"
 }
 
-# Debian 12's own rustc and cargo are too old; it has newer ones under other names.
-# Both families own /usr/bin/rustc and conflict, so installing one removes the other.
+# Debian 12's rustc and cargo packages are too old; it has newer ones under other names.
+# Both own /usr/bin/rustc and conflict, so installing one removes the other.
 debian_rust_packages() {
     local version
     # shellcheck disable=SC1091,SC2030 # the machine's own file
@@ -229,8 +228,8 @@ debian_rust_packages() {
     esac
 }
 
-# need_rust [clippy] [rustfmt]: a cargo and rustc of at least MIN_RUST, those two if named, and
-# what building C needs (ring and the bundled sqlite are partly C).
+# need_rust [clippy] [rustfmt]: provides cargo and rustc of at least MIN_RUST, the named components, and a C
+# compiler (ring and the bundled sqlite are partly C).
 need_rust() {
     local packages=() rust=() lacking=false part
     command -v cc >/dev/null || packages+=(gcc libc6-dev)
@@ -246,7 +245,7 @@ need_rust() {
         read -ra rust <<<"$(debian_rust_packages "$@")"
         packages+=("${rust[@]}")
         if ! command -v cargo >/dev/null; then
-            say "no Rust here"
+            say "Rust is not installed"
         elif ! rust_is_new_enough; then
             say "cargo $(version_of cargo) or rustc $(version_of rustc) is older than $MIN_RUST"
         else
@@ -256,22 +255,22 @@ need_rust() {
     [ ${#packages[@]} = 0 ] || need_packages "${packages[@]}"
     if $lacking; then
         hash -r
-        # An old Rust elsewhere on the PATH must not hide the one just installed.
+        # An old Rust elsewhere in PATH must not hide the one just installed.
         rust_is_new_enough || PATH=/usr/bin:$PATH
         rust_is_new_enough ||
-            die "Rust $MIN_RUST or newer is needed, and Debian's packages here (${rust[*]}) don't give it; install one with rustup"
+            die "Rust $MIN_RUST or newer is required, but Debian's packages here (${rust[*]}) do not provide it; install it with rustup"
     fi
     say "using $(cargo --version), $(rustc --version)"
 }
 
-# build_tool CRATE VERSION: builds a cargo command, once, as $CACHE/CRATE-VERSION/bin/CRATE.
+# build_tool CRATE VERSION: builds a cargo command once, as $CACHE/CRATE-VERSION/bin/CRATE.
 build_tool() {
     local crate=$1 version=$2 root=$CACHE/$1-$2 work status=0
     [ "$(version_of "$root/bin/$crate" || true)" != "$version" ] || return 0
     say "building $crate $version into $root (minutes, once)"
-    # Its own target folder, thrown away afterwards; built to be ready soon, not to run fast.
+    # A separate target directory, removed afterwards; compiled quickly, not optimized.
     work=$(mktemp -d)
-    # Outside the checkout, so that its rust-version does not hold back the choice of version.
+    # Outside the checkout, so that its rust-version does not restrict the choice of version.
     (cd "$work" && CARGO_TARGET_DIR=$work/target cargo install --quiet --locked \
         --version "$version" --root "$root" \
         --config 'profile.release.opt-level=1' --config 'profile.release.lto=false' \

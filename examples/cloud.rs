@@ -1,9 +1,9 @@
-//! A cloud with a handler of its own on the `fedecks-cloud` library: commands on standard input,
-//! events on standard output.
+//! A cloud with its own handler on the `fedecks-cloud` library: commands on standard input, events on
+//! standard output. Not the ready-made server, which is `fedecks-cloud serve`.
 //!
 //! ```text
 //! fedecks-cloud account add marvin
-//! fedecks-cloud serve --self-signed   # once, then Ctrl-C: it makes the folder's secret and certificate
+//! fedecks-cloud serve --self-signed   # once, then Ctrl-C: generates the secret and the certificate
 //! example-cloud ./fedecks-data 127.0.0.1:4433
 //! listen kitchen-1
 //! push kitchen-1 ["hi","there"]
@@ -30,7 +30,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 const USAGE: &str = "\
 usage: example-cloud DATA_FOLDER ADDRESS:PORT
 
-Then, on standard input, a command a line:
+Commands on standard input, one per line:
   listen DEVICE     print what this device sends
   push DEVICE JSON  send any value to this device";
 
@@ -49,7 +49,7 @@ impl Handler for Topics {
             AuthenticatedBy::Token { .. } => "token",
             AuthenticatedBy::Credentials => "credentials",
         };
-        say(&json!({"event": "connected", "device": session.device(), "by": by}));
+        print_event(&json!({"event": "connected", "device": session.device(), "by": by}));
     }
 
     async fn handle_info(&self, _session: &Session, info: Info) -> Outcome {
@@ -65,7 +65,7 @@ impl Handler for Topics {
     }
 
     fn disconnected(&self, presence: &Presence, why: &Disconnected) {
-        say(
+        print_event(
             &json!({"event": "disconnected", "device": presence.device, "why": format!("{why:?}")}),
         );
     }
@@ -78,7 +78,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (Some(folder), Some(address)) = (arguments.next(), arguments.next()) else {
         return Err(USAGE.into());
     };
-    // What `fedecks-cloud` keeps there for a trial; a real cloud brings its own.
+    // As `fedecks-cloud` generated them for a trial; a real cloud has others.
     let file = |name: &str| Path::new(&folder).join(name);
     let read = |name: &str| std::fs::read_to_string(file(name));
     let keyring = Keyring::new(read("secret")?.trim(), read("salt")?.trim())?;
@@ -92,23 +92,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     let listen = vec![Listen::tls(address.parse()?, tls)];
     let server = serve(fedecks.routes(), ServeOptions { listen, ..ServeOptions::default() })?;
-    say(&json!({"event": "listening", "address": server.addresses()[0].to_string()}));
+    print_event(&json!({"event": "listening", "address": server.addresses()[0].to_string()}));
 
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
-        if let Err(error) = obey(&fedecks.hub(), &line).await {
-            say(&json!({"event": "error", "error": error.to_string()}));
+        if let Err(error) = execute(&fedecks.hub(), &line).await {
+            print_event(&json!({"event": "error", "error": error.to_string()}));
         }
     }
     Ok(())
 }
 
-async fn obey(hub: &Hub, line: &str) -> Result<(), Box<dyn Error>> {
+async fn execute(hub: &Hub, line: &str) -> Result<(), Box<dyn Error>> {
     let words: Vec<&str> = line.trim().splitn(3, ' ').collect();
     match words[..] {
         ["listen", device] => {
             let device = DeviceId::new(device)?;
-            tokio::spawn(print(hub.clone(), device));
+            tokio::spawn(print_messages(hub.clone(), device));
         }
         ["push", device, value] => {
             let term = Term::from_serialize(&serde_json::from_str::<Value>(value)?)?;
@@ -119,21 +119,21 @@ async fn obey(hub: &Hub, line: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn print(hub: Hub, device: DeviceId) {
+async fn print_messages(hub: Hub, device: DeviceId) {
     let mut messages = hub.subscribe(format!("upstream.{device}"));
     loop {
         match messages.recv().await {
             Ok(info) => {
                 let message = serde_json::to_value(&*info.message)
                     .unwrap_or_else(|_| Value::String(format!("{:?}", &*info.message)));
-                say(&json!({"event": "message", "device": device, "message": message}));
+                print_event(&json!({"event": "message", "device": device, "message": message}));
             }
-            Err(missed) => say(&json!({"event": "missed", "error": missed.to_string()})),
+            Err(missed) => print_event(&json!({"event": "missed", "error": missed.to_string()})),
         }
     }
 }
 
 #[expect(clippy::print_stdout, reason = "standard output is this program's interface")]
-fn say(value: &Value) {
+fn print_event(value: &Value) {
     println!("{value}");
 }

@@ -1,4 +1,5 @@
-//! A device on the `fedecks-device` library: commands on standard input, events on standard output.
+//! A device on the `fedecks-device` library, without the service `fedecksd`: commands on standard
+//! input, events on standard output.
 //!
 //! ```text
 //! example-device wss://localhost:4433 kitchen-1 ./device-data ./cloud-data/ca.pem
@@ -17,11 +18,11 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 const USAGE: &str = "\
 usage: example-device URL DEVICE_ID DATA_FOLDER [CA_FILE]
 
-Then, on standard input, a command a line:
+Commands on standard input, one per line:
   login {\"username\":...,\"password\":...}   log in; needed once
   logout                                  forget the token
   send JSON                               send any value
-  quit                                    close the connection and end";
+  quit                                    close the connection and exit";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -41,9 +42,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let printer = tokio::spawn(async move {
         loop {
             match events.next().await {
-                Ok(event) => say(&describe(&event)),
+                Ok(event) => print_event(&describe(&event)),
                 Err(SubscriptionError::Lagged(count)) => {
-                    say(&json!({"event": "missed", "count": count}))
+                    print_event(&json!({"event": "missed", "count": count}))
                 }
                 Err(SubscriptionError::Stopped(_)) => return,
             }
@@ -54,8 +55,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         if line.trim() == "quit" {
             break;
         }
-        if let Err(error) = obey(&client, &line).await {
-            say(&json!({"event": "error", "error": error.to_string()}));
+        if let Err(error) = execute(&client, &line).await {
+            print_event(&json!({"event": "error", "error": error.to_string()}));
         }
     }
     client.shutdown().await;
@@ -63,18 +64,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn obey(client: &Client, line: &str) -> Result<(), Box<dyn Error>> {
+async fn execute(client: &Client, line: &str) -> Result<(), Box<dyn Error>> {
     let (command, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     match command {
         "" => {}
         "login" => {
             let values: Value = serde_json::from_str(rest)?;
             let done = client.login(Credentials::from_serialize(&values)?).await?;
-            say(&json!({"event": "logged_in", "persisted": done.persisted}));
+            print_event(&json!({"event": "logged_in", "persisted": done.persisted}));
         }
         "logout" => client.logout().await?,
         "send" => client.send(&serde_json::from_str::<Value>(rest)?).await?,
-        _ => return Err(format!("no command {command:?}\n{USAGE}").into()),
+        _ => return Err(format!("unknown command {command:?}\n{USAGE}").into()),
     }
     Ok(())
 }
@@ -100,12 +101,12 @@ fn describe(event: &Event) -> Value {
     }
 }
 
-/// JSON where the term has a form in it, otherwise what the debugger would show.
+/// As JSON if the term can be written so, as `Debug` shows it otherwise.
 fn readable(term: &Term) -> Value {
     serde_json::to_value(term).unwrap_or_else(|_| Value::String(format!("{term:?}")))
 }
 
 #[expect(clippy::print_stdout, reason = "standard output is this program's interface")]
-fn say(value: &Value) {
+fn print_event(value: &Value) {
     println!("{value}");
 }

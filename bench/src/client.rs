@@ -3,11 +3,11 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use fedecks_protocol::{
     AUTH_HEADER, DEFAULT_PATH, Dialect, DownFrame, Limits, REFUSAL_HEADER, Refusal, Term, UpFrame,
 };
+use fedecks_testing::wait::PATIENCE;
 use futures_util::{SinkExt, StreamExt};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,14 +26,11 @@ use crate::error::{Error, Result};
 use crate::identity::HOST;
 use crate::server::Kind;
 
-/// How long a server may take for any answer.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How many addresses of the loopback network the clients come from: each has ports enough for some
-/// 28,000 connections, the ones just closed included.
+/// The number of loopback addresses that the clients connect from: each has ports for about 28,000
+/// connections, including those just closed.
 const SOURCES: usize = 32;
 
-/// How much a message carries, in bytes.
+/// The payload of a message, in bytes.
 const PAYLOAD: usize = 100;
 
 /// Where to connect to.
@@ -44,22 +41,22 @@ pub(crate) struct Target {
     pub(crate) tls: Option<TlsConnector>,
 }
 
-/// One connection to a server. It takes nothing for granted: what comes must be what was expected.
+/// One connection to a server. It fails on anything unexpected.
 pub(crate) struct Client {
     kind: Kind,
     socket: WebSocketStream<Box<dyn Socket>>,
 }
 
-/// Why an attempt to connect came to nothing.
+/// Why an attempt to connect failed.
 #[derive(Debug)]
 pub(crate) enum NotConnected {
-    /// Nobody listens.
-    NobodyListens,
-    /// The connection was cut off before there was an answer.
+    /// The server does not listen.
+    NotListening,
+    /// The connection was closed before the answer.
     CutOff,
-    /// The cloud answered, and in its own form.
+    /// The cloud refused with one of its reasons.
     Refused(Refusal),
-    /// What must not happen.
+    /// Anything else, which must not happen.
     Failed(Error),
 }
 
@@ -68,8 +65,8 @@ trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
 
 impl Client {
-    /// Connects the `index`th client, up to and with the Welcome where there is one. `auth` is the
-    /// value of the header that our server asks for.
+    /// Connects the `index`th client, and takes the Welcome if there is one. `auth` is the value of
+    /// the header that our server expects.
     pub(crate) async fn connect(target: &Target, index: usize, auth: &str) -> Result<Self> {
         timeout(PATIENCE, Self::dial(target, index, auth))
             .await
@@ -84,7 +81,7 @@ impl Client {
         auth: &str,
     ) -> std::result::Result<Self, NotConnected> {
         let tcp = TcpSocket::new_v4()?;
-        // A close leaves the port in TIME_WAIT, where the next run may take it up again.
+        // A close leaves the port in TIME_WAIT; this lets the next run use it again.
         tcp.set_reuseaddr(true)?;
         tcp.set_nodelay(true)?;
         tcp.bind(SocketAddr::from((source(index)?, 0)))?;
@@ -106,14 +103,14 @@ impl Client {
         Ok(client)
     }
 
-    /// Sends a message and waits for the same to come back.
+    /// Sends a message and waits for its echo.
     pub(crate) async fn echo(&mut self) -> Result<()> {
         let payload = vec![b'x'; PAYLOAD];
         match self.kind {
             Kind::Bare => {
                 self.send(Message::binary(payload.clone())).await?;
                 if self.receive().await?.into_data() != payload {
-                    return Err("something else came back".into());
+                    return Err("the echo differs".into());
                 }
             }
             Kind::Fedecks => {
@@ -123,7 +120,7 @@ impl Client {
                 self.send(Message::binary(up)).await?;
                 let down = decode(&self.receive().await?)?;
                 if down != (DownFrame::Message { sequence: None, term }) {
-                    return Err(format!("something else came back: {down:?}").into());
+                    return Err(format!("the echo differs: {down:?}").into());
                 }
             }
         }
@@ -137,20 +134,13 @@ impl Client {
         self.send(Message::binary(up)).await
     }
 
-    /// The next message from the cloud, and when it was there.
-    pub(crate) async fn hear(&mut self) -> Result<(Term, Instant)> {
+    /// The next message from the cloud, and when it arrived.
+    pub(crate) async fn receive_message(&mut self) -> Result<(Term, Instant)> {
         let message = self.receive().await?;
         let at = Instant::now();
         match decode(&message)? {
             DownFrame::Message { term, .. } => Ok((term, at)),
-            other @ (DownFrame::Welcome(_)
-            | DownFrame::Token(_)
-            | DownFrame::Raw { .. }
-            | DownFrame::Ack(_)
-            | DownFrame::Request { .. }
-            | DownFrame::Unknown { .. }) => {
-                Err(format!("expected a message, got {other:?}").into())
-            }
+            other => Err(format!("expected a message, got {other:?}").into()),
         }
     }
 
@@ -165,7 +155,7 @@ impl Client {
         Ok(())
     }
 
-    /// Closes and waits until the server has done so too.
+    /// Closes and waits until the server has closed too.
     pub(crate) async fn close(mut self) -> Result<()> {
         self.send(Message::Close(None)).await?;
         let answer = self.receive().await?;
@@ -174,14 +164,14 @@ impl Client {
         }
         match timeout(PATIENCE, self.socket.next()).await? {
             None => Ok(()),
-            // After the close frame an end without TLS's close_notify cuts nothing off.
+            // After the close frame a missing close_notify of TLS loses nothing.
             Some(Err(WsError::Io(error))) if error.kind() == ErrorKind::UnexpectedEof => Ok(()),
             Some(Err(error)) => Err(error.into()),
             Some(Ok(more)) => Err(format!("expected the end, got {more:?}").into()),
         }
     }
 
-    /// Waits until the connection is gone without a word, as after a server's SIGKILL.
+    /// Waits until the connection ends without a close, as after a server's SIGKILL.
     pub(crate) async fn lost(mut self) -> Result<()> {
         match timeout(PATIENCE, self.socket.next()).await? {
             None | Some(Err(WsError::Io(_) | WsError::Protocol(_) | WsError::ConnectionClosed)) => {
@@ -201,7 +191,7 @@ impl Client {
     }
 }
 
-/// The address that the `index`th client comes from.
+/// The address that the `index`th client connects from.
 fn source(index: usize) -> Result<Ipv4Addr> {
     Ok(Ipv4Addr::new(127, 0, 0, u8::try_from(2 + index % SOURCES)?))
 }
@@ -224,11 +214,7 @@ fn request(kind: Kind, auth: &str) -> Result<Request> {
 fn decode(message: &Message) -> Result<DownFrame> {
     match message {
         Message::Binary(bytes) => Ok(Dialect::Bincode.decode_down(bytes, &Limits::default())?),
-        Message::Text(_)
-        | Message::Ping(_)
-        | Message::Pong(_)
-        | Message::Close(_)
-        | Message::Frame(_) => Err(format!("expected a frame, got {message:?}").into()),
+        _ => Err(format!("expected a frame, got {message:?}").into()),
     }
 }
 
@@ -242,7 +228,7 @@ impl From<std::io::Error> for NotConnected {
     fn from(error: std::io::Error) -> Self {
         let cut_off = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::UnexpectedEof];
         if error.kind() == ErrorKind::ConnectionRefused {
-            Self::NobodyListens
+            Self::NotListening
         } else if cut_off.contains(&error.kind()) {
             Self::CutOff
         } else {
@@ -267,15 +253,7 @@ impl From<WsError> for NotConnected {
                     None => Self::Failed(format!("answered {}", answer.status()).into()),
                 }
             }
-            other @ (WsError::AlreadyClosed
-            | WsError::Tls(_)
-            | WsError::Capacity(_)
-            | WsError::Protocol(_)
-            | WsError::WriteBufferFull(_)
-            | WsError::Utf8(_)
-            | WsError::AttackAttempt
-            | WsError::Url(_)
-            | WsError::HttpFormat(_)) => Self::Failed(other.into()),
+            other => Self::Failed(other.into()),
         }
     }
 }
@@ -283,7 +261,7 @@ impl From<WsError> for NotConnected {
 impl fmt::Display for NotConnected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NobodyListens => f.write_str("nobody listens"),
+            Self::NotListening => f.write_str("the server does not listen"),
             Self::CutOff => f.write_str("cut off without an answer"),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
             Self::Failed(error) => error.fmt(f),

@@ -12,7 +12,7 @@ use crate::client::{Client, Target};
 use crate::error::{Error, Result};
 use crate::identity::auth_header;
 
-/// How many clients connect, or close, at once.
+/// The number of clients that connect, or close, at the same time.
 const AT_ONCE: usize = 16;
 
 /// Clients that are all connected to one server.
@@ -58,8 +58,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Echoes `each` messages on every connection: each client sends the next one when the last is
-    /// back.
+    /// Echoes `each` messages on every connection, one at a time.
     pub(crate) async fn echo(&mut self, each: usize) -> Result<()> {
         let mut running = JoinSet::new();
         let count = self.0.len();
@@ -77,7 +76,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Waits until every connection is gone by itself.
+    /// Waits until every connection has ended without a close.
     pub(crate) async fn lost(self) -> Result<()> {
         let mut running: JoinSet<_> = self.0.into_iter().map(Client::lost).collect();
         while let Some(lost) = running.join_next().await {

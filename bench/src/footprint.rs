@@ -1,4 +1,4 @@
-//! The memory and the wake-ups of the device service at rest.
+//! The memory and the wake-ups of the idle device service.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -6,33 +6,31 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use fedecks_testing::wait::{until_every, within};
+use fedecks_testing::{PASSWORD, USER};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
-use tokio::time::timeout;
 
-use crate::board::{Board, WATCHDOG_USEC, until};
+use crate::device_env::{DeviceEnv, WATCHDOG_USEC};
 use crate::error::Result;
-use crate::identity::{HOST, PASSWORD, USER};
+use crate::identity::HOST;
 use crate::process::Usage;
 use crate::report::Measurement;
 use crate::server::Kind;
 use crate::setting::Setting;
 
-/// How long the service may take until it is connected.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How long the service is left alone before it counts as at rest: its threads for blocking work end
-/// after 10 s without any.
+/// After this time without activity the service counts as idle: its threads for blocking work end
+/// after 10 s.
 const REST: Duration = Duration::from_secs(12);
 
-/// How often the cloud asks to be pinged where nothing else is configured.
+/// The interval at which the cloud asks for pings by default.
 const PING_INTERVAL: Duration = Duration::from_secs(19);
 
-/// The device service: how big its program is, its memory while it is connected over TLS and at rest,
+/// The device service: the size of its program, its memory while it is connected over TLS and idle,
 /// with D-Bus, NetworkManager and a watchdog of 60 s, and how often it wakes up then.
 pub(crate) async fn measure(setting: &Setting<'_>, fedecksd: &Path) -> Result<Vec<Measurement>> {
     let size = std::fs::metadata(fedecksd)
-        .map_err(|error| format!("cannot look at {}: {error}", fedecksd.display()))?
+        .map_err(|error| format!("cannot find {}: {error}", fedecksd.display()))?
         .len();
     let mut resident = Vec::new();
     let mut anonymous = Vec::new();
@@ -69,11 +67,11 @@ async fn run(setting: &Setting<'_>, fedecksd: &Path, count_wakeups: bool) -> Res
     let folder = tempfile::tempdir_in(setting.folder.path())?;
     let (server, target) =
         setting.start(Kind::Fedecks, Some(&setting.certificate), folder.path()).await?;
-    let board = Board::start(folder.path()).await?;
+    let env = DeviceEnv::start(folder.path()).await?;
     let mut service =
-        Service::start(setting, &board, fedecksd, folder.path(), target.address.port())?;
+        Service::start(setting, &env, fedecksd, folder.path(), target.address.port())?;
     service.await_login().await?;
-    service.await_watch(&board, fedecksd).await?;
+    service.await_watch(&env, fedecksd).await;
     tokio::time::sleep(REST).await;
     let usage = Usage::of(service.child.id().ok_or("the service ended at once")?)?;
     let mut wakeups_per_interval = None;
@@ -92,7 +90,7 @@ async fn run(setting: &Setting<'_>, fedecksd: &Path, count_wakeups: bool) -> Res
 
 struct Service {
     child: Child,
-    // Kept open: what the service still writes must go somewhere.
+    // Kept open, so that the service can go on writing.
     log: Lines<BufReader<ChildStderr>>,
 }
 
@@ -100,7 +98,7 @@ impl Service {
     /// Starts the service with credentials.
     fn start(
         setting: &Setting<'_>,
-        board: &Board,
+        env: &DeviceEnv,
         fedecksd: &Path,
         folder: &Path,
         port: u16,
@@ -126,8 +124,8 @@ impl Service {
         let mut child = Command::new(fedecksd)
             .arg("--config")
             .arg(&configuration)
-            .env("DBUS_SYSTEM_BUS_ADDRESS", &board.bus)
-            .env("NOTIFY_SOCKET", &board.notify_socket)
+            .env("DBUS_SYSTEM_BUS_ADDRESS", &env.bus)
+            .env("NOTIFY_SOCKET", &env.notify_socket)
             .env("WATCHDOG_USEC", WATCHDOG_USEC)
             .stdin(Stdio::null())
             .stdout(Stdio::inherit())
@@ -138,9 +136,9 @@ impl Service {
         Ok(Self { child, log: BufReader::new(log).lines() })
     }
 
-    /// Reads the service's log until it says that it is logged in, which takes a connection.
+    /// Reads the service's log until it reports the login, which needs a connection.
     async fn await_login(&mut self) -> Result<()> {
-        let logged_in = async {
+        within(async {
             let mut last = String::new();
             while let Some(line) = self.log.next_line().await? {
                 if line.contains("logged in") {
@@ -149,27 +147,26 @@ impl Service {
                 last = line;
             }
             Err(format!("the service ended: {last}").into())
-        };
-        timeout(PATIENCE, logged_in).await.map_err(|_| "was not connected in time")?
+        })
+        .await
     }
 
-    /// Waits until the service watches the network by NetworkManager, which says that it is up.
-    async fn await_watch(&self, board: &Board, fedecksd: &Path) -> Result<()> {
-        if !board.has_network_manager {
-            return Ok(());
+    /// Waits until the service reports, through NetworkManager, that the network is up.
+    async fn await_watch(&self, env: &DeviceEnv, fedecksd: &Path) {
+        if !env.has_network_manager {
+            return;
         }
         let command = fedecksd.with_file_name("fedecks");
-        until(async || {
+        until_every(Duration::from_millis(100), async || {
             let asked = Command::new(&command)
                 .args(["status", "--json"])
-                .env("DBUS_SYSTEM_BUS_ADDRESS", &board.bus)
+                .env("DBUS_SYSTEM_BUS_ADDRESS", &env.bus)
                 .output();
             let output = asked.await.ok()?;
             let health: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
             let is_up = health["network_source"] == "network-manager" && health["network"] == "up";
             is_up.then_some(())
         })
-        .await
-        .map_err(|_| "the service did not find NetworkManager up in time".into())
+        .await;
     }
 }

@@ -1,64 +1,57 @@
-//! How long messages take to readers of the event stream, and from the HTTP API to devices.
+//! The latency of messages to readers of the event stream, and from the HTTP API to devices.
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fedecks_protocol::Term;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use fedecks_testing::cloud::keyring;
+use fedecks_testing::cloud_process::CloudProcess;
+use fedecks_testing::http::{Http, Response};
+use fedecks_testing::wait::PATIENCE;
+use http::{Method, StatusCode};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::client::{Client, Target};
-use crate::cloud::CloudProgram;
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
-use crate::identity::{auth_header, device_id, keyring};
+use crate::identity::{auth_header, device_id};
+use crate::process::Usage;
 use crate::report::Measurement;
 use crate::server::Kind;
 use crate::setting::Setting;
 
-/// Who reads the server's events.
+/// Readers of the server's events.
 const SUBSCRIBERS: usize = 100;
 
-/// Devices that are connected besides.
+/// Other connected devices.
 const IDLE: usize = 1_000;
 
 /// Messages per second.
 const RATE: u32 = 50;
 
-/// Messages that make everything reach its usual state, before any are measured.
+/// Messages before the measured ones, which bring everything to its usual state.
 const WARM_UP: usize = 50;
 
 /// How many bytes a message has.
 const PAYLOAD: usize = 100;
 
-/// How long anything may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How long the server gets to finish what nobody waits for.
+/// How long the server may take to finish work that no client waits for.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// How long messages take through the program `fedecks-cloud`: from a device to everybody who reads
-/// its events, and from the HTTP API to a device.
+/// The latency of messages through the program `fedecks-cloud`: from a device to every reader of its
+/// events, and from the HTTP API to a device.
 pub(crate) async fn measure(setting: &Setting<'_>, program: &Path) -> Result<Vec<Measurement>> {
-    let folder = tempfile::tempdir_in(setting.folder.path())?;
-    let cloud = CloudProgram::start(program, folder.path(), None, "").await?;
-    let token = cloud.api_token(&["--role", "read", "--role", "send"]).await?;
+    let cloud = CloudProcess::start(program, "").await;
+    let usage = Usage::of(cloud.pid())?;
+    let token = cloud.token("bench", &["--role", "read", "--role", "send"]).await;
     let target = Target { kind: Kind::Fedecks, address: cloud.address, tls: None };
-    let keyring = keyring()?;
+    let keyring = keyring();
     let mut idle = Fleet::connect(&target, &keyring, 1..1 + IDLE).await?;
     let mut device = Client::connect(&target, 0, &auth_header(&keyring, 0)?).await?;
-    let api = Api::to(&cloud, token);
-    api.until_accepted().await?;
+    let api = cloud.http().token(&token).json();
     let mut subscribers = Subscribers::open(&api).await?;
 
     let messages = setting.options.live_messages;
@@ -69,9 +62,9 @@ pub(crate) async fn measure(setting: &Setting<'_>, program: &Path) -> Result<Vec
         // Devices that are silent for a minute are dropped.
         idle.ping(setting.options.pings_per_second).await?;
         sleep(SETTLE).await;
-        let cpu = cloud.usage.cpu()?;
+        let cpu = usage.cpu()?;
         let took = fan_out(&mut device, &mut subscribers, messages).await?;
-        let cpu = cloud.usage.cpu()? - cpu;
+        let cpu = usage.cpu()? - cpu;
         results.add("fan-out", "cpu_us_per_event", micros(cpu, took.len()));
         results.latency("fan-out", took);
     }
@@ -80,9 +73,9 @@ pub(crate) async fn measure(setting: &Setting<'_>, program: &Path) -> Result<Vec
         idle.ping(setting.options.pings_per_second).await?;
         device.ping().await?;
         sleep(SETTLE).await;
-        let cpu = cloud.usage.cpu()?;
+        let cpu = usage.cpu()?;
         let took = to_device(&mut device, &api, messages).await?;
-        let cpu = cloud.usage.cpu()? - cpu;
+        let cpu = usage.cpu()? - cpu;
         results.add("api-to-device", "cpu_us_per_message", micros(cpu, took.len()));
         results.latency("api-to-device", took);
     }
@@ -91,7 +84,7 @@ pub(crate) async fn measure(setting: &Setting<'_>, program: &Path) -> Result<Vec
     Ok(results.0)
 }
 
-/// Sends so many messages from the device, evenly in time, and gives how long each took to each
+/// Sends `messages` from the device, evenly in time, and returns the latency of each to each
 /// subscriber.
 async fn fan_out(
     device: &mut Client,
@@ -108,29 +101,28 @@ async fn fan_out(
     }
     let mut took = Vec::with_capacity(messages * SUBSCRIBERS);
     while took.len() < messages * SUBSCRIBERS {
-        let (number, at) = timeout(PATIENCE, subscribers.heard.recv())
+        let (number, at) = timeout(PATIENCE, subscribers.received.recv())
             .await
-            .map_err(|_| "a subscriber did not hear of a message in time")?
+            .map_err(|_| "a subscriber did not receive a message in time")?
             .ok_or("no subscriber is left")??;
-        let sent = sent.get(&number).ok_or("a subscriber heard what was not sent")?;
+        let sent = sent.get(&number).ok_or("a subscriber received what was not sent")?;
         took.push(at - *sent);
     }
     Ok(took)
 }
 
-/// Sends so many messages to the device by the API, evenly in time, and gives how long each took to
-/// the device.
-async fn to_device(device: &mut Client, api: &Api, messages: usize) -> Result<Vec<Duration>> {
+/// Sends `messages` to the device by the API, evenly in time, and returns the latency of each.
+async fn to_device(device: &mut Client, api: &Http, messages: usize) -> Result<Vec<Duration>> {
     let mut due = ticks();
     let mut took = Vec::with_capacity(messages);
     for number in 0..messages {
         due.tick().await;
         let sent = Instant::now();
-        let (answer, heard) = tokio::join!(api.send(number as u64), device.hear());
+        let (answer, received) = tokio::join!(send(api, number as u64), device.receive_message());
         answer?;
-        let (heard, at) = heard?;
-        if heard != text(number as u64) {
-            return Err("the device heard something else".into());
+        let (received, at) = received?;
+        if received != text(number as u64) {
+            return Err("the device received something else".into());
         }
         took.push(at - sent);
     }
@@ -143,12 +135,12 @@ fn ticks() -> tokio::time::Interval {
     due
 }
 
-/// A message with its number in front.
+/// A message that begins with its number.
 fn text(number: u64) -> Term {
     Term::from(format!("{number:<PAYLOAD$}"))
 }
 
-/// The number of a message, in its JSON form.
+/// The number in a message, given in its JSON form.
 fn number(message: &serde_json::Value) -> Option<u64> {
     message.as_str()?.trim_end().parse().ok()
 }
@@ -186,89 +178,44 @@ fn micros(time: Duration, count: usize) -> f64 {
     time.as_secs_f64() * 1e6 / count as f64
 }
 
-/// The server's HTTP API.
-#[derive(Clone)]
-struct Api {
-    client: HttpClient<HttpConnector, Full<Bytes>>,
-    base: String,
-    token: Arc<str>,
+async fn send(api: &Http, number: u64) -> Result<()> {
+    let path = format!("/api/v1/devices/{}/messages", device_id(0)?);
+    let body = serde_json::to_string(&format!("{number:<PAYLOAD$}"))?;
+    let answer = api.post(&path, body).await;
+    if answer.status != StatusCode::ACCEPTED {
+        return Err(format!("{}: {}", answer.status, answer.text()).into());
+    }
+    Ok(())
 }
 
-impl Api {
-    fn to(cloud: &CloudProgram<'_>, token: String) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let client = HttpClient::builder(TokioExecutor::new()).build(connector);
-        Self { client, base: format!("http://{}/api/v1", cloud.address), token: token.into() }
-    }
+/// A message's number, and when it arrived.
+type Received = Result<(u64, Instant)>;
 
-    /// Waits until the server knows the token.
-    async fn until_accepted(&self) -> Result<()> {
-        let accepted = async {
-            while self.ask(Method::GET, "/token", "").await?.status() != StatusCode::OK {
-                sleep(Duration::from_millis(100)).await;
-            }
-            Ok(())
-        };
-        timeout(PATIENCE, accepted).await.map_err(|_| "the server does not take the API token")?
-    }
-
-    async fn send(&self, number: u64) -> Result<()> {
-        let path = format!("/devices/{}/messages", device_id(0)?);
-        let body = serde_json::to_string(&format!("{number:<PAYLOAD$}"))?;
-        let answer = self.ask(Method::POST, &path, &body).await?;
-        if answer.status() != StatusCode::ACCEPTED {
-            let status = answer.status();
-            let body = answer.into_body().collect().await?.to_bytes();
-            return Err(format!("{status}: {}", String::from_utf8_lossy(&body)).into());
-        }
-        Ok(())
-    }
-
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: &str,
-    ) -> Result<http::Response<Incoming>> {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))?;
-        Ok(timeout(PATIENCE, self.client.request(request)).await??)
-    }
-}
-
-/// A message's number, and when it was heard.
-type Heard = Result<(u64, Instant)>;
-
-/// Everybody who reads the events.
+/// All readers of the events.
 struct Subscribers {
-    heard: mpsc::UnboundedReceiver<Heard>,
+    received: mpsc::UnboundedReceiver<Received>,
     next_number: u64,
     _readers: JoinSet<()>,
 }
 
 impl Subscribers {
-    async fn open(api: &Api) -> Result<Self> {
-        let (hears, heard) = mpsc::unbounded_channel();
+    async fn open(api: &Http) -> Result<Self> {
+        let (sender, received) = mpsc::unbounded_channel();
         let mut readers = JoinSet::new();
         for _ in 0..SUBSCRIBERS {
-            let stream = api.ask(Method::GET, "/events?kind=message", "").await?;
+            let stream = api.open(Method::GET, "/api/v1/events?kind=message", "").await;
             if stream.status() != StatusCode::OK {
                 return Err(format!("no events, but {}", stream.status()).into());
             }
-            let hears = hears.clone();
+            let sender = sender.clone();
             readers.spawn(async move {
-                if let Err(error) = read(stream.into_body(), &hears).await {
-                    // Nobody listens any more at the end of the measurement.
-                    let _ = hears.send(Err(error));
+                if let Err(error) = read(stream, &sender).await {
+                    // Fails at the end of the measurement, when the receiver is gone.
+                    let _ = sender.send(Err(error));
                 }
             });
         }
-        Ok(Self { heard, next_number: 0, _readers: readers })
+        Ok(Self { received, next_number: 0, _readers: readers })
     }
 
     fn next_number(&mut self) -> u64 {
@@ -277,12 +224,11 @@ impl Subscribers {
     }
 }
 
-/// Reads server-sent events for ever and passes on which messages there were. An event that says that
-/// some are missing is an error.
-async fn read(mut body: Incoming, hears: &mpsc::UnboundedSender<Heard>) -> Result<()> {
+/// Reads server-sent events until they end and reports their messages. A gap is an error. Parsed here
+/// because it is measured: `at` is before any work.
+async fn read(mut stream: Response, sender: &mpsc::UnboundedSender<Received>) -> Result<()> {
     let mut line = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+    while let Some(data) = stream.chunk().await? {
         let at = Instant::now();
         for byte in data {
             if byte != b'\n' {
@@ -293,7 +239,7 @@ async fn read(mut body: Incoming, hears: &mpsc::UnboundedSender<Heard>) -> Resul
                 let event: serde_json::Value = serde_json::from_slice(json)?;
                 let number = event.get("message").and_then(number);
                 let number = number.ok_or_else(|| format!("an event of another kind: {event}"))?;
-                if hears.send(Ok((number, at))).is_err() {
+                if sender.send(Ok((number, at))).is_err() {
                     return Ok(());
                 }
             }

@@ -1,9 +1,10 @@
-//! What an idle connection, a message, a ping and a handshake cost: our server beside a bare
-//! WebSocket server, each in a process of its own, in turns. Run by `ci/bench`.
+//! What an idle connection, a message, a ping and a handshake cost: our server next to a bare
+//! WebSocket server, each in a separate process, in turn. Run by `ci/bench`.
 
-mod board;
+#![allow(clippy::wildcard_enum_match_arm, reason = "anything unexpected is an error")]
+
 mod client;
-mod cloud;
+mod device_env;
 mod devices;
 mod error;
 mod fleet;

@@ -10,8 +10,8 @@ use crate::server::{Kind, ServeOptions};
 pub(crate) const USAGE: &str = "\
 Usage: fedecks-bench [OPTION...]
 
-Measures our server (fedecks-cloud) beside a bare one (tokio-tungstenite), in turns, and prints the
-medians. Ends with 1 if anything was lost on the way.
+Measures our server (fedecks-cloud) next to a bare one (tokio-tungstenite), in turn, and prints the
+medians. Exits with an error if anything was lost.
 
   --quick               small sizes, for CI
   --json                one JSON object a line
@@ -24,9 +24,9 @@ medians. Ends with 1 if anything was lost on the way.
   --echoes N            messages echoed, over 50 connections
   --handshakes N        connections opened and closed, 16 at once
   --server NAME         only one of: fedecks-cloud tokio-tungstenite
-  --under COMMAND       starts the servers by this command, a profiler for example
+  --under COMMAND       start the servers by this command, such as a profiler
   --fedecksd FILE       the device service to measure, built with --profile device, and the command
-                        fedecks beside it
+                        fedecks in the same folder
   --fedecks-cloud FILE  the server program to measure, built with --release
   --storm N             devices that come back at once
   --tls-storm N         devices that come back at once over TLS
@@ -52,7 +52,7 @@ pub(crate) struct Options {
     pub(crate) echoes: usize,
     pub(crate) handshakes: usize,
     pub(crate) server: Option<Kind>,
-    /// Words that stand before a server's own command line.
+    /// Words that precede a server's command line.
     pub(crate) under: Vec<String>,
     pub(crate) fedecksd: Option<PathBuf>,
     pub(crate) rest_intervals: u32,

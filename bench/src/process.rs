@@ -1,4 +1,4 @@
-//! A measured server in a process of its own, and what the kernel says it uses.
+//! A measured server in a separate process, and the resources that the kernel accounts to it.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -6,21 +6,17 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use fedecks_testing::wait::within;
 use nix::time::ClockId;
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
 
 use crate::error::Result;
 use crate::identity::Certificate;
 use crate::server::Kind;
 
-/// How long a process may take to come up, and to end.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A server in a process of its own, which ends with this one: it reads its standard input to the
-/// end.
+/// A server in a separate process, which ends with this one: it reads its standard input to the end.
 pub(crate) struct ServerProcess {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -45,16 +41,16 @@ impl ServerProcess {
         let mut child = command.spawn()?;
         let stdout = child.stdout.take().ok_or("the server has no standard output")?;
         let mut lines = BufReader::new(stdout).lines();
-        let first = timeout(PATIENCE, lines.next_line()).await??;
+        let first = within(lines.next_line()).await?;
         let address = first.ok_or("the server ended before it listened")?.parse()?;
         let usage = Usage::of(child.id().ok_or("the server ended as soon as it listened")?)?;
         Ok(Self { child, address, usage })
     }
 
-    /// Ends the server, which must have gone well until then.
+    /// Ends the server, which must not have failed before.
     pub(crate) async fn stop(mut self) -> Result<()> {
         drop(self.child.stdin.take());
-        let status = timeout(PATIENCE, self.child.wait()).await??;
+        let status = within(self.child.wait()).await?;
         if status.success() {
             Ok(())
         } else {
@@ -63,7 +59,7 @@ impl ServerProcess {
     }
 }
 
-/// What a process uses.
+/// Reads the resource usage of a process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     pid: u32,
@@ -81,7 +77,7 @@ impl Usage {
         Ok(self.clock.now()?.into())
     }
 
-    /// How often its threads have gone to sleep by themselves, and so been woken, since they began.
+    /// How often its threads have gone to sleep voluntarily, and so were woken, since they began.
     pub(crate) fn voluntary_switches(&self) -> Result<u64> {
         let mut sum = 0;
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid))? {
@@ -93,7 +89,7 @@ impl Usage {
         Ok(sum)
     }
 
-    /// The most memory that was ever resident, in bytes.
+    /// The peak of its resident memory, in bytes.
     pub(crate) fn peak_memory(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,8 +1,8 @@
-//! What came out of a benchmark, as a row or as JSON.
+//! The result of a benchmark, as a row or as JSON.
 
 use serde_json::json;
 
-/// What came out of one benchmark.
+/// The result of one benchmark.
 pub(crate) struct Measurement {
     pub(crate) bench: &'static str,
     pub(crate) server: &'static str,
@@ -13,7 +13,7 @@ pub(crate) struct Measurement {
 }
 
 impl Measurement {
-    /// The middle value; with an even number of them, the lower of the two in the middle.
+    /// The median; of an even number of values, the lower of the two in the middle.
     pub(crate) fn median(&self) -> f64 {
         let mut sorted = self.values.clone();
         sorted.sort_by(f64::total_cmp);
@@ -33,7 +33,7 @@ impl Measurement {
         .to_string()
     }
 
-    /// One line of a table; the last column has the values that the median was taken of.
+    /// One line of a table; the last column has the values behind the median.
     pub(crate) fn to_row(&self) -> String {
         let values: Vec<_> = self.values.iter().map(|value| number(*value)).collect();
         row(
@@ -68,14 +68,14 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_a_value_that_was_measured() {
+    fn the_median_is_a_measured_value() {
         assert_eq!(measured(&[3.0, 1.0, 2.0]).median(), 2.0);
         assert_eq!(measured(&[4.0, 1.0, 3.0, 2.0]).median(), 2.0);
         assert_eq!(measured(&[7.5]).median(), 7.5);
     }
 
     #[test]
-    fn json_has_the_median_and_what_it_was_taken_of() {
+    fn json_has_the_median_and_all_values() {
         let line = measured(&[3.0, 1.0, 2.0]).to_json();
         let read: serde_json::Value = serde_json::from_str(&line).unwrap();
         let expected = json!({

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use fedecks_testing::cloud::keyring;
+
 use crate::client::Target;
 use crate::error::Result;
 use crate::fleet::{Fleet, come_and_go};
 use crate::footprint;
-use crate::identity::{Certificate, auth_header, keyring};
+use crate::identity::{Certificate, auth_header};
 use crate::live;
 use crate::options::{Bench, Options};
 use crate::process::Usage;
@@ -15,23 +17,23 @@ use crate::server::Kind;
 use crate::setting::Setting;
 use crate::storm;
 
-/// Connections that stay open beside the measured ones and have made the server reach its usual
-/// state: threads started, allocators stocked, code loaded.
+/// Connections that stay open in addition to the measured ones. They bring the server to its usual
+/// state: threads started, allocators filled, code loaded.
 const WARM_UP: usize = 200;
 
-/// Connections that messages go over.
+/// Connections that echo messages.
 const TALKERS: usize = 50;
 
-/// How long a server gets to finish what the clients no longer wait for.
+/// How long a server may take to finish work that no client waits for.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// Runs the benchmarks and prints what comes out.
+/// Runs the benchmarks and prints their results.
 #[expect(clippy::print_stdout, reason = "the results are what this program is for")]
 pub(crate) fn measure(options: &Options) -> Result<()> {
     // One thread: it leaves a core of two to the server.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let folder = tempfile::Builder::new().prefix("fedecks-bench-").tempdir()?;
-    let certificate = Certificate::make(folder.path())?;
+    let certificate = Certificate::make(folder.path());
     let setting = Setting { options, folder, certificate };
     if !options.json {
         println!("{}", heading());
@@ -63,7 +65,7 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
 type Values = Vec<(&'static str, &'static str, f64)>;
 
 impl Setting<'_> {
-    /// Measures one server after the other, and that several times over, each in a new process.
+    /// Measures the servers in turn, repeatedly, each time in a new process.
     async fn in_turns(&self, bench: Bench) -> Result<Vec<Measurement>> {
         let mut measurements: Vec<Measurement> = Vec::new();
         for _ in 0..self.options.repeats {
@@ -108,7 +110,7 @@ impl Setting<'_> {
     /// The memory of connections that have pinged, and the CPU time of a ping.
     async fn idle(&self, target: &Target, usage: Usage) -> Result<Values> {
         let Options { connections, pings_per_second, ping_rounds, .. } = *self.options;
-        let keyring = keyring()?;
+        let keyring = keyring();
         let mut warm = Fleet::connect(target, &keyring, 0..WARM_UP).await?;
         warm.ping(pings_per_second).await?;
         tokio::time::sleep(SETTLE).await;
@@ -133,7 +135,7 @@ impl Setting<'_> {
     /// The CPU time of a message of 100 bytes to the server and back.
     async fn echo(&self, target: &Target, usage: Usage) -> Result<Values> {
         let each = self.options.echoes.div_ceil(TALKERS);
-        let mut fleet = Fleet::connect(target, &keyring()?, 0..TALKERS).await?;
+        let mut fleet = Fleet::connect(target, &keyring(), 0..TALKERS).await?;
         fleet.echo(each.div_ceil(10)).await?;
         let cpu = usage.cpu()?;
         fleet.echo(each).await?;
@@ -144,7 +146,7 @@ impl Setting<'_> {
 
     /// The CPU time of a connection from accepted to closed.
     async fn handshake(&self, target: &Target, usage: Usage) -> Result<Values> {
-        let keyring = keyring()?;
+        let keyring = keyring();
         let headers = |count: usize| {
             (0..count).map(|index| auth_header(&keyring, index)).collect::<Result<Vec<_>>>()
         };

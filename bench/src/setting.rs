@@ -1,4 +1,4 @@
-//! What all measurements have in common: the options, a folder, a certificate, and starting a server.
+//! What all measurements share: the options, a folder, a certificate, and starting a server.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::options::Options;
 use crate::process::ServerProcess;
 use crate::server::Kind;
 
-/// What all runs have in common.
+/// What all measurements share.
 pub(crate) struct Setting<'a> {
     pub(crate) options: &'a Options,
     pub(crate) folder: TempDir,

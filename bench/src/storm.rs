@@ -1,4 +1,4 @@
-//! A fleet that comes back at once after its server was killed.
+//! Devices that reconnect all at once after their server was killed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,24 +7,26 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use fedecks_protocol::Refusal;
+use fedecks_testing::cloud::keyring;
+use fedecks_testing::cloud_process::CloudProcess;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{Client, NotConnected, Target};
-use crate::cloud::CloudProgram;
-use crate::devices::Devices;
+use crate::devices::{BACKOFF, Devices, MAX_BACKOFF};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
-use crate::identity::{auth_header, keyring};
+use crate::identity::{Certificate, auth_header};
+use crate::process::Usage;
 use crate::report::Measurement;
 use crate::server::Kind;
 use crate::setting::Setting;
 
-/// How many of the devices are the client library with its token on disk.
+/// How many of the devices are the device library with its token on disk.
 const REAL: usize = 50;
 
-/// What the server accepts at once and per second where nothing else is configured, for this many
-/// devices. For fewer the limits are smaller in the same measure, so that they still are what decides.
+/// The server's default accept limits, which fit this number of devices. They are scaled down for
+/// fewer, so that they still decide.
 const DEFAULT: Limits = Limits { burst: 4_000, per_second: 2_000 };
 const DEVICES: usize = 10_000;
 
@@ -34,21 +36,17 @@ const ATTEMPT: Duration = Duration::from_secs(45);
 /// How long all attempts of all devices may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The device's waits between attempts: random, up to these, doubled after each failure.
-const BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
-
-/// What a machine that is busy otherwise may add to the time that the accept limit allows. It takes some
-/// 10 ms where nothing else runs.
+/// How much longer than the accept limit allows it may take on a busy machine. On an idle one it is
+/// about 10 ms.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// How much the allocator keeps, whatever the number of devices, in bytes.
+/// How much the allocator keeps for any number of devices, in bytes.
 const KEPT: u64 = 4 * 1024 * 1024;
 
 /// How long the server is left alone before its memory is read.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// All devices dial at the moment at which a server listens again that was killed.
+/// All devices dial as soon as the killed server listens again.
 pub(crate) async fn measure(
     setting: &Setting<'_>,
     program: &Path,
@@ -84,7 +82,7 @@ pub(crate) async fn measure(
 }
 
 struct Outcome {
-    /// How long the accept limit makes the last one wait.
+    /// How long the accept limit delays the last device.
     allowed: Duration,
     half_back: Duration,
     all_back: Duration,
@@ -96,7 +94,7 @@ struct Outcome {
     failures: Failures,
 }
 
-/// How often attempts failed in which way. Those are all that a device survives with its token.
+/// The number of failed attempts by kind. None of these costs a device its token.
 type Failures = BTreeMap<&'static str, usize>;
 
 struct Limits {
@@ -110,7 +108,7 @@ impl Limits {
         Self { burst: share(DEFAULT.burst), per_second: share(DEFAULT.per_second) }
     }
 
-    /// When the last of so many connections is accepted that all come at once.
+    /// When the last of `count` simultaneous connections is accepted.
     fn allow(&self, count: usize) -> Duration {
         let waiting = count.saturating_sub(self.burst);
         Duration::from_secs_f64(waiting as f64 / self.per_second as f64)
@@ -123,53 +121,55 @@ async fn run(
     over_tls: bool,
     count: usize,
 ) -> Result<Outcome> {
-    let folder = tempfile::tempdir_in(setting.folder.path())?;
     let certificate = over_tls.then_some(&setting.certificate);
     let limits = Limits::of(count);
-    let configuration = format!(
-        "[limits]\naccepts_per_second = {}\naccept_burst = {}",
+    let mut lines = format!(
+        "[limits]\naccepts_per_second = {}\naccept_burst = {}\n",
         limits.per_second, limits.burst
     );
-    let mut cloud =
-        CloudProgram::start(program, folder.path(), certificate, &configuration).await?;
+    if let Some(Certificate { chain, key, .. }) = certificate {
+        lines.push_str(&format!("[tls]\ncertificate = {chain:?}\nkey = {key:?}\n"));
+    }
+    let mut cloud = CloudProcess::start(program, &lines).await;
     let tls = certificate.map(|certificate| certificate.connector());
     let target = Target { kind: Kind::Fedecks, address: cloud.address, tls };
     let real = REAL.min(count / 2);
-    let mut devices = Devices::login(real, &target, certificate).await?;
-    let tokens = devices.tokens()?;
+    let mut devices = Devices::login(real, &target, certificate).await;
+    let tokens = devices.tokens();
 
-    // What hashing passwords takes stays with the allocator, and would hide what comes after it.
-    cloud.kill().await?;
+    // The allocator keeps the memory of password hashing, which would hide the rest.
+    cloud.kill().await;
     devices.lost().await?;
-    cloud.start_again().await?;
-    devices.back().await?;
-    let keyring = keyring()?;
+    cloud.start_again().await;
+    devices.reconnect().await?;
+    let keyring = keyring();
     let fleet = Fleet::connect(&target, &keyring, real..count).await?;
     sleep(SETTLE).await;
-    let memory_before = cloud.usage.memory()?.anonymous;
+    let memory_before = Usage::of(cloud.pid())?.memory()?.anonymous;
 
-    cloud.kill().await?;
+    cloud.kill().await;
     fleet.lost().await?;
     devices.lost().await?;
     let headers =
         (real..count).map(|index| auth_header(&keyring, index)).collect::<Result<Vec<_>>>()?;
-    cloud.start_again().await?;
+    cloud.start_again().await;
     let begin = Instant::now();
-    let cpu = cloud.usage.cpu()?;
-    let (storm, back) = tokio::join!(all_at_once(&target, real, headers), devices.back());
+    let usage = Usage::of(cloud.pid())?;
+    let cpu = usage.cpu()?;
+    let (storm, back) = tokio::join!(all_at_once(&target, real, headers), devices.reconnect());
     let Storm { clients, mut times, failures } = storm?;
     let real_back = back? - begin;
-    let cpu = cloud.usage.cpu()? - cpu;
+    let cpu = usage.cpu()? - cpu;
     times.sort_unstable();
     let after = |at: Option<&Instant>| at.map_or(Duration::ZERO, |at| *at - begin);
     let (half_back, all_back) = (after(times.get(times.len() / 2)), after(times.last()));
     let mut fleet = Fleet(clients);
     fleet.ping(setting.options.pings_per_second).await?;
     sleep(SETTLE).await;
-    let memory_after = cloud.usage.memory()?.anonymous;
-    let peak = cloud.usage.peak_memory()?;
-    if devices.tokens()? != tokens {
-        return Err("a device's token on disk is not what it was".into());
+    let memory_after = usage.memory()?.anonymous;
+    let peak = usage.peak_memory()?;
+    if devices.tokens() != tokens {
+        return Err("a device's token on disk has changed".into());
     }
     let all_back = all_back.max(real_back);
     let allowed = limits.allow(count);
@@ -177,7 +177,7 @@ async fn run(
         return Err(format!("back only after {all_back:?}, allowed {allowed:?} + {SLACK:?}").into());
     }
     if memory_after > memory_before + memory_before / 2 + KEPT {
-        return Err(format!("{memory_before} bytes of memory, and then {memory_after}").into());
+        return Err(format!("memory grew from {memory_before} to {memory_after} bytes").into());
     }
     Ok(Outcome {
         allowed,
@@ -199,7 +199,7 @@ struct Storm {
     failures: Failures,
 }
 
-/// Has one client for each header dial at once, and again until it is connected.
+/// Dials with one client for each header at once, each until it is connected.
 async fn all_at_once(target: &Target, first: usize, headers: Vec<String>) -> Result<Storm> {
     let target = Arc::new(target.clone());
     let mut running = JoinSet::new();
@@ -223,8 +223,8 @@ async fn all_at_once(target: &Target, first: usize, headers: Vec<String>) -> Res
     Ok(storm)
 }
 
-/// Dials until it is connected, as a device does, and tells of each failure. One that would have cost
-/// a device its token is an error.
+/// Dials until it is connected, as a device does, and returns the failures. One that would cost a
+/// device its token is an error.
 async fn come_back(
     target: &Target,
     index: usize,
@@ -236,7 +236,7 @@ async fn come_back(
     loop {
         let failure = match timeout(ATTEMPT, Client::dial(target, index, auth)).await {
             Ok(Ok(client)) => return Ok((client, Instant::now(), failures)),
-            Ok(Err(NotConnected::NobodyListens)) => "nobody_listened",
+            Ok(Err(NotConnected::NotListening)) => "nobody_listened",
             Ok(Err(NotConnected::CutOff)) => "cut_off",
             Ok(Err(NotConnected::Refused(Refusal::Unavailable))) => "unavailable",
             Ok(Err(NotConnected::Refused(Refusal::RateLimited))) => "rate_limited",
@@ -247,7 +247,7 @@ async fn come_back(
         };
         failures.push(failure);
         sleep(longest.mul_f64(random.f64())).await;
-        longest = (longest * 2).min(LONGEST_BACKOFF);
+        longest = (longest * 2).min(MAX_BACKOFF);
     }
 }
 
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limits_make_any_number_of_devices_wait_as_long_as_the_full_one() {
+    fn the_limits_delay_any_number_of_devices_equally() {
         assert_eq!(Limits::of(DEVICES).allow(DEVICES), Duration::from_secs(3));
         assert_eq!(Limits::of(1_000).allow(1_000), Duration::from_secs(3));
         assert_eq!(DEFAULT.allow(4_000), Duration::ZERO);

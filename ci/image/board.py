@@ -1,4 +1,4 @@
-"""An ARM64 board in QEMU: its power, its network link, its serial log, and a shell at its console."""
+"""An ARM64 board in QEMU: its power, its network link, its serial log, and a shell on its console."""
 
 import json
 import os
@@ -12,12 +12,11 @@ from pathlib import Path
 
 
 class Failed(Exception):
-    """Something did not come out as it has to."""
+    """A check failed."""
 
 
 class Board:
-    """A board that was switched on. What it writes to its serial line goes to a file, with the seconds
-    since it was switched on."""
+    """A running board. Its serial output goes to a file, with the seconds since power-on."""
 
     def __init__(self, folder: Path, log: Path, mac: str, more: list[str], kernel: str = ""):
         self._on = time.monotonic()
@@ -72,12 +71,12 @@ class Board:
             self._news.notify_all()
 
     def mark(self) -> int:
-        """A place in the serial log, from which to look on."""
+        """The current position in the serial log."""
         with self._news:
             return len(self._lines)
 
     def logs(self, pattern: str, after: int = 0, within: float = 120) -> re.Match:
-        """Waits for a line of the serial log that the regular expression finds something in."""
+        """Waits for a line of the serial log that matches the regular expression."""
         end = time.monotonic() + within
         with self._news:
             while True:
@@ -86,14 +85,14 @@ class Board:
                         return found
                 after = len(self._lines)
                 if "the board is off" in self._lines[-1:] and pattern != "the board is off":
-                    raise Failed(f"the board went off before it said {pattern!r}")
+                    raise Failed(f"the board powered off before it logged {pattern!r}")
                 left = end - time.monotonic()
                 if left <= 0:
-                    raise Failed(f"the board did not say {pattern!r} within {within:.0f} s")
+                    raise Failed(f"the board did not log {pattern!r} within {within:.0f} s")
                 self._news.wait(left)
 
     def run(self, command: str, within: float = 60, check: bool = True) -> str:
-        """What a command prints that root types at the board."""
+        """Runs a command as root on the board and returns its output."""
         self._asked += 1
         done = f"@{self._asked}@"
         self._console.sendall(f"{{ {command}\n}} </dev/null 2>&1; echo {done}$?\n".encode())
@@ -103,16 +102,16 @@ class Board:
             try:
                 piece = self._console.recv(65536)
             except TimeoutError:
-                raise Failed(f"at the board, {command!r} took longer than {within:.0f} s") from None
+                raise Failed(f"on the board, {command!r} took longer than {within:.0f} s") from None
             if not piece:
-                raise Failed(f"the board went off during {command!r}")
+                raise Failed(f"the board powered off during {command!r}")
             said += piece
         if check and found[2] != "0":
-            raise Failed(f"at the board, {command!r} ended with {found[2]}: {found[1].strip()}")
+            raise Failed(f"on the board, {command!r} exited with {found[2]}: {found[1].strip()}")
         return found[1].replace("\r\n", "\n").strip()
 
     def link(self, up: bool) -> None:
-        """Plugs the network cable in, or pulls it."""
+        """Plugs the network cable in or out."""
         self._control("set_link", name="net0", up=up)
 
     def _control(self, command: str, **arguments) -> None:
@@ -127,12 +126,12 @@ class Board:
                 raise Failed(f"QEMU: {command}: {answer['error']}")
 
     def cut_power(self) -> None:
-        """At once, with nothing written back."""
+        """Off at once, without writing anything back."""
         os.kill(self._qemu.pid, signal.SIGKILL)
         self._qemu.wait()
 
     def power_off(self) -> None:
-        """In order, as its systemd does it."""
+        """An orderly shutdown by systemd."""
         self._console.sendall(b"systemctl poweroff\n")
         try:
             self._qemu.wait(60)

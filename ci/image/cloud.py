@@ -12,7 +12,7 @@ from board import Failed
 
 
 class Cloud:
-    """`fedecks-cloud serve` with a configuration of its own, and what its devices do."""
+    """`fedecks-cloud serve` with a separate configuration, and the events of its devices."""
 
     def __init__(self, program: Path, folder: Path, port: int, authority: Path,
                  certificate: Path, key: Path):
@@ -60,10 +60,10 @@ key = "{key}"
         if self._token is None:
             added = self.command("token", "add", "test", "--role", "read", "--role", "send", "--role", "admin")
             self._token = next(line for line in added.splitlines() if line.startswith("fdk_"))
-        # A token that was just added is known to the server within a second.
+        # The server learns of a new token within a second.
         while (status := self.ask("GET", "/token", wanted=None)[0]) != 200:
             if time.monotonic() > end:
-                raise Failed(f"the token of the test is answered by {status}")
+                raise Failed(f"the test's token is answered with {status}")
             time.sleep(0.1)
         self._follow()
 
@@ -73,7 +73,7 @@ key = "{key}"
             self._serving.wait()
 
     def ask(self, method: str, path: str, body=None, wanted: int | None = 200):
-        """The status and the JSON of an answer."""
+        """Sends a request; returns the status and the JSON of the response."""
         connection = self._connect(30)
         headers = {"authorization": f"Bearer {self._token}", "content-type": "application/json"}
         connection.request(method, f"/api/v1{path}", None if body is None else json.dumps(body), headers)
@@ -81,7 +81,7 @@ key = "{key}"
         text = answer.read()
         connection.close()
         if wanted is not None and answer.status != wanted:
-            raise Failed(f"{method} {path} was answered {answer.status}: {text.decode()}")
+            raise Failed(f"{method} {path} was answered with {answer.status}: {text.decode()}")
         return answer.status, json.loads(text) if text else None
 
     def _connect(self, patience: float) -> http.client.HTTPSConnection:
@@ -92,16 +92,16 @@ key = "{key}"
         connection.request("GET", "/api/v1/events", headers={"authorization": f"Bearer {self._token}"})
         self._events = connection.getresponse()
         if self._events.status != 200:
-            raise Failed(f"the events were answered {self._events.status}")
+            raise Failed(f"the events were answered with {self._events.status}")
 
     def event(self, kind: str, within: float = 120) -> dict:
-        """The next event of this kind. Those before it are passed over."""
+        """The next event of this kind, skipping others."""
         end = time.monotonic() + within
         while time.monotonic() < end:
             # A comment comes every 15 seconds.
             line = self._events.readline().decode()
             if not line:
-                raise Failed(f"the cloud ended while {kind!r} was waited for")
+                raise Failed(f"the cloud ended before an event {kind!r}")
             if line.startswith("data: ") and (event := json.loads(line[6:]))["kind"] == kind:
                 return event
-        raise Failed(f"the cloud told of no {kind!r} within {within:.0f} s")
+        raise Failed(f"the cloud sent no event {kind!r} within {within:.0f} s")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The life of a board from power-on to power cut, with the real server: see ci/image-test."""
+"""Tests a board from first boot to power cuts, with the real server: see ci/image-test."""
 
 import argparse
 import json
@@ -19,12 +19,12 @@ MAC = "00:00:5e:00:53:01"
 DEVICE = "00005e005301"
 ACCOUNT = "fleet"
 
-# The files that the manual lists for the data partition.
+# The files on the data partition that the manual lists.
 LISTED: set[str] = set()
 
-# What a device has to do with, so that an outage is found out in seconds: see cloud.example.toml.
+# Settings with which an outage is detected in seconds: see cloud.example.toml.
 QUICK = '[sessions]\nheartbeat = "5s"\nidle_timeout = "15s"\n'
-# Then a token is written ten times a second.
+# With these a token is written ten times per second.
 BUSY = QUICK + '[tokens]\nrefresh = "100ms"\n'
 
 
@@ -45,13 +45,13 @@ def status(board: Board) -> dict:
 
 
 def names(paths: list[str]) -> set[str]:
-    """What the manual calls the files: not their copies of before and those half written."""
+    """The names of the files as in the manual, without previous copies and incomplete writes."""
     return {re.sub(r"^/data/fedecks/|\.(previous|new)$", "", path) for path in paths}
 
 
-def no_credential_is_left(board: Board, password: str) -> None:
+def check_no_credential_is_left(board: Board, password: str) -> None:
     found = board.run(f"grep -rlsF {shlex.quote(password)} /data", check=False)
-    same("files of the data partition with the password in them", found, "")
+    same("files on the data partition that contain the password", found, "")
 
 
 def live(args: argparse.Namespace) -> None:
@@ -69,147 +69,147 @@ def live(args: argparse.Namespace) -> None:
         args.running.append(board)
         return board
 
-    def came_back(by: str) -> None:
+    def connects_with(by: str) -> None:
         event = cloud.event("connected")
         same("the device", event["device"], DEVICE)
-        same("how it was let in", event["authenticated_by"], by)
+        same("how it authenticated", event["authenticated_by"], by)
 
-    print("the first boot", flush=True)
-    with step("power on: provisions itself and is connected"):
+    print("first boot", flush=True)
+    with step("power on: the device provisions itself and connects"):
         board = power_on()
-        came_back("credentials")
+        connects_with("credentials")
     with step("the provisioning file is gone and the token is on the data partition"):
         board.run("while [ -e /data/fedecks/provision.toml ]; do sleep 0.2; done", within=30)
         files = names(board.run("ls -A /data/fedecks").split())
         same("the files", (files - LISTED, {"identity", "token"} - files), (set(), set()))
-        no_credential_is_left(board, args.password)
+        check_no_credential_is_left(board, args.password)
         seen = status(board)
         same("the state", seen["state"], "connected")
-        same("who watches the network", seen["network_source"], "network-manager")
-    with step("`fedecks send` at the board arrives at the cloud's API"):
+        same("the network source", seen["network_source"], "network-manager")
+    with step("`fedecks send` on the board reaches the cloud's API"):
         board.run("""fedecks send '{"temperature":21.5}'""")
         same("the message", cloud.event("message")["message"], {"temperature": 21.5})
-    with step("a message of the cloud's API arrives at `fedecks listen`"):
-        board.run("(fedecks listen --count 1 >/run/heard 2>/run/listening &)")
+    with step("a message from the cloud's API reaches `fedecks listen`"):
+        board.run("(fedecks listen --count 1 >/run/received 2>/run/listening &)")
         board.run("until grep -q listening /run/listening; do sleep 0.2; done")
         cloud.ask("POST", f"/devices/{DEVICE}/messages", {"light": "on"}, wanted=202)
-        heard = board.run("until [ -s /run/heard ]; do sleep 0.2; done; cat /run/heard")
-        same("what was heard", heard, '{"light":"on"}')
+        received = board.run("until [ -s /run/received ]; do sleep 0.2; done; cat /run/received")
+        same("the received message", received, '{"light":"on"}')
 
-    with step("the network cable is pulled: the device knows, and so does the cloud"):
+    with step("the network cable is unplugged: device and cloud notice"):
         mark = board.mark()
         board.link(up=False)
         board.logs("there is no network", mark)
         board.logs("connection lost", mark)
         cloud.event("disconnected")
         same("the state", status(board)["state"], "offline")
-    with step("the cable is plugged in again: the device is back"):
+    with step("the cable is plugged back in: the device reconnects"):
         mark = board.mark()
         plugged = time.monotonic()
         board.link(up=True)
         board.logs("there is a network", mark)
         up = time.monotonic()
-        came_back("token")
+        connects_with("token")
     print(f"      {time.monotonic() - plugged:.2f} s after the cable, "
-          f"{max(time.monotonic() - up, 0):.2f} s after NetworkManager said so", flush=True)
-    with step("the cloud is killed and started again: the device is back"):
+          f"{max(time.monotonic() - up, 0):.2f} s after NetworkManager reported it", flush=True)
+    with step("the cloud is killed and restarted: the device reconnects"):
         mark = board.mark()
         cloud.kill()
         board.logs("connection lost", mark)
         cloud.configure(BUSY)
         cloud.start()
-        came_back("token")
+        connects_with("token")
 
     print("power cuts", flush=True)
     for cut in range(args.cuts):
-        with step("the power is cut while tokens are written, ten a second"):
+        with step("the power is cut while tokens are written, ten per second"):
             written = "stat --format %Z.%Y /data/fedecks/token"
             board.run(f"before=$({written}); until [ $({written}) != $before ]; do sleep 0.1; done")
-            # Not always at the same moment of a write.
+            # At a different moment of a write each time.
             time.sleep(0.237 * (cut + 1))
             board.cut_power()
             cloud.event("disconnected")
         last = cut + 1 == args.cuts
-        with step("power on: back by its token" + (", with a clock that says 1970" if last else "")):
+        with step("power on: reconnects with its token" + (", with the clock at 1970" if last else "")):
             mark_1970 = ("board.clock=1970", ("-rtc", "base=1970-01-01")) if last else ("", ())
             board = power_on(*mark_1970)
-            came_back("token")
-            no_credential_is_left(board, args.password)
-    with step("it has noticed that the clock is wrong, and verified the cloud at a later time"):
-        line = board.logs(r"the system's clock is wrong.*")[0]
+            connects_with("token")
+            check_no_credential_is_left(board, args.password)
+    with step("it detected the wrong clock and verified the cloud at a later time"):
+        line = board.logs(r"the system clock is wrong.*")[0]
         clock = re.search(r"clock=(\d{4})", line)
-        same("the year that the clock said", clock and clock[1], "1970")
-        same("the clock", status(board)["clock"]["state"], "behind")
+        same("the year of the clock", clock and clock[1], "1970")
+        same("the state of the clock", status(board)["clock"]["state"], "behind")
 
-    print("revoked, and a service that hangs", flush=True)
+    print("revocation and a hung service", flush=True)
     cloud.kill()
     cloud.configure(QUICK)
     cloud.start()
-    came_back("token")
-    with step("its tokens are revoked: it is unregistered, and stays away"):
+    connects_with("token")
+    with step("its tokens are revoked: the device is unregistered and stays disconnected"):
         cloud.ask("POST", f"/devices/{DEVICE}/revoke", wanted=204)
         cloud.event("disconnected")
         board.run("fedecks status --wait unregistered --timeout 30s")
         files = board.run("ls -A /data/fedecks").split()
         same("tokens on the data partition", [file for file in files if file.startswith("token")], [])
-    with step("a new provisioning file is put in place: it is back"):
+    with step("a new provisioning file appears: the device logs in again"):
         lines = f'username = "{ACCOUNT}"\npassword = "{args.password}"\n'
         board.run("touch /data/fedecks/.made && chmod 600 /data/fedecks/.made && "
                   f"printf %s {shlex.quote(lines)} >/data/fedecks/.made && "
                   "chown fedecks:fedecks /data/fedecks/.made && "
                   "mv /data/fedecks/.made /data/fedecks/provision.toml")
-        came_back("credentials")
+        connects_with("credentials")
         board.run("while [ -e /data/fedecks/provision.toml ]; do sleep 0.2; done", within=30)
-        no_credential_is_left(board, args.password)
-    with step("the service is stopped in its tracks: systemd's watchdog ends it and starts it anew"):
+        check_no_credential_is_left(board, args.password)
+    with step("the service is frozen: systemd's watchdog kills and restarts it"):
         # 15 seconds instead of 60.
         board.run("mkdir -p /run/systemd/system/fedecksd.service.d && "
                   "printf '[Service]\\nWatchdogSec=15s\\n' >/run/systemd/system/fedecksd.service.d/quick.conf && "
                   "systemctl daemon-reload && systemctl restart fedecksd")
-        came_back("token")
+        connects_with("token")
         mark = board.mark()
         board.run("kill -STOP $(systemctl show --property MainPID --value fedecksd)")
         board.logs(r"fedecksd\.service: Watchdog timeout", mark)
-        came_back("token")
+        connects_with("token")
 
-    print("switched off", flush=True)
-    with step("nothing was written to the root file system, and nothing failed because of it"):
-        same("its mount", board.run("findmnt --noheadings --output FS-OPTIONS / | cut -d, -f1"), "ro")
-        same("what the kernel says of it", board.run("dmesg | grep -iE 'nvme0n1.*(error|fail)'", check=False), "")
+    print("power off", flush=True)
+    with step("nothing was written to the root file system, and nothing failed because of that"):
+        same("its mount option", board.run("findmnt --noheadings --output FS-OPTIONS / | cut -d, -f1"), "ro")
+        same("the kernel's errors about it", board.run("dmesg | grep -iE 'nvme0n1.*(error|fail)'", check=False), "")
         on_data = board.run("find /data -mindepth 1 ! -name lost+found | sort").split()
         board.power_off()
         same("its digest", digest(folder / "root.img"), root_before)
-    with step("the data partition is clean and has nothing on it that docs/device.md does not list"):
+    with step("the data partition is clean and holds only files that docs/device.md lists"):
         checked = subprocess.run(["e2fsck", "-fn", folder / "data.img"], capture_output=True, text=True)
         same("e2fsck", (checked.returncode, checked.stdout if checked.returncode else ""), (0, ""))
-        same("what is not listed", names(on_data) - LISTED - {"/data/fedecks"}, set())
+        same("unlisted files", names(on_data) - LISTED - {"/data/fedecks"}, set())
 
     print("an empty data partition", flush=True)
     subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "data", folder / "data.img"], check=True)
-    with step("its folder is made, the device waits for a login"):
+    with step("the directory is created and the device waits for a login"):
         board = power_on()
         board.logs("unregistered: waiting for a login")
         board.logs("there is a network")
         made = board.run("until [ -d /data/fedecks ]; do sleep 0.2; done; stat --format '%a %U:%G' /data/fedecks")
-        same("the folder", made, "700 fedecks:fedecks")
-    with step("`fedecks login` at the board: it is connected, and its token is on the partition"):
+        same("the directory", made, "700 fedecks:fedecks")
+    with step("`fedecks login` on the board: connected, and the token is on the partition"):
         credentials = json.dumps({"username": ACCOUNT, "password": args.password})
         board.run(f"printf %s {shlex.quote(credentials)} | fedecks login --stdin")
-        came_back("credentials")
+        connects_with("credentials")
         board.run("until [ -s /data/fedecks/token ]; do sleep 0.2; done", within=30)
-        no_credential_is_left(board, args.password)
+        check_no_credential_is_left(board, args.password)
         board.power_off()
-    with step("a new image gave its user another number: it is back by its token"):
+    with step("a new image gave the service's user another UID: reconnects with its token"):
         files = ["", "/identity", "/token"]
-        owned_by(folder / "data.img", 4242, files)
+        change_owner(folder / "data.img", 4242, files)
         board = power_on()
-        came_back("token")
+        connects_with("token")
         owners = board.run("stat --format %U " + " ".join(f"/data/fedecks{file}" for file in files))
-        same("who owns the folder and the files", owners.split(), ["fedecks"] * 3)
+        same("the owners of the directory and the files", owners.split(), ["fedecks"] * 3)
         board.power_off()
 
 
-def owned_by(image: Path, number: int, files: list[str]) -> None:
+def change_owner(image: Path, number: int, files: list[str]) -> None:
     def debugfs(command: str) -> str:
         return subprocess.run(["debugfs", "-w", "-R", command, image], capture_output=True, text=True, check=True).stdout
 
@@ -217,7 +217,7 @@ def owned_by(image: Path, number: int, files: list[str]) -> None:
         debugfs(f"set_inode_field /fedecks{file} uid {number}")
         debugfs(f"set_inode_field /fedecks{file} gid {number}")
         owner = re.search(r"User: *(\d+) *Group: *(\d+)", debugfs(f"stat /fedecks{file}"))
-        same(f"the owner of {file or 'the folder'}", owner and owner.groups(), (str(number), str(number)))
+        same(f"the owner of {file or 'the directory'}", owner and owner.groups(), (str(number), str(number)))
 
 
 def digest(file: Path) -> str:
@@ -233,7 +233,7 @@ def main() -> int:
     args = parser.parse_args()
     args.password = sys.stdin.readline().strip()
     args.running = []
-    # What was started is ended then too.
+    # Ends what was started in this case too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         live(args)

@@ -1,4 +1,4 @@
-//! Tells the device when it was built: the floor below which a clock is known to be wrong.
+//! Embeds the build time: a clock that shows an earlier time is known to be wrong.
 
 use std::error::Error;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,6 +1,6 @@
-//! The main job, run for real: the service and the server, driven by their commands; a cloud with a
-//! handler of its own; a program on the library. Run by `ci/demo`, which builds the programs first;
-//! they are looked for beside this one.
+//! Runs the real programs: the service and the server, driven by their commands; a cloud with its own
+//! handler; a program on the device library. Run by `ci/demo`, which builds them first into the
+//! folder of this one.
 
 mod program;
 
@@ -21,13 +21,13 @@ const PASSWORD: &str = "forty-two-towels";
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a demonstration is there to be read"
+    reason = "a demonstration is for people to read"
 )]
 fn main() -> ExitCode {
     let began = Instant::now();
     match demonstrate() {
         Ok(()) => {
-            println!("\nAll of it worked, in {:.1} s.", began.elapsed().as_secs_f64());
+            println!("\nEverything worked, in {:.1} s.", began.elapsed().as_secs_f64());
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -44,10 +44,12 @@ fn demonstrate() -> Result<()> {
     heading("The service and the server");
     add_account(&cloud_data)?;
     step(&format!(
-        "`fedecks-cloud account add {USER}` added an account, its password on the input"
+        "`fedecks-cloud account add {USER}` added an account, its password on standard input"
     ));
     let header = add_api_token(&cloud_data)?;
-    step("`fedecks-cloud token add` made a token for the HTTP API, with the roles read and send");
+    step(
+        "`fedecks-cloud token add` created a token for the HTTP API, with the roles read and send",
+    );
     let mut server = start_server(&cloud_data)?;
     let url = format!("wss://{}", server.await_line("the line \"listening\"", listening_address)?);
     step(&format!("`fedecks-cloud serve --self-signed` listens on {url}"));
@@ -62,9 +64,7 @@ fn demonstrate() -> Result<()> {
     let mut events = api.events()?;
     service.fedecks(&["send", r#"{"temperature":21.5}"#])?;
     let event = events.await_line("the message among the events", message_of_event)?;
-    step(&format!(
-        "up: `fedecks send` on the device, GET /api/v1/events told {event} as it happened"
-    ));
+    step(&format!("up: `fedecks send` on the device, GET /api/v1/events streamed {event}"));
     let mut listener = service.command(&["listen"])?;
     listener.await_text("listening")?;
     api.send(r#"{"fan":"on"}"#)?;
@@ -72,43 +72,43 @@ fn demonstrate() -> Result<()> {
     step(&format!(
         "down: POST /api/v1/devices/{DEVICE}/messages, `fedecks listen` printed {message}"
     ));
-    step(&format!("`fedecks status --json` says {}", service.health()?));
+    step(&format!("`fedecks status --json` shows {}", service.health()?));
     let began = Instant::now();
-    let service = service.killed_and_started()?;
+    let service = service.kill_and_restart()?;
     service.await_connected()?;
-    step(&format!("killed and started again, it was back by token {} later", after(began)));
+    step(&format!("killed and restarted, it reconnected with its token after {}", after(began)));
     server.terminate()?;
 
-    heading("A cloud with a handler of its own");
+    heading("A cloud with a custom handler");
     let (_, address) = url.split_once("//").unwrap_or_default();
     let mut cloud = start_cloud(&cloud_data, address)?;
     cloud.await_json("listening")?;
     cloud.write(&format!("listen {DEVICE}"))?;
     let began = Instant::now();
-    expect_how(&mut cloud, "token")?;
+    expect_connected_by(&mut cloud, "token")?;
     step(&format!(
-        "started in the server's place, it had the device back {} later, by itself",
+        "started instead of the server, it had the device connected after {}",
         after(began)
     ));
     let mut listener = service.command(&["listen"])?;
     service.fedecks(&["send", r#"["hello","matey"]"#])?;
     let message = cloud.await_json("message")?["message"].to_string();
-    step(&format!("up: `fedecks send` on the device, the cloud got {message}"));
+    step(&format!("up: `fedecks send` on the device, the cloud received {message}"));
     listener.await_text("listening")?;
     cloud.write(&format!(r#"push {DEVICE} ["hi","there"]"#))?;
     let message = listener.await_line("a message", |line| Some(line.to_owned()))?;
-    step(&format!("down: the cloud pushed it, `fedecks listen` on the device printed {message}"));
+    step(&format!("down: the cloud sent it, `fedecks listen` on the device printed {message}"));
     cloud.kill()?;
     step("the cloud was killed with SIGKILL");
     let began = Instant::now();
     let mut cloud = start_cloud(&cloud_data, address)?;
-    expect_how(&mut cloud, "token")?;
-    step(&format!("started again, it had its device back {} later, by itself", after(began)));
+    expect_connected_by(&mut cloud, "token")?;
+    step(&format!("restarted, it had the device connected after {}", after(began)));
     service.fedecks(&["logout"])?;
     step("`fedecks logout` ended the connection and removed the token");
     service.terminate()?;
 
-    heading("A program on the library");
+    heading("A program that embeds the library");
     let data = folder.path().join("program");
     std::fs::create_dir(&data)?;
     let mut device = Program::start(
@@ -118,14 +118,14 @@ fn demonstrate() -> Result<()> {
     device.await_json("unregistered")?;
     device.write(&format!(r#"login {{"username":"{USER}","password":"{PASSWORD}"}}"#))?;
     device.await_json("logged_in")?;
-    expect_how(&mut cloud, "credentials")?;
+    expect_connected_by(&mut cloud, "credentials")?;
     device.write("quit")?;
     device.await_end()?;
-    step("the same connection inside a program of one's own, without the service");
+    step("the same connection inside another program, without the service");
     cloud.kill()
 }
 
-/// The device service on a bus of its own.
+/// The device service on a separate bus.
 struct Service {
     bus: String,
     configuration: PathBuf,
@@ -165,7 +165,7 @@ impl Service {
         self.command(arguments)?.await_end()
     }
 
-    /// What a support engineer looks at first.
+    /// The values that a support engineer checks first.
     fn health(&self) -> Result<String> {
         let lines = self.fedecks(&["status", "--json"])?.join("");
         let health: serde_json::Value = serde_json::from_str(&lines)?;
@@ -178,7 +178,7 @@ impl Service {
     }
 
     /// As a power cut would.
-    fn killed_and_started(self) -> Result<Self> {
+    fn kill_and_restart(self) -> Result<Self> {
         let Self { bus, configuration, process, _bus } = self;
         process.kill()?;
         let process = start_service(&bus, &configuration)?;
@@ -202,7 +202,7 @@ fn start_service(bus: &str, configuration: &Path) -> Result<Program> {
 struct Api {
     url: String,
     ca: PathBuf,
-    /// A file with the header that has the token: an argument would be seen by every user.
+    /// A file with the header that has the token; as an argument every user could see it.
     header: PathBuf,
 }
 
@@ -215,10 +215,10 @@ impl Api {
         Program::spawn(command)
     }
 
-    /// What happens, as it happens.
+    /// The stream of messages from devices.
     fn events(&self) -> Result<Program> {
         let mut events = self.curl(&["--no-buffer", "--include"], "/api/v1/events?kind=message")?;
-        // From its head on, nothing is missed.
+        // Once the head has arrived, nothing is missed.
         events.await_text("200 OK")?;
         Ok(events)
     }
@@ -230,13 +230,13 @@ impl Api {
     }
 }
 
-/// What the device said, from a line of the events.
+/// The device's message in a line of the events.
 fn message_of_event(line: &str) -> Option<String> {
     let event: serde_json::Value = serde_json::from_str(line.strip_prefix("data:")?).ok()?;
     Some(event.get("message")?.to_string())
 }
 
-/// A bus that belongs to whoever runs the demonstration. A real device has its system bus.
+/// A bus of the user who runs the demonstration. A real device has its system bus.
 fn start_bus(folder: &Path) -> Result<(Program, String)> {
     let configuration = folder.join("bus.conf");
     let socket = format!("unix:path={}", folder.join("bus").display());
@@ -298,12 +298,12 @@ fn start_cloud(data: &Path, address: &str) -> Result<Program> {
     Program::start("example-cloud", &[data.as_os_str(), address.as_ref()])
 }
 
-fn expect_how(cloud: &mut Program, how: &str) -> Result<()> {
+fn expect_connected_by(cloud: &mut Program, how: &str) -> Result<()> {
     let event = cloud.await_json("connected")?;
     if event["by"] == how {
         Ok(())
     } else {
-        Err(format!("the device came by {} instead of by {how}", event["by"]).into())
+        Err(format!("the device connected by {} instead of {how}", event["by"]).into())
     }
 }
 
@@ -311,12 +311,12 @@ fn after(began: Instant) -> String {
     format!("{} ms", began.elapsed().as_millis())
 }
 
-#[expect(clippy::print_stdout, reason = "a demonstration is there to be read")]
+#[expect(clippy::print_stdout, reason = "a demonstration is for people to read")]
 fn heading(text: &str) {
     println!("\n{text}");
 }
 
-#[expect(clippy::print_stdout, reason = "a demonstration is there to be read")]
+#[expect(clippy::print_stdout, reason = "a demonstration is for people to read")]
 fn step(text: &str) {
     println!("  ✓ {text}");
 }

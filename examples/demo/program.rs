@@ -1,4 +1,4 @@
-//! The programs of the demonstration, with what they print as lines.
+//! The programs of the demonstration as child processes, with their output as lines.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,7 +11,7 @@ use crate::Result;
 /// How long any step may take.
 const STEP: Duration = Duration::from_secs(15);
 
-/// A program that runs, with its output as lines. Dropping it kills it.
+/// A running program. Dropping it kills it.
 pub(crate) struct Program {
     name: String,
     child: Child,
@@ -20,7 +20,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts one of this workspace's programs, which are looked for beside this one.
+    /// Starts one of this workspace's programs, from the folder of this one.
     pub(crate) fn start<A: AsRef<OsStr>>(name: &str, arguments: &[A]) -> Result<Self> {
         Self::start_on(None, name, arguments)
     }
@@ -37,7 +37,7 @@ impl Program {
         }
         let mut command = Command::new(path);
         command.args(arguments);
-        // Without one of its own the demonstration stays away from this machine's bus.
+        // Never the bus of the machine that runs the demonstration.
         command.env("DBUS_SYSTEM_BUS_ADDRESS", bus.unwrap_or("unix:path=/nonexistent"));
         Self::spawn(command)
     }
@@ -75,7 +75,7 @@ impl Program {
         Ok(input.flush()?)
     }
 
-    /// Waits for a line of which `find` makes something.
+    /// Waits for the first line for which `find` returns a value.
     pub(crate) fn await_line<T>(
         &mut self,
         what: &str,
@@ -94,7 +94,9 @@ impl Program {
                 Err(error) => {
                     let why = match error {
                         RecvTimeoutError::Timeout => format!("did not come within {STEP:?}"),
-                        RecvTimeoutError::Disconnected => "did not come before the end".to_owned(),
+                        RecvTimeoutError::Disconnected => {
+                            "did not come before the program ended".to_owned()
+                        }
                     };
                     return Err(format!("{what} {why}; {}", self.said()).into());
                 }
@@ -113,7 +115,7 @@ impl Program {
         })
     }
 
-    /// Closes its input and waits until it has ended well; gives what it has printed.
+    /// Closes its input and waits until it has ended successfully; returns its output.
     pub(crate) fn await_end(mut self) -> Result<Vec<String>> {
         drop(self.child.stdin.take());
         let status = self.child.wait()?;
@@ -135,7 +137,7 @@ impl Program {
     pub(crate) fn terminate(self) -> Result<()> {
         let status = Command::new("kill").arg(self.child.id().to_string()).status()?;
         if !status.success() {
-            return Err(format!("{} could not be told to end", self.name).into());
+            return Err(format!("{} could not be terminated", self.name).into());
         }
         self.await_end().map(drop)
     }
@@ -147,7 +149,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It has ended already where all went well.
+        // Fails if the program has ended, as it should have.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,5 +1,5 @@
-//! Any bytes as the header that authenticates a device, as they are and in base64: no panic, little
-//! memory, and what was read is written and read alike.
+//! Parses any bytes as the authentication header, as they are and in base64: no panic, bounded memory,
+//! and a parsed header survives a round trip.
 #![no_main]
 
 use data_encoding::BASE64;
@@ -12,7 +12,7 @@ static ALLOCATOR: Counting = Counting;
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
-    // Random bytes are hardly ever base64; this gets past it, to the term.
+    // Random bytes are hardly ever base64; this gets through to the term.
     check(BASE64.encode(bytes).as_bytes());
 });
 
@@ -31,6 +31,6 @@ fn check(header: &[u8]) {
         (Proof::Credentials(_), Proof::Credentials(_)) => {}
         _ => panic!("read as one kind of proof, written as the other"),
     }
-    // Text, not requests: a NaN among the credentials differs from itself.
+    // Compares text, not requests: a NaN among the credentials differs from itself.
     assert_eq!(again.to_header(dialect), Ok(written));
 }

@@ -1,5 +1,5 @@
-//! Any bytes as a frame from a cloud: no panic, little memory, and what was read is written and read
-//! alike.
+//! Decodes any bytes as a frame from a cloud: no panic, bounded memory, and a decoded frame survives a
+//! round trip.
 #![no_main]
 
 use fedecks_fuzz::{Counting, bounded};
@@ -20,6 +20,6 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert!(written.len() <= bytes.len(), "written longer than it was read");
     let again = dialect.decode_down(&written, &limits).expect("what was written can be read");
-    // Bytes, not frames: a NaN differs from itself.
+    // Compares bytes, not frames: a NaN differs from itself.
     assert_eq!(dialect.encode_down(&again, &limits).as_deref(), Ok(written.as_slice()));
 });

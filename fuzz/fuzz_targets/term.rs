@@ -1,4 +1,4 @@
-//! Any bytes as a term: no panic, little memory, and what was read is written and read alike.
+//! Decodes any bytes as a term: no panic, bounded memory, and a decoded term survives a round trip.
 #![no_main]
 
 use fedecks_fuzz::{Counting, bounded};
@@ -16,6 +16,6 @@ fuzz_target!(|bytes: &[u8]| {
     let written = dialect.encode_term(&term, &limits).expect("what was read can be written");
     assert!(written.len() <= bytes.len(), "written longer than it was read");
     let again = dialect.decode_term(&written, &limits).expect("what was written can be read");
-    // Bytes, not terms: a NaN differs from itself.
+    // Compares bytes, not terms: a NaN differs from itself.
     assert_eq!(dialect.encode_term(&again, &limits).as_deref(), Ok(written.as_slice()));
 });

@@ -1,9 +1,9 @@
-//! What the fuzz targets share.
+//! Shared by the fuzz targets: a counting allocator that enforces the decoders' memory bound.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// Counts what the calling thread has allocated, to hold decoders to the bound they promise.
+/// Counts the allocations of the calling thread.
 pub struct Counting;
 
 thread_local! {
@@ -12,7 +12,7 @@ thread_local! {
 }
 
 fn count(bytes: isize) {
-    // Fails only while a thread is being torn down, when nothing is measured.
+    // Fails only during the destruction of a thread, when nothing is measured.
     let _ = LIVE.try_with(|live| {
         live.set(live.get() + bytes);
         let _ = PEAK.try_with(|peak| peak.set(peak.get().max(live.get())));
@@ -23,32 +23,29 @@ fn signed(size: usize) -> isize {
     isize::try_from(size).unwrap_or(isize::MAX)
 }
 
-// SAFETY: every call is handed to the system's allocator as it came.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(signed(layout.size()));
-        // SAFETY: the caller keeps alloc's contract.
+        // SAFETY: the caller upholds alloc's contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(-signed(layout.size()));
-        // SAFETY: the caller keeps dealloc's contract.
+        // SAFETY: the caller upholds dealloc's contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
-/// Runs `decode` and panics if at some moment it held more than what a decoder promises for an
-/// input of `size` bytes: 100 bytes for each, and 64 KiB.
+/// Runs `decode` and panics if its peak memory exceeds what decoders guarantee for an input of `size`
+/// bytes: 100 bytes per byte plus 64 KiB.
 pub fn bounded<T>(size: usize, decode: impl FnOnce() -> T) -> T {
     let before = LIVE.get();
     PEAK.set(before);
     let decoded = decode();
     let held = PEAK.get() - before;
     let limit = signed(100 * size + 64 * 1024);
-    assert!(
-        held <= limit,
-        "{size} bytes made the decoder hold {held}, at most {limit} are promised"
-    );
+    assert!(held <= limit, "decoding {size} bytes took {held}, the bound is {limit}");
     decoded
 }

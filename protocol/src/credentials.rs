@@ -1,4 +1,4 @@
-//! What a device logs in with the first time, and the keys that no credential may have.
+//! The credentials of a login, and the keys that the protocol reserves in them.
 
 use std::fmt;
 
@@ -7,43 +7,43 @@ use serde::de::DeserializeOwned;
 
 use crate::term::{Term, TermError};
 
-/// Key of the device id in the header's map.
+/// Key of the device id in the authentication header's map.
 pub const DEVICE_ID_KEY: &str = "fedecks-device-id";
 
-/// Key of the token in the header's map.
+/// Key of the token in the authentication header's map.
 pub const TOKEN_KEY: &str = "fedecks-token";
 
-/// What a device proves itself with the first time: named values in whatever form the cloud's
-/// handler asks for, a user name and a password for example. `Debug` shows the names only.
+/// What a device authenticates with as long as it has no token: named values as the cloud's handler
+/// expects them, a user name and a password for example. `Debug` shows only the names.
 #[derive(Clone, PartialEq, Default)]
 pub struct Credentials(Vec<(String, Term)>);
 
-/// Why a value cannot serve as [`Credentials`].
+/// Why a value cannot be used as [`Credentials`].
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CredentialsError {
     /// The value is not a map with text keys.
-    #[error("credentials are a map with text keys, this is {0}")]
+    #[error("credentials must be a map with text keys, not {0}")]
     NotAMap(&'static str),
-    /// The protocol keeps this key for itself.
+    /// The protocol reserves this key.
     #[error("the key {0:?} is reserved by the protocol")]
     Reserved(String),
-    /// The same key stands twice.
-    #[error("the key {0:?} stands twice")]
+    /// A key occurs more than once.
+    #[error("duplicate key {0:?}")]
     Duplicate(String),
-    /// The value could not be turned into a term.
+    /// The value cannot be converted to a term.
     #[error(transparent)]
     Term(#[from] TermError),
 }
 
 impl Credentials {
-    /// No credentials at all; add to them by [`Credentials::with`].
+    /// Empty credentials; add values with [`Credentials::with`].
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// These credentials with one more value. A value already there under that key is replaced.
+    /// Adds a value, or replaces the one under the same key.
     ///
-    /// The keys `fedecks-device-id` and `fedecks-token` belong to the protocol: a value given under
+    /// The keys `fedecks-device-id` and `fedecks-token` are reserved by the protocol: a value under
     /// one of them is not sent.
     #[must_use]
     pub fn with(mut self, key: impl Into<String>, value: impl Into<Term>) -> Self {
@@ -53,12 +53,12 @@ impl Credentials {
         self
     }
 
-    /// Credentials from any serializable struct or map with text keys.
+    /// Converts any serializable struct or map with text keys.
     pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, CredentialsError> {
         Self::from_term(Term::from_serialize(value)?)
     }
 
-    /// Credentials from a [`Term::Map`] with text keys, none of them the protocol's own.
+    /// Converts a [`Term::Map`] with text keys, none of them reserved.
     pub fn from_term(term: Term) -> Result<Self, CredentialsError> {
         let Term::Map(entries) = term else {
             return Err(CredentialsError::NotAMap(term.kind()));
@@ -84,7 +84,7 @@ impl Credentials {
         self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value)
     }
 
-    /// The text under `key`, if it is a text.
+    /// The value under `key` if it is a text.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.get(key).and_then(Term::as_str)
     }
@@ -94,7 +94,7 @@ impl Credentials {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// The credentials as a struct of your own.
+    /// Converts the credentials to a type of the caller's.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, TermError> {
         let entries = self.0.iter().map(|(key, value)| (Term::from(key.as_str()), value.clone()));
         Term::Map(entries.collect()).deserialize()
@@ -117,7 +117,7 @@ mod tests {
     use crate::token::Token;
 
     #[test]
-    fn debug_of_a_secret_shows_nothing_of_it() {
+    fn debug_does_not_show_a_secret() {
         let token = Token::new("v4.local.abcdef").unwrap();
         assert_eq!(format!("{token:?}"), "Token(…)");
         let credentials = Credentials::new().with("username", "marvin").with("password", "42");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_come_from_a_struct_and_go_back_into_one() {
+    fn credentials_convert_from_a_struct_and_back() {
         #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         struct Login {
             username: String,
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_refuse_what_is_no_map_and_the_protocols_own_keys() {
+    fn credentials_refuse_other_types_and_reserved_keys() {
         assert_eq!(Credentials::from_serialize(&7), Err(CredentialsError::NotAMap("an integer")));
         let reserved = std::collections::BTreeMap::from([("fedecks-token", "x")]);
         assert_eq!(

@@ -1,43 +1,43 @@
-//! The name of a device.
+//! The identity of a device. How a device finds out its own is not here.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Name of one device, unique in its fleet: 1 to 128 printable ASCII characters without spaces and
-/// without the path separators `/` and `\`, so that it can stand in a URL, a topic or a file name.
-/// The names `.` and `..` are refused for the same reason.
+/// Identifies a device within its fleet: 1 to 128 printable ASCII characters without spaces and
+/// without the path separators `/` and `\`, so that it can be part of a URL, a topic or a file name.
+/// For the same reason it cannot be `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceId(Box<str>);
 
-/// Why a text is not a [`DeviceId`].
+/// Why a text is not a valid [`DeviceId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDeviceId {
     /// The text is empty.
-    #[error("a device id has at least 1 character, this one is empty")]
+    #[error("a device id must not be empty")]
     Empty,
     /// The text has more than [`DeviceId::MAX_CHARS`] characters.
-    #[error("a device id has at most {max} characters, this one has {0}", max = DeviceId::MAX_CHARS)]
+    #[error("a device id has at most {max} characters, not {0}", max = DeviceId::MAX_CHARS)]
     TooLong(usize),
-    /// The text has a character outside printable ASCII, a space or a path separator.
+    /// The text contains a space, a path separator or a character that is not printable ASCII.
     #[error(
-        "a device id is made of printable ASCII without spaces, '/' and '\\'; character {position} is {character:?}"
+        "a device id consists of printable ASCII without spaces, '/' and '\\'; character {position} is {character:?}"
     )]
     Character {
-        /// Which character, counted from 1.
+        /// Its position, counted from 1.
         position: usize,
         /// The character itself.
         character: char,
     },
     /// The text is `.` or `..`.
-    #[error("a device id is not '.' or '..', which name folders")]
+    #[error("a device id cannot be '.' or '..', which are directories")]
     Folder,
 }
 
 impl DeviceId {
-    /// The longest id, in characters (each is one byte).
+    /// The maximum length, in characters (each is one byte).
     pub const MAX_CHARS: usize = 128;
 
-    /// Checks `text` and keeps it as an id.
+    /// Validates `text`.
     pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidDeviceId> {
         let text = text.as_ref();
         if text.is_empty() {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_id_has_no_space_separator_control_or_foreign_character() {
+    fn a_device_id_has_no_space_separator_or_control_character() {
         for bad in ["a b", "a/b", "a\\b", "a\nb", "a\u{7f}b", "aéb"] {
             assert!(
                 matches!(DeviceId::new(bad), Err(InvalidDeviceId::Character { position: 2, .. })),

@@ -1,4 +1,4 @@
-//! The frames that travel once a connection is up.
+//! The frames that are exchanged on an established connection.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::term::Term;
 use crate::token::Token;
 
-/// Number of a message within one direction of one device, for delivery with acknowledgement.
-/// Counted from 1; on the wire 0 stands for "no number".
+/// Sequence number of a message in one direction of one device, for acknowledged delivery. Starts at
+/// 1; on the wire 0 means "none".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sequence(pub NonZeroU64);
 
-/// Name of a question that one end asked, repeated in the answer.
+/// Identifies a request; the reply repeats it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
@@ -20,30 +20,30 @@ pub struct RequestId(pub u64);
 pub enum UpFrame {
     /// A term for the cloud's handler.
     Message {
-        /// Its number, where delivery is acknowledged.
+        /// Present if delivery is acknowledged.
         sequence: Option<Sequence>,
-        /// The value.
+        /// The content.
         term: Term,
     },
-    /// Bytes for the cloud's handler, passed on as they are.
+    /// Bytes for the cloud's handler, passed on unchanged.
     Raw {
-        /// Its number, where delivery is acknowledged.
+        /// Present if delivery is acknowledged.
         sequence: Option<Sequence>,
-        /// The bytes.
+        /// The content.
         bytes: Vec<u8>,
     },
-    /// The device asks for a token.
+    /// Requests a token.
     TokenPlease,
-    /// The device has everything up to this number.
+    /// The device has received everything up to this sequence number.
     Ack(Sequence),
-    /// The device's answer to a [`DownFrame::Request`].
+    /// The reply to a [`DownFrame::Request`].
     Reply {
-        /// Which request.
+        /// The request that this answers.
         request: RequestId,
-        /// The answer.
+        /// The content.
         term: Term,
     },
-    /// A kind of frame that this version does not know. It is never sent.
+    /// A received frame of a kind that this version does not know; cannot be sent.
     Unknown {
         /// The frame's first byte.
         kind: u8,
@@ -57,50 +57,50 @@ pub enum DownFrame {
     Welcome(Welcome),
     /// A term for the application on the device.
     Message {
-        /// Its number, where delivery is acknowledged.
+        /// Present if delivery is acknowledged.
         sequence: Option<Sequence>,
-        /// The value.
+        /// The content.
         term: Term,
     },
-    /// Bytes for the application on the device, passed on as they are.
+    /// Bytes for the application on the device, passed on unchanged.
     Raw {
-        /// Its number, where delivery is acknowledged.
+        /// Present if delivery is acknowledged.
         sequence: Option<Sequence>,
-        /// The bytes.
+        /// The content.
         bytes: Vec<u8>,
     },
-    /// A token to keep for the next connection.
+    /// A token for later connections.
     Token(IssuedToken),
-    /// The cloud has everything up to this number.
+    /// The cloud has received everything up to this sequence number.
     Ack(Sequence),
-    /// A question that the device answers by [`UpFrame::Reply`].
+    /// A request that the device answers with [`UpFrame::Reply`].
     Request {
-        /// Name of the question.
+        /// Repeated in the reply.
         request: RequestId,
-        /// The question.
+        /// The content.
         term: Term,
     },
-    /// A kind of frame that this version does not know. It is never sent.
+    /// A received frame of a kind that this version does not know; cannot be sent.
     Unknown {
         /// The frame's first byte.
         kind: u8,
     },
 }
 
-/// What the cloud tells a device as soon as it is connected.
+/// What the cloud sends to a device as soon as it is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Welcome {
     /// The cloud's clock, in milliseconds since 1970-01-01 UTC.
     pub server_time_ms: u64,
-    /// After how much silence in either direction the device pings; whole seconds.
+    /// The device pings after this long without traffic in either direction; whole seconds.
     pub heartbeat: Duration,
-    /// After how much silence from the device the cloud drops it; whole seconds.
+    /// The cloud drops a device after this long without traffic from it; whole seconds.
     pub idle_timeout: Duration,
-    /// The biggest frame that the cloud accepts, in bytes.
+    /// The largest frame that the cloud accepts, in bytes.
     pub max_frame: u32,
 }
 
-/// A token as the cloud hands it out.
+/// A token as issued by the cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuedToken {
     /// The sealed token.

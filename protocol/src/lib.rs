@@ -1,10 +1,10 @@
-//! What a Fedecks device and its cloud agree on.
+//! The protocol between a Fedecks device and its cloud.
 //!
-//! This crate does no I/O. It holds the values that travel ([`Term`]), the frames that carry them
-//! ([`UpFrame`], [`DownFrame`]), their bytes ([`Dialect`]), the header that authenticates a device
-//! ([`AuthRequest`]) and the ways in which a cloud says no ([`Refusal`], [`CloseReason`]).
-//! `docs/protocol.md` describes the same for people who write a client in another language; the
-//! hexadecimal fixtures in `tests/` hold both to it.
+//! This crate does no I/O. It defines the values in messages ([`Term`]), the frames that carry them
+//! ([`UpFrame`], [`DownFrame`]), their encoding ([`Dialect`]), the header that authenticates a device
+//! ([`AuthRequest`]) and how a cloud rejects or closes a connection ([`Refusal`], [`CloseReason`]).
+//! `docs/protocol.md` specifies the same for clients in other languages; the hexadecimal fixtures in
+//! `tests/` keep the two in step.
 
 mod credentials;
 mod device_id;
@@ -24,14 +24,14 @@ pub use handshake::{
 pub use term::{JsonTerm, Term, TermError};
 pub use token::{InvalidToken, Token};
 
-/// Header of the upgrade request that carries the [`AuthRequest`].
+/// Header of the upgrade request with the [`AuthRequest`].
 pub const AUTH_HEADER: &str = "x-fedecks-auth";
 
-/// Header of a refusal that carries the machine-readable reason, see [`Refusal::reason`].
+/// Header of a refusal with the machine-readable reason, see [`Refusal::reason`].
 pub const REFUSAL_HEADER: &str = "x-fedecks-refusal";
 
-/// Value of `WWW-Authenticate` in every 401 of ours; it tells our refusal from a proxy's.
+/// Value of `WWW-Authenticate` in every 401 from Fedecks; distinguishes it from a proxy's.
 pub const CHALLENGE: &str = "Fedecks";
 
-/// Path of the device socket where nothing else is configured.
+/// Default path of the WebSocket endpoint for devices.
 pub const DEFAULT_PATH: &str = "/fedecks/websocket";

@@ -1,8 +1,8 @@
-//! The token that a cloud seals for one device.
+//! The token with which a device reconnects. Only the cloud can open it.
 
 use std::fmt;
 
-/// A token that the cloud sealed for one device. Opaque to the device; its `Debug` shows nothing of it.
+/// A token that the cloud sealed for one device. Opaque to the device; `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Box<str>);
 
@@ -15,16 +15,16 @@ impl Token {
     /// The longest token, in characters.
     pub const MAX_CHARS: usize = 2_048;
 
-    /// Checks the form of `text`, not its truth: only the cloud can open a token.
+    /// Checks only the syntax of `text`: whether the token is valid is up to the cloud.
     pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidToken> {
         let text = text.as_ref();
-        let whole = !text.is_empty()
+        let valid = !text.is_empty()
             && text.len() <= Self::MAX_CHARS
             && text.bytes().all(|b| b.is_ascii_graphic());
-        if whole { Ok(Self(text.into())) } else { Err(InvalidToken) }
+        if valid { Ok(Self(text.into())) } else { Err(InvalidToken) }
     }
 
-    /// The secret itself, for the wire and the store and nothing else.
+    /// The secret itself, only for the wire and the token store.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,10 +1,10 @@
-//! Decoding holds at most 100 bytes for each byte of its input, and 64 KiB, whatever the bytes are.
+//! Decoding needs at most 100 bytes of memory per byte of input plus 64 KiB, whatever the input is.
 //!
-//! The arithmetic: a term takes 32 bytes, a pair of a map 64, and on the wire a term takes at least
-//! one byte, a pair two: 32 bytes for each byte. A container that grows doubles, so that for a
-//! moment the old space and the new one are there: three times its items, 96 bytes for each byte.
-//! A container begins with 512 bytes at most before its first item was seen, and at most 128 of them
-//! are open at a time: 64 KiB. Texts and bytes take what they took on the wire, a token twice that.
+//! The calculation: a term takes 32 bytes, an entry of a map 64; on the wire a term takes at least one
+//! byte, an entry two: 32 bytes per byte. A growing container doubles, and for a moment the old and the
+//! new allocation coexist: three times its items, 96 bytes per byte. A container allocates at most 512
+//! bytes before its first item is decoded, and at most 128 of them are open at the same time: 64 KiB.
+//! Texts and bytes take their size on the wire, a token twice that.
 #![expect(unsafe_code, reason = "a global allocator is counted by wrapping one")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -23,8 +23,8 @@ const TUPLE: u8 = 9;
 const MAP: u8 = 10;
 const CONTAINERS: [u8; 3] = [LIST, TUPLE, MAP];
 
-/// Counts what each thread holds. `realloc` is left to the trait's own, which holds the old space
-/// and the new one together: the worst that an allocator may do.
+/// Counts the allocations of each thread. `realloc` is the trait's default, which allocates before it
+/// frees: the worst case.
 struct Counting;
 
 thread_local! {
@@ -32,20 +32,20 @@ thread_local! {
     static PEAK: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: every call is handed to the system's allocator as it came.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let live = LIVE.get() + layout.size();
         LIVE.set(live);
         PEAK.set(PEAK.get().max(live));
-        // SAFETY: the caller keeps alloc's contract.
+        // SAFETY: the caller upholds alloc's contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // What another thread allocated may be freed here.
+        // Memory from another thread may be freed here.
         LIVE.set(LIVE.get().saturating_sub(layout.size()));
-        // SAFETY: the caller keeps dealloc's contract.
+        // SAFETY: the caller upholds dealloc's contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -53,7 +53,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most that was held at some moment of `decode`, in bytes.
+/// The peak memory of `decode`, in bytes.
 fn held_by<T>(decode: impl FnOnce() -> T) -> (usize, T) {
     let before = LIVE.get();
     PEAK.set(before);
@@ -63,13 +63,10 @@ fn held_by<T>(decode: impl FnOnce() -> T) -> (usize, T) {
 
 fn assert_bounded(size: usize, held: usize) {
     let bound = 100 * size + 64 * 1024;
-    assert!(
-        held <= bound,
-        "{size} bytes made the decoder hold {held}, at most {bound} are allowed"
-    );
+    assert!(held <= bound, "decoding {size} bytes took {held}, the bound is {bound}");
 }
 
-/// Decodes as everything that bytes can be taken for, and gives what they are as a term.
+/// Decodes bytes as anything that they can be. Returns the term.
 fn decode_bounded(bytes: &[u8]) -> Result<Term, DecodeError> {
     let (held, term) = held_by(|| DIALECT.decode_term(bytes, &WIDEST));
     assert_bounded(bytes.len(), held);
@@ -80,9 +77,13 @@ fn decode_bounded(bytes: &[u8]) -> Result<Term, DecodeError> {
     term
 }
 
-/// A length as the dialect writes it.
-fn length(of: impl TryInto<u64>) -> Vec<u8> {
-    let of: u64 = of.try_into().unwrap_or(u64::MAX);
+/// A kind of term, a length as the dialect encodes it, and the content.
+fn prefixed(kind: u8, length: impl TryInto<u64>, content: &[u8]) -> Vec<u8> {
+    let length: u64 = length.try_into().unwrap_or(u64::MAX);
+    [&[kind], &encoded(length)[..], content].concat()
+}
+
+fn encoded(of: u64) -> Vec<u8> {
     match (u8::try_from(of), u16::try_from(of), u32::try_from(of)) {
         (Ok(short @ ..=250), _, _) => vec![short],
         (_, Ok(middle), _) => [&[251], &middle.to_le_bytes()[..]].concat(),
@@ -92,13 +93,13 @@ fn length(of: impl TryInto<u64>) -> Vec<u8> {
 }
 
 #[test]
-fn a_term_takes_no_more_space_than_the_arithmetic_says() {
+fn a_term_has_the_calculated_size() {
     assert!(size_of::<Term>() <= 32);
     assert!(size_of::<(Term, Term)>() <= 64);
 }
 
 #[test]
-fn the_count_sees_both_spaces_of_a_container_that_grows() {
+fn the_count_includes_both_allocations_of_a_growing_container() {
     let (held, grown) = held_by(|| {
         let mut grown = Vec::with_capacity(1_000);
         grown.resize(1_001, 0_u8);
@@ -111,7 +112,7 @@ fn the_count_sees_both_spaces_of_a_container_that_grows() {
 fn a_length_beyond_the_input_allocates_nothing() {
     for kind in [5, 6, 7, 8, 9, 10] {
         for claimed in [1_000_u64, 70_000, 1 << 40, u64::MAX] {
-            let bytes = [&[kind], &length(claimed)[..], &[NIL; 100]].concat();
+            let bytes = prefixed(kind, claimed, &[NIL; 100]);
             let (held, decoded) = held_by(|| DIALECT.decode_term(&bytes, &WIDEST));
             assert_eq!(decoded, Err(DecodeError::Truncated));
             assert_eq!(held, 0, "kind {kind} claiming {claimed}");
@@ -127,9 +128,7 @@ fn containers_that_each_claim_the_rest_are_bounded() {
             for filler in [0, 1, 50, 5_000, 100_000] {
                 let mut bytes = vec![NIL; filler];
                 for _ in 0..levels {
-                    let claimed = length(bytes.len() / each);
-                    bytes.splice(..0, claimed);
-                    bytes.insert(0, kind);
+                    bytes = prefixed(kind, bytes.len() / each, &bytes);
                 }
                 let _ = decode_bounded(&bytes);
             }
@@ -141,10 +140,10 @@ fn containers_that_each_claim_the_rest_are_bounded() {
 fn flat_containers_of_the_smallest_items_are_bounded() {
     for kind in CONTAINERS {
         let each = if kind == MAP { 2 } else { 1 };
-        // Around each doubling, where the old and the new space are there together.
+        // Around each doubling, when the old and the new allocation coexist.
         for exponent in 0..18 {
             for count in [(1_usize << exponent) - 1, 1 << exponent, (1 << exponent) + 1] {
-                let bytes = [&[kind], &length(count)[..], &vec![NIL; count * each]].concat();
+                let bytes = prefixed(kind, count, &vec![NIL; count * each]);
                 assert!(decode_bounded(&bytes).is_ok());
             }
         }
@@ -157,14 +156,9 @@ fn containers_of_containers_are_bounded() {
         for inner in CONTAINERS {
             for count in [0_usize, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65, 129] {
                 let items = vec![NIL; if inner == MAP { 2 * count } else { count }];
-                let item = [&[inner], &length(count)[..], &items].concat();
-                let repeats = 1_025;
-                let bytes = [
-                    &[outer],
-                    &length(if outer == MAP { repeats / 2 } else { repeats })[..],
-                    &item.repeat(if outer == MAP { repeats / 2 * 2 } else { repeats }),
-                ]
-                .concat();
+                let item = prefixed(inner, count, &items);
+                let (claimed, repeats) = if outer == MAP { (512, 1_024) } else { (1_025, 1_025) };
+                let bytes = prefixed(outer, claimed, &item.repeat(repeats));
                 assert!(decode_bounded(&bytes).is_ok());
             }
         }
@@ -178,7 +172,7 @@ fn texts_bytes_and_tokens_are_bounded() {
         let bytes = DIALECT.encode_term(&term, &WIDEST).unwrap();
         assert_eq!(decode_bounded(&bytes), Ok(term));
     }
-    let token = [&[0x11, 0], &length(2_048)[..], &[b'a'; 2_048]].concat();
+    let token = [&[0x11, 0], &encoded(2_048)[..], &[b'a'; 2_048]].concat();
     let (held, decoded) = held_by(|| DIALECT.decode_down(&token, &WIDEST));
     assert_bounded(token.len(), held);
     assert!(matches!(decoded, Ok(DownFrame::Token(_))));

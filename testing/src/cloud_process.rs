@@ -152,19 +152,15 @@ impl CloudProcess {
         let address = until_every(Duration::from_millis(1), async || {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "the server ended with {ended:?}:\n{}", self.log());
-            self.ready().first().copied()
+            self.addresses().first().copied()
         });
         self.address = address.await;
     }
 
-    fn ready(&self) -> Vec<SocketAddr> {
-        let ready = std::fs::read_to_string(self.program.folder.path().join("ready"));
-        ready.unwrap_or_default().lines().map(|line| line.parse().unwrap()).collect()
-    }
-
     /// Where it listens: at `listen`, and then at each `[[listener]]`.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.ready()
+        let ready = std::fs::read_to_string(self.program.folder.path().join("ready"));
+        ready.unwrap_or_default().lines().map(|line| line.parse().unwrap()).collect()
     }
 
     /// Sends a signal.
@@ -176,12 +172,6 @@ impl CloudProcess {
     /// Kills it as a power cut would.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
-    }
-
-    /// Stops it by SIGTERM; it must succeed.
-    pub async fn stop(&mut self) {
-        self.signal(Signal::SIGTERM);
-        assert_eq!(self.ended().await, Some(0), "{}", self.log());
     }
 
     /// Its exit code, once it has ended.

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use eventsource_stream::{Event, EventStreamError, Eventsource};
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, Method, StatusCode};
-use reqwest::{Body, Client, ClientBuilder, Response, redirect};
+pub use reqwest::Response;
+use reqwest::{Body, Client, ClientBuilder, redirect};
 use rustls::ClientConfig;
 use serde_json::Value;
 

@@ -56,7 +56,7 @@ pub fn skip(reason: &str) {
     assert!(std::env::var_os("FEDECKS_TESTS_COMPLETE").is_none(), "cannot run here: {reason}");
     let thread = std::thread::current();
     let test = thread.name().unwrap_or_default();
-    // Past the test runner, which shows nothing of what passes. A full pipe is not the test's fault.
+    // Past the test runner, which hides the output of tests that pass. A full pipe is not a failure.
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn start(options: &ServeOptions) -> Result<SocketAddr> {
         Some((certificate, key)) => Some(acceptor(certificate, key)?),
     };
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    // Accepted sockets inherit it, as our server has it too.
+    // Accepted sockets inherit it; our server sets it too.
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
@@ -41,7 +41,7 @@ pub(super) async fn start(options: &ServeOptions) -> Result<SocketAddr> {
 }
 
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>) {
-    // The clients notice whatever goes wrong here and make the run fail.
+    // On any error here the clients fail, and so does the run.
     while let Ok((stream, _)) = listener.accept().await {
         match tls.clone() {
             None => drop(tokio::spawn(echo(stream))),
@@ -51,7 +51,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>) {
 }
 
 async fn echo_over_tls(tls: TlsAcceptor, stream: TcpStream) {
-    // Both in a box, as all that a task ever holds at once makes up its size for good.
+    // Both boxed: a task keeps the size of the most that it ever holds at once.
     if let Ok(stream) = Box::pin(tls.accept(stream)).await {
         echo(Box::new(stream)).await;
     }
@@ -70,7 +70,7 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
     }
 }
 
-/// What `fedecks_cloud::serve::Tls` has.
+/// Set up as in `fedecks_cloud::serve::Tls`.
 fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
     let chain =
         CertificateDer::pem_file_iter(certificate)?.collect::<std::result::Result<_, _>>()?;

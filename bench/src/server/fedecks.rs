@@ -7,19 +7,20 @@ use fedecks_cloud::serve::{ServeLimits, Server, Tls};
 use fedecks_cloud::store::SqliteStore;
 use fedecks_cloud::{Decision, Denylist, Fedecks, Handler, Listen, Login, Outcome, Session, serve};
 use fedecks_protocol::Term;
+use fedecks_testing::cloud::keyring;
 
 use super::kind::ServeOptions;
 use crate::error::Result;
-use crate::identity::{STORE, keyring};
+use crate::identity::STORE;
 
-/// Our server as its users run it: accounts, devices and revocations in SQLite, tokens in force, and
-/// a handler that sends back what comes.
+/// Our server as its users run it: accounts, devices and revocations in SQLite, tokens checked, and a
+/// handler that echoes.
 pub(super) async fn start(options: &ServeOptions) -> Result<Server> {
     let store = Arc::new(SqliteStore::open(options.folder.join(STORE))?);
     let denylist = Denylist::load(store.clone()).await?;
     tokio::spawn(denylist.clone().watch());
     let fedecks = Fedecks::builder(Echo(AccountHandler::new(store.clone())))
-        .keyring(keyring()?)
+        .keyring(keyring())
         .denylist(denylist)
         .store(store)
         .build()?;
@@ -27,7 +28,7 @@ pub(super) async fn start(options: &ServeOptions) -> Result<Server> {
         None => None,
         Some((certificate, key)) => Some(Tls::from_pem_files(certificate, key)?),
     };
-    // As many as one process may have open here, and as fast as they come.
+    // As many connections as one process may have open here, at any rate.
     let limits = ServeLimits {
         connections: 20_000,
         connections_per_address: 20_000,

@@ -1,4 +1,4 @@
-//! Which server is measured, and what it is told.
+//! Which server is measured, and its settings.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The measured servers, each run in a process of its own.
+//! The measured servers, each of which runs in a separate process.
 
 mod bare;
 mod fedecks;

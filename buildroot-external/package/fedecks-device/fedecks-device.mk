@@ -6,22 +6,22 @@
 
 FEDECKS_DEVICE_VERSION = 0.1.0
 FEDECKS_DEVICE_SITE = https://fedecks.example.org/releases
-# The archive comes with its crates in it, so Buildroot adds nothing to it and its
-# name has no suffix of Buildroot's.
+# The archive includes its crates, so Buildroot adds nothing to it and no suffix to
+# its name.
 FEDECKS_DEVICE_SOURCE = fedecks-device-$(FEDECKS_DEVICE_VERSION)-vendored.tar.gz
 FEDECKS_DEVICE_LICENSE = Apache-2.0
 FEDECKS_DEVICE_LICENSE_FILES = LICENSE
 
-# A checkout has no crates in it and may hold builds: for FEDECKS_DEVICE_OVERRIDE_SRCDIR.
+# For FEDECKS_DEVICE_OVERRIDE_SRCDIR: a checkout contains no crates, but maybe builds.
 FEDECKS_DEVICE_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude /target
 FEDECKS_DEVICE_OFFLINE = $(if $(FEDECKS_DEVICE_OVERRIDE_SRCDIR),,--offline)
 
 FEDECKS_DEVICE_PACKAGES = --package fedecks-daemon
 
-# Stripping, or not, is up to BR2_STRIP_strip.
+# BR2_STRIP_strip decides about stripping.
 FEDECKS_DEVICE_CARGO_ENV = CARGO_PROFILE_DEVICE_STRIP=false
 
-# The profile for images. Buildroot's own commands know release and dev only.
+# The profile for images. Buildroot's own commands support only release and dev.
 define FEDECKS_DEVICE_BUILD_CMDS
 	cd $(@D) && \
 	$(TARGET_MAKE_ENV) \
@@ -38,7 +38,7 @@ endef
 FEDECKS_DEVICE_BUILT = $(@D)/target/$(RUSTC_TARGET_NAME)/device
 FEDECKS_DEVICE_TOKEN_DIR = $(call qstrip,$(BR2_PACKAGE_FEDECKS_DEVICE_DATA_DIR))
 
-# A file of this name in the image's overlay takes its place.
+# A file of this name in the image's overlay replaces it.
 define FEDECKS_DEVICE_INSTALL_CONFIGURATION
 	$(INSTALL) -D -m 0644 $(@D)/device/data/fedecks.toml \
 		$(TARGET_DIR)/etc/fedecks/fedecks.toml
@@ -75,7 +75,7 @@ define FEDECKS_DEVICE_INSTALL_TARGET_CMDS
 	$(FEDECKS_DEVICE_INSTALL_DBUS)
 endef
 
-# Makes the folder for the token whenever the data partition is mounted on /data.
+# Creates the directory for the token whenever the data partition is mounted on /data.
 ifneq ($(filter /data/%,$(FEDECKS_DEVICE_TOKEN_DIR)),)
 define FEDECKS_DEVICE_INSTALL_DATA_UNIT
 	$(INSTALL) -D -m 0644 $(@D)/device/data/fedecks-data.service \

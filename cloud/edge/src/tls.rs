@@ -12,7 +12,6 @@ use rustls::server::ProducesTickets;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
-use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 /// The server's TLS settings: TLS 1.2 and 1.3 by rustls, with a certificate and key from files. Clones
@@ -157,7 +156,7 @@ fn load(
 }
 
 fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
-    let certificate = Certificate::from_der(certificate).ok()?;
+    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
     Some(certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs())
 }
 
@@ -195,11 +194,13 @@ fn describe(error: &pem::Error) -> String {
 mod tests {
     use std::fs;
 
+    use fedecks_testing::certificates::Certificate;
+
     use super::*;
 
     fn pair() -> (String, String) {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        (made.cert.pem(), made.key_pair.serialize_pem())
+        let made = Certificate::self_signed("localhost");
+        (made.pem, made.key_pem)
     }
 
     fn load(certificate: &str, key: &str) -> (Result<Tls, TlsError>, String, String) {
@@ -251,20 +252,15 @@ mod tests {
     fn not_after_is_of_the_servers_own_current_certificate() {
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-        let put = |years: [i32; 2]| {
-            let keys = rcgen::KeyPair::generate().unwrap();
-            let chain = years.map(|year| {
-                let mut made = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-                made.not_after = rcgen::date_time_ymd(year, 1, 1);
-                made.self_signed(&keys).unwrap().pem()
-            });
-            fs::write(&certificate, chain.concat()).unwrap();
-            fs::write(&key, keys.serialize_pem()).unwrap();
+        let put = |ends: [u64; 2]| {
+            let [own, issuer] = ends.map(|end| Certificate::valid("localhost", 0..end));
+            fs::write(&certificate, own.pem + &*issuer.pem).unwrap();
+            fs::write(&key, own.key_pem).unwrap();
         };
-        put([2027, 2026]);
+        put([1_798_761_600, 1_767_225_600]);
         let tls = Tls::from_pem_files(&certificate, &key).unwrap();
         assert_eq!(tls.not_after(), Some(1_798_761_600));
-        put([2060, 2026]);
+        put([2_840_140_800, 1_767_225_600]);
         assert_eq!(tls.not_after(), Some(1_798_761_600));
         tls.reload().unwrap();
         assert_eq!(tls.not_after(), Some(2_840_140_800));

@@ -1,18 +1,18 @@
-//! Why a cloud could not be put together.
+//! Why a cloud could not be built.
 
-/// Why a [`Fedecks`](crate::Fedecks) could not be put together.
+/// Why a [`Fedecks`](crate::Fedecks) could not be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
-    /// There is nothing to seal tokens with.
-    #[error("no keyring, expected one by Builder::keyring")]
+    /// The keyring, which seals and opens tokens, is missing.
+    #[error("no keyring: call Builder::keyring")]
     NoKeyring,
-    /// There is nothing that knows which tokens were revoked and which devices are blocked.
-    #[error("no denylist, expected one by Builder::denylist")]
+    /// The denylist, which knows revoked tokens and blocked devices, is missing.
+    #[error("no denylist: call Builder::denylist")]
     NoDenylist,
-    /// An option has a value that cannot work.
-    #[error("the option {option}: {expected}")]
+    /// An option has an invalid value.
+    #[error("invalid option {option}: expected {expected}")]
     Option {
-        /// Which.
+        /// The name of the option.
         option: &'static str,
         /// What was expected.
         expected: &'static str,

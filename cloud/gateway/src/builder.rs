@@ -1,13 +1,15 @@
-//! Puts a cloud together: the handler, the keys, and what is optional.
+//! Builds a cloud from a handler, keys and what is optional.
 
 use std::sync::Arc;
 
+use fedecks_common::RateLimit;
 use fedecks_store::DeviceStore;
+use tokio::time::Instant;
 
+use crate::access_enforcer::AccessEnforcer;
 use crate::auth::denylist::Denylist;
 use crate::auth::keyring::Keyring;
 use crate::build_error::BuildError;
-use crate::close_denied::CloseDenied;
 use crate::connection::mailbox::Bounds;
 use crate::context::GatewayContext;
 use crate::fedecks::Fedecks;
@@ -16,9 +18,8 @@ use crate::messaging::backplane::Backplane;
 use crate::messaging::backplane::in_process::InProcess;
 use crate::messaging::hub::{Hub, HubOptions};
 use crate::options::Options;
-use crate::session::pace::Pace;
 
-/// Puts a [`Fedecks`] together, see [`Fedecks::builder`].
+/// Builds a [`Fedecks`], see [`Fedecks::builder`].
 pub struct Builder<H> {
     handler: H,
     keyring: Option<Keyring>,
@@ -29,7 +30,7 @@ pub struct Builder<H> {
 }
 
 impl<H: Handler> Fedecks<H> {
-    /// Begins with what is yours. A [`Keyring`] and a [`Denylist`] have to be added.
+    /// A builder for a cloud with this handler. A [`Keyring`] and a [`Denylist`] are required.
     pub fn builder(handler: H) -> Builder<H> {
         Builder {
             handler,
@@ -57,31 +58,31 @@ impl<H: Handler> Builder<H> {
         self
     }
 
-    /// Where to note when devices were seen; nowhere if none is given.
+    /// The store that records when devices were seen. Optional.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn DeviceStore>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// What connects several nodes; one of its own where none is given.
+    /// The backplane that connects several nodes. By default there is one node.
     #[must_use]
     pub fn backplane(mut self, backplane: Arc<dyn Backplane>) -> Self {
         self.backplane = Some(backplane);
         self
     }
 
-    /// Other numbers than the default ones.
+    /// Options other than the defaults.
     #[must_use]
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
         self
     }
 
-    /// Puts it together. Call it within a tokio runtime: a task that closes the sessions of revoked
-    /// and blocked devices is started, and ends with the last clone of the hub.
+    /// Builds the cloud. Must be called within a tokio runtime: it starts a task that closes the sessions
+    /// of revoked and blocked devices, which ends with the last clone of the hub.
     ///
-    /// To notice what other processes revoke and block, run [`Denylist::watch`] beside it.
+    /// To notice what other processes revoke and block, run [`Denylist::watch`] as well.
     pub fn build(self) -> Result<Fedecks<H>, BuildError> {
         let Self { handler, keyring, denylist, store, backplane, options } = self;
         let keyring = keyring.ok_or(BuildError::NoKeyring)?;
@@ -98,9 +99,10 @@ impl<H: Handler> Builder<H> {
             handler,
             keyring,
             store,
-            pace: Pace::new(&options),
+            rate_limit: RateLimit::per_second(options.messages_per_second, options.message_burst),
             options,
-            _close_denied: CloseDenied::spawn(denylist.clone(), hub.downgrade()),
+            started: Instant::now(),
+            _access_enforcer: AccessEnforcer::spawn(denylist.clone(), hub.downgrade()),
             denylist,
             hub,
         })))

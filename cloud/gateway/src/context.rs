@@ -1,24 +1,34 @@
-//! What all sessions of a cloud share.
+//! State shared by all sessions of a cloud.
 
 use std::sync::Arc;
 
+use fedecks_common::RateLimit;
 use fedecks_store::DeviceStore;
+use tokio::time::Instant;
 
+use crate::access_enforcer::AccessEnforcer;
 use crate::auth::denylist::Denylist;
 use crate::auth::keyring::Keyring;
-use crate::close_denied::CloseDenied;
 use crate::messaging::hub::Hub;
 use crate::options::Options;
-use crate::session::pace::Pace;
 
-/// What all sessions share.
+/// State shared by all sessions.
 pub(crate) struct GatewayContext<H> {
     pub(crate) handler: H,
     pub(crate) keyring: Keyring,
     pub(crate) denylist: Denylist,
     pub(crate) store: Option<Arc<dyn DeviceStore>>,
     pub(crate) options: Options,
-    pub(crate) pace: Option<Pace>,
+    /// How fast a device may send; `None` for no limit.
+    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) started: Instant,
     pub(crate) hub: Hub,
-    pub(crate) _close_denied: CloseDenied,
+    pub(crate) _access_enforcer: AccessEnforcer,
+}
+
+impl<H> GatewayContext<H> {
+    /// Seconds from the start of the cloud to `now`.
+    pub(crate) fn seconds_at(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.started).as_secs().try_into().unwrap_or(u32::MAX)
+    }
 }

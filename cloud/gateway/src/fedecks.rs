@@ -1,4 +1,4 @@
-//! A cloud that was put together, as the program around it holds it.
+//! A cloud that was built, as a program uses it.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use crate::context::GatewayContext;
 use crate::handler::Handler;
 use crate::messaging::hub::Hub;
 
-/// A cloud for devices, made of your [`Handler`]. Clones are the same cloud.
+/// A cloud for devices that runs your [`Handler`]. Clones share one cloud.
 pub struct Fedecks<H>(pub(crate) Arc<GatewayContext<H>>);
 
 impl<H: Handler> Fedecks<H> {
-    /// The way to the devices.
+    /// The hub, which reaches the devices.
     pub fn hub(&self) -> Hub {
         self.0.hub.clone()
     }
@@ -21,7 +21,7 @@ impl<H: Handler> Fedecks<H> {
         &self.0.handler
     }
 
-    /// Which tokens were revoked and which devices are blocked, and the way to change that.
+    /// The denylist, which revokes tokens and blocks devices.
     pub fn denylist(&self) -> &Denylist {
         &self.0.denylist
     }

@@ -1,4 +1,4 @@
-//! What you write: the handler's callbacks, and what they are given and answer.
+//! The trait that you implement, and what its callbacks receive and return.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use crate::messaging::presence::Presence;
 use crate::session::Session;
 use crate::session::error::{Disconnected, SessionError};
 
-/// What you write: what the cloud does with its devices. Only `authenticate` has to be there; write
-/// the others as `async fn` where you need them.
+/// What your cloud does with its devices. Only `authenticate` is required; write the other callbacks as
+/// `async fn` if you need them.
 ///
-/// The callbacks that take a [`Session`] run in that session's own task, one at a time. While one
-/// runs, nothing else of that session goes on: no further message is handled and nothing is sent but
-/// pongs; other sessions are not held up. When the session has to end meanwhile, because the device
-/// connected anew, say, the callback gets 5 seconds to come to its end, and is dropped at its `await`
-/// after that. One that takes longer than the idle timeout is dropped too, and the session closes
-/// with 1011. A callback that panics ends its session with 1011, and no other.
+/// The callbacks that take a [`Session`] run in that session's task, one at a time. While one runs, the
+/// session handles no other message and sends nothing but pongs; other sessions are not affected. If the
+/// session has to end in the meantime, for example because the device has reconnected, the callback gets
+/// 5 seconds to complete and is then dropped at its `await`. A callback that takes longer than the idle
+/// timeout is dropped too, and the session closes with 1011. A callback that panics closes its session
+/// with 1011, and no other.
 pub trait Handler: Send + Sync + 'static {
-    /// Says whether a device is who it says it is, by the credentials that it logs in with. Called
-    /// before the connection is upgraded, and only for devices that present no token.
+    /// Checks the credentials of a device. Called before the connection is upgraded, and only for devices
+    /// that present credentials instead of a token.
     ///
-    /// An answer that takes longer than 30 seconds, or a panic, is [`Decision::Unavailable`].
+    /// Taking longer than 30 seconds, or panicking, counts as [`Decision::Unavailable`].
     fn authenticate(&self, login: Login<'_>) -> impl Future<Output = Decision> + Send;
 
-    /// A device is connected, by token or by credentials. The place to subscribe the session to
-    /// topics: nothing that the device sends is handled before this has ended.
+    /// A device has connected, with a token or with credentials. Subscribe the session to its topics here:
+    /// messages from the device are handled only after this callback has completed.
     fn connected(&self, session: &Session) -> impl Future<Output = ()> + Send {
         let _ = session;
         async {}
@@ -39,7 +39,7 @@ pub trait Handler: Send + Sync + 'static {
         async { Outcome::Ok }
     }
 
-    /// The device sent bytes that the protocol does not look into.
+    /// The device sent bytes that the protocol does not interpret.
     fn handle_raw_in(
         &self,
         session: &Session,
@@ -56,52 +56,52 @@ pub trait Handler: Send + Sync + 'static {
         async { Outcome::Ok }
     }
 
-    /// A connection was refused, before there was a session: of this device, if it came so far as to
-    /// say which one it is.
+    /// A connection was refused before there was a session. The device is known if its request could be
+    /// parsed.
     fn refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {
         let _ = (device, refusal, peer);
     }
 
-    /// A session ends by an error. [`Handler::disconnected`] follows.
+    /// A session ended with an error. [`Handler::disconnected`] follows.
     fn socket_error(&self, presence: &Presence, error: &SessionError) {
         let _ = (presence, error);
     }
 
-    /// A session is over: called once for each session, after everything else. The device may be
-    /// connected anew by then, which `presence.connection` tells.
-    fn disconnected(&self, presence: &Presence, why: &Disconnected) {
-        let _ = (presence, why);
+    /// A session has ended. Called exactly once for each session, after everything else. The device may
+    /// have reconnected by then, with another `presence.connection`.
+    fn disconnected(&self, presence: &Presence, reason: &Disconnected) {
+        let _ = (presence, reason);
     }
 }
 
-/// A device that wants to be let in by credentials.
+/// A login with credentials.
 #[derive(Debug, Clone, Copy)]
 pub struct Login<'a> {
-    /// Which device it says it is.
+    /// The device that claims to log in.
     pub device: &'a DeviceId,
-    /// What it shows for that.
+    /// Its credentials.
     pub credentials: &'a Credentials,
-    /// Where it comes from, if the server says so: `serve` does, see [`Peer::address`](crate::serve::Peer).
+    /// Its address, if the accept loop provides it as `serve` does, see [`Peer::address`](crate::serve::Peer).
     pub peer: Option<SocketAddr>,
 }
 
-/// What becomes of a device that logs in by credentials.
+/// The result of a login with credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// It is who it says it is: it is connected, and gets a token.
+    /// The credentials are right: the device is connected and gets a token.
     Accept,
-    /// It is not: refused with 401.
+    /// The credentials are wrong: refused with 401.
     Reject,
-    /// It may not connect, whoever vouches for it: refused with 403.
+    /// The device may not connect, whatever its credentials: refused with 403.
     Blocked,
-    /// It tried too often: refused with 429.
+    /// Too many attempts: refused with 429.
     RateLimited {
-        /// When it may try again, in whole seconds, at least one.
+        /// When the device may try again, in whole seconds, at least one.
         retry_after: Duration,
     },
-    /// This cannot be said now: refused with 503.
+    /// The credentials cannot be checked at the moment: refused with 503.
     Unavailable {
-        /// When to try again, in whole seconds, at least one.
+        /// When the device should try again, in whole seconds, at least one.
         retry_after: Duration,
     },
 }

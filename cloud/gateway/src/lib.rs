@@ -78,12 +78,17 @@
 //! message exceeds the limit, with 1001 if the device is silent for the idle timeout and with 1013 if
 //! it reads too slowly. Every queue towards a device is bounded.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "matched enums are tungstenite's, or most of their variants need the same"
+)]
+
+mod access_enforcer;
 #[cfg(feature = "accounts")]
 pub mod accounts;
 pub mod auth;
 mod build_error;
 mod builder;
-mod close_denied;
 mod connection;
 mod context;
 mod fedecks;

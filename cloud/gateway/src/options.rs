@@ -1,4 +1,4 @@
-//! The numbers that a cloud goes by: paths, lifetimes, limits and the size of queues.
+//! The options of a cloud: path, lifetimes, limits and queue sizes.
 
 use std::time::Duration;
 
@@ -6,39 +6,38 @@ use fedecks_protocol::{DEFAULT_PATH, Limits, MAX_HEADER_CHARS};
 
 use crate::build_error::BuildError;
 
-/// The numbers that a cloud goes by.
+/// The options of a cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Path of the device socket, below where the filter is mounted.
+    /// Path of the device socket, relative to where the filter is mounted.
     pub path: String,
-    /// For how long a token is good. Whole seconds.
+    /// How long a token is valid. Whole seconds.
     pub token_lifetime: Duration,
-    /// After how long a connected device gets a new token.
+    /// How often a connected device gets a new token.
     pub token_refresh: Duration,
-    /// After how much silence a device pings. Whole seconds.
+    /// How long a connection is silent before the device sends a ping. Whole seconds.
     pub heartbeat: Duration,
-    /// After how much silence a device is dropped. Whole seconds.
+    /// How long a device is silent before it is disconnected. Whole seconds.
     pub idle_timeout: Duration,
-    /// The biggest frame, in either direction, in bytes.
+    /// Maximum size of a frame, in either direction, in bytes.
     pub max_frame: u32,
-    /// The longest authentication header, in characters.
+    /// Maximum length of the authentication header, in characters.
     pub max_header: usize,
-    /// How many messages a device may send per second, of whatever kind, pings included; 0 for as
-    /// many as it likes. Above that its session stops reading for a moment, so that TCP holds the
-    /// device back. Nothing is lost.
+    /// How many messages a device may send per second, of any kind, pings included; 0 for no limit. Above
+    /// the limit the session pauses reading, so that TCP slows the device down. No message is lost.
     pub messages_per_second: u32,
-    /// How many of them at once after a quiet time, at least one.
+    /// How many messages a device may send at once after a quiet time, at least one.
     pub message_burst: u32,
     /// How many messages may wait for one device.
     pub queue_messages: usize,
-    /// About how many bytes may wait for one device. A single message may be bigger.
+    /// Approximately how many bytes may wait for one device. A single message may be bigger.
     pub queue_bytes: usize,
 }
 
 impl Default for Options {
-    /// The path `/fedecks/websocket`, tokens of 4 weeks renewed every 3 hours, a ping after 19 s, the
-    /// end after 60 s, frames of 1 MiB, a header of 4,096 characters, as many messages as the device
-    /// likes, queues of 256 messages and 1 MiB.
+    /// The path `/fedecks/websocket`, tokens valid for 4 weeks and renewed every 3 hours, a ping after 19 s
+    /// and disconnection after 60 s of silence, frames up to 1 MiB, a header up to 4,096 characters, no
+    /// rate limit, queues of 256 messages and 1 MiB.
     fn default() -> Self {
         Self {
             path: DEFAULT_PATH.to_owned(),
@@ -57,35 +56,31 @@ impl Default for Options {
 }
 
 /// Sums with it don't overflow.
-const A_HUNDRED_YEARS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const HUNDRED_YEARS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Options {
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         let whole = |duration: Duration| !duration.is_zero() && duration.subsec_nanos() == 0;
         let rules = [
-            ("path", self.path.starts_with('/'), "has to begin with '/'"),
+            ("path", self.path.starts_with('/'), "a path that begins with '/'"),
             ("token_lifetime", whole(self.token_lifetime), "whole seconds, at least one"),
-            ("token_lifetime", self.token_lifetime <= A_HUNDRED_YEARS, "at most a hundred years"),
-            ("token_refresh", !self.token_refresh.is_zero(), "more than nothing"),
-            (
-                "token_refresh",
-                self.token_refresh < self.token_lifetime,
-                "shorter than the tokens' lifetime",
-            ),
+            ("token_lifetime", self.token_lifetime <= HUNDRED_YEARS, "at most 100 years"),
+            ("token_refresh", !self.token_refresh.is_zero(), "more than 0"),
+            ("token_refresh", self.token_refresh < self.token_lifetime, "less than token_lifetime"),
             ("heartbeat", whole(self.heartbeat), "whole seconds, at least one"),
             ("idle_timeout", whole(self.idle_timeout), "whole seconds, at least one"),
-            ("idle_timeout", self.idle_timeout <= A_HUNDRED_YEARS, "at most a hundred years"),
-            ("idle_timeout", self.heartbeat < self.idle_timeout, "longer than the heartbeat"),
+            ("idle_timeout", self.idle_timeout <= HUNDRED_YEARS, "at most 100 years"),
+            ("idle_timeout", self.heartbeat < self.idle_timeout, "more than heartbeat"),
             (
                 "max_frame",
                 (1024..=Limits::MAX_SIZE).contains(&(self.max_frame as usize)),
                 "1 KiB to 64 MiB",
             ),
-            ("max_header", self.max_header > 0, "more than nothing"),
-            ("message_burst", self.message_burst > 0, "more than nothing"),
-            ("queue_messages", self.queue_messages > 0, "more than nothing"),
+            ("max_header", self.max_header > 0, "more than 0"),
+            ("message_burst", self.message_burst > 0, "more than 0"),
+            ("queue_messages", self.queue_messages > 0, "more than 0"),
         ];
-        match rules.into_iter().find(|(_, holds, _)| !holds) {
+        match rules.into_iter().find(|(_, is_met, _)| !is_met) {
             None => Ok(()),
             Some((option, _, expected)) => Err(BuildError::Option { option, expected }),
         }
@@ -97,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_option_that_cannot_work_is_named() {
+    fn an_invalid_option_is_named() {
         let seconds = Duration::from_secs;
         let default = Options::default;
         assert_eq!(default().check(), Ok(()));

@@ -1,8 +1,8 @@
-// The server's API, asked with the session's cookie.
+// The client of the server's API, authenticated by the session's cookie.
 
 let csrf = null;
 
-/** Why something was not done. */
+/** A failed request. */
 export class Problem extends Error {
   constructor(status, code, text) {
     super(text);
@@ -11,10 +11,10 @@ export class Problem extends Error {
   }
 }
 
-/** What is called once the session turns out to be over. */
+/** `ended` is called when the session turns out to have ended. */
 export const session = { ended: () => {} };
 
-/** Whether somebody is signed in. */
+/** Resolves to whether there is a session. */
 export async function resume() {
   const answer = await ask("GET", "/session");
   csrf = answer?.csrf ?? null;
@@ -40,7 +40,7 @@ export async function call(method, path, body) {
   }
 }
 
-/** JSON as somebody wrote it, so that big numbers stay what they are. */
+/** Sends JSON as the user wrote it, so that large numbers keep their value. */
 export async function sendText(device, json) {
   return call("POST", `${devicePath(device)}/messages`, new Blob([json], { type: "application/json" }));
 }
@@ -58,12 +58,18 @@ async function ask(method, path, body) {
   try {
     answer = await fetch(path, { method, headers, body, credentials: "same-origin" });
   } catch {
-    throw new Problem(0, "unreachable", "The server cannot be reached.");
+    throw new Problem(0, "unreachable", "Cannot reach the server.");
   }
   const text = await answer.text();
   const json = text === "" ? null : parsed(text);
   if (answer.ok) return json;
-  throw new Problem(answer.status, json?.code, json ? `${json.title}: ${json.detail}` : `The server answered ${answer.status}.`);
+  throw new Problem(answer.status, json?.code, described(answer.status, json));
+}
+
+function described(status, problem) {
+  if (problem == null) return `The server answered ${status}.`;
+  if (problem.code !== "unauthorized") return `${problem.title}: ${problem.detail}`;
+  return `${problem.detail[0].toUpperCase()}${problem.detail.slice(1)}.`;
 }
 
 function parsed(text) {
@@ -75,8 +81,8 @@ function parsed(text) {
 }
 
 /**
- * Follows events. `heard(event)` gets each of them and `gap` ones; `changed(connected)` is told how the
- * stream is. Returns what ends it.
+ * Follows events. `heard(event)` receives each of them, including `gap` events; `changed(connected)` is
+ * called when the stream connects or breaks. Returns a function that ends it.
  */
 export function follow(parameters, heard, changed) {
   let source;
@@ -94,7 +100,7 @@ export function follow(parameters, heard, changed) {
     source.onerror = async () => {
       changed(false);
       if (source.readyState !== EventSource.CLOSED) return;
-      // The browser gives up for good when the answer was no stream: the session may be over.
+      // The browser does not retry if the answer is not a stream: the session may have ended.
       const closed = source;
       const stay = await resume().catch(() => true);
       if (closed !== source) return;
@@ -122,7 +128,7 @@ const KINDS = [
   "blocked", "unblocked", "gap",
 ];
 
-/** Whole numbers beyond what a number of JavaScript holds stay what they are, where the browser can. */
+/** Keeps integers that exceed the precision of JavaScript numbers, where the browser supports it. */
 function exact(_, value, context) {
   const big = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
   return big && context?.source != null && JSON.rawJSON ? JSON.rawJSON(context.source) : value;

@@ -1,3 +1,5 @@
+// The dashboard: signing in and out, and which page is shown.
+
 import { call, resume, session, signIn, signOut } from "./api.js";
 import { h } from "./page.js";
 import { fleet } from "./fleet.js";
@@ -9,7 +11,7 @@ const who = document.getElementById("who");
 const indicator = document.getElementById("live");
 
 let token = null;
-// What the page to sign in has to say, whatever address it is shown at.
+// Shown on the sign-in page, at whatever address that is.
 let notice = null;
 let leave = () => {};
 
@@ -31,7 +33,7 @@ function show() {
   if (!signedIn) return signInPage();
   who.textContent = `${token.name} (${token.roles.join(", ")})`;
   const id = named();
-  if (!token.roles.includes("read")) main.append(h("h1", { tabindex: "-1" }, "Nothing to see"), h("p", { class: "notice" }, "Your token has not the role read, which the dashboard takes."));
+  if (!token.roles.includes("read")) main.append(h("h1", { tabindex: "-1" }, "No access"), h("p", { class: "notice" }, "Your token does not have the role read, which the dashboard requires."));
   else if (id != null) leave = device(main, token, live, id);
   else leave = fleet(main, token, live);
   document.title = `${id ?? "Fleet"} – Fedecks`;
@@ -76,7 +78,7 @@ function signInPage() {
       h("h1", {}, "Sign in"),
       notice == null ? null : h("p", { class: "notice" }, notice),
       h("div", { class: "field" }, h("label", { for: "token" }, "API token"), field, problem),
-      h("p", { class: "soft", id: "hint" }, "Made on the server by ", h("code", {}, "fedecks-cloud token add"), "."),
+      h("p", { class: "soft", id: "hint" }, "Created on the server with ", h("code", {}, "fedecks-cloud token add"), "."),
       button,
     ),
   );
@@ -89,21 +91,21 @@ async function enter() {
   show();
 }
 
-function over() {
+function onSessionEnded() {
   if (token == null) return;
   token = null;
   notice = "The session has ended. Sign in again.";
   show();
 }
 
-session.ended = over;
+session.ended = onSessionEnded;
 out.addEventListener("click", async () => {
   await signOut().catch(() => {});
   token = null;
   location.hash = "";
   show();
 });
-// It moves the focus; the address names the page and stays.
+// Moves the focus, and keeps the address, which names the page.
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();

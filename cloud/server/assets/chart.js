@@ -1,3 +1,5 @@
+// The chart of the last 24 hours.
+
 import { h, svg } from "./page.js";
 
 const HEIGHT = 190;
@@ -5,17 +7,17 @@ const LEFT = 44;
 const BOTTOM = 24;
 const TOP = 10;
 
-/** How many points there are at most: so many minutes make one. */
+/** The maximum number of points. A point is the sum of several minutes if there are more. */
 const POINTS = 120;
 
-/** Connects and refusals over time, as a picture of this width and in words. */
+/** Connects and refusals over time, as a picture of this width with a legend. */
 export function chart(history, room) {
   const width = Math.max(260, room);
   const minutes = history.connects.length;
   const each = Math.max(1, Math.ceil(minutes / POINTS));
   const sums = (counts) => {
     const points = [];
-    // The last minute goes on: points are counted from the end.
+    // Counted from the end, so that only the first point may be incomplete.
     for (let end = counts.length; end > 0; end -= each) {
       points.unshift(counts.slice(Math.max(0, end - each), end).reduce((sum, one) => sum + one, 0));
     }
@@ -62,7 +64,7 @@ export function chart(history, room) {
   );
 }
 
-/** The next even number of the form 2, 4 or 10 times a power of ten. */
+/** The next number of the form 2, 4 or 10 times a power of ten. */
 function nice(count) {
   let power = 1;
   for (;;) {

@@ -1,21 +1,23 @@
+// The page of one device.
+
 import { call, devicePath, follow, sendText } from "./api.js";
 import { afterwards, announce, confirmed, h, state, time } from "./page.js";
 
 /** How many events the page shows. */
 const SHOWN = 200;
 
-/** How many characters of a message it shows. */
+/** How many characters of a message the page shows. */
 const SHOWN_OF_MESSAGE = 4000;
 
-/** One device: what is known of it, what it says, and what can be done. Returns what leaves the page. */
+/** Shows a device, its live events and the actions on it. Returns a function that leaves the page. */
 export function device(main, token, live, id) {
   const may = (role) => token.roles.includes(role);
   const path = devicePath(id);
   const badge = h("span", {});
   const details = h("dl", { class: "details" });
   const problem = h("p", { class: "error", role: "alert" });
-  const log = h("ul", { class: "log", tabindex: "0", "aria-label": "Live messages and events, the newest first" });
-  const nothing = h("p", { class: "soft" }, "Nothing has happened since this page was opened.");
+  const log = h("ul", { class: "log", tabindex: "0", "aria-label": "Live messages and events, newest first" });
+  const nothing = h("p", { class: "soft" }, "No events since this page was opened.");
   const box = h("textarea", { id: "message", spellcheck: "false", autocomplete: "off", "aria-describedby": "message-problem message-hint" });
   const boxProblem = h("p", { class: "error", id: "message-problem", role: "alert" });
   const label = h("input", { id: "label", maxlength: "128", autocomplete: "off" });
@@ -35,17 +37,17 @@ export function device(main, token, live, id) {
   const post = (what, done) => act(() => call("POST", `${path}/${what}`), done);
   const button = (text, kind, work) => h("button", { type: "button", class: kind, disabled: !may("admin"), onclick: work }, text);
   const disconnect = button("Disconnect", "quiet", async () => {
-    if (await confirmed(`Disconnect ${id}?`, "Its connection is closed. The device comes back by itself.", "Disconnect")) post("disconnect", "Disconnected");
+    if (await confirmed(`Disconnect ${id}?`, "This closes its connection. The device reconnects by itself.", "Disconnect")) post("disconnect", "Disconnected");
   });
   const revoke = button("Revoke", "danger", async () => {
-    if (await confirmed(`Revoke the tokens of ${id}?`, "Every token of the device becomes worthless, and its connection is closed. It has to log in with a name and a password again.", "Revoke")) post("revoke", "Revoked");
+    if (await confirmed(`Revoke the tokens of ${id}?`, "This revokes all tokens of the device and closes its connection. It has to log in with its credentials again.", "Revoke")) post("revoke", "Revoked");
   });
   const block = button("Block", "danger", async () => {
     if (current?.blocked) return post("unblock", "Unblocked");
-    if (await confirmed(`Block ${id}?`, "The device is refused until it is unblocked, and its connection is closed.", "Block")) post("block", "Blocked");
+    if (await confirmed(`Block ${id}?`, "This closes its connection. The device is refused until it is unblocked.", "Block")) post("block", "Blocked");
   });
   const forget = button("Forget", "danger", async () => {
-    if (!(await confirmed(`Forget ${id}?`, "Its tokens become worthless, and it is on no list any more until it logs in again.", "Forget"))) return;
+    if (!(await confirmed(`Forget ${id}?`, "This revokes its tokens and removes it from all lists until it logs in again.", "Forget"))) return;
     try {
       await call("DELETE", path);
       location.hash = "#/";
@@ -58,7 +60,7 @@ export function device(main, token, live, id) {
     "form",
     { class: "card", "aria-labelledby": "send-title", onsubmit: (event) => { event.preventDefault(); submit(); } },
     h("h2", { id: "send-title" }, "Send a message"),
-    h("div", { class: "field" }, h("label", { for: "message" }, "JSON"), box, boxProblem, h("p", { class: "soft", id: "message-hint" }, "Any JSON, such as {\"led\": true}. Ctrl+Enter sends it.")),
+    h("div", { class: "field" }, h("label", { for: "message" }, "JSON"), box, boxProblem, h("p", { class: "soft", id: "message-hint" }, "Any JSON, such as {\"led\": true}. Press Ctrl+Enter to send.")),
     may("send") ? null : lacks("send"),
     h("div", { class: "row" }, send),
   );
@@ -71,13 +73,13 @@ export function device(main, token, live, id) {
       submit();
     }
   });
-  /** Whether the text is JSON. A text that is being written is complained about only when it is sent. */
+  /** Whether the text is JSON. Typing only hides an error; `complain` shows it. */
   const check = (complain) => {
     let wrong = "";
     try {
       JSON.parse(box.value);
     } catch (error) {
-      wrong = box.value.trim() === "" ? "Expected some JSON." : `This is no JSON: ${error.message}`;
+      wrong = box.value.trim() === "" ? "Expected JSON." : `Not valid JSON: ${error.message}`;
     }
     if (complain || wrong === "") {
       boxProblem.textContent = wrong;
@@ -104,7 +106,7 @@ export function device(main, token, live, id) {
   );
 
   main.append(
-    h("nav", { "aria-label": "Way back" }, h("a", { href: "#/" }, "← Fleet")),
+    h("nav", { "aria-label": "Back" }, h("a", { href: "#/" }, "← Fleet")),
     h("div", { class: "head" }, h("h1", { tabindex: "-1" }, id), badge),
     problem,
     h(
@@ -129,7 +131,7 @@ export function device(main, token, live, id) {
     try {
       const found = await call("GET", path);
       if (left) return;
-      // A label that is being written is not overwritten.
+      // Does not overwrite a label that is being edited.
       if (label.value === (current?.label ?? "")) label.value = found.label ?? "";
       current = found;
     } catch (error) {
@@ -170,7 +172,7 @@ export function device(main, token, live, id) {
 }
 
 function lacks(role) {
-  return h("p", { class: "notice" }, `Your token has not the role ${role}.`);
+  return h("p", { class: "notice" }, `Your token does not have the role ${role}.`);
 }
 
 function pair(name, value) {
@@ -178,8 +180,8 @@ function pair(name, value) {
 }
 
 const WORDS = {
-  connected: ["Connected", ""], disconnected: ["Disconnected", ""], message: ["Device says", "up"],
-  "raw-message": ["Device sends bytes", "up"], sent: ["Sent to the device", "down"],
+  connected: ["Connected", ""], disconnected: ["Disconnected", ""], message: ["Message from the device", "up"],
+  "raw-message": ["Bytes from the device", "up"], sent: ["Sent to the device", "down"],
   "raw-sent": ["Bytes sent to the device", "down"], refused: ["Refused", "no"], revoked: ["Revoked", "no"],
   blocked: ["Blocked", "no"], unblocked: ["Unblocked", ""], gap: ["Some events are missing here", "no"],
 };

@@ -1,10 +1,12 @@
+// The page of all devices.
+
 import { call, follow } from "./api.js";
 import { afterwards, announce, h, state, throttled, time } from "./page.js";
 import { chart } from "./chart.js";
 
 const PAGE = 50;
 
-/** The overview: what there is in numbers, and the devices. Returns what leaves the page. */
+/** Shows the counts and the list of devices. Returns a function that leaves the page. */
 export function fleet(main, token, live) {
   const connected = h("dd", {}, "…");
   const known = h("dd", {}, "…");
@@ -56,7 +58,7 @@ export function fleet(main, token, live) {
     ),
   );
 
-  // The cursors of the pages up to the one that is shown.
+  // The cursors of the pages up to the current one.
   let cursors = [null];
   let following = null;
   let asked = 0;
@@ -79,13 +81,13 @@ export function fleet(main, token, live) {
     }
   };
   const show = (devices) => {
-    // The row that has the focus stays what it is, so that the keyboard's place is not lost.
+    // Keeps the focus on the same row for keyboard users.
     const focused = document.activeElement?.dataset?.device;
     rows.replaceChildren(...devices.map(row));
     if (focused) for (const link of rows.querySelectorAll("a")) if (link.dataset.device === focused) link.focus();
     table.hidden = devices.length === 0;
     empty.hidden = devices.length !== 0;
-    empty.textContent = search.value || which.value ? "No device fits." : "No device has connected yet.";
+    empty.textContent = search.value || which.value ? "No device matches." : "No device has connected yet.";
     previous.disabled = cursors.length === 1;
     next.disabled = following == null;
     if (search.value) announce(devices.length === 1 ? "1 device" : `${devices.length} devices`);
@@ -110,7 +112,7 @@ export function fleet(main, token, live) {
   };
   const draw = async () => {
     if (token.devices != null) {
-      picture.replaceChildren(h("h2", {}, "Last 24 hours"), h("p", { class: "soft" }, `Your token is limited to ${token.devices}; the numbers of the whole fleet are not for it.`));
+      picture.replaceChildren(h("h2", {}, "Last 24 hours"), h("p", { class: "soft" }, `Your token is limited to ${token.devices} and cannot see the numbers of the whole fleet.`));
       return;
     }
     try {
@@ -151,7 +153,7 @@ export function fleet(main, token, live) {
   };
 }
 
-/** How many there are, as far as one page goes. */
+/** How many devices there are, as far as one page shows. */
 async function counted(filter) {
   const page = await call("GET", `/devices?limit=500${filter}`);
   return page.next == null ? page.devices.length : `${page.devices.length}+`;

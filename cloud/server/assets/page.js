@@ -1,11 +1,11 @@
-// What the pages are made of. Text of others is only ever set as text, never as HTML.
+// What the pages are built with. Text from devices and users is only set as text, never as HTML.
 
-/** An element. `properties` are attributes; those that begin with `on` are listeners. */
+/** An HTML element. `properties` are attributes, or listeners if they begin with `on`. */
 export function h(tag, properties, ...children) {
   return fill(document.createElement(tag), properties, children);
 }
 
-/** The same of an SVG. */
+/** An SVG element, in the same way. */
 export function svg(tag, properties, ...children) {
   return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), properties, children);
 }
@@ -22,7 +22,7 @@ function fill(element, properties, children) {
 
 let announced;
 
-/** Has screen readers say something. What comes within a second replaces what was to be said. */
+/** Announces a text to screen readers. A text within a second replaces the one before. */
 export function announce(text) {
   clearTimeout(announced);
   announced = setTimeout(() => (document.getElementById("announcer").textContent = text), 1000);
@@ -39,7 +39,7 @@ export function state(device) {
   return h("span", { class: `state ${word}` }, word);
 }
 
-/** Asks before something is done; resolves to whether it is to be done. */
+/** Asks for confirmation. Resolves to whether it was given. */
 export function confirmed(title, text, action) {
   return new Promise((resolve) => {
     const dialog = h(
@@ -67,7 +67,7 @@ export function confirmed(title, text, action) {
   });
 }
 
-/** Calls `work` at most once in so many milliseconds, and always once more after the last call. */
+/** Calls `work` at most once per `milliseconds`, and always once after the last call. */
 export function throttled(milliseconds, work) {
   let waiting;
   return () => {
@@ -78,7 +78,7 @@ export function throttled(milliseconds, work) {
   };
 }
 
-/** Calls `work` so many milliseconds after something happened, and again when the store knows of it too. */
+/** Calls `work` `milliseconds` after a change, and again when it has reached the store. */
 export function afterwards(milliseconds, work) {
   const soon = throttled(milliseconds, work);
   const later = throttled(milliseconds + 2000, work);

@@ -11,6 +11,7 @@ use fedecks_cloud::accounts::AccountHandler;
 use fedecks_cloud::auth::{ApiTokens, FailedLogins};
 use fedecks_cloud::serve::{Server, Tls};
 use fedecks_cloud::{Denylist, Fedecks, Hub, Options, ServeOptions};
+use fedecks_store::StoreMonitor;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
@@ -18,14 +19,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::{Config, Overrides, TlsChoice};
+use crate::dashboard_sessions::DashboardSessions;
 use crate::error::ServerError;
 use crate::events::{self, Bounds, EventLog, Streams};
-use crate::handler::Recording;
+use crate::handler::RecordingHandler;
 use crate::history::History;
-use crate::http::dashboard::sessions::Sessions;
-use crate::http::{health, router};
-use crate::metrics::{Counters, Metrics};
-use crate::signals::{self, Stop};
+use crate::http::{health, root};
+use crate::metrics::{DeviceCounters, Metrics};
+use crate::signals::{self, Shutdown};
 use crate::state::AppState;
 use crate::store::{create_data_dir, open_store};
 use crate::webhooks::{self, Webhooks};
@@ -55,14 +56,14 @@ pub(crate) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
 const DRAIN_BATCH: usize = 256;
 
 async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServerError> {
-    let mut stop = Stop::listen()?;
+    let mut shutdown = Shutdown::listen()?;
     let hangup = signals::hangup()?;
     let app = App::start_with(config).await?;
     app.announce(ready_file)?;
     systemd::feed_watchdog();
     let certificates = app.certificates.clone();
     let certificates = tokio::spawn(certificates::reload_on_change(certificates, hangup));
-    let signal = stop.told().await;
+    let signal = shutdown.requested().await;
     certificates.abort();
     tracing::info!(signal, connections = app.server.connections(), "stopping");
     systemd::notify(&[
@@ -72,7 +73,7 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServerEr
     ]);
     tokio::select! {
         () = app.stop() => Ok(()),
-        signal = stop.told() => Err(ServerError::StoppedAtOnce(signal)),
+        signal = shutdown.requested() => Err(ServerError::StoppedAtOnce(signal)),
     }
 }
 
@@ -115,32 +116,33 @@ impl App {
         let failed_logins = FailedLogins::new(config.failed_logins);
         let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };
         let events = EventLog::new(kept);
-        let counters = Counters::default();
+        let counters = DeviceCounters::default();
         let accounts = AccountHandler::new(store.clone()).failed_logins(failed_logins.clone());
-        let cloud = Fedecks::builder(Recording::new(accounts, events.clone(), counters.clone()))
-            .store(store.clone())
-            .keyring(keyring)
-            .denylist(denylist.clone())
-            .options(options(&config))
-            .build()?;
-        tasks.spawn(events::record_denials(denylist.subscribe(), events.clone()));
+        let cloud =
+            Fedecks::builder(RecordingHandler::new(accounts, events.clone(), counters.clone()))
+                .store(store.clone())
+                .keyring(keyring)
+                .denylist(denylist.clone())
+                .options(options(&config))
+                .build()?;
+        tasks.spawn(events::record_access_changes(denylist.subscribe(), events.clone()));
         let certificates = certificates::of(&listen);
         let trusted_proxies = config.trusted_proxies.clone();
         let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
         let (stopping, stopped) = watch::channel(false);
         let streams = Streams::new(events.clone(), config.events.streams, stopped.clone());
         let webhooks = Webhooks::start(&config.webhooks, store.clone(), &events).await?;
-        let metrics = Metrics::new(
-            &counters,
-            cloud.hub(),
-            store.clone(),
-            streams.clone(),
-            webhooks.counters(),
-            certificates.clone(),
-        );
-        let health = health::filter(store.clone(), &stopped);
+        let monitor: Arc<dyn StoreMonitor> = store.clone();
+        let metrics = Metrics::new();
+        metrics.register(counters.clone());
+        metrics.register(cloud.hub());
+        metrics.register(monitor.clone());
+        metrics.register(streams.clone());
+        metrics.register(webhooks.counters());
+        metrics.register(certificates.clone());
+        let health = health::filter(monitor, &stopped);
         let history = History::new(&counters, cloud.hub());
-        tasks.spawn(history.clone().keep());
+        tasks.spawn(history.clone().run());
         let state = Arc::new(AppState {
             hub: cloud.hub(),
             accounts: store.clone(),
@@ -150,14 +152,14 @@ impl App {
             streams,
             metrics,
             history,
-            sessions: Sessions::new(tokens.clone()),
+            sessions: DashboardSessions::new(tokens.clone()),
             denylist,
             tokens: tokens.clone(),
             failed_logins,
             config: config.clone(),
         });
-        let server = fedecks_cloud::serve(router::all(&cloud, &state, health), options)?;
-        state.metrics.watch(&server);
+        let server = fedecks_cloud::serve(root::filter(&cloud, &state, health), options)?;
+        state.metrics.register(server.monitor());
         let (hub, _tasks) = (cloud.hub(), tasks);
         Ok(Self { config, server, hub, tokens, certificates, webhooks, stopping, _tasks })
     }

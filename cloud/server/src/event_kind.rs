@@ -1,8 +1,8 @@
-//! The kinds of events, as configuration, webhooks and callers of the API name them.
+//! The kinds of events, as configuration, webhooks and API clients name them. Events are in `events`.
 
 macro_rules! kinds {
     ($($name:ident => $word:literal,)+) => {
-        /// The kinds of events, as readers name them.
+        /// The kind of an event.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum EventKind {
             $($name,)+
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_has_a_word_that_names_it_again() {
+    fn each_kind_is_parsed_from_its_own_name() {
         for kind in EventKind::ALL {
             assert_eq!(EventKind::from_word(kind.as_str()), Some(*kind));
         }

@@ -1,8 +1,8 @@
-//! The server's handler of devices: logs them in by accounts and records what happens.
+//! The server's handler: devices log in by accounts, and what happens to them is counted and recorded
+//! as events.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use fedecks_cloud::accounts::AccountHandler;
@@ -10,56 +10,54 @@ use fedecks_cloud::auth::AuthenticatedBy;
 use fedecks_cloud::messaging::Presence;
 use fedecks_cloud::session::{Disconnected, SessionError};
 use fedecks_cloud::{Decision, DeviceId, Handler, Login, Message, Outcome, Session, Term};
+use fedecks_common::RateLimit;
 use fedecks_protocol::{CloseCode, Refusal};
+use parking_lot::Mutex;
 
-use crate::events::{Event, EventLog, Happened};
-use crate::metrics::Counters;
+use crate::events::{Event, EventLog, EventPayload};
+use crate::metrics::DeviceCounters;
 
-/// The handler of the server: devices log in by accounts, and what happens to them is recorded.
-pub(crate) struct Recording {
+/// Logs devices in by accounts and records what happens to them.
+pub(crate) struct RecordingHandler {
     accounts: AccountHandler,
     events: EventLog,
-    counters: Counters,
-    refusals: PerSecond,
+    counters: DeviceCounters,
+    /// The state of the rate limit for recorded refusals.
+    refusals: Mutex<Instant>,
 }
 
-/// How many refusals are recorded in a second; those beyond are counted only. Anybody can be refused as
-/// often as he likes, and what devices say has to stay in the event log.
-const REFUSALS_RECORDED: u32 = 20;
+/// How many refusals are recorded per second; the rest are only counted. Anyone can be refused at any
+/// rate, which must not push the devices' events out of the log.
+const REFUSALS_PER_SECOND: u32 = 20;
 
-/// Lets so many through in each second.
-#[derive(Default)]
-struct PerSecond(Mutex<(Option<Instant>, u32)>);
-
-impl PerSecond {
-    fn one_more(&self) -> bool {
-        let now = Instant::now();
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (began, count) = &mut *state;
-        if began.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
-            (*began, *count) = (Some(now), 0);
-        }
-        *count = count.saturating_add(1);
-        *count <= REFUSALS_RECORDED
-    }
-}
-
-impl Recording {
-    pub(crate) fn new(accounts: AccountHandler, events: EventLog, counters: Counters) -> Self {
-        Self { accounts, events, counters, refusals: PerSecond::default() }
+impl RecordingHandler {
+    pub(crate) fn new(
+        accounts: AccountHandler,
+        events: EventLog,
+        counters: DeviceCounters,
+    ) -> Self {
+        Self { accounts, events, counters, refusals: Mutex::new(Instant::now()) }
     }
 
-    fn record(&self, device: &DeviceId, happened: Happened) {
-        self.events.record(Event::now(device, happened));
+    fn record(&self, device: &DeviceId, payload: EventPayload) {
+        self.events.record(Event::now(device, payload));
     }
 
-    fn left(&self, presence: &Presence, reason: String) {
+    fn record_disconnect(&self, presence: &Presence, reason: String) {
         let connection = presence.connection.to_string();
-        self.record(&presence.device, Happened::Disconnected { connection, reason });
+        self.record(&presence.device, EventPayload::Disconnected { connection, reason });
+    }
+
+    /// Takes a token of the rate limit for recorded refusals, if there is one.
+    fn may_record_refusal(&self) -> bool {
+        let (now, mut full_at) = (Instant::now(), self.refusals.lock());
+        let limit = RateLimit::per_second(REFUSALS_PER_SECOND, REFUSALS_PER_SECOND)
+            .filter(|limit| limit.blocked_until(*full_at, now).is_none());
+        limit.inspect(|limit| limit.take(&mut full_at, now)).is_some()
     }
 }
 
-impl Handler for Recording {
+impl Handler for RecordingHandler {
     async fn authenticate(&self, login: Login<'_>) -> Decision {
         self.accounts.authenticate(login).await
     }
@@ -71,29 +69,29 @@ impl Handler for Recording {
             AuthenticatedBy::Token { .. } => "token",
         };
         let (connection, peer) = (session.connection().to_string(), session.peer());
-        self.record(session.device(), Happened::Connected { connection, peer, by });
+        self.record(session.device(), EventPayload::Connected { connection, peer, by });
     }
 
     async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
         self.counters.messages.inc();
-        self.record(session.device(), Happened::Message(Message::from(message)));
+        self.record(session.device(), EventPayload::Message(Message::from(message)));
         Outcome::Ok
     }
 
     async fn handle_raw_in(&self, session: &Session, bytes: Vec<u8>) -> Outcome {
         self.counters.messages.inc();
-        self.record(session.device(), Happened::RawMessage(Bytes::from(bytes)));
+        self.record(session.device(), EventPayload::RawMessage(Bytes::from(bytes)));
         Outcome::Ok
     }
 
     fn socket_error(&self, presence: &Presence, error: &SessionError) {
-        self.left(presence, error.to_string());
+        self.record_disconnect(presence, error.to_string());
     }
 
     fn disconnected(&self, presence: &Presence, why: &Disconnected) {
         self.counters.disconnects.inc();
         let reason = match why {
-            // The newer connection was told of, and the device is not gone.
+            // The newer connection is recorded, and the device is not gone.
             Disconnected::ByCloud(reason) if reason.code == CloseCode::Replaced => return,
             Disconnected::ByDevice(reason) => {
                 format!("the device closed the connection with code {}", reason.code.code())
@@ -101,20 +99,19 @@ impl Handler for Recording {
             Disconnected::ByCloud(reason) => {
                 format!("the cloud closed the connection with code {}", reason.code.code())
             }
-            // Told by its error.
+            // Already recorded by `socket_error`.
             Disconnected::ByError => return,
             Disconnected::Abandoned => "the server ended".to_owned(),
         };
-        self.left(presence, reason);
+        self.record_disconnect(presence, reason);
     }
 
     fn refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {
-        self.counters.refused(refusal);
-        if !self.refusals.one_more() {
-            return;
+        self.counters.count_refusal(refusal);
+        if self.may_record_refusal() {
+            let payload = EventPayload::Refused { reason: refusal.reason(), peer };
+            let at = SystemTime::now();
+            self.events.record(Event { at, device: device.cloned(), payload });
         }
-        let happened = Happened::Refused { reason: refusal.reason(), peer };
-        let at = std::time::SystemTime::now();
-        self.events.record(Event { at, device: device.cloned(), happened });
     }
 }

@@ -1,34 +1,36 @@
-//! What was counted in each minute of the last day.
+//! The counts of each minute of the last 24 hours, in memory. What they are counted by is in `metrics`.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fedecks_cloud::Hub;
-use tokio::time::MissedTickBehavior;
+use parking_lot::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use crate::metrics::Counters;
+use crate::metrics::DeviceCounters;
 
-/// What was counted in each minute of the last day, in memory. Clones are the same one.
+/// The counts of each minute of the last 24 hours. Clones share them.
 #[derive(Clone)]
 pub(crate) struct History(Arc<Shared>);
 
 struct Shared {
-    counters: Counters,
+    counters: DeviceCounters,
     hub: Hub,
-    kept: Mutex<Kept>,
+    minutes: Mutex<Minutes>,
 }
 
-struct Kept {
-    minutes: VecDeque<Minute>,
-    /// What the counters said when the minute that goes on began.
-    before: Totals,
+#[derive(Default)]
+struct Minutes {
+    complete: VecDeque<Counts>,
+    /// The counts at the beginning of the current minute.
+    before: Counts,
 }
 
-/// What happened in a minute.
+/// What happened in a minute, or since the server started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Minute {
-    /// How many devices were connected when it ended.
+pub(crate) struct Counts {
+    /// How many devices were connected at the end.
     pub(crate) connected: usize,
     pub(crate) connects: u64,
     pub(crate) disconnects: u64,
@@ -36,66 +38,57 @@ pub(crate) struct Minute {
     pub(crate) messages: u64,
 }
 
-/// What was counted since the server began.
-#[derive(Debug, Clone, Copy, Default)]
-struct Totals {
-    connects: u64,
-    disconnects: u64,
-    refusals: u64,
-    messages: u64,
-}
-
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How many minutes are kept.
+/// How many complete minutes are kept.
 const KEPT: usize = 24 * 60;
 
 impl History {
-    pub(crate) fn new(counters: &Counters, hub: Hub) -> Self {
-        let kept = Kept { minutes: VecDeque::new(), before: Totals::default() };
-        Self(Arc::new(Shared { counters: counters.clone(), hub, kept: Mutex::new(kept) }))
+    pub(crate) fn new(counters: &DeviceCounters, hub: Hub) -> Self {
+        let (counters, minutes) = (counters.clone(), Mutex::default());
+        Self(Arc::new(Shared { counters, hub, minutes }))
     }
 
-    /// Ends a minute each minute, for ever: run it as a task of its own beside the server.
-    pub(crate) async fn keep(self) {
-        let mut minutes = tokio::time::interval_at(tokio::time::Instant::now() + MINUTE, MINUTE);
-        minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Completes a minute every minute. Never returns: run it as a task.
+    pub(crate) async fn run(self) {
+        let mut ticks = interval_at(Instant::now() + MINUTE, MINUTE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            minutes.tick().await;
-            let now = self.0.totals();
-            let connected = self.0.hub.stats().connected;
-            self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).end(now, connected);
+            ticks.tick().await;
+            let now = self.0.now();
+            self.0.minutes.lock().complete(now);
         }
     }
 
-    /// The minutes, the oldest first, and the one that goes on last; and when the first of them began.
-    pub(crate) fn minutes(&self) -> (SystemTime, Vec<Minute>) {
-        let now = self.0.totals();
-        let connected = self.0.hub.stats().connected;
-        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = now.since(&kept.before, connected);
-        let minutes: Vec<_> = kept.minutes.iter().copied().chain([current]).collect();
-        let long = MINUTE * u32::try_from(minutes.len()).unwrap_or(u32::MAX);
-        let began = SystemTime::now().checked_sub(long).unwrap_or(SystemTime::UNIX_EPOCH);
+    /// When the first minute began, and all minutes, oldest first. The last is the current one.
+    pub(crate) fn minutes(&self) -> (SystemTime, Vec<Counts>) {
+        let now = self.0.now();
+        let kept = self.0.minutes.lock();
+        let current = now.since(&kept.before);
+        let minutes: Vec<_> = kept.complete.iter().copied().chain([current]).collect();
+        let span = MINUTE * u32::try_from(minutes.len()).unwrap_or(u32::MAX);
+        let began = SystemTime::now().checked_sub(span).unwrap_or(SystemTime::UNIX_EPOCH);
         (began, minutes)
     }
 }
 
 impl Shared {
-    fn totals(&self) -> Totals {
-        Totals {
+    /// The counts since the server started.
+    fn now(&self) -> Counts {
+        Counts {
+            connected: self.hub.stats().connected,
             connects: self.counters.connects.get(),
             disconnects: self.counters.disconnects.get(),
-            refusals: self.counters.all_refusals.get(),
+            refusals: self.counters.refusals.get(),
             messages: self.counters.messages.get(),
         }
     }
 }
 
-impl Totals {
-    fn since(&self, before: &Self, connected: usize) -> Minute {
-        Minute {
-            connected,
+impl Counts {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            connected: self.connected,
             connects: self.connects.saturating_sub(before.connects),
             disconnects: self.disconnects.saturating_sub(before.disconnects),
             refusals: self.refusals.saturating_sub(before.refusals),
@@ -104,12 +97,12 @@ impl Totals {
     }
 }
 
-impl Kept {
-    fn end(&mut self, now: Totals, connected: usize) {
-        if self.minutes.len() == KEPT {
-            self.minutes.pop_front();
+impl Minutes {
+    fn complete(&mut self, now: Counts) {
+        if self.complete.len() == KEPT {
+            self.complete.pop_front();
         }
-        self.minutes.push_back(now.since(&self.before, connected));
+        self.complete.push_back(now.since(&self.before));
         self.before = now;
     }
 }
@@ -119,15 +112,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_minute_has_what_was_counted_in_it_and_a_day_of_them_is_kept() {
-        let mut kept = Kept { minutes: VecDeque::new(), before: Totals::default() };
+    fn a_minute_has_its_own_counts_and_a_day_of_them_is_kept() {
+        let mut minutes = Minutes::default();
         for minute in 1..=KEPT as u64 + 2 {
-            let now =
-                Totals { connects: minute * 3, messages: minute * minute, ..Totals::default() };
-            kept.end(now, 7);
+            let (connects, messages) = (minute * 3, minute * minute);
+            minutes.complete(Counts { connected: 7, connects, messages, ..Counts::default() });
         }
-        assert_eq!(kept.minutes.len(), KEPT);
-        let oldest = Minute { connected: 7, connects: 3, messages: 5, ..Minute::default() };
-        assert_eq!(kept.minutes.front(), Some(&oldest));
+        assert_eq!(minutes.complete.len(), KEPT);
+        let oldest = Counts { connected: 7, connects: 3, messages: 5, ..Counts::default() };
+        assert_eq!(minutes.complete.front(), Some(&oldest));
     }
 }

@@ -10,6 +10,7 @@ mod app;
 mod certificates;
 mod cli;
 mod config;
+mod dashboard_sessions;
 mod error;
 mod event_kind;
 mod events;

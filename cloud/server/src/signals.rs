@@ -1,17 +1,17 @@
-//! The signals that the server listens to.
+//! The signals that the server handles. What it does then is up to `app.rs`.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::ServerError;
 
 /// The signals that stop the server.
-pub(crate) struct Stop {
+pub(crate) struct Shutdown {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Stop {
-    /// From now on the signals don't end the process by themselves.
+impl Shutdown {
+    /// From now on the signals no longer end the process by themselves.
     pub(crate) fn listen() -> Result<Self, ServerError> {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -19,8 +19,8 @@ impl Stop {
         })
     }
 
-    /// The next one's name.
-    pub(crate) async fn told(&mut self) -> &'static str {
+    /// Waits for the next one, and returns its name.
+    pub(crate) async fn requested(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -28,11 +28,11 @@ impl Stop {
     }
 }
 
-/// The signal that has the server read its certificates anew. From now on it does not end the process.
+/// The signal to reload the certificates. From now on it does not end the process.
 pub(crate) fn hangup() -> Result<Signal, ServerError> {
     listen(SignalKind::hangup())
 }
 
 fn listen(kind: SignalKind) -> Result<Signal, ServerError> {
-    signal(kind).map_err(ServerError::io("listen to signals"))
+    signal(kind).map_err(ServerError::io("listen for signals"))
 }

@@ -1,4 +1,4 @@
-//! What the HTTP endpoints share.
+//! What the HTTP endpoints share: handles of the parts that own the state, and none of their logic.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use fedecks_cloud::{Denylist, Hub};
 use fedecks_store::{AccountStore, AuditStore, DeviceStore};
 
 use crate::config::Config;
+use crate::dashboard_sessions::DashboardSessions;
 use crate::events::{EventLog, Streams};
 use crate::history::History;
-use crate::http::dashboard::sessions::Sessions;
 use crate::metrics::Metrics;
 
 pub(crate) struct AppState {
@@ -23,9 +23,8 @@ pub(crate) struct AppState {
     pub(crate) streams: Streams,
     pub(crate) metrics: Metrics,
     pub(crate) history: History,
-    /// Who is signed in to the dashboard.
-    pub(crate) sessions: Sessions,
-    /// Who guesses passwords or API tokens.
+    pub(crate) sessions: DashboardSessions,
+    /// Shared by device logins, API tokens and dashboard sign-ins.
     pub(crate) failed_logins: FailedLogins,
     pub(crate) config: Arc<Config>,
 }

@@ -1,24 +1,23 @@
-//! What systemd is told: that the server is ready, alive, reloading or stopping.
+//! Notifies systemd that the server is ready, alive, reloading or stopping. Without systemd it does nothing.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Tells systemd, if it started us.
+/// Notifies systemd, if it started the server.
 pub(crate) fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "cannot tell systemd how the server is");
+        tracing::warn!(%error, "cannot notify systemd");
     }
 }
 
-/// Tells systemd that the server is alive, for as long as its runtime runs tasks. That the store or a
-/// receiver of webhooks fails is not told: a new start would not mend it, and would end every
-/// connection.
+/// Feeds systemd's watchdog for as long as the runtime runs tasks. A failing store or webhook receiver
+/// does not stop it: a restart would not fix that, and would close every connection.
 pub(crate) fn feed_watchdog() {
-    // Half of what systemd allows, as sd_watchdog_enabled(3) advises.
-    if let Some(allowed) = sd_notify::watchdog_enabled().map(|allowed| allowed / 2) {
-        tokio::spawn(feed_every(allowed.max(Duration::from_millis(1))));
+    // Half of the timeout, as sd_watchdog_enabled(3) advises.
+    if let Some(timeout) = sd_notify::watchdog_enabled() {
+        tokio::spawn(feed_every((timeout / 2).max(Duration::from_millis(1))));
     }
 }
 

@@ -1,23 +1,22 @@
-//! The signatures of webhooks.
+//! The signatures of webhook deliveries, by the scheme of standardwebhooks.com.
 
 use std::fmt;
 
 use data_encoding::BASE64;
 use ring::hmac;
 
-/// What a webhook's deliveries are signed with, by the scheme of standardwebhooks.com: HMAC-SHA256
-/// over id, time and body, so that a receiver knows who sent them and that they are no repetition of
-/// old ones.
+/// The key that signs a webhook's deliveries: HMAC-SHA256 over id, time and body. It proves to the
+/// receiver who sent them, and that they are not a replay of old ones.
 #[derive(Clone)]
 pub(crate) struct SigningSecret(hmac::Key);
 
-/// Why a text is no secret for signatures.
+/// A text that is not a signing secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected `whsec_` and 24 to 64 bytes in base64, as `openssl rand -base64 32` makes them")]
+#[error("expected `whsec_` and 24 to 64 bytes in base64, such as from `openssl rand -base64 32`")]
 pub(crate) struct InvalidSecret;
 
 impl SigningSecret {
-    /// From the form in which the scheme's libraries take it.
+    /// Parses the form that the scheme's libraries use.
     pub(crate) fn new(text: &str) -> Result<Self, InvalidSecret> {
         let encoded = text.strip_prefix("whsec_").ok_or(InvalidSecret)?;
         let bytes = BASE64.decode(encoded.as_bytes()).map_err(|_| InvalidSecret)?;
@@ -28,7 +27,7 @@ impl SigningSecret {
         }
     }
 
-    /// The value of `webhook-signature`, with the time in seconds since 1970-01-01 UTC.
+    /// The value of the header `webhook-signature`; the time is in seconds since 1970-01-01 UTC.
     pub(crate) fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
         let mut signing = hmac::Context::with_key(&self.0);
         signing.update(format!("{id}.{timestamp}.").as_bytes());
@@ -47,23 +46,23 @@ impl fmt::Debug for SigningSecret {
 mod tests {
     use super::*;
 
+    /// Of the scheme's specification, like the signature below.
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
     #[test]
-    fn the_signature_is_the_one_of_the_schemes_specification() {
-        let secret = SigningSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        assert_eq!(
-            secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#),
-            "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
-        );
+    fn the_signature_is_that_of_the_specification() {
+        let (id, body) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", br#"{"test": 2432232314}"#);
+        let signature = SigningSecret::new(SECRET).unwrap().sign(id, 1_614_265_330, body);
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]
-    fn what_is_no_secret_is_refused_and_none_is_shown() {
-        let short = format!("whsec_{}", BASE64.encode(&[1; 23]));
-        let long = format!("whsec_{}", BASE64.encode(&[1; 65]));
+    fn an_invalid_secret_is_refused_and_none_is_shown() {
+        let [short, long] = [23, 65].map(|length| BASE64.encode(&vec![1; length]));
+        let (short, long) = (format!("whsec_{short}"), format!("whsec_{long}"));
         for text in ["", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_", "whsec_%", &short, &long] {
             assert_eq!(SigningSecret::new(text).unwrap_err(), InvalidSecret, "{text}");
         }
-        let secret = SigningSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        assert_eq!(format!("{secret:?}"), "SigningSecret(…)");
+        assert_eq!(format!("{:?}", SigningSecret::new(SECRET).unwrap()), "SigningSecret(…)");
     }
 }

@@ -1,4 +1,4 @@
-//! The way to the service over the system bus.
+//! Connects to the service over the system bus.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use zbus::{Address, Connection, connection};
 
 use crate::failure::Failure;
 
-/// How long the bus may take to let this program in.
+/// How long connecting to the bus may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long any answer may take. The service itself gives up a login after 20 s.
+/// How long a reply may take. The service answers a login after 20 s at the latest.
 const CALL_DEADLINE: Duration = Duration::from_secs(25);
 
-/// The system bus; every call over it ends in time.
+/// A connection to the system bus whose calls time out.
 pub(crate) async fn connect() -> Result<Connection, Failure> {
     let connecting =
         async { connection::Builder::system()?.method_timeout(CALL_DEADLINE).build().await };
@@ -28,7 +28,7 @@ pub(crate) async fn connect() -> Result<Connection, Failure> {
     }
 }
 
-/// Says where the bus was looked for, if that can be said.
+/// Names the address of the bus, if it is valid.
 fn no_bus(problem: &dyn Display) -> Failure {
     Failure::NoBus(match Address::system() {
         Ok(address) => format!("{address}: {problem}"),
@@ -36,16 +36,21 @@ fn no_bus(problem: &dyn Display) -> Failure {
     })
 }
 
-/// The service, whether it is running or not.
+/// A proxy for the service, which may not be running.
 pub(crate) async fn proxy(connection: &Connection) -> Result<Device1Proxy<'static>, Failure> {
-    // What is asked once needs no cache, and a cache would need its own subscription.
+    // Properties are read only once, and a cache would need its own subscription.
     let builder = Device1Proxy::builder(connection).cache_properties(CacheProperties::No);
     Ok(builder.build().await?)
 }
 
-/// The service, which is running and may be called by this user.
+/// A proxy for the service, after checking that it is running and that this user may call it.
 pub(crate) async fn device() -> Result<Device1Proxy<'static>, Failure> {
     let proxy = proxy(&connect().await?).await?;
     proxy.state().await?;
     Ok(proxy)
+}
+
+/// The connection to the bus has ended.
+pub(crate) fn gone() -> Failure {
+    Failure::NoBus("it has closed the connection".to_owned())
 }

@@ -1,4 +1,4 @@
-//! `fedecks events`: what happens to the connection.
+//! `fedecks events`: prints connection events.
 
 use fedecks_protocol::Term;
 
@@ -7,16 +7,16 @@ use crate::failure::Failure;
 use crate::follow::{Countdown, follow};
 use crate::{bus, output};
 
-pub(crate) async fn events(what: Events) -> Result<(), Failure> {
+pub(crate) async fn events(arguments: Events) -> Result<(), Failure> {
     let device = bus::device().await?;
     let owners = device.inner().receive_owner_changed().await?;
     let signals = device.receive_event().await?;
     output::note("waiting for events");
-    let mut countdown = Countdown::new(what.count);
+    let mut countdown = Countdown::new(arguments.count);
     follow(signals, owners, async |signal| {
         let event = signal.args()?;
         let (name, details) = (event.name, event.details.into_term());
-        output::line(if what.json { json(name, details)? } else { text(name, details)? })?;
+        output::line(if arguments.json { json(name, details)? } else { text(name, details)? })?;
         Ok(countdown.wants_more())
     })
     .await
@@ -36,7 +36,7 @@ fn text(name: String, details: Term) -> Result<String, Failure> {
     Ok(line)
 }
 
-/// D-Bus has no order of the entries of a map.
+/// The entries of a D-Bus dict have no order.
 fn sorted(details: Term) -> Vec<(Term, Term)> {
     let Term::Map(mut entries) = details else { return Vec::new() };
     entries.sort_by(|(one, _), (other, _)| one.as_str().cmp(&other.as_str()));

@@ -1,4 +1,4 @@
-//! Runs a program for a message.
+//! `fedecks listen --exec`: runs a program for a message.
 
 use std::ffi::{OsStr, OsString};
 use std::process::Stdio;
@@ -8,8 +8,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// Runs a program with `input` on its standard input, and waits for its end, for `limit` at most;
-/// then it is killed. It need not read its input. Dropping this kills it as well.
+/// Runs a program with `input` on its standard input, which it need not read, and waits until it exits.
+/// Kills it after `limit`, or if the future is dropped.
 pub(crate) async fn run(
     program: &OsStr,
     arguments: &[OsString],
@@ -23,7 +23,7 @@ pub(crate) async fn run(
     let stdin = child.stdin.take();
     let feed = async {
         if let Some(mut stdin) = stdin {
-            // An error means that it reads no more, which is its own affair.
+            // An error means that the program has closed its input, which it may do.
             let _ = stdin.write_all(input).await;
         }
         std::future::pending().await
@@ -42,10 +42,8 @@ pub(crate) async fn run(
             let killed = child.kill().await;
             let limit = limit.as_secs_f64();
             Err(match killed {
-                Ok(()) => format!("{name}: killed, it took longer than {limit} s"),
-                Err(error) => {
-                    format!("{name}: took longer than {limit} s, and not killed: {error}")
-                }
+                Ok(()) => format!("{name}: killed after {limit} s"),
+                Err(error) => format!("{name}: cannot kill it after {limit} s: {error}"),
             })
         }
     }

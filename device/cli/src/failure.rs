@@ -1,4 +1,4 @@
-//! Why the command failed, and the exit status that goes with it.
+//! Why the command failed, and its exit status.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use fedecks_dbus::Device1Error;
 use tokio::signal::unix::SignalKind;
 use zbus::{DBusError, fdo};
 
-/// Why the command did not do what it was asked.
+/// Why the command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{0}")]
@@ -15,7 +15,7 @@ pub(crate) enum Failure {
     NoBus(String),
     #[error("fedecksd is not running; see: systemctl status fedecksd")]
     NotRunning,
-    #[error("no permission; run it as root or add yourself to the group fedecks")]
+    #[error("permission denied; run as root or as a member of the group fedecks")]
     NoPermission,
     #[error("{0}")]
     Rejected(String),
@@ -27,7 +27,7 @@ pub(crate) enum Failure {
     NotRegistered(String),
     #[error("{0}")]
     Failed(String),
-    /// Whoever read the output reads no more.
+    /// The reader of the output has closed it.
     #[error("the output was closed")]
     ClosedPipe,
     #[error("ended by a signal")]
@@ -35,7 +35,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// As [`EXIT_STATUS`](crate::arguments::EXIT_STATUS) has them.
+    /// As documented in [`EXIT_STATUS`](crate::arguments::EXIT_STATUS).
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::ClosedPipe => 0,
@@ -52,23 +52,23 @@ impl Failure {
         }
     }
 
-    /// What it means that the bus itself, or the library for it, says no.
-    fn of_bus(name: &str, message: String) -> Self {
+    /// An error of the bus itself, or of the D-Bus library.
+    fn from_bus(name: &str, message: String) -> Self {
         match name {
             "org.freedesktop.DBus.Error.AccessDenied" => Self::NoPermission,
             "org.freedesktop.DBus.Error.ServiceUnknown"
             | "org.freedesktop.DBus.Error.NameHasNoOwner" => Self::NotRunning,
             "org.freedesktop.DBus.Error.NoReply"
             | "org.freedesktop.DBus.Error.Timeout"
-            | "org.freedesktop.DBus.Error.TimedOut" => Self::Unreachable(unanswered()),
+            | "org.freedesktop.DBus.Error.TimedOut" => Self::timeout(),
             "org.freedesktop.DBus.Error.Disconnected" => Self::NoBus(message),
             _ => Self::Failed(message),
         }
     }
-}
 
-fn unanswered() -> String {
-    "fedecksd did not answer in time; see: systemctl status fedecksd".to_owned()
+    fn timeout() -> Self {
+        Self::Unreachable("fedecksd did not answer in time; see: systemctl status fedecksd".into())
+    }
 }
 
 impl From<Device1Error> for Failure {
@@ -90,19 +90,17 @@ impl From<Device1Error> for Failure {
 
 impl From<zbus::Error> for Failure {
     fn from(error: zbus::Error) -> Self {
-        if let zbus::Error::FDO(error) = error {
-            return (*error).into();
-        }
-        if let zbus::Error::MethodError(name, message, _) = &error {
-            return Self::of_bus(name, message.clone().unwrap_or_else(|| name.to_string()));
-        }
-        if let zbus::Error::InputOutput(error) = &error {
-            if error.kind() == io::ErrorKind::TimedOut {
-                return Self::Unreachable(unanswered());
+        match error {
+            zbus::Error::FDO(error) => (*error).into(),
+            zbus::Error::MethodError(name, message, _) => {
+                Self::from_bus(&name, message.unwrap_or_else(|| name.to_string()))
             }
-            return Self::NoBus(error.to_string());
+            zbus::Error::InputOutput(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Self::timeout()
+            }
+            zbus::Error::InputOutput(error) => Self::NoBus(error.to_string()),
+            other => Self::Failed(other.to_string()),
         }
-        Self::Failed(error.to_string())
     }
 }
 
@@ -112,6 +110,6 @@ impl From<fdo::Error> for Failure {
             return error.into();
         }
         let message = error.description().unwrap_or_default().to_owned();
-        Self::of_bus(&error.name(), message)
+        Self::from_bus(&error.name(), message)
     }
 }

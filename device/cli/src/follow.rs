@@ -1,41 +1,38 @@
-//! Follows what the service signals, over its restarts.
+//! Follows the service's signals across its restarts.
 
 use futures_util::{Stream, StreamExt};
 use zbus::proxy::OwnerChangedStream;
 
 use crate::failure::Failure;
-use crate::output;
+use crate::{bus, output};
 
-/// Takes one signal after the other as they come, in their order, until `take` has had enough (it
-/// says `false`), nobody reads the output any more, or the bus goes away. The service may go and
-/// come back meanwhile.
+/// Calls `handle` for each signal, in order, until it returns false, the output is closed or the
+/// connection to the bus ends. The service may stop and restart meanwhile.
 pub(crate) async fn follow<S: Stream + Unpin>(
     mut signals: S,
     mut owners: OwnerChangedStream<'_>,
-    mut take: impl AsyncFnMut(S::Item) -> Result<bool, Failure>,
+    mut handle: impl AsyncFnMut(S::Item) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
-    let gone = || Failure::NoBus("it went away".to_owned());
-    let closed = output::closed();
-    let mut closed = std::pin::pin!(closed);
+    let mut closed = std::pin::pin!(output::closed());
     loop {
         tokio::select! {
             signal = signals.next() => {
-                let signal = signal.ok_or_else(gone)?;
-                // A program that runs for a message is not cut off by a closed output.
-                if !take(signal).await? {
+                let signal = signal.ok_or_else(bus::gone)?;
+                // A closed output does not interrupt a program that is running for a message.
+                if !handle(signal).await? {
                     return Ok(());
                 }
             }
-            owner = owners.next() => match owner.ok_or_else(gone)? {
-                Some(_) => output::note("fedecksd is back"),
-                None => output::note("fedecksd went away; waiting until it is back"),
+            owner = owners.next() => match owner.ok_or_else(bus::gone)? {
+                Some(_) => output::note("fedecksd is running again"),
+                None => output::note("fedecksd has stopped; waiting for it"),
             },
             failure = &mut closed => return Err(failure),
         }
     }
 }
 
-/// How many are still to come; none without an end.
+/// The number of signals that are still wanted; none for no limit.
 pub(crate) struct Countdown(Option<u64>);
 
 impl Countdown {
@@ -43,7 +40,7 @@ impl Countdown {
         Self(count)
     }
 
-    /// Counts one, and says whether more are wanted.
+    /// Counts one. Returns true if more are wanted.
     pub(crate) fn wants_more(&mut self) -> bool {
         let Some(left) = &mut self.0 else { return true };
         *left = left.saturating_sub(1);

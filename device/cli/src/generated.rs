@@ -1,6 +1,5 @@
-//! The completions and manual pages in `device/data` are made from the definition in
-//! `arguments.rs`, and kept in the repository so that an image can install them without running
-//! anything.
+//! Generates the completions and man pages in `device/data` from `arguments.rs`, and checks that they are
+//! current. They are in the repository so that an image can install them without running anything.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ fn completions() -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 fn manual() -> Vec<(PathBuf, Vec<u8>)> {
-    // What stands on each page is the same in every build.
+    // The pages must be the same in every build.
     let mut command =
         Arguments::command().after_help("").after_long_help("").disable_help_subcommand(true);
     command.build();
@@ -57,8 +56,10 @@ fn page(command: clap::Command, name: &str, exit_status: &str) -> (PathBuf, Vec<
         let (code, meaning) = line.trim().split_once("  ").unwrap();
         text.push_str(&format!(".TP\n{code}\n{}\n", meaning.trim()));
     }
-    text.push_str(".SH ENVIRONMENT\n.TP\nDBUS_SYSTEM_BUS_ADDRESS\nWhere the system bus is.\n");
-    text.push_str(".TP\nNO_COLOR\nTurns colours off.\n");
+    text.push_str(
+        ".SH ENVIRONMENT\n.TP\nDBUS_SYSTEM_BUS_ADDRESS\nThe address of the system bus.\n",
+    );
+    text.push_str(".TP\nNO_COLOR\nDisables colors.\n");
     text.push_str(".SH \"SEE ALSO\"\n");
     text.push_str(if name == "fedecks" {
         ".BR fedecksd (8)\n"
@@ -68,13 +69,14 @@ fn page(command: clap::Command, name: &str, exit_status: &str) -> (PathBuf, Vec<
     (Path::new("man").join(format!("{name}.1")), text.into_bytes())
 }
 
-/// Where they stand in the repository.
+/// Their directory in the repository.
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data")
 }
 
 #[test]
-fn what_is_generated_is_in_the_repository() {
+fn generated_files_are_current_in_the_repository() {
+    Arguments::command().debug_assert();
     let update = std::env::var_os("UPDATE").is_some();
     for (path, text) in completions().into_iter().chain(manual()) {
         let file = data().join(path);
@@ -84,13 +86,12 @@ fn what_is_generated_is_in_the_repository() {
         }
         assert!(
             fs::read(&file).unwrap_or_default() == text,
-            "{} is not what arguments.rs makes; run: \
-             UPDATE=1 cargo test -p fedecks-cli --bin fedecks, and commit it",
+            "{} is out of date; run: UPDATE=1 cargo test -p fedecks-cli --bin fedecks, and commit it",
             file.display()
         );
     }
 
-    // No page is left of a subcommand that is no more.
+    // There is no page of a subcommand that was removed.
     let mut pages: Vec<_> = manual().into_iter().map(|(path, _)| data().join(path)).collect();
     pages.sort();
     let mut found: Vec<_> = fs::read_dir(data().join("man"))
@@ -100,9 +101,4 @@ fn what_is_generated_is_in_the_repository() {
         .collect();
     found.sort();
     assert_eq!(found, pages);
-}
-
-#[test]
-fn the_definition_has_no_contradictions() {
-    Arguments::command().debug_assert();
 }

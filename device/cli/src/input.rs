@@ -1,4 +1,4 @@
-//! What the command is given: arguments, files and standard input.
+//! Reads the command's input: JSON arguments, files and standard input.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use fedecks_protocol::{JsonTerm, Term};
 
 use crate::failure::Failure;
 
-/// No message is bigger, whatever the cloud accepts; more is not read into memory.
+/// No cloud accepts a bigger message; more is not read into memory.
 const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
 
 /// All of standard input.
@@ -34,17 +34,17 @@ pub(crate) async fn file(path: &Path) -> Result<Vec<u8>, Failure> {
     .await
 }
 
-/// Reads one JSON value. `place` says where it stands, for the error.
+/// Parses a JSON value. `place` names its origin in errors.
 pub(crate) fn json(text: &[u8], place: &str) -> Result<Term, Failure> {
     match serde_json::from_slice(text) {
         Ok(JsonTerm(term)) => Ok(term),
-        // JSON, but none of our values: an escape with a wrong content, say.
+        // Valid JSON but not a valid value: an escape with invalid content, for example.
         Err(error) if error.is_data() => Err(Failure::Usage(format!("{place}: {error}"))),
-        Err(error) => Err(Failure::Usage(format!("{place} is not JSON: {error}"))),
+        Err(error) => Err(Failure::Usage(format!("{place} is not valid JSON: {error}"))),
     }
 }
 
-/// Runs what blocks on a thread of its own, so that a signal still ends the program.
+/// Runs blocking work on a separate thread, so that a signal can still end the program.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_than_any_message_is_refused_without_reading_it_all() {
+    fn endless_input_is_refused_without_reading_it_all() {
         assert_eq!(read(std::io::repeat(7)), Err("more than 16777216 bytes".to_owned()));
         assert_eq!(read(&b"abc"[..]), Ok(b"abc".to_vec()));
     }
@@ -79,9 +79,10 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         assert_eq!(
             error.to_string(),
-            "the argument is not JSON: expected value at line 2 column 6"
+            "the argument is not valid JSON: expected value at line 2 column 6"
         );
         let error = json(br#"{"$int":"x"}"#, "the argument").unwrap_err();
-        assert!(error.to_string().starts_with("the argument: $int wants"), "{error}");
+        assert!(error.to_string().starts_with("the argument: "), "{error}");
+        assert!(error.to_string().contains("$int"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! `fedecks listen`: messages from the cloud.
+//! `fedecks listen`: prints messages from the cloud, or runs a program for each.
 
 use fedecks_protocol::Term;
 use futures_util::StreamExt;
@@ -9,28 +9,27 @@ use crate::failure::Failure;
 use crate::follow::{Countdown, follow};
 use crate::{bus, exec, output};
 
-pub(crate) async fn listen(what: Listen) -> Result<(), Failure> {
+pub(crate) async fn listen(arguments: Listen) -> Result<(), Failure> {
     let device = bus::device().await?;
     let owners = device.inner().receive_owner_changed().await?;
     let events = device.receive_event().await?;
-    let events = events.map(|event| zbus::Result::Ok(Heard::Event(event.args()?.name)));
-    let mut consumer = Consumer::new(&what);
-    if what.raw {
+    let events = events.map(|event| zbus::Result::Ok(Signal::Event(event.args()?.name)));
+    let messages = if arguments.raw {
         let messages = device.receive_raw_message_received().await?;
-        let messages = messages.map(|m| Ok(Heard::Message(Term::Bytes(m.args()?.bytes))));
         output::note("listening for raw messages");
-        follow(select(messages, events), owners, async |heard| consumer.take(heard?).await).await?;
+        messages.map(|m| Ok(Signal::Message(Term::Bytes(m.args()?.bytes)))).boxed_local()
     } else {
         let messages = device.receive_message_received().await?;
-        let messages = messages.map(|m| Ok(Heard::Message(m.args()?.message.into_term())));
         output::note("listening");
-        follow(select(messages, events), owners, async |heard| consumer.take(heard?).await).await?;
-    }
+        messages.map(|m| Ok(Signal::Message(m.args()?.message.into_term()))).boxed_local()
+    };
+    let mut consumer = Consumer::new(&arguments);
+    follow(select(messages, events), owners, async |signal| consumer.handle(signal?).await).await?;
     consumer.end()
 }
 
-/// What the service says.
-enum Heard {
+/// A signal from the service.
+enum Signal {
     Message(Term),
     /// The name of an event.
     Event(String),
@@ -38,39 +37,40 @@ enum Heard {
 
 /// Prints messages, or runs a program for each.
 struct Consumer<'a> {
-    what: &'a Listen,
+    arguments: &'a Listen,
     countdown: Countdown,
     failures: u64,
 }
 
 impl<'a> Consumer<'a> {
-    fn new(what: &'a Listen) -> Self {
-        Self { what, countdown: Countdown::new(what.count), failures: 0 }
+    fn new(arguments: &'a Listen) -> Self {
+        Self { arguments, countdown: Countdown::new(arguments.count), failures: 0 }
     }
 
-    async fn take(&mut self, heard: Heard) -> Result<bool, Failure> {
-        let message = match heard {
-            Heard::Message(message) => message,
-            Heard::Event(name) => {
+    /// Returns true if more signals are wanted.
+    async fn handle(&mut self, signal: Signal) -> Result<bool, Failure> {
+        let message = match signal {
+            Signal::Message(message) => message,
+            Signal::Event(name) => {
                 match name.as_str() {
-                    "missed" => output::note("messages may be missing: too many came at once"),
+                    "missed" => output::note("messages may be missing: too many arrived at once"),
                     "message_undeliverable" => {
-                        output::note("a message is missing: it has no form on D-Bus");
+                        output::note("a message is missing: it cannot be sent over D-Bus");
                     }
                     _ => {}
                 }
                 return Ok(true);
             }
         };
-        match self.what.exec.split_first() {
+        match self.arguments.exec.split_first() {
             None => output::line(output::json(&message)?)?,
             Some((program, arguments)) => {
-                let input = if let (true, Term::Bytes(bytes)) = (self.what.raw, &message) {
+                let input = if let (true, Term::Bytes(bytes)) = (self.arguments.raw, &message) {
                     bytes.clone()
                 } else {
                     (output::json(&message)? + "\n").into_bytes()
                 };
-                let limit = self.what.exec_timeout.0;
+                let limit = self.arguments.exec_timeout.0;
                 if let Err(problem) = exec::run(program, arguments, &input, limit).await {
                     self.failures += 1;
                     output::note(problem);

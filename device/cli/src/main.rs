@@ -1,4 +1,6 @@
-//! `fedecks`: speaks to `fedecksd` over the system bus.
+//! The command `fedecks`: controls the service `fedecksd` over the system bus.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "most errors of the bus are reported alike")]
 
 mod arguments;
 mod bus;
@@ -30,10 +32,10 @@ fn main() -> ExitCode {
     let result = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Failed(format!("starting the event loop: {error}")))
+        .map_err(|error| Failure::Failed(format!("cannot start the event loop: {error}")))
         .and_then(|runtime| {
             let result = runtime.block_on(until_signal(run(arguments.command)));
-            // A thread that still reads standard input would be waited for.
+            // Does not wait for a thread that is still reading standard input.
             runtime.shutdown_background();
             result
         });
@@ -50,25 +52,26 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Login(what) => login::login(what).await,
+        Command::Login(arguments) => login::login(arguments).await,
         Command::Logout => send::logout().await,
         Command::Send { message } => send::send(&message).await,
         Command::SendRaw { file } => send::send_raw(&file).await,
         Command::Reconnect => send::reconnect().await,
-        Command::Listen(what) => listen::listen(what).await,
-        Command::Status(what) => status::status(what).await,
-        Command::Events(what) => events::events(what).await,
+        Command::Listen(arguments) => listen::listen(arguments).await,
+        Command::Status(arguments) => status::status(arguments).await,
+        Command::Events(arguments) => events::events(arguments).await,
     }
 }
 
-/// Ctrl-C, SIGTERM and SIGHUP end the work by dropping it: a prompt puts the terminal back as it
-/// was, a program that was started for a message is killed.
+/// Ctrl-C, SIGTERM and SIGHUP cancel the work by dropping it: a prompt restores the terminal, and a
+/// program that is running for a message is killed.
 async fn until_signal(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let hear =
-        |kind| signal(kind).map_err(|error| Failure::Failed(format!("hearing signals: {error}")));
-    let mut interrupt = hear(SignalKind::interrupt())?;
-    let mut terminate = hear(SignalKind::terminate())?;
-    let mut hangup = hear(SignalKind::hangup())?;
+    let on = |kind| {
+        signal(kind).map_err(|error| Failure::Failed(format!("cannot handle signals: {error}")))
+    };
+    let mut interrupt = on(SignalKind::interrupt())?;
+    let mut terminate = on(SignalKind::terminate())?;
+    let mut hangup = on(SignalKind::hangup())?;
     tokio::select! {
         result = work => result,
         _ = interrupt.recv() => Err(Failure::Signal(SignalKind::interrupt())),

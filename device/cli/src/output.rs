@@ -1,4 +1,4 @@
-//! What the command prints: results on standard output, notes on standard error.
+//! The command's output: results on standard output, notes on standard error.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -10,7 +10,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::failure::Failure;
 
-/// Writes a line to standard output, at once.
+/// Writes a line to standard output and flushes it.
 pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(|error| {
@@ -22,7 +22,7 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     })
 }
 
-/// Writes a line for people to standard error. If nobody can read it, nothing can be done about it.
+/// Writes a line for people to standard error. Ignores errors, which cannot be reported anywhere.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "fedecks: {text}");
 }
@@ -32,33 +32,34 @@ pub(crate) fn json(term: &Term) -> Result<String, Failure> {
     serde_json::to_string(&JsonTerm(term)).map_err(|error| Failure::Failed(error.to_string()))
 }
 
-/// Ends when nobody reads standard output any more; never if that cannot be seen, as with a file.
+/// Returns when the reader of standard output has closed it; never if that cannot be detected, as with a
+/// file.
 pub(crate) async fn closed() -> Failure {
-    if let Some(failure) = see_closed().await {
+    if let Some(failure) = detect_closed().await {
         return failure;
     }
     std::future::pending().await
 }
 
-async fn see_closed() -> Option<Failure> {
+async fn detect_closed() -> Option<Failure> {
     let stdout = io::stdout();
     if stdout.is_terminal() {
         return None;
     }
     let stdout = stdout.as_fd().try_clone_to_owned().ok()?;
-    #[expect(unsafe_code, reason = "tokio has no safe way for a file descriptor of one's own")]
-    // SAFETY: an `OwnedFd` keeps its descriptor open and the same for as long as it lives.
+    #[expect(unsafe_code, reason = "tokio has no safe way to register a custom file descriptor")]
+    // SAFETY: an `OwnedFd` is the same open descriptor for its whole lifetime.
     let stdout = unsafe { AsyncFd::register_with_interest(stdout, Interest::ERROR) };
     let _ = stdout.ok()?.ready(Interest::ERROR).await.ok()?;
     Some(Failure::ClosedPipe)
 }
 
-/// Colours, if standard output shows them.
+/// Colors, if standard output supports them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Paint(bool);
+pub(crate) struct Colors(bool);
 
-impl Paint {
-    /// As the environment wants it: NO_COLOR turns them off.
+impl Colors {
+    /// Enabled on a terminal unless NO_COLOR is set.
     pub(crate) fn of_stdout() -> Self {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -70,23 +71,23 @@ impl Paint {
         Self(false)
     }
 
-    pub(crate) fn good(self, text: &str) -> String {
-        self.paint("32", text)
+    pub(crate) fn green(self, text: &str) -> String {
+        self.apply("32", text)
     }
 
-    pub(crate) fn bad(self, text: &str) -> String {
-        self.paint("31", text)
+    pub(crate) fn red(self, text: &str) -> String {
+        self.apply("31", text)
     }
 
-    pub(crate) fn doubtful(self, text: &str) -> String {
-        self.paint("33", text)
+    pub(crate) fn yellow(self, text: &str) -> String {
+        self.apply("33", text)
     }
 
-    pub(crate) fn strong(self, text: &str) -> String {
-        self.paint("1", text)
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.apply("1", text)
     }
 
-    fn paint(self, code: &str, text: &str) -> String {
+    fn apply(self, code: &str, text: &str) -> String {
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }

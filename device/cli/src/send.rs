@@ -1,4 +1,4 @@
-//! `fedecks send`, `send-raw`, `reconnect` and `logout`: one call each.
+//! `fedecks send`, `send-raw`, `reconnect` and `logout`: a single call each.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `fedecks status`.
+//! `fedecks status`: shows the health, after waiting for a state if asked.
 
 use std::time::Duration;
 
@@ -7,44 +7,43 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 use zbus::fdo::PropertiesProxy;
 
-use crate::arguments::{State, Status};
+use crate::arguments::Status;
 use crate::failure::Failure;
-use crate::output::Paint;
+use crate::output::Colors;
 use crate::{bus, output, summary};
 
-pub(crate) async fn status(what: Status) -> Result<(), Failure> {
+pub(crate) async fn status(arguments: Status) -> Result<(), Failure> {
     let device = bus::proxy(&bus::connect().await?).await?;
-    if let Some(wanted) = what.wait {
-        wait(&device, wanted, what.timeout.0).await?;
+    if let Some(wanted) = &arguments.wait {
+        wait(&device, wanted, arguments.timeout.0).await?;
     }
     let health = device.get_health().await?.into_term();
-    if what.json {
+    if arguments.json {
         output::line(output::json(&health)?)
     } else {
-        output::line(summary::of(&health, Paint::of_stdout())?)
+        output::line(summary::of(&health, Colors::of_stdout())?)
     }
 }
 
-/// Waits until the service is in this state.
-async fn wait(device: &Device1Proxy<'_>, wanted: State, limit: Duration) -> Result<(), Failure> {
+/// Waits until the connection is in this state.
+async fn wait(device: &Device1Proxy<'_>, wanted: &str, limit: Duration) -> Result<(), Failure> {
     let mut last = None;
     match timeout(limit, reach(device, wanted, &mut last)).await {
         Ok(result) => result,
         Err(_) => match last {
             None => Err(Failure::NotRunning),
             Some(state) => Err(Failure::Unreachable(format!(
-                "not {} after {} s, but {state}; see: fedecks status",
-                wanted.word(),
+                "still {state} and not {wanted} after {} s; see: fedecks status",
                 limit.as_secs_f64()
             ))),
         },
     }
 }
 
-/// `last` is the state that was seen last; none if the service was not running then.
+/// `last` receives the latest known state; none while the service is not running.
 async fn reach(
     device: &Device1Proxy<'_>,
-    wanted: State,
+    wanted: &str,
     last: &mut Option<String>,
 ) -> Result<(), Failure> {
     let inner = device.inner();
@@ -55,22 +54,22 @@ async fn reach(
         .map_err(Failure::from)?
         .build()
         .await?;
-    // Before the first look, so that no change is missed in between.
+    // Subscribe before the first query, so that no change is missed in between.
     let mut changes = properties.receive_properties_changed().await?;
     let mut owners = inner.receive_owner_changed().await?;
     loop {
         match device.state().await.map_err(Failure::from) {
-            Ok(state) if state == wanted.word() => return Ok(()),
+            Ok(state) if state == wanted => return Ok(()),
             Ok(state) => *last = Some(state),
             Err(Failure::NotRunning) => *last = None,
             Err(failure) => return Err(failure),
         }
-        let is_bus_there = tokio::select! {
+        let is_connected = tokio::select! {
             change = changes.next() => change.is_some(),
             owner = owners.next() => owner.is_some(),
         };
-        if !is_bus_there {
-            return Err(Failure::NoBus("it went away".to_owned()));
+        if !is_connected {
+            return Err(bus::gone());
         }
     }
 }

@@ -1,13 +1,14 @@
-//! The health for people: what `fedecks status` prints.
+//! Formats the health for people, as printed by `fedecks status`.
 
 use fedecks_common::utc;
 use fedecks_protocol::Term;
 
 use crate::failure::Failure;
-use crate::output::{self, Paint};
+use crate::output::{self, Colors};
 
-/// What is rendered by name, in this order; what a newer service tells beside it follows as JSON.
 type Render = fn(&Health<'_>, &Term) -> Option<String>;
+/// The known keys in the order of their lines, with labels. Unknown keys, from a newer service, follow as
+/// JSON.
 const LINES: [(&str, &str, Render); 16] = [
     ("state", "state", state),
     ("next_attempt_in_ms", "next attempt", |_, wait| Some(format!("in {}", ms(number(wait)?)))),
@@ -23,32 +24,32 @@ const LINES: [(&str, &str, Render); 16] = [
     ("provisioning", "provisioning", provisioning),
     ("device_id_from", "device id", |_, from| Some(format!("from the {}", plain(from)?))),
     ("url", "cloud", |_, url| plain(url)),
-    ("uptime_s", "running for", |_, seconds| Some(duration(number(seconds)?))),
+    ("uptime_s", "uptime", |_, seconds| Some(duration(number(seconds)?))),
     ("version", "version", |_, version| plain(version)),
 ];
 
-/// Told by the line of another key.
-const TOLD_ELSEWHERE: [&str; 5] =
+/// Included in the line of another key.
+const INCLUDED: [&str; 5] =
     ["device_id", "state_for_s", "connected_since", "failures", "network_source"];
 
 struct Health<'a> {
     health: &'a Term,
-    paint: Paint,
+    colors: Colors,
 }
 
-/// Several lines, without the last line's end. What is absent or none takes no line.
-pub(crate) fn of(health: &Term, paint: Paint) -> Result<String, Failure> {
+/// Several lines, without a final line break. Values that are absent or nil are left out.
+pub(crate) fn of(health: &Term, colors: Colors) -> Result<String, Failure> {
     let Term::Map(entries) = health else {
         return Err(Failure::Failed(format!("the health is {}", health.kind())));
     };
-    let this = Health { health, paint };
+    let this = Health { health, colors };
     let device = health.get("device_id").and_then(plain).unwrap_or_default();
-    let mut lines = vec![paint.strong(&device)];
+    let mut lines = vec![colors.bold(&device)];
     let mut line = |label: &str, text: &str| lines.push(format!("  {label:<14}{text}"));
     for (key, label, render) in LINES {
         match health.get(key) {
             None | Some(Term::Nil) => {}
-            // A form that is not known is shown as it is.
+            // A value of unexpected form is shown as JSON.
             Some(value) => match render(&this, value) {
                 Some(text) => line(label, &text),
                 None => line(label, &shown(&output::json(value)?)),
@@ -58,7 +59,7 @@ pub(crate) fn of(health: &Term, paint: Paint) -> Result<String, Failure> {
     let mut others = Vec::new();
     for (key, value) in entries {
         let key = key.as_str().unwrap_or_default();
-        let known = TOLD_ELSEWHERE.contains(&key) || LINES.iter().any(|(known, ..)| *known == key);
+        let known = INCLUDED.contains(&key) || LINES.iter().any(|(known, ..)| *known == key);
         if !known && *value != Term::Nil {
             others.push((shown(key).replace('_', " "), shown(&output::json(value)?)));
         }
@@ -73,9 +74,9 @@ pub(crate) fn of(health: &Term, paint: Paint) -> Result<String, Failure> {
 fn state(this: &Health<'_>, state: &Term) -> Option<String> {
     let word = plain(state)?;
     let mut text = match word.as_str() {
-        "connected" => this.paint.good(&word),
-        "unregistered" | "closed" => this.paint.bad(&word),
-        _ => this.paint.doubtful(&word),
+        "connected" => this.colors.green(&word),
+        "unregistered" | "closed" => this.colors.red(&word),
+        _ => this.colors.yellow(&word),
     };
     if let Some(seconds) = this.health.get("state_for_s").and_then(number) {
         text = format!("{text} for {}", duration(seconds));
@@ -84,7 +85,7 @@ fn state(this: &Health<'_>, state: &Term) -> Option<String> {
         text = format!("{text}, since {}", utc(since));
     }
     if word == "unregistered" {
-        text.push_str("; it waits for: fedecks login");
+        text.push_str("; waiting for: fedecks login");
     }
     Some(text)
 }
@@ -94,7 +95,7 @@ fn attempts(this: &Health<'_>, attempts: &Term) -> Option<String> {
     Some(match this.health.get("failures").and_then(number) {
         None | Some(0) => attempts.to_string(),
         Some(failures) => {
-            format!("{attempts}, {}", this.paint.doubtful(&format!("{failures} failed in a row")))
+            format!("{attempts}, {}", this.colors.yellow(&format!("{failures} failed in a row")))
         }
     })
 }
@@ -108,30 +109,31 @@ fn failure(_: &Health<'_>, failure: &Term) -> Option<String> {
 }
 
 fn refusal(this: &Health<'_>, refusal: &Term) -> Option<String> {
-    failure(this, refusal).map(|text| this.paint.bad(&text))
+    failure(this, refusal).map(|text| this.colors.red(&text))
 }
 
 fn token(this: &Health<'_>, token: &Term) -> Option<String> {
     let until = utc(number(token.get("expires_at")?)?);
     Some(match token.get("is_stored") {
         Some(Term::Bool(false)) => {
-            format!("until {until}, {}", this.paint.bad("not stored: a reboot needs a new login"))
+            let warning = "not stored, a reboot would require a new login";
+            format!("valid until {until}, {}", this.colors.red(warning))
         }
-        _ => format!("until {until}"),
+        _ => format!("valid until {until}"),
     })
 }
 
 fn network(this: &Health<'_>, network: &Term) -> Option<String> {
-    let word = judged(this, &plain(network)?, "up");
+    let word = colored(this, &plain(network)?, "up");
     Some(match this.health.get("network_source").and_then(plain) {
         Some(source) if source == "none" => format!("{word}, not watched"),
-        Some(source) => format!("{word}, watched by {source}"),
+        Some(source) => format!("{word}, according to {source}"),
         None => word,
     })
 }
 
 fn store(this: &Health<'_>, store: &Term) -> Option<String> {
-    let mut text = judged(this, &plain(store.get("state")?)?, "ok");
+    let mut text = colored(this, &plain(store.get("state")?)?, "ok");
     if let Some(directory) = store.get("directory").and_then(plain) {
         text = format!("{text}, {directory}");
     }
@@ -144,10 +146,10 @@ fn store(this: &Health<'_>, store: &Term) -> Option<String> {
 fn clock(this: &Health<'_>, clock: &Term) -> Option<String> {
     let state = plain(clock.get("state")?)?;
     let text =
-        format!("{}, {}", judged(this, &state, "plausible"), utc(number(clock.get("now")?)?));
+        format!("{}, {}", colored(this, &state, "plausible"), utc(number(clock.get("now")?)?));
     Some(match clock.get("floor").and_then(number) {
         Some(floor) if state != "plausible" => {
-            format!("{text}; it is certainly after {}", utc(floor))
+            format!("{text}; the time is at least {}", utc(floor))
         }
         _ => text,
     })
@@ -168,10 +170,10 @@ fn messages(count: u64) -> String {
     if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
 }
 
-/// The places for a first login, but for those at which nothing is and nothing is to be said.
+/// The sources of credentials for the first login, without those that are absent for no special reason.
 fn provisioning(this: &Health<'_>, sources: &Term) -> Option<String> {
     let Term::List(sources) = sources else { return None };
-    let mut told = Vec::new();
+    let mut shown = Vec::new();
     for source in sources {
         let state = plain(source.get("state")?)?;
         let reason = source.get("reason").and_then(plain);
@@ -184,23 +186,23 @@ fn provisioning(this: &Health<'_>, sources: &Term) -> Option<String> {
             text = format!("{text}, {reason}");
         }
         if state != "absent" && source.get("is_there") == Some(&Term::Bool(true)) {
-            text = format!("{text}, {}", this.paint.doubtful("still there"));
+            text = format!("{text}, {}", this.colors.yellow("still there"));
         }
-        told.push(text);
+        shown.push(text);
     }
-    Some(if told.is_empty() { "nothing is there".to_owned() } else { told.join("; ") })
+    Some(if shown.is_empty() { "no credentials".to_owned() } else { shown.join("; ") })
 }
 
-fn judged(this: &Health<'_>, word: &str, good: &str) -> String {
-    if word == good { this.paint.good(word) } else { this.paint.doubtful(word) }
+fn colored(this: &Health<'_>, word: &str, good: &str) -> String {
+    if word == good { this.colors.green(word) } else { this.colors.yellow(word) }
 }
 
-/// A text, fit for a terminal.
+/// A string, sanitized for a terminal.
 fn plain(term: &Term) -> Option<String> {
     term.as_str().map(shown)
 }
 
-/// Errors quote what strangers sent; a terminal would obey the control characters in it.
+/// Replaces control characters: errors may quote untrusted data, which must not control the terminal.
 fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_known_has_a_line() {
+    fn every_known_value_has_a_line() {
         let health = health(
             r#"{"version":"0.1.0","device_id":"kitchen-1","url":"wss://cloud.example/","uptime_s":100000,
             "state":"connected","state_for_s":3725,"connected_since":1700000000,
@@ -276,25 +278,25 @@ kitchen-1
   state         connected for 1 h 2 min, since 2023-11-14T22:13:20Z
   last failure  1 min 10 s ago: reset\u{fffd}[2J by peer
   attempts      7, 2 failed in a row
-  token         until 2023-12-12T22:13:20Z, not stored: a reboot needs a new login
-  network       up, watched by netlink
+  token         valid until 2023-12-12T22:13:20Z, not stored, a reboot would require a new login
+  network       up, according to netlink
   store         failing, /data: disk full
-  clock         behind, 1970-01-01T00:01:00Z; it is certainly after 2023-11-14T22:13:20Z
+  clock         behind, 1970-01-01T00:01:00Z; the time is at least 2023-11-14T22:13:20Z
   traffic       sent 1 message (1023 bytes), received 4 messages (4.7 MiB)
   round trip    12.3 ms
   provisioning  file /boot/p.toml: used, read-only, still there
   device id     from the machine-id
   cloud         wss://cloud.example/
-  running for   1 d 3 h
+  uptime        1 d 3 h
   version       0.1.0
   new thing     {\"a\":1}";
-        assert_eq!(of(&health, Paint::none()).unwrap(), expected);
+        assert_eq!(of(&health, Colors::none()).unwrap(), expected);
     }
 
     #[test]
-    fn a_form_that_is_not_known_is_shown_as_it_is() {
+    fn a_value_of_unexpected_form_is_shown_as_json() {
         let health = health(r#"{"state":"waiting","next_attempt_in_ms":"soon","token":7}"#);
-        let lines = of(&health, Paint::none()).unwrap();
+        let lines = of(&health, Colors::none()).unwrap();
         assert_eq!(lines, "\n  state         waiting\n  next attempt  \"soon\"\n  token         7");
     }
 }

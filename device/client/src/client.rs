@@ -1,5 +1,4 @@
-//! The handle that an application holds: it tells the connection's loop what is wanted, and answers what
-//! is asked.
+//! The application's handle: it sends commands to the event loop, and answers queries from the status.
 
 use std::sync::Arc;
 
@@ -15,8 +14,8 @@ use crate::status::Status;
 use crate::subscription::{Subscription, Subscriptions};
 use crate::url::CloudUrl;
 
-/// The device's connection to its cloud. Cloning it gives another handle to the same connection,
-/// which ends when the last handle is gone or by [`Client::shutdown`].
+/// The device's connection to its cloud. Clones are handles to the same connection, which ends when the
+/// last handle is dropped or by [`Client::shutdown`].
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) commands: mpsc::Sender<Command>,
@@ -27,103 +26,172 @@ pub struct Client {
 }
 
 impl Client {
-    /// Logs in. While the cloud cannot be reached the login goes on waiting, also when the future
-    /// is dropped; it ends when the cloud answers, at a newer login, a logout or the shutdown.
+    /// Logs in. While the cloud cannot be reached, the login stays pending, even if the future is
+    /// dropped; it ends when the cloud answers, or at a newer login, a logout or the shutdown.
     ///
-    /// The credentials are kept in memory until then and nowhere else. A token that is there
-    /// already is given up only for the one that this login brings.
+    /// Until then the credentials are kept in memory, and nowhere else. An existing token is replaced
+    /// only by the one that this login obtains.
     pub async fn login(&self, credentials: Credentials) -> Result<LoggedIn, LoginError> {
-        let (answer, answered) = oneshot::channel();
         let stopped = LoginError::GivenUp(GiveUp::Shutdown);
-        if self.commands.send(Command::Login { credentials, answer }).await.is_err() {
-            return Err(stopped);
-        }
-        answered.await.unwrap_or(Err(stopped))
+        self.request(|reply| Command::Login { credentials, reply }).await.unwrap_or(Err(stopped))
     }
 
-    /// Ends the connection and forgets the token. Returns when nothing of it is on disk any more, or
-    /// cannot be removed; that is tried again.
+    /// Closes the connection and deletes the token. Returns when it is removed from the disk, or when
+    /// that has failed; the removal is retried.
     pub async fn logout(&self) -> Result<(), LogoutError> {
-        let (answer, answered) = oneshot::channel();
-        self.commands.send(Command::Logout { answer }).await.map_err(|_| Stopped)?;
-        answered.await.map_err(|_| Stopped)?.map_err(LogoutError::StillStored)
+        let removed = self.request(|reply| Command::Logout { reply }).await?;
+        removed.map_err(LogoutError::StillStored)
     }
 
-    /// Ends the connection or the wait that there is, even one that the cloud asked for, and dials at
-    /// once. Returns when the attempt has begun.
+    /// Closes the connection or ends the current wait, even one that the cloud asked for, and dials
+    /// immediately. Returns when the attempt has begun.
     pub async fn reconnect(&self) -> Result<(), ReconnectError> {
-        let (answer, answered) = oneshot::channel();
-        self.commands.send(Command::Reconnect { answer }).await.map_err(|_| Stopped)?;
-        Ok(answered.await.map_err(|_| Stopped)??)
+        Ok(self.request(|reply| Command::Reconnect { reply }).await??)
     }
 
-    /// Sends any serializable value. Returns when the message was handed to the connection, which
-    /// says nothing yet about its arrival; waits while an earlier one has not left. Dropping the future
-    /// does not take back a message that waits.
+    /// Sends any serializable value. Returns when the message was handed to the connection, which does
+    /// not mean that it has arrived; waits until earlier messages have been sent. Dropping the future
+    /// does not withdraw the message.
     pub async fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), ClientSendError> {
         let term = Term::from_serialize(value)?;
         self.send_frame(UpFrame::Message { sequence: None, term }).await
     }
 
-    /// Sends bytes as they are, otherwise as [`Client::send`].
+    /// Sends raw bytes; otherwise like [`Client::send`].
     pub async fn send_raw(&self, bytes: &[u8]) -> Result<(), ClientSendError> {
         self.send_frame(UpFrame::Raw { sequence: None, bytes: bytes.to_vec() }).await
     }
 
-    /// Tells what is known of the network: the connection dials at once when it is back, and makes
-    /// sure that a connection is alive when it changed.
+    /// Reports the state of the network: the client dials immediately when the network is back, and
+    /// checks that the connection is alive when the network changed.
     pub async fn network(&self, network: Network) -> Result<(), Stopped> {
         self.commands.send(Command::Network(network)).await.map_err(|_| Stopped)
     }
 
     /// Closes the connection and waits until it is closed and the token is on disk, at most five
-    /// seconds. The token stays.
+    /// seconds. Keeps the token.
     pub async fn shutdown(&self) {
-        // A loop that has ended already is just what is asked for.
+        // Fails if the loop has already ended, which is fine.
         let _ = self.commands.send(Command::Shutdown).await;
-        // The loop has the other end until it has ended.
+        // The loop holds the sender until it ends.
         let mut status = self.status.clone();
         while status.changed().await.is_ok() {}
     }
 
-    /// The events from now on: connection changes and messages from the cloud.
+    /// Subscribes to events from now on: connection changes and messages from the cloud.
     pub fn subscribe(&self) -> Subscription {
         self.events.subscribe()
     }
 
-    /// What the connection is doing.
+    /// The connection's status.
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
     }
 
-    /// Everything that is known of the connection's health.
+    /// Everything that is known about the connection's health.
     pub fn health(&self) -> ConnectionHealth {
-        self.vitals.examine(&self.status.borrow())
+        self.vitals.health(&self.status.borrow())
     }
 
-    /// Who the device is.
+    /// The device's id.
     pub fn device_id(&self) -> &DeviceId {
         &self.vitals.device_id
     }
 
-    /// Where its cloud is.
+    /// The cloud's URL.
     pub fn url(&self) -> &CloudUrl {
         &self.vitals.url
     }
 
-    /// A receiver that sees each change of the status.
+    /// A receiver that is notified of each change of the status.
     pub fn watch_status(&self) -> watch::Receiver<Status> {
         self.status.clone()
     }
 
-    /// Waits until the connection has ended, by [`Client::shutdown`] or by itself.
+    /// Waits until the client has stopped, by [`Client::shutdown`] or on its own.
     pub async fn ended(&self) {
         self.commands.closed().await;
     }
 
+    /// Sends a command and waits for its reply.
+    async fn request<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Stopped> {
+        let (reply, response) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| Stopped)?;
+        response.await.map_err(|_| Stopped)
+    }
+
     async fn send_frame(&self, frame: UpFrame) -> Result<(), ClientSendError> {
-        let (answer, answered) = oneshot::channel();
-        self.messages.send(Outbound { frame, answer }).await.map_err(|_| Stopped)?;
-        Ok(answered.await.map_err(|_| Stopped)??)
+        let (reply, response) = oneshot::channel();
+        self.messages.send(Outbound { frame, reply }).await.map_err(|_| Stopped)?;
+        Ok(response.await.map_err(|_| Stopped)??)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fedecks_protocol::{Dialect, DownFrame, IssuedToken, Limits, Token, Welcome};
+    use futures_util::SinkExt;
+    use futures_util::future::poll_immediate;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::*;
+    use crate::testing::{accept, within};
+
+    /// A message that can be sent at all on this machine is sent within this time.
+    const A_WHILE: Duration = Duration::from_millis(300);
+
+    /// Accepts a device with any credentials, welcomes it and issues a token.
+    async fn welcome(listener: &TcpListener) -> WebSocketStream<TcpStream> {
+        let (mut socket, _) = accept(listener.accept().await.unwrap().0).await;
+        let welcome = DownFrame::Welcome(Welcome {
+            server_time_ms: 0,
+            // No ping fails within this test.
+            heartbeat: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(600),
+            max_frame: 1024 * 1024,
+        });
+        let token = Token::new("v4.local.abc").unwrap();
+        let token = DownFrame::Token(IssuedToken { token, expires_at: 1_798_761_599 });
+        for frame in [welcome, token] {
+            let bytes = Dialect::Bincode.encode_down(&frame, &Limits::default()).unwrap();
+            socket.send(Message::binary(bytes)).await.unwrap();
+        }
+        socket
+    }
+
+    #[tokio::test]
+    async fn a_stalled_message_delays_neither_login_nor_shutdown() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let device_id = DeviceId::new("kitchen-1").unwrap();
+        let client = Client::builder(url, device_id).data_dir(directory.path()).start().unwrap();
+        let credentials = || Credentials::new().with("username", "marvin");
+        let mut first_login = Box::pin(client.login(credentials()));
+        assert!(poll_immediate(&mut first_login).await.is_none());
+        let _unread = within(welcome(&listener)).await;
+        within(first_login).await.unwrap();
+
+        // Until all buffers are full and the next message has to wait.
+        let big = vec![0; 1_000_000];
+        while timeout(A_WHILE, client.send_raw(&big)).await.is_ok() {}
+        let mut waiting = Box::pin(client.send_raw(&big));
+        assert!(poll_immediate(&mut waiting).await.is_none());
+        let mut second_login = Box::pin(client.login(credentials()));
+        assert!(poll_immediate(&mut second_login).await.is_none());
+        let _welcomed = within(welcome(&listener)).await;
+
+        within(second_login).await.unwrap();
+        // It was sent before the new connection was established, or after.
+        let _ = within(waiting).await;
+        within(client.shutdown()).await;
     }
 }

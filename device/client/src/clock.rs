@@ -1,5 +1,5 @@
-//! The three times a device knows: since boot, on the wall, and when it is woken. Public for
-//! programs whose deadlines must keep running during suspend, such as `fedecksd`.
+//! The device's clocks: time since boot, time of day, and a timer that counts time in suspend. Public
+//! for programs whose deadlines must keep running during suspend, such as `fedecksd`.
 
 use std::fmt;
 use std::io;
@@ -16,27 +16,26 @@ use rustls_pki_types::UnixTime;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// When this library was built, in seconds since 1970-01-01 UTC: a time that is certainly over.
+/// When this library was built, in seconds since 1970-01-01 UTC: a time that has certainly passed.
 pub const BUILD_TIME: &str = env!("FEDECKS_BUILD_TIME");
 
-/// The time since boot, which goes on while the device sleeps and never goes back
-/// (`CLOCK_BOOTTIME`).
+/// The time since boot, which advances during suspend and never goes back (`CLOCK_BOOTTIME`).
 pub struct BootClock;
 
 impl BootClock {
-    /// What it shows.
+    /// The time since boot.
     pub fn now() -> Time {
         #[expect(
             clippy::expect_used,
-            reason = "clock_gettime fails for an unknown clock only; Linux has this one since 2.6.39"
+            reason = "clock_gettime only fails for an unknown clock; Linux has this one since 2.6.39"
         )]
         let now = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has CLOCK_BOOTTIME");
         Time::new(Duration::from(now))
     }
 }
 
-/// Wakes its task at a time of the [`BootClock`]. A deadline that passes while the device sleeps
-/// is due as soon as it wakes; tokio's own timers stand still meanwhile.
+/// Wakes its task at a time of the [`BootClock`]. A deadline that passes during suspend is due as soon
+/// as the device wakes up; tokio's own timers stop in suspend.
 pub struct Alarm {
     timer: AsyncFd<Timer>,
     at: Option<Time>,
@@ -44,31 +43,34 @@ pub struct Alarm {
 
 struct Timer(TimerFd);
 
-/// What a timer takes on every machine, in seconds since boot: 68 years.
+/// The latest time that a timer accepts on every platform, in seconds since boot: 68 years.
 const LATEST: u64 = i32::MAX as u64;
 
 impl Alarm {
-    /// An alarm that is not set. Must be called within a tokio runtime with I/O.
+    /// Creates an alarm that is not set. Must be called within a tokio runtime with I/O enabled.
     pub fn new() -> io::Result<Self> {
         let timer = TimerFd::new(
             timerfd::ClockId::CLOCK_BOOTTIME,
             TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
         )?;
-        #[expect(unsafe_code, reason = "tokio has no safe way for a file descriptor of one's own")]
-        // SAFETY: `Timer` owns its descriptor and gives out the same one for as long as it lives.
+        #[expect(
+            unsafe_code,
+            reason = "tokio has no safe way to register a custom file descriptor"
+        )]
+        // SAFETY: `Timer` owns its descriptor and returns the same one for its whole lifetime.
         let timer = unsafe { AsyncFd::register_with_interest(Timer(timer), Interest::READABLE) }?;
         Ok(Self { timer, at: None })
     }
 
-    /// Sets the alarm, or with `None` stops it; what was set before no longer counts. Asking for
-    /// the same time again costs nothing.
+    /// Sets the alarm, or disarms it with `None`, replacing the previous setting. Setting the same time
+    /// again costs nothing.
     pub fn set(&mut self, at: Option<Time>) -> io::Result<()> {
         if at == self.at {
             return Ok(());
         }
         match at {
             Some(at) => {
-                // All zeros would stop the timer instead of making it due at once.
+                // All zeros would disarm the timer instead of making it due immediately.
                 let at = at.since_start().max(Duration::from_nanos(1));
                 let at = at.min(Duration::from_secs(LATEST));
                 self.timer.get_ref().0.set(
@@ -82,12 +84,11 @@ impl Alarm {
         Ok(())
     }
 
-    /// Waits until the alarm is due, for ever if it is not set. The alarm is not set any more
-    /// afterwards. Dropping the future before loses nothing.
+    /// Waits until the alarm is due, without limit if it is not set, and disarms it. Cancel safe.
     pub async fn fired(&mut self) -> io::Result<()> {
         loop {
             let mut ready = self.timer.readable_mut().await?;
-            // Not ready: the alarm was set anew after the old one had become due.
+            // Not ready if the alarm was set again after the previous one had become due.
             if let Ok(read) = ready.try_io(|timer| Ok(timer.get_ref().0.wait()?)) {
                 read?;
                 self.at = None;
@@ -103,12 +104,12 @@ impl AsRawFd for Timer {
     }
 }
 
-/// The time of day as the system has it, right or wrong.
+/// The system's time of day, right or wrong.
 #[derive(Clone)]
 pub(crate) struct WallClock(Arc<dyn Fn() -> UnixTime + Send + Sync>);
 
 impl WallClock {
-    /// The system's clock. One that stands before 1970 is taken to stand at 1970.
+    /// The system clock. A time before 1970 counts as 1970.
     pub(crate) fn system() -> Self {
         Self::new(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -116,7 +117,7 @@ impl WallClock {
         })
     }
 
-    /// A clock that shows whatever `read` gives.
+    /// A clock that shows what `read` returns.
     pub(crate) fn new(read: impl Fn() -> UnixTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
@@ -137,12 +138,10 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::testing::within;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
-
-    /// Whether the alarm is due now.
     async fn is_due(alarm: &mut Alarm) -> bool {
-        // tokio's clock: a thousand turns of the loop are enough for what is due already.
+        // A thousand turns of the event loop are enough for an alarm that is already due.
         for _ in 0..1_000 {
             tokio::select! {
                 biased;
@@ -157,29 +156,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_alarm_fires_at_its_time_and_only_once() {
+    async fn an_alarm_fires_at_its_time_and_only_once() {
         let mut alarm = Alarm::new().unwrap();
         let at = BootClock::now() + Duration::from_millis(20);
         alarm.set(Some(at)).unwrap();
-        timeout(PATIENCE, alarm.fired()).await.unwrap().unwrap();
+        within(alarm.fired()).await.unwrap();
         assert!(BootClock::now() >= at);
         assert!(!is_due(&mut alarm).await);
     }
 
     #[tokio::test]
-    async fn a_time_that_is_over_is_due_at_once_even_that_of_the_boot() {
+    async fn an_alarm_in_the_past_even_at_boot_is_due_immediately() {
         let mut alarm = Alarm::new().unwrap();
-        for past in [Time::default(), BootClock::now()] {
+        let now = BootClock::now();
+        // The same time may be set again after it fired.
+        for past in [Time::default(), Time::default(), now, now] {
             alarm.set(Some(past)).unwrap();
-            timeout(PATIENCE, alarm.fired()).await.unwrap().unwrap();
-            // The same time may be set again after it fired.
-            alarm.set(Some(past)).unwrap();
-            timeout(PATIENCE, alarm.fired()).await.unwrap().unwrap();
+            within(alarm.fired()).await.unwrap();
         }
     }
 
     #[tokio::test]
-    async fn an_alarm_that_is_stopped_or_put_off_does_not_fire() {
+    async fn an_alarm_that_is_disarmed_or_postponed_does_not_fire() {
         let mut alarm = Alarm::new().unwrap();
         assert!(!is_due(&mut alarm).await);
         for later in [None, Some(BootClock::now() + Duration::MAX)] {
@@ -190,23 +188,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_that_was_dropped_loses_no_alarm() {
+    async fn an_alarm_survives_a_dropped_wait() {
         let mut alarm = Alarm::new().unwrap();
         alarm.set(Some(BootClock::now() + Duration::from_millis(50))).unwrap();
-        let dropped = timeout(Duration::ZERO, alarm.fired()).await;
-        assert!(dropped.is_err());
-        timeout(PATIENCE, alarm.fired()).await.unwrap().unwrap();
+        assert!(timeout(Duration::ZERO, alarm.fired()).await.is_err());
+        within(alarm.fired()).await.unwrap();
     }
 
     #[test]
-    fn the_boot_clock_never_goes_back() {
+    fn clocks_advance_from_boot_and_from_the_build() {
         let first = BootClock::now();
         assert!(first > Time::default());
         assert!(BootClock::now() >= first);
-    }
-
-    #[test]
-    fn the_system_clock_is_later_than_the_build() {
         let build: u64 = BUILD_TIME.parse().unwrap();
         assert!(WallClock::system().now().as_secs() >= build);
     }

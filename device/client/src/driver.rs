@@ -1,5 +1,5 @@
-//! The one loop: brings everything that happens to the core, carries out what the core says, and
-//! decides nothing.
+//! The event loop: feeds every input to the core and executes the core's actions. It decides nothing
+//! itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,66 +22,63 @@ use crate::status::Status;
 use crate::storage::TokenStore;
 use crate::subscription::Publisher;
 use crate::tls::TrustedTime;
-use crate::traffic::Meter;
+use crate::traffic::TrafficCounters;
 
-/// What the application asks for.
+/// A request from the application. The reply to a logout is an error while the token is still on disk.
 pub(crate) enum Command {
-    Login { credentials: Credentials, answer: oneshot::Sender<Result<LoggedIn, LoginError>> },
-    Logout { answer: LogoutAnswer },
-    Reconnect { answer: oneshot::Sender<Result<(), NotRegistered>> },
+    Login { credentials: Credentials, reply: oneshot::Sender<Result<LoggedIn, LoginError>> },
+    Logout { reply: oneshot::Sender<Result<(), String>> },
+    Reconnect { reply: oneshot::Sender<Result<(), NotRegistered>> },
     Network(Network),
     Shutdown,
 }
 
-/// The token is gone from the disk, or why it is not yet.
-type LogoutAnswer = oneshot::Sender<Result<(), String>>;
-
-/// What the application wants to send. It has a queue of its own, since it waits for what was sent
-/// before it, and no command shall wait for that.
+/// A message from the application. It has a separate queue: a message waits for the ones before it to be
+/// sent, and commands must not wait for that.
 pub(crate) struct Outbound {
     pub(crate) frame: UpFrame,
-    pub(crate) answer: oneshot::Sender<Result<(), SendError>>,
+    pub(crate) reply: oneshot::Sender<Result<(), SendError>>,
 }
 
-/// Called by the loop at least once in an interval, to show that it goes round.
+/// Fed by the loop at least once per interval, which proves that the loop makes progress.
 pub(crate) struct Watchdog {
-    pub(crate) interval: Duration,
-    pub(crate) pat: Box<dyn FnMut() + Send>,
+    interval: Duration,
+    feed: Box<dyn FnMut() + Send>,
+    last_fed: Option<Time>,
 }
 
 impl Watchdog {
-    /// Pats if half the interval is over since the last time; so a loop that turns often enough
-    /// anyway is never woken for this. Gives when it must turn at the latest.
-    fn on_turn(&mut self, now: Time, last: &mut Option<Time>) -> Time {
-        let due = last.is_none_or(|last| now - last >= self.interval / 2);
-        if due {
-            (self.pat)();
-            *last = Some(now);
-        }
-        last.unwrap_or(now) + self.interval
+    pub(crate) fn new(interval: Duration, feed: impl FnMut() + Send + 'static) -> Self {
+        Self { interval, feed: Box::new(feed), last_fed: None }
+    }
+
+    /// Feeds it if half the interval has passed since the last time, so a loop that iterates often
+    /// enough is never woken just for this. Returns the deadline for the next iteration.
+    fn on_iteration(&mut self, now: Time) -> Time {
+        let last = match self.last_fed {
+            Some(last) if now - last < self.interval / 2 => last,
+            _ => {
+                (self.feed)();
+                *self.last_fed.insert(now)
+            }
+        };
+        last + self.interval
     }
 }
 
 pub(crate) struct Driver {
-    pub(crate) core: Connection,
-    pub(crate) device: DeviceId,
-    pub(crate) meter: Meter,
-    pub(crate) target: Arc<Target>,
-    pub(crate) store: Arc<TokenStore>,
-    pub(crate) trusted_time: TrustedTime,
+    pub(crate) executor: Executor,
     pub(crate) alarm: Alarm,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) messages: mpsc::Receiver<Outbound>,
-    pub(crate) events: Publisher,
-    pub(crate) status: watch::Sender<Status>,
     pub(crate) watchdog: Option<Watchdog>,
 }
 
-/// What the store was asked to do, and how it ended.
-enum StoreDone {
+/// The outcome of a job on the blocking pool.
+enum StoreResult {
     Loaded(Result<Option<IssuedToken>, String>),
     Stored(Result<(), String>),
-    /// The trusted time was looked after; that concerns nobody here.
+    /// The trusted time was updated. The core does not need to know.
     TimeObserved,
 }
 
@@ -89,107 +86,117 @@ enum Input {
     Link(Attempt, LinkEvent),
     Command(Option<Command>),
     Message(Outbound),
-    Store(StoreDone),
+    Store(StoreResult),
     Timeout,
 }
 
-/// How long the end of the program waits for a token that is being written and for closes.
+/// How long a shutdown waits for a token that is being written and for closing handshakes.
 const FINISH_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Driver {
-    /// Runs until the application has gone or asks for the end.
+    /// Runs until the application requests a shutdown or drops its last handle.
     pub(crate) async fn run(self) {
-        let mut watchdog = self.watchdog;
-        let mut patted = None;
-        let mut commands = self.commands;
-        let mut messages = self.messages;
-        let mut alarm = self.alarm;
-        let mut hands = Hands {
-            core: self.core,
-            device: self.device,
-            meter: self.meter,
-            target: self.target,
-            store: self.store,
-            trusted_time: self.trusted_time,
-            events: self.events,
-            status: self.status,
-            link: Link::Idle,
-            store_jobs: JoinSet::new(),
-            closing: JoinSet::new(),
-            asked: 0,
-            logins: Vec::new(),
-            logouts: Vec::new(),
-            sends: Vec::new(),
-        };
+        let Self { mut executor, mut alarm, mut commands, mut messages, mut watchdog } = self;
         let mut finish_by = None;
         loop {
-            hands.carry_out();
-            if hands.core.state() == State::Closed {
+            executor.run_actions();
+            if executor.core.state() == State::Closed {
                 let by = *finish_by.get_or_insert_with(|| Instant::now() + FINISH_DEADLINE);
-                match timeout_at(by, hands.finish()).await {
-                    Ok(Some(done)) => hands.on_store(done),
+                match timeout_at(by, executor.finish()).await {
+                    Ok(Some(done)) => executor.on_store(done),
                     Ok(None) => break,
                     Err(_) => break warn!("the store or the network did not finish in time"),
                 }
                 continue;
             }
             let now = BootClock::now();
-            let pat_by = watchdog.as_mut().map(|it| it.on_turn(now, &mut patted));
-            let has_room = hands.events.has_room(now);
-            let room_by = hands.events.room_by().filter(|_| !has_room);
-            let wake_by = [hands.core.poll_timeout(), pat_by, room_by].into_iter().flatten().min();
+            let feed_by = watchdog.as_mut().map(|watchdog| watchdog.on_iteration(now));
+            let has_room = executor.events.has_room(now);
+            let resume_by = executor.events.resume_by().filter(|_| !has_room);
+            let wake_by =
+                [executor.core.poll_timeout(), feed_by, resume_by].into_iter().flatten().min();
             if let Err(error) = alarm.set(wake_by) {
-                return error!(%error, "the timer cannot be set, the connection ends");
+                return error!(%error, "cannot set the timer, the client stops");
             }
-            let flushed = hands.link.is_flushed();
+            let flushed = executor.link.is_flushed();
             let input = tokio::select! {
-                (attempt, event) = hands.link.next(), if has_room => Input::Link(attempt, event),
-                () = hands.events.taken(), if !has_room => continue,
+                (attempt, event) = executor.link.next(), if has_room => Input::Link(attempt, event),
+                () = executor.events.received(), if !has_room => continue,
                 command = commands.recv() => Input::Command(command),
                 Some(message) = messages.recv(), if flushed => Input::Message(message),
-                Some(done) = hands.store_jobs.join_next() => Input::Store(unwind(done)),
-                Some(_) = hands.closing.join_next() => continue,
+                Some(done) = executor.store_jobs.join_next() => Input::Store(unwind(done)),
+                Some(_) = executor.closing.join_next() => continue,
                 fired = alarm.fired() => match fired {
                     Ok(()) => Input::Timeout,
-                    Err(error) => return error!(%error, "the timer fails, the connection ends"),
+                    Err(error) => return error!(%error, "the timer failed, the client stops"),
                 },
             };
             match input {
-                Input::Link(attempt, event) => hands.on_link(attempt, event),
-                Input::Command(command) => hands.on_command(command.unwrap_or(Command::Shutdown)),
-                Input::Message(message) => hands.on_message(message),
-                Input::Store(done) => hands.on_store(done),
-                Input::Timeout => hands.core.handle_timeout(BootClock::now()),
+                Input::Link(attempt, event) => executor.on_link(attempt, event),
+                Input::Command(command) => {
+                    executor.on_command(command.unwrap_or(Command::Shutdown))
+                }
+                Input::Message(message) => executor.on_message(message),
+                Input::Store(done) => executor.on_store(done),
+                Input::Timeout => executor.core.handle_timeout(BootClock::now()),
             }
         }
         info!("stopped");
     }
 }
 
-/// Everything that the core's actions reach.
-struct Hands {
+/// Executes the core's actions.
+pub(crate) struct Executor {
     core: Connection,
     device: DeviceId,
-    meter: Meter,
+    traffic: TrafficCounters,
     target: Arc<Target>,
     store: Arc<TokenStore>,
     trusted_time: TrustedTime,
     events: Publisher,
     status: watch::Sender<Status>,
     link: Link,
-    store_jobs: JoinSet<StoreDone>,
+    store_jobs: JoinSet<StoreResult>,
     closing: JoinSet<()>,
     /// Number of the latest request.
-    asked: u64,
-    logins: Asked<LoginId, Result<LoggedIn, LoginError>>,
-    logouts: Asked<LogoutId, Result<(), String>>,
-    sends: Asked<SendId, Result<(), SendError>>,
+    last_request: u64,
+    logins: Pending<LoginId, Result<LoggedIn, LoginError>>,
+    logouts: Pending<LogoutId, Result<(), String>>,
+    sends: Pending<SendId, Result<(), SendError>>,
 }
 
-/// Who waits for an answer, by what it was asked for.
-type Asked<I, T> = Vec<(I, oneshot::Sender<T>)>;
+/// Requests that have not been answered yet.
+type Pending<I, T> = Vec<(I, oneshot::Sender<T>)>;
 
-impl Hands {
+impl Executor {
+    pub(crate) fn new(
+        core: Connection,
+        device: DeviceId,
+        target: Target,
+        store: TokenStore,
+        trusted_time: TrustedTime,
+        events: Publisher,
+        status: watch::Sender<Status>,
+    ) -> Self {
+        Self {
+            core,
+            device,
+            traffic: target.traffic(),
+            target: Arc::new(target),
+            store: Arc::new(store),
+            trusted_time,
+            events,
+            status,
+            link: Link::Idle,
+            store_jobs: JoinSet::new(),
+            closing: JoinSet::new(),
+            last_request: 0,
+            logins: Vec::new(),
+            logouts: Vec::new(),
+            sends: Vec::new(),
+        }
+    }
+
     fn on_link(&mut self, attempt: Attempt, event: LinkEvent) {
         let now = BootClock::now();
         match event {
@@ -199,72 +206,72 @@ impl Hands {
             LinkEvent::Text(size) => self.core.handle_text(now, attempt, size),
             LinkEvent::Pong => self.core.handle_pong(now, attempt),
             LinkEvent::Traffic => self.core.handle_traffic(now, attempt),
-            // The loop looks anew whether a message may be taken.
+            // The next iteration may take a message from the queue.
             LinkEvent::Flushed => {}
             LinkEvent::Lost(reason) => self.core.handle_lost(now, attempt, reason),
         }
     }
 
     fn on_command(&mut self, command: Command) {
-        self.asked += 1;
+        self.last_request += 1;
         match command {
-            Command::Login { credentials, answer } => {
-                let login = LoginId(self.asked);
-                self.logins.push((login, answer));
+            Command::Login { credentials, reply } => {
+                let login = LoginId(self.last_request);
+                self.logins.push((login, reply));
                 self.core.handle_login(BootClock::now(), login, credentials);
             }
-            Command::Logout { answer } => {
-                let logout = LogoutId(self.asked);
-                self.logouts.push((logout, answer));
+            Command::Logout { reply } => {
+                let logout = LogoutId(self.last_request);
+                self.logouts.push((logout, reply));
                 self.core.handle_logout(logout);
             }
-            Command::Reconnect { answer } => {
-                let _ = answer.send(self.core.handle_reconnect(BootClock::now()));
+            Command::Reconnect { reply } => {
+                let _ = reply.send(self.core.handle_reconnect(BootClock::now()));
             }
             Command::Network(network) => self.core.handle_network(BootClock::now(), network),
             Command::Shutdown => self.core.handle_shutdown(),
         }
     }
 
-    fn on_message(&mut self, Outbound { frame, answer }: Outbound) {
-        self.asked += 1;
-        let send = SendId(self.asked);
-        self.sends.push((send, answer));
+    fn on_message(&mut self, Outbound { frame, reply }: Outbound) {
+        self.last_request += 1;
+        let send = SendId(self.last_request);
+        self.sends.push((send, reply));
         self.core.handle_send(BootClock::now(), send, &frame);
     }
 
-    fn on_store(&mut self, done: StoreDone) {
+    fn on_store(&mut self, done: StoreResult) {
         match done {
-            StoreDone::Loaded(result) => {
-                self.store_worked(result.as_ref().err());
+            StoreResult::Loaded(result) => {
+                self.note_store_error(result.as_ref().err());
                 self.core.handle_loaded(BootClock::now(), result);
             }
-            StoreDone::Stored(result) => {
-                self.store_worked(result.as_ref().err());
+            StoreResult::Stored(result) => {
+                self.note_store_error(result.as_ref().err());
                 self.core.handle_stored(BootClock::now(), result);
             }
-            StoreDone::TimeObserved => {}
+            StoreResult::TimeObserved => {}
         }
     }
 
-    fn carry_out(&mut self) {
+    fn run_actions(&mut self) {
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::LoadToken => {
                     let trusted_time = self.trusted_time.clone();
                     self.store_job(move |store| {
-                        // The time comes first: the token is no use without a certificate that holds.
+                        // The time comes first: without it the cloud's certificate may look invalid,
+                        // and the token is of no use then.
                         if let Err(error) = trusted_time.load() {
-                            warn!(%error, "the trusted time was not read");
+                            warn!(%error, "cannot read the trusted time");
                         }
-                        StoreDone::Loaded(store.load().map_err(text))
+                        StoreResult::Loaded(store.load().map_err(text))
                     });
                 }
-                Action::StoreToken(token) => {
-                    self.store_job(move |store| StoreDone::Stored(store.save(&token).map_err(text)))
-                }
+                Action::StoreToken(token) => self
+                    .store_job(move |store| StoreResult::Stored(store.save(&token).map_err(text))),
                 Action::ForgetToken => {
-                    self.store_job(|store| StoreDone::Stored(store.forget().map_err(text)));
+                    self.store_job(|store| StoreResult::Stored(store.forget().map_err(text)));
                 }
                 Action::TrustTime { server_time_ms } => self.trust_time(server_time_ms),
                 Action::Dial { attempt, header } => {
@@ -287,29 +294,30 @@ impl Hands {
                 }
                 Action::AnswerLogin { login, result } => {
                     log_events::login(&result);
-                    answer(&mut self.logins, login, result);
+                    reply(&mut self.logins, login, result);
                 }
-                Action::AnswerLogout { logout, result } => {
-                    answer(&mut self.logouts, logout, result);
-                }
+                Action::AnswerLogout { logout, result } => reply(&mut self.logouts, logout, result),
                 Action::AnswerSend { send, result } => {
                     if result.is_ok() {
-                        self.meter.message_sent();
+                        self.traffic.message_sent();
                     }
-                    answer(&mut self.sends, send, result);
+                    reply(&mut self.sends, send, result);
                 }
                 Action::Emit(event) => {
                     log_events::event(&event);
-                    self.note(&event);
+                    if matches!(event, Event::Message(_) | Event::RawMessage(_)) {
+                        self.traffic.message_received();
+                    }
+                    self.update_status(|status, now| status.on_event(now, &event));
                     self.events.publish(event);
                 }
                 Action::Log(notice) => log_events::notice(&notice),
             }
         }
-        self.update_status();
+        self.update_status(|_, _| {});
     }
 
-    fn store_job(&mut self, job: impl FnOnce(&TokenStore) -> StoreDone + Send + 'static) {
+    fn store_job(&mut self, job: impl FnOnce(&TokenStore) -> StoreResult + Send + 'static) {
         let store = Arc::clone(&self.store);
         self.store_jobs.spawn_blocking(move || job(&store));
     }
@@ -320,30 +328,19 @@ impl Hands {
         self.store_jobs.spawn_blocking(move || {
             if trusted_time.observe(server_time_ms, |claimed| peer.latest_valid(claimed)) {
                 if let Err(error) = trusted_time.persist() {
-                    warn!(%error, "the trusted time is not on disk");
+                    warn!(%error, "cannot store the trusted time");
                 }
             }
-            StoreDone::TimeObserved
+            StoreResult::TimeObserved
         });
     }
 
-    fn note(&mut self, event: &Event) {
-        if matches!(event, Event::Message(_) | Event::RawMessage(_)) {
-            self.meter.message_received();
-        }
-        self.change_status(|status, now| status.on_event(now, event));
+    fn note_store_error(&mut self, error: Option<&String>) {
+        self.update_status(|status, _| status.store_error = error.cloned());
     }
 
-    fn store_worked(&mut self, error: Option<&String>) {
-        self.change_status(|status, _| status.store_error = error.cloned());
-    }
-
-    fn update_status(&mut self) {
-        self.change_status(|_, _| {});
-    }
-
-    /// Brings the status up to what the core says, and to this; tells of it if it is not the same.
-    fn change_status(&mut self, change: impl FnOnce(&mut Status, Time)) {
+    /// Updates the status from the core and by `change`, and publishes it if it differs.
+    fn update_status(&mut self, change: impl FnOnce(&mut Status, Time)) {
         let (core, now) = (&self.core, BootClock::now());
         self.status.send_if_modified(|known| {
             let before = known.clone();
@@ -353,9 +350,9 @@ impl Hands {
         });
     }
 
-    /// Waits for a token that is being written, which may call for another order to the store, and for
-    /// closes that are under way; none when all have come to their end.
-    async fn finish(&mut self) -> Option<StoreDone> {
+    /// Waits for the next store job, whose result may make the core start another one, and then for
+    /// closing handshakes. `None` when nothing is left to wait for.
+    async fn finish(&mut self) -> Option<StoreResult> {
         if let Some(done) = self.store_jobs.join_next().await {
             return Some(unwind(done));
         }
@@ -364,15 +361,15 @@ impl Hands {
     }
 }
 
-fn answer<I: PartialEq, T>(asked: &mut Asked<I, T>, id: I, result: T) {
-    if let Some(index) = asked.iter().position(|(it, _)| *it == id) {
-        // Who asked may have gone.
-        let _ = asked.swap_remove(index).1.send(result);
+fn reply<I: PartialEq, T>(pending: &mut Pending<I, T>, id: I, result: T) {
+    if let Some(index) = pending.iter().position(|(it, _)| *it == id) {
+        // The caller may have dropped its future.
+        let _ = pending.swap_remove(index).1.send(result);
     }
 }
 
-/// A job that panicked has met a bug: the panic goes on here, and ends the loop where all see it.
-fn unwind(done: Result<StoreDone, JoinError>) -> StoreDone {
+/// A panic in a job is a bug: it is resumed here, where it ends the loop visibly.
+fn unwind(done: Result<StoreResult, JoinError>) -> StoreResult {
     done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 

@@ -1,4 +1,4 @@
-//! Why a client does not do what it was asked.
+//! The errors of the client's methods.
 
 use fedecks_device_core::{NotRegistered, SendError};
 use fedecks_protocol::TermError;
@@ -8,21 +8,21 @@ use crate::tls::TlsError;
 /// Why a client did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A certificate or key file is not usable.
+    /// A certificate or key file cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The system gave no timer.
-    #[error("the system gave no timer on CLOCK_BOOTTIME: {0}")]
+    /// The system provides no timer.
+    #[error("cannot create a timer on CLOCK_BOOTTIME: {0}")]
     Timer(#[source] std::io::Error),
 }
 
-/// Why a value was not sent. The caller still has it.
+/// Why a value was not sent.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ClientSendError {
-    /// The value has no form that travels.
+    /// The value cannot be represented as a [`Term`](crate::Term).
     #[error("the value cannot be sent: {0}")]
     Value(#[from] TermError),
-    /// There is no connection, or the value is too big or too deep.
+    /// There is no connection, or the value is too big or too deeply nested.
     #[error(transparent)]
     Send(#[from] SendError),
     /// The client was shut down.
@@ -30,10 +30,10 @@ pub enum ClientSendError {
     Stopped(#[from] Stopped),
 }
 
-/// Why a logout is not complete.
+/// Why a logout is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogoutError {
-    /// The token is forgotten, but what is on disk could not be removed.
+    /// The token is no longer used, but could not be removed from the disk.
     #[error("logged out, but the token could not be removed from the disk yet: {0}")]
     StillStored(String),
     /// The client was shut down.
@@ -41,10 +41,10 @@ pub enum LogoutError {
     Stopped(#[from] Stopped),
 }
 
-/// Why there is no attempt to connect.
+/// Why the client does not reconnect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReconnectError {
-    /// There is nothing to connect with.
+    /// There is neither a token nor a pending login.
     #[error(transparent)]
     NotRegistered(#[from] NotRegistered),
     /// The client was shut down.

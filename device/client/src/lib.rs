@@ -1,8 +1,8 @@
 //! Keeps one secure duplex WebSocket from a device to its cloud.
 //!
-//! Log in once; from then on a token that the cloud signs brings the device back after reboots,
-//! updates and outages. The token is refreshed while connected and kept in the data folder; no
-//! credential stays on the device.
+//! Log in once; from then on a token signed by the cloud reconnects the device after reboots, updates
+//! and outages. The token is refreshed while connected and stored in the data directory; credentials
+//! are never stored.
 //!
 //! ```no_run
 //! use fedecks_device::{Client, Credentials, DeviceId, Event};
@@ -24,8 +24,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The decisions are made in [`fedecks_device_core`], which does no I/O; this crate carries them out.
-//! The crate `fedecks-network-watch` tells it what becomes of the network.
+//! The decisions are made in [`fedecks_device_core`], which does no I/O; this crate executes them.
+//! The crate `fedecks-network-watch` reports network changes to it.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "most events need no decision in most places")]
 
 mod builder;
 mod client;
@@ -39,6 +41,8 @@ mod log_events;
 mod status;
 pub mod storage;
 mod subscription;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod traffic;
 mod transport;

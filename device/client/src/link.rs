@@ -1,5 +1,5 @@
-//! The one link that exists at a time: an attempt under way, then its WebSocket. It reports what
-//! happens and is told what to do; it decides nothing.
+//! The current link: a connection attempt in progress, then its WebSocket. It reports events and
+//! executes commands; it decides nothing.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -19,22 +19,22 @@ use crate::dial::{self, Target, Upgraded};
 use crate::tls::VerifiedPeer;
 use crate::transport::Transport;
 
-/// How long a close may take before the socket is let go of all the same.
+/// How long a closing handshake may take before the socket is dropped.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// What a ping may carry, in bytes (RFC 6455, section 5.5); a device id can be a little longer.
+/// Maximum payload of a ping, in bytes (RFC 6455, section 5.5); a device id can be a little longer.
 const MAX_PING: usize = 125;
 
-/// What happened on a link.
+/// An event on a link.
 pub(crate) enum LinkEvent {
     Phase(Phase),
     Dialed(Result<(), DialError>),
     Binary(Vec<u8>),
     Text(usize),
-    /// Bytes came or went that are no whole message yet, or a ping.
+    /// The cloud has shown activity short of a complete message, or has sent a ping.
     Traffic,
     Pong,
-    /// Everything written has left for the socket: the next message may come.
+    /// Everything written has been flushed to the socket: the next message may be sent.
     Flushed,
     Lost(LostReason),
 }
@@ -55,18 +55,18 @@ pub(crate) struct Up {
     attempt: Attempt,
     socket: WebSocketStream<Transport>,
     peer: Option<VerifiedPeer>,
-    /// Something was written that the socket has not taken yet.
+    /// There may be written data that is not flushed to the socket yet.
     unflushed: bool,
-    /// The transport's count of life when it was last looked.
-    seen: u64,
-    /// Writing has failed. What came before that is still to be read: the cloud may have said why.
-    failed: Option<LostReason>,
+    /// The transport's activity at the last poll.
+    last_activity: u64,
+    /// A write has failed. What was received before is still read: the cloud may have said why.
+    write_error: Option<LostReason>,
 }
 
 impl Link {
-    /// Begins an attempt. Whatever link there was is dropped.
+    /// Begins an attempt.
     pub(crate) fn dial(attempt: Attempt, target: Arc<Target>, header: String) -> Self {
-        // One place for each phase: reporting never waits.
+        // More capacity than there are phases: reporting never waits.
         let (report, phases) = mpsc::channel(8);
         let on_phase = move |phase| {
             let _ = report.try_send(phase);
@@ -84,7 +84,7 @@ impl Link {
         }
     }
 
-    /// Whether everything written so far has left for the socket: the next message may come.
+    /// Returns true if everything written has been flushed to the socket: the next message may be sent.
     pub(crate) fn is_flushed(&self) -> bool {
         match self {
             Self::Idle | Self::Dialing(_) => true,
@@ -92,7 +92,7 @@ impl Link {
         }
     }
 
-    /// The cloud as TLS has verified it; none over plain `ws://`.
+    /// The peer that TLS has verified; none over plain `ws://`.
     pub(crate) fn peer(&self) -> Option<VerifiedPeer> {
         match self {
             Self::Idle | Self::Dialing(_) => None,
@@ -100,7 +100,7 @@ impl Link {
         }
     }
 
-    /// Waits for the next event. Dropping the future loses nothing.
+    /// Waits for the next event. Cancel safe.
     pub(crate) async fn next(&mut self) -> (Attempt, LinkEvent) {
         match self {
             Self::Idle => std::future::pending().await,
@@ -125,9 +125,9 @@ impl Link {
             Self::Up(up) => {
                 let attempt = up.attempt;
                 let event = loop {
-                    if up.failed.is_some() {
-                        // What came before may not have been noticed yet. It is when the runtime
-                        // has looked after its sockets, and that it does meanwhile.
+                    if up.write_error.is_some() {
+                        // The runtime may not know yet that there is data to read. Yielding lets it
+                        // poll its sockets.
                         tokio::task::yield_now().await;
                     }
                     if let Some(event) = poll_fn(|context| up.poll(context)).await {
@@ -142,8 +142,8 @@ impl Link {
         }
     }
 
-    /// Hands a message to the socket. It leaves while `next` is awaited. False if writing has failed;
-    /// `next` tells that when everything that came before is read.
+    /// Writes a message to the socket's buffer, which `next` flushes. Returns false if writing has
+    /// failed; `next` reports the loss after everything received before has been read.
     pub(crate) fn transmit(&mut self, message: Outgoing, device: &DeviceId) -> bool {
         let Self::Up(up) = self else { return false };
         up.unflushed = true;
@@ -155,13 +155,13 @@ impl Link {
             }
         };
         if let Err(error) = Pin::new(&mut up.socket).start_send(message) {
-            up.failed = Some(lost(&error));
+            up.write_error = Some(lost(&error));
         }
-        up.failed.is_none()
+        up.write_error.is_none()
     }
 
-    /// Ends the link. What it takes to close a WebSocket politely is returned as a future that ends
-    /// within two seconds; everything else is over at once.
+    /// Ends the link. Returns the closing handshake as a future that ends within two seconds; anything
+    /// but an open WebSocket ends immediately.
     pub(crate) fn disconnect(
         &mut self,
         code: CloseCode,
@@ -172,7 +172,7 @@ impl Link {
             let frame = CloseFrame { code: code.code().into(), reason: Utf8Bytes::default() };
             let _ = tokio::time::timeout(CLOSE_DEADLINE, async {
                 if socket.send(Message::Close(Some(frame))).await.is_ok() {
-                    // The other end answers with its own close, after which the stream ends.
+                    // The stream ends after the peer's close.
                     while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut socket).poll_next(cx)).await
                     {
                     }
@@ -186,20 +186,20 @@ impl Link {
 impl Up {
     fn new(attempt: Attempt, upgraded: Upgraded) -> Self {
         let Upgraded { socket, peer } = upgraded;
-        Self { attempt, socket, peer, unflushed: false, seen: 0, failed: None }
+        Self { attempt, socket, peer, unflushed: false, last_activity: 0, write_error: None }
     }
 
-    /// The next event, or none when writing has failed just now.
+    /// The next event, or `None` if a write has just failed.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<LinkEvent>> {
         let mut flushed = false;
-        if self.unflushed && self.failed.is_none() {
+        if self.unflushed && self.write_error.is_none() {
             match Pin::new(&mut self.socket).poll_flush(context) {
                 Poll::Ready(Ok(())) => {
                     self.unflushed = false;
                     flushed = true;
                 }
                 Poll::Ready(Err(error)) => {
-                    self.failed = Some(lost(&error));
+                    self.write_error = Some(lost(&error));
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {}
@@ -209,7 +209,7 @@ impl Up {
             Poll::Ready(Some(Ok(message))) => match message {
                 Message::Binary(bytes) => LinkEvent::Binary(bytes.into()),
                 Message::Text(text) => LinkEvent::Text(text.len()),
-                // The answer to a ping is written by the library and flushed by the next poll.
+                // tungstenite has written the pong; the next poll flushes it.
                 Message::Ping(_) => {
                     self.unflushed = true;
                     LinkEvent::Traffic
@@ -217,8 +217,8 @@ impl Up {
                 Message::Pong(_) => LinkEvent::Pong,
                 Message::Frame(_) => LinkEvent::Traffic,
                 Message::Close(frame) => {
-                    // The library has prepared the answer. There is nearly always room for it; to
-                    // wait for some, nothing would be gained.
+                    // tungstenite has prepared the reply, which nearly always fits into the socket's
+                    // buffer; waiting for room would gain nothing.
                     let _ = Pin::new(&mut self.socket).poll_flush(context);
                     let close = frame.map_or(CloseReason::new(CloseCode::Other(1005)), |frame| {
                         CloseReason::parse(frame.code.into(), &frame.reason)
@@ -227,18 +227,17 @@ impl Up {
                 }
             },
             Poll::Ready(Some(Err(error))) => {
-                LinkEvent::Lost(self.failed.take().unwrap_or_else(|| lost(&error)))
+                LinkEvent::Lost(self.write_error.take().unwrap_or_else(|| lost(&error)))
             }
             Poll::Ready(None) => {
                 LinkEvent::Lost(LostReason::Broken("the connection ended".to_owned()))
             }
             Poll::Pending => {
-                if let Some(reason) = self.failed.take() {
-                    return Poll::Ready(Some(LinkEvent::Lost(reason)));
-                }
-                let life = self.socket.get_ref().life();
-                if life != self.seen {
-                    self.seen = life;
+                let activity = self.socket.get_ref().activity();
+                if let Some(reason) = self.write_error.take() {
+                    LinkEvent::Lost(reason)
+                } else if activity != self.last_activity {
+                    self.last_activity = activity;
                     LinkEvent::Traffic
                 } else if flushed {
                     LinkEvent::Flushed
@@ -258,53 +257,33 @@ fn lost(error: &Error) -> LostReason {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::path::Path;
 
-    use fedecks_protocol::{Dialect, Limits};
+    use fedecks_protocol::Limits;
     use futures_util::StreamExt;
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::time::timeout;
-    use tokio_tungstenite::accept_hdr_async;
-    use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
     use super::*;
-    use crate::clock::WallClock;
-    use crate::tls::{TlsOptions, TrustedTime};
+    use crate::testing::{accept, target, within};
 
-    const PATIENCE: Duration = Duration::from_secs(30);
-
-    type Cloud = WebSocketStream<TcpStream>;
-
-    /// A link that is up, and its other end.
-    async fn linked() -> (Link, Cloud) {
+    /// A link that is up, and the cloud's end of it.
+    async fn linked() -> (Link, WebSocketStream<TcpStream>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let time = TrustedTime::new(WallClock::system(), Path::new("/nonexistent/fedecks"));
-        let (tls, limits) = (TlsOptions::default(), Limits::default());
-        let target = Target::new(url, &tls, time, Dialect::Bincode, &limits).unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let target = target(&url, &Limits::default());
         let mut link = Link::dial(Attempt(1), Arc::new(target), "c2VjcmV0".to_owned());
         let up = async {
             while !matches!(link.next().await.1, LinkEvent::Dialed(Ok(()))) {}
             link
         };
-        let accept = async {
-            #[expect(clippy::result_large_err, reason = "tungstenite's own signature")]
-            let agree = |request: &Request, mut response: Response| {
-                let name = "sec-websocket-protocol";
-                response.headers_mut().insert(name, request.headers()[name].clone());
-                Ok::<_, ErrorResponse>(response)
-            };
-            accept_hdr_async(listener.accept().await.unwrap().0, agree).await.unwrap()
-        };
-        timeout(PATIENCE, async { tokio::join!(up, accept) }).await.unwrap()
+        let accepted = async { accept(listener.accept().await.unwrap().0).await.0 };
+        within(async { tokio::join!(up, accepted) }).await
     }
 
     fn revoked() -> Message {
         Message::Close(Some(CloseFrame { code: 4401.into(), reason: Utf8Bytes::default() }))
     }
 
-    /// How the link ends.
-    async fn end_of(mut link: Link) -> LostReason {
+    async fn assert_ends_as_revoked(mut link: Link) {
         let end = async {
             loop {
                 if let LinkEvent::Lost(reason) = link.next().await.1 {
@@ -312,39 +291,36 @@ mod tests {
                 }
             }
         };
-        timeout(PATIENCE, end).await.unwrap()
+        assert_eq!(within(end).await, LostReason::Closed(CloseReason::new(CloseCode::Revoked)));
     }
 
     #[tokio::test]
-    async fn a_close_is_told_and_answered() {
+    async fn a_close_is_reported_and_answered() {
         let (link, mut cloud) = linked().await;
         cloud.send(revoked()).await.unwrap();
-        let reason = end_of(link).await;
-        assert_eq!(reason, LostReason::Closed(CloseReason::new(CloseCode::Revoked)));
-        let answer = timeout(PATIENCE, cloud.next()).await.unwrap().unwrap().unwrap();
-        assert_eq!(answer, revoked());
+        assert_ends_as_revoked(link).await;
+        assert_eq!(within(cloud.next()).await.unwrap().unwrap(), revoked());
     }
 
     #[tokio::test]
-    async fn what_the_cloud_said_last_is_told_although_nothing_can_be_written_any_more() {
+    async fn the_last_message_is_reported_even_if_writing_fails() {
         for outgoing in [Outgoing::Ping, Outgoing::Frame(vec![0; 100_000])] {
             let is_big = matches!(outgoing, Outgoing::Frame(_));
             let device = DeviceId::new("d").unwrap();
             let (mut link, mut cloud) = linked().await;
-            // A message that the cloud leaves unread: the system answers its end with a reset.
+            // A message that the cloud leaves unread: the system resets the connection at its end.
             assert!(link.transmit(Outgoing::Frame(vec![1]), &device));
-            let leaves = async { while !matches!(link.next().await.1, LinkEvent::Lost(_)) {} };
+            let lost = async { while !matches!(link.next().await.1, LinkEvent::Lost(_)) {} };
             tokio::select! {
-                () = leaves => panic!("nobody has ended the link"),
+                () = lost => panic!("the link ended by itself"),
                 readable = cloud.get_ref().readable() => readable.unwrap(),
             }
             cloud.send(revoked()).await.unwrap();
             drop(cloud);
 
-            // What does not fit the buffer is written at once.
+            // A message that exceeds the buffer is written immediately.
             assert_eq!(link.transmit(outgoing, &device), !is_big);
-            let reason = end_of(link).await;
-            assert_eq!(reason, LostReason::Closed(CloseReason::new(CloseCode::Revoked)));
+            assert_ends_as_revoked(link).await;
         }
     }
 }

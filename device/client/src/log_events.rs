@@ -1,4 +1,4 @@
-//! What the core tells, as log lines. Never a token, a credential or the body of a message.
+//! Log lines for the core's events and notices. Never a token, a credential or the body of a message.
 
 use fedecks_device_core::{Event, FailReason, LoggedIn, LoginError, LostReason, Notice};
 use tracing::{debug, error, info, warn};
@@ -15,11 +15,11 @@ pub(crate) fn event(event: &Event) {
         Event::Connecting { attempt } => info!(%attempt, "connecting"),
         Event::Connected => info!("connected"),
         Event::ConnectionFailed { reason: reason @ FailReason::Refused(refusal) } => {
-            let word = refusal.reason();
+            let code = refusal.reason();
             if reason.is_rejected() {
-                error!(reason = word, "connection failed: {reason}");
+                error!(reason = code, "connection failed: {reason}");
             } else {
-                warn!(reason = word, "connection failed: {reason}");
+                warn!(reason = code, "connection failed: {reason}");
             }
         }
         Event::ConnectionFailed { reason: reason @ FailReason::GivenUp } => {
@@ -30,9 +30,7 @@ pub(crate) fn event(event: &Event) {
             info!("connection lost: {reason}");
         }
         Event::ConnectionLost { reason } => warn!("connection lost: {reason}"),
-        Event::Replaced => {
-            error!("replaced: another connection uses this device's id");
-        }
+        Event::Replaced => error!("replaced: another connection uses this device's id"),
         Event::Message(term) => debug!(kind = term.kind(), "message"),
         Event::RawMessage(bytes) => debug!(size = bytes.len(), "raw message"),
         Event::StoreFailed { error } => error!(%error, "the token store failed"),
@@ -43,7 +41,7 @@ pub(crate) fn login(result: &Result<LoggedIn, LoginError>) {
     match result {
         Ok(LoggedIn { persisted: true }) => info!("logged in, the token is stored"),
         Ok(LoggedIn { persisted: false }) => {
-            warn!("logged in, but the token could not be stored: it is lost at the next reboot");
+            warn!("logged in, but the token could not be stored and is lost at the next reboot");
         }
         Err(error) => warn!("login failed: {error}"),
     }
@@ -52,12 +50,12 @@ pub(crate) fn login(result: &Result<LoggedIn, LoginError>) {
 pub(crate) fn notice(notice: &Notice) {
     match notice {
         Notice::UnknownFrame { kind } => {
-            info!(kind, "ignored a frame of an unknown kind: the cloud is newer");
+            info!(kind, "ignored a frame of an unknown kind; the cloud is newer");
         }
-        Notice::UnusedFrame(frame) => {
-            info!(name = frame.to_string(), "ignored a frame that has no use here")
+        Notice::UnexpectedFrame(frame) => {
+            info!(name = frame.to_string(), "ignored an unexpected frame")
         }
-        Notice::BadFrame { size, error } => warn!(size, %error, "ignored bytes that are no frame"),
+        Notice::BadFrame { size, error } => warn!(size, %error, "ignored an undecodable frame"),
         Notice::TextMessage { size } => warn!(size, "ignored a text message"),
     }
 }

@@ -1,4 +1,4 @@
-//! What the connection is doing.
+//! The connection's status: its current state, and what went wrong last.
 
 use std::time::Duration;
 
@@ -7,44 +7,42 @@ use fedecks_device_core::{
 };
 use fedecks_protocol::Refusal;
 
-/// What the connection is doing, as of the last event.
+/// The connection's status as of the last event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
-    /// What it is doing.
+    /// The current state.
     pub state: State,
-    /// When it began to do that.
+    /// When that state was entered.
     pub since: Time,
-    /// How many attempts there were.
+    /// Number of attempts since the start.
     pub attempts: u64,
-    /// How many attempts or connections have failed since one was stable.
+    /// Number of attempts and connections that have failed since one was stable.
     pub failures: u32,
-    /// What the network watch reported last; none while it has reported nothing.
+    /// What the network watch reported last; none before its first report.
     pub network: Option<Network>,
-    /// When the token that brings the device back expires, in seconds since 1970-01-01 UTC; none
-    /// without a token.
+    /// When the token expires, in seconds since 1970-01-01 UTC; none without a token.
     pub token_expires_at: Option<u64>,
-    /// Whether the store has what is known here.
+    /// Whether the current token is stored.
     pub stored: Stored,
-    /// Why the store could not be read or written when it was tried last; none if it could.
+    /// Why the store could not be read or written the last time; none if it could.
     pub store_error: Option<String>,
-    /// The last attempt or connection that failed by itself, if any did.
+    /// The last failure of an attempt or a connection, if any.
     pub last_failure: Option<Failure>,
-    /// The last time that the cloud itself refused, if it ever did.
+    /// The last refusal by the cloud, if any.
     pub last_refusal: Option<(Time, Refusal)>,
-    /// When a connection was made last, if one ever was. It may be gone already.
+    /// When a connection was last established, if ever. It may have ended already.
     pub last_connected: Option<Time>,
-    /// How long the last ping that was answered took to come back, on this connection or an earlier
-    /// one.
+    /// Round-trip time of the last ping that was answered, on this connection or an earlier one.
     pub round_trip: Option<Duration>,
 }
 
-/// Why an attempt or a connection failed.
+/// The failure of an attempt or a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// When.
+    /// When it failed.
     pub at: Time,
-    /// Why, in words.
-    pub what: String,
+    /// A description.
+    pub reason: String,
 }
 
 impl Status {
@@ -65,12 +63,12 @@ impl Status {
         }
     }
 
-    /// What the connection does now; the record of what went wrong stays.
+    /// Takes the current state from the core; keeps the record of what went wrong.
     pub(crate) fn update(&mut self, core: &Connection, now: Time) {
         let now = Self::of(core, now);
-        let stays = std::mem::discriminant(&now.state) == std::mem::discriminant(&self.state);
+        let same = std::mem::discriminant(&now.state) == std::mem::discriminant(&self.state);
         *self = Self {
-            since: if stays { self.since } else { now.since },
+            since: if same { self.since } else { now.since },
             store_error: self.store_error.take(),
             last_failure: self.last_failure.take(),
             last_refusal: self.last_refusal.take(),
@@ -80,41 +78,26 @@ impl Status {
     }
 
     pub(crate) fn on_event(&mut self, now: Time, event: &Event) {
-        let what = match event {
-            Event::ConnectionFailed { reason } => match reason {
-                FailReason::GivenUp => return,
-                FailReason::Refused(refusal) => {
+        let reason = match event {
+            Event::ConnectionFailed { reason: FailReason::GivenUp }
+            | Event::ConnectionLost { reason: LostReason::Local } => return,
+            Event::ConnectionFailed { reason } => {
+                if let FailReason::Refused(refusal) = reason {
                     self.last_refusal = Some((now, *refusal));
-                    reason.to_string()
                 }
-                FailReason::Timeout(_)
-                | FailReason::Unreachable(_)
-                | FailReason::Lost(_)
-                | FailReason::NoWelcome => reason.to_string(),
-            },
-            Event::ConnectionLost { reason } => match reason {
-                LostReason::Local => return,
-                LostReason::Closed(_)
-                | LostReason::Broken(_)
-                | LostReason::NoPong
-                | LostReason::Slept => reason.to_string(),
-            },
+                reason.to_string()
+            }
+            Event::ConnectionLost { reason } => reason.to_string(),
             Event::Connected => {
                 self.last_connected = Some(now);
                 return;
             }
-            Event::Unregistered
-            | Event::ConnectionScheduled { .. }
-            | Event::Connecting { .. }
-            | Event::Replaced
-            | Event::Message(_)
-            | Event::RawMessage(_)
-            | Event::StoreFailed { .. } => return,
+            _ => return,
         };
-        self.last_failure = Some(Failure { at: now, what });
+        self.last_failure = Some(Failure { at: now, reason });
     }
 
-    /// Since when messages travel; none while they do not.
+    /// When the current connection was established; none unless connected.
     pub fn connected_since(&self) -> Option<Time> {
         (self.state == State::Connected).then_some(self.since)
     }
@@ -131,7 +114,7 @@ impl Status {
         }
     }
 
-    /// The network's name in the same places.
+    /// The network state's name in the same places.
     pub fn network_name(&self) -> &'static str {
         match self.network {
             Some(Network::Up | Network::Changed) => "up",
@@ -161,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_goes_on_keeps_its_beginning_and_what_went_wrong_stays() {
+    fn an_update_keeps_the_start_of_a_state_and_past_failures() {
         let mut core = waiting();
         let mut status = Status::of(&core, at(1));
         assert_eq!((status.since, status.token_expires_at), (at(1), Some(5)));
@@ -177,14 +160,14 @@ mod tests {
         assert_eq!((status.since, status.attempts), (at(4), 1));
         assert_eq!(status.last_refusal, Some((at(2), Refusal::Blocked)));
         let failure =
-            Failure { at: at(2), what: "the cloud refused: the device is blocked".into() };
+            Failure { at: at(2), reason: "the cloud refused: the device is blocked".into() };
         assert_eq!(status.last_failure, Some(failure));
         assert_eq!(status.store_error.as_deref(), Some("read-only"));
         assert_eq!(status.connected_since(), None);
     }
 
     #[test]
-    fn what_the_device_itself_ends_is_no_failure() {
+    fn a_connection_that_the_device_ends_itself_has_not_failed() {
         let mut status = Status::of(&waiting(), at(1));
         for event in [
             Event::ConnectionLost { reason: LostReason::Local },

@@ -1,4 +1,4 @@
-//! The events on their way to whoever has subscribed to them.
+//! Event subscriptions: a broadcast queue whose slowest reader can pause the connection for a while.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,86 +8,85 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::error::Stopped;
 
-/// The events of a [`Client`](crate::Client) from the moment of subscribing on.
+/// The events of a [`Client`](crate::Client) since the subscription; unsubscribes on drop.
 #[derive(Debug)]
 pub struct Subscription {
-    // Dropped first: what it had not taken counts no more when the other one tells.
+    // Dropped before the notification, so that its unread events no longer count.
     events: broadcast::Receiver<Event>,
-    taken: TellsAtTheEnd,
+    received: NotifyOnDrop,
 }
 
-/// Why a [`Subscription`] has no event to give.
+/// Why a [`Subscription`] returns no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SubscriptionError {
-    /// This many events came faster than they were taken, and are lost to this subscription.
+    /// This many events arrived faster than they were received, and are lost for this subscription.
     #[error("{0} events were missed")]
     Lagged(u64),
-    /// The client was shut down; nothing will come any more.
+    /// The client was shut down; there will be no more events.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
 
-/// Where to subscribe, for as long as the connection lasts.
+/// Creates subscriptions. Does not keep the channel open.
 #[derive(Debug, Clone)]
 pub(crate) struct Subscriptions {
     events: broadcast::WeakSender<Event>,
-    taken: Taken,
+    received: Received,
 }
 
-/// Tells all subscriptions, and knows when the slowest of them is about to miss something. Then the
-/// connection is not read until it has caught up, so that the cloud has to wait; but not for longer
-/// than its patience, since pings have to be answered and a subscription may never be read at all.
+/// Publishes events to all subscriptions, and detects when the slowest one is about to miss some. Then
+/// the connection is not read until that one has caught up, so the cloud has to wait; but only for
+/// `patience`, since pings have to be answered and a subscription may never be read at all.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     events: broadcast::Sender<Event>,
-    taken: Taken,
-    /// So many events behind is too far.
+    received: Received,
+    /// Number of unread events at which a subscription counts as stalled.
     limit: usize,
-    /// Since when a subscription is that far behind.
-    behind_since: Option<Time>,
+    stalled_since: Option<Time>,
     patience: Duration,
 }
 
-/// Something was taken out of the queue.
-type Taken = Arc<Notify>;
+/// Notified when a subscription has received an event or was dropped.
+type Received = Arc<Notify>;
 
 #[derive(Debug)]
-struct TellsAtTheEnd(Taken);
+struct NotifyOnDrop(Received);
 
-/// A queue for this many events. `patience` is how long the connection waits for a subscription that
-/// is behind; what the cloud sends is not seen meanwhile, so it is far below the pong deadline.
+/// A queue of `size` events. `patience` is how long a stalled subscription may pause the connection;
+/// meanwhile the client notices nothing that the cloud sends, so it must be far below the pong deadline.
 pub(crate) fn queue(size: usize, patience: Duration) -> (Publisher, Subscriptions) {
     let (events, _) = broadcast::channel(size);
-    let taken = Taken::default();
-    let weak = Subscriptions { events: events.downgrade(), taken: taken.clone() };
-    // One message from the cloud makes one event, but what goes on beside it makes some too.
+    let received = Received::default();
+    let weak = Subscriptions { events: events.downgrade(), received: received.clone() };
+    // A message from the cloud is one event, but other events occur even while reading is paused.
     let limit = size - size / 4;
-    (Publisher { events, taken, limit, behind_since: None, patience }, weak)
+    (Publisher { events, received, limit, stalled_since: None, patience }, weak)
 }
 
 impl Publisher {
     pub(crate) fn publish(&self, event: Event) {
-        // Nobody listening is no error: events are for whoever wants them.
+        // Fails without subscriptions, which is fine.
         let _ = self.events.send(event);
     }
 
-    /// Whether the link may be read.
+    /// Returns true if the link may be read.
     pub(crate) fn has_room(&mut self, now: Time) -> bool {
         if self.events.len() < self.limit {
-            self.behind_since = None;
+            self.stalled_since = None;
             return true;
         }
-        now - *self.behind_since.get_or_insert(now) >= self.patience
+        now - *self.stalled_since.get_or_insert(now) >= self.patience
     }
 
-    /// When the link is read again even if no subscription has caught up.
-    pub(crate) fn room_by(&self) -> Option<Time> {
-        self.behind_since.map(|since| since + self.patience)
+    /// When reading resumes even if no subscription has caught up.
+    pub(crate) fn resume_by(&self) -> Option<Time> {
+        self.stalled_since.map(|since| since + self.patience)
     }
 
-    /// Waits until a subscription has taken something.
-    pub(crate) async fn taken(&self) {
-        self.taken.notified().await;
+    /// Waits until a subscription has received an event or was dropped.
+    pub(crate) async fn received(&self) {
+        self.received.notified().await;
     }
 }
 
@@ -95,10 +94,10 @@ impl Subscriptions {
     pub(crate) fn subscribe(&self) -> Subscription {
         let events = match self.events.upgrade() {
             Some(events) => events.subscribe(),
-            // The connection has ended: a channel without a sender says so.
+            // The client has stopped: a channel without a sender reports that.
             None => broadcast::channel(1).1,
         };
-        Subscription { events, taken: TellsAtTheEnd(self.taken.clone()) }
+        Subscription { events, received: NotifyOnDrop(self.received.clone()) }
     }
 }
 
@@ -106,7 +105,7 @@ impl Subscription {
     /// Waits for the next event.
     pub async fn next(&mut self) -> Result<Event, SubscriptionError> {
         let event = self.events.recv().await;
-        self.taken.0.notify_one();
+        self.received.0.notify_one();
         event.map_err(|error| match error {
             broadcast::error::RecvError::Lagged(missed) => SubscriptionError::Lagged(missed),
             broadcast::error::RecvError::Closed => Stopped.into(),
@@ -114,7 +113,7 @@ impl Subscription {
     }
 }
 
-impl Drop for TellsAtTheEnd {
+impl Drop for NotifyOnDrop {
     fn drop(&mut self) {
         self.0.notify_one();
     }
@@ -128,31 +127,31 @@ mod tests {
         Time::new(Duration::from_millis(millis))
     }
 
-    #[tokio::test]
-    async fn a_subscription_that_is_behind_makes_the_link_wait_until_it_catches_up() {
+    /// A subscription that has just stalled at 0 ms: three quarters of its queue are unread.
+    fn stalled() -> (Publisher, Subscription) {
         let (mut publisher, subscriptions) = queue(8, Duration::from_secs(2));
-        let mut slow = subscriptions.subscribe();
-        for _ in 0..5 {
-            publisher.publish(Event::Unregistered);
-            assert!(publisher.has_room(at(0)));
-        }
-        publisher.publish(Event::Connected);
-        assert!(!publisher.has_room(at(0)));
-        assert_eq!(publisher.room_by(), Some(at(2_000)));
-        slow.next().await.unwrap();
-        publisher.taken().await;
-        assert!(publisher.has_room(at(1)));
-        assert_eq!(publisher.room_by(), None);
-    }
-
-    #[test]
-    fn a_subscription_that_is_never_read_is_waited_for_once() {
-        let (mut publisher, subscriptions) = queue(8, Duration::from_secs(2));
-        let _stuck = subscriptions.subscribe();
+        let subscription = subscriptions.subscribe();
         for _ in 0..6 {
+            assert!(publisher.has_room(at(0)));
             publisher.publish(Event::Connected);
         }
         assert!(!publisher.has_room(at(0)));
+        (publisher, subscription)
+    }
+
+    #[tokio::test]
+    async fn a_stalled_subscription_pauses_the_link_until_it_catches_up() {
+        let (mut publisher, mut slow) = stalled();
+        assert_eq!(publisher.resume_by(), Some(at(2_000)));
+        slow.next().await.unwrap();
+        publisher.received().await;
+        assert!(publisher.has_room(at(1)));
+        assert_eq!(publisher.resume_by(), None);
+    }
+
+    #[test]
+    fn a_subscription_that_is_never_read_pauses_the_link_once() {
+        let (mut publisher, _stuck) = stalled();
         assert!(!publisher.has_room(at(1_999)));
         for millis in 2_000..2_100 {
             assert!(publisher.has_room(at(millis)));
@@ -161,15 +160,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_subscription_that_is_gone_is_waited_for_no_longer() {
-        let (mut publisher, subscriptions) = queue(8, Duration::from_secs(2));
-        let stuck = subscriptions.subscribe();
-        for _ in 0..6 {
-            publisher.publish(Event::Connected);
-        }
-        assert!(!publisher.has_room(at(0)));
+    async fn a_dropped_subscription_does_not_pause_the_link() {
+        let (mut publisher, stuck) = stalled();
         drop(stuck);
-        publisher.taken().await;
+        publisher.received().await;
         assert!(publisher.has_room(at(0)));
     }
 }

@@ -1,26 +1,26 @@
-//! Counts what goes both ways.
+//! Counters of messages and bytes in both directions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-/// What has gone both ways since the start, over all connections.
+/// Traffic since the start, summed over all connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Traffic {
-    /// Messages that were handed to a connection.
+    /// Messages handed to a connection.
     pub messages_sent: u64,
-    /// Messages that came.
+    /// Messages received.
     pub messages_received: u64,
-    /// Bytes that were written to TCP, those of TLS and of the WebSocket's own included.
+    /// Bytes written to TCP, including the overhead of TLS and WebSocket.
     pub bytes_sent: u64,
-    /// Bytes that were read from TCP, counted likewise.
+    /// Bytes read from TCP, including the same overhead.
     pub bytes_received: u64,
 }
 
-/// Counts it; clones count together.
+/// The counters; clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Meter(Arc<Counts>);
+pub(crate) struct TrafficCounters(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -30,7 +30,7 @@ struct Counts {
     bytes_received: AtomicU64,
 }
 
-impl Meter {
+impl TrafficCounters {
     pub(crate) fn message_sent(&self) {
         self.0.messages_sent.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! The bytes under a WebSocket, TCP or TLS, counted and as signs of life.
+//! The byte stream under a WebSocket, TCP or TLS, with counters of its traffic and of the peer's activity.
 
 use std::io;
 use std::pin::Pin;
@@ -8,48 +8,48 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::traffic::Meter;
+use crate::traffic::TrafficCounters;
 
-/// What a WebSocket runs on: TCP, or TLS over it.
+/// The stream that a WebSocket runs on: TCP, or TLS over TCP.
 #[derive(Debug)]
 pub(crate) enum Transport {
-    Plain(Counted),
-    Tls(Box<TlsStream<Counted>>),
+    Plain(MeteredStream),
+    Tls(Box<TlsStream<MeteredStream>>),
 }
 
 impl Transport {
-    /// Grows whenever the other end has shown that it lives, even if nothing is whole yet: by bytes
-    /// that came, or by making room for bytes that had to wait.
-    pub(crate) fn life(&self) -> u64 {
+    /// Grows whenever the peer has shown that it is alive, even without a complete message: by sending
+    /// bytes, or by acknowledging enough that a blocked write can continue.
+    pub(crate) fn activity(&self) -> u64 {
         match self {
-            Self::Plain(stream) => stream.life,
-            Self::Tls(stream) => stream.get_ref().0.life,
+            Self::Plain(stream) => stream.activity,
+            Self::Tls(stream) => stream.get_ref().0.activity,
         }
     }
 }
 
-/// A TCP stream that counts its bytes, and those by which the other end shows that it lives.
+/// A TCP stream that counts its traffic and the peer's activity.
 #[derive(Debug)]
-pub(crate) struct Counted {
+pub(crate) struct MeteredStream {
     tcp: TcpStream,
-    life: u64,
-    /// The last write had to wait: the kernel's buffer was full. It has room again only when the
-    /// other end has acknowledged something.
+    activity: u64,
+    /// The last write was blocked because the kernel's send buffer was full. It has room again only
+    /// after the peer has acknowledged something.
     stalled: bool,
-    meter: Meter,
+    traffic: TrafficCounters,
 }
 
-impl Counted {
-    pub(crate) fn new(tcp: TcpStream, meter: Meter) -> Self {
-        Self { tcp, life: 0, stalled: false, meter }
+impl MeteredStream {
+    pub(crate) fn new(tcp: TcpStream, traffic: TrafficCounters) -> Self {
+        Self { tcp, activity: 0, stalled: false, traffic }
     }
 
     fn wrote(&mut self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Ready(Ok(count)) => {
-                self.meter.bytes_sent(*count);
+                self.traffic.bytes_sent(*count);
                 if std::mem::take(&mut self.stalled) {
-                    self.life += *count as u64;
+                    self.activity += *count as u64;
                 }
             }
             Poll::Ready(Err(_)) => {}
@@ -58,7 +58,7 @@ impl Counted {
     }
 }
 
-impl AsyncRead for Counted {
+impl AsyncRead for MeteredStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -68,13 +68,13 @@ impl AsyncRead for Counted {
         let before = buffer.filled().len();
         let result = Pin::new(&mut this.tcp).poll_read(context, buffer);
         let count = buffer.filled().len() - before;
-        this.life += count as u64;
-        this.meter.bytes_received(count);
+        this.activity += count as u64;
+        this.traffic.bytes_received(count);
         result
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for MeteredStream {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -161,42 +161,34 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
-        (Transport::Plain(Counted::new(ours, Meter::default())), theirs)
+        (Transport::Plain(MeteredStream::new(ours, TrafficCounters::default())), theirs)
     }
 
     #[tokio::test]
-    async fn bytes_that_come_are_a_sign_of_life() {
+    async fn received_bytes_are_activity_and_both_directions_are_counted() {
         let (mut ours, mut theirs) = pair().await;
-        theirs.write_all(b"half a frame").await.unwrap();
-        assert_eq!(ours.life(), 0);
-        ours.read_exact(&mut [0; 12]).await.unwrap();
-        assert_eq!(ours.life(), 12);
-    }
-
-    #[tokio::test]
-    async fn bytes_are_counted_both_ways() {
-        let (ours, mut theirs) = pair().await;
-        let Transport::Plain(mut ours) = ours else { panic!("not plain") };
-        theirs.write_all(b"to the device").await.unwrap();
+        theirs.write_all(b"half a frame!").await.unwrap();
+        assert_eq!(ours.activity(), 0);
         ours.read_exact(&mut [0; 13]).await.unwrap();
+        assert_eq!(ours.activity(), 13);
         ours.write_all(b"to the cloud").await.unwrap();
-        let traffic = ours.meter.read();
+        let Transport::Plain(ours) = ours else { panic!("not plain") };
+        let traffic = ours.traffic.read();
         assert_eq!((traffic.bytes_received, traffic.bytes_sent), (13, 12));
     }
 
     #[tokio::test]
-    async fn room_for_bytes_that_had_to_wait_is_a_sign_of_life_and_a_first_write_is_none() {
+    async fn a_blocked_write_that_continues_is_activity() {
         let (mut ours, mut theirs) = pair().await;
         let chunk = vec![0; 64 * 1024];
-        // The other end reads nothing: at some point a write has to wait.
+        // The peer reads nothing: at some point a write blocks.
         let mut written = 0;
         while let Some(count) = futures_util::future::FutureExt::now_or_never(ours.write(&chunk)) {
             written += count.unwrap();
         }
-        assert_eq!(ours.life(), 0);
-        let mut taken = vec![0; written];
-        theirs.read_exact(&mut taken).await.unwrap();
+        assert_eq!(ours.activity(), 0);
+        theirs.read_exact(&mut vec![0; written]).await.unwrap();
         ours.write_all(&chunk).await.unwrap();
-        assert!(ours.life() > 0);
+        assert!(ours.activity() > 0);
     }
 }

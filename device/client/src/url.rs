@@ -1,4 +1,4 @@
-//! Where the cloud is.
+//! The cloud's URL: parsing, and its form in the upgrade request.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +7,7 @@ use fedecks_protocol::DEFAULT_PATH;
 use rustls_pki_types::ServerName;
 use tokio_tungstenite::tungstenite::http::Uri;
 
-/// Where the cloud is: `wss://` (TLS) or `ws://` (in the clear), a host, and maybe a port and a
-/// path.
+/// The cloud's URL: `wss://` (TLS) or `ws://` (unencrypted), a host, and optionally a port and a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloudUrl {
     secure: bool,
@@ -17,29 +16,29 @@ pub struct CloudUrl {
     path: String,
 }
 
-/// Why a text is not a [`CloudUrl`]. Shows nothing of it, since there may be a password in it.
+/// Why a text is not a [`CloudUrl`]. Never quotes the text, which may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
     /// It does not have the form of a URL.
-    #[error("this is no URL, expected wss://HOST, wss://HOST:PORT or wss://HOST:PORT/PATH")]
+    #[error("not a valid URL; expected wss://HOST[:PORT][/PATH]")]
     Form,
-    /// It begins with something else than `ws://` or `wss://`.
-    #[error("the URL begins with something else, expected wss:// (or ws:// without TLS)")]
+    /// The scheme is neither `wss` nor `ws`.
+    #[error("the URL must start with wss:// (ws:// for unencrypted tests)")]
     Scheme,
     /// There is a user name or a password in it.
     #[error(
-        "the URL has a user name or a password in it, expected none: the device logs in with \
-         credentials and keeps a token"
+        "the URL must not contain a user name or a password: the device logs in with credentials and \
+         keeps a token"
     )]
     UserInfo,
     /// There is no host, or it is neither a DNS name nor an IP address.
     #[error("the URL's host is neither a DNS name nor an IP address (IPv6 in brackets)")]
     Host,
-    /// The port is no port.
+    /// The port is not a number from 1 to 65535.
     #[error("the URL's port is not a number from 1 to 65535")]
     Port,
     /// There is a query or a fragment.
-    #[error("the URL has a query or a fragment (what follows ? or #), expected none")]
+    #[error("the URL must not have a query or a fragment (? or #)")]
     Query,
 }
 
@@ -49,7 +48,7 @@ impl CloudUrl {
         self.secure
     }
 
-    /// The host, to connect to and to verify.
+    /// The host to connect to and to verify.
     pub(crate) fn host(&self) -> &ServerName<'static> {
         &self.host
     }
@@ -58,7 +57,7 @@ impl CloudUrl {
         self.port
     }
 
-    /// What goes into the request: the scheme and the header `Host` with it.
+    /// The URI of the upgrade request, and its `Host` header.
     pub(crate) fn uri_and_host(&self) -> (String, String) {
         let scheme = if self.secure { "wss" } else { "ws" };
         let host = self.host.to_str();
@@ -77,7 +76,7 @@ impl FromStr for CloudUrl {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        // The parser drops a fragment without a word.
+        // The parser drops a fragment silently.
         if text.contains('#') {
             return Err(InvalidUrl::Query);
         }
@@ -138,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_has_a_host_and_maybe_a_port_and_a_path() {
+    fn a_url_has_a_host_and_optionally_a_port_and_a_path() {
         for (text, uri, host) in [
             ("wss://cloud.example", "wss://cloud.example/fedecks/websocket", "cloud.example"),
             ("wss://cloud.example/", "wss://cloud.example/fedecks/websocket", "cloud.example"),
@@ -159,28 +158,20 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_and_said_why() {
-        for (text, error) in [
-            ("", InvalidUrl::Form),
-            ("cloud.example", InvalidUrl::Form),
-            ("cloud.example:443", InvalidUrl::Form),
-            ("/a", InvalidUrl::Form),
-            ("wss:cloud", InvalidUrl::Form),
-            ("wss://", InvalidUrl::Form),
-            ("wss://a b", InvalidUrl::Form),
-            ("https://cloud.example", InvalidUrl::Scheme),
-            ("wss://me:secret@cloud.example", InvalidUrl::UserInfo),
-            ("wss://me@cloud.example", InvalidUrl::UserInfo),
-            ("wss://cloud.example/a?b=c", InvalidUrl::Query),
-            ("wss://cloud.example/a#b", InvalidUrl::Query),
-            ("wss://cloud.example:0", InvalidUrl::Port),
-            ("wss://cloud.example:65536", InvalidUrl::Port),
-            ("wss://cloud.example:", InvalidUrl::Port),
-            ("wss://cloud.example:+1", InvalidUrl::Port),
-            ("wss://-bad-", InvalidUrl::Host),
-            ("wss://[10.0.0.1]", InvalidUrl::Host),
+    fn an_invalid_url_is_refused_with_the_reason() {
+        let not_urls =
+            ["", "cloud.example", "cloud.example:443", "/a", "wss:cloud", "wss://", "wss://a b"];
+        for (error, texts) in [
+            (InvalidUrl::Form, &not_urls[..]),
+            (InvalidUrl::Scheme, &["https://cloud.example"]),
+            (InvalidUrl::UserInfo, &["wss://me:secret@cloud.example", "wss://me@cloud.example"]),
+            (InvalidUrl::Query, &["wss://cloud.example/a?b=c", "wss://cloud.example/a#b"]),
+            (InvalidUrl::Port, &["wss://a:0", "wss://a:65536", "wss://a:", "wss://a:+1"]),
+            (InvalidUrl::Host, &["wss://-bad-", "wss://[10.0.0.1]"]),
         ] {
-            assert_eq!(text.parse::<CloudUrl>(), Err(error), "{text:?}");
+            for text in texts {
+                assert_eq!(text.parse::<CloudUrl>(), Err(error), "{text:?}");
+            }
         }
     }
 }

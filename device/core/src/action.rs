@@ -1,4 +1,4 @@
-//! What the core wants done.
+//! The core's outputs: what the driver has to do.
 
 use std::fmt;
 
@@ -9,84 +9,84 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::request::{LoggedIn, LoginError, LoginId, LogoutId, SendError, SendId};
 
-/// What the driver is to do, in the order given.
+/// An instruction to the driver. Actions are executed in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Ask the store for a token and bring the answer to `handle_loaded`.
+    /// Load the token and report the result to `handle_loaded`.
     LoadToken,
-    /// Start an attempt: resolve, connect, upgrade with this header. Bring each phase to
-    /// `handle_phase` and the outcome to `handle_dialed`. No other link exists at this moment.
+    /// Start an attempt: resolve, connect, upgrade with this header. Report each phase to
+    /// `handle_phase` and the outcome to `handle_dialed`. There is no other link at this time.
     Dial {
-        /// Its number.
+        /// The number of the attempt.
         attempt: Attempt,
         /// Value of the header `x-fedecks-auth`.
         header: AuthHeader,
     },
-    /// Send on the link of this attempt.
+    /// Send on a link.
     Transmit {
-        /// Which link.
+        /// The attempt that the link belongs to.
         attempt: Attempt,
-        /// What.
+        /// What to send.
         message: Outgoing,
-        /// Who waits to hear whether the link took it: bring that to `handle_transmitted`.
+        /// If set, report to `handle_transmitted` whether the link accepted it.
         send: Option<SendId>,
     },
-    /// End the attempt or its link: send the close code if there is a WebSocket, then let go of it.
+    /// End an attempt or its link: send the close code if there is a WebSocket, then drop it.
     Disconnect {
-        /// Which attempt.
+        /// The attempt.
         attempt: Attempt,
-        /// What to tell the cloud.
+        /// The close code for the cloud.
         code: CloseCode,
     },
-    /// Put this token into the store and bring the outcome to `handle_stored`.
+    /// Save this token and report the result to `handle_stored`.
     StoreToken(IssuedToken),
-    /// Remove the token from the store and bring the outcome to `handle_stored`.
+    /// Delete the token and report the result to `handle_stored`.
     ForgetToken,
-    /// The cloud's clock as it came over the link that is up now.
+    /// The cloud's time, received over the link that is up now.
     TrustTime {
         /// Milliseconds since 1970-01-01 UTC.
         server_time_ms: u64,
     },
-    /// Tell whoever asked for this login how it ended.
+    /// A login has ended.
     AnswerLogin {
-        /// Which login.
+        /// The login.
         login: LoginId,
-        /// How it ended.
+        /// Its result.
         result: Result<LoggedIn, LoginError>,
     },
-    /// Tell whoever asked for this logout how it ended: with nothing of the token on disk any more,
-    /// or with why there may be something; that is tried again.
+    /// A logout has ended. `Ok` if no token is left on disk; otherwise the error of the store, which
+    /// will be retried.
     AnswerLogout {
-        /// Which logout.
+        /// The logout.
         logout: LogoutId,
-        /// How it ended.
+        /// Its result.
         result: Result<(), String>,
     },
-    /// Tell whoever wanted this sent whether the link took it.
+    /// The link has accepted a message, or it could not be sent.
     AnswerSend {
-        /// Which message.
+        /// The message.
         send: SendId,
-        /// How it ended.
+        /// Its result.
         result: Result<(), SendError>,
     },
-    /// Tell the application.
+    /// Pass an event to the application.
     Emit(Event),
-    /// Write a log line.
+    /// Log something.
     Log(Notice),
 }
 
-/// The value of `x-fedecks-auth`. Its `Debug` shows nothing of it.
+/// The value of `x-fedecks-auth`. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuthHeader(String);
 
 impl AuthHeader {
-    /// The header for this proof of identity.
+    /// Encodes the header for this proof.
     pub(crate) fn new(config: &Config, proof: Proof) -> Result<Self, AuthError> {
         let request = AuthRequest { device_id: config.device_id.clone(), proof };
         request.to_header(config.dialect).map(Self)
     }
 
-    /// The secret itself, for the request and nothing else.
+    /// The secret itself, only for the request.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -98,12 +98,12 @@ impl fmt::Debug for AuthHeader {
     }
 }
 
-/// What goes out on a link.
+/// A message to send on a link.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Outgoing {
-    /// A binary message: a frame in the dialect's bytes.
+    /// A binary message: an encoded frame.
     Frame(Vec<u8>),
-    /// A ping with the device id as its payload, as the original Fedecks sends it.
+    /// A ping with the device id as its payload, as in the original Fedecks.
     Ping,
 }
 
@@ -116,42 +116,42 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-/// For the log only.
+/// Something to log. Nothing else depends on it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
-    /// The cloud sent a kind of frame that this version does not know; it is ignored.
+    /// Ignored a frame of a kind that this version does not know.
     UnknownFrame {
         /// The frame's first byte.
         kind: u8,
     },
-    /// The cloud sent a frame that has no use here; it is ignored.
-    UnusedFrame(UnusedFrame),
-    /// The cloud sent bytes that are no frame; they are ignored.
+    /// Ignored a frame that is not expected here.
+    UnexpectedFrame(UnexpectedFrame),
+    /// Ignored an undecodable frame.
     BadFrame {
-        /// How many bytes.
+        /// Its size, in bytes.
         size: usize,
-        /// What is wrong with them.
+        /// Why it cannot be decoded.
         error: fedecks_protocol::DecodeError,
     },
-    /// The cloud sent a text message; only binary ones have a meaning.
+    /// Ignored a text message; the protocol has only binary ones.
     TextMessage {
-        /// How many bytes.
+        /// Its size, in bytes.
         size: usize,
     },
 }
 
-/// A kind of frame that has no use where it came.
+/// A valid frame that is not expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnusedFrame {
-    /// A Welcome on a link that has had one.
+pub enum UnexpectedFrame {
+    /// A second Welcome.
     Welcome,
-    /// An acknowledgement: nothing is sent with a number.
+    /// An acknowledgement, although nothing is sent with a sequence number.
     Ack,
-    /// A request: nobody here answers any.
+    /// A request, although devices do not answer any yet.
     Request,
 }
 
-impl fmt::Display for UnusedFrame {
+impl fmt::Display for UnexpectedFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Welcome => "welcome",

@@ -1,12 +1,12 @@
-//! An attempt to connect: its number, its phases, and how it ends without a WebSocket.
+//! An attempt to connect: its number, its phases, and why it can fail.
 
 use std::fmt;
 use std::time::Duration;
 
 use fedecks_protocol::Refusal;
 
-/// Number of an attempt to connect, counted from 1, and of the link that came of it. Whatever
-/// happens on a link names its attempt, so that news from an older one is told apart and ignored.
+/// The number of an attempt to connect, counted from 1, and of the resulting link. Every input from a
+/// link names its attempt, so that late inputs from an older link are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Attempt(pub u64);
 
@@ -16,43 +16,43 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Part of an attempt; each has a deadline of its own.
+/// A phase of an attempt. Each has its own deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// The name becomes addresses.
+    /// Resolving the host name.
     Resolve,
-    /// The TCP connection is made.
+    /// Establishing the TCP connection.
     Tcp,
     /// The TLS handshake.
     Tls,
-    /// The upgrade request waits for its answer.
+    /// Waiting for the response to the upgrade request.
     Upgrade,
-    /// The WebSocket is there, the Welcome frame is not.
+    /// Waiting for the Welcome frame on the established WebSocket.
     Welcome,
 }
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Resolve => "resolving the name",
+            Self::Resolve => "resolving the host name",
             Self::Tcp => "connecting",
             Self::Tls => "the TLS handshake",
             Self::Upgrade => "the upgrade",
-            Self::Welcome => "the welcome",
+            Self::Welcome => "the Welcome frame",
         })
     }
 }
 
-/// Why an attempt did not give a WebSocket.
+/// Why an attempt failed before the WebSocket was established.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DialError {
-    /// The cloud refused the upgrade in the protocol's own form.
+    /// The cloud refused the upgrade as the protocol defines it.
     Refused {
-        /// What it said.
+        /// The reason.
         refusal: Refusal,
-        /// The delay it asked for.
+        /// The delay that the cloud asked for.
         retry_after: Option<Duration>,
     },
-    /// Anything else; the text is for people.
+    /// Anything else, as a text for people.
     Unreachable(String),
 }

@@ -1,4 +1,4 @@
-//! Random delays between attempts to connect.
+//! Random delays between attempts to connect. When which delay applies is in `connection/retry_policy`.
 
 use std::time::Duration;
 
@@ -19,28 +19,28 @@ impl JitteredBackoff {
         Self { backoff, random: fastrand::Rng::with_seed(seed) }
     }
 
-    /// Counts a failure and returns the delay after it.
+    /// Counts a failure and returns a random delay.
     pub(crate) fn after_failure(&mut self) -> Duration {
-        let most = self.backoff.next_delay();
-        self.up_to(most)
+        let bound = self.backoff.next_delay();
+        self.up_to(bound)
     }
 
-    /// Counts a failure and returns the longest delay.
-    pub(crate) fn longest_after_failure(&mut self) -> Duration {
+    /// Counts a failure and returns the maximum delay.
+    pub(crate) fn max_after_failure(&mut self) -> Duration {
         self.backoff.count_failure();
-        self.longest()
+        self.max()
     }
 
-    /// The longest delay: between half of the cap and all of it.
-    pub(crate) fn longest(&mut self) -> Duration {
+    /// The maximum delay: a random one between half of the cap and the cap.
+    pub(crate) fn max(&mut self) -> Duration {
         let half = self.backoff.cap() / 2;
         half.saturating_add(self.up_to(half))
     }
 
-    /// A random delay of at most `most`.
-    pub(crate) fn up_to(&mut self, most: Duration) -> Duration {
-        let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
-        Duration::from_micros(self.random.u64(0..=most))
+    /// A random delay of at most `bound`.
+    pub(crate) fn up_to(&mut self, bound: Duration) -> Duration {
+        let bound = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.random.u64(0..=bound))
     }
 
     pub(crate) fn reset(&mut self) {
@@ -58,34 +58,30 @@ mod tests {
 
     use super::*;
 
-    fn backoff() -> JitteredBackoff {
-        JitteredBackoff::new(&Config::new(DeviceId::new("d").unwrap()), 7)
+    fn backoff(seed: u64) -> JitteredBackoff {
+        JitteredBackoff::new(&Config::new(DeviceId::new("d").unwrap()), seed)
     }
 
     #[test]
-    fn the_wait_doubles_its_bound_up_to_the_cap() {
-        let mut longest_seen = Vec::new();
+    fn the_bound_of_the_delay_doubles_up_to_the_cap() {
         for failures in 0..12 {
-            let waits = (0..500).map(|seed| {
-                let mut backoff =
-                    JitteredBackoff::new(&Config::new(DeviceId::new("d").unwrap()), seed);
+            let delays = (0..500).map(|seed| {
+                let mut backoff = backoff(seed);
                 (0..failures).for_each(|_| backoff.backoff.count_failure());
                 backoff.after_failure()
             });
-            longest_seen.push(waits.max().unwrap().as_secs_f64());
-        }
-        for (failures, longest) in longest_seen.into_iter().enumerate() {
+            let longest = delays.max().unwrap().as_secs_f64();
             let bound = f64::from(1_u32 << failures).min(300.0);
             assert!(longest <= bound && longest > 0.9 * bound, "{failures}: {longest} of {bound}");
         }
     }
 
     #[test]
-    fn the_longest_wait_is_between_half_of_the_cap_and_the_cap() {
-        let mut backoff = backoff();
+    fn the_maximum_delay_is_between_half_of_the_cap_and_the_cap() {
+        let mut backoff = backoff(7);
         for _ in 0..1_000 {
-            let wait = backoff.longest();
-            assert!(wait >= Duration::from_secs(150) && wait <= Duration::from_secs(300));
+            let delay = backoff.max();
+            assert!(delay >= Duration::from_secs(150) && delay <= Duration::from_secs(300));
         }
     }
 }

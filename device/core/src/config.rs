@@ -1,54 +1,54 @@
-//! What the state machine is told once: who the device is, and its numbers.
+//! The settings of the state machine. Where they come from is up to the driver.
 
 use std::time::Duration;
 
 use fedecks_protocol::{DeviceId, Dialect, Limits};
 
-/// What the state machine is told once. The defaults are the product's.
+/// The settings of the state machine.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Who the device is.
+    /// The device.
     pub device_id: DeviceId,
-    /// How frames become bytes.
+    /// The encoding of frames.
     pub dialect: Dialect,
-    /// Bounds of what is encoded and decoded. The cloud's own limit comes with its Welcome.
+    /// Limits on frames in both directions. The Welcome has the cloud's own limit.
     pub limits: Limits,
-    /// Upper bound of the first random wait after a failure; it doubles with each failure.
+    /// Upper bound of the first random delay after a failure; it doubles with each failure.
     pub backoff_base: Duration,
-    /// Upper bound of every random wait. The longest back-off is a random wait between half of it
+    /// Upper bound of every random delay. The maximum backoff is a random delay between half of this
     /// and all of it.
     pub backoff_cap: Duration,
-    /// A connection that lasted this long sets the back-off back to its base.
+    /// A connection that lasts this long resets the backoff.
     pub stable_after: Duration,
-    /// Upper bound of the random wait before dialling because the network came back.
+    /// Upper bound of the random delay before an attempt for which there is no reason to wait.
     pub spread: Duration,
-    /// No delay that a cloud asks for is obeyed beyond this.
-    pub max_ordered_delay: Duration,
-    /// Deadline for resolving the name.
+    /// The longest delay that a cloud may ask for.
+    pub max_retry_after: Duration,
+    /// Deadline for resolving the host name.
     pub resolve_deadline: Duration,
     /// Deadline for the TCP connection.
     pub tcp_deadline: Duration,
     /// Deadline for the TLS handshake.
     pub tls_deadline: Duration,
-    /// Deadline for the answer to the upgrade request; a cloud may hash a password meanwhile.
+    /// Deadline for the response to the upgrade request; the cloud may have to hash a password.
     pub upgrade_deadline: Duration,
     /// Deadline for the Welcome frame.
     pub welcome_deadline: Duration,
-    /// How long anything may take to come back after a ping.
+    /// Deadline for any traffic from the cloud after a ping.
     pub pong_deadline: Duration,
-    /// The same for the ping that is sent because the network changed, and what is left to the
-    /// phase of an attempt that was under way then.
+    /// The same for a ping that is sent because the network changed, and for the current phase of an
+    /// attempt when the network changes.
     pub probe_deadline: Duration,
 }
 
 impl Config {
-    /// Upper bound of the first random wait where nothing else is said.
+    /// Default upper bound of the first random delay.
     pub const BACKOFF_BASE: Duration = Duration::from_secs(1);
 
-    /// Upper bound of every random wait where nothing else is said.
+    /// Default upper bound of every random delay.
     pub const BACKOFF_CAP: Duration = Duration::from_secs(300);
 
-    /// The product's numbers for this device.
+    /// The defaults for this device.
     pub fn new(device_id: DeviceId) -> Self {
         Self {
             device_id,
@@ -58,7 +58,7 @@ impl Config {
             backoff_cap: Self::BACKOFF_CAP,
             stable_after: Duration::from_secs(60),
             spread: Duration::from_millis(100),
-            max_ordered_delay: Duration::from_secs(3_600),
+            max_retry_after: Duration::from_secs(3_600),
             resolve_deadline: Duration::from_secs(15),
             tcp_deadline: Duration::from_secs(15),
             tls_deadline: Duration::from_secs(15),

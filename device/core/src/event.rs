@@ -1,4 +1,4 @@
-//! What the application is told without having asked, and why attempts and links end.
+//! Events for the application, and why attempts and links end.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,42 +7,42 @@ use fedecks_protocol::{CloseReason, Refusal, Term};
 
 use crate::attempt::{Attempt, Phase};
 
-/// What the application is told. Its `Debug` shows nothing of a message but its kind or size.
+/// An event for the application. `Debug` shows only the kind or size of a message.
 #[derive(Clone, PartialEq)]
 pub enum Event {
-    /// There is no token: the device stays away from the cloud until somebody logs it in.
+    /// There is no token: the device does not connect until it is logged in.
     Unregistered,
-    /// The next attempt comes after this delay.
+    /// The next attempt starts after this delay.
     ConnectionScheduled {
         /// From now.
         delay: Duration,
     },
-    /// An attempt begins.
+    /// An attempt starts.
     Connecting {
         /// Its number, counted from 1.
         attempt: Attempt,
     },
-    /// The cloud said Welcome: messages travel.
+    /// The Welcome has arrived: messages can be exchanged.
     Connected,
-    /// The attempt failed.
+    /// An attempt failed.
     ConnectionFailed {
         /// Why.
         reason: FailReason,
     },
-    /// The connection is gone.
+    /// The connection ended.
     ConnectionLost {
         /// Why.
         reason: LostReason,
     },
-    /// Another connection with this device's id took its place. Follows `ConnectionLost`.
+    /// The connection was replaced by another one with this device's id. Follows `ConnectionLost`.
     Replaced,
     /// A term from the cloud.
     Message(Term),
     /// Bytes from the cloud.
     RawMessage(Vec<u8>),
-    /// The store could not be read or written; it is tried again. The session goes on from memory.
+    /// The token could not be loaded or saved; that is retried. The token in memory remains in use.
     StoreFailed {
-        /// What the store said.
+        /// The error of the store.
         error: String,
     },
 }
@@ -67,49 +67,49 @@ impl fmt::Debug for Event {
 /// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FailReason {
-    /// A phase took longer than its deadline.
-    #[error("{0} took too long")]
+    /// A phase exceeded its deadline.
+    #[error("{0} timed out")]
     Timeout(Phase),
-    /// The cloud itself said no.
+    /// The cloud itself refused.
     #[error("the cloud refused: {0}")]
     Refused(Refusal),
-    /// The cloud could not be reached, or something else answered in its place.
+    /// The cloud could not be reached, or something else responded.
     #[error("the cloud cannot be reached: {0}")]
     Unreachable(String),
     /// The link ended before the Welcome.
-    #[error("the connection ended before the welcome: {0}")]
+    #[error("the connection ended before the Welcome frame: {0}")]
     Lost(LostReason),
-    /// The cloud's first frame was no Welcome.
-    #[error("the cloud's first frame was no welcome")]
+    /// The cloud's first frame was not a Welcome.
+    #[error("the cloud's first frame was not a Welcome")]
     NoWelcome,
-    /// The attempt was given up for a login, a logout, a reconnect or the end of the program.
-    #[error("given up")]
+    /// The attempt was cancelled by a login, a logout, a reconnect or the shutdown.
+    #[error("cancelled by this device")]
     GivenUp,
 }
 
 impl FailReason {
-    /// Whether the cloud itself decided this; everything else is a matter of reaching it.
+    /// Whether the cloud itself rejected the device, as opposed to being unreachable or busy.
     pub fn is_rejected(&self) -> bool {
         matches!(self, Self::Refused(refusal) if Verdict::of(*refusal) != Verdict::TryLater)
     }
 }
 
-/// What a refusal says about what the device presented.
+/// What a refusal means for the credentials or the token that the device presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing: the cloud has no time for it now.
+    /// Nothing: the cloud is busy.
     TryLater,
-    /// It is not accepted.
+    /// They are not accepted.
     Rejected,
-    /// It is a token that will never be good again.
-    TokenIsDead,
+    /// The token will never be accepted again.
+    TokenVoid,
 }
 
 impl Verdict {
     pub(crate) fn of(refusal: Refusal) -> Self {
         match refusal {
             Refusal::RateLimited | Refusal::Unavailable => Self::TryLater,
-            Refusal::TokenExpired | Refusal::TokenRevoked => Self::TokenIsDead,
+            Refusal::TokenExpired | Refusal::TokenRevoked => Self::TokenVoid,
             Refusal::MissingHeader
             | Refusal::NotBase64
             | Refusal::Malformed
@@ -130,16 +130,16 @@ pub enum LostReason {
     /// The cloud closed it.
     #[error("closed by the cloud with code {}", .0.code.code())]
     Closed(CloseReason),
-    /// It broke: an error of the network, or an end without a close.
+    /// It broke: a network error, or an end without a close frame.
     #[error("{0}")]
     Broken(String),
-    /// Nothing came back after a ping.
-    #[error("nothing came back after a ping")]
+    /// A ping was not answered in time.
+    #[error("the ping timed out")]
     NoPong,
-    /// The device slept for longer than the cloud waits.
-    #[error("the device slept for longer than the cloud waits")]
-    Slept,
-    /// The application asked for a login, a logout, a reconnect or the end.
-    #[error("ended by this device")]
+    /// The device was suspended for longer than the cloud's idle timeout.
+    #[error("the device was suspended for longer than the cloud's idle timeout")]
+    Suspended,
+    /// A login, a logout, a reconnect or the shutdown ended it.
+    #[error("closed by this device")]
     Local,
 }

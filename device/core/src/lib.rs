@@ -1,15 +1,12 @@
 //! The device's side of the connection as a pure state machine.
 //!
-//! [`Connection`] decides everything: when to dial and with what, when to wait and for how long,
-//! what a refusal means for the token, when a silent link is dead. It does nothing: it has no
-//! sockets, no clock, no files and no source of chance but the seed it is given. Whoever drives it
-//! brings inputs through `handle_*`, each with the time at which it happened, then carries out what
-//! [`Connection::poll_action`] says until that is `None`, and comes back no later than
-//! [`Connection::poll_timeout`].
+//! [`Connection`] decides everything: when to dial and with what, how long to wait, what a refusal means
+//! for the token, when a silent link is dead. It does no I/O: it has no sockets, clock or files, and no
+//! randomness but the seed that it is given. Its driver passes inputs to `handle_*`, each with the time
+//! at which it happened, then executes the actions from [`Connection::poll_action`] until there are no
+//! more, and calls [`Connection::handle_timeout`] no later than at [`Connection::poll_timeout`].
 //!
-//! The crate also has what all crates of the device share and what needs no I/O: [`NetworkDebouncer`] and
-//! [`Unreachable`], the waits of [`Backoff`], and times as people write and read them
-//! ([`parse_duration`], [`utc`]).
+//! [`NetworkDebouncer`] and [`Unreachable`] are two smaller state machines that are driven in the same way.
 
 mod action;
 mod attempt;
@@ -23,7 +20,7 @@ mod time;
 mod timers;
 mod watch;
 
-pub use action::{Action, AuthHeader, Notice, Outgoing, UnusedFrame};
+pub use action::{Action, AuthHeader, Notice, Outgoing, UnexpectedFrame};
 pub use attempt::{Attempt, DialError, Phase};
 pub use config::Config;
 pub use connection::{Connection, Stored};

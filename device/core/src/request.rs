@@ -1,51 +1,51 @@
-//! What the application asks for, by name, and how that is answered.
+//! Requests of the application: their ids, results and errors.
 
 use std::fmt;
 
 use fedecks_protocol::{AuthError, EncodeError, Refusal};
 
-/// Name that the driver gives to a login, to match the answer with the question.
+/// Identifies a login; chosen by the driver and repeated in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LoginId(pub u64);
 
-/// The same for a logout.
+/// Identifies a logout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogoutId(pub u64);
 
-/// The same for a message that is to be sent.
+/// Identifies a message to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SendId(pub u64);
 
 /// A login that the cloud accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoggedIn {
-    /// Whether the token is on disk. If not, the session works, but a reboot would need a new login
-    /// unless the store takes the token before.
+    /// Whether the token is on disk. If not, the session works, but a reboot will require a new login
+    /// unless the token is saved before that.
     pub persisted: bool,
 }
 
-/// How a login failed. The token that was there before, if any, stays.
+/// Why a login failed. A previous token, if any, is kept.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum LoginError {
-    /// The cloud said no to the credentials.
+    /// The cloud rejected the credentials.
     #[error("the cloud refused the login: {0}")]
     Rejected(Refusal),
-    /// The credentials cannot be sent.
+    /// The credentials cannot be encoded.
     #[error(transparent)]
     Invalid(#[from] AuthError),
-    /// A newer login, a logout or the end of the program came first.
-    #[error("given up for {0}")]
+    /// The login was cancelled.
+    #[error("cancelled by {0}")]
     GivenUp(GiveUp),
 }
 
-/// What a login was given up for.
+/// What cancelled a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GiveUp {
-    /// A newer login took its place.
+    /// A newer login.
     NewerLogin,
-    /// The device was logged out.
+    /// A logout.
     Logout,
-    /// The program ends.
+    /// The end of the program.
     Shutdown,
 }
 
@@ -59,18 +59,18 @@ impl fmt::Display for GiveUp {
     }
 }
 
-/// Why a message was not sent. The caller still has it.
+/// Why a message was not sent. It is not kept for later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// There is no connection now.
+    /// There is no connection.
     #[error("not connected to the cloud")]
     NotConnected,
-    /// It does not fit the dialect or the limits, the cloud's among them.
+    /// It exceeds the limits of the device or the cloud, or cannot be encoded.
     #[error("the message {0}")]
-    Unfit(#[from] EncodeError),
+    Encode(#[from] EncodeError),
 }
 
-/// There is no token and no login to connect with.
+/// There is neither a token nor a login to connect with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the device is not registered: it has no token and nobody has logged in")]
+#[error("the device is not registered: it has no token and has not been logged in")]
 pub struct NotRegistered;

@@ -1,30 +1,30 @@
-//! What the connection is doing, as others may see it.
+//! The state of the connection as seen from outside. The states themselves are in `connection/`.
 
 use crate::attempt::Attempt;
 use crate::time::Time;
 
-/// What the connection is doing, for people and status queries.
+/// The state of the connection, for people and status queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// There is no token and nobody has logged in.
+    /// There is no token and no login.
     Unregistered,
-    /// As `Waiting`, while the network is said to be down.
+    /// Like `Waiting`, while the network is reported to be down.
     Offline {
-        /// When the next attempt begins all the same.
+        /// When the next attempt starts anyway.
         until: Time,
     },
     /// Between two attempts.
     Waiting {
-        /// When the next attempt begins.
+        /// When the next attempt starts.
         until: Time,
     },
-    /// An attempt is under way.
+    /// An attempt is in progress.
     Dialing {
         /// Its number.
         attempt: Attempt,
     },
-    /// Messages travel.
+    /// Messages can be exchanged.
     Connected,
-    /// Shut down; nothing will happen any more.
+    /// Shut down for good.
     Closed,
 }

@@ -1,25 +1,25 @@
-//! The time, as an argument.
+//! A point in time, which is always an argument: the core has no clock.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A point in time as the driver counts it: the time since some fixed point, going on while the
-/// device is suspended and never going back. On Linux the driver takes `CLOCK_BOOTTIME`.
+/// A point in time, as the time since an epoch that the driver chooses. It includes the time in suspend
+/// and never goes back; on Linux the driver uses `CLOCK_BOOTTIME`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(Duration);
 
 impl Time {
-    /// The time that is `since` after the fixed point.
+    /// The time `since` the epoch.
     pub const fn new(since: Duration) -> Self {
         Self(since)
     }
 
-    /// How long after the fixed point this is.
+    /// The time since the epoch.
     pub const fn since_start(self) -> Duration {
         self.0
     }
 
-    /// How long ago `earlier` was; nothing if it was not earlier.
+    /// The time since `earlier`; zero if it is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }

@@ -1,26 +1,26 @@
-//! Every deadline of the connection, in one small table.
+//! Every deadline of the connection, in one small table. What happens at one is in `connection/`.
 
 use crate::time::Time;
 
-/// Everything that a connection can wait for. Their order matters: those before [`Timer::Store`] are of a
-/// wait, an attempt or a link, and [`Timers::stop_link`] stops them when it ends; the others go on.
+/// The timers of a connection. Their order matters: those before [`Timer::Store`] belong to a wait, an
+/// attempt or a link, and [`Timers::stop_link`] stops them when it ends; the others continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timer {
-    /// The wait before the next attempt is over.
+    /// Start the next attempt.
     Retry,
-    /// The phase of the attempt has taken too long.
+    /// The current phase of the attempt times out.
     Phase,
-    /// Something should be sent, or something should have been heard.
+    /// Send a ping.
     Ping,
-    /// The answer to a ping is overdue.
+    /// The ping times out.
     Pong,
-    /// The connection has lasted long enough to count as stable.
+    /// The connection counts as stable.
     Stable,
-    /// The token that a login waits for is overdue.
+    /// Request the token that a login is waiting for.
     Token,
-    /// The store is to be tried again.
+    /// Retry to save or delete the token.
     Store,
-    /// The store is to be asked for a token again.
+    /// Retry to load the token.
     Load,
 }
 
@@ -48,7 +48,7 @@ impl Timers {
         self.0[timer as usize] = None;
     }
 
-    /// Stops all before [`Timer::Store`].
+    /// Stops every timer before [`Timer::Store`].
     pub(crate) fn stop_link(&mut self) {
         self.0[..Timer::Store as usize].fill(None);
     }
@@ -62,7 +62,7 @@ impl Timers {
         self.0.iter().flatten().min().copied()
     }
 
-    /// Takes one timer whose deadline has come.
+    /// Stops the timer with the earliest deadline and returns it, if that has passed.
     pub(crate) fn take_due(&mut self, now: Time) -> Option<Timer> {
         let due = |timer: &Timer| self.get(*timer).is_some_and(|at| at <= now);
         let timer = Self::ALL.into_iter().filter(due).min_by_key(|timer| self.get(*timer))?;

@@ -1,77 +1,69 @@
-//! What a network watch reports of what it sees, in simulated time.
-#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not count as tests")]
+//! The debouncing of network observations, in simulated time.
+#![expect(clippy::unwrap_used, reason = "test helpers, which clippy does not recognize as tests")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use fedecks_device_core::Network::{Changed, Down, Up};
 use fedecks_device_core::{
     DefaultRoute, Manager, Network, NetworkDebouncer, Observation, Routes, Time,
 };
 use proptest::prelude::*;
 
-/// A judge, a clock, and all that was reported.
+/// Reports with their times in milliseconds.
+type Reports = Vec<(u64, Network)>;
+
 #[derive(Default)]
-struct Desk {
-    judge: NetworkDebouncer,
+struct Watch {
+    debouncer: NetworkDebouncer,
     now: Time,
-    reports: Vec<(u64, Network)>,
+    /// The origin of the times of reports.
+    start: Time,
+    reports: Reports,
 }
 
-impl Desk {
-    /// It has reported that there is a network, `sight`, and some time has gone by.
-    fn up(sight: Observation) -> Self {
+impl Watch {
+    /// Some time after the report that a network is up.
+    fn up(observation: Observation) -> Self {
         let mut it = Self::default();
-        it.sees(sight);
-        assert_eq!(it.reports, [(0, Network::Up)]);
-        it.pass(10_000);
-        it.reports.clear();
+        assert_eq!(it.run([(observation, 10_000)]), [(0, Up)]);
+        it.start = it.now;
         it
     }
 
-    fn sees(&mut self, sight: Observation) {
-        let report = self.judge.handle_observation(self.now, sight);
-        self.note(report);
+    /// Makes each observation and then lets some milliseconds pass. Returns the reports.
+    fn run(&mut self, steps: impl IntoIterator<Item = (Observation, u64)>) -> Reports {
+        for (observation, millis) in steps {
+            let report = self.debouncer.handle_observation(self.now, observation);
+            self.record(report);
+            self.pass(millis);
+        }
+        std::mem::take(&mut self.reports)
     }
 
-    /// Milliseconds go by, and every deadline on the way is kept.
+    /// Lets time pass and keeps every deadline.
     fn pass(&mut self, millis: u64) {
-        let end = self.now + ms(millis);
-        while let Some(at) = self.judge.poll_timeout().filter(|at| *at <= end) {
+        let end = self.now + Duration::from_millis(millis);
+        while let Some(at) = self.debouncer.poll_timeout().filter(|at| *at <= end) {
             assert!(at >= self.now, "a deadline in the past");
             self.now = at;
-            let report = self.judge.handle_timeout(self.now);
-            assert!(report.is_some(), "a deadline without a meaning");
-            self.note(report);
+            let report = self.debouncer.handle_timeout(self.now);
+            assert!(report.is_some(), "a deadline without a report");
+            self.record(report);
         }
         self.now = end;
     }
 
-    fn note(&mut self, report: Option<Network>) {
-        let at = u64::try_from(self.now.since_start().as_millis()).unwrap();
+    fn record(&mut self, report: Option<Network>) {
+        let at = u64::try_from((self.now - self.start).as_millis()).unwrap();
         self.reports.extend(report.map(|report| (at, report)));
     }
-
-    /// What was reported since the last call, and how long after `since`.
-    #[track_caller]
-    fn expect(&mut self, since: Time, wanted: &[(u64, Network)]) {
-        let start = u64::try_from(since.since_start().as_millis()).unwrap();
-        let reports: Vec<_> = self.reports.drain(..).map(|(at, it)| (at - start, it)).collect();
-        assert_eq!(reports, wanted);
-    }
-}
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
 }
 
 fn manager(state: u32, primary: &str) -> Observation {
     let connectivity = if state == 70 { 4 } else { 1 };
-    Observation::Manager(Manager {
-        state,
-        connectivity,
-        primary: primary.into(),
-        is_starting: false,
-    })
+    let primary = primary.into();
+    Observation::Manager(Manager { state, connectivity, primary, is_starting: false })
 }
 
 fn starting(state: u32) -> Observation {
@@ -86,245 +78,166 @@ fn routes(links: &[u32]) -> Observation {
 }
 
 #[test]
-fn the_first_sight_of_a_network_is_reported_at_once() {
-    for sight in [manager(70, "/1"), manager(60, "/"), manager(20, "/1"), routes(&[2])] {
-        let mut it = Desk::default();
-        assert_eq!(it.judge.is_up(), None);
-        it.sees(sight);
-        it.expect(Time::default(), &[(0, Network::Up)]);
-        assert_eq!(it.judge.is_up(), Some(true));
-        it.pass(100_000);
-        assert!(it.reports.is_empty());
+fn the_first_network_is_reported_immediately() {
+    for network in [manager(70, "/1"), manager(60, "/"), manager(20, "/1"), routes(&[2])] {
+        let mut it = Watch::default();
+        assert_eq!(it.debouncer.is_up(), None);
+        assert_eq!(it.run([(network, 100_000)]), [(0, Up)]);
+        assert_eq!(it.debouncer.is_up(), Some(true));
     }
 }
 
 #[test]
-fn no_network_is_reported_when_it_has_been_so_for_a_second_and_once() {
-    for sight in [manager(20, "/"), manager(10, "/"), routes(&[])] {
-        let mut it = Desk::default();
-        for _ in 0..30 {
-            it.sees(sight.clone());
-            it.pass(100);
-        }
-        it.expect(Time::default(), &[(1_000, Network::Down)]);
-        assert_eq!(it.judge.is_up(), Some(false));
+fn a_missing_network_is_reported_once_after_a_second() {
+    for none in [manager(20, "/"), manager(10, "/"), routes(&[])] {
+        let mut it = Watch::default();
+        assert_eq!(it.run(vec![(none, 100); 30]), [(1_000, Down)]);
+        assert_eq!(it.debouncer.is_up(), Some(false));
     }
 }
 
 #[test]
-fn a_network_that_is_back_is_reported_at_once() {
-    let mut it = Desk::up(manager(70, "/1"));
-    let start = it.now;
-    for (state, after) in [(20, 5_000), (40, 300), (60, 20), (70, 60_000)] {
-        it.sees(manager(state, if state >= 60 { "/2" } else { "/" }));
-        it.pass(after);
-    }
-    // The connectivity came after the report; it is a change, but not soon after.
-    let up = 5_300;
-    it.expect(start, &[(1_000, Network::Down), (up, Network::Up), (up + 1_000, Network::Changed)]);
+fn a_network_that_is_back_is_reported_immediately() {
+    let reports = Watch::up(manager(70, "/1")).run([
+        (manager(20, "/"), 5_000),
+        (manager(40, "/"), 300),
+        (manager(60, "/2"), 20),
+        (manager(70, "/2"), 60_000),
+    ]);
+    // The better connectivity is a change, which is not reported soon after the network.
+    assert_eq!(reports, [(1_000, Down), (5_300, Up), (6_300, Changed)]);
 }
 
 #[test]
-fn the_primary_connection_counts_before_the_state_does() {
-    let mut it = Desk::default();
-    it.sees(manager(20, "/"));
-    it.pass(2_000);
-    it.sees(manager(40, "/"));
-    it.sees(manager(40, "/ActiveConnection/1"));
-    it.expect(Time::default(), &[(1_000, Network::Down), (2_000, Network::Up)]);
+fn a_primary_connection_counts_more_than_the_state() {
+    let reports = Watch::default().run([
+        (manager(20, "/"), 2_000),
+        (manager(40, "/"), 0),
+        (manager(40, "/ActiveConnection/1"), 0),
+    ]);
+    assert_eq!(reports, [(1_000, Down), (2_000, Up)]);
 }
 
 #[test]
-fn another_primary_connection_is_a_change_of_50_ms() {
-    let mut it = Desk::up(manager(70, "/1"));
-    let start = it.now;
-    it.sees(manager(40, "/"));
-    it.pass(20);
-    it.sees(manager(70, "/2"));
-    it.pass(10);
-    it.sees(manager(70, "/3"));
-    it.pass(60_000);
-    it.expect(start, &[(70, Network::Changed)]);
+fn a_different_primary_connection_is_a_change_after_50_ms() {
+    let steps = [(manager(40, "/"), 20), (manager(70, "/2"), 10), (manager(70, "/3"), 60_000)];
+    assert_eq!(Watch::up(manager(70, "/1")).run(steps), [(70, Changed)]);
 }
 
 #[test]
-fn other_default_routes_are_a_change_and_the_same_ones_are_none() {
-    let mut it = Desk::up(routes(&[2]));
-    let start = it.now;
-    it.sees(routes(&[2]));
-    it.pass(2_000);
-    it.sees(routes(&[2, 3]));
-    it.pass(60_000);
-    it.expect(start, &[(2_050, Network::Changed)]);
+fn different_default_routes_are_a_change() {
+    let steps = [(routes(&[2]), 2_000), (routes(&[2, 3]), 60_000)];
+    assert_eq!(Watch::up(routes(&[2])).run(steps), [(2_050, Changed)]);
 }
 
 #[test]
 fn a_gap_of_less_than_a_second_is_one_change() {
     for (up, down) in [(manager(70, "/1"), manager(20, "/")), (routes(&[2]), routes(&[]))] {
-        let mut it = Desk::up(up.clone());
-        let start = it.now;
-        it.sees(down);
-        it.pass(999);
-        it.sees(up);
-        it.pass(60_000);
-        it.expect(start, &[(1_049, Network::Changed)]);
+        let reports = Watch::up(up.clone()).run([(down, 999), (up, 60_000)]);
+        assert_eq!(reports, [(1_049, Changed)]);
     }
 }
 
 #[test]
-fn less_connectivity_takes_no_network_away() {
-    let mut it = Desk::default();
-    for connectivity in [0, 1, 2, 3] {
+fn limited_connectivity_is_still_a_network() {
+    let steps = [0, 1, 2, 3].map(|connectivity| {
         let primary = "/1".into();
-        let seen = Manager { state: 60, connectivity, primary, is_starting: false };
-        it.sees(Observation::Manager(seen));
-        it.pass(5_000);
-    }
-    let reports: Vec<_> = it.reports.into_iter().map(|(_, report)| report).collect();
-    assert_eq!(reports, [Network::Up, Network::Changed, Network::Changed, Network::Changed]);
+        let manager = Manager { state: 60, connectivity, primary, is_starting: false };
+        (Observation::Manager(manager), 5_000)
+    });
+    let reports = Watch::default().run(steps).into_iter().map(|(_, report)| report);
+    assert_eq!(reports.collect::<Vec<_>>(), [Up, Changed, Changed, Changed]);
 }
 
 #[test]
-fn a_manager_that_starts_anew_takes_no_network_away() {
-    let mut it = Desk::up(manager(70, "/1"));
-    let start = it.now;
-    for state in [0, 10, 20, 40] {
-        it.sees(starting(state));
-        it.pass(20_000);
-    }
-    it.expect(start, &[]);
-    it.sees(manager(70, "/1"));
-    it.pass(20_000);
-    it.expect(start, &[]);
+fn a_restart_of_the_manager_is_not_reported() {
+    let mut it = Watch::up(manager(70, "/1"));
+    assert_eq!(it.run([0, 10, 20, 40].map(|state| (starting(state), 20_000))), []);
+    assert_eq!(it.run([(manager(70, "/1"), 20_000)]), []);
 }
 
 #[test]
-fn a_manager_that_finds_nothing_after_its_start_is_believed() {
-    let mut it = Desk::up(manager(70, "/1"));
-    let start = it.now;
-    it.sees(starting(20));
-    it.pass(5_000);
-    it.sees(manager(20, "/"));
-    it.pass(60_000);
-    it.expect(start, &[(6_000, Network::Down)]);
+fn a_manager_without_a_network_after_its_restart_is_believed() {
+    let steps = [(starting(20), 5_000), (manager(20, "/"), 60_000)];
+    assert_eq!(Watch::up(manager(70, "/1")).run(steps), [(6_000, Down)]);
 }
 
 #[test]
-fn another_source_that_sees_a_network_as_well_reports_nothing() {
-    let mut it = Desk::up(routes(&[2]));
-    let start = it.now;
-    it.sees(manager(70, "/1"));
-    it.pass(10_000);
-    it.sees(routes(&[2]));
-    it.pass(10_000);
-    it.expect(start, &[]);
-    it.sees(routes(&[3]));
-    it.pass(10_000);
-    it.expect(start, &[(20_050, Network::Changed)]);
+fn a_second_source_with_a_network_is_not_reported() {
+    let mut it = Watch::up(routes(&[2]));
+    assert_eq!(it.run([(manager(70, "/1"), 10_000), (routes(&[2]), 10_000)]), []);
+    assert_eq!(it.run([(routes(&[3]), 10_000)]), [(20_050, Changed)]);
 }
 
 #[test]
-fn another_source_that_sees_none_is_believed_after_a_second() {
-    let mut it = Desk::up(routes(&[2]));
-    let start = it.now;
-    it.sees(manager(20, "/"));
-    it.pass(10_000);
-    it.sees(routes(&[2]));
-    it.expect(start, &[(1_000, Network::Down), (10_000, Network::Up)]);
+fn a_second_source_without_a_network_is_believed_after_a_second() {
+    let steps = [(manager(20, "/"), 10_000), (routes(&[2]), 0)];
+    assert_eq!(Watch::up(routes(&[2])).run(steps), [(1_000, Down), (10_000, Up)]);
 }
 
 #[test]
-fn a_flood_is_one_report_a_second_and_holds_none_back() {
+fn a_flood_of_changes_is_one_report_a_second_without_delay() {
     for period in [1, 3, 7, 40, 400] {
-        let mut it = Desk::up(routes(&[2]));
-        let start = it.now;
-        for turn in 0..(10_000 / period) {
-            it.sees(match turn % 3 {
-                0 => routes(&[]),
-                1 => routes(&[3]),
-                _ => routes(&[2]),
-            });
-            it.pass(period);
-        }
-        let changes = it.reports.len();
-        assert!((6..=11).contains(&changes), "{period}: {changes}");
-        assert!(it.reports.iter().all(|(_, report)| *report == Network::Changed));
-        let first = it.reports[0].0 - u64::try_from(start.since_start().as_millis()).unwrap();
-        assert!(first <= 50 + 3 * period, "{period}: {first}");
+        let turns = (0..10_000 / period).map(|turn| match turn % 3 {
+            0 => (routes(&[]), period),
+            1 => (routes(&[3]), period),
+            _ => (routes(&[2]), period),
+        });
+        let reports = Watch::up(routes(&[2])).run(turns);
+        assert!((6..=11).contains(&reports.len()), "{period}: {}", reports.len());
+        assert!(reports.iter().all(|(_, report)| *report == Changed));
+        assert!(reports[0].0 <= 50 + 3 * period, "{period}: {}", reports[0].0);
     }
 }
 
-fn sight() -> impl Strategy<Value = Observation> {
-    let state = prop::sample::select(vec![0, 10, 20, 30, 40, 50, 60, 70, 71, u32::MAX]);
-    let primary = prop::sample::select(vec!["/", "", "/1", "/2"]);
-    let by_manager = (state, 0_u32..5, primary, any::<bool>()).prop_map(
-        |(state, connectivity, primary, is_starting)| {
-            Observation::Manager(Manager {
-                state,
-                connectivity,
-                primary: primary.into(),
-                is_starting,
-            })
-        },
-    );
-    let by_kernel = prop::collection::vec(0_u32..3, 0..3).prop_map(|links| routes(&links));
-    prop_oneof![by_manager, by_kernel]
+#[test]
+fn a_source_that_becomes_unavailable_voids_its_report() {
+    let mut it = Watch::default();
+    assert_eq!(it.run([(manager(20, "/"), 1_000)]), [(1_000, Down)]);
+    assert_eq!(it.run([(Observation::Unavailable, 0)]), [(1_000, Changed)]);
+    assert_eq!(it.debouncer.is_up(), None);
+    assert_eq!(it.run([(Observation::Unavailable, 10_000)]), []);
+    // As in the beginning.
+    assert_eq!(it.run([(manager(70, "/1"), 0)]), [(11_000, Up)]);
+    assert_eq!(it.run([(Observation::Unavailable, 10_000)]), []);
 }
 
-#[test]
-fn a_source_that_goes_takes_its_word_that_there_is_no_network_with_it() {
-    let mut it = Desk::default();
-    it.sees(manager(20, "/"));
-    it.pass(1_000);
-    assert_eq!(it.reports, [(1_000, Network::Down)]);
-    it.reports.clear();
-    let gone = it.now;
-    it.sees(Observation::Nothing);
-    it.expect(gone, &[(0, Network::Changed)]);
-    assert_eq!(it.judge.is_up(), None);
-    it.sees(Observation::Nothing);
-    it.pass(10_000);
-    it.expect(gone, &[]);
-    // It is heard again as at the beginning.
-    it.sees(manager(70, "/1"));
-    it.expect(gone, &[(10_000, Network::Up)]);
-
-    let gone = it.now;
-    it.sees(Observation::Nothing);
-    it.pass(10_000);
-    it.expect(gone, &[]);
+fn observation() -> impl Strategy<Value = Observation> {
+    let state = prop::sample::select(vec![0, 10, 20, 30, 40, 50, 60, 70, 71, u32::MAX]);
+    let primary = prop::sample::select(vec!["/", "", "/1", "/2"]).prop_map(str::to_owned);
+    let by_manager = (state, 0_u32..5, primary, any::<bool>());
+    prop_oneof![
+        by_manager.prop_map(|(state, connectivity, primary, is_starting)| {
+            Observation::Manager(Manager { state, connectivity, primary, is_starting })
+        }),
+        prop::collection::vec(0_u32..3, 0..3).prop_map(|links| routes(&links)),
+    ]
 }
 
 proptest! {
     #[test]
-    fn reports_make_sense_whatever_is_seen(
-        steps in prop::collection::vec((sight(), prop_oneof![0_u64..20, 0_u64..3_000]), 0..200)
+    fn reports_make_sense_whatever_is_observed(
+        steps in prop::collection::vec((observation(), prop_oneof![0_u64..20, 0_u64..3_000]), 0..200)
     ) {
-        let mut it = Desk::default();
-        for (sight, millis) in steps {
-            it.sees(sight);
-            it.pass(millis);
-        }
+        let mut it = Watch::default();
+        let mut reports = it.run(steps);
         it.pass(5_000);
-        prop_assert_eq!(it.judge.poll_timeout(), None, "something is left over");
+        reports.append(&mut it.reports);
+        prop_assert_eq!(it.debouncer.poll_timeout(), None, "a deadline is left over");
         let mut before = None;
-        for (at, report) in it.reports {
+        for (at, report) in reports {
             match (before, report) {
-                (None, Network::Up | Network::Down) => {}
-                (None, Network::Changed) => prop_assert!(false, "a change of nothing"),
-                (Some((_, Network::Down)), Network::Changed) => prop_assert!(false, "a change of none"),
-                (Some((_, Network::Up | Network::Changed)), Network::Up) => prop_assert!(false, "up twice"),
-                (Some((_, Network::Down)), Network::Down) => prop_assert!(false, "down twice"),
-                (Some((_, Network::Down)), Network::Up) => {}
-                (Some((then, Network::Up | Network::Changed)), Network::Changed) => {
-                    prop_assert!(at - then >= 1_000, "changes at {} and {}", then, at);
-                }
-                (Some((then, Network::Up | Network::Changed)), Network::Down) => {
-                    prop_assert!(at - then >= 1_000, "down at {} after {}", at, then);
+                (None, Up | Down) | (Some((_, Down)), Up) => {}
+                (None, Changed) => prop_assert!(false, "changed without a network"),
+                (Some((_, Down)), Changed) => prop_assert!(false, "changed while down"),
+                (Some((_, Up | Changed)), Up) => prop_assert!(false, "up twice"),
+                (Some((_, Down)), Down) => prop_assert!(false, "down twice"),
+                (Some((then, Up | Changed)), Changed | Down) => {
+                    prop_assert!(at - then >= 1_000, "{:?} at {} after {}", report, at, then);
                 }
             }
             before = Some((at, report));
         }
-        prop_assert_eq!(it.judge.is_up(), before.map(|(_, report)| report != Network::Down));
+        prop_assert_eq!(it.debouncer.is_up(), before.map(|(_, report)| report != Down));
     }
 }

@@ -1,8 +1,8 @@
-//! Work that waits for the disk, away from the event loop.
+//! Runs work that waits for the disk outside the event loop.
 
-/// What the job gives, done on a thread that may wait for the disk.
+/// Runs `job` on the blocking pool.
 pub(crate) async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
-    // Only a panic, which is a bug, or the end of the runtime, which ends this as well, are errors.
+    // It can fail only by a panic, which is a bug, or by the end of the runtime, which ends this task as well.
     match tokio::task::spawn_blocking(job).await {
         Ok(done) => done,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),

@@ -1,4 +1,4 @@
-//! Puts the service together: configuration, identity, client, and what runs beside it until a signal.
+//! Assembles and runs the service: configuration, identity, client, and the tasks around it, until a signal.
 
 use std::future::pending;
 use std::path::Path;
@@ -16,28 +16,28 @@ use tracing::{error, info};
 use crate::config::{ConfigError, DeviceConfig};
 use crate::error::DaemonError;
 use crate::health::DeviceHealth;
-use crate::identity::{self, DeviceIdentity, Memory, NoIdentity, Unsaved};
+use crate::identity::{self, DeviceIdentity, IdentityFile, NoIdentity, Unsaved};
 use crate::provisioning::{self, Provisioner};
-use crate::systemd::{notify, tell_status};
+use crate::systemd::{notify, report_status};
 use crate::unreachable_action::{self, UnreachableAction};
 use crate::{dbus_service, health_reporter};
 
-/// Reads the configuration and the certificates that it names, and says in a line what it comes to.
-/// Credentials are not looked at: they are gone once they were used.
+/// Checks the configuration and the certificates that it names, and returns a one-line summary. Credentials are
+/// not checked, as they are removed after use.
 pub fn check(config: Option<&Path>) -> Result<String, DaemonError> {
     let config = load(config)?;
     let identity = match config.device_id.clone() {
         Some(id) => DeviceIdentity { id, source: None },
-        // Nothing is written: who checks may be another user than the service.
+        // Nothing is written, as another user than that of the service may run the check.
         None => {
-            let memory = Memory::new(&config.data_dir);
-            identity::peek(config.device_id_from, &memory)?
+            let file = IdentityFile::new(&config.data_dir);
+            identity::peek(config.device_id_from, &file)?
         }
     };
     builder(&config, &identity).check()?;
     let problem = config.unreachable_action.as_ref().and_then(UnreachableAction::problem);
-    let but = problem.map_or_else(String::new, |problem| format!(", but: {problem}"));
-    Ok(format!("the configuration is good: device {} at {}{but}", identity.id, config.url))
+    let warning = problem.map_or_else(String::new, |problem| format!("; warning: {problem}"));
+    Ok(format!("the configuration is valid: device {} at {}{warning}", identity.id, config.url))
 }
 
 /// Runs until SIGTERM or SIGINT. Starting without a network is normal.
@@ -52,8 +52,8 @@ pub fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     run_to_end(runtime, serve(config, identity, unsaved))
 }
 
-/// Dropping the runtime would wait for whatever blocks: a resolver without a network does so for
-/// half a minute.
+/// Does not wait for blocking tasks, as dropping the runtime would: a resolver without a network blocks for half
+/// a minute.
 fn run_to_end<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
     let result = runtime.block_on(work);
     runtime.shutdown_background();
@@ -67,7 +67,7 @@ fn load(file: Option<&Path>) -> Result<DeviceConfig, ConfigError> {
 fn identify(config: &DeviceConfig) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
     match config.device_id.clone() {
         Some(id) => Ok((DeviceIdentity { id, source: None }, None)),
-        None => identity::find_in_time(config.device_id_from, Memory::new(&config.data_dir)),
+        None => identity::find_in_time(config.device_id_from, IdentityFile::new(&config.data_dir)),
     }
 }
 
@@ -83,15 +83,16 @@ async fn serve(
     identity: DeviceIdentity,
     unsaved: Option<Unsaved>,
 ) -> Result<(), DaemonError> {
-    let hear =
-        |kind| signal(kind).map_err(|error| DaemonError::System { what: "hearing signals", error });
-    let mut terminate = hear(SignalKind::terminate())?;
-    let mut interrupt = hear(SignalKind::interrupt())?;
+    let listen = |kind| {
+        signal(kind).map_err(|error| DaemonError::System { what: "handling signals", error })
+    };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
 
     let provisioner = Provisioner::new(&config, identity.id.clone());
     let mut builder = builder(&config, &identity);
     if let Some(timeout) = sd_notify::watchdog_enabled() {
-        // Half of what systemd allows, as sd_watchdog_enabled(3) advises.
+        // Half of the timeout, as sd_watchdog_enabled(3) recommends.
         builder = builder.watchdog(timeout / 2, || notify(&[NotifyState::Watchdog]));
     }
     let client = builder.start()?;
@@ -106,7 +107,7 @@ async fn serve(
     notify(&[NotifyState::Ready]);
 
     let bus = SystemBus::start();
-    let (watched_by, network_source) = watch::channel(None);
+    let (network_source_sender, network_source) = watch::channel(None);
     let health = DeviceHealth {
         client: client.clone(),
         id_source: identity.source_name(),
@@ -114,13 +115,18 @@ async fn serve(
         provisioning: provisioner.watch(),
     };
     tokio::spawn(dbus_service::serve(client.clone(), health.clone(), bus.subscribe()));
-    tokio::spawn(watch_network_on(client.clone(), config.network, bus.subscribe(), watched_by));
-    let mut status = tokio::spawn(tell_status(client.clone()));
-    look_after(&client, &config, health);
+    tokio::spawn(watch_network_on(
+        client.clone(),
+        config.network,
+        bus.subscribe(),
+        network_source_sender,
+    ));
+    let mut status = tokio::spawn(report_status(client.clone()));
+    start_optional_tasks(&client, &config, health);
     let provisioning = tokio::spawn(provisioning::run(client.clone(), provisioner));
     let another_identity = async {
         match unsaved {
-            Some(unsaved) => unsaved.remember().await,
+            Some(unsaved) => unsaved.save_when_possible().await,
             None => pending().await,
         }
     };
@@ -128,27 +134,27 @@ async fn serve(
     tokio::select! {
         _ = terminate.recv() => info!("SIGTERM: stopping"),
         _ = interrupt.recv() => info!("SIGINT: stopping"),
-        _ = &mut status => return Err(DaemonError::Ended),
+        _ = &mut status => return Err(DaemonError::Stopped),
         device = another_identity => result = Err(DaemonError::AnotherIdentity(device)),
     }
     notify(&[NotifyState::Stopping]);
     status.abort();
     client.shutdown().await;
-    // The shutdown answered its login; what is left is at most the removal of credentials.
+    // The shutdown has cancelled its login; at most it still removes credentials.
     let _ = tokio::time::timeout(Duration::from_secs(1), provisioning).await;
     result
 }
 
-/// Starts what the configuration asks for while the client runs.
-fn look_after(client: &Client, config: &DeviceConfig, health: DeviceHealth) {
+/// Starts the tasks that are off by default.
+fn start_optional_tasks(client: &Client, config: &DeviceConfig, health: DeviceHealth) {
     if let Some(interval) = config.report_interval {
-        tokio::spawn(health_reporter::report(client.clone(), interval, health));
+        tokio::spawn(health_reporter::run(client.clone(), interval, health));
     }
     if let Some(action) = config.unreachable_action.clone() {
         let (client, data_dir) = (client.clone(), config.data_dir.clone());
         tokio::spawn(async move {
-            if let Err(error) = unreachable_action::watch(client, action, data_dir).await {
-                error!(%error, "the system gives no timer: unreachable_action is never run");
+            if let Err(error) = unreachable_action::run(client, action, data_dir).await {
+                error!(%error, "cannot create a timer, unreachable_action is disabled");
             }
         });
     }
@@ -161,9 +167,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_blocks_does_not_keep_the_program_from_its_end() {
+    fn a_blocking_task_does_not_delay_the_end() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        // As a resolver that nobody answers: it ends when this test lets it.
+        // Like a resolver without a network; it ends with this test.
         let (release, released) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
         let (ended, has_ended) = mpsc::channel();

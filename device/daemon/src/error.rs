@@ -1,4 +1,4 @@
-//! Why the service ended.
+//! The errors that end the service, and its exit status.
 
 use std::io;
 
@@ -11,41 +11,39 @@ use crate::identity::NoIdentity;
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The client did not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// Nothing says who this device is.
+    /// The device id cannot be determined.
     #[error(transparent)]
     NoIdentity(#[from] NoIdentity),
-    /// The data directory came up late and remembers another device id than the one of this run.
-    #[error("the data directory is there now and says that this device is {0}: start again")]
+    /// The data directory became available late and has another device id than the one of this run.
+    #[error(
+        "the data directory, which was not available at the start, has the device id {0}: restart the service"
+    )]
     AnotherIdentity(DeviceId),
-    /// The system refused something that every process may have.
+    /// A basic system call failed.
     #[error("{what}: {error}")]
     System {
-        /// What was asked of it.
+        /// What was attempted.
         what: &'static str,
-        /// What it said.
+        /// The system's error.
         error: io::Error,
     },
-    /// The connection's loop ended by itself; the log says why.
-    #[error("the connection's loop ended")]
-    Ended,
+    /// The client stopped by itself; the log has the reason.
+    #[error("the client stopped")]
+    Stopped,
 }
 
 impl DaemonError {
-    /// The exit status that goes with it; 78 is `EX_CONFIG` of sysexits.h.
+    /// The exit status for this error; 78 is `EX_CONFIG` of sysexits.h.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Start(StartError::Tls(_)) => ConfigError::EXIT_CODE,
-            Self::Start(StartError::Timer(_))
-            | Self::NoIdentity(_)
-            | Self::AnotherIdentity(_)
-            | Self::System { .. }
-            | Self::Ended => 1,
+            _ => 1,
         }
     }
 }

@@ -1,106 +1,74 @@
-//! Everything that a support engineer asks of a device: the health of its connection, and what only the
-//! service knows beside it.
+//! The health of the device: that of its connection, with the keys that only the service knows.
 
 use fedecks_device::Client;
 use fedecks_network_watch::NetworkSource;
 use fedecks_protocol::{Term, TermError};
-use serde::ser::Error;
 use tokio::sync::watch;
 
-use crate::provisioning::ProvisioningReport;
+use crate::provisioning::ProvisioningStatus;
 
-/// Sources of the device's health report.
+/// The sources of the health report.
 #[derive(Debug, Clone)]
 pub(crate) struct DeviceHealth {
     pub(crate) client: Client,
-    /// What says who the device is: `configuration`, `serial-number`, `machine-id`, `mac` or `hostname`.
+    /// The source of the device id: `configuration`, `serial-number`, `machine-id`, `mac` or `hostname`.
     pub(crate) id_source: &'static str,
-    /// Which source watches the network; none while nothing does.
+    /// The active source of network changes, if any.
     pub(crate) network_source: watch::Receiver<Option<NetworkSource>>,
-    /// Where credentials for a login may lie, and what became of them.
-    pub(crate) provisioning: watch::Receiver<ProvisioningReport>,
+    pub(crate) provisioning: watch::Receiver<ProvisioningStatus>,
 }
 
 impl DeviceHealth {
-    /// All of it as of now: a map with the keys of
-    /// [`ConnectionHealth`](fedecks_device::ConnectionHealth) and, among them, the service's own.
-    pub(crate) fn examine(&self) -> Result<Term, TermError> {
-        let Term::Map(connection) = Term::from_serialize(&self.client.health())? else {
-            return Err(TermError::custom("the health of the connection is no map"));
-        };
-        let mut health = vec![(Term::from("version"), Term::from(env!("CARGO_PKG_VERSION")))];
-        for (key, value) in connection {
-            let next = match key.as_str() {
-                Some("device_id") => Some(("device_id_from", Term::from(self.id_source))),
-                Some("network") => {
-                    let source = self.network_source.borrow().map_or("none", NetworkSource::name);
-                    Some(("network_source", Term::from(source)))
-                }
-                Some("store") => {
-                    let sources = Term::from_serialize(&self.provisioning.borrow().sources)?;
-                    Some(("provisioning", sources))
-                }
-                Some(_) | None => None,
-            };
-            health.push((key, value));
-            health.extend(next.map(|(key, value)| (Term::from(key), value)));
+    /// The current health: a map with the keys of [`ConnectionHealth`](fedecks_device::ConnectionHealth), and
+    /// the service's own in between.
+    pub(crate) fn to_term(&self) -> Result<Term, TermError> {
+        let network_source = self.network_source.borrow().map_or("none", NetworkSource::name);
+        let provisioning = Term::from_serialize(&self.provisioning.borrow().sources)?;
+        let mut health = Term::from_serialize(&self.client.health())?;
+        if let Term::Map(entries) = &mut health {
+            entries.insert(0, ("version".into(), env!("CARGO_PKG_VERSION").into()));
+            for (before, key, value) in [
+                ("device_id", "device_id_from", Term::from(self.id_source)),
+                ("network", "network_source", network_source.into()),
+                ("store", "provisioning", provisioning),
+            ] {
+                let at = entries.iter().position(|(key, _)| key.as_str() == Some(before));
+                entries.insert(at.map_or(entries.len(), |at| at + 1), (key.into(), value));
+            }
         }
-        Ok(Term::Map(health))
+        Ok(health)
     }
 }
 
 #[cfg(test)]
 impl DeviceHealth {
-    /// That of a client about which nothing else is known.
-    pub(crate) fn of(client: Client) -> Self {
+    /// The health of a client that has not logged in.
+    pub(crate) fn unregistered(data_dir: &std::path::Path) -> Self {
+        let id = fedecks_protocol::DeviceId::new("d").unwrap();
+        let client = Client::builder("ws://127.0.0.1:1".parse().unwrap(), id).data_dir(data_dir);
         Self {
-            client,
+            client: client.start().unwrap(),
             id_source: "configuration",
             network_source: watch::channel(None).1,
-            provisioning: watch::channel(ProvisioningReport::default()).1,
+            provisioning: watch::channel(ProvisioningStatus::default()).1,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use fedecks_protocol::DeviceId;
-
     use super::*;
+
+    const KEYS: &str = "version device_id device_id_from url uptime_s state state_for_s \
+        connected_since next_attempt_in_ms network network_source attempts failures last_failure \
+        last_refusal token store provisioning clock traffic round_trip_ms";
 
     #[tokio::test]
     async fn the_keys_of_the_health_and_their_order_are_frozen() {
         let folder = tempfile::tempdir().unwrap();
-        let url = "ws://127.0.0.1:1".parse().unwrap();
-        let client = Client::builder(url, DeviceId::new("d").unwrap()).data_dir(folder.path());
-        let health = DeviceHealth::of(client.start().unwrap()).examine().unwrap();
+        let health = DeviceHealth::unregistered(folder.path()).to_term().unwrap();
         let Term::Map(entries) = health else { panic!("not a map") };
         let keys: Vec<_> = entries.iter().filter_map(|(key, _)| key.as_str()).collect();
-        assert_eq!(
-            keys,
-            [
-                "version",
-                "device_id",
-                "device_id_from",
-                "url",
-                "uptime_s",
-                "state",
-                "state_for_s",
-                "connected_since",
-                "next_attempt_in_ms",
-                "network",
-                "network_source",
-                "attempts",
-                "failures",
-                "last_failure",
-                "last_refusal",
-                "token",
-                "store",
-                "provisioning",
-                "clock",
-                "traffic",
-                "round_trip_ms",
-            ]
-        );
+        assert_eq!(keys.join(" "), KEYS);
     }
 }

@@ -1,4 +1,4 @@
-//! Sends the cloud a report of the device's health now and then.
+//! Sends the device's health to the cloud at an interval.
 
 use std::time::Duration;
 
@@ -9,24 +9,23 @@ use tracing::{debug, warn};
 
 use crate::health::DeviceHealth;
 
-/// The one key of the map that a report is.
+/// The only key of the map that is sent.
 const HEALTH_KEY: &str = "fedecks.health";
 
-/// Sends a report when a connection is there and the last one is `interval` old, until the client
-/// ends.
-pub(crate) async fn report(client: Client, interval: Duration, health: DeviceHealth) {
+/// Sends a report while connected if the last one is `interval` old, until the client ends.
+pub(crate) async fn run(client: Client, interval: Duration, health: DeviceHealth) {
     let mut status = client.watch_status();
     while status.wait_for(|status| status.state == State::Connected).await.is_ok() {
-        let sent = match health.examine() {
+        let sent = match health.to_term() {
             Ok(health) => client.send(&Term::Map(vec![(Term::from(HEALTH_KEY), health)])).await,
             Err(error) => Err(error.into()),
         };
         match sent {
-            Ok(()) => debug!("sent a report of the health"),
+            Ok(()) => debug!("sent a health report"),
             Err(ClientSendError::Stopped(_)) => return,
-            // It went away just now: the next one is awaited.
+            // Wait for the next connection.
             Err(ClientSendError::Send(SendError::NotConnected)) => continue,
-            Err(error) => warn!(%error, "no report of the health was sent"),
+            Err(error) => warn!(%error, "cannot send the health report"),
         }
         tokio::time::sleep(interval).await;
     }

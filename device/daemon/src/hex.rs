@@ -1,4 +1,4 @@
-//! Bytes in lower-case hexadecimal digits. A library for all such encodings takes 25 KB of an image.
+//! Lower-case hexadecimal. A library for it and its relatives costs 25 KB of an image.
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
@@ -7,7 +7,7 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
-/// What [`encode`] gave `text` for, which is exactly `N` bytes long.
+/// The inverse of [`encode`] for exactly `N` bytes.
 pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     let value = |digit: u8| DIGITS.iter().position(|it| *it == digit);
     if text.len() != 2 * N {
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_is_read_as_it_was_written() {
+    fn every_byte_survives_a_round_trip() {
         let bytes: [u8; 256] = std::array::from_fn(|at| at as u8);
         let text = encode(&bytes);
         assert!(text.starts_with("000102") && text.ends_with("fdfeff"), "{text}");
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_another_form_is_not_read() {
+    fn invalid_text_is_refused() {
         for text in ["", "0", "000", "0g", "0A", "+1", " 1", "0é", "é"] {
             assert_eq!(decode::<1>(text), None, "{text:?}");
         }

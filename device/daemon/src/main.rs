@@ -1,4 +1,4 @@
-//! `fedecksd`: keeps a device connected to its cloud.
+//! The program `fedecksd`: its command line and exit status. The service itself is the library.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,18 +10,18 @@ fedecksd keeps this device connected to its cloud.
 Usage: fedecksd [--config FILE] [--check]
 
 Options:
-  -c, --config FILE  configuration [default: /etc/fedecks/fedecks.toml; it may be missing if
+  -c, --config FILE  configuration file [default: /etc/fedecks/fedecks.toml, optional if
                      FEDECKS_URL is set]
-      --check        read the configuration, say what is wrong with it, and end
-  -h, --help         print this text
+      --check        check the configuration and exit
+  -h, --help         print this help
   -V, --version      print the version
 
-Environment: each key of the configuration can be set by a variable, which holds against the file:
-FEDECKS_ and the key in capitals, such as FEDECKS_URL or FEDECKS_LOG (error, warn, info, debug,
-trace). DBUS_SYSTEM_BUS_ADDRESS says where the system bus is.
+Environment: FEDECKS_ and a key of the configuration in capitals overrides the file, such as
+FEDECKS_URL or FEDECKS_LOG (error, warn, info, debug, trace). DBUS_SYSTEM_BUS_ADDRESS is the
+address of the system bus.
 
-Exit status: 0 after SIGTERM or SIGINT, 1 when something the service needs failed, 2 for wrong
-arguments, 78 for a wrong configuration.
+Exit status: 0 after SIGTERM or SIGINT, 1 after a failure, 2 for invalid arguments, 78 for an
+invalid configuration.
 ";
 
 struct Arguments {
@@ -29,12 +29,12 @@ struct Arguments {
     check: bool,
 }
 
-enum Asked {
+enum Command {
     Run(Arguments),
     Print(String),
 }
 
-fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, lexopt::Error> {
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     use lexopt::prelude::*;
 
     let mut parsed = Arguments { config: None, check: false };
@@ -43,21 +43,21 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, lexopt:
         match argument {
             Short('c') | Long("config") => parsed.config = Some(parser.value()?.into()),
             Long("check") => parsed.check = true,
-            Short('h') | Long("help") => return Ok(Asked::Print(HELP.to_owned())),
+            Short('h') | Long("help") => return Ok(Command::Print(HELP.to_owned())),
             Short('V') | Long("version") => {
-                return Ok(Asked::Print(format!("fedecksd {}\n", env!("CARGO_PKG_VERSION"))));
+                return Ok(Command::Print(format!("fedecksd {}\n", env!("CARGO_PKG_VERSION"))));
             }
             Short(_) | Long(_) | Value(_) => return Err(argument.unexpected()),
         }
     }
-    Ok(Asked::Run(parsed))
+    Ok(Command::Run(parsed))
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command")]
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args_os().skip(1)) {
-        Ok(Asked::Run(arguments)) => arguments,
-        Ok(Asked::Print(text)) => {
+        Ok(Command::Run(arguments)) => arguments,
+        Ok(Command::Print(text)) => {
             print!("{text}");
             return ExitCode::SUCCESS;
         }

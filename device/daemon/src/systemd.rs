@@ -1,19 +1,19 @@
-//! What systemd is told of the service.
+//! Notifications to systemd.
 
 use fedecks_device::{Client, Status};
 use fedecks_device_core::{State, Stored};
 use sd_notify::NotifyState;
 use tracing::warn;
 
-/// Keeps the line that `systemctl status` shows.
-pub(crate) async fn tell_status(client: Client) {
+/// Keeps the status line of `systemctl status` up to date.
+pub(crate) async fn report_status(client: Client) {
     let mut status = client.watch_status();
-    let mut told = String::new();
+    let mut last = String::new();
     loop {
         let text = describe(&status.borrow_and_update());
-        if text != told {
+        if text != last {
             notify(&[NotifyState::Status(&text)]);
-            told = text;
+            last = text;
         }
         if status.changed().await.is_err() {
             return;
@@ -24,9 +24,9 @@ pub(crate) async fn tell_status(client: Client) {
 fn describe(status: &Status) -> String {
     let state = describe_state(status);
     match (&status.store_error, status.stored) {
-        (Some(error), _) => format!("{state}; the store fails: {error}"),
-        (None, Stored::Pending) => format!("{state}; the store is being written"),
-        // That it failed is told with the error.
+        (Some(error), _) => format!("{state}; cannot write to the data directory: {error}"),
+        (None, Stored::Pending) => format!("{state}; writing to the data directory"),
+        // A failure is reported with its error.
         (None, Stored::Yes | Stored::Failed) => state,
     }
 }
@@ -42,9 +42,9 @@ fn describe_state(status: &Status) -> String {
     }
 }
 
-/// Tells systemd; nothing where the service was not started by it.
+/// Notifies systemd; does nothing if the service was not started by it.
 pub(crate) fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "systemd was not notified");
+        warn!(%error, "cannot notify systemd");
     }
 }

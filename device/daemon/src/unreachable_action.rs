@@ -1,4 +1,4 @@
-//! Runs a program when the cloud has been out of reach for too long.
+//! Runs a program when the cloud has been unreachable for too long.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -15,54 +15,53 @@ use tracing::{debug, error, info, warn};
 
 use crate::blocking::blocking;
 
-/// What is done when the cloud has been out of reach for too long.
+/// The program to run when the cloud has been unreachable for too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreachableAction {
-    /// The program that is run, without arguments.
+    /// The program, which gets no arguments.
     pub program: PathBuf,
-    /// For how long the first time; each further time waits twice as long, up to 32 times this,
-    /// until the cloud is reached again.
+    /// After how long it runs the first time. Each further time is twice as long, up to 32 times this, until
+    /// the cloud is reached again.
     pub after: Duration,
 }
 
 /// How long the program may run before it is killed.
-const DEADLINE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 impl UnreachableAction {
-    /// For how long the cloud has to be out of reach where nothing else is said.
+    /// The default of [`UnreachableAction::after`].
     pub const DEFAULT_AFTER: Duration = Duration::from_secs(24 * 3_600);
 
-    /// What is wrong with the program now, if anything is. It may be on a partition that is mounted
-    /// later. Blocks on the disk.
+    /// Why the program cannot be run now, if so; it may be on a partition that is mounted later. Blocks on the
+    /// disk.
     pub fn problem(&self) -> Option<String> {
         let program = self.program.display();
         match self.program.metadata() {
             Err(error) => Some(format!("unreachable_action {program}: {error}")),
             Ok(file) if !file.is_file() || file.permissions().mode() & 0o111 == 0 => {
-                Some(format!("unreachable_action {program} is not a program that can be run"))
+                Some(format!("unreachable_action {program} is not an executable file"))
             }
             Ok(_) => None,
         }
     }
 }
 
-/// Watches the client and runs the program when it is time, until the client ends. How often that
-/// was is kept in `data_dir`: where it cannot be written the program is not run, as nothing would
-/// keep a device from being restarted again and again.
-pub(crate) async fn watch(
+/// Watches the client and runs the program when it is due, until the client ends. The number of runs is kept in
+/// `data_dir`; the program is not run if it cannot be saved, as the device could be restarted over and over.
+pub(crate) async fn run(
     client: Client,
     action: UnreachableAction,
     data_dir: PathBuf,
 ) -> io::Result<()> {
-    let looked_at = action.clone();
-    if let Some(problem) = blocking(move || looked_at.problem()).await {
-        warn!(problem, "what is to be run when the cloud stays away cannot be run now");
+    let checked = action.clone();
+    if let Some(problem) = blocking(move || checked.problem()).await {
+        warn!(problem, "unreachable_action cannot be run now");
     }
     let record = Record(AtomicFile::new(data_dir, "unreachable"));
     let mut alarm = Alarm::new()?;
     let mut status = client.watch_status();
     let mut unreachable = Unreachable::new(action.after, record.read().await.unwrap_or(0));
-    // How often it was, as far as the disk knows; a partition that is missing may know more.
+    // The number of runs on disk, as far as known; a missing partition may have a higher one.
     let mut on_disk = unreachable.times();
     let mut seen_refusal = None;
     let mut seen_connected = None;
@@ -70,7 +69,7 @@ pub(crate) async fn watch(
         let now = BootClock::now();
         {
             let status = status.borrow_and_update();
-            // It may have come and gone since the last look: the program runs for minutes.
+            // There may have been a short connection while the program ran, which takes minutes.
             if status.last_connected != seen_connected {
                 seen_connected = status.last_connected;
                 unreachable.handle_state(now, State::Connected);
@@ -84,8 +83,10 @@ pub(crate) async fn watch(
         if on_disk > 0 && unreachable.times() == 0 {
             match record.clear().await {
                 Ok(()) => on_disk = 0,
-                // It is tried again at the next change of the status, each ping's round trip say.
-                Err(error) => debug!(%error, "that the cloud is reached again is not on disk yet"),
+                // Retried at the next change of the status, such as each ping's round trip.
+                Err(error) => {
+                    debug!(%error, "cannot reset the number of runs of unreachable_action yet")
+                }
             }
         }
         alarm.set(unreachable.poll_timeout())?;
@@ -93,11 +94,11 @@ pub(crate) async fn watch(
             changed = status.changed() => if changed.is_err() { return Ok(()) },
             fired = alarm.fired() => {
                 fired?;
-                // The data partition may have come since the last look.
+                // The data partition may have been mounted in the meantime.
                 on_disk = on_disk.max(record.read().await.unwrap_or(0));
                 unreachable.handle_loaded(on_disk);
-                if let Some(out_of_reach) = unreachable.handle_timeout(BootClock::now()) {
-                    act(&action.program, out_of_reach, unreachable.times(), &record).await;
+                if let Some(unreachable_for) = unreachable.handle_timeout(BootClock::now()) {
+                    run_recorded(&action.program, unreachable_for, unreachable.times(), &record).await;
                     on_disk = unreachable.times();
                 }
             }
@@ -105,25 +106,25 @@ pub(crate) async fn watch(
     }
 }
 
-async fn act(program: &Path, out_of_reach: Duration, times: u32, record: &Record) {
-    let seconds = out_of_reach.as_secs();
+async fn run_recorded(program: &Path, unreachable_for: Duration, times: u32, record: &Record) {
+    let seconds = unreachable_for.as_secs();
     let program = program.display();
     if let Err(error) = record.write(times).await {
         return error!(
             %error, %program, seconds,
-            "the cloud is out of reach, but the program is not run: how often it was cannot be kept"
+            "the cloud is unreachable, but unreachable_action is not run: cannot save the number of runs"
         );
     }
-    warn!(%program, seconds, times, "the cloud is out of reach, running the program");
-    match run(&program.to_string(), seconds, times).await {
-        Ok(status) if status.success() => info!(%program, "the program ended well"),
-        Ok(status) => error!(%program, %status, "the program failed"),
-        Err(error) => error!(%program, %error, "the program failed"),
+    warn!(%program, seconds, times, "the cloud is unreachable, running unreachable_action");
+    match run_program(&program.to_string(), seconds, times).await {
+        Ok(status) if status.success() => info!(%program, "unreachable_action succeeded"),
+        Ok(status) => error!(%program, %status, "unreachable_action failed"),
+        Err(error) => error!(%program, %error, "unreachable_action failed"),
     }
 }
 
-/// It is told why it runs, and nothing that is between the service and systemd.
-async fn run(program: &str, seconds: u64, times: u32) -> io::Result<ExitStatus> {
+/// The program gets the reason in its environment, but not the variables of systemd's protocol.
+async fn run_program(program: &str, seconds: u64, times: u32) -> io::Result<ExitStatus> {
     let mut child = Command::new(program)
         .env("FEDECKS_UNREACHABLE_SECONDS", seconds.to_string())
         .env("FEDECKS_UNREACHABLE_TIMES", times.to_string())
@@ -134,16 +135,16 @@ async fn run(program: &str, seconds: u64, times: u32) -> io::Result<ExitStatus> 
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
-    match tokio::time::timeout(DEADLINE, child.wait()).await {
+    match tokio::time::timeout(TIMEOUT, child.wait()).await {
         Ok(ended) => ended,
         Err(_) => {
             child.kill().await?;
-            Err(io::Error::other(format!("killed, as it ran for {} s", DEADLINE.as_secs())))
+            Err(io::Error::other(format!("killed after {} s", TIMEOUT.as_secs())))
         }
     }
 }
 
-/// How often the program was run since the cloud was reached last, on disk.
+/// The number of runs since the cloud was last reached, on disk.
 struct Record(AtomicFile);
 
 impl Record {
@@ -151,7 +152,7 @@ impl Record {
         let file = self.0.clone();
         let read = blocking(move || file.read(parse)).await;
         read.unwrap_or_else(|error| {
-            warn!(%error, "how often the program was run is not known");
+            warn!(%error, "cannot read the number of runs of unreachable_action");
             None
         })
     }

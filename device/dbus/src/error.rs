@@ -1,32 +1,31 @@
-//! What the service answers when it fails.
+//! The D-Bus errors of the service.
 
 use crate::variant::VariantError;
 
-/// What a method of the D-Bus service answers when it fails: the errors
-/// `org.fedecks.Device1.Error.*`, each with a sentence for people.
+/// The errors `org.fedecks.Device1.Error.*` of the service's methods, each with a sentence for people.
 #[derive(Debug, zbus::DBusError)]
 #[zbus(prefix = "org.fedecks.Device1.Error")]
 pub enum Device1Error {
-    /// Another error: of the bus, of D-Bus itself, or that nobody answered.
+    /// Any other error: from the bus or the D-Bus library, or because there was no reply.
     #[zbus(error)]
     ZBus(zbus::Error),
-    /// The cloud said no to the credentials.
+    /// The cloud rejected the credentials.
     Rejected(String),
-    /// The cloud did not answer in time. What was asked for goes on waiting for it.
+    /// The cloud did not answer in time. The request stays pending.
     Unreachable(String),
-    /// A newer login, a logout or the end of the service came before the cloud's answer.
+    /// A newer login, a logout or the end of the service preceded the cloud's answer.
     GivenUp(String),
-    /// The value given cannot be sent to the cloud.
+    /// The value cannot be sent to the cloud.
     InvalidArgument(String),
-    /// There is no connection to the cloud now.
+    /// There is no connection to the cloud at present.
     NotConnected(String),
-    /// The value given is bigger or deeper than the cloud takes.
+    /// The value is bigger or more deeply nested than the cloud accepts.
     TooBig(String),
     /// The device is logged out, but the token could not be removed from the disk yet.
     StillStored(String),
-    /// There is no token and nobody has logged in.
+    /// There is neither a token nor a pending login.
     NotRegistered(String),
-    /// Too many calls wait for their answers.
+    /// Too many calls are pending.
     Busy(String),
 }
 

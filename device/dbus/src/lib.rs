@@ -1,5 +1,7 @@
-//! The D-Bus interface `org.fedecks.Device1` as its service, `fedecksd`, and its callers share it: the proxy,
-//! the errors, and terms as D-Bus values; and the one connection to the system bus that a service keeps.
+//! The D-Bus interface `org.fedecks.Device1`, shared by the service `fedecksd` and its callers: the proxy,
+//! the errors, and terms as D-Bus values; also a persistent connection to the system bus.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "most D-Bus signatures are handled alike")]
 
 mod error;
 mod proxy;
@@ -11,8 +13,8 @@ pub use proxy::Device1Proxy;
 pub use system_bus::{SystemBus, messages};
 pub use variant::{Dictionary, Received, ReceivedDictionary, Variant, VariantError};
 
-/// The service's name on the bus, and that of its interface.
+/// The service's name on the bus, and the name of its interface.
 pub const NAME: &str = "org.fedecks.Device1";
 
-/// Its one object.
+/// The path of its only object.
 pub const PATH: &str = "/org/fedecks/Device1";

@@ -1,12 +1,12 @@
-//! The service as a caller sees it.
+//! The client side of the D-Bus interface.
 
 use crate::error::Device1Error;
 use crate::variant::{Dictionary, Variant};
 
-/// The D-Bus service as a caller sees it. `org.fedecks.Device1.xml` says what each of it does.
+/// The D-Bus service, for its callers. `org.fedecks.Device1.xml` documents each member.
 ///
-/// Calls wait for an answer for ever unless the connection has a deadline for them, by
-/// [`method_timeout`](zbus::connection::Builder::method_timeout); 25 s is more than any call takes.
+/// Calls wait for a reply without limit unless the connection has a
+/// [`method_timeout`](zbus::connection::Builder::method_timeout); no call takes longer than 25 s.
 #[zbus::proxy(
     interface = "org.fedecks.Device1",
     default_service = "org.fedecks.Device1",
@@ -14,45 +14,45 @@ use crate::variant::{Dictionary, Variant};
     gen_blocking = false
 )]
 pub trait Device1 {
-    /// Logs the device in; whether the token is on disk already.
+    /// Logs the device in. Returns true if the token is already on disk.
     fn login(&self, credentials: &Dictionary) -> Result<bool, Device1Error>;
 
-    /// Ends the connection and forgets the token.
+    /// Closes the connection and deletes the token.
     fn logout(&self) -> Result<(), Device1Error>;
 
     /// Sends a value.
     fn send(&self, message: &Variant) -> Result<(), Device1Error>;
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     fn send_raw(&self, bytes: &[u8]) -> Result<(), Device1Error>;
 
-    /// Ends the connection, if there is one, and dials at once.
+    /// Closes the connection, if there is one, and dials immediately.
     fn reconnect(&self) -> Result<(), Device1Error>;
 
     /// Everything that is known about the connection's health.
     fn get_health(&self) -> Result<Dictionary, Device1Error>;
 
-    /// What the connection is doing.
+    /// The connection's state.
     #[zbus(property)]
     fn state(&self) -> zbus::Result<String>;
 
-    /// Who the device is.
+    /// The device's id.
     #[zbus(property)]
     fn device_id(&self) -> zbus::Result<String>;
 
-    /// Where its cloud is.
+    /// The cloud's URL.
     #[zbus(property)]
     fn url(&self) -> zbus::Result<String>;
 
-    /// Since when it is connected, in seconds since 1970-01-01 UTC; 0 while it is not.
+    /// When the connection was established, in seconds since 1970-01-01 UTC; 0 unless connected.
     #[zbus(property)]
     fn connected_since(&self) -> zbus::Result<u64>;
 
-    /// What the network watch says.
+    /// What the network watch reported last.
     #[zbus(property)]
     fn network_state(&self) -> zbus::Result<String>;
 
-    /// What went wrong last, in words; empty if nothing did.
+    /// The last failure, in words; empty if there was none.
     #[zbus(property)]
     fn last_error(&self) -> zbus::Result<String>;
 

@@ -1,6 +1,11 @@
-//! Tells a [`Client`](fedecks_device::Client) what becomes of the network: by NetworkManager where it runs, by
-//! the kernel's routing tables where it does not. An application that embeds the client spawns
-//! [`watch_network`] beside it.
+//! Reports network changes to a [`Client`](fedecks_device::Client): from NetworkManager where it runs,
+//! from the kernel's routing tables otherwise. An application that embeds the client spawns
+//! [`watch_network`] as a task.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a library's new variants need no decision here"
+)]
 
 mod netlink;
 mod network_manager;

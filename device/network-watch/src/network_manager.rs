@@ -1,4 +1,4 @@
-//! NetworkManager over D-Bus.
+//! The network as NetworkManager reports it over D-Bus.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -21,8 +21,8 @@ use zbus::{Connection, MatchRule, Message, MessageStream};
 const BUS: &str = "org.freedesktop.DBus";
 const NAME: &str = "org.freedesktop.NetworkManager";
 const PATH: &str = "/org/freedesktop/NetworkManager";
-/// The properties that are read.
-const READ: [&str; 4] = ["State", "Connectivity", "PrimaryConnection", "Startup"];
+/// The properties that are read here.
+const PROPERTIES: [&str; 4] = ["State", "Connectivity", "PrimaryConnection", "Startup"];
 
 #[zbus::proxy(
     interface = "org.freedesktop.NetworkManager",
@@ -43,49 +43,49 @@ trait NetworkManager {
     fn startup(&self) -> zbus::Result<bool>;
 }
 
-/// Tells what NetworkManager shows, at first and whenever it says that something has changed; `None`
-/// while it is not there or does not answer. Never ends.
+/// Reports NetworkManager's properties, initially and after each change; `None` while it does not run or
+/// does not answer. Never ends.
 pub(crate) async fn watch(
     mut bus: watch::Receiver<Option<Connection>>,
-    tell: impl Fn(Option<Manager>),
+    report: impl Fn(Option<Manager>),
 ) {
-    let mut wait = Backoff::default();
+    let mut backoff = Backoff::default();
     loop {
         let connection = bus.borrow_and_update().clone();
         let on_this_bus = async {
             match &connection {
-                Some(connection) => on_bus(connection, &tell).await,
+                Some(connection) => watch_on(connection, &report).await,
                 None => pending().await,
             }
         };
         let changed = tokio::select! {
             ended = on_this_bus => {
                 if let Err(error) = ended {
-                    debug!(%error, "NetworkManager cannot be watched for now");
+                    debug!(%error, "cannot watch NetworkManager, will retry");
                 }
-                tell(None);
+                report(None);
                 tokio::select! {
-                    () = sleep(wait.next_delay()) => Ok(()),
+                    () = sleep(backoff.next_delay()) => Ok(()),
                     changed = bus.changed() => changed,
                 }
             }
             changed = bus.changed() => {
-                wait = Backoff::default();
+                backoff.reset();
                 changed
             }
         };
-        tell(None);
+        report(None);
         if changed.is_err() {
-            // Nobody keeps the bus any more: the program ends.
+            // The sender was dropped: the program is shutting down.
             pending::<()>().await;
         }
     }
 }
 
-/// As long as this bus is there.
-async fn on_bus(connection: &Connection, tell: &impl Fn(Option<Manager>)) -> zbus::Result<()> {
+/// Watches NetworkManager until this connection ends.
+async fn watch_on(connection: &Connection, report: &impl Fn(Option<Manager>)) -> zbus::Result<()> {
     let bus = DBusProxy::builder(connection).cache_properties(CacheProperties::No).build().await?;
-    // Subscribed before it is asked, so that no change falls in between.
+    // Subscribe first, then query, so that no change is missed in between.
     let rule = MatchRule::builder().msg_type(Type::Signal).sender(BUS)?.interface(BUS)?;
     let rule = rule.member("NameOwnerChanged")?.add_arg(NAME)?;
     let mut owners = messages(connection, rule.build(), None).await?;
@@ -97,7 +97,7 @@ async fn on_bus(connection: &Connection, tell: &impl Fn(Option<Manager>)) -> zbu
     loop {
         let with_this_owner = async {
             match &owner {
-                Some(owner) => with_owner(connection, owner, tell).await,
+                Some(owner) => watch_owner(connection, owner, report).await,
                 None => pending().await,
             }
         };
@@ -108,17 +108,17 @@ async fn on_bus(connection: &Connection, tell: &impl Fn(Option<Manager>)) -> zbu
         let Some(change) = change else { return Ok(()) };
         let Some(change) = NameOwnerChanged::from_message(change?) else { continue };
         owner = change.args()?.new_owner().as_ref().map(UniqueName::to_owned);
-        tell(None);
+        report(None);
     }
 }
 
-/// As long as this process is NetworkManager. Ends with the bus.
-async fn with_owner(
+/// Watches the process that is currently NetworkManager, until the connection ends.
+async fn watch_owner(
     connection: &Connection,
     owner: &UniqueName<'_>,
-    tell: &impl Fn(Option<Manager>),
+    report: &impl Fn(Option<Manager>),
 ) -> zbus::Result<()> {
-    // By the owner's unique name: nobody else's signals count.
+    // By the owner's unique name: signals from other processes are ignored.
     let rule = MatchRule::builder().msg_type(Type::Signal).sender(owner.as_str())?.path(PATH)?;
     let mut signals = messages(connection, rule.build(), None).await?;
     let proxy = NetworkManagerProxy::builder(connection)
@@ -126,49 +126,43 @@ async fn with_owner(
         .cache_properties(CacheProperties::No)
         .build()
         .await?;
-    let mut failures = 0_u32;
-    let mut wait = Backoff::default();
+    let mut backoff = Backoff::default();
     loop {
-        let Some((read, has_changed)) = read_meanwhile(&proxy, &mut signals).await? else {
+        let Some((read, has_changed)) = read_draining(&proxy, &mut signals).await? else {
             return Ok(());
         };
-        match read {
+        let retry_after = match read {
             Ok(manager) => {
-                failures = 0;
-                wait = Backoff::default();
-                tell(Some(manager));
+                backoff.reset();
+                report(Some(manager));
+                None
             }
-            // It takes its name some milliseconds before it has anything to show.
+            // It acquires its name some milliseconds before it answers queries.
             Err(error) => {
-                failures = failures.saturating_add(1);
-                if failures == 2 {
-                    warn!(%error, "NetworkManager does not answer: it is asked again");
+                let delay = backoff.next_delay();
+                if backoff.failures() == 2 {
+                    warn!(%error, "NetworkManager does not answer, will retry");
                 } else {
                     debug!(%error, "NetworkManager does not answer");
                 }
-                tell(None);
+                report(None);
+                Some(delay)
             }
-        }
+        };
         if has_changed {
             continue;
         }
-        let again = async {
-            match failures {
-                0 => pending().await,
-                1.. => sleep(wait.next_delay()).await,
-            }
-        };
         tokio::select! {
-            () = again => {}
+            () = sleep(retry_after.unwrap_or_default()), if retry_after.is_some() => {}
             changed = next_change(&mut signals) => if !changed? { return Ok(()) },
         }
     }
 }
 
-/// Reads, and tells whether something may have changed meanwhile; `None` at the end of the bus. What
-/// is signalled has to be taken meanwhile: a stream that is full holds up everything that comes over
-/// the connection, the answers as well.
-async fn read_meanwhile(
+/// Reads the properties. The flag is true if they may have changed meanwhile; `None` if the connection
+/// has ended. Drains the signals meanwhile: a full stream would block everything that arrives over the
+/// connection, including the replies.
+async fn read_draining(
     proxy: &NetworkManagerProxy<'_>,
     signals: &mut MessageStream,
 ) -> zbus::Result<Option<(zbus::Result<Manager>, bool)>> {
@@ -196,8 +190,8 @@ async fn read(proxy: &NetworkManagerProxy<'_>) -> zbus::Result<Manager> {
     Ok(Manager { state, connectivity, primary: primary.as_str().to_owned(), is_starting })
 }
 
-/// Waits until something that is read has changed; `false` at the end of the bus. It signals a lot
-/// more than that, and many changes in a row.
+/// Waits until a relevant property has changed; returns false if the connection has ended.
+/// NetworkManager emits many other signals, and bursts of changes.
 async fn next_change(signals: &mut MessageStream) -> zbus::Result<bool> {
     while let Some(signal) = signals.next().await {
         if !is_change(&signal?) {
@@ -217,9 +211,10 @@ fn is_change(signal: &Message) -> bool {
             let body = signal.body();
             let changes = body.deserialize::<(&str, HashMap<&str, Value<'_>>, Vec<&str>)>();
             changes.map_or(true, |(_, changed, invalidated)| {
-                READ.iter().any(|name| changed.contains_key(name) || invalidated.contains(name))
+                let has = |name| changed.contains_key(name) || invalidated.contains(&name);
+                PROPERTIES.into_iter().any(has)
             })
         }
-        Some(_) | None => false,
+        _ => false,
     }
 }

@@ -1,25 +1,25 @@
-//! Which source reports on the network (NetworkManager or the kernel), and its name in the configuration.
+//! The sources of network observations, NetworkManager and the kernel, and their configured names.
 
 use std::str::FromStr;
 
 use fedecks_device_core::Observation;
 use tokio::sync::watch;
 
-/// By what the network is watched.
+/// How the network is watched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum NetworkWatch {
-    /// By NetworkManager while it is on the system bus, by the kernel otherwise.
+    /// Through NetworkManager while it is on the system bus, through the kernel otherwise.
     #[default]
     Auto,
-    /// By NetworkManager; while it is not there, nothing is known.
+    /// Through NetworkManager; while it does not run, the network state is unknown.
     NetworkManager,
-    /// By the kernel, over rtnetlink.
+    /// Through the kernel, over rtnetlink.
     Netlink,
-    /// By nothing.
+    /// Not at all.
     None,
 }
 
-/// A text that names no [`NetworkWatch`].
+/// A text that is not the name of a [`NetworkWatch`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("is {0:?}, expected \"auto\", \"network-manager\", \"netlink\" or \"none\"")]
 pub struct InvalidNetworkWatch(String);
@@ -38,7 +38,7 @@ impl FromStr for NetworkWatch {
     }
 }
 
-/// Where a sight comes from.
+/// The source of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkSource {
     /// NetworkManager, over D-Bus.
@@ -48,7 +48,7 @@ pub enum NetworkSource {
 }
 
 impl NetworkSource {
-    /// As in the configuration and the report of the health.
+    /// Its name in the configuration and in the health report.
     pub fn name(self) -> &'static str {
         match self {
             Self::NetworkManager => "network-manager",
@@ -57,16 +57,15 @@ impl NetworkSource {
     }
 }
 
-/// The newest sight. One that nobody took before the next one came is forgotten: the way from one to
-/// another does not matter, only where it leads.
-pub(crate) type Newest = watch::Sender<Option<(NetworkSource, Observation)>>;
+/// The latest observation. Intermediate ones may be skipped: only the current state matters.
+pub(crate) type Latest = watch::Sender<Option<(NetworkSource, Observation)>>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn each_watch_has_a_name_and_others_are_told_which() {
+    fn each_watch_has_a_name_and_an_unknown_name_lists_them() {
         for (name, watch) in [
             ("auto", NetworkWatch::Auto),
             ("network-manager", NetworkWatch::NetworkManager),

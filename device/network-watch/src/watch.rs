@@ -1,4 +1,4 @@
-//! Chooses who is asked about the network, and brings what they show to the client.
+//! Chooses the source of network observations, and reports the debounced network state to the client.
 
 use std::future::pending;
 
@@ -10,12 +10,11 @@ use tokio::sync::watch;
 use tracing::{debug, error, info};
 use zbus::Connection;
 
-use crate::source::{NetworkSource, NetworkWatch, Newest};
+use crate::source::{Latest, NetworkSource, NetworkWatch};
 use crate::{netlink, network_manager};
 
-/// Watches the network and tells the client, until that is shut down: an application spawns this beside
-/// its client. It has a handle to the client and, unless it watches by the kernel alone, a connection to
-/// the system bus of its own.
+/// Watches the network and reports to the client until that is shut down; an application spawns this as
+/// a task. It keeps a handle to the client and opens its own connection to the system bus.
 pub async fn watch_network(client: Client, watch: NetworkWatch) {
     let bus = SystemBus::start();
     watch_network_on(client, watch, bus.subscribe(), watch::Sender::new(None)).await;
@@ -33,39 +32,41 @@ pub async fn watch_network_on(
     }
     let mut alarm = match Alarm::new() {
         Ok(alarm) => alarm,
-        Err(error) => return error!(%error, "no timer: the network is not watched"),
+        Err(error) => return error!(%error, "cannot create a timer, the network is not watched"),
     };
-    let (newest, mut sights) = watch::channel(None);
-    let mut sources = Box::pin(look(watch, bus, &newest));
-    let mut judge = NetworkDebouncer::new();
-    let mut known = None;
+    let (latest, mut observations) = watch::channel(None);
+    let mut sources = Box::pin(observe(watch, bus, &latest));
+    let mut debouncer = NetworkDebouncer::new();
+    let mut last_source = None;
     loop {
-        if let Err(error) = alarm.set(judge.poll_timeout()) {
-            return error!(%error, "the timer fails: the network is not watched any more");
+        if let Err(error) = alarm.set(debouncer.poll_timeout()) {
+            return error!(%error, "cannot set the timer, the network is no longer watched");
         }
         let report = tokio::select! {
             () = client.ended() => return,
             () = &mut sources => None,
-            Ok(()) = sights.changed() => {
-                let Some((source, sight)) = sights.borrow_and_update().clone() else { continue };
-                if known.replace(source) != Some(source) {
+            Ok(()) = observations.changed() => {
+                let Some((source, observation)) = observations.borrow_and_update().clone() else {
+                    continue;
+                };
+                if last_source.replace(source) != Some(source) {
                     info!(by = source.name(), "watching the network");
                     watched_by.send_replace(Some(source));
                 }
-                debug!(?sight, "the network looks otherwise");
-                judge.handle_observation(BootClock::now(), sight)
+                debug!(?observation, "network observation");
+                debouncer.handle_observation(BootClock::now(), observation)
             }
             fired = alarm.fired() => match fired {
-                Ok(()) => judge.handle_timeout(BootClock::now()),
+                Ok(()) => debouncer.handle_timeout(BootClock::now()),
                 Err(error) => {
-                    return error!(%error, "the timer fails: the network is not watched any more");
+                    return error!(%error, "the timer failed, the network is no longer watched");
                 }
             },
         };
         let Some(report) = report else { continue };
         match report {
             Network::Up => info!("there is a network"),
-            Network::Changed => info!("the network is another one"),
+            Network::Changed => info!("the network has changed"),
             Network::Down => info!("there is no network"),
         }
         if client.network(report).await.is_err() {
@@ -74,46 +75,43 @@ pub async fn watch_network_on(
     }
 }
 
-/// Never ends.
-async fn look(watch: NetworkWatch, bus: watch::Receiver<Option<Connection>>, newest: &Newest) {
-    let by_manager = |manager| {
-        let sight = (NetworkSource::NetworkManager, Observation::Manager(manager));
-        newest.send_replace(Some(sight));
-    };
+/// Keeps `latest` up to date. Never ends.
+async fn observe(watch: NetworkWatch, bus: watch::Receiver<Option<Connection>>, latest: &Latest) {
+    let publish =
+        |observation| latest.send_replace(Some((NetworkSource::NetworkManager, observation)));
     match watch {
         NetworkWatch::None => pending().await,
-        NetworkWatch::Netlink => netlink::watch(newest).await,
+        NetworkWatch::Netlink => netlink::watch(latest).await,
         NetworkWatch::NetworkManager => {
-            let tell = |manager: Option<_>| {
-                let sight = manager.map_or(Observation::Nothing, Observation::Manager);
-                newest.send_replace(Some((NetworkSource::NetworkManager, sight)));
+            let report = |manager: Option<_>| {
+                publish(manager.map_or(Observation::Unavailable, Observation::Manager));
             };
-            network_manager::watch(bus, tell).await;
+            network_manager::watch(bus, report).await;
         }
         NetworkWatch::Auto => {
-            // Until it is known better: a bus may come late or never.
-            let (is_there, mut there) = watch::channel(false);
-            let tell = |manager: Option<_>| {
+            // False initially: the bus may appear late or never.
+            let (is_running, mut running) = watch::channel(false);
+            let report = |manager: Option<_>| {
                 let is = manager.is_some();
-                is_there.send_if_modified(|was| std::mem::replace(was, is) != is);
+                is_running.send_if_modified(|was| std::mem::replace(was, is) != is);
                 if let Some(manager) = manager {
-                    by_manager(manager);
+                    publish(Observation::Manager(manager));
                 }
             };
-            let otherwise = async {
+            let fallback = async {
                 loop {
                     // The sender lives as long as this.
-                    let _ = there.wait_for(|is| !is).await;
+                    let _ = running.wait_for(|is| !is).await;
                     tokio::select! {
-                        // In this order: the kernel's sight must not take the place of the one that
-                        // NetworkManager has just given.
+                        // In this order: an observation of the kernel must not overwrite the one that
+                        // NetworkManager has just reported.
                         biased;
-                        _ = there.wait_for(|is| *is) => {}
-                        () = netlink::watch(newest) => {}
+                        _ = running.wait_for(|is| *is) => {}
+                        () = netlink::watch(latest) => {}
                     }
                 }
             };
-            tokio::join!(network_manager::watch(bus, tell), otherwise);
+            tokio::join!(network_manager::watch(bus, report), fallback);
         }
     }
 }

@@ -60,7 +60,7 @@ async fn pings_the_server_periodically_to_keep_the_connection_awake() {
 }
 
 #[tokio::test]
-async fn closes_and_reestablishes_the_connection_if_no_pong_is_received() {
+async fn closes_and_reestablishes_the_connection_if_no_pong_comes() {
     let options = Options { heartbeat: Duration::from_secs(1), ..Options::default() };
     let mut cloud = start_cloud_with(options).await;
     let proxy = Proxy::start(cloud.address).await;

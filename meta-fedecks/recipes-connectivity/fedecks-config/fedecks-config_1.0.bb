@@ -1,14 +1,14 @@
-SUMMARY = "Where the devices of this product find their cloud"
-DESCRIPTION = "The configuration of fedecksd, the authority that vouches for the cloud if it is none of the public ones, and the folder of the token on the data partition. Append to this recipe, or replace it, with the address of your cloud."
+SUMMARY = "The address of the cloud for the devices of this product"
+DESCRIPTION = "The configuration of fedecksd, the certificate authority of the cloud if it is not a public one, and the unit that creates the directory of the token on the data partition. Append to this recipe, or replace it, to set the address of your cloud."
 HOMEPAGE = "https://fedecks.example.org"
 BUGTRACKER = "https://fedecks.example.org/issues"
 SECTION = "net"
 CVE_PRODUCT = ""
 LICENSE = "Apache-2.0"
-# nooelint: oelint.var.licenseremotefile - all of it is in this layer
+# nooelint: oelint.var.licenseremotefile - everything is in this layer
 LIC_FILES_CHKSUM = "file://${COREBASE}/meta/files/common-licenses/Apache-2.0;md5=89aea4e17d99a7cacdbeed46a0096b10"
 
-# A ca.pem beside them, in an append's SRC_URI, is installed as well.
+# A ca.pem that an append adds to SRC_URI is installed as well.
 SRC_URI = "\
     file://fedecks.toml \
     file://fedecks-data.service \
@@ -17,15 +17,15 @@ SRC_URI = "\
 
 inherit allarch systemd
 
-# Scarthgap has no UNPACKDIR, and later releases refuse to have S in WORKDIR.
+# Scarthgap has no UNPACKDIR, and later releases reject S in WORKDIR.
 FILES_DIR = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
 S = "${FILES_DIR}"
 
 do_install() {
     if grep -qF '//cloud.example.com' ${FILES_DIR}/fedecks.toml; then
-        bbwarn "the devices are to connect to cloud.example.com: append a fedecks.toml of yours, see docs/yocto.md"
+        bbwarn "devices will connect to cloud.example.com: append your own fedecks.toml, see docs/yocto.md"
     fi
-    # Where the data partition is mounted; a read-only root cannot make it later.
+    # The mount point of the data partition; it cannot be created on a read-only root.
     install -d ${D}/data
     install -d ${D}${sysconfdir}/fedecks
     install -m 0644 ${FILES_DIR}/fedecks.toml ${D}${sysconfdir}/fedecks/

@@ -1,6 +1,6 @@
 require fedecks-device.inc
 
-# Where you keep the sources: a clone of your own, see the layer's README.
+# Your clone of the sources, see the layer's README.
 FEDECKS_GIT_URI ?= "git://git.example.org/fedecks.git;protocol=https"
 FEDECKS_GIT_BRANCH ?= "main"
 

@@ -1,5 +1,5 @@
-SUMMARY = "A small image whose root is read-only and whose token is on a data partition"
-DESCRIPTION = "An example of how the device service goes into an image: copy it, or take its lines into an image of yours."
+SUMMARY = "A small image with a read-only root and the token on a data partition"
+DESCRIPTION = "An example of an image with the device service: copy it, or copy its lines into your own image."
 HOMEPAGE = "https://fedecks.example.org"
 BUGTRACKER = "https://fedecks.example.org/issues"
 SECTION = "net"
@@ -12,6 +12,6 @@ IMAGE_FEATURES += "read-only-rootfs"
 IMAGE_INSTALL = "packagegroup-core-boot packagegroup-fedecks ${CORE_IMAGE_EXTRA_INSTALL}"
 IMAGE_FSTYPES += "wic"
 WKS_FILE ?= "fedecks-data.wks"
-# Scarthgap looks for it in the folder wic of each layer, later releases in files/wic.
-# nooelint: oelint.vars.inconspaces - a list with colons
+# Scarthgap searches the directory wic of each layer, later releases files/wic.
+# nooelint: oelint.vars.inconspaces - a list separated by colons
 WKS_SEARCH_PATH:append = ":${FILE_DIRNAME}/../../files/wic"

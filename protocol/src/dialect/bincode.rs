@@ -1,12 +1,12 @@
-//! `fedecks.v1.bincode`: a kind byte, then the frame's fields in bincode 2's standard encoding
-//! (little-endian, integers of variable length, signed ones zigzag).
+//! The dialect `fedecks.v1.bincode`: a kind byte, then the frame's fields in bincode 2's standard
+//! encoding (little-endian, variable-length integers, zigzag for signed ones).
 
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use bincode::de::read::Reader;
+use bincode::de::read::Reader as _;
 use bincode::de::{Decode, Decoder};
-use bincode::enc::write::Writer;
+use bincode::enc::write::Writer as _;
 use bincode::enc::{Encode, Encoder};
 use bincode::error::{DecodeError as ReadError, EncodeError as WriteError};
 
@@ -48,28 +48,28 @@ type Config = bincode::config::Configuration<
 
 const CONFIG: Config = bincode::config::standard().with_limit::<MAX_CLAIM>();
 
-/// bincode counts an integer at its full width, not at what it took: 17 bytes for the 2 of a small
-/// `Int`, 9 for the 2 of an empty text, 8 for the 1 of a sequence number.
+/// bincode's own limit counts an integer at its full width, not at its encoded size: 17 bytes for the
+/// 2 bytes of a small `Int`, 9 for the 2 of an empty text, 8 for the 1 of a sequence number.
 const MAX_CLAIM: usize = 9 * Limits::MAX_SIZE;
 
-/// How much space a container gets before its items were seen, in bytes.
-const FIRST_SPACE: usize = 512;
+/// The most that is allocated for a container before its first item is decoded, in bytes.
+const MAX_PREALLOCATION: usize = 512;
 
 pub(super) fn encode_up(frame: &UpFrame, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
-    let mut out = Out::new(limits);
+    let mut out = Writer::new(limits);
     match frame {
         UpFrame::Message { sequence, term } => out.message(*sequence, term)?,
         UpFrame::Raw { sequence, bytes } => out.raw(*sequence, bytes)?,
         UpFrame::TokenPlease => out.kind(kind::TOKEN_PLEASE),
         UpFrame::Ack(sequence) => out.ack(*sequence)?,
-        UpFrame::Reply { request, term } => out.question(kind::REPLY, *request, term)?,
+        UpFrame::Reply { request, term } => out.request(kind::REPLY, *request, term)?,
         UpFrame::Unknown { .. } => return Err(EncodeError::UnknownFrame),
     }
     out.finish()
 }
 
 pub(super) fn encode_down(frame: &DownFrame, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
-    let mut out = Out::new(limits);
+    let mut out = Writer::new(limits);
     match frame {
         DownFrame::Welcome(welcome) => {
             out.kind(kind::WELCOME);
@@ -86,41 +86,34 @@ pub(super) fn encode_down(frame: &DownFrame, limits: &Limits) -> Result<Vec<u8>,
             out.value(issued.token.expose())?;
         }
         DownFrame::Ack(sequence) => out.ack(*sequence)?,
-        DownFrame::Request { request, term } => out.question(kind::REQUEST, *request, term)?,
+        DownFrame::Request { request, term } => out.request(kind::REQUEST, *request, term)?,
         DownFrame::Unknown { .. } => return Err(EncodeError::UnknownFrame),
     }
     out.finish()
 }
 
 pub(super) fn encode_term(term: &Term, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
-    let mut out = Out::new(limits);
+    let mut out = Writer::new(limits);
     out.term(term)?;
     out.finish()
 }
 
 pub(super) fn decode_up(bytes: &[u8], limits: &Limits) -> Result<UpFrame, DecodeError> {
-    let (kind, mut fields) = In::frame(bytes, limits)?;
+    let (kind, mut fields) = Reader::frame(bytes, limits)?;
     match kind {
         kind::MESSAGE => {
-            let (sequence, term) = fields.message()?;
-            Ok(UpFrame::Message { sequence, term })
+            fields.message().map(|(sequence, term)| UpFrame::Message { sequence, term })
         }
-        kind::RAW => {
-            let (sequence, bytes) = fields.raw()?;
-            Ok(UpFrame::Raw { sequence, bytes })
-        }
+        kind::RAW => fields.raw().map(|(sequence, bytes)| UpFrame::Raw { sequence, bytes }),
         kind::TOKEN_PLEASE => Ok(UpFrame::TokenPlease),
         kind::ACK => fields.ack().map(UpFrame::Ack),
-        kind::REPLY => {
-            let (request, term) = fields.question()?;
-            Ok(UpFrame::Reply { request, term })
-        }
+        kind::REPLY => fields.request().map(|(request, term)| UpFrame::Reply { request, term }),
         kind => Ok(UpFrame::Unknown { kind }),
     }
 }
 
 pub(super) fn decode_down(bytes: &[u8], limits: &Limits) -> Result<DownFrame, DecodeError> {
-    let (kind, mut fields) = In::frame(bytes, limits)?;
+    let (kind, mut fields) = Reader::frame(bytes, limits)?;
     match kind {
         kind::WELCOME => Ok(DownFrame::Welcome(Welcome {
             server_time_ms: fields.value()?,
@@ -129,13 +122,9 @@ pub(super) fn decode_down(bytes: &[u8], limits: &Limits) -> Result<DownFrame, De
             max_frame: fields.value()?,
         })),
         kind::MESSAGE => {
-            let (sequence, term) = fields.message()?;
-            Ok(DownFrame::Message { sequence, term })
+            fields.message().map(|(sequence, term)| DownFrame::Message { sequence, term })
         }
-        kind::RAW => {
-            let (sequence, bytes) = fields.raw()?;
-            Ok(DownFrame::Raw { sequence, bytes })
-        }
+        kind::RAW => fields.raw().map(|(sequence, bytes)| DownFrame::Raw { sequence, bytes }),
         kind::TOKEN => {
             let expires_at = fields.value()?;
             let text = fields.value::<Text>()?.0;
@@ -144,27 +133,26 @@ pub(super) fn decode_down(bytes: &[u8], limits: &Limits) -> Result<DownFrame, De
         }
         kind::ACK => fields.ack().map(DownFrame::Ack),
         kind::REQUEST => {
-            let (request, term) = fields.question()?;
-            Ok(DownFrame::Request { request, term })
+            fields.request().map(|(request, term)| DownFrame::Request { request, term })
         }
         kind => Ok(DownFrame::Unknown { kind }),
     }
 }
 
 pub(super) fn decode_term(bytes: &[u8], limits: &Limits) -> Result<Term, DecodeError> {
-    let mut fields = In::new(bytes, limits)?;
+    let mut fields = Reader::new(bytes, limits)?;
     let term = fields.value::<Term>()?;
     fields.end()?;
     Ok(term)
 }
 
-/// A frame in the making.
-struct Out<'a> {
+/// Appends the fields of a frame.
+struct Writer<'a> {
     bytes: Vec<u8>,
     limits: &'a Limits,
 }
 
-impl<'a> Out<'a> {
+impl<'a> Writer<'a> {
     fn new(limits: &'a Limits) -> Self {
         Self { bytes: Vec::new(), limits }
     }
@@ -174,15 +162,15 @@ impl<'a> Out<'a> {
     }
 
     fn value<T: Encode + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        // Writing our own types into memory fails for nothing but a term that is too deep, and
-        // `term` has looked at that before.
+        // Encoding our own types into memory can only fail for a term that is too deep, and `term`
+        // has already checked that.
         bincode::encode_into_std_write(value, &mut self.bytes, CONFIG)
             .map(|_| ())
             .map_err(|_| EncodeError::TooDeep { limit: self.max_depth() })
     }
 
     fn term(&mut self, term: &Term) -> Result<(), EncodeError> {
-        if is_deeper(term, self.max_depth()) {
+        if exceeds_depth(term, self.max_depth()) {
             return Err(EncodeError::TooDeep { limit: self.max_depth() });
         }
         self.value(term)
@@ -210,7 +198,7 @@ impl<'a> Out<'a> {
         self.sequence(Some(sequence))
     }
 
-    fn question(&mut self, kind: u8, id: RequestId, term: &Term) -> Result<(), EncodeError> {
+    fn request(&mut self, kind: u8, id: RequestId, term: &Term) -> Result<(), EncodeError> {
         self.kind(kind);
         self.value(&id.0)?;
         self.term(term)
@@ -229,7 +217,7 @@ impl<'a> Out<'a> {
     }
 }
 
-fn is_deeper(term: &Term, levels: u16) -> bool {
+fn exceeds_depth(term: &Term, levels: u16) -> bool {
     let Some(below) = levels.checked_sub(1) else {
         return true;
     };
@@ -241,20 +229,22 @@ fn is_deeper(term: &Term, levels: u16) -> bool {
         | Term::Str(_)
         | Term::Bytes(_)
         | Term::Atom(_) => false,
-        Term::List(items) | Term::Tuple(items) => items.iter().any(|item| is_deeper(item, below)),
-        Term::Map(entries) => {
-            entries.iter().any(|(key, value)| is_deeper(key, below) || is_deeper(value, below))
+        Term::List(items) | Term::Tuple(items) => {
+            items.iter().any(|item| exceeds_depth(item, below))
         }
+        Term::Map(entries) => entries
+            .iter()
+            .any(|(key, value)| exceeds_depth(key, below) || exceeds_depth(value, below)),
     }
 }
 
-/// The fields of a frame, read from the front.
-struct In<'a> {
+/// Reads the fields of a frame from the front.
+struct Reader<'a> {
     rest: &'a [u8],
     max_depth: u16,
 }
 
-impl<'a> In<'a> {
+impl<'a> Reader<'a> {
     fn new(bytes: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
         let limit = limits.max_size.min(Limits::MAX_SIZE);
         if bytes.len() > limit {
@@ -264,13 +254,13 @@ impl<'a> In<'a> {
     }
 
     fn frame(bytes: &'a [u8], limits: &Limits) -> Result<(u8, Self), DecodeError> {
-        let whole = Self::new(bytes, limits)?;
-        let (kind, rest) = whole.rest.split_first().ok_or(DecodeError::Truncated)?;
-        Ok((*kind, Self { rest, ..whole }))
+        let reader = Self::new(bytes, limits)?;
+        let (kind, rest) = reader.rest.split_first().ok_or(DecodeError::Truncated)?;
+        Ok((*kind, Self { rest, ..reader }))
     }
 
     fn value<T: Decode<Depth>>(&mut self) -> Result<T, DecodeError> {
-        let depth = Depth { left: self.max_depth };
+        let depth = Depth(self.max_depth);
         let (value, read) = bincode::decode_from_slice_with_context(self.rest, CONFIG, depth)
             .map_err(|error| self.explain(&error))?;
         self.rest = self.rest.get(read..).unwrap_or_default();
@@ -287,7 +277,7 @@ impl<'a> In<'a> {
         } else if let ReadError::Utf8 { .. } = error {
             DecodeError::Malformed("a text is not UTF-8")
         } else {
-            DecodeError::Malformed("not a number of this width")
+            DecodeError::Malformed("not an integer of this width")
         }
     }
 
@@ -307,10 +297,10 @@ impl<'a> In<'a> {
     }
 
     fn ack(&mut self) -> Result<Sequence, DecodeError> {
-        self.sequence()?.ok_or(DecodeError::Malformed("an acknowledgement of number 0"))
+        self.sequence()?.ok_or(DecodeError::Malformed("an acknowledgement of sequence number 0"))
     }
 
-    fn question(&mut self) -> Result<(RequestId, Term), DecodeError> {
+    fn request(&mut self) -> Result<(RequestId, Term), DecodeError> {
         let id = RequestId(self.value()?);
         let term = self.value()?;
         self.end()?;
@@ -331,14 +321,8 @@ impl Encode for Term {
             Self::Nil => tag::NIL.encode(encoder),
             Self::Bool(false) => tag::FALSE.encode(encoder),
             Self::Bool(true) => tag::TRUE.encode(encoder),
-            Self::Int(value) => {
-                tag::INT.encode(encoder)?;
-                value.encode(encoder)
-            }
-            Self::Float(value) => {
-                tag::FLOAT.encode(encoder)?;
-                value.encode(encoder)
-            }
+            Self::Int(value) => (tag::INT, value).encode(encoder),
+            Self::Float(value) => (tag::FLOAT, value).encode(encoder),
             Self::Str(text) => encode_bytes(encoder, tag::STR, text.as_bytes()),
             Self::Bytes(bytes) => encode_bytes(encoder, tag::BYTES, bytes),
             Self::Atom(name) => encode_bytes(encoder, tag::ATOM, name.as_bytes()),
@@ -365,27 +349,24 @@ fn encode_items<E: Encoder, T: Encode>(
     items.iter().try_for_each(|item| item.encode(encoder))
 }
 
-/// How many levels of nesting are left.
-struct Depth {
-    left: u16,
-}
+/// The remaining levels of nesting.
+struct Depth(u16);
 
-/// Marks an error as ours in bincode's `Other`.
+/// Marks our own error in bincode's `Other`.
 const TOO_DEEP: &str = "too deep";
 
 impl Decode<Depth> for Term {
     fn decode<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<Self, ReadError> {
-        let left = decoder.context().left;
-        let below = left.checked_sub(1).ok_or(ReadError::Other(TOO_DEEP))?;
-        decoder.context().left = below;
-        // Only what recurses stands here: the stack of this function is taken once per level.
+        let Depth(left) = *decoder.context();
+        decoder.context().0 = left.checked_sub(1).ok_or(ReadError::Other(TOO_DEEP))?;
+        // Only what recurses is decoded here: this function's stack frame is needed once per level.
         let term = match u8::decode(decoder)? {
             tag::LIST => decode_items(decoder, 1, Self::decode).map(Self::List),
             tag::TUPLE => decode_items(decoder, 1, Self::decode).map(Self::Tuple),
             tag::MAP => decode_items(decoder, 2, decode_entry).map(Self::Map),
             tag => decode_leaf(decoder, tag),
         };
-        decoder.context().left = left;
+        decoder.context().0 = left;
         term
     }
 }
@@ -411,7 +392,7 @@ fn decode_leaf<D: Decoder<Context = Depth>>(decoder: &mut D, tag: u8) -> Result<
     }
 }
 
-/// A text whose length is held against the input before anything is allocated.
+/// A text whose length is checked against the input before anything is allocated.
 struct Text(String);
 
 impl Decode<Depth> for Text {
@@ -422,19 +403,17 @@ impl Decode<Depth> for Text {
     }
 }
 
-/// Bytes with their length before them. The length is checked against what is left of the input.
+/// Length-prefixed bytes. The length is checked against the rest of the input.
 fn take_bytes<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<Vec<u8>, ReadError> {
     let length = take_length(decoder, 1)?;
     decoder.claim_bytes_read(length)?;
-    let bytes = match decoder.reader().peek_read(length) {
-        Some(bytes) => bytes.to_vec(),
-        None => return Err(ReadError::UnexpectedEnd { additional: length }),
-    };
+    let bytes = decoder.reader().peek_read(length).map(<[u8]>::to_vec);
+    let bytes = bytes.ok_or(ReadError::UnexpectedEnd { additional: length })?;
     decoder.reader().consume(length);
     Ok(bytes)
 }
 
-/// A count of things of which each takes at least `each` bytes: no more than the input can hold.
+/// A count of items of at least `each` bytes. An error if the rest of the input cannot hold them.
 fn take_length<D: Decoder<Context = Depth>>(
     decoder: &mut D,
     each: usize,
@@ -452,14 +431,14 @@ fn decode_entry<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<(Term, T
     Term::decode(decoder).map(|value| (key, value))
 }
 
-/// Items of at least `each` bytes, with their count before them.
+/// Count-prefixed items of at least `each` bytes.
 fn decode_items<D: Decoder<Context = Depth>, T>(
     decoder: &mut D,
     each: usize,
     decode: impl Fn(&mut D) -> Result<T, ReadError>,
 ) -> Result<Vec<T>, ReadError> {
     let length = take_length(decoder, each)?;
-    let mut items = Vec::with_capacity(length.min(FIRST_SPACE / size_of::<T>()));
+    let mut items = Vec::with_capacity(length.min(MAX_PREALLOCATION / size_of::<T>()));
     for _ in 0..length {
         items.push(decode(decoder)?);
     }

@@ -1,20 +1,20 @@
-//! How big and how deep a frame may be, and the errors of encoding and decoding.
+//! Size and depth limits of frames, and the errors of encoding and decoding.
 
-/// Bounds of what an end encodes or decodes.
+/// Limits on what is encoded or decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The biggest frame, in bytes. At most [`Limits::MAX_SIZE`] is taken.
+    /// The largest frame, in bytes; capped at [`Limits::MAX_SIZE`].
     pub max_size: usize,
-    /// How deep a term may be: a number has depth 1, a list of numbers depth 2. At most
-    /// [`Limits::MAX_DEPTH`] is taken.
+    /// The deepest term: a number has depth 1, a list of numbers depth 2. Capped at
+    /// [`Limits::MAX_DEPTH`].
     pub max_depth: u16,
 }
 
 impl Limits {
-    /// No dialect reads or writes more than this, whatever is configured, in bytes.
+    /// The largest frame that any dialect reads or writes, whatever is configured, in bytes.
     pub const MAX_SIZE: usize = 64 * 1024 * 1024;
 
-    /// No dialect reads or writes deeper terms than this, so that the stack is bounded.
+    /// The deepest term that any dialect reads or writes; it bounds the use of the stack.
     pub const MAX_DEPTH: u16 = 128;
 }
 
@@ -25,55 +25,55 @@ impl Default for Limits {
     }
 }
 
-/// Why a frame or a term has no bytes.
+/// Why a frame or a term cannot be encoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// It would be bigger than the limit.
-    #[error("takes {size} bytes, at most {limit} are allowed")]
+    /// It is larger than the limit.
+    #[error("is {size} bytes long, the limit is {limit}")]
     TooBig {
         /// Its size, in bytes.
         size: usize,
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The term is deeper than the limit.
+    /// The term is nested deeper than the limit.
     #[error("is nested deeper than {limit} levels")]
     TooDeep {
         /// The limit, in levels.
         limit: u16,
     },
-    /// An `Unknown` frame: it stands for something received, there is nothing to send.
+    /// An `Unknown` frame: it represents something received and cannot be sent.
     #[error("a frame of an unknown kind cannot be sent")]
     UnknownFrame,
 }
 
-/// Why bytes are no frame or no term.
+/// Why bytes cannot be decoded as a frame or a term.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// There are more bytes than the limit.
-    #[error("{size} bytes, at most {limit} are allowed")]
+    /// The input is longer than the limit.
+    #[error("{size} bytes exceed the limit of {limit}")]
     TooBig {
-        /// How many bytes there are.
+        /// Its size, in bytes.
         size: usize,
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The term is deeper than the limit.
+    /// The term is nested deeper than the limit.
     #[error("nested deeper than {limit} levels")]
     TooDeep {
         /// The limit, in levels.
         limit: u16,
     },
-    /// The bytes end in the middle.
-    #[error("the bytes end in the middle of a value")]
+    /// The input ends in the middle of a value.
+    #[error("the input ends in the middle of a value")]
     Truncated,
-    /// There are bytes after the value.
-    #[error("{0} bytes follow after the value")]
+    /// The input continues after the value.
+    #[error("{0} trailing bytes")]
     Trailing(usize),
-    /// A term begins with a byte that stands for no kind of term.
-    #[error("no kind of term has the number {0}")]
+    /// A term has an unknown tag.
+    #[error("unknown term tag {0}")]
     UnknownTerm(u8),
-    /// Anything else that is not as the dialect writes it.
+    /// Anything else that the dialect does not allow.
     #[error("{0}")]
     Malformed(&'static str),
 }

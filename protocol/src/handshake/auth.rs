@@ -1,4 +1,4 @@
-//! The header in which a device says who it is and proves it.
+//! The header that identifies and authenticates a device.
 
 use data_encoding::BASE64;
 
@@ -9,46 +9,46 @@ use crate::dialect::{Dialect, EncodeError, Limits};
 use crate::term::Term;
 use crate::token::Token;
 
-/// The longest header that a cloud accepts where nothing else is configured, in characters.
+/// The longest header that a cloud accepts by default, in characters.
 pub const MAX_HEADER_CHARS: usize = 4_096;
 
-/// What a device says about itself in the header `x-fedecks-auth`.
+/// The content of the header `x-fedecks-auth`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuthRequest {
-    /// Who it is.
+    /// The device.
     pub device_id: DeviceId,
-    /// What it proves it with.
+    /// What it authenticates with.
     pub proof: Proof,
 }
 
-/// What a device proves itself with.
+/// What a device authenticates with.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Proof {
     /// A token from an earlier connection.
     Token(Token),
-    /// Credentials, the first time.
+    /// Credentials, for a login.
     Credentials(Credentials),
 }
 
-/// Why an [`AuthRequest`] cannot be put into a header.
+/// Why an [`AuthRequest`] cannot be written to a header.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AuthError {
-    /// The credentials do not fit the dialect.
+    /// The dialect cannot encode the credentials.
     #[error("the credentials cannot be encoded: {0}")]
     Encode(#[from] EncodeError),
     /// The header would be longer than clouds accept.
-    #[error("the credentials take {chars} characters in the header, at most {max} are allowed", max = MAX_HEADER_CHARS)]
+    #[error("the credentials need {chars} characters in the header, the limit is {max}", max = MAX_HEADER_CHARS)]
     TooLong {
-        /// How many it would take.
+        /// The length of the header, in characters.
         chars: usize,
     },
 }
 
-/// The header's map is flat; its values may be a little deep.
+/// The header's map is flat; its values may be slightly nested.
 const HEADER_LIMITS: Limits = Limits { max_size: 64 * 1024, max_depth: 8 };
 
 impl AuthRequest {
-    /// The header's value: padded standard base64 of a map in `dialect`.
+    /// The header's value: a map encoded in `dialect`, in padded standard base64.
     pub fn to_header(&self, dialect: Dialect) -> Result<String, AuthError> {
         let mut entries = vec![(Term::from(DEVICE_ID_KEY), Term::from(self.device_id.as_str()))];
         match &self.proof {
@@ -73,8 +73,8 @@ impl AuthRequest {
         Ok(header)
     }
 
-    /// Reads a header of at most `max_chars` characters. A map with a token is a token request,
-    /// whatever else stands in it.
+    /// Parses a header of at most `max_chars` characters. A map with a token is an authentication by
+    /// token, whatever else it contains.
     pub fn from_header(header: &[u8], dialect: Dialect, max_chars: usize) -> Result<Self, Refusal> {
         if header.len() > max_chars {
             return Err(Refusal::HeaderTooLong);

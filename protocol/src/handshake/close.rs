@@ -1,23 +1,23 @@
-//! The close codes that have a meaning in the protocol, and the delay that may go with one.
+//! The WebSocket close codes that the protocol defines, and the delay that may accompany one.
 
 use std::time::Duration;
 
-/// Why an end closed a WebSocket: the close codes that the protocol gives a meaning.
+/// Why an end closed a WebSocket: the close codes that the protocol defines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseCode {
-    /// 1000: done, nothing wrong.
+    /// 1000: normal closure.
     Normal,
-    /// 1001: the end goes away, a device that shuts down for example.
+    /// 1001: the end is going away, for example a device that shuts down.
     GoingAway,
-    /// 1002: the other end broke the WebSocket protocol.
+    /// 1002: the other end violated the WebSocket protocol.
     ProtocolError,
     /// 1008: the cloud's policy, or its handler, ended the session.
     Policy,
-    /// 1009: a message was bigger than the limit that the Welcome frame told.
+    /// 1009: a message was larger than the limit in the Welcome frame.
     TooBig,
-    /// 1011: the cloud met an error of its own.
+    /// 1011: an internal error in the cloud.
     InternalError,
-    /// 1012: the cloud restarts.
+    /// 1012: the cloud is restarting.
     Restart,
     /// 1013: the cloud is overloaded, or the device read too slowly.
     Overloaded,
@@ -25,7 +25,7 @@ pub enum CloseCode {
     Revoked,
     /// 4403: the device is blocked.
     Blocked,
-    /// 4409: a newer connection of the same device took this one's place.
+    /// 4409: replaced by a newer connection of the same device.
     Replaced,
     /// Any other code.
     Other(u16),
@@ -70,13 +70,13 @@ impl From<u16> for CloseCode {
     }
 }
 
-/// A close frame: its code and, where the closing end asks for it, how long to stay away.
-/// On the wire the delay is the reason text `retry-after=SECONDS`.
+/// A close frame: its code and, optionally, how long to wait before reconnecting. On the wire the delay
+/// is the reason text `retry-after=SECONDS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloseReason {
-    /// Why.
+    /// The code.
     pub code: CloseCode,
-    /// How long the other end is asked to wait before it connects again, in whole seconds.
+    /// How long the other end should wait before it reconnects, in whole seconds.
     pub retry_after: Option<Duration>,
 }
 
@@ -86,18 +86,18 @@ impl CloseReason {
         Self { code, retry_after: None }
     }
 
-    /// A close that asks the other end to stay away for `delay`, rounded down to whole seconds.
+    /// A close that asks the other end to reconnect after `delay`, rounded down to whole seconds.
     pub fn retry_after(code: CloseCode, delay: Duration) -> Self {
         Self { code, retry_after: Some(Duration::from_secs(delay.as_secs())) }
     }
 
-    /// The reason text that goes with the code on the wire, at most 123 bytes.
+    /// The reason text of the close frame, at most 123 bytes.
     pub fn text(&self) -> String {
         self.retry_after
             .map_or_else(String::new, |delay| format!("retry-after={}", delay.as_secs()))
     }
 
-    /// Reads a close frame; a text that is not ours means no delay.
+    /// Parses a close frame; any other reason text means no delay.
     pub fn parse(code: u16, text: &str) -> Self {
         let seconds = text.strip_prefix("retry-after=").and_then(|digits| digits.parse().ok());
         Self { code: code.into(), retry_after: seconds.map(Duration::from_secs) }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_read_back_from_its_number() {
+    fn every_code_round_trips_through_its_number() {
         for code in 1000..=4999 {
             assert_eq!(CloseCode::from(code).code(), code);
         }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_reason_text_means_no_delay() {
+    fn any_other_reason_text_means_no_delay() {
         for text in ["", "bye", "retry-after=", "retry-after=-1", "retry-after=1.5"] {
             assert_eq!(CloseReason::parse(1012, text).retry_after, None, "{text:?}");
         }

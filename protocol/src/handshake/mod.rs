@@ -1,4 +1,4 @@
-//! What is said before and after the frames: who a device is, why it is refused, why a link is closed.
+//! What comes before and after the frames: authentication, refusals, close codes.
 
 mod auth;
 mod close;

@@ -1,24 +1,24 @@
-//! Why a cloud refuses an upgrade, with the status and the word for each reason.
+//! The reasons for which a cloud refuses an upgrade, each with its HTTP status and machine-readable name.
 
-/// Why a cloud refused an upgrade. Each has an HTTP status and a reason word in the header
-/// [`REFUSAL_HEADER`](crate::REFUSAL_HEADER); both together tell our refusal from the answer of a
-/// proxy or a captive portal, which must never cost a device its token.
+/// Why a cloud refused an upgrade. Each has an HTTP status and a machine-readable reason in the header
+/// [`REFUSAL_HEADER`](crate::REFUSAL_HEADER); together they distinguish it from the response of a proxy or
+/// a captive portal, which must never cost a device its token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// 400: no `x-fedecks-auth` header.
-    #[error("the request carries no x-fedecks-auth header")]
+    #[error("the request has no x-fedecks-auth header")]
     MissingHeader,
     /// 400: the header is not padded standard base64.
     #[error("the x-fedecks-auth header is not padded standard base64")]
     NotBase64,
-    /// 400: the header's bytes are not a map with text keys in the dialect that was asked for.
-    #[error("the x-fedecks-auth header does not hold a map with text keys")]
+    /// 400: the header's bytes are not a map with text keys in the requested dialect.
+    #[error("the x-fedecks-auth header does not contain a map with text keys")]
     Malformed,
-    /// 400: the map has no `fedecks-device-id`, or what stands there is no device id.
+    /// 400: the map has no valid `fedecks-device-id`.
     #[error("the x-fedecks-auth header has no valid fedecks-device-id")]
     NoDeviceId,
-    /// 400: `Sec-WebSocket-Protocol` names no dialect that the cloud speaks.
-    #[error("the cloud speaks none of the dialects asked for")]
+    /// 400: `Sec-WebSocket-Protocol` names no dialect that the cloud supports.
+    #[error("the cloud supports none of the requested dialects")]
     UnsupportedDialect,
     /// 431: the header is longer than the cloud accepts.
     #[error("the x-fedecks-auth header is too long")]
@@ -26,10 +26,10 @@ pub enum Refusal {
     /// 401: the cloud's handler did not accept the credentials.
     #[error("the credentials were not accepted")]
     BadCredentials,
-    /// 401: the token was not sealed by a key that the cloud has.
-    #[error("the token was not sealed by this cloud, or its key is not known any more")]
+    /// 401: the token was not sealed with a key that the cloud has.
+    #[error("the token was not sealed by this cloud, or its key is no longer known")]
     TokenInvalid,
-    /// 401: the token was good but its time is over.
+    /// 401: the token has expired.
     #[error("the token has expired")]
     TokenExpired,
     /// 401: the device's tokens were revoked.
@@ -38,19 +38,19 @@ pub enum Refusal {
     /// 401: the token was sealed for another device id.
     #[error("the token belongs to another device")]
     WrongDevice,
-    /// 403: the device is blocked until somebody unblocks it.
+    /// 403: the device is blocked until an operator unblocks it.
     #[error("the device is blocked")]
     Blocked,
     /// 429: too many attempts; `Retry-After` says how long to wait.
     #[error("too many attempts")]
     RateLimited,
-    /// 503: the cloud cannot decide now; `Retry-After` says how long to wait.
+    /// 503: the cloud cannot decide at the moment; `Retry-After` says how long to wait.
     #[error("the cloud is not available")]
     Unavailable,
 }
 
 impl Refusal {
-    /// Every refusal, in the order of the document.
+    /// Every refusal, in the order of `docs/protocol.md`.
     pub const ALL: [Self; 14] = [
         Self::MissingHeader,
         Self::NotBase64,
@@ -88,7 +88,7 @@ impl Refusal {
         }
     }
 
-    /// The word in the header [`REFUSAL_HEADER`](crate::REFUSAL_HEADER).
+    /// The value of the header [`REFUSAL_HEADER`](crate::REFUSAL_HEADER).
     pub fn reason(self) -> &'static str {
         match self {
             Self::MissingHeader => "missing-header",
@@ -108,8 +108,8 @@ impl Refusal {
         }
     }
 
-    /// Reads a refusal off an HTTP answer: the status and the value of the reason header, if there
-    /// was one. Anything but a pair of ours is `None` and says nothing about the device.
+    /// Recognizes a refusal in an HTTP response by its status and the value of its reason header. Any
+    /// other combination is `None` and says nothing about the device.
     pub fn from_response(status: u16, reason: Option<&str>) -> Option<Self> {
         let reason = reason?;
         Self::ALL
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_is_read_back_from_its_status_and_reason() {
+    fn every_refusal_round_trips_through_its_response() {
         for refusal in Refusal::ALL {
             let read = Refusal::from_response(refusal.status(), Some(refusal.reason()));
             assert_eq!(read, Some(refusal));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_our_reason_is_no_refusal() {
+    fn a_response_without_a_known_reason_is_not_a_refusal() {
         for status in [200, 302, 401, 403, 503] {
             assert_eq!(Refusal::from_response(status, None), None);
             assert_eq!(Refusal::from_response(status, Some("access denied")), None);

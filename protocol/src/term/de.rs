@@ -1,4 +1,4 @@
-//! A [`Term`] to any deserializable value.
+//! Converts a [`Term`] to any deserializable value.
 
 use std::fmt::{self, Display};
 
@@ -8,16 +8,16 @@ use serde::forward_to_deserialize_any;
 
 use super::value::{Term, TermError};
 
-/// Name under which a [`Term`] asks its deserializer for itself. Ours answers with the term's exact
-/// kind; any other format takes it for a newtype struct and gives what it finds.
+/// A [`Term`] deserializes itself as a newtype struct of this name. Our deserializer answers with the
+/// exact kind of term; any other format treats it like any newtype struct.
 const TERM: &str = "$fedecks::Term";
 
-/// The kinds that serde's data model folds into others: tuples into sequences, atoms into texts.
+/// The kinds that serde's data model does not have: it has sequences for tuples, texts for atoms.
 const TUPLE: &str = "Tuple";
 const ATOM: &str = "Atom";
 
 impl Term {
-    /// A value of the asked type, if the term has its shape. Borrows from the term where the type can.
+    /// Converts the term to a `T`, if it has the right shape. Borrows from the term where `T` can.
     pub fn deserialize<'de, T: Deserialize<'de>>(&'de self) -> Result<T, TermError> {
         T::deserialize(Deserializer(self))
     }
@@ -111,31 +111,24 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TermError> {
-        match self.0 {
-            Term::Str(variant) | Term::Atom(variant) => {
-                visitor.visit_enum(Variant { name: variant, content: None })
-            }
-            Term::Map(entries) => match entries.as_slice() {
-                [(name, content)] if name.as_str().is_some() => visitor.visit_enum(Variant {
-                    name: name.as_str().unwrap_or_default(),
-                    content: Some(content),
-                }),
-                _ => Err(TermError(format!(
-                    "expected a variant: a map with one text key, found a map with {} entries",
-                    entries.len()
-                ))),
-            },
-            Term::Nil
-            | Term::Bool(_)
-            | Term::Int(_)
-            | Term::Float(_)
-            | Term::Bytes(_)
-            | Term::List(_)
-            | Term::Tuple(_) => Err(TermError(format!(
+        if let Some(name) = self.0.as_str() {
+            return visitor.visit_enum(Variant { name, content: None });
+        }
+        let Term::Map(entries) = self.0 else {
+            return Err(TermError(format!(
                 "expected a variant: a text, or a map with one text key, found {}",
                 self.0.kind()
-            ))),
+            )));
+        };
+        if let [(name, content)] = entries.as_slice() {
+            if let Some(name) = name.as_str() {
+                return visitor.visit_enum(Variant { name, content: Some(content) });
+            }
         }
+        Err(TermError(format!(
+            "expected a variant: a map with one text key, found a map with {} entries",
+            entries.len()
+        )))
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(
@@ -214,7 +207,7 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
     }
 }
 
-/// A tuple or an atom on its way into a [`Term`], named so that it does not arrive as a list or text.
+/// A tuple or an atom for a [`Term`], passed as a variant so that it does not become a list or a text.
 struct Exact<'de>(&'de Term);
 
 impl<'de> de::EnumAccess<'de> for Exact<'de> {
@@ -237,7 +230,6 @@ impl<'de> Deserialize<'de> for Term {
     }
 }
 
-/// As [`Term`]'s own, where no format is asked for a newtype struct: the items of a collection.
 struct TermVisitor;
 
 impl<'de> Visitor<'de> for TermVisitor {
@@ -247,38 +239,12 @@ impl<'de> Visitor<'de> for TermVisitor {
         f.write_str("any value")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Term, E> {
-        Ok(Term::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Term, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i128<E>(self, value: i128) -> Result<Term, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Term, E> {
-        Ok(value.into())
-    }
+    visit_scalars!();
 
     fn visit_u128<E: de::Error>(self, value: u128) -> Result<Term, E> {
         i128::try_from(value)
             .map(Term::Int)
             .map_err(|_| E::custom(format_args!("the integer {value} is above {}", i128::MAX)))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Term, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Term, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Term, E> {
-        Ok(value.into())
     }
 
     fn visit_bytes<E>(self, value: &[u8]) -> Result<Term, E> {
@@ -287,10 +253,6 @@ impl<'de> Visitor<'de> for TermVisitor {
 
     fn visit_byte_buf<E>(self, value: Vec<u8>) -> Result<Term, E> {
         Ok(Term::Bytes(value))
-    }
-
-    fn visit_unit<E>(self) -> Result<Term, E> {
-        Ok(Term::Nil)
     }
 
     fn visit_none<E>(self) -> Result<Term, E> {

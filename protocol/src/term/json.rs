@@ -1,4 +1,4 @@
-//! The form that a term has in JSON.
+//! Terms as JSON. Independent of serde's view of a term, which loses atoms and bytes.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -9,8 +9,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::value::Term;
 
-/// A term in the form that it has in JSON, for people, scripts and HTTP. Serializes and deserializes
-/// by any JSON library.
+/// A term as JSON, for people, scripts and HTTP. Works with any JSON library for serde.
 ///
 /// | term | JSON |
 /// |---|---|
@@ -18,20 +17,20 @@ use super::value::Term;
 /// | `Int` from -2⁶³ to 2⁶⁴-1 | `42` |
 /// | any other `Int` | `{"$int":"170141183460469231731687303715884105727"}` |
 /// | `Float` | `21.5`, `2.0` |
-/// | a `Float` that is no number | `{"$float":"NaN"}`, `"Infinity"` or `"-Infinity"` |
+/// | a `Float` that JSON cannot express | `{"$float":"NaN"}`, `"Infinity"` or `"-Infinity"` |
 /// | `Bytes` | `{"$bytes":"aGVsbG8="}`, base64 with padding |
 /// | `Atom` | `{"$atom":"ok"}` |
 /// | `List` | `[1,2]` |
-/// | `Tuple` | `[1,2]`, as a list; read also from `{"$tuple":[1,2]}` |
+/// | `Tuple` | `[1,2]`, like a list; `{"$tuple":[1,2]}` is accepted as well |
 /// | `Map` with distinct text keys | `{"key":"value"}` in the order of the map |
 /// | any other `Map` | `{"$map":[["key","value"],[7,"seven"]]}` |
 ///
-/// So a term comes back from JSON as it was, but for tuples, which come back as lists. Only an object
-/// with a single key that begins with `$` is an escape; a map that has such a key alone is written by
-/// `$map`. An unknown escape, and a key that stands twice in an object, are errors.
+/// A term survives a round trip through JSON, except that tuples become lists. Only an object with a
+/// single key that begins with `$` is an escape; a map with just one such key is written as `$map`.
+/// Unknown escapes and duplicate keys are errors.
 ///
-/// A number with a fraction or an exponent is a `Float`. So is a whole number outside of 64 bits
-/// for readers, such as serde_json, that make a float of it; `$int` is exact.
+/// A number with a fraction or an exponent is a `Float`. So is a whole number of more than 64 bits with
+/// parsers that turn it into a float, such as serde_json; `$int` is exact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JsonTerm<T = Term>(pub T);
 
@@ -81,7 +80,7 @@ where
     map.end()
 }
 
-/// The entries as they stand in a JSON object, if the map has a form as such.
+/// The entries as those of a JSON object, if the map can be written as one.
 fn object(entries: &[(Term, Term)]) -> Option<impl Iterator<Item = (&str, JsonTerm<&Term>)>> {
     let mut keys = Vec::with_capacity(entries.len());
     for (key, _) in entries {
@@ -115,37 +114,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
         f.write_str("any JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Term, E> {
-        Ok(Term::Nil)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Term, E> {
-        Ok(Term::Bool(value))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Term, E> {
-        Ok(Term::Int(number.into()))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Term, E> {
-        Ok(Term::Int(number.into()))
-    }
-
-    fn visit_i128<E>(self, number: i128) -> Result<Term, E> {
-        Ok(Term::Int(number))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Term, E> {
-        Ok(Term::Float(number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Term, E> {
-        Ok(Term::Str(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Term, E> {
-        Ok(Term::Str(text))
-    }
+    visit_scalars!();
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Term, A::Error> {
         let mut terms = Vec::new();
@@ -160,7 +129,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
         let mut keys = std::collections::HashSet::new();
         while let Some(key) = entries.next_key::<String>()? {
             if !keys.insert(key.clone()) {
-                return Err(A::Error::custom(format_args!("the key {key:?} stands twice")));
+                return Err(A::Error::custom(format_args!("duplicate key {key:?}")));
             }
             let JsonTerm(value) = entries.next_value()?;
             map.push((Term::Str(key), value));
@@ -177,24 +146,26 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
 fn escaped(name: &str, content: Term) -> Result<Term, String> {
     let wrong = |expected: &str, content: &Term| {
-        Err(format!("{name} wants {expected}, this is {}", content.kind()))
+        Err(format!("{name} must be {expected}, not {}", content.kind()))
     };
     match (name, content) {
         ("$int", Term::Str(digits)) => match digits.parse() {
             Ok(number) => Ok(Term::Int(number)),
-            Err(_) => Err(format!("$int wants a whole number of at most 128 bits: {digits:?}")),
+            Err(_) => {
+                Err(format!("$int must be a whole number of at most 128 bits, not {digits:?}"))
+            }
         },
         ("$int", content) => wrong("a text of digits", &content),
         ("$float", Term::Str(text)) => match text.as_str() {
             "NaN" => Ok(Term::Float(f64::NAN)),
             "Infinity" => Ok(Term::Float(f64::INFINITY)),
             "-Infinity" => Ok(Term::Float(f64::NEG_INFINITY)),
-            _ => Err(format!("$float wants NaN, Infinity or -Infinity: {text:?}")),
+            _ => Err(format!("$float must be NaN, Infinity or -Infinity, not {text:?}")),
         },
         ("$float", content) => wrong("NaN, Infinity or -Infinity", &content),
         ("$bytes", Term::Str(text)) => match BASE64.decode(text.as_bytes()) {
             Ok(bytes) => Ok(Term::Bytes(bytes)),
-            Err(error) => Err(format!("$bytes wants base64 with padding: {error}")),
+            Err(error) => Err(format!("$bytes must be base64 with padding: {error}")),
         },
         ("$bytes", content) => wrong("a text in base64", &content),
         ("$atom", Term::Str(name)) => Ok(Term::Atom(name)),
@@ -202,26 +173,19 @@ fn escaped(name: &str, content: Term) -> Result<Term, String> {
         ("$tuple", Term::List(terms)) => Ok(Term::Tuple(terms)),
         ("$tuple", content) => wrong("a list", &content),
         ("$map", Term::List(pairs)) => {
-            let pairs = pairs.into_iter().map(|pair| match pair {
-                Term::List(pair) => <[Term; 2]>::try_from(pair).ok().map(<(Term, Term)>::from),
-                Term::Nil
-                | Term::Bool(_)
-                | Term::Int(_)
-                | Term::Float(_)
-                | Term::Str(_)
-                | Term::Bytes(_)
-                | Term::Atom(_)
-                | Term::Tuple(_)
-                | Term::Map(_) => None,
+            let pairs = pairs.into_iter().map(|pair| {
+                let Term::List(pair) = pair else { return None };
+                <[Term; 2]>::try_from(pair).ok().map(<(Term, Term)>::from)
             });
             match pairs.collect() {
                 Some(entries) => Ok(Term::Map(entries)),
-                None => Err("$map wants a list of pairs [key, value]".to_owned()),
+                None => Err("$map must be a list of pairs [key, value]".to_owned()),
             }
         }
         ("$map", content) => wrong("a list of pairs [key, value]", &content),
         (_, _) => Err(format!(
-            "{name} is no escape: an object with this key alone is written {{\"$map\":[[{name:?}, …]]}}"
+            "unknown escape {name:?} (known: $atom, $bytes, $float, $int, $map, $tuple); for a literal key \
+             write {{\"$map\": [[{name:?}, …]]}}"
         )),
     }
 }
@@ -242,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_its_form() {
+    fn every_kind_of_term_has_its_json_form() {
         let text = |text: &str| Term::Str(text.to_owned());
         let cases = [
             (Term::Nil, "null"),
@@ -285,17 +249,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_place() {
+    fn an_error_says_what_is_wrong_and_where() {
         for (wrong, says) in [
-            (r#"{"a":1,"a":2}"#, "the key \"a\" stands twice at line 1 column"),
-            (r#"{"$int":"12x"}"#, "$int wants a whole number of at most 128 bits: \"12x\""),
-            (r#"{"$int":12}"#, "$int wants a text of digits, this is an integer"),
-            (r#"{"$float":"1.5"}"#, "$float wants NaN, Infinity or -Infinity"),
-            (r#"{"$bytes":"%"}"#, "$bytes wants base64 with padding"),
-            (r#"{"$atom":1}"#, "$atom wants a text, this is an integer"),
-            (r#"{"$tuple":{}}"#, "$tuple wants a list, this is a map"),
-            (r#"{"$map":[[1]]}"#, "$map wants a list of pairs"),
-            (r#"{"$other":1}"#, "$other is no escape"),
+            (r#"{"a":1,"a":2}"#, "duplicate key \"a\" at line 1 column"),
+            (r#"{"$int":"12x"}"#, "$int must be a whole number of at most 128 bits, not \"12x\""),
+            (r#"{"$int":12}"#, "$int must be a text of digits, not an integer"),
+            (r#"{"$float":"1.5"}"#, "$float must be NaN, Infinity or -Infinity, not \"1.5\""),
+            (r#"{"$bytes":"%"}"#, "$bytes must be base64 with padding"),
+            (r#"{"$atom":1}"#, "$atom must be a text, not an integer"),
+            (r#"{"$tuple":{}}"#, "$tuple must be a list, not a map"),
+            (r#"{"$map":[[1]]}"#, "$map must be a list of pairs"),
+            (r#"{"$other":1}"#, "unknown escape \"$other\""),
             ("[1,\n2,,]", "at line 2 column 3"),
         ] {
             let error = term(wrong).unwrap_err();
@@ -327,12 +291,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_term_comes_back_as_it_was(original in any_term()) {
+        fn a_term_survives_the_round_trip(original in any_term()) {
             prop_assert_eq!(term(&json(&original)), Ok(original));
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in r#"[\[\]{}",:$a-z0-9.\\ -]{0,40}"#) {
+        fn no_text_makes_the_parser_panic(text in r#"[\[\]{}",:$a-z0-9.\\ -]{0,40}"#) {
             let _ = term(&text);
         }
     }

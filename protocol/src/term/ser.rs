@@ -1,4 +1,4 @@
-//! Any serializable value to a [`Term`].
+//! Converts any serializable value to a [`Term`].
 
 use std::fmt::Display;
 
@@ -6,12 +6,12 @@ use serde::ser::{self, Serialize};
 
 use super::value::{Term, TermError};
 
-/// Name of the newtype struct as which an atom passes through serde, so that a term inside a
-/// user's own struct stays what it is. Other formats see the text alone.
+/// An atom passes through serde as a newtype struct of this name, so that a term inside a user's struct
+/// does not change. Other formats see only the text.
 const ATOM: &str = "$fedecks::Atom";
 
 impl Term {
-    /// The term of any serializable value.
+    /// Converts any serializable value.
     pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, TermError> {
         value.serialize(Serializer)
     }
@@ -28,7 +28,7 @@ impl Serialize for Term {
         match self {
             Self::Nil => serializer.serialize_unit(),
             Self::Bool(value) => serializer.serialize_bool(*value),
-            // The narrow forms first: many formats know no integer of 128 bits.
+            // The narrow types first: many formats do not support 128-bit integers.
             Self::Int(value) => {
                 if let Ok(narrow) = i64::try_from(*value) {
                     serializer.serialize_i64(narrow)
@@ -57,6 +57,14 @@ impl Serialize for Term {
 
 struct Serializer;
 
+macro_rules! serialize_scalars {
+    ($($method:ident: $scalar:ty),*) => {
+        $(fn $method(self, value: $scalar) -> Result<Term, TermError> {
+            Ok(value.into())
+        })*
+    };
+}
+
 impl ser::Serializer for Serializer {
     type Ok = Term;
     type Error = TermError;
@@ -68,44 +76,10 @@ impl ser::Serializer for Serializer {
     type SerializeStruct = Entries;
     type SerializeStructVariant = Entries;
 
-    fn serialize_bool(self, value: bool) -> Result<Term, TermError> {
-        Ok(Term::Bool(value))
-    }
-
-    fn serialize_i8(self, value: i8) -> Result<Term, TermError> {
-        Ok(value.into())
-    }
-
-    fn serialize_i16(self, value: i16) -> Result<Term, TermError> {
-        Ok(value.into())
-    }
-
-    fn serialize_i32(self, value: i32) -> Result<Term, TermError> {
-        Ok(value.into())
-    }
-
-    fn serialize_i64(self, value: i64) -> Result<Term, TermError> {
-        Ok(value.into())
-    }
-
-    fn serialize_i128(self, value: i128) -> Result<Term, TermError> {
-        Ok(value.into())
-    }
-
-    fn serialize_u8(self, value: u8) -> Result<Term, TermError> {
-        Ok(value.into())
-    }
-
-    fn serialize_u16(self, value: u16) -> Result<Term, TermError> {
-        Ok(value.into())
-    }
-
-    fn serialize_u32(self, value: u32) -> Result<Term, TermError> {
-        Ok(value.into())
-    }
-
-    fn serialize_u64(self, value: u64) -> Result<Term, TermError> {
-        Ok(value.into())
+    serialize_scalars! {
+        serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32,
+        serialize_i64: i64, serialize_i128: i128, serialize_u8: u8, serialize_u16: u16,
+        serialize_u32: u32, serialize_u64: u64, serialize_f64: f64, serialize_str: &str
     }
 
     fn serialize_u128(self, value: u128) -> Result<Term, TermError> {
@@ -118,16 +92,8 @@ impl ser::Serializer for Serializer {
         Ok(Term::Float(value.into()))
     }
 
-    fn serialize_f64(self, value: f64) -> Result<Term, TermError> {
-        Ok(Term::Float(value))
-    }
-
     fn serialize_char(self, value: char) -> Result<Term, TermError> {
         Ok(Term::Str(value.into()))
-    }
-
-    fn serialize_str(self, value: &str) -> Result<Term, TermError> {
-        Ok(value.into())
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<Term, TermError> {
@@ -178,7 +144,7 @@ impl ser::Serializer for Serializer {
         variant: &'static str,
         value: &T,
     ) -> Result<Term, TermError> {
-        Ok(with_content(variant, value.serialize(self)?))
+        Ok(Term::Map(vec![(variant.into(), value.serialize(self)?)]))
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Items, TermError> {
@@ -204,11 +170,11 @@ impl ser::Serializer for Serializer {
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Entries, TermError> {
-        Ok(Entries::new(len))
+        Ok(Entries::new(Term::Map, len))
     }
 
     fn serialize_struct(self, _: &'static str, len: usize) -> Result<Entries, TermError> {
-        Ok(Entries::new(Some(len)))
+        Ok(Entries::new(Term::Map, Some(len)))
     }
 
     fn serialize_struct_variant(
@@ -218,127 +184,82 @@ impl ser::Serializer for Serializer {
         variant: &'static str,
         len: usize,
     ) -> Result<Entries, TermError> {
-        Ok(Entries { variant: Some(variant), ..Entries::new(Some(len)) })
+        Ok(Entries { variant: Some(variant), ..Entries::new(Term::Map, Some(len)) })
     }
 }
 
-fn with_content(variant: &str, content: Term) -> Term {
-    Term::Map(vec![(variant.into(), content)])
+/// The most that is allocated for a collection because of the length that it claims, in items.
+const MAX_PREALLOCATION: usize = 1024;
+
+/// A collection under construction, and the variant whose content it is.
+struct Collection<T> {
+    items: Vec<T>,
+    into_term: fn(Vec<T>) -> Term,
+    variant: Option<&'static str>,
+    /// The key of the next entry of a map.
+    key: Option<Term>,
 }
 
-/// How much space a collection gets on its own word, in items.
-const FIRST_CAPACITY: usize = 1024;
+type Items = Collection<Term>;
+type Entries = Collection<(Term, Term)>;
 
-/// A list or a tuple in the making.
-struct Items {
-    items: Vec<Term>,
-    whole: fn(Vec<Term>) -> Term,
-    variant: Option<&'static str>,
+impl<T> Collection<T> {
+    fn new(into_term: fn(Vec<T>) -> Term, len: Option<usize>) -> Self {
+        let items = Vec::with_capacity(len.unwrap_or(0).min(MAX_PREALLOCATION));
+        Self { items, into_term, variant: None, key: None }
+    }
+
+    fn finish(self) -> Term {
+        let term = (self.into_term)(self.items);
+        match self.variant {
+            Some(variant) => Term::Map(vec![(variant.into(), term)]),
+            None => term,
+        }
+    }
 }
 
 impl Items {
-    fn new(whole: fn(Vec<Term>) -> Term, len: Option<usize>) -> Self {
-        Self {
-            items: Vec::with_capacity(len.unwrap_or(0).min(FIRST_CAPACITY)),
-            whole,
-            variant: None,
-        }
-    }
-
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TermError> {
         self.items.push(value.serialize(Serializer)?);
         Ok(())
     }
-
-    fn finish(self) -> Term {
-        let term = (self.whole)(self.items);
-        match self.variant {
-            Some(variant) => with_content(variant, term),
-            None => term,
-        }
-    }
-}
-
-impl ser::SerializeSeq for Items {
-    type Ok = Term;
-    type Error = TermError;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TermError> {
-        self.push(value)
-    }
-
-    fn end(self) -> Result<Term, TermError> {
-        Ok(self.finish())
-    }
-}
-
-impl ser::SerializeTuple for Items {
-    type Ok = Term;
-    type Error = TermError;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TermError> {
-        self.push(value)
-    }
-
-    fn end(self) -> Result<Term, TermError> {
-        Ok(self.finish())
-    }
-}
-
-impl ser::SerializeTupleStruct for Items {
-    type Ok = Term;
-    type Error = TermError;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TermError> {
-        self.push(value)
-    }
-
-    fn end(self) -> Result<Term, TermError> {
-        Ok(self.finish())
-    }
-}
-
-impl ser::SerializeTupleVariant for Items {
-    type Ok = Term;
-    type Error = TermError;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TermError> {
-        self.push(value)
-    }
-
-    fn end(self) -> Result<Term, TermError> {
-        Ok(self.finish())
-    }
-}
-
-/// A map in the making.
-struct Entries {
-    entries: Vec<(Term, Term)>,
-    key: Option<Term>,
-    variant: Option<&'static str>,
 }
 
 impl Entries {
-    fn new(len: Option<usize>) -> Self {
-        Self {
-            entries: Vec::with_capacity(len.unwrap_or(0).min(FIRST_CAPACITY)),
-            key: None,
-            variant: None,
-        }
-    }
-
     fn push<T: Serialize + ?Sized>(&mut self, key: Term, value: &T) -> Result<(), TermError> {
-        self.entries.push((key, value.serialize(Serializer)?));
+        self.items.push((key, value.serialize(Serializer)?));
         Ok(())
     }
+}
 
-    fn finish(self) -> Term {
-        let term = Term::Map(self.entries);
-        match self.variant {
-            Some(variant) => with_content(variant, term),
-            None => term,
-        }
-    }
+macro_rules! serialize_collections {
+    ($($collection:ident: $compound:ident::$method:ident($($key:ident)?),)*) => {
+        $(impl ser::$compound for $collection {
+            type Ok = Term;
+            type Error = TermError;
+
+            fn $method<T: Serialize + ?Sized>(
+                &mut self,
+                $($key: &'static str,)?
+                value: &T,
+            ) -> Result<(), TermError> {
+                self.push($($key.into(),)? value)
+            }
+
+            fn end(self) -> Result<Term, TermError> {
+                Ok(self.finish())
+            }
+        })*
+    };
+}
+
+serialize_collections! {
+    Items: SerializeSeq::serialize_element(),
+    Items: SerializeTuple::serialize_element(),
+    Items: SerializeTupleStruct::serialize_field(),
+    Items: SerializeTupleVariant::serialize_field(),
+    Entries: SerializeStruct::serialize_field(key),
+    Entries: SerializeStructVariant::serialize_field(key),
 }
 
 impl ser::SerializeMap for Entries {
@@ -353,40 +274,6 @@ impl ser::SerializeMap for Entries {
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TermError> {
         let key = self.key.take().ok_or_else(|| TermError("a map value without a key".into()))?;
         self.push(key, value)
-    }
-
-    fn end(self) -> Result<Term, TermError> {
-        Ok(self.finish())
-    }
-}
-
-impl ser::SerializeStruct for Entries {
-    type Ok = Term;
-    type Error = TermError;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), TermError> {
-        self.push(key.into(), value)
-    }
-
-    fn end(self) -> Result<Term, TermError> {
-        Ok(self.finish())
-    }
-}
-
-impl ser::SerializeStructVariant for Entries {
-    type Ok = Term;
-    type Error = TermError;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), TermError> {
-        self.push(key.into(), value)
     }
 
     fn end(self) -> Result<Term, TermError> {

@@ -1,9 +1,8 @@
-//! The value that travels.
+//! [`Term`], the value of a message. Its conversions are in the files next to this one.
 
-/// A value that describes itself, so that old firmware and a new cloud still understand each other.
+/// A self-describing value, so that old firmware and a new cloud still understand each other.
 ///
-/// Any serde value becomes a term by [`Term::from_serialize`] and is read back by
-/// [`Term::deserialize`]:
+/// [`Term::from_serialize`] converts any serde value to a term, [`Term::deserialize`] converts it back:
 ///
 /// | Rust | term |
 /// |---|---|
@@ -17,7 +16,7 @@
 /// | `Vec`, slice, set | `List` |
 /// | tuple, array, tuple struct | `Tuple` |
 /// | map, struct | `Map` (a struct's keys are `Str`) |
-/// | variant with content | `Map` with one entry: the variant's name and its content |
+/// | variant with content | `Map` with one entry: the variant's name to its content |
 ///
 /// `Some(None)` becomes `Nil` and comes back as `None`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -29,29 +28,29 @@ pub enum Term {
     Bool(bool),
     /// A whole number.
     Int(i128),
-    /// A binary floating-point number of 64 bits.
+    /// A 64-bit binary floating-point number.
     Float(f64),
     /// Text.
     Str(String),
     /// Bytes.
     Bytes(Vec<u8>),
-    /// A name, as Erlang's atoms are. No Rust value becomes one by itself; it reads as text.
+    /// A name, like an atom in Erlang. No Rust value is converted to one; it deserializes as text.
     Atom(String),
     /// Any number of values.
     List(Vec<Term>),
-    /// A fixed number of values that belong together.
+    /// A fixed number of values.
     Tuple(Vec<Term>),
-    /// Pairs of key and value in the order in which they were written.
+    /// Key-value pairs in the order in which they were written.
     Map(Vec<(Term, Term)>),
 }
 
-/// Why a value did not become a term, or a term did not become a value.
+/// Why a value could not be converted to a term, or a term to a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TermError(pub(super) String);
 
 impl Term {
-    /// What the term is, for messages to people: `"an integer"`, `"a map"`.
+    /// The kind of term, for messages to people: `"an integer"`, `"a map"`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Nil => "nil",
@@ -69,17 +68,7 @@ impl Term {
 
     /// The text of a `Str` or an `Atom`.
     pub fn as_str(&self) -> Option<&str> {
-        match self {
-            Self::Str(text) | Self::Atom(text) => Some(text),
-            Self::Nil
-            | Self::Bool(_)
-            | Self::Int(_)
-            | Self::Float(_)
-            | Self::Bytes(_)
-            | Self::List(_)
-            | Self::Tuple(_)
-            | Self::Map(_) => None,
-        }
+        if let Self::Str(text) | Self::Atom(text) = self { Some(text) } else { None }
     }
 
     /// The number of an `Int`.
@@ -102,39 +91,20 @@ impl From<()> for Term {
     }
 }
 
-impl From<bool> for Term {
-    fn from(value: bool) -> Self {
-        Self::Bool(value)
-    }
-}
-
-macro_rules! from_integers {
-    ($($integer:ty),*) => {
-        $(impl From<$integer> for Term {
-            fn from(value: $integer) -> Self {
-                Self::Int(i128::from(value))
+macro_rules! from_scalars {
+    ($($scalar:ty => $variant:ident),*) => {
+        $(impl From<$scalar> for Term {
+            fn from(value: $scalar) -> Self {
+                Self::$variant(value.into())
             }
         })*
     };
 }
-from_integers!(i8, i16, i32, i64, i128, u8, u16, u32, u64);
 
-impl From<f64> for Term {
-    fn from(value: f64) -> Self {
-        Self::Float(value)
-    }
-}
-
-impl From<&str> for Term {
-    fn from(value: &str) -> Self {
-        Self::Str(value.to_owned())
-    }
-}
-
-impl From<String> for Term {
-    fn from(value: String) -> Self {
-        Self::Str(value)
-    }
+from_scalars! {
+    bool => Bool, f64 => Float, &str => Str, String => Str,
+    i8 => Int, i16 => Int, i32 => Int, i64 => Int, i128 => Int,
+    u8 => Int, u16 => Int, u32 => Int, u64 => Int
 }
 
 impl<T: Into<Term>> From<Vec<T>> for Term {

@@ -9,7 +9,7 @@ use proptest::sample::Index;
 
 use crate::strategies::{DIALECT, WIDEST, auth_request, down_frame, nested, term, up_frame};
 
-/// Reads bytes as everything that an end reads. What comes out does not matter, only that it does.
+/// Parses bytes as everything that an end parses. Only panics matter, not results.
 fn read(bytes: &[u8]) {
     for limits in [WIDEST, Limits::default(), Limits { max_size: 100, max_depth: 3 }] {
         let _ = DIALECT.decode_up(bytes, &limits);
@@ -29,7 +29,7 @@ fn read(bytes: &[u8]) {
     let _ = Token::new(&text);
 }
 
-/// One change to bytes that were valid.
+/// A change to valid bytes.
 #[derive(Debug, Clone)]
 enum Mutation {
     Set(Index, u8),
@@ -111,13 +111,13 @@ proptest! {
     }
 
     #[test]
-    fn a_term_that_is_cut_off_is_not_a_term(term in term(), at in any::<Index>()) {
+    fn a_truncated_term_is_not_a_term(term in term(), at in any::<Index>()) {
         let bytes = DIALECT.encode_term(&term, &WIDEST).unwrap();
         prop_assert!(DIALECT.decode_term(&bytes[..at.index(bytes.len())], &WIDEST).is_err());
     }
 
     #[test]
-    fn what_is_read_can_be_sent_on(bytes in encoded(), mutations in vec(mutation(), 0..4)) {
+    fn what_is_decoded_can_be_encoded(bytes in encoded(), mutations in vec(mutation(), 0..4)) {
         let bytes = mutated(bytes, &mutations);
         if let Ok(term) = DIALECT.decode_term(&bytes, &WIDEST) {
             let again = DIALECT.encode_term(&term, &WIDEST).unwrap();
@@ -126,13 +126,13 @@ proptest! {
     }
 }
 
-/// The deepest term is handled on the stack of a small embedded thread, and in a debug build,
-/// whose frames are several times as big as those of a release build.
+/// The deepest term needs only the stack of a small embedded thread, even in a debug build, whose stack
+/// frames are several times as large as those of a release build.
 #[test]
-fn the_deepest_term_needs_no_big_stack() {
+fn the_deepest_term_needs_only_a_small_stack() {
     let deepest = nested(usize::from(Limits::MAX_DEPTH) - 1, Term::Nil);
     let bytes = DIALECT.encode_term(&deepest, &WIDEST).unwrap();
-    // Lists alone, one more than allowed: the refusal comes at the deepest point.
+    // Only lists, one more than allowed: decoding fails at the deepest point.
     let too_deep = [8, 1].repeat(usize::from(Limits::MAX_DEPTH) + 1);
     thread::Builder::new()
         .stack_size(256 * 1024)

@@ -1,5 +1,5 @@
-//! What holds for every term, frame, header and input, not only for examples.
-#![expect(clippy::unwrap_used, reason = "the helpers of tests stop where a test would")]
+//! What is true for every term, frame, header and input, not only for examples.
+#![expect(clippy::unwrap_used, reason = "test helpers, which clippy does not recognize as tests")]
 
 mod hostile;
 mod round_trip;

@@ -7,25 +7,25 @@ use crate::strategies::{DIALECT, WIDEST, auth_request, down_frame, exact, nested
 
 proptest! {
     #[test]
-    fn any_term_comes_back_from_its_bytes(term in term()) {
+    fn any_term_survives_the_round_trip(term in term()) {
         let bytes = DIALECT.encode_term(&term, &WIDEST).unwrap();
         prop_assert_eq!(exact(&DIALECT.decode_term(&bytes, &WIDEST).unwrap()), exact(&term));
     }
 
     #[test]
-    fn any_frame_up_comes_back_from_its_bytes(frame in up_frame()) {
+    fn any_frame_up_survives_the_round_trip(frame in up_frame()) {
         let bytes = DIALECT.encode_up(&frame, &WIDEST).unwrap();
         prop_assert_eq!(exact_up(DIALECT.decode_up(&bytes, &WIDEST).unwrap()), exact_up(frame));
     }
 
     #[test]
-    fn any_frame_down_comes_back_from_its_bytes(frame in down_frame()) {
+    fn any_frame_down_survives_the_round_trip(frame in down_frame()) {
         let bytes = DIALECT.encode_down(&frame, &WIDEST).unwrap();
         prop_assert_eq!(exact_down(DIALECT.decode_down(&bytes, &WIDEST).unwrap()), exact_down(frame));
     }
 
     #[test]
-    fn any_auth_request_comes_back_from_its_header(request in auth_request()) {
+    fn any_auth_request_survives_the_round_trip(request in auth_request()) {
         let header = request.to_header(DIALECT).unwrap();
         prop_assert!(header.len() <= MAX_HEADER_CHARS);
         prop_assert_eq!(
@@ -35,7 +35,7 @@ proptest! {
     }
 
     #[test]
-    fn a_size_limit_lets_through_what_fits_exactly_and_not_a_byte_more(term in term()) {
+    fn a_size_limit_is_exact(term in term()) {
         let bytes = DIALECT.encode_term(&term, &WIDEST).unwrap();
         let (size, limit) = (bytes.len(), bytes.len() - 1);
         let fits = Limits { max_size: size, ..WIDEST };
@@ -53,7 +53,7 @@ proptest! {
     }
 
     #[test]
-    fn a_term_as_deep_as_the_limit_passes_and_one_deeper_does_not(limit in 1..=Limits::MAX_DEPTH) {
+    fn a_depth_limit_is_exact(limit in 1..=Limits::MAX_DEPTH) {
         let limits = Limits { max_depth: limit, ..WIDEST };
         let deepest = nested(usize::from(limit) - 1, Term::Bool(true));
         let bytes = DIALECT.encode_term(&deepest, &limits).unwrap();
@@ -72,7 +72,7 @@ proptest! {
 }
 
 #[test]
-fn no_configured_depth_goes_beyond_the_deepest() {
+fn no_configured_depth_exceeds_the_maximum() {
     let boundless = Limits { max_depth: u16::MAX, ..WIDEST };
     let limit = Limits::MAX_DEPTH;
     let too_deep = nested(usize::from(limit), Term::Nil);
@@ -84,10 +84,10 @@ fn no_configured_depth_goes_beyond_the_deepest() {
 }
 
 #[test]
-fn no_configured_size_goes_beyond_the_biggest() {
+fn no_configured_size_exceeds_the_maximum() {
     let boundless = Limits { max_size: usize::MAX, ..WIDEST };
     let limit = Limits::MAX_SIZE;
-    // A kind byte and a sequence number of one byte come before the bytes.
+    // A kind byte and a sequence number of one byte precede the bytes.
     let raw = |size: usize| UpFrame::Raw { sequence: None, bytes: vec![0; size - 2] };
     let biggest = DIALECT.encode_up(&raw(limit), &boundless).unwrap();
     assert!(DIALECT.decode_up(&biggest, &boundless).is_ok());
@@ -102,20 +102,20 @@ fn no_configured_size_goes_beyond_the_biggest() {
     );
 }
 
-/// bincode counts 17 bytes for each of these integers, though they take 2.
+/// bincode counts 17 bytes for each of these integers although they take 2.
 #[test]
-fn a_long_list_of_small_integers_is_read_back() {
+fn a_long_list_of_small_integers_is_decoded() {
     let count = 4 * 1024 * 1024;
     let bytes = [&[8, 252], &4_194_304_u32.to_le_bytes()[..], &[3, 0].repeat(count)].concat();
     let Ok(Term::List(items)) = DIALECT.decode_term(&bytes, &WIDEST) else {
-        panic!("the integers were not read back");
+        panic!("the integers were not decoded");
     };
     assert_eq!(items.len(), count);
     assert!(items.iter().all(|item| *item == Term::Int(0)));
 }
 
 #[test]
-fn a_frame_of_an_unknown_kind_is_never_sent() {
+fn a_frame_of_an_unknown_kind_cannot_be_encoded() {
     let up = UpFrame::Unknown { kind: 0x7f };
     assert_eq!(DIALECT.encode_up(&up, &WIDEST), Err(EncodeError::UnknownFrame));
     let down = DownFrame::Unknown { kind: 0x7f };

@@ -40,7 +40,7 @@ struct Meters(f32);
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Point(i64, i64);
 
-/// One variant of each kind that serde knows.
+/// One variant of each kind in serde's data model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Reading {
     Missing,
@@ -53,7 +53,7 @@ enum Reading {
     Empty {},
 }
 
-/// Bytes that travel as bytes, not as a list of numbers.
+/// Bytes that are serialized as bytes, not as a list of numbers.
 #[derive(Debug, Clone, PartialEq)]
 struct Blob(Vec<u8>);
 
@@ -109,37 +109,30 @@ fn reading() -> impl Strategy<Value = Reading> {
     flat.prop_recursive(3, 3, 1, |inner| inner.prop_map(|r| Reading::Nested(Box::new(r))))
 }
 
-fn report() -> impl Strategy<Value = Report> {
-    let scalars = (any::<bool>(), any::<char>(), text(), any::<f32>(), any::<(i64, i64)>());
-    let collections = (
-        vec(reading(), 0..4),
-        btree_map(any::<i32>(), option::of(any::<u16>()), 0..4),
-        btree_map(text(), vec(any::<u64>(), 0..3), 0..3),
-        (any::<i8>(), text()),
-        any::<[u32; 3]>(),
-        vec(any::<u8>(), 0..40),
-    );
-    let flat = (scalars, collections).prop_map(|(scalars, collections)| {
-        let (flag, letter, text, wrapped, (x, y)) = scalars;
-        let (readings, by_channel, by_name, pair, triple, blob) = collections;
+prop_compose! {
+    fn flat_report()(
+        flag: bool,
+        letter: char,
+        text in text(),
+        readings in vec(reading(), 0..4),
+        by_channel in btree_map(any::<i32>(), option::of(any::<u16>()), 0..4),
+        by_name in btree_map(text(), vec(any::<u64>(), 0..3), 0..3),
+        pair in (any::<i8>(), text()),
+        triple: [u32; 3],
+        blob in vec(any::<u8>(), 0..40).prop_map(Blob),
+        wrapped in any::<f32>().prop_map(Meters),
+        point in any::<(i64, i64)>().prop_map(|(x, y)| Point(x, y)),
+    ) -> Report {
+        let (unit, maybe, marker) = ((), None, Marker);
         Report {
-            unit: (),
-            flag,
-            letter,
-            text,
-            maybe: None,
-            readings,
-            by_channel,
-            by_name,
-            pair,
-            triple,
-            blob: Blob(blob),
-            wrapped: Meters(wrapped),
-            point: Point(x, y),
-            marker: Marker,
+            unit, flag, letter, text, maybe, readings, by_channel, by_name, pair, triple, blob,
+            wrapped, point, marker,
         }
-    });
-    flat.prop_recursive(2, 2, 1, |inner| {
+    }
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    flat_report().prop_recursive(2, 2, 1, |inner| {
         (inner.clone(), inner)
             .prop_map(|(outer, inner)| Report { maybe: Some(Box::new(inner)), ..outer })
     })
@@ -165,13 +158,13 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 
 proptest! {
     #[test]
-    fn a_term_is_its_own_term(term in term()) {
+    fn a_term_converts_to_itself(term in term()) {
         prop_assert_eq!(exact(&Term::from_serialize(&term).unwrap()), exact(&term));
         prop_assert_eq!(exact(&term.deserialize::<Term>().unwrap()), exact(&term));
     }
 
     #[test]
-    fn a_term_inside_a_struct_stays_what_it_is(term in term()) {
+    fn a_term_inside_a_struct_does_not_change(term in term()) {
         let shapes = [
             Shape::One(term.clone()),
             Shape::Two(term.clone(), term.clone()),
@@ -193,12 +186,12 @@ proptest! {
     }
 
     #[test]
-    fn a_users_types_come_back_from_their_term(report in report()) {
+    fn a_users_types_survive_the_round_trip(report in report()) {
         prop_assert_eq!(there_and_back(&report), report);
     }
 
     #[test]
-    fn every_integer_comes_back_in_its_own_width(
+    fn every_integer_survives_the_round_trip_in_its_width(
         narrow: (i8, i16, i32, i64, u8, u16, u32, u64),
         wide in int(),
     ) {
@@ -210,14 +203,14 @@ proptest! {
     }
 
     #[test]
-    fn a_u128_above_the_biggest_i128_is_an_error(beyond in i128::MAX.unsigned_abs() + 1..) {
+    fn a_u128_above_the_largest_i128_is_an_error(beyond in i128::MAX.unsigned_abs() + 1..) {
         let error = Term::from_serialize(&beyond).unwrap_err();
         prop_assert!(error.to_string().contains(&beyond.to_string()), "{}", error);
         prop_assert!(Term::from_serialize(&vec![Some(beyond)]).is_err());
     }
 
     #[test]
-    fn json_comes_back_from_its_term(json in json()) {
+    fn json_survives_the_round_trip_through_a_term(json in json()) {
         let term: Term = serde_json::from_value(json.clone()).unwrap();
         prop_assert_eq!(&serde_json::to_value(&term).unwrap(), &json);
         prop_assert_eq!(&Term::from_serialize(&json).unwrap(), &term);
@@ -230,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn a_users_type_asked_of_any_term_gives_a_value_or_an_error(term in term()) {
+    fn a_users_type_from_any_term_is_a_value_or_an_error(term in term()) {
         let _ = term.deserialize::<Report>();
         let _ = term.deserialize::<Reading>();
         let _ = term.deserialize::<Vec<Option<u128>>>();
@@ -241,26 +234,20 @@ proptest! {
 
 #[test]
 fn each_kind_of_variant_has_its_form() {
-    let term = |reading: Reading| Term::from_serialize(&reading).unwrap();
-    let named = |name: &str, content| Term::Map(vec![(Term::from(name), content)]);
-    assert_eq!(term(Reading::Missing), Term::from("Missing"));
-    assert_eq!(term(Reading::Level(u64::MAX)), named("Level", Term::from(u64::MAX)));
-    assert_eq!(
-        term(Reading::Range(-1, 1)),
-        named("Range", Term::Tuple(vec![Term::Int(-1), Term::Int(1)]))
-    );
-    assert_eq!(
-        term(Reading::Named { name: "t".into(), value: None }),
-        named(
-            "Named",
-            Term::Map(vec![
-                (Term::from("name"), Term::from("t")),
-                (Term::from("value"), Term::Nil)
-            ])
-        )
-    );
-    assert_eq!(term(Reading::Nothing(())), named("Nothing", Term::Nil));
-    assert_eq!(term(Reading::Empty {}), named("Empty", Term::Map(vec![])));
+    let entry = |name: &str, content| (Term::from(name), content);
+    let named = |name, content| Term::Map(vec![entry(name, content)]);
+    let range = Term::Tuple(vec![Term::Int(-1), Term::Int(1)]);
+    let fields = Term::Map(vec![entry("name", Term::from("t")), entry("value", Term::Nil)]);
+    for (reading, term) in [
+        (Reading::Missing, Term::from("Missing")),
+        (Reading::Level(u64::MAX), named("Level", Term::from(u64::MAX))),
+        (Reading::Range(-1, 1), named("Range", range)),
+        (Reading::Named { name: "t".into(), value: None }, named("Named", fields)),
+        (Reading::Nothing(()), named("Nothing", Term::Nil)),
+        (Reading::Empty {}, named("Empty", Term::Map(vec![]))),
+    ] {
+        assert_eq!(Term::from_serialize(&reading), Ok(term));
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Any term, any frame, any header.
+//! Strategies for terms, frames and headers.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use proptest::sample::select;
 
 pub(crate) const DIALECT: Dialect = Dialect::Bincode;
 
-/// As wide as limits get.
+/// The widest possible limits.
 pub(crate) const WIDEST: Limits =
     Limits { max_size: Limits::MAX_SIZE, max_depth: Limits::MAX_DEPTH };
 
@@ -54,7 +54,7 @@ pub(crate) fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Around each place where the width of an integer changes on the wire.
+/// Includes the values around every change of an integer's width on the wire.
 pub(crate) fn int() -> impl Strategy<Value = i128> {
     let edges = [
         125,
@@ -79,7 +79,7 @@ pub(crate) fn int() -> impl Strategy<Value = i128> {
     ]
 }
 
-/// Any bits, and the ones that are easily lost.
+/// Any bits, and values that are easily lost.
 pub(crate) fn float() -> impl Strategy<Value = f64> {
     let special = [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -f64::NAN, f64::MIN];
     prop_oneof![any::<u64>().prop_map(f64::from_bits), select(special.to_vec())]
@@ -97,7 +97,7 @@ fn leaf() -> impl Strategy<Value = Term> {
     ]
 }
 
-/// A term that is bushy, of at most five levels.
+/// A bushy term of at most five levels.
 pub(crate) fn bushy() -> impl Strategy<Value = Term> {
     leaf().prop_recursive(4, 48, 6, |inner| {
         prop_oneof![
@@ -108,7 +108,7 @@ pub(crate) fn bushy() -> impl Strategy<Value = Term> {
     })
 }
 
-/// Any term that the widest limits let through.
+/// Any term within the widest limits.
 pub(crate) fn term() -> impl Strategy<Value = Term> {
     prop_oneof![
         4 => bushy(),
@@ -173,7 +173,7 @@ fn printable(length: std::ops::Range<usize>) -> impl Strategy<Value = String> {
     vec(33_u8..=126, length).prop_map(|bytes| bytes.into_iter().map(char::from).collect())
 }
 
-/// Credentials that fit into a header: few, short and flat enough.
+/// Credentials that fit into a header.
 fn credentials() -> impl Strategy<Value = Credentials> {
     let value = prop_oneof![
         text().prop_map(Term::from),

@@ -1,4 +1,6 @@
-//! Holds `docs/protocol.md` to the code, so that neither changes without the other.
+//! Compares `docs/protocol.md` with the code, so that neither changes without the other.
+
+use std::collections::BTreeSet;
 
 use fedecks_protocol::{
     AUTH_HEADER, CHALLENGE, CloseCode, DEFAULT_PATH, DEVICE_ID_KEY, DeviceId, Dialect, Limits,
@@ -9,7 +11,7 @@ use crate::fixtures::{self, Fixture};
 
 const DOCUMENT: &str = include_str!("../../../docs/protocol.md");
 
-/// The cells of each row of the first table below a heading, without the backticks around them.
+/// The cells of the first table below a heading, without their backticks.
 fn table(heading: &str) -> Vec<Vec<String>> {
     DOCUMENT
         .lines()
@@ -63,42 +65,27 @@ fn the_document_has_each_close_code_and_no_other() {
 
 #[test]
 fn the_document_has_each_kind_of_frame_and_no_other() {
-    fn kinds<T>(fixtures: Vec<Fixture<T>>) -> Vec<String> {
-        let mut kinds: Vec<_> =
-            fixtures.iter().map(|(_, _, hex)| format!("0x{}", &hex[..2])).collect();
-        kinds.sort();
-        kinds.dedup();
-        kinds
+    fn assert_kinds<T>(heading: &str, fixtures: Vec<Fixture<T>>) {
+        let documented: Vec<_> = table(heading).into_iter().map(|row| row[0].clone()).collect();
+        let kinds: BTreeSet<_> = fixtures.iter().map(|it| format!("0x{}", &it.2[..2])).collect();
+        assert_eq!(documented, Vec::from_iter(kinds), "the table below {heading:?}");
     }
-    let first = |heading| table(heading).into_iter().map(|row| row[0].clone()).collect::<Vec<_>>();
-    assert_eq!(first("### From the device to the cloud"), kinds(fixtures::up()));
-    assert_eq!(first("### From the cloud to the device"), kinds(fixtures::down()));
+    assert_kinds("### From the device to the cloud", fixtures::up());
+    assert_kinds("### From the cloud to the device", fixtures::down());
 }
 
 #[test]
 fn the_document_has_each_name_and_limit() {
-    let grouped = |number: usize| {
-        let digits = number.to_string();
-        let mut grouped = String::new();
-        for (index, digit) in digits.chars().enumerate() {
-            if index > 0 && (digits.len() - index) % 3 == 0 {
-                grouped.push(',');
-            }
-            grouped.push(digit);
-        }
-        grouped
-    };
     let limits = Limits::default();
-    let rows = table("## Limits");
-    let values: Vec<_> = rows.iter().map(|row| row[1].as_str()).collect();
+    let values = table("## Limits").into_iter().map(|row| row[1].replace(',', ""));
     assert_eq!(
-        values,
+        values.collect::<Vec<_>>(),
         [
-            format!("{} characters", grouped(MAX_HEADER_CHARS)),
+            format!("{MAX_HEADER_CHARS} characters"),
             format!("1 to {} characters", DeviceId::MAX_CHARS),
-            format!("1 to {} characters", grouped(Token::MAX_CHARS)),
-            format!("{} bytes", grouped(limits.max_size)),
-            format!("{} bytes", grouped(Limits::MAX_SIZE)),
+            format!("1 to {} characters", Token::MAX_CHARS),
+            format!("{} bytes", limits.max_size),
+            format!("{} bytes", Limits::MAX_SIZE),
             format!("{} levels", limits.max_depth),
             format!("{} levels", Limits::MAX_DEPTH),
         ]

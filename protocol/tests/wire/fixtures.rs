@@ -1,5 +1,4 @@
-//! The bytes of the protocol, frozen: worked out apart from the code that writes them, and the same
-//! as stand in `docs/protocol.md`.
+//! The frozen bytes of the protocol, derived independently of the code and listed in `docs/protocol.md`.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use fedecks_protocol::{
     Token, UpFrame, Welcome,
 };
 
-/// What the document calls it, the value, its bytes in hexadecimal.
+/// The name in the document, the value, its bytes in hexadecimal.
 pub(crate) type Fixture<T> = (&'static str, T, &'static str);
 
 pub(crate) fn terms() -> Vec<Fixture<Term>> {
@@ -137,7 +136,7 @@ pub(crate) fn down() -> Vec<Fixture<DownFrame>> {
     ]
 }
 
-/// With the header's value, in base64, in place of the bytes.
+/// With the header's value, in base64, instead of the bytes.
 pub(crate) fn headers() -> Vec<Fixture<AuthRequest>> {
     vec![
         (

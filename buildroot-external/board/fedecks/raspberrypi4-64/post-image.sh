@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lists the firmware's files in the boot partition and makes the card's image.
+# Adds the firmware's files to the boot partition and makes the image of the card.
 set -eu
 
 board=$(dirname "$0")

@@ -1,28 +1,28 @@
-//! Connections from accepted to closed, and what becomes of those that go wrong.
+//! Connections from accept to close, and those that fail.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fedecks_edge::{Listen, ServeLimits, ServeOptions, serve};
-use rustls::pki_types::ServerName;
+use fedecks_testing::wait::{PATIENCE, within};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use warp::Filter;
 
 use crate::support::{
-    PATIENCE, SOON, all_closed, ask_peer, before_long, connect, echoes, filter, impatient,
-    loopback, start, start_tls, until_closed, upgraded,
+    SOON, all_closed, ask_number, connect, echoes, filter, impatient, loopback, shake_hands, start,
+    start_tls, until_closed, upgraded,
 };
 
 #[tokio::test]
-async fn the_filter_learns_the_peers_address_and_the_connections_number() {
+async fn the_filter_gets_the_peers_address_and_a_number() {
     let server = start(impatient(), None);
     for number in 1..=2 {
         let mut stream = connect(&server).await;
         let ours: SocketAddr = stream.local_addr().unwrap();
-        let answer = ask_peer(&mut stream).await;
+        let answer = ask_number(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.ends_with(&format!("\r\n\r\n{number} {ours}")), "{answer}");
     }
@@ -31,62 +31,41 @@ async fn the_filter_learns_the_peers_address_and_the_connections_number() {
 #[tokio::test]
 async fn requests_are_answered_over_tls() {
     let (server, connector) = start_tls(ServeLimits::default());
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = connector.connect(name, connect(&server).await).await.unwrap();
-    let answer = ask_peer(&mut stream).await;
+    let mut stream = shake_hands(&connector, connect(&server).await).await.unwrap();
+    let answer = ask_number(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_is_closed_after_the_deadline() {
-    let server = start(impatient(), None);
-    let start = Instant::now();
-    let mut silent = connect(&server).await;
-    assert_eq!(until_closed(&mut silent).await, "");
-    assert!(start.elapsed() >= SOON, "{:?}", start.elapsed());
-    all_closed(&server).await;
-}
-
-#[tokio::test]
-async fn a_client_that_asks_for_ever_and_reads_no_answer_is_cut_off() {
-    let server = start(ServeLimits { stalled: SOON, ..ServeLimits::default() }, None);
-    let mut greedy = connect(&server).await;
-    let requests = b"GET /peer HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
-    let asked = async { while greedy.write_all(&requests).await.is_ok() {} };
-    before_long("the kernel ends the connection", asked).await;
-    all_closed(&server).await;
-}
-
-#[tokio::test]
-async fn a_client_that_stops_in_the_middle_of_the_head_is_closed_after_the_deadline() {
-    let server = start(impatient(), None);
-    let start = Instant::now();
-    let mut slow = connect(&server).await;
-    slow.write_all(b"GET /peer HTTP/1.1\r\nhost: ").await.unwrap();
-    assert_eq!(until_closed(&mut slow).await, "");
-    assert!(start.elapsed() >= SOON, "{:?}", start.elapsed());
-}
-
-#[tokio::test]
-async fn a_client_that_never_finishes_tls_is_closed_after_the_deadline() {
-    let (server, _) = start_tls(impatient());
-    // Nothing at all, and the first bytes of a handshake record that goes on.
-    for beginning in [&b""[..], &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01][..]] {
+async fn a_client_that_stops_is_closed_after_the_timeout() {
+    let plain = start(impatient(), None);
+    let (tls, connector) = start_tls(impatient());
+    for (server, beginning) in [
+        (&plain, &b""[..]),
+        (&plain, b"GET /number HTTP/1.1\r\nhost: "),
+        (&tls, b""),
+        // The first bytes of a handshake record.
+        (&tls, &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]),
+    ] {
         let start = Instant::now();
-        let mut stream = connect(&server).await;
+        let mut stream = connect(server).await;
         stream.write_all(beginning).await.unwrap();
         assert_eq!(until_closed(&mut stream).await, "");
-        assert!(start.elapsed() >= SOON, "{:?}", start.elapsed());
+        assert!(start.elapsed() >= SOON, "{beginning:?}: {:?}", start.elapsed());
+        all_closed(server).await;
     }
-    all_closed(&server).await;
+    let mut silent_after_tls = shake_hands(&connector, connect(&tls).await).await.unwrap();
+    assert_eq!(until_closed(&mut silent_after_tls).await, "");
 }
 
 #[tokio::test]
-async fn a_client_that_is_silent_after_tls_is_closed_after_the_deadline() {
-    let (server, connector) = start_tls(impatient());
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut silent = connector.connect(name, connect(&server).await).await.unwrap();
-    assert_eq!(until_closed(&mut silent).await, "");
+async fn a_client_that_sends_requests_but_never_reads_is_cut_off() {
+    let server = start(ServeLimits { stalled: SOON, ..ServeLimits::default() }, None);
+    let mut greedy = connect(&server).await;
+    let requests = b"GET /number HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
+    let asked = async { while greedy.write_all(&requests).await.is_ok() {} };
+    within(asked).await;
+    all_closed(&server).await;
 }
 
 #[tokio::test]
@@ -100,18 +79,18 @@ async fn garbage_is_answered_with_400_and_closed() {
 
 #[tokio::test]
 async fn garbage_instead_of_tls_is_closed_at_once() {
-    let (server, _) = start_tls(ServeLimits { handshake: PATIENCE * 6, ..ServeLimits::default() });
+    let (server, _) = start_tls(ServeLimits { handshake: PATIENCE, ..ServeLimits::default() });
     let mut stream = connect(&server).await;
-    stream.write_all(b"GET /peer HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /number HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let answer = until_closed(&mut stream).await;
     assert!(!answer.contains("HTTP"), "{answer:?}");
 }
 
 #[tokio::test]
-async fn a_head_without_end_is_answered_with_431_and_closed() {
+async fn an_endless_head_is_answered_with_431_and_closed() {
     let server = start(ServeLimits { request_head: 8192, ..ServeLimits::default() }, None);
     let mut stream = connect(&server).await;
-    let mut head = b"GET /peer HTTP/1.1\r\nhost: x\r\nx-endless: ".to_vec();
+    let mut head = b"GET /number HTTP/1.1\r\nhost: x\r\nx-endless: ".to_vec();
     head.resize(8192, b'x');
     stream.write_all(&head).await.unwrap();
     let answer = until_closed(&mut stream).await;
@@ -119,15 +98,15 @@ async fn a_head_without_end_is_answered_with_431_and_closed() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_closed_at_once_and_a_closed_one_makes_room() {
-    let limits = ServeLimits { connections: 1, handshake: PATIENCE * 6, ..ServeLimits::default() };
+async fn connections_above_the_limit_are_closed_at_once() {
+    let limits = ServeLimits { connections: 1, handshake: PATIENCE, ..ServeLimits::default() };
     let server = start(limits, None);
     let mut first = upgraded(&server).await;
     assert_eq!(server.connections(), 1);
 
     let mut second = connect(&server).await;
     assert_eq!(until_closed(&mut second).await, "");
-    assert!(echoes(&mut first).await, "the first connection is not disturbed");
+    assert!(echoes(&mut first).await, "the first connection is not affected");
 
     first.shutdown().await.unwrap();
     until_closed(&mut first).await;
@@ -136,20 +115,20 @@ async fn one_connection_too_many_is_closed_at_once_and_a_closed_one_makes_room()
 }
 
 #[tokio::test]
-async fn more_connections_than_the_rate_wait_and_are_served_later() {
+async fn connections_above_the_rate_are_served_later() {
     let limits = ServeLimits { accepts_per_second: 5, accept_burst: 1, ..ServeLimits::default() };
     let server = start(limits, None);
     let start = Instant::now();
     for _ in 0..4 {
-        let answer = ask_peer(&mut connect(&server).await).await;
+        let answer = ask_number(&mut connect(&server).await).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     }
-    // The first passes at once, each of the others after a fifth of a second.
+    // The first passes immediately, each of the others after a fifth of a second.
     assert!(start.elapsed() >= Duration::from_millis(550), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
-async fn a_stopped_server_accepts_nothing_and_what_is_upgraded_goes_on() {
+async fn a_stopped_server_keeps_its_upgraded_connections() {
     let mut server = start(ServeLimits::default(), None);
     let mut open = upgraded(&server).await;
     let address = server.addresses()[0];
@@ -161,7 +140,7 @@ async fn a_stopped_server_accepts_nothing_and_what_is_upgraded_goes_on() {
 }
 
 #[tokio::test]
-async fn closing_waits_for_a_request_that_is_under_way() {
+async fn closing_waits_for_a_request_in_progress() {
     let gate = Arc::new(Semaphore::new(0));
     let (entered, mut entering) = tokio::sync::mpsc::channel(1);
     let slow = warp::any().then({
@@ -179,17 +158,17 @@ async fn closing_waits_for_a_request_that_is_under_way() {
     let server = serve(slow, options).unwrap();
     let mut stream = connect(&server).await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    before_long("the request arrives", entering.recv()).await.unwrap();
+    within(entering.recv()).await.unwrap();
 
     let closed = tokio::spawn(server.closed(PATIENCE));
     gate.add_permits(1);
     let answer = until_closed(&mut stream).await;
     assert!(answer.ends_with("\r\n\r\ndone"), "{answer}");
-    assert_eq!(before_long("the server closes", closed).await.unwrap(), 0);
+    assert_eq!(within(closed).await.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_named() {
+async fn an_address_in_use_is_named_in_the_error() {
     let server = start(ServeLimits::default(), None);
     let listen = vec![Listen::plain(server.addresses()[0])];
     let options = ServeOptions { listen, ..ServeOptions::default() };

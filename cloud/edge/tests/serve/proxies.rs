@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use fedecks_edge::{Listen, ServeLimits, ServeOptions, Server, Tls, serve};
+use fedecks_testing::certificates::Certificate;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Identity, SOON, all_closed, ask, connect, connect_from, connector, echoes, filter, impatient,
-    loopback, shake_hands, start, until_closed, upgrade, who,
+    SOON, all_closed, ask, connect, connect_from, connector, echoes, filter, impatient, loopback,
+    shake_hands, start, until_closed, upgrade, who,
 };
 
 /// Trusts 127.0.0.1 and 10.0.0.0/8.
@@ -38,7 +39,7 @@ async fn balanced_stream(server: &Server, client: [u8; 4]) -> TcpStream {
 }
 
 #[tokio::test]
-async fn the_client_of_a_balancer_is_who_its_header_says() {
+async fn the_proxy_header_names_the_client() {
     let server = balanced(None, ServeLimits::default());
     let mut stream = balanced_stream(&server, CLIENT).await;
     let expected = "203.0.113.5:4711 via 127.0.0.1, encrypted: false, listener 0";
@@ -56,12 +57,11 @@ async fn the_client_of_a_balancer_is_who_its_header_says() {
 }
 
 #[tokio::test]
-async fn tls_follows_the_balancers_header() {
-    let folder = tempfile::tempdir().unwrap();
-    let identity = Identity::write(folder.path());
-    let server = balanced(Some(Identity::load(folder.path())), ServeLimits::default());
+async fn tls_follows_the_proxy_header() {
+    let certificate = Certificate::self_signed("localhost");
+    let server = balanced(Some(certificate.tls()), ServeLimits::default());
     let stream = balanced_stream(&server, CLIENT).await;
-    let mut stream = shake_hands(&connector(&[&identity]), stream).await.unwrap();
+    let mut stream = shake_hands(&connector(&[&certificate]), stream).await.unwrap();
     assert_eq!(
         who(&mut stream, "").await,
         "203.0.113.5:4711 via 127.0.0.1, encrypted: true, listener 0"
@@ -69,17 +69,17 @@ async fn tls_follows_the_balancers_header() {
 }
 
 #[tokio::test]
-async fn a_balancers_own_health_check_has_the_balancers_address() {
+async fn a_health_check_has_the_load_balancers_address() {
     let server = balanced(None, ServeLimits::default());
     let mut stream = connect(&server).await;
     let own = stream.local_addr().unwrap();
     stream.write_all(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0").await.unwrap();
-    let expected = format!("{own} via nobody, encrypted: false, listener 0");
+    let expected = format!("{own} via none, encrypted: false, listener 0");
     assert_eq!(who(&mut stream, "").await, expected);
 }
 
 #[tokio::test]
-async fn a_header_from_anybody_else_is_not_even_read() {
+async fn a_proxy_header_from_an_untrusted_address_is_not_read() {
     let server = balanced(None, ServeLimits::default());
     let mut stream = connect_from("127.0.0.2", &server).await;
     let _ = stream.write_all(&header(CLIENT)).await;
@@ -88,7 +88,7 @@ async fn a_header_from_anybody_else_is_not_even_read() {
 }
 
 #[tokio::test]
-async fn a_connection_without_a_right_header_is_closed_without_an_answer() {
+async fn a_connection_without_a_valid_header_is_closed() {
     let server = balanced(None, ServeLimits::default());
     let mut too_long = header(CLIENT);
     too_long[14..16].copy_from_slice(&[0xff, 0xff]);
@@ -108,7 +108,7 @@ async fn a_connection_without_a_right_header_is_closed_without_an_answer() {
 }
 
 #[tokio::test]
-async fn a_header_that_does_not_come_to_its_end_is_waited_for_until_the_deadline() {
+async fn an_incomplete_header_is_closed_after_the_timeout() {
     let server = balanced(None, impatient());
     for part in [0, 5, 16, 27] {
         let start = Instant::now();
@@ -121,7 +121,7 @@ async fn a_header_that_does_not_come_to_its_end_is_waited_for_until_the_deadline
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_says_for_each_request_who_asks() {
+async fn a_trusted_proxy_names_the_client_of_each_request() {
     let server = behind(loopback(), ServeLimits::default());
     let mut stream = connect(&server).await;
     let own = stream.local_addr().unwrap();
@@ -135,15 +135,15 @@ async fn a_trusted_proxy_says_for_each_request_who_asks() {
             "x-forwarded-for: [2001:db8::1]:80\r\n",
             "[2001:db8::1]:80 via 127.0.0.1, encrypted: false",
         ),
-        ("", &format!("{own} via nobody, encrypted: false")),
-        ("x-forwarded-for: rubbish\r\n", &format!("{own} via nobody, encrypted: false")),
+        ("", &format!("{own} via none, encrypted: false")),
+        ("x-forwarded-for: garbage\r\n", &format!("{own} via none, encrypted: false")),
     ] {
         assert_eq!(who(&mut stream, headers).await, format!("{expected}, listener 0"));
     }
 }
 
 #[tokio::test]
-async fn nobody_else_can_say_who_he_is() {
+async fn an_untrusted_client_cannot_name_itself() {
     let headers = "x-forwarded-for: 203.0.113.5\r\nx-forwarded-proto: https\r\n";
     let trusting = behind(loopback(), ServeLimits::default());
     let by_default = start(ServeLimits::default(), None);
@@ -152,13 +152,13 @@ async fn nobody_else_can_say_who_he_is() {
         (connect_from("127.0.0.1", &by_default).await, "127.0.0.1"),
     ] {
         let port = stream.local_addr().unwrap().port();
-        let expected = format!("{from}:{port} via nobody, encrypted: false, listener 0");
+        let expected = format!("{from}:{port} via none, encrypted: false, listener 0");
         assert_eq!(who(&mut stream, headers).await, expected);
     }
 }
 
 #[tokio::test]
-async fn a_proxy_behind_a_balancer_is_believed_too() {
+async fn a_trusted_proxy_behind_a_load_balancer_is_believed() {
     let server = balanced(None, ServeLimits::default());
     let forwarded = "x-forwarded-for: 203.0.113.9\r\n";
     let mut through_a_proxy = balanced_stream(&server, [10, 1, 1, 1]).await;
@@ -170,27 +170,27 @@ async fn a_proxy_behind_a_balancer_is_believed_too() {
 }
 
 #[tokio::test]
-async fn the_clients_of_a_balancer_are_counted_one_by_one() {
+async fn the_clients_of_a_load_balancer_are_counted_separately() {
     let limits = ServeLimits { connections_per_address: 1, ..ServeLimits::default() };
     let server = balanced(None, limits);
     let mut first = balanced_stream(&server, CLIENT).await;
-    assert!(upgrade(&mut first, "").await.starts_with("HTTP/1.1 101 "));
+    upgrade(&mut first, "").await;
     let mut second = balanced_stream(&server, CLIENT).await;
     assert_eq!(until_closed(&mut second).await, "");
     let mut other = balanced_stream(&server, [203, 0, 113, 6]).await;
-    assert!(upgrade(&mut other, "").await.starts_with("HTTP/1.1 101 "));
+    upgrade(&mut other, "").await;
     assert!(echoes(&mut first).await);
 }
 
 #[tokio::test]
-async fn the_clients_of_a_proxy_are_counted_one_by_one() {
+async fn the_clients_of_a_proxy_are_counted_separately() {
     let limits = ServeLimits { connections_per_address: 1, ..ServeLimits::default() };
     let server = behind(loopback(), limits);
     let (one, other) = ("x-forwarded-for: 203.0.113.5\r\n", "x-forwarded-for: 203.0.113.6\r\n");
     let mut open = connect(&server).await;
-    assert!(upgrade(&mut open, one).await.starts_with("HTTP/1.1 101 "));
+    upgrade(&mut open, one).await;
 
-    // The proxy has many connections; this one is for one client and then for another.
+    // The proxy has many connections; this one serves one client and then another.
     let mut stream = connect(&server).await;
     let answer = ask(&mut stream, "/who", one).await;
     assert!(answer.starts_with("HTTP/1.1 429 Too Many Requests\r\n"), "{answer}");
@@ -200,7 +200,7 @@ async fn the_clients_of_a_proxy_are_counted_one_by_one() {
     drop(open);
     let mut again = connect(&server).await;
     loop {
-        // The server learns of the end by itself.
+        // The server notices the close asynchronously.
         if ask(&mut again, "/who", one).await.starts_with("HTTP/1.1 200 OK\r\n") {
             break;
         }

@@ -1,4 +1,4 @@
-//! A handler for devices that log in with the name and the password of an account.
+//! A handler for devices that log in with the name and password of an account.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use fedecks_protocol::Term;
 use fedecks_store::AccountStore;
 
-use super::passwords::{Checked, Passwords};
+use super::passwords::{PasswordCheck, PasswordChecker};
 use crate::auth::failed_logins::{FailedLogins, TooManyFailures};
 use crate::handler::{Decision, Handler, Login, Outcome};
 use crate::messaging::message::{Info, Message};
 use crate::session::Session;
 
-/// The handler of the ready-made server: whoever knows an account's password may register devices,
-/// and what devices send and get goes over topics.
+/// The handler of the ready-made server: anyone who knows an account's password can register devices, and
+/// messages from and to devices are published on topics.
 ///
-/// The credentials are a `username` and a `password`. What a device sends is published on
-/// `up.<device id>`, bytes as [`Term::Bytes`]; what is published on `down.<device id>` is sent to the
+/// The credentials are a `username` and a `password`. Messages from a device are published on
+/// `up.<device id>`, bytes as [`Term::Bytes`]; messages published on `down.<device id>` are sent to the
 /// device.
 #[derive(Debug)]
 pub struct AccountHandler {
@@ -24,24 +24,24 @@ pub struct AccountHandler {
     failed: FailedLogins,
 }
 
-/// The accounts of a store.
+/// Checks credentials against the accounts of a store.
 struct Accounts {
     store: Arc<dyn AccountStore>,
-    passwords: Passwords,
+    passwords: PasswordChecker,
 }
 
-/// When a device may try again if its password could not be checked.
+/// When a device should retry if its password could not be checked.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl AccountHandler {
-    /// Takes the accounts of `store`; one that is added later counts at once. Who guesses passwords is
+    /// A handler for the accounts of `store`; new accounts can be used immediately. Guessing passwords is
     /// slowed down by [`FailedLogins`] with its default limits.
     pub fn new(store: Arc<dyn AccountStore>) -> Self {
-        let accounts = Accounts { store, passwords: Passwords::new() };
+        let accounts = Accounts { store, passwords: PasswordChecker::new() };
         Self { accounts, failed: FailedLogins::default() }
     }
 
-    /// Shares what is known about failed logins with other parts of a program.
+    /// Shares failed logins with other parts of a program.
     #[must_use]
     pub fn failed_logins(self, failed: FailedLogins) -> Self {
         Self { failed, ..self }
@@ -84,7 +84,7 @@ impl Handler for AccountHandler {
 async fn publish(session: &Session, term: Term) -> Outcome {
     let topic = format!("up.{}", session.device());
     if let Err(error) = session.hub().publish(topic, Message::from(term)).await {
-        tracing::warn!(device = %session.device(), %error, "a message from the device is lost");
+        tracing::warn!(device = %session.device(), %error, "cannot publish a message from the device, dropped it");
     }
     Outcome::Ok
 }
@@ -100,19 +100,19 @@ impl Accounts {
         let hash = match self.store.password_hash(username).await {
             Ok(hash) => hash,
             Err(error) => {
-                tracing::error!(%device, %error, "cannot look up an account");
+                tracing::error!(%device, %error, "cannot read the account from the store");
                 return unavailable;
             }
         };
         match self.passwords.check(password, hash).await {
-            Checked::Right => Decision::Accept,
-            Checked::Wrong => Decision::Reject,
-            Checked::LineFull => {
+            PasswordCheck::Match => Decision::Accept,
+            PasswordCheck::Mismatch => Decision::Reject,
+            PasswordCheck::QueueFull => {
                 tracing::warn!(%device, "too many passwords are waiting to be checked");
                 unavailable
             }
-            Checked::BadHash => {
-                tracing::error!(%device, "the account's password hash in the store is damaged");
+            PasswordCheck::InvalidHash => {
+                tracing::error!(%device, "the password hash of the account in the store is invalid");
                 unavailable
             }
         }
@@ -142,14 +142,14 @@ mod tests {
         handler.authenticate(Login { device, credentials: &credentials, peer: None }).await
     }
 
-    async fn marvins(hash: &str) -> SqliteStore {
+    async fn store_with_marvin(hash: &str) -> SqliteStore {
         let store = SqliteStore::in_memory().unwrap();
         store.add_account("marvin", hash, &Actor::cli()).await.unwrap();
         store
     }
 
     #[tokio::test]
-    async fn an_accounts_password_is_accepted_and_any_other_rejected() {
+    async fn only_the_password_of_the_account_is_accepted() {
         let hash = hash_password("don't panic").unwrap();
         let credentials =
             |name, password| Credentials::new().with("username", name).with("password", password);
@@ -162,13 +162,17 @@ mod tests {
             (Credentials::new(), Decision::Reject),
         ] {
             let shown = format!("{credentials:?}");
-            assert_eq!(decide(marvins(&hash).await, credentials).await, decision, "{shown}");
+            assert_eq!(
+                decide(store_with_marvin(&hash).await, credentials).await,
+                decision,
+                "{shown}"
+            );
         }
     }
 
     #[tokio::test]
-    async fn who_guesses_too_often_has_to_wait_even_with_the_right_password() {
-        let store = marvins(&hash_password("don't panic").unwrap()).await;
+    async fn too_many_guesses_block_even_the_right_password() {
+        let store = store_with_marvin(&hash_password("don't panic").unwrap()).await;
         let limits = FailedLoginLimits { per_address: 2, per_account: 100 };
         let handler = AccountHandler::new(Arc::new(store)).failed_logins(FailedLogins::new(limits));
         let device = &DeviceId::new("nerves-1").unwrap();
@@ -187,9 +191,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_hash_is_no_rejection_which_would_cost_the_device_its_credentials() {
+    async fn an_invalid_hash_is_unavailable_and_not_a_rejection() {
         let credentials =
             Credentials::new().with("username", "marvin").with("password", "don't panic");
-        assert_eq!(decide(marvins("damaged").await, credentials).await, UNAVAILABLE);
+        assert_eq!(decide(store_with_marvin("damaged").await, credentials).await, UNAVAILABLE);
     }
 }

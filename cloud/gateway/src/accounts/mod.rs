@@ -1,4 +1,4 @@
-//! Logging in by accounts: their passwords, and a handler that checks them.
+//! Logins with accounts: their passwords, and a handler that checks them.
 
 mod handler;
 mod passwords;

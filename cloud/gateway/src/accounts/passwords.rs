@@ -9,17 +9,17 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::sync::Semaphore;
 
-/// Why a password has no hash.
+/// Why a password could not be hashed.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
-    /// It is shorter or longer than a password is.
+    /// It is too short or too long.
     #[error(
         "the password has {0} characters, expected {min} to {max}",
-        min = SHORTEST,
-        max = LONGEST
+        min = MIN_CHARS,
+        max = MAX_CHARS
     )]
     Length(usize),
-    /// The operating system has no random numbers to give.
+    /// The operating system provides no random numbers.
     #[error("no random numbers for the salt: {0}")]
     Random(#[from] rand::rngs::SysError),
     /// The hash function failed.
@@ -28,16 +28,16 @@ pub enum PasswordError {
 }
 
 /// In characters, as Unicode and JSON Schema count them.
-const SHORTEST: usize = 8;
+const MIN_CHARS: usize = 8;
 
-/// In characters. Hashing takes longer for longer passwords; nobody has one of this length.
-const LONGEST: usize = 1024;
+/// In characters. Hashing takes longer for longer passwords; no one uses one of this length.
+const MAX_CHARS: usize = 1024;
 
-/// The hash to put into the store: Argon2id with 19 MiB and two passes, in the PHC string format.
-/// Takes some 20 ms of one processor.
+/// Hashes a password for the store: Argon2id with 19 MiB and two passes, in the PHC string format. Takes
+/// about 20 ms of one processor.
 pub fn hash_password(password: &str) -> Result<String, PasswordError> {
     let length = password.chars().count();
-    if !(SHORTEST..=LONGEST).contains(&length) {
+    if !(MIN_CHARS..=MAX_CHARS).contains(&length) {
         return Err(PasswordError::Length(length));
     }
     let mut salt = [0; 16];
@@ -47,78 +47,80 @@ pub fn hash_password(password: &str) -> Result<String, PasswordError> {
     Ok(hash.map_err(PasswordError::Hash)?.to_string())
 }
 
-/// Checks passwords without keeping the server's threads from their work: so many at a time, and a
-/// bounded line before that.
+/// Checks passwords on the blocking pool: a limited number at a time, with a bounded queue.
 #[derive(Debug)]
-pub(super) struct Passwords {
-    /// Those in line and those at work.
-    line: Arc<Semaphore>,
-    at_work: Arc<Semaphore>,
+pub(super) struct PasswordChecker {
+    /// Permits for queued and running checks.
+    admitted: Arc<Semaphore>,
+    running: Arc<Semaphore>,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Checked {
-    Right,
-    Wrong,
-    /// Too many are waiting already.
-    LineFull,
-    /// The hash in the store is none.
-    BadHash,
+pub(super) enum PasswordCheck {
+    Match,
+    Mismatch,
+    /// Too many checks are queued.
+    QueueFull,
+    /// The hash cannot be parsed.
+    InvalidHash,
 }
 
-/// Of how many devices the passwords may wait, some 20 ms each.
-const LINE: usize = 256;
+/// Maximum number of queued checks, which take about 20 ms each.
+const QUEUE: usize = 256;
 
-/// What an unknown user's password is compared with, so that the answer takes as long as a known
-/// one's. It is the hash of nothing: its last part are 32 made-up bytes.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
+/// Verified for an unknown account, so that the response takes as long as for a known one. No password has
+/// this hash: its last part is 32 zero bytes.
+const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
                       AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-impl Passwords {
-    /// Uses half of the processors at most: the other half is for the devices that are connected.
+impl PasswordChecker {
+    /// Uses at most half of the processors; the other half is for connected devices.
     pub(super) fn new() -> Self {
         let processors = available_parallelism().map_or(1, usize::from);
-        Self::with(LINE, (processors / 2).max(1))
+        Self::with(QUEUE, (processors / 2).max(1))
     }
 
-    fn with(line: usize, at_once: usize) -> Self {
-        let (line, at_work) = (Semaphore::new(line + at_once), Semaphore::new(at_once));
-        Self { line: Arc::new(line), at_work: Arc::new(at_work) }
+    fn with(queue: usize, parallel: usize) -> Self {
+        Self {
+            admitted: Arc::new(Semaphore::new(queue + parallel)),
+            running: Arc::new(Semaphore::new(parallel)),
+        }
     }
 
-    /// Whether `password` belongs to `hash`; the same work and [`Checked::Wrong`] without a hash.
-    pub(super) async fn check(&self, password: &str, hash: Option<String>) -> Checked {
-        let Ok(place) = self.line.clone().try_acquire_owned() else {
-            return Checked::LineFull;
+    /// Checks `password` against `hash`. Without a hash it does the same work and returns
+    /// [`PasswordCheck::Mismatch`].
+    pub(super) async fn check(&self, password: &str, hash: Option<String>) -> PasswordCheck {
+        let Ok(admitted) = self.admitted.clone().try_acquire_owned() else {
+            return PasswordCheck::QueueFull;
         };
-        let Ok(turn) = self.at_work.clone().acquire_owned().await else {
-            // Nobody closes the semaphore.
-            return Checked::LineFull;
+        let Ok(running) = self.running.clone().acquire_owned().await else {
+            // The semaphore is never closed.
+            return PasswordCheck::QueueFull;
         };
         let password = password.as_bytes().to_vec();
         let work = tokio::task::spawn_blocking(move || {
-            // With the work, not with who waits for it: a device that hangs up does not make room
-            // for one more while its password is still being checked.
-            let _held = (place, turn);
+            // Held by the check and not by the caller: a device that disconnects does not make room for
+            // another check while its own is still running.
+            let _permits = (admitted, running);
             verify(&password, hash.as_deref())
         });
-        // The work does not panic; a runtime that ends may drop it.
-        work.await.unwrap_or(Checked::LineFull)
+        // It does not panic, but a runtime that shuts down may drop it.
+        work.await.unwrap_or(PasswordCheck::QueueFull)
     }
 }
 
-fn verify(password: &[u8], hash: Option<&str>) -> Checked {
+fn verify(password: &[u8], hash: Option<&str>) -> PasswordCheck {
     let known = hash.is_some();
-    let Ok(hash) = PasswordHash::new(hash.unwrap_or(NOBODY)) else {
-        return Checked::BadHash;
+    let Ok(hash) = PasswordHash::new(hash.unwrap_or(DUMMY_HASH)) else {
+        return PasswordCheck::InvalidHash;
     };
-    // One that is longer than any is compared up to there: it is wrong either way.
-    let password = &password[..password.len().min(4 * LONGEST + 1)];
+    // A longer password than any is truncated: it does not match either way.
+    let password = &password[..password.len().min(4 * MAX_CHARS + 1)];
     match Argon2::default().verify_password(password, &hash) {
-        Ok(()) if known => Checked::Right,
-        Ok(()) | Err(argon2::password_hash::Error::Password) => Checked::Wrong,
-        Err(_) => Checked::BadHash,
+        Ok(()) if known => PasswordCheck::Match,
+        Ok(()) | Err(argon2::password_hash::Error::Password) => PasswordCheck::Mismatch,
+        Err(_) => PasswordCheck::InvalidHash,
     }
 }
 
@@ -127,16 +129,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_right_password_is_told_from_a_wrong_one() {
-        let passwords = Passwords::new();
+    async fn only_the_right_password_matches() {
+        let passwords = PasswordChecker::new();
         let hash = hash_password("correct horse").unwrap();
-        assert_eq!(passwords.check("correct horse", Some(hash.clone())).await, Checked::Right);
+        assert_eq!(
+            passwords.check("correct horse", Some(hash.clone())).await,
+            PasswordCheck::Match
+        );
         for wrong in ["correct horse ", "", "Correct horse"] {
-            assert_eq!(passwords.check(wrong, Some(hash.clone())).await, Checked::Wrong);
+            assert_eq!(passwords.check(wrong, Some(hash.clone())).await, PasswordCheck::Mismatch);
         }
-        assert_eq!(passwords.check("correct horse", None).await, Checked::Wrong);
+        assert_eq!(passwords.check("correct horse", None).await, PasswordCheck::Mismatch);
         let broken = Some("no hash".to_owned());
-        assert_eq!(passwords.check("correct horse", broken).await, Checked::BadHash);
+        assert_eq!(passwords.check("correct horse", broken).await, PasswordCheck::InvalidHash);
     }
 
     #[test]
@@ -148,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_user_takes_the_same_work_as_a_known_one() {
+    fn an_unknown_account_takes_the_same_work_as_a_known_one() {
         let parameters = |hash: &str| {
             let hash = PasswordHash::new(hash).unwrap();
             let lengths = (hash.salt.unwrap().len(), hash.hash.unwrap().len());
             (hash.algorithm.to_string(), hash.version, hash.params.to_string(), lengths)
         };
-        assert_eq!(parameters(NOBODY), parameters(&hash_password("correct horse").unwrap()));
+        assert_eq!(parameters(DUMMY_HASH), parameters(&hash_password("correct horse").unwrap()));
     }
 
     #[test]
@@ -171,23 +176,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_than_the_line_holds_are_refused_at_once() {
-        let passwords = Arc::new(Passwords::with(1, 1));
-        let held = passwords.at_work.clone().acquire_owned().await.unwrap();
+    async fn checks_beyond_the_queue_are_refused_at_once() {
+        let passwords = Arc::new(PasswordChecker::with(1, 1));
+        let held = passwords.running.clone().acquire_owned().await.unwrap();
         let waiting: Vec<_> = (0..2)
             .map(|_| {
                 let passwords = passwords.clone();
                 tokio::spawn(async move { passwords.check("x", None).await })
             })
             .collect();
-        while passwords.line.available_permits() > 0 {
+        while passwords.admitted.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(passwords.check("x", None).await, Checked::LineFull);
+        assert_eq!(passwords.check("x", None).await, PasswordCheck::QueueFull);
         drop(held);
         for check in waiting {
-            assert_eq!(check.await.unwrap(), Checked::Wrong);
+            assert_eq!(check.await.unwrap(), PasswordCheck::Mismatch);
         }
-        assert_eq!(passwords.check("x", None).await, Checked::Wrong);
+        assert_eq!(passwords.check("x", None).await, PasswordCheck::Mismatch);
     }
 }

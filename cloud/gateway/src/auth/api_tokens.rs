@@ -1,40 +1,41 @@
-//! The tokens that callers of an HTTP API present, in memory.
+//! The tokens of callers of an HTTP API, in memory.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use fedecks_store::{Actor, ApiSecret, ApiToken, ApiTokenStore, NewApiToken, StoreError, unix_now};
+use parking_lot::RwLock;
 use subtle::ConstantTimeEq;
 
 use crate::auth::poll::poll_changes;
 
-/// The API tokens of a store, in memory, so that a call of the API is judged while the store is busy
-/// or broken. Clones share the same memory.
+/// The API tokens of a store, in memory, so that API requests can be authenticated while the store is
+/// busy or failing. Clones share their state.
 #[derive(Clone)]
 pub struct ApiTokens(Arc<Shared>);
 
 struct Shared {
     store: Arc<dyn ApiTokenStore>,
-    memory: RwLock<Memory>,
+    cache: RwLock<Cache>,
 }
 
 #[derive(Default)]
-struct Memory {
+struct Cache {
     tokens: Arc<[Arc<ApiToken>]>,
-    /// How many were revoked here: what was read before that may still have them.
+    /// How many were revoked by this process: what was read before the latest may still contain it.
     revoked: u64,
 }
 
 impl ApiTokens {
-    /// Reads every API token of `store`.
+    /// Loads all API tokens of `store`.
     pub async fn load(store: Arc<dyn ApiTokenStore>) -> Result<Self, StoreError> {
-        let tokens = Self(Arc::new(Shared { store, memory: RwLock::default() }));
+        let tokens = Self(Arc::new(Shared { store, cache: RwLock::default() }));
         tokens.refresh().await?;
         Ok(tokens)
     }
 
-    /// The token whose text was presented, if there is one that has not expired. It counts as used.
-    /// The time that it takes tells nothing of any token.
+    /// The token with this secret, unless it has expired; records that it was used. Compares in constant
+    /// time.
     pub fn find(&self, presented: &str) -> Option<Arc<ApiToken>> {
         let presented = ApiSecret::hash_of(presented);
         let now = unix_now();
@@ -50,51 +51,51 @@ impl ApiTokens {
         Some(found.clone())
     }
 
-    /// The token of this name as it is now, if it is still there and has not expired.
+    /// The token with this name, unless it was revoked or has expired.
     pub fn get(&self, name: &str) -> Option<Arc<ApiToken>> {
         let now = unix_now();
-        let good = |token: &&Arc<ApiToken>| {
+        let valid = |token: &&Arc<ApiToken>| {
             token.name == name && token.expires_at.is_none_or(|end| now < end)
         };
-        self.all().iter().find(good).cloned()
+        self.all().iter().find(valid).cloned()
     }
 
-    /// Adds a token, to the store first. It counts at once.
+    /// Adds a token, to the store first. It is valid immediately.
     pub async fn add(&self, token: &NewApiToken, by: &Actor) -> Result<(), StoreError> {
         self.0.store.add_api_token(token, by).await?;
         self.refresh().await
     }
 
-    /// Removes a token, from the store first. It is refused at once. Whether there was one.
+    /// Revokes a token, in the store first. It is refused immediately. Returns false if there is none.
     pub async fn revoke(&self, name: &str, by: &Actor) -> Result<bool, StoreError> {
         let revoked = self.0.store.revoke_api_token(name, by).await?;
         if revoked {
-            let mut memory = self.0.memory.write().unwrap_or_else(PoisonError::into_inner);
-            let left = memory.tokens.iter().filter(|token| token.name != name);
-            memory.tokens = left.cloned().collect();
-            memory.revoked += 1;
+            let mut cache = self.0.cache.write();
+            let rest = cache.tokens.iter().filter(|token| token.name != name);
+            cache.tokens = rest.cloned().collect();
+            cache.revoked += 1;
         }
         Ok(revoked)
     }
 
-    /// Notices, within a second, what other processes change in the same store. Goes on for ever:
-    /// run it as a task of its own beside the server.
+    /// Notices, within a second, what other processes change in the same store. Never returns: run it as
+    /// a separate task.
     pub async fn watch(self) {
-        poll_changes("changes of API tokens", || self.refresh()).await;
+        poll_changes("API tokens", || self.refresh()).await;
     }
 
     fn all(&self) -> Arc<[Arc<ApiToken>]> {
-        self.0.memory.read().unwrap_or_else(PoisonError::into_inner).tokens.clone()
+        self.0.cache.read().tokens.clone()
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {
-        let revoked = || self.0.memory.read().unwrap_or_else(PoisonError::into_inner).revoked;
+        let revoked = || self.0.cache.read().revoked;
         loop {
             let before = revoked();
             let read = self.0.store.api_tokens().await?;
-            let mut memory = self.0.memory.write().unwrap_or_else(PoisonError::into_inner);
-            if memory.revoked == before {
-                memory.tokens = read.into_iter().map(Arc::new).collect();
+            let mut cache = self.0.cache.write();
+            if cache.revoked == before {
+                cache.tokens = read.into_iter().map(Arc::new).collect();
                 return Ok(());
             }
         }
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_is_found_by_its_text_until_it_is_revoked() {
+    async fn a_token_is_found_by_its_secret_until_it_is_revoked() {
         let tokens = empty().await;
         let (ci, other) = (token("ci", None), token("other", None));
         tokens.add(&other, &Actor::cli()).await.unwrap();
@@ -150,19 +151,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_that_has_expired_is_not_found() {
+    async fn an_expired_token_is_not_found() {
         let tokens = empty().await;
-        let (over, good) = (token("over", Some(unix_now())), token("good", Some(unix_now() + 60)));
-        tokens.add(&over, &Actor::cli()).await.unwrap();
-        tokens.add(&good, &Actor::cli()).await.unwrap();
-        assert_eq!(tokens.find(over.secret.expose()), None);
-        assert_eq!(tokens.get("over"), None);
-        assert_eq!(tokens.find(good.secret.expose()).unwrap().name, "good");
-        assert!(tokens.get("good").is_some());
+        let (expired, valid) =
+            (token("expired", Some(unix_now())), token("valid", Some(unix_now() + 60)));
+        tokens.add(&expired, &Actor::cli()).await.unwrap();
+        tokens.add(&valid, &Actor::cli()).await.unwrap();
+        assert_eq!(tokens.find(expired.secret.expose()), None);
+        assert_eq!(tokens.get("expired"), None);
+        assert_eq!(tokens.find(valid.secret.expose()).unwrap().name, "valid");
+        assert!(tokens.get("valid").is_some());
     }
 
     #[tokio::test]
-    async fn what_another_process_changes_is_noticed() {
+    async fn changes_by_another_process_are_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.sqlite");
         let ours = ApiTokens::load(Arc::new(SqliteStore::open(&path).unwrap())).await.unwrap();

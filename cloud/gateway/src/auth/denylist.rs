@@ -1,226 +1,210 @@
-//! Which tokens are revoked and which devices are blocked, in memory.
+//! Revoked tokens and blocked devices, in memory.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use fedecks_protocol::DeviceId;
 use fedecks_store::{AccessState, Actor, DeviceStore, ForgetOutcome, StoreError};
+use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
 use crate::auth::poll::poll_changes;
 
-/// Which generation of each device's tokens is good, and which devices are blocked, in memory, so
-/// that a connection never waits for the store. Clones share the same memory.
+/// The current generation of each device's tokens, and the blocked devices, in memory, so that no
+/// connection waits for the store. Clones share their state.
 ///
-/// A token is good while its generation is at least [`Denylist::generation`] of its device. Who opens
-/// a session looks once more after the session can be found by those who close it: a revocation or a
-/// block between the two would otherwise miss it.
+/// A token is valid if its generation is at least the [`Denylist::generation`] of its device. A session
+/// has to check again after it was registered; otherwise a revocation or a block between the check and
+/// the registration would miss it.
 #[derive(Clone)]
 pub struct Denylist(Arc<Shared>);
 
-/// Something that changed for a device.
+/// A change of the access of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessChange {
-    /// Which device.
+    /// The device.
     pub device: DeviceId,
     /// What changed.
-    pub what: AccessChangeKind,
+    pub kind: AccessChangeKind,
 }
 
-/// What can change for a device.
+/// What changed for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessChangeKind {
-    /// Its tokens became worthless.
+    /// All its tokens were revoked.
     Revoked,
-    /// It is refused from now on.
+    /// It was blocked and is refused from now on.
     Blocked,
-    /// It is not refused any more.
+    /// It was unblocked.
     Unblocked,
 }
 
 struct Shared {
     store: Arc<dyn DeviceStore>,
-    memory: RwLock<Memory>,
-    news: broadcast::Sender<AccessChange>,
+    cache: RwLock<Cache>,
+    changes: broadcast::Sender<AccessChange>,
 }
 
 #[derive(Default)]
-struct Memory {
-    devices: HashMap<DeviceId, Known>,
-    /// The latest change that was read from the store.
+struct Cache {
+    devices: HashMap<DeviceId, Access>,
+    /// Number of the latest change that was read from the store.
     change: u64,
-    /// The epoch of the store that it was read in.
+    /// The epoch of the store at that time.
     epoch: u64,
 }
 
-/// What is known of a device; all zero where nothing is.
+/// The cached access of a device; all zero for an unknown device.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Known {
+pub(crate) struct Access {
     pub(crate) generation: u64,
     pub(crate) blocked: bool,
     change: u64,
 }
 
-/// How many changes a subscriber may lag behind before it is told so.
-const NEWS_KEPT: usize = 1024;
+/// How many changes a subscriber may lag behind.
+const CHANGE_BACKLOG: usize = 1024;
 
 impl Denylist {
-    /// Reads the standing of every device from `store`.
+    /// Loads the access of every device from `store`.
     pub async fn load(store: Arc<dyn DeviceStore>) -> Result<Self, StoreError> {
-        let memory = RwLock::default();
-        let denylist =
-            Self(Arc::new(Shared { store, memory, news: broadcast::Sender::new(NEWS_KEPT) }));
+        let (cache, changes) = (RwLock::default(), broadcast::Sender::new(CHANGE_BACKLOG));
+        let denylist = Self(Arc::new(Shared { store, cache, changes }));
         denylist.refresh().await?;
         Ok(denylist)
     }
 
-    /// Makes every token that the device has worthless: in the store first, then here, then the
-    /// subscribers hear of it. Returns the generation from which on tokens are good.
+    /// Revokes all tokens of a device, first in the store, then here, and then notifies the subscribers.
+    /// Returns the lowest generation of tokens that are valid from now on.
     pub async fn revoke(&self, device: &DeviceId, by: &Actor) -> Result<u64, StoreError> {
-        let standing = self.0.store.revoke(device, by).await?;
-        self.take_over(&standing);
-        Ok(standing.generation)
+        let state = self.0.store.revoke(device, by).await?;
+        self.apply(&state);
+        Ok(state.generation)
     }
 
-    /// Refuses a device until it is unblocked, as [`Denylist::revoke`] goes about it. Whether that
-    /// changed something.
+    /// Blocks a device until it is unblocked, in the same order as [`Denylist::revoke`]; returns false if
+    /// it was blocked already.
     pub async fn block(&self, device: &DeviceId, by: &Actor) -> Result<bool, StoreError> {
-        let standing = self.0.store.block(device, by).await?;
-        Ok(standing.inspect(|standing| self.take_over(standing)).is_some())
+        let state = self.0.store.block(device, by).await?;
+        Ok(state.inspect(|state| self.apply(state)).is_some())
     }
 
-    /// Takes a block away. Whether that changed something.
+    /// Unblocks a device; returns false if it was not blocked.
     pub async fn unblock(&self, device: &DeviceId, by: &Actor) -> Result<bool, StoreError> {
-        let standing = self.0.store.unblock(device, by).await?;
-        Ok(standing.inspect(|standing| self.take_over(standing)).is_some())
+        let state = self.0.store.unblock(device, by).await?;
+        Ok(state.inspect(|state| self.apply(state)).is_some())
     }
 
-    /// Takes a device off every list of the store and makes its tokens worthless.
+    /// Removes a device from all lists of the store and revokes its tokens.
     pub async fn forget(&self, device: &DeviceId, by: &Actor) -> Result<ForgetOutcome, StoreError> {
         let forgotten = self.0.store.forget(device, by).await?;
         match &forgotten {
-            ForgetOutcome::Done(standing) => self.take_over(standing),
+            ForgetOutcome::Done(state) => self.apply(state),
             ForgetOutcome::Unknown | ForgetOutcome::Blocked => {}
         }
         Ok(forgotten)
     }
 
-    /// Notices, within a second, what other processes change in the same store. Goes on for ever:
-    /// run it as a task of its own beside the server.
+    /// Notices, within a second, what other processes change in the same store. Never returns: run it as
+    /// a separate task.
     pub async fn watch(self) {
         poll_changes("revocations and blocks by other processes", || self.refresh()).await;
     }
 
-    /// The generation from which on the device's tokens are good; 0 if they were never revoked.
+    /// The lowest generation of the device's tokens that are valid; 0 if none were ever revoked.
     pub fn generation(&self, device: &DeviceId) -> u64 {
-        self.known(device).generation
+        self.access(device).generation
     }
 
-    /// Whether the device is refused.
+    /// Whether the device is blocked.
     pub fn is_blocked(&self, device: &DeviceId) -> bool {
-        self.known(device).blocked
+        self.access(device).blocked
     }
 
-    /// What is known of the device, looked up once.
-    pub(crate) fn known(&self, device: &DeviceId) -> Known {
-        self.read().devices.get(device).copied().unwrap_or_default()
+    /// Both in one look-up.
+    pub(crate) fn access(&self, device: &DeviceId) -> Access {
+        self.0.cache.read().devices.get(device).copied().unwrap_or_default()
     }
 
-    /// What changes from now on. A subscriber that is told it lagged has to look at each of its
-    /// sessions.
+    /// Subscribes to all changes from now on. A subscriber that lagged has to check all its sessions.
     pub fn subscribe(&self) -> broadcast::Receiver<AccessChange> {
-        self.0.news.subscribe()
+        self.0.changes.subscribe()
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {
-        let (mut known, read_in) = {
-            let memory = self.read();
-            (memory.change, memory.epoch)
+        let (known, known_epoch) = {
+            let cache = self.0.cache.read();
+            (cache.change, cache.epoch)
         };
-        // Before it is read: what is replaced meanwhile is read anew the next time.
+        // Before reading: a store that is replaced in the meantime is read again the next time.
         let epoch = self.0.store.epoch();
-        if epoch != read_in {
-            known = 0;
-        }
-        let standings = self.0.store.access_states_after(known).await?;
-        if epoch != read_in {
-            self.start_over(&standings, epoch);
+        if epoch != known_epoch {
+            self.resync(&self.0.store.access_states_after(0).await?, epoch);
             return Ok(());
         }
-        for standing in &standings {
-            self.take_over(standing);
-        }
-        if let Some(latest) = standings.last() {
-            let mut memory = self.write();
-            memory.change = memory.change.max(latest.change);
+        let states = self.0.store.access_states_after(known).await?;
+        states.iter().for_each(|state| self.apply(state));
+        if let Some(latest) = states.last() {
+            let mut cache = self.0.cache.write();
+            cache.change = cache.change.max(latest.change);
         }
         Ok(())
     }
 
-    /// Takes over what a store says that may be older than what is known: its blocks as they are, but
-    /// a token that was worthless stays so for as long as the server runs.
-    fn start_over(&self, standings: &[AccessState], epoch: u64) {
+    /// Replaces what is cached with the states of a store that may be older, such as a restored backup.
+    /// Its blocks replace ours, but a token that was revoked stays revoked for as long as the server runs.
+    fn resync(&self, states: &[AccessState], epoch: u64) {
         {
-            let mut memory = self.write();
-            memory.epoch = epoch;
-            memory.change = standings.last().map_or(0, |latest| latest.change);
-            memory.devices.values_mut().for_each(|known| known.change = 0);
+            let mut cache = self.0.cache.write();
+            cache.epoch = epoch;
+            cache.change = states.last().map_or(0, |latest| latest.change);
+            cache.devices.values_mut().for_each(|access| access.change = 0);
         }
-        for standing in standings {
-            self.take_over(standing);
-        }
-        let gone: Vec<_> = {
-            let memory = self.read();
-            let not_there = memory.devices.iter().filter(|(_, known)| known.change == 0);
-            not_there
-                .filter(|(_, known)| known.blocked)
-                .map(|(device, known)| AccessState {
+        states.iter().for_each(|state| self.apply(state));
+        let unblocked: Vec<_> = {
+            let cache = self.0.cache.read();
+            let blocked_before =
+                cache.devices.iter().filter(|(_, access)| access.change == 0 && access.blocked);
+            blocked_before
+                .map(|(device, access)| AccessState {
                     device: device.clone(),
-                    generation: known.generation,
+                    generation: access.generation,
                     blocked: false,
                     change: 0,
                 })
                 .collect()
         };
-        gone.iter().for_each(|standing| self.take_over(standing));
+        unblocked.iter().for_each(|state| self.apply(state));
     }
 
-    /// Takes a standing over if it is news, and tells the subscribers.
-    fn take_over(&self, standing: &AccessState) {
-        let AccessState { device, generation, blocked, change } = standing;
+    /// Applies a state if it is newer, and notifies the subscribers.
+    fn apply(&self, state: &AccessState) {
+        let AccessState { device, generation, blocked, change } = state;
         let (before, now) = {
-            let mut memory = self.write();
-            let known = memory.devices.entry(device.clone()).or_default();
-            let before = *known;
-            known.generation = before.generation.max(*generation);
-            // Two changes may come here in another order than they were made in.
+            let mut cache = self.0.cache.write();
+            let access = cache.devices.entry(device.clone()).or_default();
+            let before = *access;
+            access.generation = before.generation.max(*generation);
+            // Changes may arrive in another order than they were made in.
             if *change >= before.change {
-                (known.blocked, known.change) = (*blocked, *change);
+                (access.blocked, access.change) = (*blocked, *change);
             }
-            (before, *known)
+            (before, *access)
         };
         if now.generation > before.generation {
-            self.tell(device, AccessChangeKind::Revoked);
+            self.notify(device, AccessChangeKind::Revoked);
         }
         match (before.blocked, now.blocked) {
-            (false, true) => self.tell(device, AccessChangeKind::Blocked),
-            (true, false) => self.tell(device, AccessChangeKind::Unblocked),
+            (false, true) => self.notify(device, AccessChangeKind::Blocked),
+            (true, false) => self.notify(device, AccessChangeKind::Unblocked),
             (false, false) | (true, true) => {}
         }
     }
 
-    fn tell(&self, device: &DeviceId, what: AccessChangeKind) {
-        // Nobody listening is no error.
-        let _ = self.0.news.send(AccessChange { device: device.clone(), what });
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Memory> {
-        self.0.memory.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Memory> {
-        self.0.memory.write().unwrap_or_else(PoisonError::into_inner)
+    fn notify(&self, device: &DeviceId, kind: AccessChangeKind) {
+        // Fails only if there are no subscribers.
+        let _ = self.0.changes.send(AccessChange { device: device.clone(), kind });
     }
 }
 
@@ -249,24 +233,21 @@ mod tests {
         Denylist::load(Arc::new(SqliteStore::in_memory().unwrap())).await.unwrap()
     }
 
-    fn denied(
-        id: &str,
-        what: AccessChangeKind,
-    ) -> Result<AccessChange, broadcast::error::TryRecvError> {
-        Ok(AccessChange { device: device(id), what })
+    fn change(id: &str, kind: AccessChangeKind) -> AccessChange {
+        AccessChange { device: device(id), kind }
     }
 
     #[tokio::test]
-    async fn a_device_that_nobody_denied_has_generation_0_and_is_not_blocked() {
+    async fn an_unknown_device_has_generation_0_and_is_not_blocked() {
         let denylist = empty().await;
         assert_eq!(denylist.generation(&device("a")), 0);
         assert!(!denylist.is_blocked(&device("a")));
     }
 
     #[tokio::test]
-    async fn each_change_counts_at_once_and_is_told_once() {
+    async fn each_change_takes_effect_at_once_and_is_notified_once() {
         let denylist = empty().await;
-        let mut news = denylist.subscribe();
+        let mut changes = denylist.subscribe();
         let first = denylist.revoke(&device("a"), &cli()).await.unwrap();
         let second = denylist.revoke(&device("a"), &cli()).await.unwrap();
         assert!(0 < first && first < second, "{first} {second}");
@@ -280,15 +261,15 @@ mod tests {
         denylist.refresh().await.unwrap();
         assert_eq!(denylist.generation(&device("a")), second);
         assert_eq!(denylist.generation(&device("b")), 0);
-        for what in [
+        for kind in [
             AccessChangeKind::Revoked,
             AccessChangeKind::Revoked,
             AccessChangeKind::Blocked,
             AccessChangeKind::Unblocked,
         ] {
-            assert_eq!(news.try_recv(), denied("a", what));
+            assert_eq!(changes.try_recv(), Ok(change("a", kind)));
         }
-        assert_eq!(news.try_recv(), Err(broadcast::error::TryRecvError::Empty));
+        assert_eq!(changes.try_recv(), Err(broadcast::error::TryRecvError::Empty));
     }
 
     #[tokio::test]
@@ -316,30 +297,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_standing_that_comes_late_changes_nothing() {
+    async fn a_state_that_arrives_late_changes_nothing() {
         let denylist = empty().await;
-        let standing =
+        let state =
             |blocked, change| AccessState { device: device("a"), generation: 1, blocked, change };
-        denylist.take_over(&standing(true, 2));
-        denylist.take_over(&standing(false, 1));
+        denylist.apply(&state(true, 2));
+        denylist.apply(&state(false, 1));
         assert!(denylist.is_blocked(&device("a")));
     }
 
     #[tokio::test]
-    async fn what_another_process_changes_is_noticed() {
+    async fn changes_by_another_process_are_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.sqlite");
         let ours = Denylist::load(Arc::new(SqliteStore::open(&path).unwrap())).await.unwrap();
-        let mut news = ours.subscribe();
+        let mut changes = ours.subscribe();
         let watch = tokio::spawn(ours.clone().watch());
 
         let other = SqliteStore::open(&path).unwrap();
         let AccessState { generation, .. } = other.revoke(&device("a"), &cli()).await.unwrap();
         other.block(&device("b"), &cli()).await.unwrap();
 
-        for (id, what) in [("a", AccessChangeKind::Revoked), ("b", AccessChangeKind::Blocked)] {
-            let told = tokio::time::timeout(Duration::from_secs(10), news.recv()).await.unwrap();
-            assert_eq!(told, Ok(AccessChange { device: device(id), what }));
+        for (id, kind) in [("a", AccessChangeKind::Revoked), ("b", AccessChangeKind::Blocked)] {
+            let received =
+                tokio::time::timeout(Duration::from_secs(10), changes.recv()).await.unwrap();
+            assert_eq!(received, Ok(change(id, kind)));
         }
         assert_eq!(ours.generation(&device("a")), generation);
         assert!(ours.is_blocked(&device("b")));

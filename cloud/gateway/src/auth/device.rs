@@ -1,11 +1,10 @@
-//! What an authenticated device is: the proof that a session asks for.
+//! An authenticated device: the proof that a session requires.
 
 use std::net::SocketAddr;
 
 use fedecks_protocol::{DeviceId, Dialect};
 
-/// A device that has proved who it is: the only thing that a session accepts, and only `auth`
-/// makes one.
+/// A device that was authenticated. Sessions accept nothing else, and only `auth` creates it.
 #[derive(Debug)]
 pub(crate) struct AuthenticatedDevice {
     pub(super) device: DeviceId,
@@ -15,21 +14,21 @@ pub(crate) struct AuthenticatedDevice {
     pub(super) peer: Option<SocketAddr>,
 }
 
-/// What a device proved itself with.
+/// How a device was authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthenticatedBy {
-    /// Credentials, which [`Handler::authenticate`](crate::Handler::authenticate) accepted.
+    /// By credentials, which [`Handler::authenticate`](crate::Handler::authenticate) accepted.
     Credentials,
-    /// A token from an earlier connection.
+    /// By a token from an earlier connection.
     Token {
-        /// When it was sealed, in seconds since 1970-01-01 UTC.
+        /// When the token was issued, in seconds since 1970-01-01 UTC.
         issued_at: u64,
     },
 }
 
 impl AuthenticatedDevice {
     #[cfg(test)]
-    pub(crate) fn of_a_test(device: DeviceId) -> Self {
+    pub(crate) fn for_test(device: DeviceId) -> Self {
         let by = AuthenticatedBy::Credentials;
         Self { device, dialect: Dialect::Bincode, generation: 0, by, peer: None }
     }
@@ -42,7 +41,7 @@ impl AuthenticatedDevice {
         self.dialect
     }
 
-    /// The generation of the device's tokens that it was let in with.
+    /// The generation of the device's tokens when it was authenticated.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }

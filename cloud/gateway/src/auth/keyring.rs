@@ -1,4 +1,4 @@
-//! The keys that seal and open device tokens, and what a token says.
+//! The keys that seal and open device tokens, and the claims of a token.
 
 use std::fmt;
 
@@ -10,84 +10,84 @@ use ring::hkdf;
 
 /// The keys that seal and open device tokens: one seals, all open.
 ///
-/// A token is a PASETO `v4.local`: its content is encrypted and authenticated, so a device learns
-/// nothing from it and can change nothing in it. Its footer carries the key's id in the clear, which
-/// is derived from the key and tells nothing about it.
+/// A token is a PASETO `v4.local`: its content is encrypted and authenticated, so a device can neither
+/// read nor change it. Its footer contains the key's id in the clear, which is derived from the key and
+/// reveals nothing about it.
 ///
-/// A key is derived from a secret and a salt by HKDF-SHA256 (RFC 5869). That function stretches
-/// nothing: the secret has to be random, as `fedecks-cloud secret generate` makes it, not a password
-/// that somebody thought of. Two clouds with the same secret and salt accept each other's tokens.
+/// A key is derived from a secret and a salt by HKDF-SHA256 (RFC 5869). HKDF does no key stretching: the
+/// secret has to be random, as `fedecks-cloud secret generate` creates it, and not a password. Two clouds
+/// with the same secret and salt accept each other's tokens.
 #[derive(Clone)]
 pub struct Keyring {
     sealing: Key,
-    former: Vec<Key>,
+    previous: Vec<Key>,
 }
 
-/// What a token says, for whoever can open it.
+/// The content of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// The device that the token was sealed for. No other may use it.
+    /// The device that the token was issued to. No other device may use it.
     pub device: DeviceId,
-    /// When it was sealed, in seconds since 1970-01-01 UTC.
+    /// When it was issued, in seconds since 1970-01-01 UTC.
     pub issued_at: u64,
-    /// When it ends, in seconds since 1970-01-01 UTC.
+    /// When it expires, in seconds since 1970-01-01 UTC.
     pub expires_at: u64,
-    /// How often the device's tokens had been revoked when it was sealed.
+    /// The generation of the device's tokens when it was issued.
     pub generation: u64,
 }
 
-/// Why a secret and a salt make no key.
+/// Why no key can be derived from a secret and a salt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
-    /// The secret is too short to be a random one.
+    /// The secret is too short to be random.
     #[error(
         "the secret has {chars} characters, expected at least {min} random ones \
-         (`fedecks-cloud secret generate` makes them)",
+         (`fedecks-cloud secret generate` creates them)",
         min = Keyring::MIN_SECRET_CHARS
     )]
     ShortSecret {
-        /// How many characters it has.
+        /// Its length.
         chars: usize,
     },
-    /// The salt is too short to set one installation apart from another.
+    /// The salt is too short to distinguish installations.
     #[error("the salt has {chars} characters, expected at least {min}", min = Keyring::MIN_SALT_CHARS)]
     ShortSalt {
-        /// How many characters it has.
+        /// Its length.
         chars: usize,
     },
 }
 
-/// Why a token does not open. Devices hear `token-invalid` for each of these; the difference is for
-/// the cloud's own log.
+/// Why a token cannot be opened. Devices get `token-invalid` in each case; the difference is for the
+/// cloud's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// It is no PASETO `v4.local`, or its content is none of ours.
-    #[error("the token does not have the form of a token")]
+    /// It is not a PASETO `v4.local`, or its content has another form.
+    #[error("the token is malformed")]
     Malformed,
     /// It was sealed by a key that is not on the keyring.
     #[error("the token was sealed by a key that is not on the keyring")]
     UnknownKey,
-    /// It names a key on the keyring and was not sealed by it, or was changed since.
+    /// It names a key on the keyring but was not sealed by it, or was changed since.
     #[error("the token was not sealed by the key that it names")]
     Forged,
 }
 
 impl Keyring {
-    /// The shortest secret, in characters.
+    /// Minimum length of the secret, in characters.
     pub const MIN_SECRET_CHARS: usize = 32;
 
-    /// The shortest salt, in characters.
+    /// Minimum length of the salt, in characters.
     pub const MIN_SALT_CHARS: usize = 8;
 
-    /// A keyring with one key, which seals and opens.
+    /// A keyring with one key, which seals and opens tokens.
     pub fn new(secret: &str, salt: &str) -> Result<Self, KeyringError> {
-        Ok(Self { sealing: Key::derive(secret, salt)?, former: Vec::new() })
+        Ok(Self { sealing: Key::derive(secret, salt)?, previous: Vec::new() })
     }
 
-    /// This keyring with one more key that opens and does not seal: the former secret and salt while
-    /// the fleet's tokens are renewed, or the next one before the servers of a cluster change to it.
+    /// Adds a key that opens tokens but does not seal them: the previous secret and salt while the fleet's
+    /// tokens are renewed, or the next ones before the servers of a cluster switch to them.
     pub fn with_previous_key(mut self, secret: &str, salt: &str) -> Result<Self, KeyringError> {
-        self.former.push(Key::derive(secret, salt)?);
+        self.previous.push(Key::derive(secret, salt)?);
         Ok(self)
     }
 
@@ -95,27 +95,27 @@ impl Keyring {
     ///
     /// # Panics
     ///
-    /// When the operating system has no random numbers to give.
-    #[expect(clippy::expect_used, reason = "see the two messages; no input leads to either")]
+    /// If the operating system provides no random numbers.
+    #[expect(clippy::expect_used, reason = "see the two messages; no input causes either")]
     pub fn seal(&self, claims: &Claims) -> IssuedToken {
         let Claims { device, issued_at, expires_at, generation } = claims;
-        let content = format!("{FORM} {issued_at} {expires_at} {generation} {device}");
+        let content = format!("{VERSION} {issued_at} {expires_at} {generation} {device}");
         let id = Some(self.sealing.id.as_slice());
         let sealed = LocalToken::encrypt(&self.sealing.key, content.as_bytes(), id, None)
-            .expect("sealing a text that is not empty fails only without random numbers");
+            .expect("sealing a non-empty text fails only without random numbers");
         let token = Token::new(sealed).expect(
-            "a device id of 128 characters makes a token of less than 400, all of them base64",
+            "a device id has at most 128 characters, so the token has less than 400, all of them base64",
         );
         IssuedToken { token, expires_at: *expires_at }
     }
 
-    /// Opens a token. Whether it has expired, was revoked or belongs to the device that shows it is
-    /// for the caller to judge.
+    /// Opens a token. The caller has to check whether it has expired, was revoked, or belongs to another
+    /// device.
     pub fn open(&self, token: &Token) -> Result<Claims, TokenError> {
         let sealed = UntrustedToken::<Local, V4>::try_from(token.expose())
             .map_err(|_| TokenError::Malformed)?;
         let key = std::iter::once(&self.sealing)
-            .chain(&self.former)
+            .chain(&self.previous)
             .find(|key| key.id.as_slice() == sealed.untrusted_footer())
             .ok_or(TokenError::UnknownKey)?;
         let opened = LocalToken::decrypt(&key.key, &sealed, Some(key.id.as_slice()), None)
@@ -130,16 +130,16 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// Version of the content's form, its first word. The whole is
+/// Version of the content's format, its first word. The format is
 /// `1 <issued at> <expires at> <generation> <device id>`.
-const FORM: &str = "1";
+const VERSION: &str = "1";
 
 impl Claims {
     fn parse(content: &str) -> Option<Self> {
         let mut words = content.split(' ');
         let mut word = || words.next();
         let number = |text: &str| text.parse::<u64>().ok();
-        if word()? != FORM {
+        if word()? != VERSION {
             return None;
         }
         let claims = Self {
@@ -154,7 +154,7 @@ impl Claims {
 
 #[derive(Clone)]
 struct Key {
-    /// Names the key in a token's footer.
+    /// Identifies the key in a token's footer.
     id: [u8; 8],
     key: SymmetricKey<V4>,
 }
@@ -177,7 +177,7 @@ impl Key {
             extracted
                 .expand(&[purpose], hkdf::HKDF_SHA256)
                 .and_then(|derived| derived.fill(&mut bytes))
-                .expect("HKDF-SHA256 gives 32 bytes");
+                .expect("HKDF-SHA256 can derive 32 bytes");
             bytes
         };
         let mut id = [0; 8];
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cloud_with_the_same_secret_and_salt_opens_the_token_and_another_does_not() {
+    fn only_the_same_secret_and_salt_open_a_token() {
         let token = Keyring::new(SECRET, SALT).unwrap().seal(&claims()).token;
         assert_eq!(Keyring::new(SECRET, SALT).unwrap().open(&token), Ok(claims()));
         for (secret, salt) in [(OTHER, SALT), (SECRET, "another salt")] {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_replaced_goes_on_opening_while_the_new_one_seals() {
+    fn a_previous_key_opens_while_the_new_one_seals() {
         let before = Keyring::new(SECRET, SALT).unwrap();
         let after = Keyring::new(OTHER, SALT).unwrap().with_previous_key(SECRET, SALT).unwrap();
         assert_eq!(after.open(&before.seal(&claims()).token), Ok(claims()));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_the_longest_device_id_stays_short() {
+    fn a_token_for_the_longest_device_id_is_short() {
         let keyring = Keyring::new(SECRET, SALT).unwrap();
         let longest = Claims {
             device: DeviceId::new("x".repeat(DeviceId::MAX_CHARS)).unwrap(),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn content_of_another_form_does_not_open() {
+    fn content_in_another_format_does_not_open() {
         let keyring = Keyring::new(SECRET, SALT).unwrap();
         for content in ["2 1 2 3 dev", "1 1 2 dev", "1 1 2 3 dev more", "1 -1 2 3 dev", "1 1 2 3 "]
         {
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(format!("{keyring:?}"), "Keyring(…)");
     }
 
-    /// HKDF-SHA256 and PASETO have their own tests; this holds our use of them, without which every
+    /// HKDF-SHA256 and PASETO have their own tests; this one pins our use of them. If it changed, every
     /// fleet would lose its tokens with an update of the cloud.
     #[test]
     fn a_token_of_an_earlier_version_still_opens() {

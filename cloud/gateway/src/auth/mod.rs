@@ -1,5 +1,5 @@
-//! Authentication of devices, which is in this file, and what it needs: tokens, the denylist, failed
-//! logins. Beside it, the API tokens of other callers.
+//! Authentication of devices (in this file), with what it needs: tokens, the denylist and failed logins.
+//! Also the API tokens of other callers.
 
 pub(crate) mod api_tokens;
 pub(crate) mod denylist;
@@ -29,7 +29,7 @@ use crate::handler::{Decision, Handler, Login};
 
 use device::AuthenticatedDevice;
 
-/// A refusal, and when the device may try again.
+/// A refusal, and when the device may retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
@@ -37,22 +37,22 @@ pub(crate) struct Refused {
 }
 
 /// How long [`Handler::authenticate`] may take.
-const AUTHENTICATE_PATIENCE: Duration = Duration::from_secs(30);
+const AUTHENTICATE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// When to try again after something went wrong here.
-const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// When a device should retry after an error on our side.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// What a device says of itself in the head of its request.
+/// Parses who a device claims to be, and its proof, from the headers of its request.
 pub(crate) fn read_request<H>(
     context: &GatewayContext<H>,
     headers: &HeaderMap,
 ) -> Result<(AuthRequest, Dialect), Refusal> {
     let dialect = dialect(headers)?;
-    let header = single(headers)?;
+    let header = auth_header(headers)?;
     Ok((AuthRequest::from_header(header, dialect, context.options.max_header)?, dialect))
 }
 
-/// Says whether that is true, or why the device is refused.
+/// Verifies the proof, or returns why the device is refused.
 pub(crate) async fn authenticate<H: Handler>(
     context: &GatewayContext<H>,
     request: AuthRequest,
@@ -60,15 +60,15 @@ pub(crate) async fn authenticate<H: Handler>(
     peer: Option<SocketAddr>,
 ) -> Result<AuthenticatedDevice, Refused> {
     if context.hub.is_draining() {
-        return Err(unavailable(TRY_AGAIN));
+        return Err(unavailable(RETRY_AFTER));
     }
     let AuthRequest { device_id: device, proof } = request;
-    let known = context.denylist.known(&device);
-    if known.blocked {
+    let access = context.denylist.access(&device);
+    if access.blocked {
         return Err(Refusal::Blocked.into());
     }
-    // A revocation while the handler thinks is one after this.
-    let current = known.generation;
+    // Read before the handler is called: a revocation in the meantime also applies to this login.
+    let current = access.generation;
     let (by, generation) = match proof {
         Proof::Token(token) => check_token(context, &device, &token, current)?,
         Proof::Credentials(credentials) => {
@@ -89,7 +89,7 @@ fn dialect(headers: &HeaderMap) -> Result<Dialect, Refusal> {
         .ok_or(Refusal::UnsupportedDialect)
 }
 
-fn single(headers: &HeaderMap) -> Result<&[u8], Refusal> {
+fn auth_header(headers: &HeaderMap) -> Result<&[u8], Refusal> {
     let mut values = headers.get_all(AUTH_HEADER).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => Ok(value.as_bytes()),
@@ -122,17 +122,17 @@ fn check_token<H>(
 
 async fn check_credentials<H: Handler>(handler: &H, login: Login<'_>) -> Result<(), Refused> {
     let device = login.device;
-    let deciding = async { handler.authenticate(login).await };
-    let deciding = AssertUnwindSafe(deciding).catch_unwind();
-    let decision = match tokio::time::timeout(AUTHENTICATE_PATIENCE, deciding).await {
+    let decision = async { handler.authenticate(login).await };
+    let decision = AssertUnwindSafe(decision).catch_unwind();
+    let decision = match tokio::time::timeout(AUTHENTICATE_TIMEOUT, decision).await {
         Ok(Ok(decision)) => decision,
         Ok(Err(_)) => {
-            tracing::error!(%device, "the handler panicked over credentials");
-            return Err(unavailable(TRY_AGAIN));
+            tracing::error!(%device, "the handler panicked while it checked credentials");
+            return Err(unavailable(RETRY_AFTER));
         }
         Err(_) => {
-            tracing::error!(%device, "the handler did not decide about credentials in time");
-            return Err(unavailable(TRY_AGAIN));
+            tracing::error!(%device, "the handler did not check credentials in time");
+            return Err(unavailable(RETRY_AFTER));
         }
     };
     match decision {

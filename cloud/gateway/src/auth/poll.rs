@@ -1,15 +1,14 @@
-//! Polls the store for what other processes change in it.
+//! Polls the store for changes by other processes.
 
 use std::time::Duration;
 
 use fedecks_store::StoreError;
 use tokio::time::MissedTickBehavior;
 
-/// How often it is looked for what another process wrote.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Has `refresh` read the store anew again and again, for ever. Says once that `what` go unnoticed when
-/// that begins to fail, and once that they don't any more.
+/// Calls `refresh` every [`INTERVAL`] without end. Logs when it begins to fail and when it has recovered;
+/// `what` names what is read.
 pub(crate) async fn poll_changes<F, R>(what: &str, refresh: F)
 where
     F: Fn() -> R,
@@ -23,12 +22,12 @@ where
         match refresh().await {
             Ok(()) if failing => {
                 failing = false;
-                tracing::info!("{what} can be read again");
+                tracing::info!("the store can be polled for {what} again");
             }
             Ok(()) => {}
             Err(error) if !failing => {
                 failing = true;
-                tracing::warn!(%error, "{what} go unnoticed for now");
+                tracing::warn!(%error, "cannot poll the store for {what}");
             }
             Err(_) => {}
         }

@@ -1,17 +1,17 @@
-//! What waits for one session, within bounds.
+//! The bounded queue of one session.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fedecks_protocol::CloseReason;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::messaging::message::Info;
 
-/// What waits for one session: bounded, and without any allocation while nothing waits.
+/// The bounded queue of one session. Allocates nothing while it is empty.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox(Mutex<State>);
 
@@ -19,21 +19,21 @@ pub(crate) struct Mailbox(Mutex<State>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) items: usize,
-    /// About how many bytes. A single item may be bigger.
+    /// Approximate number of bytes. A single item may be bigger.
     pub(crate) bytes: usize,
 }
 
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// A frame for the device, encoded.
+    /// An encoded frame for the device.
     Frame(Bytes),
-    /// Something published, for the handler.
+    /// A published message, for the handler.
     Info(Info),
 }
 
-/// Ends the session. It passes everything that waits.
+/// Ends the session, ahead of all items in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum CloseCommand {
     Close(CloseReason),
     /// The queue overflowed.
     TooSlow,
@@ -41,13 +41,13 @@ pub(crate) enum Order {
 
 #[derive(Debug)]
 pub(crate) enum Delivery {
-    Order(Order),
+    Close(CloseCommand),
     Item(Item),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PutError {
-    #[error("the session is over")]
+pub(crate) enum SendError {
+    #[error("the session has ended")]
     Closed,
     #[error("the session's queue is full")]
     Full,
@@ -57,33 +57,33 @@ pub(crate) enum PutError {
 struct State {
     queue: VecDeque<Item>,
     bytes: usize,
-    order: Option<Order>,
+    close_command: Option<CloseCommand>,
     waker: Option<Waker>,
-    /// Since when the device has taken nothing of what is sent to it.
+    /// Since when the device has accepted none of the bytes that are ready for it.
     stalled_since: Option<Instant>,
     closed: bool,
 }
 
-/// After how long without taking anything a device whose queue is full counts as one that does not
-/// read. One on a slow link takes something every now and then.
-const READS_NOTHING: Duration = Duration::from_secs(5);
+/// A device that accepts nothing for this long while its queue is full counts as one that does not read.
+/// A device on a slow link accepts something every now and then.
+const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Mailbox {
-    /// Puts something into the queue. If that is full because the device reads nothing, the session
-    /// is ordered to end.
-    pub(crate) fn put(&self, item: Item, bounds: &Bounds) -> Result<(), PutError> {
-        let mut state = self.lock();
-        if state.closed || state.order.is_some() {
-            return Err(PutError::Closed);
+    /// Adds an item to the queue. If the queue is full because the device does not read, the session is
+    /// ended.
+    pub(crate) fn send(&self, item: Item, bounds: &Bounds) -> Result<(), SendError> {
+        let mut state = self.0.lock();
+        if state.closed || state.close_command.is_some() {
+            return Err(SendError::Closed);
         }
         let weight = item.weight();
         let fits = state.queue.len() < bounds.items && state.bytes + weight <= bounds.bytes;
         if !fits && !state.queue.is_empty() {
-            if state.stalled_since.is_some_and(|since| since.elapsed() >= READS_NOTHING) {
-                state.order = Some(Order::TooSlow);
+            if state.stalled_since.is_some_and(|since| since.elapsed() >= STALL_TIMEOUT) {
+                state.close_command = Some(CloseCommand::TooSlow);
                 wake(state);
             }
-            return Err(PutError::Full);
+            return Err(SendError::Full);
         }
         state.bytes += weight;
         state.queue.push_back(item);
@@ -91,28 +91,29 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Orders the session to end. Whether this is the order that counts: the first one does.
-    pub(crate) fn order(&self, order: Order) -> bool {
-        let mut state = self.lock();
-        if state.closed || state.order.is_some() {
+    /// Ends the session; returns false if it has ended already, or another command came first.
+    pub(crate) fn end_session(&self, command: CloseCommand) -> bool {
+        let mut state = self.0.lock();
+        if state.closed || state.close_command.is_some() {
             return false;
         }
-        state.order = Some(order);
+        state.close_command = Some(command);
         wake(state);
         true
     }
 
-    /// Says since when the device has taken nothing of what is sent to it; `None` if nothing waits.
+    /// Sets since when the device has accepted none of the bytes that are ready for it; `None` if there
+    /// are none.
     pub(crate) fn set_stalled(&self, since: Option<Instant>) {
-        self.lock().stalled_since = since;
+        self.0.lock().stalled_since = since;
     }
 
-    /// The order, if there is one, or else the item at the front if `items` are wanted. Otherwise
-    /// the task is woken when something comes.
+    /// Returns the close command, if there is one, or else the next item, if `items` are wanted.
+    /// Otherwise the task is woken when something arrives.
     pub(crate) fn poll(&self, cx: &mut Context<'_>, items: bool) -> Poll<Delivery> {
-        let mut state = self.lock();
-        if let Some(order) = state.order {
-            return Poll::Ready(Delivery::Order(order));
+        let mut state = self.0.lock();
+        if let Some(command) = state.close_command {
+            return Poll::Ready(Delivery::Close(command));
         }
         if let Some(item) = items.then(|| state.queue.pop_front()).flatten() {
             state.bytes -= item.weight();
@@ -128,17 +129,13 @@ impl Mailbox {
         Poll::Pending
     }
 
-    /// Takes nothing more from now on and gives up what waits.
+    /// Accepts nothing from now on and returns the items in the queue.
     pub(crate) fn close(&self) -> VecDeque<Item> {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         state.closed = true;
         state.waker = None;
         state.bytes = 0;
         std::mem::take(&mut state.queue)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,7 +149,7 @@ impl Item {
     }
 }
 
-/// Wakes the session after the lock is released, so that it does not wake up to wait for it.
+/// Wakes the session after releasing the lock, which the session would otherwise wait for.
 fn wake(mut state: MutexGuard<'_, State>) {
     let waker = state.waker.take();
     drop(state);
@@ -190,18 +187,18 @@ mod tests {
         mailbox.poll(&mut Context::from_waker(Waker::noop()), true)
     }
 
-    fn close(code: CloseCode) -> Order {
-        Order::Close(CloseReason::new(code))
+    fn close(code: CloseCode) -> CloseCommand {
+        CloseCommand::Close(CloseReason::new(code))
     }
 
     #[test]
-    fn items_come_out_in_order_and_wake_the_session() {
+    fn items_are_delivered_in_order_and_wake_the_session() {
         let mailbox = Mailbox::default();
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
         assert!(mailbox.poll(&mut Context::from_waker(&waker), true).is_pending());
-        mailbox.put(frame(1), &BOUNDS).unwrap();
-        mailbox.put(frame(2), &BOUNDS).unwrap();
+        mailbox.send(frame(1), &BOUNDS).unwrap();
+        mailbox.send(frame(2), &BOUNDS).unwrap();
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         for expected in [1, 2] {
             let Poll::Ready(Delivery::Item(Item::Frame(frame))) = poll(&mailbox) else {
@@ -213,76 +210,76 @@ mod tests {
     }
 
     #[test]
-    fn a_mailbox_holds_so_many_items_and_so_many_bytes() {
+    fn items_and_bytes_are_bounded() {
         let mailbox = Mailbox::default();
         for _ in 0..3 {
-            mailbox.put(frame(1), &BOUNDS).unwrap();
+            mailbox.send(frame(1), &BOUNDS).unwrap();
         }
-        assert_eq!(mailbox.put(frame(1), &BOUNDS), Err(PutError::Full));
+        assert_eq!(mailbox.send(frame(1), &BOUNDS), Err(SendError::Full));
 
         let mailbox = Mailbox::default();
-        mailbox.put(frame(600), &BOUNDS).unwrap();
-        assert_eq!(mailbox.put(frame(600), &BOUNDS), Err(PutError::Full));
-        mailbox.put(frame(100), &BOUNDS).unwrap();
+        mailbox.send(frame(600), &BOUNDS).unwrap();
+        assert_eq!(mailbox.send(frame(600), &BOUNDS), Err(SendError::Full));
+        mailbox.send(frame(100), &BOUNDS).unwrap();
     }
 
     #[test]
     fn a_single_item_may_be_bigger_than_the_bound() {
         let mailbox = Mailbox::default();
-        mailbox.put(frame(5000), &BOUNDS).unwrap();
+        mailbox.send(frame(5000), &BOUNDS).unwrap();
         assert!(poll(&mailbox).is_ready());
-        mailbox.put(frame(5000), &BOUNDS).unwrap();
+        mailbox.send(frame(5000), &BOUNDS).unwrap();
     }
 
     #[test]
-    fn an_order_passes_everything_and_the_first_one_counts() {
+    fn the_first_close_command_overtakes_all_items() {
         let mailbox = Mailbox::default();
         for _ in 0..3 {
-            mailbox.put(frame(1), &BOUNDS).unwrap();
+            mailbox.send(frame(1), &BOUNDS).unwrap();
         }
-        assert!(mailbox.order(close(CloseCode::Replaced)));
-        assert!(!mailbox.order(close(CloseCode::Restart)));
-        let Poll::Ready(Delivery::Order(order)) = poll(&mailbox) else { panic!("no order") };
-        assert_eq!(order, close(CloseCode::Replaced));
-        assert_eq!(mailbox.put(frame(1), &BOUNDS), Err(PutError::Closed));
+        assert!(mailbox.end_session(close(CloseCode::Replaced)));
+        assert!(!mailbox.end_session(close(CloseCode::Restart)));
+        let Poll::Ready(Delivery::Close(command)) = poll(&mailbox) else { panic!("no command") };
+        assert_eq!(command, close(CloseCode::Replaced));
+        assert_eq!(mailbox.send(frame(1), &BOUNDS), Err(SendError::Closed));
         assert_eq!(mailbox.close().len(), 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_overflow_ends_the_session_only_if_its_device_reads_nothing() {
+    async fn an_overflow_ends_the_session_only_if_the_device_is_stalled() {
         let mailbox = Mailbox::default();
         for _ in 0..3 {
-            mailbox.put(frame(1), &BOUNDS).unwrap();
+            mailbox.send(frame(1), &BOUNDS).unwrap();
         }
-        assert_eq!(mailbox.put(frame(1), &BOUNDS), Err(PutError::Full));
+        assert_eq!(mailbox.send(frame(1), &BOUNDS), Err(SendError::Full));
         assert!(matches!(poll(&mailbox), Poll::Ready(Delivery::Item(_))));
 
-        mailbox.put(frame(1), &BOUNDS).unwrap();
+        mailbox.send(frame(1), &BOUNDS).unwrap();
         mailbox.set_stalled(Some(Instant::now()));
-        tokio::time::advance(READS_NOTHING / 2).await;
-        assert_eq!(mailbox.put(frame(1), &BOUNDS), Err(PutError::Full));
+        tokio::time::advance(STALL_TIMEOUT / 2).await;
+        assert_eq!(mailbox.send(frame(1), &BOUNDS), Err(SendError::Full));
         assert!(matches!(poll(&mailbox), Poll::Ready(Delivery::Item(_))));
 
-        mailbox.put(frame(1), &BOUNDS).unwrap();
-        tokio::time::advance(READS_NOTHING).await;
-        assert_eq!(mailbox.put(frame(1), &BOUNDS), Err(PutError::Full));
-        assert!(matches!(poll(&mailbox), Poll::Ready(Delivery::Order(Order::TooSlow))));
+        mailbox.send(frame(1), &BOUNDS).unwrap();
+        tokio::time::advance(STALL_TIMEOUT).await;
+        assert_eq!(mailbox.send(frame(1), &BOUNDS), Err(SendError::Full));
+        assert!(matches!(poll(&mailbox), Poll::Ready(Delivery::Close(CloseCommand::TooSlow))));
     }
 
     #[test]
-    fn an_empty_mailbox_holds_no_memory() {
+    fn an_empty_mailbox_has_no_allocation() {
         let mailbox = Mailbox::default();
-        assert_eq!(mailbox.lock().queue.capacity(), 0);
-        mailbox.put(frame(1), &BOUNDS).unwrap();
+        assert_eq!(mailbox.0.lock().queue.capacity(), 0);
+        mailbox.send(frame(1), &BOUNDS).unwrap();
         assert!(poll(&mailbox).is_ready());
-        assert_eq!(mailbox.lock().queue.capacity(), 0);
+        assert_eq!(mailbox.0.lock().queue.capacity(), 0);
     }
 
     #[test]
-    fn a_closed_mailbox_takes_nothing() {
+    fn a_closed_mailbox_accepts_nothing() {
         let mailbox = Mailbox::default();
         mailbox.close();
-        assert_eq!(mailbox.put(frame(1), &BOUNDS), Err(PutError::Closed));
-        assert!(!mailbox.order(Order::TooSlow));
+        assert_eq!(mailbox.send(frame(1), &BOUNDS), Err(SendError::Closed));
+        assert!(!mailbox.end_session(CloseCommand::TooSlow));
     }
 }

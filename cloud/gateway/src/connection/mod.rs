@@ -1,4 +1,4 @@
-//! The devices that are connected to this node, and what waits for each of them.
+//! The devices that are connected to this node, and the queue of each.
 
 pub(crate) mod mailbox;
 pub(crate) mod registry;

@@ -2,67 +2,66 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect};
+use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use crate::auth::device::AuthenticatedBy;
-use crate::connection::mailbox::{Mailbox, Order};
+use crate::connection::mailbox::{CloseCommand, Mailbox};
 use crate::messaging::presence::{ByDevice, ConnectionId, Presence};
 
 /// The devices that are connected to this node, each by its newest connection.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    devices: RwLock<HashSet<ByDevice<Connected>>>,
-    /// Told whenever a connection is gone.
-    left: Notify,
+    devices: RwLock<HashSet<ByDevice<ConnectionHandle>>>,
+    /// Notified whenever a connection is removed.
+    removed: Notify,
 }
 
-/// One connection of a device, as the rest of the node sees it.
+/// The handle of one connection for the rest of the node.
 #[derive(Debug)]
-pub(crate) struct Connected {
+pub(crate) struct ConnectionHandle {
     pub(crate) presence: Arc<Presence>,
     pub(crate) dialect: Dialect,
-    /// The generation of the device's tokens that it was let in with.
+    /// The generation of the device's tokens when it was authenticated.
     pub(crate) generation: u64,
-    pub(crate) by: AuthenticatedBy,
+    pub(crate) authenticated_by: AuthenticatedBy,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) mailbox: Mailbox,
 }
 
-impl Connected {
+impl ConnectionHandle {
     pub(crate) fn device(&self) -> &DeviceId {
         &self.presence.device
     }
 
-    pub(crate) fn connection(&self) -> ConnectionId {
+    pub(crate) fn id(&self) -> ConnectionId {
         self.presence.connection
     }
 
     pub(crate) fn close(&self, code: CloseCode) -> bool {
-        self.mailbox.order(Order::Close(CloseReason::new(code)))
+        self.mailbox.end_session(CloseCommand::Close(CloseReason::new(code)))
     }
 }
 
-impl AsRef<DeviceId> for Connected {
+impl AsRef<DeviceId> for ConnectionHandle {
     fn as_ref(&self) -> &DeviceId {
         self.device()
     }
 }
 
 impl Registry {
-    /// Enters a connection. Of two connections of one device the older one is told that it was
-    /// replaced, whichever comes here first.
-    pub(crate) fn enter(&self, connected: &Arc<Connected>) {
+    /// Inserts a connection. Of two connections of one device the older one is closed as replaced,
+    /// whichever is inserted first.
+    pub(crate) fn insert(&self, connection: &Arc<ConnectionHandle>) {
         let older = {
-            let mut devices = self.write();
-            match devices.get(connected.device()) {
-                Some(ByDevice(there)) if there.connection() > connected.connection() => {
-                    Some(connected.clone())
-                }
+            let mut devices = self.devices.write();
+            match devices.get(connection.device()) {
+                Some(ByDevice(newer)) if newer.id() > connection.id() => Some(connection.clone()),
                 Some(_) | None => {
-                    devices.replace(ByDevice(connected.clone())).map(|ByDevice(older)| older)
+                    devices.replace(ByDevice(connection.clone())).map(|ByDevice(older)| older)
                 }
             }
         };
@@ -71,52 +70,43 @@ impl Registry {
         }
     }
 
-    /// Removes a connection, unless a newer one has taken its place.
-    pub(crate) fn leave(&self, connected: &Connected) {
+    /// Removes a connection, unless a newer one has replaced it.
+    pub(crate) fn remove(&self, connection: &ConnectionHandle) {
         {
-            let mut devices = self.write();
-            let there = devices.get(connected.device());
-            if there.is_some_and(|there| there.0.connection() == connected.connection()) {
-                devices.remove(connected.device());
+            let mut devices = self.devices.write();
+            let current = devices.get(connection.device());
+            if current.is_some_and(|current| current.0.id() == connection.id()) {
+                devices.remove(connection.device());
             }
         }
-        self.left.notify_waiters();
+        self.removed.notify_waiters();
     }
 
-    pub(crate) fn get(&self, device: &DeviceId) -> Option<Arc<Connected>> {
-        self.read().get(device).map(|ByDevice(connected)| connected.clone())
+    pub(crate) fn get(&self, device: &DeviceId) -> Option<Arc<ConnectionHandle>> {
+        self.devices.read().get(device).map(|ByDevice(connection)| connection.clone())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.read().len()
+        self.devices.read().len()
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Connected>> {
-        self.read().iter().map(|ByDevice(connected)| connected.clone()).collect()
+    pub(crate) fn all(&self) -> Vec<Arc<ConnectionHandle>> {
+        self.devices.read().iter().map(|ByDevice(connection)| connection.clone()).collect()
     }
 
-    /// Waits until none of `connections` is here any more.
-    pub(crate) async fn gone(&self, connections: &[Arc<Connected>]) {
+    /// Waits until all of `connections` have been removed.
+    pub(crate) async fn until_removed(&self, connections: &[Arc<ConnectionHandle>]) {
         loop {
-            let mut change = std::pin::pin!(self.left.notified());
-            change.as_mut().enable();
-            let here = |connected: &Arc<Connected>| {
-                self.get(connected.device())
-                    .is_some_and(|there| there.connection() == connected.connection())
+            let mut removed = std::pin::pin!(self.removed.notified());
+            removed.as_mut().enable();
+            let is_present = |connection: &Arc<ConnectionHandle>| {
+                self.get(connection.device()).is_some_and(|current| current.id() == connection.id())
             };
-            if !connections.iter().any(here) {
+            if !connections.iter().any(is_present) {
                 return;
             }
-            change.await;
+            removed.await;
         }
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, HashSet<ByDevice<Connected>>> {
-        self.devices.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, HashSet<ByDevice<Connected>>> {
-        self.devices.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -128,72 +118,72 @@ pub(crate) mod tests {
     use crate::connection::mailbox::Delivery;
     use crate::messaging::presence::NodeId;
 
-    pub(crate) fn connected(device: &str, stamp: u64) -> Arc<Connected> {
+    pub(crate) fn handle(device: &str, stamp: u64) -> Arc<ConnectionHandle> {
         let device = DeviceId::new(device).unwrap();
         let connection = ConnectionId::from_parts(stamp, NodeId(1));
-        Arc::new(Connected {
+        Arc::new(ConnectionHandle {
             presence: Arc::new(Presence { device, connection }),
             dialect: Dialect::Bincode,
             generation: 0,
-            by: AuthenticatedBy::Credentials,
+            authenticated_by: AuthenticatedBy::Credentials,
             peer: None,
             mailbox: Mailbox::default(),
         })
     }
 
-    pub(crate) fn order(connected: &Connected) -> Option<Order> {
-        match connected.mailbox.poll(&mut Context::from_waker(Waker::noop()), false) {
-            Poll::Ready(Delivery::Order(order)) => Some(order),
+    pub(crate) fn close_command(handle: &ConnectionHandle) -> Option<CloseCommand> {
+        match handle.mailbox.poll(&mut Context::from_waker(Waker::noop()), false) {
+            Poll::Ready(Delivery::Close(command)) => Some(command),
             Poll::Ready(Delivery::Item(_)) | Poll::Pending => None,
         }
     }
 
-    const REPLACED: Order =
-        Order::Close(CloseReason { code: CloseCode::Replaced, retry_after: None });
+    const REPLACED: CloseCommand =
+        CloseCommand::Close(CloseReason { code: CloseCode::Replaced, retry_after: None });
 
     #[test]
     fn the_newest_connection_of_a_device_wins() {
         let registry = Registry::default();
-        let (old, new) = (connected("a", 1), connected("a", 2));
-        registry.enter(&old);
-        registry.enter(&new);
-        assert_eq!(order(&old), Some(REPLACED));
-        assert_eq!(order(&new), None);
-        assert_eq!(registry.get(new.device()).unwrap().connection(), new.connection());
+        let (old, new) = (handle("a", 1), handle("a", 2));
+        registry.insert(&old);
+        registry.insert(&new);
+        assert_eq!(close_command(&old), Some(REPLACED));
+        assert_eq!(close_command(&new), None);
+        assert_eq!(registry.get(new.device()).unwrap().id(), new.id());
         assert_eq!(registry.len(), 1);
     }
 
     #[test]
-    fn an_older_connection_that_comes_late_is_the_one_that_is_replaced() {
+    fn an_older_connection_inserted_late_is_replaced() {
         let registry = Registry::default();
-        let (old, new) = (connected("a", 1), connected("a", 2));
-        registry.enter(&new);
-        registry.enter(&old);
-        assert_eq!(order(&old), Some(REPLACED));
-        assert_eq!(order(&new), None);
-        assert_eq!(registry.get(new.device()).unwrap().connection(), new.connection());
+        let (old, new) = (handle("a", 1), handle("a", 2));
+        registry.insert(&new);
+        registry.insert(&old);
+        assert_eq!(close_command(&old), Some(REPLACED));
+        assert_eq!(close_command(&new), None);
+        assert_eq!(registry.get(new.device()).unwrap().id(), new.id());
     }
 
     #[test]
-    fn a_late_end_of_an_older_connection_does_not_remove_the_newer_one() {
+    fn removing_an_older_connection_keeps_the_newer_one() {
         let registry = Registry::default();
-        let (old, new) = (connected("a", 1), connected("a", 2));
-        registry.enter(&old);
-        registry.enter(&new);
-        registry.leave(&old);
+        let (old, new) = (handle("a", 1), handle("a", 2));
+        registry.insert(&old);
+        registry.insert(&new);
+        registry.remove(&old);
         assert!(registry.get(new.device()).is_some());
-        registry.leave(&new);
+        registry.remove(&new);
         assert!(registry.get(new.device()).is_none());
     }
 
     #[test]
-    fn devices_do_not_disturb_each_other() {
+    fn devices_do_not_affect_each_other() {
         let registry = Registry::default();
-        let (a, b) = (connected("a", 1), connected("b", 2));
-        registry.enter(&a);
-        registry.enter(&b);
-        registry.leave(&a);
-        assert_eq!(order(&b), None);
+        let (a, b) = (handle("a", 1), handle("b", 2));
+        registry.insert(&a);
+        registry.insert(&b);
+        registry.remove(&a);
+        assert_eq!(close_command(&b), None);
         assert_eq!(registry.all().len(), 1);
     }
 }

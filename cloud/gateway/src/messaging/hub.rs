@@ -1,68 +1,44 @@
-//! The way from a program to its devices: push, topics, presence.
+//! How a program reaches its devices: push, topics, presence.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect, DownFrame, Limits, Term};
-use fedecks_store::{Latency, LatencyHistogram};
 
 use crate::auth::device::AuthenticatedDevice;
-use crate::connection::mailbox::{Bounds, Item, Mailbox, Order, PutError};
-use crate::connection::registry::{Connected, Registry};
+use crate::connection::mailbox::{Bounds, CloseCommand, Item, Mailbox, SendError};
+use crate::connection::registry::{ConnectionHandle, Registry};
 use crate::messaging::backplane::{Backplane, BackplaneError, DeliverError, Node, Payload};
 use crate::messaging::message::{Info, Message, Topic};
 use crate::messaging::presence::{ConnectionIds, NodeId, Presence, PresenceWatch};
-use crate::messaging::topics::{Lagged, Outlet, Subscriber, Topics};
+use crate::messaging::stats::{Counters, HubStats};
+use crate::messaging::topics::{Lagged, Subscriber, SubscriptionReceiver, Topics};
 
-/// The way from your program to the devices: push, topics, presence. Clones are the same hub.
+/// Reaches the devices from your program: push, topics, presence. Clones share one hub.
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 
-/// A device did not get something; here it is again.
+/// A message was not pushed to a device; contains the message.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{why}")]
+#[error("{cause}")]
 pub struct PushError<T> {
-    /// What was not pushed.
+    /// The message.
     pub message: T,
-    /// Why not.
-    pub why: DeliverError,
+    /// Why it was not pushed.
+    pub cause: DeliverError,
 }
 
-/// What a program hears of a topic, until this is dropped.
+/// A subscription of a program to a topic; unsubscribes on drop.
 #[derive(Debug)]
 pub struct Subscription {
     hub: Hub,
     topic: Topic,
-    outlet: Outlet,
+    receiver: SubscriptionReceiver,
 }
 
-/// What a node has counted since it began, and how many are connected now.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct HubStats {
-    /// How many devices are connected to this node.
-    pub connected: usize,
-    /// Messages from devices that were no frame and were ignored.
-    pub undecodable: u64,
-    /// Sessions that ended because their device read too slowly.
-    pub too_slow: u64,
-    /// Sessions that ended because a callback of the handler panicked or got stuck.
-    pub handler_failures: u64,
-    /// Messages that were put on their way to devices, out of their queues or as a handler's reply.
-    pub messages_sent: u64,
-    /// Messages for devices that were not taken because the device's queue was full.
-    pub queue_full: u64,
-    /// Bytes that came from devices in their sessions, as WebSocket frames, up to the close handshake;
-    /// TLS and TCP take more.
-    pub bytes_received: u64,
-    /// Bytes that went to devices, counted in the same way.
-    pub bytes_sent: u64,
-    /// How long callbacks of the handler took, from their call to their end.
-    pub handler: LatencyHistogram,
-}
-
-/// What a hub has to know of the options.
+/// The options that concern a hub.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HubOptions {
     pub(crate) max_frame: usize,
@@ -79,23 +55,11 @@ pub(crate) struct Inner {
     pub(crate) counters: Counters,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) undecodable: AtomicU64,
-    pub(crate) too_slow: AtomicU64,
-    pub(crate) handler_failures: AtomicU64,
-    pub(crate) messages_sent: AtomicU64,
-    pub(crate) queue_full: AtomicU64,
-    pub(crate) bytes_received: AtomicU64,
-    pub(crate) bytes_sent: AtomicU64,
-    pub(crate) handler: Latency,
-}
+/// How many messages a [`Subscription`] buffers.
+const SUBSCRIPTION_BUFFER: usize = 1024;
 
-/// How many messages of a topic are kept for a program that is busy.
-const KEPT_FOR_PROGRAMS: usize = 1024;
-
-/// How long a batch may take to close before the next one is begun.
-const BATCH_PATIENCE: Duration = Duration::from_secs(6);
+/// How long a batch of connections may take to close before the next one is closed.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(6);
 
 impl Hub {
     pub(crate) fn new(options: HubOptions, backplane: Arc<dyn Backplane>) -> Self {
@@ -114,11 +78,11 @@ impl Hub {
         Self(inner)
     }
 
-    /// Sends a term to a device, whichever node it is connected to. `Ok` means that it waits for the
-    /// device in a queue; it is lost if the connection breaks before it is sent.
+    /// Sends a term to a device, on whichever node it is connected. `Ok` means that the message is in the
+    /// device's queue; it is lost if the connection breaks before it is sent.
     ///
-    /// A queue is only full for as long as its device reads slower than you push. One that has not
-    /// read anything for 5 seconds is closed with 1013 when its queue is full.
+    /// A queue fills up when the device reads slower than you push. If it is full and the device has not
+    /// read anything for 5 seconds, the session is closed with 1013.
     pub async fn push(
         &self,
         device: &DeviceId,
@@ -128,10 +92,10 @@ impl Hub {
         let payload = Payload::Message(message.clone());
         let pushed = self.deliver(device, &payload).await;
         drop(payload);
-        pushed.map_err(|why| PushError { message: message.into_term(), why })
+        pushed.map_err(|cause| PushError { message: message.into_term(), cause })
     }
 
-    /// The same with a message that is used for more than one device, or afterwards.
+    /// Sends a message that you use more than once, for example for several devices.
     pub async fn push_message(
         &self,
         device: &DeviceId,
@@ -140,7 +104,7 @@ impl Hub {
         self.deliver(device, &Payload::Message(message.clone())).await
     }
 
-    /// Sends bytes to a device, as [`Hub::push`] does a term.
+    /// Sends bytes to a device, otherwise like [`Hub::push`].
     pub async fn push_raw(
         &self,
         device: &DeviceId,
@@ -148,12 +112,12 @@ impl Hub {
     ) -> Result<(), PushError<Bytes>> {
         let bytes = bytes.into();
         let pushed = self.deliver(device, &Payload::Raw(bytes.clone())).await;
-        pushed.map_err(|why| PushError { message: bytes, why })
+        pushed.map_err(|cause| PushError { message: bytes, cause })
     }
 
-    /// Publishes a term on a topic: every session and every [`Subscription`] of that topic hears of
-    /// it, on every node. A session's handler decides what reaches its device. A session whose queue
-    /// is full ends with 1013, since it would miss the message without knowing.
+    /// Publishes a message to every session and [`Subscription`] of the topic, on every node. The handler
+    /// decides what a session sends to its device. A session whose queue is full is closed with 1013,
+    /// because it would otherwise miss the message without knowing.
     pub async fn publish(
         &self,
         topic: impl Into<Topic>,
@@ -162,17 +126,17 @@ impl Hub {
         self.0.backplane.publish(&topic.into(), &message.into()).await
     }
 
-    /// Subscribes your program to a topic. 1,024 messages are kept while it is busy; then it misses
-    /// some, and is told.
+    /// Subscribes your program to a topic. The subscription buffers 1,024 messages; if it overflows,
+    /// messages are dropped and [`Subscription::recv`] reports how many.
     pub fn subscribe(&self, topic: impl Into<Topic>) -> Subscription {
         let topic = topic.into();
-        let outlet = Outlet::new(KEPT_FOR_PROGRAMS);
-        self.add_subscriber(&topic, outlet.subscriber());
-        Subscription { hub: self.clone(), topic, outlet }
+        let receiver = SubscriptionReceiver::new(SUBSCRIPTION_BUFFER);
+        self.add_subscriber(&topic, receiver.subscriber());
+        Subscription { hub: self.clone(), topic, receiver }
     }
 
-    /// Closes a device's connection. Whether there was one. What waits for the device is sent first.
-    /// The device comes back unless the reason keeps it away, see the close codes.
+    /// Closes a device's connection, after sending what is in its queue; returns false if it is not
+    /// connected. The device reconnects unless the close code tells it not to.
     pub async fn disconnect(
         &self,
         device: &DeviceId,
@@ -184,21 +148,22 @@ impl Hub {
         self.0.backplane.close(device, reason).await
     }
 
-    /// Closes every connection to this node because the server is about to end, and refuses new ones
-    /// with 503. `batch` are closed at a time; each device is asked to come back after a part of
-    /// `spread`, evenly spread and at least a second, so that they do not come back all at once.
-    /// Returns how many were closed.
+    /// Closes every connection to this node because the server is shutting down, and refuses new ones with
+    /// 503. Closes `batch` connections at a time and asks the devices to reconnect after delays that are
+    /// spread evenly over `spread`, at least one second, so that they do not reconnect all at once.
+    /// Returns how many connections were closed.
     pub async fn drain(&self, batch: usize, spread: Duration) -> usize {
         self.0.draining.store(true, Ordering::SeqCst);
         let connections = self.0.registry.all();
         let count = u32::try_from(connections.len()).unwrap_or(u32::MAX).max(1);
         for (index, chunk) in connections.chunks(batch.max(1)).enumerate() {
-            for (place, connected) in chunk.iter().enumerate() {
+            for (place, connection) in chunk.iter().enumerate() {
                 let place = u32::try_from(index * batch.max(1) + place).unwrap_or(u32::MAX);
-                connected.mailbox.order(Order::Close(restart(spread / count * place)));
+                let close = CloseCommand::Close(restart(spread / count * place));
+                connection.mailbox.end_session(close);
             }
-            // Whoever does not go in time is left to its own deadline.
-            let _ = tokio::time::timeout(BATCH_PATIENCE, self.0.registry.gone(chunk)).await;
+            // A connection that does not close in time is closed by its own timeout.
+            let _ = tokio::time::timeout(BATCH_TIMEOUT, self.0.registry.until_removed(chunk)).await;
         }
         connections.len()
     }
@@ -208,7 +173,7 @@ impl Hub {
         self.0.backplane.list().await
     }
 
-    /// A device's presence, if it is connected, to whichever node.
+    /// The presence of a device that is connected, to whichever node.
     pub async fn find(&self, device: &DeviceId) -> Result<Option<Arc<Presence>>, BackplaneError> {
         self.0.backplane.find(device).await
     }
@@ -218,63 +183,53 @@ impl Hub {
         Ok(self.find(device).await?.is_some())
     }
 
-    /// All devices that are connected, and what happens to them from then on, on all nodes.
+    /// The devices that are connected, on all nodes, followed by every change.
     pub async fn watch(&self) -> Result<PresenceWatch, BackplaneError> {
         self.0.backplane.watch().await
     }
 
-    /// Which node of the cluster this is.
+    /// The id of this node in the cluster.
     pub fn node(&self) -> NodeId {
         self.0.ids.node()
     }
 
     /// What this node has counted.
     pub fn stats(&self) -> HubStats {
-        let counters = &self.0.counters;
-        HubStats {
-            connected: self.0.registry.len(),
-            undecodable: counters.undecodable.load(Ordering::Relaxed),
-            too_slow: counters.too_slow.load(Ordering::Relaxed),
-            handler_failures: counters.handler_failures.load(Ordering::Relaxed),
-            messages_sent: counters.messages_sent.load(Ordering::Relaxed),
-            queue_full: counters.queue_full.load(Ordering::Relaxed),
-            bytes_received: counters.bytes_received.load(Ordering::Relaxed),
-            bytes_sent: counters.bytes_sent.load(Ordering::Relaxed),
-            handler: counters.handler.snapshot(),
-        }
+        self.0.counters.snapshot(self.0.registry.len())
     }
 
-    /// Enters an authenticated device. An older connection of it is told that it was replaced.
-    pub(crate) async fn enter(&self, device: AuthenticatedDevice) -> Arc<Connected> {
-        // The older connection may be at a node whose clock is ahead of ours.
+    /// Registers the connection of an authenticated device. An older connection of it is closed as
+    /// replaced.
+    pub(crate) async fn register(&self, device: AuthenticatedDevice) -> Arc<ConnectionHandle> {
+        // The older connection may be on a node whose clock is ahead of ours.
         match self.0.backplane.find(device.device()).await {
-            Ok(Some(older)) => self.0.ids.seen(older.connection),
+            Ok(Some(older)) => self.0.ids.observe(older.connection),
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "cannot see where else the device is connected"),
+            Err(error) => tracing::warn!(%error, "cannot look up other connections of the device"),
         }
-        let connection = self.0.ids.next(SystemTime::now());
-        let connected = Arc::new(Connected {
-            presence: Arc::new(Presence { device: device.device().clone(), connection }),
+        let id = self.0.ids.next(SystemTime::now());
+        let connection = Arc::new(ConnectionHandle {
+            presence: Arc::new(Presence { device: device.device().clone(), connection: id }),
             dialect: device.dialect(),
             generation: device.generation(),
-            by: device.by(),
+            authenticated_by: device.by(),
             peer: device.peer(),
             mailbox: Mailbox::default(),
         });
-        self.0.registry.enter(&connected);
-        self.0.backplane.announce(&connected.presence);
-        // After it can be found: whoever drains has either seen it or is seen here.
+        self.0.registry.insert(&connection);
+        self.0.backplane.register(&connection.presence);
+        // Register first, then check for draining; otherwise a drain could miss this connection.
         if self.0.draining.load(Ordering::SeqCst) {
-            connected.mailbox.order(Order::Close(restart(Duration::ZERO)));
+            connection.mailbox.end_session(CloseCommand::Close(restart(Duration::ZERO)));
         }
-        connected
+        connection
     }
 
-    /// Forgets a connection.
-    pub(crate) fn leave(&self, connected: &Connected) {
-        connected.mailbox.close();
-        self.0.registry.leave(connected);
-        self.0.backplane.withdraw(&connected.presence);
+    /// Removes a connection.
+    pub(crate) fn unregister(&self, connection: &ConnectionHandle) {
+        connection.mailbox.close();
+        self.0.registry.remove(connection);
+        self.0.backplane.unregister(&connection.presence);
     }
 
     pub(crate) fn add_subscriber(&self, topic: &Topic, subscriber: Subscriber) {
@@ -287,24 +242,13 @@ impl Hub {
         self.0.topics.unsubscribe(topic, subscriber, last);
     }
 
-    /// Closes the device's session if it was let in with a token that is worth nothing any more.
-    pub(crate) fn revoked(&self, device: &DeviceId, generation: u64) {
-        if let Some(connected) = self.0.registry.get(device) {
-            if connected.generation < generation {
-                connected.close(CloseCode::Revoked);
-            }
-        }
+    /// The connection of a device to this node.
+    pub(crate) fn local(&self, device: &DeviceId) -> Option<Arc<ConnectionHandle>> {
+        self.0.registry.get(device)
     }
 
-    /// Closes the device's session because it is blocked.
-    pub(crate) fn blocked(&self, device: &DeviceId) {
-        if let Some(connected) = self.0.registry.get(device) {
-            connected.close(CloseCode::Blocked);
-        }
-    }
-
-    /// The devices of this node.
-    pub(crate) fn local(&self) -> Vec<Arc<Connected>> {
+    /// All connections to this node.
+    pub(crate) fn all_local(&self) -> Vec<Arc<ConnectionHandle>> {
         self.0.registry.all()
     }
 
@@ -328,7 +272,7 @@ impl Hub {
     }
 }
 
-/// A hub for whoever must not keep it.
+/// A weak reference to a hub.
 pub(crate) struct WeakHub(Weak<Inner>);
 
 impl WeakHub {
@@ -344,16 +288,16 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Subscription {
-    /// What is published next. [`Lagged`] tells how many were not kept because the program was too
-    /// slow; the next call goes on after them. Cancel safe.
+    /// The next message. [`Lagged`] reports how many messages were dropped because the program was too
+    /// slow; the next call continues after them. Cancel safe.
     pub async fn recv(&mut self) -> Result<Info, Lagged> {
-        self.outlet.recv().await
+        self.receiver.recv().await
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.remove_subscriber(&self.topic, &self.outlet.subscriber());
+        self.hub.remove_subscriber(&self.topic, &self.receiver.subscriber());
     }
 }
 
@@ -364,17 +308,17 @@ impl Node for Inner {
     }
 
     fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), DeliverError> {
-        let connected = self.registry.get(device).ok_or(DeliverError::NotConnected)?;
+        let connection = self.registry.get(device).ok_or(DeliverError::NotConnected)?;
         let frame = match payload {
             Payload::Message(message) => {
-                message.frame(connected.dialect, self.options.max_frame)?
+                message.frame(connection.dialect, self.options.max_frame)?
             }
-            Payload::Raw(bytes) => raw_frame(bytes, connected.dialect, self.options.max_frame)?,
+            Payload::Raw(bytes) => raw_frame(bytes, connection.dialect, self.options.max_frame)?,
         };
-        let put = connected.mailbox.put(Item::Frame(frame), &self.options.queue);
-        put.map_err(|error| match error {
-            PutError::Closed => DeliverError::NotConnected,
-            PutError::Full => {
+        let sent = connection.mailbox.send(Item::Frame(frame), &self.options.queue);
+        sent.map_err(|error| match error {
+            SendError::Closed => DeliverError::NotConnected,
+            SendError::Full => {
                 self.counters.queue_full.fetch_add(1, Ordering::Relaxed);
                 DeliverError::QueueFull
             }
@@ -382,15 +326,16 @@ impl Node for Inner {
     }
 
     fn close(&self, device: &DeviceId, reason: CloseReason) -> bool {
-        let connected = self.registry.get(device);
-        connected.is_some_and(|connected| connected.mailbox.order(Order::Close(reason)))
+        let connection = self.registry.get(device);
+        connection
+            .is_some_and(|connection| connection.mailbox.end_session(CloseCommand::Close(reason)))
     }
 
-    fn taken_over(&self, by: &Presence) {
-        self.ids.seen(by.connection);
-        if let Some(connected) = self.registry.get(&by.device) {
-            if connected.connection() < by.connection {
-                connected.close(CloseCode::Replaced);
+    fn on_newer_connection(&self, newer: &Presence) {
+        self.ids.observe(newer.connection);
+        if let Some(connection) = self.registry.get(&newer.device) {
+            if connection.id() < newer.connection {
+                connection.close(CloseCode::Replaced);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A term on its way to any number of devices, encoded once, and the topic it is published on.
+//! A message for any number of devices, encoded once, and the topic that it is published on.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -8,40 +8,40 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use fedecks_protocol::{Dialect, DownFrame, EncodeError, Limits, Term};
 
-/// A term on its way to any number of devices. Clones share it, and share its encoded frame too:
-/// publishing to ten thousand devices costs one encoding.
+/// A term for any number of devices. Clones share the term and its encoded frame: publishing to ten
+/// thousand devices costs one encoding.
 #[derive(Clone)]
 pub struct Message(Arc<Shared>);
 
-/// Names what sessions and the application subscribe to. Clones share the text.
+/// The name of a topic, which sessions and programs subscribe to. Clones share the text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(Arc<str>);
 
-/// What was published on a topic.
+/// A message that was published on a topic.
 #[derive(Debug, Clone)]
 pub struct Info {
     /// The topic.
     pub topic: Topic,
-    /// What was published.
+    /// The message.
     pub message: Message,
 }
 
 struct Shared {
-    /// The term as a frame owns it, so that encoding takes no copy.
+    /// Contains the term, so that encoding needs no copy.
     frame: DownFrame,
-    /// About how many bytes the term takes in memory.
+    /// Approximate size of the term in memory, in bytes.
     weight: usize,
-    /// The frame's bytes in the one dialect that there is.
+    /// The frame encoded in the only dialect there is.
     bincode: OnceLock<Result<Bytes, EncodeError>>,
 }
 
-/// What nodes share is encoded within what every node allows; each looks at its own limit besides.
+/// The limits that every node allows. Each node checks its own `max_frame` as well.
 const LIMITS: Limits = Limits { max_size: Limits::MAX_SIZE, max_depth: 64 };
 
 static NIL: Term = Term::Nil;
 
 impl Message {
-    /// The term, without a copy if this is its only owner.
+    /// The term; copies it only if it is shared.
     pub fn into_term(self) -> Term {
         match Arc::try_unwrap(self.0) {
             Ok(Shared { frame: DownFrame::Message { term, .. }, .. }) => term,
@@ -50,7 +50,7 @@ impl Message {
         }
     }
 
-    /// The bytes of the frame that carries the term, at most `max_size` of them.
+    /// The encoded frame with the term, at most `max_size` bytes.
     pub(crate) fn frame(&self, dialect: Dialect, max_size: usize) -> Result<Bytes, EncodeError> {
         let encoded = match dialect {
             Dialect::Bincode => &self.0.bincode,
@@ -63,7 +63,7 @@ impl Message {
         Ok(frame)
     }
 
-    /// About how many bytes it takes in memory.
+    /// Approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         self.0.weight
     }
@@ -101,7 +101,7 @@ impl PartialEq for Message {
 
 impl Shared {
     fn term(&self) -> &Term {
-        // No other kind of frame is ever put here.
+        // `From<Term>` creates no other kind of frame.
         if let DownFrame::Message { term, .. } = &self.frame { term } else { &NIL }
     }
 }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_above_the_limit_has_no_frame() {
+    fn a_message_above_the_limit_cannot_be_encoded() {
         let message = Message::from(Term::from("hello"));
         let error = message.frame(Dialect::Bincode, 8).unwrap_err();
         assert_eq!(error, EncodeError::TooBig { size: 9, limit: 8 });
@@ -176,20 +176,20 @@ mod tests {
     }
 
     #[test]
-    fn the_last_owner_gets_the_term_and_others_a_copy() {
+    fn into_term_returns_the_term_shared_or_not() {
         let message = Message::from(Term::from("hello"));
         assert_eq!(message.clone().into_term(), Term::from("hello"));
         assert_eq!(message.into_term(), Term::from("hello"));
     }
 
     #[test]
-    fn a_message_weighs_at_least_what_it_holds() {
+    fn a_message_weighs_at_least_its_content() {
         let nested = Term::List(vec![Term::Bytes(vec![0; 1000]), Term::from("x".repeat(500))]);
         assert!((1500..2000).contains(&Message::from(nested).weight()));
     }
 
     #[test]
-    fn debug_of_a_message_shows_nothing_of_it() {
+    fn debug_output_does_not_contain_the_message() {
         assert_eq!(format!("{:?}", Message::from(Term::from("secret"))), "Message(…)");
     }
 }

@@ -1,4 +1,4 @@
-//! Which devices are connected, by which connection, and how connections are ordered.
+//! Which devices are connected, by which connections, and how connections are ordered.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -10,51 +10,51 @@ use std::time::{Duration, SystemTime};
 use fedecks_protocol::DeviceId;
 use tokio::sync::broadcast;
 
-/// Name of a node: one [`Hub`](crate::Hub) among those that share a backplane. Random.
+/// Random id of a node: of one [`Hub`](crate::Hub) among those that share a backplane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub u64);
 
-/// Name of a connection, unique in the cluster. A later connection of a device has a greater one: it
-/// begins with the time, and a node's next id is above every id that the node has seen, so that
-/// clocks which differ a little do not turn the order round.
+/// Id of a connection, unique in the cluster. A later connection of a device has a greater id: an id
+/// begins with the time, and is always greater than every id that the node has seen, so that clocks that
+/// differ a little do not reverse the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
-    /// Microseconds since 1970-01-01 UTC, raised where needed.
+    /// Microseconds since 1970-01-01 UTC, increased if needed.
     stamp: u64,
     node: NodeId,
 }
 
-/// One device that is connected.
+/// A connected device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Presence {
-    /// Which device.
+    /// The device.
     pub device: DeviceId,
-    /// By which connection.
+    /// Its connection.
     pub connection: ConnectionId,
 }
 
-/// What happens to the presence of devices.
+/// A change of presence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PresenceEvent {
-    /// A device connected. One that was there already has a newer connection now: its older one will
-    /// not be told as left.
+    /// A device has connected. If it was present already, this is a newer connection, and no
+    /// [`PresenceEvent::Left`] follows for the older one.
     Arrived(Arc<Presence>),
-    /// A device is gone.
+    /// A device has disconnected.
     Left(Arc<Presence>),
 }
 
-/// All devices that are connected, and what happens from then on.
+/// The connected devices, followed by every change.
 #[derive(Debug)]
 pub struct PresenceWatch {
     snapshot: Vec<Arc<Presence>>,
     events: broadcast::Receiver<PresenceEvent>,
 }
 
-/// Why a watch tells no more.
+/// Why a watch has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WatchEnded {
-    /// The watcher was too slow and events were lost: take a new watch, which begins with what is
-    /// there by then.
+    /// The watcher was too slow and events were lost. Start a new watch, which begins with a new
+    /// snapshot.
     #[error("the watcher was too slow, {0} events were lost")]
     Lagged(u64),
     /// The backplane is gone.
@@ -68,17 +68,17 @@ impl ConnectionId {
         Self { stamp, node }
     }
 
-    /// Its time, in microseconds since 1970-01-01 UTC, and possibly a little later than it was.
+    /// The time of the connection in microseconds since 1970-01-01 UTC, possibly slightly too late.
     pub fn stamp(self) -> u64 {
         self.stamp
     }
 
-    /// The node that the connection was made to.
+    /// The node of the connection.
     pub fn node(self) -> NodeId {
         self.node
     }
 
-    /// About when the connection was made.
+    /// The approximate time of the connection.
     pub fn connected_at(self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_micros(self.stamp)
     }
@@ -91,7 +91,7 @@ impl fmt::Display for ConnectionId {
 }
 
 impl PresenceWatch {
-    /// A watch of a backplane: what it has now and a bounded channel of what follows.
+    /// A watch with the current devices and a bounded channel for changes, for implementors of a backplane.
     pub fn new(snapshot: Vec<Arc<Presence>>, events: broadcast::Receiver<PresenceEvent>) -> Self {
         Self { snapshot, events }
     }
@@ -110,7 +110,7 @@ impl PresenceWatch {
     }
 }
 
-/// Gives a node's connections their ids.
+/// Generates the ids of a node's connections.
 #[derive(Debug)]
 pub(crate) struct ConnectionIds {
     node: NodeId,
@@ -122,7 +122,7 @@ impl ConnectionIds {
         Self { node, last: AtomicU64::new(0) }
     }
 
-    /// An id above all that this node has given or seen.
+    /// An id greater than all that this node has generated or observed.
     pub(crate) fn next(&self, now: SystemTime) -> ConnectionId {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
@@ -134,8 +134,8 @@ impl ConnectionIds {
         ConnectionId { stamp: above(last), node: self.node }
     }
 
-    /// Takes note of another node's connection.
-    pub(crate) fn seen(&self, connection: ConnectionId) {
+    /// Observes the id of another node's connection.
+    pub(crate) fn observe(&self, connection: ConnectionId) {
         self.last.fetch_max(connection.stamp, Ordering::Relaxed);
     }
 
@@ -144,7 +144,7 @@ impl ConnectionIds {
     }
 }
 
-/// A presence in a set that is searched by device.
+/// An entry of a set that is searched by device.
 #[derive(Debug, Clone)]
 pub(crate) struct ByDevice<T>(pub(crate) Arc<T>);
 
@@ -183,18 +183,18 @@ mod tests {
     }
 
     #[test]
-    fn later_connections_have_greater_ids_even_if_the_clock_stands_still_or_goes_back() {
+    fn ids_increase_even_if_the_clock_stops_or_goes_back() {
         let ids = ConnectionIds::new(NodeId(7));
-        let given: Vec<_> = [10, 10, 5, 20].map(|now| ids.next(at(now))).into();
-        assert!(given.is_sorted_by(|a, b| a < b), "{given:?}");
-        assert_eq!(given[3].stamp(), 20);
+        let generated: Vec<_> = [10, 10, 5, 20].map(|now| ids.next(at(now))).into();
+        assert!(generated.is_sorted_by(|a, b| a < b), "{generated:?}");
+        assert_eq!(generated[3].stamp(), 20);
     }
 
     #[test]
-    fn an_id_is_above_those_seen_of_other_nodes_whatever_their_clock() {
+    fn an_id_is_greater_than_observed_ids_of_other_nodes() {
         let ahead = ConnectionIds::new(NodeId(1)).next(at(1_000_000));
         let behind = ConnectionIds::new(NodeId(0));
-        behind.seen(ahead);
+        behind.observe(ahead);
         assert!(behind.next(at(10)) > ahead);
     }
 }

@@ -1,60 +1,64 @@
-//! Who on this node is subscribed to which topic.
+//! The subscribers on this node, by topic.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::connection::mailbox::{Bounds, Item, Order, PutError};
-use crate::connection::registry::Connected;
+use crate::connection::mailbox::{Bounds, CloseCommand, Item, SendError};
+use crate::connection::registry::ConnectionHandle;
 use crate::messaging::message::{Info, Message, Topic};
 
-/// Who on this node is subscribed to which topic.
+/// The subscribers on this node, by topic.
 #[derive(Debug, Default)]
 pub(crate) struct Topics(RwLock<HashMap<Topic, Subscribers>>);
 
-/// Someone who hears of what is published on a topic.
+/// A receiver of the messages on a topic.
 #[derive(Debug, Clone)]
 pub(crate) enum Subscriber {
-    Session(Arc<Connected>),
-    Application(Arc<Inbox>),
+    Session(Arc<ConnectionHandle>),
+    Application(Arc<SubscriptionSender>),
 }
 
 /// The sending end of an application's subscription.
 #[derive(Debug)]
-pub(crate) struct Inbox {
+pub(crate) struct SubscriptionSender {
     sender: mpsc::Sender<Info>,
-    missed: AtomicU64,
+    lost: AtomicU64,
 }
 
 /// The receiving end of an application's subscription.
 #[derive(Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct SubscriptionReceiver {
     receiver: mpsc::Receiver<Info>,
-    inbox: Arc<Inbox>,
+    sender: Arc<SubscriptionSender>,
 }
 
-/// A subscriber was too slow: so many of the messages after the one before were not kept for it.
+/// A subscriber was too slow, and this many messages after the previous one were dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the subscriber was too slow, {0} messages were lost")]
 pub struct Lagged(pub u64);
 
-/// Most topics belong to one device: one subscriber takes no table of its own.
+/// Most topics belong to one device, so a single subscriber needs no table.
 #[derive(Debug)]
-#[expect(clippy::box_collection, reason = "a table inline would make every topic of one as big")]
+#[expect(
+    clippy::box_collection,
+    reason = "an inline table would make a topic with one subscriber as big"
+)]
 enum Subscribers {
     One(Subscriber),
     Many(Box<HashMap<usize, Subscriber>>),
 }
 
 impl Topics {
-    /// Subscribes. `first` is called for a topic that nobody here was subscribed to, before any other
-    /// change of that topic.
+    /// Subscribes. If this is the topic's first subscriber on this node, `first` is called before any other
+    /// change to that topic.
     pub(crate) fn subscribe(&self, topic: &Topic, subscriber: Subscriber, first: impl FnOnce()) {
-        let mut topics = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut topics = self.0.write();
         match topics.entry(topic.clone()) {
             Entry::Vacant(vacant) => {
                 vacant.insert(Subscribers::One(subscriber));
@@ -64,10 +68,10 @@ impl Topics {
         }
     }
 
-    /// Ends a subscription. `last` is called if it was the topic's last one here, before any other
-    /// change of that topic.
+    /// Unsubscribes. If this was the topic's last subscriber on this node, `last` is called before any
+    /// other change to that topic.
     pub(crate) fn unsubscribe(&self, topic: &Topic, subscriber: &Subscriber, last: impl FnOnce()) {
-        let mut topics = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut topics = self.0.write();
         let Some(subscribers) = topics.get_mut(topic) else {
             return;
         };
@@ -77,28 +81,28 @@ impl Topics {
         }
     }
 
-    /// Hands a message to everyone who is subscribed. A session whose queue is full ends: it would
-    /// otherwise miss the message without knowing. Returns how many did.
+    /// Delivers a message to all subscribers. A session whose queue is full is ended, because it would
+    /// otherwise miss the message without knowing. Returns the number of these sessions.
     pub(crate) fn publish(&self, topic: &Topic, message: &Message, bounds: &Bounds) -> u64 {
-        let topics = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let topics = self.0.read();
         let mut overflowed = 0;
-        let mut hand = |subscriber: &Subscriber| {
+        let mut deliver = |subscriber: &Subscriber| {
             let info = Info { topic: topic.clone(), message: message.clone() };
             match subscriber {
-                Subscriber::Session(connected) => {
-                    let put = connected.mailbox.put(Item::Info(info), bounds);
-                    if put == Err(PutError::Full) {
+                Subscriber::Session(connection) => {
+                    let sent = connection.mailbox.send(Item::Info(info), bounds);
+                    if sent == Err(SendError::Full) {
                         overflowed += 1;
-                        connected.mailbox.order(Order::TooSlow);
+                        connection.mailbox.end_session(CloseCommand::TooSlow);
                     }
                 }
-                Subscriber::Application(inbox) => inbox.put(info),
+                Subscriber::Application(sender) => sender.send(info),
             }
         };
         match topics.get(topic) {
             None => {}
-            Some(Subscribers::One(one)) => hand(one),
-            Some(Subscribers::Many(many)) => many.values().for_each(hand),
+            Some(Subscribers::One(one)) => deliver(one),
+            Some(Subscribers::Many(many)) => many.values().for_each(deliver),
         }
         overflowed
     }
@@ -107,8 +111,8 @@ impl Topics {
 impl Subscriber {
     fn key(&self) -> usize {
         match self {
-            Self::Session(connected) => Arc::as_ptr(connected) as usize,
-            Self::Application(inbox) => Arc::as_ptr(inbox) as usize,
+            Self::Session(connection) => Arc::as_ptr(connection) as usize,
+            Self::Application(sender) => Arc::as_ptr(sender) as usize,
         }
     }
 }
@@ -127,7 +131,7 @@ impl Subscribers {
         }
     }
 
-    /// Whether nobody is left.
+    /// Removes a subscriber; returns true if none is left.
     fn remove(&mut self, subscriber: &Subscriber) -> bool {
         match self {
             Self::One(one) => one.key() == subscriber.key(),
@@ -139,38 +143,39 @@ impl Subscribers {
     }
 }
 
-impl Inbox {
-    fn put(&self, info: Info) {
+impl SubscriptionSender {
+    fn send(&self, info: Info) {
         match self.sender.try_send(info) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                self.missed.fetch_add(1, Ordering::Relaxed);
+                self.lost.fetch_add(1, Ordering::Relaxed);
             }
-            // The subscription is about to end.
+            // The subscription is being dropped.
             Err(TrySendError::Closed(_)) => {}
         }
     }
 }
 
-impl Outlet {
+impl SubscriptionReceiver {
     pub(crate) fn new(capacity: usize) -> Self {
         let (sender, receiver) = mpsc::channel(capacity);
-        Self { receiver, inbox: Arc::new(Inbox { sender, missed: AtomicU64::new(0) }) }
+        let sender = SubscriptionSender { sender, lost: AtomicU64::new(0) };
+        Self { receiver, sender: Arc::new(sender) }
     }
 
     pub(crate) fn subscriber(&self) -> Subscriber {
-        Subscriber::Application(self.inbox.clone())
+        Subscriber::Application(self.sender.clone())
     }
 
-    /// What comes next: first all that was kept, then how many were not, if any were not.
+    /// The next message that was kept, or, once all of these are read, how many were dropped.
     pub(crate) async fn recv(&mut self) -> Result<Info, Lagged> {
         if let Ok(info) = self.receiver.try_recv() {
             return Ok(info);
         }
-        match self.inbox.missed.swap(0, Ordering::Relaxed) {
-            // The sending end is in `inbox`, so the channel is never closed.
+        match self.sender.lost.swap(0, Ordering::Relaxed) {
+            // `self` owns a sender, so the channel is never closed.
             0 => self.receiver.recv().await.ok_or(Lagged(0)),
-            missed => Err(Lagged(missed)),
+            lost => Err(Lagged(lost)),
         }
     }
 }
@@ -182,7 +187,7 @@ mod tests {
     use fedecks_protocol::Term;
 
     use super::*;
-    use crate::connection::registry::tests::{connected, order};
+    use crate::connection::registry::tests::{close_command, handle};
 
     const BOUNDS: Bounds = Bounds { items: 2, bytes: 1000 };
 
@@ -191,29 +196,29 @@ mod tests {
     }
 
     #[test]
-    fn the_first_and_the_last_subscriber_of_a_topic_are_told_apart() {
+    fn the_first_and_the_last_subscriber_of_a_topic_are_reported() {
         let topics = Topics::default();
         let topic = Topic::from("t");
-        let (a, b) = (connected("a", 1), connected("b", 2));
+        let (a, b) = (handle("a", 1), handle("b", 2));
         let (a, b) = (Subscriber::Session(a), Subscriber::Session(b));
-        let news = Cell::new(0);
-        let count = || news.set(news.get() + 1);
+        let reports = Cell::new(0);
+        let count = || reports.set(reports.get() + 1);
         topics.subscribe(&topic, a.clone(), count);
-        assert_eq!(news.get(), 1);
+        assert_eq!(reports.get(), 1);
         topics.subscribe(&topic, a.clone(), count);
         topics.subscribe(&topic, b.clone(), count);
         topics.unsubscribe(&topic, &a, count);
         topics.unsubscribe(&topic, &a, count);
-        assert_eq!(news.get(), 1);
+        assert_eq!(reports.get(), 1);
         topics.unsubscribe(&topic, &b, count);
-        assert_eq!(news.get(), 2);
-        assert!(topics.0.read().unwrap().is_empty());
+        assert_eq!(reports.get(), 2);
+        assert!(topics.0.read().is_empty());
     }
 
     #[test]
     fn only_subscribers_of_the_topic_get_a_message() {
         let topics = Topics::default();
-        let sessions = [connected("a", 1), connected("b", 2), connected("c", 3)];
+        let sessions = [handle("a", 1), handle("b", 2), handle("c", 3)];
         for session in &sessions[..2] {
             topics.subscribe(&"t".into(), Subscriber::Session(session.clone()), || {});
         }
@@ -224,30 +229,30 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_cannot_take_a_message_ends() {
+    fn a_session_that_would_miss_a_message_is_ended() {
         let topics = Topics::default();
-        let (slow, quick) = (connected("a", 1), connected("b", 2));
+        let (slow, quick) = (handle("a", 1), handle("b", 2));
         topics.subscribe(&"t".into(), Subscriber::Session(slow.clone()), || {});
         topics.publish(&"t".into(), &message(), &BOUNDS);
         topics.publish(&"t".into(), &message(), &BOUNDS);
         topics.subscribe(&"t".into(), Subscriber::Session(quick.clone()), || {});
         assert_eq!(topics.publish(&"t".into(), &message(), &BOUNDS), 1);
-        assert_eq!(order(&slow), Some(Order::TooSlow));
-        assert_eq!(order(&quick), None);
+        assert_eq!(close_command(&slow), Some(CloseCommand::TooSlow));
+        assert_eq!(close_command(&quick), None);
     }
 
     #[tokio::test]
-    async fn an_application_that_is_too_slow_is_told_how_much_it_missed() {
+    async fn a_slow_application_learns_how_many_messages_it_missed() {
         let topics = Topics::default();
-        let mut outlet = Outlet::new(2);
-        topics.subscribe(&"t".into(), outlet.subscriber(), || {});
+        let mut receiver = SubscriptionReceiver::new(2);
+        topics.subscribe(&"t".into(), receiver.subscriber(), || {});
         for _ in 0..5 {
             topics.publish(&"t".into(), &message(), &BOUNDS);
         }
-        assert_eq!(outlet.recv().await.unwrap().message, message());
-        assert!(outlet.recv().await.is_ok());
-        assert_eq!(outlet.recv().await.unwrap_err(), Lagged(3));
+        assert_eq!(receiver.recv().await.unwrap().message, message());
+        assert!(receiver.recv().await.is_ok());
+        assert_eq!(receiver.recv().await.unwrap_err(), Lagged(3));
         topics.publish(&"t".into(), &message(), &BOUNDS);
-        assert!(outlet.recv().await.is_ok());
+        assert!(receiver.recv().await.is_ok());
     }
 }

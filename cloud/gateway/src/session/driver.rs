@@ -1,4 +1,4 @@
-//! What a session does between its first frame and its end.
+//! The event loop of a session, from the first frame to the reason why it ends.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -16,10 +16,9 @@ use tokio::time::{Instant, Sleep};
 
 use super::Session;
 use super::callback::{Callback, timed};
-use super::end::End;
+use super::end::EndReason;
 use super::error::SessionError;
-use super::pace::Used;
-use crate::auth::device::AuthenticatedBy;
+use super::token_schedule::TokenSchedule;
 use crate::auth::keyring::Claims;
 use crate::connection::mailbox::{Delivery, Item};
 use crate::context::GatewayContext;
@@ -28,39 +27,38 @@ use crate::messaging::hub::raw_frame;
 use crate::messaging::message::Info;
 use crate::websocket::socket::{Incoming, Socket};
 
-/// What a session does between its first frame and its end.
+/// Runs a session from its first frame until it has to end.
 pub(super) struct Driver<'a, H, S> {
     context: &'a GatewayContext<H>,
     session: &'a Session,
     socket: &'a mut Socket<S>,
-    /// One timer, set to a deadline that is never later than the next one of those below. They move
-    /// with every message and the timer only when it fires.
+    /// The only timer, never set to later than the earliest of the deadlines below. The deadlines change
+    /// with every message, the timer only when it fires.
     timer: Pin<&'a mut Sleep>,
-    /// When bytes came from the device last.
-    heard_at: Instant,
-    token_due: Instant,
-    /// When the device last asked for a token and got one.
-    asked_at: Option<Instant>,
-    /// Since when the device has taken nothing of what is to be sent.
+    /// When the device last sent something.
+    last_received: Instant,
+    tokens: TokenSchedule,
+    /// Since when the device has accepted none of the bytes that are ready for it.
     stalled_since: Option<Instant>,
-    /// Read, and not yet handled: reading stops here. That the connection is over is handled after
-    /// everything that came before.
-    held: Option<Held>,
-    /// The queue goes before the device's next message, so that neither starves the other.
+    /// Read but not yet handled; reading pauses in the meantime. The end of the connection is handled
+    /// after everything that was received before it.
+    pending: Option<Pending>,
+    /// The queue has priority over the device's next message, so that neither starves the other.
     queue_first: bool,
-    /// How much of what it may send the device has used up.
-    used: Used,
-    /// In which second a device that is held back was last shown that its session lives.
-    shown_in: u32,
-    /// That the device is held back was logged.
-    held_back: bool,
-    /// A frame that cannot be read was logged: the next ones are logged at a lower level.
-    complained: bool,
+    /// The device's state for [`GatewayContext::rate_limit`].
+    rate_full_at: std::time::Instant,
+    /// When a throttled device was last sent a pong, in seconds since the start of the cloud: a quarter
+    /// of the size of an `Instant`.
+    last_pong_s: u32,
+    /// Logged that the device is throttled.
+    throttling_logged: bool,
+    /// Logged an undecodable frame; further ones are logged at a lower level.
+    undecodable_logged: bool,
 }
 
-enum Held {
+enum Pending {
     Frame(Bytes),
-    End(End),
+    End(EndReason),
 }
 
 /// What a session has to do next.
@@ -70,15 +68,12 @@ enum Work {
     Token,
 }
 
-/// How long a callback may still run when the session has to end.
+/// How long a running callback may continue when the session has to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How often a device that is held back is sent a pong, in seconds. Its own pings wait behind what it may not
-/// send yet, and it takes a session for dead when nothing comes for 10 s after one of them.
-const SIGN_OF_LIFE_S: u32 = 3;
-
-/// How often a device gets a token that it asks for.
-const TOKEN_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a throttled device is sent a pong, in seconds. Its own pings are queued behind the messages
+/// that it may not send yet, and it considers a connection lost if nothing arrives for 10 s after a ping.
+const KEEPALIVE_S: u32 = 3;
 
 impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     pub(super) fn new(
@@ -88,54 +83,53 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         timer: Pin<&'a mut Sleep>,
     ) -> Self {
         let now = Instant::now();
+        let refresh = context.options.token_refresh;
         Self {
             context,
             session,
             socket,
             timer,
-            heard_at: now,
-            token_due: now
-                + first_token_in(session.authenticated_by(), context.options.token_refresh),
-            asked_at: None,
+            last_received: now,
+            tokens: TokenSchedule::new(session.authenticated_by(), refresh, now),
             stalled_since: None,
-            held: None,
+            pending: None,
             queue_first: false,
-            used: Used::nothing(now),
-            shown_in: context.pace.as_ref().map_or(0, |pace| pace.second(now)),
-            held_back: false,
-            complained: false,
+            rate_full_at: now.into_std(),
+            last_pong_s: context.seconds_at(now),
+            throttling_logged: false,
+            undecodable_logged: false,
         }
     }
 
-    /// Goes on until the session ends, which is the error.
-    pub(super) async fn work(&mut self) -> Result<Infallible, End> {
-        self.welcome();
-        if self.token_due <= Instant::now() {
+    /// Runs until the session has to end; the reason is the error.
+    pub(super) async fn run(&mut self) -> Result<Infallible, EndReason> {
+        self.send_welcome();
+        if self.tokens.due() <= Instant::now() {
             self.send_token();
         }
         let (context, session) = (self.context, self.session);
-        let connected = async {
+        self.call(timed(context, async {
             context.handler.connected(session).await;
             Outcome::Ok
-        };
-        self.call(timed(context, connected)).await?;
+        }))
+        .await?;
         loop {
             let work = poll_fn(|cx| self.poll_work(cx)).await?;
-            if let Some(callback) = self.take_up(work) {
+            if let Some(callback) = self.handle(work) {
                 self.call(callback).await?;
             }
-            // Whoever has always something to do lets others have their turn.
+            // A session that always has something to do must let other tasks run.
             tokio::task::coop::consume_budget().await;
         }
     }
 
-    /// Does what is to be done, or has the handler do it.
-    fn take_up(&mut self, work: Work) -> Option<Callback<'a>> {
+    /// Does the work, or returns the handler's callback for it.
+    fn handle(&mut self, work: Work) -> Option<Callback<'a>> {
         let (context, session) = (self.context, self.session);
         match work {
             Work::Frame(bytes) => {
                 self.queue_first = true;
-                self.take_up_frame(&bytes)
+                self.handle_frame(&bytes)
             }
             Work::Info(info) => {
                 self.queue_first = false;
@@ -148,7 +142,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }
     }
 
-    fn take_up_frame(&mut self, bytes: &[u8]) -> Option<Callback<'a>> {
+    fn handle_frame(&mut self, bytes: &[u8]) -> Option<Callback<'a>> {
         let (context, session) = (self.context, self.session);
         match self.dialect().decode_up(bytes, &self.limits()) {
             Ok(UpFrame::Message { sequence: _, term }) => {
@@ -157,45 +151,49 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             Ok(UpFrame::Raw { sequence: _, bytes }) => {
                 return Some(timed(context, context.handler.handle_raw_in(session, bytes)));
             }
-            Ok(UpFrame::TokenPlease) => self.token_please(),
-            Ok(UpFrame::Ack(_)) => {
-                tracing::debug!("ignored an acknowledgement, none is asked for");
+            Ok(UpFrame::TokenPlease) => {
+                if self.tokens.request() {
+                    self.send_token();
+                } else {
+                    tracing::debug!("the device requests tokens too often");
+                }
             }
-            Ok(UpFrame::Reply { .. }) => tracing::debug!("ignored an answer, nothing was asked"),
+            Ok(UpFrame::Ack(_)) => tracing::debug!("ignored an unexpected acknowledgement"),
+            Ok(UpFrame::Reply { .. }) => tracing::debug!("ignored an unexpected reply"),
             Ok(UpFrame::Unknown { kind }) => {
                 tracing::debug!(kind, "ignored a frame of an unknown kind");
             }
             Err(error) => {
                 context.hub.counters().undecodable.fetch_add(1, Ordering::Relaxed);
-                if std::mem::replace(&mut self.complained, true) {
-                    tracing::debug!(%error, "ignored another message that is no frame");
+                if std::mem::replace(&mut self.undecodable_logged, true) {
+                    tracing::debug!(%error, "ignored another undecodable frame");
                 } else {
-                    tracing::warn!(%error, "ignored a message that is no frame");
+                    tracing::warn!(%error, "ignored an undecodable frame");
                 }
             }
         }
         None
     }
 
-    /// Runs a callback of the handler to its end, keeps the connection alive meanwhile, and does
-    /// what the handler wants.
-    async fn call(&mut self, mut callback: Callback<'_>) -> Result<(), End> {
-        let mut patience = None;
-        let then = poll_fn(|cx| {
-            // What the callback has broken by a panic ends with this session.
+    /// Runs a callback of the handler until it completes, serves the connection in the meantime, and acts
+    /// on the outcome.
+    async fn call(&mut self, mut callback: Callback<'_>) -> Result<(), EndReason> {
+        let mut deadline = None;
+        let outcome = poll_fn(|cx| {
+            // State that the callback leaves inconsistent by a panic is dropped with this session.
             let poll = AssertUnwindSafe(|| callback.as_mut().poll(cx));
             match std::panic::catch_unwind(poll) {
-                Ok(Poll::Ready(then)) => Poll::Ready(Ok(then)),
-                Ok(Poll::Pending) => self.poll_meanwhile(cx, &mut patience).map(Err),
-                Err(_) => Poll::Ready(Err(End::Failed(SessionError::Panicked))),
+                Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
+                Ok(Poll::Pending) => self.poll_during_callback(cx, &mut deadline).map(Err),
+                Err(_) => Poll::Ready(Err(EndReason::Error(SessionError::Panicked))),
             }
         })
         .await?;
-        if patience.is_some() {
-            // While the callback ran, nothing might have been read.
-            self.heard_at = Instant::now();
+        if deadline.is_some() {
+            // Reading may have been paused while the callback ran.
+            self.last_received = Instant::now();
         }
-        match then {
+        match outcome {
             Outcome::Ok => {}
             Outcome::Send(message) => {
                 self.send_message(message.frame(self.dialect(), self.limits().max_size));
@@ -203,48 +201,48 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             Outcome::SendRaw(bytes) => {
                 self.send_message(raw_frame(&bytes, self.dialect(), self.limits().max_size));
             }
-            Outcome::Stop(reason) => return Err(End::ByCloud(reason)),
+            Outcome::Stop(reason) => return Err(EndReason::ByCloud(reason)),
         }
         Ok(())
     }
 
-    /// What goes on while a callback runs: pings are answered, and one message is read ahead. Ready
-    /// when the callback is not waited for any longer.
-    fn poll_meanwhile(
+    /// Serves the connection while a callback runs: answers pings and reads one message ahead. Ready if
+    /// the callback has to be dropped.
+    fn poll_during_callback(
         &mut self,
         cx: &mut Context<'_>,
-        patience: &mut Option<Instant>,
-    ) -> Poll<End> {
+        deadline: &mut Option<Instant>,
+    ) -> Poll<EndReason> {
         self.read(cx);
         if let Err(end) = self.flush(cx) {
-            self.lost(end);
+            self.write_failed(end);
         }
         let now = Instant::now();
-        let until = patience.get_or_insert(now + self.context.options.idle_timeout);
-        let order = match self.session.connected().mailbox.poll(cx, false) {
-            Poll::Ready(Delivery::Order(order)) => {
+        let until = deadline.get_or_insert(now + self.context.options.idle_timeout);
+        let command = match self.session.connection_handle().mailbox.poll(cx, false) {
+            Poll::Ready(Delivery::Close(command)) => {
                 *until = (*until).min(now + GRACE);
-                Some(order)
+                Some(command)
             }
             Poll::Ready(Delivery::Item(_)) | Poll::Pending => None,
         };
         if *until <= now {
             let stuck = SessionError::Stuck(self.context.options.idle_timeout);
-            return Poll::Ready(order.map_or(End::Failed(stuck), End::from));
+            return Poll::Ready(command.map_or(EndReason::Error(stuck), EndReason::from));
         }
-        let next = self.barred_until(now).map_or(*until, |barred| barred.min(*until));
+        let next = self.throttled_until(now).map_or(*until, |throttled| throttled.min(*until));
         self.arm(cx, next);
         Poll::Pending
     }
 
-    /// Waits for something to do, and sends what there is before it waits.
-    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Work, End>> {
+    /// Waits for work, and flushes the socket before it waits.
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Work, EndReason>> {
         loop {
             self.read(cx);
             let ready = !self.socket.is_congested();
-            let queue = ready && (self.held.is_none() || self.queue_first);
-            match self.session.connected().mailbox.poll(cx, queue) {
-                Poll::Ready(Delivery::Order(order)) => return Poll::Ready(Err(order.into())),
+            let queue = ready && (self.pending.is_none() || self.queue_first);
+            match self.session.connection_handle().mailbox.poll(cx, queue) {
+                Poll::Ready(Delivery::Close(command)) => return Poll::Ready(Err(command.into())),
                 Poll::Ready(Delivery::Item(Item::Frame(frame))) => {
                     self.queue_first = false;
                     self.socket.send(&frame);
@@ -256,129 +254,128 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 }
                 Poll::Pending => {}
             }
-            match self.held.take() {
-                Some(Held::End(end)) => return Poll::Ready(Err(end)),
-                Some(Held::Frame(frame)) if ready => return Poll::Ready(Ok(Work::Frame(frame))),
-                held => self.held = held,
+            match self.pending.take() {
+                Some(Pending::End(end)) => return Poll::Ready(Err(end)),
+                Some(Pending::Frame(frame)) if ready => return Poll::Ready(Ok(Work::Frame(frame))),
+                pending => self.pending = pending,
             }
             match self.flush(cx) {
                 // Now there is room for what had to wait.
                 Ok(true) if !ready => continue,
                 Ok(_) => {}
                 Err(end) => {
-                    self.lost(end);
+                    self.write_failed(end);
                     continue;
                 }
             }
             let now = Instant::now();
-            let barred = if self.held.is_none() { self.barred_until(now) } else { None };
-            if barred.is_some() && self.hold_back(now) {
+            let throttled = if self.pending.is_none() { self.throttled_until(now) } else { None };
+            if throttled.is_some() && self.throttle(now) {
                 continue;
             }
-            if self.token_due <= now {
+            if self.tokens.due() <= now {
                 return Poll::Ready(Ok(Work::Token));
             }
-            let silence = self.context.options.idle_timeout;
-            let reading = self.held.is_none() && barred.is_none();
-            if reading && self.heard_at + silence <= now {
-                return Poll::Ready(Err(End::Failed(SessionError::Idle(silence))));
+            let timeout = self.context.options.idle_timeout;
+            let reading = self.pending.is_none() && throttled.is_none();
+            if reading && self.last_received + timeout <= now {
+                return Poll::Ready(Err(EndReason::Error(SessionError::Idle(timeout))));
             }
-            if self.stalled_since.is_some_and(|since| since + silence <= now) {
-                return Poll::Ready(Err(End::Failed(SessionError::TooSlow)));
+            if self.stalled_since.is_some_and(|since| since + timeout <= now) {
+                return Poll::Ready(Err(EndReason::Error(SessionError::TooSlow)));
             }
-            let mut next = self.token_due;
+            let mut next = self.tokens.due();
             if reading {
-                next = next.min(self.heard_at + silence);
+                next = next.min(self.last_received + timeout);
             }
-            if let Some(barred) = barred {
-                next = next.min(barred);
+            if let Some(throttled) = throttled {
+                next = next.min(throttled);
             }
             if let Some(since) = self.stalled_since {
-                next = next.min(since + silence);
+                next = next.min(since + timeout);
             }
             self.arm(cx, next);
             return Poll::Pending;
         }
     }
 
-    /// Reads until there is something to handle, or until the device has used up what it may send.
+    /// Reads until there is something to handle, or until the device has reached its rate limit.
     fn read(&mut self, cx: &mut Context<'_>) {
         let now = Instant::now();
-        while self.held.is_none() && self.barred_until(now).is_none() {
+        while self.pending.is_none() && self.throttled_until(now).is_none() {
             let read = self.socket.poll_read(cx);
-            if let (Poll::Ready(_), Some(pace)) = (&read, &self.context.pace) {
-                pace.charge(&mut self.used, now);
+            if let (Poll::Ready(_), Some(limit)) = (&read, &self.context.rate_limit) {
+                limit.take(&mut self.rate_full_at, now.into_std());
             }
-            match read {
-                Poll::Ready(Ok(Incoming::Frame(bytes))) => self.held = Some(Held::Frame(bytes)),
-                Poll::Ready(Ok(Incoming::Text)) => tracing::debug!("ignored a text message"),
-                Poll::Ready(Ok(Incoming::Heartbeat)) => {}
-                Poll::Ready(Ok(Incoming::Close(reason))) => {
-                    self.held = Some(Held::End(End::ByDevice(reason)));
+            self.pending = Some(match read {
+                Poll::Ready(Ok(Incoming::Frame(bytes))) => Pending::Frame(bytes),
+                Poll::Ready(Ok(Incoming::Close(end))) => Pending::End(EndReason::ByDevice(end)),
+                Poll::Ready(Ok(Incoming::Heartbeat)) => continue,
+                Poll::Ready(Ok(Incoming::Text)) => {
+                    tracing::debug!("ignored a text message");
+                    continue;
                 }
-                Poll::Ready(Err(error)) => self.held = Some(Held::End(End::Failed(error))),
+                Poll::Ready(Err(error)) => Pending::End(EndReason::Error(error)),
                 Poll::Pending => break,
-            }
+            });
         }
         if self.socket.take_received() {
-            self.heard_at = now;
+            self.last_received = now;
         }
     }
 
-    /// Until when nothing is read, because the device sends more than it may.
-    fn barred_until(&self, now: Instant) -> Option<Instant> {
-        self.context.pace.as_ref().and_then(|pace| pace.barred_until(self.used, now))
+    /// Until when reading is paused because the device has reached its rate limit.
+    fn throttled_until(&self, now: Instant) -> Option<Instant> {
+        let limit = self.context.rate_limit.as_ref()?;
+        limit.blocked_until(self.rate_full_at, now.into_std()).map(Instant::from_std)
     }
 
-    /// Shows a device that may not send now that its session lives; whether there is something to
-    /// flush because of that.
-    fn hold_back(&mut self, now: Instant) -> bool {
-        if !std::mem::replace(&mut self.held_back, true) {
+    /// Sends a pong to a throttled device if one is due, so that it does not consider the connection lost.
+    /// Returns whether there is one to flush.
+    fn throttle(&mut self, now: Instant) -> bool {
+        if !std::mem::replace(&mut self.throttling_logged, true) {
             let limit = self.context.options.messages_per_second;
-            tracing::warn!(
-                limit,
-                "the device sends more messages per second than it may, holding back"
-            );
+            tracing::warn!(limit, "the device exceeds its message rate limit, throttling it");
         }
-        let second = self.context.pace.as_ref().map_or(0, |pace| pace.second(now));
-        let due = second.saturating_sub(self.shown_in) >= SIGN_OF_LIFE_S;
+        let second = self.context.seconds_at(now);
+        let due = second.saturating_sub(self.last_pong_s) >= KEEPALIVE_S;
         if due {
-            self.shown_in = second;
+            self.last_pong_s = second;
             self.socket.pong();
         }
         due
     }
 
-    /// Nothing can be sent any more. What the device sent before that is handled still, and reading
-    /// will find the end; if there is nothing, this is it.
-    fn lost(&mut self, end: End) {
+    /// Handles a failed write. What the device sent before is still handled, and reading will then find
+    /// the end of the connection; if nothing is pending, the session ends now.
+    fn write_failed(&mut self, end: EndReason) {
         self.socket.discard_unsent();
-        if !matches!(self.held, Some(Held::Frame(_))) {
-            self.held = Some(Held::End(end));
+        if !matches!(self.pending, Some(Pending::Frame(_))) {
+            self.pending = Some(Pending::End(end));
         }
     }
 
-    /// Sends what waits to be sent; whether nothing is left.
-    fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+    /// Flushes the socket; returns whether nothing is left to send.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
         let flushed = self.socket.poll_flush(cx);
-        let (came, went) = self.socket.take_counts();
+        let (received, sent) = self.socket.take_counts();
         let counters = self.context.hub.counters();
-        counters.bytes_received.fetch_add(came.into(), Ordering::Relaxed);
-        counters.bytes_sent.fetch_add(went.into(), Ordering::Relaxed);
+        counters.bytes_received.fetch_add(received.into(), Ordering::Relaxed);
+        counters.bytes_sent.fetch_add(sent.into(), Ordering::Relaxed);
         let flushed = match flushed {
             Poll::Ready(Ok(())) => true,
-            Poll::Ready(Err(error)) => return Err(End::Failed(SessionError::Lost(error))),
+            Poll::Ready(Err(error)) => return Err(EndReason::Error(SessionError::Lost(error))),
             Poll::Pending => false,
         };
-        let (stalled, moves) = (!flushed, self.socket.take_sent());
-        if stalled != self.stalled_since.is_some() || (stalled && moves) {
+        let (stalled, progress) = (!flushed, self.socket.take_sent());
+        if stalled != self.stalled_since.is_some() || (stalled && progress) {
             self.stalled_since = stalled.then(Instant::now);
-            self.session.connected().mailbox.set_stalled(self.stalled_since);
+            self.session.connection_handle().mailbox.set_stalled(self.stalled_since);
         }
         Ok(flushed)
     }
 
-    /// Has the task woken at `next`, or before that for nothing.
+    /// Makes the task wake up at `next`; it may also wake up earlier without a reason.
     fn arm(&mut self, cx: &mut Context<'_>, next: Instant) {
         if next < self.timer.deadline() {
             self.timer.as_mut().reset(next);
@@ -392,7 +389,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }
     }
 
-    fn welcome(&mut self) {
+    fn send_welcome(&mut self) {
         let options = &self.context.options;
         let welcome = DownFrame::Welcome(Welcome {
             server_time_ms: u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX),
@@ -400,34 +397,21 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             idle_timeout: options.idle_timeout,
             max_frame: options.max_frame,
         });
-        let frame = self.dialect().encode_down(&welcome, &self.limits());
-        self.send(frame);
+        self.send(self.dialect().encode_down(&welcome, &self.limits()));
     }
 
-    fn token_please(&mut self) {
-        let now = Instant::now();
-        if self.asked_at.is_some_and(|at| now < at + TOKEN_INTERVAL) {
-            tracing::debug!("the device asks for tokens too often");
-            return;
-        }
-        self.asked_at = Some(now);
-        self.send_token();
-    }
-
-    /// The token has the generation that the device was let in with: one that is revoked while it is
-    /// connected never gets a good token.
+    /// Sends a token of the generation that the device was authenticated with: a device that is revoked
+    /// while it is connected never gets a valid token.
     fn send_token(&mut self) {
-        let options = &self.context.options;
-        let issued_at = unix_now();
+        let (options, issued_at) = (&self.context.options, unix_now());
         let issued: IssuedToken = self.context.keyring.seal(&Claims {
             device: self.session.device().clone(),
             issued_at,
             expires_at: issued_at.saturating_add(options.token_lifetime.as_secs()),
-            generation: self.session.connected().generation,
+            generation: self.session.connection_handle().generation,
         });
-        self.token_due = Instant::now() + options.token_refresh;
-        let frame = self.dialect().encode_down(&DownFrame::Token(issued), &self.limits());
-        self.send(frame);
+        self.tokens.sent(options.token_refresh);
+        self.send(self.dialect().encode_down(&DownFrame::Token(issued), &self.limits()));
         tracing::debug!("sent a token");
     }
 
@@ -435,8 +419,8 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         self.context.hub.counters().messages_sent.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Puts a frame into the socket's buffer. One that does not fit the limits is the handler's
-    /// mistake, and the session goes on without it. Whether it was put there.
+    /// Adds a frame to the socket's buffer; returns whether it was added. A message that exceeds the
+    /// limits is an error of the handler; the session continues without it.
     fn send(&mut self, frame: Result<impl AsRef<[u8]>, EncodeError>) -> bool {
         match frame {
             Ok(frame) => {
@@ -444,7 +428,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 true
             }
             Err(error) => {
-                tracing::error!(%error, "what the handler wants to send has no frame");
+                tracing::error!(%error, "cannot encode a message of the handler");
                 false
             }
         }
@@ -457,21 +441,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     fn dialect(&self) -> Dialect {
-        self.session.connected().dialect
+        self.session.connection_handle().dialect
     }
 
     fn limits(&self) -> Limits {
         Limits { max_size: self.context.options.max_frame as usize, ..Limits::default() }
-    }
-}
-
-/// After how long the device's next token is due.
-fn first_token_in(by: AuthenticatedBy, refresh: Duration) -> Duration {
-    match by {
-        AuthenticatedBy::Credentials => Duration::ZERO,
-        AuthenticatedBy::Token { issued_at } => {
-            let age = Duration::from_secs(unix_now().saturating_sub(issued_at));
-            refresh.saturating_sub(age)
-        }
     }
 }

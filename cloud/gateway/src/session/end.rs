@@ -1,4 +1,4 @@
-//! Why a session ends, and who is told.
+//! Why a session ends, and how that is logged, counted and reported to the handler.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,68 +6,57 @@ use std::sync::atomic::Ordering;
 use fedecks_protocol::{CloseCode, CloseReason};
 
 use super::error::{Disconnected, SessionError};
-use crate::connection::mailbox::Order;
+use crate::connection::mailbox::CloseCommand;
 use crate::context::GatewayContext;
 use crate::handler::Handler;
-use crate::messaging::hub::Counters;
 use crate::messaging::presence::Presence;
+use crate::messaging::stats::Counters;
 
 /// Why a session ends.
 #[derive(Debug)]
-pub(super) enum End {
+pub(super) enum EndReason {
     /// The device sent a close frame.
     ByDevice(CloseReason),
-    /// The cloud or its handler wants it to.
+    /// The cloud or its handler closes it.
     ByCloud(CloseReason),
-    Failed(SessionError),
+    Error(SessionError),
 }
 
-impl End {
+impl EndReason {
     pub(super) fn disconnected(&self) -> Disconnected {
         match self {
             Self::ByDevice(reason) => Disconnected::ByDevice(*reason),
             Self::ByCloud(reason) => Disconnected::ByCloud(*reason),
-            Self::Failed(_) => Disconnected::ByError,
+            Self::Error(_) => Disconnected::ByError,
         }
     }
 
-    /// What the close frame says; `None` if there is none to send.
+    /// The content of the close frame; `None` if none is sent.
     pub(super) fn close_reason(&self) -> Option<CloseReason> {
         match self {
             Self::ByDevice(_) => None,
             Self::ByCloud(reason) => Some(*reason),
-            Self::Failed(error) => error.close_code().map(CloseReason::new),
+            Self::Error(error) => error.close_code().map(CloseReason::new),
         }
     }
 
-    /// Whether the device can still be understood. If not, its answer to a close frame cannot be
-    /// waited for.
-    pub(super) fn is_intelligible(&self) -> bool {
-        match self {
-            Self::ByDevice(_) | Self::ByCloud(_) => true,
-            Self::Failed(error) => match error {
-                SessionError::Lost(_) | SessionError::Protocol(_) | SessionError::TooBig { .. } => {
-                    false
-                }
-                SessionError::Idle(_)
-                | SessionError::TooSlow
-                | SessionError::Panicked
-                | SessionError::Stuck(_) => true,
-            },
-        }
+    /// Whether the bytes that the device sends can still be parsed. If not, its answer to a close frame
+    /// cannot be awaited.
+    pub(super) fn can_parse(&self) -> bool {
+        let Self::Error(error) = self else { return true };
+        !matches!(
+            error,
+            SessionError::Lost(_) | SessionError::Protocol(_) | SessionError::TooBig { .. }
+        )
     }
 
     pub(super) fn count(&self, counters: &Counters) {
-        let Self::Failed(error) = self else {
-            return;
-        };
-        let counter = match error {
-            SessionError::TooSlow => &counters.too_slow,
-            SessionError::Panicked | SessionError::Stuck(_) => &counters.handler_failures,
-            SessionError::Idle(_)
-            | SessionError::Lost(_)
-            | SessionError::Protocol(_)
-            | SessionError::TooBig { .. } => return,
+        let counter = match self {
+            Self::Error(SessionError::TooSlow) => &counters.too_slow,
+            Self::Error(SessionError::Panicked | SessionError::Stuck(_)) => {
+                &counters.handler_failures
+            }
+            _ => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -78,67 +67,67 @@ impl End {
                 tracing::info!(code = close.code.code(), "the device closed the connection");
             }
             Self::ByCloud(close) if close.code == CloseCode::Replaced => {
-                tracing::info!("a newer connection of the device took over");
+                tracing::info!("replaced by a newer connection of the device");
             }
             Self::ByCloud(close) => {
                 tracing::info!(code = close.code.code(), "closed the connection");
             }
-            Self::Failed(SessionError::Lost(error)) => {
-                tracing::info!(%error, "the connection is lost");
+            Self::Error(SessionError::Lost(error)) => {
+                tracing::info!(%error, "lost the connection");
             }
-            Self::Failed(error @ (SessionError::Panicked | SessionError::Stuck(_))) => {
-                tracing::error!(%error, "ended the connection");
+            Self::Error(error @ (SessionError::Panicked | SessionError::Stuck(_))) => {
+                tracing::error!(%error, "closed the connection");
             }
-            Self::Failed(error) => tracing::warn!(%error, "ended the connection"),
+            Self::Error(error) => tracing::warn!(%error, "closed the connection"),
         }
     }
 }
 
-impl From<Order> for End {
-    fn from(order: Order) -> Self {
-        match order {
-            Order::Close(reason) => Self::ByCloud(reason),
-            Order::TooSlow => Self::Failed(SessionError::TooSlow),
+impl From<CloseCommand> for EndReason {
+    fn from(command: CloseCommand) -> Self {
+        match command {
+            CloseCommand::Close(reason) => Self::ByCloud(reason),
+            CloseCommand::TooSlow => Self::Error(SessionError::TooSlow),
         }
     }
 }
 
-/// Tells the handler that the session is over, once, even if the task is dropped.
-pub(super) struct Farewell<H: Handler> {
+/// Calls [`Handler::disconnected`] exactly once, even if the session's task is dropped.
+pub(super) struct DisconnectGuard<H: Handler> {
     context: Arc<GatewayContext<H>>,
     presence: Arc<Presence>,
-    said: bool,
+    reported: bool,
 }
 
-impl<H: Handler> Farewell<H> {
+impl<H: Handler> DisconnectGuard<H> {
     pub(super) fn new(context: Arc<GatewayContext<H>>, presence: Arc<Presence>) -> Self {
-        Self { context, presence, said: false }
+        Self { context, presence, reported: false }
     }
 
-    pub(super) fn say(&mut self, end: &End) {
-        if let End::Failed(error) = end {
-            let (context, presence) = (&self.context, &self.presence);
-            caught(|| context.handler.socket_error(presence, error));
+    /// Reports the end of the session to the handler.
+    pub(super) fn report(&mut self, end: &EndReason) {
+        if let EndReason::Error(error) = end {
+            catch_panic(|| self.context.handler.socket_error(&self.presence, error));
         }
         self.disconnected(&end.disconnected());
     }
 
-    fn disconnected(&mut self, why: &Disconnected) {
-        self.said = true;
-        caught(|| self.context.handler.disconnected(&self.presence, why));
+    fn disconnected(&mut self, reason: &Disconnected) {
+        self.reported = true;
+        catch_panic(|| self.context.handler.disconnected(&self.presence, reason));
     }
 }
 
-impl<H: Handler> Drop for Farewell<H> {
+impl<H: Handler> Drop for DisconnectGuard<H> {
     fn drop(&mut self) {
-        if !self.said {
+        if !self.reported {
             self.disconnected(&Disconnected::Abandoned);
         }
     }
 }
 
-/// A panic in one of these callbacks has nothing left to end.
-fn caught(callback: impl FnOnce()) {
+/// Logs a panic in one of these callbacks: there is no session left to end.
+fn catch_panic(callback: impl FnOnce()) {
     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(callback)).is_err() {
         tracing::error!("the handler panicked at the end of a session");
     }

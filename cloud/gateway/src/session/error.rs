@@ -1,4 +1,4 @@
-//! How a session ended: on purpose, or by an error.
+//! How a session ended: orderly, or with an error.
 
 use std::io;
 use std::time::Duration;
@@ -8,49 +8,49 @@ use fedecks_protocol::{CloseCode, CloseReason};
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disconnected {
-    /// The device closed it.
+    /// The device closed the session.
     ByDevice(CloseReason),
-    /// The cloud closed it: replaced, revoked, restarted, by the handler or the hub.
+    /// The cloud closed the session: replaced, revoked, restarting, or by the handler or the hub.
     ByCloud(CloseReason),
-    /// By an error, which [`Handler::socket_error`] was told.
+    /// An error, already reported by [`Handler::socket_error`](crate::Handler::socket_error).
     ByError,
-    /// The task was dropped, when the runtime shut down.
+    /// The runtime shut down and dropped the session's task.
     Abandoned,
 }
 
-/// What ends a session otherwise than on purpose.
+/// An error that ends a session.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// Nothing came for the idle timeout, not even a ping.
-    #[error("nothing came for {} s", .0.as_secs())]
+    /// Nothing was received for the idle timeout, not even a ping.
+    #[error("nothing was received for {} s", .0.as_secs())]
     Idle(Duration),
-    /// The connection ended without a close frame.
-    #[error("the connection ended: {0}")]
+    /// The connection was lost without a close frame.
+    #[error("the connection was lost: {0}")]
     Lost(#[source] io::Error),
-    /// The device broke the WebSocket protocol.
-    #[error("the device broke the WebSocket protocol: {0}")]
+    /// The device violated the WebSocket protocol.
+    #[error("the device violated the WebSocket protocol: {0}")]
     Protocol(String),
-    /// The device sent a message above the limit that Welcome told.
-    #[error("the device sent {size} bytes, at most {limit} are allowed")]
+    /// The device sent a message above the limit that the Welcome frame announced.
+    #[error("the device sent a message of {size} bytes, at most {limit} are allowed")]
     TooBig {
-        /// How many, as far as was known.
+        /// The size as far as it was known, in bytes.
         size: usize,
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The device did not read what was sent to it, and its queue overflowed or stood still.
+    /// The device did not read what was sent to it, and its queue overflowed or stalled.
     #[error("the device reads too slowly")]
     TooSlow,
     /// A callback of the handler panicked.
     #[error("the handler panicked")]
     Panicked,
-    /// A callback of the handler did not come to its end.
+    /// A callback of the handler did not complete.
     #[error("the handler took longer than {} s", .0.as_secs())]
     Stuck(Duration),
 }
 
 impl SessionError {
-    /// The code that the session closes with; `None` where there is nobody left to tell.
+    /// The code that the session is closed with; `None` if the connection is lost already.
     pub fn close_code(&self) -> Option<CloseCode> {
         match self {
             Self::Lost(_) => None,

@@ -1,21 +1,22 @@
-//! One connection of one device, as the handler sees it; its own task is in `run`.
+//! One connection of one device, as the handler sees it. Its task is in `run`.
 
 mod callback;
 mod driver;
 mod end;
 pub(crate) mod error;
-pub(crate) mod pace;
 pub(crate) mod run;
+mod token_schedule;
 
 pub use error::{Disconnected, SessionError};
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use fedecks_protocol::DeviceId;
+use parking_lot::Mutex;
 
 use crate::auth::device::{AuthenticatedBy, AuthenticatedDevice};
-use crate::connection::registry::Connected;
+use crate::connection::registry::ConnectionHandle;
 use crate::messaging::hub::Hub;
 use crate::messaging::message::Topic;
 use crate::messaging::presence::ConnectionId;
@@ -25,21 +26,22 @@ use crate::messaging::topics::Subscriber;
 #[derive(Debug)]
 pub struct Session {
     hub: Hub,
-    connected: Arc<Connected>,
+    connection: Arc<ConnectionHandle>,
     topics: Mutex<Vec<Topic>>,
 }
 
 impl Session {
-    /// The session is part of the hub until this is dropped.
-    pub(crate) async fn enter(hub: Hub, device: AuthenticatedDevice) -> Self {
-        let connected = hub.enter(device).await;
-        Self { hub, connected, topics: Mutex::default() }
+    /// Registers a session with the hub until it is dropped.
+    pub(crate) async fn register(hub: Hub, device: AuthenticatedDevice) -> Self {
+        let connection = hub.register(device).await;
+        Self { hub, connection, topics: Mutex::default() }
     }
 
-    /// Tells the handler of what is published on the topic, until the session ends.
+    /// Subscribes the handler's [`handle_info`](crate::Handler::handle_info) to a topic, until the session
+    /// ends.
     pub fn subscribe(&self, topic: impl Into<Topic>) {
         let topic = topic.into();
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut topics = self.topics.lock();
         if !topics.contains(&topic) {
             self.hub.add_subscriber(&topic, self.subscriber());
             topics.reserve_exact(1);
@@ -47,58 +49,57 @@ impl Session {
         }
     }
 
-    /// The opposite of [`Session::subscribe`]. What was published before may still come.
+    /// Unsubscribes from a topic. Messages that were published before may still arrive.
     pub fn unsubscribe(&self, topic: impl Into<Topic>) {
         let topic = topic.into();
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = topics.iter().position(|subscribed| *subscribed == topic) {
-            topics.swap_remove(place);
+        let mut topics = self.topics.lock();
+        if let Some(index) = topics.iter().position(|subscribed| *subscribed == topic) {
+            topics.swap_remove(index);
             self.hub.remove_subscriber(&topic, &self.subscriber());
         }
     }
 
-    /// Which device this is.
+    /// The device.
     pub fn device(&self) -> &DeviceId {
-        self.connected.device()
+        self.connection.device()
     }
 
-    /// Which of its connections this is.
+    /// The id of this connection of the device.
     pub fn connection(&self) -> ConnectionId {
-        self.connected.connection()
+        self.connection.id()
     }
 
-    /// Where the device connected from, if the server says so: `serve` does, see
+    /// The device's address, if the accept loop provides it as `serve` does, see
     /// [`Peer::address`](crate::serve::Peer).
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.connected.peer
+        self.connection.peer
     }
 
-    /// What the device proved itself with.
+    /// How the device was authenticated.
     pub fn authenticated_by(&self) -> AuthenticatedBy {
-        self.connected.by
+        self.connection.authenticated_by
     }
 
-    /// The way to the other devices.
+    /// The hub, which reaches the other devices.
     pub fn hub(&self) -> &Hub {
         &self.hub
     }
 
-    pub(crate) fn connected(&self) -> &Connected {
-        &self.connected
+    pub(crate) fn connection_handle(&self) -> &ConnectionHandle {
+        &self.connection
     }
 
     fn subscriber(&self) -> Subscriber {
-        Subscriber::Session(self.connected.clone())
+        Subscriber::Session(self.connection.clone())
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let topics = self.topics.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let subscriber = Subscriber::Session(self.connected.clone());
-        for topic in topics.drain(..) {
+        let subscriber = self.subscriber();
+        for topic in self.topics.get_mut().drain(..) {
             self.hub.remove_subscriber(&topic, &subscriber);
         }
-        self.hub.leave(&self.connected);
+        self.hub.unregister(&self.connection);
     }
 }

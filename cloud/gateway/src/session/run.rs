@@ -1,4 +1,4 @@
-//! The whole of a session: how it begins, runs and closes its connection.
+//! The task of a session: starts it, runs it, and closes its connection.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use fedecks_protocol::CloseCode;
 use fedecks_store::unix_now;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
@@ -14,8 +13,9 @@ use tracing::Instrument;
 
 use super::Session;
 use super::driver::Driver;
-use super::end::{End, Farewell};
+use super::end::{DisconnectGuard, EndReason};
 use super::error::SessionError;
+use crate::access_enforcer::close_if_denied;
 use crate::auth::device::AuthenticatedDevice;
 use crate::connection::mailbox::Item;
 use crate::context::GatewayContext;
@@ -23,10 +23,10 @@ use crate::handler::Handler;
 use crate::websocket::socket::{Incoming, Socket};
 
 /// How long the last frames and the close handshake may take together.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Begins the session of a device in a task of its own.
-pub(crate) async fn begin<H, S>(
+/// Starts the session of a device in a separate task.
+pub(crate) async fn spawn<H, S>(
     context: Arc<GatewayContext<H>>,
     device: AuthenticatedDevice,
     socket: Socket<S>,
@@ -34,7 +34,7 @@ pub(crate) async fn begin<H, S>(
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let session = Session::enter(context.hub.clone(), device).await;
+    let session = Session::register(context.hub.clone(), device).await;
     let span = tracing::info_span!(
         parent: None,
         "session",
@@ -44,10 +44,10 @@ pub(crate) async fn begin<H, S>(
     tokio::spawn(run(context, session, socket).instrument(span));
 }
 
-/// The whole of a session, from its first frame to the end of its connection.
+/// Runs a session from its first frame to the end of its connection.
 #[expect(
     clippy::manual_async_fn,
-    reason = "an async fn would keep room for its arguments twice for as long as it runs"
+    reason = "the future of an async fn would contain its arguments twice"
 )]
 fn run<H, S>(
     context: Arc<GatewayContext<H>>,
@@ -59,77 +59,71 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     async move {
-        let mut farewell = Farewell::new(context.clone(), session.connected().presence.clone());
-        arrive(&context, &session);
+        let presence = session.connection_handle().presence.clone();
+        let mut guard = DisconnectGuard::new(context.clone(), presence);
+        on_connected(&context, &session);
         let mut timer = pin!(tokio::time::sleep(context.options.idle_timeout));
         let end = {
             let mut driver = Driver::new(&context, &session, &mut socket, timer.as_mut());
-            match driver.work().await {
+            match driver.run().await {
                 Ok(never) => match never {},
                 Err(end) => end,
             }
         };
         end.log();
         end.count(context.hub.counters());
-        if let Some(store) = &context.store {
-            store.seen(session.device(), session.connected().generation, unix_now());
-        }
-        say_last(&session, &mut socket, &end);
-        // From here on the device counts as gone.
+        record_seen(&context, &session);
+        queue_last_frames(&session, &mut socket, &end);
+        // From here on the device is not connected any more.
         drop(session);
-        farewell.say(&end);
+        guard.report(&end);
         close(&mut socket, timer, &end).await;
     }
 }
 
-fn arrive<H: Handler>(context: &GatewayContext<H>, session: &Session) {
+fn on_connected<H: Handler>(context: &GatewayContext<H>, session: &Session) {
     tracing::info!(peer = ?session.peer(), by = ?session.authenticated_by(), "connected");
-    // Now that the session can be found: a revocation or a block since the device was let in has not
-    // found it.
-    let known = context.denylist.known(session.device());
-    if session.connected().generation < known.generation {
-        session.connected().close(CloseCode::Revoked);
-    }
-    if known.blocked {
-        session.connected().close(CloseCode::Blocked);
-    }
+    // Again, now that the session is registered: a revocation or a block between the authentication and
+    // the registration has missed it.
+    close_if_denied(&context.denylist, session.connection_handle());
+    record_seen(context, session);
+}
+
+fn record_seen<H: Handler>(context: &GatewayContext<H>, session: &Session) {
     if let Some(store) = &context.store {
-        store.seen(session.device(), session.connected().generation, unix_now());
+        store.seen(session.device(), session.connection_handle().generation, unix_now());
     }
 }
 
-/// Puts into the buffer what waits for a device whose session ends orderly, and the close frame.
-fn say_last<S: AsyncRead + AsyncWrite + Unpin>(
+/// Buffers the frames in the queue, if the cloud ends the session, and the close frame.
+fn queue_last_frames<S: AsyncRead + AsyncWrite + Unpin>(
     session: &Session,
     socket: &mut Socket<S>,
-    end: &End,
+    end: &EndReason,
 ) {
-    let waiting = session.connected().mailbox.close();
-    match end {
-        End::ByCloud(_) => {
-            for item in waiting {
-                if let Item::Frame(frame) = item {
-                    socket.send(&frame);
-                }
+    let items = session.connection_handle().mailbox.close();
+    if let EndReason::ByCloud(_) = end {
+        for item in items {
+            if let Item::Frame(frame) = item {
+                socket.send(&frame);
             }
         }
-        End::ByDevice(_) | End::Failed(_) => {}
     }
     if let Some(reason) = end.close_reason() {
         socket.close(reason);
     }
 }
 
-/// Sends what is in the buffer and waits for the device's side of the close, both in bounded time.
+/// Flushes the buffer and completes the close handshake, within [`CLOSE_TIMEOUT`].
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut Socket<S>,
     mut timer: Pin<&mut Sleep>,
-    end: &End,
+    end: &EndReason,
 ) {
-    if matches!(end, End::Failed(SessionError::Lost(_))) {
+    if matches!(end, EndReason::Error(SessionError::Lost(_))) {
         return;
     }
-    timer.as_mut().reset(Instant::now() + CLOSE_PATIENCE);
+    timer.as_mut().reset(Instant::now() + CLOSE_TIMEOUT);
     let mut closing = Closing::Flush;
     poll_fn(|cx| {
         if timer.as_mut().poll(cx).is_ready() {
@@ -140,15 +134,15 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     .await;
 }
 
-/// How far the end of a connection is.
+/// The steps to close a connection.
 enum Closing {
-    /// The close frame is on its way.
+    /// Send the close frame.
     Flush,
-    /// The device's close frame is waited for.
-    Answer,
-    /// Our half of the connection ends.
+    /// Wait for the device's close frame.
+    AwaitClose,
+    /// Shut down our half of the connection.
     Shutdown,
-    /// The device's half is read to its end.
+    /// Read the device's half to its end.
     Discard,
 }
 
@@ -156,24 +150,26 @@ impl Closing {
     fn poll<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         socket: &mut Socket<S>,
-        end: &End,
+        end: &EndReason,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         loop {
             *self = match self {
                 Self::Flush => match ready!(socket.poll_flush(cx)) {
-                    Ok(()) if end.close_reason().is_some() && end.is_intelligible() => Self::Answer,
+                    Ok(()) if end.close_reason().is_some() && end.can_parse() => Self::AwaitClose,
                     Ok(()) => Self::Shutdown,
                     Err(_) => return Poll::Ready(()),
                 },
-                Self::Answer => match ready!(socket.poll_read(cx)) {
+                Self::AwaitClose => match ready!(socket.poll_read(cx)) {
                     Ok(Incoming::Close(_)) => Self::Shutdown,
-                    Ok(Incoming::Frame(_) | Incoming::Text | Incoming::Heartbeat) => Self::Answer,
+                    Ok(Incoming::Frame(_) | Incoming::Text | Incoming::Heartbeat) => {
+                        Self::AwaitClose
+                    }
                     Err(SessionError::Lost(_)) => return Poll::Ready(()),
                     Err(_) => Self::Shutdown,
                 },
                 Self::Shutdown => match ready!(socket.poll_shutdown(cx)) {
-                    Ok(()) if end.is_intelligible() => return Poll::Ready(()),
+                    Ok(()) if end.can_parse() => return Poll::Ready(()),
                     Ok(()) => Self::Discard,
                     Err(_) => return Poll::Ready(()),
                 },
@@ -186,10 +182,10 @@ impl Closing {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use fedecks_protocol::{DeviceId, Dialect, Limits, Term, UpFrame};
+    use parking_lot::Mutex;
     use tokio::io::ReadBuf;
 
     use super::*;
@@ -197,9 +193,9 @@ mod tests {
     use crate::{Denylist, Fedecks, Keyring};
     use fedecks_store::SqliteStore;
 
-    struct Nobody;
+    struct RejectAll;
 
-    impl Handler for Nobody {
+    impl Handler for RejectAll {
         async fn authenticate(&self, _: Login<'_>) -> Decision {
             Decision::Reject
         }
@@ -213,22 +209,22 @@ mod tests {
             .denylist(Denylist::load(store).await.unwrap())
             .build()
             .unwrap();
-        let device = AuthenticatedDevice::of_a_test(DeviceId::new("a").unwrap());
-        let session = Session::enter(fedecks.hub(), device).await;
+        let device = AuthenticatedDevice::for_test(DeviceId::new("a").unwrap());
+        let session = Session::register(fedecks.hub(), device).await;
         (fedecks, session)
     }
 
-    /// Every connection takes this much for as long as it is open.
+    /// Every open connection takes this much memory.
     #[tokio::test]
     async fn the_future_of_a_session_is_small() {
-        let (fedecks, session) = session(Nobody).await;
+        let (fedecks, session) = session(RejectAll).await;
         let socket = Socket::new(tokio::io::duplex(1).0, &[], 1000);
         let future = run(fedecks.0.clone(), session, socket);
         assert!(size_of_val(&future) <= 864, "{} bytes", size_of_val(&future));
     }
 
-    /// A connection that has something to read, and on which writing fails from some moment on. Which
-    /// of the two the kernel tells first cannot be arranged on a real one.
+    /// A connection with something to read, whose writes fail once `broken` is set. With a real one, the
+    /// order in which the kernel reports the two cannot be controlled.
     struct Breaking {
         to_read: Vec<u8>,
         broken: Arc<AtomicBool>,
@@ -270,10 +266,10 @@ mod tests {
         }
     }
 
-    /// Breaks the connection while the first message is handled, and notes all of them.
+    /// Breaks the connection while it handles the first message, and records all messages.
     struct Breaker {
         broken: Arc<AtomicBool>,
-        heard: Arc<Mutex<Vec<Term>>>,
+        received: Arc<Mutex<Vec<Term>>>,
     }
 
     impl Handler for Breaker {
@@ -282,32 +278,33 @@ mod tests {
         }
 
         async fn handle_in(&self, _: &Session, message: Term) -> Outcome {
-            self.heard.lock().unwrap().push(message.clone());
+            self.received.lock().push(message.clone());
             self.broken.store(true, Ordering::Relaxed);
             tokio::task::yield_now().await;
-            // More than what is gathered before it is sent.
+            // More than is buffered before it is sent.
             Outcome::send("x".repeat(100_000))
         }
     }
 
     #[tokio::test]
-    async fn what_was_read_before_writing_fails_is_handled() {
+    async fn messages_read_before_a_failed_write_are_handled() {
         let frame = |opcode: u8, payload: &[u8]| {
             let mut frame = vec![0x80 | opcode, 0x80 | u8::try_from(payload.len()).unwrap()];
             frame.extend([0; 4]);
             frame.extend(payload);
             frame
         };
-        let says = |text: &str| {
+        let message = |text: &str| {
             let up = UpFrame::Message { sequence: None, term: text.into() };
             frame(2, &Dialect::Bincode.encode_up(&up, &Limits::default()).unwrap())
         };
-        let to_read = [says("first"), frame(9, b"ping"), says("second"), says("third")].concat();
-        let (broken, heard) = (Arc::default(), Arc::<Mutex<Vec<Term>>>::default());
+        let to_read =
+            [message("first"), frame(9, b"ping"), message("second"), message("third")].concat();
+        let (broken, received) = (Arc::default(), Arc::<Mutex<Vec<Term>>>::default());
         let breaking = Breaking { to_read, broken: Arc::clone(&broken) };
-        let (fedecks, session) = session(Breaker { broken, heard: heard.clone() }).await;
+        let (fedecks, session) = session(Breaker { broken, received: received.clone() }).await;
         run(fedecks.0.clone(), session, Socket::new(breaking, &[], 1000)).await;
         let all: Vec<Term> = ["first", "second", "third"].map(Term::from).to_vec();
-        assert_eq!(*heard.lock().unwrap(), all);
+        assert_eq!(*received.lock(), all);
     }
 }

@@ -6,25 +6,25 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::response::{Answer, text};
+use super::response::{TextResponse, text};
 
-/// The HTTP side of a WebSocket upgrade that was asked for rightly.
+/// A valid request for a WebSocket upgrade.
 #[derive(Debug)]
 pub(super) struct Handshake {
     accept: String,
 }
 
-/// Why a request is no WebSocket upgrade (RFC 6455, section 4.2.1). These are no refusals of ours:
-/// they say nothing about a device.
+/// Why a request is not a valid WebSocket upgrade (RFC 6455, section 4.2.1). Unlike a refusal, it says
+/// nothing about a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoUpgrade {
-    #[error("a device socket is opened with GET")]
+pub(super) enum UpgradeError {
+    #[error("open a device socket with GET")]
     Method,
     #[error("this is a device socket: open it with a WebSocket upgrade over HTTP/1.1")]
-    NotAsked,
-    #[error("version 13 of the WebSocket protocol is spoken here")]
+    NotRequested,
+    #[error("only version 13 of the WebSocket protocol is supported")]
     Version,
-    #[error("Sec-WebSocket-Key has to be 16 bytes in base64")]
+    #[error("Sec-WebSocket-Key must be 16 bytes in base64")]
     Key,
 }
 
@@ -33,42 +33,46 @@ impl Handshake {
         method: &Method,
         headers: &HeaderMap,
         on_upgrade: Option<OnUpgrade>,
-    ) -> Result<(Self, OnUpgrade), NoUpgrade> {
+    ) -> Result<(Self, OnUpgrade), UpgradeError> {
         if method != Method::GET {
-            return Err(NoUpgrade::Method);
+            return Err(UpgradeError::Method);
         }
-        if !has_word(headers, &UPGRADE, "websocket") || !has_word(headers, &CONNECTION, "upgrade") {
-            return Err(NoUpgrade::NotAsked);
+        if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade")
+        {
+            return Err(UpgradeError::NotRequested);
         }
-        let on_upgrade = on_upgrade.ok_or(NoUpgrade::NotAsked)?;
+        let on_upgrade = on_upgrade.ok_or(UpgradeError::NotRequested)?;
         if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-            return Err(NoUpgrade::Version);
+            return Err(UpgradeError::Version);
         }
-        let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(NoUpgrade::Key)?.as_bytes();
+        let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(UpgradeError::Key)?.as_bytes();
         if BASE64.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
             Ok((Self { accept: derive_accept_key(key) }, on_upgrade))
         } else {
-            Err(NoUpgrade::Key)
+            Err(UpgradeError::Key)
         }
     }
 
     /// The value of `Sec-WebSocket-Accept`.
-    #[expect(clippy::expect_used, reason = "base64 has only characters that a header may have")]
+    #[expect(
+        clippy::expect_used,
+        reason = "base64 contains only characters that are valid in a header"
+    )]
     pub(super) fn accept(&self) -> HeaderValue {
         HeaderValue::from_str(&self.accept).expect("base64 is a header value")
     }
 }
 
-impl NoUpgrade {
-    pub(super) fn into_answer(self) -> Answer {
+impl UpgradeError {
+    pub(super) fn into_response(self) -> TextResponse {
         let (status, header) = match self {
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, Some((ALLOW, "GET"))),
-            Self::NotAsked => (StatusCode::UPGRADE_REQUIRED, None),
+            Self::NotRequested => (StatusCode::UPGRADE_REQUIRED, None),
             Self::Version => (StatusCode::UPGRADE_REQUIRED, Some((SEC_WEBSOCKET_VERSION, "13"))),
             Self::Key => (StatusCode::BAD_REQUEST, None),
         };
-        let mut answer = text(status, format!("{self}\n"));
-        let headers = answer.headers_mut();
+        let mut response = text(status, format!("{self}\n"));
+        let headers = response.headers_mut();
         if status == StatusCode::UPGRADE_REQUIRED {
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -76,15 +80,15 @@ impl NoUpgrade {
         if let Some((name, value)) = header {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        answer
+        response
     }
 }
 
-fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers
         .get_all(name)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|found| found.trim().eq_ignore_ascii_case(word))
+        .any(|found| found.trim().eq_ignore_ascii_case(token))
 }

@@ -1,4 +1,4 @@
-//! From an HTTP request to the WebSocket that a session runs on.
+//! From an HTTP request to the WebSocket of a session.
 
 mod handshake;
 mod response;

@@ -1,4 +1,4 @@
-//! The filter that devices connect to: lets a device in and begins its session, or refuses it.
+//! The filter that devices connect to: starts the session of a device, or refuses it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use warp::{Filter, Rejection};
 
 use super::handshake::Handshake;
-use super::response::{Answer, text};
+use super::response::{TextResponse, text};
 use super::socket::Socket;
 use crate::auth::device::AuthenticatedDevice;
 use crate::auth::{Refused, authenticate, read_request};
@@ -24,12 +24,12 @@ use crate::handler::Handler;
 use crate::session::run;
 
 impl<H: Handler> Fedecks<H> {
-    /// The filter that devices connect to, at [`Options::path`](crate::Options::path) below where it
-    /// is mounted. Other paths are rejected as not found, so that other filters may follow; what goes
-    /// wrong at this path is answered here.
+    /// The filter that devices connect to, at [`Options::path`](crate::Options::path) relative to where it
+    /// is mounted. Other paths are rejected as not found, so that other filters can follow; errors at this
+    /// path are answered here.
     pub fn routes(
         &self,
-    ) -> impl Filter<Extract = (Answer,), Error = Rejection> + Clone + Send + Sync + 'static + use<H>
+    ) -> impl Filter<Extract = (TextResponse,), Error = Rejection> + Clone + Send + Sync + 'static + use<H>
     {
         let context = self.0.clone();
         let path = context.options.path.trim_start_matches('/').to_owned();
@@ -46,22 +46,22 @@ impl<H: Handler> Fedecks<H> {
             .and(warp::ext::optional::<Peer>())
             .then(move |method, headers, upgrade, peer: Option<Peer>| {
                 let peer = peer.map(|peer| peer.address);
-                answer(context.clone(), method, headers, upgrade, peer)
+                respond(context.clone(), method, headers, upgrade, peer)
             })
     }
 }
 
-/// Answers a request at the path of the device socket. If it is a device's, its session is begun.
-async fn answer<H: Handler>(
+/// Responds to a request at the path of the device socket, and starts the session of the device.
+async fn respond<H: Handler>(
     context: Arc<GatewayContext<H>>,
     method: Method,
     headers: HeaderMap,
     on_upgrade: Option<OnUpgrade>,
     peer: Option<SocketAddr>,
-) -> Answer {
+) -> TextResponse {
     let (handshake, on_upgrade) = match Handshake::check(&method, &headers, on_upgrade) {
         Ok(checked) => checked,
-        Err(error) => return error.into_answer(),
+        Err(error) => return error.into_response(),
     };
     let (request, dialect) = match read_request(&context, &headers) {
         Ok(read) => read,
@@ -70,15 +70,15 @@ async fn answer<H: Handler>(
     let device = request.device_id.clone();
     match authenticate(&context, request, dialect, peer).await {
         Ok(device) => {
-            tokio::spawn(begin(context, device, on_upgrade));
-            switch(&handshake, dialect)
+            tokio::spawn(start_session(context, device, on_upgrade));
+            switching_protocols(&handshake, dialect)
         }
         Err(refused) => refuse(&context, Some(&device), refused, peer),
     }
 }
 
-/// Begins the device's session once the answer is sent.
-async fn begin<H: Handler>(
+/// Starts the device's session once the response is sent.
+async fn start_session<H: Handler>(
     context: Arc<GatewayContext<H>>,
     device: AuthenticatedDevice,
     on_upgrade: OnUpgrade,
@@ -86,33 +86,33 @@ async fn begin<H: Handler>(
     let upgraded = match on_upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
-            tracing::debug!(%error, "the connection was gone before the upgrade");
+            tracing::debug!(%error, "the connection was lost before the upgrade");
             return;
         }
     };
     let max_frame = context.options.max_frame as usize;
-    // Behind our own accept loop the session takes the socket itself, without hyper's box around it.
+    // Behind our accept loop the session gets the socket itself, without hyper's box around it.
     #[cfg(feature = "serve")]
     let upgraded = match upgraded.downcast::<TokioIo<fedecks_edge::Socket>>() {
         Ok(parts) => {
             let socket = Socket::new(parts.io.into_inner(), &parts.read_buf, max_frame);
-            return run::begin(context, device, socket).await;
+            return run::spawn(context, device, socket).await;
         }
         Err(upgraded) => upgraded,
     };
     let socket = Socket::new(TokioIo::new(upgraded), &[], max_frame);
-    run::begin(context, device, socket).await;
+    run::spawn(context, device, socket).await;
 }
 
-fn switch(handshake: &Handshake, dialect: Dialect) -> Answer {
-    let mut answer = Response::new(String::new());
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = answer.headers_mut();
+fn switching_protocols(handshake: &Handshake, dialect: Dialect) -> TextResponse {
+    let mut response = Response::new(String::new());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, handshake.accept());
     headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(dialect.subprotocol()));
-    answer
+    response
 }
 
 fn refuse<H: Handler>(
@@ -120,7 +120,7 @@ fn refuse<H: Handler>(
     device: Option<&DeviceId>,
     Refused { refusal, retry_after }: Refused,
     peer: Option<SocketAddr>,
-) -> Answer {
+) -> TextResponse {
     tracing::info!(
         device = device.map(DeviceId::as_str),
         reason = refusal.reason(),
@@ -129,8 +129,8 @@ fn refuse<H: Handler>(
     );
     context.handler.refused(device, refusal, peer);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    let mut answer = text(status, format!("{refusal}\n"));
-    let headers = answer.headers_mut();
+    let mut response = text(status, format!("{refusal}\n"));
+    let headers = response.headers_mut();
     headers.insert(REFUSAL_HEADER, HeaderValue::from_static(refusal.reason()));
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
@@ -139,5 +139,5 @@ fn refuse<H: Handler>(
         let seconds = delay.max(Duration::from_secs(1)).as_secs();
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    answer
+    response
 }

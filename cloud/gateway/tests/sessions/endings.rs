@@ -1,18 +1,19 @@
+//! How sessions end, and who learns of it.
+
 use std::time::{Duration, Instant};
 
 use fedecks_cloud::Options;
 use fedecks_cloud::messaging::{DeliverError, PresenceEvent};
 use fedecks_cloud::session::Disconnected;
 use fedecks_protocol::{CloseCode, CloseReason, Term};
+use fedecks_testing::certificates::now;
+use fedecks_testing::raw_device::{RawDevice, fresh_token};
+use fedecks_testing::wait::{until, within};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Called, Cloud, Device, before_long, credentials, id};
-
-fn by_cloud(code: CloseCode) -> Disconnected {
-    Disconnected::ByCloud(CloseReason::new(code))
-}
+use crate::support::{Called, CloudExt, by_cloud, id, start, with};
 
 fn impatient() -> Options {
     let (heartbeat, idle_timeout) = (Duration::from_secs(1), Duration::from_secs(2));
@@ -20,38 +21,37 @@ fn impatient() -> Options {
 }
 
 #[tokio::test]
-async fn the_newest_connection_of_a_device_stays_and_the_older_one_is_told() {
-    let mut cloud = Cloud::start().await;
+async fn a_newer_connection_replaces_the_older_one() {
+    let mut cloud = start().await;
     let mut watch = cloud.hub.watch().await.unwrap();
     let mut old = cloud.connect("a").await;
     let mut new = cloud.connect("a").await;
     assert_eq!(old.closed().await, CloseReason::new(CloseCode::Replaced));
     old.ended().await;
-    let (error, why) = cloud.until_disconnected("a").await;
-    assert_eq!((error, why), (None, by_cloud(CloseCode::Replaced)));
+    cloud.assert_end("a", "", by_cloud(CloseCode::Replaced)).await;
 
     // The late end of the older one changes nothing.
     assert!(cloud.hub.is_connected(&id("a")).await.unwrap());
     assert_eq!(cloud.hub.stats().connected, 1);
     cloud.hub.push(&id("a"), "to the new one").await.unwrap();
-    assert_eq!(new.hears().await, Term::from("to the new one"));
-    let mut stamps = Vec::new();
+    assert_eq!(new.receive().await, Term::from("to the new one"));
+    let mut connections = Vec::new();
     for _ in 0..2 {
         match watch.next().await.unwrap() {
-            PresenceEvent::Arrived(presence) => stamps.push(presence.connection),
+            PresenceEvent::Arrived(presence) => connections.push(presence.connection),
             PresenceEvent::Left(presence) => panic!("left: {presence:?}"),
         }
     }
-    assert!(stamps[0] < stamps[1]);
+    assert!(connections[0] < connections[1]);
     new.ws.close(None).await.unwrap();
     new.ended().await;
-    let left = before_long("it leaves", watch.next()).await.unwrap();
-    assert!(matches!(&left, PresenceEvent::Left(p) if p.connection == stamps[1]), "{left:?}");
+    let left = within(watch.next()).await.unwrap();
+    assert!(matches!(&left, PresenceEvent::Left(p) if p.connection == connections[1]), "{left:?}");
 }
 
 #[tokio::test]
-async fn a_device_that_is_silent_is_dropped_and_one_that_pings_is_not() {
-    let mut cloud = Cloud::with(impatient()).await;
+async fn a_silent_device_is_dropped_and_one_that_pings_is_not() {
+    let mut cloud = with(impatient()).await;
     let start = Instant::now();
     let mut silent = cloud.connect("silent").await;
     let mut pinging = cloud.connect("pinging").await;
@@ -70,23 +70,21 @@ async fn a_device_that_is_silent_is_dropped_and_one_that_pings_is_not() {
         }
     }
     silent.ended().await;
-    let (error, why) = cloud.until_disconnected("silent").await;
-    assert_eq!((error.as_deref(), why), (Some("nothing came for 2 s"), Disconnected::ByError));
+    cloud.assert_end("silent", "nothing was received for 2 s", Disconnected::ByError).await;
     assert!(cloud.hub.is_connected(&id("pinging")).await.unwrap());
 }
 
 #[tokio::test]
-async fn a_big_message_on_a_slow_link_is_not_taken_for_silence() {
-    let cloud = Cloud::with(impatient()).await;
-    let device = cloud.connect("a").await;
-    let mut tcp = device.ws.into_inner();
+async fn a_big_message_on_a_slow_link_does_not_count_as_silence() {
+    let cloud = with(impatient()).await;
+    let mut tcp = cloud.connect("a").await.ws.into_inner();
     // 3,500 bytes, masked with zeros: a Raw frame in pieces over more than the idle timeout.
     let mut frame = vec![0x82, 0x80 | 126, 0x0d, 0xac, 0, 0, 0, 0, 0x02, 0x00];
     frame.resize(8 + 3500, 7);
     let start = Instant::now();
     for piece in frame.chunks(700) {
         tcp.write_all(piece).await.unwrap();
-        // Nothing comes while the message is not there.
+        // Nothing is sent before the message is complete.
         let nothing = tokio::time::timeout(Duration::from_millis(700), tcp.read_u8()).await;
         if start.elapsed() < Duration::from_millis(2800) {
             assert!(nothing.is_err(), "{nothing:?}");
@@ -98,107 +96,95 @@ async fn a_big_message_on_a_slow_link_is_not_taken_for_silence() {
 
 #[tokio::test]
 async fn a_message_above_the_limit_ends_the_session_with_1009() {
-    let mut cloud = Cloud::with(Options { max_frame: 10_000, ..Options::default() }).await;
+    let mut cloud = with(Options { max_frame: 10_000, ..Options::default() }).await;
     let mut device = cloud.connect("a").await;
     device.say(Term::Bytes(vec![0; 9_900])).await;
-    device.hears().await;
+    device.receive().await;
     device.ws.feed(Message::binary(vec![0; 5_000_000])).await.unwrap();
-    // The cloud goes on reading until the device has its close frame, so it is not lost.
+    // The cloud continues to read until the device has its close frame, so that it is not lost.
     let _ = device.ws.flush().await;
     assert_eq!(device.closed().await, CloseReason::new(CloseCode::TooBig));
     device.ended().await;
-    let (error, why) = cloud.until_disconnected("a").await;
-    let expected = "the device sent 5000000 bytes, at most 10000 are allowed";
-    assert_eq!((error.as_deref(), why), (Some(expected), Disconnected::ByError));
+    let error = "the device sent a message of 5000000 bytes, at most 10000 are allowed";
+    cloud.assert_end("a", error, Disconnected::ByError).await;
 }
 
 #[tokio::test]
-async fn a_fragmented_message_above_the_limit_ends_the_session_with_1009() {
-    let cloud = Cloud::with(Options { max_frame: 10_000, ..Options::default() }).await;
-    let device = cloud.connect("a").await;
-    let mut tcp = device.ws.into_inner();
-    let head = |first| [first, 0x80 | 126, 0x17, 0x70, 0, 0, 0, 0];
-    for first in [0x02, 0x00] {
-        tcp.write_all(&head(first)).await.unwrap();
-        tcp.write_all(&[0; 6000]).await.unwrap();
+async fn a_protocol_violation_ends_the_session_with_its_code() {
+    let mut cloud = with(Options { max_frame: 10_000, ..Options::default() }).await;
+    let fragment =
+        |opcode| [&[opcode, 0x80 | 126, 0x17, 0x70, 0, 0, 0, 0][..], &[0; 6000]].concat();
+    for (device, bytes, code, error) in [
+        (
+            "unmasked",
+            vec![0x82, 0x01, 0x00],
+            1002_u16,
+            "the device violated the WebSocket protocol: ",
+        ),
+        ("fragments", [fragment(2), fragment(0)].concat(), 1009, "the device sent a message of "),
+    ] {
+        let mut tcp = cloud.connect(device).await.ws.into_inner();
+        tcp.write_all(&bytes).await.unwrap();
+        let mut close = [0; 4];
+        within(tcp.read_exact(&mut close)).await.unwrap();
+        assert_eq!(close, [&[0x88, 2][..], &code.to_be_bytes()].concat()[..], "{device}");
+        drop(tcp);
+        cloud.assert_end(device, error, Disconnected::ByError).await;
     }
-    let mut close = [0; 4];
-    before_long("the close frame", tcp.read_exact(&mut close)).await.unwrap();
-    assert_eq!(close, [0x88, 2, 0x03, 0xf1]);
 }
 
 #[tokio::test]
-async fn what_breaks_the_websocket_protocol_ends_the_session_with_1002() {
-    let mut cloud = Cloud::start().await;
-    let device = cloud.connect("a").await;
-    let mut tcp = device.ws.into_inner();
-    tcp.write_all(&[0x82, 0x01, 0x00]).await.unwrap();
-    let mut close = [0; 4];
-    before_long("the close frame", tcp.read_exact(&mut close)).await.unwrap();
-    assert_eq!(close, [0x88, 2, 0x03, 0xea]);
-    drop(tcp);
-    let (error, why) = cloud.until_disconnected("a").await;
-    assert!(error.unwrap().starts_with("the device broke the WebSocket protocol: "));
-    assert_eq!(why, Disconnected::ByError);
+async fn a_broken_connection_is_noticed_and_its_last_frame_ignored() {
+    let mut cloud = start().await;
+    // The beginning of a frame that is cut off by the end of the connection.
+    for cut_off in [&[][..], &[0x82, 0x89, 0, 0, 0, 0, 0x01, 0x00, 0x05]] {
+        let mut tcp = cloud.connect("a").await.ws.into_inner();
+        tcp.write_all(cut_off).await.unwrap();
+        drop(tcp);
+        assert!(matches!(cloud.next().await, Called::Connected(..)));
+        let error = cloud.next().await;
+        assert!(
+            matches!(&error, Called::Error(_, e) if e.starts_with("the connection was lost: ")),
+            "{error:?}"
+        );
+        let end = Called::Disconnected("a".into(), Disconnected::ByError);
+        assert_eq!(cloud.next().await, end);
+        assert!(!cloud.hub.is_connected(&id("a")).await.unwrap());
+    }
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_noticed() {
-    let mut cloud = Cloud::start().await;
-    let device = cloud.connect("a").await;
-    drop(device.ws.into_inner());
-    let (error, why) = cloud.until_disconnected("a").await;
-    assert!(error.unwrap().starts_with("the connection ended: "));
-    assert_eq!(why, Disconnected::ByError);
-    assert!(!cloud.hub.is_connected(&id("a")).await.unwrap());
-}
-
-#[tokio::test]
-async fn a_frame_that_is_cut_off_by_the_end_of_the_connection_reaches_nobody() {
-    let mut cloud = Cloud::start().await;
-    let device = cloud.connect("a").await;
-    let mut tcp = device.ws.into_inner();
-    tcp.write_all(&[0x82, 0x89, 0, 0, 0, 0, 0x01, 0x00, 0x05]).await.unwrap();
-    drop(tcp);
-    assert!(matches!(cloud.called().await, Called::Connected(..)));
-    assert!(matches!(cloud.called().await, Called::Error(..)));
-    assert!(matches!(cloud.called().await, Called::Disconnected(..)));
-}
-
-#[tokio::test]
-async fn a_device_that_reads_nothing_is_dropped_when_its_queue_is_full() {
+async fn a_device_that_reads_nothing_is_dropped_at_a_full_queue() {
     let bounds = Options { queue_messages: 8, queue_bytes: 1 << 20, ..Options::default() };
-    let mut cloud = Cloud::with(bounds).await;
+    let mut cloud = with(bounds).await;
     let mut quick = cloud.connect("quick").await;
     let _deaf = cloud.connect("deaf").await;
     let message = Term::Bytes(vec![7; 100_000]);
     let mut pushed = 0;
-    let why = before_long("the queue is full", async {
+    let cause = within(async {
         loop {
             match cloud.hub.push(&id("deaf"), message.clone()).await {
                 Ok(()) => pushed += 1,
-                Err(error) if error.why == DeliverError::QueueFull => {}
-                Err(error) => break error.why,
+                Err(error) if error.cause == DeliverError::QueueFull => {}
+                Err(error) => break error.cause,
             }
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(why, DeliverError::NotConnected);
-    // What was taken is in the kernel's buffers, 16 KiB and a message of ours, and the queue.
-    assert!(pushed < 200, "{pushed} messages of 100 kB were taken");
+    assert_eq!(cause, DeliverError::NotConnected);
+    // They are in the kernel's buffers, in ours of 16 KiB and a message, and in the queue.
+    assert!(pushed < 200, "{pushed} messages of 100 kB were accepted");
     quick.say("not slowed").await;
-    assert_eq!(quick.hears().await, Term::from("not slowed"));
-    let (error, why) = cloud.until_disconnected("deaf").await;
-    let expected = Some("the device reads too slowly");
-    assert_eq!((error.as_deref(), why), (expected, Disconnected::ByError));
+    assert_eq!(quick.receive().await, Term::from("not slowed"));
+    cloud.assert_end("deaf", "the device reads too slowly", Disconnected::ByError).await;
     assert_eq!(cloud.hub.stats().too_slow, 1);
 }
 
 #[tokio::test]
-async fn a_device_that_reads_slower_than_is_pushed_gets_everything() {
+async fn a_device_that_reads_slowly_gets_everything() {
     let bounds = Options { queue_messages: 8, queue_bytes: 1 << 20, ..Options::default() };
-    let cloud = Cloud::with(bounds).await;
+    let cloud = with(bounds).await;
     let mut device = cloud.connect("a").await;
     let (full, mut was_full) = tokio::sync::mpsc::channel(1);
     let pushing = tokio::spawn({
@@ -208,10 +194,10 @@ async fn a_device_that_reads_slower_than_is_pushed_gets_everything() {
                 let message = Term::Bytes(vec![number; 100_000]);
                 let mut in_vain = 0;
                 while let Err(error) = hub.push(&id("a"), message.clone()).await {
-                    assert_eq!(error.why, DeliverError::QueueFull);
+                    assert_eq!(error.cause, DeliverError::QueueFull);
                     in_vain += 1;
                     if in_vain == 200 {
-                        // What the kernel takes is full too.
+                        // The kernel's buffers are full, too.
                         let _ = full.try_send(());
                     }
                     tokio::task::yield_now().await;
@@ -219,17 +205,16 @@ async fn a_device_that_reads_slower_than_is_pushed_gets_everything() {
             }
         }
     });
-    before_long("the queue is full", was_full.recv()).await.unwrap();
+    within(was_full.recv()).await.unwrap();
     for number in 0..200_u8 {
-        assert_eq!(device.hears().await, Term::Bytes(vec![number; 100_000]));
+        assert_eq!(device.receive().await, Term::Bytes(vec![number; 100_000]));
     }
-    before_long("everything is pushed", pushing).await.unwrap();
+    within(pushing).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_session_that_would_miss_something_published_is_dropped() {
-    let bounds = Options { queue_messages: 8, ..Options::default() };
-    let mut cloud = Cloud::with(bounds).await;
+async fn a_session_that_would_miss_a_published_message_is_dropped() {
+    let mut cloud = with(Options { queue_messages: 8, ..Options::default() }).await;
     let mut device = cloud.connect("a").await;
     device.say("hang").await;
     cloud.until_called(&Called::In("a".into(), "hang".into())).await;
@@ -240,11 +225,11 @@ async fn a_session_that_would_miss_something_published_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_device_that_sends_and_reads_nothing_is_held_back_in_bounded_memory() {
-    let cloud = Cloud::start().await;
+async fn a_device_that_sends_but_does_not_read_is_held_back() {
+    let cloud = start().await;
     let mut deaf = cloud.connect("deaf").await;
     let mut sent = 0;
-    // Every message is echoed. When nobody reads the echoes, the cloud stops reading.
+    // Every message is echoed. The cloud stops reading if the echoes are not read.
     while sent < 10_000 {
         let sending = deaf.ws.send(Message::binary([&[2, 0][..], &[7; 100_000]].concat()));
         if tokio::time::timeout(Duration::from_secs(2), sending).await.is_err() {
@@ -252,58 +237,55 @@ async fn a_device_that_sends_and_reads_nothing_is_held_back_in_bounded_memory() 
         }
         sent += 1;
     }
-    assert!(sent < 1000, "{sent} messages of 100 kB were taken");
+    assert!(sent < 1000, "{sent} messages of 100 kB were accepted");
     let mut other = cloud.connect("other").await;
     other.say("not slowed").await;
-    assert_eq!(other.hears().await, Term::from("not slowed"));
+    assert_eq!(other.receive().await, Term::from("not slowed"));
 }
 
 #[tokio::test]
 async fn the_handler_ends_a_session_by_stop() {
-    let mut cloud = Cloud::start().await;
+    let mut cloud = start().await;
     let mut device = cloud.connect("a").await;
     device.say("first").await;
     device.say("stop").await;
     device.say("never handled").await;
-    assert_eq!(device.hears().await, Term::from("first"));
+    assert_eq!(device.receive().await, Term::from("first"));
     assert_eq!(device.closed().await, CloseReason::new(CloseCode::Policy));
     device.ended().await;
-    let (error, why) = cloud.until_disconnected("a").await;
-    assert_eq!((error, why), (None, by_cloud(CloseCode::Policy)));
+    cloud.assert_end("a", "", by_cloud(CloseCode::Policy)).await;
 
-    let mut device = cloud.login("b").await;
+    let mut device = RawDevice::login(cloud.address, "b").await;
     cloud.hub.publish("downstream.b", Term::from("stop")).await.unwrap();
     assert_eq!(device.closed().await, CloseReason::new(CloseCode::Policy));
 }
 
 #[tokio::test]
-async fn a_panic_in_the_handler_ends_that_session_and_no_other() {
-    let mut cloud = Cloud::start().await;
+async fn a_panic_in_the_handler_ends_only_that_session() {
+    let mut cloud = start().await;
     let (mut a, mut b) = (cloud.connect("a").await, cloud.connect("b").await);
     a.say("panic").await;
     assert_eq!(a.closed().await, CloseReason::new(CloseCode::InternalError));
     a.ended().await;
-    let (error, why) = cloud.until_disconnected("a").await;
-    assert_eq!((error.as_deref(), why), (Some("the handler panicked"), Disconnected::ByError));
+    cloud.assert_end("a", "the handler panicked", Disconnected::ByError).await;
     b.say("untouched").await;
-    assert_eq!(b.hears().await, Term::from("untouched"));
+    assert_eq!(b.receive().await, Term::from("untouched"));
     assert_eq!(cloud.hub.stats().handler_failures, 1);
 }
 
 #[tokio::test]
 async fn a_callback_that_hangs_is_ended_after_the_idle_timeout() {
-    let mut cloud = Cloud::with(impatient()).await;
+    let mut cloud = with(impatient()).await;
     let mut device = cloud.connect("a").await;
     device.say("hang").await;
     assert_eq!(device.closed().await, CloseReason::new(CloseCode::InternalError));
     device.ended().await;
-    let (error, _) = cloud.until_disconnected("a").await;
-    assert_eq!(error.as_deref(), Some("the handler took longer than 2 s"));
+    cloud.assert_end("a", "the handler took longer than 2 s", Disconnected::ByError).await;
 }
 
 #[tokio::test]
-async fn a_callback_that_hangs_holds_up_an_ordered_end_for_seconds_only() {
-    let mut cloud = Cloud::start().await;
+async fn a_callback_that_hangs_delays_a_close_for_seconds_only() {
+    let mut cloud = start().await;
     let mut old = cloud.connect("a").await;
     old.say("hang").await;
     cloud.until_called(&Called::In("a".into(), "hang".into())).await;
@@ -315,8 +297,8 @@ async fn a_callback_that_hangs_holds_up_an_ordered_end_for_seconds_only() {
 }
 
 #[tokio::test]
-async fn disconnecting_sends_what_waits_and_then_the_reason() {
-    let cloud = Cloud::start().await;
+async fn disconnecting_sends_the_queue_and_then_the_reason() {
+    let cloud = start().await;
     let mut device = cloud.connect("a").await;
     for number in 0..5 {
         cloud.hub.push(&id("a"), number).await.unwrap();
@@ -324,15 +306,15 @@ async fn disconnecting_sends_what_waits_and_then_the_reason() {
     let reason = CloseReason::new(CloseCode::Blocked);
     assert!(cloud.hub.disconnect(&id("a"), reason).await.unwrap());
     for number in 0..5 {
-        assert_eq!(device.hears().await, Term::from(number));
+        assert_eq!(device.receive().await, Term::from(number));
     }
     assert_eq!(device.closed().await, reason);
     assert!(!cloud.hub.disconnect(&id("b"), reason).await.unwrap());
 }
 
 #[tokio::test]
-async fn draining_closes_everything_with_spread_delays_and_refuses_new_devices() {
-    let cloud = Cloud::start().await;
+async fn draining_spreads_reconnects_and_refuses_new_devices() {
+    let cloud = start().await;
     let mut devices = Vec::new();
     for number in 0..10 {
         devices.push(cloud.connect(&format!("device-{number}")).await);
@@ -349,52 +331,44 @@ async fn draining_closes_everything_with_spread_delays_and_refuses_new_devices()
     }
     delays.sort_unstable();
     assert_eq!(delays, [1, 2, 4, 6, 8, 10, 12, 14, 16, 18]);
-    assert_eq!(before_long("draining ends", draining).await.unwrap(), 10);
+    assert_eq!(within(draining).await.unwrap(), 10);
     assert_eq!(cloud.hub.stats().connected, 0);
-    let refused = Device::dial(&cloud, "late", credentials("marvin")).await.unwrap_err();
+    let refused = RawDevice::dial(cloud.address, "late", fresh_token("late")).await.unwrap_err();
     assert_eq!((refused.status, refused.reason.as_deref()), (503, Some("unavailable")));
     assert!(refused.headers.contains_key("retry-after"));
 }
 
 #[tokio::test]
 async fn a_device_that_ignores_the_close_frame_is_cut_off() {
-    let mut cloud = Cloud::start().await;
-    let device = cloud.connect("a").await;
-    let mut tcp = device.ws.into_inner();
+    let mut cloud = start().await;
+    let mut tcp = cloud.connect("a").await.ws.into_inner();
     cloud.hub.disconnect(&id("a"), CloseReason::new(CloseCode::Policy)).await.unwrap();
-    // It counts as gone at once.
+    // It counts as disconnected immediately.
     cloud.until_connected(0).await;
     let mut read = Vec::new();
-    before_long("the end", tcp.read_to_end(&mut read)).await.unwrap();
+    within(tcp.read_to_end(&mut read)).await.unwrap();
     assert_eq!(read, [0x88, 2, 0x03, 0xf0]);
-    cloud.until_disconnected("a").await;
+    cloud.assert_end("a", "", by_cloud(CloseCode::Policy)).await;
 }
 
 #[tokio::test]
-async fn the_store_hears_when_a_device_was_seen() {
-    let cloud = Cloud::start().await;
+async fn the_store_records_when_a_device_was_seen() {
+    let cloud = start().await;
     let _device = cloud.connect("a").await;
-    let record = before_long("the note is written", async {
-        loop {
-            if let Some(record) = cloud.store.device(&id("a")).await.unwrap() {
-                return record;
-            }
-        }
-    })
-    .await;
-    assert!(record.last_seen.unwrap().abs_diff(crate::support::now()) <= 5);
+    let record = until(async || cloud.store.device(&id("a")).await.unwrap()).await;
+    assert!(record.last_seen.unwrap().abs_diff(now()) <= 5);
 }
 
 #[test]
-fn the_handler_hears_of_the_end_even_if_the_runtime_shuts_down() {
+fn the_handler_learns_of_the_end_even_if_the_runtime_shuts_down() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (_device, mut calls) = runtime.block_on(async {
-        let mut cloud = Cloud::start().await;
+    let (_device, mut cloud) = runtime.block_on(async {
+        let mut cloud = start().await;
         let device = cloud.connect("a").await;
-        assert!(matches!(cloud.called().await, Called::Connected(..)));
-        (device, cloud.into_calls())
+        assert!(matches!(cloud.next().await, Called::Connected(..)));
+        (device, cloud)
     });
     drop(runtime);
     let end = Called::Disconnected("a".into(), Disconnected::Abandoned);
-    assert_eq!(calls.blocking_recv(), Some(end));
+    assert_eq!(cloud.try_next(), Some(end));
 }

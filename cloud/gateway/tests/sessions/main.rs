@@ -1,12 +1,15 @@
 //! What devices see of the cloud, over real sockets.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // Whatever is not expected fails the test.
 #![allow(clippy::wildcard_enum_match_arm)]
 
+#[cfg(feature = "accounts")]
+mod accounts;
 mod endings;
 mod messages;
 mod nodes;
-mod pace;
+mod rate_limit;
 mod refusals;
 mod support;
 mod tls;

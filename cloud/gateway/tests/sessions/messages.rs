@@ -1,22 +1,32 @@
-use fedecks_cloud::Options;
+//! Messages in both directions.
+
 use fedecks_cloud::auth::AuthenticatedBy;
 use fedecks_cloud::messaging::DeliverError;
 use fedecks_cloud::session::Disconnected;
-use fedecks_protocol::{DownFrame, RequestId, Sequence, Term, UpFrame};
+use fedecks_cloud::{Fedecks, Options};
+use fedecks_protocol::{
+    CloseCode, CloseReason, DEFAULT_PATH, DownFrame, RequestId, Sequence, Term, UpFrame,
+};
+use fedecks_testing::certificates::now;
+use fedecks_testing::cloud::CloudOptions;
+use fedecks_testing::raw_device::{RawDevice, fresh_token};
+use fedecks_testing::wait::within;
 use futures_util::SinkExt;
+use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
+use warp::Filter;
 
-use crate::support::{Called, Cloud, Device, before_long, credentials, id, now};
+use crate::support::{Called, CloudExt, Obedient, id, start, with};
 
 #[tokio::test]
-async fn welcome_is_the_first_frame_and_tells_the_options() {
+async fn welcome_is_the_first_frame_and_contains_the_options() {
     let options = Options { max_frame: 5000, ..Options::default() };
-    let cloud = Cloud::with(options.clone()).await;
+    let cloud = with(options.clone()).await;
     let mut device = cloud.connect("a").await;
     device.say("hello").await;
-    assert_eq!(device.hears().await, Term::from("hello"));
+    assert_eq!(device.receive().await, Term::from("hello"));
 
-    let mut device = Device::dial(&cloud, "b", credentials("marvin")).await.unwrap();
+    let mut device = RawDevice::dial(cloud.address, "b", fresh_token("b")).await.unwrap();
     let welcome = device.welcome().await;
     assert_eq!(welcome.heartbeat, options.heartbeat);
     assert_eq!(welcome.idle_timeout, options.idle_timeout);
@@ -26,108 +36,107 @@ async fn welcome_is_the_first_frame_and_tells_the_options() {
 }
 
 #[tokio::test]
-async fn the_handler_hears_of_every_connection_and_of_its_end() {
-    let mut cloud = Cloud::start().await;
-    let mut device = cloud.login("a").await;
+async fn the_handler_learns_of_every_connection_and_its_end() {
+    let mut cloud = start().await;
+    let mut device = RawDevice::login(cloud.address, "a").await;
     let by = AuthenticatedBy::Credentials;
-    assert_eq!(cloud.called().await, Called::Connected("a".into(), by));
+    assert_eq!(cloud.next().await, Called::Connected("a".into(), by));
     device.say("quiet").await;
-    assert_eq!(cloud.called().await, Called::In("a".into(), "quiet".into()));
-    before_long("closing", device.ws.close(None)).await.unwrap();
+    assert_eq!(cloud.next().await, Called::In("a".into(), "quiet".into()));
+    within(device.ws.close(None)).await.unwrap();
     device.ended().await;
-    let (error, why) = cloud.until_disconnected("a").await;
-    assert_eq!(error, None);
-    assert!(matches!(why, Disconnected::ByDevice(_)), "{why:?}");
+    let reason = CloseReason::new(CloseCode::Other(1005));
+    cloud.assert_end("a", "", Disconnected::ByDevice(reason)).await;
     assert_eq!(cloud.hub.stats().connected, 0);
 
     let _device = cloud.connect("a").await;
-    let Called::Connected(_, by) = cloud.called().await else { panic!("not connected") };
+    let Called::Connected(_, by) = cloud.next().await else { panic!("not connected") };
     assert!(matches!(by, AuthenticatedBy::Token { .. }), "{by:?}");
 }
 
 #[tokio::test]
 async fn terms_and_bytes_go_both_ways() {
-    let cloud = Cloud::start().await;
+    let cloud = start().await;
     let mut device = cloud.connect("a").await;
     let term = Term::Tuple(vec!["hello".into(), Term::List(vec![1.into(), Term::Nil])]);
     device.say(term.clone()).await;
-    assert_eq!(device.hears().await, term);
+    assert_eq!(device.receive().await, term);
     device.send(&UpFrame::Raw { sequence: None, bytes: vec![1, 2, 3] }).await;
     let raw = DownFrame::Raw { sequence: None, bytes: vec![3, 2, 1] };
     assert_eq!(device.frame().await, raw);
 
     cloud.hub.push(&id("a"), "pushed").await.unwrap();
-    assert_eq!(device.hears().await, Term::from("pushed"));
+    assert_eq!(device.receive().await, Term::from("pushed"));
     cloud.hub.push_raw(&id("a"), vec![7, 8]).await.unwrap();
     assert_eq!(device.frame().await, DownFrame::Raw { sequence: None, bytes: vec![7, 8] });
 }
 
 #[tokio::test]
 async fn big_messages_and_many_small_ones_arrive_in_order() {
-    let cloud = Cloud::start().await;
+    let cloud = start().await;
     let mut device = cloud.connect("a").await;
     let big = Term::Bytes((0..1_000_000).map(|i| i as u8).collect());
     device.say(big.clone()).await;
-    assert!(device.hears().await == big);
+    assert!(device.receive().await == big);
     for number in 0..1000 {
         device.say(number).await;
     }
     for number in 0..1000 {
-        assert_eq!(device.hears().await, Term::from(number));
+        assert_eq!(device.receive().await, Term::from(number));
     }
 }
 
 #[tokio::test]
-async fn a_push_that_cannot_be_gives_the_message_back() {
-    let cloud = Cloud::with(Options { max_frame: 2000, ..Options::default() }).await;
+async fn a_failed_push_returns_the_message() {
+    let cloud = with(Options { max_frame: 2000, ..Options::default() }).await;
     let error = cloud.hub.push(&id("a"), "hello").await.unwrap_err();
     assert_eq!(error.message, Term::from("hello"));
-    assert_eq!(error.why, DeliverError::NotConnected);
+    assert_eq!(error.cause, DeliverError::NotConnected);
 
     let mut device = cloud.connect("a").await;
     let error = cloud.hub.push(&id("a"), "x".repeat(3000)).await.unwrap_err();
     assert_eq!(error.message, Term::from("x".repeat(3000)));
-    assert!(matches!(error.why, DeliverError::Encode(_)), "{error}");
+    assert!(matches!(error.cause, DeliverError::Encode(_)), "{error}");
     let error = cloud.hub.push_raw(&id("a"), vec![0; 3000]).await.unwrap_err();
     assert_eq!(error.message.len(), 3000);
     cloud.hub.push(&id("a"), "small").await.unwrap();
-    assert_eq!(device.hears().await, Term::from("small"));
+    assert_eq!(device.receive().await, Term::from("small"));
 }
 
 #[tokio::test]
-async fn what_is_published_reaches_the_sessions_of_the_topic() {
-    let cloud = Cloud::start().await;
+async fn published_messages_reach_the_sessions_of_the_topic() {
+    let cloud = start().await;
     let mut program = cloud.hub.subscribe("all");
     let (mut a, mut b) = (cloud.connect("a").await, cloud.connect("b").await);
-    // The answers say that both are connected, and with that subscribed.
+    // The answers prove that both are connected, and therefore subscribed.
     for device in [&mut a, &mut b] {
         device.say("ready?").await;
-        assert_eq!(device.hears().await, Term::from("ready?"));
+        assert_eq!(device.receive().await, Term::from("ready?"));
     }
     cloud.hub.publish("downstream.b", Term::from("for b")).await.unwrap();
     cloud.hub.publish("all", Term::from("not for the device")).await.unwrap();
     cloud.hub.publish("all", Term::from("for all")).await.unwrap();
-    assert_eq!(b.hears().await, Term::from("for b"));
-    assert_eq!(b.hears().await, Term::from("for all"));
-    assert_eq!(a.hears().await, Term::from("for all"));
+    assert_eq!(b.receive().await, Term::from("for b"));
+    assert_eq!(b.receive().await, Term::from("for all"));
+    assert_eq!(a.receive().await, Term::from("for all"));
     for expected in ["not for the device", "for all"] {
-        let info = before_long("the program hears", program.recv()).await.unwrap();
+        let info = within(program.recv()).await.unwrap();
         assert_eq!((info.topic.as_str(), &*info.message), ("all", &Term::from(expected)));
     }
 
     a.say("leave").await;
-    assert_eq!(a.hears().await, Term::from("left"));
+    assert_eq!(a.receive().await, Term::from("left"));
     cloud.hub.publish("all", Term::from("again")).await.unwrap();
     cloud.hub.publish("downstream.a", Term::from("raw")).await.unwrap();
-    assert_eq!(b.hears().await, Term::from("again"));
+    assert_eq!(b.receive().await, Term::from("again"));
     assert_eq!(a.frame().await, DownFrame::Raw { sequence: None, bytes: b"raw".to_vec() });
 }
 
 #[tokio::test]
-async fn what_means_nothing_is_ignored_and_the_session_goes_on() {
-    let cloud = Cloud::start().await;
+async fn meaningless_frames_are_ignored_and_the_session_continues() {
+    let cloud = start().await;
     let mut device = cloud.connect("a").await;
-    before_long("sending", device.ws.send(Message::text("text"))).await.unwrap();
+    within(device.ws.send(Message::text("text"))).await.unwrap();
     device.send(&UpFrame::Ack(Sequence(7.try_into().unwrap()))).await;
     device.send(&UpFrame::Reply { request: RequestId(1), term: Term::Nil }).await;
     device.send_bytes(vec![0x7f, 1, 2, 3]).await;
@@ -144,38 +153,47 @@ async fn what_means_nothing_is_ignored_and_the_session_goes_on() {
         device.send_bytes(bytes).await;
     }
     device.say("still there").await;
-    assert_eq!(device.hears().await, Term::from("still there"));
+    assert_eq!(device.receive().await, Term::from("still there"));
     assert_eq!(cloud.hub.stats().undecodable, count);
 }
 
 #[tokio::test]
-async fn a_reply_above_the_limit_is_left_out_and_the_session_goes_on() {
-    let cloud = Cloud::start().await;
+async fn an_oversized_outcome_is_dropped_and_the_session_continues() {
+    let cloud = start().await;
     let mut device = cloud.connect("a").await;
     device.say("too much").await;
     device.say("small").await;
-    assert_eq!(device.hears().await, Term::from("small"));
+    assert_eq!(device.receive().await, Term::from("small"));
 }
 
 #[tokio::test]
 async fn pings_are_answered_even_while_the_handler_is_busy() {
-    let cloud = Cloud::start().await;
+    let cloud = start().await;
     let mut device = cloud.connect("a").await;
     device.say("hang").await;
-    before_long("sending", device.ws.send(Message::Ping("a".into()))).await.unwrap();
-    assert_eq!(device.message().await, Message::Pong("a".into()));
+    device.ping().await;
 }
 
 #[tokio::test]
 async fn the_filter_works_below_a_path_and_behind_another_accept_loop() {
-    let ours = Cloud::start().await;
-    let other = Cloud::behind_warp().await;
+    let ours = start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let path = DEFAULT_PATH.trim_start_matches("/fedecks").to_owned();
+    let options = Options { path, ..Options::default() };
+    let behind_warp = |fedecks: &Fedecks<Obedient>| {
+        let mounted = warp::path("fedecks").and(fedecks.routes());
+        tokio::spawn(warp::serve(mounted).incoming(listener).run());
+        (address, None)
+    };
+    let options = CloudOptions { options, ..CloudOptions::default() };
+    let other = options.start_by(Obedient, behind_warp).await;
     for (cloud, knows_peer) in [(&ours, true), (&other, false)] {
-        let mut device = cloud.login("a").await;
+        let mut device = RawDevice::login(cloud.address, "a").await;
         device.say("peer?").await;
-        assert_eq!(device.hears().await, Term::from(knows_peer));
+        assert_eq!(device.receive().await, Term::from(knows_peer));
         let big = Term::Bytes(vec![7; 500_000]);
         device.say(big.clone()).await;
-        assert!(device.hears().await == big);
+        assert!(device.receive().await == big);
     }
 }

@@ -1,15 +1,20 @@
+//! Several nodes on one backplane.
+
 use std::sync::Arc;
 
-use fedecks_cloud::Options;
 use fedecks_cloud::messaging::{DeliverError, InProcess};
 use fedecks_protocol::{CloseCode, CloseReason, Term};
+use fedecks_testing::cloud::CloudOptions;
 
-use crate::support::{Cloud, id};
+use crate::support::{Cloud, CloudExt, Obedient, id};
 
 async fn two() -> (Cloud, Cloud) {
     let backplane = Arc::new(InProcess::new());
-    let one = Cloud::on(Options::default(), Some(backplane.clone())).await;
-    (one, Cloud::on(Options::default(), Some(backplane)).await)
+    let node = async || {
+        let backplane = Some(backplane.clone() as _);
+        CloudOptions { backplane, ..CloudOptions::default() }.start(Obedient).await
+    };
+    (node().await, node().await)
 }
 
 #[tokio::test]
@@ -20,18 +25,18 @@ async fn a_node_reaches_the_devices_of_another_one() {
     let presence = one.hub.find(&id("a")).await.unwrap().unwrap();
     assert_eq!(presence.connection.node(), two.hub.node());
     one.hub.push(&id("a"), "from afar").await.unwrap();
-    assert_eq!(device.hears().await, Term::from("from afar"));
+    assert_eq!(device.receive().await, Term::from("from afar"));
     device.say("subscribed by now").await;
-    device.hears().await;
+    device.receive().await;
     one.hub.publish("downstream.a", Term::from("published afar")).await.unwrap();
-    assert_eq!(device.hears().await, Term::from("published afar"));
+    assert_eq!(device.receive().await, Term::from("published afar"));
     let reason = CloseReason::new(CloseCode::Policy);
     assert!(one.hub.disconnect(&id("a"), reason).await.unwrap());
     assert_eq!(device.closed().await, reason);
 }
 
 #[tokio::test]
-async fn a_device_that_moves_to_another_node_is_replaced_at_the_first() {
+async fn a_device_that_moves_to_another_node_is_replaced_on_the_first() {
     let (one, two) = two().await;
     let mut old = one.connect("a").await;
     let mut new = two.connect("a").await;
@@ -41,7 +46,7 @@ async fn a_device_that_moves_to_another_node_is_replaced_at_the_first() {
     for hub in [&one.hub, &two.hub] {
         assert_eq!(hub.list().await.unwrap().len(), 1);
         hub.push(&id("a"), "here").await.unwrap();
-        assert_eq!(new.hears().await, Term::from("here"));
+        assert_eq!(new.receive().await, Term::from("here"));
     }
 }
 
@@ -54,6 +59,6 @@ async fn a_device_that_left_is_gone_for_every_node() {
     device.ended().await;
     two.until_connected(0).await;
     assert!(!one.hub.is_connected(&id("a")).await.unwrap());
-    let error = one.hub.push(&id("a"), "nobody").await.unwrap_err();
-    assert_eq!(error.why, DeliverError::NotConnected);
+    let error = one.hub.push(&id("a"), "too late").await.unwrap_err();
+    assert_eq!(error.cause, DeliverError::NotConnected);
 }

@@ -1,12 +1,25 @@
+//! Tokens: issued, renewed, revoked and blocked.
+
 use std::time::Duration;
 
 use fedecks_cloud::Options;
 use fedecks_cloud::store::Actor;
-use fedecks_protocol::{DownFrame, IssuedToken, Proof, Term, UpFrame};
+use fedecks_protocol::{CloseCode, DownFrame, IssuedToken, Proof, Term, UpFrame};
+use fedecks_testing::USER;
+use fedecks_testing::certificates::now;
+use fedecks_testing::cloud::keyring;
+use fedecks_testing::raw_device::{RawDevice, token};
 
-use crate::support::{Cloud, Device, credentials, id, keyring, now, token};
+use crate::support::{Cloud, CloudExt, credentials, id, start, with};
 
-async fn issued(device: &mut Device) -> IssuedToken {
+/// Connects and takes the Welcome.
+async fn dial(cloud: &Cloud, proof: Proof) -> RawDevice {
+    let mut device = RawDevice::dial(cloud.address, "a", proof).await.unwrap();
+    device.welcome().await;
+    device
+}
+
+async fn issued(device: &mut RawDevice) -> IssuedToken {
     match device.frame().await {
         DownFrame::Token(issued) => issued,
         other => panic!("expected a token: {other:?}"),
@@ -15,26 +28,23 @@ async fn issued(device: &mut Device) -> IssuedToken {
 
 #[tokio::test]
 async fn a_login_is_answered_with_a_token_that_connects() {
-    let cloud = Cloud::start().await;
-    let mut device = Device::dial(&cloud, "a", credentials("marvin")).await.unwrap();
-    device.welcome().await;
+    let cloud = start().await;
+    let mut device = dial(&cloud, credentials(USER)).await;
     let issued = issued(&mut device).await;
     let four_weeks = 4 * 7 * 24 * 3600;
     assert!((now() + four_weeks).abs_diff(issued.expires_at) <= 2, "{}", issued.expires_at);
     let claims = keyring().open(&issued.token).unwrap();
     assert_eq!((claims.device, claims.generation), (id("a"), 0));
-    let mut again = Device::dial(&cloud, "a", Proof::Token(issued.token)).await.unwrap();
-    again.welcome().await;
+    let mut again = dial(&cloud, Proof::Token(issued.token)).await;
     again.say("no token comes before this").await;
-    assert_eq!(again.hears().await, Term::from("no token comes before this"));
+    assert_eq!(again.receive().await, Term::from("no token comes before this"));
 }
 
 #[tokio::test]
 async fn a_token_older_than_the_refresh_period_is_renewed_at_once() {
-    let cloud = Cloud::start().await;
+    let cloud = start().await;
     let old = token("a", now() - 4 * 3600, now() + 100, 3);
-    let mut device = Device::dial(&cloud, "a", Proof::Token(old)).await.unwrap();
-    device.welcome().await;
+    let mut device = dial(&cloud, Proof::Token(old)).await;
     let claims = keyring().open(&issued(&mut device).await.token).unwrap();
     assert_eq!(claims.generation, 3);
 }
@@ -42,9 +52,8 @@ async fn a_token_older_than_the_refresh_period_is_renewed_at_once() {
 #[tokio::test]
 async fn a_connected_device_gets_a_token_every_refresh_period() {
     let refresh = Duration::from_millis(200);
-    let cloud = Cloud::with(Options { token_refresh: refresh, ..Options::default() }).await;
-    let mut device = Device::dial(&cloud, "a", credentials("marvin")).await.unwrap();
-    device.welcome().await;
+    let cloud = with(Options { token_refresh: refresh, ..Options::default() }).await;
+    let mut device = dial(&cloud, credentials(USER)).await;
     issued(&mut device).await;
     let start = std::time::Instant::now();
     for _ in 0..3 {
@@ -54,8 +63,8 @@ async fn a_connected_device_gets_a_token_every_refresh_period() {
 }
 
 #[tokio::test]
-async fn a_device_that_asks_gets_a_token_and_one_that_asks_at_once_again_does_not() {
-    let cloud = Cloud::start().await;
+async fn a_token_is_issued_on_request_once_per_second() {
+    let cloud = start().await;
     let mut device = cloud.connect("a").await;
     for _ in 0..100 {
         device.send(&UpFrame::TokenPlease).await;
@@ -76,43 +85,32 @@ async fn a_device_that_asks_gets_a_token_and_one_that_asks_at_once_again_does_no
 }
 
 #[tokio::test]
-async fn revoking_closes_the_session_and_makes_its_tokens_worthless() {
-    let cloud = Cloud::start().await;
-    let mut device = Device::dial(&cloud, "a", credentials("marvin")).await.unwrap();
-    device.welcome().await;
-    let token = issued(&mut device).await.token;
-    let mut other = cloud.connect("b").await;
+async fn revoking_and_blocking_close_the_session_and_refuse_its_token() {
+    for (reason, code) in [("token-revoked", CloseCode::Revoked), ("blocked", CloseCode::Blocked)] {
+        let cloud = start().await;
+        let mut device = dial(&cloud, credentials(USER)).await;
+        let token = issued(&mut device).await.token;
+        let mut other = cloud.connect("b").await;
 
-    cloud.denylist.revoke(&id("a"), &Actor::cli()).await.unwrap();
-    assert_eq!(device.closed().await.code, fedecks_protocol::CloseCode::Revoked);
-    let refused = Device::dial(&cloud, "a", Proof::Token(token)).await.unwrap_err();
-    assert_eq!(refused.reason.as_deref(), Some("token-revoked"));
-    let mut again = Device::dial(&cloud, "a", credentials("marvin")).await.unwrap();
-    again.welcome().await;
-    let generation = keyring().open(&issued(&mut again).await.token).unwrap().generation;
-    assert_eq!(generation, cloud.denylist.generation(&id("a")));
-    assert!(generation > 0);
+        if code == CloseCode::Revoked {
+            cloud.denylist.revoke(&id("a"), &Actor::cli()).await.unwrap();
+        } else {
+            cloud.denylist.block(&id("a"), &Actor::cli()).await.unwrap();
+        }
+        assert_eq!(device.closed().await.code, code);
+        let refused = RawDevice::dial(cloud.address, "a", Proof::Token(token.clone())).await;
+        assert_eq!(refused.unwrap_err().reason.as_deref(), Some(reason));
 
-    other.say("untouched").await;
-    assert_eq!(other.hears().await, Term::from("untouched"));
-}
-
-#[tokio::test]
-async fn blocking_closes_the_session_and_unblocking_lets_the_same_token_in_again() {
-    let cloud = Cloud::start().await;
-    let mut device = Device::dial(&cloud, "a", credentials("marvin")).await.unwrap();
-    device.welcome().await;
-    let token = issued(&mut device).await.token;
-    let mut other = cloud.connect("b").await;
-
-    cloud.denylist.block(&id("a"), &Actor::cli()).await.unwrap();
-    assert_eq!(device.closed().await.code, fedecks_protocol::CloseCode::Blocked);
-    let refused = Device::dial(&cloud, "a", Proof::Token(token.clone())).await.unwrap_err();
-    assert_eq!(refused.reason.as_deref(), Some("blocked"));
-
-    cloud.denylist.unblock(&id("a"), &Actor::cli()).await.unwrap();
-    let mut again = Device::dial(&cloud, "a", Proof::Token(token)).await.unwrap();
-    again.welcome().await;
-    other.say("untouched").await;
-    assert_eq!(other.hears().await, Term::from("untouched"));
+        if code == CloseCode::Revoked {
+            let mut again = dial(&cloud, credentials(USER)).await;
+            let generation = keyring().open(&issued(&mut again).await.token).unwrap().generation;
+            assert_eq!(generation, cloud.denylist.generation(&id("a")));
+            assert!(generation > 0);
+        } else {
+            cloud.denylist.unblock(&id("a"), &Actor::cli()).await.unwrap();
+            dial(&cloud, Proof::Token(token)).await;
+        }
+        other.say("untouched").await;
+        assert_eq!(other.receive().await, Term::from("untouched"));
+    }
 }

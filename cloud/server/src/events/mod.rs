@@ -1,32 +1,40 @@
-//! What happens to the devices, for whoever wants to know as it happens: a bounded memory of events
-//! that any number of readers follow at their own pace.
+//! What happens to the devices, as it happens: a bounded log of events that any number of readers
+//! follow at their own pace. How event streams and webhooks deliver events is not here.
 
 mod event;
+mod json;
 mod log;
-mod stream;
+mod streams;
 
-pub(crate) use event::{Event, Happened};
-pub(crate) use log::{Bounds, EventLog, Feed, Filter, Item};
-pub(crate) use stream::{Streams, Subscribe};
+pub(crate) use event::{Event, EventPayload};
+pub(crate) use log::{Bounds, EventLog, Filter, Item, LogEntry, Reader};
+pub(crate) use streams::{EventStream, Streams};
 
 use fedecks_cloud::auth::{AccessChange, AccessChangeKind};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-/// Records who is revoked, blocked and unblocked, by this server or by a command beside it.
-pub(crate) async fn record_denials(mut denials: broadcast::Receiver<AccessChange>, log: EventLog) {
+/// Records which devices are revoked, blocked and unblocked, by this server or by a command line next
+/// to it.
+pub(crate) async fn record_access_changes(
+    mut changes: broadcast::Receiver<AccessChange>,
+    log: EventLog,
+) {
     loop {
-        match denials.recv().await {
-            Ok(AccessChange { device, what }) => {
-                let happened = match what {
-                    AccessChangeKind::Revoked => Happened::Revoked,
-                    AccessChangeKind::Blocked => Happened::Blocked,
-                    AccessChangeKind::Unblocked => Happened::Unblocked,
+        match changes.recv().await {
+            Ok(AccessChange { device, kind }) => {
+                let payload = match kind {
+                    AccessChangeKind::Revoked => EventPayload::Revoked,
+                    AccessChangeKind::Blocked => EventPayload::Blocked,
+                    AccessChangeKind::Unblocked => EventPayload::Unblocked,
                 };
-                log.record(Event::now(&device, happened));
+                log.record(Event::now(&device, payload));
             }
             Err(RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "changes of devices were too many to be told as events");
+                tracing::warn!(
+                    missed,
+                    "too many access changes at once, some are not in the event log"
+                );
             }
             Err(RecvError::Closed) => return,
         }

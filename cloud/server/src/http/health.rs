@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`, for balancers and for whoever watches the server.
+//! `/healthz` and `/readyz`, for load balancers and monitoring. They need no token.
 
 use std::sync::Arc;
 
@@ -9,17 +9,16 @@ use tokio::sync::watch;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
-/// Whether the server does its work, for balancers and for whoever watches it.
+/// The body of `/readyz`.
 #[derive(Serialize)]
 struct Readiness {
-    /// Whether devices are let in. Not while the server ends.
+    /// Whether devices may connect. False while the server stops.
     ready: bool,
-    /// `ok` or `failing`. Devices that have a token come and talk without it; logins, and what changes
-    /// something, do not work.
+    /// `ok` or `failing`. Devices with a token connect and talk without the store; logins and changes
+    /// fail.
     store: &'static str,
 }
 
-/// `/healthz` and `/readyz`, which need no token.
 pub(crate) fn filter(
     store: Arc<dyn StoreMonitor>,
     stopping: &watch::Receiver<bool>,

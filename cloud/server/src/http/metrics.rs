@@ -1,4 +1,4 @@
-//! `/metrics`, for Prometheus.
+//! `/metrics`, for Prometheus. The metrics are declared where they are counted.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use http::{HeaderMap, HeaderValue, Method};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
-use super::auth::Caller;
+use super::caller::Caller;
 use super::problem::Problem;
 use crate::config::Service;
 use crate::metrics::Metrics;
 use crate::state::AppState;
 
-/// With a token that may read of all devices, or without one at a listener that has no API.
+/// Needs a token that may read all devices, except at a listener that does not serve the API.
 pub(crate) fn filter(
     state: &Arc<AppState>,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
@@ -35,12 +35,13 @@ fn allowed(state: &AppState, headers: &HeaderMap, peer: Peer) -> Result<(), Prob
     if listener.is_some_and(|listener| !listener.serves(Service::Api)) {
         return Ok(());
     }
-    let caller = Caller::of(state, &Method::GET, headers, Some(peer.address.ip()))?;
-    caller.needs(Role::Read)?;
-    caller.needs_all_devices()
+    let caller = Caller::authenticate(state, &Method::GET, headers, peer.address.ip())?;
+    caller.require_role(Role::Read)?;
+    caller.require_all_devices()
 }
 
 fn answer(metrics: &Metrics) -> Response {
+    // Writing to a string cannot fail.
     let mut response = metrics.text().unwrap_or_default().into_response();
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -1,11 +1,12 @@
-//! Everything that the server answers over HTTP.
+//! Everything that the server answers over HTTP. `root` puts it together.
 
 mod api;
-mod auth;
-pub(crate) mod dashboard;
+mod browser_session;
+mod caller;
+mod dashboard;
 pub(crate) mod health;
 mod metrics;
 mod problem;
 mod response;
-pub(crate) mod router;
+pub(crate) mod root;
 mod security_headers;

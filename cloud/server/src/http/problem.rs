@@ -1,6 +1,4 @@
-//! Why a request was not done: every error of HTTP, with its code.
-
-use std::fmt::Display;
+//! Every error that the server answers over HTTP, with its code.
 
 use fedecks_cloud::auth::TooManyFailures;
 use fedecks_cloud::messaging::BackplaneError;
@@ -14,7 +12,7 @@ use warp::reply::Response;
 
 use super::response::json_text;
 
-/// Why a request was not done, as `application/problem+json` (RFC 9457).
+/// An error response, as `application/problem+json` (RFC 9457).
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     pub(crate) code: Code,
@@ -24,7 +22,7 @@ pub(crate) struct Problem {
 
 macro_rules! codes {
     ($($name:ident => $status:ident, $word:literal, $title:literal;)+) => {
-        /// What went wrong. The words are part of the API and never change.
+        /// What went wrong. The codes are part of the API and never change.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Code {
             $($name,)+
@@ -56,45 +54,45 @@ macro_rules! codes {
 }
 
 codes! {
-    InvalidPath => BAD_REQUEST, "invalid-path", "The path is wrong";
-    InvalidQuery => BAD_REQUEST, "invalid-query", "A query parameter is wrong";
-    InvalidJson => BAD_REQUEST, "invalid-json", "The body is no JSON";
-    InvalidBody => UNPROCESSABLE_ENTITY, "invalid-body", "The body is not what was expected";
+    InvalidPath => BAD_REQUEST, "invalid-path", "Invalid path";
+    InvalidQuery => BAD_REQUEST, "invalid-query", "Invalid query parameter";
+    InvalidJson => BAD_REQUEST, "invalid-json", "The body is not valid JSON";
+    InvalidBody => UNPROCESSABLE_ENTITY, "invalid-body", "Invalid body";
     MessageTooDeep => UNPROCESSABLE_ENTITY, "message-too-deep", "The message is nested too deeply";
-    Unauthorized => UNAUTHORIZED, "unauthorized", "An API token is needed";
-    RoleMissing => FORBIDDEN, "role-missing", "The API token does not allow this";
-    CrossSite => FORBIDDEN, "cross-site", "The request does not come from the dashboard";
+    Unauthorized => UNAUTHORIZED, "unauthorized", "Missing or invalid API token";
+    RoleMissing => FORBIDDEN, "role-missing", "The API token lacks a role";
+    CrossSite => FORBIDDEN, "cross-site", "The request is not from the dashboard";
     LimitedToDevices => FORBIDDEN, "limited-to-devices", "The API token is limited to some devices";
-    NotFound => NOT_FOUND, "not-found", "There is no such thing here";
-    DeviceNotFound => NOT_FOUND, "device-not-found", "There is no such device";
-    AccountNotFound => NOT_FOUND, "account-not-found", "There is no such account";
-    MethodNotAllowed => METHOD_NOT_ALLOWED, "method-not-allowed", "This cannot be done with that";
+    NotFound => NOT_FOUND, "not-found", "Not found";
+    DeviceNotFound => NOT_FOUND, "device-not-found", "Device not found";
+    AccountNotFound => NOT_FOUND, "account-not-found", "Account not found";
+    MethodNotAllowed => METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed";
     DeviceNotConnected => CONFLICT, "device-not-connected", "The device is not connected";
     DeviceIsBlocked => CONFLICT, "device-blocked", "The device is blocked";
-    AccountExists => CONFLICT, "account-exists", "There is an account of that name";
-    BodyTooBig => PAYLOAD_TOO_LARGE, "body-too-big", "The body is too big";
-    MessageTooBig => PAYLOAD_TOO_LARGE, "message-too-big", "The message is too big";
-    UnsupportedMediaType => UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of another kind";
+    AccountExists => CONFLICT, "account-exists", "The account already exists";
+    BodyTooBig => PAYLOAD_TOO_LARGE, "body-too-big", "The body is too large";
+    MessageTooBig => PAYLOAD_TOO_LARGE, "message-too-big", "The message is too large";
+    UnsupportedMediaType => UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported content type";
     TooManyFailures => TOO_MANY_REQUESTS, "too-many-failures", "Too many wrong API tokens";
-    TooManyStreams => SERVICE_UNAVAILABLE, "too-many-streams", "Too many event streams are open";
+    TooManyStreams => SERVICE_UNAVAILABLE, "too-many-streams", "Too many open event streams";
     DeviceQueueFull => SERVICE_UNAVAILABLE, "device-queue-full", "The device reads too slowly";
-    StoreUnavailable => SERVICE_UNAVAILABLE, "store-unavailable", "The store does not answer";
-    Unavailable => SERVICE_UNAVAILABLE, "unavailable", "This cannot be done now";
+    StoreUnavailable => SERVICE_UNAVAILABLE, "store-unavailable", "The store is unavailable";
+    Unavailable => SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable";
 }
 
-/// The body of every answer that is no success.
+/// The body of every error response.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProblemDetails {
-    /// `about:blank`: what there is to know stands in `code`.
+    /// `about:blank`; see `code`.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// What went wrong, for people.
+    /// The error, for people.
     title: &'static str,
     /// The HTTP status.
     status: u16,
-    /// What went wrong, for programs. It does not change.
+    /// The error, for programs. Never changes.
     code: &'static str,
-    /// What was found and what was expected.
+    /// What was found, and what was expected.
     detail: String,
 }
 
@@ -112,9 +110,14 @@ impl Problem {
         Self::new(Code::RoleMissing, format!("expected a token with the role {}", role.as_str()))
     }
 
-    /// The same whether the device does not exist or may not be seen.
+    /// The same whether the device does not exist or the caller may not see it.
     pub(crate) fn device_not_found() -> Self {
-        Self::new(Code::DeviceNotFound, "no device of this id, or none that this token may see")
+        let detail = "no device with this id, or your token has no access to it";
+        Self::new(Code::DeviceNotFound, detail)
+    }
+
+    pub(crate) fn device_not_connected() -> Self {
+        Self::new(Code::DeviceNotConnected, "expected a connected device")
     }
 
     pub(crate) fn method_not_allowed(allowed: &str) -> Self {
@@ -122,8 +125,8 @@ impl Problem {
         Self { header, ..Self::new(Code::MethodNotAllowed, format!("expected {allowed}")) }
     }
 
-    /// One that may go away by itself.
-    pub(crate) fn for_now(code: Code, detail: impl Into<String>, retry_after_s: u64) -> Self {
+    /// An error that may go away by itself.
+    pub(crate) fn temporary(code: Code, detail: impl Into<String>, retry_after_s: u64) -> Self {
         let header = Some((RETRY_AFTER, HeaderValue::from(retry_after_s)));
         Self { header, ..Self::new(code, detail) }
     }
@@ -131,22 +134,22 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        // What exactly is wrong with the disk is for the log.
-        tracing::warn!(%error, "the store did not do what the API asked for");
-        Self::for_now(Code::StoreUnavailable, "the store does not answer, try again later", 5)
+        // The details are for the log only.
+        tracing::warn!(%error, "API request failed: store");
+        Self::temporary(Code::StoreUnavailable, "the store failed, try again later", 5)
     }
 }
 
 impl From<BackplaneError> for Problem {
     fn from(error: BackplaneError) -> Self {
-        tracing::warn!(%error, "the backplane did not do what the API asked for");
-        Self::for_now(Code::Unavailable, "the other nodes cannot be reached", 5)
+        tracing::warn!(%error, "API request failed: backplane");
+        Self::temporary(Code::Unavailable, "cannot reach the other nodes, try again later", 5)
     }
 }
 
 impl From<TooManyFailures> for Problem {
     fn from(error: TooManyFailures) -> Self {
-        Self::for_now(Code::TooManyFailures, error.to_string(), error.retry_after.as_secs())
+        Self::temporary(Code::TooManyFailures, error.to_string(), error.retry_after.as_secs())
     }
 }
 
@@ -170,11 +173,6 @@ impl Reply for Problem {
     }
 }
 
-/// What was found where something else was expected.
-pub(crate) fn found(what: impl Display, error: impl Display) -> String {
-    format!("{what}: {error}")
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -182,17 +180,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_of_its_own_and_an_error() {
-        let words: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
-        assert_eq!(words.len(), Code::ALL.len());
+    fn every_code_is_unique_and_an_error() {
+        let codes: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(codes.len(), Code::ALL.len());
         for code in Code::ALL {
             assert!(code.status().is_client_error() || code.status().is_server_error());
         }
     }
 
     #[test]
-    fn a_problem_says_status_code_and_detail_and_when_to_try_again() {
-        let response = Problem::for_now(Code::DeviceQueueFull, "wait", 3).into_response();
+    fn a_temporary_problem_has_its_status_type_and_retry_after() {
+        let response = Problem::temporary(Code::DeviceQueueFull, "wait", 3).into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()["retry-after"], "3");
         assert_eq!(response.headers()["content-type"], "application/problem+json");

@@ -1,4 +1,4 @@
-//! Answers that many parts give: JSON, or nothing but a status.
+//! Successful responses that many handlers give: JSON, or only a status. Errors are in `problem.rs`.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
@@ -6,7 +6,7 @@ use serde::Serialize;
 use warp::Reply;
 use warp::reply::Response;
 
-/// A value of ours as JSON, which every one has.
+/// Serializes a value of this crate. All of them have a JSON form.
 pub(super) fn json_text<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What browsers are told with every answer that is for them.
+//! The security headers of every response but those of the device socket.
 
 use fedecks_cloud::serve::Peer;
 use http::header::{
@@ -8,13 +8,12 @@ use http::header::{
 use http::{HeaderName, HeaderValue};
 use warp::reply::Response;
 
-/// What a page may do: load its own scripts, styles and data, and nothing else.
+/// A page may load its own scripts, styles and data, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; \
                       base-uri 'none'";
 
-/// Tells a browser what it may do with an answer. Nothing is kept by anybody unless the answer says so
-/// itself.
+/// Adds the headers that the response has not set itself. By default nothing may be cached.
 pub(super) fn add(peer: Peer, mut response: Response) -> Response {
     let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: &'static str| {
@@ -28,7 +27,7 @@ pub(super) fn add(peer: Peer, mut response: Response) -> Response {
     set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
     set(CACHE_CONTROL, "no-store");
     if peer.encrypted {
-        // Not for subdomains, which are somebody else's.
+        // Without subdomains, which may belong to others.
         set(STRICT_TRANSPORT_SECURITY, "max-age=31536000");
     }
     response

@@ -1,4 +1,4 @@
-//! The server's own use of the machine, as metrics.
+//! What the server itself uses of the machine, as metrics.
 
 use std::fmt;
 use std::fs;
@@ -6,32 +6,25 @@ use std::fs;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use nix::unistd::{SysconfVar, sysconf};
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::ConstCounter;
 
-use super::encode::gauge;
+use super::writer::{MetricSource, MetricsWriter};
 
-/// The server's own use of the machine. What cannot be read is left out.
-#[derive(Debug)]
+/// Values that cannot be read are left out.
 pub(super) struct Process;
 
-impl Collector for Process {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+impl MetricSource for Process {
+    fn collect(&self, to: &mut MetricsWriter<'_>) -> fmt::Result {
         if let Some(bytes) = resident_bytes() {
-            gauge(&mut encoder, "process_resident_memory_bytes", "Resident memory", bytes)?;
+            to.gauge("process_resident_memory_bytes", "Resident memory", bytes)?;
         }
         if let Some(files) = open_files() {
-            gauge(&mut encoder, "process_open_fds", "Open files, connections among them", files)?;
+            to.gauge("process_open_fds", "Open files, including connections", files)?;
         }
         if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
             let used = usage.user_time() + usage.system_time();
-            let seconds = used.num_microseconds() as f64 / 1e6;
-            let kind = ConstCounter::<f64>::TYPE;
-            let (name, help) = ("process_cpu_seconds", "CPU time, user and system");
-            let metric = encoder.encode_descriptor(name, help, None, kind)?;
-            ConstCounter::new(seconds).encode(metric)?;
+            let seconds = ConstCounter::new(used.num_microseconds() as f64 / 1e6);
+            to.metric("process_cpu_seconds", None, "CPU time, user and system", &seconds)?;
         }
         Ok(())
     }

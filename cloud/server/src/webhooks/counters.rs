@@ -1,22 +1,52 @@
-//! What a webhook has counted since the server began.
+//! What the deliveries of a webhook are counted by.
 
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::metrics::{MetricSource, MetricsWriter};
+
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) delivered: AtomicU64,
-    /// Attempts that failed; each is made again.
-    pub(crate) failed: AtomicU64,
+pub(crate) struct WebhookCounters {
+    pub(super) delivered: Counter,
+    /// Attempts that failed; each is retried.
+    pub(super) failed: Counter,
     /// Events that were given up: too old, too many, or missed before they were in the store.
-    pub(crate) dropped: AtomicU64,
-    /// Events in the store that wait for their turn.
-    pub(crate) pending: AtomicU64,
-    /// How many bytes they are.
-    pub(crate) pending_bytes: AtomicU64,
+    pub(super) dropped: Counter,
+    /// Events in the store that wait to be delivered.
+    pub(super) pending: AtomicU64,
+    /// Their size in bytes.
+    pub(super) pending_bytes: AtomicU64,
 }
 
-impl Counters {
-    pub(super) fn add(counter: &AtomicU64, count: usize) {
-        counter.fetch_add(count as u64, Ordering::Relaxed);
+/// Of all webhooks, by name.
+impl MetricSource for Vec<(String, Arc<WebhookCounters>)> {
+    fn collect(&self, to: &mut MetricsWriter<'_>) -> fmt::Result {
+        type Field<T> = fn(&WebhookCounters) -> &T;
+        let counters: [(&str, &str, Field<Counter>); 3] = [
+            ("webhook_delivered", "Delivered events", |of| &of.delivered),
+            ("webhook_failed", "Deliveries that failed and are retried", |of| &of.failed),
+            ("webhook_dropped", "Events that were given up", |of| &of.dropped),
+        ];
+        for (name, help, field) in counters {
+            let values = self.iter().map(|(webhook, of)| (webhook, field(of).clone()));
+            to.labelled(name, None, help, "webhook", values)?;
+        }
+        let gauges: [(Option<Unit>, &str, Field<AtomicU64>); 2] = [
+            (None, "Events that wait to be delivered", |of| &of.pending),
+            (Some(Unit::Bytes), "Size of the events that wait to be delivered", |of| {
+                &of.pending_bytes
+            }),
+        ];
+        for (unit, help, field) in gauges {
+            let value = |of| ConstGauge::new(field(of).load(Ordering::Relaxed));
+            let values = self.iter().map(|(webhook, of)| (webhook, value(of)));
+            to.labelled("webhook_pending", unit, help, "webhook", values)?;
+        }
+        Ok(())
     }
 }

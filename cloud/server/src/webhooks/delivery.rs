@@ -1,5 +1,6 @@
-//! One delivery to a receiver: the request, and what its answer means.
+//! One delivery to a webhook's receiver: the signed request, and what the response means.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use rustls_pki_types::pem::{self, PemObject};
 use crate::config::Webhook;
 use crate::webhook_signature::SigningSecret;
 
-/// The way to one receiver.
+/// The client of one receiver.
 #[derive(Clone)]
 pub(super) struct Receiver {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -30,19 +31,19 @@ pub(super) struct Receiver {
     timeout: Duration,
 }
 
-/// What became of a delivery.
+/// The result of an attempt to deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
-    Taken,
-    /// The receiver wants nothing any more.
+    Accepted,
+    /// The receiver wants no events any more.
     Gone,
     Failed {
-        why: String,
+        error: String,
         retry_after: Option<Duration>,
     },
 }
 
-/// Why a receiver's authorities cannot be read.
+/// The certificate authorities of a receiver cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("webhook {webhook}: cannot read PEM certificates from {}: {problem}", file.display())]
 pub(crate) struct WebhookError {
@@ -51,17 +52,17 @@ pub(crate) struct WebhookError {
     pub(crate) problem: String,
 }
 
-/// How much of an answer's body is read, so that the connection can be used again.
+/// How much of a response body is read, so that the connection can be reused.
 const BODY_READ: usize = 16 * 1024;
 
 /// How long that may take.
-const BODY_PATIENCE: Duration = Duration::from_secs(1);
+const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest wait that a receiver can ask for.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// The longest pause that a receiver can ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// How long a connection is kept for the next delivery.
-const IDLE: Duration = Duration::from_secs(30);
+/// How long an idle connection is kept for the next delivery.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Receiver {
     pub(super) fn new(webhook: &Webhook, secret: SigningSecret) -> Result<Self, WebhookError> {
@@ -77,7 +78,7 @@ impl Receiver {
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .map_err(|error| unreadable(describe(&error)))?;
             if certificates.is_empty() {
-                return Err(unreadable("there is none in it".into()));
+                return Err(unreadable("it contains none".into()));
             }
             for certificate in certificates {
                 roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
@@ -103,30 +104,27 @@ impl Receiver {
             .wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
         Ok(Self { client, url: webhook.url.clone(), secret, timeout: webhook.timeout })
     }
 
-    /// Delivers one event, with the time in seconds since 1970-01-01 UTC. Takes no longer than the
+    /// Delivers one event; `now` is the time in seconds since 1970-01-01 UTC. Takes no longer than the
     /// webhook's timeout.
     pub(super) async fn deliver(&self, id: &str, now: u64, body: Bytes) -> Outcome {
-        let (outcome, rest) =
-            match tokio::time::timeout(self.timeout, self.attempt(id, now, body)).await {
-                Ok(answered) => answered,
-                Err(_) => {
-                    return Outcome::failed(format!("no answer within {:?}", self.timeout));
-                }
-            };
-        if let Some(rest) = rest {
-            // To its end, if that is near; what it says is for nobody.
-            let read = Limited::new(rest, BODY_READ).collect();
-            let _ = tokio::time::timeout(BODY_PATIENCE.min(self.timeout), read).await;
+        let attempt = tokio::time::timeout(self.timeout, self.attempt(id, now, body)).await;
+        let Ok((outcome, body)) = attempt else {
+            return Outcome::failed(format!("no answer within {:?}", self.timeout));
+        };
+        if let Some(body) = body {
+            // A short body is read to its end, and ignored.
+            let read = Limited::new(body, BODY_READ).collect();
+            let _ = tokio::time::timeout(BODY_TIMEOUT.min(self.timeout), read).await;
         }
         outcome
     }
 
-    /// What the answer's head says, and its body.
+    /// The outcome by the response's head, and its body.
     async fn attempt(&self, id: &str, now: u64, body: Bytes) -> (Outcome, Option<Incoming>) {
         let signature = self.secret.sign(id, now, &body);
         let request = Request::builder()
@@ -142,43 +140,41 @@ impl Receiver {
             Ok(request) => request,
             Err(error) => return (Outcome::failed(error.to_string()), None),
         };
-        let answer = match self.client.request(request).await {
-            Ok(answer) => answer,
-            Err(error) => return (Outcome::failed(with_causes(&error)), None),
+        let response = match self.client.request(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                let host = self.url.authority().map_or("", |authority| authority.as_str());
+                let what = if error.is_connect() { "cannot connect to" } else { "no answer from" };
+                return (Outcome::failed(format!("{what} {host}{}", causes(&error))), None);
+            }
         };
-        let (head, body) = answer.into_parts();
+        let (head, body) = response.into_parts();
         let retry_after = head
             .headers
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(|seconds| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER));
+            .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
         let outcome = match head.status {
-            status if status.is_success() => Outcome::Taken,
+            status if status.is_success() => Outcome::Accepted,
             StatusCode::GONE => Outcome::Gone,
-            status => Outcome::Failed { why: format!("it answered {status}"), retry_after },
+            status => Outcome::Failed { error: format!("answered {status}"), retry_after },
         };
         (outcome, Some(body))
     }
 }
 
 impl Outcome {
-    fn failed(why: String) -> Self {
-        Self::Failed { why, retry_after: None }
+    fn failed(error: String) -> Self {
+        Self::Failed { error, retry_after: None }
     }
 }
 
-/// The library's own words say only that something went wrong.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words = format!("{words}: {cause}");
-        source = cause.source();
-    }
-    words
+/// What caused an error; hyper's own text says only that something went wrong.
+fn causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.map(|cause| format!(": {cause}")).collect()
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "what has words of its own keeps them")]
 fn describe(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),

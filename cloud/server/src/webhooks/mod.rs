@@ -1,9 +1,9 @@
-//! Events delivered to URLs of the configuration: kept in the store until the receiver has taken them,
-//! in order for each device, and without ever holding up a device.
+//! Delivers events to the webhooks of the configuration. They are kept in the store until the receiver
+//! has accepted them, in order for each device, and never delay a device.
 
 mod counters;
 pub(crate) mod delivery;
-mod lanes;
+mod queue;
 mod worker;
 
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::config::Webhook;
 use crate::error::ServerError;
 use crate::events::EventLog;
 
-pub(crate) use counters::Counters;
+pub(crate) use counters::WebhookCounters;
 
-/// How long the last events may take into the store when the server ends.
+/// How long storing the last events may take when the server ends.
 pub(crate) const LAST_KEPT: Duration = Duration::from_secs(5);
 
 /// The tasks that deliver, one for each webhook.
 pub(crate) struct Webhooks {
-    counters: Vec<(String, Arc<Counters>)>,
+    counters: Vec<(String, Arc<WebhookCounters>)>,
     ended: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -39,39 +39,41 @@ impl Webhooks {
         match store.outbox_keep_only(&names).await {
             Ok(0) => {}
             Ok(removed) => {
-                tracing::warn!(removed, "removed events for webhooks that are not configured now");
+                tracing::warn!(removed, "removed events of webhooks that are no longer configured");
             }
-            Err(error) => tracing::warn!(%error, "cannot look after events for former webhooks"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot remove events of webhooks that are no longer configured");
+            }
         }
         let (ended, end) = watch::channel(false);
         let mut started = Self { counters: Vec::new(), ended, tasks: JoinSet::new() };
         for webhook in webhooks {
-            let counters = Arc::new(Counters::default());
+            let counters = Arc::new(WebhookCounters::default());
             let worker = worker::Worker::new(webhook, store.clone(), events, counters.clone())?;
-            started.tasks.spawn(worker.work(end.clone()));
+            started.tasks.spawn(worker.run_until(end.clone()));
             started.counters.push((webhook.name.clone(), counters));
         }
         Ok(started)
     }
 
-    /// Each webhook's name with what it counts.
-    pub(crate) fn counters(&self) -> Vec<(String, Arc<Counters>)> {
+    /// Each webhook's name and counters.
+    pub(crate) fn counters(&self) -> Vec<(String, Arc<WebhookCounters>)> {
         self.counters.clone()
     }
 
-    /// To be called once nothing happens any more: what happened last is put into the store, and is
-    /// delivered when the server runs again.
+    /// Stores the events that are still in the log, to be delivered after the next start. Call this after
+    /// the last event.
     pub(crate) async fn end(mut self) {
-        // Nobody listening is no error.
+        // Fails only if there are no webhooks.
         let _ = self.ended.send(true);
         let kept = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_KEPT, kept).await.is_err() {
-            tracing::warn!("the last events for webhooks could not be kept in time");
+            tracing::warn!("could not store the last events for webhooks in time");
         }
     }
 }
 
-/// Reads what each webhook needs.
+/// Reads the files and secrets that each webhook needs.
 pub(crate) fn check(webhooks: &[Webhook]) -> Result<(), ServerError> {
     for webhook in webhooks {
         delivery::Receiver::new(webhook, webhook.signing_secret()?)?;

@@ -1,4 +1,4 @@
-//! Brings the events of one webhook into the store, and from there to its receiver.
+//! Moves the events of one webhook from the event log into the store, and from there to its receiver.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,63 +11,63 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::counters::Counters;
+use super::counters::WebhookCounters;
 use super::delivery::{Outcome, Receiver};
-use super::lanes::{Lanes, Next, Waiting};
+use super::queue::{Delivery, DeliveryQueue, Pending};
 use crate::config::Webhook;
 use crate::error::ServerError;
 use crate::event_kind::EventKind;
-use crate::events::{EventLog, Feed, Filter, Item};
+use crate::events::{EventLog, Filter, Item, Reader};
 
-/// Brings the events of one webhook into the store, and from there to its receiver.
+/// Delivers the events of one webhook.
 pub(super) struct Worker {
     webhook: Webhook,
     store: Arc<dyn OutboxStore>,
-    feed: Feed,
+    events: Reader,
     receiver: Receiver,
-    lanes: Lanes,
-    underway: JoinSet<(Next, Delivered)>,
-    /// Out of the feed, and not in the store yet.
-    unkept: Vec<OutboxEntry>,
+    queue: DeliveryQueue,
+    in_flight: JoinSet<(Delivery, Attempt)>,
+    /// Read from the event log, and not in the store yet.
+    to_store: Vec<OutboxEntry>,
     /// Delivered or given up, and still in the store.
-    unremoved: Vec<(u64, String)>,
-    /// When the store failed: what waits for it is tried again then.
+    to_delete: Vec<(u64, String)>,
+    /// When a failed access to the store is retried.
     store_due: Option<Instant>,
-    /// Until when the receiver wants nothing.
+    /// Until when the receiver asked not to send anything.
     pause: Option<Instant>,
-    /// The id of the event behind each number of the lanes.
+    /// The event id behind each number in the queue.
     ids: HashMap<u64, String>,
-    counters: Arc<Counters>,
-    /// In which epoch of the store the lanes were read.
+    counters: Arc<WebhookCounters>,
+    /// The epoch of the store in which the queue was loaded.
     epoch: u64,
-    /// The receiver failed last time: that it still does is told at a lower level.
+    /// The last delivery failed. Further failures are logged at a lower level.
     failing: bool,
 }
 
-/// What became of one that was on its way.
-enum Delivered {
-    Outcome(Outcome),
-    /// It is not in the store any more.
+/// How an attempt to deliver ended.
+enum Attempt {
+    Answered(Outcome),
+    /// The event is not in the store any more.
     Missing,
     /// The store cannot be read now.
-    Unread(String),
+    StoreFailed(String),
 }
 
-/// How many events are put into the store at a time.
+/// How many events are stored at a time.
 const BATCH: usize = 256;
 
-/// How often it is seen whether a back-up took the store's place.
-const STORE_LOOK: Duration = Duration::from_secs(1);
+/// How often the worker checks whether a backup replaced the store.
+const EPOCH_CHECK: Duration = Duration::from_secs(1);
 
-/// How long to wait when the store fails.
-const STORE_WAIT: Duration = Duration::from_secs(1);
+/// How long to wait after the store failed.
+const STORE_RETRY: Duration = Duration::from_secs(1);
 
 impl Worker {
     pub(super) fn new(
         webhook: &Webhook,
         store: Arc<dyn OutboxStore>,
         events: &EventLog,
-        counters: Arc<Counters>,
+        counters: Arc<WebhookCounters>,
     ) -> Result<Self, ServerError> {
         let filter = Filter {
             devices: webhook.devices.clone().into_iter().collect(),
@@ -76,15 +76,15 @@ impl Worker {
         Ok(Self {
             webhook: webhook.clone(),
             store,
-            // From now on, whatever the store still has to say first.
-            feed: events.follow(None, filter),
+            // From now on. What an earlier run left is in the store.
+            events: events.follow(None, filter),
             receiver: Receiver::new(webhook, webhook.signing_secret()?)?,
-            lanes: Lanes::default(),
+            queue: DeliveryQueue::default(),
             ids: HashMap::new(),
             epoch: 0,
-            underway: JoinSet::new(),
-            unkept: Vec::new(),
-            unremoved: Vec::new(),
+            in_flight: JoinSet::new(),
+            to_store: Vec::new(),
+            to_delete: Vec::new(),
             store_due: None,
             pause: None,
             counters,
@@ -92,289 +92,274 @@ impl Worker {
         })
     }
 
-    /// Goes on until the receiver wants nothing any more, or the server has ended: then what happened
-    /// last is put into the store, for its next start.
-    pub(super) async fn work(mut self, mut ended: watch::Receiver<bool>) {
+    /// Delivers until the receiver answers 410 Gone or the server has ended. Then the last events are
+    /// stored, for the next start.
+    pub(super) async fn run_until(mut self, mut ended: watch::Receiver<bool>) {
         tokio::select! {
-            () = self.go_on() => return,
+            () = self.run() => return,
             _ = ended.wait_for(|ended| *ended) => {}
         }
         loop {
-            self.fill();
-            if self.unkept.is_empty() {
+            self.drain();
+            if self.to_store.is_empty() {
                 return;
             }
-            self.keep().await;
-            if !self.unkept.is_empty() {
-                tokio::time::sleep(STORE_WAIT).await;
+            self.persist().await;
+            if !self.to_store.is_empty() {
+                tokio::time::sleep(STORE_RETRY).await;
             }
         }
     }
 
-    async fn go_on(&mut self) {
+    async fn run(&mut self) {
         self.load().await;
         loop {
             if self.store.epoch() != self.epoch {
-                // A back-up may have taken its place, in which the numbers stand for other events.
-                self.underway = JoinSet::new();
-                self.lanes = Lanes::default();
+                // A backup may have been restored, where the numbers belong to other events.
+                self.in_flight = JoinSet::new();
+                self.queue = DeliveryQueue::default();
                 self.ids.clear();
                 self.load().await;
             }
-            // Too many may wait from the start: the configuration may be another one now.
-            self.shorten().await;
+            // Also at the start: the configured limits may be lower than in the last run.
+            self.enforce_limits().await;
             self.send();
-            self.counters.pending.store(self.lanes.len() as u64, Ordering::Relaxed);
-            self.counters.pending_bytes.store(self.lanes.bytes(), Ordering::Relaxed);
-            // At times it has to be seen whether the store is another one.
-            let look = Instant::now() + STORE_LOOK;
-            let due = [self.lanes.next_due(), self.store_due, self.pause];
-            // One that has passed is none: what it held up was not to be had.
-            let due = due.into_iter().flatten().filter(|due| *due > Instant::now());
-            let due = due.fold(look, Instant::min);
-            // In no order: neither old events nor new ones wait for all of the others.
+            self.counters.pending.store(self.queue.len() as u64, Ordering::Relaxed);
+            self.counters.pending_bytes.store(self.queue.bytes(), Ordering::Relaxed);
+            let now = Instant::now();
+            let due = [self.queue.next_due(), self.store_due, self.pause];
+            // A time that has passed does not count: what it delayed waits for something else now.
+            let due = due.into_iter().flatten().filter(|due| *due > now);
+            let due = due.fold(now + EPOCH_CHECK, Instant::min);
+            // In random order, so that neither old nor new events starve the others.
             tokio::select! {
-                Some(joined) = self.underway.join_next() => {
-                    // One that panicked is tried again after the next start: its lane stands still.
-                    let Ok((next, delivered)) = joined else { continue };
-                    if !self.settle(next, delivered).await {
+                Some(joined) = self.in_flight.join_next() => {
+                    // After a panic its lane stops until the next start, which tries again.
+                    let Ok((delivery, attempt)) = joined else { continue };
+                    if !self.complete(delivery, attempt).await {
                         return;
                     }
                 }
-                item = self.feed.next(), if self.unkept.is_empty() => {
-                    self.take_up(item);
-                    self.fill();
-                    self.keep().await;
+                item = self.events.next(), if self.to_store.is_empty() => {
+                    self.accept(item);
+                    self.drain();
+                    self.persist().await;
                 }
                 () = tokio::time::sleep_until(due) => {
                     if self.store_due.is_some_and(|due| due <= Instant::now()) {
-                        self.keep().await;
-                        self.clear().await;
+                        self.persist().await;
+                        self.delete().await;
                     }
                 }
             }
         }
     }
 
-    /// What an earlier run of the server has left.
+    /// Loads what an earlier run of the server has left.
     async fn load(&mut self) {
         loop {
-            // Before it is read: what is replaced meanwhile is read anew the next time.
+            // Before reading: a backup that is restored meanwhile is loaded the next time.
             self.epoch = self.store.epoch();
             match self.store.outbox(&self.webhook.name).await {
                 Ok(mut left) => {
-                    let removed: HashSet<_> = self.unremoved.iter().cloned().collect();
-                    left.retain(|item| !removed.contains(&(item.sequence, item.event.clone())));
+                    let deleted: HashSet<_> = self.to_delete.iter().cloned().collect();
+                    left.retain(|item| !deleted.contains(&(item.sequence, item.event.clone())));
                     for OutboxItem { sequence, lane, event, bytes, at } in left {
                         self.ids.insert(sequence, event);
-                        self.lanes.add(lane, Waiting { sequence, bytes, at });
+                        self.queue.push(lane, Pending { sequence, bytes, at });
                     }
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(
-                        webhook = self.webhook.name,
-                        %error,
-                        "cannot read what is to be delivered, trying again"
-                    );
-                    tokio::time::sleep(STORE_WAIT).await;
+                    let webhook = &self.webhook.name;
+                    tracing::warn!(webhook, %error, "cannot load pending webhook events, will retry");
+                    tokio::time::sleep(STORE_RETRY).await;
                 }
             }
         }
     }
 
-    /// Sends as many as may be on their way.
+    /// Sends as many events as may be in flight.
     fn send(&mut self) {
         if self.pause.is_some_and(|until| until > Instant::now()) {
             return;
         }
         self.pause = None;
-        while self.underway.len() < self.webhook.concurrency {
-            let Some(next) = self.lanes.take(Instant::now()) else { return };
+        while self.in_flight.len() < self.webhook.concurrency {
+            let Some(delivery) = self.queue.pop(Instant::now()) else { return };
             let (store, receiver) = (self.store.clone(), self.receiver.clone());
             let webhook = self.webhook.name.clone();
-            self.underway.spawn(async move {
-                let delivered = match store.outbox_body(&webhook, next.sequence).await {
+            self.in_flight.spawn(async move {
+                let attempt = match store.outbox_body(&webhook, delivery.sequence).await {
                     Ok(Some(entry)) => {
                         let body = Bytes::from(entry.body);
-                        Delivered::Outcome(receiver.deliver(&entry.event, unix_now(), body).await)
+                        Attempt::Answered(receiver.deliver(&entry.event, unix_now(), body).await)
                     }
-                    Ok(None) => Delivered::Missing,
-                    Err(error) => Delivered::Unread(error.to_string()),
+                    Ok(None) => Attempt::Missing,
+                    Err(error) => Attempt::StoreFailed(error.to_string()),
                 };
-                (next, delivered)
+                (delivery, attempt)
             });
         }
     }
 
-    /// Draws the conclusion from a delivery. Whether to go on.
-    async fn settle(&mut self, next: Next, delivered: Delivered) -> bool {
-        let (why, receiver_failed) = match delivered {
-            Delivered::Outcome(Outcome::Taken) => {
-                Counters::add(&self.counters.delivered, 1);
+    /// Handles the end of an attempt. Returns false if nothing may be delivered any more.
+    async fn complete(&mut self, delivery: Delivery, attempt: Attempt) -> bool {
+        let webhook = &self.webhook.name;
+        let (error, receiver_failed) = match attempt {
+            Attempt::Answered(Outcome::Accepted) => {
+                self.counters.delivered.inc();
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!(webhook = self.webhook.name, "the receiver takes events again");
+                    tracing::info!(webhook, "webhook deliveries succeed again");
                 }
-                self.remove(&next).await;
+                self.remove(&delivery).await;
                 return true;
             }
-            Delivered::Missing => {
-                self.ids.remove(&next.sequence);
-                self.lanes.done(&next.lane);
+            Attempt::Missing => {
+                self.ids.remove(&delivery.sequence);
+                self.queue.done(&delivery.lane);
                 return true;
             }
-            Delivered::Outcome(Outcome::Gone) => {
-                tracing::error!(
-                    webhook = self.webhook.name,
-                    "the receiver answered 410 Gone: nothing is delivered until the next start"
-                );
+            Attempt::Answered(Outcome::Gone) => {
+                let message =
+                    "webhook receiver answered 410 Gone, nothing is delivered until the next start";
+                tracing::error!(webhook, "{message}");
                 return false;
             }
-            Delivered::Outcome(Outcome::Failed { why, retry_after }) => {
-                Counters::add(&self.counters.failed, 1);
+            Attempt::Answered(Outcome::Failed { error, retry_after }) => {
+                self.counters.failed.inc();
                 if let Some(wait) = retry_after {
                     self.pause = self.pause.max(Some(Instant::now() + wait));
                 }
-                (why, true)
+                (error, true)
             }
-            Delivered::Unread(why) => (why, false),
+            Attempt::StoreFailed(error) => (error, false),
         };
-        if unix_now().saturating_sub(next.at) > self.webhook.max_age.as_secs() {
-            Counters::add(&self.counters.dropped, 1);
-            tracing::warn!(webhook = self.webhook.name, lane = next.lane, why, "gave an event up");
-            self.remove(&next).await;
+        if unix_now().saturating_sub(delivery.at) > self.webhook.max_age.as_secs() {
+            self.counters.dropped.inc();
+            let lane = &delivery.lane;
+            tracing::warn!(
+                webhook,
+                lane,
+                error,
+                "webhook delivery failed for too long, dropped the event"
+            );
+            self.remove(&delivery).await;
             return true;
         }
-        let again_in = if receiver_failed {
-            self.lanes.failed(&next.lane, Instant::now(), rand::random()).as_secs()
+        let delay = if receiver_failed {
+            self.queue.failed(&delivery.lane, Instant::now(), rand::random())
         } else {
-            self.lanes.hold(&next.lane, Instant::now() + STORE_WAIT);
-            STORE_WAIT.as_secs()
+            self.queue.hold(&delivery.lane, Instant::now() + STORE_RETRY);
+            STORE_RETRY
         };
+        let retry_in_ms = delay.as_millis();
         if std::mem::replace(&mut self.failing, true) {
-            tracing::debug!(webhook = self.webhook.name, why, again_in, "not delivered");
+            tracing::debug!(webhook, error, retry_in_ms, "webhook delivery failed, will retry");
         } else {
-            tracing::warn!(webhook = self.webhook.name, why, again_in, "not delivered");
+            tracing::warn!(webhook, error, retry_in_ms, "webhook delivery failed, will retry");
         }
         true
     }
 
-    /// Takes one out of its lane and the store.
-    async fn remove(&mut self, next: &Next) {
-        self.lanes.done(&next.lane);
-        let events = self.with_ids(vec![next.sequence]);
-        self.unremoved.extend(events);
-        self.clear().await;
+    /// Removes an event from the queue and the store.
+    async fn remove(&mut self, delivery: &Delivery) {
+        self.queue.done(&delivery.lane);
+        self.mark_deleted(&[delivery.sequence]);
+        self.delete().await;
     }
 
-    /// Removes from the store what is done with. What cannot be removed now is tried again; if the
-    /// server ends before, it is delivered once more after the next start.
-    async fn clear(&mut self) {
-        if self.unremoved.is_empty() {
+    /// Deletes delivered and dropped events from the store, and retries later if that fails. If the server
+    /// ends before the retry, they are delivered once more after the next start.
+    async fn delete(&mut self) {
+        if self.to_delete.is_empty() {
             return;
         }
-        match self.store.outbox_remove(&self.webhook.name, self.unremoved.clone()).await {
-            Ok(()) => self.unremoved.clear(),
+        let webhook = &self.webhook.name;
+        match self.store.outbox_remove(webhook, self.to_delete.clone()).await {
+            Ok(()) => self.to_delete.clear(),
             Err(error) => {
-                tracing::warn!(
-                    webhook = self.webhook.name,
-                    %error,
-                    "cannot remove what is delivered, trying again"
-                );
-                self.store_due = Some(Instant::now() + STORE_WAIT);
+                tracing::warn!(webhook, %error, "cannot delete webhook events from the store, will retry");
+                self.store_due = Some(Instant::now() + STORE_RETRY);
             }
         }
     }
 
-    /// Takes out of the feed what is there already.
-    fn fill(&mut self) {
-        while self.unkept.len() < BATCH {
-            let Some(item) = self.feed.try_next() else { break };
-            self.take_up(item);
+    /// Reads what the event log has already.
+    fn drain(&mut self) {
+        while self.to_store.len() < BATCH {
+            let Some(item) = self.events.try_next() else { break };
+            self.accept(item);
         }
     }
 
-    /// Puts into the store what was taken in. While that fails, the event log keeps what comes, up to
+    /// Stores the events that were read from the log. While that fails, the log keeps further ones, within
     /// its bounds.
-    async fn keep(&mut self) {
-        if self.unkept.is_empty() {
+    async fn persist(&mut self) {
+        if self.to_store.is_empty() {
             return;
         }
-        let now = unix_now();
-        match self.store.outbox_add(&self.webhook.name, self.unkept.clone(), now).await {
+        let (webhook, now) = (&self.webhook.name, unix_now());
+        match self.store.outbox_add(webhook, self.to_store.clone(), now).await {
             Ok(numbers) => {
-                for (entry, sequence) in self.unkept.drain(..).zip(numbers) {
+                for (entry, sequence) in self.to_store.drain(..).zip(numbers) {
                     self.ids.insert(sequence, entry.event);
                     let bytes = entry.body.len() as u64;
-                    self.lanes.add(entry.lane, Waiting { sequence, bytes, at: now });
+                    self.queue.push(entry.lane, Pending { sequence, bytes, at: now });
                 }
             }
             Err(error) => {
-                tracing::warn!(
-                    webhook = self.webhook.name,
-                    %error,
-                    "cannot keep events in the store, trying again"
-                );
-                self.store_due = Some(Instant::now() + STORE_WAIT);
+                tracing::warn!(webhook, %error, "cannot store webhook events, will retry");
+                self.store_due = Some(Instant::now() + STORE_RETRY);
             }
         }
     }
 
-    /// Numbers that are done with, and the ids of their events.
-    fn with_ids(&mut self, sequences: Vec<u64>) -> Vec<(u64, String)> {
-        let id = |sequence| Some((sequence, self.ids.remove(&sequence)?));
-        sequences.into_iter().filter_map(id).collect()
+    /// Marks events as to be deleted from the store.
+    fn mark_deleted(&mut self, sequences: &[u64]) {
+        let ids = &mut self.ids;
+        let event = |sequence: &u64| Some((*sequence, ids.remove(sequence)?));
+        self.to_delete.extend(sequences.iter().filter_map(event));
     }
 
-    fn take_up(&mut self, item: Item) {
+    fn accept(&mut self, item: Item) {
         match item {
-            Item::Event(recorded) => {
-                // Who is refused may have said any device's id: that one's own events don't wait for it.
-                let device = match recorded.event.kind() {
-                    EventKind::Refused => None,
-                    EventKind::Connected
-                    | EventKind::Disconnected
-                    | EventKind::Message
-                    | EventKind::RawMessage
-                    | EventKind::Sent
-                    | EventKind::RawSent
-                    | EventKind::Revoked
-                    | EventKind::Blocked
-                    | EventKind::Unblocked => recorded.event.device.as_ref(),
-                };
-                let lane = device.map(ToString::to_string);
-                let event = recorded.id();
-                let body = recorded.event.to_json(&event);
-                self.unkept.push(OutboxEntry { lane: lane.unwrap_or_default(), event, body });
+            Item::Event(entry) => {
+                // A refused client may have claimed any device id: that device's events don't wait for it.
+                let device = entry.event.device.as_ref();
+                let device = device.filter(|_| entry.event.kind() != EventKind::Refused);
+                let lane = device.map(ToString::to_string).unwrap_or_default();
+                let event = entry.id();
+                let body = entry.event.to_json(&event);
+                self.to_store.push(OutboxEntry { lane, event, body });
             }
             Item::Gap { .. } => {
-                Counters::add(&self.counters.dropped, 1);
-                tracing::warn!(
-                    webhook = self.webhook.name,
-                    "events were too many to be kept, some are not delivered"
-                );
+                self.counters.dropped.inc();
+                let webhook = &self.webhook.name;
+                tracing::warn!(webhook, "the event log overflowed, some events are not delivered");
             }
         }
     }
 
-    /// Gives up the oldest of what is too much.
-    async fn shorten(&mut self) {
+    /// Drops the oldest events above the configured limits.
+    async fn enforce_limits(&mut self) {
         let mut dropped = Vec::new();
-        while self.lanes.len() > self.webhook.keep || self.lanes.bytes() > self.webhook.keep_bytes {
-            let Some(sequence) = self.lanes.drop_oldest() else { break };
+        let Webhook { keep, keep_bytes, name: webhook, .. } = &self.webhook;
+        while self.queue.len() > *keep || self.queue.bytes() > *keep_bytes {
+            let Some(sequence) = self.queue.drop_oldest() else { break };
             dropped.push(sequence);
         }
         if dropped.is_empty() {
             return;
         }
-        Counters::add(&self.counters.dropped, dropped.len());
+        self.counters.dropped.inc_by(dropped.len() as u64);
+        let count = dropped.len();
         tracing::warn!(
-            webhook = self.webhook.name,
-            dropped = dropped.len(),
-            "too many events wait for the receiver, gave the oldest up"
+            webhook,
+            dropped = count,
+            "too many pending webhook events, dropped the oldest"
         );
-        let events = self.with_ids(dropped);
-        self.unremoved.extend(events);
-        self.clear().await;
+        self.mark_deleted(&dropped);
+        self.delete().await;
     }
 }

@@ -77,7 +77,7 @@ async fn each_role_allows_what_it_names_and_nothing_else() {
         for (path, operations) in document["paths"].as_object().unwrap() {
             for (method, operation) in operations.as_object().unwrap() {
                 let Some(takes) = operation["description"].as_str() else { continue };
-                let allowed = takes == format!("Takes the role `{}`.", role.as_str());
+                let allowed = takes == format!("Requires the role `{}`.", role.as_str());
                 if allowed {
                     checked.insert(takes.to_owned());
                     continue;
@@ -279,7 +279,7 @@ async fn an_invalid_request_is_refused_with_the_reason() {
         ("/api/v1/devices?limit=many", "limit is \"many\""),
         ("/api/v1/devices?connected=yes", "connected is \"yes\", expected true or false"),
         ("/api/v1/devices?cursor=%25", "cursor is \"%\""),
-        ("/api/v1/devices?limit=1&limit=2", "limit stands there twice"),
+        ("/api/v1/devices?limit=1&limit=2", "query parameter limit is given more than once"),
         ("/api/v1/devices?sort=id", "unknown parameter \"sort\", expected search, connected"),
         ("/api/v1/token?x=1", "unknown parameter \"x\", expected none"),
         ("/api/v1/events?kind=messages", "kind is \"messages\", expected one of connected"),
@@ -336,21 +336,21 @@ async fn the_event_stream_has_messages_refusals_and_resumes_by_id() {
     let event = stream.next().await;
     assert_eq!((&event["kind"], &event["message"]), (&json!("message"), &json!("hello")));
 
-    // Those after it, by its id.
+    // Resumed after an event, by its id.
     device.client.send(&"again").await.unwrap();
     assert_eq!(stream.next().await["message"], "again");
     let id = event["id"].as_str().unwrap();
     let mut resumed =
         http.clone().header("last-event-id", id).events("/api/v1/events?kind=message").await;
     assert_eq!(resumed.next().await["message"], "again");
-    // A browser says the newer one in the header, and asks by the same URL as at first.
+    // A browser repeats the first URL and gives the newer id in the header.
     let path = format!("/api/v1/events?kind=message&after={}", connected["id"].as_str().unwrap());
     let mut resumed = http.clone().header("last-event-id", id).events(&path).await;
     assert_eq!(resumed.next().await["message"], "again");
     let mut lost = http.events("/api/v1/events?after=0-1").await;
     assert_eq!(lost.next().await["kind"], "gap");
 
-    // Refusals too.
+    // Refusals are events too.
     let mut refused = http.events("/api/v1/events?kind=refused").await;
     server.refuse_login("cellar-1").await;
     let event = refused.next().await;

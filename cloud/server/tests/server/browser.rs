@@ -44,7 +44,7 @@ async fn a_device_is_watched_and_sent_messages_by_keyboard() {
 
     browser.until("document.activeElement.id === 'token'").await;
     browser.type_keys(&["fdk_wrong", ENTER]).await;
-    browser.shows("the API token is unknown, revoked or expired").await;
+    browser.shows("This API token is unknown, revoked or expired.").await;
     // The browser logs the refusal too.
     let complaints = browser.complaints().await;
     assert!(complaints.iter().all(|one| one.contains("/session") && one.contains("401")));
@@ -80,12 +80,12 @@ async fn a_device_is_watched_and_sent_messages_by_keyboard() {
     }
     browser.type_keys(&["{\"fan\":"]).await;
     browser.type_control_enter().await;
-    browser.shows("This is no JSON").await;
+    browser.shows("Not valid JSON").await;
     assert_eq!(browser.value("document.activeElement.ariaInvalid").await, "true");
     browser.type_keys(&["9007199254740993}"]).await;
     browser.type_control_enter().await;
     let sent = device.until(|event| matches!(event, Event::Message(_))).await;
-    // Beyond what a number of the browser holds.
+    // Too big for a JavaScript number.
     let expected =
         fedecks_protocol::Term::Map(vec![("fan".into(), 9_007_199_254_740_993_i64.into())]);
     assert_eq!(sent, Event::Message(expected));
@@ -152,8 +152,8 @@ async fn the_page_offers_what_the_token_allows_until_it_is_revoked() {
     sign_in(&browser, &token).await;
     browser.shows("Your token is limited to kitchen-*").await;
     browser.go("#/devices/kitchen-1").await;
-    browser.shows("Your token has not the role admin.").await;
-    browser.shows("Your token has not the role send.").await;
+    browser.shows("Your token does not have the role admin.").await;
+    browser.shows("Your token does not have the role send.").await;
     let enabled =
         "[...document.querySelectorAll('main :is(button, input, textarea):enabled')].length";
     assert_eq!(browser.value(enabled).await, 0);
@@ -199,7 +199,7 @@ async fn every_page_is_accessible_and_fits_a_narrow_screen() {
                 browser.go(&page).await;
                 live(&browser).await;
                 device.client.send(&vec!["0123456789".repeat(30); 3]).await.unwrap();
-                browser.shows("Device says").await;
+                browser.shows("Message from the device").await;
                 browser.until("document.querySelectorAll('.details time').length >= 3").await;
             }
             _ => {

@@ -1,4 +1,4 @@
-//! Prometheus itself scrapes the server and judges the rules that we ship.
+//! The real Prometheus scrapes the server and checks the alert rules that are shipped.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ async fn every_metric_of_the_rules_is_there() {
     let there = words(&text);
     let missing: Vec<_> = named.difference(&there).collect();
     assert!(missing.is_empty(), "{missing:?} not in:\n{text}");
-    // Prometheus takes no series twice.
+    // Prometheus rejects duplicate series.
     assert_eq!(text.matches("fedecks_certificate_expiry_timestamp_seconds{").count(), 1);
 }
 

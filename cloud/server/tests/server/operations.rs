@@ -1,4 +1,4 @@
-//! What balancers and Prometheus ask for.
+//! Health checks, metrics and `check-config`, for operators.
 
 use std::net::SocketAddr;
 
@@ -47,7 +47,7 @@ async fn the_metrics_count_exactly_and_name_no_device() {
     .await;
     assert_eq!(sample(&text, "fedecks_connects_total"), 2.0);
     assert_eq!(sample(&text, "fedecks_connected_devices"), 1.0);
-    // Two that connected and seven messages.
+    // Two connections and seven messages.
     assert_eq!(sample(&text, "fedecks_handler_duration_seconds_count"), 9.0);
     assert!(sample(&text, "fedecks_received_bytes_total") > 7.0 * 6.0);
     assert!(sample(&text, "fedecks_sent_bytes_total") > 100.0);

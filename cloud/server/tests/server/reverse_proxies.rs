@@ -11,6 +11,8 @@ use fedecks_testing::device::Device;
 use fedecks_testing::http::Http;
 use fedecks_testing::wait::{skip, until};
 use http::StatusCode;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -38,7 +40,7 @@ fn changed(text: String, changes: &[(&str, String)]) -> String {
 
 fn find(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Where Debian has nginx, and a user's path may not lead.
+    // Debian's nginx is there, which a user's PATH may not include.
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
     let found = folders.map(|folder| folder.join(program)).find(|file| file.exists());
     if found.is_none() {
@@ -67,7 +69,7 @@ impl Proxy {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// Starts it, and waits until it answers for the server.
+    /// Starts it, and waits until requests reach the server.
     async fn run(&mut self, command: &mut Command) {
         let log = std::fs::File::create(self.file("log")).unwrap();
         let child = command
@@ -75,7 +77,8 @@ impl Proxy {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
-            .kill_on_drop(true)
+            // nginx's workers are in this group too.
+            .process_group(0)
             .spawn()
             .unwrap();
         let child = self.child.insert(child);
@@ -104,6 +107,15 @@ impl Proxy {
         let tls = TlsOptions { trust, identity: None };
         let url = format!("wss://{PROXY}:{}", self.port);
         Device::start_with(&url, id, move |builder| builder.tls(tls.clone()))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let id = self.child.as_ref().and_then(Child::id).and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = id {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use fedecks_testing::cloud_process::CloudProcess;
 use fedecks_testing::device::{Device, credentials};
 use fedecks_testing::http::{Events, Http};
 use fedecks_testing::raw_device::{RawDevice, SUBPROTOCOL, auth_header};
-use fedecks_testing::wait::{is_root, skip, until, within};
+use fedecks_testing::wait::{is_root, skip, until, until_every, within};
 use fedecks_testing::{PASSWORD, USER};
 use http::StatusCode;
 use rusqlite::Connection;
@@ -85,7 +85,10 @@ impl Bed {
 
     /// Waits until a login is answered by this status.
     async fn until_login(&self, device: &str, status: u16) {
-        until(async || (self.login(device).await.0 == status).then_some(())).await;
+        until_every(Duration::from_millis(50), async || {
+            (self.login(device).await.0 == status).then_some(())
+        })
+        .await;
     }
 
     /// Restores the copy.

@@ -21,11 +21,11 @@ use tempfile::TempDir;
 /// The program, for tests that need a process.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_fedecks-cloud");
 
-/// A listener of metrics alone, which needs no token.
+/// A listener that serves metrics only, without a token.
 pub(crate) const METRICS: &str =
     "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
 
-// Hashing takes seconds of the tests otherwise.
+// Hashed once: it takes long on purpose.
 static PASSWORD_HASH: LazyLock<String> = LazyLock::new(|| hash_password(PASSWORD).unwrap());
 
 /// A server in this process, with one account.
@@ -74,7 +74,7 @@ impl Server {
         device
     }
 
-    /// A login by the wrong password.
+    /// Tries to log in with a wrong password.
     pub(crate) async fn refuse_login(&self, id: &str) {
         Device::start(self.address, id).try_login(USER, "wrong!!!").await.unwrap_err();
     }

@@ -165,7 +165,7 @@ async fn events_are_delivered_signed_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_refused_event_is_delivered_again_after_the_server_is_killed() {
+async fn a_refused_event_is_delivered_again_after_a_kill() {
     let mut receiver = Receiver::start().await;
     receiver.answer(503);
     let lines = receiver.configuration("kinds = [\"message\"]");

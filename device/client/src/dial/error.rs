@@ -1,4 +1,4 @@
-//! Why an attempt gave no WebSocket, in words for people, and what the core makes a difference of.
+//! Why a connection attempt failed: in detail for people, and as the cases that the core distinguishes.
 
 use std::io;
 use std::time::Duration;
@@ -8,30 +8,32 @@ use fedecks_protocol::Refusal;
 
 use super::happy_eyeballs::Failures;
 
-/// Why an attempt gave no WebSocket.
+/// Why a connection attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
-    /// The cloud refused the upgrade in the protocol's own form.
+    /// The cloud refused the upgrade, in the form that the protocol defines.
     #[error("the cloud refused: {refusal}")]
     Refused {
         refusal: Refusal,
         /// The delay that it asked for.
         retry_after: Option<Duration>,
     },
-    /// Somebody answered in any other form: a captive portal, a proxy, another server.
-    #[error("the answer has the HTTP status {status}, which is not Fedecks's")]
+    /// Any other HTTP response: from a captive portal, a proxy or another server.
+    #[error(
+        "unexpected HTTP status {status}; a proxy, a captive portal or another server answered"
+    )]
     Http { status: u16 },
-    /// The name has no address, or nobody can be asked.
+    /// The name has no address, or no resolver can be reached.
     #[error("cannot resolve {host}: {error}")]
     Resolve { host: String, error: io::Error },
     /// None of the addresses can be reached.
     #[error("cannot connect to {host}: {failures}")]
     Tcp { host: String, failures: Failures },
-    /// The other end could not prove who it is, or does not speak TLS.
-    #[error("no TLS with {host}: {problem}")]
+    /// The peer could not prove its identity, or does not speak TLS.
+    #[error("TLS handshake with {host} failed: {problem}")]
     Tls { host: String, problem: String },
-    /// What came back is not an answer to an upgrade.
-    #[error("the upgrade failed: {0}")]
+    /// The peer's bytes are not a valid response to an upgrade.
+    #[error("the WebSocket upgrade failed: {0}")]
     Upgrade(String),
 }
 
@@ -39,11 +41,7 @@ impl From<DialError> for core::DialError {
     fn from(error: DialError) -> Self {
         match error {
             DialError::Refused { refusal, retry_after } => Self::Refused { refusal, retry_after },
-            DialError::Http { .. }
-            | DialError::Resolve { .. }
-            | DialError::Tcp { .. }
-            | DialError::Tls { .. }
-            | DialError::Upgrade(_) => Self::Unreachable(error.to_string()),
+            other => Self::Unreachable(other.to_string()),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Connects to whichever address answers first, so that a broken IPv6 costs a quarter of a second
-//! and not the attempt (RFC 8305, without the part about names).
+//! Connects to the address that answers first, so that broken IPv6 costs a quarter of a second and not
+//! the attempt: Happy Eyeballs (RFC 8305) without its part about DNS queries.
 
 use std::fmt;
 use std::io;
@@ -11,14 +11,14 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
-/// After how long the next address is tried beside those that have not answered. RFC 8305 gives
-/// this number.
-const HEAD_START: Duration = Duration::from_millis(250);
+/// The delay before the next address is tried while earlier ones have not answered; the value that
+/// RFC 8305 recommends.
+const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// How many addresses are tried. A name with more has something else wrong with it.
+/// Number of addresses that are tried. A name with more of them is misconfigured.
 const MAX_ADDRESSES: usize = 16;
 
-/// What went wrong with each address.
+/// The error of each address.
 #[derive(Debug)]
 pub(crate) struct Failures(Vec<(SocketAddr, io::Error)>);
 
@@ -32,10 +32,10 @@ impl fmt::Display for Failures {
     }
 }
 
-/// Connects to one of `addresses`, IPv6 and IPv4 by turns, beginning with the family that the
-/// resolver put first. Whatever is still under way is dropped with the future.
+/// Connects to one of `addresses`, alternating between IPv6 and IPv4, beginning with the family that the
+/// resolver put first. Dropping the future aborts all attempts.
 pub(super) async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, Failures> {
-    let mut waiting = by_turns(addresses).into_iter();
+    let mut waiting = interleave(addresses).into_iter();
     let mut running = FuturesUnordered::new();
     let mut failures = Vec::new();
     let mut start_next = Instant::now();
@@ -51,7 +51,7 @@ pub(super) async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, Fai
             },
             () = sleep_until(start_next), if waiting.len() > 0 => {
                 running.extend(waiting.next().map(connect_to));
-                start_next = Instant::now() + HEAD_START;
+                start_next = Instant::now() + CONNECTION_ATTEMPT_DELAY;
             }
             else => return Err(Failures(failures)),
         }
@@ -60,28 +60,19 @@ pub(super) async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, Fai
 
 async fn connect_to(address: SocketAddr) -> (SocketAddr, io::Result<TcpStream>) {
     let connected = TcpStream::connect(address).await.and_then(|stream| {
-        // Messages are small and somebody waits for the answer.
+        // Messages are small, and the sender waits for the response.
         stream.set_nodelay(true)?;
         Ok(stream)
     });
     (address, connected)
 }
 
-fn by_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut ordered = Vec::new();
-    while ordered.len() < MAX_ADDRESSES {
-        let turn = [first.next(), second.next()];
-        if turn == [None, None] {
-            break;
-        }
-        ordered.extend(turn.into_iter().flatten());
-    }
-    ordered.truncate(MAX_ADDRESSES);
-    ordered
+    let pairs = (0..MAX_ADDRESSES).flat_map(|index| [first.get(index), second.get(index)]);
+    pairs.flatten().take(MAX_ADDRESSES).copied().collect()
 }
 
 #[cfg(test)]
@@ -96,30 +87,31 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns_and_the_number_is_bounded() {
+    fn addresses_alternate_between_families_and_are_limited() {
         let addresses = ["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1", "10.0.0.2:1"].map(address);
         let expected = ["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1", "[::3]:1"].map(address);
-        assert_eq!(by_turns(addresses.to_vec()), expected);
+        assert_eq!(interleave(addresses.to_vec()), expected);
         let v4_first = ["10.0.0.1:1", "10.0.0.2:1", "[::1]:1"].map(address);
         let expected = ["10.0.0.1:1", "[::1]:1", "10.0.0.2:1"].map(address);
-        assert_eq!(by_turns(v4_first.to_vec()), expected);
-        assert_eq!(by_turns(vec![address("[::1]:1"); 1_000]).len(), MAX_ADDRESSES);
-        assert_eq!(by_turns(Vec::new()), []);
+        assert_eq!(interleave(v4_first.to_vec()), expected);
+        assert_eq!(interleave(vec![address("[::1]:1"); 1_000]).len(), MAX_ADDRESSES);
+        assert_eq!(interleave(Vec::new()), []);
     }
 
-    /// An address where nobody listens.
-    async fn refusing(host: &str) -> SocketAddr {
-        TcpListener::bind((host, 0)).await.unwrap().local_addr().unwrap()
+    async fn listen() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        (listener, at)
     }
 
-    /// An address that answers nobody any more, and what keeps it so.
+    /// An address that does not answer, and a guard that keeps it so.
     async fn silent() -> (SocketAddr, impl Sized) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(address("127.0.0.1:0")).unwrap();
         let listener = socket.listen(1).unwrap();
         let at = listener.local_addr().unwrap();
-        // Linux drops what comes when the backlog is full, and on the loopback it is full as soon
-        // as these were begun.
+        // Linux drops connection requests while the backlog is full, and on the loopback it is full as
+        // soon as these have begun.
         let mut held = Vec::new();
         for _ in 0..8 {
             let mut connecting = Box::pin(TcpStream::connect(at));
@@ -129,29 +121,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_ipv6_address_that_refuses_gives_way_at_once() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let good = listener.local_addr().unwrap();
-        // Where there is no IPv6 at all, connecting fails as well, and that is the same to us.
-        let stream = connect(vec![address("[::1]:1"), good]).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), good);
-        assert!(stream.nodelay().unwrap());
+    async fn an_address_is_skipped_when_refused_or_after_the_delay() {
+        let (_listener, good) = listen().await;
+        let (silent, _held) = silent().await;
+        // Without IPv6 connecting fails too, which is equivalent.
+        for (bad, delay) in
+            [(address("[::1]:1"), Duration::ZERO), (silent, CONNECTION_ATTEMPT_DELAY)]
+        {
+            let began = Instant::now();
+            let stream = connect(vec![bad, good]).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), good);
+            assert!(began.elapsed() >= delay, "{bad}");
+            assert!(stream.nodelay().unwrap());
+        }
     }
 
     #[tokio::test]
-    async fn an_address_that_does_not_answer_gives_way_after_its_head_start() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (bad, _held) = silent().await;
-        let good = listener.local_addr().unwrap();
-        let began = Instant::now();
-        let stream = connect(vec![bad, good]).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), good);
-        assert!(began.elapsed() >= HEAD_START);
-    }
-
-    #[tokio::test]
-    async fn every_failure_is_told() {
-        let bad = refusing("127.0.0.1").await;
+    async fn every_failure_is_reported() {
+        let bad = listen().await.1;
         let failures = connect(vec![bad, bad]).await.unwrap_err().to_string();
         let refused = format!("{bad}: Connection refused (os error 111)");
         assert_eq!(failures, format!("{refused}; {refused}"));

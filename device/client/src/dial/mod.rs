@@ -1,4 +1,4 @@
-//! One attempt to reach the cloud: from its name to an upgraded WebSocket.
+//! One connection attempt: from the cloud's host name to an upgraded WebSocket.
 
 mod error;
 mod happy_eyeballs;
@@ -15,31 +15,31 @@ use tokio_tungstenite::WebSocketStream;
 
 pub(crate) use self::error::DialError;
 use crate::tls::{Tls, TlsError, TlsOptions, TrustedTime, VerifiedPeer};
-use crate::traffic::Meter;
-use crate::transport::{Counted, Transport};
+use crate::traffic::TrafficCounters;
+use crate::transport::{MeteredStream, Transport};
 use crate::url::CloudUrl;
 
-/// Which cloud, and how to talk to it.
+/// The cloud to connect to, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     url: CloudUrl,
-    /// There if the URL asks for it.
+    /// `Some` for `wss://`.
     tls: Option<Tls>,
     dialect: Dialect,
     max_message: usize,
-    meter: Meter,
+    traffic: TrafficCounters,
 }
 
-/// A WebSocket with nothing sent or read yet.
+/// A WebSocket on which nothing has been sent or received yet.
 #[derive(Debug)]
 pub(crate) struct Upgraded {
     pub(crate) socket: WebSocketStream<Transport>,
-    /// Who it is, if that was verified: with TLS only.
+    /// The verified peer; only with TLS.
     pub(crate) peer: Option<VerifiedPeer>,
 }
 
 impl Target {
-    /// The cloud at `url`. Reads the files that `options` names, if the URL asks for TLS.
+    /// The cloud at `url`. With `wss://`, reads the files that `options` names.
     pub(crate) fn new(
         url: CloudUrl,
         options: &TlsOptions,
@@ -49,18 +49,18 @@ impl Target {
     ) -> Result<Self, TlsError> {
         let tls = if url.is_secure() { Some(Tls::new(options, time)?) } else { None };
         let max_message = limits.max_size.min(Limits::MAX_SIZE);
-        Ok(Self { url, tls, dialect, max_message, meter: Meter::default() })
+        Ok(Self { url, tls, dialect, max_message, traffic: TrafficCounters::default() })
     }
 
-    /// What counts the bytes of all connections made with it.
-    pub(crate) fn meter(&self) -> Meter {
-        self.meter.clone()
+    /// The counters of all connections to this target.
+    pub(crate) fn traffic(&self) -> TrafficCounters {
+        self.traffic.clone()
     }
 }
 
-/// Makes one attempt, with `auth_header` as the value of `x-fedecks-auth`. Each phase is told to
-/// `on_phase` as it begins. There is no deadline: drop the future to give up, and the connection
-/// is closed.
+/// Makes one attempt, with `auth_header` as the value of `x-fedecks-auth`. Calls `on_phase` at the
+/// beginning of each phase. There is no deadline: dropping the future aborts the attempt and closes the
+/// connection.
 pub(crate) async fn dial(
     target: &Target,
     auth_header: String,
@@ -76,7 +76,7 @@ pub(crate) async fn dial(
     let tcp = happy_eyeballs::connect(addresses)
         .await
         .map_err(|failures| DialError::Tcp { host: host.to_str().into_owned(), failures })?;
-    let tcp = Counted::new(tcp, target.meter.clone());
+    let tcp = MeteredStream::new(tcp, target.traffic.clone());
 
     let (transport, peer) = match &target.tls {
         None => (Transport::Plain(tcp), None),
@@ -101,15 +101,14 @@ impl fmt::Display for Target {
     }
 }
 
-/// Asks anew each time: what was right on one network may be wrong on the next.
+/// Resolves the host for each attempt: the addresses may differ on another network.
 async fn resolve(url: &CloudUrl) -> Result<Vec<SocketAddr>, DialError> {
     let host = url.host().to_str();
     let failed = |error| DialError::Resolve { host: host.clone().into_owned(), error };
     let addresses: Vec<_> =
         lookup_host((host.as_ref(), url.port())).await.map_err(failed)?.collect();
     if addresses.is_empty() {
-        let nothing = io::Error::new(io::ErrorKind::NotFound, "it has no address");
-        return Err(failed(nothing));
+        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "no address found")));
     }
     Ok(addresses)
 }

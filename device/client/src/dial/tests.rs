@@ -1,132 +1,104 @@
-//! Attempts at clouds that behave, and at others.
+//! Connection attempts to clouds, and to servers of other kinds.
 
 use std::fs;
-use std::net::Ipv4Addr;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fedecks_device_core as core;
 use fedecks_protocol::{AUTH_HEADER, Refusal};
 use futures_util::{SinkExt, StreamExt};
-use rustls::ServerConfig;
-use rustls::crypto::ring;
+use rustls::server::WebPkiClientVerifier;
 use tempfile::tempdir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_tungstenite::accept_hdr_async;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::server::{
-    ErrorResponse, Request as ServerRequest, Response as ServerResponse,
-};
-use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::handshake::server::Request as ServerRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::*;
-use crate::clock::WallClock;
+use crate::testing::{
+    Authority, accept, first, server_config, target, trusted_time, within, year_2026,
+};
 use crate::tls::Trust;
-use crate::tls::trusted_time::testing::{first, trusted_time};
-use crate::tls::verifier::testing::Authority;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const AUTH: &str = "c2VjcmV0";
 
-fn target(url: &str, limits: &Limits) -> Target {
-    let time = TrustedTime::new(WallClock::system(), Path::new("/nonexistent/fedecks"));
-    let url = url.parse().unwrap();
-    Target::new(url, &TlsOptions::default(), time, Dialect::Bincode, limits).unwrap()
-}
-
-/// Dials and notes the phases.
-async fn dial_noting(target: &Target) -> (Result<Upgraded, DialError>, Vec<Phase>) {
+/// Dials, and records the phases.
+async fn dial_recording(target: &Target) -> (Result<Upgraded, DialError>, Vec<Phase>) {
     let mut phases = Vec::new();
-    let dialing = Box::pin(dial(target, AUTH.to_owned(), |phase| phases.push(phase)));
-    let result = timeout(PATIENCE, dialing).await.unwrap();
+    let result = within(Box::pin(dial(target, AUTH.to_owned(), |phase| phases.push(phase)))).await;
     (result, phases)
 }
 
-async fn listen() -> (TcpListener, u16) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    (listener, port)
+/// The error of an attempt, and its phases.
+async fn fails(url: &str) -> (DialError, Vec<Phase>) {
+    let (result, phases) = dial_recording(&target(url, &Limits::default())).await;
+    (result.unwrap_err(), phases)
 }
 
-/// What a device makes of a server that reads its request and answers with these bytes.
+/// Accepts one connection on a local port and serves it.
+async fn serve<F>(
+    serve: impl FnOnce(TcpStream) -> F + Send + 'static,
+) -> (u16, JoinHandle<F::Output>)
+where
+    F: Future<Output: Send + 'static> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = async move { serve(listener.accept().await.unwrap().0).await };
+    (port, tokio::spawn(server))
+}
+
+/// The error of a device whose request a server answers with these bytes.
 async fn answered(answer: &str) -> DialError {
-    let (listener, port) = listen().await;
     let answer = answer.to_owned();
-    let server = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        read_head(&mut stream).await;
-        stream.write_all(answer.as_bytes()).await.unwrap();
-        stream.shutdown().await.unwrap();
-    });
-    let target = target(&format!("ws://127.0.0.1:{port}"), &Limits::default());
-    let (result, phases) = dial_noting(&target).await;
+    let (port, server) = serve(async move |mut stream: TcpStream| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        // The device may hang up in the middle of a long response.
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    })
+    .await;
+    let (error, phases) = fails(&format!("ws://127.0.0.1:{port}")).await;
     assert_eq!(phases, [Phase::Resolve, Phase::Tcp, Phase::Upgrade]);
     server.await.unwrap();
-    result.unwrap_err()
+    error
 }
 
-async fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    String::from_utf8(head).unwrap()
-}
-
-/// A cloud that accepts one upgrade and echoes messages.
-fn echo<S>(stream: S) -> JoinHandle<ServerRequest>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    tokio::spawn(async move {
-        let asked = Arc::new(Mutex::new(None));
-        let kept = asked.clone();
-        #[expect(clippy::result_large_err, reason = "tungstenite's own signature")]
-        let accept = move |request: &ServerRequest, mut response: ServerResponse| {
-            *kept.lock().unwrap() = Some(request.clone());
-            let dialect = request.headers()[SEC_WEBSOCKET_PROTOCOL].clone();
-            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, dialect);
-            Ok::<_, ErrorResponse>(response)
-        };
-        let mut socket = accept_hdr_async(stream, accept).await.unwrap();
-        while let Some(Ok(message)) = socket.next().await {
-            if message.is_binary() {
-                socket.send(message).await.unwrap();
-            }
+/// Accepts one upgrade and echoes messages. Returns the request.
+async fn echo<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> ServerRequest {
+    let (mut socket, request) = accept(stream).await;
+    while let Some(Ok(message)) = socket.next().await {
+        if message.is_binary() {
+            socket.send(message).await.unwrap();
         }
-        asked.lock().unwrap().take().unwrap()
-    })
+    }
+    request
 }
 
-async fn say_and_hear(mut socket: WebSocketStream<Transport>) {
-    let before = socket.get_ref().life();
-    socket.send(Message::binary(vec![7; 100_000])).await.unwrap();
-    let heard = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
-    assert_eq!(heard, Message::binary(vec![7; 100_000]));
-    assert!(socket.get_ref().life() >= before + 100_000);
+async fn assert_echoes(mut socket: WebSocketStream<Transport>) {
+    let before = socket.get_ref().activity();
+    let message = Message::binary(vec![7; 100_000]);
+    socket.send(message.clone()).await.unwrap();
+    assert_eq!(within(socket.next()).await.unwrap().unwrap(), message);
+    assert!(socket.get_ref().activity() >= before + 100_000);
     socket.close(None).await.unwrap();
     while let Some(Ok(_)) = socket.next().await {}
 }
 
 #[tokio::test]
-async fn an_upgrade_asks_as_the_protocol_says_and_gives_a_websocket() {
-    let (listener, port) = listen().await;
-    let server = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        echo(stream).await.unwrap()
-    });
+async fn an_upgrade_sends_the_protocols_headers_and_opens_a_websocket() {
+    let (port, server) = serve(echo).await;
     let target = target(&format!("ws://localhost:{port}/devices/here"), &Limits::default());
-    let (upgraded, phases) = dial_noting(&target).await;
+    let (upgraded, phases) = dial_recording(&target).await;
     assert_eq!(phases, [Phase::Resolve, Phase::Tcp, Phase::Upgrade]);
     let upgraded = upgraded.unwrap();
     assert!(upgraded.peer.is_none());
-    say_and_hear(upgraded.socket).await;
+    assert_echoes(upgraded.socket).await;
 
     let request = server.await.unwrap();
     assert_eq!(request.uri(), "/devices/here");
@@ -137,96 +109,69 @@ async fn an_upgrade_asks_as_the_protocol_says_and_gives_a_websocket() {
 }
 
 #[tokio::test]
-async fn over_tls_the_peer_is_verified_and_known() {
-    let folder = tempdir().unwrap();
+async fn a_peer_is_verified_and_known_over_tls() {
+    let directory = tempdir().unwrap();
     let authority = Authority::new();
-    let ca = folder.path().join("ca.pem");
+    let ca = directory.path().join("ca.pem");
     fs::write(&ca, authority.root_pem()).unwrap();
-    let (chain, key) = authority.issue("localhost", first(2026, 1), first(2027, 1));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let (listener, port) = listen().await;
-    let server = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await.unwrap();
-        echo(stream).await.unwrap()
-    });
+    let issued = authority.issue("localhost", year_2026());
+    let acceptor = TlsAcceptor::from(server_config(WebPkiClientVerifier::no_client_auth(), issued));
+    let (port, server) =
+        serve(async move |stream| echo(acceptor.accept(stream).await.unwrap()).await).await;
 
-    let time = trusted_time(first(2025, 6), first(2025, 7), folder.path());
+    let time = trusted_time(first(2025, 6), first(2025, 7), directory.path());
     let options = TlsOptions { trust: Trust::Only(ca), identity: None };
     let url = format!("wss://localhost:{port}").parse().unwrap();
     let target =
         Target::new(url, &options, time.clone(), Dialect::Bincode, &Limits::default()).unwrap();
-    let (upgraded, phases) = dial_noting(&target).await;
+    let (upgraded, phases) = dial_recording(&target).await;
     assert_eq!(phases, [Phase::Resolve, Phase::Tcp, Phase::Tls, Phase::Upgrade]);
     let upgraded = upgraded.unwrap();
     let peer = upgraded.peer.unwrap();
     assert!(time.observe(first(2026, 5).as_secs() * 1_000, |at| peer.latest_valid(at)));
-    say_and_hear(upgraded.socket).await;
+    assert_echoes(upgraded.socket).await;
     server.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_said_to_be_one() {
-    let (listener, port) = listen().await;
-    let server = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
+async fn a_server_without_tls_fails_the_handshake() {
+    let (port, server) = serve(async |mut stream: TcpStream| {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         stream.shutdown().await.unwrap();
-        let mut rest = Vec::new();
-        // The device may close at once, with something of ours unread.
-        let _ = stream.read_to_end(&mut rest).await;
-    });
-    let target = target(&format!("wss://127.0.0.1:{port}"), &Limits::default());
-    let (result, phases) = dial_noting(&target).await;
+        // The device may close immediately and leave some of this unread.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let (error, phases) = fails(&format!("wss://127.0.0.1:{port}")).await;
     assert_eq!(phases, [Phase::Resolve, Phase::Tcp, Phase::Tls]);
-    let error = result.unwrap_err();
     assert!(matches!(error, DialError::Tls { .. }), "{error:?}");
-    assert!(error.to_string().starts_with("no TLS with 127.0.0.1: "), "{error}");
+    assert!(error.to_string().starts_with("TLS handshake with 127.0.0.1 failed: "), "{error}");
     server.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_refusal_of_ours_is_told_with_its_delay() {
-    for (delay, retry_after) in [
-        ("", None),
+async fn every_refusal_is_recognized_with_its_delay() {
+    let delays = [
         ("Retry-After: 120\r\n", Some(Duration::from_secs(120))),
         ("Retry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\n", None),
         ("Retry-After: -1\r\n", None),
-    ] {
+    ];
+    let delays = delays.map(|(delay, retry_after)| (Refusal::TokenRevoked, delay, retry_after));
+    let undelayed = Refusal::ALL.into_iter().map(|refusal| (refusal, "", None));
+    for (refusal, delay, retry_after) in undelayed.chain(delays) {
+        let (status, reason) = (refusal.status(), refusal.reason());
         let error = answered(&format!(
-            "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Fedecks\r\n\
-             X-Fedecks-Refusal: token-revoked\r\n{delay}Content-Length: 0\r\n\r\n"
+            "HTTP/1.1 {status} No\r\nWWW-Authenticate: Fedecks\r\n\
+             X-Fedecks-Refusal: {reason}\r\n{delay}Content-Length: 0\r\n\r\n"
         ))
         .await;
-        let refusal = Refusal::TokenRevoked;
-        assert_eq!(
-            core::DialError::from(error),
-            core::DialError::Refused { refusal, retry_after },
-            "{delay}"
-        );
+        let expected = core::DialError::Refused { refusal, retry_after };
+        assert_eq!(core::DialError::from(error), expected, "{delay}");
     }
 }
 
 #[tokio::test]
-async fn every_refusal_of_ours_is_known() {
-    for refusal in Refusal::ALL {
-        let (status, reason) = (refusal.status(), refusal.reason());
-        let answer = format!("HTTP/1.1 {status} No\r\nx-fedecks-refusal: {reason}\r\n\r\n");
-        let error = answered(&answer).await;
-        assert!(
-            matches!(error, DialError::Refused { refusal: told, .. } if told == refusal),
-            "{error:?}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn the_answers_of_portals_and_proxies_are_no_refusals() {
+async fn responses_of_portals_and_proxies_are_not_refusals() {
     let page = "<html><title>Welcome to the hotel</title></html>";
     for (status, rest) in [
         (200, format!("Content-Type: text/html\r\nContent-Length: {}\r\n\r\n{page}", page.len())),
@@ -235,81 +180,58 @@ async fn the_answers_of_portals_and_proxies_are_no_refusals() {
         (403, format!("\r\n{page}")),
         (407, "Proxy-Authenticate: Basic\r\n\r\n".into()),
         (502, "\r\n".into()),
-        // Ours in part only.
+        // These match the protocol only in part.
         (403, "x-fedecks-refusal: token-revoked\r\n\r\n".into()),
         (401, "x-fedecks-refusal: something-newer\r\n\r\n".into()),
         (401, "WWW-Authenticate: Fedecks\r\n\r\n".into()),
     ] {
         let error = answered(&format!("HTTP/1.1 {status} Whatever\r\n{rest}")).await;
-        assert!(matches!(error, DialError::Http { status: told } if told == status), "{error:?}");
+        assert!(matches!(error, DialError::Http { status: got } if got == status), "{error:?}");
         assert!(matches!(core::DialError::from(error), core::DialError::Unreachable(_)));
     }
 }
 
 #[tokio::test]
-async fn what_is_no_answer_to_an_upgrade_is_said_to_be_none() {
+async fn an_invalid_response_to_the_upgrade_is_described() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
                      Upgrade: websocket\r\n";
-    for (answer, told) in [
+    let closed = "the connection was closed before the response was complete";
+    for (answer, expected) in [
         ("SSH-2.0-OpenSSH_9.2\r\n".to_owned(), "httparse error"),
-        (String::new(), "the connection ended before the answer"),
-        ("HTTP/1.1 101 Switching".to_owned(), "the connection ended before the answer"),
+        (String::new(), closed),
+        ("HTTP/1.1 101 Switching".to_owned(), closed),
         ("HTTP/1.1 101 Switching Protocols\r\n\r\n".to_owned(), "No \"Upgrade: websocket\""),
         (format!("{switching}Sec-WebSocket-Accept: bm8=\r\n\r\n"), "Key mismatch"),
         (
             format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(100_000)),
-            "the head of the answer is too long or comes in crumbs",
+            "the response head is too long or too fragmented",
         ),
     ] {
-        let error = answered_with_loss(&answer).await;
+        let error = answered(&answer).await;
         let DialError::Upgrade(problem) = &error else { panic!("{error:?}") };
-        assert!(problem.contains(told), "{problem}");
+        assert!(problem.contains(expected), "{problem}");
     }
 }
 
-/// As [`answered`], but the device may hang up on the answer.
-async fn answered_with_loss(answer: &str) -> DialError {
-    let (listener, port) = listen().await;
-    let answer = answer.to_owned();
-    let server = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        read_head(&mut stream).await;
-        let _ = stream.write_all(answer.as_bytes()).await;
-        let _ = stream.shutdown().await;
-    });
-    let target = target(&format!("ws://127.0.0.1:{port}"), &Limits::default());
-    let error = dial_noting(&target).await.0.unwrap_err();
-    server.await.unwrap();
-    error
-}
-
 #[tokio::test]
-async fn a_cloud_that_does_not_name_the_dialect_is_not_taken() {
-    let (listener, port) = listen().await;
-    let server = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        // A WebSocket server, but for something else.
-        drop(tokio_tungstenite::accept_async(stream).await);
-    });
-    let target = target(&format!("ws://127.0.0.1:{port}"), &Limits::default());
-    let error = dial_noting(&target).await.0.unwrap_err();
+async fn a_websocket_server_without_the_dialect_is_refused() {
+    let (port, server) =
+        serve(async |stream| drop(tokio_tungstenite::accept_async(stream).await)).await;
+    let (error, _) = fails(&format!("ws://127.0.0.1:{port}")).await;
     let DialError::Upgrade(problem) = &error else { panic!("{error:?}") };
     assert!(problem.contains("SubProtocol"), "{problem}");
     server.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_silent_server_leaves_the_attempt_in_its_phase_and_giving_up_closes_the_connection() {
+async fn a_silent_server_holds_its_phase_until_the_attempt_is_dropped() {
     for (scheme, last) in [("ws", Phase::Upgrade), ("wss", Phase::Tls)] {
-        let (listener, port) = listen().await;
-        let (heard, reached) = oneshot::channel();
-        let server = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let first = stream.read_u8().await.unwrap();
-            heard.send(first).unwrap();
-            let mut rest = Vec::new();
-            stream.read_to_end(&mut rest).await
-        });
+        let (received, reached) = oneshot::channel();
+        let (port, server) = serve(async move |mut stream: TcpStream| {
+            received.send(stream.read_u8().await.unwrap()).unwrap();
+            stream.read_to_end(&mut Vec::new()).await
+        })
+        .await;
         let target = target(&format!("{scheme}://127.0.0.1:{port}"), &Limits::default());
         let mut phases = Vec::new();
         {
@@ -320,78 +242,52 @@ async fn a_silent_server_leaves_the_attempt_in_its_phase_and_giving_up_closes_th
             }
         }
         assert_eq!(phases.last(), Some(&last));
-        // The server sees the end.
-        timeout(PATIENCE, server).await.unwrap().unwrap().unwrap();
+        // The server sees the end of the connection.
+        within(server).await.unwrap().unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_is_named() {
-    let (listener, port) = listen().await;
-    drop(listener);
-    let target = target(&format!("ws://127.0.0.1:{port}"), &Limits::default());
-    let (result, phases) = dial_noting(&target).await;
-    assert_eq!(phases, [Phase::Resolve, Phase::Tcp]);
-    assert_eq!(
-        result.unwrap_err().to_string(),
-        format!("cannot connect to 127.0.0.1: 127.0.0.1:{port}: Connection refused (os error 111)")
-    );
-}
-
-#[tokio::test]
-async fn a_name_without_an_address_is_named() {
-    // RFC 6761: nobody ever has this name.
-    let target = target("ws://cloud.invalid", &Limits::default());
-    let (result, phases) = dial_noting(&target).await;
+async fn an_unreachable_address_or_unknown_name_is_named() {
+    for host in ["127.0.0.1", "[::1]"] {
+        // A port that was just closed. A machine without IPv6 reports the address with its error.
+        let bare = host.trim_matches(['[', ']']);
+        let listener = TcpListener::bind((bare, 0)).await;
+        let port = listener.map_or(9, |listener| listener.local_addr().unwrap().port());
+        let (error, phases) = fails(&format!("ws://{host}:{port}")).await;
+        assert_eq!(phases, [Phase::Resolve, Phase::Tcp]);
+        let (error, expected) =
+            (error.to_string(), format!("cannot connect to {bare}: {host}:{port}: "));
+        assert!(error.starts_with(&expected), "{error}");
+        assert!(host != "127.0.0.1" || error == expected + "Connection refused (os error 111)");
+    }
+    // RFC 6761: this name never exists.
+    let (error, phases) = fails("ws://cloud.invalid").await;
     assert_eq!(phases, [Phase::Resolve]);
-    let error = result.unwrap_err();
     assert!(matches!(error, DialError::Resolve { .. }), "{error:?}");
     assert!(error.to_string().starts_with("cannot resolve cloud.invalid: "), "{error}");
 }
 
 #[tokio::test]
-async fn a_literal_ipv6_address_is_dialled() {
-    // Not every machine that builds has IPv6; then it says so with the address.
-    let port = match TcpListener::bind("[::1]:0").await {
-        Ok(listener) => listener.local_addr().unwrap().port(),
-        Err(_) => 9,
-    };
-    let target = target(&format!("ws://[::1]:{port}"), &Limits::default());
-    let error = dial_noting(&target).await.0.unwrap_err().to_string();
-    assert!(error.starts_with(&format!("cannot connect to ::1: [::1]:{port}: ")), "{error}");
-}
-
-#[tokio::test]
-async fn a_message_over_the_limit_is_not_taken_into_memory() {
-    let (listener, port) = listen().await;
-    let server = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        echo(stream).await
-    });
+async fn a_message_over_the_limit_is_not_read_into_memory() {
+    let (port, server) = serve(echo).await;
     let limits = Limits { max_size: 1_000, ..Limits::default() };
     let target = target(&format!("ws://127.0.0.1:{port}"), &limits);
-    let mut socket = dial_noting(&target).await.0.unwrap().socket;
-    // Bigger than what this end reads; it may send it.
+    let mut socket = dial_recording(&target).await.0.unwrap().socket;
+    // The limit is for reading; this end may send it.
     socket.send(Message::binary(vec![7; 1_001])).await.unwrap();
-    let error = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap_err();
-    assert!(matches!(error, tokio_tungstenite::tungstenite::Error::Capacity(_)), "{error}");
+    let error = within(socket.next()).await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Capacity(_)), "{error}");
     drop(socket);
-    assert!(server.await.unwrap().is_ok());
+    server.await.unwrap();
 }
 
 #[test]
-fn debug_of_a_request_shows_nothing_of_the_header() {
+fn the_authentication_header_is_checked_and_hidden_in_debug() {
     let target = target("ws://127.0.0.1", &Limits::default());
-    let request = upgrade::request(&target.url, target.dialect, AUTH.to_owned()).unwrap();
-    assert_eq!(request.headers()[AUTH_HEADER], AUTH);
-    assert!(!format!("{request:?}").contains(AUTH));
-}
-
-#[test]
-fn a_header_with_a_line_end_is_refused() {
-    let target = target("ws://127.0.0.1", &Limits::default());
-    assert!(matches!(
-        upgrade::request(&target.url, target.dialect, "a\r\nb".to_owned()),
-        Err(DialError::Upgrade(_))
-    ));
+    let request = |header: &str| upgrade::request(&target.url, target.dialect, header.to_owned());
+    let valid = request(AUTH).unwrap();
+    assert_eq!(valid.headers()[AUTH_HEADER], AUTH);
+    assert!(!format!("{valid:?}").contains(AUTH));
+    assert!(matches!(request("a\r\nb"), Err(DialError::Upgrade(_))));
 }

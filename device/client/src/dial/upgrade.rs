@@ -1,5 +1,5 @@
-//! The upgrade to a WebSocket, and the judgement of what answers it: the cloud, or a captive portal, a proxy
-//! or another server in its place.
+//! The upgrade to a WebSocket, and the interpretation of its response, which may come from a captive
+//! portal, a proxy or another server instead of the cloud.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use super::error::DialError;
 use crate::transport::Transport;
 use crate::url::CloudUrl;
 
-/// Size of each buffer, in bytes; tungstenite would take 128 KiB.
+/// Size of each buffer, in bytes; tungstenite's default is 128 KiB.
 const BUFFER: usize = 4 * 1024;
 
-/// Room for what surrounds a message in the write buffer: its own head, a ping, a close.
+/// Room in the write buffer besides a message: for its frame header, a ping, a close.
 const OVERHEAD: usize = 16 * 1024;
 
 pub(super) fn request(
@@ -27,11 +27,12 @@ pub(super) fn request(
     dialect: Dialect,
     auth_header: String,
 ) -> Result<Request, DialError> {
-    let invalid = |what: &str| DialError::Upgrade(format!("{what} cannot stand in a request"));
+    let invalid = |what: &str| DialError::Upgrade(format!("{what} is not valid in a request"));
     let (uri, host) = url.uri_and_host();
     let mut request = uri.into_client_request().map_err(|_| invalid("the URL"))?;
     let host = HeaderValue::try_from(host).map_err(|_| invalid("the host"))?;
-    let mut auth = HeaderValue::try_from(auth_header).map_err(|_| invalid("the header"))?;
+    let mut auth =
+        HeaderValue::try_from(auth_header).map_err(|_| invalid("the authentication header"))?;
     auth.set_sensitive(true);
     let dialect = HeaderValue::from_static(dialect.subprotocol());
     let headers = request.headers_mut();
@@ -54,16 +55,15 @@ pub(super) async fn upgrade(
 }
 
 impl DialError {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "what has words of its own keeps them")]
     fn from_upgrade(error: tungstenite::Error) -> Self {
         match error {
             tungstenite::Error::Http(response) => Self::from_response(&response),
             tungstenite::Error::Io(error) => Self::Upgrade(error.to_string()),
             tungstenite::Error::AttackAttempt => {
-                Self::Upgrade("the head of the answer is too long or comes in crumbs".into())
+                Self::Upgrade("the response head is too long or too fragmented".into())
             }
             tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
-                Self::Upgrade("the connection ended before the answer".into())
+                Self::Upgrade("the connection was closed before the response was complete".into())
             }
             other => Self::Upgrade(other.to_string()),
         }
@@ -74,7 +74,7 @@ impl DialError {
         let header = |name: &str| response.headers().get(name)?.to_str().ok();
         match Refusal::from_response(status, header(REFUSAL_HEADER)) {
             Some(refusal) => {
-                // The other form, a date, is for those whose clock is right.
+                // The other form, a date, would need a correct clock.
                 let retry_after = header(RETRY_AFTER.as_str())
                     .and_then(|seconds| seconds.trim().parse().ok())
                     .map(Duration::from_secs);

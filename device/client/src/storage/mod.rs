@@ -1,7 +1,8 @@
-//! What the device keeps on disk. Public for programs that store files of their own next to the
-//! token.
+//! Storage on disk: small files that survive power cuts, and the token. Public for programs that store
+//! their files next to the token.
 
 mod atomic_file;
+mod sealed_text;
 mod token;
 
 pub use atomic_file::{AtomicFile, StoreError};

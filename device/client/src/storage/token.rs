@@ -1,4 +1,4 @@
-//! The token on disk.
+//! The token store: the device's token on disk.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use fedecks_protocol::{DeviceId, IssuedToken, Token};
 
 use super::atomic_file::{AtomicFile, StoreError};
 
-/// Keeps one device's token in the data directory, in the file `token` (see
-/// [`AtomicFile`] for what it survives). Every call blocks on the disk.
+/// Stores the device's token in the data directory, in the [`AtomicFile`] `token`. Every call blocks on
+/// the disk.
 #[derive(Debug, Clone)]
 pub struct TokenStore {
     file: AtomicFile,
@@ -15,13 +15,12 @@ pub struct TokenStore {
 }
 
 impl TokenStore {
-    /// The store of this device in `directory`, which need not be there yet.
+    /// The store of this device in `directory`, which may not exist yet.
     pub fn new(directory: &Path, device_id: DeviceId) -> Self {
         Self { file: AtomicFile::new(directory, "token"), device_id }
     }
 
-    /// Puts this token in the place of the one before, which is kept for the case that the new one
-    /// gets damaged.
+    /// Stores this token. The previous one is kept as a fallback in case the new file gets damaged.
     pub fn save(&self, token: &IssuedToken) -> Result<(), StoreError> {
         let body = format!(
             "device {}\nexpires {}\ntoken {}\n",
@@ -32,18 +31,18 @@ impl TokenStore {
         self.file.write(&body)
     }
 
-    /// The newest whole token of this device. `None`, with a line in the log, if what is there is
-    /// damaged or belongs to another device.
+    /// The newest intact token of this device. Returns `None`, and logs why, if what is stored is damaged
+    /// or belongs to another device.
     pub fn load(&self) -> Result<Option<IssuedToken>, StoreError> {
         let Some((device, token)) = self.file.read(parse)? else { return Ok(None) };
         if device != self.device_id {
-            tracing::warn!(of = %device, device = %self.device_id, "the token in the store is of another device, ignored");
+            tracing::warn!(of = %device, device = %self.device_id, "ignored the stored token of another device");
             return Ok(None);
         }
         Ok(Some(token))
     }
 
-    /// Removes the token and every copy of it. That there is none is fine.
+    /// Removes the token and every copy of it, if there are any.
     pub fn forget(&self) -> Result<(), StoreError> {
         self.file.remove()
     }
@@ -86,72 +85,37 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_loaded_as_it_was_saved_until_it_is_forgotten() {
+    fn a_token_is_stored_in_a_frozen_format_until_it_is_forgotten() {
         let (folder, store) = fresh();
         assert_eq!(store.load().unwrap(), None);
         store.save(&token(1)).unwrap();
-        store.save(&token(2)).unwrap();
-        assert_eq!(store.load().unwrap(), Some(token(2)));
+        let newest =
+            IssuedToken { token: Token::new("v4.local.abc").unwrap(), expires_at: 1_798_761_599 };
+        store.save(&newest).unwrap();
+        let text = "fedecks token 1\ndevice nerves-242a\nexpires 1798761599\ntoken v4.local.abc\n\
+                    crc32 23fe5d91\n";
+        assert_eq!(fs::read_to_string(folder.path().join("token")).unwrap(), text);
+        assert_eq!(store.load().unwrap(), Some(newest));
         store.forget().unwrap();
         assert_eq!(store.load().unwrap(), None);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn the_form_of_the_token_file_is_frozen() {
+    fn the_longest_token_fits_and_one_of_another_device_is_ignored() {
         let (folder, store) = fresh();
-        let token =
-            IssuedToken { token: Token::new("v4.local.abc").unwrap(), expires_at: 1_798_761_599 };
-        let text = "fedecks token 1\ndevice nerves-242a\nexpires 1798761599\ntoken v4.local.abc\n\
-                    crc32 23fe5d91\n";
-        store.save(&token).unwrap();
-        assert_eq!(fs::read_to_string(folder.path().join("token")).unwrap(), text);
-        fs::write(folder.path().join("token"), text).unwrap();
-        assert_eq!(store.load().unwrap(), Some(token));
-    }
-
-    #[test]
-    fn the_longest_token_fits() {
-        let (_folder, store) = fresh();
         let longest = IssuedToken {
             token: Token::new("t".repeat(Token::MAX_CHARS)).unwrap(),
             expires_at: u64::MAX,
         };
-        let store = TokenStore { device_id: device(&"d".repeat(DeviceId::MAX_CHARS)), ..store };
-        store.save(&longest).unwrap();
-        assert_eq!(store.load().unwrap(), Some(longest));
+        let other = TokenStore::new(folder.path(), device(&"d".repeat(DeviceId::MAX_CHARS)));
+        other.save(&longest).unwrap();
+        assert_eq!(other.load().unwrap(), Some(longest));
+        assert_eq!(store.load().unwrap(), None);
     }
 
     #[test]
-    fn the_token_of_another_device_is_ignored() {
-        let (folder, store) = fresh();
-        store.save(&token(1)).unwrap();
-        let other = TokenStore::new(folder.path(), device("nerves-2bad"));
-        assert_eq!(other.load().unwrap(), None);
-    }
-
-    #[test]
-    fn whatever_is_damaged_gives_the_token_before_or_none() {
-        let (folder, store) = fresh();
-        store.save(&token(1)).unwrap();
-        store.save(&token(2)).unwrap();
-        let (path, previous) = (folder.path().join("token"), folder.path().join("token.previous"));
-        let (newest, older) = (fs::read(&path).unwrap(), fs::read(&previous).unwrap());
-        for position in 0..newest.len() {
-            let mut damaged = newest.clone();
-            damaged[position] ^= 0xff;
-            for damage in [&damaged[..], &newest[..position]] {
-                fs::write(&path, damage).unwrap();
-                fs::write(&previous, &older).unwrap();
-                assert_eq!(store.load().unwrap(), Some(token(1)), "at {position}");
-                fs::write(&previous, damage).unwrap();
-                assert_eq!(store.load().unwrap(), None, "at {position}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_body_with_anything_else_in_it_is_not_understood() {
+    fn a_body_with_unexpected_content_is_not_understood() {
         let good = "device a\nexpires 1\ntoken t\n";
         assert!(parse(good).is_some());
         for bad in [
@@ -169,9 +133,9 @@ mod tests {
 
     const WRITE_IN: &str = "FEDECKS_TEST_WRITE_TOKENS_IN";
 
-    /// Not a test of its own: what the next one starts and kills.
+    /// Not a test by itself: the next one starts and kills it.
     #[test]
-    fn child_that_writes_tokens_until_it_is_killed() {
+    fn child_process_that_writes_tokens_until_killed() {
         let Some(directory) = std::env::var_os(WRITE_IN) else { return };
         let store = TokenStore::new(Path::new(&directory), device("nerves-242a"));
         for number in 0.. {
@@ -181,15 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_killed_at_any_moment_leaves_its_last_token_or_the_one_it_was_writing() {
+    fn a_killed_writer_leaves_its_last_token_or_the_next_one() {
         let (folder, store) = fresh();
-        let mut cut_short = 0;
+        let mut interrupted = 0;
         for round in 0..120_u64 {
             let mut writer = Command::new(std::env::current_exe().unwrap())
                 .args([
                     "--exact",
                     "--nocapture",
-                    "storage::token::tests::child_that_writes_tokens_until_it_is_killed",
+                    "storage::token::tests::child_process_that_writes_tokens_until_killed",
                 ])
                 .env(WRITE_IN, folder.path())
                 .stdout(Stdio::piped())
@@ -201,14 +165,14 @@ mod tests {
                 line.unwrap().strip_prefix("saved ").map(|number| number.parse::<u64>().unwrap())
             };
             let mut last = lines.by_ref().find_map(saved).unwrap();
-            // The moment varies by steps that are no multiple of how long a write takes.
+            // Varies the moment in steps that are unrelated to the duration of a write.
             std::thread::park_timeout(Duration::from_micros(round * 37 % 4_000));
             writer.kill().unwrap();
             writer.wait().unwrap();
             for line in lines {
                 last = saved(line).unwrap_or(last);
             }
-            // What it had finished, or what it was about to finish.
+            // The write that it had finished, or the one that it was about to finish.
             let loaded = store.load().unwrap().unwrap();
             assert!(
                 (last..=last + 1).contains(&loaded.expires_at),
@@ -216,9 +180,9 @@ mod tests {
                 loaded.expires_at
             );
             assert_eq!(loaded, token(loaded.expires_at), "round {round}");
-            cut_short += u32::from(folder.path().join("token.new").exists());
+            interrupted += u32::from(folder.path().join("token.new").exists());
         }
-        assert!(cut_short > 0, "no write was ever cut short");
+        assert!(interrupted > 0, "no write was ever interrupted");
         store.save(&token(7)).unwrap();
         assert!(!folder.path().join("token.new").exists());
     }

@@ -1,4 +1,4 @@
-//! The certificate that the device shows to a cloud that asks for one.
+//! The client certificate that the device presents to a cloud that requests one.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::error::TlsError;
 use super::pem::{certificates, private_key};
 
-/// PEM files with the device's own certificate chain (its own certificate first) and private key.
+/// PEM files with the device's certificate chain (its own certificate first) and private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The chain.
+    /// The file with the chain.
     pub certificate: PathBuf,
-    /// The key.
+    /// The file with the key.
     pub key: PathBuf,
 }
 

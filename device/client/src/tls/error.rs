@@ -1,31 +1,31 @@
-//! Why TLS cannot be set up.
+//! Why TLS cannot be configured. Failed handshakes are not in here.
 
 use std::path::PathBuf;
 
 use rustls_pki_types::pem;
 
-/// Why TLS cannot be set up.
+/// Why TLS cannot be configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is not there, cannot be read, or has no such thing in it.
+    /// A file does not exist, cannot be read, or does not contain what is expected.
     #[error("cannot read {expected} from {}: {}", file.display(), describe_pem(source))]
     File {
-        /// Which file.
+        /// The file.
         file: PathBuf,
         /// What should be in it.
         expected: &'static str,
         /// Why it was not found.
         source: pem::Error,
     },
-    /// A certificate cannot serve as an authority's.
-    #[error("a certificate in {} cannot serve as an authority's: {source}", file.display())]
+    /// A certificate cannot be used as a trust anchor.
+    #[error("a certificate in {} cannot be used as an authority: {source}", file.display())]
     Authority {
-        /// Which file.
+        /// The file.
         file: PathBuf,
-        /// What rustls says.
+        /// The error from rustls.
         source: rustls::Error,
     },
-    /// The device's certificate and key do not belong together, or rustls does not take one.
+    /// The device's certificate and key do not match, or rustls does not support one of them.
     #[error(
         "the certificate in {} and the key in {} cannot be used together: {source}",
         certificate.display(),
@@ -36,21 +36,19 @@ pub enum TlsError {
         certificate: PathBuf,
         /// The file with the key.
         key: PathBuf,
-        /// What rustls says.
+        /// The error from rustls.
         source: rustls::Error,
     },
-    /// Anything else that rustls does not take.
-    #[error("TLS cannot be set up: {0}")]
+    /// Any other configuration that rustls rejects.
+    #[error("cannot configure TLS: {0}")]
     Setup(String),
 }
 
-/// The library's own words are for programmers, and may show a line of the file.
+/// The library's messages are meant for programmers, and may quote a line of the file.
 fn describe_pem(error: &pem::Error) -> String {
-    if let pem::Error::Io(error) = error {
-        error.to_string()
-    } else if matches!(error, pem::Error::NoItemsFound) {
-        "there is none in it".into()
-    } else {
-        "it is not well-formed PEM".into()
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "the file contains none".into(),
+        _ => "not valid PEM".into(),
     }
 }

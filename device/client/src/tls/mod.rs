@@ -1,4 +1,4 @@
-//! How the device makes sure that it talks to its cloud: TLS 1.2 and 1.3 by rustls.
+//! TLS 1.2 and 1.3 by rustls: how the device authenticates its cloud, and itself if asked.
 
 mod client_identity;
 mod error;
@@ -23,20 +23,20 @@ use tokio_rustls::client::TlsStream;
 pub use client_identity::Identity;
 pub use error::TlsError;
 pub use trust::Trust;
-pub(crate) use trusted_time::{Judged, TrustedTime};
+pub(crate) use trusted_time::{TrustedTime, VerificationTime};
 use verifier::TimedVerifier;
 pub(crate) use verifier::VerifiedPeer;
 
-/// Whom to trust and how to answer when the cloud asks who the device is.
+/// The trusted authorities, and the device's client certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Which authorities may vouch for the cloud.
+    /// The authorities that may issue the cloud's certificate.
     pub trust: Trust,
-    /// Certificate chain and key of the device, for clouds that ask for one.
+    /// Certificate chain and key of the device, for clouds that request a client certificate.
     pub identity: Option<Identity>,
 }
 
-/// Connects by TLS and verifies by the rules of [`trusted_time`].
+/// Performs TLS handshakes, with certificate verification by the rules of [`trusted_time`].
 #[derive(Clone)]
 pub(crate) struct Tls {
     config: Arc<ClientConfig>,
@@ -55,7 +55,7 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Setup(error.to_string()))?
-            // Not instead of verification: rustls's own, at a time of our choice.
+            // This does not skip verification: it is rustls's own, only at a different time.
             .dangerous()
             .with_custom_certificate_verifier(verifier.clone());
         let mut config = match &options.identity {
@@ -69,13 +69,13 @@ impl Tls {
             }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // In memory only, and there is one cloud. Not by TLS 1.2, whose sessions may have no end.
+        // In memory only, and there is only one cloud. Not for TLS 1.2, whose sessions may never expire.
         config.resumption =
             Resumption::in_memory_sessions(4).tls12_resumption(Tls12Resumption::Disabled);
         Ok(Self { config: Arc::new(config), verifier })
     }
 
-    /// The handshake. The error is for people.
+    /// Performs the handshake. The error is a sentence for people.
     pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         name: &ServerName<'static>,
@@ -103,27 +103,26 @@ impl Tls {
         {
             self.explain_expired(&name, *time, *not_after)
         } else if *error == CertificateError::UnknownIssuer.into() {
-            format!("no authority that this device trusts vouches for the certificate of {name}")
+            format!(
+                "the certificate of {name} was not issued by an authority that this device trusts"
+            )
         } else {
             error.to_string()
         }
     }
 
     fn explain_expired(&self, name: &str, time: UnixTime, not_after: UnixTime) -> String {
-        let judged = self.verifier.time().judge();
-        let expired = format!("a certificate of {name} expired on {}", utc(not_after.as_secs()));
-        let clock = utc(judged.clock.as_secs());
-        if judged.clock == time {
+        let clock = self.verifier.time().verification_time().clock;
+        let expired = format!("a certificate of {name} expired at {}", utc(not_after.as_secs()));
+        let clock_shows = format!("this device's clock shows {}", utc(clock.as_secs()));
+        if clock == time {
             format!(
-                "{expired} and this device's clock says {clock}: either the certificate has to be \
-                 renewed, or the clock is ahead and has to be set, by NTP for example"
+                "{expired}; {clock_shows}: renew the certificate, or set the clock if it is ahead, by \
+                 NTP for example"
             )
         } else {
-            format!(
-                "{expired} and it is {} or later, although this device's clock says {clock}: \
-                 the certificate has to be renewed",
-                utc(time.as_secs())
-            )
+            let now = utc(time.as_secs());
+            format!("{expired}; {clock_shows}, but it is at least {now}: renew the certificate")
         }
     }
 }
@@ -138,7 +137,6 @@ impl fmt::Debug for Tls {
 mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
-    use std::time::Duration;
 
     use rustls::server::WebPkiClientVerifier;
     use rustls::{HandshakeKind, RootCertStore, ServerConfig};
@@ -149,16 +147,13 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio_rustls::TlsAcceptor;
 
-    use super::trusted_time::testing::{first, trusted_time};
-    use super::verifier::testing::Authority;
     use super::*;
+    use crate::testing::{Authority, epoch, first, server_config, trusted_time, year_2026};
 
-    fn epoch() -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::ZERO)
-    }
+    type Connected = (VerifiedPeer, HandshakeKind);
 
     struct Cloud {
-        folder: TempDir,
+        directory: TempDir,
         authority: Authority,
         config: Arc<ServerConfig>,
     }
@@ -166,46 +161,43 @@ mod tests {
     impl Cloud {
         /// A cloud whose certificate, for 127.0.0.1, is valid in 2026.
         fn new() -> Self {
-            let folder = tempdir().unwrap();
+            let directory = tempdir().unwrap();
             let authority = Authority::new();
-            fs::write(folder.path().join("ca.pem"), authority.root_pem()).unwrap();
-            let (chain, key) = authority.issue("127.0.0.1", first(2026, 1), first(2027, 1));
-            let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_no_client_auth()
-                .with_single_cert(chain, key)
-                .unwrap();
-            Self { folder, authority, config: Arc::new(config) }
+            fs::write(directory.path().join("ca.pem"), authority.root_pem()).unwrap();
+            let issued = authority.issue("127.0.0.1", year_2026());
+            let config = server_config(WebPkiClientVerifier::no_client_auth(), issued);
+            Self { directory, authority, config }
         }
 
         fn path(&self, name: &str) -> PathBuf {
-            self.folder.path().join(name)
+            self.directory.path().join(name)
         }
 
-        fn time(&self, build: UnixTime, clock: UnixTime) -> TrustedTime {
-            trusted_time(build, clock, self.folder.path())
+        /// The options of a device that trusts only this cloud's authority.
+        fn options(&self) -> TlsOptions {
+            TlsOptions { trust: Trust::Only(self.path("ca.pem")), identity: None }
         }
 
-        /// A device that trusts this cloud's authority only.
-        fn device(&self, build: UnixTime, clock: UnixTime) -> Tls {
-            let trust = Trust::Only(self.path("ca.pem"));
-            let options = TlsOptions { trust, identity: None };
-            Tls::new(&options, self.time(build, clock)).unwrap()
+        /// A device with these options in March 2026.
+        fn device(&self, options: &TlsOptions) -> Tls {
+            let time = trusted_time(first(2026, 2), first(2026, 3), self.directory.path());
+            Tls::new(options, time).unwrap()
+        }
+
+        /// A device built at `build` whose clock shows `clock`.
+        fn device_at(&self, build: UnixTime, clock: UnixTime) -> (Tls, TrustedTime) {
+            let time = trusted_time(build, clock, self.directory.path());
+            (Tls::new(&self.options(), time.clone()).unwrap(), time)
         }
 
         /// Connects and has one byte echoed.
-        async fn meet(
-            &self,
-            device: &Tls,
-            name: &str,
-        ) -> Result<(VerifiedPeer, HandshakeKind), String> {
+        async fn connect(&self, device: &Tls, name: &str) -> Result<Connected, String> {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let acceptor = TlsAcceptor::from(self.config.clone());
             let echo = tokio::spawn(async move {
                 let (tcp, _) = listener.accept().await.unwrap();
-                // The other end says why, if it doesn't like this one.
+                // A refusal is reported at the device's end.
                 let Ok(mut stream) = acceptor.accept(tcp).await else { return };
                 if let Ok(byte) = stream.read_u8().await {
                     stream.write_u8(byte).await.unwrap();
@@ -214,155 +206,136 @@ mod tests {
             });
             let tcp = TcpStream::connect(address).await.unwrap();
             let name = ServerName::try_from(name.to_owned()).unwrap();
-            let result = device.connect(&name, tcp).await;
-            let peer = match result {
-                Ok((mut stream, peer)) => {
-                    stream.write_u8(7).await.map_err(|error| error.to_string())?;
-                    let echoed = stream.read_u8().await;
-                    assert_eq!(echoed.map_err(|error| error.to_string())?, 7);
-                    Ok((peer, stream.get_ref().1.handshake_kind().unwrap()))
-                }
-                Err(error) => Err(error),
+            let result = async {
+                let (mut stream, peer) = device.connect(&name, tcp).await?;
+                stream.write_u8(7).await.map_err(|error| error.to_string())?;
+                assert_eq!(stream.read_u8().await.map_err(|error| error.to_string())?, 7);
+                Ok((peer, stream.get_ref().1.handshake_kind().unwrap()))
             };
+            let result = result.await;
             echo.await.unwrap();
-            peer
+            result
+        }
+
+        async fn refusal(&self, device: &Tls, name: &str) -> String {
+            self.connect(device, name).await.unwrap_err()
         }
     }
 
     #[tokio::test]
-    async fn a_device_in_1970_reaches_its_cloud_and_learns_the_time_from_it() {
+    async fn a_device_in_1970_connects_and_learns_the_time() {
         let cloud = Cloud::new();
-        let time = cloud.time(first(2024, 11), epoch());
-        let options = TlsOptions { trust: Trust::Only(cloud.path("ca.pem")), identity: None };
-        let device = Tls::new(&options, time.clone()).unwrap();
-        let (peer, kind) = cloud.meet(&device, "127.0.0.1").await.unwrap();
-        assert_eq!(kind, HandshakeKind::Full);
-        assert!(time.observe(first(2026, 5).as_secs() * 1_000, |at| peer.latest_valid(at)));
-        assert_eq!(time.floor(), first(2026, 5));
-        // A resumed session still knows whom it talks to.
-        let (peer, kind) = cloud.meet(&device, "127.0.0.1").await.unwrap();
-        assert_eq!(kind, HandshakeKind::Resumed);
-        assert!(time.observe(first(2026, 6).as_secs() * 1_000, |at| peer.latest_valid(at)));
-        assert_eq!(time.floor(), first(2026, 6));
+        let (device, time) = cloud.device_at(first(2024, 11), epoch());
+        // A resumed session still knows its peer.
+        for (month, expected) in [(5, HandshakeKind::Full), (6, HandshakeKind::Resumed)] {
+            let (peer, kind) = cloud.connect(&device, "127.0.0.1").await.unwrap();
+            assert_eq!(kind, expected);
+            let claimed = first(2026, month);
+            assert!(time.observe(claimed.as_secs() * 1_000, |at| peer.latest_valid(at)));
+            assert_eq!(time.floor(), claimed);
+        }
     }
 
     #[tokio::test]
-    async fn an_expired_certificate_is_refused_with_the_clock_and_the_end_named() {
+    async fn an_expired_certificate_is_refused_with_both_times() {
         let cloud = Cloud::new();
-        let error = cloud
-            .meet(&cloud.device(first(2026, 2), first(2030, 3)), "127.0.0.1")
-            .await
-            .unwrap_err();
-        assert_eq!(
-            error,
-            "a certificate of 127.0.0.1 expired on 2027-01-01T12:00:00Z and this device's clock \
-             says 2030-03-01T12:00:00Z: either the certificate has to be renewed, or the clock \
-             is ahead and has to be set, by NTP for example"
-        );
-        let error =
-            cloud.meet(&cloud.device(first(2027, 2), epoch()), "127.0.0.1").await.unwrap_err();
-        assert_eq!(
-            error,
-            "a certificate of 127.0.0.1 expired on 2027-01-01T12:00:00Z and it is 2027-02-01T12:00:00Z \
-             or later, although this device's clock says 1970-01-01T00:00:00Z: the \
-             certificate has to be renewed"
-        );
+        for (build, clock, explained) in [
+            (
+                first(2026, 2),
+                first(2030, 3),
+                "this device's clock shows 2030-03-01T12:00:00Z: renew the certificate, or set the \
+                 clock if it is ahead, by NTP for example",
+            ),
+            (
+                first(2027, 2),
+                epoch(),
+                "this device's clock shows 1970-01-01T00:00:00Z, but it is at least \
+                 2027-02-01T12:00:00Z: renew the certificate",
+            ),
+        ] {
+            let (device, _) = cloud.device_at(build, clock);
+            let expired = "a certificate of 127.0.0.1 expired at 2027-01-01T12:00:00Z";
+            let error = cloud.refusal(&device, "127.0.0.1").await;
+            assert_eq!(error, format!("{expired}; {explained}"));
+        }
     }
 
     #[tokio::test]
-    async fn a_wrong_name_and_a_foreign_authority_are_refused() {
+    async fn a_certificate_needs_the_right_name_and_a_trusted_authority() {
         let cloud = Cloud::new();
-        let device = cloud.device(first(2026, 2), first(2026, 3));
-        let error = cloud.meet(&device, "cloud.test").await.unwrap_err();
+        let error = cloud.refusal(&cloud.device(&cloud.options()), "cloud.test").await;
         assert!(error.contains("not valid for name"), "{error}");
-
-        let public = Tls::new(&TlsOptions::default(), cloud.time(first(2026, 2), first(2026, 3)));
-        let error = cloud.meet(&public.unwrap(), "127.0.0.1").await.unwrap_err();
+        let public = cloud.device(&TlsOptions::default());
         assert_eq!(
-            error,
-            "no authority that this device trusts vouches for the certificate of 127.0.0.1"
+            cloud.refusal(&public, "127.0.0.1").await,
+            "the certificate of 127.0.0.1 was not issued by an authority that this device trusts"
         );
-    }
-
-    #[tokio::test]
-    async fn an_additional_authority_is_trusted_beside_the_public_ones() {
-        let cloud = Cloud::new();
+        assert_eq!(cloud.options().trust.roots().unwrap().len(), 1);
         let trust = Trust::PublicAnd(cloud.path("ca.pem"));
         assert!(trust.roots().unwrap().len() > 100);
-        assert_eq!(Trust::Only(cloud.path("ca.pem")).roots().unwrap().len(), 1);
-        let options = TlsOptions { trust, identity: None };
-        let device = Tls::new(&options, cloud.time(first(2026, 2), first(2026, 3))).unwrap();
-        cloud.meet(&device, "127.0.0.1").await.unwrap();
+        let device = cloud.device(&TlsOptions { trust, identity: None });
+        cloud.connect(&device, "127.0.0.1").await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_cloud_that_asks_for_the_devices_certificate_gets_it() {
+    async fn a_client_certificate_is_presented_on_request() {
         let mut cloud = Cloud::new();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(cloud.path("ca.pem")).unwrap()).unwrap();
         let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
-        let (chain, key) = cloud.authority.issue("127.0.0.1", first(2020, 1), first(2080, 1));
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier.build().unwrap())
-            .with_single_cert(chain, key)
-            .unwrap();
-        cloud.config = Arc::new(config);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+        let issued = cloud.authority.issue("127.0.0.1", (first(2020, 1), first(2080, 1)));
+        cloud.config = server_config(verifier.build().unwrap(), issued);
 
         let (certificate, key) = (cloud.path("device.pem"), cloud.path("device.key"));
-        let (chain, private) =
-            cloud.authority.issue_pem("nerves-242a", first(2020, 1), first(2080, 1));
+        let validity = (first(2020, 1), first(2080, 1));
+        let (chain, private) = cloud.authority.issue("nerves-242a", validity);
         fs::write(&certificate, chain).unwrap();
         fs::write(&key, private).unwrap();
-        let options = TlsOptions {
-            trust: Trust::Only(cloud.path("ca.pem")),
-            identity: Some(Identity { certificate, key }),
-        };
-        let device = Tls::new(&options, cloud.time(first(2026, 2), first(2026, 3))).unwrap();
-        cloud.meet(&device, "127.0.0.1").await.unwrap();
+        let identity = Some(Identity { certificate, key });
+        let device = cloud.device(&TlsOptions { identity, ..cloud.options() });
+        cloud.connect(&device, "127.0.0.1").await.unwrap();
 
-        let anonymous = cloud.device(first(2026, 2), first(2026, 3));
-        let error = cloud.meet(&anonymous, "127.0.0.1").await.unwrap_err();
+        let error = cloud.refusal(&cloud.device(&cloud.options()), "127.0.0.1").await;
         assert!(error.contains("CertificateRequired"), "{error}");
     }
 
     #[test]
     fn errors_name_the_file_and_what_should_be_in_it() {
         let cloud = Cloud::new();
+        let time = trusted_time(first(2026, 2), epoch(), cloud.directory.path());
+        let error = |options: &TlsOptions| Tls::new(options, time.clone()).unwrap_err().to_string();
+        let only = |file: &Path| TlsOptions { trust: Trust::Only(file.into()), identity: None };
         let empty = cloud.path("empty.pem");
         fs::write(&empty, "").unwrap();
-        let fails = |options: &TlsOptions| {
-            Tls::new(options, cloud.time(first(2026, 2), epoch())).unwrap_err().to_string()
-        };
-        let only = |file: &Path| TlsOptions { trust: Trust::Only(file.into()), identity: None };
         assert_eq!(
-            fails(&only(&empty)),
-            format!("cannot read a PEM certificate from {}: there is none in it", empty.display())
+            error(&only(&empty)),
+            format!(
+                "cannot read a PEM certificate from {}: the file contains none",
+                empty.display()
+            )
         );
         assert_eq!(
-            fails(&only(Path::new("/nowhere/ca.pem"))),
+            error(&only(Path::new("/nowhere/ca.pem"))),
             "cannot read a PEM certificate from /nowhere/ca.pem: No such file or directory (os \
              error 2)"
         );
-        let (chain, key) = cloud.authority.issue_pem("a", first(2020, 1), first(2080, 1));
-        let (_, other_key) = cloud.authority.issue_pem("b", first(2020, 1), first(2080, 1));
+        let (chain, key) = cloud.authority.issue("a", year_2026());
+        let (_, other_key) = cloud.authority.issue("b", year_2026());
         let identity = Identity { certificate: cloud.path("c.pem"), key: cloud.path("k.pem") };
         fs::write(&identity.certificate, chain).unwrap();
-        let options = TlsOptions { identity: Some(identity.clone()), ..TlsOptions::default() };
-        fs::write(&identity.key, "nothing").unwrap();
+        let key_file = identity.key.clone();
+        let options = TlsOptions { identity: Some(identity), ..TlsOptions::default() };
+        fs::write(&key_file, "nothing").unwrap();
+        let none = "the file contains none";
         assert_eq!(
-            fails(&options),
-            format!(
-                "cannot read a PEM private key from {}: there is none in it",
-                identity.key.display()
-            )
+            error(&options),
+            format!("cannot read a PEM private key from {}: {none}", key_file.display())
         );
-        fs::write(&identity.key, other_key).unwrap();
-        let error = fails(&options);
-        assert!(error.contains("cannot be used together"), "{error}");
-        fs::write(&identity.key, key).unwrap();
-        Tls::new(&options, cloud.time(first(2026, 2), epoch())).unwrap();
+        fs::write(&key_file, other_key).unwrap();
+        let mismatch = error(&options);
+        assert!(mismatch.contains("cannot be used together"), "{mismatch}");
+        fs::write(&key_file, key).unwrap();
+        Tls::new(&options, time.clone()).unwrap();
     }
 }

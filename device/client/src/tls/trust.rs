@@ -1,4 +1,4 @@
-//! Which authorities may vouch for the cloud.
+//! The certificate authorities that the device trusts.
 
 use std::path::PathBuf;
 
@@ -7,15 +7,15 @@ use rustls::RootCertStore;
 use super::error::TlsError;
 use super::pem::certificates;
 
-/// Which authorities may vouch for the cloud.
+/// The certificate authorities that may issue the cloud's certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// Those that browsers trust, as they are built into this program.
+    /// The public ones that browsers trust, compiled into this program.
     #[default]
     Public,
-    /// Those and the ones in this PEM file.
+    /// The public ones and those in this PEM file.
     PublicAnd(PathBuf),
-    /// Only the ones in this PEM file.
+    /// Only those in this PEM file.
     Only(PathBuf),
 }
 

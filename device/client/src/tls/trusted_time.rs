@@ -1,23 +1,23 @@
-//! What time it is, as far as certificates are concerned.
+//! The time at which certificates are verified, on devices whose clock may be wrong.
 //!
-//! Boards without a battery for their clock come up in 1970, or at the time of their image, and
-//! need the network to learn the time, and the time to trust the network. The rules:
+//! Boards without a battery-backed clock boot in 1970, or at the time of their image; they need the
+//! network to learn the time, and the time to trust the network. The rules:
 //!
-//! - There is a **floor**, a time that is certainly over: when this program was built, or the last
-//!   time that a verified cloud told, whichever is later.
-//! - A server's certificates are verified at the time of the system's clock. A clock below the
-//!   floor, or more than 20 years above it, is known to be wrong; the floor is taken instead.
+//! - There is a **floor**, a time that has certainly passed: the build time of this program, or the
+//!   latest time received from a verified cloud, whichever is later.
+//! - A server's certificates are verified at the time of the system clock. A clock before the floor,
+//!   or more than 20 years after it, is known to be wrong; the floor is used instead.
 //! - **Not-before never blocks.** Certificates that are good but not valid yet are verified at the
-//!   latest not-before among them: a trusted authority issued them, so that time is over as well.
-//!   This is not tied to the floor, because an image, and with it the clock of its boards, may be
-//!   younger than the floor and still older than a renewed certificate.
-//! - The chain, the name and not-after always hold, at a time that is never before the floor.
-//! - What a cloud says the time is raises the floor, but never beyond the time at which its own
-//!   chain ends, so that one wrong cloud poisons nothing. Over plain `ws://` nothing raises it.
+//!   latest not-before among them: a trusted authority issued them, so that time has passed as well.
+//!   This does not depend on the floor, because an image, and with it the clock of its boards, may be
+//!   newer than the floor and still older than a renewed certificate.
+//! - The chain, the name and not-after are always enforced, at a time that is never before the floor.
+//! - The time that a cloud sends raises the floor, but never beyond the expiry of the cloud's own chain, so
+//!   that a single wrong cloud does no harm. Over plain `ws://` nothing raises it.
 //!
 //! A clock that is ahead by less than 20 years makes good certificates look expired, and they are
-//! refused: nothing tells that case from an expired certificate whose key has leaked. NTP puts it
-//! right. `docs/security.md` says this to users.
+//! refused: this case cannot be distinguished from an expired certificate whose key has leaked. NTP
+//! fixes it. `docs/security.md` explains this to users.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,10 +30,10 @@ use rustls_pki_types::UnixTime;
 use crate::clock::{BUILD_TIME, WallClock};
 use crate::storage::{AtomicFile, StoreError};
 
-/// No clock is right that is this far above the floor: 20 years.
+/// A clock this far after the floor is certainly wrong: 20 years.
 const HORIZON: u64 = 20 * 365 * DAY;
 
-/// By how much the floor rises before it is worth a write to flash.
+/// The floor must rise by this much to be worth a write to flash.
 const DAY: u64 = 86_400;
 
 /// The floor and the clock; clones share them.
@@ -44,18 +44,18 @@ pub(crate) struct TrustedTime(Arc<Shared>);
 struct Shared {
     clock: WallClock,
     file: AtomicFile,
-    /// In seconds since 1970, as everything here; it only rises.
+    /// In seconds since 1970, like all numbers here; it only rises.
     floor: AtomicU64,
-    /// What is on disk, or need not be there because the program knows it.
+    /// The floor on disk, or the build time, which need not be stored.
     persisted: AtomicU64,
 }
 
-/// The time at which to verify, and how it came about.
+/// The time at which to verify certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Judged {
+pub(crate) struct VerificationTime {
     /// The time to verify at.
-    pub(crate) time: UnixTime,
-    /// What the system's clock says. If it is not the same, it is known to be wrong.
+    pub(crate) at: UnixTime,
+    /// The system clock. If it differs, it is known to be wrong.
     pub(crate) clock: UnixTime,
 }
 
@@ -67,7 +67,8 @@ impl TrustedTime {
         Self::built_at(BUILD_TIME.parse().unwrap_or(0), clock, directory)
     }
 
-    fn built_at(build: u64, clock: WallClock, directory: &Path) -> Self {
+    /// As of a program that was built at `build`.
+    pub(crate) fn built_at(build: u64, clock: WallClock, directory: &Path) -> Self {
         Self(Arc::new(Shared {
             clock,
             file: AtomicFile::new(directory, "time"),
@@ -76,8 +77,8 @@ impl TrustedTime {
         }))
     }
 
-    /// Raises the floor to what is on disk, if that is later. Blocks on the disk. May be called
-    /// again when the data directory comes late.
+    /// Raises the floor to the one on disk, if that is later. Blocks on the disk. May be called again if
+    /// the data directory appears later.
     pub(crate) fn load(&self) -> Result<(), StoreError> {
         let shared = &self.0;
         if let Some(seconds) = shared.file.read(parse)? {
@@ -87,9 +88,9 @@ impl TrustedTime {
         Ok(())
     }
 
-    /// Takes note of the time that a cloud told over a verified connection, in milliseconds since
-    /// 1970, as far as `latest_valid` gives a time up to it at which the cloud's chain is valid.
-    /// Returns whether [`TrustedTime::persist`] is due.
+    /// Raises the floor by the time that a cloud sent over a verified connection, in milliseconds since
+    /// 1970, but only to what `latest_valid` returns: the latest time up to it at which the cloud's chain
+    /// is valid. Returns true if [`TrustedTime::persist`] is due.
     #[must_use]
     pub(crate) fn observe(
         &self,
@@ -102,22 +103,22 @@ impl TrustedTime {
             tracing::warn!(
                 claimed = %utc(claimed),
                 floor = %utc(floor),
-                "the cloud says that it is more than 20 years later than known, ignored"
+                "ignored the cloud's time: it is more than 20 years after the last known time"
             );
             return false;
         }
         if claimed > floor {
-            if let Some(vouched) = latest_valid(unix(claimed)) {
-                self.0.floor.fetch_max(vouched.as_secs(), Ordering::Relaxed);
+            if let Some(valid) = latest_valid(unix(claimed)) {
+                self.0.floor.fetch_max(valid.as_secs(), Ordering::Relaxed);
             }
         }
         let persisted = self.0.persisted.load(Ordering::Relaxed);
         self.floor().as_secs().saturating_sub(persisted) >= DAY
     }
 
-    /// Writes the floor to disk, unless a later one is there. Blocks on the disk.
+    /// Writes the floor to disk unless a later one is stored. Blocks on the disk.
     pub(crate) fn persist(&self) -> Result<(), StoreError> {
-        // The directory may have come after the first load. What is unreadable gets replaced.
+        // The directory may have appeared after the first load. An unreadable file is replaced.
         let _ = self.load();
         let shared = &self.0;
         let floor = shared.floor.load(Ordering::Relaxed);
@@ -128,18 +129,17 @@ impl TrustedTime {
         Ok(())
     }
 
-    /// The time that is certainly over.
+    /// The time that has certainly passed.
     pub(crate) fn floor(&self) -> UnixTime {
         unix(self.0.floor.load(Ordering::Relaxed))
     }
 
-    /// The time to verify at.
-    pub(crate) fn judge(&self) -> Judged {
+    pub(crate) fn verification_time(&self) -> VerificationTime {
         let clock = self.0.clock.now();
         let floor = self.floor();
         let latest = unix(floor.as_secs().saturating_add(HORIZON));
-        let time = if (floor..=latest).contains(&clock) { clock } else { floor };
-        Judged { time, clock }
+        let at = if (floor..=latest).contains(&clock) { clock } else { floor };
+        VerificationTime { at, clock }
     }
 }
 
@@ -152,155 +152,119 @@ fn unix(seconds: u64) -> UnixTime {
 }
 
 #[cfg(test)]
-pub(crate) mod testing {
-    use super::*;
-
-    /// The trusted time of a program built at `build`, on a board whose clock says `clock`.
-    pub(crate) fn trusted_time(build: UnixTime, clock: UnixTime, directory: &Path) -> TrustedTime {
-        TrustedTime::built_at(build.as_secs(), WallClock::new(move || clock), directory)
-    }
-
-    /// Noon, UTC, of the 1st of a month.
-    pub(crate) fn first(year: u64, month: u64) -> UnixTime {
-        let date = format!("{year}-{month:02}-01 ");
-        let day = (0..100_000).find(|day| utc(day * DAY).starts_with(&date)).unwrap();
-        unix(day * DAY + DAY / 2)
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use std::fs;
 
     use tempfile::{TempDir, tempdir};
 
-    use super::testing::{first, trusted_time};
     use super::*;
-    use crate::tls::verifier::testing::{Authority, verified_peer};
+    use crate::testing::{Authority, epoch, first, trusted_time};
+    use crate::tls::VerifiedPeer;
 
     fn built(build: UnixTime, clock: UnixTime) -> (TempDir, TrustedTime) {
-        let folder = tempdir().unwrap();
-        let time = trusted_time(build, clock, folder.path());
-        (folder, time)
+        let directory = tempdir().unwrap();
+        let time = trusted_time(build, clock, directory.path());
+        (directory, time)
     }
 
-    fn ms(time: UnixTime) -> u64 {
-        time.as_secs() * 1_000 + 999
+    /// A cloud whose certificate is valid from 2025-12 to 2026-12.
+    fn cloud() -> VerifiedPeer {
+        Authority::new().verified_peer((first(2025, 12), first(2026, 12)))
+    }
+
+    /// Returns true if the floor is to be written to disk.
+    fn observe(time: &TrustedTime, cloud: &VerifiedPeer, claimed: UnixTime) -> bool {
+        time.observe(claimed.as_secs() * 1_000 + 999, |at| cloud.latest_valid(at))
     }
 
     #[test]
-    fn a_clock_between_the_floor_and_20_years_later_is_believed() {
+    fn a_clock_is_used_from_the_floor_to_20_years_later() {
         let floor = first(2026, 1);
-        for clock in [floor, first(2027, 3), unix(floor.as_secs() + HORIZON)] {
-            let (_folder, time) = built(floor, clock);
-            assert_eq!(time.judge(), Judged { time: clock, clock });
+        let last = unix(floor.as_secs() + HORIZON);
+        let before = unix(floor.as_secs() - 1);
+        let after = unix(last.as_secs() + 1);
+        let plausible = [floor, first(2027, 3), last].map(|clock| (clock, clock));
+        let wrong = [epoch(), before, after, first(2099, 1)].map(|clock| (clock, floor));
+        for (clock, at) in plausible.into_iter().chain(wrong) {
+            let (_directory, time) = built(floor, clock);
+            assert_eq!(time.verification_time(), VerificationTime { at, clock });
         }
     }
 
     #[test]
-    fn any_other_clock_is_known_to_be_wrong() {
-        let floor = first(2026, 1);
-        for clock in [
-            unix(0),
-            unix(floor.as_secs() - 1),
-            unix(floor.as_secs() + HORIZON + 1),
-            first(2099, 1),
+    fn the_floor_is_the_build_time_if_no_later_one_can_be_loaded() {
+        let directory = tempdir().unwrap();
+        let missing = directory.path().join("a/b");
+        for (path, exists) in [(directory.path(), true), (&missing, false)] {
+            let time = TrustedTime::new(WallClock::system(), path);
+            let loaded = time.load();
+            assert_eq!(loaded.is_ok(), exists);
+            assert!(exists || matches!(loaded, Err(StoreError::NoDirectory { .. })));
+            assert_eq!(time.floor(), unix(BUILD_TIME.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_cloud_raises_the_floor_within_its_chains_validity() {
+        let (_directory, time) = built(first(2026, 1), epoch());
+        let early = Authority::until(first(2026, 4));
+        let early = early.verified_peer((first(2025, 12), first(2026, 12)));
+        let cloud = cloud();
+        for (peer, claimed, floor) in [
+            (&early, first(2040, 1), first(2026, 4)),
+            (&cloud, first(2026, 5), first(2026, 5)),
+            (&cloud, first(2026, 3), first(2026, 5)),
+            (&cloud, first(2040, 1), first(2026, 12)),
         ] {
-            let (_folder, time) = built(floor, clock);
-            assert_eq!(time.judge(), Judged { time: floor, clock });
+            assert!(observe(&time, peer, claimed));
+            assert_eq!(time.floor(), floor);
         }
     }
 
     #[test]
-    fn the_floor_is_the_build_time_until_something_later_is_known() {
-        let folder = tempdir().unwrap();
-        let time = TrustedTime::new(WallClock::system(), folder.path());
-        time.load().unwrap();
-        assert_eq!(time.floor(), unix(BUILD_TIME.parse().unwrap()));
-    }
-
-    #[test]
-    fn the_time_that_a_cloud_tells_raises_the_floor_and_never_lowers_it() {
-        let (folder, time) = built(first(2026, 1), unix(0));
-        let peer =
-            verified_peer(&Authority::new(), first(2025, 12), first(2026, 12), folder.path());
-        assert!(time.observe(ms(first(2026, 5)), |at| peer.latest_valid(at)));
-        assert_eq!(time.floor(), first(2026, 5));
-        assert!(time.observe(ms(first(2026, 3)), |at| peer.latest_valid(at)));
-        assert_eq!(time.floor(), first(2026, 5));
-    }
-
-    #[test]
-    fn a_cloud_raises_the_floor_no_further_than_its_own_chain_lasts() {
-        let (folder, time) = built(first(2026, 1), unix(0));
-        let peer =
-            verified_peer(&Authority::new(), first(2025, 12), first(2026, 12), folder.path());
-        assert!(time.observe(ms(first(2040, 1)), |at| peer.latest_valid(at)));
-        assert_eq!(time.floor(), first(2026, 12));
-
-        let (folder, time) = built(first(2026, 1), unix(0));
-        let ends_early = Authority::until(first(2026, 4));
-        let peer = verified_peer(&ends_early, first(2025, 12), first(2026, 12), folder.path());
-        assert!(time.observe(ms(first(2040, 1)), |at| peer.latest_valid(at)));
-        assert_eq!(time.floor(), first(2026, 4));
-    }
-
-    #[test]
-    fn a_cloud_that_claims_2099_or_the_end_of_time_poisons_nothing() {
-        let (folder, time) = built(first(2026, 1), first(2026, 2));
-        let peer =
-            verified_peer(&Authority::new(), first(2025, 12), first(2026, 12), folder.path());
-        for claimed in [ms(first(2099, 1)), u64::MAX] {
-            assert!(!time.observe(claimed, |at| peer.latest_valid(at)));
+    fn a_cloud_that_claims_an_impossible_time_does_no_harm() {
+        let (_directory, time) = built(first(2026, 1), first(2026, 2));
+        let cloud = cloud();
+        for claimed in [first(2099, 1).as_secs() * 1_000, u64::MAX] {
+            assert!(!time.observe(claimed, |at| cloud.latest_valid(at)));
             assert_eq!(time.floor(), first(2026, 1));
         }
-        assert_eq!(time.judge().time, first(2026, 2));
+        assert_eq!(time.verification_time().at, first(2026, 2));
     }
 
     #[test]
-    fn the_floor_goes_to_disk_when_it_rose_by_a_day_and_comes_back() {
-        let (folder, time) = built(first(2026, 1), unix(0));
-        let peer =
-            verified_peer(&Authority::new(), first(2025, 12), first(2026, 12), folder.path());
-        let later = |seconds| (first(2026, 1).as_secs() + seconds) * 1_000;
-        assert!(!time.observe(later(DAY - 1), |at| peer.latest_valid(at)));
-        assert!(time.observe(later(DAY), |at| peer.latest_valid(at)));
+    fn the_floor_is_written_when_it_rose_by_a_day_and_is_loaded() {
+        let (directory, time) = built(first(2026, 1), epoch());
+        let cloud = cloud();
+        let later = |seconds| unix(first(2026, 1).as_secs() + seconds);
+        assert!(!observe(&time, &cloud, later(DAY - 1)));
+        assert!(observe(&time, &cloud, later(DAY)));
         time.persist().unwrap();
-        assert!(!time.observe(later(DAY + 60), |at| peer.latest_valid(at)));
+        assert!(!observe(&time, &cloud, later(DAY + 60)));
 
-        let text = fs::read_to_string(folder.path().join("time")).unwrap();
+        let text = fs::read_to_string(directory.path().join("time")).unwrap();
         assert!(text.starts_with("fedecks time 1\nseconds 1767355200\n"), "{text}");
-        let again = trusted_time(first(2026, 1), unix(0), folder.path());
-        again.load().unwrap();
-        assert_eq!(again.floor(), unix(first(2026, 1).as_secs() + DAY));
-        // A newer program knows better.
-        let newer = trusted_time(first(2026, 6), unix(0), folder.path());
-        newer.load().unwrap();
-        assert_eq!(newer.floor(), first(2026, 6));
+        // A newer program starts with a later floor.
+        for (build, floor) in [(first(2026, 1), later(DAY)), (first(2026, 6), first(2026, 6))] {
+            let restarted = trusted_time(build, epoch(), directory.path());
+            restarted.load().unwrap();
+            assert_eq!(restarted.floor(), floor);
+        }
     }
 
     #[test]
-    fn persisting_never_takes_back_what_is_on_disk() {
-        let (folder, time) = built(first(2026, 1), unix(0));
-        let peer =
-            verified_peer(&Authority::new(), first(2025, 12), first(2026, 12), folder.path());
-        let late = trusted_time(first(2026, 1), unix(0), folder.path());
-        assert!(time.observe(ms(first(2026, 9)), |at| peer.latest_valid(at)));
+    fn an_earlier_floor_never_replaces_the_one_on_disk() {
+        let (directory, time) = built(first(2026, 1), epoch());
+        let cloud = cloud();
+        // Was loaded before the data partition was mounted.
+        let late = trusted_time(first(2026, 1), epoch(), directory.path());
+        assert!(observe(&time, &cloud, first(2026, 9)));
         time.persist().unwrap();
-        // This one was loaded before the data partition was there.
-        assert!(late.observe(ms(first(2026, 5)), |at| peer.latest_valid(at)));
+        assert!(observe(&late, &cloud, first(2026, 5)));
         late.persist().unwrap();
-        let again = trusted_time(first(2026, 1), unix(0), folder.path());
-        again.load().unwrap();
-        assert_eq!(again.floor(), first(2026, 9));
+        let restarted = trusted_time(first(2026, 1), epoch(), directory.path());
+        restarted.load().unwrap();
+        assert_eq!(restarted.floor(), first(2026, 9));
         assert_eq!(late.floor(), first(2026, 9));
-    }
-
-    #[test]
-    fn a_missing_directory_is_reported_and_the_build_time_stays() {
-        let folder = tempdir().unwrap();
-        let time = trusted_time(first(2026, 1), unix(0), &folder.path().join("a/b"));
-        assert!(matches!(time.load(), Err(StoreError::NoDirectory { .. })));
-        assert_eq!(time.floor(), first(2026, 1));
     }
 }

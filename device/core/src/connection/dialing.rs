@@ -1,4 +1,4 @@
-//! An attempt is under way: until the Welcome, a failure, a deadline, or somebody who wants it ended.
+//! The state of an attempt, until the Welcome, a failure, a deadline or a cancellation.
 
 use fedecks_protocol::{CloseCode, DownFrame};
 
@@ -15,19 +15,19 @@ use crate::watch::Network;
 #[derive(Debug)]
 pub(super) struct Dialing {
     phase: Phase,
-    /// The network changed since it began: if it fails, the next one comes at once.
-    hurry: bool,
+    /// The network has changed since the attempt started: if it fails, there is no backoff.
+    skip_backoff: bool,
 }
 
 impl Dialing {
-    /// Begins the next attempt, with what there is to dial with.
+    /// Starts the next attempt, with the login or the token.
     pub(super) fn begin(now: Time, cx: &mut Shared) -> Result<Self, Next> {
         let header = cx.auth_header().ok_or(Next::Waiting(Retry::Soon))?;
         let attempt = Attempt(cx.attempt.0 + 1);
         cx.attempt = attempt;
         cx.out.emit(Event::Connecting { attempt });
-        let mut it = Self { phase: Phase::Resolve, hurry: false };
-        // A token of legal length always fits; should it not, it is as good as unreachable.
+        let mut it = Self { phase: Phase::Resolve, skip_backoff: false };
+        // A token of valid length always fits. If not, treat the cloud as unreachable.
         let header = header.map_err(|error| {
             it.fail(FailReason::Unreachable(error.to_string()), Retry::MaxBackoff, cx)
         })?;
@@ -69,7 +69,7 @@ impl Dialing {
         }
     }
 
-    /// The cloud speaks: what it says first is the Welcome.
+    /// Handles the first message, which must be the Welcome.
     pub(super) fn on_message(&self, bytes: &[u8], cx: &mut Shared) -> Option<Next> {
         match cx.decode(bytes)? {
             DownFrame::Welcome(welcome) => Some(Next::Session(welcome)),
@@ -96,14 +96,14 @@ impl Dialing {
         cx: &mut Shared,
     ) -> Option<Next> {
         match network {
-            // Nothing has come back yet. What was sent went nowhere, and the kernel sends it
-            // again only after seconds.
+            // Nothing has come back yet. What was sent is lost, and the kernel takes seconds to
+            // retransmit it.
             Network::Up if was_down && matches!(self.phase, Phase::Resolve | Phase::Tcp) => {
                 self.close_locally(CloseCode::GoingAway, cx);
                 return Some(Next::Waiting(Retry::Soon));
             }
             Network::Up | Network::Changed => {
-                self.hurry = true;
+                self.skip_backoff = true;
                 let soon = now + cx.config.probe_deadline;
                 let deadline = cx.out.timers.get(Timer::Phase).map_or(soon, |at| at.min(soon));
                 cx.out.timers.set(Timer::Phase, deadline);
@@ -113,7 +113,7 @@ impl Dialing {
         None
     }
 
-    /// The link ended before the Welcome.
+    /// Handles the end of the link before the Welcome.
     pub(super) fn on_lost(&self, reason: LostReason, cx: &mut Shared) -> Next {
         let retry = Retry::after_loss(&reason, false);
         cx.link_ended(reason, |reason| Event::ConnectionFailed {
@@ -122,13 +122,13 @@ impl Dialing {
         self.wait(retry)
     }
 
-    /// The phase has taken too long.
+    /// Handles the deadline of the phase.
     pub(super) fn on_timeout(&self, cx: &mut Shared) -> Next {
         cx.disconnect(CloseCode::GoingAway);
         self.fail(FailReason::Timeout(self.phase), Retry::Backoff, cx)
     }
 
-    /// Ends the attempt because this end wants it.
+    /// Ends the attempt on this end's initiative.
     pub(super) fn close_locally(&self, code: CloseCode, cx: &mut Shared) {
         cx.disconnect(code);
         cx.out.emit(Event::ConnectionFailed { reason: FailReason::GivenUp });
@@ -140,6 +140,7 @@ impl Dialing {
     }
 
     fn wait(&self, retry: Retry) -> Next {
-        Next::Waiting(if self.hurry && retry == Retry::Backoff { Retry::Soon } else { retry })
+        let skip = self.skip_backoff && retry == Retry::Backoff;
+        Next::Waiting(if skip { Retry::Soon } else { retry })
     }
 }

@@ -1,4 +1,4 @@
-//! Signs of life of one link: when to ping, and when it is dead.
+//! The liveness of one link: when to ping, and when it is dead. Holds no timers.
 
 use std::time::Duration;
 
@@ -6,73 +6,71 @@ use fedecks_protocol::Welcome;
 
 use crate::time::Time;
 
-/// Whether the other end still lives: pings what is silent and knows when an answer is overdue.
+/// Tracks when to ping the other end, and when its answer is overdue.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     interval: Duration,
     idle_timeout: Duration,
-    sent: Time,
-    received: Time,
-    /// Deadline of the ping that nothing has answered yet.
-    overdue: Option<Time>,
-    /// When the ping went out whose pong has not come yet.
-    pinged: Option<Time>,
+    last_sent: Time,
+    last_received: Time,
+    /// The deadline of an unanswered ping. Any traffic answers it.
+    pong_deadline: Option<Time>,
+    /// When the ping was sent whose pong is outstanding.
+    ping_sent: Option<Time>,
 }
 
 impl Heartbeat {
-    /// A cloud that asks for a shorter interval gets this one.
-    const SHORTEST: Duration = Duration::from_secs(1);
-    /// A cloud that asks for a longer interval gets this one.
-    const LONGEST: Duration = Duration::from_secs(300);
+    const MIN_INTERVAL: Duration = Duration::from_secs(1);
+    const MAX_INTERVAL: Duration = Duration::from_secs(300);
 
     pub(super) fn new(now: Time, welcome: &Welcome) -> Self {
-        let interval = welcome.heartbeat.clamp(Self::SHORTEST, Self::LONGEST);
+        let interval = welcome.heartbeat.clamp(Self::MIN_INTERVAL, Self::MAX_INTERVAL);
         Self {
             interval,
-            // A cloud that would drop us between two pings has its numbers wrong.
+            // A timeout that would drop the device between two pings is a misconfiguration.
             idle_timeout: welcome.idle_timeout.max(interval.saturating_mul(2)),
-            sent: now,
-            received: now,
-            overdue: None,
-            pinged: None,
+            last_sent: now,
+            last_received: now,
+            pong_deadline: None,
+            ping_sent: None,
         }
     }
 
     pub(super) fn on_sent(&mut self, now: Time) {
-        self.sent = now;
+        self.last_sent = now;
     }
 
     pub(super) fn on_received(&mut self, now: Time) {
-        self.received = now;
-        self.overdue = None;
+        self.last_received = now;
+        self.pong_deadline = None;
     }
 
-    /// Counts a ping sent now. Gives when its answer is overdue: a ping that is still unanswered keeps
-    /// its deadline if that is earlier.
+    /// Records a ping and returns its deadline. A ping that is still unanswered keeps its deadline if
+    /// that is earlier.
     pub(super) fn on_ping(&mut self, now: Time, deadline: Duration) -> Time {
-        self.sent = now;
-        // Other traffic may have answered the ping before; its pong comes first all the same.
-        self.pinged.get_or_insert(now);
+        self.last_sent = now;
+        // Other traffic may have answered the previous ping, but its pong still arrives first.
+        self.ping_sent.get_or_insert(now);
         let at = now + deadline;
-        *self.overdue.insert(self.overdue.map_or(at, |earlier| earlier.min(at)))
+        *self.pong_deadline.insert(self.pong_deadline.map_or(at, |earlier| earlier.min(at)))
     }
 
-    /// How long the answer to a ping took, which came just now; none if no ping was out.
+    /// Records a pong and returns the round-trip time, unless no ping was sent.
     pub(super) fn on_pong(&mut self, now: Time) -> Option<Duration> {
-        self.pinged.take().map(|pinged| now - pinged)
+        self.ping_sent.take().map(|sent| now - sent)
     }
 
-    /// When the next ping is due; none while one is unanswered.
+    /// When the next ping is due; `None` while one is unanswered.
     pub(super) fn ping_at(&self) -> Option<Time> {
-        match self.overdue {
+        match self.pong_deadline {
             Some(_) => None,
-            None => Some(self.sent.min(self.received) + self.interval),
+            None => Some(self.last_sent.min(self.last_received) + self.interval),
         }
     }
 
-    /// Nothing was sent for so long that the cloud has surely dropped the connection: the device
-    /// was suspended, or this process was stopped.
-    pub(super) fn slept_through(&self, now: Time) -> bool {
-        now.since(self.sent) > self.idle_timeout
+    /// Whether nothing has been sent for so long that the cloud must have dropped the connection: the
+    /// device was suspended, or this process was stopped.
+    pub(super) fn was_suspended(&self, now: Time) -> bool {
+        now.since(self.last_sent) > self.idle_timeout
     }
 }

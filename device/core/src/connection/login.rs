@@ -1,5 +1,5 @@
-//! Logins and logouts that wait for their answer. A login never costs the token that was there before:
-//! only a token that the cloud hands out after it takes that one's place.
+//! Logins and logouts that have not been answered yet. A login never loses the previous token: only a
+//! token that the cloud issues for it replaces that one.
 
 use fedecks_protocol::Refusal;
 
@@ -10,13 +10,13 @@ use crate::request::{GiveUp, LoggedIn, LoginError, LoginId, LogoutId};
 #[derive(Debug, Default)]
 pub(super) struct Logins {
     waiting: Option<Login>,
-    /// The login whose token is on its way to the store.
+    /// The login whose token is being saved.
     storing: Option<LoginId>,
-    /// They are answered when the store has been told everything.
+    /// Answered when the store has executed all commands.
     logouts: Vec<LogoutId>,
 }
 
-/// Credentials on their way to a token. They live here and nowhere else, and only until then.
+/// Credentials, kept only here and only until the token arrives.
 #[derive(Debug)]
 struct Login {
     id: LoginId,
@@ -24,32 +24,32 @@ struct Login {
 }
 
 impl Logins {
-    /// A new login takes the place of whatever waits.
+    /// Starts a login, which replaces any other.
     pub(super) fn begin(&mut self, id: LoginId, header: AuthHeader, out: &mut Output) {
-        self.give_up(GiveUp::NewerLogin, out);
+        self.cancel(GiveUp::NewerLogin, out);
         self.waiting = Some(Login { id, header });
     }
 
-    /// What to dial with, if a login waits for its token.
+    /// The header of the login that waits for its token.
     pub(super) fn header(&self) -> Option<&AuthHeader> {
         self.waiting.as_ref().map(|login| &login.header)
     }
 
-    /// The cloud said no to the credentials. False if no login waits, so that it spoke of the token.
+    /// Fails the waiting login. Returns false if there is none, so that the refusal is about the token.
     pub(super) fn reject(&mut self, refusal: Refusal, out: &mut Output) -> bool {
         let Some(login) = self.waiting.take() else { return false };
         answer(login.id, Err(LoginError::Rejected(refusal)), out);
         true
     }
 
-    /// A token came. A login that waits has the link to itself: it is the one that it waits for.
+    /// Handles a token. It belongs to the waiting login, because no other link can exist.
     pub(super) fn on_token(&mut self) {
         if let Some(login) = self.waiting.take() {
             self.storing = Some(login.id);
         }
     }
 
-    /// The store has been told everything, the last of it with this result.
+    /// Handles that the store has executed all commands, the last one with this result.
     pub(super) fn on_stored(&mut self, result: &Result<(), String>, out: &mut Output) {
         if let Some(login) = self.storing.take() {
             answer(login, Ok(LoggedIn { persisted: result.is_ok() }), out);
@@ -60,14 +60,14 @@ impl Logins {
     }
 
     pub(super) fn log_out(&mut self, id: LogoutId, out: &mut Output) {
-        self.give_up(GiveUp::Logout, out);
+        self.cancel(GiveUp::Logout, out);
         self.logouts.push(id);
     }
 
-    pub(super) fn give_up(&mut self, for_what: GiveUp, out: &mut Output) {
+    pub(super) fn cancel(&mut self, by: GiveUp, out: &mut Output) {
         let waiting = self.waiting.take().map(|login| login.id);
         for login in waiting.into_iter().chain(self.storing.take()) {
-            answer(login, Err(LoginError::GivenUp(for_what)), out);
+            answer(login, Err(LoginError::GivenUp(by)), out);
         }
     }
 }

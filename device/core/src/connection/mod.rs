@@ -1,5 +1,5 @@
-//! The connection: every input comes in here and goes to the state that it finds, which says where
-//! to go next. Nothing is decided here but what holds in every state.
+//! The connection: passes each input to the current state, which returns the next one. Decides only
+//! what applies in every state.
 
 mod dialing;
 mod heartbeat;
@@ -35,7 +35,7 @@ use crate::time::Time;
 use crate::timers::{Timer, Timers};
 use crate::watch::Network;
 
-/// The device's connection: see the crate's documentation for how to drive it.
+/// The device's connection. See the crate's documentation for how to drive it.
 #[derive(Debug)]
 pub struct Connection {
     link: Link,
@@ -48,28 +48,28 @@ enum Link {
     Waiting(Waiting),
     Dialing(Dialing),
     Connected(Session),
-    /// Shut down: nothing is an input any more but the outcome of an order to the store.
+    /// Shut down: ignores every input except the result of a command to the store.
     Closed,
 }
 
 impl Connection {
-    /// A connection that begins by asking the store for a token. `seed` feeds its random waits and
-    /// should differ from device to device and from start to start.
+    /// A connection that starts by loading the token. `seed` is for its random delays and should differ
+    /// between devices and between starts.
     pub fn new(config: Config, seed: u64) -> Self {
         Self { link: Link::Unregistered(Unregistered), shared: Shared::new(config, seed) }
     }
 
-    /// The next thing to do. The driver asks after every input until there is none.
+    /// The next action to execute. The driver polls after every input until there is none.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.shared.out.actions.pop_front()
     }
 
-    /// When `handle_timeout` is to be called at the latest. It changes with every input.
+    /// When `handle_timeout` must be called at the latest. May change with every input.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.shared.out.timers.next()
     }
 
-    /// What the connection is doing.
+    /// The current state.
     pub fn state(&self) -> State {
         let until = self.shared.out.timers.get(Timer::Retry).unwrap_or_default();
         match self.link {
@@ -82,42 +82,41 @@ impl Connection {
         }
     }
 
-    /// The token that the next attempt will carry, if no login comes before.
+    /// The token for the next attempt, unless there is a login before that.
     pub fn token(&self) -> Option<&IssuedToken> {
         self.shared.tokens.get()
     }
 
-    /// How many attempts or connections have failed since one was stable.
+    /// The number of attempts and connections that have failed since the last stable one.
     pub fn failures(&self) -> u32 {
         self.shared.backoff.failures()
     }
 
-    /// How many attempts there were.
+    /// The number of attempts so far.
     pub fn attempts(&self) -> u64 {
         self.shared.attempt.0
     }
 
-    /// How long the last ping that was answered took to come back, on this connection or an earlier
-    /// one.
+    /// The round-trip time of the last answered ping, on this connection or an earlier one.
     pub fn round_trip(&self) -> Option<Duration> {
         self.shared.round_trip
     }
 
-    /// What the network watch reported last; none while it has reported nothing, and when it said
-    /// `Down` before the cloud's answer proved it wrong.
+    /// The last report of the network watch; `None` if there is none, and if a `Down` has since been
+    /// refuted by a response from the cloud.
     pub fn network(&self) -> Option<Network> {
         self.shared.network
     }
 
-    /// Whether the store has what is known here.
+    /// Whether the store is up to date.
     pub fn stored(&self) -> Stored {
         self.shared.tokens.stored()
     }
 
-    /// Logs in with credentials. A connection or attempt that is there is ended first. While the
-    /// cloud cannot be reached the login waits, through any number of attempts; it is answered by
-    /// [`Action::AnswerLogin`] when the cloud has refused it, when its token was given to the
-    /// store, or when a newer login, a logout or a shutdown came first.
+    /// Logs in with credentials. Ends a current connection or attempt first. While the cloud cannot be
+    /// reached the login waits, for any number of attempts. [`Action::AnswerLogin`] follows when the
+    /// cloud has refused it, when its token has been passed to the store, or when a newer login, a logout
+    /// or the shutdown cancels it.
     pub fn handle_login(&mut self, now: Time, id: LoginId, credentials: Credentials) {
         let cx = &mut self.shared;
         let header = if matches!(self.link, Link::Closed) {
@@ -128,15 +127,14 @@ impl Connection {
         match header {
             Ok(header) => {
                 cx.logins.begin(id, header, &mut cx.out);
-                self.dial_at_once(now);
+                self.dial_now(now);
             }
             Err(error) => answer(id, Err(error), &mut cx.out),
         }
     }
 
-    /// Forgets the token, in memory and in the store, and ends the connection. It is answered by
-    /// [`Action::AnswerLogout`] when the store has been told everything. After the shutdown nothing
-    /// happens, not even an answer.
+    /// Forgets the token, in memory and in the store, and ends the connection. [`Action::AnswerLogout`]
+    /// follows when the store has executed all commands. Ignored without an answer after the shutdown.
     pub fn handle_logout(&mut self, id: LogoutId) {
         if matches!(self.link, Link::Closed) {
             return;
@@ -148,22 +146,20 @@ impl Connection {
         self.link = Link::Unregistered(Unregistered::begin(cx));
     }
 
-    /// Ends the connection, the attempt or the wait that there is, even one that the cloud asked for,
-    /// and dials at once: somebody is there and wants it. Without a token or a login to dial with
-    /// nothing happens.
+    /// Ends the current connection, attempt or wait, even a wait that the cloud asked for, and dials
+    /// immediately, because a user wants it. Does nothing without a token or a login to dial with.
     pub fn handle_reconnect(&mut self, now: Time) -> Result<(), NotRegistered> {
         if !self.shared.can_dial() || matches!(self.link, Link::Closed) {
             return Err(NotRegistered);
         }
-        self.dial_at_once(now);
+        self.dial_now(now);
         Ok(())
     }
 
-    /// Sends a frame if there is a connection. It is answered by [`Action::AnswerSend`]: at once if
-    /// the frame cannot go out, otherwise when the link has taken it or not. Nothing is kept: on an
-    /// error the caller still has it.
+    /// Sends a frame if there is a connection. [`Action::AnswerSend`] follows immediately if the frame
+    /// cannot be sent, otherwise after `handle_transmitted`. Frames are not queued for later.
     pub fn handle_send(&mut self, now: Time, id: SendId, frame: &UpFrame) {
-        self.notice_sleep(now);
+        self.check_suspend(now);
         match &mut self.link {
             Link::Connected(it) => it.on_send(now, id, frame, &mut self.shared),
             Link::Unregistered(_) | Link::Waiting(_) | Link::Dialing(_) | Link::Closed => {
@@ -172,26 +168,26 @@ impl Connection {
         }
     }
 
-    /// Whether the link took what [`Action::Transmit`] gave it for this. If not, it is dead, which
-    /// `handle_lost` brings as soon as what came before that is read: the cloud may have said why.
-    pub fn handle_transmitted(&mut self, id: SendId, taken: bool) {
-        let result = if taken { Ok(()) } else { Err(SendError::NotConnected) };
+    /// Handles whether the link accepted the message of an [`Action::Transmit`]. If not, it is dead;
+    /// `handle_lost` follows once everything received before that has been read, which may say why.
+    pub fn handle_transmitted(&mut self, id: SendId, accepted: bool) {
+        let result = if accepted { Ok(()) } else { Err(SendError::NotConnected) };
         self.shared.out.answer_send(id, result);
     }
 
-    /// The store's answer to [`Action::LoadToken`]. An error is told to the application; the store
-    /// is asked again until it gives a token or a login or a logout makes that needless.
+    /// Handles the result of [`Action::LoadToken`]. An error is passed to the application. Loading is
+    /// retried until there is a token, or until a login or a logout makes that unnecessary.
     pub fn handle_loaded(&mut self, now: Time, loaded: Result<Option<IssuedToken>, String>) {
         let cx = &mut self.shared;
         let loaded = cx.tokens.on_loaded(now, loaded, &mut cx.out);
         if let Link::Unregistered(it) = &self.link {
             let next = it.on_loaded(loaded, cx);
-            self.go(now, next);
+            self.enter(now, next);
         }
     }
 
-    /// The outcome of [`Action::StoreToken`] or [`Action::ForgetToken`]. What failed is repeated until
-    /// it works: after a second, then after twice as long, up to a minute.
+    /// Handles the result of [`Action::StoreToken`] or [`Action::ForgetToken`]. A failed command is
+    /// retried until it succeeds, with delays that double from a second to a minute.
     pub fn handle_stored(&mut self, now: Time, result: Result<(), String>) {
         let cx = &mut self.shared;
         if cx.tokens.on_stored(now, &result, &mut cx.out) {
@@ -199,11 +195,11 @@ impl Connection {
         }
     }
 
-    /// News from the network watch. A network that is back, or another one, ends the back-off, and
-    /// a connection has to answer a ping soon. One that is gone makes the back-off the longest, and
-    /// does nothing to a connection.
+    /// Handles a report of the network watch. A network that is back or different ends the backoff, and
+    /// makes a connection send a ping with a short deadline. A network that is down extends the backoff
+    /// to its maximum and does not affect a connection.
     pub fn handle_network(&mut self, now: Time, network: Network) {
-        self.notice_sleep(now);
+        self.check_suspend(now);
         let cx = &mut self.shared;
         let was_down = cx.network.replace(network) == Some(Network::Down);
         let next = match &mut self.link {
@@ -212,25 +208,25 @@ impl Connection {
             Link::Dialing(it) => it.on_network(now, network, was_down, cx),
             Link::Connected(it) => return it.on_network(now, network, cx),
         };
-        self.go(now, next);
+        self.enter(now, next);
     }
 
-    /// The attempt has entered a phase.
+    /// Handles that an attempt has entered a phase.
     pub fn handle_phase(&mut self, now: Time, attempt: Attempt, entered: Phase) {
         if let (Link::Dialing(it), true) = (&mut self.link, attempt == self.shared.attempt) {
             it.on_phase(now, entered, &mut self.shared);
         }
     }
 
-    /// How the attempt ended: in a WebSocket, on which the Welcome frame is awaited now, or not.
+    /// Handles the outcome of an attempt: a WebSocket, on which the Welcome frame is expected, or an error.
     pub fn handle_dialed(&mut self, now: Time, attempt: Attempt, result: Result<(), DialError>) {
         if let (Link::Dialing(it), true) = (&mut self.link, attempt == self.shared.attempt) {
             let next = it.on_dialed(now, result, &mut self.shared);
-            self.go(now, next);
+            self.enter(now, next);
         }
     }
 
-    /// A binary message came on the link of this attempt.
+    /// Handles a binary message.
     pub fn handle_message(&mut self, now: Time, attempt: Attempt, bytes: &[u8]) {
         if attempt != self.shared.attempt {
             return;
@@ -240,31 +236,31 @@ impl Connection {
             Link::Dialing(it) => it.on_message(bytes, &mut self.shared),
             Link::Connected(it) => return it.on_message(now, bytes, &mut self.shared),
         };
-        self.go(now, next);
+        self.enter(now, next);
     }
 
-    /// A text message came on the link of this attempt; it means nothing but that the cloud lives.
+    /// Handles a text message, which only proves that the cloud is alive.
     pub fn handle_text(&mut self, now: Time, attempt: Attempt, size: usize) {
         if let (Link::Connected(it), true) = (&mut self.link, attempt == self.shared.attempt) {
             it.on_text(now, size, &mut self.shared);
         }
     }
 
-    /// Anything came on the link of this attempt: a pong, a ping, part of a message.
+    /// Handles any other traffic from the cloud: a ping, part of a message.
     pub fn handle_traffic(&mut self, now: Time, attempt: Attempt) {
         if let (Link::Connected(it), true) = (&mut self.link, attempt == self.shared.attempt) {
             it.on_traffic(now, &mut self.shared);
         }
     }
 
-    /// The answer to a ping came on the link of this attempt.
+    /// Handles a pong.
     pub fn handle_pong(&mut self, now: Time, attempt: Attempt) {
         if let (Link::Connected(it), true) = (&mut self.link, attempt == self.shared.attempt) {
             it.on_pong(now, &mut self.shared);
         }
     }
 
-    /// The link of this attempt ended without this end asking for it.
+    /// Handles the end of a link that this end did not ask for.
     pub fn handle_lost(&mut self, now: Time, attempt: Attempt, reason: LostReason) {
         if attempt != self.shared.attempt {
             return;
@@ -274,15 +270,15 @@ impl Connection {
             Link::Dialing(it) => Some(it.on_lost(reason, &mut self.shared)),
             Link::Connected(it) => Some(it.on_lost(reason, &mut self.shared)),
         };
-        self.go(now, next);
+        self.enter(now, next);
     }
 
-    /// A deadline has come. Calling it early does nothing.
+    /// Handles every deadline that has passed. Does nothing if called early.
     pub fn handle_timeout(&mut self, now: Time) {
-        self.notice_sleep(now);
+        self.check_suspend(now);
         while let Some(timer) = self.shared.out.timers.take_due(now) {
             match timer {
-                Timer::Store => self.shared.tokens.tell(&mut self.shared.out),
+                Timer::Store => self.shared.tokens.start_next(&mut self.shared.out),
                 Timer::Load => self.shared.out.push(Action::LoadToken),
                 Timer::Retry
                 | Timer::Phase
@@ -294,10 +290,10 @@ impl Connection {
         }
     }
 
-    /// The program ends: the link is closed, waiting logins are answered, nothing happens after but
-    /// that an order to the store that waited for an earlier one comes out of `handle_stored`.
+    /// Shuts down for good: closes the link and answers waiting logins. After that, only
+    /// `handle_stored` has an effect: it yields a command to the store that is still pending.
     pub fn handle_shutdown(&mut self) {
-        self.shared.logins.give_up(GiveUp::Shutdown, &mut self.shared.out);
+        self.shared.logins.cancel(GiveUp::Shutdown, &mut self.shared.out);
         self.close_locally(CloseCode::GoingAway);
         self.link = Link::Closed;
         self.shared.out.timers = Timers::default();
@@ -311,17 +307,17 @@ impl Connection {
             Link::Dialing(it) => Some(it.on_timeout(&mut self.shared)),
             Link::Connected(it) => it.on_timer(now, timer, &mut self.shared),
         };
-        self.go(now, next);
+        self.enter(now, next);
     }
 
-    /// Somebody is there and waits: what failed before does not count.
-    fn dial_at_once(&mut self, now: Time) {
+    /// Dials for a user who is waiting: earlier failures do not count.
+    fn dial_now(&mut self, now: Time) {
         self.close_locally(CloseCode::Normal);
         self.shared.backoff.reset();
-        self.go(now, Some(Next::Dialing));
+        self.enter(now, Some(Next::Dialing));
     }
 
-    /// Ends whatever link, attempt or wait there is because this end wants it, and says so.
+    /// Ends the current link, attempt or wait on this end's initiative.
     fn close_locally(&mut self, code: CloseCode) {
         match &self.link {
             Link::Unregistered(_) | Link::Waiting(_) | Link::Closed => {}
@@ -331,14 +327,14 @@ impl Connection {
         self.shared.out.timers.stop_link();
     }
 
-    fn notice_sleep(&mut self, now: Time) {
+    fn check_suspend(&mut self, now: Time) {
         if let Link::Connected(it) = &self.link {
-            let next = it.notice_sleep(now, &mut self.shared);
-            self.go(now, next);
+            let next = it.check_suspend(now, &mut self.shared);
+            self.enter(now, next);
         }
     }
 
-    fn go(&mut self, now: Time, next: Option<Next>) {
+    fn enter(&mut self, now: Time, next: Option<Next>) {
         let Some(next) = next else { return };
         let cx = &mut self.shared;
         cx.out.timers.stop_link();
@@ -347,7 +343,7 @@ impl Connection {
             Next::Waiting(_) => Link::Unregistered(Unregistered::begin(cx)),
             Next::Dialing => match Dialing::begin(now, cx) {
                 Ok(it) => Link::Dialing(it),
-                Err(next) => return self.go(now, Some(next)),
+                Err(next) => return self.enter(now, Some(next)),
             },
             Next::Session(welcome) => Link::Connected(Session::begin(now, &welcome, cx)),
         };

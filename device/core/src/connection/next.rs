@@ -1,4 +1,4 @@
-//! Where a state goes next. A state says it; the connection goes there.
+//! The transition that a state asks for. The connection makes it.
 
 use fedecks_protocol::Welcome;
 
@@ -6,10 +6,10 @@ use super::retry_policy::Retry;
 
 #[derive(Debug)]
 pub(super) enum Next {
-    /// To the wait for the next attempt, or for something to dial with.
+    /// Wait for the next attempt, or for a token or a login.
     Waiting(Retry),
-    /// To the next attempt now.
+    /// Start the next attempt.
     Dialing,
-    /// To the session that this Welcome opens.
+    /// Start the session with this Welcome.
     Session(Welcome),
 }

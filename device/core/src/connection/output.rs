@@ -1,4 +1,4 @@
-//! What the core asks of its driver: things to do, and to come back by a deadline.
+//! The outputs of the connection: a queue of actions and the timers.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
-//! What the end of an attempt or a connection means: when the next attempt comes, and what a refusal costs
-//! a waiting login or the token. Rejected is not unreachable: only the cloud's own word costs anything.
+//! When the next attempt starts after the end of an attempt or a connection, and what a refusal means for
+//! a waiting login or the token. Rejected is not unreachable: only the cloud itself can void either.
 
 use std::time::Duration;
 
@@ -9,32 +9,32 @@ use super::shared::Shared;
 use crate::event::{LostReason, Verdict};
 use crate::watch::Network;
 
-/// When the next attempt comes.
+/// When the next attempt starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Retry {
     /// After a small random spread.
     Soon,
-    /// After the back-off; the longest one while the network is said to be down.
+    /// After the backoff; the maximum one while the network is reported to be down.
     Backoff,
-    /// After the longest back-off, whatever the network says.
+    /// After the maximum backoff, whatever the state of the network.
     MaxBackoff,
-    /// After what the cloud asked for, and a little more so that not all come together.
+    /// After the delay that the cloud asked for, and a little longer to spread the devices.
     After(Duration),
 }
 
 impl Retry {
-    /// After a link that ended; `was_probing` if a ping was out because the network had changed.
+    /// After the end of a link; `was_probing` if a ping was unanswered since a change of the network.
     pub(super) fn after_loss(reason: &LostReason, was_probing: bool) -> Self {
         match reason {
             LostReason::Closed(close) => Self::after_close(*close),
-            LostReason::Slept => Self::Soon,
+            LostReason::Suspended => Self::Soon,
             LostReason::NoPong if was_probing => Self::Soon,
             LostReason::NoPong | LostReason::Broken(_) | LostReason::Local => Self::Backoff,
         }
     }
 
-    /// After the cloud refused the upgrade. If it rejected what it was shown, that ends a login that waits,
-    /// or else the token, if that will never be good again.
+    /// After a refused upgrade. A rejection fails the waiting login; if there is none, it voids the token
+    /// if that will never be accepted again.
     pub(super) fn after_refusal(
         refusal: Refusal,
         retry_after: Option<Duration>,
@@ -47,27 +47,27 @@ impl Retry {
         if cx.logins.reject(refusal, &mut cx.out) {
             return Self::Soon;
         }
-        if verdict == Verdict::TokenIsDead {
+        if verdict == Verdict::TokenVoid {
             cx.tokens.forget(&mut cx.out);
         }
         Self::MaxBackoff
     }
 
-    /// Whether the cloud asked for the wait, or it goes with what the cloud said.
-    pub(super) fn is_ordered(self) -> bool {
+    /// Whether the wait results from what the cloud said, so that the network does not change it.
+    pub(super) fn is_fixed(self) -> bool {
         matches!(self, Self::MaxBackoff | Self::After(_))
     }
 
-    /// How long that is now.
+    /// Draws the delay, and counts a failure unless it is `Soon`.
     pub(super) fn delay(self, cx: &mut Shared) -> Duration {
         let backoff = &mut cx.backoff;
         match self {
             Self::Soon => backoff.up_to(cx.config.spread),
             Self::Backoff if cx.network != Some(Network::Down) => backoff.after_failure(),
-            Self::Backoff | Self::MaxBackoff => backoff.longest_after_failure(),
+            Self::Backoff | Self::MaxBackoff => backoff.max_after_failure(),
             Self::After(delay) => {
-                let delay = delay.min(cx.config.max_ordered_delay);
-                // The more often it was sent away, the more it spreads its return.
+                let delay = delay.min(cx.config.max_retry_after);
+                // The spread grows with the number of times that the device was turned away.
                 delay + backoff.after_failure().max(backoff.up_to(delay / 10))
             }
         }

@@ -1,4 +1,4 @@
-//! Between the Welcome and the end of the link: frames both ways, pings, tokens.
+//! The state from the Welcome to the end of the link: frames in both directions, pings, tokens.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use super::heartbeat::Heartbeat;
 use super::next::Next;
 use super::retry_policy::Retry;
 use super::shared::Shared;
-use crate::action::{Action, Notice, Outgoing, UnusedFrame};
+use crate::action::{Action, Notice, Outgoing, UnexpectedFrame};
 use crate::event::{Event, LostReason};
 use crate::request::SendId;
 use crate::time::Time;
 use crate::timers::Timer;
 use crate::watch::Network;
 
-/// How long a login waits for its token before it asks the cloud for one.
-const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a login waits for its token before it requests one.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Session {
     heartbeat: Heartbeat,
-    /// The biggest frame that both ends take, in bytes.
+    /// The largest frame that both ends accept, in bytes.
     max_frame: usize,
-    /// A ping is out to see whether the link outlived a change of the network.
+    /// A ping is unanswered that checks whether the link survived a change of the network.
     probing: bool,
 }
 
@@ -39,7 +39,7 @@ impl Session {
         it.arm_ping(cx);
         cx.out.timers.set(Timer::Stable, now + cx.config.stable_after);
         if cx.logins.header().is_some() {
-            cx.out.timers.set(Timer::Token, now + TOKEN_PATIENCE);
+            cx.out.timers.set(Timer::Token, now + TOKEN_TIMEOUT);
         }
         cx.out.push(Action::TrustTime { server_time_ms: welcome.server_time_ms });
         cx.out.emit(Event::Connected);
@@ -59,7 +59,7 @@ impl Session {
         let Some(frame) = cx.decode(bytes) else { return };
         match frame {
             DownFrame::Unknown { kind } => cx.log(Notice::UnknownFrame { kind }),
-            DownFrame::Welcome(_) => cx.log(Notice::UnusedFrame(UnusedFrame::Welcome)),
+            DownFrame::Welcome(_) => cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Welcome)),
             DownFrame::Message { sequence: _, term } => cx.out.emit(Event::Message(term)),
             DownFrame::Raw { sequence: _, bytes } => cx.out.emit(Event::RawMessage(bytes)),
             DownFrame::Token(token) => {
@@ -67,12 +67,11 @@ impl Session {
                 cx.logins.on_token();
                 cx.tokens.replace(token, &mut cx.out);
             }
-            DownFrame::Ack(_) => cx.log(Notice::UnusedFrame(UnusedFrame::Ack)),
-            DownFrame::Request { .. } => cx.log(Notice::UnusedFrame(UnusedFrame::Request)),
+            DownFrame::Ack(_) => cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Ack)),
+            DownFrame::Request { .. } => cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Request)),
         }
     }
 
-    /// A text message means nothing but that the cloud lives.
     pub(super) fn on_text(&mut self, now: Time, size: usize, cx: &mut Shared) {
         self.on_traffic(now, cx);
         cx.log(Notice::TextMessage { size });
@@ -93,12 +92,12 @@ impl Session {
         }
     }
 
-    /// Sees whether the link outlived a change of the network. One such ping is enough: the link
-    /// keeps the order, so that a second one would say nothing before the first.
+    /// Checks with a ping whether the link survived a change of the network. One ping is enough: the
+    /// link is ordered, so a second one could not be answered before the first.
     ///
-    /// A network that is gone does nothing to the link: TCP outlives the loss of a carrier, and best
-    /// if nothing is sent meanwhile, for what is sent is repeated ever more rarely and the neighbour
-    /// asked for every second only. If the network stays away, the next ordinary ping finds out.
+    /// A network that is down does not affect the link: TCP survives the loss of a carrier, and does so
+    /// best if nothing is sent, because retransmissions become less and less frequent and the neighbour
+    /// is only queried once a second. If the network stays down, the next regular ping finds out.
     pub(super) fn on_network(&mut self, now: Time, network: Network, cx: &mut Shared) {
         match network {
             Network::Up | Network::Changed if !self.probing => {
@@ -116,12 +115,12 @@ impl Session {
                 Some(_) => self.arm_ping(cx),
                 None => {}
             },
-            Timer::Pong => return Some(self.give_up(LostReason::NoPong, cx)),
+            Timer::Pong => return Some(self.abort(LostReason::NoPong, cx)),
             Timer::Stable => cx.backoff.reset(),
             Timer::Token => {
-                cx.out.timers.set(Timer::Token, now + TOKEN_PATIENCE);
+                cx.out.timers.set(Timer::Token, now + TOKEN_TIMEOUT);
                 let please = cx.config.dialect.encode_up(&UpFrame::TokenPlease, &cx.config.limits);
-                // One byte; it fits any limit but an absurd one, and then there is no token to be had.
+                // It is a single byte: if it exceeds the limit, no token could ever be received either.
                 if let Ok(bytes) = please {
                     self.transmit(now, bytes, None, cx);
                 }
@@ -131,10 +130,10 @@ impl Session {
         None
     }
 
-    /// Ends a connection that the cloud has surely dropped because the device slept. Comes before
-    /// anything is sent, since that would hide the sleep.
-    pub(super) fn notice_sleep(&self, now: Time, cx: &mut Shared) -> Option<Next> {
-        self.heartbeat.slept_through(now).then(|| self.give_up(LostReason::Slept, cx))
+    /// Ends a connection that the cloud must have dropped while the device was suspended. To be called
+    /// before anything is sent, because sending would hide the suspend.
+    pub(super) fn check_suspend(&self, now: Time, cx: &mut Shared) -> Option<Next> {
+        self.heartbeat.was_suspended(now).then(|| self.abort(LostReason::Suspended, cx))
     }
 
     pub(super) fn on_lost(&self, reason: LostReason, cx: &mut Shared) -> Next {
@@ -143,14 +142,14 @@ impl Session {
         Next::Waiting(retry)
     }
 
-    /// Ends the link because this end wants it.
+    /// Ends the link on this end's initiative.
     pub(super) fn close_locally(&self, code: CloseCode, cx: &mut Shared) {
         cx.disconnect(code);
         cx.out.emit(Event::ConnectionLost { reason: LostReason::Local });
     }
 
-    /// Ends the link because it is dead.
-    fn give_up(&self, reason: LostReason, cx: &mut Shared) -> Next {
+    /// Ends a dead link.
+    fn abort(&self, reason: LostReason, cx: &mut Shared) -> Next {
         cx.disconnect(CloseCode::GoingAway);
         self.on_lost(reason, cx)
     }
@@ -160,8 +159,8 @@ impl Session {
         cx.out.push(Action::Transmit { attempt: cx.attempt, message: Outgoing::Ping, send: None });
     }
 
-    /// Sets the timer to when a ping would be due if nothing more came or went. Traffic does not
-    /// move it: when it comes too early, it is set again.
+    /// Sets the timer to when a ping is due if there is no more traffic. Traffic does not move the
+    /// timer; if it fires too early, it is set again.
     fn arm_ping(&self, cx: &mut Shared) {
         if let Some(at) = self.heartbeat.ping_at() {
             cx.out.timers.set(Timer::Ping, at);

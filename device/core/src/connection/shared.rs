@@ -1,4 +1,4 @@
-//! What outlives a state: every state is handed it with each input.
+//! What outlives a state. Every state gets it with each input.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::watch::Network;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
-    /// The newest one; the link is its link.
+    /// The current attempt, or the last one.
     pub(super) attempt: Attempt,
     pub(super) backoff: JitteredBackoff,
     pub(super) network: Option<Network>,
@@ -42,12 +42,12 @@ impl Shared {
         }
     }
 
-    /// Whether there is a login or a token to dial with.
+    /// Whether there is a login or a token.
     pub(super) fn can_dial(&self) -> bool {
         self.logins.header().is_some() || self.tokens.get().is_some()
     }
 
-    /// What to dial with: a login comes before the token. None if there is neither.
+    /// The header for the next attempt, from a login or else the token.
     pub(super) fn auth_header(&self) -> Option<Result<AuthHeader, AuthError>> {
         let by_login = self.logins.header().map(|header| Ok(header.clone()));
         by_login.or_else(|| {
@@ -60,7 +60,7 @@ impl Shared {
         self.out.push(Action::Disconnect { attempt: self.attempt, code });
     }
 
-    /// The frame in these bytes; what is none is logged.
+    /// Decodes a frame, or logs why that is impossible.
     pub(super) fn decode(&mut self, bytes: &[u8]) -> Option<DownFrame> {
         self.config
             .dialect
@@ -69,36 +69,19 @@ impl Shared {
             .ok()
     }
 
-    /// The link is gone, as `event` tells. If the cloud closed it: what that costs, and who hears it.
+    /// Emits `event` for a link that ended, and applies what its close code means for the token.
     pub(super) fn link_ended(&mut self, reason: LostReason, event: fn(LostReason) -> Event) {
-        let close = if let LostReason::Closed(close) = &reason { Some(close.code) } else { None };
-        let replaced = match close {
-            Some(CloseCode::Revoked) => {
-                self.tokens.forget(&mut self.out);
-                None
-            }
-            Some(CloseCode::Replaced) => Some(Event::Replaced),
-            Some(
-                CloseCode::Normal
-                | CloseCode::GoingAway
-                | CloseCode::ProtocolError
-                | CloseCode::Policy
-                | CloseCode::TooBig
-                | CloseCode::InternalError
-                | CloseCode::Restart
-                | CloseCode::Overloaded
-                | CloseCode::Blocked
-                | CloseCode::Other(_),
-            )
-            | None => None,
-        };
+        let code = if let LostReason::Closed(close) = &reason { Some(close.code) } else { None };
+        if code == Some(CloseCode::Revoked) {
+            self.tokens.forget(&mut self.out);
+        }
         self.out.emit(event(reason));
-        if let Some(replaced) = replaced {
-            self.out.emit(replaced);
+        if code == Some(CloseCode::Replaced) {
+            self.out.emit(Event::Replaced);
         }
     }
 
-    /// The cloud has answered: whoever said that there is no network does not know of this one.
+    /// The cloud has responded: a report that the network is down must be wrong.
     pub(super) fn clear_offline(&mut self) {
         self.network = self.network.filter(|network| *network != Network::Down);
     }

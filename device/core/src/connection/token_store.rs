@@ -1,4 +1,5 @@
-//! The token in memory, what the store is still to be told about it, and when it is asked again.
+//! The token in memory, the commands that bring the store up to date, and their retries. The store
+//! itself belongs to the driver.
 
 use std::time::Duration;
 
@@ -11,60 +12,59 @@ use crate::time::Time;
 use crate::timers::Timer;
 use fedecks_common::Backoff;
 
-/// Whether the store has what is known here: the token, or that there is none.
+/// Whether the store is up to date: has the token, or has none if there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// It has, unless it was never asked.
+    /// It is, or nothing had to be saved yet.
     Yes,
-    /// It was told and has not answered.
+    /// A command is running.
     Pending,
-    /// It could not be written; it is told again.
+    /// A command failed and will be retried.
     Failed,
 }
 
-/// The store's answer to whether it has a token.
+/// The outcome of loading the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loaded {
-    /// It has; it is held here now.
+    /// The token was loaded.
     Token,
-    /// It has none, or could not be read, when it was asked for the first time.
+    /// There is no token, or the first attempt to load it failed.
     FirstMiss,
-    /// It has none this time either, or nobody wants to know any more.
+    /// There is still no token, or it is no longer needed.
     Nothing,
 }
 
-/// One order to the store is under way at a time; the newest one waiting replaces older ones.
+/// Executes one command at a time; a newer pending command replaces an older one.
 #[derive(Debug)]
 pub(super) struct TokenStore {
     token: Option<IssuedToken>,
-    running: Option<StoreOrder>,
-    waiting: Option<StoreOrder>,
-    /// The waits before the store is asked for a token again, for it may be mounted late; none once
-    /// it need not be asked.
+    running: Option<Command>,
+    pending: Option<Command>,
+    /// For loading again, because the store may be mounted late; `None` once that is unnecessary.
     load_retry: Option<Backoff>,
-    /// The waits before a failed order is repeated; none once the program ends.
-    order_retry: Option<Backoff>,
+    /// For repeating a failed command; `None` after the shutdown.
+    command_retry: Option<Backoff>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum StoreOrder {
-    Keep(IssuedToken),
+enum Command {
+    Store(IssuedToken),
     Forget,
 }
 
-/// First wait before the store is asked again whether it has a token.
-const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// The first delay before loading again.
+const FIRST_RELOAD: Duration = Duration::from_secs(5);
 
 impl TokenStore {
-    /// Begins by asking the store.
+    /// Starts by loading the token.
     pub(super) fn new(out: &mut Output) -> Self {
         out.push(Action::LoadToken);
         Self {
             token: None,
             running: None,
-            waiting: None,
-            load_retry: Some(Backoff::new(FIRST_LOOK, Backoff::default().cap())),
-            order_retry: Some(Backoff::default()),
+            pending: None,
+            load_retry: Some(Backoff::new(FIRST_RELOAD, Backoff::default().cap())),
+            command_retry: Some(Backoff::default()),
         }
     }
 
@@ -73,7 +73,7 @@ impl TokenStore {
     }
 
     pub(super) fn stored(&self) -> Stored {
-        match (&self.running, &self.waiting) {
+        match (&self.running, &self.pending) {
             (None, None) => Stored::Yes,
             (None, Some(_)) => Stored::Failed,
             (Some(_), _) => Stored::Pending,
@@ -96,25 +96,23 @@ impl TokenStore {
             Ok(None) => {}
             Err(error) => out.emit(Event::StoreFailed { error }),
         }
-        let wait = retry.next_delay();
-        out.timers.set(Timer::Load, now + wait);
-        if wait == FIRST_LOOK { Loaded::FirstMiss } else { Loaded::Nothing }
+        let delay = retry.next_delay();
+        out.timers.set(Timer::Load, now + delay);
+        if delay == FIRST_RELOAD { Loaded::FirstMiss } else { Loaded::Nothing }
     }
 
-    /// A new token.
     pub(super) fn replace(&mut self, token: IssuedToken, out: &mut Output) {
         self.token = Some(token.clone());
-        self.order(StoreOrder::Keep(token), out);
+        self.submit(Command::Store(token), out);
     }
 
-    /// No token any more.
     pub(super) fn forget(&mut self, out: &mut Output) {
         self.token = None;
-        self.order(StoreOrder::Forget, out);
+        self.submit(Command::Forget, out);
     }
 
-    /// The store has finished an order, and is told the next one at once. An order that failed stays,
-    /// unless a newer one took its place, and is repeated later. True if nothing is under way now.
+    /// Handles the result of a command and starts the next one. A failed command is retried later unless
+    /// there is a newer one. Returns true if no command is running now.
     pub(super) fn on_stored(
         &mut self,
         now: Time,
@@ -122,7 +120,7 @@ impl TokenStore {
         out: &mut Output,
     ) -> bool {
         let done = self.running.take();
-        if let Some(retry) = &mut self.order_retry {
+        if let Some(retry) = &mut self.command_retry {
             match result {
                 Ok(()) => *retry = Backoff::default(),
                 Err(error) => {
@@ -131,37 +129,37 @@ impl TokenStore {
                 }
             }
         }
-        if result.is_err() && self.waiting.is_none() {
-            self.waiting = done;
+        if result.is_err() && self.pending.is_none() {
+            self.pending = done;
         } else {
-            self.tell(out);
+            self.start_next(out);
         }
         self.running.is_none()
     }
 
-    /// Tells the store what it is to be told now, if it is free.
-    pub(super) fn tell(&mut self, out: &mut Output) {
+    /// Starts the pending command unless one is running.
+    pub(super) fn start_next(&mut self, out: &mut Output) {
         if self.running.is_some() {
             return;
         }
-        self.running = self.waiting.take();
+        self.running = self.pending.take();
         match self.running.clone() {
-            Some(StoreOrder::Keep(token)) => out.push(Action::StoreToken(token)),
-            Some(StoreOrder::Forget) => out.push(Action::ForgetToken),
+            Some(Command::Store(token)) => out.push(Action::StoreToken(token)),
+            Some(Command::Forget) => out.push(Action::ForgetToken),
             None => {}
         }
     }
 
-    /// The program ends. The store may work by now: what failed is tried once more.
+    /// Retries a failed command a last time: the store may work by now.
     pub(super) fn shut_down(&mut self, out: &mut Output) {
-        (self.load_retry, self.order_retry) = (None, None);
-        self.tell(out);
+        (self.load_retry, self.command_retry) = (None, None);
+        self.start_next(out);
     }
 
-    fn order(&mut self, order: StoreOrder, out: &mut Output) {
+    fn submit(&mut self, command: Command, out: &mut Output) {
         self.stop_loading(out);
-        self.waiting = Some(order);
-        self.tell(out);
+        self.pending = Some(command);
+        self.start_next(out);
     }
 
     fn stop_loading(&mut self, out: &mut Output) {

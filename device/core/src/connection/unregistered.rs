@@ -1,4 +1,4 @@
-//! Nothing to dial with: waits for the store's token or for a login.
+//! The state without a token or a login: waits for one.
 
 use super::next::Next;
 use super::retry_policy::Retry;

@@ -1,4 +1,4 @@
-//! Between two attempts: when the next one comes, and what news of the network change about that.
+//! The state between two attempts: when the next one starts, and how the network changes that.
 
 use super::next::Next;
 use super::retry_policy::Retry;
@@ -10,29 +10,27 @@ use crate::watch::Network;
 
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// The cloud asked for this wait, or it goes with what the cloud said: no network event
-    /// shortens it.
-    ordered: bool,
+    /// The wait results from what the cloud said: the network does not change it.
+    fixed: bool,
     since: Time,
 }
 
 impl Waiting {
     pub(super) fn begin(now: Time, retry: Retry, cx: &mut Shared) -> Self {
         let delay = retry.delay(cx);
-        let it = Self { ordered: retry.is_ordered(), since: now };
+        let it = Self { fixed: retry.is_fixed(), since: now };
         it.end_at(now, now + delay, cx);
         it
     }
 
-    /// A network that is back, or another one, ends the back-off; one that is gone makes it the
-    /// longest.
+    /// A network that is back or different ends the backoff; one that is down extends it to the maximum.
     pub(super) fn on_network(&self, now: Time, network: Network, was_down: bool, cx: &mut Shared) {
-        if self.ordered {
+        if self.fixed {
             return;
         }
         match network {
             Network::Up | Network::Changed => {
-                // After the small random spread, if not before.
+                // After the small random spread, unless the attempt starts earlier anyway.
                 let soon = now + cx.backoff.up_to(cx.config.spread);
                 if cx.out.timers.get(Timer::Retry).is_none_or(|at| soon < at) {
                     self.end_at(now, soon, cx);
@@ -40,15 +38,15 @@ impl Waiting {
             }
             Network::Down if was_down => {}
             Network::Down => {
-                // Counted from when the wait began, so that a network that comes and goes does not
-                // put the attempt off for ever.
-                let until = (self.since + cx.backoff.longest()).max(now);
+                // Relative to the start of the wait, so that a flapping network cannot postpone the
+                // attempt forever.
+                let until = (self.since + cx.backoff.max()).max(now);
                 self.end_at(now, until, cx);
             }
         }
     }
 
-    /// The wait is over.
+    /// The wait has ended.
     pub(super) fn on_timeout(&self) -> Next {
         Next::Dialing
     }

@@ -1,4 +1,5 @@
-//! Debounces network observations, and decides when the cloud counts as unreachable.
+//! State machines next to the connection: debouncing of network observations, and the time without a
+//! cloud. The observations themselves are made elsewhere.
 
 mod network;
 mod unreachable;

@@ -1,14 +1,14 @@
-//! When a device that has not reached its cloud for too long is to do something about it, a restart
-//! say. Each time waits twice as long as the one before, until the cloud is reached again, so that an
-//! outage of the cloud does not make a fleet restart for ever. The number of times outlives a reboot
-//! in the driver's hands, and no clock is needed: a board may know the time only from the network.
+//! When a device that has not reached its cloud for too long takes an action, such as a restart. Each
+//! wait is twice as long as the previous one until the cloud is reached again, so that an outage of the
+//! cloud does not keep a fleet restarting. The driver persists the number of actions across reboots; no
+//! wall clock is needed, which a board may only get from the network.
 
 use std::time::Duration;
 
 use crate::state::State;
 use crate::time::Time;
 
-/// Counts how long the cloud has not been reached.
+/// Measures how long the cloud has been unreachable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreachable {
     after: Duration,
@@ -16,24 +16,24 @@ pub struct Unreachable {
     since: Option<Time>,
 }
 
-/// The longest wait is this many times the first one.
-const MOST: u32 = 32;
+/// The ratio of the longest wait to the first one.
+const MAX_FACTOR: u32 = 32;
 
 impl Unreachable {
-    /// Counts from the first input on. `after` is how long the cloud has to be out of reach the first
-    /// time; `times` is how often something was done since the cloud was reached last, on earlier
-    /// boots as well.
+    /// Starts with the first input. `after` is how long the cloud has to be unreachable before the first
+    /// action; `times` is the number of actions since the cloud was last reached, including earlier
+    /// boots.
     pub fn new(after: Duration, times: u32) -> Self {
         Self { after, times, since: None }
     }
 
-    /// How often something was done before, if that becomes known only now. More than is known counts.
+    /// Handles a number of earlier actions that becomes known late. The larger number counts.
     pub fn handle_loaded(&mut self, times: u32) {
         self.times = self.times.max(times);
     }
 
-    /// What the connection does now. Connected is reached; without a token nobody expects a connection.
-    /// Everything else counts from when it began.
+    /// Handles the state of the connection. `Connected` is reached; without a token no connection is
+    /// expected. In any other state the cloud is unreachable, from the first of them on.
     pub fn handle_state(&mut self, now: Time, state: State) {
         match state {
             State::Connected => {
@@ -47,7 +47,7 @@ impl Unreachable {
         }
     }
 
-    /// The cloud itself refused. It is reached then, so the count begins anew.
+    /// Handles a refusal by the cloud itself, which means that it was reached.
     pub fn handle_refusal(&mut self, now: Time) {
         self.times = 0;
         if self.since.is_some() {
@@ -55,14 +55,13 @@ impl Unreachable {
         }
     }
 
-    /// When it has been out of reach for too long; none while it is reached or not expected to be.
+    /// When the next action is due; `None` while the cloud is reached or not expected to be.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let factor = 1_u32.checked_shl(self.times).unwrap_or(MOST).min(MOST);
+        let factor = 1_u32.checked_shl(self.times).unwrap_or(MAX_FACTOR).min(MAX_FACTOR);
         self.since.map(|since| since + self.after.saturating_mul(factor))
     }
 
-    /// Whether it is time to do something, and if so for how long the cloud has been out of reach. It
-    /// counts as done then.
+    /// If the action is due, counts it and returns how long the cloud has been unreachable.
     pub fn handle_timeout(&mut self, now: Time) -> Option<Duration> {
         self.poll_timeout().filter(|at| *at <= now)?;
         let since = self.since.replace(now)?;
@@ -70,7 +69,7 @@ impl Unreachable {
         Some(now - since)
     }
 
-    /// How often something was done since the cloud was reached last.
+    /// The number of actions since the cloud was last reached.
     pub fn times(&self) -> u32 {
         self.times
     }
@@ -83,9 +82,9 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3_600);
     const WAITING: State = State::Waiting { until: Time::new(Duration::ZERO) };
 
-    /// When something is done in a year without the cloud, in hours from its beginning, by a device that
-    /// is restarted by it, and then knows `times` but no time.
-    fn times_done_in_a_year(after: Duration) -> Vec<u64> {
+    /// The times of all actions in a year without the cloud, in hours, for a device that each action
+    /// restarts, after which it knows `times` but not the time.
+    fn actions_in_a_year(after: Duration) -> Vec<u64> {
         let mut done = Vec::new();
         let (mut hours, mut times) = (0, 0);
         loop {
@@ -104,15 +103,15 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_of_a_year_restarts_a_device_ever_more_rarely() {
-        let done = times_done_in_a_year(24 * HOUR);
+    fn an_outage_of_a_year_restarts_a_device_less_and_less_often() {
+        let done = actions_in_a_year(24 * HOUR);
         assert_eq!(done[..6], [24, 72, 168, 360, 744, 1_512]);
         assert_eq!(done.len(), 15);
         assert!(done.windows(2).skip(5).all(|pair| pair[1] - pair[0] == 32 * 24));
     }
 
     #[test]
-    fn what_connects_is_left_alone_and_forgives_what_was_done() {
+    fn a_connection_stops_the_timer_and_resets_the_number() {
         let mut it = Unreachable::new(HOUR, 3);
         let mut now = Time::default();
         it.handle_state(now, WAITING);
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_as_good_as_reaching_the_cloud_and_counts_anew() {
+    fn a_refusal_counts_as_reaching_the_cloud() {
         let mut it = Unreachable::new(HOUR, 2);
         let now = Time::default();
         it.handle_state(now, WAITING);
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_loaded_late_lengthens_the_wait_and_never_shortens_it() {
+    fn a_number_that_is_loaded_late_only_lengthens_the_wait() {
         let mut it = Unreachable::new(HOUR, 1);
         it.handle_state(Time::default(), WAITING);
         it.handle_loaded(0);
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_times_keeps_the_wait_bounded() {
+    fn the_wait_is_bounded_for_any_number_of_actions() {
         for times in [5, 31, 32, 33, u32::MAX] {
             let mut it = Unreachable::new(HOUR, times);
             it.handle_state(Time::default(), WAITING);

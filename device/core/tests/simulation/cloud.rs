@@ -1,4 +1,4 @@
-//! A cloud as the protocol's document describes it, with the faults that operators make.
+//! A cloud as `docs/protocol.md` describes it, with the mistakes that operators make.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -7,27 +7,29 @@ use fedecks_protocol::{
     AuthRequest, DeviceId, Dialect, IssuedToken, MAX_HEADER_CHARS, Proof, Refusal, Token, Welcome,
 };
 
-use crate::world::LinkId;
+use crate::link::LinkId;
+use crate::world::secs;
 
 pub(crate) const PASSWORD: &str = "towel";
 const EPOCH: u64 = 1_700_000_000;
 
-/// How the cloud answered an upgrade.
-pub(crate) enum Verdict {
-    /// Come in; here is a token if you need one.
+/// The response to an upgrade request.
+pub(crate) enum Response {
+    /// With a token if one is due.
     Accepted(DeviceId, Option<IssuedToken>),
     Refused(Refusal, Option<Duration>),
 }
 
+#[derive(Default)]
 pub(crate) struct Cloud {
     pub(crate) up: bool,
-    /// Number of the secret that seals and opens tokens.
+    /// The number of the secret that seals and opens tokens.
     pub(crate) secret: u32,
     pub(crate) lifetime: Duration,
     pub(crate) refresh: Duration,
     pub(crate) heartbeat: Duration,
     pub(crate) idle_timeout: Duration,
-    /// How many upgrades it takes within a second; the others are told to come later.
+    /// The number of upgrades that are accepted within a second; the others are turned away.
     pub(crate) per_second: Option<usize>,
     pub(crate) retry_after: Duration,
     generations: HashMap<DeviceId, u32>,
@@ -35,7 +37,7 @@ pub(crate) struct Cloud {
     accepted: VecDeque<Duration>,
     pub(crate) takeovers: u32,
     pub(crate) logins: u32,
-    /// When an upgrade was asked for, whatever came of it.
+    /// The times of all upgrade requests.
     pub(crate) requests: Vec<Duration>,
 }
 
@@ -44,18 +46,12 @@ impl Cloud {
         Self {
             up: true,
             secret: 1,
-            lifetime: Duration::from_secs(28 * 86_400),
-            refresh: Duration::from_secs(3 * 3_600),
-            heartbeat: Duration::from_secs(19),
-            idle_timeout: Duration::from_secs(60),
-            per_second: None,
-            retry_after: Duration::from_secs(5),
-            generations: HashMap::new(),
-            sessions: HashMap::new(),
-            accepted: VecDeque::new(),
-            takeovers: 0,
-            logins: 0,
-            requests: Vec::new(),
+            lifetime: secs(28 * 86_400),
+            refresh: secs(3 * 3_600),
+            heartbeat: secs(19),
+            idle_timeout: secs(60),
+            retry_after: secs(5),
+            ..Self::default()
         }
     }
 
@@ -68,57 +64,52 @@ impl Cloud {
         }
     }
 
-    pub(crate) fn judge(&mut self, now: Duration, header: &str) -> Verdict {
+    pub(crate) fn authenticate(&mut self, now: Duration, header: &str) -> Response {
         self.requests.push(now);
         if self.is_full(now) {
-            return Verdict::Refused(Refusal::Unavailable, Some(self.retry_after));
+            return Response::Refused(Refusal::Unavailable, Some(self.retry_after));
         }
-        let request =
-            match AuthRequest::from_header(header.as_bytes(), Dialect::Bincode, MAX_HEADER_CHARS) {
-                Ok(request) => request,
-                Err(refusal) => return Verdict::Refused(refusal, None),
-            };
-        let device = request.device_id;
-        match request.proof {
+        let header = header.as_bytes();
+        let request = AuthRequest::from_header(header, Dialect::Bincode, MAX_HEADER_CHARS);
+        let AuthRequest { device_id: device, proof } = request.unwrap();
+        match proof {
             Proof::Credentials(credentials) => {
                 if credentials.text("password") != Some(PASSWORD) {
-                    return Verdict::Refused(Refusal::BadCredentials, None);
+                    return Response::Refused(Refusal::BadCredentials, None);
                 }
                 self.logins += 1;
                 let token = self.seal(now, &device);
-                Verdict::Accepted(device, Some(token))
+                Response::Accepted(device, Some(token))
             }
             Proof::Token(token) => match self.open(now, &device, &token) {
                 Ok(age) => {
                     let fresh = (age > self.refresh).then(|| self.seal(now, &device));
-                    Verdict::Accepted(device, fresh)
+                    Response::Accepted(device, fresh)
                 }
-                Err(refusal) => Verdict::Refused(refusal, None),
+                Err(refusal) => Response::Refused(refusal, None),
             },
         }
     }
 
-    /// The newest session of a device wins: gives the one whose place it took.
-    pub(crate) fn register(&mut self, device: &DeviceId, link: LinkId) -> Option<LinkId> {
-        let older = self.sessions.insert(device.clone(), link);
+    /// Registers a session, which replaces an older one of the same device. Returns that one.
+    pub(crate) fn register(&mut self, device: DeviceId, link: LinkId) -> Option<LinkId> {
+        let older = self.sessions.insert(device, link);
         self.takeovers += u32::from(older.is_some());
         older
     }
 
-    /// A session ended; one that was replaced before takes nothing with it.
+    /// Removes a session that ended, unless it has been replaced.
     pub(crate) fn unregister(&mut self, device: &DeviceId, link: LinkId) {
         if self.sessions.get(device) == Some(&link) {
             self.sessions.remove(device);
         }
     }
 
-    /// Whether this is the session of the device.
-    pub(crate) fn serves(&self, device: &DeviceId, link: LinkId) -> bool {
-        self.sessions.get(device) == Some(&link)
+    pub(crate) fn session(&self, device: &DeviceId) -> Option<LinkId> {
+        self.sessions.get(device).copied()
     }
 
-    /// How many devices have a session.
-    pub(crate) fn serving(&self) -> usize {
+    pub(crate) fn session_count(&self) -> usize {
         self.sessions.len()
     }
 
@@ -128,7 +119,7 @@ impl Cloud {
         links
     }
 
-    /// Makes every token of the device worthless; gives its session.
+    /// Revokes all tokens of the device. Returns its session.
     pub(crate) fn revoke(&mut self, device: &DeviceId) -> Option<LinkId> {
         *self.generations.entry(device.clone()).or_default() += 1;
         self.sessions.remove(device)
@@ -152,7 +143,7 @@ impl Cloud {
         if owner != device.as_str() {
             return Err(Refusal::WrongDevice);
         }
-        let age = now.saturating_sub(Duration::from_secs(issued.parse().unwrap()));
+        let age = now.saturating_sub(secs(issued.parse().unwrap()));
         if age >= self.lifetime {
             return Err(Refusal::TokenExpired);
         }
@@ -164,11 +155,11 @@ impl Cloud {
     }
 
     fn is_full(&mut self, now: Duration) -> bool {
-        let Some(most) = self.per_second else { return false };
-        while self.accepted.front().is_some_and(|at| *at + Duration::from_secs(1) <= now) {
+        let Some(limit) = self.per_second else { return false };
+        while self.accepted.front().is_some_and(|at| *at + secs(1) <= now) {
             self.accepted.pop_front();
         }
-        let full = self.accepted.len() >= most;
+        let full = self.accepted.len() >= limit;
         if !full {
             self.accepted.push_back(now);
         }

@@ -1,35 +1,34 @@
-//! A device: the connection, its store and what can be said about both afterwards.
+//! A device: its connection, its store, and the sums that tests check.
 
 use std::time::Duration;
 
 use fedecks_device_core::{Config, Connection, Event, LoginId, Time};
 use fedecks_protocol::{Credentials, DeviceId, IssuedToken};
 
-use crate::cloud::PASSWORD;
-use crate::world::LinkId;
+use crate::link::LinkId;
 
-/// The way from a device to the cloud.
+/// The network path from a device to the cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Road {
+pub(crate) enum Path {
     Good,
-    /// Every attempt fails at once.
-    Refusing,
-    /// Nothing that is sent arrives, and nothing says so.
-    Hole,
-    /// A captive portal answers in the cloud's place.
+    /// Every attempt fails immediately.
+    Unreachable,
+    /// Everything that is sent is silently dropped.
+    BlackHole,
+    /// A captive portal answers instead of the cloud.
     Portal,
 }
 
-/// What the data partition does.
+/// The data partition.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
-    /// From then on it is there.
+    /// It is not available before that.
     pub(crate) mounted_at: Duration,
     pub(crate) fails: bool,
     pub(crate) token: Option<IssuedToken>,
 }
 
-/// Sums of what a device did.
+/// What a device has done so far.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Sums {
     pub(crate) dials: Vec<Duration>,
@@ -47,15 +46,15 @@ pub(crate) struct Device {
     pub(crate) id: DeviceId,
     pub(crate) core: Connection,
     pub(crate) link: Option<LinkId>,
-    pub(crate) road: Road,
+    pub(crate) path: Path,
     pub(crate) store: Store,
     pub(crate) sums: Sums,
-    /// Counted by power cuts, so that what was under way before one is told apart.
+    /// The number of power cuts. Events from before the last one are void.
     pub(crate) boot: u64,
     booted_at: Duration,
     pub(crate) asleep_until: Duration,
-    /// For when the next wake-up is in the queue.
-    pub(crate) wake: Option<Duration>,
+    /// The time of the wake-up in the queue.
+    pub(crate) wake_up: Option<Duration>,
     seed: u64,
     logins: u64,
 }
@@ -67,57 +66,70 @@ impl Device {
             core: Connection::new(Config::new(id.clone()), seed),
             id,
             link: None,
-            road: Road::Good,
+            path: Path::Good,
             store: Store { mounted_at: Duration::ZERO, fails: false, token: None },
             sums: Sums::default(),
             boot: 0,
             booted_at: Duration::ZERO,
             asleep_until: Duration::ZERO,
-            wake: None,
+            wake_up: None,
             seed,
             logins: 0,
         }
     }
 
-    /// Only what the store holds outlives this.
+    /// Restarts the device, which loses everything but its store.
     pub(crate) fn power_cut(&mut self, now: Duration) {
         self.boot += 1;
         self.booted_at = now;
         self.link = None;
-        self.wake = None;
+        self.wake_up = None;
         self.asleep_until = now;
         let seed = self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(self.boot);
         self.core = Connection::new(Config::new(self.id.clone()), seed);
     }
 
-    /// The clock that goes on in suspend and begins at each start.
+    /// The device's clock, which includes suspend and starts at each boot.
     pub(crate) fn clock(&self, now: Duration) -> Time {
         Time::new(now - self.booted_at)
     }
 
-    /// When the connection wants to be woken, on the world's clock.
+    /// The connection's deadline by the world's clock.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.core.poll_timeout().map(|at| at.since_start() + self.booted_at)
     }
 
-    pub(crate) fn login(&mut self, now: Duration, password: &str) {
+    pub(crate) fn login(&mut self, clock: Time, password: &str) {
         self.logins += 1;
         let credentials = Credentials::new().with("username", "arthur").with("password", password);
-        self.core.handle_login(self.clock(now), LoginId(self.logins), credentials);
+        self.core.handle_login(clock, LoginId(self.logins), credentials);
     }
 
-    pub(crate) fn login_well(&mut self, now: Duration) {
-        self.login(now, PASSWORD);
+    /// Loads the token from the store.
+    pub(crate) fn load(&mut self, now: Duration) {
+        let token = self.store.token.clone().filter(|_| now >= self.store.mounted_at);
+        self.core.handle_loaded(self.clock(now), Ok(token));
     }
 
-    pub(crate) fn note(&mut self, event: &Event) {
-        let sums = &mut self.sums;
+    /// Saves a token in the store, or deletes it.
+    pub(crate) fn write(&mut self, now: Duration, token: Option<IssuedToken>) {
+        let works = now >= self.store.mounted_at && !self.store.fails;
+        if works {
+            self.store.token = token;
+        }
+        let result = if works { Ok(()) } else { Err("read-only".to_owned()) };
+        self.core.handle_stored(self.clock(now), result);
+    }
+}
+
+impl Sums {
+    pub(crate) fn add(&mut self, event: &Event) {
         match event {
-            Event::Unregistered => sums.unregistered += 1,
-            Event::Connected => sums.connects += 1,
-            Event::ConnectionLost { .. } => sums.losses += 1,
-            Event::Replaced => sums.replaced += 1,
-            Event::Message(_) | Event::RawMessage(_) => sums.messages += 1,
+            Event::Unregistered => self.unregistered += 1,
+            Event::Connected => self.connects += 1,
+            Event::ConnectionLost { .. } => self.losses += 1,
+            Event::Replaced => self.replaced += 1,
+            Event::Message(_) | Event::RawMessage(_) => self.messages += 1,
             Event::ConnectionScheduled { .. }
             | Event::Connecting { .. }
             | Event::ConnectionFailed { .. }

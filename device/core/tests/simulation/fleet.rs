@@ -1,10 +1,11 @@
-//! A thousand devices that lose the cloud in the same moment.
+//! A thousand devices that lose the cloud at the same moment.
 
 use std::time::Duration;
 
 use fedecks_protocol::{CloseCode, CloseReason};
 
-use crate::world::World;
+use crate::cloud::PASSWORD;
+use crate::world::{World, secs};
 
 const FLEET: usize = 1_000;
 
@@ -12,10 +13,9 @@ fn fleet(seed: u64) -> World {
     let mut world = World::new(seed);
     for index in 0..FLEET {
         world.add(&format!("device-{index}"));
-        let now = world.now;
-        world.tell(index, |it| it.login_well(now));
+        world.login(index, PASSWORD);
     }
-    world.run_for(Duration::from_secs(90));
+    world.run_for(secs(90));
     assert_eq!(connected(&world), FLEET);
     world
 }
@@ -24,41 +24,39 @@ fn connected(world: &World) -> usize {
     (0..FLEET).filter(|index| world.is_connected(*index)).count()
 }
 
-/// The most upgrade requests within one second since then.
+/// The maximum number of upgrade requests within a second since then.
 fn peak(world: &World, since: Duration) -> usize {
     let requests: Vec<_> = world.cloud.requests.iter().filter(|at| **at >= since).collect();
-    let second = Duration::from_secs(1);
-    (0..requests.len())
-        .map(|first| {
-            requests[first..].iter().take_while(|at| ***at < *requests[first] + second).count()
-        })
-        .max()
-        .unwrap_or(0)
+    let from = |first: usize| {
+        let end = *requests[first] + secs(1);
+        requests[first..].iter().take_while(|at| ***at < end).count()
+    };
+    (0..requests.len()).map(from).max().unwrap_or(0)
 }
 
-/// Everybody loses the cloud; it is back after `down` and takes `per_second` upgrades.
-struct Comeback {
-    /// The most requests within a second from then on.
+struct Recovery {
+    /// The maximum number of requests within a second.
     peak: usize,
     took: Duration,
-    /// Attempts of all devices since they lost the cloud.
+    /// The attempts of all devices.
     dials: usize,
     /// From the loss to the first request.
     first: Duration,
 }
 
-fn comeback(down: u64, close: Option<CloseReason>, per_second: Option<usize>) -> Comeback {
+/// All devices lose the cloud, which is back after `down` and accepts `per_second` upgrades.
+fn recovery(down: u64, close: Option<CloseReason>, per_second: Option<usize>) -> Recovery {
     let mut world = fleet(1);
     let lost = world.now;
     world.stop_cloud(close);
-    world.run_for(Duration::from_secs(down));
+    world.run_for(secs(down));
     world.cloud.up = true;
     world.cloud.per_second = per_second;
     let back = world.now;
-    let all = |world: &World| world.cloud.serving() == FLEET;
-    let took = world.run_until_so(Duration::from_secs(3_600), all).unwrap();
+    let all = |world: &World| world.cloud.session_count() == FLEET;
+    let took = world.run_until_so(secs(3_600), all).unwrap();
     let dials = world.devices.iter().flat_map(|device| &device.sums.dials);
-    Comeback {
+    Recovery {
         peak: peak(&world, back),
         took,
         dials: dials.filter(|at| **at >= lost).count(),
@@ -66,46 +64,46 @@ fn comeback(down: u64, close: Option<CloseReason>, per_second: Option<usize>) ->
     }
 }
 
-/// Since the bound of the wait doubles, a device that has tried for a time T dials in the next second
-/// with a probability of 1 / (T ln 2). What is beyond four deviations from that is no chance.
+/// Since the bound of the delay doubles, a device that has tried for a time T dials in the next second
+/// with a probability of 1 / (T ln 2). More than four standard deviations above that is not chance.
 #[test]
-fn after_an_outage_no_second_sees_more_than_its_share_of_the_fleet() {
+fn an_outage_spreads_the_devices_evenly() {
     for down in [5, 30, 120, 600] {
-        let seen = comeback(down, None, None);
+        let recovery = recovery(down, None, None);
         let bounded = f64::from(u32::try_from(down).unwrap()).min(150.0);
         let share = 1_000.0 / (bounded * std::f64::consts::LN_2);
         let most = share + 4.0 * share.sqrt();
-        assert!((seen.peak as f64) < most, "{} of {FLEET}, expected {most}", seen.peak);
-        assert!(seen.took <= Duration::from_secs(302), "{:?}", seen.took);
+        assert!((recovery.peak as f64) < most, "{} of {FLEET}, expected {most}", recovery.peak);
+        assert!(recovery.took <= secs(302), "{:?}", recovery.took);
     }
 }
 
-/// Without an outage the first back-off is all that spreads them.
+/// Without an outage only the first backoff spreads the devices.
 #[test]
-fn after_a_restart_that_nobody_announced_all_are_back_within_2_seconds() {
-    let seen = comeback(0, None, None);
-    assert_eq!(seen.dials, FLEET);
-    assert!(seen.took <= Duration::from_secs(2), "{:?}", seen.took);
+fn an_unannounced_restart_reconnects_all_devices_within_2_s() {
+    let recovery = recovery(0, None, None);
+    assert_eq!(recovery.dials, FLEET);
+    assert!(recovery.took <= secs(2), "{:?}", recovery.took);
 }
 
 #[test]
-fn a_delay_that_the_cloud_asks_for_is_kept_by_all_and_spread_by_a_tenth() {
-    let close = CloseReason::retry_after(CloseCode::Restart, Duration::from_secs(300));
-    let seen = comeback(0, Some(close), None);
-    assert_eq!(seen.dials, FLEET);
-    assert!(seen.first >= Duration::from_secs(300), "{:?}", seen.first);
-    assert!(seen.took <= Duration::from_secs(332), "{:?}", seen.took);
-    // A thousand within 30 s are 33 in a second, and four deviations more.
-    assert!(seen.peak <= 57, "{}", seen.peak);
+fn an_announced_delay_is_kept_by_all_and_spread_by_a_tenth() {
+    let close = CloseReason::retry_after(CloseCode::Restart, secs(300));
+    let recovery = recovery(0, Some(close), None);
+    assert_eq!(recovery.dials, FLEET);
+    assert!(recovery.first >= secs(300), "{:?}", recovery.first);
+    assert!(recovery.took <= secs(332), "{:?}", recovery.took);
+    // A thousand within 30 s are 33 per second, plus four standard deviations.
+    assert!(recovery.peak <= 57, "{}", recovery.peak);
 }
 
-/// At 50 a second a thousand need 20 s at least; whoever is sent away comes again after 5 to 6 s.
+/// At 50 per second a thousand devices need at least 20 s. Those turned away retry after 5 to 6 s.
 #[test]
-fn a_cloud_that_takes_50_a_second_gets_all_within_a_minute_and_a_few_attempts_each() {
-    let close = CloseReason::retry_after(CloseCode::Restart, Duration::from_secs(5));
+fn a_cloud_that_accepts_50_a_second_gets_all_within_a_minute() {
+    let close = CloseReason::retry_after(CloseCode::Restart, secs(5));
     for close in [None, Some(close)] {
-        let seen = comeback(0, close, Some(50));
-        assert!(seen.took <= Duration::from_secs(65), "{:?}", seen.took);
-        assert!(seen.dials <= 5 * FLEET, "{} attempts", seen.dials);
+        let recovery = recovery(0, close, Some(50));
+        assert!(recovery.took <= secs(65), "{:?}", recovery.took);
+        assert!(recovery.dials <= 5 * FLEET, "{} attempts", recovery.dials);
     }
 }

@@ -1,9 +1,10 @@
-//! Devices, a cloud and the roads between them on one virtual clock: weeks of faults in moments.
-#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not count as tests")]
+//! Devices, a cloud and the links between them on one virtual clock: weeks of faults in moments.
+#![expect(clippy::unwrap_used, reason = "test helpers, which clippy does not recognize as tests")]
 
 mod cloud;
 mod device;
 mod fleet;
+mod link;
 mod outages;
 mod silence;
 mod takeover;

@@ -1,16 +1,17 @@
-//! Whatever went wrong: once it is right again the device is back, unaided.
+//! After any fault has been repaired, the device reconnects without help.
 
 use std::time::Duration;
 
 use fedecks_device_core::Network;
 use fedecks_protocol::{CloseCode, CloseReason};
 
-use crate::device::Road;
-use crate::world::World;
+use crate::cloud::PASSWORD;
+use crate::device::Path;
+use crate::world::{World, millis, secs};
 
-/// The longest back-off, 300 s; before it, the attempt or the dead link that was under way: at most
-/// 29 s of silence or 20 s of one phase; after it, the round trips of an attempt.
-const BACK: Duration = Duration::from_secs(300 + 29 + 2);
+/// The maximum backoff, 300 s; before it, the current attempt or dead link: at most 29 s of silence or
+/// 20 s of one phase; after it, the round trips of an attempt.
+const RECOVERY: Duration = Duration::from_secs(300 + 29 + 2);
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -26,37 +27,40 @@ fn weeks_of_faults_end_connected_without_a_login() {
         }
         assert!(faults > 250, "{faults} faults");
         let took = repaired(&mut world);
-        assert!(took <= BACK, "seed {seed}: {took:?}");
+        assert!(took <= RECOVERY, "seed {seed}: {took:?}");
         assert_eq!(world.cloud.logins, 1);
         assert_eq!(world.devices[0].sums.forgets, 0);
     }
 }
 
-/// One fault or a little peace, for up to an hour. Most of it ends by itself; what does not is ended
-/// by [`repaired`].
+/// A fault or none, and then some time without faults: up to an hour in all. [`repaired`] repairs the
+/// faults that last.
 fn one_fault(world: &mut World) {
-    let span = Duration::from_millis(world.random.u64(1..=40 * 60_000));
-    let told = world.random.bool();
+    let span = millis(world.random.u64(1..=40 * 60_000));
+    let reported = world.random.bool();
     match world.random.u8(0..14) {
         0 | 1 => {}
         2 => world.reset(0),
         3 => world.cut(0, true, false),
         4 => world.cut(0, false, true),
         5 => world.cut(0, true, true),
-        road @ 6..=8 => {
-            world.set_road(0, [Road::Refusing, Road::Hole, Road::Portal][usize::from(road) - 6]);
-            if told {
+        path @ 6..=8 => {
+            world.set_path(
+                0,
+                [Path::Unreachable, Path::BlackHole, Path::Portal][usize::from(path) - 6],
+            );
+            if reported {
                 world.network(0, Network::Down);
             }
             world.run_for(span);
-            world.set_road(0, Road::Good);
-            if told {
+            world.set_path(0, Path::Good);
+            if reported {
                 let back = if world.random.bool() { Network::Up } else { Network::Changed };
                 world.network(0, back);
             }
         }
         9 => {
-            let delay = Duration::from_secs(world.random.u64(0..=60));
+            let delay = secs(world.random.u64(0..=60));
             let close = CloseReason::retry_after(CloseCode::Restart, delay);
             let close = world.random.bool().then_some(close);
             world.stop_cloud(close);
@@ -79,21 +83,21 @@ fn one_fault(world: &mut World) {
         }
     }
     world.devices[0].store.fails = world.random.u8(0..4) == 0;
-    let peace = Duration::from_millis(world.random.u64(1..=20 * 60_000));
-    world.run_for(peace);
+    let quiet = millis(world.random.u64(1..=20 * 60_000));
+    world.run_for(quiet);
 }
 
-/// Everything works from now on; gives how long the device took to be back.
+/// Repairs everything. Returns how long the device took to reconnect.
 fn repaired(world: &mut World) -> Duration {
     let device = &world.devices[0];
     let ready = device.asleep_until.max(device.store.mounted_at).max(world.now);
     world.run_until(ready);
     world.devices[0].store.fails = false;
-    world.run_until_so(Duration::from_secs(7_200), |world| world.is_connected(0)).unwrap()
+    world.run_until_so(secs(7_200), |world| world.is_connected(0)).unwrap()
 }
 
 #[test]
-fn a_cloud_with_the_wrong_secret_for_a_day_gets_its_devices_back() {
+fn a_day_with_the_wrong_secret_loses_no_device() {
     let mut world = World::with_connected_device(7);
     for index in 1..20 {
         world.add_connected(&format!("device-{index}"));
@@ -101,16 +105,16 @@ fn a_cloud_with_the_wrong_secret_for_a_day_gets_its_devices_back() {
     world.stop_cloud(None);
     world.cloud.up = true;
     world.cloud.secret = 2;
-    let begun = world.now;
+    let start = world.now;
     world.run_for(DAY);
     for device in &world.devices {
-        let attempts = device.sums.dials.iter().filter(|at| **at >= begun).count();
-        // A day holds 288 times 300 s and 576 times 150 s.
+        let attempts = device.sums.dials.iter().filter(|at| **at >= start).count();
+        // A day is 288 times 300 s or 576 times 150 s.
         assert!((288..=577).contains(&attempts), "{attempts} attempts");
         assert_eq!(device.sums.forgets, 0);
     }
     world.cloud.secret = 1;
-    world.run_for(BACK);
+    world.run_for(RECOVERY);
     for index in 0..20 {
         assert!(world.is_connected(index), "device {index}");
         assert_eq!(world.devices[index].sums.unregistered, 0);
@@ -119,69 +123,67 @@ fn a_cloud_with_the_wrong_secret_for_a_day_gets_its_devices_back() {
 }
 
 #[test]
-fn hours_behind_a_portal_cost_no_token() {
+fn hours_behind_a_portal_do_not_cost_the_token() {
     let mut world = World::with_connected_device(8);
-    world.set_road(0, Road::Portal);
-    world.run_for(Duration::from_secs(10 * 3_600));
+    world.set_path(0, Path::Portal);
+    world.run_for(secs(10 * 3_600));
     assert!(!world.is_connected(0));
     let dials = world.devices[0].sums.dials.len();
-    // The full jitter of 300 s makes 150 s on average: 240 in 10 hours.
+    // Full jitter up to 300 s is 150 s on average: 240 attempts in 10 hours.
     assert!((150..=350).contains(&dials), "{dials} attempts");
-    world.set_road(0, Road::Good);
-    let took = world.run_until_so(BACK, |world| world.is_connected(0));
+    world.set_path(0, Path::Good);
+    let took = world.run_until_so(RECOVERY, |world| world.is_connected(0));
     assert!(took.is_some());
     assert_eq!(world.devices[0].sums.forgets, 0);
     assert_eq!(world.cloud.logins, 1);
 }
 
 #[test]
-fn a_login_behind_a_portal_is_answered_once_the_portal_is_gone() {
+fn a_login_behind_a_portal_waits_until_the_portal_is_gone() {
     let mut world = World::new(9);
     world.add("device-0");
-    world.set_road(0, Road::Portal);
-    let now = world.now;
-    world.tell(0, |it| it.login_well(now));
-    world.run_for(Duration::from_secs(3_600));
+    world.set_path(0, Path::Portal);
+    world.login(0, PASSWORD);
+    world.run_for(secs(3_600));
     assert_eq!(world.devices[0].sums.answers, 0);
-    world.set_road(0, Road::Good);
-    world.run_for(BACK);
+    world.set_path(0, Path::Good);
+    world.run_for(RECOVERY);
     assert!(world.is_connected(0));
     assert_eq!(world.devices[0].sums.answers, 1);
     assert!(world.devices[0].store.token.is_some());
 }
 
 #[test]
-fn a_wrong_password_does_not_cost_a_working_device_its_connection_for_long() {
+fn a_wrong_password_interrupts_a_connection_only_briefly() {
     let mut world = World::with_connected_device(10);
-    let now = world.now;
-    world.tell(0, |it| it.login(now, "mice"));
+    world.login(0, "mice");
     assert!(!world.is_connected(0));
-    let took = world.run_until_so(BACK, |world| world.is_connected(0)).unwrap();
-    assert!(took <= Duration::from_secs(3), "{took:?}");
+    let took = world.run_until_so(RECOVERY, |world| world.is_connected(0)).unwrap();
+    assert!(took <= secs(3), "{took:?}");
     assert_eq!(world.cloud.logins, 1);
     assert_eq!(world.devices[0].sums.answers, 2);
 }
 
 #[test]
-fn a_store_that_is_mounted_late_is_found_within_a_minute() {
+fn a_store_that_is_mounted_late_is_read_within_a_minute() {
     for seed in 0..20 {
         let mut world = World::with_connected_device(seed);
-        world.devices[0].store.mounted_at = world.now + Duration::from_secs(seed * 60);
+        world.devices[0].store.mounted_at = world.now + secs(seed * 60);
         world.power_cut(0);
         let mounted_at = world.devices[0].store.mounted_at;
         world.run_until(mounted_at);
-        let took = world.run_until_so(BACK, |world| world.is_connected(0)).unwrap();
-        assert!(took <= Duration::from_secs(62), "{took:?}");
+        let took = world.run_until_so(RECOVERY, |world| world.is_connected(0)).unwrap();
+        assert!(took <= secs(62), "{took:?}");
     }
 }
 
 #[test]
-fn a_network_watch_that_is_wrong_does_not_keep_the_device_away() {
+fn a_wrong_network_watch_does_not_keep_a_device_offline() {
     for seed in 0..20 {
         let mut world = World::with_connected_device(seed);
         world.reset(0);
         world.network(0, Network::Down);
-        let took = world.run_until_so(BACK, |world| world.is_connected(0));
-        assert!(took.is_some_and(|took| took <= Duration::from_secs(302)), "{took:?}");
+        let took = world.run_until_so(RECOVERY, |world| world.is_connected(0));
+        assert!(took.is_some_and(|took| took <= secs(302)), "{took:?}");
     }
 }

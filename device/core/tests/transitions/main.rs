@@ -1,10 +1,10 @@
-//! Every rule of the connection, one transition at a time: what comes out is compared as a whole
-//! list, so that nothing is missing and nothing is left over.
+//! Every rule of the connection, one transition at a time. The outputs are compared as complete lists,
+//! so that none is missing and none is left over.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "helpers of tests, which clippy does not count as tests"
+    reason = "test helpers, which clippy does not recognize as tests"
 )]
 
 mod close;
@@ -12,8 +12,11 @@ mod deadlines;
 mod frames;
 mod heartbeat;
 mod login;
+mod logout;
 mod machine;
 mod network;
+mod network_connected;
+mod outputs;
 mod reconnect;
 mod refusal;
 mod secrets;

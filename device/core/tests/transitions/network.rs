@@ -1,83 +1,76 @@
-use std::time::Duration;
-
-use fedecks_device_core::{Attempt, FailReason, LostReason, Network, Phase, State};
-use fedecks_protocol::{CloseCode, Refusal};
+//! What the network changes about a wait or an attempt.
 
 use crate::machine::*;
 
 const ALL: [Network; 3] = [Network::Up, Network::Changed, Network::Down];
 
-/// A wait that a spread cannot be taken for.
-fn in_a_long_back_off() -> Machine {
-    let mut it = Machine::dialing();
-    for attempt in 1.. {
-        it.unreachable(attempt);
-        if it.wait() > secs(60) {
-            break;
+/// A backoff that is much longer than a spread.
+fn in_a_long_backoff() -> Machine {
+    Machine::dialing().after(|it| {
+        for attempt in 1.. {
+            it.unreachable(attempt);
+            if it.wait() > secs(60) {
+                break;
+            }
+            it.keep_next_deadline();
         }
-        it.keep_next_deadline();
-    }
-    it.drain();
-    it
+    })
 }
 
-fn last_attempt(it: &mut Machine) -> u64 {
-    it.now = it.now + it.wait();
-    it.core.handle_timeout(it.now);
-    it.drain();
+/// The attempt after a long backoff.
+fn dialing_after_a_long_backoff() -> (Machine, u64) {
+    let it = in_a_long_backoff().after(|it| it.wake_after(it.wait()));
     let State::Dialing { attempt } = it.core.state() else { panic!("not dialing") };
-    attempt.0
+    (it, attempt.0)
 }
 
 #[test]
-fn a_network_that_comes_back_ends_the_back_off() {
+fn a_network_that_comes_back_ends_the_backoff() {
     for network in [Network::Up, Network::Changed] {
-        let mut it = in_a_long_back_off();
-        it.core.handle_network(it.now, network);
+        let mut it = in_a_long_backoff();
+        it.network(network);
         it.expect_wait([], SPREAD);
     }
 }
 
 #[test]
-fn a_network_that_keeps_coming_back_puts_nothing_off() {
-    let mut it = in_a_long_back_off();
-    it.core.handle_network(it.now, Network::Up);
+fn a_network_that_keeps_coming_back_postpones_no_attempt() {
+    let mut it = in_a_long_backoff();
+    it.network(Network::Up);
     let State::Waiting { mut until } = it.core.state() else { panic!("not waiting") };
-    let mut floods = 0;
+    let mut events = 0;
     while let State::Waiting { until: now_until } = it.core.state() {
         assert!(now_until <= until);
         until = now_until;
-        it.run_for(Duration::from_millis(1));
-        it.core.handle_network(it.now, ALL[floods % 2]);
-        floods += 1;
+        it.run_for(millis(1));
+        it.network(ALL[events % 2]);
+        events += 1;
     }
-    assert!(floods <= 101, "{floods}");
+    assert!(events <= 101, "{events}");
     assert!(matches!(it.core.state(), State::Dialing { .. }));
 }
 
 #[test]
-fn a_network_that_is_gone_lengthens_the_back_off_to_the_longest() {
+fn a_network_that_is_down_extends_the_backoff_to_the_maximum() {
     let mut it = Machine::backing_off();
-    let begun = it.now;
-    it.core.handle_network(it.now, Network::Down);
-    it.expect_wait([], LONGEST);
+    let start = it.now;
+    it.network(Network::Down);
+    it.expect_wait([], MAX_BACKOFF);
     assert!(matches!(it.core.state(), State::Offline { .. }));
     assert_eq!(it.core.failures(), 1);
-    it.core.handle_network(it.now, Network::Down);
+    it.network(Network::Down);
     it.expect([]);
     it.expect_dial_after_wait(2, by_token("stored"));
-    assert!(LONGEST.contains(&(it.now - begun)));
+    assert!(MAX_BACKOFF.contains(&(it.now - start)));
 }
 
 #[test]
-fn the_device_dials_on_while_the_network_is_said_to_be_gone() {
-    let mut it = Machine::backing_off();
-    it.core.handle_network(it.now, Network::Down);
-    it.drain();
+fn a_device_keeps_dialing_while_the_network_is_reported_down() {
+    let mut it = Machine::backing_off().after(|it| it.network(Network::Down));
     for attempt in 2..20 {
         it.expect_dial_after_wait(attempt, by_token("stored"));
         it.unreachable(attempt);
-        it.expect_wait([unreachable_failed()], LONGEST);
+        it.expect_wait([unreachable_failed()], MAX_BACKOFF);
     }
     it.expect_dial_after_wait(20, by_token("stored"));
     it.welcomed(20);
@@ -85,34 +78,28 @@ fn the_device_dials_on_while_the_network_is_said_to_be_gone() {
 }
 
 #[test]
-fn a_network_that_comes_and_goes_does_not_put_the_attempt_off_beyond_the_longest_back_off() {
-    for period in [1, 50, 1_000, 60_000, 140_000] {
+fn a_flapping_network_postpones_no_attempt_beyond_the_maximum() {
+    for period in [1, 50, 1_000, 60_000, 140_000].map(millis) {
         let mut it = Machine::backing_off();
-        let begun = it.now;
-        while !it.drain().iter().any(|did| matches!(did, Did::Dial(2, _))) {
+        let start = it.now;
+        while !it.drain().iter().any(|output| matches!(output, Output::Dial(2, _))) {
             assert_eq!(it.core.failures(), 1);
-            it.core.handle_network(it.now, Network::Up);
-            it.core.handle_network(it.now, Network::Down);
-            it.run_for(Duration::from_millis(period));
-            let took = it.now - begun;
-            assert!(took <= secs(300) + Duration::from_millis(period), "{period}: {took:?}");
+            it.network(Network::Up);
+            it.network(Network::Down);
+            it.run_for(period);
+            let took = it.now - start;
+            assert!(took <= secs(300) + period, "{period:?}: {took:?}");
         }
     }
 }
 
 #[test]
-fn a_wait_that_goes_with_the_clouds_word_is_left_as_it_is() {
-    let ordered = || {
-        let mut it = Machine::dialing();
-        it.refused(1, Refusal::Unavailable, Some(100));
-        it.drain();
-        it
-    };
-    for make in [Machine::set_aside, ordered] {
+fn a_wait_that_the_cloud_caused_is_not_changed() {
+    for make in [Machine::rejected, Machine::turned_away] {
         for network in ALL {
             let mut it = make();
             let wait = it.wait();
-            it.core.handle_network(it.now, network);
+            it.network(network);
             it.expect([]);
             assert_eq!(it.wait(), wait);
         }
@@ -120,212 +107,108 @@ fn a_wait_that_goes_with_the_clouds_word_is_left_as_it_is() {
 }
 
 #[test]
-fn a_change_during_an_attempt_shortens_its_phase_and_the_wait_after_it() {
+fn a_change_during_an_attempt_shortens_its_phase_and_backoff() {
     for network in [Network::Up, Network::Changed] {
-        let mut it = in_a_long_back_off();
-        let attempt = last_attempt(&mut it);
-        it.core.handle_network(it.now, network);
+        let (mut it, attempt) = dialing_after_a_long_backoff();
+        it.network(network);
         it.expect([]);
         assert_eq!(it.keep_next_deadline(), secs(3));
-        it.expect_wait(
-            [disconnect(attempt, CloseCode::GoingAway), timed_out(Phase::Resolve)],
-            SPREAD,
-        );
+        it.expect_wait(timed_out(attempt, Phase::Resolve), SPREAD);
     }
 }
 
 #[test]
-fn a_change_during_an_attempt_shortens_the_wait_however_the_attempt_fails() {
-    let mut it = in_a_long_back_off();
-    let attempt = last_attempt(&mut it);
-    it.core.handle_network(it.now, Network::Changed);
-    it.unreachable(attempt);
-    it.expect_wait([unreachable_failed()], SPREAD);
-
-    let mut it = in_a_long_back_off();
-    let attempt = last_attempt(&mut it);
-    it.core.handle_network(it.now, Network::Changed);
-    it.broken(attempt);
-    it.expect_wait([failed(FailReason::Lost(LostReason::Broken("reset".into())))], SPREAD);
+fn a_change_during_an_attempt_shortens_any_backoff_after_it() {
+    type Fail = fn(&mut Machine, u64);
+    let ways: [(Fail, Output); 2] = [
+        (Machine::unreachable, unreachable_failed()),
+        (Machine::broken, failed(FailReason::Lost(reset()))),
+    ];
+    for (fail, wanted) in ways {
+        let (mut it, attempt) = dialing_after_a_long_backoff();
+        it.network(Network::Changed);
+        fail(&mut it, attempt);
+        it.expect_wait([wanted], SPREAD);
+    }
 }
 
 #[test]
-fn a_change_during_an_attempt_shortens_no_wait_that_the_cloud_orders() {
-    let mut it = Machine::dialing();
-    it.core.handle_network(it.now, Network::Changed);
-    it.refused(1, Refusal::Blocked, None);
-    it.expect_wait([refusal_failed(Refusal::Blocked)], LONGEST);
-
-    let mut it = Machine::dialing();
-    it.core.handle_network(it.now, Network::Changed);
-    it.refused(1, Refusal::RateLimited, Some(50));
-    it.expect_wait([refusal_failed(Refusal::RateLimited)], secs(50)..=secs(55));
+fn a_change_during_an_attempt_shortens_no_wait_by_the_cloud() {
+    for (refusal, retry_after, range) in [
+        (Refusal::Blocked, None, MAX_BACKOFF),
+        (Refusal::RateLimited, Some(50), secs(50)..=secs(55)),
+    ] {
+        let mut it = Machine::dialing();
+        it.network(Network::Changed);
+        it.refused(1, refusal, retry_after);
+        it.expect_wait([refusal_failed(refusal)], range);
+    }
 }
 
 #[test]
-fn an_attempt_that_makes_progress_after_a_change_has_its_whole_deadlines() {
+fn an_attempt_that_progresses_after_a_change_has_full_deadlines() {
     let mut it = Machine::dialing();
-    it.core.handle_network(it.now, Network::Changed);
-    it.core.handle_phase(it.now, Attempt(1), Phase::Upgrade);
-    it.core.handle_network(it.now, Network::Down);
+    it.network(Network::Changed);
+    it.phase(1, Phase::Upgrade);
+    it.network(Network::Down);
     assert_eq!(it.keep_next_deadline(), secs(20));
 }
 
 #[test]
-fn changes_during_an_attempt_never_lengthen_its_phase() {
+fn a_change_during_an_attempt_never_extends_its_phase() {
     let mut it = Machine::dialing();
     for _ in 0..14 {
         it.run_for(secs(1));
-        it.core.handle_network(it.now, Network::Down);
+        it.network(Network::Down);
     }
-    it.core.handle_network(it.now, Network::Changed);
+    it.network(Network::Changed);
     assert_eq!(it.keep_next_deadline(), secs(1));
 }
 
 #[test]
-fn an_attempt_that_was_made_without_a_network_begins_anew_when_it_is_back() {
+fn an_attempt_without_a_network_restarts_when_that_is_back() {
     for phase in [Phase::Resolve, Phase::Tcp] {
         let mut it = Machine::dialing();
-        it.core.handle_phase(it.now, Attempt(1), phase);
-        it.core.handle_network(it.now, Network::Down);
+        it.phase(1, phase);
+        it.network(Network::Down);
         it.run_for(secs(7));
         it.expect([]);
-        it.core.handle_network(it.now, Network::Up);
-        it.expect_wait([disconnect(1, CloseCode::GoingAway), failed(FailReason::GivenUp)], SPREAD);
+        it.network(Network::Up);
+        it.expect_wait(cancelled(CloseCode::GoingAway), SPREAD);
         it.expect_dial_after_wait(2, by_token("stored"));
         assert_eq!(it.core.failures(), 0);
-        // It is about the network, and that has not gone again.
-        it.core.handle_network(it.now, Network::Up);
+        // Only if the network was down.
+        it.network(Network::Up);
         it.expect([]);
     }
 }
 
 #[test]
-fn an_attempt_that_has_heard_from_the_cloud_goes_on_when_the_network_is_back() {
+fn an_attempt_that_has_reached_the_cloud_continues() {
     for phase in [Phase::Tls, Phase::Upgrade, Phase::Welcome] {
         let mut it = Machine::dialing();
-        it.core.handle_phase(it.now, Attempt(1), phase);
-        it.core.handle_network(it.now, Network::Down);
-        it.core.handle_network(it.now, Network::Up);
+        it.phase(1, phase);
+        it.network(Network::Down);
+        it.network(Network::Up);
         it.expect([]);
         assert_eq!(it.keep_next_deadline(), secs(3));
     }
 }
 
 #[test]
-fn a_network_that_is_back_or_another_one_probes_a_connection_once() {
-    for network in [Network::Up, Network::Changed] {
-        let mut it = Machine::connected();
-        it.core.handle_network(it.now, network);
-        it.expect([ping(1)]);
-        for again in ALL {
-            it.core.handle_network(it.now, again);
-        }
-        it.expect([]);
-        assert_eq!(it.core.state(), State::Connected);
-        assert_eq!(it.keep_next_deadline(), secs(3));
-    }
-}
-
-#[test]
-fn a_network_that_is_gone_leaves_a_connection_alone_until_the_next_ping() {
-    let mut it = Machine::connected();
-    it.run_for(secs(5));
-    it.core.handle_network(it.now, Network::Down);
-    it.expect([]);
-    assert_eq!(it.core.state(), State::Connected);
-    assert_eq!(it.keep_next_deadline(), secs(14));
-    it.expect([ping(1)]);
-    assert_eq!(it.keep_next_deadline(), secs(10));
-    it.expect_wait([disconnect(1, CloseCode::GoingAway), lost(LostReason::NoPong)], LONGEST);
-    assert!(matches!(it.core.state(), State::Offline { .. }));
-}
-
-#[test]
-fn a_network_that_is_back_shortens_the_time_for_a_ping_that_went_out_without_it() {
-    let mut it = Machine::connected();
-    it.core.handle_network(it.now, Network::Down);
-    assert_eq!(it.keep_next_deadline(), secs(19));
-    it.run_for(secs(2));
-    it.core.handle_network(it.now, Network::Up);
-    it.expect([ping(1), ping(1)]);
-    assert_eq!(it.keep_next_deadline(), secs(3));
-    it.expect_wait([disconnect(1, CloseCode::GoingAway), lost(LostReason::NoPong)], SPREAD);
-}
-
-#[test]
-fn who_says_that_there_is_no_network_is_not_believed_once_there_is_a_connection() {
-    let mut it = Machine::backing_off();
-    it.core.handle_network(it.now, Network::Down);
-    it.drain();
-    it.expect_dial_after_wait(2, by_token("stored"));
-    it.welcomed(2);
-    it.expect(connected());
-    it.broken(2);
-    it.expect_wait([lost_by_reset()], Duration::ZERO..=secs(2));
-    assert!(matches!(it.core.state(), State::Waiting { .. }));
-
-    let mut it = Machine::connected();
-    it.core.handle_network(it.now, Network::Down);
-    it.run_for(secs(19));
-    it.expect([ping(1)]);
-    it.core.handle_traffic(it.now, Attempt(1));
-    assert_eq!(it.core.network(), Some(Network::Down), "that may have come before");
-    it.core.handle_pong(it.now, Attempt(1));
-    assert_eq!(it.core.network(), None);
-    it.broken(1);
-    it.expect_wait([lost_by_reset()], FIRST_BACKOFF);
-}
-
-#[test]
-fn a_connection_that_answers_the_probe_goes_on() {
-    let mut it = Machine::connected();
-    it.run_for(secs(5));
-    it.core.handle_network(it.now, Network::Changed);
-    it.pass(Duration::from_millis(2_999));
-    it.core.handle_traffic(it.now, Attempt(1));
-    it.expect([ping(1)]);
-    it.run_for(secs(15));
-    it.expect([]);
-    it.core.handle_network(it.now, Network::Changed);
-    it.expect([ping(1)]);
-}
-
-#[test]
-fn a_connection_that_does_not_answer_the_probe_is_replaced_at_once() {
-    let mut it = Machine::connected();
-    it.core.handle_network(it.now, Network::Changed);
-    it.expect([ping(1)]);
-    assert_eq!(it.keep_next_deadline(), secs(3));
-    it.expect_wait([disconnect(1, CloseCode::GoingAway), lost(LostReason::NoPong)], SPREAD);
-}
-
-#[test]
-fn a_flood_of_events_does_not_move_the_deadline_of_the_probe() {
-    let mut it = Machine::connected();
-    let begun = it.now;
-    while it.core.state() == State::Connected {
-        it.core.handle_network(it.now, Network::Up);
-        it.core.handle_network(it.now, Network::Down);
-        it.run_for(Duration::from_millis(10));
-    }
-    assert_eq!(it.now - begun, secs(3));
-}
-
-#[test]
-fn without_a_token_the_network_means_nothing() {
+fn an_unregistered_device_ignores_the_network() {
     for network in ALL {
         let mut it = Machine::unregistered();
-        it.core.handle_network(it.now, network);
+        it.network(network);
         it.expect([]);
         assert_eq!(it.core.poll_timeout(), None);
     }
 }
 
 #[test]
-fn a_login_dials_while_the_network_is_said_to_be_gone() {
+fn a_login_dials_while_the_network_is_reported_down() {
     let mut it = Machine::unregistered();
-    it.core.handle_network(it.now, Network::Down);
+    it.network(Network::Down);
     it.login(1);
     it.expect(dial(1, by_login(1)));
 }

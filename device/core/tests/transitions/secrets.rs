@@ -1,16 +1,11 @@
-//! What is secret stands in no `Debug` output of anything that could be logged.
+//! No secret appears in the `Debug` output of anything that could be logged.
 
 use std::fmt::Debug;
 
-use fedecks_device_core::{Attempt, LoginId, SendId};
-use fedecks_protocol::{
-    Credentials, Dialect, DownFrame, IssuedToken, Limits, Term, Token, UpFrame,
-};
+use crate::machine::*;
 
-use crate::machine::{Machine, secs};
-
-/// Lower case so that it could hide in no number or name; its base64 and its bytes are looked for
-/// as well.
+/// Lower case, so that it cannot be part of a number or a name by chance. Its base64 and its bytes are
+/// searched for as well.
 const SECRET: &str = "hunter2hunter2hunter2";
 
 #[track_caller]
@@ -18,14 +13,14 @@ fn assert_hidden(value: &impl Debug) {
     let text = format!("{value:?} {value:#?}");
     let bytes = format!("{:?}", SECRET.as_bytes());
     let bytes = bytes.trim_matches(['[', ']']);
-    // The header is base64; wherever the secret begins in it, one of these is a part of it.
+    // The header is base64; wherever the secret starts in it, one of these is part of it.
     let in_base64 = ["aHVudGVyMm", "h1bnRlcjJo", "odW50ZXIyaH"];
     for secret in [SECRET, bytes].into_iter().chain(in_base64) {
-        assert!(!text.contains(secret), "{secret} stands in {text}");
+        assert!(!text.contains(secret), "{secret} is in {text}");
     }
 }
 
-/// Looks at the connection and at each action that it holds, before and after they are taken.
+/// Checks the connection and each of its actions, before and after they are taken.
 #[track_caller]
 fn assert_all_hidden(it: &mut Machine) {
     assert_hidden(&it.core);
@@ -35,19 +30,15 @@ fn assert_all_hidden(it: &mut Machine) {
     assert_hidden(&it.core);
 }
 
-fn secret_token() -> IssuedToken {
-    IssuedToken { token: Token::new(SECRET).unwrap(), expires_at: 1 }
-}
-
 #[test]
 fn a_token_stays_hidden() {
     let mut it = Machine::new();
-    it.core.handle_loaded(it.now, Ok(Some(secret_token())));
+    it.loaded(Ok(Some(token(SECRET))));
     it.keep_next_deadline();
     assert_all_hidden(&mut it);
     it.welcomed(1);
-    it.frame(1, &DownFrame::Token(secret_token()));
-    it.frame(1, &DownFrame::Token(secret_token()));
+    it.issued(1, SECRET);
+    it.issued(1, SECRET);
     assert_all_hidden(&mut it);
     it.not_stored();
     it.not_stored();
@@ -55,10 +46,10 @@ fn a_token_stays_hidden() {
 }
 
 #[test]
-fn credentials_stay_hidden_in_each_place_that_they_pass() {
-    for lead in ["", "x", "xx"] {
+fn credentials_stay_hidden_in_every_state_of_a_login() {
+    for prefix in ["", "x", "xx"] {
         let mut it = Machine::unregistered();
-        let credentials = || Credentials::new().with("password", format!("{lead}{SECRET}"));
+        let credentials = || Credentials::new().with("password", format!("{prefix}{SECRET}"));
         assert_hidden(&credentials());
         it.core.handle_login(it.now, LoginId(1), credentials());
         assert_all_hidden(&mut it);
@@ -71,13 +62,14 @@ fn credentials_stay_hidden_in_each_place_that_they_pass() {
 }
 
 #[test]
-fn messages_stay_hidden_both_ways() {
+fn messages_stay_hidden_in_both_directions() {
     let mut it = Machine::connected();
-    let term = || Term::List(vec![Term::from(SECRET), Term::Bytes(SECRET.as_bytes().to_vec())]);
+    let bytes = || SECRET.as_bytes().to_vec();
+    let term = || Term::List(vec![Term::from(SECRET), Term::Bytes(bytes())]);
     it.frame(1, &DownFrame::Message { sequence: None, term: term() });
-    it.frame(1, &DownFrame::Raw { sequence: None, bytes: SECRET.as_bytes().to_vec() });
+    it.frame(1, &DownFrame::Raw { sequence: None, bytes: bytes() });
     assert_all_hidden(&mut it);
-    let raw = UpFrame::Raw { sequence: None, bytes: SECRET.as_bytes().to_vec() };
+    let raw = UpFrame::Raw { sequence: None, bytes: bytes() };
     for frame in [UpFrame::Message { sequence: None, term: term() }, raw] {
         it.core.handle_send(it.now, SendId(1), &frame);
         assert_all_hidden(&mut it);
@@ -86,17 +78,15 @@ fn messages_stay_hidden_both_ways() {
 }
 
 #[test]
-fn frames_that_cannot_be_read_stay_hidden() {
+fn undecodable_frames_stay_hidden() {
     let mut it = Machine::connected();
     let frame = DownFrame::Message { sequence: None, term: Term::from(SECRET) };
-    let whole = Dialect::Bincode.encode_down(&frame, &Limits::default()).unwrap();
-    for end in 0..whole.len() {
-        it.core.handle_message(it.now, Attempt(1), &whole[..end]);
+    let bytes = Dialect::Bincode.encode_down(&frame, &Limits::default()).unwrap();
+    for end in 0..bytes.len() {
+        it.bytes(1, &bytes[..end]);
     }
-    let mut trailing = whole.clone();
-    trailing.extend(SECRET.bytes());
-    it.core.handle_message(it.now, Attempt(1), &trailing);
-    it.core.handle_message(it.now, Attempt(1), SECRET.as_bytes());
+    it.bytes(1, &[&bytes, SECRET.as_bytes()].concat());
+    it.bytes(1, SECRET.as_bytes());
     it.run_for(secs(1));
     assert_all_hidden(&mut it);
 }

@@ -1,21 +1,18 @@
-use fedecks_device_core::{Attempt, State, Stored};
-use fedecks_protocol::{DownFrame, Refusal};
-
 use crate::machine::*;
 
-/// Keeps the connection alive for so many seconds; gives what it did in them, apart from pings.
-fn seconds(it: &mut Machine, count: u64) -> Vec<Did> {
+/// Keeps the connection alive for some seconds. Returns the outputs except pings.
+fn seconds(it: &mut Machine, count: u64) -> Vec<Output> {
     for _ in 0..count {
         it.run_for(secs(1));
-        it.core.handle_traffic(it.now, Attempt(1));
+        it.traffic(1);
     }
-    it.drain().into_iter().filter(|did| *did != ping(1)).collect()
+    it.drain().into_iter().filter(|output| *output != ping(1)).collect()
 }
 
 #[test]
-fn a_store_that_fails_is_tried_again_ever_more_seldom_until_it_works() {
+fn a_failing_store_is_retried_with_backoff_until_it_works() {
     let mut it = Machine::connected();
-    it.frame(1, &DownFrame::Token(token("new")));
+    it.issued(1, "new");
     it.expect([store("new")]);
     for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
         it.not_stored();
@@ -29,10 +26,10 @@ fn a_store_that_fails_is_tried_again_ever_more_seldom_until_it_works() {
 }
 
 #[test]
-fn a_store_that_worked_in_between_is_tried_again_soon() {
+fn a_store_that_works_again_resets_the_backoff() {
     let mut it = Machine::connected();
     for text in ["first", "second"] {
-        it.frame(1, &DownFrame::Token(token(text)));
+        it.issued(1, text);
         it.not_stored();
         it.drain();
         assert_eq!(seconds(&mut it, 1), [store(text)]);
@@ -41,11 +38,11 @@ fn a_store_that_worked_in_between_is_tried_again_soon() {
 }
 
 #[test]
-fn a_store_that_fails_is_tried_again_while_there_is_no_connection() {
-    let mut it = Machine::dialing();
-    it.refused(1, Refusal::TokenRevoked, None);
-    it.not_stored();
-    it.drain();
+fn a_failing_store_is_retried_without_a_connection() {
+    let mut it = Machine::dialing().after(|it| {
+        it.refused(1, Refusal::TokenRevoked, None);
+        it.not_stored();
+    });
     assert_eq!(it.keep_next_deadline(), secs(1));
     it.expect([forget()]);
     it.stored();
@@ -54,10 +51,10 @@ fn a_store_that_fails_is_tried_again_while_there_is_no_connection() {
 }
 
 #[test]
-fn the_store_has_one_order_at_a_time_and_then_the_newest() {
+fn a_store_gets_one_command_at_a_time_and_then_the_newest() {
     let mut it = Machine::connected();
     for text in ["first", "second", "third", "fourth"] {
-        it.frame(1, &DownFrame::Token(token(text)));
+        it.issued(1, text);
     }
     it.expect([store("first")]);
     assert_eq!(it.held_token(), Some("fourth"));
@@ -68,10 +65,10 @@ fn the_store_has_one_order_at_a_time_and_then_the_newest() {
 }
 
 #[test]
-fn a_failed_order_is_not_repeated_when_a_newer_one_waits() {
+fn a_failed_command_is_dropped_for_a_newer_one() {
     let mut it = Machine::connected();
-    it.frame(1, &DownFrame::Token(token("first")));
-    it.frame(1, &DownFrame::Token(token("second")));
+    it.issued(1, "first");
+    it.issued(1, "second");
     it.expect([store("first")]);
     it.not_stored();
     it.expect([store_failed(), store("second")]);
@@ -80,20 +77,20 @@ fn a_failed_order_is_not_repeated_when_a_newer_one_waits() {
 }
 
 #[test]
-fn a_newer_token_does_not_wait_for_the_next_try() {
-    let mut it = Machine::connected();
-    it.frame(1, &DownFrame::Token(token("first")));
-    it.not_stored();
-    it.drain();
-    it.frame(1, &DownFrame::Token(token("second")));
+fn a_newer_token_does_not_wait_for_the_retry() {
+    let mut it = Machine::connected().after(|it| {
+        it.issued(1, "first");
+        it.not_stored();
+    });
+    it.issued(1, "second");
     it.expect([store("second")]);
 }
 
 #[test]
-fn it_knows_whether_the_store_has_everything() {
+fn a_connection_knows_whether_the_store_is_up_to_date() {
     let mut it = Machine::logged_in();
     assert_eq!(it.core.stored(), Stored::Yes);
-    it.frame(1, &DownFrame::Token(token("new")));
+    it.issued(1, "new");
     assert_eq!(it.core.stored(), Stored::Pending);
     it.not_stored();
     assert_eq!(it.core.stored(), Stored::Failed);

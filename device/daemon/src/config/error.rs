@@ -2,31 +2,37 @@
 
 use std::path::PathBuf;
 
+use super::DeviceConfig;
+
 /// What is wrong with the configuration, and where. Shows no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file cannot be read.
-    #[error("cannot read {what} {}: {source}", file.display())]
+    /// There is no default file, and the environment does not replace it.
+    #[error(
+        "no configuration: {} does not exist and FEDECKS_URL is not set",
+        DeviceConfig::DEFAULT_FILE
+    )]
+    Missing,
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", file.display())]
     Unreadable {
-        /// What it should hold.
-        what: &'static str,
         /// Which file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A value, a key or a file's form is wrong.
+    /// A value, a key or the syntax of the file is invalid.
     #[error("{place}: {problem}")]
-    Wrong {
-        /// The file, with the line where it is known, or the environment variable.
+    Invalid {
+        /// The file, with the line if it is known, or the environment variable.
         place: String,
-        /// The key, what is there and what was expected.
+        /// The key, its value and what was expected.
         problem: String,
     },
 }
 
 impl ConfigError {
-    /// With this a program ends that is configured wrongly: `EX_CONFIG`. Starting it again as it is
-    /// will not help.
+    /// The exit status of a program with an invalid configuration: `EX_CONFIG` of sysexits.h. Restarting the
+    /// program without a change does not help.
     pub const EXIT_CODE: u8 = 78;
 }

@@ -1,31 +1,24 @@
-//! Configurations, good and wrong ones.
+//! Valid and invalid configurations.
 
-use std::fs;
+use fedecks_device::InvalidUrl;
 
-use tempfile::tempdir;
-
+use super::raw::KEYS;
 use super::*;
 
-const DEFAULTS: &str = include_str!("../../../data/fedecks.toml");
+const SHIPPED: &str = include_str!("../../../data/fedecks.toml");
 
-fn load_with(text: &str, environment: &[(&str, &str)]) -> Result<DeviceConfig, ConfigError> {
-    let folder = tempdir().unwrap();
-    let file = folder.path().join("f.toml");
-    fs::write(&file, text).unwrap();
-    let variable = |name: &str| {
+fn parse(text: Option<&str>, environment: &[(&str, &str)]) -> Result<DeviceConfig, ConfigError> {
+    DeviceConfig::parse(Path::new("f.toml"), text, &|name| {
         environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
-    };
-    DeviceConfig::load(Some(&file), variable)
+    })
 }
 
 fn load(text: &str) -> DeviceConfig {
-    load_with(text, &[]).unwrap()
+    parse(Some(text), &[]).unwrap()
 }
 
-/// The error without the folder's name.
 fn error_of(text: &str, environment: &[(&str, &str)]) -> String {
-    let error = load_with(text, environment).unwrap_err().to_string();
-    error.find("f.toml").map_or(error.clone(), |start| error[start..].to_owned())
+    parse(Some(text), environment).unwrap_err().to_string()
 }
 
 #[test]
@@ -93,21 +86,18 @@ fn everything_can_be_set_in_the_file() {
 }
 
 #[test]
-fn the_environment_holds_against_the_file() {
+fn the_environment_overrides_the_file() {
     let file = "url = \"wss://a\"\ndevice_id = \"a\"\nca_file = \"/a.pem\"\n";
-    let config = load_with(
-        file,
-        &[
-            ("FEDECKS_URL", "wss://b"),
-            ("FEDECKS_DEVICE_ID", "b"),
-            ("FEDECKS_DATA_DIR", "/b"),
-            ("FEDECKS_CA_FILE", "/b.pem"),
-            ("FEDECKS_ONLY_CA_FILE", "true"),
-            ("FEDECKS_LOG", "error"),
-            ("FEDECKS_BACKOFF_CAP", ""),
-        ],
-    )
-    .unwrap();
+    let variables = [
+        ("FEDECKS_URL", "wss://b"),
+        ("FEDECKS_DEVICE_ID", "b"),
+        ("FEDECKS_DATA_DIR", "/b"),
+        ("FEDECKS_CA_FILE", "/b.pem"),
+        ("FEDECKS_ONLY_CA_FILE", "true"),
+        ("FEDECKS_LOG", "error"),
+        ("FEDECKS_BACKOFF_CAP", ""),
+    ];
+    let config = parse(Some(file), &variables).unwrap();
     assert_eq!(config.url, "wss://b".parse().unwrap());
     assert_eq!(config.device_id.unwrap().as_str(), "b");
     assert_eq!(config.data_dir, Path::new("/b"));
@@ -117,216 +107,180 @@ fn the_environment_holds_against_the_file() {
     assert_eq!(load(file).tls.trust, Trust::PublicAnd("/a.pem".into()));
 }
 
+/// Lines of a configuration, and the error for the last one.
+const ERRORS: &str = r#"
+url = 7
+    url: invalid type: integer `7`, expected a string in quotes
+url = true
+    url: invalid type: boolean `true`, expected a string in quotes
+url = ""
+    url: must not be empty
+data_dir = ""
+    data_dir: must not be empty
+only_ca_file = true
+    only_ca_file is set but ca_file is not
+only_ca_file = "yes"
+    only_ca_file: invalid value: string "yes", expected true or false
+only_ca_file = 1
+    only_ca_file: invalid type: integer `1`, expected true or false
+client_key = "k"
+    client_key is set but client_cert is not
+client_cert = "c"
+    client_cert is set but client_key is not
+backoff_cap = "never"
+    backoff_cap: "never" is not a duration; expected a whole number with ms, s, m, h, d or w, such as 90s (1ms to 1d)
+backoff_base = "5"
+    backoff_base: "5" has no unit; write "5s" (1ms to 1d)
+backoff_cap = "25h"
+    backoff_cap: "25h" is out of range (1ms to 1d)
+backoff_cap = "1m"
+backoff_base = "2m"
+    backoff_base (120s) must not exceed backoff_cap (60s)
+log = "loud"
+    log: "loud" is not a log level; expected error, warn, info, debug or trace
+device_id_from = "nose"
+    device_id_from: "nose" is not a source; expected serial-number, machine-id, mac or hostname
+unreachable_after = "3h"
+    unreachable_after is set but unreachable_action is not
+unreachable_action = "reboot"
+    unreachable_action must be the absolute path of a program, without arguments
+unreachable_action = "/bin/restart"
+unreachable_after = "5m"
+    unreachable_after (300s) must be longer than backoff_cap (300s)
+report_interval = "0s"
+    report_interval: "0s" is out of range (1s to 365d)
+"#;
+
 #[test]
 fn errors_name_the_line_the_key_and_what_was_expected() {
-    for (text, expected) in [
-        ("", "f.toml: url: is missing, and FEDECKS_URL is not set"),
-        ("\nurl = 7\n", "f.toml, line 2: url: is of type integer, expected a text in quotes"),
-        ("url = true\n", "f.toml, line 1: url: is of type boolean, expected a text in quotes"),
-        ("url = \"\"\n", "f.toml, line 1: url: is empty, expected a text"),
-        (
-            "url = \"https://cloud.example\"\n",
-            "f.toml, line 1: url: the URL begins with something else, expected wss:// (or ws:// \
-             without TLS)",
-        ),
-        (
-            "url = \"wss://a\"\ndevice_id = \"a b\"\n",
-            "f.toml, line 2: device_id: a device id is made of printable ASCII without spaces, \
-             '/' and '\\'; character 2 is ' '",
-        ),
-        (
-            "url = \"wss://a\"\nonly_ca_file = true\n",
-            "f.toml, line 2: only_ca_file: is set without ca_file",
-        ),
-        (
-            "url = \"wss://a\"\nonly_ca_file = \"yes\"\n",
-            "f.toml, line 2: only_ca_file: is of type string, expected true or false",
-        ),
-        (
-            "url = \"wss://a\"\nclient_key = \"k\"\n",
-            "f.toml, line 2: client_key: is set without client_cert",
-        ),
-        (
-            "url = \"wss://a\"\nclient_cert = \"c\"\n",
-            "f.toml, line 2: client_cert: is set without client_key",
-        ),
-        (
-            "url = \"wss://a\"\nbackoff_cap = \"never\"\n",
-            "f.toml, line 2: backoff_cap: expected a duration from 1ms to 1d: a whole number with \
-             ms, s, m, h or d, such as \"90s\"",
-        ),
-        (
-            "url = \"wss://a\"\nbackoff_base = \"2m\"\nbackoff_cap = \"1m\"\n",
-            "f.toml, line 2: backoff_base: backoff_base is 120s and backoff_cap 60s, expected a \
-             base that is not above the cap",
-        ),
-        (
-            "url = \"wss://a\"\nlog = \"loud\"\n",
-            "f.toml, line 2: log: is \"loud\", expected error, warn, info, debug or trace",
-        ),
-        (
-            "url = \"wss://a\"\ndevice_id_from = \"nose\"\n",
-            "f.toml, line 2: device_id_from: expected one of serial-number, machine-id, mac, \
-             hostname",
-        ),
-    ] {
-        assert_eq!(error_of(text, &[]), expected, "{text}");
+    let mut lines: Vec<&str> = Vec::new();
+    for line in ERRORS.trim().lines() {
+        if let Some(expected) = line.strip_prefix("    ") {
+            if !lines[0].starts_with("url") {
+                lines.insert(0, "url = \"wss://a\"");
+            }
+            let expected = format!("f.toml, line {}: {expected}", lines.len());
+            assert_eq!(error_of(&lines.join("\n"), &[]), expected);
+            lines.clear();
+        } else {
+            lines.push(line);
+        }
     }
+    let scheme = error_of("\nurl = \"https://c\"\n", &[]);
+    assert_eq!(scheme, format!("f.toml, line 2: url: \"https://c\": {}", InvalidUrl::Scheme));
+    let device_id = error_of("url = \"wss://a\"\ndevice_id = \"a b\"\n", &[]);
+    let expected = DeviceId::new("a b").unwrap_err();
+    assert_eq!(device_id, format!("f.toml, line 2: device_id: {expected}"));
+    assert_eq!(error_of("", &[]), "f.toml: url is missing and FEDECKS_URL is not set");
     let unknown = error_of("url = \"wss://a\"\n\n[tls]\nca_file = \"x\"\n", &[]);
-    let names = Field::ALL.map(Field::name).join(", ");
-    assert_eq!(unknown, format!("f.toml, line 3: tls: unknown key, expected one of {names}"));
+    let names = KEYS.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+    let expected = format!("f.toml, line 3: tls: unknown field `tls`, expected one of {names}");
+    assert_eq!(unknown, expected);
     let broken = error_of("url = \"wss://a\"\nlog = \n", &[]);
-    assert!(broken.starts_with("f.toml, line 2: not TOML: "), "{broken}");
+    assert!(broken.starts_with("f.toml, line 2: invalid TOML: "), "{broken}");
 }
 
 #[test]
 fn errors_name_the_environment_variable() {
-    let file = "url = \"wss://a\"\n";
+    let port = format!("url: \"wss://a:0\": {}", InvalidUrl::Port);
+    let flag = "only_ca_file: invalid value: string \"yes\", expected true or false";
+    let level = "log: \"LOUD\" is not a log level; expected error, warn, info, debug or trace";
+    let alone = "client_key is set but client_cert is not";
     for (name, value, expected) in [
-        (
-            "FEDECKS_URL",
-            "wss://a:0",
-            "environment variable FEDECKS_URL: url: the URL's port is not a number from 1 to 65535",
-        ),
-        (
-            "FEDECKS_ONLY_CA_FILE",
-            "yes",
-            "environment variable FEDECKS_ONLY_CA_FILE: only_ca_file: is of type string, expected true \
-             or false",
-        ),
-        (
-            "FEDECKS_LOG",
-            "LOUD",
-            "environment variable FEDECKS_LOG: log: is \"LOUD\", expected error, warn, info, debug or \
-             trace",
-        ),
+        ("FEDECKS_URL", "wss://a:0", &*port),
+        ("FEDECKS_ONLY_CA_FILE", "yes", flag),
+        ("FEDECKS_LOG", "LOUD", level),
+        ("FEDECKS_CLIENT_KEY", "k", alone),
     ] {
-        assert_eq!(error_of(file, &[(name, value)]), expected);
+        let error = error_of("url = \"wss://a\"\nlog = \"info\"\n", &[(name, value)]);
+        assert_eq!(error, format!("environment variable {name}: {expected}"));
     }
 }
 
 #[test]
 fn a_password_in_the_url_is_refused_and_not_shown() {
-    let error = error_of("url = \"wss://me:hunter2@cloud.example\"\n", &[]);
-    assert!(error.contains("a user name or a password"), "{error}");
-    assert!(!error.contains("hunter2"), "{error}");
+    for url in ["wss://me:hunter2@cloud.example", "https://me:hunter2@cloud.example"] {
+        let error = error_of(&format!("url = \"{url}\"\n"), &[]);
+        assert!(error.starts_with("f.toml, line 1: url: the URL"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let error = error_of("url = \"wss://me@cloud.example\"\n", &[]);
+    assert_eq!(error, format!("f.toml, line 1: url: {}", InvalidUrl::UserInfo));
 }
 
 #[test]
 fn durations_are_bounded_and_never_zero() {
-    for (text, expected) in [
-        ("1ms", Some(Duration::from_millis(1))),
-        ("1 h", Some(Duration::from_secs(3_600))),
-        ("1d", Some(Duration::from_secs(86_400))),
-        ("0s", None),
-        ("25h", None),
-        ("99999999999999999999d", None),
-        ("18446744073709551615d", None),
-        ("5", None),
-        ("-5s", None),
-        ("1.5s", None),
-    ] {
-        let loaded = load_with(&format!("url = \"wss://a\"\nbackoff_cap = \"{text}\"\n"), &[]);
-        assert_eq!(loaded.ok().map(|config| config.backoff_cap), expected, "{text}");
+    let cap = |text: &str| {
+        let text = format!("url = \"wss://a\"\nbackoff_cap = \"{text}\"\n");
+        parse(Some(&text), &[]).ok().map(|config| config.backoff_cap.as_millis())
+    };
+    for (text, expected) in [("1ms", 1), ("1 h", 3_600_000), ("1d", 86_400_000)] {
+        assert_eq!(cap(text), Some(expected), "{text}");
     }
-}
-
-#[test]
-fn a_cap_below_the_default_base_lowers_the_base() {
+    let too_long = ["99999999999999999999d", "18446744073709551615d", "25h"];
+    for text in too_long.into_iter().chain(["0s", "5", "-5s", "1.5s"]) {
+        assert_eq!(cap(text), None, "{text}");
+    }
+    // A cap below the default base lowers the base.
     let config = load("url = \"wss://a\"\nbackoff_cap = \"200ms\"\n");
     assert_eq!(config.backoff_base, Duration::from_millis(200));
 }
 
 #[test]
-fn reports_and_the_unreachable_action_are_off_until_they_are_asked_for() {
-    let config = load("url = \"wss://c\"\n");
+fn reports_and_the_unreachable_action_are_off_by_default() {
+    let load = |lines: &str| load(&format!("url = \"wss://c\"\n{lines}"));
+    let config = load("");
     assert_eq!((config.report_interval, config.unreachable_action), (None, None));
-    let config = load(
-        "url = \"wss://c\"\nreport_interval = \"90m\"\nunreachable_action = \"/bin/restart\"\n",
-    );
-    assert_eq!(config.report_interval, Some(Duration::from_secs(5_400)));
-    let action = |hours: u64| UnreachableAction {
-        program: "/bin/restart".into(),
-        after: Duration::from_secs(hours * 3_600),
-    };
-    assert_eq!(config.unreachable_action, Some(action(24)));
-    let config = load(
-        "url = \"wss://c\"\nunreachable_after = \"3h\"\nunreachable_action = \"/bin/restart\"\n",
-    );
-    assert_eq!(config.unreachable_action, Some(action(3)));
-}
-
-#[test]
-fn an_unreachable_action_that_makes_no_sense_is_refused() {
-    for (lines, wrong) in [
-        ("unreachable_after = \"3h\"", "unreachable_after: is set without unreachable_action"),
-        (
-            "unreachable_action = \"reboot\"",
-            "unreachable_action: expected the absolute path of a program, without arguments",
-        ),
-        (
-            "unreachable_action = \"/bin/restart\"\nunreachable_after = \"5m\"",
-            "unreachable_after: is 300s, expected more than backoff_cap, which is 300s",
-        ),
-        (
-            "report_interval = \"0s\"",
-            "report_interval: expected a duration from 1s to 365d: a whole number with ms, s, m, h \
-             or d, such as \"90s\"",
-        ),
-    ] {
-        let error = error_of(&format!("url = \"wss://c\"\n{lines}\n"), &[]);
-        assert!(error.ends_with(wrong), "{error}");
+    let interval = load("report_interval = \"90m\"\n").report_interval;
+    assert_eq!(interval, Some(Duration::from_secs(5_400)));
+    for (lines, hours) in [("", 24), ("unreachable_after = \"3h\"\n", 3)] {
+        let action = load(&format!("{lines}unreachable_action = \"/bin/restart\"\n"));
+        let after = Duration::from_secs(hours * 3_600);
+        let expected = UnreachableAction { program: "/bin/restart".into(), after };
+        assert_eq!(action.unreachable_action, Some(expected));
     }
 }
 
 #[test]
-fn a_file_that_was_asked_for_must_be_there() {
+fn a_given_file_must_exist_and_the_default_one_need_not() {
     let error = DeviceConfig::load(Some(Path::new("/nowhere/f.toml")), |_| None).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "cannot read the configuration /nowhere/f.toml: No such file or directory (os error 2)"
-    );
+    let expected =
+        "cannot read the configuration /nowhere/f.toml: No such file or directory (os error 2)";
+    assert_eq!(error.to_string(), expected);
+    let config = parse(None, &[("FEDECKS_URL", "wss://a")]).unwrap();
+    assert_eq!(config.url, "wss://a".parse().unwrap());
+    let error = parse(None, &[("FEDECKS_LOG", "info")]).unwrap_err().to_string();
+    let expected =
+        "no configuration: /etc/fedecks/fedecks.toml does not exist and FEDECKS_URL is not set";
+    assert_eq!(error, expected);
 }
 
 #[test]
-fn without_a_file_the_environment_is_enough() {
-    let settings = Settings::from_file_if_there(Path::new("/nowhere/f.toml")).unwrap();
-    let variable = |name: &str| (name == "FEDECKS_URL").then(|| "wss://a".into());
-    let config = DeviceConfig::from_settings(settings.with_environment(variable).unwrap());
-    assert_eq!(config.unwrap().url, "wss://a".parse().unwrap());
-}
-
-#[test]
-fn the_default_file_is_good_as_it_is() {
-    let config = load(DEFAULTS);
-    assert_eq!(config, load("url = \"wss://cloud.example.com\"\n"));
-}
-
-#[test]
-fn the_default_file_names_every_key_with_its_default() {
-    let uncommented: String = DEFAULTS
+fn the_shipped_file_names_every_key_with_its_default() {
+    assert_eq!(load(SHIPPED), load("url = \"wss://cloud.example.com\"\n"));
+    let uncommented: String = SHIPPED
         .lines()
         .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
         .map(|line| format!("{line}\n"))
         .collect();
-    for key in Field::ALL {
-        let line = format!("{} = ", key.name());
+    for key in KEYS {
+        let line = format!("{key} = ");
         assert!(uncommented.lines().any(|text| text.starts_with(&line)), "{line}");
     }
-    let (as_it_is, config) = (load(DEFAULTS), load(&uncommented));
-    assert_eq!(config.data_dir, as_it_is.data_dir);
-    assert_eq!(config.backoff_base, as_it_is.backoff_base);
-    assert_eq!(config.backoff_cap, as_it_is.backoff_cap);
-    assert_eq!(config.log, as_it_is.log);
+    let (shipped, config) = (load(SHIPPED), load(&uncommented));
+    assert_eq!(config.data_dir, shipped.data_dir);
+    assert_eq!(config.backoff_base, shipped.backoff_base);
+    assert_eq!(config.backoff_cap, shipped.backoff_cap);
+    assert_eq!(config.log, shipped.log);
 }
 
 #[test]
-fn the_provisioning_file_is_in_the_data_directory_and_the_credential_where_systemd_says() {
-    let file = "url = \"wss://a\"\ndata_dir = \"/data\"\n";
-    let config = load_with(file, &[("CREDENTIALS_DIRECTORY", "/run/credentials/u")]).unwrap();
+fn credentials_are_in_the_data_directory_and_where_systemd_says() {
+    let file = Some("url = \"wss://a\"\ndata_dir = \"/data\"\n");
+    let config = parse(file, &[("CREDENTIALS_DIRECTORY", "/run/credentials/u")]).unwrap();
     assert_eq!(config.provision_file, Path::new("/data/provision.toml"));
     let credential = config.provision_credential.unwrap();
     assert_eq!(credential, Path::new("/run/credentials/u/fedecks.provision"));
-    let config = load_with(file, &[("CREDENTIALS_DIRECTORY", "")]).unwrap();
+    let config = parse(file, &[("CREDENTIALS_DIRECTORY", "")]).unwrap();
     assert_eq!(config.provision_credential, None);
 }

@@ -1,4 +1,4 @@
-//! What the client's events are on D-Bus.
+//! Converts the client's events to D-Bus signals.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use fedecks_device_core::{Event, FailReason, LostReason};
 use fedecks_protocol::Term;
 use tracing::warn;
 
-/// One signal.
+/// A signal of the interface.
 #[derive(Debug, PartialEq)]
-pub(super) enum News {
+pub(super) enum Signal {
     Message(Variant),
     Raw(Vec<u8>),
     Event { name: &'static str, details: Dictionary },
 }
 
-impl News {
-    pub(super) fn of(event: Event) -> Self {
+impl Signal {
+    pub(super) fn new(event: Event) -> Self {
         match event {
             Event::Unregistered => Self::event("unregistered", vec![]),
             Event::ConnectionScheduled { delay } => {
@@ -43,7 +43,7 @@ impl News {
             Event::Message(term) => match Variant::new(term) {
                 Ok(message) => Self::Message(message),
                 Err(error) => {
-                    warn!(%error, "a message from the cloud is not signalled on D-Bus");
+                    warn!(%error, "cannot signal a message from the cloud on D-Bus");
                     let reason = Term::from(error.to_string());
                     Self::event("message_undeliverable", vec![("reason", reason)])
                 }
@@ -55,14 +55,14 @@ impl News {
         }
     }
 
-    /// So many events came and went before they could be signalled.
+    /// `count` events were dropped before they could be signalled.
     pub(super) fn missed(count: u64) -> Self {
         Self::event("missed", vec![("count", Term::from(count))])
     }
 
     fn event(name: &'static str, details: Vec<(&'static str, Term)>) -> Self {
         let details = details.into_iter().map(|(key, value)| (Term::from(key), value));
-        // Words of ours and an error's text: neither deep nor big. Without them the event still tells.
+        // This cannot fail, as the details are short and flat. An event without them is better than none.
         let details = Dictionary::new(details.collect()).unwrap_or_default();
         Self::Event { name, details }
     }
@@ -71,11 +71,7 @@ impl News {
 fn refusal(reason: &FailReason) -> Option<&'static str> {
     match reason {
         FailReason::Refused(refusal) => Some(refusal.reason()),
-        FailReason::Timeout(_)
-        | FailReason::Unreachable(_)
-        | FailReason::Lost(_)
-        | FailReason::NoWelcome
-        | FailReason::GivenUp => None,
+        _ => None,
     }
 }
 
@@ -89,25 +85,26 @@ mod tests {
 
     use super::*;
 
+    fn details(event: Event, expected: &str) -> Dictionary {
+        match Signal::new(event) {
+            Signal::Event { name, details } if name == expected => details,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
-    fn a_refusal_has_its_machine_readable_word_beside_the_sentence() {
+    fn a_refusal_has_its_code_next_to_the_sentence() {
         let reason = FailReason::Refused(Refusal::BadCredentials);
         let sentence = reason.to_string();
-        let News::Event { name, details } = News::of(Event::ConnectionFailed { reason }) else {
-            panic!("not an event");
-        };
-        assert_eq!(name, "connection_failed");
+        let details = details(Event::ConnectionFailed { reason }, "connection_failed");
         assert_eq!(details.get("refusal"), Some(&Term::from("bad-credentials")));
         assert_eq!(details.get("reason"), Some(&Term::from(sentence)));
     }
 
     #[test]
-    fn a_message_too_deep_for_d_bus_is_told_and_not_sent() {
+    fn a_message_too_deep_for_d_bus_is_reported_and_not_sent() {
         let deep = (0..40).fold(Term::Nil, |term, _| Term::List(vec![term]));
-        let News::Event { name, details } = News::of(Event::Message(deep)) else {
-            panic!("it would end the connection to the bus");
-        };
-        assert_eq!(name, "message_undeliverable");
+        let details = details(Event::Message(deep), "message_undeliverable");
         assert!(details.get("reason").and_then(Term::as_str).unwrap().contains("64 levels"));
     }
 }

@@ -9,17 +9,17 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use zbus::object_server::SignalEmitter;
 
-use super::error::OnBus;
+use super::error::IntoDbusError;
 use super::properties;
 use crate::health::DeviceHealth;
 
-/// Callers give up after 25 s where they do not say otherwise.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+/// The default timeout of callers is 25 s.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How many calls may wait for something. Each keeps its message in memory.
+/// How many calls may be pending at once. Each keeps its message in memory.
 const MAX_CALLS: usize = 16;
 
-/// The object.
+/// The D-Bus object.
 pub(super) struct Device1 {
     client: Client,
     health: DeviceHealth,
@@ -33,37 +33,36 @@ impl Device1 {
 
     fn begin(&self) -> Result<SemaphorePermit<'_>, Device1Error> {
         self.calls.try_acquire().map_err(|_| {
-            Device1Error::Busy(format!("{MAX_CALLS} calls wait for their answers, try again later"))
+            Device1Error::Busy(format!("{MAX_CALLS} calls are pending, try again later"))
         })
     }
 
-    /// What went wrong last, as an end of a sentence.
-    fn trouble(&self) -> String {
+    /// The last error, to append to a sentence.
+    fn last_error_suffix(&self) -> String {
         match properties::last_error(&self.client.status()) {
             error if error.is_empty() => String::new(),
             error => format!(": {error}"),
         }
     }
 
-    /// What the client answers, or after the deadline that it goes on without the caller.
-    async fn answer<T, E: OnBus>(
+    /// Waits for the client's reply, or returns an error that describes what continues after the timeout.
+    async fn reply<T, E: IntoDbusError>(
         &self,
-        answer: impl Future<Output = Result<T, E>>,
-        meanwhile: &str,
+        reply: impl Future<Output = Result<T, E>>,
+        continues: &str,
     ) -> Result<T, Device1Error> {
-        match timeout(ANSWER_DEADLINE, answer).await {
-            Ok(answer) => answer.map_err(OnBus::on_bus),
+        match timeout(CALL_TIMEOUT, reply).await {
+            Ok(reply) => reply.map_err(IntoDbusError::into_dbus_error),
             Err(_) => Err(Device1Error::Unreachable(format!(
-                "no answer within {} s, {meanwhile}{}",
-                ANSWER_DEADLINE.as_secs(),
-                self.trouble()
+                "no reply within {} s; {continues}{}",
+                CALL_TIMEOUT.as_secs(),
+                self.last_error_suffix()
             ))),
         }
     }
 }
 
-/// What becomes of a message that could not be handed over in time.
-const SENDING: &str = "the message waits for the connection and may still be sent";
+const SENDING: &str = "the message is queued and may still be sent";
 
 #[zbus::interface(name = "org.fedecks.Device1")]
 impl Device1 {
@@ -73,18 +72,18 @@ impl Device1 {
         let credentials = Credentials::from_term(credentials.0?.into_term())
             .map_err(|error| Device1Error::InvalidArgument(error.to_string()))?;
         let login = self.client.login(credentials);
-        Ok(self.answer(login, "the login goes on waiting for the cloud").await?.persisted)
+        Ok(self.reply(login, "the login continues to wait for the cloud").await?.persisted)
     }
 
     async fn logout(&self) -> Result<(), Device1Error> {
         let _call = self.begin()?;
-        self.answer(self.client.logout(), "the token is still being removed from the disk").await
+        self.reply(self.client.logout(), "the token is still being removed from the disk").await
     }
 
     async fn send(&self, message: Received) -> Result<(), Device1Error> {
         let _call = self.begin()?;
         let term = message.0?.into_term();
-        self.answer(self.client.send(&term), SENDING).await
+        self.reply(self.client.send(&term), SENDING).await
     }
 
     async fn send_raw(&self, bytes: &[u8]) -> Result<(), Device1Error> {
@@ -93,17 +92,17 @@ impl Device1 {
         if bytes.len() > max {
             return Err(VariantError::TooBig { max }.into());
         }
-        self.answer(self.client.send_raw(bytes), SENDING).await
+        self.reply(self.client.send_raw(bytes), SENDING).await
     }
 
     async fn reconnect(&self) -> Result<(), Device1Error> {
         let _call = self.begin()?;
-        self.answer(self.client.reconnect(), "the connection is still being ended").await
+        self.reply(self.client.reconnect(), "the connection is still being closed").await
     }
 
     #[zbus(out_args("health"))]
     async fn get_health(&self) -> Result<Dictionary, Device1Error> {
-        match self.health.examine().map(without_nothing) {
+        match self.health.to_term().map(without_nil) {
             Ok(Term::Map(entries)) => Ok(Dictionary::new(entries)?),
             Ok(_) | Err(_) => Ok(Dictionary::default()),
         }
@@ -164,44 +163,33 @@ impl Device1 {
     ) -> zbus::Result<()>;
 }
 
-/// A term without the map entries that hold nothing: D-Bus tools would show each as an escape.
-fn without_nothing(term: Term) -> Term {
+/// Removes map entries without a value, which D-Bus has only an escape for.
+fn without_nil(term: Term) -> Term {
     match term {
         Term::Map(entries) => Term::Map(
             entries
                 .into_iter()
                 .filter(|(_, value)| *value != Term::Nil)
-                .map(|(key, value)| (key, without_nothing(value)))
+                .map(|(key, value)| (key, without_nil(value)))
                 .collect(),
         ),
-        Term::List(terms) => Term::List(terms.into_iter().map(without_nothing).collect()),
-        Term::Nil
-        | Term::Bool(_)
-        | Term::Int(_)
-        | Term::Float(_)
-        | Term::Str(_)
-        | Term::Bytes(_)
-        | Term::Atom(_)
-        | Term::Tuple(_) => term,
+        Term::List(terms) => Term::List(terms.into_iter().map(without_nil).collect()),
+        _ => term,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use fedecks_protocol::DeviceId;
-
     use super::*;
 
     #[tokio::test]
-    async fn more_calls_than_may_wait_are_refused_at_once() {
+    async fn calls_beyond_the_limit_are_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let url = "ws://127.0.0.1:1".parse().unwrap();
-        let client = Client::builder(url, DeviceId::new("d").unwrap()).data_dir(folder.path());
-        let client = client.start().unwrap();
-        let device = Device1::new(client.clone(), DeviceHealth::of(client));
-        let waiting: Vec<_> = (0..MAX_CALLS).map(|_| device.begin().unwrap()).collect();
+        let health = DeviceHealth::unregistered(folder.path());
+        let device = Device1::new(health.client.clone(), health);
+        let pending: Vec<_> = (0..MAX_CALLS).map(|_| device.begin().unwrap()).collect();
         assert!(matches!(device.reconnect().await, Err(Device1Error::Busy(_))));
-        drop(waiting);
+        drop(pending);
         assert!(matches!(device.reconnect().await, Err(Device1Error::NotRegistered(_))));
     }
 }

@@ -16,17 +16,17 @@ use zbus::Connection;
 use zbus::object_server::SignalEmitter;
 
 use crate::health::DeviceHealth;
-use events::News;
+use events::Signal;
 use interface::Device1;
-use properties::Shown;
+use properties::PropertyValues;
 
-/// Serves the client on every connection that `bus` brings, until the client or the bus's keeper ends.
+/// Serves the client on each connection that `bus` provides, until the client or the sender of `bus` ends.
 pub(crate) async fn serve(
     client: Client,
     health: DeviceHealth,
     mut bus: watch::Receiver<Option<Connection>>,
 ) {
-    let mut wait = Backoff::default();
+    let mut backoff = Backoff::default();
     loop {
         let connection = match bus.wait_for(Option::is_some).await {
             Ok(connection) => connection.clone(),
@@ -37,17 +37,17 @@ pub(crate) async fn serve(
             ended = serve_on(&client, &health, &connection) => match ended {
                 Ok(Stopped) => return,
                 Err(error) => {
-                    debug!(%error, "the D-Bus service begins anew");
-                    // The connection is about to be known as ended, or the error was another one.
-                    let _ = timeout(wait.next_delay(), bus.changed()).await;
+                    debug!(%error, "restarting the D-Bus service");
+                    // If the connection has failed, `bus` is about to report it.
+                    let _ = timeout(backoff.next_delay(), bus.changed()).await;
                 }
             },
-            _ = bus.changed() => wait = Backoff::default(),
+            _ = bus.changed() => backoff = Backoff::default(),
         }
     }
 }
 
-/// Serves the client on this connection, until the client ends or the connection fails.
+/// Serves the client on one connection, until the client ends or the connection fails.
 async fn serve_on(
     client: &Client,
     health: &DeviceHealth,
@@ -55,15 +55,15 @@ async fn serve_on(
 ) -> zbus::Result<Stopped> {
     let object = Device1::new(client.clone(), health.clone());
     connection.object_server().at(PATH, object).await?;
-    own_name(connection).await?;
-    // Nothing is signalled without the name: the bus's policy knows this program by it.
+    request_name(connection).await?;
+    // Signals only after the name is owned: the bus's policy goes by the name.
     let mut events = client.subscribe();
     let mut status = client.watch_status();
     let emitter = SignalEmitter::new(connection, PATH)?;
-    let mut shown = Shown::of(client);
-    shown.signal_all(&emitter).await?;
+    let mut properties = PropertyValues::current(client);
+    properties.signal_all(&emitter).await?;
     loop {
-        // In this order a caller that hears an event finds the properties already changed.
+        // Properties first, so that they have changed when a caller receives the event.
         select! {
             biased;
             changed = status.changed() => {
@@ -71,67 +71,64 @@ async fn serve_on(
                     return Ok(Stopped);
                 }
                 status.mark_unchanged();
-                shown.update(Shown::of(client), &emitter).await?;
+                properties.update(PropertyValues::current(client), &emitter).await?;
             }
-            news = next(&mut events) => match news {
-                Some(news) => signal(news, &emitter).await?,
+            signal = next(&mut events) => match signal {
+                Some(signal) => emit(signal, &emitter).await?,
                 None => return Ok(Stopped),
             },
         }
     }
 }
 
-async fn next(events: &mut Subscription) -> Option<News> {
+async fn next(events: &mut Subscription) -> Option<Signal> {
     match events.next().await {
-        Ok(event) => Some(News::of(event)),
+        Ok(event) => Some(Signal::new(event)),
         Err(SubscriptionError::Lagged(count)) => {
-            warn!(count, "callers on D-Bus missed events: the bus took them too slowly");
-            Some(News::missed(count))
+            warn!(count, "dropped events, as the D-Bus daemon does not read fast enough");
+            Some(Signal::missed(count))
         }
         Err(SubscriptionError::Stopped(Stopped)) => None,
     }
 }
 
-async fn signal(news: News, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
-    match news {
-        News::Message(message) => Device1::message_received(emitter, &message).await,
-        News::Raw(bytes) => Device1::raw_message_received(emitter, &bytes).await,
-        News::Event { name, details } => Device1::event(emitter, name, &details).await,
+async fn emit(signal: Signal, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
+    match signal {
+        Signal::Message(message) => Device1::message_received(emitter, &message).await,
+        Signal::Raw(bytes) => Device1::raw_message_received(emitter, &bytes).await,
+        Signal::Event { name, details } => Device1::event(emitter, name, &details).await,
     }
 }
 
-/// Asks for the name until this connection has it.
-async fn own_name(connection: &Connection) -> zbus::Result<()> {
+/// Requests the bus name until this connection owns it.
+async fn request_name(connection: &Connection) -> zbus::Result<()> {
     const DO_NOT_QUEUE: u32 = 4;
     let bus = Some("org.freedesktop.DBus");
-    let mut wait = Backoff::default();
-    let mut is_told = false;
+    let mut backoff = Backoff::default();
+    let mut is_logged = false;
     loop {
-        let asked = connection
+        let reply = connection
             .call_method(bus, "/org/freedesktop/DBus", bus, "RequestName", &(NAME, DO_NOT_QUEUE))
             .await;
-        let problem = match asked {
-            // 1 is the primary owner, 4 was it already.
+        let problem = match reply {
+            // DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER and _ALREADY_OWNER.
             Ok(reply) if [1, 4].contains(&reply.body().deserialize::<u32>()?) => {
-                info!(name = NAME, "the D-Bus service is there");
+                info!(name = NAME, "the D-Bus service is ready");
                 return Ok(());
             }
-            Ok(_) => "another program has it".to_owned(),
+            Ok(_) => "another program owns it".to_owned(),
             Err(zbus::Error::MethodError(name, text, _)) => match text {
                 Some(text) => format!("{name}: {text}"),
                 None => name.to_string(),
             },
             Err(error) => return Err(error),
         };
-        if is_told {
-            debug!(name = NAME, problem, "still no D-Bus service");
+        if is_logged {
+            debug!(name = NAME, problem, "still cannot own the D-Bus name");
         } else {
-            warn!(
-                name = NAME,
-                problem, "no D-Bus service: its name is asked for until it is granted"
-            );
-            is_told = true;
+            warn!(name = NAME, problem, "no D-Bus service yet: cannot own its name, retrying");
+            is_logged = true;
         }
-        sleep(wait.next_delay()).await;
+        sleep(backoff.next_delay()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The properties that change, and telling of it.
+//! The properties that change, and their change signals.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,20 +11,19 @@ use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 use zbus::zvariant::Value;
 
-/// The properties as callers know them.
+/// The last values that were signalled.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Shown {
+pub(super) struct PropertyValues {
     state: &'static str,
     network: &'static str,
     last_error: String,
-    /// What it says by the system's clock would change with every step of that.
+    /// Changes are detected by this: `connected_since` also changes when the system's clock is set.
     connected: Option<Time>,
     connected_since: u64,
 }
 
-impl Shown {
-    /// The properties as they are.
-    pub(super) fn of(client: &Client) -> Self {
+impl PropertyValues {
+    pub(super) fn current(client: &Client) -> Self {
         let status = client.status();
         Self {
             state: status.state_name(),
@@ -35,12 +34,12 @@ impl Shown {
         }
     }
 
-    /// Tells all of them.
+    /// Signals all properties.
     pub(super) async fn signal_all(&self, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
         self.signal(None, emitter).await
     }
 
-    /// Takes over `now` and tells what is different, in one signal; nothing if nothing is.
+    /// Replaces the values and signals the changed ones, if any, in one signal.
     pub(super) async fn update(
         &mut self,
         now: Self,
@@ -73,14 +72,14 @@ impl Shown {
     }
 }
 
-/// Why the last attempt or connection failed, in words; empty if none did.
+/// The error of the last attempt or connection that failed; empty if none did.
 pub(super) fn last_error(status: &Status) -> String {
-    let failure = status.last_failure.as_ref().map(|failure| failure.what.replace('\0', "?"));
+    let failure = status.last_failure.as_ref().map(|failure| failure.reason.replace('\0', "?"));
     failure.unwrap_or_default()
 }
 
-/// Since when messages travel, in seconds since 1970-01-01 UTC by the clock as it stands; 0 while
-/// they do not.
+/// When the connection was established, in seconds since 1970-01-01 UTC by the current clock; 0 while there is
+/// none.
 pub(super) fn connected_since(client: &Client) -> u64 {
     client.health().connected_since.unwrap_or(0)
 }

@@ -1,25 +1,26 @@
-//! What can say who the device is.
+//! The sources of a device id: their names, their order, and which are hardware.
 
 use std::fmt;
+use std::str::FromStr;
 
-/// What can say who the device is.
+/// A source of the device's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdSource {
-    /// The board's serial number in the device tree, as the boot loader put it there.
+    /// The board's serial number in the device tree, put there by the boot loader.
     SerialNumber,
     /// /etc/machine-id, hashed for this application.
     MachineId,
-    /// The address that is built into a network interface, as twelve digits.
+    /// The permanent MAC address of a network interface, as twelve hexadecimal digits.
     Mac,
-    /// The host's name.
+    /// The host name.
     Hostname,
 }
 
 impl IdSource {
-    /// In this order they are asked.
+    /// All sources, in the order in which they are tried.
     pub const ORDER: [Self; 4] = [Self::SerialNumber, Self::MachineId, Self::Mac, Self::Hostname];
 
-    /// Its name in the configuration, in the status and in the log.
+    /// The name in the configuration, in the status and in the log.
     pub const fn name(self) -> &'static str {
         match self {
             Self::SerialNumber => "serial-number",
@@ -29,13 +30,19 @@ impl IdSource {
         }
     }
 
-    /// Whether it is part of the board. What is not can be changed by an update or by the network,
-    /// on the same board.
+    /// Whether it is part of the board. An update or the network can change the others on the same board.
     pub(super) const fn is_hardware(self) -> bool {
-        match self {
-            Self::SerialNumber | Self::Mac => true,
-            Self::MachineId | Self::Hostname => false,
-        }
+        matches!(self, Self::SerialNumber | Self::Mac)
+    }
+}
+
+impl FromStr for IdSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ORDER.into_iter().find(|source| source.name() == text).ok_or_else(|| {
+            format!("{text:?} is not a source; expected serial-number, machine-id, mac or hostname")
+        })
     }
 }
 

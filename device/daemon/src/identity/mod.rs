@@ -1,8 +1,8 @@
-//! Who this device is, where the configuration does not say: asked of the hardware and the system,
-//! in a fixed order, and remembered in the data directory so that it is the same after each boot.
+//! The device's id if the configuration does not set it: derived from the hardware or the system, in a fixed
+//! order, and kept in the data directory so that it is the same after each boot.
 
 mod id_source;
-mod memory;
+mod identity_file;
 mod sources;
 
 use std::future::pending;
@@ -18,16 +18,15 @@ use tracing::{debug, warn};
 
 use crate::blocking::blocking;
 pub use id_source::IdSource;
-use memory::Derived;
-pub(crate) use memory::Memory;
-use sources::{Found, Roots};
+use identity_file::Derived;
+pub(crate) use identity_file::IdentityFile;
+use sources::{Found, SystemPaths};
 
-/// Who the device is, and who says so.
+/// The device's id and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DeviceIdentity {
-    /// Who it is.
     pub(crate) id: DeviceId,
-    /// Which source said so; none where the configuration did.
+    /// The source of the id; none if the configuration sets it.
     pub(crate) source: Option<IdSource>,
 }
 
@@ -38,87 +37,86 @@ impl DeviceIdentity {
     }
 }
 
-/// No source says who the device is.
+/// No source has a usable id.
 #[derive(Debug, thiserror::Error)]
-#[error("nothing says who this device is ({0}); set device_id")]
+#[error("cannot determine the device id ({0}); set device_id")]
 pub struct NoIdentity(String);
 
-/// What became of an identity that was still to be remembered.
+/// The result of saving an identity that could not be saved at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kept {
-    /// It is remembered from now on.
+enum Saved {
     Yes,
-    /// Another one is remembered already: the directory could not be read at the start.
-    Another(DeviceId),
+    /// The file has the id of another device: the directory could not be read at the start.
+    Conflict(DeviceId),
 }
 
-/// How long the start waits for a data directory on a disk that does not answer.
-const DISK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the start waits for a data directory on a disk that does not respond.
+const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Finds out who the device is. What is remembered counts; where nothing is, the first source that
-/// says something is, or only `pinned`. Gives what is still to be remembered, if it could not be yet.
+/// Determines the device's id: the saved one, or else that of the first usable source, or of `pinned` alone.
+/// Also returns the identity to save later, if it could not be saved yet.
 pub(crate) fn find_in_time(
     pinned: Option<IdSource>,
-    memory: Memory,
+    file: IdentityFile,
 ) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
     let (answer, answered) = mpsc::channel();
-    let remembers = memory.clone();
+    let on_disk = file.clone();
     thread::spawn(move || {
-        // Nobody waits for it any more if it took too long.
-        let _ = answer.send(find(&Roots::system(), pinned, &remembers));
+        // The receiver is gone if this took too long.
+        let _ = answer.send(find(&SystemPaths::system(), pinned, &on_disk));
     });
     answered
-        .recv_timeout(DISK_PATIENCE)
-        .unwrap_or_else(|_| find_without_memory(&Roots::system(), pinned, memory))
+        .recv_timeout(DISK_TIMEOUT)
+        .unwrap_or_else(|_| find_without_file(&SystemPaths::system(), pinned, file))
 }
 
-/// The same without writing anything.
+/// Determines the device's id without writing anything.
 pub(crate) fn peek(
     pinned: Option<IdSource>,
-    memory: &Memory,
+    file: &IdentityFile,
 ) -> Result<DeviceIdentity, NoIdentity> {
-    let remembered = memory.read().unwrap_or_default();
-    Ok(derive(&Roots::system(), pinned, remembered.as_ref())?.identity())
+    let saved = file.read().unwrap_or_default();
+    Ok(derive(&SystemPaths::system(), pinned, saved.as_ref())?.identity())
 }
 
-/// As [`find_in_time`], without a deadline.
+/// Like [`find_in_time`], without a timeout.
 fn find(
-    roots: &Roots,
+    paths: &SystemPaths,
     pinned: Option<IdSource>,
-    memory: &Memory,
+    file: &IdentityFile,
 ) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
-    let read = memory.read();
+    let read = file.read();
     if let Err(error) = &read {
-        debug!(%error, "which device this is was not remembered");
+        debug!(%error, "cannot read the saved device id");
     }
-    let remembered = read.as_ref().ok().and_then(Option::as_ref);
-    let derived = derive(roots, pinned, remembered)?;
+    let saved = read.as_ref().ok().and_then(Option::as_ref);
+    let derived = derive(paths, pinned, saved)?;
     let identity = derived.identity();
-    if remembered == Some(&derived) {
+    if saved == Some(&derived) {
         return Ok((identity, None));
     }
-    // Where it could not be read it may hold another one, which is not to be written over.
-    let saved = read.and_then(|_| memory.write(&derived));
-    let unsaved = Unsaved { derived, pinned, memory: memory.clone() };
-    Ok((identity, saved.is_err().then_some(unsaved)))
+    // A file that could not be read may have another id, which must not be overwritten.
+    let written = read.and_then(|_| file.write(&derived));
+    let unsaved = Unsaved { derived, pinned, file: file.clone() };
+    Ok((identity, written.is_err().then_some(unsaved)))
 }
 
-/// As [`find`], if the data directory cannot be read: nothing is remembered, nothing saved yet.
-fn find_without_memory(
-    roots: &Roots,
+/// Like [`find`] if the data directory cannot be read: nothing is known, nothing is saved yet.
+fn find_without_file(
+    paths: &SystemPaths,
     pinned: Option<IdSource>,
-    memory: Memory,
+    file: IdentityFile,
 ) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
-    let derived = derive(roots, pinned, None)?;
-    Ok((derived.identity(), Some(Unsaved { derived, pinned, memory })))
+    let derived = derive(paths, pinned, None)?;
+    Ok((derived.identity(), Some(Unsaved { derived, pinned, file })))
 }
 
 fn derive(
-    roots: &Roots,
+    paths: &SystemPaths,
     pinned: Option<IdSource>,
-    remembered: Option<&Derived>,
+    saved: Option<&Derived>,
 ) -> Result<Derived, NoIdentity> {
-    choose(remembered, pinned, |source, part| roots.read(source, part))
+    choose(saved, pinned, |source, part| paths.read(source, part))
 }
 
 impl Derived {
@@ -132,16 +130,16 @@ impl Derived {
 pub(crate) struct Unsaved {
     derived: Derived,
     pinned: Option<IdSource>,
-    memory: Memory,
+    file: IdentityFile,
 }
 
 impl Unsaved {
-    /// Remembers it as soon as the data directory is there. Returns what is remembered already, if
-    /// that is another device; otherwise never.
-    pub(crate) async fn remember(mut self) -> DeviceId {
-        let mut wait = Backoff::default();
+    /// Saves the identity as soon as the data directory is available. Returns only if the file turns out to
+    /// have the id of another device, with that id.
+    pub(crate) async fn save_when_possible(mut self) -> DeviceId {
+        let mut backoff = Backoff::default();
         loop {
-            sleep(wait.next_delay()).await;
+            sleep(backoff.next_delay()).await;
             let saved;
             (self, saved) = blocking(move || {
                 let saved = self.save();
@@ -149,51 +147,49 @@ impl Unsaved {
             })
             .await;
             match saved {
-                Ok(Kept::Yes) => return pending().await,
-                Ok(Kept::Another(device)) => return device,
-                Err(error) => debug!(%error, "which device this is cannot be remembered yet"),
+                Ok(Saved::Yes) => return pending().await,
+                Ok(Saved::Conflict(device)) => return device,
+                Err(error) => debug!(%error, "cannot save the device id yet"),
             }
         }
     }
 
-    /// Tries to remember it; to be called again after an error.
-    fn save(&self) -> Result<Kept, StoreError> {
-        if let Some(remembered) = self.memory.read()? {
-            if remembered == self.derived {
-                return Ok(Kept::Yes);
+    /// Tries to save the identity; to be repeated after an error.
+    fn save(&self) -> Result<Saved, StoreError> {
+        if let Some(saved) = self.file.read()? {
+            if saved == self.derived {
+                return Ok(Saved::Yes);
             }
-            let known = Some(&remembered);
-            let said = (self.derived.source, &self.derived.found);
-            let read = |source, _: Option<&str>| match said {
-                (derived, found) if derived == source => Ok(found.clone()),
-                _ => Err("is not asked again".to_owned()),
+            let derived = (self.derived.source, &self.derived.found);
+            let read = |source, _: Option<&str>| match derived {
+                (known, found) if known == source => Ok(found.clone()),
+                _ => Err("is not read again".to_owned()),
             };
-            if let Ok(chosen) = choose(known, self.pinned, read) {
+            if let Ok(chosen) = choose(Some(&saved), self.pinned, read) {
                 if chosen.found.id != self.derived.found.id {
-                    return Ok(Kept::Another(chosen.found.id));
+                    return Ok(Saved::Conflict(chosen.found.id));
                 }
             }
         }
-        self.memory.write(&self.derived).map(|()| Kept::Yes)
+        self.file.write(&self.derived).map(|()| Saved::Yes)
     }
 }
 
-/// Hardware is believed as it is now, so that a copy of the data on another board has another
-/// identity; while it says nothing, as when a driver comes up late, what it said before holds. Of
-/// everything else, what it said first holds.
+/// Hardware is read again each time, so that a copy of the data on another board gets another id; while it
+/// cannot be read, for example because a driver loads late, the saved id is used. The id of any other source
+/// never changes once it is saved.
 fn choose(
-    remembered: Option<&Derived>,
+    saved: Option<&Derived>,
     pinned: Option<IdSource>,
     read: impl Fn(IdSource, Option<&str>) -> Result<Found, String>,
 ) -> Result<Derived, NoIdentity> {
-    let remembered = remembered.filter(|known| pinned.is_none_or(|source| source == known.source));
-    if let Some(known) = remembered {
+    if let Some(known) = saved.filter(|it| pinned.is_none_or(|source| source == it.source)) {
         if known.source.is_hardware() {
             match read(known.source, known.found.part.as_deref()) {
                 Ok(found) => return Ok(Derived { source: known.source, found }),
                 Err(reason) => warn!(
                     source = %known.source, reason,
-                    "who this device is cannot be read, what is remembered holds"
+                    "cannot read the device id from its source, using the saved one"
                 ),
             }
         }

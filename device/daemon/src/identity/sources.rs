@@ -1,5 +1,5 @@
-//! Reads what can say who the device is. Whatever may be the same on two boards, or another one after
-//! the next boot, says nothing.
+//! Reads device ids from the hardware and the system. A value that two boards may share, or that may change
+//! with the next boot, is refused.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,36 +13,36 @@ use ring::hmac;
 
 use super::id_source::IdSource;
 
-/// What a source says.
+/// The id that a source has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) id: DeviceId,
-    /// The part that it is of, where there can be several; nothing with spaces at its ends.
+    /// The hardware that the id belongs to, if there can be several; without spaces at its ends.
     pub(super) part: Option<String>,
 }
 
-/// Where the system tells of itself.
+/// Where the sources are read from.
 #[derive(Debug, Clone)]
-pub(crate) struct Roots {
+pub(crate) struct SystemPaths {
     serial_number: PathBuf,
     machine_id: PathBuf,
     interfaces: PathBuf,
     hostname: Option<String>,
 }
 
-/// What a hash of the machine's id is for, as sd_id128_get_machine_app_specific(3) wants it. Made for
-/// Fedecks by chance; another one would give every device another id.
+/// The application id of sd_id128_get_machine_app_specific(3), random. Another one would give every device
+/// another id.
 const APPLICATION: [u8; 16] = 0x4d05_a401_4d43_4eff_879f_2eaf_760e_91b0_u128.to_be_bytes();
 
-/// No such file is longer.
+/// More than any of these files has.
 const MAX_SIZE: u64 = 4_096;
 
-impl Roots {
-    /// Those of this system.
+impl SystemPaths {
+    /// The paths of this system.
     pub(crate) fn system() -> Self {
         let hostname = nix::unistd::gethostname().ok();
         Self {
-            // As /proc/device-tree, and there where /proc shows processes only.
+            // The same as /proc/device-tree, but also there if /proc shows processes only.
             serial_number: "/sys/firmware/devicetree/base/serial-number".into(),
             machine_id: "/etc/machine-id".into(),
             interfaces: "/sys/class/net".into(),
@@ -50,8 +50,8 @@ impl Roots {
         }
     }
 
-    /// What this source says, or why it says nothing that can be used. Of several parts, the one
-    /// that is named, or the same one each time.
+    /// The id of this source, or why it has none that can be used. If there is hardware of this kind several
+    /// times: that of `part`, or of the same one each time.
     pub(super) fn read(&self, source: IdSource, part: Option<&str>) -> Result<Found, String> {
         let id = match source {
             IdSource::SerialNumber => serial_number(&self.serial_number),
@@ -68,14 +68,14 @@ fn serial_number(file: &Path) -> Result<DeviceId, String> {
     let serial = text.trim_matches(|c: char| c == '\0' || c.is_ascii_whitespace());
     let lower = serial.to_ascii_lowercase();
     let first = serial.chars().next();
-    // What boot loaders and vendors write where they have nothing to write.
+    // Placeholders of boot loaders and vendors.
     let junk = ["0123456789", "123456789", "1234567890", "default", "none", "serial", "unknown"];
     if serial.len() < 4
         || serial.chars().all(|c| Some(c) == first)
         || junk.contains(&lower.as_str())
         || lower.contains("filled")
     {
-        return Err(format!("is {serial:?}, which is no number of one board"));
+        return Err(format!("is {serial:?}, which is a placeholder"));
     }
     DeviceId::new(serial).map_err(|error| error.to_string())
 }
@@ -83,24 +83,24 @@ fn serial_number(file: &Path) -> Result<DeviceId, String> {
 fn machine_id(file: &Path) -> Result<DeviceId, String> {
     let (kind, text) = read(file).map_err(|error| error.to_string())?;
     if IN_MEMORY.contains(&kind) {
-        return Err("is in memory: it is another one after the next boot".into());
+        return Err("is in memory and changes with the next boot".into());
     }
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let machine = (text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
         .then(|| u128::from_str_radix(text, 16).ok())
         .flatten()
         .filter(|number| *number != 0)
-        .ok_or("is no machine id: 32 hexadecimal digits, not all of them 0")?;
+        .ok_or("is not a machine id; expected 32 hexadecimal digits, not all of them 0")?;
     let id = format!("{:032x}", for_application(machine, APPLICATION));
     DeviceId::new(id).map_err(|error| error.to_string())
 }
 
-/// The machine's own id is not to leave it; this is what systemd offers in its place.
+/// machine-id(5) asks not to expose the machine id; this is systemd's replacement.
 fn for_application(machine: u128, application: [u8; 16]) -> u128 {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &machine.to_be_bytes());
     let tag = hmac::sign(&key, &application);
     let hash = tag.as_ref().iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte));
-    // The form of a random UUID.
+    // The version and variant bits of a random UUID.
     hash & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62
 }
 
@@ -109,36 +109,36 @@ fn mac(interfaces: &Path, part: Option<&str>) -> Result<Found, String> {
         .map_err(|error| error.to_string())?
         .filter_map(|entry| permanent_address(&entry.ok()?.path()))
         .filter(|(device, _)| part.is_none_or(|part| part == device))
-        // What can be pulled out comes last; then by where it sits, which does not depend on the order
-        // in which drivers come up. An interface of its own may share its parent's device.
+        // USB adapters come last; then by the device's path, which does not depend on the order in which
+        // drivers load. Two interfaces may share a device.
         .map(|(device, address)| (device.contains("/usb"), device, address))
         .min();
-    let (_, device, address) = first.ok_or("there is no interface with an address of its own")?;
+    let (_, device, address) = first.ok_or("there is no interface with a permanent address")?;
     let id = DeviceId::new(address).map_err(|error| error.to_string())?;
     Ok(Found { id, part: Some(device) })
 }
 
-/// Where the interface sits, and the address that is built into it.
+/// The path of the interface's device, and its permanent address.
 fn permanent_address(interface: &Path) -> Option<(String, String)> {
     let value = |name: &str| Some(read(&interface.join(name)).ok()?.1.trim().to_owned());
-    // Made by no driver of hardware, if it has none.
+    // Virtual interfaces have none.
     let device = fs::canonicalize(interface.join("device")).ok()?.into_os_string();
     let device = device.into_string().ok().filter(|path| !path.contains('\n'))?;
-    // 0 is the hardware's own; 1 was made up, 2 was taken from another, 3 was set.
+    // NET_ADDR_PERM and ARPHRD_ETHER; 1 is a random address, 2 a stolen one, 3 one that was set.
     if value("addr_assign_type")? != "0" || value("type")? != "1" {
         return None;
     }
     let digits = value("address")?.replace(':', "").to_ascii_lowercase();
     let number = u64::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 12)?;
-    // Addresses of groups, and those that anybody may give, name nothing.
+    // Multicast and locally administered addresses are not unique.
     let first = number >> 40;
     (number != 0 && first & 0b11 == 0).then_some((device, digits))
 }
 
-/// A host that was never given a name shares it with all others like it.
+/// The default names are the same on all hosts.
 fn hostname(name: &str) -> Result<DeviceId, String> {
     if ["localhost", "localhost.localdomain", "(none)"].contains(&name) {
-        return Err(format!("is {name:?}, which every unnamed host is called"));
+        return Err(format!("is {name:?}, the name of every unnamed host"));
     }
     DeviceId::new(name).map_err(|error| error.to_string())
 }
@@ -146,10 +146,10 @@ fn hostname(name: &str) -> Result<DeviceId, String> {
 /// tmpfs and ramfs.
 const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// What the file holds, and the number of the kind of file system that it is on.
+/// The magic number of the file's file system, and its content.
 fn read(file: &Path) -> io::Result<(u32, String)> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
-    // The type differs between platforms, the number does not.
+    // The field's type differs between platforms, the number does not.
     let kind = fstatfs(&file)?.filesystem_type().0 as u32;
     let mut text = String::new();
     file.take(MAX_SIZE).read_to_string(&mut text)?;
@@ -157,8 +157,8 @@ fn read(file: &Path) -> io::Result<(u32, String)> {
 }
 
 #[cfg(test)]
-impl Roots {
-    /// A system that is in this folder.
+impl SystemPaths {
+    /// The same below `folder`.
     pub(super) fn in_folder(folder: &Path, hostname: &str) -> Self {
         Self {
             serial_number: folder.join("serial-number"),
@@ -182,24 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn a_serial_number_is_what_the_boot_loader_wrote_without_its_end() {
+    fn a_serial_number_is_trimmed_and_placeholders_are_refused() {
         let folder = tempdir().unwrap();
         let file = folder.path().join("serial-number");
-        for (text, expected) in [
-            ("10000000a1b2c3d4\0", Some("10000000a1b2c3d4")),
-            ("SN-42/7\0", None),
-            ("1234-5678-9abc\n\0", Some("1234-5678-9abc")),
-            ("0000000000000000\0", None),
-            ("ffffffffffffffff\0", None),
-            ("To be filled by O.E.M.\0", None),
-            ("1234567890\0", None),
-            ("Default\0", None),
-            ("42\0", None),
-            ("\0", None),
-            ("", None),
-        ] {
+        for text in ["10000000a1b2c3d4\0", "1234-5678-9abc\n\0"] {
             fs::write(&file, text).unwrap();
-            assert_eq!(id(serial_number(&file)).as_deref(), expected, "{text:?}");
+            let trimmed = text.trim_end_matches(['\0', '\n']);
+            assert_eq!(id(serial_number(&file)).as_deref(), Some(trimmed), "{text:?}");
+        }
+        let zeros_and_ones = ["0000000000000000\0", "ffffffffffffffff\0"];
+        let placeholders = ["To be filled by O.E.M.\0", "1234567890\0", "Default\0"];
+        let invalid = ["SN-42/7\0", "42\0", "\0", ""];
+        for text in [&zeros_and_ones[..], &placeholders, &invalid].concat() {
+            fs::write(&file, text).unwrap();
+            assert_eq!(id(serial_number(&file)), None, "{text:?}");
         }
         fs::write(&file, b"\xff\xfe\xfd\xfc\0").unwrap();
         assert_eq!(id(serial_number(&file)), None);
@@ -208,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_id_is_hashed_as_systemd_does_it() {
+    fn the_machine_id_is_hashed_like_systemd_does() {
         // systemd-id128 machine-id --app-specific=00000000000000000000000000000001
         let (machine, application) = (0x3d12_19c7_c4c5_404a_aa1f_6d2a_48ad_fda4, 1_u128);
         assert_eq!(
@@ -218,34 +214,36 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_id_that_is_not_the_machines_own_says_nothing() {
-        // Beside this program: on a disk, where /tmp often is in memory.
+    fn an_unset_or_temporary_machine_id_is_refused() {
+        // Next to this program, on a disk; /tmp is often in memory.
         let program = std::env::current_exe().unwrap();
         let folder = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
         let file = folder.path().join("machine-id");
         let good = "3d1219c7c4c5404aaa1f6d2a48adfda4";
+        let (zero, twice) = ("0".repeat(32), good.repeat(2));
+        let signed = format!("+{}", &good[1..]);
         for (text, is_good) in [
-            (format!("{good}\n"), true),
-            (good.to_owned(), true),
-            ("uninitialized\n".into(), false),
-            (String::new(), false),
-            (format!("{}\n", "0".repeat(32)), false),
-            (format!("+{}\n", &good[1..]), false),
-            (format!("{good}{good}\n"), false),
+            (&*format!("{good}\n"), true),
+            (good, true),
+            ("uninitialized\n", false),
+            ("", false),
+            (&zero, false),
+            (&signed, false),
+            (&twice, false),
         ] {
-            fs::write(&file, &text).unwrap();
+            fs::write(&file, text).unwrap();
             let found = id(machine_id(&file));
             assert_eq!(found.is_some(), is_good, "{text:?}");
             assert!(found.is_none_or(|id| id != good && id.len() == 32), "{text:?}");
         }
-        // As systemd lays it over an /etc that cannot be written.
+        // Like systemd mounts it over a read-only /etc.
         let in_memory = tempfile::tempdir_in("/dev/shm").unwrap();
         let file = in_memory.path().join("machine-id");
         fs::write(&file, good).unwrap();
         assert!(machine_id(&file).unwrap_err().starts_with("is in memory"));
     }
 
-    /// An interface as the kernel shows it; the files it does not have are empty here.
+    /// An interface in /sys/class/net.
     fn interface(folder: &Path, name: &str, device: Option<&str>, assigned: &str, address: &str) {
         let interface = folder.join("net").join(name);
         fs::create_dir_all(&interface).unwrap();
@@ -259,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_interfaces_the_same_built_in_one_is_taken_whatever_it_is_called() {
+    fn the_same_built_in_interface_is_used_whatever_its_name() {
         let folder = tempdir().unwrap();
         let root = folder.path();
         let net = root.join("net");
@@ -280,7 +278,7 @@ mod tests {
         assert_eq!(first.id.as_str(), "b827ebff0007");
         fs::rename(net.join("eth0"), net.join("end0")).unwrap();
         assert_eq!(mac(&net, None).unwrap(), first);
-        // Whoever is remembered is looked for, and not replaced by another.
+        // A saved interface is not replaced by another one.
         let wlan = mac(&net, fs::canonicalize(root.join("z/mmc")).unwrap().to_str()).unwrap();
         assert_eq!(wlan.id.as_str(), "b827ebaa0006");
         fs::remove_dir_all(net.join("end0")).unwrap();
@@ -288,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_an_unnamed_host_says_nothing() {
+    fn a_default_host_name_is_refused() {
         for name in ["localhost", "localhost.localdomain", "(none)", ""] {
             assert!(hostname(name).is_err(), "{name:?}");
         }

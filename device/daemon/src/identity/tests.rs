@@ -1,11 +1,12 @@
-//! What is remembered of a device's identity, and what counts against it.
+//! The choice among the sources, and the saved identity.
 
 use std::cell::RefCell;
 use std::fs;
+use std::path::PathBuf;
 
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 
-use super::memory::parse;
+use super::identity_file::parse;
 use super::*;
 
 fn found(id: &str, part: Option<&str>) -> Found {
@@ -16,10 +17,10 @@ fn derived(source: IdSource, id: &str) -> Derived {
     Derived { source, found: found(id, None) }
 }
 
-/// Every source says its own name, but for these.
-fn all_but(silent: &[IdSource]) -> impl Fn(IdSource, Option<&str>) -> Result<Found, String> {
+/// Each source has its name as the id, except these, which have none.
+fn all_except(silent: &[IdSource]) -> impl Fn(IdSource, Option<&str>) -> Result<Found, String> {
     |source, _| match silent.contains(&source) {
-        true => Err("is silent".into()),
+        true => Err("is unset".into()),
         false => Ok(found(source.name(), None)),
     }
 }
@@ -27,7 +28,7 @@ fn all_but(silent: &[IdSource]) -> impl Fn(IdSource, Option<&str>) -> Result<Fou
 use IdSource::{Hostname, Mac, MachineId, SerialNumber};
 
 #[test]
-fn the_sources_are_asked_in_their_order() {
+fn the_sources_are_tried_in_order() {
     for (silent, expected) in [
         (&[][..], Some(SerialNumber)),
         (&[SerialNumber], Some(MachineId)),
@@ -35,19 +36,19 @@ fn the_sources_are_asked_in_their_order() {
         (&[SerialNumber, MachineId, Mac], Some(Hostname)),
         (&[SerialNumber, MachineId, Mac, Hostname], None),
     ] {
-        let chosen = choose(None, None, all_but(silent)).ok().map(|derived| derived.source);
+        let chosen = choose(None, None, all_except(silent)).ok().map(|derived| derived.source);
         assert_eq!(chosen, expected, "{silent:?}");
     }
-    let error = choose(None, None, all_but(&IdSource::ORDER)).unwrap_err().to_string();
+    let error = choose(None, None, all_except(&IdSource::ORDER)).unwrap_err().to_string();
     assert_eq!(
         error,
-        "nothing says who this device is (serial-number: is silent; machine-id: is silent; mac: is \
-         silent; hostname: is silent); set device_id"
+        "cannot determine the device id (serial-number: is unset; machine-id: is unset; mac: is \
+         unset; hostname: is unset); set device_id"
     );
 }
 
 #[test]
-fn only_the_pinned_source_is_asked() {
+fn only_the_pinned_source_is_read() {
     for pinned in IdSource::ORDER {
         let asked = RefCell::new(Vec::new());
         let chosen = choose(None, Some(pinned), |source, _| {
@@ -56,103 +57,120 @@ fn only_the_pinned_source_is_asked() {
         });
         assert_eq!(chosen.unwrap(), derived(pinned, "a"));
         assert_eq!(asked.into_inner(), [pinned]);
-        assert!(choose(None, Some(pinned), all_but(&[pinned])).is_err());
-        // What another source said once does not count.
+        assert!(choose(None, Some(pinned), all_except(&[pinned])).is_err());
+        // The saved id of another source is ignored.
         let other = derived(if pinned == Mac { MachineId } else { Mac }, "other");
-        let chosen = choose(Some(&other), Some(pinned), all_but(&[])).unwrap();
+        let chosen = choose(Some(&other), Some(pinned), all_except(&[])).unwrap();
         assert_eq!(chosen, derived(pinned, pinned.name()));
     }
 }
 
 #[test]
-fn a_source_that_comes_up_later_never_takes_the_place_of_the_remembered_one() {
-    let remembered = derived(Mac, "b827eb000001");
-    let silent_now = choose(Some(&remembered), None, all_but(&[Mac])).unwrap();
-    assert_eq!(silent_now, remembered);
+fn a_source_available_later_never_replaces_the_saved_one() {
+    let saved = derived(Mac, "b827eb000001");
+    let silent_now = choose(Some(&saved), None, all_except(&[Mac])).unwrap();
+    assert_eq!(silent_now, saved);
 }
 
 #[test]
-fn hardware_is_believed_as_it_is_now_and_everything_else_as_it_was_first() {
+fn hardware_is_read_again_and_other_sources_keep_their_first_id() {
     for (source, expected) in
         [(SerialNumber, "now"), (Mac, "now"), (MachineId, "first"), (Hostname, "first")]
     {
-        let remembered = derived(source, "first");
-        let chosen = choose(Some(&remembered), None, |_, _| Ok(found("now", None))).unwrap();
+        let saved = derived(source, "first");
+        let chosen = choose(Some(&saved), None, |_, _| Ok(found("now", None))).unwrap();
         assert_eq!(chosen, derived(source, expected));
     }
 }
 
 #[test]
-fn the_part_that_is_remembered_is_asked_for() {
-    let remembered = Derived { source: Mac, found: found("a", Some("/sys/devices/x")) };
-    let chosen = choose(Some(&remembered), None, |_, part| Ok(found("b", part))).unwrap();
+fn the_saved_part_is_read_again() {
+    let saved = Derived { source: Mac, found: found("a", Some("/sys/devices/x")) };
+    let chosen = choose(Some(&saved), None, |_, part| Ok(found("b", part))).unwrap();
     assert_eq!(chosen.found, found("b", Some("/sys/devices/x")));
 }
 
-#[test]
-fn what_was_derived_is_remembered_across_starts() {
-    let (folder, system) = (tempdir().unwrap(), tempdir().unwrap());
-    let memory = Memory::new(folder.path());
-    let roots = Roots::in_folder(system.path(), "kitchen");
-    let (first, unsaved) = find(&roots, None, &memory).unwrap();
-    assert_eq!((first.id.as_str(), first.source), ("kitchen", Some(Hostname)));
-    assert!(unsaved.is_none());
-    assert!(
-        fs::read_to_string(folder.path().join("identity"))
-            .unwrap()
-            .starts_with("fedecks identity 1\nsource hostname\nid kitchen\ncrc32 ")
-    );
-    // The serial number comes up, and the network gives the host another name.
-    fs::write(system.path().join("serial-number"), "SN-0042\0").unwrap();
-    let renamed = Roots::in_folder(system.path(), "dhcp-17");
-    assert_eq!(find(&renamed, None, &memory).unwrap().0, first);
-    // Whoever builds the image says otherwise.
-    let (pinned, _) = find(&renamed, Some(SerialNumber), &memory).unwrap();
-    assert_eq!((pinned.id.as_str(), pinned.source), ("SN-0042", Some(SerialNumber)));
-    assert_eq!(find(&renamed, None, &memory).unwrap().0, pinned);
-    // Unreadable now.
-    fs::remove_file(system.path().join("serial-number")).unwrap();
-    assert_eq!(find(&renamed, None, &memory).unwrap().0, pinned);
-    // The data on another board.
-    fs::write(system.path().join("serial-number"), "SN-0043\0").unwrap();
-    assert_eq!(find(&renamed, None, &memory).unwrap().0.id.as_str(), "SN-0043");
+/// A system with a data directory, which does not exist at first.
+struct System {
+    folder: TempDir,
+}
+
+impl System {
+    fn new() -> Self {
+        Self { folder: tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn find(
+        &self,
+        hostname: &str,
+        pinned: Option<IdSource>,
+        data: &str,
+    ) -> (DeviceIdentity, Option<Unsaved>) {
+        let paths = SystemPaths::in_folder(self.folder.path(), hostname);
+        find(&paths, pinned, &IdentityFile::new(&self.path(data))).unwrap()
+    }
 }
 
 #[test]
-fn without_the_data_directory_it_is_remembered_once_that_is_there() {
-    let (folder, system) = (tempdir().unwrap(), tempdir().unwrap());
-    let data = folder.path().join("disk/data");
-    let memory = Memory::new(&data);
-    let roots = Roots::in_folder(system.path(), "kitchen");
-    let (first, unsaved) = find(&roots, None, &memory).unwrap();
+fn the_derived_id_is_saved_across_starts() {
+    let system = System::new();
+    fs::create_dir(system.path("data")).unwrap();
+    let find = |pinned| system.find("dhcp-17", pinned, "data").0;
+    let (first, unsaved) = system.find("kitchen", None, "data");
+    assert_eq!((first.id.as_str(), first.source), ("kitchen", Some(Hostname)));
+    assert!(unsaved.is_none());
+    let text = fs::read_to_string(system.path("data/identity")).unwrap();
+    assert!(text.starts_with("fedecks identity 1\nsource hostname\nid kitchen\ncrc32 "), "{text}");
+    // The serial number becomes readable, and the network gives the host another name.
+    fs::write(system.path("serial-number"), "SN-0042\0").unwrap();
+    assert_eq!(find(None), first);
+    // A new image pins another source.
+    let pinned = find(Some(SerialNumber));
+    assert_eq!((pinned.id.as_str(), pinned.source), ("SN-0042", Some(SerialNumber)));
+    assert_eq!(find(None), pinned);
+    // It cannot be read any more.
+    fs::remove_file(system.path("serial-number")).unwrap();
+    assert_eq!(find(None), pinned);
+    // The data on another board.
+    fs::write(system.path("serial-number"), "SN-0043\0").unwrap();
+    assert_eq!(find(None).id.as_str(), "SN-0043");
+}
+
+#[test]
+fn the_id_is_saved_once_the_data_directory_exists() {
+    let system = System::new();
+    let (first, unsaved) = system.find("kitchen", None, "disk/data");
     let unsaved = unsaved.unwrap();
     assert!(matches!(unsaved.save(), Err(StoreError::NoDirectory { .. })));
-    fs::create_dir_all(&data).unwrap();
-    assert_eq!(unsaved.save().unwrap(), Kept::Yes);
+    fs::create_dir_all(system.path("disk/data")).unwrap();
     // A partition that comes late at each boot is not written to at each boot.
-    assert_eq!(unsaved.save().unwrap(), Kept::Yes);
-    assert_eq!(fs::read_dir(&data).unwrap().count(), 1);
-    let (again, unsaved) = find(&Roots::in_folder(system.path(), "cellar"), None, &memory).unwrap();
+    for _ in 0..2 {
+        assert_eq!(unsaved.save().unwrap(), Saved::Yes);
+    }
+    assert_eq!(fs::read_dir(system.path("disk/data")).unwrap().count(), 1);
+    let (again, unsaved) = system.find("cellar", None, "disk/data");
     assert_eq!(again, first);
     assert!(unsaved.is_none());
 }
 
 #[test]
-fn another_identity_that_was_out_of_sight_is_not_written_over() {
-    let (folder, system) = (tempdir().unwrap(), tempdir().unwrap());
-    let (away, here) = (folder.path().join("away"), folder.path().join("here"));
-    fs::create_dir(&away).unwrap();
-    find(&Roots::in_folder(system.path(), "cellar"), None, &Memory::new(&away)).unwrap();
-    let kitchen = Roots::in_folder(system.path(), "kitchen");
-    let (_, unsaved) = find(&kitchen, None, &Memory::new(&here.join("data"))).unwrap();
-    fs::create_dir(&here).unwrap();
-    fs::rename(&away, here.join("data")).unwrap();
+fn the_id_of_another_device_is_not_overwritten() {
+    let system = System::new();
+    fs::create_dir(system.path("away")).unwrap();
+    system.find("cellar", None, "away");
+    let (_, unsaved) = system.find("kitchen", None, "disk/data");
+    fs::create_dir(system.path("disk")).unwrap();
+    fs::rename(system.path("away"), system.path("disk/data")).unwrap();
     let cellar = DeviceId::new("cellar").unwrap();
-    assert_eq!(unsaved.unwrap().save().unwrap(), Kept::Another(cellar));
+    assert_eq!(unsaved.unwrap().save().unwrap(), Saved::Conflict(cellar));
 }
 
 #[test]
-fn only_a_whole_memory_is_understood() {
+fn only_a_complete_identity_file_is_valid() {
     assert_eq!(parse("source mac\nid a\npart b c\n").unwrap().found, found("a", Some("b c")));
     for bad in [
         "",

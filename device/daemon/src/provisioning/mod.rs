@@ -1,8 +1,8 @@
-//! The first login without anybody at hand: with credentials that somebody has put into a file or
-//! that systemd hands over, used once.
+//! Provisioning: the first login without a user, with credentials from a file or from systemd that are used
+//! once.
 //!
-//! The record on disk is written before the login begins, and the credentials are removed after the
-//! token is on disk. So wherever the power goes, the next start knows which of the two happened.
+//! The record on disk is written before the login begins, and the credentials are removed after the token is
+//! on disk. So after a power cut at any moment, the next start knows whether the login succeeded.
 
 mod mounts;
 mod provisioner;
@@ -22,61 +22,61 @@ use tracing::warn;
 use crate::blocking::blocking;
 use mounts::Mounts;
 pub(crate) use provisioner::Provisioner;
-use provisioner::{Claim, Look};
-pub(crate) use status::ProvisioningReport;
+use provisioner::{Attempt, Next};
+pub(crate) use status::ProvisioningStatus;
 
-/// Without a token it is looked again after the first wait, then after twice as long, up to the
+/// Without a token the sources are read again after the first wait, then after twice as long, up to the
 /// longest one: the partition with the file may be mounted late.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What is mounted comes in several steps, and with other things.
+/// One mount often changes the mount table several times.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// For so long after the start a data directory that is not there is waited for: it may have a token,
-/// and it knows what was used before.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long after the start a missing data directory is waited for: it may have a token, and the record of
+/// used credentials.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Looks for credentials and logs in with them, until the client ends. While there is a token it looks
-/// at the start and when a file system is mounted, and nothing wakes up meanwhile.
+/// Reads the sources and logs in with their credentials, until the client ends. While there is a token, it
+/// reads them at the start and when a file system is mounted, and does not wake up otherwise.
 pub(crate) async fn run(client: Client, mut provisioner: Provisioner) {
     let mut status = client.watch_status();
     let mounts = Mounts::watch();
     let start = Instant::now();
     let mut wait = FIRST_WAIT;
     loop {
-        let anyhow = start.elapsed() >= PATIENCE;
-        let look;
-        (provisioner, look) = on_disk(provisioner, move |it| it.look(anyhow)).await;
-        match look {
-            Look::LogIn(claim, credentials) => {
-                let begun = claim.clone();
+        let without_record = start.elapsed() >= RECORD_TIMEOUT;
+        let next;
+        (provisioner, next) = on_disk(provisioner, move |it| it.next(without_record)).await;
+        match next {
+            Next::LogIn(attempt, credentials) => {
+                let begun = attempt.clone();
                 (provisioner, ()) = on_disk(provisioner, move |it| it.begin(&begun)).await;
                 let answer = client.login(credentials).await;
-                match settle(provisioner, claim, answer, &mut status).await {
-                    // There may be another source, if this one was rejected.
+                match finish(provisioner, attempt, answer, &mut status).await {
+                    // If these credentials were rejected, there may be another source.
                     Some(back) => provisioner = back,
                     None => return,
                 }
                 wait = FIRST_WAIT;
                 continue;
             }
-            Look::Nothing => {}
-            Look::NoRecord(error) if wait == FIRST_WAIT => {
-                warn!(%error, "which credentials of provisioning were used before is not known yet");
+            Next::Nothing => {}
+            Next::NoRecord(error) if wait == FIRST_WAIT => {
+                warn!(%error, "cannot read yet which provisioning credentials were used before");
             }
-            Look::NoRecord(_) => {}
+            Next::NoRecord(_) => {}
         }
-        if occasion(&mut status, &mounts, Instant::now() + wait).await.is_none() {
+        if next_check(&mut status, &mounts, Instant::now() + wait).await.is_none() {
             return;
         }
         wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
 
-/// Waits for a change of what is mounted, or until this moment and further until there is no token.
-/// `None` if the client has ended.
-async fn occasion(
+/// Waits for a change of the mount table, or until `due` and until there is no token. `None` if the client
+/// has ended.
+async fn next_check(
     status: &mut watch::Receiver<Status>,
     mounts: &Mounts,
     due: Instant,
@@ -94,44 +94,44 @@ async fn occasion(
     }
 }
 
-/// Does what the answer means for the credentials. `None` if the client has ended.
-async fn settle(
+/// Handles the result of the login. `None` if the client has ended.
+async fn finish(
     mut provisioner: Provisioner,
-    claim: Claim,
+    attempt: Attempt,
     answer: Result<LoggedIn, LoginError>,
     status: &mut watch::Receiver<Status>,
 ) -> Option<Provisioner> {
     let reason = match answer {
         Ok(LoggedIn { persisted: true }) => {
-            return Some(on_disk(provisioner, move |it| it.used(&claim)).await.0);
+            return Some(on_disk(provisioner, move |it| it.used(&attempt)).await.0);
         }
         Ok(LoggedIn { persisted: false }) => {
-            let told = claim.clone();
-            (provisioner, ()) = on_disk(provisioner, move |it| it.unstored(&told)).await;
-            if stored(status).await {
-                return Some(on_disk(provisioner, move |it| it.used(&claim)).await.0);
+            let pending = attempt.clone();
+            (provisioner, ()) = on_disk(provisioner, move |it| it.unstored(&pending)).await;
+            if token_on_disk(status).await {
+                return Some(on_disk(provisioner, move |it| it.used(&attempt)).await.0);
             }
             GiveUp::Logout.to_string()
         }
-        // Nothing is wrong with the credentials. The device may go on with the token that it has,
-        // and when the cloud replaces that by a newer one, that is not by this login.
+        // The credentials are fine. The device may continue with its current token, and if the cloud replaces
+        // that by a newer one, this login is not the reason.
         Err(LoginError::Rejected(refusal @ Refusal::Blocked)) => {
-            let told = claim.clone();
-            (provisioner, ()) = on_disk(provisioner, move |it| it.nothing_came(&told)).await;
+            let blocked = attempt.clone();
+            (provisioner, ()) = on_disk(provisioner, move |it| it.cancel(&blocked)).await;
             refusal.reason().to_owned()
         }
-        Err(LoginError::GivenUp(for_what)) => for_what.to_string(),
+        Err(LoginError::GivenUp(reason)) => reason.to_string(),
         Err(error @ (LoginError::Rejected(_) | LoginError::Invalid(_))) => {
             let reason = error.to_string();
-            return Some(on_disk(provisioner, move |it| it.rejected(&claim, &reason)).await.0);
+            return Some(on_disk(provisioner, move |it| it.rejected(&attempt, &reason)).await.0);
         }
     };
-    (provisioner, ()) = on_disk(provisioner, move |it| it.put_off(&claim, &reason)).await;
+    (provisioner, ()) = on_disk(provisioner, move |it| it.put_off(&attempt, &reason)).await;
     status.has_changed().is_ok().then_some(provisioner)
 }
 
-/// Waits until the token is on disk; false if it is given up before that.
-async fn stored(status: &mut watch::Receiver<Status>) -> bool {
+/// Waits until the token is on disk; false if the token is forgotten before that.
+async fn token_on_disk(status: &mut watch::Receiver<Status>) -> bool {
     loop {
         let (has_token, stored) = {
             let status = status.borrow_and_update();
@@ -143,7 +143,7 @@ async fn stored(status: &mut watch::Receiver<Status>) -> bool {
             Stored::Pending | Stored::Failed => {}
         }
         if status.changed().await.is_err() {
-            // The last thing that a client does is to store its token.
+            // A client stores its token before it ends.
             return has_token && status.borrow().stored == Stored::Yes;
         }
     }

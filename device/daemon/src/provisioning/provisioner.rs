@@ -1,4 +1,5 @@
-//! The disk's side of provisioning. Every call blocks on the disk.
+//! Decides which credentials to use next, and removes or marks them afterwards. Does not log in.
+//! Every call blocks on the disk.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,248 +16,249 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::record::{Entry, Fingerprint, Record, RecordFile, Verdict};
-use super::source::{Content, Sight, Source, Stamp};
-use super::status::{ProvisioningReport, SourceKind, SourceReport, SourceState};
+use super::source::{Content, FileStamp, ReadResult, Source};
+use super::status::{ProvisioningStatus, SourceKind, SourceState, SourceStatus};
 use crate::config::DeviceConfig;
 use crate::hex;
 
-/// The sources of credentials, what became of them, and what is told of that.
+/// The sources of credentials, and what was done with them.
 pub(crate) struct Provisioner {
     device: DeviceId,
     sources: Vec<Source>,
     record: RecordFile,
     tokens: TokenStore,
-    /// What was judged since the start: it is not looked at again.
-    judged: BTreeMap<SourceKind, Stamp>,
-    report: watch::Sender<ProvisioningReport>,
+    /// The contents that were used, rejected or put off since the start. They are not used again.
+    handled: BTreeMap<SourceKind, FileStamp>,
+    status: watch::Sender<ProvisioningStatus>,
 }
 
-/// What there is to do.
-pub(super) enum Look {
+/// The next step.
+pub(super) enum Next {
     Nothing,
-    LogIn(Claim, Credentials),
-    /// It is not known what was used before.
+    LogIn(Attempt, Credentials),
+    /// The record of used credentials cannot be read.
     NoRecord(StoreError),
 }
 
-/// Credentials that are being used, but for themselves.
+/// A login with the content of a source. Does not contain the credentials.
 #[derive(Debug, Clone)]
-pub(super) struct Claim {
+pub(super) struct Attempt {
     source: Source,
-    stamp: Stamp,
+    stamp: FileStamp,
     fingerprint: Fingerprint,
 }
 
 impl Provisioner {
-    /// The file comes first: somebody has put it there later than whoever made the image put the
-    /// credential there.
+    /// The file comes first: it was added after the image, which contains the credential, was built.
     pub(crate) fn new(config: &DeviceConfig, device: DeviceId) -> Self {
         let file = Source { kind: SourceKind::File, path: config.provision_file.clone() };
         let credential = config.provision_credential.clone();
         let credential = credential.map(|path| Source { kind: SourceKind::Credential, path });
         let sources: Vec<_> = std::iter::once(file).chain(credential).collect();
-        let absent = |source: &Source| SourceReport {
+        let absent = |source: &Source| SourceStatus {
             kind: source.kind,
             place: source.path.clone(),
             state: SourceState::Absent,
             is_there: false,
             reason: None,
         };
-        let report = ProvisioningReport { sources: sources.iter().map(absent).collect() };
+        let status = ProvisioningStatus { sources: sources.iter().map(absent).collect() };
         Self {
             sources,
             record: RecordFile::new(&config.data_dir),
             tokens: TokenStore::new(&config.data_dir, device.clone()),
             device,
-            judged: BTreeMap::new(),
-            report: watch::Sender::new(report),
+            handled: BTreeMap::new(),
+            status: watch::Sender::new(status),
         }
     }
 
-    /// What is known of the sources, as it changes.
-    pub(crate) fn watch(&self) -> watch::Receiver<ProvisioningReport> {
-        self.report.subscribe()
+    /// The status of the sources, as it changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<ProvisioningStatus> {
+        self.status.subscribe()
     }
 
-    /// Looks for credentials that were not used yet. Whatever else there is, is cleared away as far
-    /// as that is possible. With `anyhow`, also where it is not known what was used before.
-    pub(super) fn look(&mut self, anyhow: bool) -> Look {
+    /// Finds credentials that were not used yet, and removes used ones if possible. `without_record`: even if
+    /// it is unknown which ones were used before.
+    pub(super) fn next(&mut self, without_record: bool) -> Next {
         let record = match self.record.read() {
             Ok(record) => record,
-            Err(_) if anyhow => Record::default(),
+            Err(_) if without_record => Record::default(),
             Err(error) => {
                 let sources = self.sources.clone();
-                let is_there = sources.iter().any(|source| self.unjudged(source).is_some());
-                return if is_there { Look::NoRecord(error) } else { Look::Nothing };
+                let is_there = sources.iter().any(|source| self.unhandled(source).is_some());
+                return if is_there { Next::NoRecord(error) } else { Next::Nothing };
             }
         };
         for source in self.sources.clone() {
-            let Some(content) = self.unjudged(&source) else { continue };
-            let known = record.find(source.kind, &self.of_this_device(&content));
+            let Some(content) = self.unhandled(&source) else { continue };
+            let known = record.find(source.kind, &self.with_device_id(&content));
             let fingerprint = known.map(|entry| entry.content.clone());
             let fingerprint =
-                fingerprint.unwrap_or_else(|| Fingerprint::new(&self.of_this_device(&content)));
-            let claim = Claim { source, stamp: content.stamp, fingerprint };
+                fingerprint.unwrap_or_else(|| Fingerprint::new(&self.with_device_id(&content)));
+            let attempt = Attempt { source, stamp: content.stamp, fingerprint };
             match known.map(|entry| &entry.verdict) {
-                Some(Verdict::Used) => self.used(&claim),
-                Some(Verdict::Rejected(reason)) => self.rejected(&claim, reason),
-                // The power went after the token was on disk.
+                Some(Verdict::Used) => self.used(&attempt),
+                Some(Verdict::Rejected(reason)) => self.rejected(&attempt, reason),
+                // A power cut after the token was on disk.
                 Some(Verdict::Tried { before }) if self.has_other_token(before.as_deref()) => {
-                    self.used(&claim);
+                    self.used(&attempt);
                 }
                 Some(Verdict::Tried { .. }) | None => {
-                    let (file, source) = (claim.source.path.display(), claim.source.kind.name());
-                    info!(%file, source, "logging in with the credentials of provisioning");
-                    if content.is_open_to_all {
+                    let (file, source) =
+                        (attempt.source.path.display(), attempt.source.kind.name());
+                    info!(%file, source, "logging in with provisioning credentials");
+                    if content.is_world_readable {
                         warn!(
                             %file,
-                            "everybody on this device can read the credentials: the file system knows no \
+                            "every user of this device can read the credentials: the file system has no \
                              permissions"
                         );
                     }
-                    self.tell(&claim.source, SourceState::LoggingIn, true, None);
-                    return Look::LogIn(claim, content.credentials);
+                    self.report(&attempt.source, SourceState::LoggingIn, true, None);
+                    return Next::LogIn(attempt, content.credentials);
                 }
             }
         }
-        Look::Nothing
+        Next::Nothing
     }
 
-    /// To be called before the credentials leave this device.
-    pub(super) fn begin(&mut self, claim: &Claim) {
+    /// To be called before the credentials are sent.
+    pub(super) fn begin(&mut self, attempt: &Attempt) {
         let before = self.token();
-        self.put(claim, Verdict::Tried { before });
+        self.put(attempt, Verdict::Tried { before });
     }
 
-    /// The login that began is over and has brought nothing.
-    pub(super) fn nothing_came(&mut self, claim: &Claim) {
-        self.clear(claim.source.kind);
+    /// The login was refused, but not because of the credentials.
+    pub(super) fn cancel(&mut self, attempt: &Attempt) {
+        self.clear(attempt.source.kind);
     }
 
     /// The login has succeeded, but the token is not on disk.
-    pub(super) fn unstored(&mut self, claim: &Claim) {
+    pub(super) fn unstored(&mut self, attempt: &Attempt) {
         warn!(
-            file = %claim.source.path.display(),
-            "the credentials of provisioning stay until the token is on disk"
+            file = %attempt.source.path.display(),
+            "the provisioning credentials are kept until the token is on disk"
         );
-        self.tell(&claim.source, SourceState::Unstored, true, None);
+        self.report(&attempt.source, SourceState::Unstored, true, None);
     }
 
     /// The login has succeeded and the token is on disk.
-    pub(super) fn used(&mut self, claim: &Claim) {
-        self.dispose(claim);
-        let behind = self.sources.iter().skip_while(|source| source.kind != claim.source.kind);
-        for source in behind.skip(1).cloned().collect::<Vec<_>>() {
-            self.pass_over(source);
+    pub(super) fn used(&mut self, attempt: &Attempt) {
+        self.retire(attempt);
+        let later = self.sources.iter().skip_while(|source| source.kind != attempt.source.kind);
+        for source in later.skip(1).cloned().collect::<Vec<_>>() {
+            self.skip(source);
         }
     }
 
-    /// The cloud does not accept the credentials.
-    pub(super) fn rejected(&mut self, claim: &Claim, reason: &str) {
-        let Source { kind, path } = &claim.source;
+    /// The cloud has rejected the credentials.
+    pub(super) fn rejected(&mut self, attempt: &Attempt, reason: &str) {
+        let Source { kind, path } = &attempt.source;
         let file = path.display();
         match kind {
             SourceKind::Credential => {
-                error!(%file, reason, "the credentials of provisioning were rejected");
-                self.put(claim, Verdict::Rejected(reason.to_owned()));
-                self.tell(&claim.source, SourceState::Rejected, true, Some(reason.to_owned()));
+                error!(%file, reason, "the provisioning credential was rejected");
+                self.put(attempt, Verdict::Rejected(reason.to_owned()));
+                self.report(&attempt.source, SourceState::Rejected, true, Some(reason.to_owned()));
             }
-            SourceKind::File => match set_aside(path, &claim.stamp, reason) {
-                Ok(aside) => {
-                    let aside = aside.display();
-                    error!(%file, reason, %aside, "the provisioning file was rejected and set aside");
+            SourceKind::File => match rename_rejected(path, &attempt.stamp, reason) {
+                Ok(renamed) => {
+                    let renamed = renamed.display();
+                    error!(%file, reason, %renamed, "the provisioning file was rejected and renamed");
                     self.clear(*kind);
-                    let reason = format!("{reason}; set aside as {aside}");
-                    self.tell(&claim.source, SourceState::Rejected, false, Some(reason));
+                    let reason = format!("{reason}; renamed to {renamed}");
+                    self.report(&attempt.source, SourceState::Rejected, false, Some(reason));
                 }
-                // What is there now was not judged.
-                Err(Left::Another) => return,
-                Err(Left::There(error)) => {
-                    error!(%file, reason, %error, "the provisioning file was rejected and cannot be set aside");
-                    self.put(claim, Verdict::Rejected(reason.to_owned()));
-                    let reason = format!("{reason}; cannot be set aside: {error}");
-                    self.tell(&claim.source, SourceState::Rejected, true, Some(reason));
+                // The new file was not rejected.
+                Err(NotRemoved::Replaced) => return,
+                Err(NotRemoved::Failed(error)) => {
+                    error!(%file, reason, %error, "the provisioning file was rejected but cannot be renamed");
+                    self.put(attempt, Verdict::Rejected(reason.to_owned()));
+                    let reason = format!("{reason}; cannot be renamed: {error}");
+                    self.report(&attempt.source, SourceState::Rejected, true, Some(reason));
                 }
             },
         }
-        self.judged.insert(*kind, claim.stamp.clone());
+        self.handled.insert(*kind, attempt.stamp.clone());
     }
 
-    /// Something else came first.
-    pub(super) fn put_off(&mut self, claim: &Claim, reason: &str) {
+    /// The credentials were not used, for a reason other than themselves.
+    pub(super) fn put_off(&mut self, attempt: &Attempt, reason: &str) {
         warn!(
-            file = %claim.source.path.display(), reason,
-            "the credentials of provisioning are not used before the next start"
+            file = %attempt.source.path.display(), reason,
+            "the provisioning credentials are put off to the next start"
         );
-        self.tell(&claim.source, SourceState::PutOff, true, Some(reason.to_owned()));
-        self.judged.insert(claim.source.kind, claim.stamp.clone());
+        self.report(&attempt.source, SourceState::PutOff, true, Some(reason.to_owned()));
+        self.handled.insert(attempt.source.kind, attempt.stamp.clone());
     }
 
-    /// What the source holds, unless nothing is to be done about it.
-    fn unjudged(&mut self, source: &Source) -> Option<Content> {
-        let judged = self.judged.get(&source.kind);
-        if judged.is_some() && judged == Stamp::at(&source.path).ok().as_ref() {
+    /// The content of the source, unless it was handled already.
+    fn unhandled(&mut self, source: &Source) -> Option<Content> {
+        let handled = self.handled.get(&source.kind);
+        if handled.is_some() && handled == FileStamp::at(&source.path).ok().as_ref() {
             return None;
         }
-        match source.look() {
-            Sight::Content(content) => Some(content),
-            Sight::Nothing => {
-                self.gone(source);
+        match source.read() {
+            ReadResult::Content(content) => Some(content),
+            ReadResult::Absent => {
+                self.mark_absent(source);
                 None
             }
-            Sight::Unusable(problem) => {
-                if self.tell(source, SourceState::Unusable, true, Some(problem.clone())) {
+            ReadResult::Unusable(problem) => {
+                if self.report(source, SourceState::Unusable, true, Some(problem.clone())) {
                     let file = source.path.display();
-                    error!(%file, problem, "the credentials of provisioning were not used");
+                    error!(%file, problem, "the provisioning credentials cannot be used");
                 }
                 None
             }
         }
     }
 
-    fn dispose(&mut self, claim: &Claim) {
-        let Source { kind, path } = &claim.source;
+    /// Removes used credentials, or marks them as used.
+    fn retire(&mut self, attempt: &Attempt) {
+        let Source { kind, path } = &attempt.source;
         let file = path.display();
         match kind {
             SourceKind::Credential => {
-                info!(%file, "the credential is used");
-                self.put(claim, Verdict::Used);
-                self.tell(&claim.source, SourceState::Used, true, None);
+                info!(%file, "the provisioning credential was used");
+                self.put(attempt, Verdict::Used);
+                self.report(&attempt.source, SourceState::Used, true, None);
             }
-            SourceKind::File => match remove(path, &claim.stamp) {
+            SourceKind::File => match remove(path, &attempt.stamp) {
                 Ok(()) => {
                     info!(%file, "the provisioning file was used and removed");
                     self.clear(*kind);
-                    self.tell(&claim.source, SourceState::Used, false, None);
+                    self.report(&attempt.source, SourceState::Used, false, None);
                 }
-                // What is there now was not used.
-                Err(Left::Another) => return,
-                Err(Left::There(error)) => {
-                    error!(%file, %error, "the provisioning file was used but is still there");
-                    self.put(claim, Verdict::Used);
+                // The new file was not used.
+                Err(NotRemoved::Replaced) => return,
+                Err(NotRemoved::Failed(error)) => {
+                    error!(%file, %error, "the provisioning file was used but cannot be removed");
+                    self.put(attempt, Verdict::Used);
                     let reason = format!("cannot be removed: {error}");
-                    self.tell(&claim.source, SourceState::Used, true, Some(reason));
+                    self.report(&attempt.source, SourceState::Used, true, Some(reason));
                 }
             },
         }
-        self.judged.insert(*kind, claim.stamp.clone());
+        self.handled.insert(*kind, attempt.stamp.clone());
     }
 
-    /// A token came by a source before this one, so this one is not needed.
-    fn pass_over(&mut self, source: Source) {
-        let Some(content) = self.unjudged(&source) else { return };
+    /// An earlier source has given a token, so this one is not needed.
+    fn skip(&mut self, source: Source) {
+        let Some(content) = self.unhandled(&source) else { return };
         let record = self.record.read().unwrap_or_default();
-        let known = record.find(source.kind, &self.of_this_device(&content));
+        let known = record.find(source.kind, &self.with_device_id(&content));
         if known.is_some_and(|entry| entry.verdict == Verdict::Used) {
             return;
         }
-        let fingerprint = Fingerprint::new(&self.of_this_device(&content));
-        self.dispose(&Claim { source, stamp: content.stamp, fingerprint });
+        let fingerprint = Fingerprint::new(&self.with_device_id(&content));
+        self.retire(&Attempt { source, stamp: content.stamp, fingerprint });
     }
 
-    /// What the record is about. Another device, on a copy of the data directory or by another id in
-    /// the configuration, has not used the same credentials yet: its token is another one, too.
-    fn of_this_device(&self, content: &Content) -> Vec<u8> {
+    /// The bytes for the fingerprint. They contain the device id: another device, with a copy of the data
+    /// directory or after a change of the id, has not used these credentials yet and has another token.
+    fn with_device_id(&self, content: &Content) -> Vec<u8> {
         [self.device.as_str().as_bytes(), b"\n", &content.bytes].concat()
     }
 
@@ -264,33 +266,33 @@ impl Provisioner {
         self.token().is_some_and(|token| Some(token.as_str()) != before)
     }
 
-    /// The token on disk, by its hash: nobody guesses a token.
+    /// The hash of the token on disk. A fast hash is enough, as a token cannot be guessed.
     fn token(&self) -> Option<String> {
         let issued = self.tokens.load().ok()??;
         let hash = digest::digest(&digest::SHA256, issued.token.expose().as_bytes());
         hash.as_ref().get(..16).map(hex::encode)
     }
 
-    fn put(&self, claim: &Claim, verdict: Verdict) {
-        let content = claim.fingerprint.clone();
-        let entry = Entry { kind: claim.source.kind, content, verdict };
+    fn put(&self, attempt: &Attempt, verdict: Verdict) {
+        let content = attempt.fingerprint.clone();
+        let entry = Entry { kind: attempt.source.kind, content, verdict };
         if let Err(error) = self.record.put(entry) {
-            warn!(%error, "what became of the credentials of provisioning is not on disk");
+            warn!(%error, "cannot save the record of provisioning credentials");
         }
     }
 
     fn clear(&self, kind: SourceKind) {
         if let Err(error) = self.record.clear(kind) {
-            warn!(%error, "what became of the credentials of provisioning is still on disk");
+            warn!(%error, "cannot clear the record of provisioning credentials");
         }
     }
 
-    /// What was used or set aside is still told of; anything else is as if it had never been there.
-    fn gone(&mut self, source: &Source) {
-        self.judged.remove(&source.kind);
-        self.report.send_if_modified(|report| {
+    /// Used and renamed files keep their status; anything else becomes absent.
+    fn mark_absent(&mut self, source: &Source) {
+        self.handled.remove(&source.kind);
+        self.status.send_if_modified(|status| {
             let mut changed = false;
-            for known in report.sources.iter_mut().filter(|known| known.kind == source.kind) {
+            for known in status.sources.iter_mut().filter(|known| known.kind == source.kind) {
                 if known.is_there {
                     known.state = SourceState::Absent;
                     known.is_there = false;
@@ -302,8 +304,8 @@ impl Provisioner {
         });
     }
 
-    /// Whether that is news.
-    fn tell(
+    /// Returns whether the status has changed.
+    fn report(
         &self,
         source: &Source,
         state: SourceState,
@@ -311,53 +313,53 @@ impl Provisioner {
         reason: Option<String>,
     ) -> bool {
         let place = source.path.clone();
-        let now = SourceReport { kind: source.kind, place, state, is_there, reason };
-        self.report.send_if_modified(|report| {
-            let known = report.sources.iter_mut().find(|known| known.kind == source.kind);
+        let now = SourceStatus { kind: source.kind, place, state, is_there, reason };
+        self.status.send_if_modified(|status| {
+            let known = status.sources.iter_mut().find(|known| known.kind == source.kind);
             known.is_some_and(|known| {
-                let is_news = *known != now;
+                let changed = *known != now;
                 *known = now;
-                is_news
+                changed
             })
         })
     }
 }
 
-/// Why a file is still where it was.
-enum Left {
-    /// It is another one by now, or somebody else took it away.
-    Another,
-    There(io::Error),
+/// Why a file was neither removed nor renamed.
+enum NotRemoved {
+    /// It was replaced or removed by another program.
+    Replaced,
+    Failed(io::Error),
 }
 
-fn still(path: &Path, stamp: &Stamp) -> Result<(), Left> {
-    match Stamp::at(path) {
+fn check_unchanged(path: &Path, stamp: &FileStamp) -> Result<(), NotRemoved> {
+    match FileStamp::at(path) {
         Ok(now) if now == *stamp => Ok(()),
-        Ok(_) => Err(Left::Another),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Left::Another),
-        Err(error) => Err(Left::There(error)),
+        Ok(_) => Err(NotRemoved::Replaced),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NotRemoved::Replaced),
+        Err(error) => Err(NotRemoved::Failed(error)),
     }
 }
 
-fn remove(path: &Path, stamp: &Stamp) -> Result<(), Left> {
-    still(path, stamp)?;
-    fs::remove_file(path).map_err(Left::There)?;
-    sync_folder_of(path);
+fn remove(path: &Path, stamp: &FileStamp) -> Result<(), NotRemoved> {
+    check_unchanged(path, stamp)?;
+    fs::remove_file(path).map_err(NotRemoved::Failed)?;
+    sync_parent(path);
     Ok(())
 }
 
-/// Renames the file and says why in another one beside it.
-fn set_aside(path: &Path, stamp: &Stamp, reason: &str) -> Result<PathBuf, Left> {
-    still(path, stamp)?;
-    let aside = with_suffix(path, ".rejected");
-    fs::rename(path, &aside).map_err(Left::There)?;
-    let note = with_suffix(&aside, ".txt");
-    // It is there for whoever takes the card out of the device; the status says the same.
+/// Renames the file and writes the reason into another one next to it.
+fn rename_rejected(path: &Path, stamp: &FileStamp, reason: &str) -> Result<PathBuf, NotRemoved> {
+    check_unchanged(path, stamp)?;
+    let renamed = with_suffix(path, ".rejected");
+    fs::rename(path, &renamed).map_err(NotRemoved::Failed)?;
+    let note = with_suffix(&renamed, ".txt");
+    // For someone who takes the card out of the device; the status has the same reason.
     if let Err(error) = write_note(&note, reason) {
-        warn!(file = %note.display(), %error, "the reason is not beside the rejected file");
+        warn!(file = %note.display(), %error, "cannot write the reason next to the rejected file");
     }
-    sync_folder_of(path);
-    Ok(aside)
+    sync_parent(path);
+    Ok(renamed)
 }
 
 fn write_note(path: &Path, reason: &str) -> io::Result<()> {
@@ -366,7 +368,7 @@ fn write_note(path: &Path, reason: &str) -> io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-    writeln!(file, "Not accepted: {reason}. The device does not try this file again.")?;
+    writeln!(file, "Rejected: {reason}. The device will not try this file again.")?;
     file.sync_all()
 }
 
@@ -376,15 +378,15 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// The name is gone already; what may come back after a power cut is told apart by the record.
-fn sync_folder_of(path: &Path) {
+/// A file that comes back after a power cut is recognised by the record.
+fn sync_parent(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     match File::open(folder).and_then(|folder| folder.sync_all()) {
         Ok(()) => {}
-        // There are file systems that cannot do it and need not.
+        // Some file systems do not support it.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-        Err(error) => warn!(folder = %folder.display(), %error, "not synced"),
+        Err(error) => warn!(folder = %folder.display(), %error, "cannot sync the directory"),
     }
 }
 

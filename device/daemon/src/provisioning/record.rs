@@ -1,8 +1,8 @@
-//! Which credentials were used or rejected, kept in the data directory for what cannot be removed.
+//! Which credentials were used or rejected, kept in the data directory while they cannot be removed.
 //!
-//! A fast hash of a file with a short password would give the password away to whoever reads the
-//! disk, and the disk outlives the file. So the fingerprint is a slow one with a salt of its own; it
-//! is computed only where there is an entry to compare with.
+//! A fast hash of a file with a short password would reveal the password to anyone who reads the disk, even
+//! after the file is gone. So the fingerprint is a slow, salted hash; it is computed only if there is an
+//! entry to compare with.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::hex;
 #[derive(Debug)]
 pub(super) struct RecordFile(AtomicFile);
 
-/// At most one entry for each kind of source: what was there last.
+/// At most one entry for each kind of source: its last content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Record(Vec<Entry>);
 
@@ -28,30 +28,30 @@ pub(super) struct Entry {
     pub(super) verdict: Verdict,
 }
 
-/// What became of a content.
+/// The outcome of the login with a content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// A login with it began. This was the token then, by its own hash, or there was none: if there
-    /// is another token now, it came by that login or by a later one.
+    /// A login with it was started. `before` is the hash of the token at that time, if there was one: another
+    /// token now was issued by that login or a later one.
     Tried { before: Option<String> },
-    /// Its login has succeeded and the token was on disk.
+    /// The login has succeeded and the token was on disk.
     Used,
-    /// The cloud refused it, in these words.
+    /// The cloud has rejected it, with this reason.
     Rejected(String),
 }
 
-/// Tells a content from any other without being it.
+/// A salted hash of a content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fingerprint {
     salt: [u8; 16],
     hash: [u8; 16],
 }
 
-/// A guess at the content costs this many rounds of HMAC-SHA256: some hundredths of a second.
+/// Each guess at the content costs this many rounds of HMAC-SHA256: some hundredths of a second.
 const ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(99_999);
 
 impl Fingerprint {
-    /// With a salt of its own.
+    /// With a random salt.
     pub(super) fn new(content: &[u8]) -> Self {
         Self::with_salt(rand::random(), content)
     }
@@ -62,15 +62,15 @@ impl Fingerprint {
         Self { salt, hash }
     }
 
-    pub(super) fn is_of(&self, content: &[u8]) -> bool {
+    pub(super) fn matches(&self, content: &[u8]) -> bool {
         *self == Self::with_salt(self.salt, content)
     }
 }
 
 impl Record {
-    /// What became of this content, if it is the last one of this source.
+    /// The entry of this content, if it is the last one of this source.
     pub(super) fn find(&self, kind: SourceKind, content: &[u8]) -> Option<&Entry> {
-        self.0.iter().find(|entry| entry.kind == kind && entry.content.is_of(content))
+        self.0.iter().find(|entry| entry.kind == kind && entry.content.matches(content))
     }
 
     fn without(mut self, kind: SourceKind) -> Self {
@@ -88,7 +88,7 @@ impl RecordFile {
         Ok(self.0.read(parse)?.unwrap_or_default())
     }
 
-    /// In the place of what was known of that source.
+    /// Replaces the entry of the same source.
     pub(super) fn put(&self, entry: Entry) -> Result<(), StoreError> {
         let known = self.read().unwrap_or_default();
         if known.0.contains(&entry) {
@@ -99,7 +99,7 @@ impl RecordFile {
         self.write(&record)
     }
 
-    /// Forgets the source.
+    /// Removes the entry of this source.
     pub(super) fn clear(&self, kind: SourceKind) -> Result<(), StoreError> {
         let known = self.read()?;
         let record = known.clone().without(kind);
@@ -110,7 +110,7 @@ impl RecordFile {
             return self.0.remove();
         }
         self.write(&record)?;
-        // Once more, as the previous copy still has the entry.
+        // Twice, as the first write keeps a copy of the previous content.
         self.write(&record)
     }
 
@@ -185,35 +185,30 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_the_record_is_frozen() {
+    fn the_format_of_the_record_is_frozen() {
         let folder = tempdir().unwrap();
         let content = Fingerprint::with_salt(*b"sixteen bytes, 1", b"password = \"a\"\n");
         let verdict = Verdict::Rejected("bad\ncredentials".into());
-        RecordFile::new(folder.path())
-            .put(Entry { kind: SourceKind::File, content, verdict })
-            .unwrap();
+        let entry = Entry { kind: SourceKind::File, content, verdict };
+        RecordFile::new(folder.path()).put(entry).unwrap();
         let text = fs::read_to_string(folder.path().join("provisioning")).unwrap();
         // python3 -c 'import hashlib; print(hashlib.pbkdf2_hmac("sha256", b"password = \"a\"\n",
         // b"sixteen bytes, 1", 100000, 16).hex())'
-        assert!(
-            text.starts_with(
-                "fedecks provisioning 1\n\
-                 file 7369787465656e2062797465732c2031 68bd23b915d828547577546009e267f1 rejected bad \
-                 credentials\ncrc32 "
-            ),
-            "{text}"
-        );
+        let hash = "7369787465656e2062797465732c2031 68bd23b915d828547577546009e267f1";
+        let expected =
+            format!("fedecks provisioning 1\nfile {hash} rejected bad credentials\ncrc32 ");
+        assert!(text.starts_with(&expected), "{text}");
     }
 
     #[test]
-    fn the_same_content_never_has_the_same_fingerprint() {
+    fn fingerprints_of_the_same_content_differ() {
         let (a, b) = (Fingerprint::new(b"x"), Fingerprint::new(b"x"));
         assert_ne!(a, b);
-        assert!(a.is_of(b"x") && b.is_of(b"x") && !a.is_of(b"y"));
+        assert!(a.matches(b"x") && b.matches(b"x") && !a.matches(b"y"));
     }
 
     #[test]
-    fn every_verdict_is_read_as_it_was_written_and_nothing_else_is() {
+    fn every_verdict_survives_a_round_trip_and_bad_lines_do_not() {
         for verdict in [
             Verdict::Used,
             Verdict::Tried { before: None },

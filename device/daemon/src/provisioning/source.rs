@@ -1,4 +1,4 @@
-//! Reads credentials from where somebody put them.
+//! Reads credentials from a provisioning file or a systemd credential.
 
 use std::fmt;
 use std::fs::{Metadata, OpenOptions};
@@ -14,7 +14,7 @@ use toml::{Table, Value};
 
 use super::status::SourceKind;
 
-/// No credentials are longer than the header that carries them; this leaves room for comments.
+/// Credentials are limited by the header that carries them; this leaves room for comments.
 const MAX_SIZE: u64 = 64 * 1024;
 
 /// A place where credentials may be.
@@ -24,61 +24,60 @@ pub(super) struct Source {
     pub(super) path: PathBuf,
 }
 
-/// What is there.
+/// The result of reading a source.
 #[derive(Debug)]
-pub(super) enum Sight {
-    Nothing,
-    /// Something that cannot be used, and why.
+pub(super) enum ReadResult {
+    Absent,
+    /// Why the content cannot be used.
     Unusable(String),
     Content(Content),
 }
 
-/// Credentials with the bytes that they were read from. Its `Debug` shows nothing of either.
+/// Credentials and the bytes that they were parsed from. Its `Debug` shows neither.
 pub(super) struct Content {
-    pub(super) stamp: Stamp,
+    pub(super) stamp: FileStamp,
     pub(super) bytes: Vec<u8>,
     pub(super) credentials: Credentials,
-    /// Everybody on the device can read it, and the file system knows no other way.
-    pub(super) is_open_to_all: bool,
+    /// Every user of the device can read it, as the file system has no permissions.
+    pub(super) is_world_readable: bool,
 }
 
-/// Tells a file from what has its name later.
+/// Identifies a version of a file, so that a later file of the same name is not mistaken for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stamp([i128; 5]);
+pub(super) struct FileStamp([i128; 5]);
 
 impl Source {
-    pub(super) fn look(&self) -> Sight {
-        match self.read() {
-            Ok(Ok(content)) => Sight::Content(content),
-            Ok(Err(problem)) => Sight::Unusable(problem),
+    pub(super) fn read(&self) -> ReadResult {
+        match self.try_read() {
+            Ok(Ok(content)) => ReadResult::Content(content),
+            Ok(Err(problem)) => ReadResult::Unusable(problem),
             Err(error) => match error.raw_os_error() {
-                Some(libc::ENOENT | libc::ENOTDIR) => Sight::Nothing,
-                // Only the link would be removed after use.
-                Some(libc::ELOOP) => Sight::Unusable("is a symbolic link".into()),
-                _ => Sight::Unusable(format!("cannot be read: {error}")),
+                Some(libc::ENOENT | libc::ENOTDIR) => ReadResult::Absent,
+                // After use, only the link would be removed.
+                Some(libc::ELOOP) => ReadResult::Unusable("is a symbolic link".into()),
+                _ => ReadResult::Unusable(format!("cannot be read: {error}")),
             },
         }
     }
 
-    fn read(&self) -> io::Result<Result<Content, String>> {
+    fn try_read(&self) -> io::Result<Result<Content, String>> {
         let mut options = OpenOptions::new();
-        // A pipe in its place must not make anybody wait.
+        // Opening a named pipe would block.
         let file = options
             .read(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
             .open(&self.path)?;
-        // Of the file itself, not of whatever has its name by now.
+        // Of the open file; the path may name another file by now.
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Ok(Err("is not a regular file".into()));
         }
-        let is_open_to_all = match self.kind {
-            // systemd sees to who can read it, partly by means that the mode does not show.
+        let is_world_readable = match self.kind {
+            // systemd restricts access to it, partly by ACLs that the mode does not show.
             SourceKind::Credential => false,
             SourceKind::File => {
-                let knows_permissions =
-                    knows_permissions(fstatfs(&file)?.filesystem_type().0 as u32);
-                match (private(&metadata), knows_permissions) {
+                let has_permissions = has_permissions(fstatfs(&file)?.filesystem_type().0 as u32);
+                match (private(&metadata), has_permissions) {
                     (Err(problem), true) => return Ok(Err(problem)),
                     (Err(_), false) => true,
                     (Ok(()), _) => false,
@@ -93,12 +92,12 @@ impl Source {
         let Ok(text) = std::str::from_utf8(&bytes) else {
             return Ok(Err("is not UTF-8".into()));
         };
-        let stamp = Stamp::of(&metadata);
-        Ok(parse(text).map(|credentials| Content { stamp, bytes, credentials, is_open_to_all }))
+        let stamp = FileStamp::of(&metadata);
+        Ok(parse(text).map(|credentials| Content { stamp, bytes, credentials, is_world_readable }))
     }
 }
 
-impl Stamp {
+impl FileStamp {
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self([
             metadata.dev().into(),
@@ -109,7 +108,7 @@ impl Stamp {
         ])
     }
 
-    /// Of what has this name now.
+    /// The stamp of the file that has this name now.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
         path.symlink_metadata().map(|metadata| Self::of(&metadata))
     }
@@ -121,9 +120,9 @@ impl fmt::Debug for Content {
     }
 }
 
-/// Whether this kind of file system keeps a mode and an owner for each file. FAT and its relatives
-/// give all files the ones that they were mounted with; a disk image may come without.
-fn knows_permissions(kind: u32) -> bool {
+/// Whether this kind of file system has a mode and an owner per file. FAT and its relatives give all files
+/// those of the mount; a disk image may have none.
+fn has_permissions(kind: u32) -> bool {
     const MSDOS: u32 = 0x4d44;
     const EXFAT: u32 = 0x2011_bab0;
     const NTFS: u32 = 0x5346_544e;
@@ -135,21 +134,21 @@ fn knows_permissions(kind: u32) -> bool {
 fn private(metadata: &Metadata) -> Result<(), String> {
     let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
     if mode & 0o077 != 0 {
-        return Err(format!("has mode {mode:04o}, expected 0600 or less: it holds secrets"));
+        return Err(format!("has mode {mode:04o}, expected 0600 or less, as it contains secrets"));
     }
     if owner != geteuid().as_raw() && owner != 0 {
-        return Err(format!("belongs to user {owner}, expected root or {}", geteuid()));
+        return Err(format!("is owned by user {owner}, expected root or {}", geteuid()));
     }
     Ok(())
 }
 
-/// Errors name keys and lines and never show a value; the TOML parser's own words might.
+/// Errors name keys and lines and never show a value; the TOML parser's own messages might.
 fn parse(text: &str) -> Result<Credentials, String> {
     let table: Table = toml::from_str(text).map_err(|error| {
         let line = error.span().and_then(|span| text.get(..span.start));
         let line = line.map(|before| before.matches('\n').count() + 1);
         let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-        format!("{line}not TOML, expected lines such as username = \"...\"")
+        format!("{line}invalid TOML, expected lines such as username = \"...\"")
     })?;
     let mut entries = Vec::new();
     for (key, value) in table {
@@ -159,7 +158,7 @@ fn parse(text: &str) -> Result<Credentials, String> {
             Value::Float(number) => Term::Float(number),
             Value::Boolean(flag) => Term::Bool(flag),
             Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
-                return Err(format!("{key}: expected a text, a number or a flag"));
+                return Err(format!("{key}: expected a string, a number or a boolean"));
             }
         };
         entries.push((Term::from(key.as_str()), value));
@@ -183,16 +182,21 @@ mod tests {
         Source { kind: SourceKind::File, path: path.to_owned() }
     }
 
+    fn write(path: &Path, content: impl AsRef<[u8]>) {
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    }
+
     fn problem(source: &Source) -> Option<String> {
-        match source.look() {
-            Sight::Unusable(problem) => Some(problem),
-            Sight::Content(_) => None,
-            Sight::Nothing => panic!("there is nothing"),
+        match source.read() {
+            ReadResult::Unusable(problem) => Some(problem),
+            ReadResult::Content(_) => None,
+            ReadResult::Absent => panic!("there is nothing"),
         }
     }
 
     #[test]
-    fn named_texts_numbers_and_flags_are_credentials() {
+    fn named_strings_numbers_and_booleans_are_credentials() {
         let text = "# for the first login\nusername = \"marvin\"\npin = 42\nadmin = false\n";
         let expected = Credentials::new()
             .with("admin", Term::Bool(false))
@@ -202,28 +206,22 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_shows_credentials_that_are_read() {
+    fn the_credentials_in_the_readme_are_valid() {
         let readme = include_str!("../../../../README.md");
         let shown = readme.split("```toml\n").nth(2).unwrap().split("```").next().unwrap();
         assert_eq!(parse(shown).unwrap().text("username"), Some("marvin"));
     }
 
     #[test]
-    fn errors_name_the_place_and_show_no_value() {
-        let expected = "line 2: not TOML, expected lines such as username = \"...\"";
-        for text in [
-            "a = 1\nusername = hunter2",
-            "a = 1\nusername = \"hunter2\" hunter3",
-            "a = 1\na = \"hunter2\"",
-        ] {
-            assert_eq!(parse(text).unwrap_err(), expected, "{text}");
-        }
+    fn errors_name_the_line_or_key_and_show_no_value() {
+        let invalid = "line 2: invalid TOML, expected lines such as username = \"...\"";
+        let reserved = "the key \"fedecks-token\" is reserved by the protocol";
         for (text, expected) in [
-            ("a = [\"hunter2\"]", "a: expected a text, a number or a flag"),
-            (
-                "fedecks-token = \"hunter2\"",
-                "the key \"fedecks-token\" is reserved by the protocol",
-            ),
+            ("a = 1\nusername = hunter2", invalid),
+            ("a = 1\nusername = \"hunter2\" hunter3", invalid),
+            ("a = 1\na = \"hunter2\"", invalid),
+            ("a = [\"hunter2\"]", "a: expected a string, a number or a boolean"),
+            ("fedecks-token = \"hunter2\"", reserved),
             ("", "is empty, expected lines such as username = \"...\""),
         ] {
             assert_eq!(parse(text).unwrap_err(), expected, "{text}");
@@ -245,26 +243,26 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         assert_eq!(
             problem(&source).unwrap(),
-            "has mode 0644, expected 0600 or less: it holds secrets"
+            "has mode 0644, expected 0600 or less, as it contains secrets"
         );
-        // systemd may have given somebody the right by a list that shows as the group's.
+        // systemd may have granted access by an ACL, which shows as the mode of the group.
         let credential = Source { kind: SourceKind::Credential, path: path.clone() };
         assert_eq!(problem(&credential), None);
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        // Only root can give files away; everybody else can't even read what is not theirs.
+        // Only root can change the owner.
         if chown(&path, Some(65_534), None).is_ok() {
             let problem = problem(&source).unwrap();
-            assert!(problem.contains("belongs to user 65534"), "{problem}");
+            assert!(problem.contains("is owned by user 65534"), "{problem}");
         }
     }
 
     #[test]
-    fn what_is_no_file_of_credentials_is_told_apart_from_nothing() {
+    fn an_unusable_file_is_distinguished_from_an_absent_one() {
         let folder = tempdir().unwrap();
         let path = folder.path().join("c.toml");
         let source = file(&path);
-        assert!(matches!(source.look(), Sight::Nothing));
-        assert!(matches!(file(&path.join("below")).look(), Sight::Nothing));
+        assert!(matches!(source.read(), ReadResult::Absent));
+        assert!(matches!(file(&path.join("below")).read(), ReadResult::Absent));
         assert_eq!(problem(&file(folder.path())).unwrap(), "is not a regular file");
         symlink("nowhere", &path).unwrap();
         assert_eq!(problem(&source).unwrap(), "is a symbolic link");
@@ -273,8 +271,7 @@ mod tests {
             (b"a = \"\xff\"".to_vec(), "is not UTF-8".to_owned()),
             (vec![b'#'; 65_537], "is longer than 65536 bytes".to_owned()),
         ] {
-            fs::write(&path, content).unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            write(&path, content);
             assert_eq!(problem(&source).unwrap(), expected);
         }
         fs::write(&path, format!("a = 1\n{}", "#".repeat(65_530))).unwrap();
@@ -282,23 +279,22 @@ mod tests {
     }
 
     #[test]
-    fn file_systems_without_permissions_are_known_by_their_number() {
+    fn file_systems_without_permissions_are_known() {
         // linux/magic.h
         for kind in [0x4d44, 0x2011_bab0, 0x9660, 0x7366_746e] {
-            assert!(!knows_permissions(kind), "{kind:x}");
+            assert!(!has_permissions(kind), "{kind:x}");
         }
         // ext4, ubifs, f2fs, squashfs, tmpfs, overlayfs
         for kind in [0xef53, 0x2405_1905, 0xf2f5_2010, 0x7371_7368, 0x0102_1994, 0x794c_7630] {
-            assert!(knows_permissions(kind), "{kind:x}");
+            assert!(has_permissions(kind), "{kind:x}");
         }
     }
 
     #[test]
-    fn nothing_of_the_content_is_shown() {
+    fn debug_shows_nothing_of_the_content() {
         let folder = tempdir().unwrap();
         let path = folder.path().join("c.toml");
-        fs::write(&path, "password = \"hunter2\"\n").unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(format!("{:?}", file(&path).look()), "Content(Content(21 bytes))");
+        write(&path, "password = \"hunter2\"\n");
+        assert_eq!(format!("{:?}", file(&path).read()), "Content(Content(21 bytes))");
     }
 }

@@ -1,63 +1,60 @@
-//! What is told of the places where credentials for a login may lie.
+//! The status of the credential sources, for health and D-Bus.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// What is known of the places where credentials for a login may lie. Shows no secret.
+/// The status of all credential sources. Shows no secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct ProvisioningReport {
-    /// Each place, in the order in which they are used.
-    pub(crate) sources: Vec<SourceReport>,
+pub(crate) struct ProvisioningStatus {
+    /// In the order in which they are used.
+    pub(crate) sources: Vec<SourceStatus>,
 }
 
-/// One such place.
+/// The status of one source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct SourceReport {
-    /// What it is.
+pub(crate) struct SourceStatus {
     pub(crate) kind: SourceKind,
-    /// Where it is.
     pub(crate) place: PathBuf,
-    /// What became of it.
     pub(crate) state: SourceState,
-    /// Whether secrets lie there, as far as is known.
+    /// Whether there are secrets, as far as is known.
     pub(crate) is_there: bool,
-    /// Why it is so, in words, where there is something to say.
+    /// The reason for the state, if there is more to say.
     pub(crate) reason: Option<String>,
 }
 
-/// What kind of place it is.
+/// The kind of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SourceKind {
     /// The provisioning file.
     File,
-    /// A credential that systemd hands to the service.
+    /// A systemd credential.
     Credential,
 }
 
-/// What became of a source.
+/// The state of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SourceState {
-    /// Nothing is there.
+    /// There are no credentials.
     Absent,
-    /// What is there cannot be read or understood.
+    /// The credentials cannot be read or parsed.
     Unusable,
-    /// The login with it is under way.
+    /// The login is in progress.
     LoggingIn,
     /// The login has succeeded, but the token is not on disk yet.
     Unstored,
     /// The login has succeeded and the token is on disk, now or at an earlier start.
     Used,
-    /// The cloud does not accept it. It is not tried again.
+    /// The cloud has rejected the credentials. They are not tried again.
     Rejected,
-    /// It was not used for a reason that is not its own. The next start tries it again.
+    /// The credentials were not used, for a reason other than themselves. The next start tries them again.
     PutOff,
 }
 
 impl SourceKind {
-    /// Its name in the log and in the store.
+    /// The name in the log and in the record.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::File => "file",

@@ -1,32 +1,27 @@
-//! Boards without a battery for their clock: the service in 1970, under Debian's libfaketime.
+//! Boards without a battery-backed clock: the service in 1970, under Debian's libfaketime.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fedecks_cloud::serve::Tls;
 use fedecks_common::utc;
 use fedecks_device::clock::BUILD_TIME;
-use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyPair};
+use fedecks_testing::certificates::{Authority, Certificate, DAY, now};
+use fedecks_testing::cloud::CloudOptions;
 use tempfile::TempDir;
 
-use crate::support::cloud::{By, Cloud, Seen};
 use crate::support::fedecksd::Setup;
-use crate::support::{skip, within};
+use crate::support::{By, Cloud, Recorder, Seen, has_programs, skip, until, write};
 
-const DAY: u64 = 86_400;
-
-/// When the program under test was built, its floor.
+/// When the program was built, which is the earliest time that it accepts.
 fn build_time() -> u64 {
     BUILD_TIME.parse().unwrap()
 }
 
-/// libfaketime moves every absolute time of a timerfd along with the wall clock, those on
-/// `CLOCK_BOOTTIME` too, whatever it is told to leave alone; the service's timers would be due in
-/// half a century. This goes before it.
-const TIMERS_AS_THEY_ARE: &str = "
+/// libfaketime shifts every absolute time of a timerfd, even on `CLOCK_BOOTTIME` and whatever its options: the
+/// service's timers would expire in half a century. This library is preloaded before it.
+const UNSHIFTED_TIMERS: &str = "
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -36,102 +31,43 @@ int timerfd_settime(int fd, int flags, const struct itimerspec *new, struct itim
 }
 ";
 
-/// What to preload for a wrong wall clock.
-struct Faketime {
-    library: PathBuf,
-    timers: PathBuf,
-    _folder: TempDir,
-}
-
-fn faketime() -> Option<Faketime> {
-    let library = find_library()?;
-    let folder = tempfile::tempdir().unwrap();
-    let source = folder.path().join("timers.c");
-    let timers = folder.path().join("timers.so");
-    fs::write(&source, TIMERS_AS_THEY_ARE).unwrap();
-    let mut compiler = Command::new("cc");
-    match compiler.args(["-shared", "-fPIC", "-o"]).args([&timers, &source]).status() {
-        Ok(status) => assert!(status.success(), "cc: {status}"),
-        Err(error) => {
-            skip(&format!("cc cannot be run: {error}"));
-            return None;
-        }
-    }
-    Some(Faketime { library, timers, _folder: folder })
-}
-
-/// Wherever this architecture's Debian has it.
-fn find_library() -> Option<PathBuf> {
+/// The libraries to preload for a wrong wall clock, and the folder of one of them.
+fn faketime() -> Option<(String, TempDir)> {
     let folders = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
-    let library = folders
-        .map(|folder| folder.join("faketime/libfaketime.so.1"))
-        .find(|library| library.exists());
-    if library.is_none() {
+    let mut libraries = folders.map(|folder| folder.join("faketime/libfaketime.so.1"));
+    let Some(library) = libraries.find(|library| library.exists()) else {
         skip("libfaketime is missing, of the package libfaketime");
+        return None;
+    };
+    if !has_programs(&[("cc", "gcc")]) {
+        return None;
     }
-    library
+    let folder = tempfile::tempdir().unwrap();
+    let (source, timers) = (folder.path().join("timers.c"), folder.path().join("timers.so"));
+    fs::write(&source, UNSHIFTED_TIMERS).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).args([&timers, &source]);
+    assert!(compiler.status().unwrap().success());
+    Some((format!("{} {}", timers.display(), library.display()), folder))
 }
 
-/// An authority for the clouds of a test.
-struct Authority {
-    certificate: Certificate,
-    key: KeyPair,
-    folder: TempDir,
+async fn cloud(certificate: &Certificate) -> Cloud {
+    cloud_at(([127, 0, 0, 1], 0).into(), certificate).await
 }
 
-impl Authority {
-    fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let certificate = params.self_signed(&key).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
-        Self { certificate, key, folder }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
-    /// A certificate for a server of this name, valid in between, in seconds since 1970.
-    fn issue(&self, name: &str, not_before: u64, not_after: u64) -> Tls {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        let epoch = rcgen::date_time_ymd(1970, 1, 1);
-        params.not_before = epoch + Duration::from_secs(not_before);
-        params.not_after = epoch + Duration::from_secs(not_after);
-        let own = params.signed_by(&key, &self.certificate, &self.key).unwrap();
-        let folder = self.folder.path();
-        let (chain, private) = (folder.join("server.pem"), folder.join("server.key"));
-        fs::write(&chain, own.pem()).unwrap();
-        fs::write(&private, key.serialize_pem()).unwrap();
-        Tls::from_pem_files(chain, private).unwrap()
-    }
-
-    /// One that is valid now.
-    fn issue_now(&self, name: &str) -> Tls {
-        self.issue(name, now() - DAY, now() + 90 * DAY)
-    }
+async fn cloud_at(address: SocketAddr, certificate: &Certificate) -> Cloud {
+    let options = CloudOptions { address, tls: Some(certificate.tls()), ..CloudOptions::default() };
+    options.start(Recorder::new).await
 }
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-async fn cloud(tls: Tls) -> Cloud {
-    Cloud::start_with("127.0.0.1:0".parse().unwrap(), Some(tls)).await
-}
-
-/// A device in 1970 that goes to this cloud and trusts this authority alone.
-///
-/// Only the wall clock is faked, for this process alone.
-fn in_1970(faketime: &Faketime, cloud: &Cloud, authority: &Authority) -> Setup {
-    let preload = format!("{} {}", faketime.timers.display(), faketime.library.display());
-    Setup::new(&format!("wss://localhost:{}", cloud.address.port()))
-        .line("ca_file", authority.file().to_str().unwrap())
-        .flag("only_ca_file", true)
+/// A device in 1970 with this cloud, which trusts only this authority. Only its wall clock is wrong.
+fn in_1970(preload: &str, cloud: &Cloud, authority: &Authority) -> Setup {
+    let setup = Setup::new("");
+    let ca_file = authority.write(setup.folder.path());
+    setup
+        .line("url", &format!("wss://localhost:{}", cloud.address.port()))
+        .line("ca_file", ca_file.to_str().unwrap())
+        .value("only_ca_file", "true")
         .variable("LD_PRELOAD", preload)
         .variable("FAKETIME", "@1970-01-02 00:00:00")
         .variable("TZ", "UTC")
@@ -140,69 +76,54 @@ fn in_1970(faketime: &Faketime, cloud: &Cloud, authority: &Authority) -> Setup {
 }
 
 #[tokio::test]
-async fn in_1970_it_connects_and_says_that_its_clock_is_wrong() {
-    let Some(faketime) = faketime() else { return };
+async fn in_1970_it_connects_and_warns_about_its_clock() {
+    let Some((preload, _folder)) = faketime() else { return };
     let authority = Authority::new("ours");
-    let mut cloud = cloud(authority.issue_now("localhost")).await;
-    let setup = in_1970(&faketime, &cloud, &authority);
+    let mut cloud = cloud(&authority.issue("localhost")).await;
+    let setup = in_1970(&preload, &cloud, &authority);
     let mut service = setup.start();
-    let started = service.says("fedecksd started").await;
+    let started = service.logs("fedecksd started").await;
     assert!(started.starts_with("1970-01-02T00:00:0"), "{started}");
-    let warning = service.says("the system's clock is wrong").await;
+    let warning = service.logs("the system clock is wrong").await;
     assert!(warning.contains("WARN"), "{warning}");
-    assert!(warning.contains("clock=1970-01-02 00:00:0"), "{warning}");
-    service.says("used and removed").await;
+    assert!(warning.contains("clock=1970-01-02T00:00:0"), "{warning}");
+    service.logs("used and removed").await;
     assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
     service.kill().await;
 
-    // And after the next power cut, in 1970 again.
+    // After the next power cut it is 1970 again.
     let _service = setup.start();
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
 }
 
-/// What a device in 1970 says about a cloud that it must refuse, twice: it goes on trying.
-async fn refused(faketime: &Faketime, authority: &Authority, tls: Tls) -> String {
-    let cloud = cloud(tls).await;
-    let setup = in_1970(faketime, &cloud, authority);
-    let mut service = setup.start();
-    let first = service.says("connection failed").await;
-    service.says("connection failed").await;
-    let said = service.terminate_and_tell().await;
-    assert!(!said.contains("INFO connected"), "{said}");
-    first
-}
-
 #[tokio::test]
-async fn in_1970_a_certificate_that_ended_before_the_build_is_refused() {
-    let Some(faketime) = faketime() else { return };
+async fn in_1970_a_certificate_is_refused_for_the_right_reason() {
+    let Some((preload, _folder)) = faketime() else { return };
     let authority = Authority::new("ours");
     let ended = build_time() - DAY;
-    let said =
-        refused(&faketime, &authority, authority.issue("localhost", ended - DAY, ended)).await;
-    let end = format!("a certificate of localhost expired on {}", utc(ended));
-    let floor = format!("it is {} or later", utc(build_time()));
-    assert!(said.contains(&end) && said.contains(&floor), "{said}");
-    assert!(said.contains("this device's clock says 1970-01-02 00:00:0"), "{said}");
+    let expired = authority.issue_valid("localhost", ended - DAY..ended);
+    let end = format!("a certificate of localhost expired at {}", utc(ended));
+    let floor = format!("it is at least {}", utc(build_time()));
+    let untrusted =
+        "the certificate of localhost was not issued by an authority that this device trusts";
+    for (certificate, reasons) in [
+        (expired, &[&*end, &floor, "this device's clock shows 1970-01-02T00:00:0"][..]),
+        (authority.issue("elsewhere.test"), &["certificate not valid for name \"localhost\""]),
+        (Authority::new("a stranger").issue("localhost"), &[untrusted]),
+    ] {
+        let cloud = cloud(&certificate).await;
+        let setup = in_1970(&preload, &cloud, &authority);
+        let mut service = setup.start();
+        let line = service.logs("connection failed").await;
+        assert!(reasons.iter().all(|reason| line.contains(reason)), "{reasons:?}: {line}");
+        // It retries.
+        service.logs("connection failed").await;
+        let log = service.terminate().await;
+        assert!(!log.contains("INFO connected"), "{log}");
+    }
 }
 
-#[tokio::test]
-async fn in_1970_another_name_is_refused() {
-    let Some(faketime) = faketime() else { return };
-    let authority = Authority::new("ours");
-    let said = refused(&faketime, &authority, authority.issue_now("elsewhere.test")).await;
-    assert!(said.contains("certificate not valid for name \"localhost\""), "{said}");
-}
-
-#[tokio::test]
-async fn in_1970_an_untrusted_authority_is_refused() {
-    let Some(faketime) = faketime() else { return };
-    let stranger = Authority::new("a stranger");
-    let said = refused(&faketime, &Authority::new("ours"), stranger.issue_now("localhost")).await;
-    let reason = "no authority that this device trusts vouches for the certificate of localhost";
-    assert!(said.contains(reason), "{said}");
-}
-
-/// The program as it would be if it had been built then.
+/// The program with another build time.
 fn built_at(seconds: u64, folder: &Path) -> PathBuf {
     let mut program = fs::read(env!("CARGO_BIN_EXE_fedecksd")).unwrap();
     let (build, other) = (BUILD_TIME.as_bytes(), seconds.to_string().into_bytes());
@@ -215,62 +136,55 @@ fn built_at(seconds: u64, folder: &Path) -> PathBuf {
         program[place..place + build.len()].copy_from_slice(&other);
     }
     let file = folder.join("fedecksd");
-    fs::write(&file, program).unwrap();
-    fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    write(&file, program, 0o755);
     file
 }
 
 #[tokio::test]
-async fn what_time_it_is_outlives_a_power_cut_and_refuses_what_ended_since_the_build() {
-    let Some(faketime) = faketime() else { return };
+async fn the_known_time_survives_a_power_cut() {
+    let Some((preload, _folder)) = faketime() else { return };
     let authority = Authority::new("ours");
     let ended = now() - 10 * DAY;
     let firmware = tempfile::tempdir().unwrap();
     let program = built_at(now() - 30 * DAY, firmware.path());
 
-    // It ended after the build: with this clock it passes, and the floor rises to its end alone.
-    let mut first = cloud(authority.issue("localhost", ended - DAY, ended)).await;
-    let setup = in_1970(&faketime, &first, &authority).program(&program);
+    // It expired after the build: with this clock it is accepted, and the known time rises only to its end.
+    let expired = authority.issue_valid("localhost", ended - DAY..ended);
+    let mut first = cloud(&expired).await;
+    let exec = format!("shift; exec {} \"$@\"", program.display());
+    let setup = in_1970(&preload, &first, &authority).by(&["sh", "-c", &exec, "sh"]);
     let mut service = setup.start();
-    service.says("used and removed").await;
+    service.logs("used and removed").await;
     assert_eq!(first.next().await, Seen::Connected(By::Credentials));
     assert_eq!(floor_on_disk(&setup, ended).await, ended);
     service.kill().await;
     let address = first.stop().await;
 
-    // A cloud that is right. The floor rises to its time.
+    // A cloud with a valid certificate. The known time rises to its time.
     let now = now();
-    let valid = authority.issue_now("localhost");
-    let mut second = Cloud::start_with(address, Some(valid)).await;
+    let mut second = cloud_at(address, &authority.issue("localhost")).await;
     let mut service = setup.start();
     assert_eq!(second.next().await, Seen::Connected(By::Token));
-    service.says("connected").await;
+    service.logs("connected").await;
     let floor = floor_on_disk(&setup, now).await;
     assert!((now..now + 60).contains(&floor), "{floor} is not the cloud's {now}");
     service.kill().await;
     let address = second.stop().await;
 
-    // The same device after a power cut, the same clock: what passed before is refused now.
-    let ended_tls = authority.issue("localhost", ended - DAY, ended);
-    let _third = Cloud::start_with(address, Some(ended_tls)).await;
+    // After a power cut it is 1970 again, and the first certificate is refused.
+    let _third = cloud_at(address, &expired).await;
     let mut service = setup.start();
-    let said = service.says("connection failed").await;
-    let since = format!("it is {} or later", utc(floor));
-    assert!(said.contains(&since), "{said}");
+    let line = service.logs("connection failed").await;
+    let since = format!("it is at least {}", utc(floor));
+    assert!(line.contains(&since), "{line}");
 }
 
-/// What the file of the floor says as soon as that is at least `least`.
+/// The time on disk as soon as it is at least `least`.
 async fn floor_on_disk(setup: &Setup, least: u64) -> u64 {
-    let file = setup.data().join("time");
-    within(async {
-        loop {
-            let text = fs::read_to_string(&file).unwrap_or_default();
-            let line = text.lines().find_map(|line| line.strip_prefix("seconds "));
-            match line.map(|seconds| seconds.parse().unwrap()) {
-                Some(seconds) if seconds >= least => return seconds,
-                Some(_) | None => tokio::task::yield_now().await,
-            }
-        }
+    until(async || {
+        let text = fs::read_to_string(setup.data().join("time")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("seconds "));
+        line.map(|seconds| seconds.parse().unwrap()).filter(|seconds| *seconds >= least)
     })
     .await
 }

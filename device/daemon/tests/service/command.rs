@@ -1,7 +1,7 @@
-//! The command `fedecks` against the real service on a real bus.
+//! The command `fedecks` with the real service on a real bus.
 
-mod answers;
-mod desk;
 mod documented;
-mod follows;
+mod fedecks;
+mod follow;
+mod results;
 mod terminal;

@@ -1,4 +1,4 @@
-//! The D-Bus service on a real dbus-daemon, driven by tools that others wrote.
+//! The D-Bus service on a real dbus-daemon, called by gdbus and busctl.
 
 mod availability;
 mod calls;
@@ -8,46 +8,15 @@ mod signals;
 
 use std::process::Output;
 
+use crate::support::USER;
 use crate::support::bus::{Bus, User};
-use crate::support::cloud::{By, Cloud, PASSWORD, Seen, USER};
-use crate::support::fedecksd::{Fedecksd, Setup};
 
-/// What the service says when it has its name.
-const THERE: &str = "the D-Bus service is there";
-
-/// A cloud, a bus, and a service on it that nobody has logged in.
-struct Scene {
-    cloud: Cloud,
-    bus: Bus,
-    service: Fedecksd,
-    _setup: Setup,
-}
-
-impl Scene {
-    async fn start() -> Option<Self> {
-        let bus = Bus::start().await?;
-        let cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-        let setup = Setup::new(&format!("ws://{}", cloud.address)).on(&bus);
-        let mut service = setup.start();
-        service.says(THERE).await;
-        Some(Self { cloud, bus, service, _setup: setup })
-    }
-
-    /// The same, logged in and connected.
-    async fn connected() -> Option<Self> {
-        let mut scene = Self::start().await?;
-        let login = gdbus(&scene.bus, User::Member, "Login", &[&credentials(PASSWORD)]).await;
-        assert_eq!(said(&login), "(true,)\n");
-        assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
-        Some(scene)
-    }
-}
-
-/// As gdbus takes them.
-fn credentials(password: &str) -> String {
+/// The account as gdbus takes it.
+pub(crate) fn credentials(password: &str) -> String {
     format!("{{'username': <'{USER}'>, 'password': <'{password}'>}}")
 }
 
+/// Calls a method of the interface, or of another one if its name is complete.
 async fn gdbus(bus: &Bus, user: User, method: &str, arguments: &[&str]) -> Output {
     let method = match method.contains('.') {
         true => method.to_owned(),
@@ -59,23 +28,29 @@ async fn gdbus(bus: &Bus, user: User, method: &str, arguments: &[&str]) -> Outpu
     bus.run_as(user, &words).await
 }
 
-async fn busctl(bus: &Bus, verb: &str, arguments: &[&str]) -> Output {
+/// The result of a call by a member of the group.
+async fn call(bus: &Bus, method: &str, arguments: &[&str]) -> String {
+    result(gdbus(bus, User::Member, method, arguments).await)
+}
+
+/// The error of a call by this user.
+pub(crate) async fn call_error(bus: &Bus, user: User, method: &str, arguments: &[&str]) -> String {
+    error(gdbus(bus, user, method, arguments).await)
+}
+
+async fn busctl(bus: &Bus, verb: &str, arguments: &[&str]) -> String {
     let address = format!("--address={}", bus.address());
     let object = ["org.fedecks.Device1", "/org/fedecks/Device1", "org.fedecks.Device1"];
-    let mut words = vec!["busctl", &address, verb];
-    words.extend(object);
-    words.extend(arguments);
-    bus.run_as(User::Root, &words).await
+    let words = [&["busctl", &address, verb], &object[..], arguments].concat();
+    result(bus.run_as(User::Root, &words).await)
 }
 
-/// What it printed, if all was well.
-fn said(output: &Output) -> String {
+fn result(output: Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
+    String::from_utf8(output.stdout).unwrap()
 }
 
-/// What it said was wrong.
-fn complaint(output: &Output) -> String {
+fn error(output: Output) -> String {
     assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    String::from_utf8(output.stderr.clone()).unwrap()
+    String::from_utf8(output.stderr).unwrap()
 }

@@ -1,146 +1,115 @@
-//! Who the device is, across starts on a system that shows more or less of itself.
+//! The device id across starts, on a system whose sources change.
 
 use std::fs;
 
-use crate::support::cloud::{By, Cloud, Seen};
 use crate::support::fedecksd::{Fedecksd, Setup};
-use crate::support::is_root;
+use crate::support::{By, Cloud, Seen, cloud, is_root};
 
-/// A system that says of itself only what is set here, in a mount namespace of its own.
-#[derive(Default)]
-struct System {
-    serial_number: Option<&'static str>,
-    machine_id: Option<&'static str>,
-    hostname: &'static str,
+/// A system whose only sources are these: serial number, machine id and host name.
+type System = (Option<&'static str>, Option<&'static str>, &'static str);
+
+const MACHINE_ID: Option<&str> = Some("3d1219c7c4c5404aaa1f6d2a48adfda4\n");
+
+/// Starts the service in a mount namespace with this system.
+fn start(setup: Setup, (serial_number, machine_id, hostname): System) -> (Setup, Fedecksd) {
+    let file = setup.folder.path().join("machine-id");
+    fs::write(&file, machine_id.unwrap_or("uninitialized\n")).unwrap();
+    let base = "/sys/firmware/devicetree/base";
+    let serial_number = serial_number.map_or_else(String::new, |serial_number| {
+        format!("mkdir -p {base}; printf '{serial_number}\\0' > {base}/serial-number;")
+    });
+    let script = format!(
+        "set -e
+        mount -t tmpfs none /sys/class
+        mount -t tmpfs none /sys/firmware
+        mount --bind {} /etc/machine-id
+        {serial_number}
+        hostname {hostname}
+        exec \"$@\"",
+        file.display()
+    );
+    let setup = setup.by(&["unshare", "--mount", "--uts", "sh", "-c", &script, "sh"]);
+    let service = setup.start();
+    (setup, service)
 }
 
-impl System {
-    fn start(&self, setup: Setup) -> (Setup, Fedecksd) {
-        let folder = setup.folder.path();
-        let machine_id = folder.join("machine-id");
-        fs::write(&machine_id, self.machine_id.unwrap_or("uninitialized\n")).unwrap();
-        let serial_number = self.serial_number.map_or_else(String::new, |serial_number| {
-            let place = "/sys/firmware/devicetree/base";
-            format!("mkdir -p {place}; printf '{serial_number}\\0' > {place}/serial-number;")
-        });
-        let script = format!(
-            "set -e
-            mount -t tmpfs none /sys/class
-            mount -t tmpfs none /sys/firmware
-            mount --bind {} /etc/machine-id
-            {serial_number}
-            hostname {}
-            exec \"$@\"",
-            machine_id.display(),
-            self.hostname
-        );
-        let setup = setup.by(&["unshare", "--mount", "--uts", "sh", "-c", &script, "sh"]);
-        let service = setup.start();
-        (setup, service)
+/// One start, whose log has `text`, and which connects like this, to its end.
+async fn run(setup: Setup, cloud: &mut Cloud, system: System, text: &str, by: By) -> Setup {
+    let (setup, mut service) = start(setup, system);
+    service.logs(text).await;
+    assert_eq!(cloud.next().await, Seen::Connected(by));
+    if by == By::Credentials {
+        service.logs("used and removed").await;
     }
+    service.terminate().await;
+    setup
 }
 
-fn unnamed(cloud: &Cloud) -> Setup {
-    Setup::new(&format!("ws://{}", cloud.address)).with_credentials().without("device_id")
+/// A cloud, and a device for it without an id; none, and the test is skipped, without root.
+async fn unnamed() -> Option<(Cloud, Setup)> {
+    if !is_root() {
+        return None;
+    }
+    let cloud = cloud().await;
+    let setup = Setup::new(cloud.address).with_credentials().without("device_id");
+    Some((cloud, setup))
 }
 
 #[tokio::test]
-async fn the_device_is_the_same_after_each_start_whatever_else_comes_up_or_goes_away() {
-    if !is_root() {
-        return;
-    }
-    let mut cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-    let system = System { hostname: "kitchen-9", ..System::default() };
-    let (setup, mut service) = system.start(unnamed(&cloud));
-    let started = service.says("fedecksd started").await;
-    assert!(started.contains("device=kitchen-9 device_id_from=\"hostname\""), "{started}");
-    assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
-    service.says("used and removed").await;
-    service.terminate().await;
-
-    // That it comes by its token says that it is the same device.
-    let system = System {
-        hostname: "renamed-by-dhcp",
-        serial_number: Some("SN-0042"),
-        machine_id: Some("3d1219c7c4c5404aaa1f6d2a48adfda4\n"),
-    };
-    let (setup, mut service) = system.start(setup);
-    let started = service.says("fedecksd started").await;
-    assert!(started.contains("device=kitchen-9 device_id_from=\"hostname\""), "{started}");
-    assert_eq!(cloud.next().await, Seen::Connected(By::Token));
-    service.terminate().await;
+async fn the_id_stays_the_same_whatever_other_sources_appear() {
+    let Some((mut cloud, setup)) = unnamed().await else { return };
+    let text = "device=kitchen-9 device_id_from=\"hostname\"";
+    let named = (None, None, "kitchen-9");
+    let setup = run(setup, &mut cloud, named, text, By::Credentials).await;
+    // The token shows that the device is the same.
+    let complete = (Some("SN-0042"), MACHINE_ID, "renamed-by-dhcp");
+    let setup = run(setup, &mut cloud, complete, text, By::Token).await;
     assert!(!setup.data().join("provision.toml").exists());
 }
 
 #[tokio::test]
-async fn the_serial_number_comes_first_and_holds_while_it_cannot_be_read() {
-    if !is_root() {
-        return;
-    }
-    let mut cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-    let complete = System {
-        hostname: "kitchen-9",
-        serial_number: Some("SN-0042"),
-        machine_id: Some("3d1219c7c4c5404aaa1f6d2a48adfda4\n"),
-    };
-    let (setup, mut service) = complete.start(unnamed(&cloud));
-    let started = service.says("fedecksd started").await;
-    assert!(started.contains("device=SN-0042 device_id_from=\"serial-number\""), "{started}");
-    assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
-    service.says("used and removed").await;
-    service.terminate().await;
+async fn the_serial_number_comes_first_and_survives_read_errors() {
+    let Some((mut cloud, setup)) = unnamed().await else { return };
+    let text = "device=SN-0042 device_id_from=\"serial-number\"";
+    let complete = (Some("SN-0042"), MACHINE_ID, "kitchen-9");
+    let setup = run(setup, &mut cloud, complete, text, By::Credentials).await;
 
-    let (setup, mut service) = System { serial_number: None, ..complete }.start(setup);
-    service.says("what is remembered holds").await;
-    assert_eq!(cloud.next().await, Seen::Connected(By::Token));
-    service.terminate().await;
+    let text = "cannot read the device id from its source, using the saved one";
+    let setup = run(setup, &mut cloud, (None, MACHINE_ID, "kitchen-9"), text, By::Token).await;
 
-    // The data partition on another board: another device, which has no token.
-    let (_setup, mut service) =
-        System { serial_number: Some("SN-0043"), hostname: "cellar", machine_id: None }
-            .start(setup);
-    let started = service.says("fedecksd started").await;
-    assert!(started.contains("device=SN-0043 device_id_from=\"serial-number\""), "{started}");
-    service.says("unregistered: waiting for a login").await;
+    // The data on another board: another device, without a token.
+    let (_setup, mut service) = start(setup, (Some("SN-0043"), None, "cellar"));
+    service.logs("device=SN-0043 device_id_from=\"serial-number\"").await;
+    service.logs("unregistered: waiting for a login").await;
     service.terminate().await;
 }
 
 #[tokio::test]
-async fn a_data_partition_that_remembers_another_device_and_comes_late_ends_the_service() {
-    if !is_root() {
-        return;
-    }
-    let mut cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-    let system = System { hostname: "kitchen-9", ..System::default() };
-    let (setup, mut service) = system.start(unnamed(&cloud));
-    assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
-    service.says("used and removed").await;
-    service.terminate().await;
+async fn a_late_data_partition_of_another_device_ends_the_service() {
+    let Some((mut cloud, setup)) = unnamed().await else { return };
+    let (kitchen, cellar) = ((None, None, "kitchen-9"), (None, None, "cellar"));
+    let setup = run(setup, &mut cloud, kitchen, "fedecksd started", By::Credentials).await;
 
-    let away = setup.folder.path().join("away");
-    fs::rename(setup.data(), &away).unwrap();
-    let (setup, mut service) = System { hostname: "cellar", ..System::default() }.start(setup);
-    let started = service.says("fedecksd started").await;
-    assert!(started.contains("device=cellar"), "{started}");
+    let away = setup.unmount_data();
+    let (setup, mut service) = start(setup, cellar);
+    service.logs("device=cellar").await;
     fs::rename(&away, setup.data()).unwrap();
-    service.says("says that this device is kitchen-9: start again").await;
-    let (_setup, mut service) = System { hostname: "cellar", ..System::default() }.start(setup);
-    service.says("device=kitchen-9").await;
+    service.logs("has the device id kitchen-9: restart the service").await;
+    let (_setup, mut service) = start(setup, cellar);
+    service.logs("device=kitchen-9").await;
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
 }
 
 #[tokio::test]
-async fn without_any_source_it_says_why_and_ends() {
-    if !is_root() {
-        return;
-    }
-    let cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-    let system = System { hostname: "localhost", ..System::default() };
-    let (_setup, mut service) = system.start(unnamed(&cloud));
-    let said = service.says("nothing says who this device is").await;
-    for part in
-        ["serial-number: ", "machine-id: is no machine id", "mac: ", "hostname: is \"localhost\""]
-    {
-        assert!(said.contains(part), "{said}");
-    }
+async fn without_any_source_it_ends_with_the_reasons() {
+    let Some((_cloud, setup)) = unnamed().await else { return };
+    let (_setup, mut service) = start(setup, (None, None, "localhost"));
+    let error = service.logs("cannot determine the device id").await;
+    let reasons = [
+        "serial-number: ",
+        "machine-id: is not a machine id",
+        "mac: ",
+        "hostname: is \"localhost\"",
+    ];
+    assert!(reasons.iter().all(|reason| error.contains(reason)), "{error}");
 }

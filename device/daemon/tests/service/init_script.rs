@@ -1,4 +1,4 @@
-//! The init script for systems without systemd, with Debian's and with busybox's tools.
+//! The init script for systems without systemd, with the tools of Debian and of busybox.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,18 +8,21 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::cloud::{By, Cloud, PASSWORD, Seen, USER};
 use crate::support::fedecksd::DEVICE;
-use crate::support::{is_root, skip, within};
+use crate::support::{
+    By, Seen, cloud, credentials, has_programs, is_root, path_after, until, within, write,
+};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/fedecksd.init");
 
-/// Some user that is not root and that every system has.
-const USER_OF_THE_SERVICE: &str = "nobody";
+/// A user that every system has.
+const SERVICE_USER: &str = "daemon";
 
 const BUSYBOX: &str = "/bin/busybox";
 
-/// What a minimal system has of busybox.
+const DEBIAN: (&str, &str) = ("start-stop-daemon", "dpkg");
+
+/// The applets of a minimal system.
 const APPLETS: [&str; 11] =
     ["cat", "chown", "grep", "id", "mkdir", "rm", "sh", "sleep", "start-stop-daemon", "tee", "tr"];
 
@@ -31,8 +34,9 @@ struct System {
 }
 
 impl System {
-    fn new(tools: &[&str], shell: &Path, url: &str) -> Option<Self> {
-        if !is_root() {
+    /// With the tools of this program and package. None, and the test is skipped, if it is missing.
+    fn new(program: (&str, &str), tools: &[&str], shell: &Path, url: &str) -> Option<Self> {
+        if !is_root() || !has_programs(&[program]) {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
@@ -42,21 +46,16 @@ impl System {
         for tool in tools {
             symlink(BUSYBOX, file("bin").join(tool)).unwrap();
         }
-        // Where the user can run it.
+        // The user cannot enter the build folder.
         fs::copy(env!("CARGO_BIN_EXE_fedecksd"), file("fedecksd")).unwrap();
         fs::copy(SCRIPT, file("S60fedecksd")).unwrap();
         let here = folder.path().display();
         let configuration = format!(
-            "url = {url:?}\ndevice_id = {DEVICE:?}\ndata_dir = \"{here}/data\"\n\
-             network = \"none\"\n\
+            "url = {url:?}\ndevice_id = {DEVICE:?}\ndata_dir = \"{here}/data\"\nnetwork = \"none\"\n\
              backoff_base = \"50ms\"\nbackoff_cap = \"500ms\"\n"
         );
         fs::write(file("fedecks.toml"), configuration).unwrap();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut folders = vec![file("bin")];
-        folders.extend(std::env::split_paths(&path));
-        folders.push("/sbin".into());
-        let path = std::env::join_paths(folders).unwrap();
+        let path = path_after(&file("bin"));
         let system = Self { folder, shell: shell.to_owned(), path };
         system.configure("");
         Some(system)
@@ -67,7 +66,7 @@ impl System {
         let here = self.folder.path().display();
         let defaults = format!(
             "FEDECKSD={here}/fedecksd\nFEDECKSD_ARGS='--config {here}/fedecks.toml'\n\
-             RUN_AS={USER_OF_THE_SERVICE}\nDATA_DIR={here}/data\nPIDFILE={here}/pid\n\
+             RUN_AS={SERVICE_USER}\nDATA_DIR={here}/data\nPIDFILE={here}/pid\n\
              LOGGER='tee -a {here}/data/log'\n\
              export DBUS_SYSTEM_BUS_ADDRESS=unix:path={here}/no-bus\n{more}"
         );
@@ -78,7 +77,7 @@ impl System {
         self.folder.path().join(name)
     }
 
-    /// Runs the script to its end; its exit status and what it said.
+    /// Runs the script to its end. Returns its exit status and its output.
     async fn run(&self, action: &str) -> (i32, String) {
         let mut command = Command::new(&self.shell);
         command
@@ -93,7 +92,7 @@ impl System {
         (output.status.code().unwrap(), said)
     }
 
-    /// The processes that run the service's program.
+    /// The processes of the service.
     fn services(&self) -> Vec<i32> {
         let program = self.file("fedecksd");
         let processes = fs::read_dir("/proc").unwrap().flatten();
@@ -118,22 +117,22 @@ impl Drop for System {
     }
 }
 
-async fn lives_a_life(tools: &[&str], shell: &Path) {
-    let mut cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
+/// From the first start to the last, with a crash in between.
+async fn keeps_it_running(program: (&str, &str), tools: &[&str], shell: &Path) {
+    let mut cloud = cloud().await;
     let url = format!("ws://{}", cloud.address);
-    let Some(system) = System::new(tools, shell, &url) else { return };
+    let Some(system) = System::new(program, tools, shell, &url) else { return };
     assert_eq!(system.run("status").await, (3, "fedecksd is stopped\n".into()));
     assert_eq!(system.run("stop").await, (0, String::new()));
 
     assert_eq!(system.run("start").await, (0, String::new()));
     let data = fs::metadata(system.file("data")).unwrap();
     assert_eq!(data.permissions().mode() & 0o777, 0o700);
-    let user = nix::unistd::User::from_name(USER_OF_THE_SERVICE).unwrap().unwrap();
+    let user = nix::unistd::User::from_name(SERVICE_USER).unwrap().unwrap();
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&data), user.uid.as_raw());
-    let credentials = system.file("data/provision.toml");
-    fs::write(&credentials, format!("username = {USER:?}\npassword = {PASSWORD:?}\n")).unwrap();
-    fs::set_permissions(&credentials, PermissionsExt::from_mode(0o600)).unwrap();
-    nix::unistd::chown(&credentials, Some(user.uid), None).unwrap();
+    let provisioning = system.file("data/provision.toml");
+    write(&provisioning, credentials(), 0o600);
+    nix::unistd::chown(&provisioning, Some(user.uid), None).unwrap();
     assert_eq!(system.run("restart").await, (0, String::new()));
     assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
     assert_eq!(system.run("status").await, (0, "fedecksd is running\n".into()));
@@ -143,20 +142,15 @@ async fn lives_a_life(tools: &[&str], shell: &Path) {
     assert!(process.contains(&users), "{process}");
 
     let again = system.run("start").await;
-    assert_eq!(again, (0, "fedecksd is running already\n".into()));
+    assert_eq!(again, (0, "fedecksd is already running\n".into()));
     assert_eq!(system.services(), [first]);
 
     // Removed as soon as the token is on disk.
-    within(async {
-        while credentials.exists() {
-            tokio::task::yield_now().await
-        }
-    })
-    .await;
+    until(async || (!provisioning.exists()).then_some(())).await;
     let signal = nix::sys::signal::Signal::SIGKILL;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), signal).unwrap();
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
-    assert!(system.log().contains("ended with status 137, it is started again in 1 s"));
+    assert!(system.log().contains("ended with status 137, restarting in 1 s"));
 
     assert_eq!(system.run("reload").await, (0, String::new()));
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
@@ -166,11 +160,11 @@ async fn lives_a_life(tools: &[&str], shell: &Path) {
     assert!(system.log().ends_with("stopped\n"), "{}", system.log());
     assert!(system.services().is_empty());
     assert_eq!(system.run("status").await.0, 3);
-    // It would be back after 1 s.
+    // It would restart after 1 s.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert!(system.services().is_empty());
 
-    // As after an update by an image whose user has another number.
+    // Like after an update by an image whose user has another number.
     let kept = ["data", "data/token"].map(|name| system.file(name));
     for file in &kept {
         nix::unistd::chown(file, Some(4242.into()), Some(4242.into())).unwrap();
@@ -184,41 +178,34 @@ async fn lives_a_life(tools: &[&str], shell: &Path) {
 }
 
 #[tokio::test]
-async fn with_debians_tools_it_is_kept_running_until_it_is_stopped() {
-    if !Path::new("/sbin/start-stop-daemon").exists() {
-        return skip("start-stop-daemon is missing, of the package dpkg");
-    }
-    lives_a_life(&[], Path::new("/bin/sh")).await;
+async fn with_debians_tools_it_keeps_running_until_it_is_stopped() {
+    keeps_it_running(DEBIAN, &[], Path::new("/bin/sh")).await;
 }
 
 #[tokio::test]
-async fn with_busyboxs_tools_it_is_kept_running_until_it_is_stopped() {
-    if !Path::new(BUSYBOX).exists() {
-        return skip("busybox is missing, of the package busybox");
-    }
-    // As `sh` it takes the name that it is called by.
+async fn with_busybox_it_keeps_running_until_it_is_stopped() {
+    // It is the applet of the name by which it is run.
     let shells = tempfile::tempdir().unwrap();
     let shell = shells.path().join("sh");
     symlink(BUSYBOX, &shell).unwrap();
-    lives_a_life(&APPLETS, &shell).await;
+    keeps_it_running(("busybox", "busybox"), &APPLETS, &shell).await;
 }
 
 #[tokio::test]
-async fn it_says_what_is_wrong() {
-    if !Path::new("/sbin/start-stop-daemon").exists() {
-        return skip("start-stop-daemon is missing, of the package dpkg");
-    }
-    let Some(system) = System::new(&[], Path::new("/bin/sh"), "ws://127.0.0.1:1") else { return };
+async fn errors_have_an_exit_status_and_a_description() {
+    let Some(system) = System::new(DEBIAN, &[], Path::new("/bin/sh"), "ws://127.0.0.1:1") else {
+        return;
+    };
     system.configure("FEDECKSD=/nowhere/fedecksd\n");
-    let missing = "fedecksd: there is no program /nowhere/fedecksd\n";
+    let missing = "fedecksd: /nowhere/fedecksd not found\n";
     assert_eq!(system.run("start").await, (5, missing.into()));
     system.configure("RUN_AS=no-such-user\n");
-    let missing = "fedecksd: there is no user no-such-user to run it as\n";
+    let missing = "fedecksd: no such user: no-such-user\n";
     assert_eq!(system.run("start").await, (6, missing.into()));
     system.configure("");
     let (status, usage) = system.run("dance").await;
     assert!(status == 2 && usage.starts_with("Usage: "), "{status} {usage}");
-    // Left by a power cut, with a number that is another process's now.
+    // A stale file with the number of another process.
     fs::write(system.file("pid"), format!("{}\n", std::process::id())).unwrap();
     assert_eq!(system.run("status").await.0, 1);
     assert_eq!(system.run("start").await, (0, String::new()));

@@ -1,6 +1,6 @@
-//! The real `fedecksd` against a real cloud, on real daemons.
+//! The real `fedecksd` with a real cloud and real daemons.
 
-#![cfg(not(fedecks_emulated))] // The daemons are this machine's.
+#![cfg(not(fedecks_emulated))] // They need the daemons of this machine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
 
 mod clock;
@@ -12,6 +12,6 @@ mod identity;
 mod init_script;
 mod network;
 mod provisioning;
-mod reconnects;
 mod support;
 mod unit;
+mod unreachable;

@@ -1,47 +1,80 @@
-//! A cloud, the service, and what both need.
+//! A cloud, the service, and the daemons around it.
 
 pub(crate) mod bus;
-pub(crate) mod cloud;
 pub(crate) mod fedecksd;
 pub(crate) mod machine;
 pub(crate) mod namespace;
 pub(crate) mod network_manager;
+pub(crate) mod scene;
 
-use std::io::Write;
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// How long anything that is awaited may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use fedecks_protocol::Term;
+pub(crate) use fedecks_testing::recorder::{By, Recorder, Seen};
+pub(crate) use fedecks_testing::wait::{PATIENCE, is_root, skip, until, within};
+pub(crate) use fedecks_testing::{PASSWORD, USER};
 
-/// What the future gives, or a failure if it takes too long.
-pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("nothing came of it in time")
+use fedecksd::DEVICE;
+
+pub(crate) type Cloud = fedecks_testing::cloud::Cloud<Seen>;
+
+/// A cloud on a free port.
+pub(crate) async fn cloud() -> Cloud {
+    Cloud::start(Recorder::new).await
 }
 
-/// The command, which is another package. Cargo builds it beside the service where it also tests that
-/// package, whose own tests run it: as part of the workspace, or by `-p fedecks-cli`, which `ci/test` adds.
+pub(crate) async fn cloud_at(address: SocketAddr) -> Cloud {
+    Cloud::start_at(address, Recorder::new).await
+}
+
+/// The provisioning file of the account.
+pub(crate) fn credentials() -> String {
+    format!("username = {USER:?}\npassword = {PASSWORD:?}\n")
+}
+
+/// Writes a file with this mode. Renames it into place, as the service may be reading it.
+pub(crate) fn write(file: &Path, content: impl AsRef<[u8]>, mode: u32) {
+    let new = file.with_extension("new");
+    fs::write(&new, content).unwrap();
+    fs::set_permissions(&new, PermissionsExt::from_mode(mode)).unwrap();
+    fs::rename(new, file).unwrap();
+}
+
+/// The command, which is another package. Cargo builds it next to the service if it also tests that package,
+/// whose own tests run it: as part of the workspace, or by `-p fedecks-cli`, which `ci/test` adds.
 pub(crate) fn fedecks() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_fedecksd")).with_file_name("fedecks");
     assert!(program.exists(), "{} is missing; add -p fedecks-cli", program.display());
     program
 }
 
-/// Whether this is root, who may mount; says it loudly if not.
-pub(crate) fn is_root() -> bool {
-    let is_root = nix::unistd::geteuid().is_root();
-    if !is_root {
-        skip("it takes root to mount");
-    }
-    is_root
+/// The PATH of this process, after `first`.
+pub(crate) fn path_after(first: &Path) -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/sbin".into()]);
+    std::env::join_paths([first.to_owned()].into_iter().chain(folders)).unwrap()
 }
 
-/// Says loudly that a test cannot run here. Where `FEDECKS_TESTS_COMPLETE` is set, as it is on the
-/// machine that decides about a change, it fails instead.
-pub(crate) fn skip(reason: &str) {
-    assert!(std::env::var_os("FEDECKS_TESTS_COMPLETE").is_none(), "cannot run here: {reason}");
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or_default();
-    // Past the test runner, which shows nothing of what passes. A full pipe is not the test's fault.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+/// Whether these programs, each with its Debian package, are installed; reports the test as skipped if not.
+pub(crate) fn has_programs(programs: &[(&str, &str)]) -> bool {
+    let path = path_after(Path::new("/bin"));
+    let is_missing = |(program, _): &&(&str, &str)| {
+        !std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+    };
+    let Some((program, package)) = programs.iter().find(is_missing) else { return true };
+    skip(&format!("{program} is missing, of the package {package}"));
+    false
+}
+
+/// Sends a value to the device.
+pub(crate) async fn push(cloud: &Cloud, term: Term) {
+    cloud.hub.push(&DEVICE.parse().unwrap(), term).await.unwrap();
+}
+
+pub(crate) async fn push_raw(cloud: &Cloud, bytes: &[u8]) {
+    cloud.hub.push_raw(&DEVICE.parse().unwrap(), bytes.to_vec()).await.unwrap();
 }

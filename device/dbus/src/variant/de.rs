@@ -1,4 +1,4 @@
-//! From D-Bus to a term.
+//! Decodes a term from D-Bus.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,30 +11,30 @@ use zbus::zvariant::Signature;
 use super::error::VariantError;
 use super::escape::{ATOM, ESCAPES, INT, MAP, NIL, TEXT, TUPLE};
 
-/// Reads a value of this signature. Each value in it, and each byte of its texts and bytes, counts as
-/// one byte, which is less than any dialect needs for it; together they are at most `max`.
+/// Reads a value of this signature. Each nested value, and each byte of strings and byte arrays, counts
+/// as one byte, which is less than any dialect needs for it; the sum is limited to `max`.
 ///
-/// Where the outcome is an error, the deserializer is left in the middle of the value.
+/// After an error, the deserializer is left in the middle of the value.
 pub(super) fn read<'de, D: Deserializer<'de>>(
     signature: &Signature,
     max: usize,
     deserializer: D,
 ) -> Result<Result<Term, VariantError>, D::Error> {
-    let left = Left { max, bytes: Cell::new(max), error: Cell::new(None) };
-    match (Value { signature, left: &left }).deserialize(deserializer) {
+    let budget = Budget { max, bytes: Cell::new(max), error: Cell::new(None) };
+    match (Value { signature, budget: &budget }).deserialize(deserializer) {
         Ok(term) => Ok(Ok(term)),
-        Err(error) => left.error.take().map(Err).ok_or(error),
+        Err(error) => budget.error.take().map(Err).ok_or(error),
     }
 }
 
-/// What may still come, and what was wrong with what came.
-struct Left {
+/// The bytes that may still be read, and the error that has ended the reading.
+struct Budget {
     max: usize,
     bytes: Cell<usize>,
     error: Cell<Option<VariantError>>,
 }
 
-impl Left {
+impl Budget {
     fn take<E: Error>(&self, bytes: usize) -> Result<(), E> {
         match self.bytes.get().checked_sub(bytes) {
             Some(left) => {
@@ -45,7 +45,7 @@ impl Left {
         }
     }
 
-    /// Sets the error aside, as the library's own has no place for it.
+    /// Keeps the error here, since the deserializer's error type cannot carry it.
     fn fail<E: Error>(&self, error: VariantError) -> E {
         let text = E::custom(&error);
         self.error.set(Some(error));
@@ -57,36 +57,20 @@ impl Left {
 #[derive(Clone, Copy)]
 struct Value<'a> {
     signature: &'a Signature,
-    left: &'a Left,
+    budget: &'a Budget,
 }
 
 impl<'de> DeserializeSeed<'de> for Value<'_> {
     type Value = Term;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Term, D::Error> {
-        self.left.take(1)?;
+        self.budget.take(1)?;
         match self.signature {
-            Signature::Fd => Err(self.left.fail(VariantError::FileDescriptor)),
+            Signature::Fd => Err(self.budget.fail(VariantError::FileDescriptor)),
             Signature::Array(child) if **child == Signature::U8 => {
                 deserializer.deserialize_bytes(self)
             }
-            Signature::Unit
-            | Signature::U8
-            | Signature::Bool
-            | Signature::I16
-            | Signature::U16
-            | Signature::I32
-            | Signature::U32
-            | Signature::I64
-            | Signature::U64
-            | Signature::F64
-            | Signature::Str
-            | Signature::Signature
-            | Signature::ObjectPath
-            | Signature::Variant
-            | Signature::Array(_)
-            | Signature::Dict { .. }
-            | Signature::Structure(_) => deserializer.deserialize_any(self),
+            _ => deserializer.deserialize_any(self),
         }
     }
 }
@@ -110,26 +94,26 @@ impl<'de> Visitor<'de> for Value<'_> {
     integers!(visit_i64 i64, visit_u64 u64, visit_bool bool, visit_f64 f64);
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Term, E> {
-        self.left.take(text.len())?;
+        self.budget.take(text.len())?;
         Ok(Term::from(text))
     }
 
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Term, E> {
-        self.left.take(bytes.len())?;
+        self.budget.take(bytes.len())?;
         Ok(Term::Bytes(bytes.to_vec()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Term, A::Error> {
-        let left = self.left;
+        let budget = self.budget;
         match self.signature {
             Signature::Variant => {
                 let missing = || A::Error::custom("a variant without a value");
                 let signature = sequence.next_element::<Signature>()?.ok_or_else(missing)?;
-                let value = Value { signature: &signature, left };
+                let value = Value { signature: &signature, budget };
                 sequence.next_element_seed(value)?.ok_or_else(missing)
             }
             Signature::Array(child) => {
-                let element = Value { signature: child.signature(), left };
+                let element = Value { signature: child.signature(), budget };
                 let mut terms = Vec::new();
                 while let Some(term) = sequence.next_element_seed(element)? {
                     terms.push(term);
@@ -139,44 +123,28 @@ impl<'de> Visitor<'de> for Value<'_> {
             Signature::Structure(fields) => {
                 let mut terms = Vec::new();
                 for signature in fields.iter() {
-                    let field = Value { signature, left };
+                    let field = Value { signature, budget };
                     terms.extend(sequence.next_element_seed(field)?);
                 }
                 let is_like_escape =
                     fields.iter().eq([&Signature::ObjectPath, &Signature::Variant]);
                 if is_like_escape {
-                    escape(terms).map_err(|error| left.fail(error))
+                    unescape(terms).map_err(|error| budget.fail(error))
                 } else {
                     Ok(Term::Tuple(terms))
                 }
             }
-            Signature::Unit
-            | Signature::U8
-            | Signature::Bool
-            | Signature::I16
-            | Signature::U16
-            | Signature::I32
-            | Signature::U32
-            | Signature::I64
-            | Signature::U64
-            | Signature::F64
-            | Signature::Str
-            | Signature::Signature
-            | Signature::ObjectPath
-            | Signature::Dict { .. }
-            | Signature::Fd => {
-                Err(A::Error::custom(format_args!("{} is no sequence", self.signature)))
-            }
+            other => Err(A::Error::custom(format_args!("{other} is not a sequence"))),
         }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Term, A::Error> {
         let Signature::Dict { key, value } = self.signature else {
-            return Err(A::Error::custom(format_args!("{} is no dict", self.signature)));
+            return Err(A::Error::custom(format_args!("{} is not a dict", self.signature)));
         };
-        let left = self.left;
-        let key = Value { signature: key.signature(), left };
-        let value = Value { signature: value.signature(), left };
+        let budget = self.budget;
+        let key = Value { signature: key.signature(), budget };
+        let value = Value { signature: value.signature(), budget };
         let mut entries = Vec::new();
         while let Some(entry) = map.next_key_seed(key)? {
             entries.push((entry, map.next_value_seed(value)?));
@@ -185,9 +153,9 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 }
 
-/// The term of a structure `(ov)` with these fields: what is escaped in it, or a tuple if its path is
-/// not one of ours.
-fn escape(fields: Vec<Term>) -> Result<Term, VariantError> {
+/// The term of a structure `(ov)` with these fields: the escaped term, or a tuple if its path is not in
+/// our namespace.
+fn unescape(fields: Vec<Term>) -> Result<Term, VariantError> {
     let path = fields.first().and_then(Term::as_str).unwrap_or_default();
     if !path.starts_with(ESCAPES) {
         return Ok(Term::Tuple(fields));

@@ -1,26 +1,26 @@
-//! Why a value cannot cross the bus.
+//! Why a value cannot be transferred over D-Bus.
 
-/// Why a term has no form on D-Bus, or a D-Bus value is no term.
+/// Why a term cannot be represented on D-Bus, or a D-Bus value as a term.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VariantError {
     /// D-Bus allows 64 levels in a message, and most values take two or three of them.
-    #[error("the value is too deep for D-Bus, which allows 64 levels of containers and variants")]
+    #[error(
+        "the value is too deeply nested for D-Bus, which allows 64 levels of containers and variants"
+    )]
     TooDeep,
-    /// It takes more bytes than are allowed.
+    /// The value takes more bytes than are allowed.
     #[error("the value is too big: at most {max} bytes are allowed")]
     TooBig {
-        /// How many are allowed.
+        /// The maximum, in bytes.
         max: usize,
     },
-    /// A dict's key is not a text, has a NUL or stands twice.
-    #[error("the keys are distinct texts without a NUL: {0} is not")]
+    /// A dict's key is not a string, contains a NUL or is duplicate.
+    #[error("invalid key: {0}; keys must be distinct strings without NUL")]
     Key(String),
     /// A file descriptor.
     #[error("a file descriptor cannot be sent to the cloud")]
     FileDescriptor,
-    /// An escape whose path or content is none of those that exist.
-    #[error(
-        "the structure (ov) with the path {0} is no escape that is known, or has another content"
-    )]
+    /// An escape with an unknown path or an invalid content.
+    #[error("the structure (ov) with the path {0} is an unknown escape or has invalid content")]
     Escape(String),
 }

@@ -1,4 +1,4 @@
-//! The object paths of the escapes.
+//! The object paths of escapes.
 
 pub(super) const NIL: &str = "/org/fedecks/term/nil";
 pub(super) const INT: &str = "/org/fedecks/term/int";

@@ -9,23 +9,23 @@
 //! | `Bytes` | `ay` |
 //! | `List` | `av` |
 //! | `Tuple` of 1 to 253 values | a structure of that many `v` |
-//! | `Map` whose keys are texts without a NUL, none twice | `a{sv}` |
+//! | `Map` whose keys are distinct strings without a NUL | `a{sv}` |
 //! | everything else | an escape |
 //!
-//! An escape is a structure `(ov)`: an object path that says what it is, and its content.
+//! An escape is a structure `(ov)`: an object path for its kind, and its content.
 //!
 //! | path | term | content |
 //! |---|---|---|
-//! | `/org/fedecks/term/nil` | `Nil` | an empty text |
-//! | `/org/fedecks/term/int` | `Int` | its decimal digits as a text |
-//! | `/org/fedecks/term/atom` | `Atom` | its text |
+//! | `/org/fedecks/term/nil` | `Nil` | an empty string |
+//! | `/org/fedecks/term/int` | `Int` | its decimal digits as a string |
+//! | `/org/fedecks/term/atom` | `Atom` | its name |
 //! | `/org/fedecks/term/text` | `Str` | its UTF-8 bytes |
 //! | `/org/fedecks/term/tuple` | `Tuple` | the list of its values |
 //! | `/org/fedecks/term/map` | `Map` | the list of its pairs, each a tuple |
 //!
-//! The other way every D-Bus value but a file descriptor becomes a term: all integers `Int`; texts,
-//! object paths and signatures `Str`; `ay` `Bytes`; other arrays `List`; structures `Tuple`; dicts
-//! `Map`; and a variant is what it holds. So a term comes back from D-Bus as it was.
+//! In the other direction, every D-Bus value except a file descriptor becomes a term: integers `Int`;
+//! strings, object paths and signatures `Str`; `ay` `Bytes`; other arrays `List`; structures `Tuple`;
+//! dicts `Map`; and a variant becomes its content. A term survives the round trip unchanged.
 
 mod de;
 mod error;
@@ -41,20 +41,20 @@ use zbus::zvariant::{LE, Signature, Type, serialized::Context, serialized_size};
 
 pub use error::VariantError;
 
-/// A term in the form of a D-Bus variant.
+/// A term as a D-Bus variant.
 #[derive(Clone, PartialEq, Default)]
 pub struct Variant(Term);
 
-/// A [`Term::Map`] with text keys in the form of a D-Bus dict `a{sv}`.
+/// A [`Term::Map`] with string keys as a D-Bus dict `a{sv}`.
 #[derive(Clone, PartialEq, Default)]
 pub struct Dictionary(Vec<(Term, Term)>);
 
-/// The biggest value that is put on the bus, in bytes of its D-Bus form. A bus ends the connection
-/// of whoever sends a message above its limit, which is 32 MiB on a system bus as it comes.
+/// Maximum encoded size of a value that is sent to the bus. A bus disconnects a sender whose message
+/// exceeds its limit, which is 32 MiB by default on a system bus.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 impl Variant {
-    /// The term as it travels over D-Bus, if it is not too deep or too big for that.
+    /// Wraps a term, if it is not too deeply nested or too big for D-Bus.
     pub fn new(term: Term) -> Result<Self, VariantError> {
         ser::check_levels(&term, 0)?;
         let variant = Self(term);
@@ -67,20 +67,20 @@ impl Variant {
         &self.0
     }
 
-    /// The term itself.
+    /// Unwraps the term.
     pub fn into_term(self) -> Term {
         self.0
     }
 }
 
 impl Dictionary {
-    /// The entries as they travel over D-Bus.
+    /// Wraps the entries, if they can be sent over D-Bus.
     pub fn new(entries: Vec<(Term, Term)>) -> Result<Self, VariantError> {
-        if let Some(key) = ser::unfit_key(&entries) {
+        if let Some(key) = ser::invalid_key(&entries) {
             return Err(VariantError::Key(key));
         }
         for (_, value) in &entries {
-            // Inside the array and its entry.
+            // Within the array and the dict entry.
             ser::check_levels(value, 2)?;
         }
         let dictionary = Self(entries);
@@ -88,12 +88,12 @@ impl Dictionary {
         Ok(dictionary)
     }
 
-    /// The value under `key`.
+    /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Term> {
         self.0.iter().find(|(known, _)| known.as_str() == Some(key)).map(|(_, value)| value)
     }
 
-    /// All of it as a term, a [`Term::Map`].
+    /// The entries as a [`Term::Map`].
     pub fn into_term(self) -> Term {
         Term::Map(self.0)
     }
@@ -103,7 +103,7 @@ fn check_size<T: Serialize + Type>(value: &T) -> Result<(), VariantError> {
     match serialized_size(Context::new_dbus(LE, 0), value) {
         Ok(size) if *size <= MAX_BYTES => Ok(()),
         Ok(_) => Err(VariantError::TooBig { max: MAX_BYTES }),
-        // All else was checked.
+        // Everything else has been checked.
         Err(_) => Err(VariantError::TooDeep),
     }
 }
@@ -140,7 +140,7 @@ impl<'de> Deserialize<'de> for Dictionary {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match de::read(Self::SIGNATURE, Limits::MAX_SIZE, deserializer)? {
             Ok(Term::Map(entries)) => Ok(Self(entries)),
-            Ok(other) => Err(D::Error::custom(format_args!("{} is no dict", other.kind()))),
+            Ok(other) => Err(D::Error::custom(format_args!("{} is not a dict", other.kind()))),
             Err(error) => Err(D::Error::custom(error)),
         }
     }
@@ -158,12 +158,12 @@ impl fmt::Debug for Dictionary {
     }
 }
 
-/// A variant of a caller, who may have sent anything: an error in it does not make the whole message
-/// unreadable. Its texts, bytes and values together are no more than a message to the cloud can be.
+/// A variant from an untrusted caller: an error in it does not make the entire message unreadable. Its
+/// size is limited to that of a message to the cloud.
 #[derive(Debug)]
 pub struct Received(pub Result<Variant, VariantError>);
 
-/// A dict `a{sv}` of a caller, in the same way.
+/// A dict `a{sv}` from an untrusted caller, likewise.
 #[derive(Debug)]
 pub struct ReceivedDictionary(pub Result<Variant, VariantError>);
 

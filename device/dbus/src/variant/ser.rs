@@ -1,4 +1,4 @@
-//! From a term to D-Bus, without a second copy of it in between.
+//! Encodes a term for D-Bus, without an intermediate copy.
 
 use std::collections::HashSet;
 
@@ -10,13 +10,13 @@ use zbus::zvariant::ObjectPath;
 use super::error::VariantError;
 use super::escape::{ATOM, INT, MAP, NIL, TEXT, TUPLE};
 
-/// In the numbers of the D-Bus specification; counted as the reference implementation does.
+/// From the D-Bus specification; counted like the reference implementation.
 const MAX_LEVELS: usize = 64;
 
-/// A structure of so many `v` and two parentheses make the longest signature.
+/// Number of fields of a structure whose signature, with two parentheses, has the maximum length.
 pub(super) const MAX_FIELDS: usize = 253;
 
-/// What stands in a variant.
+/// The representation of a term in a variant.
 enum Form<'a> {
     Bool(bool),
     Signed(i64),
@@ -25,30 +25,23 @@ enum Form<'a> {
     Str(&'a str),
     Bytes(&'a [u8]),
     List(&'a [Term]),
-    /// The list of these pairs.
+    /// A list of pairs.
     Pairs(&'a [(Term, Term)]),
     Fields(Vec<&'a Term>),
     Dict(&'a [(Term, Term)]),
-    Escape(&'static str, Content<'a>),
-}
-
-/// What stands in an escape.
-enum Content<'a> {
-    Str(&'a str),
+    /// The digits of a number, as a string.
     Digits(i128),
-    Bytes(&'a [u8]),
-    List(&'a [Term]),
-    Pairs(&'a [(Term, Term)]),
+    Escape(&'static str, Box<Form<'a>>),
 }
 
-/// A variant that holds this.
-struct InVariant<'a>(Form<'a>);
+/// A variant with this content.
+struct InVariant<'a>(&'a Form<'a>);
 
-/// The inside of a variant.
+/// The content without the variant.
 struct Bare<'a>(&'a Form<'a>);
 
 pub(super) fn variant<S: Serializer>(term: &Term, serializer: S) -> Result<S::Ok, S::Error> {
-    InVariant(Form::of(term)).serialize(serializer)
+    InVariant(&Form::of(term)).serialize(serializer)
 }
 
 pub(super) fn dictionary<S: Serializer>(
@@ -58,30 +51,24 @@ pub(super) fn dictionary<S: Serializer>(
     Bare(&Form::Dict(entries)).serialize(serializer)
 }
 
-/// The first key that does not fit `a{sv}`, in words.
-pub(super) fn unfit_key(entries: &[(Term, Term)]) -> Option<String> {
+/// The first key that is not allowed in `a{sv}`, in words.
+pub(super) fn invalid_key(entries: &[(Term, Term)]) -> Option<String> {
     let mut seen = HashSet::with_capacity(entries.len());
     for (key, _) in entries {
         match key {
-            Term::Str(text) if text.contains('\0') => return Some("one with a NUL".to_owned()),
+            Term::Str(text) if text.contains('\0') => {
+                return Some("a string with a NUL".to_owned());
+            }
             Term::Str(text) if seen.insert(text.as_str()) => {}
-            Term::Str(text) => return Some(format!("{text:?}, which stands twice,")),
-            Term::Nil
-            | Term::Bool(_)
-            | Term::Int(_)
-            | Term::Float(_)
-            | Term::Bytes(_)
-            | Term::Atom(_)
-            | Term::List(_)
-            | Term::Tuple(_)
-            | Term::Map(_) => return Some(key.kind().to_owned()),
+            Term::Str(text) => return Some(format!("{text:?} is given more than once")),
+            _ => return Some(key.kind().to_owned()),
         }
     }
     None
 }
 
-/// Whether a variant with this term fits at this level. Every variant, array, structure and dict entry
-/// is a level.
+/// Checks that a variant with this term is allowed at this level. Every variant, array, structure and
+/// dict entry is a level.
 pub(super) fn check_levels(term: &Term, level: usize) -> Result<(), VariantError> {
     check_form(&Form::of(term), level)
 }
@@ -89,24 +76,16 @@ pub(super) fn check_levels(term: &Term, level: usize) -> Result<(), VariantError
 fn check_form(form: &Form<'_>, level: usize) -> Result<(), VariantError> {
     let inside = level + 1;
     match form {
-        Form::Bool(_) | Form::Signed(_) | Form::Unsigned(_) | Form::Float(_) | Form::Str(_) => {
-            enter(inside).map(|_| ())
-        }
-        Form::Bytes(_) => enter(inside + 1).map(|_| ()),
+        Form::Bytes(_) => enter(inside + 1).map(drop),
         Form::List(terms) => each(terms.iter(), enter(inside + 1)?),
         Form::Pairs(pairs) => pairs.iter().try_for_each(|(key, value)| {
-            // In the array, the pair's variant and its structure.
+            // Within the array, the pair's variant and its structure.
             each([key, value].into_iter(), enter(inside + 3)?)
         }),
         Form::Fields(terms) => each(terms.iter().copied(), enter(inside + 1)?),
         Form::Dict(entries) => each(entries.iter().map(|(_, value)| value), enter(inside + 2)?),
-        Form::Escape(_, content) => match content {
-            Content::Str(text) => check_form(&Form::text(text), enter(inside + 1)?),
-            Content::Digits(_) => enter(inside + 2).map(|_| ()),
-            Content::Bytes(bytes) => check_form(&Form::Bytes(bytes), enter(inside + 1)?),
-            Content::List(terms) => check_form(&Form::List(terms), enter(inside + 1)?),
-            Content::Pairs(pairs) => check_form(&Form::Pairs(pairs), enter(inside + 1)?),
-        },
+        Form::Escape(_, content) => check_form(content, enter(inside + 1)?),
+        _ => enter(inside).map(drop),
     }
 }
 
@@ -121,30 +100,34 @@ fn enter(level: usize) -> Result<usize, VariantError> {
 impl<'a> Form<'a> {
     fn of(term: &'a Term) -> Self {
         match term {
-            Term::Nil => Self::Escape(NIL, Content::Str("")),
+            Term::Nil => Self::escape(NIL, Self::Str("")),
             Term::Bool(value) => Self::Bool(*value),
             Term::Int(number) => match (i64::try_from(*number), u64::try_from(*number)) {
                 (Ok(number), _) => Self::Signed(number),
                 (Err(_), Ok(number)) => Self::Unsigned(number),
-                (Err(_), Err(_)) => Self::Escape(INT, Content::Digits(*number)),
+                (Err(_), Err(_)) => Self::escape(INT, Self::Digits(*number)),
             },
             Term::Float(number) => Self::Float(*number),
             Term::Str(text) => Self::text(text),
             Term::Bytes(bytes) => Self::Bytes(bytes),
-            Term::Atom(name) => Self::Escape(ATOM, Content::Str(name)),
+            Term::Atom(name) => Self::escape(ATOM, Self::text(name)),
             Term::List(terms) => Self::List(terms),
             Term::Tuple(terms) if (1..=MAX_FIELDS).contains(&terms.len()) => {
                 Self::Fields(terms.iter().collect())
             }
-            Term::Tuple(terms) => Self::Escape(TUPLE, Content::List(terms)),
-            Term::Map(entries) if unfit_key(entries).is_none() => Self::Dict(entries),
-            Term::Map(entries) => Self::Escape(MAP, Content::Pairs(entries)),
+            Term::Tuple(terms) => Self::escape(TUPLE, Self::List(terms)),
+            Term::Map(entries) if invalid_key(entries).is_none() => Self::Dict(entries),
+            Term::Map(entries) => Self::escape(MAP, Self::Pairs(entries)),
         }
+    }
+
+    fn escape(path: &'static str, content: Self) -> Self {
+        Self::Escape(path, Box::new(content))
     }
 
     fn text(text: &'a str) -> Self {
         if text.contains('\0') {
-            Self::Escape(TEXT, Content::Bytes(text.as_bytes()))
+            Self::escape(TEXT, Self::Bytes(text.as_bytes()))
         } else {
             Self::Str(text)
         }
@@ -153,15 +136,14 @@ impl<'a> Form<'a> {
 
 impl Serialize for InVariant<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // The library takes a structure for a variant if a variant is due: first the signature, then
-        // the value.
+        // zvariant expects a variant as a structure: first the signature, then the value.
         let mut variant = serializer.serialize_struct("Variant", 2)?;
         match &self.0 {
             Form::Bool(_) => variant.serialize_field("signature", "b")?,
             Form::Signed(_) => variant.serialize_field("signature", "x")?,
             Form::Unsigned(_) => variant.serialize_field("signature", "t")?,
             Form::Float(_) => variant.serialize_field("signature", "d")?,
-            Form::Str(_) => variant.serialize_field("signature", "s")?,
+            Form::Str(_) | Form::Digits(_) => variant.serialize_field("signature", "s")?,
             Form::Bytes(_) => variant.serialize_field("signature", "ay")?,
             Form::List(_) | Form::Pairs(_) => variant.serialize_field("signature", "av")?,
             Form::Fields(terms) => {
@@ -171,7 +153,7 @@ impl Serialize for InVariant<'_> {
             Form::Dict(_) => variant.serialize_field("signature", "a{sv}")?,
             Form::Escape(..) => variant.serialize_field("signature", "(ov)")?,
         }
-        variant.serialize_field("value", &Bare(&self.0))?;
+        variant.serialize_field("value", &Bare(self.0))?;
         variant.end()
     }
 }
@@ -184,25 +166,26 @@ impl Serialize for Bare<'_> {
             Form::Unsigned(number) => serializer.serialize_u64(*number),
             Form::Float(number) => serializer.serialize_f64(*number),
             Form::Str(text) => serializer.serialize_str(text),
+            Form::Digits(number) => serializer.serialize_str(&number.to_string()),
             Form::Bytes(bytes) => serializer.serialize_bytes(bytes),
             Form::List(terms) => {
                 let mut list = serializer.serialize_seq(Some(terms.len()))?;
                 for term in *terms {
-                    list.serialize_element(&InVariant(Form::of(term)))?;
+                    list.serialize_element(&InVariant(&Form::of(term)))?;
                 }
                 list.end()
             }
             Form::Pairs(pairs) => {
                 let mut list = serializer.serialize_seq(Some(pairs.len()))?;
                 for (key, value) in *pairs {
-                    list.serialize_element(&InVariant(Form::Fields(vec![key, value])))?;
+                    list.serialize_element(&InVariant(&Form::Fields(vec![key, value])))?;
                 }
                 list.end()
             }
             Form::Fields(terms) => {
                 let mut fields = serializer.serialize_tuple(terms.len())?;
                 for term in terms {
-                    fields.serialize_element(&InVariant(Form::of(term)))?;
+                    fields.serialize_element(&InVariant(&Form::of(term)))?;
                 }
                 fields.end()
             }
@@ -211,7 +194,7 @@ impl Serialize for Bare<'_> {
                 for (key, value) in *entries {
                     dict.serialize_entry(
                         key.as_str().unwrap_or_default(),
-                        &InVariant(Form::of(value)),
+                        &InVariant(&Form::of(value)),
                     )?;
                 }
                 dict.end()
@@ -219,21 +202,7 @@ impl Serialize for Bare<'_> {
             Form::Escape(path, content) => {
                 let mut escape = serializer.serialize_tuple(2)?;
                 escape.serialize_element(&ObjectPath::from_static_str_unchecked(path))?;
-                match content {
-                    Content::Str(text) => escape.serialize_element(&InVariant(Form::text(text)))?,
-                    Content::Digits(number) => {
-                        escape.serialize_element(&InVariant(Form::Str(&number.to_string())))?;
-                    }
-                    Content::Bytes(bytes) => {
-                        escape.serialize_element(&InVariant(Form::Bytes(bytes)))?;
-                    }
-                    Content::List(terms) => {
-                        escape.serialize_element(&InVariant(Form::List(terms)))?;
-                    }
-                    Content::Pairs(pairs) => {
-                        escape.serialize_element(&InVariant(Form::Pairs(pairs)))?;
-                    }
-                }
+                escape.serialize_element(&InVariant(content))?;
                 escape.end()
             }
         }

@@ -1,4 +1,4 @@
-//! Terms to D-Bus and back.
+//! Terms as D-Bus values and back.
 
 use fedecks_protocol::Term;
 use proptest::prelude::*;
@@ -8,12 +8,12 @@ use zbus::zvariant::{Dict, Fd, ObjectPath, Signature, Structure, Value};
 use super::ser::MAX_FIELDS;
 use super::{Dictionary, Received, Variant, VariantError};
 
-/// Through the bytes of a message.
+/// A message with this body, encoded.
 fn message<T: serde::Serialize + zbus::zvariant::DynamicType>(body: &T) -> Message {
     Message::method_call("/", "Send").unwrap().build(body).unwrap()
 }
 
-fn there_and_back(term: &Term) -> Term {
+fn round_trip(term: &Term) -> Term {
     let message = message(&Variant::new(term.clone()).unwrap());
     message.body().deserialize::<Variant>().unwrap().into_term()
 }
@@ -23,8 +23,8 @@ fn read(value: Value<'_>) -> Result<Term, VariantError> {
     message.body().deserialize::<Received>().unwrap().0.map(Variant::into_term)
 }
 
-/// What D-Bus tools see.
-fn form(term: Term) -> String {
+/// The signature that D-Bus tools see.
+fn signature(term: Term) -> String {
     let message = message(&Variant::new(term).unwrap());
     let body = message.body();
     let value: Value<'_> = body.deserialize().unwrap();
@@ -37,7 +37,7 @@ fn nested(levels: usize) -> Term {
 }
 
 #[test]
-fn a_term_has_the_form_that_d_bus_tools_expect() {
+fn a_term_has_the_signature_that_d_bus_tools_expect() {
     let text = |text: &str| Term::from(text);
     for (term, expected) in [
         (Term::Bool(true), "b"),
@@ -62,14 +62,14 @@ fn a_term_has_the_form_that_d_bus_tools_expect() {
         (Term::Map(vec![(text("a\0"), Term::Nil)]), "(ov)"),
         (Term::Map(vec![(Term::Int(1), Term::Nil)]), "(ov)"),
     ] {
-        assert_eq!(form(term.clone()), expected, "{term:?}");
-        assert_eq!(there_and_back(&term), term);
+        assert_eq!(signature(term.clone()), expected, "{term:?}");
+        assert_eq!(round_trip(&term), term);
     }
-    assert_eq!(form(Term::Tuple(vec![Term::Nil; MAX_FIELDS])).len(), 255);
+    assert_eq!(signature(Term::Tuple(vec![Term::Nil; MAX_FIELDS])).len(), 255);
 }
 
 #[test]
-fn what_tools_write_by_themselves_becomes_the_term_that_is_meant() {
+fn a_value_from_d_bus_tools_becomes_the_term_that_is_meant() {
     let text = |text: &str| Term::from(text);
     for (value, expected) in [
         (Value::U8(7), Term::Int(7)),
@@ -123,44 +123,44 @@ fn a_pair_of_path_and_variant_is_an_escape_only_under_our_path() {
 }
 
 #[test]
-fn a_file_descriptor_is_no_term() {
+fn a_file_descriptor_is_refused() {
     let file = std::fs::File::open("/dev/null").unwrap();
     let value = Value::from(vec![Value::Fd(Fd::from(std::os::fd::OwnedFd::from(file)))]);
     assert_eq!(read(value), Err(VariantError::FileDescriptor));
 }
 
 #[test]
-fn depth_is_bounded_before_d_bus_ends_the_connection_over_it() {
-    // A list takes two levels, its variant and its array; the innermost value one.
+fn nesting_is_limited_before_the_bus_disconnects_the_sender() {
+    // A list takes two levels, its variant and its array; the innermost value takes one.
     let deepest = nested(31);
-    assert_eq!(there_and_back(&deepest), deepest);
+    assert_eq!(round_trip(&deepest), deepest);
     assert_eq!(Variant::new(nested(32)).unwrap_err(), VariantError::TooDeep);
     assert_eq!(Variant::new(nested(1_000)), Err(VariantError::TooDeep));
 }
 
 #[test]
-fn size_is_bounded_both_ways() {
+fn size_is_limited_in_both_directions() {
     let max = super::MAX_BYTES;
     let big = Term::Bytes(vec![0; max]);
     assert_eq!(Variant::new(big).unwrap_err(), VariantError::TooBig { max });
-    // Half a million values of two bytes each are more than that many bytes to the cloud.
+    // A million values of two bytes each take more bytes than that in a message to the cloud.
     let many = Value::from(vec![0i16; 1_100_000]);
     assert_eq!(read(many), Err(VariantError::TooBig { max: 1024 * 1024 }));
 }
 
 #[test]
-fn a_dictionary_has_distinct_text_keys() {
+fn a_dictionary_has_distinct_string_keys() {
     let entry = |key: Term| (key, Term::Int(1));
     let good = vec![entry("a".into()), entry("b".into())];
     let message = message(&Dictionary::new(good.clone()).unwrap());
     assert_eq!(message.body().signature().to_string(), "a{sv}");
     assert_eq!(message.body().deserialize::<Dictionary>().unwrap().into_term(), Term::Map(good));
-    for bad in [
-        vec![entry("a".into()), entry("a".into())],
-        vec![entry(Term::Int(1))],
-        vec![entry("a\0".into())],
+    for (bad, key) in [
+        (vec![entry("a".into()), entry("a".into())], "\"a\" is given more than once"),
+        (vec![entry(Term::Int(1))], "an integer"),
+        (vec![entry("a\0".into())], "a string with a NUL"),
     ] {
-        assert!(matches!(Dictionary::new(bad), Err(VariantError::Key(_))));
+        assert_eq!(Dictionary::new(bad), Err(VariantError::Key(key.to_owned())));
     }
 }
 
@@ -193,7 +193,7 @@ fn any_term() -> impl Strategy<Value = Term> {
 
 proptest! {
     #[test]
-    fn every_term_comes_back_from_d_bus_as_it_was(term in any_term()) {
-        prop_assert_eq!(there_and_back(&term), term);
+    fn every_term_survives_the_round_trip_over_d_bus(term in any_term()) {
+        prop_assert_eq!(round_trip(&term), term);
     }
 }

@@ -1,12 +1,12 @@
 //! The kernel's links, addresses and routes over rtnetlink.
 //!
-//! A message of the kernel only says that it is time to look: the tables are read as a whole then.
-//! So nothing is lost when messages are, nothing depends on their order, and a flood of them costs a
-//! look each [`SETTLE`].
+//! A notification from the kernel only triggers a complete dump of the tables. So lost or reordered
+//! notifications do no harm, and a flood of them costs one dump per [`SETTLE`].
 
 mod route_dump;
 mod socket;
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::time::Duration;
@@ -17,57 +17,57 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use self::route_dump::RouteSnapshot;
-use self::socket::Events;
-use crate::source::{NetworkSource, Newest};
+use self::socket::Notifications;
+use crate::source::{Latest, NetworkSource};
 
-/// The least time between two looks. The kernel tells of an address that goes before the routes
-/// over it are gone, and of those it tells nothing: so the last look comes this long after the last
-/// message. A change is settled for as long by whoever judges it.
+/// The minimum interval between two dumps. The kernel announces the removal of an address before it
+/// removes the routes over it, and does not announce the latter: so the last dump is this long after the
+/// last notification. The debouncer waits for the same time before it reports a change.
 const SETTLE: Duration = NetworkDebouncer::SETTLE;
 
-/// Shows the default routes, at first and whenever they may have changed. Never ends; where there
-/// is no rtnetlink, a sandbox maybe, it says so and shows nothing.
-pub(crate) async fn watch(newest: &Newest) {
-    let mut wait = Backoff::default();
-    let mut is_told = false;
+/// Publishes the default routes, initially and whenever they may have changed. Never ends; without
+/// rtnetlink, in a sandbox for example, it logs that and publishes nothing.
+pub(crate) async fn watch(latest: &Latest) {
+    let mut backoff = Backoff::default();
     loop {
-        let events = match Events::subscribe() {
-            Ok(events) => events,
+        let notifications = match Notifications::subscribe() {
+            Ok(notifications) => notifications,
             Err(error) => {
-                warn!(%error, "no rtnetlink: the network is not watched");
+                warn!(%error, "cannot open rtnetlink, the network is not watched");
                 return pending().await;
             }
         };
         let since = Instant::now();
-        let followed = follow(events, newest).await;
-        if since.elapsed() > wait.cap() {
-            (wait, is_told) = (Backoff::default(), false);
+        let Err(error) = follow(notifications, latest).await;
+        if since.elapsed() > backoff.cap() {
+            backoff.reset();
         }
-        match followed {
-            Ok(never) => match never {},
-            Err(error) if is_told => debug!(%error, "the kernel's routes still cannot be read"),
-            Err(error) => {
-                warn!(%error, "the kernel's routes cannot be read: it is tried again");
-                is_told = true;
-            }
+        if backoff.failures() == 0 {
+            warn!(%error, "cannot read the kernel's routes, will retry");
+        } else {
+            debug!(%error, "still cannot read the kernel's routes");
         }
-        sleep(wait.next_delay()).await;
+        sleep(backoff.next_delay()).await;
     }
 }
 
-async fn follow(events: Events, newest: &Newest) -> io::Result<std::convert::Infallible> {
-    let mut seen = RouteSnapshot::take()?;
+async fn follow(notifications: Notifications, latest: &Latest) -> io::Result<Infallible> {
+    let publish = |snapshot: &RouteSnapshot| {
+        let observation = Observation::Routes(snapshot.routes());
+        latest.send_replace(Some((NetworkSource::Netlink, observation)));
+    };
+    let mut snapshot = RouteSnapshot::take()?;
     loop {
-        newest.send_replace(Some((NetworkSource::Netlink, Observation::Routes(seen.routes()))));
-        events.concerning(|message| seen.may_change_by(message)).await?;
+        publish(&snapshot);
+        notifications.wait_for(|message| snapshot.may_change_by(message)).await?;
         loop {
-            seen = RouteSnapshot::take()?;
-            newest.send_replace(Some((NetworkSource::Netlink, Observation::Routes(seen.routes()))));
+            snapshot = RouteSnapshot::take()?;
+            publish(&snapshot);
             sleep(SETTLE).await;
-            if !events.have_come(|message| seen.may_change_by(message))? {
+            if !notifications.drain(|message| snapshot.may_change_by(message))? {
                 break;
             }
         }
-        seen = RouteSnapshot::take()?;
+        snapshot = RouteSnapshot::take()?;
     }
 }

@@ -1,4 +1,4 @@
-//! A look at the kernel's tables, and what of it matters.
+//! A snapshot of the kernel's tables, reduced to the default routes and the addresses of their links.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,24 +11,24 @@ use netlink_packet_route::link::LinkMessageBuffer;
 use netlink_packet_route::route::RouteMessageBuffer;
 use nix::libc;
 
-use super::socket::{Question, ask};
+use super::socket::{DumpRequest, dump};
 
-/// What was seen.
+/// The relevant content of the kernel's tables.
 #[derive(Debug, Default)]
 pub(super) struct RouteSnapshot {
-    /// Links that are up and have a carrier; but for the loopback.
-    carrying: BTreeSet<u32>,
+    /// Links that are up and have a carrier, except the loopback.
+    running: BTreeSet<u32>,
     addresses: BTreeSet<(u32, IpAddr)>,
     defaults: BTreeSet<DefaultRoute>,
 }
 
-const LINKS: Question = Question { kind: libc::RTM_GETLINK, body: 16 };
-const ADDRESSES: Question = Question { kind: libc::RTM_GETADDR, body: 8 };
-const ROUTES: Question = Question { kind: libc::RTM_GETROUTE, body: 12 };
+const LINKS: DumpRequest = DumpRequest { kind: libc::RTM_GETLINK, body: 16 };
+const ADDRESSES: DumpRequest = DumpRequest { kind: libc::RTM_GETADDR, body: 8 };
+const ROUTES: DumpRequest = DumpRequest { kind: libc::RTM_GETROUTE, body: 12 };
 
-/// How often a look is repeated during which something changed. Another one follows anyway: the
-/// change is told of.
-const TRIES: usize = 3;
+/// How often dumps are attempted if the tables change meanwhile. The change is also notified, which
+/// triggers another snapshot.
+const ATTEMPTS: usize = 3;
 
 const NEW_LINK: u16 = libc::RTM_NEWLINK;
 const DEL_LINK: u16 = libc::RTM_DELLINK;
@@ -46,33 +46,33 @@ const RTA_MULTIPATH: u16 = libc::RTA_MULTIPATH;
 const RTA_VIA: u16 = 18;
 
 impl RouteSnapshot {
-    /// Looks now.
+    /// Dumps the tables.
     pub(super) fn take() -> io::Result<Self> {
-        let mut seen = Self::default();
-        for _ in 0..TRIES {
-            seen = Self::default();
-            let mut is_whole = true;
-            for question in [LINKS, ADDRESSES, ROUTES] {
-                is_whole &= ask(question, |kind, payload| seen.add(kind, payload))?;
+        let mut snapshot = Self::default();
+        for _ in 0..ATTEMPTS {
+            snapshot = Self::default();
+            let mut is_consistent = true;
+            for request in [LINKS, ADDRESSES, ROUTES] {
+                is_consistent &= dump(request, |kind, payload| snapshot.add(kind, payload))?;
             }
-            if is_whole {
+            if is_consistent {
                 break;
             }
         }
-        Ok(seen)
+        Ok(snapshot)
     }
 
-    /// The default routes over links that carry, and those links' addresses.
+    /// The default routes over running links, and the addresses of these links.
     pub(super) fn routes(&self) -> Routes {
-        let carries = |route: &&DefaultRoute| self.carrying.contains(&route.link);
-        let defaults: BTreeSet<_> = self.defaults.iter().filter(carries).cloned().collect();
+        let is_usable = |route: &&DefaultRoute| self.running.contains(&route.link);
+        let defaults: BTreeSet<_> = self.defaults.iter().filter(is_usable).cloned().collect();
         let is_used = |link: u32| defaults.iter().any(|route| route.link == link);
         let addresses = self.addresses.iter().filter(|(link, _)| is_used(*link)).copied().collect();
         Routes { defaults, addresses }
     }
 
-    /// Whether a next look may show something else, by the beginning of a message that the kernel
-    /// sent unasked. What cannot be understood may mean anything.
+    /// Returns true if the next snapshot may differ, judging by the first bytes of a notification from
+    /// the kernel. A message that cannot be parsed may mean anything.
     pub(super) fn may_change_by(&self, message: &[u8]) -> bool {
         if message.is_empty() {
             return false;
@@ -80,15 +80,16 @@ impl RouteSnapshot {
         let Some(payload) = message.get(16..) else { return true };
         let header = NetlinkBuffer::new(message);
         if (header.length() as usize) < message.len() {
-            // Several at once.
+            // Several messages at once.
             return true;
         }
         match header.message_type() {
-            NEW_LINK => link(payload)
-                .is_none_or(|(index, carries)| self.carrying.contains(&index) != carries),
-            DEL_LINK => link(payload).is_none_or(|(index, _)| self.carrying.contains(&index)),
+            NEW_LINK => {
+                link(payload).is_none_or(|(index, runs)| self.running.contains(&index) != runs)
+            }
+            DEL_LINK => link(payload).is_none_or(|(index, _)| self.running.contains(&index)),
             NEW_ADDRESS | DEL_ADDRESS => AddressMessageBuffer::new_checked(payload)
-                .map_or(true, |message| self.carrying.contains(&message.index())),
+                .map_or(true, |message| self.running.contains(&message.index())),
             NEW_ROUTE | DEL_ROUTE => {
                 RouteMessageBuffer::new_checked(payload).map_or(true, |route| is_default(&route))
             }
@@ -96,17 +97,17 @@ impl RouteSnapshot {
         }
     }
 
-    /// What does not have the form that it should is passed over.
+    /// Adds a message of a dump. Ignores malformed ones.
     fn add(&mut self, kind: u16, payload: &[u8]) {
         match kind {
             NEW_LINK => {
                 if let Some((index, true)) = link(payload) {
-                    self.carrying.insert(index);
+                    self.running.insert(index);
                 }
             }
             NEW_ADDRESS => {
                 if let Ok(message) = AddressMessageBuffer::new_checked(payload) {
-                    // Link-local addresses and those of this host lead nowhere.
+                    // Link-local and host-local addresses cannot reach the cloud.
                     if message.scope() < libc::RT_SCOPE_LINK {
                         let address = address(message.payload());
                         self.addresses.extend(address.map(|it| (message.index(), it)));
@@ -125,7 +126,7 @@ impl RouteSnapshot {
     }
 }
 
-/// Its index, and whether it can carry anything.
+/// The link's index, and whether it is up with a carrier and not the loopback.
 fn link(payload: &[u8]) -> Option<(u32, bool)> {
     let message = LinkMessageBuffer::new_checked(payload).ok()?;
     let (up, loopback) = ((libc::IFF_UP | libc::IFF_RUNNING) as u32, libc::IFF_LOOPBACK as u32);
@@ -141,12 +142,12 @@ fn is_default(message: &RouteMessageBuffer<&[u8]>) -> bool {
         && message.table() != libc::RT_TABLE_LOCAL
 }
 
-/// The address of this end.
+/// The local address.
 fn address(attributes: &[u8]) -> Option<IpAddr> {
     let mut address = None;
     for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
         match attribute.kind() {
-            // On a link from point to point the other one is that of the other end.
+            // On a point-to-point link, IFA_ADDRESS is the peer's.
             IFA_LOCAL => return ip(attribute.value()),
             IFA_ADDRESS => address = ip(attribute.value()),
             _ => {}
@@ -155,26 +156,26 @@ fn address(attributes: &[u8]) -> Option<IpAddr> {
     address
 }
 
-/// The ways of a route: more than one where it is spread over several links.
+/// The next hops of a route: more than one for a multipath route.
 fn hops(attributes: &[u8]) -> Vec<DefaultRoute> {
     let mut metric = 0;
-    let mut several = Vec::new();
+    let mut multipath = Vec::new();
     let (mut link, mut gateway) = (None, None);
     for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
         let value = attribute.value();
         match attribute.kind() {
             RTA_OIF => link = number(value),
             RTA_PRIORITY => metric = number(value).unwrap_or(0),
-            RTA_MULTIPATH => several = next_hops(value),
+            RTA_MULTIPATH => multipath = next_hops(value),
             _ => gateway = gateway.or(gateway_in(&attribute)),
         }
     }
-    let one = link.map(|link| (link, gateway));
-    let all = one.into_iter().chain(several);
+    let single = link.map(|link| (link, gateway));
+    let all = single.into_iter().chain(multipath);
     all.map(|(link, gateway)| DefaultRoute { link, gateway, metric }).collect()
 }
 
-/// An array of `rtnexthop`: length, two bytes, index of the link, attributes.
+/// Parses an array of `rtnexthop`: length, two bytes, link index, attributes.
 fn next_hops(mut bytes: &[u8]) -> Vec<(u32, Option<IpAddr>)> {
     let mut hops = Vec::new();
     while let Some(length) = bytes.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes)) {
@@ -195,7 +196,7 @@ fn next_hops(mut bytes: &[u8]) -> Vec<(u32, Option<IpAddr>)> {
 fn gateway_in(attribute: &NlaBuffer<&[u8]>) -> Option<IpAddr> {
     match attribute.kind() {
         RTA_GATEWAY => ip(attribute.value()),
-        // A gateway of the other family; its number comes first.
+        // A gateway of the other family, whose number precedes the address.
         RTA_VIA => ip(attribute.value().get(2..)?),
         _ => None,
     }
@@ -222,13 +223,13 @@ mod tests {
     use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
     use netlink_packet_route::link::{LinkFlags, LinkMessage};
     use netlink_packet_route::route::{
-        RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteType, RouteVia,
+        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteType, RouteVia,
     };
     use proptest::prelude::*;
 
     use super::*;
 
-    /// The kernel's bytes for it, as the library makes them, which has its own tests.
+    /// The message in the kernel's format, as the library encodes it.
     fn bytes(message: &impl Emitable) -> Vec<u8> {
         let mut bytes = vec![0; message.buffer_len()];
         message.emit(&mut bytes);
@@ -242,107 +243,120 @@ mod tests {
         bytes(&message)
     }
 
-    fn route(attributes: Vec<RouteAttribute>) -> RouteMessage {
+    /// A default route, changed by `change`.
+    fn route(attributes: Vec<RouteAttribute>, change: impl Fn(&mut RouteHeader)) -> Vec<u8> {
         let mut message = RouteMessage::default();
         message.header.address_family = AddressFamily::Inet;
         message.header.kind = RouteType::Unicast;
         message.header.table = 254;
+        change(&mut message.header);
         message.attributes = attributes;
-        message
+        bytes(&message)
     }
 
-    fn four(last: u8) -> Ipv4Addr {
+    fn default_route(attributes: Vec<RouteAttribute>) -> Vec<u8> {
+        route(attributes, |_| {})
+    }
+
+    fn address_of(index: u32, scope: AddressScope, attributes: Vec<AddressAttribute>) -> Vec<u8> {
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.header.scope = scope;
+        message.attributes = attributes;
+        bytes(&message)
+    }
+
+    fn snapshot(messages: impl IntoIterator<Item = (u16, Vec<u8>)>) -> RouteSnapshot {
+        let mut snapshot = RouteSnapshot::default();
+        for (kind, payload) in messages {
+            snapshot.add(kind, &payload);
+        }
+        snapshot
+    }
+
+    fn v4(last: u8) -> Ipv4Addr {
         Ipv4Addr::new(192, 0, 2, last)
     }
 
-    fn default_over(link: u32, gateway: IpAddr, metric: u32) -> DefaultRoute {
+    fn via(link: u32, gateway: IpAddr, metric: u32) -> DefaultRoute {
         DefaultRoute { link, gateway: Some(gateway), metric }
     }
 
     #[test]
-    fn default_routes_count_where_the_link_carries() {
-        let mut seen = RouteSnapshot::default();
-        seen.add(NEW_LINK, &up(2, LinkFlags::Running));
-        seen.add(NEW_LINK, &up(3, LinkFlags::empty()));
-        seen.add(NEW_LINK, &up(1, LinkFlags::Running | LinkFlags::Loopback));
-        for link in [1, 2, 3] {
-            seen.add(
-                NEW_ROUTE,
-                &bytes(&route(vec![
-                    RouteAttribute::Gateway(RouteAddress::Inet(four(1))),
-                    RouteAttribute::Priority(100),
-                    RouteAttribute::Oif(link),
-                ])),
-            );
-        }
-        let defaults = [default_over(2, four(1).into(), 100)].into();
-        assert_eq!(seen.routes(), Routes { defaults, addresses: BTreeSet::new() });
+    fn default_routes_count_if_their_link_is_running() {
+        let links = [
+            (NEW_LINK, up(2, LinkFlags::Running)),
+            (NEW_LINK, up(3, LinkFlags::empty())),
+            (NEW_LINK, up(1, LinkFlags::Running | LinkFlags::Loopback)),
+        ];
+        let routes = [1, 2, 3].map(|link| {
+            let attributes = vec![
+                RouteAttribute::Gateway(RouteAddress::Inet(v4(1))),
+                RouteAttribute::Priority(100),
+                RouteAttribute::Oif(link),
+            ];
+            (NEW_ROUTE, default_route(attributes))
+        });
+        let snapshot = snapshot(links.into_iter().chain(routes));
+        let defaults = [via(2, v4(1).into(), 100)].into();
+        assert_eq!(snapshot.routes(), Routes { defaults, addresses: BTreeSet::new() });
     }
 
     #[test]
-    fn every_way_of_a_route_over_several_links_counts() {
-        let mut first = RouteNextHop::default();
-        first.interface_index = 2;
-        first.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet(four(1)))];
-        let mut second = RouteNextHop::default();
-        second.interface_index = 3;
-        let six: Ipv6Addr = "fe80::1".parse().unwrap();
-        second.attributes = vec![RouteAttribute::Via(RouteVia::Inet6(six))];
-        let found =
-            hops(&bytes(&route(vec![RouteAttribute::MultiPath(vec![first, second])]))[12..]);
-        assert_eq!(found, [default_over(2, four(1).into(), 0), default_over(3, six.into(), 0)]);
+    fn every_next_hop_of_a_multipath_route_counts() {
+        let v6: Ipv6Addr = "fe80::1".parse().unwrap();
+        let next_hops = [
+            (2, RouteAttribute::Gateway(RouteAddress::Inet(v4(1)))),
+            (3, RouteAttribute::Via(RouteVia::Inet6(v6))),
+        ];
+        let next_hops = next_hops.map(|(link, gateway)| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = link;
+            hop.attributes = vec![gateway];
+            hop
+        });
+        let route = default_route(vec![RouteAttribute::MultiPath(next_hops.to_vec())]);
+        assert_eq!(hops(&route[12..]), [via(2, v4(1).into(), 0), via(3, v6.into(), 0)]);
     }
 
     #[test]
     fn other_routes_do_not_count() {
-        let over = |link| vec![RouteAttribute::Oif(link)];
-        let mut net = route(over(2));
-        net.header.destination_prefix_length = 24;
-        let mut unreachable = route(over(2));
-        unreachable.header.kind = RouteType::Unreachable;
-        let mut local = route(over(2));
-        local.header.table = libc::RT_TABLE_LOCAL;
-        let mut multicast = route(over(2));
-        multicast.header.address_family = AddressFamily::from(128);
-        for message in [net, unreachable, local, multicast] {
-            let mut seen = RouteSnapshot::default();
-            seen.add(NEW_ROUTE, &bytes(&message));
-            assert_eq!(seen.defaults, BTreeSet::new());
+        for change in [
+            |header: &mut RouteHeader| header.destination_prefix_length = 24,
+            |header: &mut RouteHeader| header.kind = RouteType::Unreachable,
+            |header: &mut RouteHeader| header.table = libc::RT_TABLE_LOCAL,
+            |header: &mut RouteHeader| header.address_family = AddressFamily::from(128),
+        ] {
+            let route = route(vec![RouteAttribute::Oif(2)], change);
+            assert_eq!(snapshot([(NEW_ROUTE, route)]).defaults, BTreeSet::new());
         }
     }
 
     #[test]
-    fn the_addresses_of_the_links_in_use_count_but_not_those_that_lead_nowhere() {
-        let mut seen = RouteSnapshot::default();
-        seen.add(NEW_LINK, &up(2, LinkFlags::Running));
-        seen.add(NEW_LINK, &up(4, LinkFlags::Running));
-        seen.add(NEW_ROUTE, &bytes(&route(vec![RouteAttribute::Oif(2)])));
-        let mut give = |index, scope, attributes: Vec<AddressAttribute>| {
-            let mut message = AddressMessage::default();
-            message.header.index = index;
-            message.header.scope = scope;
-            message.attributes = attributes;
-            seen.add(NEW_ADDRESS, &bytes(&message));
-        };
-        let six = "2001:db8::2".parse::<IpAddr>().unwrap();
-        give(
-            2,
-            AddressScope::Universe,
-            vec![
-                AddressAttribute::Address(four(9).into()),
-                AddressAttribute::Local(four(2).into()),
-            ],
-        );
-        give(2, AddressScope::Universe, vec![AddressAttribute::Address(six)]);
-        give(2, AddressScope::Link, vec![AddressAttribute::Address("fe80::2".parse().unwrap())]);
-        give(4, AddressScope::Universe, vec![AddressAttribute::Local(four(4).into())]);
-        assert_eq!(seen.routes().addresses, [(2, four(2).into()), (2, six)].into());
+    fn global_addresses_of_links_with_a_default_route_count() {
+        let v6 = "2001:db8::2".parse::<IpAddr>().unwrap();
+        let link_local = AddressAttribute::Address("fe80::2".parse().unwrap());
+        let peer_and_local =
+            vec![AddressAttribute::Address(v4(9).into()), AddressAttribute::Local(v4(2).into())];
+        let addresses = [
+            address_of(2, AddressScope::Universe, peer_and_local),
+            address_of(2, AddressScope::Universe, vec![AddressAttribute::Address(v6)]),
+            address_of(2, AddressScope::Link, vec![link_local]),
+            address_of(4, AddressScope::Universe, vec![AddressAttribute::Local(v4(4).into())]),
+        ];
+        let others = [
+            (NEW_LINK, up(2, LinkFlags::Running)),
+            (NEW_LINK, up(4, LinkFlags::Running)),
+            (NEW_ROUTE, default_route(vec![RouteAttribute::Oif(2)])),
+        ];
+        let addresses = addresses.map(|address| (NEW_ADDRESS, address));
+        let snapshot = snapshot(others.into_iter().chain(addresses));
+        assert_eq!(snapshot.routes().addresses, [(2, v4(2).into()), (2, v6)].into());
     }
 
     #[test]
-    fn only_what_may_change_the_sight_calls_for_a_look() {
-        let mut seen = RouteSnapshot::default();
-        seen.add(NEW_LINK, &up(2, LinkFlags::Running));
+    fn only_a_relevant_notification_triggers_a_snapshot() {
+        let snapshot = snapshot([(NEW_LINK, up(2, LinkFlags::Running))]);
         let message = |kind: u16, payload: &[u8]| {
             let mut bytes = vec![0; 16];
             let mut header = NetlinkBuffer::new(&mut bytes);
@@ -351,59 +365,50 @@ mod tests {
             bytes.extend(payload);
             bytes
         };
-        let mut net = route(vec![]);
-        net.header.destination_prefix_length = 24;
-        let net = bytes(&net);
-        let of_link = |index| {
-            let mut message = AddressMessage::default();
-            message.header.index = index;
-            bytes(&message)
-        };
-        for (kind, payload, may) in [
+        let address = |link| address_of(link, AddressScope::Universe, vec![]);
+        let net = route(vec![], |header| header.destination_prefix_length = 24);
+        for (kind, payload, is_relevant) in [
             (NEW_LINK, up(2, LinkFlags::Running), false),
             (NEW_LINK, up(2, LinkFlags::empty()), true),
             (NEW_LINK, up(3, LinkFlags::empty()), false),
             (NEW_LINK, up(3, LinkFlags::Running), true),
             (DEL_LINK, up(2, LinkFlags::empty()), true),
             (DEL_LINK, up(3, LinkFlags::empty()), false),
-            (NEW_ADDRESS, of_link(2), true),
-            (DEL_ADDRESS, of_link(3), false),
-            (NEW_ROUTE, bytes(&route(vec![])), true),
+            (NEW_ADDRESS, address(2), true),
+            (DEL_ADDRESS, address(3), false),
+            (NEW_ROUTE, default_route(vec![]), true),
             (DEL_ROUTE, net, false),
             (NEW_LINK, vec![1, 2, 3], true),
             (DEL_ROUTE, vec![], true),
             (9_999, vec![0; 20], true),
         ] {
             let bytes = message(kind, &payload);
-            assert_eq!(seen.may_change_by(&bytes), may, "{kind} {payload:?}");
-            let mut two = bytes.clone();
-            two.extend(&bytes);
-            assert!(seen.may_change_by(&two));
+            assert_eq!(snapshot.may_change_by(&bytes), is_relevant, "{kind} {payload:?}");
+            assert!(snapshot.may_change_by(&bytes.repeat(2)));
         }
-        assert!(!seen.may_change_by(&[]), "not of the kernel");
-        assert!(seen.may_change_by(&[0; 15]));
+        assert!(!snapshot.may_change_by(&[]), "not from the kernel");
+        assert!(snapshot.may_change_by(&[0; 15]));
     }
 
     #[test]
     fn the_kernel_answers_here() {
         let mut links = 0;
-        let is_whole = ask(LINKS, |kind, payload| {
+        let is_consistent = dump(LINKS, |kind, payload| {
             links += usize::from(kind == NEW_LINK && link(payload).is_some());
         });
-        assert!(is_whole.is_ok(), "{is_whole:?}");
+        assert!(is_consistent.is_ok(), "{is_consistent:?}");
         assert!(links >= 1, "not even a loopback");
         RouteSnapshot::take().unwrap();
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(
+        fn arbitrary_bytes_never_cause_a_panic(
             kind in prop_oneof![16_u16..30, any::<u16>()],
             bytes in prop::collection::vec(any::<u8>(), 0..128)
         ) {
-            let mut seen = RouteSnapshot::default();
-            seen.add(kind, &bytes);
-            let _ = (seen.may_change_by(&bytes), seen.routes(), hops(&bytes), address(&bytes));
+            let snapshot = snapshot([(kind, bytes.clone())]);
+            let _ = (snapshot.may_change_by(&bytes), snapshot.routes(), hops(&bytes), address(&bytes));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The sockets to the kernel.
+//! The rtnetlink sockets: notifications from the kernel, and dumps of its tables.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,8 +15,8 @@ use nix::sys::socket::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// What the kernel tells unasked.
-pub(super) struct Events(AsyncFd<OwnedFd>);
+/// Notifications from the kernel.
+pub(super) struct Notifications(AsyncFd<OwnedFd>);
 
 const GROUPS: u32 = (libc::RTMGRP_LINK
     | libc::RTMGRP_IPV4_IFADDR
@@ -24,47 +24,51 @@ const GROUPS: u32 = (libc::RTMGRP_LINK
     | libc::RTMGRP_IPV4_ROUTE
     | libc::RTMGRP_IPV6_ROUTE) as u32;
 
-/// Bytes of messages that the kernel keeps. What does not fit is lost, and that is told.
-const KEPT: usize = 128 * 1_024;
-/// Messages that are taken before somebody else has a turn.
-const MOST: usize = 1_024;
-/// Bytes at the beginning of a message that tell what it is about.
-const BEGINNING: usize = 64;
+/// Size of the kernel's receive buffer, in bytes. Messages that do not fit are lost, which the kernel
+/// reports as `ENOBUFS`.
+const RECEIVE_BUFFER: usize = 128 * 1_024;
+/// Maximum number of messages that are read without yielding.
+const MAX_BATCH: usize = 1_024;
+/// Bytes at the beginning of a message that suffice to decide on its relevance.
+const PEEKED: usize = 64;
 
-impl Events {
-    /// From now on. Must be called within a tokio runtime with I/O.
+impl Notifications {
+    /// Subscribes from now on. Must be called within a tokio runtime with I/O enabled.
     pub(super) fn subscribe() -> io::Result<Self> {
         let socket = open()?;
-        // A smaller limit of the system's only loses more.
-        let _ = setsockopt(&socket, sockopt::RcvBuf, &KEPT);
+        // With a lower limit of the system, more messages are lost.
+        let _ = setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER);
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
-        #[expect(unsafe_code, reason = "tokio has no safe way for a file descriptor of one's own")]
-        // SAFETY: an `OwnedFd` is the same open descriptor for as long as it lives.
+        #[expect(
+            unsafe_code,
+            reason = "tokio has no safe way to register a custom file descriptor"
+        )]
+        // SAFETY: an `OwnedFd` is the same open descriptor for its whole lifetime.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         Ok(Self(socket))
     }
 
-    /// Waits for one that `concerns`, by its beginning.
-    pub(super) async fn concerning(&self, concerns: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+    /// Waits for a message that is relevant, judging by its first bytes.
+    pub(super) async fn wait_for(&self, is_relevant: impl Fn(&[u8]) -> bool) -> io::Result<()> {
         loop {
             let mut ready = self.0.readable().await?;
-            if self.have_come(&concerns)? {
+            if self.drain(&is_relevant)? {
                 return Ok(());
             }
             ready.clear_ready();
         }
     }
 
-    /// Takes all that have come; whether there was one that `concerns`, by its beginning, or may have
-    /// been one that was lost.
-    pub(super) fn have_come(&self, concerns: impl Fn(&[u8]) -> bool) -> io::Result<bool> {
-        let mut concerning = false;
-        let mut bytes = [0; BEGINNING];
-        for _ in 0..MOST {
+    /// Reads all pending messages. Returns true if one was relevant, judging by its first bytes, or if a
+    /// relevant one may have been lost.
+    pub(super) fn drain(&self, is_relevant: impl Fn(&[u8]) -> bool) -> io::Result<bool> {
+        let mut relevant = false;
+        let mut bytes = [0; PEEKED];
+        for _ in 0..MAX_BATCH {
             match receive(self.0.get_ref(), &mut bytes) {
-                Ok(message) => concerning |= concerns(message),
-                Err(Errno::EAGAIN) => return Ok(concerning),
-                Err(Errno::ENOBUFS) => concerning = true,
+                Ok(message) => relevant |= is_relevant(message),
+                Err(Errno::EAGAIN) => return Ok(relevant),
+                Err(Errno::ENOBUFS) => relevant = true,
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -73,46 +77,47 @@ impl Events {
     }
 }
 
-/// A question to the kernel about a whole table.
+/// A request to dump a table of the kernel.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Question {
+pub(super) struct DumpRequest {
     /// `RTM_GETLINK`, for example.
     pub(super) kind: u16,
-    /// Bytes of the fixed part that goes with it; zeros ask for everything.
+    /// Size of the fixed part after the header, in bytes; zeros request everything.
     pub(super) body: usize,
 }
 
 const HEADER: usize = 16;
-/// Bytes of a part of an answer: the most that the kernel gives at once.
+/// Size of the buffer for a part of a dump: the maximum that the kernel sends at once.
 const PART: usize = 32 * 1_024;
-/// Parts that are read. Default routes come first in a table; what is beyond is no loss.
-const MOST_PARTS: usize = 256;
+/// Maximum number of parts that are read. Default routes come first in a table.
+const MAX_PARTS: usize = 256;
 
-/// Asks, and hands on each message of the answer: its type, and what follows its header. `false` if
-/// the table changed meanwhile, so that something may be missing.
-pub(super) fn ask(question: Question, mut each: impl FnMut(u16, &[u8])) -> io::Result<bool> {
+/// Dumps a table, and passes on each message: its type, and its payload. Returns false if the table
+/// changed meanwhile, so that the dump may be inconsistent.
+pub(super) fn dump(request: DumpRequest, mut each: impl FnMut(u16, &[u8])) -> io::Result<bool> {
+    let DumpRequest { kind, body } = request;
     let socket = open()?;
-    let mut request = vec![0; HEADER + question.body];
+    let mut request = vec![0; HEADER + body];
     let length = u32::try_from(request.len()).map_err(io::Error::other)?;
     let mut header = NetlinkBuffer::new(&mut request);
     header.set_length(length);
-    header.set_message_type(question.kind);
+    header.set_message_type(kind);
     header.set_flags(NLM_F_REQUEST | NLM_F_DUMP);
     sendto(socket.as_raw_fd(), &request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
 
-    let mut is_whole = true;
+    let mut is_consistent = true;
     let mut part = vec![0; PART];
-    for _ in 0..MOST_PARTS {
-        // The kernel makes the next part while it is asked for it: there is no waiting here.
+    for _ in 0..MAX_PARTS {
+        // The kernel produces the next part during this call, which therefore never waits.
         let mut rest = match receive(&socket, &mut part) {
             Ok(received) => received,
             Err(Errno::EINTR) => continue,
             Err(error) => return Err(error.into()),
         };
         while let Ok(message) = NetlinkBuffer::new_checked(rest) {
-            is_whole &= message.flags() & NLM_F_DUMP_INTR == 0;
+            is_consistent &= message.flags() & NLM_F_DUMP_INTR == 0;
             match message.message_type() {
-                NLMSG_DONE => return Ok(is_whole),
+                NLMSG_DONE => return Ok(is_consistent),
                 NLMSG_ERROR => return Err(error_in(message.payload())),
                 kind => each(kind, message.payload()),
             }
@@ -133,9 +138,9 @@ fn open() -> nix::Result<OwnedFd> {
     socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)
 }
 
-/// What came, as much of it as there is room for. What is not of the kernel is empty.
-fn receive<'a>(socket: &OwnedFd, room: &'a mut [u8]) -> nix::Result<&'a [u8]> {
-    let (length, sender) = recvfrom::<NetlinkAddr>(socket.as_raw_fd(), room)?;
-    let is_of_the_kernel = sender.is_some_and(|sender| sender.pid() == 0);
-    Ok(room.get(..length).filter(|_| is_of_the_kernel).unwrap_or_default())
+/// A message, truncated to the buffer's size; empty if it was not sent by the kernel.
+fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> nix::Result<&'a [u8]> {
+    let (length, sender) = recvfrom::<NetlinkAddr>(socket.as_raw_fd(), buffer)?;
+    let is_from_kernel = sender.is_some_and(|sender| sender.pid() == 0);
+    Ok(buffer.get(..length).filter(|_| is_from_kernel).unwrap_or_default())
 }

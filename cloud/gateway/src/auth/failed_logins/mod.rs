@@ -1,66 +1,67 @@
-//! Slows down whoever guesses passwords or API tokens.
+//! Rate limits failed logins, against guessing of passwords and API tokens.
 
 mod table;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_edge::RateLimitKey;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use table::{Known, Table};
+use table::{KnownPairs, Table};
 
-/// Slows down whoever guesses passwords, before any work is spent on the guess. Clones are the same
-/// one: share it between everything that checks what people know or have.
+/// Slows down guessing of passwords, before any work is spent on a guess. Clones share their state: use
+/// one for everything that checks secrets.
 ///
-/// Failures are counted for the address that they come from (the network of 64 bits with IPv6) and
-/// for the account that was tried. The first few cost nothing; then each of them bars the way for a
-/// while, 1 s at first and twice as long each time, up to 15 minutes. One failure is forgiven every 3
-/// minutes, so in the long run 20 guesses an hour are to be had, however they are timed. Nothing else
-/// makes them forgotten: a success does not, since an attacker may well have an account of his own.
+/// Failures are counted per address (per /64 network with IPv6) and per account. The first few are free;
+/// after that each failure blocks further attempts, for 1 s at first and twice as long each time, up to
+/// 15 minutes. One failure is forgiven every 3 minutes, so in the long run an attacker gets 20 guesses an
+/// hour, however they are timed. A success does not reset the count, because an attacker may have a valid
+/// account, too.
 ///
-/// An account that is guessed at from everywhere is not barred for an address that logged in to it
-/// before: only that address's own failures count there. This and everything else is in memory of a
-/// bounded size, and gone when the process ends.
+/// If an account is attacked from many addresses, an address that has logged in to it before is not
+/// blocked: there, only its own failures count. All state is in memory, bounded in size, and lost when
+/// the process ends.
 ///
-/// Tokens of devices are no part of this: a device that comes by its token is never held up, whatever
-/// others behind the same address do.
+/// Device tokens are not affected: a device that connects with a token is never slowed down, whatever
+/// other clients of the same address do.
 #[derive(Clone)]
 pub struct FailedLogins(Arc<Inner>);
 
-/// How many failures cost nothing.
+/// How many failures are free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailedLoginLimits {
-    /// Of one address.
+    /// Per address.
     pub per_address: u32,
-    /// Of one account, from all addresses that never logged in to it.
+    /// Per account, from all addresses that have never logged in to it.
     pub per_account: u32,
 }
 
-/// There were too many failures.
+/// There were too many failed logins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many failed logins, try again in {} s", retry_after.as_secs())]
 pub struct TooManyFailures {
-    /// After how long it can be tried again, in whole seconds, at least one.
+    /// How long to wait before the next attempt, in whole seconds, at least one.
     pub retry_after: Duration,
 }
 
-/// A login that is under way. Dropped without a word about how it went, it counts for nothing.
+/// A login in progress. If it is dropped without a result, it does not count.
 #[must_use]
 #[derive(Debug)]
 pub struct Attempt {
     logins: FailedLogins,
     address: Option<RateLimitKey>,
     account: Option<Account>,
-    /// Whether the address logged in to the account before: only the address counts.
+    /// Whether the address has logged in to the account before: then only the address counts.
     known: bool,
 }
 
 struct Inner {
     limits: FailedLoginLimits,
-    /// Accounts are numbered by a secret hash: no name is kept, and nobody can make two meet.
+    /// Accounts are identified by a keyed hash: no name is stored, and no one can provoke collisions.
     hasher: RandomState,
     tables: Mutex<Tables>,
 }
@@ -69,29 +70,29 @@ struct Inner {
 struct Tables {
     addresses: Table<RateLimitKey>,
     accounts: Table<Account>,
-    known: Known<(RateLimitKey, Account)>,
+    known: KnownPairs<(RateLimitKey, Account)>,
 }
 
 type Account = u64;
 
 impl Default for FailedLoginLimits {
-    /// 10 of an address, 50 of an account.
+    /// 10 per address, 50 per account.
     fn default() -> Self {
         Self { per_address: 10, per_account: 50 }
     }
 }
 
 impl FailedLogins {
-    /// With nobody barred yet.
+    /// Without any failures yet.
     pub fn new(limits: FailedLoginLimits) -> Self {
         Self(Arc::new(Inner { limits, hasher: RandomState::new(), tables: Mutex::default() }))
     }
 
-    /// Asks before a login is looked at. `account` is the name that was given, whether there is such
-    /// an account or not; `None` where there is no such thing as a name, as with an API token.
+    /// Starts an attempt; call it before checking a secret. `account` is the given name, whether such an
+    /// account exists or not; `None` if the login has no name, as with an API token.
     ///
-    /// While there are failures that are not forgiven yet, only as many logins may be under way at
-    /// once as there are failures left, so that nobody gets more guesses by making them all at once.
+    /// While there are failures that are not yet forgiven, only as many logins may be in progress at the
+    /// same time as there are free failures left, so that guessing in parallel gains nothing.
     pub fn attempt(
         &self,
         address: Option<IpAddr>,
@@ -100,18 +101,18 @@ impl FailedLogins {
         let now = Instant::now();
         let address = address.map(RateLimitKey::of);
         let account = account.map(|name| self.0.hasher.hash_one(name));
-        let mut tables = self.tables();
+        let mut tables = self.0.tables.lock();
         let known = address.zip(account).is_some_and(|pair| tables.known.contains(&pair));
         let counted = account.filter(|_| !known);
         let limits = &self.0.limits;
-        let of_address =
+        let address_wait =
             address.and_then(|key| tables.addresses.wait(&key, limits.per_address, now));
-        let of_account =
+        let account_wait =
             counted.and_then(|key| tables.accounts.wait(&key, limits.per_account, now));
-        if let Some(wait) = of_address.max(of_account) {
+        if let Some(wait) = address_wait.max(account_wait) {
             drop(tables);
             let address = address.map(RateLimitKey::address);
-            tracing::debug!(?address, "held up a login after too many failed ones");
+            tracing::debug!(?address, "refused a login after too many failed ones");
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             return Err(TooManyFailures { retry_after: Duration::from_secs(seconds.max(1)) });
         }
@@ -124,10 +125,6 @@ impl FailedLogins {
         drop(tables);
         Ok(Attempt { logins: self.clone(), address, account, known })
     }
-
-    fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.0.tables.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Default for FailedLogins {
@@ -137,11 +134,11 @@ impl Default for FailedLogins {
 }
 
 impl Attempt {
-    /// The password or the token was wrong, or there is no such account.
+    /// The secret was wrong, or there is no such account.
     pub fn failed(self) {
         let now = Instant::now();
         let limits = self.logins.0.limits;
-        let mut tables = self.logins.tables();
+        let mut tables = self.logins.0.tables.lock();
         if let Some(address) = self.address {
             tables.addresses.failed(address, limits.per_address, now);
         }
@@ -150,10 +147,10 @@ impl Attempt {
         }
     }
 
-    /// It was right. From now on the address is known to belong to the account.
+    /// The secret was right. From now on the address is known to belong to the account.
     pub fn succeeded(self) {
         if let Some(pair) = self.address.zip(self.account) {
-            self.logins.tables().known.put(pair, Instant::now());
+            self.logins.0.tables.lock().known.insert(pair, Instant::now());
         }
     }
 
@@ -165,7 +162,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         let now = Instant::now();
-        let mut tables = self.logins.tables();
+        let mut tables = self.logins.0.tables.lock();
         if let Some(address) = &self.address {
             tables.addresses.end(address, now);
         }
@@ -191,7 +188,7 @@ mod tests {
         Some([192, 0, 2, last].into())
     }
 
-    /// A wrong guess, or for how many seconds it has to wait.
+    /// Makes a wrong guess, or returns the seconds to wait.
     fn guess(logins: &FailedLogins, address: Option<IpAddr>, account: &str) -> Result<(), u64> {
         match logins.attempt(address, Some(account)) {
             Ok(attempt) => {
@@ -202,7 +199,7 @@ mod tests {
         }
     }
 
-    fn may(logins: &FailedLogins, address: Option<IpAddr>, account: &str) -> bool {
+    fn is_allowed(logins: &FailedLogins, address: Option<IpAddr>, account: &str) -> bool {
         logins.attempt(address, Some(account)).is_ok()
     }
 
@@ -211,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_grows_with_every_failure_of_an_address_up_to_a_quarter_of_an_hour() {
+    async fn the_wait_doubles_with_every_failure_up_to_15_minutes() {
         let logins = FailedLogins::new(FailedLoginLimits { per_account: 1000, ..LIMITS });
         for _ in 0..3 {
             assert_eq!(guess(&logins, ip(1), "marvin"), Ok(()));
@@ -226,11 +223,11 @@ mod tests {
         }
         assert_eq!(waits[..8], [1, 2, 4, 8, 16, 32, 64, 128]);
         assert!(waits.iter().all(|wait| *wait <= 900), "{waits:?}");
-        assert_eq!(guess(&logins, ip(2), "marvin"), Ok(()), "another address is not held up");
+        assert_eq!(guess(&logins, ip(2), "marvin"), Ok(()), "another address is not blocked");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn in_the_long_run_an_address_has_20_guesses_an_hour() {
+    async fn an_address_gets_20_guesses_an_hour_in_the_long_run() {
         let logins = FailedLogins::new(FailedLoginLimits { per_account: 1000, ..LIMITS });
         let start = Instant::now();
         let mut guesses = 0;
@@ -244,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn guesses_made_all_at_once_are_paid_for_later() {
+    async fn parallel_guesses_are_charged_later() {
         let logins = FailedLogins::new(FailedLoginLimits { per_account: 1000, ..LIMITS });
         let volley: Vec<Attempt> =
             (0..100).map(|_| logins.attempt(ip(1), Some("marvin")).unwrap()).collect();
@@ -260,16 +257,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn good_logins_of_one_address_are_never_held_up_however_many_at_once() {
+    async fn parallel_successful_logins_are_never_blocked() {
         let logins = FailedLogins::new(LIMITS);
         let attempts: Vec<Attempt> =
             (0..1000).map(|_| logins.attempt(ip(1), Some("factory")).unwrap()).collect();
         attempts.into_iter().for_each(Attempt::succeeded);
-        assert!(may(&logins, ip(1), "factory"));
+        assert!(is_allowed(&logins, ip(1), "factory"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_own_account_does_not_buy_more_guesses() {
+    async fn an_attackers_own_account_gains_no_guesses() {
         let logins = FailedLogins::new(LIMITS);
         let mut waits = 0;
         for _ in 0..10 {
@@ -282,33 +279,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_account_is_guarded_against_many_addresses_but_not_from_those_that_it_knows() {
+    async fn an_account_under_attack_stays_open_to_known_addresses() {
         let logins = FailedLogins::new(LIMITS);
         logins.attempt(ip(200), Some("marvin")).unwrap().succeeded();
         for address in 0..5 {
             assert_eq!(guess(&logins, ip(address), "marvin"), Ok(()));
         }
         assert_eq!(guess(&logins, ip(6), "marvin"), Err(1));
-        assert!(may(&logins, ip(6), "zaphod"), "another account is not held up");
-        assert!(may(&logins, ip(200), "marvin"), "nor where it logged in before");
+        assert!(is_allowed(&logins, ip(6), "zaphod"), "another account is not blocked");
+        assert!(is_allowed(&logins, ip(200), "marvin"), "nor a known address");
         for _ in 0..3 {
             assert_eq!(guess(&logins, ip(200), "marvin"), Ok(()));
         }
-        assert_eq!(guess(&logins, ip(200), "marvin"), Err(1), "by its own failures it is");
+        assert_eq!(guess(&logins, ip(200), "marvin"), Err(1), "but by its own failures it is");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_to_no_end_counts_for_nothing() {
+    async fn an_attempt_without_a_result_does_not_count() {
         let logins = FailedLogins::new(LIMITS);
         for _ in 0..100 {
             drop(logins.attempt(ip(1), Some("marvin")).unwrap());
         }
-        let tables = logins.tables();
+        let tables = logins.0.tables.lock();
         assert_eq!((tables.addresses.len(), tables.accounts.len()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_an_address_the_account_is_guarded_still() {
+    async fn an_account_is_protected_without_an_address() {
         let logins = FailedLogins::new(LIMITS);
         for _ in 0..5 {
             assert_eq!(guess(&logins, None, "marvin"), Ok(()));
@@ -318,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_is_shown() {
+    fn debug_output_contains_no_name() {
         let logins = FailedLogins::default();
         let attempt = logins.attempt(ip(1), Some("marvin")).unwrap();
         assert!(!format!("{attempt:?}").contains("marvin"));

@@ -1,4 +1,4 @@
-//! The bounded tables of failures that `failed_logins` keeps.
+//! The bounded tables of failures behind `failed_logins`.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,59 +6,59 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The failures of addresses or of accounts. What is forgiven takes no place.
+/// The failures of addresses or of accounts. Entries whose failures are all forgiven are removed.
 pub(super) struct Table<K>(HashMap<K, Record>);
 
-/// Pairs that are known to belong together, the latest ones.
-pub(super) struct Known<K>(HashMap<K, Instant>);
+/// The most recent pairs that are known to belong together.
+pub(super) struct KnownPairs<K>(HashMap<K, Instant>);
 
-/// What is remembered of one address or account.
+/// The failures of one address or account.
 #[derive(Debug, Clone, Copy)]
 struct Record {
-    /// When the last of the failures is forgiven; each moves it by [`FORGIVING`].
+    /// When the last failure is forgiven; each failure adds [`FORGIVE_INTERVAL`].
     forgiven_at: Instant,
-    barred_until: Instant,
-    /// How many logins are under way.
+    blocked_until: Instant,
+    /// Number of logins in progress.
     pending: u32,
 }
 
-/// After how long one failure is forgiven.
-const FORGIVING: Duration = Duration::from_secs(180);
+/// How often one failure is forgiven.
+const FORGIVE_INTERVAL: Duration = Duration::from_secs(180);
 
-/// How many failures are remembered at most.
-const MOST_FAILURES: u32 = 500;
+/// How many failures are counted at most.
+const MAX_FAILURES: u32 = 500;
 
-const SHORTEST_BAR: Duration = Duration::from_secs(1);
-const LONGEST_BAR: Duration = Duration::from_secs(900);
+const MIN_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(900);
 
-/// How many entries a table has at most, some 64 bytes each. In a full one, the quarter that would be
-/// forgiven first makes room: to have a guarded account forgotten, an attacker has to fail as often
-/// with more than 12,000 others.
-const MOST_ENTRIES: usize = 16_384;
+/// Maximum number of entries of a table, about 64 bytes each. A full table drops the quarter that would be
+/// forgiven first: to make it forget an account, an attacker has to fail as often with more than 12,000
+/// others.
+const MAX_ENTRIES: usize = 16_384;
 
 impl<K: Hash + Eq + Clone> Table<K> {
-    /// How long a login has to wait, if it has to.
+    /// How long a login has to wait.
     pub(super) fn wait(&self, key: &K, free: u32, now: Instant) -> Option<Duration> {
         let record = self.0.get(key)?;
-        if record.barred_until > now {
-            return Some(record.barred_until - now);
+        if record.blocked_until > now {
+            return Some(record.blocked_until - now);
         }
         let failures = record.failures(now);
-        let at_once = free.saturating_sub(failures).max(1);
-        (failures > 0 && record.pending >= at_once).then_some(SHORTEST_BAR)
+        let max_pending = free.saturating_sub(failures).max(1);
+        (failures > 0 && record.pending >= max_pending).then_some(MIN_WAIT)
     }
 
-    /// A login is under way.
+    /// A login has started.
     pub(super) fn begin(&mut self, key: K, now: Instant) {
         let record = self.record(key, now);
         record.pending = record.pending.saturating_add(1);
     }
 
-    /// A login is under way no longer.
+    /// A login has ended.
     pub(super) fn end(&mut self, key: &K, now: Instant) {
         if let Some(record) = self.0.get_mut(key) {
             record.pending = record.pending.saturating_sub(1);
-            if record.is_clean(now) {
+            if record.is_forgiven(now) {
                 self.0.remove(key);
                 shrink(&mut self.0);
             }
@@ -67,12 +67,12 @@ impl<K: Hash + Eq + Clone> Table<K> {
 
     pub(super) fn failed(&mut self, key: K, free: u32, now: Instant) {
         let record = self.record(key, now);
-        let latest = now + FORGIVING * MOST_FAILURES;
-        record.forgiven_at = (record.forgiven_at.max(now) + FORGIVING).min(latest);
+        let latest = now + FORGIVE_INTERVAL * MAX_FAILURES;
+        record.forgiven_at = (record.forgiven_at.max(now) + FORGIVE_INTERVAL).min(latest);
         let above = record.failures(now).saturating_sub(free.max(1));
         if record.failures(now) >= free.max(1) {
-            let bar = SHORTEST_BAR.saturating_mul(1_u32.checked_shl(above).unwrap_or(u32::MAX));
-            record.barred_until = now + bar.min(LONGEST_BAR);
+            let wait = MIN_WAIT.saturating_mul(1_u32.checked_shl(above).unwrap_or(u32::MAX));
+            record.blocked_until = now + wait.min(MAX_WAIT);
         }
     }
 
@@ -82,46 +82,46 @@ impl<K: Hash + Eq + Clone> Table<K> {
     }
 
     fn record(&mut self, key: K, now: Instant) -> &mut Record {
-        if self.0.len() >= MOST_ENTRIES && !self.0.contains_key(&key) {
-            self.0.retain(|_, record| !record.is_clean(now));
+        if self.0.len() >= MAX_ENTRIES && !self.0.contains_key(&key) {
+            self.0.retain(|_, record| !record.is_forgiven(now));
             drop_first_quarter(&mut self.0, |record| (record.pending > 0, record.forgiven_at));
         }
-        self.0.entry(key).or_insert(Record { forgiven_at: now, barred_until: now, pending: 0 })
+        self.0.entry(key).or_insert(Record { forgiven_at: now, blocked_until: now, pending: 0 })
     }
 }
 
 impl Record {
-    /// How many failures are not forgiven yet.
+    /// The number of failures that are not yet forgiven.
     fn failures(&self, now: Instant) -> u32 {
         let left = self.forgiven_at.saturating_duration_since(now);
-        u32::try_from(left.as_millis().div_ceil(FORGIVING.as_millis())).unwrap_or(u32::MAX)
+        u32::try_from(left.as_millis().div_ceil(FORGIVE_INTERVAL.as_millis())).unwrap_or(u32::MAX)
     }
 
-    fn is_clean(&self, now: Instant) -> bool {
-        self.pending == 0 && self.forgiven_at <= now && self.barred_until <= now
+    fn is_forgiven(&self, now: Instant) -> bool {
+        self.pending == 0 && self.forgiven_at <= now && self.blocked_until <= now
     }
 }
 
-impl<K: Hash + Eq + Clone> Known<K> {
+impl<K: Hash + Eq + Clone> KnownPairs<K> {
     pub(super) fn contains(&self, key: &K) -> bool {
         self.0.contains_key(key)
     }
 
-    pub(super) fn put(&mut self, key: K, now: Instant) {
-        if self.0.len() >= MOST_ENTRIES && !self.0.contains_key(&key) {
+    pub(super) fn insert(&mut self, key: K, now: Instant) {
+        if self.0.len() >= MAX_ENTRIES && !self.0.contains_key(&key) {
             drop_first_quarter(&mut self.0, |at| *at);
         }
         self.0.insert(key, now);
     }
 }
 
-/// If the table is full still, drops those whose `order` comes first.
+/// Drops the entries with the lowest `order` if the table is full.
 fn drop_first_quarter<K, V, O>(table: &mut HashMap<K, V>, order: impl Fn(&V) -> O)
 where
     K: Hash + Eq + Clone,
     O: Ord,
 {
-    if table.len() < MOST_ENTRIES {
+    if table.len() < MAX_ENTRIES {
         return;
     }
     let mut entries: Vec<(O, K)> =
@@ -133,7 +133,7 @@ where
     }
 }
 
-/// Gives memory back that a rush has taken.
+/// Releases memory after a rush.
 fn shrink<K: Hash + Eq, V>(table: &mut HashMap<K, V>) {
     if table.capacity() > 1024 && table.len() < table.capacity() / 4 {
         table.shrink_to(table.len() * 2);
@@ -146,7 +146,7 @@ impl<K> Default for Table<K> {
     }
 }
 
-impl<K> Default for Known<K> {
+impl<K> Default for KnownPairs<K> {
     fn default() -> Self {
         Self(HashMap::new())
     }
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_table_forgets_the_lightest_and_keeps_the_heaviest() {
+    fn a_full_table_drops_entries_with_the_fewest_failures() {
         let now = Instant::now();
         let mut table = Table::default();
         for _ in 0..50 {
@@ -165,19 +165,19 @@ mod tests {
         }
         for key in 0..100_000 {
             table.failed(key, 3, now);
-            assert!(table.len() <= MOST_ENTRIES);
+            assert!(table.len() <= MAX_ENTRIES);
         }
-        assert!(table.wait(&u32::MAX, 3, now).is_some(), "it is still barred");
-        // What is forgiven goes first.
-        let later = now + FORGIVING * 60;
+        assert!(table.wait(&u32::MAX, 3, now).is_some(), "it is still blocked");
+        // Forgiven entries are dropped first.
+        let later = now + FORGIVE_INTERVAL * 60;
         for key in 0..20_000 {
             table.failed(key, 3, later);
         }
-        assert!(table.len() <= MOST_ENTRIES);
+        assert!(table.len() <= MAX_ENTRIES);
     }
 
     #[test]
-    fn a_login_under_way_is_not_forgotten_by_a_flood() {
+    fn a_flood_does_not_drop_a_login_in_progress() {
         let now = Instant::now();
         let mut table = Table::default();
         table.begin(u32::MAX, now);
@@ -188,24 +188,24 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_pairs_are_known() {
+    fn the_most_recent_pairs_are_known() {
         let start = Instant::now();
-        let mut known = Known::default();
+        let mut known = KnownPairs::default();
         for key in 0..50_000_u32 {
-            known.put(key, start + Duration::from_secs(key.into()));
-            assert!(known.0.len() <= MOST_ENTRIES);
+            known.insert(key, start + Duration::from_secs(key.into()));
+            assert!(known.0.len() <= MAX_ENTRIES);
         }
         assert!(known.contains(&49_999) && known.contains(&40_000) && !known.contains(&0));
     }
 
     #[test]
-    fn failures_without_end_are_counted_without_overflow() {
+    fn endless_failures_do_not_overflow() {
         let now = Instant::now();
         let mut table = Table::default();
         for _ in 0..10_000 {
             table.failed((), 0, now);
         }
-        assert_eq!(table.wait(&(), 0, now), Some(LONGEST_BAR));
-        assert_eq!(table.wait(&(), 0, now + LONGEST_BAR), None);
+        assert_eq!(table.wait(&(), 0, now), Some(MAX_WAIT));
+        assert_eq!(table.wait(&(), 0, now + MAX_WAIT), None);
     }
 }

@@ -1,27 +1,28 @@
-//! What every backplane does. A backplane's own tests run all of it, each behaviour on a fresh one.
-//! Nothing here assumes that a change takes effect at once: it waits for what has to come.
+//! Conformance tests for every implementation of a backplane, each on a new instance. They don't assume
+//! that changes take effect immediately, but wait for them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is run by tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "called by tests")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Term};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::{Backplane, DeliverError, Node, Payload};
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{ConnectionId, NodeId, Presence, PresenceEvent};
 
-/// Holds fresh backplanes, each from `make`, to the contract of [`Backplane`].
+/// Checks the contract of [`Backplane`]; `make` creates a new instance for each check.
 pub async fn check<B: Backplane>(make: impl AsyncFn() -> Arc<B>) {
     topics_reach_the_nodes_that_are_subscribed(&*make().await).await;
     presence_is_seen_by_all(&*make().await).await;
-    the_newest_connection_stays_and_the_older_nodes_is_told(&*make().await).await;
-    a_late_withdrawal_removes_nothing(&*make().await).await;
-    a_watch_begins_with_what_is_there_and_has_no_gap(&*make().await).await;
+    the_newest_connection_stays_and_the_older_ones_node_is_notified(&*make().await).await;
+    unregistering_an_older_connection_does_nothing(&*make().await).await;
+    a_watch_begins_with_a_snapshot_and_has_no_gap(&*make().await).await;
     deliveries_and_closes_reach_the_node_of_the_device(&*make().await).await;
-    a_node_that_leaves_takes_its_devices_with_it(&*make().await).await;
+    the_devices_of_a_node_leave_with_it(&*make().await).await;
 }
 
 pub(crate) fn presence(device: &str, stamp: u64, node: NodeId) -> Arc<Presence> {
@@ -34,18 +35,18 @@ pub(crate) fn presence(device: &str, stamp: u64, node: NodeId) -> Arc<Presence> 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
 
-/// What a node was called with.
+/// A call to a node.
 #[derive(Debug, PartialEq)]
 enum Call {
     Published(Topic, Term),
     Deliver(DeviceId, Term),
     Close(DeviceId, CloseReason),
-    TakenOver(Presence),
+    NewerConnection(Presence),
 }
 
 struct Recorder {
     calls: mpsc::UnboundedSender<Call>,
-    answer: Mutex<Result<(), DeliverError>>,
+    result: Mutex<Result<(), DeliverError>>,
 }
 
 impl Node for Recorder {
@@ -59,7 +60,7 @@ impl Node for Recorder {
             Payload::Raw(bytes) => Term::Bytes(bytes.to_vec()),
         };
         self.calls.send(Call::Deliver(device.clone(), term)).unwrap();
-        self.answer.lock().unwrap().clone()
+        self.result.lock().clone()
     }
 
     fn close(&self, device: &DeviceId, reason: CloseReason) -> bool {
@@ -67,8 +68,8 @@ impl Node for Recorder {
         true
     }
 
-    fn taken_over(&self, by: &Presence) {
-        self.calls.send(Call::TakenOver(by.clone())).unwrap();
+    fn on_newer_connection(&self, newer: &Presence) {
+        self.calls.send(Call::NewerConnection(newer.clone())).unwrap();
     }
 }
 
@@ -80,7 +81,7 @@ struct Joined {
 impl Joined {
     fn new(backplane: &impl Backplane, id: NodeId) -> Self {
         let (sender, calls) = mpsc::unbounded_channel();
-        let node = Arc::new(Recorder { calls: sender, answer: Mutex::new(Ok(())) });
+        let node = Arc::new(Recorder { calls: sender, result: Mutex::new(Ok(())) });
         let weak = Arc::downgrade(&node);
         backplane.join(id, weak);
         Self { node, calls }
@@ -138,63 +139,65 @@ async fn topics_reach_the_nodes_that_are_subscribed(backplane: &impl Backplane) 
 async fn presence_is_seen_by_all(backplane: &impl Backplane) {
     let _nodes = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
     let (a, b) = (presence("a", 1, ONE), presence("b", 2, TWO));
-    backplane.announce(&a);
-    backplane.announce(&b);
+    backplane.register(&a);
+    backplane.register(&b);
     until("both are listed", || async {
         devices(backplane).await == [("a".to_owned(), 1), ("b".to_owned(), 2)]
     })
     .await;
     assert_eq!(backplane.find(&a.device).await.unwrap().unwrap(), a);
-    backplane.withdraw(&a);
+    backplane.unregister(&a);
     until("a is gone", || async { backplane.find(&a.device).await.unwrap().is_none() }).await;
     assert_eq!(devices(backplane).await, [("b".to_owned(), 2)]);
 }
 
-async fn the_newest_connection_stays_and_the_older_nodes_is_told(backplane: &impl Backplane) {
+async fn the_newest_connection_stays_and_the_older_ones_node_is_notified(
+    backplane: &impl Backplane,
+) {
     let (mut one, mut two) = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
     let (old, new) = (presence("a", 1, ONE), presence("a", 2, TWO));
-    backplane.announce(&old);
-    backplane.announce(&new);
-    assert_eq!(one.call().await, Call::TakenOver((*new).clone()));
+    backplane.register(&old);
+    backplane.register(&new);
+    assert_eq!(one.call().await, Call::NewerConnection((*new).clone()));
     assert_eq!(devices(backplane).await, [("a".to_owned(), 2)]);
 
-    // And if the announcements come the other way round.
+    // And in the other order.
     let (old, new) = (presence("b", 3, TWO), presence("b", 4, ONE));
-    backplane.announce(&new);
-    backplane.announce(&old);
-    assert_eq!(two.call().await, Call::TakenOver((*new).clone()));
+    backplane.register(&new);
+    backplane.register(&old);
+    assert_eq!(two.call().await, Call::NewerConnection((*new).clone()));
     assert_eq!(backplane.find(&new.device).await.unwrap().unwrap(), new);
 }
 
-async fn a_late_withdrawal_removes_nothing(backplane: &impl Backplane) {
+async fn unregistering_an_older_connection_does_nothing(backplane: &impl Backplane) {
     let _nodes = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
     let (old, new) = (presence("a", 1, ONE), presence("a", 2, TWO));
-    backplane.announce(&old);
-    backplane.announce(&new);
-    backplane.withdraw(&old);
-    // Whatever takes time has taken effect when a later change of the same node has.
-    backplane.announce(&presence("marker", 3, ONE));
+    backplane.register(&old);
+    backplane.register(&new);
+    backplane.unregister(&old);
+    // The change has taken effect when a later change by the same node has.
+    backplane.register(&presence("marker", 3, ONE));
     let marker = DeviceId::new("marker").unwrap();
     until("the marker is there", || async { backplane.find(&marker).await.unwrap().is_some() })
         .await;
     assert_eq!(backplane.find(&new.device).await.unwrap().unwrap(), new);
 }
 
-async fn a_watch_begins_with_what_is_there_and_has_no_gap(backplane: &impl Backplane) {
+async fn a_watch_begins_with_a_snapshot_and_has_no_gap(backplane: &impl Backplane) {
     let _nodes = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
     let (before, after) = (presence("a", 1, ONE), presence("b", 2, TWO));
-    backplane.announce(&before);
+    backplane.register(&before);
     until("a is there", || async { devices(backplane).await.len() == 1 }).await;
     let mut watch = backplane.watch().await.unwrap();
-    backplane.announce(&after);
-    backplane.withdraw(&before);
+    backplane.register(&after);
+    backplane.unregister(&before);
     assert_eq!(watch.snapshot(), std::slice::from_ref(&before));
     let mut events = Vec::new();
     for _ in 0..2 {
         let next = tokio::time::timeout(Duration::from_secs(10), watch.next());
         events.push(next.await.expect("an event").unwrap());
     }
-    // The changes of two nodes come in either order.
+    // The changes by two nodes arrive in either order.
     assert!(events.contains(&PresenceEvent::Arrived(after)), "{events:?}");
     assert!(events.contains(&PresenceEvent::Left(before)), "{events:?}");
 }
@@ -208,11 +211,11 @@ async fn deliveries_and_closes_reach_the_node_of_the_device(backplane: &impl Bac
     let reason = CloseReason::new(CloseCode::Policy);
     assert!(!backplane.close(&a.device, reason).await.unwrap());
 
-    backplane.announce(&a);
+    backplane.register(&a);
     until("a is there", || async { devices(backplane).await.len() == 1 }).await;
     backplane.deliver(&a.device, &payload).await.unwrap();
     assert_eq!(two.call().await, Call::Deliver(a.device.clone(), Term::from("hello")));
-    *two.node.answer.lock().unwrap() = Err(DeliverError::QueueFull);
+    *two.node.result.lock() = Err(DeliverError::QueueFull);
     let raw = Payload::Raw(vec![1, 2, 3].into());
     assert_eq!(backplane.deliver(&a.device, &raw).await, Err(DeliverError::QueueFull));
     assert_eq!(two.call().await, Call::Deliver(a.device.clone(), Term::Bytes(vec![1, 2, 3])));
@@ -221,10 +224,10 @@ async fn deliveries_and_closes_reach_the_node_of_the_device(backplane: &impl Bac
     assert_eq!(two.call().await, Call::Close(a.device.clone(), reason));
 }
 
-async fn a_node_that_leaves_takes_its_devices_with_it(backplane: &impl Backplane) {
+async fn the_devices_of_a_node_leave_with_it(backplane: &impl Backplane) {
     let _nodes = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
-    backplane.announce(&presence("a", 1, ONE));
-    backplane.announce(&presence("b", 2, TWO));
+    backplane.register(&presence("a", 1, ONE));
+    backplane.register(&presence("b", 2, TWO));
     until("both are there", || async { devices(backplane).await.len() == 2 }).await;
     let mut watch = backplane.watch().await.unwrap();
     backplane.leave(ONE);

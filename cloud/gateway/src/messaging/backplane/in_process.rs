@@ -2,17 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::ready;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use fedecks_protocol::{CloseReason, DeviceId};
 use fedecks_store::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use super::{Backplane, BackplaneError, DeliverError, Node, Payload};
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{ByDevice, NodeId, Presence, PresenceEvent, PresenceWatch};
 
-/// The backplane of one process: usually of one [`Hub`](crate::Hub), and of as many as share it.
+/// The backplane of one process: usually for a single [`Hub`](crate::Hub), or for several that share it.
 #[derive(Debug)]
 pub struct InProcess {
     state: Mutex<State>,
@@ -22,34 +23,30 @@ pub struct InProcess {
 #[derive(Debug, Default)]
 struct State {
     nodes: HashMap<NodeId, Weak<dyn Node>>,
-    /// Which nodes are subscribed to a topic: few, so a list will do.
+    /// The nodes that are subscribed to a topic. There are few, so a list is enough.
     topics: HashMap<Topic, Vec<NodeId>>,
     presence: HashSet<ByDevice<Presence>>,
 }
 
-/// How many events a watcher may lag behind before it loses some.
-const EVENTS_KEPT: usize = 4096;
+/// How many events a watcher may lag behind.
+const EVENT_BACKLOG: usize = 4096;
 
 impl InProcess {
-    /// A backplane that no node has joined yet.
+    /// A backplane without nodes.
     pub fn new() -> Self {
-        Self { state: Mutex::default(), events: broadcast::Sender::new(EVENTS_KEPT) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { state: Mutex::default(), events: broadcast::Sender::new(EVENT_BACKLOG) }
     }
 
     /// The node that the device is connected to.
     fn node_of(&self, device: &DeviceId) -> Option<Arc<dyn Node>> {
-        let state = self.lock();
+        let state = self.state.lock();
         let node = state.presence.get(device)?.0.connection.node();
         state.nodes.get(&node)?.upgrade()
     }
 
-    /// Called under the lock, so that events come in the order of what they tell.
-    fn tell(&self, event: PresenceEvent) {
-        // Nobody watching is no error.
+    /// Called while the lock is held, so that events are in the order of the changes.
+    fn notify(&self, event: PresenceEvent) {
+        // Fails only if there are no watchers.
         let _ = self.events.send(event);
     }
 }
@@ -62,11 +59,11 @@ impl Default for InProcess {
 
 impl Backplane for InProcess {
     fn join(&self, id: NodeId, node: Weak<dyn Node>) {
-        self.lock().nodes.insert(id, node);
+        self.state.lock().nodes.insert(id, node);
     }
 
     fn leave(&self, id: NodeId) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.nodes.remove(&id);
         state.topics.retain(|_, nodes| {
             nodes.retain(|node| *node != id);
@@ -75,14 +72,14 @@ impl Backplane for InProcess {
         state.presence.retain(|ByDevice(presence)| {
             let stays = presence.connection.node() != id;
             if !stays {
-                self.tell(PresenceEvent::Left(presence.clone()));
+                self.notify(PresenceEvent::Left(presence.clone()));
             }
             stays
         });
     }
 
     fn subscribe(&self, node: NodeId, topic: &Topic) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let nodes = state.topics.entry(topic.clone()).or_insert_with(|| Vec::with_capacity(1));
         if !nodes.contains(&node) {
             nodes.push(node);
@@ -90,7 +87,7 @@ impl Backplane for InProcess {
     }
 
     fn unsubscribe(&self, node: NodeId, topic: &Topic) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(nodes) = state.topics.get_mut(topic) {
             nodes.retain(|subscribed| *subscribed != node);
             if nodes.is_empty() {
@@ -105,7 +102,7 @@ impl Backplane for InProcess {
         message: &'a Message,
     ) -> BoxFuture<'a, Result<(), BackplaneError>> {
         let nodes: Vec<_> = {
-            let state = self.lock();
+            let state = self.state.lock();
             let subscribed = state.topics.get(topic).map_or(&[][..], Vec::as_slice);
             let node = |id| state.nodes.get(id).and_then(Weak::upgrade);
             subscribed.iter().filter_map(node).collect()
@@ -116,17 +113,17 @@ impl Backplane for InProcess {
         Box::pin(ready(Ok(())))
     }
 
-    fn announce(&self, presence: &Arc<Presence>) {
+    fn register(&self, presence: &Arc<Presence>) {
         let (node, newest) = {
-            let mut state = self.lock();
-            let there = state.presence.get(&presence.device).map(|ByDevice(there)| there.clone());
-            let (older, newest) = match there {
-                Some(there) if there.connection > presence.connection => {
-                    (Some(presence.clone()), there)
+            let mut state = self.state.lock();
+            let current = state.presence.get(&presence.device).map(|ByDevice(it)| it.clone());
+            let (older, newest) = match current {
+                Some(current) if current.connection > presence.connection => {
+                    (Some(presence.clone()), current)
                 }
                 older => {
                     state.presence.replace(ByDevice(presence.clone()));
-                    self.tell(PresenceEvent::Arrived(presence.clone()));
+                    self.notify(PresenceEvent::Arrived(presence.clone()));
                     (older, presence.clone())
                 }
             };
@@ -134,16 +131,16 @@ impl Backplane for InProcess {
             (node, newest)
         };
         if let Some(node) = node.and_then(|node| node.upgrade()) {
-            node.taken_over(&newest);
+            node.on_newer_connection(&newest);
         }
     }
 
-    fn withdraw(&self, presence: &Arc<Presence>) {
-        let mut state = self.lock();
-        let there = state.presence.get(&presence.device);
-        if there.is_some_and(|there| there.0.connection == presence.connection) {
+    fn unregister(&self, presence: &Arc<Presence>) {
+        let mut state = self.state.lock();
+        let current = state.presence.get(&presence.device);
+        if current.is_some_and(|current| current.0.connection == presence.connection) {
             state.presence.remove(&presence.device);
-            self.tell(PresenceEvent::Left(presence.clone()));
+            self.notify(PresenceEvent::Left(presence.clone()));
         }
     }
 
@@ -151,16 +148,17 @@ impl Backplane for InProcess {
         &'a self,
         device: &'a DeviceId,
     ) -> BoxFuture<'a, Result<Option<Arc<Presence>>, BackplaneError>> {
-        let found = self.lock().presence.get(device).map(|ByDevice(presence)| presence.clone());
+        let found =
+            self.state.lock().presence.get(device).map(|ByDevice(presence)| presence.clone());
         Box::pin(ready(Ok(found)))
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Arc<Presence>>, BackplaneError>> {
-        Box::pin(ready(Ok(self.lock().all())))
+        Box::pin(ready(Ok(self.state.lock().all())))
     }
 
     fn watch(&self) -> BoxFuture<'_, Result<PresenceWatch, BackplaneError>> {
-        let state = self.lock();
+        let state = self.state.lock();
         let watch = PresenceWatch::new(state.all(), self.events.subscribe());
         Box::pin(ready(Ok(watch)))
     }
@@ -199,16 +197,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_conforms() {
+    async fn in_process_conforms() {
         conformance::check(async || Arc::new(InProcess::new())).await;
     }
 
     #[tokio::test]
-    async fn a_watcher_that_lags_is_told_and_nothing_piles_up() {
+    async fn a_lagging_watcher_is_notified_and_the_backlog_is_bounded() {
         let backplane = InProcess::new();
         let mut watch = backplane.watch().await.unwrap();
-        for stamp in 0..EVENTS_KEPT as u64 + 10 {
-            backplane.announce(&conformance::presence("a", stamp, NodeId(1)));
+        for stamp in 0..EVENT_BACKLOG as u64 + 10 {
+            backplane.register(&conformance::presence("a", stamp, NodeId(1)));
         }
         assert_eq!(watch.next().await, Err(crate::messaging::presence::WatchEnded::Lagged(10)));
     }

@@ -1,4 +1,4 @@
-//! What crosses the nodes of a cluster. How it does is up to an implementation.
+//! The interface between the nodes of a cluster, which other crates can implement.
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -13,39 +13,39 @@ use fedecks_store::BoxFuture;
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{NodeId, Presence, PresenceWatch};
 
-/// What crosses the nodes of a cluster: topics, presence, and messages for a device that is connected
-/// to another node.
+/// Connects the nodes of a cluster: topics, presence, and messages for devices that are connected to
+/// another node.
 ///
-/// A node is one [`Hub`](crate::Hub). What changes something (join, subscribe, announce and their
-/// opposites) returns at once and takes effect in the order of the calls of one node; in process that
-/// is at once, across a network soon after. Nothing here may block, and nothing may grow without a
-/// bound.
+/// A node is one [`Hub`](crate::Hub). Methods that change state (join, subscribe, register and their
+/// inverses) return immediately and take effect in the order in which one node calls them: in one process
+/// immediately, across a network soon after. No method may block, and all state must be bounded.
 pub trait Backplane: Send + Sync + 'static {
-    /// Takes a node in. Calls to it end when it is gone or has left.
+    /// Adds a node. It is called until it is dropped or leaves.
     fn join(&self, id: NodeId, node: Weak<dyn Node>);
 
-    /// Takes a node out, with its subscriptions and the presence of its devices.
+    /// Removes a node with its subscriptions and the presence of its devices.
     fn leave(&self, id: NodeId);
 
-    /// From now on the node is told what is published on the topic, by any node including itself.
+    /// Subscribes a node to what any node, itself included, publishes on the topic.
     fn subscribe(&self, node: NodeId, topic: &Topic);
 
-    /// The opposite of [`Backplane::subscribe`].
+    /// The inverse of [`Backplane::subscribe`].
     fn unsubscribe(&self, node: NodeId, topic: &Topic);
 
-    /// Hands a message to every node that is subscribed to the topic.
+    /// Delivers a message to every node that is subscribed to the topic.
     fn publish<'a>(
         &'a self,
         topic: &'a Topic,
         message: &'a Message,
     ) -> BoxFuture<'a, Result<(), BackplaneError>>;
 
-    /// A device is connected. Of two connections of one device the one with the greater id stays:
-    /// the node of the other is told by [`Node::taken_over`], whichever was announced first.
-    fn announce(&self, presence: &Arc<Presence>);
+    /// Registers a connected device. Of two connections of one device the one with the greater id stays,
+    /// whichever was registered first; the node of the other one is notified by
+    /// [`Node::on_newer_connection`].
+    fn register(&self, presence: &Arc<Presence>);
 
-    /// A connection is over. Does nothing if a newer one of the device has taken its place.
-    fn withdraw(&self, presence: &Arc<Presence>);
+    /// Unregisters a connection that has ended, unless a newer one of the device has replaced it.
+    fn unregister(&self, presence: &Arc<Presence>);
 
     /// The presence of one device.
     fn find<'a>(
@@ -56,17 +56,17 @@ pub trait Backplane: Send + Sync + 'static {
     /// All devices that are connected, in no order.
     fn list(&self) -> BoxFuture<'_, Result<Vec<Arc<Presence>>, BackplaneError>>;
 
-    /// All devices that are connected, and without a gap what happens from then on.
+    /// All devices that are connected, followed by every change without a gap.
     fn watch(&self) -> BoxFuture<'_, Result<PresenceWatch, BackplaneError>>;
 
-    /// Hands something to the node that the device is connected to, and tells what came of it.
+    /// Delivers a message to the node of the device, and returns the result.
     fn deliver<'a>(
         &'a self,
         device: &'a DeviceId,
         payload: &'a Payload,
     ) -> BoxFuture<'a, Result<(), DeliverError>>;
 
-    /// Closes the device's connection, whichever node it is at. Whether there was one.
+    /// Closes the device's connection on whichever node; returns false if there is none.
     fn close<'a>(
         &'a self,
         device: &'a DeviceId,
@@ -74,23 +74,22 @@ pub trait Backplane: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<bool, BackplaneError>>;
 }
 
-/// What a node does when the backplane calls. Every method returns at once.
+/// A node, as the backplane calls it. No method blocks.
 pub trait Node: Send + Sync + 'static {
-    /// Something was published on a topic that the node is subscribed to.
+    /// A message was published on a topic that the node is subscribed to.
     fn published(&self, topic: &Topic, message: &Message);
 
-    /// Something is for a device that should be connected here.
+    /// Delivers a message to a device that should be connected to this node.
     fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), DeliverError>;
 
-    /// The device's connection is to be closed. Whether there was one.
+    /// Closes the device's connection; returns false if there is none.
     fn close(&self, device: &DeviceId, reason: CloseReason) -> bool;
 
-    /// A device is connected by a newer connection, to this node or another one: older ones have to
-    /// end.
-    fn taken_over(&self, by: &Presence);
+    /// A device has a newer connection, to this node or another one: closes older ones.
+    fn on_newer_connection(&self, newer: &Presence);
 }
 
-/// What is pushed to a device.
+/// A message for a device.
 #[derive(Debug, Clone)]
 pub enum Payload {
     /// A term.
@@ -99,16 +98,16 @@ pub enum Payload {
     Raw(Bytes),
 }
 
-/// Why a device did not get something.
+/// Why a message was not delivered to a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeliverError {
     /// The device is not connected.
     #[error("the device is not connected")]
     NotConnected,
-    /// So much waits for the device already that no more is taken.
+    /// Too many messages are waiting for the device.
     #[error("the device's queue is full")]
     QueueFull,
-    /// It has no frame: it is too big or too deep.
+    /// The message is too big or nested too deeply.
     #[error("the message {0}")]
     Encode(#[from] EncodeError),
     /// The node of the device cannot be reached.
@@ -116,7 +115,7 @@ pub enum DeliverError {
     Backplane(#[from] BackplaneError),
 }
 
-/// Other nodes cannot be reached.
+/// Other nodes are unreachable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the backplane is not available: {0}")]
 pub struct BackplaneError(pub String);

@@ -1,4 +1,4 @@
-//! The server's end of a WebSocket, with buffers only while they are needed.
+//! The server side of a WebSocket, with buffers that exist only while they are needed.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -17,91 +17,90 @@ use tokio_tungstenite::tungstenite::protocol::{
 
 use crate::session::error::SessionError;
 
-/// The server's end of a WebSocket, polled by one task.
+/// The server side of a WebSocket, polled by one task.
 ///
-/// tungstenite speaks the protocol; this puts buffers around it that are only there while they are
-/// needed. What is read comes through a buffer of the thread, so that one system call takes up to
-/// 16 KiB and an idle connection keeps only tungstenite's small one. What is sent is gathered in one
-/// buffer, which is given up when it is empty: tungstenite would keep the room that its biggest
-/// message took.
+/// tungstenite implements the protocol; this type adds buffers that exist only while they are needed.
+/// Reads go through a thread-local buffer, so that one system call reads up to 16 KiB and an idle
+/// connection keeps only tungstenite's small buffer. Writes are collected in one buffer, which is freed
+/// when it is empty; tungstenite would keep a buffer as large as its biggest message.
 #[derive(Debug)]
 pub(crate) struct Socket<S> {
     io: S,
     ws: WebSocketContext,
-    /// Nothing more can be read: there was an error, or a close frame.
-    over: bool,
-    pipes: Pipes,
+    /// Nothing more can be read, after an error or a close frame.
+    ended: bool,
+    buffers: Buffers,
 }
 
-/// What came from the device.
+/// A message from the device.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Incoming {
     /// A binary message.
     Frame(Bytes),
-    /// A text message, which the protocol has no use for.
+    /// A text message, which the protocol does not use.
     Text,
-    /// A ping or a pong. Pings are answered here.
+    /// A ping or a pong. Pings are answered by the socket.
     Heartbeat,
     /// The device's close frame.
     Close(CloseReason),
 }
 
 #[derive(Debug, Default)]
-struct Pipes {
-    /// Read from the socket and not yet by tungstenite.
-    ahead: Unread,
-    /// Written and not yet taken by the socket.
-    out: Unread,
-    /// How much of `out` are answers to pings.
-    answers: u32,
-    /// Whether bytes moved since this was last asked for.
+struct Buffers {
+    /// Read from the stream but not yet by tungstenite.
+    input: ByteQueue,
+    /// Not yet written to the stream.
+    output: ByteQueue,
+    /// The number of bytes in `output` that answer pings.
+    pong_bytes: u32,
+    /// Whether bytes were received or sent since the last query.
     received: bool,
     sent: bool,
-    /// How many bytes came and went since that was last asked for.
-    came: u32,
-    went: u32,
-    /// Whether the stream may hold back some of what it took, as TLS does.
+    /// The number of bytes received and sent since the last query.
+    received_bytes: u32,
+    sent_bytes: u32,
+    /// Whether the stream may buffer some of what was written, as TLS does.
     unflushed: bool,
 }
 
-/// Bytes that are consumed from the front. Takes no memory while it is empty.
+/// Bytes that are consumed from the front. Has no allocation while it is empty.
 #[derive(Debug, Default)]
-struct Unread {
+struct ByteQueue {
     bytes: Vec<u8>,
     from: usize,
 }
 
-/// tungstenite's own read buffer, in bytes. It needs no more, since it reads from memory.
+/// Size of tungstenite's read buffer, in bytes. A small one is enough, because it reads from memory.
 const READ_BUFFER: usize = 128;
 
-/// How much is read from a socket at once, in bytes.
+/// Maximum number of bytes read from a stream at once.
 const READ_AHEAD: usize = 16 * 1024;
 
-/// How much may wait to be sent before no more is taken from the session's queue, in bytes.
+/// Maximum number of buffered bytes before the session sends no more.
 const CONGESTED: usize = 16 * 1024;
 
-/// How many bytes of answers to pings may wait before nothing more is read.
-const MAX_ANSWERS: u32 = 4 * 1024;
+/// Maximum number of buffered bytes that answer pings before reading pauses.
+const MAX_PONG_BYTES: u32 = 4 * 1024;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// A socket that has just been upgraded. `read` are bytes that came after the request.
+    /// A socket that has just been upgraded. `read` contains the bytes received after the request.
     pub(crate) fn new(io: S, read: &[u8], max_frame: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
-            // Everything goes to our own buffer at once.
+            // Everything goes to our buffer immediately.
             .write_buffer_size(0)
             .max_message_size(Some(max_frame))
             .max_frame_size(Some(max_frame));
-        let mut pipes = Pipes::default();
-        pipes.ahead.put(read);
-        pipes.came = read.len() as u32;
-        Self { io, ws: WebSocketContext::new(Role::Server, Some(config)), over: false, pipes }
+        let mut buffers = Buffers::default();
+        buffers.input.push(read);
+        buffers.received_bytes = read.len() as u32;
+        Self { io, ws: WebSocketContext::new(Role::Server, Some(config)), ended: false, buffers }
     }
 
-    /// Puts a binary message into the buffer.
+    /// Buffers a binary message.
     pub(crate) fn send(&mut self, payload: &[u8]) {
         const FINAL_BINARY: u8 = 0x82;
-        let out = &mut self.pipes.out.bytes;
+        let out = &mut self.buffers.output.bytes;
         out.reserve(payload.len() + 10);
         out.push(FINAL_BINARY);
         // RFC 6455, section 5.2: lengths of 7 bits, 16 bits and 64 bits.
@@ -119,49 +118,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         out.extend_from_slice(payload);
     }
 
-    /// Puts a close frame into the buffer. Nothing may be sent after it.
+    /// Buffers a close frame. Nothing may be sent after it.
     pub(crate) fn close(&mut self, reason: CloseReason) {
         let frame = CloseFrame { code: reason.code.code().into(), reason: reason.text().into() };
-        let mut pipe = self.pipes.pipe(&mut self.io, None);
-        // Writing to memory does not fail; that the connection is closed already is no failure.
-        let _ = self.ws.close(&mut pipe, Some(frame));
+        let mut adapter = self.buffers.adapter(&mut self.io, None);
+        // Writing to memory cannot fail, and a connection that is closed already needs no close frame.
+        let _ = self.ws.close(&mut adapter, Some(frame));
     }
 
-    /// Puts a pong into the buffer that answers no ping: a sign of life.
+    /// Buffers an unsolicited pong, as a keepalive.
     pub(crate) fn pong(&mut self) {
         const FINAL_PONG: u8 = 0x8a;
-        self.pipes.out.put(&[FINAL_PONG, 0]);
+        self.buffers.output.push(&[FINAL_PONG, 0]);
     }
 
-    /// Forgets what is still to be sent, since it cannot be.
+    /// Discards what cannot be sent any more.
     pub(crate) fn discard_unsent(&mut self) {
-        self.pipes.out = Unread::default();
-        self.pipes.unflushed = false;
+        self.buffers.output = ByteQueue::default();
+        self.buffers.unflushed = false;
     }
 
-    /// The next message. After an error, and after a close frame, there is none.
+    /// The next message. Fails after an error or a close frame.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Incoming, SessionError>> {
-        if self.over {
+        if self.ended {
             return Poll::Ready(Err(SessionError::Lost(io::ErrorKind::UnexpectedEof.into())));
         }
-        if self.pipes.answers > MAX_ANSWERS {
+        if self.buffers.pong_bytes > MAX_PONG_BYTES {
             if let Err(error) = ready!(self.poll_flush(cx)) {
-                self.over = true;
+                self.ended = true;
                 return Poll::Ready(Err(SessionError::Lost(error)));
             }
         }
-        let mut pipe = self.pipes.pipe(&mut self.io, Some(cx));
-        Poll::Ready(match self.ws.read(&mut pipe) {
+        let mut adapter = self.buffers.adapter(&mut self.io, Some(cx));
+        Poll::Ready(match self.ws.read(&mut adapter) {
             Ok(Message::Binary(payload)) => Ok(Incoming::Frame(payload)),
             Ok(Message::Text(_)) => Ok(Incoming::Text),
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(Incoming::Heartbeat),
             Ok(Message::Close(frame)) => {
-                self.over = true;
-                // Puts the answer into the buffer and reports that by an error.
-                let _ = self.ws.flush(&mut pipe);
+                self.ended = true;
+                // Buffers the answer, and reports that by an error.
+                let _ = self.ws.flush(&mut adapter);
                 Ok(Incoming::Close(frame.map_or(NO_STATUS, |frame| {
                     CloseReason::parse(frame.code.into(), &frame.reason)
                 })))
@@ -170,41 +169,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 return Poll::Pending;
             }
             Err(error) => {
-                self.over = true;
-                Err(explain(error))
+                self.ended = true;
+                Err(session_error(error))
             }
         })
     }
 
-    /// Sends what is in the buffer.
+    /// Writes the buffer to the stream and flushes it.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.pipes.out.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, self.pipes.out.rest()))?;
+        while !self.buffers.output.is_empty() {
+            let written =
+                ready!(Pin::new(&mut self.io).poll_write(cx, self.buffers.output.rest()))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.pipes.out.consume(written);
-            self.pipes.went = self.pipes.went.saturating_add(written as u32);
-            self.pipes.sent = true;
-            self.pipes.unflushed = true;
+            self.buffers.output.consume(written);
+            self.buffers.sent_bytes = self.buffers.sent_bytes.saturating_add(written as u32);
+            self.buffers.sent = true;
+            self.buffers.unflushed = true;
         }
-        if self.pipes.unflushed {
+        if self.buffers.unflushed {
             ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-            self.pipes.unflushed = false;
-            self.pipes.answers = 0;
+            self.buffers.unflushed = false;
+            self.buffers.pong_bytes = 0;
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Ends our half of the connection; everything has to be flushed before.
+    /// Shuts down our half of the connection. Everything has to be flushed before.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
-    /// Reads to the end of the connection without looking at it. A socket that is closed before that
-    /// is reset, and what was sent last may be lost with it.
+    /// Reads and discards everything to the end of the connection. If a socket is closed earlier, the kernel
+    /// resets the connection, and what was sent last may be lost.
     pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.pipes.ahead = Unread::default();
+        self.buffers.input = ByteQueue::default();
         loop {
             let read = read_to_scratch(Pin::new(&mut self.io), cx, |read| read.len());
             match ready!(read) {
@@ -214,32 +214,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Whether so much waits to be sent that no more should be added.
+    /// Whether too much is buffered to send more.
     pub(crate) fn is_congested(&self) -> bool {
-        self.pipes.out.rest().len() > CONGESTED
+        self.buffers.output.rest().len() > CONGESTED
     }
 
-    /// Whether bytes came since the last call.
+    /// Whether bytes were received since the last call.
     pub(crate) fn take_received(&mut self) -> bool {
-        std::mem::take(&mut self.pipes.received)
+        std::mem::take(&mut self.buffers.received)
     }
 
-    /// How many bytes came and went since the last call.
+    /// The number of bytes received and sent since the last call.
     pub(crate) fn take_counts(&mut self) -> (u32, u32) {
-        (std::mem::take(&mut self.pipes.came), std::mem::take(&mut self.pipes.went))
+        (
+            std::mem::take(&mut self.buffers.received_bytes),
+            std::mem::take(&mut self.buffers.sent_bytes),
+        )
     }
 
-    /// Whether bytes went since the last call.
+    /// Whether bytes were sent since the last call.
     pub(crate) fn take_sent(&mut self) -> bool {
-        std::mem::take(&mut self.pipes.sent)
+        std::mem::take(&mut self.buffers.sent)
     }
 }
 
-/// What RFC 6455 has for a close frame without a code.
+/// The code that RFC 6455 assigns to a close frame without a code.
 const NO_STATUS: CloseReason = CloseReason { code: CloseCode::Other(1005), retry_after: None };
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "tungstenite's errors, most of them a client's")]
-fn explain(error: WsError) -> SessionError {
+fn session_error(error: WsError) -> SessionError {
     match error {
         WsError::Io(error) => SessionError::Lost(error),
         WsError::ConnectionClosed
@@ -254,41 +256,41 @@ fn explain(error: WsError) -> SessionError {
     }
 }
 
-impl Pipes {
-    fn pipe<'a, 'b, S>(
+impl Buffers {
+    fn adapter<'a, 'b, S>(
         &'a mut self,
         io: &'a mut S,
         cx: Option<&'a mut Context<'b>>,
-    ) -> Pipe<'a, 'b, S> {
-        Pipe { pipes: self, io, cx }
+    ) -> Adapter<'a, 'b, S> {
+        Adapter { buffers: self, io, cx }
     }
 }
 
-/// What tungstenite takes for its socket.
-struct Pipe<'a, 'b, S> {
-    pipes: &'a mut Pipes,
+/// The stream and its buffers as the blocking stream that tungstenite expects.
+struct Adapter<'a, 'b, S> {
+    buffers: &'a mut Buffers,
     io: &'a mut S,
-    /// Not there where nothing is read.
+    /// `None` if nothing is read.
     cx: Option<&'a mut Context<'b>>,
 }
 
-impl<S: AsyncRead + Unpin> Read for Pipe<'_, '_, S> {
+impl<S: AsyncRead + Unpin> Read for Adapter<'_, '_, S> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let Pipes { ahead, received, came, .. } = &mut *self.pipes;
-        if !ahead.is_empty() {
+        let Buffers { input, received, received_bytes, .. } = &mut *self.buffers;
+        if !input.is_empty() {
             *received = true;
-            return Ok(ahead.take(into));
+            return Ok(input.take(into));
         }
         let Some(cx) = &mut self.cx else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
         let read = read_to_scratch(Pin::new(&mut *self.io), cx, |read| {
             *received |= !read.is_empty();
-            *came = came.saturating_add(read.len() as u32);
+            *received_bytes = received_bytes.saturating_add(read.len() as u32);
             let fits = read.len().min(into.len());
             let (now, later) = read.split_at(fits);
             into[..fits].copy_from_slice(now);
-            ahead.put(later);
+            input.push(later);
             fits
         });
         match read {
@@ -298,11 +300,11 @@ impl<S: AsyncRead + Unpin> Read for Pipe<'_, '_, S> {
     }
 }
 
-impl<S> Write for Pipe<'_, '_, S> {
-    /// Only control frames come this way.
+impl<S> Write for Adapter<'_, '_, S> {
+    /// Only control frames are written this way.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.pipes.out.put(bytes);
-        self.pipes.answers = self.pipes.answers.saturating_add(bytes.len() as u32);
+        self.buffers.output.push(bytes);
+        self.buffers.pong_bytes = self.buffers.pong_bytes.saturating_add(bytes.len() as u32);
         Ok(bytes.len())
     }
 
@@ -326,8 +328,8 @@ fn read_to_scratch<S: AsyncRead>(
     })
 }
 
-impl Unread {
-    fn put(&mut self, bytes: &[u8]) {
+impl ByteQueue {
+    fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -352,7 +354,7 @@ impl Unread {
         if self.is_empty() {
             *self = Self::default();
         } else if self.from > self.bytes.len() / 2 && self.from > CONGESTED {
-            // What is never empty would otherwise never give up what is done with.
+            // Otherwise a queue that is never empty would never release what was consumed.
             self.bytes.drain(..self.from);
             self.from = 0;
         }

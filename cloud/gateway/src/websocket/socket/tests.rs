@@ -1,4 +1,4 @@
-//! Tests of the WebSocket against a client's bytes.
+//! Tests of the WebSocket with the bytes of a client.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn pair(room: usize) -> (Socket<DuplexStream>, DuplexStream) {
     (Socket::new(ours, &[], MAX), theirs)
 }
 
-/// A frame as a client sends it, masked with zeros, which changes nothing.
+/// A frame of a client, masked with zeros, which leaves the payload unchanged.
 fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | opcode];
     match payload.len() {
@@ -42,7 +42,7 @@ async fn flush(socket: &mut Socket<DuplexStream>) {
 }
 
 #[tokio::test]
-async fn messages_of_every_length_arrive_however_they_are_cut() {
+async fn messages_of_every_length_arrive_in_pieces_of_any_size() {
     for length in [0, 1, 125, 126, 127, 128, 129, 1000, 16_384, 65_535, 65_536, MAX] {
         let payload: Vec<u8> = (0..length).map(|i| i as u8).collect();
         for piece in [1, 7, 1000, usize::MAX] {
@@ -70,7 +70,7 @@ async fn messages_of_every_length_arrive_however_they_are_cut() {
 }
 
 #[tokio::test]
-async fn lengths_are_written_as_the_rfc_has_them() {
+async fn lengths_are_encoded_as_in_the_rfc() {
     for (length, head) in [
         (0, &[0x82, 0][..]),
         (125, &[0x82, 125]),
@@ -103,7 +103,7 @@ async fn pings_are_answered_with_their_payload_between_messages() {
 }
 
 #[tokio::test]
-async fn a_client_that_pings_and_reads_nothing_is_not_read_any_more() {
+async fn reading_pauses_if_a_client_pings_but_does_not_read() {
     let (ours, _client) = duplex(1);
     let pings = frame(9, &[0; 125]).repeat(1000);
     let mut socket = Socket::new(ours, &pings, MAX);
@@ -112,11 +112,11 @@ async fn a_client_that_pings_and_reads_nothing_is_not_read_any_more() {
         read += 1;
     }
     assert!((10..100).contains(&read), "{read} pings were read");
-    assert!(socket.pipes.out.bytes.len() < 2 * MAX_ANSWERS as usize);
+    assert!(socket.buffers.output.bytes.len() < 2 * MAX_PONG_BYTES as usize);
 }
 
 #[tokio::test]
-async fn buffers_are_given_up_when_they_are_empty() {
+async fn empty_buffers_are_freed() {
     let (mut socket, mut client) = pair(1 << 20);
     client.write_all(&frame(2, &vec![0; MAX])).await.unwrap();
     client.write_all(&frame(2, &vec![0; 20_000])).await.unwrap();
@@ -124,27 +124,31 @@ async fn buffers_are_given_up_when_they_are_empty() {
     read(&mut socket).await.unwrap();
     socket.send(&vec![0; MAX]);
     flush(&mut socket).await;
-    assert_eq!(socket.pipes.ahead.bytes.capacity(), 0);
-    assert_eq!(socket.pipes.out.bytes.capacity(), 0);
+    assert_eq!(socket.buffers.input.bytes.capacity(), 0);
+    assert_eq!(socket.buffers.output.bytes.capacity(), 0);
 }
 
 #[tokio::test]
-async fn a_buffer_that_is_never_empty_gives_up_what_was_sent() {
+async fn a_buffer_that_is_never_empty_releases_what_was_sent() {
     let (mut socket, mut client) = pair(10_000);
     let mut sink = vec![0; 10_000];
     for _ in 0..1000 {
-        // tokio lets a task that never waits do only so much.
+        // tokio limits what a task may do without waiting.
         tokio::task::yield_now().await;
         socket.send(&[0; 10_000]);
         let flushed = poll_fn(|cx| Poll::Ready(socket.poll_flush(cx).is_ready())).await;
         assert!(!flushed);
         client.read_exact(&mut sink).await.unwrap();
     }
-    assert!(socket.pipes.out.bytes.capacity() < 200_000, "{}", socket.pipes.out.bytes.capacity());
+    assert!(
+        socket.buffers.output.bytes.capacity() < 200_000,
+        "{}",
+        socket.buffers.output.bytes.capacity()
+    );
 }
 
 #[tokio::test]
-async fn a_frame_above_the_limit_is_an_error_before_it_is_there() {
+async fn a_frame_above_the_limit_is_an_error_before_its_payload() {
     let (mut socket, mut client) = pair(1 << 20);
     let head = &frame(2, &vec![0; MAX + 1])[..20];
     client.write_all(head).await.unwrap();
@@ -156,7 +160,7 @@ async fn a_frame_above_the_limit_is_an_error_before_it_is_there() {
 }
 
 #[tokio::test]
-async fn what_breaks_the_websocket_protocol_is_an_error() {
+async fn a_violation_of_the_websocket_protocol_is_an_error() {
     let unmasked = vec![0x82, 0x01, 0x00];
     let reserved = frame(3, b"");
     let mut compressed = frame(2, b"x");
@@ -192,7 +196,7 @@ async fn the_end_without_a_close_frame_is_an_error() {
 }
 
 #[tokio::test]
-async fn what_came_with_the_request_is_read_first() {
+async fn bytes_received_with_the_request_are_read_first() {
     let (ours, mut client) = duplex(1000);
     let bytes = frame(2, b"early");
     let mut socket = Socket::new(ours, &bytes[..3], MAX);
@@ -200,10 +204,10 @@ async fn what_came_with_the_request_is_read_first() {
     assert_eq!(read(&mut socket).await.unwrap(), Incoming::Frame("early".into()));
 }
 
-/// A stream with a buffer of its own, as TLS has one: what it took is only sent by a flush.
+/// A stream with an internal buffer, as TLS has: data is only sent by a flush.
 struct Buffered {
     io: DuplexStream,
-    taken: Vec<u8>,
+    buffered: Vec<u8>,
 }
 
 impl AsyncRead for Buffered {
@@ -222,15 +226,15 @@ impl AsyncWrite for Buffered {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.taken.extend(bytes);
+        self.buffered.extend(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { io, taken } = &mut *self;
-        while !taken.is_empty() {
-            let written = ready!(Pin::new(&mut *io).poll_write(cx, taken))?;
-            taken.drain(..written);
+        let Self { io, buffered } = &mut *self;
+        while !buffered.is_empty() {
+            let written = ready!(Pin::new(&mut *io).poll_write(cx, buffered))?;
+            buffered.drain(..written);
         }
         Poll::Ready(Ok(()))
     }
@@ -241,21 +245,21 @@ impl AsyncWrite for Buffered {
 }
 
 #[tokio::test]
-async fn what_the_stream_took_and_did_not_send_is_not_taken_for_sent() {
+async fn flushing_includes_the_buffer_of_the_stream() {
     let (io, mut client) = duplex(100);
-    let mut socket = Socket::new(Buffered { io, taken: Vec::new() }, &[], MAX);
+    let mut socket = Socket::new(Buffered { io, buffered: Vec::new() }, &[], MAX);
     socket.send(&[7; 1000]);
     let flushing = poll_fn(|cx| socket.poll_flush(cx));
     let mut frame = [0; 1004];
     let reading = tokio::time::timeout(Duration::from_secs(10), client.read_exact(&mut frame));
     let (flushed, read) = tokio::join!(flushing, reading);
     flushed.unwrap();
-    assert!(read.is_ok(), "the rest of the frame does not come");
+    assert!(read.is_ok(), "the rest of the frame did not arrive");
     assert_eq!(frame[4..], [7; 1000]);
 }
 
 #[tokio::test]
-async fn reading_goes_on_once_the_answers_to_many_pings_are_sent() {
+async fn reading_resumes_once_the_answers_to_many_pings_are_sent() {
     let (mut socket, mut client) = pair(1 << 20);
     client.write_all(&frame(9, &[0; 125]).repeat(100)).await.unwrap();
     client.write_all(&frame(2, b"message")).await.unwrap();
@@ -268,5 +272,5 @@ async fn reading_goes_on_once_the_answers_to_many_pings_are_sent() {
         }
     };
     let message = tokio::time::timeout(Duration::from_secs(10), message).await;
-    assert_eq!(message.expect("it is read"), Incoming::Frame("message".into()));
+    assert_eq!(message.expect("the message was not read"), Incoming::Frame("message".into()));
 }

@@ -1,40 +1,86 @@
-//! The accounts that devices log in with, by the API.
+//! `/accounts`: the accounts that devices log in with.
 
-use fedecks_cloud::accounts::{PasswordError, hash_password};
-use fedecks_store::{StoreError, check_account_name};
-use http::StatusCode;
+use fedecks_cloud::accounts::hash_password;
+use fedecks_common::utc;
+use fedecks_store::{Role, StoreError, check_account_name};
+use http::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use utoipa::ToSchema;
 use warp::reply::Response;
 
-use super::objects::{AccountInfo, Accounts, NewAccount};
 use super::request::Request;
+use super::route::{Content, Route, handler};
+use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::response::{empty, json_response, no_content};
 
-/// One at a time: a hash takes 19 MiB and a core for as long as it is made.
-static HASHING: Semaphore = Semaphore::const_new(1);
+pub(super) const ROUTES: &[Route] = &[
+    Route::new(Method::GET, "/accounts", handler!(list))
+        .role(Role::Admin)
+        .all_devices()
+        .summary("List the accounts that devices log in with")
+        .returns::<Accounts>("All accounts")
+        .problems(&[Code::StoreUnavailable]),
+    Route::new(Method::PUT, "/accounts/{name}", handler!(add))
+        .role(Role::Admin)
+        .all_devices()
+        .summary("Add an account")
+        .takes::<NewAccount>()
+        .success(201, "Added", Content::Nothing)
+        .problems(&[Code::StoreUnavailable, Code::AccountExists]),
+    Route::new(Method::DELETE, "/accounts/{name}", handler!(remove))
+        .role(Role::Admin)
+        .all_devices()
+        .summary("Remove an account. Devices that logged in with it keep their tokens")
+        .returns_nothing("Removed")
+        .problems(&[Code::StoreUnavailable, Code::AccountNotFound]),
+];
 
-pub(super) async fn list(request: Request) -> Result<Response, Problem> {
-    let accounts = request.state.accounts.accounts().await?;
-    let accounts = accounts.into_iter().map(AccountInfo::from).collect();
-    Ok(json_response(&Accounts { accounts }))
+/// All accounts.
+#[derive(Debug, Serialize, ToSchema)]
+struct Accounts {
+    #[schema(inline)]
+    accounts: Vec<Account>,
 }
 
-pub(super) async fn add(request: Request) -> Result<Response, Problem> {
+/// An account that devices log in with.
+#[derive(Debug, Serialize, ToSchema)]
+struct Account {
+    name: String,
+    created: String,
+}
+
+/// A new account.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewAccount {
+    /// 8 to 1,024 characters.
+    #[schema(min_length = 8, max_length = 1024)]
+    password: String,
+}
+
+/// One at a time: hashing takes 19 MiB of memory and a whole core.
+static HASHING: Semaphore = Semaphore::const_new(1);
+
+async fn list(_: Caller, request: Request) -> Result<Response, Problem> {
+    let accounts = request.state.accounts.accounts().await?.into_iter();
+    let account =
+        |of: fedecks_store::Account| Account { name: of.name, created: utc(of.created_at) };
+    Ok(json_response(&Accounts { accounts: accounts.map(account).collect() }))
+}
+
+async fn add(caller: Caller, request: Request) -> Result<Response, Problem> {
     let name = request.name();
     check_account_name(name).map_err(|error| Problem::new(Code::InvalidPath, error.to_string()))?;
     let NewAccount { password } = request.json()?;
     let turn = HASHING.acquire().await;
     let hashed = tokio::task::spawn_blocking(move || hash_password(&password)).await;
     drop(turn);
-    let hash = match hashed {
-        Ok(Ok(hash)) => hash,
-        Ok(Err(error)) => return Err(wrong_password(&error)),
-        Err(_) => {
-            return Err(Problem::for_now(Code::Unavailable, "the password was not hashed", 5));
-        }
-    };
-    match request.state.accounts.add_account(name, &hash, &request.caller.actor()).await {
+    let hash = hashed
+        .map_err(|_| Problem::temporary(Code::Unavailable, "could not hash the password", 5))?
+        .map_err(|error| Problem::new(Code::InvalidBody, format!("password: {error}")))?;
+    match request.state.accounts.add_account(name, &hash, &caller.actor()).await {
         Ok(()) => Ok(empty(StatusCode::CREATED)),
         Err(StoreError::Exists { .. }) => {
             Err(Problem::new(Code::AccountExists, "expected a name that is not taken"))
@@ -43,15 +89,10 @@ pub(super) async fn add(request: Request) -> Result<Response, Problem> {
     }
 }
 
-fn wrong_password(error: &PasswordError) -> Problem {
-    Problem::new(Code::InvalidBody, format!("password: {error}"))
-}
-
-pub(super) async fn remove(request: Request) -> Result<Response, Problem> {
-    let (accounts, by) = (&request.state.accounts, request.caller.actor());
-    if accounts.remove_account(request.name(), &by).await? {
+async fn remove(caller: Caller, request: Request) -> Result<Response, Problem> {
+    if request.state.accounts.remove_account(request.name(), &caller.actor()).await? {
         Ok(no_content())
     } else {
-        Err(Problem::new(Code::AccountNotFound, "no account of this name"))
+        Err(Problem::new(Code::AccountNotFound, "no account with this name"))
     }
 }

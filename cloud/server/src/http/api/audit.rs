@@ -1,18 +1,57 @@
-//! The audit log, by the API.
+//! `/audit`: the audit log. Entries are added by the store and by the handlers of other resources.
 
 use fedecks_cloud::DeviceId;
-use fedecks_store::AuditQuery;
+use fedecks_common::utc;
+use fedecks_store::{AuditQuery, AuditRecord, Role};
+use http::Method;
+use serde::Serialize;
+use utoipa::ToSchema;
 use warp::reply::Response;
 
-use super::objects::{AuditEntry, AuditPage};
+use super::input::Parameter;
+use super::paging::{self, CURSOR, LIMIT};
 use super::request::Request;
-use crate::http::problem::Problem;
+use super::route::{Route, handler};
+use crate::http::caller::Caller;
+use crate::http::problem::{Code, Problem};
 use crate::http::response::json_response;
 
-pub(super) async fn list(request: Request) -> Result<Response, Problem> {
-    let limit = request.limit()?;
-    let before =
-        request.parsed("cursor", "the `next` of another page", |text| text.parse().ok())?;
+pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/audit", handler!(list))
+    .role(Role::Admin)
+    .all_devices()
+    .summary("List who changed what, newest first")
+    .query(&[Parameter::text("device", "Only changes of this device"), CURSOR, LIMIT])
+    .returns::<AuditPage>("A page of the audit log")
+    .problems(&[Code::StoreUnavailable, Code::InvalidQuery])];
+
+/// Some of the audit log.
+#[derive(Debug, Serialize, ToSchema)]
+struct AuditPage {
+    #[schema(inline)]
+    entries: Vec<AuditEntry>,
+    /// The cursor of the next, older page; null if this is the last one.
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Serialize, ToSchema)]
+struct AuditEntry {
+    time: String,
+    /// `cli`, `server`, or `token:` and the name of an API token.
+    by: String,
+    /// Such as `device-blocked`.
+    action: String,
+    /// The device, if the action was about one.
+    #[schema(required)]
+    device: Option<String>,
+    #[schema(required)]
+    detail: Option<String>,
+}
+
+async fn list(_: Caller, request: Request) -> Result<Response, Problem> {
+    let limit = paging::limit(&request)?;
+    let before = paging::cursor(&request, |text| text.parse().ok())?;
     let device = request.parsed("device", "a device id", |text| DeviceId::new(text).ok())?;
     let query = AuditQuery { before, device, limit: limit as u32 };
     let records = request.state.audit.audit_page(&query).await?;
@@ -20,4 +59,16 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let next = records.last().filter(|_| more).map(|last| last.sequence.to_string());
     let entries = records.into_iter().map(AuditEntry::from).collect();
     Ok(json_response(&AuditPage { entries, next }))
+}
+
+impl From<AuditRecord> for AuditEntry {
+    fn from(record: AuditRecord) -> Self {
+        Self {
+            time: utc(record.at),
+            by: record.by,
+            action: record.action.as_str().to_owned(),
+            device: record.device.map(|device| device.to_string()),
+            detail: record.detail,
+        }
+    }
 }

@@ -1,130 +1,122 @@
-//! What is asked about devices, and done to them.
+//! `/devices/{id}`: one device, and what can be done to it. The list is in `device_list.rs`.
 
-use std::collections::HashMap;
 use std::time::SystemTime;
 
 use fedecks_cloud::DeviceId;
+use fedecks_common::{utc, utc_millis};
 use fedecks_protocol::{CloseCode, CloseReason};
-use fedecks_store::{AuditAction, DeviceQuery, DeviceRecord, ForgetOutcome, check_label};
+use fedecks_store::{AuditAction, DeviceRecord, ForgetOutcome, Role, check_label};
+use http::Method;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use warp::reply::Response;
 
-use super::connected::{connected_since, not_connected, present};
-use super::objects::{Device, DeviceChange, DevicePage};
-use super::request::{Request, to_cursor};
+use super::presence::connected_since;
+use super::request::Request;
+use super::route::{Route, handler};
+use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::response::{json_response, no_content};
-use crate::state::AppState;
 
-/// How many devices are looked at for one page: where few of them fit, it is shorter.
-const LOOKED_AT: usize = 5_000;
+const STORE: Code = Code::StoreUnavailable;
 
-pub(super) async fn list(request: Request) -> Result<Response, Problem> {
-    let limit = request.limit()?;
-    let connected = request.flag("connected")?;
-    let blocked = request.flag("blocked")?;
-    let after = request.cursor()?;
-    let search = request.query("search").filter(|text| !text.is_empty()).map(str::to_owned);
-    let query = DeviceQuery {
-        after,
-        limit: DeviceQuery::MAX,
-        scope: request.caller.token().devices.clone(),
-        search,
-        blocked,
-    };
-    let page = match connected {
-        Some(true) => Page::of_connected(&request.state, query, limit).await?,
-        Some(false) | None => {
-            Page::of_known(&request.state, query, connected.is_some(), limit).await?
-        }
-    };
-    let next = page.next.as_ref().map(to_cursor);
-    let devices = page.devices.into_iter().map(|(record, since)| Device::of(record, since));
-    Ok(json_response(&DevicePage { devices: devices.collect(), next }))
+pub(super) const ROUTES: &[Route] = &[
+    Route::new(Method::GET, "/devices/{id}", handler!(get))
+        .role(Role::Read)
+        .summary("Get a device")
+        .returns::<Device>("The device")
+        .problems(&[STORE, Code::DeviceNotFound]),
+    Route::new(Method::PATCH, "/devices/{id}", handler!(change))
+        .role(Role::Admin)
+        .summary("Set the label of a device, or remove it with null")
+        .takes::<DeviceChange>()
+        .returns::<Device>("The device as it is now")
+        .problems(&[STORE, Code::DeviceNotFound]),
+    Route::new(Method::DELETE, "/devices/{id}", handler!(forget))
+        .role(Role::Admin)
+        .summary(
+            "Forget a device: removes it from all lists and revokes its tokens. It is known again once \
+             it logs in with credentials",
+        )
+        .returns_nothing("Forgotten")
+        .problems(&[STORE, Code::DeviceNotFound, Code::DeviceIsBlocked]),
+    Route::new(Method::POST, "/devices/{id}/disconnect", handler!(disconnect))
+        .role(Role::Admin)
+        .summary("Close a device's connection. The device reconnects by itself")
+        .returns_nothing("The connection is being closed")
+        .problems(&[STORE, Code::DeviceNotFound, Code::DeviceNotConnected, Code::Unavailable]),
+    Route::new(Method::POST, "/devices/{id}/revoke", handler!(revoke))
+        .role(Role::Admin)
+        .summary(
+            "Revoke all tokens of a device, and close its connection. It has to log in with \
+             credentials",
+        )
+        .returns_nothing("Revoked")
+        .problems(&[STORE, Code::DeviceNotFound]),
+    Route::new(Method::POST, "/devices/{id}/block", handler!(block))
+        .role(Role::Admin)
+        .summary(
+            "Refuse a device until it is unblocked, and close its connection. Its tokens stay valid",
+        )
+        .returns_nothing("Blocked")
+        .problems(&[STORE, Code::DeviceNotFound]),
+    Route::new(Method::POST, "/devices/{id}/unblock", handler!(unblock))
+        .role(Role::Admin)
+        .summary("Accept a blocked device again")
+        .returns_nothing("Unblocked")
+        .problems(&[STORE, Code::DeviceNotFound]),
+];
+
+/// A device. Times are in UTC, as in RFC 3339.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Device {
+    id: String,
+    /// What people call it.
+    #[schema(required)]
+    label: Option<String>,
+    connected: bool,
+    /// Since when it is connected.
+    #[schema(required)]
+    connected_since: Option<String>,
+    /// When it was first seen; null if never, or only within the last second.
+    #[schema(required)]
+    first_seen: Option<String>,
+    /// When a connection of it last began or ended.
+    #[schema(required)]
+    last_seen: Option<String>,
+    blocked: bool,
+    /// Since when it is blocked.
+    #[schema(required)]
+    blocked_since: Option<String>,
 }
 
-struct Page {
-    devices: Vec<(DeviceRecord, Option<SystemTime>)>,
-    /// The last device that was looked at, if there are more.
-    next: Option<DeviceId>,
+/// A change of a device.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DeviceChange {
+    /// 1 to 128 characters on one line without a space at either end; null for none.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required, min_length = 1, max_length = 128)]
+    label: Option<String>,
 }
 
-impl Page {
-    /// Of the devices that the store knows; only those that are not connected, or all.
-    async fn of_known(
-        state: &AppState,
-        mut query: DeviceQuery,
-        only_gone: bool,
-        limit: usize,
-    ) -> Result<Self, Problem> {
-        query.limit = if only_gone { DeviceQuery::MAX } else { limit as u32 };
-        let mut devices = Vec::new();
-        for _ in 0..LOOKED_AT / query.limit.max(1) as usize + 1 {
-            let records = state.devices.devices_page(&query).await?;
-            let was_last = records.len() < query.limit as usize;
-            for record in records {
-                query.after = Some(record.id.clone());
-                let since = connected_since(state, &record.id).await?;
-                if !(only_gone && since.is_some()) {
-                    devices.push((record, since));
-                }
-                if devices.len() == limit {
-                    return Ok(Self { devices, next: query.after });
-                }
-            }
-            if was_last {
-                return Ok(Self { devices, next: None });
-            }
+impl Device {
+    pub(super) fn new(record: DeviceRecord, connected: Option<SystemTime>) -> Self {
+        Self {
+            id: record.id.to_string(),
+            label: record.label,
+            connected: connected.is_some(),
+            connected_since: connected.map(|at| utc_millis(at).to_string()),
+            first_seen: record.first_seen.map(utc),
+            last_seen: record.last_seen.map(utc),
+            blocked: record.blocked_at.is_some(),
+            blocked_since: record.blocked_at.map(utc),
         }
-        Ok(Self { devices, next: query.after })
-    }
-
-    /// Of those that are connected. One that came within the last second is not in the store yet.
-    async fn of_connected(
-        state: &AppState,
-        query: DeviceQuery,
-        limit: usize,
-    ) -> Result<Self, Problem> {
-        let mut present = present(state, |device| {
-            query.scope.as_ref().is_none_or(|scope| scope.matches(device))
-                && query.after.as_ref().is_none_or(|after| device > after)
-        })
-        .await?;
-        let more = present.len() > LOOKED_AT;
-        present.truncate(LOOKED_AT);
-        let mut devices = Vec::new();
-        for some in present.chunks(DeviceQuery::MAX as usize) {
-            let ids: Vec<_> = some.iter().map(|presence| presence.device.clone()).collect();
-            let records = state.devices.devices_by_id(&ids).await?;
-            let mut records: HashMap<_, _> =
-                records.into_iter().map(|record| (record.id.clone(), record)).collect();
-            for presence in some {
-                let record = records
-                    .remove(&presence.device)
-                    .unwrap_or_else(|| unknown(presence.device.clone()));
-                if fits(&query, &record) {
-                    devices.push((record, Some(presence.connection.connected_at())));
-                }
-                if devices.len() == limit {
-                    return Ok(Self { devices, next: Some(presence.device.clone()) });
-                }
-            }
-        }
-        let last = present.last().filter(|_| more).map(|presence| presence.device.clone());
-        Ok(Self { devices, next: last })
     }
 }
 
-fn fits(query: &DeviceQuery, record: &DeviceRecord) -> bool {
-    let blocked = query.blocked.is_none_or(|blocked| record.blocked_at.is_some() == blocked);
-    let found = query.search.as_ref().is_none_or(|search| {
-        let search = search.to_lowercase();
-        record.id.as_str().to_lowercase().contains(&search)
-            || record.label.as_ref().is_some_and(|label| label.to_lowercase().contains(&search))
-    });
-    blocked && found
-}
-
-fn unknown(id: DeviceId) -> DeviceRecord {
+/// The record of a device that is connected but not in the store yet.
+pub(super) fn unrecorded(id: DeviceId) -> DeviceRecord {
     DeviceRecord {
         id,
         label: None,
@@ -135,73 +127,68 @@ fn unknown(id: DeviceId) -> DeviceRecord {
     }
 }
 
-/// The device of the path as the store knows it, or as it is connected.
-async fn known(request: &Request) -> Result<(DeviceRecord, Option<SystemTime>), Problem> {
-    let device = request.device()?;
-    let since = connected_since(&request.state, &device).await?;
-    match (request.state.devices.device(&device).await?, since) {
-        (Some(record), since) => Ok((record, since)),
-        (None, Some(since)) => Ok((unknown(device), Some(since))),
-        (None, None) => Err(Problem::device_not_found()),
-    }
+async fn get(caller: Caller, request: Request) -> Result<Response, Problem> {
+    let id = request.device(&caller)?;
+    let since = connected_since(&request.state, &id).await?;
+    let record = match request.state.devices.device(&id).await? {
+        Some(record) => record,
+        None if since.is_some() => unrecorded(id),
+        None => return Err(Problem::device_not_found()),
+    };
+    Ok(json_response(&Device::new(record, since)))
 }
 
-pub(super) async fn get(request: Request) -> Result<Response, Problem> {
-    let (record, since) = known(&request).await?;
-    Ok(json_response(&Device::of(record, since)))
-}
-
-pub(super) async fn change(request: Request) -> Result<Response, Problem> {
-    let device = request.known_device().await?;
+async fn change(caller: Caller, request: Request) -> Result<Response, Problem> {
+    let device = request.known_device(&caller).await?;
     let DeviceChange { label } = request.json()?;
     if let Some(label) = &label {
         check_label(label).map_err(|error| {
             Problem::new(Code::InvalidBody, format!("label is {label:?}: {error}"))
         })?;
     }
-    let (devices, by) = (&request.state.devices, request.caller.actor());
+    let (devices, by) = (&request.state.devices, caller.actor());
     if !devices.set_label(&device, label.as_deref(), &by).await? {
-        // It is connected, and the store will know it within a second.
-        return Err(Problem::for_now(Code::StoreUnavailable, "the device has only just come", 1));
+        // It is connected, and will be in the store within a second.
+        return Err(Problem::temporary(STORE, "the device has only just connected", 1));
     }
-    get(request).await
+    get(caller, request).await
 }
 
-pub(super) async fn forget(request: Request) -> Result<Response, Problem> {
-    let device = request.known_device().await?;
-    match request.state.denylist.forget(&device, &request.caller.actor()).await? {
+async fn forget(caller: Caller, request: Request) -> Result<Response, Problem> {
+    let device = request.known_device(&caller).await?;
+    match request.state.denylist.forget(&device, &caller.actor()).await? {
         ForgetOutcome::Done(_) => Ok(no_content()),
         ForgetOutcome::Unknown => Err(Problem::device_not_found()),
         ForgetOutcome::Blocked => {
-            Err(Problem::new(Code::DeviceIsBlocked, "expected one that is not: unblock it first"))
+            Err(Problem::new(Code::DeviceIsBlocked, "unblock the device before you forget it"))
         }
     }
 }
 
-pub(super) async fn disconnect(request: Request) -> Result<Response, Problem> {
-    let device = request.known_device().await?;
+async fn disconnect(caller: Caller, request: Request) -> Result<Response, Problem> {
+    let device = request.known_device(&caller).await?;
     let reason = CloseReason::new(CloseCode::GoingAway);
     if !request.state.hub.disconnect(&device, reason).await? {
-        return Err(not_connected());
+        return Err(Problem::device_not_connected());
     }
-    request.audit_later(AuditAction::DeviceDisconnected, device, None);
+    request.audit_later(&caller, AuditAction::DeviceDisconnected, device);
     Ok(no_content())
 }
 
-pub(super) async fn revoke(request: Request) -> Result<Response, Problem> {
-    let device = request.known_device().await?;
-    request.state.denylist.revoke(&device, &request.caller.actor()).await?;
+async fn revoke(caller: Caller, request: Request) -> Result<Response, Problem> {
+    let device = request.known_device(&caller).await?;
+    request.state.denylist.revoke(&device, &caller.actor()).await?;
     Ok(no_content())
 }
 
-pub(super) async fn block(request: Request) -> Result<Response, Problem> {
-    let device = request.known_device().await?;
-    request.state.denylist.block(&device, &request.caller.actor()).await?;
+async fn block(caller: Caller, request: Request) -> Result<Response, Problem> {
+    let device = request.known_device(&caller).await?;
+    request.state.denylist.block(&device, &caller.actor()).await?;
     Ok(no_content())
 }
 
-pub(super) async fn unblock(request: Request) -> Result<Response, Problem> {
-    let device = request.known_device().await?;
-    request.state.denylist.unblock(&device, &request.caller.actor()).await?;
+async fn unblock(caller: Caller, request: Request) -> Result<Response, Problem> {
+    let device = request.known_device(&caller).await?;
+    request.state.denylist.unblock(&device, &caller.actor()).await?;
     Ok(no_content())
 }

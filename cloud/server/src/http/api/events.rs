@@ -1,19 +1,41 @@
-//! The stream of events.
+//! `/events`: opens an event stream. What the stream sends is made in `event_stream.rs`.
 
-use fedecks_store::DevicePattern;
-use http::HeaderValue;
+use fedecks_store::{DevicePattern, Role};
 use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method};
 use warp::Reply;
 use warp::reply::Response;
 
+use super::event_stream;
+use super::input::{Parameter, ParameterKind};
 use super::request::Request;
+use super::route::{Content, Route, handler};
 use crate::event_kind::EventKind;
-use crate::events::{Filter, Subscribe};
+use crate::events::Filter;
+use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 
-pub(super) async fn stream(request: Request) -> Result<Response, Problem> {
-    let scope = request.caller.token().devices.clone();
-    let wanted = request.parsed("device", "a device id, with * for any characters", |text| {
+pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/events", handler!(stream))
+    .role(Role::Read)
+    .summary(
+        "Stream what happens to the devices, as it happens: server-sent events whose data are objects \
+         with `id`, `time`, `kind` and `device`. An event of the kind `gap` means that some are \
+         missing before the next one",
+    )
+    .query(&[
+        Parameter::text("device", "Only events of devices that match; * stands for any characters"),
+        Parameter {
+            kind: ParameterKind::EventKind,
+            repeats: true,
+            ..Parameter::text("kind", "Only events of this kind; may be given more than once")
+        },
+        Parameter::text("after", "The id of the last event seen, like the header Last-Event-ID"),
+    ])
+    .success(200, "The stream, which ends with the server or the token", Content::EventStream)
+    .problems(&[Code::TooManyStreams, Code::InvalidQuery])];
+
+async fn stream(caller: Caller, request: Request) -> Result<Response, Problem> {
+    let device = request.parsed("device", "a device id, with * for any characters", |text| {
         text.parse::<DevicePattern>().ok()
     })?;
     let mut kinds = Vec::new();
@@ -25,19 +47,19 @@ pub(super) async fn stream(request: Request) -> Result<Response, Problem> {
         })?;
         kinds.push(kind);
     }
-    // A browser that connects anew asks by the same URL, and says in the header what it has got since.
-    let after = request.last_event_id.clone().or(request.query("after").map(str::to_owned));
-    let filter = Filter { devices: scope.into_iter().chain(wanted).collect(), kinds };
-    let allowed = request.caller.still_allowed(&request.state);
-    let stream = request.state.streams.open(Subscribe { filter, after, allowed });
-    let stream = stream.ok_or_else(|| {
-        let most = request.state.config.events.streams;
-        Problem::for_now(Code::TooManyStreams, format!("{most} are open, which is the most"), 5)
+    // A browser that reconnects uses the same URL, and sends the newer id in the header.
+    let after = request.last_event_id.as_deref().or(request.query("after"));
+    let filter =
+        Filter { devices: caller.scope().cloned().into_iter().chain(device).collect(), kinds };
+    let stream = request.state.streams.open(after, filter).ok_or_else(|| {
+        let max = request.state.config.events.streams;
+        Problem::temporary(Code::TooManyStreams, format!("{max} are open, the maximum"), 5)
     })?;
-    let mut response = warp::reply::stream(stream).into_response();
+    let chunks = event_stream::chunks(stream, caller.validity(&request.state));
+    let mut response = warp::reply::stream(chunks).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // A proxy would keep the events until its buffer is full.
+    // Otherwise nginx holds the events back until its buffer is full.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }

@@ -1,15 +1,43 @@
-//! What was counted in each minute of the last day, by the API.
+//! `/history`: the counts of each minute of the last 24 hours.
 
+use fedecks_common::utc_millis;
+use fedecks_store::Role;
+use http::Method;
+use serde::Serialize;
+use utoipa::ToSchema;
 use warp::reply::Response;
 
-use super::objects::History;
 use super::request::Request;
+use super::route::{Route, handler};
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::response::json_response;
-use fedecks_common::utc_millis;
 
-/// What was counted in each minute.
-pub(super) async fn get(request: Request) -> Result<Response, Problem> {
+pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/history", handler!(get))
+    .role(Role::Read)
+    .all_devices()
+    .summary("Get the counts of each minute of the last 24 hours, since the server started")
+    .returns::<History>("The minutes")];
+
+/// The counts of each minute of at most 24 hours. The last minute is not over yet.
+#[derive(Debug, Serialize, ToSchema)]
+struct History {
+    /// When the first minute began.
+    began: String,
+    /// How many devices were connected at the end of each minute.
+    #[schema(inline)]
+    connected: Vec<usize>,
+    /// Device sessions that began.
+    connects: Vec<u64>,
+    /// Device sessions that ended.
+    disconnects: Vec<u64>,
+    /// Connections that were refused.
+    refusals: Vec<u64>,
+    /// Messages from devices.
+    messages: Vec<u64>,
+}
+
+async fn get(_: Caller, request: Request) -> Result<Response, Problem> {
     let (began, minutes) = request.state.history.minutes();
     Ok(json_response(&History {
         began: utc_millis(began).to_string(),

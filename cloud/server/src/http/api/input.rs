@@ -1,8 +1,8 @@
-//! What a route takes: parameters of the query, and a body.
+//! What a route accepts: query parameters and a body. They are read in `request.rs`.
 
 use utoipa::openapi::{RefOr, Schema};
 
-/// A parameter of the query.
+/// A query parameter.
 pub(super) struct Parameter {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
@@ -15,7 +15,7 @@ pub(super) enum ParameterKind {
     Text,
     Flag,
     Limit,
-    Kind,
+    EventKind,
 }
 
 /// What a body may be.
@@ -23,6 +23,16 @@ pub(super) enum Accepts {
     Json(fn() -> RefOr<Schema>),
     /// Any JSON, or any bytes.
     Message,
+}
+
+impl Parameter {
+    pub(super) const fn text(name: &'static str, about: &'static str) -> Self {
+        Self { name, about, kind: ParameterKind::Text, repeats: false }
+    }
+
+    pub(super) const fn flag(name: &'static str, about: &'static str) -> Self {
+        Self { kind: ParameterKind::Flag, ..Self::text(name, about) }
+    }
 }
 
 impl Accepts {

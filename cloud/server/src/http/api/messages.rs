@@ -1,56 +1,76 @@
-//! Sends a message to a device.
+//! `/devices/{id}/messages`: sends a message to a device.
 
-use bytes::Bytes;
 use fedecks_cloud::messaging::DeliverError;
 use fedecks_cloud::{Message, Term};
 use fedecks_protocol::{EncodeError, JsonTerm};
-use fedecks_store::AuditAction;
-use http::StatusCode;
+use fedecks_store::{AuditAction, Role};
+use http::{Method, StatusCode};
 use warp::reply::Response;
 
-use super::connected::not_connected;
-use super::request::{Content, Request};
-use crate::events::{Event, Happened};
+use super::input::Accepts;
+use super::request::{Body, Request};
+use super::route::{Content, Route, handler};
+use crate::events::{Event, EventPayload};
+use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::response::empty;
 
-pub(super) async fn send(request: Request) -> Result<Response, Problem> {
-    let device = request.known_device().await?;
-    let (hub, by) = (&request.state.hub, request.caller.actor().to_string());
-    let (pushed, happened) = match request.content() {
-        Some(Content::Raw(bytes)) => {
-            let bytes: Bytes = bytes.clone();
-            let pushed = hub.push_raw(&device, bytes.clone()).await.map_err(|error| error.why);
-            (pushed, Happened::RawSent { by, bytes })
+pub(super) const ROUTES: &[Route] =
+    &[Route::new(Method::POST, "/devices/{id}/messages", handler!(send))
+        .role(Role::Send)
+        .summary(
+            "Send a message to a device: any JSON becomes a term, application/octet-stream is sent as \
+             bytes. It is put into the device's queue, and lost if the connection breaks before it is \
+             sent",
+        )
+        .body(Accepts::Message)
+        .success(202, "The message is in the device's queue", Content::Nothing)
+        .problems(&[
+            Code::StoreUnavailable,
+            Code::DeviceNotFound,
+            Code::DeviceNotConnected,
+            Code::MessageTooBig,
+            Code::MessageTooDeep,
+            Code::DeviceQueueFull,
+            Code::Unavailable,
+        ])];
+
+async fn send(caller: Caller, request: Request) -> Result<Response, Problem> {
+    let device = request.known_device(&caller).await?;
+    let (hub, by) = (&request.state.hub, caller.actor().to_string());
+    let (pushed, payload) = match &request.body {
+        Some(Body::Raw(bytes)) => {
+            let bytes = bytes.clone();
+            let pushed = hub.push_raw(&device, bytes.clone()).await.map_err(|error| error.cause);
+            (pushed, EventPayload::RawSent { by, bytes })
         }
-        Some(Content::Json(_)) | None => {
+        _ => {
             let JsonTerm(term) = request.json::<JsonTerm<Term>>()?;
             let message = Message::from(term);
             let pushed = hub.push_message(&device, &message).await;
-            (pushed, Happened::Sent { by, message })
+            (pushed, EventPayload::Sent { by, message })
         }
     };
-    pushed.map_err(|why| problem(&why))?;
-    request.state.events.record(Event::now(&device, happened));
-    request.audit_later(AuditAction::MessageSent, device, None);
+    pushed.map_err(problem)?;
+    request.state.events.record(Event::now(&device, payload));
+    request.audit_later(&caller, AuditAction::MessageSent, device);
     Ok(empty(StatusCode::ACCEPTED))
 }
 
-fn problem(why: &DeliverError) -> Problem {
-    match why {
-        DeliverError::NotConnected => not_connected(),
+fn problem(error: DeliverError) -> Problem {
+    match error {
+        DeliverError::NotConnected => Problem::device_not_connected(),
         DeliverError::QueueFull => {
-            Problem::for_now(Code::DeviceQueueFull, "too much waits for the device already", 1)
+            Problem::temporary(Code::DeviceQueueFull, "the device's queue is full", 1)
         }
-        DeliverError::Encode(error @ EncodeError::TooBig { .. }) => {
-            Problem::new(Code::MessageTooBig, format!("the message {error}"))
+        DeliverError::Encode(error) => {
+            let code = match error {
+                EncodeError::TooBig { .. } => Code::MessageTooBig,
+                EncodeError::TooDeep { .. } => Code::MessageTooDeep,
+                EncodeError::UnknownFrame => Code::InvalidBody,
+            };
+            Problem::new(code, format!("the message {error}"))
         }
-        DeliverError::Encode(error @ EncodeError::TooDeep { .. }) => {
-            Problem::new(Code::MessageTooDeep, format!("the message {error}"))
-        }
-        DeliverError::Encode(error @ EncodeError::UnknownFrame) => {
-            Problem::new(Code::InvalidBody, format!("the message {error}"))
-        }
-        DeliverError::Backplane(error) => error.clone().into(),
+        DeliverError::Backplane(error) => error.into(),
     }
 }

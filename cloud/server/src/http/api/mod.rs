@@ -1,36 +1,40 @@
-//! The HTTP API under `/api/v1`. [`routes::ROUTES`] is the table of everything that it does: requests
-//! are answered by it, and the OpenAPI description is made of it.
+//! The HTTP API under `/api/v1`. [`table`] has every route: requests are answered by it, and the OpenAPI
+//! document is made of it.
 
 mod accounts;
 mod audit;
-mod connected;
+mod device_list;
 mod devices;
+mod event_stream;
 mod events;
 mod history;
 mod input;
 mod messages;
-mod objects;
 mod openapi;
+mod paging;
 mod presence;
 mod request;
 mod route;
-mod routes;
+mod table;
 mod tokens;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Buf;
 use fedecks_cloud::serve::Peer;
+use futures_util::Stream;
 use http::{HeaderMap, Method};
+use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
-use super::auth::Caller;
+use super::caller::Caller;
 use super::problem::Problem;
 use crate::state::AppState;
-use request::{Body, Request, read_body};
-use routes::Matched;
+use request::{Request, read_body};
+use table::Matched;
 
 /// Everything below `/api`.
 pub(crate) fn filter(
@@ -44,80 +48,71 @@ pub(crate) fn filter(
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::ext::get::<Peer>())
         .and(warp::body::stream())
-        .then(
-            move |path: warp::path::FullPath, method, headers, query: String, peer: Peer, body| {
-                let state = state.clone();
-                async move {
-                    let began = Instant::now();
-                    let head =
-                        Head { path: path.as_str(), method, headers: &headers, query: &query };
-                    let mut caller = None;
-                    let address = peer.address.ip();
-                    let (route, answer) = head.answer(&state, address, body, &mut caller).await;
-                    let response = answer.unwrap_or_else(Reply::into_response);
-                    tracing::info!(
-                        method = %head.method,
-                        route,
-                        status = response.status().as_u16(),
-                        by = caller.as_ref().map(Caller::name),
-                        peer = %address,
-                        ms = began.elapsed().as_millis(),
-                        "answered a call of the API"
-                    );
-                    response
-                }
-            },
-        )
+        .then(move |path, method, headers, query, peer: Peer, body| {
+            let call = Call { state: state.clone(), path, method, headers, query };
+            async move { call.answer(peer.address.ip(), body).await }
+        })
 }
 
-struct Head<'a> {
-    path: &'a str,
+/// A request before it is known who sent it and what it is for.
+struct Call {
+    state: Arc<AppState>,
+    path: FullPath,
     method: Method,
-    headers: &'a HeaderMap,
-    query: &'a str,
+    headers: HeaderMap,
+    query: String,
 }
 
-impl Head<'_> {
-    /// The answer, and by which route. Who calls comes first: without a token nobody learns what there
-    /// is.
-    async fn answer<B: Body>(
+impl Call {
+    /// Answers and logs the request. The caller comes first: without a token the API reveals nothing,
+    /// not even which paths exist.
+    async fn answer<C: Buf>(
+        self,
+        peer: IpAddr,
+        body: impl Stream<Item = Result<C, warp::Error>>,
+    ) -> Response {
+        let began = Instant::now();
+        let caller = Caller::authenticate(&self.state, &self.method, &self.headers, peer);
+        let by = caller.as_ref().ok().cloned();
+        let found = caller.and_then(|caller| {
+            let matched = table::find(&self.method, self.path.as_str())?;
+            Ok((caller, matched))
+        });
+        let (route, answer) = match found {
+            Ok((caller, matched)) => (matched.route.path, self.handle(caller, matched, body).await),
+            Err(problem) => ("", Err(problem)),
+        };
+        let response = answer.unwrap_or_else(Reply::into_response);
+        tracing::info!(
+            method = %self.method,
+            route,
+            status = response.status().as_u16(),
+            by = by.as_ref().map(Caller::name),
+            %peer,
+            ms = began.elapsed().as_millis(),
+            "API request"
+        );
+        response
+    }
+
+    async fn handle<C: Buf>(
         &self,
-        state: &Arc<AppState>,
-        address: IpAddr,
-        body: B,
-        called_by: &mut Option<Caller>,
-    ) -> (&'static str, Result<Response, Problem>) {
-        let caller = match Caller::of(state, &self.method, self.headers, Some(address)) {
-            Ok(caller) => caller,
-            Err(problem) => return ("", Err(problem)),
+        caller: Caller,
+        Matched { route, values }: Matched,
+        body: impl Stream<Item = Result<C, warp::Error>>,
+    ) -> Result<Response, Problem> {
+        let Self { state, headers, query, .. } = self;
+        if let Some(role) = route.role {
+            caller.require_role(role)?;
+        }
+        if route.all_devices {
+            caller.require_all_devices()?;
+        }
+        let body = match &route.body {
+            None => None,
+            Some(expected) => Some(read_body(expected, headers, body, state).await?),
         };
-        *called_by = Some(caller.clone());
-        let Matched { route, values } = match routes::find(&self.method, self.path) {
-            Ok(matched) => matched,
-            Err(problem) => return ("", Err(problem)),
-        };
-        let answer = async {
-            if let Some(role) = route.role {
-                caller.needs(role)?;
-            }
-            if route.all_devices {
-                caller.needs_all_devices()?;
-            }
-            let content = match &route.body {
-                None => None,
-                Some(expected) => Some(read_body(expected, self.headers, body, state).await?),
-            };
-            let request = Request::new(
-                state,
-                caller,
-                values,
-                self.query,
-                self.headers,
-                content,
-                route.query,
-            )?;
-            (route.handler)(request).await
-        };
-        (route.path, answer.await)
+        let request = Request::new(state, values, query, route.query, headers, body)?;
+        (route.handler)(caller, request).await
     }
 }

@@ -1,17 +1,20 @@
-//! The OpenAPI description, made of the table of routes.
+//! The OpenAPI document, made of the routes.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use utoipa::PartialSchema;
 
-use super::input::{Accepts, ParameterKind};
-use super::objects;
-use super::route::{Answers, PREFIX, Route};
+use super::devices::Device;
+use super::input::{Accepts, Parameter, ParameterKind};
+use super::paging;
+use super::presence::Presence;
+use super::route::{Content, PREFIX, Route};
 use crate::event_kind::EventKind;
 use crate::http::problem::{Code, ProblemDetails};
 
 /// The OpenAPI 3.1 document of these routes.
-pub(super) fn document(routes: &[Route]) -> Value {
+pub(super) fn document<'a>(routes: impl Iterator<Item = &'a Route>) -> Value {
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for route in routes {
         let path = format!("{}{}", PREFIX, route.path);
@@ -23,7 +26,7 @@ pub(super) fn document(routes: &[Route]) -> Value {
         "info": {
             "title": "Fedecks",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Devices, who of them is connected, and what happens to them.",
+            "description": "Fedecks devices, which of them are connected, and what happens to them.",
         },
         "security": [{ "token": [] }, { "session": [] }],
         "paths": paths,
@@ -34,68 +37,70 @@ pub(super) fn document(routes: &[Route]) -> Value {
                     "type": "apiKey",
                     "in": "cookie",
                     "name": "__Host-fedecks",
-                    "description": "Of the dashboard; what changes something takes the header \
-                                    X-CSRF-Token as well",
+                    "description": "A dashboard session; requests that change something need the \
+                                    header X-CSRF-Token too",
                 },
             },
             "schemas": {
-                "Problem": objects::schema::<ProblemDetails>(),
-                "Device": objects::schema::<objects::Device>(),
-                "Presence": objects::schema::<objects::Presence>(),
+                "Problem": ProblemDetails::schema(),
+                "Device": Device::schema(),
+                "Presence": Presence::schema(),
             },
         },
     })
 }
 
 fn operation(route: &Route) -> Value {
-    let mut parameters: Vec<Value> = route
-        .path
-        .split('/')
-        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-        .map(|name| {
-            let schema = json!({ "type": "string", "minLength": 1, "maxLength": 128 });
-            let example = if name == "id" { "kitchen-1" } else { "marvin" };
-            json!({
-                "name": name,
-                "in": "path",
-                "required": true,
-                "schema": schema,
-                "example": example,
-            })
-        })
-        .collect();
-    parameters.extend(route.query.iter().map(|parameter| {
-        let schema = match parameter.kind {
-            ParameterKind::Text => json!({ "type": "string" }),
-            ParameterKind::Flag => json!({ "type": "boolean" }),
-            ParameterKind::Limit => json!({ "type": "integer", "minimum": 1, "maximum": 500 }),
-            ParameterKind::Kind => {
-                let words: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
-                json!({ "type": "string", "enum": words })
-            }
-        };
-        let schema =
-            if parameter.repeats { json!({ "type": "array", "items": schema }) } else { schema };
-        json!({
-            "name": parameter.name,
-            "in": "query",
-            "required": false,
-            "description": parameter.about,
-            "schema": schema,
-        })
-    }));
+    let in_path =
+        route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let parameters: Vec<_> =
+        in_path.map(path_parameter).chain(route.query.iter().map(query_parameter)).collect();
     let mut operation = json!({
         "summary": route.summary,
         "parameters": parameters,
         "responses": responses(route),
     });
     if let Some(role) = route.role {
-        operation["description"] = format!("Takes the role `{}`.", role.as_str()).into();
+        operation["description"] = format!("Requires the role `{}`.", role.as_str()).into();
     }
     if let Some(body) = &route.body {
         operation["requestBody"] = json!({ "required": true, "content": content(body) });
     }
     operation
+}
+
+fn path_parameter(name: &str) -> Value {
+    json!({
+        "name": name,
+        "in": "path",
+        "required": true,
+        "schema": { "type": "string", "minLength": 1, "maxLength": 128 },
+        "example": if name == "id" { "kitchen-1" } else { "marvin" },
+    })
+}
+
+fn query_parameter(parameter: &Parameter) -> Value {
+    let mut schema = match parameter.kind {
+        ParameterKind::Text => json!({ "type": "string" }),
+        ParameterKind::Flag => json!({ "type": "boolean" }),
+        ParameterKind::Limit => {
+            json!({ "type": "integer", "minimum": 1, "maximum": paging::MAX_LIMIT })
+        }
+        ParameterKind::EventKind => {
+            let words: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+            json!({ "type": "string", "enum": words })
+        }
+    };
+    if parameter.repeats {
+        schema = json!({ "type": "array", "items": schema });
+    }
+    json!({
+        "name": parameter.name,
+        "in": "query",
+        "required": false,
+        "description": parameter.about,
+        "schema": schema,
+    })
 }
 
 fn content(body: &Accepts) -> Value {
@@ -111,40 +116,35 @@ fn content(body: &Accepts) -> Value {
 }
 
 fn responses(route: &Route) -> Value {
-    let success = match &route.success.content {
-        Answers::Nothing => json!({}),
-        Answers::Json(schema) => json!({ "application/json": { "schema": schema() } }),
-        Answers::AnyJson => json!({ "application/json": { "schema": { "type": "object" } } }),
-        Answers::EventStream => {
-            json!({ "text/event-stream": { "schema": { "type": "string" } } })
-        }
+    let (media_type, schema) = match &route.success.content {
+        Content::Nothing => ("", Value::Null),
+        Content::Json(schema) => ("application/json", json!(schema())),
+        Content::AnyJson => ("application/json", json!({ "type": "object" })),
+        Content::EventStream => ("text/event-stream", json!({ "type": "string" })),
     };
-    let mut responses = Map::new();
-    let mut success_response = json!({ "description": route.success.about });
-    if !matches!(route.success.content, Answers::Nothing) {
-        success_response["content"] = success;
+    let mut success = json!({ "description": route.success.about });
+    if !media_type.is_empty() {
+        success["content"] = json!({ media_type: { "schema": schema } });
     }
-    responses.insert(route.success.status.to_string(), success_response);
+    let mut responses = Map::from_iter([(route.success.status.to_string(), success)]);
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for code in possible_problems(route) {
         by_status.entry(code.status().as_u16()).or_default().push(code);
     }
     for (status, codes) in by_status {
-        let words: Vec<_> =
+        let texts: Vec<_> =
             codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
         let problem = json!({ "$ref": "#/components/schemas/Problem" });
-        responses.insert(
-            status.to_string(),
-            json!({
-                "description": words.join("; "),
-                "content": { "application/problem+json": { "schema": problem } },
-            }),
-        );
+        let response = json!({
+            "description": texts.join("; "),
+            "content": { "application/problem+json": { "schema": problem } },
+        });
+        responses.insert(status.to_string(), response);
     }
     Value::Object(responses)
 }
 
-/// What can go wrong by the form of the route, and what it says itself.
+/// The errors that follow from the form of a route, and those that it declares.
 fn possible_problems(route: &Route) -> Vec<Code> {
     let mut codes =
         vec![Code::Unauthorized, Code::CrossSite, Code::TooManyFailures, Code::InvalidQuery];
@@ -175,26 +175,26 @@ fn possible_problems(route: &Route) -> Vec<Code> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::routes::ROUTES;
+    use super::super::table::routes;
     use super::*;
 
     #[test]
-    fn every_route_is_in_the_document_with_its_success_and_its_problems() {
-        let document = document(ROUTES);
-        for route in ROUTES {
+    fn the_document_has_every_route_with_success_and_problems() {
+        let document = document(routes());
+        for route in routes() {
             let operation = &document["paths"][format!("/api/v1{}", route.path)]
                 [route.method.as_str().to_ascii_lowercase()];
             assert!(operation["responses"][route.success.status.to_string()].is_object());
             for code in route.problems {
                 let problem = &operation["responses"][code.status().as_str()]["description"];
-                assert!(problem.as_str().unwrap().contains(code.as_str()), "{route:?}");
+                assert!(problem.as_str().unwrap().contains(code.as_str()), "{}", route.path);
             }
         }
     }
 
     #[test]
-    fn every_reference_leads_somewhere() {
-        let document = document(ROUTES);
+    fn every_reference_resolves() {
+        let document = document(routes());
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#/").skip(1) {
             let path = format!("/{}", reference.split('"').next().unwrap());

@@ -1,44 +1,108 @@
-//! Which devices are connected, by the API.
+//! `/presence` and `/devices/{id}/presence`: which devices are connected, without asking the store.
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fedecks_cloud::{DeviceId, messaging};
+use fedecks_common::utc_millis;
+use fedecks_store::Role;
+use http::Method;
+use serde::Serialize;
+use utoipa::ToSchema;
 use warp::reply::Response;
 
-use super::connected::present;
-use super::objects::{Presence, PresencePage};
-use super::request::{Request, to_cursor};
-use crate::http::problem::Problem;
+use super::paging::{self, CURSOR, LIMIT};
+use super::request::Request;
+use super::route::{Route, handler};
+use crate::http::caller::Caller;
+use crate::http::problem::{Code, Problem};
 use crate::http::response::json_response;
-use fedecks_common::utc_millis;
+use crate::state::AppState;
 
-pub(super) async fn list(request: Request) -> Result<Response, Problem> {
-    let (limit, after) = (request.limit()?, request.cursor()?);
-    let all = present(&request.state, |device| request.caller.sees(device)).await?;
-    let connected = all.len();
+pub(super) const ROUTES: &[Route] = &[
+    Route::new(Method::GET, "/devices/{id}/presence", handler!(get))
+        .role(Role::Read)
+        .summary("Get whether a device is connected")
+        .returns::<Presence>("The device's presence")
+        .problems(&[Code::StoreUnavailable, Code::DeviceNotFound, Code::Unavailable]),
+    Route::new(Method::GET, "/presence", handler!(list))
+        .role(Role::Read)
+        .summary("List the connected devices, ordered by id. Does not need the store")
+        .query(&[CURSOR, LIMIT])
+        .returns::<PresencePage>("A page of connected devices")
+        .problems(&[Code::Unavailable, Code::InvalidQuery]),
+];
+
+/// Whether a device is connected.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Presence {
+    id: String,
+    connected: bool,
+    /// Since when.
+    #[schema(required)]
+    since: Option<String>,
+    /// The connection's name in the log.
+    #[schema(required)]
+    connection: Option<String>,
+}
+
+/// Some of the connected devices.
+#[derive(Debug, Serialize, ToSchema)]
+struct PresencePage {
+    /// How many of the devices that the token may see are connected.
+    #[schema(minimum = 0)]
+    connected: usize,
+    devices: Vec<Presence>,
+    /// The cursor of the next page; null if this is the last one.
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// The connected devices that match, ordered by id.
+pub(super) async fn connected_devices(
+    state: &AppState,
+    matches: impl Fn(&DeviceId) -> bool,
+) -> Result<Vec<Arc<messaging::Presence>>, Problem> {
+    let mut connected = state.hub.list().await?;
+    connected.retain(|presence| matches(&presence.device));
+    connected.sort_unstable_by(|one, other| one.device.cmp(&other.device));
+    Ok(connected)
+}
+
+pub(super) async fn connected_since(
+    state: &AppState,
+    device: &DeviceId,
+) -> Result<Option<SystemTime>, Problem> {
+    let presence = state.hub.find(device).await?;
+    Ok(presence.map(|presence| presence.connection.connected_at()))
+}
+
+async fn get(caller: Caller, request: Request) -> Result<Response, Problem> {
+    let device = request.known_device(&caller).await?;
+    let presence = request.state.hub.find(&device).await?;
+    Ok(json_response(&Presence::new(&device, presence.as_deref())))
+}
+
+async fn list(caller: Caller, request: Request) -> Result<Response, Problem> {
+    let (limit, after) = (paging::limit(&request)?, paging::device_cursor(&request)?);
+    let all = connected_devices(&request.state, |device| caller.can_see(device)).await?;
     let rest = all.iter().filter(|one| after.as_ref().is_none_or(|after| one.device > *after));
     let mut page: Vec<_> = rest.take(limit + 1).collect();
     let more = page.len() > limit;
     page.truncate(limit);
-    let next = page.last().filter(|_| more).map(|last| to_cursor(&last.device));
-    let devices = page.into_iter().map(|one| Presence::of(&one.device, Some(one))).collect();
-    Ok(json_response(&PresencePage { connected, devices, next }))
-}
-
-pub(super) async fn of_device(request: Request) -> Result<Response, Problem> {
-    let device = request.known_device().await?;
-    let presence = request.state.hub.find(&device).await?;
-    Ok(json_response(&Presence::of(&device, presence.as_deref())))
+    let next = page.last().filter(|_| more).map(|last| paging::to_cursor(&last.device));
+    let devices = page.into_iter().map(|one| Presence::new(&one.device, Some(one))).collect();
+    Ok(json_response(&PresencePage { connected: all.len(), devices, next }))
 }
 
 impl Presence {
-    fn of(
-        device: &fedecks_cloud::DeviceId,
-        presence: Option<&fedecks_cloud::messaging::Presence>,
-    ) -> Self {
+    fn new(device: &DeviceId, presence: Option<&messaging::Presence>) -> Self {
+        let connection = presence.map(|presence| presence.connection);
         Self {
             id: device.to_string(),
-            connected: presence.is_some(),
-            since: presence
-                .map(|presence| utc_millis(presence.connection.connected_at()).to_string()),
-            connection: presence.map(|presence| presence.connection.to_string()),
+            connected: connection.is_some(),
+            since: connection.map(|connection| utc_millis(connection.connected_at()).to_string()),
+            connection: connection.map(|connection| connection.to_string()),
         }
     }
 }

@@ -1,119 +1,95 @@
-//! A call of the API by somebody who may make it: its path, its query and its body.
+//! A request to the API, once its route is known: its path, its query and its body. Who sent it is in
+//! [`Caller`].
 
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use data_encoding::BASE64URL_NOPAD;
 use fedecks_cloud::DeviceId;
 use fedecks_store::{AuditAction, AuditEntry, unix_now};
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 
 use super::input::{Accepts, Parameter};
-use crate::http::auth::Caller;
-use crate::http::problem::{Code, Problem, found};
+use crate::http::caller::Caller;
+use crate::http::problem::{Code, Problem};
 use crate::state::AppState;
 
-/// The body of a request as it comes in.
-pub(super) trait Body: Stream<Item = Result<Self::Chunk, warp::Error>> + Send {
-    type Chunk: Buf;
-}
-
-impl<S, C> Body for S
-where
-    S: Stream<Item = Result<C, warp::Error>> + Send,
-    C: Buf,
-{
-    type Chunk = C;
-}
-
-/// A call of the API by somebody who may make it.
 pub(crate) struct Request {
     pub(super) state: Arc<AppState>,
-    pub(super) caller: Caller,
-    /// What stands in the place of `{id}` and the like.
-    values: Vec<String>,
+    /// The values of the parameters in the path.
+    path_values: Vec<String>,
     query: Vec<(String, String)>,
     pub(super) last_event_id: Option<String>,
-    content: Option<Content>,
+    pub(super) body: Option<Body>,
 }
 
-/// A body, whole.
-pub(super) enum Content {
+/// A complete body.
+pub(super) enum Body {
     Json(Bytes),
     Raw(Bytes),
 }
 
-/// What a message may be longer in JSON than in the protocol, and how big any other body may be.
-const MORE_IN_JSON: usize = 8;
+/// How many times larger a message may be in JSON than in the protocol.
+const JSON_FACTOR: usize = 8;
 
-/// The biggest body that is no message, in bytes.
+/// The largest body that is not a message, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// How much of a body that is too big is read to nowhere: whoever is still writing does not read why
-/// the connection is closed.
+/// How much of a body that is too large is read and discarded. A client that is still writing would not
+/// read the response that says why.
 const DISCARDED: usize = 16 * 1024 * 1024;
 
 impl Request {
     pub(super) fn new(
         state: &Arc<AppState>,
-        caller: Caller,
-        values: Vec<String>,
+        path_values: Vec<String>,
         query: &str,
-        headers: &HeaderMap,
-        content: Option<Content>,
         parameters: &[Parameter],
+        headers: &HeaderMap,
+        body: Option<Body>,
     ) -> Result<Self, Problem> {
+        let invalid = |detail| Err(Problem::new(Code::InvalidQuery, detail));
         let mut parsed: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let Some(known) = parameters.iter().find(|known| known.name == name) else {
                 let names: Vec<_> = parameters.iter().map(|known| known.name).collect();
                 let expected = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-                let detail = format!("unknown parameter {name:?}, expected {expected}");
-                return Err(Problem::new(Code::InvalidQuery, detail));
+                return invalid(format!("unknown parameter {name:?}, expected {expected}"));
             };
             if !known.repeats && parsed.iter().any(|(other, _)| *other == name) {
-                let detail = format!("{name} stands there twice, expected it once");
-                return Err(Problem::new(Code::InvalidQuery, detail));
+                return invalid(format!("query parameter {name} is given more than once"));
             }
             parsed.push((name.into_owned(), value.into_owned()));
         }
         let last_event_id =
             headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        Ok(Self { state: state.clone(), caller, values, query: parsed, last_event_id, content })
+        Ok(Self { state: state.clone(), path_values, query: parsed, last_event_id, body })
     }
 
-    /// The first value of the path.
+    /// The first parameter in the path.
     pub(super) fn name(&self) -> &str {
-        self.values.first().map_or("", String::as_str)
+        self.path_values.first().map_or("", String::as_str)
     }
 
-    /// The device of the path, if the caller may see it. Whether it exists is another question, with
-    /// the same answer.
-    pub(super) fn device(&self) -> Result<DeviceId, Problem> {
+    /// The device in the path, if the caller may see it. It need not exist, which is answered alike.
+    pub(super) fn device(&self, caller: &Caller) -> Result<DeviceId, Problem> {
         let device = DeviceId::new(self.name()).map_err(|_| Problem::device_not_found())?;
-        if self.caller.sees(&device) { Ok(device) } else { Err(Problem::device_not_found()) }
+        if caller.can_see(&device) { Ok(device) } else { Err(Problem::device_not_found()) }
     }
 
-    /// The device of the path, if it is known. One that is connected needs no store for that.
-    pub(super) async fn known_device(&self) -> Result<DeviceId, Problem> {
-        let device = self.device()?;
+    /// The device in the path, if it exists and the caller may see it. A connected device is found
+    /// without the store.
+    pub(super) async fn known_device(&self, caller: &Caller) -> Result<DeviceId, Problem> {
+        let device = self.device(caller)?;
         let AppState { hub, devices, .. } = &*self.state;
         if hub.find(&device).await?.is_some() || devices.device(&device).await?.is_some() {
             Ok(device)
         } else {
             Err(Problem::device_not_found())
         }
-    }
-
-    /// Where the page of devices begins.
-    pub(super) fn cursor(&self) -> Result<Option<DeviceId>, Problem> {
-        self.parsed("cursor", "the `next` of another page", |text| {
-            let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
-            DeviceId::new(String::from_utf8(bytes).ok()?).ok()
-        })
     }
 
     pub(super) fn query(&self, name: &str) -> Option<&str> {
@@ -124,7 +100,7 @@ impl Request {
         self.query.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// A parameter that `parse` makes something of.
+    /// A parameter as `parse` reads it, if it is given.
     pub(super) fn parsed<T>(
         &self,
         name: &str,
@@ -132,95 +108,71 @@ impl Request {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Problem> {
         let Some(text) = self.query(name) else { return Ok(None) };
-        let wrong =
+        let invalid =
             || Problem::new(Code::InvalidQuery, format!("{name} is {text:?}, expected {expected}"));
-        parse(text).ok_or_else(wrong).map(Some)
+        parse(text).ok_or_else(invalid).map(Some)
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
         self.parsed(name, "true or false", |text| text.parse().ok())
     }
 
-    /// How many things there may be in the answer.
-    pub(super) fn limit(&self) -> Result<usize, Problem> {
-        let in_range = |text: &str| text.parse().ok().filter(|limit| (1..=500).contains(limit));
-        Ok(self.parsed("limit", "1 to 500", in_range)?.unwrap_or(100))
-    }
-
-    /// A line in the audit log about what is no change of the store.
-    pub(super) fn audit_later(
-        &self,
-        action: AuditAction,
-        device: DeviceId,
-        detail: Option<String>,
-    ) {
-        let (at, by) = (unix_now(), self.caller.actor());
-        self.state.audit.audit_later(AuditEntry { at, by, action, device: Some(device), detail });
-    }
-
-    pub(super) fn content(&self) -> Option<&Content> {
-        self.content.as_ref()
-    }
-
-    /// The body as the JSON that it has to be.
+    /// The body as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let bytes = match &self.content {
-            Some(Content::Json(bytes) | Content::Raw(bytes)) => bytes.clone(),
-            None => Bytes::new(),
+        let bytes = match &self.body {
+            Some(Body::Json(bytes) | Body::Raw(bytes)) => &bytes[..],
+            None => &[],
         };
-        serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => Problem::new(Code::InvalidBody, error.to_string()),
-            serde_json::error::Category::Io
-            | serde_json::error::Category::Syntax
-            | serde_json::error::Category::Eof => {
-                Problem::new(Code::InvalidJson, found("the body", error))
-            }
+        serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+            Category::Data => Problem::new(Code::InvalidBody, error.to_string()),
+            _ => Problem::new(Code::InvalidJson, format!("the body: {error}")),
         })
     }
+
+    /// Adds an entry to the audit log, for actions that change nothing in the store.
+    pub(super) fn audit_later(&self, caller: &Caller, action: AuditAction, device: DeviceId) {
+        let (at, by, device) = (unix_now(), caller.actor(), Some(device));
+        self.state.audit.audit_later(AuditEntry { at, by, action, device, detail: None });
+    }
 }
 
-/// The cursor of the page after the one that ends with this device.
-pub(super) fn to_cursor(device: &DeviceId) -> String {
-    BASE64URL_NOPAD.encode(device.as_str().as_bytes())
-}
-
-/// Reads a body that is one of those that are expected, up to the most that it may be.
-pub(super) async fn read_body<B: Body>(
+/// Reads a body of one of the expected types, up to its maximum size.
+pub(super) async fn read_body<C: Buf>(
     expected: &Accepts,
     headers: &HeaderMap,
-    body: B,
+    chunks: impl Stream<Item = Result<C, warp::Error>>,
     state: &AppState,
-) -> Result<Content, Problem> {
+) -> Result<Body, Problem> {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let frame = state.config.sessions.max_frame as usize;
-    let (is_json, most) = match (expected, essence.as_str()) {
+    let (is_json, max) = match (expected, essence.as_str()) {
         (Accepts::Json(_), "application/json") => (true, MAX_BODY),
-        (Accepts::Message, "application/json") => (true, frame.saturating_mul(MORE_IN_JSON)),
+        (Accepts::Message, "application/json") => (true, frame.saturating_mul(JSON_FACTOR)),
         (Accepts::Message, "application/octet-stream") => (false, frame),
-        (Accepts::Json(_) | Accepts::Message, _) => {
+        _ => {
             let expected = expected.media_types().join(" or ");
             let detail = format!("content-type is {kind:?}, expected {expected}");
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
     };
-    let mut whole = Vec::new();
+    let mut body = Vec::new();
     let mut length = 0_usize;
-    let mut body = std::pin::pin!(body);
-    while let Some(chunk) = body.next().await {
-        let mut chunk = chunk.map_err(|_| {
-            Problem::new(Code::InvalidBody, "the body did not come whole and in time")
-        })?;
+    let mut chunks = std::pin::pin!(chunks);
+    while let Some(chunk) = chunks.next().await {
+        let incomplete =
+            |_| Problem::new(Code::InvalidBody, "the body is incomplete or came too slowly");
+        let mut chunk = chunk.map_err(incomplete)?;
         length += chunk.remaining();
-        if length <= most {
-            whole.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
-        } else if length > most + DISCARDED {
+        if length <= max {
+            body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+        } else if length > max + DISCARDED {
             break;
         }
     }
-    if length > most {
-        return Err(Problem::new(Code::BodyTooBig, format!("expected at most {most} bytes")));
+    if length > max {
+        return Err(Problem::new(Code::BodyTooBig, format!("expected at most {max} bytes")));
     }
-    let whole = Bytes::from(whole);
-    Ok(if is_json { Content::Json(whole) } else { Content::Raw(whole) })
+    let body = Bytes::from(body);
+    Ok(if is_json { Body::Json(body) } else { Body::Raw(body) })
 }

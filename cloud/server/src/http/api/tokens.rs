@@ -1,16 +1,37 @@
-//! What the caller's token allows.
+//! `/token`: what the caller's own API token allows. Tokens are managed on the command line only.
 
+use fedecks_common::utc;
+use http::Method;
+use serde::Serialize;
+use utoipa::ToSchema;
 use warp::reply::Response;
 
-use super::objects::Token;
 use super::request::Request;
+use super::route::{Route, handler};
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::response::json_response;
-use fedecks_common::utc;
 
-/// What the caller's token allows.
-pub(super) async fn mine(request: Request) -> Result<Response, Problem> {
-    let token = request.caller.token();
+pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/token", handler!(get))
+    .summary("Get what the presented token allows")
+    .returns::<Token>("The token")];
+
+/// An API token.
+#[derive(Debug, Serialize, ToSchema)]
+struct Token {
+    name: String,
+    /// The roles that it has: `read`, `send`, `admin`.
+    roles: Vec<String>,
+    /// The pattern of the devices that it is limited to, or null.
+    #[schema(required)]
+    devices: Option<String>,
+    /// When it expires, or null.
+    #[schema(required)]
+    expires: Option<String>,
+}
+
+async fn get(caller: Caller, _: Request) -> Result<Response, Problem> {
+    let token = caller.token();
     Ok(json_response(&Token {
         name: token.name.clone(),
         roles: token.roles.iter().map(|role| role.as_str().to_owned()).collect(),

@@ -1,4 +1,4 @@
-//! States as power cuts, other programs and other people leave them.
+//! What the next start does after power cuts, other programs and users.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -7,7 +7,7 @@ use tempfile::{TempDir, tempdir};
 
 use super::*;
 
-/// A data directory with a provisioning file in it, and a folder for a credential.
+/// A data directory for a provisioning file, and a folder for a credential.
 struct Device {
     folder: TempDir,
 }
@@ -19,47 +19,62 @@ impl Device {
         Self { folder }
     }
 
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+    fn with_file() -> Self {
+        let device = Self::new();
+        write(&device.file(), GOOD);
+        device
+    }
+
+    fn with_credential() -> Self {
+        let device = Self::new();
+        write(&device.credential(), GOOD);
+        device
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.folder.path().join("data").join(name)
     }
 
     fn file(&self) -> PathBuf {
-        self.data().join("provision.toml")
+        self.data("provision.toml")
     }
 
     fn credential(&self) -> PathBuf {
         self.folder.path().join("fedecks.provision")
     }
 
-    /// As after a start.
-    fn provisioner(&self) -> Provisioner {
-        self.provisioner_of(device())
+    /// A new start of the service.
+    fn start(&self) -> Provisioner {
+        self.start_as("kitchen-1")
     }
 
-    fn provisioner_of(&self, device: DeviceId) -> Provisioner {
-        let variable = |name: &str| match name {
-            "FEDECKS_URL" => Some("wss://cloud.example".into()),
-            "FEDECKS_DATA_DIR" => Some(self.data().into()),
-            "CREDENTIALS_DIRECTORY" => Some(self.folder.path().into()),
-            _ => None,
-        };
-        let empty = self.folder.path().join("fedecks.toml");
-        fs::write(&empty, "").unwrap();
-        Provisioner::new(&DeviceConfig::load(Some(&empty), variable).unwrap(), device)
+    fn start_as(&self, device: &str) -> Provisioner {
+        let file = self.folder.path().join("fedecks.toml");
+        let lines = format!("url = \"wss://cloud.example\"\ndata_dir = {:?}\n", self.data(""));
+        fs::write(&file, lines).unwrap();
+        let credentials = |name: &str| name == "CREDENTIALS_DIRECTORY";
+        let variable = |name: &str| credentials(name).then(|| self.folder.path().into());
+        let config = DeviceConfig::load(Some(&file), variable);
+        Provisioner::new(&config.unwrap(), DeviceId::new(device).unwrap())
+    }
+
+    /// A new start that begins a login.
+    fn begin(&self) -> (Provisioner, Attempt) {
+        let mut provisioner = self.start();
+        let attempt = next(&mut provisioner).unwrap();
+        provisioner.begin(&attempt);
+        (provisioner, attempt)
     }
 
     fn store(&self, token: &str) {
         let token = IssuedToken { token: Token::new(token).unwrap(), expires_at: 1 };
-        TokenStore::new(&self.data(), device()).save(&token).unwrap();
+        let device = DeviceId::new("kitchen-1").unwrap();
+        TokenStore::new(&self.data(""), device).save(&token).unwrap();
     }
 
     fn has_record(&self) -> bool {
-        self.data().join("provisioning").exists()
+        self.data("provisioning").exists()
     }
-}
-
-fn device() -> DeviceId {
-    DeviceId::new("kitchen-1").unwrap()
 }
 
 fn write(path: &Path, content: &str) {
@@ -68,192 +83,163 @@ fn write(path: &Path, content: &str) {
 }
 
 const GOOD: &str = "password = \"hunter2\"\n";
+const OTHER: &str = "password = \"another\"\n";
 
-fn claim(provisioner: &mut Provisioner) -> Option<(SourceKind, Claim)> {
-    match provisioner.look(false) {
-        Look::LogIn(claim, _) => Some((claim.source.kind, claim)),
-        Look::Nothing => None,
-        Look::NoRecord(error) => panic!("{error}"),
+fn next(provisioner: &mut Provisioner) -> Option<Attempt> {
+    match provisioner.next(false) {
+        Next::LogIn(attempt, _) => Some(attempt),
+        Next::Nothing => None,
+        Next::NoRecord(error) => panic!("{error}"),
     }
 }
 
-fn told(provisioner: &Provisioner) -> Vec<(SourceState, bool)> {
-    let report = provisioner.watch();
-    let report = report.borrow();
-    report.sources.iter().map(|source| (source.state, source.is_there)).collect()
+fn states(provisioner: &Provisioner) -> Vec<(SourceState, bool)> {
+    let status = provisioner.watch();
+    let status = status.borrow();
+    status.sources.iter().map(|source| (source.state, source.is_there)).collect()
 }
 
 #[test]
-fn power_that_goes_before_the_login_has_an_answer_lets_it_be_tried_again() {
-    let device = Device::new();
-    write(&device.file(), GOOD);
-    let mut provisioner = device.provisioner();
-    let (_, claimed) = claim(&mut provisioner).unwrap();
-    provisioner.begin(&claimed);
+fn a_power_cut_during_the_login_lets_it_be_tried_again() {
+    let device = Device::with_file();
+    device.begin();
     assert!(device.has_record());
-    let mut provisioner = device.provisioner();
-    let (kind, claimed) = claim(&mut provisioner).unwrap();
-    assert_eq!(kind, SourceKind::File);
-    provisioner.begin(&claimed);
-    provisioner.used(&claimed);
+    let (mut provisioner, attempt) = device.begin();
+    assert_eq!(attempt.source.kind, SourceKind::File);
+    provisioner.used(&attempt);
     assert!(!device.file().exists() && !device.has_record());
-    assert_eq!(told(&provisioner), [(SourceState::Used, false), (SourceState::Absent, false)]);
+    assert_eq!(states(&provisioner), [(SourceState::Used, false), (SourceState::Absent, false)]);
 }
 
 #[test]
-fn power_that_goes_after_the_token_is_on_disk_leaves_credentials_that_are_used() {
+fn a_power_cut_after_the_token_is_stored_counts_as_used() {
     for before in [None, Some("the-old-token")] {
-        for credential in [false, true] {
-            let device = Device::new();
-            let place = if credential { device.credential() } else { device.file() };
-            write(&place, GOOD);
+        for is_credential in [false, true] {
+            let case = format!("{before:?} {is_credential}");
+            let device =
+                if is_credential { Device::with_credential() } else { Device::with_file() };
             if let Some(before) = before {
                 device.store(before);
             }
-            let mut provisioner = device.provisioner();
-            let (_, claimed) = claim(&mut provisioner).unwrap();
-            provisioner.begin(&claimed);
-
-            // Not yet.
-            let mut provisioner = device.provisioner();
-            assert!(claim(&mut provisioner).is_some(), "{before:?}");
+            device.begin();
+            assert!(next(&mut device.start()).is_some(), "not yet stored: {case}");
             device.store("the-new-token");
-            let mut provisioner = device.provisioner();
-            assert!(claim(&mut provisioner).is_none(), "{before:?}");
-            assert_eq!(place.exists(), credential);
-            assert_eq!(device.has_record(), credential);
-            // Nor ever after, also without that token.
-            fs::remove_file(device.data().join("token")).unwrap();
-            assert!(claim(&mut device.provisioner()).is_none(), "{before:?}");
+            assert!(next(&mut device.start()).is_none(), "{case}");
+            assert!(!device.file().exists(), "{case}");
+            assert_eq!(device.credential().exists(), is_credential, "{case}");
+            assert_eq!(device.has_record(), is_credential, "{case}");
+            fs::remove_file(device.data("token")).unwrap();
+            assert!(next(&mut device.start()).is_none(), "without the token: {case}");
         }
     }
 }
 
 #[test]
-fn a_token_that_came_by_no_login_does_not_use_up_what_was_refused_for_the_time_being() {
-    let device = Device::new();
-    write(&device.file(), GOOD);
+fn a_token_from_no_login_does_not_use_up_blocked_credentials() {
+    let device = Device::with_file();
     device.store("the-old-token");
-    let mut provisioner = device.provisioner();
-    let (_, claimed) = claim(&mut provisioner).unwrap();
-    provisioner.begin(&claimed);
-    provisioner.nothing_came(&claimed);
-    provisioner.put_off(&claimed, "blocked");
-    assert!(claim(&mut provisioner).is_none());
-    // The cloud has replaced it while the device went on with it.
-    device.store("the-old-token-made-new");
-    assert!(claim(&mut device.provisioner()).is_some());
+    let (mut provisioner, attempt) = device.begin();
+    provisioner.cancel(&attempt);
+    provisioner.put_off(&attempt, "blocked");
+    assert!(next(&mut provisioner).is_none());
+    // The cloud replaces the token that the device continues with.
+    device.store("the-old-token-refreshed");
+    assert!(next(&mut device.start()).is_some());
     assert!(device.file().exists());
 }
 
 #[test]
-fn what_one_device_has_used_another_one_on_a_copy_of_its_data_uses_as_well() {
-    let device = Device::new();
-    write(&device.credential(), GOOD);
-    let mut provisioner = device.provisioner();
-    let (_, claimed) = claim(&mut provisioner).unwrap();
-    provisioner.begin(&claimed);
+fn another_device_uses_credentials_from_a_copy_of_the_data() {
+    let device = Device::with_credential();
+    let (mut provisioner, attempt) = device.begin();
     device.store("the-token");
-    provisioner.used(&claimed);
-    assert!(claim(&mut device.provisioner()).is_none());
-    let another = DeviceId::new("kitchen-2").unwrap();
-    assert!(claim(&mut device.provisioner_of(another)).is_some());
+    provisioner.used(&attempt);
+    assert!(next(&mut device.start()).is_none());
+    assert!(next(&mut device.start_as("kitchen-2")).is_some());
 }
 
 #[test]
-fn a_removal_that_the_power_took_back_is_made_again_or_costs_one_login() {
-    let device = Device::new();
-    write(&device.file(), GOOD);
-    let mut provisioner = device.provisioner();
-    let (_, claimed) = claim(&mut provisioner).unwrap();
-    provisioner.begin(&claimed);
-    let record = fs::read(device.data().join("provisioning")).unwrap();
+fn a_removal_undone_by_a_power_cut_is_repeated() {
+    let device = Device::with_file();
+    let (mut provisioner, attempt) = device.begin();
+    let record = fs::read(device.data("provisioning")).unwrap();
     device.store("the-new-token");
-    provisioner.used(&claimed);
-    // Neither the name's removal nor the record's had reached the disk.
+    provisioner.used(&attempt);
+    // Neither the removal of the file nor that of the record had reached the disk.
     write(&device.file(), GOOD);
-    fs::write(device.data().join("provisioning"), record).unwrap();
-    assert!(claim(&mut device.provisioner()).is_none());
+    fs::write(device.data("provisioning"), record).unwrap();
+    assert!(next(&mut device.start()).is_none());
     assert!(!device.file().exists());
 }
 
 #[test]
-fn what_takes_the_files_place_during_the_login_is_neither_removed_nor_set_aside() {
+fn a_file_replaced_during_the_login_stays() {
     for rejected in [false, true] {
-        let device = Device::new();
-        write(&device.file(), GOOD);
-        let mut provisioner = device.provisioner();
-        let (_, claimed) = claim(&mut provisioner).unwrap();
-        provisioner.begin(&claimed);
+        let device = Device::with_file();
+        let (mut provisioner, attempt) = device.begin();
         fs::remove_file(device.file()).unwrap();
-        write(&device.file(), "password = \"another\"\n");
-        if rejected {
-            provisioner.rejected(&claimed, "not known");
-        } else {
-            provisioner.used(&claimed);
+        write(&device.file(), OTHER);
+        match rejected {
+            true => provisioner.rejected(&attempt, "not known"),
+            false => provisioner.used(&attempt),
         }
-        assert_eq!(fs::read_to_string(device.file()).unwrap(), "password = \"another\"\n");
-        assert!(claim(&mut provisioner).is_some());
+        assert_eq!(fs::read_to_string(device.file()).unwrap(), OTHER, "{rejected}");
+        assert!(next(&mut provisioner).is_some(), "{rejected}");
     }
 }
 
 #[test]
-fn a_file_that_somebody_takes_away_is_as_if_it_had_never_been_there() {
-    let device = Device::new();
-    write(&device.file(), GOOD);
-    let mut provisioner = device.provisioner();
-    let (_, claimed) = claim(&mut provisioner).unwrap();
-    provisioner.put_off(&claimed, "a logout");
-    assert!(claim(&mut provisioner).is_none());
-    assert_eq!(told(&provisioner)[0], (SourceState::PutOff, true));
+fn a_file_removed_by_a_user_becomes_absent() {
+    let device = Device::with_file();
+    let mut provisioner = device.start();
+    let attempt = next(&mut provisioner).unwrap();
+    provisioner.put_off(&attempt, "a logout");
+    assert!(next(&mut provisioner).is_none());
+    assert_eq!(states(&provisioner)[0], (SourceState::PutOff, true));
     fs::remove_file(device.file()).unwrap();
-    assert!(claim(&mut provisioner).is_none());
-    assert_eq!(told(&provisioner)[0], (SourceState::Absent, false));
+    assert!(next(&mut provisioner).is_none());
+    assert_eq!(states(&provisioner)[0], (SourceState::Absent, false));
     write(&device.file(), GOOD);
-    assert!(claim(&mut provisioner).is_some());
+    assert!(next(&mut provisioner).is_some());
 }
 
 #[test]
-fn a_file_that_is_set_aside_takes_the_place_of_the_one_before() {
+fn a_rejected_file_replaces_the_one_rejected_before() {
     let device = Device::new();
-    for (content, reason) in [(GOOD, "first"), ("password = \"another\"\n", "second")] {
+    for (content, reason) in [(GOOD, "first"), (OTHER, "second")] {
         write(&device.file(), content);
-        let mut provisioner = device.provisioner();
-        let (_, claimed) = claim(&mut provisioner).unwrap();
-        provisioner.rejected(&claimed, reason);
-        assert_eq!(told(&provisioner)[0], (SourceState::Rejected, false));
-        let read = |suffix: &str| {
-            fs::read_to_string(device.data().join(format!("provision.toml{suffix}"))).unwrap()
-        };
-        assert_eq!(read(".rejected"), content);
-        assert!(read(".rejected.txt").starts_with(&format!("Not accepted: {reason}.")));
+        let mut provisioner = device.start();
+        let attempt = next(&mut provisioner).unwrap();
+        provisioner.rejected(&attempt, reason);
+        assert_eq!(states(&provisioner)[0], (SourceState::Rejected, false));
+        let read = |name: &str| fs::read_to_string(device.data(name)).unwrap();
+        assert_eq!(read("provision.toml.rejected"), content);
+        let note = read("provision.toml.rejected.txt");
+        assert!(note.starts_with(&format!("Rejected: {reason}.")), "{note}");
         assert!(!device.has_record());
     }
 }
 
 #[test]
-fn what_is_unusable_is_told_of_and_the_next_source_is_used() {
-    let device = Device::new();
+fn an_unusable_source_is_reported_and_the_next_one_is_used() {
+    let device = Device::with_credential();
     write(&device.file(), "password = hunter2\n");
-    write(&device.credential(), GOOD);
-    let mut provisioner = device.provisioner();
-    let (kind, claimed) = claim(&mut provisioner).unwrap();
-    assert_eq!(kind, SourceKind::Credential);
-    provisioner.used(&claimed);
-    assert_eq!(told(&provisioner), [(SourceState::Unusable, true), (SourceState::Used, true)]);
-    let report = provisioner.watch().borrow().clone();
-    let reason = report.sources[0].reason.clone().unwrap();
-    assert!(reason.starts_with("line 1: not TOML") && !reason.contains("hunter2"), "{reason}");
+    let mut provisioner = device.start();
+    let attempt = next(&mut provisioner).unwrap();
+    assert_eq!(attempt.source.kind, SourceKind::Credential);
+    provisioner.used(&attempt);
+    assert_eq!(states(&provisioner), [(SourceState::Unusable, true), (SourceState::Used, true)]);
+    let reason = provisioner.watch().borrow().sources[0].reason.clone().unwrap();
+    assert!(reason.starts_with("line 1: invalid TOML") && !reason.contains("hunter2"), "{reason}");
 }
 
 #[test]
-fn without_a_record_credentials_wait_until_they_are_used_anyhow() {
-    let device = Device::new();
-    write(&device.credential(), GOOD);
-    let mut provisioner = device.provisioner();
-    fs::remove_dir(device.data()).unwrap();
-    assert!(matches!(provisioner.look(false), Look::NoRecord(StoreError::NoDirectory { .. })));
-    assert!(matches!(provisioner.look(true), Look::LogIn(..)));
+fn without_a_record_credentials_wait_for_the_timeout() {
+    let device = Device::with_credential();
+    let mut provisioner = device.start();
+    fs::remove_dir(device.data("")).unwrap();
+    assert!(matches!(provisioner.next(false), Next::NoRecord(StoreError::NoDirectory { .. })));
+    assert!(matches!(provisioner.next(true), Next::LogIn(..)));
     fs::remove_file(device.credential()).unwrap();
-    assert!(matches!(provisioner.look(false), Look::Nothing));
+    assert!(matches!(provisioner.next(false), Next::Nothing));
 }

@@ -1,8 +1,10 @@
+//! The examples of docs/device.md and the manual pages, compared with the programs.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::desk::Desk;
-use crate::support::{fedecks, skip, within};
+use crate::support::scene::Scene;
+use crate::support::{PASSWORD, fedecks, path_after, skip, within};
 
 /// The lines of the `console` blocks in the command's section of `docs/device.md`.
 fn examples() -> Vec<String> {
@@ -22,20 +24,15 @@ fn examples() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_examples_in_the_documentation_do_what_it_says() {
+async fn the_documented_examples_print_what_is_documented() {
     let examples = examples();
     assert!(examples.len() > 5, "{examples:?}");
-    let Some(desk) = Desk::unregistered().await else { return };
-    let program = fedecks();
-    let program = program.parent().unwrap();
-    let path = std::env::join_paths(
-        std::iter::once(program.to_owned())
-            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
-    )
-    .unwrap();
+    let Some(scene) = Scene::unregistered().await else { return };
+    let path = path_after(fedecks().parent().unwrap());
     let mut lines = examples.iter().peekable();
     while let Some(line) = lines.next() {
         let typed = line.strip_prefix("$ ").unwrap_or_else(|| panic!("not a command: {line}"));
+        let typed = typed.replace("forty-two-towels", PASSWORD);
         let mut expected = String::new();
         while let Some(line) = lines.next_if(|line| !line.starts_with("$ ")) {
             expected += line;
@@ -43,9 +40,9 @@ async fn the_examples_in_the_documentation_do_what_it_says() {
         }
         let child = tokio::process::Command::new("sh")
             .args(["-c", &format!("exec 2>&1; {typed}")])
-            .current_dir(desk.setup.folder.path())
+            .current_dir(scene.setup.folder.path())
             .env("PATH", &path)
-            .env("DBUS_SYSTEM_BUS_ADDRESS", desk.bus.address())
+            .env("DBUS_SYSTEM_BUS_ADDRESS", scene.bus.address())
             .kill_on_drop(true)
             .output();
         let output = within(child).await.unwrap();
@@ -54,7 +51,7 @@ async fn the_examples_in_the_documentation_do_what_it_says() {
     }
 }
 
-/// What is an option or an exit status, in a text for people.
+/// The options in a text.
 fn marked(text: &str) -> BTreeSet<String> {
     let text = text.replace("\\-", "-");
     let options = text.split(|c: char| !(c.is_alphanumeric() || c == '-'));
@@ -62,7 +59,7 @@ fn marked(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_manual_page_of_the_service_has_the_options_and_statuses_of_its_help() {
+fn the_manual_page_has_the_options_and_statuses_of_the_help() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/man/fedecksd.8");
     let page = std::fs::read_to_string(page).unwrap();
     let help = std::process::Command::new(env!("CARGO_BIN_EXE_fedecksd")).arg("--help").output();
@@ -70,17 +67,9 @@ fn the_manual_page_of_the_service_has_the_options_and_statuses_of_its_help() {
     assert_eq!(marked(&page), marked(&help));
     let statuses = help.split("Exit status:").nth(1).unwrap();
     let numbers = statuses.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty());
-    let documented: Vec<_> = page
-        .split("EXIT STATUS")
-        .nth(1)
-        .unwrap()
-        .split(".SH")
-        .next()
-        .unwrap()
-        .lines()
-        .filter(|line| line.parse::<u8>().is_ok())
-        .collect();
-    assert_eq!(documented, numbers.collect::<Vec<_>>());
+    let section = page.split("EXIT STATUS").nth(1).unwrap().split(".SH").next().unwrap();
+    let documented = section.lines().filter(|line| line.parse::<u8>().is_ok());
+    assert_eq!(documented.collect::<Vec<_>>(), numbers.collect::<Vec<_>>());
 }
 
 #[test]
@@ -93,10 +82,7 @@ fn the_manual_pages_are_well_formed() {
         else {
             return skip("groff is missing");
         };
-        assert!(
-            output.status.success() && output.stderr.is_empty(),
-            "{}: {output:?}",
-            page.display()
-        );
+        let is_good = output.status.success() && output.stderr.is_empty();
+        assert!(is_good, "{}: {output:?}", page.display());
     }
 }

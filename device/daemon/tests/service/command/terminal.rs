@@ -1,3 +1,5 @@
+//! The command at a terminal: questions, signals, colours.
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,12 +10,11 @@ use nix::pty::openpty;
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use tokio::process::Child;
 
-use super::desk::{Desk, command};
-use crate::support::cloud::{By, PASSWORD, Seen, USER};
-use crate::support::{PATIENCE, within};
+use crate::support::scene::Scene;
+use crate::support::{By, PASSWORD, PATIENCE, Seen, USER, fedecks, within};
 
-/// Somebody at a terminal of which the command is the foreground process.
-struct Sitting {
+/// A terminal with the command as its foreground process.
+struct Session {
     child: Child,
     keyboard: File,
     terminal: OwnedFd,
@@ -22,22 +23,20 @@ struct Sitting {
     before: Termios,
 }
 
-impl Sitting {
-    fn begin(desk: &Desk, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+impl Session {
+    fn start(scene: &Scene, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let pair = openpty(None, None).unwrap();
         let before = tcgetattr(&pair.slave).unwrap();
-        let direct = command(&desk.bus.address(), arguments);
-        // Makes the terminal that of a new session, so that Ctrl-C becomes a signal.
-        let mut child = tokio::process::Command::new("setsid");
         let end = || Stdio::from(pair.slave.try_clone().unwrap());
-        let child = child
+        // setsid makes it the controlling terminal, so that Ctrl-C is a signal.
+        let child = tokio::process::Command::new("setsid")
             .args(["--ctty", "--wait"])
-            .arg(direct.as_std().get_program())
-            .args(direct.as_std().get_args())
+            .arg(fedecks())
+            .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("TERM", "xterm")
-            .env("DBUS_SYSTEM_BUS_ADDRESS", desk.bus.address())
+            .env("DBUS_SYSTEM_BUS_ADDRESS", scene.bus.address())
             .envs(variables.iter().copied())
             .stdin(end())
             .stdout(end())
@@ -76,7 +75,7 @@ impl Sitting {
         tcgetattr(self.terminal.as_fd()).unwrap().local_flags.contains(LocalFlags::ECHO)
     }
 
-    /// Its exit status; the terminal is as it was.
+    /// Its exit status; the terminal must be as it was before.
     async fn end(&mut self) -> Option<i32> {
         let status = within(self.child.wait()).await.unwrap();
         let after = tcgetattr(self.terminal.as_fd()).unwrap();
@@ -87,52 +86,52 @@ impl Sitting {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_asks_for_what_is_missing_and_shows_no_password() {
-    let Some(mut desk) = Desk::unregistered().await else { return };
-    let mut sitting = Sitting::begin(&desk, &["login", "--secret", "pin"], &[]);
-    sitting.sees("username: ");
-    assert!(sitting.is_echoing());
-    sitting.types(&format!("{USER}\n"));
-    sitting.sees("password: ");
-    assert!(!sitting.is_echoing());
-    sitting.types(&format!("{PASSWORD}\n"));
-    sitting.sees("pin: ");
-    assert!(!sitting.is_echoing());
-    sitting.types("2468\n");
-    sitting.sees("logged in");
-    assert_eq!(sitting.end().await, Some(0));
-    assert!(sitting.screen.contains(USER));
-    assert!(!sitting.screen.contains(PASSWORD) && !sitting.screen.contains("2468"));
-    assert_eq!(desk.cloud.next().await, Seen::Connected(By::Credentials));
+async fn login_prompts_for_what_is_missing_and_hides_passwords() {
+    let Some(mut scene) = Scene::unregistered().await else { return };
+    let mut session = Session::start(&scene, &["login", "--secret", "pin"], &[]);
+    session.sees("username: ");
+    assert!(session.is_echoing());
+    session.types(&format!("{USER}\n"));
+    session.sees("password: ");
+    assert!(!session.is_echoing());
+    session.types(&format!("{PASSWORD}\n"));
+    session.sees("pin: ");
+    assert!(!session.is_echoing());
+    session.types("2468\n");
+    session.sees("logged in");
+    assert_eq!(session.end().await, Some(0));
+    assert!(session.screen.contains(USER));
+    assert!(!session.screen.contains(PASSWORD) && !session.screen.contains("2468"));
+    assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_while_the_password_is_asked_for_gives_the_terminal_back() {
-    let Some(desk) = Desk::unregistered().await else { return };
-    let mut sitting = Sitting::begin(&desk, &["login", "--username", USER], &[]);
-    sitting.sees("password: ");
-    assert!(!sitting.is_echoing());
-    sitting.types("half\x1a\x03");
-    assert_eq!(sitting.end().await, Some(130));
-    assert!(!sitting.screen.contains("half"));
+async fn ctrl_c_at_the_password_prompt_restores_the_terminal() {
+    let Some(scene) = Scene::unregistered().await else { return };
+    let mut session = Session::start(&scene, &["login", "--username", USER], &[]);
+    session.sees("password: ");
+    assert!(!session.is_echoing());
+    session.types("half\x1a\x03");
+    assert_eq!(session.end().await, Some(130));
+    assert!(!session.screen.contains("half"));
 
-    let mut sitting = Sitting::begin(&desk, &["login", "-u", USER], &[]);
-    sitting.sees("password: ");
-    // The end of the input, as Ctrl-D types it.
-    sitting.types("\x04");
-    sitting.sees("no password was given");
-    assert_eq!(sitting.end().await, Some(2));
+    let mut session = Session::start(&scene, &["login", "-u", USER], &[]);
+    session.sees("password: ");
+    // Ctrl-D, the end of the input.
+    session.types("\x04");
+    session.sees("no password was given");
+    assert_eq!(session.end().await, Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn colours_are_for_terminals_that_want_them() {
-    let Some(desk) = Desk::unregistered().await else { return };
+async fn colours_depend_on_the_terminal_and_no_color() {
+    let Some(scene) = Scene::unregistered().await else { return };
     for (variables, coloured) in
         [(&[][..], true), (&[("NO_COLOR", "1")], false), (&[("TERM", "dumb")], false)]
     {
-        let mut sitting = Sitting::begin(&desk, &["status"], variables);
-        sitting.sees("version");
-        assert_eq!(sitting.end().await, Some(0));
-        assert_eq!(sitting.screen.contains('\x1b'), coloured, "{:?}", sitting.screen);
+        let mut session = Session::start(&scene, &["status"], variables);
+        session.sees("version");
+        assert_eq!(session.end().await, Some(0));
+        assert_eq!(session.screen.contains('\x1b'), coloured, "{:?}", session.screen);
     }
 }

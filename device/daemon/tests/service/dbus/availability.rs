@@ -1,84 +1,81 @@
+//! The service without a bus, without its name, and with a bus that restarts or hangs.
+
 use std::time::Duration;
 
-use super::{THERE, credentials, gdbus, said};
-use crate::support::bus::{Bus, User};
-use crate::support::cloud::{By, Cloud, PASSWORD, Seen};
+use super::{call, credentials};
+use crate::support::bus::Bus;
 use crate::support::fedecksd::Setup;
-use crate::support::within;
+use crate::support::scene::{READY, Scene};
+use crate::support::{By, PASSWORD, Seen, cloud, within};
 
-/// A line that begins a new search for the bus.
-const NO_BUS: &str = "no system bus: it is looked for until it is there";
+/// Logged when a search for the bus begins.
+const NO_BUS: &str = "cannot connect to the system bus, will retry";
 
 #[tokio::test]
-async fn without_a_bus_the_rest_works_and_one_line_says_so_until_it_comes() {
+async fn the_service_works_without_a_bus_and_logs_it_once() {
     let Some(mut bus) = Bus::prepare() else { return };
-    let mut cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-    let setup = Setup::new(&format!("ws://{}", cloud.address)).with_credentials().on(&bus);
+    let mut cloud = cloud().await;
+    let setup = Setup::new(cloud.address).with_credentials().on(&bus);
     let mut service = setup.start();
     assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
-    service.says(NO_BUS).await;
-    // Two more attempts fail meanwhile, after 1 s and 2 s more.
+    service.logs(NO_BUS).await;
+    // Two more attempts fail, after 1 s and 2 s more.
     tokio::time::sleep(Duration::from_millis(3_500)).await;
     bus.run().await;
-    service.says(THERE).await;
-    assert_eq!(service.said().matches("system bus").count(), 2, "{}", service.said());
-    said(&gdbus(&bus, User::Member, "Send", &["<'late'>"]).await);
+    service.logs(READY).await;
+    assert_eq!(service.log().matches("system bus").count(), 2, "{}", service.log());
+    call(&bus, "Send", &["<'late'>"]).await;
     assert_eq!(cloud.next().await, Seen::Message("late".into()));
 }
 
 #[tokio::test]
-async fn a_bus_that_is_started_anew_is_found_again() {
-    let Some(mut bus) = Bus::start().await else { return };
-    let mut cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-    let setup = Setup::new(&format!("ws://{}", cloud.address)).on(&bus);
-    let mut service = setup.start();
+async fn a_restarted_bus_is_found_again() {
+    let Some(mut scene) = Scene::unregistered().await else { return };
     for _ in 0..2 {
-        service.says(THERE).await;
-        bus.stop().await;
-        service.says("the system bus is gone").await;
-        bus.run().await;
+        scene.bus.stop().await;
+        scene.service.logs("the system bus is gone").await;
+        scene.bus.run().await;
+        scene.service.logs(READY).await;
     }
-    service.says(THERE).await;
-    said(&gdbus(&bus, User::Member, "Login", &[&credentials(PASSWORD)]).await);
-    assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
+    call(&scene.bus, "Login", &[&credentials(PASSWORD)]).await;
+    assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
 }
 
 #[tokio::test]
-async fn a_bus_that_accepts_and_never_answers_holds_nothing_up() {
-    let mut cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-    let setup = Setup::new(&format!("ws://{}", cloud.address)).with_credentials();
+async fn a_bus_that_accepts_and_never_replies_delays_nothing() {
+    let mut cloud = cloud().await;
+    let setup = Setup::new(cloud.address).with_credentials();
     let socket = setup.folder.path().join("silent");
     let silent = tokio::net::UnixListener::bind(&socket).unwrap();
-    let setup =
-        setup.variable("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", socket.display()));
+    let address = format!("unix:path={}", socket.display());
+    let setup = setup.variable("DBUS_SYSTEM_BUS_ADDRESS", address);
     let mut service = setup.start();
     let _accepted = within(silent.accept()).await.unwrap();
     assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
-    let line = service.says(NO_BUS).await;
+    let line = service.logs(NO_BUS).await;
     assert!(line.contains("did not answer within 10 s"), "{line}");
     service.terminate().await;
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_asked_for_until_it_is_free() {
+async fn a_name_owned_by_another_program_is_retried() {
     let Some(bus) = Bus::start().await else { return };
     let other = bus.connect().await;
     other.request_name("org.fedecks.Device1").await.unwrap();
-    let setup = Setup::new("ws://127.0.0.1:1").on(&bus);
+    let setup = Setup::new("127.0.0.1:1").on(&bus);
     let mut service = setup.start();
-    let line = service.says("no D-Bus service").await;
-    assert!(line.contains("another program has it"), "{line}");
+    let line = service.logs("no D-Bus service").await;
+    assert!(line.contains("another program owns it"), "{line}");
     other.release_name("org.fedecks.Device1").await.unwrap();
-    service.says(THERE).await;
+    service.logs(READY).await;
 }
 
 #[tokio::test]
-async fn without_the_policy_the_name_is_refused_and_the_line_says_why() {
-    let Some(bus) = Bus::prepare() else { return };
-    bus.set_policy(None);
-    let mut bus = bus;
+async fn a_name_refused_by_the_policy_is_logged_with_the_reason() {
+    let Some(mut bus) = Bus::prepare() else { return };
+    bus.remove_policy();
     bus.run().await;
-    let setup = Setup::new("ws://127.0.0.1:1").on(&bus);
-    let line = setup.start().says("no D-Bus service").await;
+    let setup = Setup::new("127.0.0.1:1").on(&bus);
+    let line = setup.start().logs("no D-Bus service").await;
     assert!(line.contains("org.freedesktop.DBus.Error.AccessDenied"), "{line}");
 }

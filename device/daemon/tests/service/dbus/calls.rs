@@ -1,20 +1,25 @@
+//! Methods, properties and errors of the interface.
+
 use std::time::{Duration, Instant};
 
 use fedecks_dbus::{Device1Error, Device1Proxy, Dictionary, Variant};
 use fedecks_device::Term;
 use tokio::task::JoinSet;
 
-use super::{Scene, busctl, complaint, credentials, gdbus, said};
+use super::{busctl, call, call_error, credentials};
 use crate::support::bus::{Bus, User};
-use crate::support::cloud::{By, Cloud, PASSWORD, Seen};
-use crate::support::fedecksd::{DEVICE, Setup, is_anywhere_in};
-use crate::support::within;
+use crate::support::fedecksd::{DEVICE, Setup};
+use crate::support::scene::{READY, Scene};
+use crate::support::{By, PASSWORD, Seen, within};
 
 #[tokio::test]
-async fn gdbus_logs_in_sends_nested_values_and_bytes_and_reconnects() {
-    let Some(mut scene) = Scene::connected().await else { return };
+async fn gdbus_logs_in_sends_values_and_bytes_and_reconnects() {
+    let Some(mut scene) = Scene::unregistered().await else { return };
     let (bus, cloud) = (&scene.bus, &mut scene.cloud);
+    assert_eq!(call(bus, "Login", &[&credentials(PASSWORD)]).await, "(true,)\n");
+    assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
     let text = |text: &str| Term::from(text);
+    let tuple = Term::Tuple(vec![Term::Int(3), Term::Bool(true)]);
     for (argument, expected) in [
         ("<'hello'>", text("hello")),
         ("<true>", Term::Bool(true)),
@@ -32,29 +37,23 @@ async fn gdbus_logs_in_sends_nested_values_and_bytes_and_reconnects() {
             "<{'room': <'kitchen'>, 'readings': <[<21.5>, <(int64 3, true)>]>}>",
             Term::Map(vec![
                 (text("room"), text("kitchen")),
-                (
-                    text("readings"),
-                    Term::List(vec![
-                        Term::Float(21.5),
-                        Term::Tuple(vec![Term::Int(3), Term::Bool(true)]),
-                    ]),
-                ),
+                (text("readings"), Term::List(vec![Term::Float(21.5), tuple])),
             ]),
         ),
     ] {
-        assert_eq!(said(&gdbus(bus, User::Member, "Send", &[argument]).await), "()\n");
+        assert_eq!(call(bus, "Send", &[argument]).await, "()\n");
         assert_eq!(cloud.next().await, Seen::Message(expected), "{argument}");
     }
-    said(&gdbus(bus, User::Member, "SendRaw", &["[0x00, 0xff]"]).await);
+    call(bus, "SendRaw", &["[0x00, 0xff]"]).await;
     assert_eq!(cloud.next().await, Seen::Raw(vec![0, 255]));
-    said(&gdbus(bus, User::Member, "Reconnect", &[]).await);
+    call(bus, "Reconnect", &[]).await;
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
-    said(&gdbus(bus, User::Member, "Logout", &[]).await);
-    assert_eq!(said(&busctl(bus, "get-property", &["State"]).await), "s \"unregistered\"\n");
+    call(bus, "Logout", &[]).await;
+    assert_eq!(busctl(bus, "get-property", &["State"]).await, "s \"unregistered\"\n");
 }
 
 #[tokio::test]
-async fn messages_to_a_silent_cloud_follow_each_other_at_once() {
+async fn messages_to_a_silent_cloud_are_not_delayed() {
     let Some(mut scene) = Scene::connected().await else { return };
     let connection = scene.bus.connect().await;
     let device = Device1Proxy::new(&connection).await.unwrap();
@@ -63,12 +62,12 @@ async fn messages_to_a_silent_cloud_follow_each_other_at_once() {
         device.send(&Variant::new(Term::Int(number)).unwrap()).await.unwrap();
         assert_eq!(scene.cloud.next().await, Seen::Message(Term::Int(number)));
     }
-    // Much less than the ping interval, at which something comes in any case.
+    // Much less than the ping interval, at which the cloud replies in any case.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
-async fn the_deepest_values_that_we_form_are_taken_by_the_bus() {
+async fn the_deepest_values_of_a_variant_pass_the_bus() {
     let Some(mut scene) = Scene::connected().await else { return };
     let connection = scene.bus.connect().await;
     let device = Device1Proxy::new(&connection).await.unwrap();
@@ -78,7 +77,7 @@ async fn the_deepest_values_that_we_form_are_taken_by_the_bus() {
         (31, |term| Term::Tuple(vec![term])),
         (21, |term| Term::Map(vec![(Term::from("k"), term)])),
         (10, |term| Term::Map(vec![(Term::Int(1), term)])),
-        // More values than a structure has.
+        // More values than a D-Bus structure can have.
         (15, |term| Term::Tuple(vec![Term::Int(0); 299].into_iter().chain([term]).collect())),
     ];
     for (expected, wrap) in wraps {
@@ -93,118 +92,84 @@ async fn the_deepest_values_that_we_form_are_taken_by_the_bus() {
 }
 
 #[tokio::test]
-async fn busctl_sends_reads_the_properties_and_the_health() {
+async fn busctl_sends_and_reads_the_properties_and_the_health() {
     let Some(mut scene) = Scene::connected().await else { return };
     let (bus, cloud) = (&scene.bus, &mut scene.cloud);
-    said(&busctl(bus, "call", &["Send", "v", "a{sv}", "1", "a", "ai", "2", "1", "2"]).await);
+    busctl(bus, "call", &["Send", "v", "a{sv}", "1", "a", "ai", "2", "1", "2"]).await;
     let list = Term::List(vec![Term::Int(1), Term::Int(2)]);
     assert_eq!(cloud.next().await, Seen::Message(Term::Map(vec![(Term::from("a"), list)])));
-    said(&busctl(bus, "call", &["SendRaw", "ay", "3", "1", "2", "3"]).await);
+    busctl(bus, "call", &["SendRaw", "ay", "3", "1", "2", "3"]).await;
     assert_eq!(cloud.next().await, Seen::Raw(vec![1, 2, 3]));
 
     let properties = ["State", "DeviceId", "Url", "NetworkState", "LastError", "Version"];
-    let values = said(&busctl(bus, "get-property", &properties).await);
+    let values = busctl(bus, "get-property", &properties).await;
     let url = format!("ws://{}/fedecks/websocket", cloud.address);
     let version = env!("CARGO_PKG_VERSION");
     let expected = ["connected", DEVICE, &url, "unknown", "", version];
     assert_eq!(values, expected.map(|value| format!("s \"{value}\"\n")).concat());
-    let since = said(&busctl(bus, "get-property", &["ConnectedSince"]).await);
+    let since = busctl(bus, "get-property", &["ConnectedSince"]).await;
     assert!(since.strip_prefix("t ").unwrap().trim().parse::<u64>().unwrap() > 1_700_000_000);
 
-    let health = said(&busctl(bus, "call", &["GetHealth"]).await);
+    let health = busctl(bus, "call", &["GetHealth"]).await;
     assert!(health.contains("\"state\" s \"connected\""), "{health}");
     assert!(health.contains("\"attempts\" x 1"), "{health}");
-    assert!(!health.contains("/org/fedecks/term"), "nothing is left out: {health}");
+    assert!(!health.contains("/org/fedecks/term"), "an entry without a value: {health}");
 }
 
 #[tokio::test]
-async fn every_failure_has_a_name_and_says_what_is_wrong() {
-    let Some(mut scene) = Scene::start().await else { return };
+async fn every_error_has_a_name_and_a_description() {
+    let Some(mut scene) = Scene::unregistered().await else { return };
     let bus = &scene.bus;
-    let name = |name: &str| format!("GDBus.Error:org.fedecks.Device1.Error.{name}: ");
-    let failure = async |method: &str, argument: &[&str]| {
-        complaint(&gdbus(bus, User::Member, method, argument).await)
-    };
+    let wrong = credentials("wrong");
+    let reserved = "{'fedecks-token': <'x'>}";
+    let unknown = "<(objectpath '/org/fedecks/term/int', <'twelve'>)>";
+    for (method, arguments, name, text) in [
+        ("Send", &["<1>"][..], "NotConnected", "not connected to the cloud"),
+        ("Reconnect", &[], "NotRegistered", "the device is not registered"),
+        ("Login", &[&wrong], "Rejected", "the cloud refused the login"),
+        ("Login", &[reserved], "InvalidArgument", "the key \"fedecks-token\" is reserved"),
+        ("Send", &[unknown], "InvalidArgument", "the structure (ov)"),
+    ] {
+        let error = call_error(bus, User::Member, method, arguments).await;
+        let expected = format!("GDBus.Error:org.fedecks.Device1.Error.{name}: {text}");
+        assert!(error.contains(&expected), "{method}: {error}");
+    }
 
-    let error = failure("Send", &["<1>"]).await;
-    assert!(
-        error.contains(&format!("{}not connected to the cloud", name("NotConnected"))),
-        "{error}"
-    );
-    let error = failure("Reconnect", &[]).await;
-    assert!(
-        error.contains(&format!("{}the device is not registered", name("NotRegistered"))),
-        "{error}"
-    );
-    let error = failure("Login", &[&credentials("wrong")]).await;
-    assert!(error.contains(&format!("{}the cloud refused the login", name("Rejected"))), "{error}");
-    let error = failure("Login", &["{'fedecks-token': <'x'>}"]).await;
-    assert!(
-        error
-            .contains(&format!("{}the key \"fedecks-token\" is reserved", name("InvalidArgument"))),
-        "{error}"
-    );
-    let error = failure("Send", &["<(objectpath '/org/fedecks/term/int', <'twelve'>)>"]).await;
-    assert!(error.contains(&format!("{}the structure (ov)", name("InvalidArgument"))), "{error}");
-
-    said(&gdbus(bus, User::Member, "Login", &[&credentials(PASSWORD)]).await);
+    call(bus, "Login", &[&credentials(PASSWORD)]).await;
     assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
-    // More than a command line holds.
+    // These don't fit into a command line.
     let connection = bus.connect().await;
     let device = Device1Proxy::new(&connection).await.unwrap();
-    let raw = device.send_raw(&vec![0; 2 * 1024 * 1024]).await;
-    assert!(matches!(&raw, Err(Device1Error::TooBig(text)) if text.contains("1048576")), "{raw:?}");
-    let big = Variant::new(Term::Bytes(vec![0; 2 * 1024 * 1024])).unwrap();
-    let big = device.send(&big).await;
-    assert!(matches!(&big, Err(Device1Error::TooBig(text)) if text.contains("1048576")), "{big:?}");
-    // It lives on.
+    let bytes = vec![0; 2 * 1024 * 1024];
+    let raw = device.send_raw(&bytes).await;
+    let value = device.send(&Variant::new(Term::Bytes(bytes)).unwrap()).await;
+    for result in [raw, value] {
+        let Err(Device1Error::TooBig(text)) = &result else { panic!("{result:?}") };
+        assert!(text.contains("1048576"), "{text}");
+    }
     device.send(&Variant::new(Term::Nil).unwrap()).await.unwrap();
     assert_eq!(scene.cloud.next().await, Seen::Message(Term::Nil));
 }
 
 #[tokio::test]
-async fn a_login_answers_before_the_caller_gives_up_and_goes_on_until_the_cloud_is_there() {
-    let Some(bus) = Bus::start().await else { return };
-    // A port that was free a moment ago, for a cloud that comes later.
-    let address = Cloud::start("127.0.0.1:0".parse().unwrap()).await.stop().await;
-    let setup = Setup::new(&format!("ws://{address}")).on(&bus);
-    let mut service = setup.start();
-    service.says(super::THERE).await;
-    let begun = Instant::now();
-    // gdbus waits for 25 s, as most others do.
-    let login = gdbus(&bus, User::Member, "Login", &[&credentials(PASSWORD)]).await;
-    let took = begun.elapsed();
-    let error = complaint(&login);
-    assert!(error.contains("org.fedecks.Device1.Error.Unreachable"), "{error}");
-    assert!(error.contains("the login goes on waiting for the cloud: "), "{error}");
-    assert!((Duration::from_secs(20)..Duration::from_secs(24)).contains(&took), "{took:?}");
-    let mut cloud = Cloud::start(address).await;
-    assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
-    assert!(!is_anywhere_in(setup.folder.path(), PASSWORD));
+async fn the_log_never_shows_a_password() {
+    let Some(mut scene) = Scene::start(|setup| setup.line("log", "trace")).await else { return };
+    call(&scene.bus, "Login", &[&credentials(PASSWORD)]).await;
+    assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
+    scene.service.logs("the token is stored").await;
+    let log = scene.service.log();
+    assert!(log.contains("member: MemberName(\"Login\")"), "{log}");
+    assert!(!log.contains(PASSWORD));
 }
 
 #[tokio::test]
-async fn a_password_is_in_no_line_of_the_log_at_any_level() {
+async fn a_flood_of_pending_calls_blocks_no_other_caller() {
     let Some(bus) = Bus::start().await else { return };
-    let mut cloud = Cloud::start("127.0.0.1:0".parse().unwrap()).await;
-    let setup = Setup::new(&format!("ws://{}", cloud.address)).on(&bus).line("log", "trace");
+    let setup = Setup::new("127.0.0.1:1").on(&bus);
     let mut service = setup.start();
-    service.says(super::THERE).await;
-    said(&gdbus(&bus, User::Member, "Login", &[&credentials(PASSWORD)]).await);
-    assert_eq!(cloud.next().await, Seen::Connected(By::Credentials));
-    service.says("the token is stored").await;
-    assert!(service.said().contains("member: MemberName(\"Login\")"), "{}", service.said());
-    assert!(!service.said().contains(PASSWORD));
-}
-
-#[tokio::test]
-async fn a_flood_of_callers_who_wait_holds_up_nobody() {
-    let Some(bus) = Bus::start().await else { return };
-    let setup = Setup::new("ws://127.0.0.1:1").on(&bus);
-    let mut service = setup.start();
-    service.says(super::THERE).await;
+    service.logs(READY).await;
     let mut logins = JoinSet::new();
-    // The daemon lets a connection wait for 128 answers.
+    // The daemon allows a connection 128 pending replies.
     for _ in 0..5 {
         let connection = bus.connect().await;
         for number in 0..100 {
@@ -216,13 +181,11 @@ async fn a_flood_of_callers_who_wait_holds_up_nobody() {
             });
         }
     }
-    // Each but one is given up for a newer one, or there are too many.
+    // Each but the last is replaced by a newer one, or exceeds the limit.
     for _ in 0..499 {
         let ended = within(logins.join_next()).await.unwrap().unwrap();
-        assert!(
-            matches!(ended, Err(Device1Error::GivenUp(_) | Device1Error::Busy(_))),
-            "{ended:?}"
-        );
+        let is_refused = matches!(ended, Err(Device1Error::GivenUp(_) | Device1Error::Busy(_)));
+        assert!(is_refused, "{ended:?}");
     }
     let connection = bus.connect().await;
     let device = Device1Proxy::new(&connection).await.unwrap();

@@ -1,4 +1,4 @@
-//! A device and its cloud with two links in between.
+//! A device and its cloud in network namespaces, with two links in between.
 
 use std::time::Instant;
 
@@ -7,24 +7,31 @@ use fedecks_protocol::{CloseCode, CloseReason};
 use tokio::task::JoinHandle;
 
 use crate::support::bus::Bus;
-use crate::support::cloud::{By, Cloud, Seen};
 use crate::support::fedecksd::{DEVICE, Fedecksd, Setup};
 use crate::support::namespace::Namespace;
 use crate::support::network_manager::{self, Managed, NetworkManager, Settings};
+use crate::support::{By, Cloud, Seen, cloud_at};
 
-/// Who configures the links, and who tells of them.
+/// What configures the links and reports their changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Manager,
     Kernel,
 }
 
+impl Source {
+    pub(super) const ALL: [Self; 2] = [Self::Kernel, Self::Manager];
+}
+
+pub(super) const BY_MANAGER: &str = "by=\"network-manager\"";
+pub(super) const BY_KERNEL: &str = "by=\"netlink\"";
+
 const CLOUD: &str = "203.0.113.1:7443";
 
-/// The link that is there from the beginning.
+/// The link that is up at first.
 pub(super) const FIRST: Managed =
     Managed { link: "veth0", address: "192.0.2.2", gateway: "192.0.2.1", metric: 100 };
-/// The better one, which comes later.
+/// The better one, which is brought up later.
 pub(super) const SECOND: Managed =
     Managed { link: "veth1", address: "198.51.100.2", gateway: "198.51.100.1", metric: 50 };
 
@@ -47,33 +54,30 @@ pub(super) struct Manager {
 }
 
 impl Lab {
-    /// There is no cloud yet. The second link has no carrier. NetworkManager, where it is the source, does not run yet.
-    /// None where this cannot be had, which is said then.
+    /// Neither the cloud nor NetworkManager is started, and the second link has no carrier. None, and the test is
+    /// skipped, if namespaces or NetworkManager are missing.
     pub(super) async fn new(source: Source) -> Option<Self> {
+        println!("reported by: {source:?}");
         let device = Namespace::new().await?;
         let beyond = Namespace::new().await?;
-        // A link with the number of its other end has the kernel tell of a carrier only after a second,
-        // for it is taken for one without an end; hence the numbers.
-        let any_way = "for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$file; done";
-        device
-            .run(&format!(
-                "ip link add veth0 index 100 type veth peer name peer0 netns {0}
-                 ip link add veth1 index 101 type veth peer name peer1 netns {0}
-                 {any_way}",
-                beyond.id()
-            ))
-            .await;
-        beyond
-            .run(&format!(
-                "{any_way}
-                 ip addr add 203.0.113.1/32 dev lo
-                 ip addr add 192.0.2.1/24 dev peer0
-                 ip addr add 198.51.100.1/24 dev peer1
-                 ip link set peer0 up"
-            ))
-            .await;
+        // If both ends had the same index, the kernel would not see them as linked and report a carrier only after
+        // a second.
+        let no_filter = "for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$file; done";
+        let links = format!(
+            "ip link add veth0 index 100 type veth peer name peer0 netns {0}
+             ip link add veth1 index 101 type veth peer name peer1 netns {0}",
+            beyond.id()
+        );
+        device.run(&links).await;
+        device.run(no_filter).await;
+        beyond.run(no_filter).await;
+        let addresses = "ip addr add 203.0.113.1/32 dev lo
+             ip addr add 192.0.2.1/24 dev peer0
+             ip addr add 198.51.100.1/24 dev peer1
+             ip link set peer0 up";
+        beyond.run(addresses).await;
         let words = device.words();
-        let setup = Setup::new(&format!("ws://{CLOUD}"))
+        let setup = Setup::new(CLOUD)
             .with_credentials()
             .line("network", "auto")
             .by(&words.each_ref().map(String::as_str));
@@ -86,22 +90,18 @@ impl Lab {
                 }
             }
             Source::Kernel => {
-                lab.device
-                    .run(
-                        "ip addr add 192.0.2.2/24 dev veth0
-                         ip addr add 198.51.100.2/24 dev veth1
-                         ip link set veth0 up
-                         ip link set veth1 up
-                         ip route add default via 192.0.2.1 metric 100",
-                    )
-                    .await;
+                let addresses = "ip addr add 192.0.2.2/24 dev veth0
+                     ip addr add 198.51.100.2/24 dev veth1
+                     ip link set veth0 up
+                     ip link set veth1 up
+                     ip route add default via 192.0.2.1 metric 100";
+                lab.device.run(addresses).await;
             }
         }
         Some(lab)
     }
 
-    /// The same with a device that is connected over the first link, whose waits these are: the bound
-    /// of the first one, and the longest.
+    /// The same with a device that is connected over the first link, with these bounds of the back-off.
     pub(super) async fn connected(source: Source, waits: (&str, &str)) -> Option<Self> {
         let mut lab = Self::new(source).await?;
         if let Source::Manager = source {
@@ -111,12 +111,11 @@ impl Lab {
         lab.start_cloud().await;
         lab.start_service(waits);
         assert_eq!(lab.cloud().next().await, Seen::Connected(By::Credentials));
-        lab.service().says("used and removed").await;
+        lab.service().logs("used and removed").await;
         Some(lab)
     }
 
-    /// Puts a NetworkManager beside the device that manages these links alone. Whether that can be
-    /// had, which is said if not.
+    /// Adds a NetworkManager for these links. False, and the test is skipped, if it is not installed.
     pub(super) async fn add_manager(&mut self, links: &[Managed]) -> bool {
         let Some(bus) = network_manager::bus().await else { return false };
         let connection = bus.connect().await;
@@ -132,21 +131,24 @@ impl Lab {
         manager.running = Some(manager.settings.start(&manager.bus, &self.device));
     }
 
-    pub(super) async fn kill_manager(&mut self) {
+    pub(super) async fn restart_manager(&mut self) {
         self.manager.as_mut().unwrap().running.take().unwrap().kill().await;
+        self.service().logs(BY_KERNEL).await;
+        self.start_manager();
+        self.service().logs(BY_MANAGER).await;
     }
 
-    /// The cloud ends the connection and says nothing of when to come back.
+    /// The cloud closes the connection without a time to return.
     pub(super) async fn end_connection(&mut self) {
         let device = DeviceId::new(DEVICE).unwrap();
         let bye = CloseReason::new(CloseCode::Normal);
         assert!(self.cloud().hub.disconnect(&device, bye).await.unwrap());
-        self.service().says("connection lost").await;
+        self.service().logs("connection lost").await;
     }
 
     pub(super) async fn start_cloud(&mut self) {
         let _inside = self.beyond.inside();
-        self.cloud = Some(Cloud::start(CLOUD.parse().unwrap()).await);
+        self.cloud = Some(cloud_at(CLOUD.parse().unwrap()).await);
     }
 
     pub(super) fn start_service(&mut self, (base, cap): (&str, &str)) {
@@ -155,21 +157,21 @@ impl Lab {
         self.service = Some(self.setup.start());
     }
 
-    /// The first link loses its carrier, and the device takes notice.
+    /// The first link loses its carrier; returns when the device has noticed.
     pub(super) async fn lose_carrier(&mut self) {
         self.beyond.run("ip link set peer0 down").await;
-        self.service().says("there is no network").await;
+        self.service().logs("there is no network").await;
     }
 
-    /// The first link has a carrier again. When the source first told of a network; for the kernel,
-    /// when that was done.
+    /// The first link gets its carrier back. Returns when the source first reported a network; for the kernel, when
+    /// the command was run.
     pub(super) async fn restore_carrier(&mut self) -> JoinHandle<Instant> {
-        let told = match self.source {
+        let reported = match self.source {
             Source::Manager => network_manager::next_up(&self.manager().connection).await,
             Source::Kernel => tokio::spawn(std::future::ready(Instant::now())),
         };
         self.beyond.run("ip link set peer0 up").await;
-        told
+        reported
     }
 
     /// The better link has a carrier, an address and a default route.
@@ -180,10 +182,10 @@ impl Lab {
         }
     }
 
-    /// The device's end of the connection breaks.
+    /// Breaks the device's end of the connection.
     pub(super) async fn break_connection(&mut self) {
         self.device.run("ss -K dst 203.0.113.1").await;
-        self.service().says("connection lost").await;
+        self.service().logs("connection lost").await;
     }
 
     pub(super) fn cloud(&mut self) -> &mut Cloud {
@@ -202,7 +204,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if let (true, Some(manager)) = (std::thread::panicking(), &self.manager) {
-            println!("NetworkManager said:\n{}", manager.settings.log());
+            println!("NetworkManager's log:\n{}", manager.settings.log());
         }
     }
 }

@@ -1,10 +1,10 @@
-//! A private system bus: the real dbus-daemon with Debian's rules and the shipped policy.
+//! A private system bus: the real dbus-daemon with Debian's configuration and the shipped policy.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
 use nix::sys::signal::Signal;
@@ -13,14 +13,13 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::{skip, within};
+use super::{PATIENCE, has_programs, is_root, skip, within};
 
 const POLICY: &str = include_str!("../../../../data/org.fedecks.Device1.conf");
 
-/// Rules that every Debian system has.
+/// Of every Debian system.
 const SYSTEM_CONFIGURATION: &str = "/usr/share/dbus-1/system.conf";
 
-/// The programs that the tests need, with their packages.
 const PROGRAMS: [(&str, &str); 4] = [
     ("dbus-daemon", "dbus-daemon"),
     ("gdbus", "libglib2.0-bin"),
@@ -28,44 +27,23 @@ const PROGRAMS: [(&str, &str); 4] = [
     ("setpriv", "util-linux"),
 ];
 
-/// A user of the bus. Only the daemon has user and group tables with them.
+/// A user of the bus. Only the daemon sees user and group tables with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum User {
-    Root,
-    /// Of the group `fedecks`.
-    Member,
-    /// Of no group that matters.
-    Stranger,
-    /// `fedecks`, which the service runs as.
-    Service,
+    Root = 0,
+    /// In the group `fedecks`.
+    Member = 60_101,
+    /// In no relevant group.
+    Stranger = 60_102,
+    /// `fedecks`, the user of the service.
+    Service = 60_103,
 }
 
 const GROUP: u32 = 60_100;
 
-impl User {
-    fn id(self) -> u32 {
-        match self {
-            Self::Root => 0,
-            Self::Member => 60_101,
-            Self::Stranger => 60_102,
-            Self::Service => 60_103,
-        }
-    }
-
-    /// What to put before a command that this user runs.
-    pub(crate) fn words(self) -> Vec<String> {
-        let id = self.id();
-        let groups = match self {
-            Self::Root | Self::Stranger => "--clear-groups".to_owned(),
-            Self::Member | Self::Service => format!("--groups={GROUP}"),
-        };
-        ["setpriv".to_owned(), format!("--reuid={id}"), format!("--regid={id}"), groups].into()
-    }
-}
-
-/// A bus in a folder of its own. Dropping it ends the daemon.
+/// A bus in a temporary folder. Dropping it ends the daemon.
 pub(crate) struct Bus {
-    // Before its folder, for which it looks until its end.
+    // Dropped before its folder, which it uses until its end.
     daemon: Option<Child>,
     folder: TempDir,
     /// How many monitors were started.
@@ -73,7 +51,7 @@ pub(crate) struct Bus {
 }
 
 impl Bus {
-    /// A running bus with the shipped policy; none where it cannot be had, which is said then.
+    /// A running bus with the shipped policy. None, and the test is skipped, if there can be no bus.
     pub(crate) async fn start() -> Option<Self> {
         let mut bus = Self::prepare()?;
         bus.run().await;
@@ -82,21 +60,11 @@ impl Bus {
 
     /// The same, not started yet.
     pub(crate) fn prepare() -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            skip("users of a bus are changed by root");
+        if !is_root() || !has_programs(&PROGRAMS) {
             return None;
         }
-        for (program, package) in PROGRAMS {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            if !std::env::split_paths(&path).any(|folder| folder.join(program).exists()) {
-                skip(&format!("{program} is missing, of the package {package}"));
-                return None;
-            }
-        }
         let Ok(system) = fs::read_to_string(SYSTEM_CONFIGURATION) else {
-            skip(&format!(
-                "{SYSTEM_CONFIGURATION} is missing, of the package dbus-system-bus-common"
-            ));
+            skip("the package dbus-system-bus-common is missing");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
@@ -104,23 +72,19 @@ impl Bus {
         let bus = Self { daemon: None, folder, monitored: Cell::new(0) };
         fs::write(bus.file("bus.conf"), bus.configuration(&system)).unwrap();
         fs::create_dir(bus.file("system.d")).unwrap();
-        bus.set_policy(Some(POLICY));
-        let users = [
-            (User::Root, "root"),
-            (User::Member, "member"),
-            (User::Stranger, "stranger"),
-            (User::Service, "fedecks"),
-        ];
-        let users =
-            users.map(|(user, name)| format!("{name}:x:{0}:{0}::/:/bin/false\n", user.id()));
+        bus.add_policy("org.fedecks.Device1", POLICY);
+        let users = [User::Root, User::Member, User::Stranger, User::Service].map(|user| {
+            let name = if user == User::Service { "fedecks" } else { &*format!("{user:?}") };
+            format!("{}:x:{1}:{1}::/:/bin/false\n", name.to_lowercase(), user as u32)
+        });
         fs::write(bus.file("passwd"), users.concat()).unwrap();
         fs::write(bus.file("group"), format!("root:x:0:\nfedecks:x:{GROUP}:\n")).unwrap();
         Some(bus)
     }
 
-    /// Starts the daemon, anew if it ran before.
+    /// Starts the daemon, which may have run before.
     pub(crate) async fn run(&mut self) {
-        // Its own user and group tables, for the policy's names.
+        // With user and group tables that have the policy's names.
         let script = "mount --bind \"$0/passwd\" /etc/passwd && \
             mount --bind \"$0/group\" /etc/group && \
             exec dbus-daemon --config-file=\"$0/bus.conf\" --nofork --nopidfile --print-address";
@@ -129,7 +93,7 @@ impl Bus {
             .arg(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            // It writes down every call that the policy refuses.
+            // It logs every call that the policy refuses.
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
@@ -145,23 +109,19 @@ impl Bus {
         within(self.daemon.take().unwrap().kill()).await.unwrap();
     }
 
-    /// Lets the daemon do nothing at all, or go on.
+    /// Stops the daemon's process, or continues it.
     pub(crate) fn pause(&self, is_paused: bool) {
         let id = self.daemon.as_ref().and_then(Child::id).unwrap();
         let signal = if is_paused { Signal::SIGSTOP } else { Signal::SIGCONT };
         nix::sys::signal::kill(Pid::from_raw(id.try_into().unwrap()), signal).unwrap();
     }
 
-    /// The policy that a daemon reads at its start.
-    pub(crate) fn set_policy(&self, policy: Option<&str>) {
-        let file = self.file("system.d/org.fedecks.Device1.conf");
-        match policy {
-            Some(policy) => fs::write(file, policy).unwrap(),
-            None => fs::remove_file(file).unwrap(),
-        }
+    /// Removes the policy of the service before the start.
+    pub(crate) fn remove_policy(&self) {
+        fs::remove_file(self.file("system.d/org.fedecks.Device1.conf")).unwrap();
     }
 
-    /// Adds the policy of another service, which a daemon reads at its start.
+    /// Adds the policy of a service before the start.
     pub(crate) fn add_policy(&self, service: &str, policy: &str) {
         fs::write(self.file(&format!("system.d/{service}.conf")), policy).unwrap();
     }
@@ -170,18 +130,18 @@ impl Bus {
         format!("unix:path={}", self.file("socket").display())
     }
 
-    /// A connection of root's.
+    /// A connection of root.
     pub(crate) async fn connect(&self) -> zbus::Connection {
         let builder = zbus::connection::Builder::address(self.address().as_str()).unwrap();
-        within(builder.method_timeout(super::PATIENCE).build()).await.unwrap()
+        within(builder.method_timeout(PATIENCE).build()).await.unwrap()
     }
 
-    /// Lets this user run a program on this bus to its end.
+    /// Runs a command as this user to its end.
     pub(crate) async fn run_as(&self, user: User, words: &[&str]) -> Output {
         within(self.command(user, words).output()).await.unwrap()
     }
 
-    /// Lets this user see with gdbus what the service signals.
+    /// Shows this user the signals of the service, by gdbus.
     pub(crate) async fn monitor(&self, user: User) -> Monitor {
         let mut command =
             self.command(user, &["gdbus", "monitor", "--system", "--dest", "org.fedecks.Device1"]);
@@ -190,14 +150,14 @@ impl Bus {
         let mut monitor = Monitor { lines, _child: child };
         let found = monitor.until("The name org.fedecks.Device1 is owned by").await;
         let owner = found.last().and_then(|line| line.rsplit(' ').next()).unwrap().to_owned();
-        // It asks for the signals after it has said so.
+        // It subscribes to the signals only after this line.
         let before = self.monitored.replace(self.monitored.get() + 1);
         let connection = self.connect().await;
         within(async { while self.listeners(&connection, &owner).await <= before {} }).await;
         monitor
     }
 
-    /// How many connections are sent all signals of this one.
+    /// The number of connections that subscribed to all signals of this one.
     async fn listeners(&self, connection: &zbus::Connection, sender: &str) -> usize {
         let statistics = Some("org.freedesktop.DBus.Debug.Stats");
         let (bus, object) = (Some("org.freedesktop.DBus"), "/org/freedesktop/DBus");
@@ -208,10 +168,14 @@ impl Bus {
     }
 
     fn command(&self, user: User, words: &[&str]) -> Command {
-        let before = user.words();
-        let mut command = Command::new(&before[0]);
+        let id = user as u32;
+        let groups = match user {
+            User::Root | User::Stranger => "--clear-groups".to_owned(),
+            User::Member | User::Service => format!("--groups={GROUP}"),
+        };
+        let mut command = Command::new("setpriv");
         command
-            .args(&before[1..])
+            .args([format!("--reuid={id}"), format!("--regid={id}"), groups])
             .args(words)
             .env("DBUS_SYSTEM_BUS_ADDRESS", self.address())
             .stdin(Stdio::null())
@@ -219,12 +183,12 @@ impl Bus {
         command
     }
 
-    fn file(&self, name: &str) -> std::path::PathBuf {
-        Path::new(self.folder.path()).join(name)
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
-    /// The system's configuration without what concerns the machine's own daemon. Other services'
-    /// policies are left out.
+    /// The system's configuration, without the policies of other services and what only the machine's daemon
+    /// needs.
     fn configuration(&self, system: &str) -> String {
         let own = ["<user>", "<fork/>", "<pidfile>", "<syslog/>", "<listen>", "system_servicedirs"];
         let others = ["<servicehelper>", "/etc/dbus-1/"];

@@ -1,79 +1,70 @@
 //! The service as a child process, with its log.
 
-use std::ffi::OsStr;
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
 use super::bus::Bus;
-use super::cloud::{PASSWORD, USER};
-use super::within;
+use super::{By, Cloud, PATIENCE, Seen, credentials, within, write};
 
 pub(crate) const DEVICE: &str = "kitchen-1";
 
-/// What the service is started with. The folder holds its configuration, `fedecks.toml`, and its
-/// data, and outlives it.
+/// What the service is started with. The folder has its configuration and its data, and outlives it.
 pub(crate) struct Setup {
     pub(crate) folder: TempDir,
-    url: String,
-    lines: String,
+    /// The keys of the configuration, with their values in TOML.
+    lines: BTreeMap<&'static str, String>,
     variables: Vec<(&'static str, String)>,
     wrapper: Vec<String>,
-    program: PathBuf,
 }
 
 impl Setup {
-    /// A device whose cloud is at `url`. It waits little between attempts, watches no network, finds
-    /// no system bus unless it is put on one by [`Setup::on`], and takes further lines of
-    /// configuration by [`Setup::line`].
-    pub(crate) fn new(url: &str) -> Self {
+    /// A device whose cloud is at `ws://address`. It waits only shortly between attempts, does not watch the
+    /// network, and finds no system bus unless [`Setup::on`] gives it one.
+    pub(crate) fn new(address: impl Display) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("data")).unwrap();
         // Never the bus of the machine that runs the tests.
         let no_bus = format!("unix:path={}", folder.path().join("no-bus").display());
-        let mut setup = Self {
+        let setup = Self {
             folder,
-            url: url.to_owned(),
-            lines: String::new(),
+            lines: BTreeMap::new(),
             variables: vec![("DBUS_SYSTEM_BUS_ADDRESS", no_bus)],
             wrapper: Vec::new(),
-            program: env!("CARGO_BIN_EXE_fedecksd").into(),
         };
-        let data = setup.data().to_owned();
-        for (key, value) in [
-            ("url", url),
-            ("device_id", DEVICE),
-            ("data_dir", data.to_str().unwrap()),
-            ("backoff_base", "50ms"),
-            ("backoff_cap", "500ms"),
-            ("network", "none"),
-        ] {
-            setup = setup.line(key, value);
-        }
+        let data = setup.data();
         setup
+            .line("url", &format!("ws://{address}"))
+            .line("device_id", DEVICE)
+            .line("data_dir", data.to_str().unwrap())
+            .line("backoff_base", "50ms")
+            .line("backoff_cap", "500ms")
+            .line("network", "none")
     }
 
-    /// Sets a key to a text.
-    pub(crate) fn line(mut self, key: &str, value: &str) -> Self {
-        // A later line takes the place of an earlier one.
-        self = self.without(key);
-        writeln!(self.lines, "{key} = {value:?}").unwrap();
+    /// Sets a key to a string.
+    pub(crate) fn line(self, key: &'static str, value: &str) -> Self {
+        self.value(key, format!("{value:?}"))
+    }
+
+    /// Sets a key to a value in TOML.
+    pub(crate) fn value(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.lines.insert(key, value.into());
         self
     }
 
-    /// Sets a key to true or false.
-    pub(crate) fn flag(mut self, key: &str, value: bool) -> Self {
-        self = self.without(key);
-        writeln!(self.lines, "{key} = {value}").unwrap();
+    /// Leaves a key to its default.
+    pub(crate) fn without(mut self, key: &str) -> Self {
+        self.lines.remove(key);
         self
     }
 
@@ -82,61 +73,46 @@ impl Setup {
         self.variable("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
     }
 
-    /// Leaves a key to its default.
-    pub(crate) fn without(mut self, key: &str) -> Self {
-        let beginning = format!("{key} = ");
-        let others = self.lines.lines().filter(|line| !line.starts_with(&beginning));
-        self.lines = others.fold(String::new(), |lines, line| lines + line + "\n");
-        self
-    }
-
     /// Sets a variable of its environment.
     pub(crate) fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.variables.push((name, value.into()));
         self
     }
 
-    /// Takes another program than the one built for the tests.
-    pub(crate) fn program(mut self, program: &Path) -> Self {
-        self.program = program.to_owned();
-        self
-    }
-
-    /// Starts it by another command, `["ip", "netns", "exec", ...]` for example.
+    /// Starts it by another command, such as `["ip", "netns", "exec", ...]`.
     pub(crate) fn by(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
-    /// Lets it log in by itself at its start.
+    /// Has it log in at its start.
     pub(crate) fn with_credentials(self) -> Self {
         let file = self.folder.path().join("provision.toml");
-        fs::write(&file, format!("username = {USER:?}\npassword = {PASSWORD:?}\n")).unwrap();
-        fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        write(&file, credentials(), 0o600);
         self.line("provision_file", file.to_str().unwrap())
-    }
-
-    pub(crate) fn url(&self) -> &str {
-        &self.url
     }
 
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    fn configuration(&self) -> PathBuf {
-        self.folder.path().join("fedecks.toml")
+    /// Moves the data directory away, as if its partition were not mounted. Returns where it is.
+    pub(crate) fn unmount_data(&self) -> PathBuf {
+        let away = self.folder.path().join("away");
+        fs::rename(self.data(), &away).unwrap();
+        away
     }
 
-    /// Starts the service.
     pub(crate) fn start(&self) -> Fedecksd {
-        fs::write(self.configuration(), &self.lines).unwrap();
-        let mut words = self.wrapper.iter().map(OsStr::new).chain([self.program.as_os_str()]);
-        let mut command = Command::new(words.next().unwrap());
-        let mut child = command
+        let file = self.folder.path().join("fedecks.toml");
+        let lines = self.lines.iter().map(|(key, value)| format!("{key} = {value}\n"));
+        fs::write(&file, lines.collect::<String>()).unwrap();
+        let program = env!("CARGO_BIN_EXE_fedecksd");
+        let mut words = self.wrapper.iter().map(String::as_str).chain([program]);
+        let mut child = Command::new(words.next().unwrap())
             .args(words)
             .arg("--config")
-            .arg(self.configuration())
+            .arg(file)
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
@@ -146,25 +122,37 @@ impl Setup {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap()).lines();
-        Fedecksd { child, log, said: String::new() }
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Fedecksd { child, lines, log: String::new() }
     }
+
+    /// One start from the connection, which the service establishes like this, to its end after it has logged
+    /// `text`. Returns the log.
+    pub(crate) async fn run(&self, cloud: &mut Cloud, by: By, text: &str) -> String {
+        let mut service = self.start();
+        assert_eq!(connected(cloud).await, by);
+        service.logs(text).await;
+        service.terminate().await
+    }
+}
+
+/// How the device connects next; skips its messages.
+pub(crate) async fn connected(cloud: &mut Cloud) -> By {
+    cloud.until(|seen| if let Seen::Connected(by) = seen { Some(by) } else { None }).await
 }
 
 /// A running service. Dropping it kills it.
 pub(crate) struct Fedecksd {
     child: Child,
-    log: Lines<BufReader<ChildStderr>>,
-    said: String,
+    lines: Lines<BufReader<ChildStderr>>,
+    log: String,
 }
 
 impl Fedecksd {
-    /// The next log line that contains `text`; others are passed over.
-    pub(crate) async fn says(&mut self, text: &str) -> String {
-        let found = tokio::time::timeout(super::PATIENCE, async {
-            while let Some(line) = self.log.next_line().await.unwrap() {
-                self.said.push_str(&line);
-                self.said.push('\n');
+    /// Waits for the next log line that contains `text`, and returns it.
+    pub(crate) async fn logs(&mut self, text: &str) -> String {
+        let found = tokio::time::timeout(PATIENCE, async {
+            while let Some(line) = self.next_line().await {
                 if line.contains(text) {
                     return Some(line);
                 }
@@ -173,29 +161,34 @@ impl Fedecksd {
         });
         match found.await {
             Ok(Some(line)) => line,
-            Ok(None) => panic!("it ended without saying {text:?}; it said:\n{}", self.said),
-            Err(_) => panic!("it did not say {text:?} in time; it said:\n{}", self.said),
+            Ok(None) => panic!("ended without logging {text:?}:\n{}", self.log),
+            Err(_) => panic!("did not log {text:?} in time:\n{}", self.log),
         }
     }
 
-    /// Everything up to the line that was asked for last.
-    pub(crate) fn said(&self) -> &str {
-        &self.said
+    async fn next_line(&mut self) -> Option<String> {
+        let line = self.lines.next_line().await.unwrap()?;
+        self.log += &line;
+        self.log.push('\n');
+        Some(line)
     }
 
-    /// Fails if a log line that contains `text` comes within this time.
-    pub(crate) async fn keeps_from_saying(&mut self, text: &str, time: Duration) {
-        let said = tokio::time::timeout(time, async {
-            while let Some(line) = self.log.next_line().await.unwrap() {
-                self.said.push_str(&line);
-                self.said.push('\n');
-                assert!(!line.contains(text), "it said {text:?}; it said:\n{}", self.said);
+    /// The log up to the last line that was waited for.
+    pub(crate) fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// Fails if a log line that contains `text` comes within `time`.
+    pub(crate) async fn does_not_log(&mut self, text: &str, time: Duration) {
+        let logged = tokio::time::timeout(time, async {
+            while let Some(line) = self.next_line().await {
+                assert!(!line.contains(text), "logged {text:?}:\n{}", self.log);
             }
         });
-        assert!(said.await.is_err(), "it ended; it said:\n{}", self.said);
+        assert!(logged.await.is_err(), "ended:\n{}", self.log);
     }
 
-    /// What it has used of a processor since its start.
+    /// The processor time that it has used.
     pub(crate) fn processor_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/schedstat", self.id())).unwrap();
         Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
@@ -205,27 +198,13 @@ impl Fedecksd {
         self.child.id().unwrap()
     }
 
-    /// Ends it as systemd does, and waits until it has ended.
-    pub(crate) async fn terminate(mut self) {
-        let id = Pid::from_raw(self.id().try_into().unwrap());
-        nix::sys::signal::kill(id, Signal::SIGTERM).unwrap();
+    /// Ends it as systemd does, and returns its log.
+    pub(crate) async fn terminate(mut self) -> String {
+        kill(Pid::from_raw(self.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        within(async { while self.next_line().await.is_some() {} }).await;
         let status = within(self.child.wait()).await.unwrap();
-        assert!(status.success(), "{status}; it said:\n{}", self.said);
-    }
-
-    /// Ends it as systemd does and gives all that it said.
-    pub(crate) async fn terminate_and_tell(mut self) -> String {
-        let id = Pid::from_raw(self.id().try_into().unwrap());
-        nix::sys::signal::kill(id, Signal::SIGTERM).unwrap();
-        within(async {
-            while let Some(line) = self.log.next_line().await.unwrap() {
-                self.said += &line;
-                self.said.push('\n');
-            }
-        })
-        .await;
-        within(self.child.wait()).await.unwrap();
-        self.said
+        assert!(status.success(), "{status}:\n{}", self.log);
+        self.log
     }
 
     pub(crate) async fn kill(mut self) {
@@ -233,22 +212,18 @@ impl Fedecksd {
     }
 }
 
-/// Whether anything in this folder contains `text`.
+/// Whether a file below `folder` contains `text`.
 pub(crate) fn is_anywhere_in(folder: &Path, text: &str) -> bool {
     fs::read_dir(folder).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            is_anywhere_in(&path, text)
-        } else {
-            read_if_there(&path).windows(text.len()).any(|bytes| bytes == text.as_bytes())
+            return is_anywhere_in(&path, text);
         }
+        let bytes = match fs::read(&path) {
+            // The service replaces files in the meantime.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return false,
+            read => read.unwrap(),
+        };
+        bytes.windows(text.len()).any(|bytes| bytes == text.as_bytes())
     })
-}
-
-/// The service replaces files while they are looked at.
-fn read_if_there(path: &Path) -> Vec<u8> {
-    match fs::read(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        read => read.unwrap(),
-    }
 }

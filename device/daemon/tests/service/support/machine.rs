@@ -1,8 +1,7 @@
-//! A booted systemd: systemd-nspawn over this machine's /usr, with the shipped files where an image has
-//! them. It shares this machine's network, so that the test's cloud is at its loopback.
+//! A booted systemd: systemd-nspawn over this machine's /usr, with the shipped files installed like in an image.
+//! It shares this machine's network, so that it reaches the test's cloud on the loopback.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,11 +13,10 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-use super::cloud::{Cloud, PASSWORD, USER};
 use super::fedecksd::DEVICE;
-use super::{fedecks, skip, within};
+use super::{Cloud, PASSWORD, PATIENCE, USER, fedecks, has_programs, is_root, skip, within};
 
-/// Where the shipped files go in an image; docs/device.md says the same.
+/// Where an image has the shipped files; docs/device.md says the same.
 const INSTALLED: [(&str, &str); 4] = [
     ("fedecksd.service", "lib/systemd/system/fedecksd.service"),
     ("fedecks.sysusers.conf", "lib/sysusers.d/fedecks.conf"),
@@ -34,37 +32,28 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("mkfs.ext4", "e2fsprogs"),
 ];
 
-/// Where control groups may be: of version 2 alone, or of both versions.
+/// Where control groups are: of version 2 alone, or of both versions.
 const CGROUPS: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
 
-/// A booted machine, in which nothing of ours runs yet. Dropping it is its power cut.
+/// A booted machine; fedecksd is not started yet. Dropping it is a power cut.
 pub(crate) struct Machine {
-    // Before its folder.
+    // Dropped before its folder.
     _power: Power,
     init: Pid,
     folder: TempDir,
 }
 
-/// What keeps a machine going, also one that does not get to its end of booting.
+/// The process of a machine, even one that does not finish booting.
 struct Power {
     name: String,
     nspawn: Child,
 }
 
 impl Machine {
-    /// A machine whose service keeps its data in `data_dir` and whose cloud is this one; none where
-    /// that cannot be had, which is said then.
+    /// A machine for this cloud, with its data in `data_dir`. None, and the test is skipped, if none can boot.
     pub(crate) async fn boot(cloud: &Cloud, data_dir: &str) -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            skip("a machine is booted by root");
+        if !is_root() || !has_programs(&PROGRAMS) {
             return None;
-        }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        for (program, package) in PROGRAMS {
-            if !std::env::split_paths(&path).any(|folder| folder.join(program).exists()) {
-                skip(&format!("{program} is missing, of the package {package}"));
-                return None;
-            }
         }
         if !Path::new("/bin").is_symlink() {
             skip("/bin is not in /usr");
@@ -79,83 +68,95 @@ impl Machine {
         let nspawn = nspawn(&name, folder.path());
         let mut power = Power { name, nspawn };
         let Some(init) = within(power.booted()).await else {
-            let said = fs::read_to_string(folder.path().join("said")).unwrap();
-            skip(&format!("systemd-nspawn boots no machine here; it said: {said}"));
+            let log = fs::read_to_string(folder.path().join("log")).unwrap();
+            skip(&format!("systemd-nspawn cannot boot a machine here: {log}"));
             return None;
         };
         Some(Self { _power: power, init, folder })
     }
 
-    /// Runs a command, which must succeed; gives what it printed.
+    /// Runs a command, which must succeed, and returns its output.
     pub(crate) async fn run(&self, words: &[&str]) -> String {
-        let output = within(enter(self.init, words)).await;
-        let log = if output.status.success() { String::new() } else { self.log().await };
-        assert!(output.status.success(), "{words:?}: {output:?}; the machine said:\n{log}");
+        self.succeeds(within(enter(self.init, words)).await).await
+    }
+
+    async fn succeeds(&self, output: Output) -> String {
+        if !output.status.success() {
+            panic!("{output:?}; the machine's log:\n{}", self.log().await);
+        }
         text(&output)
     }
 
-    /// A process of the machine whose standard input is open.
+    /// Repeats `check` until it returns a value.
+    async fn until<T>(&self, what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Some(found) = check().await {
+                    return found;
+                }
+                pause().await;
+            }
+        });
+        match found.await {
+            Ok(found) => found,
+            Err(_) => panic!("timed out: {what}; the machine's log:\n{}", self.log().await),
+        }
+    }
+
+    async fn until_succeeds(&self, words: &[&str]) {
+        let check = async || enter(self.init, words).await.status.success().then_some(());
+        self.until(&words.join(" "), check).await;
+    }
+
+    /// A process in the machine with an open standard input.
     pub(crate) fn start(&self, words: &[&str]) -> Child {
         let mut command = entered(self.init, words);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Lets the device log in. Ends when the token is on disk, or cannot be put there.
+    /// Logs the device in. Returns when the token is on disk, or cannot be written.
     pub(crate) async fn log_in(&self) {
         let output = within(self.begin_login().await.wait_with_output()).await.unwrap();
-        let log = if output.status.success() { String::new() } else { self.log().await };
-        assert!(output.status.success(), "{output:?}; the machine said:\n{log}");
+        self.succeeds(output).await;
     }
 
-    /// The same, without waiting for its end.
+    /// The same, without waiting for the end.
     pub(crate) async fn begin_login(&self) -> Child {
-        // Ready is said before the name is on the bus.
-        let awaited = tokio::time::timeout(super::PATIENCE, async {
-            while !enter(self.init, &["fedecks", "status"]).await.status.success() {
-                a_moment().await;
-            }
-        });
-        if awaited.await.is_err() {
-            panic!("fedecksd is not on the bus; the machine said:\n{}", self.log().await);
-        }
+        // The service is ready before it is on the bus.
+        self.until_succeeds(&["fedecks", "status"]).await;
         let mut login = self.start(&["fedecks", "login", "--stdin"]);
         let credentials = format!(r#"{{"username":"{USER}","password":"{PASSWORD}"}}"#);
         login.stdin.take().unwrap().write_all(credentials.as_bytes()).await.unwrap();
         login
     }
 
-    /// Waits until a property of the service, of `systemctl show`, is like this; gives it.
+    /// Waits until `is_right` for a property of `systemctl show fedecksd`, and returns it.
     pub(crate) async fn service(&self, property: &str, is_right: impl Fn(&str) -> bool) -> String {
         let words = ["systemctl", "show", "--value", "--property", property, "fedecksd"];
-        let mut value = String::new();
-        let awaited = tokio::time::timeout(super::PATIENCE, async {
-            loop {
-                value = self.run(&words).await.trim().to_owned();
-                if is_right(&value) {
-                    return;
-                }
-                a_moment().await;
-            }
-        });
-        if awaited.await.is_err() {
-            panic!("{property} stays {value:?}; the machine said:\n{}", self.log().await);
-        }
-        value
+        let mut last = String::new();
+        let check = async || {
+            last = self.run(&words).await.trim().to_owned();
+            is_right(&last).then(|| last.clone())
+        };
+        self.until(property, check).await
     }
 
-    /// Waits until the file is there.
+    /// Waits until a property is `value`.
+    pub(crate) async fn service_is(&self, property: &str, value: &str) {
+        self.service(property, |it| it == value).await;
+    }
+
+    /// The process id of the running service.
+    pub(crate) async fn process(&self) -> String {
+        self.service("MainPID", |process| process != "0").await
+    }
+
+    /// Waits until the file exists.
     pub(crate) async fn has(&self, file: &str) {
-        let awaited = tokio::time::timeout(super::PATIENCE, async {
-            while !within(enter(self.init, &["test", "-e", file])).await.status.success() {
-                a_moment().await;
-            }
-        });
-        if awaited.await.is_err() {
-            panic!("{file} does not come; the machine said:\n{}", self.log().await);
-        }
+        self.until_succeeds(&["test", "-e", file]).await;
     }
 
-    /// What `fedecks status --json` says.
+    /// The output of `fedecks status --json`.
     pub(crate) async fn health(&self) -> String {
         self.run(&["fedecks", "status", "--json"]).await
     }
@@ -168,12 +169,12 @@ impl Machine {
         self.run(&["systemctl", "daemon-reload"]).await;
     }
 
-    /// A path of the machine, as it is seen from outside.
+    /// The path outside of a path in the machine.
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
         Path::new(&format!("/proc/{}/root", self.init)).join(inside.trim_start_matches('/'))
     }
 
-    /// A place for files that the machine does not see.
+    /// A folder that the machine does not see.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -185,7 +186,7 @@ impl Machine {
 }
 
 impl Power {
-    /// The machine's first process, as soon as the machine is booted; none if that failed.
+    /// The machine's first process when it has booted; none if it ended before.
     async fn booted(&mut self) -> Option<Pid> {
         loop {
             if self.nspawn.try_wait().unwrap().is_some() {
@@ -197,12 +198,11 @@ impl Power {
                     return Some(init);
                 }
             }
-            a_moment().await;
+            pause().await;
         }
     }
 
-    /// The child of systemd-nspawn that is the first process of its namespace. There are others
-    /// before it.
+    /// The child of systemd-nspawn that is the first process of its namespace. At first there are others.
     fn init(&self) -> Option<Pid> {
         let nspawn = self.nspawn.id()?;
         let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
@@ -217,7 +217,7 @@ impl Power {
 
 impl Drop for Power {
     fn drop(&mut self) {
-        // With the first process the kernel ends all of them, and systemd-nspawn follows.
+        // The kernel kills the others with the first process, and systemd-nspawn ends.
         if let Some(init) = self.init() {
             let _ = kill(init, Signal::SIGKILL);
         } else {
@@ -233,53 +233,49 @@ impl Drop for Power {
     }
 }
 
-/// How long to wait before looking again, where nothing tells.
-async fn a_moment() {
+async fn pause() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-/// Makes the root of the machine, and what lies over this machine's /usr in it.
+/// Creates the machine's root, and the files that are overlaid over this machine's /usr.
 fn install(folder: &Path, url: &str, data_dir: &str) {
-    let (root, usr) = (folder.join("root"), folder.join("usr"));
-    for inside in
-        ["usr", "etc/fedecks", "etc/systemd/system", "var", "run", "tmp", "proc", "sys", "dev"]
-    {
-        fs::create_dir_all(root.join(inside)).unwrap();
-    }
-    for link in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
-        if let Ok(target) = fs::read_link(Path::new("/").join(link)) {
-            symlink(target, root.join(link)).unwrap();
-        }
-    }
-    for file in ["passwd", "group", "nsswitch.conf", "ld.so.cache", "os-release"] {
-        fs::copy(Path::new("/etc").join(file), root.join("etc").join(file)).unwrap();
-    }
-    fs::write(root.join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    let script = "set -e
+        cd \"$0\"
+        for name in usr etc/fedecks etc/systemd/system var run tmp proc sys dev; do
+            mkdir -p root/$name
+        done
+        for name in bin sbin lib lib32 lib64 libx32; do
+            [ ! -L /$name ] || cp -P /$name root/
+        done
+        for name in passwd group nsswitch.conf ld.so.cache os-release; do
+            cp -L /etc/$name root/etc/
+        done
+        echo 0123456789abcdef0123456789abcdef >root/etc/machine-id
+        mkdir -p usr/bin
+        touch usr/bin/fedecksd usr/bin/fedecks
+        echo \"$1\" >root/etc/fedecks/fedecks.toml";
     let configuration = format!(
-        "url = {url:?}\ndevice_id = {DEVICE:?}\ndata_dir = {data_dir:?}\nbackoff_cap = \"1s\"\n"
+        "url = {url:?}\ndevice_id = {DEVICE:?}\ndata_dir = {data_dir:?}\nbackoff_cap = \"1s\""
     );
-    fs::write(root.join("etc/fedecks/fedecks.toml"), configuration).unwrap();
-
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script]).arg(folder).arg(configuration);
+    assert!(command.status().unwrap().success());
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data");
     for (file, place) in INSTALLED {
-        let place = usr.join(place);
+        let place = folder.join("usr").join(place);
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::copy(shipped.join(file), place).unwrap();
-    }
-    fs::create_dir_all(usr.join("bin")).unwrap();
-    for program in ["fedecksd", "fedecks"] {
-        fs::write(usr.join("bin").join(program), "").unwrap();
     }
 }
 
 fn nspawn(name: &str, folder: &Path) -> Child {
-    // In control groups of its own: without a systemd outside it would take the ones of all.
+    // In separate control groups: without a systemd outside it would use the root ones.
     let script = "name=$1; shift; for place; do \
         if [ \"$place\" = -- ]; then shift; break; fi; shift; \
         if [ -e \"$place/cgroup.procs\" ]; then \
         mkdir \"$place/$name\" && echo $$ > \"$place/$name/cgroup.procs\" || exit 1; fi; done; \
         exec \"$@\"";
-    let said = fs::File::create(folder.join("said")).unwrap();
+    let log = fs::File::create(folder.join("log")).unwrap();
     let folder = folder.display();
     Command::new("sh")
         .args(["-c", script, "sh", name])
@@ -293,14 +289,14 @@ fn nspawn(name: &str, folder: &Path) -> Child {
         .arg(format!("--bind-ro={}:/usr/bin/fedecks", fedecks().display()))
         .arg("systemd.unit=basic.target")
         .stdin(Stdio::null())
-        .stdout(said.try_clone().unwrap())
-        .stderr(said)
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
         .kill_on_drop(true)
         .spawn()
         .unwrap()
 }
 
-/// A control group is removed folder by folder; the files in it are no files.
+/// Only the folders of a control group can be removed; its files go with them.
 fn remove_cgroup(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {

@@ -1,4 +1,4 @@
-//! Networks of the test's own, in namespaces.
+//! Network namespaces.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -7,24 +7,22 @@ use nix::sched::{CloneFlags, setns};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::{skip, within};
+use super::{is_root, skip, within};
 
-/// A network with nothing in it but a loopback. It ends with this, and with whoever was started in
-/// it.
+/// A network namespace with a loopback only. It lives as long as this and the processes in it.
 pub(crate) struct Namespace {
-    // It ends when its input does, so that nothing is left over however the test ends.
+    // Its input ends with the test in any case, and it ends with its input.
     holder: Child,
 }
 
-/// Sockets that this thread makes are in the namespace as long as this lives.
+/// While this lives, new sockets of this thread are in the namespace.
 #[must_use]
 pub(crate) struct Inside(File);
 
 impl Namespace {
-    /// None where this cannot be had, which is said then.
+    /// None, and the test is skipped, if there can be no namespace.
     pub(crate) async fn new() -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            skip("network namespaces are made by root");
+        if !is_root() {
             return None;
         }
         let mut holder = Command::new("unshare")
@@ -46,21 +44,17 @@ impl Namespace {
         self.holder.id().unwrap()
     }
 
-    /// What to put before a command that runs in it.
+    /// The prefix of a command that runs in it.
     pub(crate) fn words(&self) -> [String; 3] {
         ["nsenter".to_owned(), format!("--net={}", self.file()), "--".to_owned()]
     }
 
-    /// Runs commands in it, one a line, none of which may fail.
+    /// Runs shell commands in it, which must succeed.
     pub(crate) async fn run(&self, commands: &str) {
-        let mut words = self.words().to_vec();
-        words.extend(["sh".into(), "-ec".into(), commands.into()]);
-        let ended = within(Command::new(&words[0]).args(&words[1..]).output()).await.unwrap();
-        let error = String::from_utf8_lossy(&ended.stderr);
-        assert!(ended.status.success(), "{commands}: {error}");
+        self.feed(commands, "").await;
     }
 
-    /// Runs a command in it that gets this input, and does not fail.
+    /// The same with this input.
     pub(crate) async fn feed(&self, command: &str, input: &str) {
         let words = self.words();
         let mut child = Command::new(&words[0])

@@ -1,7 +1,6 @@
-//! The real NetworkManager, in a namespace and on a bus of the test's own.
+//! The real NetworkManager, in a namespace and on a private bus.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
@@ -16,14 +15,14 @@ use zbus::{MatchRule, MessageStream};
 
 use super::bus::Bus;
 use super::namespace::Namespace;
-use super::{skip, within};
+use super::{skip, until, within, write};
 
 const NAME: &str = "org.freedesktop.NetworkManager";
 const PATH: &str = "/org/freedesktop/NetworkManager";
-/// The rules that its package has for the bus.
+/// Of its package.
 const POLICY: &str = "/usr/share/dbus-1/system.d/org.freedesktop.NetworkManager.conf";
 
-/// A link that NetworkManager takes care of.
+/// A link that NetworkManager manages.
 pub(crate) struct Managed {
     pub(crate) link: &'static str,
     pub(crate) address: &'static str,
@@ -31,14 +30,14 @@ pub(crate) struct Managed {
     pub(crate) metric: u32,
 }
 
-/// What NetworkManager is started with. It outlives it.
+/// What NetworkManager is started with. Outlives it.
 pub(crate) struct Settings(TempDir);
 
 /// A running NetworkManager. Dropping it kills it.
 pub(crate) struct NetworkManager(Child);
 
 impl Settings {
-    /// It leaves alone all links but these.
+    /// It manages only these links.
     pub(crate) fn new(links: &[Managed]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let names: Vec<_> = links.iter().map(|it| format!("interface-name:{}", it.link)).collect();
@@ -63,15 +62,14 @@ impl Settings {
                  [ipv4]\nmethod=manual\naddress1={address}/24,{gateway}\nroute-metric={metric}\n\
                  [ipv6]\nmethod=disabled\n"
             );
-            fs::write(&file, text).unwrap();
-            fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+            write(&file, &text, 0o600);
         }
         Self(folder)
     }
 
-    /// Starts it; it is on the bus only after a while.
+    /// Starts it. It takes a while until it is on the bus.
     pub(crate) fn start(&self, bus: &Bus, namespace: &Namespace) -> NetworkManager {
-        // It sees the links of its own network in /sys, which tells it as well that there is no udev.
+        // /sys has the links of its network namespace, and being read-only tells it that there is no udev.
         let script = "mount -t sysfs -o ro sysfs /sys && \
             mount --bind \"$0/etc\" /etc/NetworkManager && \
             mkdir -p /var/lib/NetworkManager && mount --bind \"$0/lib\" /var/lib/NetworkManager && \
@@ -93,7 +91,6 @@ impl Settings {
         NetworkManager(child)
     }
 
-    /// What it has logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.0.path().join("log")).unwrap_or_default()
     }
@@ -105,13 +102,13 @@ impl NetworkManager {
     }
 }
 
-/// A bus on which NetworkManager may be; none where that cannot be had, which is said then.
+/// A bus whose policy admits NetworkManager. None, and the test is skipped, if it is not installed.
 pub(crate) async fn bus() -> Option<Bus> {
     let Ok(policy) = fs::read_to_string(POLICY) else {
         skip("NetworkManager is missing, of the package network-manager");
         return None;
     };
-    // Where its own things are put, out of sight of this machine.
+    // A mount point for its configuration.
     if !Path::new("/etc/NetworkManager").is_dir() {
         skip("/etc/NetworkManager is missing, of the package network-manager");
         return None;
@@ -124,39 +121,20 @@ pub(crate) async fn bus() -> Option<Bus> {
 
 /// Waits until NetworkManager is on the bus and in this state.
 pub(crate) async fn state(connection: &zbus::Connection, wanted: u32) {
-    let mut signals = signals(connection).await;
-    within(async {
-        loop {
-            let reply = connection
-                .call_method(
-                    Some(NAME),
-                    PATH,
-                    Some("org.freedesktop.DBus.Properties"),
-                    "Get",
-                    &(NAME, "State"),
-                )
-                .await;
-            match reply {
-                Ok(reply) => {
-                    let value: OwnedValue = reply.body().deserialize().unwrap();
-                    if u32::try_from(value) == Ok(wanted) {
-                        return;
-                    }
-                }
-                // Not there yet. The name's owner does not tell when it can be asked.
-                Err(zbus::Error::MethodError(..)) => {}
-                Err(error) => panic!("{error}"),
-            }
-            signals.next().await.unwrap().unwrap();
-        }
-    })
-    .await;
+    let proxy = zbus::proxy::Builder::<zbus::Proxy<'_>>::new(connection)
+        .destination(NAME)
+        .and_then(|it| it.path(PATH)?.interface(NAME))
+        .map(|it| it.cache_properties(zbus::proxy::CacheProperties::No));
+    let proxy = proxy.unwrap().build().await.unwrap();
+    // It owns its name before it replies.
+    until(async || (proxy.get_property("State").await == Ok(wanted)).then_some(())).await;
 }
 
-/// Sees when NetworkManager next says that there is a network: a state of 60 or more, or a primary
-/// connection.
+/// When NetworkManager next reports a network: a state of 60 or more, or a primary connection.
 pub(crate) async fn next_up(connection: &zbus::Connection) -> JoinHandle<Instant> {
-    let mut signals = signals(connection).await;
+    let rule = MatchRule::builder().msg_type(Type::Signal).path(PATH).unwrap().build();
+    let signals = within(MessageStream::for_match_rule(rule, connection, None)).await;
+    let mut signals = signals.unwrap();
     tokio::spawn(async move {
         loop {
             let signal = signals.next().await.unwrap().unwrap();
@@ -180,9 +158,4 @@ pub(crate) async fn next_up(connection: &zbus::Connection) -> JoinHandle<Instant
             }
         }
     })
-}
-
-async fn signals(connection: &zbus::Connection) -> MessageStream {
-    let rule = MatchRule::builder().msg_type(Type::Signal).path(PATH).unwrap().build();
-    within(MessageStream::for_match_rule(rule, connection, None)).await.unwrap()
 }

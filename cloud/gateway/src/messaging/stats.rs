@@ -1,0 +1,58 @@
+//! What a node counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fedecks_store::{Latency, LatencyHistogram};
+
+/// What a node has counted since it started, and the number of devices that are connected to it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HubStats {
+    /// Devices connected to this node.
+    pub connected: usize,
+    /// Messages from devices that could not be decoded and were ignored.
+    pub undecodable: u64,
+    /// Sessions that ended because the device read too slowly.
+    pub too_slow: u64,
+    /// Sessions that ended because a callback of the handler panicked or hung.
+    pub handler_failures: u64,
+    /// Messages that were sent to devices, from their queues or as outcomes of callbacks.
+    pub messages_sent: u64,
+    /// Messages for devices that were dropped because the device's queue was full.
+    pub queue_full: u64,
+    /// Bytes received from devices in their sessions, as WebSocket frames, up to the close handshake;
+    /// without the overhead of TLS and TCP.
+    pub bytes_received: u64,
+    /// Bytes sent to devices, counted in the same way.
+    pub bytes_sent: u64,
+    /// How long the callbacks of the handler took.
+    pub handler: LatencyHistogram,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) undecodable: AtomicU64,
+    pub(crate) too_slow: AtomicU64,
+    pub(crate) handler_failures: AtomicU64,
+    pub(crate) messages_sent: AtomicU64,
+    pub(crate) queue_full: AtomicU64,
+    pub(crate) bytes_received: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    pub(crate) handler: Latency,
+}
+
+impl Counters {
+    pub(crate) fn snapshot(&self, connected: usize) -> HubStats {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        HubStats {
+            connected,
+            undecodable: load(&self.undecodable),
+            too_slow: load(&self.too_slow),
+            handler_failures: load(&self.handler_failures),
+            messages_sent: load(&self.messages_sent),
+            queue_full: load(&self.queue_full),
+            bytes_received: load(&self.bytes_received),
+            bytes_sent: load(&self.bytes_sent),
+            handler: self.handler.snapshot(),
+        }
+    }
+}

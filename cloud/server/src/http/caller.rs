@@ -1,0 +1,106 @@
+//! Who calls the API, and what that caller may do.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fedecks_cloud::DeviceId;
+use fedecks_store::{Actor, ApiToken, DevicePattern, Role};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method};
+
+use super::browser_session;
+use super::problem::{Code, Problem};
+use crate::dashboard_sessions::{SessionId, SignedIn};
+use crate::state::AppState;
+
+/// An authenticated caller: by an API token, or by a dashboard session that stands for one.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    token: Arc<ApiToken>,
+    session: Option<SessionId>,
+}
+
+impl Caller {
+    /// Authenticates a request by its headers. A wrong token counts as a failed login of the address.
+    pub(crate) fn authenticate(
+        state: &AppState,
+        method: &Method,
+        headers: &HeaderMap,
+        address: IpAddr,
+    ) -> Result<Self, Problem> {
+        let missing = || Problem::unauthorized("expected the header `Authorization: Bearer TOKEN`");
+        let Some(value) = headers.get(AUTHORIZATION) else {
+            let signed_in = browser_session::find(&state.sessions, headers).ok_or_else(missing)?;
+            browser_session::check(&signed_in, method, headers)?;
+            let SignedIn { token, id, .. } = signed_in;
+            return Ok(Self { token, session: Some(id) });
+        };
+        let value = value.to_str().map_err(|_| missing())?;
+        let (scheme, token) = value.split_once(' ').ok_or_else(missing)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(missing());
+        }
+        let token = find_token(state, token, address)?;
+        Ok(Self { token, session: None })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.token.name
+    }
+
+    /// The name in the audit log.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::token(&self.token.name)
+    }
+
+    pub(crate) fn token(&self) -> &ApiToken {
+        &self.token
+    }
+
+    /// The devices that the caller is limited to, if it is.
+    pub(crate) fn scope(&self) -> Option<&DevicePattern> {
+        self.token.devices.as_ref()
+    }
+
+    pub(crate) fn can_see(&self, device: &DeviceId) -> bool {
+        self.scope().is_none_or(|pattern| pattern.matches(device))
+    }
+
+    pub(crate) fn require_role(&self, role: Role) -> Result<(), Problem> {
+        if self.token.roles.contains(role) { Ok(()) } else { Err(Problem::role_missing(role)) }
+    }
+
+    /// For resources that are not about single devices.
+    pub(crate) fn require_all_devices(&self) -> Result<(), Problem> {
+        let detail = "expected a token that is not limited to some devices";
+        match self.scope() {
+            None => Ok(()),
+            Some(_) => Err(Problem::new(Code::LimitedToDevices, detail)),
+        }
+    }
+
+    /// Checks whether the token or session is still valid, for responses that outlast the request.
+    pub(crate) fn validity(&self, state: &AppState) -> impl Fn() -> bool + Send + 'static + use<> {
+        let (tokens, token) = (state.tokens.clone(), self.token.clone());
+        let (sessions, session) = (state.sessions.clone(), self.session);
+        move || match &session {
+            Some(id) => sessions.is_valid(id),
+            // The same token, and not a new one with its name.
+            None => tokens.get(&token.name).is_some_and(|now| now.hash == token.hash),
+        }
+    }
+}
+
+/// Finds an API token by its secret. A wrong one counts as a failed login of the address; the right one
+/// is never delayed by that, because no one guesses 256 bits.
+pub(super) fn find_token(
+    state: &AppState,
+    secret: &str,
+    address: IpAddr,
+) -> Result<Arc<ApiToken>, Problem> {
+    if let Some(token) = state.tokens.find(secret.trim()) {
+        return Ok(token);
+    }
+    state.failed_logins.attempt(Some(address), None)?.failed();
+    Err(Problem::unauthorized("this API token is unknown, revoked or expired"))
+}

@@ -1,0 +1,75 @@
+//! The root filter: which service answers at which path and listener.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use fedecks_cloud::serve::Peer;
+use fedecks_cloud::{Fedecks, Handler};
+use warp::reject::{LengthRequired, MethodNotAllowed, PayloadTooLarge};
+use warp::reply::Response;
+use warp::{Filter, Rejection, Reply};
+
+use super::problem::{Code, Problem};
+use super::{api, dashboard, metrics, security_headers};
+use crate::config::{Config, Service};
+use crate::state::AppState;
+
+/// The device socket, the API, the dashboard, the metrics and the health checks.
+pub(crate) fn filter<H, F>(
+    cloud: &Fedecks<H>,
+    state: &Arc<AppState>,
+    health: F,
+) -> impl Filter<Extract: Reply, Error = Rejection> + Clone + Send + Sync + 'static + use<H, F>
+where
+    H: Handler,
+    F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
+{
+    let devices = serving(&state.config, Service::Devices).and(cloud.routes());
+    let api = serving(&state.config, Service::Api).and(api::filter(state));
+    let dashboard = serving(&state.config, Service::Api).and(dashboard::filter(state));
+    let metrics = serving(&state.config, Service::Metrics).and(metrics::filter(state));
+    let others = api.or(dashboard).unify().or(metrics).unify().or(health).unify();
+    // The socket's responses are for devices, which render nothing.
+    devices.or(for_browsers(others))
+}
+
+/// Rejects requests from listeners that do not serve `part`, as not found.
+fn serving(
+    config: &Arc<Config>,
+    part: Service,
+) -> impl Filter<Extract = (), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+    let config = config.clone();
+    let here = move |peer: Peer| {
+        let listener = config.listeners.get(peer.listener);
+        let serves = listener.is_some_and(|listener| listener.serves(part));
+        std::future::ready(if serves { Ok(()) } else { Err(warp::reject::not_found()) })
+    };
+    warp::ext::get::<Peer>().and_then(here).untuple_one()
+}
+
+/// Turns rejections into problems, and adds the security headers to every response.
+fn for_browsers<F>(
+    others: F,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<F>
+where
+    F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
+{
+    let refused = |rejection: Rejection| async move {
+        Ok::<_, Infallible>(problem(&rejection).into_response())
+    };
+    warp::ext::get::<Peer>().and(others.recover(refused).unify()).map(security_headers::add)
+}
+
+fn problem(rejection: &Rejection) -> Problem {
+    if rejection.is_not_found() {
+        Problem::new(Code::NotFound, "nothing is served at this path")
+    } else if rejection.find::<PayloadTooLarge>().is_some() {
+        Problem::new(Code::BodyTooBig, "expected a smaller body")
+    } else if rejection.find::<LengthRequired>().is_some() {
+        Problem::new(Code::InvalidBody, "expected a body with the header content-length")
+    } else if rejection.find::<MethodNotAllowed>().is_some() {
+        Problem::new(Code::MethodNotAllowed, "expected another method at this path")
+    } else {
+        Problem::new(Code::InvalidBody, "incomplete request")
+    }
+}

@@ -1,0 +1,100 @@
+//! The metrics of components that count without knowing Prometheus: the hub, the accept loop, the store.
+
+use std::fmt;
+use std::sync::Arc;
+
+use fedecks_cloud::Hub;
+use fedecks_cloud::serve::ServeMonitor;
+use fedecks_store::StoreMonitor;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::registry::Unit;
+
+use super::writer::{MetricSource, MetricsWriter};
+
+impl MetricSource for Hub {
+    fn collect(&self, to: &mut MetricsWriter<'_>) -> fmt::Result {
+        let stats = self.stats();
+        to.gauge("connected_devices", "Connected devices", stats.connected as u64)?;
+        for (name, help, count) in [
+            (
+                "undecodable_messages",
+                "Messages from devices that were ignored as undecodable",
+                stats.undecodable,
+            ),
+            (
+                "sessions_too_slow",
+                "Sessions that ended because the device read too slowly",
+                stats.too_slow,
+            ),
+            (
+                "handler_failures",
+                "Sessions that ended because a handler failed",
+                stats.handler_failures,
+            ),
+            ("messages_sent", "Messages sent to devices", stats.messages_sent),
+            (
+                "queue_full",
+                "Messages to devices that were refused because the queue was full",
+                stats.queue_full,
+            ),
+        ] {
+            to.counter(name, help, count)?;
+        }
+        for (name, help, count) in [
+            ("received", "Bytes received from devices in their sessions", stats.bytes_received),
+            ("sent", "Bytes sent to devices in their sessions", stats.bytes_sent),
+        ] {
+            to.metric(name, Some(Unit::Bytes), help, &ConstCounter::new(count))?;
+        }
+        to.latency(
+            "handler_duration",
+            "Duration of handler callbacks, per connection and message",
+            &stats.handler,
+        )
+    }
+}
+
+impl MetricSource for ServeMonitor {
+    fn collect(&self, to: &mut MetricsWriter<'_>) -> fmt::Result {
+        let stats = self.stats();
+        to.gauge("connections", "Open connections of all kinds", stats.connections as u64)?;
+        to.counter("accepted", "Accepted connections", stats.accepted)?;
+        let rejections = [
+            ("connections", stats.full),
+            ("connections-per-address", stats.address_full),
+            ("untrusted-proxy", stats.untrusted),
+            ("proxy-header", stats.proxy_header),
+            ("tls-handshake", stats.tls),
+        ];
+        let counts = rejections.map(|(reason, count)| (reason, ConstCounter::new(count)));
+        let help = "Connections and requests that were rejected before they were read, by reason";
+        to.labelled("turned_away", None, help, "reason", counts)
+    }
+}
+
+impl MetricSource for Arc<dyn StoreMonitor> {
+    fn collect(&self, to: &mut MetricsWriter<'_>) -> fmt::Result {
+        let stats = self.stats();
+        to.gauge(
+            "store_healthy",
+            "1 if the last access to the store's file succeeded",
+            u64::from(stats.healthy),
+        )?;
+        to.gauge("store_notes_waiting", "Notes that wait to be written", stats.waiting)?;
+        for (name, help, count) in [
+            (
+                "store_busy",
+                "Store calls that failed because the store was locked or overloaded",
+                stats.busy,
+            ),
+            ("store_failed", "Store calls that failed because of its file or disk", stats.failed),
+            ("store_reopened", "Times that the store's file was reopened", stats.reopened),
+            ("store_notes_dropped", "Dropped notes", stats.notes_dropped),
+            ("store_audit_dropped", "Dropped audit log entries", stats.audit_dropped),
+        ] {
+            to.counter(name, help, count)?;
+        }
+        to.latency("store_read_duration", "Duration of store calls that read", &stats.reads)?;
+        to.latency("store_write_duration", "Duration of store calls that write", &stats.writes)
+    }
+}

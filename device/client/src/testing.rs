@@ -1,0 +1,166 @@
+//! Shared by the unit tests: deadlines, upgrades, certificates and trusted times.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fedecks_protocol::{Dialect, Limits};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyPair};
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::ring;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
+
+use crate::clock::WallClock;
+use crate::dial::Target;
+use crate::tls::verifier::TimedVerifier;
+use crate::tls::{TlsOptions, TrustedTime, VerifiedPeer};
+
+/// From not-before to not-after.
+pub(crate) type Validity = (UnixTime, UnixTime);
+
+/// A directory that does not exist.
+pub(crate) const NOWHERE: &str = "/nonexistent/fedecks";
+
+/// The output of `future`, which takes far less than 30 s.
+pub(crate) async fn within<F: IntoFuture>(future: F) -> F::Output {
+    timeout(Duration::from_secs(30), future).await.expect("timed out")
+}
+
+/// The cloud at `url`, with the default options.
+pub(crate) fn target(url: &str, limits: &Limits) -> Target {
+    let time = TrustedTime::new(WallClock::system(), Path::new(NOWHERE));
+    let url = url.parse().unwrap();
+    Target::new(url, &TlsOptions::default(), time, Dialect::Bincode, limits).unwrap()
+}
+
+/// The cloud's end of an upgrade, and the request for it.
+pub(crate) async fn accept<S>(stream: S) -> (WebSocketStream<S>, Request)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut received = None;
+    #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
+    let agree = |request: &Request, mut response: Response| {
+        received = Some(request.clone());
+        let name = "sec-websocket-protocol";
+        response.headers_mut().insert(name, request.headers()[name].clone());
+        Ok::<_, ErrorResponse>(response)
+    };
+    let socket = accept_hdr_async(stream, agree).await.unwrap();
+    (socket, received.unwrap())
+}
+
+/// The TLS configuration of a cloud with this chain and key, as PEM.
+pub(crate) fn server_config(
+    clients: Arc<dyn ClientCertVerifier>,
+    (chain, key): (String, String),
+) -> Arc<ServerConfig> {
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(parse_chain(&chain), key);
+    Arc::new(config.unwrap())
+}
+
+pub(crate) fn epoch() -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::ZERO)
+}
+
+/// Noon, UTC, on the first day of a month.
+pub(crate) fn first(year: i32, month: u8) -> UnixTime {
+    let midnight = rcgen::date_time_ymd(year, month, 1).unix_timestamp();
+    let noon = u64::try_from(midnight).unwrap() + 12 * 3600;
+    UnixTime::since_unix_epoch(Duration::from_secs(noon))
+}
+
+pub(crate) fn year_2026() -> Validity {
+    (first(2026, 1), first(2027, 1))
+}
+
+/// The trusted time of a program built at `build`, on a board whose clock shows `clock`.
+pub(crate) fn trusted_time(build: UnixTime, clock: UnixTime, directory: &Path) -> TrustedTime {
+    TrustedTime::built_at(build.as_secs(), WallClock::new(move || clock), directory)
+}
+
+/// A certificate authority with a root and an intermediate.
+pub(crate) struct Authority {
+    root: Certificate,
+    intermediate: Certificate,
+    key: KeyPair,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        Self::until(first(2090, 1))
+    }
+
+    /// One whose intermediate expires at `not_after`.
+    pub(crate) fn until(not_after: UnixTime) -> Self {
+        let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let root = authority("root", first(2090, 1)).self_signed(&root_key).unwrap();
+        let intermediate = authority("intermediate", not_after);
+        let intermediate = intermediate.signed_by(&key, &root, &root_key).unwrap();
+        Self { root, intermediate, key }
+    }
+
+    pub(crate) fn root_pem(&self) -> String {
+        self.root.pem()
+    }
+
+    /// The chain of a server or client of this name, and its key, as PEM.
+    pub(crate) fn issue(&self, name: &str, validity: Validity) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        set_validity(&mut params, validity);
+        let own = params.signed_by(&key, &self.intermediate, &self.key).unwrap();
+        (own.pem() + &self.intermediate.pem(), key.serialize_pem())
+    }
+
+    /// The chain alone.
+    pub(crate) fn chain(&self, name: &str, validity: Validity) -> Vec<CertificateDer<'static>> {
+        parse_chain(&self.issue(name, validity).0)
+    }
+
+    pub(crate) fn verifier(&self, time: TrustedTime) -> TimedVerifier {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.der().clone()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let inner = WebPkiServerVerifier::builder_with_provider(roots.into(), provider);
+        TimedVerifier::new(inner.build().unwrap(), time)
+    }
+
+    /// A verified server with a certificate of this validity.
+    pub(crate) fn verified_peer(&self, validity: Validity) -> VerifiedPeer {
+        let chain = self.chain("cloud.test", validity);
+        let time = trusted_time(validity.0, validity.0, Path::new(NOWHERE));
+        let name = ServerName::try_from("cloud.test").unwrap();
+        VerifiedPeer::new(Arc::new(self.verifier(time)), name, chain)
+    }
+}
+
+fn parse_chain(pem: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect()
+}
+
+fn authority(name: &str, not_after: UnixTime) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    set_validity(&mut params, (first(2020, 1), not_after));
+    params
+}
+
+fn set_validity(params: &mut CertificateParams, (from, until): Validity) {
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + Duration::from_secs(from.as_secs());
+    params.not_after = epoch + Duration::from_secs(until.as_secs());
+}

@@ -1,0 +1,172 @@
+//! Inputs of any kind, in any order and at any time.
+
+use std::time::Duration;
+
+use fedecks_device_core::{DialError, LostReason, Network, Phase};
+use fedecks_protocol::{
+    CloseCode, CloseReason, DownFrame, IssuedToken, Refusal, RequestId, Term, Token, UpFrame,
+    Welcome,
+};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// Which attempt an input comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source {
+    Current,
+    Older,
+    Newer,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Input {
+    /// Lets time pass without keeping deadlines.
+    Pass(Duration),
+    Timeout,
+    /// Lets time pass until the earliest deadline, and keeps it.
+    NextDeadline,
+    Loaded(Result<Option<IssuedToken>, String>),
+    Stored(Result<(), String>),
+    Login {
+        size: usize,
+    },
+    Logout,
+    Reconnect,
+    Shutdown,
+    Network(Network),
+    From(Source, LinkInput),
+    /// Over a link that is alive or found dead.
+    Send(UpFrame, bool),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum LinkInput {
+    Phase(Phase),
+    Dialed(Result<(), DialError>),
+    Frame(DownFrame),
+    Bytes(Vec<u8>),
+    Text,
+    Traffic,
+    Pong,
+    Lost(LostReason),
+}
+
+/// Some inputs, a shutdown, and more inputs.
+pub(crate) fn inputs() -> impl Strategy<Value = Vec<Input>> {
+    let before = prop::collection::vec(input(), 0..120);
+    let after = prop::collection::vec(input(), 0..20);
+    (any::<bool>(), before, after).prop_map(|(has_token, mut inputs, after)| {
+        if has_token {
+            inputs.insert(0, Input::Loaded(Ok(Some(token(1)))));
+        }
+        inputs.push(Input::Shutdown);
+        inputs.extend(after);
+        inputs
+    })
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let source = prop_oneof![
+        12 => Just(Source::Current),
+        1 => Just(Source::Older),
+        1 => Just(Source::Newer),
+    ];
+    let network = select(vec![Network::Up, Network::Changed, Network::Down]);
+    let loaded = prop_oneof![
+        Just(Err("not mounted".into())),
+        Just(Ok(None)),
+        any::<u8>().prop_map(|number| Ok(Some(token(number)))),
+    ];
+    let stored = select(vec![Ok(()), Err("read-only".into())]);
+    prop_oneof![
+        4 => duration().prop_map(Input::Pass),
+        4 => Just(Input::Timeout),
+        12 => Just(Input::NextDeadline),
+        3 => loaded.prop_map(Input::Loaded),
+        4 => stored.prop_map(Input::Stored),
+        // One in three is too long.
+        3 => select(vec![5, 5, 5_000]).prop_map(|size| Input::Login { size }),
+        1 => Just(Input::Logout),
+        1 => Just(Input::Reconnect),
+        4 => network.prop_map(Input::Network),
+        31 => (source, link_input()).prop_map(|(source, input)| Input::From(source, input)),
+        3 => (up_frame(), any::<bool>()).prop_map(|(frame, alive)| Input::Send(frame, alive)),
+    ]
+}
+
+fn link_input() -> impl Strategy<Value = LinkInput> {
+    let phases = [Phase::Resolve, Phase::Tcp, Phase::Tls, Phase::Upgrade, Phase::Welcome];
+    prop_oneof![
+        3 => select(phases.to_vec()).prop_map(LinkInput::Phase),
+        6 => dialed().prop_map(LinkInput::Dialed),
+        10 => frame().prop_map(LinkInput::Frame),
+        2 => prop::collection::vec(any::<u8>(), 0..40).prop_map(LinkInput::Bytes),
+        1 => Just(LinkInput::Text),
+        3 => Just(LinkInput::Traffic),
+        3 => Just(LinkInput::Pong),
+        3 => lost().prop_map(LinkInput::Lost),
+    ]
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        (0_u64..2_000).prop_map(Duration::from_millis),
+        (0_u64..100_000).prop_map(Duration::from_millis),
+        (0_u64..1_000_000).prop_map(Duration::from_secs),
+    ]
+}
+
+fn retry_after() -> impl Strategy<Value = Option<Duration>> {
+    prop::option::of((0_u64..10_000).prop_map(Duration::from_secs))
+}
+
+fn dialed() -> impl Strategy<Value = Result<(), DialError>> {
+    prop_oneof![
+        3 => Just(Ok(())),
+        1 => Just(Err(DialError::Unreachable("no route".into()))),
+        2 => (select(Refusal::ALL.to_vec()), retry_after()).prop_map(
+            |(refusal, retry_after)| Err(DialError::Refused { refusal, retry_after })
+        ),
+    ]
+}
+
+fn frame() -> impl Strategy<Value = DownFrame> {
+    let welcome = (0_u64..500, any::<u32>(), any::<u32>()).prop_map(
+        |(heartbeat, idle_timeout, max_frame)| Welcome {
+            server_time_ms: 1,
+            heartbeat: Duration::from_secs(heartbeat),
+            idle_timeout: Duration::from_secs(idle_timeout.into()),
+            max_frame,
+        },
+    );
+    prop_oneof![
+        5 => welcome.prop_map(DownFrame::Welcome),
+        3 => any::<u8>().prop_map(|number| DownFrame::Token(token(number))),
+        1 => Just(DownFrame::Message { sequence: None, term: Term::from("hello") }),
+        1 => Just(DownFrame::Raw { sequence: None, bytes: vec![1, 2] }),
+        1 => Just(DownFrame::Request { request: RequestId(1), term: Term::Nil }),
+    ]
+}
+
+fn lost() -> impl Strategy<Value = LostReason> {
+    let codes = [1000, 1001, 1002, 1008, 1009, 1011, 1012, 1013, 4401, 4401, 4403, 4409, 4999];
+    let code = select(codes.map(CloseCode::from).to_vec());
+    prop_oneof![
+        2 => (code, retry_after())
+            .prop_map(|(code, retry_after)| LostReason::Closed(CloseReason { code, retry_after })),
+        1 => Just(LostReason::Broken("reset".into())),
+        1 => Just(LostReason::NoPong),
+    ]
+}
+
+fn up_frame() -> impl Strategy<Value = UpFrame> {
+    prop_oneof![
+        (0_usize..5_000).prop_map(|size| UpFrame::Raw { sequence: None, bytes: vec![0; size] }),
+        Just(UpFrame::TokenPlease),
+        Just(UpFrame::Unknown { kind: 9 }),
+    ]
+}
+
+fn token(number: u8) -> IssuedToken {
+    IssuedToken { token: Token::new(format!("token-{number}")).unwrap(), expires_at: 1 }
+}
