@@ -27,14 +27,7 @@ pub enum By {
 }
 
 /// Accepts [`USER`] with [`PASSWORD`], and pushes to a device what is published on [`topic`].
-pub struct Recorder(UnboundedSender<Seen>);
-
-impl Recorder {
-    /// Sends what it sees to `seen`.
-    pub fn new(seen: UnboundedSender<Seen>) -> Self {
-        Self(seen)
-    }
-}
+pub struct Recorder(pub UnboundedSender<Seen>);
 
 /// The topic whose messages are pushed to this device.
 pub fn topic(device: &str) -> String {

@@ -11,7 +11,6 @@ use crate::support::{
 use fedecks_cloud::Options;
 use fedecks_device::{Event, FailReason, LostReason, State, Term};
 use fedecks_testing::certificates::now;
-use fedecks_testing::device::credentials;
 use fedecks_testing::wait::within;
 use fedecks_testing::{PASSWORD, USER};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -33,7 +32,7 @@ async fn automatically_reestablishes_a_lost_connection() {
 }
 
 #[tokio::test]
-async fn pings_keep_a_connection_and_one_without_pongs_is_reestablished() {
+async fn pings_keep_a_connection_and_a_missing_pong_ends_it() {
     let options = Options {
         heartbeat: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(2),
@@ -75,17 +74,7 @@ async fn no_credentials_are_stored_on_the_device() {
 }
 
 #[tokio::test]
-async fn the_token_is_periodically_refreshed() {
-    let options = Options { token_refresh: Duration::from_secs(1), ..Options::default() };
-    let cloud = start_cloud_with(options).await;
-    let device = logged_in_device(cloud.address).await;
-    let mut status = device.client.watch_status();
-    let first = status.borrow_and_update().token_expires_at;
-    within(status.wait_for(|status| status.token_expires_at > first)).await.unwrap();
-}
-
-#[tokio::test]
-async fn the_expiry_is_configured_on_the_server_side() {
+async fn the_token_is_refreshed_and_expires_as_configured() {
     let options = Options {
         token_lifetime: Duration::from_secs(2),
         token_refresh: Duration::from_secs(1),
@@ -93,7 +82,10 @@ async fn the_expiry_is_configured_on_the_server_side() {
     };
     let cloud = start_cloud_with(options).await;
     let device = logged_in_device(cloud.address).await;
-    let expires = device.client.status().token_expires_at.unwrap();
+    let mut status = device.client.watch_status();
+    let first = status.borrow_and_update().token_expires_at;
+    let refreshed = within(status.wait_for(|status| status.token_expires_at > first)).await;
+    let expires = refreshed.unwrap().token_expires_at.unwrap();
     device.client.shutdown().await;
     assert!(expires <= now() + 2);
     // Only the clock says when the token has expired.
@@ -137,10 +129,7 @@ async fn token_or_credentials_are_sent_in_a_header() {
     // Not a cloud but a listener that keeps the request: a proxy's access log sees its first line.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let device = start_device(listener.local_addr().unwrap());
-    let login = tokio::spawn({
-        let client = device.client.clone();
-        async move { client.login(credentials(USER, PASSWORD)).await }
-    });
+    let login = tokio::spawn(async move { device.try_login(USER, PASSWORD).await });
     let (mut socket, _) = within(listener.accept()).await.unwrap();
     let (reader, mut writer) = socket.split();
     let mut lines = BufReader::new(reader).lines();

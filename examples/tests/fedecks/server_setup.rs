@@ -13,7 +13,7 @@ use fedecks_testing::{PASSWORD, SALT, USER};
 use warp::Filter;
 
 #[tokio::test]
-async fn authenticate_gets_the_device_id_and_credentials_of_a_login() {
+async fn authenticate_decides_about_logins_and_not_about_tokens() {
     let mut cloud = start_cloud().await;
     let mut device = logged_in_device(cloud.address).await;
     let Called::Authenticate(id, credentials) = cloud.next().await else { panic!("no login") };
@@ -28,12 +28,8 @@ async fn authenticate_gets_the_device_id_and_credentials_of_a_login() {
     device.until_lost().await;
     device.until_connected().await;
     assert!(matches!(cloud.next().await, Called::Connected(By::Token)));
-}
 
-#[tokio::test]
-async fn wrong_credentials_are_refused_and_cost_no_token() {
-    let cloud = start_cloud().await;
-    let mut device = logged_in_device(cloud.address).await;
+    // A refusal costs no token.
     let error = device.try_login(USER, "guess").await.unwrap_err();
     assert!(
         matches!(error, LoginError::Rejected(refusal) if refusal.reason() == "bad-credentials")
@@ -55,7 +51,7 @@ async fn connected_is_called_every_time_the_device_connects() {
 }
 
 #[tokio::test]
-async fn handle_in_publishes_hello_matey_and_handle_info_pushes_hi_there() {
+async fn handle_in_publishes_and_handle_info_pushes_messages() {
     let mut cloud = start_cloud().await;
     let mut device = logged_in_device(cloud.address).await;
     next_connection(&mut cloud).await;

@@ -73,8 +73,7 @@ async fn each_role_allows_what_it_names_and_nothing_else() {
         for (path, operations) in document["paths"].as_object().unwrap() {
             for (method, operation) in operations.as_object().unwrap() {
                 let Some(takes) = operation["description"].as_str() else { continue };
-                let allowed = takes == format!("Requires the role `{}`.", role.as_str());
-                if allowed {
+                if takes == format!("Requires the role `{}`.", role.as_str()) {
                     checked.insert(takes.to_owned());
                     continue;
                 }

@@ -18,14 +18,6 @@ fn rules(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/prometheus").join(file)
 }
 
-/// The configuration of Prometheus that the manual shows.
-fn configuration_of_the_manual() -> String {
-    let manual = include_str!("../../../../docs/cloud.md");
-    let (_, rest) = manual.split_once("### Alerts").unwrap();
-    let (_, rest) = rest.split_once("```yaml\n").unwrap();
-    rest.split_once("```").unwrap().0.to_owned()
-}
-
 #[tokio::test]
 async fn the_alert_rules_fire_and_stay_silent_as_their_tests_say() {
     for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]] {
@@ -71,7 +63,10 @@ async fn prometheus_scrapes_the_server_as_the_manual_says() {
     let _device = server.device("kitchen-1").await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(rules("alerts.yml"), folder.path().join("alerts.yml")).unwrap();
-    let configuration = configuration_of_the_manual();
+    let manual = include_str!("../../../../docs/cloud.md");
+    let (_, alerts) = manual.split_once("### Alerts").unwrap();
+    let (_, yaml) = alerts.split_once("```yaml\n").unwrap();
+    let (configuration, _) = yaml.split_once("```").unwrap();
     assert!(configuration.contains("\"127.0.0.1:9100\""));
     let configuration = configuration.replace("127.0.0.1:9100", &server.addresses()[1].to_string());
     let often = "global: { scrape_interval: 1s, evaluation_interval: 1s }\n";

@@ -146,14 +146,10 @@ async fn everything_goes_through(server: &Server, proxy: &Proxy) {
     assert_eq!(events.next().await["message"], 7);
 
     // A client cannot choose its own address.
-    let upgrade = [
-        ("connection", "upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-version", "13"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ("x-forwarded-for", "203.0.113.9"),
-    ];
-    let liar = upgrade.iter().fold(proxy.http(), |http, (name, value)| http.header(name, value));
+    let upgrade = proxy.http().header("connection", "upgrade").header("upgrade", "websocket");
+    let upgrade = upgrade.header("sec-websocket-version", "13");
+    let upgrade = upgrade.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let liar = upgrade.header("x-forwarded-for", "203.0.113.9");
     let refused = liar.get("/fedecks/websocket").await;
     assert!(refused.status.is_client_error(), "{refused:?}");
     let refused = events.next().await;
@@ -166,7 +162,6 @@ async fn nginx_passes_everything_on_with_the_clients_address() {
     let Some(nginx) = find("nginx") else { return };
     let server = Server::with(TRUSTED).await;
     let mut proxy = Proxy::new();
-    let (certificate, key) = (proxy.file("c.pem"), proxy.file("k.pem"));
     let letsencrypt = "/etc/letsencrypt/live/fedecks.example.com";
     let site = changed(
         "nginx.conf",
@@ -176,8 +171,8 @@ async fn nginx_passes_everything_on_with_the_clients_address() {
             ("listen 443 ssl;", format!("listen {PROXY}:{} ssl;", proxy.port)),
             ("listen [::]:443 ssl;", String::new()),
             ("server 127.0.0.1:8080;", format!("server {};", server.address)),
-            (&format!("{letsencrypt}/fullchain.pem"), certificate),
-            (&format!("{letsencrypt}/privkey.pem"), key),
+            (&format!("{letsencrypt}/fullchain.pem"), proxy.file("c.pem")),
+            (&format!("{letsencrypt}/privkey.pem"), proxy.file("k.pem")),
         ],
     );
     // The rest only separates it from another nginx on the machine.

@@ -57,7 +57,7 @@ async fn cloud(certificate: &Certificate) -> Cloud {
 
 async fn cloud_at(address: SocketAddr, certificate: &Certificate) -> Cloud {
     let options = CloudOptions { address, tls: Some(certificate.tls()), ..CloudOptions::default() };
-    options.start(Recorder::new).await
+    options.start(Recorder).await
 }
 
 /// A device in 1970 with this cloud, which trusts only this authority. Only its wall clock is wrong.

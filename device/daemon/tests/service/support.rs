@@ -24,11 +24,11 @@ pub(crate) type Cloud = fedecks_testing::cloud::Cloud<Seen>;
 
 /// A cloud on a free port.
 pub(crate) async fn cloud() -> Cloud {
-    Cloud::start(Recorder::new).await
+    Cloud::start(Recorder).await
 }
 
 pub(crate) async fn cloud_at(address: SocketAddr) -> Cloud {
-    Cloud::start_at(address, Recorder::new).await
+    Cloud::start_at(address, Recorder).await
 }
 
 /// The provisioning file of the account.
