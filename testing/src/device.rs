@@ -50,19 +50,16 @@ impl Device {
                 .backoff(Duration::from_millis(50), Duration::from_millis(500));
             settings(builder).start().unwrap()
         };
-        Self::start_in(tempfile::tempdir().unwrap(), Box::new(start))
-    }
-
-    fn start_in(data: TempDir, start: Box<dyn Fn(&Path) -> Client + Send + Sync>) -> Self {
+        let data = tempfile::tempdir().unwrap();
         let client = start(data.path());
-        let events = client.subscribe();
-        Self { client, events, data, start }
+        Self { events: client.subscribe(), client, data, start: Box::new(start) }
     }
 
     /// Shuts down and starts again with the same data.
     pub async fn restart(self) -> Self {
         self.client.shutdown().await;
-        Self::start_in(self.data, self.start)
+        let client = (self.start)(self.data.path());
+        Self { events: client.subscribe(), client, ..self }
     }
 
     /// Logs in by [`USER`] and [`PASSWORD`], and waits until it is connected.
