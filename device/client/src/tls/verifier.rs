@@ -147,8 +147,6 @@ fn not_before(verified: &Result<ServerCertVerified, Error>) -> Option<UnixTime> 
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::testing::{Authority, NOWHERE, epoch, first, trusted_time, year_2026};
 
@@ -160,7 +158,7 @@ mod tests {
         build: UnixTime,
         clock: UnixTime,
     ) -> Result<(), CertificateError> {
-        let verifier = authority.verifier(trusted_time(build, clock, Path::new(NOWHERE)));
+        let verifier = authority.verifier(trusted_time(build, clock, NOWHERE));
         let name = ServerName::try_from(name).unwrap();
         match verifier.verify_server_cert(&chain[0], &chain[1..], &name, &[], epoch()) {
             Ok(_) => Ok(()),
@@ -223,18 +221,15 @@ mod tests {
         let chain = authority.chain("cloud.test", year_2026());
         for clock in [first(2026, 6), first(2025, 7), epoch(), first(2099, 1)] {
             let shown = utc(clock.as_secs());
-            let refused = verify(&authority, "other.test", &chain, build, clock).unwrap_err();
-            assert!(
-                matches!(refused, CertificateError::NotValidForNameContext { .. }),
-                "{shown}: {refused:?}"
-            );
-            let foreign = Authority::new();
-            let refused = verify(&foreign, "cloud.test", &chain, build, clock).unwrap_err();
+            let refusal = |authority: &Authority, name| {
+                verify(authority, name, &chain, build, clock).unwrap_err()
+            };
+            let name = refusal(&authority, "other.test");
+            assert!(matches!(name, CertificateError::NotValidForNameContext { .. }), "{shown}");
             // Both authorities have the same names, so only the signature differs.
-            assert!(
-                matches!(refused, CertificateError::UnknownIssuer | CertificateError::BadSignature),
-                "{shown}: {refused:?}"
-            );
+            let issuer = refusal(&Authority::new(), "cloud.test");
+            let expected = [CertificateError::UnknownIssuer, CertificateError::BadSignature];
+            assert!(expected.contains(&issuer), "{shown}: {issuer:?}");
         }
     }
 
