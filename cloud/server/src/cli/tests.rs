@@ -146,7 +146,7 @@ fn device_commands_change_devices_and_are_audited() {
         (&["device", "forget", "site-a-1"][..], "no such device: site-a-1"),
         (&["device", "label", "site-a-1", "x"], "no such device: site-a-1"),
         (&["device", "label", "site-b-1", " spaces "], "a label has 1 to 128 characters"),
-        (&["device", "revoke", "no id"], "a device id is made of"),
+        (&["device", "revoke", "no id"], "a device id consists of"),
     ] {
         let error = failure(folder, arguments);
         assert!(error.starts_with(problem), "{arguments:?}: {error}");
