@@ -218,13 +218,12 @@ mod tests {
     #[test]
     fn a_failed_flush_keeps_order_and_limits() {
         let buffer = WriteBehind::default();
-        buffer.seen(&device("1"), 0, 1);
-        buffer.audit(entry(1));
         let mut without_tables = Connection::open_in_memory().unwrap();
-        assert!(buffer.flush(&mut without_tables, AuditLog { keep: 10 }).is_err());
-        buffer.seen(&device("1"), 0, 2);
-        buffer.audit(entry(2));
-        assert!(buffer.flush(&mut without_tables, AuditLog { keep: 10 }).is_err());
+        for at in [1, 2] {
+            buffer.seen(&device("1"), 0, at);
+            buffer.audit(entry(at));
+            assert!(buffer.flush(&mut without_tables, AuditLog { keep: 10 }).is_err());
+        }
         assert_eq!(buffer.dropped(), (0, 0));
 
         let older = std::mem::take(&mut *buffer.pending.lock());

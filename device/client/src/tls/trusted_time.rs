@@ -158,14 +158,8 @@ mod tests {
     use tempfile::{TempDir, tempdir};
 
     use super::*;
-    use crate::testing::{Authority, epoch, first, trusted_time};
+    use crate::testing::{Authority, NOWHERE, epoch, first, trusted_time};
     use crate::tls::VerifiedPeer;
-
-    fn built(build: UnixTime, clock: UnixTime) -> (TempDir, TrustedTime) {
-        let directory = tempdir().unwrap();
-        let time = trusted_time(build, clock, &directory);
-        (directory, time)
-    }
 
     /// A cloud whose certificate is valid from 2025-12 to 2026-12.
     fn cloud() -> VerifiedPeer {
@@ -192,7 +186,7 @@ mod tests {
         let plausible = [floor, first(2027, 3), last].map(|clock| (clock, clock));
         let wrong = [epoch(), before, after, first(2099, 1)].map(|clock| (clock, floor));
         for (clock, at) in plausible.into_iter().chain(wrong) {
-            let (_directory, time) = built(floor, clock);
+            let time = trusted_time(floor, clock, NOWHERE);
             assert_eq!(time.verification_time(), VerificationTime { at, clock });
         }
     }
@@ -212,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_cloud_raises_the_floor_within_its_chains_validity() {
-        let (_directory, time) = built(first(2026, 1), first(2026, 2));
+        let time = trusted_time(first(2026, 1), first(2026, 2), NOWHERE);
         let early = Authority::until(first(2026, 4));
         let early = early.verified_peer((first(2025, 12), first(2026, 12)));
         let cloud = cloud();
@@ -235,7 +229,8 @@ mod tests {
 
     #[test]
     fn the_floor_is_written_when_it_rose_by_a_day_and_is_loaded() {
-        let (directory, time) = built(first(2026, 1), epoch());
+        let directory = tempdir().unwrap();
+        let time = trusted_time(first(2026, 1), epoch(), &directory);
         let cloud = cloud();
         let later = |seconds| unix(first(2026, 1).as_secs() + seconds);
         assert!(!observe(&time, &cloud, later(DAY - 1)));

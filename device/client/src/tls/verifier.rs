@@ -171,6 +171,7 @@ mod tests {
     fn a_certificate_is_accepted_if_any_plausible_time_allows_it() {
         let wrong = || vec![epoch(), first(2099, 1)];
         let clocks = [wrong(), vec![first(2025, 1), first(2026, 2), first(2026, 6)]].concat();
+        let since_2018 = (first(2018, 1), first(2027, 1));
         for (case, validity, build, clocks) in [
             ("any clock but one less than 20 years ahead", year_2026(), first(2026, 2), clocks),
             // The program is more than a year old.
@@ -178,12 +179,7 @@ mod tests {
             // After the floor, so the clock is not known to be wrong, and before the certificate.
             ("renewed after the image", year_2026(), first(2025, 6), vec![first(2025, 7)]),
             // The authority's certificates begin in 2020, after the server's.
-            (
-                "an intermediate that is not valid yet",
-                (first(2018, 1), first(2027, 1)),
-                first(2016, 1),
-                vec![epoch()],
-            ),
+            ("an intermediate that is not valid yet", since_2018, first(2016, 1), vec![epoch()]),
         ] {
             let authority = Authority::new();
             let chain = authority.chain("cloud.test", validity);

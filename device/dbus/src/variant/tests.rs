@@ -88,10 +88,7 @@ fn a_value_from_d_bus_tools_becomes_the_term_that_is_meant() {
         (Value::from((1i32, "x")), Term::Tuple(vec![Term::Int(1), text("x")])),
         (Value::from(("x", Value::from(1i32))), Term::Tuple(vec![text("x"), Term::Int(1)])),
         (Value::Value(Box::new(Value::Value(Box::new(Value::U8(1))))), Term::Int(1)),
-        (
-            Value::from(vec![Value::from(1u8), Value::from(true)]),
-            Term::List(vec![Term::Int(1), Term::Bool(true)]),
-        ),
+        (vec![Value::U8(1), true.into()].into(), Term::List(vec![Term::Int(1), Term::Bool(true)])),
         (
             Value::Dict(std::collections::BTreeMap::from([(1u16, "a"), (2, "b")]).into()),
             Term::Map(vec![(Term::Int(1), text("a")), (Term::Int(2), text("b"))]),
