@@ -20,15 +20,13 @@ async fn events_stay_in_order_until_they_are_removed(store: &impl OutboxStore) {
     store.outbox_add("other", vec![entry("a", "1")], 8).await.unwrap();
     let second = store.outbox_add("crm", vec![entry("a", "3")], 9).await.unwrap();
     assert!(first[0] < first[1] && first[1] < second[0]);
-    let waiting = store.outbox("crm").await.unwrap();
     let item = |sequence, lane: &str, event: &str, at| {
         let bytes = entry(lane, event).body.len() as u64;
         OutboxItem { sequence, lane: lane.into(), event: event.into(), bytes, at }
     };
-    assert_eq!(
-        waiting,
-        [item(first[0], "a", "1", 7), item(first[1], "b", "2", 7), item(second[0], "a", "3", 9)]
-    );
+    let waiting =
+        [item(first[0], "a", "1", 7), item(first[1], "b", "2", 7), item(second[0], "a", "3", 9)];
+    assert_eq!(store.outbox("crm").await.unwrap(), waiting);
     assert_eq!(store.outbox_body("crm", first[1]).await.unwrap(), Some(entry("b", "2")));
     assert_eq!(store.outbox_body("other", first[1]).await.unwrap(), None);
     let done = |event: &str| (first[1], event.to_owned());

@@ -207,10 +207,8 @@ fn a_file_that_is_not_a_current_store_is_rejected_unchanged() {
     fs::write(&garbage, "not a database, but long enough to be checked").unwrap();
     for path in [path.with_file_name("missing/store"), garbage] {
         let error = rejected(&path).to_string();
-        assert!(
-            error.starts_with(&format!("cannot open the store {}: ", path.display())),
-            "{error}"
-        );
+        let expected = format!("cannot open the store {}: ", path.display());
+        assert!(error.starts_with(&expected), "{error}");
     }
 }
 

@@ -65,10 +65,8 @@ async fn answered(answer: &str) -> DialError {
 }
 
 fn assert_upgrade_fails(error: &DialError, expected: &str) {
-    assert!(
-        matches!(error, DialError::Upgrade(problem) if problem.contains(expected)),
-        "{error:?}"
-    );
+    let DialError::Upgrade(problem) = error else { panic!("{error:?}") };
+    assert!(problem.contains(expected), "{problem}");
 }
 
 /// Accepts one upgrade and echoes messages. Returns the request.
