@@ -38,18 +38,13 @@ async fn a_newer_connection_replaces_the_older_one() {
     assert_eq!(cloud.hub.stats().connected, 1);
     cloud.hub.push(&id("a"), "to the new one").await.unwrap();
     assert_eq!(new.receive().await, Term::from("to the new one"));
-    let mut connections = Vec::new();
-    for _ in 0..2 {
-        match watch.next().await.unwrap() {
-            PresenceEvent::Arrived(presence) => connections.push(presence.connection),
-            PresenceEvent::Left(presence) => panic!("left: {presence:?}"),
-        }
-    }
-    assert!(connections[0] < connections[1]);
+    let mut next = async || within(watch.next()).await.unwrap();
+    let PresenceEvent::Arrived(first) = next().await else { panic!("it left") };
+    let PresenceEvent::Arrived(second) = next().await else { panic!("it left") };
+    assert!(first.connection < second.connection);
     new.ws.close(None).await.unwrap();
     new.ended().await;
-    let left = within(watch.next()).await.unwrap();
-    assert!(matches!(&left, PresenceEvent::Left(p) if p.connection == connections[1]), "{left:?}");
+    assert_eq!(next().await, PresenceEvent::Left(second));
 }
 
 #[tokio::test]

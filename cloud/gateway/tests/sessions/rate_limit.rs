@@ -9,7 +9,7 @@ use fedecks_testing::wait::within;
 use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Called, CloudExt, assert_echo, flood, id, with};
+use crate::support::{Called, CloudExt, assert_echo, assert_echo_in_order, flood, id, with};
 
 fn limited(messages_per_second: u32, message_burst: u32) -> Options {
     Options { messages_per_second, message_burst, ..Options::default() }
@@ -82,22 +82,7 @@ async fn a_real_device_that_is_throttled_for_long_stays_connected() {
 
 #[tokio::test]
 async fn without_a_limit_no_message_is_delayed() {
-    let mut cloud = with(limited(0, 1)).await;
+    let cloud = with(limited(0, 1)).await;
     let mut device = cloud.connect("a").await;
-    cloud.next().await;
-    flood(&mut device, (0..5_000).map(|number| ["quiet".into(), Term::from(number)].into())).await;
-    let reading = async {
-        loop {
-            device.message().await;
-        }
-    };
-    let counting = async {
-        for _ in 0..5_000 {
-            cloud.next().await;
-        }
-    };
-    tokio::select! {
-        () = reading => {}
-        () = within(counting) => {}
-    }
+    within(assert_echo_in_order(&mut device, 5_000)).await;
 }

@@ -174,7 +174,7 @@ async fn an_invalid_upgrade_is_answered_as_the_rfc_says() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
         assert!(answer.contains(contained), "{answer}");
         assert!(head != bare || !answer.contains("x-fedecks-refusal"), "{answer}");
-        assert!(!answer.contains("script"), "a text repeats nothing of the request: {answer}");
+        assert!(!answer.contains("script"), "the text repeats the request: {answer}");
     }
 }
 

@@ -175,6 +175,17 @@ pub(crate) async fn flood(
     device.ws.flush().await.unwrap();
 }
 
+/// Floods the cloud with this number of messages and takes them back.
+pub(crate) async fn assert_echo_in_order(
+    device: &mut RawDevice<impl AsyncRead + AsyncWrite + Unpin>,
+    count: i64,
+) {
+    flood(device, (0..count).map(Term::from)).await;
+    for number in 0..count {
+        assert_eq!(device.receive().await, Term::from(number));
+    }
+}
+
 pub(crate) fn by_cloud(code: CloseCode) -> Disconnected {
     Disconnected::ByCloud(CloseReason::new(code))
 }

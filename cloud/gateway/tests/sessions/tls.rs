@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Cloud, CloudExt, Obedient, assert_echo, by_cloud, flood, id};
+use crate::support::{Cloud, CloudExt, Obedient, assert_echo, assert_echo_in_order, by_cloud, id};
 
 async fn cloud() -> (Cloud, TlsConnector) {
     let certificate = Certificate::self_signed("localhost");
@@ -53,10 +53,7 @@ async fn messages_of_every_size_go_both_ways() {
 async fn many_messages_at_once_are_all_answered_in_order() {
     let (cloud, connector) = cloud().await;
     let mut device = connect(&cloud, &connector, "a").await;
-    flood(&mut device, (0..500).map(Term::from)).await;
-    for number in 0..500 {
-        assert_eq!(device.receive().await, Term::from(number));
-    }
+    assert_echo_in_order(&mut device, 500).await;
 }
 
 #[tokio::test]
