@@ -95,7 +95,7 @@ async fn a_program_reads_each_message_from_its_standard_input() {
 #[tokio::test]
 async fn a_failing_program_is_reported_and_runs_again() {
     let Some(scene) = Scene::connected().await else { return };
-    // It reads nothing of a message that is larger than a pipe's buffer.
+    // It does not read a message, which is larger than a pipe's buffer.
     let listening = scene.follow(&["listen", "--count", "2", "--exec", "sh", "-c", "exit 3"]).await;
     push(&scene.cloud, Term::Bytes(vec![7; 200_000])).await;
     push(&scene.cloud, Term::Nil).await;
