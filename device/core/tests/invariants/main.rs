@@ -271,24 +271,16 @@ impl Observer {
                 self.link_ended();
             }
             Action::StoreToken(token) => {
-                assert!(
-                    !std::mem::replace(&mut self.known.store_busy, true),
-                    "two commands at once"
-                );
+                self.occupy_store();
                 assert_eq!(Some(&token), self.core.token(), "not the newest token");
             }
             Action::ForgetToken => {
-                assert!(
-                    !std::mem::replace(&mut self.known.store_busy, true),
-                    "two commands at once"
-                );
+                self.occupy_store();
                 assert!(self.known.ever_forgotten && self.core.token().is_none());
             }
             Action::LoadToken => {
-                assert!(
-                    std::mem::replace(&mut self.known.load_armed, false)
-                        && !self.known.loading_ended
-                );
+                assert!(self.known.load_armed && !self.known.loading_ended);
+                self.known.load_armed = false;
             }
             Action::AnswerLogin { login, .. } => {
                 assert!(self.known.unanswered.remove(&login), "{login:?} was answered before");
@@ -307,6 +299,11 @@ impl Observer {
         }
     }
 
+    fn occupy_store(&mut self) {
+        assert!(!self.known.store_busy, "two commands at once");
+        self.known.store_busy = true;
+    }
+
     fn link_ended(&mut self) {
         self.known.link = None;
         self.known.welcomed = None;
@@ -320,12 +317,8 @@ impl Observer {
     /// The connection's state is what the observer knows, and its next deadline is within bounds.
     fn check_state(&self) {
         // A logout only waits for the store.
-        if !self.known.store_busy {
-            assert_eq!(
-                self.known.logouts_answered, self.known.logouts,
-                "logouts without an answer"
-            );
-        }
+        let all_answered = self.known.logouts_answered == self.known.logouts;
+        assert!(self.known.store_busy || all_answered, "logouts without an answer");
         let deadline = self.core.poll_timeout();
         let within = |bound: Duration| {
             assert!(deadline.is_some_and(|at| at <= self.now + bound), "{:?}", self.core);
