@@ -48,15 +48,11 @@ fn terms_have_their_frozen_bytes() {
 }
 
 #[test]
-fn frames_up_have_their_frozen_bytes() {
+fn frames_have_their_frozen_bytes() {
     for (name, value, hex) in fixtures::up() {
         assert_eq!(DIALECT.encode_up(&value, &limits()), Ok(bytes(hex)), "{name}");
         assert_eq!(up(hex), Ok(value), "{name}");
     }
-}
-
-#[test]
-fn frames_down_have_their_frozen_bytes() {
     for (name, value, hex) in fixtures::down() {
         assert_eq!(DIALECT.encode_down(&value, &limits()), Ok(bytes(hex)), "{name}");
         assert_eq!(down(hex), Ok(value), "{name}");

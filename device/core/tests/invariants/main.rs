@@ -10,7 +10,7 @@ use fedecks_device_core::*;
 use fedecks_protocol::*;
 use proptest::prelude::*;
 
-use self::inputs::{Input, LinkInput, Source, inputs};
+use self::inputs::{Input, LinkInput, inputs};
 
 /// The maximum number of actions per input.
 const MAX_ACTIONS: usize = 8;
@@ -98,7 +98,7 @@ impl Observer {
                 }
                 self.core.handle_stored(now, result);
             }
-            Input::Login { size } => {
+            Input::Login(size) => {
                 allowed_after_shutdown = |action| matches!(action, Action::AnswerLogin { .. });
                 let credentials = Credentials::new().with("password", "x".repeat(size));
                 self.known.logins += 1;
@@ -123,13 +123,9 @@ impl Observer {
                 self.known.store_retry = None;
             }
             Input::Network(network) => self.core.handle_network(now, network),
-            Input::From(source, input) => {
-                let attempt = match source {
-                    Source::Current => Attempt(self.known.last_attempt),
-                    Source::Older => Attempt(self.known.last_attempt.saturating_sub(1)),
-                    Source::Newer => Attempt(self.known.last_attempt + 1),
-                };
-                may_forget = self.give_from(attempt, input);
+            Input::From(offset, input) => {
+                let attempt = self.known.last_attempt.saturating_add_signed(offset);
+                may_forget = self.give_from(Attempt(attempt), input);
             }
             Input::Send(frame, alive) => return self.send(&frame, alive),
         }

@@ -300,7 +300,7 @@ impl Machine {
 
     #[track_caller]
     pub(crate) fn expect_token(&mut self, wanted: Option<&str>) -> &mut Self {
-        assert_eq!(self.held_token(), wanted);
+        assert_eq!(self.snapshot().2.as_deref(), wanted);
         self
     }
 
@@ -324,12 +324,8 @@ impl Machine {
 
     /// What an input that has to be ignored must not change.
     pub(crate) fn snapshot(&self) -> (State, Option<Time>, Option<String>) {
-        let token = self.held_token().map(str::to_owned);
+        let token = self.core.token().map(|issued| issued.token.expose().to_owned());
         (self.core.state(), self.core.poll_timeout(), token)
-    }
-
-    pub(crate) fn held_token(&self) -> Option<&str> {
-        self.core.token().map(|issued| issued.token.expose())
     }
 }
 

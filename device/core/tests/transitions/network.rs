@@ -85,14 +85,14 @@ fn a_flapping_network_postpones_no_attempt_beyond_the_maximum() {
 }
 
 #[test]
-fn a_wait_that_the_cloud_caused_is_not_changed() {
-    for make in [Machine::rejected, Machine::turned_away] {
-        for network in ALL {
-            let mut it = make();
+fn the_network_changes_no_wait_except_a_backoff() {
+    for network in ALL {
+        for mut it in [Machine::rejected(), Machine::turned_away()] {
             let wait = it.wait();
             it.network(network).expect([]);
             assert_eq!(it.wait(), wait);
         }
+        Machine::unregistered().network(network).expect([]).expect_no_deadline();
     }
 }
 
@@ -161,13 +161,6 @@ fn an_attempt_that_has_reached_the_cloud_continues() {
         let mut it = Machine::dialing();
         it.phase(1, phase).network(Network::Down).network(Network::Up).expect([]);
         it.keep_deadline_in(secs(3));
-    }
-}
-
-#[test]
-fn an_unregistered_device_ignores_the_network() {
-    for network in ALL {
-        Machine::unregistered().network(network).expect([]).expect_no_deadline();
     }
 }
 

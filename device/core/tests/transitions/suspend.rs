@@ -10,14 +10,11 @@ fn suspended() -> [Output; 2] {
 
 #[test]
 fn a_connection_is_replaced_immediately_after_a_suspend() {
-    let pinged = || Machine::connected().after(|it| it.keep_next_deadline());
-    let makers: [(&dyn Fn() -> Machine, _); 3] = [
-        (&Machine::connected, by_token("stored")),
-        (&pinged, by_token("stored")),
-        (&Machine::logged_in, by_login(1)),
-    ];
-    for (make, proof) in makers {
-        let mut it = make();
+    for (mut it, proof) in [
+        (Machine::connected(), by_token("stored")),
+        (Machine::connected().after(Machine::keep_next_deadline), by_token("stored")),
+        (Machine::logged_in(), by_login(1)),
+    ] {
         it.wake_after(LONG).expect_wait(suspended(), SPREAD);
         it.expect_dial_after_wait(2, proof);
     }
