@@ -194,7 +194,7 @@ fn start_service(bus: &str, configuration: &Path) -> Result<Program> {
     let arguments = [OsStr::new("--config"), configuration.as_os_str()];
     let mut service = Program::start_on(Some(bus), "fedecksd", &arguments)?;
     // The command finds it from now on.
-    service.await_text("the D-Bus service is there")?;
+    service.await_text("the D-Bus service is ready")?;
     Ok(service)
 }
 

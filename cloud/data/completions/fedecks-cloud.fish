@@ -26,143 +26,143 @@ end
 
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -s V -l version -d 'Print version'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "check-config" -d 'Says whether `serve` would start with the configuration, and what holds; changes nothing'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "serve" -d 'Runs the server until it is told to stop by SIGTERM or SIGINT'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "account" -d 'Adds, removes and lists the accounts that may register devices'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "device" -d 'Lists, labels, blocks and forgets devices, and revokes their tokens'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "token" -d 'Adds, lists and revokes the tokens that callers of the HTTP API prove themselves with'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "audit" -d 'Shows who changed what'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "backup" -d 'Copies the store to a new file, as it is at one moment, while the server runs'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "restore" -d 'Puts a copy made by `backup` in the place of the store'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "secret" -d 'Makes the secret that the devices\' tokens are sealed with'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "check-config" -d 'Check the configuration without starting the server'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "serve" -d 'Run the server until SIGTERM or SIGINT'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "account" -d 'Add, remove and list the accounts that may register devices'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "device" -d 'List, label, block and forget devices, and revoke their tokens'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "token" -d 'Add, list and revoke the tokens of clients of the HTTP API'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "audit" -d 'Show who changed what'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "backup" -d 'Copy the store to a new file, also while the server runs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "restore" -d 'Restore the store from a backup'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "secret" -d 'Generate the secret that devices\' tokens are sealed with'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l listen -d 'Address to listen on, in place of the configured ones; port 0 takes a free one' -r
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l ready-file -d 'File to write the listening addresses to, one a line, once devices can connect' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l self-signed -d 'Serve TLS with a certificate of our own making for localhost, to try things'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l listen -d 'Address to listen on, instead of the configured ones; port 0 picks a free one' -r
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l ready-file -d 'File to write the listening addresses to, one per line, when devices can connect' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l self-signed -d 'Serve TLS with a generated certificate for localhost, for tests'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -s h -l help -d 'Print help'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -f -a "add" -d 'Adds an account; a running server knows it at once'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -f -a "remove" -d 'Removes an account'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -f -a "list" -d 'Prints each account\'s name and when it was added, with a tab between them'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -f -a "add" -d 'Add an account; a running server accepts it immediately'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -f -a "remove" -d 'Remove an account'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -f -a "list" -d 'List accounts (name, added), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from add" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from add" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from add" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from remove" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from remove" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from remove" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from list" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "add" -d 'Adds an account; a running server knows it at once'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "remove" -d 'Removes an account'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "list" -d 'Prints each account\'s name and when it was added, with a tab between them'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "add" -d 'Add an account; a running server accepts it immediately'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "remove" -d 'Remove an account'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "list" -d 'List accounts (name, added), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -s h -l help -d 'Print help'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "list" -d 'Prints a line for each device, with tabs between its id, when it was first and last seen, `revoked` if its tokens ever were or `-`, since when it is blocked or `-`, and its label or `-`'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "label" -d 'Gives a device a label, or takes its label away'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "revoke" -d 'Makes every token that a device has worthless'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "block" -d 'Refuses a device until it is unblocked'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "unblock" -d 'Lets a blocked device in again'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "forget" -d 'Takes a device off every list and makes its tokens worthless'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "list" -d 'List devices (id, first seen, last seen, revoked, blocked since, label), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "label" -d 'Label a device, or remove its label'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "revoke" -d 'Revoke all tokens of a device'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "block" -d 'Block a device until it is unblocked'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "unblock" -d 'Unblock a device'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "forget" -d 'Forget a device: remove it from all lists and revoke its tokens'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -l devices -d 'Only devices whose id this matches; each `*` in it stands for any characters' -r
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -l devices -d 'Only devices whose id matches; each `*` stands for any characters' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -l search -d 'Only devices with this text in their id or label' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -l blocked -d 'Only devices that are blocked'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from label" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from label" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from label" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from label" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from revoke" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from revoke" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from revoke" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from revoke" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from block" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from block" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from block" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from block" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from unblock" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from unblock" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from unblock" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from unblock" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from forget" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from forget" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from forget" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from forget" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "list" -d 'Prints a line for each device, with tabs between its id, when it was first and last seen, `revoked` if its tokens ever were or `-`, since when it is blocked or `-`, and its label or `-`'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "label" -d 'Gives a device a label, or takes its label away'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "revoke" -d 'Makes every token that a device has worthless'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "block" -d 'Refuses a device until it is unblocked'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "unblock" -d 'Lets a blocked device in again'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "forget" -d 'Takes a device off every list and makes its tokens worthless'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "list" -d 'List devices (id, first seen, last seen, revoked, blocked since, label), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "label" -d 'Label a device, or remove its label'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "revoke" -d 'Revoke all tokens of a device'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "block" -d 'Block a device until it is unblocked'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "unblock" -d 'Unblock a device'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "forget" -d 'Forget a device: remove it from all lists and revoke its tokens'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and not __fish_seen_subcommand_from add list revoke help" -s h -l help -d 'Print help'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and not __fish_seen_subcommand_from add list revoke help" -f -a "add" -d 'Adds an API token and prints it, which is the only time that it is shown'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and not __fish_seen_subcommand_from add list revoke help" -f -a "list" -d 'Prints a line for each API token, with tabs between its name, its roles, its devices, and when it was added, ends and was used last'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and not __fish_seen_subcommand_from add list revoke help" -f -a "revoke" -d 'Makes an API token worthless'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and not __fish_seen_subcommand_from add list revoke help" -f -a "add" -d 'Add an API token and print it; it cannot be shown again'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and not __fish_seen_subcommand_from add list revoke help" -f -a "list" -d 'List API tokens (name, roles, devices, added, expires, last used), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and not __fish_seen_subcommand_from add list revoke help" -f -a "revoke" -d 'Revoke an API token'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and not __fish_seen_subcommand_from add list revoke help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l role -d 'What it allows: read, send or admin. Can be given several times; none includes another' -r
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l role -d 'What it allows: read, send or admin. Can be given several times; no role includes another' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l devices -d 'The devices that it is limited to, such as \'site-a-*\'; each `*` stands for any characters' -r
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l expires -d 'After how long it ends, such as 90d or 12h; without this it does not' -r
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l expires -d 'When it expires from now, such as 90d or 12h; without this it never does' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from list" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from revoke" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from revoke" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from revoke" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from revoke" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "add" -d 'Adds an API token and prints it, which is the only time that it is shown'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "list" -d 'Prints a line for each API token, with tabs between its name, its roles, its devices, and when it was added, ends and was used last'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "revoke" -d 'Makes an API token worthless'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "add" -d 'Add an API token and print it; it cannot be shown again'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "list" -d 'List API tokens (name, roles, devices, added, expires, last used), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "revoke" -d 'Revoke an API token'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and not __fish_seen_subcommand_from list help" -s h -l help -d 'Print help'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and not __fish_seen_subcommand_from list help" -f -a "list" -d 'Prints who changed what, newest first, with tabs between the time, who it was, what it was, the device or `-`, and a detail or `-`'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and not __fish_seen_subcommand_from list help" -f -a "list" -d 'List who changed what, newest first (time, who, what, device, detail), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and not __fish_seen_subcommand_from list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l device -d 'Only what was done to this device' -r
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l limit -d 'At most so many lines' -r
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l limit -d 'The largest number of lines' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "list" -d 'Prints who changed what, newest first, with tabs between the time, who it was, what it was, the device or `-`, and a detail or `-`'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "list" -d 'List who changed what, newest first (time, who, what, device, detail), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand backup" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand backup" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand backup" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand backup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand restore" -l config -d 'Configuration file (TOML)' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand restore" -l data-dir -d 'Directory for what the server keeps and makes itself [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand restore" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and not __fish_seen_subcommand_from generate help" -s h -l help -d 'Print help'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and not __fish_seen_subcommand_from generate help" -f -a "generate" -d 'Prints a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and not __fish_seen_subcommand_from generate help" -f -a "generate" -d 'Print a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and not __fish_seen_subcommand_from generate help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and __fish_seen_subcommand_from generate" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and __fish_seen_subcommand_from help" -f -a "generate" -d 'Prints a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and __fish_seen_subcommand_from help" -f -a "generate" -d 'Print a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "check-config" -d 'Says whether `serve` would start with the configuration, and what holds; changes nothing'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "serve" -d 'Runs the server until it is told to stop by SIGTERM or SIGINT'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "account" -d 'Adds, removes and lists the accounts that may register devices'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "device" -d 'Lists, labels, blocks and forgets devices, and revokes their tokens'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "token" -d 'Adds, lists and revokes the tokens that callers of the HTTP API prove themselves with'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "audit" -d 'Shows who changed what'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "backup" -d 'Copies the store to a new file, as it is at one moment, while the server runs'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "restore" -d 'Puts a copy made by `backup` in the place of the store'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "secret" -d 'Makes the secret that the devices\' tokens are sealed with'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "check-config" -d 'Check the configuration without starting the server'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "serve" -d 'Run the server until SIGTERM or SIGINT'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "account" -d 'Add, remove and list the accounts that may register devices'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "device" -d 'List, label, block and forget devices, and revoke their tokens'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "token" -d 'Add, list and revoke the tokens of clients of the HTTP API'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "audit" -d 'Show who changed what'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "backup" -d 'Copy the store to a new file, also while the server runs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "restore" -d 'Restore the store from a backup'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "secret" -d 'Generate the secret that devices\' tokens are sealed with'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "add" -d 'Adds an account; a running server knows it at once'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "remove" -d 'Removes an account'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "list" -d 'Prints each account\'s name and when it was added, with a tab between them'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "list" -d 'Prints a line for each device, with tabs between its id, when it was first and last seen, `revoked` if its tokens ever were or `-`, since when it is blocked or `-`, and its label or `-`'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "label" -d 'Gives a device a label, or takes its label away'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "revoke" -d 'Makes every token that a device has worthless'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "block" -d 'Refuses a device until it is unblocked'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "unblock" -d 'Lets a blocked device in again'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "forget" -d 'Takes a device off every list and makes its tokens worthless'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "add" -d 'Adds an API token and prints it, which is the only time that it is shown'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "list" -d 'Prints a line for each API token, with tabs between its name, its roles, its devices, and when it was added, ends and was used last'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "revoke" -d 'Makes an API token worthless'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "list" -d 'Prints who changed what, newest first, with tabs between the time, who it was, what it was, the device or `-`, and a detail or `-`'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from secret" -f -a "generate" -d 'Prints a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "add" -d 'Add an account; a running server accepts it immediately'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "remove" -d 'Remove an account'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "list" -d 'List accounts (name, added), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "list" -d 'List devices (id, first seen, last seen, revoked, blocked since, label), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "label" -d 'Label a device, or remove its label'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "revoke" -d 'Revoke all tokens of a device'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "block" -d 'Block a device until it is unblocked'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "unblock" -d 'Unblock a device'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "forget" -d 'Forget a device: remove it from all lists and revoke its tokens'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "add" -d 'Add an API token and print it; it cannot be shown again'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "list" -d 'List API tokens (name, roles, devices, added, expires, last used), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "revoke" -d 'Revoke an API token'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "list" -d 'List who changed what, newest first (time, who, what, device, detail), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from secret" -f -a "generate" -d 'Print a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'

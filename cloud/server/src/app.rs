@@ -28,7 +28,7 @@ use crate::http::{health, root};
 use crate::metrics::{DeviceCounters, Metrics};
 use crate::signals::{self, Shutdown};
 use crate::state::AppState;
-use crate::store::{make_data_dir, open_store};
+use crate::store::{create_data_dir, open_store};
 use crate::webhooks::{self, Webhooks};
 use crate::{certificates, listeners, systemd};
 
@@ -45,7 +45,7 @@ pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), Serve
 /// Reads everything that the server reads at its start, and changes nothing: it fails as the server
 /// would. Returns the certificate of each listener that has one in files.
 pub(crate) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
-    if !config.secrets.are_made() {
+    if config.secrets.generated().is_none() {
         config.secrets.keyring()?;
     }
     webhooks::check(&config.webhooks)?;
@@ -62,7 +62,7 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServerEr
     app.announce(ready_file)?;
     systemd::feed_watchdog();
     let certificates = app.certificates.clone();
-    let certificates = tokio::spawn(certificates::keep_current(certificates, hangup));
+    let certificates = tokio::spawn(certificates::reload_on_change(certificates, hangup));
     let signal = shutdown.requested().await;
     certificates.abort();
     tracing::info!(signal, connections = app.server.connections(), "stopping");
@@ -101,12 +101,12 @@ impl App {
     async fn start_with(config: Config) -> Result<Self, ServerError> {
         let config = Arc::new(config);
         let store = Arc::new(open_store(&config)?);
-        if config.secrets.are_made() {
-            make_data_dir(&config)?;
+        if config.secrets.generated().is_some() {
+            create_data_dir(&config)?;
             tracing::info!(data_dir = %config.data_dir.display(), "using the generated secret");
         }
         let keyring = config.secrets.keyring()?;
-        let listen = listeners::open(&config)?;
+        let listen = listeners::load(&config)?;
         let denylist = Denylist::load(store.clone()).await?;
         let tokens = ApiTokens::load(store.clone()).await?;
         let mut tasks = JoinSet::new();

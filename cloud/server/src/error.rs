@@ -1,4 +1,4 @@
-//! Why the server did not start, or stopped early.
+//! Why the server did not start, or stopped early. Errors of single commands are in `cli/error.rs`.
 
 use std::io;
 
@@ -23,9 +23,9 @@ pub(crate) enum ServerError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Serve(#[from] ServeError),
-    #[error("cannot make a certificate: {0}")]
+    #[error("cannot create a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
-    #[error("stopped at once by a second signal, {0}: what was still connected is cut off")]
+    #[error("stopped immediately by a second signal, {0}: open connections were cut off")]
     StoppedAtOnce(&'static str),
     #[error("cannot {action}: {source}")]
     Io { action: String, source: io::Error },
@@ -37,15 +37,8 @@ impl ServerError {
         |source| Self::Io { action, source }
     }
 
-    /// Whether the configuration has to be changed for it to work.
+    /// Only a change of the configuration helps.
     pub(crate) fn is_configuration(&self) -> bool {
-        match self {
-            Self::Config(_) | Self::Build(_) | Self::Tls(_) | Self::Webhook(_) => true,
-            Self::Store(_)
-            | Self::Serve(_)
-            | Self::Certificate(_)
-            | Self::StoppedAtOnce(_)
-            | Self::Io { .. } => false,
-        }
+        matches!(self, Self::Config(_) | Self::Build(_) | Self::Tls(_) | Self::Webhook(_))
     }
 }

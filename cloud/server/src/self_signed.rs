@@ -1,4 +1,4 @@
-//! A self-signed certificate, for trying things on one machine.
+//! A generated certificate with its own authority, for tests on one machine.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -14,27 +14,26 @@ use rcgen::{
 
 use crate::error::ServerError;
 
-/// A certificate of an authority of its own, for trying things on one machine.
 pub(crate) struct SelfSigned {
     pub(crate) tls: Tls,
-    /// What a device needs as its `ca_file`.
+    /// The certificate of its authority: a device's `ca_file`.
     pub(crate) authority: PathBuf,
 }
 
-/// The names that the certificate is good for.
+/// The names that the certificate is valid for.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 const VALID_FOR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl SelfSigned {
-    /// The one that was made before in `data_dir`, or a new one. The authority's key is thrown away:
-    /// nobody can make more certificates that its devices trust.
-    pub(crate) fn load_or_make(data_dir: &Path) -> Result<Self, ServerError> {
+    /// Loads the certificate in `data_dir`, or generates one. The authority's key is discarded, so that
+    /// no further certificates can be issued that its devices trust.
+    pub(crate) fn load_or_generate(data_dir: &Path) -> Result<Self, ServerError> {
         let folder = data_dir.join("self-signed");
         let file = |name: &str| folder.join(name);
-        // The authority comes last: with it, everything is there.
+        // The authority is written last, when the rest is complete.
         if !file("ca.pem").exists() {
-            make(&folder)?;
+            generate(&folder)?;
         }
         Ok(Self {
             tls: Tls::from_pem_files(file("cert.pem"), file("key.pem"))?,
@@ -43,10 +42,10 @@ impl SelfSigned {
     }
 }
 
-fn make(folder: &Path) -> Result<(), ServerError> {
+fn generate(folder: &Path) -> Result<(), ServerError> {
     let now = SystemTime::now();
     let valid = |mut parameters: CertificateParams, name: &str| {
-        // A device's clock may be a little behind.
+        // A device's clock may be slow.
         parameters.not_before = (now - Duration::from_secs(24 * 3600)).into();
         parameters.not_after = (now + VALID_FOR).into();
         parameters.distinguished_name.push(DnType::CommonName, name);
@@ -58,11 +57,12 @@ fn make(folder: &Path) -> Result<(), ServerError> {
     let authority_key = KeyPair::generate()?;
     let authority = authority.self_signed(&authority_key)?;
 
-    let mut own = valid(CertificateParams::new(NAMES.map(String::from))?, "Fedecks trial server");
-    own.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    own.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let mut server =
+        valid(CertificateParams::new(NAMES.map(String::from))?, "Fedecks trial server");
+    server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;
-    let own = own.signed_by(&key, &authority, &authority_key)?;
+    let server = server.signed_by(&key, &authority, &authority_key)?;
 
     let write = |name: &str, mode, content: &str| {
         let file = folder.join(name);
@@ -72,19 +72,19 @@ fn make(folder: &Path) -> Result<(), ServerError> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(ServerError::io(format!("make {}", folder.display())))?;
+        .map_err(ServerError::io(format!("create {}", folder.display())))?;
     write("key.pem", 0o600, &key.serialize_pem())?;
-    write("cert.pem", 0o644, &own.pem())?;
+    write("cert.pem", 0o644, &server.pem())?;
     write("ca.pem", 0o644, &authority.pem())
 }
 
-/// Whole or not at all, and never readable by more than `mode` says.
+/// Writes a file that is complete or absent, and never has other permissions than `mode`.
 fn write(file: &Path, mode: u32, content: &str) -> io::Result<()> {
     let unfinished = file.with_extension("new");
-    // One that was left there might have another mode.
+    // An abandoned one might have other permissions.
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
+        _ => {}
     }
     let mut writing =
         OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;
@@ -100,15 +100,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_made_once_and_its_key_is_for_the_owner_only() {
+    fn it_is_generated_once_with_a_key_for_the_owner_only() {
         let folder = tempfile::tempdir().unwrap();
-        let made = SelfSigned::load_or_make(folder.path()).unwrap();
-        let authority = fs::read_to_string(&made.authority).unwrap();
+        let first = SelfSigned::load_or_generate(folder.path()).unwrap();
+        let authority = fs::read_to_string(&first.authority).unwrap();
         assert!(authority.starts_with("-----BEGIN CERTIFICATE-----"), "{authority}");
         let key = folder.path().join("self-signed/key.pem");
         assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
 
-        let again = SelfSigned::load_or_make(folder.path()).unwrap();
+        let again = SelfSigned::load_or_generate(folder.path()).unwrap();
         assert_eq!(fs::read_to_string(again.authority).unwrap(), authority);
     }
 }

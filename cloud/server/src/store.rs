@@ -1,4 +1,4 @@
-//! The program's store, which it opens, backs up and restores, and the folder that it is in.
+//! The server's store: opens, backs up and restores it, and creates the directory that it is in.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -9,9 +9,9 @@ use fedecks_store::{SqliteStore, Store};
 use crate::config::Config;
 use crate::error::ServerError;
 
-/// Opens the store, in a data directory that is made if need be.
+/// Opens the store, or creates it.
 pub(crate) fn open_store(config: &Config) -> Result<impl Store + use<>, ServerError> {
-    make_folder_of_store(config)?;
+    create_store_dir(config)?;
     Ok(SqliteStore::open_with(&config.store, config.store_options)?)
 }
 
@@ -20,24 +20,22 @@ pub(crate) fn back_up(config: &Config, copy: &Path) -> Result<(), ServerError> {
     Ok(SqliteStore::back_up(&config.store, copy)?)
 }
 
-/// Puts a copy where the store is, in a data directory that is made if need be.
+/// Replaces the store by a copy.
 pub(crate) fn restore(copy: &Path, config: &Config) -> Result<(), ServerError> {
-    make_folder_of_store(config)?;
+    create_store_dir(config)?;
     Ok(SqliteStore::restore(copy, &config.store)?)
 }
 
-/// Makes the data directory, if that is where the store is. Another folder has to be there.
-fn make_folder_of_store(config: &Config) -> Result<(), ServerError> {
+/// Creates the data directory if the store is in it. Any other directory has to exist.
+fn create_store_dir(config: &Config) -> Result<(), ServerError> {
     if config.store.parent() == Some(&config.data_dir) {
-        make_data_dir(config)?;
+        create_data_dir(config)?;
     }
     Ok(())
 }
 
-pub(crate) fn make_data_dir(config: &Config) -> Result<(), ServerError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&config.data_dir)
-        .map_err(ServerError::io(format!("make the data directory {}", config.data_dir.display())))
+pub(crate) fn create_data_dir(config: &Config) -> Result<(), ServerError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir).map_err(ServerError::io(
+        format!("create the data directory {}", config.data_dir.display()),
+    ))
 }

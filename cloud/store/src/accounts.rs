@@ -1,48 +1,40 @@
-//! The accounts that may register devices.
+//! The accounts that may register devices, and their trait. Passwords are hashed elsewhere.
 
 use crate::audit::Actor;
-use crate::boxed::BoxFuture;
-use crate::error::StoreError;
+use crate::boxed::StoreFuture;
 use crate::text::is_one_line;
 
-/// Keeps accounts by the [contract](crate#contract) of every store, and audits each change.
+/// Stores accounts. Follows the [contract](crate#contract) of every store; each change is audited.
 pub trait AccountStore: Send + Sync + 'static {
-    /// Adds an account with the Argon2 hash of its password. Fails with [`StoreError::Exists`] where
-    /// there is one of that name.
+    /// Adds an account with the Argon2 hash of its password. Fails with
+    /// [`StoreError::Exists`](crate::StoreError::Exists) if the name is taken.
     fn add_account<'a>(
         &'a self,
         name: &'a str,
         password_hash: &'a str,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    ) -> StoreFuture<'a, ()>;
 
-    /// Removes an account; whether there was one.
-    fn remove_account<'a>(
-        &'a self,
-        name: &'a str,
-        by: &'a Actor,
-    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+    /// Removes an account. Returns false if there is none of that name.
+    fn remove_account<'a>(&'a self, name: &'a str, by: &'a Actor) -> StoreFuture<'a, bool>;
 
     /// All accounts, ordered by name.
-    fn accounts(&self) -> BoxFuture<'_, Result<Vec<Account>, StoreError>>;
+    fn accounts(&self) -> StoreFuture<'_, Vec<Account>>;
 
-    /// The Argon2 hash of an account's password, if there is such an account.
-    fn password_hash<'a>(
-        &'a self,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<String>, StoreError>>;
+    /// The Argon2 hash of an account's password; `None` without such an account.
+    fn password_hash<'a>(&'a self, name: &'a str) -> StoreFuture<'a, Option<String>>;
 }
 
 /// An account that may register devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Its name, as in the credentials' `username`.
+    /// The `username` of the credentials.
     pub name: String,
     /// When it was added, in seconds since 1970-01-01 UTC.
     pub created_at: u64,
 }
 
-/// Why a text is no account's name.
+/// A text that cannot be the name of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "an account's name has 1 to {max} characters, none of them a control character, and no space at \
@@ -53,7 +45,7 @@ pub struct InvalidAccountName;
 
 const MAX_NAME_CHARS: usize = 128;
 
-/// Whether an account may be called so.
+/// Checks the name of an account.
 pub fn check_account_name(name: &str) -> Result<(), InvalidAccountName> {
     if is_one_line(name, MAX_NAME_CHARS) { Ok(()) } else { Err(InvalidAccountName) }
 }
@@ -63,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_short_and_can_be_shown_on_one_line() {
+    fn an_account_name_is_short_and_fits_on_one_line() {
         for name in ["marvin", "Zaphod Beeblebrox", "fleet@example.com", &"é".repeat(128)] {
             assert_eq!(check_account_name(name), Ok(()), "{name:?}");
         }

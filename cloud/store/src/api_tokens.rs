@@ -1,4 +1,5 @@
-//! What callers of the HTTP API prove themselves with.
+//! The tokens of clients of the HTTP API, their roles, and their trait. Checking a presented token is up to
+//! the server.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,48 +8,40 @@ use data_encoding::BASE64URL_NOPAD;
 use ring::digest::{SHA256, digest};
 
 use crate::audit::Actor;
-use crate::boxed::BoxFuture;
+use crate::boxed::StoreFuture;
 use crate::device_pattern::DevicePattern;
-use crate::error::StoreError;
 
-/// Keeps API tokens by the [contract](crate#contract) of every store, and audits each that is added or
-/// revoked.
+/// Stores API tokens. Follows the [contract](crate#contract) of every store; adding and revoking are
+/// audited.
 pub trait ApiTokenStore: Send + Sync + 'static {
-    /// Adds an API token. Fails with [`StoreError::Exists`] where there is one of that name, and with
-    /// [`StoreError::TooMany`] where there are [`ApiToken::MOST`].
-    fn add_api_token<'a>(
-        &'a self,
-        token: &'a NewApiToken,
-        by: &'a Actor,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// Adds an API token. Fails with [`StoreError::Exists`](crate::StoreError::Exists) if the name is
+    /// taken, and with [`StoreError::TooMany`](crate::StoreError::TooMany) if there are
+    /// [`ApiToken::MAX`].
+    fn add_api_token<'a>(&'a self, token: &'a NewApiToken, by: &'a Actor) -> StoreFuture<'a, ()>;
 
     /// All API tokens, ordered by name.
-    fn api_tokens(&self) -> BoxFuture<'_, Result<Vec<ApiToken>, StoreError>>;
+    fn api_tokens(&self) -> StoreFuture<'_, Vec<ApiToken>>;
 
-    /// Removes an API token; whether there was one.
-    fn revoke_api_token<'a>(
-        &'a self,
-        name: &'a str,
-        by: &'a Actor,
-    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+    /// Removes an API token. Returns false if there is none of that name.
+    fn revoke_api_token<'a>(&'a self, name: &'a str, by: &'a Actor) -> StoreFuture<'a, bool>;
 
     /// Notes that an API token was used `at` (seconds since 1970-01-01 UTC). Never waits.
     fn api_token_used(&self, name: &str, at: u64);
 }
 
-/// What an API token allows. None includes another.
+/// What an API token allows. No role includes another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// To see devices, who is connected, and what happens.
+    /// To see devices, connections and events.
     Read,
     /// To send messages to devices.
     Send,
-    /// To change things: labels, blocks, revocations, accounts.
+    /// To change labels, blocks, revocations and accounts.
     Admin,
 }
 
 impl Role {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 3] = [Self::Read, Self::Send, Self::Admin];
 
     /// `read`, `send` or `admin`.
@@ -61,7 +54,7 @@ impl Role {
     }
 }
 
-/// Why a text is no role.
+/// A text that is not a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected one of the roles read, send and admin")]
 pub struct InvalidRole;
@@ -79,23 +72,23 @@ impl FromStr for Role {
 pub struct Roles(u8);
 
 impl Roles {
-    /// Whether the role is one of them.
+    /// Whether the role is in the set.
     pub fn contains(self, role: Role) -> bool {
         self.0 & Self::bit(role) != 0
     }
 
-    /// These and one more.
+    /// The set with one more role.
     #[must_use]
     pub fn with(self, role: Role) -> Self {
         Self(self.0 | Self::bit(role))
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Each of them, in the order of [`Role::ALL`].
+    /// The roles, in the order of [`Role::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |role| self.contains(*role))
     }
@@ -115,7 +108,7 @@ impl FromIterator<Role> for Roles {
     }
 }
 
-/// The words with a space between them, which [`Roles::from_str`] reads.
+/// The roles separated by spaces, as [`Roles::from_str`] reads them.
 impl fmt::Display for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<_> = self.iter().map(Role::as_str).collect();
@@ -137,12 +130,12 @@ impl FromStr for Roles {
     }
 }
 
-/// An API token as the store knows it: without the token itself.
+/// An API token as the store keeps it: without the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiToken {
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// SHA-256 of the token.
+    /// SHA-256 of the secret.
     pub hash: [u8; 32],
     /// What it allows.
     pub roles: Roles,
@@ -150,15 +143,15 @@ pub struct ApiToken {
     pub devices: Option<DevicePattern>,
     /// When it was added, in seconds since 1970-01-01 UTC.
     pub created_at: u64,
-    /// When it ends, in seconds since 1970-01-01 UTC; `None` if it does not.
+    /// When it expires, in seconds since 1970-01-01 UTC; `None` if it never does.
     pub expires_at: Option<u64>,
     /// When it was used last, in seconds since 1970-01-01 UTC; `None` if never.
     pub last_used: Option<u64>,
 }
 
 impl ApiToken {
-    /// How many there may be at a time.
-    pub const MOST: u32 = 1000;
+    /// The largest number of API tokens.
+    pub const MAX: u32 = 1000;
 }
 
 impl fmt::Debug for ApiToken {
@@ -172,39 +165,39 @@ impl fmt::Debug for ApiToken {
     }
 }
 
-/// An API token that is to be added.
+/// An API token to add.
 #[derive(Debug, Clone)]
 pub struct NewApiToken {
-    /// What people call it, see [`check_token_name`].
+    /// The name for people, see [`check_token_name`].
     pub name: String,
-    /// The token itself, of which the store keeps a hash.
+    /// The secret. The store keeps its hash.
     pub secret: ApiSecret,
     /// What it allows.
     pub roles: Roles,
     /// The devices that it is limited to; `None` if it is not.
     pub devices: Option<DevicePattern>,
-    /// When it ends, in seconds since 1970-01-01 UTC; `None` if it does not.
+    /// When it expires, in seconds since 1970-01-01 UTC; `None` if it never does.
     pub expires_at: Option<u64>,
 }
 
-/// The text that whoever calls the API proves itself with: `fdk_` and 32 random bytes in base64url,
-/// 43 characters. `Debug` shows nothing of it.
+/// The secret that authenticates a client of the API: `fdk_` and 32 random bytes in base64url (43
+/// characters). `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiSecret(String);
 
 impl ApiSecret {
-    /// A new one.
+    /// A new random secret.
     pub fn generate() -> Self {
         let random: [u8; 32] = rand::random();
         Self(format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&random)))
     }
 
-    /// The text.
+    /// The secret itself. Not for logs.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The SHA-256 of a presented text. The secret is 32 random bytes, so nothing has to be stretched.
+    /// The SHA-256 of a presented secret. A slow hash is unnecessary for 32 random bytes.
     pub fn hash_of(presented: &str) -> [u8; 32] {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, presented.as_bytes()).as_ref());
@@ -212,7 +205,7 @@ impl ApiSecret {
     }
 }
 
-/// What every secret begins with: search for leaked secrets knows it by that.
+/// The prefix of every secret, by which scanners find leaked ones.
 const PREFIX: &str = "fdk_";
 
 impl fmt::Debug for ApiSecret {
@@ -221,14 +214,14 @@ impl fmt::Debug for ApiSecret {
     }
 }
 
-/// Why a text is no API token's name.
+/// A text that cannot be the name of an API token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an API token's name has 1 to {max} letters, digits, '-', '_' and '.'", max = MAX_NAME)]
 pub struct InvalidTokenName;
 
 const MAX_NAME: usize = 64;
 
-/// Whether an API token may be called so.
+/// Checks the name of an API token.
 pub fn check_token_name(name: &str) -> Result<(), InvalidTokenName> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed) {
@@ -254,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_random_has_its_form_and_is_not_shown() {
+    fn a_secret_is_random_and_not_shown() {
         let secret = ApiSecret::generate();
         assert_ne!(secret, ApiSecret::generate());
         assert_eq!(secret.expose().len(), 47);
@@ -270,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_can_stand_anywhere() {
+    fn a_token_name_needs_no_quoting() {
         for name in ["ci", "grafana.prod_2", &"x".repeat(64)] {
             assert_eq!(check_token_name(name), Ok(()), "{name:?}");
         }

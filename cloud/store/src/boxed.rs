@@ -1,6 +1,11 @@
-//! What an asynchronous method of a trait returns.
+//! The return types of asynchronous trait methods.
 
 use std::pin::Pin;
 
-/// A future in a box, which is what a trait behind `dyn` can return.
+use crate::error::StoreError;
+
+/// A boxed future, which a trait behind `dyn` can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The answer of a store.
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;

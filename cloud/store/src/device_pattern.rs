@@ -1,26 +1,25 @@
-//! Patterns of device ids.
+//! Patterns that match device ids.
 
 use std::fmt;
 use std::str::FromStr;
 
 use fedecks_protocol::DeviceId;
 
-/// Some devices: a device id in which each `*` stands for any characters or none, such as
-/// `site-a-*`.
+/// A pattern of device ids, such as `site-a-*`: each `*` stands for any characters or none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DevicePattern(Box<str>);
 
-/// Why a text is no pattern.
+/// A text that is not a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a pattern of devices has 1 to {max} characters, each of them '*' or one that a device id may \
-     have (visible ASCII without '/' and '\\')",
+    "a pattern has 1 to {max} characters, each '*' or one that a device id may have (visible ASCII \
+     without '/' and '\\')",
     max = DeviceId::MAX_CHARS
 )]
 pub struct InvalidDevicePattern;
 
 impl DevicePattern {
-    /// Checks a text and keeps it as a pattern.
+    /// Parses a pattern.
     pub fn new(text: &str) -> Result<Self, InvalidDevicePattern> {
         let allowed = |b: u8| b.is_ascii_graphic() && b != b'/' && b != b'\\';
         if (1..=DeviceId::MAX_CHARS).contains(&text.len()) && text.bytes().all(allowed) {
@@ -30,17 +29,17 @@ impl DevicePattern {
         }
     }
 
-    /// Whether the device is one of them. Takes at most as many steps as the two texts' lengths
-    /// multiplied, which is 16,384.
+    /// Whether the pattern matches the device. Takes at most as many steps as the product of the two
+    /// lengths, which is 16,384.
     pub fn matches(&self, device: &DeviceId) -> bool {
         self.matches_text(device.as_str())
     }
 
-    /// The same of a text that may be no device id.
+    /// [`DevicePattern::matches`] for a text that may not be a device id.
     pub fn matches_text(&self, text: &str) -> bool {
         let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
         let (mut at, mut here) = (0, 0);
-        // Where the last '*' stood, and up to where the text is taken for it.
+        // The position of the last '*', and the end of what it matches.
         let mut star: Option<(usize, usize)> = None;
         while here < text.len() {
             match (pattern.get(at), star) {
@@ -52,7 +51,7 @@ impl DevicePattern {
                     at += 1;
                     here += 1;
                 }
-                // It stands for one character more.
+                // The '*' takes one character more.
                 (_, Some((place, taken))) => {
                     star = Some((place, taken + 1));
                     at = place + 1;
@@ -64,7 +63,7 @@ impl DevicePattern {
         pattern[at..].iter().all(|rest| *rest == b'*')
     }
 
-    /// What every id that it matches begins with.
+    /// The common prefix of all ids that it matches.
     pub fn prefix(&self) -> &str {
         self.0.split('*').next().unwrap_or_default()
     }
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_made_to_take_long_takes_no_time_to_speak_of() {
+    fn a_malicious_pattern_does_not_take_long() {
         let pattern = format!("{}b", "a*".repeat(63));
         let started = std::time::Instant::now();
         for _ in 0..100 {
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_device_id_has_stands_in_no_pattern() {
+    fn characters_that_no_device_id_has_are_rejected() {
         for text in ["", "a b", "ä*", "a/b", "a\\b", &"a".repeat(129)] {
             assert_eq!(DevicePattern::new(text), Err(InvalidDevicePattern), "{text:?}");
         }

@@ -1,8 +1,8 @@
-//! Whether what was remembered of a store still holds.
+//! Whether what was cached of a store is still valid.
 
-/// Tells that the store may have become an older one.
+/// A store that an older copy may replace while it is open.
 pub trait Epoch: Send + Sync + 'static {
-    /// Rises whenever the store may have become an older one, as when a back-up was put in its place:
-    /// what was remembered of it has to be read anew.
+    /// Rises whenever an older copy may have replaced the store, as after a restore. Then everything
+    /// cached from it has to be read again.
     fn epoch(&self) -> u64;
 }

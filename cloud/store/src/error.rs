@@ -1,28 +1,27 @@
-//! Why a store did not do what was asked.
+//! The errors of a store.
 
-/// Why a store did not do what was asked. Everything but [`StoreError::Exists`] and
-/// [`StoreError::TooMany`] may go well later.
+/// Why a call failed. All but [`StoreError::Exists`] and [`StoreError::TooMany`] may succeed later.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is one of that name.
-    #[error("the {what} {name:?} exists already")]
+    /// The name is taken.
+    #[error("the {what} {name:?} already exists")]
     Exists {
-        /// What there is one of: `account`, `API token`.
+        /// `account` or `API token`.
         what: &'static str,
         /// Its name.
         name: String,
     },
-    /// There are as many as there may be.
-    #[error("there are {most} of {what} already, which is as many as there may be")]
+    /// There is no room for another one.
+    #[error("there are already {max} {what}, which is the maximum")]
     TooMany {
-        /// What there are too many of: `the API tokens`.
+        /// `API tokens`.
         what: &'static str,
-        /// How many there may be.
-        most: u32,
+        /// The largest number.
+        max: u32,
     },
     /// The store was written by a newer version of this program.
     #[error(
-        "the store {location} has version {found}, this program knows versions up to {known}: \
+        "the store {location} has version {found}, but this program supports versions up to {known}: \
          use the newer program that wrote it"
     )]
     Newer {
@@ -30,17 +29,16 @@ pub enum StoreError {
         location: String,
         /// The version found.
         found: i64,
-        /// The newest version known.
+        /// The newest supported version.
         known: i64,
     },
-    /// The file is a database of some other program.
-    #[error("{location} is a database of another program, expected a store of Fedecks")]
+    /// The file is another program's database.
+    #[error("{location} is another program's database, not a Fedecks store")]
     Foreign {
         /// Which file.
         location: String,
     },
-    /// More was asked than the store gets done, or somebody else holds it. What was asked may still
-    /// be done.
+    /// Too many calls are queued, or another process has locked the store. A change may still be made.
     #[error("the store {location} is busy and did not answer in time")]
     Busy {
         /// Which store.
@@ -52,7 +50,7 @@ pub enum StoreError {
         /// Which store.
         location: String,
     },
-    /// What the store is kept on failed.
+    /// The database or its disk failed.
     #[error("cannot {action} the store {location}: {source}")]
     Failed {
         /// Which store.

@@ -1,30 +1,30 @@
-//! How long calls take.
+//! A latency histogram, and the counter behind it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How often what took how long.
+/// A latency histogram.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LatencyHistogram {
-    /// For each of [`LatencyHistogram::BOUNDS`], how many took at most so long and longer than the
-    /// bound before it; one more for those that took longer than all.
+    /// The number in each bucket: up to each of [`LatencyHistogram::BOUNDS`], and one more for those above
+    /// all of them.
     pub counts: [u64; LatencyHistogram::BOUNDS.len() + 1],
-    /// All of them together, in seconds.
+    /// The sum, in seconds.
     pub seconds: f64,
 }
 
 impl LatencyHistogram {
-    /// The bounds, in seconds.
+    /// The upper bounds of the buckets, in seconds.
     pub const BOUNDS: [f64; 12] =
         [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0];
 
-    /// How many there were.
+    /// The number of observations.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 }
 
-/// The same while it is counted, by many threads.
+/// Counts into a histogram, from any number of threads.
 #[derive(Debug, Default)]
 pub struct Latency {
     counts: [AtomicU64; LatencyHistogram::BOUNDS.len() + 1],
@@ -32,7 +32,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Counts one that took so long.
+    /// Counts an observation.
     pub fn add(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let place = LatencyHistogram::BOUNDS.partition_point(|bound| *bound < seconds);
@@ -41,7 +41,7 @@ impl Latency {
         self.microseconds.fetch_add(microseconds, Ordering::Relaxed);
     }
 
-    /// What was counted up to now.
+    /// The histogram so far.
     pub fn snapshot(&self) -> LatencyHistogram {
         let microseconds = self.microseconds.load(Ordering::Relaxed);
         LatencyHistogram {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_counts_at_the_first_bound_that_it_does_not_exceed() {
+    fn a_duration_counts_in_the_first_bucket_that_fits() {
         let latency = Latency::default();
         for milliseconds in [1, 2, 6000] {
             latency.add(Duration::from_millis(milliseconds));

@@ -2,23 +2,28 @@
 //! wait to be delivered to webhooks.
 //!
 //! Each kind has its record types and a storage trait, which any database can implement; a [`Store`]
-//! implements all of the traits. The feature `sqlite` brings one in a file, `SqliteStore`; the feature
-//! `conformance` brings the tests that every implementation must pass.
+//! implements all of them. The feature `sqlite` adds one in a file, `SqliteStore`; the feature
+//! `conformance` adds the tests that every implementation must pass.
 //!
 //! # Contract
 //!
-//! This holds for each of the storage traits:
+//! Each of the storage traits promises:
 //!
-//! - Every change is answered when it is on disk.
-//! - Every answer comes in bounded time, an error if need be.
-//! - Dropping a future gives up the answer, not the change.
+//! - A change is answered when it is on disk.
+//! - Every call is answered in bounded time, possibly with an error.
+//! - Dropping a future discards the answer, not the change.
 //!
-//! A change of accounts, devices or API tokens is on disk together with its line in the audit log, which
-//! says that `by` made it.
+//! A change of accounts, devices or API tokens is written together with its line in the audit log, which
+//! names `by` as its author.
 //!
-//! What only notes something ([`DeviceStore::seen`], [`ApiTokenStore::api_token_used`],
-//! [`AuditStore::audit_later`]) never waits: the notes of about a second are written together, are kept
-//! while the store fails, and are dropped and counted above a bound.
+//! Notes ([`DeviceStore::seen`], [`ApiTokenStore::api_token_used`], [`AuditStore::audit_later`]) never
+//! wait: those of about a second are written together, kept while the store fails, and dropped and
+//! counted above a limit.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a new variant seldom needs a decision here; the protocol and the device's core keep the lint"
+)]
 
 mod accounts;
 mod api_tokens;
@@ -45,7 +50,7 @@ pub use api_tokens::{
     check_token_name,
 };
 pub use audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditRecord, AuditStore};
-pub use boxed::BoxFuture;
+pub use boxed::{BoxFuture, StoreFuture};
 pub use device_pattern::{DevicePattern, InvalidDevicePattern};
 pub use devices::{
     AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, InvalidLabel, check_label,

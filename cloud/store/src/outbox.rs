@@ -1,59 +1,55 @@
-//! What waits to be delivered to webhooks.
+//! The outbox: events that wait to be delivered to webhooks, and their trait. Their order of delivery is up
+//! to the server.
 
-use crate::boxed::BoxFuture;
+use crate::boxed::StoreFuture;
 use crate::epoch::Epoch;
-use crate::error::StoreError;
 
-/// Keeps what waits to be delivered to webhooks by the [contract](crate#contract) of every store: every
-/// change is answered when it is on disk. The audit log has nothing of it.
+/// Stores events that wait to be delivered to webhooks. Follows the [contract](crate#contract) of every
+/// store, but is not audited.
 pub trait OutboxStore: Epoch {
-    /// Puts events behind those that wait for the webhook already; `at` is the time in seconds since
-    /// 1970-01-01 UTC. Returns the number of each: a later one has a higher number.
+    /// Appends events to those that wait for the webhook; `at` is the time in seconds since 1970-01-01 UTC.
+    /// Returns the number of each: a later one has a higher number.
     fn outbox_add<'a>(
         &'a self,
         webhook: &'a str,
         entries: Vec<OutboxEntry>,
         at: u64,
-    ) -> BoxFuture<'a, Result<Vec<u64>, StoreError>>;
+    ) -> StoreFuture<'a, Vec<u64>>;
 
-    /// Everything that waits for the webhook, oldest first.
-    fn outbox<'a>(&'a self, webhook: &'a str)
-    -> BoxFuture<'a, Result<Vec<OutboxItem>, StoreError>>;
+    /// The events that wait for the webhook, oldest first.
+    fn outbox<'a>(&'a self, webhook: &'a str) -> StoreFuture<'a, Vec<OutboxItem>>;
 
-    /// What stands behind a number of the webhook, if it is still there.
+    /// The event of the webhook with this number, if it is still there.
     fn outbox_body<'a>(
         &'a self,
         webhook: &'a str,
         sequence: u64,
-    ) -> BoxFuture<'a, Result<Option<OutboxEntry>, StoreError>>;
+    ) -> StoreFuture<'a, Option<OutboxEntry>>;
 
-    /// Removes what is delivered or given up: the numbers with the ids of their events, since after a
-    /// restore a number may stand for another event. What is not there is no error.
+    /// Removes events that were delivered or dropped, by number and id: after a restore a number may belong
+    /// to another event. Ignores those that are not there.
     fn outbox_remove<'a>(
         &'a self,
         webhook: &'a str,
         events: Vec<(u64, String)>,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    ) -> StoreFuture<'a, ()>;
 
-    /// Removes everything that waits for other webhooks than these; how much that was.
-    fn outbox_keep_only<'a>(
-        &'a self,
-        webhooks: &'a [String],
-    ) -> BoxFuture<'a, Result<u64, StoreError>>;
+    /// Removes the events of all webhooks except these. Returns how many.
+    fn outbox_keep_only<'a>(&'a self, webhooks: &'a [String]) -> StoreFuture<'a, u64>;
 }
 
-/// An event on its way to a webhook.
+/// An event for a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxEntry {
-    /// Those of one lane are delivered one after the other: the device's id, or nothing.
+    /// The events of one lane are delivered in order: the device's id, or empty.
     pub lane: String,
     /// Id of the event.
     pub event: String,
-    /// What is delivered.
+    /// The body of the delivery.
     pub body: String,
 }
 
-/// The place of an event that waits.
+/// An event in the outbox, without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxItem {
     /// Its number.
@@ -62,8 +58,8 @@ pub struct OutboxItem {
     pub lane: String,
     /// Id of the event.
     pub event: String,
-    /// How many bytes are delivered.
+    /// The size of its body.
     pub bytes: u64,
-    /// When it was put there, in seconds since 1970-01-01 UTC.
+    /// When it was added, in seconds since 1970-01-01 UTC.
     pub at: u64,
 }

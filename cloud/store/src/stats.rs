@@ -1,34 +1,33 @@
-//! How a store is doing.
+//! The health and load of a store.
 
 use crate::latency::LatencyHistogram;
 
-/// Says how a store is doing.
+/// Reports the health and load of a store.
 pub trait StoreMonitor: Send + Sync + 'static {
-    /// What the store has counted since it was opened.
+    /// Counted since the store was opened.
     fn stats(&self) -> StoreStats;
 }
 
-/// What a store has counted since it was opened.
+/// Counted since a store was opened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoreStats {
-    /// How long reading calls took, from the call to its answer.
+    /// Latency of reads, from the call to its answer.
     pub reads: LatencyHistogram,
-    /// How long changing calls took.
+    /// Latency of writes.
     pub writes: LatencyHistogram,
-    /// Calls that failed because too many were waiting, or another process held the file for too
+    /// Calls that failed because too many were queued, or another process locked the file for too
     /// long.
     pub busy: u64,
-    /// Calls that failed because the file or its disk did.
+    /// Calls that failed because of the file or its disk.
     pub failed: u64,
-    /// How often the file was opened again after it failed or was replaced.
+    /// How often the file was reopened after it failed or was replaced.
     pub reopened: u64,
-    /// Notes of devices that were seen and of API tokens that were used, which were dropped because
-    /// too many were waiting.
+    /// Notes about seen devices and used API tokens that were dropped because too many were pending.
     pub notes_dropped: u64,
     /// Lines of the audit log that were dropped for the same reason.
     pub audit_dropped: u64,
-    /// Notes and lines of the audit log that wait to be written.
+    /// Notes and lines of the audit log that are not written yet.
     pub waiting: u64,
-    /// Whether the last that was tried with the file went well.
+    /// Whether the last access to the file succeeded.
     pub healthy: bool,
 }

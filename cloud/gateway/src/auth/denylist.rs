@@ -140,10 +140,10 @@ impl Denylist {
         // Before reading: a store that is replaced in the meantime is read again the next time.
         let epoch = self.0.store.epoch();
         if epoch != known_epoch {
-            self.resync(&self.0.store.standings_after(0).await?, epoch);
+            self.resync(&self.0.store.access_states_after(0).await?, epoch);
             return Ok(());
         }
-        let states = self.0.store.standings_after(known).await?;
+        let states = self.0.store.access_states_after(known).await?;
         states.iter().for_each(|state| self.apply(state));
         if let Some(latest) = states.last() {
             let mut cache = self.0.cache.write();

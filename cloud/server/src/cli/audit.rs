@@ -1,47 +1,51 @@
 //! `audit`: who changed what.
 
 use clap::Subcommand;
+use fedecks_common::utc;
 use fedecks_protocol::DeviceId;
 use fedecks_store::{AuditQuery, AuditRecord, AuditStore};
 
 use super::error::CliError;
-use super::output::print;
+use super::output::Output;
 use super::place::Place;
-use fedecks_common::utc;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Prints who changed what, newest first, with tabs between the time, who it was, what it was,
-    /// the device or `-`, and a detail or `-`
+    /// List who changed what, newest first (time, who, what, device, detail), separated by tabs
     List {
         /// Only what was done to this device
         #[arg(long, value_name = "ID")]
         device: Option<String>,
-        /// At most so many lines
-        #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+        /// The largest number of lines
+        #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = whole_number)]
         limit: u32,
         #[command(flatten)]
         place: Place,
     },
 }
 
-pub(super) fn run(command: Command) -> Result<(), CliError> {
+pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
     let Command::List { device, limit, place } = command;
     let device = device.map(DeviceId::new).transpose()?;
     let (store, runtime) = place.open_store()?;
+    output.print_header("TIME\tWHO\tWHAT\tDEVICE\tDETAIL")?;
     runtime.block_on(async {
         let mut left = limit;
         let mut query = AuditQuery { before: None, device, limit: 0 };
         while left > 0 {
             query.limit = left;
             let page = store.audit_page(&query).await?;
-            print(&page.iter().map(line).collect::<String>())?;
+            output.print(&page.iter().map(line).collect::<String>())?;
             let Some(last) = page.last() else { break };
             query.before = Some(last.sequence);
             left = left.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
         }
         Ok::<_, CliError>(())
     })
+}
+
+fn whole_number(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "expected a whole number")
 }
 
 fn line(record: &AuditRecord) -> String {

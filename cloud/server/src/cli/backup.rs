@@ -11,7 +11,7 @@ use crate::store;
 
 #[derive(Args)]
 pub(super) struct Backup {
-    /// The file to make; one that exists is not overwritten
+    /// The file to create; an existing one is not overwritten
     file: PathBuf,
     #[command(flatten)]
     place: Place,
@@ -19,7 +19,7 @@ pub(super) struct Backup {
 
 #[derive(Args)]
 pub(super) struct Restore {
-    /// The copy to take
+    /// The backup
     file: PathBuf,
     #[command(flatten)]
     place: Place,
@@ -38,6 +38,9 @@ impl Backup {
 impl Restore {
     pub(super) fn run(self) -> Result<(), CliError> {
         let config = self.place.load(Overrides::default())?;
+        if !self.file.exists() {
+            return Err(CliError::NoBackup(self.file));
+        }
         Ok(store::restore(&self.file, &config)?)
     }
 }

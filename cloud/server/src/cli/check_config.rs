@@ -1,34 +1,34 @@
-//! `check-config`: what `serve` would do with the configuration.
+//! `check-config`: validates the configuration and prints the effective settings, without secrets.
 
 use std::fmt::Write;
 
 use fedecks_cloud::serve::Tls;
+use fedecks_common::utc;
 use fedecks_store::unix_now;
 
 use super::error::CliError;
-use super::output::print;
+use super::output::Output;
 use super::place::Place;
 use crate::app;
-use crate::config::{Config, Overrides, Part, TlsChoice};
-use fedecks_common::utc;
+use crate::config::{Config, Overrides, Service, TlsChoice};
 
-/// Reads everything that the server would read, and prints what holds, without a secret.
-pub(super) fn run(place: Place) -> Result<(), CliError> {
+/// Reads everything that the server would read, and changes nothing.
+pub(super) fn run(place: Place, output: &mut Output<'_>) -> Result<(), CliError> {
     let config = place.load(Overrides::default())?;
     let certificates = app::check(&config)?;
-    print(&described(&config, &certificates))
+    output.print(&describe(&config, &certificates))
 }
 
-fn described(config: &Config, certificates: &[Option<Tls>]) -> String {
+fn describe(config: &Config, certificates: &[Option<Tls>]) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
-        // A text takes every line.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{name}: {value}");
     };
     for (listener, certificate) in config.listeners.iter().zip(certificates) {
         let tls = match &listener.tls {
             TlsChoice::Off => "plaintext".to_owned(),
-            TlsChoice::SelfSigned => "TLS with a certificate of our own making".to_owned(),
+            TlsChoice::SelfSigned => "TLS, self-signed".to_owned(),
             TlsChoice::Files { certificate: file, .. } => {
                 let end = certificate.as_ref().and_then(Tls::not_after);
                 let expires = end.map_or_else(String::new, |end| {
@@ -38,17 +38,23 @@ fn described(config: &Config, certificates: &[Option<Tls>]) -> String {
                 format!("TLS with {}{expires}", file.display())
             }
         };
-        let parts = [(Part::Devices, "devices"), (Part::Api, "api"), (Part::Metrics, "metrics")];
-        let served = parts.iter().filter(|(part, _)| listener.serves(*part));
-        let served: Vec<_> = served.map(|(_, name)| *name).collect();
         let proxy = if listener.proxy_protocol { ", behind the PROXY protocol" } else { "" };
-        line("listener", format!("{}, {tls}, {}{proxy}", listener.address, served.join(" and ")));
+        let served = Service::ALL.into_iter().filter(|service| listener.serves(*service));
+        let served: Vec<_> = served.map(Service::as_str).collect();
+        let (address, served) = (listener.address, served.join(", "));
+        line("listener", format!("{address}, {tls}{proxy}; serves {served}"));
     }
     line("device socket", config.path.clone());
-    let there = if config.store.exists() { "" } else { " (to be made)" };
-    line("store", format!("{}{there}", config.store.display()));
-    let made = if config.secrets.are_made() { "of our own making" } else { "configured" };
-    line("secret", made.to_owned());
+    let missing = if config.store.exists() { "" } else { " (will be created)" };
+    line("store", format!("{}{missing}", config.store.display()));
+    let secret = config.secrets.generated();
+    line(
+        "secret",
+        match secret {
+            Some(file) => format!("generated ({})", file.display()),
+            None => "configured".to_owned(),
+        },
+    );
     for webhook in &config.webhooks {
         line("webhook", format!("{} to {}", webhook.name, webhook.url));
     }

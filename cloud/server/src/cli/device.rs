@@ -1,25 +1,24 @@
 //! `device`: lists, labels, revokes, blocks and forgets devices.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use fedecks_common::utc;
 use fedecks_protocol::DeviceId;
 use fedecks_store::{
-    Actor, DevicePattern, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, check_label,
+    Actor, DevicePattern, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, Store, check_label,
 };
+use tokio::runtime::Runtime;
 
 use super::error::CliError;
-use super::output::print;
-use super::output::utc_or_never;
+use super::output::{Output, utc_or_never};
 use super::place::Place;
-use fedecks_common::utc;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Prints a line for each device, with tabs between its id, when it was first and last seen,
-    /// `revoked` if its tokens ever were or `-`, since when it is blocked or `-`, and its label or `-`
+    /// List devices (id, first seen, last seen, revoked, blocked since, label), separated by tabs
     ///
-    /// A running server notes when a device connects, about a second later.
+    /// A running server records a connecting device within about a second.
     List {
-        /// Only devices whose id this matches; each `*` in it stands for any characters
+        /// Only devices whose id matches; each `*` stands for any characters
         #[arg(long, value_name = "PATTERN")]
         devices: Option<DevicePattern>,
         /// Only devices with this text in their id or label
@@ -31,93 +30,84 @@ pub(super) enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Gives a device a label, or takes its label away
+    /// Label a device, or remove its label
     Label {
         /// Id of the device
         id: String,
-        /// What people call it; without one the label is taken away
+        /// A name for people; without it the label is removed
         label: Option<String>,
         #[command(flatten)]
         place: Place,
     },
-    /// Makes every token that a device has worthless
+    /// Revoke all tokens of a device
     ///
-    /// A running server ends the device's connection within about a second. The device has to log in
+    /// A running server closes the device's connection within about a second. The device has to log in
     /// with credentials again.
-    Revoke {
-        /// Id of the device
-        id: String,
-        #[command(flatten)]
-        place: Place,
-    },
-    /// Refuses a device until it is unblocked
+    Revoke(Target),
+    /// Block a device until it is unblocked
     ///
-    /// A running server ends the device's connection within about a second. Its token stays good for
+    /// A running server closes the device's connection within about a second. Its token stays valid for
     /// when it is unblocked.
-    Block {
-        /// Id of the device
-        id: String,
-        #[command(flatten)]
-        place: Place,
-    },
-    /// Lets a blocked device in again
-    Unblock {
-        /// Id of the device
-        id: String,
-        #[command(flatten)]
-        place: Place,
-    },
-    /// Takes a device off every list and makes its tokens worthless
+    Block(Target),
+    /// Unblock a device
+    Unblock(Target),
+    /// Forget a device: remove it from all lists and revoke its tokens
     ///
-    /// It is listed again if it logs in with credentials. A blocked device has to be unblocked first.
-    Forget {
-        /// Id of the device
-        id: String,
-        #[command(flatten)]
-        place: Place,
-    },
+    /// It is listed again if it logs in with credentials. A blocked device must be unblocked first.
+    Forget(Target),
 }
 
-pub(super) fn run(command: Command) -> Result<(), CliError> {
+#[derive(Args)]
+pub(super) struct Target {
+    /// Id of the device
+    id: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Target {
+    fn open(self) -> Result<(DeviceId, impl Store, Runtime), CliError> {
+        let device = DeviceId::new(self.id)?;
+        let (store, runtime) = self.place.open_store()?;
+        Ok((device, store, runtime))
+    }
+}
+
+pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
     let by = Actor::cli();
     match command {
         Command::List { devices, search, blocked, place } => {
             let blocked = blocked.then_some(true);
             let query = DeviceQuery { scope: devices, search, blocked, ..DeviceQuery::default() };
-            list(place, query)
+            list(place, query, output)
         }
         Command::Label { id, label, place } => {
-            let device = DeviceId::new(id)?;
             label.as_deref().map_or(Ok(()), check_label)?;
-            let (store, runtime) = place.open_store()?;
+            let (device, store, runtime) = Target { id, place }.open()?;
             let known = runtime.block_on(store.set_label(&device, label.as_deref(), &by))?;
             if known { Ok(()) } else { Err(CliError::NoDevice(device)) }
         }
-        Command::Revoke { id, place } => {
-            let device = DeviceId::new(id)?;
-            let (store, runtime) = place.open_store()?;
+        Command::Revoke(target) => {
+            let (device, store, runtime) = target.open()?;
             runtime.block_on(store.revoke(&device, &by))?;
-            print(&format!("{device}: its tokens are worthless now\n"))
+            output.print(&format!("{device}: all tokens revoked\n"))
         }
-        Command::Block { id, place } => {
-            let device = DeviceId::new(id)?;
-            let (store, runtime) = place.open_store()?;
+        Command::Block(target) => {
+            let (device, store, runtime) = target.open()?;
             let changed = runtime.block_on(store.block(&device, &by))?;
-            let word = if changed.is_some() { "now" } else { "already" };
-            print(&format!("{device}: {word} blocked\n"))
+            let outcome = if changed.is_some() { "blocked" } else { "already blocked" };
+            output.print(&format!("{device}: {outcome}\n"))
         }
-        Command::Unblock { id, place } => {
-            let device = DeviceId::new(id)?;
-            let (store, runtime) = place.open_store()?;
+        Command::Unblock(target) => {
+            let (device, store, runtime) = target.open()?;
             let changed = runtime.block_on(store.unblock(&device, &by))?;
-            let words = if changed.is_some() { "not blocked any more" } else { "was not blocked" };
-            print(&format!("{device}: {words}\n"))
+            let outcome = if changed.is_some() { "unblocked" } else { "was not blocked" };
+            output.print(&format!("{device}: {outcome}\n"))
         }
-        Command::Forget { id, place } => {
-            let device = DeviceId::new(id)?;
-            let (store, runtime) = place.open_store()?;
+        Command::Forget(target) => {
+            let (device, store, runtime) = target.open()?;
             match runtime.block_on(store.forget(&device, &by))? {
-                ForgetOutcome::Done(_) => print(&format!("{device}: forgotten\n")),
+                ForgetOutcome::Done(_) => output.print(&format!("{device}: forgotten\n")),
                 ForgetOutcome::Unknown => Err(CliError::NoDevice(device)),
                 ForgetOutcome::Blocked => Err(CliError::Blocked(device)),
             }
@@ -125,13 +115,14 @@ pub(super) fn run(command: Command) -> Result<(), CliError> {
     }
 }
 
-/// Page by page, so that a big fleet needs no big memory.
-fn list(place: Place, mut query: DeviceQuery) -> Result<(), CliError> {
+/// Page by page, so that a large fleet does not need much memory.
+fn list(place: Place, mut query: DeviceQuery, output: &mut Output<'_>) -> Result<(), CliError> {
     let (store, runtime) = place.open_store()?;
+    output.print_header("ID\tFIRST SEEN\tLAST SEEN\tREVOKED\tBLOCKED SINCE\tLABEL")?;
     runtime.block_on(async {
         loop {
             let page = store.devices_page(&query).await?;
-            print(&page.iter().map(line).collect::<String>())?;
+            output.print(&page.iter().map(line).collect::<String>())?;
             match page.into_iter().next_back() {
                 Some(last) => query.after = Some(last.id),
                 None => return Ok::<_, CliError>(()),

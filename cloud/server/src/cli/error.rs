@@ -1,7 +1,6 @@
-//! Why a command failed, and with which exit code.
+//! Why a command failed, and its exit code.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use fedecks_cloud::accounts::PasswordError;
 use fedecks_protocol::{DeviceId, InvalidDeviceId};
@@ -31,41 +30,32 @@ pub(super) enum CliError {
     Label(#[from] InvalidLabel),
     #[error(transparent)]
     TokenName(#[from] InvalidTokenName),
-    #[error("there is no store at {}; do --config and --data-dir say the right place?", .0.display())]
+    #[error("no store at {}; check --config and --data-dir", .0.display())]
     NoStore(PathBuf),
-    #[error("there is no account {0:?}")]
+    #[error("no such backup: {}", .0.display())]
+    NoBackup(PathBuf),
+    #[error("no such account: {0:?}")]
     NoAccount(String),
-    #[error("there is no device {0}")]
+    #[error("no such device: {0}")]
     NoDevice(DeviceId),
-    #[error("the device {0} is blocked, and would not be if it were forgotten: unblock it first")]
+    #[error("the device {0} is blocked, and forgetting it would let it in again: unblock it first")]
     Blocked(DeviceId),
-    #[error("there is no API token {0:?}")]
+    #[error("no such API token: {0:?}")]
     NoToken(String),
     #[error("the two passwords differ")]
     PasswordsDiffer,
-    #[error("ended by a signal")]
-    Signal(u8),
+    #[error("interrupted by a signal")]
+    Signal(i32),
 }
 
 impl CliError {
-    pub(super) fn exit_code(&self) -> ExitCode {
+    pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => WRONG_CONFIGURATION.into(),
-            Self::Server(error) if error.is_configuration() => WRONG_CONFIGURATION.into(),
-            Self::Signal(number) => (128_u8.saturating_add(*number)).into(),
-            Self::Server(_)
-            | Self::Store(_)
-            | Self::Password(_)
-            | Self::AccountName(_)
-            | Self::DeviceId(_)
-            | Self::Label(_)
-            | Self::TokenName(_)
-            | Self::NoStore(_)
-            | Self::NoAccount(_)
-            | Self::NoDevice(_)
-            | Self::Blocked(_)
-            | Self::NoToken(_)
-            | Self::PasswordsDiffer => ExitCode::FAILURE,
+            Self::Config(_) => WRONG_CONFIGURATION,
+            Self::Server(error) if error.is_configuration() => WRONG_CONFIGURATION,
+            // As a shell reports a program that a signal ended.
+            Self::Signal(number) => u8::try_from(128 + number).unwrap_or(u8::MAX),
+            _ => 1,
         }
     }
 }

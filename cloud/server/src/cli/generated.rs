@@ -1,5 +1,5 @@
-//! The manual page and the completions in `cloud/data` are made from the definition of the command line,
-//! and kept in the repository so that a package can have them without running anything.
+//! The manual page and the completions in `cloud/data`, generated from the definition of the command
+//! line. They are in the repository so that packaging does not have to run the program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn completions() -> Vec<(PathBuf, Vec<u8>)> {
 
 /// One page for all commands.
 fn manual() -> (PathBuf, Vec<u8>) {
-    // What the help says by itself has sections of its own here.
+    // The page has its own sections for what follows the help.
     let mut command = Cli::command().after_help("").disable_help_subcommand(true);
     command.build();
     let page = Man::new(command.clone()).title("FEDECKS-CLOUD").section("8");
@@ -44,7 +44,7 @@ fn manual() -> (PathBuf, Vec<u8>) {
     (PathBuf::from("man/fedecks-cloud.8"), text.into_bytes())
 }
 
-/// Every command that has none below it.
+/// Every command without subcommands.
 fn describe(command: &clap::Command, text: &mut String) {
     for subcommand in command.get_subcommands() {
         if subcommand.has_subcommands() {
@@ -61,7 +61,7 @@ fn describe(command: &clap::Command, text: &mut String) {
     }
 }
 
-/// What stands below the heading.
+/// A section without its heading.
 fn body(section: &str) -> &str {
     section.split_once("\n.SH ").unwrap().1.split_once('\n').unwrap().1
 }
@@ -75,35 +75,35 @@ fn rendered(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String 
 const REST: &str = r#".SH SIGNALS
 .TP
 SIGTERM, SIGINT
-The server accepts nobody any more, sends its devices away in batches with a spread return, and ends; a
-second one ends it at once.
+The server stops accepting connections, sends its devices away in batches, each with a time to return,
+and exits; a second one ends it immediately.
 .TP
 SIGHUP
-The server reads its certificates anew.
+The server reloads its certificates.
 .SH FILES
 .TP
 .I /etc/fedecks/cloud.toml
 The configuration.
 .TP
 .I /usr/share/doc/fedecks\-cloud/cloud.example.toml
-All keys of it with their defaults.
+All its keys with their defaults.
 .TP
 .I /var/lib/fedecks/fedecks.sqlite
-Accounts, devices, API tokens, the audit log and what webhooks wait for.
+Accounts, devices, API tokens, the audit log and events that wait for webhooks.
 .TP
 .IR /var/lib/fedecks/secret ", " /var/lib/fedecks/salt
-What devices' tokens are sealed with, made when the package was installed.
+What devices' tokens are sealed with, generated when the package was installed.
 .SH ENVIRONMENT
-Every key of the configuration that is no section of its own kind ([[former]], [[listener]],
-[[webhook]]) can be set by a variable, which holds against the file: FEDECKS_ and the key in capitals with
-\(aq_\(aq for the dot, such as FEDECKS_LIMITS_CONNECTIONS. FEDECKS_CONFIG names the file.
+Every key of the configuration, except those in [[previous_key]], [[listener]] and [[webhook]], can be set
+by a variable, which overrides the file: FEDECKS_ and the key in capitals with \(aq_\(aq for the dot, such
+as FEDECKS_LIMITS_CONNECTIONS. FEDECKS_CONFIG names the file.
 .SH EXIT STATUS
 .TP
 0
-Done.
+Success.
 .TP
 1
-Failed.
+Failure.
 .TP
 2
 Wrong usage.
@@ -117,7 +117,7 @@ Wrong configuration.
 "#;
 
 #[test]
-fn what_is_generated_is_in_the_repository() {
+fn generated_files_are_up_to_date() {
     let update = std::env::var_os("UPDATE").is_some();
     for (path, text) in completions().into_iter().chain([manual()]) {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(path);
@@ -127,14 +127,10 @@ fn what_is_generated_is_in_the_repository() {
         }
         assert!(
             fs::read(&file).unwrap_or_default() == text,
-            "{} is not what cli/mod.rs makes; run: UPDATE=1 cargo test -p fedecks-server --lib \
+            "{} differs from what cli/mod.rs defines; run: UPDATE=1 cargo test -p fedecks-server --lib \
              generated, and commit it",
             file.display()
         );
     }
-}
-
-#[test]
-fn the_definition_has_no_contradictions() {
     Cli::command().debug_assert();
 }

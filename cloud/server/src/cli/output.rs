@@ -7,20 +7,32 @@ use fedecks_common::utc;
 use super::error::CliError;
 use crate::error::ServerError;
 
-/// Writes to standard output. Whoever reads it and goes away early, as `head` does, is no error.
-pub(super) fn print(text: &str) -> Result<(), CliError> {
-    let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(ServerError::io("write to standard output")(error).into())
+/// Where a command prints: standard output, or memory in tests.
+pub(super) struct Output<'a> {
+    pub(super) writer: &'a mut dyn Write,
+    /// Whether a person reads it, and no script.
+    pub(super) is_terminal: bool,
+}
+
+impl Output<'_> {
+    /// A reader that closes the pipe early, as `head` does, is not an error.
+    pub(super) fn print(&mut self, text: &str) -> Result<(), CliError> {
+        match self.writer.write_all(text.as_bytes()).and_then(|()| self.writer.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(ServerError::io("write to standard output")(error).into())
+            }
+            _ => Ok(()),
         }
-        Ok(()) | Err(_) => Ok(()),
+    }
+
+    /// The names of a list's columns, on a terminal only.
+    pub(super) fn print_header(&mut self, columns: &str) -> Result<(), CliError> {
+        if self.is_terminal { self.print(&format!("{columns}\n")) } else { Ok(()) }
     }
 }
 
-/// Tells the user what went wrong.
-pub(super) fn complain(error: &CliError) {
-    // There is nobody left to tell if that fails.
+pub(super) fn print_error(error: &CliError) {
+    // If that fails there is no other place to report it.
     let _ = writeln!(io::stderr(), "fedecks-cloud: {error}");
 }
 

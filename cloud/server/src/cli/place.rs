@@ -11,21 +11,20 @@ use crate::config::{Config, ConfigError, Overrides};
 use crate::error::ServerError;
 use crate::store::open_store;
 
-/// Where the configuration and the state are.
 #[derive(Args, Clone)]
 pub(super) struct Place {
     /// Configuration file (TOML)
     ///
-    /// Without this and without --data-dir it is /etc/fedecks/cloud.toml, if that is there. Without any
-    /// file the defaults hold, and a secret is made and kept in the data directory.
+    /// Without this and without --data-dir, /etc/fedecks/cloud.toml is read if it exists. Without any
+    /// file the defaults apply, and a secret is generated and kept in the data directory.
     #[arg(long, value_name = "FILE", env = "FEDECKS_CONFIG")]
     config: Option<PathBuf>,
-    /// Directory for what the server keeps and makes itself [default: ./fedecks-data]
+    /// Directory for the server's own files [default: ./fedecks-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
 
-/// Where the Debian package has the configuration file.
+/// Where the Debian package installs the configuration file.
 const INSTALLED_CONFIG: &str = "/etc/fedecks/cloud.toml";
 
 impl Place {
@@ -39,15 +38,15 @@ impl Place {
         Config::load(file, |name| std::env::var_os(name), overrides)
     }
 
-    /// As [`Place::make_store`], but the store has to be there: a command that is told the wrong place
-    /// shall not seem to work.
+    /// Like [`Place::create_store`], but fails if there is no store: a command with a wrong --data-dir
+    /// must not seem to work.
     pub(super) fn open_store(self) -> Result<(impl Store, Runtime), CliError> {
         let store = self.clone().load(Overrides::default())?.store;
-        if store.exists() { self.make_store() } else { Err(CliError::NoStore(store)) }
+        if store.exists() { self.create_store() } else { Err(CliError::NoStore(store)) }
     }
 
-    /// Opens the store for a command, and a runtime to use it in; makes one if there is none.
-    pub(super) fn make_store(self) -> Result<(impl Store, Runtime), CliError> {
+    /// Opens the store, which is created if there is none, and a runtime to use it in.
+    pub(super) fn create_store(self) -> Result<(impl Store, Runtime), CliError> {
         let config = self.load(Overrides::default())?;
         Ok((open_store(&config)?, start_runtime()?))
     }

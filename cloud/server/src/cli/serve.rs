@@ -9,24 +9,24 @@ use super::error::CliError;
 use super::logging;
 use super::place::Place;
 use crate::app;
-use crate::config::Overrides;
+use crate::config::{Overrides, parse_address};
 
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// Address to listen on, in place of the configured ones; port 0 takes a free one
+    /// Address to listen on, instead of the configured ones; port 0 picks a free one
     ///
-    /// May be given more than once. Without any configuration it is 127.0.0.1:8080.
-    #[arg(long, value_name = "ADDRESS")]
+    /// Can be given several times. Without any configuration it is 127.0.0.1:8080.
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     listen: Vec<SocketAddr>,
-    /// Serve TLS with a certificate of our own making for localhost, to try things
+    /// Serve TLS with a generated certificate for localhost, for tests
     ///
     /// The certificate of its authority is self-signed/ca.pem in the data directory: a device's
     /// `ca_file`.
     #[arg(long)]
     self_signed: bool,
-    /// File to write the listening addresses to, one a line, once devices can connect
+    /// File to write the listening addresses to, one per line, when devices can connect
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
 }

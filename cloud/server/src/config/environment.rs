@@ -1,4 +1,4 @@
-//! What the environment says in the place of the file.
+//! Environment variables, which override the file.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -7,18 +7,18 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::error::ConfigError;
+use super::file::ConfigFile;
 use super::keys::{KEYS, Kind, variable_of};
-use super::raw::Raw;
 
-/// A secret is set once: in one form it takes the place of the other.
-const INSTEAD: &[(&str, &str)] = &[
+/// A secret is set once: either form of it replaces the other.
+const ALTERNATIVES: &[(&str, &str)] = &[
     ("secret", "secret_file"),
     ("secret_file", "secret"),
     ("salt", "salt_file"),
     ("salt_file", "salt"),
 ];
 
-/// Puts what the environment says in the place of what the file says. Returns which keys it set.
+/// Overrides the values of the file with those of the environment. Returns the keys that it set.
 pub(super) fn apply(
     table: &mut Table,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -27,17 +27,17 @@ pub(super) fn apply(
     for (key, kind) in KEYS {
         let name = variable_of(key);
         let Some(text) = variable(&name) else { continue };
-        let wrong = |problem: &str| ConfigError::Wrong {
+        let invalid = |problem: &str| ConfigError::Invalid {
             place: format!("environment variable {name}"),
-            key: String::new(),
             problem: problem.trim().replace('\n', ", "),
         };
-        let text = text.into_string().map_err(|_| wrong("expected text in UTF-8"))?;
-        let value = kind.value(&text).map_err(wrong)?;
-        let mut alone = Table::new();
-        put(&mut alone, key, value.clone());
-        Raw::deserialize(alone).map_err(|error| wrong(error.message()))?;
-        for (_, other) in INSTEAD.iter().filter(|(this, other)| this == key && !set.contains(other))
+        let text = text.into_string().map_err(|_| invalid("must be text in UTF-8"))?;
+        let value = kind.value(&text).map_err(invalid)?;
+        let mut only_this = Table::new();
+        put(&mut only_this, key, value.clone());
+        ConfigFile::deserialize(only_this).map_err(|error| invalid(error.message()))?;
+        for (_, other) in
+            ALTERNATIVES.iter().filter(|(this, other)| this == key && !set.contains(other))
         {
             table.remove(*other);
         }
@@ -52,11 +52,9 @@ impl Kind {
         Ok(match self {
             Self::Text => Value::String(text.to_owned()),
             Self::Number => {
-                Value::Integer(text.trim().parse().map_err(|_| "expected a whole number")?)
+                Value::Integer(text.trim().parse().map_err(|_| "must be a whole number")?)
             }
-            Self::Flag => {
-                Value::Boolean(text.trim().parse().map_err(|_| "expected true or false")?)
-            }
+            Self::Flag => Value::Boolean(text.trim().parse().map_err(|_| "must be true or false")?),
             Self::List => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
                 Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
@@ -65,7 +63,7 @@ impl Kind {
     }
 }
 
-/// Sets `table.key` or `key`. The file was checked before: what stands there is a table.
+/// Sets `table.key` or `key`. The file was checked before, so `table` is one.
 fn put(table: &mut Table, key: &str, value: Value) {
     let Some((group, key)) = key.split_once('.') else {
         table.insert(key.to_owned(), value);

@@ -1,89 +1,77 @@
-//! What is wrong with the configuration, and where it stands.
+//! What is wrong with the configuration, and where each value came from.
 
-use std::collections::BTreeSet;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::keys;
 
-/// What is wrong with the configuration, and where.
+/// What is wrong with the configuration, and where. Shows no secret.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration {}: {source}", file.display())]
     Unreadable { file: PathBuf, source: std::io::Error },
-    /// A value, a key or the file's form is wrong.
-    #[error("{place}{}{key}: {problem}", if key.is_empty() { "" } else { ": " })]
-    Wrong {
-        /// The file with the line where it is known, or the environment variable.
+    /// A value, a key or the file's syntax is wrong.
+    #[error("{place}: {problem}")]
+    Invalid {
+        /// The file, with the line where it is known, or the environment variable.
         place: String,
-        /// The key with the name of its table, empty if it is not known.
-        key: String,
-        /// What is there and what was expected.
+        /// The key, and what its value must be.
         problem: String,
     },
 }
 
-/// Knows where each key got its value from.
-#[derive(Debug, Clone)]
-pub(super) struct Places {
-    file: Option<PathBuf>,
-    from_environment: BTreeSet<&'static str>,
+/// Where each key got its value from.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ConfigSources {
+    pub(super) file: Option<PathBuf>,
+    /// The line of each key that the file sets, without those in lists of tables such as `[[webhook]]`.
+    pub(super) lines: BTreeMap<&'static str, usize>,
+    pub(super) from_environment: BTreeSet<&'static str>,
 }
 
-impl Places {
-    pub(super) fn new(file: Option<&Path>, from_environment: BTreeSet<&'static str>) -> Self {
-        Self { file: file.map(Path::to_owned), from_environment }
-    }
-
-    /// Whether there is a file.
-    pub(super) fn has_file(&self) -> bool {
-        self.file.is_some()
-    }
-
-    /// The value of `key` is not as expected.
-    pub(super) fn wrong(&self, key: &str, problem: &str) -> ConfigError {
+impl ConfigSources {
+    /// The value of `key` is not as expected. `problem` names the key.
+    pub(super) fn invalid(&self, key: &str, problem: impl Into<String>) -> ConfigError {
         let place = if self.from_environment.contains(key) {
             format!("environment variable {}", keys::variable_of(key))
-        } else if let Some(file) = &self.file {
-            file.display().to_string()
         } else {
-            "configuration".into()
+            match (&self.file, self.lines.get(key)) {
+                (Some(file), Some(line)) => format!("{}, line {line}", file.display()),
+                (Some(file), None) => file.display().to_string(),
+                (None, _) => "configuration".into(),
+            }
         };
-        ConfigError::Wrong { place, key: key.into(), problem: problem.into() }
+        ConfigError::Invalid { place, problem: problem.into() }
     }
-}
 
-/// An error of the TOML parser. Its own text would show the line, which may hold a secret.
-pub(super) fn in_file(file: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let (line, key) = error.span().map_or((None, String::new()), |span| {
-        let line = text.get(..span.start).map(|before| before.matches('\n').count() + 1);
-        (line, key_at(text, &span))
-    });
-    let place = match line {
-        Some(line) => format!("{}, line {line}", file.display()),
-        None => file.display().to_string(),
-    };
-    ConfigError::Wrong { place, key, problem: error.message().trim().replace('\n', ", ") }
-}
+    /// Neither the file nor the environment sets `key`.
+    pub(super) fn is_default(&self, key: &str) -> bool {
+        !self.lines.contains_key(key) && !self.from_environment.contains(key)
+    }
 
-/// The known key that stands on the line where `span` begins, or above it if the line has none.
-fn key_at(text: &str, span: &Range<usize>) -> String {
-    let until_end_of_line = text
-        .get(span.start..)
-        .and_then(|rest| rest.find('\n'))
-        .map_or(text.len(), |length| span.start + length);
-    let mut lines = text.get(..until_end_of_line).unwrap_or_default().lines().rev();
-    let name = lines.by_ref().find_map(|line| {
-        let name = line.split_once('=').map_or("", |(name, _)| name).trim();
-        (!name.is_empty() || line.trim_start().starts_with('[')).then(|| name.to_owned())
-    });
-    let name = name.unwrap_or_default();
-    let table =
-        lines.find_map(|line| line.trim().strip_prefix('[')?.strip_suffix(']').map(str::to_owned));
-    let key = match table {
-        Some(table) => format!("{table}.{name}"),
-        None => name,
-    };
-    if keys::is_known(&key) { key } else { String::new() }
+    /// `KEY (VALUE)`, which also says if that is the default.
+    pub(super) fn describe(&self, key: &str, value: impl fmt::Display) -> String {
+        let default = if self.is_default(key) { ", the default" } else { "" };
+        format!("{key} ({value}{default})")
+    }
+
+    /// Fails unless the first duration is longer than the second.
+    pub(super) fn require_longer(
+        &self,
+        (key, duration): (&str, Duration),
+        (than, minimum): (&str, Duration),
+    ) -> Result<(), ConfigError> {
+        if duration > minimum {
+            return Ok(());
+        }
+        let describe = |key: &str, duration: Duration| {
+            self.describe(key, format_args!("{} s", duration.as_secs()))
+        };
+        let problem =
+            format!("{} must be longer than {}", describe(key, duration), describe(than, minimum));
+        Err(self.invalid(if self.is_default(key) { than } else { key }, problem))
+    }
 }

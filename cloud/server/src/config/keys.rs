@@ -1,17 +1,17 @@
-//! The keys that the environment can set, and the names of their variables.
+//! The keys that the environment can set, and the names of their variables. Lists of tables, such as
+//! `[[webhook]]`, can only be in the file.
 
-/// What a key's value is.
+/// The type of a key's value.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Text,
     Number,
     Flag,
-    /// Texts, with commas between them in the environment.
+    /// Texts, separated by commas in the environment.
     List,
 }
 
-/// Every key that the environment can set. The variable is `FEDECKS_` and the key in capitals with
-/// `_` for the dot.
+/// Every key that the environment can set; see [`variable_of`].
 pub(super) const KEYS: &[(&str, Kind)] = &[
     ("listen", Kind::List),
     ("trusted_proxies", Kind::List),
@@ -52,11 +52,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("log.format", Kind::Text),
 ];
 
-/// The environment variable that sets `key`.
+/// The environment variable that sets `key`: `FEDECKS_` and the key in capitals, with `_` for the dot.
 pub(super) fn variable_of(key: &str) -> String {
     format!("FEDECKS_{}", key.replace('.', "_").to_ascii_uppercase())
-}
-
-pub(super) fn is_known(key: &str) -> bool {
-    KEYS.iter().any(|(known, _)| *known == key)
 }

@@ -1,13 +1,14 @@
-//! Secrets of the configuration, and how new ones are made.
+//! Secrets of the configuration, and how new ones are generated. Where they are stored is up to
+//! `sections/secrets.rs`.
 
 use std::{fmt, io};
 
 use data_encoding::BASE64URL_NOPAD;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::de::{Deserialize, Deserializer, Error};
 
-/// A text that is in no log and no error.
+/// A text that appears in no log and no error.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 
@@ -26,7 +27,7 @@ impl Secret {
         Self(text.to_owned())
     }
 
-    /// The secret itself, for whom it is made.
+    /// The secret itself. Not for logs and errors.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -44,47 +45,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Written out, since serde's own errors show the value that they don't like.
+/// Not derived: serde's own errors show the value.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-
-        impl<'de> Visitor<'de> for Text {
-            type Value = Secret;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text in quotes")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
-                Ok(Secret::new(text))
-            }
-
-            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
-                Err(E::custom("expected a text in quotes"))
-            }
-
-            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
-                Err(E::custom("expected a text in quotes"))
-            }
-
-            fn visit_i128<E: de::Error>(self, _: i128) -> Result<Secret, E> {
-                Err(E::custom("expected a text in quotes"))
-            }
-
-            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Secret, E> {
-                Err(E::custom("expected a text in quotes"))
-            }
-
-            fn visit_u128<E: de::Error>(self, _: u128) -> Result<Secret, E> {
-                Err(E::custom("expected a text in quotes"))
-            }
-
-            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
-                Err(E::custom("expected a text in quotes"))
-            }
-        }
-
-        deserializer.deserialize_any(Text)
+        let text = String::deserialize(deserializer);
+        text.map(Self).map_err(|_| Error::custom("must be a text in quotes"))
     }
 }

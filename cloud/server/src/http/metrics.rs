@@ -11,7 +11,7 @@ use warp::{Filter, Rejection, Reply};
 
 use super::caller::Caller;
 use super::problem::Problem;
-use crate::config::Part;
+use crate::config::Service;
 use crate::metrics::Metrics;
 use crate::state::AppState;
 
@@ -32,7 +32,7 @@ pub(crate) fn filter(
 
 fn allowed(state: &AppState, headers: &HeaderMap, peer: Peer) -> Result<(), Problem> {
     let listener = state.config.listeners.get(peer.listener);
-    if listener.is_some_and(|listener| !listener.serves(Part::Api)) {
+    if listener.is_some_and(|listener| !listener.serves(Service::Api)) {
         return Ok(());
     }
     let caller = Caller::authenticate(state, &Method::GET, headers, peer.address.ip())?;

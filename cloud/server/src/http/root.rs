@@ -11,7 +11,7 @@ use warp::{Filter, Rejection, Reply};
 
 use super::problem::{Code, Problem};
 use super::{api, dashboard, metrics, security_headers};
-use crate::config::{Config, Part};
+use crate::config::{Config, Service};
 use crate::state::AppState;
 
 /// The device socket, the API, the dashboard, the metrics and the health checks.
@@ -24,10 +24,10 @@ where
     H: Handler,
     F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
 {
-    let devices = serving(&state.config, Part::Devices).and(cloud.routes());
-    let api = serving(&state.config, Part::Api).and(api::filter(state));
-    let dashboard = serving(&state.config, Part::Api).and(dashboard::filter(state));
-    let metrics = serving(&state.config, Part::Metrics).and(metrics::filter(state));
+    let devices = serving(&state.config, Service::Devices).and(cloud.routes());
+    let api = serving(&state.config, Service::Api).and(api::filter(state));
+    let dashboard = serving(&state.config, Service::Api).and(dashboard::filter(state));
+    let metrics = serving(&state.config, Service::Metrics).and(metrics::filter(state));
     let others = api.or(dashboard).unify().or(metrics).unify().or(health).unify();
     // The socket's responses are for devices, which render nothing.
     devices.or(for_browsers(others))
@@ -36,7 +36,7 @@ where
 /// Rejects requests from listeners that do not serve `part`, as not found.
 fn serving(
     config: &Arc<Config>,
-    part: Part,
+    part: Service,
 ) -> impl Filter<Extract = (), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
     let config = config.clone();
     let here = move |peer: Peer| {

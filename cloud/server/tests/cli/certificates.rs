@@ -1,153 +1,84 @@
+//! The certificates of the server: generated, near their end, reloaded.
+
 use std::fs;
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
+use fedecks_testing::certificates::{Certificate, DAY, client_config, now};
+use fedecks_testing::cloud_process::{CloudProcess, CloudProgram};
+use fedecks_testing::http::Http;
+use http::StatusCode;
 use nix::sys::signal::Signal;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
-use crate::support::{Manager, Server, assert_answers, folder, program};
+use crate::{LISTEN, PROGRAM, Systemd};
 
-#[test]
-fn a_self_signed_server_is_trusted_by_its_own_authority() {
-    let folder = folder();
-    let arguments = ["serve", "--listen", "127.0.0.1:0", "--self-signed"];
-    let server = Server::start(program(folder.path(), &arguments));
-    let mut roots = rustls::RootCertStore::empty();
-    let authority = folder.path().join("fedecks-data/self-signed/ca.pem");
-    let pem = fs::read(authority).unwrap();
-    use rustls::pki_types::pem::PemObject;
-    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let config = Arc::new(config);
+/// Asserts that a client that trusts only this certificate reaches the server under the name.
+async fn is_trusted(server: &CloudProcess, name: &str, trusted: &CertificateDer<'static>) {
+    let origin = format!("https://{name}:{}", server.address.port());
+    let http = Http::with(origin, client_config([trusted]), |builder| builder);
+    assert_eq!(http.get("/healthz").await.status, StatusCode::OK);
+}
+
+/// With the files of [`Certificate::write`].
+fn with_files() -> CloudProgram {
+    let program = CloudProgram::new(PROGRAM).variable("FEDECKS_TLS_CERTIFICATE", "c.pem");
+    program.variable("FEDECKS_TLS_KEY", "k.pem")
+}
+
+#[tokio::test]
+async fn a_self_signed_server_is_trusted_by_its_authority() {
+    let program = CloudProgram::new(PROGRAM);
+    let server = program.serve(&[&LISTEN[..], &["--self-signed"]].concat()).await;
+    let authority = server.program.folder.path().join("fedecks-data/self-signed/ca.pem");
+    let authority = CertificateDer::from_pem_file(authority).unwrap();
     for name in ["localhost", "127.0.0.1"] {
-        let name = name.to_owned().try_into().unwrap();
-        let client = rustls::ClientConnection::new(config.clone(), name).unwrap();
-        let mut stream = rustls::StreamOwned::new(client, server.connect());
-        assert_answers(&mut stream);
+        is_trusted(&server, name, &authority).await;
     }
 }
 
-#[test]
-fn a_certificate_that_has_to_be_renewed_is_told_of() {
-    let day = Duration::from_secs(24 * 3600);
-    let now = rcgen::date_time_ymd(1970, 1, 1) + UNIX_EPOCH.elapsed().unwrap();
-    for (end, told) in [(now + 13 * day, "expires soon"), (now - day, "has expired")] {
-        let folder = folder();
-        let keys = rcgen::KeyPair::generate().unwrap();
-        let mut made = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-        made.not_after = end;
-        fs::write(folder.path().join("c.pem"), made.self_signed(&keys).unwrap().pem()).unwrap();
-        fs::write(folder.path().join("k.pem"), keys.serialize_pem()).unwrap();
-        let mut command = program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
-        command.env("FEDECKS_TLS_CERTIFICATE", "c.pem").env("FEDECKS_TLS_KEY", "k.pem");
-        let line = Server::start(command).line_with(told);
+#[tokio::test]
+async fn a_certificate_that_expires_soon_or_has_expired_is_logged() {
+    let now = now();
+    for (end, logged) in [(now + 13 * DAY, "expires soon"), (now - DAY, "has expired")] {
+        let program = with_files();
+        Certificate::valid("localhost", now - 2 * DAY..end).write(program.folder.path());
+        let line = program.serve(&LISTEN).await.logs(logged).await;
         assert!(line.contains("certificate=\"c.pem\" expires=\"20"), "{line}");
     }
 }
 
-/// The certificate that a server shows, whoever issued it.
-fn certificate_of(server: &Server) -> rustls::pki_types::CertificateDer<'static> {
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-
-    #[derive(Debug)]
-    struct Anybody;
-    impl ServerCertVerifier for Anybody {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-        }
-    }
-
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
-        .with_no_client_auth();
-    let name = "localhost".try_into().unwrap();
-    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = server.connect();
-    while client.is_handshaking() {
-        client.complete_io(&mut stream).unwrap();
-    }
-    client.peer_certificates().unwrap()[0].clone().into_owned()
-}
-
-#[test]
-fn certificates_are_read_anew_by_sighup_and_when_a_file_changes_and_systemd_is_told() {
-    let folder = folder();
-    let manager = Manager::listen(folder.path());
-    let put = |name: &str, text: &str| {
-        let file = folder.path().join(name);
-        fs::write(file.with_extension("new"), text).unwrap();
-        fs::rename(file.with_extension("new"), file).unwrap();
-    };
+#[tokio::test]
+async fn certificates_are_reloaded_on_change_and_on_sighup() {
+    let (systemd, program) = Systemd::listen(with_files());
+    let folder = program.folder.path().to_owned();
     let change = || {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        put("k.pem", &made.key_pair.serialize_pem());
-        put("c.pem", &made.cert.pem());
-        made.cert.der().clone()
+        let certificate = Certificate::self_signed("localhost");
+        certificate.write(&folder);
+        certificate.der
     };
     let first = change();
-    let mut command = program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
-    command
-        .env("FEDECKS_TLS_CERTIFICATE", "c.pem")
-        .env("FEDECKS_TLS_KEY", "k.pem")
-        .env("NOTIFY_SOCKET", folder.path().join("notify"));
-    let mut server = Server::start(command);
-    assert!(manager.told().starts_with("READY=1\n"));
-    assert_eq!(certificate_of(&server), first);
+    let mut server = program.serve(&LISTEN).await;
+    assert!(systemd.received().starts_with("READY=1\n"));
+    is_trusted(&server, "localhost", &first).await;
 
-    // By itself, some time later.
     let second = change();
-    server.line_with("using the certificate as it is now");
-    assert_eq!(certificate_of(&server), second);
+    server.logs("reloaded the certificate").await;
+    is_trusted(&server, "localhost", &second).await;
 
-    // What cannot be used is named, and the one before goes on.
-    put("c.pem", "nothing");
+    // A certificate that cannot be used is logged, and the previous one stays.
+    fs::write(folder.join("c.pem"), "nothing").unwrap();
     server.signal(Signal::SIGHUP);
-    let line = server.line_with("going on with the certificate as it was before");
-    assert!(line.contains("cannot read a PEM certificate from c.pem"), "{line}");
-    let begun = manager.told();
-    let time = begun.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
-    assert!(time.is_some_and(|time| time.parse::<u64>().is_ok()), "{begun}");
-    assert_eq!(manager.told(), "READY=1");
-    assert_eq!(certificate_of(&server), second);
+    server.logs("SIGHUP: reloading the certificates").await;
+    let line = server.logs("cannot reload the certificate, keeping the previous one").await;
+    assert!(line.contains("c.pem"), "{line}");
+    let reloading = systemd.received();
+    let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+    assert!(time.is_some_and(|time| time.parse::<u64>().is_ok()), "{reloading}");
+    assert_eq!(systemd.received(), "READY=1");
+    is_trusted(&server, "localhost", &second).await;
 
     let third = change();
     server.signal(Signal::SIGHUP);
-    server.line_with("using the certificate as it is now");
-    assert_eq!(certificate_of(&server), third);
+    server.logs("reloaded the certificate").await;
+    is_trusted(&server, "localhost", &third).await;
 }

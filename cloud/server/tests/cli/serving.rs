@@ -1,63 +1,67 @@
+//! How the server starts, what it reports, what running commands change in it, and how it stops.
+
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
+use fedecks_protocol::{AUTH_HEADER, CloseCode, Proof};
+use fedecks_testing::cloud_process::{CloudProcess, CloudProgram};
+use fedecks_testing::device::credentials;
+use fedecks_testing::raw_device::{RawDevice, Refused, SUBPROTOCOL, auth_header};
+use fedecks_testing::{PASSWORD, USER};
+use http::StatusCode;
 use nix::sys::signal::Signal;
+use tokio::process::Command;
 
-use crate::support::{
-    Manager, Server, add_account, assert_answers, folder, program, run, stderr, stdout,
-    until_close_frame,
-};
+use crate::{LISTEN, PROGRAM, Systemd};
 
-#[test]
-fn a_server_tells_its_address_and_ends_well_when_told_to_stop() {
+/// A server with the account of the tests.
+async fn with_account() -> CloudProcess {
+    let program = CloudProgram::new(PROGRAM);
+    program.add_account(USER, PASSWORD).await;
+    program.serve(&LISTEN).await
+}
+
+async fn login(server: &CloudProcess, password: &str) -> Result<RawDevice, Refused> {
+    let proof = Proof::Credentials(credentials(USER, password));
+    RawDevice::dial(server.address, "nerves-1", proof).await
+}
+
+#[tokio::test]
+async fn a_server_reports_its_address_and_stops_on_signals() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let folder = folder();
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--ready-file", "ready"];
-        let mut server = Server::start(program(folder.path(), &arguments));
-        server.line_with("ready");
-        let ready = fs::read_to_string(folder.path().join("ready")).unwrap();
+        let mut server = CloudProgram::new(PROGRAM).serve(&LISTEN).await;
+        let line = server.logs("listening").await;
+        assert!(line.contains(&format!("address={} ", server.address)), "{line}");
+        server.logs("ready").await;
+        let ready = fs::read_to_string(server.program.folder.path().join("ready")).unwrap();
         assert_eq!(ready, format!("{}\n", server.address));
-
-        let mut stream = server.connect();
-        assert_answers(&mut stream);
-
+        assert_eq!(server.http().get("/nothing").await.status, StatusCode::NOT_FOUND);
         server.signal(signal);
-        let (code, log) = server.ended();
-        assert_eq!(code, Some(0), "{log:#?}");
+        assert_eq!(server.ended().await, Some(0), "{}", server.log());
     }
 }
 
-#[test]
-fn a_second_signal_ends_the_server_at_once_and_it_says_so() {
-    let folder = folder();
-    add_account(folder.path(), "marvin", "don't panic\n");
-    let mut server = Server::start(program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]));
-    // A device that does not answer the close frame is waited for.
-    let (_open, head) = server.login("nerves-1", "marvin", "don't panic");
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+#[tokio::test]
+async fn a_second_signal_ends_the_server_immediately() {
+    let mut server = with_account().await;
+    // It does not answer the close frame, so the server waits for it.
+    let _device = RawDevice::login(server.address, "nerves-1").await;
     server.signal(Signal::SIGTERM);
-    server.line_with("stopping");
-    let told = std::time::Instant::now();
+    server.logs("stopping").await;
+    let signalled = Instant::now();
     server.signal(Signal::SIGINT);
-    let (code, log) = server.ended();
-    assert_eq!(code, Some(1), "{log:#?}");
-    assert!(told.elapsed() < Duration::from_secs(4), "{:?}", told.elapsed());
-    let last = log.last().map(String::as_str);
-    let expected = "fedecks-cloud: stopped at once by a second signal, SIGINT: what was still \
-                    connected is cut off";
-    assert_eq!(last, Some(expected));
+    assert_eq!(server.ended().await, Some(1), "{}", server.log());
+    assert!(signalled.elapsed() < Duration::from_secs(4), "{:?}", signalled.elapsed());
+    let log = server.log();
+    let expected = "fedecks-cloud: stopped immediately by a second signal, SIGINT: open connections \
+                    were cut off";
+    assert_eq!(log.lines().last(), Some(expected));
 }
 
-#[test]
-fn each_listener_serves_its_part_and_a_balancer_is_believed() {
-    let folder = folder();
-    add_account(folder.path(), "marvin", "don't panic\n");
-    let configuration = "
-        secret = \"0123456789abcdef0123456789abcdef\"
-        salt = \"the salt\"
+#[tokio::test]
+async fn each_listener_serves_its_services_and_trusts_a_proxy() {
+    let lines = "
         trusted_proxies = [\"127.0.0.1\"]
         [[listener]]
         address = \"127.0.0.1:0\"
@@ -68,118 +72,92 @@ fn each_listener_serves_its_part_and_a_balancer_is_believed() {
         [limits]
         failed_logins_per_address = 2
     ";
-    fs::write(folder.path().join("cloud.toml"), configuration).unwrap();
-    let command =
-        program(folder.path(), &["serve", "--config", "cloud.toml", "--ready-file", "ready"]);
-    let mut server = Server::start(command);
-    server.line_with("ready");
-    let ready = fs::read_to_string(folder.path().join("ready")).unwrap();
-    let elsewhere: SocketAddr = ready.lines().nth(1).unwrap().parse().unwrap();
-    let guess = |server: &Server, client: &str, password: &str| {
-        let forwarded = format!("x-forwarded-for: {client}\r\n");
-        server.login_with("nerves-1", "marvin", password, &forwarded).1
+    let server = CloudProcess::start(PROGRAM, lines).await;
+    let [_, devices, api] = server.addresses()[..] else { panic!("{:?}", server.addresses()) };
+    let login = async |address, client: &str, password: &str| {
+        let header = auth_header("nerves-1", Proof::Credentials(credentials(USER, password)));
+        let forwarded = ("x-forwarded-for", client);
+        RawDevice::dial_with(address, &[(AUTH_HEADER, &header), SUBPROTOCOL, forwarded]).await
     };
-    assert!(guess(&server, "203.0.113.5", "wrong one").starts_with("HTTP/1.1 401 "));
-    assert!(guess(&server, "203.0.113.5", "wrong two").starts_with("HTTP/1.1 401 "));
-    let refused = guess(&server, "203.0.113.5", "don't panic");
-    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
-    assert!(refused.contains("x-fedecks-refusal: rate-limited\r\n"), "{refused}");
-    assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
-    assert!(guess(&server, "203.0.113.6", "don't panic").starts_with("HTTP/1.1 101 "));
-
-    server.address = elsewhere;
-    assert!(guess(&server, "203.0.113.6", "don't panic").starts_with("HTTP/1.1 404 "));
+    let (guesser, other) = ("203.0.113.5", "203.0.113.6");
+    for guess in ["wrong one", "wrong two"] {
+        assert_eq!(login(devices, guesser, guess).await.unwrap_err().status, 401);
+    }
+    let refused = login(devices, guesser, PASSWORD).await.unwrap_err();
+    assert_eq!((refused.status, refused.reason.as_deref()), (429, Some("rate-limited")));
+    assert_eq!(refused.headers["retry-after"], "1");
+    login(devices, other, PASSWORD).await.unwrap();
+    assert_eq!(login(api, other, PASSWORD).await.unwrap_err().status, 404);
 }
 
-#[test]
-fn an_address_that_is_taken_ends_the_server_with_exit_code_1() {
-    let folder = folder();
-    let server = Server::start(program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]));
+#[tokio::test]
+async fn an_address_in_use_ends_the_server_with_exit_code_1() {
+    let server = CloudProgram::new(PROGRAM).serve(&LISTEN).await;
     let address = server.address.to_string();
-    let second = run(folder.path(), &["serve", "--listen", &address]);
-    assert_eq!(second.status.code(), Some(1));
-    assert!(stderr(&second).contains(&format!("cannot listen on {address}: ")));
+    let error = server.program.fails(&["serve", "--listen", &address], 1).await;
+    assert!(error.contains(&format!("cannot listen on {address}: ")), "{error}");
 }
 
-#[test]
-fn an_account_that_is_added_while_the_server_runs_can_log_in_at_once() {
-    let folder = folder();
-    let server = Server::start(program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]));
-    let (_, head) = server.login("nerves-1", "marvin", "don't panic");
-    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
-    assert!(head.contains("x-fedecks-refusal: bad-credentials\r\n"), "{head}");
+#[tokio::test]
+async fn an_account_added_to_a_running_server_can_log_in() {
+    let mut server = CloudProgram::new(PROGRAM).serve(&LISTEN).await;
+    let refused = login(&server, PASSWORD).await.unwrap_err();
+    assert_eq!((refused.status, refused.reason.as_deref()), (401, Some("bad-credentials")));
 
-    add_account(folder.path(), "marvin", "don't panic\n");
-    let (_, head) = server.login("nerves-1", "marvin", "don't panic!");
-    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
-    let (mut open, head) = server.login("nerves-1", "marvin", "don't panic");
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    server.program.add_account(USER, PASSWORD).await;
+    assert_eq!(login(&server, "forty-two towels!").await.unwrap_err().status, 401);
+    let mut device = login(&server, PASSWORD).await.unwrap();
 
     // A stopping server asks its devices to come back later, and waits until they are gone.
     server.signal(Signal::SIGTERM);
-    until_close_frame(&mut open, 1012);
-    drop(open);
-    let (code, log) = server.ended();
-    assert_eq!(code, Some(0), "{log:#?}");
-    assert!(log.iter().all(|line| !line.contains("panic")), "{log:#?}");
-    let listed = stdout(&run(folder.path(), &["device", "list"]));
+    assert_eq!(device.closed().await.code.code(), 1012);
+    drop(device);
+    assert_eq!(server.ended().await, Some(0), "{}", server.log());
+    assert!(!server.log().contains("towels"), "{}", server.log());
+    let listed = server.program.run(&["device", "list"], "").await;
     assert!(listed.starts_with("nerves-1\t20"), "{listed}");
 }
 
-#[test]
-fn revoking_a_device_ends_its_connection_in_the_running_server() {
-    let folder = folder();
-    add_account(folder.path(), "marvin", "don't panic\n");
-    let server = Server::start(program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]));
-    let (mut open, head) = server.login("nerves-1", "marvin", "don't panic");
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    assert!(run(folder.path(), &["device", "revoke", "nerves-1"]).status.success());
-    until_close_frame(&mut open, 4401);
+#[tokio::test]
+async fn revoking_a_device_closes_its_connection() {
+    let server = with_account().await;
+    let mut device = RawDevice::login(server.address, "nerves-1").await;
+    server.program.run(&["device", "revoke", "nerves-1"], "").await;
+    assert_eq!(device.closed().await.code, CloseCode::Revoked);
 }
 
-#[test]
-fn a_server_without_a_free_file_descriptor_goes_on_once_there_is_one() {
-    let folder = folder();
+#[tokio::test]
+async fn a_server_without_file_descriptors_recovers() {
+    let program = CloudProgram::new(PROGRAM);
     let mut limited = Command::new("/bin/sh");
     limited
         .env_clear()
-        .current_dir(folder.path())
-        .args(["-c", "ulimit -n 32 && exec \"$0\" serve --listen 127.0.0.1:0"])
-        .arg(env!("CARGO_BIN_EXE_fedecks-cloud"));
-    let mut server = Server::start(limited);
-    let clients: Vec<_> = (0..40).map(|_| server.connect()).collect();
-    server.line_with("cannot accept connections, retrying");
+        .current_dir(program.folder.path())
+        .args(["-c", "ulimit -n 32 && exec \"$0\" serve --listen 127.0.0.1:0 \"$@\"", PROGRAM])
+        .kill_on_drop(true);
+    let mut server = program.serve_by(limited).await;
+    let clients: Vec<_> = (0..40).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    server.logs("cannot accept").await;
     drop(clients);
-    let mut stream = server.connect();
-    assert_answers(&mut stream);
+    assert_eq!(server.http().get("/nothing").await.status, StatusCode::NOT_FOUND);
 }
 
-#[test]
-fn systemd_is_told_when_the_server_is_ready_and_when_it_stops() {
-    let folder = folder();
-    let manager = Manager::listen(folder.path());
-    let mut command = program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
-    command.env("NOTIFY_SOCKET", folder.path().join("notify"));
-    let server = Server::start(command);
-    assert_eq!(manager.told(), format!("READY=1\nSTATUS=listening on {}", server.address));
+#[tokio::test]
+async fn systemd_is_notified_of_the_start_and_the_stop() {
+    let (systemd, program) = Systemd::listen(CloudProgram::new(PROGRAM));
+    let mut server = program.serve(&LISTEN).await;
+    let ready = format!("READY=1\nSTATUS=listening on {}", server.address);
+    assert_eq!(systemd.received(), ready);
     server.signal(Signal::SIGTERM);
-    assert_eq!(
-        manager.told(),
-        "STOPPING=1\nSTATUS=draining connections\nEXTEND_TIMEOUT_USEC=55000000"
-    );
-    assert_eq!(server.ended().0, Some(0));
+    let stopping = "STOPPING=1\nSTATUS=draining connections\nEXTEND_TIMEOUT_USEC=55000000";
+    assert_eq!(systemd.received(), stopping);
+    assert_eq!(server.ended().await, Some(0));
 }
 
-#[test]
-fn the_log_can_be_json() {
-    let folder = folder();
-    let mut command = program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
-    command.env("FEDECKS_LOG_FORMAT", "json").stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
+#[tokio::test]
+async fn the_log_can_be_json() {
+    let program = CloudProgram::new(PROGRAM).variable("FEDECKS_LOG_FORMAT", "json");
+    let line = program.serve(&LISTEN).await.logs("").await;
     assert!(line.starts_with("{\"timestamp\":\"20"), "{line}");
     assert!(line.contains("\"level\":\"INFO\""), "{line}");
 }

@@ -4,15 +4,13 @@ use std::net::SocketAddr;
 
 use fedecks_device::Event;
 use fedecks_store::Role::{Read, Send};
-use fedecks_testing::certificates::{Certificate, DAY};
-use fedecks_testing::cloud_process::{CloudProgram, configuration};
 use fedecks_testing::http::Http;
 use fedecks_testing::wait::{until, within};
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{METRICS, PROGRAM, Server, metrics, sample};
+use crate::support::{METRICS, Server, metrics, sample};
 
 #[tokio::test]
 async fn health_needs_no_token_and_reveals_nothing_else() {
@@ -132,44 +130,4 @@ async fn a_metrics_listener_needs_no_token_and_serves_nothing_else() {
     for path in ["/api/v1/devices", "/fedecks/websocket", "/"] {
         assert_eq!(http.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
-}
-
-#[tokio::test]
-async fn check_config_changes_nothing() {
-    let program = CloudProgram::configured(PROGRAM, "");
-    let folder = program.folder.path();
-    let write = |lines: &str| {
-        std::fs::write(folder.join("cloud.toml"), configuration(lines)).unwrap();
-    };
-    assert_eq!(
-        program.run(&["check-config"], "").await,
-        "listener: 127.0.0.1:0, plaintext, devices and api and metrics\n\
-         device socket: /fedecks/websocket\n\
-         store: fedecks-data/fedecks.sqlite (to be made)\n\
-         secret: configured\n"
-    );
-    write("[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n");
-    // January 31 of these years.
-    for (expiry, printed) in [
-        (1_580_428_800, "expired 2020-01-31T00:00:00Z"),
-        (2_842_732_800, "expires 2060-01-31T00:00:00Z"),
-    ] {
-        Certificate::valid("localhost", expiry - DAY..expiry).write(folder);
-        let found = program.run(&["check-config"], "").await;
-        assert!(found.contains(&format!("TLS with c.pem ({printed}), devices")), "{found}");
-    }
-    for (wrong, named) in [
-        ("[tls]\ncertificate = \"nowhere.pem\"\nkey = \"k.pem\"", "nowhere.pem"),
-        ("[drain]\nspread = 5", "cloud.toml, line 5: drain.spread"),
-        (
-            "[[webhook]]\nname = \"x\"\nurl = \"http://x\"\nsecret_file = \"gone\"",
-            "webhook.secret_file: cannot read gone",
-        ),
-    ] {
-        write(wrong);
-        let complaint = program.fails(&["check-config"], 78).await;
-        assert!(complaint.contains(named), "{complaint}");
-    }
-    let left: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
-    assert_eq!(left.len(), 3, "{left:?}");
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use fedecks_testing::cloud_process::{CloudProcess, CloudProgram};
+use fedecks_testing::cloud_process::CloudProcess;
 use fedecks_testing::http::Http;
 use fedecks_testing::wait::{until, within};
 
@@ -289,26 +289,4 @@ async fn a_receiver_that_answers_410_gets_no_more_events() {
     device.client.send(&"unwanted").await.unwrap();
     let nothing = tokio::time::timeout(Duration::from_millis(300), receiver.deliveries.recv());
     assert!(nothing.await.is_err());
-}
-
-#[tokio::test]
-async fn an_invalid_webhook_is_refused_with_the_reason() {
-    let refused =
-        async |lines: &str| CloudProgram::configured(PROGRAM, lines).fails(&["serve"], 78).await;
-    let receiver = Receiver::start().await;
-    for (more, expected) in [
-        ("kinds = [\"messages\"]", "webhook.kinds: crm: \"messages\" is no kind of event"),
-        ("devices = \"a/b\"", "webhook.devices: crm: is \"a/b\": a pattern"),
-        ("concurrency = 0", "webhook.concurrency: crm: is 0"),
-        ("keep_bytes = 0", "webhook.keep_bytes: crm: is 0"),
-        ("ca_file = \"nowhere.pem\"", "cannot read PEM certificates from nowhere.pem"),
-    ] {
-        let error = refused(&receiver.configuration(more)).await;
-        assert!(error.contains(expected), "{error}");
-    }
-    let error = refused("[[webhook]]\nname = \"x\"\nurl = \"ftp://x\"\nsecret = \"y\"").await;
-    assert!(error.contains("webhook.url: x: expected https://"), "{error}");
-    let error = refused("[[webhook]]\nname = \"x\"\nurl = \"http://x\"\nsecret = \"short\"").await;
-    assert!(error.contains("webhook.secret") && error.contains("whsec_"), "{error}");
-    assert!(!error.contains("short"), "{error}");
 }

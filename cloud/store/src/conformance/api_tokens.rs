@@ -1,10 +1,10 @@
-//! What every store does with API tokens.
+//! The contract of API tokens.
 
-use super::support::{cli, within};
+use super::support::{cli, until};
 use crate::api_tokens::{ApiSecret, ApiTokenStore, NewApiToken, Role};
 use crate::error::StoreError;
 
-/// Holds a store without API tokens to the contract of [`ApiTokenStore`].
+/// Tests the contract of [`ApiTokenStore`] on a store without API tokens.
 pub async fn api_tokens(store: &impl ApiTokenStore) {
     assert_eq!(store.api_tokens().await.unwrap(), []);
     let token = NewApiToken {
@@ -27,16 +27,11 @@ pub async fn api_tokens(store: &impl ApiTokenStore) {
     store.add_api_token(&other, &cli()).await.unwrap();
     store.api_token_used("ci", 80);
     store.api_token_used("gone", 80);
-    let used = async {
-        loop {
-            let tokens = store.api_tokens().await.unwrap();
-            if tokens[1].last_used.is_some() {
-                return tokens;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let tokens = within(used).await;
+    let tokens = until(async || {
+        let tokens = store.api_tokens().await.unwrap();
+        tokens[1].last_used.is_some().then_some(tokens)
+    })
+    .await;
     let [admin, ci] = &tokens[..] else { panic!("{tokens:?}") };
     assert_eq!((admin.name.as_str(), admin.last_used), ("admin", None));
     assert_eq!((ci.roles, ci.last_used), (token.roles, Some(80)));

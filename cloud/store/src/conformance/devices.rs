@@ -1,19 +1,19 @@
-//! What every store does with devices.
+//! The contract of devices.
 
 use std::collections::BTreeMap;
 
-use super::support::{cli, device, within};
+use super::support::{cli, device, is_recent, until};
 use crate::devices::{AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome};
 use crate::time::unix_now;
 
-/// Holds a store without devices to the contract of [`DeviceStore`], and to that of its `Epoch`.
+/// Tests the contract of [`DeviceStore`], and of its `Epoch`, on a store without devices.
 pub async fn devices(store: &impl DeviceStore) {
     let epoch = store.epoch();
     seen_and_labelled(store).await;
     pages(store).await;
-    standings(store).await;
+    access(store).await;
     forgetting(store).await;
-    assert_eq!(store.epoch(), epoch, "a change makes no older store");
+    assert_eq!(store.epoch(), epoch, "a change does not replace the store");
 }
 
 async fn seen_and_labelled(store: &impl DeviceStore) {
@@ -25,7 +25,7 @@ async fn seen_and_labelled(store: &impl DeviceStore) {
     store.seen(&device("b"), 0, 10);
     let seen = until_seen(store, &[("a", 30), ("b", 10)]).await;
     assert_eq!(seen.keys().collect::<Vec<_>>(), ["a", "b"]);
-    // A late note of an earlier time changes nothing.
+    // A late note of an earlier time does not change the latest.
     store.seen(&device("a"), 0, 25);
     store.seen(&device("b"), 0, 11);
     until_seen(store, &[("a", 30), ("b", 11)]).await;
@@ -96,99 +96,87 @@ fn search(text: &str) -> DeviceQuery {
     DeviceQuery { search: Some(text.to_owned()), ..DeviceQuery::default() }
 }
 
-async fn standings(store: &impl DeviceStore) {
-    let before = store.standings_after(0).await.unwrap();
-    let known = before.last().map_or(0, |standing| standing.change);
-    assert_eq!(store.standings_after(known).await.unwrap(), []);
+async fn access(store: &impl DeviceStore) {
+    let (by, a) = (cli(), device("a"));
+    let after = async |change| store.access_states_after(change).await.unwrap();
+    let known = after(0).await.last().map_or(0, |state| state.change);
+    assert_eq!(after(known).await, []);
 
     let now = unix_now();
-    let first = store.revoke(&device("a"), &cli()).await.unwrap();
-    assert!(first.generation >= now, "higher than any of which an older copy knows nothing");
-    let never_seen = store.revoke(&device("never-seen"), &cli()).await.unwrap();
-    let second = store.revoke(&device("a"), &cli()).await.unwrap();
+    let first = store.revoke(&a, &by).await.unwrap();
+    assert!(first.generation >= now, "higher than any that an older copy knows");
+    let never_seen = store.revoke(&device("never-seen"), &by).await.unwrap();
+    let second = store.revoke(&a, &by).await.unwrap();
     assert!(0 < first.generation && first.generation < second.generation);
-    let all = store.standings_after(known).await.unwrap();
-    assert_eq!(all, [never_seen.clone(), second.clone()], "each once, the latest change last");
-    assert_eq!(
-        store.standings_after(never_seen.change).await.unwrap(),
-        std::slice::from_ref(&second)
-    );
-    assert_eq!(store.standings_after(second.change).await.unwrap(), []);
+    let both = [never_seen.clone(), second.clone()];
+    assert_eq!(after(known).await, both, "each once, the latest change last");
+    assert_eq!(after(never_seen.change).await, std::slice::from_ref(&second));
+    assert_eq!(after(second.change).await, []);
 
-    let blocked = store.block(&device("a"), &cli()).await.unwrap().unwrap();
+    let blocked = store.block(&a, &by).await.unwrap().unwrap();
     let expected = AccessState { blocked: true, change: blocked.change, ..second.clone() };
     assert_eq!(blocked, expected);
     assert!(blocked.change > second.change);
-    assert_eq!(store.block(&device("a"), &cli()).await.unwrap(), None);
-    let since = store.device(&device("a")).await.unwrap().unwrap().blocked_at.unwrap();
-    assert!((1_735_689_600..1e11 as u64).contains(&since));
-    assert_eq!(store.standings_after(second.change).await.unwrap(), std::slice::from_ref(&blocked));
-    let unblocked = store.unblock(&device("a"), &cli()).await.unwrap().unwrap();
+    assert_eq!(store.block(&a, &by).await.unwrap(), None);
+    assert!(is_recent(store.device(&a).await.unwrap().unwrap().blocked_at.unwrap()));
+    assert_eq!(after(second.change).await, std::slice::from_ref(&blocked));
+    let unblocked = store.unblock(&a, &by).await.unwrap().unwrap();
     assert!(!unblocked.blocked && unblocked.change > blocked.change);
-    assert_eq!(store.unblock(&device("a"), &cli()).await.unwrap(), None);
-    assert_eq!(store.unblock(&device("unknown"), &cli()).await.unwrap(), None);
+    assert_eq!(store.unblock(&a, &by).await.unwrap(), None);
+    assert_eq!(store.unblock(&device("unknown"), &by).await.unwrap(), None);
     assert_eq!(store.device(&device("unknown")).await.unwrap(), None);
-    assert!(store.block(&device("unseen"), &cli()).await.unwrap().is_some());
+    assert!(store.block(&device("unseen"), &by).await.unwrap().is_some());
     assert!(store.device(&device("unseen")).await.unwrap().unwrap().blocked_at.is_some());
 
-    // Being seen takes nothing back.
-    store.seen(&device("a"), 0, 40);
+    // Being seen changes no access.
+    store.seen(&a, 0, 40);
     until_seen(store, &[("a", 40)]).await;
-    let record = store.device(&device("a")).await.unwrap().unwrap();
-    assert_eq!(record.generation, second.generation);
-    let after = store.standings_after(unblocked.change).await.unwrap();
-    assert_eq!(after.len(), 1, "{after:?}");
+    assert_eq!(store.device(&a).await.unwrap().unwrap().generation, second.generation);
+    assert_eq!(after(unblocked.change).await.len(), 1);
 }
 
 async fn forgetting(store: &impl DeviceStore) {
-    let id = device("passing");
-    assert_eq!(store.forget(&id, &cli()).await.unwrap(), ForgetOutcome::Unknown);
+    let (by, id) = (cli(), device("passing"));
+    assert_eq!(store.forget(&id, &by).await.unwrap(), ForgetOutcome::Unknown);
     store.seen(&id, 0, 60);
     until_seen(store, &[("passing", 60)]).await;
-    store.set_label(&id, Some("Guest"), &cli()).await.unwrap();
-    store.block(&id, &cli()).await.unwrap();
-    assert_eq!(store.forget(&id, &cli()).await.unwrap(), ForgetOutcome::Blocked);
-    store.unblock(&id, &cli()).await.unwrap();
-    let ForgetOutcome::Done(standing) = store.forget(&id, &cli()).await.unwrap() else {
+    store.set_label(&id, Some("Guest"), &by).await.unwrap();
+    store.block(&id, &by).await.unwrap();
+    assert_eq!(store.forget(&id, &by).await.unwrap(), ForgetOutcome::Blocked);
+    store.unblock(&id, &by).await.unwrap();
+    let ForgetOutcome::Done(forgotten) = store.forget(&id, &by).await.unwrap() else {
         panic!("it is known and not blocked");
     };
-    assert!(standing.generation > 0 && !standing.blocked);
-    assert_eq!(
-        store.standings_after(standing.change - 1).await.unwrap(),
-        std::slice::from_ref(&standing)
-    );
+    assert!(forgotten.generation > 0 && !forgotten.blocked);
+    let changed = store.access_states_after(forgotten.change - 1).await.unwrap();
+    assert_eq!(changed, std::slice::from_ref(&forgotten));
     assert_eq!(store.device(&id).await.unwrap(), None);
     assert_eq!(store.devices_by_id(std::slice::from_ref(&id)).await.unwrap(), []);
     assert_eq!(store.devices_page(&scope("passing")).await.unwrap(), []);
-    assert!(!store.set_label(&id, Some("Guest"), &cli()).await.unwrap());
-    assert_eq!(store.forget(&id, &cli()).await.unwrap(), ForgetOutcome::Unknown);
+    assert!(!store.set_label(&id, Some("Guest"), &by).await.unwrap());
+    assert_eq!(store.forget(&id, &by).await.unwrap(), ForgetOutcome::Unknown);
 
-    // What was noted of its former sessions comes late.
-    store.seen(&id, standing.generation - 1, 61);
+    // A late note of an earlier session.
+    store.seen(&id, forgotten.generation - 1, 61);
     store.seen(&device("later"), 0, 61);
     until_seen(store, &[("later", 61)]).await;
     assert_eq!(store.device(&id).await.unwrap(), None);
-    store.seen(&id, standing.generation, 70);
+    store.seen(&id, forgotten.generation, 70);
     until_seen(store, &[("passing", 70)]).await;
     let record = store.device(&id).await.unwrap().unwrap();
     assert_eq!((record.label, record.first_seen), (None, Some(70)));
-    assert_eq!(record.generation, standing.generation);
+    assert_eq!(record.generation, forgotten.generation);
 }
 
-/// Waits until the notes are written; they take their time.
+/// Waits until these notes are written. Returns when each device was seen last.
 async fn until_seen(store: &impl DeviceStore, expected: &[(&str, u64)]) -> BTreeMap<String, u64> {
-    let written = async {
-        loop {
-            let devices = store.devices_page(&DeviceQuery::default()).await.unwrap();
-            let seen: BTreeMap<_, _> = devices
-                .into_iter()
-                .filter_map(|record| Some((record.id.to_string(), record.last_seen?)))
-                .collect();
-            if expected.iter().all(|(id, at)| seen.get(*id) == Some(at)) {
-                return seen;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    within(written).await
+    until(async || {
+        let devices = store.devices_page(&DeviceQuery::default()).await.unwrap();
+        let seen: BTreeMap<_, _> = devices
+            .into_iter()
+            .filter_map(|record| Some((record.id.to_string(), record.last_seen?)))
+            .collect();
+        expected.iter().all(|(id, at)| seen.get(*id) == Some(at)).then_some(seen)
+    })
+    .await
 }

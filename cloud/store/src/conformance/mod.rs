@@ -1,6 +1,6 @@
-//! Tests that every store must pass. Run [`check`], or the function of each aggregate you implement.
+//! Tests that every store must pass. Run [`check`], or the function of each trait that you implement.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it is run by tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "only tests call it")]
 
 mod accounts;
 mod api_tokens;
@@ -19,10 +19,10 @@ pub use stats::stats;
 
 use crate::store::Store;
 
-/// Holds empty stores, each from `open`, to the whole contract.
+/// Tests the whole contract on empty stores, which `open` creates.
 pub async fn check<S: Store>(open: impl AsyncFn() -> S) {
     stats(&open().await);
-    // It runs those of accounts, devices and API tokens.
+    // This runs the tests of accounts, devices and API tokens.
     audit(&open().await).await;
     outbox(open).await;
 }

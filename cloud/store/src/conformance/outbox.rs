@@ -1,12 +1,12 @@
-//! What every store does with what waits for webhooks.
+//! The contract of the outbox.
 
 use crate::outbox::{OutboxEntry, OutboxItem, OutboxStore};
 
-/// Holds empty stores, each from `open`, to the contract of [`OutboxStore`], and to that of its `Epoch`.
+/// Tests the contract of [`OutboxStore`], and of its `Epoch`, on empty stores, which `open` creates.
 pub async fn outbox<S: OutboxStore>(open: impl AsyncFn() -> S) {
-    what_is_put_in_comes_out_in_its_order_until_it_is_removed(&open().await).await;
-    a_number_is_given_once_even_if_nothing_is_left(&open().await).await;
-    what_waits_for_webhooks_that_are_gone_is_removed(&open().await).await;
+    events_stay_in_order_until_they_are_removed(&open().await).await;
+    a_number_is_never_reused(&open().await).await;
+    events_of_other_webhooks_are_removed(&open().await).await;
 }
 
 fn entry(lane: &str, event: &str) -> OutboxEntry {
@@ -14,7 +14,7 @@ fn entry(lane: &str, event: &str) -> OutboxEntry {
     OutboxEntry { lane: lane.into(), event: event.into(), body }
 }
 
-async fn what_is_put_in_comes_out_in_its_order_until_it_is_removed(store: &impl OutboxStore) {
+async fn events_stay_in_order_until_they_are_removed(store: &impl OutboxStore) {
     let epoch = store.epoch();
     let first = store.outbox_add("crm", vec![entry("a", "1"), entry("b", "2")], 7).await;
     let first = first.unwrap();
@@ -33,7 +33,7 @@ async fn what_is_put_in_comes_out_in_its_order_until_it_is_removed(store: &impl 
     assert_eq!(store.outbox_body("crm", first[1]).await.unwrap(), Some(entry("b", "2")));
     assert_eq!(store.outbox_body("other", first[1]).await.unwrap(), None);
     let done = |event: &str| (first[1], event.to_owned());
-    // Another event, or of another webhook, as after a restore.
+    // As after a restore: the number belongs to another event or webhook.
     store.outbox_remove("crm", vec![done("9")]).await.unwrap();
     store.outbox_remove("other", vec![done("2")]).await.unwrap();
     assert_eq!(store.outbox_body("crm", first[1]).await.unwrap(), Some(entry("b", "2")));
@@ -41,17 +41,17 @@ async fn what_is_put_in_comes_out_in_its_order_until_it_is_removed(store: &impl 
     store.outbox_remove("crm", both).await.unwrap();
     assert_eq!(store.outbox_body("crm", first[1]).await.unwrap(), None);
     assert_eq!(store.outbox("crm").await.unwrap(), [item(second[0], "a", "3", 9)]);
-    assert_eq!(store.epoch(), epoch, "a change makes no older store");
+    assert_eq!(store.epoch(), epoch, "a change does not replace the store");
 }
 
-async fn a_number_is_given_once_even_if_nothing_is_left(store: &impl OutboxStore) {
+async fn a_number_is_never_reused(store: &impl OutboxStore) {
     let first = store.outbox_add("crm", vec![entry("a", "1")], 1).await.unwrap();
     store.outbox_remove("crm", vec![(first[0], "1".into())]).await.unwrap();
     let second = store.outbox_add("crm", vec![entry("a", "2")], 1).await.unwrap();
     assert!(second[0] > first[0]);
 }
 
-async fn what_waits_for_webhooks_that_are_gone_is_removed(store: &impl OutboxStore) {
+async fn events_of_other_webhooks_are_removed(store: &impl OutboxStore) {
     for webhook in ["crm", "old", "older"] {
         store.outbox_add(webhook, vec![entry("a", "1"), entry("b", "2")], 1).await.unwrap();
     }

@@ -1,9 +1,9 @@
-//! Tests of what a store says of itself.
+//! The contract of the statistics.
 
 use crate::stats::StoreMonitor;
 
-/// Holds a fresh store to the contract of [`StoreMonitor`]: it is healthy, and nothing waits, failed or
-/// was dropped.
+/// Tests the contract of [`StoreMonitor`] on a new store: it is healthy, and nothing is pending, failed or
+/// dropped.
 pub fn stats(store: &impl StoreMonitor) {
     let stats = store.stats();
     assert!(stats.healthy, "{stats:?}");

@@ -1,10 +1,11 @@
-//! What all parts of the contract's tests need.
+//! Helpers of the contract's tests.
 
 use std::time::Duration;
 
 use fedecks_protocol::DeviceId;
 
 use crate::audit::Actor;
+use crate::time::unix_now;
 
 pub(super) fn device(id: &str) -> DeviceId {
     DeviceId::new(id).unwrap()
@@ -14,6 +15,20 @@ pub(super) fn cli() -> Actor {
     Actor::cli()
 }
 
-pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(10), future).await.expect("the notes get written")
+/// Waits until `check` returns a value: notes are written later.
+pub(super) async fn until<T>(mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let waiting = async {
+        loop {
+            if let Some(value) = check().await {
+                return value;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("the notes get written")
+}
+
+/// A time of this test, in seconds and not in milliseconds.
+pub(super) fn is_recent(time: u64) -> bool {
+    (unix_now() - 600..=unix_now()).contains(&time)
 }

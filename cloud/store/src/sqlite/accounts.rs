@@ -1,12 +1,12 @@
 //! Accounts in SQLite.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::OptionalExtension;
 
-use super::columns::{read, stored};
+use super::columns::{to_column, unsigned};
 use super::store::SqliteStore;
 use crate::accounts::{Account, AccountStore};
 use crate::audit::{Actor, AuditAction};
-use crate::boxed::BoxFuture;
+use crate::boxed::StoreFuture;
 use crate::error::StoreError;
 use crate::time::unix_now;
 
@@ -16,56 +16,43 @@ impl AccountStore for SqliteStore {
         name: &'a str,
         password_hash: &'a str,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let (log, owned, hash, by) =
-            (self.log, name.to_owned(), password_hash.to_owned(), by.clone());
-        let added = self.write(move |writing| {
-            let added = writing.execute(
-                "INSERT INTO accounts (name, password_hash, created_at) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (name) DO NOTHING",
-                params![owned, hash, stored(unix_now())],
-            )?;
-            if added > 0 {
-                log.add(writing, &by, AuditAction::AccountAdded, None, Some(&owned))?;
-            }
-            Ok(added > 0)
-        });
+    ) -> StoreFuture<'a, ()> {
+        let created_at = to_column(unix_now());
+        let values =
+            vec![name.to_owned().into(), password_hash.to_owned().into(), created_at.into()];
+        let added = self.execute_audited(
+            "INSERT INTO accounts (name, password_hash, created_at) VALUES (?1, ?2, ?3)
+             ON CONFLICT (name) DO NOTHING",
+            values,
+            by,
+            AuditAction::AccountAdded,
+            None,
+            Some(name),
+        );
         Box::pin(async move {
             let exists = || StoreError::Exists { what: "account", name: name.to_owned() };
             if added.await? { Ok(()) } else { Err(exists()) }
         })
     }
 
-    fn remove_account<'a>(
-        &'a self,
-        name: &'a str,
-        by: &'a Actor,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        let (log, name, by) = (self.log, name.to_owned(), by.clone());
-        self.write(move |writing| {
-            let removed = writing.execute("DELETE FROM accounts WHERE name = ?1", [&name])?;
-            if removed > 0 {
-                log.add(writing, &by, AuditAction::AccountRemoved, None, Some(&name))?;
-            }
-            Ok(removed > 0)
-        })
+    fn remove_account<'a>(&'a self, name: &'a str, by: &'a Actor) -> StoreFuture<'a, bool> {
+        let sql = "DELETE FROM accounts WHERE name = ?1";
+        let values = vec![name.to_owned().into()];
+        self.execute_audited(sql, values, by, AuditAction::AccountRemoved, None, Some(name))
     }
 
-    fn accounts(&self) -> BoxFuture<'_, Result<Vec<Account>, StoreError>> {
+    fn accounts(&self) -> StoreFuture<'_, Vec<Account>> {
         self.read(|database| {
             database
                 .prepare_cached("SELECT name, created_at FROM accounts ORDER BY name")?
                 .query_map([], |row| {
-                    Ok(Account { name: row.get(0)?, created_at: read(row.get(1)?) })
+                    Ok(Account { name: row.get(0)?, created_at: unsigned(row, 1)? })
                 })?
                 .collect()
         })
     }
 
-    fn password_hash<'a>(
-        &'a self,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+    fn password_hash<'a>(&'a self, name: &'a str) -> StoreFuture<'a, Option<String>> {
         let name = name.to_owned();
         self.read_first(move |database| {
             database

@@ -2,30 +2,27 @@
 
 use rusqlite::{Row, params};
 
-use super::columns::{damaged, read, stored};
+use super::columns::{damaged, optional_unsigned, to_column, unsigned};
 use super::store::SqliteStore;
 use crate::api_tokens::{ApiSecret, ApiToken, ApiTokenStore, NewApiToken};
-use crate::audit::{Actor, AuditAction};
-use crate::boxed::BoxFuture;
+use crate::audit::{Actor, AuditAction, AuditEntry};
+use crate::boxed::StoreFuture;
 use crate::error::StoreError;
 use crate::time::unix_now;
 
 impl ApiTokenStore for SqliteStore {
-    fn add_api_token<'a>(
-        &'a self,
-        token: &'a NewApiToken,
-        by: &'a Actor,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn add_api_token<'a>(&'a self, token: &'a NewApiToken, by: &'a Actor) -> StoreFuture<'a, ()> {
         let (log, owned, by) = (self.log, token.clone(), by.clone());
-        let added = self.write(move |writing| {
+        let added = self.write(move |tx| {
             let count: u32 =
-                writing.query_row("SELECT count(*) FROM api_tokens", [], |row| row.get(0))?;
-            if count >= ApiToken::MOST {
+                tx.query_row("SELECT count(*) FROM api_tokens", [], |row| row.get(0))?;
+            if count >= ApiToken::MAX {
                 return Ok(Added::TooMany);
             }
             let NewApiToken { name, secret, roles, devices, expires_at } = &owned;
             let devices = devices.as_ref().map(|pattern| pattern.as_str());
-            let added = writing.execute(
+            let now = unix_now();
+            let added = tx.execute(
                 "INSERT INTO api_tokens (name, hash, roles, devices, created_at, expires_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO NOTHING",
                 params![
@@ -33,8 +30,8 @@ impl ApiTokenStore for SqliteStore {
                     ApiSecret::hash_of(secret.expose()),
                     roles.to_string(),
                     devices,
-                    stored(unix_now()),
-                    expires_at.map(stored)
+                    to_column(now),
+                    expires_at.map(to_column)
                 ],
             )?;
             if added == 0 {
@@ -44,7 +41,8 @@ impl ApiTokenStore for SqliteStore {
                 None => format!("{name}: {roles}"),
                 Some(devices) => format!("{name}: {roles}, devices {devices}"),
             };
-            log.add(writing, &by, AuditAction::TokenAdded, None, Some(&detail))?;
+            let (by, action, detail) = (by.clone(), AuditAction::TokenAdded, Some(detail));
+            log.add(tx, &AuditEntry { at: now, by, action, device: None, detail })?;
             Ok(Added::Yes)
         });
         Box::pin(async move {
@@ -54,13 +52,13 @@ impl ApiTokenStore for SqliteStore {
                     Err(StoreError::Exists { what: "API token", name: token.name.clone() })
                 }
                 Added::TooMany => {
-                    Err(StoreError::TooMany { what: "the API tokens", most: ApiToken::MOST })
+                    Err(StoreError::TooMany { what: "API tokens", max: ApiToken::MAX })
                 }
             }
         })
     }
 
-    fn api_tokens(&self) -> BoxFuture<'_, Result<Vec<ApiToken>, StoreError>> {
+    fn api_tokens(&self) -> StoreFuture<'_, Vec<ApiToken>> {
         self.read_first(|database| {
             database
                 .prepare_cached(
@@ -72,23 +70,14 @@ impl ApiTokenStore for SqliteStore {
         })
     }
 
-    fn revoke_api_token<'a>(
-        &'a self,
-        name: &'a str,
-        by: &'a Actor,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        let (log, name, by) = (self.log, name.to_owned(), by.clone());
-        self.write(move |writing| {
-            let removed = writing.execute("DELETE FROM api_tokens WHERE name = ?1", [&name])?;
-            if removed > 0 {
-                log.add(writing, &by, AuditAction::TokenRevoked, None, Some(&name))?;
-            }
-            Ok(removed > 0)
-        })
+    fn revoke_api_token<'a>(&'a self, name: &'a str, by: &'a Actor) -> StoreFuture<'a, bool> {
+        let sql = "DELETE FROM api_tokens WHERE name = ?1";
+        let values = vec![name.to_owned().into()];
+        self.execute_audited(sql, values, by, AuditAction::TokenRevoked, None, Some(name))
     }
 
     fn api_token_used(&self, name: &str, at: u64) {
-        self.notes.used(name, at);
+        self.write_behind.used(name, at);
     }
 }
 
@@ -106,8 +95,8 @@ fn api_token(row: &Row<'_>) -> rusqlite::Result<ApiToken> {
         hash: row.get(1)?,
         roles: row.get::<_, String>(2)?.parse().map_err(|error| damaged(2, error))?,
         devices: devices.map_err(|error| damaged(3, error))?,
-        created_at: read(row.get(4)?),
-        expires_at: row.get::<_, Option<i64>>(5)?.map(read),
-        last_used: row.get::<_, Option<i64>>(6)?.map(read),
+        created_at: unsigned(row, 4)?,
+        expires_at: optional_unsigned(row, 5)?,
+        last_used: optional_unsigned(row, 6)?,
     })
 }

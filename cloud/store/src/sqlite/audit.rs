@@ -1,28 +1,24 @@
-//! The audit log in SQLite.
+//! Reads the audit log in SQLite.
 
 use fedecks_protocol::DeviceId;
 use rusqlite::{Row, params};
 
-use super::columns::{damaged, read, stored};
+use super::columns::{damaged, to_column, unsigned};
 use super::store::SqliteStore;
 use crate::audit::{AuditAction, AuditEntry, AuditQuery, AuditRecord, AuditStore};
-use crate::boxed::BoxFuture;
-use crate::error::StoreError;
+use crate::boxed::StoreFuture;
 
 impl AuditStore for SqliteStore {
     fn audit_later(&self, entry: AuditEntry) {
-        self.notes.audit(entry);
+        self.write_behind.audit(entry);
     }
 
-    fn audit_page<'a>(
-        &'a self,
-        query: &'a AuditQuery,
-    ) -> BoxFuture<'a, Result<Vec<AuditRecord>, StoreError>> {
+    fn audit_page<'a>(&'a self, query: &'a AuditQuery) -> StoreFuture<'a, Vec<AuditRecord>> {
         let query = query.clone();
         self.read(move |database| {
             let AuditQuery { before, device, limit } = &query;
-            let before = before.map_or(i64::MAX, stored);
-            let limit = (*limit).min(AuditQuery::MOST);
+            let before = before.map_or(i64::MAX, to_column);
+            let limit = (*limit).min(AuditQuery::MAX);
             let sql = |condition: &str| {
                 format!(
                     "SELECT sequence, at, actor, action, device, detail FROM audit
@@ -45,12 +41,12 @@ impl AuditStore for SqliteStore {
 
 fn record(row: &Row<'_>) -> rusqlite::Result<AuditRecord> {
     let action: String = row.get(3)?;
-    let unknown = || damaged(3, format!("{action:?} is no action of the audit log"));
+    let unknown = || damaged(3, format!("{action:?} is not an action of the audit log"));
     let device: Option<String> = row.get(4)?;
     let device = device.map(DeviceId::new).transpose().map_err(|error| damaged(4, error))?;
     Ok(AuditRecord {
-        sequence: read(row.get(0)?),
-        at: read(row.get(1)?),
+        sequence: unsigned(row, 0)?,
+        at: unsigned(row, 1)?,
         by: row.get(2)?,
         action: AuditAction::from_word(&action).ok_or_else(unknown)?,
         device,

@@ -1,67 +1,36 @@
-//! Writes lines of the audit log, in the transaction that makes them true.
+//! Writes lines of the audit log. Reading them is in `audit`.
 
 use fedecks_protocol::DeviceId;
 use rusqlite::{Transaction, params};
 
-use super::columns::stored;
-use crate::audit::{Actor, AuditAction, AuditEntry};
-use crate::time::unix_now;
+use super::columns::to_column;
+use crate::audit::AuditEntry;
 
-/// How the audit log is written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Log {
-    /// How many lines it keeps.
-    pub(super) kept: u32,
+pub(super) struct AuditLog {
+    /// The number of lines that the log keeps.
+    pub(super) keep: u32,
 }
 
-/// How much of a detail is kept, in characters.
+/// How much of a detail is stored.
 const MAX_DETAIL_CHARS: usize = 256;
 
-impl Log {
-    /// Adds a line about something that happens now, in the transaction that makes it happen.
-    pub(super) fn add(
-        self,
-        writing: &Transaction<'_>,
-        by: &Actor,
-        action: AuditAction,
-        device: Option<&DeviceId>,
-        detail: Option<&str>,
-    ) -> rusqlite::Result<()> {
-        self.insert(writing, unix_now(), by, action, device, detail)
-    }
-
-    /// Adds a line about something that was noted.
-    pub(super) fn add_noted(
-        self,
-        writing: &Transaction<'_>,
-        entry: &AuditEntry,
-    ) -> rusqlite::Result<()> {
+impl AuditLog {
+    /// Adds a line, in the transaction of the change that it is about.
+    pub(super) fn add(self, tx: &Transaction<'_>, entry: &AuditEntry) -> rusqlite::Result<()> {
         let AuditEntry { at, by, action, device, detail } = entry;
-        self.insert(writing, *at, by, *action, device.as_ref(), detail.as_deref())
-    }
-
-    fn insert(
-        self,
-        writing: &Transaction<'_>,
-        at: u64,
-        by: &Actor,
-        action: AuditAction,
-        device: Option<&DeviceId>,
-        detail: Option<&str>,
-    ) -> rusqlite::Result<()> {
-        let device = device.map(DeviceId::as_str);
-        let detail = detail.map(|detail| match detail.char_indices().nth(MAX_DETAIL_CHARS) {
-            None => detail,
-            Some((end, _)) => &detail[..end],
+        let device = device.as_ref().map(DeviceId::as_str);
+        let detail = detail.as_deref().map(|detail| {
+            let end = detail.char_indices().nth(MAX_DETAIL_CHARS);
+            &detail[..end.map_or(detail.len(), |(end, _)| end)]
         });
-        writing
-            .prepare_cached(
-                "INSERT INTO audit (at, actor, action, device, detail) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![stored(at), by.as_str(), action.as_str(), device, detail])?;
-        // The newest line is never deleted, so the next one has a higher place than any before.
-        let oldest_kept = writing.last_insert_rowid().saturating_sub(i64::from(self.kept.max(1)));
-        writing.prepare_cached("DELETE FROM audit WHERE sequence <= ?1")?.execute([oldest_kept])?;
+        tx.prepare_cached(
+            "INSERT INTO audit (at, actor, action, device, detail) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![to_column(*at), by.as_str(), action.as_str(), device, detail])?;
+        // The newest line is never deleted, so that sequence numbers only rise.
+        let last_dropped = tx.last_insert_rowid().saturating_sub(i64::from(self.keep.max(1)));
+        tx.prepare_cached("DELETE FROM audit WHERE sequence <= ?1")?.execute([last_dropped])?;
         Ok(())
     }
 }

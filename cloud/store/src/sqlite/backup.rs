@@ -1,4 +1,4 @@
-//! Copies of a store, and how one takes its place.
+//! Backups of a store: makes them and restores them. A backup is a store file like any other.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -8,81 +8,80 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::file::beside;
+use super::file::with_suffix;
 use super::schema::{self, Found};
 use super::store::SqliteStore;
 use crate::error::StoreError;
 
-/// How long a copy waits for another process that holds the file.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a backup waits for another process that has locked the file.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl SqliteStore {
-    /// Copies the store at `store` to a new file, as it is at one moment, whoever uses it meanwhile.
-    /// The copy is readable by its owner only, checked, on disk, and there as a whole or not at all.
-    /// A file that exists is not overwritten.
+    /// Copies the store at `store` to a new file: a consistent snapshot, also while others use the store.
+    /// The copy is readable by its owner only, checked, on disk, and complete or absent. An existing file
+    /// is not overwritten.
     ///
-    /// Waits for the disk: in a server, call it off the runtime.
+    /// Blocks on the disk: in a server, call it outside the runtime.
     pub fn back_up(store: &Path, copy: &Path) -> Result<(), StoreError> {
         let location = format!("{} to {}", store.display(), copy.display());
         let failed = |error| StoreError::failed(&location, "back up", error);
         if fs::symlink_metadata(copy).is_ok() {
             return Err(failed(io::ErrorKind::AlreadyExists.into()));
         }
-        let unfinished = Unfinished::beside(copy).map_err(failed)?;
+        let unfinished = Unfinished::next_to(copy).map_err(failed)?;
         copy_store(store, &unfinished.0)?;
-        // Not by renaming, which would overwrite a file that has come to be meanwhile.
+        // Not by renaming, which would overwrite a file that was created meanwhile.
         fs::hard_link(&unfinished.0, copy).map_err(failed)?;
         drop(unfinished);
-        sync_folder(copy).map_err(failed)
+        sync_dir_of(copy).map_err(failed)
     }
 
-    /// Puts a copy that [`SqliteStore::back_up`] made in the place of the store, which stays beside it
-    /// with `.replaced` added to its name. A server that runs notices and goes on with the copy. Done
-    /// by root, the store belongs to the owner of its folder.
+    /// Replaces the store by a copy that [`SqliteStore::back_up`] made. The replaced store is kept with
+    /// `.replaced` added to its name. A running server notices, and uses the copy. If root does this, the
+    /// store gets the owner of its directory.
     ///
-    /// What was blocked, revoked or added since the copy was made has to be done again. Waits for the
+    /// Whatever was blocked, revoked or added since the copy was made has to be done again. Blocks on the
     /// disk.
     pub fn restore(copy: &Path, store: &Path) -> Result<(), StoreError> {
         let location = format!("{} from {}", store.display(), copy.display());
         let failed = |error| StoreError::failed(&location, "restore", error);
-        let unfinished = Unfinished::beside(store).map_err(failed)?;
-        unfinished.give_to_owner_of_folder().map_err(failed)?;
+        let unfinished = Unfinished::next_to(store).map_err(failed)?;
+        unfinished.give_to_owner_of_dir().map_err(failed)?;
         copy_store(copy, &unfinished.0)?;
-        // So that whoever opens it first needs it for nobody but himself.
+        // The journal mode is part of the file; changing it later needs an exclusive lock.
         Connection::open(&unfinished.0)
             .and_then(|database| database.pragma_update(None, "journal_mode", "WAL"))
             .map_err(|error| StoreError::failed(&location, "restore", error))?;
-        let replaced = beside(store, ".replaced");
-        // The log goes first: beside another file it would be taken for that one's.
+        let replaced = with_suffix(store, ".replaced");
+        // The write-ahead log goes first: SQLite would apply it to the new file.
         for suffix in ["-wal", "-shm", ""] {
-            match fs::rename(beside(store, suffix), beside(&replaced, suffix)) {
+            match fs::rename(with_suffix(store, suffix), with_suffix(&replaced, suffix)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-                Ok(()) | Err(_) => {}
+                _ => {}
             }
         }
         fs::rename(&unfinished.0, store).map_err(failed)?;
         std::mem::forget(unfinished);
-        sync_folder(store).map_err(failed)
+        sync_dir_of(store).map_err(failed)
     }
 }
 
-/// A file that is removed unless it was renamed.
+/// A file that is removed on drop.
 struct Unfinished(PathBuf);
 
 impl Unfinished {
-    /// An empty one in the same folder, for its owner only.
-    fn beside(file: &Path) -> io::Result<Self> {
-        let name = beside(file, &format!(".{:08x}.new", rand::random::<u32>()));
+    /// An empty file in the same directory, for its owner only.
+    fn next_to(file: &Path) -> io::Result<Self> {
+        let name = with_suffix(file, &format!(".{:08x}.new", rand::random::<u32>()));
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&name)?;
         Ok(Self(name))
     }
 
-    /// If we may: root restores what the server's own user has to read.
-    fn give_to_owner_of_folder(&self) -> io::Result<()> {
-        let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = fs::metadata(folder.unwrap_or(Path::new(".")))?;
+    /// Only as root: the server's user must be able to read what root restores.
+    fn give_to_owner_of_dir(&self) -> io::Result<()> {
+        let dir = fs::metadata(dir_of(&self.0))?;
         if nix::unistd::geteuid().is_root() {
-            std::os::unix::fs::lchown(&self.0, Some(folder.uid()), Some(folder.gid()))?;
+            std::os::unix::fs::lchown(&self.0, Some(dir.uid()), Some(dir.gid()))?;
         }
         Ok(())
     }
@@ -90,21 +89,21 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // If it stays it is no harm, and there is nobody to tell.
+        // A file that cannot be removed does no harm.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Copies a store of ours into an empty file, and checks and syncs that.
+/// Copies a store to an empty file, then checks and syncs the copy.
 fn copy_store(from: &Path, to: &Path) -> Result<(), StoreError> {
     let location = from.display().to_string();
     let reading = |error: rusqlite::Error| StoreError::failed(&location, "copy", error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(from, flags).map_err(reading)?;
-    database.busy_timeout(PATIENCE).map_err(reading)?;
+    database.busy_timeout(LOCK_TIMEOUT).map_err(reading)?;
     check_version(&database, &location)?;
     let target = to.to_str().ok_or_else(|| {
-        StoreError::failed(&to.display().to_string(), "copy to", "its path is no text in UTF-8")
+        StoreError::failed(&to.display().to_string(), "copy to", "its path is not valid UTF-8")
     })?;
     database.execute("VACUUM INTO ?1", [target]).map_err(reading)?;
     drop(database);
@@ -126,7 +125,7 @@ fn copy_store(from: &Path, to: &Path) -> Result<(), StoreError> {
 
 fn check_version(database: &Connection, location: &str) -> Result<(), StoreError> {
     let found =
-        schema::look(database).map_err(|error| StoreError::failed(location, "read", error))?;
+        schema::inspect(database).map_err(|error| StoreError::failed(location, "read", error))?;
     let (location, known) = (location.to_owned(), schema::latest());
     match found {
         Found::Foreign | Found::Version(0) => Err(StoreError::Foreign { location }),
@@ -135,10 +134,14 @@ fn check_version(database: &Connection, location: &str) -> Result<(), StoreError
     }
 }
 
-/// A new name is on disk when its folder is.
-fn sync_folder(file: &Path) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+/// A new directory entry is on disk when the directory is.
+fn sync_dir_of(file: &Path) -> io::Result<()> {
+    File::open(dir_of(file))?.sync_all()
+}
+
+fn dir_of(file: &Path) -> &Path {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    dir.unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -149,8 +152,7 @@ mod tests {
 
     use super::*;
     use crate::accounts::AccountStore;
-    use crate::audit::Actor;
-    use crate::audit::AuditStore;
+    use crate::audit::{Actor, AuditStore};
     use crate::devices::DeviceStore;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_of_a_store_in_use_has_everything_that_was_answered() {
+    async fn a_backup_of_a_store_in_use_has_all_answered_changes() {
         let folder = tempfile::tempdir().unwrap();
         let (path, copy) = (folder.path().join("store"), folder.path().join("copy"));
         let store = SqliteStore::open(&path).unwrap();
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_made_while_others_write_is_whole() {
+    async fn a_backup_during_writes_is_consistent() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
         let store = SqliteStore::open(&path).unwrap();
@@ -199,17 +201,17 @@ mod tests {
         let mut before = 0;
         for copy in copying.await.unwrap() {
             let copied = SqliteStore::open(&copy).unwrap();
-            let standings = copied.standings_after(0).await.unwrap();
-            assert!(standings.len() >= before && standings.len() <= number);
-            // Each change has its line in the log.
+            let states = copied.access_states_after(0).await.unwrap();
+            assert!(states.len() >= before && states.len() <= number);
+            // Each change has its line in the audit log.
             let stats = copied.audit_page(&Default::default()).await.unwrap();
-            assert_eq!(stats.len(), standings.len().min(1000));
-            before = standings.len();
+            assert_eq!(stats.len(), states.len().min(1000));
+            before = states.len();
         }
     }
 
     #[test]
-    fn nothing_is_overwritten_and_nothing_left_behind() {
+    fn a_failed_backup_overwrites_and_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let (path, copy) = (folder.path().join("store"), folder.path().join("copy"));
         drop(SqliteStore::open(&path).unwrap());
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_that_is_restored_takes_the_place_of_the_store_which_stays() {
+    async fn a_restore_keeps_the_replaced_store() {
         let folder = tempfile::tempdir().unwrap();
         let (path, copy) = (folder.path().join("store"), folder.path().join("copy"));
         {
@@ -246,8 +248,8 @@ mod tests {
         assert_eq!(count(&path).await, 1);
         assert_eq!(count(&folder.path().join("store.replaced")).await, 2);
 
-        // What is no store is refused, and the store stays as it is.
-        fs::write(&copy, "no store").unwrap();
+        // A file that is not a store is rejected, and the store stays.
+        fs::write(&copy, "not a store").unwrap();
         assert!(SqliteStore::restore(&copy, &path).is_err());
         let foreign = folder.path().join("foreign");
         Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();

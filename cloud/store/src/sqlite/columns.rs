@@ -1,15 +1,25 @@
-//! Values as they stand in SQLite's columns.
+//! Conversions of column values.
 
-/// SQLite's integers have a sign and ours don't; neither seconds nor counters come near the end.
-pub(super) fn stored(number: u64) -> i64 {
+use rusqlite::Row;
+
+/// SQLite's integers are signed; neither seconds nor counters come near the limit.
+pub(super) fn to_column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-pub(super) fn read(number: i64) -> u64 {
+pub(super) fn from_column(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-/// An error over a value that nobody who uses this library can have written.
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get(column).map(from_column)
+}
+
+pub(super) fn optional_unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(from_column))
+}
+
+/// An error about a value that this library cannot have written.
 pub(super) fn damaged(
     column: usize,
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,

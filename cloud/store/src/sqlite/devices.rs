@@ -5,58 +5,52 @@ use std::time::Instant;
 
 use fedecks_protocol::DeviceId;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, Error, OptionalExtension, Row, params, params_from_iter};
 
-use super::columns::{damaged, read, stored};
+use super::columns::{damaged, optional_unsigned, to_column, unsigned};
 use super::store::SqliteStore;
-use super::worker::PATIENCE;
-use crate::audit::{Actor, AuditAction};
-use crate::boxed::BoxFuture;
+use super::worker::CALL_TIMEOUT;
+use crate::audit::{Actor, AuditAction, AuditEntry};
+use crate::boxed::StoreFuture;
 use crate::device_pattern::DevicePattern;
 use crate::devices::{AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome};
 use crate::error::StoreError;
 use crate::time::unix_now;
 
-/// How many devices a call looks at before others have their turn.
-pub(super) const STRIDE: usize = 2000;
+/// The number of rows that a call reads before other calls get their turn.
+pub(super) const SCAN_ROWS: usize = 2000;
 
 impl DeviceStore for SqliteStore {
     fn seen(&self, device: &DeviceId, generation: u64, at: u64) {
-        self.notes.seen(device, generation, at);
+        self.write_behind.seen(device, generation, at);
     }
 
-    fn devices_page<'a>(
-        &'a self,
-        query: &'a DeviceQuery,
-    ) -> BoxFuture<'a, Result<Vec<DeviceRecord>, StoreError>> {
+    fn devices_page<'a>(&'a self, query: &'a DeviceQuery) -> StoreFuture<'a, Vec<DeviceRecord>> {
         let since = Instant::now();
         Box::pin(async move {
             let mut query = query.clone();
-            query.limit = query.limit.min(DeviceQuery::MOST);
+            query.limit = query.limit.min(DeviceQuery::MAX);
             let mut found = Vec::new();
             loop {
-                let asked = query.clone();
-                let look = move |database: &mut _| page(database, &asked, STRIDE);
-                let Page { devices, looked_at } = self.read(look).await?;
+                let part = query.clone();
+                let scan = move |database: &mut _| scan(database, &part, SCAN_ROWS);
+                let Scan { devices, stopped_at } = self.read(scan).await?;
                 query.limit -= u32::try_from(devices.len()).unwrap_or(query.limit);
                 found.extend(devices);
-                match looked_at {
+                match stopped_at {
                     Some(last) if query.limit > 0 => query.after = Some(last),
-                    Some(_) | None => return Ok(found),
+                    _ => return Ok(found),
                 }
-                if since.elapsed() >= PATIENCE {
+                if since.elapsed() >= CALL_TIMEOUT {
                     return Err(self.busy());
                 }
             }
         })
     }
 
-    fn devices_by_id<'a>(
-        &'a self,
-        devices: &'a [DeviceId],
-    ) -> BoxFuture<'a, Result<Vec<DeviceRecord>, StoreError>> {
-        let most = DeviceQuery::MOST as usize;
-        let mut devices: Vec<_> = devices.iter().take(most).cloned().collect();
+    fn devices_by_id<'a>(&'a self, devices: &'a [DeviceId]) -> StoreFuture<'a, Vec<DeviceRecord>> {
+        let max = DeviceQuery::MAX as usize;
+        let mut devices: Vec<_> = devices.iter().take(max).cloned().collect();
         devices.sort_unstable();
         devices.dedup();
         self.read(move |database| {
@@ -65,10 +59,7 @@ impl DeviceStore for SqliteStore {
         })
     }
 
-    fn device<'a>(
-        &'a self,
-        device: &'a DeviceId,
-    ) -> BoxFuture<'a, Result<Option<DeviceRecord>, StoreError>> {
+    fn device<'a>(&'a self, device: &'a DeviceId) -> StoreFuture<'a, Option<DeviceRecord>> {
         let device = device.clone();
         self.read(move |database| one(database, &device))
     }
@@ -78,162 +69,132 @@ impl DeviceStore for SqliteStore {
         device: &'a DeviceId,
         label: Option<&'a str>,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        let (log, device, by) = (self.log, device.clone(), by.clone());
-        let label = label.map(str::to_owned);
-        self.write(move |writing| {
-            let known = writing.execute(
-                "UPDATE devices SET label = ?2 WHERE id = ?1 AND forgotten = 0",
-                params![device.as_str(), label],
-            )?;
-            if known > 0 {
-                log.add(
-                    writing,
-                    &by,
-                    AuditAction::DeviceLabelled,
-                    Some(&device),
-                    label.as_deref(),
-                )?;
-            }
-            Ok(known > 0)
-        })
+    ) -> StoreFuture<'a, bool> {
+        let sql = "UPDATE devices SET label = ?2 WHERE id = ?1 AND forgotten = 0";
+        let values = vec![device.as_str().to_owned().into(), label.map(str::to_owned).into()];
+        self.execute_audited(sql, values, by, AuditAction::DeviceLabelled, Some(device), label)
     }
 
-    fn forget<'a>(
-        &'a self,
-        device: &'a DeviceId,
-        by: &'a Actor,
-    ) -> BoxFuture<'a, Result<ForgetOutcome, StoreError>> {
+    fn forget<'a>(&'a self, device: &'a DeviceId, by: &'a Actor) -> StoreFuture<'a, ForgetOutcome> {
         let (log, device, by) = (self.log, device.clone(), by.clone());
-        self.write(move |writing| {
-            // The row stays, since the generation has to: an old token must not become good again.
-            match one(writing, &device)? {
+        self.write(move |tx| {
+            match one(tx, &device)? {
                 None => return Ok(ForgetOutcome::Unknown),
                 Some(record) if record.blocked_at.is_some() => return Ok(ForgetOutcome::Blocked),
                 Some(_) => {}
             }
-            let standing = writing.query_row(
+            let now = unix_now();
+            // The row stays for its generation: an old token must not become valid again.
+            let forgotten = tx.query_row(
                 &format!(
                     "UPDATE devices
                      SET forgotten = 1, label = NULL, first_seen = NULL, last_seen = NULL,
                          generation = max(generation + 1, ?2), change = {NEXT_CHANGE}
                      WHERE id = ?1
-                     RETURNING {STANDING}"
+                     RETURNING {ACCESS}"
                 ),
-                params![device.as_str(), stored(unix_now())],
-                standing,
+                params![device.as_str(), to_column(now)],
+                access_state,
             )?;
-            log.add(writing, &by, AuditAction::DeviceForgotten, Some(&device), None)?;
-            Ok(ForgetOutcome::Done(standing))
+            let (by, device) = (by.clone(), Some(device.clone()));
+            let action = AuditAction::DeviceForgotten;
+            log.add(tx, &AuditEntry { at: now, by, action, device, detail: None })?;
+            Ok(ForgetOutcome::Done(forgotten))
         })
     }
 
-    fn revoke<'a>(
-        &'a self,
-        device: &'a DeviceId,
-        by: &'a Actor,
-    ) -> BoxFuture<'a, Result<AccessState, StoreError>> {
-        let (log, device, by) = (self.log, device.clone(), by.clone());
-        self.write(move |writing| {
-            let standing = writing.query_row(
-                &format!(
-                    "INSERT INTO devices (id, generation, change)
-                     VALUES (?1, max(1, ?2), {NEXT_CHANGE})
-                     ON CONFLICT (id) DO UPDATE
-                     SET generation = max(generation + 1, excluded.generation),
-                         change = excluded.change, forgotten = 0
-                     RETURNING {STANDING}"
-                ),
-                params![device.as_str(), stored(unix_now())],
-                standing,
-            )?;
-            log.add(writing, &by, AuditAction::DeviceRevoked, Some(&device), None)?;
-            Ok(standing)
-        })
+    fn revoke<'a>(&'a self, device: &'a DeviceId, by: &'a Actor) -> StoreFuture<'a, AccessState> {
+        let sql = format!(
+            "INSERT INTO devices (id, generation, change)
+             VALUES (?1, max(1, ?2), {NEXT_CHANGE})
+             ON CONFLICT (id) DO UPDATE
+             SET generation = max(generation + 1, excluded.generation),
+                 change = excluded.change, forgotten = 0
+             RETURNING {ACCESS}"
+        );
+        let values = vec![device.as_str().to_owned().into(), to_column(unix_now()).into()];
+        let revoked = self.change_access(sql, values, AuditAction::DeviceRevoked, device, by);
+        // The statement always returns a row.
+        let no_row = || StoreError::failed(&self.location, "write", Error::QueryReturnedNoRows);
+        Box::pin(async move { revoked.await?.ok_or_else(no_row) })
     }
 
     fn block<'a>(
         &'a self,
         device: &'a DeviceId,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<Option<AccessState>, StoreError>> {
+    ) -> StoreFuture<'a, Option<AccessState>> {
         let sql = format!(
             "INSERT INTO devices (id, blocked_at, change)
              VALUES (?1, ?2, {NEXT_CHANGE})
              ON CONFLICT (id) DO UPDATE
              SET blocked_at = excluded.blocked_at, change = excluded.change, forgotten = 0
              WHERE blocked_at IS NULL
-             RETURNING {STANDING}"
+             RETURNING {ACCESS}"
         );
-        let values = vec![device.as_str().to_owned().into(), stored(unix_now()).into()];
-        self.change_standing(sql, values, AuditAction::DeviceBlocked, device, by)
+        let values = vec![device.as_str().to_owned().into(), to_column(unix_now()).into()];
+        self.change_access(sql, values, AuditAction::DeviceBlocked, device, by)
     }
 
     fn unblock<'a>(
         &'a self,
         device: &'a DeviceId,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<Option<AccessState>, StoreError>> {
+    ) -> StoreFuture<'a, Option<AccessState>> {
         let sql = format!(
             "UPDATE devices SET blocked_at = NULL, change = {NEXT_CHANGE}
              WHERE id = ?1 AND blocked_at IS NOT NULL
-             RETURNING {STANDING}"
+             RETURNING {ACCESS}"
         );
         let values = vec![device.as_str().to_owned().into()];
-        self.change_standing(sql, values, AuditAction::DeviceUnblocked, device, by)
+        self.change_access(sql, values, AuditAction::DeviceUnblocked, device, by)
     }
 
-    fn standings_after(&self, change: u64) -> BoxFuture<'_, Result<Vec<AccessState>, StoreError>> {
+    fn access_states_after(&self, change: u64) -> StoreFuture<'_, Vec<AccessState>> {
         self.read_first(move |database| {
             database
                 .prepare_cached(&format!(
-                    "SELECT {STANDING} FROM devices WHERE change > ?1 ORDER BY change"
+                    "SELECT {ACCESS} FROM devices WHERE change > ?1 ORDER BY change"
                 ))?
-                .query_map([stored(change)], standing)?
+                .query_map([to_column(change)], access_state)?
                 .collect()
         })
     }
 }
 
 impl SqliteStore {
-    /// Changes a device by a statement that returns its new standing, and its line in the audit log; none if
-    /// there was nothing to change.
-    fn change_standing<'a>(
+    /// Changes the access of a device by a statement that returns the new state, or no row if there was
+    /// nothing to change.
+    fn change_access<'a>(
         &'a self,
         sql: String,
         values: Vec<Value>,
         action: AuditAction,
         device: &'a DeviceId,
         by: &'a Actor,
-    ) -> BoxFuture<'a, Result<Option<AccessState>, StoreError>> {
-        let (log, device, by) = (self.log, device.clone(), by.clone());
-        self.write(move |writing| {
-            let changed =
-                writing.query_row(&sql, params_from_iter(&values), standing).optional()?;
-            if changed.is_some() {
-                log.add(writing, &by, action, Some(&device), None)?;
-            }
-            Ok(changed)
+    ) -> StoreFuture<'a, Option<AccessState>> {
+        self.write_audited(by, action, Some(device), None, move |tx| {
+            tx.query_row(&sql, params_from_iter(&values), access_state).optional()
         })
     }
 }
 
 const RECORD: &str = "id, label, first_seen, last_seen, generation, blocked_at";
 
-const STANDING: &str = "id, generation, blocked_at IS NOT NULL, change";
+const ACCESS: &str = "id, generation, blocked_at IS NOT NULL, change";
 
-/// The place of the next change among all.
+/// The number of the next change of any device's access.
 const NEXT_CHANGE: &str = "(SELECT ifnull(max(change), 0) + 1 FROM devices)";
 
-/// Some of the devices that were asked for.
-struct Page {
+/// A part of the answer to a query.
+struct Scan {
     devices: Vec<DeviceRecord>,
-    /// The device after which to go on; `None` if there are no more to look at.
-    looked_at: Option<DeviceId>,
+    /// The last device that was read; `None` if no more are left or needed.
+    stopped_at: Option<DeviceId>,
 }
 
-/// Looks at so many devices at most.
-fn page(database: &Connection, query: &DeviceQuery, stride: usize) -> rusqlite::Result<Page> {
+/// Reads at most `rows` rows.
+fn scan(database: &Connection, query: &DeviceQuery, rows: usize) -> rusqlite::Result<Scan> {
     let DeviceQuery { after, limit, scope, search, blocked } = query;
     let (lower, upper) = bounds(after.as_ref(), scope.as_ref());
     let mut sql = format!("SELECT {RECORD} FROM devices WHERE forgotten = 0");
@@ -262,26 +223,26 @@ fn page(database: &Connection, query: &DeviceQuery, stride: usize) -> rusqlite::
     let limit = *limit as usize;
     let search = search.as_ref().map(|search| search.to_lowercase());
     let mut statement = database.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(texts))?;
+    let mut result = statement.query(params_from_iter(texts))?;
     let mut devices = Vec::new();
     for number in 1.. {
         if devices.len() >= limit {
             break;
         }
-        let Some(row) = rows.next()? else { break };
-        if is_wanted(row, scope.as_ref(), search.as_deref())? {
+        let Some(row) = result.next()? else { break };
+        if matches(row, scope.as_ref(), search.as_deref())? {
             devices.push(record(row)?);
         }
-        if number == stride {
-            let looked_at = Some(device_id(row)?);
-            return Ok(Page { devices, looked_at });
+        if number == rows {
+            return Ok(Scan { devices, stopped_at: Some(device_id(row)?) });
         }
     }
-    Ok(Page { devices, looked_at: None })
+    Ok(Scan { devices, stopped_at: None })
 }
 
-/// Whether a row is of a device in the scope that has the text, in lower case, in its id or label.
-fn is_wanted(
+/// Whether the device of a row is in the scope and has `search`, which is in lower case, in its id or
+/// label.
+fn matches(
     row: &Row<'_>,
     scope: Option<&DevicePattern>,
     search: Option<&str>,
@@ -295,8 +256,8 @@ fn is_wanted(
     Ok(contains(id, search) || label.is_some_and(|label| label.to_lowercase().contains(search)))
 }
 
-/// From where to where to look. A device id is ASCII without control characters, so that no id comes
-/// after all that begin with the prefix and before the prefix with DEL.
+/// The range of ids to read. Ids are ASCII without control characters, so that all that begin with the
+/// prefix are less than the prefix followed by DEL.
 fn bounds(
     after: Option<&DeviceId>,
     scope: Option<&DevicePattern>,
@@ -312,10 +273,10 @@ fn bounds(
     (lower, prefix.map(|prefix| format!("{prefix}\u{7f}")))
 }
 
-/// Whether an id, which is ASCII, has `wanted` in it, which is in lower case.
-fn contains(id: &str, wanted: &str) -> bool {
-    let (id, wanted) = (id.as_bytes(), wanted.as_bytes());
-    wanted.is_empty() || id.windows(wanted.len()).any(|part| part.eq_ignore_ascii_case(wanted))
+/// Whether an id, which is ASCII, contains `search`, which is in lower case.
+fn contains(id: &str, search: &str) -> bool {
+    let (id, search) = (id.as_bytes(), search.as_bytes());
+    search.is_empty() || id.windows(search.len()).any(|part| part.eq_ignore_ascii_case(search))
 }
 
 fn one(database: &Connection, device: &DeviceId) -> rusqlite::Result<Option<DeviceRecord>> {
@@ -329,19 +290,19 @@ fn record(row: &Row<'_>) -> rusqlite::Result<DeviceRecord> {
     Ok(DeviceRecord {
         id: device_id(row)?,
         label: row.get(1)?,
-        first_seen: row.get::<_, Option<i64>>(2)?.map(read),
-        last_seen: row.get::<_, Option<i64>>(3)?.map(read),
-        generation: read(row.get(4)?),
-        blocked_at: row.get::<_, Option<i64>>(5)?.map(read),
+        first_seen: optional_unsigned(row, 2)?,
+        last_seen: optional_unsigned(row, 3)?,
+        generation: unsigned(row, 4)?,
+        blocked_at: optional_unsigned(row, 5)?,
     })
 }
 
-fn standing(row: &Row<'_>) -> rusqlite::Result<AccessState> {
+fn access_state(row: &Row<'_>) -> rusqlite::Result<AccessState> {
     Ok(AccessState {
         device: device_id(row)?,
-        generation: read(row.get(1)?),
+        generation: unsigned(row, 1)?,
         blocked: row.get(2)?,
-        change: read(row.get(3)?),
+        change: unsigned(row, 3)?,
     })
 }
 

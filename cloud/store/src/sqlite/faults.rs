@@ -1,4 +1,4 @@
-//! What happens to a store whose file or disk fails while it is open.
+//! Tests of a store whose file or disk fails while it is open.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -8,9 +8,9 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::store::{ANSWER_PATIENCE, SqliteStore};
+use super::store::{ANSWER_GRACE, SqliteStore};
 use super::tests::{cli, device, until};
-use super::worker::PATIENCE;
+use super::worker::CALL_TIMEOUT;
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
 use crate::audit::{AuditQuery, AuditStore};
@@ -19,15 +19,15 @@ use crate::epoch::Epoch;
 use crate::error::StoreError;
 use crate::stats::StoreMonitor;
 
-/// A store with an account, a blocked device and a copy of all that.
-struct Bed {
+/// A store with an account and a blocked device, and a backup of it.
+struct Fixture {
     folder: TempDir,
     path: PathBuf,
     copy: PathBuf,
     store: SqliteStore,
 }
 
-impl Bed {
+impl Fixture {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (path, copy) = (folder.path().join("store"), folder.path().join("copy"));
@@ -38,7 +38,7 @@ impl Bed {
         Self { folder, path, copy, store }
     }
 
-    /// Every kind of call fails, soon, and notes wait.
+    /// Asserts that every kind of call fails, soon, and that notes are kept.
     async fn is_broken(&self) {
         let started = Instant::now();
         let (a, by, store) = (device("a"), cli(), &self.store);
@@ -49,20 +49,20 @@ impl Bed {
             store.password_hash("marvin").await.err(),
             store.devices_page(&page).await.err(),
             store.revoke(&a, &by).await.err(),
-            store.standings_after(0).await.err(),
+            store.access_states_after(0).await.err(),
             store.api_tokens().await.err(),
             store.audit_page(&audit).await.err(),
         ];
         for failure in failures {
             assert!(matches!(failure, Some(StoreError::Failed { .. })), "{failure:?}");
         }
-        assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+        assert!(started.elapsed() < CALL_TIMEOUT, "{:?}", started.elapsed());
         assert!(!store.stats().healthy);
         store.seen(&a, 0, 7);
         assert_eq!(store.stats().notes_dropped, 0);
     }
 
-    /// Everything works, and what was noted meanwhile is written.
+    /// Asserts that everything works, and that the kept notes are written.
     async fn works(&self) {
         let store = &self.store;
         assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("hash"));
@@ -79,114 +79,118 @@ impl Bed {
 }
 
 #[tokio::test]
-async fn a_file_that_is_removed_is_not_made_anew_and_comes_back_with_a_copy() {
-    let bed = Bed::new().await;
-    fs::remove_file(&bed.path).unwrap();
-    bed.is_broken().await;
-    assert!(!bed.path.exists());
-    let epoch = bed.store.epoch();
-    SqliteStore::restore(&bed.copy, &bed.path).unwrap();
-    bed.works().await;
-    assert_eq!(bed.store.epoch(), epoch + 1);
+async fn a_removed_file_is_not_recreated_but_can_be_restored() {
+    let fixture = Fixture::new().await;
+    fs::remove_file(&fixture.path).unwrap();
+    fixture.is_broken().await;
+    assert!(!fixture.path.exists());
+    let epoch = fixture.store.epoch();
+    SqliteStore::restore(&fixture.copy, &fixture.path).unwrap();
+    fixture.works().await;
+    assert_eq!(fixture.store.epoch(), epoch + 1);
 }
 
 #[tokio::test]
-async fn a_copy_moved_into_the_place_of_a_removed_file_is_not_mixed_with_the_removed_ones_log() {
-    let bed = Bed::new().await;
-    // What stands in the log of the removed file, and is newer than the copy.
+async fn a_replaced_file_does_not_get_the_log_of_the_old_one() {
+    let fixture = Fixture::new().await;
+    // In the write-ahead log of the removed file, and newer than the backup.
     for number in 0..50 {
-        bed.store.block(&device(&format!("newer-{number}")), &cli()).await.unwrap();
+        fixture.store.block(&device(&format!("newer-{number}")), &cli()).await.unwrap();
     }
-    assert!(fs::metadata(bed.folder.path().join("store-wal")).unwrap().len() > 0);
-    fs::rename(&bed.copy, &bed.path).unwrap();
-    bed.store.seen(&device("a"), 0, 7);
-    bed.works().await;
-    assert_eq!(bed.store.device(&device("newer-1")).await.unwrap(), None);
+    assert!(fs::metadata(fixture.folder.path().join("store-wal")).unwrap().len() > 0);
+    fs::rename(&fixture.copy, &fixture.path).unwrap();
+    fixture.store.seen(&device("a"), 0, 7);
+    fixture.works().await;
+    assert_eq!(fixture.store.device(&device("newer-1")).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_file_that_is_replaced_by_garbage_comes_back_with_a_copy() {
-    let bed = Bed::new().await;
-    let garbage = bed.folder.path().join("garbage");
-    for content in [&b"no database, whatever it is called"[..], &[0xff; 100_000], b""] {
+async fn a_file_replaced_by_garbage_can_be_restored() {
+    let fixture = Fixture::new().await;
+    let garbage = fixture.folder.path().join("garbage");
+    for content in [&b"not a database, and long enough"[..], &[0xff; 100_000], b""] {
         fs::write(&garbage, content).unwrap();
-        fs::rename(&garbage, &bed.path).unwrap();
-        bed.is_broken().await;
+        fs::rename(&garbage, &fixture.path).unwrap();
+        fixture.is_broken().await;
     }
-    SqliteStore::restore(&bed.copy, &bed.path).unwrap();
-    bed.works().await;
+    SqliteStore::restore(&fixture.copy, &fixture.path).unwrap();
+    fixture.works().await;
 }
 
 #[tokio::test]
-async fn a_file_whose_bytes_are_overwritten_comes_back_with_a_copy() {
-    let bed = Bed::new().await;
-    // What was written stands in the log until that is full; a new file has it in its pages.
-    SqliteStore::restore(&bed.copy, &bed.path).unwrap();
-    bed.store.accounts().await.unwrap();
-    let file = fs::OpenOptions::new().write(true).open(&bed.path).unwrap();
-    let length = fs::metadata(&bed.path).unwrap().len();
+async fn an_overwritten_file_can_be_restored() {
+    let fixture = Fixture::new().await;
+    // The changes are still in the write-ahead log; a restored file has them in its pages.
+    SqliteStore::restore(&fixture.copy, &fixture.path).unwrap();
+    fixture.store.accounts().await.unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&fixture.path).unwrap();
+    let length = fs::metadata(&fixture.path).unwrap().len();
     file.write_all_at(&vec![0x5a; usize::try_from(length).unwrap()], 0).unwrap();
-    // What SQLite remembers of the file may be answered until it looks into it again.
-    bed.store.read(|database| database.pragma_query(None, "quick_check", |_| Ok(()))).await.ok();
-    bed.is_broken().await;
-    SqliteStore::restore(&bed.copy, &bed.path).unwrap();
-    bed.works().await;
+    // SQLite may answer from its cache until it reads the file again.
+    fixture
+        .store
+        .read(|database| database.pragma_query(None, "quick_check", |_| Ok(())))
+        .await
+        .ok();
+    fixture.is_broken().await;
+    SqliteStore::restore(&fixture.copy, &fixture.path).unwrap();
+    fixture.works().await;
 }
 
 #[tokio::test]
-async fn a_file_that_is_emptied_is_no_new_store() {
-    let bed = Bed::new().await;
-    SqliteStore::restore(&bed.copy, &bed.path).unwrap();
-    bed.store.accounts().await.unwrap();
-    fs::OpenOptions::new().write(true).open(&bed.path).unwrap().set_len(0).unwrap();
-    bed.is_broken().await;
-    assert_eq!(fs::metadata(&bed.path).unwrap().len(), 0);
-    SqliteStore::restore(&bed.copy, &bed.path).unwrap();
-    bed.works().await;
+async fn an_emptied_file_is_not_a_new_store() {
+    let fixture = Fixture::new().await;
+    SqliteStore::restore(&fixture.copy, &fixture.path).unwrap();
+    fixture.store.accounts().await.unwrap();
+    fs::OpenOptions::new().write(true).open(&fixture.path).unwrap().set_len(0).unwrap();
+    fixture.is_broken().await;
+    assert_eq!(fs::metadata(&fixture.path).unwrap().len(), 0);
+    SqliteStore::restore(&fixture.copy, &fixture.path).unwrap();
+    fixture.works().await;
 }
 
 #[tokio::test]
-async fn a_disk_that_hangs_is_waited_for_no_longer_than_the_deadline() {
-    let bed = Bed::new().await;
+async fn a_hanging_disk_does_not_delay_answers_beyond_the_deadline() {
+    let fixture = Fixture::new().await;
     let (release, gate) = std::sync::mpsc::channel::<()>();
-    let hanging = bed.store.read(move |_| {
+    let hanging = fixture.store.read(move |_| {
         gate.recv().unwrap();
         Ok(())
     });
     let started = Instant::now();
-    let behind = bed.store.password_hash("marvin");
+    let behind = fixture.store.password_hash("marvin");
     let (hanging, behind) = tokio::join!(hanging, behind);
     assert!(matches!(hanging, Err(StoreError::Busy { .. })), "{hanging:?}");
     assert!(matches!(behind, Err(StoreError::Busy { .. })), "{behind:?}");
-    assert!(!bed.store.stats().healthy);
+    assert!(!fixture.store.stats().healthy);
     let took = started.elapsed();
-    assert!(took >= PATIENCE && took < PATIENCE + 2 * ANSWER_PATIENCE, "{took:?}");
+    assert!(took >= CALL_TIMEOUT && took < CALL_TIMEOUT + 2 * ANSWER_GRACE, "{took:?}");
     release.send(()).unwrap();
-    bed.store.seen(&device("a"), 0, 7);
-    bed.works().await;
+    fixture.store.seen(&device("a"), 0, 7);
+    fixture.works().await;
 }
 
 #[tokio::test]
-async fn a_call_that_panics_takes_nobody_with_it() {
-    let bed = Bed::new().await;
-    let panicked = bed.store.read::<()>(|_| panic!("as asked for")).await;
+async fn a_panicking_call_does_not_affect_others() {
+    let fixture = Fixture::new().await;
+    let panicked = fixture.store.read::<()>(|_| panic!("as asked for")).await;
     assert!(matches!(panicked, Err(StoreError::Failed { .. })), "{panicked:?}");
-    bed.store.seen(&device("a"), 0, 7);
-    bed.works().await;
+    fixture.store.seen(&device("a"), 0, 7);
+    fixture.works().await;
 }
 
 #[tokio::test]
-async fn a_store_that_grows_beyond_its_disk_fails_and_goes_on_when_there_is_room() {
-    let bed = Bed::new().await;
+async fn a_full_disk_fails_writes_until_there_is_room() {
+    let fixture = Fixture::new().await;
     let pages = |most: u32| {
-        bed.store.read(move |database| {
+        fixture.store.read(move |database| {
             database.pragma_update(None, "max_page_count", most)?;
             database.pragma_query_value(None, "page_count", |row| row.get::<_, u32>(0))
         })
     };
-    // As small as it is.
+    // No larger than it is.
     pages(1).await.unwrap();
-    let (by, store) = (cli(), &bed.store);
+    let (by, store) = (cli(), &fixture.store);
     let full = async {
         for number in 0.. {
             let device = device(&format!("a-device-with-a-long-name-{number:0100}"));
@@ -198,10 +202,10 @@ async fn a_store_that_grows_beyond_its_disk_fails_and_goes_on_when_there_is_room
     };
     let error = full.await;
     assert!(error.to_string().contains("full"), "{error}");
-    assert!(store.password_hash("marvin").await.unwrap().is_some(), "looking needs no room");
+    assert!(store.password_hash("marvin").await.unwrap().is_some(), "reading needs no room");
     store.seen(&device("a"), 0, 7);
     let epoch = store.epoch();
     pages(1_000_000).await.unwrap();
-    bed.works().await;
-    assert_eq!(store.epoch(), epoch, "nothing was lost, so nothing is read anew");
+    fixture.works().await;
+    assert_eq!(store.epoch(), epoch, "nothing was lost, so nothing is read again");
 }

@@ -1,4 +1,5 @@
-//! The store in one SQLite file.
+//! The store in one SQLite file: the implementation of each trait in the file of that name, on a worker
+//! thread that owns the database.
 
 mod accounts;
 mod api_tokens;
@@ -10,7 +11,6 @@ mod devices;
 #[cfg(test)]
 mod faults;
 mod file;
-mod notes;
 mod outbox;
 mod schema;
 mod stats;
@@ -18,5 +18,6 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod worker;
+mod write_behind;
 
 pub use store::{SqliteStore, StoreOptions};

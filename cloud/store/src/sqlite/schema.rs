@@ -1,17 +1,17 @@
-//! The tables, and how those of older versions become today's.
+//! The tables, and the migrations from older versions.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::StoreError;
 
-/// What `PRAGMA application_id` says in a store of ours: "fdks".
-const APPLICATION: i64 = 0x6664_6b73;
+/// `PRAGMA application_id` of a Fedecks store: "fdks".
+const APPLICATION_ID: i64 = 0x6664_6b73;
 
-/// How an empty file becomes version 1, that becomes version 2, and so on. A step that was released
-/// is never changed: files that it was applied to are out there. The version of a file is kept in
-/// `PRAGMA user_version`.
-const STEPS: &[&str] = &[
-    // A device's `change` is the place of its latest change of standing among all such changes.
+/// The migrations: the first turns an empty file into version 1, the next turns that into version 2, and
+/// so on. A released migration is never changed, as it was applied to existing files. `PRAGMA user_version`
+/// is the version of a file.
+const MIGRATIONS: &[&str] = &[
+    // `change` numbers the changes of access of all devices; a device has the number of its latest.
     "CREATE TABLE accounts (
          name TEXT PRIMARY KEY,
          password_hash TEXT NOT NULL,
@@ -48,7 +48,7 @@ const STEPS: &[&str] = &[
          detail TEXT
      ) STRICT;
      CREATE INDEX audit_by_device ON audit (device, sequence) WHERE device IS NOT NULL;",
-    // A number is never given twice, so that what is removed late takes nothing newer with it.
+    // AUTOINCREMENT never reuses a number, so that a late removal cannot hit a newer event.
     "CREATE TABLE outbox (
          sequence INTEGER PRIMARY KEY AUTOINCREMENT,
          webhook TEXT NOT NULL,
@@ -60,22 +60,22 @@ const STEPS: &[&str] = &[
      CREATE INDEX outbox_by_webhook ON outbox (webhook, sequence);",
 ];
 
-/// What to do with a file that has nothing in it.
+/// What to do with an empty file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IfEmpty {
     /// Make it a store.
     Create,
-    /// Refuse it: there was a store in its place.
-    Refuse,
+    /// Reject it: it has replaced a store.
+    Reject,
 }
 
 /// The version that this program writes.
 pub(super) fn latest() -> i64 {
-    i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
-/// Makes a database that was just opened ready for use: an older one is brought up to the latest
-/// version, each step in a transaction of its own.
+/// Prepares a database that was just opened: migrates an older version to the latest one, each step in its
+/// own transaction.
 pub(super) fn prepare(
     database: &mut Connection,
     location: &str,
@@ -83,22 +83,18 @@ pub(super) fn prepare(
 ) -> Result<(), StoreError> {
     let failed = |error| StoreError::failed(location, "open", error);
     loop {
-        // Without a transaction first: one that writes may have to wait.
-        match look(database).map_err(failed)? {
+        // Without a transaction, as a writing one may have to wait.
+        match inspect(database).map_err(failed)? {
             Found::Version(version) if version == latest() => break,
             Found::Version(version) if version > latest() => {
                 let (location, known) = (location.to_owned(), latest());
                 return Err(StoreError::Newer { location, found: version, known });
             }
-            Found::Version(0) if if_empty == IfEmpty::Refuse => {
-                return Err(StoreError::failed(
-                    location,
-                    "open",
-                    "it is empty, expected what was in it",
-                ));
+            Found::Version(0) if if_empty == IfEmpty::Reject => {
+                return Err(StoreError::failed(location, "open", "the file is empty"));
             }
             Found::Version(version) => {
-                if step(database, version).map_err(failed)? && version > 0 {
+                if migrate(database, version).map_err(failed)? && version > 0 {
                     let to = version + 1;
                     tracing::info!(store = location, from = version, to, "migrated the store");
                 }
@@ -106,24 +102,25 @@ pub(super) fn prepare(
             Found::Foreign => return Err(StoreError::Foreign { location: location.to_owned() }),
         }
     }
-    // Readers and the writer don't wait for each other; a change is answered once it is on disk, so
-    // that a revocation or an account survives a power cut.
+    // With WAL readers and the writer don't wait for each other. FULL syncs each commit, so that a
+    // revocation or an account survives a power cut.
     database.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     database.pragma_update(None, "synchronous", "FULL").map_err(failed)
 }
 
-/// What a database is.
+/// The content of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A store of this version; 0 if there is nothing in it.
+    /// A store of this version; 0 if it is empty.
     Version(i64),
+    /// Another program's database.
     Foreign,
 }
 
-pub(super) fn look(database: &Connection) -> rusqlite::Result<Found> {
+pub(super) fn inspect(database: &Connection) -> rusqlite::Result<Found> {
     let pragma = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let application = pragma("application_id")?;
-    if application == APPLICATION {
+    if application == APPLICATION_ID {
         return Ok(Found::Version(pragma("user_version")?));
     }
     let tables: i64 =
@@ -131,20 +128,19 @@ pub(super) fn look(database: &Connection) -> rusqlite::Result<Found> {
     Ok(if application == 0 && tables == 0 { Found::Version(0) } else { Found::Foreign })
 }
 
-/// Makes a store of `version` one of the next. Whether it was still of that version: another process
-/// may have opened the same file.
-fn step(database: &mut Connection, version: i64) -> rusqlite::Result<bool> {
-    let writing = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+/// Migrates from `version` to the next. Returns false if another process has done it already.
+fn migrate(database: &mut Connection, version: i64) -> rusqlite::Result<bool> {
+    let tx = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let place = usize::try_from(version).unwrap_or(usize::MAX);
-    let (Found::Version(found), Some(step)) = (look(&writing)?, STEPS.get(place)) else {
+    let (Found::Version(found), Some(migration)) = (inspect(&tx)?, MIGRATIONS.get(place)) else {
         return Ok(false);
     };
     if found != version {
         return Ok(false);
     }
-    writing.execute_batch(step)?;
-    writing.pragma_update(None, "application_id", APPLICATION)?;
-    writing.pragma_update(None, "user_version", version + 1)?;
-    writing.commit()?;
+    tx.execute_batch(migration)?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    tx.pragma_update(None, "user_version", version + 1)?;
+    tx.commit()?;
     Ok(true)
 }

@@ -1,13 +1,13 @@
-//! What the store counts.
+//! The counters of the store.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::notes::Notes;
+use super::write_behind::WriteBehind;
 use crate::latency::Latency;
 use crate::stats::StoreStats;
 
-/// Whether a call looks or changes something.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Read,
@@ -23,28 +23,17 @@ impl Action {
     }
 }
 
+#[derive(Default)]
 pub(super) struct Counters {
     reads: Latency,
     writes: Latency,
     busy: AtomicU64,
     failed: AtomicU64,
-    healthy: AtomicBool,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            reads: Latency::default(),
-            writes: Latency::default(),
-            busy: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            healthy: AtomicBool::new(true),
-        }
-    }
+    unhealthy: AtomicBool,
 }
 
 impl Counters {
-    /// A call that was answered, well or not.
+    /// A call was answered, with a result or an error.
     pub(super) fn answered(&self, action: Action, took: Duration) {
         match action {
             Action::Read => self.reads.add(took),
@@ -52,28 +41,28 @@ impl Counters {
         }
     }
 
-    /// A call that did not get its turn.
+    /// A call was refused because too many were queued.
     pub(super) fn refused(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A call that did not get the file in time.
-    pub(super) fn held(&self) {
+    /// A call timed out while it waited for the file.
+    pub(super) fn timed_out(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
-        self.healthy.store(false, Ordering::Relaxed);
+        self.unhealthy.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        self.healthy.store(false, Ordering::Relaxed);
+        self.unhealthy.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn went_well(&self) {
-        self.healthy.store(true, Ordering::Relaxed);
+    pub(super) fn succeeded(&self) {
+        self.unhealthy.store(false, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self, notes: &Notes, reopened: u64) -> StoreStats {
-        let (notes_dropped, audit_dropped) = notes.dropped();
+    pub(super) fn snapshot(&self, write_behind: &WriteBehind, reopened: u64) -> StoreStats {
+        let (notes_dropped, audit_dropped) = write_behind.dropped();
         StoreStats {
             reads: self.reads.snapshot(),
             writes: self.writes.snapshot(),
@@ -82,8 +71,8 @@ impl Counters {
             reopened,
             notes_dropped,
             audit_dropped,
-            waiting: notes.waiting(),
-            healthy: self.healthy.load(Ordering::Relaxed),
+            waiting: write_behind.len(),
+            healthy: !self.unhealthy.load(Ordering::Relaxed),
         }
     }
 }

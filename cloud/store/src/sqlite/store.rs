@@ -1,4 +1,4 @@
-//! The calls of the store: each is done by the thread that holds the database, within bounds.
+//! The calls of the store: each is run by the thread that owns the database, within limits.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,50 +7,52 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use fedecks_protocol::DeviceId;
+use rusqlite::types::Value;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::audit_log::Log;
+use super::audit_log::AuditLog;
 use super::file::File;
-use super::notes::Notes;
 use super::stats::{Action, Counters};
-use super::worker::{self, Job, LINE, PATIENCE, Queued, Worker};
-use crate::boxed::BoxFuture;
+use super::worker::{self, CALL_TIMEOUT, QUEUE_LENGTH, Queued, Worker};
+use super::write_behind::WriteBehind;
+use crate::audit::{Actor, AuditAction, AuditEntry};
+use crate::boxed::StoreFuture;
 use crate::epoch::Epoch;
 use crate::error::StoreError;
 use crate::stats::{StoreMonitor, StoreStats};
+use crate::time::unix_now;
 
 /// The store in one SQLite file.
 ///
-/// One thread of its own holds the database; calls wait in a bounded line before it and are refused
-/// with [`StoreError::Busy`] once that is full. Every call is answered within about 6 seconds: what
-/// waits for another process that holds the file does not hold up the others, and gives up after
-/// 5 seconds. Other processes may use the same file at the same time, as the commands of
-/// `fedecks-cloud` do beside the running server.
+/// A dedicated thread owns the database. Calls wait for it in a bounded queue, and are refused with
+/// [`StoreError::Busy`] when that is full. Every call is answered within about 6 seconds: a call that
+/// another process blocks does not delay the others, and fails after 5 seconds. Other processes may use
+/// the same file at the same time, as the commands of `fedecks-cloud` do while the server runs.
 ///
-/// It outlives what happens to the file. While the disk is full, the file damaged or gone, calls fail
-/// and notes are kept; once the disk has room, or the file or a copy of it is back in its place, it is
-/// opened again and everything goes on. A file that is missing is not made anew while the store is
-/// open.
+/// It survives failures of the file. While the disk is full, or the file is damaged or missing, calls fail
+/// and notes are kept. As soon as the disk has room, or the file or a copy of it is back, the file is
+/// reopened. A missing file is not created again while the store is open.
 ///
-/// Dropping the store writes what was noted last, and waits for that.
+/// Dropping the store writes the pending notes, and waits for that.
 pub struct SqliteStore {
-    location: Arc<str>,
-    /// `None` only while dropping: its end is what ends the thread.
+    pub(super) location: Arc<str>,
+    /// `None` only while dropping: that ends the thread.
     jobs: Option<SyncSender<Queued>>,
-    pub(super) notes: Arc<Notes>,
+    pub(super) write_behind: Arc<WriteBehind>,
     counters: Arc<Counters>,
     epoch: Arc<AtomicU64>,
-    pub(super) log: Log,
+    pub(super) log: AuditLog,
     reads: Semaphore,
     writes: Semaphore,
     thread: Option<JoinHandle<()>>,
 }
 
-/// The numbers that a [`SqliteStore`] goes by.
+/// Settings of a [`SqliteStore`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// How many lines of the audit log are kept.
+    /// The number of lines that the audit log keeps.
     pub audit_kept: u32,
 }
 
@@ -61,23 +63,23 @@ impl Default for StoreOptions {
     }
 }
 
-/// How many calls that no device waits for may be in the line before the thread (`worker::LINE`), of
-/// those that look and of those that change something. However much an operator's programs ask for, a
-/// device that logs in waits for no more than these.
-pub(super) const AT_ONCE: usize = 16;
+/// The number of reads, and of writes, without priority that may be queued for the thread at a time
+/// (`worker::QUEUE_LENGTH` is for all). However much operators' programs request, a device that logs in
+/// waits for no more than these.
+pub(super) const MAX_CONCURRENT: usize = 16;
 
-/// How much longer than it may wait a call's answer may take.
-pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long after its deadline the answer to a call may arrive.
+pub(super) const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 impl SqliteStore {
-    /// Opens the file at `path`, or creates it, readable and writable by its owner only. The folder
-    /// has to exist. Where SQLite needs more files it puts them beside it, with the same rights. A
-    /// file of an older version of this program is brought up to this one's.
+    /// Opens the file at `path`, or creates it, readable and writable by its owner only. The directory
+    /// must exist. SQLite creates further files next to it, with the same permissions. A file of an older
+    /// version is migrated to the current one.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(path, StoreOptions::default())
     }
 
-    /// The same with other numbers than the default ones.
+    /// [`SqliteStore::open`] with other settings than the defaults.
     pub fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
         Self::start(File::open(path.as_ref())?, options)
     }
@@ -89,59 +91,98 @@ impl SqliteStore {
 
     fn start(file: File, options: StoreOptions) -> Result<Self, StoreError> {
         let location = file.location().clone();
-        let (jobs, line) = sync_channel(LINE);
-        let notes = Arc::new(Notes::default());
+        let (jobs, queue) = sync_channel(QUEUE_LENGTH);
+        let write_behind = Arc::new(WriteBehind::default());
         let counters = Arc::new(Counters::default());
         let epoch = file.epoch();
-        let log = Log { kept: options.audit_kept };
-        let worker = Worker::new(file, notes.clone(), counters.clone(), log);
+        let log = AuditLog { keep: options.audit_kept };
+        let worker = Worker::new(file, write_behind.clone(), counters.clone(), log);
         let thread = std::thread::Builder::new()
             .name("fedecks-store".into())
-            .spawn(move || worker.work(&line))
+            .spawn(move || worker.run(&queue))
             .map_err(|error| StoreError::failed(&location, "start the thread of", error))?;
-        let thread = Some(thread);
         Ok(Self {
             location,
             jobs: Some(jobs),
-            notes,
+            write_behind,
             counters,
             epoch,
             log,
-            reads: Semaphore::new(AT_ONCE),
-            writes: Semaphore::new(AT_ONCE),
-            thread,
+            reads: Semaphore::new(MAX_CONCURRENT),
+            writes: Semaphore::new(MAX_CONCURRENT),
+            thread: Some(thread),
         })
     }
 
-    /// Has `look` done on the thread and waits for its result.
+    /// Runs `read` on the thread.
     pub(super) fn read<T: Send + 'static>(
         &self,
-        look: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> BoxFuture<'_, Result<T, StoreError>> {
-        self.call(Action::Read, Some(&self.reads), look)
+        read: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        self.call(Action::Read, Some(&self.reads), read)
     }
 
-    /// The same for what devices wait for, or all of them depend on: it passes by the other calls'
-    /// limit.
+    /// [`SqliteStore::read`] with priority, which is not subject to [`MAX_CONCURRENT`]: for what a device
+    /// waits for, or all devices depend on.
     pub(super) fn read_first<T: Send + 'static>(
         &self,
-        look: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> BoxFuture<'_, Result<T, StoreError>> {
-        self.call(Action::Read, None, look)
+        read: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        self.call(Action::Read, None, read)
     }
 
-    /// Has `change` done on the thread as one transaction and waits for its result. Where another
-    /// process holds the file it is begun anew.
+    /// Runs `change` on the thread as one transaction. It is run again if another process has locked the
+    /// file.
     pub(super) fn write<T: Send + 'static>(
         &self,
         mut change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-    ) -> BoxFuture<'_, Result<T, StoreError>> {
+    ) -> StoreFuture<'_, T> {
         self.call(Action::Write, Some(&self.writes), move |database| {
-            let writing = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = change(&writing)?;
-            writing.commit()?;
+            let tx = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = change(&tx)?;
+            tx.commit()?;
             Ok(done)
         })
+    }
+
+    /// Runs `change` and adds a line to the audit log, in one transaction. There is no line if `change`
+    /// returns `None`: then it changed nothing.
+    pub(super) fn write_audited<T: Send + 'static>(
+        &self,
+        by: &Actor,
+        action: AuditAction,
+        device: Option<&DeviceId>,
+        detail: Option<&str>,
+        mut change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<Option<T>> + Send + 'static,
+    ) -> StoreFuture<'_, Option<T>> {
+        let (by, device, detail) = (by.clone(), device.cloned(), detail.map(str::to_owned));
+        let mut line = AuditEntry { at: 0, by, action, device, detail };
+        let log = self.log;
+        self.write(move |tx| {
+            let changed = change(tx)?;
+            if changed.is_some() {
+                line.at = unix_now();
+                log.add(tx, &line)?;
+            }
+            Ok(changed)
+        })
+    }
+
+    /// [`SqliteStore::write_audited`] for one statement. Returns whether it changed a row.
+    pub(super) fn execute_audited(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+        by: &Actor,
+        action: AuditAction,
+        device: Option<&DeviceId>,
+        detail: Option<&str>,
+    ) -> StoreFuture<'_, bool> {
+        let changed = self.write_audited(by, action, device, detail, move |tx| {
+            let rows = tx.execute(sql, params_from_iter(&values))?;
+            Ok((rows > 0).then_some(()))
+        });
+        Box::pin(async move { Ok(changed.await?.is_some()) })
     }
 
     fn call<'a, T: Send + 'static>(
@@ -149,11 +190,11 @@ impl SqliteStore {
         action: Action,
         limit: Option<&'a Semaphore>,
         work: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> BoxFuture<'a, Result<T, StoreError>> {
+    ) -> StoreFuture<'a, T> {
         let since = Instant::now();
-        let deadline = since + PATIENCE;
+        let deadline = since + CALL_TIMEOUT;
         let (answer, result) = oneshot::channel();
-        let job: Box<dyn Job> = worker::job(work, answer);
+        let job = worker::job(work, answer);
         Box::pin(async move {
             let _permit = match limit {
                 None => None,
@@ -169,19 +210,19 @@ impl SqliteStore {
                 TrySendError::Disconnected(_) => self.closed(),
             })?;
             // The thread answers in time, unless the disk itself hangs.
-            let answered = tokio::time::timeout_at((deadline + ANSWER_PATIENCE).into(), result);
+            let answered = tokio::time::timeout_at((deadline + ANSWER_GRACE).into(), result);
             match answered.await {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err(self.closed()),
                 Err(_) => {
-                    self.counters.held();
+                    self.counters.timed_out();
                     Err(StoreError::Busy { location: self.location.to_string() })
                 }
             }
         })
     }
 
-    /// The answer to a call that does not get its turn.
+    /// The error of a call that does not get its turn.
     pub(super) fn busy(&self) -> StoreError {
         self.counters.refused();
         StoreError::Busy { location: self.location.to_string() }
@@ -200,7 +241,7 @@ impl Epoch for SqliteStore {
 
 impl StoreMonitor for SqliteStore {
     fn stats(&self) -> StoreStats {
-        self.counters.snapshot(&self.notes, self.epoch())
+        self.counters.snapshot(&self.write_behind, self.epoch())
     }
 }
 

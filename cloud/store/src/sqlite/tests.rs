@@ -1,18 +1,21 @@
-//! Tests of [`SqliteStore`] beyond the contract: its file and older ones, other processes, bounds.
+//! Tests of [`SqliteStore`] beyond the contract: its file, migrations, other processes, limits. Failures of
+//! the file are tested in `faults`.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fedecks_protocol::DeviceId;
 use futures_util::future::join_all;
 use rusqlite::Connection;
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::devices::STRIDE;
+use super::devices::SCAN_ROWS;
 use super::schema;
-use super::store::{ANSWER_PATIENCE, AT_ONCE, SqliteStore, StoreOptions};
-use super::worker::{LINE, PATIENCE};
+use super::store::{ANSWER_GRACE, MAX_CONCURRENT, SqliteStore, StoreOptions};
+use super::worker::{CALL_TIMEOUT, QUEUE_LENGTH};
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
 use crate::audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditStore};
@@ -25,40 +28,46 @@ pub(super) fn device(id: &str) -> DeviceId {
     DeviceId::new(id).unwrap()
 }
 
+fn devices(count: usize) -> Vec<DeviceId> {
+    (0..count).map(|number| device(&format!("device-{number}"))).collect()
+}
+
 pub(super) fn cli() -> Actor {
     Actor::cli()
 }
 
-/// Waits for something that the thread does by itself.
-pub(super) async fn until(happened: impl Fn() -> bool) {
+/// Waits until `check` returns true: the thread works in the background.
+pub(super) async fn until(check: impl Fn() -> bool) {
     let waiting = async {
-        while !happened() {
+        while !check() {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap();
 }
 
-#[tokio::test]
-async fn it_conforms_to_the_trait_in_memory() {
-    conformance::check(async || SqliteStore::in_memory().unwrap()).await;
+/// The path of a store in a temporary directory.
+fn path() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    (dir, path)
 }
 
 #[tokio::test]
-async fn it_conforms_to_the_trait_in_a_file() {
-    let folder = tempfile::tempdir().unwrap();
+async fn a_store_conforms_in_memory_and_in_a_file() {
+    conformance::check(async || SqliteStore::in_memory().unwrap()).await;
+    let (_dir, path) = path();
     let number = AtomicUsize::new(0);
     conformance::check(async || {
-        let name = format!("store-{}", number.fetch_add(1, Ordering::Relaxed));
-        SqliteStore::open(folder.path().join(name)).unwrap()
+        let extension = number.fetch_add(1, Ordering::Relaxed).to_string();
+        SqliteStore::open(path.with_extension(extension)).unwrap()
     })
     .await;
 }
 
 #[tokio::test]
-async fn everything_is_there_after_closing_and_opening() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
+async fn everything_is_there_after_reopening() {
+    let (_dir, path) = path();
     {
         let store = SqliteStore::open(&path).unwrap();
         store.add_account("marvin", "hash", &cli()).await.unwrap();
@@ -89,23 +98,21 @@ async fn everything_is_there_after_closing_and_opening() {
 
 #[tokio::test]
 async fn two_processes_share_the_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
+    let (_dir, path) = path();
     let (server, command) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
     command.add_account("marvin", "hash", &cli()).await.unwrap();
     assert!(server.password_hash("marvin").await.unwrap().is_some());
     let first = server.revoke(&device("a"), &cli()).await.unwrap();
     let second = command.revoke(&device("a"), &cli()).await.unwrap();
-    assert_eq!(server.standings_after(first.change).await.unwrap(), [second]);
+    assert_eq!(server.access_states_after(first.change).await.unwrap(), [second]);
 }
 
 #[tokio::test]
-async fn the_audit_log_keeps_as_many_lines_as_it_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = StoreOptions { audit_kept: 3 };
-    let store = SqliteStore::open_with(folder.path().join("store"), options).unwrap();
-    for number in 0..5 {
-        store.revoke(&device(&format!("device-{number}")), &cli()).await.unwrap();
+async fn the_audit_log_keeps_the_configured_number_of_lines() {
+    let (_dir, path) = path();
+    let store = SqliteStore::open_with(path, StoreOptions { audit_kept: 3 }).unwrap();
+    for device in devices(5) {
+        store.revoke(&device, &cli()).await.unwrap();
     }
     let log = store.audit_page(&AuditQuery::default()).await.unwrap();
     let sequences: Vec<_> = log.iter().map(|record| record.sequence).collect();
@@ -113,12 +120,12 @@ async fn the_audit_log_keeps_as_many_lines_as_it_is_told() {
 }
 
 #[tokio::test]
-async fn only_the_owner_may_read_the_files() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(folder.path().join("store")).unwrap();
+async fn files_are_readable_by_their_owner_only() {
+    let (dir, path) = path();
+    let store = SqliteStore::open(path).unwrap();
     store.add_account("marvin", "hash", &cli()).await.unwrap();
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder.path()).unwrap() {
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
         let entry = entry.unwrap();
         names.push(entry.file_name().into_string().unwrap());
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
@@ -127,7 +134,7 @@ async fn only_the_owner_may_read_the_files() {
     assert_eq!(names, ["store", "store-shm", "store-wal"]);
 }
 
-/// What version 0.1.0 made, with something in it.
+/// A file of version 0.1.0 with some content.
 const VERSION_1: &str = "
     CREATE TABLE accounts (
         name TEXT PRIMARY KEY,
@@ -150,9 +157,8 @@ const VERSION_1: &str = "
 ";
 
 #[tokio::test]
-async fn a_file_of_version_1_is_brought_up_to_date_with_what_is_in_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
+async fn a_file_of_version_1_is_migrated_with_its_content() {
+    let (_dir, path) = path();
     Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
     for _ in 0..2 {
         let store = SqliteStore::open(&path).unwrap();
@@ -163,7 +169,7 @@ async fn a_file_of_version_1_is_brought_up_to_date_with_what_is_in_it() {
         assert_eq!((b.first_seen, b.generation, b.blocked_at), (None, 2, None));
         let expected =
             AccessState { device: device("b"), generation: 2, blocked: false, change: 3 };
-        assert_eq!(store.standings_after(0).await.unwrap(), [expected]);
+        assert_eq!(store.access_states_after(0).await.unwrap(), [expected]);
     }
     let store = SqliteStore::open(&path).unwrap();
     assert_eq!(store.revoke(&device("a"), &cli()).await.unwrap().change, 4);
@@ -173,10 +179,9 @@ async fn a_file_of_version_1_is_brought_up_to_date_with_what_is_in_it() {
 }
 
 #[test]
-fn two_that_open_an_old_file_at_once_bring_it_up_to_date_once() {
+fn concurrent_openers_migrate_an_old_file_once() {
     for _ in 0..20 {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store");
+        let (_dir, path) = path();
         Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
         std::thread::scope(|scope| {
             let opening: Vec<_> =
@@ -189,9 +194,8 @@ fn two_that_open_an_old_file_at_once_bring_it_up_to_date_once() {
 }
 
 #[test]
-fn a_file_of_a_newer_program_is_refused_and_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
+fn a_file_of_a_newer_version_is_rejected_and_not_changed() {
+    let (_dir, path) = path();
     drop(SqliteStore::open(&path).unwrap());
     let newer = schema::latest() + 1;
     Connection::open(&path).unwrap().pragma_update(None, "user_version", newer).unwrap();
@@ -203,62 +207,52 @@ fn a_file_of_a_newer_program_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_database_of_another_program_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
+fn a_database_of_another_program_is_rejected() {
+    let (_dir, path) = path();
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
     let error = SqliteStore::open(&path).err().unwrap();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
 }
 
 #[test]
-fn errors_name_the_file_and_what_was_tried() {
-    let folder = tempfile::tempdir().unwrap();
-    let missing = folder.path().join("missing").join("store");
-    let error = SqliteStore::open(&missing).err().unwrap().to_string();
-    assert!(
-        error.starts_with(&format!("cannot open the store {}: ", missing.display())),
-        "{error}"
-    );
-
-    let garbage = folder.path().join("garbage");
-    std::fs::write(&garbage, "no database at all, but long enough to be looked at").unwrap();
-    let error = SqliteStore::open(&garbage).err().unwrap().to_string();
-    assert!(
-        error.starts_with(&format!("cannot open the store {}: ", garbage.display())),
-        "{error}"
-    );
+fn errors_name_the_file_and_the_action() {
+    let (dir, garbage) = path();
+    std::fs::write(&garbage, "not a database, but long enough to be checked").unwrap();
+    for path in [dir.path().join("missing/store"), garbage] {
+        let error = SqliteStore::open(&path).err().unwrap().to_string();
+        let expected = format!("cannot open the store {}: ", path.display());
+        assert!(error.starts_with(&expected), "{error}");
+    }
 }
 
 #[tokio::test]
-async fn while_another_process_holds_the_file_changes_wait_and_looks_and_notes_do_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("fedecks.sqlite");
+async fn writes_wait_for_a_locked_file_but_reads_and_notes_do_not() {
+    let (_dir, path) = path();
     let store = SqliteStore::open(&path).unwrap();
     store.add_account("marvin", "hash", &cli()).await.unwrap();
-    let holder = Connection::open(&path).unwrap();
-    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
 
     store.seen(&device("a"), 0, 7);
     let (first, second) = (device("first"), device("second"));
     let by = cli();
     let changes = async { tokio::join!(store.revoke(&first, &by), store.revoke(&second, &by)) };
     let mut changes = std::pin::pin!(changes);
-    let looking = async {
+    let reads = async {
         for _ in 0..200 {
             store.password_hash("marvin").await.unwrap().unwrap();
         }
     };
-    // Both changes are on their way, and neither is done when two hundred looks are.
+    // Both changes are queued, and neither is done after two hundred reads.
     tokio::select! {
         biased;
         done = &mut changes => panic!("{done:?}"),
-        () = looking => {}
+        () = reads => {}
     }
     assert_eq!(store.stats().notes_dropped, 0);
     assert_eq!(store.stats().waiting, 1);
 
-    holder.execute_batch("COMMIT").unwrap();
+    other.execute_batch("COMMIT").unwrap();
     let (first, second) = changes.await;
     assert!(first.unwrap().change < second.unwrap().change, "they keep their order");
     until(|| store.stats().waiting == 0).await;
@@ -266,30 +260,29 @@ async fn while_another_process_holds_the_file_changes_wait_and_looks_and_notes_d
 }
 
 #[tokio::test]
-async fn a_file_that_is_held_for_long_is_busy_for_all_after_the_same_time() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("fedecks.sqlite");
+async fn every_call_times_out_if_the_file_stays_locked() {
+    let (_dir, path) = path();
     let store = SqliteStore::open(&path).unwrap();
-    let holder = Connection::open(&path).unwrap();
-    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let started = Instant::now();
     let by = cli();
-    let devices: Vec<_> = (0..100).map(|number| device(&format!("device-{number}"))).collect();
+    let devices = devices(100);
     let calls = devices.iter().map(|device| store.revoke(device, &by));
     for answer in join_all(calls).await {
         assert!(matches!(answer, Err(StoreError::Busy { .. })));
     }
     let took = started.elapsed();
-    assert!(took >= PATIENCE && took < PATIENCE + ANSWER_PATIENCE, "{took:?}");
+    assert!(took >= CALL_TIMEOUT && took < CALL_TIMEOUT + ANSWER_GRACE, "{took:?}");
     assert_eq!(store.stats().busy, 100);
     assert!(!store.stats().healthy);
-    holder.execute_batch("COMMIT").unwrap();
+    other.execute_batch("COMMIT").unwrap();
     store.revoke(&devices[0], &by).await.unwrap();
     assert!(store.stats().healthy);
 }
 
 #[tokio::test]
-async fn a_full_line_refuses_instead_of_waiting() {
+async fn a_full_queue_refuses_calls() {
     let store = SqliteStore::in_memory().unwrap();
     let (release, gate) = std::sync::mpsc::channel::<()>();
     let (started, start) = oneshot::channel();
@@ -301,8 +294,8 @@ async fn a_full_line_refuses_instead_of_waiting() {
     });
     let others = async {
         start.await.unwrap();
-        // Whoever comes when the line is full is refused before the first of it is answered.
-        let logins = (0..=LINE).map(|_| async {
+        // A call that finds the queue full is refused before the first in it is answered.
+        let logins = (0..=QUEUE_LENGTH).map(|_| async {
             let answer = store.password_hash("marvin").await;
             if answer.is_err() {
                 release.send(()).unwrap();
@@ -315,15 +308,15 @@ async fn a_full_line_refuses_instead_of_waiting() {
     blocked.unwrap();
     let refused = answers.iter().filter(|answer| matches!(answer, Err(StoreError::Busy { .. })));
     assert_eq!(refused.count(), 1);
-    assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(None))).count(), LINE);
+    assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(None))).count(), QUEUE_LENGTH);
 }
 
 #[tokio::test]
-async fn a_login_waits_for_few_of_the_calls_that_others_make() {
+async fn a_login_waits_for_few_calls_of_others() {
     let store = SqliteStore::in_memory().unwrap();
     let done = AtomicUsize::new(0);
     let by = cli();
-    let devices: Vec<_> = (0..500).map(|number| device(&format!("device-{number}"))).collect();
+    let devices = devices(500);
     let flood = join_all(devices.iter().map(|device| async {
         store.block(device, &by).await.unwrap();
         done.fetch_add(1, Ordering::Relaxed)
@@ -332,15 +325,15 @@ async fn a_login_waits_for_few_of_the_calls_that_others_make() {
         store.password_hash("marvin").await.unwrap();
         done.load(Ordering::Relaxed)
     };
-    // The flood is there first.
+    // The flood is queued first.
     let (_, before) = tokio::join!(flood, login);
-    assert!(before <= 2 * AT_ONCE, "{before} before it");
+    assert!(before <= 2 * MAX_CONCURRENT, "{before} before it");
 }
 
 #[tokio::test]
-async fn a_search_that_looks_at_everything_finds_what_lies_far_behind() {
+async fn a_search_continues_beyond_one_scan() {
     let store = SqliteStore::in_memory().unwrap();
-    for number in 0..2 * STRIDE + 10 {
+    for number in 0..2 * SCAN_ROWS + 10 {
         store.seen(&device(&format!("device-{number:06}")), 0, 1);
     }
     until(|| store.stats().waiting == 0).await;
@@ -350,13 +343,13 @@ async fn a_search_that_looks_at_everything_finds_what_lies_far_behind() {
         let page = store.devices_page(&query).await.unwrap();
         page.iter().map(|record| record.id.to_string()).collect::<Vec<_>>()
     };
-    let last = format!("device-{:06}", 2 * STRIDE + 9);
+    let last = format!("device-{:06}", 2 * SCAN_ROWS + 9);
     assert_eq!(found(&last, 10).await, [last]);
-    // The last of one stride, and the first of the next.
-    let border = format!("{:06}", STRIDE - 1);
-    assert_eq!(found(&border, 10).await, [format!("device-{border}")]);
-    let after = format!("{STRIDE:06}");
+    // The last row of one scan, and the first of the next.
+    let last_of_scan = format!("{:06}", SCAN_ROWS - 1);
+    assert_eq!(found(&last_of_scan, 10).await, [format!("device-{last_of_scan}")]);
+    let after = format!("{SCAN_ROWS:06}");
     assert_eq!(found(&after, 10).await, [format!("device-{after}")]);
-    assert_eq!(found("5", 1000).await.len(), 1000, "as many as asked for, of several strides");
+    assert_eq!(found("5", 1000).await.len(), 1000, "the limit, from several scans");
     assert_eq!(found("nothing", 10).await, [""; 0]);
 }

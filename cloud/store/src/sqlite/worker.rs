@@ -1,4 +1,5 @@
-//! The thread that holds the database.
+//! The thread that owns the database. It runs one call after the other, retries what another process
+//! blocks, and flushes the write-behind buffer about once a second.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,57 +10,56 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
-use super::audit_log::Log;
+use super::audit_log::AuditLog;
 use super::file::File;
-use super::notes::Notes;
 use super::stats::{Action, Counters};
+use super::write_behind::WriteBehind;
 use crate::error::StoreError;
 
-/// The thread that holds the database: one call after the other, and the notes once in a while.
 pub(super) struct Worker {
     file: File,
-    notes: Arc<Notes>,
+    write_behind: Arc<WriteBehind>,
     counters: Arc<Counters>,
-    log: Log,
-    /// Calls that wait for another process, in the order they came in.
-    held: VecDeque<Queued>,
-    /// Since when the notes cannot be written, and whether that was told.
-    notes_failing: Option<(Instant, bool)>,
+    log: AuditLog,
+    /// Calls that another process blocks, in the order of their arrival.
+    blocked: VecDeque<Queued>,
+    /// Since when flushing fails, and whether that was logged.
+    flush_failing: Option<(Instant, bool)>,
 }
 
-/// A call on its way.
+/// A call in the queue.
 pub(super) struct Queued {
     pub(super) job: Box<dyn Job>,
     pub(super) action: Action,
     pub(super) since: Instant,
-    /// Until when it may wait.
+    /// When it fails if it is still waiting.
     pub(super) deadline: Instant,
 }
 
-/// What a call wants done, and who waits for it.
+/// The work of a call, and the way back to its caller.
 pub(super) trait Job: Send {
-    /// Does it, as often as it takes.
+    /// Does the work. May be called several times.
     fn attempt(&mut self, database: &mut Connection) -> rusqlite::Result<()>;
 
-    /// Answers, with the result of the last attempt if all went well.
+    /// Answers the caller: with the result of the last attempt if `outcome` is `Ok`.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>, location: &str);
 }
 
-/// How many calls may wait for the thread.
-pub(super) const LINE: usize = 1024;
+/// The number of calls that may be queued for the thread.
+pub(super) const QUEUE_LENGTH: usize = 1024;
 
 /// How long a call may wait for its turn and for other processes.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often the notes are written. The short interval is for the tests in this crate: `cfg!(test)` does
-/// not hold where others test with it.
-const NOTES_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
+/// The interval between flushes. The short one is for the tests in this crate only: `cfg!(test)` is not
+/// set when the tests of another crate use it.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
 
-/// How often it is seen whether another process still holds the file.
-const HELD_INTERVAL: Duration = Duration::from_millis(20);
+/// The interval between attempts to run blocked calls.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// For how long another process may hold the file until that is worth a word.
-const HELD_LONG: Duration = Duration::from_secs(10);
+/// How long another process may block flushing before that is logged.
+const BLOCKED_WARNING: Duration = Duration::from_secs(10);
 
 pub(super) fn job<T: Send + 'static>(
     work: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -87,116 +87,119 @@ where
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>, location: &str) {
         let Self { done, answer, .. } = *self;
         let closed = || StoreError::Closed { location: location.to_owned() };
-        // Nobody waiting for the result any more is no error.
+        // The caller may have dropped its future.
         let _ = answer.send(outcome.and_then(|()| done.ok_or_else(closed)));
     }
 }
 
-/// What became of an attempt.
-enum Attempted {
+enum Attempt {
     Done,
-    /// Another process holds the file.
-    Held,
+    /// Another process has locked the file.
+    Blocked,
     Failed(StoreError),
 }
 
 impl Worker {
-    pub(super) fn new(file: File, notes: Arc<Notes>, counters: Arc<Counters>, log: Log) -> Self {
-        Self { file, notes, counters, log, held: VecDeque::new(), notes_failing: None }
+    pub(super) fn new(
+        file: File,
+        write_behind: Arc<WriteBehind>,
+        counters: Arc<Counters>,
+        log: AuditLog,
+    ) -> Self {
+        let blocked = VecDeque::new();
+        Self { file, write_behind, counters, log, blocked, flush_failing: None }
     }
 
-    /// Works until nobody can send any more, then writes what is left.
-    pub(super) fn work(mut self, line: &Receiver<Queued>) {
-        let mut notes_due = Instant::now() + NOTES_INTERVAL;
-        let mut held_due = Instant::now();
+    /// Runs until all senders of the queue are gone, then writes what is left.
+    pub(super) fn run(mut self, queue: &Receiver<Queued>) {
+        let mut flush_due = Instant::now() + FLUSH_INTERVAL;
+        let mut retry_due = Instant::now();
         loop {
-            let due = if self.held.is_empty() { notes_due } else { notes_due.min(held_due) };
-            match line.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            let due = if self.blocked.is_empty() { flush_due } else { flush_due.min(retry_due) };
+            match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(queued) => {
-                    let was_held = !self.held.is_empty();
-                    self.take(queued);
-                    if !was_held {
-                        held_due = Instant::now() + HELD_INTERVAL;
+                    let was_blocked = !self.blocked.is_empty();
+                    self.accept(queued);
+                    if !was_blocked {
+                        retry_due = Instant::now() + RETRY_INTERVAL;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.finish(),
             }
-            if Instant::now() >= held_due {
+            if Instant::now() >= retry_due {
                 self.retry();
-                held_due = Instant::now() + HELD_INTERVAL;
+                retry_due = Instant::now() + RETRY_INTERVAL;
             }
-            if Instant::now() >= notes_due {
-                self.write_notes();
-                notes_due = Instant::now() + NOTES_INTERVAL;
+            if Instant::now() >= flush_due {
+                self.flush();
+                flush_due = Instant::now() + FLUSH_INTERVAL;
             }
         }
     }
 
-    fn take(&mut self, queued: Queued) {
-        // Changes keep their order.
+    fn accept(&mut self, queued: Queued) {
+        // Writes keep their order.
         let after_others = queued.action == Action::Write
-            && self.held.iter().any(|held| held.action == Action::Write);
-        if after_others { self.hold(queued) } else { self.attempt(queued) }
-    }
-
-    fn attempt(&mut self, mut queued: Queued) {
-        if Instant::now() >= queued.deadline {
-            return self.answer(queued, Err(self.busy()));
-        }
-        match self.try_once(&mut queued) {
-            Attempted::Done => self.answer(queued, Ok(())),
-            Attempted::Held => self.hold(queued),
-            Attempted::Failed(error) => self.answer(queued, Err(error)),
-        }
-    }
-
-    fn hold(&mut self, queued: Queued) {
-        if self.held.len() < LINE {
-            self.held.push_back(queued);
+            && self.blocked.iter().any(|blocked| blocked.action == Action::Write);
+        if !after_others {
+            self.attempt(queued);
+        } else if self.blocked.len() < QUEUE_LENGTH {
+            self.blocked.push_back(queued);
         } else {
             self.answer(queued, Err(self.busy()));
         }
     }
 
-    /// Tries again what waits for another process. Where one change cannot be made, none can.
+    /// Runs a call, and returns whether another process blocks it: then it waits in `blocked`.
+    fn attempt(&mut self, mut queued: Queued) -> bool {
+        if Instant::now() >= queued.deadline {
+            self.answer(queued, Err(self.busy()));
+            return false;
+        }
+        match self.try_once(&mut queued) {
+            Attempt::Done => self.answer(queued, Ok(())),
+            Attempt::Failed(error) => self.answer(queued, Err(error)),
+            Attempt::Blocked if self.blocked.len() < QUEUE_LENGTH => {
+                self.blocked.push_back(queued);
+                return true;
+            }
+            Attempt::Blocked => self.answer(queued, Err(self.busy())),
+        }
+        false
+    }
+
+    /// Retries the blocked calls. If one write is blocked, all are.
     fn retry(&mut self) {
         let mut locked = false;
-        for mut queued in std::mem::take(&mut self.held) {
-            if Instant::now() >= queued.deadline {
-                self.answer(queued, Err(self.busy()));
-            } else if locked && queued.action == Action::Write {
-                self.held.push_back(queued);
+        for queued in std::mem::take(&mut self.blocked) {
+            let is_write = queued.action == Action::Write;
+            if locked && is_write && Instant::now() < queued.deadline {
+                self.blocked.push_back(queued);
             } else {
-                match self.try_once(&mut queued) {
-                    Attempted::Done => self.answer(queued, Ok(())),
-                    Attempted::Held => {
-                        locked = locked || queued.action == Action::Write;
-                        self.held.push_back(queued);
-                    }
-                    Attempted::Failed(error) => self.answer(queued, Err(error)),
-                }
+                let blocked = self.attempt(queued);
+                locked |= blocked && is_write;
             }
         }
     }
 
-    fn try_once(&mut self, queued: &mut Queued) -> Attempted {
+    fn try_once(&mut self, queued: &mut Queued) -> Attempt {
         let database = match self.file.database() {
             Ok(database) => database,
-            Err(error) => return Attempted::Failed(error),
+            Err(error) => return Attempt::Failed(error),
         };
         let attempted = catch_unwind(AssertUnwindSafe(|| queued.job.attempt(database)));
         let action = queued.action.as_str();
         match attempted {
-            Ok(Ok(())) => Attempted::Done,
-            Ok(Err(error)) if is_held(&error) => Attempted::Held,
+            Ok(Ok(())) => Attempt::Done,
+            Ok(Err(error)) if is_blocked(&error) => Attempt::Blocked,
             Ok(Err(error)) => {
-                self.file.judge(&error);
-                Attempted::Failed(StoreError::failed(self.file.location(), action, error))
+                self.file.on_error(&error);
+                Attempt::Failed(StoreError::failed(self.file.location(), action, error))
             }
             Err(_) => {
                 self.file.close();
-                Attempted::Failed(StoreError::failed(self.file.location(), action, "it panicked"))
+                Attempt::Failed(StoreError::failed(self.file.location(), action, "it panicked"))
             }
         }
     }
@@ -204,8 +207,8 @@ impl Worker {
     fn answer(&self, queued: Queued, outcome: Result<(), StoreError>) {
         let Queued { job, action, since, deadline: _ } = queued;
         match &outcome {
-            Ok(()) => self.counters.went_well(),
-            Err(StoreError::Busy { .. }) => self.counters.held(),
+            Ok(()) => self.counters.succeeded(),
+            Err(StoreError::Busy { .. }) => self.counters.timed_out(),
             Err(_) => self.counters.failed(),
         }
         self.counters.answered(action, since.elapsed());
@@ -216,67 +219,68 @@ impl Worker {
         StoreError::Busy { location: self.file.location().to_string() }
     }
 
-    /// Nobody who wants to know something waits for notes: if another process holds the file they go
-    /// on waiting.
-    fn write_notes(&mut self) {
-        let written = self.try_notes();
+    /// No caller waits for the write-behind buffer: if another process blocks the file, the next flush
+    /// writes it.
+    fn flush(&mut self) {
+        let flushed = self.try_flush();
         let store = self.file.location();
-        match (written, self.notes_failing) {
+        match (flushed, self.flush_failing) {
             (Ok(()), None) => {}
-            (Ok(()), Some((_, told))) => {
-                self.notes_failing = None;
-                if told {
-                    let (dropped, audit_dropped) = self.notes.dropped();
+            (Ok(()), Some((_, logged))) => {
+                self.flush_failing = None;
+                if logged {
+                    let (dropped, audit_dropped) = self.write_behind.dropped();
                     tracing::info!(%store, dropped, audit_dropped, "the store can be written again");
                 }
             }
-            (Err((error, held)), failing) => {
-                let (since, told) = failing.unwrap_or((Instant::now(), false));
-                let tell = !told && (!held || since.elapsed() >= HELD_LONG);
-                if tell {
+            (Err((error, blocked)), failing) => {
+                let (since, logged) = failing.unwrap_or((Instant::now(), false));
+                let log_now = !logged && (!blocked || since.elapsed() >= BLOCKED_WARNING);
+                if log_now {
                     tracing::warn!(
                         %store,
                         %error,
-                        "the store cannot be written; when devices were seen is kept in memory"
+                        "cannot write the store; when devices were seen is kept in memory"
                     );
                 }
-                self.notes_failing = Some((since, told || tell));
+                self.flush_failing = Some((since, logged || log_now));
             }
         }
     }
 
-    /// The error says, beside why, whether another process holds the file.
-    fn try_notes(&mut self) -> Result<(), (StoreError, bool)> {
-        let (notes, log) = (self.notes.clone(), self.log);
+    /// The flag of the error says whether another process blocks the file.
+    fn try_flush(&mut self) -> Result<(), (StoreError, bool)> {
+        let (write_behind, log) = (self.write_behind.clone(), self.log);
         let database = self.file.database().map_err(|error| (error, false))?;
-        notes.write(database, log).map_err(|error| {
-            let held = is_held(&error);
-            if !held {
-                self.file.judge(&error);
+        write_behind.flush(database, log).map_err(|error| {
+            let blocked = is_blocked(&error);
+            if !blocked {
+                self.file.on_error(&error);
                 self.counters.failed();
             }
-            (StoreError::failed(self.file.location(), "write", error), held)
+            (StoreError::failed(self.file.location(), "write", error), blocked)
         })
     }
 
-    /// The last work, for which there is as much time as for any call.
+    /// Finishes the blocked calls and the last flush, in the time that any call has.
     fn finish(mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + CALL_TIMEOUT;
         loop {
             self.retry();
-            let left = !self.held.is_empty() || self.try_notes().is_err_and(|(_, held)| held);
+            let left =
+                !self.blocked.is_empty() || self.try_flush().is_err_and(|(_, blocked)| blocked);
             if !left || Instant::now() >= deadline {
                 break;
             }
-            std::thread::sleep(HELD_INTERVAL);
+            std::thread::sleep(RETRY_INTERVAL);
         }
-        let lost = self.notes.waiting();
+        let lost = self.write_behind.len();
         if lost > 0 {
-            tracing::warn!(store = %self.file.location(), lost, "the store closes with notes unwritten");
+            tracing::warn!(store = %self.file.location(), lost, "the store closes with unwritten notes");
         }
     }
 }
 
-fn is_held(error: &rusqlite::Error) -> bool {
+fn is_blocked(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }

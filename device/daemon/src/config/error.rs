@@ -2,17 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::DeviceConfig;
-
 /// What is wrong with the configuration, and where. Shows no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// There is no default file, and the environment does not replace it.
-    #[error(
-        "no configuration: {} does not exist and FEDECKS_URL is not set",
-        DeviceConfig::DEFAULT_FILE
-    )]
-    Missing,
+    #[error("no configuration: {} does not exist and FEDECKS_URL is not set", file.display())]
+    Missing {
+        /// The default file.
+        file: PathBuf,
+    },
     /// The file cannot be read.
     #[error("cannot read the configuration {}: {source}", file.display())]
     Unreadable {

@@ -91,7 +91,7 @@ impl DeviceConfig {
         let Some(Parsed(Url(url))) = raw.url else {
             return Err(match text {
                 Some(_) => sources.missing("url is missing and FEDECKS_URL is not set"),
-                None => ConfigError::Missing,
+                None => ConfigError::Missing { file: file.to_owned() },
             });
         };
         let only_ca_file = raw.only_ca_file.is_some_and(|Flag(only)| only);

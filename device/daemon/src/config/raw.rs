@@ -126,7 +126,7 @@ impl FromStr for BackoffBound {
     }
 }
 
-/// How long something lasts that happens once in a while.
+/// The duration of an optional task.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Interval(pub(super) Duration);
 

@@ -61,7 +61,7 @@ async fn serve_on(
     let mut status = client.watch_status();
     let emitter = SignalEmitter::new(connection, PATH)?;
     let mut properties = PropertyValues::current(client);
-    properties.signal_all(&emitter).await?;
+    properties.signal(None, &emitter).await?;
     loop {
         // Properties first, so that they have changed when a caller receives the event.
         select! {
@@ -71,7 +71,9 @@ async fn serve_on(
                     return Ok(Stopped);
                 }
                 status.mark_unchanged();
-                properties.update(PropertyValues::current(client), &emitter).await?;
+                let now = PropertyValues::current(client);
+                now.signal(Some(&properties), &emitter).await?;
+                properties = now;
             }
             signal = next(&mut events) => match signal {
                 Some(signal) => emit(signal, &emitter).await?,

@@ -34,23 +34,12 @@ impl PropertyValues {
         }
     }
 
-    /// Signals all properties.
-    pub(super) async fn signal_all(&self, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
-        self.signal(None, emitter).await
-    }
-
-    /// Replaces the values and signals the changed ones, if any, in one signal.
-    pub(super) async fn update(
-        &mut self,
-        now: Self,
+    /// Signals the values that differ from `before`, if any, in one signal; all of them without `before`.
+    pub(super) async fn signal(
+        &self,
+        before: Option<&Self>,
         emitter: &SignalEmitter<'_>,
     ) -> zbus::Result<()> {
-        now.signal(Some(self), emitter).await?;
-        *self = now;
-        Ok(())
-    }
-
-    async fn signal(&self, before: Option<&Self>, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
         let mut changed = HashMap::new();
         if before.is_none_or(|before| before.state != self.state) {
             changed.insert("State", Value::from(self.state));

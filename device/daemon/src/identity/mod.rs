@@ -65,9 +65,10 @@ pub(crate) fn find_in_time(
         // The receiver is gone if this took too long.
         let _ = answer.send(find(&SystemPaths::system(), pinned, &on_disk));
     });
-    answered
-        .recv_timeout(DISK_TIMEOUT)
-        .unwrap_or_else(|_| find_without_file(&SystemPaths::system(), pinned, file))
+    answered.recv_timeout(DISK_TIMEOUT).unwrap_or_else(|_| {
+        let derived = derive(&SystemPaths::system(), pinned, None)?;
+        Ok((derived.identity(), Some(Unsaved { derived, pinned, file })))
+    })
 }
 
 /// Determines the device's id without writing anything.
@@ -99,16 +100,6 @@ fn find(
     let written = read.and_then(|_| file.write(&derived));
     let unsaved = Unsaved { derived, pinned, file: file.clone() };
     Ok((identity, written.is_err().then_some(unsaved)))
-}
-
-/// Like [`find`] if the data directory cannot be read: nothing is known, nothing is saved yet.
-fn find_without_file(
-    paths: &SystemPaths,
-    pinned: Option<IdSource>,
-    file: IdentityFile,
-) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
-    let derived = derive(paths, pinned, None)?;
-    Ok((derived.identity(), Some(Unsaved { derived, pinned, file })))
 }
 
 fn derive(

@@ -10,7 +10,7 @@ use fedecks_protocol::{Credentials, Term};
 use nix::libc;
 use nix::sys::statfs::fstatfs;
 use nix::unistd::geteuid;
-use toml::{Table, Value};
+use toml::de::{DeTable, DeValue};
 
 use super::status::SourceKind;
 
@@ -144,24 +144,27 @@ fn private(metadata: &Metadata) -> Result<(), String> {
 
 /// Errors name keys and lines and never show a value; the TOML parser's own messages might.
 fn parse(text: &str) -> Result<Credentials, String> {
-    let table: Table = toml::from_str(text).map_err(|error| {
+    let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().and_then(|span| text.get(..span.start));
         let line = line.map(|before| before.matches('\n').count() + 1);
         let line = line.map_or_else(String::new, |line| format!("line {line}: "));
         format!("{line}invalid TOML, expected lines such as username = \"...\"")
     })?;
     let mut entries = Vec::new();
-    for (key, value) in table {
-        let value = match value {
-            Value::String(text) => Term::from(text.as_str()),
-            Value::Integer(number) => Term::from(number),
-            Value::Float(number) => Term::Float(number),
-            Value::Boolean(flag) => Term::Bool(flag),
-            Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
-                return Err(format!("{key}: expected a string, a number or a boolean"));
+    for (key, value) in table.into_inner() {
+        let key = key.into_inner();
+        let value = match value.into_inner() {
+            DeValue::String(text) => Some(Term::from(&*text)),
+            DeValue::Integer(number) => {
+                i64::from_str_radix(number.as_str(), number.radix()).ok().map(Term::from)
             }
+            DeValue::Float(number) => number.as_str().parse().ok().map(Term::Float),
+            DeValue::Boolean(flag) => Some(Term::Bool(flag)),
+            _ => None,
         };
-        entries.push((Term::from(key.as_str()), value));
+        let value =
+            value.ok_or_else(|| format!("{key}: expected a string, a number or a boolean"))?;
+        entries.push((Term::from(&*key), value));
     }
     if entries.is_empty() {
         return Err("is empty, expected lines such as username = \"...\"".into());
@@ -197,10 +200,11 @@ mod tests {
 
     #[test]
     fn named_strings_numbers_and_booleans_are_credentials() {
-        let text = "# for the first login\nusername = \"marvin\"\npin = 42\nadmin = false\n";
+        let text = "# first\nadmin = false\npin = 0x2_a\nratio = -1_0.5\nusername = \"marvin\"\n";
         let expected = Credentials::new()
             .with("admin", Term::Bool(false))
             .with("pin", 42)
+            .with("ratio", Term::Float(-10.5))
             .with("username", "marvin");
         assert_eq!(parse(text).unwrap(), expected);
     }

@@ -88,8 +88,8 @@ impl System {
             .env("FEDECKSD_DEFAULTS", self.file("defaults"))
             .kill_on_drop(true);
         let output = within(command.output()).await.unwrap();
-        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        (output.status.code().unwrap(), said)
+        let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code().unwrap(), printed)
     }
 
     /// The processes of the service.

@@ -9,7 +9,7 @@ use fedecks_protocol::Term;
 
 use crate::support::fedecksd::{Setup, connected, is_anywhere_in};
 use crate::support::{
-    By, Cloud, PASSWORD, Seen, USER, cloud, cloud_at, credentials, is_root, within, write,
+    By, Cloud, PASSWORD, PATIENCE, Seen, USER, cloud, cloud_at, credentials, is_root, within, write,
 };
 
 const REMOVED: &str = "used and removed";
@@ -68,17 +68,17 @@ fn read_only(setup: Setup, file: &Path) -> Setup {
 async fn reported(cloud: &mut Cloud, expected: &[(&str, bool)]) {
     let expected: Vec<_> =
         expected.iter().map(|&(state, is_there)| (state.into(), is_there.into())).collect();
-    let states = |seen| {
+    let mut last: Vec<(Term, Term)> = Vec::new();
+    let all = cloud.until(|seen| {
         let Seen::Message(report) = seen else { return None };
         let health = report.get("fedecks.health").unwrap();
         let Some(Term::List(sources)) = health.get("provisioning") else { panic!("{health:?}") };
         let value = |source: &Term, key| source.get(key).unwrap().clone();
-        let states = sources.iter().map(|it| (value(it, "state"), value(it, "is_there")));
-        let states: Vec<(Term, Term)> = states.collect();
-        eprintln!("reported: {states:?}");
-        (states == expected).then_some(())
-    };
-    within(cloud.until(states)).await;
+        last = sources.iter().map(|it| (value(it, "state"), value(it, "is_there"))).collect();
+        (last == expected).then_some(())
+    });
+    let is_in_time = tokio::time::timeout(PATIENCE, all).await.is_ok();
+    assert!(is_in_time, "the last report was {last:?}, expected {expected:?}");
 }
 
 fn assert_no_login(log: &str) {

@@ -18,8 +18,8 @@ fn analyze(words: &[&str], unit: &Path) -> Option<(bool, String)> {
         skip("systemd-analyze is missing, of the package systemd");
         return None;
     };
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    Some((output.status.success(), said.concat()))
+    let printed = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    Some((output.status.success(), printed.concat()))
 }
 
 #[test]
@@ -38,18 +38,18 @@ fn systemd_verifies_the_units_except_for_two_newer_keys() {
         })
     };
     for unit in [unit, shipped().with_file_name("fedecks-data.service")] {
-        let Some((good, said)) = analyze(&["verify", "--man=no"], &unit) else { return };
+        let Some((good, printed)) = analyze(&["verify", "--man=no"], &unit) else { return };
         // Other units of this machine are loaded with it.
-        let mut ours = said.lines().filter(|line| line.contains("fedecks"));
-        assert!(good && ours.all(is_known), "{said}");
+        let mut ours = printed.lines().filter(|line| line.contains("fedecks"));
+        assert!(good && ours.all(is_known), "{printed}");
     }
 }
 
 #[test]
 fn the_exposure_level_of_the_sandbox_is_at_most_two() {
     let words = ["security", "--offline=true", "--threshold=20", "--no-pager"];
-    let Some((good, said)) = analyze(&words, &shipped()) else { return };
-    assert!(good, "{said}");
+    let Some((good, printed)) = analyze(&words, &shipped()) else { return };
+    assert!(good, "{printed}");
 }
 
 #[test]

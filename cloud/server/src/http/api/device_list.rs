@@ -58,7 +58,7 @@ async fn list(caller: Caller, request: Request) -> Result<Response, Problem> {
     let blocked = request.flag("blocked")?;
     let query = DeviceQuery {
         after: paging::device_cursor(&request)?,
-        limit: DeviceQuery::MOST,
+        limit: DeviceQuery::MAX,
         scope: caller.scope().cloned(),
         search: request.query("search").filter(|text| !text.is_empty()).map(str::to_owned),
         blocked,
@@ -87,7 +87,7 @@ impl Page {
         only_disconnected: bool,
         limit: usize,
     ) -> Result<Self, Problem> {
-        query.limit = if only_disconnected { DeviceQuery::MOST } else { limit as u32 };
+        query.limit = if only_disconnected { DeviceQuery::MAX } else { limit as u32 };
         let mut devices = Vec::new();
         for _ in 0..EXAMINED / query.limit.max(1) as usize + 1 {
             let records = state.devices.devices_page(&query).await?;
@@ -123,7 +123,7 @@ impl Page {
         let more = connected.len() > EXAMINED;
         connected.truncate(EXAMINED);
         let mut devices = Vec::new();
-        for chunk in connected.chunks(DeviceQuery::MOST as usize) {
+        for chunk in connected.chunks(DeviceQuery::MAX as usize) {
             let ids: Vec<_> = chunk.iter().map(|presence| presence.device.clone()).collect();
             let records = state.devices.devices_by_id(&ids).await?;
             let mut records: HashMap<_, _> =

@@ -95,13 +95,13 @@ async fn a_program_reads_each_message_from_its_standard_input() {
 #[tokio::test]
 async fn a_failing_program_is_reported_and_runs_again() {
     let Some(scene) = Scene::connected().await else { return };
-    // It reads nothing of a message that is larger than a pipe's buffer.
+    // It does not read a message, which is larger than a pipe's buffer.
     let listening = scene.follow(&["listen", "--count", "2", "--exec", "sh", "-c", "exit 3"]).await;
     push(&scene.cloud, Term::Bytes(vec![7; 200_000])).await;
     push(&scene.cloud, Term::Nil).await;
-    let said = listening.ends_with(1, "").await;
-    assert_eq!(said.matches("fedecks: sh: exit status: 3\n").count(), 2, "{said}");
-    assert!(said.ends_with("the program failed for 2 messages\n"), "{said}");
+    let errors = listening.ends_with(1, "").await;
+    assert_eq!(errors.matches("fedecks: sh: exit status: 3\n").count(), 2, "{errors}");
+    assert!(errors.ends_with("the program failed for 2 messages\n"), "{errors}");
 
     let slow = ["--exec-timeout", "100ms", "--exec", "sleep", "600"];
     for (program, error) in [

@@ -143,7 +143,7 @@ async fn a_message_too_big_is_refused_and_the_connection_stays() {
     scene.run_with(&["send-raw", "-"], vec![7; 2 * 1024 * 1024]).await.fails(1, "");
     let huge = vec![7; 17 * 1024 * 1024];
     scene.run_with(&["send-raw", "-"], huge).await.fails(2, "more than 16777216");
-    let deep = "[".repeat(60) + &"]".repeat(60);
+    let deep = ["[".repeat(60), "]".repeat(60)].concat();
     scene.run(&["send", &deep]).await.fails(2, "too deep");
     scene.run(&["send", "1"]).await.succeeds();
     assert_eq!(scene.cloud.next().await, Seen::Message(Term::Int(1)));

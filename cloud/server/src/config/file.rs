@@ -1,0 +1,110 @@
+//! The configuration file: its sections, and where in it each key is. The sections check their own
+//! values; nothing here compares one section with another.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use fedecks_cloud::serve::IpNet;
+use serde::Deserialize;
+use toml::Table;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, ConfigSources};
+use super::keys;
+use super::secret::Secret;
+use super::sections::{
+    Audit, Drain, Events, Limits, Listener, Log, PreviousKey, Sessions, Tls, Tokens, Webhook,
+    listeners,
+};
+
+/// The file as it is, with the defaults of the sections. What depends on more than one key is not
+/// filled in yet.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ConfigFile {
+    #[serde(deserialize_with = "listeners::addresses")]
+    pub(super) listen: Option<Vec<SocketAddr>>,
+    pub(super) listener: Vec<Listener>,
+    #[serde(deserialize_with = "listeners::networks")]
+    pub(super) trusted_proxies: Vec<IpNet>,
+    #[serde(deserialize_with = "listeners::path")]
+    pub(super) path: Option<String>,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) store: Option<PathBuf>,
+    pub(super) secret: Option<Secret>,
+    pub(super) secret_file: Option<PathBuf>,
+    pub(super) salt: Option<Secret>,
+    pub(super) salt_file: Option<PathBuf>,
+    pub(super) previous_key: Vec<PreviousKey>,
+    pub(super) tls: Tls,
+    pub(super) tokens: Tokens,
+    pub(super) sessions: Sessions,
+    pub(super) limits: Limits,
+    pub(super) drain: Drain,
+    pub(super) events: Events,
+    pub(super) webhook: Vec<Webhook>,
+    pub(super) audit: Audit,
+    pub(super) log: Log,
+}
+
+/// Reads and checks `file`, and returns it as a table that the environment can still change. Without a
+/// file the table is empty.
+pub(super) fn read(file: Option<&Path>) -> Result<(Table, ConfigSources), ConfigError> {
+    let Some(file) = file else { return Ok(Default::default()) };
+    let text = fs::read_to_string(file)
+        .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
+    let mut keys = Vec::new();
+    let wrong = |error, keys: &[_]| in_file(file, &text, keys, &error);
+    list_keys(DeTable::parse(&text).map_err(|error| wrong(error, &[]))?.get_ref(), "", &mut keys);
+    // From the text, as only then an error has a place.
+    toml::from_str::<ConfigFile>(&text).map_err(|error| wrong(error, &keys))?;
+    let table = toml::from_str(&text).map_err(|error| wrong(error, &keys))?;
+    let known = keys::KEYS.iter().filter_map(|(known, _)| {
+        let (_, span) = keys.iter().find(|(key, _)| key == known)?;
+        Some((*known, line_of(&text, span)))
+    });
+    let lines = known.collect();
+    Ok((table, ConfigSources { file: Some(file.to_owned()), lines, ..Default::default() }))
+}
+
+/// An error of the TOML parser. Its own text would show the line, which may have a secret in it.
+fn in_file(
+    file: &Path,
+    text: &str,
+    keys: &[(String, Range<usize>)],
+    error: &toml::de::Error,
+) -> ConfigError {
+    let mut place = file.display().to_string();
+    let mut problem = error.message().trim().replace('\n', ", ");
+    if let Some(span) = error.span() {
+        place += &format!(", line {}", line_of(text, &span));
+        if let Some((key, _)) = keys.iter().find(|(_, value)| value.contains(&span.start)) {
+            problem = format!("{key}: {problem}");
+        }
+    }
+    ConfigError::Invalid { place, problem }
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// Lists every key in `table` with the place of its value, as `section.key` where it is in a section.
+fn list_keys(table: &DeTable<'_>, prefix: &str, found: &mut Vec<(String, Range<usize>)>) {
+    for (key, value) in table {
+        let key = format!("{prefix}{}", key.get_ref());
+        let tables = match value.get_ref() {
+            DeValue::Table(table) => vec![table],
+            DeValue::Array(items) => items.iter().filter_map(|i| i.get_ref().as_table()).collect(),
+            _ => Vec::new(),
+        };
+        if tables.is_empty() {
+            found.push((key, value.span()));
+        } else {
+            let prefix = format!("{key}.");
+            tables.into_iter().for_each(|table| list_keys(table, &prefix, found));
+        }
+    }
+}

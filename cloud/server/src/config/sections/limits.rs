@@ -1,0 +1,73 @@
+//! `[limits]`: what clients may cost before the server knows who they are.
+
+use std::time::Duration;
+
+use fedecks_cloud::auth::FailedLoginLimits;
+use fedecks_cloud::serve::ServeLimits;
+use serde::Deserialize;
+
+use crate::config::values::{MAX_U32, number, positive};
+
+/// See [`ServeLimits`] and [`FailedLoginLimits`].
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
+    connections: u32,
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
+    connections_per_address: u32,
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
+    accepts_per_second: u32,
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
+    accept_burst: u32,
+    #[serde(deserialize_with = "positive")]
+    handshake: Duration,
+    #[serde(deserialize_with = "positive")]
+    request_body: Duration,
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
+    failed_logins_per_address: u32,
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
+    failed_logins_per_account: u32,
+    #[serde(deserialize_with = "number::<_, _, 8192, 1_048_576>")]
+    pub(crate) request_head: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let serve = ServeLimits::default();
+        let failed_logins = FailedLoginLimits::default();
+        Self {
+            connections: serve.connections,
+            connections_per_address: serve.connections_per_address,
+            accepts_per_second: serve.accepts_per_second,
+            accept_burst: serve.accept_burst,
+            handshake: serve.handshake,
+            request_body: serve.request_body,
+            failed_logins_per_address: failed_logins.per_address,
+            failed_logins_per_account: failed_logins.per_account,
+            request_head: serve.request_head,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn serve_limits(&self) -> ServeLimits {
+        ServeLimits {
+            connections: self.connections,
+            connections_per_address: self.connections_per_address,
+            accepts_per_second: self.accepts_per_second,
+            accept_burst: self.accept_burst,
+            handshake: self.handshake,
+            request_body: self.request_body,
+            request_head: self.request_head,
+            ..ServeLimits::default()
+        }
+    }
+
+    pub(crate) fn failed_logins(&self) -> FailedLoginLimits {
+        FailedLoginLimits {
+            per_address: self.failed_logins_per_address,
+            per_account: self.failed_logins_per_account,
+        }
+    }
+}

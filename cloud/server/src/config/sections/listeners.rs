@@ -1,0 +1,152 @@
+//! `listen`, `[[listener]]` and what else says where the server answers: `trusted_proxies` and `path`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use fedecks_cloud::serve::IpNet;
+use fedecks_protocol::DEFAULT_PATH;
+use serde::de::{Deserialize, Deserializer, Error};
+use toml::Value;
+
+use super::tls::{Tls, TlsChoice};
+use crate::config::error::{ConfigError, ConfigSources};
+use crate::config::values::{parsed, parsed_list};
+
+/// An address that the server listens on.
+#[derive(Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listener {
+    #[serde(deserialize_with = "address")]
+    pub(crate) address: SocketAddr,
+    /// Made from the next two.
+    #[serde(skip)]
+    pub(crate) tls: TlsChoice,
+    pub(in crate::config) certificate: Option<PathBuf>,
+    pub(in crate::config) key: Option<PathBuf>,
+    /// Whether each connection begins with a PROXY header.
+    #[serde(default)]
+    pub(crate) proxy_protocol: bool,
+    #[serde(default = "all_services")]
+    pub(in crate::config) serves: Vec<Service>,
+}
+
+/// What a listener may serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Service {
+    /// The device socket.
+    Devices,
+    /// The HTTP API and the dashboard.
+    Api,
+    /// The metrics for Prometheus.
+    Metrics,
+}
+
+const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
+
+impl Service {
+    pub(crate) const ALL: [Self; 3] = [Self::Devices, Self::Api, Self::Metrics];
+
+    /// As in the configuration.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Devices => "devices",
+            Self::Api => "api",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
+impl Listener {
+    pub(crate) fn serves(&self, service: Service) -> bool {
+        self.serves.contains(&service)
+    }
+
+    /// A listener of `listen`, which serves everything.
+    pub(in crate::config) fn at(address: SocketAddr, tls: TlsChoice) -> Self {
+        let (certificate, key) = (None, None);
+        Self { address, tls, certificate, key, proxy_protocol: false, serves: all_services() }
+    }
+
+    fn check(mut self, sources: &ConfigSources) -> Result<Self, ConfigError> {
+        let invalid = |problem: &str| {
+            sources.invalid("listener", format!("listener {}: {problem}", self.address))
+        };
+        self.tls = match (self.certificate.take(), self.key.take()) {
+            (None, None) => TlsChoice::Off,
+            (Some(certificate), Some(key)) => TlsChoice::Files { certificate, key },
+            (Some(_), None) => return Err(invalid("certificate is set but key is not")),
+            (None, Some(_)) => return Err(invalid("key is set but certificate is not")),
+        };
+        if self.serves.is_empty() {
+            let problem = "serves is empty; list some of \"devices\", \"api\" and \"metrics\"";
+            return Err(invalid(problem));
+        }
+        Ok(self)
+    }
+}
+
+/// All listeners: those of `listen` with the certificate of `[tls]`, then those with a section.
+pub(in crate::config) fn check(
+    listen: Option<Vec<SocketAddr>>,
+    tls: Tls,
+    listeners: Vec<Listener>,
+    sources: &ConfigSources,
+) -> Result<Vec<Listener>, ConfigError> {
+    let tls = tls.check(sources)?;
+    let default = || if listeners.is_empty() { vec![DEFAULT_LISTEN.into()] } else { Vec::new() };
+    let listen = listen.unwrap_or_else(default);
+    if listen.is_empty() && listeners.is_empty() {
+        return Err(sources.invalid("listen", "listen is empty; list at least one address"));
+    }
+    if listen.is_empty() && tls != TlsChoice::Off {
+        let problem = "tls applies to the addresses in `listen`, and there are none";
+        return Err(sources.invalid("tls", problem));
+    }
+    let listen = listen.into_iter().map(|address| Ok(Listener::at(address, tls.clone())));
+    listen.chain(listeners.into_iter().map(|listener| listener.check(sources))).collect()
+}
+
+fn all_services() -> Vec<Service> {
+    Service::ALL.to_vec()
+}
+
+const ADDRESS: &str = "must be IP:PORT, such as \"127.0.0.1:8080\" or \"[::]:8443\"";
+
+fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
+    parsed(d, |text| text.parse().ok(), ADDRESS)
+}
+
+/// One address or a list of them.
+pub(in crate::config) fn addresses<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Option<Vec<SocketAddr>>, D::Error> {
+    match Value::deserialize(d)? {
+        list @ Value::Array(_) => parsed_list(list, |text| text.parse().ok(), ADDRESS).map(Some),
+        one => address(one).map(|address| Some(vec![address])),
+    }
+    .map_err(|error| Error::custom(error.message()))
+}
+
+/// Addresses and networks, such as 10.0.0.0/8.
+pub(in crate::config) fn networks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D::Error> {
+    let network = |text: &str| {
+        text.parse().or_else(|_| text.parse().map(|address: IpAddr| address.into())).ok()
+    };
+    let expected = "must be an IP address or a network, such as \"10.0.0.1\" or \"10.0.0.0/8\"";
+    parsed_list(d, network, expected)
+}
+
+/// The path of the device socket.
+pub(in crate::config) fn path<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    let expected = format!(
+        "must be a path such as {DEFAULT_PATH:?}: segments of letters, digits, '-', '.', '_' and '~', \
+         each after a '/'"
+    );
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let is_segment = |part: &str| !part.is_empty() && part.bytes().all(is_allowed);
+    let path = |text: &str| {
+        text.strip_prefix('/')?.split('/').all(is_segment).then(|| Some(text.to_owned()))
+    };
+    parsed(d, path, &expected)
+}

@@ -1,0 +1,28 @@
+//! The sections of the configuration. Each file has one section: its keys with their defaults, what
+//! their values must be, and what the server reads from it.
+
+mod audit;
+mod drain;
+mod events;
+mod limits;
+pub(super) mod listeners;
+mod log;
+mod secrets;
+mod sessions;
+mod tls;
+mod tokens;
+pub(super) mod webhooks;
+
+pub(super) use audit::Audit;
+pub(crate) use drain::Drain;
+pub(crate) use events::Events;
+pub(super) use limits::Limits;
+pub(crate) use listeners::{Listener, Service};
+pub(crate) use log::{Log, LogFormat};
+pub(super) use secrets::PreviousKey;
+pub(crate) use secrets::Secrets;
+pub(crate) use sessions::Sessions;
+pub(super) use tls::Tls;
+pub(crate) use tls::TlsChoice;
+pub(crate) use tokens::Tokens;
+pub(crate) use webhooks::Webhook;

@@ -1,0 +1,54 @@
+//! `[sessions]`: how a connected device is kept alive, and how much it may send.
+
+use std::time::Duration;
+
+use fedecks_protocol::{Limits, MAX_HEADER_CHARS};
+use serde::Deserialize;
+
+use crate::config::error::{ConfigError, ConfigSources};
+use crate::config::values::{MAX_U32, number, whole_seconds};
+
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Sessions {
+    #[serde(deserialize_with = "whole_seconds")]
+    pub(crate) heartbeat: Duration,
+    #[serde(deserialize_with = "whole_seconds")]
+    pub(crate) idle_timeout: Duration,
+    /// The largest message from a device, in bytes.
+    #[serde(deserialize_with = "number::<_, _, 1024, MAX_FRAME>")]
+    pub(crate) max_frame: u32,
+    /// The longest authentication header, in characters.
+    #[serde(deserialize_with = "number::<_, _, 256, 65_536>")]
+    pub(crate) max_header: usize,
+    /// The number of messages that a device may send per second; 0 for no limit.
+    #[serde(deserialize_with = "number::<_, _, 0, MAX_U32>")]
+    pub(crate) messages_per_second: u32,
+    /// The number of messages that it may send at once after a quiet time.
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
+    pub(crate) message_burst: u32,
+}
+
+const MAX_FRAME: i64 = Limits::MAX_SIZE as i64;
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(19),
+            idle_timeout: Duration::from_secs(60),
+            max_frame: 1024 * 1024,
+            max_header: MAX_HEADER_CHARS,
+            messages_per_second: 1000,
+            message_burst: 2000,
+        }
+    }
+}
+
+impl Sessions {
+    pub(in crate::config) fn check(&self, sources: &ConfigSources) -> Result<(), ConfigError> {
+        sources.require_longer(
+            ("sessions.idle_timeout", self.idle_timeout),
+            ("sessions.heartbeat", self.heartbeat),
+        )
+    }
+}

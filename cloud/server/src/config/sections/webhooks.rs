@@ -1,0 +1,145 @@
+//! `[[webhook]]`: URLs that events are delivered to.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fedecks_store::{DevicePattern, InvalidDevicePattern};
+use http::Uri;
+use serde::de::{Deserialize, Deserializer, Error};
+
+use super::secrets::Source;
+use crate::config::error::{ConfigError, ConfigSources};
+use crate::config::secret::Secret;
+use crate::config::values::{NO_MAX, number, parsed, parsed_list, positive};
+use crate::event_kind::EventKind;
+use crate::webhook_signature::SigningSecret;
+
+/// A URL that events are delivered to.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Webhook {
+    #[serde(deserialize_with = "name")]
+    pub(crate) name: String,
+    #[serde(deserialize_with = "url")]
+    pub(crate) url: Uri,
+    secret: Option<Secret>,
+    secret_file: Option<PathBuf>,
+    /// Authorities that are trusted for the receiver's certificate, in addition to the public ones.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The kinds of events to deliver; all if empty.
+    #[serde(deserialize_with = "kinds")]
+    pub(crate) kinds: Vec<EventKind>,
+    /// The devices whose events to deliver; all if `None`.
+    #[serde(deserialize_with = "devices")]
+    pub(crate) devices: Option<DevicePattern>,
+    /// How long a delivery may take.
+    #[serde(deserialize_with = "positive")]
+    pub(crate) timeout: Duration,
+    /// The age at which an event is dropped.
+    #[serde(deserialize_with = "positive")]
+    pub(crate) max_age: Duration,
+    /// The number of events that may wait for the receiver.
+    #[serde(deserialize_with = "number::<_, _, 1, NO_MAX>")]
+    pub(crate) keep: usize,
+    /// The bytes of the store that they may take.
+    #[serde(deserialize_with = "number::<_, _, 1, NO_MAX>")]
+    pub(crate) keep_bytes: u64,
+    /// The number of deliveries at a time.
+    #[serde(deserialize_with = "number::<_, _, 1, NO_MAX>")]
+    pub(crate) concurrency: usize,
+    #[serde(skip)]
+    sources: ConfigSources,
+}
+
+/// Name, URL and secret have no default; [`check`] misses them.
+impl Default for Webhook {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            url: Uri::default(),
+            secret: None,
+            secret_file: None,
+            ca_file: None,
+            kinds: Vec::new(),
+            devices: None,
+            timeout: Duration::from_secs(10),
+            max_age: Duration::from_secs(3 * 24 * 3600),
+            keep: 100_000,
+            keep_bytes: 1024 * 1024 * 1024,
+            concurrency: 8,
+            sources: ConfigSources::default(),
+        }
+    }
+}
+
+impl Webhook {
+    /// What its deliveries are signed with. Only the server reads it: other commands may run without
+    /// the permission to.
+    pub(crate) fn signing_secret(&self) -> Result<SigningSecret, ConfigError> {
+        let source = self.source()?;
+        let secret = source.read(&self.sources)?;
+        SigningSecret::new(secret.expose())
+            .map_err(|error| source.invalid(&self.sources, format_args!("{}: {error}", self.name)))
+    }
+
+    fn source(&self) -> Result<Source, ConfigError> {
+        let (value, file) = (self.secret.clone(), self.secret_file.clone());
+        let source = Source::check(value, file, "webhook.", "secret", &self.sources)?;
+        source.ok_or_else(|| self.missing("secret or secret_file"))
+    }
+
+    fn missing(&self, what: &str) -> ConfigError {
+        self.sources.invalid("webhook", format!("webhook {:?} has no {what}", self.name))
+    }
+}
+
+pub(in crate::config) fn check(
+    mut webhooks: Vec<Webhook>,
+    sources: &ConfigSources,
+) -> Result<Vec<Webhook>, ConfigError> {
+    let mut names = HashSet::new();
+    for webhook in &mut webhooks {
+        webhook.sources = sources.clone();
+        if webhook.name.is_empty() {
+            return Err(sources.invalid("webhook", "a [[webhook]] has no name"));
+        }
+        if !names.insert(webhook.name.clone()) {
+            let problem = format!("two of [[webhook]] are named {:?}", webhook.name);
+            return Err(sources.invalid("webhook", problem));
+        }
+        if webhook.url.host().is_none() {
+            return Err(webhook.missing("url"));
+        }
+        webhook.source()?;
+    }
+    Ok(webhooks)
+}
+
+fn name<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    let is_name = |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(is_allowed);
+    let expected = "must be 1 to 64 letters, digits, '-', '.' and '_'";
+    parsed(d, |text| is_name(text).then(|| text.to_owned()), expected)
+}
+
+/// The error does not show the URL, which may have a secret in it.
+fn url<'de, D: Deserializer<'de>>(d: D) -> Result<Uri, D::Error> {
+    let url = String::deserialize(d).ok().and_then(|text| text.parse::<Uri>().ok());
+    let is_usable = |url: &Uri| {
+        matches!(url.scheme_str(), Some("https" | "http"))
+            && url.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+    };
+    let expected = "must be https://HOST/PATH, or http:// for tests, without a user name";
+    url.filter(is_usable).ok_or_else(|| Error::custom(expected))
+}
+
+fn kinds<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<EventKind>, D::Error> {
+    let known: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    parsed_list(d, EventKind::from_word, &format!("must be one of {}", known.join(", ")))
+}
+
+fn devices<'de, D: Deserializer<'de>>(d: D) -> Result<Option<DevicePattern>, D::Error> {
+    let expected = format!("is not valid: {InvalidDevicePattern}");
+    parsed(d, |text| text.parse().ok().map(Some), &expected)
+}
