@@ -97,7 +97,7 @@ fn the_network_changes_no_wait_except_a_backoff() {
 }
 
 #[test]
-fn a_change_during_an_attempt_shortens_its_phase_and_any_backoff() {
+fn a_change_during_an_attempt_shortens_its_phase_and_backoff() {
     type Fail = fn(&mut Machine, u64) -> &mut Machine;
     let (_, attempt) = dialing_after_a_long_backoff();
     let ways: [(Fail, Vec<Output>); 3] = [
