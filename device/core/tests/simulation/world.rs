@@ -105,6 +105,12 @@ impl World {
     }
 
     #[track_caller]
+    pub(crate) fn assert_connected_after(&mut self, time: Duration) {
+        self.run_for(time);
+        assert!(self.is_connected(0));
+    }
+
+    #[track_caller]
     pub(crate) fn assert_back_within(&mut self, bound: Duration) {
         let took = self.run_until_so(bound, |world| world.is_connected(0));
         assert!(took.is_some(), "not connected within {bound:?}");
