@@ -25,7 +25,7 @@ pub(crate) enum ConfigError {
 
 /// Where each key got its value from.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ConfigSources {
+pub(crate) struct ConfigSources {
     pub(super) file: Option<PathBuf>,
     /// The line of each key that the file sets, without those in lists of tables such as `[[webhook]]`.
     pub(super) lines: BTreeMap<&'static str, usize>,

@@ -21,7 +21,7 @@ use fedecks_protocol::DEFAULT_PATH;
 use fedecks_store::StoreOptions;
 
 pub(crate) use error::ConfigError;
-pub(crate) use secret::{generate, generate_salt};
+pub(crate) use secret::{SALT_BYTES, SECRET_BYTES, Secret};
 pub(crate) use sections::{
     Drain, Events, Listener, Log, LogFormat, Secrets, Service, Sessions, TlsChoice, Tokens, Webhook,
 };

@@ -68,12 +68,7 @@ pub(super) fn parsed_list<'de, D: Deserializer<'de>, T>(
     texts.iter().map(item).collect()
 }
 
-/// Why a text is not an address to listen on.
-#[derive(Debug, thiserror::Error)]
-#[error("expected IP:PORT, such as 127.0.0.1:8080 or [::]:8443")]
-pub(crate) struct InvalidAddress;
-
 /// An address to listen on.
-pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, InvalidAddress> {
-    text.parse().map_err(|_| InvalidAddress)
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected IP:PORT, such as 127.0.0.1:8080 or [::]:8443")
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -66,31 +66,24 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Receiver {
     pub(super) fn new(webhook: &Webhook, secret: SigningSecret) -> Result<Self, WebhookError> {
-        let mut roots = RootCertStore::empty();
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        if let Some(file) = &webhook.ca_file {
-            let unreadable = |problem: String| WebhookError {
-                webhook: webhook.name.clone(),
-                file: file.clone(),
-                problem,
-            };
-            let certificates = CertificateDer::pem_file_iter(file)
+        let file = webhook.ca_file.clone().unwrap_or_default();
+        let failed =
+            |problem| WebhookError { webhook: webhook.name.clone(), file: file.clone(), problem };
+        let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        if webhook.ca_file.is_some() {
+            let certificates = CertificateDer::pem_file_iter(&file)
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| unreadable(describe(&error)))?;
+                .map_err(|error| failed(describe(&error)))?;
             if certificates.is_empty() {
-                return Err(unreadable("it contains none".into()));
+                return Err(failed("it contains none".into()));
             }
             for certificate in certificates {
-                roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
+                roots.add(certificate).map_err(|error| failed(error.to_string()))?;
             }
         }
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| WebhookError {
-                webhook: webhook.name.clone(),
-                file: PathBuf::new(),
-                problem: error.to_string(),
-            })?
+            .map_err(|error| failed(error.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
         let mut tcp = HttpConnector::new();
@@ -127,9 +120,7 @@ impl Receiver {
     /// The outcome by the response's head, and its body.
     async fn attempt(&self, id: &str, now: u64, body: Bytes) -> (Outcome, Option<Incoming>) {
         let signature = self.secret.sign(id, now, &body);
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(self.url.clone())
+        let request = Request::post(self.url.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(USER_AGENT, concat!("fedecks-cloud/", env!("CARGO_PKG_VERSION")))
             .header("webhook-id", id)

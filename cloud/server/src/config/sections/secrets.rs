@@ -12,7 +12,7 @@ use fedecks_cloud::auth::KeyringError;
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, ConfigSources};
-use crate::config::secret::{Secret, generate, generate_salt};
+use crate::config::secret::{SALT_BYTES, SECRET_BYTES, Secret};
 
 /// One of `[[previous_key]]`; the same keys at the top level are the key that seals.
 #[derive(Debug, Default, Deserialize)]
@@ -61,7 +61,7 @@ pub(super) enum Source {
 impl Secrets {
     /// With a configuration file the secret must be configured, so that no server runs for long on one
     /// that its operator does not know of. Without a file it is generated in `data_dir`.
-    pub(in crate::config) fn check(
+    pub(crate) fn check(
         sealing: PreviousKey,
         previous: Vec<PreviousKey>,
         data_dir: &Path,
@@ -88,8 +88,14 @@ impl Secrets {
                 return Err(sources.invalid("secret", problem));
             }
             (None, None) => Pair {
-                secret: Source::Generated { file: secret_file, generate },
-                salt: Source::Generated { file: salt_file, generate: generate_salt },
+                secret: Source::Generated {
+                    file: secret_file,
+                    generate: Secret::generate::<SECRET_BYTES>,
+                },
+                salt: Source::Generated {
+                    file: salt_file,
+                    generate: Secret::generate::<SALT_BYTES>,
+                },
             },
         };
         let previous =

@@ -27,7 +27,7 @@ pub(crate) enum TlsChoice {
 }
 
 impl Tls {
-    pub(in crate::config) fn self_signed() -> Self {
+    pub(crate) fn self_signed() -> Self {
         Self { self_signed: true, ..Self::default() }
     }
 

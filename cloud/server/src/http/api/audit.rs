@@ -57,18 +57,13 @@ async fn list(_: Caller, request: Request) -> Result<Response, Problem> {
     let records = request.state.audit.audit_page(&query).await?;
     let more = records.len() == limit;
     let next = records.last().filter(|_| more).map(|last| last.sequence.to_string());
-    let entries = records.into_iter().map(AuditEntry::from).collect();
+    let entry = |record: AuditRecord| AuditEntry {
+        time: utc(record.at),
+        by: record.by,
+        action: record.action.as_str().to_owned(),
+        device: record.device.map(|device| device.to_string()),
+        detail: record.detail,
+    };
+    let entries = records.into_iter().map(entry).collect();
     Ok(json_response(&AuditPage { entries, next }))
-}
-
-impl From<AuditRecord> for AuditEntry {
-    fn from(record: AuditRecord) -> Self {
-        Self {
-            time: utc(record.at),
-            by: record.by,
-            action: record.action.as_str().to_owned(),
-            device: record.device.map(|device| device.to_string()),
-            detail: record.detail,
-        }
-    }
 }
