@@ -124,7 +124,7 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
 
 fn generate_secret(output: &mut Output<'_>) -> Result<(), CliError> {
     let random = || ServerError::io("get random numbers");
-    let secret = config::Secret::generate::<SECRET_BYTES>().map_err(random())?;
-    let salt = config::Secret::generate::<SALT_BYTES>().map_err(random())?;
+    let secret = config::Secret::generate(SECRET_BYTES).map_err(random())?;
+    let salt = config::Secret::generate(SALT_BYTES).map_err(random())?;
     output.print(&format!("FEDECKS_SECRET={}\nFEDECKS_SALT={}\n", secret.expose(), salt.expose()))
 }

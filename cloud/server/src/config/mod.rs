@@ -103,13 +103,11 @@ impl Config {
         sessions.check(sources)?;
         file.tokens.check(sources)?;
         if sessions.max_header + REST_OF_HEAD > limits.request_head {
-            let (key, than) = ("limits.request_head", "sessions.max_header");
-            let problem = format!(
-                "{} must be at least {REST_OF_HEAD} more than {}",
-                sources.describe(key, limits.request_head),
-                sources.describe(than, sessions.max_header)
-            );
-            return Err(sources.invalid(if sources.is_default(key) { than } else { key }, problem));
+            return Err(sources.conflict(
+                ("limits.request_head", limits.request_head),
+                &format!("at least {REST_OF_HEAD} more than"),
+                ("sessions.max_header", sessions.max_header),
+            ));
         }
         let key = PreviousKey {
             secret: file.secret,

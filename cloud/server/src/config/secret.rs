@@ -23,9 +23,9 @@ impl Secret {
         Self(text.to_owned())
     }
 
-    /// A new one of so many random bytes.
-    pub(crate) fn generate<const BYTES: usize>() -> io::Result<Self> {
-        let mut bytes = [0; BYTES];
+    /// A new one, of random bytes.
+    pub(crate) fn generate(length: usize) -> io::Result<Self> {
+        let mut bytes = vec![0; length];
         SysRng.try_fill_bytes(&mut bytes).map_err(io::Error::other)?;
         Ok(Self(BASE64URL_NOPAD.encode(&bytes)))
     }

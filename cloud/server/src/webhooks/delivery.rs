@@ -34,13 +34,12 @@ pub(super) struct Receiver {
 /// The result of an attempt to deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
+    /// The receiver has the event.
     Accepted,
     /// The receiver wants no events any more.
     Gone,
-    Failed {
-        error: String,
-        retry_after: Option<Duration>,
-    },
+    /// To be retried, no earlier than the receiver asked for.
+    Failed { error: String, retry_after: Option<Duration> },
 }
 
 /// The certificate authorities of a receiver cannot be read.
@@ -106,19 +105,25 @@ impl Receiver {
     /// webhook's timeout.
     pub(super) async fn deliver(&self, id: &str, now: u64, body: Bytes) -> Outcome {
         let attempt = tokio::time::timeout(self.timeout, self.attempt(id, now, body)).await;
-        let Ok((outcome, body)) = attempt else {
-            return Outcome::failed(format!("no answer within {:?}", self.timeout));
-        };
-        if let Some(body) = body {
-            // A short body is read to its end, and ignored.
-            let read = Limited::new(body, BODY_READ).collect();
-            let _ = tokio::time::timeout(BODY_TIMEOUT.min(self.timeout), read).await;
+        let late = |_| Err(format!("no answer within {:?}", self.timeout));
+        match attempt.unwrap_or_else(late) {
+            Ok((outcome, body)) => {
+                // A short body is read to its end, and ignored.
+                let read = Limited::new(body, BODY_READ).collect();
+                let _ = tokio::time::timeout(BODY_TIMEOUT.min(self.timeout), read).await;
+                outcome
+            }
+            Err(error) => Outcome::Failed { error, retry_after: None },
         }
-        outcome
     }
 
-    /// The outcome by the response's head, and its body.
-    async fn attempt(&self, id: &str, now: u64, body: Bytes) -> (Outcome, Option<Incoming>) {
+    /// The outcome by the response's head, and its body. Fails if there is no response.
+    async fn attempt(
+        &self,
+        id: &str,
+        now: u64,
+        body: Bytes,
+    ) -> Result<(Outcome, Incoming), String> {
         let signature = self.secret.sign(id, now, &body);
         let request = Request::post(self.url.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
@@ -126,20 +131,14 @@ impl Receiver {
             .header("webhook-id", id)
             .header("webhook-timestamp", now)
             .header("webhook-signature", signature)
-            .body(Full::new(body));
-        let request = match request {
-            Ok(request) => request,
-            Err(error) => return (Outcome::failed(error.to_string()), None),
-        };
-        let response = match self.client.request(request).await {
-            Ok(response) => response,
-            Err(error) => {
-                let host = self.url.authority().map_or("", |authority| authority.as_str());
-                let what = if error.is_connect() { "cannot connect to" } else { "no answer from" };
-                return (Outcome::failed(format!("{what} {host}{}", causes(&error))), None);
-            }
-        };
-        let (head, body) = response.into_parts();
+            .body(Full::new(body))
+            .map_err(|error| error.to_string())?;
+        let response = self.client.request(request).await.map_err(|error| {
+            let host = self.url.authority().map_or("", |authority| authority.as_str());
+            let what = if error.is_connect() { "cannot connect to" } else { "no answer from" };
+            format!("{what} {host}{}", causes(&error))
+        });
+        let (head, body) = response?.into_parts();
         let retry_after = head
             .headers
             .get(RETRY_AFTER)
@@ -150,13 +149,7 @@ impl Receiver {
             StatusCode::GONE => Outcome::Gone,
             status => Outcome::Failed { error: format!("answered {status}"), retry_after },
         };
-        (outcome, Some(body))
-    }
-}
-
-impl Outcome {
-    fn failed(error: String) -> Self {
-        Self::Failed { error, retry_after: None }
+        Ok((outcome, body))
     }
 }
 

@@ -43,19 +43,12 @@ struct Pair {
 /// Where a secret comes from.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
-    Given {
-        key: String,
-        value: Secret,
-    },
-    File {
-        key: String,
-        file: PathBuf,
-    },
-    /// Generated when it is needed first, and kept in this file.
-    Generated {
-        file: PathBuf,
-        generate: fn() -> io::Result<Secret>,
-    },
+    /// The value of `key`.
+    Given { key: String, value: Secret },
+    /// The file that `key` names.
+    File { key: String, file: PathBuf },
+    /// Generated when it is needed first, with this number of random bytes, and kept in this file.
+    Generated { file: PathBuf, length: usize },
 }
 
 impl Secrets {
@@ -88,14 +81,8 @@ impl Secrets {
                 return Err(sources.invalid("secret", problem));
             }
             (None, None) => Pair {
-                secret: Source::Generated {
-                    file: secret_file,
-                    generate: Secret::generate::<SECRET_BYTES>,
-                },
-                salt: Source::Generated {
-                    file: salt_file,
-                    generate: Secret::generate::<SALT_BYTES>,
-                },
+                secret: Source::Generated { file: secret_file, length: SECRET_BYTES },
+                salt: Source::Generated { file: salt_file, length: SALT_BYTES },
             },
         };
         let previous =
@@ -193,8 +180,8 @@ impl Source {
         let (file, secret) = match self {
             Self::Given { value, .. } => return Ok(value.clone()),
             Self::File { file, .. } => (file, read(file)),
-            Self::Generated { file, generate } => {
-                (file, generate_once(file, *generate).and_then(|()| read(file)))
+            Self::Generated { file, length } => {
+                (file, generate_once(file, *length).and_then(|()| read(file)))
             }
         };
         secret.map_err(|error: io::Error| {
@@ -221,14 +208,14 @@ impl Source {
 
 /// Creates `file` complete or not at all: two processes that start at once end up with the same
 /// secret.
-fn generate_once(file: &Path, generate: fn() -> io::Result<Secret>) -> io::Result<()> {
+fn generate_once(file: &Path, length: usize) -> io::Result<()> {
     if file.exists() {
         return Ok(());
     }
     let unfinished = file.with_extension(format!("{}.new", std::process::id()));
     let mut writing =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    writeln!(writing, "{}", generate()?.expose())?;
+    writeln!(writing, "{}", Secret::generate(length)?.expose())?;
     writing.sync_all()?;
     let linked = fs::hard_link(&unfinished, file);
     fs::remove_file(&unfinished)?;
