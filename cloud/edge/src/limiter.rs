@@ -297,10 +297,7 @@ mod tests {
         }
         assert!(limiter.clients.lock().capacity() >= 20_000);
         drop(permits);
-        assert!(
-            limiter.clients.lock().capacity() <= SMALL_TABLE * 2,
-            "{}",
-            limiter.clients.lock().capacity()
-        );
+        let capacity = limiter.clients.lock().capacity();
+        assert!(capacity <= SMALL_TABLE * 2, "{capacity}");
     }
 }

@@ -70,91 +70,66 @@ fn parse(text: &str) -> Option<SocketAddr> {
 mod tests {
     use super::*;
 
-    fn trusted() -> TrustedProxies {
-        TrustedProxies::new(
-            ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"].map(|net| net.parse().unwrap()).to_vec(),
-        )
+    fn headers(name: &HeaderName, lines: &[&str]) -> HeaderMap {
+        lines.iter().map(|line| (name.clone(), line.parse().unwrap())).collect()
     }
 
     fn client(from: &str, forwarded: &[&str]) -> String {
-        let mut headers = HeaderMap::new();
-        for line in forwarded {
-            headers.append(&X_FORWARDED_FOR, line.parse().unwrap());
+        let networks = ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"].map(|net| net.parse().unwrap());
+        let headers = headers(&X_FORWARDED_FOR, forwarded);
+        TrustedProxies::new(networks.into()).client(from.parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_named_by_a_trusted_proxy() {
+        let endless = vec!["10.2.2.2"; 10_000].join(",");
+        let too_deep = format!("203.0.113.5{}", ",10.2.2.2".repeat(MAX_HOPS));
+        for (forwarded, expected) in [
+            (&["203.0.113.5"][..], "203.0.113.5:0"),
+            (&["203.0.113.5:4711"], "203.0.113.5:4711"),
+            (&["2001:db8::5"], "[2001:db8::5]:0"),
+            (&["[2001:db8::5]"], "[2001:db8::5]:0"),
+            (&["[2001:db8::5]:4711"], "[2001:db8::5]:4711"),
+            (&["::ffff:203.0.113.5"], "203.0.113.5:0"),
+            // What the client wrote itself is ignored.
+            (&["198.51.100.1, 10.9.9.9, 203.0.113.5"], "203.0.113.5:0"),
+            (&["10.0.0.1, 203.0.113.5, 10.2.2.2"], "203.0.113.5:0"),
+            // Several header lines are one list.
+            (&["198.51.100.1", "203.0.113.5 , 192.0.2.7", " 10.2.2.2"], "203.0.113.5:0"),
+            // Without any client, it is the first proxy.
+            (&["10.3.3.3, 10.2.2.2"], "10.3.3.3:0"),
+            (&[], "10.1.1.1:99"),
+            (&[""], "10.1.1.1:99"),
+            // An invalid entry ends the chain.
+            (&["203.0.113.5, unknown, 10.2.2.2"], "10.2.2.2:0"),
+            (&["203.0.113.5, , 10.2.2.2"], "10.2.2.2:0"),
+            // A chain is followed for 16 hops at most.
+            (&[&endless], "10.2.2.2:0"),
+            (&[&too_deep], "10.2.2.2:0"),
+        ] {
+            assert_eq!(client("10.1.1.1:99", forwarded), expected, "{forwarded:?}");
         }
-        trusted().client(from.parse().unwrap(), &headers).to_string()
-    }
-
-    #[test]
-    fn a_trusted_proxy_names_its_client() {
-        assert_eq!(client("10.1.1.1:99", &["203.0.113.5"]), "203.0.113.5:0");
-        assert_eq!(client("10.1.1.1:99", &["203.0.113.5:4711"]), "203.0.113.5:4711");
-        assert_eq!(client("[fd00::1]:99", &["2001:db8::5"]), "[2001:db8::5]:0");
-        assert_eq!(client("[fd00::1]:99", &["[2001:db8::5]"]), "[2001:db8::5]:0");
-        assert_eq!(client("[fd00::1]:99", &["[2001:db8::5]:4711"]), "[2001:db8::5]:4711");
-        assert_eq!(client("10.1.1.1:99", &["::ffff:203.0.113.5"]), "203.0.113.5:0");
-    }
-
-    #[test]
-    fn an_untrusted_proxy_cannot_name_its_client() {
-        assert_eq!(client("203.0.113.9:99", &["198.51.100.1"]), "203.0.113.9:99");
-        assert_eq!(client("192.0.2.8:99", &["198.51.100.1"]), "192.0.2.8:99");
-    }
-
-    #[test]
-    fn entries_written_by_the_client_are_ignored() {
-        let made_up = ["198.51.100.1, 10.9.9.9, 203.0.113.5"];
-        assert_eq!(client("10.1.1.1:99", &made_up), "203.0.113.5:0");
-        assert_eq!(client("10.1.1.1:99", &["10.0.0.1, 203.0.113.5, 10.2.2.2"]), "203.0.113.5:0");
-    }
-
-    #[test]
-    fn several_header_lines_are_one_list() {
-        let lines = ["198.51.100.1", "203.0.113.5 , 192.0.2.7", " 10.2.2.2"];
-        assert_eq!(client("10.1.1.1:99", &lines), "203.0.113.5:0");
-    }
-
-    #[test]
-    fn the_proxy_is_the_client_if_it_names_none() {
-        assert_eq!(client("10.1.1.1:99", &[]), "10.1.1.1:99");
-        assert_eq!(client("10.1.1.1:99", &[""]), "10.1.1.1:99");
-    }
-
-    #[test]
-    fn an_invalid_entry_ends_the_chain() {
-        assert_eq!(client("10.1.1.1:99", &["unknown"]), "10.1.1.1:99");
-        assert_eq!(client("10.1.1.1:99", &["203.0.113.5, unknown, 10.2.2.2"]), "10.2.2.2:0");
-        assert_eq!(client("10.1.1.1:99", &["203.0.113.5, , 10.2.2.2"]), "10.2.2.2:0");
-        for invalid in ["1.2.3", "[::1", "::1]", "1.2.3.4:99999", "[1.2.3.4]x", "_hidden"] {
+        for invalid in
+            ["unknown", "1.2.3", "[::1", "::1]", "1.2.3.4:99999", "[1.2.3.4]x", "_hidden"]
+        {
             assert_eq!(client("10.1.1.1:99", &[invalid]), "10.1.1.1:99", "{invalid}");
         }
-    }
-
-    #[test]
-    fn the_first_entry_is_the_client_if_all_are_trusted() {
-        assert_eq!(client("10.1.1.1:99", &["10.3.3.3, 10.2.2.2"]), "10.3.3.3:0");
-    }
-
-    #[test]
-    fn a_chain_is_followed_for_16_hops_at_most() {
-        let endless = vec!["10.2.2.2"; 10_000].join(",");
-        assert_eq!(client("10.1.1.1:99", &[&endless]), "10.2.2.2:0");
-        let deep = format!("203.0.113.5{}", ",10.2.2.2".repeat(MAX_HOPS));
-        assert_eq!(client("10.1.1.1:99", &[&deep]), "10.2.2.2:0");
+        assert_eq!(client("[fd00::1]:99", &["2001:db8::5"]), "[2001:db8::5]:0");
+        for untrusted in ["203.0.113.9:99", "192.0.2.8:99"] {
+            assert_eq!(client(untrusted, &["198.51.100.1"]), untrusted);
+        }
     }
 
     #[test]
     fn the_nearest_proxy_says_whether_it_is_encrypted() {
-        let encrypted = |lines: &[&str]| {
-            let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append(&X_FORWARDED_PROTO, line.parse().unwrap());
-            }
-            is_encrypted(&headers)
-        };
-        assert!(encrypted(&["https"]));
-        assert!(encrypted(&["http", "HTTPS "]));
-        assert!(!encrypted(&["https, http"]));
-        assert!(!encrypted(&["https", "http"]));
-        assert!(!encrypted(&[]));
+        for (lines, encrypted) in [
+            (&["https"][..], true),
+            (&["http", "HTTPS "], true),
+            (&["https, http"], false),
+            (&["https", "http"], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_encrypted(&headers(&X_FORWARDED_PROTO, lines)), encrypted, "{lines:?}");
+        }
     }
 }

@@ -81,49 +81,46 @@ mod tests {
 
     #[tokio::test]
     async fn a_header_is_read_and_nothing_after_it() {
-        let client = Ok(Some("203.0.113.5:4711".parse().unwrap()));
-        let mut bytes = header(1, 0x11, &IPV4);
-        bytes.extend(b"GET /");
-        assert_eq!(read_all(&bytes).await, (client.clone(), 5));
+        let client = |address: &str| Some(address.parse().unwrap());
         // With a TLV that a load balancer adds: type, length, value.
         let more = [&IPV4[..], &[0x04, 0, 3, 1, 2, 3]].concat();
-        assert_eq!(read_all(&header(1, 0x11, &more)).await, (client, 0));
-
         let mut ipv6 = vec![0; 36];
         ipv6[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
         ipv6[15] = 5;
         ipv6[33] = 80;
-        let client = Ok(Some("[2001:db8::5]:80".parse().unwrap()));
-        assert_eq!(read_all(&header(1, 0x21, &ipv6)).await.0, client);
-    }
-
-    #[tokio::test]
-    async fn a_health_check_of_the_load_balancer_has_no_client() {
-        assert_eq!(read_all(&header(0, 0x00, &[])).await.0, Ok(None));
-        assert_eq!(read_all(&header(0, 0x11, &IPV4)).await.0, Ok(None));
-        assert_eq!(read_all(&header(1, 0x00, &[])).await.0, Ok(None));
-        assert_eq!(read_all(&header(1, 0x31, &[0; 216])).await.0, Ok(None));
+        for (header, named) in [
+            (header(1, 0x11, &IPV4), client("203.0.113.5:4711")),
+            (header(1, 0x11, &more), client("203.0.113.5:4711")),
+            (header(1, 0x21, &ipv6), client("[2001:db8::5]:80")),
+            // Health checks of the load balancer.
+            (header(0, 0x00, &[]), None),
+            (header(0, 0x11, &IPV4), None),
+            (header(1, 0x00, &[]), None),
+            (header(1, 0x31, &[0; 216]), None),
+        ] {
+            let bytes = [&header[..], b"GET /"].concat();
+            assert_eq!(read_all(&bytes).await, (Ok(named), 5), "{header:?}");
+        }
     }
 
     #[tokio::test]
     async fn an_invalid_header_is_refused_with_its_cause() {
-        let error = async |bytes: &[u8]| read_all(bytes).await.0.unwrap_err();
         let missing = "no PROXY header of version 2 at the beginning";
-        assert_eq!(error(b"GET / HTTP/1.1\r\n\r\n").await, missing);
-        assert_eq!(error(b"PROXY TCP4 203.0.113.5 10.0.0.1 1 2\r\n").await, missing);
-        assert!(error(&header(1, 0x11, &IPV4)[..20]).await.contains("ended within"));
-        assert!(error(&PROTOCOL_PREFIX[..5]).await.contains("ended within"));
-        assert_eq!(
-            error(&header(1, 0x11, &[0; 2049])).await,
-            "the PROXY header has 2049 bytes, at most 2048 are read"
-        );
-        for malformed in [
-            header(1, 0x11, &IPV4[..11]),
-            header(2, 0x11, &IPV4),
-            header(1, 0x41, &IPV4),
-            header(1, 0x13, &IPV4),
+        let ended = "the connection ended within the PROXY header: ";
+        let malformed = "the PROXY header is malformed: ";
+        for (bytes, cause) in [
+            (b"GET / HTTP/1.1\r\n\r\n".to_vec(), missing),
+            (b"PROXY TCP4 203.0.113.5 10.0.0.1 1 2\r\n".to_vec(), missing),
+            (header(1, 0x11, &IPV4)[..20].to_vec(), ended),
+            (PROTOCOL_PREFIX[..5].to_vec(), ended),
+            (header(1, 0x11, &[0; 2049]), "the PROXY header has 2049 bytes, at most 2048 are read"),
+            (header(1, 0x11, &IPV4[..11]), malformed),
+            (header(2, 0x11, &IPV4), malformed),
+            (header(1, 0x41, &IPV4), malformed),
+            (header(1, 0x13, &IPV4), malformed),
         ] {
-            assert!(error(&malformed).await.contains("malformed"), "{malformed:?}");
+            let error = read_all(&bytes).await.0.unwrap_err();
+            assert!(error.starts_with(cause), "{bytes:?}: {error}");
         }
     }
 

@@ -198,69 +198,45 @@ mod tests {
 
     use super::*;
 
-    fn pair() -> (String, String) {
-        let made = Certificate::self_signed("localhost");
-        (made.pem, made.key_pem)
-    }
-
-    fn load(certificate: &str, key: &str) -> (Result<Tls, TlsError>, String, String) {
-        let folder = tempfile::tempdir().unwrap();
-        let (certificate_file, key_file) =
-            (folder.path().join("c.pem"), folder.path().join("k.pem"));
-        fs::write(&certificate_file, certificate).unwrap();
-        fs::write(&key_file, key).unwrap();
-        let loaded = Tls::from_pem_files(&certificate_file, &key_file);
-        (loaded, certificate_file.display().to_string(), key_file.display().to_string())
-    }
-
-    #[test]
-    fn a_certificate_and_its_key_are_loaded() {
-        let (certificate, key) = pair();
-        load(&certificate, &key).0.unwrap();
-    }
-
     #[test]
     fn errors_name_the_file_and_what_it_should_contain() {
-        let (certificate, key) = pair();
-        let (loaded, file, _) = load("", &key);
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = [(); 2].map(|()| Certificate::self_signed("localhost"));
+        let files = one.write(folder.path());
+        let error = |pem: &str, key_pem: &str| {
+            fs::write(&files[0], pem).unwrap();
+            fs::write(&files[1], key_pem).unwrap();
+            Tls::from_pem_files(&files[0], &files[1]).unwrap_err()
+        };
+        let [certificate, key] = files.each_ref().map(|file| file.display().to_string());
+        for (pem, kind, file) in
+            [("", "certificate", &certificate), (&*one.pem, "private key", &key)]
+        {
+            let expected = format!("cannot read a PEM {kind} from {file}: the file contains none");
+            assert_eq!(error(pem, pem).to_string(), expected);
+        }
+        let mismatch = error(&one.pem, &other.key_pem);
+        assert!(matches!(mismatch, TlsError::Unusable { .. }), "{mismatch}");
+        let mismatch = mismatch.to_string();
+        assert!(mismatch.contains(&certificate) && mismatch.contains(&key), "{mismatch}");
         assert_eq!(
-            loaded.unwrap_err().to_string(),
-            format!("cannot read a PEM certificate from {file}: the file contains none")
-        );
-        let (loaded, _, file) = load(&certificate, &certificate);
-        assert_eq!(
-            loaded.unwrap_err().to_string(),
-            format!("cannot read a PEM private key from {file}: the file contains none")
-        );
-        let error = Tls::from_pem_files("/nowhere/c.pem", "/nowhere/k.pem").unwrap_err();
-        assert_eq!(
-            error.to_string(),
+            Tls::from_pem_files("/nowhere/c.pem", "/nowhere/k.pem").unwrap_err().to_string(),
             "cannot read a PEM certificate from /nowhere/c.pem: No such file or directory (os error 2)"
         );
     }
 
     #[test]
-    fn a_key_of_another_certificate_is_refused() {
-        let (loaded, certificate, key) = load(&pair().0, &pair().1);
-        let error = loaded.unwrap_err();
-        assert!(matches!(error, TlsError::Unusable { .. }), "{error}");
-        assert!(error.to_string().contains(&certificate), "{error}");
-        assert!(error.to_string().contains(&key), "{error}");
-    }
-
-    #[test]
     fn not_after_is_of_the_servers_own_current_certificate() {
         let folder = tempfile::tempdir().unwrap();
-        let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-        let put = |ends: [u64; 2]| {
-            let [own, issuer] = ends.map(|end| Certificate::valid("localhost", 0..end));
-            fs::write(&certificate, own.pem + &*issuer.pem).unwrap();
-            fs::write(&key, own.key_pem).unwrap();
+        let put = |end: u64| {
+            let mut own = Certificate::valid("localhost", 0..end);
+            own.pem += &Certificate::valid("localhost", 0..1_767_225_600).pem;
+            own.write(folder.path())
         };
-        put([1_798_761_600, 1_767_225_600]);
-        let tls = Tls::from_pem_files(&certificate, &key).unwrap();
+        let [certificate, key] = put(1_798_761_600);
+        let tls = Tls::from_pem_files(certificate, key).unwrap();
         assert_eq!(tls.not_after(), Some(1_798_761_600));
-        put([2_840_140_800, 1_767_225_600]);
+        put(2_840_140_800);
         assert_eq!(tls.not_after(), Some(1_798_761_600));
         tls.reload().unwrap();
         assert_eq!(tls.not_after(), Some(2_840_140_800));
@@ -271,23 +247,18 @@ mod tests {
     fn changed_files_or_links_to_them_are_reloaded() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let put = |place: &str, (certificate, key): &(String, String)| {
-            fs::create_dir_all(at(place)).unwrap();
-            fs::write(at(place).join("c.pem"), certificate).unwrap();
-            fs::write(at(place).join("k.pem"), key).unwrap();
-        };
-        let link = |to: &str| {
-            std::os::unix::fs::symlink(to, at("new")).unwrap();
+        let [first, second] = [(); 2].map(|()| Certificate::self_signed("localhost"));
+        let put = |place: &str, certificate: &Certificate| {
+            fs::create_dir(at(place)).unwrap();
+            certificate.write(&at(place));
+            std::os::unix::fs::symlink(place, at("new")).unwrap();
             fs::rename(at("new"), at("live")).unwrap();
         };
-        let (first, second) = (pair(), pair());
         put("1", &first);
-        link("1");
         let tls = Tls::from_pem_files(at("live/c.pem"), at("live/k.pem")).unwrap();
         assert!(!tls.reload_if_changed().unwrap());
 
         put("2", &second);
-        link("2");
         let before = tls.loaded().config;
         assert!(tls.reload_if_changed().unwrap());
         assert!(!Arc::ptr_eq(&before, &tls.loaded().config));
@@ -296,12 +267,12 @@ mod tests {
 
         // A certificate without its key, which follows later.
         let before = tls.loaded().config;
-        fs::write(at("live/c.pem"), &first.0).unwrap();
+        fs::write(at("live/c.pem"), &first.pem).unwrap();
         let error = tls.reload_if_changed().unwrap_err();
         assert!(matches!(error, TlsError::Unusable { .. }), "{error}");
         assert!(!tls.reload_if_changed().unwrap(), "not tried again before a change");
         assert!(Arc::ptr_eq(&before, &tls.loaded().config));
-        fs::write(at("live/k.pem"), &first.1).unwrap();
+        fs::write(at("live/k.pem"), &first.key_pem).unwrap();
         assert!(tls.reload_if_changed().unwrap());
 
         fs::remove_file(at("live/k.pem")).unwrap();

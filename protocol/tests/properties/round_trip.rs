@@ -13,15 +13,11 @@ proptest! {
     }
 
     #[test]
-    fn any_frame_up_survives_the_round_trip(frame in up_frame()) {
-        let bytes = DIALECT.encode_up(&frame, &WIDEST).unwrap();
-        prop_assert_eq!(exact_up(DIALECT.decode_up(&bytes, &WIDEST).unwrap()), exact_up(frame));
-    }
-
-    #[test]
-    fn any_frame_down_survives_the_round_trip(frame in down_frame()) {
-        let bytes = DIALECT.encode_down(&frame, &WIDEST).unwrap();
-        prop_assert_eq!(exact_down(DIALECT.decode_down(&bytes, &WIDEST).unwrap()), exact_down(frame));
+    fn any_frame_survives_the_round_trip(up in up_frame(), down in down_frame()) {
+        let bytes = DIALECT.encode_up(&up, &WIDEST).unwrap();
+        prop_assert_eq!(exact_up(DIALECT.decode_up(&bytes, &WIDEST).unwrap()), exact_up(up));
+        let bytes = DIALECT.encode_down(&down, &WIDEST).unwrap();
+        prop_assert_eq!(exact_down(DIALECT.decode_down(&bytes, &WIDEST).unwrap()), exact_down(down));
     }
 
     #[test]
@@ -46,10 +42,8 @@ proptest! {
             DIALECT.encode_term(&term, &small),
             Err(EncodeError::TooBig { size, limit })
         );
-        prop_assert_eq!(
-            exact_result(DIALECT.decode_term(&bytes, &small)),
-            Err(DecodeError::TooBig { size, limit })
-        );
+        let error = DIALECT.decode_term(&bytes, &small).unwrap_err();
+        prop_assert_eq!(error, DecodeError::TooBig { size, limit });
     }
 
     #[test]
@@ -107,11 +101,7 @@ fn no_configured_size_exceeds_the_maximum() {
 fn a_long_list_of_small_integers_is_decoded() {
     let count = 4 * 1024 * 1024;
     let bytes = [&[8, 252], &4_194_304_u32.to_le_bytes()[..], &[3, 0].repeat(count)].concat();
-    let Ok(Term::List(items)) = DIALECT.decode_term(&bytes, &WIDEST) else {
-        panic!("the integers were not decoded");
-    };
-    assert_eq!(items.len(), count);
-    assert!(items.iter().all(|item| *item == Term::Int(0)));
+    assert!(DIALECT.decode_term(&bytes, &WIDEST) == Ok(Term::List(vec![Term::Int(0); count])));
 }
 
 #[test]
@@ -120,10 +110,6 @@ fn a_frame_of_an_unknown_kind_cannot_be_encoded() {
     assert_eq!(DIALECT.encode_up(&up, &WIDEST), Err(EncodeError::UnknownFrame));
     let down = DownFrame::Unknown { kind: 0x7f };
     assert_eq!(DIALECT.encode_down(&down, &WIDEST), Err(EncodeError::UnknownFrame));
-}
-
-fn exact_result(result: Result<Term, DecodeError>) -> Result<Term, DecodeError> {
-    result.map(|term| exact(&term))
 }
 
 fn exact_up(mut frame: UpFrame) -> UpFrame {

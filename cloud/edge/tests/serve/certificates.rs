@@ -23,15 +23,14 @@ async fn a_new_certificate_is_used_by_new_connections_only() {
     new.write(folder.path());
     assert!(tls.reload_if_changed().unwrap());
     assert!(shake_hands(&connector(&[&old]), connect(&server).await).await.is_err());
-    let mut fresh = shake_hands(&connector(&[&new]), connect(&server).await).await.unwrap();
-    assert!(who(&mut fresh, "").await.contains("encrypted: true"));
-    assert!(echoes(&mut open).await);
-
-    std::fs::write(&certificate, "no certificate").unwrap();
-    assert!(matches!(tls.reload(), Err(TlsError::File { .. })));
-    let mut fresh = shake_hands(&connector(&[&new]), connect(&server).await).await.unwrap();
-    assert!(who(&mut fresh, "").await.contains("encrypted: true"));
-    assert!(echoes(&mut open).await);
+    for _ in 0..2 {
+        let mut fresh = shake_hands(&connector(&[&new]), connect(&server).await).await.unwrap();
+        assert!(who(&mut fresh, "").await.contains("encrypted: true"));
+        assert!(echoes(&mut open).await);
+        // Changes nothing.
+        std::fs::write(&certificate, "no certificate").unwrap();
+        assert!(matches!(tls.reload(), Err(TlsError::File { .. })));
+    }
 }
 
 /// Some connections stay open, others come and go, while certificates change as fast as possible.

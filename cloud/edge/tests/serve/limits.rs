@@ -1,11 +1,12 @@
 //! Clients that take more than their share.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fedecks_edge::{Listen, ServeLimits, ServeOptions, serve};
 use fedecks_testing::certificates::Certificate;
 use fedecks_testing::wait::{PATIENCE, until, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{
     SOON, all_closed, ask, connect, connect_from, connector, echoes, filter, impatient, loopback,
@@ -17,18 +18,17 @@ async fn one_address_cannot_take_all_connections() {
     let limits =
         ServeLimits { connections: 4, connections_per_address: 2, ..ServeLimits::default() };
     let server = start(limits, None);
-    let mut open = Vec::new();
-    for _ in 0..2 {
-        let mut stream = connect_from("127.0.0.2", &server).await;
+    let upgraded_from = async |address: &str| {
+        let mut stream = connect_from(address, &server).await;
         upgrade(&mut stream, "").await;
-        open.push(stream);
-    }
+        stream
+    };
+    let mut open = [upgraded_from("127.0.0.2").await, upgraded_from("127.0.0.2").await];
     for _ in 0..3 {
         let mut one_too_many = connect_from("127.0.0.2", &server).await;
         assert_eq!(until_closed(&mut one_too_many).await, "");
     }
-    let mut other = connect_from("127.0.0.3", &server).await;
-    upgrade(&mut other, "").await;
+    let _other = upgraded_from("127.0.0.3").await;
     assert_eq!(server.connections(), 3);
     for stream in &mut open {
         assert!(echoes(stream).await, "the first ones are not affected");
@@ -36,32 +36,7 @@ async fn one_address_cannot_take_all_connections() {
 
     drop(open);
     until(async || (server.connections() <= 1).then_some(())).await;
-    let mut again = connect_from("127.0.0.2", &server).await;
-    upgrade(&mut again, "").await;
-}
-
-#[tokio::test]
-async fn a_head_sent_byte_by_byte_has_the_same_timeout() {
-    let server = start(impatient(), None);
-    let mut slow = connect(&server).await;
-    let begun = Instant::now();
-    let (mut reading, mut writing) = slow.split();
-    let dripping = async {
-        for byte in b"GET /who HTTP/1.1\r\nhost: ".iter().chain([b'x'; 1000].iter()) {
-            if writing.write_all(&[*byte]).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(SOON / 10).await;
-        }
-    };
-    let mut answer = Vec::new();
-    tokio::select! {
-        () = dripping => {}
-        _ = reading.read_to_end(&mut answer) => {}
-    }
-    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
-    let took = begun.elapsed();
-    assert!(took >= SOON && took < PATIENCE / 2, "{took:?}");
+    upgraded_from("127.0.0.2").await;
 }
 
 #[tokio::test]
@@ -75,36 +50,51 @@ async fn a_connection_without_further_requests_is_closed() {
     all_closed(&server).await;
 }
 
+/// Sends a byte from time to time until the server closes; returns its answer and the time that took.
+async fn drip(mut stream: TcpStream, bytes: &[u8]) -> (String, Duration) {
+    let begun = Instant::now();
+    let (mut reading, mut writing) = stream.split();
+    let dripping = async {
+        for byte in bytes {
+            if writing.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(SOON / 10).await;
+        }
+        std::future::pending::<String>().await
+    };
+    let answer = tokio::select! {
+        answer = until_closed(&mut reading) => answer,
+        never = dripping => never,
+    };
+    (answer, begun.elapsed())
+}
+
+#[tokio::test]
+async fn a_head_sent_byte_by_byte_has_the_same_timeout() {
+    let server = start(impatient(), None);
+    let head = format!("GET /who HTTP/1.1\r\nhost: {}", "x".repeat(1000));
+    let (answer, took) = drip(connect(&server).await, head.as_bytes()).await;
+    assert_eq!(answer, "");
+    assert!(took >= SOON && took < PATIENCE / 2, "{took:?}");
+}
+
 #[tokio::test]
 async fn a_body_that_arrives_too_slowly_is_not_awaited() {
     let limits = ServeLimits { request_body: SOON, ..ServeLimits::default() };
     let server = start(limits, None);
     let head = b"POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n";
-    for drips in [false, true] {
+    for body in [&[][..], &[b'x'; 50]] {
         let mut slow = connect(&server).await;
-        let begun = Instant::now();
         slow.write_all(head).await.unwrap();
-        let (mut reading, mut writing) = slow.split();
-        let dripping = async {
-            while drips && writing.write_all(b"x").await.is_ok() {
-                tokio::time::sleep(SOON / 10).await;
-            }
-            std::future::pending::<()>().await;
-        };
-        let mut answer = Vec::new();
-        tokio::select! {
-            () = dripping => {}
-            _ = within(reading.read_to_end(&mut answer)) => {}
-        }
-        let answer = String::from_utf8_lossy(&answer);
+        let (answer, took) = drip(slow, body).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
-        assert!(begun.elapsed() >= SOON, "{:?}", begun.elapsed());
+        assert!(took >= SOON, "{took:?}");
     }
     all_closed(&server).await;
 
     let mut quick = connect(&server).await;
-    quick.write_all(head).await.unwrap();
-    quick.write_all(&[b'x'; 50]).await.unwrap();
+    quick.write_all(&[&head[..], &[b'x'; 50]].concat()).await.unwrap();
     let mut answer = vec![0; 15];
     within(quick.read_exact(&mut answer)).await.unwrap();
     assert_eq!(answer, b"HTTP/1.1 200 OK");
@@ -117,21 +107,19 @@ async fn every_listener_has_its_own_tls_and_number() {
     let ipv6 = Listen::plain("[::1]:0".parse().unwrap());
     let listen = vec![loopback(), encrypted, ipv6];
     let server = serve(filter(), ServeOptions { listen, ..ServeOptions::default() }).unwrap();
-    let tcp = async |listener: usize| {
-        let stream = tokio::net::TcpStream::connect(server.addresses()[listener]).await.unwrap();
+    let connect = async |listener: usize| {
+        let stream = TcpStream::connect(server.addresses()[listener]).await.unwrap();
         let own = stream.local_addr().unwrap();
-        (stream, own)
+        let encrypted = listener == 1;
+        (stream, format!("{own} via none, encrypted: {encrypted}, listener {listener}"))
     };
-    let (mut plain, own) = tcp(0).await;
-    let seen = who(&mut plain, "").await;
-    assert_eq!(seen, format!("{own} via none, encrypted: false, listener 0"));
-    let (stream, own) = tcp(1).await;
-    let mut stream = shake_hands(&connector(&[&certificate]), stream).await.unwrap();
-    let seen = who(&mut stream, "").await;
-    assert_eq!(seen, format!("{own} via none, encrypted: true, listener 1"));
-    let (mut ipv6, own) = tcp(2).await;
-    let seen = who(&mut ipv6, "").await;
-    assert_eq!(seen, format!("{own} via none, encrypted: false, listener 2"));
+    let (mut plain, expected) = connect(0).await;
+    assert_eq!(who(&mut plain, "").await, expected);
+    let (stream, expected) = connect(1).await;
+    let mut tls = shake_hands(&connector(&[&certificate]), stream).await.unwrap();
+    assert_eq!(who(&mut tls, "").await, expected);
+    let (mut ipv6, expected) = connect(2).await;
+    assert_eq!(who(&mut ipv6, "").await, expected);
     assert_eq!(server.connections(), 3);
 }
 
@@ -142,7 +130,7 @@ async fn an_ipv4_client_of_an_ipv6_listener_has_its_ipv4_address() {
     let trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
     let server = serve(filter(), ServeOptions { listen, trusted_proxies, limits }).unwrap();
     let port = server.addresses()[0].port();
-    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let answer = who(&mut stream, "x-forwarded-for: 203.0.113.5\r\n").await;
     assert_eq!(answer, "203.0.113.5:0 via 127.0.0.1, encrypted: false, listener 0");
 }

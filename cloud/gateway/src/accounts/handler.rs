@@ -134,66 +134,57 @@ mod tests {
     use crate::auth::failed_logins::FailedLoginLimits;
     use fedecks_store::{Actor, SqliteStore};
 
-    const UNAVAILABLE: Decision = Decision::Unavailable { retry_after: RETRY_AFTER };
-
-    async fn decide(store: SqliteStore, credentials: Credentials) -> Decision {
-        let handler = AccountHandler::new(Arc::new(store));
-        let device = &DeviceId::new("nerves-1").unwrap();
-        handler.authenticate(Login { device, credentials: &credentials, peer: None }).await
-    }
-
-    async fn store_with_marvin(hash: &str) -> SqliteStore {
+    async fn handler_with_marvin(hash: &str) -> AccountHandler {
         let store = SqliteStore::in_memory().unwrap();
         store.add_account("marvin", hash, &Actor::cli()).await.unwrap();
-        store
+        AccountHandler::new(Arc::new(store))
+    }
+
+    async fn decide(handler: &AccountHandler, credentials: Credentials, address: u8) -> Decision {
+        let device = &DeviceId::new("nerves-1").unwrap();
+        let peer = Some(([192, 0, 2, address], 1).into());
+        handler.authenticate(Login { device, credentials: &credentials, peer }).await
+    }
+
+    fn credentials(username: &str, password: &str) -> Credentials {
+        Credentials::new().with("username", username).with("password", password)
     }
 
     #[tokio::test]
     async fn only_the_password_of_the_account_is_accepted() {
-        let hash = hash_password("don't panic").unwrap();
-        let credentials =
-            |name, password| Credentials::new().with("username", name).with("password", password);
-        for (credentials, decision) in [
+        let handler = handler_with_marvin(&hash_password("don't panic").unwrap()).await;
+        for (address, (credentials, decision)) in (1..).zip([
             (credentials("marvin", "don't panic"), Decision::Accept),
             (credentials("marvin", "panic a lot"), Decision::Reject),
             (credentials("arthur", "don't panic"), Decision::Reject),
             (Credentials::new().with("username", "marvin"), Decision::Reject),
             (Credentials::new().with("username", "marvin").with("password", 42), Decision::Reject),
             (Credentials::new(), Decision::Reject),
-        ] {
+        ]) {
             let shown = format!("{credentials:?}");
-            assert_eq!(
-                decide(store_with_marvin(&hash).await, credentials).await,
-                decision,
-                "{shown}"
-            );
+            assert_eq!(decide(&handler, credentials, address).await, decision, "{shown}");
         }
+        let damaged = handler_with_marvin("damaged").await;
+        let unavailable = Decision::Unavailable { retry_after: RETRY_AFTER };
+        let credentials = credentials("marvin", "don't panic");
+        assert_eq!(decide(&damaged, credentials, 1).await, unavailable, "not a rejection");
     }
 
     #[tokio::test]
     async fn too_many_guesses_block_even_the_right_password() {
-        let store = store_with_marvin(&hash_password("don't panic").unwrap()).await;
         let limits = FailedLoginLimits { per_address: 2, per_account: 100 };
-        let handler = AccountHandler::new(Arc::new(store)).failed_logins(FailedLogins::new(limits));
-        let device = &DeviceId::new("nerves-1").unwrap();
-        let guess = async |password: &str, address: [u8; 4]| {
-            let credentials =
-                &Credentials::new().with("username", "marvin").with("password", password);
-            let peer = Some((address, 1).into());
-            handler.authenticate(Login { device, credentials, peer }).await
-        };
-        let (attacker, other) = ([192, 0, 2, 1], [192, 0, 2, 2]);
-        assert_eq!(guess("panic a lot", attacker).await, Decision::Reject);
-        assert_eq!(guess("panic more", attacker).await, Decision::Reject);
+        let handler = handler_with_marvin(&hash_password("don't panic").unwrap()).await;
+        let handler = handler.failed_logins(FailedLogins::new(limits));
         let wait = Decision::RateLimited { retry_after: Duration::from_secs(1) };
-        assert_eq!(guess("don't panic", attacker).await, wait);
-        assert_eq!(guess("don't panic", other).await, Decision::Accept);
-    }
-
-    #[tokio::test]
-    async fn an_invalid_hash_is_unavailable_and_not_a_rejection() {
-        let credentials =
-            Credentials::new().with("username", "marvin").with("password", "don't panic");
-        assert_eq!(decide(store_with_marvin("damaged").await, credentials).await, UNAVAILABLE);
+        let (attacker, other) = (1, 2);
+        for (password, address, decision) in [
+            ("panic a lot", attacker, Decision::Reject),
+            ("panic more", attacker, Decision::Reject),
+            ("don't panic", attacker, wait),
+            ("don't panic", other, Decision::Accept),
+        ] {
+            let decided = decide(&handler, credentials("marvin", password), address).await;
+            assert_eq!(decided, decision, "{password} from {address}");
+        }
     }
 }

@@ -132,24 +132,18 @@ mod tests {
     async fn only_the_right_password_matches() {
         let passwords = PasswordChecker::new();
         let hash = hash_password("correct horse").unwrap();
-        assert_eq!(
-            passwords.check("correct horse", Some(hash.clone())).await,
-            PasswordCheck::Match
-        );
-        for wrong in ["correct horse ", "", "Correct horse"] {
-            assert_eq!(passwords.check(wrong, Some(hash.clone())).await, PasswordCheck::Mismatch);
+        assert_ne!(hash, hash_password("correct horse").unwrap(), "they have different salts");
+        for (password, hash, result) in [
+            ("correct horse", Some(&*hash), PasswordCheck::Match),
+            ("correct horse ", Some(&*hash), PasswordCheck::Mismatch),
+            ("", Some(&*hash), PasswordCheck::Mismatch),
+            ("Correct horse", Some(&*hash), PasswordCheck::Mismatch),
+            ("correct horse", None, PasswordCheck::Mismatch),
+            ("correct horse", Some("no hash"), PasswordCheck::InvalidHash),
+        ] {
+            let checked = passwords.check(password, hash.map(str::to_owned)).await;
+            assert_eq!(checked, result, "{password:?} {hash:?}");
         }
-        assert_eq!(passwords.check("correct horse", None).await, PasswordCheck::Mismatch);
-        let broken = Some("no hash".to_owned());
-        assert_eq!(passwords.check("correct horse", broken).await, PasswordCheck::InvalidHash);
-    }
-
-    #[test]
-    fn two_hashes_of_a_password_differ() {
-        assert_ne!(
-            hash_password("correct horse").unwrap(),
-            hash_password("correct horse").unwrap()
-        );
     }
 
     #[test]
@@ -179,12 +173,8 @@ mod tests {
     async fn checks_beyond_the_queue_are_refused_at_once() {
         let passwords = Arc::new(PasswordChecker::with(1, 1));
         let held = passwords.running.clone().acquire_owned().await.unwrap();
-        let waiting: Vec<_> = (0..2)
-            .map(|_| {
-                let passwords = passwords.clone();
-                tokio::spawn(async move { passwords.check("x", None).await })
-            })
-            .collect();
+        let waiting = [passwords.clone(), passwords.clone()]
+            .map(|passwords| tokio::spawn(async move { passwords.check("x", None).await }));
         while passwords.admitted.available_permits() > 0 {
             tokio::task::yield_now().await;
         }

@@ -110,10 +110,10 @@ impl fmt::Debug for ApiTokens {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use fedecks_store::{Role, SqliteStore};
+    use fedecks_testing::wait::until;
 
     use super::*;
-    use fedecks_store::{Role, SqliteStore};
 
     fn token(name: &str, expires_at: Option<u64>) -> NewApiToken {
         NewApiToken {
@@ -125,42 +125,28 @@ mod tests {
         }
     }
 
-    async fn empty() -> ApiTokens {
-        ApiTokens::load(Arc::new(SqliteStore::in_memory().unwrap())).await.unwrap()
-    }
-
     #[tokio::test]
     async fn a_token_is_found_by_its_secret_until_it_is_revoked() {
-        let tokens = empty().await;
-        let (ci, other) = (token("ci", None), token("other", None));
-        tokens.add(&other, &Actor::cli()).await.unwrap();
-        tokens.add(&ci, &Actor::cli()).await.unwrap();
+        let tokens = ApiTokens::load(Arc::new(SqliteStore::in_memory().unwrap())).await.unwrap();
+        let (ci, other) = (token("ci", None), token("other", Some(unix_now() + 60)));
+        let expired = token("expired", Some(unix_now()));
+        for token in [&other, &expired, &ci] {
+            tokens.add(token, &Actor::cli()).await.unwrap();
+        }
         let found = tokens.find(ci.secret.expose()).unwrap();
         assert_eq!(found.name, "ci");
         assert!(found.roles.contains(Role::Read) && !found.roles.contains(Role::Admin));
         assert_eq!(found.devices, ci.devices);
-        for wrong in ["", "fdk_", &ci.secret.expose()[..46], "ci"] {
+        for wrong in ["", "fdk_", &ci.secret.expose()[..46], "ci", expired.secret.expose()] {
             assert_eq!(tokens.find(wrong), None, "{wrong:?}");
         }
-        assert!(tokens.get("ci").is_some());
+        assert_eq!(tokens.get("expired"), None);
+        assert!(tokens.get("ci").is_some() && tokens.get("other").is_some());
         assert!(tokens.revoke("ci", &Actor::cli()).await.unwrap());
         assert!(!tokens.revoke("ci", &Actor::cli()).await.unwrap());
         assert_eq!(tokens.find(ci.secret.expose()), None);
         assert_eq!(tokens.get("ci"), None);
         assert_eq!(tokens.find(other.secret.expose()).unwrap().name, "other");
-    }
-
-    #[tokio::test]
-    async fn an_expired_token_is_not_found() {
-        let tokens = empty().await;
-        let (expired, valid) =
-            (token("expired", Some(unix_now())), token("valid", Some(unix_now() + 60)));
-        tokens.add(&expired, &Actor::cli()).await.unwrap();
-        tokens.add(&valid, &Actor::cli()).await.unwrap();
-        assert_eq!(tokens.find(expired.secret.expose()), None);
-        assert_eq!(tokens.get("expired"), None);
-        assert_eq!(tokens.find(valid.secret.expose()).unwrap().name, "valid");
-        assert!(tokens.get("valid").is_some());
     }
 
     #[tokio::test]
@@ -171,18 +157,10 @@ mod tests {
         let watch = tokio::spawn(ours.clone().watch());
         let other = SqliteStore::open(&path).unwrap();
         let ci = token("ci", None);
-        let until = async |there: bool| {
-            let noticed = async {
-                while ours.find(ci.secret.expose()).is_some() != there {
-                    tokio::task::yield_now().await;
-                }
-            };
-            tokio::time::timeout(Duration::from_secs(10), noticed).await.unwrap();
-        };
         other.add_api_token(&ci, &Actor::cli()).await.unwrap();
-        until(true).await;
+        until(async || ours.find(ci.secret.expose())).await;
         other.revoke_api_token("ci", &Actor::cli()).await.unwrap();
-        until(false).await;
+        until(async || ours.find(ci.secret.expose()).is_none().then_some(())).await;
         watch.abort();
     }
 }

@@ -216,58 +216,45 @@ impl fmt::Debug for Denylist {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use AccessChangeKind::{Blocked, Revoked, Unblocked};
+    use fedecks_store::SqliteStore;
+    use fedecks_testing::wait::within;
 
     use super::*;
-    use fedecks_store::SqliteStore;
 
-    fn device(id: &str) -> DeviceId {
-        DeviceId::new(id).unwrap()
+    fn a() -> DeviceId {
+        DeviceId::new("a").unwrap()
     }
 
-    fn cli() -> Actor {
-        Actor::cli()
+    fn b() -> DeviceId {
+        DeviceId::new("b").unwrap()
     }
 
     async fn empty() -> Denylist {
         Denylist::load(Arc::new(SqliteStore::in_memory().unwrap())).await.unwrap()
     }
 
-    fn change(id: &str, kind: AccessChangeKind) -> AccessChange {
-        AccessChange { device: device(id), kind }
-    }
-
-    #[tokio::test]
-    async fn an_unknown_device_has_generation_0_and_is_not_blocked() {
-        let denylist = empty().await;
-        assert_eq!(denylist.generation(&device("a")), 0);
-        assert!(!denylist.is_blocked(&device("a")));
-    }
-
     #[tokio::test]
     async fn each_change_takes_effect_at_once_and_is_notified_once() {
         let denylist = empty().await;
+        assert_eq!(denylist.generation(&a()), 0);
+        assert!(!denylist.is_blocked(&a()));
         let mut changes = denylist.subscribe();
-        let first = denylist.revoke(&device("a"), &cli()).await.unwrap();
-        let second = denylist.revoke(&device("a"), &cli()).await.unwrap();
+        let first = denylist.revoke(&a(), &Actor::cli()).await.unwrap();
+        let second = denylist.revoke(&a(), &Actor::cli()).await.unwrap();
         assert!(0 < first && first < second, "{first} {second}");
-        assert!(denylist.block(&device("a"), &cli()).await.unwrap());
-        assert!(!denylist.block(&device("a"), &cli()).await.unwrap());
-        assert!(denylist.is_blocked(&device("a")));
+        assert!(denylist.block(&a(), &Actor::cli()).await.unwrap());
+        assert!(!denylist.block(&a(), &Actor::cli()).await.unwrap());
+        assert!(denylist.is_blocked(&a()));
         denylist.refresh().await.unwrap();
-        assert!(denylist.unblock(&device("a"), &cli()).await.unwrap());
-        assert!(!denylist.unblock(&device("a"), &cli()).await.unwrap());
-        assert!(!denylist.is_blocked(&device("a")));
+        assert!(denylist.unblock(&a(), &Actor::cli()).await.unwrap());
+        assert!(!denylist.unblock(&a(), &Actor::cli()).await.unwrap());
+        assert!(!denylist.is_blocked(&a()));
         denylist.refresh().await.unwrap();
-        assert_eq!(denylist.generation(&device("a")), second);
-        assert_eq!(denylist.generation(&device("b")), 0);
-        for kind in [
-            AccessChangeKind::Revoked,
-            AccessChangeKind::Revoked,
-            AccessChangeKind::Blocked,
-            AccessChangeKind::Unblocked,
-        ] {
-            assert_eq!(changes.try_recv(), Ok(change("a", kind)));
+        assert_eq!(denylist.generation(&a()), second);
+        assert_eq!(denylist.generation(&b()), 0);
+        for kind in [Revoked, Revoked, Blocked, Unblocked] {
+            assert_eq!(changes.try_recv(), Ok(AccessChange { device: a(), kind }));
         }
         assert_eq!(changes.try_recv(), Err(broadcast::error::TryRecvError::Empty));
     }
@@ -276,34 +263,33 @@ mod tests {
     async fn forgetting_a_device_revokes_its_tokens() {
         let store = Arc::new(SqliteStore::in_memory().unwrap());
         let denylist = Denylist::load(store.clone()).await.unwrap();
-        let unknown = denylist.forget(&device("a"), &cli()).await.unwrap();
+        let unknown = denylist.forget(&a(), &Actor::cli()).await.unwrap();
         assert_eq!(unknown, ForgetOutcome::Unknown);
-        let before = denylist.revoke(&device("a"), &cli()).await.unwrap();
-        let forgotten = denylist.forget(&device("a"), &cli()).await.unwrap();
+        let before = denylist.revoke(&a(), &Actor::cli()).await.unwrap();
+        let forgotten = denylist.forget(&a(), &Actor::cli()).await.unwrap();
         assert!(matches!(forgotten, ForgetOutcome::Done(_)), "{forgotten:?}");
-        assert!(denylist.generation(&device("a")) > before);
-        assert_eq!(store.device(&device("a")).await.unwrap(), None);
+        assert!(denylist.generation(&a()) > before);
+        assert_eq!(store.device(&a()).await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn revocations_and_blocks_survive_the_server() {
         let store = Arc::new(SqliteStore::in_memory().unwrap());
         let before = Denylist::load(store.clone()).await.unwrap();
-        let generation = before.revoke(&device("a"), &cli()).await.unwrap();
-        before.block(&device("b"), &cli()).await.unwrap();
+        let generation = before.revoke(&a(), &Actor::cli()).await.unwrap();
+        before.block(&b(), &Actor::cli()).await.unwrap();
         let after = Denylist::load(store).await.unwrap();
-        assert_eq!(after.generation(&device("a")), generation);
-        assert!(after.is_blocked(&device("b")) && !after.is_blocked(&device("a")));
+        assert_eq!(after.generation(&a()), generation);
+        assert!(after.is_blocked(&b()) && !after.is_blocked(&a()));
     }
 
     #[tokio::test]
     async fn a_state_that_arrives_late_changes_nothing() {
         let denylist = empty().await;
-        let state =
-            |blocked, change| AccessState { device: device("a"), generation: 1, blocked, change };
+        let state = |blocked, change| AccessState { device: a(), generation: 1, blocked, change };
         denylist.apply(&state(true, 2));
         denylist.apply(&state(false, 1));
-        assert!(denylist.is_blocked(&device("a")));
+        assert!(denylist.is_blocked(&a()));
     }
 
     #[tokio::test]
@@ -315,16 +301,15 @@ mod tests {
         let watch = tokio::spawn(ours.clone().watch());
 
         let other = SqliteStore::open(&path).unwrap();
-        let AccessState { generation, .. } = other.revoke(&device("a"), &cli()).await.unwrap();
-        other.block(&device("b"), &cli()).await.unwrap();
+        let AccessState { generation, .. } = other.revoke(&a(), &Actor::cli()).await.unwrap();
+        other.block(&b(), &Actor::cli()).await.unwrap();
 
-        for (id, kind) in [("a", AccessChangeKind::Revoked), ("b", AccessChangeKind::Blocked)] {
-            let received =
-                tokio::time::timeout(Duration::from_secs(10), changes.recv()).await.unwrap();
-            assert_eq!(received, Ok(change(id, kind)));
+        for (device, kind) in [(a(), Revoked), (b(), Blocked)] {
+            let received = within(changes.recv()).await;
+            assert_eq!(received, Ok(AccessChange { device, kind }));
         }
-        assert_eq!(ours.generation(&device("a")), generation);
-        assert!(ours.is_blocked(&device("b")));
+        assert_eq!(ours.generation(&a()), generation);
+        assert!(ours.is_blocked(&b()));
         watch.abort();
     }
 }

@@ -196,6 +196,10 @@ mod tests {
     const OTHER: &str = "fedcba9876543210fedcba9876543210";
     const SALT: &str = "the salt";
 
+    fn keyring() -> Keyring {
+        Keyring::new(SECRET, SALT).unwrap()
+    }
+
     fn claims() -> Claims {
         Claims {
             device: DeviceId::new("nerves-242a").unwrap(),
@@ -206,27 +210,22 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_token_opens_to_the_same_claims() {
-        let keyring = Keyring::new(SECRET, SALT).unwrap();
-        let issued = keyring.seal(&claims());
+    fn only_the_same_secret_and_salt_open_a_token() {
+        let issued = keyring().seal(&claims());
         assert_eq!(issued.expires_at, 1_802_419_200);
         assert!(issued.token.expose().starts_with("v4.local."));
-        assert_eq!(keyring.open(&issued.token), Ok(claims()));
-    }
-
-    #[test]
-    fn only_the_same_secret_and_salt_open_a_token() {
-        let token = Keyring::new(SECRET, SALT).unwrap().seal(&claims()).token;
-        assert_eq!(Keyring::new(SECRET, SALT).unwrap().open(&token), Ok(claims()));
-        for (secret, salt) in [(OTHER, SALT), (SECRET, "another salt")] {
-            let keyring = Keyring::new(secret, salt).unwrap();
-            assert_eq!(keyring.open(&token), Err(TokenError::UnknownKey));
+        for (secret, salt, opened) in [
+            (SECRET, SALT, Ok(claims())),
+            (OTHER, SALT, Err(TokenError::UnknownKey)),
+            (SECRET, "another salt", Err(TokenError::UnknownKey)),
+        ] {
+            assert_eq!(Keyring::new(secret, salt).unwrap().open(&issued.token), opened);
         }
     }
 
     #[test]
     fn a_token_changed_at_any_position_does_not_open() {
-        let keyring = Keyring::new(SECRET, SALT).unwrap();
+        let keyring = keyring();
         let token = keyring.seal(&claims()).token;
         let footer = token.expose().rfind('.').unwrap();
         for position in 0..token.expose().len() {
@@ -248,20 +247,28 @@ mod tests {
 
     #[test]
     fn a_token_cut_short_or_made_up_does_not_open() {
-        let keyring = Keyring::new(SECRET, SALT).unwrap();
+        let keyring = keyring();
         let token = keyring.seal(&claims()).token;
         for length in 1..token.expose().len() {
             assert!(keyring.open(&Token::new(&token.expose()[..length]).unwrap()).is_err());
         }
-        for text in ["x", "v4.local.", "v4.local.AAAA", "v4.public.AAAA", "v2.local.AAAA.AAAA"] {
-            assert_eq!(keyring.open(&Token::new(text).unwrap()), Err(TokenError::Malformed));
+        let made_up = ["x", "v4.local.", "v4.local.AAAA", "v4.public.AAAA", "v2.local.AAAA.AAAA"];
+        let content = ["2 1 2 3 dev", "1 1 2 dev", "1 1 2 3 dev more", "1 -1 2 3 dev", "1 1 2 3 "];
+        let id = Some(keyring.sealing.id.as_slice());
+        let seal = |content: &str| {
+            LocalToken::encrypt(&keyring.sealing.key, content.as_bytes(), id, None).unwrap()
+        };
+        for text in made_up.map(String::from).into_iter().chain(content.map(seal)) {
+            let opened = keyring.open(&Token::new(&*text).unwrap());
+            assert_eq!(opened, Err(TokenError::Malformed), "{text}");
         }
     }
 
     #[test]
     fn a_previous_key_opens_while_the_new_one_seals() {
-        let before = Keyring::new(SECRET, SALT).unwrap();
+        let before = keyring();
         let after = Keyring::new(OTHER, SALT).unwrap().with_previous_key(SECRET, SALT).unwrap();
+        assert_eq!(format!("{after:?}"), "Keyring(…)");
         assert_eq!(after.open(&before.seal(&claims()).token), Ok(claims()));
         let renewed = after.seal(&claims()).token;
         assert_eq!(after.open(&renewed), Ok(claims()));
@@ -270,44 +277,20 @@ mod tests {
 
     #[test]
     fn a_token_for_the_longest_device_id_is_short() {
-        let keyring = Keyring::new(SECRET, SALT).unwrap();
-        let longest = Claims {
-            device: DeviceId::new("x".repeat(DeviceId::MAX_CHARS)).unwrap(),
-            issued_at: u64::MAX,
-            expires_at: u64::MAX,
-            generation: u64::MAX,
-        };
+        let keyring = keyring();
+        let device = DeviceId::new("x".repeat(DeviceId::MAX_CHARS)).unwrap();
+        let (issued_at, expires_at, generation) = (u64::MAX, u64::MAX, u64::MAX);
+        let longest = Claims { device, issued_at, expires_at, generation };
         let token = keyring.seal(&longest).token;
         assert!(token.expose().len() < 400, "{} characters", token.expose().len());
         assert_eq!(keyring.open(&token), Ok(longest));
     }
 
     #[test]
-    fn content_in_another_format_does_not_open() {
-        let keyring = Keyring::new(SECRET, SALT).unwrap();
-        for content in ["2 1 2 3 dev", "1 1 2 dev", "1 1 2 3 dev more", "1 -1 2 3 dev", "1 1 2 3 "]
-        {
-            let id = Some(keyring.sealing.id.as_slice());
-            let sealed =
-                LocalToken::encrypt(&keyring.sealing.key, content.as_bytes(), id, None).unwrap();
-            let opened = keyring.open(&Token::new(sealed).unwrap());
-            assert_eq!(opened, Err(TokenError::Malformed), "{content:?}");
-        }
-    }
-
-    #[test]
     fn a_short_secret_or_salt_is_refused() {
-        assert_eq!(
-            Keyring::new(&SECRET[1..], SALT).unwrap_err(),
-            KeyringError::ShortSecret { chars: 31 }
-        );
-        assert_eq!(Keyring::new(SECRET, "salt").unwrap_err(), KeyringError::ShortSalt { chars: 4 });
-    }
-
-    #[test]
-    fn debug_of_a_keyring_shows_nothing_of_it() {
-        let keyring = Keyring::new(SECRET, SALT).unwrap().with_previous_key(OTHER, SALT).unwrap();
-        assert_eq!(format!("{keyring:?}"), "Keyring(…)");
+        let error = |secret, salt| Keyring::new(secret, salt).unwrap_err();
+        assert_eq!(error(&SECRET[1..], SALT), KeyringError::ShortSecret { chars: 31 });
+        assert_eq!(error(SECRET, "salt"), KeyringError::ShortSalt { chars: 4 });
     }
 
     /// HKDF-SHA256 and PASETO have their own tests; this one pins our use of them. If it changed, every
@@ -319,6 +302,6 @@ mod tests {
             "xXJajlPzuUBvuVURztNbVUbrXx8swhDeOAJGsvIfTlXHjCGJugf3L31cKIf7LOg.EzR7CuCoKJA",
         ))
         .unwrap();
-        assert_eq!(Keyring::new(SECRET, SALT).unwrap().open(&token), Ok(claims()));
+        assert_eq!(keyring().open(&token), Ok(claims()));
     }
 }

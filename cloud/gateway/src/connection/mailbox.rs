@@ -183,22 +183,29 @@ mod tests {
         Item::Frame(vec![0; size].into())
     }
 
-    fn poll(mailbox: &Mailbox) -> Poll<Delivery> {
-        mailbox.poll(&mut Context::from_waker(Waker::noop()), true)
+    /// Sends a frame of each size.
+    fn send(mailbox: &Mailbox, sizes: &[usize]) -> Result<(), SendError> {
+        sizes.iter().try_for_each(|size| mailbox.send(frame(*size), &BOUNDS))
     }
 
-    fn close(code: CloseCode) -> CloseCommand {
-        CloseCommand::Close(CloseReason::new(code))
+    fn with(sizes: &[usize]) -> Mailbox {
+        let mailbox = Mailbox::default();
+        send(&mailbox, sizes).unwrap();
+        mailbox
+    }
+
+    fn poll(mailbox: &Mailbox) -> Poll<Delivery> {
+        mailbox.poll(&mut Context::from_waker(Waker::noop()), true)
     }
 
     #[test]
     fn items_are_delivered_in_order_and_wake_the_session() {
         let mailbox = Mailbox::default();
+        assert_eq!(mailbox.0.lock().queue.capacity(), 0);
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
         assert!(mailbox.poll(&mut Context::from_waker(&waker), true).is_pending());
-        mailbox.send(frame(1), &BOUNDS).unwrap();
-        mailbox.send(frame(2), &BOUNDS).unwrap();
+        send(&mailbox, &[1, 2]).unwrap();
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         for expected in [1, 2] {
             let Poll::Ready(Delivery::Item(Item::Frame(frame))) = poll(&mailbox) else {
@@ -207,79 +214,60 @@ mod tests {
             assert_eq!(frame.len(), expected);
         }
         assert!(poll(&mailbox).is_pending());
+        assert_eq!(mailbox.0.lock().queue.capacity(), 0, "an empty mailbox has no allocation");
     }
 
     #[test]
     fn items_and_bytes_are_bounded() {
-        let mailbox = Mailbox::default();
-        for _ in 0..3 {
-            mailbox.send(frame(1), &BOUNDS).unwrap();
-        }
-        assert_eq!(mailbox.send(frame(1), &BOUNDS), Err(SendError::Full));
-
-        let mailbox = Mailbox::default();
-        mailbox.send(frame(600), &BOUNDS).unwrap();
-        assert_eq!(mailbox.send(frame(600), &BOUNDS), Err(SendError::Full));
-        mailbox.send(frame(100), &BOUNDS).unwrap();
+        assert_eq!(send(&with(&[1, 1, 1]), &[1]), Err(SendError::Full));
+        let mailbox = with(&[600]);
+        assert_eq!(send(&mailbox, &[600]), Err(SendError::Full));
+        assert_eq!(send(&mailbox, &[100]), Ok(()));
     }
 
     #[test]
     fn a_single_item_may_be_bigger_than_the_bound() {
-        let mailbox = Mailbox::default();
-        mailbox.send(frame(5000), &BOUNDS).unwrap();
+        let mailbox = with(&[5000]);
         assert!(poll(&mailbox).is_ready());
-        mailbox.send(frame(5000), &BOUNDS).unwrap();
+        assert_eq!(send(&mailbox, &[5000]), Ok(()));
     }
 
     #[test]
     fn the_first_close_command_overtakes_all_items() {
-        let mailbox = Mailbox::default();
-        for _ in 0..3 {
-            mailbox.send(frame(1), &BOUNDS).unwrap();
-        }
+        let close = |code| CloseCommand::Close(CloseReason::new(code));
+        let mailbox = with(&[1, 1, 1]);
         assert!(mailbox.end_session(close(CloseCode::Replaced)));
         assert!(!mailbox.end_session(close(CloseCode::Restart)));
         let Poll::Ready(Delivery::Close(command)) = poll(&mailbox) else { panic!("no command") };
         assert_eq!(command, close(CloseCode::Replaced));
-        assert_eq!(mailbox.send(frame(1), &BOUNDS), Err(SendError::Closed));
+        assert_eq!(send(&mailbox, &[1]), Err(SendError::Closed));
         assert_eq!(mailbox.close().len(), 3);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_overflow_ends_the_session_only_if_the_device_is_stalled() {
-        let mailbox = Mailbox::default();
-        for _ in 0..3 {
-            mailbox.send(frame(1), &BOUNDS).unwrap();
-        }
-        assert_eq!(mailbox.send(frame(1), &BOUNDS), Err(SendError::Full));
-        assert!(matches!(poll(&mailbox), Poll::Ready(Delivery::Item(_))));
+        let mailbox = with(&[1, 1, 1]);
+        let overflow = || {
+            assert_eq!(send(&mailbox, &[1]), Err(SendError::Full));
+            poll(&mailbox)
+        };
+        assert!(matches!(overflow(), Poll::Ready(Delivery::Item(_))));
 
-        mailbox.send(frame(1), &BOUNDS).unwrap();
+        send(&mailbox, &[1]).unwrap();
         mailbox.set_stalled(Some(Instant::now()));
         tokio::time::advance(STALL_TIMEOUT / 2).await;
-        assert_eq!(mailbox.send(frame(1), &BOUNDS), Err(SendError::Full));
-        assert!(matches!(poll(&mailbox), Poll::Ready(Delivery::Item(_))));
+        assert!(matches!(overflow(), Poll::Ready(Delivery::Item(_))));
 
-        mailbox.send(frame(1), &BOUNDS).unwrap();
+        send(&mailbox, &[1]).unwrap();
         tokio::time::advance(STALL_TIMEOUT).await;
-        assert_eq!(mailbox.send(frame(1), &BOUNDS), Err(SendError::Full));
-        assert!(matches!(poll(&mailbox), Poll::Ready(Delivery::Close(CloseCommand::TooSlow))));
-    }
-
-    #[test]
-    fn an_empty_mailbox_has_no_allocation() {
-        let mailbox = Mailbox::default();
-        assert_eq!(mailbox.0.lock().queue.capacity(), 0);
-        mailbox.send(frame(1), &BOUNDS).unwrap();
-        assert!(poll(&mailbox).is_ready());
-        assert_eq!(mailbox.0.lock().queue.capacity(), 0);
+        assert!(matches!(overflow(), Poll::Ready(Delivery::Close(CloseCommand::TooSlow))));
     }
 
     #[test]
     fn a_closed_mailbox_accepts_nothing() {
         let mailbox = Mailbox::default();
         mailbox.close();
-        assert_eq!(mailbox.send(frame(1), &BOUNDS), Err(SendError::Closed));
+        assert_eq!(send(&mailbox, &[1]), Err(SendError::Closed));
         assert!(!mailbox.end_session(CloseCommand::TooSlow));
     }
 }

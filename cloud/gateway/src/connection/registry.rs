@@ -141,47 +141,32 @@ pub(crate) mod tests {
     const REPLACED: CloseCommand =
         CloseCommand::Close(CloseReason { code: CloseCode::Replaced, retry_after: None });
 
-    #[test]
-    fn the_newest_connection_of_a_device_wins() {
+    fn with(handles: [&Arc<ConnectionHandle>; 2]) -> Registry {
         let registry = Registry::default();
-        let (old, new) = (handle("a", 1), handle("a", 2));
-        registry.insert(&old);
-        registry.insert(&new);
-        assert_eq!(close_command(&old), Some(REPLACED));
-        assert_eq!(close_command(&new), None);
-        assert_eq!(registry.get(new.device()).unwrap().id(), new.id());
-        assert_eq!(registry.len(), 1);
+        handles.map(|handle| registry.insert(handle));
+        registry
     }
 
     #[test]
-    fn an_older_connection_inserted_late_is_replaced() {
-        let registry = Registry::default();
-        let (old, new) = (handle("a", 1), handle("a", 2));
-        registry.insert(&new);
-        registry.insert(&old);
-        assert_eq!(close_command(&old), Some(REPLACED));
-        assert_eq!(close_command(&new), None);
-        assert_eq!(registry.get(new.device()).unwrap().id(), new.id());
-    }
-
-    #[test]
-    fn removing_an_older_connection_keeps_the_newer_one() {
-        let registry = Registry::default();
-        let (old, new) = (handle("a", 1), handle("a", 2));
-        registry.insert(&old);
-        registry.insert(&new);
-        registry.remove(&old);
-        assert!(registry.get(new.device()).is_some());
-        registry.remove(&new);
-        assert!(registry.get(new.device()).is_none());
+    fn the_newest_connection_wins_even_if_inserted_first() {
+        for newest_first in [false, true] {
+            let (old, new) = (handle("a", 1), handle("a", 2));
+            let registry = with(if newest_first { [&new, &old] } else { [&old, &new] });
+            assert_eq!(close_command(&old), Some(REPLACED));
+            assert_eq!(close_command(&new), None);
+            assert_eq!(registry.get(new.device()).unwrap().id(), new.id());
+            assert_eq!(registry.len(), 1);
+            registry.remove(&old);
+            assert!(registry.get(new.device()).is_some(), "{newest_first}");
+            registry.remove(&new);
+            assert!(registry.get(new.device()).is_none(), "{newest_first}");
+        }
     }
 
     #[test]
     fn devices_do_not_affect_each_other() {
-        let registry = Registry::default();
         let (a, b) = (handle("a", 1), handle("b", 2));
-        registry.insert(&a);
-        registry.insert(&b);
+        let registry = with([&a, &b]);
         registry.remove(&a);
         assert_eq!(close_command(&b), None);
         assert_eq!(registry.all().len(), 1);

@@ -195,12 +195,21 @@ mod tests {
         Term::from("hello").into()
     }
 
+    impl Topics {
+        fn add(&self, topic: &str, session: &Arc<ConnectionHandle>) {
+            self.subscribe(&topic.into(), Subscriber::Session(session.clone()), || {});
+        }
+
+        fn publish_one(&self) -> u64 {
+            self.publish(&"t".into(), &message(), &BOUNDS)
+        }
+    }
+
     #[test]
     fn the_first_and_the_last_subscriber_of_a_topic_are_reported() {
         let topics = Topics::default();
         let topic = Topic::from("t");
-        let (a, b) = (handle("a", 1), handle("b", 2));
-        let (a, b) = (Subscriber::Session(a), Subscriber::Session(b));
+        let [a, b] = [handle("a", 1), handle("b", 2)].map(Subscriber::Session);
         let reports = Cell::new(0);
         let count = || reports.set(reports.get() + 1);
         topics.subscribe(&topic, a.clone(), count);
@@ -219,11 +228,10 @@ mod tests {
     fn only_subscribers_of_the_topic_get_a_message() {
         let topics = Topics::default();
         let sessions = [handle("a", 1), handle("b", 2), handle("c", 3)];
-        for session in &sessions[..2] {
-            topics.subscribe(&"t".into(), Subscriber::Session(session.clone()), || {});
+        for (topic, session) in ["t", "t", "other"].iter().zip(&sessions) {
+            topics.add(topic, session);
         }
-        topics.subscribe(&"other".into(), Subscriber::Session(sessions[2].clone()), || {});
-        assert_eq!(topics.publish(&"t".into(), &message(), &BOUNDS), 0);
+        assert_eq!(topics.publish_one(), 0);
         let waiting = sessions.map(|session| session.mailbox.close().len());
         assert_eq!(waiting, [1, 1, 0]);
     }
@@ -232,11 +240,11 @@ mod tests {
     fn a_session_that_would_miss_a_message_is_ended() {
         let topics = Topics::default();
         let (slow, quick) = (handle("a", 1), handle("b", 2));
-        topics.subscribe(&"t".into(), Subscriber::Session(slow.clone()), || {});
-        topics.publish(&"t".into(), &message(), &BOUNDS);
-        topics.publish(&"t".into(), &message(), &BOUNDS);
-        topics.subscribe(&"t".into(), Subscriber::Session(quick.clone()), || {});
-        assert_eq!(topics.publish(&"t".into(), &message(), &BOUNDS), 1);
+        topics.add("t", &slow);
+        topics.publish_one();
+        topics.publish_one();
+        topics.add("t", &quick);
+        assert_eq!(topics.publish_one(), 1);
         assert_eq!(close_command(&slow), Some(CloseCommand::TooSlow));
         assert_eq!(close_command(&quick), None);
     }
@@ -247,12 +255,12 @@ mod tests {
         let mut receiver = SubscriptionReceiver::new(2);
         topics.subscribe(&"t".into(), receiver.subscriber(), || {});
         for _ in 0..5 {
-            topics.publish(&"t".into(), &message(), &BOUNDS);
+            topics.publish_one();
         }
         assert_eq!(receiver.recv().await.unwrap().message, message());
         assert!(receiver.recv().await.is_ok());
         assert_eq!(receiver.recv().await.unwrap_err(), Lagged(3));
-        topics.publish(&"t".into(), &message(), &BOUNDS);
+        topics.publish_one();
         assert!(receiver.recv().await.is_ok());
     }
 }

@@ -181,15 +181,14 @@ impl Closing {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     use fedecks_protocol::{DeviceId, Dialect, Limits, Term, UpFrame};
     use parking_lot::Mutex;
-    use tokio::io::ReadBuf;
+    use tokio::io::{DuplexStream, duplex};
 
     use super::*;
     use crate::handler::{Decision, Login, Outcome};
+    use crate::websocket::socket::tests::frame;
     use crate::{Denylist, Fedecks, Keyring};
     use fedecks_store::SqliteStore;
 
@@ -218,57 +217,14 @@ mod tests {
     #[tokio::test]
     async fn the_future_of_a_session_is_small() {
         let (fedecks, session) = session(RejectAll).await;
-        let socket = Socket::new(tokio::io::duplex(1).0, &[], 1000);
+        let socket = Socket::new(duplex(1).0, &[], 1000);
         let future = run(fedecks.0.clone(), session, socket);
         assert!(size_of_val(&future) <= 864, "{} bytes", size_of_val(&future));
     }
 
-    /// A connection with something to read, whose writes fail once `broken` is set. With a real one, the
-    /// order in which the kernel reports the two cannot be controlled.
-    struct Breaking {
-        to_read: Vec<u8>,
-        broken: Arc<AtomicBool>,
-    }
-
-    impl AsyncRead for Breaking {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            buffer: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            let fits = buffer.remaining().min(self.to_read.len());
-            buffer.put_slice(&self.to_read[..fits]);
-            self.to_read.drain(..fits);
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    impl AsyncWrite for Breaking {
-        fn poll_write(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            let broken = self.broken.load(Ordering::Relaxed);
-            Poll::Ready(if broken {
-                Err(io::ErrorKind::BrokenPipe.into())
-            } else {
-                Ok(bytes.len())
-            })
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
     /// Breaks the connection while it handles the first message, and records all messages.
     struct Breaker {
-        broken: Arc<AtomicBool>,
+        peer: Mutex<Option<DuplexStream>>,
         received: Arc<Mutex<Vec<Term>>>,
     }
 
@@ -279,7 +235,7 @@ mod tests {
 
         async fn handle_in(&self, _: &Session, message: Term) -> Outcome {
             self.received.lock().push(message.clone());
-            self.broken.store(true, Ordering::Relaxed);
+            self.peer.lock().take();
             tokio::task::yield_now().await;
             // More than is buffered before it is sent.
             Outcome::send("x".repeat(100_000))
@@ -288,23 +244,19 @@ mod tests {
 
     #[tokio::test]
     async fn messages_read_before_a_failed_write_are_handled() {
-        let frame = |opcode: u8, payload: &[u8]| {
-            let mut frame = vec![0x80 | opcode, 0x80 | u8::try_from(payload.len()).unwrap()];
-            frame.extend([0; 4]);
-            frame.extend(payload);
-            frame
-        };
         let message = |text: &str| {
             let up = UpFrame::Message { sequence: None, term: text.into() };
             frame(2, &Dialect::Bincode.encode_up(&up, &Limits::default()).unwrap())
         };
         let to_read =
             [message("first"), frame(9, b"ping"), message("second"), message("third")].concat();
-        let (broken, received) = (Arc::default(), Arc::<Mutex<Vec<Term>>>::default());
-        let breaking = Breaking { to_read, broken: Arc::clone(&broken) };
-        let (fedecks, session) = session(Breaker { broken, received: received.clone() }).await;
-        run(fedecks.0.clone(), session, Socket::new(breaking, &[], 1000)).await;
-        let all: Vec<Term> = ["first", "second", "third"].map(Term::from).to_vec();
-        assert_eq!(*received.lock(), all);
+        let (written, peer) = duplex(1 << 20);
+        let received = Arc::<Mutex<Vec<Term>>>::default();
+        let breaker = Breaker { peer: Mutex::new(Some(peer)), received: received.clone() };
+        let (fedecks, session) = session(breaker).await;
+        // With a real connection, the order in which the kernel reports the two cannot be controlled.
+        let connection = tokio::io::join(to_read.as_slice(), written);
+        run(fedecks.0.clone(), session, Socket::new(connection, &[], 1000)).await;
+        assert_eq!(*received.lock(), ["first", "second", "third"].map(Term::from));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fedecks_cloud::accounts::{AccountHandler, hash_password};
 use fedecks_cloud::store::{AccountStore, Actor, SqliteStore};
 use fedecks_protocol::{Term, UpFrame};
+use fedecks_testing::certificates::now;
 use fedecks_testing::cloud::CloudOptions;
 use fedecks_testing::raw_device::RawDevice;
 use fedecks_testing::wait::{until, within};
@@ -32,5 +33,6 @@ async fn messages_are_published_up_and_forwarded_down() {
     cloud.hub.publish("down.nerves-2", Term::from("for another")).await.unwrap();
     cloud.hub.publish("down.nerves-1", Term::from("matey")).await.unwrap();
     assert_eq!(device.receive().await, Term::from("matey"));
-    until(async || cloud.store.device(&id("nerves-1")).await.unwrap()).await;
+    let record = until(async || cloud.store.device(&id("nerves-1")).await.unwrap()).await;
+    assert!(record.last_seen.unwrap().abs_diff(now()) <= 5);
 }

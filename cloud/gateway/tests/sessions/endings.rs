@@ -6,18 +6,21 @@ use fedecks_cloud::Options;
 use fedecks_cloud::messaging::{DeliverError, PresenceEvent};
 use fedecks_cloud::session::Disconnected;
 use fedecks_protocol::{CloseCode, CloseReason, Term};
-use fedecks_testing::certificates::now;
 use fedecks_testing::raw_device::{RawDevice, fresh_token};
-use fedecks_testing::wait::{until, within};
+use fedecks_testing::wait::within;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Called, CloudExt, by_cloud, id, start, with};
+use crate::support::{Called, CloudExt, assert_echo, by_cloud, id, start, with};
 
 fn impatient() -> Options {
     let (heartbeat, idle_timeout) = (Duration::from_secs(1), Duration::from_secs(2));
     Options { heartbeat, idle_timeout, ..Options::default() }
+}
+
+fn small_queue() -> Options {
+    Options { queue_messages: 8, queue_bytes: 1 << 20, ..Options::default() }
 }
 
 #[tokio::test]
@@ -35,18 +38,13 @@ async fn a_newer_connection_replaces_the_older_one() {
     assert_eq!(cloud.hub.stats().connected, 1);
     cloud.hub.push(&id("a"), "to the new one").await.unwrap();
     assert_eq!(new.receive().await, Term::from("to the new one"));
-    let mut connections = Vec::new();
-    for _ in 0..2 {
-        match watch.next().await.unwrap() {
-            PresenceEvent::Arrived(presence) => connections.push(presence.connection),
-            PresenceEvent::Left(presence) => panic!("left: {presence:?}"),
-        }
-    }
-    assert!(connections[0] < connections[1]);
+    let mut next = async || within(watch.next()).await.unwrap();
+    let PresenceEvent::Arrived(first) = next().await else { panic!("it left") };
+    let PresenceEvent::Arrived(second) = next().await else { panic!("it left") };
+    assert!(first.connection < second.connection);
     new.ws.close(None).await.unwrap();
     new.ended().await;
-    let left = within(watch.next()).await.unwrap();
-    assert!(matches!(&left, PresenceEvent::Left(p) if p.connection == connections[1]), "{left:?}");
+    assert_eq!(next().await, PresenceEvent::Left(second));
 }
 
 #[tokio::test]
@@ -98,8 +96,7 @@ async fn a_big_message_on_a_slow_link_does_not_count_as_silence() {
 async fn a_message_above_the_limit_ends_the_session_with_1009() {
     let mut cloud = with(Options { max_frame: 10_000, ..Options::default() }).await;
     let mut device = cloud.connect("a").await;
-    device.say(Term::Bytes(vec![0; 9_900])).await;
-    device.receive().await;
+    assert_echo(&mut device, Term::Bytes(vec![0; 9_900])).await;
     device.ws.feed(Message::binary(vec![0; 5_000_000])).await.unwrap();
     // The cloud continues to read until the device has its close frame, so that it is not lost.
     let _ = device.ws.flush().await;
@@ -114,13 +111,9 @@ async fn a_protocol_violation_ends_the_session_with_its_code() {
     let mut cloud = with(Options { max_frame: 10_000, ..Options::default() }).await;
     let fragment =
         |opcode| [&[opcode, 0x80 | 126, 0x17, 0x70, 0, 0, 0, 0][..], &[0; 6000]].concat();
+    let violation = "the device violated the WebSocket protocol: ";
     for (device, bytes, code, error) in [
-        (
-            "unmasked",
-            vec![0x82, 0x01, 0x00],
-            1002_u16,
-            "the device violated the WebSocket protocol: ",
-        ),
+        ("unmasked", vec![0x82, 0x01, 0x00], 1002_u16, violation),
         ("fragments", [fragment(2), fragment(0)].concat(), 1009, "the device sent a message of "),
     ] {
         let mut tcp = cloud.connect(device).await.ws.into_inner();
@@ -142,11 +135,8 @@ async fn a_broken_connection_is_noticed_and_its_last_frame_ignored() {
         tcp.write_all(cut_off).await.unwrap();
         drop(tcp);
         assert!(matches!(cloud.next().await, Called::Connected(..)));
-        let error = cloud.next().await;
-        assert!(
-            matches!(&error, Called::Error(_, e) if e.starts_with("the connection was lost: ")),
-            "{error:?}"
-        );
+        let Called::Error(_, error) = cloud.next().await else { panic!("no error") };
+        assert!(error.starts_with("the connection was lost: "), "{error}");
         let end = Called::Disconnected("a".into(), Disconnected::ByError);
         assert_eq!(cloud.next().await, end);
         assert!(!cloud.hub.is_connected(&id("a")).await.unwrap());
@@ -155,8 +145,7 @@ async fn a_broken_connection_is_noticed_and_its_last_frame_ignored() {
 
 #[tokio::test]
 async fn a_device_that_reads_nothing_is_dropped_at_a_full_queue() {
-    let bounds = Options { queue_messages: 8, queue_bytes: 1 << 20, ..Options::default() };
-    let mut cloud = with(bounds).await;
+    let mut cloud = with(small_queue()).await;
     let mut quick = cloud.connect("quick").await;
     let _deaf = cloud.connect("deaf").await;
     let message = Term::Bytes(vec![7; 100_000]);
@@ -175,41 +164,38 @@ async fn a_device_that_reads_nothing_is_dropped_at_a_full_queue() {
     assert_eq!(cause, DeliverError::NotConnected);
     // They are in the kernel's buffers, in ours of 16 KiB and a message, and in the queue.
     assert!(pushed < 200, "{pushed} messages of 100 kB were accepted");
-    quick.say("not slowed").await;
-    assert_eq!(quick.receive().await, Term::from("not slowed"));
+    assert_echo(&mut quick, "not slowed").await;
     cloud.assert_end("deaf", "the device reads too slowly", Disconnected::ByError).await;
     assert_eq!(cloud.hub.stats().too_slow, 1);
 }
 
 #[tokio::test]
 async fn a_device_that_reads_slowly_gets_everything() {
-    let bounds = Options { queue_messages: 8, queue_bytes: 1 << 20, ..Options::default() };
-    let cloud = with(bounds).await;
+    let cloud = with(small_queue()).await;
     let mut device = cloud.connect("a").await;
     let (full, mut was_full) = tokio::sync::mpsc::channel(1);
-    let pushing = tokio::spawn({
-        let hub = cloud.hub.clone();
-        async move {
-            for number in 0..200_u8 {
-                let message = Term::Bytes(vec![number; 100_000]);
-                let mut in_vain = 0;
-                while let Err(error) = hub.push(&id("a"), message.clone()).await {
-                    assert_eq!(error.cause, DeliverError::QueueFull);
-                    in_vain += 1;
-                    if in_vain == 200 {
-                        // The kernel's buffers are full, too.
-                        let _ = full.try_send(());
-                    }
-                    tokio::task::yield_now().await;
+    let message = |number| Term::Bytes(vec![number; 100_000]);
+    let pushing = async {
+        for number in 0..200_u8 {
+            let mut in_vain = 0;
+            while let Err(error) = cloud.hub.push(&id("a"), message(number)).await {
+                assert_eq!(error.cause, DeliverError::QueueFull);
+                in_vain += 1;
+                if in_vain == 200 {
+                    // The kernel's buffers are full, too.
+                    let _ = full.try_send(());
                 }
+                tokio::task::yield_now().await;
             }
         }
-    });
-    within(was_full.recv()).await.unwrap();
-    for number in 0..200_u8 {
-        assert_eq!(device.receive().await, Term::Bytes(vec![number; 100_000]));
-    }
-    within(pushing).await.unwrap();
+    };
+    let reading = async {
+        was_full.recv().await.unwrap();
+        for number in 0..200_u8 {
+            assert_eq!(device.receive().await, message(number));
+        }
+    };
+    within(async { tokio::join!(pushing, reading) }).await;
 }
 
 #[tokio::test]
@@ -239,38 +225,30 @@ async fn a_device_that_sends_but_does_not_read_is_held_back() {
     }
     assert!(sent < 1000, "{sent} messages of 100 kB were accepted");
     let mut other = cloud.connect("other").await;
-    other.say("not slowed").await;
-    assert_eq!(other.receive().await, Term::from("not slowed"));
+    assert_echo(&mut other, "not slowed").await;
 }
 
 #[tokio::test]
-async fn the_handler_ends_a_session_by_stop() {
+async fn a_handler_that_stops_or_panics_ends_only_that_session() {
     let mut cloud = start().await;
-    let mut device = cloud.connect("a").await;
-    device.say("first").await;
-    device.say("stop").await;
-    device.say("never handled").await;
-    assert_eq!(device.receive().await, Term::from("first"));
-    assert_eq!(device.closed().await, CloseReason::new(CloseCode::Policy));
-    device.ended().await;
-    cloud.assert_end("a", "", by_cloud(CloseCode::Policy)).await;
-
-    let mut device = RawDevice::login(cloud.address, "b").await;
-    cloud.hub.publish("downstream.b", Term::from("stop")).await.unwrap();
-    assert_eq!(device.closed().await, CloseReason::new(CloseCode::Policy));
-}
-
-#[tokio::test]
-async fn a_panic_in_the_handler_ends_only_that_session() {
-    let mut cloud = start().await;
-    let (mut a, mut b) = (cloud.connect("a").await, cloud.connect("b").await);
-    a.say("panic").await;
-    assert_eq!(a.closed().await, CloseReason::new(CloseCode::InternalError));
-    a.ended().await;
-    cloud.assert_end("a", "the handler panicked", Disconnected::ByError).await;
-    b.say("untouched").await;
-    assert_eq!(b.receive().await, Term::from("untouched"));
+    let mut other = RawDevice::login(cloud.address, "other").await;
+    for (message, code, error, end) in [
+        ("stop", CloseCode::Policy, "", by_cloud(CloseCode::Policy)),
+        ("panic", CloseCode::InternalError, "the handler panicked", Disconnected::ByError),
+    ] {
+        let mut device = cloud.connect("a").await;
+        for said in ["first", message, "never handled"] {
+            device.say(said).await;
+        }
+        assert_eq!(device.receive().await, Term::from("first"));
+        assert_eq!(device.closed().await, CloseReason::new(code));
+        device.ended().await;
+        cloud.assert_end("a", error, end).await;
+        assert_echo(&mut other, "untouched").await;
+    }
     assert_eq!(cloud.hub.stats().handler_failures, 1);
+    cloud.hub.publish("downstream.other", Term::from("stop")).await.unwrap();
+    assert_eq!(other.closed().await, CloseReason::new(CloseCode::Policy));
 }
 
 #[tokio::test]
@@ -289,6 +267,7 @@ async fn a_callback_that_hangs_delays_a_close_for_seconds_only() {
     let mut old = cloud.connect("a").await;
     old.say("hang").await;
     cloud.until_called(&Called::In("a".into(), "hang".into())).await;
+    old.ping().await;
     let start = Instant::now();
     let _new = cloud.connect("a").await;
     assert_eq!(old.closed().await, CloseReason::new(CloseCode::Replaced));
@@ -319,19 +298,19 @@ async fn draining_spreads_reconnects_and_refuses_new_devices() {
     for number in 0..10 {
         devices.push(cloud.connect(&format!("device-{number}")).await);
     }
-    let draining = tokio::spawn({
-        let hub = cloud.hub.clone();
-        async move { hub.drain(3, Duration::from_secs(20)).await }
-    });
-    let mut delays = Vec::new();
-    for device in &mut devices {
-        let close = device.closed().await;
-        assert_eq!(close.code, CloseCode::Restart);
-        delays.push(close.retry_after.unwrap().as_secs());
-    }
-    delays.sort_unstable();
-    assert_eq!(delays, [1, 2, 4, 6, 8, 10, 12, 14, 16, 18]);
-    assert_eq!(within(draining).await.unwrap(), 10);
+    let closed = async {
+        let mut delays = Vec::new();
+        for device in &mut devices {
+            let close = device.closed().await;
+            assert_eq!(close.code, CloseCode::Restart);
+            delays.push(close.retry_after.unwrap().as_secs());
+        }
+        delays.sort_unstable();
+        delays
+    };
+    let draining = within(cloud.hub.drain(3, Duration::from_secs(20)));
+    let expected = vec![1, 2, 4, 6, 8, 10, 12, 14, 16, 18];
+    assert_eq!(tokio::join!(draining, closed), (10, expected));
     assert_eq!(cloud.hub.stats().connected, 0);
     let refused = RawDevice::dial(cloud.address, "late", fresh_token("late")).await.unwrap_err();
     assert_eq!((refused.status, refused.reason.as_deref()), (503, Some("unavailable")));
@@ -349,14 +328,6 @@ async fn a_device_that_ignores_the_close_frame_is_cut_off() {
     within(tcp.read_to_end(&mut read)).await.unwrap();
     assert_eq!(read, [0x88, 2, 0x03, 0xf0]);
     cloud.assert_end("a", "", by_cloud(CloseCode::Policy)).await;
-}
-
-#[tokio::test]
-async fn the_store_records_when_a_device_was_seen() {
-    let cloud = start().await;
-    let _device = cloud.connect("a").await;
-    let record = until(async || cloud.store.device(&id("a")).await.unwrap()).await;
-    assert!(record.last_seen.unwrap().abs_diff(now()) <= 5);
 }
 
 #[test]

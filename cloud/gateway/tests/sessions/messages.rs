@@ -16,18 +16,17 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 use warp::Filter;
 
-use crate::support::{Called, CloudExt, Obedient, id, start, with};
+use crate::support::{
+    Called, CloudExt, Obedient, assert_echo, assert_echo_in_order, id, start, with,
+};
 
 #[tokio::test]
 async fn welcome_is_the_first_frame_and_contains_the_options() {
     let options = Options { max_frame: 5000, ..Options::default() };
     let cloud = with(options.clone()).await;
-    let mut device = cloud.connect("a").await;
-    device.say("hello").await;
-    assert_eq!(device.receive().await, Term::from("hello"));
-
-    let mut device = RawDevice::dial(cloud.address, "b", fresh_token("b")).await.unwrap();
+    let mut device = RawDevice::dial(cloud.address, "a", fresh_token("a")).await.unwrap();
     let welcome = device.welcome().await;
+    assert_echo(&mut device, "hello").await;
     assert_eq!(welcome.heartbeat, options.heartbeat);
     assert_eq!(welcome.idle_timeout, options.idle_timeout);
     assert_eq!(welcome.max_frame, 5000);
@@ -59,8 +58,7 @@ async fn terms_and_bytes_go_both_ways() {
     let cloud = start().await;
     let mut device = cloud.connect("a").await;
     let term = Term::Tuple(vec!["hello".into(), Term::List(vec![1.into(), Term::Nil])]);
-    device.say(term.clone()).await;
-    assert_eq!(device.receive().await, term);
+    assert_echo(&mut device, term.clone()).await;
     device.send(&UpFrame::Raw { sequence: None, bytes: vec![1, 2, 3] }).await;
     let raw = DownFrame::Raw { sequence: None, bytes: vec![3, 2, 1] };
     assert_eq!(device.frame().await, raw);
@@ -76,14 +74,8 @@ async fn big_messages_and_many_small_ones_arrive_in_order() {
     let cloud = start().await;
     let mut device = cloud.connect("a").await;
     let big = Term::Bytes((0..1_000_000).map(|i| i as u8).collect());
-    device.say(big.clone()).await;
-    assert!(device.receive().await == big);
-    for number in 0..1000 {
-        device.say(number).await;
-    }
-    for number in 0..1000 {
-        assert_eq!(device.receive().await, Term::from(number));
-    }
+    assert_echo(&mut device, big.clone()).await;
+    assert_echo_in_order(&mut device, 1000).await;
 }
 
 #[tokio::test]
@@ -110,8 +102,7 @@ async fn published_messages_reach_the_sessions_of_the_topic() {
     let (mut a, mut b) = (cloud.connect("a").await, cloud.connect("b").await);
     // The answers prove that both are connected, and therefore subscribed.
     for device in [&mut a, &mut b] {
-        device.say("ready?").await;
-        assert_eq!(device.receive().await, Term::from("ready?"));
+        assert_echo(device, "ready?").await;
     }
     cloud.hub.publish("downstream.b", Term::from("for b")).await.unwrap();
     cloud.hub.publish("all", Term::from("not for the device")).await.unwrap();
@@ -133,7 +124,7 @@ async fn published_messages_reach_the_sessions_of_the_topic() {
 }
 
 #[tokio::test]
-async fn meaningless_frames_are_ignored_and_the_session_continues() {
+async fn meaningless_frames_and_oversized_outcomes_are_dropped() {
     let cloud = start().await;
     let mut device = cloud.connect("a").await;
     within(device.ws.send(Message::text("text"))).await.unwrap();
@@ -152,26 +143,9 @@ async fn meaningless_frames_are_ignored_and_the_session_continues() {
     for bytes in undecodable {
         device.send_bytes(bytes).await;
     }
-    device.say("still there").await;
-    assert_eq!(device.receive().await, Term::from("still there"));
-    assert_eq!(cloud.hub.stats().undecodable, count);
-}
-
-#[tokio::test]
-async fn an_oversized_outcome_is_dropped_and_the_session_continues() {
-    let cloud = start().await;
-    let mut device = cloud.connect("a").await;
     device.say("too much").await;
-    device.say("small").await;
-    assert_eq!(device.receive().await, Term::from("small"));
-}
-
-#[tokio::test]
-async fn pings_are_answered_even_while_the_handler_is_busy() {
-    let cloud = start().await;
-    let mut device = cloud.connect("a").await;
-    device.say("hang").await;
-    device.ping().await;
+    assert_echo(&mut device, "still there").await;
+    assert_eq!(cloud.hub.stats().undecodable, count);
 }
 
 #[tokio::test]
@@ -193,7 +167,6 @@ async fn the_filter_works_below_a_path_and_behind_another_accept_loop() {
         device.say("peer?").await;
         assert_eq!(device.receive().await, Term::from(knows_peer));
         let big = Term::Bytes(vec![7; 500_000]);
-        device.say(big.clone()).await;
-        assert!(device.receive().await == big);
+        assert_echo(&mut device, big.clone()).await;
     }
 }

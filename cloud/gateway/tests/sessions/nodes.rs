@@ -6,7 +6,7 @@ use fedecks_cloud::messaging::{DeliverError, InProcess};
 use fedecks_protocol::{CloseCode, CloseReason, Term};
 use fedecks_testing::cloud::CloudOptions;
 
-use crate::support::{Cloud, CloudExt, Obedient, id};
+use crate::support::{Cloud, CloudExt, Obedient, assert_echo, id};
 
 async fn two() -> (Cloud, Cloud) {
     let backplane = Arc::new(InProcess::new());
@@ -26,8 +26,7 @@ async fn a_node_reaches_the_devices_of_another_one() {
     assert_eq!(presence.connection.node(), two.hub.node());
     one.hub.push(&id("a"), "from afar").await.unwrap();
     assert_eq!(device.receive().await, Term::from("from afar"));
-    device.say("subscribed by now").await;
-    device.receive().await;
+    assert_echo(&mut device, "subscribed by now").await;
     one.hub.publish("downstream.a", Term::from("published afar")).await.unwrap();
     assert_eq!(device.receive().await, Term::from("published afar"));
     let reason = CloseReason::new(CloseCode::Policy);
@@ -36,7 +35,7 @@ async fn a_node_reaches_the_devices_of_another_one() {
 }
 
 #[tokio::test]
-async fn a_device_that_moves_to_another_node_is_replaced_on_the_first() {
+async fn every_node_notices_that_a_device_moves_and_leaves() {
     let (one, two) = two().await;
     let mut old = one.connect("a").await;
     let mut new = two.connect("a").await;
@@ -48,15 +47,9 @@ async fn a_device_that_moves_to_another_node_is_replaced_on_the_first() {
         hub.push(&id("a"), "here").await.unwrap();
         assert_eq!(new.receive().await, Term::from("here"));
     }
-}
 
-#[tokio::test]
-async fn a_device_that_left_is_gone_for_every_node() {
-    let (one, two) = two().await;
-    let mut device = two.connect("a").await;
-    assert!(one.hub.is_connected(&id("a")).await.unwrap());
-    device.ws.close(None).await.unwrap();
-    device.ended().await;
+    new.ws.close(None).await.unwrap();
+    new.ended().await;
     two.until_connected(0).await;
     assert!(!one.hub.is_connected(&id("a")).await.unwrap());
     let error = one.hub.push(&id("a"), "too late").await.unwrap_err();

@@ -3,23 +3,16 @@
 use std::time::{Duration, Instant};
 
 use fedecks_cloud::Options;
-use fedecks_device::{Client, Event};
-use fedecks_protocol::{Dialect, Limits, Term, UpFrame};
-use fedecks_testing::device::credentials;
+use fedecks_protocol::Term;
+use fedecks_testing::device::Device;
 use fedecks_testing::wait::within;
-use fedecks_testing::{PASSWORD, USER};
 use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Called, CloudExt, id, with};
+use crate::support::{Called, CloudExt, assert_echo, assert_echo_in_order, flood, id, with};
 
 fn limited(messages_per_second: u32, message_burst: u32) -> Options {
     Options { messages_per_second, message_burst, ..Options::default() }
-}
-
-pub(crate) fn frame(term: Term) -> Message {
-    let frame = UpFrame::Message { sequence: None, term };
-    Message::binary(Dialect::Bincode.encode_up(&frame, &Limits::default()).unwrap())
 }
 
 #[tokio::test]
@@ -28,10 +21,7 @@ async fn a_burst_passes_at_once_and_the_rest_at_the_limit() {
     let mut device = cloud.connect("a").await;
     cloud.next().await;
     let start = Instant::now();
-    for number in 0..60 {
-        device.ws.feed(frame(number.into())).await.unwrap();
-    }
-    device.ws.flush().await.unwrap();
+    flood(&mut device, (0..60).map(Term::from)).await;
     let mut times = Vec::new();
     for number in 0..60 {
         assert_eq!(cloud.next().await, Called::In("a".into(), number.into()));
@@ -48,13 +38,9 @@ async fn a_flood_by_one_device_does_not_affect_another() {
     let cloud = with(limited(20, 5)).await;
     let mut flooding = cloud.connect("flooding").await;
     let mut other = cloud.connect("other").await;
-    for number in 0..200 {
-        flooding.ws.feed(frame(number.into())).await.unwrap();
-    }
-    flooding.ws.flush().await.unwrap();
+    flood(&mut flooding, (0..200).map(Term::from)).await;
     let start = Instant::now();
-    other.say("hello").await;
-    assert_eq!(other.receive().await, Term::from("hello"));
+    assert_echo(&mut other, "hello").await;
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     // Messages for a throttled device still reach it, and so does the end of its session.
     cloud.hub.push(&id("flooding"), "down").await.unwrap();
@@ -67,9 +53,7 @@ async fn a_flood_by_one_device_does_not_affect_another() {
 async fn a_throttled_device_gets_pongs_as_a_keepalive() {
     let cloud = with(limited(4, 1)).await;
     let mut device = cloud.connect("a").await;
-    for _ in 0..40 {
-        device.ws.feed(frame("quiet".into())).await.unwrap();
-    }
+    flood(&mut device, std::iter::repeat_n("quiet".into(), 40)).await;
     let start = Instant::now();
     device.ws.send(Message::Ping("anyone there?".into())).await.unwrap();
     // The answer would come after 10 s.
@@ -83,20 +67,12 @@ async fn a_real_device_that_is_throttled_for_long_stays_connected() {
     const MESSAGES: usize = 52;
     let heartbeat = Duration::from_secs(1);
     let mut cloud = with(Options { heartbeat, ..limited(4, 1) }).await;
-    let data = tempfile::tempdir().unwrap();
-    let client =
-        Client::builder(format!("ws://{}", cloud.address).parse().unwrap(), "a".parse().unwrap())
-            .data_dir(data.path())
-            .start()
-            .unwrap();
-    let mut events = client.subscribe();
-    within(client.login(credentials(USER, PASSWORD))).await.unwrap();
-    let connected = async { while events.next().await.unwrap() != Event::Connected {} };
-    within(connected).await;
+    let mut device = Device::start(cloud.address, "a");
+    device.login().await;
     assert!(matches!(cloud.next().await, Called::Connected(..)));
     for _ in 0..MESSAGES {
         // The handler does not answer this: an answer would also keep the connection alive.
-        within(client.send("quiet")).await.unwrap();
+        within(device.client.send("quiet")).await.unwrap();
     }
     for _ in 0..MESSAGES {
         assert_eq!(cloud.next().await, Called::In("a".into(), "quiet".into()));
@@ -106,25 +82,7 @@ async fn a_real_device_that_is_throttled_for_long_stays_connected() {
 
 #[tokio::test]
 async fn without_a_limit_no_message_is_delayed() {
-    let mut cloud = with(limited(0, 1)).await;
+    let cloud = with(limited(0, 1)).await;
     let mut device = cloud.connect("a").await;
-    cloud.next().await;
-    for number in 0..5_000 {
-        device.ws.feed(frame(Term::from(["quiet".into(), Term::from(number)]))).await.unwrap();
-    }
-    device.ws.flush().await.unwrap();
-    let reading = async {
-        loop {
-            device.message().await;
-        }
-    };
-    let counting = async {
-        for _ in 0..5_000 {
-            cloud.next().await;
-        }
-    };
-    tokio::select! {
-        () = reading => {}
-        () = within(counting) => {}
-    }
+    within(assert_echo_in_order(&mut device, 5_000)).await;
 }

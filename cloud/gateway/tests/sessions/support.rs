@@ -6,12 +6,15 @@ use fedecks_cloud::auth::AuthenticatedBy;
 use fedecks_cloud::messaging::Presence;
 use fedecks_cloud::session::{Disconnected, SessionError};
 use fedecks_cloud::{Decision, DeviceId, Handler, Info, Login, Options, Outcome, Session};
-use fedecks_protocol::{CloseCode, CloseReason, Proof, Term};
+use fedecks_protocol::{CloseCode, CloseReason, Dialect, Limits, Proof, Term, UpFrame};
 use fedecks_testing::cloud::CloudOptions;
 use fedecks_testing::raw_device::RawDevice;
 use fedecks_testing::wait::until;
 use fedecks_testing::{PASSWORD, USER};
+use futures_util::SinkExt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio_tungstenite::tungstenite::Message;
 
 /// A call of the handler.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,6 +149,40 @@ impl CloudExt for Cloud {
 
     async fn until_connected(&self, count: usize) {
         until(async || (self.hub.stats().connected == count).then_some(())).await;
+    }
+}
+
+/// Sends a message and takes it back from the handler.
+pub(crate) async fn assert_echo(
+    device: &mut RawDevice<impl AsyncRead + AsyncWrite + Unpin>,
+    message: impl Into<Term>,
+) {
+    let message = message.into();
+    device.say(message.clone()).await;
+    assert_eq!(device.receive().await, message);
+}
+
+/// Sends all messages before it reads any answer.
+pub(crate) async fn flood(
+    device: &mut RawDevice<impl AsyncRead + AsyncWrite + Unpin>,
+    messages: impl Iterator<Item = Term>,
+) {
+    for term in messages {
+        let frame = UpFrame::Message { sequence: None, term };
+        let bytes = Dialect::Bincode.encode_up(&frame, &Limits::default()).unwrap();
+        device.ws.feed(Message::binary(bytes)).await.unwrap();
+    }
+    device.ws.flush().await.unwrap();
+}
+
+/// Floods the cloud with this number of messages and takes them back.
+pub(crate) async fn assert_echo_in_order(
+    device: &mut RawDevice<impl AsyncRead + AsyncWrite + Unpin>,
+    count: i64,
+) {
+    flood(device, (0..count).map(Term::from)).await;
+    for number in 0..count {
+        assert_eq!(device.receive().await, Term::from(number));
     }
 }
 

@@ -8,12 +8,11 @@ use fedecks_testing::certificates::{Certificate, client_config};
 use fedecks_testing::cloud::CloudOptions;
 use fedecks_testing::raw_device::{RawDevice, SUBPROTOCOL, auth_header, fresh_token};
 use fedecks_testing::wait::within;
-use futures_util::SinkExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Cloud, CloudExt, Obedient, by_cloud, id};
+use crate::support::{Cloud, CloudExt, Obedient, assert_echo, assert_echo_in_order, by_cloud, id};
 
 async fn cloud() -> (Cloud, TlsConnector) {
     let certificate = Certificate::self_signed("localhost");
@@ -43,8 +42,7 @@ async fn messages_of_every_size_go_both_ways() {
     // Around the size of a TLS record, and many records.
     for size in [0, 1, 16_383, 16_384, 16_385, 100_000, 1_000_000] {
         let term = Term::from("x".repeat(size));
-        device.say(term.clone()).await;
-        assert_eq!(device.receive().await, term, "{size}");
+        assert_echo(&mut device, term.clone()).await;
         cloud.hub.push(&id("a"), term.clone()).await.unwrap();
         assert_eq!(device.receive().await, term, "{size}");
     }
@@ -55,13 +53,7 @@ async fn messages_of_every_size_go_both_ways() {
 async fn many_messages_at_once_are_all_answered_in_order() {
     let (cloud, connector) = cloud().await;
     let mut device = connect(&cloud, &connector, "a").await;
-    for number in 0..500 {
-        device.ws.feed(crate::rate_limit::frame(number.into())).await.unwrap();
-    }
-    device.ws.flush().await.unwrap();
-    for number in 0..500 {
-        assert_eq!(device.receive().await, Term::from(number));
-    }
+    assert_echo_in_order(&mut device, 500).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use fedecks_testing::certificates::now;
 use fedecks_testing::cloud::keyring;
 use fedecks_testing::raw_device::{RawDevice, token};
 
-use crate::support::{Cloud, CloudExt, credentials, id, start, with};
+use crate::support::{Cloud, CloudExt, assert_echo, credentials, id, start, with};
 
 /// Connects and takes the Welcome.
 async fn dial(cloud: &Cloud, proof: Proof) -> RawDevice {
@@ -20,10 +20,9 @@ async fn dial(cloud: &Cloud, proof: Proof) -> RawDevice {
 }
 
 async fn issued(device: &mut RawDevice) -> IssuedToken {
-    match device.frame().await {
-        DownFrame::Token(issued) => issued,
-        other => panic!("expected a token: {other:?}"),
-    }
+    let frame = device.frame().await;
+    let DownFrame::Token(issued) = frame else { panic!("expected a token: {frame:?}") };
+    issued
 }
 
 #[tokio::test]
@@ -36,8 +35,7 @@ async fn a_login_is_answered_with_a_token_that_connects() {
     let claims = keyring().open(&issued.token).unwrap();
     assert_eq!((claims.device, claims.generation), (id("a"), 0));
     let mut again = dial(&cloud, Proof::Token(issued.token)).await;
-    again.say("no token comes before this").await;
-    assert_eq!(again.receive().await, Term::from("no token comes before this"));
+    assert_echo(&mut again, "no token comes before this").await;
 }
 
 #[tokio::test]
@@ -110,7 +108,6 @@ async fn revoking_and_blocking_close_the_session_and_refuse_its_token() {
             cloud.denylist.unblock(&id("a"), &Actor::cli()).await.unwrap();
             dial(&cloud, Proof::Token(token)).await;
         }
-        other.say("untouched").await;
-        assert_eq!(other.receive().await, Term::from("untouched"));
+        assert_echo(&mut other, "untouched").await;
     }
 }

@@ -80,31 +80,33 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3_600);
-    const WAITING: State = State::Waiting { until: Time::new(Duration::ZERO) };
+    const START: Time = Time::new(Duration::ZERO);
+    const WAITING: State = State::Waiting { until: START };
 
-    /// The times of all actions in a year without the cloud, in hours, for a device that each action
-    /// restarts, after which it knows `times` but not the time.
-    fn actions_in_a_year(after: Duration) -> Vec<u64> {
-        let mut done = Vec::new();
-        let (mut hours, mut times) = (0, 0);
+    /// A device that has waited since its start and acts after an hour, or later if it has acted this
+    /// number of times before.
+    fn waiting(times: u32) -> Unreachable {
+        let mut it = Unreachable::new(HOUR, times);
+        it.handle_state(START, WAITING);
+        it
+    }
+
+    /// Each action restarts the device, after which it knows the number of actions but not the time.
+    #[test]
+    fn an_outage_of_a_year_restarts_a_device_less_and_less_often() {
+        let (mut done, mut hours, mut times) = (Vec::new(), 0, 0);
         loop {
-            let booted = Time::default();
-            let mut it = Unreachable::new(after, times);
-            it.handle_state(booted, WAITING);
+            let mut it = Unreachable::new(24 * HOUR, times);
+            it.handle_state(START, WAITING);
             let at = it.poll_timeout().unwrap();
-            assert_eq!(it.handle_timeout(at), Some(at - booted));
+            assert_eq!(it.handle_timeout(at), Some(at - START));
             times = it.times();
-            hours += (at - booted).as_secs() / 3_600;
+            hours += (at - START).as_secs() / 3_600;
             if hours > 365 * 24 {
-                return done;
+                break;
             }
             done.push(hours);
         }
-    }
-
-    #[test]
-    fn an_outage_of_a_year_restarts_a_device_less_and_less_often() {
-        let done = actions_in_a_year(24 * HOUR);
         assert_eq!(done[..6], [24, 72, 168, 360, 744, 1_512]);
         assert_eq!(done.len(), 15);
         assert!(done.windows(2).skip(5).all(|pair| pair[1] - pair[0] == 32 * 24));
@@ -112,9 +114,7 @@ mod tests {
 
     #[test]
     fn a_connection_stops_the_timer_and_resets_the_number() {
-        let mut it = Unreachable::new(HOUR, 3);
-        let mut now = Time::default();
-        it.handle_state(now, WAITING);
+        let (mut it, mut now) = (waiting(3), START);
         assert_eq!(it.handle_timeout(now + HOUR * 7), None);
         for _ in 0..1_000 {
             it.handle_state(now, State::Connected);
@@ -131,44 +131,37 @@ mod tests {
 
     #[test]
     fn a_refusal_counts_as_reaching_the_cloud() {
-        let mut it = Unreachable::new(HOUR, 2);
-        let now = Time::default();
-        it.handle_state(now, WAITING);
-        it.handle_refusal(now + HOUR);
-        assert_eq!(it.times(), 0);
-        assert_eq!(it.poll_timeout(), Some(now + HOUR * 2));
+        let mut it = waiting(2);
+        it.handle_refusal(START + HOUR);
+        assert_eq!((it.poll_timeout(), it.times()), (Some(START + HOUR * 2), 0));
     }
 
     #[test]
     fn a_device_without_a_token_is_not_expected_to_connect() {
         let mut it = Unreachable::new(HOUR, 0);
-        let now = Time::default();
-        it.handle_state(now, State::Unregistered);
+        it.handle_state(START, State::Unregistered);
         assert_eq!(it.poll_timeout(), None);
-        it.handle_refusal(now);
+        it.handle_refusal(START);
         assert_eq!(it.poll_timeout(), None);
-        it.handle_state(now, WAITING);
-        it.handle_state(now, State::Unregistered);
+        let mut it = waiting(0);
+        it.handle_state(START, State::Unregistered);
         assert_eq!(it.poll_timeout(), None);
-        assert_eq!(it.handle_timeout(now + HOUR * 9), None);
+        assert_eq!(it.handle_timeout(START + HOUR * 9), None);
     }
 
     #[test]
     fn a_number_that_is_loaded_late_only_lengthens_the_wait() {
-        let mut it = Unreachable::new(HOUR, 1);
-        it.handle_state(Time::default(), WAITING);
-        it.handle_loaded(0);
-        assert_eq!(it.poll_timeout(), Some(Time::default() + HOUR * 2));
-        it.handle_loaded(3);
-        assert_eq!(it.poll_timeout(), Some(Time::default() + HOUR * 8));
+        let mut it = waiting(1);
+        for (loaded, hours) in [(0, 2), (3, 8)] {
+            it.handle_loaded(loaded);
+            assert_eq!(it.poll_timeout(), Some(START + HOUR * hours));
+        }
     }
 
     #[test]
     fn the_wait_is_bounded_for_any_number_of_actions() {
         for times in [5, 31, 32, 33, u32::MAX] {
-            let mut it = Unreachable::new(HOUR, times);
-            it.handle_state(Time::default(), WAITING);
-            assert_eq!(it.poll_timeout(), Some(Time::default() + HOUR * 32), "{times}");
+            assert_eq!(waiting(times).poll_timeout(), Some(START + HOUR * 32), "{times}");
         }
     }
 }

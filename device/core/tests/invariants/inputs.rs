@@ -10,14 +10,6 @@ use fedecks_protocol::{
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Which attempt an input comes from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Source {
-    Current,
-    Older,
-    Newer,
-}
-
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
     /// Lets time pass without keeping deadlines.
@@ -27,14 +19,14 @@ pub(crate) enum Input {
     NextDeadline,
     Loaded(Result<Option<IssuedToken>, String>),
     Stored(Result<(), String>),
-    Login {
-        size: usize,
-    },
+    /// With a password of this size.
+    Login(usize),
     Logout,
     Reconnect,
     Shutdown,
     Network(Network),
-    From(Source, LinkInput),
+    /// From the current attempt, or the one before or after it.
+    From(i64, LinkInput),
     /// Over a link that is alive or found dead.
     Send(UpFrame, bool),
 }
@@ -66,11 +58,7 @@ pub(crate) fn inputs() -> impl Strategy<Value = Vec<Input>> {
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    let source = prop_oneof![
-        12 => Just(Source::Current),
-        1 => Just(Source::Older),
-        1 => Just(Source::Newer),
-    ];
+    let attempt = prop_oneof![12 => Just(0), 1 => Just(-1), 1 => Just(1)];
     let network = select(vec![Network::Up, Network::Changed, Network::Down]);
     let loaded = prop_oneof![
         Just(Err("not mounted".into())),
@@ -85,11 +73,11 @@ fn input() -> impl Strategy<Value = Input> {
         3 => loaded.prop_map(Input::Loaded),
         4 => stored.prop_map(Input::Stored),
         // One in three is too long.
-        3 => select(vec![5, 5, 5_000]).prop_map(|size| Input::Login { size }),
+        3 => select(vec![5, 5, 5_000]).prop_map(Input::Login),
         1 => Just(Input::Logout),
         1 => Just(Input::Reconnect),
         4 => network.prop_map(Input::Network),
-        31 => (source, link_input()).prop_map(|(source, input)| Input::From(source, input)),
+        31 => (attempt, link_input()).prop_map(|(attempt, input)| Input::From(attempt, input)),
         3 => (up_frame(), any::<bool>()).prop_map(|(frame, alive)| Input::Send(frame, alive)),
     ]
 }

@@ -10,7 +10,7 @@ use fedecks_device_core::*;
 use fedecks_protocol::*;
 use proptest::prelude::*;
 
-use self::inputs::{Input, LinkInput, Source, inputs};
+use self::inputs::{Input, LinkInput, inputs};
 
 /// The maximum number of actions per input.
 const MAX_ACTIONS: usize = 8;
@@ -98,7 +98,7 @@ impl Observer {
                 }
                 self.core.handle_stored(now, result);
             }
-            Input::Login { size } => {
+            Input::Login(size) => {
                 allowed_after_shutdown = |action| matches!(action, Action::AnswerLogin { .. });
                 let credentials = Credentials::new().with("password", "x".repeat(size));
                 self.known.logins += 1;
@@ -123,13 +123,9 @@ impl Observer {
                 self.known.store_retry = None;
             }
             Input::Network(network) => self.core.handle_network(now, network),
-            Input::From(source, input) => {
-                let attempt = match source {
-                    Source::Current => Attempt(self.known.last_attempt),
-                    Source::Older => Attempt(self.known.last_attempt.saturating_sub(1)),
-                    Source::Newer => Attempt(self.known.last_attempt + 1),
-                };
-                may_forget = self.give_from(attempt, input);
+            Input::From(offset, input) => {
+                let attempt = self.known.last_attempt.saturating_add_signed(offset);
+                may_forget = self.give_from(Attempt(attempt), input);
             }
             Input::Send(frame, alive) => return self.send(&frame, alive),
         }
@@ -271,24 +267,16 @@ impl Observer {
                 self.link_ended();
             }
             Action::StoreToken(token) => {
-                assert!(
-                    !std::mem::replace(&mut self.known.store_busy, true),
-                    "two commands at once"
-                );
+                self.occupy_store();
                 assert_eq!(Some(&token), self.core.token(), "not the newest token");
             }
             Action::ForgetToken => {
-                assert!(
-                    !std::mem::replace(&mut self.known.store_busy, true),
-                    "two commands at once"
-                );
+                self.occupy_store();
                 assert!(self.known.ever_forgotten && self.core.token().is_none());
             }
             Action::LoadToken => {
-                assert!(
-                    std::mem::replace(&mut self.known.load_armed, false)
-                        && !self.known.loading_ended
-                );
+                assert!(self.known.load_armed && !self.known.loading_ended);
+                self.known.load_armed = false;
             }
             Action::AnswerLogin { login, .. } => {
                 assert!(self.known.unanswered.remove(&login), "{login:?} was answered before");
@@ -307,6 +295,11 @@ impl Observer {
         }
     }
 
+    fn occupy_store(&mut self) {
+        assert!(!self.known.store_busy, "two commands at once");
+        self.known.store_busy = true;
+    }
+
     fn link_ended(&mut self) {
         self.known.link = None;
         self.known.welcomed = None;
@@ -320,12 +313,8 @@ impl Observer {
     /// The connection's state is what the observer knows, and its next deadline is within bounds.
     fn check_state(&self) {
         // A logout only waits for the store.
-        if !self.known.store_busy {
-            assert_eq!(
-                self.known.logouts_answered, self.known.logouts,
-                "logouts without an answer"
-            );
-        }
+        let all_answered = self.known.logouts_answered == self.known.logouts;
+        assert!(self.known.store_busy || all_answered, "logouts without an answer");
         let deadline = self.core.poll_timeout();
         let within = |bound: Duration| {
             assert!(deadline.is_some_and(|at| at <= self.now + bound), "{:?}", self.core);

@@ -30,8 +30,7 @@ fn a_silent_device_pings_a_cloud_that_sends() {
 #[test]
 fn a_week_of_silence_keeps_the_connection() {
     let mut world = World::with_connected_device(2);
-    world.run_for(secs(7 * 86_400));
-    assert!(world.is_connected(0));
+    world.assert_connected_after(secs(7 * 86_400));
     assert_eq!(world.devices[0].sums.losses, 0);
     assert_eq!(world.devices[0].sums.dials.len(), 1);
 }
@@ -43,9 +42,8 @@ fn a_link_that_loses_one_direction_is_left_within_29_seconds() {
             let mut world = World::with_connected_device(seed);
             world.run_for(millis(seed * 777));
             world.cut(0, up, down);
-            let took = lost_after(&mut world).unwrap();
-            assert!(took <= DETECTION, "{took:?}");
-            assert_back_within(&mut world, secs(3));
+            assert_lost_within(&mut world, DETECTION);
+            world.assert_back_within(secs(3));
         }
     }
 }
@@ -63,7 +61,7 @@ fn a_link_that_only_works_down_is_left_when_the_cloud_drops_it() {
     let took = world.now - start;
     assert!(took >= secs(40), "{took:?}: the cloud waits for 60 s of silence");
     assert!(took <= secs(62), "{took:?}");
-    assert_back_within(&mut world, secs(3));
+    world.assert_back_within(secs(3));
 }
 
 #[test]
@@ -73,9 +71,8 @@ fn a_change_of_the_network_is_detected_within_3_seconds() {
         world.run_for(millis(seed * 777));
         world.cut(0, true, true);
         world.network(0, Network::Changed);
-        let took = lost_after(&mut world).unwrap();
-        assert!(took <= secs(3), "{took:?}");
-        assert_back_within(&mut world, RECONNECT);
+        assert_lost_within(&mut world, secs(3));
+        world.assert_back_within(RECONNECT);
     }
 }
 
@@ -84,8 +81,7 @@ fn a_change_of_the_network_that_keeps_the_link_costs_one_ping() {
     let mut world = World::with_connected_device(4);
     let pings = world.devices[0].sums.pings;
     world.network(0, Network::Changed);
-    world.run_for(secs(10));
-    assert!(world.is_connected(0));
+    world.assert_connected_after(secs(10));
     assert_eq!(world.devices[0].sums.losses, 0);
     assert_eq!(world.devices[0].sums.pings, pings + 1);
 }
@@ -100,7 +96,7 @@ fn a_network_that_comes_back_is_used_after_the_spread() {
         assert!(matches!(world.devices[0].core.state(), State::Offline { .. }));
         world.set_path(0, Path::Good);
         world.network(0, Network::Up);
-        assert_back_within(&mut world, RECONNECT);
+        world.assert_back_within(RECONNECT);
     }
 }
 
@@ -113,21 +109,14 @@ fn a_suspended_device_is_back_immediately() {
         world.run_for(secs(hours * 3_600) - millis(1));
         assert_eq!(world.devices[0].sums.dials.len(), 1);
         let connects = world.devices[0].sums.connects;
-        let took = world
-            .run_until_so(secs(60), |world| {
-                world.devices[0].sums.connects > connects && world.is_connected(0)
-            })
-            .unwrap();
-        assert!(took <= RECONNECT + secs(1), "{took:?}");
+        let back = |world: &World| world.devices[0].sums.connects > connects;
+        assert!(world.run_until_so(RECONNECT + secs(1), back).is_some());
+        assert!(world.is_connected(0));
     }
 }
 
-fn lost_after(world: &mut World) -> Option<Duration> {
-    world.run_until_so(secs(600), |world| world.devices[0].core.state() != State::Connected)
-}
-
 #[track_caller]
-fn assert_back_within(world: &mut World, bound: Duration) {
-    let took = world.run_until_so(secs(600), |world| world.is_connected(0)).unwrap();
-    assert!(took <= bound, "{took:?}");
+fn assert_lost_within(world: &mut World, bound: Duration) {
+    let lost = |world: &World| world.devices[0].core.state() != State::Connected;
+    assert!(world.run_until_so(bound, lost).is_some(), "connected after {bound:?}");
 }

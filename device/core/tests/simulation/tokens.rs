@@ -19,20 +19,14 @@ fn world(seed: u64) -> World {
     world
 }
 
-#[track_caller]
-fn assert_connected_after(world: &mut World, time: Duration) {
-    world.run_for(time);
-    assert!(world.is_connected(0));
-}
-
 #[test]
 fn months_of_connection_need_only_one_login() {
     let mut world = world(1);
-    assert_connected_after(&mut world, 90 * DAY);
+    world.assert_connected_after(90 * DAY);
     assert_eq!(world.cloud.logins, 1);
     // The stored token is fresh.
     world.power_cut(0);
-    assert_connected_after(&mut world, secs(2));
+    world.assert_connected_after(secs(2));
 }
 
 #[test]
@@ -43,10 +37,10 @@ fn a_minute_of_connection_every_four_weeks_needs_only_one_login() {
         // From token to token: this, the rest of the loop, and the difference of two waits.
         world.run_for(28 * DAY - secs(302 + 62 + 302));
         world.set_path(0, Path::Good);
-        assert_connected_after(&mut world, secs(302));
+        world.assert_connected_after(secs(302));
         world.run_for(secs(60));
         world.power_cut(0);
-        assert_connected_after(&mut world, secs(2));
+        world.assert_connected_after(secs(2));
     }
     assert_eq!(world.cloud.logins, 1);
     assert_eq!(world.devices[0].sums.forgets, 0);
@@ -59,7 +53,7 @@ fn connections_shorter_than_the_refresh_get_fresh_tokens() {
         world.run_for(secs(7_200));
         world.reset(0);
     }
-    assert_connected_after(&mut world, secs(2));
+    world.assert_connected_after(secs(2));
     assert_eq!(world.cloud.logins, 1);
 }
 
@@ -79,7 +73,7 @@ fn a_device_that_was_off_for_five_weeks_is_unregistered() {
     world.run_for(DAY);
     assert_eq!(world.devices[0].sums.dials.len(), dials, "it must not dial");
     world.login(0, PASSWORD);
-    assert_connected_after(&mut world, secs(2));
+    world.assert_connected_after(secs(2));
 }
 
 #[test]
@@ -93,7 +87,7 @@ fn a_revoked_device_is_unregistered_until_a_new_login() {
     world.run_for(secs(600));
     assert_eq!(world.devices[0].core.state(), State::Unregistered);
     world.login(0, PASSWORD);
-    assert_connected_after(&mut world, secs(2));
+    world.assert_connected_after(secs(2));
 }
 
 #[test]
@@ -102,12 +96,12 @@ fn a_token_that_cannot_be_stored_works_until_a_power_cut() {
     world.add("device-0");
     world.devices[0].store.fails = true;
     world.login(0, PASSWORD);
-    assert_connected_after(&mut world, DAY);
+    world.assert_connected_after(DAY);
     world.reset(0);
-    assert_connected_after(&mut world, secs(3));
+    world.assert_connected_after(secs(3));
     world.devices[0].store.fails = false;
     world.run_for(secs(61));
     assert!(world.devices[0].store.token.is_some(), "the store is retried every minute");
     world.power_cut(0);
-    assert_connected_after(&mut world, secs(3));
+    world.assert_connected_after(secs(3));
 }

@@ -104,6 +104,18 @@ impl World {
         Some(self.now - start)
     }
 
+    #[track_caller]
+    pub(crate) fn assert_connected_after(&mut self, time: Duration) {
+        self.run_for(time);
+        assert!(self.is_connected(0));
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_back_within(&mut self, bound: Duration) {
+        let took = self.run_until_so(bound, |world| world.is_connected(0));
+        assert!(took.is_some(), "not connected within {bound:?}");
+    }
+
     /// Gives an input to a device and executes its actions.
     pub(crate) fn give(&mut self, device: usize, input: impl FnOnce(&mut Device, Time)) {
         let clock = self.devices[device].clock(self.now);

@@ -29,46 +29,35 @@ fn the_end_of_a_connection_sets_the_wait_and_keeps_the_token() {
         (after(CloseCode::GoingAway, 1_000), FIRST_BACKOFF),
     ];
     for (reason, range) in cases {
-        let mut it = Machine::connected();
-        it.lost(1, reason.clone());
-        it.expect_wait([lost(reason)], range);
-        it.expect_dial_after_wait(2, by_token("stored"));
+        for (mut it, event) in lost_in_each_phase(reason.clone()) {
+            it.expect_wait([event], range.clone()).expect_token(Some("stored"));
+            it.expect_dial_after_wait(2, by_token("stored"));
+        }
     }
 }
 
 #[test]
 fn a_replaced_device_says_so_and_waits_for_the_maximum_backoff() {
-    let mut it = Machine::connected();
-    it.lost(1, close(CloseCode::Replaced));
-    it.expect_wait([lost(close(CloseCode::Replaced)), emit(Event::Replaced)], MAX_BACKOFF);
-    it.expect_dial_after_wait(2, by_token("stored"));
+    for (mut it, event) in lost_in_each_phase(close(CloseCode::Replaced)) {
+        it.expect_wait([event, emit(Event::Replaced)], MAX_BACKOFF);
+        it.expect_dial_after_wait(2, by_token("stored"));
+    }
 }
 
 #[test]
 fn a_revoked_device_forgets_its_token_and_is_unregistered() {
-    let mut it = Machine::connected();
-    it.lost(1, close(CloseCode::Revoked));
-    it.expect([forget(), lost(close(CloseCode::Revoked)), emit(Event::Unregistered)]);
-    assert_eq!(it.held_token(), None);
-    assert_eq!(it.core.poll_timeout(), None);
+    for (mut it, event) in lost_in_each_phase(close(CloseCode::Revoked)) {
+        it.expect([forget(), event, emit(Event::Unregistered)]);
+        it.expect_token(None).expect_no_deadline();
+    }
 }
 
-#[test]
-fn a_close_before_the_welcome_means_the_same() {
-    let dialing_lost = |reason: LostReason| {
-        let mut it = Machine::dialing();
+/// A link that is lost after the Welcome, and one that is lost before it, which means the same.
+fn lost_in_each_phase(reason: LostReason) -> [(Machine, Output); 2] {
+    let before = failed(FailReason::Lost(reason.clone()));
+    let mut machines = [(Machine::connected(), lost(reason.clone())), (Machine::dialing(), before)];
+    for (it, _) in &mut machines {
         it.lost(1, reason.clone());
-        (it, failed(FailReason::Lost(reason)))
-    };
-    let (mut it, failed) = dialing_lost(close(CloseCode::Replaced));
-    it.expect_wait([failed, emit(Event::Replaced)], MAX_BACKOFF);
-
-    let (mut it, failed) = dialing_lost(after(CloseCode::Restart, 40));
-    it.expect_wait([failed], secs(40)..=secs(44));
-
-    let (mut it, failed) = dialing_lost(close(CloseCode::Revoked));
-    it.expect([forget(), failed, emit(Event::Unregistered)]);
-
-    let (mut it, failed) = dialing_lost(reset());
-    it.expect_wait([failed], FIRST_BACKOFF);
+    }
+    machines
 }

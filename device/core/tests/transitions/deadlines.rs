@@ -12,75 +12,52 @@ const PHASES: [(Phase, u64); 5] = [
 fn each_phase_has_its_own_deadline() {
     for (phase, deadline) in PHASES {
         let mut it = Machine::dialing();
-        it.pass(secs(3));
-        it.phase(1, phase);
-        it.expect([]);
-        assert_eq!(it.keep_next_deadline(), secs(deadline));
-        it.expect_wait(timed_out(1, phase), FIRST_BACKOFF);
+        it.pass(secs(3)).phase(1, phase).expect([]);
+        it.keep_deadline_in(secs(deadline)).expect_wait(timed_out(1, phase), FIRST_BACKOFF);
         it.expect_dial_after_wait(2, by_token("stored"));
     }
 }
 
 #[test]
-fn an_attempt_starts_with_the_deadline_for_resolving() {
+fn the_first_and_the_last_phase_start_without_a_report() {
     let mut it = Machine::dialing();
-    assert_eq!(it.keep_next_deadline(), secs(15));
-    it.expect_wait(timed_out(1, Phase::Resolve), FIRST_BACKOFF);
-}
-
-#[test]
-fn the_deadline_for_the_welcome_starts_with_the_upgrade() {
+    it.keep_deadline_in(secs(15)).expect_wait(timed_out(1, Phase::Resolve), FIRST_BACKOFF);
     let mut it = Machine::dialing();
-    it.pass(secs(14));
-    it.dialed(1, Ok(()));
-    it.expect([]);
-    assert_eq!(it.keep_next_deadline(), secs(10));
-    it.expect_wait(timed_out(1, Phase::Welcome), FIRST_BACKOFF);
+    it.pass(secs(14)).dialed(1, Ok(())).expect([]);
+    it.keep_deadline_in(secs(10)).expect_wait(timed_out(1, Phase::Welcome), FIRST_BACKOFF);
 }
 
 #[test]
 fn a_slow_attempt_within_its_deadlines_connects() {
     let mut it = Machine::dialing();
     for (phase, deadline) in PHASES {
-        it.phase(1, phase);
-        it.run_for(secs(deadline) - millis(1));
+        it.phase(1, phase).run_for(secs(deadline) - millis(1));
     }
     it.expect([]);
-    it.frame(1, &DownFrame::Welcome(welcome()));
-    it.expect(connected());
+    it.frame(1, &DownFrame::Welcome(welcome())).expect(connected());
 }
 
 #[test]
 fn a_timeout_before_its_deadline_does_nothing() {
     for mut it in [Machine::dialing(), Machine::connected(), Machine::backing_off()] {
         let before = it.snapshot();
-        it.core.handle_timeout(it.now);
-        it.expect([]);
+        it.give(Connection::handle_timeout).expect([]);
         assert_eq!(it.snapshot(), before);
     }
 }
 
 /// Attempt 2 is dialing, connected or over: inputs from attempts that are older or never existed
-/// change nothing.
+/// change nothing. Nor do those from an attempt that has ended.
 #[test]
-fn inputs_from_another_attempt_are_ignored() {
-    let dialing = || {
-        Machine::backing_off().after(|it| {
-            it.keep_next_deadline();
-        })
-    };
+fn inputs_from_another_or_an_ended_attempt_are_ignored() {
+    let dialing = || Machine::backing_off().after(Machine::keep_next_deadline);
     let connected = || dialing().after(|it| it.welcomed(2));
     let waiting = || connected().after(|it| it.broken(2));
-    let makers: [&dyn Fn() -> Machine; 3] = [&dialing, &connected, &waiting];
-    for make in makers {
-        for stale in [0, 1, 3, u64::MAX] {
-            assert_ignores_all_inputs(make(), secs(1), stale);
+    for stale in [0, 1, 3, u64::MAX] {
+        for it in [dialing(), connected(), waiting()] {
+            assert_ignores_all_inputs(it, secs(1), stale);
         }
     }
-}
-
-#[test]
-fn inputs_from_an_attempt_that_has_ended_are_ignored() {
     for it in [Machine::backing_off(), Machine::rejected()] {
         assert_ignores_all_inputs(it, secs(0), 1);
     }
@@ -93,24 +70,17 @@ fn assert_ignores_all_inputs(mut it: Machine, after: Duration, attempt: u64) {
     for (phase, _) in PHASES {
         it.phase(attempt, phase);
     }
-    it.frame(attempt, &DownFrame::Raw { sequence: None, bytes: vec![1] });
-    it.issued(attempt, "stale");
-    it.bytes(attempt, b"");
-    it.text(attempt, 3);
-    it.traffic(attempt);
-    it.welcomed(attempt);
-    it.unreachable(attempt);
+    it.frame(attempt, &DownFrame::Raw { sequence: None, bytes: vec![1] }).issued(attempt, "stale");
+    it.bytes(attempt, b"").text(attempt, 3).traffic(attempt).welcomed(attempt).unreachable(attempt);
     for refusal in Refusal::ALL {
         it.refused(attempt, refusal, Some(1));
     }
     for code in [1000, 1012, 4401, 4403, 4409] {
         it.closed(attempt, CloseReason::parse(code, "retry-after=9"));
     }
-    it.broken(attempt);
-    it.lost(attempt, LostReason::NoPong);
-    it.expect([]);
+    it.broken(attempt).lost(attempt, LostReason::NoPong).expect([]);
     assert_eq!(it.snapshot(), before);
-    assert_eq!(it.held_token(), Some("stored"));
+    it.expect_token(Some("stored"));
 }
 
 #[test]
@@ -118,18 +88,14 @@ fn a_minute_of_connection_resets_the_backoff() {
     for (lasted, bound, failures) in [(59, 8, 4), (60, 1, 1)] {
         let mut it = Machine::dialing();
         for attempt in 1..=3 {
-            it.unreachable(attempt);
-            it.keep_next_deadline();
+            it.unreachable(attempt).keep_next_deadline();
         }
         it.welcomed(4);
         for _ in 0..lasted {
-            it.run_for(secs(1));
-            it.traffic(4);
+            it.run_for(secs(1)).traffic(4);
         }
-        it.drain();
-        assert_eq!(it.core.state(), State::Connected);
-        it.broken(4);
-        it.expect_wait([lost(reset())], secs(0)..=secs(bound));
+        it.discard_outputs().expect_state(State::Connected);
+        it.broken(4).expect_wait([lost(reset())], secs(0)..=secs(bound));
         assert_eq!(it.core.failures(), failures);
     }
 }

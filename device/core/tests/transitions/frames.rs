@@ -26,11 +26,8 @@ fn unexpected_frames() -> [(DownFrame, UnexpectedFrame); 3] {
 #[test]
 fn the_welcome_establishes_the_connection() {
     let mut it = Machine::dialing();
-    it.dialed(1, Ok(()));
-    it.expect([]);
-    it.frame(1, &DownFrame::Welcome(welcome()));
-    it.expect(connected());
-    assert_eq!(it.core.state(), State::Connected);
+    it.dialed(1, Ok(())).expect([]);
+    it.frame(1, &DownFrame::Welcome(welcome())).expect(connected()).expect_state(State::Connected);
 }
 
 #[test]
@@ -38,36 +35,29 @@ fn a_first_frame_that_is_not_a_welcome_ends_the_attempt() {
     let unexpected = unexpected_frames().map(|(frame, _)| frame);
     for frame in expected_frames().into_iter().chain(unexpected.into_iter().take(2)) {
         let mut it = Machine::dialing();
-        it.dialed(1, Ok(()));
-        it.frame(1, &frame);
+        it.dialed(1, Ok(())).frame(1, &frame);
         let closed = disconnect(1, CloseCode::ProtocolError);
         it.expect_wait([closed, failed(FailReason::NoWelcome)], FIRST_BACKOFF);
-        assert_eq!(it.held_token(), Some("stored"));
+        it.expect_token(Some("stored"));
     }
 }
 
 #[test]
 fn unknown_frames_are_ignored_before_the_welcome() {
     let mut it = Machine::dialing();
-    it.dialed(1, Ok(()));
-    it.bytes(1, &[0x7f, 1, 2]);
-    it.bytes(1, &[]);
-    it.text(1, 5);
-    it.traffic(1);
+    it.dialed(1, Ok(())).bytes(1, &[0x7f, 1, 2]).bytes(1, &[]).text(1, 5).traffic(1);
     it.expect([
         log(Notice::UnknownFrame { kind: 0x7f }),
         log(Notice::BadFrame { size: 0, error: DecodeError::Truncated }),
     ]);
-    it.frame(1, &DownFrame::Welcome(welcome()));
-    it.expect(connected());
+    it.frame(1, &DownFrame::Welcome(welcome())).expect(connected());
 }
 
 #[test]
 fn messages_reach_the_application() {
     let mut it = Machine::connected();
     let [message, raw] = expected_frames();
-    it.frame(1, &message);
-    it.frame(1, &raw);
+    it.frame(1, &message).frame(1, &raw);
     it.expect([emit(Event::Message(Term::from("hello"))), emit(Event::RawMessage(vec![1, 2, 3]))]);
 }
 
@@ -75,50 +65,39 @@ fn messages_reach_the_application() {
 fn frames_that_are_not_expected_are_logged_and_ignored() {
     for (frame, kind) in unexpected_frames() {
         let mut it = Machine::connected();
-        it.frame(1, &frame);
-        it.expect([log(Notice::UnexpectedFrame(kind))]);
-        assert_eq!(it.core.state(), State::Connected);
+        it.frame(1, &frame).expect([log(Notice::UnexpectedFrame(kind))]);
+        it.expect_state(State::Connected);
     }
 }
 
 #[test]
 fn bytes_that_are_not_a_frame_are_logged_and_ignored() {
     let limit = Limits::default().max_size;
-    let too_big = (vec![2; limit + 1], DecodeError::TooBig { size: limit + 1, limit });
     let mut it = Machine::connected();
     for (bytes, error) in [
         (vec![], DecodeError::Truncated),
         (vec![0x01, 0, 99], DecodeError::UnknownTerm(99)),
-        too_big,
+        (vec![2; limit + 1], DecodeError::TooBig { size: limit + 1, limit }),
     ] {
-        it.bytes(1, &bytes);
-        it.expect([log(Notice::BadFrame { size: bytes.len(), error })]);
+        it.bytes(1, &bytes).expect([log(Notice::BadFrame { size: bytes.len(), error })]);
     }
-    it.bytes(1, &[0x7f, 9, 9]);
-    it.expect([log(Notice::UnknownFrame { kind: 0x7f })]);
-    it.text(1, 12);
-    it.expect([log(Notice::TextMessage { size: 12 })]);
-    assert_eq!(it.core.state(), State::Connected);
+    it.bytes(1, &[0x7f, 9, 9]).expect([log(Notice::UnknownFrame { kind: 0x7f })]);
+    it.text(1, 12).expect([log(Notice::TextMessage { size: 12 })]).expect_state(State::Connected);
 }
 
 #[test]
 fn a_refreshed_token_is_stored_and_used() {
     let mut it = Machine::connected();
-    it.issued(1, "new");
-    it.expect([store("new")]);
-    it.stored();
-    it.expect([]);
-    it.broken(1);
-    it.drain();
-    it.expect_dial_after_wait(2, by_token("new"));
+    it.issued(1, "new").expect([store("new")]);
+    it.stored().expect([]);
+    it.broken(1).discard_outputs().expect_dial_after_wait(2, by_token("new"));
 }
 
 #[test]
 fn a_frame_is_sent_as_the_dialect_encodes_it() {
     let mut it = Machine::connected();
     for frame in [message("hello"), UpFrame::Raw { sequence: None, bytes: vec![1] }] {
-        assert_eq!(it.send(&frame), Ok(()));
-        it.expect([transmit(1, &frame)]);
+        it.expect_sent(&frame);
     }
 }
 
@@ -129,7 +108,7 @@ fn a_frame_that_a_dead_link_does_not_accept_is_given_back() {
     assert_eq!(it.send_over(false, &frame), Err(SendError::NotConnected));
     it.expect([transmit(1, &frame)]);
     // What the cloud has said before that may still be read.
-    assert_eq!(it.core.state(), State::Connected);
+    it.expect_state(State::Connected);
     let revoked = CloseReason::new(CloseCode::Revoked);
     it.closed(1, revoked);
     it.expect([forget(), lost(LostReason::Closed(revoked)), emit(Event::Unregistered)]);
@@ -150,24 +129,19 @@ fn a_frame_is_not_sent_without_a_connection() {
 fn a_frame_beyond_a_limit_is_not_sent() {
     let Limits { max_size, max_depth } = Limits::default();
     let deep = (0..max_depth).fold(Term::Nil, |term, _| Term::List(vec![term]));
+    let deep = UpFrame::Message { sequence: None, term: deep };
     let too_big = |size, limit| EncodeError::TooBig { size, limit };
     // The cloud's limit, which does not raise the device's own.
     for (max_frame, frame, error) in [
         (99, raw(98), too_big(100, 99)),
         (u32::MAX, raw(max_size), too_big(max_size + 2, max_size)),
-        (
-            65_536,
-            UpFrame::Message { sequence: None, term: deep },
-            EncodeError::TooDeep { limit: max_depth },
-        ),
+        (65_536, deep, EncodeError::TooDeep { limit: max_depth }),
     ] {
         let mut it = Machine::connected_with(Welcome { max_frame, ..welcome() });
         assert_eq!(it.send(&frame), Err(SendError::Encode(error)));
         it.expect([]);
     }
-    let mut it = Machine::connected_with(Welcome { max_frame: 100, ..welcome() });
-    assert_eq!(it.send(&raw(98)), Ok(()));
-    it.expect([transmit(1, &raw(98))]);
+    Machine::connected_with(Welcome { max_frame: 100, ..welcome() }).expect_sent(&raw(98));
 }
 
 #[test]
@@ -175,9 +149,7 @@ fn a_frame_that_is_not_sent_does_not_postpone_the_ping() {
     let mut it = Machine::connected_with(Welcome { max_frame: 10, ..welcome() });
     it.run_for(secs(10));
     assert!(it.send(&raw(98)).is_err());
-    it.traffic(1);
-    assert_eq!(it.keep_next_deadline(), secs(9));
-    it.expect([ping(1)]);
+    it.traffic(1).keep_deadline_in(secs(9)).expect([ping(1)]);
 }
 
 #[test]
@@ -186,7 +158,5 @@ fn a_second_welcome_changes_nothing() {
     let changed = Welcome { heartbeat: secs(1), max_frame: 1, ..welcome() };
     it.frame(1, &DownFrame::Welcome(changed));
     it.expect([log(Notice::UnexpectedFrame(UnexpectedFrame::Welcome))]);
-    assert_eq!(it.send(&message("hello")), Ok(()));
-    it.drain();
-    assert_eq!(it.keep_next_deadline(), secs(19));
+    it.expect_sent(&message("hello")).keep_deadline_in(secs(19));
 }

@@ -4,11 +4,9 @@ use crate::machine::*;
 fn a_login_ends_any_state_and_dials_immediately() {
     for (mut it, ended) in each_state(CloseCode::Normal) {
         let (attempt, token) = (it.core.attempts() + 1, it.snapshot().2);
-        it.login(1);
-        it.expect(ended.into_iter().chain(dial(attempt, by_login(1))));
+        it.login(1).expect(ended.into_iter().chain(dial(attempt, by_login(1))));
         assert_eq!(it.snapshot().2, token);
-        it.run_for(secs(14));
-        it.expect([]);
+        it.run_for(secs(14)).expect([]);
     }
 }
 
@@ -16,8 +14,7 @@ fn a_login_ends_any_state_and_dials_immediately() {
 fn a_login_does_not_wait_for_earlier_failures() {
     let mut it = Machine::logging_in();
     for attempt in 1..=12 {
-        it.unreachable(attempt);
-        it.keep_next_deadline();
+        it.unreachable(attempt).keep_next_deadline();
     }
     assert!(it.core.failures() >= 12);
     it.login(2);
@@ -27,59 +24,38 @@ fn a_login_does_not_wait_for_earlier_failures() {
 #[test]
 fn a_login_is_answered_after_its_token_is_on_disk() {
     let mut it = Machine::logging_in();
-    it.welcomed(1);
-    it.expect(connected());
-    it.issued(1, "new");
-    it.expect([store("new")]);
-    assert_eq!(it.held_token(), Some("new"));
-    it.stored();
-    it.expect([logged_in(1, true)]);
+    it.welcomed(1).expect(connected());
+    it.issued(1, "new").expect([store("new")]).expect_token(Some("new"));
+    it.stored().expect([logged_in(1, true)]);
 }
 
 #[test]
 fn a_login_says_if_its_token_is_not_on_disk() {
     let mut it = Machine::logged_in();
-    it.issued(1, "new");
-    it.expect([store("new")]);
-    it.not_stored();
-    it.expect([store_failed(), logged_in(1, false)]);
-    assert_eq!(it.core.state(), State::Connected);
-    assert_eq!(it.held_token(), Some("new"));
+    it.issued(1, "new").expect([store("new")]);
+    it.not_stored().expect([store_failed(), logged_in(1, false)]).expect_state(State::Connected);
+    it.expect_token(Some("new"));
 }
 
 #[test]
 fn a_login_is_not_answered_before_a_second_token_is_on_disk() {
     let mut it = Machine::logged_in();
-    it.issued(1, "new");
-    it.issued(1, "newer");
-    it.expect([store("new")]);
-    it.stored();
-    it.expect([store("newer")]);
-    it.stored();
-    it.expect([logged_in(1, true)]);
+    it.issued(1, "new").issued(1, "newer").expect([store("new")]);
+    it.stored().expect([store("newer")]);
+    it.stored().expect([logged_in(1, true)]);
 }
 
 #[test]
-fn a_login_requests_a_missing_token_every_5_seconds() {
+fn only_a_login_requests_a_missing_token_every_5_seconds() {
     let mut it = Machine::logged_in();
     for _ in 0..3 {
-        it.run_for(secs(5));
-        it.expect([transmit(1, &UpFrame::TokenPlease)]);
+        it.run_for(secs(5)).expect([transmit(1, &UpFrame::TokenPlease)]);
         it.traffic(1);
     }
-    it.issued(1, "new");
-    it.expect([store("new")]);
-    it.stored();
-    it.drain();
-    it.run_for(secs(18));
-    it.expect([]);
-}
-
-#[test]
-fn a_connection_by_token_requests_no_token() {
-    let mut it = Machine::connected();
-    it.run_for(secs(18));
-    it.expect([]);
+    it.issued(1, "new").expect([store("new")]);
+    it.stored().discard_outputs().run_for(secs(18)).expect([]);
+    // A connection by token requests none.
+    Machine::connected().run_for(secs(18)).expect([]);
 }
 
 #[test]
@@ -88,7 +64,7 @@ fn a_rejected_login_without_a_token_ends_unregistered() {
         let mut it = Machine::logging_in();
         it.refused(1, refusal, None);
         it.expect([rejected(1, refusal), refusal_failed(refusal), emit(Event::Unregistered)]);
-        assert_eq!(it.core.state(), State::Unregistered);
+        it.expect_state(State::Unregistered);
     }
 }
 
@@ -96,11 +72,10 @@ fn a_rejected_login_without_a_token_ends_unregistered() {
 fn a_rejected_login_keeps_the_old_token_and_dials_with_it() {
     for refusal in rejections() {
         let mut it = Machine::rejected();
-        it.login(1);
-        it.expect(dial(2, by_login(1)));
+        it.login(1).expect(dial(2, by_login(1)));
         it.refused(2, refusal, Some(3_000));
         it.expect_wait([rejected(1, refusal), refusal_failed(refusal)], SPREAD);
-        assert_eq!(it.held_token(), Some("stored"));
+        it.expect_token(Some("stored"));
         it.expect_dial_after_wait(3, by_token("stored"));
     }
 }
@@ -114,23 +89,18 @@ fn a_login_waits_while_the_cloud_is_busy_or_unreachable() {
     it.refused(2, Refusal::Unavailable, None);
     it.expect_wait([refusal_failed(Refusal::Unavailable)], secs(0)..=secs(2));
     it.expect_dial_after_wait(3, by_login(1));
-    it.unreachable(3);
-    it.expect_wait([unreachable_failed()], secs(0)..=secs(4));
+    it.unreachable(3).expect_wait([unreachable_failed()], secs(0)..=secs(4));
     it.expect_dial_after_wait(4, by_login(1));
 }
 
 #[test]
 fn a_login_that_loses_its_link_dials_with_the_credentials_again() {
     let mut it = Machine::logged_in();
-    it.broken(1);
-    it.expect_wait([lost(reset())], FIRST_BACKOFF);
+    it.broken(1).expect_wait([lost(reset())], FIRST_BACKOFF);
     it.expect_dial_after_wait(2, by_login(1));
-    it.welcomed(2);
-    it.issued(2, "new");
-    it.stored();
+    it.welcomed(2).issued(2, "new").stored();
     it.expect(connected().into_iter().chain([store("new"), logged_in(1, true)]));
-    it.broken(2);
-    it.expect_wait([lost(reset())], secs(0)..=secs(2));
+    it.broken(2).expect_wait([lost(reset())], secs(0)..=secs(2));
     it.expect_dial_after_wait(3, by_token("new"));
 }
 
@@ -155,9 +125,7 @@ fn a_newer_login_replaces_one_whose_token_is_being_stored() {
         lost(LostReason::Local),
     ];
     it.expect(wanted.into_iter().chain(dial(2, by_login(2))));
-    it.stored();
-    it.expect([]);
-    assert_eq!(it.held_token(), Some("first"));
+    it.stored().expect([]).expect_token(Some("first"));
 }
 
 #[test]
@@ -170,29 +138,22 @@ fn credentials_that_are_too_long_are_answered_and_ignored() {
         else {
             panic!("one answer and nothing else");
         };
-        let too_long = matches!(result, Err(LoginError::Invalid(AuthError::TooLong { .. })));
-        assert!(too_long, "{result:?}");
+        assert!(matches!(result, Err(LoginError::Invalid(AuthError::TooLong { .. }))));
         assert_eq!(it.snapshot(), before);
     }
     // Not even a login that waits is cancelled.
     let mut it = Machine::logging_in();
     it.core.handle_login(it.now, LoginId(9), long());
     assert_eq!(it.drain().len(), 1);
-    it.welcomed(1);
-    it.issued(1, "new");
-    it.stored();
+    it.welcomed(1).issued(1, "new").stored();
     assert_eq!(it.drain().last(), Some(&logged_in(1, true)));
 }
 
 #[test]
 fn a_login_survives_the_revocation_of_earlier_tokens() {
-    let mut it = Machine::rejected().after(|it| {
-        it.login(1);
-        it.welcomed(2);
-    });
+    let mut it = Machine::rejected().after(|it| it.login(1).welcomed(2));
     let revoked = CloseReason::new(CloseCode::Revoked);
-    it.closed(2, revoked);
-    it.expect_wait([forget(), lost(LostReason::Closed(revoked))], MAX_BACKOFF);
+    it.closed(2, revoked).expect_wait([forget(), lost(LostReason::Closed(revoked))], MAX_BACKOFF);
     it.expect_dial_after_wait(3, by_login(1));
 }
 

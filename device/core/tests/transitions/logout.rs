@@ -3,28 +3,23 @@ use crate::machine::*;
 #[test]
 fn a_logout_ends_any_state_and_forgets_the_token() {
     for (mut it, ended) in each_state(CloseCode::Normal) {
-        it.logout(1);
-        it.expect(ended.into_iter().chain([forget(), emit(Event::Unregistered)]));
-        assert_eq!(it.held_token(), None);
-        assert_eq!(it.core.poll_timeout(), None);
+        it.logout(1).expect(ended.into_iter().chain([forget(), emit(Event::Unregistered)]));
+        it.expect_token(None).expect_no_deadline();
     }
 }
 
 #[test]
 fn a_logout_cancels_a_waiting_login() {
     let mut it = Machine::logging_in();
-    it.logout(1);
-    let wanted = [login_cancelled(1, GiveUp::Logout)].into_iter();
-    it.expect(
-        wanted.chain(cancelled(CloseCode::Normal)).chain([forget(), emit(Event::Unregistered)]),
-    );
+    let [disconnected, failed] = cancelled(CloseCode::Normal);
+    let answered = login_cancelled(1, GiveUp::Logout);
+    it.logout(1).expect([answered, disconnected, failed, forget(), emit(Event::Unregistered)]);
 }
 
 #[test]
 fn a_logout_also_deletes_a_token_that_is_being_stored() {
     let mut it = Machine::logged_in();
-    it.issued(1, "new");
-    it.expect([store("new")]);
+    it.issued(1, "new").expect([store("new")]);
     it.logout(1);
     it.expect([
         login_cancelled(1, GiveUp::Logout),
@@ -32,37 +27,26 @@ fn a_logout_also_deletes_a_token_that_is_being_stored() {
         lost(LostReason::Local),
         emit(Event::Unregistered),
     ]);
-    it.stored();
-    it.expect([forget()]);
-    it.stored();
-    it.expect([answer_logout(1, Ok(()))]);
+    it.stored().expect([forget()]);
+    it.stored().expect([answer_logout(1, Ok(()))]);
 }
 
 #[test]
 fn a_logout_is_answered_with_the_result_of_the_deletion() {
     for result in [Ok(()), Err("read-only".to_owned())] {
-        let mut it = Machine::connected().after(|it| {
-            it.logout(1);
-            it.logout(2);
-        });
-        it.stored();
-        it.expect([forget()]);
+        let mut it = Machine::connected().after(|it| it.logout(1).logout(2));
+        it.stored().expect([forget()]);
         it.core.handle_stored(it.now, result.clone());
         let failed = result.is_err().then(store_failed);
         let answers = [answer_logout(1, result.clone()), answer_logout(2, result)];
         it.expect(failed.into_iter().chain(answers));
         // A retry answers nothing again.
-        it.run_for(secs(1));
-        it.drain();
-        it.stored();
-        it.expect([]);
+        it.run_for(secs(1)).discard_outputs().stored().expect([]);
     }
 }
 
 #[test]
 fn a_token_that_is_loaded_after_a_logout_is_ignored() {
     let mut it = Machine::new().after(|it| it.logout(1));
-    it.loaded(Ok(Some(token("stored"))));
-    it.expect([]);
-    assert_eq!(it.held_token(), None);
+    it.loaded(Ok(Some(token("stored")))).expect([]).expect_token(None);
 }

@@ -32,10 +32,7 @@ impl Machine {
 
     /// There is no token, and loading is not retried.
     pub(crate) fn unregistered() -> Self {
-        Self::new().after(|it| {
-            it.logout(1);
-            it.stored();
-        })
+        Self::new().after(|it| it.logout(1).stored())
     }
 
     /// Between loading the token "stored" and the first attempt.
@@ -45,9 +42,7 @@ impl Machine {
 
     /// Attempt 1 is in progress with the token "stored".
     pub(crate) fn dialing() -> Self {
-        Self::about_to_dial(7).after(|it| {
-            it.keep_next_deadline();
-        })
+        Self::about_to_dial(7).after(Self::keep_next_deadline)
     }
 
     /// Attempt 1 could not reach the cloud: the backoff runs.
@@ -71,10 +66,7 @@ impl Machine {
     }
 
     pub(crate) fn connected_with(welcome: Welcome) -> Self {
-        Self::dialing().after(|it| {
-            it.dialed(1, Ok(()));
-            it.frame(1, &DownFrame::Welcome(welcome));
-        })
+        Self::dialing().after(|it| it.dialed(1, Ok(())).frame(1, &DownFrame::Welcome(welcome)))
     }
 
     /// Login 1 dials in attempt 1; there is no token.
@@ -88,66 +80,81 @@ impl Machine {
     }
 
     pub(crate) fn shut_down() -> Self {
-        Self::connected().after(|it| it.core.handle_shutdown())
+        Self::connected().after(Self::shutdown)
     }
 
     /// Gives inputs and discards the outputs.
-    pub(crate) fn after(mut self, inputs: impl FnOnce(&mut Self)) -> Self {
-        inputs(&mut self);
-        self.drain();
+    pub(crate) fn after(mut self, inputs: impl FnOnce(&mut Self) -> &mut Self) -> Self {
+        inputs(&mut self).discard_outputs();
         self
     }
 
     /// Lets time pass without keeping deadlines.
-    pub(crate) fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) -> &mut Self {
         self.now = self.now + time;
+        self
     }
 
     /// Lets time pass without keeping deadlines, then keeps all that are due.
-    pub(crate) fn wake_after(&mut self, time: Duration) {
-        self.pass(time);
-        self.core.handle_timeout(self.now);
+    pub(crate) fn wake_after(&mut self, time: Duration) -> &mut Self {
+        self.pass(time).give(Connection::handle_timeout)
     }
 
     /// Lets time pass and keeps every deadline.
-    pub(crate) fn run_for(&mut self, time: Duration) {
+    pub(crate) fn run_for(&mut self, time: Duration) -> &mut Self {
         let end = self.now + time;
         while let Some(at) = self.core.poll_timeout().filter(|at| *at <= end) {
             self.now = at.max(self.now);
             self.core.handle_timeout(self.now);
         }
         self.now = end;
+        self
     }
 
-    /// Goes to the earliest deadline and keeps it. Returns how long that took.
-    pub(crate) fn keep_next_deadline(&mut self) -> Duration {
-        let took = self.core.poll_timeout().expect("a deadline") - self.now;
-        self.wake_after(took);
-        took
+    /// Goes to the earliest deadline and keeps it.
+    pub(crate) fn keep_next_deadline(&mut self) -> &mut Self {
+        self.wake_after(self.core.poll_timeout().expect("a deadline") - self.now)
     }
 
-    pub(crate) fn loaded(&mut self, result: Result<Option<IssuedToken>, String>) {
-        self.core.handle_loaded(self.now, result);
+    /// Goes to the earliest deadline, which is exactly that far away, and keeps it.
+    #[track_caller]
+    pub(crate) fn keep_deadline_in(&mut self, time: Duration) -> &mut Self {
+        assert_eq!(self.core.poll_timeout(), Some(self.now + time));
+        self.wake_after(time)
     }
 
-    pub(crate) fn stored(&mut self) {
-        self.core.handle_stored(self.now, Ok(()));
+    /// Gives an input at the current time.
+    pub(crate) fn give(&mut self, input: impl FnOnce(&mut Connection, Time)) -> &mut Self {
+        input(&mut self.core, self.now);
+        self
     }
 
-    pub(crate) fn not_stored(&mut self) {
-        self.core.handle_stored(self.now, Err("read-only".into()));
+    pub(crate) fn loaded(&mut self, result: Result<Option<IssuedToken>, String>) -> &mut Self {
+        self.give(|core, now| core.handle_loaded(now, result))
     }
 
-    pub(crate) fn login(&mut self, id: u64) {
-        self.core.handle_login(self.now, LoginId(id), credentials(id));
+    pub(crate) fn stored(&mut self) -> &mut Self {
+        self.give(|core, now| core.handle_stored(now, Ok(())))
     }
 
-    pub(crate) fn logout(&mut self, id: u64) {
-        self.core.handle_logout(LogoutId(id));
+    pub(crate) fn not_stored(&mut self) -> &mut Self {
+        self.give(|core, now| core.handle_stored(now, Err("read-only".into())))
     }
 
-    pub(crate) fn network(&mut self, network: Network) {
-        self.core.handle_network(self.now, network);
+    pub(crate) fn login(&mut self, id: u64) -> &mut Self {
+        self.give(|core, now| core.handle_login(now, LoginId(id), credentials(id)))
+    }
+
+    pub(crate) fn logout(&mut self, id: u64) -> &mut Self {
+        self.give(|core, _| core.handle_logout(LogoutId(id)))
+    }
+
+    pub(crate) fn shutdown(&mut self) -> &mut Self {
+        self.give(|core, _| core.handle_shutdown())
+    }
+
+    pub(crate) fn network(&mut self, network: Network) -> &mut Self {
+        self.give(|core, now| core.handle_network(now, network))
     }
 
     /// Sends over a link that accepts everything. Returns the answer.
@@ -171,63 +178,73 @@ impl Machine {
         }
     }
 
-    pub(crate) fn phase(&mut self, attempt: u64, phase: Phase) {
-        self.core.handle_phase(self.now, Attempt(attempt), phase);
+    /// Sends this in attempt 1, which transmits it.
+    #[track_caller]
+    pub(crate) fn expect_sent(&mut self, frame: &UpFrame) -> &mut Self {
+        assert_eq!(self.send(frame), Ok(()));
+        self.expect([transmit(1, frame)])
     }
 
-    pub(crate) fn dialed(&mut self, attempt: u64, result: Result<(), DialError>) {
-        self.core.handle_dialed(self.now, Attempt(attempt), result);
+    pub(crate) fn phase(&mut self, attempt: u64, phase: Phase) -> &mut Self {
+        self.give(|core, now| core.handle_phase(now, Attempt(attempt), phase))
     }
 
-    pub(crate) fn welcomed(&mut self, attempt: u64) {
-        self.dialed(attempt, Ok(()));
-        self.frame(attempt, &DownFrame::Welcome(welcome()));
+    pub(crate) fn dialed(&mut self, attempt: u64, result: Result<(), DialError>) -> &mut Self {
+        self.give(|core, now| core.handle_dialed(now, Attempt(attempt), result))
     }
 
-    pub(crate) fn refused(&mut self, attempt: u64, refusal: Refusal, retry_after: Option<u64>) {
+    pub(crate) fn welcomed(&mut self, attempt: u64) -> &mut Self {
+        self.dialed(attempt, Ok(())).frame(attempt, &DownFrame::Welcome(welcome()))
+    }
+
+    pub(crate) fn refused(
+        &mut self,
+        attempt: u64,
+        refusal: Refusal,
+        retry_after: Option<u64>,
+    ) -> &mut Self {
         let retry_after = retry_after.map(secs);
-        self.dialed(attempt, Err(DialError::Refused { refusal, retry_after }));
+        self.dialed(attempt, Err(DialError::Refused { refusal, retry_after }))
     }
 
-    pub(crate) fn unreachable(&mut self, attempt: u64) {
-        self.dialed(attempt, Err(DialError::Unreachable("no route".into())));
+    pub(crate) fn unreachable(&mut self, attempt: u64) -> &mut Self {
+        self.dialed(attempt, Err(DialError::Unreachable("no route".into())))
     }
 
-    pub(crate) fn frame(&mut self, attempt: u64, frame: &DownFrame) {
-        let bytes = Dialect::Bincode.encode_down(frame, &Limits::default()).unwrap();
-        self.bytes(attempt, &bytes);
+    pub(crate) fn frame(&mut self, attempt: u64, frame: &DownFrame) -> &mut Self {
+        self.bytes(attempt, &Dialect::Bincode.encode_down(frame, &Limits::default()).unwrap())
     }
 
-    pub(crate) fn issued(&mut self, attempt: u64, text: &str) {
-        self.frame(attempt, &DownFrame::Token(token(text)));
+    pub(crate) fn issued(&mut self, attempt: u64, text: &str) -> &mut Self {
+        self.frame(attempt, &DownFrame::Token(token(text)))
     }
 
-    pub(crate) fn bytes(&mut self, attempt: u64, bytes: &[u8]) {
-        self.core.handle_message(self.now, Attempt(attempt), bytes);
+    pub(crate) fn bytes(&mut self, attempt: u64, bytes: &[u8]) -> &mut Self {
+        self.give(|core, now| core.handle_message(now, Attempt(attempt), bytes))
     }
 
-    pub(crate) fn text(&mut self, attempt: u64, size: usize) {
-        self.core.handle_text(self.now, Attempt(attempt), size);
+    pub(crate) fn text(&mut self, attempt: u64, size: usize) -> &mut Self {
+        self.give(|core, now| core.handle_text(now, Attempt(attempt), size))
     }
 
-    pub(crate) fn traffic(&mut self, attempt: u64) {
-        self.core.handle_traffic(self.now, Attempt(attempt));
+    pub(crate) fn traffic(&mut self, attempt: u64) -> &mut Self {
+        self.give(|core, now| core.handle_traffic(now, Attempt(attempt)))
     }
 
-    pub(crate) fn pong(&mut self, attempt: u64) {
-        self.core.handle_pong(self.now, Attempt(attempt));
+    pub(crate) fn pong(&mut self, attempt: u64) -> &mut Self {
+        self.give(|core, now| core.handle_pong(now, Attempt(attempt)))
     }
 
-    pub(crate) fn lost(&mut self, attempt: u64, reason: LostReason) {
-        self.core.handle_lost(self.now, Attempt(attempt), reason);
+    pub(crate) fn lost(&mut self, attempt: u64, reason: LostReason) -> &mut Self {
+        self.give(|core, now| core.handle_lost(now, Attempt(attempt), reason))
     }
 
-    pub(crate) fn closed(&mut self, attempt: u64, close: CloseReason) {
-        self.lost(attempt, LostReason::Closed(close));
+    pub(crate) fn closed(&mut self, attempt: u64, close: CloseReason) -> &mut Self {
+        self.lost(attempt, LostReason::Closed(close))
     }
 
-    pub(crate) fn broken(&mut self, attempt: u64) {
-        self.lost(attempt, reset());
+    pub(crate) fn broken(&mut self, attempt: u64) -> &mut Self {
+        self.lost(attempt, reset())
     }
 
     /// Takes all outputs.
@@ -244,11 +261,16 @@ impl Machine {
         actions.map(output).collect()
     }
 
+    pub(crate) fn discard_outputs(&mut self) -> &mut Self {
+        self.drain();
+        self
+    }
+
     /// The outputs are exactly these.
     #[track_caller]
-    pub(crate) fn expect(&mut self, wanted: impl IntoIterator<Item = Output>) {
-        let wanted: Vec<Output> = wanted.into_iter().collect();
-        assert_eq!(self.drain(), wanted);
+    pub(crate) fn expect(&mut self, wanted: impl IntoIterator<Item = Output>) -> &mut Self {
+        assert_eq!(self.drain(), Vec::from_iter(wanted));
+        self
     }
 
     /// The outputs are exactly these and the announcement of a delay in `range`, which is the
@@ -258,18 +280,34 @@ impl Machine {
         &mut self,
         wanted: impl IntoIterator<Item = Output>,
         range: RangeInclusive<Duration>,
-    ) -> Duration {
+    ) -> &mut Self {
         let delay = self.wait();
-        self.expect(wanted.into_iter().chain([emit(Event::ConnectionScheduled { delay })]));
         assert!(range.contains(&delay), "{delay:?} is not in {range:?}");
-        delay
+        self.expect(wanted.into_iter().chain([emit(Event::ConnectionScheduled { delay })]))
     }
 
     /// The wait ends and the attempt starts with this proof.
     #[track_caller]
-    pub(crate) fn expect_dial_after_wait(&mut self, attempt: u64, proof: Proof) {
-        self.wake_after(self.wait());
-        self.expect(dial(attempt, proof));
+    pub(crate) fn expect_dial_after_wait(&mut self, attempt: u64, proof: Proof) -> &mut Self {
+        self.wake_after(self.wait()).expect(dial(attempt, proof))
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_state(&mut self, wanted: State) -> &mut Self {
+        assert_eq!(self.core.state(), wanted);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_token(&mut self, wanted: Option<&str>) -> &mut Self {
+        assert_eq!(self.snapshot().2.as_deref(), wanted);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_no_deadline(&mut self) -> &mut Self {
+        assert_eq!(self.core.poll_timeout(), None);
+        self
     }
 
     /// The rest of the wait for the next attempt.
@@ -286,12 +324,8 @@ impl Machine {
 
     /// What an input that has to be ignored must not change.
     pub(crate) fn snapshot(&self) -> (State, Option<Time>, Option<String>) {
-        let token = self.held_token().map(str::to_owned);
+        let token = self.core.token().map(|issued| issued.token.expose().to_owned());
         (self.core.state(), self.core.poll_timeout(), token)
-    }
-
-    pub(crate) fn held_token(&self) -> Option<&str> {
-        self.core.token().map(|issued| issued.token.expose())
     }
 }
 

@@ -6,15 +6,14 @@ const ALL: [Network; 3] = [Network::Up, Network::Changed, Network::Down];
 
 /// A backoff that is much longer than a spread.
 fn in_a_long_backoff() -> Machine {
-    Machine::dialing().after(|it| {
-        for attempt in 1.. {
-            it.unreachable(attempt);
-            if it.wait() > secs(60) {
-                break;
-            }
-            it.keep_next_deadline();
+    let mut it = Machine::backing_off();
+    for attempt in 2.. {
+        if it.wait() > secs(60) {
+            break;
         }
-    })
+        it.keep_next_deadline().unreachable(attempt).discard_outputs();
+    }
+    it
 }
 
 /// The attempt after a long backoff.
@@ -28,8 +27,7 @@ fn dialing_after_a_long_backoff() -> (Machine, u64) {
 fn a_network_that_comes_back_ends_the_backoff() {
     for network in [Network::Up, Network::Changed] {
         let mut it = in_a_long_backoff();
-        it.network(network);
-        it.expect_wait([], SPREAD);
+        it.network(network).expect_wait([], SPREAD);
     }
 }
 
@@ -42,8 +40,7 @@ fn a_network_that_keeps_coming_back_postpones_no_attempt() {
     while let State::Waiting { until: now_until } = it.core.state() {
         assert!(now_until <= until);
         until = now_until;
-        it.run_for(millis(1));
-        it.network(ALL[events % 2]);
+        it.run_for(millis(1)).network(ALL[events % 2]);
         events += 1;
     }
     assert!(events <= 101, "{events}");
@@ -54,12 +51,10 @@ fn a_network_that_keeps_coming_back_postpones_no_attempt() {
 fn a_network_that_is_down_extends_the_backoff_to_the_maximum() {
     let mut it = Machine::backing_off();
     let start = it.now;
-    it.network(Network::Down);
-    it.expect_wait([], MAX_BACKOFF);
+    it.network(Network::Down).expect_wait([], MAX_BACKOFF);
     assert!(matches!(it.core.state(), State::Offline { .. }));
     assert_eq!(it.core.failures(), 1);
-    it.network(Network::Down);
-    it.expect([]);
+    it.network(Network::Down).expect([]);
     it.expect_dial_after_wait(2, by_token("stored"));
     assert!(MAX_BACKOFF.contains(&(it.now - start)));
 }
@@ -69,12 +64,10 @@ fn a_device_keeps_dialing_while_the_network_is_reported_down() {
     let mut it = Machine::backing_off().after(|it| it.network(Network::Down));
     for attempt in 2..20 {
         it.expect_dial_after_wait(attempt, by_token("stored"));
-        it.unreachable(attempt);
-        it.expect_wait([unreachable_failed()], MAX_BACKOFF);
+        it.unreachable(attempt).expect_wait([unreachable_failed()], MAX_BACKOFF);
     }
     it.expect_dial_after_wait(20, by_token("stored"));
-    it.welcomed(20);
-    it.expect(connected());
+    it.welcomed(20).expect(connected());
 }
 
 #[test]
@@ -84,9 +77,7 @@ fn a_flapping_network_postpones_no_attempt_beyond_the_maximum() {
         let start = it.now;
         while !it.drain().iter().any(|output| matches!(output, Output::Dial(2, _))) {
             assert_eq!(it.core.failures(), 1);
-            it.network(Network::Up);
-            it.network(Network::Down);
-            it.run_for(period);
+            it.network(Network::Up).network(Network::Down).run_for(period);
             let took = it.now - start;
             assert!(took <= secs(300) + period, "{period:?}: {took:?}");
         }
@@ -94,41 +85,32 @@ fn a_flapping_network_postpones_no_attempt_beyond_the_maximum() {
 }
 
 #[test]
-fn a_wait_that_the_cloud_caused_is_not_changed() {
-    for make in [Machine::rejected, Machine::turned_away] {
-        for network in ALL {
-            let mut it = make();
+fn the_network_changes_no_wait_except_a_backoff() {
+    for network in ALL {
+        for mut it in [Machine::rejected(), Machine::turned_away()] {
             let wait = it.wait();
-            it.network(network);
-            it.expect([]);
+            it.network(network).expect([]);
             assert_eq!(it.wait(), wait);
         }
+        Machine::unregistered().network(network).expect([]).expect_no_deadline();
     }
 }
 
 #[test]
 fn a_change_during_an_attempt_shortens_its_phase_and_backoff() {
-    for network in [Network::Up, Network::Changed] {
-        let (mut it, attempt) = dialing_after_a_long_backoff();
-        it.network(network);
-        it.expect([]);
-        assert_eq!(it.keep_next_deadline(), secs(3));
-        it.expect_wait(timed_out(attempt, Phase::Resolve), SPREAD);
-    }
-}
-
-#[test]
-fn a_change_during_an_attempt_shortens_any_backoff_after_it() {
-    type Fail = fn(&mut Machine, u64);
-    let ways: [(Fail, Output); 2] = [
-        (Machine::unreachable, unreachable_failed()),
-        (Machine::broken, failed(FailReason::Lost(reset()))),
+    type Fail = fn(&mut Machine, u64) -> &mut Machine;
+    let (_, attempt) = dialing_after_a_long_backoff();
+    let ways: [(Fail, Vec<Output>); 3] = [
+        (|it, _| it.keep_deadline_in(secs(3)), timed_out(attempt, Phase::Resolve).into()),
+        (Machine::unreachable, vec![unreachable_failed()]),
+        (Machine::broken, vec![failed(FailReason::Lost(reset()))]),
     ];
     for (fail, wanted) in ways {
-        let (mut it, attempt) = dialing_after_a_long_backoff();
-        it.network(Network::Changed);
-        fail(&mut it, attempt);
-        it.expect_wait([wanted], SPREAD);
+        for network in [Network::Up, Network::Changed] {
+            let (mut it, attempt) = dialing_after_a_long_backoff();
+            fail(it.network(network).expect([]), attempt);
+            it.expect_wait(wanted.iter().cloned(), SPREAD);
+        }
     }
 }
 
@@ -139,8 +121,7 @@ fn a_change_during_an_attempt_shortens_no_wait_by_the_cloud() {
         (Refusal::RateLimited, Some(50), secs(50)..=secs(55)),
     ] {
         let mut it = Machine::dialing();
-        it.network(Network::Changed);
-        it.refused(1, refusal, retry_after);
+        it.network(Network::Changed).refused(1, refusal, retry_after);
         it.expect_wait([refusal_failed(refusal)], range);
     }
 }
@@ -148,38 +129,29 @@ fn a_change_during_an_attempt_shortens_no_wait_by_the_cloud() {
 #[test]
 fn an_attempt_that_progresses_after_a_change_has_full_deadlines() {
     let mut it = Machine::dialing();
-    it.network(Network::Changed);
-    it.phase(1, Phase::Upgrade);
-    it.network(Network::Down);
-    assert_eq!(it.keep_next_deadline(), secs(20));
+    it.network(Network::Changed).phase(1, Phase::Upgrade).network(Network::Down);
+    it.keep_deadline_in(secs(20));
 }
 
 #[test]
 fn a_change_during_an_attempt_never_extends_its_phase() {
     let mut it = Machine::dialing();
     for _ in 0..14 {
-        it.run_for(secs(1));
-        it.network(Network::Down);
+        it.run_for(secs(1)).network(Network::Down);
     }
-    it.network(Network::Changed);
-    assert_eq!(it.keep_next_deadline(), secs(1));
+    it.network(Network::Changed).keep_deadline_in(secs(1));
 }
 
 #[test]
 fn an_attempt_without_a_network_restarts_when_that_is_back() {
     for phase in [Phase::Resolve, Phase::Tcp] {
         let mut it = Machine::dialing();
-        it.phase(1, phase);
-        it.network(Network::Down);
-        it.run_for(secs(7));
-        it.expect([]);
-        it.network(Network::Up);
-        it.expect_wait(cancelled(CloseCode::GoingAway), SPREAD);
+        it.phase(1, phase).network(Network::Down).run_for(secs(7)).expect([]);
+        it.network(Network::Up).expect_wait(cancelled(CloseCode::GoingAway), SPREAD);
         it.expect_dial_after_wait(2, by_token("stored"));
         assert_eq!(it.core.failures(), 0);
         // Only if the network was down.
-        it.network(Network::Up);
-        it.expect([]);
+        it.network(Network::Up).expect([]);
     }
 }
 
@@ -187,28 +159,12 @@ fn an_attempt_without_a_network_restarts_when_that_is_back() {
 fn an_attempt_that_has_reached_the_cloud_continues() {
     for phase in [Phase::Tls, Phase::Upgrade, Phase::Welcome] {
         let mut it = Machine::dialing();
-        it.phase(1, phase);
-        it.network(Network::Down);
-        it.network(Network::Up);
-        it.expect([]);
-        assert_eq!(it.keep_next_deadline(), secs(3));
-    }
-}
-
-#[test]
-fn an_unregistered_device_ignores_the_network() {
-    for network in ALL {
-        let mut it = Machine::unregistered();
-        it.network(network);
-        it.expect([]);
-        assert_eq!(it.core.poll_timeout(), None);
+        it.phase(1, phase).network(Network::Down).network(Network::Up).expect([]);
+        it.keep_deadline_in(secs(3));
     }
 }
 
 #[test]
 fn a_login_dials_while_the_network_is_reported_down() {
-    let mut it = Machine::unregistered();
-    it.network(Network::Down);
-    it.login(1);
-    it.expect(dial(1, by_login(1)));
+    Machine::unregistered().network(Network::Down).login(1).expect(dial(1, by_login(1)));
 }

@@ -6,7 +6,7 @@ use crate::machine::*;
 pub(crate) const SEND: SendId = SendId(5);
 
 /// An action of the connection. The header of a dial is decoded.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Output {
     Dial(u64, Proof),
     Other(Action),

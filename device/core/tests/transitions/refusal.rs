@@ -6,8 +6,7 @@ fn an_expired_or_revoked_token_is_forgotten() {
         let mut it = Machine::dialing();
         it.refused(1, refusal, None);
         it.expect([forget(), refusal_failed(refusal), emit(Event::Unregistered)]);
-        assert_eq!(it.held_token(), None);
-        assert_eq!(it.core.poll_timeout(), None);
+        it.expect_token(None).expect_no_deadline();
     }
 }
 
@@ -27,9 +26,8 @@ fn any_other_refusal_determines_the_wait_and_keeps_the_token() {
     }
     for (refusal, retry_after, range) in cases {
         let mut it = Machine::dialing();
-        it.refused(1, refusal, retry_after);
-        it.expect_wait([refusal_failed(refusal)], range);
-        assert_eq!(it.held_token(), Some("stored"));
+        it.refused(1, refusal, retry_after).expect_wait([refusal_failed(refusal)], range);
+        it.expect_token(Some("stored"));
         it.expect_dial_after_wait(2, by_token("stored"));
     }
 }
@@ -44,5 +42,5 @@ fn an_unreachable_cloud_never_costs_the_token() {
         assert_eq!(it.core.failures(), u32::try_from(attempt).unwrap());
         it.expect_dial_after_wait(attempt + 1, by_token("stored"));
     }
-    assert_eq!(it.core.state(), State::Dialing { attempt: Attempt(51) });
+    it.expect_state(State::Dialing { attempt: Attempt(51) });
 }

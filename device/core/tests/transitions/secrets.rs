@@ -33,15 +33,11 @@ fn assert_all_hidden(it: &mut Machine) {
 #[test]
 fn a_token_stays_hidden() {
     let mut it = Machine::new();
-    it.loaded(Ok(Some(token(SECRET))));
-    it.keep_next_deadline();
+    it.loaded(Ok(Some(token(SECRET)))).keep_next_deadline();
     assert_all_hidden(&mut it);
-    it.welcomed(1);
-    it.issued(1, SECRET);
-    it.issued(1, SECRET);
+    it.welcomed(1).issued(1, SECRET).issued(1, SECRET);
     assert_all_hidden(&mut it);
-    it.not_stored();
-    it.not_stored();
+    it.not_stored().not_stored();
     assert_all_hidden(&mut it);
 }
 
@@ -85,9 +81,7 @@ fn undecodable_frames_stay_hidden() {
     for end in 0..bytes.len() {
         it.bytes(1, &bytes[..end]);
     }
-    it.bytes(1, &[&bytes, SECRET.as_bytes()].concat());
-    it.bytes(1, SECRET.as_bytes());
-    it.run_for(secs(1));
+    it.bytes(1, &[&bytes, SECRET.as_bytes()].concat()).bytes(1, SECRET.as_bytes()).run_for(secs(1));
     assert_all_hidden(&mut it);
 }
 

@@ -250,9 +250,8 @@ fn a_given_file_must_exist_and_the_default_one_need_not() {
     let config = parse(None, &[("FEDECKS_URL", "wss://a")]).unwrap();
     assert_eq!(config.url, "wss://a".parse().unwrap());
     let error = parse(None, &[("FEDECKS_LOG", "info")]).unwrap_err().to_string();
-    let expected =
-        "no configuration: /etc/fedecks/fedecks.toml does not exist and FEDECKS_URL is not set";
-    assert_eq!(error, expected);
+    assert_eq!(error, "no configuration: f.toml does not exist and FEDECKS_URL is not set");
+    assert_eq!(DeviceConfig::DEFAULT_FILE, "/etc/fedecks/fedecks.toml");
 }
 
 #[test]

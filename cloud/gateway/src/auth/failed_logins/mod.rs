@@ -182,7 +182,13 @@ impl std::fmt::Debug for FailedLogins {
 mod tests {
     use super::*;
 
-    const LIMITS: FailedLoginLimits = FailedLoginLimits { per_address: 3, per_account: 5 };
+    fn limited() -> FailedLogins {
+        FailedLogins::new(FailedLoginLimits { per_address: 3, per_account: 5 })
+    }
+
+    fn limited_by_address() -> FailedLogins {
+        FailedLogins::new(FailedLoginLimits { per_address: 3, per_account: 1000 })
+    }
 
     fn ip(last: u8) -> Option<IpAddr> {
         Some([192, 0, 2, last].into())
@@ -190,17 +196,13 @@ mod tests {
 
     /// Makes a wrong guess, or returns the seconds to wait.
     fn guess(logins: &FailedLogins, address: Option<IpAddr>, account: &str) -> Result<(), u64> {
-        match logins.attempt(address, Some(account)) {
-            Ok(attempt) => {
-                attempt.failed();
-                Ok(())
-            }
-            Err(error) => Err(error.retry_after.as_secs()),
-        }
+        let attempt = logins.attempt(address, Some(account));
+        attempt.map(Attempt::failed).map_err(|error| error.retry_after.as_secs())
     }
 
-    fn is_allowed(logins: &FailedLogins, address: Option<IpAddr>, account: &str) -> bool {
-        logins.attempt(address, Some(account)).is_ok()
+    /// Parallel attempts.
+    fn attempts(logins: &FailedLogins, count: usize, account: &str) -> Vec<Attempt> {
+        (0..count).map(|_| logins.attempt(ip(1), Some(account)).unwrap()).collect()
     }
 
     async fn seconds(seconds: u64) {
@@ -209,7 +211,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_wait_doubles_with_every_failure_up_to_15_minutes() {
-        let logins = FailedLogins::new(FailedLoginLimits { per_account: 1000, ..LIMITS });
+        let logins = limited_by_address();
         for _ in 0..3 {
             assert_eq!(guess(&logins, ip(1), "marvin"), Ok(()));
         }
@@ -228,7 +230,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_gets_20_guesses_an_hour_in_the_long_run() {
-        let logins = FailedLogins::new(FailedLoginLimits { per_account: 1000, ..LIMITS });
+        let logins = limited_by_address();
         let start = Instant::now();
         let mut guesses = 0;
         while start.elapsed() < Duration::from_secs(24 * 3600) {
@@ -242,10 +244,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn parallel_guesses_are_charged_later() {
-        let logins = FailedLogins::new(FailedLoginLimits { per_account: 1000, ..LIMITS });
-        let volley: Vec<Attempt> =
-            (0..100).map(|_| logins.attempt(ip(1), Some("marvin")).unwrap()).collect();
-        volley.into_iter().for_each(Attempt::failed);
+        let logins = limited_by_address();
+        attempts(&logins, 100, "marvin").into_iter().for_each(Attempt::failed);
         assert_eq!(guess(&logins, ip(1), "marvin"), Err(900));
         // 100 failures are forgiven in 5 hours.
         seconds(4 * 3600).await;
@@ -258,16 +258,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn parallel_successful_logins_are_never_blocked() {
-        let logins = FailedLogins::new(LIMITS);
-        let attempts: Vec<Attempt> =
-            (0..1000).map(|_| logins.attempt(ip(1), Some("factory")).unwrap()).collect();
-        attempts.into_iter().for_each(Attempt::succeeded);
-        assert!(is_allowed(&logins, ip(1), "factory"));
+        let logins = limited();
+        attempts(&logins, 1000, "factory").into_iter().for_each(Attempt::succeeded);
+        assert!(logins.attempt(ip(1), Some("factory")).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_attackers_own_account_gains_no_guesses() {
-        let logins = FailedLogins::new(LIMITS);
+        let logins = limited();
         let mut waits = 0;
         for _ in 0..10 {
             waits += u32::from(guess(&logins, ip(1), "marvin").is_err());
@@ -280,14 +278,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_account_under_attack_stays_open_to_known_addresses() {
-        let logins = FailedLogins::new(LIMITS);
+        let logins = limited();
         logins.attempt(ip(200), Some("marvin")).unwrap().succeeded();
         for address in 0..5 {
             assert_eq!(guess(&logins, ip(address), "marvin"), Ok(()));
         }
         assert_eq!(guess(&logins, ip(6), "marvin"), Err(1));
-        assert!(is_allowed(&logins, ip(6), "zaphod"), "another account is not blocked");
-        assert!(is_allowed(&logins, ip(200), "marvin"), "nor a known address");
+        assert!(logins.attempt(ip(6), Some("zaphod")).is_ok(), "another account is not blocked");
+        assert!(logins.attempt(ip(200), Some("marvin")).is_ok(), "nor a known address");
         for _ in 0..3 {
             assert_eq!(guess(&logins, ip(200), "marvin"), Ok(()));
         }
@@ -296,17 +294,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_attempt_without_a_result_does_not_count() {
-        let logins = FailedLogins::new(LIMITS);
-        for _ in 0..100 {
-            drop(logins.attempt(ip(1), Some("marvin")).unwrap());
-        }
+        let logins = limited();
+        drop(attempts(&logins, 100, "marvin"));
         let tables = logins.0.tables.lock();
         assert_eq!((tables.addresses.len(), tables.accounts.len()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_account_is_protected_without_an_address() {
-        let logins = FailedLogins::new(LIMITS);
+        let logins = limited();
         for _ in 0..5 {
             assert_eq!(guess(&logins, None, "marvin"), Ok(()));
         }

@@ -362,4 +362,4 @@ impl ByteQueue {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
