@@ -35,11 +35,9 @@ impl Caller {
             let SignedIn { token, id, .. } = signed_in;
             return Ok(Self { token, session: Some(id) });
         };
-        let value = value.to_str().map_err(|_| missing())?;
-        let (scheme, token) = value.split_once(' ').ok_or_else(missing)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(missing());
-        }
+        let credentials = value.to_str().ok().and_then(|value| value.split_once(' '));
+        let bearer = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let (_, token) = bearer.ok_or_else(missing)?;
         let token = find_token(state, token, address)?;
         Ok(Self { token, session: None })
     }

@@ -65,14 +65,18 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Receiver {
     pub(super) fn new(webhook: &Webhook, secret: SigningSecret) -> Result<Self, WebhookError> {
-        let file = webhook.ca_file.clone().unwrap_or_default();
-        let failed =
-            |problem| WebhookError { webhook: webhook.name.clone(), file: file.clone(), problem };
+        let failed = |problem| {
+            let file = webhook.ca_file.clone().unwrap_or_default();
+            WebhookError { webhook: webhook.name.clone(), file, problem }
+        };
         let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        if webhook.ca_file.is_some() {
-            let certificates = CertificateDer::pem_file_iter(&file)
+        if let Some(file) = &webhook.ca_file {
+            let certificates = CertificateDer::pem_file_iter(file)
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| failed(describe(&error)))?;
+                .map_err(|error| match error {
+                    pem::Error::Io(error) => failed(error.to_string()),
+                    other => failed(format!("{other:?}")),
+                })?;
             if certificates.is_empty() {
                 return Err(failed("it contains none".into()));
             }
@@ -157,11 +161,4 @@ impl Receiver {
 fn causes(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     causes.map(|cause| format!(": {cause}")).collect()
-}
-
-fn describe(error: &pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => error.to_string(),
-        other => format!("{other:?}"),
-    }
 }

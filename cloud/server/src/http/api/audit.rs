@@ -22,7 +22,7 @@ pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/audit", handler!
     .summary("List who changed what, newest first")
     .query(&[Parameter::text("device", "Only changes of this device"), CURSOR, LIMIT])
     .returns::<AuditPage>("A page of the audit log")
-    .problems(&[Code::StoreUnavailable, Code::InvalidQuery])];
+    .problems(&[Code::StoreUnavailable])];
 
 /// Some of the audit log.
 #[derive(Debug, Serialize, ToSchema)]

@@ -32,7 +32,7 @@ pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/events", handler
         Parameter::text("after", "The id of the last event seen, like the header Last-Event-ID"),
     ])
     .success(200, "The stream, which ends with the server or the token", Content::EventStream)
-    .problems(&[Code::TooManyStreams, Code::InvalidQuery])];
+    .problems(&[Code::TooManyStreams])];
 
 async fn stream(caller: Caller, request: Request) -> Result<Response, Problem> {
     let device = request.parsed("device", "a device id, with * for any characters", |text| {

@@ -97,7 +97,7 @@ fn sign_in(
         let detail = "expected the content-type application/json";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    // The position, and nothing of the content, which may be a token.
+    // The position, but none of the content, which may be a token.
     let SignIn { token } = serde_json::from_slice(body).map_err(|error| {
         let detail = format!(
             "the body: error at column {}, expected {{\"token\": \"...\"}}",
