@@ -119,10 +119,7 @@ mod tests {
             error("1.5h"),
             r#""1.5h" is not a duration; expected a whole number with ms, s, m, h, d or w, such as 90s"#
         );
-        let from_number = serde_json::from_str::<HumanDuration>("5").unwrap_err().to_string();
-        assert!(
-            from_number.contains(r#"expected a duration in quotes, such as "90s""#),
-            "{from_number}"
-        );
+        let number = serde_json::from_str::<HumanDuration>("5").unwrap_err().to_string();
+        assert!(number.contains(r#"expected a duration in quotes, such as "90s""#), "{number}");
     }
 }

@@ -247,16 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_random_and_not_shown() {
+    fn a_secret_is_random_not_shown_and_hashed_by_sha_256() {
         let secret = ApiSecret::generate();
         assert_ne!(secret, ApiSecret::generate());
         assert_eq!(secret.expose().len(), 47);
         assert!(secret.expose().starts_with("fdk_"));
         assert_eq!(format!("{secret:?}"), "ApiSecret(…)");
-    }
-
-    #[test]
-    fn the_hash_is_sha_256() {
         // `printf fdk_x | sha256sum`
         let hash = data_encoding::HEXLOWER.encode(&ApiSecret::hash_of("fdk_x"));
         assert_eq!(hash, "d529543aa66f3cd223b5d0d7603593913646e11fbe4b1dedc9d90fa6f0379d35");

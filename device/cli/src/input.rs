@@ -77,10 +77,8 @@ mod tests {
     fn a_json_error_names_line_and_column() {
         let error = json(b"{\n\"a\": }", "the argument").unwrap_err();
         assert_eq!(error.exit_code(), 2);
-        assert_eq!(
-            error.to_string(),
-            "the argument is not valid JSON: expected value at line 2 column 6"
-        );
+        let expected = "the argument is not valid JSON: expected value at line 2 column 6";
+        assert_eq!(error.to_string(), expected);
         let error = json(br#"{"$int":"x"}"#, "the argument").unwrap_err();
         assert!(error.to_string().starts_with("the argument: "), "{error}");
         assert!(error.to_string().contains("$int"), "{error}");

@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_clock_before_the_floor_or_decades_after_it_is_wrong() {
         for (year, state) in [(2027, "plausible"), (1970, "behind"), (2050, "ahead")] {
-            let time = trusted_time(first(2026, 5), first(year, 1), Path::new(NOWHERE));
+            let time = trusted_time(first(2026, 5), first(year, 1), NOWHERE);
             let health = clock(time.verification_time(), time.floor().as_secs());
             assert_eq!(health.state, state);
         }

@@ -148,10 +148,8 @@ mod tests {
         let mut core = waiting();
         let mut status = Status::of(&core, at(1));
         assert_eq!((status.since, status.token_expires_at), (at(1), Some(5)));
-        status.on_event(
-            at(2),
-            &Event::ConnectionFailed { reason: FailReason::Refused(Refusal::Blocked) },
-        );
+        let reason = FailReason::Refused(Refusal::Blocked);
+        status.on_event(at(2), &Event::ConnectionFailed { reason });
         status.store_error = Some("read-only".into());
         status.update(&core, at(3));
         assert_eq!(status.since, at(1));
@@ -159,9 +157,8 @@ mod tests {
         status.update(&core, at(4));
         assert_eq!((status.since, status.attempts), (at(4), 1));
         assert_eq!(status.last_refusal, Some((at(2), Refusal::Blocked)));
-        let failure =
-            Failure { at: at(2), reason: "the cloud refused: the device is blocked".into() };
-        assert_eq!(status.last_failure, Some(failure));
+        let reason = "the cloud refused: the device is blocked".into();
+        assert_eq!(status.last_failure, Some(Failure { at: at(2), reason }));
         assert_eq!(status.store_error.as_deref(), Some("read-only"));
         assert_eq!(status.connected_since(), None);
     }

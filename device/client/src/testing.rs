@@ -1,6 +1,7 @@
 //! Shared by the unit tests: deadlines, upgrades, certificates and trusted times.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,12 @@ use fedecks_protocol::{Dialect, Limits};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyPair};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring;
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tempfile::{TempDir, tempdir};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -20,7 +23,7 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 use crate::clock::WallClock;
 use crate::dial::Target;
 use crate::tls::verifier::TimedVerifier;
-use crate::tls::{TlsOptions, TrustedTime, VerifiedPeer};
+use crate::tls::{TlsOptions, Trust, TrustedTime, VerifiedPeer};
 
 /// From not-before to not-after.
 pub(crate) type Validity = (UnixTime, UnixTime);
@@ -87,8 +90,40 @@ pub(crate) fn year_2026() -> Validity {
 }
 
 /// The trusted time of a program built at `build`, on a board whose clock shows `clock`.
-pub(crate) fn trusted_time(build: UnixTime, clock: UnixTime, directory: &Path) -> TrustedTime {
-    TrustedTime::built_at(build.as_secs(), WallClock::new(move || clock), directory)
+pub(crate) fn trusted_time(
+    build: UnixTime,
+    clock: UnixTime,
+    directory: impl AsRef<Path>,
+) -> TrustedTime {
+    TrustedTime::built_at(build.as_secs(), WallClock::new(move || clock), directory.as_ref())
+}
+
+/// A cloud with its own authority, and a directory for its devices.
+pub(crate) struct Cloud {
+    pub(crate) directory: TempDir,
+    pub(crate) authority: Authority,
+    pub(crate) config: Arc<ServerConfig>,
+}
+
+impl Cloud {
+    /// A cloud whose certificate is valid in 2026.
+    pub(crate) fn new(name: &str) -> Self {
+        let directory = tempdir().unwrap();
+        let authority = Authority::new();
+        fs::write(directory.path().join("ca.pem"), authority.root.pem()).unwrap();
+        let issued = authority.issue(name, year_2026());
+        let config = server_config(WebPkiClientVerifier::no_client_auth(), issued);
+        Self { directory, authority, config }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The options of a device that trusts only this cloud's authority.
+    pub(crate) fn options(&self) -> TlsOptions {
+        TlsOptions { trust: Trust::Only(self.path("ca.pem")), identity: None }
+    }
 }
 
 /// A certificate authority with a root and an intermediate.
@@ -112,10 +147,6 @@ impl Authority {
         Self { root, intermediate, key }
     }
 
-    pub(crate) fn root_pem(&self) -> String {
-        self.root.pem()
-    }
-
     /// The chain of a server or client of this name, and its key, as PEM.
     pub(crate) fn issue(&self, name: &str, validity: Validity) -> (String, String) {
         let key = KeyPair::generate().unwrap();
@@ -130,18 +161,22 @@ impl Authority {
         parse_chain(&self.issue(name, validity).0)
     }
 
-    pub(crate) fn verifier(&self, time: TrustedTime) -> TimedVerifier {
+    pub(crate) fn roots(&self) -> Arc<RootCertStore> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.der().clone()).unwrap();
+        Arc::new(roots)
+    }
+
+    pub(crate) fn verifier(&self, time: TrustedTime) -> TimedVerifier {
         let provider = Arc::new(ring::default_provider());
-        let inner = WebPkiServerVerifier::builder_with_provider(roots.into(), provider);
+        let inner = WebPkiServerVerifier::builder_with_provider(self.roots(), provider);
         TimedVerifier::new(inner.build().unwrap(), time)
     }
 
     /// A verified server with a certificate of this validity.
     pub(crate) fn verified_peer(&self, validity: Validity) -> VerifiedPeer {
         let chain = self.chain("cloud.test", validity);
-        let time = trusted_time(validity.0, validity.0, Path::new(NOWHERE));
+        let time = trusted_time(validity.0, validity.0, NOWHERE);
         let name = ServerName::try_from("cloud.test").unwrap();
         VerifiedPeer::new(Arc::new(self.verifier(time)), name, chain)
     }

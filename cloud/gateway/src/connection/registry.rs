@@ -143,7 +143,7 @@ pub(crate) mod tests {
 
     fn with(handles: [&Arc<ConnectionHandle>; 2]) -> Registry {
         let registry = Registry::default();
-        handles.map(|handle| registry.insert(handle));
+        handles.into_iter().for_each(|handle| registry.insert(handle));
         registry
     }
 

@@ -7,24 +7,19 @@ use crate::error::StoreError;
 /// Tests the contract of [`ApiTokenStore`] on a store without API tokens.
 pub async fn api_tokens(store: &impl ApiTokenStore) {
     assert_eq!(store.api_tokens().await.unwrap(), []);
-    let token = NewApiToken {
-        name: "ci".to_owned(),
+    let new = |name: &str, roles: &[Role], devices, expires_at| NewApiToken {
+        name: name.to_owned(),
         secret: ApiSecret::generate(),
-        roles: [Role::Read, Role::Send].into_iter().collect(),
-        devices: Some("site-a-*".parse().unwrap()),
-        expires_at: Some(2_000_000_000),
+        roles: roles.iter().copied().collect(),
+        devices,
+        expires_at,
     };
+    let devices = Some("site-a-*".parse().unwrap());
+    let token = new("ci", &[Role::Read, Role::Send], devices, Some(2_000_000_000));
     store.add_api_token(&token, &cli()).await.unwrap();
     let again = store.add_api_token(&token, &cli()).await;
     assert!(matches!(again, Err(StoreError::Exists { name, .. }) if name == "ci"));
-    let other = NewApiToken {
-        name: "admin".to_owned(),
-        secret: ApiSecret::generate(),
-        roles: [Role::Admin].into_iter().collect(),
-        devices: None,
-        expires_at: None,
-    };
-    store.add_api_token(&other, &cli()).await.unwrap();
+    store.add_api_token(&new("admin", &[Role::Admin], None, None), &cli()).await.unwrap();
     store.api_token_used("ci", 80);
     store.api_token_used("gone", 80);
     let tokens = until(async || {

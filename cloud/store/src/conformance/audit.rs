@@ -33,16 +33,13 @@ where
     let of_device = AuditQuery { device: Some(device("passing")), ..AuditQuery::default() };
     let page = store.audit_page(&of_device).await.unwrap();
     let actions: Vec<_> = page.iter().map(|record| record.action).collect();
-    assert_eq!(
-        actions,
-        [
-            AuditAction::DeviceForgotten,
-            AuditAction::DeviceUnblocked,
-            AuditAction::DeviceBlocked,
-            AuditAction::DeviceLabelled,
-        ],
-        "calls that changed nothing are not logged"
-    );
+    let expected = [
+        AuditAction::DeviceForgotten,
+        AuditAction::DeviceUnblocked,
+        AuditAction::DeviceBlocked,
+        AuditAction::DeviceLabelled,
+    ];
+    assert_eq!(actions, expected, "calls that changed nothing are not logged");
 
     let by = Actor::token("ci");
     store.audit_later(AuditEntry {

@@ -8,7 +8,7 @@ mod audit;
 mod devices;
 mod outbox;
 mod stats;
-mod support;
+pub(crate) mod support;
 
 pub use accounts::accounts;
 pub use api_tokens::api_tokens;

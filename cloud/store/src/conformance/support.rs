@@ -7,16 +7,16 @@ use fedecks_protocol::DeviceId;
 use crate::audit::Actor;
 use crate::time::unix_now;
 
-pub(super) fn device(id: &str) -> DeviceId {
+pub(crate) fn device(id: &str) -> DeviceId {
     DeviceId::new(id).unwrap()
 }
 
-pub(super) fn cli() -> Actor {
+pub(crate) fn cli() -> Actor {
     Actor::cli()
 }
 
 /// Waits until `check` returns a value: notes are written later.
-pub(super) async fn until<T>(mut check: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let waiting = async {
         loop {
             if let Some(value) = check().await {
@@ -29,6 +29,6 @@ pub(super) async fn until<T>(mut check: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 /// A time of this test, in seconds and not in milliseconds.
-pub(super) fn is_recent(time: u64) -> bool {
+pub(crate) fn is_recent(time: u64) -> bool {
     (unix_now() - 600..=unix_now()).contains(&time)
 }

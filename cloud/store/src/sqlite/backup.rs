@@ -148,54 +148,53 @@ fn dir_of(file: &Path) -> &Path {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use fedecks_protocol::DeviceId;
-
     use super::*;
     use crate::accounts::AccountStore;
-    use crate::audit::{Actor, AuditStore};
+    use crate::audit::AuditStore;
+    use crate::conformance::support::{cli, device};
     use crate::devices::DeviceStore;
-
-    fn names(folder: &Path) -> Vec<String> {
-        let entries = fs::read_dir(folder).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
+    use crate::sqlite::tests::{names, new_store};
 
     #[tokio::test]
-    async fn a_backup_of_a_store_in_use_has_all_answered_changes() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, copy) = (folder.path().join("store"), folder.path().join("copy"));
-        let store = SqliteStore::open(&path).unwrap();
-        store.add_account("marvin", "hash", &Actor::cli()).await.unwrap();
+    async fn a_backup_has_all_changes_and_can_be_restored() {
+        let (folder, path, store) = new_store();
+        let copy = path.with_file_name("copy");
+        store.add_account("marvin", "hash", &cli()).await.unwrap();
         SqliteStore::back_up(&path, &copy).unwrap();
-        store.remove_account("marvin", &Actor::cli()).await.unwrap();
+        store.add_account("arthur", "hash", &cli()).await.unwrap();
 
         assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(names(folder.path()), ["copy", "store", "store-shm", "store-wal"]);
+        assert_eq!(names(&folder), ["copy", "store", "store-shm", "store-wal"]);
         let copied = SqliteStore::open(&copy).unwrap();
         assert!(copied.password_hash("marvin").await.unwrap().is_some());
+        drop((store, copied));
+        let count =
+            async |path: &Path| SqliteStore::open(path).unwrap().accounts().await.unwrap().len();
+        SqliteStore::restore(&copy, &path).unwrap();
+        assert_eq!(count(&path).await, 1);
+        assert_eq!(count(&folder.path().join("store.replaced")).await, 2);
+
+        // A file that is not a store is rejected, and the store stays.
+        fs::write(&copy, "not a store").unwrap();
+        assert!(SqliteStore::restore(&copy, &path).is_err());
+        let foreign = folder.path().join("foreign");
+        Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+        let error = SqliteStore::restore(&foreign, &path).unwrap_err();
+        assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+        assert_eq!(count(&path).await, 1);
+        assert_eq!(names(&folder), ["copy", "foreign", "store", "store.replaced"]);
     }
 
     #[tokio::test]
     async fn a_backup_during_writes_is_consistent() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store");
-        let store = SqliteStore::open(&path).unwrap();
-        let copying = tokio::task::spawn_blocking({
-            let (folder, path) = (folder.path().to_owned(), path.clone());
-            move || {
-                let copies = (0..5).map(|number| folder.join(format!("copy-{number}")));
-                copies
-                    .inspect(|copy| SqliteStore::back_up(&path, copy).unwrap())
-                    .collect::<Vec<_>>()
-            }
+        let (_folder, path, store) = new_store();
+        let copying = tokio::task::spawn_blocking(move || {
+            let copies = (0..5).map(|number| path.with_file_name(format!("copy-{number}")));
+            copies.inspect(|copy| SqliteStore::back_up(&path, copy).unwrap()).collect::<Vec<_>>()
         });
         let mut number = 0;
         while !copying.is_finished() {
-            let device = DeviceId::new(format!("device-{number}")).unwrap();
-            store.block(&device, &Actor::cli()).await.unwrap();
+            store.block(&device(&format!("device-{number}")), &cli()).await.unwrap();
             number += 1;
         }
         let mut before = 0;
@@ -212,50 +211,18 @@ mod tests {
 
     #[test]
     fn a_failed_backup_overwrites_and_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, copy) = (folder.path().join("store"), folder.path().join("copy"));
-        drop(SqliteStore::open(&path).unwrap());
+        let (folder, path, store) = new_store();
+        let copy = path.with_file_name("copy");
+        drop(store);
         fs::write(&copy, "precious").unwrap();
         let error = SqliteStore::back_up(&path, &copy).unwrap_err().to_string();
-        let (from, to) = (path.display(), copy.display());
-        assert_eq!(
-            error,
-            format!("cannot back up the store {from} to {to}: entity already exists")
-        );
+        let files = format!("{} to {}", path.display(), copy.display());
+        assert_eq!(error, format!("cannot back up the store {files}: entity already exists"));
         assert_eq!(fs::read(&copy).unwrap(), b"precious");
 
-        let missing =
-            SqliteStore::back_up(&folder.path().join("missing"), &folder.path().join("x"));
-        assert!(missing.is_err());
-        let garbage = SqliteStore::back_up(&copy, &folder.path().join("x"));
-        assert!(garbage.is_err());
-        assert_eq!(names(folder.path()), ["copy", "store"]);
-    }
-
-    #[tokio::test]
-    async fn a_restore_keeps_the_replaced_store() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, copy) = (folder.path().join("store"), folder.path().join("copy"));
-        {
-            let store = SqliteStore::open(&path).unwrap();
-            store.add_account("marvin", "hash", &Actor::cli()).await.unwrap();
-            SqliteStore::back_up(&path, &copy).unwrap();
-            store.add_account("arthur", "hash", &Actor::cli()).await.unwrap();
+        for bad in [path.with_file_name("missing"), copy] {
+            assert!(SqliteStore::back_up(&bad, &path.with_file_name("x")).is_err(), "{bad:?}");
         }
-        let count =
-            async |path: &Path| SqliteStore::open(path).unwrap().accounts().await.unwrap().len();
-        SqliteStore::restore(&copy, &path).unwrap();
-        assert_eq!(count(&path).await, 1);
-        assert_eq!(count(&folder.path().join("store.replaced")).await, 2);
-
-        // A file that is not a store is rejected, and the store stays.
-        fs::write(&copy, "not a store").unwrap();
-        assert!(SqliteStore::restore(&copy, &path).is_err());
-        let foreign = folder.path().join("foreign");
-        Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
-        let error = SqliteStore::restore(&foreign, &path).unwrap_err();
-        assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
-        assert_eq!(count(&path).await, 1);
-        assert_eq!(names(folder.path()), ["copy", "foreign", "store", "store.replaced"]);
+        assert_eq!(names(&folder), ["copy", "store"]);
     }
 }

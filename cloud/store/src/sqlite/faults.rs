@@ -9,11 +9,12 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::store::{ANSWER_GRACE, SqliteStore};
-use super::tests::{cli, device, until};
+use super::tests::{flushed, new_store};
 use super::worker::CALL_TIMEOUT;
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
 use crate::audit::{AuditQuery, AuditStore};
+use crate::conformance::support::{cli, device};
 use crate::devices::{DeviceQuery, DeviceStore};
 use crate::epoch::Epoch;
 use crate::error::StoreError;
@@ -29,35 +30,36 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, copy) = (folder.path().join("store"), folder.path().join("copy"));
-        let store = SqliteStore::open(&path).unwrap();
+        let (folder, path, store) = new_store();
+        let copy = path.with_file_name("copy");
         store.add_account("marvin", "hash", &cli()).await.unwrap();
         store.block(&device("blocked"), &cli()).await.unwrap();
         SqliteStore::back_up(&path, &copy).unwrap();
         Self { folder, path, copy, store }
     }
 
+    fn restore(&self) {
+        SqliteStore::restore(&self.copy, &self.path).unwrap();
+    }
+
     /// Asserts that every kind of call fails, soon, and that notes are kept.
-    async fn is_broken(&self) {
+    async fn is_broken(&self, case: &str) {
         let started = Instant::now();
         let (a, by, store) = (device("a"), cli(), &self.store);
-        let page = DeviceQuery::default();
-        let audit = AuditQuery::default();
         let failures = [
             store.add_account("arthur", "hash", &by).await.err(),
             store.password_hash("marvin").await.err(),
-            store.devices_page(&page).await.err(),
+            store.devices_page(&DeviceQuery::default()).await.err(),
             store.revoke(&a, &by).await.err(),
             store.access_states_after(0).await.err(),
             store.api_tokens().await.err(),
-            store.audit_page(&audit).await.err(),
+            store.audit_page(&AuditQuery::default()).await.err(),
         ];
         for failure in failures {
-            assert!(matches!(failure, Some(StoreError::Failed { .. })), "{failure:?}");
+            assert!(matches!(failure, Some(StoreError::Failed { .. })), "{case}: {failure:?}");
         }
-        assert!(started.elapsed() < CALL_TIMEOUT, "{:?}", started.elapsed());
-        assert!(!store.stats().healthy);
+        assert!(started.elapsed() < CALL_TIMEOUT, "{case}: {:?}", started.elapsed());
+        assert!(!store.stats().healthy, "{case}");
         store.seen(&a, 0, 7);
         assert_eq!(store.stats().notes_dropped, 0);
     }
@@ -67,7 +69,7 @@ impl Fixture {
         let store = &self.store;
         assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("hash"));
         assert!(store.block(&device("another"), &cli()).await.unwrap().is_some());
-        until(|| store.stats().waiting == 0).await;
+        flushed(store).await;
         assert_eq!(store.device(&device("a")).await.unwrap().unwrap().last_seen, Some(7));
         assert!(store.device(&device("blocked")).await.unwrap().unwrap().blocked_at.is_some());
         assert!(store.stats().healthy);
@@ -79,15 +81,28 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn a_removed_file_is_not_recreated_but_can_be_restored() {
+async fn a_removed_or_replaced_file_is_left_so_and_can_be_restored() {
     let fixture = Fixture::new().await;
-    fs::remove_file(&fixture.path).unwrap();
-    fixture.is_broken().await;
-    assert!(!fixture.path.exists());
-    let epoch = fixture.store.epoch();
-    SqliteStore::restore(&fixture.copy, &fixture.path).unwrap();
-    fixture.works().await;
-    assert_eq!(fixture.store.epoch(), epoch + 1);
+    let garbage = fixture.path.with_file_name("garbage");
+    for (case, content) in [
+        ("removed", None),
+        ("text", Some(&b"not a database, and long enough"[..])),
+        ("ones", Some(&[0xff; 100_000])),
+        ("empty", Some(b"")),
+    ] {
+        if let Some(content) = content {
+            fs::write(&garbage, content).unwrap();
+            fs::rename(&garbage, &fixture.path).unwrap();
+        } else {
+            fs::remove_file(&fixture.path).unwrap();
+        }
+        fixture.is_broken(case).await;
+        assert_eq!(fs::read(&fixture.path).ok().as_deref(), content, "{case}");
+        let epoch = fixture.store.epoch();
+        fixture.restore();
+        fixture.works().await;
+        assert_eq!(fixture.store.epoch(), epoch + 1, "{case}");
+    }
 }
 
 #[tokio::test]
@@ -105,47 +120,28 @@ async fn a_replaced_file_does_not_get_the_log_of_the_old_one() {
 }
 
 #[tokio::test]
-async fn a_file_replaced_by_garbage_can_be_restored() {
-    let fixture = Fixture::new().await;
-    let garbage = fixture.folder.path().join("garbage");
-    for content in [&b"not a database, and long enough"[..], &[0xff; 100_000], b""] {
-        fs::write(&garbage, content).unwrap();
-        fs::rename(&garbage, &fixture.path).unwrap();
-        fixture.is_broken().await;
-    }
-    SqliteStore::restore(&fixture.copy, &fixture.path).unwrap();
-    fixture.works().await;
-}
-
-#[tokio::test]
-async fn an_overwritten_file_can_be_restored() {
+async fn an_overwritten_or_emptied_file_can_be_restored() {
     let fixture = Fixture::new().await;
     // The changes are still in the write-ahead log; a restored file has them in its pages.
-    SqliteStore::restore(&fixture.copy, &fixture.path).unwrap();
-    fixture.store.accounts().await.unwrap();
-    let file = fs::OpenOptions::new().write(true).open(&fixture.path).unwrap();
-    let length = fs::metadata(&fixture.path).unwrap().len();
+    let restored = async || {
+        fixture.restore();
+        fixture.store.accounts().await.unwrap();
+        fs::OpenOptions::new().write(true).open(&fixture.path).unwrap()
+    };
+    let file = restored().await;
+    let length = file.metadata().unwrap().len();
     file.write_all_at(&vec![0x5a; usize::try_from(length).unwrap()], 0).unwrap();
     // SQLite may answer from its cache until it reads the file again.
-    fixture
-        .store
-        .read(|database| database.pragma_query(None, "quick_check", |_| Ok(())))
-        .await
-        .ok();
-    fixture.is_broken().await;
-    SqliteStore::restore(&fixture.copy, &fixture.path).unwrap();
+    let check = |database: &mut Connection| database.pragma_query(None, "quick_check", |_| Ok(()));
+    fixture.store.read(check).await.ok();
+    fixture.is_broken("overwritten").await;
+    fixture.restore();
     fixture.works().await;
-}
 
-#[tokio::test]
-async fn an_emptied_file_is_not_a_new_store() {
-    let fixture = Fixture::new().await;
-    SqliteStore::restore(&fixture.copy, &fixture.path).unwrap();
-    fixture.store.accounts().await.unwrap();
-    fs::OpenOptions::new().write(true).open(&fixture.path).unwrap().set_len(0).unwrap();
-    fixture.is_broken().await;
-    assert_eq!(fs::metadata(&fixture.path).unwrap().len(), 0);
-    SqliteStore::restore(&fixture.copy, &fixture.path).unwrap();
+    restored().await.set_len(0).unwrap();
+    fixture.is_broken("emptied").await;
+    assert_eq!(fs::metadata(&fixture.path).unwrap().len(), 0, "it is not a new store");
+    fixture.restore();
     fixture.works().await;
 }
 
@@ -191,16 +187,14 @@ async fn a_full_disk_fails_writes_until_there_is_room() {
     // No larger than it is.
     pages(1).await.unwrap();
     let (by, store) = (cli(), &fixture.store);
-    let full = async {
-        for number in 0.. {
-            let device = device(&format!("a-device-with-a-long-name-{number:0100}"));
-            if let Err(error) = store.block(&device, &by).await {
-                return error;
-            }
+    let mut number = 0;
+    let error = loop {
+        number += 1;
+        let device = device(&format!("a-device-with-a-long-name-{number:0100}"));
+        if let Err(error) = store.block(&device, &by).await {
+            break error;
         }
-        unreachable!()
     };
-    let error = full.await;
     assert!(error.to_string().contains("full"), "{error}");
     assert!(store.password_hash("marvin").await.unwrap().is_some(), "reading needs no room");
     store.seen(&device("a"), 0, 7);

@@ -1,10 +1,11 @@
 //! Tests of [`SqliteStore`] beyond the contract: its file, migrations, other processes, limits. Failures of
 //! the file are tested in `faults`.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fedecks_protocol::DeviceId;
 use futures_util::future::join_all;
@@ -18,32 +19,20 @@ use super::store::{ANSWER_GRACE, MAX_CONCURRENT, SqliteStore, StoreOptions};
 use super::worker::{CALL_TIMEOUT, QUEUE_LENGTH};
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
-use crate::audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditStore};
+use crate::audit::{AuditAction, AuditEntry, AuditQuery, AuditStore};
 use crate::conformance;
+use crate::conformance::support::{cli, device, until};
 use crate::devices::{AccessState, DeviceQuery, DeviceStore};
 use crate::error::StoreError;
 use crate::stats::StoreMonitor;
-
-pub(super) fn device(id: &str) -> DeviceId {
-    DeviceId::new(id).unwrap()
-}
 
 fn devices(count: usize) -> Vec<DeviceId> {
     (0..count).map(|number| device(&format!("device-{number}"))).collect()
 }
 
-pub(super) fn cli() -> Actor {
-    Actor::cli()
-}
-
-/// Waits until `check` returns true: the thread works in the background.
-pub(super) async fn until(check: impl Fn() -> bool) {
-    let waiting = async {
-        while !check() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap();
+/// Waits until no note is left to write.
+pub(super) async fn flushed(store: &SqliteStore) {
+    until(async || (store.stats().waiting == 0).then_some(())).await;
 }
 
 /// The path of a store in a temporary directory.
@@ -51,6 +40,22 @@ fn path() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
     (dir, path)
+}
+
+/// A new store in a temporary directory.
+pub(super) fn new_store() -> (TempDir, PathBuf, SqliteStore) {
+    let (dir, path) = path();
+    let store = SqliteStore::open(&path).unwrap();
+    (dir, path, store)
+}
+
+/// The files in a directory.
+pub(super) fn names(dir: &TempDir) -> Vec<String> {
+    let entries = fs::read_dir(dir.path()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
 }
 
 #[tokio::test]
@@ -67,25 +72,17 @@ async fn a_store_conforms_in_memory_and_in_a_file() {
 
 #[tokio::test]
 async fn everything_is_there_after_reopening() {
-    let (_dir, path) = path();
-    {
-        let store = SqliteStore::open(&path).unwrap();
-        store.add_account("marvin", "hash", &cli()).await.unwrap();
-        store.block(&device("b"), &cli()).await.unwrap();
-        store.seen(&device("a"), 0, 7);
-        store.audit_later(AuditEntry {
-            at: 7,
-            by: cli(),
-            action: AuditAction::MessageSent,
-            device: Some(device("a")),
-            detail: None,
-        });
-    }
+    let (_dir, path, store) = new_store();
+    store.add_account("marvin", "hash", &cli()).await.unwrap();
+    store.block(&device("b"), &cli()).await.unwrap();
+    store.seen(&device("a"), 0, 7);
+    let (by, action) = (cli(), AuditAction::MessageSent);
+    store.audit_later(AuditEntry { at: 7, by, action, device: Some(device("a")), detail: None });
+    drop(store);
     let store = SqliteStore::open(&path).unwrap();
     assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("hash"));
-    let [a, b] = &store.devices_page(&DeviceQuery::default()).await.unwrap()[..] else {
-        panic!("two devices");
-    };
+    let devices = store.devices_page(&DeviceQuery::default()).await.unwrap();
+    let [a, b] = &devices[..] else { panic!("{devices:?}") };
     assert_eq!((&a.id, a.last_seen, a.blocked_at), (&device("a"), Some(7), None));
     assert_eq!((&b.id, b.last_seen), (&device("b"), None));
     assert!(b.blocked_at.is_some());
@@ -98,8 +95,8 @@ async fn everything_is_there_after_reopening() {
 
 #[tokio::test]
 async fn two_processes_share_the_file() {
-    let (_dir, path) = path();
-    let (server, command) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
+    let (_dir, path, server) = new_store();
+    let command = SqliteStore::open(&path).unwrap();
     command.add_account("marvin", "hash", &cli()).await.unwrap();
     assert!(server.password_hash("marvin").await.unwrap().is_some());
     let first = server.revoke(&device("a"), &cli()).await.unwrap();
@@ -121,17 +118,13 @@ async fn the_audit_log_keeps_the_configured_number_of_lines() {
 
 #[tokio::test]
 async fn files_are_readable_by_their_owner_only() {
-    let (dir, path) = path();
-    let store = SqliteStore::open(path).unwrap();
+    let (dir, _, store) = new_store();
     store.add_account("marvin", "hash", &cli()).await.unwrap();
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir.path()).unwrap() {
-        let entry = entry.unwrap();
-        names.push(entry.file_name().into_string().unwrap());
-        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+    assert_eq!(names(&dir), ["store", "store-shm", "store-wal"]);
+    for name in names(&dir) {
+        let mode = fs::metadata(dir.path().join(&name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-    names.sort();
-    assert_eq!(names, ["store", "store-shm", "store-wal"]);
 }
 
 /// A file of version 0.1.0 with some content.
@@ -194,32 +187,26 @@ fn concurrent_openers_migrate_an_old_file_once() {
 }
 
 #[test]
-fn a_file_of_a_newer_version_is_rejected_and_not_changed() {
-    let (_dir, path) = path();
-    drop(SqliteStore::open(&path).unwrap());
+fn a_file_that_is_not_a_current_store_is_rejected_unchanged() {
+    let (_dir, path, store) = new_store();
+    drop(store);
+    let rejected = |path: &Path| {
+        let before = fs::read(path).ok();
+        let error = SqliteStore::open(path).err().unwrap();
+        assert_eq!(fs::read(path).ok(), before);
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        error
+    };
     let newer = schema::latest() + 1;
     Connection::open(&path).unwrap().pragma_update(None, "user_version", newer).unwrap();
-    let before = std::fs::read(&path).unwrap();
-    let error = SqliteStore::open(&path).err().unwrap();
-    assert!(matches!(error, StoreError::Newer { found, .. } if found == newer), "{error}");
-    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
-    assert_eq!(std::fs::read(&path).unwrap(), before);
-}
-
-#[test]
-fn a_database_of_another_program_is_rejected() {
-    let (_dir, path) = path();
-    Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
-    let error = SqliteStore::open(&path).err().unwrap();
-    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
-}
-
-#[test]
-fn errors_name_the_file_and_the_action() {
-    let (dir, garbage) = path();
-    std::fs::write(&garbage, "not a database, but long enough to be checked").unwrap();
-    for path in [dir.path().join("missing/store"), garbage] {
-        let error = SqliteStore::open(&path).err().unwrap().to_string();
+    assert!(matches!(rejected(&path), StoreError::Newer { found, .. } if found == newer));
+    let theirs = path.with_file_name("theirs");
+    Connection::open(&theirs).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    assert!(matches!(rejected(&theirs), StoreError::Foreign { .. }));
+    let garbage = path.with_file_name("garbage");
+    fs::write(&garbage, "not a database, but long enough to be checked").unwrap();
+    for path in [path.with_file_name("missing/store"), garbage] {
+        let error = rejected(&path).to_string();
         let expected = format!("cannot open the store {}: ", path.display());
         assert!(error.starts_with(&expected), "{error}");
     }
@@ -227,8 +214,7 @@ fn errors_name_the_file_and_the_action() {
 
 #[tokio::test]
 async fn writes_wait_for_a_locked_file_but_reads_and_notes_do_not() {
-    let (_dir, path) = path();
-    let store = SqliteStore::open(&path).unwrap();
+    let (_dir, path, store) = new_store();
     store.add_account("marvin", "hash", &cli()).await.unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
@@ -255,14 +241,13 @@ async fn writes_wait_for_a_locked_file_but_reads_and_notes_do_not() {
     other.execute_batch("COMMIT").unwrap();
     let (first, second) = changes.await;
     assert!(first.unwrap().change < second.unwrap().change, "they keep their order");
-    until(|| store.stats().waiting == 0).await;
+    flushed(&store).await;
     assert_eq!(store.device(&device("a")).await.unwrap().unwrap().last_seen, Some(7));
 }
 
 #[tokio::test]
 async fn every_call_times_out_if_the_file_stays_locked() {
-    let (_dir, path) = path();
-    let store = SqliteStore::open(&path).unwrap();
+    let (_dir, path, store) = new_store();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let started = Instant::now();
@@ -336,20 +321,18 @@ async fn a_search_continues_beyond_one_scan() {
     for number in 0..2 * SCAN_ROWS + 10 {
         store.seen(&device(&format!("device-{number:06}")), 0, 1);
     }
-    until(|| store.stats().waiting == 0).await;
+    flushed(&store).await;
     let found = async |search: &str, limit: u32| {
         let search = Some(search.to_owned());
         let query = DeviceQuery { search, limit, ..DeviceQuery::default() };
         let page = store.devices_page(&query).await.unwrap();
         page.iter().map(|record| record.id.to_string()).collect::<Vec<_>>()
     };
-    let last = format!("device-{:06}", 2 * SCAN_ROWS + 9);
-    assert_eq!(found(&last, 10).await, [last]);
-    // The last row of one scan, and the first of the next.
-    let last_of_scan = format!("{:06}", SCAN_ROWS - 1);
-    assert_eq!(found(&last_of_scan, 10).await, [format!("device-{last_of_scan}")]);
-    let after = format!("{SCAN_ROWS:06}");
-    assert_eq!(found(&after, 10).await, [format!("device-{after}")]);
+    // The last row of all, the last of one scan, and the first of the next.
+    for number in [2 * SCAN_ROWS + 9, SCAN_ROWS - 1, SCAN_ROWS] {
+        let search = format!("{number:06}");
+        assert_eq!(found(&search, 10).await, [format!("device-{search}")]);
+    }
     assert_eq!(found("5", 1000).await.len(), 1000, "the limit, from several scans");
     assert_eq!(found("nothing", 10).await, [""; 0]);
 }

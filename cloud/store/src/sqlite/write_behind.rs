@@ -187,10 +187,7 @@ fn write_used(tx: &Transaction<'_>, name: &str, at: u64) -> rusqlite::Result<()>
 mod tests {
     use super::*;
     use crate::audit::{Actor, AuditAction};
-
-    fn device(number: usize) -> DeviceId {
-        DeviceId::new(format!("device-{number}")).unwrap()
-    }
+    use crate::conformance::support::device;
 
     fn entry(at: u64) -> AuditEntry {
         let (by, action) = (Actor::token("ci"), AuditAction::MessageSent);
@@ -201,9 +198,9 @@ mod tests {
     fn notes_beyond_the_limits_are_dropped_and_counted() {
         let buffer = WriteBehind::default();
         for number in 0..MAX_SEEN + 3 {
-            buffer.seen(&device(number), 0, 1);
+            buffer.seen(&device(&number.to_string()), 0, 1);
         }
-        buffer.seen(&device(0), 5, 2);
+        buffer.seen(&device("0"), 5, 2);
         for number in 0..MAX_USED + 2 {
             buffer.used(&number.to_string(), 1);
         }
@@ -214,20 +211,19 @@ mod tests {
         assert_eq!(buffer.dropped(), (5, 4));
         assert_eq!(buffer.len(), (MAX_SEEN + MAX_USED + MAX_AUDIT) as u64);
         let pending = buffer.pending.lock();
-        assert_eq!(pending.seen[&device(0)], Seen { generation: 5, at: 2 });
+        assert_eq!(pending.seen[&device("0")], Seen { generation: 5, at: 2 });
         assert_eq!(pending.used["0"], 7);
     }
 
     #[test]
     fn a_failed_flush_keeps_order_and_limits() {
         let buffer = WriteBehind::default();
-        buffer.seen(&device(1), 0, 1);
-        buffer.audit(entry(1));
         let mut without_tables = Connection::open_in_memory().unwrap();
-        assert!(buffer.flush(&mut without_tables, AuditLog { keep: 10 }).is_err());
-        buffer.seen(&device(1), 0, 2);
-        buffer.audit(entry(2));
-        assert!(buffer.flush(&mut without_tables, AuditLog { keep: 10 }).is_err());
+        for at in [1, 2] {
+            buffer.seen(&device("1"), 0, at);
+            buffer.audit(entry(at));
+            assert!(buffer.flush(&mut without_tables, AuditLog { keep: 10 }).is_err());
+        }
         assert_eq!(buffer.dropped(), (0, 0));
 
         let older = std::mem::take(&mut *buffer.pending.lock());
@@ -237,7 +233,7 @@ mod tests {
         buffer.put_back(older);
         assert_eq!(buffer.dropped(), (0, 2));
         let pending = buffer.pending.lock();
-        assert_eq!(pending.seen[&device(1)].at, 2);
+        assert_eq!(pending.seen[&device("1")].at, 2);
         let times: Vec<_> = pending.audit.iter().map(|entry| entry.at).collect();
         assert_eq!(times, (1..=MAX_AUDIT as u64).collect::<Vec<_>>());
     }

@@ -1,26 +1,21 @@
 //! Connection attempts to clouds, and to servers of other kinds.
 
-use std::fs;
 use std::time::Duration;
 
 use fedecks_device_core as core;
 use fedecks_protocol::{AUTH_HEADER, Refusal};
 use futures_util::{SinkExt, StreamExt};
-use rustls::server::WebPkiClientVerifier;
-use tempfile::tempdir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::handshake::server::Request as ServerRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::*;
-use crate::testing::{
-    Authority, accept, first, server_config, target, trusted_time, within, year_2026,
-};
-use crate::tls::Trust;
+use crate::testing::{Cloud, accept, first, target, trusted_time, within};
 
 const AUTH: &str = "c2VjcmV0";
 
@@ -69,6 +64,11 @@ async fn answered(answer: &str) -> DialError {
     error
 }
 
+fn assert_upgrade_fails(error: &DialError, expected: &str) {
+    let DialError::Upgrade(problem) = error else { panic!("{error:?}") };
+    assert!(problem.contains(expected), "{problem}");
+}
+
 /// Accepts one upgrade and echoes messages. Returns the request.
 async fn echo<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> ServerRequest {
     let (mut socket, request) = accept(stream).await;
@@ -80,7 +80,11 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> ServerRequest {
     request
 }
 
-async fn assert_echoes(mut socket: WebSocketStream<Transport>) {
+/// Connects in these phases and has a message echoed. Returns the verified peer.
+async fn connects(target: &Target, expected: &[Phase]) -> Option<VerifiedPeer> {
+    let (upgraded, phases) = dial_recording(target).await;
+    assert_eq!(phases, expected);
+    let Upgraded { mut socket, peer } = upgraded.unwrap();
     let before = socket.get_ref().activity();
     let message = Message::binary(vec![7; 100_000]);
     socket.send(message.clone()).await.unwrap();
@@ -88,17 +92,15 @@ async fn assert_echoes(mut socket: WebSocketStream<Transport>) {
     assert!(socket.get_ref().activity() >= before + 100_000);
     socket.close(None).await.unwrap();
     while let Some(Ok(_)) = socket.next().await {}
+    peer
 }
 
 #[tokio::test]
 async fn an_upgrade_sends_the_protocols_headers_and_opens_a_websocket() {
     let (port, server) = serve(echo).await;
     let target = target(&format!("ws://localhost:{port}/devices/here"), &Limits::default());
-    let (upgraded, phases) = dial_recording(&target).await;
-    assert_eq!(phases, [Phase::Resolve, Phase::Tcp, Phase::Upgrade]);
-    let upgraded = upgraded.unwrap();
-    assert!(upgraded.peer.is_none());
-    assert_echoes(upgraded.socket).await;
+    let peer = connects(&target, &[Phase::Resolve, Phase::Tcp, Phase::Upgrade]).await;
+    assert!(peer.is_none());
 
     let request = server.await.unwrap();
     assert_eq!(request.uri(), "/devices/here");
@@ -110,26 +112,18 @@ async fn an_upgrade_sends_the_protocols_headers_and_opens_a_websocket() {
 
 #[tokio::test]
 async fn a_peer_is_verified_and_known_over_tls() {
-    let directory = tempdir().unwrap();
-    let authority = Authority::new();
-    let ca = directory.path().join("ca.pem");
-    fs::write(&ca, authority.root_pem()).unwrap();
-    let issued = authority.issue("localhost", year_2026());
-    let acceptor = TlsAcceptor::from(server_config(WebPkiClientVerifier::no_client_auth(), issued));
+    let cloud = Cloud::new("localhost");
+    let acceptor = TlsAcceptor::from(cloud.config.clone());
     let (port, server) =
         serve(async move |stream| echo(acceptor.accept(stream).await.unwrap()).await).await;
 
-    let time = trusted_time(first(2025, 6), first(2025, 7), directory.path());
-    let options = TlsOptions { trust: Trust::Only(ca), identity: None };
+    let time = trusted_time(first(2025, 6), first(2025, 7), &cloud.directory);
     let url = format!("wss://localhost:{port}").parse().unwrap();
-    let target =
-        Target::new(url, &options, time.clone(), Dialect::Bincode, &Limits::default()).unwrap();
-    let (upgraded, phases) = dial_recording(&target).await;
-    assert_eq!(phases, [Phase::Resolve, Phase::Tcp, Phase::Tls, Phase::Upgrade]);
-    let upgraded = upgraded.unwrap();
-    let peer = upgraded.peer.unwrap();
+    let (options, limits) = (cloud.options(), Limits::default());
+    let target = Target::new(url, &options, time.clone(), Dialect::Bincode, &limits).unwrap();
+    let phases = [Phase::Resolve, Phase::Tcp, Phase::Tls, Phase::Upgrade];
+    let peer = connects(&target, &phases).await.unwrap();
     assert!(time.observe(first(2026, 5).as_secs() * 1_000, |at| peer.latest_valid(at)));
-    assert_echoes(upgraded.socket).await;
     server.await.unwrap();
 }
 
@@ -151,22 +145,21 @@ async fn a_server_without_tls_fails_the_handshake() {
 
 #[tokio::test]
 async fn every_refusal_is_recognized_with_its_delay() {
-    let delays = [
-        ("Retry-After: 120\r\n", Some(Duration::from_secs(120))),
-        ("Retry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\n", None),
-        ("Retry-After: -1\r\n", None),
-    ];
-    let delays = delays.map(|(delay, retry_after)| (Refusal::TokenRevoked, delay, retry_after));
-    let undelayed = Refusal::ALL.into_iter().map(|refusal| (refusal, "", None));
-    for (refusal, delay, retry_after) in undelayed.chain(delays) {
+    for refusal in Refusal::ALL {
         let (status, reason) = (refusal.status(), refusal.reason());
-        let error = answered(&format!(
-            "HTTP/1.1 {status} No\r\nWWW-Authenticate: Fedecks\r\n\
-             X-Fedecks-Refusal: {reason}\r\n{delay}Content-Length: 0\r\n\r\n"
-        ))
-        .await;
-        let expected = core::DialError::Refused { refusal, retry_after };
-        assert_eq!(core::DialError::from(error), expected, "{delay}");
+        for (delay, retry_after) in [
+            ("", None),
+            ("Retry-After: 120\r\n", Some(Duration::from_secs(120))),
+            ("Retry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\n", None),
+            ("Retry-After: -1\r\n", None),
+        ] {
+            let answer = format!(
+                "HTTP/1.1 {status} No\r\nWWW-Authenticate: Fedecks\r\n\
+                 X-Fedecks-Refusal: {reason}\r\n{delay}Content-Length: 0\r\n\r\n"
+            );
+            let error = core::DialError::from(answered(&answer).await);
+            assert_eq!(error, core::DialError::Refused { refusal, retry_after }, "{delay}");
+        }
     }
 }
 
@@ -207,19 +200,10 @@ async fn an_invalid_response_to_the_upgrade_is_described() {
             "the response head is too long or too fragmented",
         ),
     ] {
-        let error = answered(&answer).await;
-        let DialError::Upgrade(problem) = &error else { panic!("{error:?}") };
-        assert!(problem.contains(expected), "{problem}");
+        assert_upgrade_fails(&answered(&answer).await, expected);
     }
-}
-
-#[tokio::test]
-async fn a_websocket_server_without_the_dialect_is_refused() {
-    let (port, server) =
-        serve(async |stream| drop(tokio_tungstenite::accept_async(stream).await)).await;
-    let (error, _) = fails(&format!("ws://127.0.0.1:{port}")).await;
-    let DialError::Upgrade(problem) = &error else { panic!("{error:?}") };
-    assert!(problem.contains("SubProtocol"), "{problem}");
+    let (port, server) = serve(async |stream| drop(accept_async(stream).await)).await;
+    assert_upgrade_fails(&fails(&format!("ws://127.0.0.1:{port}")).await.0, "SubProtocol");
     server.await.unwrap();
 }
 

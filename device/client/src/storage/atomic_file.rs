@@ -244,13 +244,9 @@ mod tests {
 
     use super::*;
 
-    fn file_in(folder: &Path) -> AtomicFile {
-        AtomicFile::new(folder, "thing")
-    }
-
     fn fresh() -> (TempDir, AtomicFile) {
         let folder = tempdir().unwrap();
-        let file = file_in(folder.path());
+        let file = AtomicFile::new(folder.path(), "thing");
         (folder, file)
     }
 
@@ -268,20 +264,19 @@ mod tests {
     }
 
     fn names(folder: &TempDir) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
         names.sort();
         names
     }
 
-    #[test]
-    fn the_format_of_a_file_is_frozen() {
-        let (folder, file) = fresh();
-        file.write("a=1\n").unwrap();
-        let text = fs::read_to_string(folder.path().join("thing")).unwrap();
-        assert_eq!(text, "fedecks thing 1\na=1\ncrc32 5e43aef0\n");
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
     #[test]
@@ -290,17 +285,16 @@ mod tests {
         let (folder, file, path) = written();
         assert_eq!(read(&file).unwrap(), "a=2\n");
         assert_eq!(names(&folder), ["thing", "thing.previous"]);
-        fs::remove_file(path).unwrap();
-        assert_eq!(read(&file).unwrap(), "a=1\n");
-    }
+        let previous = fs::read_to_string(path.with_extension("previous")).unwrap();
+        assert_eq!(previous, "fedecks thing 1\na=1\ncrc32 5e43aef0\n", "the format is frozen");
+        let only_1 = file.read(|body| body.strip_suffix("=1\n").map(str::to_owned)).unwrap();
+        assert_eq!(only_1.unwrap(), "a", "the newest that is understood");
 
-    #[test]
-    fn the_previous_copy_is_used_if_the_newest_is_not_understood() {
-        let (_folder, file) = fresh();
-        file.write("a=1\n").unwrap();
-        file.write("b=2\n").unwrap();
-        let only_a = file.read(|body| body.strip_prefix("a=").map(str::to_owned)).unwrap();
-        assert_eq!(only_a.unwrap(), "1\n");
+        fs::write(&path, "rubbish").unwrap();
+        file.write("a=3\n").unwrap();
+        assert_eq!(read(&file).unwrap(), "a=3\n");
+        fs::remove_file(path).unwrap();
+        assert_eq!(read(&file).unwrap(), "a=1\n", "rubbish is not kept");
     }
 
     #[test]
@@ -328,29 +322,20 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_copy_does_not_replace_the_previous_one() {
-        let (_folder, file, path) = written();
-        fs::write(&path, "rubbish").unwrap();
-        file.write("a=3\n").unwrap();
-        assert_eq!(read(&file).unwrap(), "a=3\n");
-        fs::remove_file(path).unwrap();
-        assert_eq!(read(&file).unwrap(), "a=1\n");
-    }
-
-    #[test]
     fn files_are_accessible_to_their_owner_only() {
         let folder = tempdir().unwrap();
         let data = folder.path().join("data");
-        let file = file_in(&data);
+        let file = AtomicFile::new(&data, "thing");
         file.write("a=1\n").unwrap();
-        assert_eq!(fs::metadata(&data).unwrap().mode() & 0o777, 0o700);
-        fs::write(data.join("thing.new"), "left by a killed writer").unwrap();
-        fs::set_permissions(data.join("thing.new"), fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(mode(&data), 0o700);
+        let new = data.join("thing.new");
+        fs::write(&new, "left by a killed writer").unwrap();
+        set_mode(&new, 0o666);
         file.write("a=2\n").unwrap();
         for name in ["thing", "thing.previous"] {
-            assert_eq!(fs::metadata(data.join(name)).unwrap().mode() & 0o777, 0o600, "{name}");
+            assert_eq!(mode(&data.join(name)), 0o600, "{name}");
         }
-        assert!(!data.join("thing.new").exists());
+        assert!(!new.exists());
     }
 
     #[test]
@@ -388,7 +373,7 @@ mod tests {
     #[test]
     fn a_missing_directory_has_a_distinct_error() {
         let folder = tempdir().unwrap();
-        let file = file_in(&folder.path().join("data/fedecks"));
+        let file = AtomicFile::new(folder.path().join("data/fedecks"), "thing");
         for result in [file.read(|_| Some(())).map(drop), file.write("a=1\n"), file.remove()] {
             let error = result.unwrap_err();
             assert!(matches!(error, StoreError::NoDirectory { .. }), "{error}");
@@ -401,10 +386,9 @@ mod tests {
         let (folder, file) = fresh();
         file.write("a=1\n").unwrap();
         // Readable by everyone, writable by root, as which these tests may run.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
+        set_mode(folder.path(), 0o555);
         for name in names(&folder) {
-            let path = folder.path().join(name);
-            fs::set_permissions(path, fs::Permissions::from_mode(0o444)).unwrap();
+            set_mode(&folder.path().join(name), 0o444);
         }
         let shared = file.clone();
         // setfsuid applies to this thread only.
@@ -421,6 +405,6 @@ mod tests {
             assert!(error.to_string().contains("cannot be written"), "{error}");
         }
         assert_eq!(read(&file).unwrap(), "a=1\n");
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        set_mode(folder.path(), 0o755);
     }
 }

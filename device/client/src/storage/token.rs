@@ -72,10 +72,13 @@ mod tests {
         DeviceId::new(name).unwrap()
     }
 
-    fn token(number: u64) -> IssuedToken {
-        let text =
-            format!("v4.local.{number}.{}", "x".repeat(usize::try_from(number % 900).unwrap()));
-        IssuedToken { token: Token::new(text).unwrap(), expires_at: number }
+    fn token(text: &str, expires_at: u64) -> IssuedToken {
+        IssuedToken { token: Token::new(text).unwrap(), expires_at }
+    }
+
+    fn numbered(number: u64) -> IssuedToken {
+        let padding = "x".repeat(usize::try_from(number % 900).unwrap());
+        token(&format!("v4.local.{number}.{padding}"), number)
     }
 
     fn fresh() -> (TempDir, TokenStore) {
@@ -88,9 +91,8 @@ mod tests {
     fn a_token_is_stored_in_a_frozen_format_until_it_is_forgotten() {
         let (folder, store) = fresh();
         assert_eq!(store.load().unwrap(), None);
-        store.save(&token(1)).unwrap();
-        let newest =
-            IssuedToken { token: Token::new("v4.local.abc").unwrap(), expires_at: 1_798_761_599 };
+        store.save(&numbered(1)).unwrap();
+        let newest = token("v4.local.abc", 1_798_761_599);
         store.save(&newest).unwrap();
         let text = "fedecks token 1\ndevice nerves-242a\nexpires 1798761599\ntoken v4.local.abc\n\
                     crc32 23fe5d91\n";
@@ -99,16 +101,10 @@ mod tests {
         store.forget().unwrap();
         assert_eq!(store.load().unwrap(), None);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
 
-    #[test]
-    fn the_longest_token_fits_and_one_of_another_device_is_ignored() {
-        let (folder, store) = fresh();
-        let longest = IssuedToken {
-            token: Token::new("t".repeat(Token::MAX_CHARS)).unwrap(),
-            expires_at: u64::MAX,
-        };
+        // Of another device.
         let other = TokenStore::new(folder.path(), device(&"d".repeat(DeviceId::MAX_CHARS)));
+        let longest = token(&"t".repeat(Token::MAX_CHARS), u64::MAX);
         other.save(&longest).unwrap();
         assert_eq!(other.load().unwrap(), Some(longest));
         assert_eq!(store.load().unwrap(), None);
@@ -132,6 +128,7 @@ mod tests {
     }
 
     const WRITE_IN: &str = "FEDECKS_TEST_WRITE_TOKENS_IN";
+    const WRITER: &str = "storage::token::tests::child_process_that_writes_tokens_until_killed";
 
     /// Not a test by itself: the next one starts and kills it.
     #[test]
@@ -139,7 +136,7 @@ mod tests {
         let Some(directory) = std::env::var_os(WRITE_IN) else { return };
         let store = TokenStore::new(Path::new(&directory), device("nerves-242a"));
         for number in 0.. {
-            store.save(&token(number)).unwrap();
+            store.save(&numbered(number)).unwrap();
             println!("\nsaved {number}");
         }
     }
@@ -150,11 +147,7 @@ mod tests {
         let mut interrupted = 0;
         for round in 0..120_u64 {
             let mut writer = Command::new(std::env::current_exe().unwrap())
-                .args([
-                    "--exact",
-                    "--nocapture",
-                    "storage::token::tests::child_process_that_writes_tokens_until_killed",
-                ])
+                .args(["--exact", "--nocapture", WRITER])
                 .env(WRITE_IN, folder.path())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
@@ -174,16 +167,13 @@ mod tests {
             }
             // The write that it had finished, or the one that it was about to finish.
             let loaded = store.load().unwrap().unwrap();
-            assert!(
-                (last..=last + 1).contains(&loaded.expires_at),
-                "round {round}: saved {last}, loaded {}",
-                loaded.expires_at
-            );
-            assert_eq!(loaded, token(loaded.expires_at), "round {round}");
+            let number = loaded.expires_at;
+            assert!((last..=last + 1).contains(&number), "round {round}: {last}, then {number}");
+            assert_eq!(loaded, numbered(number), "round {round}");
             interrupted += u32::from(folder.path().join("token.new").exists());
         }
         assert!(interrupted > 0, "no write was ever interrupted");
-        store.save(&token(7)).unwrap();
+        store.save(&numbered(7)).unwrap();
         assert!(!folder.path().join("token.new").exists());
     }
 }

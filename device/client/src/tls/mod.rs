@@ -136,99 +136,65 @@ impl fmt::Debug for Tls {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::{Path, PathBuf};
 
+    use rustls::HandshakeKind;
     use rustls::server::WebPkiClientVerifier;
-    use rustls::{HandshakeKind, RootCertStore, ServerConfig};
-    use rustls_pki_types::CertificateDer;
-    use rustls_pki_types::pem::PemObject;
-    use tempfile::{TempDir, tempdir};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
-    use crate::testing::{Authority, epoch, first, server_config, trusted_time, year_2026};
+    use crate::testing::{Cloud, epoch, first, server_config, trusted_time, year_2026};
 
     type Connected = (VerifiedPeer, HandshakeKind);
 
-    struct Cloud {
-        directory: TempDir,
-        authority: Authority,
-        config: Arc<ServerConfig>,
+    const NAME: &str = "127.0.0.1";
+
+    /// A device with these options in March 2026.
+    fn device(cloud: &Cloud, options: &TlsOptions) -> Tls {
+        let time = trusted_time(first(2026, 2), first(2026, 3), &cloud.directory);
+        Tls::new(options, time).unwrap()
     }
 
-    impl Cloud {
-        /// A cloud whose certificate, for 127.0.0.1, is valid in 2026.
-        fn new() -> Self {
-            let directory = tempdir().unwrap();
-            let authority = Authority::new();
-            fs::write(directory.path().join("ca.pem"), authority.root_pem()).unwrap();
-            let issued = authority.issue("127.0.0.1", year_2026());
-            let config = server_config(WebPkiClientVerifier::no_client_auth(), issued);
-            Self { directory, authority, config }
-        }
+    /// A device built at `build` whose clock shows `clock`.
+    fn device_at(cloud: &Cloud, build: UnixTime, clock: UnixTime) -> (Tls, TrustedTime) {
+        let time = trusted_time(build, clock, &cloud.directory);
+        (Tls::new(&cloud.options(), time.clone()).unwrap(), time)
+    }
 
-        fn path(&self, name: &str) -> PathBuf {
-            self.directory.path().join(name)
-        }
+    /// Connects to the cloud by this name and has one byte echoed.
+    async fn connect(cloud: &Cloud, device: &Tls, name: &str) -> Result<Connected, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let echo = async {
+            // A refusal is reported at the device's end.
+            let mut stream = TlsAcceptor::from(cloud.config.clone()).accept(accepted).await?;
+            let byte = stream.read_u8().await?;
+            stream.write_u8(byte).await.unwrap();
+            stream.shutdown().await
+        };
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let connected = async {
+            let (mut stream, peer) = device.connect(&name, tcp).await?;
+            stream.write_u8(7).await.map_err(|error| error.to_string())?;
+            assert_eq!(stream.read_u8().await.map_err(|error| error.to_string())?, 7);
+            Ok((peer, stream.get_ref().1.handshake_kind().unwrap()))
+        };
+        tokio::join!(connected, echo).0
+    }
 
-        /// The options of a device that trusts only this cloud's authority.
-        fn options(&self) -> TlsOptions {
-            TlsOptions { trust: Trust::Only(self.path("ca.pem")), identity: None }
-        }
-
-        /// A device with these options in March 2026.
-        fn device(&self, options: &TlsOptions) -> Tls {
-            let time = trusted_time(first(2026, 2), first(2026, 3), self.directory.path());
-            Tls::new(options, time).unwrap()
-        }
-
-        /// A device built at `build` whose clock shows `clock`.
-        fn device_at(&self, build: UnixTime, clock: UnixTime) -> (Tls, TrustedTime) {
-            let time = trusted_time(build, clock, self.directory.path());
-            (Tls::new(&self.options(), time.clone()).unwrap(), time)
-        }
-
-        /// Connects and has one byte echoed.
-        async fn connect(&self, device: &Tls, name: &str) -> Result<Connected, String> {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let acceptor = TlsAcceptor::from(self.config.clone());
-            let echo = tokio::spawn(async move {
-                let (tcp, _) = listener.accept().await.unwrap();
-                // A refusal is reported at the device's end.
-                let Ok(mut stream) = acceptor.accept(tcp).await else { return };
-                if let Ok(byte) = stream.read_u8().await {
-                    stream.write_u8(byte).await.unwrap();
-                    stream.shutdown().await.unwrap();
-                }
-            });
-            let tcp = TcpStream::connect(address).await.unwrap();
-            let name = ServerName::try_from(name.to_owned()).unwrap();
-            let result = async {
-                let (mut stream, peer) = device.connect(&name, tcp).await?;
-                stream.write_u8(7).await.map_err(|error| error.to_string())?;
-                assert_eq!(stream.read_u8().await.map_err(|error| error.to_string())?, 7);
-                Ok((peer, stream.get_ref().1.handshake_kind().unwrap()))
-            };
-            let result = result.await;
-            echo.await.unwrap();
-            result
-        }
-
-        async fn refusal(&self, device: &Tls, name: &str) -> String {
-            self.connect(device, name).await.unwrap_err()
-        }
+    async fn refusal(cloud: &Cloud, device: &Tls, name: &str) -> String {
+        connect(cloud, device, name).await.unwrap_err()
     }
 
     #[tokio::test]
     async fn a_device_in_1970_connects_and_learns_the_time() {
-        let cloud = Cloud::new();
-        let (device, time) = cloud.device_at(first(2024, 11), epoch());
+        let cloud = Cloud::new(NAME);
+        let (device, time) = device_at(&cloud, first(2024, 11), epoch());
         // A resumed session still knows its peer.
         for (month, expected) in [(5, HandshakeKind::Full), (6, HandshakeKind::Resumed)] {
-            let (peer, kind) = cloud.connect(&device, "127.0.0.1").await.unwrap();
+            let (peer, kind) = connect(&cloud, &device, NAME).await.unwrap();
             assert_eq!(kind, expected);
             let claimed = first(2026, month);
             assert!(time.observe(claimed.as_secs() * 1_000, |at| peer.latest_valid(at)));
@@ -238,7 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_expired_certificate_is_refused_with_both_times() {
-        let cloud = Cloud::new();
+        let cloud = Cloud::new(NAME);
         for (build, clock, explained) in [
             (
                 first(2026, 2),
@@ -253,73 +219,66 @@ mod tests {
                  2027-02-01T12:00:00Z: renew the certificate",
             ),
         ] {
-            let (device, _) = cloud.device_at(build, clock);
+            let (device, _) = device_at(&cloud, build, clock);
             let expired = "a certificate of 127.0.0.1 expired at 2027-01-01T12:00:00Z";
-            let error = cloud.refusal(&device, "127.0.0.1").await;
+            let error = refusal(&cloud, &device, NAME).await;
             assert_eq!(error, format!("{expired}; {explained}"));
         }
     }
 
     #[tokio::test]
     async fn a_certificate_needs_the_right_name_and_a_trusted_authority() {
-        let cloud = Cloud::new();
-        let error = cloud.refusal(&cloud.device(&cloud.options()), "cloud.test").await;
+        let cloud = Cloud::new(NAME);
+        let error = refusal(&cloud, &device(&cloud, &cloud.options()), "cloud.test").await;
         assert!(error.contains("not valid for name"), "{error}");
-        let public = cloud.device(&TlsOptions::default());
+        let public = device(&cloud, &TlsOptions::default());
         assert_eq!(
-            cloud.refusal(&public, "127.0.0.1").await,
+            refusal(&cloud, &public, NAME).await,
             "the certificate of 127.0.0.1 was not issued by an authority that this device trusts"
         );
         assert_eq!(cloud.options().trust.roots().unwrap().len(), 1);
         let trust = Trust::PublicAnd(cloud.path("ca.pem"));
         assert!(trust.roots().unwrap().len() > 100);
-        let device = cloud.device(&TlsOptions { trust, identity: None });
-        cloud.connect(&device, "127.0.0.1").await.unwrap();
+        let device = device(&cloud, &TlsOptions { trust, identity: None });
+        connect(&cloud, &device, NAME).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_client_certificate_is_presented_on_request() {
-        let mut cloud = Cloud::new();
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(cloud.path("ca.pem")).unwrap()).unwrap();
-        let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
-        let issued = cloud.authority.issue("127.0.0.1", (first(2020, 1), first(2080, 1)));
+        let mut cloud = Cloud::new(NAME);
+        let (roots, provider) = (cloud.authority.roots(), Arc::new(ring::default_provider()));
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+        let validity = (first(2020, 1), first(2080, 1));
+        let issued = cloud.authority.issue(NAME, validity);
         cloud.config = server_config(verifier.build().unwrap(), issued);
 
         let (certificate, key) = (cloud.path("device.pem"), cloud.path("device.key"));
-        let validity = (first(2020, 1), first(2080, 1));
         let (chain, private) = cloud.authority.issue("nerves-242a", validity);
         fs::write(&certificate, chain).unwrap();
         fs::write(&key, private).unwrap();
         let identity = Some(Identity { certificate, key });
-        let device = cloud.device(&TlsOptions { identity, ..cloud.options() });
-        cloud.connect(&device, "127.0.0.1").await.unwrap();
+        let identified = device(&cloud, &TlsOptions { identity, ..cloud.options() });
+        connect(&cloud, &identified, NAME).await.unwrap();
 
-        let error = cloud.refusal(&cloud.device(&cloud.options()), "127.0.0.1").await;
+        let error = refusal(&cloud, &device(&cloud, &cloud.options()), NAME).await;
         assert!(error.contains("CertificateRequired"), "{error}");
     }
 
     #[test]
     fn errors_name_the_file_and_what_should_be_in_it() {
-        let cloud = Cloud::new();
-        let time = trusted_time(first(2026, 2), epoch(), cloud.directory.path());
+        let cloud = Cloud::new(NAME);
+        let time = trusted_time(first(2026, 2), epoch(), &cloud.directory);
         let error = |options: &TlsOptions| Tls::new(options, time.clone()).unwrap_err().to_string();
-        let only = |file: &Path| TlsOptions { trust: Trust::Only(file.into()), identity: None };
-        let empty = cloud.path("empty.pem");
+        let (empty, missing) = (cloud.path("empty.pem"), cloud.path("missing.pem"));
         fs::write(&empty, "").unwrap();
-        assert_eq!(
-            error(&only(&empty)),
-            format!(
-                "cannot read a PEM certificate from {}: the file contains none",
-                empty.display()
-            )
-        );
-        assert_eq!(
-            error(&only(Path::new("/nowhere/ca.pem"))),
-            "cannot read a PEM certificate from /nowhere/ca.pem: No such file or directory (os \
-             error 2)"
-        );
+        let none = "the file contains none";
+        for (file, problem) in [(empty, none), (missing, "No such file or directory (os error 2)")]
+        {
+            let expected =
+                format!("cannot read a PEM certificate from {}: {problem}", file.display());
+            let trust = Trust::Only(file);
+            assert_eq!(error(&TlsOptions { trust, identity: None }), expected);
+        }
         let (chain, key) = cloud.authority.issue("a", year_2026());
         let (_, other_key) = cloud.authority.issue("b", year_2026());
         let identity = Identity { certificate: cloud.path("c.pem"), key: cloud.path("k.pem") };
@@ -327,11 +286,8 @@ mod tests {
         let key_file = identity.key.clone();
         let options = TlsOptions { identity: Some(identity), ..TlsOptions::default() };
         fs::write(&key_file, "nothing").unwrap();
-        let none = "the file contains none";
-        assert_eq!(
-            error(&options),
-            format!("cannot read a PEM private key from {}: {none}", key_file.display())
-        );
+        let expected = format!("cannot read a PEM private key from {}: {none}", key_file.display());
+        assert_eq!(error(&options), expected);
         fs::write(&key_file, other_key).unwrap();
         let mismatch = error(&options);
         assert!(mismatch.contains("cannot be used together"), "{mismatch}");

@@ -158,14 +158,8 @@ mod tests {
     use tempfile::{TempDir, tempdir};
 
     use super::*;
-    use crate::testing::{Authority, epoch, first, trusted_time};
+    use crate::testing::{Authority, NOWHERE, epoch, first, trusted_time};
     use crate::tls::VerifiedPeer;
-
-    fn built(build: UnixTime, clock: UnixTime) -> (TempDir, TrustedTime) {
-        let directory = tempdir().unwrap();
-        let time = trusted_time(build, clock, directory.path());
-        (directory, time)
-    }
 
     /// A cloud whose certificate is valid from 2025-12 to 2026-12.
     fn cloud() -> VerifiedPeer {
@@ -177,16 +171,22 @@ mod tests {
         time.observe(claimed.as_secs() * 1_000 + 999, |at| cloud.latest_valid(at))
     }
 
+    /// The floor after a restart.
+    fn loaded(build: UnixTime, directory: &TempDir) -> UnixTime {
+        let time = trusted_time(build, epoch(), directory);
+        time.load().unwrap();
+        time.floor()
+    }
+
     #[test]
     fn a_clock_is_used_from_the_floor_to_20_years_later() {
         let floor = first(2026, 1);
         let last = unix(floor.as_secs() + HORIZON);
-        let before = unix(floor.as_secs() - 1);
-        let after = unix(last.as_secs() + 1);
+        let (before, after) = (unix(floor.as_secs() - 1), unix(last.as_secs() + 1));
         let plausible = [floor, first(2027, 3), last].map(|clock| (clock, clock));
         let wrong = [epoch(), before, after, first(2099, 1)].map(|clock| (clock, floor));
         for (clock, at) in plausible.into_iter().chain(wrong) {
-            let (_directory, time) = built(floor, clock);
+            let time = trusted_time(floor, clock, NOWHERE);
             assert_eq!(time.verification_time(), VerificationTime { at, clock });
         }
     }
@@ -206,10 +206,16 @@ mod tests {
 
     #[test]
     fn a_cloud_raises_the_floor_within_its_chains_validity() {
-        let (_directory, time) = built(first(2026, 1), epoch());
+        let time = trusted_time(first(2026, 1), first(2026, 2), NOWHERE);
         let early = Authority::until(first(2026, 4));
         let early = early.verified_peer((first(2025, 12), first(2026, 12)));
         let cloud = cloud();
+        // More than 20 years later, which is impossible.
+        for claimed in [first(2099, 1).as_secs() * 1_000, u64::MAX] {
+            assert!(!time.observe(claimed, |at| cloud.latest_valid(at)));
+            assert_eq!(time.floor(), first(2026, 1));
+        }
+        assert_eq!(time.verification_time().at, first(2026, 2));
         for (peer, claimed, floor) in [
             (&early, first(2040, 1), first(2026, 4)),
             (&cloud, first(2026, 5), first(2026, 5)),
@@ -222,19 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn a_cloud_that_claims_an_impossible_time_does_no_harm() {
-        let (_directory, time) = built(first(2026, 1), first(2026, 2));
-        let cloud = cloud();
-        for claimed in [first(2099, 1).as_secs() * 1_000, u64::MAX] {
-            assert!(!time.observe(claimed, |at| cloud.latest_valid(at)));
-            assert_eq!(time.floor(), first(2026, 1));
-        }
-        assert_eq!(time.verification_time().at, first(2026, 2));
-    }
-
-    #[test]
     fn the_floor_is_written_when_it_rose_by_a_day_and_is_loaded() {
-        let (directory, time) = built(first(2026, 1), epoch());
+        let directory = tempdir().unwrap();
+        let time = trusted_time(first(2026, 1), epoch(), &directory);
         let cloud = cloud();
         let later = |seconds| unix(first(2026, 1).as_secs() + seconds);
         assert!(!observe(&time, &cloud, later(DAY - 1)));
@@ -246,25 +242,16 @@ mod tests {
         assert!(text.starts_with("fedecks time 1\nseconds 1767355200\n"), "{text}");
         // A newer program starts with a later floor.
         for (build, floor) in [(first(2026, 1), later(DAY)), (first(2026, 6), first(2026, 6))] {
-            let restarted = trusted_time(build, epoch(), directory.path());
-            restarted.load().unwrap();
-            assert_eq!(restarted.floor(), floor);
+            assert_eq!(loaded(build, &directory), floor);
         }
-    }
 
-    #[test]
-    fn an_earlier_floor_never_replaces_the_one_on_disk() {
-        let (directory, time) = built(first(2026, 1), epoch());
-        let cloud = cloud();
-        // Was loaded before the data partition was mounted.
-        let late = trusted_time(first(2026, 1), epoch(), directory.path());
+        // An earlier floor does not replace it. This one was created before the data partition was mounted.
+        let late = trusted_time(first(2026, 1), epoch(), &directory);
         assert!(observe(&time, &cloud, first(2026, 9)));
         time.persist().unwrap();
         assert!(observe(&late, &cloud, first(2026, 5)));
         late.persist().unwrap();
-        let restarted = trusted_time(first(2026, 1), epoch(), directory.path());
-        restarted.load().unwrap();
-        assert_eq!(restarted.floor(), first(2026, 9));
+        assert_eq!(loaded(first(2026, 1), &directory), first(2026, 9));
         assert_eq!(late.floor(), first(2026, 9));
     }
 }

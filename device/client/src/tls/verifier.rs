@@ -147,8 +147,6 @@ fn not_before(verified: &Result<ServerCertVerified, Error>) -> Option<UnixTime> 
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::testing::{Authority, NOWHERE, epoch, first, trusted_time, year_2026};
 
@@ -160,7 +158,7 @@ mod tests {
         build: UnixTime,
         clock: UnixTime,
     ) -> Result<(), CertificateError> {
-        let verifier = authority.verifier(trusted_time(build, clock, Path::new(NOWHERE)));
+        let verifier = authority.verifier(trusted_time(build, clock, NOWHERE));
         let name = ServerName::try_from(name).unwrap();
         match verifier.verify_server_cert(&chain[0], &chain[1..], &name, &[], epoch()) {
             Ok(_) => Ok(()),
@@ -173,6 +171,7 @@ mod tests {
     fn a_certificate_is_accepted_if_any_plausible_time_allows_it() {
         let wrong = || vec![epoch(), first(2099, 1)];
         let clocks = [wrong(), vec![first(2025, 1), first(2026, 2), first(2026, 6)]].concat();
+        let since_2018 = (first(2018, 1), first(2027, 1));
         for (case, validity, build, clocks) in [
             ("any clock but one less than 20 years ahead", year_2026(), first(2026, 2), clocks),
             // The program is more than a year old.
@@ -180,12 +179,7 @@ mod tests {
             // After the floor, so the clock is not known to be wrong, and before the certificate.
             ("renewed after the image", year_2026(), first(2025, 6), vec![first(2025, 7)]),
             // The authority's certificates begin in 2020, after the server's.
-            (
-                "an intermediate that is not valid yet",
-                (first(2018, 1), first(2027, 1)),
-                first(2016, 1),
-                vec![epoch()],
-            ),
+            ("an intermediate that is not valid yet", since_2018, first(2016, 1), vec![epoch()]),
         ] {
             let authority = Authority::new();
             let chain = authority.chain("cloud.test", validity);
@@ -223,18 +217,15 @@ mod tests {
         let chain = authority.chain("cloud.test", year_2026());
         for clock in [first(2026, 6), first(2025, 7), epoch(), first(2099, 1)] {
             let shown = utc(clock.as_secs());
-            let refused = verify(&authority, "other.test", &chain, build, clock).unwrap_err();
-            assert!(
-                matches!(refused, CertificateError::NotValidForNameContext { .. }),
-                "{shown}: {refused:?}"
-            );
-            let foreign = Authority::new();
-            let refused = verify(&foreign, "cloud.test", &chain, build, clock).unwrap_err();
+            let refusal = |authority: &Authority, name| {
+                verify(authority, name, &chain, build, clock).unwrap_err()
+            };
+            let name = refusal(&authority, "other.test");
+            assert!(matches!(name, CertificateError::NotValidForNameContext { .. }), "{shown}");
             // Both authorities have the same names, so only the signature differs.
-            assert!(
-                matches!(refused, CertificateError::UnknownIssuer | CertificateError::BadSignature),
-                "{shown}: {refused:?}"
-            );
+            let issuer = refusal(&Authority::new(), "cloud.test");
+            let expected = [CertificateError::UnknownIssuer, CertificateError::BadSignature];
+            assert!(expected.contains(&issuer), "{shown}: {issuer:?}");
         }
     }
 

@@ -254,10 +254,6 @@ mod tests {
         bytes(&message)
     }
 
-    fn default_route(attributes: Vec<RouteAttribute>) -> Vec<u8> {
-        route(attributes, |_| {})
-    }
-
     fn address_of(index: u32, scope: AddressScope, attributes: Vec<AddressAttribute>) -> Vec<u8> {
         let mut message = AddressMessage::default();
         message.header.index = index;
@@ -278,6 +274,10 @@ mod tests {
         Ipv4Addr::new(192, 0, 2, last)
     }
 
+    fn gateway() -> RouteAttribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(v4(1)))
+    }
+
     fn via(link: u32, gateway: IpAddr, metric: u32) -> DefaultRoute {
         DefaultRoute { link, gateway: Some(gateway), metric }
     }
@@ -285,19 +285,15 @@ mod tests {
     #[test]
     fn default_routes_count_if_their_link_is_running() {
         let links = [
-            (NEW_LINK, up(2, LinkFlags::Running)),
-            (NEW_LINK, up(3, LinkFlags::empty())),
-            (NEW_LINK, up(1, LinkFlags::Running | LinkFlags::Loopback)),
+            (1, LinkFlags::Running | LinkFlags::Loopback),
+            (2, LinkFlags::Running),
+            (3, LinkFlags::empty()),
         ];
-        let routes = [1, 2, 3].map(|link| {
-            let attributes = vec![
-                RouteAttribute::Gateway(RouteAddress::Inet(v4(1))),
-                RouteAttribute::Priority(100),
-                RouteAttribute::Oif(link),
-            ];
-            (NEW_ROUTE, default_route(attributes))
-        });
-        let snapshot = snapshot(links.into_iter().chain(routes));
+        let snapshot = snapshot(links.into_iter().flat_map(|(link, flags)| {
+            let attributes =
+                vec![gateway(), RouteAttribute::Priority(100), RouteAttribute::Oif(link)];
+            [(NEW_LINK, up(link, flags)), (NEW_ROUTE, route(attributes, |_| {}))]
+        }));
         let defaults = [via(2, v4(1).into(), 100)].into();
         assert_eq!(snapshot.routes(), Routes { defaults, addresses: BTreeSet::new() });
     }
@@ -305,17 +301,14 @@ mod tests {
     #[test]
     fn every_next_hop_of_a_multipath_route_counts() {
         let v6: Ipv6Addr = "fe80::1".parse().unwrap();
-        let next_hops = [
-            (2, RouteAttribute::Gateway(RouteAddress::Inet(v4(1)))),
-            (3, RouteAttribute::Via(RouteVia::Inet6(v6))),
-        ];
+        let next_hops = [(2, gateway()), (3, RouteAttribute::Via(RouteVia::Inet6(v6)))];
         let next_hops = next_hops.map(|(link, gateway)| {
             let mut hop = RouteNextHop::default();
             hop.interface_index = link;
             hop.attributes = vec![gateway];
             hop
         });
-        let route = default_route(vec![RouteAttribute::MultiPath(next_hops.to_vec())]);
+        let route = route(vec![RouteAttribute::MultiPath(next_hops.to_vec())], |_| {});
         assert_eq!(hops(&route[12..]), [via(2, v4(1).into(), 0), via(3, v6.into(), 0)]);
     }
 
@@ -335,19 +328,19 @@ mod tests {
     #[test]
     fn global_addresses_of_links_with_a_default_route_count() {
         let v6 = "2001:db8::2".parse::<IpAddr>().unwrap();
-        let link_local = AddressAttribute::Address("fe80::2".parse().unwrap());
-        let peer_and_local =
-            vec![AddressAttribute::Address(v4(9).into()), AddressAttribute::Local(v4(2).into())];
+        let address = AddressAttribute::Address;
+        let local = |last| AddressAttribute::Local(v4(last).into());
         let addresses = [
-            address_of(2, AddressScope::Universe, peer_and_local),
-            address_of(2, AddressScope::Universe, vec![AddressAttribute::Address(v6)]),
-            address_of(2, AddressScope::Link, vec![link_local]),
-            address_of(4, AddressScope::Universe, vec![AddressAttribute::Local(v4(4).into())]),
+            // A peer's, and our own.
+            address_of(2, AddressScope::Universe, vec![address(v4(9).into()), local(2)]),
+            address_of(2, AddressScope::Universe, vec![address(v6)]),
+            address_of(2, AddressScope::Link, vec![address("fe80::2".parse().unwrap())]),
+            address_of(4, AddressScope::Universe, vec![local(4)]),
         ];
         let others = [
             (NEW_LINK, up(2, LinkFlags::Running)),
             (NEW_LINK, up(4, LinkFlags::Running)),
-            (NEW_ROUTE, default_route(vec![RouteAttribute::Oif(2)])),
+            (NEW_ROUTE, route(vec![RouteAttribute::Oif(2)], |_| {})),
         ];
         let addresses = addresses.map(|address| (NEW_ADDRESS, address));
         let snapshot = snapshot(others.into_iter().chain(addresses));
@@ -376,7 +369,7 @@ mod tests {
             (DEL_LINK, up(3, LinkFlags::empty()), false),
             (NEW_ADDRESS, address(2), true),
             (DEL_ADDRESS, address(3), false),
-            (NEW_ROUTE, default_route(vec![]), true),
+            (NEW_ROUTE, route(vec![], |_| {}), true),
             (DEL_ROUTE, net, false),
             (NEW_LINK, vec![1, 2, 3], true),
             (DEL_ROUTE, vec![], true),
