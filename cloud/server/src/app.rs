@@ -126,7 +126,7 @@ impl App {
                 .options(options(&config))
                 .build()?;
         tasks.spawn(events::record_access_changes(denylist.subscribe(), events.clone()));
-        let certificates = certificates::of(&listen);
+        let certificates: Vec<_> = listen.iter().filter_map(|listen| listen.tls.clone()).collect();
         let trusted_proxies = config.trusted_proxies.clone();
         let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
         let (stopping, stopped) = watch::channel(false);
@@ -138,7 +138,7 @@ impl App {
         metrics.register(cloud.hub());
         metrics.register(monitor.clone());
         metrics.register(streams.clone());
-        metrics.register(webhooks.counters());
+        metrics.register(webhooks.counters.clone());
         metrics.register(certificates.clone());
         let health = health::filter(monitor, &stopped);
         let history = History::new(&counters, cloud.hub());

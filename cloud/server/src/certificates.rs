@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fedecks_cloud::Listen;
 use fedecks_cloud::serve::Tls;
 use fedecks_common::utc;
 use fedecks_store::unix_now;
@@ -20,11 +19,6 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// The remaining time at which a certificate should have been renewed.
 const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
-
-/// The certificates of the listeners that have one.
-pub(crate) fn of(listen: &[Listen]) -> Vec<Tls> {
-    listen.iter().filter_map(|listen| listen.tls.clone()).collect()
-}
 
 /// Reloads the certificates when a file changes or on `hangup`, until it is dropped. A certificate that
 /// cannot be used is logged, and the loaded one stays. Also warns when one expires soon.

@@ -34,6 +34,11 @@ kinds! {
 }
 
 impl EventKind {
+    /// All names, for messages.
+    pub(crate) fn words() -> String {
+        Self::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
     pub(crate) fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
     }

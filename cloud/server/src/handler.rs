@@ -11,7 +11,7 @@ use fedecks_cloud::messaging::Presence;
 use fedecks_cloud::session::{Disconnected, SessionError};
 use fedecks_cloud::{Decision, DeviceId, Handler, Login, Message, Outcome, Session, Term};
 use fedecks_common::RateLimit;
-use fedecks_protocol::{CloseCode, Refusal};
+use fedecks_protocol::{CloseCode, CloseReason, Refusal};
 use parking_lot::Mutex;
 
 use crate::events::{Event, EventLog, EventPayload};
@@ -90,15 +90,14 @@ impl Handler for RecordingHandler {
 
     fn disconnected(&self, presence: &Presence, why: &Disconnected) {
         self.counters.disconnects.inc();
+        let closed = |by: &str, reason: &CloseReason| {
+            format!("the {by} closed the connection with code {}", reason.code.code())
+        };
         let reason = match why {
             // The newer connection is recorded, and the device is not gone.
             Disconnected::ByCloud(reason) if reason.code == CloseCode::Replaced => return,
-            Disconnected::ByDevice(reason) => {
-                format!("the device closed the connection with code {}", reason.code.code())
-            }
-            Disconnected::ByCloud(reason) => {
-                format!("the cloud closed the connection with code {}", reason.code.code())
-            }
+            Disconnected::ByDevice(reason) => closed("device", reason),
+            Disconnected::ByCloud(reason) => closed("cloud", reason),
             // Already recorded by `socket_error`.
             Disconnected::ByError => return,
             Disconnected::Abandoned => "the server ended".to_owned(),

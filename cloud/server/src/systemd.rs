@@ -15,17 +15,14 @@ pub(crate) fn notify(state: &[NotifyState<'_>]) {
 /// Feeds systemd's watchdog for as long as the runtime runs tasks. A failing store or webhook receiver
 /// does not stop it: a restart would not fix that, and would close every connection.
 pub(crate) fn feed_watchdog() {
+    let Some(timeout) = sd_notify::watchdog_enabled() else { return };
     // Half of the timeout, as sd_watchdog_enabled(3) advises.
-    if let Some(timeout) = sd_notify::watchdog_enabled() {
-        tokio::spawn(feed_every((timeout / 2).max(Duration::from_millis(1))));
-    }
-}
-
-async fn feed_every(period: Duration) {
-    let mut ticks = interval(period);
+    let mut ticks = interval((timeout / 2).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        notify(&[NotifyState::Watchdog]);
-    }
+    tokio::spawn(async move {
+        loop {
+            ticks.tick().await;
+            notify(&[NotifyState::Watchdog]);
+        }
+    });
 }

@@ -19,12 +19,9 @@ impl SigningSecret {
     /// Parses the form that the scheme's libraries use.
     pub(crate) fn new(text: &str) -> Result<Self, InvalidSecret> {
         let encoded = text.strip_prefix("whsec_").ok_or(InvalidSecret)?;
-        let bytes = BASE64.decode(encoded.as_bytes()).map_err(|_| InvalidSecret)?;
-        if (24..=64).contains(&bytes.len()) {
-            Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
-        } else {
-            Err(InvalidSecret)
-        }
+        let key = BASE64.decode(encoded.as_bytes()).ok();
+        let key = key.filter(|key| (24..=64).contains(&key.len())).ok_or(InvalidSecret)?;
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &key)))
     }
 
     /// The value of the header `webhook-signature`; the time is in seconds since 1970-01-01 UTC.

@@ -32,10 +32,7 @@ pub(super) enum Command {
         place: Place,
     },
     /// List accounts (name, added), separated by tabs
-    List {
-        #[command(flatten)]
-        place: Place,
-    },
+    List(Place),
 }
 
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
@@ -51,7 +48,7 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
             let removed = runtime.block_on(store.remove_account(&name, &Actor::cli()))?;
             if removed { Ok(()) } else { Err(CliError::NoAccount(name)) }
         }
-        Command::List { place } => {
+        Command::List(place) => {
             let (store, runtime) = place.open_store()?;
             let accounts = runtime.block_on(store.accounts())?;
             output.print_header("NAME\tADDED")?;

@@ -30,15 +30,13 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
     let (store, runtime) = place.open_store()?;
     output.print_header("TIME\tWHO\tWHAT\tDEVICE\tDETAIL")?;
     runtime.block_on(async {
-        let mut left = limit;
-        let mut query = AuditQuery { before: None, device, limit: 0 };
-        while left > 0 {
-            query.limit = left;
+        let mut query = AuditQuery { before: None, device, limit };
+        while query.limit > 0 {
             let page = store.audit_page(&query).await?;
             output.print(&page.iter().map(line).collect::<String>())?;
             let Some(last) = page.last() else { break };
             query.before = Some(last.sequence);
-            left = left.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
+            query.limit = query.limit.saturating_sub(page.len() as u32);
         }
         Ok::<_, CliError>(())
     })

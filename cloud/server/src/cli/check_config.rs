@@ -1,6 +1,6 @@
 //! `check-config`: validates the configuration and prints the effective settings, without secrets.
 
-use std::fmt::Write;
+use std::path::Path;
 
 use fedecks_cloud::serve::Tls;
 use fedecks_common::utc;
@@ -21,10 +21,7 @@ pub(super) fn run(place: Place, output: &mut Output<'_>) -> Result<(), CliError>
 
 fn describe(config: &Config, certificates: &[Option<Tls>]) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: String| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name}: {value}");
-    };
+    let mut line = |name: &str, value: String| text += &format!("{name}: {value}\n");
     for (listener, certificate) in config.listeners.iter().zip(certificates) {
         let tls = match &listener.tls {
             TlsChoice::Off => "plaintext".to_owned(),
@@ -47,14 +44,8 @@ fn describe(config: &Config, certificates: &[Option<Tls>]) -> String {
     line("device socket", config.path.clone());
     let missing = if config.store.exists() { "" } else { " (will be created)" };
     line("store", format!("{}{missing}", config.store.display()));
-    let secret = config.secrets.generated();
-    line(
-        "secret",
-        match secret {
-            Some(file) => format!("generated ({})", file.display()),
-            None => "configured".to_owned(),
-        },
-    );
+    let generated = |file: &Path| format!("generated ({})", file.display());
+    line("secret", config.secrets.generated().map_or("configured".to_owned(), generated));
     for webhook in &config.webhooks {
         line("webhook", format!("{} to {}", webhook.name, webhook.url));
     }

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config;
+use crate::config::{self, SALT_BYTES, SECRET_BYTES};
 use crate::error::ServerError;
 
 use error::CliError;
@@ -53,10 +53,7 @@ enum Command {
     /// Check the configuration without starting the server
     ///
     /// Prints the effective settings.
-    CheckConfig {
-        #[command(flatten)]
-        place: Place,
-    },
+    CheckConfig(Place),
     /// Run the server until SIGTERM or SIGINT
     Serve(serve::Arguments),
     /// Add, remove and list the accounts that may register devices
@@ -113,7 +110,7 @@ pub fn run() -> ExitCode {
 
 fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
     match command {
-        Command::CheckConfig { place } => check_config::run(place, output),
+        Command::CheckConfig(place) => check_config::run(place, output),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Account(command) => account::run(command, output),
         Command::Device(command) => device::run(command, output),
@@ -127,7 +124,7 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
 
 fn generate_secret(output: &mut Output<'_>) -> Result<(), CliError> {
     let random = || ServerError::io("get random numbers");
-    let secret = config::generate().map_err(random())?;
-    let salt = config::generate_salt().map_err(random())?;
+    let secret = config::Secret::generate(SECRET_BYTES).map_err(random())?;
+    let salt = config::Secret::generate(SALT_BYTES).map_err(random())?;
     output.print(&format!("FEDECKS_SECRET={}\nFEDECKS_SALT={}\n", secret.expose(), salt.expose()))
 }

@@ -32,10 +32,7 @@ pub(super) enum Command {
         place: Place,
     },
     /// List API tokens (name, roles, devices, added, expires, last used), separated by tabs
-    List {
-        #[command(flatten)]
-        place: Place,
-    },
+    List(Place),
     /// Revoke an API token
     ///
     /// A running server refuses it within about a second.
@@ -60,7 +57,7 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
             runtime.block_on(store.add_api_token(&token, &by))?;
             output.print(&format!("{}\n", token.secret.expose()))
         }
-        Command::List { place } => {
+        Command::List(place) => {
             let (store, runtime) = place.open_store()?;
             let tokens = runtime.block_on(store.api_tokens())?;
             output.print_header("NAME\tROLES\tDEVICES\tADDED\tEXPIRES\tLAST USED")?;

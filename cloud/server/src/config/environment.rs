@@ -10,14 +10,6 @@ use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::keys::{KEYS, Kind, variable_of};
 
-/// A secret is set once: either form of it replaces the other.
-const ALTERNATIVES: &[(&str, &str)] = &[
-    ("secret", "secret_file"),
-    ("secret_file", "secret"),
-    ("salt", "salt_file"),
-    ("salt_file", "salt"),
-];
-
 /// Overrides the values of the file with those of the environment. Returns the keys that it set.
 pub(super) fn apply(
     table: &mut Table,
@@ -36,10 +28,10 @@ pub(super) fn apply(
         let mut only_this = Table::new();
         put(&mut only_this, key, value.clone());
         ConfigFile::deserialize(only_this).map_err(|error| invalid(error.message()))?;
-        for (_, other) in
-            ALTERNATIVES.iter().filter(|(this, other)| this == key && !set.contains(other))
-        {
-            table.remove(*other);
+        // A secret is set once: either form of it replaces the other.
+        let other = key.strip_suffix("_file").map_or(format!("{key}_file"), str::to_owned);
+        if !set.contains(&*other) {
+            table.remove(&other);
         }
         put(table, key, value);
         set.insert(*key);
@@ -49,17 +41,17 @@ pub(super) fn apply(
 
 impl Kind {
     fn value(self, text: &str) -> Result<Value, &'static str> {
-        Ok(match self {
-            Self::Text => Value::String(text.to_owned()),
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        match self {
+            Self::Text => Ok(text.into()),
             Self::Number => {
-                Value::Integer(text.trim().parse().map_err(|_| "must be a whole number")?)
+                text.trim().parse().map(Value::Integer).map_err(|_| "must be a whole number")
             }
-            Self::Flag => Value::Boolean(text.trim().parse().map_err(|_| "must be true or false")?),
-            Self::List => {
-                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-                Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
+            Self::Flag => {
+                text.trim().parse().map(Value::Boolean).map_err(|_| "must be true or false")
             }
-        })
+            Self::List => Ok(items.collect::<Vec<_>>().into()),
+        }
     }
 }
 

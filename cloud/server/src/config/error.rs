@@ -25,7 +25,7 @@ pub(crate) enum ConfigError {
 
 /// Where each key got its value from.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ConfigSources {
+pub(crate) struct ConfigSources {
     pub(super) file: Option<PathBuf>,
     /// The line of each key that the file sets, without those in lists of tables such as `[[webhook]]`.
     pub(super) lines: BTreeMap<&'static str, usize>,
@@ -48,12 +48,24 @@ impl ConfigSources {
     }
 
     /// Neither the file nor the environment sets `key`.
-    pub(super) fn is_default(&self, key: &str) -> bool {
+    fn is_default(&self, key: &str) -> bool {
         !self.lines.contains_key(key) && !self.from_environment.contains(key)
     }
 
+    /// Two keys do not fit together. Blames the one that is set.
+    pub(super) fn conflict(
+        &self,
+        (key, value): (&str, impl fmt::Display),
+        must_be: &str,
+        (other, limit): (&str, impl fmt::Display),
+    ) -> ConfigError {
+        let (value, limit) = (self.describe(key, value), self.describe(other, limit));
+        let set = if self.is_default(key) { other } else { key };
+        self.invalid(set, format!("{value} must be {must_be} {limit}"))
+    }
+
     /// `KEY (VALUE)`, which also says if that is the default.
-    pub(super) fn describe(&self, key: &str, value: impl fmt::Display) -> String {
+    fn describe(&self, key: &str, value: impl fmt::Display) -> String {
         let default = if self.is_default(key) { ", the default" } else { "" };
         format!("{key} ({value}{default})")
     }
@@ -67,11 +79,7 @@ impl ConfigSources {
         if duration > minimum {
             return Ok(());
         }
-        let describe = |key: &str, duration: Duration| {
-            self.describe(key, format_args!("{} s", duration.as_secs()))
-        };
-        let problem =
-            format!("{} must be longer than {}", describe(key, duration), describe(than, minimum));
-        Err(self.invalid(if self.is_default(key) { than } else { key }, problem))
+        let [duration, minimum] = [duration, minimum].map(|time| format!("{} s", time.as_secs()));
+        Err(self.conflict((key, duration), "longer than", (than, minimum)))
     }
 }

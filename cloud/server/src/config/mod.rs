@@ -21,7 +21,7 @@ use fedecks_protocol::DEFAULT_PATH;
 use fedecks_store::StoreOptions;
 
 pub(crate) use error::ConfigError;
-pub(crate) use secret::{generate, generate_salt};
+pub(crate) use secret::{SALT_BYTES, SECRET_BYTES, Secret};
 pub(crate) use sections::{
     Drain, Events, Listener, Log, LogFormat, Secrets, Service, Sessions, TlsChoice, Tokens, Webhook,
 };
@@ -103,13 +103,11 @@ impl Config {
         sessions.check(sources)?;
         file.tokens.check(sources)?;
         if sessions.max_header + REST_OF_HEAD > limits.request_head {
-            let (key, than) = ("limits.request_head", "sessions.max_header");
-            let problem = format!(
-                "{} must be at least {REST_OF_HEAD} more than {}",
-                sources.describe(key, limits.request_head),
-                sources.describe(than, sessions.max_header)
-            );
-            return Err(sources.invalid(if sources.is_default(key) { than } else { key }, problem));
+            return Err(sources.conflict(
+                ("limits.request_head", limits.request_head),
+                &format!("at least {REST_OF_HEAD} more than"),
+                ("sessions.max_header", sessions.max_header),
+            ));
         }
         let key = PreviousKey {
             secret: file.secret,

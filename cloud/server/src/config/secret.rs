@@ -12,31 +12,28 @@ use serde::de::{Deserialize, Deserializer, Error};
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 
-/// A new secret: 256 random bits.
-pub(crate) fn generate() -> io::Result<Secret> {
-    random::<32>()
-}
+/// The length of a new secret, in random bytes.
+pub(crate) const SECRET_BYTES: usize = 32;
 
-/// A new salt: 128 random bits.
-pub(crate) fn generate_salt() -> io::Result<Secret> {
-    random::<16>()
-}
+/// The length of a new salt, in random bytes.
+pub(crate) const SALT_BYTES: usize = 16;
 
 impl Secret {
     pub(crate) fn new(text: &str) -> Self {
         Self(text.to_owned())
     }
 
+    /// A new one, of random bytes.
+    pub(crate) fn generate(length: usize) -> io::Result<Self> {
+        let mut bytes = vec![0; length];
+        SysRng.try_fill_bytes(&mut bytes).map_err(io::Error::other)?;
+        Ok(Self(BASE64URL_NOPAD.encode(&bytes)))
+    }
+
     /// The secret itself. Not for logs and errors.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
-}
-
-fn random<const BYTES: usize>() -> io::Result<Secret> {
-    let mut bytes = [0; BYTES];
-    SysRng.try_fill_bytes(&mut bytes).map_err(io::Error::other)?;
-    Ok(Secret(BASE64URL_NOPAD.encode(&bytes)))
 }
 
 impl fmt::Debug for Secret {

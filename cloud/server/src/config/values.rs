@@ -32,17 +32,23 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::E
 
 /// A duration above zero.
 pub(super) fn positive<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
-    let duration = duration(d)?;
-    if duration.is_zero() { Err(Error::custom("must be longer than 0s")) } else { Ok(duration) }
+    duration_if(d, |duration| !duration.is_zero(), "must be longer than 0s")
 }
 
 /// A duration in whole seconds, at least one.
 pub(super) fn whole_seconds<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    let is_whole = |duration: Duration| !duration.is_zero() && duration.subsec_nanos() == 0;
+    duration_if(d, is_whole, "must be in whole seconds, at least 1s")
+}
+
+/// A duration that `is_valid` accepts.
+pub(super) fn duration_if<'de, D: Deserializer<'de>>(
+    d: D,
+    is_valid: impl FnOnce(Duration) -> bool,
+    expected: &str,
+) -> Result<Duration, D::Error> {
     let duration = duration(d)?;
-    if duration.is_zero() || duration.subsec_nanos() != 0 {
-        return Err(Error::custom("must be in whole seconds, at least 1s"));
-    }
-    Ok(duration)
+    if is_valid(duration) { Ok(duration) } else { Err(Error::custom(expected)) }
 }
 
 /// A text that `parse` accepts. `expected` completes a sentence about it.
@@ -68,12 +74,7 @@ pub(super) fn parsed_list<'de, D: Deserializer<'de>, T>(
     texts.iter().map(item).collect()
 }
 
-/// Why a text is not an address to listen on.
-#[derive(Debug, thiserror::Error)]
-#[error("expected IP:PORT, such as 127.0.0.1:8080 or [::]:8443")]
-pub(crate) struct InvalidAddress;
-
 /// An address to listen on.
-pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, InvalidAddress> {
-    text.parse().map_err(|_| InvalidAddress)
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected IP:PORT, such as 127.0.0.1:8080 or [::]:8443")
 }

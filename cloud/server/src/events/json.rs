@@ -30,6 +30,9 @@ impl Serialize for Identified<'_> {
         map.serialize_entry("time", &format_args!("{}", utc_millis(event.at)))?;
         map.serialize_entry("kind", event.kind().as_str())?;
         map.serialize_entry("device", &event.device.as_ref().map(DeviceId::as_str))?;
+        if let EventPayload::Sent { by, .. } | EventPayload::RawSent { by, .. } = &event.payload {
+            map.serialize_entry("by", by)?;
+        }
         match &event.payload {
             EventPayload::Connected { connection, peer, by } => {
                 map.serialize_entry("connection", connection)?;
@@ -40,18 +43,10 @@ impl Serialize for Identified<'_> {
                 map.serialize_entry("connection", connection)?;
                 map.serialize_entry("reason", reason)?;
             }
-            EventPayload::Message(message) => {
+            EventPayload::Message(message) | EventPayload::Sent { message, .. } => {
                 map.serialize_entry("message", &JsonTerm(&**message))?;
             }
-            EventPayload::RawMessage(bytes) => {
-                map.serialize_entry("bytes", &BASE64.encode(bytes))?;
-            }
-            EventPayload::Sent { by, message } => {
-                map.serialize_entry("by", by)?;
-                map.serialize_entry("message", &JsonTerm(&**message))?;
-            }
-            EventPayload::RawSent { by, bytes } => {
-                map.serialize_entry("by", by)?;
+            EventPayload::RawMessage(bytes) | EventPayload::RawSent { bytes, .. } => {
                 map.serialize_entry("bytes", &BASE64.encode(bytes))?;
             }
             EventPayload::Refused { reason, peer } => {

@@ -75,11 +75,10 @@ pub(crate) struct Reader {
 
 /// What a reader gets.
 pub(crate) enum Item {
+    /// An event that matches the filter.
     Event(Arc<LogEntry>),
     /// Events are missing here. Reading after `id` continues with the next one in the log.
-    Gap {
-        id: String,
-    },
+    Gap { id: String },
 }
 
 /// How many events a reader reads from the log at a time.

@@ -55,17 +55,9 @@ pub(super) fn require_same_origin(headers: &HeaderMap) -> Result<(), Problem> {
     if same { Ok(()) } else { Err(Problem::new(Code::CrossSite, detail)) }
 }
 
-/// The value of `Set-Cookie` that begins a session.
-pub(super) fn set_cookie(secret: &str, encrypted: bool) -> String {
-    cookie_header(secret, LIFETIME.as_secs(), encrypted)
-}
-
-/// The value of `Set-Cookie` that removes the cookie.
-pub(super) fn remove_cookie(encrypted: bool) -> String {
-    cookie_header("", 0, encrypted)
-}
-
-fn cookie_header(value: &str, max_age: u64, encrypted: bool) -> String {
+/// The value of `Set-Cookie` that begins the session with this secret, or removes the cookie.
+pub(super) fn cookie_header(secret: Option<&str>, encrypted: bool) -> String {
+    let (value, max_age) = secret.map_or(("", 0), |secret| (secret, LIFETIME.as_secs()));
     let (name, secure) = if encrypted { (SECURE_COOKIE, "; Secure") } else { (PLAIN_COOKIE, "") };
     format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}")
 }

@@ -35,11 +35,9 @@ impl Caller {
             let SignedIn { token, id, .. } = signed_in;
             return Ok(Self { token, session: Some(id) });
         };
-        let value = value.to_str().map_err(|_| missing())?;
-        let (scheme, token) = value.split_once(' ').ok_or_else(missing)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(missing());
-        }
+        let credentials = value.to_str().ok().and_then(|value| value.split_once(' '));
+        let bearer = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let (_, token) = bearer.ok_or_else(missing)?;
         let token = find_token(state, token, address)?;
         Ok(Self { token, session: None })
     }
@@ -67,16 +65,16 @@ impl Caller {
     }
 
     pub(crate) fn require_role(&self, role: Role) -> Result<(), Problem> {
-        if self.token.roles.contains(role) { Ok(()) } else { Err(Problem::role_missing(role)) }
+        let detail = format!("expected a token with the role {}", role.as_str());
+        let has_role = self.token.roles.contains(role);
+        if has_role { Ok(()) } else { Err(Problem::new(Code::RoleMissing, detail)) }
     }
 
     /// For resources that are not about single devices.
     pub(crate) fn require_all_devices(&self) -> Result<(), Problem> {
         let detail = "expected a token that is not limited to some devices";
-        match self.scope() {
-            None => Ok(()),
-            Some(_) => Err(Problem::new(Code::LimitedToDevices, detail)),
-        }
+        let all = self.scope().is_none();
+        if all { Ok(()) } else { Err(Problem::new(Code::LimitedToDevices, detail)) }
     }
 
     /// Checks whether the token or session is still valid, for responses that outlast the request.

@@ -6,8 +6,9 @@ use fedecks_store::StoreMonitor;
 use http::StatusCode;
 use serde::Serialize;
 use tokio::sync::watch;
+use warp::filters::BoxedFilter;
 use warp::reply::Response;
-use warp::{Filter, Rejection, Reply};
+use warp::{Filter, Reply};
 
 /// The body of `/readyz`.
 #[derive(Serialize)]
@@ -22,7 +23,7 @@ struct Readiness {
 pub(crate) fn filter(
     store: Arc<dyn StoreMonitor>,
     stopping: &watch::Receiver<bool>,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+) -> BoxedFilter<(Response,)> {
     let stopping = stopping.clone();
     let alive = warp::path!("healthz").and(warp::get()).map(|| "ok\n".into_response());
     let ready = warp::path!("readyz").and(warp::get()).map(move || {
@@ -32,5 +33,5 @@ pub(crate) fn filter(
         warp::reply::with_status(warp::reply::json(&Readiness { ready, store }), status)
             .into_response()
     });
-    alive.or(ready).unify()
+    alive.or(ready).unify().boxed()
 }

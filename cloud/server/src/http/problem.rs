@@ -2,7 +2,7 @@
 
 use fedecks_cloud::auth::TooManyFailures;
 use fedecks_cloud::messaging::BackplaneError;
-use fedecks_store::{Role, StoreError};
+use fedecks_store::StoreError;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -104,10 +104,6 @@ impl Problem {
     pub(crate) fn unauthorized(detail: &str) -> Self {
         let challenge = (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"fedecks\""));
         Self { header: Some(challenge), ..Self::new(Code::Unauthorized, detail) }
-    }
-
-    pub(crate) fn role_missing(role: Role) -> Self {
-        Self::new(Code::RoleMissing, format!("expected a token with the role {}", role.as_str()))
     }
 
     /// The same whether the device does not exist or the caller may not see it.

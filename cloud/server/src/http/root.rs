@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fedecks_cloud::serve::Peer;
 use fedecks_cloud::{Fedecks, Handler};
+use warp::filters::BoxedFilter;
 use warp::reject::{LengthRequired, MethodNotAllowed, PayloadTooLarge};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
@@ -15,49 +16,37 @@ use crate::config::{Config, Service};
 use crate::state::AppState;
 
 /// The device socket, the API, the dashboard, the metrics and the health checks.
-pub(crate) fn filter<H, F>(
+pub(crate) fn filter<H: Handler>(
     cloud: &Fedecks<H>,
     state: &Arc<AppState>,
-    health: F,
-) -> impl Filter<Extract: Reply, Error = Rejection> + Clone + Send + Sync + 'static + use<H, F>
-where
-    H: Handler,
-    F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
-{
+    health: BoxedFilter<(Response,)>,
+) -> impl Filter<Extract: Reply, Error = Rejection> + Clone + Send + Sync + 'static + use<H> {
     let devices = serving(&state.config, Service::Devices).and(cloud.routes());
     let api = serving(&state.config, Service::Api).and(api::filter(state));
     let dashboard = serving(&state.config, Service::Api).and(dashboard::filter(state));
     let metrics = serving(&state.config, Service::Metrics).and(metrics::filter(state));
-    let others = api.or(dashboard).unify().or(metrics).unify().or(health).unify();
+    let others = api.or(dashboard).unify().or(metrics).unify().or(health).unify().boxed();
     // The socket's responses are for devices, which render nothing.
     devices.or(for_browsers(others))
 }
 
 /// Rejects requests from listeners that do not serve `part`, as not found.
-fn serving(
-    config: &Arc<Config>,
-    part: Service,
-) -> impl Filter<Extract = (), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+fn serving(config: &Arc<Config>, part: Service) -> BoxedFilter<()> {
     let config = config.clone();
     let here = move |peer: Peer| {
         let listener = config.listeners.get(peer.listener);
         let serves = listener.is_some_and(|listener| listener.serves(part));
         std::future::ready(if serves { Ok(()) } else { Err(warp::reject::not_found()) })
     };
-    warp::ext::get::<Peer>().and_then(here).untuple_one()
+    warp::ext::get::<Peer>().and_then(here).untuple_one().boxed()
 }
 
 /// Turns rejections into problems, and adds the security headers to every response.
-fn for_browsers<F>(
-    others: F,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<F>
-where
-    F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
-{
+fn for_browsers(others: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
     let refused = |rejection: Rejection| async move {
         Ok::<_, Infallible>(problem(&rejection).into_response())
     };
-    warp::ext::get::<Peer>().and(others.recover(refused).unify()).map(security_headers::add)
+    warp::ext::get::<Peer>().and(others.recover(refused).unify()).map(security_headers::add).boxed()
 }
 
 fn problem(rejection: &Rejection) -> Problem {

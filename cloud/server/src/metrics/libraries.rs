@@ -15,31 +15,27 @@ impl MetricSource for Hub {
     fn collect(&self, to: &mut MetricsWriter<'_>) -> fmt::Result {
         let stats = self.stats();
         to.gauge("connected_devices", "Connected devices", stats.connected as u64)?;
-        for (name, help, count) in [
-            (
-                "undecodable_messages",
-                "Messages from devices that were ignored as undecodable",
-                stats.undecodable,
-            ),
-            (
-                "sessions_too_slow",
-                "Sessions that ended because the device read too slowly",
-                stats.too_slow,
-            ),
-            (
-                "handler_failures",
-                "Sessions that ended because a handler failed",
-                stats.handler_failures,
-            ),
-            ("messages_sent", "Messages sent to devices", stats.messages_sent),
-            (
-                "queue_full",
-                "Messages to devices that were refused because the queue was full",
-                stats.queue_full,
-            ),
-        ] {
-            to.counter(name, help, count)?;
-        }
+        to.counter(
+            "undecodable_messages",
+            "Messages from devices that were ignored as undecodable",
+            stats.undecodable,
+        )?;
+        to.counter(
+            "sessions_too_slow",
+            "Sessions that ended because the device read too slowly",
+            stats.too_slow,
+        )?;
+        to.counter(
+            "handler_failures",
+            "Sessions that ended because a handler failed",
+            stats.handler_failures,
+        )?;
+        to.counter("messages_sent", "Messages sent to devices", stats.messages_sent)?;
+        to.counter(
+            "queue_full",
+            "Messages to devices that were refused because the queue was full",
+            stats.queue_full,
+        )?;
         for (name, help, count) in [
             ("received", "Bytes received from devices in their sessions", stats.bytes_received),
             ("sent", "Bytes sent to devices in their sessions", stats.bytes_sent),
@@ -81,19 +77,19 @@ impl MetricSource for Arc<dyn StoreMonitor> {
             u64::from(stats.healthy),
         )?;
         to.gauge("store_notes_waiting", "Notes that wait to be written", stats.waiting)?;
-        for (name, help, count) in [
-            (
-                "store_busy",
-                "Store calls that failed because the store was locked or overloaded",
-                stats.busy,
-            ),
-            ("store_failed", "Store calls that failed because of its file or disk", stats.failed),
-            ("store_reopened", "Times that the store's file was reopened", stats.reopened),
-            ("store_notes_dropped", "Dropped notes", stats.notes_dropped),
-            ("store_audit_dropped", "Dropped audit log entries", stats.audit_dropped),
-        ] {
-            to.counter(name, help, count)?;
-        }
+        to.counter(
+            "store_busy",
+            "Store calls that failed because the store was locked or overloaded",
+            stats.busy,
+        )?;
+        to.counter(
+            "store_failed",
+            "Store calls that failed because of its file or disk",
+            stats.failed,
+        )?;
+        to.counter("store_reopened", "Times that the store's file was reopened", stats.reopened)?;
+        to.counter("store_notes_dropped", "Dropped notes", stats.notes_dropped)?;
+        to.counter("store_audit_dropped", "Dropped audit log entries", stats.audit_dropped)?;
         to.latency("store_read_duration", "Duration of store calls that read", &stats.reads)?;
         to.latency("store_write_duration", "Duration of store calls that write", &stats.writes)
     }

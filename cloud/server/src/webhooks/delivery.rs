@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -34,13 +34,12 @@ pub(super) struct Receiver {
 /// The result of an attempt to deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
+    /// The receiver has the event.
     Accepted,
     /// The receiver wants no events any more.
     Gone,
-    Failed {
-        error: String,
-        retry_after: Option<Duration>,
-    },
+    /// To be retried, no earlier than the receiver asked for.
+    Failed { error: String, retry_after: Option<Duration> },
 }
 
 /// The certificate authorities of a receiver cannot be read.
@@ -66,31 +65,28 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Receiver {
     pub(super) fn new(webhook: &Webhook, secret: SigningSecret) -> Result<Self, WebhookError> {
-        let mut roots = RootCertStore::empty();
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let failed = |problem| {
+            let file = webhook.ca_file.clone().unwrap_or_default();
+            WebhookError { webhook: webhook.name.clone(), file, problem }
+        };
+        let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         if let Some(file) = &webhook.ca_file {
-            let unreadable = |problem: String| WebhookError {
-                webhook: webhook.name.clone(),
-                file: file.clone(),
-                problem,
-            };
             let certificates = CertificateDer::pem_file_iter(file)
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| unreadable(describe(&error)))?;
+                .map_err(|error| match error {
+                    pem::Error::Io(error) => failed(error.to_string()),
+                    other => failed(format!("{other:?}")),
+                })?;
             if certificates.is_empty() {
-                return Err(unreadable("it contains none".into()));
+                return Err(failed("it contains none".into()));
             }
             for certificate in certificates {
-                roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
+                roots.add(certificate).map_err(|error| failed(error.to_string()))?;
             }
         }
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| WebhookError {
-                webhook: webhook.name.clone(),
-                file: PathBuf::new(),
-                problem: error.to_string(),
-            })?
+            .map_err(|error| failed(error.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
         let mut tcp = HttpConnector::new();
@@ -113,42 +109,40 @@ impl Receiver {
     /// webhook's timeout.
     pub(super) async fn deliver(&self, id: &str, now: u64, body: Bytes) -> Outcome {
         let attempt = tokio::time::timeout(self.timeout, self.attempt(id, now, body)).await;
-        let Ok((outcome, body)) = attempt else {
-            return Outcome::failed(format!("no answer within {:?}", self.timeout));
-        };
-        if let Some(body) = body {
-            // A short body is read to its end, and ignored.
-            let read = Limited::new(body, BODY_READ).collect();
-            let _ = tokio::time::timeout(BODY_TIMEOUT.min(self.timeout), read).await;
+        let late = |_| Err(format!("no answer within {:?}", self.timeout));
+        match attempt.unwrap_or_else(late) {
+            Ok((outcome, body)) => {
+                // A short body is read to its end, and ignored.
+                let read = Limited::new(body, BODY_READ).collect();
+                let _ = tokio::time::timeout(BODY_TIMEOUT.min(self.timeout), read).await;
+                outcome
+            }
+            Err(error) => Outcome::Failed { error, retry_after: None },
         }
-        outcome
     }
 
-    /// The outcome by the response's head, and its body.
-    async fn attempt(&self, id: &str, now: u64, body: Bytes) -> (Outcome, Option<Incoming>) {
+    /// The outcome by the response's head, and its body. Fails if there is no response.
+    async fn attempt(
+        &self,
+        id: &str,
+        now: u64,
+        body: Bytes,
+    ) -> Result<(Outcome, Incoming), String> {
         let signature = self.secret.sign(id, now, &body);
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(self.url.clone())
+        let request = Request::post(self.url.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(USER_AGENT, concat!("fedecks-cloud/", env!("CARGO_PKG_VERSION")))
             .header("webhook-id", id)
             .header("webhook-timestamp", now)
             .header("webhook-signature", signature)
-            .body(Full::new(body));
-        let request = match request {
-            Ok(request) => request,
-            Err(error) => return (Outcome::failed(error.to_string()), None),
-        };
-        let response = match self.client.request(request).await {
-            Ok(response) => response,
-            Err(error) => {
-                let host = self.url.authority().map_or("", |authority| authority.as_str());
-                let what = if error.is_connect() { "cannot connect to" } else { "no answer from" };
-                return (Outcome::failed(format!("{what} {host}{}", causes(&error))), None);
-            }
-        };
-        let (head, body) = response.into_parts();
+            .body(Full::new(body))
+            .map_err(|error| error.to_string())?;
+        let response = self.client.request(request).await.map_err(|error| {
+            let host = self.url.authority().map_or("", |authority| authority.as_str());
+            let what = if error.is_connect() { "cannot connect to" } else { "no answer from" };
+            format!("{what} {host}{}", causes(&error))
+        });
+        let (head, body) = response?.into_parts();
         let retry_after = head
             .headers
             .get(RETRY_AFTER)
@@ -159,13 +153,7 @@ impl Receiver {
             StatusCode::GONE => Outcome::Gone,
             status => Outcome::Failed { error: format!("answered {status}"), retry_after },
         };
-        (outcome, Some(body))
-    }
-}
-
-impl Outcome {
-    fn failed(error: String) -> Self {
-        Self::Failed { error, retry_after: None }
+        Ok((outcome, body))
     }
 }
 
@@ -173,11 +161,4 @@ impl Outcome {
 fn causes(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     causes.map(|cause| format!(": {cause}")).collect()
-}
-
-fn describe(error: &pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => error.to_string(),
-        other => format!("{other:?}"),
-    }
 }

@@ -24,7 +24,8 @@ pub(crate) const LAST_KEPT: Duration = Duration::from_secs(5);
 
 /// The tasks that deliver, one for each webhook.
 pub(crate) struct Webhooks {
-    counters: Vec<(String, Arc<WebhookCounters>)>,
+    /// Each webhook's name and counters.
+    pub(crate) counters: Vec<(String, Arc<WebhookCounters>)>,
     ended: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -54,11 +55,6 @@ impl Webhooks {
             started.counters.push((webhook.name.clone(), counters));
         }
         Ok(started)
-    }
-
-    /// Each webhook's name and counters.
-    pub(crate) fn counters(&self) -> Vec<(String, Arc<WebhookCounters>)> {
-        self.counters.clone()
     }
 
     /// Stores the events that are still in the log, to be delivered after the next start. Call this after

@@ -66,26 +66,21 @@ impl DeliveryQueue {
     pub(super) fn push(&mut self, lane: String, pending: Pending) {
         self.order.insert((pending.sequence, lane.clone()));
         self.bytes += pending.bytes;
-        if !self.lanes.contains_key(&lane) {
-            let state = self.make_ready(lane.clone());
-            let new = Lane { pending: VecDeque::new(), state, backoff: BACKOFF };
-            self.lanes.insert(lane.clone(), new);
-        }
         if let Some(known) = self.lanes.get_mut(&lane) {
             known.pending.push_back(pending);
+            return;
         }
+        let (pending, state) = ([pending].into(), State::Ready(self.turn));
+        self.lanes.insert(lane.clone(), Lane { pending, state, backoff: BACKOFF });
+        self.make_ready(lane);
     }
 
     /// The next event that may be sent. It is in flight until [`DeliveryQueue::done`],
     /// [`DeliveryQueue::failed`] or [`DeliveryQueue::hold`].
     pub(super) fn pop(&mut self, now: Instant) -> Option<Delivery> {
         while self.next_due().is_some_and(|due| due <= now) {
-            if let Some((_, lane)) = self.waiting.pop_first() {
-                let state = self.make_ready(lane.clone());
-                if let Some(known) = self.lanes.get_mut(&lane) {
-                    known.state = state;
-                }
-            }
+            let Some((_, lane)) = self.waiting.pop_first() else { break };
+            self.make_ready(lane);
         }
         while let Some((_, lane)) = self.ready.pop_first() {
             let Some(known) = self.lanes.get_mut(&lane) else { continue };
@@ -108,11 +103,8 @@ impl DeliveryQueue {
             self.lanes.remove(lane);
             return;
         }
-        let state = self.make_ready(lane.to_owned());
-        if let Some(known) = self.lanes.get_mut(lane) {
-            known.state = state;
-            known.backoff.reset();
-        }
+        known.backoff.reset();
+        self.make_ready(lane.to_owned());
     }
 
     /// The first event of the lane was not accepted: it is retried after the returned delay. `random`,
@@ -157,10 +149,11 @@ impl DeliveryQueue {
     }
 
     /// Puts a lane behind those that are ready.
-    fn make_ready(&mut self, lane: String) -> State {
+    fn make_ready(&mut self, lane: String) {
+        let Some(known) = self.lanes.get_mut(&lane) else { return };
         self.turn += 1;
+        known.state = State::Ready(self.turn);
         self.ready.insert((self.turn, lane));
-        State::Ready(self.turn)
     }
 
     /// When the next lane has waited long enough.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use fedecks_store::{OutboxEntry, OutboxItem, OutboxStore, unix_now};
+use fedecks_store::{OutboxEntry, OutboxItem, OutboxStore, StoreError, unix_now};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -44,14 +43,8 @@ pub(super) struct Worker {
     failing: bool,
 }
 
-/// How an attempt to deliver ended.
-enum Attempt {
-    Answered(Outcome),
-    /// The event is not in the store any more.
-    Missing,
-    /// The store cannot be read now.
-    StoreFailed(String),
-}
+/// How an attempt to deliver ended: `None` if the event is not in the store any more.
+type Attempt = Result<Option<Outcome>, StoreError>;
 
 /// How many events are stored at a time.
 const BATCH: usize = 256;
@@ -191,12 +184,11 @@ impl Worker {
             let webhook = self.webhook.name.clone();
             self.in_flight.spawn(async move {
                 let attempt = match store.outbox_body(&webhook, delivery.sequence).await {
-                    Ok(Some(entry)) => {
-                        let body = Bytes::from(entry.body);
-                        Attempt::Answered(receiver.deliver(&entry.event, unix_now(), body).await)
+                    Ok(Some(OutboxEntry { event, body, .. })) => {
+                        Ok(Some(receiver.deliver(&event, unix_now(), body.into()).await))
                     }
-                    Ok(None) => Attempt::Missing,
-                    Err(error) => Attempt::StoreFailed(error.to_string()),
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(error),
                 };
                 (delivery, attempt)
             });
@@ -207,7 +199,7 @@ impl Worker {
     async fn complete(&mut self, delivery: Delivery, attempt: Attempt) -> bool {
         let webhook = &self.webhook.name;
         let (error, receiver_failed) = match attempt {
-            Attempt::Answered(Outcome::Accepted) => {
+            Ok(Some(Outcome::Accepted)) => {
                 self.counters.delivered.inc();
                 if std::mem::take(&mut self.failing) {
                     tracing::info!(webhook, "webhook deliveries succeed again");
@@ -215,25 +207,25 @@ impl Worker {
                 self.remove(&delivery).await;
                 return true;
             }
-            Attempt::Missing => {
+            Ok(None) => {
                 self.ids.remove(&delivery.sequence);
                 self.queue.done(&delivery.lane);
                 return true;
             }
-            Attempt::Answered(Outcome::Gone) => {
+            Ok(Some(Outcome::Gone)) => {
                 let message =
                     "webhook receiver answered 410 Gone, nothing is delivered until the next start";
                 tracing::error!(webhook, "{message}");
                 return false;
             }
-            Attempt::Answered(Outcome::Failed { error, retry_after }) => {
+            Ok(Some(Outcome::Failed { error, retry_after })) => {
                 self.counters.failed.inc();
                 if let Some(wait) = retry_after {
                     self.pause = self.pause.max(Some(Instant::now() + wait));
                 }
                 (error, true)
             }
-            Attempt::StoreFailed(error) => (error, false),
+            Err(error) => (error.to_string(), false),
         };
         if unix_now().saturating_sub(delivery.at) > self.webhook.max_age.as_secs() {
             self.counters.dropped.inc();
@@ -343,23 +335,19 @@ impl Worker {
 
     /// Drops the oldest events above the configured limits.
     async fn enforce_limits(&mut self) {
-        let mut dropped = Vec::new();
+        let mut sequences = Vec::new();
         let Webhook { keep, keep_bytes, name: webhook, .. } = &self.webhook;
         while self.queue.len() > *keep || self.queue.bytes() > *keep_bytes {
             let Some(sequence) = self.queue.drop_oldest() else { break };
-            dropped.push(sequence);
+            sequences.push(sequence);
         }
-        if dropped.is_empty() {
+        if sequences.is_empty() {
             return;
         }
-        self.counters.dropped.inc_by(dropped.len() as u64);
-        let count = dropped.len();
-        tracing::warn!(
-            webhook,
-            dropped = count,
-            "too many pending webhook events, dropped the oldest"
-        );
-        self.mark_deleted(&dropped);
+        let dropped = sequences.len();
+        self.counters.dropped.inc_by(dropped as u64);
+        tracing::warn!(webhook, dropped, "too many pending webhook events, dropped the oldest");
+        self.mark_deleted(&sequences);
         self.delete().await;
     }
 }

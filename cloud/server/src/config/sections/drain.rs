@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde::de::{Deserializer, Error};
+use serde::Deserializer;
 
-use crate::config::values::duration;
+use crate::config::values::{duration, duration_if};
 
 #[derive(Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -25,9 +25,5 @@ impl Default for Drain {
 
 /// No operator waits longer, and systemd cannot be asked for much more.
 fn at_most_an_hour<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
-    let duration = duration(d)?;
-    if duration > Duration::from_secs(3600) {
-        return Err(Error::custom("must be at most 1h"));
-    }
-    Ok(duration)
+    duration_if(d, |duration| duration <= Duration::from_secs(3600), "must be at most 1h")
 }

@@ -21,13 +21,13 @@ pub(crate) struct Listener {
     /// Made from the next two.
     #[serde(skip)]
     pub(crate) tls: TlsChoice,
-    pub(in crate::config) certificate: Option<PathBuf>,
-    pub(in crate::config) key: Option<PathBuf>,
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
     /// Whether each connection begins with a PROXY header.
     #[serde(default)]
     pub(crate) proxy_protocol: bool,
     #[serde(default = "all_services")]
-    pub(in crate::config) serves: Vec<Service>,
+    pub(crate) serves: Vec<Service>,
 }
 
 /// What a listener may serve.
@@ -63,7 +63,7 @@ impl Listener {
     }
 
     /// A listener of `listen`, which serves everything.
-    pub(in crate::config) fn at(address: SocketAddr, tls: TlsChoice) -> Self {
+    pub(crate) fn at(address: SocketAddr, tls: TlsChoice) -> Self {
         let (certificate, key) = (None, None);
         Self { address, tls, certificate, key, proxy_protocol: false, serves: all_services() }
     }
@@ -87,7 +87,7 @@ impl Listener {
 }
 
 /// All listeners: those of `listen` with the certificate of `[tls]`, then those with a section.
-pub(in crate::config) fn check(
+pub(crate) fn check(
     listen: Option<Vec<SocketAddr>>,
     tls: Tls,
     listeners: Vec<Listener>,
@@ -118,7 +118,7 @@ fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
 }
 
 /// One address or a list of them.
-pub(in crate::config) fn addresses<'de, D: Deserializer<'de>>(
+pub(crate) fn addresses<'de, D: Deserializer<'de>>(
     d: D,
 ) -> Result<Option<Vec<SocketAddr>>, D::Error> {
     match Value::deserialize(d)? {
@@ -129,7 +129,7 @@ pub(in crate::config) fn addresses<'de, D: Deserializer<'de>>(
 }
 
 /// Addresses and networks, such as 10.0.0.0/8.
-pub(in crate::config) fn networks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D::Error> {
+pub(crate) fn networks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D::Error> {
     let network = |text: &str| {
         text.parse().or_else(|_| text.parse().map(|address: IpAddr| address.into())).ok()
     };
@@ -138,7 +138,7 @@ pub(in crate::config) fn networks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec
 }
 
 /// The path of the device socket.
-pub(in crate::config) fn path<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+pub(crate) fn path<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
     let expected = format!(
         "must be a path such as {DEFAULT_PATH:?}: segments of letters, digits, '-', '.', '_' and '~', \
          each after a '/'"

@@ -12,7 +12,7 @@ use fedecks_cloud::auth::KeyringError;
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, ConfigSources};
-use crate::config::secret::{Secret, generate, generate_salt};
+use crate::config::secret::{SALT_BYTES, SECRET_BYTES, Secret};
 
 /// One of `[[previous_key]]`; the same keys at the top level are the key that seals.
 #[derive(Debug, Default, Deserialize)]
@@ -43,25 +43,18 @@ struct Pair {
 /// Where a secret comes from.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
-    Given {
-        key: String,
-        value: Secret,
-    },
-    File {
-        key: String,
-        file: PathBuf,
-    },
-    /// Generated when it is needed first, and kept in this file.
-    Generated {
-        file: PathBuf,
-        generate: fn() -> io::Result<Secret>,
-    },
+    /// The value of `key`.
+    Given { key: String, value: Secret },
+    /// The file that `key` names.
+    File { key: String, file: PathBuf },
+    /// Generated when it is needed first, with this number of random bytes, and kept in this file.
+    Generated { file: PathBuf, length: usize },
 }
 
 impl Secrets {
     /// With a configuration file the secret must be configured, so that no server runs for long on one
     /// that its operator does not know of. Without a file it is generated in `data_dir`.
-    pub(in crate::config) fn check(
+    pub(crate) fn check(
         sealing: PreviousKey,
         previous: Vec<PreviousKey>,
         data_dir: &Path,
@@ -88,8 +81,8 @@ impl Secrets {
                 return Err(sources.invalid("secret", problem));
             }
             (None, None) => Pair {
-                secret: Source::Generated { file: secret_file, generate },
-                salt: Source::Generated { file: salt_file, generate: generate_salt },
+                secret: Source::Generated { file: secret_file, length: SECRET_BYTES },
+                salt: Source::Generated { file: salt_file, length: SALT_BYTES },
             },
         };
         let previous =
@@ -187,8 +180,8 @@ impl Source {
         let (file, secret) = match self {
             Self::Given { value, .. } => return Ok(value.clone()),
             Self::File { file, .. } => (file, read(file)),
-            Self::Generated { file, generate } => {
-                (file, generate_once(file, *generate).and_then(|()| read(file)))
+            Self::Generated { file, length } => {
+                (file, generate_once(file, *length).and_then(|()| read(file)))
             }
         };
         secret.map_err(|error: io::Error| {
@@ -215,14 +208,14 @@ impl Source {
 
 /// Creates `file` complete or not at all: two processes that start at once end up with the same
 /// secret.
-fn generate_once(file: &Path, generate: fn() -> io::Result<Secret>) -> io::Result<()> {
+fn generate_once(file: &Path, length: usize) -> io::Result<()> {
     if file.exists() {
         return Ok(());
     }
     let unfinished = file.with_extension(format!("{}.new", std::process::id()));
     let mut writing =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    writeln!(writing, "{}", generate()?.expose())?;
+    writeln!(writing, "{}", Secret::generate(length)?.expose())?;
     writing.sync_all()?;
     let linked = fs::hard_link(&unfinished, file);
     fs::remove_file(&unfinished)?;

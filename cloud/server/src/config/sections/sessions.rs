@@ -45,7 +45,7 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    pub(in crate::config) fn check(&self, sources: &ConfigSources) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self, sources: &ConfigSources) -> Result<(), ConfigError> {
         sources.require_longer(
             ("sessions.idle_timeout", self.idle_timeout),
             ("sessions.heartbeat", self.heartbeat),

@@ -26,7 +26,7 @@ impl Default for Tokens {
 }
 
 impl Tokens {
-    pub(in crate::config) fn check(&self, sources: &ConfigSources) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self, sources: &ConfigSources) -> Result<(), ConfigError> {
         sources.require_longer(("tokens.lifetime", self.lifetime), ("tokens.refresh", self.refresh))
     }
 }

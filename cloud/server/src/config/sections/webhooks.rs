@@ -94,7 +94,7 @@ impl Webhook {
     }
 }
 
-pub(in crate::config) fn check(
+pub(crate) fn check(
     mut webhooks: Vec<Webhook>,
     sources: &ConfigSources,
 ) -> Result<Vec<Webhook>, ConfigError> {
@@ -135,8 +135,7 @@ fn url<'de, D: Deserializer<'de>>(d: D) -> Result<Uri, D::Error> {
 }
 
 fn kinds<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<EventKind>, D::Error> {
-    let known: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
-    parsed_list(d, EventKind::from_word, &format!("must be one of {}", known.join(", ")))
+    parsed_list(d, EventKind::from_word, &format!("must be one of {}", EventKind::words()))
 }
 
 fn devices<'de, D: Deserializer<'de>>(d: D) -> Result<Option<DevicePattern>, D::Error> {

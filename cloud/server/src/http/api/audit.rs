@@ -22,7 +22,7 @@ pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/audit", handler!
     .summary("List who changed what, newest first")
     .query(&[Parameter::text("device", "Only changes of this device"), CURSOR, LIMIT])
     .returns::<AuditPage>("A page of the audit log")
-    .problems(&[Code::StoreUnavailable, Code::InvalidQuery])];
+    .problems(&[Code::StoreUnavailable])];
 
 /// Some of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
@@ -57,18 +57,13 @@ async fn list(_: Caller, request: Request) -> Result<Response, Problem> {
     let records = request.state.audit.audit_page(&query).await?;
     let more = records.len() == limit;
     let next = records.last().filter(|_| more).map(|last| last.sequence.to_string());
-    let entries = records.into_iter().map(AuditEntry::from).collect();
+    let entry = |record: AuditRecord| AuditEntry {
+        time: utc(record.at),
+        by: record.by,
+        action: record.action.as_str().to_owned(),
+        device: record.device.map(|device| device.to_string()),
+        detail: record.detail,
+    };
+    let entries = records.into_iter().map(entry).collect();
     Ok(json_response(&AuditPage { entries, next }))
-}
-
-impl From<AuditRecord> for AuditEntry {
-    fn from(record: AuditRecord) -> Self {
-        Self {
-            time: utc(record.at),
-            by: record.by,
-            action: record.action.as_str().to_owned(),
-            device: record.device.map(|device| device.to_string()),
-            detail: record.detail,
-        }
-    }
 }

@@ -38,7 +38,7 @@ pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/devices", handle
         LIMIT,
     ])
     .returns::<DevicePage>("A page of devices")
-    .problems(&[Code::StoreUnavailable, Code::InvalidQuery])];
+    .problems(&[Code::StoreUnavailable])];
 
 /// Some of the devices.
 #[derive(Debug, Serialize, ToSchema)]

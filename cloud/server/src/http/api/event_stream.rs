@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::events::{EventStream, Item, LogEntry};
@@ -26,13 +26,9 @@ pub(super) fn chunks(
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let encoder = Encoder { stream, allowed, heartbeat };
     let greeting = format!("retry: {}\n{}\n", RETRY.as_millis(), encoder.position()).into();
-    stream::unfold((Some(greeting), encoder), |(greeting, mut encoder)| async {
-        let chunk = match greeting {
-            Some(greeting) => greeting,
-            None => encoder.next().await?,
-        };
-        Some((Ok(chunk), (None, encoder)))
-    })
+    let rest =
+        stream::unfold(encoder, |mut encoder| async { Some((encoder.next().await?, encoder)) });
+    stream::iter([greeting]).chain(rest).map(Ok)
 }
 
 struct Encoder<A> {

@@ -32,21 +32,14 @@ pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/events", handler
         Parameter::text("after", "The id of the last event seen, like the header Last-Event-ID"),
     ])
     .success(200, "The stream, which ends with the server or the token", Content::EventStream)
-    .problems(&[Code::TooManyStreams, Code::InvalidQuery])];
+    .problems(&[Code::TooManyStreams])];
 
 async fn stream(caller: Caller, request: Request) -> Result<Response, Problem> {
     let device = request.parsed("device", "a device id, with * for any characters", |text| {
         text.parse::<DevicePattern>().ok()
     })?;
-    let mut kinds = Vec::new();
-    for word in request.query_all("kind") {
-        let kind = EventKind::from_word(word).ok_or_else(|| {
-            let known: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
-            let detail = format!("kind is {word:?}, expected one of {}", known.join(", "));
-            Problem::new(Code::InvalidQuery, detail)
-        })?;
-        kinds.push(kind);
-    }
+    let expected = format!("one of {}", EventKind::words());
+    let kinds = request.parsed_all("kind", &expected, EventKind::from_word)?;
     // A browser that reconnects uses the same URL, and sends the newer id in the header.
     let after = request.last_event_id.as_deref().or(request.query("after"));
     let filter =

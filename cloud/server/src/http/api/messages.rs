@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use warp::reply::Response;
 
 use super::input::Accepts;
-use super::request::{Body, Request};
+use super::request::Request;
 use super::route::{Content, Route, handler};
 use crate::events::{Event, EventPayload};
 use crate::http::caller::Caller;
@@ -38,18 +38,15 @@ pub(super) const ROUTES: &[Route] =
 async fn send(caller: Caller, request: Request) -> Result<Response, Problem> {
     let device = request.known_device(&caller).await?;
     let (hub, by) = (&request.state.hub, caller.actor().to_string());
-    let (pushed, payload) = match &request.body {
-        Some(Body::Raw(bytes)) => {
-            let bytes = bytes.clone();
-            let pushed = hub.push_raw(&device, bytes.clone()).await.map_err(|error| error.cause);
-            (pushed, EventPayload::RawSent { by, bytes })
-        }
-        _ => {
-            let JsonTerm(term) = request.json::<JsonTerm<Term>>()?;
-            let message = Message::from(term);
-            let pushed = hub.push_message(&device, &message).await;
-            (pushed, EventPayload::Sent { by, message })
-        }
+    let (pushed, payload) = if request.body.is_json {
+        let JsonTerm(term) = request.json::<JsonTerm<Term>>()?;
+        let message = Message::from(term);
+        let pushed = hub.push_message(&device, &message).await;
+        (pushed, EventPayload::Sent { by, message })
+    } else {
+        let bytes = request.body.bytes.clone();
+        let pushed = hub.push_raw(&device, bytes.clone()).await.map_err(|error| error.cause);
+        (pushed, EventPayload::RawSent { by, bytes })
     };
     pushed.map_err(problem)?;
     request.state.events.record(Event::now(&device, payload));

@@ -26,20 +26,19 @@ use bytes::Buf;
 use fedecks_cloud::serve::Peer;
 use futures_util::Stream;
 use http::{HeaderMap, Method};
+use warp::filters::BoxedFilter;
 use warp::path::FullPath;
 use warp::reply::Response;
-use warp::{Filter, Rejection, Reply};
+use warp::{Filter, Reply};
 
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::state::AppState;
-use request::{Request, read_body};
+use request::{Body, Request, read_body};
 use table::Matched;
 
 /// Everything below `/api`.
-pub(crate) fn filter(
-    state: &Arc<AppState>,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+pub(crate) fn filter(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let state = state.clone();
     warp::path("api")
         .and(warp::path::full())
@@ -52,6 +51,7 @@ pub(crate) fn filter(
             let call = Call { state: state.clone(), path, method, headers, query };
             async move { call.answer(peer.address.ip(), body).await }
         })
+        .boxed()
 }
 
 /// A request before it is known who sent it and what it is for.
@@ -109,8 +109,8 @@ impl Call {
             caller.require_all_devices()?;
         }
         let body = match &route.body {
-            None => None,
-            Some(expected) => Some(read_body(expected, headers, body, state).await?),
+            None => Body::default(),
+            Some(expected) => read_body(expected, headers, body, state).await?,
         };
         let request = Request::new(state, values, query, route.query, headers, body)?;
         (route.handler)(caller, request).await

@@ -165,11 +165,7 @@ fn possible_problems(route: &Route) -> Vec<Code> {
             Code::UnsupportedMediaType,
         ]);
     }
-    for code in route.problems {
-        if !codes.contains(code) {
-            codes.push(*code);
-        }
-    }
+    codes.extend(route.problems);
     codes
 }
 

@@ -25,7 +25,7 @@ pub(super) fn limit(request: &Request) -> Result<usize, Problem> {
 /// Where the page begins.
 pub(super) fn cursor<T>(
     request: &Request,
-    parse: impl FnOnce(&str) -> Option<T>,
+    parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Option<T>, Problem> {
     request.parsed("cursor", "the `next` of another page", parse)
 }

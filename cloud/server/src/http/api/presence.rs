@@ -30,7 +30,7 @@ pub(super) const ROUTES: &[Route] = &[
         .summary("List the connected devices, ordered by id. Does not need the store")
         .query(&[CURSOR, LIMIT])
         .returns::<PresencePage>("A page of connected devices")
-        .problems(&[Code::Unavailable, Code::InvalidQuery]),
+        .problems(&[Code::Unavailable]),
 ];
 
 /// Whether a device is connected.

@@ -23,13 +23,14 @@ pub(crate) struct Request {
     path_values: Vec<String>,
     query: Vec<(String, String)>,
     pub(super) last_event_id: Option<String>,
-    pub(super) body: Option<Body>,
+    pub(super) body: Body,
 }
 
-/// A complete body.
-pub(super) enum Body {
-    Json(Bytes),
-    Raw(Bytes),
+/// A complete body, empty if the route takes none.
+#[derive(Default)]
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    pub(super) is_json: bool,
 }
 
 /// How many times larger a message may be in JSON than in the protocol.
@@ -49,7 +50,7 @@ impl Request {
         query: &str,
         parameters: &[Parameter],
         headers: &HeaderMap,
-        body: Option<Body>,
+        body: Body,
     ) -> Result<Self, Problem> {
         let invalid = |detail| Err(Problem::new(Code::InvalidQuery, detail));
         let mut parsed: Vec<(String, String)> = Vec::new();
@@ -96,7 +97,7 @@ impl Request {
         self.query_all(name).next()
     }
 
-    pub(super) fn query_all(&self, name: &str) -> impl Iterator<Item = &str> {
+    fn query_all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.query.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
@@ -105,12 +106,22 @@ impl Request {
         &self,
         name: &str,
         expected: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
+        parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, Problem> {
-        let Some(text) = self.query(name) else { return Ok(None) };
-        let invalid =
-            || Problem::new(Code::InvalidQuery, format!("{name} is {text:?}, expected {expected}"));
-        parse(text).ok_or_else(invalid).map(Some)
+        Ok(self.parsed_all(name, expected, parse)?.pop())
+    }
+
+    /// [`Request::parsed`] for a parameter that may be given more than once.
+    pub(super) fn parsed_all<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, Problem> {
+        let invalid = |text: &str| {
+            Problem::new(Code::InvalidQuery, format!("{name} is {text:?}, expected {expected}"))
+        };
+        self.query_all(name).map(|text| parse(text).ok_or_else(|| invalid(text))).collect()
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
@@ -119,11 +130,7 @@ impl Request {
 
     /// The body as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let bytes = match &self.body {
-            Some(Body::Json(bytes) | Body::Raw(bytes)) => &bytes[..],
-            None => &[],
-        };
-        serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        serde_json::from_slice(&self.body.bytes).map_err(|error| match error.classify() {
             Category::Data => Problem::new(Code::InvalidBody, error.to_string()),
             _ => Problem::new(Code::InvalidJson, format!("the body: {error}")),
         })
@@ -173,6 +180,5 @@ pub(super) async fn read_body<C: Buf>(
     if length > max {
         return Err(Problem::new(Code::BodyTooBig, format!("expected at most {max} bytes")));
     }
-    let body = Bytes::from(body);
-    Ok(if is_json { Body::Json(body) } else { Body::Raw(body) })
+    Ok(Body { bytes: body.into(), is_json })
 }

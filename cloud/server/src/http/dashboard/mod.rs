@@ -8,8 +8,9 @@ use fedecks_cloud::serve::Peer;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
+use warp::filters::BoxedFilter;
 use warp::reply::Response;
-use warp::{Filter, Rejection, Reply};
+use warp::{Filter, Reply};
 
 use super::browser_session;
 use super::caller::find_token;
@@ -49,29 +50,23 @@ struct SessionInfo<'a> {
 }
 
 /// `/`, `/assets/` and `/session`.
-pub(crate) fn filter(
-    state: &Arc<AppState>,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+pub(crate) fn filter(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let page = warp::path::end().and(warp::get()).map(|| asset("text/html; charset=utf-8", PAGE));
     let assets =
         warp::path!("assets" / String).and(warp::get()).and_then(|name: String| async move {
             let found = ASSETS.iter().find(|(known, _, _)| *known == name);
             found.map(|(_, kind, content)| asset(kind, content)).ok_or_else(warp::reject::not_found)
         });
-    page.or(assets).unify().or(session(state)).unify()
+    page.or(assets).unify().or(session(state)).unify().boxed()
 }
 
 /// `/session`: POST signs in, GET returns the session if there is one, DELETE signs out.
-fn session(
-    state: &Arc<AppState>,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+fn session(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let (for_get, for_post, for_delete) = (state.clone(), state.clone(), state.clone());
     let path = warp::path!("session").and(warp::header::headers_cloned());
     let get = path.and(warp::get()).map(move |headers: HeaderMap| {
-        match browser_session::find(&for_get.sessions, &headers) {
-            Some(signed_in) => json_response(&SessionInfo { csrf: &signed_in.csrf }),
-            None => no_content(),
-        }
+        browser_session::find(&for_get.sessions, &headers)
+            .map_or_else(no_content, |found| json_response(&SessionInfo { csrf: &found.csrf }))
     });
     let post = path
         .and(warp::post())
@@ -86,7 +81,7 @@ fn session(
             sign_out(&for_delete, &headers, peer).unwrap_or_else(Reply::into_response)
         },
     );
-    get.or(post).unify().or(delete).unify()
+    get.or(post).unify().or(delete).unify().boxed()
 }
 
 fn sign_in(
@@ -102,7 +97,7 @@ fn sign_in(
         let detail = "expected the content-type application/json";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    // The position only: the content may be a token.
+    // The position, but none of the content, which may be a token.
     let SignIn { token } = serde_json::from_slice(body).map_err(|error| {
         let detail = format!(
             "the body: error at column {}, expected {{\"token\": \"...\"}}",
@@ -122,7 +117,7 @@ fn sign_in(
     }
     let new = state.sessions.begin(token);
     let mut response = json_response(&SessionInfo { csrf: &new.csrf });
-    set_cookie(&mut response, &browser_session::set_cookie(&new.secret, peer.encrypted));
+    set_cookie(&mut response, &browser_session::cookie_header(Some(&new.secret), peer.encrypted));
     Ok(response)
 }
 
@@ -133,7 +128,7 @@ fn sign_out(state: &AppState, headers: &HeaderMap, peer: Peer) -> Result<Respons
         tracing::info!(by = signed_in.token.name, "dashboard sign-out");
     }
     let mut response = no_content();
-    set_cookie(&mut response, &browser_session::remove_cookie(peer.encrypted));
+    set_cookie(&mut response, &browser_session::cookie_header(None, peer.encrypted));
     Ok(response)
 }
 
