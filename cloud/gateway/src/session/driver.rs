@@ -38,7 +38,7 @@ pub(super) struct Driver<'a, H, S> {
     /// When the device last sent something.
     last_received: Instant,
     tokens: TokenSchedule,
-    /// Since when the device has accepted none of the bytes that are ready for it.
+    /// When the device stopped accepting the bytes that are ready for it.
     stalled_since: Option<Instant>,
     /// Read but not yet handled; reading pauses in the meantime. The end of the connection is handled
     /// after everything that was received before it.
@@ -108,7 +108,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             self.send_token();
         }
         let (context, session) = (self.context, self.session);
-        self.call(timed(context, async {
+        self.call(timed(context, move || async move {
             context.handler.connected(session).await;
             Outcome::Ok
         }))
@@ -133,7 +133,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
             Work::Info(info) => {
                 self.queue_first = false;
-                Some(timed(context, context.handler.handle_info(session, info)))
+                Some(timed(context, move || context.handler.handle_info(session, info)))
             }
             Work::Token => {
                 self.send_token();
@@ -146,10 +146,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         let (context, session) = (self.context, self.session);
         match self.dialect().decode_up(bytes, &self.limits()) {
             Ok(UpFrame::Message { sequence: _, term }) => {
-                return Some(timed(context, context.handler.handle_in(session, term)));
+                return Some(timed(context, move || context.handler.handle_in(session, term)));
             }
             Ok(UpFrame::Raw { sequence: _, bytes }) => {
-                return Some(timed(context, context.handler.handle_raw_in(session, bytes)));
+                return Some(timed(context, move || context.handler.handle_raw_in(session, bytes)));
             }
             Ok(UpFrame::TokenPlease) => {
                 if self.tokens.request() {
@@ -324,7 +324,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }
     }
 
-    /// Until when reading is paused because the device has reached its rate limit.
+    /// When reading resumes; `None` unless it is paused because the device reached its rate limit.
     fn throttled_until(&self, now: Instant) -> Option<Instant> {
         let limit = self.context.rate_limit.as_ref()?;
         limit.blocked_until(self.rate_full_at, now.into_std()).map(Instant::from_std)

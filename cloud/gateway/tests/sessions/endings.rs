@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use fedecks_cloud::Options;
 use fedecks_cloud::messaging::{DeliverError, PresenceEvent};
 use fedecks_cloud::session::Disconnected;
-use fedecks_protocol::{CloseCode, CloseReason, Term};
+use fedecks_protocol::{CloseCode, CloseReason, Term, UpFrame};
 use fedecks_testing::raw_device::{RawDevice, fresh_token};
 use fedecks_testing::wait::within;
 use futures_util::{SinkExt, StreamExt};
@@ -246,7 +246,11 @@ async fn a_handler_that_stops_or_panics_ends_only_that_session() {
         cloud.assert_end("a", error, end).await;
         assert_echo(&mut other, "untouched").await;
     }
-    assert_eq!(cloud.hub.stats().handler_failures, 1);
+    let mut device = cloud.connect("a").await;
+    device.send(&UpFrame::Raw { sequence: None, bytes: b"panic".to_vec() }).await;
+    assert_eq!(device.closed().await, CloseReason::new(CloseCode::InternalError));
+    cloud.assert_end("a", "the handler panicked", Disconnected::ByError).await;
+    assert_eq!(cloud.hub.stats().handler_failures, 2);
     cloud.hub.publish("downstream.other", Term::from("stop")).await.unwrap();
     assert_eq!(other.closed().await, CloseReason::new(CloseCode::Policy));
 }

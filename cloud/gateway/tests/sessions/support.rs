@@ -66,9 +66,15 @@ impl Handler for Obedient {
         }
     }
 
-    async fn handle_raw_in(&self, _: &Session, mut bytes: Vec<u8>) -> Outcome {
+    // Not an async function, so that it can panic before there is a future.
+    fn handle_raw_in(
+        &self,
+        _: &Session,
+        mut bytes: Vec<u8>,
+    ) -> impl Future<Output = Outcome> + Send {
+        assert_ne!(bytes, b"panic", "as requested");
         bytes.reverse();
-        Outcome::SendRaw(bytes)
+        std::future::ready(Outcome::SendRaw(bytes))
     }
 
     async fn handle_info(&self, _: &Session, info: Info) -> Outcome {
