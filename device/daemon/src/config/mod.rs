@@ -98,14 +98,16 @@ impl DeviceConfig {
         let trust = match raw.ca_file {
             Some(Parsed(file)) if only_ca_file => Trust::Only(file),
             Some(Parsed(file)) => Trust::PublicAnd(file),
-            None if only_ca_file => return Err(sources.lonely("only_ca_file", "ca_file")),
+            None if only_ca_file => {
+                return Err(sources.missing_counterpart("only_ca_file", "ca_file"));
+            }
             None => Trust::Public,
         };
         let identity = match (raw.client_cert, raw.client_key) {
             (Some(Parsed(certificate)), Some(Parsed(key))) => Some(Identity { certificate, key }),
             (None, None) => None,
-            (Some(_), None) => return Err(sources.lonely("client_cert", "client_key")),
-            (None, Some(_)) => return Err(sources.lonely("client_key", "client_cert")),
+            (Some(_), None) => return Err(sources.missing_counterpart("client_cert", "client_key")),
+            (None, Some(_)) => return Err(sources.missing_counterpart("client_key", "client_cert")),
         };
         let data_dir = raw.data_dir.map_or_else(|| Self::DEFAULT_DATA_DIR.into(), |it| it.0);
         let credentials = variable("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty());
@@ -151,7 +153,7 @@ fn unreachable_action(
     let after = raw.unreachable_after.as_ref().map(|it| it.0.0);
     let Some(Parsed(program)) = &raw.unreachable_action else {
         return match after {
-            Some(_) => Err(sources.lonely("unreachable_after", "unreachable_action")),
+            Some(_) => Err(sources.missing_counterpart("unreachable_after", "unreachable_action")),
             None => Ok(None),
         };
     };

@@ -106,10 +106,17 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|error| match text.contains('@') {
-            // There may be a password in it.
-            true => error.to_string(),
-            false => format!("{text:?}: {error}"),
+        text.parse().map(Self).map_err(|error| {
+            // Anything beyond a scheme, a host and a path may be a secret.
+            let is_plain = |rest: &str| {
+                rest.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '/'))
+            };
+            match text.split_once("://") {
+                Some((scheme, rest)) if is_plain(scheme) && is_plain(rest) => {
+                    format!("{text:?}: {error}")
+                }
+                _ => error.to_string(),
+            }
         })
     }
 }
@@ -156,6 +163,9 @@ impl FromStr for LogLevel {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = "expected error, warn, info, debug or trace";
-        text.parse().map(Self).map_err(|_| format!("{text:?} is not a log level; {expected}"))
+        // Numbers are levels to tracing, and hardly meant.
+        let is_word = text.starts_with(|c: char| c.is_ascii_alphabetic());
+        let level = text.parse().ok().filter(|_| is_word);
+        level.map(Self).ok_or_else(|| format!("{text:?} is not a log level; {expected}"))
     }
 }

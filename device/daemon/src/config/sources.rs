@@ -86,7 +86,7 @@ impl ConfigSources {
     }
 
     /// `key` is set without `other`, which it needs.
-    pub(super) fn lonely(&self, key: &str, other: &str) -> ConfigError {
+    pub(super) fn missing_counterpart(&self, key: &str, other: &str) -> ConfigError {
         self.invalid(key, format_args!("{key} is set but {other} is not"))
     }
 
