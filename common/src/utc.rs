@@ -1,4 +1,4 @@
-//! Times for people and programs, by RFC 3339 in UTC.
+//! Formats times according to RFC 3339, in UTC.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -35,6 +35,8 @@ mod tests {
         assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
         assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(utc(1_735_689_599), "2024-12-31T23:59:59Z");
+        assert_eq!(utc(1_798_761_599), "2026-12-31T23:59:59Z");
+        assert_eq!(utc(4_102_444_799), "2099-12-31T23:59:59Z");
         assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
         assert_eq!(utc(LAST), "9999-12-31T23:59:59Z");
         assert_eq!(utc(u64::MAX), "18446744073709551615");

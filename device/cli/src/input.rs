@@ -80,7 +80,6 @@ mod tests {
         let expected = "the argument is not valid JSON: expected value at line 2 column 6";
         assert_eq!(error.to_string(), expected);
         let error = json(br#"{"$int":"x"}"#, "the argument").unwrap_err();
-        assert!(error.to_string().starts_with("the argument: "), "{error}");
-        assert!(error.to_string().contains("$int"), "{error}");
+        assert!(error.to_string().starts_with("the argument: $int must be"), "{error}");
     }
 }

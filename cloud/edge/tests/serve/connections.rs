@@ -62,7 +62,8 @@ async fn a_client_that_sends_requests_but_never_reads_is_cut_off() {
 
 #[tokio::test]
 async fn a_malformed_request_is_answered_and_closed_at_once() {
-    let limits = ServeLimits { request_head: 8192, handshake: PATIENCE, ..ServeLimits::default() };
+    let limits =
+        ServeLimits { request_head: 8192, handshake: PATIENCE * 6, ..ServeLimits::default() };
     let plain = start(limits, None);
     let (tls, _) = start_tls(limits);
     let mut endless_head = b"GET /number HTTP/1.1\r\nhost: x\r\nx-endless: ".to_vec();
@@ -84,7 +85,7 @@ async fn a_malformed_request_is_answered_and_closed_at_once() {
 
 #[tokio::test]
 async fn connections_above_the_limit_are_closed_at_once() {
-    let limits = ServeLimits { connections: 1, handshake: PATIENCE, ..ServeLimits::default() };
+    let limits = ServeLimits { connections: 1, handshake: PATIENCE * 6, ..ServeLimits::default() };
     let server = start(limits, None);
     let mut first = upgraded(&server).await;
     assert_eq!(server.connections(), 1);

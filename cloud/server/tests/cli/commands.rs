@@ -77,7 +77,13 @@ async fn a_server_that_cannot_start_has_exit_code_78() {
     let with_short_secret = CloudProgram::new(PROGRAM)
         .variable("FEDECKS_SECRET", "hunter2")
         .variable("FEDECKS_SALT", "the salt");
+    let with_webhook = CloudProgram::configured(
+        PROGRAM,
+        "[[webhook]]\nname = \"x\"\nurl = \"http://x\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n\
+         ca_file = \"nowhere.pem\"",
+    );
     for (program, problem) in [
+        (with_webhook, "cannot read PEM certificates from nowhere.pem"),
         (with_files, "cannot read a PEM certificate from c.pem"),
         (with_short_secret, "FEDECKS_SECRET: secret: the secret has 7 characters"),
     ] {

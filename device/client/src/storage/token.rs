@@ -98,6 +98,11 @@ mod tests {
                     crc32 23fe5d91\n";
         assert_eq!(fs::read_to_string(folder.path().join("token")).unwrap(), text);
         assert_eq!(store.load().unwrap(), Some(newest));
+        // A damaged file counts as absent.
+        for (file, left) in [("token", Some(numbered(1))), ("token.previous", None)] {
+            fs::write(folder.path().join(file), &text[1..]).unwrap();
+            assert_eq!(store.load().unwrap(), left, "{file}");
+        }
         store.forget().unwrap();
         assert_eq!(store.load().unwrap(), None);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -53,9 +53,14 @@ fn a_revoked_device_forgets_its_token_and_is_unregistered() {
 }
 
 /// A link that is lost after the Welcome, and one that is lost before it, which means the same.
-fn lost_in_each_phase(reason: LostReason) -> [(Machine, Output); 2] {
+fn lost_in_each_phase(reason: LostReason) -> [(Machine, Output); 3] {
     let before = failed(FailReason::Lost(reason.clone()));
-    let mut machines = [(Machine::connected(), lost(reason.clone())), (Machine::dialing(), before)];
+    let dialed = Machine::dialing().after(|it| it.dialed(1, Ok(())));
+    let mut machines = [
+        (Machine::connected(), lost(reason.clone())),
+        (Machine::dialing(), before.clone()),
+        (dialed, before),
+    ];
     for (it, _) in &mut machines {
         it.lost(1, reason.clone());
     }

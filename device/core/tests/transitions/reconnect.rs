@@ -2,8 +2,13 @@ use crate::machine::*;
 
 #[test]
 fn a_reconnect_ends_any_state_and_dials_immediately() {
-    for (mut it, ended) in each_state(CloseCode::Normal).into_iter().skip(1) {
-        it.network(Network::Down).discard_outputs();
+    let states = || each_state(CloseCode::Normal).into_iter().skip(1);
+    for (down, (mut it, ended)) in
+        states().map(|state| (false, state)).chain(states().map(|state| (true, state)))
+    {
+        if down {
+            it.network(Network::Down).discard_outputs();
+        }
         it.core.handle_reconnect(it.now).unwrap();
         it.expect(ended.into_iter().chain(dial(2, by_token("stored"))));
         assert_eq!(it.core.failures(), 0);

@@ -52,8 +52,7 @@ impl Scene {
 
     /// Expects this error in the status for systemd and in the health, and a connection.
     async fn reports(&self, reason: &str) {
-        let status =
-            |text: &str| text.starts_with("connected; cannot write to the data directory: ");
+        let status = |text: &str| text.starts_with("connected; data directory: ");
         let status = self.machine.service("StatusText", status).await;
         assert!(status.contains(reason), "{status}");
         let health = self.machine.health().await;
@@ -140,7 +139,7 @@ async fn a_write_slower_than_the_watchdog_does_no_harm() {
 
     let login = scene.machine.begin_login().await;
     assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
-    let writing = "connected; writing to the data directory";
+    let writing = "connected; saving the token";
     scene.machine.service_is("StatusText", writing).await;
     // Twice the watchdog's timeout.
     tokio::time::sleep(Duration::from_secs(4)).await;

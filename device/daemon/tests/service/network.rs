@@ -24,7 +24,7 @@ async fn without_a_network_the_longest_back_off_applies() {
         let scheduled = lab.service().logs("connection scheduled").await;
         let delay = scheduled.rsplit("delay_ms=").next().unwrap().trim().parse::<u64>().unwrap();
         assert!((30_000..=60_000).contains(&delay), "{scheduled}");
-        // The first back-off is at most 50 ms.
+        // The first backoff is at most 50 ms.
         lab.service().does_not_log("connecting", Duration::from_secs(2)).await;
     }
 }

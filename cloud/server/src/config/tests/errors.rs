@@ -13,6 +13,9 @@ const INVALID: &str = r#"
 [limits]; accepts_per_second = 0
 , line 4: limits.accepts_per_second: must be a whole number from 1 to 4294967295
 
+[limits]; accept_burst = 0
+, line 4: limits.accept_burst: must be a whole number from 1 to 4294967295
+
 [limits]; accept_burst = -1
 , line 4: limits.accept_burst: must be a whole number from 1 to 4294967295
 
@@ -125,7 +128,7 @@ trusted_proxies = ["10.0.0.1", "balancer"]
 : webhook.secret and webhook.secret_file are both set; set only one of them
 
 [[webhook]]; name = "a"; url = "https://x"; secret_file = "s"; [[webhook]]; name = "a"
-: two of [[webhook]] are named "a"
+: two [[webhook]] sections are named "a"
 "#;
 
 /// The error for a file with these lines, without the name of the file.

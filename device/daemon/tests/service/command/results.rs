@@ -80,7 +80,7 @@ async fn status_waits_for_a_state_even_before_the_service_runs() {
     assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
     assert!(ended(waiting).await.succeeds().stdout.contains(r#""state":"connected""#));
     let brief = ["status", "--wait", "offline", "--timeout", "100ms"];
-    scene.run(&brief).await.fails(6, "still connected and not offline after 0.1 s");
+    scene.run(&brief).await.fails(6, "not offline after 0.1 s, but connected");
 
     let Scene { bus, mut cloud, setup, service } = scene;
     service.kill().await;
@@ -158,7 +158,7 @@ async fn a_login_times_out_before_its_caller_and_continues() {
     // gdbus waits for 25 s, like most others.
     let (start, arguments) = (Instant::now(), [&*dbus::credentials(PASSWORD)]);
     let error = dbus::call_error(&bus, User::Member, "Login", &arguments).await;
-    assert!(in_time(start), "{:?}", start.elapsed());
+    assert!(in_time(start) && start.elapsed().as_secs() >= 20, "{:?}", start.elapsed());
     assert!(error.contains("org.fedecks.Device1.Error.Unreachable"), "{error}");
     assert!(error.contains("the login continues to wait for the cloud: "), "{error}");
 

@@ -101,7 +101,7 @@ impl Lab {
         Some(lab)
     }
 
-    /// The same with a device that is connected over the first link, with these bounds of the back-off.
+    /// The same with a device that is connected over the first link, with these bounds of the backoff.
     pub(super) async fn connected(source: Source, waits: (&str, &str)) -> Option<Self> {
         let mut lab = Self::new(source).await?;
         if let Source::Manager = source {
