@@ -1,10 +1,10 @@
 //! Makes the programs `fedecksd` and `fedecks` smaller: the build script of both packages.
 
 /// In a build for size: relocations in 2 KB instead of 140 KB, all of which are read at each start and
-/// stay in memory. The C library has to know this form: glibc does since 2.36, musl since 1.2.4, where
-/// Rust's own for programs that bring it along is older before Rust 1.93, and nothing tells here whether
-/// this one does. So it is done with glibc, unless `FEDECKS_PACKED_RELOCATIONS=0` says that it is older, and
-/// with musl if that is 1. GNU ld before 2.38 says that it ignores the option.
+/// stay in memory. The C library has to support this form: glibc does since 2.36, musl since 1.2.4. The
+/// musl that Rust before 1.93 links statically is older, and a build script cannot detect which one is used.
+/// So the form is used with glibc unless `FEDECKS_PACKED_RELOCATIONS` is 0, for an older glibc, and with musl
+/// only if it is 1. GNU ld before 2.38 warns that it ignores the option.
 fn main() {
     println!("cargo:rerun-if-changed=../build.rs");
     const SWITCH: &str = "FEDECKS_PACKED_RELOCATIONS";

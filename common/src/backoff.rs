@@ -1,4 +1,4 @@
-//! Exponential backoff without randomness. Who retries against something that many share adds jitter.
+//! Exponential backoff without randomness. Add jitter where many clients retry against the same server.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl Backoff {
     }
 }
 
-/// From a second to a minute, for what another program on the same machine has to make possible.
+/// From a second to a minute, for retries that depend on another program on the same machine.
 impl Default for Backoff {
     fn default() -> Self {
         Self::new(Duration::from_secs(1), Duration::from_secs(60))

@@ -1,4 +1,4 @@
-//! What devices and clouds of Fedecks share besides the protocol: [`Backoff`], [`RateLimit`],
+//! Code that Fedecks devices and clouds share, apart from the protocol: [`Backoff`], [`RateLimit`],
 //! [`HumanDuration`] and [`utc`].
 //!
 //! Nothing here reads a clock or does I/O, except the terminal behind the feature `terminal`.

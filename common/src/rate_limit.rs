@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How often something may happen: a steady rate, and a burst after a quiet time. What has happened
-/// is one instant for each limited party, the time at which its bucket would be full again.
+/// How often something may happen: a steady rate, and a burst after a quiet time. The state of
+/// each limited party is a single instant, the time at which its bucket would be full again.
 #[derive(Debug, Clone, Copy)]
 pub struct RateLimit {
     /// Between two tokens.
@@ -19,13 +19,13 @@ impl RateLimit {
         Some(Self { interval, burst: interval * burst.max(1) })
     }
 
-    /// Until when there is no token; `None` if there is one now.
+    /// When the next token becomes available; `None` if one is available now.
     pub fn blocked_until(&self, full_at: Instant, now: Instant) -> Option<Instant> {
         let after = full_at.max(now) + self.interval;
         (after > now + self.burst).then(|| after - self.burst)
     }
 
-    /// Takes a token, also where there is none.
+    /// Takes a token, even if there is none.
     pub fn take(&self, full_at: &mut Instant, now: Instant) {
         *full_at = (*full_at).max(now) + self.interval;
     }

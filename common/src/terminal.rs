@@ -7,7 +7,7 @@ use nix::sys::termios::{
     LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
 };
 
-/// The terminal at standard input does not show what is typed while this lives.
+/// Disables echo on the terminal at standard input until it is dropped.
 #[derive(Debug)]
 pub struct HiddenInput(Termios);
 

@@ -44,7 +44,7 @@ fn demonstrate() -> Result<()> {
     heading("The service and the server");
     add_account(&cloud_data)?;
     step(&format!(
-        "`fedecks-cloud account add {USER}` added an account, its password on standard input"
+        "`fedecks-cloud account add {USER}` added an account, with its password from stdin"
     ));
     let header = add_api_token(&cloud_data)?;
     step(

@@ -13,7 +13,7 @@ pub const DEVICE_ID_KEY: &str = "fedecks-device-id";
 /// Key of the token in the authentication header's map.
 pub const TOKEN_KEY: &str = "fedecks-token";
 
-/// What a device authenticates with as long as it has no token: named values as the cloud's handler
+/// What a device authenticates with until it has a token: named values as the cloud's handler
 /// expects them, a user name and a password for example. `Debug` shows only the names.
 #[derive(Clone, PartialEq, Default)]
 pub struct Credentials(Vec<(String, Term)>);
@@ -94,7 +94,7 @@ impl Credentials {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// Converts the credentials to a type of the caller's.
+    /// Deserializes the credentials into any type.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, TermError> {
         let entries = self.0.iter().map(|(key, value)| (Term::from(key.as_str()), value.clone()));
         Term::Map(entries.collect()).deserialize()

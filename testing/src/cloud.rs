@@ -36,7 +36,7 @@ pub struct CloudOptions {
     pub address: SocketAddr,
     /// None by default.
     pub tls: Option<Tls>,
-    /// Of the library.
+    /// The options of the library.
     pub options: Options,
     /// A separate one by default.
     pub backplane: Option<Arc<dyn Backplane>>,

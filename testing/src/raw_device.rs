@@ -69,7 +69,7 @@ impl RawDevice {
         }
     }
 
-    /// Connects by [`USER`] and [`PASSWORD`], and takes the Welcome and the token.
+    /// Connects with [`USER`] and [`PASSWORD`], and takes the Welcome and the token.
     pub async fn login(address: SocketAddr, id: &str) -> Self {
         let proof = Proof::Credentials(credentials(USER, PASSWORD));
         let mut device = Self::dial(address, id, proof).await.unwrap();

@@ -32,7 +32,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "account
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "device" -d 'List, label, block and forget devices, and revoke their tokens'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "token" -d 'Add, list and revoke the tokens of clients of the HTTP API'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "audit" -d 'Show who changed what'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "backup" -d 'Copy the store to a new file, also while the server runs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "backup" -d 'Copy the store to a new file, even while the server is running'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "restore" -d 'Restore the store from a backup'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "secret" -d 'Generate the secret that devices\' tokens are sealed with'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -106,7 +106,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and n
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and not __fish_seen_subcommand_from add list revoke help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l role -d 'What it allows: read, send or admin. Can be given several times; no role includes another' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l devices -d 'The devices that it is limited to, such as \'site-a-*\'; each `*` stands for any characters' -r
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l expires -d 'When it expires from now, such as 90d or 12h; without this it never does' -r
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l expires -d 'Lifetime of the token, such as 90d or 12h; by default it never expires' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -124,7 +124,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and n
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and not __fish_seen_subcommand_from list help" -f -a "list" -d 'List who changed what, newest first (time, who, what, device, detail), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and not __fish_seen_subcommand_from list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l device -d 'Only what was done to this device' -r
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l limit -d 'The largest number of lines' -r
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l limit -d 'Maximum number of entries' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -148,7 +148,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and no
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "device" -d 'List, label, block and forget devices, and revoke their tokens'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "token" -d 'Add, list and revoke the tokens of clients of the HTTP API'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "audit" -d 'Show who changed what'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "backup" -d 'Copy the store to a new file, also while the server runs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "backup" -d 'Copy the store to a new file, even while the server is running'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "restore" -d 'Restore the store from a backup'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "secret" -d 'Generate the secret that devices\' tokens are sealed with'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit backup restore secret help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -91,7 +91,7 @@ where
     }
 
     /// Runs a connection until it is closed or upgraded. The socket keeps the permit until it is closed,
-    /// also after an upgrade.
+    /// even after an upgrade.
     async fn run(
         self: Arc<Self>,
         mut tcp: TcpStream,

@@ -164,7 +164,7 @@ impl ConnectionLimiter {
             tracing::warn!(
                 client = %client.address(),
                 limit = self.per_address,
-                "connection limit of an address reached, rejecting its new connections"
+                "an address reached its connection limit, rejecting its new connections"
             );
         }
         Err(AddressFull)

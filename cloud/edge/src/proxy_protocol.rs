@@ -9,9 +9,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// Why a connection has no valid PROXY header.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HeaderError {
-    #[error("the connection ended within the PROXY header: {0}")]
+    #[error("the connection ended in the middle of the PROXY header: {0}")]
     Ended(#[from] io::Error),
-    #[error("no PROXY header of version 2 at the beginning")]
+    #[error("the connection does not begin with a PROXY header, version 2")]
     Missing,
     #[error("the PROXY header has {0} bytes, at most {MAX_LENGTH} are read")]
     TooLong(usize),
@@ -105,8 +105,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_invalid_header_is_refused_with_its_cause() {
-        let missing = "no PROXY header of version 2 at the beginning";
-        let ended = "the connection ended within the PROXY header: ";
+        let missing = "the connection does not begin with a PROXY header, version 2";
+        let ended = "the connection ended in the middle of the PROXY header: ";
         let malformed = "the PROXY header is malformed: ";
         for (bytes, cause) in [
             (b"GET / HTTP/1.1\r\n\r\n".to_vec(), missing),

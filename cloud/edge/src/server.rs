@@ -92,7 +92,7 @@ where
     Ok(Server { addresses, stop, limiter, acceptors })
 }
 
-/// Reads the [`ServeStats`] of a [`Server`], also while it stops.
+/// Reads the [`ServeStats`] of a [`Server`], even while it is stopping.
 #[derive(Debug, Clone)]
 pub struct ServeMonitor(Arc<ConnectionLimiter>);
 

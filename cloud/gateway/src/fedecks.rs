@@ -1,4 +1,4 @@
-//! A cloud that was built, as a program uses it.
+//! The built cloud: a handle to its routes, hub, handler and denylist.
 
 use std::sync::Arc;
 

@@ -100,7 +100,7 @@ impl Handler for RecordingHandler {
             Disconnected::ByCloud(reason) => closed("cloud", reason),
             // Already recorded by `socket_error`.
             Disconnected::ByError => return,
-            Disconnected::Abandoned => "the server ended".to_owned(),
+            Disconnected::Abandoned => "the server shut down".to_owned(),
         };
         self.record_disconnect(presence, reason);
     }

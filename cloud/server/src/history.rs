@@ -1,4 +1,4 @@
-//! The counts of each minute of the last 24 hours, in memory. What they are counted by is in `metrics`.
+//! The counts of each minute of the last 24 hours, in memory. The counters are in `metrics`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

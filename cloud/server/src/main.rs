@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// After thousands of simultaneous handshakes it returns their memory to the system. The C library's
+/// mimalloc returns the memory of thousands of simultaneous handshakes to the system. The C library's
 /// allocator keeps it, because longer-lived allocations of each connection lie in between.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;

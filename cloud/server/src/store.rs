@@ -20,7 +20,7 @@ pub(crate) fn back_up(config: &Config, copy: &Path) -> Result<(), ServerError> {
     Ok(SqliteStore::back_up(&config.store, copy)?)
 }
 
-/// Replaces the store by a copy.
+/// Replaces the store with a copy.
 pub(crate) fn restore(copy: &Path, config: &Config) -> Result<(), ServerError> {
     create_store_dir(config)?;
     Ok(SqliteStore::restore(copy, &config.store)?)

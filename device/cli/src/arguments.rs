@@ -12,7 +12,7 @@ use fedecks_common::HumanDuration;
 /// The end of every help text and man page.
 pub(crate) const EXIT_STATUS: &str = "\
 Exit status:
-  0    success, also if the reader of the output closed it
+  0    success, even if the reader closed the output early
   1    any other failure
   2    invalid arguments or input
   3    fedecksd or the system bus is not running

@@ -33,7 +33,7 @@ async fn wait(device: &Device1Proxy<'_>, wanted: &str, limit: Duration) -> Resul
         Err(_) => match last {
             None => Err(Failure::NotRunning),
             Some(state) => Err(Failure::Unreachable(format!(
-                "still {state} and not {wanted} after {} s; see: fedecks status",
+                "not {wanted} after {} s, but {state}; see: fedecks status",
                 limit.as_secs_f64()
             ))),
         },

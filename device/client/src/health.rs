@@ -31,7 +31,8 @@ pub struct ConnectionHealth {
     pub connected_since: Option<u64>,
     /// Milliseconds until the next attempt; none unless the client waits for one.
     pub next_attempt_in_ms: Option<u64>,
-    /// What the network watch reported last: `up`, `down`, or `unknown` before its first report.
+    /// What the network watch reported last: `up`, `down`, or `unknown` before its first report and after a
+    /// `down` that a response of the cloud refuted.
     pub network: &'static str,
     /// Number of attempts since the start.
     pub attempts: u64,

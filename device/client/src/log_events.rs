@@ -50,7 +50,7 @@ pub(crate) fn login(result: &Result<LoggedIn, LoginError>) {
 pub(crate) fn notice(notice: &Notice) {
     match notice {
         Notice::UnknownFrame { kind } => {
-            info!(kind, "ignored a frame of an unknown kind; the cloud is newer");
+            info!(kind, "ignored a frame of an unknown kind; the cloud may be newer");
         }
         Notice::UnexpectedFrame(frame) => {
             info!(name = frame.to_string(), "ignored an unexpected frame")

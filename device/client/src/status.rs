@@ -18,7 +18,8 @@ pub struct Status {
     pub attempts: u64,
     /// Number of attempts and connections that have failed since one was stable.
     pub failures: u32,
-    /// What the network watch reported last; none before its first report.
+    /// What the network watch reported last; none before its first report, and after a `Down` that a response of
+    /// the cloud refuted.
     pub network: Option<Network>,
     /// When the token expires, in seconds since 1970-01-01 UTC; none without a token.
     pub token_expires_at: Option<u64>,

@@ -53,6 +53,6 @@ pub enum DialError {
         /// The delay that the cloud asked for.
         retry_after: Option<Duration>,
     },
-    /// Anything else, as a text for people.
+    /// Anything else, as a human-readable message.
     Unreachable(String),
 }

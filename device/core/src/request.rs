@@ -66,7 +66,7 @@ pub enum SendError {
     #[error("not connected to the cloud")]
     NotConnected,
     /// It exceeds the limits of the device or the cloud, or cannot be encoded.
-    #[error("the message {0}")]
+    #[error("cannot encode the message: {0}")]
     Encode(#[from] EncodeError),
 }
 

@@ -22,7 +22,7 @@ pub enum DaemonError {
     NoIdentity(#[from] NoIdentity),
     /// The data directory became available late and has another device id than the one of this run.
     #[error(
-        "the data directory, which was not available at the start, has the device id {0}: restart the service"
+        "the data directory, which was not available at startup, has the device id {0}: restart the service"
     )]
     AnotherIdentity(DeviceId),
     /// A basic system call failed.

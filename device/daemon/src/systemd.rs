@@ -24,8 +24,8 @@ pub(crate) async fn report_status(client: Client) {
 fn describe(status: &Status) -> String {
     let state = describe_state(status);
     match (&status.store_error, status.stored) {
-        (Some(error), _) => format!("{state}; cannot write to the data directory: {error}"),
-        (None, Stored::Pending) => format!("{state}; writing to the data directory"),
+        (Some(error), _) => format!("{state}; data directory: {error}"),
+        (None, Stored::Pending) => format!("{state}; saving the token"),
         // A failure is reported with its error.
         (None, Stored::Yes | Stored::Failed) => state,
     }

@@ -19,7 +19,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Maintains a connection to the system bus, whose address can be set by `DBUS_SYSTEM_BUS_ADDRESS`.
-/// While there is no bus, it retries with a back-off from 1 s to 60 s, which finds a bus that starts late
+/// While there is no bus, it retries with backoff from 1 s to 60 s, which finds a bus that starts late
 /// or restarts. Dropping it ends its task; a connection stays open while it is in use.
 #[derive(Debug)]
 pub struct SystemBus {

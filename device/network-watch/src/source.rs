@@ -21,7 +21,9 @@ pub enum NetworkWatch {
 
 /// A text that is not the name of a [`NetworkWatch`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is {0:?}, expected \"auto\", \"network-manager\", \"netlink\" or \"none\"")]
+#[error(
+    "{0:?} is not a network watch; expected \"auto\", \"network-manager\", \"netlink\" or \"none\""
+)]
 pub struct InvalidNetworkWatch(String);
 
 impl FromStr for NetworkWatch {
@@ -76,7 +78,7 @@ mod tests {
         }
         assert_eq!(
             "NetworkManager".parse::<NetworkWatch>().unwrap_err().to_string(),
-            "is \"NetworkManager\", expected \"auto\", \"network-manager\", \"netlink\" or \"none\""
+            "\"NetworkManager\" is not a network watch; expected \"auto\", \"network-manager\", \"netlink\" or \"none\""
         );
     }
 }

@@ -58,7 +58,7 @@ async fn a_message_above_the_clouds_limit_is_refused_by_the_device() {
     let cloud = start_cloud_with(options).await;
     let device = logged_in_device(cloud.address).await;
     let error = within(device.client.send_raw(&[0; 4_096])).await.unwrap_err();
-    assert_eq!(error.to_string(), "the message is 4098 bytes long, the limit is 2048");
+    assert_eq!(error.to_string(), "cannot encode the message: 4098 bytes exceed the limit of 2048");
     within(device.client.send_raw(&[0; 1_024])).await.unwrap();
 }
 

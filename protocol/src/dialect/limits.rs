@@ -29,7 +29,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// It is larger than the limit.
-    #[error("is {size} bytes long, the limit is {limit}")]
+    #[error("{size} bytes exceed the limit of {limit}")]
     TooBig {
         /// Its size, in bytes.
         size: usize,
@@ -37,7 +37,7 @@ pub enum EncodeError {
         limit: usize,
     },
     /// The term is nested deeper than the limit.
-    #[error("is nested deeper than {limit} levels")]
+    #[error("nested deeper than {limit} levels")]
     TooDeep {
         /// The limit, in levels.
         limit: u16,

@@ -155,7 +155,7 @@ fn escaped(name: &str, content: Term) -> Result<Term, String> {
                 Err(format!("$int must be a whole number of at most 128 bits, not {digits:?}"))
             }
         },
-        ("$int", content) => wrong("a text of digits", &content),
+        ("$int", content) => wrong("a string of digits", &content),
         ("$float", Term::Str(text)) => match text.as_str() {
             "NaN" => Ok(Term::Float(f64::NAN)),
             "Infinity" => Ok(Term::Float(f64::INFINITY)),
@@ -167,9 +167,9 @@ fn escaped(name: &str, content: Term) -> Result<Term, String> {
             Ok(bytes) => Ok(Term::Bytes(bytes)),
             Err(error) => Err(format!("$bytes must be base64 with padding: {error}")),
         },
-        ("$bytes", content) => wrong("a text in base64", &content),
+        ("$bytes", content) => wrong("a base64 string", &content),
         ("$atom", Term::Str(name)) => Ok(Term::Atom(name)),
-        ("$atom", content) => wrong("a text", &content),
+        ("$atom", content) => wrong("a string", &content),
         ("$tuple", Term::List(terms)) => Ok(Term::Tuple(terms)),
         ("$tuple", content) => wrong("a list", &content),
         ("$map", Term::List(pairs)) => {
@@ -253,10 +253,10 @@ mod tests {
         for (wrong, says) in [
             (r#"{"a":1,"a":2}"#, "duplicate key \"a\" at line 1 column"),
             (r#"{"$int":"12x"}"#, "$int must be a whole number of at most 128 bits, not \"12x\""),
-            (r#"{"$int":12}"#, "$int must be a text of digits, not an integer"),
+            (r#"{"$int":12}"#, "$int must be a string of digits, not an integer"),
             (r#"{"$float":"1.5"}"#, "$float must be NaN, Infinity or -Infinity, not \"1.5\""),
             (r#"{"$bytes":"%"}"#, "$bytes must be base64 with padding"),
-            (r#"{"$atom":1}"#, "$atom must be a text, not an integer"),
+            (r#"{"$atom":1}"#, "$atom must be a string, not an integer"),
             (r#"{"$tuple":{}}"#, "$tuple must be a list, not a map"),
             (r#"{"$map":[[1]]}"#, "$map must be a list of pairs"),
             (r#"{"$other":1}"#, "unknown escape \"$other\""),

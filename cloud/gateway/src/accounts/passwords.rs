@@ -30,7 +30,7 @@ pub enum PasswordError {
 /// In characters, as Unicode and JSON Schema count them.
 const MIN_CHARS: usize = 8;
 
-/// In characters. Hashing takes longer for longer passwords; no one uses one of this length.
+/// In characters. Bounds the time that hashing takes; no real password is this long.
 const MAX_CHARS: usize = 1024;
 
 /// Hashes a password for the store: Argon2id with 19 MiB and two passes, in the PHC string format. Takes
@@ -115,7 +115,7 @@ fn verify(password: &[u8], hash: Option<&str>) -> PasswordCheck {
     let Ok(hash) = PasswordHash::new(hash.unwrap_or(DUMMY_HASH)) else {
         return PasswordCheck::InvalidHash;
     };
-    // A longer password than any is truncated: it does not match either way.
+    // A password above the maximum is truncated: it cannot match in either case.
     let password = &password[..password.len().min(4 * MAX_CHARS + 1)];
     match Argon2::default().verify_password(password, &hash) {
         Ok(()) if known => PasswordCheck::Match,

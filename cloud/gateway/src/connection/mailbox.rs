@@ -59,7 +59,7 @@ struct State {
     bytes: usize,
     close_command: Option<CloseCommand>,
     waker: Option<Waker>,
-    /// Since when the device has accepted none of the bytes that are ready for it.
+    /// When the device stopped accepting the bytes that are ready for it.
     stalled_since: Option<Instant>,
     closed: bool,
 }

@@ -16,7 +16,7 @@ pub(super) enum Command {
         /// Only what was done to this device
         #[arg(long, value_name = "ID")]
         device: Option<String>,
-        /// The largest number of lines
+        /// Maximum number of entries
         #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = whole_number)]
         limit: u32,
         #[command(flatten)]

@@ -38,7 +38,8 @@ impl Backup {
 impl Restore {
     pub(super) fn run(self) -> Result<(), CliError> {
         let config = self.place.load(Overrides::default())?;
-        if !self.file.exists() {
+        // What cannot be looked at is reported when it is opened.
+        if matches!(self.file.try_exists(), Ok(false)) {
             return Err(CliError::NoBackup(self.file));
         }
         Ok(store::restore(&self.file, &config)?)

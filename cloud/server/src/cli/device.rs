@@ -34,7 +34,7 @@ pub(super) enum Command {
     Label {
         /// Id of the device
         id: String,
-        /// A name for people; without it the label is removed
+        /// The new label; if omitted, the current label is removed
         label: Option<String>,
         #[command(flatten)]
         place: Place,

@@ -68,7 +68,7 @@ enum Command {
     /// Show who changed what
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Copy the store to a new file, also while the server runs
+    /// Copy the store to a new file, even while the server is running
     ///
     /// The copy is a consistent snapshot, checked, readable by its owner only, and complete or absent. It
     /// does not contain the secret that tokens are sealed with; keep that as well.

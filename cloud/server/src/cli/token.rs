@@ -25,7 +25,7 @@ pub(super) enum Command {
         /// The devices that it is limited to, such as 'site-a-*'; each `*` stands for any characters
         #[arg(long, value_name = "PATTERN")]
         devices: Option<DevicePattern>,
-        /// When it expires from now, such as 90d or 12h; without this it never does
+        /// Lifetime of the token, such as 90d or 12h; by default it never expires
         #[arg(long, value_name = "TIME")]
         expires: Option<HumanDuration>,
         #[command(flatten)]

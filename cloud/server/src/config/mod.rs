@@ -37,7 +37,7 @@ pub(crate) struct Config {
     /// Where the server listens, in the order of [`fedecks_cloud::serve::Peer::listener`]: `listen` first,
     /// then each `[[listener]]`.
     pub(crate) listeners: Vec<Listener>,
-    /// The proxies whose word about their client's address is trusted.
+    /// The proxies that are trusted to report their client's address.
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// Path of the device socket.
     pub(crate) path: String,
@@ -67,7 +67,7 @@ pub(crate) struct Overrides {
 const DEFAULT_DATA_DIR: &str = "fedecks-data";
 const DEFAULT_STORE: &str = "fedecks.sqlite";
 
-/// What a request's head has besides the authentication header, generously, in bytes.
+/// A generous allowance, in bytes, for a request's head without the authentication header.
 const REST_OF_HEAD: usize = 1024;
 
 impl Config {

@@ -8,7 +8,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use serde::de::{Deserialize, Deserializer, Error};
 
-/// A text that appears in no log and no error.
+/// A secret string, which never appears in a log or an error.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 
@@ -46,6 +46,6 @@ impl fmt::Debug for Secret {
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer);
-        text.map(Self).map_err(|_| Error::custom("must be a text in quotes"))
+        text.map(Self).map_err(|_| Error::custom("must be a string in quotes"))
     }
 }

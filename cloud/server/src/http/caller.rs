@@ -21,7 +21,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Authenticates a request by its headers. A wrong token counts as a failed login of the address.
+    /// Authenticates a request by its headers. A wrong token counts as a failed login from the address.
     pub(crate) fn authenticate(
         state: &AppState,
         method: &Method,

@@ -10,7 +10,7 @@ mod writer;
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
@@ -20,24 +20,24 @@ pub(crate) use writer::{MetricSource, MetricsWriter};
 
 /// All components that count. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Metrics(Arc<Mutex<Registry>>);
+pub(crate) struct Metrics(Arc<RwLock<Registry>>);
 
 impl Metrics {
     /// With the metrics of the process.
     pub(crate) fn new() -> Self {
-        let metrics = Self(Arc::new(Mutex::new(Registry::with_prefix("fedecks"))));
+        let metrics = Self(Arc::new(RwLock::new(Registry::with_prefix("fedecks"))));
         metrics.register(process::Process);
         metrics
     }
 
     pub(crate) fn register(&self, source: impl MetricSource) {
-        self.0.lock().register_collector(Box::new(Collected(source)));
+        self.0.write().register_collector(Box::new(Collected(source)));
     }
 
     /// The metrics as they are now, as OpenMetrics text.
     pub(crate) fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        text::encode(&mut text, &self.0.lock())?;
+        text::encode(&mut text, &self.0.read())?;
         Ok(text)
     }
 }

@@ -1,4 +1,4 @@
-//! What the deliveries of a webhook are counted by.
+//! The delivery counters of a webhook, as metrics.
 
 use std::fmt;
 use std::sync::Arc;

@@ -32,7 +32,7 @@ pub(super) struct Worker {
     to_delete: Vec<(u64, String)>,
     /// When a failed access to the store is retried.
     store_due: Option<Instant>,
-    /// Until when the receiver asked not to send anything.
+    /// The end of the pause that the receiver asked for.
     pause: Option<Instant>,
     /// The event id behind each number in the queue.
     ids: HashMap<u64, String>,

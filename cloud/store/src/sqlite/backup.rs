@@ -17,7 +17,7 @@ use crate::error::StoreError;
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl SqliteStore {
-    /// Copies the store at `store` to a new file: a consistent snapshot, also while others use the store.
+    /// Copies the store at `store` to a new file: a consistent snapshot, even while the store is in use.
     /// The copy is readable by its owner only, checked, on disk, and complete or absent. An existing file
     /// is not overwritten.
     ///
@@ -36,7 +36,7 @@ impl SqliteStore {
         sync_dir_of(copy).map_err(failed)
     }
 
-    /// Replaces the store by a copy that [`SqliteStore::back_up`] made. The replaced store is kept with
+    /// Replaces the store with a copy that [`SqliteStore::back_up`] made. The replaced store is kept with
     /// `.replaced` added to its name. A running server notices, and uses the copy. If root does this, the
     /// store gets the owner of its directory.
     ///

@@ -240,7 +240,7 @@ impl Worker {
                     tracing::warn!(
                         %store,
                         %error,
-                        "cannot write the store; when devices were seen is kept in memory"
+                        "cannot write to the store; keeping last-seen times in memory"
                     );
                 }
                 self.flush_failing = Some((since, logged || log_now));
@@ -276,7 +276,7 @@ impl Worker {
         }
         let lost = self.write_behind.len();
         if lost > 0 {
-            tracing::warn!(store = %self.file.location(), lost, "the store closes with unwritten notes");
+            tracing::warn!(store = %self.file.location(), lost, "closing the store with unwritten notes");
         }
     }
 }

@@ -75,7 +75,7 @@ impl Tls {
         Ok(Self { config: Arc::new(config), verifier })
     }
 
-    /// Performs the handshake. The error is a sentence for people.
+    /// Performs the handshake. The error is a human-readable sentence.
     pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         name: &ServerName<'static>,

@@ -191,7 +191,7 @@ impl Manager {
     /// The states of NetworkManager, as observed with 1.42:
     ///
     /// - 20 disconnected, 10 asleep (also before suspend): no network as far as it knows. It may not
-    ///   manage the link that works, so the kernel may know better; the connection keeps dialling.
+    ///   manage the link that works, so the kernel may know better; the connection keeps dialing.
     /// - 30 disconnecting, 40 connecting: in transition. Between two networks it goes through 70, 40, 60
     ///   without 20.
     /// - 50 local: addresses, but no default route. The cloud may be on this local network.

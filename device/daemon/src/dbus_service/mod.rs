@@ -126,9 +126,9 @@ async fn request_name(connection: &Connection) -> zbus::Result<()> {
             Err(error) => return Err(error),
         };
         if is_logged {
-            debug!(name = NAME, problem, "still cannot own the D-Bus name");
+            debug!(name = NAME, problem, "still cannot acquire the D-Bus name");
         } else {
-            warn!(name = NAME, problem, "no D-Bus service yet: cannot own its name, retrying");
+            warn!(name = NAME, problem, "cannot acquire the D-Bus name, will retry");
             is_logged = true;
         }
         sleep(backoff.next_delay()).await;

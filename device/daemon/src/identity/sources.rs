@@ -50,8 +50,8 @@ impl SystemPaths {
         }
     }
 
-    /// The id of this source, or why it has none that can be used. If there is hardware of this kind several
-    /// times: that of `part`, or of the same one each time.
+    /// The id of this source, or why it has none that can be used. If there are several such parts: the
+    /// id of `part`, or of the same one each time.
     pub(super) fn read(&self, source: IdSource, part: Option<&str>) -> Result<Found, String> {
         let id = match source {
             IdSource::SerialNumber => serial_number(&self.serial_number),

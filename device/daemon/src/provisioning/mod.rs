@@ -63,7 +63,7 @@ pub(crate) async fn run(client: Client, mut provisioner: Provisioner) {
             }
             Next::Nothing => {}
             Next::NoRecord(error) if wait == FIRST_WAIT => {
-                warn!(%error, "cannot read yet which provisioning credentials were used before");
+                warn!(%error, "cannot read the record of used provisioning credentials yet");
             }
             Next::NoRecord(_) => {}
         }

@@ -187,7 +187,7 @@ impl Provisioner {
     pub(super) fn put_off(&mut self, attempt: &Attempt, reason: &str) {
         warn!(
             file = %attempt.source.path.display(), reason,
-            "the provisioning credentials are put off to the next start"
+            "the provisioning credentials are not used until the next start"
         );
         self.report(&attempt.source, SourceState::PutOff, true, Some(reason.to_owned()));
         self.handled.insert(attempt.source.kind, attempt.stamp.clone());
@@ -378,7 +378,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// A file that comes back after a power cut is recognised by the record.
+/// A file that comes back after a power cut is recognized by the record.
 fn sync_parent(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));

@@ -158,12 +158,19 @@ fn parse(text: &str) -> Result<Credentials, String> {
             DeValue::Integer(number) => {
                 i64::from_str_radix(number.as_str(), number.radix()).ok().map(Term::from)
             }
-            DeValue::Float(number) => number.as_str().parse().ok().map(Term::Float),
+            DeValue::Float(number) => {
+                let float = number.as_str().parse().ok();
+                // A number that is too big is parsed as infinity, which TOML writes as inf.
+                float
+                    .filter(|float: &f64| !float.is_infinite() || number.as_str().contains("inf"))
+                    .map(Term::Float)
+            }
             DeValue::Boolean(flag) => Some(Term::Bool(flag)),
             _ => None,
         };
-        let value =
-            value.ok_or_else(|| format!("{key}: expected a string, a number or a boolean"))?;
+        let value = value.ok_or_else(|| {
+            format!("{key}: expected a string, a boolean, a 64-bit integer or a float")
+        })?;
         entries.push((Term::from(&*key), value));
     }
     if entries.is_empty() {
@@ -200,10 +207,11 @@ mod tests {
 
     #[test]
     fn named_strings_numbers_and_booleans_are_credentials() {
-        let text = "# first\nadmin = false\npin = 0x2_a\nratio = -1_0.5\nusername = \"marvin\"\n";
+        let text = "# first\nadmin = false\npin = 0x2_a\nport = 42\nratio = -1_0.5\nusername = \"marvin\"\n";
         let expected = Credentials::new()
             .with("admin", Term::Bool(false))
             .with("pin", 42)
+            .with("port", 42)
             .with("ratio", Term::Float(-10.5))
             .with("username", "marvin");
         assert_eq!(parse(text).unwrap(), expected);
@@ -224,7 +232,8 @@ mod tests {
             ("a = 1\nusername = hunter2", invalid),
             ("a = 1\nusername = \"hunter2\" hunter3", invalid),
             ("a = 1\na = \"hunter2\"", invalid),
-            ("a = [\"hunter2\"]", "a: expected a string, a number or a boolean"),
+            ("a = [\"hunter2\"]", "a: expected a string, a boolean, a 64-bit integer or a float"),
+            ("a = 1e999", "a: expected a string, a boolean, a 64-bit integer or a float"),
             ("fedecks-token = \"hunter2\"", reserved),
             ("", "is empty, expected lines such as username = \"...\""),
         ] {

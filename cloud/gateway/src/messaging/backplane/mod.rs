@@ -108,7 +108,7 @@ pub enum DeliverError {
     #[error("the device's queue is full")]
     QueueFull,
     /// The message is too big or nested too deeply.
-    #[error("the message {0}")]
+    #[error("cannot encode the message: {0}")]
     Encode(#[from] EncodeError),
     /// The node of the device cannot be reached.
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! `[drain]`: how the server sends its devices away when it stops.
+//! `[drain]`: how the server disconnects its devices when it stops.
 
 use std::time::Duration;
 

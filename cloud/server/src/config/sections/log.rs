@@ -31,5 +31,7 @@ impl Default for Log {
 
 fn level<'de, D: Deserializer<'de>>(d: D) -> Result<LevelFilter, D::Error> {
     let expected = "must be off, error, warn, info, debug or trace";
-    parsed(d, |text| text.parse().ok(), expected)
+    // Numbers and an empty text are levels to tracing, and hardly meant.
+    let is_word = |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic());
+    parsed(d, |text| text.parse().ok().filter(|_| is_word(text)), expected)
 }

@@ -105,7 +105,7 @@ pub(crate) fn check(
             return Err(sources.invalid("webhook", "a [[webhook]] has no name"));
         }
         if !names.insert(webhook.name.clone()) {
-            let problem = format!("two of [[webhook]] are named {:?}", webhook.name);
+            let problem = format!("two [[webhook]] sections are named {:?}", webhook.name);
             return Err(sources.invalid("webhook", problem));
         }
         if webhook.url.host().is_none() {

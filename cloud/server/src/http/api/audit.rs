@@ -24,7 +24,7 @@ pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/audit", handler!
     .returns::<AuditPage>("A page of the audit log")
     .problems(&[Code::StoreUnavailable])];
 
-/// Some of the audit log.
+/// A page of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
 struct AuditPage {
     #[schema(inline)]

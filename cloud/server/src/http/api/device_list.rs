@@ -40,7 +40,7 @@ pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/devices", handle
     .returns::<DevicePage>("A page of devices")
     .problems(&[Code::StoreUnavailable])];
 
-/// Some of the devices.
+/// A page of devices.
 #[derive(Debug, Serialize, ToSchema)]
 struct DevicePage {
     devices: Vec<Device>,

@@ -71,11 +71,11 @@ pub(super) const ROUTES: &[Route] = &[
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Device {
     id: String,
-    /// What people call it.
+    /// Its label; null if it has none.
     #[schema(required)]
     label: Option<String>,
     connected: bool,
-    /// Since when it is connected.
+    /// When the current connection began; null if the device is not connected.
     #[schema(required)]
     connected_since: Option<String>,
     /// When it was first seen; null if never, or only within the last second.
@@ -85,7 +85,7 @@ pub(super) struct Device {
     #[schema(required)]
     last_seen: Option<String>,
     blocked: bool,
-    /// Since when it is blocked.
+    /// When it was blocked; null if it is not blocked.
     #[schema(required)]
     blocked_since: Option<String>,
 }

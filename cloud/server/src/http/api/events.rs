@@ -46,7 +46,11 @@ async fn stream(caller: Caller, request: Request) -> Result<Response, Problem> {
         Filter { devices: caller.scope().cloned().into_iter().chain(device).collect(), kinds };
     let stream = request.state.streams.open(after, filter).ok_or_else(|| {
         let max = request.state.config.events.streams;
-        Problem::temporary(Code::TooManyStreams, format!("{max} are open, the maximum"), 5)
+        Problem::temporary(
+            Code::TooManyStreams,
+            format!("{max} event streams are open, which is the limit"),
+            5,
+        )
     })?;
     let chunks = event_stream::chunks(stream, caller.validity(&request.state));
     let mut response = warp::reply::stream(chunks).into_response();

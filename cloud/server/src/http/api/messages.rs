@@ -66,7 +66,7 @@ fn problem(error: DeliverError) -> Problem {
                 EncodeError::TooDeep { .. } => Code::MessageTooDeep,
                 EncodeError::UnknownFrame => Code::InvalidBody,
             };
-            Problem::new(code, format!("the message {error}"))
+            Problem::new(code, format!("cannot encode the message: {error}"))
         }
         DeliverError::Backplane(error) => error.into(),
     }

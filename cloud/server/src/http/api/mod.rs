@@ -1,5 +1,5 @@
 //! The HTTP API under `/api/v1`. [`table`] has every route: requests are answered by it, and the OpenAPI
-//! document is made of it.
+//! document is generated from it.
 
 mod accounts;
 mod audit;

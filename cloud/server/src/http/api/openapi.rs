@@ -1,4 +1,4 @@
-//! The OpenAPI document, made of the routes.
+//! Generates the OpenAPI document from the routes.
 
 use std::collections::BTreeMap;
 

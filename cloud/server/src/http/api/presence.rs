@@ -38,7 +38,7 @@ pub(super) const ROUTES: &[Route] = &[
 pub(super) struct Presence {
     id: String,
     connected: bool,
-    /// Since when.
+    /// When the connection began; null if the device is not connected.
     #[schema(required)]
     since: Option<String>,
     /// The connection's name in the log.
@@ -46,7 +46,7 @@ pub(super) struct Presence {
     connection: Option<String>,
 }
 
-/// Some of the connected devices.
+/// A page of connected devices.
 #[derive(Debug, Serialize, ToSchema)]
 struct PresencePage {
     /// How many of the devices that the token may see are connected.

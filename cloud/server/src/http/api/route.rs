@@ -1,5 +1,5 @@
 //! The description of one route of the API: requests are answered by it, and the OpenAPI document is
-//! made of it. Each resource's file has its own routes; `table.rs` has all.
+//! generated from it. Each resource's file has its own routes; `table.rs` has all.
 
 use fedecks_store::{BoxFuture, Role};
 use http::Method;
