@@ -314,7 +314,7 @@ async fn a_late_data_partition_is_awaited_before_a_second_login() {
 
     let away = setup.unmount_data();
     let mut service = setup.start();
-    service.logs("cannot read yet which provisioning credentials were used").await;
+    service.logs("cannot read the record of used provisioning credentials yet").await;
     fs::rename(&away, setup.data()).unwrap();
     assert_eq!(connected(&mut cloud).await, By::Token);
     service.terminate().await;

@@ -64,7 +64,7 @@ async fn a_name_owned_by_another_program_is_retried() {
     other.request_name("org.fedecks.Device1").await.unwrap();
     let setup = Setup::new("127.0.0.1:1").on(&bus);
     let mut service = setup.start();
-    let line = service.logs("no D-Bus service").await;
+    let line = service.logs("cannot acquire the D-Bus name").await;
     assert!(line.contains("another program owns it"), "{line}");
     other.release_name("org.fedecks.Device1").await.unwrap();
     service.logs(READY).await;
@@ -76,6 +76,6 @@ async fn a_name_refused_by_the_policy_is_logged_with_the_reason() {
     bus.remove_policy();
     bus.run().await;
     let setup = Setup::new("127.0.0.1:1").on(&bus);
-    let line = setup.start().logs("no D-Bus service").await;
+    let line = setup.start().logs("cannot acquire the D-Bus name").await;
     assert!(line.contains("org.freedesktop.DBus.Error.AccessDenied"), "{line}");
 }
