@@ -11,7 +11,7 @@ use crate::support::{
 use fedecks_cloud::Options;
 use fedecks_device::{Event, FailReason, LostReason, State, Term};
 use fedecks_testing::certificates::now;
-use fedecks_testing::wait::within;
+use fedecks_testing::wait::{until_every, within};
 use fedecks_testing::{PASSWORD, USER};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
@@ -89,9 +89,7 @@ async fn the_token_is_refreshed_and_expires_as_configured() {
     device.client.shutdown().await;
     assert!(expires <= now() + 2);
     // Only the clock says when the token has expired.
-    while now() <= expires {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_every(Duration::from_millis(50), async || (now() > expires).then_some(())).await;
     let mut late = device.restart().await;
     let failed = late.until(|event| matches!(event, Event::ConnectionFailed { .. })).await;
     assert!(matches!(failed, Event::ConnectionFailed { reason: FailReason::Refused(refusal) }
