@@ -1,4 +1,4 @@
-//! Who is signed in to the dashboard. Cookies and checks of requests are in `http/dashboard`.
+//! Who is signed in to the dashboard. Cookies and checks of requests are in `http/browser_session`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

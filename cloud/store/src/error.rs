@@ -11,7 +11,7 @@ pub enum StoreError {
         /// Its name.
         name: String,
     },
-    /// There is no room for another one.
+    /// The maximum number of them is reached.
     #[error("there are already {max} {what}, which is the maximum")]
     TooMany {
         /// `API tokens`.

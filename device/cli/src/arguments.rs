@@ -49,7 +49,7 @@ pub(crate) enum Command {
     /// Send a value to the cloud
     ///
     /// Success means that the value was handed to the connection, not that it has arrived. Nothing is
-    /// queued while there is no connection: the exit status is 7 then.
+    /// queued without a connection: the exit status is then 7.
     Send {
         /// The value as JSON, or - to read it from standard input
         ///

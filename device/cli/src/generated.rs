@@ -83,7 +83,7 @@ fn generated_files_are_current_in_the_repository() {
         );
     }
 
-    // There is no page of a subcommand that was removed.
+    // The page of a removed subcommand is removed too.
     for entry in fs::read_dir(data().join("man")).unwrap() {
         let file = entry.unwrap().path();
         let is_page = file.extension().is_some_and(|section| section == "1");

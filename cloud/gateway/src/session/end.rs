@@ -126,7 +126,7 @@ impl<H: Handler> Drop for DisconnectGuard<H> {
     }
 }
 
-/// Logs a panic in one of these callbacks: there is no session left to end.
+/// Logs a panic in one of these callbacks. The session has already ended.
 fn catch_panic(callback: impl FnOnce()) {
     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(callback)).is_err() {
         tracing::error!("the handler panicked at the end of a session");

@@ -32,7 +32,7 @@ impl Output<'_> {
 }
 
 pub(super) fn print_error(error: &CliError) {
-    // If that fails there is no other place to report it.
+    // An error here cannot be reported anywhere.
     let _ = writeln!(io::stderr(), "fedecks-cloud: {error}");
 }
 

@@ -38,8 +38,8 @@ impl Place {
         Config::load(file, |name| std::env::var_os(name), overrides)
     }
 
-    /// Like [`Place::create_store`], but fails if there is no store: a command with a wrong --data-dir
-    /// must not seem to work.
+    /// Like [`Place::create_store`], but requires an existing store: a command with a wrong --data-dir
+    /// must not appear to work.
     pub(super) fn open_store(self) -> Result<(impl Store, Runtime), CliError> {
         let store = self.clone().load(Overrides::default())?.store;
         if store.exists() { self.create_store() } else { Err(CliError::NoStore(store)) }

@@ -38,7 +38,7 @@ pub(crate) enum EventPayload {
     Revoked,
     /// A device is refused from now on.
     Blocked,
-    /// A device is no longer refused.
+    /// A device was unblocked.
     Unblocked,
 }
 

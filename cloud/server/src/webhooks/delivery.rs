@@ -121,7 +121,7 @@ impl Receiver {
         }
     }
 
-    /// The outcome by the response's head, and its body. Fails if there is no response.
+    /// The outcome according to the head of the response, and its body. Fails without a response.
     async fn attempt(
         &self,
         id: &str,

@@ -145,8 +145,8 @@ impl SqliteStore {
         })
     }
 
-    /// Runs `change` and adds a line to the audit log, in one transaction. There is no line if `change`
-    /// returns `None`: then it changed nothing.
+    /// Runs `change` and adds a line to the audit log, in one transaction. If `change` returns
+    /// `None`, it changed nothing, and no line is added.
     pub(super) fn write_audited<T: Send + 'static>(
         &self,
         by: &Actor,

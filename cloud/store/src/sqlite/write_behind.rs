@@ -113,7 +113,7 @@ impl Pending {
         self.seen.len() + self.used.len() + self.audit.len()
     }
 
-    /// Returns false if there is no room.
+    /// Returns false if it is full.
     fn add_seen(&mut self, device: &DeviceId, seen: Seen) -> bool {
         if let Some(known) = self.seen.get_mut(device) {
             known.at = known.at.max(seen.at);
@@ -127,7 +127,7 @@ impl Pending {
         has_room
     }
 
-    /// Returns false if there is no room.
+    /// Returns false if it is full.
     fn add_used(&mut self, name: &str, at: u64) -> bool {
         let full = self.used.len() >= MAX_USED;
         match self.used.entry(name.to_owned()) {

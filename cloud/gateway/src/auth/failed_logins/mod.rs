@@ -134,7 +134,7 @@ impl Default for FailedLogins {
 }
 
 impl Attempt {
-    /// The secret was wrong, or there is no such account.
+    /// The secret is wrong, or the account does not exist.
     pub fn failed(self) {
         let now = Instant::now();
         let limits = self.logins.0.limits;
