@@ -6,9 +6,10 @@ use std::sync::Arc;
 use fedecks_cloud::Keyring;
 use fedecks_cloud::accounts::hash_password;
 use fedecks_cloud::auth::Claims;
+use fedecks_cloud::store::unix_now;
 use fedecks_cloud::store::{AccountStore, Actor, SqliteStore};
 use fedecks_protocol::{AuthRequest, DeviceId, Dialect, Proof};
-use fedecks_testing::certificates::{self, DAY, client_config, now};
+use fedecks_testing::certificates::{self, DAY, client_config};
 use fedecks_testing::{PASSWORD, USER};
 use rustls::client::Resumption;
 use tokio_rustls::TlsConnector;
@@ -37,7 +38,7 @@ pub(crate) fn device_id(index: usize) -> Result<DeviceId> {
 /// The value of `x-fedecks-auth` of the `index`th device: a token issued now, so that the server issues
 /// no new one.
 pub(crate) fn auth_header(keyring: &Keyring, index: usize) -> Result<String> {
-    let now = now();
+    let now = unix_now();
     let device = device_id(index)?;
     let claims =
         Claims { device: device.clone(), issued_at: now, expires_at: now + DAY, generation: 0 };

@@ -3,20 +3,16 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use fedecks_cloud::serve::Tls;
+use fedecks_cloud::store::unix_now;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 
 /// Seconds of a day.
 pub const DAY: u64 = 24 * 60 * 60;
-
-/// Seconds since 1970.
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
-}
 
 /// A certificate and its key.
 pub struct Certificate {
@@ -31,7 +27,7 @@ pub struct Certificate {
 impl Certificate {
     /// Self-signed, valid now.
     pub fn self_signed(name: &str) -> Self {
-        Self::valid(name, now() - DAY..now() + 90 * DAY)
+        Self::valid(name, unix_now() - DAY..unix_now() + 90 * DAY)
     }
 
     /// Self-signed, valid at these times, in seconds since 1970.
@@ -82,7 +78,7 @@ impl Authority {
 
     /// A certificate for a server of this name, valid now.
     pub fn issue(&self, name: &str) -> Certificate {
-        self.issue_valid(name, now() - DAY..now() + 90 * DAY)
+        self.issue_valid(name, unix_now() - DAY..unix_now() + 90 * DAY)
     }
 
     /// A certificate that is valid at these times, in seconds since 1970.

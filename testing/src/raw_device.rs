@@ -15,11 +15,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::certificates::now;
 use crate::cloud::keyring;
 use crate::device::credentials;
 use crate::wait::within;
 use crate::{PASSWORD, USER};
+use fedecks_cloud::store::unix_now;
 
 const LIMITS: Limits = Limits { max_size: Limits::MAX_SIZE, max_depth: Limits::MAX_DEPTH };
 
@@ -176,5 +176,5 @@ pub fn token(device: &str, issued_at: u64, expires_at: u64, generation: u64) -> 
 
 /// A token that was issued now.
 pub fn fresh_token(device: &str) -> Proof {
-    Proof::Token(token(device, now(), now() + 3600, 0))
+    Proof::Token(token(device, unix_now(), unix_now() + 3600, 0))
 }

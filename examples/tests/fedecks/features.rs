@@ -9,8 +9,8 @@ use crate::support::{
     start_device, upstream,
 };
 use fedecks_cloud::Options;
+use fedecks_cloud::store::unix_now;
 use fedecks_device::{Event, FailReason, LostReason, State, Term};
-use fedecks_testing::certificates::now;
 use fedecks_testing::wait::{until_every, within};
 use fedecks_testing::{PASSWORD, USER};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -87,9 +87,9 @@ async fn the_token_is_refreshed_and_expires_as_configured() {
     let refreshed = within(status.wait_for(|status| status.token_expires_at > first)).await;
     let expires = refreshed.unwrap().token_expires_at.unwrap();
     device.client.shutdown().await;
-    assert!(expires <= now() + 2);
+    assert!(expires <= unix_now() + 2);
     // Only the clock says when the token has expired.
-    until_every(Duration::from_millis(50), async || (now() > expires).then_some(())).await;
+    until_every(Duration::from_millis(50), async || (unix_now() > expires).then_some(())).await;
     let mut late = device.restart().await;
     let failed = late.until(|event| matches!(event, Event::ConnectionFailed { .. })).await;
     assert!(matches!(failed, Event::ConnectionFailed { reason: FailReason::Refused(refusal) }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use fedecks_cloud::accounts::{AccountHandler, hash_password};
+use fedecks_cloud::store::unix_now;
 use fedecks_cloud::store::{AccountStore, Actor, SqliteStore};
 use fedecks_protocol::{Term, UpFrame};
-use fedecks_testing::certificates::now;
 use fedecks_testing::cloud::CloudOptions;
 use fedecks_testing::raw_device::RawDevice;
 use fedecks_testing::wait::{until, within};
@@ -34,5 +34,5 @@ async fn messages_are_published_up_and_forwarded_down() {
     cloud.hub.publish("down.nerves-1", Term::from("matey")).await.unwrap();
     assert_eq!(device.receive().await, Term::from("matey"));
     let record = until(async || cloud.store.device(&id("nerves-1")).await.unwrap()).await;
-    assert!(record.last_seen.unwrap().abs_diff(now()) <= 5);
+    assert!(record.last_seen.unwrap().abs_diff(unix_now()) <= 5);
 }

@@ -3,11 +3,11 @@
 use fedecks_cloud::auth::AuthenticatedBy;
 use fedecks_cloud::messaging::DeliverError;
 use fedecks_cloud::session::Disconnected;
+use fedecks_cloud::store::unix_now;
 use fedecks_cloud::{Fedecks, Options};
 use fedecks_protocol::{
     CloseCode, CloseReason, DEFAULT_PATH, DownFrame, RequestId, Sequence, Term, UpFrame,
 };
-use fedecks_testing::certificates::now;
 use fedecks_testing::cloud::CloudOptions;
 use fedecks_testing::raw_device::{RawDevice, fresh_token};
 use fedecks_testing::wait::within;
@@ -31,7 +31,7 @@ async fn welcome_is_the_first_frame_and_contains_the_options() {
     assert_eq!(welcome.idle_timeout, options.idle_timeout);
     assert_eq!(welcome.max_frame, 5000);
     let seconds = welcome.server_time_ms / 1000;
-    assert!(now().abs_diff(seconds) <= 2, "{seconds}");
+    assert!(unix_now().abs_diff(seconds) <= 2, "{seconds}");
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 use data_encoding::BASE64;
 use fedecks_cloud::store::Actor;
+use fedecks_cloud::store::unix_now;
 use fedecks_cloud::{Keyring, Options};
 use fedecks_protocol::{AUTH_HEADER, Dialect, Limits, Proof, Term, Token};
-use fedecks_testing::certificates::now;
 use fedecks_testing::cloud::keyring;
 use fedecks_testing::raw_device::{RawDevice, Refused, SUBPROTOCOL, token};
 use fedecks_testing::wait::within;
@@ -97,7 +97,7 @@ async fn an_invalid_token_is_refused_with_its_reason() {
     let dial = async |device: &str, token: Token| {
         reason(RawDevice::dial(cloud.address, device, Proof::Token(token)).await)
     };
-    let good = token("a", now(), now() + 100, 0);
+    let good = token("a", unix_now(), unix_now() + 100, 0);
     let mut forged = good.expose().to_owned().into_bytes();
     forged[20] ^= 1;
     let forged = Token::new(String::from_utf8(forged).unwrap()).unwrap();
@@ -105,7 +105,7 @@ async fn an_invalid_token_is_refused_with_its_reason() {
     let claims = keyring().open(&good).unwrap();
     for (device, token, reason) in [
         ("b", good.clone(), "wrong-device"),
-        ("a", token("a", now() - 100, now() - 1, 0), "token-expired"),
+        ("a", token("a", unix_now() - 100, unix_now() - 1, 0), "token-expired"),
         ("a", forged, "token-invalid"),
         ("a", foreign.seal(&claims).token, "token-invalid"),
         ("a", Token::new("made-up").unwrap(), "token-invalid"),
@@ -125,7 +125,7 @@ async fn an_invalid_token_is_refused_with_its_reason() {
     cloud.denylist.revoke(&id("a"), &Actor::cli()).await.unwrap();
     assert_eq!(dial("a", good).await, is(401, "token-revoked"));
     let generation = cloud.denylist.generation(&id("a"));
-    let newer = Proof::Token(token("a", now(), now() + 100, generation));
+    let newer = Proof::Token(token("a", unix_now(), unix_now() + 100, generation));
     assert!(RawDevice::dial(cloud.address, "a", newer).await.is_ok());
 }
 
@@ -133,7 +133,7 @@ async fn an_invalid_token_is_refused_with_its_reason() {
 async fn a_blocked_device_is_refused_before_the_handler_is_called() {
     let cloud = start().await;
     cloud.denylist.block(&id("a"), &Actor::cli()).await.unwrap();
-    let good = Proof::Token(token("a", now(), now() + 100, 0));
+    let good = Proof::Token(token("a", unix_now(), unix_now() + 100, 0));
     assert_eq!(reason(RawDevice::dial(cloud.address, "a", good.clone()).await), is(403, "blocked"));
     // The handler panics over these credentials.
     for user in [USER, "panic"] {
@@ -182,7 +182,7 @@ async fn an_invalid_upgrade_is_answered_as_the_rfc_says() {
 #[tokio::test]
 async fn the_upgrade_is_answered_with_the_accept_key_and_the_dialect() {
     let cloud = start().await;
-    let token = token("a", now(), now() + 100, 0);
+    let token = token("a", unix_now(), unix_now() + 100, 0);
     let auth = map(&[("fedecks-device-id", "a".into()), ("fedecks-token", token.expose().into())]);
     let head = format!("{HEAD}{KEY}x-fedecks-auth: {}\r\n\r\n", header(&auth));
     let mut stream = TcpStream::connect(cloud.address).await.unwrap();

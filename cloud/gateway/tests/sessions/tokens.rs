@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use fedecks_cloud::Options;
 use fedecks_cloud::store::Actor;
+use fedecks_cloud::store::unix_now;
 use fedecks_protocol::{CloseCode, DownFrame, IssuedToken, Proof, Term, UpFrame};
 use fedecks_testing::USER;
-use fedecks_testing::certificates::now;
 use fedecks_testing::cloud::keyring;
 use fedecks_testing::raw_device::{RawDevice, token};
 
@@ -31,7 +31,7 @@ async fn a_login_is_answered_with_a_token_that_connects() {
     let mut device = dial(&cloud, credentials(USER)).await;
     let issued = issued(&mut device).await;
     let four_weeks = 4 * 7 * 24 * 3600;
-    assert!((now() + four_weeks).abs_diff(issued.expires_at) <= 2, "{}", issued.expires_at);
+    assert!((unix_now() + four_weeks).abs_diff(issued.expires_at) <= 2, "{}", issued.expires_at);
     let claims = keyring().open(&issued.token).unwrap();
     assert_eq!((claims.device, claims.generation), (id("a"), 0));
     let mut again = dial(&cloud, Proof::Token(issued.token)).await;
@@ -41,7 +41,7 @@ async fn a_login_is_answered_with_a_token_that_connects() {
 #[tokio::test]
 async fn a_token_older_than_the_refresh_period_is_renewed_at_once() {
     let cloud = start().await;
-    let old = token("a", now() - 4 * 3600, now() + 100, 3);
+    let old = token("a", unix_now() - 4 * 3600, unix_now() + 100, 3);
     let mut device = dial(&cloud, Proof::Token(old)).await;
     let claims = keyring().open(&issued(&mut device).await.token).unwrap();
     assert_eq!(claims.generation, 3);

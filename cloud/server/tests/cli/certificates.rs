@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use fedecks_testing::certificates::{Certificate, DAY, client_config, now};
+use fedecks_cloud::store::unix_now;
+use fedecks_testing::certificates::{Certificate, DAY, client_config};
 use fedecks_testing::cloud_process::{CloudProcess, CloudProgram};
 use fedecks_testing::http::Http;
 use http::StatusCode;
@@ -38,7 +39,7 @@ async fn a_self_signed_server_is_trusted_by_its_authority() {
 
 #[tokio::test]
 async fn a_certificate_that_expires_soon_or_has_expired_is_logged() {
-    let now = now();
+    let now = unix_now();
     for (end, logged) in [(now + 13 * DAY, "expires soon"), (now - DAY, "has expired")] {
         let program = with_files();
         Certificate::valid("localhost", now - 2 * DAY..end).write(program.folder.path());

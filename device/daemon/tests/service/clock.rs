@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fedecks_cloud::store::unix_now;
 use fedecks_common::utc;
 use fedecks_device::clock::BUILD_TIME;
-use fedecks_testing::certificates::{Authority, Certificate, DAY, now};
+use fedecks_testing::certificates::{Authority, Certificate, DAY};
 use fedecks_testing::cloud::CloudOptions;
 use tempfile::TempDir;
 
@@ -144,9 +145,9 @@ fn built_at(seconds: u64, folder: &Path) -> PathBuf {
 async fn the_known_time_survives_a_power_cut() {
     let Some((preload, _folder)) = faketime() else { return };
     let authority = Authority::new("ours");
-    let ended = now() - 10 * DAY;
+    let ended = unix_now() - 10 * DAY;
     let firmware = tempfile::tempdir().unwrap();
-    let program = built_at(now() - 30 * DAY, firmware.path());
+    let program = built_at(unix_now() - 30 * DAY, firmware.path());
 
     // It expired after the build: with this clock it is accepted, and the known time rises only to its end.
     let expired = authority.issue_valid("localhost", ended - DAY..ended);
@@ -161,7 +162,7 @@ async fn the_known_time_survives_a_power_cut() {
     let address = first.stop().await;
 
     // A cloud with a valid certificate. The known time rises to its time.
-    let now = now();
+    let now = unix_now();
     let mut second = cloud_at(address, &authority.issue("localhost")).await;
     let mut service = setup.start();
     assert_eq!(second.next().await, Seen::Connected(By::Token));
