@@ -19,6 +19,7 @@ mod history;
 mod http;
 mod listeners;
 mod metrics;
+mod owner;
 mod self_signed;
 mod signals;
 mod state;

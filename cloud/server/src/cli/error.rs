@@ -42,6 +42,8 @@ pub(super) enum CliError {
     Blocked(DeviceId),
     #[error("no such API token: {0:?}")]
     NoToken(String),
+    #[error("the copy is not text: redirect standard output to a file or a program")]
+    TerminalOutput,
     #[error("the two passwords differ")]
     PasswordsDiffer,
     #[error("interrupted by a signal")]

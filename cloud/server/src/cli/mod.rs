@@ -14,6 +14,7 @@ mod output;
 mod password;
 mod place;
 mod serve;
+mod store;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -42,7 +43,9 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 success, 1 failure, 2 wrong usage, 78 wrong configuration.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 78 wrong configuration, or no store.
+
+Run by root in a directory of another user, such as the server's own, every command acts as that user.
 
 Every key of the configuration file, except those in [[previous_key]], [[listener]] and [[webhook]], can be set by an \
 environment variable: FEDECKS_ and the key in capitals with '_' for the dot, such as FEDECKS_LISTEN, \
@@ -68,6 +71,9 @@ enum Command {
     /// Show who changed what
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Create the store of a new installation
+    #[command(subcommand)]
+    Store(store::Command),
     /// Copy the store to a new file, even while the server is running
     ///
     /// The copy is a consistent snapshot, checked, readable by its owner only, and complete or absent. It
@@ -116,6 +122,7 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
         Command::Device(command) => device::run(command, output),
         Command::Token(command) => token::run(command, output),
         Command::Audit(command) => audit::run(command, output),
+        Command::Store(command) => store::run(command, output),
         Command::Backup(backup) => backup.run(),
         Command::Restore(restore) => restore.run(),
         Command::Secret(Secret::Generate) => generate_secret(output),

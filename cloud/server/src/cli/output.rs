@@ -31,6 +31,12 @@ impl Output<'_> {
     }
 }
 
+/// Something to know about a command that succeeds, on standard error, as scripts read standard output.
+pub(super) fn print_notice(notice: &str) {
+    // An error here cannot be reported anywhere.
+    let _ = writeln!(io::stderr(), "fedecks-cloud: {notice}");
+}
+
 pub(super) fn print_error(error: &CliError) {
     // An error here cannot be reported anywhere.
     let _ = writeln!(io::stderr(), "fedecks-cloud: {error}");

@@ -11,6 +11,7 @@ mod devices;
 #[cfg(test)]
 mod faults;
 mod file;
+mod new_file;
 mod outbox;
 mod schema;
 mod stats;

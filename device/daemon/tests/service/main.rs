@@ -6,6 +6,7 @@
 mod clock;
 mod command;
 mod data_partition;
+mod data_unit;
 mod dbus;
 mod health;
 mod identity;
