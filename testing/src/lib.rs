@@ -17,6 +17,7 @@ pub mod http;
 pub mod process_group;
 pub mod raw_device;
 pub mod recorder;
+pub mod unread_log;
 pub mod wait;
 
 /// The account that the clouds of the tests have.
