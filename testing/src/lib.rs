@@ -15,6 +15,7 @@ pub mod device;
 pub mod http;
 #[cfg(feature = "server")]
 pub mod process_group;
+pub mod raw_cloud;
 pub mod raw_device;
 pub mod recorder;
 pub mod unread_log;

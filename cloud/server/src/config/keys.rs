@@ -30,6 +30,8 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("sessions.heartbeat", Kind::Text),
     ("sessions.idle_timeout", Kind::Text),
     ("sessions.max_frame", Kind::Number),
+    ("sessions.max_decoded", Kind::Number),
+    ("sessions.max_decoded_by_device", Kind::Number),
     ("sessions.max_header", Kind::Number),
     ("sessions.messages_per_second", Kind::Number),
     ("sessions.message_burst", Kind::Number),

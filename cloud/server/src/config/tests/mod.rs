@@ -140,6 +140,8 @@ fn every_key_of_a_file_is_read() {
         heartbeat = "30s"
         idle_timeout = "2m"
         max_frame = 2048
+        max_decoded = 65536
+        max_decoded_by_device = 131072
         max_header = 1024
         messages_per_second = 7
         message_burst = 8
@@ -192,6 +194,8 @@ fn every_key_of_a_file_is_read() {
         heartbeat: seconds(30),
         idle_timeout: seconds(120),
         max_frame: 2048,
+        max_decoded: 65_536,
+        max_decoded_by_device: 131_072,
         max_header: 1024,
         messages_per_second: 7,
         message_burst: 8,
