@@ -18,6 +18,7 @@ pub mod process_group;
 pub mod raw_cloud;
 pub mod raw_device;
 pub mod recorder;
+pub mod unread_log;
 pub mod wait;
 
 /// The account that the clouds of the tests have.

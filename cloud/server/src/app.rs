@@ -213,7 +213,7 @@ impl App {
                 .map_err(ServerError::io(format!("write {}", file.display())))?;
         }
         let status = format!("listening on {}", lines.trim_end().replace('\n', ", "));
-        systemd::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        systemd::notify_surely(&[NotifyState::Ready, NotifyState::Status(&status)]);
         tracing::info!("ready");
         Ok(())
     }

@@ -52,6 +52,9 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("audit.keep", Kind::Number),
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),
+    ("log.queue_bytes", Kind::Number),
+    ("log.lines_per_second", Kind::Number),
+    ("log.line_burst", Kind::Number),
 ];
 
 /// The environment variable that sets `key`: `FEDECKS_` and the key in capitals, with `_` for the dot.

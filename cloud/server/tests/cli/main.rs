@@ -9,6 +9,7 @@ use fedecks_testing::wait::PATIENCE;
 
 mod certificates;
 mod commands;
+mod logs;
 mod missing_store;
 mod root;
 mod serving;

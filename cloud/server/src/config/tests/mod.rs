@@ -61,7 +61,7 @@ fn defaults_apply_without_file_and_environment() {
     assert_eq!(config.sessions.max_header, 4096);
     assert_eq!(config.limits, ServeLimits::default());
     assert_eq!(config.failed_logins, FailedLoginLimits::default());
-    assert_eq!(config.log, Log { level: LevelFilter::INFO, format: LogFormat::Text });
+    assert_eq!(config.log, Log::default());
 }
 
 #[test]
@@ -161,6 +161,9 @@ fn every_key_of_a_file_is_read() {
         [log]
         level = "debug"
         format = "json"
+        queue_bytes = 8192
+        lines_per_second = 3
+        line_burst = 4
         "#,
     );
     let config = load(Some(&path), &[]).unwrap();
@@ -211,7 +214,14 @@ fn every_key_of_a_file_is_read() {
     assert_eq!(config.limits, limits);
     assert_eq!(config.failed_logins, FailedLoginLimits { per_address: 4, per_account: 5 });
     assert_eq!(config.drain, Drain { spread: seconds(10), deadline: seconds(20) });
-    assert_eq!(config.log, Log { level: LevelFilter::DEBUG, format: LogFormat::Json });
+    let log = Log {
+        level: LevelFilter::DEBUG,
+        format: LogFormat::Json,
+        queue_bytes: 8192,
+        lines_per_second: 3,
+        line_burst: 4,
+    };
+    assert_eq!(config.log, log);
 }
 
 #[test]
