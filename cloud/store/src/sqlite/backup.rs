@@ -75,8 +75,9 @@ impl SqliteStore {
         let failed = |error| StoreError::failed(&name, "copy", error);
         let read = Unfinished::next_to(store).map_err(failed)?;
         let write = |from: &mut File, to: &Path| {
-            let options = OpenOptions::new().write(true).create(true).mode(0o600).open(to);
-            options.and_then(|mut to| io::copy(from, &mut to)).map_err(failed)
+            let mut options = OpenOptions::new();
+            let opened = options.write(true).create(true).truncate(true).mode(0o600).open(to);
+            opened.and_then(|mut to| io::copy(from, &mut to)).map_err(failed)
         };
         write(copy, read.path())?;
         if let Some(wal) = wal {
