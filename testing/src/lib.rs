@@ -18,6 +18,8 @@ pub mod process_group;
 pub mod raw_device;
 pub mod recorder;
 pub mod wait;
+#[cfg(feature = "server")]
+pub mod wall_clock;
 
 /// The account that the clouds of the tests have.
 pub const USER: &str = "marvin";

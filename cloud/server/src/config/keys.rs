@@ -29,6 +29,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("tokens.refresh", Kind::Text),
     ("sessions.heartbeat", Kind::Text),
     ("sessions.idle_timeout", Kind::Text),
+    ("sessions.token_grace", Kind::Text),
     ("sessions.max_frame", Kind::Number),
     ("sessions.max_header", Kind::Number),
     ("sessions.messages_per_second", Kind::Number),

@@ -139,6 +139,7 @@ fn every_key_of_a_file_is_read() {
         [sessions]
         heartbeat = "30s"
         idle_timeout = "2m"
+        token_grace = "0s"
         max_frame = 2048
         max_header = 1024
         messages_per_second = 7
@@ -188,6 +189,7 @@ fn every_key_of_a_file_is_read() {
     let sessions = Sessions {
         heartbeat: seconds(30),
         idle_timeout: seconds(120),
+        token_grace: seconds(0),
         max_frame: 2048,
         max_header: 1024,
         messages_per_second: 7,
