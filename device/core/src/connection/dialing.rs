@@ -1,6 +1,6 @@
 //! The state of an attempt, until the Welcome, a failure, a deadline or a cancellation.
 
-use fedecks_protocol::{CloseCode, DownFrame};
+use fedecks_protocol::{CloseCode, DownFrame, Received};
 
 use super::next::Next;
 use super::retry_policy::Retry;
@@ -63,8 +63,13 @@ impl Dialing {
                 Some(self.fail(FailReason::Unreachable(error), Retry::Backoff, cx))
             }
             Err(DialError::Refused { refusal, retry_after }) => {
+                let was_late = cx.tokens.is_late();
                 let retry = Retry::after_refusal(refusal, retry_after, cx);
-                Some(self.fail(FailReason::Refused(refusal), retry, cx))
+                let next = self.fail(FailReason::Refused(refusal), retry, cx);
+                if cx.tokens.is_late() && !was_late {
+                    cx.out.emit(Event::TokenLate);
+                }
+                Some(next)
             }
         }
     }
@@ -72,16 +77,19 @@ impl Dialing {
     /// Handles the first message, which must be the Welcome.
     pub(super) fn on_message(&self, bytes: &[u8], cx: &mut Shared) -> Option<Next> {
         match cx.decode(bytes)? {
-            DownFrame::Welcome(welcome) => Some(Next::Session(welcome)),
-            DownFrame::Unknown { kind } => {
+            Received::Frame(DownFrame::Welcome(welcome)) => Some(Next::Session(welcome)),
+            Received::Frame(DownFrame::Unknown { kind }) => {
                 cx.log(Notice::UnknownFrame { kind });
                 None
             }
-            DownFrame::Message { .. }
-            | DownFrame::Raw { .. }
-            | DownFrame::Token(_)
-            | DownFrame::Ack(_)
-            | DownFrame::Request { .. } => {
+            Received::Message(_)
+            | Received::Frame(
+                DownFrame::Message { .. }
+                | DownFrame::Raw { .. }
+                | DownFrame::Token(_)
+                | DownFrame::Ack(_)
+                | DownFrame::Request { .. },
+            ) => {
                 cx.disconnect(CloseCode::ProtocolError);
                 Some(self.fail(FailReason::NoWelcome, Retry::Backoff, cx))
             }

@@ -3,6 +3,7 @@
 #![cfg(not(fedecks_emulated))] // They need the daemons of this machine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
 
+mod blocked_readers;
 mod clock;
 mod command;
 mod data_partition;
@@ -10,6 +11,7 @@ mod dbus;
 mod health;
 mod identity;
 mod init_script;
+mod late_token;
 mod network;
 mod provisioning;
 mod support;
