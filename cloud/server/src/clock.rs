@@ -1,5 +1,5 @@
 //! Keeps the clock's floor: loads it, raises it while the kernel calls its clock synchronized, and says
-//! when the clock is below it. What follows from that is up to whoever asks the clock.
+//! when the clock is below it. What follows from that is up to the code that asks the clock.
 
 use std::sync::Arc;
 use std::time::Duration;
