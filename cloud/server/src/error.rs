@@ -4,7 +4,7 @@ use std::io;
 
 use fedecks_cloud::BuildError;
 use fedecks_cloud::serve::{ServeError, TlsError};
-use fedecks_store::StoreError;
+use fedecks_store::{FloorFileError, StoreError};
 
 use crate::config::ConfigError;
 use crate::webhooks::delivery::WebhookError;
@@ -27,6 +27,8 @@ pub(crate) enum ServerError {
          would let in every device that was revoked or blocked"
     )]
     NoStore(StoreError),
+    #[error(transparent)]
+    Floor(#[from] FloorFileError),
     #[error(transparent)]
     Serve(#[from] ServeError),
     #[error("cannot create a certificate: {0}")]
