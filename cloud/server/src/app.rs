@@ -11,13 +11,14 @@ use fedecks_cloud::accounts::AccountHandler;
 use fedecks_cloud::auth::{ApiTokens, FailedLogins};
 use fedecks_cloud::serve::{Server, Tls};
 use fedecks_cloud::{Denylist, Fedecks, Hub, Options, ServeOptions};
-use fedecks_store::StoreMonitor;
+use fedecks_store::{Clock, StoreMonitor};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::audit_trail::AuditTrail;
 use crate::config::{Config, Overrides, TlsChoice};
 use crate::dashboard_sessions::DashboardSessions;
 use crate::error::ServerError;
@@ -30,7 +31,7 @@ use crate::signals::{self, Shutdown};
 use crate::state::AppState;
 use crate::store::{create_data_dir, open_store};
 use crate::webhooks::{self, Webhooks};
-use crate::{certificates, listeners, systemd};
+use crate::{certificates, expiry, listeners, systemd};
 
 /// Serves until a signal stops it.
 pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), ServerError> {
@@ -114,17 +115,20 @@ impl App {
         tasks.spawn(tokens.clone().watch());
 
         let failed_logins = FailedLogins::new(config.failed_logins);
+        let audit_trail = AuditTrail::new(store.clone());
+        tasks.spawn(expiry::run(store.clone(), Clock::system()));
         let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };
         let events = EventLog::new(kept);
         let counters = DeviceCounters::default();
         let accounts = AccountHandler::new(store.clone()).failed_logins(failed_logins.clone());
-        let cloud =
-            Fedecks::builder(RecordingHandler::new(accounts, events.clone(), counters.clone()))
-                .store(store.clone())
-                .keyring(keyring)
-                .denylist(denylist.clone())
-                .options(options(&config))
-                .build()?;
+        let recorders = (events.clone(), counters.clone(), audit_trail.clone());
+        let handler = RecordingHandler::new(accounts, denylist.clone(), recorders);
+        let cloud = Fedecks::builder(handler)
+            .store(store.clone())
+            .keyring(keyring)
+            .denylist(denylist.clone())
+            .options(options(&config))
+            .build()?;
         tasks.spawn(events::record_access_changes(denylist.subscribe(), events.clone()));
         let certificates: Vec<_> = listen.iter().filter_map(|listen| listen.tls.clone()).collect();
         let trusted_proxies = config.trusted_proxies.clone();
@@ -148,6 +152,7 @@ impl App {
             accounts: store.clone(),
             devices: store.clone(),
             audit: store,
+            audit_trail,
             events,
             streams,
             metrics,

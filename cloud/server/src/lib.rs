@@ -7,6 +7,7 @@
 )]
 
 mod app;
+mod audit_trail;
 mod certificates;
 mod cli;
 mod config;
@@ -14,6 +15,7 @@ mod dashboard_sessions;
 mod error;
 mod event_kind;
 mod events;
+mod expiry;
 mod handler;
 mod history;
 mod http;

@@ -48,6 +48,13 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("events.keep_bytes", Kind::Number),
     ("events.streams", Kind::Number),
     ("audit.keep", Kind::Number),
+    ("audit.keep_for", Kind::Text),
+    ("audit.logins_keep", Kind::Number),
+    ("audit.logins_keep_for", Kind::Text),
+    ("audit.refusals_keep", Kind::Number),
+    ("audit.refusals_keep_for", Kind::Text),
+    ("audit.messages_keep", Kind::Number),
+    ("audit.messages_keep_for", Kind::Text),
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),
 ];

@@ -18,6 +18,7 @@ use crate::state::AppState;
 pub(crate) struct Caller {
     token: Arc<ApiToken>,
     session: Option<SessionId>,
+    address: IpAddr,
 }
 
 impl Caller {
@@ -33,13 +34,13 @@ impl Caller {
             let signed_in = browser_session::find(&state.sessions, headers).ok_or_else(missing)?;
             browser_session::check(&signed_in, method, headers)?;
             let SignedIn { token, id, .. } = signed_in;
-            return Ok(Self { token, session: Some(id) });
+            return Ok(Self { token, session: Some(id), address });
         };
         let credentials = value.to_str().ok().and_then(|value| value.split_once(' '));
         let bearer = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let (_, token) = bearer.ok_or_else(missing)?;
         let token = find_token(state, token, address)?;
-        Ok(Self { token, session: None })
+        Ok(Self { token, session: None, address })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -48,7 +49,7 @@ impl Caller {
 
     /// The name in the audit log.
     pub(crate) fn actor(&self) -> Actor {
-        Actor::token(&self.token.name)
+        Actor::token(&self.token.name).from_address(self.address)
     }
 
     pub(crate) fn token(&self) -> &ApiToken {

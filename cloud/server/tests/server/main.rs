@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail")]
 
 mod api;
+mod audit;
 mod browser;
 mod dashboard;
 mod monitoring;
