@@ -114,7 +114,7 @@ impl App {
         tasks.spawn(denylist.clone().watch());
         tasks.spawn(tokens.clone().watch());
 
-        let failed_logins = FailedLogins::new(config.failed_logins);
+        let failed_logins = FailedLogins::load(config.failed_logins, store.clone()).await?;
         let audit_trail = AuditTrail::new(store.clone());
         tasks.spawn(expiry::run(store.clone(), Clock::system()));
         let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };

@@ -63,12 +63,8 @@ pub(crate) async fn authenticate<H: Handler>(
         return Err(unavailable(RETRY_AFTER));
     }
     let AuthRequest { device_id: device, proof } = request;
-    let access = context.denylist.access(&device);
-    if access.blocked {
-        return Err(Refusal::Blocked.into());
-    }
     // Read before the handler is called: a revocation in the meantime also applies to this login.
-    let current = access.generation;
+    let current = context.denylist.generation(&device);
     let (by, generation) = match proof {
         Proof::Token(token) => check_token(context, &device, &token, current)?,
         Proof::Credentials(credentials) => {
@@ -77,6 +73,10 @@ pub(crate) async fn authenticate<H: Handler>(
             (AuthenticatedBy::Credentials, current)
         }
     };
+    // Not before it has proved to be the device: which ids exist and are blocked is no one else's business.
+    if context.denylist.is_blocked(&device) {
+        return Err(Refusal::Blocked.into());
+    }
     Ok(AuthenticatedDevice { device, dialect, generation, by, peer })
 }
 

@@ -6,6 +6,7 @@ mod api;
 mod audit;
 mod browser;
 mod dashboard;
+mod guessing;
 mod monitoring;
 mod operations;
 mod reverse_proxies;
