@@ -68,10 +68,22 @@ async fn one_address_never_delays_a_new_one() {
 #[tokio::test(start_paused = true)]
 async fn a_new_address_gets_in_while_10_000_guess() {
     let logins = FailedLogins::default();
-    attack(&logins, 10_000, HOUR).await;
-    for new in 0..10 {
+    let guesses = attack(&logins, 10_000, HOUR).await;
+    assert!((10_000..=15_700).contains(&guesses), "{guesses} in the first hour");
+    for new in 0..3 {
         let took = time_to_log_in(&logins, 20_000 + new).await;
-        assert!(took <= Duration::from_secs(60), "{took:?}");
-        attack(&logins, 10_000, HOUR / 60).await;
+        assert!(took <= Duration::from_secs(2), "{took:?}");
+        let guesses = attack(&logins, 10_000, HOUR / 6).await;
+        assert!((190..=210).contains(&guesses), "{guesses} in 10 minutes");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_address_waits_for_the_new_ones_before_it_only() {
+    let logins = FailedLogins::default();
+    attack(&logins, 10, HOUR / 60).await;
+    let refused = (100..10_100).filter(|from| login(&logins, *from, false).is_err()).count();
+    assert_eq!(refused, 9_999, "they have their places, and one its turn");
+    let took = time_to_log_in(&logins, 20_000).await;
+    assert!((2_499..=2_501).contains(&took.as_secs()), "{took:?}");
 }

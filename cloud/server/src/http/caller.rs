@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use fedecks_cloud::DeviceId;
-use fedecks_store::{Actor, ApiToken, DevicePattern, Role};
+use fedecks_store::{Actor, ApiToken, AuditAction, DevicePattern, Role};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
 
@@ -32,8 +32,15 @@ impl Caller {
         let missing = || Problem::unauthorized("expected the header `Authorization: Bearer TOKEN`");
         let Some(value) = headers.get(AUTHORIZATION) else {
             let signed_in = browser_session::find(&state.sessions, headers).ok_or_else(missing)?;
-            browser_session::check(&signed_in, method, headers)?;
+            let checked = browser_session::check(&signed_in, method, headers);
             let SignedIn { token, id, .. } = signed_in;
+            if let Err(problem) = checked {
+                // Another site may have made the browser send it.
+                let by = Actor::token(&token.name).from_address(address);
+                let detail = format!("{method}: 403 {}", problem.code.as_str());
+                state.audit_trail.add(by, AuditAction::ChangeRefused, None, Some(detail));
+                return Err(problem);
+            }
             return Ok(Self { token, session: Some(id), address });
         };
         let credentials = value.to_str().ok().and_then(|value| value.split_once(' '));

@@ -73,18 +73,57 @@ async fn sign_ins_logins_and_refused_changes_are_recorded() {
     let csrf = signed_in.json()["csrf"].as_str().unwrap().to_owned();
     let browser = http.clone().header("cookie", cookie).header("x-csrf-token", &csrf);
     assert_eq!(browser.ask(Method::DELETE, "/session", "").await.status, StatusCode::NO_CONTENT);
+    // The browser's session has ended.
+    let signed_in = http.post("/session", json!({ "token": reader }).to_string()).await;
+    let cookie = signed_in.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap();
+    let forged = http.clone().header("cookie", cookie).post("/api/v1/devices/x/block", "").await;
+    assert_eq!(problem(&forged), "403 cross-site");
     let _device = server.device("kitchen-1").await;
     let refused = http.token(&reader).post("/api/v1/devices/kitchen-1/block", "").await;
     assert_eq!(problem(&refused), "403 role-missing");
     let by = "token:reader";
-    for (action, by, device) in [
-        ("signed-in", by, Value::Null),
-        ("signed-out", by, Value::Null),
-        ("logged-in", "account:marvin", "kitchen-1".into()),
-        ("change-refused", by, "kitchen-1".into()),
+    let route = "POST /devices/{id}/block";
+    let (role, csrf) = (format!("{route}: 403 role-missing"), "POST: 403 cross-site");
+    for (filter, action, by, device, detail) in [
+        ("&class=sign-ins", "signed-in", by, Value::Null, Value::Null),
+        ("&class=sign-ins&by=token:reader", "signed-out", by, Value::Null, Value::Null),
+        ("&class=logins", "logged-in", "account:marvin", "kitchen-1".into(), Value::Null),
+        ("&device=kitchen-1", "change-refused", by, "kitchen-1".into(), role.into()),
+        ("&class=refusals", "change-refused", by, Value::Null, csrf.into()),
     ] {
-        let entry = until(async || of(&admin, action).await.pop()).await;
+        let entry = until(async || {
+            let mut all = entries(&admin, filter).await;
+            all.retain(|entry| entry["action"] == action);
+            all.pop()
+        })
+        .await;
         assert_eq!((&entry["by"], &entry["device"]), (&by.into(), &device), "{entry}");
-        assert_eq!(entry["address"], "127.0.0.1", "{entry}");
+        assert_eq!(
+            (&entry["address"], &entry["detail"]),
+            (&"127.0.0.1".into(), &detail),
+            "{entry}"
+        );
     }
+    assert_eq!(entries(&admin, "&class=messages").await, [] as [Value; 0]);
+    assert_eq!(entries(&admin, "&class=access&by=token:reader").await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn a_change_that_fails_is_recorded_with_its_target() {
+    let server = Server::start().await;
+    let admin = server.http_as(&[Admin]).await.json();
+    let body = json!({ "password": "forty-two towels" }).to_string();
+    let taken = admin.ask(Method::PUT, "/api/v1/accounts/marvin", body).await;
+    assert_eq!(problem(&taken), "409 account-exists");
+    let entry = until(async || of(&admin, "change-refused").await.pop()).await;
+    assert_eq!(entry["detail"], "PUT /accounts/{name}: 409 account-exists, \"marvin\"");
+    // To read is not to change; to send is recorded without the role for it.
+    assert_eq!(problem(&admin.get("/api/v1/devices/x").await), "403 role-missing");
+    assert_eq!(problem(&admin.post("/api/v1/devices/x/messages", "1").await), "403 role-missing");
+    let sent = until(async || {
+        let refused = of(&admin, "change-refused").await;
+        (refused.len() == 2).then(|| refused[0].clone())
+    })
+    .await;
+    assert_eq!(sent["detail"], "POST /devices/{id}/messages: 403 role-missing");
 }
