@@ -10,6 +10,7 @@ mod app;
 mod audit_trail;
 mod certificates;
 mod cli;
+mod clock;
 mod config;
 mod dashboard_sessions;
 mod error;

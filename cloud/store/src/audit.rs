@@ -236,6 +236,8 @@ actions! {
     TokenAdded => Access "token-added",
     /// An API token was revoked.
     TokenRevoked => Access "token-revoked",
+    /// The floor of the server's clock was reset to the time that the clock showed.
+    ClockAccepted => Access "clock-accepted",
     /// A device was given a label, or its label was removed.
     DeviceLabelled => Devices "device-labelled",
     /// A device was forgotten.
