@@ -70,7 +70,7 @@ enum Command {
     /// Add, list and revoke the tokens of clients of the HTTP API
     #[command(subcommand)]
     Token(token::Command),
-    /// Show who changed what
+    /// Show who did what
     #[command(subcommand)]
     Audit(audit::Command),
     /// Create the store of a new installation
