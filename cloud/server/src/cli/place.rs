@@ -13,7 +13,7 @@ use crate::error::ServerError;
 use crate::owner::act_as_owner_of;
 use crate::store::{make_if_missing, open_store};
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct Place {
     /// Configuration file (TOML)
     ///
