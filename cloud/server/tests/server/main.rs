@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail")]
 
 mod api;
+mod audit;
 mod browser;
 mod dashboard;
+mod guessing;
 mod monitoring;
 mod operations;
 mod reverse_proxies;
