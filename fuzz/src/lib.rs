@@ -1,9 +1,14 @@
-//! Shared by the fuzz targets: a counting allocator that enforces bounds on memory.
+//! Shared by the fuzz targets: a counting allocator that enforces bounds on memory, and
+//! configurations as inputs.
+
+mod config;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use fedecks_protocol::Limits;
+
+pub use config::ConfigInput;
 
 /// Counts the allocations of the calling thread.
 pub struct Counting;
@@ -46,9 +51,10 @@ pub fn live() -> isize {
 }
 
 /// Runs `decode` and panics if its peak memory exceeds what decoders guarantee for an input of `size`
-/// bytes: 32 bytes per byte, and no more than the default budget. The auth header is decoded from base64 first.
+/// bytes: 32 bytes per byte, and no more than the default budget. The auth header is decoded from base64 first,
+/// and the names in it are copied.
 pub fn bounded<T>(size: usize, decode: impl FnOnce() -> T) -> T {
-    within((33 * size).min(Limits::DEVICE_DECODED), decode)
+    within((33 * size).min(Limits::DEVICE_DECODED) + 1024, decode)
 }
 
 /// Runs `decode` and panics if its peak memory exceeds this many bytes.

@@ -7,6 +7,8 @@ mod audit;
 mod browser;
 mod dashboard;
 mod guessing;
+mod hostile;
+mod limits;
 mod monitoring;
 mod operations;
 mod reverse_proxies;
