@@ -15,6 +15,7 @@ mod faults;
 mod file;
 mod known_logins;
 mod login_notes;
+mod new_file;
 mod outbox;
 mod schema;
 mod stats;
