@@ -47,6 +47,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("events.keep", Kind::Number),
     ("events.keep_bytes", Kind::Number),
     ("events.streams", Kind::Number),
+    ("events.streams_per_token", Kind::Number),
     ("audit.keep", Kind::Number),
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),

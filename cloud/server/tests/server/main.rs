@@ -5,6 +5,7 @@
 mod api;
 mod browser;
 mod dashboard;
+mod event_floods;
 mod monitoring;
 mod operations;
 mod reverse_proxies;

@@ -12,7 +12,9 @@ mod devices;
 mod faults;
 mod file;
 mod outbox;
+mod queue;
 mod schema;
+mod shrink;
 mod stats;
 mod store;
 #[cfg(test)]

@@ -44,6 +44,9 @@ const MAX_USED: usize = ApiToken::MAX as usize;
 /// The number of lines of the audit log.
 const MAX_AUDIT: usize = 10_000;
 
+/// How many notes, and how many lines, a flush writes. Calls wait for it.
+const FLUSHED: usize = 2000;
+
 impl WriteBehind {
     pub(super) fn seen(&self, device: &DeviceId, generation: u64, at: u64) {
         if !self.pending.lock().add_seen(device, Seen { generation, at }) {
@@ -76,17 +79,18 @@ impl WriteBehind {
         self.pending.lock().len() as u64
     }
 
-    /// Writes everything pending in one transaction. If that fails, it stays pending.
-    pub(super) fn flush(&self, database: &mut Connection, log: AuditLog) -> rusqlite::Result<()> {
-        let pending = std::mem::take(&mut *self.pending.lock());
+    /// Writes what is pending, up to a number, in one transaction. If that fails, it stays pending. Returns
+    /// whether the next flush is due at once.
+    pub(super) fn flush(&self, database: &mut Connection, log: AuditLog) -> rusqlite::Result<bool> {
+        let pending = self.pending.lock().take();
         if pending.len() == 0 {
-            return Ok(());
+            return Ok(false);
         }
-        let written = pending.write(database, log);
-        if written.is_err() {
+        if let Err(error) = pending.write(database, log) {
             self.put_back(pending);
+            return Err(error);
         }
-        written
+        Ok(self.pending.lock().is_much())
     }
 
     /// Puts back what could not be written, before what arrived since.
@@ -111,6 +115,23 @@ impl WriteBehind {
 impl Pending {
     fn len(&self) -> usize {
         self.seen.len() + self.used.len() + self.audit.len()
+    }
+
+    /// Whether it takes more than one flush.
+    fn is_much(&self) -> bool {
+        self.seen.len() > FLUSHED || self.audit.len() > FLUSHED
+    }
+
+    /// Takes what one flush writes.
+    fn take(&mut self) -> Self {
+        if !self.is_much() {
+            return std::mem::take(self);
+        }
+        let devices: Vec<_> = self.seen.keys().take(FLUSHED).cloned().collect();
+        let seen = devices.iter().filter_map(|device| self.seen.remove_entry(device)).collect();
+        let lines = self.audit.len().min(FLUSHED);
+        let audit = self.audit.drain(..lines).collect();
+        Self { seen, used: std::mem::take(&mut self.used), audit }
     }
 
     /// Returns false if it is full.
