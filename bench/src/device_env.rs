@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use fedecks_testing::wait::until;
-use nix::unistd::geteuid;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
 use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 
@@ -16,7 +17,8 @@ pub(crate) struct DeviceEnv {
     pub(crate) bus: String,
     pub(crate) notify_socket: std::path::PathBuf,
     pub(crate) has_network_manager: bool,
-    _daemons: Vec<Child>,
+    dbus_daemon: Child,
+    _network_manager: Option<Child>,
 }
 
 /// systemd's watchdog interval, in microseconds.
@@ -39,15 +41,21 @@ impl DeviceEnv {
         )?;
         let mut daemon = Command::new("dbus-daemon");
         daemon.arg("--config-file").arg(&configuration).args(["--nofork", "--nopidfile"]);
-        let mut daemons = vec![spawn(&mut daemon, "dbus-daemon")?];
+        let dbus_daemon = spawn(&mut daemon, "dbus-daemon")?;
         until(async || socket.exists().then_some(())).await;
         let has_network_manager = geteuid().is_root();
-        if has_network_manager {
-            daemons.push(network_manager(folder, &bus)?);
-        }
+        let network_manager =
+            if has_network_manager { Some(network_manager(folder, &bus)?) } else { None };
         let notify_socket = folder.join("notify");
         listen(UnixDatagram::bind(&notify_socket)?);
-        Ok(Self { bus, notify_socket, has_network_manager, _daemons: daemons })
+        let _network_manager = network_manager;
+        Ok(Self { bus, notify_socket, has_network_manager, dbus_daemon, _network_manager })
+    }
+
+    /// Stops the bus, which then accepts what fits into the sockets' buffers and passes nothing on.
+    pub(crate) fn stop_bus(&self) -> Result<()> {
+        let pid = self.dbus_daemon.id().ok_or("dbus-daemon has ended")?;
+        Ok(kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGSTOP)?)
     }
 }
 

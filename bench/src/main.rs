@@ -5,10 +5,12 @@
 
 mod client;
 mod device_env;
+mod device_service;
 mod devices;
 mod error;
 mod fleet;
 mod footprint;
+mod hostile;
 mod identity;
 mod live;
 mod options;

@@ -8,6 +8,7 @@ use crate::client::Target;
 use crate::error::Result;
 use crate::fleet::{Fleet, come_and_go};
 use crate::footprint;
+use crate::hostile;
 use crate::identity::{Certificate, auth_header};
 use crate::live;
 use crate::options::{Bench, Options};
@@ -58,6 +59,22 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     if let (true, Some(program)) = (options.wants(Bench::Live), &options.fedecks_cloud) {
         runtime.block_on(live::measure(&setting, program))?.iter().for_each(print);
     }
+    if options.wants(Bench::Hostile) {
+        let mut failures = Vec::new();
+        let mut report = |report: hostile::Report| {
+            report.measurements.iter().for_each(print);
+            failures.extend(report.failures);
+        };
+        if let Some(program) = &options.fedecks_cloud {
+            report(runtime.block_on(hostile::attack_server(&setting, program))?);
+        }
+        if let Some(fedecksd) = &options.fedecksd {
+            report(runtime.block_on(hostile::attack_device(&setting, fedecksd))?);
+        }
+        if !failures.is_empty() {
+            return Err(format!("hostile: {}", failures.join("; ")).into());
+        }
+    }
     Ok(())
 }
 
@@ -99,7 +116,7 @@ impl Setting<'_> {
             Bench::IdlePlaintext | Bench::IdleTls => self.idle(&target, server.usage).await?,
             Bench::Echo => self.echo(&target, server.usage).await?,
             Bench::Handshake => self.handshake(&target, server.usage).await?,
-            Bench::Footprint | Bench::Storm | Bench::StormTls | Bench::Live => {
+            Bench::Footprint | Bench::Storm | Bench::StormTls | Bench::Live | Bench::Hostile => {
                 return Err("this is measured without a peer".into());
             }
         };

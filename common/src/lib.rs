@@ -1,11 +1,16 @@
 //! Code that Fedecks devices and clouds share, apart from the protocol: [`Backoff`], [`RateLimit`],
 //! [`HumanDuration`] and [`utc`].
 //!
-//! Nothing here reads a clock or does I/O, except the terminal behind the feature `terminal`.
+//! Nothing here reads a clock or does I/O, except the terminal behind the feature `terminal`, and behind the
+//! feature `log` what the services write: their log, and notifications to systemd.
 
 mod backoff;
 mod human_duration;
+#[cfg(feature = "log")]
+pub mod log;
 mod rate_limit;
+#[cfg(feature = "log")]
+pub mod systemd;
 #[cfg(feature = "terminal")]
 pub mod terminal;
 mod utc;

@@ -3,6 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use fedecks_protocol::Limits;
+
 /// Counts the allocations of the calling thread.
 pub struct Counting;
 
@@ -39,13 +41,17 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// Runs `decode` and panics if its peak memory exceeds what decoders guarantee for an input of `size`
-/// bytes: 100 bytes per byte plus 64 KiB.
+/// bytes: 32 bytes per byte, and no more than the default budget. The auth header is decoded from base64 first.
 pub fn bounded<T>(size: usize, decode: impl FnOnce() -> T) -> T {
+    within((33 * size).min(Limits::DEVICE_DECODED), decode)
+}
+
+/// Runs `decode` and panics if its peak memory exceeds this many bytes.
+pub fn within<T>(limit: usize, decode: impl FnOnce() -> T) -> T {
     let before = LIVE.get();
     PEAK.set(before);
     let decoded = decode();
     let held = PEAK.get() - before;
-    let limit = signed(100 * size + 64 * 1024);
-    assert!(held <= limit, "decoding {size} bytes took {held}, the bound is {limit}");
+    assert!(held <= signed(limit), "decoding took {held} bytes, the bound is {limit}");
     decoded
 }

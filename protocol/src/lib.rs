@@ -6,22 +6,26 @@
 //! `docs/protocol.md` specifies the same for clients in other languages; the hexadecimal fixtures in
 //! `tests/` keep the two in step.
 
+mod budget;
 mod credentials;
 mod device_id;
 mod dialect;
 mod frame;
 mod handshake;
+mod limits;
 mod term;
 mod token;
 
+pub use budget::Budget;
 pub use credentials::{Credentials, CredentialsError, DEVICE_ID_KEY, TOKEN_KEY};
 pub use device_id::{DeviceId, InvalidDeviceId};
-pub use dialect::{DecodeError, Dialect, EncodeError, Limits};
+pub use dialect::{Dialect, EncodedTerm, Received};
 pub use frame::{DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
 pub use handshake::{
     AuthError, AuthRequest, CloseCode, CloseReason, MAX_HEADER_CHARS, Proof, Refusal,
 };
-pub use term::{JsonTerm, Term, TermError};
+pub use limits::{DecodeError, EncodeError, Limits, OverBudget};
+pub use term::{JsonReader, JsonTerm, Term, TermError};
 pub use token::{InvalidToken, Token};
 
 /// Header of the upgrade request with the [`AuthRequest`].

@@ -1,21 +1,29 @@
-//! Decoding needs at most 100 bytes of memory per byte of input plus 64 KiB, whatever the input is.
+//! Decoding allocates at no moment more than the limit of what is decoded, nor more than 32 bytes per byte of
+//! input, whatever the input is.
 //!
-//! The calculation: a term takes 32 bytes, an entry of a map 64; on the wire a term takes at least one
-//! byte, an entry two: 32 bytes per byte. A growing container doubles, and for a moment the old and the
-//! new allocation coexist: three times its items, 96 bytes per byte. A container allocates at most 512
-//! bytes before its first item is decoded, and at most 128 of them are open at the same time: 64 KiB.
-//! Texts and bytes take their size on the wire, a token twice that.
+//! The calculation: a term counts 32 bytes, an entry of a map 64; on the wire a term takes at least one
+//! byte, an entry two. A container is allocated at once, after the number of its items was compared with the
+//! rest of the input, without what the containers around it need, and with the budget. Texts and bytes take
+//! their size on the wire.
 #![expect(unsafe_code, reason = "a global allocator is counted by wrapping one")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use fedecks_protocol::{DecodeError, Dialect, DownFrame, Limits, Term, UpFrame};
+use fedecks_protocol::{
+    AuthRequest, Budget, DecodeError, Dialect, DownFrame, JsonReader, Limits, Refusal, Term,
+    UpFrame,
+};
 use proptest::prelude::*;
+use serde::de::DeserializeSeed;
 
 const DIALECT: Dialect = Dialect::Bincode;
 
-const WIDEST: Limits = Limits { max_size: Limits::MAX_SIZE, max_depth: Limits::MAX_DEPTH };
+const WIDEST: Limits =
+    Limits { max_size: Limits::MAX_SIZE, max_depth: Limits::MAX_DEPTH, max_decoded: usize::MAX };
+
+/// A budget that most inputs here exceed.
+const NARROW: Limits = Limits { max_decoded: 10_000, ..WIDEST };
 
 const NIL: u8 = 0;
 const LIST: u8 = 8;
@@ -61,19 +69,32 @@ fn held_by<T>(decode: impl FnOnce() -> T) -> (usize, T) {
     (PEAK.get() - before, decoded)
 }
 
-fn assert_bounded(size: usize, held: usize) {
-    let bound = 100 * size + 64 * 1024;
+fn assert_bounded(size: usize, held: usize, limits: &Limits) {
+    let bound = limits.max_decoded.min(32 * size);
     assert!(held <= bound, "decoding {size} bytes took {held}, the bound is {bound}");
 }
 
 /// Decodes bytes as anything that they can be. Returns the term.
 fn decode_bounded(bytes: &[u8]) -> Result<Term, DecodeError> {
-    let (held, term) = held_by(|| DIALECT.decode_term(bytes, &WIDEST));
-    assert_bounded(bytes.len(), held);
-    assert_bounded(bytes.len(), held_by(|| DIALECT.decode_up(bytes, &WIDEST)).0);
-    assert_bounded(bytes.len(), held_by(|| DIALECT.decode_down(bytes, &WIDEST)).0);
     let message = [&[0x01, 0x00], bytes].concat();
-    assert_bounded(message.len(), held_by(|| DIALECT.decode_up(&message, &WIDEST)).0);
+    for limits in [NARROW, Limits::default()] {
+        let _ = decode_within(bytes, &message, &limits);
+    }
+    decode_within(bytes, &message, &WIDEST)
+}
+
+fn decode_within(bytes: &[u8], message: &[u8], limits: &Limits) -> Result<Term, DecodeError> {
+    let (held, term) = held_by(|| DIALECT.decode_term(bytes, limits));
+    assert_bounded(bytes.len(), held, limits);
+    assert_bounded(bytes.len(), held_by(|| DIALECT.decode_up(bytes, limits)).0, limits);
+    assert_bounded(bytes.len(), held_by(|| DIALECT.decode_down(bytes, limits)).0, limits);
+    assert_bounded(message.len(), held_by(|| DIALECT.decode_up(message, limits)).0, limits);
+    let (held, received) = held_by(|| DIALECT.receive_down(message, limits));
+    assert!(held <= message.len(), "a message that waits takes {held}");
+    assert_eq!(received.is_ok(), term.is_ok());
+    if let Ok(term) = &term {
+        assert!(term.weight() <= limits.max_decoded);
+    }
     term
 }
 
@@ -90,12 +111,6 @@ fn encoded(of: u64) -> Vec<u8> {
         (_, _, Ok(long)) => [&[252], &long.to_le_bytes()[..]].concat(),
         _ => [&[253], &of.to_le_bytes()[..]].concat(),
     }
-}
-
-#[test]
-fn a_term_has_the_calculated_size() {
-    assert!(size_of::<Term>() <= 32);
-    assert!(size_of::<(Term, Term)>() <= 64);
 }
 
 #[test]
@@ -174,12 +189,87 @@ fn texts_bytes_and_tokens_are_bounded() {
     }
     let token = [&[0x11, 0], &encoded(2_048)[..], &[b'a'; 2_048]].concat();
     let (held, decoded) = held_by(|| DIALECT.decode_down(&token, &WIDEST));
-    assert_bounded(token.len(), held);
+    assert_bounded(token.len(), held, &WIDEST);
     assert!(matches!(decoded, Ok(DownFrame::Token(_))));
     let raw = [&[0x02, 0][..], &[NIL; 1_000]].concat();
     let (held, decoded) = held_by(|| DIALECT.decode_up(&raw, &WIDEST));
     assert!(matches!(decoded, Ok(UpFrame::Raw { .. })));
     assert_eq!(held, 1_000);
+}
+
+#[test]
+fn what_exceeds_the_budget_is_refused_before_it_is_allocated() {
+    let limits = Limits { max_decoded: 1_000_000, ..Limits::default() };
+    let nulls = prefixed(LIST, 1_000_000, &vec![NIL; 1_000_000]);
+    let (held, decoded) = held_by(|| DIALECT.decode_term(&nulls, &limits));
+    let weight = 32 + 16 + 32 * 1_000_000;
+    assert_eq!((held, decoded), (0, Err(DecodeError::TooHeavy { weight, limit: 1_000_000 })));
+    // The sum counts, wherever the terms are.
+    let lists = prefixed(LIST, 500, &prefixed(LIST, 250, &[NIL; 250]).repeat(500));
+    let (held, decoded) = held_by(|| DIALECT.decode_term(&lists, &limits));
+    assert!(matches!(decoded, Err(DecodeError::TooHeavy { limit: 1_000_000, .. })));
+    assert!(held <= 1_000_000, "{held}");
+    let exact = Limits { max_decoded: 32 * 251 + 16, ..limits };
+    let list = prefixed(LIST, 250, &[NIL; 250]);
+    assert!(DIALECT.decode_term(&list, &exact).is_ok());
+    let less = Limits { max_decoded: 32 * 251 + 15, ..limits };
+    assert!(matches!(DIALECT.decode_term(&list, &less), Err(DecodeError::TooHeavy { .. })));
+}
+
+#[test]
+fn a_header_takes_little_memory() {
+    let content = prefixed(LIST, 3_000, &[NIL; 3_000]);
+    let map = prefixed(MAP, 1, &[&[5, 1, b'k'], &content[..]].concat());
+    let header = data_encoding::BASE64.encode(&map);
+    let (held, parsed) =
+        held_by(|| AuthRequest::from_header(header.as_bytes(), DIALECT, 4_096).map(drop));
+    assert_eq!(parsed, Err(Refusal::Malformed));
+    assert!(held < 70_000, "{held}");
+}
+
+/// JSON of about the size that is given, whose terms take much more.
+fn hostile_json(size: usize) -> Vec<String> {
+    let wrap = |item: &str| format!("[{}{item}]", format!("{item},").repeat(size / item.len()));
+    let mut keys = String::from("{");
+    for key in 0..size / 9 {
+        keys += &format!("\"{key:05}\":0,");
+    }
+    let pairs = wrap("[0,0]");
+    let mut cases: Vec<_> = ["0", "[]", "[0]", "{\"\":0}", "\"\"", "\"a\"", "{}"].map(wrap).into();
+    cases.extend([
+        format!("{keys}\"last\":0}}"),
+        format!("{keys}\"00000\":0}}"),
+        format!("{{\"$map\":{pairs}}}"),
+        format!("{{\"$bytes\":\"{}\"}}", "AAAA".repeat(size / 4)),
+        format!("\"{}\"", "x".repeat(size)),
+        format!("{}{}", "[".repeat(100), "]".repeat(100)),
+    ]);
+    cases
+}
+
+#[test]
+fn json_is_read_within_the_budget() {
+    for size in [10, 1_000, 100_000] {
+        for json in hostile_json(size) {
+            for max_decoded in [0, 500, 10_000, 1_000_000, 100_000_000] {
+                let limits = Limits { max_decoded, ..Limits::default() };
+                let budget = Budget::new(&limits);
+                let (held, read) = held_by(|| {
+                    let mut json = serde_json::Deserializer::from_str(&json);
+                    JsonReader(&budget).deserialize(&mut json)
+                });
+                // Besides the budget, the text of the error.
+                assert!(held <= max_decoded + 1_000, "{held} of {max_decoded}: {:.30}", json);
+                assert_eq!(budget.exceeded().is_some(), {
+                    let error = read.as_ref().err().map(ToString::to_string).unwrap_or_default();
+                    error.contains("the limit is") || error.contains("nested deeper")
+                });
+                if let Ok(term) = read {
+                    assert!(term.weight() <= budget.spent() + 32, "{:.30}", json);
+                }
+            }
+        }
+    }
 }
 
 /// Bytes that are mostly containers with plausible lengths.

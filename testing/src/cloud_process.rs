@@ -1,5 +1,6 @@
 //! The program `fedecks-cloud` in a temporary folder: its commands, and the server as a process.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -97,9 +98,15 @@ impl CloudProgram {
 
     /// Runs the server by another command, which has to be `serve`.
     pub async fn serve_by(self, command: Command) -> CloudProcess {
+        let log = self.log_file();
+        self.serve_logging_to(command, log).await
+    }
+
+    /// The same with another standard error than the file that [`CloudProcess::log`] reads.
+    pub async fn serve_logging_to(self, command: Command, log: impl Into<Stdio>) -> CloudProcess {
         let mut process = CloudProcess {
             address: ([0, 0, 0, 0], 0).into(),
-            child: self.spawn(command),
+            child: self.spawn(command, log),
             read: 0,
             program: self,
         };
@@ -107,12 +114,15 @@ impl CloudProgram {
         process
     }
 
-    /// Appends its log to `log` in the folder.
-    fn spawn(&self, mut command: Command) -> Child {
+    /// `log` in the folder, to append to.
+    fn log_file(&self) -> File {
+        let log = self.folder.path().join("log");
+        File::options().create(true).append(true).open(log).unwrap()
+    }
+
+    fn spawn(&self, mut command: Command, log: impl Into<Stdio>) -> Child {
         let ready = self.folder.path().join("ready");
         let _ = std::fs::remove_file(&ready);
-        let log = self.folder.path().join("log");
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         command.args(["--ready-file", "ready"]).stderr(log).spawn().unwrap()
     }
 }
@@ -144,7 +154,8 @@ impl CloudProcess {
     /// Starts it again at the same address.
     pub async fn start_again(&mut self) {
         let listen = self.address.to_string();
-        self.child = self.program.spawn(self.program.command(&["serve", "--listen", &listen]));
+        let command = self.program.command(&["serve", "--listen", &listen]);
+        self.child = self.program.spawn(command, self.program.log_file());
         self.listens().await;
     }
 
@@ -186,7 +197,7 @@ impl CloudProcess {
 
     /// All that it has logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.program.folder.path().join("log")).unwrap()
+        std::fs::read_to_string(self.program.folder.path().join("log")).unwrap_or_default()
     }
 
     /// The next line of its log that contains `text`; skips others.

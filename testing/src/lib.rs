@@ -15,8 +15,10 @@ pub mod device;
 pub mod http;
 #[cfg(feature = "server")]
 pub mod process_group;
+pub mod raw_cloud;
 pub mod raw_device;
 pub mod recorder;
+pub mod unread_log;
 pub mod wait;
 
 /// The account that the clouds of the tests have.

@@ -21,7 +21,8 @@ use crate::wait::within;
 use crate::{PASSWORD, USER};
 use fedecks_cloud::store::unix_now;
 
-const LIMITS: Limits = Limits { max_size: Limits::MAX_SIZE, max_depth: Limits::MAX_DEPTH };
+const LIMITS: Limits =
+    Limits { max_size: Limits::MAX_SIZE, max_depth: Limits::MAX_DEPTH, max_decoded: usize::MAX };
 
 /// The header that asks for the dialect.
 pub const SUBPROTOCOL: (&str, &str) = ("sec-websocket-protocol", "fedecks.v1.bincode");

@@ -90,7 +90,7 @@ impl<H: Handler> Builder<H> {
         options.check()?;
         let hub = Hub::new(
             HubOptions {
-                max_frame: options.max_frame as usize,
+                limits: options.limits_down(),
                 queue: Bounds { items: options.queue_messages, bytes: options.queue_bytes },
             },
             backplane.unwrap_or_else(|| Arc::new(InProcess::new())),

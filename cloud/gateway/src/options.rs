@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+#[cfg(doc)]
+use fedecks_protocol::Term;
 use fedecks_protocol::{DEFAULT_PATH, Limits, MAX_HEADER_CHARS};
 
 use crate::build_error::BuildError;
@@ -21,6 +23,10 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// Maximum size of a frame, in either direction, in bytes.
     pub max_frame: u32,
+    /// The most that a decoded message from a device may take in memory, in bytes, see [`Term::weight`].
+    pub max_decoded: usize,
+    /// The same of a message to a device, which devices decode up to their own limit.
+    pub max_decoded_by_device: usize,
     /// Maximum length of the authentication header, in characters.
     pub max_header: usize,
     /// How many messages a device may send per second, of any kind, pings included; 0 for no limit. Above
@@ -36,7 +42,8 @@ pub struct Options {
 
 impl Default for Options {
     /// The path `/fedecks/websocket`, tokens valid for 4 weeks and renewed every 3 hours, a ping after 19 s
-    /// and disconnection after 60 s of silence, frames up to 1 MiB, a header up to 4,096 characters, no
+    /// and disconnection after 60 s of silence, frames up to 1 MiB, which take up to 16 MiB
+    /// in memory, or 4 MiB in a device's, a header up to 4,096 characters, no
     /// rate limit, queues of 256 messages and 1 MiB.
     fn default() -> Self {
         Self {
@@ -46,6 +53,8 @@ impl Default for Options {
             heartbeat: Duration::from_secs(19),
             idle_timeout: Duration::from_secs(60),
             max_frame: 1024 * 1024,
+            max_decoded: Limits::CLOUD_DECODED,
+            max_decoded_by_device: Limits::DEVICE_DECODED,
             max_header: MAX_HEADER_CHARS,
             messages_per_second: 0,
             message_burst: 1,
@@ -59,8 +68,21 @@ impl Default for Options {
 const HUNDRED_YEARS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Options {
+    /// Of frames from devices.
+    pub(crate) fn limits_up(&self) -> Limits {
+        let max_size = self.max_frame as usize;
+        Limits { max_size, max_decoded: self.max_decoded, ..Limits::default() }
+    }
+
+    /// Of frames to devices.
+    pub(crate) fn limits_down(&self) -> Limits {
+        let max_size = self.max_frame as usize;
+        Limits { max_size, max_decoded: self.max_decoded_by_device, ..Limits::default() }
+    }
+
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         let whole = |duration: Duration| !duration.is_zero() && duration.subsec_nanos() == 0;
+        let decoded = 64 * 1024..=1024 * 1024 * 1024;
         let rules = [
             ("path", self.path.starts_with('/'), "a path that begins with '/'"),
             ("token_lifetime", whole(self.token_lifetime), "whole seconds, at least one"),
@@ -75,6 +97,12 @@ impl Options {
                 "max_frame",
                 (1024..=Limits::MAX_SIZE).contains(&(self.max_frame as usize)),
                 "1 KiB to 64 MiB",
+            ),
+            ("max_decoded", decoded.contains(&self.max_decoded), "64 KiB to 1 GiB"),
+            (
+                "max_decoded_by_device",
+                decoded.contains(&self.max_decoded_by_device),
+                "64 KiB to 1 GiB",
             ),
             ("max_header", self.max_header > 0, "more than 0"),
             ("message_burst", self.message_burst > 0, "more than 0"),
@@ -107,6 +135,8 @@ mod tests {
             ("idle_timeout", Options { idle_timeout: seconds(u64::MAX), ..default() }),
             ("max_frame", Options { max_frame: 1023, ..default() }),
             ("max_frame", Options { max_frame: u32::MAX, ..default() }),
+            ("max_decoded", Options { max_decoded: 65_535, ..default() }),
+            ("max_decoded_by_device", Options { max_decoded_by_device: 0, ..default() }),
             ("max_header", Options { max_header: 0, ..default() }),
             ("message_burst", Options { message_burst: 0, ..default() }),
             ("queue_messages", Options { queue_messages: 0, ..default() }),

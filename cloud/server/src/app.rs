@@ -209,7 +209,7 @@ impl App {
                 .map_err(ServerError::io(format!("write {}", file.display())))?;
         }
         let status = format!("listening on {}", lines.trim_end().replace('\n', ", "));
-        systemd::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        systemd::notify_surely(&[NotifyState::Ready, NotifyState::Status(&status)]);
         tracing::info!("ready");
         Ok(())
     }
@@ -229,6 +229,8 @@ fn options(config: &Config) -> Options {
         heartbeat: config.sessions.heartbeat,
         idle_timeout: config.sessions.idle_timeout,
         max_frame: config.sessions.max_frame,
+        max_decoded: config.sessions.max_decoded,
+        max_decoded_by_device: config.sessions.max_decoded_by_device,
         max_header: config.sessions.max_header,
         messages_per_second: config.sessions.messages_per_second,
         message_burst: config.sessions.message_burst,

@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
-use crate::systemd::notify;
+use crate::systemd::{notify, notify_surely};
 
 /// How often the files are checked for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub(crate) async fn reload_on_change(certificates: Vec<Tls>, mut hangup: Signal)
             reload(tls, requested).await;
         }
         if requested {
-            notify(&[NotifyState::Ready]);
+            notify_surely(&[NotifyState::Ready]);
         }
     }
 }

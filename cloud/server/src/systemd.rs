@@ -1,15 +1,37 @@
 //! Notifies systemd that the server is ready, alive, reloading or stopping. Without systemd it does nothing.
 
+use std::io;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Notifies systemd, if it started the server.
+/// Notifies systemd, if it started the server. What it does not take at once is lost.
 pub(crate) fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
+    if let Err(error) = fedecks_common::systemd::notify(&message(state)) {
         tracing::warn!(%error, "cannot notify systemd");
     }
+}
+
+/// The same for what systemd has to learn in the end: repeats it in the background until systemd takes it.
+pub(crate) fn notify_surely(state: &[NotifyState<'_>]) {
+    const RETRY: Duration = Duration::from_millis(100);
+
+    let message = message(state);
+    let is_full = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+    match fedecks_common::systemd::notify(&message) {
+        Ok(()) => {}
+        Err(error) if is_full(&error) => drop(tokio::spawn(async move {
+            while fedecks_common::systemd::notify(&message).is_err_and(|error| is_full(&error)) {
+                tokio::time::sleep(RETRY).await;
+            }
+        })),
+        Err(error) => tracing::warn!(%error, "cannot notify systemd"),
+    }
+}
+
+fn message(state: &[NotifyState<'_>]) -> String {
+    state.iter().map(|state| format!("{state}\n")).collect()
 }
 
 /// Feeds systemd's watchdog for as long as the runtime runs tasks. A failing store or webhook receiver

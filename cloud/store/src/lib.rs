@@ -1,5 +1,5 @@
 //! Persistent records of a Fedecks server: accounts, devices, API tokens, the audit log, and events that
-//! wait to be delivered to webhooks.
+//! wait to be delivered to webhooks. And the clock that they are dated and judged by, see [`Clock`].
 //!
 //! Each kind has its record types and a storage trait, which any database can implement; a [`Store`]
 //! implements all of them. The feature `sqlite` adds one in a file, `SqliteStore`; the feature
@@ -29,6 +29,7 @@ mod accounts;
 mod api_tokens;
 mod audit;
 mod boxed;
+mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod device_pattern;
@@ -51,6 +52,9 @@ pub use api_tokens::{
 };
 pub use audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditRecord, AuditStore};
 pub use boxed::{BoxFuture, StoreFuture};
+pub use clock::{
+    BUILD_TIME, Clock, ClockSource, FloorFile, FloorFileError, ManualClock, SystemClock,
+};
 pub use device_pattern::{DevicePattern, InvalidDevicePattern};
 pub use devices::{
     AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, InvalidLabel, check_label,

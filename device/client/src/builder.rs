@@ -15,11 +15,13 @@ use crate::clock::{Alarm, BootClock, WallClock};
 use crate::dial::Target;
 use crate::driver::{Driver, Executor, Watchdog};
 use crate::error::StartError;
+use crate::event_queue::QueueLimits;
 use crate::health::Vitals;
 use crate::status::Status;
 use crate::storage::TokenStore;
 use crate::subscription;
 use crate::tls::{TlsOptions, TrustedTime};
+use crate::unsent::Unsent;
 use crate::url::CloudUrl;
 
 /// The settings of a [`Client`]; created by [`Client::builder`].
@@ -30,13 +32,20 @@ pub struct ClientBuilder {
     data_dir: PathBuf,
     tls: TlsOptions,
     event_queue: usize,
+    max_waiting: usize,
     watchdog: Option<Watchdog>,
 }
 
 /// Capacity of the queue of commands and of the queue of messages.
 const QUEUE: usize = 16;
 
+/// The least that any limit of memory is set to, in bytes.
+const LEAST_MEMORY: usize = 64 * 1024;
+
 impl Client {
+    /// What may wait in either direction by default, see [`ClientBuilder::max_waiting`].
+    pub const MAX_WAITING: usize = 2 * 1024 * 1024;
+
     /// Settings for the cloud at `url`. `ws://` is for tests only: nothing is encrypted then.
     pub fn builder(url: CloudUrl, device_id: DeviceId) -> ClientBuilder {
         ClientBuilder {
@@ -45,6 +54,7 @@ impl Client {
             data_dir: PathBuf::from("/var/lib/fedecks"),
             tls: TlsOptions::default(),
             event_queue: 64,
+            max_waiting: Self::MAX_WAITING,
             watchdog: None,
         }
     }
@@ -80,11 +90,27 @@ impl ClientBuilder {
         self
     }
 
-    /// Capacity of the event queue, 64 by default. A subscription with three quarters of that unread
-    /// pauses reading from the cloud, for a fifth of the pong deadline at most; after that it may miss
-    /// events. A message can be as big as 1 MiB, and its term takes more memory than its bytes.
+    /// Capacity of the event queue, 64 by default. A subscription with three quarters of that unread, or
+    /// with as many messages as [`ClientBuilder::max_waiting`] allows, pauses reading from the cloud, for a
+    /// fifth of the pong deadline at most; after that it may miss events.
     pub fn event_queue(mut self, events: usize) -> Self {
         self.event_queue = events.clamp(1, 65_536);
+        self
+    }
+
+    /// The most that a message from the cloud may take in memory when it is decoded, in bytes, see
+    /// [`Term::weight`](fedecks_protocol::Term::weight); 4 MiB by default, at least 64 KiB. One that would
+    /// take more is logged and ignored. The cloud sends none that is heavier than 4 MiB by default.
+    pub fn max_decoded(mut self, bytes: usize) -> Self {
+        self.core.limits.max_decoded = bytes.max(LEAST_MEMORY);
+        self
+    }
+
+    /// The most that all messages from the cloud that wait for subscriptions may weigh together, in bytes,
+    /// and the same for all messages that wait to be sent; 2 MiB by default, at least 64 KiB. A message
+    /// weighs what its term does, but waits encoded. A heavier one waits alone.
+    pub fn max_waiting(mut self, bytes: usize) -> Self {
+        self.max_waiting = bytes.max(LEAST_MEMORY);
         self
     }
 
@@ -119,8 +145,12 @@ impl ClientBuilder {
         let store = TokenStore::new(&self.data_dir, device.clone());
         let alarm = Alarm::new().map_err(StartError::Timer)?;
         // A slow subscription must pause the connection for far less than the pong deadline.
-        let (publisher, events) =
-            subscription::queue(self.event_queue, self.core.pong_deadline / 5);
+        let limits = QueueLimits {
+            events: self.event_queue,
+            // With room for the next message, which is read before it is known.
+            weight: self.max_waiting.saturating_sub(self.core.limits.max_size),
+        };
+        let (publisher, events) = subscription::queue(limits, self.core.pong_deadline / 5);
         let core = Connection::new(self.core, rand::random());
 
         let (commands, command_queue) = mpsc::channel(QUEUE);
@@ -146,7 +176,8 @@ impl ClientBuilder {
         };
         tokio::spawn(driver.run());
         let vitals = Arc::new(vitals);
-        Ok(Client { commands, messages, events, status, vitals })
+        let unsent = Unsent::new(self.max_waiting);
+        Ok(Client { commands, messages, unsent, events, status, vitals })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::{ClientSendError, LogoutError, ReconnectError, Stopped};
 use crate::health::{ConnectionHealth, Vitals};
 use crate::status::Status;
 use crate::subscription::{Subscription, Subscriptions};
+use crate::unsent::Unsent;
 use crate::url::CloudUrl;
 
 /// The device's connection to its cloud. Clones are handles to the same connection, which ends when the
@@ -20,6 +21,7 @@ use crate::url::CloudUrl;
 pub struct Client {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) messages: mpsc::Sender<Outbound>,
+    pub(crate) unsent: Unsent,
     pub(crate) events: Subscriptions,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) vitals: Arc<Vitals>,
@@ -51,9 +53,14 @@ impl Client {
 
     /// Sends any serializable value. Returns when the message was handed to the connection, which does
     /// not mean that it has arrived; waits until earlier messages have been sent. Dropping the future
-    /// does not withdraw the message.
+    /// does not withdraw the message. A value that clouds do not decode, because it would take more than
+    /// 16 MiB of their memory, is an error.
     pub async fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), ClientSendError> {
-        let term = Term::from_serialize(value)?;
+        self.send_term(Term::from_serialize(value)?).await
+    }
+
+    /// Sends a term without a copy of it; otherwise like [`Client::send`].
+    pub async fn send_term(&self, term: Term) -> Result<(), ClientSendError> {
         self.send_frame(UpFrame::Message { sequence: None, term }).await
     }
 
@@ -125,8 +132,17 @@ impl Client {
 
     async fn send_frame(&self, frame: UpFrame) -> Result<(), ClientSendError> {
         let (reply, response) = oneshot::channel();
-        self.messages.send(Outbound { frame, reply }).await.map_err(|_| Stopped)?;
+        let share = self.unsent.take(frame_weight(&frame)).await;
+        self.messages.send(Outbound { frame, reply, share }).await.map_err(|_| Stopped)?;
         Ok(response.await.map_err(|_| Stopped)??)
+    }
+}
+
+fn frame_weight(frame: &UpFrame) -> usize {
+    match frame {
+        UpFrame::Message { term, .. } | UpFrame::Reply { term, .. } => term.weight(),
+        UpFrame::Raw { bytes, .. } => bytes.len(),
+        UpFrame::TokenPlease | UpFrame::Ack(_) | UpFrame::Unknown { .. } => 0,
     }
 }
 

@@ -23,6 +23,7 @@ use crate::storage::TokenStore;
 use crate::subscription::Publisher;
 use crate::tls::TrustedTime;
 use crate::traffic::TrafficCounters;
+use crate::unsent::Share;
 
 /// A request from the application. The reply to a logout is an error while the token is still on disk.
 pub(crate) enum Command {
@@ -38,6 +39,8 @@ pub(crate) enum Command {
 pub(crate) struct Outbound {
     pub(crate) frame: UpFrame,
     pub(crate) reply: oneshot::Sender<Result<(), SendError>>,
+    /// Returned when the message is encoded.
+    pub(crate) share: Share,
 }
 
 /// Fed by the loop at least once per interval, which proves that the loop makes progress.
@@ -233,7 +236,7 @@ impl Executor {
         }
     }
 
-    fn on_message(&mut self, Outbound { frame, reply }: Outbound) {
+    fn on_message(&mut self, Outbound { frame, reply, share: _share }: Outbound) {
         self.last_request += 1;
         let send = SendId(self.last_request);
         self.sends.push((send, reply));
@@ -310,6 +313,11 @@ impl Executor {
                     }
                     self.update_status(|status, now| status.on_event(now, &event));
                     self.events.publish(event);
+                }
+                Action::Deliver(message) => {
+                    log_events::message(&message);
+                    self.traffic.message_received();
+                    self.events.publish_message(message);
                 }
                 Action::Log(notice) => log_events::notice(&notice),
             }

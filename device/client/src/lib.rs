@@ -35,6 +35,7 @@ pub mod clock;
 mod dial;
 mod driver;
 mod error;
+mod event_queue;
 mod health;
 mod link;
 mod log_events;
@@ -46,6 +47,7 @@ mod testing;
 mod tls;
 mod traffic;
 mod transport;
+mod unsent;
 mod url;
 
 pub use builder::ClientBuilder;

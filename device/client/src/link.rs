@@ -13,7 +13,7 @@ use futures_util::{Sink, SinkExt, Stream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use crate::dial::{self, Target, Upgraded};
 use crate::tls::VerifiedPeer;
@@ -29,7 +29,7 @@ const MAX_PING: usize = 125;
 pub(crate) enum LinkEvent {
     Phase(Phase),
     Dialed(Result<(), DialError>),
-    Binary(Vec<u8>),
+    Binary(Bytes),
     Text(usize),
     /// The cloud has shown activity short of a complete message, or has sent a ping.
     Traffic,
@@ -207,7 +207,7 @@ impl Up {
         }
         let event = match Pin::new(&mut self.socket).poll_next(context) {
             Poll::Ready(Some(Ok(message))) => match message {
-                Message::Binary(bytes) => LinkEvent::Binary(bytes.into()),
+                Message::Binary(bytes) => LinkEvent::Binary(bytes),
                 Message::Text(text) => LinkEvent::Text(text.len()),
                 // tungstenite has written the pong; the next poll flushes it.
                 Message::Ping(_) => {

@@ -1,6 +1,7 @@
 //! Log lines for the core's events and notices. Never a token, a credential or the body of a message.
 
 use fedecks_device_core::{Event, FailReason, LoggedIn, LoginError, LostReason, Notice};
+use fedecks_protocol::EncodedTerm;
 use tracing::{debug, error, info, warn};
 
 pub(crate) fn event(event: &Event) {
@@ -31,10 +32,14 @@ pub(crate) fn event(event: &Event) {
         }
         Event::ConnectionLost { reason } => warn!("connection lost: {reason}"),
         Event::Replaced => error!("replaced: another connection uses this device's id"),
-        Event::Message(term) => debug!(kind = term.kind(), "message"),
+        Event::Message(term) => debug!(weight = term.weight(), "message"),
         Event::RawMessage(bytes) => debug!(size = bytes.len(), "raw message"),
         Event::StoreFailed { error } => error!(%error, "the token store failed"),
     }
+}
+
+pub(crate) fn message(message: &EncodedTerm) {
+    debug!(size = message.size(), weight = message.weight(), "message");
 }
 
 pub(crate) fn login(result: &Result<LoggedIn, LoginError>) {

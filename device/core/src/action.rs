@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use fedecks_protocol::{AuthError, AuthRequest, CloseCode, IssuedToken, Proof};
+use fedecks_protocol::{AuthError, AuthRequest, CloseCode, EncodedTerm, IssuedToken, Proof};
 
 use crate::attempt::Attempt;
 use crate::config::Config;
@@ -71,6 +71,9 @@ pub enum Action {
     },
     /// Pass an event to the application.
     Emit(Event),
+    /// Pass a message to the application as [`Event::Message`]. It waits encoded, since its term may take
+    /// much more memory.
+    Deliver(EncodedTerm),
     /// Log something.
     Log(Notice),
 }

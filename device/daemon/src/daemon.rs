@@ -18,7 +18,7 @@ use crate::error::DaemonError;
 use crate::health::DeviceHealth;
 use crate::identity::{self, DeviceIdentity, IdentityFile, NoIdentity, Unsaved};
 use crate::provisioning::{self, Provisioner};
-use crate::systemd::{notify, report_status};
+use crate::systemd::{notify, notify_surely, report_status};
 use crate::unreachable_action::{self, UnreachableAction};
 use crate::{dbus_service, health_reporter};
 
@@ -43,7 +43,8 @@ pub fn check(config: Option<&Path>) -> Result<String, DaemonError> {
 /// Runs until SIGTERM or SIGINT. Starting without a network is normal.
 pub fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     let config = load(config)?;
-    crate::logging::start(config.log);
+    crate::logging::start(config.log)
+        .map_err(|error| DaemonError::System { what: "starting the log", error })?;
     let (identity, unsaved) = identify(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -104,7 +105,7 @@ async fn serve(
         data_dir = %config.data_dir.display(),
         "fedecksd started"
     );
-    notify(&[NotifyState::Ready]);
+    tokio::spawn(notify_surely(&[NotifyState::Ready]));
 
     let bus = SystemBus::start();
     let (network_source_sender, network_source) = watch::channel(None);

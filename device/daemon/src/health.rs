@@ -27,10 +27,13 @@ impl DeviceHealth {
         let mut health = Term::from_serialize(&self.client.health())?;
         if let Term::Map(entries) = &mut health {
             entries.insert(0, ("version".into(), env!("CARGO_PKG_VERSION").into()));
+            let missing = fedecks_common::log::stats();
+            let missing = missing.dropped.saturating_add(missing.suppressed);
             for (before, key, value) in [
                 ("device_id", "device_id_from", Term::from(self.id_source)),
                 ("network", "network_source", network_source.into()),
                 ("store", "provisioning", provisioning),
+                ("clock", "log_lines_missing", missing.into()),
             ] {
                 let at = entries.iter().position(|(key, _)| key.as_str() == Some(before));
                 entries.insert(at.map_or(entries.len(), |at| at + 1), (key.into(), value));
@@ -61,7 +64,7 @@ mod tests {
 
     const KEYS: &str = "version device_id device_id_from url uptime_s state state_for_s \
         connected_since next_attempt_in_ms network network_source attempts failures last_failure \
-        last_refusal token store provisioning clock traffic round_trip_ms";
+        last_refusal token store provisioning clock log_lines_missing traffic round_trip_ms";
 
     #[tokio::test]
     async fn the_keys_of_the_health_and_their_order_are_frozen() {

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use fedecks_common::log::{self, FlushOnDrop};
+
 const HELP: &str = "\
 fedecksd keeps this device connected to its cloud.
 
@@ -53,8 +55,9 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, lexop
     Ok(Command::Run(parsed))
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command")]
+#[expect(clippy::print_stdout, reason = "the output of a command")]
 fn main() -> ExitCode {
+    let _flush = FlushOnDrop;
     let arguments = match parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(arguments)) => arguments,
         Ok(Command::Print(text)) => {
@@ -62,7 +65,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("fedecksd: {error}; see fedecksd --help");
+            log::print(&format!("fedecksd: {error}; see fedecksd --help"));
             return ExitCode::from(2);
         }
     };
@@ -74,7 +77,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("fedecksd: {error}");
+            log::print(&format!("fedecksd: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -1,4 +1,7 @@
-//! Notifications to systemd.
+//! Notifications to systemd. The service never waits until systemd reads them.
+
+use std::io;
+use std::time::Duration;
 
 use fedecks_device::{Client, Status};
 use fedecks_device_core::{State, Stored};
@@ -12,7 +15,7 @@ pub(crate) async fn report_status(client: Client) {
     loop {
         let text = describe(&status.borrow_and_update());
         if text != last {
-            notify(&[NotifyState::Status(&text)]);
+            notify_surely(&[NotifyState::Status(&text)]).await;
             last = text;
         }
         if status.changed().await.is_err() {
@@ -42,9 +45,32 @@ fn describe_state(status: &Status) -> String {
     }
 }
 
-/// Notifies systemd; does nothing if the service was not started by it.
+/// Notifies systemd; does nothing if the service was not started by it. What it does not take at once is lost.
 pub(crate) fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "cannot notify systemd");
+    let _ = try_notify(states);
+}
+
+/// The same for what systemd has to learn in the end: repeats it until systemd takes it.
+pub(crate) async fn notify_surely(states: &[NotifyState<'_>]) {
+    const RETRY: Duration = Duration::from_millis(100);
+
+    while try_notify(states) == Err(Full) {
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Systemd's queue is full.
+#[derive(Debug, PartialEq, Eq)]
+struct Full;
+
+fn try_notify(states: &[NotifyState<'_>]) -> Result<(), Full> {
+    let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+    match fedecks_common::systemd::notify(&message) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Full),
+        Err(error) => {
+            warn!(%error, "cannot notify systemd");
+            Ok(())
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! Encodes and decodes frames and terms in the dialect that both ends agreed on.
 
 mod bincode;
-mod limits;
+mod encoded;
 
-pub use limits::{DecodeError, EncodeError, Limits};
+pub use encoded::{EncodedTerm, Received};
 
 use crate::frame::{DownFrame, UpFrame};
+use crate::limits::{DecodeError, EncodeError, Limits};
 use crate::term::Term;
 
 /// The encoding of frames and terms. Nothing else in the product knows their bytes.
@@ -46,8 +47,9 @@ impl Dialect {
         }
     }
 
-    /// Decodes a frame from a device. Any input yields a frame or an error, and memory use, including
-    /// the frame, never exceeds 100 bytes per byte of input plus 64 KiB.
+    /// Decodes a frame from a device. Any input yields a frame or an error. The memory used, including the
+    /// frame, exceeds neither [`Limits::max_decoded`] nor 32 bytes per byte of input, at any moment: what a
+    /// term will take is compared with both before it is allocated.
     pub fn decode_up(self, bytes: &[u8], limits: &Limits) -> Result<UpFrame, DecodeError> {
         match self {
             Self::Bincode => bincode::decode_up(bytes, limits),
@@ -58,6 +60,14 @@ impl Dialect {
     pub fn decode_down(self, bytes: &[u8], limits: &Limits) -> Result<DownFrame, DecodeError> {
         match self {
             Self::Bincode => bincode::decode_down(bytes, limits),
+        }
+    }
+
+    /// Decodes a frame from a cloud like [`Dialect::decode_down`], except that the term of a message is
+    /// checked completely and kept encoded, which takes much less memory while it waits.
+    pub fn receive_down(self, bytes: &[u8], limits: &Limits) -> Result<Received, DecodeError> {
+        match self {
+            Self::Bincode => bincode::receive_down(bytes, limits),
         }
     }
 

@@ -5,7 +5,8 @@ use data_encoding::BASE64;
 use super::refusal::Refusal;
 use crate::credentials::{Credentials, DEVICE_ID_KEY, TOKEN_KEY};
 use crate::device_id::DeviceId;
-use crate::dialect::{Dialect, EncodeError, Limits};
+use crate::dialect::Dialect;
+use crate::limits::{EncodeError, Limits};
 use crate::term::Term;
 use crate::token::Token;
 
@@ -44,8 +45,9 @@ pub enum AuthError {
     },
 }
 
-/// The header's map is flat; its values may be slightly nested.
-const HEADER_LIMITS: Limits = Limits { max_size: 64 * 1024, max_depth: 8 };
+/// The header's map is flat; its values may be slightly nested. Anyone may send one, so it takes little
+/// memory.
+const HEADER_LIMITS: Limits = Limits { max_size: 64 * 1024, max_depth: 8, max_decoded: 64 * 1024 };
 
 impl AuthRequest {
     /// The header's value: a map encoded in `dialect`, in padded standard base64.

@@ -4,10 +4,12 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use data_encoding::BASE64;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::value::Term;
+use crate::budget::Budget;
+use crate::limits::{Limits, OverBudget};
 
 /// A term as JSON, for people, scripts and HTTP. Works with any JSON library for serde.
 ///
@@ -31,6 +33,9 @@ use super::value::Term;
 ///
 /// A number with a fraction or an exponent is a `Float`. So is a whole number of more than 64 bits with
 /// parsers that turn it into a float, such as serde_json; `$int` is exact.
+///
+/// Deserializing takes at most [`Limits::CLOUD_DECODED`] bytes of memory, besides what the JSON library
+/// needs itself; [`JsonReader`] has any other limit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JsonTerm<T = Term>(pub T);
 
@@ -99,26 +104,74 @@ fn object(entries: &[(Term, Term)]) -> Option<impl Iterator<Item = (&str, JsonTe
     Some(keys.into_iter().zip(entries.iter().map(|(_, value)| JsonTerm(value))))
 }
 
+/// Reads terms from JSON as [`JsonTerm`] has it, within a [`Budget`]. What it counts is never less than what
+/// is allocated, duplicate keys included; more than [`Term::weight`] counts, as JSON does not say in advance
+/// how long a list is.
+///
+/// ```
+/// use fedecks_protocol::{Budget, JsonReader, Limits};
+/// use serde::de::DeserializeSeed;
+///
+/// let budget = Budget::new(&Limits { max_decoded: 1_000, ..Limits::default() });
+/// let json = format!("[{}0]", "0,".repeat(1_000));
+/// let read = JsonReader(&budget).deserialize(&mut serde_json::Deserializer::from_str(&json));
+/// assert!(read.is_err() && budget.exceeded().is_some());
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct JsonReader<'b>(pub &'b Budget);
+
 impl<'de> Deserialize<'de> for JsonTerm<Term> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(JsonVisitor).map(JsonTerm)
+        let budget = Budget::new(&Limits {
+            max_decoded: Limits::CLOUD_DECODED,
+            max_depth: Limits::MAX_DEPTH,
+            ..Limits::default()
+        });
+        JsonReader(&budget).deserialize(deserializer).map(JsonTerm)
     }
 }
 
-struct JsonVisitor;
+impl<'de> DeserializeSeed<'de> for JsonReader<'_> {
+    type Value = Term;
 
-impl<'de> Visitor<'de> for JsonVisitor {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Term, D::Error> {
+        self.0.enter().map_err(D::Error::custom)?;
+        let term = deserializer.deserialize_any(self)?;
+        self.0.leave();
+        Ok(term)
+    }
+}
+
+impl JsonReader<'_> {
+    fn text<E: Error>(self, text: &str) -> Result<String, E> {
+        self.0.take_text(text.len()).map_err(E::custom)?;
+        Ok(text.to_owned())
+    }
+}
+
+impl<'de> Visitor<'de> for JsonReader<'_> {
     type Value = Term;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON value")
     }
 
-    visit_scalars!();
+    visit_scalars! {
+        visit_bool: bool, visit_i64: i64, visit_i128: i128, visit_u64: u64, visit_f64: f64
+    }
+
+    fn visit_unit<E>(self) -> Result<Term, E> {
+        Ok(Term::Nil)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Term, E> {
+        self.text(text).map(Term::Str)
+    }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Term, A::Error> {
         let mut terms = Vec::new();
-        while let Some(JsonTerm(term)) = elements.next_element()? {
+        while let Some(term) = elements.next_element_seed(self)? {
+            self.0.grow(&mut terms).map_err(A::Error::custom)?;
             terms.push(term);
         }
         Ok(Term::List(terms))
@@ -126,66 +179,132 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Term, A::Error> {
         let mut map: Vec<(Term, Term)> = Vec::new();
-        let mut keys = std::collections::HashSet::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            if !keys.insert(key.clone()) {
-                return Err(A::Error::custom(format_args!("duplicate key {key:?}")));
-            }
-            let JsonTerm(value) = entries.next_value()?;
+        while let Some(key) = entries.next_key_seed(Key(self))? {
+            let value = entries.next_value_seed(self)?;
+            self.0.grow(&mut map).map_err(A::Error::custom)?;
             map.push((Term::Str(key), value));
         }
-        match <[(Term, Term); 1]>::try_from(map) {
-            Ok([(Term::Str(name), content)]) if name.starts_with('$') => {
-                escaped(&name, content).map_err(A::Error::custom)
+        if let [(Term::Str(name), content)] = map.as_mut_slice() {
+            if name.starts_with('$') {
+                let content = std::mem::take(content);
+                return escaped(name, content, self.0).map_err(A::Error::custom);
             }
-            Ok(single) => Ok(Term::Map(single.into())),
-            Err(map) => Ok(Term::Map(map)),
+        }
+        match duplicate(&map, self.0).map_err(A::Error::custom)? {
+            Some(key) => Err(A::Error::custom(format_args!("duplicate key {}", Shown(key)))),
+            None => Ok(Term::Map(map)),
         }
     }
 }
 
-fn escaped(name: &str, content: Term) -> Result<Term, String> {
+/// A key of an object.
+struct Key<'b>(JsonReader<'b>);
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text as the key")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        self.0.text(text)
+    }
+}
+
+/// A key that occurs more than once.
+fn duplicate<'a>(
+    entries: &'a [(Term, Term)],
+    budget: &Budget,
+) -> Result<Option<&'a str>, OverBudget> {
+    if entries.len() < 2 {
+        return Ok(None);
+    }
+    let bytes = entries.len().saturating_mul(size_of::<&str>());
+    budget.take(bytes)?;
+    let mut keys: Vec<_> = entries.iter().filter_map(|(key, _)| key.as_str()).collect();
+    keys.sort_unstable();
+    budget.give_back(bytes);
+    Ok(keys.windows(2).find_map(|pair| match pair {
+        [one, other] if one == other => Some(*one),
+        _ => None,
+    }))
+}
+
+/// The beginning of a text from the input, for an error.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(60) {
+            None => write!(f, "{:?}", self.0),
+            Some((end, _)) => write!(f, "{:?}…", self.0.get(..end).unwrap_or_default()),
+        }
+    }
+}
+
+fn escaped(name: &str, content: Term, budget: &Budget) -> Result<Term, String> {
     let wrong = |expected: &str, content: &Term| {
         Err(format!("{name} must be {expected}, not {}", content.kind()))
     };
     match (name, content) {
         ("$int", Term::Str(digits)) => match digits.parse() {
             Ok(number) => Ok(Term::Int(number)),
-            Err(_) => {
-                Err(format!("$int must be a whole number of at most 128 bits, not {digits:?}"))
-            }
+            Err(_) => Err(format!(
+                "$int must be a whole number of at most 128 bits, not {}",
+                Shown(&digits)
+            )),
         },
         ("$int", content) => wrong("a string of digits", &content),
         ("$float", Term::Str(text)) => match text.as_str() {
             "NaN" => Ok(Term::Float(f64::NAN)),
             "Infinity" => Ok(Term::Float(f64::INFINITY)),
             "-Infinity" => Ok(Term::Float(f64::NEG_INFINITY)),
-            _ => Err(format!("$float must be NaN, Infinity or -Infinity, not {text:?}")),
+            _ => Err(format!("$float must be NaN, Infinity or -Infinity, not {}", Shown(&text))),
         },
         ("$float", content) => wrong("NaN, Infinity or -Infinity", &content),
-        ("$bytes", Term::Str(text)) => match BASE64.decode(text.as_bytes()) {
-            Ok(bytes) => Ok(Term::Bytes(bytes)),
-            Err(error) => Err(format!("$bytes must be base64 with padding: {error}")),
-        },
+        ("$bytes", Term::Str(text)) => {
+            budget.take(text.len()).map_err(|over| over.to_string())?;
+            match BASE64.decode(text.as_bytes()) {
+                Ok(bytes) => {
+                    budget.give_back(text.len());
+                    Ok(Term::Bytes(bytes))
+                }
+                Err(error) => Err(format!("$bytes must be base64 with padding: {error}")),
+            }
+        }
         ("$bytes", content) => wrong("a base64 string", &content),
         ("$atom", Term::Str(name)) => Ok(Term::Atom(name)),
         ("$atom", content) => wrong("a string", &content),
         ("$tuple", Term::List(terms)) => Ok(Term::Tuple(terms)),
         ("$tuple", content) => wrong("a list", &content),
         ("$map", Term::List(pairs)) => {
-            let pairs = pairs.into_iter().map(|pair| {
-                let Term::List(pair) = pair else { return None };
-                <[Term; 2]>::try_from(pair).ok().map(<(Term, Term)>::from)
-            });
-            match pairs.collect() {
-                Some(entries) => Ok(Term::Map(entries)),
-                None => Err("$map must be a list of pairs [key, value]".to_owned()),
+            budget.take_terms(pairs.len().saturating_mul(2)).map_err(|over| over.to_string())?;
+            let mut entries = Vec::with_capacity(pairs.len());
+            for pair in pairs {
+                match pair {
+                    Term::List(pair) if pair.len() == 2 => {
+                        let mut pair = pair.into_iter();
+                        entries.extend(pair.next().zip(pair.next()));
+                    }
+                    _ => return Err("$map must be a list of pairs [key, value]".to_owned()),
+                }
             }
+            Ok(Term::Map(entries))
         }
         ("$map", content) => wrong("a list of pairs [key, value]", &content),
         (_, _) => Err(format!(
-            "unknown escape {name:?} (known: $atom, $bytes, $float, $int, $map, $tuple); for a literal key \
-             write {{\"$map\": [[{name:?}, …]]}}"
+            "unknown escape {shown} (known: $atom, $bytes, $float, $int, $map, $tuple); for a literal key \
+             write {{\"$map\": [[{shown}, …]]}}",
+            shown = Shown(name)
         )),
     }
 }
@@ -246,6 +365,20 @@ mod tests {
         assert!(matches!(term(r#"{"$float":"NaN"}"#), Ok(Term::Float(number)) if number.is_nan()));
         assert_eq!(json(&Term::Tuple(vec![Term::Int(1)])), "[1]");
         assert_eq!(term(r#"{"$tuple":[1]}"#), Ok(Term::Tuple(vec![Term::Int(1)])));
+    }
+
+    #[test]
+    fn an_error_shows_only_the_beginning_of_a_long_text() {
+        let long = "x".repeat(10_000);
+        for wrong in [
+            format!(r#"{{"{long}":1,"{long}":2}}"#),
+            format!(r#"{{"$int":"{long}"}}"#),
+            format!(r#"{{"$float":"{long}"}}"#),
+            format!(r#"{{"${long}":1}}"#),
+        ] {
+            let error = term(&wrong).unwrap_err();
+            assert!(error.contains("xxxx\"…") && error.len() < 500, "{error}");
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod de;
 mod json;
 mod ser;
 mod value;
+mod weight;
 
-pub use json::JsonTerm;
+pub use json::{JsonReader, JsonTerm};
 pub use value::{Term, TermError};

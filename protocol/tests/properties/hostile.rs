@@ -1,19 +1,21 @@
 use std::thread;
 
 use fedecks_protocol::{
-    AuthRequest, CloseReason, Credentials, DeviceId, Dialect, Limits, Refusal, Term, Token,
+    AuthRequest, CloseReason, Credentials, DeviceId, Dialect, DownFrame, Limits, Received, Refusal,
+    Term, Token,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::strategies::{DIALECT, WIDEST, auth_request, down_frame, nested, term, up_frame};
+use crate::strategies::{DIALECT, WIDEST, auth_request, down_frame, exact, nested, term, up_frame};
 
 /// Parses bytes as everything that an end parses. Only panics matter, not results.
 fn read(bytes: &[u8]) {
-    for limits in [WIDEST, Limits::default(), Limits { max_size: 100, max_depth: 3 }] {
+    let narrow = Limits { max_size: 100, max_depth: 3, max_decoded: 200 };
+    for limits in [WIDEST, Limits::default(), narrow] {
         let _ = DIALECT.decode_up(bytes, &limits);
-        let _ = DIALECT.decode_down(bytes, &limits);
+        read_down(bytes, &limits);
         if let Ok(term) = DIALECT.decode_term(bytes, &limits) {
             let _ = Credentials::from_term(term);
         }
@@ -27,6 +29,25 @@ fn read(bytes: &[u8]) {
     let _ = CloseReason::parse(1012, &text);
     let _ = DeviceId::new(&text);
     let _ = Token::new(&text);
+}
+
+/// A message that is kept encoded is valid exactly if it can be decoded, and becomes the same term.
+fn read_down(bytes: &[u8], limits: &Limits) {
+    let decoded = DIALECT.decode_down(bytes, limits);
+    match DIALECT.receive_down(bytes, limits) {
+        Ok(Received::Message(message)) => match decoded {
+            Ok(DownFrame::Message { term, .. }) => {
+                assert_eq!(message.weight(), term.weight());
+                assert_eq!(message.decode().map(|again| exact(&again)), Ok(exact(&term)));
+            }
+            other => panic!("{other:?}"),
+        },
+        Ok(Received::Frame(frame)) => {
+            assert!(!matches!(frame, DownFrame::Message { .. }));
+            assert!(decoded.is_ok());
+        }
+        Err(error) => assert_eq!(decoded.err(), Some(error)),
+    }
 }
 
 /// What to do with valid bytes, where, up to where, and with which bytes.

@@ -15,7 +15,7 @@ pub(crate) const DIALECT: Dialect = Dialect::Bincode;
 
 /// The widest possible limits.
 pub(crate) const WIDEST: Limits =
-    Limits { max_size: Limits::MAX_SIZE, max_depth: Limits::MAX_DEPTH };
+    Limits { max_size: Limits::MAX_SIZE, max_depth: Limits::MAX_DEPTH, max_decoded: usize::MAX };
 
 /// The term with each float replaced by its bits, so that NaNs compare and 0.0 differs from -0.0.
 pub(crate) fn exact(term: &Term) -> Term {

@@ -84,6 +84,8 @@ fn the_document_has_each_name_and_limit() {
             format!("{} bytes", Limits::MAX_SIZE),
             format!("{} levels", limits.max_depth),
             format!("{} levels", Limits::MAX_DEPTH),
+            format!("{} bytes", Limits::DEVICE_DECODED),
+            format!("{} bytes", Limits::CLOUD_DECODED),
         ]
     );
     assert_eq!(

@@ -41,7 +41,8 @@ pub struct Subscription {
 /// The options that concern a hub.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HubOptions {
-    pub(crate) max_frame: usize,
+    /// Of messages to devices.
+    pub(crate) limits: Limits,
     pub(crate) queue: Bounds,
 }
 
@@ -310,10 +311,8 @@ impl Node for Inner {
     fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), DeliverError> {
         let connection = self.registry.get(device).ok_or(DeliverError::NotConnected)?;
         let frame = match payload {
-            Payload::Message(message) => {
-                message.frame(connection.dialect, self.options.max_frame)?
-            }
-            Payload::Raw(bytes) => raw_frame(bytes, connection.dialect, self.options.max_frame)?,
+            Payload::Message(message) => message.frame(connection.dialect, &self.options.limits)?,
+            Payload::Raw(bytes) => raw_frame(bytes, connection.dialect, &self.options.limits)?,
         };
         let sent = connection.mailbox.send(Item::Frame(frame), &self.options.queue);
         sent.map_err(|error| match error {
@@ -350,11 +349,10 @@ impl Drop for Inner {
 pub(crate) fn raw_frame(
     bytes: &[u8],
     dialect: Dialect,
-    max_size: usize,
+    limits: &Limits,
 ) -> Result<Bytes, fedecks_protocol::EncodeError> {
     let frame = DownFrame::Raw { sequence: None, bytes: bytes.to_vec() };
-    let limits = Limits { max_size, ..Limits::default() };
-    dialect.encode_down(&frame, &limits).map(Bytes::from)
+    dialect.encode_down(&frame, limits).map(Bytes::from)
 }
 
 fn restart(delay: Duration) -> CloseReason {

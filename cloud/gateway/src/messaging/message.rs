@@ -29,14 +29,15 @@ pub struct Info {
 struct Shared {
     /// Contains the term, so that encoding needs no copy.
     frame: DownFrame,
-    /// Approximate size of the term in memory, in bytes.
+    /// See [`Term::weight`].
     weight: usize,
     /// The frame encoded in the only dialect there is.
     bincode: OnceLock<Result<Bytes, EncodeError>>,
 }
 
-/// The limits that every node allows. Each node checks its own `max_frame` as well.
-const LIMITS: Limits = Limits { max_size: Limits::MAX_SIZE, max_depth: 64 };
+/// The limits that every node allows. Each node checks its own limits of size and weight as well.
+const LIMITS: Limits =
+    Limits { max_size: Limits::MAX_SIZE, max_depth: 64, max_decoded: usize::MAX };
 
 static NIL: Term = Term::Nil;
 
@@ -50,15 +51,19 @@ impl Message {
         }
     }
 
-    /// The encoded frame with the term, at most `max_size` bytes.
-    pub(crate) fn frame(&self, dialect: Dialect, max_size: usize) -> Result<Bytes, EncodeError> {
+    /// The encoded frame with the term, within the limits of size and weight.
+    pub(crate) fn frame(&self, dialect: Dialect, limits: &Limits) -> Result<Bytes, EncodeError> {
+        let (weight, limit) = (self.0.weight, limits.max_decoded);
+        if weight > limit {
+            return Err(EncodeError::TooHeavy { weight, limit });
+        }
         let encoded = match dialect {
             Dialect::Bincode => &self.0.bincode,
         };
         let encode = || dialect.encode_down(&self.0.frame, &LIMITS).map(Bytes::from);
         let frame = encoded.get_or_init(encode).clone()?;
-        if frame.len() > max_size {
-            return Err(EncodeError::TooBig { size: frame.len(), limit: max_size });
+        if frame.len() > limits.max_size {
+            return Err(EncodeError::TooBig { size: frame.len(), limit: limits.max_size });
         }
         Ok(frame)
     }
@@ -72,7 +77,7 @@ impl Message {
 impl From<Term> for Message {
     fn from(term: Term) -> Self {
         Self(Arc::new(Shared {
-            weight: weight(&term),
+            weight: term.weight(),
             frame: DownFrame::Message { sequence: None, term },
             bincode: OnceLock::new(),
         }))
@@ -143,17 +148,6 @@ impl fmt::Display for Topic {
     }
 }
 
-fn weight(term: &Term) -> usize {
-    let inside = match term {
-        Term::Nil | Term::Bool(_) | Term::Int(_) | Term::Float(_) => 0,
-        Term::Str(text) | Term::Atom(text) => text.len(),
-        Term::Bytes(bytes) => bytes.len(),
-        Term::List(items) | Term::Tuple(items) => items.iter().map(weight).sum(),
-        Term::Map(entries) => entries.iter().map(|(key, value)| weight(key) + weight(value)).sum(),
-    };
-    size_of::<Term>() + inside
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,10 +155,14 @@ mod tests {
     #[test]
     fn a_message_is_encoded_once_for_all_clones() {
         let message = Message::from(Term::from("hello"));
-        let error = message.frame(Dialect::Bincode, 8).unwrap_err();
+        let limits = |max_size| Limits { max_size, ..Limits::default() };
+        let error = message.frame(Dialect::Bincode, &limits(8)).unwrap_err();
         assert_eq!(error, EncodeError::TooBig { size: 9, limit: 8 });
-        let one = message.frame(Dialect::Bincode, 9).unwrap();
-        let other = message.clone().frame(Dialect::Bincode, 100).unwrap();
+        let light = Limits { max_decoded: 52, ..Limits::default() };
+        let error = message.frame(Dialect::Bincode, &light).unwrap_err();
+        assert_eq!(error, EncodeError::TooHeavy { weight: 53, limit: 52 });
+        let one = message.frame(Dialect::Bincode, &limits(9)).unwrap();
+        let other = message.clone().frame(Dialect::Bincode, &limits(100)).unwrap();
         assert_eq!(one, &b"\x01\x00\x05\x05hello"[..]);
         assert_eq!(one.as_ptr(), other.as_ptr());
     }

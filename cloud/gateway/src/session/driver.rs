@@ -144,7 +144,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
 
     fn handle_frame(&mut self, bytes: &[u8]) -> Option<Callback<'a>> {
         let (context, session) = (self.context, self.session);
-        match self.dialect().decode_up(bytes, &self.limits()) {
+        match self.dialect().decode_up(bytes, &context.options.limits_up()) {
             Ok(UpFrame::Message { sequence: _, term }) => {
                 return Some(timed(context, move || context.handler.handle_in(session, term)));
             }
@@ -196,10 +196,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         match outcome {
             Outcome::Ok => {}
             Outcome::Send(message) => {
-                self.send_message(message.frame(self.dialect(), self.limits().max_size));
+                self.send_message(message.frame(self.dialect(), &self.limits()));
             }
             Outcome::SendRaw(bytes) => {
-                self.send_message(raw_frame(&bytes, self.dialect(), self.limits().max_size));
+                self.send_message(raw_frame(&bytes, self.dialect(), &self.limits()));
             }
             Outcome::Stop(reason) => return Err(EndReason::ByCloud(reason)),
         }
@@ -445,6 +445,6 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     fn limits(&self) -> Limits {
-        Limits { max_size: self.context.options.max_frame as usize, ..Limits::default() }
+        self.context.options.limits_down()
     }
 }

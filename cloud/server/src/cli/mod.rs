@@ -22,6 +22,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use fedecks_common::log::FlushOnDrop;
 
 use crate::config::{self, SALT_BYTES, SECRET_BYTES};
 use crate::error::ServerError;
@@ -96,6 +97,7 @@ enum Secret {
 
 /// Runs the command that the command line names.
 pub fn run() -> ExitCode {
+    let _flush = FlushOnDrop;
     let mut stdout = io::stdout();
     let is_terminal = stdout.is_terminal();
     let mut output = Output { writer: &mut stdout, is_terminal };

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use fedecks_common::utc;
+use fedecks_common::{log, utc};
 
 use super::error::CliError;
 use crate::error::ServerError;
@@ -31,9 +31,9 @@ impl Output<'_> {
     }
 }
 
+/// After the lines of the log, if there is one.
 pub(super) fn print_error(error: &CliError) {
-    // An error here cannot be reported anywhere.
-    let _ = writeln!(io::stderr(), "fedecks-cloud: {error}");
+    log::print(&format!("fedecks-cloud: {error}"));
 }
 
 /// A time for people, or `never`.

@@ -10,6 +10,7 @@ use super::logging;
 use super::place::Place;
 use crate::app;
 use crate::config::{Overrides, parse_address};
+use crate::error::ServerError;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -34,6 +35,6 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     let Arguments { place, listen, self_signed, ready_file } = arguments;
     let config = place.load(Overrides { listen, self_signed, data_dir: None })?;
-    logging::start(&config.log);
+    logging::start(&config.log).map_err(ServerError::io("start the log"))?;
     Ok(app::run(config, ready_file.as_deref())?)
 }

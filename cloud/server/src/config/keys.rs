@@ -30,6 +30,8 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("sessions.heartbeat", Kind::Text),
     ("sessions.idle_timeout", Kind::Text),
     ("sessions.max_frame", Kind::Number),
+    ("sessions.max_decoded", Kind::Number),
+    ("sessions.max_decoded_by_device", Kind::Number),
     ("sessions.max_header", Kind::Number),
     ("sessions.messages_per_second", Kind::Number),
     ("sessions.message_burst", Kind::Number),
@@ -51,6 +53,9 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("audit.keep", Kind::Number),
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),
+    ("log.queue_bytes", Kind::Number),
+    ("log.lines_per_second", Kind::Number),
+    ("log.line_burst", Kind::Number),
 ];
 
 /// The environment variable that sets `key`: `FEDECKS_` and the key in capitals, with `_` for the dot.

@@ -4,6 +4,7 @@
 mod certificates;
 mod devices;
 mod libraries;
+mod log;
 mod process;
 mod writer;
 
@@ -23,10 +24,11 @@ pub(crate) use writer::{MetricSource, MetricsWriter};
 pub(crate) struct Metrics(Arc<RwLock<Registry>>);
 
 impl Metrics {
-    /// With the metrics of the process.
+    /// With the metrics of the process and its log.
     pub(crate) fn new() -> Self {
         let metrics = Self(Arc::new(RwLock::new(Registry::with_prefix("fedecks"))));
         metrics.register(process::Process);
+        metrics.register(log::LogLines);
         metrics
     }
 

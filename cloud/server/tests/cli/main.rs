@@ -9,6 +9,7 @@ use fedecks_testing::wait::PATIENCE;
 
 mod certificates;
 mod commands;
+mod logs;
 mod serving;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fedecks-cloud");

@@ -65,7 +65,7 @@ fn webhook(receiver: SocketAddr, more: &str) -> String {
 
 /// The frame of a text of nearly 1 MiB whose JSON is six times as long.
 fn control_characters() -> Vec<u8> {
-    let limits = Limits { max_size: Limits::MAX_SIZE, max_depth: Limits::MAX_DEPTH };
+    let limits = Limits { max_size: Limits::MAX_SIZE, ..Limits::default() };
     let term = Term::from("\u{1}".repeat(1_000_000));
     Dialect::Bincode.encode_up(&UpFrame::Message { sequence: None, term }, &limits).unwrap()
 }

@@ -1,6 +1,6 @@
 //! The state of an attempt, until the Welcome, a failure, a deadline or a cancellation.
 
-use fedecks_protocol::{CloseCode, DownFrame};
+use fedecks_protocol::{CloseCode, DownFrame, Received};
 
 use super::next::Next;
 use super::retry_policy::Retry;
@@ -72,16 +72,19 @@ impl Dialing {
     /// Handles the first message, which must be the Welcome.
     pub(super) fn on_message(&self, bytes: &[u8], cx: &mut Shared) -> Option<Next> {
         match cx.decode(bytes)? {
-            DownFrame::Welcome(welcome) => Some(Next::Session(welcome)),
-            DownFrame::Unknown { kind } => {
+            Received::Frame(DownFrame::Welcome(welcome)) => Some(Next::Session(welcome)),
+            Received::Frame(DownFrame::Unknown { kind }) => {
                 cx.log(Notice::UnknownFrame { kind });
                 None
             }
-            DownFrame::Message { .. }
-            | DownFrame::Raw { .. }
-            | DownFrame::Token(_)
-            | DownFrame::Ack(_)
-            | DownFrame::Request { .. } => {
+            Received::Message(_)
+            | Received::Frame(
+                DownFrame::Message { .. }
+                | DownFrame::Raw { .. }
+                | DownFrame::Token(_)
+                | DownFrame::Ack(_)
+                | DownFrame::Request { .. },
+            ) => {
                 cx.disconnect(CloseCode::ProtocolError);
                 Some(self.fail(FailReason::NoWelcome, Retry::Backoff, cx))
             }

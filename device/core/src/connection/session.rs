@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fedecks_protocol::{CloseCode, DownFrame, Limits, UpFrame, Welcome};
+use fedecks_protocol::{CloseCode, DownFrame, Limits, Received, UpFrame, Welcome};
 
 use super::heartbeat::Heartbeat;
 use super::next::Next;
@@ -47,7 +47,12 @@ impl Session {
     }
 
     pub(super) fn on_send(&mut self, now: Time, id: SendId, frame: &UpFrame, cx: &mut Shared) {
-        let limits = Limits { max_size: self.max_frame, ..cx.config.limits };
+        let limits = Limits {
+            max_size: self.max_frame,
+            // What clouds decode. The device's own limit is of what it receives.
+            max_decoded: Limits::CLOUD_DECODED,
+            ..cx.config.limits
+        };
         match cx.config.dialect.encode_up(frame, &limits) {
             Ok(bytes) => self.transmit(now, bytes, Some(id), cx),
             Err(error) => cx.out.answer_send(id, Err(error.into())),
@@ -56,10 +61,15 @@ impl Session {
 
     pub(super) fn on_message(&mut self, now: Time, bytes: &[u8], cx: &mut Shared) {
         self.on_traffic(now, cx);
-        let Some(frame) = cx.decode(bytes) else { return };
+        let frame = match cx.decode(bytes) {
+            None => return,
+            Some(Received::Message(term)) => return cx.out.push(Action::Deliver(term)),
+            Some(Received::Frame(frame)) => frame,
+        };
         match frame {
             DownFrame::Unknown { kind } => cx.log(Notice::UnknownFrame { kind }),
             DownFrame::Welcome(_) => cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Welcome)),
+            // Messages arrive as `Received::Message`.
             DownFrame::Message { sequence: _, term } => cx.out.emit(Event::Message(term)),
             DownFrame::Raw { sequence: _, bytes } => cx.out.emit(Event::RawMessage(bytes)),
             DownFrame::Token(token) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fedecks_protocol::{AuthError, CloseCode, DownFrame, Proof};
+use fedecks_protocol::{AuthError, CloseCode, Proof, Received};
 
 use super::login::Logins;
 use super::output::Output;
@@ -60,11 +60,11 @@ impl Shared {
         self.out.push(Action::Disconnect { attempt: self.attempt, code });
     }
 
-    /// Decodes a frame, or logs why that is impossible.
-    pub(super) fn decode(&mut self, bytes: &[u8]) -> Option<DownFrame> {
+    /// Decodes a frame, except the term of a message, or logs why that is impossible.
+    pub(super) fn decode(&mut self, bytes: &[u8]) -> Option<Received> {
         self.config
             .dialect
-            .decode_down(bytes, &self.config.limits)
+            .receive_down(bytes, &self.config.limits)
             .map_err(|error| self.log(Notice::BadFrame { size: bytes.len(), error }))
             .ok()
     }

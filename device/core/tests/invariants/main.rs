@@ -288,7 +288,7 @@ impl Observer {
                 let stored = if result.is_ok() { Stored::Yes } else { Stored::Failed };
                 assert_eq!(self.core.stored(), stored, "{logout:?}: {result:?}");
             }
-            Action::TrustTime { .. } | Action::Emit(Event::Connected) => {
+            Action::TrustTime { .. } | Action::Deliver(_) | Action::Emit(Event::Connected) => {
                 assert!(self.known.welcomed.is_some());
             }
             Action::AnswerSend { .. } | Action::Emit(_) | Action::Log(_) => {}

@@ -253,6 +253,7 @@ impl World {
             }
             Action::AnswerLogin { .. } => it.sums.answers += 1,
             Action::Emit(event) => it.sums.add(&event),
+            Action::Deliver(_) => it.sums.messages += 1,
             Action::AnswerLogout { .. }
             | Action::AnswerSend { .. }
             | Action::TrustTime { .. }

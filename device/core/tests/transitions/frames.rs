@@ -127,7 +127,10 @@ fn a_frame_is_not_sent_without_a_connection() {
 
 #[test]
 fn a_frame_beyond_a_limit_is_not_sent() {
-    let Limits { max_size, max_depth } = Limits::default();
+    let Limits { max_size, max_depth, .. } = Limits::default();
+    let limit = Limits::CLOUD_DECODED;
+    let heavy = Term::List(vec![Term::Nil; limit / 32]);
+    let heavy = UpFrame::Message { sequence: None, term: heavy };
     let deep = (0..max_depth).fold(Term::Nil, |term, _| Term::List(vec![term]));
     let deep = UpFrame::Message { sequence: None, term: deep };
     let too_big = |size, limit| EncodeError::TooBig { size, limit };
@@ -136,6 +139,7 @@ fn a_frame_beyond_a_limit_is_not_sent() {
         (99, raw(98), too_big(100, 99)),
         (u32::MAX, raw(max_size), too_big(max_size + 2, max_size)),
         (65_536, deep, EncodeError::TooDeep { limit: max_depth }),
+        (u32::MAX, heavy, EncodeError::TooHeavy { weight: limit + 48, limit }),
     ] {
         let mut it = Machine::connected_with(Welcome { max_frame, ..welcome() });
         assert_eq!(it.send(&frame), Err(SendError::Encode(error)));

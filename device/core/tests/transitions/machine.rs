@@ -254,6 +254,8 @@ impl Machine {
         let output = |action| {
             if let Action::Dial { attempt, header } = action {
                 Output::Dial(attempt.0, decode(header.expose()))
+            } else if let Action::Deliver(message) = action {
+                emit(Event::Message(message.decode().unwrap()))
             } else {
                 Output::Other(action)
             }

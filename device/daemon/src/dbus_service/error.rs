@@ -29,7 +29,9 @@ impl IntoDbusError for ClientSendError {
                 Device1Error::NotConnected(text)
             }
             ClientSendError::Send(SendError::Encode(
-                EncodeError::TooBig { .. } | EncodeError::TooDeep { .. },
+                EncodeError::TooBig { .. }
+                | EncodeError::TooHeavy { .. }
+                | EncodeError::TooDeep { .. },
             )) => Device1Error::TooBig(text),
             ClientSendError::Send(SendError::Encode(EncodeError::UnknownFrame))
             | ClientSendError::Value(_) => Device1Error::InvalidArgument(text),

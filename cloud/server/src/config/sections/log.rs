@@ -1,9 +1,10 @@
-//! `[log]`: which log lines are written, and in which format.
+//! `[log]`: which log lines are written, in which format, and how many.
 
+use fedecks_common::RateLimit;
 use serde::{Deserialize, Deserializer};
 use tracing::level_filters::LevelFilter;
 
-use crate::config::values::parsed;
+use crate::config::values::{MAX_U32, number, parsed};
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -11,6 +12,15 @@ pub(crate) struct Log {
     #[serde(deserialize_with = "level")]
     pub(crate) level: LevelFilter,
     pub(crate) format: LogFormat,
+    /// How many bytes of lines may wait for the reader of standard error.
+    #[serde(deserialize_with = "number::<_, _, 8192, 1_073_741_824>")]
+    pub(crate) queue_bytes: usize,
+    /// How many lines of one kind are written per second; 0 for all.
+    #[serde(deserialize_with = "number::<_, _, 0, MAX_U32>")]
+    pub(crate) lines_per_second: u32,
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
+    /// How many are written at once after a quiet time.
+    pub(crate) line_burst: u32,
 }
 
 /// How log lines are written.
@@ -25,7 +35,20 @@ pub(crate) enum LogFormat {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: LevelFilter::INFO, format: LogFormat::Text }
+        Self {
+            level: LevelFilter::INFO,
+            format: LogFormat::Text,
+            queue_bytes: 1024 * 1024,
+            lines_per_second: 100,
+            line_burst: 1000,
+        }
+    }
+}
+
+impl Log {
+    /// How many lines of one kind are written.
+    pub(crate) fn limit(&self) -> Option<RateLimit> {
+        RateLimit::per_second(self.lines_per_second, self.line_burst)
     }
 }
 

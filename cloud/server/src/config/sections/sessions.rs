@@ -18,6 +18,12 @@ pub(crate) struct Sessions {
     /// The largest message from a device, in bytes.
     #[serde(deserialize_with = "number::<_, _, 1024, MAX_FRAME>")]
     pub(crate) max_frame: u32,
+    /// The most that a message from a device may take in memory, in bytes.
+    #[serde(deserialize_with = "number::<_, _, 65_536, GIB>")]
+    pub(crate) max_decoded: usize,
+    /// The same of a message to a device.
+    #[serde(deserialize_with = "number::<_, _, 65_536, GIB>")]
+    pub(crate) max_decoded_by_device: usize,
     /// The longest authentication header, in characters.
     #[serde(deserialize_with = "number::<_, _, 256, 65_536>")]
     pub(crate) max_header: usize,
@@ -31,12 +37,16 @@ pub(crate) struct Sessions {
 
 const MAX_FRAME: i64 = Limits::MAX_SIZE as i64;
 
+const GIB: i64 = 1024 * 1024 * 1024;
+
 impl Default for Sessions {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_secs(19),
             idle_timeout: Duration::from_secs(60),
             max_frame: 1024 * 1024,
+            max_decoded: Limits::CLOUD_DECODED,
+            max_decoded_by_device: Limits::DEVICE_DECODED,
             max_header: MAX_HEADER_CHARS,
             messages_per_second: 1000,
             message_burst: 2000,

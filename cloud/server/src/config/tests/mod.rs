@@ -61,7 +61,7 @@ fn defaults_apply_without_file_and_environment() {
     assert_eq!(config.sessions.max_header, 4096);
     assert_eq!(config.limits, ServeLimits::default());
     assert_eq!(config.failed_logins, FailedLoginLimits::default());
-    assert_eq!(config.log, Log { level: LevelFilter::INFO, format: LogFormat::Text });
+    assert_eq!(config.log, Log::default());
 }
 
 #[test]
@@ -140,6 +140,8 @@ fn every_key_of_a_file_is_read() {
         heartbeat = "30s"
         idle_timeout = "2m"
         max_frame = 2048
+        max_decoded = 65536
+        max_decoded_by_device = 131072
         max_header = 1024
         messages_per_second = 7
         message_burst = 8
@@ -159,6 +161,9 @@ fn every_key_of_a_file_is_read() {
         [log]
         level = "debug"
         format = "json"
+        queue_bytes = 8192
+        lines_per_second = 3
+        line_burst = 4
         "#,
     );
     let config = load(Some(&path), &[]).unwrap();
@@ -189,6 +194,8 @@ fn every_key_of_a_file_is_read() {
         heartbeat: seconds(30),
         idle_timeout: seconds(120),
         max_frame: 2048,
+        max_decoded: 65_536,
+        max_decoded_by_device: 131_072,
         max_header: 1024,
         messages_per_second: 7,
         message_burst: 8,
@@ -207,7 +214,14 @@ fn every_key_of_a_file_is_read() {
     assert_eq!(config.limits, limits);
     assert_eq!(config.failed_logins, FailedLoginLimits { per_address: 4, per_account: 5 });
     assert_eq!(config.drain, Drain { spread: seconds(10), deadline: seconds(20) });
-    assert_eq!(config.log, Log { level: LevelFilter::DEBUG, format: LogFormat::Json });
+    let log = Log {
+        level: LevelFilter::DEBUG,
+        format: LogFormat::Json,
+        queue_bytes: 8192,
+        lines_per_second: 3,
+        line_burst: 4,
+    };
+    assert_eq!(config.log, log);
 }
 
 #[test]

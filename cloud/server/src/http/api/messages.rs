@@ -62,7 +62,7 @@ fn problem(error: DeliverError) -> Problem {
         }
         DeliverError::Encode(error) => {
             let code = match error {
-                EncodeError::TooBig { .. } => Code::MessageTooBig,
+                EncodeError::TooBig { .. } | EncodeError::TooHeavy { .. } => Code::MessageTooBig,
                 EncodeError::TooDeep { .. } => Code::MessageTooDeep,
                 EncodeError::UnknownFrame => Code::InvalidBody,
             };

@@ -54,6 +54,14 @@ pub(crate) fn filter(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
+/// For the log: a client may invent methods of any length.
+fn name_of(method: &Method) -> &str {
+    Some(method.as_str()).filter(|name| name.len() <= MAX_METHOD).unwrap_or("(too long)")
+}
+
+/// The longest method that is logged, in characters.
+const MAX_METHOD: usize = 16;
+
 /// A request before it is known who sent it and what it is for.
 struct Call {
     state: Arc<AppState>,
@@ -84,7 +92,7 @@ impl Call {
         };
         let response = answer.unwrap_or_else(Reply::into_response);
         tracing::info!(
-            method = %self.method,
+            method = name_of(&self.method),
             route,
             status = response.status().as_u16(),
             by = by.as_ref().map(Caller::name),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
+use tokio::process::{Child, Command};
 
 use super::bus::Bus;
 use super::{By, Cloud, PATIENCE, Seen, credentials, within, write};
@@ -104,12 +104,24 @@ impl Setup {
     }
 
     pub(crate) fn start(&self) -> Fedecksd {
+        let mut child = self.spawn(Stdio::piped());
+        let log: Box<dyn AsyncRead + Send + Unpin> = Box::new(child.stderr.take().unwrap());
+        Fedecksd { child, lines: BufReader::new(log).lines(), log: String::new() }
+    }
+
+    /// Starts it with another standard error than the one that [`Fedecksd::logs`] reads.
+    pub(crate) fn start_logging_to(&self, log: Stdio) -> Fedecksd {
+        let lines = BufReader::new(Box::new(tokio::io::empty()) as Box<_>).lines();
+        Fedecksd { child: self.spawn(log), lines, log: String::new() }
+    }
+
+    fn spawn(&self, log: Stdio) -> Child {
         let file = self.folder.path().join("fedecks.toml");
         let lines = self.lines.iter().map(|(key, value)| format!("{key} = {value}\n"));
         fs::write(&file, lines.collect::<String>()).unwrap();
         let program = env!("CARGO_BIN_EXE_fedecksd");
         let mut words = self.wrapper.iter().map(String::as_str).chain([program]);
-        let mut child = Command::new(words.next().unwrap())
+        Command::new(words.next().unwrap())
             .args(words)
             .arg("--config")
             .arg(file)
@@ -118,12 +130,10 @@ impl Setup {
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        Fedecksd { child, lines, log: String::new() }
+            .unwrap()
     }
 
     /// One start from the connection, which the service establishes like this, to its end after it has logged
@@ -144,7 +154,7 @@ pub(crate) async fn connected(cloud: &mut Cloud) -> By {
 /// A running service. Dropping it kills it.
 pub(crate) struct Fedecksd {
     child: Child,
-    lines: Lines<BufReader<ChildStderr>>,
+    lines: Lines<BufReader<Box<dyn AsyncRead + Send + Unpin>>>,
     log: String,
 }
 

@@ -1,17 +1,20 @@
 //! The dialect `fedecks.v1.bincode`: a kind byte, then the frame's fields in bincode 2's standard
 //! encoding (little-endian, variable-length integers, zigzag for signed ones).
 
+mod term;
+
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use bincode::de::read::Reader as _;
-use bincode::de::{Decode, Decoder};
-use bincode::enc::write::Writer as _;
-use bincode::enc::{Encode, Encoder};
-use bincode::error::{DecodeError as ReadError, EncodeError as WriteError};
+use bincode::de::Decode;
+use bincode::enc::Encode;
+use bincode::error::DecodeError as ReadError;
 
-use super::limits::{DecodeError, EncodeError, Limits};
+use self::term::{Checked, Context, OVER_BUDGET, Text};
+use super::encoded::{EncodedTerm, Received};
+use crate::budget::Budget;
 use crate::frame::{DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
+use crate::limits::{DecodeError, EncodeError, Limits};
 use crate::term::Term;
 use crate::token::Token;
 
@@ -26,20 +29,6 @@ mod kind {
     pub(super) const TOKEN: u8 = 0x11;
 }
 
-mod tag {
-    pub(super) const NIL: u8 = 0;
-    pub(super) const FALSE: u8 = 1;
-    pub(super) const TRUE: u8 = 2;
-    pub(super) const INT: u8 = 3;
-    pub(super) const FLOAT: u8 = 4;
-    pub(super) const STR: u8 = 5;
-    pub(super) const BYTES: u8 = 6;
-    pub(super) const ATOM: u8 = 7;
-    pub(super) const LIST: u8 = 8;
-    pub(super) const TUPLE: u8 = 9;
-    pub(super) const MAP: u8 = 10;
-}
-
 type Config = bincode::config::Configuration<
     bincode::config::LittleEndian,
     bincode::config::Varint,
@@ -51,9 +40,6 @@ const CONFIG: Config = bincode::config::standard().with_limit::<MAX_CLAIM>();
 /// bincode's own limit counts an integer at its full width, not at its encoded size: 17 bytes for the
 /// 2 bytes of a small `Int`, 9 for the 2 of an empty text, 8 for the 1 of a sequence number.
 const MAX_CLAIM: usize = 9 * Limits::MAX_SIZE;
-
-/// The most that is allocated for a container before its first item is decoded, in bytes.
-const MAX_PREALLOCATION: usize = 512;
 
 pub(super) fn encode_up(frame: &UpFrame, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
     let mut out = Writer::new(limits);
@@ -99,7 +85,8 @@ pub(super) fn encode_term(term: &Term, limits: &Limits) -> Result<Vec<u8>, Encod
 }
 
 pub(super) fn decode_up(bytes: &[u8], limits: &Limits) -> Result<UpFrame, DecodeError> {
-    let (kind, mut fields) = Reader::frame(bytes, limits)?;
+    let budget = Budget::new(limits);
+    let (kind, mut fields) = Reader::frame(bytes, limits, &budget)?;
     match kind {
         kind::MESSAGE => {
             fields.message().map(|(sequence, term)| UpFrame::Message { sequence, term })
@@ -112,8 +99,22 @@ pub(super) fn decode_up(bytes: &[u8], limits: &Limits) -> Result<UpFrame, Decode
     }
 }
 
+pub(super) fn receive_down(bytes: &[u8], limits: &Limits) -> Result<Received, DecodeError> {
+    let budget = Budget::new(limits);
+    let (kind, mut fields) = Reader::frame(bytes, limits, &budget)?;
+    if kind != kind::MESSAGE {
+        return decode_down(bytes, limits).map(Received::Frame);
+    }
+    fields.sequence()?;
+    let term = fields.rest;
+    fields.term::<Checked>()?;
+    fields.end()?;
+    Ok(Received::Message(EncodedTerm::new(term, budget.spent(), decode_term)))
+}
+
 pub(super) fn decode_down(bytes: &[u8], limits: &Limits) -> Result<DownFrame, DecodeError> {
-    let (kind, mut fields) = Reader::frame(bytes, limits)?;
+    let budget = Budget::new(limits);
+    let (kind, mut fields) = Reader::frame(bytes, limits, &budget)?;
     match kind {
         kind::WELCOME => Ok(DownFrame::Welcome(Welcome {
             server_time_ms: fields.value()?,
@@ -140,8 +141,9 @@ pub(super) fn decode_down(bytes: &[u8], limits: &Limits) -> Result<DownFrame, De
 }
 
 pub(super) fn decode_term(bytes: &[u8], limits: &Limits) -> Result<Term, DecodeError> {
-    let mut fields = Reader::new(bytes, limits)?;
-    let term = fields.value::<Term>()?;
+    let budget = Budget::new(limits);
+    let mut fields = Reader::new(bytes, limits, &budget)?;
+    let term = fields.term()?;
     fields.end()?;
     Ok(term)
 }
@@ -172,6 +174,10 @@ impl<'a> Writer<'a> {
     fn term(&mut self, term: &Term) -> Result<(), EncodeError> {
         if exceeds_depth(term, self.max_depth()) {
             return Err(EncodeError::TooDeep { limit: self.max_depth() });
+        }
+        let (weight, limit) = (term.weight(), self.limits.max_decoded);
+        if weight > limit {
+            return Err(EncodeError::TooHeavy { weight, limit });
         }
         self.value(term)
     }
@@ -241,30 +247,40 @@ fn exceeds_depth(term: &Term, levels: u16) -> bool {
 /// Reads the fields of a frame from the front.
 struct Reader<'a> {
     rest: &'a [u8],
-    max_depth: u16,
+    budget: &'a Budget,
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
+    fn new(bytes: &'a [u8], limits: &Limits, budget: &'a Budget) -> Result<Self, DecodeError> {
         let limit = limits.max_size.min(Limits::MAX_SIZE);
         if bytes.len() > limit {
             return Err(DecodeError::TooBig { size: bytes.len(), limit });
         }
-        Ok(Self { rest: bytes, max_depth: limits.max_depth.min(Limits::MAX_DEPTH) })
+        Ok(Self { rest: bytes, budget })
     }
 
-    fn frame(bytes: &'a [u8], limits: &Limits) -> Result<(u8, Self), DecodeError> {
-        let reader = Self::new(bytes, limits)?;
+    fn frame(
+        bytes: &'a [u8],
+        limits: &Limits,
+        budget: &'a Budget,
+    ) -> Result<(u8, Self), DecodeError> {
+        let reader = Self::new(bytes, limits, budget)?;
         let (kind, rest) = reader.rest.split_first().ok_or(DecodeError::Truncated)?;
         Ok((*kind, Self { rest, ..reader }))
     }
 
-    fn value<T: Decode<Depth>>(&mut self) -> Result<T, DecodeError> {
-        let depth = Depth(self.max_depth);
-        let (value, read) = bincode::decode_from_slice_with_context(self.rest, CONFIG, depth)
+    fn value<T: Decode<Context<'a>>>(&mut self) -> Result<T, DecodeError> {
+        let context = Context::new(self.budget);
+        let (value, read) = bincode::decode_from_slice_with_context(self.rest, CONFIG, context)
             .map_err(|error| self.explain(&error))?;
         self.rest = self.rest.get(read..).unwrap_or_default();
         Ok(value)
+    }
+
+    /// A term, itself included in the budget.
+    fn term<T: Decode<Context<'a>>>(&mut self) -> Result<T, DecodeError> {
+        self.budget.take(Budget::TERM)?;
+        self.value()
     }
 
     fn explain(&self, error: &ReadError) -> DecodeError {
@@ -272,8 +288,9 @@ impl<'a> Reader<'a> {
             DecodeError::Truncated
         } else if let ReadError::UnexpectedVariant { found, .. } = error {
             DecodeError::UnknownTerm(u8::try_from(*found).unwrap_or(u8::MAX))
-        } else if let ReadError::Other(TOO_DEEP) = error {
-            DecodeError::TooDeep { limit: self.max_depth }
+        } else if let (ReadError::Other(OVER_BUDGET), Some(over)) = (error, self.budget.exceeded())
+        {
+            over.into()
         } else if let ReadError::Utf8 { .. } = error {
             DecodeError::Malformed("a text is not UTF-8")
         } else {
@@ -287,13 +304,15 @@ impl<'a> Reader<'a> {
 
     fn message(&mut self) -> Result<(Option<Sequence>, Term), DecodeError> {
         let sequence = self.sequence()?;
-        let term = self.value()?;
+        let term = self.term()?;
         self.end()?;
         Ok((sequence, term))
     }
 
     fn raw(&mut self) -> Result<(Option<Sequence>, Vec<u8>), DecodeError> {
-        Ok((self.sequence()?, self.rest.to_vec()))
+        let sequence = self.sequence()?;
+        self.budget.take_text(self.rest.len())?;
+        Ok((sequence, self.rest.to_vec()))
     }
 
     fn ack(&mut self) -> Result<Sequence, DecodeError> {
@@ -302,7 +321,7 @@ impl<'a> Reader<'a> {
 
     fn request(&mut self) -> Result<(RequestId, Term), DecodeError> {
         let id = RequestId(self.value()?);
-        let term = self.value()?;
+        let term = self.term()?;
         self.end()?;
         Ok((id, term))
     }
@@ -313,134 +332,4 @@ impl<'a> Reader<'a> {
             more => Err(DecodeError::Trailing(more)),
         }
     }
-}
-
-impl Encode for Term {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), WriteError> {
-        match self {
-            Self::Nil => tag::NIL.encode(encoder),
-            Self::Bool(false) => tag::FALSE.encode(encoder),
-            Self::Bool(true) => tag::TRUE.encode(encoder),
-            Self::Int(value) => (tag::INT, value).encode(encoder),
-            Self::Float(value) => (tag::FLOAT, value).encode(encoder),
-            Self::Str(text) => encode_bytes(encoder, tag::STR, text.as_bytes()),
-            Self::Bytes(bytes) => encode_bytes(encoder, tag::BYTES, bytes),
-            Self::Atom(name) => encode_bytes(encoder, tag::ATOM, name.as_bytes()),
-            Self::List(items) => encode_items(encoder, tag::LIST, items),
-            Self::Tuple(items) => encode_items(encoder, tag::TUPLE, items),
-            Self::Map(entries) => encode_items(encoder, tag::MAP, entries),
-        }
-    }
-}
-
-fn encode_bytes<E: Encoder>(encoder: &mut E, tag: u8, bytes: &[u8]) -> Result<(), WriteError> {
-    tag.encode(encoder)?;
-    (bytes.len() as u64).encode(encoder)?;
-    encoder.writer().write(bytes)
-}
-
-fn encode_items<E: Encoder, T: Encode>(
-    encoder: &mut E,
-    tag: u8,
-    items: &[T],
-) -> Result<(), WriteError> {
-    tag.encode(encoder)?;
-    (items.len() as u64).encode(encoder)?;
-    items.iter().try_for_each(|item| item.encode(encoder))
-}
-
-/// The remaining levels of nesting.
-struct Depth(u16);
-
-/// Marks our own error in bincode's `Other`.
-const TOO_DEEP: &str = "too deep";
-
-impl Decode<Depth> for Term {
-    fn decode<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<Self, ReadError> {
-        let Depth(left) = *decoder.context();
-        decoder.context().0 = left.checked_sub(1).ok_or(ReadError::Other(TOO_DEEP))?;
-        // Only what recurses is decoded here: this function's stack frame is needed once per level.
-        let term = match u8::decode(decoder)? {
-            tag::LIST => decode_items(decoder, 1, Self::decode).map(Self::List),
-            tag::TUPLE => decode_items(decoder, 1, Self::decode).map(Self::Tuple),
-            tag::MAP => decode_items(decoder, 2, decode_entry).map(Self::Map),
-            tag => decode_leaf(decoder, tag),
-        };
-        decoder.context().0 = left;
-        term
-    }
-}
-
-fn decode_leaf<D: Decoder<Context = Depth>>(decoder: &mut D, tag: u8) -> Result<Term, ReadError> {
-    match tag {
-        tag::NIL => Ok(Term::Nil),
-        tag::FALSE => Ok(Term::Bool(false)),
-        tag::TRUE => Ok(Term::Bool(true)),
-        tag::INT => i128::decode(decoder).map(Term::Int),
-        tag::FLOAT => f64::decode(decoder).map(Term::Float),
-        tag::STR => Text::decode(decoder).map(|text| Term::Str(text.0)),
-        tag::BYTES => take_bytes(decoder).map(Term::Bytes),
-        tag::ATOM => Text::decode(decoder).map(|text| Term::Atom(text.0)),
-        found => Err(ReadError::UnexpectedVariant {
-            type_name: "Term",
-            allowed: &bincode::error::AllowedEnumVariants::Range {
-                min: tag::NIL as u32,
-                max: tag::MAP as u32,
-            },
-            found: found.into(),
-        }),
-    }
-}
-
-/// A text whose length is checked against the input before anything is allocated.
-struct Text(String);
-
-impl Decode<Depth> for Text {
-    fn decode<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<Self, ReadError> {
-        String::from_utf8(take_bytes(decoder)?)
-            .map(Self)
-            .map_err(|error| ReadError::Utf8 { inner: error.utf8_error() })
-    }
-}
-
-/// Length-prefixed bytes. The length is checked against the rest of the input.
-fn take_bytes<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<Vec<u8>, ReadError> {
-    let length = take_length(decoder, 1)?;
-    decoder.claim_bytes_read(length)?;
-    let bytes = decoder.reader().peek_read(length).map(<[u8]>::to_vec);
-    let bytes = bytes.ok_or(ReadError::UnexpectedEnd { additional: length })?;
-    decoder.reader().consume(length);
-    Ok(bytes)
-}
-
-/// A count of items of at least `each` bytes. An error if the rest of the input cannot hold them.
-fn take_length<D: Decoder<Context = Depth>>(
-    decoder: &mut D,
-    each: usize,
-) -> Result<usize, ReadError> {
-    let length = u64::decode(decoder)?;
-    let least = usize::try_from(length).ok().and_then(|length| length.checked_mul(each));
-    match least {
-        Some(least) if decoder.reader().peek_read(least).is_some() => Ok(least / each),
-        _ => Err(ReadError::UnexpectedEnd { additional: 1 }),
-    }
-}
-
-fn decode_entry<D: Decoder<Context = Depth>>(decoder: &mut D) -> Result<(Term, Term), ReadError> {
-    let key = Term::decode(decoder)?;
-    Term::decode(decoder).map(|value| (key, value))
-}
-
-/// Count-prefixed items of at least `each` bytes.
-fn decode_items<D: Decoder<Context = Depth>, T>(
-    decoder: &mut D,
-    each: usize,
-    decode: impl Fn(&mut D) -> Result<T, ReadError>,
-) -> Result<Vec<T>, ReadError> {
-    let length = take_length(decoder, each)?;
-    let mut items = Vec::with_capacity(length.min(MAX_PREALLOCATION / size_of::<T>()));
-    for _ in 0..length {
-        items.push(decode(decoder)?);
-    }
-    Ok(items)
 }
