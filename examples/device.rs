@@ -83,6 +83,7 @@ async fn execute(client: &Client, line: &str) -> Result<(), Box<dyn Error>> {
 fn describe(event: &Event) -> Value {
     match event {
         Event::Unregistered => json!({"event": "unregistered"}),
+        Event::TokenLate => json!({"event": "token_late"}),
         Event::ConnectionScheduled { delay } => {
             json!({"event": "connection_scheduled", "seconds": delay.as_secs_f64()})
         }

@@ -1,4 +1,4 @@
-//! Shared by the fuzz targets: a counting allocator that enforces the decoders' memory bound.
+//! Shared by the fuzz targets: a counting allocator that enforces bounds on memory.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -38,6 +38,11 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller upholds dealloc's contract.
         unsafe { System.dealloc(pointer, layout) }
     }
+}
+
+/// The bytes that the calling thread has allocated and not freed.
+pub fn live() -> isize {
+    LIVE.get()
 }
 
 /// Runs `decode` and panics if its peak memory exceeds what decoders guarantee for an input of `size`

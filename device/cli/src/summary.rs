@@ -75,7 +75,7 @@ fn state(this: &Health<'_>, state: &Term) -> Option<String> {
     let word = plain(state)?;
     let mut text = match word.as_str() {
         "connected" => this.colors.green(&word),
-        "unregistered" | "closed" => this.colors.red(&word),
+        "unregistered" | "late" | "closed" => this.colors.red(&word),
         _ => this.colors.yellow(&word),
     };
     if let Some(seconds) = this.health.get("state_for_s").and_then(number) {
@@ -86,6 +86,9 @@ fn state(this: &Health<'_>, state: &Term) -> Option<String> {
     }
     if word == "unregistered" {
         text.push_str("; waiting for: fedecks login");
+    }
+    if word == "late" {
+        text.push_str("; token late: login (fedecks login) or operator of the cloud needed");
     }
     Some(text)
 }
@@ -113,14 +116,16 @@ fn refusal(this: &Health<'_>, refusal: &Term) -> Option<String> {
 }
 
 fn token(this: &Health<'_>, token: &Term) -> Option<String> {
-    let until = utc(number(token.get("expires_at")?)?);
-    Some(match token.get("is_stored") {
-        Some(Term::Bool(false)) => {
-            let warning = "not stored, a reboot would require a new login";
-            format!("valid until {until}, {}", this.colors.red(warning))
-        }
-        _ => format!("valid until {until}"),
-    })
+    let mut text = format!("valid until {}", utc(number(token.get("expires_at")?)?));
+    if token.get("is_late") == Some(&Term::Bool(true)) {
+        let warning = "late: the cloud says that it has expired; kept and tried again";
+        text = format!("{text}, {}", this.colors.red(warning));
+    }
+    if token.get("is_stored") == Some(&Term::Bool(false)) {
+        let warning = "not stored, a reboot would require a new login";
+        text = format!("{text}, {}", this.colors.red(warning));
+    }
+    Some(text)
 }
 
 fn network(this: &Health<'_>, network: &Term) -> Option<String> {
@@ -290,6 +295,20 @@ kitchen-1
   uptime        1 d 3 h
   version       0.1.0
   new thing     {\"a\":1}";
+        assert_eq!(of(&health, Colors::none()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_late_token_says_what_to_do() {
+        let health = health(
+            r#"{"device_id":"d","state":"late","state_for_s":70,"next_attempt_in_ms":200000,
+            "token":{"expires_at":1702419200,"is_stored":true,"is_late":true}}"#,
+        );
+        let expected = "\
+d
+  state         late for 1 min 10 s; token late: login (fedecks login) or operator of the cloud needed
+  next attempt  in 3 min 20 s
+  token         valid until 2023-12-12T22:13:20Z, late: the cloud says that it has expired; kept and tried again";
         assert_eq!(of(&health, Colors::none()).unwrap(), expected);
     }
 

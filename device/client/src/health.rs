@@ -23,7 +23,7 @@ pub struct ConnectionHealth {
     pub url: String,
     /// How long ago the client started, in seconds.
     pub uptime_s: u64,
-    /// `unregistered`, `offline`, `waiting`, `dialing`, `connected` or `closed`.
+    /// `unregistered`, `late`, `offline`, `waiting`, `dialing`, `connected` or `closed`.
     pub state: &'static str,
     /// For how long it has been in this state, in seconds.
     pub state_for_s: u64,
@@ -70,6 +70,9 @@ pub struct TokenHealth {
     pub expires_at: u64,
     /// Whether it is stored. If not, a reboot requires a new login.
     pub is_stored: bool,
+    /// Whether the cloud has refused it as expired, and not accepted it since. It is kept and tried again,
+    /// as the cloud's clock may be wrong; a login or the cloud's operator helps.
+    pub is_late: bool,
 }
 
 /// The token store.
@@ -123,7 +126,9 @@ impl Vitals {
                 .connected_since()
                 .map(|connected| time.clock.as_secs().saturating_sub(since(connected))),
             next_attempt_in_ms: match status.state {
-                State::Waiting { until } | State::Offline { until } => Some(millis(until - now)),
+                State::Waiting { until } | State::Offline { until } | State::Late { until } => {
+                    Some(millis(until - now))
+                }
                 _ => None,
             },
             network: status.network_name(),
@@ -140,6 +145,7 @@ impl Vitals {
             token: status.token_expires_at.map(|expires_at| TokenHealth {
                 expires_at,
                 is_stored: status.stored == Stored::Yes,
+                is_late: status.token_is_late,
             }),
             store: store(status, &self.data_dir),
             clock: clock(time, self.trusted_time.floor().as_secs()),

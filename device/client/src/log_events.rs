@@ -7,6 +7,10 @@ use tracing::{debug, error, info, warn};
 pub(crate) fn event(event: &Event) {
     match event {
         Event::Unregistered => warn!("unregistered: waiting for a login"),
+        Event::TokenLate => warn!(
+            "token late: login or operator needed; the cloud says that the token has expired. It is kept and \
+             tried every few minutes, as the cloud's clock may be wrong"
+        ),
         Event::ConnectionScheduled { delay } => {
             info!(
                 delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),

@@ -23,6 +23,9 @@ pub struct Status {
     pub network: Option<Network>,
     /// When the token expires, in seconds since 1970-01-01 UTC; none without a token.
     pub token_expires_at: Option<u64>,
+    /// Whether the cloud has refused that token as expired, and not accepted it since: it is kept and tried
+    /// again, but a login or an operator is needed.
+    pub token_is_late: bool,
     /// Whether the current token is stored.
     pub stored: Stored,
     /// Why the store could not be read or written the last time; none if it could.
@@ -55,6 +58,7 @@ impl Status {
             failures: core.failures(),
             network: core.network(),
             token_expires_at: core.token().map(|issued| issued.expires_at),
+            token_is_late: core.token_is_late(),
             stored: core.stored(),
             store_error: None,
             last_failure: None,
@@ -103,10 +107,16 @@ impl Status {
         (self.state == State::Connected).then_some(self.since)
     }
 
+    /// Whether a login would help: there is no token, or a late one.
+    pub fn needs_login(&self) -> bool {
+        self.state == State::Unregistered || self.token_is_late
+    }
+
     /// The state's name in status queries, on D-Bus and in JSON.
     pub fn state_name(&self) -> &'static str {
         match self.state {
             State::Unregistered => "unregistered",
+            State::Late { .. } => "late",
             State::Offline { .. } => "offline",
             State::Waiting { .. } => "waiting",
             State::Dialing { .. } => "dialing",

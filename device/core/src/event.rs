@@ -12,6 +12,10 @@ use crate::attempt::{Attempt, Phase};
 pub enum Event {
     /// There is no token: the device does not connect until it is logged in.
     Unregistered,
+    /// The cloud refuses the token as expired. Follows the first such `ConnectionFailed`. The cloud's clock
+    /// may be wrong, so the token is kept and tried again at the longest wait until the cloud accepts it,
+    /// or until a login or a logout.
+    TokenLate,
     /// The next attempt starts after this delay.
     ConnectionScheduled {
         /// From now.
@@ -51,6 +55,7 @@ impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unregistered => f.write_str("Unregistered"),
+            Self::TokenLate => f.write_str("TokenLate"),
             Self::ConnectionScheduled { delay } => write!(f, "ConnectionScheduled({delay:?})"),
             Self::Connecting { attempt } => write!(f, "Connecting({attempt})"),
             Self::Connected => f.write_str("Connected"),
@@ -101,7 +106,9 @@ pub(crate) enum Verdict {
     TryLater,
     /// They are not accepted.
     Rejected,
-    /// The token will never be accepted again.
+    /// The token has expired by the cloud's clock, which may be wrong.
+    TokenLate,
+    /// The token was revoked and will never be accepted again.
     TokenVoid,
 }
 
@@ -109,7 +116,8 @@ impl Verdict {
     pub(crate) fn of(refusal: Refusal) -> Self {
         match refusal {
             Refusal::RateLimited | Refusal::Unavailable => Self::TryLater,
-            Refusal::TokenExpired | Refusal::TokenRevoked => Self::TokenVoid,
+            Refusal::TokenExpired => Self::TokenLate,
+            Refusal::TokenRevoked => Self::TokenVoid,
             Refusal::MissingHeader
             | Refusal::NotBase64
             | Refusal::Malformed

@@ -13,6 +13,12 @@ pub enum State {
         /// When the next attempt starts anyway.
         until: Time,
     },
+    /// Like `Waiting`, while the cloud refuses the token as expired: a login is needed, or an operator who
+    /// puts the cloud's clock right. Precedes `Offline`.
+    Late {
+        /// When the next attempt with the token starts.
+        until: Time,
+    },
     /// Between two attempts.
     Waiting {
         /// When the next attempt starts.

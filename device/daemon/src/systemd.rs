@@ -37,6 +37,7 @@ fn describe(status: &Status) -> String {
 fn describe_state(status: &Status) -> String {
     match status.state {
         State::Unregistered => "unregistered: waiting for a login".to_owned(),
+        State::Late { .. } => "token late: login or operator needed".to_owned(),
         State::Offline { .. } => format!("offline, {} failures", status.failures),
         State::Waiting { .. } => format!("waiting to connect, {} failures", status.failures),
         State::Dialing { attempt } => format!("connecting, attempt {attempt}"),

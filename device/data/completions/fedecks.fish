@@ -50,6 +50,7 @@ complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l exec -d 'Run 
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l raw -d 'Print raw messages instead of values, in base64: {"$bytes":"..."}'
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks -n "__fish_fedecks_using_subcommand status" -l wait -d 'Wait until the connection is in this state' -r -f -a "unregistered\t''
+late\t''
 offline\t''
 waiting\t''
 dialing\t''

@@ -3,8 +3,8 @@
 //! Boards without a battery-backed clock boot in 1970, or at the time of their image; they need the
 //! network to learn the time, and the time to trust the network. The rules:
 //!
-//! - There is a **floor**, a time that has certainly passed: the build time of this program, or the
-//!   latest time received from a verified cloud, whichever is later.
+//! - There is a **floor**, a time that has passed: the build time of this program, or the time received
+//!   from a verified cloud, whichever is later.
 //! - A server's certificates are verified at the time of the system clock. A clock before the floor,
 //!   or more than 20 years after it, is known to be wrong; the floor is used instead.
 //! - **Not-before never blocks.** Certificates that are good but not valid yet are verified at the
@@ -14,6 +14,8 @@
 //! - The chain, the name and not-after are always enforced, at a time that is never before the floor.
 //! - The time that a cloud sends raises the floor, but never beyond the expiry of the cloud's own chain, so
 //!   that a single wrong cloud does no harm. Over plain `ws://` nothing raises it.
+//! - A cloud whose certificates are valid at the floor, and whose time is a day or more before it, lowers it
+//!   again: a cloud's clock was ahead, and must not decide for good which certificates are accepted.
 //!
 //! A clock that is ahead by less than 20 years makes good certificates look expired, and they are
 //! refused: this case cannot be distinguished from an expired certificate whose key has leaked. NTP
@@ -44,7 +46,9 @@ pub(crate) struct TrustedTime(Arc<Shared>);
 struct Shared {
     clock: WallClock,
     file: AtomicFile,
-    /// In seconds since 1970, like all numbers here; it only rises.
+    /// The floor is never before it.
+    build: u64,
+    /// In seconds since 1970, like all numbers here.
     floor: AtomicU64,
     /// The floor on disk, or the build time, which need not be stored.
     persisted: AtomicU64,
@@ -72,6 +76,7 @@ impl TrustedTime {
         Self(Arc::new(Shared {
             clock,
             file: AtomicFile::new(directory, "time"),
+            build,
             floor: build.into(),
             persisted: build.into(),
         }))
@@ -90,12 +95,13 @@ impl TrustedTime {
 
     /// Raises the floor by the time that a cloud sent over a verified connection, in milliseconds since
     /// 1970, but only to what `latest_valid` returns: the latest time up to it at which the cloud's chain
-    /// is valid. Returns true if [`TrustedTime::persist`] is due.
+    /// is valid. Lowers a floor that is a day or more after that time, if the chain is valid at both: only a
+    /// cloud that would be accepted anyway can do so. Returns true if [`TrustedTime::persist`] is due.
     #[must_use]
     pub(crate) fn observe(
         &self,
         claimed_ms: u64,
-        latest_valid: impl FnOnce(UnixTime) -> Option<UnixTime>,
+        latest_valid: impl Fn(UnixTime) -> Option<UnixTime>,
     ) -> bool {
         let claimed = Duration::from_millis(claimed_ms).as_secs();
         let floor = self.floor().as_secs();
@@ -112,24 +118,39 @@ impl TrustedTime {
                 self.0.floor.fetch_max(valid.as_secs(), Ordering::Relaxed);
             }
         }
+        let is_valid = |at: u64| latest_valid(unix(at)) == Some(unix(at));
+        // A clock before the build time is wrong itself.
+        let is_earlier = claimed >= self.0.build && floor.saturating_sub(claimed) >= DAY;
+        if is_earlier && is_valid(claimed) && is_valid(floor) {
+            let (before, after) = (utc(floor), utc(claimed));
+            tracing::warn!(%before, %after, "lowered the last known time: a cloud's clock was ahead");
+            // Not if it has changed meanwhile.
+            let (set, failed) = (Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.0.floor.compare_exchange(floor, claimed, set, failed);
+        }
         let persisted = self.0.persisted.load(Ordering::Relaxed);
-        self.floor().as_secs().saturating_sub(persisted) >= DAY
+        self.floor().as_secs().abs_diff(persisted) >= DAY
     }
 
-    /// Writes the floor to disk unless a later one is stored. Blocks on the disk.
+    /// Writes the floor to disk, unless a later one is stored that is not known here. Blocks on the disk.
     pub(crate) fn persist(&self) -> Result<(), StoreError> {
-        // The directory may have appeared after the first load. An unreadable file is replaced.
-        let _ = self.load();
         let shared = &self.0;
+        // The directory may have appeared after the first load. An unreadable file is replaced.
+        let stored = shared.file.read(parse).ok().flatten();
+        let known = shared.persisted.load(Ordering::Relaxed);
+        if let Some(later) = stored.filter(|stored| *stored > known) {
+            shared.floor.fetch_max(later, Ordering::Relaxed);
+            shared.persisted.store(later, Ordering::Relaxed);
+        }
         let floor = shared.floor.load(Ordering::Relaxed);
-        if floor > shared.persisted.load(Ordering::Relaxed) {
+        if floor != shared.persisted.load(Ordering::Relaxed) {
             shared.file.write(&format!("seconds {floor}\n"))?;
-            shared.persisted.fetch_max(floor, Ordering::Relaxed);
+            shared.persisted.store(floor, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    /// The time that has certainly passed.
+    /// The time that has passed, as far as is known.
     pub(crate) fn floor(&self) -> UnixTime {
         unix(self.0.floor.load(Ordering::Relaxed))
     }
@@ -219,12 +240,36 @@ mod tests {
         for (peer, claimed, floor) in [
             (&early, first(2040, 1), first(2026, 4)),
             (&cloud, first(2026, 5), first(2026, 5)),
-            (&cloud, first(2026, 3), first(2026, 5)),
+            // Its chain is not valid at the floor, so it cannot lower that.
+            (&early, first(2026, 3), first(2026, 5)),
+            (&cloud, unix(first(2026, 5).as_secs() - DAY + 1), first(2026, 5)),
+            // Before its chain is valid.
+            (&cloud, first(2025, 11), first(2026, 5)),
             (&cloud, first(2040, 1), first(2026, 12)),
         ] {
             assert!(observe(&time, peer, claimed));
             assert_eq!(time.floor(), floor);
         }
+    }
+
+    /// Its clock was ahead by years; its certificate lasts for decades.
+    #[test]
+    fn a_cloud_lowers_the_floor_that_its_wrong_clock_has_raised() {
+        let directory = tempdir().unwrap();
+        let years = Authority::until(first(2050, 1));
+        let cloud = years.verified_peer((first(2025, 12), first(2050, 1)));
+        let time = trusted_time(first(2026, 1), first(2026, 3), &directory);
+        assert!(observe(&time, &cloud, first(2040, 1)));
+        time.persist().unwrap();
+        // Meanwhile the board's clock was put right, and counts as wrong.
+        assert_eq!(time.verification_time().at, first(2040, 1));
+        assert!(observe(&time, &cloud, first(2026, 3)));
+        assert_eq!(time.floor(), first(2026, 3));
+        time.persist().unwrap();
+        assert_eq!(loaded(first(2026, 1), &directory), first(2026, 3));
+        // A cloud whose clock is before the build time is not believed.
+        assert!(!observe(&time, &cloud, unix(first(2026, 1).as_secs() - 1)));
+        assert_eq!(time.floor(), first(2026, 3));
     }
 
     #[test]

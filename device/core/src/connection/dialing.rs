@@ -63,8 +63,13 @@ impl Dialing {
                 Some(self.fail(FailReason::Unreachable(error), Retry::Backoff, cx))
             }
             Err(DialError::Refused { refusal, retry_after }) => {
+                let was_late = cx.tokens.is_late();
                 let retry = Retry::after_refusal(refusal, retry_after, cx);
-                Some(self.fail(FailReason::Refused(refusal), retry, cx))
+                let next = self.fail(FailReason::Refused(refusal), retry, cx);
+                if cx.tokens.is_late() && !was_late {
+                    cx.out.emit(Event::TokenLate);
+                }
+                Some(next)
             }
         }
     }

@@ -74,6 +74,7 @@ impl Connection {
         let until = self.shared.out.timers.get(Timer::Retry).unwrap_or_default();
         match self.link {
             Link::Unregistered(_) => State::Unregistered,
+            Link::Waiting(_) if self.token_is_late() => State::Late { until },
             Link::Waiting(_) if self.network() == Some(Network::Down) => State::Offline { until },
             Link::Waiting(_) => State::Waiting { until },
             Link::Dialing(_) => State::Dialing { attempt: self.shared.attempt },
@@ -85,6 +86,11 @@ impl Connection {
     /// The token for the next attempt, unless there is a login before that.
     pub fn token(&self) -> Option<&IssuedToken> {
         self.shared.tokens.get()
+    }
+
+    /// Whether the cloud has refused that token as expired, and not accepted it since.
+    pub fn token_is_late(&self) -> bool {
+        self.shared.tokens.is_late()
     }
 
     /// The number of attempts and connections that have failed since the last stable one.

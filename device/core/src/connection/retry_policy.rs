@@ -34,7 +34,7 @@ impl Retry {
     }
 
     /// After a refused upgrade. A rejection fails the waiting login; if there is none, it voids the token
-    /// if that will never be accepted again.
+    /// if that was revoked. An expired one may be good by another clock than the cloud's present one.
     pub(super) fn after_refusal(
         refusal: Refusal,
         retry_after: Option<Duration>,
@@ -47,8 +47,10 @@ impl Retry {
         if cx.logins.reject(refusal, &mut cx.out) {
             return Self::Soon;
         }
-        if verdict == Verdict::TokenVoid {
-            cx.tokens.forget(&mut cx.out);
+        match verdict {
+            Verdict::TokenVoid => cx.tokens.forget(&mut cx.out),
+            Verdict::TokenLate => cx.tokens.set_late(true),
+            Verdict::Rejected | Verdict::TryLater => {}
         }
         Self::MaxBackoff
     }

@@ -40,6 +40,8 @@ impl Session {
         cx.out.timers.set(Timer::Stable, now + cx.config.stable_after);
         if cx.logins.header().is_some() {
             cx.out.timers.set(Timer::Token, now + TOKEN_TIMEOUT);
+        } else {
+            cx.tokens.set_late(false);
         }
         cx.out.push(Action::TrustTime { server_time_ms: welcome.server_time_ms });
         cx.out.emit(Event::Connected);

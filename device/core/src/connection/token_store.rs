@@ -38,6 +38,8 @@ pub(super) enum Loaded {
 #[derive(Debug)]
 pub(super) struct TokenStore {
     token: Option<IssuedToken>,
+    /// The cloud has refused the token as expired, and not accepted it since.
+    late: bool,
     running: Option<Command>,
     pending: Option<Command>,
     /// For loading again, because the store may be mounted late; `None` once that is unnecessary.
@@ -61,6 +63,7 @@ impl TokenStore {
         out.push(Action::LoadToken);
         Self {
             token: None,
+            late: false,
             running: None,
             pending: None,
             load_retry: Some(Backoff::new(FIRST_RELOAD, Backoff::default().cap())),
@@ -70,6 +73,15 @@ impl TokenStore {
 
     pub(super) fn get(&self) -> Option<&IssuedToken> {
         self.token.as_ref()
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.late
+    }
+
+    /// Handles that the cloud has accepted the token, or has refused it as expired.
+    pub(super) fn set_late(&mut self, late: bool) {
+        self.late = late;
     }
 
     pub(super) fn stored(&self) -> Stored {
@@ -103,11 +115,13 @@ impl TokenStore {
 
     pub(super) fn replace(&mut self, token: IssuedToken, out: &mut Output) {
         self.token = Some(token.clone());
+        self.late = false;
         self.submit(Command::Store(token), out);
     }
 
     pub(super) fn forget(&mut self, out: &mut Output) {
         self.token = None;
+        self.late = false;
         self.submit(Command::Forget, out);
     }
 

@@ -41,13 +41,17 @@ impl Unreachable {
                 self.since = None;
             }
             State::Unregistered | State::Closed => self.since = None,
-            State::Offline { .. } | State::Waiting { .. } | State::Dialing { .. } => {
+            State::Offline { .. }
+            | State::Late { .. }
+            | State::Waiting { .. }
+            | State::Dialing { .. } => {
                 self.since.get_or_insert(now);
             }
         }
     }
 
-    /// Handles a refusal by the cloud itself, which means that it was reached.
+    /// Handles a refusal by the cloud itself, which means that it was reached. A device whose token the
+    /// cloud refuses as expired again and again is not helped by a restart.
     pub fn handle_refusal(&mut self, now: Time) {
         self.times = 0;
         if self.since.is_some() {
@@ -134,6 +138,19 @@ mod tests {
         let mut it = waiting(2);
         it.handle_refusal(START + HOUR);
         assert_eq!((it.poll_timeout(), it.times()), (Some(START + HOUR * 2), 0));
+    }
+
+    #[test]
+    fn a_late_device_acts_only_once_the_cloud_does_not_answer() {
+        let mut it = Unreachable::new(HOUR, 0);
+        for minute in (0..600).step_by(5) {
+            let now = START + Duration::from_secs(minute * 60);
+            it.handle_state(now, State::Late { until: now });
+            it.handle_refusal(now);
+            assert_eq!(it.handle_timeout(now + HOUR / 2), None);
+        }
+        let since = it.poll_timeout().unwrap();
+        assert_eq!(it.handle_timeout(since), Some(HOUR));
     }
 
     #[test]

@@ -4,55 +4,30 @@ use std::time::Duration;
 
 use fedecks_device_core::{DialError, LostReason, Network, Phase};
 use fedecks_protocol::{
-    CloseCode, CloseReason, DownFrame, IssuedToken, Refusal, RequestId, Term, Token, UpFrame,
-    Welcome,
+    CloseCode, CloseReason, DownFrame, Refusal, RequestId, Term, UpFrame, Welcome,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
 
-#[derive(Debug, Clone)]
-pub(crate) enum Input {
-    /// Lets time pass without keeping deadlines.
-    Pass(Duration),
-    Timeout,
-    /// Lets time pass until the earliest deadline, and keeps it.
-    NextDeadline,
-    Loaded(Result<Option<IssuedToken>, String>),
-    Stored(Result<(), String>),
-    /// With a password of this size.
-    Login(usize),
-    Logout,
-    Reconnect,
-    Shutdown,
-    Network(Network),
-    /// From the current attempt, or the one before or after it.
-    From(i64, LinkInput),
-    /// Over a link that is alive or found dead.
-    Send(UpFrame, bool),
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum LinkInput {
-    Phase(Phase),
-    Dialed(Result<(), DialError>),
-    Frame(DownFrame),
-    Bytes(Vec<u8>),
-    Text,
-    Traffic,
-    Pong,
-    Lost(LostReason),
-}
+use crate::input::{Input, LinkInput, token};
 
 /// Some inputs, a shutdown, and more inputs.
 pub(crate) fn inputs() -> impl Strategy<Value = Vec<Input>> {
-    let before = prop::collection::vec(input(), 0..120);
     let after = prop::collection::vec(input(), 0..20);
-    (any::<bool>(), before, after).prop_map(|(has_token, mut inputs, after)| {
+    (inputs_without_end(), after).prop_map(|(mut inputs, after)| {
+        inputs.push(Input::Shutdown);
+        inputs.extend(after);
+        inputs
+    })
+}
+
+/// Some inputs, often after a token was loaded.
+pub(crate) fn inputs_without_end() -> impl Strategy<Value = Vec<Input>> {
+    let inputs = prop::collection::vec(input(), 0..120);
+    (any::<bool>(), inputs).prop_map(|(has_token, mut inputs)| {
         if has_token {
             inputs.insert(0, Input::Loaded(Ok(Some(token(1)))));
         }
-        inputs.push(Input::Shutdown);
-        inputs.extend(after);
         inputs
     })
 }
@@ -153,8 +128,4 @@ fn up_frame() -> impl Strategy<Value = UpFrame> {
         Just(UpFrame::TokenPlease),
         Just(UpFrame::Unknown { kind: 9 }),
     ]
-}
-
-fn token(number: u8) -> IssuedToken {
-    IssuedToken { token: Token::new(format!("token-{number}")).unwrap(), expires_at: 1 }
 }

@@ -26,7 +26,11 @@ pub(crate) struct Cloud {
     /// The number of the secret that seals and opens tokens.
     pub(crate) secret: u32,
     pub(crate) lifetime: Duration,
+    /// How much longer an expired token is accepted.
+    pub(crate) grace: Duration,
     pub(crate) refresh: Duration,
+    /// By how many seconds the cloud's clock is ahead.
+    pub(crate) clock_error: i64,
     pub(crate) heartbeat: Duration,
     pub(crate) idle_timeout: Duration,
     /// The number of upgrades that are accepted within a second; the others are turned away.
@@ -47,6 +51,7 @@ impl Cloud {
             up: true,
             secret: 1,
             lifetime: secs(28 * 86_400),
+            grace: secs(28 * 86_400),
             refresh: secs(3 * 3_600),
             heartbeat: secs(19),
             idle_timeout: secs(60),
@@ -57,7 +62,7 @@ impl Cloud {
 
     pub(crate) fn welcome(&self, now: Duration) -> Welcome {
         Welcome {
-            server_time_ms: EPOCH * 1_000 + u64::try_from(now.as_millis()).unwrap(),
+            server_time_ms: self.clock(now) * 1_000,
             heartbeat: self.heartbeat,
             idle_timeout: self.idle_timeout,
             max_frame: 65_536,
@@ -127,9 +132,15 @@ impl Cloud {
 
     pub(crate) fn seal(&self, now: Duration, device: &DeviceId) -> IssuedToken {
         let generation = self.generations.get(device).copied().unwrap_or(0);
-        let expires = now + self.lifetime;
-        let text = format!("{}/{device}/{generation}/{}", self.secret, now.as_secs());
-        IssuedToken { token: Token::new(text).unwrap(), expires_at: EPOCH + expires.as_secs() }
+        let issued = self.clock(now);
+        let text = format!("{}/{device}/{generation}/{issued}", self.secret);
+        let expires_at = issued + self.lifetime.as_secs();
+        IssuedToken { token: Token::new(text).unwrap(), expires_at }
+    }
+
+    /// What the cloud takes for the time.
+    fn clock(&self, now: Duration) -> u64 {
+        (EPOCH + now.as_secs()).saturating_add_signed(self.clock_error)
     }
 
     fn open(&self, now: Duration, device: &DeviceId, token: &Token) -> Result<Duration, Refusal> {
@@ -143,13 +154,14 @@ impl Cloud {
         if owner != device.as_str() {
             return Err(Refusal::WrongDevice);
         }
-        let age = now.saturating_sub(secs(issued.parse().unwrap()));
-        if age >= self.lifetime {
-            return Err(Refusal::TokenExpired);
-        }
         let current = self.generations.get(device).copied().unwrap_or(0);
         if generation != current.to_string() {
             return Err(Refusal::TokenRevoked);
+        }
+        // A token that was sealed in what is now the future is good.
+        let age = secs(self.clock(now).saturating_sub(issued.parse().unwrap()));
+        if age >= self.lifetime + self.grace {
+            return Err(Refusal::TokenExpired);
         }
         Ok(age)
     }

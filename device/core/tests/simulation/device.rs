@@ -130,7 +130,8 @@ impl Sums {
             Event::ConnectionLost { .. } => self.losses += 1,
             Event::Replaced => self.replaced += 1,
             Event::Message(_) | Event::RawMessage(_) => self.messages += 1,
-            Event::ConnectionScheduled { .. }
+            Event::TokenLate
+            | Event::ConnectionScheduled { .. }
             | Event::Connecting { .. }
             | Event::ConnectionFailed { .. }
             | Event::StoreFailed { .. } => {}

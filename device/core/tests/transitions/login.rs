@@ -162,7 +162,3 @@ fn rejections() -> impl Iterator<Item = Refusal> {
         .into_iter()
         .filter(|refusal| !matches!(refusal, Refusal::RateLimited | Refusal::Unavailable))
 }
-
-fn rejected(login: u64, refusal: Refusal) -> Output {
-    answer(login, Err(LoginError::Rejected(refusal)))
-}

@@ -55,6 +55,11 @@ impl Machine {
         Self::dialing().after(|it| it.refused(1, Refusal::TokenInvalid, None))
     }
 
+    /// Attempt 1 was refused because the token has expired: the maximum backoff runs.
+    pub(crate) fn late() -> Self {
+        Self::dialing().after(|it| it.refused(1, Refusal::TokenExpired, None))
+    }
+
     /// Attempt 1 was refused with a delay of 100 s.
     pub(crate) fn turned_away() -> Self {
         Self::dialing().after(|it| it.refused(1, Refusal::Unavailable, Some(100)))
@@ -316,7 +321,9 @@ impl Machine {
     #[track_caller]
     pub(crate) fn wait(&self) -> Duration {
         match self.core.state() {
-            State::Waiting { until } | State::Offline { until } => until - self.now,
+            State::Waiting { until } | State::Offline { until } | State::Late { until } => {
+                until - self.now
+            }
             state @ (State::Unregistered
             | State::Dialing { .. }
             | State::Connected
@@ -332,12 +339,13 @@ impl Machine {
 }
 
 /// A machine in each state, and the outputs when this end closes its link with `code`.
-pub(crate) fn each_state(code: CloseCode) -> [(Machine, Vec<Output>); 6] {
+pub(crate) fn each_state(code: CloseCode) -> [(Machine, Vec<Output>); 7] {
     [
         (Machine::unregistered(), vec![]),
         (Machine::backing_off(), vec![]),
         (Machine::rejected(), vec![]),
         (Machine::turned_away(), vec![]),
+        (Machine::late(), vec![]),
         (Machine::dialing(), cancelled(code).into()),
         (Machine::connected(), vec![disconnect(1, code), lost(LostReason::Local)]),
     ]

@@ -142,6 +142,10 @@ pub(crate) fn logged_in(login: u64, persisted: bool) -> Output {
     answer(login, Ok(LoggedIn { persisted }))
 }
 
+pub(crate) fn rejected(login: u64, refusal: Refusal) -> Output {
+    answer(login, Err(LoginError::Rejected(refusal)))
+}
+
 pub(crate) fn login_cancelled(login: u64, by: GiveUp) -> Output {
     answer(login, Err(LoginError::GivenUp(by)))
 }

@@ -1,20 +1,32 @@
 use crate::machine::*;
 
 #[test]
-fn an_expired_or_revoked_token_is_forgotten() {
-    for refusal in [Refusal::TokenExpired, Refusal::TokenRevoked] {
-        let mut it = Machine::dialing();
-        it.refused(1, refusal, None);
-        it.expect([forget(), refusal_failed(refusal), emit(Event::Unregistered)]);
-        it.expect_token(None).expect_no_deadline();
+fn a_revoked_token_is_forgotten() {
+    let mut it = Machine::dialing();
+    it.refused(1, Refusal::TokenRevoked, None);
+    it.expect([forget(), refusal_failed(Refusal::TokenRevoked), emit(Event::Unregistered)]);
+    it.expect_token(None).expect_no_deadline();
+}
+
+#[test]
+fn an_expired_token_is_kept_and_tried_at_the_longest_wait() {
+    let mut it = Machine::dialing();
+    for attempt in 1..=50 {
+        it.refused(attempt, Refusal::TokenExpired, None);
+        // The application is notified once.
+        let notified = (attempt == 1).then(|| emit(Event::TokenLate));
+        let outputs = [refusal_failed(Refusal::TokenExpired)].into_iter().chain(notified);
+        it.expect_wait(outputs, MAX_BACKOFF).expect_token(Some("stored"));
+        assert!(matches!(it.core.state(), State::Late { .. }));
+        it.expect_dial_after_wait(attempt + 1, by_token("stored"));
     }
 }
 
 #[test]
 fn any_other_refusal_determines_the_wait_and_keeps_the_token() {
     let busy = [Refusal::RateLimited, Refusal::Unavailable];
-    let void = [Refusal::TokenExpired, Refusal::TokenRevoked];
-    let rejections = Refusal::ALL.into_iter().filter(|it| ![busy, void].concat().contains(it));
+    let others = [Refusal::TokenExpired, Refusal::TokenRevoked];
+    let rejections = Refusal::ALL.into_iter().filter(|it| ![busy, others].concat().contains(it));
     let mut cases: Vec<_> = rejections.map(|refusal| (refusal, None, MAX_BACKOFF)).collect();
     for refusal in busy {
         cases.push((refusal, None, FIRST_BACKOFF));

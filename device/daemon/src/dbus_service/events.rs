@@ -19,6 +19,7 @@ impl Signal {
     pub(super) fn new(event: Event) -> Self {
         match event {
             Event::Unregistered => Self::event("unregistered", vec![]),
+            Event::TokenLate => Self::event("token_late", vec![]),
             Event::ConnectionScheduled { delay } => {
                 Self::event("connection_scheduled", vec![("delay_ms", millis(delay))])
             }

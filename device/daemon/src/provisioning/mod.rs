@@ -13,7 +13,7 @@ mod status;
 use std::time::Duration;
 
 use fedecks_device::{Client, Status};
-use fedecks_device_core::{GiveUp, LoggedIn, LoginError, State, Stored};
+use fedecks_device_core::{GiveUp, LoggedIn, LoginError, Stored};
 use fedecks_protocol::Refusal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -25,7 +25,7 @@ pub(crate) use provisioner::Provisioner;
 use provisioner::{Attempt, Next};
 pub(crate) use status::ProvisioningStatus;
 
-/// Without a token the sources are read again after the first wait, then after twice as long, up to the
+/// Without a token that the cloud accepts the sources are read again after the first wait, then after twice as long, up to the
 /// longest one: the partition with the file may be mounted late.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -37,8 +37,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// used credentials.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads the sources and logs in with their credentials, until the client ends. While there is a token, it
-/// reads them at the start and when a file system is mounted, and does not wake up otherwise.
+/// Reads the sources and logs in with their credentials, until the client ends. While there is a token that is
+/// not late, it reads them at the start and when a file system is mounted, and does not wake up otherwise.
 pub(crate) async fn run(client: Client, mut provisioner: Provisioner) {
     let mut status = client.watch_status();
     let mounts = Mounts::watch();
@@ -74,18 +74,18 @@ pub(crate) async fn run(client: Client, mut provisioner: Provisioner) {
     }
 }
 
-/// Waits for a change of the mount table, or until `due` and until there is no token. `None` if the client
-/// has ended.
+/// Waits for a change of the mount table, or until `due` and until there is no token or a late one. `None` if
+/// the client has ended.
 async fn next_check(
     status: &mut watch::Receiver<Status>,
     mounts: &Mounts,
     due: Instant,
 ) -> Option<()> {
     loop {
-        let unregistered = status.borrow_and_update().state == State::Unregistered;
+        let needs_login = status.borrow_and_update().needs_login();
         tokio::select! {
             changed = status.changed() => changed.ok()?,
-            () = sleep_until(due), if unregistered => return Some(()),
+            () = sleep_until(due), if needs_login => return Some(()),
             () = mounts.changed() => {
                 sleep(SETTLE).await;
                 return Some(());

@@ -11,6 +11,7 @@ mod dbus;
 mod health;
 mod identity;
 mod init_script;
+mod late_token;
 mod network;
 mod provisioning;
 mod support;

@@ -7,6 +7,7 @@ use fedecks_protocol::Term;
 
 use super::fedecks::{Ended, command, credentials, ended, run_on, run_with_on};
 use crate::dbus;
+use crate::late_token::with_late_token;
 use crate::support::bus::{Bus, User};
 use crate::support::fedecksd::{DEVICE, is_anywhere_in};
 use crate::support::scene::Scene;
@@ -47,6 +48,34 @@ async fn every_command_works_from_the_login_to_the_logout() {
     scene.run(&["status", "--wait", "unregistered"]).await.succeeds();
     scene.run(&["send", "1"]).await.fails(7, "see: fedecks status");
     scene.run(&["reconnect"]).await.fails(7, "see: fedecks login");
+}
+
+#[tokio::test]
+async fn a_late_token_is_shown_until_a_login() {
+    let late = |setup| with_late_token(setup).line("backoff_cap", "40s");
+    let Some(mut scene) = Scene::start(late).await else { return };
+    let wait = ["status", "--wait", "late"];
+    let status = scene.run(&wait).await.succeeds().stdout;
+    for text in ["late for ", "token late: login (fedecks login) or operator of the cloud needed"] {
+        assert!(status.contains(text), "{status}");
+    }
+    let is_late = async |scene: &Scene| {
+        let json = scene.run(&["status", "--json"]).await.succeeds().stdout;
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()["token"]["is_late"].clone()
+    };
+    assert_eq!(is_late(&scene).await, true);
+    scene.run(&["send", "1"]).await.fails(7, "see: fedecks status");
+
+    let mut monitor = scene.bus.monitor(User::Member).await;
+    scene.run(&["reconnect"]).await.succeeds();
+    monitor.until("'State': <'late'>").await;
+
+    let wrong = credentials("a-typing-mistake");
+    scene.run_with(&["login", "--stdin"], wrong).await.fails(5, "not accepted");
+    scene.run(&wait).await.succeeds();
+    scene.run_with(&["login", "--stdin"], credentials(PASSWORD)).await.succeeds();
+    assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
+    assert_eq!(is_late(&scene).await, false);
 }
 
 #[tokio::test]

@@ -1,0 +1,414 @@
+//! Gives inputs to a connection, and checks after each what is known about it from its inputs and actions.
+//! Also used by the fuzz target `device_core`.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use fedecks_device_core::*;
+use fedecks_protocol::*;
+
+use crate::input::{Input, LinkInput, token};
+
+/// The maximum number of actions per input.
+const MAX_ACTIONS: usize = 8;
+/// The maximum that the configuration and the limits of the protocol allow.
+const MAX_WAIT: Duration = Duration::from_secs(3_600 + 360);
+const MAX_PHASE: Duration = Duration::from_secs(20);
+const PONG_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The connection, and what is known about it from its inputs and actions.
+pub(crate) struct Observer {
+    core: Connection,
+    now: Time,
+    known: Known,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The attempt or link of the driver, and whether it was dialed with credentials.
+    link: Option<(Attempt, bool)>,
+    /// The heartbeat interval of its Welcome, once that has arrived.
+    welcomed: Option<Duration>,
+    last_attempt: u64,
+    logins: u64,
+    unanswered: HashSet<LoginId>,
+    logouts: u64,
+    logouts_answered: u64,
+    ever_forgotten: bool,
+    /// The cloud has refused the token as expired, and not accepted it since.
+    late: bool,
+    /// The application knows that.
+    late_told: bool,
+    store_busy: bool,
+    store_wait: Duration,
+    store_retry: Option<Time>,
+    /// The token is not loaded any more.
+    loading_ended: bool,
+    load_armed: bool,
+    shut_down: bool,
+}
+
+impl Observer {
+    /// A connection that loads its token.
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut it = Self {
+            core: Connection::new(Config::new(DeviceId::new("device-123").unwrap()), seed),
+            now: Time::default(),
+            known: Known::default(),
+        };
+        assert_eq!(it.core.poll_action(), Some(Action::LoadToken));
+        it.check_state();
+        it
+    }
+
+    /// Whether this is the attempt or link of the driver.
+    fn is_live(&self, attempt: Attempt) -> bool {
+        self.known.link.is_some_and(|(current, _)| current == attempt)
+    }
+
+    /// Gives an input, and checks everything that it has changed.
+    pub(crate) fn give(&mut self, input: Input) {
+        let had_token = self.core.token().is_some();
+        let mut may_forget = false;
+        let mut allowed_after_shutdown: fn(&Action) -> bool = |_| false;
+        let now = self.now;
+        match input {
+            Input::Pass(time) => self.now = now + time,
+            Input::Timeout => self.keep_deadlines(),
+            Input::NextDeadline => {
+                self.now = self.core.poll_timeout().unwrap_or(now).max(now);
+                self.keep_deadlines();
+            }
+            Input::Loaded(found) => {
+                if !self.known.loading_ended {
+                    self.known.load_armed = !matches!(found, Ok(Some(_)));
+                    self.known.loading_ended = !self.known.load_armed;
+                }
+                self.core.handle_loaded(now, found);
+            }
+            Input::Stored(result) => {
+                self.known.store_busy = false;
+                allowed_after_shutdown = |action| {
+                    let command = matches!(action, Action::StoreToken(_) | Action::ForgetToken);
+                    command || matches!(action, Action::AnswerLogout { .. })
+                };
+                if result.is_ok() {
+                    self.known.store_wait = Duration::ZERO;
+                } else if !self.known.shut_down {
+                    let (base, cap) = (Duration::from_secs(1), Duration::from_secs(60));
+                    self.known.store_wait = (self.known.store_wait * 2).clamp(base, cap);
+                    self.known.store_retry = Some(now + self.known.store_wait);
+                }
+                self.core.handle_stored(now, result);
+            }
+            Input::Login(size) => {
+                allowed_after_shutdown = |action| matches!(action, Action::AnswerLogin { .. });
+                let credentials = Credentials::new().with("password", "x".repeat(size));
+                self.known.logins += 1;
+                let id = LoginId(self.known.logins);
+                self.known.unanswered.insert(id);
+                self.core.handle_login(now, id, credentials);
+            }
+            Input::Logout => {
+                may_forget = !self.known.shut_down;
+                self.core.handle_logout(LogoutId(self.known.logouts + 1));
+                // It is not answered after the shutdown.
+                self.known.logouts += u64::from(!self.known.shut_down);
+            }
+            Input::Reconnect => {
+                let may = self.core.handle_reconnect(now).is_ok();
+                let dials = matches!(self.core.state(), State::Dialing { .. });
+                assert!(!may || dials, "a reconnect without an attempt");
+            }
+            Input::Shutdown => {
+                self.core.handle_shutdown();
+                self.stop_loading();
+                self.known.store_retry = None;
+            }
+            Input::Network(network) => self.core.handle_network(now, network),
+            Input::From(offset, input) => {
+                let attempt = self.known.last_attempt.saturating_add_signed(offset);
+                may_forget = self.give_from(Attempt(attempt), input);
+            }
+            Input::Send(frame, alive) => return self.send(&frame, alive),
+        }
+        self.known.ever_forgotten |= may_forget;
+        if may_forget {
+            self.known.late = false;
+            self.stop_loading();
+            assert!(self.core.token().is_none());
+        }
+        if had_token && !may_forget {
+            assert!(self.core.token().is_some(), "the token was forgotten without a reason");
+        }
+        for action in self.drain() {
+            let allowed = !self.known.shut_down || allowed_after_shutdown(&action);
+            assert!(allowed, "{action:?} after the shutdown");
+            self.watch(action);
+        }
+        if matches!(self.core.state(), State::Closed) && !self.known.shut_down {
+            self.known.shut_down = true;
+            assert!(self.known.unanswered.is_empty(), "logins without an answer");
+        }
+        self.check_state();
+    }
+
+    /// Gives an input from this attempt. Returns whether it allows the token to be forgotten.
+    fn give_from(&mut self, attempt: Attempt, input: LinkInput) -> bool {
+        let now = self.now;
+        let mut may_forget = false;
+        match input {
+            LinkInput::Phase(phase) => self.core.handle_phase(now, attempt, phase),
+            LinkInput::Dialed(result) => {
+                if self.is_live(attempt) && self.known.welcomed.is_none() && result.is_err() {
+                    let by_token = self.known.link.is_some_and(|(_, by_login)| !by_login);
+                    if let (true, Err(DialError::Refused { refusal, .. })) = (by_token, &result) {
+                        may_forget = *refusal == Refusal::TokenRevoked;
+                        self.known.late |= *refusal == Refusal::TokenExpired;
+                    }
+                    self.link_ended();
+                }
+                self.core.handle_dialed(now, attempt, result);
+            }
+            LinkInput::Frame(frame) => {
+                if self.is_live(attempt) {
+                    match (&frame, self.known.welcomed) {
+                        (DownFrame::Welcome(welcome), None) => {
+                            let heartbeat = welcome.heartbeat.as_secs().clamp(1, 300);
+                            self.known.welcomed = Some(Duration::from_secs(heartbeat));
+                            self.known.late &=
+                                self.known.link.is_some_and(|(_, by_login)| by_login);
+                        }
+                        (DownFrame::Token(_), Some(_)) => {
+                            self.known.late = false;
+                            self.stop_loading();
+                        }
+                        _ => {}
+                    }
+                }
+                let bytes = Dialect::Bincode.encode_down(&frame, &Limits::default()).unwrap();
+                self.core.handle_message(now, attempt, &bytes);
+            }
+            LinkInput::Bytes(bytes) => {
+                // Garbage that happens to be a frame is given as one.
+                match Dialect::Bincode.decode_down(&bytes, &Limits::default()) {
+                    Err(_) | Ok(DownFrame::Unknown { .. }) => {
+                        self.core.handle_message(now, attempt, &bytes);
+                    }
+                    Ok(frame) => return self.give_from(attempt, LinkInput::Frame(frame)),
+                }
+            }
+            LinkInput::Text => self.core.handle_text(now, attempt, 7),
+            LinkInput::Traffic => self.core.handle_traffic(now, attempt),
+            LinkInput::Pong => self.core.handle_pong(now, attempt),
+            LinkInput::Lost(reason) => {
+                if self.is_live(attempt) {
+                    may_forget =
+                        matches!(&reason, LostReason::Closed(it) if it.code == CloseCode::Revoked);
+                    self.link_ended();
+                }
+                self.core.handle_lost(now, attempt, reason);
+            }
+        }
+        may_forget
+    }
+
+    /// Whatever has happened, the connection works again with a cloud that accepts it: by its token if there
+    /// is one, within the longest wait and without any input but the passing of time.
+    pub(crate) fn recover(&mut self) {
+        let (start, had_token) = (self.now, self.core.token().is_some());
+        for _ in 0..64 {
+            match self.core.state() {
+                State::Unregistered => {
+                    assert!(!had_token);
+                    self.give(Input::Login(5));
+                }
+                State::Waiting { .. } | State::Offline { .. } | State::Late { .. } => {
+                    self.give(Input::NextDeadline);
+                }
+                State::Dialing { .. } => {
+                    self.give(Input::From(0, LinkInput::Dialed(Ok(()))));
+                    self.give(Input::From(0, LinkInput::Frame(DownFrame::Welcome(welcome()))));
+                }
+                State::Connected => {
+                    self.give(Input::From(0, LinkInput::Frame(DownFrame::Token(token(0)))));
+                    break;
+                }
+                State::Closed => return,
+            }
+        }
+        assert_eq!(self.core.state(), State::Connected, "{:?}", self.core);
+        assert!(self.now - start <= MAX_WAIT, "after {:?}", self.now - start);
+        for _ in 0..3 {
+            self.give(Input::Stored(Ok(())));
+        }
+        assert!(self.known.unanswered.is_empty(), "logins without an answer");
+        assert_eq!(self.core.stored(), Stored::Yes);
+    }
+
+    /// After the shutdown nothing is left to answer.
+    pub(crate) fn check_closed(&self) {
+        assert!(self.known.unanswered.is_empty());
+        assert_eq!(self.core.state(), State::Closed);
+    }
+
+    fn keep_deadlines(&mut self) {
+        self.core.handle_timeout(self.now);
+        assert!(self.core.poll_timeout().is_none_or(|at| at > self.now), "a deadline is left");
+        self.known.store_retry = self.known.store_retry.filter(|at| *at > self.now);
+    }
+
+    /// A frame is either sent or given back.
+    fn send(&mut self, frame: &UpFrame, alive: bool) {
+        let id = SendId(7);
+        self.core.handle_send(self.now, id, frame);
+        let mut actions = self.drain();
+        if let [Action::Transmit { send: Some(SendId(7)), .. }] = actions[..] {
+            self.core.handle_transmitted(id, alive);
+            let result = if alive { Ok(()) } else { Err(SendError::NotConnected) };
+            assert_eq!(self.drain(), [Action::AnswerSend { send: id, result }]);
+        } else {
+            let on_link =
+                |it: &Action| matches!(it, Action::Transmit { message: Outgoing::Frame(_), .. });
+            assert!(!actions.iter().any(on_link), "a refused frame went out: {actions:?}");
+            let answer = actions.pop();
+            assert!(matches!(answer, Some(Action::AnswerSend { result: Err(_), .. })));
+        }
+        for action in actions {
+            assert!(!matches!(action, Action::AnswerSend { .. }), "a second answer");
+            self.watch(action);
+        }
+        self.check_state();
+    }
+
+    fn drain(&mut self) -> Vec<Action> {
+        let actions: Vec<_> = std::iter::from_fn(|| self.core.poll_action()).collect();
+        let logouts = actions.iter().filter(|it| matches!(it, Action::AnswerLogout { .. })).count();
+        assert!(actions.len() - logouts <= MAX_ACTIONS, "{actions:?}");
+        actions
+    }
+
+    fn watch(&mut self, action: Action) {
+        match action {
+            Action::Dial { attempt, header } => {
+                assert_eq!(self.known.link, None, "a second link");
+                assert!(attempt.0 > self.known.last_attempt);
+                self.known.last_attempt = attempt.0;
+                let header = header.expose().as_bytes();
+                let request = AuthRequest::from_header(header, Dialect::Bincode, MAX_HEADER_CHARS);
+                let by_login = match request.unwrap().proof {
+                    Proof::Token(token) => {
+                        assert_eq!(Some(&token), self.core.token().map(|issued| &issued.token));
+                        false
+                    }
+                    Proof::Credentials(_) => {
+                        assert!(!self.known.unanswered.is_empty());
+                        true
+                    }
+                };
+                self.known.link = Some((attempt, by_login));
+            }
+            Action::Transmit { attempt, .. } => {
+                assert!(self.is_live(attempt) && self.known.welcomed.is_some());
+            }
+            Action::Disconnect { attempt, .. } => {
+                assert!(self.is_live(attempt));
+                self.link_ended();
+            }
+            Action::StoreToken(token) => {
+                self.occupy_store();
+                assert_eq!(Some(&token), self.core.token(), "not the newest token");
+            }
+            Action::ForgetToken => {
+                self.occupy_store();
+                assert!(self.known.ever_forgotten && self.core.token().is_none());
+            }
+            Action::LoadToken => {
+                assert!(self.known.load_armed && !self.known.loading_ended);
+                self.known.load_armed = false;
+            }
+            Action::AnswerLogin { login, .. } => {
+                assert!(self.known.unanswered.remove(&login), "{login:?} was answered before");
+            }
+            Action::AnswerLogout { logout, result } => {
+                self.known.logouts_answered += 1;
+                assert_eq!(logout, LogoutId(self.known.logouts_answered), "out of order");
+                assert!(!self.known.store_busy, "{logout:?} was answered too early");
+                let stored = if result.is_ok() { Stored::Yes } else { Stored::Failed };
+                assert_eq!(self.core.stored(), stored, "{logout:?}: {result:?}");
+            }
+            Action::TrustTime { .. } | Action::Deliver(_) | Action::Emit(Event::Connected) => {
+                assert!(self.known.welcomed.is_some());
+            }
+            Action::Emit(Event::TokenLate) => {
+                assert!(self.known.late && !self.known.late_told, "late for no reason");
+                self.known.late_told = true;
+            }
+            Action::AnswerSend { .. } | Action::Emit(_) | Action::Log(_) => {}
+        }
+    }
+
+    fn occupy_store(&mut self) {
+        assert!(!self.known.store_busy, "two commands at once");
+        self.known.store_busy = true;
+    }
+
+    fn link_ended(&mut self) {
+        self.known.link = None;
+        self.known.welcomed = None;
+    }
+
+    fn stop_loading(&mut self) {
+        self.known.loading_ended = true;
+        self.known.load_armed = false;
+    }
+
+    /// The connection's state is what the observer knows, and its next deadline is within bounds.
+    fn check_state(&mut self) {
+        let late = self.known.late;
+        assert_eq!(self.core.token_is_late(), late);
+        self.known.late_told &= late;
+        assert_eq!(self.known.late_told, late, "the application does not know what is needed");
+        // A logout only waits for the store.
+        let all_answered = self.known.logouts_answered == self.known.logouts;
+        assert!(self.known.store_busy || all_answered, "logouts without an answer");
+        let deadline = self.core.poll_timeout();
+        let within = |bound: Duration| {
+            assert!(deadline.is_some_and(|at| at <= self.now + bound), "{:?}", self.core);
+        };
+        match self.core.state() {
+            State::Unregistered => {
+                assert_eq!(self.known.link, None);
+                assert_eq!(self.core.token(), None);
+                let armed = self.known.load_armed || self.known.store_retry.is_some();
+                assert_eq!(deadline.is_some(), armed, "{:?}", self.core);
+            }
+            state @ (State::Waiting { until }
+            | State::Offline { until }
+            | State::Late { until }) => {
+                assert_eq!(matches!(state, State::Late { .. }), late);
+                assert_eq!(self.known.link, None);
+                assert!(until <= self.now + MAX_WAIT);
+                within(MAX_WAIT);
+            }
+            State::Dialing { attempt } => {
+                assert!(self.is_live(attempt) && self.known.welcomed.is_none());
+                within(MAX_PHASE);
+            }
+            State::Connected => {
+                let heartbeat = self.known.welcomed.unwrap();
+                assert!(self.known.link.is_some());
+                within(heartbeat.max(PONG_DEADLINE));
+            }
+            State::Closed => {
+                assert_eq!(self.known.link, None);
+                assert_eq!(deadline, None);
+            }
+        }
+    }
+}
+
+fn welcome() -> Welcome {
+    let (heartbeat, idle_timeout) = (Duration::from_secs(19), Duration::from_secs(60));
+    Welcome { server_time_ms: 1, heartbeat, idle_timeout, max_frame: 65_536 }
+}

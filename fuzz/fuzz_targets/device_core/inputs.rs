@@ -1,0 +1,100 @@
+//! The next input out of the fuzzer's bytes.
+
+use std::time::Duration;
+
+use fedecks_device_core::{DialError, LostReason, Network, Phase};
+use fedecks_protocol::{CloseReason, DownFrame, Refusal, RequestId, Term, UpFrame, Welcome};
+use libfuzzer_sys::arbitrary::{Result, Unstructured};
+
+use crate::input::{Input, LinkInput, token};
+
+/// The next input; an error at the end of the bytes.
+pub(crate) fn next(bytes: &mut Unstructured<'_>) -> Result<Input> {
+    Ok(match bytes.int_in_range(0..=15)? {
+        0 => Input::Pass(duration(bytes)?),
+        1 => Input::Timeout,
+        2 | 3 => Input::NextDeadline,
+        4 => Input::Loaded(match bytes.int_in_range(0..=2)? {
+            0 => Err("not mounted".into()),
+            1 => Ok(None),
+            _ => Ok(Some(token(bytes.arbitrary()?))),
+        }),
+        5 => Input::Stored(if bytes.arbitrary()? { Ok(()) } else { Err("read-only".into()) }),
+        // Some are too long.
+        6 => Input::Login(bytes.int_in_range(0..=6_000)?),
+        7 => Input::Logout,
+        8 => Input::Reconnect,
+        9 => Input::Network(*bytes.choose(&[Network::Up, Network::Changed, Network::Down])?),
+        10 => Input::Send(up_frame(bytes)?, bytes.arbitrary()?),
+        _ => {
+            // From an attempt other than the current one in two of eight cases.
+            let attempt = *bytes.choose(&[0, 0, 0, 0, 0, 0, -1, 1])?;
+            Input::From(attempt, link_input(bytes)?)
+        }
+    })
+}
+
+fn link_input(bytes: &mut Unstructured<'_>) -> Result<LinkInput> {
+    let phases = [Phase::Resolve, Phase::Tcp, Phase::Tls, Phase::Upgrade, Phase::Welcome];
+    Ok(match bytes.int_in_range(0..=11)? {
+        0 => LinkInput::Phase(*bytes.choose(&phases)?),
+        1 | 2 => LinkInput::Dialed(Ok(())),
+        3 => LinkInput::Dialed(Err(DialError::Refused {
+            refusal: *bytes.choose(&Refusal::ALL)?,
+            retry_after: retry_after(bytes)?,
+        })),
+        4 => LinkInput::Dialed(Err(DialError::Unreachable("no route".into()))),
+        5 | 6 => LinkInput::Frame(down_frame(bytes)?),
+        7 => {
+            let length = bytes.int_in_range(0..=300)?.min(bytes.len());
+            LinkInput::Bytes(bytes.bytes(length)?.to_vec())
+        }
+        8 => LinkInput::Text,
+        9 => LinkInput::Traffic,
+        10 => LinkInput::Pong,
+        _ => LinkInput::Lost(match bytes.int_in_range(0..=3)? {
+            0 => LostReason::Broken("reset".into()),
+            1 => LostReason::NoPong,
+            _ => LostReason::Closed(CloseReason {
+                code: bytes.arbitrary::<u16>()?.into(),
+                retry_after: retry_after(bytes)?,
+            }),
+        }),
+    })
+}
+
+fn down_frame(bytes: &mut Unstructured<'_>) -> Result<DownFrame> {
+    Ok(match bytes.int_in_range(0..=6)? {
+        0..=2 => DownFrame::Welcome(Welcome {
+            server_time_ms: bytes.arbitrary()?,
+            heartbeat: Duration::from_secs(bytes.arbitrary::<u64>()?),
+            idle_timeout: Duration::from_secs(bytes.arbitrary::<u64>()?),
+            max_frame: bytes.arbitrary()?,
+        }),
+        3 | 4 => DownFrame::Token(token(bytes.arbitrary()?)),
+        5 => DownFrame::Message { sequence: None, term: Term::from("hello") },
+        _ => DownFrame::Request { request: RequestId(bytes.arbitrary()?), term: Term::Nil },
+    })
+}
+
+fn up_frame(bytes: &mut Unstructured<'_>) -> Result<UpFrame> {
+    Ok(match bytes.int_in_range(0..=2)? {
+        0 => {
+            let size = bytes.int_in_range(0..=5_000)?;
+            UpFrame::Raw { sequence: None, bytes: vec![0; size] }
+        }
+        1 => UpFrame::TokenPlease,
+        _ => UpFrame::Unknown { kind: bytes.arbitrary()? },
+    })
+}
+
+/// Up to two seconds, two minutes or two weeks.
+fn duration(bytes: &mut Unstructured<'_>) -> Result<Duration> {
+    let most = *bytes.choose(&[2_000, 120_000, 1_200_000_000])?;
+    Ok(Duration::from_millis(bytes.int_in_range(0..=most)?))
+}
+
+fn retry_after(bytes: &mut Unstructured<'_>) -> Result<Option<Duration>> {
+    let seconds = bytes.arbitrary::<Option<u64>>()?;
+    Ok(seconds.map(Duration::from_secs))
+}
