@@ -20,6 +20,8 @@ pub mod raw_device;
 pub mod recorder;
 pub mod unread_log;
 pub mod wait;
+#[cfg(feature = "server")]
+pub mod wall_clock;
 
 /// The account that the clouds of the tests have.
 pub const USER: &str = "marvin";

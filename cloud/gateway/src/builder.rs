@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fedecks_common::RateLimit;
-use fedecks_store::DeviceStore;
+use fedecks_store::{Clock, DeviceStore};
 use tokio::time::Instant;
 
 use crate::access_enforcer::AccessEnforcer;
@@ -26,6 +26,7 @@ pub struct Builder<H> {
     denylist: Option<Denylist>,
     store: Option<Arc<dyn DeviceStore>>,
     backplane: Option<Arc<dyn Backplane>>,
+    clock: Clock,
     options: Options,
 }
 
@@ -38,6 +39,7 @@ impl<H: Handler> Fedecks<H> {
             denylist: None,
             store: None,
             backplane: None,
+            clock: Clock::system(),
             options: Options::default(),
         }
     }
@@ -72,6 +74,14 @@ impl<H: Handler> Builder<H> {
         self
     }
 
+    /// The clock that tokens are sealed and judged by. By default it is the system's, with the build time
+    /// as its floor. While it is below its floor, every device is refused as `unavailable`.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Options other than the defaults.
     #[must_use]
     pub fn options(mut self, options: Options) -> Self {
@@ -84,7 +94,7 @@ impl<H: Handler> Builder<H> {
     ///
     /// To notice what other processes revoke and block, run [`Denylist::watch`] as well.
     pub fn build(self) -> Result<Fedecks<H>, BuildError> {
-        let Self { handler, keyring, denylist, store, backplane, options } = self;
+        let Self { handler, keyring, denylist, store, backplane, clock, options } = self;
         let keyring = keyring.ok_or(BuildError::NoKeyring)?;
         let denylist = denylist.ok_or(BuildError::NoDenylist)?;
         options.check()?;
@@ -101,6 +111,7 @@ impl<H: Handler> Builder<H> {
             store,
             rate_limit: RateLimit::per_second(options.messages_per_second, options.message_burst),
             options,
+            clock,
             started: Instant::now(),
             _access_enforcer: AccessEnforcer::spawn(denylist.clone(), hub.downgrade()),
             denylist,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use fedecks_common::RateLimit;
-use fedecks_store::DeviceStore;
+use fedecks_protocol::Welcome;
+use fedecks_store::{Clock, DeviceStore};
 use tokio::time::Instant;
 
 use crate::access_enforcer::AccessEnforcer;
@@ -19,6 +20,8 @@ pub(crate) struct GatewayContext<H> {
     pub(crate) denylist: Denylist,
     pub(crate) store: Option<Arc<dyn DeviceStore>>,
     pub(crate) options: Options,
+    /// What tokens are sealed and judged by.
+    pub(crate) clock: Clock,
     /// How fast a device may send; `None` for no limit.
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) started: Instant,
@@ -27,6 +30,16 @@ pub(crate) struct GatewayContext<H> {
 }
 
 impl<H> GatewayContext<H> {
+    /// The first frame of a session that begins now.
+    pub(crate) fn welcome(&self) -> Welcome {
+        Welcome {
+            server_time_ms: u64::try_from(self.clock.since_1970().as_millis()).unwrap_or(u64::MAX),
+            heartbeat: self.options.heartbeat,
+            idle_timeout: self.options.idle_timeout,
+            max_frame: self.options.max_frame,
+        }
+    }
+
     /// Seconds from the start of the cloud to `now`.
     pub(crate) fn seconds_at(&self, now: Instant) -> u32 {
         now.saturating_duration_since(self.started).as_secs().try_into().unwrap_or(u32::MAX)

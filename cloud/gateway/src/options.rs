@@ -17,6 +17,10 @@ pub struct Options {
     pub token_lifetime: Duration,
     /// How often a connected device gets a new token.
     pub token_refresh: Duration,
+    /// For how long an expired token is still accepted, and then replaced at once, from a device that is
+    /// neither revoked nor blocked. Whole seconds; 0 for not at all. A device cannot renew its token while
+    /// it is switched off, and a cloud whose clock was wrong for a while seals tokens that end too early.
+    pub token_grace: Duration,
     /// How long a connection is silent before the device sends a ping. Whole seconds.
     pub heartbeat: Duration,
     /// How long a device is silent before it is disconnected. Whole seconds.
@@ -41,15 +45,16 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// The path `/fedecks/websocket`, tokens valid for 4 weeks and renewed every 3 hours, a ping after 19 s
-    /// and disconnection after 60 s of silence, frames up to 1 MiB, which take up to 16 MiB
-    /// in memory, or 4 MiB in a device's, a header up to 4,096 characters, no
-    /// rate limit, queues of 256 messages and 1 MiB.
+    /// The path `/fedecks/websocket`, tokens valid for 4 weeks and renewed every 3 hours, accepted for
+    /// 4 weeks more, a ping after 19 s and disconnection after 60 s of silence, frames up to 1 MiB, which
+    /// take up to 16 MiB in memory, or 4 MiB in a device's, a header up to 4,096 characters, no rate limit,
+    /// queues of 256 messages and 1 MiB.
     fn default() -> Self {
         Self {
             path: DEFAULT_PATH.to_owned(),
             token_lifetime: Duration::from_secs(4 * 7 * 24 * 3600),
             token_refresh: Duration::from_secs(3 * 3600),
+            token_grace: Duration::from_secs(4 * 7 * 24 * 3600),
             heartbeat: Duration::from_secs(19),
             idle_timeout: Duration::from_secs(60),
             max_frame: 1024 * 1024,
@@ -89,6 +94,8 @@ impl Options {
             ("token_lifetime", self.token_lifetime <= HUNDRED_YEARS, "at most 100 years"),
             ("token_refresh", !self.token_refresh.is_zero(), "more than 0"),
             ("token_refresh", self.token_refresh < self.token_lifetime, "less than token_lifetime"),
+            ("token_grace", self.token_grace.subsec_nanos() == 0, "whole seconds"),
+            ("token_grace", self.token_grace <= HUNDRED_YEARS, "at most 100 years"),
             ("heartbeat", whole(self.heartbeat), "whole seconds, at least one"),
             ("idle_timeout", whole(self.idle_timeout), "whole seconds, at least one"),
             ("idle_timeout", self.idle_timeout <= HUNDRED_YEARS, "at most 100 years"),
@@ -130,6 +137,8 @@ mod tests {
             ("token_lifetime", Options { token_lifetime: seconds(u64::MAX), ..default() }),
             ("token_refresh", Options { token_refresh: Duration::ZERO, ..default() }),
             ("token_refresh", Options { token_refresh: default().token_lifetime, ..default() }),
+            ("token_grace", Options { token_grace: Duration::from_millis(1), ..default() }),
+            ("token_grace", Options { token_grace: seconds(u64::MAX), ..default() }),
             ("heartbeat", Options { heartbeat: Duration::from_millis(1500), ..default() }),
             ("idle_timeout", Options { idle_timeout: default().heartbeat, ..default() }),
             ("idle_timeout", Options { idle_timeout: seconds(u64::MAX), ..default() }),

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::clock::ClockKeeper;
 use crate::config::{Config, Overrides, TlsChoice};
 use crate::dashboard_sessions::DashboardSessions;
 use crate::error::ServerError;
@@ -106,12 +107,18 @@ impl App {
             tracing::info!(data_dir = %config.data_dir.display(), "using the generated secret");
         }
         let keyring = config.secrets.keyring()?;
+        let for_clock = config.clone();
+        let keeper = tokio::task::spawn_blocking(move || ClockKeeper::start(for_clock)).await;
+        let keeper =
+            keeper.map_err(|error| ServerError::io("read the clock's floor")(error.into()))?;
+        let clock = keeper.clock().clone();
         let listen = listeners::load(&config)?;
         let denylist = Denylist::load(store.clone()).await?;
-        let tokens = ApiTokens::load(store.clone()).await?;
+        let tokens = ApiTokens::load(store.clone(), clock.clone()).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(denylist.clone().watch());
         tasks.spawn(tokens.clone().watch());
+        tasks.spawn(keeper.run());
 
         let failed_logins = FailedLogins::new(config.failed_logins);
         let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };
@@ -123,6 +130,7 @@ impl App {
                 .store(store.clone())
                 .keyring(keyring)
                 .denylist(denylist.clone())
+                .clock(clock.clone())
                 .options(options(&config))
                 .build()?;
         tasks.spawn(events::record_access_changes(denylist.subscribe(), events.clone()));
@@ -131,7 +139,7 @@ impl App {
         let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
         let (stopping, stopped) = watch::channel(false);
         let streams = Streams::new(events.clone(), &config.events, stopped.clone());
-        let webhooks = Webhooks::start(&config.webhooks, store.clone(), &events).await?;
+        let webhooks = Webhooks::start(&config.webhooks, store.clone(), &events, &clock).await?;
         let monitor: Arc<dyn StoreMonitor> = store.clone();
         let metrics = Metrics::new();
         metrics.register(counters.clone());
@@ -140,7 +148,8 @@ impl App {
         metrics.register(streams.clone());
         metrics.register(webhooks.counters.clone());
         metrics.register(certificates.clone());
-        let health = health::filter(monitor, &stopped);
+        metrics.register(clock.clone());
+        let health = health::filter(monitor, clock, &stopped);
         let history = History::new(&counters, cloud.hub());
         tasks.spawn(history.clone().run());
         let state = Arc::new(AppState {
@@ -226,6 +235,7 @@ fn options(config: &Config) -> Options {
         path: config.path.clone(),
         token_lifetime: config.tokens.lifetime,
         token_refresh: config.tokens.refresh,
+        token_grace: config.sessions.token_grace,
         heartbeat: config.sessions.heartbeat,
         idle_timeout: config.sessions.idle_timeout,
         max_frame: config.sessions.max_frame,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use fedecks_cloud::auth::ApiTokens;
+use fedecks_cloud::auth::{ApiTokens, InvalidApiToken};
 use fedecks_store::ApiToken;
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
@@ -77,24 +77,30 @@ impl DashboardSessions {
         new
     }
 
-    /// The valid session of this cookie's value. This counts as a use.
-    pub(crate) fn find(&self, secret: &str) -> Option<SignedIn> {
+    /// The valid session of this cookie's value. This counts as a use. While the clock is behind, the
+    /// session of a token that has an end is kept, and is an error.
+    pub(crate) fn find(&self, secret: &str) -> Result<Option<SignedIn>, InvalidApiToken> {
         let id = id_of(secret);
         let now = Instant::now();
         let mut sessions = self.0.sessions.lock();
-        let session = sessions.get_mut(&id)?;
-        if !session.is_valid(now, &self.0.tokens) {
-            sessions.remove(&id);
-            return None;
+        let Some(session) = sessions.get_mut(&id) else { return Ok(None) };
+        match session.check(now, &self.0.tokens) {
+            Ok(()) => {}
+            Err(InvalidApiToken::ClockBehind) => return Err(InvalidApiToken::ClockBehind),
+            Err(InvalidApiToken::Unknown | InvalidApiToken::Expired) => {
+                sessions.remove(&id);
+                return Ok(None);
+            }
         }
         session.used = now;
-        Some(SignedIn { token: session.token.clone(), id, csrf: session.csrf.clone() })
+        Ok(Some(SignedIn { token: session.token.clone(), id, csrf: session.csrf.clone() }))
     }
 
     /// Whether a session is valid. This does not count as a use.
     pub(crate) fn is_valid(&self, id: &SessionId) -> bool {
         let sessions = self.0.sessions.lock();
-        sessions.get(id).is_some_and(|session| session.is_valid(Instant::now(), &self.0.tokens))
+        let now = Instant::now();
+        sessions.get(id).is_some_and(|session| session.check(now, &self.0.tokens).is_ok())
     }
 
     pub(crate) fn end(&self, id: &SessionId) {
@@ -104,9 +110,12 @@ impl DashboardSessions {
 
 impl Session {
     /// Requires that the same token still exists, and not only a new one with its name.
-    fn is_valid(&self, now: Instant, tokens: &ApiTokens) -> bool {
-        let token = tokens.get(&self.token.name);
-        self.lasts(now) && token.is_some_and(|token| token.hash == self.token.hash)
+    fn check(&self, now: Instant, tokens: &ApiTokens) -> Result<(), InvalidApiToken> {
+        if !self.lasts(now) {
+            return Err(InvalidApiToken::Expired);
+        }
+        let same = tokens.get(&self.token.name)?.hash == self.token.hash;
+        if same { Ok(()) } else { Err(InvalidApiToken::Unknown) }
     }
 
     fn lasts(&self, now: Instant) -> bool {
@@ -126,7 +135,7 @@ fn random() -> String {
 
 #[cfg(test)]
 mod tests {
-    use fedecks_store::{Actor, ApiSecret, NewApiToken, Roles, SqliteStore};
+    use fedecks_store::{Actor, ApiSecret, Clock, NewApiToken, Roles, SqliteStore};
     use tokio::time::{advance, pause};
 
     use super::*;
@@ -140,7 +149,7 @@ mod tests {
         /// With the tokens `a` and `b`.
         async fn new() -> Self {
             let store = Arc::new(SqliteStore::in_memory().unwrap());
-            let tokens = ApiTokens::load(store).await.unwrap();
+            let tokens = ApiTokens::load(store, Clock::system()).await.unwrap();
             let fixture = Self { sessions: DashboardSessions::new(tokens.clone()), tokens };
             fixture.add_token("a").await;
             fixture.add_token("b").await;
@@ -160,7 +169,7 @@ mod tests {
         }
 
         fn is_found(&self, secret: &str) -> bool {
-            self.sessions.find(secret).is_some()
+            self.sessions.find(secret).unwrap().is_some()
         }
     }
 
@@ -177,7 +186,7 @@ mod tests {
         advance(Duration::from_secs(12)).await;
         assert!(!fixture.is_found(&used));
         let (watched, _unused) = (fixture.begin("a"), fixture.begin("a"));
-        let id = fixture.sessions.find(&watched).unwrap().id;
+        let id = fixture.sessions.find(&watched).unwrap().unwrap().id;
         advance(IDLE / 2).await;
         // A stream that stays open does not count as a use.
         assert!(fixture.sessions.is_valid(&id));

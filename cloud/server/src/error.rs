@@ -4,7 +4,7 @@ use std::io;
 
 use fedecks_cloud::BuildError;
 use fedecks_cloud::serve::{ServeError, TlsError};
-use fedecks_store::StoreError;
+use fedecks_store::{FloorFileError, StoreError};
 
 use crate::config::ConfigError;
 use crate::webhooks::delivery::WebhookError;
@@ -21,6 +21,8 @@ pub(crate) enum ServerError {
     Webhook(#[from] WebhookError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Floor(#[from] FloorFileError),
     #[error(transparent)]
     Serve(#[from] ServeError),
     #[error("cannot create a certificate: {0}")]

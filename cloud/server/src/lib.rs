@@ -9,6 +9,7 @@
 mod app;
 mod certificates;
 mod cli;
+mod clock;
 mod config;
 mod dashboard_sessions;
 mod error;

@@ -94,6 +94,8 @@ actions! {
     TokenAdded => "token-added",
     /// An API token was revoked.
     TokenRevoked => "token-revoked",
+    /// The floor of the server's clock was reset to the time that the clock showed.
+    ClockAccepted => "clock-accepted",
 }
 
 impl AuditAction {

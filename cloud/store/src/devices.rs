@@ -13,7 +13,8 @@ use crate::text::is_one_line;
 pub trait DeviceStore: Epoch {
     /// Notes that a device was connected `at` (seconds since 1970-01-01 UTC), in a session that began when
     /// its tokens were of `generation`. A forgotten device does not reappear by a note with an older
-    /// generation than that of its forgetting. Never waits.
+    /// generation than that of its forgetting. The latest note counts, but not one that is more than a day
+    /// later than this one: it was made by a clock that was ahead. Never waits.
     fn seen(&self, device: &DeviceId, generation: u64, at: u64);
 
     /// A page of the devices that were ever seen, revoked or blocked and not forgotten since, ordered by

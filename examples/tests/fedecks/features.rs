@@ -78,6 +78,7 @@ async fn the_token_is_refreshed_and_expires_as_configured() {
     let options = Options {
         token_lifetime: Duration::from_secs(2),
         token_refresh: Duration::from_secs(1),
+        token_grace: Duration::ZERO,
         ..Options::default()
     };
     let cloud = start_cloud_with(options).await;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use fedecks_store::{Actor, ApiSecret, ApiToken, ApiTokenStore, NewApiToken, StoreError, unix_now};
+use fedecks_store::{Actor, ApiSecret, ApiToken, ApiTokenStore, Clock, NewApiToken, StoreError};
 use parking_lot::RwLock;
 use subtle::ConstantTimeEq;
 
@@ -14,8 +14,23 @@ use crate::auth::poll::poll_changes;
 #[derive(Clone)]
 pub struct ApiTokens(Arc<Shared>);
 
+/// Why no API token was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidApiToken {
+    /// There is none, or it was revoked.
+    #[error("this API token is unknown or revoked")]
+    Unknown,
+    /// It exists, and its end has passed.
+    #[error("this API token has expired")]
+    Expired,
+    /// It has an end, and the clock is certainly wrong.
+    #[error("the server's clock is behind, so it cannot know whether this API token has expired")]
+    ClockBehind,
+}
+
 struct Shared {
     store: Arc<dyn ApiTokenStore>,
+    clock: Clock,
     cache: RwLock<Cache>,
 }
 
@@ -27,37 +42,44 @@ struct Cache {
 }
 
 impl ApiTokens {
-    /// Loads all API tokens of `store`.
-    pub async fn load(store: Arc<dyn ApiTokenStore>) -> Result<Self, StoreError> {
-        let tokens = Self(Arc::new(Shared { store, cache: RwLock::default() }));
+    /// Loads all API tokens of `store`. `clock` decides which have expired.
+    pub async fn load(store: Arc<dyn ApiTokenStore>, clock: Clock) -> Result<Self, StoreError> {
+        let tokens = Self(Arc::new(Shared { store, clock, cache: RwLock::default() }));
         tokens.refresh().await?;
         Ok(tokens)
     }
 
-    /// The token with this secret, unless it has expired; records that it was used. Compares in constant
-    /// time.
-    pub fn find(&self, presented: &str) -> Option<Arc<ApiToken>> {
+    /// The token with this secret, if it is valid; records that it was used. Compares in constant time.
+    pub fn find(&self, presented: &str) -> Result<Arc<ApiToken>, InvalidApiToken> {
         let presented = ApiSecret::hash_of(presented);
-        let now = unix_now();
         let tokens = self.all();
         let found = tokens.iter().fold(None, |found, token| {
             let same: bool = token.hash.ct_eq(&presented).into();
             if same { Some(token) } else { found }
-        })?;
-        if found.expires_at.is_some_and(|end| end <= now) {
-            return None;
-        }
-        self.0.store.api_token_used(&found.name, now);
-        Some(found.clone())
+        });
+        let found = found.ok_or(InvalidApiToken::Unknown)?;
+        self.check_expiry(found)?;
+        self.0.store.api_token_used(&found.name, self.0.clock.now());
+        Ok(found.clone())
     }
 
-    /// The token with this name, unless it was revoked or has expired.
-    pub fn get(&self, name: &str) -> Option<Arc<ApiToken>> {
-        let now = unix_now();
-        let valid = |token: &&Arc<ApiToken>| {
-            token.name == name && token.expires_at.is_none_or(|end| now < end)
-        };
-        self.all().iter().find(valid).cloned()
+    /// The token with this name, if it is valid.
+    pub fn get(&self, name: &str) -> Result<Arc<ApiToken>, InvalidApiToken> {
+        let tokens = self.all();
+        let found = tokens.iter().find(|token| token.name == name);
+        let found = found.ok_or(InvalidApiToken::Unknown)?;
+        self.check_expiry(found)?;
+        Ok(found.clone())
+    }
+
+    /// A clock that is behind revives no token.
+    fn check_expiry(&self, token: &ApiToken) -> Result<(), InvalidApiToken> {
+        let clock = &self.0.clock;
+        match token.expires_at {
+            Some(end) if end <= clock.at_least() => Err(InvalidApiToken::Expired),
+            Some(_) if clock.below_floor() => Err(InvalidApiToken::ClockBehind),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Adds a token, to the store first. It is valid immediately.
@@ -110,7 +132,7 @@ impl fmt::Debug for ApiTokens {
 
 #[cfg(test)]
 mod tests {
-    use fedecks_store::{Role, SqliteStore};
+    use fedecks_store::{ManualClock, Role, SqliteStore, unix_now};
     use fedecks_testing::wait::until;
 
     use super::*;
@@ -125,9 +147,38 @@ mod tests {
         }
     }
 
+    async fn in_memory(clock: Clock) -> ApiTokens {
+        ApiTokens::load(Arc::new(SqliteStore::in_memory().unwrap()), clock).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_clock_behind_revives_no_token_and_one_ahead_keeps_it() {
+        let manual = ManualClock::default();
+        let clock = Clock::new(manual.clone(), 1000);
+        let tokens = in_memory(clock).await;
+        let names = [("past", Some(900)), ("coming", Some(2000)), ("endless", None)];
+        let names = names.map(|(name, end)| (name, token(name, end)));
+        for (_, token) in &names {
+            tokens.add(token, &Actor::cli()).await.unwrap();
+        }
+        let (expired, behind) = (Err(InvalidApiToken::Expired), Err(InvalidApiToken::ClockBehind));
+        for (now, expected) in [
+            (500, [expired, behind, Ok(())]),
+            (1500, [expired, Ok(()), Ok(())]),
+            (3000, [expired, expired, Ok(())]),
+            (1500, [expired, Ok(()), Ok(())]),
+        ] {
+            manual.set(now, false);
+            for ((name, token), expected) in names.iter().zip(expected) {
+                assert_eq!(tokens.find(token.secret.expose()).map(drop), expected, "{now} {name}");
+                assert_eq!(tokens.get(name).map(drop), expected, "{now} {name}");
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_token_is_found_by_its_secret_until_it_is_revoked() {
-        let tokens = ApiTokens::load(Arc::new(SqliteStore::in_memory().unwrap())).await.unwrap();
+        let tokens = in_memory(Clock::system()).await;
         let (ci, other) = (token("ci", None), token("other", Some(unix_now() + 60)));
         let expired = token("expired", Some(unix_now()));
         for token in [&other, &expired, &ci] {
@@ -137,15 +188,16 @@ mod tests {
         assert_eq!(found.name, "ci");
         assert!(found.roles.contains(Role::Read) && !found.roles.contains(Role::Admin));
         assert_eq!(found.devices, ci.devices);
-        for wrong in ["", "fdk_", &ci.secret.expose()[..46], "ci", expired.secret.expose()] {
-            assert_eq!(tokens.find(wrong), None, "{wrong:?}");
+        for wrong in ["", "fdk_", &ci.secret.expose()[..46], "ci"] {
+            assert_eq!(tokens.find(wrong), Err(InvalidApiToken::Unknown), "{wrong:?}");
         }
-        assert_eq!(tokens.get("expired"), None);
-        assert!(tokens.get("ci").is_some() && tokens.get("other").is_some());
+        assert_eq!(tokens.find(expired.secret.expose()), Err(InvalidApiToken::Expired));
+        assert_eq!(tokens.get("expired"), Err(InvalidApiToken::Expired));
+        assert!(tokens.get("ci").is_ok() && tokens.get("other").is_ok());
         assert!(tokens.revoke("ci", &Actor::cli()).await.unwrap());
         assert!(!tokens.revoke("ci", &Actor::cli()).await.unwrap());
-        assert_eq!(tokens.find(ci.secret.expose()), None);
-        assert_eq!(tokens.get("ci"), None);
+        assert_eq!(tokens.find(ci.secret.expose()), Err(InvalidApiToken::Unknown));
+        assert_eq!(tokens.get("ci"), Err(InvalidApiToken::Unknown));
         assert_eq!(tokens.find(other.secret.expose()).unwrap().name, "other");
     }
 
@@ -153,14 +205,15 @@ mod tests {
     async fn changes_by_another_process_are_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.sqlite");
-        let ours = ApiTokens::load(Arc::new(SqliteStore::open(&path).unwrap())).await.unwrap();
+        let ours = Arc::new(SqliteStore::open(&path).unwrap());
+        let ours = ApiTokens::load(ours, Clock::system()).await.unwrap();
         let watch = tokio::spawn(ours.clone().watch());
         let other = SqliteStore::open(&path).unwrap();
         let ci = token("ci", None);
         other.add_api_token(&ci, &Actor::cli()).await.unwrap();
-        until(async || ours.find(ci.secret.expose())).await;
+        until(async || ours.find(ci.secret.expose()).ok()).await;
         other.revoke_api_token("ci", &Actor::cli()).await.unwrap();
-        until(async || ours.find(ci.secret.expose()).is_none().then_some(())).await;
+        until(async || ours.find(ci.secret.expose()).is_err().then_some(())).await;
         watch.abort();
     }
 }

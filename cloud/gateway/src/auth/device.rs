@@ -21,8 +21,11 @@ pub enum AuthenticatedBy {
     Credentials,
     /// By a token from an earlier connection.
     Token {
-        /// When the token was issued, in seconds since 1970-01-01 UTC.
+        /// When the token was issued, in seconds since 1970-01-01 UTC, by the clock of that time.
         issued_at: u64,
+        /// It had expired, and was accepted because of
+        /// [`Options::token_grace`](crate::Options::token_grace).
+        late: bool,
     },
 }
 

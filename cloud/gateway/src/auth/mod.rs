@@ -8,7 +8,7 @@ pub(crate) mod failed_logins;
 pub(crate) mod keyring;
 mod poll;
 
-pub use api_tokens::ApiTokens;
+pub use api_tokens::{ApiTokens, InvalidApiToken};
 pub use denylist::{AccessChange, AccessChangeKind, Denylist};
 pub use device::AuthenticatedBy;
 pub use failed_logins::{Attempt, FailedLoginLimits, FailedLogins, TooManyFailures};
@@ -16,10 +16,11 @@ pub use keyring::{Claims, Keyring, KeyringError, TokenError};
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use fedecks_common::utc;
 use fedecks_protocol::{AUTH_HEADER, AuthRequest, DeviceId, Dialect, Proof, Refusal, Token};
-use fedecks_store::unix_now;
 use futures_util::FutureExt;
 use http::HeaderMap;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
@@ -60,6 +61,10 @@ pub(crate) async fn authenticate<H: Handler>(
     peer: Option<SocketAddr>,
 ) -> Result<AuthenticatedDevice, Refused> {
     if context.hub.is_draining() {
+        return Err(unavailable(RETRY_AFTER));
+    }
+    // No token could be judged, and none sealed. Neither can be made up for later.
+    if context.clock.below_floor() {
         return Err(unavailable(RETRY_AFTER));
     }
     let AuthRequest { device_id: device, proof } = request;
@@ -114,10 +119,17 @@ fn check_token<H>(
     if claims.generation < current {
         return Err(Refusal::TokenRevoked);
     }
-    if claims.expires_at <= unix_now() {
-        return Err(Refusal::TokenExpired);
+    let (now, grace) = (context.clock.now(), context.options.token_grace.as_secs());
+    let late = claims.expires_at <= now;
+    if late {
+        if now - claims.expires_at >= grace {
+            return Err(Refusal::TokenExpired);
+        }
+        context.hub.counters().late_tokens.fetch_add(1, Ordering::Relaxed);
+        let expired = utc(claims.expires_at);
+        tracing::info!(%device, expired, "accepted a token that has expired, within the grace");
     }
-    Ok((AuthenticatedBy::Token { issued_at: claims.issued_at }, claims.generation))
+    Ok((AuthenticatedBy::Token { issued_at: claims.issued_at, late }, claims.generation))
 }
 
 async fn check_credentials<H: Handler>(handler: &H, login: Login<'_>) -> Result<(), Refused> {

@@ -11,6 +11,9 @@ pub struct HubStats {
     pub connected: usize,
     /// Messages from devices that could not be decoded and were ignored.
     pub undecodable: u64,
+    /// Tokens that had expired and were accepted because of
+    /// [`Options::token_grace`](crate::Options::token_grace).
+    pub late_tokens: u64,
     /// Sessions that ended because the device read too slowly.
     pub too_slow: u64,
     /// Sessions that ended because a callback of the handler panicked or hung.
@@ -31,6 +34,7 @@ pub struct HubStats {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) undecodable: AtomicU64,
+    pub(crate) late_tokens: AtomicU64,
     pub(crate) too_slow: AtomicU64,
     pub(crate) handler_failures: AtomicU64,
     pub(crate) messages_sent: AtomicU64,
@@ -46,6 +50,7 @@ impl Counters {
         HubStats {
             connected,
             undecodable: load(&self.undecodable),
+            late_tokens: load(&self.late_tokens),
             too_slow: load(&self.too_slow),
             handler_failures: load(&self.handler_failures),
             messages_sent: load(&self.messages_sent),

@@ -9,8 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedecks_protocol::{Dialect, DownFrame, EncodeError, IssuedToken, Limits, UpFrame, Welcome};
-use fedecks_store::{since_1970, unix_now};
+use fedecks_protocol::{Dialect, DownFrame, EncodeError, IssuedToken, Limits, UpFrame};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
@@ -18,7 +17,7 @@ use super::Session;
 use super::callback::{Callback, timed};
 use super::end::EndReason;
 use super::error::SessionError;
-use super::token_schedule::TokenSchedule;
+use super::token_schedule::{TokenSchedule, time_to_seal};
 use crate::auth::keyring::Claims;
 use crate::connection::mailbox::{Delivery, Item};
 use crate::context::GatewayContext;
@@ -83,14 +82,14 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         timer: Pin<&'a mut Sleep>,
     ) -> Self {
         let now = Instant::now();
-        let refresh = context.options.token_refresh;
+        let (by, refresh) = (session.authenticated_by(), context.options.token_refresh);
         Self {
             context,
             session,
             socket,
             timer,
             last_received: now,
-            tokens: TokenSchedule::new(session.authenticated_by(), refresh, now),
+            tokens: TokenSchedule::new(by, refresh, &context.clock, now),
             stalled_since: None,
             pending: None,
             queue_first: false,
@@ -390,20 +389,18 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     fn send_welcome(&mut self) {
-        let options = &self.context.options;
-        let welcome = DownFrame::Welcome(Welcome {
-            server_time_ms: u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX),
-            heartbeat: options.heartbeat,
-            idle_timeout: options.idle_timeout,
-            max_frame: options.max_frame,
-        });
+        let welcome = DownFrame::Welcome(self.context.welcome());
         self.send(self.dialect().encode_down(&welcome, &self.limits()));
     }
 
     /// Sends a token of the generation that the device was authenticated with: a device that is revoked
-    /// while it is connected never gets a valid token.
+    /// while it is connected never gets a valid token. Sends none while the clock is certainly wrong.
     fn send_token(&mut self) {
-        let (options, issued_at) = (&self.context.options, unix_now());
+        let (options, by) = (&self.context.options, self.session.authenticated_by());
+        let Some(issued_at) = time_to_seal(by, &self.context.clock) else {
+            tracing::debug!("the clock is behind, sealed no token");
+            return self.tokens.postpone();
+        };
         let issued: IssuedToken = self.context.keyring.seal(&Claims {
             device: self.session.device().clone(),
             issued_at,

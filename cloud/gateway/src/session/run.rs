@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use fedecks_store::unix_now;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
@@ -91,7 +90,8 @@ fn on_connected<H: Handler>(context: &GatewayContext<H>, session: &Session) {
 
 fn record_seen<H: Handler>(context: &GatewayContext<H>, session: &Session) {
     if let Some(store) = &context.store {
-        store.seen(session.device(), session.connection_handle().generation, unix_now());
+        let (device, now) = (session.device(), context.clock.now());
+        store.seen(device, session.connection_handle().generation, now);
     }
 }
 

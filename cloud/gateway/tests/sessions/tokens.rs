@@ -111,3 +111,65 @@ async fn revoking_and_blocking_close_the_session_and_refuse_its_token() {
         assert_echo(&mut other, "untouched").await;
     }
 }
+
+const DAY: u64 = 24 * 3600;
+
+#[tokio::test]
+async fn a_token_late_by_less_than_the_grace_is_renewed_at_once() {
+    let cloud = start().await;
+    let now = unix_now();
+    for (case, issued_at, expired_at) in [
+        ("29 days in a box", now - 29 * DAY, now - DAY),
+        ("the end of the grace", now - 57 * DAY, now - 28 * DAY + 60),
+        // Younger than the refresh period.
+        ("a short life", now - 60, now - 10),
+    ] {
+        let late = Proof::Token(token("a", issued_at, expired_at, 0));
+        let refused = |error: fedecks_testing::raw_device::Refused| panic!("{case}: {error:?}");
+        let mut device = RawDevice::dial(cloud.address, "a", late).await.unwrap_or_else(refused);
+        device.welcome().await;
+        let renewed = issued(&mut device).await;
+        assert!(renewed.expires_at >= now + 28 * DAY, "{case}");
+        let mut again = dial(&cloud, Proof::Token(renewed.token)).await;
+        assert_echo(&mut again, "no token comes before this").await;
+    }
+    assert_eq!(cloud.hub.stats().late_tokens, 3);
+}
+
+#[tokio::test]
+async fn a_token_later_than_the_grace_has_expired() {
+    let refused = async |cloud: &Cloud, late: u64| {
+        let now = unix_now();
+        let token = token("a", now - 40 * DAY - late, now - late, 0);
+        let refused = RawDevice::dial(cloud.address, "a", Proof::Token(token)).await.unwrap_err();
+        (refused.status, refused.reason.unwrap())
+    };
+    let expired = (401, "token-expired".to_owned());
+    assert_eq!(refused(&start().await, 28 * DAY).await, expired);
+    let hour = Options { token_grace: Duration::from_secs(3600), ..Options::default() };
+    assert_eq!(refused(&with(hour).await, 3600).await, expired);
+    let off = Options { token_grace: Duration::ZERO, ..Options::default() };
+    assert_eq!(refused(&with(off).await, 0).await, expired);
+}
+
+#[tokio::test]
+async fn a_late_token_of_a_revoked_or_blocked_device_is_refused() {
+    let cloud = start().await;
+    let late = || Proof::Token(token("a", unix_now() - 29 * DAY, unix_now() - DAY, 0));
+    cloud.denylist.block(&id("a"), &Actor::cli()).await.unwrap();
+    let refused = RawDevice::dial(cloud.address, "a", late()).await.unwrap_err();
+    assert_eq!(refused.reason.as_deref(), Some("blocked"));
+    cloud.denylist.unblock(&id("a"), &Actor::cli()).await.unwrap();
+    dial(&cloud, late()).await;
+    cloud.denylist.revoke(&id("a"), &Actor::cli()).await.unwrap();
+    let refused = RawDevice::dial(cloud.address, "a", late()).await.unwrap_err();
+    assert_eq!(refused.reason.as_deref(), Some("token-revoked"));
+}
+
+#[tokio::test]
+async fn a_token_from_the_future_is_good() {
+    let cloud = start().await;
+    let sealed = unix_now() + 40 * DAY;
+    let mut device = dial(&cloud, Proof::Token(token("a", sealed, sealed + 28 * DAY, 0))).await;
+    assert_echo(&mut device, "no token comes before this").await;
+}

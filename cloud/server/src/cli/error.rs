@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use fedecks_cloud::accounts::PasswordError;
 use fedecks_protocol::{DeviceId, InvalidDeviceId};
-use fedecks_store::{InvalidAccountName, InvalidLabel, InvalidTokenName, StoreError};
+use fedecks_store::{
+    FloorFileError, InvalidAccountName, InvalidLabel, InvalidTokenName, StoreError,
+};
 
 use crate::config::ConfigError;
 use crate::error::ServerError;
@@ -20,6 +22,8 @@ pub(super) enum CliError {
     Server(#[from] ServerError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Floor(#[from] FloorFileError),
     #[error(transparent)]
     Password(#[from] PasswordError),
     #[error(transparent)]
@@ -42,6 +46,13 @@ pub(super) enum CliError {
     Blocked(DeviceId),
     #[error("no such API token: {0:?}")]
     NoToken(String),
+    #[error("the clock shows {clock}, but this program was built at {built}: set the clock")]
+    ClockBeforeBuild { clock: String, built: String },
+    #[error(
+        "the clock shows {clock}, but it was {floor} before: an end cannot be counted from a wrong time; \
+         see `fedecks-cloud clock show`"
+    )]
+    ClockBehind { clock: String, floor: String },
     #[error("the two passwords differ")]
     PasswordsDiffer,
     #[error("interrupted by a signal")]

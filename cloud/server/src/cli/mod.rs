@@ -5,6 +5,7 @@ mod account;
 mod audit;
 mod backup;
 mod check_config;
+mod clock;
 mod device;
 mod error;
 #[cfg(test)]
@@ -69,6 +70,9 @@ enum Command {
     /// Show who changed what
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Show the server's clock and its floor, and reset a wrong floor
+    #[command(subcommand)]
+    Clock(clock::Command),
     /// Copy the store to a new file, even while the server is running
     ///
     /// The copy is a consistent snapshot, checked, readable by its owner only, and complete or absent. It
@@ -118,6 +122,7 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
         Command::Device(command) => device::run(command, output),
         Command::Token(command) => token::run(command, output),
         Command::Audit(command) => audit::run(command, output),
+        Command::Clock(command) => clock::run(command, output),
         Command::Backup(backup) => backup.run(),
         Command::Restore(restore) => restore.run(),
         Command::Secret(Secret::Generate) => generate_secret(output),

@@ -1,15 +1,18 @@
 //! `token`: the tokens of clients of the HTTP API.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use fedecks_common::{HumanDuration, utc};
 use fedecks_store::{
     Actor, ApiSecret, ApiToken, ApiTokenStore, DevicePattern, NewApiToken, Role, check_token_name,
-    since_1970,
 };
 
 use super::error::CliError;
 use super::output::{Output, utc_or_never};
 use super::place::Place;
+use crate::clock;
+use crate::config::Overrides;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -49,7 +52,10 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
     match command {
         Command::Add { name, roles, devices, expires, place } => {
             check_token_name(&name)?;
-            let expires_at = expires.map(|after| since_1970().saturating_add(after.0).as_secs());
+            let expires_at = match expires {
+                Some(after) => Some(time_of_clock(&place)?.saturating_add(after.0).as_secs()),
+                None => None,
+            };
             let secret = ApiSecret::generate();
             let roles = roles.into_iter().collect();
             let token = NewApiToken { name, secret, roles, devices, expires_at };
@@ -69,6 +75,16 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
             if revoked { Ok(()) } else { Err(CliError::NoToken(name)) }
         }
     }
+}
+
+/// The time since 1970, unless the clock is certainly wrong.
+fn time_of_clock(place: &Place) -> Result<Duration, CliError> {
+    let (clock, _, _) = clock::open(&place.clone().load(Overrides::default())?);
+    if clock.below_floor() {
+        let (clock, floor) = (utc(clock.now()), utc(clock.floor()));
+        return Err(CliError::ClockBehind { clock, floor });
+    }
+    Ok(clock.since_1970())
 }
 
 fn line(token: &ApiToken) -> String {

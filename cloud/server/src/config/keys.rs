@@ -29,6 +29,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("tokens.refresh", Kind::Text),
     ("sessions.heartbeat", Kind::Text),
     ("sessions.idle_timeout", Kind::Text),
+    ("sessions.token_grace", Kind::Text),
     ("sessions.max_frame", Kind::Number),
     ("sessions.max_decoded", Kind::Number),
     ("sessions.max_decoded_by_device", Kind::Number),

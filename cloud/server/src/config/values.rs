@@ -41,6 +41,11 @@ pub(super) fn whole_seconds<'de, D: Deserializer<'de>>(d: D) -> Result<Duration,
     duration_if(d, is_whole, "must be in whole seconds, at least 1s")
 }
 
+/// A duration in whole seconds, which may be zero.
+pub(super) fn whole_seconds_or_none<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    duration_if(d, |duration| duration.subsec_nanos() == 0, "must be in whole seconds")
+}
+
 /// A duration that `is_valid` accepts.
 pub(super) fn duration_if<'de, D: Deserializer<'de>>(
     d: D,

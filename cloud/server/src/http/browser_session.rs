@@ -16,8 +16,11 @@ const PLAIN_COOKIE: &str = "fedecks";
 const CSRF: &str = "x-csrf-token";
 
 /// The valid session of a request's cookie, if there is one. This counts as a use.
-pub(super) fn find(sessions: &DashboardSessions, headers: &HeaderMap) -> Option<SignedIn> {
-    sessions.find(cookie(headers)?)
+pub(super) fn find(
+    sessions: &DashboardSessions,
+    headers: &HeaderMap,
+) -> Result<Option<SignedIn>, Problem> {
+    cookie(headers).map_or(Ok(None), |secret| Ok(sessions.find(secret)?))
 }
 
 /// Rejects requests that another site made the browser send. Those that change something need the

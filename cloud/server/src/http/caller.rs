@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use fedecks_cloud::DeviceId;
+use fedecks_cloud::auth::InvalidApiToken;
 use fedecks_store::{Actor, ApiToken, DevicePattern, Role};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
@@ -30,7 +31,7 @@ impl Caller {
     ) -> Result<Self, Problem> {
         let missing = || Problem::unauthorized("expected the header `Authorization: Bearer TOKEN`");
         let Some(value) = headers.get(AUTHORIZATION) else {
-            let signed_in = browser_session::find(&state.sessions, headers).ok_or_else(missing)?;
+            let signed_in = browser_session::find(&state.sessions, headers)?.ok_or_else(missing)?;
             browser_session::check(&signed_in, method, headers)?;
             let SignedIn { token, id, .. } = signed_in;
             return Ok(Self { token, session: Some(id) });
@@ -84,21 +85,22 @@ impl Caller {
         move || match &session {
             Some(id) => sessions.is_valid(id),
             // The same token, and not a new one with its name.
-            None => tokens.get(&token.name).is_some_and(|now| now.hash == token.hash),
+            None => tokens.get(&token.name).is_ok_and(|now| now.hash == token.hash),
         }
     }
 }
 
 /// Finds an API token by its secret. A wrong one counts as a failed login of the address; the right one
-/// is never delayed by that, because no one guesses 256 bits.
+/// is never delayed by that, because no one guesses 256 bits. One that has expired is not a guess,
+/// and with a clock that is ahead not even wrong.
 pub(super) fn find_token(
     state: &AppState,
     secret: &str,
     address: IpAddr,
 ) -> Result<Arc<ApiToken>, Problem> {
-    if let Some(token) = state.tokens.find(secret.trim()) {
-        return Ok(token);
+    let found = state.tokens.find(secret.trim());
+    if found == Err(InvalidApiToken::Unknown) {
+        state.failed_logins.attempt(Some(address), None)?.failed();
     }
-    state.failed_logins.attempt(Some(address), None)?.failed();
-    Err(Problem::unauthorized("this API token is unknown, revoked or expired"))
+    Ok(found?)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedecks_store::StoreMonitor;
+use fedecks_store::{Clock, StoreMonitor};
 use http::StatusCode;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -13,24 +13,29 @@ use warp::{Filter, Reply};
 /// The body of `/readyz`.
 #[derive(Serialize)]
 struct Readiness {
-    /// Whether devices may connect. False while the server stops.
+    /// Whether devices may connect. False while the server stops or its clock is behind.
     ready: bool,
     /// `ok` or `failing`. Devices with a token connect and talk without the store; logins and changes
     /// fail.
     store: &'static str,
+    /// `ok`, or `behind` if the clock is below its floor. Then every device is refused.
+    clock: &'static str,
 }
 
 pub(crate) fn filter(
     store: Arc<dyn StoreMonitor>,
+    clock: Clock,
     stopping: &watch::Receiver<bool>,
 ) -> BoxedFilter<(Response,)> {
     let stopping = stopping.clone();
     let alive = warp::path!("healthz").and(warp::get()).map(|| "ok\n".into_response());
     let ready = warp::path!("readyz").and(warp::get()).map(move || {
-        let ready = !*stopping.borrow();
+        let behind = clock.below_floor();
+        let ready = !*stopping.borrow() && !behind;
+        let clock = if behind { "behind" } else { "ok" };
         let store = if store.stats().healthy { "ok" } else { "failing" };
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        warp::reply::with_status(warp::reply::json(&Readiness { ready, store }), status)
+        warp::reply::with_status(warp::reply::json(&Readiness { ready, store, clock }), status)
             .into_response()
     });
     alive.or(ready).unify().boxed()

@@ -1,6 +1,6 @@
 //! Every error that the server answers over HTTP, with its code.
 
-use fedecks_cloud::auth::TooManyFailures;
+use fedecks_cloud::auth::{InvalidApiToken, TooManyFailures};
 use fedecks_cloud::messaging::BackplaneError;
 use fedecks_store::StoreError;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -79,6 +79,7 @@ codes! {
     TooManyStreams => SERVICE_UNAVAILABLE, "too-many-streams", "Too many open event streams";
     DeviceQueueFull => SERVICE_UNAVAILABLE, "device-queue-full", "The device reads too slowly";
     StoreUnavailable => SERVICE_UNAVAILABLE, "store-unavailable", "The store is unavailable";
+    ClockBehind => SERVICE_UNAVAILABLE, "clock-behind", "The server's clock is behind";
     Unavailable => SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable";
 }
 
@@ -142,6 +143,19 @@ impl From<BackplaneError> for Problem {
     fn from(error: BackplaneError) -> Self {
         tracing::warn!(%error, "API request failed: backplane");
         Self::temporary(Code::Unavailable, "cannot reach the other nodes, try again later", 5)
+    }
+}
+
+impl From<InvalidApiToken> for Problem {
+    fn from(error: InvalidApiToken) -> Self {
+        match error {
+            InvalidApiToken::Unknown | InvalidApiToken::Expired => {
+                Self::unauthorized(&error.to_string())
+            }
+            InvalidApiToken::ClockBehind => {
+                Self::temporary(Code::ClockBehind, error.to_string(), 10)
+            }
+        }
     }
 }
 

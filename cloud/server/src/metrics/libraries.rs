@@ -21,6 +21,11 @@ impl MetricSource for Hub {
             stats.undecodable,
         )?;
         to.counter(
+            "late_tokens",
+            "Tokens that had expired and were accepted within sessions.token_grace",
+            stats.late_tokens,
+        )?;
+        to.counter(
             "sessions_too_slow",
             "Sessions that ended because the device read too slowly",
             stats.too_slow,

@@ -2,6 +2,7 @@
 //! a device: the labels have few values, whatever happens.
 
 mod certificates;
+mod clock;
 mod devices;
 mod libraries;
 mod log;

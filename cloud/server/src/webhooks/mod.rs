@@ -9,7 +9,7 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_store::OutboxStore;
+use fedecks_store::{Clock, OutboxStore};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -35,6 +35,7 @@ impl Webhooks {
         webhooks: &[Webhook],
         store: Arc<dyn OutboxStore>,
         events: &EventLog,
+        clock: &Clock,
     ) -> Result<Self, ServerError> {
         let names: Vec<_> = webhooks.iter().map(|webhook| webhook.name.clone()).collect();
         match store.outbox_keep_only(&names).await {
@@ -50,7 +51,10 @@ impl Webhooks {
         let mut started = Self { counters: Vec::new(), ended, tasks: JoinSet::new() };
         for webhook in webhooks {
             let counters = Arc::new(WebhookCounters::default());
-            let worker = worker::Worker::new(webhook, store.clone(), events, counters.clone())?;
+            let worker = {
+                let counters = counters.clone();
+                worker::Worker::new(webhook, store.clone(), events, clock.clone(), counters)?
+            };
             started.tasks.spawn(worker.run_until(end.clone()));
             started.counters.push((webhook.name.clone(), counters));
         }

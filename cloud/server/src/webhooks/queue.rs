@@ -40,6 +40,8 @@ pub(super) struct Pending {
     pub(super) bytes: u64,
     /// When it was stored, in seconds since 1970-01-01 UTC.
     pub(super) at: u64,
+    /// Since when this process has it.
+    pub(super) since: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub(super) struct Delivery {
     pub(super) sequence: u64,
     /// When it was stored, in seconds since 1970-01-01 UTC.
     pub(super) at: u64,
+    /// Since when this process has it.
+    pub(super) since: Instant,
 }
 
 /// Between the attempts to deliver one event.
@@ -84,9 +88,9 @@ impl DeliveryQueue {
         self.make_due_ready(now);
         while let Some((_, lane)) = self.ready.pop_first() {
             let Some(known) = self.lanes.get_mut(&lane) else { continue };
-            if let Some(Pending { sequence, at, .. }) = known.pending.front().copied() {
+            if let Some(Pending { sequence, at, since, .. }) = known.pending.front().copied() {
                 known.state = State::InFlight;
-                return Some(Delivery { lane, sequence, at });
+                return Some(Delivery { lane, sequence, at, since });
             }
         }
         None
@@ -195,7 +199,7 @@ mod tests {
     const NONE: [u64; 0] = [];
 
     fn pending(sequence: u64) -> Pending {
-        Pending { sequence, bytes: 10 + sequence, at: 0 }
+        Pending { sequence, bytes: 10 + sequence, at: 0, since: Instant::now() }
     }
 
     fn queue(events: &[(&str, u64)]) -> (DeliveryQueue, Instant) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fedecks_store::{OutboxEntry, OutboxItem, OutboxStore, StoreError, unix_now};
+use fedecks_store::{Clock, OutboxEntry, OutboxItem, OutboxStore, StoreError};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -38,6 +38,7 @@ pub(super) struct Worker {
     pause: Option<Instant>,
     /// The event id behind each number in the queue.
     ids: HashMap<u64, String>,
+    clock: Clock,
     counters: Arc<WebhookCounters>,
     /// The epoch of the store in which the queue was loaded.
     epoch: u64,
@@ -65,6 +66,7 @@ impl Worker {
         webhook: &Webhook,
         store: Arc<dyn OutboxStore>,
         events: &EventLog,
+        clock: Clock,
         counters: Arc<WebhookCounters>,
     ) -> Result<Self, ServerError> {
         let devices = webhook.devices.clone().into_iter().collect();
@@ -86,6 +88,7 @@ impl Worker {
             to_delete: Vec::new(),
             store_due: None,
             pause: None,
+            clock,
             counters,
             failing: false,
         })
@@ -163,9 +166,10 @@ impl Worker {
                 Ok(mut left) => {
                     let deleted: HashSet<_> = self.to_delete.iter().cloned().collect();
                     left.retain(|item| !deleted.contains(&(item.sequence, item.event.clone())));
+                    let since = Instant::now();
                     for OutboxItem { sequence, lane, event, bytes, at } in left {
                         self.ids.insert(sequence, event);
-                        self.queue.push(&lane, Pending { sequence, bytes, at });
+                        self.queue.push(&lane, Pending { sequence, bytes, at, since });
                     }
                     return;
                 }
@@ -191,11 +195,11 @@ impl Worker {
             let Ok(room) = self.room.clone().try_acquire_many_owned(room) else { return };
             let Some(delivery) = self.queue.pop(Instant::now()) else { return };
             let (store, receiver) = (self.store.clone(), self.receiver.clone());
-            let webhook = self.webhook.name.clone();
+            let (webhook, clock) = (self.webhook.name.clone(), self.clock.clone());
             self.in_flight.spawn(async move {
                 let attempt = match store.outbox_body(&webhook, delivery.sequence).await {
                     Ok(Some(OutboxEntry { event, body, .. })) => {
-                        Ok(Some(receiver.deliver(&event, unix_now(), body).await))
+                        Ok(Some(receiver.deliver(&event, clock.now(), body).await))
                     }
                     Ok(None) => Ok(None),
                     Err(error) => Err(error),
@@ -238,7 +242,7 @@ impl Worker {
             }
             Err(error) => (error.to_string(), false),
         };
-        if unix_now().saturating_sub(delivery.at) > self.webhook.max_age.as_secs() {
+        if self.is_too_old(&delivery) {
             self.counters.dropped.inc();
             let lane = &*delivery.lane;
             tracing::warn!(
@@ -263,6 +267,14 @@ impl Worker {
             tracing::warn!(webhook, error, retry_in_ms, "webhook delivery failed, will retry");
         }
         true
+    }
+
+    /// Whether an event is older than `max_age`: by the wall clock only while that can be trusted, and by
+    /// the time for which this process has tried in any case.
+    fn is_too_old(&self, delivery: &Delivery) -> bool {
+        let age = Duration::from_secs(self.clock.now().saturating_sub(delivery.at));
+        let max = self.webhook.max_age;
+        delivery.since.elapsed() > max || (age > max && self.clock.is_trusted())
     }
 
     /// Removes an event from the queue and the store.
@@ -304,13 +316,14 @@ impl Worker {
         if self.to_store.is_empty() {
             return;
         }
-        let (webhook, now) = (&self.webhook.name, unix_now());
+        let (webhook, now) = (&self.webhook.name, self.clock.now());
         match self.store.outbox_add(webhook, self.to_store.clone(), now).await {
             Ok(numbers) => {
+                let since = Instant::now();
                 for (entry, sequence) in self.to_store.drain(..).zip(numbers) {
                     let bytes = entry.stored_bytes();
                     self.ids.insert(sequence, entry.event);
-                    self.queue.push(&entry.lane, Pending { sequence, bytes, at: now });
+                    self.queue.push(&entry.lane, Pending { sequence, bytes, at: now, since });
                 }
             }
             Err(error) => {

@@ -47,7 +47,7 @@ async fn a_device_is_watched_and_sent_messages_by_keyboard() {
     let token = server.token("all", EVERYTHING).await;
 
     type_token(&browser, "fdk_wrong").await;
-    browser.shows("This API token is unknown, revoked or expired.").await;
+    browser.shows("This API token is unknown or revoked.").await;
     // The browser logs the refusal too.
     let complaints = browser.complaints().await;
     assert!(complaints.iter().all(|one| one.contains("/session") && one.contains("401")));

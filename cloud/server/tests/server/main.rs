@@ -13,3 +13,4 @@ mod store_faults;
 mod storm;
 mod support;
 mod webhooks;
+mod wrong_clocks;

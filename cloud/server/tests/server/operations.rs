@@ -18,7 +18,7 @@ async fn health_and_a_metrics_listener_need_no_token() {
     assert_eq!((alive.status, &*alive.text()), (StatusCode::OK, "ok\n"));
     let ready = server.http().get("/readyz").await;
     assert_eq!(ready.status, StatusCode::OK);
-    assert_eq!(ready.text(), r#"{"ready":true,"store":"ok"}"#);
+    assert_eq!(ready.text(), r#"{"ready":true,"store":"ok","clock":"ok"}"#);
 
     let http = Http::to(server.addresses()[1]);
     assert!(metrics(&http).await.contains("fedecks_connected_devices 0"));

@@ -15,10 +15,12 @@ use tokio::sync::mpsc;
 use warp::reply::{Reply, Response};
 use warp::{Filter, reply};
 
-use fedecks_testing::cloud_process::CloudProcess;
+use fedecks_testing::cloud_process::{CloudProcess, CloudProgram};
 use fedecks_testing::device::Device;
 use fedecks_testing::http::Http;
 use fedecks_testing::wait::{until, within};
+use fedecks_testing::wall_clock::{DAY, WallClock};
+use fedecks_testing::{PASSWORD, USER};
 
 use crate::support::{METRICS, PROGRAM, Server, metrics, sample};
 
@@ -261,4 +263,38 @@ async fn a_receiver_that_answers_410_gets_no_more_events() {
     device.client.send(&"unwanted").await.unwrap();
     let nothing = tokio::time::timeout(Duration::from_millis(300), receiver.deliveries.recv());
     assert!(nothing.await.is_err());
+}
+
+#[tokio::test]
+async fn a_clock_ahead_for_one_restart_drops_no_event() {
+    let mut receiver = Receiver::start().await;
+    receiver.answer(500);
+    let clock = WallClock::new();
+    let lines = receiver.configuration("kinds = [\"connected\"]");
+    let program = clock.of(CloudProgram::configured(PROGRAM, &lines));
+    program.add_account(USER, PASSWORD).await;
+    let mut server = program.serve(&[]).await;
+    let device = server.device("kitchen-1").await;
+    let event = receiver.next().await.header("webhook-id").to_owned();
+    device.client.shutdown().await;
+    server.kill().await;
+    // Ten times `max_age`.
+    clock.set(40 * DAY, false);
+    server.start_again().await;
+    for _ in 0..3 {
+        let again = receiver.next().await;
+        assert_eq!(again.header("webhook-id"), event);
+    }
+    server.kill().await;
+    clock.set(0, true);
+    receiver.answer(204);
+    server.start_again().await;
+    loop {
+        let delivery = receiver.next().await;
+        let age = delivery.header("webhook-timestamp").parse::<u64>().unwrap();
+        assert_eq!(delivery.header("webhook-id"), event);
+        if age <= fedecks_store::unix_now() {
+            break;
+        }
+    }
 }

@@ -24,8 +24,8 @@ pub const BUILD_TIME: u64 = match u64::from_str_radix(env!("FEDECKS_BUILD_TIME")
 /// what was stored while the kernel called its clock synchronized, whichever is later. Clones share it.
 ///
 /// A clock below the floor is wrong. A clock above it may still be: one that is ahead looks the same as
-/// one after a long stop. So whoever deletes by age asks [`Clock::is_trusted`] first, and whoever can not
-/// do without the time refuses for as long as [`Clock::behind`] returns something.
+/// one after a long stop. So code that deletes by age asks [`Clock::is_trusted`] first, and code that
+/// cannot do without the time refuses for as long as [`Clock::behind`] returns something.
 #[derive(Clone)]
 pub struct Clock(Arc<Shared>);
 

@@ -29,6 +29,11 @@ async fn seen_and_labelled(store: &impl DeviceStore) {
     store.seen(&device("a"), 0, 25);
     store.seen(&device("b"), 0, 11);
     until_seen(store, &[("a", 30), ("b", 11)]).await;
+    // Except for one that a clock has noted while it was ahead.
+    store.seen(&device("a"), 0, 40 * 24 * 3600);
+    until_seen(store, &[("a", 40 * 24 * 3600)]).await;
+    store.seen(&device("a"), 0, 30);
+    until_seen(store, &[("a", 30)]).await;
     assert!(store.set_label(&device("b"), Some("Pump"), &cli()).await.unwrap());
     let record = store.device(&device("b")).await.unwrap().unwrap();
     let expected = DeviceRecord {

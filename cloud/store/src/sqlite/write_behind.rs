@@ -183,25 +183,33 @@ fn write_seen(
     generation: u64,
     at: u64,
 ) -> rusqlite::Result<()> {
-    tx.prepare_cached(
+    tx.prepare_cached(&format!(
         "INSERT INTO devices (id, first_seen, last_seen) VALUES (?1, ?2, ?2)
              ON CONFLICT (id) DO UPDATE
              SET first_seen = min(ifnull(first_seen, excluded.first_seen), excluded.first_seen),
-                 last_seen = max(ifnull(last_seen, 0), excluded.last_seen),
+                 last_seen = {},
                  forgotten = 0
              WHERE forgotten = 0 OR generation <= ?3",
-    )?
+        later("last_seen")
+    ))?
     .execute(params![device.as_str(), to_column(at), to_column(generation)])?;
     Ok(())
 }
 
 /// Notes when a token was used last, if it still exists.
 fn write_used(tx: &Transaction<'_>, name: &str, at: u64) -> rusqlite::Result<()> {
-    tx.prepare_cached(
-        "UPDATE api_tokens SET last_used = max(ifnull(last_used, 0), ?2) WHERE name = ?1",
-    )?
+    tx.prepare_cached(&format!(
+        "UPDATE api_tokens SET last_used = {} WHERE name = ?1",
+        later("last_used")
+    ))?
     .execute(params![name, to_column(at)])?;
     Ok(())
+}
+
+/// The later of a column and the parameter 2. But what is more than a day later was noted by a clock that
+/// was ahead; without this it would stay until that time has come.
+fn later(column: &str) -> String {
+    format!("CASE WHEN {column} > ?2 AND {column} <= ?2 + 86400 THEN {column} ELSE ?2 END")
 }
 
 #[cfg(test)]

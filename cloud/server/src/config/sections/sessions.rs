@@ -6,7 +6,7 @@ use fedecks_protocol::{Limits, MAX_HEADER_CHARS};
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, ConfigSources};
-use crate::config::values::{MAX_U32, number, whole_seconds};
+use crate::config::values::{MAX_U32, number, whole_seconds, whole_seconds_or_none};
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,6 +15,9 @@ pub(crate) struct Sessions {
     pub(crate) heartbeat: Duration,
     #[serde(deserialize_with = "whole_seconds")]
     pub(crate) idle_timeout: Duration,
+    /// For how long an expired token is still accepted; 0 for not at all.
+    #[serde(deserialize_with = "whole_seconds_or_none")]
+    pub(crate) token_grace: Duration,
     /// The largest message from a device, in bytes.
     #[serde(deserialize_with = "number::<_, _, 1024, MAX_FRAME>")]
     pub(crate) max_frame: u32,
@@ -44,6 +47,7 @@ impl Default for Sessions {
         Self {
             heartbeat: Duration::from_secs(19),
             idle_timeout: Duration::from_secs(60),
+            token_grace: Duration::from_secs(4 * 7 * 24 * 3600),
             max_frame: 1024 * 1024,
             max_decoded: Limits::CLOUD_DECODED,
             max_decoded_by_device: Limits::DEVICE_DECODED,

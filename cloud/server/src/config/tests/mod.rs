@@ -139,6 +139,7 @@ fn every_key_of_a_file_is_read() {
         [sessions]
         heartbeat = "30s"
         idle_timeout = "2m"
+        token_grace = "0s"
         max_frame = 2048
         max_decoded = 65536
         max_decoded_by_device = 131072
@@ -193,6 +194,7 @@ fn every_key_of_a_file_is_read() {
     let sessions = Sessions {
         heartbeat: seconds(30),
         idle_timeout: seconds(120),
+        token_grace: seconds(0),
         max_frame: 2048,
         max_decoded: 65_536,
         max_decoded_by_device: 131_072,

@@ -146,8 +146,13 @@ fn responses(route: &Route) -> Value {
 
 /// The errors that follow from the form of a route, and those that it declares.
 fn possible_problems(route: &Route) -> Vec<Code> {
-    let mut codes =
-        vec![Code::Unauthorized, Code::CrossSite, Code::TooManyFailures, Code::InvalidQuery];
+    let mut codes = vec![
+        Code::Unauthorized,
+        Code::CrossSite,
+        Code::TooManyFailures,
+        Code::ClockBehind,
+        Code::InvalidQuery,
+    ];
     if route.role.is_some() {
         codes.push(Code::RoleMissing);
     }

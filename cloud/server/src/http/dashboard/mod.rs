@@ -65,8 +65,11 @@ fn session(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let (for_get, for_post, for_delete) = (state.clone(), state.clone(), state.clone());
     let path = warp::path!("session").and(warp::header::headers_cloned());
     let get = path.and(warp::get()).map(move |headers: HeaderMap| {
-        browser_session::find(&for_get.sessions, &headers)
-            .map_or_else(no_content, |found| json_response(&SessionInfo { csrf: &found.csrf }))
+        match browser_session::find(&for_get.sessions, &headers) {
+            Ok(Some(found)) => json_response(&SessionInfo { csrf: &found.csrf }),
+            Ok(None) => no_content(),
+            Err(problem) => problem.into_response(),
+        }
     });
     let post = path
         .and(warp::post())
@@ -112,7 +115,7 @@ fn sign_in(
         }
     })?;
     tracing::info!(by = token.name, peer = %address, "dashboard sign-in");
-    if let Some(older) = browser_session::find(&state.sessions, headers) {
+    if let Some(older) = browser_session::find(&state.sessions, headers)? {
         state.sessions.end(&older.id);
     }
     let new = state.sessions.begin(token);
@@ -122,7 +125,7 @@ fn sign_in(
 }
 
 fn sign_out(state: &AppState, headers: &HeaderMap, peer: Peer) -> Result<Response, Problem> {
-    if let Some(signed_in) = browser_session::find(&state.sessions, headers) {
+    if let Some(signed_in) = browser_session::find(&state.sessions, headers)? {
         browser_session::check(&signed_in, &Method::DELETE, headers)?;
         state.sessions.end(&signed_in.id);
         tracing::info!(by = signed_in.token.name, "dashboard sign-out");

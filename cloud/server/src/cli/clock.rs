@@ -1,0 +1,84 @@
+//! `clock`: whether the server's clock is below its floor, and how to reset a wrong floor.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use fedecks_common::utc;
+use fedecks_store::{Actor, AuditAction, AuditEntry, AuditStore, Clock};
+
+use super::error::CliError;
+use super::output::{self, Output};
+use super::place::Place;
+use crate::clock;
+use crate::config::{Config, Overrides};
+use crate::store::open_store;
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Show the clock, whether the kernel calls it synchronized, and its floor
+    ///
+    /// The floor is a time that has certainly passed: when the program was built, or what the server
+    /// stored last while the clock was synchronized. A server whose clock is below it refuses every device.
+    Show(Place),
+    /// Reset a floor that is wrong to the time that the clock shows
+    ///
+    /// For a floor that a clock stored while it was ahead. Check first that the clock is right now: shows
+    /// both times, and does nothing unless the clock is below the floor. A running server notices within
+    /// about a second.
+    Accept(Place),
+}
+
+pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
+    match command {
+        Command::Show(place) => show(&load(place)?.1, output),
+        Command::Accept(place) => accept(place, output),
+    }
+}
+
+fn load(place: Place) -> Result<(Config, Clock), CliError> {
+    let config = place.load(Overrides::default())?;
+    let (clock, _, stored) = clock::open(&config);
+    if let Err(error) = stored {
+        output::print_error(&error.into());
+    }
+    Ok((config, clock))
+}
+
+fn show(clock: &Clock, output: &mut Output<'_>) -> Result<(), CliError> {
+    let state = if clock.is_synchronized() { "synchronized" } else { "not synchronized" };
+    let origin = if clock.floor() == clock.built_at() { "build" } else { "stored" };
+    let behind = clock.behind().map_or_else(|| "no".to_owned(), days_and_time);
+    output.print(&format!(
+        "clock: {} ({state})\nfloor: {} ({origin})\nbehind: {behind}\n",
+        utc(clock.now()),
+        utc(clock.floor()),
+    ))
+}
+
+fn accept(place: Place, output: &mut Output<'_>) -> Result<(), CliError> {
+    let (config, clock) = load(place)?;
+    show(&clock, output)?;
+    let (now, built_at) = (clock.now(), clock.built_at());
+    if now < built_at {
+        return Err(CliError::ClockBeforeBuild { clock: utc(now), built: utc(built_at) });
+    }
+    if !clock.below_floor() {
+        return output.print("the clock is not below its floor, nothing to accept\n");
+    }
+    let floor = clock.floor();
+    clock::accept(&config, &clock)?;
+    if config.store.exists() {
+        let detail = Some(format!("{} instead of {}", utc(now), utc(floor)));
+        let (by, action) = (Actor::cli(), AuditAction::ClockAccepted);
+        // Written when the store is closed.
+        open_store(&config)?.audit_later(AuditEntry { at: now, by, action, device: None, detail });
+    }
+    output.print(&format!("the floor is {} now\n", utc(now)))
+}
+
+/// Such as `40 days 3:05:00`.
+fn days_and_time(duration: Duration) -> String {
+    let (days, seconds) = (duration.as_secs() / 86400, duration.as_secs() % 86400);
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!("{days} days {hours}:{minutes:02}:{:02}", seconds % 60)
+}
