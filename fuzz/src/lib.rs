@@ -1,9 +1,14 @@
-//! Shared by the fuzz targets: a counting allocator that enforces bounds on memory.
+//! Shared by the fuzz targets: a counting allocator that enforces bounds on memory, and
+//! configurations as inputs.
+
+mod config;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use fedecks_protocol::Limits;
+
+pub use config::ConfigInput;
 
 /// Counts the allocations of the calling thread.
 pub struct Counting;

@@ -31,7 +31,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "serve" 
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "account" -d 'Add, remove and list the accounts that may register devices'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "device" -d 'List, label, block and forget devices, and revoke their tokens'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "token" -d 'Add, list and revoke the tokens of clients of the HTTP API'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "audit" -d 'Show who changed what'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "audit" -d 'Show who did what'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "clock" -d 'Show the server\'s clock and its floor, and reset a wrong floor'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "backup" -d 'Copy the store to a new file, even while the server is running'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "restore" -d 'Restore the store from a backup'
@@ -122,14 +122,16 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and _
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "revoke" -d 'Revoke an API token'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and not __fish_seen_subcommand_from list help" -s h -l help -d 'Print help'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and not __fish_seen_subcommand_from list help" -f -a "list" -d 'List who changed what, newest first (time, who, what, device, detail), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and not __fish_seen_subcommand_from list help" -f -a "list" -d 'List who did what, newest first (time, who, what, device, detail, address), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and not __fish_seen_subcommand_from list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l class -d 'Only this class: access (changes of accounts and API tokens), devices (changes of devices), sign-ins (to the dashboard), logins (of devices), refusals (of changes) or messages' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l device -d 'Only what was done to this device' -r
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l by -d 'Only what was done by this actor, such as cli or token:NAME' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l limit -d 'Maximum number of entries' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "list" -d 'List who changed what, newest first (time, who, what, device, detail), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "list" -d 'List who did what, newest first (time, who, what, device, detail, address), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and not __fish_seen_subcommand_from show accept help" -s h -l help -d 'Print help'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and not __fish_seen_subcommand_from show accept help" -f -a "show" -d 'Show the clock, whether the kernel calls it synchronized, and its floor'
@@ -161,7 +163,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and no
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit clock backup restore secret help" -f -a "account" -d 'Add, remove and list the accounts that may register devices'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit clock backup restore secret help" -f -a "device" -d 'List, label, block and forget devices, and revoke their tokens'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit clock backup restore secret help" -f -a "token" -d 'Add, list and revoke the tokens of clients of the HTTP API'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit clock backup restore secret help" -f -a "audit" -d 'Show who changed what'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit clock backup restore secret help" -f -a "audit" -d 'Show who did what'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit clock backup restore secret help" -f -a "clock" -d 'Show the server\'s clock and its floor, and reset a wrong floor'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit clock backup restore secret help" -f -a "backup" -d 'Copy the store to a new file, even while the server is running'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit clock backup restore secret help" -f -a "restore" -d 'Restore the store from a backup'
@@ -179,7 +181,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "add" -d 'Add an API token and print it; it cannot be shown again'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "list" -d 'List API tokens (name, roles, devices, added, expires, last used), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "revoke" -d 'Revoke an API token'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "list" -d 'List who changed what, newest first (time, who, what, device, detail), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "list" -d 'List who did what, newest first (time, who, what, device, detail, address), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from clock" -f -a "show" -d 'Show the clock, whether the kernel calls it synchronized, and its floor'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from clock" -f -a "accept" -d 'Reset a floor that is wrong to the time that the clock shows'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from secret" -f -a "generate" -d 'Print a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 
 /// The client that limits are counted for: an IPv4 address or an IPv6 /64 network, the smallest that a
 /// customer is assigned. IPv4 addresses are mapped into a reserved IPv6 range, so the two never collide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RateLimitKey(NonZeroU64);
 
 /// Marks an IPv4 address; the IPv6 networks with this bit are reserved.

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::audit_trail::AuditTrail;
 use crate::clock::ClockKeeper;
 use crate::config::{Config, Overrides, TlsChoice};
 use crate::dashboard_sessions::DashboardSessions;
@@ -31,7 +32,7 @@ use crate::signals::{self, Shutdown};
 use crate::state::AppState;
 use crate::store::{create_data_dir, open_store};
 use crate::webhooks::{self, Webhooks};
-use crate::{certificates, listeners, systemd};
+use crate::{certificates, expiry, listeners, systemd};
 
 /// Serves until a signal stops it.
 pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), ServerError> {
@@ -120,19 +121,22 @@ impl App {
         tasks.spawn(tokens.clone().watch());
         tasks.spawn(keeper.run());
 
-        let failed_logins = FailedLogins::new(config.failed_logins);
+        let failed_logins = FailedLogins::load(config.failed_logins, store.clone()).await?;
+        let audit_trail = AuditTrail::new(store.clone());
+        tasks.spawn(expiry::run(store.clone(), clock.clone()));
         let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };
         let events = EventLog::new(kept);
         let counters = DeviceCounters::default();
         let accounts = AccountHandler::new(store.clone()).failed_logins(failed_logins.clone());
-        let cloud =
-            Fedecks::builder(RecordingHandler::new(accounts, events.clone(), counters.clone()))
-                .store(store.clone())
-                .keyring(keyring)
-                .denylist(denylist.clone())
-                .clock(clock.clone())
-                .options(options(&config))
-                .build()?;
+        let recorders = (events.clone(), counters.clone(), audit_trail.clone());
+        let handler = RecordingHandler::new(accounts, denylist.clone(), recorders);
+        let cloud = Fedecks::builder(handler)
+            .store(store.clone())
+            .keyring(keyring)
+            .denylist(denylist.clone())
+            .clock(clock.clone())
+            .options(options(&config))
+            .build()?;
         tasks.spawn(events::record_access_changes(denylist.subscribe(), events.clone()));
         let certificates: Vec<_> = listen.iter().filter_map(|listen| listen.tls.clone()).collect();
         let trusted_proxies = config.trusted_proxies.clone();
@@ -157,6 +161,7 @@ impl App {
             accounts: store.clone(),
             devices: store.clone(),
             audit: store,
+            audit_trail,
             events,
             streams,
             metrics,

@@ -9,11 +9,15 @@ use fedecks_cloud::accounts::AccountHandler;
 use fedecks_cloud::auth::AuthenticatedBy;
 use fedecks_cloud::messaging::Presence;
 use fedecks_cloud::session::{Disconnected, SessionError};
-use fedecks_cloud::{Decision, DeviceId, Handler, Login, Message, Outcome, Session, Term};
+use fedecks_cloud::{
+    Decision, Denylist, DeviceId, Handler, Login, Message, Outcome, Session, Term,
+};
 use fedecks_common::RateLimit;
 use fedecks_protocol::{CloseCode, CloseReason, Refusal};
+use fedecks_store::{Actor, AuditAction};
 use parking_lot::Mutex;
 
+use crate::audit_trail::AuditTrail;
 use crate::events::{Event, EventLog, EventPayload};
 use crate::metrics::DeviceCounters;
 
@@ -22,6 +26,8 @@ pub(crate) struct RecordingHandler {
     accounts: AccountHandler,
     events: EventLog,
     counters: DeviceCounters,
+    audit_trail: AuditTrail,
+    denylist: Denylist,
     /// The state of the rate limit for recorded refusals.
     refusals: Mutex<Instant>,
 }
@@ -33,10 +39,11 @@ const REFUSALS_PER_SECOND: u32 = 20;
 impl RecordingHandler {
     pub(crate) fn new(
         accounts: AccountHandler,
-        events: EventLog,
-        counters: DeviceCounters,
+        denylist: Denylist,
+        (events, counters, audit_trail): (EventLog, DeviceCounters, AuditTrail),
     ) -> Self {
-        Self { accounts, events, counters, refusals: Mutex::new(Instant::now()) }
+        let refusals = Mutex::new(Instant::now());
+        Self { accounts, events, counters, audit_trail, denylist, refusals }
     }
 
     fn record(&self, device: &DeviceId, payload: EventPayload) {
@@ -59,7 +66,15 @@ impl RecordingHandler {
 
 impl Handler for RecordingHandler {
     async fn authenticate(&self, login: Login<'_>) -> Decision {
-        self.accounts.authenticate(login).await
+        let decision = self.accounts.authenticate(login).await;
+        // A blocked device is refused after this.
+        if decision == Decision::Accept && !self.denylist.is_blocked(login.device) {
+            let account = login.credentials.text("username").unwrap_or_default();
+            let by = Actor::account(account);
+            let by = login.peer.into_iter().fold(by, |by, peer| by.from_address(peer.ip()));
+            self.audit_trail.add(by, AuditAction::LoggedIn, Some(login.device.clone()), None);
+        }
+        decision
     }
 
     async fn connected(&self, session: &Session) {

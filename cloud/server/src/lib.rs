@@ -7,6 +7,7 @@
 )]
 
 mod app;
+mod audit_trail;
 mod certificates;
 mod cli;
 mod clock;
@@ -15,6 +16,7 @@ mod dashboard_sessions;
 mod error;
 mod event_kind;
 mod events;
+mod expiry;
 mod handler;
 mod history;
 mod http;

@@ -6,6 +6,7 @@ use fedecks_cloud::auth::{ApiTokens, FailedLogins};
 use fedecks_cloud::{Denylist, Hub};
 use fedecks_store::{AccountStore, AuditStore, DeviceStore};
 
+use crate::audit_trail::AuditTrail;
 use crate::config::Config;
 use crate::dashboard_sessions::DashboardSessions;
 use crate::events::{EventLog, Streams};
@@ -17,6 +18,7 @@ pub(crate) struct AppState {
     pub(crate) accounts: Arc<dyn AccountStore>,
     pub(crate) devices: Arc<dyn DeviceStore>,
     pub(crate) audit: Arc<dyn AuditStore>,
+    pub(crate) audit_trail: AuditTrail,
     pub(crate) denylist: Denylist,
     pub(crate) tokens: ApiTokens,
     pub(crate) events: EventLog,

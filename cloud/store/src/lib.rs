@@ -16,9 +16,9 @@
 //! A change of accounts, devices or API tokens is written together with its line in the audit log, which
 //! names `by` as its author.
 //!
-//! Notes ([`DeviceStore::seen`], [`ApiTokenStore::api_token_used`], [`AuditStore::audit_later`]) never
-//! wait: those of about a second are written together, kept while the store fails, and dropped and
-//! counted above a limit.
+//! Notes ([`DeviceStore::seen`], [`ApiTokenStore::api_token_used`], [`KnownLoginStore::login_succeeded`],
+//! [`AuditStore::audit_later`]) never wait: those of about a second are written together, kept while the
+//! store fails, and dropped and counted above a limit.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -36,6 +36,7 @@ mod device_pattern;
 mod devices;
 mod epoch;
 mod error;
+mod known_logins;
 mod latency;
 mod outbox;
 #[cfg(feature = "sqlite")]
@@ -50,7 +51,10 @@ pub use api_tokens::{
     ApiSecret, ApiToken, ApiTokenStore, InvalidRole, InvalidTokenName, NewApiToken, Role, Roles,
     check_token_name,
 };
-pub use audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditRecord, AuditStore};
+pub use audit::{
+    Actor, AuditAction, AuditClass, AuditEntry, AuditKept, AuditLimits, AuditQuery, AuditRecord,
+    AuditStore,
+};
 pub use boxed::{BoxFuture, StoreFuture};
 pub use clock::{
     BUILD_TIME, Clock, ClockSource, FloorFile, FloorFileError, ManualClock, SystemClock,
@@ -61,6 +65,7 @@ pub use devices::{
 };
 pub use epoch::Epoch;
 pub use error::StoreError;
+pub use known_logins::{KnownLogin, KnownLoginStore};
 pub use latency::{Latency, LatencyHistogram};
 pub use outbox::{OutboxEntry, OutboxItem, OutboxStore};
 #[cfg(feature = "sqlite")]

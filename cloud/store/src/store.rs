@@ -4,6 +4,7 @@ use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
 use crate::audit::AuditStore;
 use crate::devices::DeviceStore;
+use crate::known_logins::KnownLoginStore;
 use crate::outbox::OutboxStore;
 use crate::stats::StoreMonitor;
 
@@ -12,11 +13,23 @@ use crate::stats::StoreMonitor;
 ///
 /// Not for `dyn Store`: upcasting a trait object needs Rust 1.86.
 pub trait Store:
-    AccountStore + DeviceStore + ApiTokenStore + AuditStore + OutboxStore + StoreMonitor
+    AccountStore
+    + DeviceStore
+    + ApiTokenStore
+    + KnownLoginStore
+    + AuditStore
+    + OutboxStore
+    + StoreMonitor
 {
 }
 
 impl<S> Store for S where
-    S: AccountStore + DeviceStore + ApiTokenStore + AuditStore + OutboxStore + StoreMonitor
+    S: AccountStore
+        + DeviceStore
+        + ApiTokenStore
+        + KnownLoginStore
+        + AuditStore
+        + OutboxStore
+        + StoreMonitor
 {
 }

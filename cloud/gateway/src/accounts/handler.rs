@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_protocol::Term;
+use fedecks_edge::RateLimitKey;
+use fedecks_protocol::{DeviceId, Term};
 use fedecks_store::AccountStore;
+use tracing::Instrument;
 
 use super::passwords::{PasswordCheck, PasswordChecker};
-use crate::auth::failed_logins::{FailedLogins, TooManyFailures};
+use super::turns::Asker;
+use crate::auth::failed_logins::{Attempt, FailedLogins, TooManyFailures};
 use crate::handler::{Decision, Handler, Login, Outcome};
 use crate::messaging::message::{Info, Message};
 use crate::session::Session;
@@ -20,7 +23,7 @@ use crate::session::Session;
 /// device.
 #[derive(Debug)]
 pub struct AccountHandler {
-    accounts: Accounts,
+    accounts: Arc<Accounts>,
     failed: FailedLogins,
 }
 
@@ -30,14 +33,25 @@ struct Accounts {
     passwords: PasswordChecker,
 }
 
+/// A login whose password is to be checked.
+struct Check {
+    device: DeviceId,
+    username: String,
+    password: String,
+    asker: Asker,
+    attempt: Attempt,
+}
+
 /// When a device should retry if its password could not be checked.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+const UNAVAILABLE: Decision = Decision::Unavailable { retry_after: RETRY_AFTER };
 
 impl AccountHandler {
     /// A handler for the accounts of `store`; new accounts can be used immediately. Guessing passwords is
     /// slowed down by [`FailedLogins`] with its default limits.
     pub fn new(store: Arc<dyn AccountStore>) -> Self {
-        let accounts = Accounts { store, passwords: PasswordChecker::new() };
+        let accounts = Arc::new(Accounts { store, passwords: PasswordChecker::new() });
         Self { accounts, failed: FailedLogins::default() }
     }
 
@@ -50,18 +64,28 @@ impl AccountHandler {
 
 impl Handler for AccountHandler {
     async fn authenticate(&self, login: Login<'_>) -> Decision {
-        let account = login.credentials.text("username");
-        let attempt = match self.failed.attempt(login.peer.map(|peer| peer.ip()), account) {
+        let Login { device, credentials, peer } = login;
+        let address = peer.map(|peer| peer.ip());
+        let username = credentials.text("username");
+        let attempt = match self.failed.attempt(address, username) {
             Ok(attempt) => attempt,
             Err(TooManyFailures { retry_after }) => return Decision::RateLimited { retry_after },
         };
-        let decision = self.accounts.check(login).await;
-        match decision {
-            Decision::Accept => attempt.succeeded(),
-            Decision::Reject => attempt.failed(),
-            Decision::Blocked | Decision::RateLimited { .. } | Decision::Unavailable { .. } => {}
-        }
-        decision
+        let (Some(username), Some(password)) = (username, credentials.text("password")) else {
+            attempt.failed();
+            return Decision::Reject;
+        };
+        let check = Check {
+            device: device.clone(),
+            username: username.to_owned(),
+            password: password.to_owned(),
+            asker: Asker { address: address.map(RateLimitKey::of), known: attempt.is_known() },
+            attempt,
+        };
+        // A separate task: if the device hangs up, this future is dropped, but the check has its price
+        // and its result.
+        let checked = tokio::spawn(self.accounts.clone().check(check).in_current_span()).await;
+        checked.unwrap_or(UNAVAILABLE)
     }
 
     async fn connected(&self, session: &Session) {
@@ -90,30 +114,34 @@ async fn publish(session: &Session, term: Term) -> Outcome {
 }
 
 impl Accounts {
-    async fn check(&self, Login { device, credentials, peer: _ }: Login<'_>) -> Decision {
-        let unavailable = Decision::Unavailable { retry_after: RETRY_AFTER };
-        let (Some(username), Some(password)) =
-            (credentials.text("username"), credentials.text("password"))
-        else {
-            return Decision::Reject;
-        };
-        let hash = match self.store.password_hash(username).await {
+    async fn check(self: Arc<Self>, check: Check) -> Decision {
+        let Check { device, username, password, asker, attempt } = check;
+        let hash = match self.store.password_hash(&username).await {
             Ok(hash) => hash,
             Err(error) => {
                 tracing::error!(%device, %error, "cannot read the account from the store");
-                return unavailable;
+                attempt.withdrawn();
+                return UNAVAILABLE;
             }
         };
-        match self.passwords.check(password, hash).await {
-            PasswordCheck::Match => Decision::Accept,
-            PasswordCheck::Mismatch => Decision::Reject,
+        match self.passwords.check(asker, password, hash).await {
+            PasswordCheck::Match => {
+                attempt.succeeded();
+                Decision::Accept
+            }
+            PasswordCheck::Mismatch => {
+                attempt.failed();
+                Decision::Reject
+            }
             PasswordCheck::QueueFull => {
                 tracing::warn!(%device, "too many passwords are waiting to be checked");
-                unavailable
+                attempt.withdrawn();
+                UNAVAILABLE
             }
             PasswordCheck::InvalidHash => {
                 tracing::error!(%device, "the password hash of the account in the store is invalid");
-                unavailable
+                attempt.withdrawn();
+                UNAVAILABLE
             }
         }
     }
@@ -168,6 +196,22 @@ mod tests {
         let unavailable = Decision::Unavailable { retry_after: RETRY_AFTER };
         let credentials = credentials("marvin", "don't panic");
         assert_eq!(decide(&damaged, credentials, 1).await, unavailable, "not a rejection");
+    }
+
+    #[tokio::test]
+    async fn a_login_that_is_dropped_is_checked_and_counted() {
+        let limits = FailedLoginLimits { per_address: 2, per_account: 100 };
+        let handler = handler_with_marvin(&hash_password("don't panic").unwrap()).await;
+        let handler = handler.failed_logins(FailedLogins::new(limits));
+        for _ in 0..2 {
+            let mut login = Box::pin(decide(&handler, credentials("marvin", "panic a lot"), 1));
+            assert!(futures_util::FutureExt::now_or_never(&mut login).is_none());
+        }
+        fedecks_testing::wait::until(async || {
+            let decided = decide(&handler, credentials("marvin", "don't panic"), 1).await;
+            matches!(decided, Decision::RateLimited { .. }).then_some(())
+        })
+        .await;
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod handler;
 mod passwords;
+mod turns;
 
 pub use handler::AccountHandler;
 pub use passwords::{PasswordError, hash_password};

@@ -1,13 +1,13 @@
 //! Hashes and checks passwords, a few at a time.
 
-use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Argon2, Params};
 use rand::TryRng;
 use rand::rngs::SysRng;
-use tokio::sync::Semaphore;
+
+use super::turns::{Asker, Turns};
 
 /// Why a password could not be hashed.
 #[derive(Debug, thiserror::Error)]
@@ -47,13 +47,10 @@ pub fn hash_password(password: &str) -> Result<String, PasswordError> {
     Ok(hash.map_err(PasswordError::Hash)?.to_string())
 }
 
-/// Checks passwords on the blocking pool: a limited number at a time, with a bounded queue.
+/// Checks passwords on the blocking pool: a limited number at a time, with a bounded queue that is fair
+/// between addresses.
 #[derive(Debug)]
-pub(super) struct PasswordChecker {
-    /// Permits for queued and running checks.
-    admitted: Arc<Semaphore>,
-    running: Arc<Semaphore>,
-}
+pub(super) struct PasswordChecker(Turns);
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +59,19 @@ pub(super) enum PasswordCheck {
     Mismatch,
     /// Too many checks are queued.
     QueueFull,
-    /// The hash cannot be parsed.
+    /// The hash cannot be parsed, or takes more than [`MAX_MEMORY_KIB`].
     InvalidHash,
 }
 
-/// Maximum number of queued checks, which take about 20 ms each.
+/// Maximum number of queued checks, which take about 20 ms each, and up to 8 KiB for the password and the
+/// hash. Of those who have logged in to the account before, and again of all others.
 const QUEUE: usize = 256;
+
+/// Maximum number of checks at a time, so that they take no more than 152 MiB: our own hashes take 19 MiB.
+const MAX_PARALLEL: usize = 8;
+
+/// The most memory that a hash may require, in KiB.
+const MAX_MEMORY_KIB: u32 = 64 * 1024;
 
 /// Verified for an unknown account, so that the response takes as long as for a known one. No password has
 /// this hash: its last part is 32 zero bytes.
@@ -78,32 +82,23 @@ impl PasswordChecker {
     /// Uses at most half of the processors; the other half is for connected devices.
     pub(super) fn new() -> Self {
         let processors = available_parallelism().map_or(1, usize::from);
-        Self::with(QUEUE, (processors / 2).max(1))
-    }
-
-    fn with(queue: usize, parallel: usize) -> Self {
-        Self {
-            admitted: Arc::new(Semaphore::new(queue + parallel)),
-            running: Arc::new(Semaphore::new(parallel)),
-        }
+        Self(Turns::new((processors / 2).clamp(1, MAX_PARALLEL), QUEUE))
     }
 
     /// Checks `password` against `hash`. Without a hash it does the same work and returns
     /// [`PasswordCheck::Mismatch`].
-    pub(super) async fn check(&self, password: &str, hash: Option<String>) -> PasswordCheck {
-        let Ok(admitted) = self.admitted.clone().try_acquire_owned() else {
-            return PasswordCheck::QueueFull;
-        };
-        let Ok(running) = self.running.clone().acquire_owned().await else {
-            // The semaphore is never closed.
-            return PasswordCheck::QueueFull;
-        };
-        let password = password.as_bytes().to_vec();
+    pub(super) async fn check(
+        &self,
+        asker: Asker,
+        password: String,
+        hash: Option<String>,
+    ) -> PasswordCheck {
+        let Some(turn) = self.0.wait(asker).await else { return PasswordCheck::QueueFull };
         let work = tokio::task::spawn_blocking(move || {
-            // Held by the check and not by the caller: a device that disconnects does not make room for
-            // another check while its own is still running.
-            let _permits = (admitted, running);
-            verify(&password, hash.as_deref())
+            // Held by the check and not by the caller: who stops waiting does not make room for another
+            // check while this one is still running.
+            let _turn = turn;
+            verify(password.as_bytes(), hash.as_deref())
         });
         // It does not panic, but a runtime that shuts down may drop it.
         work.await.unwrap_or(PasswordCheck::QueueFull)
@@ -115,6 +110,10 @@ fn verify(password: &[u8], hash: Option<&str>) -> PasswordCheck {
     let Ok(hash) = PasswordHash::new(hash.unwrap_or(DUMMY_HASH)) else {
         return PasswordCheck::InvalidHash;
     };
+    let memory = Params::try_from(&hash).map(|params| params.m_cost());
+    if !memory.is_ok_and(|memory| memory <= MAX_MEMORY_KIB) {
+        return PasswordCheck::InvalidHash;
+    }
     // A password above the maximum is truncated: it cannot match in either case.
     let password = &password[..password.len().min(4 * MAX_CHARS + 1)];
     match Argon2::default().verify_password(password, &hash) {
@@ -131,7 +130,9 @@ mod tests {
     #[tokio::test]
     async fn only_the_right_password_matches() {
         let passwords = PasswordChecker::new();
+        let asker = Asker { address: None, known: false };
         let hash = hash_password("correct horse").unwrap();
+        let greedy = hash.replace("m=19456", "m=65537");
         assert_ne!(hash, hash_password("correct horse").unwrap(), "they have different salts");
         for (password, hash, result) in [
             ("correct horse", Some(&*hash), PasswordCheck::Match),
@@ -140,8 +141,10 @@ mod tests {
             ("Correct horse", Some(&*hash), PasswordCheck::Mismatch),
             ("correct horse", None, PasswordCheck::Mismatch),
             ("correct horse", Some("no hash"), PasswordCheck::InvalidHash),
+            ("correct horse", Some(&greedy), PasswordCheck::InvalidHash),
         ] {
-            let checked = passwords.check(password, hash.map(str::to_owned)).await;
+            let checked =
+                passwords.check(asker, password.to_owned(), hash.map(str::to_owned)).await;
             assert_eq!(checked, result, "{password:?} {hash:?}");
         }
     }
@@ -167,22 +170,5 @@ mod tests {
                 assert!(hash_password(&character.repeat(length)).is_ok());
             }
         }
-    }
-
-    #[tokio::test]
-    async fn checks_beyond_the_queue_are_refused_at_once() {
-        let passwords = Arc::new(PasswordChecker::with(1, 1));
-        let held = passwords.running.clone().acquire_owned().await.unwrap();
-        let waiting = [passwords.clone(), passwords.clone()]
-            .map(|passwords| tokio::spawn(async move { passwords.check("x", None).await }));
-        while passwords.admitted.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(passwords.check("x", None).await, PasswordCheck::QueueFull);
-        drop(held);
-        for check in waiting {
-            assert_eq!(check.await.unwrap(), PasswordCheck::Mismatch);
-        }
-        assert_eq!(passwords.check("x", None).await, PasswordCheck::Mismatch);
     }
 }

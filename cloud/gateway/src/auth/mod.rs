@@ -68,12 +68,8 @@ pub(crate) async fn authenticate<H: Handler>(
         return Err(unavailable(RETRY_AFTER));
     }
     let AuthRequest { device_id: device, proof } = request;
-    let access = context.denylist.access(&device);
-    if access.blocked {
-        return Err(Refusal::Blocked.into());
-    }
     // Read before the handler is called: a revocation in the meantime also applies to this login.
-    let current = access.generation;
+    let current = context.denylist.generation(&device);
     let (by, generation) = match proof {
         Proof::Token(token) => check_token(context, &device, &token, current)?,
         Proof::Credentials(credentials) => {
@@ -82,6 +78,10 @@ pub(crate) async fn authenticate<H: Handler>(
             (AuthenticatedBy::Credentials, current)
         }
     };
+    // Not before it has proved to be the device: which ids exist and are blocked is no one else's business.
+    if context.denylist.is_blocked(&device) {
+        return Err(Refusal::Blocked.into());
+    }
     Ok(AuthenticatedDevice { device, dialect, generation, by, peer })
 }
 
@@ -118,6 +118,10 @@ fn check_token<H>(
     }
     if claims.generation < current {
         return Err(Refusal::TokenRevoked);
+    }
+    // It is the device's, also if it is late.
+    if context.denylist.is_blocked(device) {
+        return Err(Refusal::Blocked);
     }
     let (now, grace) = (context.clock.now(), context.options.token_grace.as_secs());
     let late = claims.expires_at <= now;

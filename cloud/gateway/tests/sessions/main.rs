@@ -7,6 +7,7 @@
 #[cfg(feature = "accounts")]
 mod accounts;
 mod endings;
+mod guessing;
 mod messages;
 mod nodes;
 mod rate_limit;

@@ -130,15 +130,21 @@ async fn an_invalid_token_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_blocked_device_is_refused_before_the_handler_is_called() {
+async fn only_who_proves_to_be_a_device_learns_that_it_is_blocked() {
     let cloud = start().await;
     cloud.denylist.block(&id("a"), &Actor::cli()).await.unwrap();
-    let good = Proof::Token(token("a", unix_now(), unix_now() + 100, 0));
-    assert_eq!(reason(RawDevice::dial(cloud.address, "a", good.clone()).await), is(403, "blocked"));
-    // The handler panics over these credentials.
-    for user in [USER, "panic"] {
-        let dialled = RawDevice::dial(cloud.address, "a", credentials(user)).await;
-        assert_eq!(reason(dialled), is(403, "blocked"));
+    let now = unix_now();
+    let good = Proof::Token(token("a", now, now + 100, 0));
+    for (case, proof, refusal) in [
+        ("a good token", good.clone(), is(403, "blocked")),
+        ("the right password", credentials(USER), is(403, "blocked")),
+        ("a wrong password", credentials("zaphod"), is(401, "bad-credentials")),
+        ("too many attempts", credentials("hasty"), is(429, "rate-limited")),
+        ("a made-up token", Proof::Token(Token::new("x").unwrap()), is(401, "token-invalid")),
+        ("another's token", Proof::Token(token("b", now, now + 100, 0)), is(401, "wrong-device")),
+    ] {
+        let dialled = RawDevice::dial(cloud.address, "a", proof).await;
+        assert_eq!(reason(dialled), refusal, "{case}");
     }
     assert!(RawDevice::dial(cloud.address, "b", credentials(USER)).await.is_ok());
 

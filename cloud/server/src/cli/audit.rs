@@ -1,9 +1,9 @@
-//! `audit`: who changed what.
+//! `audit`: who did what.
 
 use clap::Subcommand;
 use fedecks_common::utc;
 use fedecks_protocol::DeviceId;
-use fedecks_store::{AuditQuery, AuditRecord, AuditStore};
+use fedecks_store::{AuditClass, AuditQuery, AuditRecord, AuditStore};
 
 use super::error::CliError;
 use super::output::Output;
@@ -11,11 +11,18 @@ use super::place::Place;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// List who changed what, newest first (time, who, what, device, detail), separated by tabs
+    /// List who did what, newest first (time, who, what, device, detail, address), separated by tabs
     List {
+        /// Only this class: access (changes of accounts and API tokens), devices (changes of devices),
+        /// sign-ins (to the dashboard), logins (of devices), refusals (of changes) or messages
+        #[arg(long, value_name = "CLASS", value_parser = audit_class)]
+        class: Option<AuditClass>,
         /// Only what was done to this device
         #[arg(long, value_name = "ID")]
         device: Option<String>,
+        /// Only what was done by this actor, such as cli or token:NAME
+        #[arg(long, value_name = "WHO")]
+        by: Option<String>,
         /// Maximum number of entries
         #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = whole_number)]
         limit: u32,
@@ -25,12 +32,12 @@ pub(super) enum Command {
 }
 
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
-    let Command::List { device, limit, place } = command;
+    let Command::List { class, device, by, limit, place } = command;
     let device = device.map(DeviceId::new).transpose()?;
     let (store, runtime) = place.open_store()?;
-    output.print_header("TIME\tWHO\tWHAT\tDEVICE\tDETAIL")?;
+    output.print_header("TIME\tWHO\tWHAT\tDEVICE\tDETAIL\tADDRESS")?;
     runtime.block_on(async {
-        let mut query = AuditQuery { before: None, device, limit };
+        let mut query = AuditQuery { before: None, class, device, by, limit };
         while query.limit > 0 {
             let page = store.audit_page(&query).await?;
             output.print(&page.iter().map(line).collect::<String>())?;
@@ -46,9 +53,14 @@ fn whole_number(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "expected a whole number")
 }
 
+fn audit_class(text: &str) -> Result<AuditClass, String> {
+    AuditClass::from_word(text).ok_or_else(|| format!("expected one of {}", AuditClass::words()))
+}
+
 fn line(record: &AuditRecord) -> String {
-    let AuditRecord { at, by, action, device, detail, sequence: _ } = record;
+    let AuditRecord { at, by, address, action, device, detail, sequence: _ } = record;
     let device = device.as_ref().map_or("-", DeviceId::as_str);
     let detail = detail.as_deref().unwrap_or("-");
-    format!("{}\t{by}\t{}\t{device}\t{detail}\n", utc(*at), action.as_str())
+    let address = address.map_or_else(|| "-".into(), |address| address.to_string());
+    format!("{}\t{by}\t{}\t{device}\t{detail}\t{address}\n", utc(*at), action.as_str())
 }

@@ -67,7 +67,7 @@ enum Command {
     /// Add, list and revoke the tokens of clients of the HTTP API
     #[command(subcommand)]
     Token(token::Command),
-    /// Show who changed what
+    /// Show who did what
     #[command(subcommand)]
     Audit(audit::Command),
     /// Show the server's clock and its floor, and reset a wrong floor

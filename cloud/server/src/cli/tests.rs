@@ -79,7 +79,7 @@ fn lists_begin_with_a_header_on_a_terminal() {
         ("account", "NAME\tADDED\n"),
         ("device", "ID\tFIRST SEEN\tLAST SEEN\tREVOKED\tBLOCKED SINCE\tLABEL\n"),
         ("token", "NAME\tROLES\tDEVICES\tADDED\tEXPIRES\tLAST USED\n"),
-        ("audit", "TIME\tWHO\tWHAT\tDEVICE\tDETAIL\n"),
+        ("audit", "TIME\tWHO\tWHAT\tDEVICE\tDETAIL\tADDRESS\n"),
     ] {
         let piped = run(folder.path(), &[list, "list"]).unwrap();
         let shown = run_on(folder.path(), &[list, "list"], true).unwrap();
@@ -155,17 +155,21 @@ fn device_commands_change_devices_and_are_audited() {
     let log = run(folder, &["audit", "list"]).unwrap();
     let lines: Vec<_> = log.lines().map(|line| line.split_once('\t').unwrap().1).collect();
     let expected = [
-        "cli\tdevice-forgotten\tsite-a-1\t-",
-        "cli\tdevice-unblocked\tsite-a-1\t-",
-        "cli\tdevice-revoked\tsite-b-1\t-",
-        "cli\tdevice-labelled\tsite-a-1\tPump in the cellar",
-        "cli\tdevice-blocked\tsite-a-1\t-",
-        "cli\taccount-added\t-\tmarvin",
+        "cli\tdevice-forgotten\tsite-a-1\t-\t-",
+        "cli\tdevice-unblocked\tsite-a-1\t-\t-",
+        "cli\tdevice-revoked\tsite-b-1\t-\t-",
+        "cli\tdevice-labelled\tsite-a-1\tPump in the cellar\t-",
+        "cli\tdevice-blocked\tsite-a-1\t-\t-",
+        "cli\taccount-added\t-\tmarvin\t-",
     ];
     assert_eq!(lines, expected);
     let of_one = ["audit", "list", "--device", "site-b-1", "--limit", "5"];
     assert_eq!(run(folder, &of_one).unwrap().lines().count(), 1);
     assert_eq!(run(folder, &["audit", "list", "--limit", "2"]).unwrap().lines().count(), 2);
+    let access = ["audit", "list", "--class", "access", "--by", "cli"];
+    assert!(log.ends_with(&run(folder, &access).unwrap()) && log.lines().count() == 6);
+    assert_eq!(run(folder, &access).unwrap().lines().count(), 1);
+    assert_eq!(run(folder, &["audit", "list", "--by", "token:ci"]).unwrap(), "");
 }
 
 #[test]
@@ -216,6 +220,7 @@ fn wrong_usage_has_exit_code_2_and_a_password_is_no_argument() {
         (&[], "Usage"),
         (&["serve", "--listen", "4433"], "expected IP:PORT, such as 127.0.0.1:8080 or [::]:8443"),
         (&["audit", "list", "--limit", "x"], "expected a whole number"),
+        (&["audit", "list", "--class", "x"], "expected one of access, devices, sign-ins, logins"),
         (&["token", "add", "x"], "--role"),
         (&["token", "add", "x", "--role", "owner"], "read, send and admin"),
         (&["token", "add", "x", "--role", "read", "--devices", "a/b"], "pattern"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fedecks_cloud::DeviceId;
 use fedecks_cloud::auth::InvalidApiToken;
-use fedecks_store::{Actor, ApiToken, DevicePattern, Role};
+use fedecks_store::{Actor, ApiToken, AuditAction, DevicePattern, Role};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
 
@@ -19,6 +19,7 @@ use crate::state::AppState;
 pub(crate) struct Caller {
     token: Arc<ApiToken>,
     session: Option<SessionId>,
+    address: IpAddr,
 }
 
 impl Caller {
@@ -32,15 +33,22 @@ impl Caller {
         let missing = || Problem::unauthorized("expected the header `Authorization: Bearer TOKEN`");
         let Some(value) = headers.get(AUTHORIZATION) else {
             let signed_in = browser_session::find(&state.sessions, headers)?.ok_or_else(missing)?;
-            browser_session::check(&signed_in, method, headers)?;
+            let checked = browser_session::check(&signed_in, method, headers);
             let SignedIn { token, id, .. } = signed_in;
-            return Ok(Self { token, session: Some(id) });
+            if let Err(problem) = checked {
+                // Another site may have made the browser send it.
+                let by = Actor::token(&token.name).from_address(address);
+                let detail = format!("{method}: 403 {}", problem.code.as_str());
+                state.audit_trail.add(by, AuditAction::ChangeRefused, None, Some(detail));
+                return Err(problem);
+            }
+            return Ok(Self { token, session: Some(id), address });
         };
         let credentials = value.to_str().ok().and_then(|value| value.split_once(' '));
         let bearer = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let (_, token) = bearer.ok_or_else(missing)?;
         let token = find_token(state, token, address)?;
-        Ok(Self { token, session: None })
+        Ok(Self { token, session: None, address })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -49,7 +57,7 @@ impl Caller {
 
     /// The name in the audit log.
     pub(crate) fn actor(&self) -> Actor {
-        Actor::token(&self.token.name)
+        Actor::token(&self.token.name).from_address(self.address)
     }
 
     pub(crate) fn token(&self) -> &ApiToken {

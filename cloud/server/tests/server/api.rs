@@ -260,6 +260,7 @@ async fn an_invalid_request_is_refused_with_the_reason() {
         ("/api/v1/token?x=1", "unknown parameter \"x\", expected none"),
         ("/api/v1/events?kind=messages", "kind is \"messages\", expected one of connected"),
         ("/api/v1/events?device=a/b", "device is \"a/b\""),
+        ("/api/v1/audit?class=changes", "class is \"changes\", expected one of access, devices"),
         ("/api/v1/audit?device=a%20b", "device is \"a b\", expected a device id"),
     ] {
         let answer = http.get(path).await;

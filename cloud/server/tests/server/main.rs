@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail")]
 
 mod api;
+mod audit;
 mod browser;
 mod dashboard;
 mod event_floods;
+mod guessing;
 mod monitoring;
 mod operations;
 mod reverse_proxies;

@@ -6,7 +6,7 @@ use super::devices::devices;
 use super::support::{device, is_recent, until};
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
-use crate::audit::{Actor, AuditAction, AuditEntry, AuditQuery, AuditStore};
+use crate::audit::{Actor, AuditAction, AuditClass, AuditEntry, AuditQuery, AuditStore};
 use crate::devices::DeviceStore;
 
 /// Tests the contract of [`AuditStore`] on an empty store: runs [`accounts`], [`devices`] and
@@ -41,7 +41,8 @@ where
     ];
     assert_eq!(actions, expected, "calls that changed nothing are not logged");
 
-    let by = Actor::token("ci");
+    let address = [192, 0, 2, 1].into();
+    let by = Actor::token("ci").from_address(address);
     store.audit_later(AuditEntry {
         at: 90,
         by,
@@ -56,7 +57,27 @@ where
     })
     .await;
     assert_eq!((latest.by.as_str(), latest.at), ("token:ci", 90));
+    assert_eq!(latest.address, Some(address));
     assert_eq!(latest.detail.unwrap().len(), 256);
     let before = AuditQuery { before: Some(latest.sequence), ..of_device.clone() };
     assert_eq!(store.audit_page(&before).await.unwrap(), page);
+
+    for (class, by, device_id, expected) in [
+        (Some(AuditClass::Messages), None, None, vec![AuditAction::MessageSent]),
+        (Some(AuditClass::Logins), None, None, vec![]),
+        (None, Some("token:ci"), None, vec![AuditAction::MessageSent]),
+        (Some(AuditClass::Devices), Some("token:ci"), Some("passing"), vec![]),
+        (Some(AuditClass::Devices), Some("cli"), Some("passing"), expected.to_vec()),
+    ] {
+        let (by, device) = (by.map(str::to_owned), device_id.map(device));
+        let query = AuditQuery { class, by, device, ..AuditQuery::default() };
+        let found = store.audit_page(&query).await.unwrap();
+        let actions: Vec<_> = found.iter().map(|record| record.action).collect();
+        assert_eq!(actions, expected, "{query:?}");
+    }
+
+    // The message is from 1970, and all else from now.
+    assert_eq!(store.expire_audit(90).await.unwrap(), 0);
+    store.block(&device("newest"), &Actor::cli()).await.unwrap();
+    assert_eq!(store.expire_audit(crate::time::unix_now()).await.unwrap(), 1);
 }

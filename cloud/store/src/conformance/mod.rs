@@ -6,6 +6,7 @@ mod accounts;
 mod api_tokens;
 mod audit;
 mod devices;
+mod known_logins;
 mod outbox;
 mod stats;
 pub(crate) mod support;
@@ -14,6 +15,7 @@ pub use accounts::accounts;
 pub use api_tokens::api_tokens;
 pub use audit::audit;
 pub use devices::devices;
+pub use known_logins::known_logins;
 pub use outbox::outbox;
 pub use stats::stats;
 
@@ -24,5 +26,6 @@ pub async fn check<S: Store>(open: impl AsyncFn() -> S) {
     stats(&open().await);
     // This runs the tests of accounts, devices and API tokens.
     audit(&open().await).await;
+    known_logins(&open().await).await;
     outbox(open).await;
 }

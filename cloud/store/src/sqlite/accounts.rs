@@ -36,9 +36,13 @@ impl AccountStore for SqliteStore {
     }
 
     fn remove_account<'a>(&'a self, name: &'a str, by: &'a Actor) -> StoreFuture<'a, bool> {
-        let sql = "DELETE FROM accounts WHERE name = ?1";
-        let values = vec![name.to_owned().into()];
-        self.execute_audited(sql, values, by, AuditAction::AccountRemoved, None, Some(name))
+        let (owned, action) = (name.to_owned(), AuditAction::AccountRemoved);
+        let removed = self.write_audited(by, action, None, Some(name), move |tx| {
+            tx.execute("DELETE FROM known_logins WHERE account = ?1", [&owned])?;
+            let rows = tx.execute("DELETE FROM accounts WHERE name = ?1", [&owned])?;
+            Ok((rows > 0).then_some(()))
+        });
+        Box::pin(async move { Ok(removed.await?.is_some()) })
     }
 
     fn accounts(&self) -> StoreFuture<'_, Vec<Account>> {

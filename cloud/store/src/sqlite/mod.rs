@@ -5,12 +5,15 @@ mod accounts;
 mod api_tokens;
 mod audit;
 mod audit_log;
+#[cfg(test)]
+mod audit_tests;
 mod backup;
 mod columns;
 mod devices;
 #[cfg(test)]
 mod faults;
 mod file;
+mod known_logins;
 mod outbox;
 mod queue;
 mod schema;

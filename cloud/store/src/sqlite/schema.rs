@@ -59,6 +59,38 @@ const MIGRATIONS: &[&str] = &[
          at INTEGER NOT NULL
      ) STRICT;
      CREATE INDEX outbox_by_webhook ON outbox (webhook, sequence);",
+    // The classes are those of `AuditClass`. `number` counts the lines of a class, so that the first and the
+    // last line tell how many there are.
+    "ALTER TABLE audit RENAME TO old_audit;
+     DROP INDEX audit_by_device;
+     CREATE TABLE audit (
+         sequence INTEGER PRIMARY KEY,
+         class INTEGER NOT NULL,
+         number INTEGER NOT NULL,
+         at INTEGER NOT NULL,
+         actor TEXT NOT NULL,
+         address TEXT,
+         action TEXT NOT NULL,
+         device TEXT,
+         detail TEXT
+     ) STRICT;
+     INSERT INTO audit
+         SELECT sequence, class, row_number() OVER (PARTITION BY class ORDER BY sequence),
+             at, actor, NULL, action, device, detail
+         FROM (SELECT *, CASE WHEN action = 'message-sent' THEN 6
+                              WHEN action LIKE 'device-%' THEN 2 ELSE 1 END AS class
+               FROM old_audit);
+     DROP TABLE old_audit;
+     CREATE INDEX audit_by_class ON audit (class, sequence);
+     CREATE INDEX audit_by_device ON audit (device, sequence) WHERE device IS NOT NULL;
+     CREATE INDEX audit_by_actor ON audit (actor, sequence);
+     CREATE TABLE known_logins (
+         account TEXT NOT NULL,
+         network TEXT NOT NULL,
+         last_used INTEGER NOT NULL,
+         PRIMARY KEY (account, network)
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX known_logins_by_use ON known_logins (last_used);",
 ];
 
 /// The size in bytes that the write-ahead log keeps when it is not needed.

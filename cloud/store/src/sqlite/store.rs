@@ -17,7 +17,7 @@ use super::queue::{CloseOnDrop, Lane, NotQueued, Queue, Queued};
 use super::stats::{Action, Counters};
 use super::worker::{self, CALL_TIMEOUT, Worker};
 use super::write_behind::WriteBehind;
-use crate::audit::{Actor, AuditAction, AuditEntry};
+use crate::audit::{Actor, AuditAction, AuditEntry, AuditLimits};
 use crate::boxed::StoreFuture;
 use crate::epoch::Epoch;
 use crate::error::StoreError;
@@ -51,17 +51,10 @@ pub struct SqliteStore {
 }
 
 /// Settings of a [`SqliteStore`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StoreOptions {
-    /// The number of lines that the audit log keeps.
-    pub audit_kept: u32,
-}
-
-impl Default for StoreOptions {
-    /// 100,000 lines.
-    fn default() -> Self {
-        Self { audit_kept: 100_000 }
-    }
+    /// How much the audit log keeps.
+    pub audit: AuditLimits,
 }
 
 /// The number of reads, and of writes, without priority that may be queued for the thread at a time
@@ -101,7 +94,7 @@ impl SqliteStore {
         let write_behind = Arc::new(WriteBehind::default());
         let counters = Arc::new(Counters::default());
         let epoch = file.epoch();
-        let log = AuditLog { keep: options.audit_kept };
+        let log = AuditLog { limits: options.audit };
         let worker = Worker::new(file, write_behind.clone(), counters.clone(), log);
         let thread = std::thread::Builder::new()
             .name("fedecks-store".into())

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::devices::SCAN_ROWS;
 use super::queue::QUEUE_LENGTH;
 use super::schema;
-use super::store::{ANSWER_GRACE, MAX_CONCURRENT, SqliteStore, StoreOptions};
+use super::store::{ANSWER_GRACE, MAX_CONCURRENT, SqliteStore};
 use super::worker::CALL_TIMEOUT;
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
@@ -104,18 +104,6 @@ async fn two_processes_share_the_file() {
     let first = server.revoke(&device("a"), &cli()).await.unwrap();
     let second = command.revoke(&device("a"), &cli()).await.unwrap();
     assert_eq!(server.access_states_after(first.change).await.unwrap(), [second]);
-}
-
-#[tokio::test]
-async fn the_audit_log_keeps_the_configured_number_of_lines() {
-    let (_dir, path) = path();
-    let store = SqliteStore::open_with(path, StoreOptions { audit_kept: 3 }).unwrap();
-    for device in devices(5) {
-        store.revoke(&device, &cli()).await.unwrap();
-    }
-    let log = store.audit_page(&AuditQuery::default()).await.unwrap();
-    let sequences: Vec<_> = log.iter().map(|record| record.sequence).collect();
-    assert_eq!(sequences, [5, 4, 3]);
 }
 
 #[tokio::test]

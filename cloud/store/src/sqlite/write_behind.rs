@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fedecks_protocol::DeviceId;
@@ -11,8 +12,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::audit_log::AuditLog;
 use super::columns::to_column;
+use super::known_logins;
 use crate::api_tokens::ApiToken;
-use crate::audit::AuditEntry;
+use crate::audit::{AuditClass, AuditEntry};
+use crate::known_logins::KnownLogin;
 
 #[derive(Default)]
 pub(super) struct WriteBehind {
@@ -25,7 +28,10 @@ pub(super) struct WriteBehind {
 struct Pending {
     seen: HashMap<DeviceId, Seen>,
     used: HashMap<String, u64>,
+    logins: HashMap<(String, IpAddr), u64>,
     audit: Vec<AuditEntry>,
+    /// What the lines of each class take, in bytes, in the order of [`AuditClass::ALL`].
+    audit_bytes: [usize; AuditClass::ALL.len()],
 }
 
 /// A device's latest note.
@@ -41,8 +47,12 @@ const MAX_SEEN: usize = 100_000;
 /// The number of API tokens.
 const MAX_USED: usize = ApiToken::MAX as usize;
 
-/// The number of lines of the audit log.
-const MAX_AUDIT: usize = 10_000;
+/// The number of accounts and networks that notes are kept of, each of at most 200 bytes.
+const MAX_LOGINS: usize = 10_000;
+
+/// How much the lines of the audit log may take, in bytes, separately for each class: what is frequent
+/// leaves room for what is rare. With the 100 bytes or so of a line, 10,000 fit.
+const MAX_AUDIT_BYTES: usize = 2 * 1024 * 1024;
 
 /// How many notes, and how many lines, a flush writes. Calls wait for it.
 const FLUSHED: usize = 2000;
@@ -60,11 +70,17 @@ impl WriteBehind {
         }
     }
 
-    pub(super) fn audit(&self, entry: AuditEntry) {
-        let mut pending = self.pending.lock();
-        if pending.audit.len() < MAX_AUDIT {
-            pending.audit.push(entry);
-        } else {
+    pub(super) fn login_succeeded(&self, login: KnownLogin) {
+        let KnownLogin { address, account, at } = login;
+        if !self.pending.lock().add_login((account, address), at) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn audit(&self, mut entry: AuditEntry) {
+        // A copy, so that it holds no more memory than it needs.
+        entry.detail = entry.kept_detail().map(str::to_owned);
+        if !self.pending.lock().add_audit(entry) {
             self.audit_dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -104,9 +120,13 @@ impl WriteBehind {
         for (name, at) in newer.used {
             dropped += u64::from(!pending.add_used(&name, at));
         }
-        pending.audit.extend(newer.audit);
-        let audit_dropped = pending.audit.len().saturating_sub(MAX_AUDIT) as u64;
-        pending.audit.truncate(MAX_AUDIT);
+        for (login, at) in newer.logins {
+            dropped += u64::from(!pending.add_login(login, at));
+        }
+        let mut audit_dropped = 0;
+        for entry in newer.audit {
+            audit_dropped += u64::from(!pending.add_audit(entry));
+        }
         self.dropped.fetch_add(dropped, Ordering::Relaxed);
         self.audit_dropped.fetch_add(audit_dropped, Ordering::Relaxed);
     }
@@ -114,7 +134,7 @@ impl WriteBehind {
 
 impl Pending {
     fn len(&self) -> usize {
-        self.seen.len() + self.used.len() + self.audit.len()
+        self.seen.len() + self.used.len() + self.logins.len() + self.audit.len()
     }
 
     /// Whether it takes more than one flush.
@@ -130,8 +150,14 @@ impl Pending {
         let devices: Vec<_> = self.seen.keys().take(FLUSHED).cloned().collect();
         let seen = devices.iter().filter_map(|device| self.seen.remove_entry(device)).collect();
         let lines = self.audit.len().min(FLUSHED);
-        let audit = self.audit.drain(..lines).collect();
-        Self { seen, used: std::mem::take(&mut self.used), audit }
+        let lines: Vec<_> = self.audit.drain(..lines).collect();
+        let (used, logins) = (std::mem::take(&mut self.used), std::mem::take(&mut self.logins));
+        let mut taken = Self { seen, used, logins, ..Self::default() };
+        for line in lines {
+            self.audit_bytes[class_of(&line)] -= size_of_entry(&line);
+            taken.add_audit(line);
+        }
+        taken
     }
 
     /// Returns false if it is full.
@@ -161,6 +187,31 @@ impl Pending {
         true
     }
 
+    /// Returns false if it is full.
+    fn add_login(&mut self, login: (String, IpAddr), at: u64) -> bool {
+        let full = self.logins.len() >= MAX_LOGINS;
+        match self.logins.entry(login) {
+            Entry::Vacant(_) if full => return false,
+            entry => {
+                let latest = entry.or_default();
+                *latest = at.max(*latest);
+            }
+        }
+        true
+    }
+
+    /// Returns false if its class is full.
+    fn add_audit(&mut self, entry: AuditEntry) -> bool {
+        let class = class_of(&entry);
+        let bytes = self.audit_bytes[class] + size_of_entry(&entry);
+        let has_room = bytes <= MAX_AUDIT_BYTES;
+        if has_room {
+            self.audit_bytes[class] = bytes;
+            self.audit.push(entry);
+        }
+        has_room
+    }
+
     fn write(&self, database: &mut Connection, log: AuditLog) -> rusqlite::Result<()> {
         let tx = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (device, Seen { generation, at }) in &self.seen {
@@ -169,11 +220,28 @@ impl Pending {
         for (name, at) in &self.used {
             write_used(&tx, name, *at)?;
         }
+        for ((account, network), at) in &self.logins {
+            known_logins::write(&tx, account, *network, *at)?;
+        }
+        if !self.logins.is_empty() {
+            known_logins::bound(&tx)?;
+        }
         for entry in &self.audit {
             log.add(&tx, entry)?;
         }
         tx.commit()
     }
+}
+
+/// The place of its class in [`AuditClass::ALL`].
+fn class_of(entry: &AuditEntry) -> usize {
+    usize::from(entry.action.class().number()) - 1
+}
+
+fn size_of_entry(entry: &AuditEntry) -> usize {
+    let device = entry.device.as_ref().map_or(0, |device| device.as_str().len());
+    let detail = entry.detail.as_ref().map_or(0, String::len);
+    size_of::<AuditEntry>() + entry.by.as_str().len() + device + detail
 }
 
 /// Notes when a device was connected. A device that was forgotten since then stays forgotten.
@@ -215,12 +283,17 @@ fn later(column: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{Actor, AuditAction};
+    use crate::audit::{Actor, AuditAction, AuditLimits};
     use crate::conformance::support::device;
 
     fn entry(at: u64) -> AuditEntry {
         let (by, action) = (Actor::token("ci"), AuditAction::MessageSent);
         AuditEntry { at, by, action, device: None, detail: None }
+    }
+
+    /// How many of these entries fit.
+    fn max_entries() -> u64 {
+        (MAX_AUDIT_BYTES / size_of_entry(&entry(1))) as u64
     }
 
     #[test]
@@ -234,29 +307,52 @@ mod tests {
             buffer.used(&number.to_string(), 1);
         }
         buffer.used("0", 7);
-        for at in 0..MAX_AUDIT as u64 + 4 {
+        for number in 0..MAX_LOGINS + 1 {
+            let address = [192, 0, 2, 1].into();
+            buffer.login_succeeded(KnownLogin { address, account: number.to_string(), at: 1 });
+        }
+        for at in 0..max_entries() + 4 {
             buffer.audit(entry(at));
         }
-        assert_eq!(buffer.dropped(), (5, 4));
-        assert_eq!(buffer.len(), (MAX_SEEN + MAX_USED + MAX_AUDIT) as u64);
+        assert_eq!(buffer.dropped(), (6, 4));
+        let all = (MAX_SEEN + MAX_USED + MAX_LOGINS) as u64 + max_entries();
+        assert_eq!(buffer.len(), all);
         let pending = buffer.pending.lock();
         assert_eq!(pending.seen[&device("0")], Seen { generation: 5, at: 2 });
         assert_eq!(pending.used["0"], 7);
     }
 
     #[test]
+    fn a_flood_of_messages_leaves_room_for_other_lines() {
+        let buffer = WriteBehind::default();
+        for at in 0..100_000 {
+            buffer.audit(AuditEntry { detail: Some("x".repeat(1000)), ..entry(at) });
+        }
+        let (_, dropped) = buffer.dropped();
+        for action in [AuditAction::SignedIn, AuditAction::DeviceDisconnected] {
+            buffer.audit(AuditEntry { action, ..entry(1) });
+        }
+        assert_eq!(buffer.dropped(), (0, dropped));
+        let pending = buffer.pending.lock();
+        let bytes: usize = pending.audit.iter().map(size_of_entry).sum();
+        assert!(bytes <= MAX_AUDIT_BYTES + 2 * AuditEntry::MAX_BYTES, "{bytes}");
+        assert!(pending.audit.iter().all(|entry| size_of_entry(entry) <= AuditEntry::MAX_BYTES));
+    }
+
+    #[test]
     fn a_failed_flush_keeps_order_and_limits() {
         let buffer = WriteBehind::default();
         let mut without_tables = Connection::open_in_memory().unwrap();
+        let log = AuditLog { limits: AuditLimits::default() };
         for at in [1, 2] {
             buffer.seen(&device("1"), 0, at);
             buffer.audit(entry(at));
-            assert!(buffer.flush(&mut without_tables, AuditLog { keep: 10 }).is_err());
+            assert!(buffer.flush(&mut without_tables, log).is_err());
         }
         assert_eq!(buffer.dropped(), (0, 0));
 
         let older = std::mem::take(&mut *buffer.pending.lock());
-        for at in 3..MAX_AUDIT as u64 + 3 {
+        for at in 3..max_entries() + 3 {
             buffer.audit(entry(at));
         }
         buffer.put_back(older);
@@ -264,6 +360,6 @@ mod tests {
         let pending = buffer.pending.lock();
         assert_eq!(pending.seen[&device("1")].at, 2);
         let times: Vec<_> = pending.audit.iter().map(|entry| entry.at).collect();
-        assert_eq!(times, (1..=MAX_AUDIT as u64).collect::<Vec<_>>());
+        assert_eq!(times, (1..=max_entries()).collect::<Vec<_>>());
     }
 }

@@ -1,30 +1,40 @@
 //! Rate limits failed logins, against guessing of passwords and API tokens.
 
+mod known;
+mod pressure;
 mod table;
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_edge::RateLimitKey;
+use fedecks_store::{KnownLogin, KnownLoginStore, StoreError, unix_now};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use table::{KnownPairs, Table};
+use known::KnownPairs;
+use pressure::{Pressure, Visitor};
+use table::Table;
 
 /// Slows down guessing of passwords, before any work is spent on a guess. Clones share their state: use
 /// one for everything that checks secrets.
 ///
-/// Failures are counted per address (per /64 network with IPv6) and per account. The first few are free;
-/// after that each failure blocks further attempts, for 1 s at first and twice as long each time, up to
-/// 15 minutes. One failure is forgiven every 3 minutes, so in the long run an attacker gets 20 guesses an
+/// **An address** (a /64 network with IPv6) pays for its own failures. The first few are free; after that
+/// each failure bars it from further attempts, for 1 s at first and twice as long each time, up to 15
+/// minutes. One failure is forgiven every 3 minutes, so in the long run an attacker gets 20 guesses an
 /// hour, however they are timed. A success does not reset the count, because an attacker may have a valid
 /// account, too.
 ///
-/// If an account is attacked from many addresses, an address that has logged in to it before is not
-/// blocked: there, only its own failures count. All state is in memory, bounded in size, and lost when
-/// the process ends.
+/// **An account** that is attacked from many addresses is slowed and not shut. Up to 5 failures of each
+/// address count, for a day; at [`FailedLoginLimits::per_account`] of them, the addresses that have never
+/// logged in to the account take turns: 4 per second of those that have not failed there in that day, and
+/// one every 3 s of the others. Addresses that have logged in to it before are not affected; with
+/// [`FailedLogins::load`] they are known after a restart too.
+///
+/// All state is bounded in size, 40 MiB at most.
 ///
 /// Device tokens are not affected: a device that connects with a token is never slowed down, whatever
 /// other clients of the same address do.
@@ -48,29 +58,39 @@ pub struct TooManyFailures {
     pub retry_after: Duration,
 }
 
-/// A login in progress. If it is dropped without a result, it does not count.
+/// A login in progress. It belongs to the work: move it to where the secret is checked. If it is dropped
+/// without a result, as when a client hangs up, it counts as failed.
 #[must_use]
-#[derive(Debug)]
 pub struct Attempt {
     logins: FailedLogins,
     address: Option<RateLimitKey>,
-    account: Option<Account>,
+    account: Option<(Account, String)>,
     /// Whether the address has logged in to the account before: then only the address counts.
     known: bool,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Failed,
+    Succeeded,
+    Withdrawn,
 }
 
 struct Inner {
     limits: FailedLoginLimits,
-    /// Accounts are identified by a keyed hash: no name is stored, and no one can provoke collisions.
+    /// Accounts are identified by a keyed hash: no one can provoke collisions.
     hasher: RandomState,
     tables: Mutex<Tables>,
+    /// Where the known addresses are kept.
+    store: Option<Arc<dyn KnownLoginStore>>,
 }
 
 #[derive(Default)]
 struct Tables {
     addresses: Table<RateLimitKey>,
-    accounts: Table<Account>,
-    known: KnownPairs<(RateLimitKey, Account)>,
+    pressure: Pressure,
+    known: KnownPairs,
 }
 
 type Account = u64;
@@ -83,16 +103,37 @@ impl Default for FailedLoginLimits {
 }
 
 impl FailedLogins {
-    /// Without any failures yet.
+    /// Without any failures yet, and without known addresses.
     pub fn new(limits: FailedLoginLimits) -> Self {
-        Self(Arc::new(Inner { limits, hasher: RandomState::new(), tables: Mutex::default() }))
+        Self::with(limits, None)
+    }
+
+    /// Without any failures yet. The addresses that have logged in to accounts before are those that
+    /// `store` has, and are kept there.
+    pub async fn load(
+        limits: FailedLoginLimits,
+        store: Arc<dyn KnownLoginStore>,
+    ) -> Result<Self, StoreError> {
+        let latest_first = store.known_logins(known::MAX as u32).await?;
+        let logins = Self::with(limits, Some(store));
+        let mut tables = logins.0.tables.lock();
+        for KnownLogin { address, account, at: _ } in latest_first.iter().rev() {
+            tables.known.restore(RateLimitKey::of(*address), logins.hash(account));
+        }
+        drop(tables);
+        Ok(logins)
+    }
+
+    fn with(limits: FailedLoginLimits, store: Option<Arc<dyn KnownLoginStore>>) -> Self {
+        let (hasher, tables) = (RandomState::new(), Mutex::default());
+        Self(Arc::new(Inner { limits, hasher, tables, store }))
     }
 
     /// Starts an attempt; call it before checking a secret. `account` is the given name, whether such an
     /// account exists or not; `None` if the login has no name, as with an API token.
     ///
-    /// While there are failures that are not yet forgiven, only as many logins may be in progress at the
-    /// same time as there are free failures left, so that guessing in parallel gains nothing.
+    /// While an address has failures that are not yet forgiven, only as many of its logins may be in
+    /// progress at the same time as it has free failures left, so that guessing in parallel gains nothing.
     pub fn attempt(
         &self,
         address: Option<IpAddr>,
@@ -100,16 +141,19 @@ impl FailedLogins {
     ) -> Result<Attempt, TooManyFailures> {
         let now = Instant::now();
         let address = address.map(RateLimitKey::of);
-        let account = account.map(|name| self.0.hasher.hash_one(name));
-        let mut tables = self.0.tables.lock();
-        let known = address.zip(account).is_some_and(|pair| tables.known.contains(&pair));
-        let counted = account.filter(|_| !known);
+        let account = account.map(|name| (self.hash(name), name.to_owned()));
+        let visited = account.as_ref().map(|(account, _)| *account);
         let limits = &self.0.limits;
-        let address_wait =
-            address.and_then(|key| tables.addresses.wait(&key, limits.per_address, now));
-        let account_wait =
-            counted.and_then(|key| tables.accounts.wait(&key, limits.per_account, now));
-        if let Some(wait) = address_wait.max(account_wait) {
+        let mut tables = self.0.tables.lock();
+        let known = address.zip(visited).is_some_and(|(a, b)| tables.known.contains(a, b));
+        // The turn at the account is taken last: an address that has to wait anyway must not use one up.
+        let wait = address
+            .and_then(|key| tables.addresses.wait(&key, limits.per_address, now))
+            .or_else(|| {
+                let account = visited.filter(|_| !known)?;
+                tables.pressure.wait((account, address), limits.per_account.max(1), now)
+            });
+        if let Some(wait) = wait {
             drop(tables);
             let address = address.map(RateLimitKey::address);
             tracing::debug!(?address, "refused a login after too many failed ones");
@@ -119,11 +163,13 @@ impl FailedLogins {
         if let Some(address) = address {
             tables.addresses.begin(address, now);
         }
-        if let Some(account) = counted {
-            tables.accounts.begin(account, now);
-        }
         drop(tables);
-        Ok(Attempt { logins: self.clone(), address, account, known })
+        let outcome = Outcome::Failed;
+        Ok(Attempt { logins: self.clone(), address, account, known, outcome })
+    }
+
+    fn hash(&self, account: &str) -> Account {
+        self.0.hasher.hash_one(account)
     }
 }
 
@@ -136,50 +182,86 @@ impl Default for FailedLogins {
 impl Attempt {
     /// The secret is wrong, or the account does not exist.
     pub fn failed(self) {
-        let now = Instant::now();
-        let limits = self.logins.0.limits;
-        let mut tables = self.logins.0.tables.lock();
-        if let Some(address) = self.address {
-            tables.addresses.failed(address, limits.per_address, now);
-        }
-        if let Some(account) = self.counted() {
-            tables.accounts.failed(account, limits.per_account, now);
-        }
+        self.ends(Outcome::Failed);
     }
 
     /// The secret was right. From now on the address is known to belong to the account.
     pub fn succeeded(self) {
-        if let Some(pair) = self.address.zip(self.account) {
-            self.logins.0.tables.lock().known.insert(pair, Instant::now());
-        }
+        self.ends(Outcome::Succeeded);
     }
 
-    fn counted(&self) -> Option<Account> {
-        self.account.filter(|_| !self.known)
+    /// No secret was checked, and no work was done: it does not count.
+    pub fn withdrawn(self) {
+        self.ends(Outcome::Withdrawn);
+    }
+
+    /// Whether the address has logged in to the account before.
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    fn ends(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    /// Where the failure counts besides the address.
+    fn visitor(&self) -> Option<Visitor> {
+        let (account, _) = self.account.as_ref().filter(|_| !self.known)?;
+        Some((*account, self.address))
+    }
+
+    fn remember(&self, tables: &mut Tables, now: Instant) {
+        let (Some(address), Some((account, name))) = (self.address, &self.account) else { return };
+        if tables.known.used(address, *account, now) {
+            if let Some(store) = &self.logins.0.store {
+                let (address, account) = (address.address(), name.clone());
+                store.login_succeeded(KnownLogin { address, account, at: unix_now() });
+            }
+        }
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
         let now = Instant::now();
+        let limits = self.logins.0.limits;
         let mut tables = self.logins.0.tables.lock();
+        match self.outcome {
+            Outcome::Failed => {
+                if let Some(address) = self.address {
+                    tables.addresses.failed(address, limits.per_address, now);
+                }
+                if let Some(visitor) = self.visitor() {
+                    tables.pressure.failed(visitor, limits.per_account.max(1), now);
+                }
+            }
+            Outcome::Succeeded => self.remember(&mut tables, now),
+            Outcome::Withdrawn => {}
+        }
         if let Some(address) = &self.address {
             tables.addresses.end(address, now);
-        }
-        if let Some(account) = &self.counted() {
-            tables.accounts.end(account, now);
         }
     }
 }
 
-impl std::fmt::Debug for FailedLogins {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// Without the name of the account, which may be a password that was typed into the wrong field.
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address.map(RateLimitKey::address);
+        f.debug_struct("Attempt").field("address", &address).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for FailedLogins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FailedLogins").field("limits", &self.0.limits).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use fedecks_store::{AccountStore, Actor, SqliteStore};
+
     use super::*;
 
     fn limited() -> FailedLogins {
@@ -251,7 +333,7 @@ mod tests {
         seconds(4 * 3600).await;
         let attempt = logins.attempt(ip(1), None).unwrap();
         assert!(logins.attempt(ip(1), None).is_err(), "one at a time");
-        drop(attempt);
+        attempt.withdrawn();
         seconds(3600).await;
         let _several = [logins.attempt(ip(1), None).unwrap(), logins.attempt(ip(1), None).unwrap()];
     }
@@ -280,34 +362,78 @@ mod tests {
     async fn an_account_under_attack_stays_open_to_known_addresses() {
         let logins = limited();
         logins.attempt(ip(200), Some("marvin")).unwrap().succeeded();
-        for address in 0..5 {
+        for address in 0..6 {
             assert_eq!(guess(&logins, ip(address), "marvin"), Ok(()));
         }
         assert_eq!(guess(&logins, ip(6), "marvin"), Err(1));
-        assert!(logins.attempt(ip(6), Some("zaphod")).is_ok(), "another account is not blocked");
-        assert!(logins.attempt(ip(200), Some("marvin")).is_ok(), "nor a known address");
+        assert!(logins.attempt(ip(7), Some("zaphod")).is_ok(), "another account is not slowed");
         for _ in 0..3 {
-            assert_eq!(guess(&logins, ip(200), "marvin"), Ok(()));
+            assert_eq!(guess(&logins, ip(200), "marvin"), Ok(()), "nor a known address");
         }
         assert_eq!(guess(&logins, ip(200), "marvin"), Err(1), "but by its own failures it is");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_attempt_without_a_result_does_not_count() {
+    async fn a_barred_address_uses_up_no_turn_of_the_account() {
         let logins = limited();
-        drop(attempts(&logins, 100, "marvin"));
-        let tables = logins.0.tables.lock();
-        assert_eq!((tables.addresses.len(), tables.accounts.len()), (0, 0));
+        for address in [1, 1, 1, 2, 2] {
+            assert_eq!(guess(&logins, ip(address), "marvin"), Ok(()));
+        }
+        for _ in 0..100 {
+            assert_eq!(guess(&logins, ip(1), "marvin"), Err(1), "by its own failures");
+        }
+        assert_eq!(guess(&logins, ip(2), "marvin"), Ok(()), "the first turn");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_without_a_result_counts_as_failed() {
+        let logins = limited();
+        drop(attempts(&logins, 3, "marvin"));
+        assert_eq!(guess(&logins, ip(1), "marvin"), Err(1));
+        let logins = limited();
+        attempts(&logins, 100, "marvin").into_iter().for_each(Attempt::withdrawn);
+        assert_eq!(logins.0.tables.lock().addresses.len(), 0);
+        assert_eq!(guess(&logins, ip(1), "marvin"), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_account_is_protected_without_an_address() {
         let logins = limited();
-        for _ in 0..5 {
+        for _ in 0..6 {
             assert_eq!(guess(&logins, None, "marvin"), Ok(()));
         }
-        assert_eq!(guess(&logins, None, "marvin"), Err(1));
+        assert_eq!(guess(&logins, None, "marvin"), Err(3));
         assert!(logins.attempt(None, None).is_ok());
+    }
+
+    #[tokio::test]
+    async fn known_addresses_are_kept_in_the_store() {
+        let store = Arc::new(SqliteStore::in_memory().unwrap());
+        for account in ["marvin", "arthur"] {
+            store.add_account(account, "hash", &Actor::cli()).await.unwrap();
+        }
+        let load = async || {
+            let limits = FailedLoginLimits { per_address: 3, per_account: 1 };
+            FailedLogins::load(limits, store.clone()).await.unwrap()
+        };
+        let logins = load().await;
+        for account in ["marvin", "arthur", "marvin"] {
+            logins.attempt(ip(1), Some(account)).unwrap().succeeded();
+        }
+        fedecks_testing::wait::until(async || {
+            let kept = store.known_logins(10).await.unwrap();
+            (kept.len() == 2).then_some(())
+        })
+        .await;
+        let logins = load().await;
+        let known = |address, account| {
+            let attempt = logins.attempt(ip(address), Some(account)).unwrap();
+            let known = attempt.is_known();
+            attempt.withdrawn();
+            known
+        };
+        assert!(known(1, "marvin") && known(1, "arthur"));
+        assert!(!known(2, "marvin") && !known(1, "zaphod"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The bounded tables of failures behind `failed_logins`.
+//! The failures of each address, in a bounded table.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,13 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The failures of addresses or of accounts. Entries whose failures are all forgiven are removed.
+/// The failures of addresses. Entries whose failures are all forgiven are removed.
 pub(super) struct Table<K>(HashMap<K, Record>);
 
-/// The most recent pairs that are known to belong together.
-pub(super) struct KnownPairs<K>(HashMap<K, Instant>);
-
-/// The failures of one address or account.
+/// The failures of one address.
 #[derive(Debug, Clone, Copy)]
 struct Record {
     /// When the last failure is forgiven; each failure adds [`FORGIVE_INTERVAL`].
@@ -32,9 +29,9 @@ const MIN_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_secs(900);
 
 /// Maximum number of entries of a table, about 64 bytes each. A full table drops the quarter that would be
-/// forgiven first: to make it forget an account, an attacker has to fail as often with more than 12,000
+/// forgiven first: to make it forget an address, an attacker has to fail as often with more than 49,000
 /// others.
-const MAX_ENTRIES: usize = 16_384;
+const MAX_ENTRIES: usize = 65_536;
 
 impl<K: Hash + Eq + Clone> Table<K> {
     /// How long a login has to wait.
@@ -102,19 +99,6 @@ impl Record {
     }
 }
 
-impl<K: Hash + Eq + Clone> KnownPairs<K> {
-    pub(super) fn contains(&self, key: &K) -> bool {
-        self.0.contains_key(key)
-    }
-
-    pub(super) fn insert(&mut self, key: K, now: Instant) {
-        if self.0.len() >= MAX_ENTRIES && !self.0.contains_key(&key) {
-            drop_first_quarter(&mut self.0, |at| *at);
-        }
-        self.0.insert(key, now);
-    }
-}
-
 /// Drops the entries with the lowest `order` if the table is full.
 fn drop_first_quarter<K, V, O>(table: &mut HashMap<K, V>, order: impl Fn(&V) -> O)
 where
@@ -134,19 +118,13 @@ where
 }
 
 /// Releases memory after a rush.
-fn shrink<K: Hash + Eq, V>(table: &mut HashMap<K, V>) {
+pub(super) fn shrink<K: Hash + Eq, V>(table: &mut HashMap<K, V>) {
     if table.capacity() > 1024 && table.len() < table.capacity() / 4 {
         table.shrink_to(table.len() * 2);
     }
 }
 
 impl<K> Default for Table<K> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K> Default for KnownPairs<K> {
     fn default() -> Self {
         Self(HashMap::new())
     }
@@ -163,14 +141,14 @@ mod tests {
         for _ in 0..50 {
             table.failed(u32::MAX, 3, now);
         }
-        for key in 0..100_000 {
+        for key in 0..200_000 {
             table.failed(key, 3, now);
             assert!(table.len() <= MAX_ENTRIES);
         }
         assert!(table.wait(&u32::MAX, 3, now).is_some(), "it is still blocked");
         // Forgiven entries are dropped first.
         let later = now + FORGIVE_INTERVAL * 60;
-        for key in 0..20_000 {
+        for key in 0..70_000 {
             table.failed(key, 3, later);
         }
         assert!(table.len() <= MAX_ENTRIES);
@@ -181,21 +159,10 @@ mod tests {
         let now = Instant::now();
         let mut table = Table::default();
         table.begin(u32::MAX, now);
-        for key in 0..100_000 {
+        for key in 0..200_000 {
             table.failed(key, 3, now);
         }
         assert_eq!(table.0.get(&u32::MAX).map(|record| record.pending), Some(1));
-    }
-
-    #[test]
-    fn the_most_recent_pairs_are_known() {
-        let start = Instant::now();
-        let mut known = KnownPairs::default();
-        for key in 0..50_000_u32 {
-            known.insert(key, start + Duration::from_secs(key.into()));
-            assert!(known.0.len() <= MAX_ENTRIES);
-        }
-        assert!(known.contains(&49_999) && known.contains(&40_000) && !known.contains(&0));
     }
 
     #[test]

@@ -75,8 +75,12 @@ async fn add(caller: Caller, request: Request) -> Result<Response, Problem> {
     check_account_name(name).map_err(|error| Problem::new(Code::InvalidPath, error.to_string()))?;
     let NewAccount { password } = request.json()?;
     let turn = HASHING.acquire().await;
-    let hashed = tokio::task::spawn_blocking(move || hash_password(&password)).await;
-    drop(turn);
+    // The turn belongs to the work: a client that hangs up does not make room for another.
+    let hashed = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        hash_password(&password)
+    })
+    .await;
     let hash = hashed
         .map_err(|_| Problem::temporary(Code::Unavailable, "could not hash the password", 5))?
         .map_err(|error| Problem::new(Code::InvalidBody, format!("password: {error}")))?;

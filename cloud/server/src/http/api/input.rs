@@ -16,6 +16,7 @@ pub(super) enum ParameterKind {
     Flag,
     Limit,
     EventKind,
+    AuditClass,
 }
 
 /// What a body may be.

@@ -13,6 +13,7 @@ mod messages;
 mod openapi;
 mod paging;
 mod presence;
+mod refusal;
 mod request;
 mod route;
 mod table;
@@ -34,6 +35,7 @@ use warp::{Filter, Reply};
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::state::AppState;
+use refusal::Refusal;
 use request::{Body, Request, read_body};
 use table::Matched;
 
@@ -87,7 +89,15 @@ impl Call {
             Ok((caller, matched))
         });
         let (route, answer) = match found {
-            Ok((caller, matched)) => (matched.route.path, self.handle(caller, matched, body).await),
+            Ok((caller, matched)) => {
+                let route = matched.route;
+                let refusal = Refusal::of(&caller, &matched);
+                let answer = self.handle(caller, matched, body).await;
+                if let Err(problem) = &answer {
+                    refusal.audit(&self.state.audit_trail, problem.code);
+                }
+                (route.path, answer)
+            }
             Err(problem) => ("", Err(problem)),
         };
         let response = answer.unwrap_or_else(Reply::into_response);

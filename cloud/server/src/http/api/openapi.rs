@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fedecks_store::AuditClass;
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
 
@@ -88,6 +89,10 @@ fn query_parameter(parameter: &Parameter) -> Value {
         }
         ParameterKind::EventKind => {
             let words: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+            json!({ "type": "string", "enum": words })
+        }
+        ParameterKind::AuditClass => {
+            let words: Vec<_> = AuditClass::ALL.iter().map(|class| class.as_str()).collect();
             json!({ "type": "string", "enum": words })
         }
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use fedecks_cloud::DeviceId;
-use fedecks_store::{AuditAction, AuditEntry, unix_now};
+use fedecks_store::AuditAction;
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -138,8 +138,7 @@ impl Request {
 
     /// Adds an entry to the audit log, for actions that change nothing in the store.
     pub(super) fn audit_later(&self, caller: &Caller, action: AuditAction, device: DeviceId) {
-        let (at, by, device) = (unix_now(), caller.actor(), Some(device));
-        self.state.audit.audit_later(AuditEntry { at, by, action, device, detail: None });
+        self.state.audit_trail.add(caller.actor(), action, Some(device), None);
     }
 }
 

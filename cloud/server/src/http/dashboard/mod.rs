@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fedecks_cloud::serve::Peer;
+use fedecks_store::{Actor, AuditAction};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
@@ -115,6 +116,8 @@ fn sign_in(
         }
     })?;
     tracing::info!(by = token.name, peer = %address, "dashboard sign-in");
+    let by = Actor::token(&token.name).from_address(address);
+    state.audit_trail.add(by, AuditAction::SignedIn, None, None);
     if let Some(older) = browser_session::find(&state.sessions, headers)? {
         state.sessions.end(&older.id);
     }
@@ -129,6 +132,8 @@ fn sign_out(state: &AppState, headers: &HeaderMap, peer: Peer) -> Result<Respons
         browser_session::check(&signed_in, &Method::DELETE, headers)?;
         state.sessions.end(&signed_in.id);
         tracing::info!(by = signed_in.token.name, "dashboard sign-out");
+        let by = Actor::token(&signed_in.token.name).from_address(peer.address.ip());
+        state.audit_trail.add(by, AuditAction::SignedOut, None, None);
     }
     let mut response = no_content();
     set_cookie(&mut response, &browser_session::cookie_header(None, peer.encrypted));

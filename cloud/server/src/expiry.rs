@@ -1,0 +1,60 @@
+//! Deletes what has become too old, for as long as the clock can be trusted. What is too many, the store
+//! deletes itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fedecks_store::{AuditStore, Clock, KnownLoginStore, StoreError};
+use tokio::time::MissedTickBehavior;
+
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Never returns: run it as a separate task.
+pub(crate) async fn run<S: AuditStore + KnownLoginStore>(store: Arc<S>, clock: Clock) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = expire(&*store, &clock).await {
+            tracing::debug!(%error, "cannot delete what is too old");
+        }
+    }
+}
+
+/// Deletes step by step, so that others get their turn.
+async fn expire(
+    store: &(impl AuditStore + KnownLoginStore),
+    clock: &Clock,
+) -> Result<(), StoreError> {
+    while clock.is_trusted() && store.expire_audit(clock.now()).await? > 0 {}
+    if clock.is_trusted() { store.expire_known_logins(clock.now()).await } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedecks_store::{AccountStore, Actor, AuditQuery, ManualClock, SqliteStore, unix_now};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_expires_by_a_clock_that_is_not_trusted() {
+        let store = SqliteStore::in_memory().unwrap();
+        for name in ["first", "second"] {
+            store.add_account(name, "hash", &Actor::cli()).await.unwrap();
+        }
+        let (now, years) = (unix_now(), 3 * 365 * 86_400);
+        for (time, synchronized, floor, left) in [
+            (now, true, 0, 2),
+            (now + years, false, 0, 2),
+            (now + years, true, now + years + 1, 2),
+            // The newest stays.
+            (now + years, true, 0, 1),
+        ] {
+            let manual = ManualClock::default();
+            manual.set(time, synchronized);
+            expire(&store, &Clock::new(manual, floor)).await.unwrap();
+            let entries = store.audit_page(&AuditQuery::default()).await.unwrap().len();
+            assert_eq!(entries, left, "{:?}", (time - now, synchronized, floor));
+        }
+    }
+}
