@@ -27,7 +27,13 @@ impl RateLimit {
 
     /// Takes a token, even if there is none.
     pub fn take(&self, full_at: &mut Instant, now: Instant) {
-        *full_at = (*full_at).max(now) + self.interval;
+        self.take_many(full_at, now, 1);
+    }
+
+    /// Takes a number of tokens, even if there are fewer. The next one is then available once they are paid
+    /// back.
+    pub fn take_many(&self, full_at: &mut Instant, now: Instant, tokens: u32) {
+        *full_at = (*full_at).max(now) + self.interval * tokens;
     }
 }
 
@@ -60,6 +66,18 @@ mod tests {
             burst += 1;
         }
         assert_eq!(burst, 3);
+    }
+
+    #[test]
+    fn many_tokens_are_taken_at_once_and_paid_back() {
+        let limit = RateLimit::per_second(1000, 2000).unwrap();
+        let now = Instant::now();
+        let mut full_at = now;
+        limit.take_many(&mut full_at, now, 1999);
+        assert_eq!(limit.blocked_until(full_at, now), None);
+        limit.take_many(&mut full_at, now, 3001);
+        let wait = limit.blocked_until(full_at, now).map(|until| until - now);
+        assert_eq!(wait, Some(Duration::from_millis(3001)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::access_enforcer::AccessEnforcer;
 use crate::auth::denylist::Denylist;
 use crate::auth::keyring::Keyring;
 use crate::build_error::BuildError;
+use crate::byte_pool::BytePool;
 use crate::connection::mailbox::Bounds;
 use crate::context::GatewayContext;
 use crate::fedecks::Fedecks;
@@ -18,6 +19,7 @@ use crate::messaging::backplane::Backplane;
 use crate::messaging::backplane::in_process::InProcess;
 use crate::messaging::hub::{Hub, HubOptions};
 use crate::options::Options;
+use crate::session::traffic::TrafficLimits;
 
 /// Builds a [`Fedecks`], see [`Fedecks::builder`].
 pub struct Builder<H> {
@@ -98,10 +100,19 @@ impl<H: Handler> Builder<H> {
         let keyring = keyring.ok_or(BuildError::NoKeyring)?;
         let denylist = denylist.ok_or(BuildError::NoDenylist)?;
         options.check()?;
+        let traffic = TrafficLimits {
+            messages: RateLimit::per_second(options.messages_per_second, options.message_burst),
+            bytes: RateLimit::per_second(options.bytes_per_second, options.byte_burst),
+            incoming: Arc::new(BytePool::new(options.received_bytes)),
+            outgoing: Arc::new(BytePool::new(options.queued_bytes)),
+            started: Instant::now(),
+        };
         let hub = Hub::new(
             HubOptions {
                 limits: options.limits_down(),
                 queue: Bounds { items: options.queue_messages, bytes: options.queue_bytes },
+                incoming: traffic.incoming.clone(),
+                outgoing: traffic.outgoing.clone(),
             },
             backplane.unwrap_or_else(|| Arc::new(InProcess::new())),
         );
@@ -109,10 +120,9 @@ impl<H: Handler> Builder<H> {
             handler,
             keyring,
             store,
-            rate_limit: RateLimit::per_second(options.messages_per_second, options.message_burst),
+            traffic,
             options,
             clock,
-            started: Instant::now(),
             _access_enforcer: AccessEnforcer::spawn(denylist.clone(), hub.downgrade()),
             denylist,
             hub,

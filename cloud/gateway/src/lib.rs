@@ -76,7 +76,8 @@
 //! message published on the session's topics. A frame that cannot be decoded is logged, counted and
 //! ignored. The session ends with 1002 if the device breaks the WebSocket protocol, with 1009 if a
 //! message exceeds the limit, with 1001 if the device is silent for the idle timeout and with 1013 if
-//! it reads too slowly. Every queue towards a device is bounded.
+//! it reads too slowly, or sends a message so slowly that others wait for the memory it takes. Every
+//! queue is bounded, for each device and in sum.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -89,6 +90,7 @@ pub mod accounts;
 pub mod auth;
 mod build_error;
 mod builder;
+mod byte_pool;
 mod connection;
 mod context;
 mod fedecks;

@@ -38,6 +38,20 @@ pub struct Options {
     pub messages_per_second: u32,
     /// How many messages a device may send at once after a quiet time, at least one.
     pub message_burst: u32,
+    /// How many bytes a device may send per second, of any kind; 0 for no limit. Above the limit the session
+    /// pauses reading.
+    pub bytes_per_second: u32,
+    /// How many bytes a device may send at once after a quiet time, at least one. A message that is longer
+    /// passes too, and is then paid back.
+    pub byte_burst: u32,
+    /// How many bytes the messages that arrive or are handled may take, of all devices together, without the
+    /// first 4 KiB of each. Above it the sessions pause reading, and one whose message takes 30 s to arrive
+    /// is closed with 1013. At least four times `max_frame`.
+    pub received_bytes: usize,
+    /// How many bytes may wait to be sent, to all devices together, without the first 4 KiB for each. Above
+    /// it a queue counts as full, and a session whose device accepts nothing for 5 s is closed with 1013. At
+    /// least four times `max_frame`.
+    pub queued_bytes: usize,
     /// How many messages may wait for one device.
     pub queue_messages: usize,
     /// Approximately how many bytes may wait for one device. A single message may be bigger.
@@ -48,7 +62,7 @@ impl Default for Options {
     /// The path `/fedecks/websocket`, tokens valid for 4 weeks and renewed every 3 hours, accepted for
     /// 4 weeks more, a ping after 19 s and disconnection after 60 s of silence, frames up to 1 MiB, which
     /// take up to 16 MiB in memory, or 4 MiB in a device's, a header up to 4,096 characters, no rate limit,
-    /// queues of 256 messages and 1 MiB.
+    /// 64 MiB in sum for each direction, queues of 256 messages and 1 MiB.
     fn default() -> Self {
         Self {
             path: DEFAULT_PATH.to_owned(),
@@ -63,6 +77,10 @@ impl Default for Options {
             max_header: MAX_HEADER_CHARS,
             messages_per_second: 0,
             message_burst: 1,
+            bytes_per_second: 0,
+            byte_burst: 1,
+            received_bytes: 64 * 1024 * 1024,
+            queued_bytes: 64 * 1024 * 1024,
             queue_messages: 256,
             queue_bytes: 1024 * 1024,
         }
@@ -87,6 +105,8 @@ impl Options {
 
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         let whole = |duration: Duration| !duration.is_zero() && duration.subsec_nanos() == 0;
+        // A message in fragments counts twice while it arrives, and so does its last fragment.
+        let fits = |bytes: usize| bytes / 4 >= self.max_frame as usize;
         let decoded = 64 * 1024..=1024 * 1024 * 1024;
         let rules = [
             ("path", self.path.starts_with('/'), "a path that begins with '/'"),
@@ -113,6 +133,9 @@ impl Options {
             ),
             ("max_header", self.max_header > 0, "more than 0"),
             ("message_burst", self.message_burst > 0, "more than 0"),
+            ("byte_burst", self.byte_burst > 0, "more than 0"),
+            ("received_bytes", fits(self.received_bytes), "at least four times max_frame"),
+            ("queued_bytes", fits(self.queued_bytes), "at least four times max_frame"),
             ("queue_messages", self.queue_messages > 0, "more than 0"),
         ];
         match rules.into_iter().find(|(_, is_met, _)| !is_met) {
@@ -148,6 +171,12 @@ mod tests {
             ("max_decoded_by_device", Options { max_decoded_by_device: 0, ..default() }),
             ("max_header", Options { max_header: 0, ..default() }),
             ("message_burst", Options { message_burst: 0, ..default() }),
+            ("byte_burst", Options { byte_burst: 0, ..default() }),
+            (
+                "received_bytes",
+                Options { received_bytes: 4 << 20, max_frame: 2 << 20, ..default() },
+            ),
+            ("queued_bytes", Options { queued_bytes: (4 << 20) - 1, ..default() }),
             ("queue_messages", Options { queue_messages: 0, ..default() }),
         ] {
             let Err(BuildError::Option { option: named, .. }) = options.check() else {

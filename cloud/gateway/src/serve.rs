@@ -1,9 +1,9 @@
 //! The accept loop of `fedecks-edge` under this library's name. Without the feature `serve` it has only
 //! what other accept loops share with it.
 
-pub use fedecks_edge::Peer;
 #[cfg(feature = "serve")]
 pub use fedecks_edge::{
     IpNet, Listen, ServeError, ServeLimits, ServeMonitor, ServeOptions, ServeStats, Server, Tls,
     TlsError, serve,
 };
+pub use fedecks_edge::{Peer, RateLimitKey};

@@ -28,6 +28,7 @@ use crate::handler::RecordingHandler;
 use crate::history::History;
 use crate::http::{health, root};
 use crate::metrics::{DeviceCounters, Metrics};
+use crate::request_memory::RequestMemory;
 use crate::signals::{self, Shutdown};
 use crate::state::AppState;
 use crate::store::{create_data_dir, open_store};
@@ -145,6 +146,7 @@ impl App {
         let streams = Streams::new(events.clone(), &config.events, stopped.clone());
         let webhooks = Webhooks::start(&config.webhooks, store.clone(), &events, &clock).await?;
         let monitor: Arc<dyn StoreMonitor> = store.clone();
+        let request_memory = RequestMemory::new(config.request_memory);
         let metrics = Metrics::new();
         metrics.register(counters.clone());
         metrics.register(cloud.hub());
@@ -152,6 +154,7 @@ impl App {
         metrics.register(streams.clone());
         metrics.register(webhooks.counters.clone());
         metrics.register(certificates.clone());
+        metrics.register(request_memory.clone());
         metrics.register(clock.clone());
         let health = health::filter(monitor, clock, &stopped);
         let history = History::new(&counters, cloud.hub());
@@ -167,6 +170,7 @@ impl App {
             metrics,
             history,
             sessions: DashboardSessions::new(tokens.clone()),
+            request_memory: request_memory.clone(),
             denylist,
             tokens: tokens.clone(),
             failed_logins,
@@ -249,7 +253,12 @@ fn options(config: &Config) -> Options {
         max_header: config.sessions.max_header,
         messages_per_second: config.sessions.messages_per_second,
         message_burst: config.sessions.message_burst,
-        ..Options::default()
+        bytes_per_second: config.sessions.bytes_per_second,
+        byte_burst: config.sessions.byte_burst,
+        queue_messages: config.sessions.queue_messages,
+        queue_bytes: config.sessions.queue_bytes,
+        received_bytes: config.sessions.received_bytes,
+        queued_bytes: config.sessions.queued_bytes,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::dashboard_sessions::DashboardSessions;
 use crate::events::{EventLog, Streams};
 use crate::history::History;
 use crate::metrics::Metrics;
+use crate::request_memory::RequestMemory;
 
 pub(crate) struct AppState {
     pub(crate) hub: Hub,
@@ -26,6 +27,7 @@ pub(crate) struct AppState {
     pub(crate) metrics: Metrics,
     pub(crate) history: History,
     pub(crate) sessions: DashboardSessions,
+    pub(crate) request_memory: RequestMemory,
     /// Shared by device logins, API tokens and dashboard sign-ins.
     pub(crate) failed_logins: FailedLogins,
     pub(crate) config: Arc<Config>,

@@ -9,6 +9,7 @@ use fedecks_protocol::CloseReason;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use crate::byte_pool::BytePool;
 use crate::messaging::message::Info;
 
 /// The bounded queue of one session. Allocates nothing while it is empty.
@@ -43,6 +44,8 @@ pub(crate) enum CloseCommand {
 pub(crate) enum Delivery {
     Close(CloseCommand),
     Item(Item),
+    /// There is an item, and no memory to send what the handler makes out of it.
+    NoRoom,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,8 +58,11 @@ pub(crate) enum SendError {
 
 #[derive(Debug, Default)]
 struct State {
-    queue: VecDeque<Item>,
-    bytes: usize,
+    queue: VecDeque<Waiting>,
+    /// The size of all items.
+    bytes: u32,
+    /// The part of it that takes its own memory, and counts in the sum of all sessions.
+    owned: u32,
     close_command: Option<CloseCommand>,
     waker: Option<Waker>,
     /// When the device stopped accepting the bytes that are ready for it.
@@ -64,29 +70,48 @@ struct State {
     closed: bool,
 }
 
+#[derive(Debug)]
+struct Waiting {
+    item: Item,
+    bytes: u32,
+    owned: u32,
+}
+
 /// A device that accepts nothing for this long while its queue is full counts as one that does not read.
 /// A device on a slow link accepts something every now and then.
 const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Mailbox {
-    /// Adds an item to the queue. If the queue is full because the device does not read, the session is
-    /// ended.
-    pub(crate) fn send(&self, item: Item, bounds: &Bounds) -> Result<(), SendError> {
+    /// Adds an item to the queue, which shares its content with as many others. If the queue is full because
+    /// the device does not read, the session is ended.
+    pub(crate) fn send(
+        &self,
+        item: Item,
+        bounds: &Bounds,
+        sum: &BytePool,
+        shared_by: usize,
+    ) -> Result<(), SendError> {
         let mut state = self.0.lock();
         if state.closed || state.close_command.is_some() {
             return Err(SendError::Closed);
         }
-        let weight = item.weight();
-        let fits = state.queue.len() < bounds.items && state.bytes + weight <= bounds.bytes;
-        if !fits && !state.queue.is_empty() {
+        let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        let content = item.content();
+        let bytes = number(size_of::<Waiting>() + content);
+        let owned = number(size_of::<Waiting>() + content / shared_by.max(1));
+        let all = state.bytes.saturating_add(bytes);
+        let all_owned = state.owned.saturating_add(owned);
+        let fits = state.queue.len() < bounds.items && all as usize <= bounds.bytes;
+        let fits = fits || state.queue.is_empty();
+        if !fits || !sum.try_change(state.owned as usize, all_owned as usize) {
             if state.stalled_since.is_some_and(|since| since.elapsed() >= STALL_TIMEOUT) {
                 state.close_command = Some(CloseCommand::TooSlow);
                 wake(state);
             }
             return Err(SendError::Full);
         }
-        state.bytes += weight;
-        state.queue.push_back(item);
+        (state.bytes, state.owned) = (all, all_owned);
+        state.queue.push_back(Waiting { item, bytes, owned });
         wake(state);
         Ok(())
     }
@@ -110,42 +135,50 @@ impl Mailbox {
 
     /// Returns the close command, if there is one, or else the next item, if `items` are wanted.
     /// Otherwise the task is woken when something arrives.
-    pub(crate) fn poll(&self, cx: &mut Context<'_>, items: bool) -> Poll<Delivery> {
+    pub(crate) fn poll(&self, cx: &mut Context<'_>, items: bool, sum: &BytePool) -> Poll<Delivery> {
         let mut state = self.0.lock();
         if let Some(command) = state.close_command {
             return Poll::Ready(Delivery::Close(command));
         }
-        if let Some(item) = items.then(|| state.queue.pop_front()).flatten() {
-            state.bytes -= item.weight();
+        let mut no_room = false;
+        if let Some(Waiting { item: Item::Info(info), .. }) = state.queue.front().filter(|_| items)
+        {
+            no_room = !sum.has_room(info.message.weight());
+        }
+        if let Some(next) = (items && !no_room).then(|| state.queue.pop_front()).flatten() {
+            let owned = state.owned.saturating_sub(next.owned);
+            sum.change(state.owned as usize, owned as usize);
+            (state.bytes, state.owned) = (state.bytes.saturating_sub(next.bytes), owned);
             if state.queue.is_empty() {
                 state.queue = VecDeque::new();
             }
-            return Poll::Ready(Delivery::Item(item));
+            return Poll::Ready(Delivery::Item(next.item));
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        Poll::Pending
+        if no_room { Poll::Ready(Delivery::NoRoom) } else { Poll::Pending }
     }
 
     /// Accepts nothing from now on and returns the items in the queue.
-    pub(crate) fn close(&self) -> VecDeque<Item> {
+    pub(crate) fn close(&self, sum: &BytePool) -> Vec<Item> {
         let mut state = self.0.lock();
         state.closed = true;
         state.waker = None;
-        state.bytes = 0;
-        std::mem::take(&mut state.queue)
+        sum.change(state.owned as usize, 0);
+        (state.bytes, state.owned) = (0, 0);
+        std::mem::take(&mut state.queue).into_iter().map(|waiting| waiting.item).collect()
     }
 }
 
 impl Item {
-    fn weight(&self) -> usize {
-        let inside = match self {
+    /// Approximate size of the content, in bytes.
+    fn content(&self) -> usize {
+        match self {
             Self::Frame(frame) => frame.len(),
             Self::Info(info) => info.message.weight(),
-        };
-        size_of::<Self>() + inside
+        }
     }
 }
 
@@ -164,11 +197,13 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
-    use fedecks_protocol::CloseCode;
+    use fedecks_protocol::{CloseCode, Term};
 
     use super::*;
+    use crate::messaging::message::Message;
 
     const BOUNDS: Bounds = Bounds { items: 3, bytes: 1000 };
+    static SUM: BytePool = BytePool::new(usize::MAX);
 
     #[derive(Default)]
     struct Woken(AtomicUsize);
@@ -185,7 +220,7 @@ mod tests {
 
     /// Sends a frame of each size.
     fn send(mailbox: &Mailbox, sizes: &[usize]) -> Result<(), SendError> {
-        sizes.iter().try_for_each(|size| mailbox.send(frame(*size), &BOUNDS))
+        sizes.iter().try_for_each(|size| mailbox.send(frame(*size), &BOUNDS, &SUM, 1))
     }
 
     fn with(sizes: &[usize]) -> Mailbox {
@@ -195,7 +230,7 @@ mod tests {
     }
 
     fn poll(mailbox: &Mailbox) -> Poll<Delivery> {
-        mailbox.poll(&mut Context::from_waker(Waker::noop()), true)
+        mailbox.poll(&mut Context::from_waker(Waker::noop()), true, &SUM)
     }
 
     #[test]
@@ -204,7 +239,7 @@ mod tests {
         assert_eq!(mailbox.0.lock().queue.capacity(), 0);
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
-        assert!(mailbox.poll(&mut Context::from_waker(&waker), true).is_pending());
+        assert!(mailbox.poll(&mut Context::from_waker(&waker), true, &SUM).is_pending());
         send(&mailbox, &[1, 2]).unwrap();
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         for expected in [1, 2] {
@@ -241,7 +276,7 @@ mod tests {
         let Poll::Ready(Delivery::Close(command)) = poll(&mailbox) else { panic!("no command") };
         assert_eq!(command, close(CloseCode::Replaced));
         assert_eq!(send(&mailbox, &[1]), Err(SendError::Closed));
-        assert_eq!(mailbox.close().len(), 3);
+        assert_eq!(mailbox.close(&SUM).len(), 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -264,9 +299,33 @@ mod tests {
     }
 
     #[test]
+    fn all_mailboxes_share_a_sum() {
+        let sum = BytePool::new(10_000);
+        let bounds = Bounds { items: 10, bytes: usize::MAX };
+        let [one, other, third] = [(); 3].map(|()| Mailbox::default());
+        let send = |mailbox: &Mailbox, size| mailbox.send(frame(size), &bounds, &sum, 1);
+        send(&one, 10_000).unwrap();
+        assert_eq!(send(&one, 4_000), Ok(()));
+        assert_eq!(send(&other, 10_000), Err(SendError::Full));
+        assert_eq!(send(&other, 1_000), Ok(()), "a small message always passes");
+        // The first two with the second, which became free.
+        let poll =
+            |mailbox: &Mailbox| mailbox.poll(&mut Context::from_waker(Waker::noop()), true, &sum);
+        assert!(poll(&one).is_ready());
+        assert_eq!(send(&other, 10_000), Ok(()));
+        let message = Message::from(Term::from("x".repeat(10_000)));
+        let info = Item::Info(Info { topic: "t".into(), message });
+        assert_eq!(third.send(info, &bounds, &sum, 10), Ok(()), "it shares its content with nine");
+        assert!(matches!(poll(&third), Poll::Ready(Delivery::NoRoom)));
+        assert_eq!([&one, &other].map(|mailbox| mailbox.close(&sum).len()), [1, 2]);
+        assert!(matches!(poll(&third), Poll::Ready(Delivery::Item(Item::Info(_)))));
+        assert_eq!(sum.used(), 0);
+    }
+
+    #[test]
     fn a_closed_mailbox_accepts_nothing() {
         let mailbox = Mailbox::default();
-        mailbox.close();
+        mailbox.close(&SUM);
         assert_eq!(send(&mailbox, &[1]), Err(SendError::Closed));
         assert!(!mailbox.end_session(CloseCommand::TooSlow));
     }

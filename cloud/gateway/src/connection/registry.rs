@@ -115,6 +115,7 @@ pub(crate) mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::byte_pool::BytePool;
     use crate::connection::mailbox::Delivery;
     use crate::messaging::presence::NodeId;
 
@@ -132,9 +133,10 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn close_command(handle: &ConnectionHandle) -> Option<CloseCommand> {
-        match handle.mailbox.poll(&mut Context::from_waker(Waker::noop()), false) {
+        match handle.mailbox.poll(&mut Context::from_waker(Waker::noop()), false, &BytePool::new(0))
+        {
             Poll::Ready(Delivery::Close(command)) => Some(command),
-            Poll::Ready(Delivery::Item(_)) | Poll::Pending => None,
+            Poll::Ready(Delivery::Item(_) | Delivery::NoRoom) | Poll::Pending => None,
         }
     }
 

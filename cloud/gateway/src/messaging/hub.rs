@@ -8,6 +8,7 @@ use bytes::Bytes;
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect, DownFrame, Limits, Term};
 
 use crate::auth::device::AuthenticatedDevice;
+use crate::byte_pool::BytePool;
 use crate::connection::mailbox::{Bounds, CloseCommand, Item, Mailbox, SendError};
 use crate::connection::registry::{ConnectionHandle, Registry};
 use crate::messaging::backplane::{Backplane, BackplaneError, DeliverError, Node, Payload};
@@ -39,11 +40,14 @@ pub struct Subscription {
 }
 
 /// The options that concern a hub.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct HubOptions {
     /// Of messages to devices.
     pub(crate) limits: Limits,
     pub(crate) queue: Bounds,
+    /// What all sessions share, see [`Options`](crate::Options).
+    pub(crate) incoming: Arc<BytePool>,
+    pub(crate) outgoing: Arc<BytePool>,
 }
 
 pub(crate) struct Inner {
@@ -196,7 +200,13 @@ impl Hub {
 
     /// What this node has counted.
     pub fn stats(&self) -> HubStats {
-        self.0.counters.snapshot(self.0.registry.len())
+        let HubOptions { incoming, outgoing, .. } = &self.0.options;
+        HubStats {
+            connected: self.0.registry.len(),
+            received_bytes_held: incoming.used() as u64,
+            queued_bytes_held: outgoing.used() as u64,
+            ..self.0.counters.snapshot()
+        }
     }
 
     /// Registers the connection of an authenticated device. An older connection of it is closed as
@@ -228,9 +238,14 @@ impl Hub {
 
     /// Removes a connection.
     pub(crate) fn unregister(&self, connection: &ConnectionHandle) {
-        connection.mailbox.close();
+        self.close_mailbox(connection);
         self.0.registry.remove(connection);
         self.0.backplane.unregister(&connection.presence);
+    }
+
+    /// Accepts nothing more for a connection, and returns what waits for it.
+    pub(crate) fn close_mailbox(&self, connection: &ConnectionHandle) -> Vec<Item> {
+        connection.mailbox.close(&self.0.options.outgoing)
     }
 
     pub(crate) fn add_subscriber(&self, topic: &Topic, subscriber: Subscriber) {
@@ -304,7 +319,8 @@ impl Drop for Subscription {
 
 impl Node for Inner {
     fn published(&self, topic: &Topic, message: &Message) {
-        let overflowed = self.topics.publish(topic, message, &self.options.queue);
+        let HubOptions { queue, outgoing, .. } = &self.options;
+        let overflowed = self.topics.publish(topic, message, queue, outgoing);
         self.counters.queue_full.fetch_add(overflowed, Ordering::Relaxed);
     }
 
@@ -314,7 +330,8 @@ impl Node for Inner {
             Payload::Message(message) => message.frame(connection.dialect, &self.options.limits)?,
             Payload::Raw(bytes) => raw_frame(bytes, connection.dialect, &self.options.limits)?,
         };
-        let sent = connection.mailbox.send(Item::Frame(frame), &self.options.queue);
+        let HubOptions { queue, outgoing, .. } = &self.options;
+        let sent = connection.mailbox.send(Item::Frame(frame), queue, outgoing, 1);
         sent.map_err(|error| match error {
             SendError::Closed => DeliverError::NotConnected,
             SendError::Full => {

@@ -9,6 +9,13 @@ use fedecks_store::{Latency, LatencyHistogram};
 pub struct HubStats {
     /// Devices connected to this node.
     pub connected: usize,
+    /// Bytes of memory that the messages take that arrive or are handled, see
+    /// [`Options::received_bytes`](crate::Options::received_bytes).
+    pub received_bytes_held: u64,
+    /// Bytes that wait to be sent, see [`Options::queued_bytes`](crate::Options::queued_bytes).
+    pub queued_bytes_held: u64,
+    /// Sessions that ended because a message arrived too slowly while others waited for memory.
+    pub overloaded: u64,
     /// Messages from devices that could not be decoded and were ignored.
     pub undecodable: u64,
     /// Tokens that had expired and were accepted because of
@@ -34,6 +41,7 @@ pub struct HubStats {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) undecodable: AtomicU64,
+    pub(crate) overloaded: AtomicU64,
     pub(crate) late_tokens: AtomicU64,
     pub(crate) too_slow: AtomicU64,
     pub(crate) handler_failures: AtomicU64,
@@ -45,10 +53,10 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn snapshot(&self, connected: usize) -> HubStats {
+    pub(crate) fn snapshot(&self) -> HubStats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         HubStats {
-            connected,
+            overloaded: load(&self.overloaded),
             undecodable: load(&self.undecodable),
             late_tokens: load(&self.late_tokens),
             too_slow: load(&self.too_slow),
@@ -58,6 +66,7 @@ impl Counters {
             bytes_received: load(&self.bytes_received),
             bytes_sent: load(&self.bytes_sent),
             handler: self.handler.snapshot(),
+            ..HubStats::default()
         }
     }
 }

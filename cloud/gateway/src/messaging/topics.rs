@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::byte_pool::BytePool;
 use crate::connection::mailbox::{Bounds, CloseCommand, Item, SendError};
 use crate::connection::registry::ConnectionHandle;
 use crate::messaging::message::{Info, Message, Topic};
@@ -83,14 +84,26 @@ impl Topics {
 
     /// Delivers a message to all subscribers. A session whose queue is full is ended, because it would
     /// otherwise miss the message without knowing. Returns the number of these sessions.
-    pub(crate) fn publish(&self, topic: &Topic, message: &Message, bounds: &Bounds) -> u64 {
-        let topics = self.0.read();
+    pub(crate) fn publish(
+        &self,
+        topic: &Topic,
+        message: &Message,
+        bounds: &Bounds,
+        sum: &BytePool,
+    ) -> u64 {
+        // Copied, so that no one waits for the lock as long as it takes to deliver to all.
+        let subscribers = match self.0.read().get(topic) {
+            None => return 0,
+            Some(Subscribers::One(one)) => vec![one.clone()],
+            Some(Subscribers::Many(many)) => many.values().cloned().collect(),
+        };
         let mut overflowed = 0;
-        let mut deliver = |subscriber: &Subscriber| {
+        for subscriber in &subscribers {
             let info = Info { topic: topic.clone(), message: message.clone() };
             match subscriber {
                 Subscriber::Session(connection) => {
-                    let sent = connection.mailbox.send(Item::Info(info), bounds);
+                    let item = Item::Info(info);
+                    let sent = connection.mailbox.send(item, bounds, sum, subscribers.len());
                     if sent == Err(SendError::Full) {
                         overflowed += 1;
                         connection.mailbox.end_session(CloseCommand::TooSlow);
@@ -98,11 +111,6 @@ impl Topics {
                 }
                 Subscriber::Application(sender) => sender.send(info),
             }
-        };
-        match topics.get(topic) {
-            None => {}
-            Some(Subscribers::One(one)) => deliver(one),
-            Some(Subscribers::Many(many)) => many.values().for_each(deliver),
         }
         overflowed
     }
@@ -190,6 +198,7 @@ mod tests {
     use crate::connection::registry::tests::{close_command, handle};
 
     const BOUNDS: Bounds = Bounds { items: 2, bytes: 1000 };
+    static SUM: BytePool = BytePool::new(usize::MAX);
 
     fn message() -> Message {
         Term::from("hello").into()
@@ -201,7 +210,7 @@ mod tests {
         }
 
         fn publish_one(&self) -> u64 {
-            self.publish(&"t".into(), &message(), &BOUNDS)
+            self.publish(&"t".into(), &message(), &BOUNDS, &SUM)
         }
     }
 
@@ -232,7 +241,7 @@ mod tests {
             topics.add(topic, session);
         }
         assert_eq!(topics.publish_one(), 0);
-        let waiting = sessions.map(|session| session.mailbox.close().len());
+        let waiting = sessions.map(|session| session.mailbox.close(&SUM).len());
         assert_eq!(waiting, [1, 1, 0]);
     }
 

@@ -53,6 +53,7 @@ impl EndReason {
     pub(super) fn count(&self, counters: &Counters) {
         let counter = match self {
             Self::Error(SessionError::TooSlow) => &counters.too_slow,
+            Self::Error(SessionError::Overloaded) => &counters.overloaded,
             Self::Error(SessionError::Panicked | SessionError::Stuck(_)) => {
                 &counters.handler_failures
             }
@@ -95,34 +96,33 @@ impl From<CloseCommand> for EndReason {
 /// Calls [`Handler::disconnected`] exactly once, even if the session's task is dropped.
 pub(super) struct DisconnectGuard<H: Handler> {
     context: Arc<GatewayContext<H>>,
-    presence: Arc<Presence>,
-    reported: bool,
+    /// `None` once it is reported.
+    presence: Option<Arc<Presence>>,
 }
 
 impl<H: Handler> DisconnectGuard<H> {
     pub(super) fn new(context: Arc<GatewayContext<H>>, presence: Arc<Presence>) -> Self {
-        Self { context, presence, reported: false }
+        Self { context, presence: Some(presence) }
     }
 
     /// Reports the end of the session to the handler.
     pub(super) fn report(&mut self, end: &EndReason) {
-        if let EndReason::Error(error) = end {
-            catch_panic(|| self.context.handler.socket_error(&self.presence, error));
+        if let (EndReason::Error(error), Some(presence)) = (end, &self.presence) {
+            catch_panic(|| self.context.handler.socket_error(presence, error));
         }
         self.disconnected(&end.disconnected());
     }
 
     fn disconnected(&mut self, reason: &Disconnected) {
-        self.reported = true;
-        catch_panic(|| self.context.handler.disconnected(&self.presence, reason));
+        if let Some(presence) = self.presence.take() {
+            catch_panic(|| self.context.handler.disconnected(&presence, reason));
+        }
     }
 }
 
 impl<H: Handler> Drop for DisconnectGuard<H> {
     fn drop(&mut self) {
-        if !self.reported {
-            self.disconnected(&Disconnected::Abandoned);
-        }
+        self.disconnected(&Disconnected::Abandoned);
     }
 }
 

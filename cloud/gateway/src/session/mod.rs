@@ -4,8 +4,10 @@ mod callback;
 mod driver;
 mod end;
 pub(crate) mod error;
+mod moment;
 pub(crate) mod run;
 mod token_schedule;
+pub(crate) mod traffic;
 
 pub use error::{Disconnected, SessionError};
 
@@ -16,6 +18,7 @@ use fedecks_protocol::DeviceId;
 use parking_lot::Mutex;
 
 use crate::auth::device::{AuthenticatedBy, AuthenticatedDevice};
+use crate::connection::mailbox::Item;
 use crate::connection::registry::ConnectionHandle;
 use crate::messaging::hub::Hub;
 use crate::messaging::message::Topic;
@@ -87,6 +90,11 @@ impl Session {
 
     pub(crate) fn connection_handle(&self) -> &ConnectionHandle {
         &self.connection
+    }
+
+    /// Accepts nothing more for the device, and returns what waits for it.
+    fn close_mailbox(&self) -> Vec<Item> {
+        self.hub.close_mailbox(&self.connection)
     }
 
     fn subscriber(&self) -> Subscriber {

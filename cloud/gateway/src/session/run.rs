@@ -16,10 +16,11 @@ use super::end::{DisconnectGuard, EndReason};
 use super::error::SessionError;
 use crate::access_enforcer::close_if_denied;
 use crate::auth::device::AuthenticatedDevice;
+use crate::byte_pool::FREE;
 use crate::connection::mailbox::Item;
 use crate::context::GatewayContext;
 use crate::handler::Handler;
-use crate::websocket::socket::{Incoming, Socket};
+use crate::websocket::socket::{FrameHead, Incoming, Socket};
 
 /// How long the last frames and the close handshake may take together.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,6 +74,9 @@ where
         end.count(context.hub.counters());
         record_seen(&context, &session);
         queue_last_frames(&session, &mut socket, &end);
+        let unsent = socket.unsent();
+        // Boxed, because it is seldom needed.
+        let _held = (unsent > FREE).then(|| Box::new(context.traffic.outgoing.hold(unsent)));
         // From here on the device is not connected any more.
         drop(session);
         guard.report(&end);
@@ -95,13 +99,17 @@ fn record_seen<H: Handler>(context: &GatewayContext<H>, session: &Session) {
     }
 }
 
+/// How much of what the device sends is read at the end, in bytes, to find the answer to our close frame, or
+/// the end of its half of the connection.
+const READ_AT_END: u32 = 16 * 1024 * 1024;
+
 /// Buffers the frames in the queue, if the cloud ends the session, and the close frame.
 fn queue_last_frames<S: AsyncRead + AsyncWrite + Unpin>(
     session: &Session,
     socket: &mut Socket<S>,
     end: &EndReason,
 ) {
-    let items = session.connection_handle().mailbox.close();
+    let items = session.close_mailbox();
     if let EndReason::ByCloud(_) = end {
         for item in items {
             if let Item::Frame(frame) = item {
@@ -124,12 +132,12 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
         return;
     }
     timer.as_mut().reset(Instant::now() + CLOSE_TIMEOUT);
-    let mut closing = Closing::Flush;
+    let (mut closing, mut left) = (Closing::Flush, READ_AT_END);
     poll_fn(|cx| {
         if timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        closing.poll(socket, end, cx)
+        closing.poll(socket, end, &mut left, cx)
     })
     .await;
 }
@@ -151,8 +159,13 @@ impl Closing {
         &mut self,
         socket: &mut Socket<S>,
         end: &EndReason,
+        left: &mut u32,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
+        let mut admit = |head: &FrameHead| {
+            *left = left.saturating_sub(u32::try_from(head.length()).unwrap_or(u32::MAX));
+            *left > 0
+        };
         loop {
             *self = match self {
                 Self::Flush => match ready!(socket.poll_flush(cx)) {
@@ -160,11 +173,14 @@ impl Closing {
                     Ok(()) => Self::Shutdown,
                     Err(_) => return Poll::Ready(()),
                 },
-                Self::AwaitClose => match ready!(socket.poll_read(cx)) {
+                Self::AwaitClose => match ready!(socket.poll_read(cx, &mut admit)) {
                     Ok(Incoming::Close(_)) => Self::Shutdown,
-                    Ok(Incoming::Frame(_) | Incoming::Text | Incoming::Heartbeat) => {
-                        Self::AwaitClose
-                    }
+                    Ok(
+                        Incoming::Frame(_)
+                        | Incoming::Text
+                        | Incoming::Heartbeat
+                        | Incoming::Fragment,
+                    ) => Self::AwaitClose,
                     Err(SessionError::Lost(_)) => return Poll::Ready(()),
                     Err(_) => Self::Shutdown,
                 },
@@ -173,7 +189,7 @@ impl Closing {
                     Ok(()) => Self::Discard,
                     Err(_) => return Poll::Ready(()),
                 },
-                Self::Discard => return socket.poll_discard(cx),
+                Self::Discard => return socket.poll_discard(cx, left),
             };
         }
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use fedecks_store::Clock;
 use tokio::time::Instant;
 
+use super::moment::Moment;
 use crate::auth::device::AuthenticatedBy;
 
-/// When the next token of a session is due, by time or by request.
+/// When the next token of a session is due, by time or by request. Each method is given the start of the cloud.
 pub(super) struct TokenSchedule {
-    due: Instant,
+    due: Moment,
     /// When the device last requested a token and got one.
-    requested_at: Option<Instant>,
+    requested_at: Option<Moment>,
 }
 
 /// How often a device gets a token on request.
@@ -23,7 +24,13 @@ const POSTPONEMENT: Duration = Duration::from_secs(10);
 impl TokenSchedule {
     /// A token is due immediately after a login, or when the presented token is late or as old as
     /// `refresh`. One from the future counts as new.
-    pub(super) fn new(by: AuthenticatedBy, refresh: Duration, clock: &Clock, now: Instant) -> Self {
+    pub(super) fn new(
+        by: AuthenticatedBy,
+        refresh: Duration,
+        clock: &Clock,
+        now: Instant,
+        start: Instant,
+    ) -> Self {
         let delay = match by {
             AuthenticatedBy::Credentials | AuthenticatedBy::Token { late: true, .. } => {
                 Duration::ZERO
@@ -32,31 +39,31 @@ impl TokenSchedule {
                 refresh.saturating_sub(Duration::from_secs(clock.now().saturating_sub(issued_at)))
             }
         };
-        Self { due: now + delay, requested_at: None }
+        Self { due: Moment::new(now + delay, start), requested_at: None }
     }
 
     /// Records that a token was sent.
-    pub(super) fn sent(&mut self, refresh: Duration) {
-        self.due = Instant::now() + refresh;
+    pub(super) fn sent(&mut self, refresh: Duration, start: Instant) {
+        self.due = Moment::new(Instant::now() + refresh, start);
     }
 
     /// Records that a token was due and could not be sealed.
-    pub(super) fn postpone(&mut self) {
-        self.due = Instant::now() + POSTPONEMENT;
+    pub(super) fn postpone(&mut self, start: Instant) {
+        self.due = Moment::new(Instant::now() + POSTPONEMENT, start);
     }
 
     /// The device requests a token; returns false if it does so too often.
-    pub(super) fn request(&mut self) -> bool {
+    pub(super) fn request(&mut self, start: Instant) -> bool {
         let now = Instant::now();
-        if self.requested_at.is_some_and(|at| now < at + REQUEST_INTERVAL) {
+        if self.requested_at.is_some_and(|at| now < at.instant(start) + REQUEST_INTERVAL) {
             return false;
         }
-        self.requested_at = Some(now);
+        self.requested_at = Some(Moment::new(now, start));
         true
     }
 
-    pub(super) fn due(&self) -> Instant {
-        self.due
+    pub(super) fn due(&self, start: Instant) -> Instant {
+        self.due.instant(start)
     }
 }
 
@@ -112,8 +119,8 @@ mod tests {
             (token(u64::MAX), 3 * 3600),
             (AuthenticatedBy::Token { issued_at: NOW - 5, late: true }, 0),
         ] {
-            let schedule = TokenSchedule::new(by, REFRESH, &clock, now);
-            assert_eq!(schedule.due(), now + Duration::from_secs(after), "{by:?}");
+            let schedule = TokenSchedule::new(by, REFRESH, &clock, now, now);
+            assert_eq!(schedule.due(now), now + Duration::from_secs(after), "{by:?}");
         }
     }
 

@@ -27,6 +27,7 @@ pub(crate) use sections::{
 };
 pub(crate) use values::parse_address;
 
+use crate::request_memory::RequestMemoryLimits;
 use error::ConfigSources;
 use file::ConfigFile;
 use sections::{PreviousKey, Tls, listeners, webhooks};
@@ -50,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) sessions: Sessions,
     pub(crate) limits: ServeLimits,
     pub(crate) failed_logins: FailedLoginLimits,
+    pub(crate) request_memory: RequestMemoryLimits,
     pub(crate) drain: Drain,
     pub(crate) events: Events,
     pub(crate) webhooks: Vec<Webhook>,
@@ -127,6 +129,7 @@ impl Config {
             tokens: file.tokens,
             limits: limits.serve_limits(),
             failed_logins: limits.failed_logins(),
+            request_memory: limits.request_memory(),
             sessions,
             drain: file.drain,
             events: file.events,

@@ -76,6 +76,8 @@ codes! {
     UnsupportedMediaType => UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported content type";
     TooManyFailures => TOO_MANY_REQUESTS, "too-many-failures", "Too many wrong API tokens";
     TooManyStreamsOfToken => TOO_MANY_REQUESTS, "too-many-streams-of-token", "Too many open event streams of the API token";
+    TooMuchAtOnce => TOO_MANY_REQUESTS, "too-much-at-once", "Too many bytes of requests at once";
+    Overloaded => SERVICE_UNAVAILABLE, "overloaded", "Too many bytes of requests at once, of all clients";
     TooManyStreams => SERVICE_UNAVAILABLE, "too-many-streams", "Too many open event streams";
     DeviceQueueFull => SERVICE_UNAVAILABLE, "device-queue-full", "The device reads too slowly";
     StoreUnavailable => SERVICE_UNAVAILABLE, "store-unavailable", "The store is unavailable";

@@ -7,7 +7,10 @@ use fedecks_cloud::Hub;
 use fedecks_cloud::serve::ServeMonitor;
 use fedecks_store::StoreMonitor;
 use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+
+use crate::request_memory::RequestMemory;
 
 use super::writer::{MetricSource, MetricsWriter};
 
@@ -35,12 +38,23 @@ impl MetricSource for Hub {
             "Sessions that ended because a handler failed",
             stats.handler_failures,
         )?;
+        to.counter(
+            "sessions_overloaded",
+            "Sessions that ended because a message arrived too slowly while memory was short",
+            stats.overloaded,
+        )?;
         to.counter("messages_sent", "Messages sent to devices", stats.messages_sent)?;
         to.counter(
             "queue_full",
             "Messages to devices that were refused because the queue was full",
             stats.queue_full,
         )?;
+        for (name, help, held) in [
+            ("sessions_received_held", "Memory of messages that arrive", stats.received_bytes_held),
+            ("sessions_queued_held", "Memory of messages to be sent", stats.queued_bytes_held),
+        ] {
+            to.metric(name, Some(Unit::Bytes), help, &ConstGauge::new(held))?;
+        }
         for (name, help, count) in [
             ("received", "Bytes received from devices in their sessions", stats.bytes_received),
             ("sent", "Bytes sent to devices in their sessions", stats.bytes_sent),
@@ -52,6 +66,13 @@ impl MetricSource for Hub {
             "Duration of handler callbacks, per connection and message",
             &stats.handler,
         )
+    }
+}
+
+impl MetricSource for RequestMemory {
+    fn collect(&self, to: &mut MetricsWriter<'_>) -> fmt::Result {
+        let help = "Memory of API requests and their responses";
+        to.metric("requests_held", Some(Unit::Bytes), help, &ConstGauge::new(self.used() as u64))
     }
 }
 

@@ -8,6 +8,8 @@ mod browser;
 mod dashboard;
 mod event_floods;
 mod guessing;
+mod hostile;
+mod limits;
 mod monitoring;
 mod operations;
 mod reverse_proxies;

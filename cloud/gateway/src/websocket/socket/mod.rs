@@ -1,5 +1,7 @@
 //! The server side of a WebSocket, with buffers that exist only while they are needed.
 
+mod frame_head;
+
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
@@ -15,20 +17,21 @@ use tokio_tungstenite::tungstenite::protocol::{
     CloseFrame, Role, WebSocketConfig, WebSocketContext,
 };
 
+pub(crate) use frame_head::{FrameHead, FrameKind};
+
 use crate::session::error::SessionError;
 
 /// The server side of a WebSocket, polled by one task.
 ///
 /// tungstenite implements the protocol; this type adds buffers that exist only while they are needed.
 /// Reads go through a thread-local buffer, so that one system call reads up to 16 KiB and an idle
-/// connection keeps only tungstenite's small buffer. Writes are collected in one buffer, which is freed
+/// connection keeps only tungstenite's small buffer. tungstenite is handed one frame at a time, after the
+/// session has admitted it. Writes are collected in one buffer, which is freed
 /// when it is empty; tungstenite would keep a buffer as large as its biggest message.
 #[derive(Debug)]
 pub(crate) struct Socket<S> {
     io: S,
     ws: WebSocketContext,
-    /// Nothing more can be read, after an error or a close frame.
-    ended: bool,
     buffers: Buffers,
 }
 
@@ -41,6 +44,8 @@ pub(crate) enum Incoming {
     Text,
     /// A ping or a pong. Pings are answered by the socket.
     Heartbeat,
+    /// A frame of a message that is not complete yet.
+    Fragment,
     /// The device's close frame.
     Close(CloseReason),
 }
@@ -49,13 +54,14 @@ pub(crate) enum Incoming {
 struct Buffers {
     /// Read from the stream but not yet by tungstenite.
     input: ByteQueue,
+    /// How much of the current frame tungstenite has not read yet, in bytes.
+    frame_rest: u32,
     /// Not yet written to the stream.
     output: ByteQueue,
     /// The number of bytes in `output` that answer pings.
-    pong_bytes: u32,
-    /// Whether bytes were received or sent since the last query.
-    received: bool,
-    sent: bool,
+    pong_bytes: u16,
+    /// Nothing more can be read, after an error or a close frame.
+    ended: bool,
     /// The number of bytes received and sent since the last query.
     received_bytes: u32,
     sent_bytes: u32,
@@ -73,14 +79,17 @@ struct ByteQueue {
 /// Size of tungstenite's read buffer, in bytes. A small one is enough, because it reads from memory.
 const READ_BUFFER: usize = 128;
 
-/// Maximum number of bytes read from a stream at once.
-const READ_AHEAD: usize = 16 * 1024;
+/// Maximum number of bytes read from a stream at once, which are all of one frame.
+const READ_AT_ONCE: usize = 16 * 1024;
+
+/// Maximum number of bytes read before it is known what frames they are.
+const READ_AHEAD: usize = 4 * 1024;
 
 /// Maximum number of buffered bytes before the session sends no more.
 const CONGESTED: usize = 16 * 1024;
 
 /// Maximum number of buffered bytes that answer pings before reading pauses.
-const MAX_PONG_BYTES: u32 = 4 * 1024;
+const MAX_PONG_BYTES: u16 = 4 * 1024;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket that has just been upgraded. `read` contains the bytes received after the request.
@@ -94,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let mut buffers = Buffers::default();
         buffers.input.push(read);
         buffers.received_bytes = read.len() as u32;
-        Self { io, ws: WebSocketContext::new(Role::Server, Some(config)), ended: false, buffers }
+        Self { io, ws: WebSocketContext::new(Role::Server, Some(config)), buffers }
     }
 
     /// Buffers a binary message.
@@ -121,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Buffers a close frame. Nothing may be sent after it.
     pub(crate) fn close(&mut self, reason: CloseReason) {
         let frame = CloseFrame { code: reason.code.code().into(), reason: reason.text().into() };
-        let mut adapter = self.buffers.adapter(&mut self.io, None);
+        let mut adapter = Adapter { buffers: &mut self.buffers, io: &mut self.io, reading: None };
         // Writing to memory cannot fail, and a connection that is closed already needs no close frame.
         let _ = self.ws.close(&mut adapter, Some(frame));
     }
@@ -138,27 +147,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.buffers.unflushed = false;
     }
 
-    /// The next message. Fails after an error or a close frame.
+    /// Reads at most one frame, and returns the message that is complete with it. Fails after an error or a
+    /// close frame.
+    ///
+    /// `admit` is asked before anything is kept of a frame. If it refuses, the frame is read later, and the
+    /// caller has to see to it that the task is woken.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
+        admit: &mut dyn FnMut(&FrameHead) -> bool,
     ) -> Poll<Result<Incoming, SessionError>> {
-        if self.ended {
+        if self.buffers.ended {
             return Poll::Ready(Err(SessionError::Lost(io::ErrorKind::UnexpectedEof.into())));
         }
         if self.buffers.pong_bytes > MAX_PONG_BYTES {
             if let Err(error) = ready!(self.poll_flush(cx)) {
-                self.ended = true;
+                self.buffers.ended = true;
                 return Poll::Ready(Err(SessionError::Lost(error)));
             }
         }
-        let mut adapter = self.buffers.adapter(&mut self.io, Some(cx));
+        let mut frame_read = false;
+        let reading = Reading { cx, admit, frame_read: &mut frame_read };
+        let mut adapter =
+            Adapter { buffers: &mut self.buffers, io: &mut self.io, reading: Some(reading) };
         Poll::Ready(match self.ws.read(&mut adapter) {
             Ok(Message::Binary(payload)) => Ok(Incoming::Frame(payload)),
             Ok(Message::Text(_)) => Ok(Incoming::Text),
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(Incoming::Heartbeat),
             Ok(Message::Close(frame)) => {
-                self.ended = true;
+                adapter.buffers.ended = true;
                 // Buffers the answer, and reports that by an error.
                 let _ = self.ws.flush(&mut adapter);
                 Ok(Incoming::Close(frame.map_or(NO_STATUS, |frame| {
@@ -166,10 +183,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 })))
             }
             Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                if frame_read && self.buffers.frame_rest == 0 {
+                    return Poll::Ready(Ok(Incoming::Fragment));
+                }
                 return Poll::Pending;
             }
             Err(error) => {
-                self.ended = true;
+                self.buffers.ended = true;
                 Err(session_error(error))
             }
         })
@@ -185,7 +205,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
             self.buffers.output.consume(written);
             self.buffers.sent_bytes = self.buffers.sent_bytes.saturating_add(written as u32);
-            self.buffers.sent = true;
             self.buffers.unflushed = true;
         }
         if self.buffers.unflushed {
@@ -201,27 +220,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
-    /// Reads and discards everything to the end of the connection. If a socket is closed earlier, the kernel
-    /// resets the connection, and what was sent last may be lost.
-    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Reads and discards everything to the end of the connection, or as many bytes as are `left` to read. If
+    /// a socket is closed earlier, the kernel resets the connection, and what was sent last may be lost.
+    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>, left: &mut u32) -> Poll<()> {
         self.buffers.input = ByteQueue::default();
         loop {
-            let read = read_to_scratch(Pin::new(&mut self.io), cx, |read| read.len());
+            let read = read_to_scratch(Pin::new(&mut self.io), cx, READ_AT_ONCE, |read| read.len());
             match ready!(read) {
                 Ok(0) | Err(_) => return Poll::Ready(()),
-                Ok(_) => {}
+                Ok(read) if read as u32 >= *left => return Poll::Ready(()),
+                Ok(read) => *left -= read as u32,
             }
         }
     }
 
     /// Whether too much is buffered to send more.
     pub(crate) fn is_congested(&self) -> bool {
-        self.buffers.output.rest().len() > CONGESTED
+        self.unsent() > CONGESTED
     }
 
-    /// Whether bytes were received since the last call.
-    pub(crate) fn take_received(&mut self) -> bool {
-        std::mem::take(&mut self.buffers.received)
+    /// The number of bytes that are buffered to be sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.buffers.output.rest().len()
+    }
+
+    /// Whether bytes were received since the last call of [`Socket::take_counts`].
+    pub(crate) fn has_received(&self) -> bool {
+        self.buffers.received_bytes > 0
     }
 
     /// The number of bytes received and sent since the last call.
@@ -230,11 +255,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             std::mem::take(&mut self.buffers.received_bytes),
             std::mem::take(&mut self.buffers.sent_bytes),
         )
-    }
-
-    /// Whether bytes were sent since the last call.
-    pub(crate) fn take_sent(&mut self) -> bool {
-        std::mem::take(&mut self.buffers.sent)
     }
 }
 
@@ -256,42 +276,72 @@ fn session_error(error: WsError) -> SessionError {
     }
 }
 
-impl Buffers {
-    fn adapter<'a, 'b, S>(
-        &'a mut self,
-        io: &'a mut S,
-        cx: Option<&'a mut Context<'b>>,
-    ) -> Adapter<'a, 'b, S> {
-        Adapter { buffers: self, io, cx }
-    }
-}
-
 /// The stream and its buffers as the blocking stream that tungstenite expects.
 struct Adapter<'a, 'b, S> {
     buffers: &'a mut Buffers,
     io: &'a mut S,
     /// `None` if nothing is read.
-    cx: Option<&'a mut Context<'b>>,
+    reading: Option<Reading<'a, 'b>>,
+}
+
+/// What a call of [`Socket::poll_read`] reads with.
+struct Reading<'a, 'b> {
+    cx: &'a mut Context<'b>,
+    admit: &'a mut dyn FnMut(&FrameHead) -> bool,
+    /// Whether the call has begun or continued to read a frame. It reads no further one.
+    frame_read: &'a mut bool,
 }
 
 impl<S: AsyncRead + Unpin> Read for Adapter<'_, '_, S> {
+    /// Reads only from the current frame. tungstenite reads on until a message is complete, and so returns
+    /// after each frame.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let Buffers { input, received, received_bytes, .. } = &mut *self.buffers;
-        if !input.is_empty() {
-            *received = true;
-            return Ok(input.take(into));
-        }
-        let Some(cx) = &mut self.cx else {
-            return Err(io::ErrorKind::WouldBlock.into());
+        let would_block = || Err(io::ErrorKind::WouldBlock.into());
+        let Self { buffers, io, reading: Some(Reading { cx, admit, frame_read }) } = self else {
+            return would_block();
         };
-        let read = read_to_scratch(Pin::new(&mut *self.io), cx, |read| {
-            *received |= !read.is_empty();
+        while buffers.frame_rest == 0 {
+            if **frame_read {
+                return would_block();
+            }
+            if let Some(head) = FrameHead::parse(buffers.input.rest()) {
+                if !admit(&head) {
+                    return would_block();
+                }
+                // One that is longer is above every limit.
+                buffers.frame_rest = u32::try_from(head.length()).unwrap_or(u32::MAX);
+                **frame_read = true;
+            } else if buffers.fill(Pin::new(&mut **io), cx, READ_AHEAD)? == 0 {
+                return Ok(0);
+            }
+        }
+        **frame_read = true;
+        let rest = buffers.frame_rest as usize;
+        if buffers.input.is_empty()
+            && buffers.fill(Pin::new(&mut **io), cx, rest.clamp(READ_AHEAD, READ_AT_ONCE))? == 0
+        {
+            return Ok(0);
+        }
+        let fits = rest.min(into.len());
+        let taken = buffers.input.take(&mut into[..fits]);
+        buffers.frame_rest -= taken as u32;
+        Ok(taken)
+    }
+}
+
+impl Buffers {
+    /// Reads more input from the stream; returns how much.
+    fn fill<S: AsyncRead>(
+        &mut self,
+        io: Pin<&mut S>,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> io::Result<usize> {
+        let Self { input, received_bytes, .. } = self;
+        let read = read_to_scratch(io, cx, most, |read| {
             *received_bytes = received_bytes.saturating_add(read.len() as u32);
-            let fits = read.len().min(into.len());
-            let (now, later) = read.split_at(fits);
-            into[..fits].copy_from_slice(now);
-            input.push(later);
-            fits
+            input.push(read);
+            read.len()
         });
         match read {
             Poll::Ready(read) => read,
@@ -304,7 +354,7 @@ impl<S> Write for Adapter<'_, '_, S> {
     /// Only control frames are written this way.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.buffers.output.push(bytes);
-        self.buffers.pong_bytes = self.buffers.pong_bytes.saturating_add(bytes.len() as u32);
+        self.buffers.pong_bytes = self.buffers.pong_bytes.saturating_add(bytes.len() as u16);
         Ok(bytes.len())
     }
 
@@ -316,13 +366,15 @@ impl<S> Write for Adapter<'_, '_, S> {
 fn read_to_scratch<S: AsyncRead>(
     io: Pin<&mut S>,
     cx: &mut Context<'_>,
+    most: usize,
     take: impl FnOnce(&[u8]) -> usize,
 ) -> Poll<io::Result<usize>> {
     thread_local! {
-        static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AHEAD].into());
+        static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AT_ONCE].into());
     }
     SCRATCH.with_borrow_mut(|scratch| {
-        let mut scratch = ReadBuf::new(scratch);
+        let most = most.min(scratch.len());
+        let mut scratch = ReadBuf::new(&mut scratch[..most]);
         ready!(io.poll_read(cx, &mut scratch))?;
         Poll::Ready(Ok(take(scratch.filled())))
     })

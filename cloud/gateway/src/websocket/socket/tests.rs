@@ -34,7 +34,7 @@ pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 async fn read(socket: &mut Socket<DuplexStream>) -> Result<Incoming, SessionError> {
-    poll_fn(|cx| socket.poll_read(cx)).await
+    poll_fn(|cx| socket.poll_read(cx, &mut |_| true)).await
 }
 
 async fn flush(socket: &mut Socket<DuplexStream>) {
@@ -106,7 +106,7 @@ async fn reading_pauses_if_a_client_pings_but_does_not_read() {
     let pings = frame(9, &[0; 125]).repeat(1000);
     let mut socket = Socket::new(ours, &pings, MAX);
     let mut read = 0;
-    while poll_fn(|cx| Poll::Ready(socket.poll_read(cx).is_ready())).await {
+    while poll_fn(|cx| Poll::Ready(socket.poll_read(cx, &mut |_| true).is_ready())).await {
         read += 1;
     }
     assert!((10..100).contains(&read), "{read} pings were read");
@@ -213,4 +213,62 @@ async fn reading_resumes_once_the_answers_to_many_pings_are_sent() {
         assert_eq!(within(read(&mut socket)).await.unwrap(), Incoming::Heartbeat);
     }
     assert_eq!(within(read(&mut socket)).await.unwrap(), Incoming::Frame("message".into()));
+}
+
+/// The payload in fragments of this many bytes.
+fn fragments(payload: &[u8], piece: usize) -> Vec<Vec<u8>> {
+    let count = payload.len().div_ceil(piece);
+    let mut frames: Vec<_> = payload.chunks(piece).map(|piece| frame(0, piece)).collect();
+    frames[0][0] |= 2;
+    frames.iter_mut().take(count - 1).for_each(|frame| frame[0] &= 0x7f);
+    frames
+}
+
+#[tokio::test]
+async fn every_fragment_is_admitted_and_returned() {
+    let (mut socket, mut client) = pair(1 << 20);
+    let payload: Vec<u8> = (0..100).collect();
+    let mut frames = fragments(&payload, 30);
+    frames.insert(2, frame(9, b"?"));
+    client.write_all(&frames.concat()).await.unwrap();
+    let mut heads = Vec::new();
+    let mut admit = |head: &FrameHead| {
+        heads.push((head.kind, head.is_final, head.payload));
+        true
+    };
+    for expected in [
+        Incoming::Fragment,
+        Incoming::Fragment,
+        Incoming::Heartbeat,
+        Incoming::Fragment,
+        Incoming::Frame(payload.into()),
+    ] {
+        let read = poll_fn(|cx| socket.poll_read(cx, &mut admit)).await.unwrap();
+        assert_eq!(read, expected);
+    }
+    use FrameKind::{Begins, Continues, Control};
+    assert_eq!(
+        heads,
+        [
+            (Begins, false, 30),
+            (Continues, false, 30),
+            (Control, true, 1),
+            (Continues, false, 30),
+            (Continues, true, 10)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_frame_that_is_not_admitted_is_read_later() {
+    let (mut socket, mut client) = pair(1 << 20);
+    client.write_all(&[frame(2, b"one"), frame(2, &[7; 50_000])].concat()).await.unwrap();
+    assert_eq!(read(&mut socket).await.unwrap(), Incoming::Frame("one".into()));
+    for _ in 0..3 {
+        let refused = poll_fn(|cx| Poll::Ready(socket.poll_read(cx, &mut |_| false))).await;
+        assert!(refused.is_pending());
+    }
+    let buffered = socket.buffers.input.bytes.capacity();
+    assert!(buffered <= 2 * READ_AHEAD, "{buffered} bytes were read");
+    assert_eq!(read(&mut socket).await.unwrap(), Incoming::Frame(vec![7; 50_000].into()));
 }

@@ -6,7 +6,8 @@ use fedecks_cloud::auth::FailedLoginLimits;
 use fedecks_cloud::serve::ServeLimits;
 use serde::Deserialize;
 
-use crate::config::values::{MAX_U32, number, positive};
+use crate::config::values::{MAX_U32, NO_MAX, number, positive};
+use crate::request_memory::RequestMemoryLimits;
 
 /// See [`ServeLimits`] and [`FailedLoginLimits`].
 #[derive(Debug, Deserialize)]
@@ -30,7 +31,18 @@ pub(crate) struct Limits {
     failed_logins_per_account: u32,
     #[serde(deserialize_with = "number::<_, _, 8192, 1_048_576>")]
     pub(crate) request_head: usize,
+    /// How many bytes the API's requests in progress and their responses may take, in sum, for each token
+    /// and for each address.
+    #[serde(deserialize_with = "number::<_, _, LEAST_MEMORY, NO_MAX>")]
+    request_bytes: usize,
+    #[serde(deserialize_with = "number::<_, _, LEAST_MEMORY, NO_MAX>")]
+    request_bytes_per_token: usize,
+    #[serde(deserialize_with = "number::<_, _, LEAST_MEMORY, NO_MAX>")]
+    request_bytes_per_address: usize,
 }
+
+/// The least that requests may take, in bytes: the largest page of a list fits.
+const LEAST_MEMORY: i64 = 1024 * 1024;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -46,6 +58,9 @@ impl Default for Limits {
             failed_logins_per_address: failed_logins.per_address,
             failed_logins_per_account: failed_logins.per_account,
             request_head: serve.request_head,
+            request_bytes: 64 * 1024 * 1024,
+            request_bytes_per_token: 32 * 1024 * 1024,
+            request_bytes_per_address: 32 * 1024 * 1024,
         }
     }
 }
@@ -61,6 +76,14 @@ impl Limits {
             request_body: self.request_body,
             request_head: self.request_head,
             ..ServeLimits::default()
+        }
+    }
+
+    pub(crate) fn request_memory(&self) -> RequestMemoryLimits {
+        RequestMemoryLimits {
+            sum: self.request_bytes,
+            per_token: self.request_bytes_per_token,
+            per_address: self.request_bytes_per_address,
         }
     }
 

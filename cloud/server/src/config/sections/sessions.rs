@@ -6,7 +6,7 @@ use fedecks_protocol::{Limits, MAX_HEADER_CHARS};
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, ConfigSources};
-use crate::config::values::{MAX_U32, number, whole_seconds, whole_seconds_or_none};
+use crate::config::values::{MAX_U32, NO_MAX, number, whole_seconds, whole_seconds_or_none};
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -36,6 +36,23 @@ pub(crate) struct Sessions {
     /// The number of messages that it may send at once after a quiet time.
     #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
     pub(crate) message_burst: u32,
+    /// The number of bytes that a device may send per second; 0 for no limit.
+    #[serde(deserialize_with = "number::<_, _, 0, MAX_U32>")]
+    pub(crate) bytes_per_second: u32,
+    /// The number of bytes that it may send at once after a quiet time.
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
+    pub(crate) byte_burst: u32,
+    /// How many messages may wait for one device, and how many bytes they may have.
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
+    pub(crate) queue_messages: usize,
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
+    pub(crate) queue_bytes: usize,
+    /// What the messages that arrive from all devices may take, in bytes.
+    #[serde(deserialize_with = "number::<_, _, 1, NO_MAX>")]
+    pub(crate) received_bytes: usize,
+    /// What the messages that wait to be sent to all devices may take, in bytes.
+    #[serde(deserialize_with = "number::<_, _, 1, NO_MAX>")]
+    pub(crate) queued_bytes: usize,
 }
 
 const MAX_FRAME: i64 = Limits::MAX_SIZE as i64;
@@ -54,6 +71,12 @@ impl Default for Sessions {
             max_header: MAX_HEADER_CHARS,
             messages_per_second: 1000,
             message_burst: 2000,
+            bytes_per_second: 4 * 1024 * 1024,
+            byte_burst: 8 * 1024 * 1024,
+            queue_messages: 256,
+            queue_bytes: 1024 * 1024,
+            received_bytes: 64 * 1024 * 1024,
+            queued_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -63,6 +86,19 @@ impl Sessions {
         sources.require_longer(
             ("sessions.idle_timeout", self.idle_timeout),
             ("sessions.heartbeat", self.heartbeat),
-        )
+        )?;
+        for (key, bytes) in [
+            ("sessions.received_bytes", self.received_bytes),
+            ("sessions.queued_bytes", self.queued_bytes),
+        ] {
+            if bytes / 4 < self.max_frame as usize {
+                return Err(sources.conflict(
+                    (key, bytes),
+                    "at least four times",
+                    ("sessions.max_frame", self.max_frame),
+                ));
+            }
+        }
+        Ok(())
     }
 }

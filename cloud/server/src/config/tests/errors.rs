@@ -73,6 +73,12 @@ trusted_proxies = ["10.0.0.1", "balancer"]
 [sessions]; heartbeat = "60s"; idle_timeout = "60s"
 , line 5: sessions.idle_timeout (60 s) must be longer than sessions.heartbeat (60 s)
 
+[sessions]; max_frame = 20000000
+, line 4: sessions.received_bytes (67108864, the default) must be at least four times sessions.max_frame (20000000)
+
+[sessions]; queued_bytes = 100
+, line 4: sessions.queued_bytes (100) must be at least four times sessions.max_frame (1048576, the default)
+
 [tokens]; lifetime = "1h"
 , line 4: tokens.lifetime (3600 s) must be longer than tokens.refresh (10800 s, the default)
 

@@ -146,6 +146,12 @@ fn every_key_of_a_file_is_read() {
         max_header = 1024
         messages_per_second = 7
         message_burst = 8
+        bytes_per_second = 20000
+        byte_burst = 30000
+        queue_messages = 9
+        queue_bytes = 5000
+        received_bytes = 8192
+        queued_bytes = 9000
         [limits]
         connections = 10
         connections_per_address = 9
@@ -156,6 +162,9 @@ fn every_key_of_a_file_is_read() {
         failed_logins_per_address = 4
         failed_logins_per_account = 5
         request_head = 9000
+        request_bytes = 4000000
+        request_bytes_per_token = 3000000
+        request_bytes_per_address = 2000000
         [drain]
         spread = "10s"
         deadline = "20s"
@@ -201,6 +210,12 @@ fn every_key_of_a_file_is_read() {
         max_header: 1024,
         messages_per_second: 7,
         message_burst: 8,
+        bytes_per_second: 20_000,
+        byte_burst: 30_000,
+        queue_messages: 9,
+        queue_bytes: 5000,
+        received_bytes: 8192,
+        queued_bytes: 9000,
     };
     assert_eq!(config.sessions, sessions);
     let limits = ServeLimits {
@@ -214,6 +229,9 @@ fn every_key_of_a_file_is_read() {
         request_head: 9000,
     };
     assert_eq!(config.limits, limits);
+    let request_memory =
+        RequestMemoryLimits { sum: 4_000_000, per_token: 3_000_000, per_address: 2_000_000 };
+    assert_eq!(config.request_memory, request_memory);
     assert_eq!(config.failed_logins, FailedLoginLimits { per_address: 4, per_account: 5 });
     assert_eq!(config.drain, Drain { spread: seconds(10), deadline: seconds(20) });
     let log = Log {

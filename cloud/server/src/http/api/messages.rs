@@ -1,8 +1,7 @@
 //! `/devices/{id}/messages`: sends a message to a device.
 
 use fedecks_cloud::messaging::DeliverError;
-use fedecks_cloud::{Message, Term};
-use fedecks_protocol::{EncodeError, JsonTerm};
+use fedecks_protocol::EncodeError;
 use fedecks_store::{AuditAction, Role};
 use http::{Method, StatusCode};
 use warp::reply::Response;
@@ -35,17 +34,17 @@ pub(super) const ROUTES: &[Route] =
             Code::Unavailable,
         ])];
 
-async fn send(caller: Caller, request: Request) -> Result<Response, Problem> {
+async fn send(caller: Caller, mut request: Request) -> Result<Response, Problem> {
     let device = request.known_device(&caller).await?;
-    let (hub, by) = (&request.state.hub, caller.actor().to_string());
+    let by = caller.actor().to_string();
     let (pushed, payload) = if request.body.is_json {
-        let JsonTerm(term) = request.json::<JsonTerm<Term>>()?;
-        let message = Message::from(term);
-        let pushed = hub.push_message(&device, &message).await;
+        let message = request.message().await?;
+        let pushed = request.state.hub.push_message(&device, &message).await;
         (pushed, EventPayload::Sent { by, message })
     } else {
         let bytes = request.body.bytes.clone();
-        let pushed = hub.push_raw(&device, bytes.clone()).await.map_err(|error| error.cause);
+        let pushed = request.state.hub.push_raw(&device, bytes.clone()).await;
+        let pushed = pushed.map_err(|error| error.cause);
         (pushed, EventPayload::RawSent { by, bytes })
     };
     pushed.map_err(problem)?;

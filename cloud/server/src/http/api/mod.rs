@@ -9,6 +9,7 @@ mod event_stream;
 mod events;
 mod history;
 mod input;
+mod memory;
 mod messages;
 mod openapi;
 mod paging;
@@ -35,6 +36,7 @@ use warp::{Filter, Reply};
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::state::AppState;
+use input::Accepts;
 use refusal::Refusal;
 use request::{Body, Request, read_body};
 use table::Matched;
@@ -92,7 +94,7 @@ impl Call {
             Ok((caller, matched)) => {
                 let route = matched.route;
                 let refusal = Refusal::of(&caller, &matched);
-                let answer = self.handle(caller, matched, body).await;
+                let answer = self.handle(caller, matched, peer, body).await;
                 if let Err(problem) = &answer {
                     refusal.audit(&self.state.audit_trail, problem.code);
                 }
@@ -117,6 +119,7 @@ impl Call {
         &self,
         caller: Caller,
         Matched { route, values }: Matched,
+        peer: IpAddr,
         body: impl Stream<Item = Result<C, warp::Error>>,
     ) -> Result<Response, Problem> {
         let Self { state, headers, query, .. } = self;
@@ -126,11 +129,15 @@ impl Call {
         if route.all_devices {
             caller.require_all_devices()?;
         }
+        let is_message = matches!(route.body, Some(Accepts::Message));
+        let mut held = state.request_memory.request(caller.name(), peer, is_message);
         let body = match &route.body {
             None => Body::default(),
-            Some(expected) => read_body(expected, headers, body, state).await?,
+            Some(expected) => read_body(expected, headers, body, state, &mut held).await?,
         };
-        let request = Request::new(state, values, query, route.query, headers, body)?;
-        (route.handler)(caller, request).await
+        let memory = state.request_memory.request(caller.name(), peer, true);
+        let request = Request::new(state, values, query, route.query, headers, body, held)?;
+        let response = (route.handler)(caller, request).await?;
+        memory::counted(response, memory).await
     }
 }

@@ -175,6 +175,9 @@ fn possible_problems(route: &Route) -> Vec<Code> {
             Code::UnsupportedMediaType,
         ]);
     }
+    if route.body.is_some() || !matches!(route.success.content, Content::Nothing) {
+        codes.extend([Code::TooMuchAtOnce, Code::Overloaded]);
+    }
     codes.extend(route.problems);
     codes
 }

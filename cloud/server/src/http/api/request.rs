@@ -2,19 +2,23 @@
 //! [`Caller`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use fedecks_cloud::DeviceId;
+use fedecks_cloud::{DeviceId, Message, Term};
+use fedecks_protocol::{Budget, JsonReader, Limits, OverBudget};
 use fedecks_store::AuditAction;
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
-use serde::de::DeserializeOwned;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_json::error::Category;
 
 use super::input::{Accepts, Parameter};
+use super::memory;
 use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
+use crate::request_memory::Held;
 use crate::state::AppState;
 
 pub(crate) struct Request {
@@ -24,6 +28,8 @@ pub(crate) struct Request {
     query: Vec<(String, String)>,
     pub(super) last_event_id: Option<String>,
     pub(super) body: Body,
+    /// The memory that the body takes, and what it becomes.
+    held: Held,
 }
 
 /// A complete body, empty if the route takes none.
@@ -39,9 +45,15 @@ const JSON_FACTOR: usize = 8;
 /// The largest body that is not a message, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// How much of a body that is too large is read and discarded. A client that is still writing would not
-/// read the response that says why.
+/// How much of a refused body is read and discarded. A client that is still writing would not read the
+/// response that says why.
 const DISCARDED: usize = 16 * 1024 * 1024;
+
+/// How long a body is discarded that was refused for lack of memory.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+/// Larger JSON, in bytes, is parsed by a separate thread, one body at a time.
+const LARGE_JSON: usize = 64 * 1024;
 
 impl Request {
     pub(super) fn new(
@@ -51,6 +63,7 @@ impl Request {
         parameters: &[Parameter],
         headers: &HeaderMap,
         body: Body,
+        held: Held,
     ) -> Result<Self, Problem> {
         let invalid = |detail| Err(Problem::new(Code::InvalidQuery, detail));
         let mut parsed: Vec<(String, String)> = Vec::new();
@@ -67,7 +80,7 @@ impl Request {
         }
         let last_event_id =
             headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        Ok(Self { state: state.clone(), path_values, query: parsed, last_event_id, body })
+        Ok(Self { state: state.clone(), path_values, query: parsed, last_event_id, body, held })
     }
 
     /// The first parameter in the path.
@@ -130,10 +143,35 @@ impl Request {
 
     /// The body as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        serde_json::from_slice(&self.body.bytes).map_err(|error| match error.classify() {
-            Category::Data => Problem::new(Code::InvalidBody, error.to_string()),
-            _ => Problem::new(Code::InvalidJson, format!("the body: {error}")),
-        })
+        parse(&self.body.bytes)
+    }
+
+    /// The body as a message, which counts as what it becomes.
+    pub(super) async fn message(&mut self) -> Result<Message, Problem> {
+        let body = std::mem::take(&mut self.body.bytes);
+        // While a list grows, its old and its new memory are counted.
+        let most = self.state.config.sessions.max_decoded_by_device.saturating_mul(3);
+        let term = if body.len() > LARGE_JSON {
+            let turn = self.state.request_memory.parsing().await;
+            let parsed = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                parse_term(&body, most)
+            });
+            parsed
+                .await
+                .map_err(|_| Problem::new(Code::InvalidBody, "the body cannot be parsed"))??
+        } else {
+            parse_term(&body, most)?
+        };
+        let message = Message::from(term);
+        // The term and its frame.
+        self.hold(message.weight().saturating_mul(2))?;
+        Ok(message)
+    }
+
+    /// The request takes this much memory from now on, in bytes.
+    fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.held.set(bytes).map_err(|no_memory| memory::problem(no_memory, &self.held))
     }
 
     /// Adds an entry to the audit log, for actions that change nothing in the store.
@@ -142,12 +180,41 @@ impl Request {
     }
 }
 
-/// Reads a body of one of the expected types, up to its maximum size.
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(json).map_err(|error| json_problem(&error))
+}
+
+/// Reads a term that takes at most this much memory, in bytes.
+fn parse_term(json: &[u8], most: usize) -> Result<Term, Problem> {
+    let limits = Limits { max_decoded: most, max_depth: Limits::MAX_DEPTH, ..Limits::default() };
+    let budget = Budget::new(&limits);
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let term = JsonReader(&budget).deserialize(&mut reader);
+    term.and_then(|term| reader.end().map(|()| term)).map_err(|error| {
+        let code = match budget.exceeded() {
+            Some(OverBudget::TooHeavy { .. }) => Code::MessageTooBig,
+            Some(OverBudget::TooDeep { .. }) => Code::MessageTooDeep,
+            None => return json_problem(&error),
+        };
+        Problem::new(code, format!("the body: {error}"))
+    })
+}
+
+fn json_problem(error: &serde_json::Error) -> Problem {
+    match error.classify() {
+        Category::Data => Problem::new(Code::InvalidBody, error.to_string()),
+        _ => Problem::new(Code::InvalidJson, format!("the body: {error}")),
+    }
+}
+
+/// Reads a body of one of the expected types, up to its maximum size, if there is memory for it: as soon as the
+/// request says how long it is, and otherwise as it arrives.
 pub(super) async fn read_body<C: Buf>(
     expected: &Accepts,
     headers: &HeaderMap,
     chunks: impl Stream<Item = Result<C, warp::Error>>,
     state: &AppState,
+    held: &mut Held,
 ) -> Result<Body, Problem> {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -162,22 +229,46 @@ pub(super) async fn read_body<C: Buf>(
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
     };
-    let mut body = Vec::new();
-    let mut length = 0_usize;
+    let too_big = || Problem::new(Code::BodyTooBig, format!("expected at most {max} bytes"));
     let mut chunks = std::pin::pin!(chunks);
-    while let Some(chunk) = chunks.next().await {
+    let declared =
+        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|length: usize| length > max) {
+        discard(chunks).await;
+        return Err(too_big());
+    }
+    let mut taken = held.take(declared.unwrap_or_default());
+    let mut body = Vec::new();
+    while taken.is_ok() {
+        let Some(chunk) = chunks.next().await else {
+            return Ok(Body { bytes: body.into(), is_json });
+        };
         let incomplete =
             |_| Problem::new(Code::InvalidBody, "the body is incomplete or came too slowly");
         let mut chunk = chunk.map_err(incomplete)?;
-        length += chunk.remaining();
-        if length <= max {
-            body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
-        } else if length > max + DISCARDED {
+        if body.len() + chunk.remaining() > max {
+            drop(body);
+            discard(chunks).await;
+            return Err(too_big());
+        }
+        if declared.is_none() {
+            taken = held.take(chunk.remaining());
+        }
+        body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+    }
+    drop(body);
+    let no_memory = taken.err().map(|no_memory| memory::problem(no_memory, held));
+    // Ends early if there is nothing to discard.
+    let _ = tokio::time::timeout(DISCARD_TIME, discard(chunks)).await;
+    Err(no_memory.unwrap_or_else(too_big))
+}
+
+async fn discard<C: Buf>(mut chunks: impl Stream<Item = Result<C, warp::Error>> + Unpin) {
+    let mut left = DISCARDED;
+    while let Some(Ok(chunk)) = chunks.next().await {
+        left = left.saturating_sub(chunk.remaining());
+        if left == 0 {
             break;
         }
     }
-    if length > max {
-        return Err(Problem::new(Code::BodyTooBig, format!("expected at most {max} bytes")));
-    }
-    Ok(Body { bytes: body.into(), is_json })
 }

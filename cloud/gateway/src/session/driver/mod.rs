@@ -1,5 +1,7 @@
 //! The event loop of a session, from the first frame to the reason why it ends.
 
+mod sending;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -9,25 +11,28 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedecks_protocol::{Dialect, DownFrame, EncodeError, IssuedToken, Limits, UpFrame};
+use fedecks_protocol::UpFrame;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
-use super::Session;
-use super::callback::{Callback, timed};
-use super::end::EndReason;
-use super::error::SessionError;
-use super::token_schedule::{TokenSchedule, time_to_seal};
-use crate::auth::keyring::Claims;
+use crate::byte_pool::FREE;
 use crate::connection::mailbox::{Delivery, Item};
 use crate::context::GatewayContext;
 use crate::handler::{Handler, Outcome};
 use crate::messaging::hub::raw_frame;
 use crate::messaging::message::Info;
+use crate::options::Options;
+use crate::session::Session;
+use crate::session::callback::{Callback, timed};
+use crate::session::end::EndReason;
+use crate::session::error::SessionError;
+use crate::session::moment::Moment;
+use crate::session::token_schedule::TokenSchedule;
+use crate::session::traffic::{RETRY, Traffic};
 use crate::websocket::socket::{Incoming, Socket};
 
 /// Runs a session from its first frame until it has to end.
-pub(super) struct Driver<'a, H, S> {
+pub(in crate::session) struct Driver<'a, H, S> {
     context: &'a GatewayContext<H>,
     session: &'a Session,
     socket: &'a mut Socket<S>,
@@ -35,20 +40,21 @@ pub(super) struct Driver<'a, H, S> {
     /// with every message, the timer only when it fires.
     timer: Pin<&'a mut Sleep>,
     /// When the device last sent something.
-    last_received: Instant,
+    last_received: Moment,
     tokens: TokenSchedule,
     /// When the device stopped accepting the bytes that are ready for it.
-    stalled_since: Option<Instant>,
+    stalled_since: Option<Moment>,
     /// Read but not yet handled; reading pauses in the meantime. The end of the connection is handled
     /// after everything that was received before it.
     pending: Option<Pending>,
     /// The queue has priority over the device's next message, so that neither starves the other.
     queue_first: bool,
-    /// The device's state for [`GatewayContext::rate_limit`].
-    rate_full_at: std::time::Instant,
+    traffic: Traffic,
     /// When a throttled device was last sent a pong, in seconds since the start of the cloud: a quarter
     /// of the size of an `Instant`.
     last_pong_s: u32,
+    /// A frame was not admitted for lack of memory.
+    needs_room: bool,
     /// Logged that the device is throttled.
     throttling_logged: bool,
     /// Logged an undecodable frame; further ones are logged at a lower level.
@@ -75,35 +81,36 @@ const GRACE: Duration = Duration::from_secs(5);
 const KEEPALIVE_S: u32 = 3;
 
 impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
-    pub(super) fn new(
+    pub(in crate::session) fn new(
         context: &'a GatewayContext<H>,
         session: &'a Session,
         socket: &'a mut Socket<S>,
         timer: Pin<&'a mut Sleep>,
     ) -> Self {
-        let now = Instant::now();
+        let (now, start) = (Instant::now(), context.traffic.started);
         let (by, refresh) = (session.authenticated_by(), context.options.token_refresh);
         Self {
             context,
             session,
             socket,
             timer,
-            last_received: now,
-            tokens: TokenSchedule::new(by, refresh, &context.clock, now),
+            last_received: Moment::new(now, start),
+            tokens: TokenSchedule::new(by, refresh, &context.clock, now, start),
             stalled_since: None,
             pending: None,
             queue_first: false,
-            rate_full_at: now.into_std(),
-            last_pong_s: context.seconds_at(now),
+            traffic: Traffic::new(&context.traffic, now),
+            last_pong_s: context.traffic.seconds(now),
+            needs_room: false,
             throttling_logged: false,
             undecodable_logged: false,
         }
     }
 
     /// Runs until the session has to end; the reason is the error.
-    pub(super) async fn run(&mut self) -> Result<Infallible, EndReason> {
+    pub(in crate::session) async fn run(&mut self) -> Result<Infallible, EndReason> {
         self.send_welcome();
-        if self.tokens.due() <= Instant::now() {
+        if self.tokens.due(self.context.traffic.started) <= Instant::now() {
             self.send_token();
         }
         let (context, session) = (self.context, self.session);
@@ -117,6 +124,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             if let Some(callback) = self.handle(work) {
                 self.call(callback).await?;
             }
+            self.traffic.handled(&self.context.traffic);
             // A session that always has something to do must let other tasks run.
             tokio::task::coop::consume_budget().await;
         }
@@ -128,6 +136,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         match work {
             Work::Frame(bytes) => {
                 self.queue_first = true;
+                self.traffic.handling(&self.context.traffic);
                 self.handle_frame(&bytes)
             }
             Work::Info(info) => {
@@ -145,13 +154,16 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         let (context, session) = (self.context, self.session);
         match self.dialect().decode_up(bytes, &context.options.limits_up()) {
             Ok(UpFrame::Message { sequence: _, term }) => {
+                if bytes.len() > FREE {
+                    self.traffic.decoded(&context.traffic, term.weight());
+                }
                 return Some(timed(context, move || context.handler.handle_in(session, term)));
             }
             Ok(UpFrame::Raw { sequence: _, bytes }) => {
                 return Some(timed(context, move || context.handler.handle_raw_in(session, bytes)));
             }
             Ok(UpFrame::TokenPlease) => {
-                if self.tokens.request() {
+                if self.tokens.request(self.context.traffic.started) {
                     self.send_token();
                 } else {
                     tracing::debug!("the device requests tokens too often");
@@ -190,7 +202,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         .await?;
         if deadline.is_some() {
             // Reading may have been paused while the callback ran.
-            self.last_received = Instant::now();
+            self.last_received = self.moment(Instant::now());
         }
         match outcome {
             Outcome::Ok => {}
@@ -218,18 +230,19 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }
         let now = Instant::now();
         let until = deadline.get_or_insert(now + self.context.options.idle_timeout);
-        let command = match self.session.connection_handle().mailbox.poll(cx, false) {
+        let command = match self.poll_mailbox(cx, false) {
             Poll::Ready(Delivery::Close(command)) => {
                 *until = (*until).min(now + GRACE);
                 Some(command)
             }
-            Poll::Ready(Delivery::Item(_)) | Poll::Pending => None,
+            Poll::Ready(Delivery::Item(_) | Delivery::NoRoom) | Poll::Pending => None,
         };
         if *until <= now {
             let stuck = SessionError::Stuck(self.context.options.idle_timeout);
             return Poll::Ready(command.map_or(EndReason::Error(stuck), EndReason::from));
         }
-        let next = self.throttled_until(now).map_or(*until, |throttled| throttled.min(*until));
+        let throttled = self.blocked_until(now);
+        let next = throttled.map_or(*until, |throttled| throttled.min(*until));
         self.arm(cx, next);
         Poll::Pending
     }
@@ -240,17 +253,20 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             self.read(cx);
             let ready = !self.socket.is_congested();
             let queue = ready && (self.pending.is_none() || self.queue_first);
-            match self.session.connection_handle().mailbox.poll(cx, queue) {
+            let mut needs_room = false;
+            match self.poll_mailbox(cx, queue) {
                 Poll::Ready(Delivery::Close(command)) => return Poll::Ready(Err(command.into())),
                 Poll::Ready(Delivery::Item(Item::Frame(frame))) => {
                     self.queue_first = false;
                     self.socket.send(&frame);
+                    self.traffic.set_unsent(&self.context.traffic, self.socket.unsent());
                     self.count_sent();
                     continue;
                 }
                 Poll::Ready(Delivery::Item(Item::Info(info))) => {
                     return Poll::Ready(Ok(Work::Info(info)));
                 }
+                Poll::Ready(Delivery::NoRoom) => needs_room = true,
                 Poll::Pending => {}
             }
             match self.pending.take() {
@@ -268,32 +284,44 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 }
             }
             let now = Instant::now();
-            let throttled = if self.pending.is_none() { self.throttled_until(now) } else { None };
+            let throttled = if self.pending.is_none() { self.blocked_until(now) } else { None };
             if throttled.is_some() && self.throttle(now) {
                 continue;
             }
-            if self.tokens.due() <= now {
+            if self.tokens.due(self.context.traffic.started) <= now {
                 return Poll::Ready(Ok(Work::Token));
             }
             let timeout = self.context.options.idle_timeout;
             let reading = self.pending.is_none() && throttled.is_none();
-            if reading && self.last_received + timeout <= now {
+            let start = self.context.traffic.started;
+            let idle_at = self.last_received.instant(start) + timeout;
+            if reading && idle_at <= now {
                 return Poll::Ready(Err(EndReason::Error(SessionError::Idle(timeout))));
             }
-            if self.stalled_since.is_some_and(|since| since + timeout <= now) {
+            let stalled_since = self.stalled_since.map(|since| since.instant(start));
+            let stall_ends = self.traffic.stall_ends(&self.context.traffic, stalled_since, now);
+            let stall_ends = stall_ends.or(stalled_since.map(|since| since + timeout));
+            if stall_ends.is_some_and(|end| end <= now)
+                || stalled_since.is_some_and(|since| since + timeout <= now)
+            {
                 return Poll::Ready(Err(EndReason::Error(SessionError::TooSlow)));
             }
-            let mut next = self.tokens.due();
-            if reading {
-                next = next.min(self.last_received + timeout);
+            let waiting = self.pending.is_none();
+            let arrival_ends =
+                if waiting { self.traffic.arrival_ends(&self.context.traffic, now) } else { None };
+            if arrival_ends.is_some_and(|end| end <= now) {
+                return Poll::Ready(Err(EndReason::Error(SessionError::Overloaded)));
             }
-            if let Some(throttled) = throttled {
-                next = next.min(throttled);
-            }
-            if let Some(since) = self.stalled_since {
-                next = next.min(since + timeout);
-            }
-            self.arm(cx, next);
+            let idle_ends = reading.then_some(idle_at);
+            let asks_again = needs_room.then(|| now + RETRY);
+            let deadlines = [idle_ends, throttled, stall_ends, arrival_ends, asks_again];
+            let next = deadlines.into_iter().flatten().min();
+            self.arm(
+                cx,
+                next.map_or(self.tokens.due(self.context.traffic.started), |next| {
+                    next.min(self.tokens.due(self.context.traffic.started))
+                }),
+            );
             return Poll::Pending;
         }
     }
@@ -301,16 +329,22 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// Reads until there is something to handle, or until the device has reached its rate limit.
     fn read(&mut self, cx: &mut Context<'_>) {
         let now = Instant::now();
-        while self.pending.is_none() && self.throttled_until(now).is_none() {
-            let read = self.socket.poll_read(cx);
-            if let (Poll::Ready(_), Some(limit)) = (&read, &self.context.rate_limit) {
-                limit.take(&mut self.rate_full_at, now.into_std());
-            }
+        self.needs_room = false;
+        // What was read ahead counts when it is due: until then the device was not read.
+        let mut received = false;
+        while self.pending.is_none() && self.blocked_until(now).is_none() {
+            let Self { context, socket, traffic, needs_room, .. } = self;
+            let read = socket.poll_read(cx, &mut |head| {
+                *needs_room = !traffic.admit(&context.traffic, head, now);
+                received |= !*needs_room;
+                !*needs_room
+            });
             self.pending = Some(match read {
                 Poll::Ready(Ok(Incoming::Frame(bytes))) => Pending::Frame(bytes),
                 Poll::Ready(Ok(Incoming::Close(end))) => Pending::End(EndReason::ByDevice(end)),
-                Poll::Ready(Ok(Incoming::Heartbeat)) => continue,
+                Poll::Ready(Ok(Incoming::Heartbeat | Incoming::Fragment)) => continue,
                 Poll::Ready(Ok(Incoming::Text)) => {
+                    self.traffic.ignored(&self.context.traffic);
                     tracing::debug!("ignored a text message");
                     continue;
                 }
@@ -318,25 +352,40 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 Poll::Pending => break,
             });
         }
-        if self.socket.take_received() {
-            self.last_received = now;
+        if received || self.socket.has_received() {
+            self.last_received = self.moment(now);
         }
     }
 
-    /// When reading resumes; `None` unless it is paused because the device reached its rate limit.
-    fn throttled_until(&self, now: Instant) -> Option<Instant> {
-        let limit = self.context.rate_limit.as_ref()?;
-        limit.blocked_until(self.rate_full_at, now.into_std()).map(Instant::from_std)
+    /// When reading resumes; `None` unless it has to pause, for the device's rate or for lack of memory.
+    fn blocked_until(&self, now: Instant) -> Option<Instant> {
+        let room = self.needs_room.then(|| now + RETRY);
+        self.traffic.blocked_until(&self.context.traffic, now).max(room)
+    }
+
+    fn moment(&self, at: Instant) -> Moment {
+        Moment::new(at, self.context.traffic.started)
+    }
+
+    fn poll_mailbox(&self, cx: &mut Context<'_>, items: bool) -> Poll<Delivery> {
+        let mailbox = &self.session.connection_handle().mailbox;
+        mailbox.poll(cx, items, &self.context.traffic.outgoing)
     }
 
     /// Sends a pong to a throttled device if one is due, so that it does not consider the connection lost.
     /// Returns whether there is one to flush.
     fn throttle(&mut self, now: Instant) -> bool {
-        if !std::mem::replace(&mut self.throttling_logged, true) {
-            let limit = self.context.options.messages_per_second;
-            tracing::warn!(limit, "the device exceeds its message rate limit, throttling it");
+        if self.needs_room {
+            tracing::debug!("waiting for memory to receive a message of the device");
+        } else if !std::mem::replace(&mut self.throttling_logged, true) {
+            let Options { messages_per_second, bytes_per_second, .. } = self.context.options;
+            tracing::warn!(
+                messages_per_second,
+                bytes_per_second,
+                "the device exceeds its message rate limit, throttling it"
+            );
         }
-        let second = self.context.seconds_at(now);
+        let second = self.context.traffic.seconds(now);
         let due = second.saturating_sub(self.last_pong_s) >= KEEPALIVE_S;
         if due {
             self.last_pong_s = second;
@@ -349,6 +398,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// the end of the connection; if nothing is pending, the session ends now.
     fn write_failed(&mut self, end: EndReason) {
         self.socket.discard_unsent();
+        self.traffic.set_unsent(&self.context.traffic, 0);
         if !matches!(self.pending, Some(Pending::Frame(_))) {
             self.pending = Some(Pending::End(end));
         }
@@ -357,6 +407,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// Flushes the socket; returns whether nothing is left to send.
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
         let flushed = self.socket.poll_flush(cx);
+        self.traffic.set_unsent(&self.context.traffic, self.socket.unsent());
         let (received, sent) = self.socket.take_counts();
         let counters = self.context.hub.counters();
         counters.bytes_received.fetch_add(received.into(), Ordering::Relaxed);
@@ -366,10 +417,11 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             Poll::Ready(Err(error)) => return Err(EndReason::Error(SessionError::Lost(error))),
             Poll::Pending => false,
         };
-        let (stalled, progress) = (!flushed, self.socket.take_sent());
+        let (stalled, progress) = (!flushed, sent > 0);
         if stalled != self.stalled_since.is_some() || (stalled && progress) {
-            self.stalled_since = stalled.then(Instant::now);
-            self.session.connection_handle().mailbox.set_stalled(self.stalled_since);
+            let since = stalled.then(Instant::now);
+            self.stalled_since = since.map(|since| self.moment(since));
+            self.session.connection_handle().mailbox.set_stalled(since);
         }
         Ok(flushed)
     }
@@ -387,61 +439,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
         }
     }
+}
 
-    fn send_welcome(&mut self) {
-        let welcome = DownFrame::Welcome(self.context.welcome());
-        self.send(self.dialect().encode_down(&welcome, &self.limits()));
-    }
-
-    /// Sends a token of the generation that the device was authenticated with: a device that is revoked
-    /// while it is connected never gets a valid token. Sends none while the clock is certainly wrong.
-    fn send_token(&mut self) {
-        let (options, by) = (&self.context.options, self.session.authenticated_by());
-        let Some(issued_at) = time_to_seal(by, &self.context.clock) else {
-            tracing::debug!("the clock is behind, sealed no token");
-            return self.tokens.postpone();
-        };
-        let issued: IssuedToken = self.context.keyring.seal(&Claims {
-            device: self.session.device().clone(),
-            issued_at,
-            expires_at: issued_at.saturating_add(options.token_lifetime.as_secs()),
-            generation: self.session.connection_handle().generation,
-        });
-        self.tokens.sent(options.token_refresh);
-        self.send(self.dialect().encode_down(&DownFrame::Token(issued), &self.limits()));
-        tracing::debug!("sent a token");
-    }
-
-    fn count_sent(&self) {
-        self.context.hub.counters().messages_sent.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Adds a frame to the socket's buffer; returns whether it was added. A message that exceeds the
-    /// limits is an error of the handler; the session continues without it.
-    fn send(&mut self, frame: Result<impl AsRef<[u8]>, EncodeError>) -> bool {
-        match frame {
-            Ok(frame) => {
-                self.socket.send(frame.as_ref());
-                true
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot encode a message of the handler");
-                false
-            }
-        }
-    }
-
-    fn send_message(&mut self, frame: Result<impl AsRef<[u8]>, EncodeError>) {
-        if self.send(frame) {
-            self.count_sent();
-        }
-    }
-
-    fn dialect(&self) -> Dialect {
-        self.session.connection_handle().dialect
-    }
-
-    fn limits(&self) -> Limits {
-        self.context.options.limits_down()
+impl<H, S> Drop for Driver<'_, H, S> {
+    fn drop(&mut self) {
+        self.traffic.end(&self.context.traffic);
     }
 }
