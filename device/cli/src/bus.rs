@@ -16,10 +16,16 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a reply may take. The service answers a login after 20 s at the latest.
 const CALL_DEADLINE: Duration = Duration::from_secs(25);
 
+/// How many messages may wait for each part of the command, such as a program that runs for each message. Each
+/// may take 2 MiB; the bus keeps the others.
+const MAX_QUEUED: usize = 4;
+
 /// A connection to the system bus whose calls time out.
 pub(crate) async fn connect() -> Result<Connection, Failure> {
-    let connecting =
-        async { connection::Builder::system()?.method_timeout(CALL_DEADLINE).build().await };
+    let connecting = async {
+        let builder = connection::Builder::system()?;
+        builder.method_timeout(CALL_DEADLINE).max_queued(MAX_QUEUED).build().await
+    };
     match timeout(CONNECT_DEADLINE, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(zbus::Error::InputOutput(error))) => Err(no_bus(&error)),

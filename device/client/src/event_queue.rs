@@ -233,6 +233,6 @@ mod tests {
         queue.leave(reader);
         assert_eq!((queue.len(), queue.weight()), (0, 0));
         queue.push(raw(1));
-        assert_eq!(queue.len(), 0, "nobody reads it");
+        assert_eq!(queue.len(), 0, "no one reads it");
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::config::{ConfigError, DeviceConfig};
+use crate::dbus_service::MemoryLimits;
 use crate::error::DaemonError;
 use crate::health::DeviceHealth;
 use crate::identity::{self, DeviceIdentity, IdentityFile, NoIdentity, Unsaved};
@@ -42,6 +43,7 @@ pub fn check(config: Option<&Path>) -> Result<String, DaemonError> {
 
 /// Runs until SIGTERM or SIGINT. Starting without a network is normal.
 pub fn run(config: Option<&Path>) -> Result<(), DaemonError> {
+    crate::allocator::return_what_is_big();
     let config = load(config)?;
     crate::logging::start(config.log)
         .map_err(|error| DaemonError::System { what: "starting the log", error })?;
@@ -77,6 +79,8 @@ fn builder(config: &DeviceConfig, identity: &DeviceIdentity) -> ClientBuilder {
         .data_dir(&config.data_dir)
         .tls(config.tls.clone())
         .backoff(config.backoff_base, config.backoff_cap)
+        .max_decoded(config.max_decoded)
+        .max_waiting(config.max_waiting)
 }
 
 async fn serve(
@@ -115,7 +119,8 @@ async fn serve(
         network_source,
         provisioning: provisioner.watch(),
     };
-    tokio::spawn(dbus_service::serve(client.clone(), health.clone(), bus.subscribe()));
+    let limits = MemoryLimits { max_decoded: config.max_decoded, max_waiting: config.max_waiting };
+    tokio::spawn(dbus_service::serve(client.clone(), health.clone(), limits, bus.subscribe()));
     tokio::spawn(watch_network_on(
         client.clone(),
         config.network,

@@ -4,6 +4,7 @@
 // Most matches here pick a few cases of another crate's enum; a new variant needs no decision.
 #![allow(clippy::wildcard_enum_match_arm)]
 
+mod allocator;
 mod blocking;
 mod config;
 mod daemon;

@@ -33,7 +33,9 @@ impl From<VariantError> for Device1Error {
     fn from(error: VariantError) -> Self {
         let text = error.to_string();
         match error {
-            VariantError::TooBig { .. } | VariantError::TooDeep => Self::TooBig(text),
+            VariantError::TooBig { .. } | VariantError::TooHeavy { .. } | VariantError::TooDeep => {
+                Self::TooBig(text)
+            }
             VariantError::Key(_) | VariantError::FileDescriptor | VariantError::Escape(_) => {
                 Self::InvalidArgument(text)
             }

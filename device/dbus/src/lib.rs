@@ -3,6 +3,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "most D-Bus signatures are handled alike")]
 
+mod bounded_socket;
 mod error;
 mod proxy;
 mod system_bus;

@@ -5,12 +5,18 @@ use std::time::Duration;
 
 use fedecks_common::Backoff;
 use futures_util::StreamExt;
-use tokio::sync::watch;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
+use zbus::address::Transport;
+use zbus::address::transport::UnixSocket;
 use zbus::message::Type;
-use zbus::{Connection, MatchRule, MessageStream, connection};
+use zbus::{Address, Connection, DBusError, MatchRule, Message, MessageStream, connection};
+
+use crate::bounded_socket::{BoundedSocket, MAX_MESSAGE, SkippedCall};
+use crate::error::Device1Error;
 
 /// How long connecting to the bus may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -52,12 +58,16 @@ async fn maintain(sender: watch::Sender<Option<Connection>>) {
     let mut is_reported = false;
     loop {
         match connect().await {
-            Ok((connection, end)) => {
+            Ok((connection, end, skipped)) => {
                 let name = connection.unique_name().map(|name| name.as_str());
                 info!(name, "connected to the system bus");
                 let since = Instant::now();
-                sender.send_replace(Some(connection));
-                ended(end).await;
+                sender.send_replace(Some(connection.clone()));
+                tokio::select! {
+                    () = ended(end) => {}
+                    () = answer_skipped(&connection, skipped) => {}
+                }
+                drop(connection);
                 sender.send_replace(None);
                 warn!("the system bus is gone, will reconnect");
                 if since.elapsed() > backoff.cap() {
@@ -72,11 +82,12 @@ async fn maintain(sender: watch::Sender<Option<Connection>>) {
     }
 }
 
-/// An established connection, and a stream that yields nothing but its end.
-async fn connect() -> zbus::Result<(Connection, MessageStream)> {
+/// An established connection, a stream that yields nothing but its end, and the calls that its socket skips.
+async fn connect() -> zbus::Result<(Connection, MessageStream, mpsc::Receiver<SkippedCall>)> {
     let made = timeout(CONNECT_DEADLINE, async {
-        let connection =
-            connection::Builder::system()?.method_timeout(CALL_DEADLINE).build().await?;
+        let (report, skipped) = mpsc::channel(16);
+        let builder = builder(report).await?;
+        let connection = builder.method_timeout(CALL_DEADLINE).build().await?;
         // The object server subscribes in a separate task, and a call that arrives earlier is lost: so
         // start it long before this connection acquires a name.
         connection.object_server();
@@ -86,13 +97,47 @@ async fn connect() -> zbus::Result<(Connection, MessageStream)> {
         // The end of a connection before the stream existed would go unnoticed.
         let bus = Some("org.freedesktop.DBus");
         connection.call_method(bus, "/org/freedesktop/DBus", bus, "GetId", &()).await?;
-        Ok((connection, end))
+        Ok((connection, end, skipped))
     });
     // Boxed, since the future is big and rarely needed.
     Box::pin(made).await.unwrap_or_else(|_| {
         let seconds = CONNECT_DEADLINE.as_secs();
         Err(zbus::Error::Failure(format!("the bus did not answer within {seconds} s")))
     })
+}
+
+/// A connection to the system bus that skips messages which are too big, if its address is that of a socket
+/// in the file system, as it is nearly everywhere.
+async fn builder(report: mpsc::Sender<SkippedCall>) -> zbus::Result<connection::Builder<'static>> {
+    let address = Address::system()?;
+    if let Transport::Unix(unix) = address.transport() {
+        if let UnixSocket::File(path) = unix.path() {
+            let stream = UnixStream::connect(path).await?;
+            return Ok(connection::Builder::socket(BoundedSocket::new(stream, report)));
+        }
+    }
+    connection::Builder::address(address)
+}
+
+/// Answers calls that were too big to be received. Never returns.
+async fn answer_skipped(connection: &Connection, mut skipped: mpsc::Receiver<SkippedCall>) {
+    while let Some(call) = skipped.recv().await {
+        if let Err(error) = refuse(connection, &call).await {
+            debug!(%error, "cannot answer a call that was skipped");
+        }
+    }
+    std::future::pending().await
+}
+
+async fn refuse(connection: &Connection, call: &SkippedCall) -> zbus::Result<()> {
+    let text = format!("the message is too big: at most {MAX_MESSAGE} bytes are received");
+    let error = Device1Error::TooBig(text.clone());
+    // It stands for the call, of which only this is known.
+    let received = Message::method_call("/", "Skipped")?.sender(call.sender.as_str())?.build(&())?;
+    let reply = Message::error(&received.header(), error.name())?
+        .reply_serial(Some(call.serial))
+        .build(&(text,))?;
+    connection.send(&reply).await
 }
 
 /// The messages that `rule` matches; up to `max_queued` of them are queued. Boxed, so that the large code

@@ -95,7 +95,7 @@ async fn the_token_is_refreshed_and_expires_as_configured() {
     let failed = late.until(|event| matches!(event, Event::ConnectionFailed { .. })).await;
     assert!(matches!(failed, Event::ConnectionFailed { reason: FailReason::Refused(refusal) }
             if refusal.reason() == "token-expired"));
-    late.until(|event| *event == Event::Unregistered).await;
+    late.until(|event| *event == Event::TokenLate).await;
 }
 
 #[tokio::test]

@@ -290,13 +290,15 @@ fn escaped(name: &str, content: Term, budget: &Budget) -> Result<Term, String> {
             budget.take_terms(pairs.len().saturating_mul(2)).map_err(|over| over.to_string())?;
             let mut entries = Vec::with_capacity(pairs.len());
             for pair in pairs {
-                match pair {
-                    Term::List(pair) if pair.len() == 2 => {
-                        let mut pair = pair.into_iter();
-                        entries.extend(pair.next().zip(pair.next()));
-                    }
-                    _ => return Err("$map must be a list of pairs [key, value]".to_owned()),
-                }
+                let pair = if let Term::List(pair) = pair {
+                    <[Term; 2]>::try_from(pair)
+                } else {
+                    Err(vec![])
+                };
+                let Ok(pair) = pair else {
+                    return Err("$map must be a list of pairs [key, value]".to_owned());
+                };
+                entries.push(pair.into());
             }
             Ok(Term::Map(entries))
         }

@@ -93,7 +93,7 @@ impl Drop for Turn {
             let Some(next) = next else { return };
             match next.send(Turn(self.0.clone())) {
                 Ok(()) => return,
-                // Whoever waited for it is gone. It would pass itself on when it is dropped.
+                // The one that waited for it is gone. It would pass itself on when it is dropped.
                 Err(turn) => std::mem::forget(turn),
             }
         }

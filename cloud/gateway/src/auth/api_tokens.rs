@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fedecks_store::{Actor, ApiSecret, ApiToken, ApiTokenStore, Clock, NewApiToken, StoreError};
 use parking_lot::RwLock;
 use subtle::ConstantTimeEq;
+use tokio::sync::Mutex;
 
 use crate::auth::poll::poll_changes;
 
@@ -32,6 +33,9 @@ struct Shared {
     store: Arc<dyn ApiTokenStore>,
     clock: Clock,
     cache: RwLock<Cache>,
+    /// One refresh at a time: an older reading must not replace a newer one, which may have a token that
+    /// was just added.
+    refreshing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -44,7 +48,12 @@ struct Cache {
 impl ApiTokens {
     /// Loads all API tokens of `store`. `clock` decides which have expired.
     pub async fn load(store: Arc<dyn ApiTokenStore>, clock: Clock) -> Result<Self, StoreError> {
-        let tokens = Self(Arc::new(Shared { store, clock, cache: RwLock::default() }));
+        let tokens = Self(Arc::new(Shared {
+            store,
+            clock,
+            cache: RwLock::default(),
+            refreshing: Mutex::default(),
+        }));
         tokens.refresh().await?;
         Ok(tokens)
     }
@@ -111,6 +120,7 @@ impl ApiTokens {
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {
+        let _one = self.0.refreshing.lock().await;
         let revoked = || self.0.cache.read().revoked;
         loop {
             let before = revoked();

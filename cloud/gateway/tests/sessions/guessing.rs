@@ -1,4 +1,4 @@
-//! What guessing costs whom, over hours of a paused clock.
+//! What guessing costs the one who guesses, and the others, over hours of a paused clock.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

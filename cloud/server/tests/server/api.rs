@@ -162,6 +162,9 @@ async fn a_message_of_json_and_one_of_bytes_reach_the_device() {
     }
     let big = format!("\"{}\"", "x".repeat(2 * 1024 * 1024));
     assert_eq!(problem(&json.post(path, big).await), "413 message-too-big");
+    // A frame of 200 KB, but 6.4 MB in the device's memory.
+    let heavy = format!("[{}null]", "null,".repeat(200_000));
+    assert_eq!(problem(&json.post(path, heavy).await), "413 message-too-big");
     let bigger = vec![b' '; 9 * 1024 * 1024];
     assert_eq!(problem(&json.post(path, bigger).await), "413 body-too-big");
     let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));

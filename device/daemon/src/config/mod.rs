@@ -10,10 +10,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fedecks_device::{CloudUrl, Identity, TlsOptions, Trust};
+use fedecks_device::{Client, CloudUrl, Identity, TlsOptions, Trust};
 use fedecks_device_core::Config;
 use fedecks_network_watch::NetworkWatch;
-use fedecks_protocol::DeviceId;
+use fedecks_protocol::{DeviceId, Limits};
 
 use crate::identity::IdSource;
 use crate::unreachable_action::UnreachableAction;
@@ -47,6 +47,10 @@ pub struct DeviceConfig {
     pub backoff_cap: Duration,
     /// How the network is watched.
     pub network: NetworkWatch,
+    /// The most that a message from the cloud may take in memory, in bytes.
+    pub max_decoded: usize,
+    /// The most that messages that wait may take together, in bytes, in each direction.
+    pub max_waiting: usize,
     /// How often the device sends its health to the cloud; never without it.
     pub report_interval: Option<Duration>,
     /// What to do when the cloud has been unreachable for too long; nothing without it.
@@ -125,6 +129,8 @@ impl DeviceConfig {
             backoff_base,
             backoff_cap,
             network: raw.network.map_or_else(NetworkWatch::default, |it| it.0),
+            max_decoded: raw.max_decoded.map_or(Limits::DEVICE_DECODED, |it| it.0),
+            max_waiting: raw.max_waiting.map_or(Client::MAX_WAITING, |it| it.0),
             report_interval: raw.report_interval.map(|it| it.0.0),
             unreachable_action,
             log: raw.log.map_or(tracing::Level::INFO, |it| it.0.0),

@@ -40,6 +40,8 @@ keys! {
     backoff_base: Parsed<BackoffBound>,
     backoff_cap: Parsed<BackoffBound>,
     network: Parsed<NetworkWatch>,
+    max_decoded: Bytes,
+    max_waiting: Bytes,
     report_interval: Parsed<Interval>,
     unreachable_action: Parsed<PathBuf>,
     unreachable_after: Parsed<Interval>,
@@ -96,6 +98,47 @@ impl de::Visitor<'_> for TrueOrFalse {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Flag, E> {
         text.parse().map(Flag).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+/// A number of bytes of memory. It may be quoted, as an environment variable is a string.
+#[derive(Debug)]
+pub(super) struct Bytes(pub(super) usize);
+
+impl Bytes {
+    const LEAST: u64 = 64 * 1024;
+    const MOST: u64 = 64 * 1024 * 1024;
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NumberOfBytes)
+    }
+}
+
+struct NumberOfBytes;
+
+impl de::Visitor<'_> for NumberOfBytes {
+    type Value = Bytes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a number of bytes from {} to {}", Bytes::LEAST, Bytes::MOST)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Bytes, E> {
+        let bytes = usize::try_from(value).ok();
+        let bytes = bytes.filter(|_| (Bytes::LEAST..=Bytes::MOST).contains(&value));
+        bytes.map(Bytes).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(value), &self))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Bytes, E> {
+        let wrong = || E::invalid_value(Unexpected::Signed(value), &self);
+        u64::try_from(value).map_err(|_| wrong()).and_then(|value| self.visit_u64(value))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
+        let wrong = || E::invalid_value(Unexpected::Str(text), &self);
+        text.parse().map_err(|_| wrong()).and_then(|value| self.visit_u64(value))
     }
 }
 

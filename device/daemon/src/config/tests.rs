@@ -52,6 +52,8 @@ fn everything_can_be_set_in_the_file() {
         backoff_base = "500ms"
         backoff_cap = "2m"
         network = "netlink"
+        max_decoded = 1048576
+        max_waiting = 524288
         report_interval = "15m"
         unreachable_action = "/usr/libexec/restart"
         unreachable_after = "2d"
@@ -75,6 +77,8 @@ fn everything_can_be_set_in_the_file() {
         backoff_base: Duration::from_millis(500),
         backoff_cap: Duration::from_secs(120),
         network: NetworkWatch::Netlink,
+        max_decoded: 1024 * 1024,
+        max_waiting: 512 * 1024,
         report_interval: Some(Duration::from_secs(900)),
         unreachable_action: Some(UnreachableAction {
             program: "/usr/libexec/restart".into(),
@@ -149,6 +153,10 @@ unreachable_action = "reboot"
 unreachable_action = "/bin/restart"
 unreachable_after = "5m"
     unreachable_after (300s) must be longer than backoff_cap (300s)
+max_decoded = 1000
+    max_decoded: invalid value: integer `1000`, expected a number of bytes from 65536 to 67108864
+max_waiting = "2 MiB"
+    max_waiting: invalid value: string "2 MiB", expected a number of bytes from 65536 to 67108864
 report_interval = "0s"
     report_interval: "0s" is out of range (1s to 365d)
 "#;
@@ -240,6 +248,7 @@ fn reports_and_the_unreachable_action_are_off_by_default() {
     let load = |lines: &str| load(&format!("url = \"wss://c\"\n{lines}"));
     let config = load("");
     assert_eq!((config.report_interval, config.unreachable_action), (None, None));
+    assert_eq!((config.max_decoded, config.max_waiting), (4 * 1024 * 1024, 2 * 1024 * 1024));
     let interval = load("report_interval = \"90m\"\n").report_interval;
     assert_eq!(interval, Some(Duration::from_secs(5_400)));
     for (lines, hours) in [("", 24), ("unreachable_after = \"3h\"\n", 3)] {

@@ -16,7 +16,8 @@ pub(super) enum Signal {
 }
 
 impl Signal {
-    pub(super) fn new(event: Event) -> Self {
+    /// A message takes at most `max` bytes on D-Bus.
+    pub(super) fn new(event: Event, max: usize) -> Self {
         match event {
             Event::Unregistered => Self::event("unregistered", vec![]),
             Event::TokenLate => Self::event("token_late", vec![]),
@@ -41,7 +42,7 @@ impl Signal {
                 Self::event("connection_lost", details)
             }
             Event::Replaced => Self::event("replaced", vec![]),
-            Event::Message(term) => match Variant::new(term) {
+            Event::Message(term) => match Variant::within(term, max) {
                 Ok(message) => Self::Message(message),
                 Err(error) => {
                     warn!(%error, "cannot signal a message from the cloud on D-Bus");
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     fn details(event: Event, expected: &str) -> Dictionary {
-        match Signal::new(event) {
+        match Signal::new(event, 1024 * 1024) {
             Signal::Event { name, details } if name == expected => details,
             other => panic!("{other:?}"),
         }
@@ -100,6 +101,14 @@ mod tests {
         let details = details(Event::ConnectionFailed { reason }, "connection_failed");
         assert_eq!(details.get("refusal"), Some(&Term::from("bad-credentials")));
         assert_eq!(details.get("reason"), Some(&Term::from(sentence)));
+    }
+
+    #[test]
+    fn a_message_too_big_for_d_bus_is_reported_and_not_sent() {
+        let nulls = Term::List(vec![Term::Nil; 100_000]);
+        let details = details(Event::Message(nulls), "message_undeliverable");
+        let reason = details.get("reason").and_then(Term::as_str).unwrap();
+        assert!(reason.contains("at most 1048576 bytes are allowed"), "{reason}");
     }
 
     #[test]

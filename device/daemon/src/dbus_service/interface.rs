@@ -7,6 +7,7 @@ use fedecks_device::Client;
 use fedecks_protocol::{Credentials, Limits, Term};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
+use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 
 use super::error::IntoDbusError;
@@ -19,22 +20,67 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many calls may be pending at once. Each keeps its message in memory.
 const MAX_CALLS: usize = 16;
 
+/// What messages may take, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MemoryLimits {
+    /// A message from the cloud that is decoded.
+    pub(crate) max_decoded: usize,
+    /// All calls that are pending, with their messages.
+    pub(crate) max_waiting: usize,
+}
+
 /// The D-Bus object.
 pub(super) struct Device1 {
     client: Client,
     health: DeviceHealth,
     calls: Semaphore,
+    /// The memory that is left for calls, in KiB.
+    memory: Semaphore,
+    max_memory: u32,
+}
+
+/// The place of a pending call.
+struct Call<'a> {
+    _place: SemaphorePermit<'a>,
+    _memory: SemaphorePermit<'a>,
+}
+
+const KIB: usize = 1024;
+
+impl MemoryLimits {
+    /// The most that a message takes on D-Bus: every list of numbers or texts takes less than this, but a list
+    /// of nulls takes more than its term.
+    pub(super) fn max_signal(&self) -> usize {
+        self.max_decoded / 2 + 64 * KIB
+    }
 }
 
 impl Device1 {
-    pub(super) fn new(client: Client, health: DeviceHealth) -> Self {
-        Self { client, health, calls: Semaphore::new(MAX_CALLS) }
+    pub(super) fn new(client: Client, health: DeviceHealth, limits: MemoryLimits) -> Self {
+        let max_memory = u32::try_from(limits.max_waiting / KIB).unwrap_or(u32::MAX).max(1);
+        let permits = usize::try_from(max_memory).unwrap_or(usize::MAX);
+        let memory = Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
+        Self { client, health, calls: Semaphore::new(MAX_CALLS), memory, max_memory }
     }
 
-    fn begin(&self) -> Result<SemaphorePermit<'_>, Device1Error> {
-        self.calls.try_acquire().map_err(|_| {
+    /// Admits a call that keeps as many bytes in memory. One that takes more than all may take is admitted
+    /// if there is no other.
+    fn begin(&self, bytes: usize) -> Result<Call<'_>, Device1Error> {
+        let place = self.calls.try_acquire().map_err(|_| {
             Device1Error::Busy(format!("{MAX_CALLS} calls are pending, try again later"))
-        })
+        })?;
+        let share = u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX).min(self.max_memory);
+        let memory = self.memory.try_acquire_many(share).map_err(|_| {
+            Device1Error::Busy(format!(
+                "pending calls take {} KiB of memory together with this one, {} are allowed; try \
+                 again later",
+                usize::try_from(self.max_memory).unwrap_or(usize::MAX)
+                    - self.memory.available_permits()
+                    + bytes.div_ceil(KIB),
+                self.max_memory
+            ))
+        })?;
+        Ok(Call { _place: place, _memory: memory })
     }
 
     /// The last error, to append to a sentence.
@@ -67,27 +113,40 @@ const SENDING: &str = "the message is queued and may still be sent";
 #[zbus::interface(name = "org.fedecks.Device1")]
 impl Device1 {
     #[zbus(out_args("persisted"))]
-    async fn login(&self, credentials: ReceivedDictionary) -> Result<bool, Device1Error> {
-        let _call = self.begin()?;
-        let credentials = Credentials::from_term(credentials.0?.into_term())
+    async fn login(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        credentials: ReceivedDictionary,
+    ) -> Result<bool, Device1Error> {
+        let credentials = credentials.0?.into_term();
+        let _call = self.begin(size(&header) + credentials.weight())?;
+        let credentials = Credentials::from_term(credentials)
             .map_err(|error| Device1Error::InvalidArgument(error.to_string()))?;
         let login = self.client.login(credentials);
         Ok(self.reply(login, "the login continues to wait for the cloud").await?.persisted)
     }
 
     async fn logout(&self) -> Result<(), Device1Error> {
-        let _call = self.begin()?;
+        let _call = self.begin(0)?;
         self.reply(self.client.logout(), "the token is still being removed from the disk").await
     }
 
-    async fn send(&self, message: Received) -> Result<(), Device1Error> {
-        let _call = self.begin()?;
+    async fn send(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        message: Received,
+    ) -> Result<(), Device1Error> {
         let term = message.0?.into_term();
-        self.reply(self.client.send(&term), SENDING).await
+        let _call = self.begin(size(&header) + term.weight())?;
+        self.reply(self.client.send_term(term), SENDING).await
     }
 
-    async fn send_raw(&self, bytes: &[u8]) -> Result<(), Device1Error> {
-        let _call = self.begin()?;
+    async fn send_raw(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        bytes: &[u8],
+    ) -> Result<(), Device1Error> {
+        let _call = self.begin(size(&header) + bytes.len())?;
         let max = Limits::default().max_size;
         if bytes.len() > max {
             return Err(VariantError::TooBig { max }.into());
@@ -96,7 +155,7 @@ impl Device1 {
     }
 
     async fn reconnect(&self) -> Result<(), Device1Error> {
-        let _call = self.begin()?;
+        let _call = self.begin(0)?;
         self.reply(self.client.reconnect(), "the connection is still being closed").await
     }
 
@@ -163,6 +222,11 @@ impl Device1 {
     ) -> zbus::Result<()>;
 }
 
+/// The size of a call's message, which is kept until the reply.
+fn size(header: &Header<'_>) -> usize {
+    usize::try_from(header.primary().body_len()).unwrap_or(usize::MAX)
+}
+
 /// Removes map entries without a value, which D-Bus has only an escape for.
 fn without_nil(term: Term) -> Term {
     match term {
@@ -186,10 +250,19 @@ mod tests {
     async fn calls_beyond_the_limit_are_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let health = DeviceHealth::unregistered(folder.path());
-        let device = Device1::new(health.client.clone(), health);
-        let pending: Vec<_> = (0..MAX_CALLS).map(|_| device.begin().unwrap()).collect();
+        let limits = MemoryLimits { max_decoded: 1, max_waiting: 100 * KIB };
+        let device = Device1::new(health.client.clone(), health, limits);
+        let pending: Vec<_> = (0..MAX_CALLS).map(|_| device.begin(0).unwrap()).collect();
         assert!(matches!(device.reconnect().await, Err(Device1Error::Busy(_))));
         drop(pending);
         assert!(matches!(device.reconnect().await, Err(Device1Error::NotRegistered(_))));
+
+        let pending = [device.begin(40 * KIB), device.begin(50 * KIB)];
+        let refused = device.begin(20 * KIB).err().unwrap().to_string();
+        assert!(refused.contains("110 KiB of memory together with this one, 100"), "{refused}");
+        assert!(device.begin(10 * KIB).is_ok());
+        assert!(matches!(device.begin(usize::MAX), Err(Device1Error::Busy(_))));
+        drop(pending);
+        assert!(device.begin(usize::MAX).is_ok());
     }
 }

@@ -12,18 +12,20 @@ use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
-use zbus::Connection;
 use zbus::object_server::SignalEmitter;
+use zbus::{Connection, Message};
 
 use crate::health::DeviceHealth;
 use events::Signal;
 use interface::Device1;
+pub(crate) use interface::MemoryLimits;
 use properties::PropertyValues;
 
 /// Serves the client on each connection that `bus` provides, until the client or the sender of `bus` ends.
 pub(crate) async fn serve(
     client: Client,
     health: DeviceHealth,
+    limits: MemoryLimits,
     mut bus: watch::Receiver<Option<Connection>>,
 ) {
     let mut backoff = Backoff::default();
@@ -34,7 +36,7 @@ pub(crate) async fn serve(
         };
         let Some(connection) = connection else { continue };
         select! {
-            ended = serve_on(&client, &health, &connection) => match ended {
+            ended = serve_on(&client, &health, limits, &connection) => match ended {
                 Ok(Stopped) => return,
                 Err(error) => {
                     debug!(%error, "restarting the D-Bus service");
@@ -51,9 +53,10 @@ pub(crate) async fn serve(
 async fn serve_on(
     client: &Client,
     health: &DeviceHealth,
+    limits: MemoryLimits,
     connection: &Connection,
 ) -> zbus::Result<Stopped> {
-    let object = Device1::new(client.clone(), health.clone());
+    let object = Device1::new(client.clone(), health.clone(), limits);
     connection.object_server().at(PATH, object).await?;
     request_name(connection).await?;
     // Signals only after the name is owned: the bus's policy goes by the name.
@@ -75,17 +78,17 @@ async fn serve_on(
                 now.signal(Some(&properties), &emitter).await?;
                 properties = now;
             }
-            signal = next(&mut events) => match signal {
-                Some(signal) => emit(signal, &emitter).await?,
+            signal = next(&mut events, limits.max_signal()) => match signal {
+                Some(signal) => connection.send(&message(signal, &emitter)?).await?,
                 None => return Ok(Stopped),
             },
         }
     }
 }
 
-async fn next(events: &mut Subscription) -> Option<Signal> {
+async fn next(events: &mut Subscription, max: usize) -> Option<Signal> {
     match events.next().await {
-        Ok(event) => Some(Signal::new(event)),
+        Ok(event) => Some(Signal::new(event, max)),
         Err(SubscriptionError::Lagged(count)) => {
             warn!(count, "dropped events, as the D-Bus daemon does not read fast enough");
             Some(Signal::missed(count))
@@ -94,11 +97,19 @@ async fn next(events: &mut Subscription) -> Option<Signal> {
     }
 }
 
-async fn emit(signal: Signal, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
+/// The signal as a message. What it is made of is freed before the message is sent, which may take long.
+fn message(signal: Signal, emitter: &SignalEmitter<'_>) -> zbus::Result<Message> {
+    let begin = |name: &'static str| {
+        let signal = Message::signal(PATH, NAME, name)?;
+        match emitter.connection().unique_name() {
+            Some(sender) => signal.sender(sender),
+            None => Ok(signal),
+        }
+    };
     match signal {
-        Signal::Message(message) => Device1::message_received(emitter, &message).await,
-        Signal::Raw(bytes) => Device1::raw_message_received(emitter, &bytes).await,
-        Signal::Event { name, details } => Device1::event(emitter, name, &details).await,
+        Signal::Message(message) => begin("MessageReceived")?.build(&(message,)),
+        Signal::Raw(bytes) => begin("RawMessageReceived")?.build(&(bytes,)),
+        Signal::Event { name, details } => begin("Event")?.build(&(name, details)),
     }
 }
 

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fedecks_cloud::auth::Claims;
-use fedecks_cloud::store::unix_now;
+use fedecks_cloud::store::{Clock, ManualClock, unix_now};
 use fedecks_device::storage::TokenStore;
 use fedecks_protocol::{DeviceId, IssuedToken};
-use fedecks_testing::cloud::keyring;
+use fedecks_testing::cloud::{CloudOptions, keyring};
 
 use crate::support::fedecksd::{DEVICE, Setup, connected};
-use crate::support::{By, Cloud, PASSWORD, cloud, credentials, write};
+use crate::support::{By, Cloud, PASSWORD, Recorder, Seen, cloud, credentials, until, write};
 
 const REFUSED: &str = "the cloud refused: the token has expired";
 const DAY: u64 = 86_400;
@@ -93,4 +93,47 @@ async fn a_cloud_that_says_late_is_not_unreachable() {
     service.logs(REFUSED).await;
     service.does_not_log("running unreachable_action", Duration::from_secs(3)).await;
     assert!(fs::exists(setup.data().join("token")).unwrap());
+}
+
+/// For four weeks after its end a token is still good: a device in a box for 29 days, or one whose data partition
+/// could not take the token of the last renewals before the power failed.
+#[tokio::test]
+async fn a_token_of_29_or_40_days_ago_is_taken_and_replaced() {
+    let mut cloud = cloud().await;
+    for days in [29, 40] {
+        let setup = Setup::new(cloud.address);
+        let token = token_of(days);
+        store(&setup).save(&token).unwrap();
+        let service = setup.start();
+        assert_eq!(connected(&mut cloud).await, By::Token);
+        until(async || store(&setup).load().unwrap().filter(|now| *now != token)).await;
+        let log = service.terminate().await;
+        assert!(!log.contains("token late") && !log.contains("unregistered"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_cloud_100_days_ahead_and_back_needs_no_login() {
+    let source = ManualClock::default();
+    source.set(unix_now(), true);
+    let options = CloudOptions { clock: Clock::new(source.clone(), 0), ..CloudOptions::default() };
+    let mut cloud: Cloud = options.start(Recorder).await;
+    let setup = Setup::new(cloud.address).with_credentials();
+    setup.run(&mut cloud, By::Credentials, "used and removed").await;
+    let token = store(&setup).load().unwrap();
+
+    source.set(unix_now() + 100 * DAY, false);
+    let mut service = setup.start();
+    for _ in 0..3 {
+        service.logs(REFUSED).await;
+    }
+    service.kill().await;
+    let mut service = setup.start();
+    service.logs(REFUSED).await;
+    source.set(unix_now(), true);
+    assert_eq!(cloud.next().await, Seen::Connected(By::Token));
+    service.logs(" connected").await;
+    let log = service.terminate().await;
+    assert!(!log.contains("unregistered") && !log.contains("logging in"), "{log}");
+    assert_eq!(store(&setup).load().unwrap(), token);
 }

@@ -12,6 +12,7 @@ mod health;
 mod identity;
 mod init_script;
 mod late_token;
+mod memory;
 mod network;
 mod provisioning;
 mod support;

@@ -14,6 +14,16 @@ pub enum VariantError {
         /// The maximum, in bytes.
         max: usize,
     },
+    /// The value takes more memory than is allowed when it is converted.
+    #[error(
+        "the value is too big: it takes at least {weight} bytes in memory, {limit} are allowed"
+    )]
+    TooHeavy {
+        /// What it takes at least, in bytes.
+        weight: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// A dict's key is not a string, contains a NUL or is duplicate.
     #[error("invalid key: {0}; keys must be distinct strings without NUL")]
     Key(String),

@@ -53,12 +53,33 @@ pub struct Dictionary(Vec<(Term, Term)>);
 /// exceeds its limit, which is 32 MiB by default on a system bus.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
+/// Limits of a value from an untrusted caller: the size is that of a message to the cloud, the memory half as
+/// much again as a message from the cloud may take by default, since containers grow while they are read.
+/// D-Bus itself has 64 levels.
+const FROM_CALLERS: Limits = Limits {
+    max_size: 1024 * 1024,
+    max_depth: Limits::MAX_DEPTH,
+    max_decoded: Limits::DEVICE_DECODED + Limits::DEVICE_DECODED / 2 + 4 * 1024,
+};
+
+/// Limits of a value from the service, whatever it is configured to.
+const FROM_SERVICE: Limits = Limits {
+    max_size: Limits::MAX_SIZE,
+    max_depth: Limits::MAX_DEPTH,
+    max_decoded: 2 * Limits::MAX_SIZE,
+};
+
 impl Variant {
     /// Wraps a term, if it is not too deeply nested or too big for D-Bus.
     pub fn new(term: Term) -> Result<Self, VariantError> {
+        Self::within(term, MAX_BYTES)
+    }
+
+    /// Wraps a term, if it takes at most `max` bytes on D-Bus.
+    pub fn within(term: Term, max: usize) -> Result<Self, VariantError> {
         ser::check_levels(&term, 0)?;
         let variant = Self(term);
-        check_size(&variant)?;
+        check_size(&variant, max.min(MAX_BYTES))?;
         Ok(variant)
     }
 
@@ -84,7 +105,7 @@ impl Dictionary {
             ser::check_levels(value, 2)?;
         }
         let dictionary = Self(entries);
-        check_size(&dictionary)?;
+        check_size(&dictionary, MAX_BYTES)?;
         Ok(dictionary)
     }
 
@@ -99,10 +120,10 @@ impl Dictionary {
     }
 }
 
-fn check_size<T: Serialize + Type>(value: &T) -> Result<(), VariantError> {
+fn check_size<T: Serialize + Type>(value: &T, max: usize) -> Result<(), VariantError> {
     match serialized_size(Context::new_dbus(LE, 0), value) {
-        Ok(size) if *size <= MAX_BYTES => Ok(()),
-        Ok(_) => Err(VariantError::TooBig { max: MAX_BYTES }),
+        Ok(size) if *size <= max => Ok(()),
+        Ok(_) => Err(VariantError::TooBig { max }),
         // Everything else has been checked.
         Err(_) => Err(VariantError::TooDeep),
     }
@@ -131,14 +152,14 @@ impl Serialize for Dictionary {
 
 impl<'de> Deserialize<'de> for Variant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let term = de::read(Self::SIGNATURE, Limits::MAX_SIZE, deserializer)?;
+        let term = de::read(Self::SIGNATURE, &FROM_SERVICE, deserializer)?;
         term.map(Self).map_err(D::Error::custom)
     }
 }
 
 impl<'de> Deserialize<'de> for Dictionary {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match de::read(Self::SIGNATURE, Limits::MAX_SIZE, deserializer)? {
+        match de::read(Self::SIGNATURE, &FROM_SERVICE, deserializer)? {
             Ok(Term::Map(entries)) => Ok(Self(entries)),
             Ok(other) => Err(D::Error::custom(format_args!("{} is not a dict", other.kind()))),
             Err(error) => Err(D::Error::custom(error)),
@@ -159,7 +180,7 @@ impl fmt::Debug for Dictionary {
 }
 
 /// A variant from an untrusted caller: an error in it does not make the entire message unreadable. Its
-/// size is limited to that of a message to the cloud.
+/// size is limited to that of a message to the cloud, and so is the memory that it takes.
 #[derive(Debug)]
 pub struct Received(pub Result<Variant, VariantError>);
 
@@ -175,8 +196,8 @@ macro_rules! received {
 
         impl<'de> Deserialize<'de> for $received {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let max = Limits::default().max_size;
-                Ok(Self(de::read(Self::SIGNATURE, max, deserializer)?.map(Variant)))
+                let read = de::read(Self::SIGNATURE, &FROM_CALLERS, deserializer)?;
+                Ok(Self(read.map(Variant)))
             }
         }
     )*};

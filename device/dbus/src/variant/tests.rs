@@ -142,9 +142,41 @@ fn depth_and_size_are_limited() {
     ] {
         assert_eq!(Variant::new(term), Err(error));
     }
-    // A million values of two bytes each take more bytes than that in a message to the cloud.
-    let many = Value::from(vec![0i16; 1_100_000]);
-    assert_eq!(read(many), Err(VariantError::TooBig { max: 1024 * 1024 }));
+    // More than a message to the cloud can have.
+    let much = Value::from(vec![0u8; 1_100_000]);
+    assert_eq!(read(much), Err(VariantError::TooBig { max: 1024 * 1024 }));
+}
+
+#[test]
+fn the_memory_of_a_value_is_limited() {
+    let fits = Value::from(vec![0i16; 131_072]);
+    assert!(matches!(read(fits), Ok(Term::List(terms)) if terms.len() == 131_072));
+    let limit = 6 * 1024 * 1024 + 4 * 1024;
+    let weight = 12 * 1024 * 1024 + 100;
+    for (many, weight) in [
+        (Value::from(vec![0i16; 131_073]), weight),
+        (
+            Value::from(vec![Value::from(vec![0i16; 100_000]), Value::from(vec![0i16; 100_000])]),
+            8 * 1024 * 1024,
+        ),
+    ] {
+        match read(many) {
+            Err(VariantError::TooHeavy { weight: least, limit: named }) => {
+                assert_eq!(named, limit);
+                assert!((limit..=weight).contains(&least), "{least}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_error_shows_only_the_beginning_of_a_long_path() {
+    let path = format!("/org/fedecks/term/{}", "x".repeat(10_000));
+    let path = ObjectPath::try_from(path).unwrap();
+    let content = Value::Value(Box::new(Value::from(1u8)));
+    let error = read(Value::Structure(Structure::from((path, content)))).unwrap_err();
+    assert!(error.to_string().len() < 250, "{error}");
 }
 
 #[test]

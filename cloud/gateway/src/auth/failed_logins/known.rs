@@ -10,7 +10,7 @@ use super::Account;
 /// Pairs of an address and an account that belong together, at most [`MAX`] of them, about 64 bytes each.
 ///
 /// Above that, the account with the most pairs loses the half of them that was used least recently, so
-/// that whoever has one account and many addresses makes the server forget that account's pairs only.
+/// that anyone who has one account and many addresses makes the server forget that account's pairs only.
 #[derive(Default)]
 pub(super) struct KnownPairs {
     pairs: HashMap<(RateLimitKey, Account), Use>,

@@ -54,7 +54,7 @@ const NEW_INTERVAL: Duration = Duration::from_millis(250);
 /// How often an address with a failure has its turn.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How long a turn may be taken late: a device adds some randomness to the wait that it is told.
+/// How long a turn may be taken late: a device adds some randomness to the requested wait.
 const TURN_LASTS: Duration = Duration::from_secs(600);
 
 /// The largest number of failures that count, about 32 bytes each, and of turns, about as much. With the

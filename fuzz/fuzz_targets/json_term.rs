@@ -1,0 +1,41 @@
+//! JSON to term to JSON, as in the API's bodies and the device's command.
+#![no_main]
+
+use fedecks_fuzz::{Counting, within};
+use fedecks_protocol::{Budget, JsonReader, JsonTerm, Limits, Term};
+use libfuzzer_sys::fuzz_target;
+use serde::de::DeserializeSeed;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Reads a term, and everything up to the end.
+fn read(json: &[u8], budget: &Budget) -> Result<Term, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_slice(json);
+    let term = JsonReader(budget).deserialize(&mut json)?;
+    json.end().map(|()| term)
+}
+
+/// The first byte selects the budget.
+fuzz_target!(|input: &[u8]| {
+    let Some((size, json)) = input.split_first() else { return };
+    let limits = Limits { max_decoded: 1 << (size % 20), ..Limits::default() };
+    let budget = Budget::new(&limits);
+    // Besides the budget: the JSON library's copy of a text with escapes, and the text of an error.
+    let library = 2 * json.len() + 2_000;
+    let Ok(term) = within(limits.max_decoded + library, || read(json, &budget)) else {
+        if let Some(over) = budget.exceeded() {
+            assert!(!over.to_string().is_empty());
+        }
+        return;
+    };
+    assert_eq!(budget.exceeded(), None);
+    assert!(budget.spent() <= limits.max_decoded);
+    assert!(term.weight() <= budget.spent() + Budget::TERM, "more than was counted");
+
+    let written = serde_json::to_vec(&JsonTerm(&term)).unwrap();
+    let again = read(&written, &Budget::new(&Limits { max_decoded: usize::MAX, ..limits }));
+    // A map with other keys than texts is a list in a map: deeper than it was, perhaps too deep.
+    let Ok(again) = again else { return };
+    assert_eq!(serde_json::to_vec(&JsonTerm(&again)).unwrap(), written);
+});
