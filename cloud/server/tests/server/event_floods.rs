@@ -145,7 +145,6 @@ async fn the_store_keeps_to_a_webhooks_bytes_and_shrinks_afterwards() {
     let mut most = 0;
     for _ in 0..60 {
         device.send_bytes(frame.clone()).await;
-        device.ping().await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         most = most.max(on_disk(&folder));
     }
@@ -230,7 +229,6 @@ async fn readers_that_stop_reading_hold_no_big_events() {
         // Each begins with another event, and so holds another.
         readers.push(within(stalled_reader(server.address, &token, "")).await.unwrap());
         device.send_bytes(frame.clone()).await;
-        device.ping().await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let cost = memory(&server, "VmHWM").saturating_sub(idle);

@@ -18,7 +18,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(3);
 
 /// The length of a chunk. A client that stops reading keeps one of them in memory.
-const CHUNK: usize = 16 * 1024;
+const CHUNK: usize = 64 * 1024;
 
 /// The chunks of a stream. It ends with the server, when `allowed`, called before each chunk, returns false,
 /// and when an event leaves the log before a slow client has all of it.
@@ -215,7 +215,7 @@ mod tests {
         let fixture = Fixture::new(1);
         let mut stream = fixture.open(None, true).unwrap();
         stream.next().await;
-        fixture.record("x".repeat(50_000));
+        fixture.record("x".repeat(100_000));
         assert_eq!(text(&mut stream).await.len(), CHUNK);
         (0..10).for_each(|_| fixture.record_message());
         assert!(stream.next().await.is_none());
