@@ -31,7 +31,7 @@ use crate::metrics::{DeviceCounters, Metrics};
 use crate::request_memory::RequestMemory;
 use crate::signals::{self, Shutdown};
 use crate::state::AppState;
-use crate::store::{create_data_dir, open_store};
+use crate::store::{self, create_data_dir};
 use crate::webhooks::{self, Webhooks};
 use crate::{certificates, expiry, listeners, systemd};
 
@@ -52,7 +52,9 @@ pub(crate) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
         config.secrets.keyring()?;
     }
     webhooks::check(&config.webhooks)?;
-    listeners::check(config)
+    let certificates = listeners::check(config)?;
+    store::check(config)?;
+    Ok(certificates)
 }
 
 /// The number of devices that are disconnected at a time when the server stops.
@@ -102,8 +104,10 @@ impl App {
     }
 
     async fn start_with(config: Config) -> Result<Self, ServerError> {
+        // Before anything is created.
+        check(&config)?;
         let config = Arc::new(config);
-        let store = Arc::new(open_store(&config)?);
+        let store = Arc::new(store::open_for_server(&config)?);
         if config.secrets.generated().is_some() {
             create_data_dir(&config)?;
             tracing::info!(data_dir = %config.data_dir.display(), "using the generated secret");

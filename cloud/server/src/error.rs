@@ -21,6 +21,12 @@ pub(crate) enum ServerError {
     Webhook(#[from] WebhookError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(
+        "{0}: if its volume is not mounted, mount it; if it is lost, restore a backup with `fedecks-cloud \
+         restore FILE`. For a new installation `fedecks-cloud store init` creates an empty store, which \
+         would let in every device that was revoked or blocked"
+    )]
+    NoStore(StoreError),
     #[error(transparent)]
     Floor(#[from] FloorFileError),
     #[error(transparent)]
@@ -39,8 +45,11 @@ impl ServerError {
         |source| Self::Io { action, source }
     }
 
-    /// Only a change of the configuration helps.
+    /// Only an operator can help.
     pub(crate) fn is_configuration(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Build(_) | Self::Tls(_) | Self::Webhook(_))
+        matches!(
+            self,
+            Self::Config(_) | Self::Build(_) | Self::Tls(_) | Self::Webhook(_) | Self::NoStore(_)
+        )
     }
 }

@@ -22,6 +22,7 @@ mod history;
 mod http;
 mod listeners;
 mod metrics;
+mod owner;
 mod request_memory;
 mod self_signed;
 mod signals;

@@ -1,29 +1,146 @@
-//! The server's store: opens, backs up and restores it, and creates the directory that it is in.
+//! The server's store: creates and opens it, backs it up and restores it, and creates the directory that it
+//! is in. As root, the copies are root's, and everything else is done as the owner of the store's directory.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use fedecks_store::{SqliteStore, Store};
+use fedecks_store::{SqliteStore, Store, StoreError};
+use nix::libc::O_NONBLOCK;
 
 use crate::config::Config;
 use crate::error::ServerError;
+use crate::owner::Owner;
 
-/// Opens the store, or creates it.
+/// The argument that stands for standard output.
+pub(crate) const STANDARD_OUTPUT: &str = "-";
+
+/// Opens the store of a server that starts. Only a server that also generates its secrets creates the store:
+/// others have devices, and an empty store would let in those that are revoked or blocked.
+pub(crate) fn open_for_server(config: &Config) -> Result<impl Store + use<>, ServerError> {
+    if config.secrets.will_be_generated() && make_if_missing(config)? {
+        tracing::info!(store = %config.store.display(), "made a new store, for new secrets");
+    }
+    open_store(config).map_err(|error| match error {
+        ServerError::Store(error @ (StoreError::Missing { .. } | StoreError::Empty { .. })) => {
+            ServerError::NoStore(error)
+        }
+        error => error,
+    })
+}
+
+/// Fails as [`open_for_server`] would without a store.
+pub(crate) fn check(config: &Config) -> Result<(), ServerError> {
+    let location = config.store.display().to_string();
+    match config.store.metadata() {
+        Ok(found) if found.is_file() && found.len() == 0 => {
+            Err(ServerError::NoStore(StoreError::Empty { location }))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if config.secrets.will_be_generated() {
+                return Ok(());
+            }
+            Err(ServerError::NoStore(StoreError::Missing { location }))
+        }
+        // Anything else is reported when it is opened.
+        _ => Ok(()),
+    }
+}
+
+/// Opens the store.
 pub(crate) fn open_store(config: &Config) -> Result<impl Store + use<>, ServerError> {
+    Ok(SqliteStore::open_existing(&config.store, config.store_options)?)
+}
+
+/// Creates an empty store. Fails if there is one.
+pub(crate) fn create_store(config: &Config) -> Result<(), ServerError> {
     create_store_dir(config)?;
-    Ok(SqliteStore::open_with(&config.store, config.store_options)?)
+    Ok(SqliteStore::create(&config.store)?)
+}
+
+/// Creates an empty store if there is none. Returns whether it did.
+pub(crate) fn make_if_missing(config: &Config) -> Result<bool, ServerError> {
+    if config.store.symlink_metadata().is_ok() {
+        return Ok(false);
+    }
+    match create_store(config) {
+        Ok(()) => Ok(true),
+        // By another process, meanwhile.
+        Err(ServerError::Store(StoreError::Exists { .. })) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Copies the store to a new file.
 pub(crate) fn back_up(config: &Config, copy: &Path) -> Result<(), ServerError> {
-    Ok(SqliteStore::back_up(&config.store, copy)?)
+    let store = &config.store;
+    let Some(owner) = Owner::of(store)? else { return Ok(SqliteStore::back_up(store, copy)?) };
+    if is_of(copy, &owner)? {
+        owner.become_it()?;
+        return Ok(SqliteStore::back_up(store, copy)?);
+    }
+    let store = std::path::absolute(store).map_err(ServerError::io("find the store"))?;
+    Ok(SqliteStore::back_up_with(&store, copy, |file| back_up_as(&owner, &store, file))?)
+}
+
+/// Another process reads the store as its owner, and writes what it read into root's file.
+fn back_up_as(owner: &Owner, store: &Path, file: &Path) -> io::Result<()> {
+    let status = Command::new("/proc/self/exe")
+        .args(["backup", STANDARD_OUTPUT, "--data-dir", "/"])
+        .env_clear()
+        .env("FEDECKS_STORE", store)
+        .gid(owner.gid.as_raw())
+        // This also removes root's other groups.
+        .uid(owner.uid.as_raw())
+        .stdin(Stdio::null())
+        .stdout(File::options().write(true).open(file)?)
+        .status()?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("the process that reads it as user {} failed", owner.uid)))
+}
+
+/// Writes a copy of the store to standard output.
+pub(crate) fn back_up_to_standard_output(config: &Config) -> Result<(), ServerError> {
+    Ok(SqliteStore::back_up_to(&config.store, &mut io::stdout().lock())?)
 }
 
 /// Replaces the store with a copy.
 pub(crate) fn restore(copy: &Path, config: &Config) -> Result<(), ServerError> {
+    let Some(owner) = Owner::of(&config.store)? else {
+        create_store_dir(config)?;
+        return Ok(SqliteStore::restore(copy, &config.store)?);
+    };
+    if is_of(copy, &owner)? {
+        owner.become_it()?;
+        create_store_dir(config)?;
+        return Ok(SqliteStore::restore(copy, &config.store)?);
+    }
+    // The owner may not be able to read the copy.
+    let open = |file: &Path| OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(file);
+    let reading = || ServerError::io(format!("read {}", copy.display()));
+    let mut opened = open(copy).map_err(reading())?;
+    if !opened.metadata().map_err(reading())?.is_file() {
+        return Err(reading()(io::Error::other("it is not a regular file")));
+    }
+    let mut wal = copy.as_os_str().to_owned();
+    wal.push("-wal");
+    let mut wal = match open(Path::new(&wal)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        wal => Some(wal.map_err(reading())?),
+    };
+    owner.become_it()?;
     create_store_dir(config)?;
-    Ok(SqliteStore::restore(copy, &config.store)?)
+    Ok(SqliteStore::restore_from(&mut opened, wal.as_mut(), copy, &config.store)?)
+}
+
+/// The path leads where the owner wants it to.
+fn is_of(path: &Path, owner: &Owner) -> Result<bool, ServerError> {
+    Ok(Owner::of(path)?.is_some_and(|other| other.uid == owner.uid))
 }
 
 /// Creates the data directory if the store is in it. Any other directory has to exist.

@@ -6,7 +6,7 @@ pub enum StoreError {
     /// The name is taken.
     #[error("the {what} {name:?} already exists")]
     Exists {
-        /// `account` or `API token`.
+        /// `account`, `API token` or `store`.
         what: &'static str,
         /// Its name.
         name: String,
@@ -18,6 +18,18 @@ pub enum StoreError {
         what: &'static str,
         /// The largest number.
         max: u32,
+    },
+    /// There is no file.
+    #[error("no store at {location}")]
+    Missing {
+        /// Where it should be.
+        location: String,
+    },
+    /// A file without content. A new store never is one: it appears complete.
+    #[error("the store {location} is empty")]
+    Empty {
+        /// Which store.
+        location: String,
     },
     /// The store was written by a newer version of this program.
     #[error(

@@ -1,5 +1,6 @@
 //! `backup` and `restore`: copies of the store.
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -7,11 +8,11 @@ use clap::Args;
 use super::error::CliError;
 use super::place::Place;
 use crate::config::Overrides;
-use crate::store;
+use crate::store::{self, STANDARD_OUTPUT};
 
 #[derive(Args)]
 pub(super) struct Backup {
-    /// The file to create; an existing one is not overwritten
+    /// The file to create, or - for standard output; an existing file is not overwritten
     file: PathBuf,
     #[command(flatten)]
     place: Place,
@@ -27,9 +28,21 @@ pub(super) struct Restore {
 
 impl Backup {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let config = self.place.load(Overrides::default())?;
+        let to_standard_output = self.file.as_os_str() == STANDARD_OUTPUT;
+        if to_standard_output && io::stdout().is_terminal() {
+            return Err(CliError::TerminalOutput);
+        }
+        // The copy may be in a directory of root's.
+        let config = if to_standard_output {
+            self.place.load_as_owner()?
+        } else {
+            self.place.load(Overrides::default())?
+        };
         if !config.store.exists() {
             return Err(CliError::NoStore(config.store));
+        }
+        if to_standard_output {
+            return Ok(store::back_up_to_standard_output(&config)?);
         }
         Ok(store::back_up(&config, &self.file)?)
     }

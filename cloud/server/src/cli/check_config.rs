@@ -11,10 +11,13 @@ use super::output::Output;
 use super::place::Place;
 use crate::app;
 use crate::config::{Config, Overrides, Service, TlsChoice};
+use crate::owner::act_as_owner_of;
 
 /// Reads everything that the server would read, and changes nothing.
 pub(super) fn run(place: Place, output: &mut Output<'_>) -> Result<(), CliError> {
     let config = place.load(Overrides::default())?;
+    // As the server's own user, who may be unable to read what root can.
+    act_as_owner_of(&[&config.store, &config.data_dir])?;
     let certificates = app::check(&config)?;
     output.print(&describe(&config, &certificates))
 }

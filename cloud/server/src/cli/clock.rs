@@ -11,6 +11,7 @@ use super::output::{self, Output};
 use super::place::Place;
 use crate::clock;
 use crate::config::{Config, Overrides};
+use crate::owner::act_as_owner_of;
 use crate::store::open_store;
 
 #[derive(Subcommand)]
@@ -37,6 +38,8 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
 
 fn load(place: Place) -> Result<(Config, Clock), CliError> {
     let config = place.load(Overrides::default())?;
+    // The floor is in the data directory.
+    act_as_owner_of(&[&config.data_dir, &config.store])?;
     let (clock, _, stored) = clock::open(&config);
     if let Err(error) = stored {
         output::print_error(&error.into());

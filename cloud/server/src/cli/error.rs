@@ -46,6 +46,8 @@ pub(super) enum CliError {
     Blocked(DeviceId),
     #[error("no such API token: {0:?}")]
     NoToken(String),
+    #[error("the copy is not text: redirect standard output to a file or a program")]
+    TerminalOutput,
     #[error("the clock shows {clock}, but this program was built at {built}: set the clock")]
     ClockBeforeBuild { clock: String, built: String },
     #[error(

@@ -15,6 +15,7 @@ mod output;
 mod password;
 mod place;
 mod serve;
+mod store;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -44,7 +45,9 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 success, 1 failure, 2 wrong usage, 78 wrong configuration.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 78 wrong configuration, or no store.
+
+Run by root in a directory of another user, such as the server's own, every command acts as that user.
 
 Every key of the configuration file, except those in [[previous_key]], [[listener]] and [[webhook]], can be set by an \
 environment variable: FEDECKS_ and the key in capitals with '_' for the dot, such as FEDECKS_LISTEN, \
@@ -70,6 +73,9 @@ enum Command {
     /// Show who did what
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Create the store of a new installation
+    #[command(subcommand)]
+    Store(store::Command),
     /// Show the server's clock and its floor, and reset a wrong floor
     #[command(subcommand)]
     Clock(clock::Command),
@@ -122,6 +128,7 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
         Command::Device(command) => device::run(command, output),
         Command::Token(command) => token::run(command, output),
         Command::Audit(command) => audit::run(command, output),
+        Command::Store(command) => store::run(command, output),
         Command::Clock(command) => clock::run(command, output),
         Command::Backup(backup) => backup.run(),
         Command::Restore(restore) => restore.run(),

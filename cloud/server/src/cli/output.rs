@@ -31,6 +31,11 @@ impl Output<'_> {
     }
 }
 
+/// Something to know about a command that succeeds, on standard error, as scripts read standard output.
+pub(super) fn print_notice(notice: &str) {
+    log::print(&format!("fedecks-cloud: {notice}"));
+}
+
 /// After the lines of the log, if there is one.
 pub(super) fn print_error(error: &CliError) {
     log::print(&format!("fedecks-cloud: {error}"));

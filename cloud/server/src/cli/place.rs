@@ -7,9 +7,11 @@ use fedecks_store::Store;
 use tokio::runtime::{Builder, Runtime};
 
 use super::error::CliError;
+use super::output::print_notice;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::error::ServerError;
-use crate::store::open_store;
+use crate::owner::act_as_owner_of;
+use crate::store::{make_if_missing, open_store};
 
 #[derive(Args, Clone)]
 pub(super) struct Place {
@@ -38,16 +40,32 @@ impl Place {
         Config::load(file, |name| std::env::var_os(name), overrides)
     }
 
+    /// Also becomes the owner of the store's directory if root runs the command. The configuration may be
+    /// readable by root only.
+    pub(super) fn load_as_owner(self) -> Result<Config, CliError> {
+        let config = self.load(Overrides::default())?;
+        act_as_owner_of(&[&config.store])?;
+        Ok(config)
+    }
+
     /// Like [`Place::create_store`], but requires an existing store: a command with a wrong --data-dir
     /// must not appear to work.
     pub(super) fn open_store(self) -> Result<(impl Store, Runtime), CliError> {
-        let store = self.clone().load(Overrides::default())?.store;
-        if store.exists() { self.create_store() } else { Err(CliError::NoStore(store)) }
+        let config = self.load_as_owner()?;
+        if !config.store.exists() {
+            return Err(CliError::NoStore(config.store));
+        }
+        Ok((open_store(&config)?, start_runtime()?))
     }
 
-    /// Opens the store, which is created if there is none, and a runtime to use it in.
+    /// Opens the store, which is created if there is none, and a runtime to use it in. A store that is missing
+    /// may also be one that is not mounted, so it says that it creates one.
     pub(super) fn create_store(self) -> Result<(impl Store, Runtime), CliError> {
-        let config = self.load(Overrides::default())?;
+        let config = self.load_as_owner()?;
+        if make_if_missing(&config)? {
+            let store = config.store.display();
+            print_notice(&format!("there was no store, made an empty one: {store}"));
+        }
         Ok((open_store(&config)?, start_runtime()?))
     }
 }

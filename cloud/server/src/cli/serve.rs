@@ -11,6 +11,7 @@ use super::place::Place;
 use crate::app;
 use crate::config::{Overrides, parse_address};
 use crate::error::ServerError;
+use crate::owner::act_as_owner_of;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -36,5 +37,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     let Arguments { place, listen, self_signed, ready_file } = arguments;
     let config = place.load(Overrides { listen, self_signed, data_dir: None })?;
     logging::start(&config.log).map_err(ServerError::io("start the log"))?;
+    if let Some(owner) = act_as_owner_of(&[&config.store, &config.data_dir])? {
+        let (user, place) = (owner.uid.as_raw(), owner.place.display());
+        tracing::warn!(user, %place, "started as root, running as the owner of its directory");
+    }
     Ok(app::run(config, ready_file.as_deref())?)
 }

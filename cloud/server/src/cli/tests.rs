@@ -50,6 +50,7 @@ fn check_config(folder: &Path, configuration: &str) -> Result<String, CliError> 
 fn add_account(folder: &Path, name: &str) {
     let overrides = Overrides { data_dir: Some(folder.into()), ..Overrides::default() };
     let config = config::Config::load(None, |_| None, overrides).unwrap();
+    crate::store::make_if_missing(&config).unwrap();
     let store = crate::store::open_store(&config).unwrap();
     let runtime = place::start_runtime().unwrap();
     runtime.block_on(store.add_account(name, "hash", &Actor::cli())).unwrap();
@@ -268,11 +269,16 @@ fn check_config_prints_the_effective_settings() {
     let folder = folder.path();
     let store = folder.join("fedecks.sqlite");
     let rest = |secret: &str| {
-        format!(
-            "device socket: /fedecks/websocket\nstore: {} (will be created)\nsecret: {secret}\n",
-            store.display()
-        )
+        let store = store.display();
+        format!("device socket: /fedecks/websocket\nstore: {store}\nsecret: {secret}\n")
     };
+    let secret = rest(&format!("generated ({})", folder.join("secret").display()));
+    let secret = secret.replace(".sqlite\n", ".sqlite (will be created)\n");
+    assert_eq!(
+        run(folder, &["check-config"]).unwrap(),
+        format!("listener: 127.0.0.1:8080, plaintext; serves devices, api, metrics\n{secret}")
+    );
+    run(folder, &["store", "init"]).unwrap();
     assert_eq!(
         check_config(folder, GOOD).unwrap(),
         format!(
@@ -302,11 +308,6 @@ fn check_config_prints_the_effective_settings() {
             rest("configured")
         )
     );
-    let secret = rest(&format!("generated ({})", folder.join("secret").display()));
-    assert_eq!(
-        run(folder, &["check-config"]).unwrap(),
-        format!("listener: 127.0.0.1:8080, plaintext; serves devices, api, metrics\n{secret}")
-    );
     for (year, word) in [(2020, "expired"), (2060, "expires")] {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
@@ -326,7 +327,51 @@ fn check_config_prints_the_effective_settings() {
         );
         assert!(printed.starts_with(&expected), "{printed}");
     }
-    assert_eq!(fs::read_dir(folder).unwrap().count(), 3, "it creates nothing");
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 4, "it creates nothing");
+}
+
+#[test]
+fn check_config_fails_without_the_store_of_configured_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("fedecks.sqlite");
+    for problem in [format!("no store at {}: ", store.display()), "is empty: ".to_owned()] {
+        let error = check_config(folder.path(), GOOD).unwrap_err();
+        let (code, error) = (error.exit_code(), error.to_string());
+        assert!(code == 78 && error.contains(&problem), "{code}: {error}");
+        fs::write(&store, "").unwrap();
+    }
+}
+
+#[test]
+fn a_store_is_made_once_and_for_its_owner_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let store = data.join("fedecks.sqlite");
+    assert_eq!(run(&data, &["store", "init"]).unwrap(), format!("{}\n", store.display()));
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(&store).unwrap().permissions().mode() & 0o777, 0o600);
+    let made = fs::read(&store).unwrap();
+    let exists = format!("the store {:?} already exists", store.display().to_string());
+    assert_eq!(failure(&data, &["store", "init"]), exists);
+    assert_eq!(fs::read(&store).unwrap(), made);
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 1);
+
+    // A link to nothing is not a missing store, and an empty file is not a store.
+    fs::remove_file(&store).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &store).unwrap();
+    assert_eq!(failure(&data, &["store", "init"]), exists);
+    assert!(!data.join("elsewhere").exists());
+    fs::remove_file(&store).unwrap();
+    fs::write(&store, "").unwrap();
+    let empty = format!("the store {} is empty", store.display());
+    assert_eq!(failure(&data, &["store", "init"]), empty);
+
+    // SQLite would apply an old write-ahead log to a new store.
+    fs::remove_file(&store).unwrap();
+    fs::write(data.join("fedecks.sqlite-wal"), "old").unwrap();
+    let error = failure(&data, &["store", "init"]);
+    assert!(error.ends_with("fedecks.sqlite-wal of an earlier store is still there"), "{error}");
+    assert!(!store.exists());
 }
 
 #[test]

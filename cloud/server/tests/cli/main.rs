@@ -10,6 +10,8 @@ use fedecks_testing::wait::PATIENCE;
 mod certificates;
 mod commands;
 mod logs;
+mod missing_store;
+mod root;
 mod serving;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fedecks-cloud");

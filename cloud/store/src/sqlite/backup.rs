@@ -1,14 +1,14 @@
 //! Backups of a store: makes them and restores them. A backup is a store file like any other.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::file::with_suffix;
+use super::new_file::{self, Unfinished, with_suffix};
 use super::schema::{self, Found};
 use super::store::SqliteStore;
 use crate::error::StoreError;
@@ -24,84 +24,97 @@ impl SqliteStore {
     /// Blocks on the disk: in a server, call it outside the runtime.
     pub fn back_up(store: &Path, copy: &Path) -> Result<(), StoreError> {
         let location = format!("{} to {}", store.display(), copy.display());
+        new_file::create(copy, "back up", &location, |unfinished| {
+            copy_store(store, &store.display().to_string(), unfinished)
+        })
+    }
+
+    /// [`SqliteStore::back_up`], with `write` instead of the copying: for a copy that another process makes.
+    /// It gets the name of an empty file.
+    pub fn back_up_with(
+        store: &Path,
+        copy: &Path,
+        write: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        let location = format!("{} to {}", store.display(), copy.display());
+        new_file::create(copy, "back up", &location, |unfinished| {
+            write(unfinished).map_err(|error| StoreError::failed(&location, "back up", error))
+        })
+    }
+
+    /// Writes what [`SqliteStore::back_up`] copies. It is first copied to a file next to the store.
+    pub fn back_up_to(store: &Path, output: &mut dyn Write) -> Result<(), StoreError> {
+        let location = store.display().to_string();
         let failed = |error| StoreError::failed(&location, "back up", error);
-        if fs::symlink_metadata(copy).is_ok() {
-            return Err(failed(io::ErrorKind::AlreadyExists.into()));
-        }
-        let unfinished = Unfinished::next_to(copy).map_err(failed)?;
-        copy_store(store, &unfinished.0)?;
-        // Not by renaming, which would overwrite a file that was created meanwhile.
-        fs::hard_link(&unfinished.0, copy).map_err(failed)?;
-        drop(unfinished);
-        sync_dir_of(copy).map_err(failed)
+        let copy = Unfinished::next_to(store).map_err(failed)?;
+        copy_store(store, &location, copy.path())?;
+        let mut copied = File::open(copy.path()).map_err(failed)?;
+        drop(copy);
+        io::copy(&mut copied, output).and_then(|_| output.flush()).map_err(failed)
     }
 
     /// Replaces the store with a copy that [`SqliteStore::back_up`] made. The replaced store is kept with
-    /// `.replaced` added to its name. A running server notices, and uses the copy. If root does this, the
-    /// store gets the owner of its directory.
+    /// `.replaced` added to its name. A running server notices, and uses the copy.
     ///
     /// Whatever was blocked, revoked or added since the copy was made has to be done again. Blocks on the
     /// disk.
     pub fn restore(copy: &Path, store: &Path) -> Result<(), StoreError> {
-        let location = format!("{} from {}", store.display(), copy.display());
-        let failed = |error| StoreError::failed(&location, "restore", error);
-        let unfinished = Unfinished::next_to(store).map_err(failed)?;
-        unfinished.give_to_owner_of_dir().map_err(failed)?;
-        copy_store(copy, &unfinished.0)?;
-        // The journal mode is part of the file; changing it later needs an exclusive lock.
-        Connection::open(&unfinished.0)
-            .and_then(|database| database.pragma_update(None, "journal_mode", "WAL"))
-            .map_err(|error| StoreError::failed(&location, "restore", error))?;
-        let replaced = with_suffix(store, ".replaced");
-        // The write-ahead log goes first: SQLite would apply it to the new file.
-        for suffix in ["-wal", "-shm", ""] {
-            match fs::rename(with_suffix(store, suffix), with_suffix(&replaced, suffix)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-                _ => {}
-            }
+        restore(copy, &copy.display().to_string(), store)
+    }
+
+    /// [`SqliteStore::restore`] from an open copy, and from the write-ahead log next to it if there is one:
+    /// for a copy that this process may no longer open. It is first copied to a file next to the store.
+    /// `name` is the copy's, for errors.
+    pub fn restore_from(
+        copy: &mut File,
+        wal: Option<&mut File>,
+        name: &Path,
+        store: &Path,
+    ) -> Result<(), StoreError> {
+        let name = name.display().to_string();
+        let failed = |error| StoreError::failed(&name, "copy", error);
+        let read = Unfinished::next_to(store).map_err(failed)?;
+        let write = |from: &mut File, to: &Path| {
+            let mut options = OpenOptions::new();
+            let opened = options.write(true).create(true).truncate(true).mode(0o600).open(to);
+            opened.and_then(|mut to| io::copy(from, &mut to)).map_err(failed)
+        };
+        write(copy, read.path())?;
+        if let Some(wal) = wal {
+            write(wal, &with_suffix(read.path(), "-wal"))?;
         }
-        fs::rename(&unfinished.0, store).map_err(failed)?;
-        std::mem::forget(unfinished);
-        sync_dir_of(store).map_err(failed)
+        restore(read.path(), &name, store)
     }
 }
 
-/// A file that is removed on drop.
-struct Unfinished(PathBuf);
-
-impl Unfinished {
-    /// An empty file in the same directory, for its owner only.
-    fn next_to(file: &Path) -> io::Result<Self> {
-        let name = with_suffix(file, &format!(".{:08x}.new", rand::random::<u32>()));
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&name)?;
-        Ok(Self(name))
-    }
-
-    /// Only as root: the server's user must be able to read what root restores.
-    fn give_to_owner_of_dir(&self) -> io::Result<()> {
-        let dir = fs::metadata(dir_of(&self.0))?;
-        if nix::unistd::geteuid().is_root() {
-            std::os::unix::fs::lchown(&self.0, Some(dir.uid()), Some(dir.gid()))?;
+fn restore(copy: &Path, name: &str, store: &Path) -> Result<(), StoreError> {
+    let location = format!("{} from {name}", store.display());
+    let failed = |error| StoreError::failed(&location, "restore", error);
+    let unfinished = Unfinished::next_to(store).map_err(failed)?;
+    copy_store(copy, name, unfinished.path())?;
+    // The journal mode is part of the file; changing it later needs an exclusive lock.
+    Connection::open(unfinished.path())
+        .and_then(|database| database.pragma_update(None, "journal_mode", "WAL"))
+        .map_err(|error| StoreError::failed(&location, "restore", error))?;
+    let replaced = with_suffix(store, ".replaced");
+    // The write-ahead log goes first: SQLite would apply it to the new file.
+    for suffix in ["-wal", "-shm", ""] {
+        match fs::rename(with_suffix(store, suffix), with_suffix(&replaced, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
         }
-        Ok(())
     }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // A file that cannot be removed does no harm.
-        let _ = fs::remove_file(&self.0);
-    }
+    unfinished.replace(store).map_err(failed)
 }
 
 /// Copies a store to an empty file, then checks and syncs the copy.
-fn copy_store(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let location = from.display().to_string();
-    let reading = |error: rusqlite::Error| StoreError::failed(&location, "copy", error);
+/// `name` is that of the store, for errors.
+fn copy_store(from: &Path, name: &str, to: &Path) -> Result<(), StoreError> {
+    let reading = |error: rusqlite::Error| StoreError::failed(name, "copy", error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(from, flags).map_err(reading)?;
     database.busy_timeout(LOCK_TIMEOUT).map_err(reading)?;
-    check_version(&database, &location)?;
+    check_version(&database, name)?;
     let target = to.to_str().ok_or_else(|| {
         StoreError::failed(&to.display().to_string(), "copy to", "its path is not valid UTF-8")
     })?;
@@ -132,16 +145,6 @@ fn check_version(database: &Connection, location: &str) -> Result<(), StoreError
         Found::Version(found) if found > known => Err(StoreError::Newer { location, found, known }),
         Found::Version(_) => Ok(()),
     }
-}
-
-/// A new directory entry is on disk when the directory is.
-fn sync_dir_of(file: &Path) -> io::Result<()> {
-    File::open(dir_of(file))?.sync_all()
-}
-
-fn dir_of(file: &Path) -> &Path {
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
-    dir.unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! The database file, which may fail, disappear and be replaced while the store is open.
 
-use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::new_file::{self, with_suffix};
 use super::schema;
 use crate::error::StoreError;
 
@@ -46,19 +46,47 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(10);
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl File {
-    /// Opens the file, or creates it.
+    /// Creates an empty store: complete or not at all, so that an empty file is never one.
+    pub(super) fn create(path: &Path) -> Result<(), StoreError> {
+        let location = path.display().to_string();
+        let failed = |error: rusqlite::Error| StoreError::failed(&location, "create", error);
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.is_file() && found.len() == 0 => {
+                return Err(StoreError::Empty { location });
+            }
+            Ok(_) => return Err(StoreError::Exists { what: "store", name: location }),
+            Err(_) => {}
+        }
+        let wal = with_suffix(path, "-wal");
+        if fs::symlink_metadata(&wal).is_ok_and(|found| found.len() > 0) {
+            // SQLite would apply it to the new file.
+            let problem = format!("{} of an earlier store is still there", wal.display());
+            return Err(StoreError::failed(&location, "create", problem));
+        }
+        let created = new_file::create(path, "create", &location, |unfinished| {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let opened = Connection::open_with_flags(unfinished, flags);
+            let mut database = opened.map_err(failed)?;
+            schema::prepare(&mut database, &location, schema::IfEmpty::Create)?;
+            database.close().map_err(|(_, error)| failed(error))
+        });
+        match created {
+            // By another process, meanwhile.
+            Err(_) if path.exists() => Err(StoreError::Exists { what: "store", name: location }),
+            created => created,
+        }
+    }
+
+    /// Opens the file.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let location: Arc<str> = path.display().to_string().into();
-        // SQLite would create the file with the permissions that the umask leaves.
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| StoreError::failed(&location, "open", error))?;
-        let open = Open::file(path, OPEN_TIMEOUT, &location, schema::IfEmpty::Create)?;
+        if let Err(error) = fs::metadata(path) {
+            if error.kind() == io::ErrorKind::NotFound {
+                return Err(StoreError::Missing { location: location.to_string() });
+            }
+            return Err(StoreError::failed(&location, "open", error));
+        }
+        let open = Open::file(path, OPEN_TIMEOUT, &location)?;
         let epoch = Arc::default();
         let path = Some(path.to_owned());
         Ok(Self { location, path, open: Some(open), orphaned_wal: None, epoch })
@@ -131,24 +159,19 @@ impl File {
                 .map_err(|error| StoreError::failed(&self.location, "open", error))?;
             self.orphaned_wal = None;
         }
-        Open::file(path, BUSY_TIMEOUT, &self.location, schema::IfEmpty::Reject)
+        Open::file(path, BUSY_TIMEOUT, &self.location)
     }
 }
 
 impl Open {
-    fn file(
-        path: &Path,
-        timeout: Duration,
-        location: &str,
-        if_empty: schema::IfEmpty,
-    ) -> Result<Self, StoreError> {
+    fn file(path: &Path, timeout: Duration, location: &str) -> Result<Self, StoreError> {
         let failed = |error| StoreError::failed(location, "open", error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let identity =
             Identity::of(path).map_err(|error| StoreError::failed(location, "open", error))?;
         let mut database = Connection::open_with_flags(path, flags).map_err(failed)?;
         database.busy_timeout(timeout).map_err(failed)?;
-        schema::prepare(&mut database, location, if_empty)?;
+        schema::prepare(&mut database, location, schema::IfEmpty::Reject)?;
         database.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         // Reading creates the write-ahead log of a new file.
         database.pragma_query_value(None, "schema_version", |_| Ok(())).map_err(failed)?;
@@ -178,11 +201,4 @@ fn remove_orphaned_wal(path: &Path, orphaned: Identity) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The path with `suffix` added to the file name.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }

@@ -127,7 +127,7 @@ pub(super) fn prepare(
                 return Err(StoreError::Newer { location, found: version, known });
             }
             Found::Version(0) if if_empty == IfEmpty::Reject => {
-                return Err(StoreError::failed(location, "open", "the file is empty"));
+                return Err(StoreError::Empty { location: location.to_owned() });
             }
             Found::Version(version) => {
                 if version == 0 {

@@ -70,15 +70,39 @@ const MAX_BULK: usize = 2;
 pub(super) const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 impl SqliteStore {
-    /// Opens the file at `path`, or creates it, readable and writable by its owner only. The directory
-    /// must exist. SQLite creates further files next to it, with the same permissions. A file of an older
-    /// version is migrated to the current one.
+    /// Creates an empty store at `path`, readable and writable by its owner only. It appears complete or not
+    /// at all. The directory must exist. Fails with [`StoreError::Exists`] if there is a store, and never
+    /// creates a file through a symbolic link.
+    pub fn create(path: impl AsRef<Path>) -> Result<(), StoreError> {
+        File::create(path.as_ref())
+    }
+
+    /// Opens the store at `path`, and creates it first if there is none. A program that must not lose
+    /// revocations and blocks with a store that is not mounted uses [`SqliteStore::open_existing`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(path, StoreOptions::default())
     }
 
     /// [`SqliteStore::open`] with other settings than the defaults.
     pub fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        if std::fs::symlink_metadata(path).is_err() {
+            match File::create(path) {
+                // By another process, meanwhile.
+                Err(StoreError::Exists { .. }) => {}
+                created => created?,
+            }
+        }
+        Self::open_existing(path, options)
+    }
+
+    /// Opens the store at `path`. SQLite creates further files next to it, with the same permissions. A file
+    /// of an older version is migrated to the current one. Fails with [`StoreError::Missing`] if there is no
+    /// store, and with [`StoreError::Empty`] if the file is empty.
+    pub fn open_existing(
+        path: impl AsRef<Path>,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
         Self::start(File::open(path.as_ref())?, options)
     }
 

@@ -195,11 +195,33 @@ fn a_file_that_is_not_a_current_store_is_rejected_unchanged() {
     assert!(matches!(rejected(&theirs), StoreError::Foreign { .. }));
     let garbage = path.with_file_name("garbage");
     fs::write(&garbage, "not a database, but long enough to be checked").unwrap();
-    for path in [path.with_file_name("missing/store"), garbage] {
+    let empty = path.with_file_name("empty");
+    fs::write(&empty, "").unwrap();
+    assert!(matches!(rejected(&empty), StoreError::Empty { .. }));
+    for (path, action) in [(path.with_file_name("missing/store"), "create"), (garbage, "open")] {
         let error = rejected(&path).to_string();
-        let expected = format!("cannot open the store {}: ", path.display());
+        let expected = format!("cannot {action} the store {}: ", path.display());
         assert!(error.starts_with(&expected), "{error}");
     }
+}
+
+#[test]
+fn a_store_is_created_once_and_complete() {
+    let (dir, path) = path();
+    let missing = SqliteStore::open_existing(&path, StoreOptions::default()).err().unwrap();
+    assert!(matches!(missing, StoreError::Missing { .. }), "{missing}");
+    let created = std::thread::scope(|scope| {
+        let creating: Vec<_> = (0..4).map(|_| scope.spawn(|| SqliteStore::create(&path))).collect();
+        creating.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(created.iter().filter(|created| created.is_ok()).count(), 1, "{created:?}");
+    let others = created.iter().filter_map(|created| created.as_ref().err());
+    for error in others {
+        assert!(matches!(error, StoreError::Exists { what: "store", .. }), "{error}");
+    }
+    assert_eq!(names(&dir), ["store"]);
+    assert!(fs::metadata(&path).unwrap().len() > 0);
+    SqliteStore::open_existing(&path, StoreOptions::default()).unwrap();
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
+use nix::unistd::geteuid;
 
 use super::sealed_text::{seal, unseal};
 
@@ -204,12 +205,24 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)?;
+    give_to_owner_of_dir(&file, path);
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if written.is_err() {
         // On a full disk the incomplete file only wastes space. The first error is the one to report.
         let _ = unlink(path);
     }
     written
+}
+
+/// Only as root: the service's user, who owns the directory, must be able to read the file.
+fn give_to_owner_of_dir(file: &File, path: &Path) {
+    if !geteuid().is_root() {
+        return;
+    }
+    if let Some(Ok(owner)) = path.parent().map(fs::metadata) {
+        // Some file systems have no owners.
+        let _ = fchown(file, Some(owner.uid()), Some(owner.gid()));
+    }
 }
 
 /// Returns `None` for anything but a regular file. Opening a named pipe must not block.
@@ -257,6 +270,18 @@ mod tests {
         file.write("a=2\n").unwrap();
         let path = folder.path().join("thing");
         (folder, file, path)
+    }
+
+    #[test]
+    fn what_root_writes_belongs_to_the_directorys_owner() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let (folder, file) = fresh();
+        std::os::unix::fs::chown(folder.path(), Some(4242), Some(4243)).unwrap();
+        file.write("a=1\n").unwrap();
+        let owner = fs::metadata(folder.path().join("thing")).unwrap();
+        assert_eq!((owner.uid(), owner.gid()), (4242, 4243));
     }
 
     fn read(file: &AtomicFile) -> Option<String> {

@@ -23,8 +23,20 @@ const BUSYBOX: &str = "/bin/busybox";
 const DEBIAN: (&str, &str) = ("start-stop-daemon", "dpkg");
 
 /// The applets of a minimal system.
-const APPLETS: [&str; 11] =
-    ["cat", "chown", "grep", "id", "mkdir", "rm", "sh", "sleep", "start-stop-daemon", "tee", "tr"];
+const APPLETS: [&str; 12] = [
+    "cat",
+    "chown",
+    "grep",
+    "id",
+    "ls",
+    "mkdir",
+    "rm",
+    "sh",
+    "sleep",
+    "start-stop-daemon",
+    "tee",
+    "tr",
+];
 
 /// A system with the script. Dropping it stops the service.
 struct System {
@@ -210,4 +222,42 @@ async fn errors_have_an_exit_status_and_a_description() {
     assert_eq!(system.run("status").await.0, 1);
     assert_eq!(system.run("start").await, (0, String::new()));
     assert_eq!(system.run("status").await.0, 0);
+}
+
+#[tokio::test]
+async fn only_files_with_one_name_are_given_to_the_user() {
+    let busybox = tempfile::tempdir().unwrap();
+    let busybox_shell = busybox.path().join("sh");
+    symlink(BUSYBOX, &busybox_shell).unwrap();
+    for (program, tools, shell) in [
+        (DEBIAN, &[][..], Path::new("/bin/sh")),
+        (("busybox", "busybox"), &APPLETS[..], &*busybox_shell),
+    ] {
+        let Some(system) = System::new(program, tools, shell, "ws://127.0.0.1:1") else { continue };
+        let user = nix::unistd::User::from_name(SERVICE_USER).unwrap().unwrap().uid.as_raw();
+        let owner = |name: &str| {
+            std::os::unix::fs::MetadataExt::uid(&fs::symlink_metadata(system.file(name)).unwrap())
+        };
+        fs::create_dir(system.file("data")).unwrap();
+        for name in ["roots", "also-roots", "data/token", "data/time"] {
+            fs::write(system.file(name), "").unwrap();
+        }
+        // As the service's user can where the kernel does not forbid it.
+        fs::hard_link(system.file("roots"), system.file("data/provision.toml")).unwrap();
+        fs::hard_link(system.file("roots"), system.file("data/token.previous")).unwrap();
+        symlink("../also-roots", system.file("data/identity")).unwrap();
+        for name in ["data", "data/token"] {
+            nix::unistd::chown(&system.file(name), Some(4242.into()), None).unwrap();
+        }
+        assert_eq!(system.run("start").await, (0, String::new()));
+        for (name, expected) in [
+            ("roots", 0),
+            ("also-roots", 0),
+            ("data", user),
+            ("data/token", user),
+            ("data/time", user),
+        ] {
+            assert_eq!(owner(name), expected, "{name}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ mod blocked_readers;
 mod clock;
 mod command;
 mod data_partition;
+mod data_unit;
 mod dbus;
 mod health;
 mod identity;

@@ -109,6 +109,15 @@ impl Secrets {
         }
     }
 
+    /// The secrets do not exist yet, and this program generates them when it needs them.
+    pub(crate) fn will_be_generated(&self) -> bool {
+        [&self.sealing.secret, &self.sealing.salt].into_iter().all(|source| match source {
+            // If that is unknown, it may exist.
+            Source::Generated { file, .. } => matches!(file.try_exists(), Ok(false)),
+            Source::Given { .. } | Source::File { .. } => false,
+        })
+    }
+
     /// Reads the secrets, or generates them, and derives the keys from them.
     pub(crate) fn keyring(&self) -> Result<Keyring, ConfigError> {
         let mut keyring = self.sealing.derive(&self.sources, Keyring::new)?;
@@ -212,9 +221,9 @@ fn generate_once(file: &Path, length: usize) -> io::Result<()> {
     if file.exists() {
         return Ok(());
     }
-    let unfinished = file.with_extension(format!("{}.new", std::process::id()));
+    let unfinished = file.with_extension(format!("{:08x}.new", rand::random::<u32>()));
     let mut writing =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     writeln!(writing, "{}", Secret::generate(length)?.expose())?;
     writing.sync_all()?;
     let linked = fs::hard_link(&unfinished, file);

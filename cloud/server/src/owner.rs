@@ -1,0 +1,178 @@
+//! Root in another user's directory. That user may plant links there, and has to use what is created there;
+//! so a command that root runs becomes that user before it opens anything.
+
+use std::ffi::{CString, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgroups, setresgid, setresuid, setuid};
+
+use crate::error::ServerError;
+
+/// A user other than root who decides what a path leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    /// What of the path belongs to this user.
+    pub(crate) place: PathBuf,
+}
+
+/// More of them are a loop, as for the kernel.
+const MAX_LINKS: u32 = 40;
+
+/// If this process is root: becomes the owner of the first of these paths that is not root's alone. Returns
+/// who that is.
+pub(crate) fn act_as_owner_of(paths: &[&Path]) -> Result<Option<Owner>, ServerError> {
+    for path in paths {
+        if let Some(owner) = Owner::of(path)? {
+            owner.become_it()?;
+            return Ok(Some(owner));
+        }
+    }
+    Ok(None)
+}
+
+impl Owner {
+    /// Who decides what `path` leads to, if that is not root alone: the owner of the first directory, link
+    /// or replaceable file on it that is not root's. Always `None` for a process that is not root.
+    ///
+    /// What precedes it belongs to root, who alone could change it meanwhile.
+    pub(crate) fn of(path: &Path) -> Result<Option<Self>, ServerError> {
+        if !geteuid().is_root() {
+            return Ok(None);
+        }
+        Self::find(path).map_err(ServerError::io(format!("look at {}", path.display())))
+    }
+
+    fn find(path: &Path) -> io::Result<Option<Self>> {
+        let mut here = PathBuf::from("/");
+        let mut rest = names(&std::path::absolute(path)?);
+        let mut shared = false;
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            if name == ".." {
+                here.pop();
+                continue;
+            }
+            let place = here.join(&name);
+            let found = match fs::symlink_metadata(&place) {
+                // Created by this process, as root, in a directory of root's.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                found => found?,
+            };
+            // Another user's file in root's own directory cannot be replaced by a link.
+            if found.uid() != 0 && (shared || !found.is_file()) {
+                let (uid, gid) = (Uid::from_raw(found.uid()), Gid::from_raw(found.gid()));
+                return Ok(Some(Self { uid, gid, place }));
+            }
+            if found.is_symlink() {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(io::Error::other("too many symbolic links"));
+                }
+                let target = fs::read_link(&place)?;
+                if target.is_absolute() {
+                    here = PathBuf::from("/");
+                }
+                rest.extend(names(&target));
+            } else {
+                let by_group = found.mode() & 0o020 != 0 && found.gid() != 0;
+                shared = by_group || found.mode() & 0o002 != 0;
+                here = place;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Becomes this user, with its groups and none of root's privileges, for good. Before the process has
+    /// other threads, and before it opens anything in the directory.
+    pub(crate) fn become_it(&self) -> Result<(), ServerError> {
+        let place = self.place.display();
+        let failed = ServerError::io(format!("act as the owner of {place}, user {}", self.uid));
+        self.switch().map_err(failed)
+    }
+
+    fn switch(&self) -> io::Result<()> {
+        let Self { uid, gid, .. } = *self;
+        match User::from_uid(uid).ok().flatten() {
+            Some(user) => {
+                initgroups(&CString::new(user.name)?, user.gid)?;
+                setresgid(user.gid, user.gid, user.gid)?;
+            }
+            None => {
+                setgroups(&[gid])?;
+                setresgid(gid, gid, gid)?;
+            }
+        }
+        setresuid(uid, uid, uid)?;
+        if setuid(Uid::from_raw(0)).is_ok() {
+            return Err(io::Error::other("the privileges of root remained"));
+        }
+        Ok(())
+    }
+}
+
+/// The names in a path, the first one last.
+fn names(path: &Path) -> Vec<OsString> {
+    let names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    });
+    let mut names: Vec<_> = names.filter(|name| !name.as_bytes().is_empty()).collect();
+    names.reverse();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+
+    use super::*;
+
+    fn give(path: &Path) {
+        lchown(path, Some(4242), Some(4242)).unwrap();
+    }
+
+    #[test]
+    fn a_path_belongs_to_the_first_user_who_can_redirect_it() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let place = |path: &str| Owner::of(&file(path)).unwrap().map(|owner| owner.place);
+        fs::create_dir_all(file("roots/theirs/below")).unwrap();
+        give(&file("roots/theirs"));
+        symlink("roots", file("link")).unwrap();
+        symlink("roots", file("their-link")).unwrap();
+        give(&file("their-link"));
+        fs::write(file("roots/file"), "").unwrap();
+        give(&file("roots/file"));
+        fs::create_dir(file("shared")).unwrap();
+        fs::set_permissions(file("shared"), PermissionsExt::from_mode(0o1777)).unwrap();
+        fs::write(file("shared/file"), "").unwrap();
+        give(&file("shared/file"));
+        for (path, expected) in [
+            ("roots/new", None),
+            ("link/new/newer", None),
+            ("roots/file", None),
+            ("roots/theirs/below/new", Some("roots/theirs")),
+            ("link/theirs", Some("roots/theirs")),
+            ("their-link/file", Some("their-link")),
+            ("their-link/../roots", Some("their-link")),
+            ("roots/theirs/../file", Some("roots/theirs")),
+            ("shared/file", Some("shared/file")),
+            ("shared/new", None),
+        ] {
+            assert_eq!(place(path), expected.map(file), "{path}");
+        }
+        symlink("loop", file("loop")).unwrap();
+        let error = Owner::of(&file("loop")).unwrap_err().to_string();
+        assert!(error.ends_with(": too many symbolic links"), "{error}");
+    }
+}
