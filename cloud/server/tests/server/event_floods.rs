@@ -105,7 +105,7 @@ async fn a_flood_for_a_dead_webhook_delays_no_login_or_revocation() {
         .token(&server.token("admin", &["--role", "read", "--role", "admin"]).await)
         .json();
     let usual = login(server.address, "victim").await;
-    // The server writes down whom it saw about once a second.
+    // The store learns about once a second which devices were connected.
     admin.until_status("/api/v1/devices/victim", StatusCode::OK).await;
     revocation(&admin).await;
     let idle = memory(&server, "VmRSS");

@@ -51,7 +51,7 @@ pub(super) fn convert(database: &Connection, location: &str) -> rusqlite::Result
     Ok(())
 }
 
-/// Whether so much of the file is free that [`step`] is worth its while.
+/// Whether enough of the file is free to make [`step`] worthwhile.
 pub(super) fn is_due(database: &Connection) -> rusqlite::Result<bool> {
     let free = number(database, "freelist_count")?;
     let due = free > SLACK_PAGES && free.saturating_mul(SHARE) > number(database, "page_count")?;

@@ -155,7 +155,7 @@ impl SqliteStore {
         self.call(Action::Read, Lane::First, None, read)
     }
 
-    /// [`SqliteStore::read`] for the outbox.
+    /// [`SqliteStore::read`] for the outbox, whose calls are few at a time.
     pub(super) fn read_bulk<T: Send + 'static>(
         &self,
         read: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::devices::SCAN_ROWS;
 use super::queue::QUEUE_LENGTH;
 use super::schema;
-use super::store::{ANSWER_GRACE, MAX_CONCURRENT, SqliteStore};
+use super::store::{ANSWER_GRACE, MAX_CONCURRENT, SqliteStore, StoreOptions};
 use super::worker::CALL_TIMEOUT;
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
