@@ -14,6 +14,7 @@ mod devices;
 mod faults;
 mod file;
 mod known_logins;
+mod login_notes;
 mod new_file;
 mod outbox;
 mod queue;

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::audit_log::AuditLog;
 use super::columns::to_column;
-use super::known_logins;
+use super::login_notes;
 use crate::api_tokens::ApiToken;
 use crate::audit::{AuditClass, AuditEntry};
 use crate::known_logins::KnownLogin;
@@ -221,10 +221,10 @@ impl Pending {
             write_used(&tx, name, *at)?;
         }
         for ((account, network), at) in &self.logins {
-            known_logins::write(&tx, account, *network, *at)?;
+            login_notes::write(&tx, account, *network, *at)?;
         }
         if !self.logins.is_empty() {
-            known_logins::bound(&tx)?;
+            login_notes::bound(&tx)?;
         }
         for entry in &self.audit {
             log.add(&tx, entry)?;
