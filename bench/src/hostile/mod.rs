@@ -4,6 +4,7 @@
 mod bodies;
 mod device;
 mod fragments;
+mod limits;
 mod messages;
 mod probe;
 mod server;
@@ -16,22 +17,8 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::report::Measurement;
 use crate::setting::Setting;
+use limits::{DEVICE_CPU, DEVICE_MEMORY, LOG_BYTES_PER_SECOND, mib};
 use server::{Attacked, Server};
-
-/// How much more resident memory the server may use under an attack than at rest, in bytes.
-const SERVER_MEMORY: u64 = 256 * 1024 * 1024;
-
-/// The same for the device service.
-const DEVICE_MEMORY: u64 = 8 * 1024 * 1024;
-
-/// How long a login, a revocation and a health check may take while the server is attacked.
-const ANSWER: Duration = Duration::from_secs(1);
-
-/// How much of a core one device may take with messages that say nothing.
-const DEVICE_CPU: f64 = 0.25;
-
-/// How many bytes strangers may add to the log per second.
-const LOG_BYTES_PER_SECOND: f64 = 256.0 * 1024.0;
 
 /// What the attacks did, and the limits that were exceeded.
 #[derive(Default)]
@@ -93,8 +80,4 @@ impl Report {
         let failures = attacked.failures().into_iter();
         self.failures.extend(failures.map(|failure| format!("{name}: {failure}")));
     }
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / 1024.0 / 1024.0
 }

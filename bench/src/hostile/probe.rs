@@ -1,5 +1,5 @@
-//! Logs in, revokes and asks for health and events during an attack, on a thread of its own, so that an
-//! attacker that keeps its thread busy does not delay the clocks.
+//! Logs in, revokes and asks for health and events during an attack, on a separate thread, so
+//! that an attacker that keeps its thread busy does not delay the clocks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

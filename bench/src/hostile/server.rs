@@ -1,4 +1,4 @@
-//! The attacked server: started anew for each attack, measured and probed during it.
+//! The attacked server: a new one for each attack, measured and probed during it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,8 +9,9 @@ use fedecks_testing::http::Http;
 use fedecks_testing::raw_device::RawDevice;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::limits::{ANSWER, SERVER_MEMORY, mib};
 use super::probe::{Answers, Prober};
-use super::{ANSWER, SERVER_MEMORY, mib};
+
 use crate::error::Result;
 use crate::process::Usage;
 use crate::report::Measurement;

@@ -26,6 +26,12 @@ const HEADER: usize = 16;
 /// The most that the header fields of a skipped message may take for its sender to get an answer, in bytes.
 const MAX_FIELDS: usize = 4 * 1024;
 
+/// After a message of more bytes, other tasks have their turn before the next one is read.
+const BIG: usize = 16 * 1024;
+
+/// How many turns: more than a call passes through tasks until it is refused or admitted.
+const TURNS: usize = 16;
+
 /// A call that was skipped.
 #[derive(Debug)]
 pub(crate) struct SkippedCall {
@@ -45,6 +51,8 @@ pub(crate) struct BoundedReadHalf {
     inner: OwnedReadHalf,
     skipped: mpsc::Sender<SkippedCall>,
     state: State,
+    /// The size of the last message that was passed on, in bytes.
+    last: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +78,8 @@ impl Socket for BoundedSocket {
 
     fn split(self) -> Split<BoundedReadHalf, OwnedWriteHalf> {
         let (inner, write) = self.stream.into_split();
-        let read = BoundedReadHalf { inner, skipped: self.skipped, state: State::Authenticating };
+        let read =
+            BoundedReadHalf { inner, skipped: self.skipped, state: State::Authenticating, last: 0 };
         Split::new(read, write)
     }
 }
@@ -107,7 +116,7 @@ impl ReadHalf for BoundedReadHalf {
 impl BoundedReadHalf {
     async fn receive(&mut self, buffer: &mut [u8]) -> Received {
         match self.state {
-            // Byte by byte, so that nothing of the first message is read with the last line.
+            // Byte by byte, so that no part of the first message is read with the last line.
             State::Authenticating if buffer.len() != HEADER => {
                 let end = buffer.len().min(1);
                 self.inner.recvmsg(buffer.get_mut(..end).unwrap_or_default()).await
@@ -125,6 +134,13 @@ impl BoundedReadHalf {
 
     /// Reads the header of the next message that is not too big.
     async fn begin_message(&mut self, buffer: &mut [u8]) -> Received {
+        if self.last > BIG {
+            // Otherwise messages that came at once would all be in memory before the first is handled: zbus
+            // reads on while its tasks wait for their turn.
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+        }
         let mut fds = Vec::new();
         loop {
             let mut header = [0; HEADER];
@@ -136,6 +152,7 @@ impl BoundedReadHalf {
                 let target = buffer.get_mut(..HEADER).ok_or(ErrorKind::InvalidInput)?;
                 target.copy_from_slice(&header);
                 self.state = State::Message(parsed.size - HEADER);
+                self.last = parsed.size;
                 return Ok((HEADER, fds));
             }
             self.skip(&header, &parsed).await?;

@@ -290,12 +290,9 @@ fn escaped(name: &str, content: Term, budget: &Budget) -> Result<Term, String> {
             budget.take_terms(pairs.len().saturating_mul(2)).map_err(|over| over.to_string())?;
             let mut entries = Vec::with_capacity(pairs.len());
             for pair in pairs {
-                let pair = if let Term::List(pair) = pair {
-                    <[Term; 2]>::try_from(pair)
-                } else {
-                    Err(vec![])
-                };
-                let Ok(pair) = pair else {
+                let pair = if let Term::List(pair) = pair { pair.try_into().ok() } else { None };
+                let pair: Option<[Term; 2]> = pair;
+                let Some(pair) = pair else {
                     return Err("$map must be a list of pairs [key, value]".to_owned());
                 };
                 entries.push(pair.into());

@@ -14,9 +14,12 @@ mod devices;
 mod faults;
 mod file;
 mod known_logins;
+mod login_notes;
 mod new_file;
 mod outbox;
+mod queue;
 mod schema;
+mod shrink;
 mod stats;
 mod store;
 #[cfg(test)]

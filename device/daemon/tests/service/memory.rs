@@ -140,7 +140,7 @@ async fn events_for_a_bus_that_stands_still_take_little_memory() {
     scene.monitor.until("Event ('missed', {'count': <int64 ").await;
     scene.session.send(text("after all")).await;
     scene.monitor.until("'after all'").await;
-    scene.assert_bounded("the bus goes on");
+    scene.assert_bounded("the bus continues");
 }
 
 /// Values that become as much as possible.

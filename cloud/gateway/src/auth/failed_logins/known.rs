@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use fedecks_edge::RateLimitKey;
 use tokio::time::Instant;
 
-use super::Account;
+/// A keyed hash of an account's name.
+pub(super) type Account = u64;
 
 /// Pairs of an address and an account that belong together, at most [`MAX`] of them, about 64 bytes each.
 ///

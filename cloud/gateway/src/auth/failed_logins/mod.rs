@@ -15,7 +15,7 @@ use fedecks_store::{KnownLogin, KnownLoginStore, StoreError, unix_now};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use known::KnownPairs;
+use known::{Account, KnownPairs};
 use pressure::{Pressure, Visitor};
 use table::Table;
 
@@ -92,8 +92,6 @@ struct Tables {
     pressure: Pressure,
     known: KnownPairs,
 }
-
-type Account = u64;
 
 impl Default for FailedLoginLimits {
     /// 10 per address, 50 per account.

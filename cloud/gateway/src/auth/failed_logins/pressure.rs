@@ -7,7 +7,7 @@ use std::time::Duration;
 use fedecks_edge::RateLimitKey;
 use tokio::time::Instant;
 
-use super::Account;
+use super::known::Account;
 
 /// The failures at accounts, each of which counts for a day; of one address only the first few count, so
 /// that a single one never puts an account under attack.
