@@ -26,7 +26,6 @@ impl AccountStore for SqliteStore {
             values,
             by,
             AuditAction::AccountAdded,
-            None,
             Some(name),
         );
         Box::pin(async move {

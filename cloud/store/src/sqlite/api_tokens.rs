@@ -73,7 +73,7 @@ impl ApiTokenStore for SqliteStore {
     fn revoke_api_token<'a>(&'a self, name: &'a str, by: &'a Actor) -> StoreFuture<'a, bool> {
         let sql = "DELETE FROM api_tokens WHERE name = ?1";
         let values = vec![name.to_owned().into()];
-        self.execute_audited(sql, values, by, AuditAction::TokenRevoked, None, Some(name))
+        self.execute_audited(sql, values, by, AuditAction::TokenRevoked, Some(name))
     }
 
     fn api_token_used(&self, name: &str, at: u64) {

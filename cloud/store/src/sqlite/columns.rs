@@ -26,3 +26,9 @@ pub(super) fn damaged(
 ) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
 }
+
+/// The later of a column and the parameter 2. But what is more than a day later was noted by a clock that
+/// was ahead; without this it would stay until that time has come.
+pub(super) fn later(column: &str) -> String {
+    format!("CASE WHEN {column} > ?2 AND {column} <= ?2 + 86400 THEN {column} ELSE ?2 END")
+}

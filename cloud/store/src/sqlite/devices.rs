@@ -70,9 +70,18 @@ impl DeviceStore for SqliteStore {
         label: Option<&'a str>,
         by: &'a Actor,
     ) -> StoreFuture<'a, bool> {
-        let sql = "UPDATE devices SET label = ?2 WHERE id = ?1 AND forgotten = 0";
-        let values = vec![device.as_str().to_owned().into(), label.map(str::to_owned).into()];
-        self.execute_audited(sql, values, by, AuditAction::DeviceLabelled, Some(device), label)
+        let (log, device, by) = (self.log, device.clone(), by.clone());
+        let label = label.map(str::to_owned);
+        self.write_later(move |tx| {
+            let sql = "UPDATE devices SET label = ?2 WHERE id = ?1 AND forgotten = 0";
+            let changed = tx.execute(sql, params![device.as_str(), label])? > 0;
+            if changed {
+                let (by, device, detail) = (by.clone(), Some(device.clone()), label.clone());
+                let action = AuditAction::DeviceLabelled;
+                log.add(tx, &AuditEntry { at: unix_now(), by, action, device, detail })?;
+            }
+            Ok(changed)
+        })
     }
 
     fn forget<'a>(&'a self, device: &'a DeviceId, by: &'a Actor) -> StoreFuture<'a, ForgetOutcome> {

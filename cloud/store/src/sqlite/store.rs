@@ -46,6 +46,7 @@ pub struct SqliteStore {
     pub(super) log: AuditLog,
     reads: Semaphore,
     writes: Semaphore,
+    later: Semaphore,
     bulk: Semaphore,
     thread: Option<JoinHandle<()>>,
 }
@@ -133,6 +134,7 @@ impl SqliteStore {
             log,
             reads: Semaphore::new(MAX_CONCURRENT),
             writes: Semaphore::new(MAX_CONCURRENT),
+            later: Semaphore::new(MAX_CONCURRENT),
             bulk: Semaphore::new(MAX_BULK),
             thread: Some(thread),
         })
@@ -170,6 +172,14 @@ impl SqliteStore {
         change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         self.call(Action::Write, Lane::First, Some(&self.writes), transaction(change))
+    }
+
+    /// [`SqliteStore::write`] for what changes no one's access, after the calls that do.
+    pub(super) fn write_later<T: Send + 'static>(
+        &self,
+        change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        self.call(Action::Write, Lane::Bulk, Some(&self.later), transaction(change))
     }
 
     /// [`SqliteStore::write`] for the outbox, after the calls of everyone else. A call is one step: it
@@ -211,10 +221,9 @@ impl SqliteStore {
         values: Vec<Value>,
         by: &Actor,
         action: AuditAction,
-        device: Option<&DeviceId>,
         detail: Option<&str>,
     ) -> StoreFuture<'_, bool> {
-        let changed = self.write_audited(by, action, device, detail, move |tx| {
+        let changed = self.write_audited(by, action, None, detail, move |tx| {
             let rows = tx.execute(sql, params_from_iter(&values))?;
             Ok((rows > 0).then_some(()))
         });

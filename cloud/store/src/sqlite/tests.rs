@@ -377,6 +377,24 @@ async fn a_revocation_and_a_login_overtake_bulk_work() {
 }
 
 #[tokio::test]
+async fn a_revocation_overtakes_a_flood_of_labels() {
+    let (_dir, _path, store) = new_store();
+    let done = AtomicUsize::new(0);
+    let (by, devices) = (cli(), devices(500));
+    let flood = join_all(devices.iter().map(|device| async {
+        store.set_label(device, Some("x"), &by).await.unwrap();
+        done.fetch_add(1, Ordering::Relaxed)
+    }));
+    let revocation = async {
+        store.revoke(&devices[0], &by).await.unwrap();
+        done.load(Ordering::Relaxed)
+    };
+    // The flood is queued first.
+    let (_, before) = tokio::join!(flood, revocation);
+    assert!(before <= MAX_CONCURRENT, "{before} of 500 before it");
+}
+
+#[tokio::test]
 async fn a_file_shrinks_after_its_outbox_was_emptied() {
     let (_dir, path, store) = new_store();
     let size = || fs::metadata(&path).unwrap().len();

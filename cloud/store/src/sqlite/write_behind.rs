@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::audit_log::AuditLog;
-use super::columns::to_column;
+use super::columns::{later, to_column};
 use super::login_notes;
 use crate::api_tokens::ApiToken;
 use crate::audit::{AuditClass, AuditEntry};
@@ -272,12 +272,6 @@ fn write_used(tx: &Transaction<'_>, name: &str, at: u64) -> rusqlite::Result<()>
     ))?
     .execute(params![name, to_column(at)])?;
     Ok(())
-}
-
-/// The later of a column and the parameter 2. But what is more than a day later was noted by a clock that
-/// was ahead; without this it would stay until that time has come.
-fn later(column: &str) -> String {
-    format!("CASE WHEN {column} > ?2 AND {column} <= ?2 + 86400 THEN {column} ELSE ?2 END")
 }
 
 #[cfg(test)]
