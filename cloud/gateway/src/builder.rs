@@ -103,6 +103,7 @@ impl<H: Handler> Builder<H> {
         let traffic = TrafficLimits {
             messages: RateLimit::per_second(options.messages_per_second, options.message_burst),
             bytes: RateLimit::per_second(options.bytes_per_second, options.byte_burst),
+            max_frame: options.max_frame,
             incoming: Arc::new(BytePool::new(options.received_bytes)),
             outgoing: Arc::new(BytePool::new(options.queued_bytes)),
             started: Instant::now(),

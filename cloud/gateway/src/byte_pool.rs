@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(crate) struct BytePool {
     max: usize,
     used: AtomicUsize,
+    /// The part of it that waits in queues.
+    queued: AtomicUsize,
     /// Whether a session was refused and less than half has become free since.
     starved: AtomicBool,
 }
@@ -18,7 +20,8 @@ pub(crate) const FREE: usize = 4096;
 
 impl BytePool {
     pub(crate) const fn new(max: usize) -> Self {
-        Self { max, used: AtomicUsize::new(0), starved: AtomicBool::new(false) }
+        let [used, queued] = [const { AtomicUsize::new(0) }; 2];
+        Self { max, used, queued, starved: AtomicBool::new(false) }
     }
 
     /// Changes what one session holds from `held` to `next` bytes, if there is room.
@@ -46,9 +49,29 @@ impl BytePool {
         }
     }
 
-    /// Whether a session that holds nothing could hold `bytes` now.
+    /// The same as [`BytePool::try_change`] for what waits in the queue of one session.
+    pub(crate) fn try_queue(&self, held: usize, next: usize) -> bool {
+        let queued = self.try_change(held, next);
+        if queued {
+            self.queued.fetch_add(counted(next).saturating_sub(counted(held)), Ordering::Relaxed);
+        }
+        queued
+    }
+
+    /// The queue of one session becomes shorter, from `held` to `next` bytes.
+    pub(crate) fn unqueue(&self, held: usize, next: usize) {
+        let less = counted(held).saturating_sub(counted(next));
+        self.queued.fetch_sub(less, Ordering::Relaxed);
+        self.release(less);
+    }
+
+    /// Whether a session may take a message of this many bytes from its queue, to send the result.
+    /// What waits in queues does not count: it waits for this. What is being sent takes at most half of the
+    /// sum, or is of one session.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        let room = self.used().saturating_add(counted(bytes)) <= self.max || bytes <= FREE;
+        let sending = self.used().saturating_sub(self.queued.load(Ordering::Relaxed));
+        let fits = sending.saturating_add(counted(bytes)) <= self.max / 2;
+        let room = fits || sending == 0 || bytes <= FREE;
         if !room {
             self.starved.store(true, Ordering::Relaxed);
         }
@@ -113,6 +136,20 @@ mod tests {
         assert!(pool.try_change(FREE + 5_001, 0));
         assert!(!pool.is_starved());
         assert_eq!(pool.used(), 0);
+    }
+
+    #[test]
+    fn what_waits_in_queues_does_not_wait_for_itself() {
+        let pool = BytePool::new(10_000);
+        assert!(pool.try_queue(0, FREE + 10_000) && !pool.try_queue(0, FREE + 1));
+        assert!(pool.has_room(FREE + 5000));
+        assert!(pool.has_room(FREE + 20_000), "nothing is being sent");
+        pool.change(0, FREE + 1);
+        assert!(!pool.has_room(FREE + 5000) && pool.has_room(FREE + 4999));
+        pool.unqueue(FREE + 10_000, FREE + 1);
+        assert!(!pool.has_room(FREE + 5000));
+        pool.unqueue(FREE + 1, 0);
+        assert_eq!(pool.used(), 1);
     }
 
     #[test]

@@ -14,13 +14,14 @@ use super::Session;
 use super::driver::Driver;
 use super::end::{DisconnectGuard, EndReason};
 use super::error::SessionError;
+use super::traffic::TrafficLimits;
 use crate::access_enforcer::close_if_denied;
 use crate::auth::device::AuthenticatedDevice;
 use crate::byte_pool::FREE;
 use crate::connection::mailbox::Item;
 use crate::context::GatewayContext;
 use crate::handler::Handler;
-use crate::websocket::socket::{FrameHead, Incoming, Socket};
+use crate::websocket::socket::{FrameHead, FrameKind, Incoming, Socket};
 
 /// How long the last frames and the close handshake may take together.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,11 +64,11 @@ where
         let mut guard = DisconnectGuard::new(context.clone(), presence);
         on_connected(&context, &session);
         let mut timer = pin!(tokio::time::sleep(context.options.idle_timeout));
-        let end = {
+        let (end, arriving) = {
             let mut driver = Driver::new(&context, &session, &mut socket, timer.as_mut());
             match driver.run().await {
                 Ok(never) => match never {},
-                Err(end) => end,
+                Err(end) => (end, driver.traffic.arriving()),
             }
         };
         end.log();
@@ -75,8 +76,10 @@ where
         record_seen(&context, &session);
         queue_last_frames(&session, &mut socket, &end);
         let unsent = socket.unsent();
-        // Boxed, because it is seldom needed.
-        let _held = (unsent > FREE).then(|| Box::new(context.traffic.outgoing.hold(unsent)));
+        // The socket keeps both. Boxed, because it is seldom needed.
+        let TrafficLimits { incoming, outgoing, .. } = &context.traffic;
+        let _held = (unsent.max(arriving) > FREE)
+            .then(|| Box::new((outgoing.hold(unsent), incoming.hold(arriving))));
         // From here on the device is not connected any more.
         drop(session);
         guard.report(&end);
@@ -142,14 +145,20 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     .await;
 }
 
+/// Whether a frame takes so little memory that it is not counted, as no frame is at the end.
+fn takes_little(head: &FrameHead) -> bool {
+    let is_whole = head.kind == FrameKind::Begins && head.is_final;
+    head.kind == FrameKind::Control || (is_whole && head.payload <= FREE as u64)
+}
+
 /// The steps to close a connection.
 enum Closing {
     /// Send the close frame.
     Flush,
     /// Wait for the device's close frame.
     AwaitClose,
-    /// Shut down our half of the connection.
-    Shutdown,
+    /// Shut down our half of the connection. If the device's was not parsed to its end, it is discarded.
+    Shutdown { parsed: bool },
     /// Read the device's half to its end.
     Discard,
 }
@@ -162,30 +171,33 @@ impl Closing {
         left: &mut u32,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let mut admit = |head: &FrameHead| {
-            *left = left.saturating_sub(u32::try_from(head.length()).unwrap_or(u32::MAX));
-            *left > 0
-        };
         loop {
             *self = match self {
                 Self::Flush => match ready!(socket.poll_flush(cx)) {
                     Ok(()) if end.close_reason().is_some() && end.can_parse() => Self::AwaitClose,
-                    Ok(()) => Self::Shutdown,
+                    Ok(()) => Self::Shutdown { parsed: end.can_parse() },
                     Err(_) => return Poll::Ready(()),
                 },
-                Self::AwaitClose => match ready!(socket.poll_read(cx, &mut admit)) {
-                    Ok(Incoming::Close(_)) => Self::Shutdown,
-                    Ok(
-                        Incoming::Frame(_)
-                        | Incoming::Text
-                        | Incoming::Heartbeat
-                        | Incoming::Fragment,
-                    ) => Self::AwaitClose,
-                    Err(SessionError::Lost(_)) => return Poll::Ready(()),
-                    Err(_) => Self::Shutdown,
-                },
-                Self::Shutdown => match ready!(socket.poll_shutdown(cx)) {
-                    Ok(()) if end.can_parse() => return Poll::Ready(()),
+                Self::AwaitClose => {
+                    let mut refused = false;
+                    let read = socket.poll_read(cx, &mut |head| {
+                        let length = u32::try_from(head.length()).unwrap_or(u32::MAX);
+                        *left = left.saturating_sub(length);
+                        refused = *left == 0 || !takes_little(head);
+                        !refused
+                    });
+                    match read {
+                        Poll::Pending if refused => Self::Shutdown { parsed: false },
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Err(SessionError::Lost(_))) => return Poll::Ready(()),
+                        Poll::Ready(Ok(Incoming::Close(_)) | Err(_)) => {
+                            Self::Shutdown { parsed: true }
+                        }
+                        Poll::Ready(Ok(_)) => Self::AwaitClose,
+                    }
+                }
+                Self::Shutdown { parsed } => match ready!(socket.poll_shutdown(cx)) {
+                    Ok(()) if *parsed => return Poll::Ready(()),
                     Ok(()) => Self::Discard,
                     Err(_) => return Poll::Ready(()),
                 },
@@ -198,9 +210,9 @@ impl Closing {
 #[cfg(test)]
 mod tests {
 
-    use fedecks_protocol::{DeviceId, Dialect, Limits, Term, UpFrame};
+    use fedecks_protocol::{CloseCode, DeviceId, Dialect, Limits, Term, UpFrame};
     use parking_lot::Mutex;
-    use tokio::io::{DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
     use crate::handler::{Decision, Login, Outcome};
@@ -236,6 +248,70 @@ mod tests {
         let socket = Socket::new(duplex(1).0, &[], 1000);
         let future = run(fedecks.0.clone(), session, socket);
         assert!(size_of_val(&future) <= 864, "{} bytes", size_of_val(&future));
+    }
+
+    #[tokio::test]
+    async fn a_frame_above_the_sum_of_all_sessions_is_refused_at_its_head() {
+        let (fedecks, session) = session(RejectAll).await;
+        let (ours, mut device) = duplex(1024);
+        let socket = Socket::new(ours, &[], fedecks.0.options.max_frame as usize);
+        tokio::spawn(run(fedecks.0.clone(), session, socket));
+        let length = fedecks.0.options.received_bytes as u64 + 1;
+        let head = [&[0x82, 0x80 | 127][..], &length.to_be_bytes(), &[0; 4]].concat();
+        device.write_all(&head).await.unwrap();
+        let mut received = Vec::new();
+        let closed = tokio::time::timeout(CLOSE_TIMEOUT, device.read_to_end(&mut received));
+        closed.await.expect("it is not closed").unwrap();
+        assert!(received.ends_with(&[0x88, 2, 0x03, 0xf1]), "{received:x?}");
+    }
+
+    /// The head and all but the last byte of a message of 100,000 bytes.
+    fn unfinished() -> Vec<u8> {
+        let mut message = frame(2, &[0; 100_000]);
+        message.pop();
+        message
+    }
+
+    /// Closes a session after the device has sent the first bytes, and returns once the close frame is there.
+    async fn closed_after(first: &[u8]) -> (Fedecks<RejectAll>, DuplexStream) {
+        let (fedecks, session) = session(RejectAll).await;
+        let (ours, mut device) = duplex(1 << 20);
+        let handle = session.connection.clone();
+        let socket = Socket::new(ours, &[], fedecks.0.options.max_frame as usize);
+        tokio::spawn(run(fedecks.0.clone(), session, socket));
+        device.write_all(first).await.unwrap();
+        if !first.is_empty() {
+            while fedecks.0.traffic.incoming.used() == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        handle.close(CloseCode::Replaced);
+        let (code, mut received) = (CloseCode::Replaced.code().to_be_bytes(), Vec::new());
+        while !received.windows(2).any(|bytes| bytes == code) {
+            device.read_buf(&mut received).await.unwrap();
+        }
+        (fedecks, device)
+    }
+
+    #[tokio::test]
+    async fn what_arrives_at_the_end_counts_until_the_close() {
+        let (fedecks, mut device) = closed_after(&unfinished()).await;
+        assert_eq!(fedecks.0.traffic.incoming.used(), 100_000 - FREE);
+        device.write_all(&[&[0][..], &frame(8, &[])].concat()).await.unwrap();
+        device.read_to_end(&mut Vec::new()).await.unwrap();
+        while fedecks.0.traffic.incoming.used() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_begins_after_the_end_is_discarded() {
+        let (fedecks, mut device) = closed_after(&[]).await;
+        device.write_all(&unfinished()).await.unwrap();
+        let mut rest = Vec::new();
+        let half_closed = tokio::time::timeout(CLOSE_TIMEOUT / 2, device.read_to_end(&mut rest));
+        assert_eq!(half_closed.await.expect("the message is awaited").unwrap(), 0);
+        assert_eq!(fedecks.0.traffic.incoming.used(), 0);
     }
 
     /// Breaks the connection while it handles the first message, and records all messages.

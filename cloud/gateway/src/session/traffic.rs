@@ -18,6 +18,8 @@ pub(crate) struct TrafficLimits {
     pub(crate) messages: Option<RateLimit>,
     /// How many bytes a device may send; `None` for no limit.
     pub(crate) bytes: Option<RateLimit>,
+    /// Maximum size of a frame, in bytes.
+    pub(crate) max_frame: u32,
     /// The messages that arrive or are handled.
     pub(crate) incoming: Arc<BytePool>,
     /// The messages that wait to be sent.
@@ -78,7 +80,7 @@ impl Traffic {
         blocked.map(Instant::from_std).max()
     }
 
-    /// Counts a frame, if there is memory for it.
+    /// Counts a frame, if there is memory for it. One that is too big takes none: it is refused at its head.
     pub(super) fn admit(&mut self, limits: &TrafficLimits, head: &FrameHead, now: Instant) -> bool {
         let payload = u32::try_from(head.payload).unwrap_or(u32::MAX);
         // Fragments are collected in a buffer that doubles.
@@ -87,7 +89,7 @@ impl Traffic {
             (FrameKind::Begins, true) => payload,
             _ => self.arriving.saturating_add(payload.saturating_mul(2)),
         };
-        let is_too_big = payload == u32::MAX;
+        let is_too_big = payload > limits.max_frame;
         if !is_too_big && !limits.incoming.try_change(self.arriving as usize, weight as usize) {
             return false;
         }
@@ -113,6 +115,11 @@ impl Traffic {
         }
         let bytes = u32::try_from(head.length()).unwrap_or(u32::MAX);
         take(&limits.bytes, &mut self.bytes_full_at, bytes);
+    }
+
+    /// The message that is arriving, in bytes.
+    pub(super) fn arriving(&self) -> usize {
+        self.arriving as usize
     }
 
     /// The message that has arrived is ignored.
@@ -197,6 +204,7 @@ mod tests {
         TrafficLimits {
             messages: RateLimit::per_second(10, 20),
             bytes: RateLimit::per_second(1000, 5000),
+            max_frame: 60_000,
             incoming: Arc::new(BytePool::new(incoming)),
             outgoing: Arc::new(BytePool::new(100 * KIB)),
             started: Instant::now(),
@@ -253,6 +261,15 @@ mod tests {
         one.end(&limits);
         other.end(&limits);
         assert_eq!(limits.incoming.used(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_is_refused_anyway_waits_for_no_memory() {
+        let (limits, now) = (limits(40 * KIB), Instant::now());
+        let mut traffic = Traffic::new(&limits, now);
+        assert!(traffic.admit(&limits, &head(0x82, 60_001), now));
+        assert_eq!((limits.incoming.used(), limits.incoming.is_starved()), (0, false));
+        assert!(!traffic.admit(&limits, &head(0x82, 60_000), now));
     }
 
     #[tokio::test(start_paused = true)]

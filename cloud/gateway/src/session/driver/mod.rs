@@ -49,7 +49,7 @@ pub(in crate::session) struct Driver<'a, H, S> {
     pending: Option<Pending>,
     /// The queue has priority over the device's next message, so that neither starves the other.
     queue_first: bool,
-    traffic: Traffic,
+    pub(in crate::session) traffic: Traffic,
     /// When a throttled device was last sent a pong, in seconds since the start of the cloud: a quarter
     /// of the size of an `Instant`.
     last_pong_s: u32,
