@@ -13,6 +13,7 @@ use fedecks_common::log::{self, FlushOnDrop, LogOptions};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -37,10 +38,9 @@ fn process() {
         shorten: log::cut,
     };
     let log = log::start(options).unwrap();
-    tracing_subscriber::fmt()
-        .with_writer(move || log.writer())
-        .finish()
-        .with(log.layer())
+    tracing_subscriber::registry()
+        .with(tracing_subscriber::fmt::layer().with_writer(move || log.writer()))
+        .with(log.layer(LevelFilter::INFO))
         .try_init()
         .unwrap();
     match std::env::var("DO").unwrap().as_str() {

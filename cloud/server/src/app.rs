@@ -147,7 +147,7 @@ impl App {
         let trusted_proxies = config.trusted_proxies.clone();
         let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
         let (stopping, stopped) = watch::channel(false);
-        let streams = Streams::new(events.clone(), config.events.streams, stopped.clone());
+        let streams = Streams::new(events.clone(), &config.events, stopped.clone());
         let webhooks = Webhooks::start(&config.webhooks, store.clone(), &events, &clock).await?;
         let monitor: Arc<dyn StoreMonitor> = store.clone();
         let request_memory = RequestMemory::new(config.request_memory);

@@ -1,6 +1,8 @@
 //! The outbox: events that wait to be delivered to webhooks, and their trait. Their order of delivery is up
 //! to the server.
 
+use bytes::Bytes;
+
 use crate::boxed::StoreFuture;
 use crate::epoch::Epoch;
 
@@ -8,7 +10,8 @@ use crate::epoch::Epoch;
 /// store, but is not audited.
 pub trait OutboxStore: Epoch {
     /// Appends events to those that wait for the webhook; `at` is the time in seconds since 1970-01-01 UTC.
-    /// Returns the number of each: a later one has a higher number.
+    /// Returns the number of each: a later one has a higher number. They are stored together: no more than
+    /// a megabyte at a time, or others wait for it.
     fn outbox_add<'a>(
         &'a self,
         webhook: &'a str,
@@ -45,8 +48,28 @@ pub struct OutboxEntry {
     pub lane: String,
     /// Id of the event.
     pub event: String,
-    /// The body of the delivery.
-    pub body: String,
+    /// The body of the delivery, which is text. Clones share it.
+    pub body: Bytes,
+}
+
+impl OutboxEntry {
+    /// About how many bytes of the store it takes, see [`stored_bytes`].
+    pub fn stored_bytes(&self) -> u64 {
+        stored_bytes(&self.lane, &self.event, self.body.len() as u64)
+    }
+}
+
+/// The room in the store for an event without its texts: the name of its webhook, which is stored twice, and
+/// its numbers.
+const ROW: u64 = 160;
+
+/// A page of the store. What does not fit into one begins on a page that it may not fill.
+const PAGE: u64 = 4096;
+
+/// About how many bytes of the store an event takes.
+pub(crate) fn stored_bytes(lane: &str, event: &str, body: u64) -> u64 {
+    let row = ROW + lane.len() as u64 + event.len() as u64 + body;
+    if row < PAGE { row } else { row + PAGE }
 }
 
 /// An event in the outbox, without its body.
@@ -58,7 +81,7 @@ pub struct OutboxItem {
     pub lane: String,
     /// Id of the event.
     pub event: String,
-    /// The size of its body.
+    /// About how many bytes of the store it takes.
     pub bytes: u64,
     /// When it was added, in seconds since 1970-01-01 UTC.
     pub at: u64,

@@ -2,16 +2,16 @@
 //! place in the code that writes the line; lines with the field `by`, an authenticated caller, are one kind per
 //! caller. Debugging levels are not limited: an operator who asks for them wants them all.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
@@ -32,13 +32,14 @@ const LONGEST_NAME: usize = 80;
 
 pub(super) struct Limiter {
     limit: RateLimit,
-    kinds: Mutex<HashMap<(Identifier, u64), Kind>>,
-    hasher: RandomState,
+    kinds: Mutex<Vec<Kind>>,
     suppressed: AtomicU64,
     queue: &'static Queue,
 }
 
 struct Kind {
+    callsite: Identifier,
+    by: Option<String>,
     full_at: Instant,
     /// Since the last sum.
     sum: Option<Sum>,
@@ -48,21 +49,15 @@ struct Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sum {
     /// The message of the first.
-    pub(super) kind: String,
-    pub(super) by: Option<String>,
-    pub(super) count: u64,
+    kind: String,
+    by: Option<String>,
+    count: u64,
     since: Instant,
 }
 
 impl Limiter {
     pub(super) fn new(limit: RateLimit, queue: &'static Queue) -> Self {
-        Self {
-            limit,
-            kinds: Mutex::default(),
-            hasher: RandomState::new(),
-            suppressed: AtomicU64::new(0),
-            queue,
-        }
+        Self { limit, kinds: Mutex::default(), suppressed: AtomicU64::new(0), queue }
     }
 
     /// How many lines were left out since the start.
@@ -73,7 +68,7 @@ impl Limiter {
     /// Writes a line for each kind of which lines were left out.
     pub(super) fn tell_sums(&self) {
         let now = Instant::now();
-        let sums: Vec<Sum> = self.kinds().values_mut().filter_map(|kind| kind.sum.take()).collect();
+        let sums: Vec<Sum> = self.kinds().iter_mut().filter_map(|kind| kind.sum.take()).collect();
         for Sum { kind, by, count, since } in sums {
             let seconds = now.duration_since(since).as_secs().max(1);
             tracing::warn!(
@@ -90,16 +85,8 @@ impl Limiter {
     fn take(&self, event: &Event<'_>, now: Instant) -> bool {
         let callsite = event.metadata().callsite();
         let by = event.metadata().fields().field("by").and_then(|_| Text::of("by", event));
-        let caller = by.as_ref().map_or(0, |by| self.hasher.hash_one(by));
         let mut kinds = self.kinds();
-        let mut key = (callsite, caller);
-        if caller != 0 && kinds.len() >= MOST_KINDS && !kinds.contains_key(&key) {
-            kinds.retain(|_, kind| kind.full_at > now || kind.sum.is_some());
-            if kinds.len() >= MOST_KINDS {
-                key.1 = 0;
-            }
-        }
-        let kind = kinds.entry(key).or_insert(Kind { full_at: now, sum: None });
+        let kind = find(&mut kinds, callsite, by, now);
         if self.limit.blocked_until(kind.full_at, now).is_none() {
             self.limit.take(&mut kind.full_at, now);
             return true;
@@ -107,7 +94,7 @@ impl Limiter {
         let is_first = kind.sum.is_none();
         let sum = kind.sum.get_or_insert_with(|| Sum {
             kind: Text::of("message", event).unwrap_or_default(),
-            by,
+            by: kind.by.clone(),
             count: 0,
             since: now,
         });
@@ -120,21 +107,61 @@ impl Limiter {
         false
     }
 
-    fn kinds(&self) -> MutexGuard<'_, HashMap<(Identifier, u64), Kind>> {
+    fn kinds(&self) -> MutexGuard<'_, Vec<Kind>> {
         self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The limiter as a part of the subscriber.
-pub(super) struct Limited(pub(super) &'static Limiter);
+/// The kind of a line; a new one if it is not known. Past the bound a caller shares that of strangers.
+fn find(
+    kinds: &mut Vec<Kind>,
+    callsite: Identifier,
+    mut by: Option<String>,
+    now: Instant,
+) -> &mut Kind {
+    let place = |kinds: &[Kind], by: &Option<String>| {
+        kinds.iter().position(|kind| kind.callsite == callsite && kind.by == *by)
+    };
+    let mut found = place(kinds, &by);
+    if found.is_none() && by.is_some() && kinds.len() >= MOST_KINDS {
+        kinds.retain(|kind| kind.full_at > now || kind.sum.is_some());
+        if kinds.len() >= MOST_KINDS {
+            by = None;
+            found = place(kinds, &by);
+        }
+    }
+    let place = found.unwrap_or_else(|| {
+        kinds.push(Kind { callsite, by, full_at: now, sum: None });
+        kinds.len() - 1
+    });
+    &mut kinds[place]
+}
+
+/// The levels and the limiter as a part of the subscriber: a single layer, as each costs several kilobytes of code.
+pub(super) struct Limited {
+    pub(super) level: LevelFilter,
+    pub(super) limiter: Option<&'static Limiter>,
+}
 
 impl<S: Subscriber> Layer<S> for Limited {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if *metadata.level() <= self.level { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        *metadata.level() <= self.level
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level)
+    }
+
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let metadata = event.metadata();
         // The lines about missing lines are few.
         *metadata.level() > Level::INFO
             || metadata.target() == MISSING
-            || self.0.take(event, Instant::now())
+            || self.limiter.is_none_or(|limiter| limiter.take(event, Instant::now()))
     }
 }
 

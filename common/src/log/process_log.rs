@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
 
 use super::limiter::{Limited, Limiter, MISSING};
@@ -100,9 +101,9 @@ pub(super) fn flush() {
 }
 
 impl Log {
-    /// The limit, for the subscriber.
-    pub fn layer<S: Subscriber>(&self) -> Option<impl Layer<S> + use<S>> {
-        self.limiter.map(Limited)
+    /// For the subscriber: lines of this level and more important ones, within the limit.
+    pub fn layer<S: Subscriber>(&self, level: LevelFilter) -> impl Layer<S> + use<S> {
+        Limited { level, limiter: self.limiter }
     }
 
     /// Where the subscriber writes each event, by a single call.

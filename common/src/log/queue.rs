@@ -1,6 +1,5 @@
 //! The lines that wait to be written: bounded in bytes, and lossy, so that adding one never waits for the reader.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,8 +26,10 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Complete lines. They stay until they are written, so that the bound includes them.
-    lines: VecDeque<u8>,
+    /// Complete lines, after `written` bytes that are done with. Those of the current chunk stay until they are
+    /// written, so that the bound includes them.
+    lines: Vec<u8>,
+    written: usize,
     /// Dropped lines that no line of the log tells of yet.
     untold: u64,
     /// Why the latest write failed, if it did.
@@ -68,20 +69,14 @@ impl Queue {
     /// Adds a line, which ends with a line break and has at most [`CHUNK`] bytes, or drops it.
     pub(super) fn add(&self, line: &[u8]) {
         let mut state = self.state();
-        let length = state.lines.len() + line.len();
-        if length > self.capacity {
+        if state.waiting().len() + line.len() > self.capacity {
             state.untold += 1;
             drop(state);
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if length > state.lines.capacity() {
-            // Doubles like a Vec, but not beyond the bound.
-            let capacity = (2 * length).clamp(length, self.capacity);
-            let more = capacity - state.lines.len();
-            state.lines.reserve_exact(more);
-        }
-        state.lines.extend(line);
+        state.make_room(line.len(), self.capacity);
+        state.lines.extend_from_slice(line);
         drop(state);
         self.added.notify_one();
     }
@@ -101,8 +96,8 @@ impl Queue {
                 state.sums_due = None;
                 return Work::TellSums;
             }
-            if !state.lines.is_empty() {
-                first_lines(&state.lines, chunk);
+            if !state.waiting().is_empty() {
+                first_lines(state.waiting(), chunk);
                 return Work::Write;
             }
             state = match wait {
@@ -118,12 +113,14 @@ impl Queue {
     /// a chance: something was written, and half of the room is free.
     pub(super) fn written(&self, chunk: &[u8], result: io::Result<()>) -> Option<Dropped> {
         let mut state = self.state();
-        state.lines.drain(..chunk.len());
-        if state.lines.is_empty() && state.lines.capacity() > AT_REST {
+        state.written += chunk.len();
+        if state.waiting().is_empty() {
+            state.written = 0;
+            state.lines.clear();
             state.lines.shrink_to(AT_REST);
         }
         let dropped = match result {
-            Ok(()) if state.untold > 0 && state.lines.len() <= self.capacity / 2 => {
+            Ok(()) if state.untold > 0 && state.waiting().len() <= self.capacity / 2 => {
                 let count = std::mem::take(&mut state.untold);
                 Some(Dropped { count, failed: state.failed.take() })
             }
@@ -136,7 +133,7 @@ impl Queue {
                 None
             }
         };
-        let is_empty = state.lines.is_empty() && dropped.is_none();
+        let is_empty = state.waiting().is_empty() && dropped.is_none();
         drop(state);
         if is_empty {
             self.empty.notify_all();
@@ -148,7 +145,7 @@ impl Queue {
     pub(super) fn flush(&self, time: Duration) {
         let state = self.state();
         // Whether it was in time makes no difference: the program ends.
-        let _ = self.empty.wait_timeout_while(state, time, |state| !state.lines.is_empty());
+        let _ = self.empty.wait_timeout_while(state, time, |state| !state.waiting().is_empty());
     }
 
     /// How many lines were dropped since the start.
@@ -162,12 +159,31 @@ impl Queue {
     }
 }
 
+impl State {
+    fn waiting(&self) -> &[u8] {
+        self.lines.get(self.written..).unwrap_or_default()
+    }
+
+    /// Doubles like a Vec, but not beyond the bound and a quarter, of which the lines take at most four fifths: so
+    /// what they are moved for is at least a quarter of them.
+    fn make_room(&mut self, more: usize, bound: usize) {
+        if self.lines.len() + more <= self.lines.capacity() {
+            return;
+        }
+        self.lines.drain(..self.written);
+        self.written = 0;
+        let most = bound + bound / 4;
+        let capacity = (2 * (self.lines.len() + more)).min(most);
+        if capacity > self.lines.capacity() {
+            self.lines.reserve_exact(capacity - self.lines.len());
+        }
+    }
+}
+
 /// Copies as many complete lines as a chunk may have, and at least one.
-fn first_lines(lines: &VecDeque<u8>, chunk: &mut Vec<u8>) {
+fn first_lines(lines: &[u8], chunk: &mut Vec<u8>) {
     chunk.clear();
-    let (first, second) = lines.as_slices();
-    chunk.extend(first.iter().take(CHUNK));
-    chunk.extend(second.iter().take(CHUNK - chunk.len()));
+    chunk.extend_from_slice(lines.get(..CHUNK).unwrap_or(lines));
     if let Some(last) = chunk.iter().rposition(|&byte| byte == b'\n') {
         chunk.truncate(last + 1);
     }
@@ -191,7 +207,7 @@ mod tests {
             queue.add(&line);
         }
         assert_eq!(queue.dropped(), 3);
-        assert!(queue.state().lines.capacity() <= CHUNK);
+        assert!(queue.state().lines.capacity() <= CHUNK + CHUNK / 4);
         // What is being written still takes its room.
         let chunk = next(&queue);
         assert_eq!(chunk.len(), CHUNK);
@@ -234,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_complete_lines_across_the_end_of_the_ring() {
+    fn chunks_are_complete_lines_however_they_are_moved() {
         let queue = Queue::new(2 * CHUNK);
         let mut expected = String::new();
         let mut written = String::new();
@@ -249,7 +265,7 @@ mod tests {
                 written += &chunk;
             }
         }
-        while !queue.state().lines.is_empty() {
+        while !queue.state().waiting().is_empty() {
             let chunk = next(&queue);
             queue.written(chunk.as_bytes(), Ok(()));
             written += &chunk;
@@ -267,7 +283,7 @@ mod tests {
         for _ in 0..64 {
             queue.add(&line);
         }
-        assert_eq!(queue.state().lines.len(), 256 * 1024);
+        assert_eq!(queue.state().waiting().len(), 256 * 1024);
         for _ in 0..64 {
             queue.written(next(&queue).as_bytes(), Ok(()));
         }

@@ -23,13 +23,13 @@ pub(crate) fn start(level: Level) -> io::Result<()> {
         limit: RateLimit::per_second(LINES_PER_SECOND, LINE_BURST),
         shorten: log::cut,
     })?;
-    tracing_subscriber::fmt()
-        .with_max_level(level)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || log.writer())
         .with_ansi(false)
-        .with_target(false)
-        .finish()
-        .with(log.layer())
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(log.layer(level.into()))
         .try_init()
         .map_err(io::Error::other)
 }

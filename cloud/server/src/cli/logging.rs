@@ -19,13 +19,14 @@ pub(super) fn start(options: &Log) -> io::Result<()> {
         limit: options.limit(),
         shorten,
     })?;
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(options.level).with_writer(move || log.writer());
+    let registry = tracing_subscriber::registry();
+    let lines = tracing_subscriber::fmt::layer().with_writer(move || log.writer());
     match options.format {
-        LogFormat::Text => subscriber.finish().with(log.layer()).try_init(),
-        LogFormat::Json => {
-            subscriber.json().flatten_event(true).finish().with(log.layer()).try_init()
-        }
+        LogFormat::Text => registry.with(lines).with(log.layer(options.level)).try_init(),
+        LogFormat::Json => registry
+            .with(lines.json().flatten_event(true))
+            .with(log.layer(options.level))
+            .try_init(),
     }
     .map_err(io::Error::other)
 }

@@ -59,6 +59,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("events.keep", Kind::Number),
     ("events.keep_bytes", Kind::Number),
     ("events.streams", Kind::Number),
+    ("events.streams_per_token", Kind::Number),
     ("audit.keep", Kind::Number),
     ("audit.keep_for", Kind::Text),
     ("audit.logins_keep", Kind::Number),

@@ -62,20 +62,21 @@ impl Event {
         }
     }
 
-    /// The approximate size in memory, in bytes. The content counts twice because its encoded form is
-    /// kept too.
+    /// The approximate size of its content in memory, in bytes.
     pub(crate) fn weight(&self) -> usize {
-        let content = match &self.payload {
-            EventPayload::Message(message) | EventPayload::Sent { message, .. } => message.weight(),
-            EventPayload::RawMessage(bytes) | EventPayload::RawSent { bytes, .. } => bytes.len(),
+        match &self.payload {
+            EventPayload::Message(message) => message.weight(),
+            // The message keeps the frame that was sent, too.
+            EventPayload::Sent { by, message } => by.len() + 2 * message.weight(),
+            EventPayload::RawMessage(bytes) => bytes.len(),
+            EventPayload::RawSent { by, bytes } => by.len() + bytes.len(),
             EventPayload::Connected { connection, .. } => connection.len(),
             EventPayload::Disconnected { connection, reason } => connection.len() + reason.len(),
             EventPayload::Refused { .. }
             | EventPayload::Revoked
             | EventPayload::Blocked
             | EventPayload::Unblocked => 0,
-        };
-        size_of::<Self>() + 2 * content
+        }
     }
 }
 

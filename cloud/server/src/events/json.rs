@@ -1,7 +1,7 @@
 //! The JSON of an event, as both event streams and webhooks send it.
 
 use data_encoding::BASE64;
-use fedecks_cloud::DeviceId;
+use fedecks_cloud::{DeviceId, Term};
 use fedecks_common::utc_millis;
 use fedecks_protocol::JsonTerm;
 use serde::Serialize;
@@ -10,11 +10,64 @@ use serde::ser::{SerializeMap, Serializer};
 use super::event::{Event, EventPayload};
 
 impl Event {
-    /// The JSON object, with the id under which the event was recorded. It has no line breaks.
-    pub(crate) fn to_json(&self, id: &str) -> String {
-        // Terms and texts always have a JSON form.
-        serde_json::to_string(&Identified { id, event: self }).unwrap_or_default()
+    /// Appends the JSON object, with the id under which the event was recorded. It has no line breaks.
+    pub(super) fn write_json(&self, id: &str, to: &mut Vec<u8>) {
+        // Terms and texts always have a JSON form, and a vector takes everything.
+        let _ = serde_json::to_writer(to, &Identified { id, event: self });
     }
+}
+
+impl Event {
+    /// About how long the JSON of its content is, in bytes. Makes none.
+    pub(super) fn json_length(&self) -> usize {
+        match &self.payload {
+            EventPayload::Message(message) => term_length(message),
+            EventPayload::Sent { by, message } => text_length(by) + term_length(message),
+            EventPayload::RawMessage(bytes) => base64_length(bytes),
+            EventPayload::RawSent { by, bytes } => text_length(by) + base64_length(bytes),
+            EventPayload::Connected { connection, .. } => connection.len(),
+            EventPayload::Disconnected { connection, reason } => {
+                connection.len() + text_length(reason)
+            }
+            EventPayload::Refused { .. }
+            | EventPayload::Revoked
+            | EventPayload::Blocked
+            | EventPayload::Unblocked => 0,
+        }
+    }
+}
+
+/// The length of a number, `$float` and the like.
+const SCALAR: usize = 24;
+
+fn term_length(term: &Term) -> usize {
+    match term {
+        Term::Nil | Term::Bool(_) => 6,
+        Term::Int(_) | Term::Float(_) => SCALAR,
+        Term::Str(text) => text_length(text),
+        Term::Atom(name) => SCALAR + text_length(name),
+        Term::Bytes(bytes) => SCALAR + base64_length(bytes),
+        Term::List(terms) | Term::Tuple(terms) => {
+            2 + terms.iter().map(|term| term_length(term) + 1).sum::<usize>()
+        }
+        Term::Map(entries) => {
+            let entry = |(key, value): &(Term, Term)| term_length(key) + term_length(value) + 4;
+            SCALAR + entries.iter().map(entry).sum::<usize>()
+        }
+    }
+}
+
+fn text_length(text: &str) -> usize {
+    let length = |byte| match byte {
+        0..=0x1f => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    2 + text.bytes().map(length).sum::<usize>()
+}
+
+fn base64_length(bytes: &[u8]) -> usize {
+    2 + bytes.len().div_ceil(3) * 4
 }
 
 struct Identified<'a> {
@@ -63,7 +116,7 @@ impl Serialize for Identified<'_> {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use fedecks_cloud::{Message, Term};
+    use fedecks_cloud::Message;
 
     use super::*;
 
@@ -72,7 +125,9 @@ mod tests {
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
         let json = |device: Option<&str>, payload| {
             let device = device.map(|id| DeviceId::new(id).unwrap());
-            Event { at, device, payload }.to_json("1-7")
+            let mut json = Vec::new();
+            Event { at, device, payload }.write_json("1-7", &mut json);
+            String::from_utf8(json).unwrap()
         };
         let message = Message::from(Term::Map(vec![("temperature".into(), 21.5.into())]));
         assert_eq!(
@@ -85,5 +140,27 @@ mod tests {
         let refused = json(None, EventPayload::Refused { reason: "missing-header", peer: None });
         let end = r#""device":null,"reason":"missing-header","peer":null}"#;
         assert!(refused.ends_with(end), "{refused}");
+    }
+
+    #[test]
+    fn the_length_of_the_json_is_known_before_it_is_made() {
+        let map = Term::Map(vec![
+            ("list".into(), Term::List(vec![Term::Nil; 1000])),
+            ("atom".into(), Term::Atom("ok".into())),
+            (7.into(), Term::Tuple(vec![f64::NAN.into(), u64::MAX.into()])),
+        ]);
+        for (term, slack) in [
+            (Term::from("\u{1}".repeat(10_000)), 100),
+            (Term::from("\"\\ü".repeat(1000)), 100),
+            (Term::Bytes(vec![7; 1000]), 100),
+            (map, 2500),
+        ] {
+            let payload = EventPayload::Message(Message::from(term));
+            let event = Event::now(&DeviceId::new("a").unwrap(), payload);
+            let mut json = Vec::new();
+            event.write_json("1-7", &mut json);
+            let (real, known) = (json.len(), event.json_length());
+            assert!(real <= known + 128 && known <= real + slack, "{known}, and it is {real}");
+        }
     }
 }

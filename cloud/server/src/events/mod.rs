@@ -1,14 +1,20 @@
 //! What happens to the devices, as it happens: a bounded log of events that any number of readers
 //! follow at their own pace. How event streams and webhooks deliver events is not here.
 
+mod entry;
 mod event;
+mod filter;
 mod json;
 mod log;
+mod reader;
 mod streams;
 
+pub(crate) use entry::LogEntry;
 pub(crate) use event::{Event, EventPayload};
-pub(crate) use log::{Bounds, EventLog, Filter, Item, LogEntry, Reader};
-pub(crate) use streams::{EventStream, Streams};
+pub(crate) use filter::Filter;
+pub(crate) use log::{Bounds, EventLog};
+pub(crate) use reader::{Item, Reader};
+pub(crate) use streams::{EventStream, Streams, TooManyStreams};
 
 use fedecks_cloud::auth::{AccessChange, AccessChangeKind};
 use tokio::sync::broadcast;

@@ -11,6 +11,7 @@ use warp::Reply;
 use warp::reply::Response;
 
 use super::response::json_text;
+use crate::events::TooManyStreams;
 
 /// An error response, as `application/problem+json` (RFC 9457).
 #[derive(Debug, Clone)]
@@ -74,6 +75,7 @@ codes! {
     MessageTooBig => PAYLOAD_TOO_LARGE, "message-too-big", "The message is too large";
     UnsupportedMediaType => UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported content type";
     TooManyFailures => TOO_MANY_REQUESTS, "too-many-failures", "Too many wrong API tokens";
+    TooManyStreamsOfToken => TOO_MANY_REQUESTS, "too-many-streams-of-token", "Too many open event streams of the API token";
     TooMuchAtOnce => TOO_MANY_REQUESTS, "too-much-at-once", "Too many bytes of requests at once";
     Overloaded => SERVICE_UNAVAILABLE, "overloaded", "Too many bytes of requests at once, of all clients";
     TooManyStreams => SERVICE_UNAVAILABLE, "too-many-streams", "Too many open event streams";
@@ -162,6 +164,16 @@ impl From<InvalidApiToken> for Problem {
 impl From<TooManyFailures> for Problem {
     fn from(error: TooManyFailures) -> Self {
         Self::temporary(Code::TooManyFailures, error.to_string(), error.retry_after.as_secs())
+    }
+}
+
+impl From<TooManyStreams> for Problem {
+    fn from(error: TooManyStreams) -> Self {
+        let code = match error {
+            TooManyStreams::InAll(_) => Code::TooManyStreams,
+            TooManyStreams::OfToken(_) => Code::TooManyStreamsOfToken,
+        };
+        Self::temporary(code, error.to_string(), 5)
     }
 }
 

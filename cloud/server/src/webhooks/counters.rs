@@ -19,7 +19,7 @@ pub(crate) struct WebhookCounters {
     pub(super) dropped: Counter,
     /// Events in the store that wait to be delivered.
     pub(super) pending: AtomicU64,
-    /// Their size in bytes.
+    /// About how many bytes of the store they take.
     pub(super) pending_bytes: AtomicU64,
 }
 

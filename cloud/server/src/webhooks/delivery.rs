@@ -51,6 +51,9 @@ pub(crate) struct WebhookError {
     pub(crate) problem: String,
 }
 
+/// The longest head of a response, in bytes.
+const HEAD_READ: usize = 16 * 1024;
+
 /// How much of a response body is read, so that the connection can be reused.
 const BODY_READ: usize = 16 * 1024;
 
@@ -101,6 +104,7 @@ impl Receiver {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
+            .http1_max_buf_size(HEAD_READ)
             .build(connector);
         Ok(Self { client, url: webhook.url.clone(), secret, timeout: webhook.timeout })
     }

@@ -1,7 +1,8 @@
 //! The order of deliveries: one at a time per device, several devices at once. It knows only numbers;
 //! the events are in the store.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_common::Backoff;
@@ -10,16 +11,16 @@ use tokio::time::Instant;
 /// What waits to be delivered, in one lane per device. Only the first of a lane may be in flight.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryQueue {
-    lanes: HashMap<String, Lane>,
+    lanes: HashMap<Arc<str>, Lane>,
     /// Lanes whose first event may be sent now, in the order in which they became ready.
-    ready: BTreeSet<(u64, String)>,
+    ready: BTreeSet<(u64, Arc<str>)>,
     /// The position of the next lane in that order.
     turn: u64,
     /// Lanes that wait after a failure.
-    waiting: BTreeSet<(Instant, String)>,
+    waiting: BTreeSet<(Instant, Arc<str>)>,
     /// Every pending event with its lane, oldest first.
-    order: BTreeSet<(u64, String)>,
-    /// The size of all pending events.
+    order: BTreeMap<u64, Arc<str>>,
+    /// About how many bytes of the store they take.
     bytes: u64,
 }
 
@@ -35,7 +36,7 @@ struct Lane {
 pub(super) struct Pending {
     /// Its number in the store.
     pub(super) sequence: u64,
-    /// The size of the body.
+    /// About how many bytes of the store it takes.
     pub(super) bytes: u64,
     /// When it was stored, in seconds since 1970-01-01 UTC.
     pub(super) at: u64,
@@ -54,7 +55,7 @@ enum State {
 /// The first event of a lane, which is in flight now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Delivery {
-    pub(super) lane: String,
+    pub(super) lane: Arc<str>,
     pub(super) sequence: u64,
     /// When it was stored, in seconds since 1970-01-01 UTC.
     pub(super) at: u64,
@@ -67,8 +68,10 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 
 impl DeliveryQueue {
     /// Appends an event to its lane.
-    pub(super) fn push(&mut self, lane: String, pending: Pending) {
-        self.order.insert((pending.sequence, lane.clone()));
+    pub(super) fn push(&mut self, lane: &str, pending: Pending) {
+        let known = self.lanes.get_key_value(lane).map(|(name, _)| name.clone());
+        let lane = known.unwrap_or_else(|| lane.into());
+        self.order.insert(pending.sequence, lane.clone());
         self.bytes += pending.bytes;
         if let Some(known) = self.lanes.get_mut(&lane) {
             known.pending.push_back(pending);
@@ -82,10 +85,7 @@ impl DeliveryQueue {
     /// The next event that may be sent. It is in flight until [`DeliveryQueue::done`],
     /// [`DeliveryQueue::failed`] or [`DeliveryQueue::hold`].
     pub(super) fn pop(&mut self, now: Instant) -> Option<Delivery> {
-        while self.next_due().is_some_and(|due| due <= now) {
-            let Some((_, lane)) = self.waiting.pop_first() else { break };
-            self.make_ready(lane);
-        }
+        self.make_due_ready(now);
         while let Some((_, lane)) = self.ready.pop_first() {
             let Some(known) = self.lanes.get_mut(&lane) else { continue };
             if let Some(Pending { sequence, at, since, .. }) = known.pending.front().copied() {
@@ -96,11 +96,18 @@ impl DeliveryQueue {
         None
     }
 
+    /// The size of the event that [`DeliveryQueue::pop`] would return.
+    pub(super) fn next_bytes(&mut self, now: Instant) -> Option<u64> {
+        self.make_due_ready(now);
+        let (_, lane) = self.ready.first()?;
+        self.lanes.get(lane)?.pending.front().map(|pending| pending.bytes)
+    }
+
     /// The first event of the lane is delivered or given up.
     pub(super) fn done(&mut self, lane: &str) {
         let Some(known) = self.lanes.get_mut(lane) else { return };
         if let Some(Pending { sequence, bytes, .. }) = known.pending.pop_front() {
-            self.order.remove(&(sequence, lane.to_owned()));
+            self.order.remove(&sequence);
             self.bytes -= bytes;
         }
         if known.pending.is_empty() {
@@ -108,7 +115,7 @@ impl DeliveryQueue {
             return;
         }
         known.backoff.reset();
-        self.make_ready(lane.to_owned());
+        self.make_ready(lane.into());
     }
 
     /// The first event of the lane was not accepted: it is retried after the returned delay. `random`,
@@ -124,7 +131,7 @@ impl DeliveryQueue {
     pub(super) fn hold(&mut self, lane: &str, until: Instant) {
         let Some(known) = self.lanes.get_mut(lane) else { return };
         known.state = State::Until(until);
-        self.waiting.insert((until, lane.to_owned()));
+        self.waiting.insert((until, lane.into()));
     }
 
     /// Drops the oldest event that is not in flight, and returns its number.
@@ -135,9 +142,10 @@ impl DeliveryQueue {
                     && known.pending.front().is_some_and(|first| first.sequence == sequence)
             })
         };
-        let (sequence, lane) =
-            self.order.iter().find(|(sequence, lane)| !in_flight(lane, *sequence)).cloned()?;
-        self.order.remove(&(sequence, lane.clone()));
+        let mut order = self.order.iter();
+        let (sequence, lane) = order.find(|(sequence, lane)| !in_flight(lane, **sequence))?;
+        let (sequence, lane) = (*sequence, lane.clone());
+        self.order.remove(&sequence);
         let known = self.lanes.get_mut(&lane)?;
         let place = known.pending.iter().position(|pending| pending.sequence == sequence)?;
         self.bytes -= known.pending.remove(place)?.bytes;
@@ -152,8 +160,16 @@ impl DeliveryQueue {
         Some(sequence)
     }
 
+    /// Makes the lanes ready that have waited long enough.
+    fn make_due_ready(&mut self, now: Instant) {
+        while self.next_due().is_some_and(|due| due <= now) {
+            let Some((_, lane)) = self.waiting.pop_first() else { break };
+            self.make_ready(lane);
+        }
+    }
+
     /// Puts a lane behind those that are ready.
-    fn make_ready(&mut self, lane: String) {
+    fn make_ready(&mut self, lane: Arc<str>) {
         let Some(known) = self.lanes.get_mut(&lane) else { return };
         self.turn += 1;
         known.state = State::Ready(self.turn);
@@ -170,7 +186,7 @@ impl DeliveryQueue {
         self.order.len()
     }
 
-    /// Their size in bytes.
+    /// About how many bytes of the store they take.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -189,7 +205,7 @@ mod tests {
     fn queue(events: &[(&str, u64)]) -> (DeliveryQueue, Instant) {
         let mut queue = DeliveryQueue::default();
         for (lane, sequence) in events {
-            queue.push((*lane).to_owned(), pending(*sequence));
+            queue.push(lane, pending(*sequence));
         }
         (queue, Instant::now())
     }
@@ -207,7 +223,7 @@ mod tests {
         assert_eq!(pop_all(&mut queue, now), [2]);
         queue.done("b");
         queue.done("a");
-        queue.push("b".into(), pending(5));
+        queue.push("b", pending(5));
         assert_eq!(pop_all(&mut queue, now), [4, 5]);
         queue.done("a");
         queue.done("b");
@@ -254,7 +270,7 @@ mod tests {
         assert_eq!(queue.drop_oldest(), Some(1));
         assert_eq!((queue.len(), queue.bytes(), queue.next_due()), (0, 0, None));
         queue.done("a");
-        queue.push("b".into(), pending(4));
+        queue.push("b", pending(4));
         assert_eq!(pop_all(&mut queue, now), [4]);
     }
 
@@ -262,7 +278,7 @@ mod tests {
     fn nothing_is_left_of_dropped_events() {
         let mut queue = DeliveryQueue::default();
         for sequence in 0..1000 {
-            queue.push(format!("lane-{}", sequence % 7), pending(sequence));
+            queue.push(&format!("lane-{}", sequence % 7), pending(sequence));
             while queue.len() > 3 {
                 queue.drop_oldest().unwrap();
             }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fedecks_store::{Clock, OutboxEntry, OutboxItem, OutboxStore, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -26,6 +26,8 @@ pub(super) struct Worker {
     receiver: Receiver,
     queue: DeliveryQueue,
     in_flight: JoinSet<(Delivery, Attempt)>,
+    /// Room for the bodies in flight, in KiB.
+    room: Arc<Semaphore>,
     /// Read from the event log, and not in the store yet.
     to_store: Vec<OutboxEntry>,
     /// Delivered or given up, and still in the store.
@@ -50,6 +52,9 @@ type Attempt = Result<Option<Outcome>, StoreError>;
 /// How many events are stored at a time.
 const BATCH: usize = 256;
 
+/// A batch ends after about this many bytes: others wait for the store meanwhile.
+const BATCH_BYTES: usize = 256 * 1024;
+
 /// How often the worker checks whether a backup replaced the store.
 const EPOCH_CHECK: Duration = Duration::from_secs(1);
 
@@ -64,20 +69,21 @@ impl Worker {
         clock: Clock,
         counters: Arc<WebhookCounters>,
     ) -> Result<Self, ServerError> {
-        let filter = Filter {
-            devices: webhook.devices.clone().into_iter().collect(),
-            kinds: webhook.kinds.clone(),
-        };
+        let devices = webhook.devices.clone().into_iter().collect();
+        let filter = Filter::new(devices, &webhook.kinds);
         Ok(Self {
             webhook: webhook.clone(),
             store,
             // From now on. What an earlier run left is in the store.
-            events: events.follow(None, filter),
+            events: Reader::follow(events, None, filter),
             receiver: Receiver::new(webhook, webhook.signing_secret()?)?,
             queue: DeliveryQueue::default(),
             ids: HashMap::new(),
             epoch: 0,
             in_flight: JoinSet::new(),
+            room: Arc::new(Semaphore::new(
+                kib(webhook.in_flight_bytes).try_into().unwrap_or(Semaphore::MAX_PERMITS),
+            )),
             to_store: Vec::new(),
             to_delete: Vec::new(),
             store_due: None,
@@ -96,7 +102,7 @@ impl Worker {
             _ = ended.wait_for(|ended| *ended) => {}
         }
         loop {
-            self.drain();
+            self.drain().await;
             if self.to_store.is_empty() {
                 return;
             }
@@ -138,7 +144,7 @@ impl Worker {
                 }
                 item = self.events.next(), if self.to_store.is_empty() => {
                     self.accept(item);
-                    self.drain();
+                    self.drain().await;
                     self.persist().await;
                 }
                 () = tokio::time::sleep_until(due) => {
@@ -163,7 +169,7 @@ impl Worker {
                     let since = Instant::now();
                     for OutboxItem { sequence, lane, event, bytes, at } in left {
                         self.ids.insert(sequence, event);
-                        self.queue.push(lane, Pending { sequence, bytes, at, since });
+                        self.queue.push(&lane, Pending { sequence, bytes, at, since });
                     }
                     return;
                 }
@@ -183,17 +189,22 @@ impl Worker {
         }
         self.pause = None;
         while self.in_flight.len() < self.webhook.concurrency {
+            let Some(bytes) = self.queue.next_bytes(Instant::now()) else { return };
+            // A body that is bigger than the room goes alone.
+            let room = kib(bytes).min(kib(self.webhook.in_flight_bytes));
+            let Ok(room) = self.room.clone().try_acquire_many_owned(room) else { return };
             let Some(delivery) = self.queue.pop(Instant::now()) else { return };
             let (store, receiver) = (self.store.clone(), self.receiver.clone());
             let (webhook, clock) = (self.webhook.name.clone(), self.clock.clone());
             self.in_flight.spawn(async move {
                 let attempt = match store.outbox_body(&webhook, delivery.sequence).await {
                     Ok(Some(OutboxEntry { event, body, .. })) => {
-                        Ok(Some(receiver.deliver(&event, clock.now(), body.into()).await))
+                        Ok(Some(receiver.deliver(&event, clock.now(), body).await))
                     }
                     Ok(None) => Ok(None),
                     Err(error) => Err(error),
                 };
+                drop(room);
                 (delivery, attempt)
             });
         }
@@ -233,7 +244,7 @@ impl Worker {
         };
         if self.is_too_old(&delivery) {
             self.counters.dropped.inc();
-            let lane = &delivery.lane;
+            let lane = &*delivery.lane;
             tracing::warn!(
                 webhook,
                 lane,
@@ -290,9 +301,11 @@ impl Worker {
     }
 
     /// Reads what the event log has already.
-    fn drain(&mut self) {
-        while self.to_store.len() < BATCH {
-            let Some(item) = self.events.try_next() else { break };
+    async fn drain(&mut self) {
+        let bytes =
+            |stored: &[OutboxEntry]| stored.iter().map(|entry| entry.body.len()).sum::<usize>();
+        while self.to_store.len() < BATCH && bytes(&self.to_store) < BATCH_BYTES {
+            let Some(item) = self.events.ready().await else { break };
             self.accept(item);
         }
     }
@@ -308,9 +321,9 @@ impl Worker {
             Ok(numbers) => {
                 let since = Instant::now();
                 for (entry, sequence) in self.to_store.drain(..).zip(numbers) {
+                    let bytes = entry.stored_bytes();
                     self.ids.insert(sequence, entry.event);
-                    let bytes = entry.body.len() as u64;
-                    self.queue.push(entry.lane, Pending { sequence, bytes, at: now, since });
+                    self.queue.push(&entry.lane, Pending { sequence, bytes, at: now, since });
                 }
             }
             Err(error) => {
@@ -334,9 +347,7 @@ impl Worker {
                 let device = entry.event.device.as_ref();
                 let device = device.filter(|_| entry.event.kind() != EventKind::Refused);
                 let lane = device.map(ToString::to_string).unwrap_or_default();
-                let event = entry.id();
-                let body = entry.event.to_json(&event);
-                self.to_store.push(OutboxEntry { lane, event, body });
+                self.to_store.push(OutboxEntry { lane, event: entry.id(), body: entry.json() });
             }
             Item::Gap { .. } => {
                 self.counters.dropped.inc();
@@ -363,4 +374,9 @@ impl Worker {
         self.mark_deleted(&sequences);
         self.delete().await;
     }
+}
+
+/// In KiB, at least 1 and at most what a semaphore takes at once.
+fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX)
 }

@@ -6,6 +6,7 @@ mod api;
 mod audit;
 mod browser;
 mod dashboard;
+mod event_floods;
 mod guessing;
 mod hostile;
 mod limits;

@@ -10,7 +10,7 @@ pub async fn outbox<S: OutboxStore>(open: impl AsyncFn() -> S) {
 
 fn entry(lane: &str, event: &str) -> OutboxEntry {
     let body = format!("the body of {event} takes \u{20ac} 5");
-    OutboxEntry { lane: lane.into(), event: event.into(), body }
+    OutboxEntry { lane: lane.into(), event: event.into(), body: body.into() }
 }
 
 async fn events_stay_in_order_until_they_are_removed(store: &impl OutboxStore) {
@@ -21,7 +21,7 @@ async fn events_stay_in_order_until_they_are_removed(store: &impl OutboxStore) {
     let second = store.outbox_add("crm", vec![entry("a", "3")], 9).await.unwrap();
     assert!(first[0] < first[1] && first[1] < second[0]);
     let item = |sequence, lane: &str, event: &str, at| {
-        let bytes = entry(lane, event).body.len() as u64;
+        let bytes = entry(lane, event).stored_bytes();
         OutboxItem { sequence, lane: lane.into(), event: event.into(), bytes, at }
     };
     let waiting =

@@ -23,7 +23,7 @@ impl AuditStore for SqliteStore {
 
     fn expire_audit(&self, now: u64) -> StoreFuture<'_, usize> {
         let log = self.log;
-        self.write(move |tx| log.expire(tx, now))
+        self.write_bulk(move |tx| log.expire(tx, now))
     }
 }
 

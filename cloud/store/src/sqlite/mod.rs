@@ -17,7 +17,9 @@ mod known_logins;
 mod login_notes;
 mod new_file;
 mod outbox;
+mod queue;
 mod schema;
+mod shrink;
 mod stats;
 mod store;
 #[cfg(test)]

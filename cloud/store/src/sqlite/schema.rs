@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::shrink;
 use crate::error::StoreError;
 
 /// `PRAGMA application_id` of a Fedecks store: "fdks".
@@ -92,6 +93,9 @@ const MIGRATIONS: &[&str] = &[
      CREATE INDEX known_logins_by_use ON known_logins (last_used);",
 ];
 
+/// The size in bytes that the write-ahead log keeps when it is not needed.
+const WAL_KEPT: i64 = 8 * 1024 * 1024;
+
 /// What to do with an empty file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IfEmpty {
@@ -126,6 +130,9 @@ pub(super) fn prepare(
                 return Err(StoreError::Empty { location: location.to_owned() });
             }
             Found::Version(version) => {
+                if version == 0 {
+                    shrink::prepare(database).map_err(failed)?;
+                }
                 if migrate(database, version).map_err(failed)? && version > 0 {
                     let to = version + 1;
                     tracing::info!(store = location, from = version, to, "migrated the store");
@@ -137,7 +144,10 @@ pub(super) fn prepare(
     // With WAL readers and the writer don't wait for each other. FULL syncs each commit, so that a
     // revocation or an account survives a power cut.
     database.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
-    database.pragma_update(None, "synchronous", "FULL").map_err(failed)
+    database.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    // After a big transaction the log is made shorter again.
+    database.pragma_update(None, "journal_size_limit", WAL_KEPT).map_err(failed)?;
+    shrink::convert(database, location).map_err(failed)
 }
 
 /// The content of a database.

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,8 +13,9 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::audit_log::AuditLog;
 use super::file::File;
+use super::queue::{CloseOnDrop, Lane, NotQueued, Queue, Queued};
 use super::stats::{Action, Counters};
-use super::worker::{self, CALL_TIMEOUT, QUEUE_LENGTH, Queued, Worker};
+use super::worker::{self, CALL_TIMEOUT, Worker};
 use super::write_behind::WriteBehind;
 use crate::audit::{Actor, AuditAction, AuditEntry, AuditLimits};
 use crate::boxed::StoreFuture;
@@ -26,8 +26,9 @@ use crate::time::unix_now;
 
 /// The store in one SQLite file.
 ///
-/// A dedicated thread owns the database. Calls wait for it in a bounded queue, and are refused with
-/// [`StoreError::Busy`] when that is full. Every call is answered within about 6 seconds: a call that
+/// A dedicated thread owns the database. Calls wait for it in bounded queues, and are refused with
+/// [`StoreError::Busy`] when those are full. What a login needs and what changes access is served before
+/// everything else. Every call is answered within about 6 seconds: a call that
 /// another process blocks does not delay the others, and fails after 5 seconds. Other processes may use
 /// the same file at the same time, as the commands of `fedecks-cloud` do while the server runs.
 ///
@@ -38,14 +39,14 @@ use crate::time::unix_now;
 /// Dropping the store writes the pending notes, and waits for that.
 pub struct SqliteStore {
     pub(super) location: Arc<str>,
-    /// `None` only while dropping: that ends the thread.
-    jobs: Option<SyncSender<Queued>>,
+    queue: Arc<Queue>,
     pub(super) write_behind: Arc<WriteBehind>,
     counters: Arc<Counters>,
     epoch: Arc<AtomicU64>,
     pub(super) log: AuditLog,
     reads: Semaphore,
     writes: Semaphore,
+    bulk: Semaphore,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -57,9 +58,13 @@ pub struct StoreOptions {
 }
 
 /// The number of reads, and of writes, without priority that may be queued for the thread at a time
-/// (`worker::QUEUE_LENGTH` is for all). However much operators' programs request, a device that logs in
+/// (`queue::QUEUE_LENGTH` is for all). However much operators' programs request, a device that logs in
 /// waits for no more than these.
 pub(super) const MAX_CONCURRENT: usize = 16;
+
+/// The number of calls for the outbox that may be queued for the thread at a time. They carry events, of up
+/// to some megabytes each.
+const MAX_BULK: usize = 2;
 
 /// How long after its deadline the answer to a call may arrive.
 pub(super) const ANSWER_GRACE: Duration = Duration::from_secs(1);
@@ -108,7 +113,8 @@ impl SqliteStore {
 
     fn start(file: File, options: StoreOptions) -> Result<Self, StoreError> {
         let location = file.location().clone();
-        let (jobs, queue) = sync_channel(QUEUE_LENGTH);
+        let queue = Arc::new(Queue::default());
+        let calls = CloseOnDrop(queue.clone());
         let write_behind = Arc::new(WriteBehind::default());
         let counters = Arc::new(Counters::default());
         let epoch = file.epoch();
@@ -116,17 +122,18 @@ impl SqliteStore {
         let worker = Worker::new(file, write_behind.clone(), counters.clone(), log);
         let thread = std::thread::Builder::new()
             .name("fedecks-store".into())
-            .spawn(move || worker.run(&queue))
+            .spawn(move || worker.run(&calls.0))
             .map_err(|error| StoreError::failed(&location, "start the thread of", error))?;
         Ok(Self {
             location,
-            jobs: Some(jobs),
+            queue,
             write_behind,
             counters,
             epoch,
             log,
             reads: Semaphore::new(MAX_CONCURRENT),
             writes: Semaphore::new(MAX_CONCURRENT),
+            bulk: Semaphore::new(MAX_BULK),
             thread: Some(thread),
         })
     }
@@ -136,7 +143,7 @@ impl SqliteStore {
         &self,
         read: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreFuture<'_, T> {
-        self.call(Action::Read, Some(&self.reads), read)
+        self.call(Action::Read, Lane::Bulk, Some(&self.reads), read)
     }
 
     /// [`SqliteStore::read`] with priority, which is not subject to [`MAX_CONCURRENT`]: for what a device
@@ -145,21 +152,33 @@ impl SqliteStore {
         &self,
         read: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreFuture<'_, T> {
-        self.call(Action::Read, None, read)
+        self.call(Action::Read, Lane::First, None, read)
+    }
+
+    /// [`SqliteStore::read`] for the outbox, whose calls are few at a time.
+    pub(super) fn read_bulk<T: Send + 'static>(
+        &self,
+        read: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        self.call(Action::Read, Lane::Bulk, Some(&self.bulk), read)
     }
 
     /// Runs `change` on the thread as one transaction. It is run again if another process has locked the
     /// file.
     pub(super) fn write<T: Send + 'static>(
         &self,
-        mut change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreFuture<'_, T> {
-        self.call(Action::Write, Some(&self.writes), move |database| {
-            let tx = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = change(&tx)?;
-            tx.commit()?;
-            Ok(done)
-        })
+        self.call(Action::Write, Lane::First, Some(&self.writes), transaction(change))
+    }
+
+    /// [`SqliteStore::write`] for the outbox, after the calls of everyone else. A call is one step: it
+    /// writes or deletes no more than `outbox::STEP_BYTES` and one event.
+    pub(super) fn write_bulk<T: Send + 'static>(
+        &self,
+        change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        self.call(Action::Write, Lane::Bulk, Some(&self.bulk), transaction(change))
     }
 
     /// Runs `change` and adds a line to the audit log, in one transaction. If `change` returns
@@ -205,6 +224,7 @@ impl SqliteStore {
     fn call<'a, T: Send + 'static>(
         &'a self,
         action: Action,
+        lane: Lane,
         limit: Option<&'a Semaphore>,
         work: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreFuture<'a, T> {
@@ -220,11 +240,10 @@ impl SqliteStore {
                     Some(turn.map_err(|_| self.busy())?)
                 }
             };
-            let queued = Queued { job, action, since, deadline };
-            let Some(jobs) = &self.jobs else { return Err(self.closed()) };
-            jobs.try_send(queued).map_err(|error| match error {
-                TrySendError::Full(_) => self.busy(),
-                TrySendError::Disconnected(_) => self.closed(),
+            let queued = Queued { job, action, lane, since, deadline };
+            self.queue.push(queued).map_err(|refused| match refused {
+                NotQueued::Full => self.busy(),
+                NotQueued::Closed => self.closed(),
             })?;
             // The thread answers in time, unless the disk itself hangs.
             let answered = tokio::time::timeout_at((deadline + ANSWER_GRACE).into(), result);
@@ -250,6 +269,17 @@ impl SqliteStore {
     }
 }
 
+fn transaction<T>(
+    mut change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> impl FnMut(&mut Connection) -> rusqlite::Result<T> {
+    move |database| {
+        let tx = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = change(&tx)?;
+        tx.commit()?;
+        Ok(done)
+    }
+}
+
 impl Epoch for SqliteStore {
     fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
@@ -264,7 +294,7 @@ impl StoreMonitor for SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        self.jobs = None;
+        self.queue.close();
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has nothing left to write.
             let _ = thread.join();

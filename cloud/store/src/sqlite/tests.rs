@@ -14,9 +14,10 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::devices::SCAN_ROWS;
+use super::queue::QUEUE_LENGTH;
 use super::schema;
 use super::store::{ANSWER_GRACE, MAX_CONCURRENT, SqliteStore, StoreOptions};
-use super::worker::{CALL_TIMEOUT, QUEUE_LENGTH};
+use super::worker::CALL_TIMEOUT;
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
 use crate::audit::{AuditAction, AuditEntry, AuditQuery, AuditStore};
@@ -24,6 +25,7 @@ use crate::conformance;
 use crate::conformance::support::{cli, device, until};
 use crate::devices::{AccessState, DeviceQuery, DeviceStore};
 use crate::error::StoreError;
+use crate::outbox::{OutboxEntry, OutboxStore};
 use crate::stats::StoreMonitor;
 
 fn devices(count: usize) -> Vec<DeviceId> {
@@ -345,4 +347,76 @@ async fn a_search_continues_beyond_one_scan() {
     }
     assert_eq!(found("5", 1000).await.len(), 1000, "the limit, from several scans");
     assert_eq!(found("nothing", 10).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_revocation_and_a_login_overtake_bulk_work() {
+    let (_dir, _path, store) = new_store();
+    let done = AtomicUsize::new(0);
+    let entry = |number: usize| OutboxEntry {
+        lane: String::new(),
+        event: number.to_string(),
+        body: "x".repeat(1_000_000).into(),
+    };
+    let bulk = join_all((0..40).map(|number| {
+        let (store, done) = (&store, &done);
+        async move {
+            store.outbox_add("crm", vec![entry(number)], 1).await.unwrap();
+            done.fetch_add(1, Ordering::Relaxed)
+        }
+    }));
+    let (by, victim) = (cli(), device("a"));
+    let critical = async {
+        store.revoke(&victim, &by).await.unwrap();
+        store.password_hash("marvin").await.unwrap();
+        done.load(Ordering::Relaxed)
+    };
+    // The bulk is queued first.
+    let (_, before) = tokio::join!(bulk, critical);
+    assert!(before <= 4, "{before} of 40 before it");
+}
+
+#[tokio::test]
+async fn a_file_shrinks_after_its_outbox_was_emptied() {
+    let (_dir, path, store) = new_store();
+    let size = || fs::metadata(&path).unwrap().len();
+    let mut events = Vec::new();
+    for number in 0..16 {
+        let (lane, event) = (String::new(), number.to_string());
+        let body = "x".repeat(1_000_000).into();
+        let added = store.outbox_add("crm", vec![OutboxEntry { lane, event, body }], 1).await;
+        events.push((added.unwrap()[0], number.to_string()));
+    }
+    assert!(size() > 12_000_000, "{}", size());
+    store.outbox_remove("crm", events).await.unwrap();
+    until(async || (size() < 1_500_000).then_some(())).await;
+    // What is stored next is stored as before.
+    store.add_account("marvin", "hash", &cli()).await.unwrap();
+    assert!(store.password_hash("marvin").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_shrink_is_rewritten_so_that_it_can() {
+    let (_dir, path, store) = new_store();
+    store.add_account("marvin", "hash", &cli()).await.unwrap();
+    drop(store);
+    let other = Connection::open(&path).unwrap();
+    let mode = |of: &Connection| of.pragma_query_value(None, "auto_vacuum", |row| row.get(0));
+    other.execute_batch("PRAGMA auto_vacuum = NONE; VACUUM").unwrap();
+    assert_eq!(mode(&other), Ok(0));
+    drop(other);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(mode(&Connection::open(&path).unwrap()), Ok(2));
+    assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("hash"));
+}
+
+#[tokio::test]
+async fn a_login_waits_for_a_part_of_many_notes() {
+    let store = SqliteStore::in_memory().unwrap();
+    (0..50_000).for_each(|number| store.seen(&device(&format!("device-{number}")), 0, 1));
+    // Until the first of them are written.
+    until(async || (store.stats().waiting < 50_000).then_some(())).await;
+    store.password_hash("marvin").await.unwrap();
+    assert!(store.stats().waiting > 20_000, "{} left", store.stats().waiting);
+    flushed(&store).await;
 }

@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
@@ -12,6 +11,8 @@ use tokio::sync::oneshot;
 
 use super::audit_log::AuditLog;
 use super::file::File;
+use super::queue::{Job, Popped, QUEUE_LENGTH, Queue, Queued};
+use super::shrink;
 use super::stats::{Action, Counters};
 use super::write_behind::WriteBehind;
 use crate::error::StoreError;
@@ -25,28 +26,9 @@ pub(super) struct Worker {
     blocked: VecDeque<Queued>,
     /// Since when flushing fails, and whether that was logged.
     flush_failing: Option<(Instant, bool)>,
+    /// The file is being shrunk, between other calls.
+    shrinking: bool,
 }
-
-/// A call in the queue.
-pub(super) struct Queued {
-    pub(super) job: Box<dyn Job>,
-    pub(super) action: Action,
-    pub(super) since: Instant,
-    /// When it fails if it is still waiting.
-    pub(super) deadline: Instant,
-}
-
-/// The work of a call, and the way back to its caller.
-pub(super) trait Job: Send {
-    /// Does the work. May be called several times.
-    fn attempt(&mut self, database: &mut Connection) -> rusqlite::Result<()>;
-
-    /// Answers the caller: with the result of the last attempt if `outcome` is `Ok`.
-    fn answer(self: Box<Self>, outcome: Result<(), StoreError>, location: &str);
-}
-
-/// The number of calls that may be queued for the thread.
-pub(super) const QUEUE_LENGTH: usize = 1024;
 
 /// How long a call may wait for its turn and for other processes.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,33 +89,37 @@ impl Worker {
         log: AuditLog,
     ) -> Self {
         let blocked = VecDeque::new();
-        Self { file, write_behind, counters, log, blocked, flush_failing: None }
+        let (flush_failing, shrinking) = (None, false);
+        Self { file, write_behind, counters, log, blocked, flush_failing, shrinking }
     }
 
-    /// Runs until all senders of the queue are gone, then writes what is left.
-    pub(super) fn run(mut self, queue: &Receiver<Queued>) {
+    /// Runs until the queue is closed, then writes what is left.
+    pub(super) fn run(mut self, queue: &Queue) {
         let mut flush_due = Instant::now() + FLUSH_INTERVAL;
         let mut retry_due = Instant::now();
         loop {
             let due = if self.blocked.is_empty() { flush_due } else { flush_due.min(retry_due) };
-            match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(queued) => {
+            let due = if self.shrinking { Instant::now() } else { due };
+            match queue.pop(due) {
+                Popped::Call(queued) => {
                     let was_blocked = !self.blocked.is_empty();
                     self.accept(queued);
                     if !was_blocked {
                         retry_due = Instant::now() + RETRY_INTERVAL;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.finish(),
+                Popped::Nothing if self.shrinking => self.shrink(),
+                Popped::Nothing => {}
+                Popped::Closed => return self.finish(),
             }
             if Instant::now() >= retry_due {
                 self.retry();
                 retry_due = Instant::now() + RETRY_INTERVAL;
             }
             if Instant::now() >= flush_due {
-                self.flush();
-                flush_due = Instant::now() + FLUSH_INTERVAL;
+                let more = self.flush();
+                self.shrinking |= self.flush_failing.is_none() && self.shrinking_is_due();
+                flush_due = Instant::now() + if more { Duration::ZERO } else { FLUSH_INTERVAL };
             }
         }
     }
@@ -172,7 +158,10 @@ impl Worker {
     /// Retries the blocked calls. If one write is blocked, all are.
     fn retry(&mut self) {
         let mut locked = false;
-        for queued in std::mem::take(&mut self.blocked) {
+        let mut calls: Vec<_> = std::mem::take(&mut self.blocked).into();
+        // Stable: the calls of a lane keep their order.
+        calls.sort_by_key(|queued| queued.lane);
+        for queued in calls {
             let is_write = queued.action == Action::Write;
             if locked && is_write && Instant::now() < queued.deadline {
                 self.blocked.push_back(queued);
@@ -205,7 +194,7 @@ impl Worker {
     }
 
     fn answer(&self, queued: Queued, outcome: Result<(), StoreError>) {
-        let Queued { job, action, since, deadline: _ } = queued;
+        let Queued { job, action, since, lane: _, deadline: _ } = queued;
         match &outcome {
             Ok(()) => self.counters.succeeded(),
             Err(StoreError::Busy { .. }) => self.counters.timed_out(),
@@ -220,13 +209,14 @@ impl Worker {
     }
 
     /// No caller waits for the write-behind buffer: if another process blocks the file, the next flush
-    /// writes it.
-    fn flush(&mut self) {
+    /// writes it. Returns whether that is due at once, after the calls that wait.
+    fn flush(&mut self) -> bool {
         let flushed = self.try_flush();
+        let more = matches!(flushed, Ok(true));
         let store = self.file.location();
         match (flushed, self.flush_failing) {
-            (Ok(()), None) => {}
-            (Ok(()), Some((_, logged))) => {
+            (Ok(_), None) => {}
+            (Ok(_), Some((_, logged))) => {
                 self.flush_failing = None;
                 if logged {
                     let (dropped, audit_dropped) = self.write_behind.dropped();
@@ -246,10 +236,11 @@ impl Worker {
                 self.flush_failing = Some((since, logged || log_now));
             }
         }
+        more
     }
 
     /// The flag of the error says whether another process blocks the file.
-    fn try_flush(&mut self) -> Result<(), (StoreError, bool)> {
+    fn try_flush(&mut self) -> Result<bool, (StoreError, bool)> {
         let (write_behind, log) = (self.write_behind.clone(), self.log);
         let database = self.file.database().map_err(|error| (error, false))?;
         write_behind.flush(database, log).map_err(|error| {
@@ -262,17 +253,36 @@ impl Worker {
         })
     }
 
+    fn shrinking_is_due(&mut self) -> bool {
+        self.file.database().is_ok_and(|database| shrink::is_due(database).unwrap_or_default())
+    }
+
+    /// Shrinks the file a little. If that fails, it is tried again after the next flush.
+    fn shrink(&mut self) {
+        let shrunk = self.file.database().map(|database| shrink::step(database));
+        self.shrinking = matches!(shrunk, Ok(Ok(true)));
+        if let Ok(Err(error)) = shrunk {
+            if !is_blocked(&error) {
+                self.file.on_error(&error);
+            }
+        }
+    }
+
     /// Finishes the blocked calls and the last flush, in the time that any call has.
     fn finish(mut self) {
         let deadline = Instant::now() + CALL_TIMEOUT;
         loop {
             self.retry();
-            let left =
-                !self.blocked.is_empty() || self.try_flush().is_err_and(|(_, blocked)| blocked);
-            if !left || Instant::now() >= deadline {
+            let flushed = self.try_flush();
+            let flushed_nothing = flushed.is_err() || !self.blocked.is_empty();
+            let left = self.write_behind.len() > 0;
+            let again = flushed.map_or_else(|(_, blocked)| blocked, |_| left);
+            if (self.blocked.is_empty() && !again) || Instant::now() >= deadline {
                 break;
             }
-            std::thread::sleep(RETRY_INTERVAL);
+            if flushed_nothing {
+                std::thread::sleep(RETRY_INTERVAL);
+            }
         }
         let lost = self.write_behind.len();
         if lost > 0 {

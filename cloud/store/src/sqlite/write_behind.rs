@@ -54,6 +54,9 @@ const MAX_LOGINS: usize = 10_000;
 /// leaves room for what is rare. With the 100 bytes or so of a line, 10,000 fit.
 const MAX_AUDIT_BYTES: usize = 2 * 1024 * 1024;
 
+/// How many notes, and how many lines, a flush writes. Calls wait for it.
+const FLUSHED: usize = 2000;
+
 impl WriteBehind {
     pub(super) fn seen(&self, device: &DeviceId, generation: u64, at: u64) {
         if !self.pending.lock().add_seen(device, Seen { generation, at }) {
@@ -92,17 +95,18 @@ impl WriteBehind {
         self.pending.lock().len() as u64
     }
 
-    /// Writes everything pending in one transaction. If that fails, it stays pending.
-    pub(super) fn flush(&self, database: &mut Connection, log: AuditLog) -> rusqlite::Result<()> {
-        let pending = std::mem::take(&mut *self.pending.lock());
+    /// Writes what is pending, up to a number, in one transaction. If that fails, it stays pending. Returns
+    /// whether the next flush is due at once.
+    pub(super) fn flush(&self, database: &mut Connection, log: AuditLog) -> rusqlite::Result<bool> {
+        let pending = self.pending.lock().take();
         if pending.len() == 0 {
-            return Ok(());
+            return Ok(false);
         }
-        let written = pending.write(database, log);
-        if written.is_err() {
+        if let Err(error) = pending.write(database, log) {
             self.put_back(pending);
+            return Err(error);
         }
-        written
+        Ok(self.pending.lock().is_much())
     }
 
     /// Puts back what could not be written, before what arrived since.
@@ -131,6 +135,29 @@ impl WriteBehind {
 impl Pending {
     fn len(&self) -> usize {
         self.seen.len() + self.used.len() + self.logins.len() + self.audit.len()
+    }
+
+    /// Whether it takes more than one flush.
+    fn is_much(&self) -> bool {
+        self.seen.len() > FLUSHED || self.audit.len() > FLUSHED
+    }
+
+    /// Takes what one flush writes.
+    fn take(&mut self) -> Self {
+        if !self.is_much() {
+            return std::mem::take(self);
+        }
+        let devices: Vec<_> = self.seen.keys().take(FLUSHED).cloned().collect();
+        let seen = devices.iter().filter_map(|device| self.seen.remove_entry(device)).collect();
+        let lines = self.audit.len().min(FLUSHED);
+        let lines: Vec<_> = self.audit.drain(..lines).collect();
+        let (used, logins) = (std::mem::take(&mut self.used), std::mem::take(&mut self.logins));
+        let mut taken = Self { seen, used, logins, ..Self::default() };
+        for line in lines {
+            self.audit_bytes[class_of(&line)] -= size_of_entry(&line);
+            taken.add_audit(line);
+        }
+        taken
     }
 
     /// Returns false if it is full.
@@ -175,7 +202,7 @@ impl Pending {
 
     /// Returns false if its class is full.
     fn add_audit(&mut self, entry: AuditEntry) -> bool {
-        let class = usize::from(entry.action.class().number()) - 1;
+        let class = class_of(&entry);
         let bytes = self.audit_bytes[class] + size_of_entry(&entry);
         let has_room = bytes <= MAX_AUDIT_BYTES;
         if has_room {
@@ -204,6 +231,11 @@ impl Pending {
         }
         tx.commit()
     }
+}
+
+/// The place of its class in [`AuditClass::ALL`].
+fn class_of(entry: &AuditEntry) -> usize {
+    usize::from(entry.action.class().number()) - 1
 }
 
 fn size_of_entry(entry: &AuditEntry) -> usize {

@@ -16,10 +16,14 @@ pub(crate) struct Events {
     /// The number of streams that may be open.
     #[serde(deserialize_with = "number::<_, _, 1, NO_MAX>")]
     pub(crate) streams: usize,
+    /// The number of those that one API token may have, with its dashboard sessions.
+    #[serde(deserialize_with = "number::<_, _, 1, NO_MAX>")]
+    pub(crate) streams_per_token: usize,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { keep: 10_000, keep_bytes: 16 * 1024 * 1024, streams: 1_000 }
+        let keep_bytes = 16 * 1024 * 1024;
+        Self { keep: 10_000, keep_bytes, streams: 1_000, streams_per_token: 100 }
     }
 }

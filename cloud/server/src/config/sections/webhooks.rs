@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 use super::secrets::Source;
 use crate::config::error::{ConfigError, ConfigSources};
 use crate::config::secret::Secret;
-use crate::config::values::{NO_MAX, number, parsed, parsed_list, positive};
+use crate::config::values::{MAX_U32, NO_MAX, number, parsed, parsed_list, positive};
 use crate::event_kind::EventKind;
 use crate::webhook_signature::SigningSecret;
 
@@ -42,12 +42,15 @@ pub(crate) struct Webhook {
     /// The number of events that may wait for the receiver.
     #[serde(deserialize_with = "number::<_, _, 1, NO_MAX>")]
     pub(crate) keep: usize,
-    /// The bytes of the store that they may take.
+    /// The bytes of the store that they may take, approximately.
     #[serde(deserialize_with = "number::<_, _, 1, NO_MAX>")]
     pub(crate) keep_bytes: u64,
     /// The number of deliveries at a time.
     #[serde(deserialize_with = "number::<_, _, 1, NO_MAX>")]
     pub(crate) concurrency: usize,
+    /// The bytes of the events that are being delivered. A single event may be bigger.
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
+    pub(crate) in_flight_bytes: u64,
     #[serde(skip)]
     sources: ConfigSources,
 }
@@ -68,6 +71,7 @@ impl Default for Webhook {
             keep: 100_000,
             keep_bytes: 1024 * 1024 * 1024,
             concurrency: 8,
+            in_flight_bytes: 16 * 1024 * 1024,
             sources: ConfigSources::default(),
         }
     }

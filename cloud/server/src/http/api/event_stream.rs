@@ -1,6 +1,7 @@
 //! The text of an event stream: server-sent events, as the HTML standard defines them.
 
 use std::convert::Infallible;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,15 +17,18 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a browser waits before it reconnects.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// The chunks of a stream. It ends with the server, and when `allowed`, called before each event and
-/// heartbeat, returns false.
+/// The length of a chunk. A client that stops reading keeps one of them in memory.
+const CHUNK: usize = 64 * 1024;
+
+/// The chunks of a stream. It ends with the server, when `allowed`, called before each chunk, returns false,
+/// and when an event leaves the log before a slow client has all of it.
 pub(super) fn chunks(
     stream: EventStream,
     allowed: impl Fn() -> bool + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let encoder = Encoder { stream, allowed, heartbeat };
+    let encoder = Encoder { stream, allowed, heartbeat, sending: None };
     let greeting = format!("retry: {}\n{}\n", RETRY.as_millis(), encoder.position()).into();
     let rest =
         stream::unfold(encoder, |mut encoder| async { Some((encoder.next().await?, encoder)) });
@@ -35,6 +39,13 @@ struct Encoder<A> {
     stream: EventStream,
     allowed: A,
     heartbeat: Interval,
+    sending: Option<Sending>,
+}
+
+/// An event of which a part was sent. It does not stay in memory for that.
+struct Sending {
+    entry: Weak<LogEntry>,
+    sent: usize,
 }
 
 impl<A: Fn() -> bool> Encoder<A> {
@@ -45,6 +56,11 @@ impl<A: Fn() -> bool> Encoder<A> {
 
     /// The next chunk; `None` ends the stream.
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(Sending { entry, sent }) = self.sending.take() {
+            let stopping = *self.stream.stopping.borrow();
+            let entry = entry.upgrade().filter(|_| !stopping && (self.allowed)())?;
+            return Some(self.chunk(&entry, sent));
+        }
         let item = tokio::select! {
             biased;
             _ = self.stream.stopping.wait_for(|stopping| *stopping) => return None,
@@ -61,15 +77,23 @@ impl<A: Fn() -> bool> Encoder<A> {
                 format!("id: {id}\nevent: gap\ndata: {{\"id\":\"{id}\",\"kind\":\"gap\"}}\n\n")
                     .into()
             }
-            Some(Item::Event(entry)) => entry.encoded(encode),
+            Some(Item::Event(entry)) => self.chunk(&entry, 0),
         })
     }
-}
 
-fn encode(entry: &LogEntry) -> Bytes {
-    let (id, kind) = (entry.id(), entry.event.kind().as_str());
-    let json = entry.event.to_json(&id);
-    format!("id: {id}\nevent: {kind}\ndata: {json}\n\n").into()
+    /// The part of an event from `sent` on.
+    fn chunk(&mut self, entry: &Arc<LogEntry>, sent: usize) -> Bytes {
+        let text = entry.text();
+        if text.len() <= CHUNK {
+            return text;
+        }
+        let end = text.len().min(sent + CHUNK);
+        if end < text.len() {
+            self.sending = Some(Sending { entry: Arc::downgrade(entry), sent: end });
+        }
+        // A copy: a slice would keep the whole text.
+        Bytes::copy_from_slice(text.get(sent..end).unwrap_or_default())
+    }
 }
 
 #[cfg(test)]
@@ -81,7 +105,8 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::events::{Bounds, Event, EventLog, EventPayload, Filter, Streams};
+    use crate::config::Events;
+    use crate::events::{Bounds, Event, EventLog, EventPayload, Filter, Streams, TooManyStreams};
 
     type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Infallible>>>>;
 
@@ -92,19 +117,24 @@ mod tests {
     }
 
     impl Fixture {
-        fn new(max: usize) -> Self {
+        fn new(streams: usize) -> Self {
             let log = EventLog::new(Bounds { events: 10, bytes: 1_000_000 });
             let (stop, stopping) = watch::channel(false);
-            Self { streams: Streams::new(log.clone(), max, stopping), log, stop }
+            let limits = Events { streams, streams_per_token: 2, ..Events::default() };
+            Self { streams: Streams::new(log.clone(), &limits, stopping), log, stop }
         }
 
         fn open(&self, after: Option<&str>, allowed: bool) -> Option<Chunks> {
-            let stream = self.streams.open(after, Filter::default())?;
+            let stream = self.streams.open("token", after, Filter::default()).ok()?;
             Some(Box::pin(chunks(stream, move || allowed)))
         }
 
         fn record_message(&self) {
-            let payload = EventPayload::Message(Message::from(Term::from("line 1\nline 2")));
+            self.record("line 1\nline 2".into());
+        }
+
+        fn record(&self, text: String) {
+            let payload = EventPayload::Message(Message::from(Term::from(text)));
             self.log.record(Event::now(&DeviceId::new("a").unwrap(), payload));
         }
     }
@@ -160,5 +190,46 @@ mod tests {
         assert!(streams[0].next().await.is_none());
         fixture.stop.send(true).unwrap();
         assert!(streams[1].next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_big_event_is_sent_in_small_chunks() {
+        let fixture = Fixture::new(1);
+        let mut stream = fixture.open(None, true).unwrap();
+        stream.next().await;
+        fixture.record("\u{1}".repeat(50_000));
+        let mut sent = String::new();
+        while !sent.ends_with("\n\n") {
+            let chunk = text(&mut stream).await;
+            assert!(chunk.len() <= CHUNK);
+            sent += &chunk;
+        }
+        let (_, data) = sent.split_once("\ndata: ").unwrap();
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert_eq!(data["message"].as_str().unwrap().len(), 50_000);
+        assert!(stream.next().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_if_the_rest_of_an_event_is_gone() {
+        let fixture = Fixture::new(1);
+        let mut stream = fixture.open(None, true).unwrap();
+        stream.next().await;
+        fixture.record("x".repeat(100_000));
+        assert_eq!(text(&mut stream).await.len(), CHUNK);
+        (0..10).for_each(|_| fixture.record_message());
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_token_has_no_more_than_its_share_of_the_streams() {
+        let fixture = Fixture::new(3);
+        let open = |token| fixture.streams.open(token, None, Filter::default());
+        let [one, _two] = [open("a"), open("a")].map(Result::unwrap);
+        assert_eq!(open("a").err(), Some(TooManyStreams::OfToken(2)));
+        let _other = open("b").unwrap();
+        assert_eq!(open("b").err(), Some(TooManyStreams::InAll(3)));
+        drop(one);
+        assert!(open("a").is_ok() && open("c").is_ok());
     }
 }

@@ -32,7 +32,7 @@ pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/events", handler
         Parameter::text("after", "The id of the last event seen, like the header Last-Event-ID"),
     ])
     .success(200, "The stream, which ends with the server or the token", Content::EventStream)
-    .problems(&[Code::TooManyStreams])];
+    .problems(&[Code::TooManyStreams, Code::TooManyStreamsOfToken])];
 
 async fn stream(caller: Caller, request: Request) -> Result<Response, Problem> {
     let device = request.parsed("device", "a device id, with * for any characters", |text| {
@@ -42,16 +42,9 @@ async fn stream(caller: Caller, request: Request) -> Result<Response, Problem> {
     let kinds = request.parsed_all("kind", &expected, EventKind::from_word)?;
     // A browser that reconnects uses the same URL, and sends the newer id in the header.
     let after = request.last_event_id.as_deref().or(request.query("after"));
-    let filter =
-        Filter { devices: caller.scope().cloned().into_iter().chain(device).collect(), kinds };
-    let stream = request.state.streams.open(after, filter).ok_or_else(|| {
-        let max = request.state.config.events.streams;
-        Problem::temporary(
-            Code::TooManyStreams,
-            format!("{max} event streams are open, which is the limit"),
-            5,
-        )
-    })?;
+    let devices = caller.scope().cloned().into_iter().chain(device).collect();
+    let filter = Filter::new(devices, &kinds);
+    let stream = request.state.streams.open(caller.name(), after, filter)?;
     let chunks = event_stream::chunks(stream, caller.validity(&request.state));
     let mut response = warp::reply::stream(chunks).into_response();
     let headers = response.headers_mut();
