@@ -66,9 +66,7 @@ impl Place {
 }
 
 /// [`Place::create_store`] for a configuration that was loaded by [`Place::load_as_owner`].
-pub(super) fn create_store(
-    config: &Config,
-) -> Result<(impl Store + use<>, Runtime), CliError> {
+pub(super) fn create_store(config: &Config) -> Result<(impl Store + use<>, Runtime), CliError> {
     if make_if_missing(config)? {
         let store = config.store.display();
         print_notice(&format!("there was no store, made an empty one: {store}"));
