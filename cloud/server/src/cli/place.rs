@@ -61,13 +61,17 @@ impl Place {
     /// Opens the store, which is created if there is none, and a runtime to use it in. A store that is missing
     /// may also be one that is not mounted, so it says that it creates one.
     pub(super) fn create_store(self) -> Result<(impl Store, Runtime), CliError> {
-        let config = self.load_as_owner()?;
-        if make_if_missing(&config)? {
-            let store = config.store.display();
-            print_notice(&format!("there was no store, made an empty one: {store}"));
-        }
-        Ok((open_store(&config)?, start_runtime()?))
+        create_store(&self.load_as_owner()?)
     }
+}
+
+/// [`Place::create_store`] for a configuration that was loaded by [`Place::load_as_owner`].
+pub(super) fn create_store(config: &Config) -> Result<(impl Store + use<>, Runtime), CliError> {
+    if make_if_missing(config)? {
+        let store = config.store.display();
+        print_notice(&format!("there was no store, made an empty one: {store}"));
+    }
+    Ok((open_store(config)?, start_runtime()?))
 }
 
 pub(super) fn start_runtime() -> Result<Runtime, ServerError> {

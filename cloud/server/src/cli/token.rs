@@ -10,9 +10,9 @@ use fedecks_store::{
 
 use super::error::CliError;
 use super::output::{Output, utc_or_never};
-use super::place::Place;
+use super::place::{Place, create_store};
 use crate::clock;
-use crate::config::Overrides;
+use crate::config::Config;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -52,14 +52,15 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
     match command {
         Command::Add { name, roles, devices, expires, place } => {
             check_token_name(&name)?;
+            let config = place.load_as_owner()?;
             let expires_at = match expires {
-                Some(after) => Some(time_of_clock(&place)?.saturating_add(after.0).as_secs()),
+                Some(after) => Some(time_of_clock(&config)?.saturating_add(after.0).as_secs()),
                 None => None,
             };
             let secret = ApiSecret::generate();
             let roles = roles.into_iter().collect();
             let token = NewApiToken { name, secret, roles, devices, expires_at };
-            let (store, runtime) = place.create_store()?;
+            let (store, runtime) = create_store(&config)?;
             runtime.block_on(store.add_api_token(&token, &by))?;
             output.print(&format!("{}\n", token.secret.expose()))
         }
@@ -78,8 +79,8 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
 }
 
 /// The time since 1970, unless the clock is certainly wrong.
-fn time_of_clock(place: &Place) -> Result<Duration, CliError> {
-    let (clock, _, _) = clock::open(&place.clone().load(Overrides::default())?);
+fn time_of_clock(config: &Config) -> Result<Duration, CliError> {
+    let (clock, _, _) = clock::open(config);
     if clock.below_floor() {
         let (clock, floor) = (utc(clock.now()), utc(clock.floor()));
         return Err(CliError::ClockBehind { clock, floor });

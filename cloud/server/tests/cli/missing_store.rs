@@ -95,6 +95,7 @@ async fn the_trial_starts_in_an_empty_folder() {
     let server = program.serve(&[&LISTEN[..], &["--self-signed"]].concat()).await;
     let authority = server.program.folder.path().join("fedecks-data/self-signed/ca.pem");
     assert!(authority.exists());
+    assert!(!server.log().contains("migrated"), "{}", server.log());
     let program = stop(server).await;
     let again = program.serve(&LISTEN).await;
     assert_eq!(Http::to(again.address).get("/healthz").await.status, 200);

@@ -86,6 +86,19 @@ async fn a_store_that_root_makes_belongs_to_the_directorys_owner() {
 }
 
 #[tokio::test]
+async fn root_reads_the_clocks_floor_as_the_directorys_owner() {
+    let Some(program) = elsewhere(CloudProgram::new(PROGRAM)) else { return };
+    let data = program.folder.path().join("fedecks-data");
+    let far_ahead = 10_000_000_000;
+    fedecks_store::FloorFile::in_directory(&data).write(far_ahead).unwrap();
+    chown(data.join("clock"), Some(0), Some(0)).unwrap();
+    let arguments = ["token", "add", "me", "--role", "read", "--expires", "1d"];
+    let output = program.output(&arguments, "").await;
+    assert!(output.status.success(), "root read what the owner cannot: {output:?}");
+    assert_eq!(fs::metadata(data.join("fedecks.sqlite")).unwrap().uid(), USER_ID);
+}
+
+#[tokio::test]
 async fn root_backs_up_no_file_that_the_owner_cannot_read() {
     let Some(program) = elsewhere(CloudProgram::new(PROGRAM)) else { return };
     let folder = program.folder.path();

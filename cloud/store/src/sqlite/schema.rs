@@ -118,6 +118,7 @@ pub(super) fn prepare(
     if_empty: IfEmpty,
 ) -> Result<(), StoreError> {
     let failed = |error| StoreError::failed(location, "open", error);
+    let mut is_new = false;
     loop {
         // Without a transaction, as a writing one may have to wait.
         match inspect(database).map_err(failed)? {
@@ -131,9 +132,10 @@ pub(super) fn prepare(
             }
             Found::Version(version) => {
                 if version == 0 {
+                    is_new = true;
                     shrink::prepare(database).map_err(failed)?;
                 }
-                if migrate(database, version).map_err(failed)? && version > 0 {
+                if migrate(database, version).map_err(failed)? && !is_new {
                     let to = version + 1;
                     tracing::info!(store = location, from = version, to, "migrated the store");
                 }
