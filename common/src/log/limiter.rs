@@ -77,6 +77,7 @@ impl Limiter {
         for Sum { kind, by, count, since } in sums {
             let seconds = now.duration_since(since).as_secs().max(1);
             tracing::warn!(
+                target: MISSING,
                 kind,
                 by,
                 count,
@@ -99,25 +100,34 @@ impl Limiter {
                 key.1 = 0;
             }
         }
-        let kind = kinds.entry(key).or_insert(Kind { full_at: now, sum: None });
+        let kind = kinds.entry(key.clone()).or_insert(Kind { full_at: now, sum: None });
         if self.limit.blocked_until(kind.full_at, now).is_none() {
             self.limit.take(&mut kind.full_at, now);
             return true;
         }
         let is_first = kind.sum.is_none();
-        let sum = kind.sum.get_or_insert_with(|| Sum {
-            kind: Text::of("message", event).unwrap_or_default(),
-            by,
-            count: 0,
-            since: now,
-        });
-        sum.count += 1;
+        if let Some(sum) = &mut kind.sum {
+            sum.count += 1;
+        }
         drop(kinds);
         self.suppressed.fetch_add(1, Ordering::Relaxed);
         if is_first {
+            // Without the lock: formatting a value may log, or panic, which is logged.
+            let text = Text::of("message", event).unwrap_or_default();
+            self.begin_sum(key, Sum { kind: text, by, count: 1, since: now }, now);
             self.queue.tell_sums_at(now + SUM_AFTER);
         }
         false
+    }
+
+    fn begin_sum(&self, key: (Identifier, u64), sum: Sum, now: Instant) {
+        let mut kinds = self.kinds();
+        let kind = kinds.entry(key).or_insert(Kind { full_at: now, sum: None });
+        match &mut kind.sum {
+            // Another thread was faster.
+            Some(begun) => begun.count += sum.count,
+            none => *none = Some(sum),
+        }
     }
 
     fn kinds(&self) -> MutexGuard<'_, HashMap<(Identifier, u64), Kind>> {
