@@ -72,6 +72,7 @@ impl Limiter {
         for Sum { kind, by, count, since } in sums {
             let seconds = now.duration_since(since).as_secs().max(1);
             tracing::warn!(
+                target: MISSING,
                 kind,
                 by,
                 count,
@@ -86,24 +87,26 @@ impl Limiter {
         let callsite = event.metadata().callsite();
         let by = event.metadata().fields().field("by").and_then(|_| Text::of("by", event));
         let mut kinds = self.kinds();
-        let kind = find(&mut kinds, callsite, by, now);
+        let kind = find(&mut kinds, &callsite, by, now);
         if self.limit.blocked_until(kind.full_at, now).is_none() {
             self.limit.take(&mut kind.full_at, now);
             return true;
         }
-        let is_first = kind.sum.is_none();
-        let sum = kind.sum.get_or_insert_with(|| Sum {
-            kind: Text::of("message", event).unwrap_or_default(),
-            by: kind.by.clone(),
-            count: 0,
-            since: now,
-        });
-        sum.count += 1;
-        drop(kinds);
         self.suppressed.fetch_add(1, Ordering::Relaxed);
-        if is_first {
-            self.queue.tell_sums_at(now + SUM_AFTER);
+        if let Some(sum) = &mut kind.sum {
+            sum.count += 1;
+            return false;
         }
+        let by = kind.by.clone();
+        drop(kinds);
+        // Without the lock: formatting a value may log, or panic, which is logged.
+        let text = Text::of("message", event).unwrap_or_default();
+        let mut kinds = self.kinds();
+        let kind = find(&mut kinds, &callsite, by.clone(), now);
+        let begin = || Sum { kind: text, by, count: 0, since: now };
+        kind.sum.get_or_insert_with(begin).count += 1;
+        drop(kinds);
+        self.queue.tell_sums_at(now + SUM_AFTER);
         false
     }
 
@@ -115,12 +118,12 @@ impl Limiter {
 /// The kind of a line; a new one if it is not known. Past the bound a caller shares that of strangers.
 fn find(
     kinds: &mut Vec<Kind>,
-    callsite: Identifier,
+    callsite: &Identifier,
     mut by: Option<String>,
     now: Instant,
 ) -> &mut Kind {
     let place = |kinds: &[Kind], by: &Option<String>| {
-        kinds.iter().position(|kind| kind.callsite == callsite && kind.by == *by)
+        kinds.iter().position(|kind| kind.callsite == *callsite && kind.by == *by)
     };
     let mut found = place(kinds, &by);
     if found.is_none() && by.is_some() && kinds.len() >= MOST_KINDS {
@@ -131,7 +134,7 @@ fn find(
         }
     }
     let place = found.unwrap_or_else(|| {
-        kinds.push(Kind { callsite, by, full_at: now, sum: None });
+        kinds.push(Kind { callsite: callsite.clone(), by, full_at: now, sum: None });
         kinds.len() - 1
     });
     &mut kinds[place]

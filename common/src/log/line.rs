@@ -15,7 +15,7 @@ pub(super) fn finish(event: &[u8], shorten: fn(&str, usize) -> String) -> Cow<'_
     }
     let text = String::from_utf8_lossy(event);
     let text = text.strip_suffix('\n').unwrap_or(&text);
-    let mut line = escaped(text);
+    let mut line = escape(text);
     if line.len() >= CHUNK {
         line = shorten(&line, CHUNK - 1);
     }
@@ -40,13 +40,16 @@ fn is_control(byte: u8) -> bool {
     byte != b'\t' && byte.is_ascii_control()
 }
 
-fn escaped(text: &str) -> String {
+/// Escapes control characters, so that a line of JSON is still one: its own are escaped already, except for some
+/// within its texts that JSON allows.
+pub fn escape(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && c != '\t' {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
+        match c {
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            c if c.is_control() && c != '\t' => line.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => line.push(c),
         }
     }
     line
@@ -84,7 +87,7 @@ mod tests {
     #[test]
     fn what_would_end_a_line_or_drive_a_terminal_is_escaped() {
         let event = "error=a\nINFO faked\r\x1b[31m\u{9b}31m\u{7f}\n";
-        assert_eq!(finished(event), "error=a\\nINFO faked\\r\\u{1b}[31m\\u{9b}31m\\u{7f}\n");
+        assert_eq!(finished(event), "error=a\\nINFO faked\\r\\u001b[31m\\u009b31m\\u007f\n");
     }
 
     #[test]

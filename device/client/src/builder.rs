@@ -147,8 +147,7 @@ impl ClientBuilder {
         // A slow subscription must pause the connection for far less than the pong deadline.
         let limits = QueueLimits {
             events: self.event_queue,
-            // With room for the next message, which is read before it is known.
-            weight: self.max_waiting.saturating_sub(self.core.limits.max_size),
+            weight: queue_weight(self.max_waiting, self.core.limits.max_size),
         };
         let (publisher, events) = subscription::queue(limits, self.core.pong_deadline / 5);
         let core = Connection::new(self.core, rand::random());
@@ -181,6 +180,12 @@ impl ClientBuilder {
     }
 }
 
+/// What may wait in the event queue, with room for the next message, which is read before it is known: but always
+/// enough for the small events, however little is allowed.
+fn queue_weight(max_waiting: usize, max_frame: usize) -> usize {
+    max_waiting.saturating_sub(max_frame).max(max_waiting / 2)
+}
+
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
@@ -188,5 +193,27 @@ impl fmt::Debug for ClientBuilder {
             .field("device_id", &self.core.device_id)
             .field("data_dir", &self.data_dir)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedecks_device_core::Event;
+
+    use super::*;
+    use crate::event_queue::{EventQueue, Next, Queued};
+
+    #[test]
+    fn the_least_memory_is_enough_for_small_events() {
+        let weight = queue_weight(LEAST_MEMORY, 1024 * 1024);
+        let mut queue = EventQueue::new(QueueLimits { events: 64, weight });
+        let reader = queue.join();
+        for _ in 0..32 {
+            queue.push(Queued::Event(Event::Connected));
+        }
+        for _ in 0..32 {
+            assert_eq!(queue.next(reader), Next::Event(Queued::Event(Event::Connected)));
+        }
+        assert_eq!(queue_weight(Client::MAX_WAITING, 1024 * 1024), 1024 * 1024);
     }
 }

@@ -36,12 +36,12 @@ fn shorten_json(line: &str, length: usize) -> String {
     let Ok(mut json) = serde_json::from_str(line) else { return log::cut(line, length) };
     for longest in [512, 64, 0] {
         cut_texts(&mut json, longest);
-        let line = json.to_string();
+        let line = log::escape(&json.to_string());
         if line.len() <= length {
             return line;
         }
     }
-    serde_json::json!({ "cut": log::cut(line, length / 4) }).to_string()
+    log::escape(&serde_json::json!({ "cut": log::cut(line, length / 8) }).to_string())
 }
 
 fn cut_texts(json: &mut serde_json::Value, longest: usize) {
@@ -74,6 +74,15 @@ mod tests {
         assert_eq!((&short["level"], &short["n"]), (&"INFO".into(), &1.into()));
         let error = short["spans"][0]["error"].as_str().unwrap();
         assert_eq!(error, format!("{}...", &long[..512]));
+
+        // Allowed in JSON, but they drive terminals.
+        let control = "\u{9b}".repeat(5000);
+        let line = serde_json::json!({ "error": control }).to_string();
+        for line in [log::escape(&line), line] {
+            let short = shorten_json(&line, 4095);
+            assert!(short.len() <= 4095 && !short.contains(char::is_control));
+            assert!(serde_json::from_str::<serde_json::Value>(&short).is_ok(), "{short}");
+        }
 
         let many: serde_json::Map<_, _> =
             (0..2000).map(|number| (number.to_string(), number.into())).collect();
