@@ -116,12 +116,12 @@ impl Limiter {
 }
 
 /// The kind of a line; a new one if it is not known. Past the bound a caller shares that of strangers.
-fn find(
-    kinds: &mut Vec<Kind>,
+fn find<'a>(
+    kinds: &'a mut Vec<Kind>,
     callsite: &Identifier,
     mut by: Option<String>,
     now: Instant,
-) -> &mut Kind {
+) -> &'a mut Kind {
     let place = |kinds: &[Kind], by: &Option<String>| {
         kinds.iter().position(|kind| kind.callsite == *callsite && kind.by == *by)
     };
