@@ -1,4 +1,5 @@
-//! The network as NetworkManager reports it over D-Bus.
+//! The network as NetworkManager reports it over D-Bus. Calls its methods without zbus's proxies, whose cache of
+//! properties is not needed and would add 50 KB to the service.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -11,37 +12,19 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, warn};
-use zbus::fdo::{DBusProxy, NameOwnerChanged};
 use zbus::message::Type;
-use zbus::names::UniqueName;
-use zbus::proxy::CacheProperties;
-use zbus::zvariant::{OwnedObjectPath, Value};
+use zbus::names::OwnedUniqueName;
+use zbus::zvariant::{ObjectPath, Value};
 use zbus::{Connection, MatchRule, Message, MessageStream};
 
 const BUS: &str = "org.freedesktop.DBus";
+const BUS_PATH: &str = "/org/freedesktop/DBus";
 const NAME: &str = "org.freedesktop.NetworkManager";
 const PATH: &str = "/org/freedesktop/NetworkManager";
+/// The error of the bus for a name that nobody owns.
+const NO_OWNER: &str = "org.freedesktop.DBus.Error.NameHasNoOwner";
 /// The properties that are read here.
 const PROPERTIES: [&str; 4] = ["State", "Connectivity", "PrimaryConnection", "Startup"];
-
-#[zbus::proxy(
-    interface = "org.freedesktop.NetworkManager",
-    default_path = "/org/freedesktop/NetworkManager",
-    gen_blocking = false
-)]
-trait NetworkManager {
-    #[zbus(property)]
-    fn state(&self) -> zbus::Result<u32>;
-
-    #[zbus(property)]
-    fn connectivity(&self) -> zbus::Result<u32>;
-
-    #[zbus(property)]
-    fn primary_connection(&self) -> zbus::Result<OwnedObjectPath>;
-
-    #[zbus(property)]
-    fn startup(&self) -> zbus::Result<bool>;
-}
 
 /// Reports NetworkManager's properties, initially and after each change; `None` while it does not run or
 /// does not answer. Never ends.
@@ -84,15 +67,15 @@ pub(crate) async fn watch(
 
 /// Watches NetworkManager until this connection ends.
 async fn watch_on(connection: &Connection, report: &impl Fn(Option<Manager>)) -> zbus::Result<()> {
-    let bus = DBusProxy::builder(connection).cache_properties(CacheProperties::No).build().await?;
     // Subscribe first, then query, so that no change is missed in between.
     let rule = MatchRule::builder().msg_type(Type::Signal).sender(BUS)?.interface(BUS)?;
     let rule = rule.member("NameOwnerChanged")?.add_arg(NAME)?;
     let mut owners = messages(connection, rule.build(), None).await?;
-    let mut owner = match bus.get_name_owner(NAME.try_into()?).await {
-        Ok(owner) => Some(owner.into()),
-        Err(zbus::fdo::Error::NameHasNoOwner(_)) => None,
-        Err(error) => return Err(error.into()),
+    let asked = connection.call_method(Some(BUS), BUS_PATH, Some(BUS), "GetNameOwner", &(NAME,));
+    let mut owner: Option<OwnedUniqueName> = match asked.await {
+        Ok(reply) => Some(reply.body().deserialize()?),
+        Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_OWNER => None,
+        Err(error) => return Err(error),
     };
     loop {
         let with_this_owner = async {
@@ -106,8 +89,9 @@ async fn watch_on(connection: &Connection, report: &impl Fn(Option<Manager>)) ->
             change = owners.next() => change,
         };
         let Some(change) = change else { return Ok(()) };
-        let Some(change) = NameOwnerChanged::from_message(change?) else { continue };
-        owner = change.args()?.new_owner().as_ref().map(UniqueName::to_owned);
+        let body = change?.body();
+        let (_, _, new): (&str, &str, &str) = body.deserialize()?;
+        owner = if new.is_empty() { None } else { Some(new.try_into()?) };
         report(None);
     }
 }
@@ -115,20 +99,16 @@ async fn watch_on(connection: &Connection, report: &impl Fn(Option<Manager>)) ->
 /// Watches the process that is currently NetworkManager, until the connection ends.
 async fn watch_owner(
     connection: &Connection,
-    owner: &UniqueName<'_>,
+    owner: &OwnedUniqueName,
     report: &impl Fn(Option<Manager>),
 ) -> zbus::Result<()> {
     // By the owner's unique name: signals from other processes are ignored.
     let rule = MatchRule::builder().msg_type(Type::Signal).sender(owner.as_str())?.path(PATH)?;
     let mut signals = messages(connection, rule.build(), None).await?;
-    let proxy = NetworkManagerProxy::builder(connection)
-        .destination(owner.as_str())?
-        .cache_properties(CacheProperties::No)
-        .build()
-        .await?;
     let mut backoff = Backoff::default();
     loop {
-        let Some((read, has_changed)) = read_draining(&proxy, &mut signals).await? else {
+        let Some((read, has_changed)) = read_draining(connection, owner, &mut signals).await?
+        else {
             return Ok(());
         };
         let retry_after = match read {
@@ -163,10 +143,11 @@ async fn watch_owner(
 /// has ended. Drains the signals meanwhile: a full stream would block everything that arrives over the
 /// connection, including the replies.
 async fn read_draining(
-    proxy: &NetworkManagerProxy<'_>,
+    connection: &Connection,
+    owner: &OwnedUniqueName,
     signals: &mut MessageStream,
 ) -> zbus::Result<Option<(zbus::Result<Manager>, bool)>> {
-    let mut answer = pin!(read(proxy));
+    let mut answer = pin!(read(connection, owner));
     let mut has_changed = false;
     loop {
         tokio::select! {
@@ -180,14 +161,23 @@ async fn read_draining(
     }
 }
 
-async fn read(proxy: &NetworkManagerProxy<'_>) -> zbus::Result<Manager> {
-    let (state, connectivity, primary, is_starting) = tokio::try_join!(
-        proxy.state(),
-        proxy.connectivity(),
-        proxy.primary_connection(),
-        proxy.startup(),
-    )?;
-    Ok(Manager { state, connectivity, primary: primary.as_str().to_owned(), is_starting })
+async fn read(connection: &Connection, owner: &OwnedUniqueName) -> zbus::Result<Manager> {
+    let of = Some("org.freedesktop.DBus.Properties");
+    let asked = connection.call_method(Some(owner.as_str()), PATH, of, "GetAll", &(NAME,));
+    let reply = asked.await?;
+    let body = reply.body();
+    let mut properties: HashMap<&str, Value<'_>> = body.deserialize()?;
+    let mut take = |name| {
+        let missing = || zbus::Error::Failure(format!("NetworkManager has no property {name}"));
+        properties.remove(name).ok_or_else(missing)
+    };
+    let [state, connectivity, primary, startup] = PROPERTIES.map(&mut take);
+    Ok(Manager {
+        state: state?.try_into()?,
+        connectivity: connectivity?.try_into()?,
+        primary: ObjectPath::try_from(primary?)?.as_str().to_owned(),
+        is_starting: startup?.try_into()?,
+    })
 }
 
 /// Waits until a relevant property has changed; returns false if the connection has ended.
