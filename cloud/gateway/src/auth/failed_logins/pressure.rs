@@ -96,9 +96,13 @@ impl Pressure {
 
     pub(super) fn failed(&mut self, visitor: Visitor, free: u32, now: Instant) {
         self.expire(now);
-        let visits = self.visitors.entry(visitor).or_default();
         // Without an address there is no one else to hold responsible.
         let share = if visitor.1.is_some() { SHARE } else { free };
+        self.charge(visitor, share, now);
+    }
+
+    fn charge(&mut self, visitor: Visitor, share: u32, now: Instant) {
+        let visits = self.visitors.entry(visitor).or_default();
         if visits.charged >= share {
             return;
         }
@@ -123,6 +127,11 @@ impl Pressure {
             let turn = self.visitors.get(&visitor).and_then(|visits| visits.turn);
             if turn.is_some_and(|turn| turn + TURN_LASTS == lapses) {
                 self.take_turn(visitor);
+                // As a failure: otherwise an address could reserve turns, and make others wait, without ever
+                // paying for them.
+                if self.accounts.contains_key(&visitor.0) {
+                    self.charge(visitor, SHARE, now);
+                }
             }
         }
     }
@@ -194,6 +203,22 @@ mod tests {
         assert_eq!(pressure.wait(visitor(MARVIN, 1000), 50, now), None, "the first turn");
         assert_eq!(pressure.wait(visitor(MARVIN, 1001), 50, now), Some(NEW_INTERVAL));
         assert_eq!(pressure.wait(visitor(8, 1001), 50, now), None, "another account");
+    }
+
+    #[test]
+    fn turns_that_lapse_do_not_keep_new_addresses_waiting() {
+        let now = Instant::now();
+        let mut pressure = under_attack(now);
+        let reserve = |pressure: &mut Pressure, at| {
+            for number in 2000..3000 {
+                pressure.wait(visitor(MARVIN, number), 50, at);
+            }
+        };
+        reserve(&mut pressure, now);
+        let later = now + NEW_INTERVAL * 1001 + TURN_LASTS;
+        reserve(&mut pressure, later);
+        let waits = pressure.wait(visitor(MARVIN, 5000), 50, later).unwrap_or_default();
+        assert!(waits <= NEW_INTERVAL, "{waits:?}");
     }
 
     #[test]
