@@ -25,7 +25,7 @@ fn has_float(term: &Term) -> bool {
     }
 }
 
-/// The first byte selects the budget.
+// The first byte selects the budget.
 fuzz_target!(|input: &[u8]| {
     let Some((size, json)) = input.split_first() else { return };
     let limits = Limits { max_decoded: 1 << (size % 20), ..Limits::default() };

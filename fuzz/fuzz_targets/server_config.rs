@@ -11,6 +11,8 @@ use libfuzzer_sys::fuzz_target;
 mod config;
 #[path = "../../cloud/server/src/event_kind.rs"]
 mod event_kind;
+#[path = "../../cloud/server/src/request_memory.rs"]
+mod request_memory;
 #[path = "../../cloud/server/src/webhook_signature.rs"]
 mod webhook_signature;
 

@@ -21,7 +21,7 @@ const BUS: &str = "org.freedesktop.DBus";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
 const NAME: &str = "org.freedesktop.NetworkManager";
 const PATH: &str = "/org/freedesktop/NetworkManager";
-/// The error of the bus for a name that nobody owns.
+/// The error of the bus for a name without an owner.
 const NO_OWNER: &str = "org.freedesktop.DBus.Error.NameHasNoOwner";
 /// The properties that are read here.
 const PROPERTIES: [&str; 4] = ["State", "Connectivity", "PrimaryConnection", "Startup"];
