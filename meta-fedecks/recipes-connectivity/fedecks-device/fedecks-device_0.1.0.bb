@@ -5,4 +5,4 @@ FEDECKS_GIT_URI ?= "git://git.example.org/fedecks.git;protocol=https"
 FEDECKS_GIT_BRANCH ?= "main"
 
 SRC_URI += "${FEDECKS_GIT_URI};branch=${FEDECKS_GIT_BRANCH};destsuffix=${BP}"
-SRCREV = "54b52fd6e49eab314a7d3884fd9cda193d6784b2"
+SRCREV = "122367bd3533b7e61a70dcb7529bb3ff1caf29ae"
