@@ -53,7 +53,7 @@ pub struct OutboxEntry {
 }
 
 impl OutboxEntry {
-    /// About how many bytes of the store it takes, see [`stored_bytes`].
+    /// About how many bytes of the store it takes: its texts, its row, and a page if it does not fit into one.
     pub fn stored_bytes(&self) -> u64 {
         stored_bytes(&self.lane, &self.event, self.body.len() as u64)
     }
