@@ -88,7 +88,10 @@ impl EventQueue {
             return;
         }
         let weight = event.weight();
-        while self.waiting.len() >= self.limits.events.max(1) || self.weight > self.limits.weight {
+        // A small event, such as a lost connection, pushes out no message by its weight: their number is
+        // bounded.
+        let heavy = |queue: &Self| weight > SMALL && queue.weight > queue.limits.weight;
+        while self.waiting.len() >= self.limits.events.max(1) || heavy(self) {
             if self.pop().is_none() {
                 break;
             }
@@ -214,8 +217,12 @@ mod tests {
         let mut queue = queue(100, 1_000);
         let reader = queue.join();
         queue.push(raw(5_000));
-        queue.push(raw(1));
+        queue.push(raw(SMALL + 1));
         assert_eq!(queue.next(reader), Next::Missed(1));
+        assert_eq!(queue.next(reader), Next::Event(raw(SMALL + 1)));
+        queue.push(raw(5_000));
+        queue.push(raw(1));
+        assert_eq!(queue.next(reader), Next::Event(raw(5_000)), "not pushed out by a small one");
         assert_eq!(queue.next(reader), Next::Event(raw(1)));
         queue.push(raw(5_000));
         assert_eq!(queue.next(reader), Next::Event(raw(5_000)));

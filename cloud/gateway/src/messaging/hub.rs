@@ -63,6 +63,9 @@ pub(crate) struct Inner {
 /// How many messages a [`Subscription`] buffers.
 const SUBSCRIPTION_BUFFER: usize = 1024;
 
+/// What they may weigh together, in bytes.
+const SUBSCRIPTION_BYTES: usize = 16 * 1024 * 1024;
+
 /// How long a batch of connections may take to close before the next one is closed.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -131,11 +134,11 @@ impl Hub {
         self.0.backplane.publish(&topic.into(), &message.into()).await
     }
 
-    /// Subscribes your program to a topic. The subscription buffers 1,024 messages; if it overflows,
-    /// messages are dropped and [`Subscription::recv`] reports how many.
+    /// Subscribes your program to a topic. The subscription buffers 1,024 messages that take up to 16 MiB
+    /// together, and at least one; if it overflows, messages are dropped and [`Subscription::recv`] reports how many.
     pub fn subscribe(&self, topic: impl Into<Topic>) -> Subscription {
         let topic = topic.into();
-        let receiver = SubscriptionReceiver::new(SUBSCRIPTION_BUFFER);
+        let receiver = SubscriptionReceiver::new(SUBSCRIPTION_BUFFER, SUBSCRIPTION_BYTES);
         self.add_subscriber(&topic, receiver.subscriber());
         Subscription { hub: self.clone(), topic, receiver }
     }

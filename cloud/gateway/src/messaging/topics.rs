@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 use crate::byte_pool::BytePool;
 use crate::connection::mailbox::{Bounds, CloseCommand, Item, SendError};
@@ -29,6 +28,9 @@ pub(crate) enum Subscriber {
 #[derive(Debug)]
 pub(crate) struct SubscriptionSender {
     sender: mpsc::Sender<Info>,
+    /// What the buffered messages weigh, in bytes.
+    weight: AtomicUsize,
+    max_weight: usize,
     lost: AtomicU64,
 }
 
@@ -153,21 +155,28 @@ impl Subscribers {
 
 impl SubscriptionSender {
     fn send(&self, info: Info) {
-        match self.sender.try_send(info) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-            }
-            // The subscription is being dropped.
-            Err(TrySendError::Closed(_)) => {}
+        let weight = info.message.weight();
+        let before = self.weight.fetch_add(weight, Ordering::Relaxed);
+        // A message that is heavier than the limit waits alone.
+        let fits = before == 0 || before.saturating_add(weight) <= self.max_weight;
+        if fits && self.sender.try_send(info).is_ok() {
+            return;
         }
+        self.weight.fetch_sub(weight, Ordering::Relaxed);
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn received(&self, info: &Info) {
+        self.weight.fetch_sub(info.message.weight(), Ordering::Relaxed);
     }
 }
 
 impl SubscriptionReceiver {
-    pub(crate) fn new(capacity: usize) -> Self {
+    /// Buffers up to `capacity` messages that weigh up to `max_weight` bytes together.
+    pub(crate) fn new(capacity: usize, max_weight: usize) -> Self {
         let (sender, receiver) = mpsc::channel(capacity);
-        let sender = SubscriptionSender { sender, lost: AtomicU64::new(0) };
+        let (weight, lost) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let sender = SubscriptionSender { sender, weight, max_weight, lost };
         Self { receiver, sender: Arc::new(sender) }
     }
 
@@ -177,14 +186,16 @@ impl SubscriptionReceiver {
 
     /// The next message that was kept, or, once all of these are read, how many were dropped.
     pub(crate) async fn recv(&mut self) -> Result<Info, Lagged> {
-        if let Ok(info) = self.receiver.try_recv() {
-            return Ok(info);
-        }
-        match self.sender.lost.swap(0, Ordering::Relaxed) {
-            // `self` owns a sender, so the channel is never closed.
-            0 => self.receiver.recv().await.ok_or(Lagged(0)),
-            lost => Err(Lagged(lost)),
-        }
+        let info = match self.receiver.try_recv() {
+            Ok(info) => info,
+            Err(_) => match self.sender.lost.swap(0, Ordering::Relaxed) {
+                // `self` owns a sender, so the channel is never closed.
+                0 => self.receiver.recv().await.ok_or(Lagged(0))?,
+                lost => return Err(Lagged(lost)),
+            },
+        };
+        self.sender.received(&info);
+        Ok(info)
     }
 }
 
@@ -259,9 +270,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_subscription_is_bounded_by_weight_as_well() {
+        let topics = Topics::default();
+        let mut receiver = SubscriptionReceiver::new(1000, 3 * message().weight());
+        topics.subscribe(&"t".into(), receiver.subscriber(), || {});
+        for _ in 0..5 {
+            topics.publish_one();
+        }
+        for _ in 0..3 {
+            assert!(receiver.recv().await.is_ok());
+        }
+        assert_eq!(receiver.recv().await.unwrap_err(), Lagged(2));
+        let mut alone = SubscriptionReceiver::new(1000, 1);
+        topics.subscribe(&"t".into(), alone.subscriber(), || {});
+        topics.publish_one();
+        assert!(alone.recv().await.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_slow_application_learns_how_many_messages_it_missed() {
         let topics = Topics::default();
-        let mut receiver = SubscriptionReceiver::new(2);
+        let mut receiver = SubscriptionReceiver::new(2, usize::MAX);
         topics.subscribe(&"t".into(), receiver.subscriber(), || {});
         for _ in 0..5 {
             topics.publish_one();

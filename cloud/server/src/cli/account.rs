@@ -8,7 +8,7 @@ use fedecks_store::{Account, AccountStore, Actor, check_account_name};
 use super::error::CliError;
 use super::output::Output;
 use super::password;
-use super::place::{Place, start_runtime};
+use super::place::{Place, create_store, start_runtime};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -39,8 +39,10 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
     match command {
         Command::Add { name, place } => {
             check_account_name(&name)?;
-            let (store, runtime) = place.create_store()?;
+            let config = place.load_as_owner()?;
+            // Without an answer no store is made.
             let hash = hash_password(&password::read(&name, start_runtime()?)?)?;
+            let (store, runtime) = create_store(&config)?;
             Ok(runtime.block_on(store.add_account(&name, &hash, &Actor::cli()))?)
         }
         Command::Remove { name, place } => {

@@ -70,13 +70,14 @@ fn accept(place: Place, output: &mut Output<'_>) -> Result<(), CliError> {
     }
     let floor = clock.floor();
     clock::accept(&config, &clock)?;
+    output.print(&format!("the floor is {} now\n", utc(now)))?;
     if config.store.exists() {
         let detail = Some(format!("{} instead of {}", utc(now), utc(floor)));
         let (by, action) = (Actor::cli(), AuditAction::ClockAccepted);
         // Written when the store is closed.
         open_store(&config)?.audit_later(AuditEntry { at: now, by, action, device: None, detail });
     }
-    output.print(&format!("the floor is {} now\n", utc(now)))
+    Ok(())
 }
 
 /// Such as `40 days 3:05:00`.

@@ -48,7 +48,7 @@ impl Place {
         Ok(config)
     }
 
-    /// Like [`Place::create_store`], but requires an existing store: a command with a wrong --data-dir
+    /// Like [`create_store`], but requires an existing store: a command with a wrong --data-dir
     /// must not appear to work.
     pub(super) fn open_store(self) -> Result<(impl Store, Runtime), CliError> {
         let config = self.load_as_owner()?;
@@ -57,15 +57,10 @@ impl Place {
         }
         Ok((open_store(&config)?, start_runtime()?))
     }
-
-    /// Opens the store, which is created if there is none, and a runtime to use it in. A store that is missing
-    /// may also be one that is not mounted, so it says that it creates one.
-    pub(super) fn create_store(self) -> Result<(impl Store, Runtime), CliError> {
-        create_store(&self.load_as_owner()?)
-    }
 }
 
-/// [`Place::create_store`] for a configuration that was loaded by [`Place::load_as_owner`].
+/// Opens the store of a configuration that was loaded by [`Place::load_as_owner`], and a runtime to use it in.
+/// Creates a store that is missing, and says so: it may also be one that is not mounted.
 pub(super) fn create_store(config: &Config) -> Result<(impl Store + use<>, Runtime), CliError> {
     if make_if_missing(config)? {
         let store = config.store.display();

@@ -257,6 +257,22 @@ async fn the_oldest_events_are_dropped_beyond_the_limit_in_bytes() {
 }
 
 #[tokio::test]
+async fn bodies_in_flight_are_bounded_in_bytes() {
+    // Room for two of three.
+    let lines = "kinds = [\"message\"]\ntimeout = \"1h\"\nin_flight_bytes = 70_000";
+    let (mut receiver, server, device) = start(0, lines).await;
+    let others = [server.device("hall-1").await, server.device("hall-2").await];
+    let big = "x".repeat(25_000);
+    for device in others.iter().chain([&device]) {
+        device.client.send(&big).await.unwrap();
+    }
+    receiver.next().await;
+    receiver.next().await;
+    let third = tokio::time::timeout(Duration::from_millis(500), receiver.deliveries.recv());
+    assert!(third.await.is_err());
+}
+
+#[tokio::test]
 async fn a_receiver_that_answers_410_gets_no_more_events() {
     let (mut receiver, _server, device) = start(410, "concurrency = 1").await;
     receiver.next().await;

@@ -57,7 +57,7 @@ impl AccountStore for SqliteStore {
 
     fn password_hash<'a>(&'a self, name: &'a str) -> StoreFuture<'a, Option<String>> {
         let name = name.to_owned();
-        self.read_first(move |database| {
+        self.read_for_login(move |database| {
             database
                 .prepare_cached("SELECT password_hash FROM accounts WHERE name = ?1")?
                 .query_row([&name], |row| row.get(0))

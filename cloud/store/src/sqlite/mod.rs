@@ -18,6 +18,8 @@ mod login_notes;
 mod new_file;
 mod outbox;
 mod queue;
+#[cfg(test)]
+mod queue_tests;
 mod schema;
 mod shrink;
 mod stats;

@@ -110,6 +110,11 @@ impl Queue {
         }
     }
 
+    /// Whether a call waits in the first lane.
+    pub(super) fn is_first_waiting(&self) -> bool {
+        !self.lanes.lock().first.is_empty()
+    }
+
     /// Takes no further calls. The thread ends once it has done what is queued.
     pub(super) fn close(&self) {
         self.lanes.lock().closed = true;

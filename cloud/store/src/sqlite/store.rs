@@ -48,6 +48,7 @@ pub struct SqliteStore {
     writes: Semaphore,
     later: Semaphore,
     bulk: Semaphore,
+    logins: Semaphore,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -66,6 +67,10 @@ pub(super) const MAX_CONCURRENT: usize = 16;
 /// The number of calls for the outbox that may be queued for the thread at a time. They carry events, of up
 /// to some megabytes each.
 const MAX_BULK: usize = 2;
+
+/// The number of logins that may be queued for the thread at a time, so that they do not fill the lane of
+/// revocations.
+const MAX_LOGINS: usize = 256;
 
 /// How long after its deadline the answer to a call may arrive.
 pub(super) const ANSWER_GRACE: Duration = Duration::from_secs(1);
@@ -136,6 +141,7 @@ impl SqliteStore {
             writes: Semaphore::new(MAX_CONCURRENT),
             later: Semaphore::new(MAX_CONCURRENT),
             bulk: Semaphore::new(MAX_BULK),
+            logins: Semaphore::new(MAX_LOGINS),
             thread: Some(thread),
         })
     }
@@ -155,6 +161,14 @@ impl SqliteStore {
         read: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         self.call(Action::Read, Lane::First, None, read)
+    }
+
+    /// [`SqliteStore::read_first`] for logins, of which strangers cause as many as they like.
+    pub(super) fn read_for_login<T: Send + 'static>(
+        &self,
+        read: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        self.call(Action::Read, Lane::First, Some(&self.logins), read)
     }
 
     /// [`SqliteStore::read`] for the outbox, whose calls are few at a time.

@@ -11,10 +11,8 @@ use fedecks_protocol::DeviceId;
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 
 use super::devices::SCAN_ROWS;
-use super::queue::QUEUE_LENGTH;
 use super::schema;
 use super::store::{ANSWER_GRACE, MAX_CONCURRENT, SqliteStore, StoreOptions};
 use super::worker::CALL_TIMEOUT;
@@ -276,36 +274,6 @@ async fn every_call_times_out_if_the_file_stays_locked() {
     other.execute_batch("COMMIT").unwrap();
     store.revoke(&devices[0], &by).await.unwrap();
     assert!(store.stats().healthy);
-}
-
-#[tokio::test]
-async fn a_full_queue_refuses_calls() {
-    let store = SqliteStore::in_memory().unwrap();
-    let (release, gate) = std::sync::mpsc::channel::<()>();
-    let (started, start) = oneshot::channel();
-    let mut started = Some(started);
-    let blocker = store.read(move |_| {
-        started.take().unwrap().send(()).unwrap();
-        gate.recv().unwrap();
-        Ok(())
-    });
-    let others = async {
-        start.await.unwrap();
-        // A call that finds the queue full is refused before the first in it is answered.
-        let logins = (0..=QUEUE_LENGTH).map(|_| async {
-            let answer = store.password_hash("marvin").await;
-            if answer.is_err() {
-                release.send(()).unwrap();
-            }
-            answer
-        });
-        join_all(logins).await
-    };
-    let (blocked, answers) = tokio::join!(blocker, others);
-    blocked.unwrap();
-    let refused = answers.iter().filter(|answer| matches!(answer, Err(StoreError::Busy { .. })));
-    assert_eq!(refused.count(), 1);
-    assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(None))).count(), QUEUE_LENGTH);
 }
 
 #[tokio::test]

@@ -119,7 +119,9 @@ impl Worker {
             if Instant::now() >= flush_due {
                 let more = self.flush();
                 self.shrinking |= self.flush_failing.is_none() && self.shrinking_is_due();
-                flush_due = Instant::now() + if more { Duration::ZERO } else { FLUSH_INTERVAL };
+                // The rest after the calls that wait in the first lane, but not much later.
+                let rest = more && !queue.is_first_waiting();
+                flush_due = Instant::now() + if rest { Duration::ZERO } else { FLUSH_INTERVAL };
             }
         }
     }
