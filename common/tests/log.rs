@@ -25,10 +25,12 @@ fn pipe() -> Result<(File, File)> {
 /// Much more than a pipe and the queue take.
 const MANY: usize = 20_000;
 const QUEUE_BYTES: usize = 64 * 1024;
+const TASK: &str = "FEDECKS_TEST_LOG";
 
+/// Not a test by itself: the others start it.
 #[test]
-#[ignore = "the child of the other tests"]
 fn process() {
+    let Ok(task) = std::env::var(TASK) else { return };
     let _flush = FlushOnDrop;
     let limit = RateLimit::per_second(1, 5);
     let is_limited = std::env::var_os("LIMITED").is_some();
@@ -43,7 +45,7 @@ fn process() {
         .with(log.layer(LevelFilter::INFO))
         .try_init()
         .unwrap();
-    match std::env::var("DO").unwrap().as_str() {
+    match task.as_str() {
         "many" => {
             for number in 0..MANY {
                 tracing::info!(number, "line");
@@ -76,8 +78,8 @@ fn process() {
 fn child(what: &str, stderr: impl Into<Stdio>) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--ignored", "--exact", "process", "--nocapture"])
-        .env("DO", what)
+        .args(["--exact", "process", "--nocapture"])
+        .env(TASK, what)
         .stdout(Stdio::piped())
         .stderr(stderr);
     command

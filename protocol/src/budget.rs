@@ -69,14 +69,16 @@ impl Budget {
     }
 
     /// Makes room for one more item in a container whose length is unknown. Both its old and its new
-    /// allocation are within the budget, as they coexist for a moment.
+    /// allocation are within the budget, as they coexist for a moment. An item counts as one or more whole
+    /// terms, on all platforms alike.
     pub fn grow<T>(&self, items: &mut Vec<T>) -> Result<(), OverBudget> {
         let old = items.capacity();
         if items.len() < old {
             return Ok(());
         }
         let new = old.saturating_mul(2).max(4);
-        let bytes = |items: usize| Self::allocation(items.saturating_mul(size_of::<T>()));
+        let each = size_of::<T>().next_multiple_of(Self::TERM);
+        let bytes = |items: usize| Self::allocation(items.saturating_mul(each));
         self.take(bytes(new))?;
         items.reserve_exact(new - old);
         self.give_back(bytes(old));
@@ -120,14 +122,14 @@ mod tests {
 
     #[test]
     fn a_growing_container_has_both_its_allocations_in_the_budget() {
-        let budget = Budget::new(&Limits { max_decoded: 56, ..Limits::default() });
-        let mut items: Vec<u8> = Vec::new();
+        let budget = Budget::new(&Limits { max_decoded: 800, ..Limits::default() });
+        let mut items: Vec<u32> = Vec::new();
         for number in 0..16 {
             budget.grow(&mut items).unwrap();
             items.push(number);
         }
-        assert_eq!((items.capacity(), budget.spent()), (16, 32));
-        let over = OverBudget::TooHeavy { weight: 80, limit: 56 };
+        assert_eq!((items.capacity(), budget.spent()), (16, 528));
+        let over = OverBudget::TooHeavy { weight: 1568, limit: 800 };
         assert_eq!(budget.grow(&mut items), Err(over));
         assert_eq!((items.capacity(), budget.exceeded()), (16, Some(over)));
     }
