@@ -77,12 +77,21 @@ impl Budget {
             return Ok(());
         }
         let new = old.saturating_mul(2).max(4);
-        let each = size_of::<T>().next_multiple_of(Self::TERM);
-        let bytes = |items: usize| Self::allocation(items.saturating_mul(each));
-        self.take(bytes(new))?;
+        self.take(Self::container::<T>(new))?;
+        let old_weight = Self::grown(items);
         items.reserve_exact(new - old);
-        self.give_back(bytes(old));
+        self.give_back(old_weight);
         Ok(())
+    }
+
+    /// What the allocation of a container that [`Budget::grow`] has made counts, without the content of its items.
+    pub fn grown<T>(items: &Vec<T>) -> usize {
+        Self::container::<T>(items.capacity())
+    }
+
+    fn container<T>(capacity: usize) -> usize {
+        let each = size_of::<T>().next_multiple_of(Self::TERM);
+        Self::allocation(capacity.saturating_mul(each))
     }
 
     /// Enters a level of nesting: that of the value itself, then that of what it contains.
@@ -132,5 +141,7 @@ mod tests {
         let over = OverBudget::TooHeavy { weight: 1568, limit: 800 };
         assert_eq!(budget.grow(&mut items), Err(over));
         assert_eq!((items.capacity(), budget.exceeded()), (16, Some(over)));
+        budget.give_back(Budget::grown(&items));
+        assert_eq!(budget.spent(), 0);
     }
 }

@@ -184,6 +184,8 @@ fn unescape<E: Error>(fields: Vec<Term>, reading: &Reading) -> Result<Term, E> {
     if !path.starts_with(ESCAPES) {
         return Ok(Term::Tuple(fields));
     }
+    // What is free at the end: the structure, and the path in it.
+    let structure = Budget::grown(&fields);
     let mut fields = fields.into_iter();
     let Some(Term::Str(path)) = fields.next() else { return Ok(Term::Nil) };
     let term = match (path.as_str(), fields.next()) {
@@ -202,8 +204,7 @@ fn unescape<E: Error>(fields: Vec<Term>, reading: &Reading) -> Result<Term, E> {
         }
         _ => None,
     };
-    // What is free again: the structure, and the path that was kept in it.
-    reading.memory.give_back(4 * size_of::<Term>() + path.len() + 2 * Budget::ALLOCATION);
+    reading.memory.give_back(structure + path.len() + Budget::ALLOCATION);
     term.ok_or_else(|| {
         let shown = path.chars().take(100).collect();
         reading.fail(VariantError::Escape(shown))
