@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::devices::SCAN_ROWS;
 use super::schema;
-use super::store::{ANSWER_GRACE, MAX_CONCURRENT, SqliteStore, StoreOptions};
+use super::store::{ANSWER_GRACE, SqliteStore, StoreOptions};
 use super::worker::CALL_TIMEOUT;
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
@@ -26,7 +26,7 @@ use crate::error::StoreError;
 use crate::outbox::{OutboxEntry, OutboxStore};
 use crate::stats::StoreMonitor;
 
-fn devices(count: usize) -> Vec<DeviceId> {
+pub(super) fn devices(count: usize) -> Vec<DeviceId> {
     (0..count).map(|number| device(&format!("device-{number}"))).collect()
 }
 
@@ -277,25 +277,6 @@ async fn every_call_times_out_if_the_file_stays_locked() {
 }
 
 #[tokio::test]
-async fn a_login_waits_for_few_calls_of_others() {
-    let store = SqliteStore::in_memory().unwrap();
-    let done = AtomicUsize::new(0);
-    let by = cli();
-    let devices = devices(500);
-    let flood = join_all(devices.iter().map(|device| async {
-        store.block(device, &by).await.unwrap();
-        done.fetch_add(1, Ordering::Relaxed)
-    }));
-    let login = async {
-        store.password_hash("marvin").await.unwrap();
-        done.load(Ordering::Relaxed)
-    };
-    // The flood is queued first.
-    let (_, before) = tokio::join!(flood, login);
-    assert!(before <= 2 * MAX_CONCURRENT, "{before} before it");
-}
-
-#[tokio::test]
 async fn a_search_continues_beyond_one_scan() {
     let store = SqliteStore::in_memory().unwrap();
     for number in 0..2 * SCAN_ROWS + 10 {
@@ -315,51 +296,6 @@ async fn a_search_continues_beyond_one_scan() {
     }
     assert_eq!(found("5", 1000).await.len(), 1000, "the limit, from several scans");
     assert_eq!(found("nothing", 10).await, [""; 0]);
-}
-
-#[tokio::test]
-async fn a_revocation_and_a_login_overtake_bulk_work() {
-    let (_dir, _path, store) = new_store();
-    let done = AtomicUsize::new(0);
-    let entry = |number: usize| OutboxEntry {
-        lane: String::new(),
-        event: number.to_string(),
-        body: "x".repeat(1_000_000).into(),
-    };
-    let bulk = join_all((0..40).map(|number| {
-        let (store, done) = (&store, &done);
-        async move {
-            store.outbox_add("crm", vec![entry(number)], 1).await.unwrap();
-            done.fetch_add(1, Ordering::Relaxed)
-        }
-    }));
-    let (by, victim) = (cli(), device("a"));
-    let critical = async {
-        store.revoke(&victim, &by).await.unwrap();
-        store.password_hash("marvin").await.unwrap();
-        done.load(Ordering::Relaxed)
-    };
-    // The bulk is queued first.
-    let (_, before) = tokio::join!(bulk, critical);
-    assert!(before <= 4, "{before} of 40 before it");
-}
-
-#[tokio::test]
-async fn a_revocation_overtakes_a_flood_of_labels() {
-    let (_dir, _path, store) = new_store();
-    let done = AtomicUsize::new(0);
-    let (by, devices) = (cli(), devices(500));
-    let flood = join_all(devices.iter().map(|device| async {
-        store.set_label(device, Some("x"), &by).await.unwrap();
-        done.fetch_add(1, Ordering::Relaxed)
-    }));
-    let revocation = async {
-        store.revoke(&devices[0], &by).await.unwrap();
-        done.load(Ordering::Relaxed)
-    };
-    // The flood is queued first.
-    let (_, before) = tokio::join!(flood, revocation);
-    assert!(before <= MAX_CONCURRENT, "{before} of 500 before it");
 }
 
 #[tokio::test]
