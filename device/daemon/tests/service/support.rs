@@ -3,7 +3,6 @@
 pub(crate) mod bus;
 pub(crate) mod fedecksd;
 pub(crate) mod machine;
-pub(crate) mod namespace;
 pub(crate) mod network_manager;
 pub(crate) mod scene;
 

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use fedecks_cloud::DeviceId;
 use fedecks_protocol::{CloseCode, CloseReason};
+use fedecks_testing::namespace::Namespace;
 use tokio::task::JoinHandle;
 
 use crate::support::bus::Bus;
 use crate::support::fedecksd::{DEVICE, Fedecksd, Setup};
-use crate::support::namespace::Namespace;
 use crate::support::network_manager::{self, Managed, NetworkManager, Settings};
 use crate::support::{By, Cloud, Seen, cloud_at};
 
