@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config, tungstenite};
 
 use super::error::DialError;
+use crate::tls::explain_late;
 use crate::transport::Transport;
 use crate::url::CloudUrl;
 
@@ -58,7 +59,7 @@ impl DialError {
     fn from_upgrade(error: tungstenite::Error) -> Self {
         match error {
             tungstenite::Error::Http(response) => Self::from_response(&response),
-            tungstenite::Error::Io(error) => Self::Upgrade(error.to_string()),
+            tungstenite::Error::Io(error) => Self::Upgrade(explain_late(&error)),
             tungstenite::Error::AttackAttempt => {
                 Self::Upgrade("the response head is too long or too fragmented".into())
             }

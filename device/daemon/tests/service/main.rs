@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
 
 mod blocked_readers;
+mod certificates;
+mod check;
 mod clock;
 mod command;
 mod data_partition;
@@ -16,6 +18,8 @@ mod late_token;
 mod memory;
 mod network;
 mod provisioning;
+mod rollback;
 mod support;
+mod tls_refusals;
 mod unit;
 mod unreachable;

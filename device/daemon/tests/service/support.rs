@@ -4,6 +4,7 @@ pub(crate) mod bus;
 pub(crate) mod fedecksd;
 pub(crate) mod machine;
 pub(crate) mod network_manager;
+pub(crate) mod openssl;
 pub(crate) mod scene;
 
 use std::ffi::OsString;
