@@ -37,7 +37,8 @@ pub struct Config {
     pub upgrade_deadline: Duration,
     /// Deadline for the Welcome frame.
     pub welcome_deadline: Duration,
-    /// Deadline for any traffic from the cloud after a ping.
+    /// Deadline for any traffic from the cloud after a ping; longer over a slow link: four times the
+    /// measured round-trip time, at most 30 s.
     pub pong_deadline: Duration,
     /// The same for a ping that is sent because the network changed, and for the current phase of an
     /// attempt when the network changes. It is longer where the cloud takes long to answer, up to

@@ -1,8 +1,11 @@
-//! How long the cloud takes to answer, and how long a probe may therefore wait for it. Holds no timers.
+//! How long the cloud takes to answer, and how long a ping or a probe may therefore wait for it. Holds no timers.
 
 use std::time::Duration;
 
 use crate::config::Config;
+
+/// With the default interval of pings, the cloud still waits longer.
+const LONGEST_PING: Duration = Duration::from_secs(30);
 
 /// The round-trip time, estimated as TCP does (RFC 6298): from how long the cloud took for the parts of the
 /// handshake, and then from pongs. On a link over satellites it is longer than a probe waits by default.
@@ -40,8 +43,8 @@ impl RoundTrip {
         }
     }
 
-    /// The cloud answered in a phase of the attempt. The slowest phase counts: something nearby may have answered
-    /// another one in its place.
+    /// The cloud answered in a phase of the attempt. The slowest phase counts: a proxy nearby may have answered
+    /// another one.
     pub(super) fn on_answer(&mut self, took: Duration) {
         let is_slower = |it: Estimate| it.by == Measure::Earlier || it.mean < took;
         if self.estimate.is_none_or(is_slower) {
@@ -59,6 +62,14 @@ impl RoundTrip {
             Some(it) if it.by == Measure::Pong => Some(it.next(took)),
             Some(_) | None => Some(Estimate::first(took, Measure::Pong)),
         };
+    }
+
+    /// How long a ping may wait: four round trips if that is longer than by default, because after two at the latest
+    /// TCP has sent again what is lost.
+    pub(super) fn pong_deadline(&self, config: &Config) -> Duration {
+        let measured = self.estimate.filter(|it| it.by == Measure::Pong);
+        let slow = measured.map_or(Duration::ZERO, |it| it.mean * 4);
+        slow.min(LONGEST_PING).max(config.pong_deadline)
     }
 
     /// A probe had no answer within its time.

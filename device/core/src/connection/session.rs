@@ -128,7 +128,9 @@ impl Session {
     pub(super) fn on_timer(&mut self, now: Time, timer: Timer, cx: &mut Shared) -> Option<Next> {
         match timer {
             Timer::Ping => match self.heartbeat.ping_at() {
-                Some(at) if at <= now => self.ping(now, cx.config.pong_deadline, cx),
+                Some(at) if at <= now => {
+                    self.ping(now, cx.round_trip.pong_deadline(&cx.config), cx)
+                }
                 Some(_) => self.arm_ping(cx),
                 None => {}
             },

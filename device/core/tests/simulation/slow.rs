@@ -21,7 +21,7 @@ fn connected(seed: u64) -> World {
 }
 
 #[test]
-fn a_healthy_slow_connection_survives_every_change_of_the_network() {
+fn a_slow_connection_survives_every_change_of_the_network() {
     for seed in 0..20 {
         let mut world = connected(seed);
         // The first one comes before any pong, the others fall into every part of a ping's interval.
@@ -36,7 +36,7 @@ fn a_healthy_slow_connection_survives_every_change_of_the_network() {
 }
 
 #[test]
-fn a_slow_attempt_survives_a_change_of_the_network_in_each_phase() {
+fn a_slow_attempt_survives_a_change_in_each_phase() {
     for at in (0..=16).map(secs) {
         let mut world = connected(1);
         world.reset(0);
@@ -50,7 +50,7 @@ fn a_slow_attempt_survives_a_change_of_the_network_in_each_phase() {
 
 /// At its first attempt a device cannot know how slow the link is.
 #[test]
-fn a_first_slow_attempt_succeeds_though_the_network_keeps_changing() {
+fn a_first_slow_attempt_succeeds_despite_constant_changes() {
     for seed in 0..20 {
         let mut world = World::new(seed);
         world.latency = Some(ONE_WAY);
