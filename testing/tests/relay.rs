@@ -1,4 +1,4 @@
-//! The relay between two namespaces does to real packets what it is told.
+//! What the relay between two namespaces does to real packets.
 
 #![cfg(not(fedecks_emulated))] // It needs the kernel's TUN devices.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.

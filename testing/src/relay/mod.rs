@@ -32,9 +32,8 @@ pub enum Direction {
 
 /// Passes packets between two namespaces as long as it lives.
 ///
-/// Everything random comes from the seed: what becomes of the nth packet of a direction depends only on the seed,
-/// on n and on the behaviour at that time. Multicast is not relayed, and does not count: the kernel sends it of its
-/// own accord.
+/// Everything random comes from the seed: what happens to the nth packet of a direction depends only on the seed,
+/// on n and on the behaviour at that time. Multicast is not relayed, and does not count: kernels send it unasked.
 pub struct Relay {
     lines: Arc<[Mutex<Line>; 2]>,
     // The thread ends when this is closed.
@@ -49,7 +48,7 @@ impl Relay {
         let tuns = [Tun::open(first), Tun::open(second)];
         for end in [first, second] {
             let link = end.link;
-            // Without an address of its own choice, the kernel has nothing to solicit routers with.
+            // Without a generated address, the kernel has nothing to solicit routers with.
             let mut script =
                 format!("ip link set {link} addrgenmode none\nip link set {link} up\n");
             for address in end.addresses {
@@ -69,8 +68,7 @@ impl Relay {
         Self { lines, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// From now on packets in this direction are treated like this. What is under way already arrives as it would
-    /// have.
+    /// From now on packets in this direction are treated like this. What is in transit arrives as it would have before.
     pub fn set(&self, direction: Direction, behaviour: Behaviour) {
         self.line(direction).behaviour = behaviour;
     }
@@ -82,7 +80,7 @@ impl Relay {
         }
     }
 
-    /// What has become of the packets in this direction.
+    /// Counts of the packets in this direction.
     pub fn counts(&self, direction: Direction) -> Counts {
         self.line(direction).counts()
     }
