@@ -10,6 +10,7 @@ mod sections;
 #[cfg(test)]
 mod tests;
 mod values;
+mod warnings;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -56,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) events: Events,
     pub(crate) webhooks: Vec<Webhook>,
     pub(crate) log: Log,
+    /// What is dangerous in the permissions of the file.
+    file_warnings: Vec<String>,
 }
 
 /// What the command line sets, which overrides the file and the environment.
@@ -96,6 +99,7 @@ impl Config {
     }
 
     fn check(file: ConfigFile, sources: &ConfigSources) -> Result<Self, ConfigError> {
+        let file_warnings = warnings::of_file(&file, sources);
         let ConfigFile { listener, trusted_proxies, sessions, limits, .. } = file;
         if listener.iter().any(|listener| listener.proxy_protocol) && trusted_proxies.is_empty() {
             let problem = "trusted_proxies is empty; list the load balancers of the listener with \
@@ -135,6 +139,7 @@ impl Config {
             events: file.events,
             webhooks: webhooks::check(file.webhook, sources)?,
             log: file.log,
+            file_warnings,
         })
     }
 }

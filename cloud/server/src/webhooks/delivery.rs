@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fedecks_common::explain_open_error;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -77,8 +78,8 @@ impl Receiver {
             let certificates = CertificateDer::pem_file_iter(file)
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .map_err(|error| match error {
-                    pem::Error::Io(error) => failed(error.to_string()),
-                    other => failed(format!("{other:?}")),
+                    pem::Error::Io(error) => failed(explain_open_error(&error, file, "read")),
+                    _ => failed("invalid PEM".into()),
                 })?;
             if certificates.is_empty() {
                 return Err(failed("it contains none".into()));
