@@ -20,6 +20,7 @@ pub use self::filter::{Filter, Protocol};
 use self::line::Line;
 pub use self::tun::End;
 use self::tun::Tun;
+use crate::wait::skip;
 
 /// Which way packets go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,15 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// Whether this machine has TUN devices; reports the test as skipped if not.
+    pub fn is_possible() -> bool {
+        let result = Tun::is_available();
+        if let Err(error) = &result {
+            skip(&format!("/dev/net/tun: {error}"));
+        }
+        result.is_ok()
+    }
+
     /// A relay that passes everything at once. Both devices are up and have their addresses. `first` and `second`
     /// may be the same namespace only if their addresses are routed by the test.
     pub async fn start(seed: u64, first: End<'_>, second: End<'_>) -> Self {
