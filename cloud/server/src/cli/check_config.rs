@@ -18,7 +18,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor};
 use super::error::CliError;
 use super::output::{Output, print_notice};
 use super::place::Place;
-use crate::config::{Config, ConfigError, Overrides, Service, TlsChoice};
+use crate::config::{Config, ConfigError, Overrides, Service, TlsChoice, warning_of_environment};
 use crate::error::ServerError;
 use crate::owner::{act_as, act_as_owner_of};
 use crate::preflight::{self, Preflight};
@@ -55,7 +55,8 @@ pub(super) fn run(arguments: Arguments, output: &mut Output<'_>) -> Result<(), C
     let preflight = preflight::check(&config)?;
     store::check_access(&config)?;
     output.print(&describe(&config, &preflight))?;
-    for warning in &preflight.warnings {
+    let variables = std::env::vars_os().map(|(name, _)| name);
+    for warning in preflight.warnings.iter().chain(&warning_of_environment(variables)) {
         print_notice(&format!("warning: {warning}"));
     }
     let refused = print_findings(&preflight, authorities.as_deref());

@@ -12,6 +12,7 @@ mod tests;
 mod values;
 mod warnings;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub(crate) use sections::{
     Drain, Events, Listener, Log, LogFormat, Secrets, Service, Sessions, TlsChoice, Tokens, Webhook,
 };
 pub(crate) use values::parse_address;
+pub(crate) use warnings::of_environment as warning_of_environment;
 
 use crate::request_memory::RequestMemoryLimits;
 use error::ConfigSources;
@@ -141,5 +143,28 @@ impl Config {
             log: file.log,
             file_warnings,
         })
+    }
+
+    /// What is dangerous in the configuration, or in the permissions of the files that it names.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let of_network =
+            warnings::of_network(&self.listeners, &self.trusted_proxies, &self.webhooks);
+        [&*self.file_warnings, &warnings::of_secret_files(&self.secret_files()), &of_network]
+            .concat()
+    }
+
+    /// What keeps the server from its start if it runs as another user than root.
+    pub(crate) fn warnings_of_root(&self) -> Vec<String> {
+        warnings::of_root(&self.secret_files())
+    }
+
+    /// The files with secrets that the configuration names.
+    fn secret_files(&self) -> BTreeSet<&Path> {
+        let keys = self.listeners.iter().filter_map(|listener| match &listener.tls {
+            TlsChoice::Files { key, .. } => Some(key.as_path()),
+            TlsChoice::Off | TlsChoice::SelfSigned => None,
+        });
+        let of_webhooks = self.webhooks.iter().filter_map(|webhook| webhook.secret_file.as_deref());
+        keys.chain(self.secrets.files()).chain(of_webhooks).collect()
     }
 }

@@ -2,15 +2,24 @@
 //! passwords and events that travel in plaintext. Nothing here is refused, as an operator may have reasons.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::Config;
+use fedecks_cloud::serve::IpNet;
+
 use super::error::ConfigSources;
 use super::file::ConfigFile;
+use super::keys;
 use super::sections::{Listener, Service, TlsChoice, Webhook};
+
+/// Names the file; the configuration does not contain it.
+const CONFIG_VARIABLE: &str = "FEDECKS_CONFIG";
+
+/// How many unknown variables a warning names.
+const MOST_NAMED: usize = 10;
 
 /// Of the permissions of the file, if there are secrets in it.
 pub(super) fn of_file(file: &ConfigFile, sources: &ConfigSources) -> Vec<String> {
@@ -29,49 +38,57 @@ pub(super) fn of_file(file: &ConfigFile, sources: &ConfigSources) -> Vec<String>
     exposed(path, &holds).into_iter().collect()
 }
 
-impl Config {
-    /// What is dangerous in the configuration, or in the permissions of the files that it names.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.file_warnings.clone();
-        for file in self.secret_files() {
-            let warning = exposed(file, "it contains a secret");
-            warnings.extend(warning.filter(|warning| !warnings.contains(warning)));
-        }
-        if self.trusted_proxies.is_empty() {
-            warnings.extend(self.listeners.iter().filter_map(plaintext));
-        }
-        warnings
-            .extend(self.webhooks.iter().filter(|webhook| sends_plaintext(webhook)).map(|webhook| {
-            let name = &webhook.name;
-            format!(
-                "webhook {name}: http:// sends events over the network in plaintext; use https://"
-            )
-        }));
-        warnings
-    }
+/// Of variables that are meant for this program and set nothing.
+pub(crate) fn of_environment(names: impl Iterator<Item = OsString>) -> Option<String> {
+    let known: BTreeSet<_> = keys::KEYS.iter().map(|(key, _)| keys::variable_of(key)).collect();
+    let names = names.filter_map(|name| name.into_string().ok());
+    let is_unknown = |name: &String| name.starts_with("FEDECKS_") && !known.contains(name);
+    let unknown: BTreeSet<_> =
+        names.filter(is_unknown).filter(|name| name != CONFIG_VARIABLE).collect();
+    let unknown: Vec<_> = unknown.into_iter().take(MOST_NAMED).collect();
+    (!unknown.is_empty()).then(|| {
+        format!("no key of the configuration is set by {}: check the spelling", unknown.join(", "))
+    })
+}
 
-    /// What only root can read: a server that runs as another user does not start.
-    pub(crate) fn warnings_of_root(&self) -> Vec<String> {
-        let is_roots = |file: &&Path| {
-            fs::metadata(file).is_ok_and(|found| found.uid() == 0 && found.mode() & 0o044 == 0)
-        };
-        let files: BTreeSet<_> = self.secret_files().into_iter().filter(is_roots).collect();
-        let warning = |file: &Path| {
-            let file = file.display();
-            format!("only root can read {file}: a server that runs as another user does not start")
-        };
-        files.into_iter().map(warning).collect()
-    }
+/// Of the permissions of files with secrets that the configuration names.
+pub(super) fn of_secret_files(files: &BTreeSet<&Path>) -> Vec<String> {
+    files.iter().filter_map(|file| exposed(file, "it contains a secret")).collect()
+}
 
-    /// The files with secrets that the configuration names.
-    fn secret_files(&self) -> Vec<&Path> {
-        let keys = self.listeners.iter().filter_map(|listener| match &listener.tls {
-            TlsChoice::Files { key, .. } => Some(key.as_path()),
-            TlsChoice::Off | TlsChoice::SelfSigned => None,
-        });
-        let of_webhooks = self.webhooks.iter().filter_map(|webhook| webhook.secret_file.as_deref());
-        keys.chain(self.secrets.files()).chain(of_webhooks).collect()
+/// Of what only root can read: a server that runs as another user does not start.
+pub(super) fn of_root(files: &BTreeSet<&Path>) -> Vec<String> {
+    let is_roots = |file: &&&Path| {
+        fs::metadata(file).is_ok_and(|found| found.uid() == 0 && found.mode() & 0o044 == 0)
+    };
+    let warning = |file: &&Path| {
+        let file = file.display();
+        format!("only root can read {file}: a server that runs as another user does not start")
+    };
+    files.iter().filter(is_roots).map(warning).collect()
+}
+
+/// Of what others on the network can read, or claim.
+pub(super) fn of_network(
+    listeners: &[Listener],
+    trusted_proxies: &[IpNet],
+    webhooks: &[Webhook],
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if trusted_proxies.iter().all(|proxy| proxy.addr().is_loopback()) {
+        warnings.extend(listeners.iter().filter_map(plaintext));
     }
+    if let Some(all) = trusted_proxies.iter().find(|proxy| proxy.prefix_len() == 0) {
+        warnings.push(format!(
+            "trusted_proxies contains {all}: every client can claim to have any address, so limits per address \
+             limit nothing; list the proxies only"
+        ));
+    }
+    warnings.extend(webhooks.iter().filter(|webhook| sends_plaintext(webhook)).map(|webhook| {
+        let name = &webhook.name;
+        format!("webhook {name}: http:// sends events over the network in plaintext; use https://")
+    }));
+    warnings
 }
 
 /// A listener that others on the network reach without TLS.
@@ -83,7 +100,7 @@ fn plaintext(listener: &Listener) -> Option<String> {
         return None;
     }
     Some(format!(
-        "listener {address} has no TLS, and trusted_proxies is empty: passwords and tokens cross the network \
+        "listener {address} has no TLS, and no proxy of the network is trusted: passwords and tokens cross it \
          readable. Set certificate and key, or listen on 127.0.0.1 behind a proxy in trusted_proxies"
     ))
 }

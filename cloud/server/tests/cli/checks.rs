@@ -133,7 +133,7 @@ async fn a_store_that_the_user_cannot_write_is_found() {
 
 #[tokio::test]
 async fn addresses_that_exclude_one_another_are_refused() {
-    let port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for (one, other, problem) in [
         (
             "0.0.0.0",
@@ -247,9 +247,21 @@ async fn a_chain_is_followed_to_its_root() {
 }
 
 #[tokio::test]
+async fn a_webhooks_url_is_shown_without_its_path() {
+    let program = configured(
+        "[[webhook]]\nname = \"crm\"\nurl = \"https://crm.example.com/hook/topsecret?token=hunter2\"\n\
+         secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"",
+    )
+    .await;
+    let shown = program.run(&["check-config"], "").await;
+    assert!(!shown.contains("topsecret") && !shown.contains("hunter2"), "{shown}");
+    assert!(shown.contains("webhook: crm to https://crm.example.com/…\n"), "{shown}");
+}
+
+#[tokio::test]
 async fn secrets_that_everyone_can_read_are_warned_of() {
-    let webhook = "[[webhook]]\nname = \"crm\"\nurl = \"https://crm.example.com/hook/topsecret?token=hunter2\"\n\
-                   secret_file = \"crm\"";
+    let webhook =
+        "[[webhook]]\nname = \"crm\"\nurl = \"https://crm.example.com\"\nsecret_file = \"crm\"";
     let program = configured(webhook).await;
     let folder = program.folder.path().to_owned();
     let expected = [
@@ -259,12 +271,8 @@ async fn secrets_that_everyone_can_read_are_warned_of() {
     fs::write(folder.join("crm"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
     set_mode(&folder, 0o755);
     set_mode(&folder.join("crm"), 0o600);
-    let output = program.output(&["check-config"], "").await;
-    let (code, said) = told(&output);
+    let (code, said) = check(&program, &[]).await;
     assert!(code == Some(0) && !said.contains("can be read"), "{code:?}: {said}");
-    let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(shown.contains("webhook: crm to https://crm.example.com/…\n"), "{shown}");
-    assert!(!shown.contains("topsecret") && !shown.contains("hunter2"), "{shown}");
 
     set_mode(&folder.join("cloud.toml"), 0o644);
     set_mode(&folder.join("crm"), 0o604);
@@ -278,7 +286,7 @@ async fn secrets_that_everyone_can_read_are_warned_of() {
         let line = server.logs("the configuration is not safe").await;
         assert!(line.contains("WARN") && line.contains(warning), "{line}");
     }
-    // A directory that nobody else can enter protects them.
+    // A directory that no one else can enter protects them.
     set_mode(&folder, 0o700);
     let (code, said) = check(&server.program, &[]).await;
     assert!(code == Some(0) && !said.contains("can be read"), "{said}");
@@ -293,7 +301,7 @@ async fn plaintext_for_the_network_is_warned_of() {
     let (code, said) = check(&program, &[]).await;
     assert_eq!(code, Some(0), "{said}");
     let expected =
-        "listener 0.0.0.0:0 has no TLS, and trusted_proxies is empty: passwords and tokens cross";
+        "listener 0.0.0.0:0 has no TLS, and no proxy of the network is trusted: passwords";
     assert_eq!(said.matches(expected).count(), 1, "taken without a word: {said:?}");
     assert!(
         said.contains("webhook crm: http:// sends events over the network in plaintext"),
@@ -303,7 +311,63 @@ async fn plaintext_for_the_network_is_warned_of() {
     let line = server.logs("the configuration is not safe").await;
     assert!(line.contains("WARN") && line.contains(expected), "{line}");
 
-    let program = server.program.variable("FEDECKS_TRUSTED_PROXIES", "10.0.0.1");
-    let (_, said) = check(&program, &[]).await;
-    assert!(!said.contains("has no TLS"), "{said}");
+    let mut program = server.program;
+    for (proxies, warned) in [("127.0.0.1,::1", true), ("127.0.0.1,10.0.0.1", false)] {
+        program = program.variable("FEDECKS_TRUSTED_PROXIES", proxies);
+        let (_, said) = check(&program, &[]).await;
+        assert_eq!(said.contains("has no TLS"), warned, "{proxies}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn settings_without_effect_are_warned_of() {
+    let program = configured("trusted_proxies = [\"0.0.0.0/0\"]").await;
+    let program = program.variable("FEDECKS_LIMIT_CONNECTIONS", "10");
+    let (code, said) = check(&program, &[]).await;
+    let expected = [
+        "trusted_proxies contains 0.0.0.0/0: every client can claim",
+        "no key of the configuration is set by FEDECKS_LIMIT_CONNECTIONS: check the spelling",
+    ];
+    assert_eq!(code, Some(0), "{said}");
+    for warning in expected {
+        assert!(said.contains(warning), "taken without a word: {said:?}");
+    }
+    let mut server = program.serve(&[]).await;
+    let line = server.logs("the configuration is not complete").await;
+    assert!(line.contains(expected[1]), "{line}");
+    let line = server.logs("the configuration is not safe").await;
+    assert!(line.contains(expected[0]), "{line}");
+}
+
+#[tokio::test]
+async fn a_path_of_the_server_is_refused_for_devices() {
+    for path in ["/healthz", "/api/v1/devices"] {
+        let program = configured("").await.variable("FEDECKS_PATH", path);
+        let (code, said) = check(&program, &[]).await;
+        assert_eq!(code, Some(78), "check-config is content with {path}: {said:?}");
+        assert!(said.contains("FEDECKS_PATH") && said.contains("other paths"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_webhooks_secret_for_root_only_is_found() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let lines =
+        "[[webhook]]\nname = \"crm\"\nurl = \"https://crm.example.com\"\nsecret_file = \"crm\"";
+    let program = configured(lines).await;
+    give_store(&program);
+    let folder = program.folder.path();
+    set_mode(&folder.join("cloud.toml"), 0o644);
+    fs::write(folder.join("crm"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    set_mode(&folder.join("crm"), 0o600);
+    let (code, said) = check(&program, &[]).await;
+    let expected = "webhook.secret_file: cannot read crm: Permission denied (os error 13): user 4242 may not read";
+    assert_eq!((code, said.contains(expected)), (Some(78), true), "{said}");
+    assert_eq!(
+        as_user(&program, &["serve"]).await,
+        (code, said.clone()),
+        "serve says something else"
+    );
 }

@@ -97,7 +97,7 @@ async fn a_failed_handshake_is_explained_in_the_log() {
         assert!(line.contains("peer=127.0.0.1:"), "{line}");
     }
 
-    // A client that goes away is no failure.
+    // A client that only goes away is not logged.
     drop(TcpStream::connect(address).unwrap());
     send(address, b"GET / HTTP/1.1\r\n\r\n");
     let line = server.logs("the TLS handshake failed").await;

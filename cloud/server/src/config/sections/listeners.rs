@@ -177,12 +177,21 @@ pub(crate) fn networks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D:
 pub(crate) fn path<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
     let expected = format!(
         "must be a path such as {DEFAULT_PATH:?}: segments of letters, digits, '-', '.', '_' and '~', \
-         each after a '/'"
+         each after a '/'; not one of the server's other paths, /api/v1, /assets, /healthz, /metrics, /readyz \
+         and /session"
     );
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     let is_segment = |part: &str| !part.is_empty() && part.bytes().all(is_allowed);
     let path = |text: &str| {
-        text.strip_prefix('/')?.split('/').all(is_segment).then(|| Some(text.to_owned()))
+        let is_path = text.strip_prefix('/')?.split('/').all(is_segment);
+        (is_path && !is_taken(text)).then(|| Some(text.to_owned()))
     };
     parsed(d, path, &expected)
+}
+
+/// Something else is at this path, and would be hidden.
+fn is_taken(path: &str) -> bool {
+    let is_in = |parent: &str| path.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/'));
+    ["/api/v1", "/assets", "/healthz", "/metrics", "/readyz", "/session"].contains(&path)
+        || ["/api/v1", "/assets"].into_iter().any(is_in)
 }
