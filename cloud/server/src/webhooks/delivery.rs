@@ -20,6 +20,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
 
+use super::tls_refusal;
 use crate::config::Webhook;
 use crate::webhook_signature::SigningSecret;
 
@@ -144,6 +145,9 @@ impl Receiver {
             .map_err(|error| error.to_string())?;
         let response = self.client.request(request).await.map_err(|error| {
             let host = self.url.authority().map_or("", |authority| authority.as_str());
+            if let Some(problem) = tls_refusal::explain(&error) {
+                return format!("{host} {problem}");
+            }
             let what = if error.is_connect() { "cannot connect to" } else { "no answer from" };
             format!("{what} {host}{}", causes(&error))
         });

@@ -129,3 +129,27 @@ async fn failed_handshakes_of_strangers_are_limited_in_the_log() {
     let most = 3 + usize::try_from(began.elapsed().as_secs()).unwrap();
     assert!(lines <= most, "{lines} lines");
 }
+
+#[tokio::test]
+async fn a_receiver_that_fails_the_handshake_is_explained() {
+    // One that is not trusted, and one that does not speak TLS.
+    let untrusted = serve(&Certificate::self_signed("localhost"), CloudProgram::new(PROGRAM)).await;
+    let plain = CloudProgram::new(PROGRAM).serve(&LISTEN).await;
+    for (receiver, problem) in [
+        (
+            &untrusted,
+            "has a certificate of an authority that is not trusted: it has to send its intermediate",
+        ),
+        (&plain, "does not speak TLS at this port"),
+    ] {
+        let lines = format!(
+            "[[webhook]]\nname = \"crm\"\nurl = \"https://localhost:{}/hook\"\n\
+             secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"",
+            receiver.address.port()
+        );
+        let mut server = CloudProcess::start(PROGRAM, &lines).await;
+        let _device = server.device("nerves-1").await;
+        let line = server.logs("webhook delivery failed").await;
+        assert!(line.contains(problem), "{line}");
+    }
+}
