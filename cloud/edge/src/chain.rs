@@ -263,7 +263,7 @@ impl Checks<'_> {
             Error::InvalidCertificate(CertificateError::Other(other))
                 if other.to_string().contains("CaUsedAsEndEntity") =>
             {
-                "it is that of an authority (CA:TRUE), which clients do not accept for a server: issue one \
+                "it is that of an authority (CA:TRUE), which devices do not accept for a server: issue one \
                  for the server with it"
                     .to_owned()
             }
