@@ -1,4 +1,4 @@
-//! The relay between two namespaces does to real packets what it is told.
+//! What the relay between two namespaces does to real packets.
 
 #![cfg(not(fedecks_emulated))] // It needs the kernel's TUN devices.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
@@ -27,6 +27,9 @@ struct Net {
 
 impl Net {
     async fn new(seed: u64) -> Option<Self> {
+        if !Relay::is_possible() {
+            return None;
+        }
         let near = Namespace::new().await?;
         let far = Namespace::new().await?;
         let addresses = [["10.9.0.1/24", "fd09::1/64"], ["10.9.0.2/24", "fd09::2/64"]];

@@ -22,6 +22,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::body::TimeoutBody;
+use crate::handshake_error;
 use crate::limiter::{AddressFull, ClientPermit, ConnectionLimiter, Permit};
 use crate::options::ServeLimits;
 use crate::peer::Peer;
@@ -132,7 +133,10 @@ where
             Ok(socket) => self.http(socket, peer, client_permit).await,
             Err(error) => {
                 self.limiter.rejections.tls.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(%error, "the TLS handshake failed");
+                match handshake_error::explain(&error) {
+                    Some(problem) => tracing::info!(problem, "the TLS handshake failed"),
+                    None => tracing::debug!(%error, "the TLS handshake failed"),
+                }
             }
         }
     }

@@ -8,7 +8,11 @@
 #[cfg(feature = "serve")]
 mod body;
 #[cfg(feature = "serve")]
+mod chain;
+#[cfg(feature = "serve")]
 mod connection;
+#[cfg(feature = "serve")]
+mod handshake_error;
 #[cfg(feature = "serve")]
 mod limiter;
 #[cfg(feature = "serve")]
@@ -24,20 +28,26 @@ mod rate_limit_key;
 #[cfg(feature = "serve")]
 mod server;
 #[cfg(feature = "serve")]
+mod signature_algorithm;
+#[cfg(feature = "serve")]
 mod socket;
 #[cfg(feature = "serve")]
 mod throttle;
 #[cfg(feature = "serve")]
 mod tls;
+#[cfg(feature = "serve")]
+mod tls_error;
 
 pub use peer::Peer;
 pub use rate_limit_key::RateLimitKey;
 #[cfg(feature = "serve")]
 pub use {
+    chain::{CertificateReport, Finding, Severity},
     ipnet::IpNet,
     limiter::ServeStats,
     options::{Listen, ServeLimits, ServeOptions},
-    server::{ServeError, ServeMonitor, Server, serve},
+    server::{ServeError, ServeMonitor, Server, check_addresses, serve},
     socket::Socket,
-    tls::{Tls, TlsError},
+    tls::Tls,
+    tls_error::TlsError,
 };

@@ -13,7 +13,7 @@ use warp::{Filter, Reply};
 use crate::connection::{self, ConnectionHandler};
 use crate::limiter::{ConnectionLimiter, ServeStats};
 use crate::listen;
-use crate::options::{Listen, ServeOptions};
+use crate::options::{Listen, ServeLimits, ServeOptions};
 use crate::proxies::TrustedProxies;
 use crate::throttle::LogThrottle;
 
@@ -21,7 +21,7 @@ use crate::throttle::LogThrottle;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Listening on an address failed.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", listen::hint(source))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -90,6 +90,20 @@ where
         });
     }
     Ok(Server { addresses, stop, limiter, acceptors })
+}
+
+/// Listens on these addresses for a moment, in their order and all at a time as [`serve`] does, and returns the
+/// errors of those for which it failed. Call it with the addresses of a server that is not running.
+pub fn check_addresses(addresses: &[SocketAddr]) -> Vec<ServeError> {
+    let mut opened = Vec::new();
+    let mut failed = Vec::new();
+    for &address in addresses {
+        match listen::open(address, ServeLimits::default().stalled) {
+            Ok(socket) => opened.push(socket),
+            Err(source) => failed.push(ServeError::Listen { address, source }),
+        }
+    }
+    failed
 }
 
 /// Reads the [`ServeStats`] of a [`Server`], even while it is stopping.

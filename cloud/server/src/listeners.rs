@@ -7,9 +7,11 @@ use crate::config::{Config, TlsChoice};
 use crate::error::ServerError;
 use crate::self_signed::SelfSigned;
 
-/// The configured listeners, with their certificates loaded. Generates the self-signed one if needed.
-pub(crate) fn load(config: &Config) -> Result<Vec<Listen>, ServerError> {
-    let certificates = check(config)?;
+/// The configured listeners, with what [`read_certificates`] returned. Generates the self-signed one if needed.
+pub(crate) fn load(
+    config: &Config,
+    certificates: Vec<Option<Tls>>,
+) -> Result<Vec<Listen>, ServerError> {
     let listeners = config.listeners.iter().zip(certificates);
     let load = listeners.map(|(listener, certificate)| {
         let tls = match listener.tls {
@@ -26,7 +28,7 @@ pub(crate) fn load(config: &Config) -> Result<Vec<Listen>, ServerError> {
 }
 
 /// Reads the certificate of each listener that has one in files.
-pub(crate) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
+pub(crate) fn read_certificates(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
     let check = |tls: &TlsChoice| match tls {
         TlsChoice::Files { certificate, key } => Ok(Some(Tls::from_pem_files(certificate, key)?)),
         _ => Ok(None),

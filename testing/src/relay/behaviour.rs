@@ -17,7 +17,7 @@ pub struct Behaviour {
     pub swallow: Vec<Filter>,
     /// How many bytes pass in a second; the others wait. `None`: any number.
     pub bytes_per_second: Option<u64>,
-    /// How many bytes may be under way. A packet for which there is no room is lost.
+    /// How many bytes may be in transit. A packet for which there is no room is lost.
     pub queue: usize,
 }
 
@@ -47,7 +47,7 @@ impl Behaviour {
     }
 }
 
-/// What has become of the packets in one direction.
+/// Counts of the packets in one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Arrived at the other end.
@@ -58,7 +58,7 @@ pub struct Counts {
     pub swallowed: u64,
     /// Lost because the queue had no room.
     pub overflowed: u64,
-    /// The bytes that are under way.
+    /// The bytes in transit.
     pub queued: usize,
     /// The most bytes that ever were.
     pub most_queued: usize,

@@ -1,4 +1,4 @@
-//! One direction of a relay: what happens to each packet, and the queue of those under way. Does no I/O.
+//! One direction of a relay: what happens to each packet, and the queue of those in transit. Does no I/O.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ impl Line {
     /// Takes a packet that was sent now.
     pub(super) fn offer(&mut self, now: Instant, bytes: Vec<u8>) {
         let Some(packet) = Packet::parse(&bytes).filter(|it| !it.is_multicast()) else { return };
-        // Drawn for each packet, whatever becomes of it, so that no packet changes the fate of another.
+        // Drawn for each packet, whatever happens to it, so that no packet changes the fate of another.
         let (luck, lateness) = (self.random.f64(), self.random.f64());
         let behaviour = &self.behaviour;
         if behaviour.swallow.iter().any(|filter| filter.matches(&packet)) {

@@ -20,6 +20,7 @@ pub use self::filter::{Filter, Protocol};
 use self::line::Line;
 pub use self::tun::End;
 use self::tun::Tun;
+use crate::wait::skip;
 
 /// Which way packets go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +33,8 @@ pub enum Direction {
 
 /// Passes packets between two namespaces as long as it lives.
 ///
-/// Everything random comes from the seed: what becomes of the nth packet of a direction depends only on the seed,
-/// on n and on the behaviour at that time. Multicast is not relayed, and does not count: the kernel sends it of its
-/// own accord.
+/// Everything random comes from the seed: what happens to the nth packet of a direction depends only on the seed,
+/// on n and on the behaviour at that time. Multicast is not relayed, and does not count: kernels send it unasked.
 pub struct Relay {
     lines: Arc<[Mutex<Line>; 2]>,
     // The thread ends when this is closed.
@@ -43,13 +43,22 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// Whether this machine has TUN devices; reports the test as skipped if not.
+    pub fn is_possible() -> bool {
+        let result = Tun::is_available();
+        if let Err(error) = &result {
+            skip(&format!("/dev/net/tun: {error}"));
+        }
+        result.is_ok()
+    }
+
     /// A relay that passes everything at once. Both devices are up and have their addresses. `first` and `second`
     /// may be the same namespace only if their addresses are routed by the test.
     pub async fn start(seed: u64, first: End<'_>, second: End<'_>) -> Self {
         let tuns = [Tun::open(first), Tun::open(second)];
         for end in [first, second] {
             let link = end.link;
-            // Without an address of its own choice, the kernel has nothing to solicit routers with.
+            // Without a generated address, the kernel has nothing to solicit routers with.
             let mut script =
                 format!("ip link set {link} addrgenmode none\nip link set {link} up\n");
             for address in end.addresses {
@@ -69,8 +78,7 @@ impl Relay {
         Self { lines, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// From now on packets in this direction are treated like this. What is under way already arrives as it would
-    /// have.
+    /// From now on packets in this direction are treated like this. What is in transit arrives as it would have before.
     pub fn set(&self, direction: Direction, behaviour: Behaviour) {
         self.line(direction).behaviour = behaviour;
     }
@@ -82,7 +90,7 @@ impl Relay {
         }
     }
 
-    /// What has become of the packets in this direction.
+    /// Counts of the packets in this direction.
     pub fn counts(&self, direction: Direction) -> Counts {
         self.line(direction).counts()
     }

@@ -36,12 +36,14 @@ struct Request {
 const MTU: usize = 65_535;
 
 impl Tun {
+    pub(super) fn is_available() -> std::io::Result<()> {
+        open().map(drop)
+    }
+
     /// Creates the device in the namespace.
     pub(super) fn open(End { namespace, link, .. }: End<'_>) -> Self {
         let _inside = namespace.inside();
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(libc::O_NONBLOCK);
-        let file = options.open("/dev/net/tun").expect("/dev/net/tun");
+        let file = open().expect("/dev/net/tun");
         let mut name = [0; libc::IFNAMSIZ];
         assert!(link.len() < name.len(), "{link}: longer than 15 bytes");
         name[..link.len()].copy_from_slice(link.as_bytes());
@@ -67,6 +69,12 @@ impl AsFd for Tun {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+fn open() -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_NONBLOCK);
+    options.open("/dev/net/tun")
 }
 
 fn set_interface(file: &File, request: &Request) {

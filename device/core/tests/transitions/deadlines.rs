@@ -84,8 +84,9 @@ fn assert_ignores_all_inputs(mut it: Machine, after: Duration, attempt: u64) {
 }
 
 #[test]
-fn a_minute_of_connection_resets_the_backoff() {
-    for (lasted, bound, failures) in [(59, 8, 4), (60, 1, 1)] {
+fn a_good_connection_lowers_the_backoff_and_a_minute_resets_it() {
+    let cases = [(9, 8, 4), (10, 1, 1), (20, 2, 2), (39, 2, 2), (40, 4, 3), (59, 4, 3), (60, 1, 1)];
+    for (lasted, bound, failures) in cases {
         let mut it = Machine::dialing();
         for attempt in 1..=3 {
             it.unreachable(attempt).keep_next_deadline();

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
 
 mod addresses;
+mod balancer;
 mod blocked_readers;
 mod clock;
 mod command;
