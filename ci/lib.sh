@@ -107,7 +107,7 @@ need_packages() {
 }
 
 # The real daemons that the tests run against; each test starts its own.
-TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime libglib2.0-bin iproute2 busybox e2fsprogs nginx-light caddy prometheus)
+TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime openssl libglib2.0-bin iproute2 busybox e2fsprogs nginx-light caddy prometheus)
 
 # want_test_daemons: installs those that are missing, if possible. Without them the affected tests print
 # SKIPPED, or fail if FEDECKS_TESTS_COMPLETE is set.

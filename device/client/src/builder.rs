@@ -68,7 +68,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Which certificate authorities are trusted, and which certificate this device presents.
+    /// Which certificate authorities are trusted, and which certificate this device presents. The files are read
+    /// at the start, which fails if they cannot be used, and again before each connection, which then uses what was
+    /// read before.
     pub fn tls(mut self, options: TlsOptions) -> Self {
         self.tls = options;
         self

@@ -1,6 +1,8 @@
 //! The upgrade to a WebSocket. Its response may come from a captive portal, a proxy or another server instead of the
 //! cloud. The check is ours: tungstenite's takes no lists in `Connection`, which proxies send.
 
+use std::io;
+
 use fedecks_protocol::{AUTH_HEADER, Dialect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
@@ -15,6 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::answer::{Expected, Head, MAX_HEAD};
 use super::error::DialError;
+use crate::tls::explain_late;
 use crate::transport::Transport;
 use crate::url::CloudUrl;
 
@@ -57,8 +60,9 @@ pub(super) async fn upgrade(
     let key = HeaderValue::try_from(key).map_err(|error| failed(&error))?;
     request.headers_mut().insert(SEC_WEBSOCKET_KEY, key);
     let (request, _) = generate_request(request).map_err(|error| failed(&error))?;
-    transport.write_all(&request).await.map_err(|error| failed(&error))?;
-    transport.flush().await.map_err(|error| failed(&error))?;
+    let late = |error: io::Error| DialError::Upgrade(explain_late(&error));
+    transport.write_all(&request).await.map_err(late)?;
+    transport.flush().await.map_err(late)?;
 
     let rest = read_head(&mut transport, &Expected { accept: &accept, dialect }).await?;
     let config = Some(websocket_config(max_message));
@@ -79,7 +83,7 @@ async fn read_head(
                 return failed("the connection was closed before the response was complete");
             }
             Ok(size) => bytes.extend_from_slice(&chunk[..size]),
-            Err(error) => return failed(&error.to_string()),
+            Err(error) => return failed(&explain_late(&error)),
         }
         if bytes.len() > MAX_HEAD {
             return failed("the response head is longer than 64 KiB");

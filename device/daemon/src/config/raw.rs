@@ -48,6 +48,20 @@ keys! {
     log: Parsed<LogLevel>,
 }
 
+/// Keys whose default is safe in place of an invalid value: it is the same device, it trusts the same, and it connects
+/// to the same cloud. The others end the start.
+pub(super) const REPLACEABLE: &[&str] = &[
+    "backoff_base",
+    "backoff_cap",
+    "network",
+    "max_decoded",
+    "max_waiting",
+    "report_interval",
+    "unreachable_action",
+    "unreachable_after",
+    "log",
+];
+
 /// A value that is written as a string, which is not empty.
 #[derive(Debug)]
 pub(super) struct Parsed<T>(pub(super) T);

@@ -1,5 +1,6 @@
 //! Where each key is set: on a line of the file, or by an environment variable, which overrides the file. The
-//! values of both go through the same deserializer, whose errors are traced back to here by their spans.
+//! values of both go through the same deserializer, whose errors are traced back to here by their spans. Of these
+//! errors, those that need not end the start become warnings.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -11,7 +12,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer, Error};
 
 use super::error::ConfigError;
-use super::raw::{KEYS, Raw};
+use super::raw::{KEYS, REPLACEABLE, Raw};
+use super::unknown;
+use super::warnings::Warnings;
 
 #[derive(Debug)]
 pub(super) struct ConfigSources {
@@ -34,6 +37,7 @@ impl ConfigSources {
         file: &Path,
         text: &str,
         variable: &dyn Fn(&str) -> Option<OsString>,
+        warnings: &mut Warnings,
     ) -> Result<(Self, Raw), ConfigError> {
         let file = file.display().to_string();
         let at = |start: usize| {
@@ -67,10 +71,61 @@ impl ConfigSources {
             keys.push(Key { name: name.to_owned(), span, place });
         }
         let sources = Self { file, keys };
-        match Raw::deserialize(Deserializer::from(table)) {
-            Ok(raw) => Ok((sources, raw)),
-            Err(error) => Err(sources.trace(&error)),
+        sources.leave_out_unknown(&mut table, warnings)?;
+        sources.check_encoding(text, table.get_ref(), warnings)?;
+        loop {
+            let error = match Raw::deserialize(Deserializer::from(table.clone())) {
+                Ok(raw) => return Ok((sources, raw)),
+                Err(error) => error,
+            };
+            let problem = sources.trace(&error);
+            let Some(key) = sources.key_of(&error).filter(|key| REPLACEABLE.contains(key)) else {
+                return Err(problem);
+            };
+            if table.get_mut().remove(key).is_none() {
+                return Err(problem);
+            }
+            warnings.add_default(&problem);
         }
+    }
+
+    /// Keys of another version.
+    fn leave_out_unknown(
+        &self,
+        table: &mut Spanned<DeTable<'_>>,
+        warnings: &mut Warnings,
+    ) -> Result<(), ConfigError> {
+        let is_set = |key: &str| self.keys.iter().any(|known| known.name == key);
+        for Key { name, .. } in self.keys.iter().filter(|key| !KEYS.contains(&&*key.name)) {
+            let Some(value) = table.get_mut().remove(name.as_str()) else { continue };
+            let shown = unknown::shown(name);
+            if let Some(reason) = unknown::why_essential(name, value.get_ref(), is_set) {
+                return Err(self.invalid(name, format_args!("{shown}: unknown key; {reason}")));
+            }
+            warnings.add(self.invalid(name, format_args!("{shown}: unknown key, ignored")));
+        }
+        Ok(())
+    }
+
+    /// Bytes that are not UTF-8 were replaced by this character. In a comment they do no harm.
+    fn check_encoding(
+        &self,
+        text: &str,
+        table: &DeTable<'_>,
+        warnings: &mut Warnings,
+    ) -> Result<(), ConfigError> {
+        let is_broken = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
+        if !is_broken(text) {
+            return Ok(());
+        }
+        for (name, value) in table {
+            if value.get_ref().as_str().is_some_and(is_broken) {
+                let name = name.get_ref();
+                return Err(self.invalid(name, format_args!("{name}: is not UTF-8")));
+            }
+        }
+        warnings.add(self.missing("has bytes that are not UTF-8 where they do no harm"));
+        Ok(())
     }
 
     /// The file has no line for what is missing.
@@ -91,10 +146,13 @@ impl ConfigSources {
     }
 
     fn trace(&self, error: &Error) -> ConfigError {
-        let start = error.span().map(|span| span.start);
-        let key = self.keys.iter().find(|key| start.is_some_and(|at| key.span.contains(&at)));
-        let name = key.map_or("", |key| &key.name);
+        let name = self.key_of(error).unwrap_or_default();
         self.invalid(name, format_args!("{name}: {}", one_line(error)))
+    }
+
+    fn key_of(&self, error: &Error) -> Option<&str> {
+        let start = error.span()?.start;
+        self.keys.iter().find(|key| key.span.contains(&start)).map(|key| &*key.name)
     }
 }
 

@@ -6,6 +6,8 @@
 mod addresses;
 mod balancer;
 mod blocked_readers;
+mod certificates;
+mod check;
 mod clock;
 mod command;
 mod data_partition;
@@ -18,6 +20,8 @@ mod late_token;
 mod memory;
 mod network;
 mod provisioning;
+mod rollback;
 mod support;
+mod tls_refusals;
 mod unit;
 mod unreachable;
