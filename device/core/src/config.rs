@@ -27,7 +27,8 @@ pub struct Config {
     pub spread: Duration,
     /// The longest delay that a cloud may ask for.
     pub max_retry_after: Duration,
-    /// Deadline for resolving the host name.
+    /// Deadline for the first address of the host name. Above the half minute after which glibc gives up by default,
+    /// with two tries of 5 s at three name servers: its error says more than a deadline.
     pub resolve_deadline: Duration,
     /// Deadline for the TCP connection.
     pub tcp_deadline: Duration,
@@ -65,7 +66,7 @@ impl Config {
             good_after: Duration::from_secs(10),
             spread: Duration::from_millis(100),
             max_retry_after: Duration::from_secs(3_600),
-            resolve_deadline: Duration::from_secs(15),
+            resolve_deadline: Duration::from_secs(31),
             tcp_deadline: Duration::from_secs(15),
             tls_deadline: Duration::from_secs(15),
             upgrade_deadline: Duration::from_secs(20),

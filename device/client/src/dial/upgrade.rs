@@ -1,17 +1,21 @@
-//! The upgrade to a WebSocket, and the interpretation of its response, which may come from a captive
-//! portal, a proxy or another server instead of the cloud.
+//! The upgrade to a WebSocket. Its response may come from a captive portal, a proxy or another server instead of the
+//! cloud. The check is ours: tungstenite's takes no lists in `Connection`, which proxies send.
 
-use std::time::Duration;
+use std::io;
 
-use fedecks_protocol::{AUTH_HEADER, Dialect, REFUSAL_HEADER, Refusal};
+use fedecks_protocol::{AUTH_HEADER, Dialect};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
+use tokio_tungstenite::tungstenite::handshake::client::{Request, generate_key, generate_request};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::http::header::{HOST, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{WebSocketStream, client_async_with_config, tungstenite};
+use tokio_tungstenite::tungstenite::http::header::{
+    HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use super::answer::{Expected, Head, MAX_HEAD};
 use super::error::DialError;
 use crate::tls::explain_late;
 use crate::transport::Transport;
@@ -43,46 +47,61 @@ pub(super) fn request(
     Ok(request)
 }
 
+/// Sends the request, with a new key, and reads the response. There is no deadline.
 pub(super) async fn upgrade(
-    request: Request,
-    transport: Transport,
+    mut request: Request,
+    mut transport: Transport,
+    dialect: Dialect,
     max_message: usize,
 ) -> Result<WebSocketStream<Transport>, DialError> {
-    let config = websocket_config(max_message);
-    let (socket, _) = client_async_with_config(request, transport, Some(config))
-        .await
-        .map_err(DialError::from_upgrade)?;
-    Ok(socket)
+    let failed = |problem: &dyn std::fmt::Display| DialError::Upgrade(problem.to_string());
+    let key = generate_key();
+    let accept = derive_accept_key(key.as_bytes());
+    let key = HeaderValue::try_from(key).map_err(|error| failed(&error))?;
+    request.headers_mut().insert(SEC_WEBSOCKET_KEY, key);
+    let (request, _) = generate_request(request).map_err(|error| failed(&error))?;
+    let late = |error: io::Error| DialError::Upgrade(explain_late(&error));
+    transport.write_all(&request).await.map_err(late)?;
+    transport.flush().await.map_err(late)?;
+
+    let rest = read_head(&mut transport, &Expected { accept: &accept, dialect }).await?;
+    let config = Some(websocket_config(max_message));
+    Ok(WebSocketStream::from_partially_read(transport, rest, Role::Client, config).await)
 }
 
-impl DialError {
-    fn from_upgrade(error: tungstenite::Error) -> Self {
-        match error {
-            tungstenite::Error::Http(response) => Self::from_response(&response),
-            tungstenite::Error::Io(error) => Self::Upgrade(explain_late(&error)),
-            tungstenite::Error::AttackAttempt => {
-                Self::Upgrade("the response head is too long or too fragmented".into())
+/// Reads to the end of a head that is an upgrade, and returns what was read of the WebSocket.
+async fn read_head(
+    transport: &mut Transport,
+    expected: &Expected<'_>,
+) -> Result<Vec<u8>, DialError> {
+    let failed = |problem: &str| Err(DialError::Upgrade(problem.to_owned()));
+    let mut chunk = vec![0; BUFFER];
+    let (mut bytes, mut begin, mut searched) = (Vec::new(), 0, 0);
+    loop {
+        match transport.read(&mut chunk).await {
+            Ok(0) => {
+                return failed("the connection was closed before the response was complete");
             }
-            tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
-                Self::Upgrade("the connection was closed before the response was complete".into())
-            }
-            other => Self::Upgrade(other.to_string()),
+            Ok(size) => bytes.extend_from_slice(&chunk[..size]),
+            Err(error) => return failed(&explain_late(&error)),
         }
-    }
-
-    fn from_response(response: &Response) -> Self {
-        let status = response.status().as_u16();
-        let header = |name: &str| response.headers().get(name)?.to_str().ok();
-        match Refusal::from_response(status, header(REFUSAL_HEADER)) {
-            Some(refusal) => {
-                // The other form, a date, would need a correct clock.
-                let retry_after = header(RETRY_AFTER.as_str())
-                    .and_then(|seconds| seconds.trim().parse().ok())
-                    .map(Duration::from_secs);
-                Self::Refused { refusal, retry_after }
-            }
-            None => Self::Http { status },
+        if bytes.len() > MAX_HEAD {
+            return failed("the response head is longer than 64 KiB");
         }
+        loop {
+            match Head::read(&bytes[begin..], searched - begin, expected)? {
+                Head::Incomplete => break,
+                Head::Interim(size) => {
+                    begin += size;
+                    searched = begin;
+                }
+                Head::Upgraded(size) => {
+                    bytes.drain(..begin + size);
+                    return Ok(bytes);
+                }
+            }
+        }
+        searched = bytes.len();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::input::{Input, LinkInput, token};
 const MAX_ACTIONS: usize = 8;
 /// The maximum that the configuration and the limits of the protocol allow.
 const MAX_WAIT: Duration = Duration::from_secs(3_600 + 360);
-const MAX_PHASE: Duration = Duration::from_secs(20);
+const MAX_PHASE: Duration = Duration::from_secs(31);
 /// Over a slow link.
 const PONG_DEADLINE: Duration = Duration::from_secs(30);
 

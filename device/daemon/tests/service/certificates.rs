@@ -94,5 +94,5 @@ async fn a_replaced_ca_file_counts_without_a_restart() {
     // Never what was trusted before.
     service.logs("not issued by an authority that this device trusts").await;
     replace(&certificates.path("root.pem"), &certificates.path("ca.pem"));
-    service.logs("the WebSocket upgrade failed").await;
+    service.logs("unexpected HTTP status 200").await;
 }

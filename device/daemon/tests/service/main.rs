@@ -3,6 +3,7 @@
 #![cfg(not(fedecks_emulated))] // They need the daemons of this machine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
 
+mod addresses;
 mod balancer;
 mod blocked_readers;
 mod certificates;

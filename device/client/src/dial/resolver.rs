@@ -1,0 +1,361 @@
+//! Resolves the cloud's host name by the system's resolver, for each attempt again: the addresses may differ on
+//! another network. A family of addresses whose question no name server answers does not delay the other one.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, broadcast};
+use tokio::time::{Instant, sleep_until};
+
+use super::getaddrinfo::{Family, getaddrinfo};
+
+/// How long the lookup of both families at once, which also sorts them (RFC 6724), may take before each family is
+/// looked up separately.
+const SPLIT_AFTER: Duration = Duration::from_millis(500);
+
+/// How long to wait for IPv6 addresses once there are IPv4 ones: the Resolution Delay of RFC 8305, section 3.
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
+
+/// Lookups of each kind at a time. One cannot be cancelled, and blocks a thread for half a minute if no name server
+/// answers. The second one is for when the network has changed in the meantime.
+const MAX_LOOKUPS: usize = 2;
+
+/// The kinds of lookups: of both families, of IPv4, of IPv6.
+const KINDS: [Option<Family>; 3] = [None, Some(Family::V4), Some(Family::V6)];
+const BOTH: usize = 0;
+const V4: usize = 1;
+const V6: usize = 2;
+
+/// Resolves one host.
+#[derive(Clone)]
+pub(super) struct Resolver(Arc<Shared>);
+
+/// Asks the system for the addresses of a host, of one family or of both. Blocks.
+type Ask = dyn Fn(&str, u16, Option<Family>) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
+struct Shared {
+    host: String,
+    port: u16,
+    ask: Box<Ask>,
+    permits: [Arc<Semaphore>; 3],
+    last_job: AtomicU64,
+    /// The results of all lookups, those of earlier attempts included: each attempt takes what it can use.
+    results: broadcast::Sender<Found>,
+}
+
+/// The result of a lookup.
+#[derive(Debug, Clone)]
+struct Found {
+    kind: usize,
+    job: u64,
+    result: Result<Vec<SocketAddr>, String>,
+}
+
+impl Resolver {
+    pub(super) fn new(host: String, port: u16) -> Self {
+        Self::by(host, port, |host, port, family| match family {
+            None => (host, port).to_socket_addrs().map(Iterator::collect),
+            Some(family) => getaddrinfo(host, port, family),
+        })
+    }
+
+    fn by(
+        host: String,
+        port: u16,
+        ask: impl Fn(&str, u16, Option<Family>) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        let ask = Box::new(ask);
+        let permits = [(); 3].map(|()| Arc::new(Semaphore::new(MAX_LOOKUPS)));
+        let results = broadcast::Sender::new(KINDS.len() * MAX_LOOKUPS);
+        Self(Arc::new(Shared { host, port, ask, permits, last_job: AtomicU64::new(0), results }))
+    }
+
+    /// Begins to resolve the host. Must be called within a tokio runtime.
+    pub(super) fn lookup(&self) -> Lookup {
+        let mut lookup = Lookup::new(self);
+        match self.0.host.parse() {
+            Ok(literal) => lookup.finish(vec![SocketAddr::new(literal, self.0.port)]),
+            Err(_) => lookup.jobs[BOTH] = self.start(BOTH),
+        }
+        lookup
+    }
+
+    /// A lookup with this result.
+    #[cfg(test)]
+    pub(super) fn known(&self, addresses: &[SocketAddr]) -> Lookup {
+        let mut lookup = Lookup::new(self);
+        lookup.finish(addresses.to_vec());
+        lookup
+    }
+
+    /// Starts a lookup, unless there are too many: then the results of those are used.
+    fn start(&self, kind: usize) -> Job {
+        let Ok(permit) = Arc::clone(&self.0.permits[kind]).try_acquire_owned() else {
+            return Job::Shared;
+        };
+        let job = self.0.last_job.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || {
+            let result = (shared.ask)(&shared.host, shared.port, KINDS[kind]);
+            let result = result.map_err(|error| error.to_string());
+            drop(permit);
+            // No attempt may be interested any more.
+            let _ = shared.results.send(Found { kind, job, result });
+        });
+        Job::Own(job)
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Resolver({}:{})", self.0.host, self.0.port)
+    }
+}
+
+/// The lookup of one kind, as seen by an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Job {
+    None,
+    Own(u64),
+    /// One of an earlier attempt.
+    Shared,
+    Done,
+}
+
+impl Job {
+    fn is_running(self) -> bool {
+        matches!(self, Self::Own(_) | Self::Shared)
+    }
+}
+
+/// Resolves the host for one attempt.
+pub(super) struct Lookup {
+    results: broadcast::Receiver<Found>,
+    resolver: Resolver,
+    jobs: [Job; 3],
+    split_at: Option<Instant>,
+    /// Not returned yet.
+    found: Vec<SocketAddr>,
+    hold_until: Option<Instant>,
+    error: Option<String>,
+}
+
+impl Lookup {
+    /// Nothing is started yet.
+    fn new(resolver: &Resolver) -> Self {
+        Self {
+            results: resolver.0.results.subscribe(),
+            resolver: resolver.clone(),
+            jobs: [Job::None; 3],
+            split_at: Some(Instant::now() + SPLIT_AFTER),
+            found: Vec::new(),
+            hold_until: None,
+            error: None,
+        }
+    }
+
+    /// The next addresses, which may repeat earlier ones; `None` if there will be no more. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<Vec<SocketAddr>> {
+        loop {
+            let is_over = self.is_over();
+            let now = Instant::now();
+            if !self.found.is_empty() && (is_over || self.hold_until.is_none_or(|at| at <= now)) {
+                self.hold_until = None;
+                return Some(std::mem::take(&mut self.found));
+            }
+            if is_over {
+                return None;
+            }
+            let next = [self.split_at, self.hold_until].into_iter().flatten().min();
+            tokio::select! {
+                biased;
+                result = self.results.recv() => match result {
+                    Ok(found) => self.on_found(found),
+                    Err(RecvError::Lagged(_)) => {}
+                    // The resolver is alive.
+                    Err(RecvError::Closed) => return None,
+                },
+                () = sleep_until(next.unwrap_or(now)), if next.is_some() => self.split(),
+            }
+        }
+    }
+
+    /// Whether all results are known.
+    pub(super) fn is_over(&self) -> bool {
+        let [both, v4, v6] = self.jobs;
+        both == Job::Done && !v4.is_running() && !v6.is_running()
+            || v4 == Job::Done && v6 == Job::Done && self.error.is_none()
+    }
+
+    /// Why no address was found.
+    pub(super) fn into_error(self) -> String {
+        self.error.unwrap_or_else(|| "no address found".to_owned())
+    }
+
+    fn on_found(&mut self, Found { kind, job, result }: Found) {
+        let is_ours = self.jobs[kind] == Job::Own(job) || self.jobs[kind] == Job::Shared;
+        match result {
+            // Addresses from an earlier attempt's lookup are welcome too.
+            Ok(addresses) if !addresses.is_empty() => {
+                if kind == BOTH {
+                    return self.finish(addresses);
+                }
+                self.jobs[kind] = Job::Done;
+                let v6_may_come = kind == V4 && self.jobs[V6] != Job::Done;
+                if v6_may_come && self.hold_until.is_none() {
+                    self.hold_until = Some(Instant::now() + RESOLUTION_DELAY);
+                } else if kind == V6 {
+                    self.hold_until = None;
+                }
+                // IPv6 first, as RFC 8305 has it.
+                let at = if kind == V6 { 0 } else { self.found.len() };
+                self.found.splice(at..at, addresses);
+            }
+            Ok(_) if is_ours => self.jobs[kind] = Job::Done,
+            Err(error) if is_ours => {
+                self.jobs[kind] = Job::Done;
+                if kind == BOTH || self.error.is_none() {
+                    self.error = Some(error);
+                }
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Handles the addresses of both families.
+    fn finish(&mut self, addresses: Vec<SocketAddr>) {
+        self.jobs = [Job::Done; 3];
+        (self.split_at, self.hold_until) = (None, None);
+        self.found.extend(addresses);
+    }
+
+    fn split(&mut self) {
+        if self.split_at.take_if(|at| *at <= Instant::now()).is_some() {
+            for kind in [V4, V6] {
+                if self.jobs[kind] == Job::None {
+                    self.jobs[kind] = self.resolver.start(kind);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::{Mutex, mpsc};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::testing::within;
+
+    const FOUR: &str = "10.0.0.1:7";
+    const SIX: &str = "[fd00::1]:7";
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    /// How long each kind of lookup takes, and its result; the one of both families takes longest.
+    fn resolver(v4: (u64, Option<&'static str>), v6: (u64, Option<&'static str>)) -> Resolver {
+        Resolver::by("cloud.test".to_owned(), 7, move |_, _, family| {
+            let (milliseconds, found) = match family {
+                None => (2_000, None),
+                Some(Family::V4) => v4,
+                Some(Family::V6) => v6,
+            };
+            std::thread::sleep(Duration::from_millis(milliseconds));
+            found.map(|found| vec![address(found)]).ok_or_else(|| io::Error::other("none"))
+        })
+    }
+
+    async fn all(mut lookup: Lookup) -> (Vec<Vec<SocketAddr>>, String) {
+        let mut found = Vec::new();
+        while let Some(addresses) = within(lookup.next()).await {
+            found.push(addresses);
+        }
+        (found, lookup.into_error())
+    }
+
+    #[tokio::test]
+    async fn ipv6_has_50_ms_and_comes_first_then() {
+        let (four, six) = (address(FOUR), address(SIX));
+        let together = [vec![six, four]];
+        let later = [vec![four], vec![six]];
+        let first = [vec![six], vec![four]];
+        let cases = [
+            ((0, Some(FOUR)), (10, Some(SIX)), &together[..]),
+            ((0, Some(FOUR)), (1_000, Some(SIX)), &later[..]),
+            ((1_000, Some(FOUR)), (0, Some(SIX)), &first[..]),
+            ((0, Some(FOUR)), (0, None), &later[..1]),
+            ((0, None), (0, Some(SIX)), &first[..1]),
+            ((0, None), (0, None), &[]),
+        ];
+        join_all(cases.map(async |(v4, v6, expected)| {
+            let (found, error) = all(resolver(v4, v6).lookup()).await;
+            assert_eq!(found, expected, "{v4:?} {v6:?}");
+            assert!(!expected.is_empty() || error == "none", "{error}");
+        }))
+        .await;
+    }
+
+    #[tokio::test]
+    async fn hanging_lookups_are_limited_and_their_results_shared() {
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let resolver = Resolver::by("cloud.test".to_owned(), 7, move |_, _, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            // Until the other end is dropped.
+            let _ = released.lock().unwrap().recv();
+            Ok(vec![address(FOUR)])
+        });
+        let mut attempts: Vec<_> = (0..10).map(|_| resolver.lookup()).collect();
+        for lookup in &mut attempts {
+            let waited = tokio::time::timeout(SPLIT_AFTER + RESOLUTION_DELAY, lookup.next()).await;
+            assert!(waited.is_err(), "{waited:?}");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), KINDS.len() * MAX_LOOKUPS);
+        drop(release);
+        for lookup in &mut attempts {
+            assert_eq!(within(lookup.next()).await, Some(vec![address(FOUR)]));
+        }
+        // They can be used again.
+        assert_eq!(within(resolver.lookup().next()).await, Some(vec![address(FOUR)]));
+    }
+
+    #[tokio::test]
+    async fn the_failure_of_an_earlier_lookup_is_not_that_of_a_later_one() {
+        let asked = AtomicUsize::new(0);
+        let (fail, failing) = mpsc::channel::<()>();
+        let failing = Mutex::new(failing);
+        let resolver = Resolver::by("cloud.test".to_owned(), 7, move |_, _, _| {
+            if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+                let _ = failing.lock().unwrap().recv();
+                return Err(io::Error::other("no network"));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+            Ok(vec![address(FOUR)])
+        });
+        drop(resolver.lookup());
+        let later = resolver.lookup();
+        drop(fail);
+        assert_eq!(all(later).await.0, [[address(FOUR)]]);
+    }
+
+    #[tokio::test]
+    async fn a_literal_address_is_not_looked_up() {
+        for (host, expected) in [("10.0.0.1", FOUR), ("fd00::1", SIX)] {
+            let resolver =
+                Resolver::by(host.to_owned(), 7, |_, _, _| Err(io::Error::other("asked")));
+            assert_eq!(all(resolver.lookup()).await.0, [[address(expected)]]);
+        }
+    }
+}
