@@ -1,5 +1,5 @@
 //! Code that Fedecks devices and clouds share, apart from the protocol: [`Backoff`], [`RateLimit`],
-//! [`HumanDuration`] and [`utc`].
+//! [`HumanDuration`], [`utc`] and [`text`].
 //!
 //! Nothing here reads a clock or does I/O, except the terminal behind the feature `terminal`, behind the feature
 //! `log` what the services write, their log and notifications to systemd, and behind `files` the look at a file
@@ -16,6 +16,7 @@ mod rate_limit;
 pub mod systemd;
 #[cfg(feature = "terminal")]
 pub mod terminal;
+pub mod text;
 mod utc;
 
 pub use backoff::Backoff;

@@ -1,5 +1,6 @@
 //! Formats the health for people, as printed by `fedecks status`.
 
+use fedecks_common::text::is_control;
 use fedecks_common::utc;
 use fedecks_protocol::Term;
 
@@ -217,7 +218,7 @@ fn plain(term: &Term) -> Option<String> {
 
 /// Replaces control characters: errors may quote untrusted data, which must not control the terminal.
 fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().map(|c| if is_control(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn number(term: &Term) -> Option<u64> {
