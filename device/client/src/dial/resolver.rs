@@ -64,7 +64,8 @@ impl Resolver {
         })
     }
 
-    fn by(
+    /// One that asks in another way. `ask` may block.
+    pub(super) fn by(
         host: String,
         port: u16,
         ask: impl Fn(&str, u16, Option<Family>) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
@@ -250,8 +251,6 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::sync::{Mutex, mpsc};
 
-    use futures_util::future::join_all;
-
     use super::*;
     use crate::testing::within;
 
@@ -262,17 +261,15 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// How long each kind of lookup takes, and its result; the one of both families takes longest.
-    fn resolver(v4: (u64, Option<&'static str>), v6: (u64, Option<&'static str>)) -> Resolver {
-        Resolver::by("cloud.test".to_owned(), 7, move |_, _, family| {
-            let (milliseconds, found) = match family {
-                None => (2_000, None),
-                Some(Family::V4) => v4,
-                Some(Family::V6) => v6,
-            };
-            std::thread::sleep(Duration::from_millis(milliseconds));
-            found.map(|found| vec![address(found)]).ok_or_else(|| io::Error::other("none"))
-        })
+    /// A lookup of which each kind is that of this job.
+    fn waiting(jobs: [Job; 3]) -> Lookup {
+        let resolver = Resolver::by("cloud.test".to_owned(), 7, |_, _, _| Ok(Vec::new()));
+        Lookup { jobs, split_at: None, ..Lookup::new(&resolver) }
+    }
+
+    fn found(kind: usize, job: u64, result: Result<&str, &str>) -> Found {
+        let result = result.map(|text| vec![address(text)]).map_err(str::to_owned);
+        Found { kind, job, result }
     }
 
     async fn all(mut lookup: Lookup) -> (Vec<Vec<SocketAddr>>, String) {
@@ -289,20 +286,31 @@ mod tests {
         let together = [vec![six, four]];
         let later = [vec![four], vec![six]];
         let first = [vec![six], vec![four]];
-        let cases = [
-            ((0, Some(FOUR)), (10, Some(SIX)), &together[..]),
-            ((0, Some(FOUR)), (1_000, Some(SIX)), &later[..]),
-            ((1_000, Some(FOUR)), (0, Some(SIX)), &first[..]),
-            ((0, Some(FOUR)), (0, None), &later[..1]),
-            ((0, None), (0, Some(SIX)), &first[..1]),
-            ((0, None), (0, None), &[]),
-        ];
-        join_all(cases.map(async |(v4, v6, expected)| {
-            let (found, error) = all(resolver(v4, v6).lookup()).await;
-            assert_eq!(found, expected, "{v4:?} {v6:?}");
-            assert!(!expected.is_empty() || error == "none", "{error}");
-        }))
-        .await;
+        let none = Err("none");
+        for (after, events, expected, error) in [
+            (0, [(V4, Ok(FOUR)), (V6, Ok(SIX))], &together[..], "no address found"),
+            (200, [(V4, Ok(FOUR)), (V6, Ok(SIX))], &later[..], "no address found"),
+            (200, [(V6, Ok(SIX)), (V4, Ok(FOUR))], &first[..], "no address found"),
+            (200, [(V4, Ok(FOUR)), (V6, none)], &later[..1], "none"),
+            (200, [(V4, none), (V6, Ok(SIX))], &first[..1], "none"),
+            (200, [(V4, none), (V6, none)], &[], "none"),
+        ] {
+            let lookup = waiting([Job::Shared; 3]);
+            let resolver = lookup.resolver.clone();
+            let report = async {
+                for (kind, result) in events {
+                    // The lookup is over if an address of each family is known.
+                    let _ = resolver.0.results.send(found(kind, 0, result));
+                    if after > 0 {
+                        tokio::time::sleep(Duration::from_millis(after)).await;
+                    }
+                }
+                let _ = resolver.0.results.send(found(BOTH, 0, none));
+            };
+            let (found, ()) = tokio::join!(all(lookup), report);
+            assert_eq!(found.0, expected, "{after} {events:?}");
+            assert!(found.1 == error || found.1 == "none", "{}", found.1);
+        }
     }
 
     #[tokio::test]
@@ -325,29 +333,30 @@ mod tests {
         assert_eq!(asked.load(Ordering::Relaxed), KINDS.len() * MAX_LOOKUPS);
         drop(release);
         for lookup in &mut attempts {
-            assert_eq!(within(lookup.next()).await, Some(vec![address(FOUR)]));
+            let found = within(lookup.next()).await.unwrap();
+            assert!(found.iter().all(|found| *found == address(FOUR)), "{found:?}");
         }
         // They can be used again.
-        assert_eq!(within(resolver.lookup().next()).await, Some(vec![address(FOUR)]));
+        assert!(within(resolver.lookup().next()).await.is_some());
     }
 
     #[tokio::test]
-    async fn the_failure_of_an_earlier_lookup_is_not_that_of_a_later_one() {
-        let asked = AtomicUsize::new(0);
-        let (fail, failing) = mpsc::channel::<()>();
-        let failing = Mutex::new(failing);
-        let resolver = Resolver::by("cloud.test".to_owned(), 7, move |_, _, _| {
-            if asked.fetch_add(1, Ordering::Relaxed) == 0 {
-                let _ = failing.lock().unwrap().recv();
-                return Err(io::Error::other("no network"));
+    async fn of_an_earlier_lookup_only_addresses_are_used() {
+        for (results, expected, error) in [
+            (
+                [(1, Err("no network")), (2, Ok(FOUR))],
+                &[vec![address(FOUR)]][..],
+                "no address found",
+            ),
+            ([(1, Err("no network")), (2, Err("none"))], &[], "none"),
+            ([(1, Ok(FOUR)), (2, Err("none"))], &[vec![address(FOUR)]], "no address found"),
+        ] {
+            let lookup = waiting([Job::Own(2), Job::None, Job::None]);
+            for (job, result) in results {
+                lookup.resolver.0.results.send(found(BOTH, job, result)).unwrap();
             }
-            std::thread::sleep(Duration::from_millis(100));
-            Ok(vec![address(FOUR)])
-        });
-        drop(resolver.lookup());
-        let later = resolver.lookup();
-        drop(fail);
-        assert_eq!(all(later).await.0, [[address(FOUR)]]);
+            assert_eq!(all(lookup).await, (expected.to_vec(), error.to_owned()));
+        }
     }
 
     #[tokio::test]
