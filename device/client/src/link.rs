@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use crate::dial::{self, Probation, Target, Upgraded};
 use crate::tls::VerifiedPeer;
+use crate::tls::explain_late;
 use crate::transport::Transport;
 
 /// How long a closing handshake may take before the socket is dropped.
@@ -267,7 +268,10 @@ impl Up {
 }
 
 fn lost(error: &Error) -> LostReason {
-    LostReason::Broken(error.to_string())
+    LostReason::Broken(match error {
+        Error::Io(error) => explain_late(error),
+        other => other.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,10 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherErr
 /// What this device can verify, as an order to an authority.
 const SUPPORTED: &str = "have it issued with ECDSA P-256 with SHA-256, P-384 with SHA-384, Ed25519, or RSA from 2048 bits with SHA-256";
 
+/// For all mistakes of a server that its operator cannot know by these names.
+const BROKEN: &str =
+    "the server, or something between, does not follow the rules of TLS: see the server's log";
+
 /// How many names of a certificate are shown, and how much of each.
 const NAMES: usize = 4;
 const NAME_LENGTH: usize = 64;
@@ -29,16 +33,21 @@ pub(super) fn explain(error: &io::Error, name: &str, is_alone: bool) -> String {
                 .into()
         }
         Error::NoCertificatesPresented => "the server has sent no certificate".into(),
-        _ => "the server, or something between, does not follow the rules of TLS: see its log".into(),
+        _ => BROKEN.into(),
     }
 }
 
-/// The sentence for an alert that came after the handshake: a server of TLS 1.3 looks at the device's certificate
-/// only then.
+/// The sentence for the end of a connection after the handshake, by TLS or without it. A server of TLS 1.3 looks at
+/// the device's certificate only then.
 pub(crate) fn explain_late(error: &io::Error) -> String {
     match as_tls(error) {
         Some(Error::AlertReceived(alert)) => explain_alert(*alert),
-        _ => error.to_string(),
+        Some(_) => BROKEN.into(),
+        // rustls explains this by an address on the web.
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the connection ended without notice".into()
+        }
+        None => error.to_string(),
     }
 }
 

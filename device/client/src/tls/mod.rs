@@ -95,6 +95,7 @@ impl fmt::Debug for Tls {
 mod tests {
     use std::fs;
 
+    use rcgen::KeyPair;
     use rustls::HandshakeKind;
     use rustls::crypto::ring;
     use rustls::server::WebPkiClientVerifier;
@@ -257,7 +258,21 @@ mod tests {
         assert_eq!(error(&options), expected);
         fs::write(&key_file, other_key).unwrap();
         let mismatch = error(&options);
-        assert!(mismatch.contains("cannot be used together"), "{mismatch}");
+        assert!(mismatch.ends_with("cannot be used together: they do not match"), "{mismatch}");
+        let unsupported = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let pem = unsupported.serialize_pem().replace("PRIVATE KEY", "EC PRIVATE KEY");
+        fs::write(&key_file, pem).unwrap();
+        let unsupported = error(&options);
+        assert!(unsupported.contains("keys may be of P-256"), "{unsupported}");
+        let pipe = cloud.path("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let (long, endless) = (cloud.path("long.pem"), "/dev/zero".into());
+        fs::write(&long, vec![b'\n'; 1024 * 1024 + 1]).unwrap();
+        let too_long = "it is longer than 1048576 bytes";
+        for (file, problem) in [(pipe, none), (long, too_long), (endless, too_long)] {
+            let options = TlsOptions { trust: Trust::Only(file), identity: None };
+            assert!(error(&options).ends_with(problem), "{}", error(&options));
+        }
         fs::write(&key_file, key).unwrap();
         Tls::new(&options, time.clone()).unwrap();
     }

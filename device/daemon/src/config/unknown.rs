@@ -1,5 +1,5 @@
 //! Keys that this version does not know: those of a newer version are ignored, so that a device stays reachable after
-//! a rollback; but a misspelled key that decides whom the device trusts, or which device it is, is an error.
+//! a rollback; but a misspelled key that decides what the device trusts, or which device it is, is an error.
 
 use toml::de::DeValue;
 

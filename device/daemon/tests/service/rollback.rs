@@ -15,7 +15,7 @@ async fn an_unknown_key_is_ignored_and_reported() {
         .line("report_interval", "1s");
     let mut service = setup.start();
     service.logs("fedecksd started").await;
-    for key in ["newer_key", "max_waiting"] {
+    for key in ["max_waiting", "newer_key"] {
         let warning = service.logs(key).await;
         assert!(warning.contains("WARN"), "{warning}");
     }
@@ -27,7 +27,7 @@ async fn an_unknown_key_is_ignored_and_reported() {
     };
     assert_eq!(warnings.len(), 2);
     let file = setup.folder.path().join("fedecks.toml");
-    let text = warnings[0].as_str().unwrap();
+    let text = warnings[1].as_str().unwrap();
     assert!(text.starts_with(file.to_str().unwrap()) && text.contains("newer_key"), "{text}");
 }
 
