@@ -1,15 +1,15 @@
 //! Resolves the cloud's host name by the system's resolver, for each attempt again: the addresses may differ on
 //! another network. A family of addresses whose question no name server answers does not delay the other one.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use super::getaddrinfo::{Family, getaddrinfo};
@@ -45,7 +45,15 @@ struct Shared {
     permits: [Arc<Semaphore>; 3],
     last_job: AtomicU64,
     /// The results of all lookups, those of earlier attempts included: each attempt takes what it can use.
-    results: broadcast::Sender<Found>,
+    results: Mutex<Results>,
+    changed: Notify,
+}
+
+/// The latest results, and how many there were before them.
+#[derive(Default)]
+struct Results {
+    before: usize,
+    latest: VecDeque<Found>,
 }
 
 /// The result of a lookup.
@@ -58,10 +66,7 @@ struct Found {
 
 impl Resolver {
     pub(super) fn new(host: String, port: u16) -> Self {
-        Self::by(host, port, |host, port, family| match family {
-            None => (host, port).to_socket_addrs().map(Iterator::collect),
-            Some(family) => getaddrinfo(host, port, family),
-        })
+        Self::by(host, port, getaddrinfo)
     }
 
     /// One that asks in another way. `ask` may block.
@@ -72,8 +77,15 @@ impl Resolver {
     ) -> Self {
         let ask = Box::new(ask);
         let permits = [(); 3].map(|()| Arc::new(Semaphore::new(MAX_LOOKUPS)));
-        let results = broadcast::Sender::new(KINDS.len() * MAX_LOOKUPS);
-        Self(Arc::new(Shared { host, port, ask, permits, last_job: AtomicU64::new(0), results }))
+        Self(Arc::new(Shared {
+            host,
+            port,
+            ask,
+            permits,
+            last_job: AtomicU64::new(0),
+            results: Mutex::default(),
+            changed: Notify::new(),
+        }))
     }
 
     /// Begins to resolve the host. Must be called within a tokio runtime.
@@ -105,10 +117,41 @@ impl Resolver {
             let result = (shared.ask)(&shared.host, shared.port, KINDS[kind]);
             let result = result.map_err(|error| error.to_string());
             drop(permit);
-            // No attempt may be interested any more.
-            let _ = shared.results.send(Found { kind, job, result });
+            shared.report(Found { kind, job, result });
         });
         Job::Own(job)
+    }
+}
+
+impl Shared {
+    fn report(&self, found: Found) {
+        let mut results = self.results();
+        if results.latest.len() == KINDS.len() * MAX_LOOKUPS {
+            results.latest.pop_front();
+            results.before += 1;
+        }
+        results.latest.push_back(found);
+        drop(results);
+        self.changed.notify_waiters();
+    }
+
+    /// The number of results so far.
+    fn count(&self) -> usize {
+        let results = self.results();
+        results.before + results.latest.len()
+    }
+
+    /// The result after the first `seen` ones, or the oldest one that is known after these.
+    fn after(&self, seen: &mut usize) -> Option<Found> {
+        let results = self.results();
+        let index = seen.saturating_sub(results.before);
+        let found = results.latest.get(index).cloned()?;
+        *seen = results.before + index + 1;
+        Some(found)
+    }
+
+    fn results(&self) -> MutexGuard<'_, Results> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,8 +179,9 @@ impl Job {
 
 /// Resolves the host for one attempt.
 pub(super) struct Lookup {
-    results: broadcast::Receiver<Found>,
     resolver: Resolver,
+    /// The number of results that were there before or have been handled.
+    seen: usize,
     jobs: [Job; 3],
     split_at: Option<Instant>,
     /// Not returned yet.
@@ -150,8 +194,8 @@ impl Lookup {
     /// Nothing is started yet.
     fn new(resolver: &Resolver) -> Self {
         Self {
-            results: resolver.0.results.subscribe(),
             resolver: resolver.clone(),
+            seen: resolver.0.count(),
             jobs: [Job::None; 3],
             split_at: Some(Instant::now() + SPLIT_AFTER),
             found: Vec::new(),
@@ -162,7 +206,12 @@ impl Lookup {
 
     /// The next addresses, which may repeat earlier ones; `None` if there will be no more. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Vec<SocketAddr>> {
+        let shared = Arc::clone(&self.resolver.0);
         loop {
+            let changed = shared.changed.notified();
+            while let Some(found) = shared.after(&mut self.seen) {
+                self.on_found(found);
+            }
             let is_over = self.is_over();
             let now = Instant::now();
             if !self.found.is_empty() && (is_over || self.hold_until.is_none_or(|at| at <= now)) {
@@ -174,13 +223,7 @@ impl Lookup {
             }
             let next = [self.split_at, self.hold_until].into_iter().flatten().min();
             tokio::select! {
-                biased;
-                result = self.results.recv() => match result {
-                    Ok(found) => self.on_found(found),
-                    Err(RecvError::Lagged(_)) => {}
-                    // The resolver is alive.
-                    Err(RecvError::Closed) => return None,
-                },
+                () = changed => {}
                 () = sleep_until(next.unwrap_or(now)), if next.is_some() => self.split(),
             }
         }
@@ -300,12 +343,12 @@ mod tests {
             let report = async {
                 for (kind, result) in events {
                     // The lookup is over if an address of each family is known.
-                    let _ = resolver.0.results.send(found(kind, 0, result));
+                    resolver.0.report(found(kind, 0, result));
                     if after > 0 {
                         tokio::time::sleep(Duration::from_millis(after)).await;
                     }
                 }
-                let _ = resolver.0.results.send(found(BOTH, 0, none));
+                resolver.0.report(found(BOTH, 0, none));
             };
             let (found, ()) = tokio::join!(all(lookup), report);
             assert_eq!(found.0, expected, "{after} {events:?}");
@@ -353,7 +396,7 @@ mod tests {
         ] {
             let lookup = waiting([Job::Own(2), Job::None, Job::None]);
             for (job, result) in results {
-                lookup.resolver.0.results.send(found(BOTH, job, result)).unwrap();
+                lookup.resolver.0.report(found(BOTH, job, result));
             }
             assert_eq!(all(lookup).await, (expected.to_vec(), error.to_owned()));
         }
