@@ -8,6 +8,9 @@ use std::ptr;
 
 use nix::libc;
 
+/// The number of addresses that are taken from a reply; more than are ever tried.
+const MAX_ADDRESSES: usize = 64;
+
 /// The family of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
@@ -62,6 +65,9 @@ impl List {
         let mut next = self.0;
         // SAFETY: a list that getaddrinfo made, whose last entry has a null pointer; it is not freed yet.
         while let Some(entry) = unsafe { next.as_ref() } {
+            if addresses.len() == MAX_ADDRESSES {
+                break;
+            }
             next = entry.ai_next;
             let address = entry.ai_addr;
             match entry.ai_family {
