@@ -107,9 +107,8 @@ impl ConfigSources {
         if !is_broken(text) {
             return Ok(());
         }
-        for (name, value) in table {
-            if value.get_ref().as_str().is_some_and(is_broken) {
-                let name = name.get_ref();
+        for name in KEYS.iter().filter(|name| !REPLACEABLE.contains(name)) {
+            if table.get(*name).and_then(|value| value.get_ref().as_str()).is_some_and(is_broken) {
                 return Err(self.invalid(name, format_args!("{name}: is not UTF-8")));
             }
         }

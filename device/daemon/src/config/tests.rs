@@ -249,6 +249,8 @@ fn bytes_that_are_not_utf_8_matter_only_outside_comments() {
     assert_eq!(config.warnings.len(), 1);
     let error = load(b"url = \"wss://a\"\r\nca_file = \"/K\xfcche\"\r\n").unwrap_err().to_string();
     assert!(error.ends_with("f.toml, line 2: ca_file: is not UTF-8"), "{error}");
+    let ignored = b"url = \"wss://a\"\nlog = \"K\xfc\"\n\"K\\n\xfc\" = \"K\xfc\"\n";
+    assert_eq!(load(ignored).unwrap().warnings.len(), 3);
     let error = load(&vec![b'#'; 300_000]).unwrap_err().to_string();
     assert!(error.ends_with("it is longer than 262144 bytes"), "{error}");
 }
