@@ -1,7 +1,8 @@
 //! The order in which the addresses of the cloud are tried. It does not know which of them are connected to,
 //! or how; the driver reports what became of those that were.
 
-use std::net::SocketAddr;
+// That of `core`, which has no sockets.
+use core::net::SocketAddr;
 use std::time::Duration;
 
 use crate::time::Time;
