@@ -1,7 +1,8 @@
 //! The order in which the addresses of the cloud are tried. It does not know which of them are connected to,
 //! or how; the driver reports what became of those that were.
 
-use std::net::SocketAddr;
+// That of `core`, which has no sockets.
+use core::net::SocketAddr;
 use std::time::Duration;
 
 use crate::time::Time;
@@ -50,26 +51,24 @@ impl AddressHistory {
     /// The order in which to try `addresses`: first those that have not failed recently, alternating between IPv6 and
     /// IPv4 and beginning with the family of the first one; then the others, the oldest failure first.
     pub fn order(&self, now: Time, addresses: &[SocketAddr]) -> Vec<Candidate> {
-        let failure = |address: &SocketAddr| {
-            self.failed
-                .iter()
-                .position(|(failed, at)| failed == address && now.since(*at) < Self::MAX_AGE)
-        };
-        let (mut good, mut suspects) = (Vec::new(), Vec::new());
+        let is_recent = |at: Time| now.since(at) < Self::MAX_AGE;
+        let failed = self
+            .failed
+            .iter()
+            .filter(|(address, at)| is_recent(*at) && addresses.contains(address));
+        let suspects: Vec<_> = failed.map(|(address, _)| *address).collect();
+        let mut good = Vec::new();
         for address in addresses {
-            match failure(address) {
-                None if good.contains(address) => {}
-                None => good.push(*address),
-                Some(age) => suspects.push((age, *address)),
+            if !suspects.contains(address) && !good.contains(address) {
+                good.push(*address);
             }
         }
-        suspects.sort_unstable();
-        suspects.dedup();
-        let good = interleave(good).into_iter();
-        let good = good.map(|address| Candidate { address, suspect: false });
-        let suspects = suspects.into_iter();
-        let suspects = suspects.map(|(_, address)| Candidate { address, suspect: true });
-        good.chain(suspects).take(Self::MAX_ADDRESSES).collect()
+        let mut candidates = Vec::new();
+        for (addresses, suspect) in [(interleave(good), false), (suspects, true)] {
+            candidates.extend(addresses.into_iter().map(|address| Candidate { address, suspect }));
+        }
+        candidates.truncate(Self::MAX_ADDRESSES);
+        candidates
     }
 }
 
@@ -77,9 +76,16 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
-    let pairs =
-        (0..first.len().max(second.len())).flat_map(|index| [first.get(index), second.get(index)]);
-    pairs.flatten().copied().collect()
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut all = Vec::new();
+    loop {
+        let pair = (first.next(), second.next());
+        all.extend(pair.0);
+        all.extend(pair.1);
+        if pair == (None, None) {
+            return all;
+        }
+    }
 }
 
 #[cfg(test)]

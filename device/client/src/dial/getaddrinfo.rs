@@ -1,5 +1,5 @@
-//! The system's resolver for one family of addresses. The standard library asks only for both at once. Whatever
-//! the system is configured for applies: `/etc/hosts`, DNS, mDNS.
+//! The system's resolver, for both families of addresses or one. The standard library asks only for both at once.
+//! Whatever the system is configured for applies: `/etc/hosts`, DNS, mDNS.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -8,6 +8,9 @@ use std::ptr;
 
 use nix::libc;
 
+/// The number of addresses that are taken from a reply; more than are ever tried.
+const MAX_ADDRESSES: usize = 64;
+
 /// The family of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
@@ -15,8 +18,13 @@ pub(super) enum Family {
     V6,
 }
 
-/// The addresses of a host in this family. Blocks, for half a minute if no name server answers.
-pub(super) fn getaddrinfo(host: &str, port: u16, family: Family) -> io::Result<Vec<SocketAddr>> {
+/// The addresses of a host in this family, or in both, sorted (RFC 6724). Blocks, for half a minute if no name server
+/// answers.
+pub(super) fn getaddrinfo(
+    host: &str,
+    port: u16,
+    family: Option<Family>,
+) -> io::Result<Vec<SocketAddr>> {
     let host = CString::new(host)?;
     let list = List::get(&host, family)?;
     Ok(list.addresses(port))
@@ -27,12 +35,13 @@ struct List(*mut libc::addrinfo);
 
 #[expect(unsafe_code, reason = "no safe wrapper of getaddrinfo in a crate that we have")]
 impl List {
-    fn get(host: &CStr, family: Family) -> io::Result<Self> {
+    fn get(host: &CStr, family: Option<Family>) -> io::Result<Self> {
         // SAFETY: a C structure of integers and pointers, for which all zeros are valid: no hints.
         let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
         hints.ai_family = match family {
-            Family::V4 => libc::AF_INET,
-            Family::V6 => libc::AF_INET6,
+            None => libc::AF_UNSPEC,
+            Some(Family::V4) => libc::AF_INET,
+            Some(Family::V6) => libc::AF_INET6,
         };
         hints.ai_socktype = libc::SOCK_STREAM;
         let mut list = ptr::null_mut();
@@ -56,6 +65,9 @@ impl List {
         let mut next = self.0;
         // SAFETY: a list that getaddrinfo made, whose last entry has a null pointer; it is not freed yet.
         while let Some(entry) = unsafe { next.as_ref() } {
+            if addresses.len() == MAX_ADDRESSES {
+                break;
+            }
             next = entry.ai_next;
             let address = entry.ai_addr;
             match entry.ai_family {
@@ -92,13 +104,13 @@ mod tests {
 
     #[test]
     fn a_name_has_only_addresses_of_the_family_asked_for() {
-        let v4 = getaddrinfo("localhost", 7, Family::V4).unwrap();
+        let v4 = getaddrinfo("localhost", 7, Some(Family::V4)).unwrap();
         assert!(v4.contains(&"127.0.0.1:7".parse().unwrap()), "{v4:?}");
         assert!(v4.iter().all(SocketAddr::is_ipv4), "{v4:?}");
         for (host, family, expected) in [
-            ("10.1.2.3", Family::V4, "10.1.2.3:7"),
-            ("fd00::1:2", Family::V6, "[fd00::1:2]:7"),
-            ("fe80::1%1", Family::V6, "[fe80::1%1]:7"),
+            ("10.1.2.3", Some(Family::V4), "10.1.2.3:7"),
+            ("fd00::1:2", Some(Family::V6), "[fd00::1:2]:7"),
+            ("fe80::1%1", None, "[fe80::1%1]:7"),
         ] {
             assert_eq!(getaddrinfo(host, 7, family).unwrap(), [expected.parse().unwrap()]);
         }
@@ -107,9 +119,9 @@ mod tests {
     #[test]
     fn a_failure_is_described_as_the_system_does() {
         for (host, family) in [("10.1.2.3", Family::V6), ("::1", Family::V4)] {
-            let error = getaddrinfo(host, 7, family).unwrap_err().to_string();
+            let error = getaddrinfo(host, 7, Some(family)).unwrap_err().to_string();
             assert!(error.starts_with("failed to lookup address information: "), "{error}");
         }
-        assert!(getaddrinfo("a\0b", 7, Family::V4).is_err());
+        assert!(getaddrinfo("a\0b", 7, None).is_err());
     }
 }

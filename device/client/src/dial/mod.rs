@@ -21,6 +21,7 @@ pub(crate) use self::history::Probation;
 use self::progress::Progress;
 use self::race::{Established, Race};
 pub(crate) use self::target::Target;
+use self::upgrade::Request;
 use crate::tls::VerifiedPeer;
 use crate::transport::Transport;
 
@@ -46,7 +47,7 @@ pub(crate) async fn dial(
     auth_header: String,
     on_phase: impl FnMut(Phase),
 ) -> Result<Upgraded, DialError> {
-    let request = upgrade::request(&target.url, target.dialect, auth_header)?;
+    let request = Request::new(&target.url, target.dialect, auth_header)?;
     let mut progress = Progress::new(on_phase);
     progress.enter(Phase::Resolve);
     let mut race = Race::begin(target, target.resolver.lookup()).await?;
@@ -57,8 +58,7 @@ pub(crate) async fn dial(
         };
         let Established { transport, peer, address, probation } = established;
         progress.enter(Phase::Upgrade);
-        let upgrade =
-            upgrade::upgrade(request.clone(), transport, target.dialect, target.max_message);
+        let upgrade = upgrade::upgrade(&request, transport, target.max_message);
         let result = if race.has_fresh() {
             timeout(UPGRADE_PATIENCE, upgrade)
                 .await

@@ -2,13 +2,14 @@
 //! path or a dead balancer often completes the TCP handshake and nothing more.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fedecks_device_core::{Candidate, Phase};
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -90,16 +91,16 @@ impl<'a> Race<'a> {
         &mut self,
         progress: &mut Progress<impl FnMut(Phase)>,
     ) -> Option<Established> {
-        let mut connecting = FuturesUnordered::new();
+        let mut connecting = Running::new();
         let mut started: Vec<Candidate> = Vec::new();
-        let mut securing = FuturesUnordered::new();
+        let mut securing = Running::new();
         self.start_next = Instant::now();
         loop {
             let idle = connecting.is_empty() && securing.is_empty();
             let is_last = idle && self.waiting.is_empty() && !self.lookup.is_over();
             tokio::select! {
                 biased;
-                Some((address, probation, result)) = securing.next(), if !securing.is_empty() => match result {
+                (address, probation, result) = poll_fn(|cx| poll_any(&mut securing, cx)), if !securing.is_empty() => match result {
                     Ok((stream, peer)) => {
                         let (transport, peer) = (Transport::Tls(Box::new(stream)), Some(peer));
                         return Some(Established { transport, peer, address, probation });
@@ -109,7 +110,7 @@ impl<'a> Race<'a> {
                         self.hurry(connecting.is_empty() && securing.is_empty());
                     }
                 },
-                Some((address, result)) = connecting.next(), if !connecting.is_empty() => {
+                (address, result) = poll_fn(|cx| poll_any(&mut connecting, cx)), if !connecting.is_empty() => {
                     started.retain(|other| other.address != address);
                     let tcp = match result {
                         Ok(tcp) => MeteredStream::new(tcp, self.target.traffic.clone()),
@@ -131,7 +132,7 @@ impl<'a> Race<'a> {
                     };
                     progress.enter(Phase::Tls);
                     let host = self.target.url.host();
-                    securing.push(async move { (address, probation, tls.connect(host, tcp).await) });
+                    securing.push(Box::pin(async move { (address, probation, tls.connect(host, tcp).await) }));
                     self.start_next = Instant::now() + TLS_PATIENCE;
                 }
                 addresses = self.lookup.next(), if !self.lookup.is_over() => {
@@ -143,7 +144,7 @@ impl<'a> Race<'a> {
                 () = sleep_until(self.start_next), if !self.waiting.is_empty() => {
                     if let Some(candidate) = self.waiting.pop_front() {
                         started.push(candidate);
-                        connecting.push(connect_to(candidate.address));
+                        connecting.push(Box::pin(connect_to(candidate.address)));
                     }
                     self.start_next = Instant::now() + self.delay();
                 }
@@ -176,6 +177,19 @@ impl<'a> Race<'a> {
             self.start_next = Instant::now();
         }
     }
+}
+
+/// Futures of which the first result counts. They are so few that each is polled every time.
+type Running<'a, T> = Vec<Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
+
+fn poll_any<T>(running: &mut Running<'_, T>, context: &mut Context<'_>) -> Poll<T> {
+    for index in 0..running.len() {
+        if let Poll::Ready(result) = running[index].as_mut().poll(context) {
+            drop(running.swap_remove(index));
+            return Poll::Ready(result);
+        }
+    }
+    Poll::Pending
 }
 
 async fn connect_to(address: SocketAddr) -> (SocketAddr, io::Result<TcpStream>) {

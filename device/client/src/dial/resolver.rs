@@ -1,15 +1,15 @@
 //! Resolves the cloud's host name by the system's resolver, for each attempt again: the addresses may differ on
 //! another network. A family of addresses whose question no name server answers does not delay the other one.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use super::getaddrinfo::{Family, getaddrinfo};
@@ -45,7 +45,15 @@ struct Shared {
     permits: [Arc<Semaphore>; 3],
     last_job: AtomicU64,
     /// The results of all lookups, those of earlier attempts included: each attempt takes what it can use.
-    results: broadcast::Sender<Found>,
+    results: Mutex<Results>,
+    changed: Notify,
+}
+
+/// The latest results, and how many there were before them.
+#[derive(Default)]
+struct Results {
+    before: usize,
+    latest: VecDeque<Found>,
 }
 
 /// The result of a lookup.
@@ -58,21 +66,26 @@ struct Found {
 
 impl Resolver {
     pub(super) fn new(host: String, port: u16) -> Self {
-        Self::by(host, port, |host, port, family| match family {
-            None => (host, port).to_socket_addrs().map(Iterator::collect),
-            Some(family) => getaddrinfo(host, port, family),
-        })
+        Self::by(host, port, getaddrinfo)
     }
 
-    fn by(
+    /// One that asks in another way. `ask` may block.
+    pub(super) fn by(
         host: String,
         port: u16,
         ask: impl Fn(&str, u16, Option<Family>) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
         let ask = Box::new(ask);
         let permits = [(); 3].map(|()| Arc::new(Semaphore::new(MAX_LOOKUPS)));
-        let results = broadcast::Sender::new(KINDS.len() * MAX_LOOKUPS);
-        Self(Arc::new(Shared { host, port, ask, permits, last_job: AtomicU64::new(0), results }))
+        Self(Arc::new(Shared {
+            host,
+            port,
+            ask,
+            permits,
+            last_job: AtomicU64::new(0),
+            results: Mutex::default(),
+            changed: Notify::new(),
+        }))
     }
 
     /// Begins to resolve the host. Must be called within a tokio runtime.
@@ -104,10 +117,41 @@ impl Resolver {
             let result = (shared.ask)(&shared.host, shared.port, KINDS[kind]);
             let result = result.map_err(|error| error.to_string());
             drop(permit);
-            // No attempt may be interested any more.
-            let _ = shared.results.send(Found { kind, job, result });
+            shared.report(Found { kind, job, result });
         });
         Job::Own(job)
+    }
+}
+
+impl Shared {
+    fn report(&self, found: Found) {
+        let mut results = self.results();
+        if results.latest.len() == KINDS.len() * MAX_LOOKUPS {
+            results.latest.pop_front();
+            results.before += 1;
+        }
+        results.latest.push_back(found);
+        drop(results);
+        self.changed.notify_waiters();
+    }
+
+    /// The number of results so far.
+    fn count(&self) -> usize {
+        let results = self.results();
+        results.before + results.latest.len()
+    }
+
+    /// The result after the first `seen` ones, or the oldest one that is known after these.
+    fn after(&self, seen: &mut usize) -> Option<Found> {
+        let results = self.results();
+        let index = seen.saturating_sub(results.before);
+        let found = results.latest.get(index).cloned()?;
+        *seen = results.before + index + 1;
+        Some(found)
+    }
+
+    fn results(&self) -> MutexGuard<'_, Results> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -135,8 +179,9 @@ impl Job {
 
 /// Resolves the host for one attempt.
 pub(super) struct Lookup {
-    results: broadcast::Receiver<Found>,
     resolver: Resolver,
+    /// The number of results that were there before or have been handled.
+    seen: usize,
     jobs: [Job; 3],
     split_at: Option<Instant>,
     /// Not returned yet.
@@ -149,8 +194,8 @@ impl Lookup {
     /// Nothing is started yet.
     fn new(resolver: &Resolver) -> Self {
         Self {
-            results: resolver.0.results.subscribe(),
             resolver: resolver.clone(),
+            seen: resolver.0.count(),
             jobs: [Job::None; 3],
             split_at: Some(Instant::now() + SPLIT_AFTER),
             found: Vec::new(),
@@ -161,7 +206,12 @@ impl Lookup {
 
     /// The next addresses, which may repeat earlier ones; `None` if there will be no more. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Vec<SocketAddr>> {
+        let shared = Arc::clone(&self.resolver.0);
         loop {
+            let changed = shared.changed.notified();
+            while let Some(found) = shared.after(&mut self.seen) {
+                self.on_found(found);
+            }
             let is_over = self.is_over();
             let now = Instant::now();
             if !self.found.is_empty() && (is_over || self.hold_until.is_none_or(|at| at <= now)) {
@@ -173,13 +223,7 @@ impl Lookup {
             }
             let next = [self.split_at, self.hold_until].into_iter().flatten().min();
             tokio::select! {
-                biased;
-                result = self.results.recv() => match result {
-                    Ok(found) => self.on_found(found),
-                    Err(RecvError::Lagged(_)) => {}
-                    // The resolver is alive.
-                    Err(RecvError::Closed) => return None,
-                },
+                () = changed => {}
                 () = sleep_until(next.unwrap_or(now)), if next.is_some() => self.split(),
             }
         }
@@ -250,8 +294,6 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::sync::{Mutex, mpsc};
 
-    use futures_util::future::join_all;
-
     use super::*;
     use crate::testing::within;
 
@@ -262,17 +304,15 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// How long each kind of lookup takes, and its result; the one of both families takes longest.
-    fn resolver(v4: (u64, Option<&'static str>), v6: (u64, Option<&'static str>)) -> Resolver {
-        Resolver::by("cloud.test".to_owned(), 7, move |_, _, family| {
-            let (milliseconds, found) = match family {
-                None => (2_000, None),
-                Some(Family::V4) => v4,
-                Some(Family::V6) => v6,
-            };
-            std::thread::sleep(Duration::from_millis(milliseconds));
-            found.map(|found| vec![address(found)]).ok_or_else(|| io::Error::other("none"))
-        })
+    /// A lookup of which each kind is that of this job.
+    fn waiting(jobs: [Job; 3]) -> Lookup {
+        let resolver = Resolver::by("cloud.test".to_owned(), 7, |_, _, _| Ok(Vec::new()));
+        Lookup { jobs, split_at: None, ..Lookup::new(&resolver) }
+    }
+
+    fn found(kind: usize, job: u64, result: Result<&str, &str>) -> Found {
+        let result = result.map(|text| vec![address(text)]).map_err(str::to_owned);
+        Found { kind, job, result }
     }
 
     async fn all(mut lookup: Lookup) -> (Vec<Vec<SocketAddr>>, String) {
@@ -289,20 +329,31 @@ mod tests {
         let together = [vec![six, four]];
         let later = [vec![four], vec![six]];
         let first = [vec![six], vec![four]];
-        let cases = [
-            ((0, Some(FOUR)), (10, Some(SIX)), &together[..]),
-            ((0, Some(FOUR)), (1_000, Some(SIX)), &later[..]),
-            ((1_000, Some(FOUR)), (0, Some(SIX)), &first[..]),
-            ((0, Some(FOUR)), (0, None), &later[..1]),
-            ((0, None), (0, Some(SIX)), &first[..1]),
-            ((0, None), (0, None), &[]),
-        ];
-        join_all(cases.map(async |(v4, v6, expected)| {
-            let (found, error) = all(resolver(v4, v6).lookup()).await;
-            assert_eq!(found, expected, "{v4:?} {v6:?}");
-            assert!(!expected.is_empty() || error == "none", "{error}");
-        }))
-        .await;
+        let none = Err("none");
+        for (after, events, expected, error) in [
+            (0, [(V4, Ok(FOUR)), (V6, Ok(SIX))], &together[..], "no address found"),
+            (200, [(V4, Ok(FOUR)), (V6, Ok(SIX))], &later[..], "no address found"),
+            (200, [(V6, Ok(SIX)), (V4, Ok(FOUR))], &first[..], "no address found"),
+            (200, [(V4, Ok(FOUR)), (V6, none)], &later[..1], "none"),
+            (200, [(V4, none), (V6, Ok(SIX))], &first[..1], "none"),
+            (200, [(V4, none), (V6, none)], &[], "none"),
+        ] {
+            let lookup = waiting([Job::Shared; 3]);
+            let resolver = lookup.resolver.clone();
+            let report = async {
+                for (kind, result) in events {
+                    // The lookup is over if an address of each family is known.
+                    resolver.0.report(found(kind, 0, result));
+                    if after > 0 {
+                        tokio::time::sleep(Duration::from_millis(after)).await;
+                    }
+                }
+                resolver.0.report(found(BOTH, 0, none));
+            };
+            let (found, ()) = tokio::join!(all(lookup), report);
+            assert_eq!(found.0, expected, "{after} {events:?}");
+            assert!(found.1 == error || found.1 == "none", "{}", found.1);
+        }
     }
 
     #[tokio::test]
@@ -325,29 +376,30 @@ mod tests {
         assert_eq!(asked.load(Ordering::Relaxed), KINDS.len() * MAX_LOOKUPS);
         drop(release);
         for lookup in &mut attempts {
-            assert_eq!(within(lookup.next()).await, Some(vec![address(FOUR)]));
+            let found = within(lookup.next()).await.unwrap();
+            assert!(found.iter().all(|found| *found == address(FOUR)), "{found:?}");
         }
         // They can be used again.
-        assert_eq!(within(resolver.lookup().next()).await, Some(vec![address(FOUR)]));
+        assert!(within(resolver.lookup().next()).await.is_some());
     }
 
     #[tokio::test]
-    async fn the_failure_of_an_earlier_lookup_is_not_that_of_a_later_one() {
-        let asked = AtomicUsize::new(0);
-        let (fail, failing) = mpsc::channel::<()>();
-        let failing = Mutex::new(failing);
-        let resolver = Resolver::by("cloud.test".to_owned(), 7, move |_, _, _| {
-            if asked.fetch_add(1, Ordering::Relaxed) == 0 {
-                let _ = failing.lock().unwrap().recv();
-                return Err(io::Error::other("no network"));
+    async fn of_an_earlier_lookup_only_addresses_are_used() {
+        for (results, expected, error) in [
+            (
+                [(1, Err("no network")), (2, Ok(FOUR))],
+                &[vec![address(FOUR)]][..],
+                "no address found",
+            ),
+            ([(1, Err("no network")), (2, Err("none"))], &[], "none"),
+            ([(1, Ok(FOUR)), (2, Err("none"))], &[vec![address(FOUR)]], "no address found"),
+        ] {
+            let lookup = waiting([Job::Own(2), Job::None, Job::None]);
+            for (job, result) in results {
+                lookup.resolver.0.report(found(BOTH, job, result));
             }
-            std::thread::sleep(Duration::from_millis(100));
-            Ok(vec![address(FOUR)])
-        });
-        drop(resolver.lookup());
-        let later = resolver.lookup();
-        drop(fail);
-        assert_eq!(all(later).await.0, [[address(FOUR)]]);
+            assert_eq!(all(lookup).await, (expected.to_vec(), error.to_owned()));
+        }
     }
 
     #[tokio::test]

@@ -6,13 +6,8 @@ use std::io;
 use fedecks_protocol::{AUTH_HEADER, Dialect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::{Request, generate_key, generate_request};
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::http::header::{
-    HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::answer::{Expected, Head, MAX_HEAD};
@@ -27,42 +22,49 @@ const BUFFER: usize = 4 * 1024;
 /// Room in the write buffer besides a message: for its frame header, a ping, a close.
 const OVERHEAD: usize = 16 * 1024;
 
-pub(super) fn request(
-    url: &CloudUrl,
+/// A request for the upgrade. It has no `Debug`, which would show the header.
+pub(super) struct Request<'a> {
+    url: &'a CloudUrl,
     dialect: Dialect,
     auth_header: String,
-) -> Result<Request, DialError> {
-    let invalid = |what: &str| DialError::Upgrade(format!("{what} is not valid in a request"));
-    let (uri, host) = url.uri_and_host();
-    let mut request = uri.into_client_request().map_err(|_| invalid("the URL"))?;
-    let host = HeaderValue::try_from(host).map_err(|_| invalid("the host"))?;
-    let mut auth =
-        HeaderValue::try_from(auth_header).map_err(|_| invalid("the authentication header"))?;
-    auth.set_sensitive(true);
-    let dialect = HeaderValue::from_static(dialect.subprotocol());
-    let headers = request.headers_mut();
-    headers.insert(HOST, host);
-    headers.insert(AUTH_HEADER, auth);
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, dialect);
-    Ok(request)
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(
+        url: &'a CloudUrl,
+        dialect: Dialect,
+        auth_header: String,
+    ) -> Result<Self, DialError> {
+        if auth_header.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self { url, dialect, auth_header })
+        } else {
+            Err(DialError::Upgrade("the authentication header is not valid in a request".into()))
+        }
+    }
+
+    /// Its bytes. The names are written like this for servers to which case matters.
+    fn head(&self, key: &str) -> String {
+        let (host, path) = self.url.host_and_path();
+        let (auth_header, dialect) = (&self.auth_header, self.dialect.subprotocol());
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{AUTH_HEADER}: {auth_header}\r\n\
+             Sec-WebSocket-Protocol: {dialect}\r\n\r\n"
+        )
+    }
 }
 
 /// Sends the request, with a new key, and reads the response. There is no deadline.
 pub(super) async fn upgrade(
-    mut request: Request,
+    request: &Request<'_>,
     mut transport: Transport,
-    dialect: Dialect,
     max_message: usize,
 ) -> Result<WebSocketStream<Transport>, DialError> {
-    let failed = |problem: &dyn std::fmt::Display| DialError::Upgrade(problem.to_string());
     let key = generate_key();
-    let accept = derive_accept_key(key.as_bytes());
-    let key = HeaderValue::try_from(key).map_err(|error| failed(&error))?;
-    request.headers_mut().insert(SEC_WEBSOCKET_KEY, key);
-    let (request, _) = generate_request(request).map_err(|error| failed(&error))?;
-    let late = |error: io::Error| DialError::Upgrade(explain_late(&error));
-    transport.write_all(&request).await.map_err(late)?;
-    transport.flush().await.map_err(late)?;
+    let (accept, dialect) = (derive_accept_key(key.as_bytes()), request.dialect);
+    let failed = |error: io::Error| DialError::Upgrade(explain_late(&error));
+    transport.write_all(request.head(&key).as_bytes()).await.map_err(failed)?;
+    transport.flush().await.map_err(failed)?;
 
     let rest = read_head(&mut transport, &Expected { accept: &accept, dialect }).await?;
     let config = Some(websocket_config(max_message));
