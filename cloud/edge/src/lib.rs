@@ -6,6 +6,8 @@
 //! [`RateLimitKey`], which groups addresses for limits.
 
 #[cfg(feature = "serve")]
+mod activity;
+#[cfg(feature = "serve")]
 mod body;
 #[cfg(feature = "serve")]
 mod chain;
@@ -13,6 +15,10 @@ mod chain;
 mod connection;
 #[cfg(feature = "serve")]
 mod handshake_error;
+#[cfg(feature = "serve")]
+mod http;
+#[cfg(feature = "serve")]
+mod idle;
 #[cfg(feature = "serve")]
 mod limiter;
 #[cfg(feature = "serve")]
@@ -25,6 +31,8 @@ mod proxies;
 #[cfg(feature = "serve")]
 mod proxy_protocol;
 mod rate_limit_key;
+#[cfg(feature = "serve")]
+mod refusals;
 #[cfg(feature = "serve")]
 mod server;
 #[cfg(feature = "serve")]

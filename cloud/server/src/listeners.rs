@@ -3,7 +3,7 @@
 use fedecks_cloud::Listen;
 use fedecks_cloud::serve::Tls;
 
-use crate::config::{Config, TlsChoice};
+use crate::config::{Config, Listener, TlsChoice};
 use crate::error::ServerError;
 use crate::self_signed::SelfSigned;
 
@@ -22,7 +22,8 @@ pub(crate) fn load(
             }
             _ => certificate,
         };
-        Ok(Listen { address: listener.address, tls, proxy_protocol: listener.proxy_protocol })
+        let Listener { address, proxy_protocol, connections, .. } = *listener;
+        Ok(Listen { address, tls, proxy_protocol, connections })
     });
     load.collect()
 }

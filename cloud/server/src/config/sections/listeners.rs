@@ -10,7 +10,7 @@ use toml::Value;
 
 use super::tls::{Tls, TlsChoice};
 use crate::config::error::{ConfigError, ConfigSources};
-use crate::config::values::{parsed, parsed_list};
+use crate::config::values::{MAX_U32, number, parsed, parsed_list};
 
 /// An address that the server listens on.
 #[derive(Debug, PartialEq, Eq, serde::Deserialize)]
@@ -26,6 +26,9 @@ pub(crate) struct Listener {
     /// Whether each connection begins with a PROXY header.
     #[serde(default)]
     pub(crate) proxy_protocol: bool,
+    /// Its own limit of connections, without which it shares `limits.connections`.
+    #[serde(default, deserialize_with = "connections")]
+    pub(crate) connections: Option<u32>,
     #[serde(default = "all_services")]
     pub(crate) serves: Vec<Service>,
 }
@@ -41,6 +44,9 @@ pub(crate) enum Service {
     /// The metrics for Prometheus.
     Metrics,
 }
+
+/// The limit of a listener that serves metrics only.
+const MONITORING_CONNECTIONS: u32 = 100;
 
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
 
@@ -64,8 +70,9 @@ impl Listener {
 
     /// A listener of `listen`, which serves everything.
     pub(crate) fn at(address: SocketAddr, tls: TlsChoice) -> Self {
-        let (certificate, key) = (None, None);
-        Self { address, tls, certificate, key, proxy_protocol: false, serves: all_services() }
+        let serves = all_services();
+        let (certificate, key, connections) = (None, None, None);
+        Self { address, tls, certificate, key, proxy_protocol: false, connections, serves }
     }
 
     fn check(mut self, sources: &ConfigSources) -> Result<Self, ConfigError> {
@@ -81,6 +88,9 @@ impl Listener {
         if self.serves.is_empty() {
             let problem = "serves is empty; list some of \"devices\", \"api\" and \"metrics\"";
             return Err(invalid(problem));
+        }
+        if self.serves == [Service::Metrics] {
+            self.connections.get_or_insert(MONITORING_CONNECTIONS);
         }
         Ok(self)
     }
@@ -141,6 +151,10 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> Option<String> {
     Some(format!(
         "listener {wide} takes every address of that port{also}: remove the listener {narrow}"
     ))
+}
+
+fn connections<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    number::<_, _, 1, MAX_U32>(d).map(Some)
 }
 
 fn all_services() -> Vec<Service> {
