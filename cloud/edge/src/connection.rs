@@ -1,4 +1,4 @@
-//! One connection from accept to the filter: PROXY header, TLS, and whom each request counts for.
+//! One connection from accept to the filter: PROXY header, TLS, and the client of each request.
 
 use std::convert::Infallible;
 use std::io;
@@ -31,6 +31,7 @@ use crate::refusals::Refusals;
 use crate::socket::Socket;
 use crate::throttle::LogThrottle;
 use crate::tls::Tls;
+use crate::tls_input::TlsInput;
 
 /// Handles the connections of one listener, from accept to the filter.
 pub(crate) struct ConnectionHandler<F> {
@@ -150,7 +151,7 @@ where
             let activity = activity();
             return Ok((Socket::plain(tcp, permit, activity.clone()), activity));
         };
-        let handshake = tls.acceptor().accept(tcp);
+        let handshake = tls.acceptor().accept(TlsInput::new(tcp));
         let stream = tokio::time::timeout(self.limits.handshake, handshake).await??;
         let activity = activity();
         Ok((Socket::tls(stream, permit, activity.clone()), activity))

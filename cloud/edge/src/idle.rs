@@ -12,11 +12,14 @@ use crate::rate_limit_key::RateLimitKey;
 /// The number of an idle time, in the order in which they began.
 pub(crate) type Ticket = u64;
 
-/// A connection that can be told to give way.
+/// A connection that can give way to others.
 pub(crate) trait Evict: Debug + Send + Sync {
     /// It has to give way, if it still is in the idle time with this ticket. It is off the list already.
     fn evict(&self, ticket: Ticket);
 }
+
+/// The connection that was idle for longest, off the list.
+pub(crate) type Oldest = (Ticket, Arc<dyn Evict>);
 
 /// Of all connections, and of those of one address, an eighth may be idle.
 const SHARE: u32 = 8;
@@ -61,7 +64,7 @@ impl IdleConnections {
         &self,
         connection: Arc<dyn Evict>,
         client: Option<RateLimitKey>,
-    ) -> (Ticket, Option<(Ticket, Arc<dyn Evict>)>) {
+    ) -> (Ticket, Option<Oldest>) {
         let mut lists = self.lists.lock();
         let ticket = lists.next;
         lists.next += 1;
@@ -103,7 +106,7 @@ impl IdleConnections {
 }
 
 impl Lists {
-    fn oldest_stranger(&mut self) -> Option<(Ticket, Arc<dyn Evict>)> {
+    fn oldest_stranger(&mut self) -> Option<Oldest> {
         let (ticket, (connection, client)) = self.strangers.pop_first()?;
         self.forget(client);
         Some((ticket, connection))

@@ -45,6 +45,8 @@ mod throttle;
 mod tls;
 #[cfg(feature = "serve")]
 mod tls_error;
+#[cfg(feature = "serve")]
+mod tls_input;
 
 pub use peer::Peer;
 pub use rate_limit_key::RateLimitKey;

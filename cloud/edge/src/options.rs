@@ -29,7 +29,7 @@ pub struct Listen {
     /// Whether every connection begins with a header of the PROXY protocol, version 2, before TLS.
     /// Connections without one, and all that don't come from a trusted proxy, are closed.
     pub proxy_protocol: bool,
-    /// A limit of its own on the number of connections. They then don't count in [`ServeLimits::connections`]
+    /// A separate limit on the number of connections. They then don't count in [`ServeLimits::connections`]
     /// and [`ServeLimits::connections_per_address`], nor for the rate of the other listeners, so that a listener
     /// for monitoring answers while the others are full. `None` for all others.
     pub connections: Option<u32>,

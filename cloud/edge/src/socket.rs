@@ -11,6 +11,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::activity::Activity;
 use crate::limiter::Permit;
+use crate::tls_input::TlsInput;
 
 /// A socket that releases its permit when it is closed. `Upgraded::downcast::<TokioIo<Socket>>` takes it
 /// out of hyper's boxes after the upgrade of a request that [`serve`](crate::serve) received.
@@ -24,7 +25,7 @@ pub struct Socket {
 /// TLS is boxed: an enum is as big as its biggest variant.
 enum Io {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<TlsInput>>),
 }
 
 impl Socket {
@@ -33,7 +34,7 @@ impl Socket {
     }
 
     pub(crate) fn tls(
-        stream: TlsStream<TcpStream>,
+        stream: TlsStream<TlsInput>,
         permit: Permit,
         activity: Arc<Activity>,
     ) -> Self {
@@ -59,8 +60,11 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = with_stream!(&mut self.io, stream => Pin::new(stream).poll_read(cx, buffer));
-        if let Some(activity) = &self.activity {
-            if buffer.filled().len() > before && !activity.received() {
+        if buffer.filled().len() > before {
+            if let Io::Tls(stream) = &mut self.io {
+                stream.get_mut().0.had_content();
+            }
+            if self.activity.as_ref().is_some_and(|activity| !activity.received()) {
                 self.activity = None;
             }
         }

@@ -58,7 +58,7 @@ async fn haproxy_keeps_its_connections_to_the_server() {
     let all = format!("{TRUSTED}{METRICS}{short}");
     let server = Server::with(&all).await;
     let Some(proxy) = start(&server).await else { return };
-    // Both clients have a connection of their own now.
+    // HAProxy has a connection now, and soon the client for the metrics has one.
     let (http, monitoring) = (proxy.http(), Http::to(server.addresses()[1]));
     let accepted = async || sample(&metrics(&monitoring).await, "fedecks_accepted_total");
     let before = accepted().await;
