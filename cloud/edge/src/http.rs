@@ -62,7 +62,8 @@ impl Http {
         let activity = &end.0;
         let service = service_fn(|request| {
             activity.requested();
-            let response = service.call(request);
+            // Boxed, as hyper keeps the space of a response's future also while there is none, and it is big.
+            let response = Box::pin(service.call(request));
             async { Ok::<_, Infallible>(self.answer(response.await?, activity)) }
         });
         let serving = self.builder.serve_connection(TokioIo::new(socket), service);
