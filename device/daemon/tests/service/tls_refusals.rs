@@ -101,7 +101,8 @@ fn all() -> Option<Certificates> {
         it.issue(name, issuer, key, hash, kind);
     }
     let read = |name| std::fs::read_to_string(it.path(name)).unwrap();
-    std::fs::write(it.path("deep_chain.pem"), read("beyond.pem") + &read("last.pem")).unwrap();
+    std::fs::write(it.path("deep_chain.pem"), [read("beyond.pem"), read("last.pem")].concat())
+        .unwrap();
     std::fs::write(it.path("sha1_chain.pem"), read("rsa.pem")).unwrap();
     Some(it)
 }
