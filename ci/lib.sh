@@ -107,7 +107,7 @@ need_packages() {
 }
 
 # The real daemons that the tests run against; each test starts its own.
-TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime libglib2.0-bin iproute2 busybox e2fsprogs nginx-light caddy prometheus)
+TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime openssl libglib2.0-bin iproute2 busybox e2fsprogs nginx-light caddy haproxy prometheus)
 
 # want_test_daemons: installs those that are missing, if possible. Without them the affected tests print
 # SKIPPED, or fail if FEDECKS_TESTS_COMPLETE is set.
@@ -128,6 +128,7 @@ want_test_daemons() {
         case " ${missing[*]} " in *" network-manager "*) quiet+=(NetworkManager.service) ;; esac
         case " ${missing[*]} " in *" nginx-light "*) quiet+=(nginx.service) ;; esac
         case " ${missing[*]} " in *" caddy "*) quiet+=(caddy.service) ;; esac
+        case " ${missing[*]} " in *" haproxy "*) quiet+=(haproxy.service) ;; esac
         case " ${missing[*]} " in *" prometheus "*) quiet+=(prometheus.service) ;; esac
     fi
     for unit in "${quiet[@]}"; do as_root systemctl mask --quiet --runtime "$unit"; done

@@ -33,6 +33,12 @@ impl Backoff {
         self.failures = 0;
     }
 
+    /// Forgets failures until the next delay is at most `limit`, or is the first one.
+    pub fn lower_to(&mut self, limit: Duration) {
+        let most = limit.as_nanos().checked_div(self.base.as_nanos()).and_then(u128::checked_ilog2);
+        self.failures = self.failures.min(most.unwrap_or(0));
+    }
+
     /// The longest delay.
     pub fn cap(&self) -> Duration {
         self.cap.max(self.base)
@@ -63,6 +69,21 @@ mod tests {
         assert_eq!(backoff.failures(), 8);
         backoff.reset();
         assert_eq!(backoff.next_delay(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_lowered_delay_is_the_longest_within_the_limit() {
+        for (limit, next) in [(0, 1), (1, 1), (3, 2), (4, 4), (31, 16), (32, 32), (1_000, 60)] {
+            let mut backoff = Backoff { failures: 20, ..Backoff::default() };
+            backoff.lower_to(Duration::from_secs(limit));
+            assert_eq!(backoff.next_delay(), Duration::from_secs(next), "limit {limit}");
+        }
+        let mut backoff = Backoff { failures: 1, ..Backoff::default() };
+        backoff.lower_to(Duration::from_secs(1_000));
+        assert_eq!(backoff.failures(), 1);
+        let mut none = Backoff { base: Duration::ZERO, failures: 3, ..Backoff::default() };
+        none.lower_to(Duration::MAX);
+        assert_eq!(none.next_delay(), Duration::ZERO);
     }
 
     #[test]

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use fedecks_cloud::serve::Tls;
 use fedecks_cloud::store::unix_now;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 
 /// Seconds of a day.
 pub const DAY: u64 = 24 * 60 * 60;
+
+/// The extension of RFC 6962.
+const TRANSPARENCY_LOGS: [u64; 10] = [1, 3, 6, 1, 4, 1, 11129, 2, 4, 2];
 
 /// A certificate and its key.
 pub struct Certificate {
@@ -70,15 +73,41 @@ impl Authority {
     /// One with this common name.
     pub fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
+        Self { certificate: Self::params(name).self_signed(&key).unwrap(), key }
+    }
+
+    fn params(name: &str) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
-        Self { certificate: params.self_signed(&key).unwrap(), key }
+        params
+    }
+
+    /// An authority that this one issued a certificate for.
+    pub fn intermediate(&self, name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let params = Self::params(name);
+        let certificate = params.signed_by(&key, &self.certificate, &self.key).unwrap();
+        Self { certificate, key }
+    }
+
+    /// Its own certificate.
+    pub fn pem(&self) -> String {
+        self.certificate.pem()
     }
 
     /// A certificate for a server of this name, valid now.
     pub fn issue(&self, name: &str) -> Certificate {
         self.issue_valid(name, unix_now() - DAY..unix_now() + 90 * DAY)
+    }
+
+    /// A certificate with the list of transparency logs that public authorities put into theirs.
+    pub fn issue_public(&self, name: &str) -> Certificate {
+        let key = KeyPair::generate().unwrap();
+        let mut params = params(name, unix_now() - DAY..unix_now() + 90 * DAY);
+        let logs = CustomExtension::from_oid_content(&TRANSPARENCY_LOGS, vec![4, 2, 0, 0]);
+        params.custom_extensions.push(logs);
+        Certificate::new(&params.signed_by(&key, &self.certificate, &self.key).unwrap(), &key)
     }
 
     /// A certificate that is valid at these times, in seconds since 1970.

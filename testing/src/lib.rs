@@ -1,5 +1,5 @@
-//! What the tests and the bench share: waiting with a deadline, certificates, clouds, devices, HTTP
-//! and a browser. For development only; no program depends on it.
+//! What the tests and the bench share: waiting with a deadline, certificates, clouds, devices, HTTP,
+//! networks and a browser. For development only; no program depends on it.
 
 // Test helpers fail by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -13,11 +13,13 @@ pub mod cloud_process;
 pub mod device;
 #[cfg(feature = "server")]
 pub mod http;
+pub mod namespace;
 #[cfg(feature = "server")]
 pub mod process_group;
 pub mod raw_cloud;
 pub mod raw_device;
 pub mod recorder;
+pub mod relay;
 pub mod unread_log;
 pub mod wait;
 #[cfg(feature = "server")]

@@ -1,9 +1,8 @@
-//! One connection from accept to the filter: PROXY header, TLS, HTTP.
+//! One connection from accept to the filter: PROXY header, TLS, and the client of each request.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,25 +10,28 @@ use std::time::Duration;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tracing::Instrument;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
+use crate::activity::Activity;
 use crate::body::TimeoutBody;
+use crate::handshake_error;
+use crate::http::Http;
 use crate::limiter::{AddressFull, ClientPermit, ConnectionLimiter, Permit};
 use crate::options::ServeLimits;
 use crate::peer::Peer;
 use crate::proxies::{self, TrustedProxies};
 use crate::proxy_protocol;
+use crate::rate_limit_key::RateLimitKey;
+use crate::refusals::Refusals;
 use crate::socket::Socket;
 use crate::throttle::LogThrottle;
 use crate::tls::Tls;
+use crate::tls_input::TlsInput;
 
 /// Handles the connections of one listener, from accept to the filter.
 pub(crate) struct ConnectionHandler<F> {
@@ -42,25 +44,13 @@ pub(crate) struct ConnectionHandler<F> {
     /// For the warning about connections that don't come from a trusted proxy.
     pub(crate) untrusted: LogThrottle,
     pub(crate) limits: ServeLimits,
-    pub(crate) http: http1::Builder,
-    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) http: Http,
+    pub(crate) refusals: Refusals,
     pub(crate) limiter: Arc<ConnectionLimiter>,
 }
 
-/// The smallest buffer that hyper accepts, in bytes.
-const MIN_BUFFER: usize = 8192;
-
 /// When a client that has reached its limit of connections should retry.
 const ADDRESS_FULL_RETRY: Duration = Duration::from_secs(10);
-
-/// The HTTP settings of all connections.
-pub(crate) fn http(limits: &ServeLimits) -> http1::Builder {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.handshake)
-        .max_buf_size(limits.request_head.max(MIN_BUFFER));
-    http
-}
 
 impl<F> ConnectionHandler<F>
 where
@@ -128,11 +118,15 @@ where
         } else if peer.via.is_some() && permit.count_for(peer.address.ip()).is_err() {
             return;
         }
-        match self.handshake(tcp, permit).await {
-            Ok(socket) => self.http(socket, peer, client_permit).await,
+        let client = client_permit.is_none().then(|| RateLimitKey::of(peer.address.ip()));
+        match self.handshake(tcp, permit, client).await {
+            Ok((socket, activity)) => self.http(socket, activity, peer, client_permit).await,
             Err(error) => {
                 self.limiter.rejections.tls.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(%error, "the TLS handshake failed");
+                match handshake_error::explain(&error) {
+                    Some(problem) => tracing::info!(problem, "the TLS handshake failed"),
+                    None => tracing::debug!(%error, "the TLS handshake failed"),
+                }
             }
         }
     }
@@ -145,16 +139,31 @@ where
         }
     }
 
-    async fn handshake(&self, tcp: TcpStream, permit: Permit) -> io::Result<Socket> {
+    /// The time for the first request begins after TLS.
+    async fn handshake(
+        &self,
+        tcp: TcpStream,
+        permit: Permit,
+        client: Option<RateLimitKey>,
+    ) -> io::Result<(Socket, Arc<Activity>)> {
+        let activity = || Activity::new(self.limiter.idle().clone(), client);
         let Some(tls) = &self.tls else {
-            return Ok(Socket::plain(tcp, permit));
+            let activity = activity();
+            return Ok((Socket::plain(tcp, permit, activity.clone()), activity));
         };
-        let handshake = tls.acceptor().accept(tcp);
+        let handshake = tls.acceptor().accept(TlsInput::new(tcp));
         let stream = tokio::time::timeout(self.limits.handshake, handshake).await??;
-        Ok(Socket::tls(stream, permit))
+        let activity = activity();
+        Ok((Socket::tls(stream, permit, activity.clone()), activity))
     }
 
-    async fn http(&self, socket: Socket, peer: Peer, client_permit: Option<ClientPermit>) {
+    async fn http(
+        &self,
+        socket: Socket,
+        activity: Arc<Activity>,
+        peer: Peer,
+        client_permit: Option<ClientPermit>,
+    ) {
         let filtered = TowerToHyperService::new(warp::service(self.filter.clone()));
         let service = service_fn(|mut request: Request<Incoming>| {
             let response =
@@ -170,23 +179,7 @@ where
                 }
             }
         });
-        let serving = self.http.serve_connection(TokioIo::new(socket), service).with_upgrades();
-        let mut serving = pin!(serving);
-        let mut stopping = self.stopping.clone();
-        let served = tokio::select! {
-            served = &mut serving => Some(served),
-            _ = stopping.wait_for(|stop| *stop) => None,
-        };
-        let served = match served {
-            Some(served) => served,
-            None => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, "the connection ended with an error");
-        }
+        self.http.serve(socket, activity, service).await;
     }
 
     /// The client of a request. Behind a trusted proxy it may differ from the connection's, which then

@@ -6,9 +6,19 @@
 //! [`RateLimitKey`], which groups addresses for limits.
 
 #[cfg(feature = "serve")]
+mod activity;
+#[cfg(feature = "serve")]
 mod body;
 #[cfg(feature = "serve")]
+mod chain;
+#[cfg(feature = "serve")]
 mod connection;
+#[cfg(feature = "serve")]
+mod handshake_error;
+#[cfg(feature = "serve")]
+mod http;
+#[cfg(feature = "serve")]
+mod idle;
 #[cfg(feature = "serve")]
 mod limiter;
 #[cfg(feature = "serve")]
@@ -22,22 +32,32 @@ mod proxies;
 mod proxy_protocol;
 mod rate_limit_key;
 #[cfg(feature = "serve")]
+mod refusals;
+#[cfg(feature = "serve")]
 mod server;
+#[cfg(feature = "serve")]
+mod signature_algorithm;
 #[cfg(feature = "serve")]
 mod socket;
 #[cfg(feature = "serve")]
 mod throttle;
 #[cfg(feature = "serve")]
 mod tls;
+#[cfg(feature = "serve")]
+mod tls_error;
+#[cfg(feature = "serve")]
+mod tls_input;
 
 pub use peer::Peer;
 pub use rate_limit_key::RateLimitKey;
 #[cfg(feature = "serve")]
 pub use {
+    chain::{CertificateReport, Finding, Severity},
     ipnet::IpNet,
     limiter::ServeStats,
     options::{Listen, ServeLimits, ServeOptions},
-    server::{ServeError, ServeMonitor, Server, serve},
+    server::{ServeError, ServeMonitor, Server, check_addresses, serve},
     socket::Socket,
-    tls::{Tls, TlsError},
+    tls::Tls,
+    tls_error::TlsError,
 };

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::ops::Add;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use crate::idle::IdleConnections;
 use crate::options::ServeLimits;
 use crate::rate_limit_key::RateLimitKey;
 use crate::throttle::{LogThrottle, TokenBucket};
@@ -18,6 +20,8 @@ use crate::throttle::{LogThrottle, TokenBucket};
 pub struct ServeStats {
     /// Open connections, upgraded ones included.
     pub connections: usize,
+    /// Open connections that wait for a further HTTP request.
+    pub idle: usize,
     /// Connections that were accepted and got a permit.
     pub accepted: u64,
     /// Connections that were closed immediately because the limit was reached.
@@ -32,6 +36,23 @@ pub struct ServeStats {
     pub tls: u64,
 }
 
+impl Add for ServeStats {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            idle: self.idle + other.idle,
+            accepted: self.accepted + other.accepted,
+            full: self.full + other.full,
+            address_full: self.address_full + other.address_full,
+            untrusted: self.untrusted + other.untrusted,
+            proxy_header: self.proxy_header + other.proxy_header,
+            tls: self.tls + other.tls,
+        }
+    }
+}
+
 /// Limits how many connections are open and how fast they are accepted.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimiter {
@@ -41,8 +62,10 @@ pub(crate) struct ConnectionLimiter {
     rate: TokenBucket,
     /// The number of open connections of each client.
     clients: Mutex<HashMap<RateLimitKey, u32>>,
-    /// Also numbers the connections in the log.
+    idle: Arc<IdleConnections>,
     accepted: AtomicU64,
+    /// Numbers the connections in the log, those of all listeners.
+    numbers: Arc<AtomicU64>,
     pub(crate) rejections: Rejections,
     full: LogThrottle,
     address_full: LogThrottle,
@@ -87,8 +110,11 @@ enum CountedFor {
 /// A table of which less than a quarter is used is shrunk, unless it is smaller than this.
 const SMALL_TABLE: usize = 1024;
 
+/// One in this number of places is not for idle connections.
+const RESERVE: u32 = 16;
+
 impl ConnectionLimiter {
-    pub(crate) fn new(limits: &ServeLimits) -> Self {
+    pub(crate) fn new(limits: &ServeLimits, numbers: Arc<AtomicU64>) -> Self {
         let most = u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX);
         let capacity = limits.connections.min(most);
         Self {
@@ -97,7 +123,9 @@ impl ConnectionLimiter {
             per_address: limits.connections_per_address,
             rate: TokenBucket::new(limits.accepts_per_second, limits.accept_burst),
             clients: Mutex::default(),
+            idle: Arc::new(IdleConnections::new(capacity, limits.connections_per_address)),
             accepted: AtomicU64::new(0),
+            numbers,
             rejections: Rejections::default(),
             full: LogThrottle::default(),
             address_full: LogThrottle::default(),
@@ -113,20 +141,35 @@ impl ConnectionLimiter {
     pub(crate) fn admit(self: &Arc<Self>) -> Option<(Permit, u64)> {
         let Ok(permit) = self.permits.try_acquire() else {
             self.rejections.full.fetch_add(1, Ordering::Relaxed);
+            self.idle.evict_oldest();
             if self.full.is_due() {
                 tracing::warn!("connection limit reached, closing new connections");
             }
             return None;
         };
         permit.forget();
-        let number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.is_nearly_full() {
+            self.idle.evict_oldest();
+        }
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
         Some((Permit { limiter: self.clone(), client: CountedFor::None }, number))
+    }
+
+    /// Whether idle connections have to give way to new ones.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.permits.available_permits() <= (self.capacity / RESERVE) as usize
+    }
+
+    pub(crate) fn idle(&self) -> &Arc<IdleConnections> {
+        &self.idle
     }
 
     pub(crate) fn stats(&self) -> ServeStats {
         let Rejections { full, address_full, untrusted, proxy_header, tls } = &self.rejections;
         ServeStats {
             connections: self.connections(),
+            idle: self.idle.len(),
             accepted: self.accepted.load(Ordering::Relaxed),
             full: full.load(Ordering::Relaxed),
             address_full: address_full.load(Ordering::Relaxed),
@@ -246,7 +289,7 @@ mod tests {
 
     fn limiter(connections: u32, connections_per_address: u32) -> Arc<ConnectionLimiter> {
         let limits = ServeLimits { connections, connections_per_address, ..ServeLimits::default() };
-        Arc::new(ConnectionLimiter::new(&limits))
+        Arc::new(ConnectionLimiter::new(&limits, Arc::default()))
     }
 
     fn ip(text: &str) -> IpAddr {

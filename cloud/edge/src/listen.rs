@@ -1,4 +1,8 @@
 //! Opens a listening socket with all the options that its connections inherit.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enums are of other crates, and a new variant needs no decision here"
+)]
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,18 +29,44 @@ pub(crate) fn listen(
     address: SocketAddr,
     stalled: Duration,
 ) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = open(address, stalled)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// The socket of [`listen`], without a runtime.
+pub(crate) fn open(address: SocketAddr, stalled: Duration) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Otherwise a restarted server has to wait until the kernel forgets the old connections.
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // `[::]` takes IPv4 as well, whatever the system's default is.
+        socket.set_only_v6(false)?;
+    }
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.set_tcp_user_timeout(Some(stalled))?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let listener = TcpListener::from_std(socket.into())?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
+    Ok(socket)
+}
+
+/// What to do about an error of [`listen`]; follows its text.
+pub(crate) fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program, or another listener, has the port",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has the address",
+        io::ErrorKind::PermissionDenied => {
+            "; for ports below 1024 the capability CAP_NET_BIND_SERVICE is needed, which the unit of the package \
+             has"
+        }
+        _ if error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {
+            "; IPv6 is disabled on this machine"
+        }
+        _ => "",
+    }
 }
 
 #[cfg(test)]

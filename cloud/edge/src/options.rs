@@ -29,17 +29,21 @@ pub struct Listen {
     /// Whether every connection begins with a header of the PROXY protocol, version 2, before TLS.
     /// Connections without one, and all that don't come from a trusted proxy, are closed.
     pub proxy_protocol: bool,
+    /// A separate limit on the number of connections. They then don't count in [`ServeLimits::connections`]
+    /// and [`ServeLimits::connections_per_address`], nor for the rate of the other listeners, so that a listener
+    /// for monitoring answers while the others are full. `None` for all others.
+    pub connections: Option<u32>,
 }
 
 impl Listen {
     /// Without TLS, not behind a proxy.
     pub fn plain(address: SocketAddr) -> Self {
-        Self { address, tls: None, proxy_protocol: false }
+        Self { address, tls: None, proxy_protocol: false, connections: None }
     }
 
     /// With TLS, not behind a proxy.
     pub fn tls(address: SocketAddr, tls: Tls) -> Self {
-        Self { address, tls: Some(tls), proxy_protocol: false }
+        Self { tls: Some(tls), ..Self::plain(address) }
     }
 }
 
@@ -47,8 +51,9 @@ impl Listen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServeLimits {
     /// Maximum number of open connections, from accept until the socket is closed, upgraded ones
-    /// included. Any more are closed immediately, without an answer and before anything is spent on
-    /// them; a device takes that for an unreachable cloud and comes back later.
+    /// included. Any more are closed immediately, before anything is spent on them, without TLS some of them
+    /// with a response 503; a device takes that for an unreachable cloud and comes back later. Idle HTTP
+    /// connections are closed before it comes to that.
     pub connections: u32,
     /// Maximum number of open connections from one IPv4 address or one IPv6 /64 network. Any more are
     /// closed immediately, too. Where a trusted proxy names its client, that client is counted. A client
@@ -61,9 +66,14 @@ pub struct ServeLimits {
     pub accepts_per_second: u32,
     /// How many connections may be accepted at once after a quiet time.
     pub accept_burst: u32,
-    /// Timeout of the TLS handshake, and of each request's head, measured from the end of the previous
-    /// request. A client that takes longer is disconnected.
+    /// Timeout of the TLS handshake, and of each request's head. That of the first request is measured from
+    /// the end of the handshake, that of others from its first byte. A client that takes longer is
+    /// disconnected.
     pub handshake: Duration,
+    /// How long a connection may be idle between requests, longer than proxies keep theirs. An eighth of
+    /// `connections`, and of `connections_per_address`, may be idle, except for those of trusted proxies; the
+    /// one that was idle for longest is closed first, when others need its place.
+    pub http_idle: Duration,
     /// Timeout of a request's body, measured from the end of its head.
     pub request_body: Duration,
     /// How long a client may leave everything that is sent to it unacknowledged. The kernel then ends
@@ -75,8 +85,8 @@ pub struct ServeLimits {
 
 impl Default for ServeLimits {
     /// 100,000 connections, 50,000 of them from one address; 2,000 accepted per second after a burst of
-    /// 4,000; 10 s for a handshake, 30 s for a request's body, 60 s for a stalled client; 16 KiB for a
-    /// request's head.
+    /// 4,000; 10 s for a handshake, 150 s between requests, 30 s for a request's body, 60 s for a stalled client;
+    /// 16 KiB for a request's head.
     fn default() -> Self {
         Self {
             connections: 100_000,
@@ -84,6 +94,7 @@ impl Default for ServeLimits {
             accepts_per_second: 2_000,
             accept_burst: 4_000,
             handshake: Duration::from_secs(10),
+            http_idle: Duration::from_secs(150),
             request_body: Duration::from_secs(30),
             stalled: Duration::from_secs(60),
             request_head: 16 * 1024,

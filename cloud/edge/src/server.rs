@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Add;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -10,18 +12,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use warp::{Filter, Reply};
 
-use crate::connection::{self, ConnectionHandler};
+use crate::connection::ConnectionHandler;
+use crate::http::Http;
 use crate::limiter::{ConnectionLimiter, ServeStats};
 use crate::listen;
-use crate::options::{Listen, ServeOptions};
+use crate::options::{Listen, ServeLimits, ServeOptions};
 use crate::proxies::TrustedProxies;
+use crate::refusals::Refusals;
 use crate::throttle::LogThrottle;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Listening on an address failed.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", listen::hint(source))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -38,7 +42,7 @@ pub enum ServeError {
 pub struct Server {
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
-    limiter: Arc<ConnectionLimiter>,
+    monitor: ServeMonitor,
     acceptors: JoinSet<()>,
 }
 
@@ -65,10 +69,23 @@ where
         .collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(|(_, address)| *address).collect();
     let (stop, stopping) = watch::channel(false);
-    let limiter = Arc::new(ConnectionLimiter::new(&limits));
+    let numbers: Arc<AtomicU64> = Arc::default();
+    let shared = Arc::new(ConnectionLimiter::new(&limits, numbers.clone()));
+    let mut limiters = vec![shared.clone()];
+    let refusals = Refusals::default();
     let trusted = Arc::new(TrustedProxies::new(trusted_proxies));
     let mut acceptors = JoinSet::new();
     for (number, ((listener, _), options)) in listeners.into_iter().zip(listen).enumerate() {
+        let limiter = match options.connections {
+            None => shared.clone(),
+            Some(connections) => {
+                let connections_per_address = limits.connections_per_address.min(connections);
+                let own = ServeLimits { connections, connections_per_address, ..limits };
+                let own = Arc::new(ConnectionLimiter::new(&own, numbers.clone()));
+                limiters.push(own.clone());
+                own
+            }
+        };
         let handler = ConnectionHandler {
             filter: filter.clone(),
             number,
@@ -77,9 +94,9 @@ where
             trusted: trusted.clone(),
             untrusted: LogThrottle::default(),
             limits,
-            http: connection::http(&limits),
-            stopping: stopping.clone(),
-            limiter: limiter.clone(),
+            http: Http::new(&limits, stopping.clone(), limiter.clone()),
+            refusals: refusals.clone(),
+            limiter,
         };
         let (handler, mut stopping) = (Arc::new(handler), stopping.clone());
         acceptors.spawn(async move {
@@ -89,24 +106,38 @@ where
             }
         });
     }
-    Ok(Server { addresses, stop, limiter, acceptors })
+    Ok(Server { addresses, stop, monitor: ServeMonitor(limiters.into()), acceptors })
+}
+
+/// Listens on these addresses for a moment, in their order and all at a time as [`serve`] does, and returns the
+/// errors of those for which it failed. Call it with the addresses of a server that is not running.
+pub fn check_addresses(addresses: &[SocketAddr]) -> Vec<ServeError> {
+    let mut opened = Vec::new();
+    let mut failed = Vec::new();
+    for &address in addresses {
+        match listen::open(address, ServeLimits::default().stalled) {
+            Ok(socket) => opened.push(socket),
+            Err(source) => failed.push(ServeError::Listen { address, source }),
+        }
+    }
+    failed
 }
 
 /// Reads the [`ServeStats`] of a [`Server`], even while it is stopping.
 #[derive(Debug, Clone)]
-pub struct ServeMonitor(Arc<ConnectionLimiter>);
+pub struct ServeMonitor(Arc<[Arc<ConnectionLimiter>]>);
 
 impl ServeMonitor {
     /// The current numbers.
     pub fn stats(&self) -> ServeStats {
-        self.0.stats()
+        self.0.iter().map(|limiter| limiter.stats()).fold(ServeStats::default(), Add::add)
     }
 }
 
 impl Server {
     /// A handle to read what the server counts.
     pub fn monitor(&self) -> ServeMonitor {
-        ServeMonitor(self.limiter.clone())
+        self.monitor.clone()
     }
 
     /// The addresses it listens on, in the order of [`ServeOptions::listen`].
@@ -116,10 +147,11 @@ impl Server {
 
     /// The number of open connections, upgraded ones included.
     pub fn connections(&self) -> usize {
-        self.limiter.connections()
+        self.monitor.0.iter().map(|limiter| limiter.connections()).sum()
     }
 
-    /// Stops accepting. Requests in progress are answered, upgraded connections continue.
+    /// Stops accepting. Requests in progress are answered, and those that begin within a second, with
+    /// `Connection: close`; upgraded connections continue.
     pub async fn stop(&mut self) {
         // Fails only if no connection is listening.
         let _ = self.stop.send(true);
@@ -130,7 +162,12 @@ impl Server {
     /// how many connections are still open. It does not close upgraded connections.
     pub async fn closed(mut self, timeout: Duration) -> usize {
         self.stop().await;
-        let all_closed = self.limiter.all_closed();
+        let limiters = self.monitor.0.clone();
+        let all_closed = async {
+            for limiter in &*limiters {
+                limiter.all_closed().await;
+            }
+        };
         if tokio::time::timeout(timeout, all_closed).await.is_ok() { 0 } else { self.connections() }
     }
 }
@@ -153,6 +190,8 @@ where
                 let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                 if let Some((permit, connection)) = handler.limiter.admit() {
                     handler.spawn(stream, address, permit, connection);
+                } else if handler.tls.is_none() {
+                    handler.refusals.answer(stream);
                 }
             }
             Err(error) if is_connection_error(&error) => {

@@ -2,34 +2,43 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::activity::Activity;
 use crate::limiter::Permit;
+use crate::tls_input::TlsInput;
 
 /// A socket that releases its permit when it is closed. `Upgraded::downcast::<TokioIo<Socket>>` takes it
 /// out of hyper's boxes after the upgrade of a request that [`serve`](crate::serve) received.
 pub struct Socket {
     io: Io,
+    /// `None` once the connection is upgraded.
+    activity: Option<Arc<Activity>>,
     _permit: Permit,
 }
 
 /// TLS is boxed: an enum is as big as its biggest variant.
 enum Io {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<TlsInput>>),
 }
 
 impl Socket {
-    pub(crate) fn plain(stream: TcpStream, permit: Permit) -> Self {
-        Self { io: Io::Plain(stream), _permit: permit }
+    pub(crate) fn plain(stream: TcpStream, permit: Permit, activity: Arc<Activity>) -> Self {
+        Self { io: Io::Plain(stream), activity: Some(activity), _permit: permit }
     }
 
-    pub(crate) fn tls(stream: TlsStream<TcpStream>, permit: Permit) -> Self {
-        Self { io: Io::Tls(Box::new(stream)), _permit: permit }
+    pub(crate) fn tls(
+        stream: TlsStream<TlsInput>,
+        permit: Permit,
+        activity: Arc<Activity>,
+    ) -> Self {
+        Self { io: Io::Tls(Box::new(stream)), activity: Some(activity), _permit: permit }
     }
 }
 
@@ -49,7 +58,17 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        with_stream!(&mut self.io, stream => Pin::new(stream).poll_read(cx, buffer))
+        let before = buffer.filled().len();
+        let read = with_stream!(&mut self.io, stream => Pin::new(stream).poll_read(cx, buffer));
+        if buffer.filled().len() > before {
+            if let Io::Tls(stream) = &mut self.io {
+                stream.get_mut().0.had_content();
+            }
+            if self.activity.as_ref().is_some_and(|activity| !activity.received()) {
+                self.activity = None;
+            }
+        }
+        read
     }
 }
 

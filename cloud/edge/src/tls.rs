@@ -9,10 +9,12 @@ use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::ProducesTickets;
-use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, TrustAnchor};
 use tokio_rustls::TlsAcceptor;
 use x509_cert::der::Decode;
+
+use crate::chain::{self, CertificateReport};
+use crate::tls_error::{TlsError, read_chain, read_key, reason};
 
 /// The server's TLS settings: TLS 1.2 and 1.3 by rustls, with a certificate and key from files. Clones
 /// share their state: [`Tls::reload`] affects all of them, a running server included.
@@ -31,41 +33,13 @@ struct Inner {
 #[derive(Clone)]
 struct Loaded {
     config: Arc<ServerConfig>,
+    chain: Arc<[CertificateDer<'static>]>,
     not_after: Option<u64>,
 }
 
 /// Differs if a file was written or replaced, or a link to it now points elsewhere. `None` if there is no
 /// such file.
 type FileStamp = Option<[i64; 5]>;
-
-/// Why a certificate and a key cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read, or does not contain what is expected.
-    #[error("cannot read {expected} from {}: {}", file.display(), describe(source))]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What it should contain.
-        expected: &'static str,
-        /// The cause.
-        source: pem::Error,
-    },
-    /// The certificate and the key do not belong together, or rustls rejects one of them.
-    #[error(
-        "the certificate in {} and the key in {} cannot be used together: {source}",
-        certificate.display(),
-        key.display()
-    )]
-    Unusable {
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// The key's file.
-        key: PathBuf,
-        /// The error of rustls.
-        source: rustls::Error,
-    },
-}
 
 impl Tls {
     /// Reads the certificate chain, the server's own first, and its private key from PEM files.
@@ -76,7 +50,7 @@ impl Tls {
         let (certificate, key) = (certificate.as_ref().to_owned(), key.as_ref().to_owned());
         let stamps = stamps(&certificate, &key);
         let ticketer = ring::Ticketer::new();
-        let ticketer = ticketer.map_err(|source| unusable(&certificate, &key, source))?;
+        let ticketer = ticketer.map_err(|error| unusable(&certificate, &key, error.to_string()))?;
         let loaded = load(&certificate, &key, ticketer)?;
         let (loaded, stamps) = (RwLock::new(loaded), Mutex::new(stamps));
         Ok(Self(Arc::new(Inner { certificate, key, loaded, stamps })))
@@ -118,6 +92,17 @@ impl Tls {
         self.loaded().not_after
     }
 
+    /// What clients will make of the certificate that new connections use, at `now` in seconds since 1970-01-01
+    /// UTC, if they trust these authorities. `all` says that they trust no others.
+    pub fn report(
+        &self,
+        now: u64,
+        authorities: &[TrustAnchor<'static>],
+        all: bool,
+    ) -> CertificateReport {
+        chain::report(&self.loaded().chain, now, authorities, all)
+    }
+
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         self.loaded().config.into()
     }
@@ -132,27 +117,22 @@ fn load(
     key: &Path,
     ticketer: Arc<dyn ProducesTickets>,
 ) -> Result<Loaded, TlsError> {
-    let unreadable = |file: &Path, expected| {
-        let file = file.to_owned();
-        move |source| TlsError::File { file, expected, source }
-    };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
-        .map_err(unreadable(certificate, "a PEM certificate"))?;
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(unreadable(key, "a PEM private key"))?;
+    let chain = read_chain(certificate)?;
+    let private = read_key(key)?;
     let not_after = chain.first().and_then(not_after);
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-        .map_err(|source| unusable(certificate, key, source))?;
+        .map_err(|error| unusable(certificate, key, error.to_string()))?;
+    let mut config = builder
+        .with_no_client_auth()
+        .with_single_cert(chain.clone(), private.clone_key())
+        .map_err(|error| unusable(certificate, key, reason(&error, &chain, &private)))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // A returning device resumes from the ticket it was given, so the server keeps no state per device.
     // One ticket is enough for one connection.
     config.ticketer = ticketer;
     config.send_tls13_tickets = 1;
-    Ok(Loaded { config: Arc::new(config), not_after })
+    Ok(Loaded { config: Arc::new(config), chain: chain.into(), not_after })
 }
 
 fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
@@ -160,8 +140,8 @@ fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
     Some(certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs())
 }
 
-fn unusable(certificate: &Path, key: &Path, source: rustls::Error) -> TlsError {
-    TlsError::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), source }
+fn unusable(certificate: &Path, key: &Path, reason: String) -> TlsError {
+    TlsError::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), reason }
 }
 
 fn stamps(certificate: &Path, key: &Path) -> [FileStamp; 2] {
@@ -176,17 +156,6 @@ fn stamps(certificate: &Path, key: &Path) -> [FileStamp; 2] {
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tls(…)")
-    }
-}
-
-/// The library's own messages are for programmers and may show a line of the file.
-fn describe(error: &pem::Error) -> String {
-    if let pem::Error::Io(error) = error {
-        error.to_string()
-    } else if matches!(error, pem::Error::NoItemsFound) {
-        "the file contains none".into()
-    } else {
-        "invalid PEM".into()
     }
 }
 
@@ -209,16 +178,43 @@ mod tests {
             Tls::from_pem_files(&files[0], &files[1]).unwrap_err()
         };
         let [certificate, key] = files.each_ref().map(|file| file.display().to_string());
-        for (pem, kind, file) in
-            [("", "certificate", &certificate), (&*one.pem, "private key", &key)]
-        {
-            let expected = format!("cannot read a PEM {kind} from {file}: the file contains none");
-            assert_eq!(error(pem, pem).to_string(), expected);
+        let encrypted =
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        for (pem, key_pem, kind, file, but) in [
+            ("", "", "certificate", &certificate, ""),
+            (
+                "\x30\x03",
+                "",
+                "certificate",
+                &certificate,
+                ", but binary data, perhaps DER or PKCS #12",
+            ),
+            (&one.key_pem, "", "certificate", &certificate, ", but a private key"),
+            (&one.pem, &one.pem, "private key", &key, ", but certificates"),
+            (
+                &one.pem,
+                encrypted,
+                "private key",
+                &key,
+                ", but a key that is encrypted with a passphrase",
+            ),
+        ] {
+            let expected =
+                format!("cannot read a PEM {kind} from {file}: the file contains none{but}");
+            let error = error(pem, key_pem).to_string();
+            assert!(error.starts_with(&expected), "{error}");
         }
+        let in_wrong_order = error(&format!("{}{}", other.pem, one.pem), &one.key_pem).to_string();
+        assert!(
+            in_wrong_order.contains("the key belongs to certificate 2 of the file"),
+            "{in_wrong_order}"
+        );
         let mismatch = error(&one.pem, &other.key_pem);
         assert!(matches!(mismatch, TlsError::Unusable { .. }), "{mismatch}");
         let mismatch = mismatch.to_string();
-        assert!(mismatch.contains(&certificate) && mismatch.contains(&key), "{mismatch}");
+        for part in [&*certificate, &*key, ": the key belongs to another certificate"] {
+            assert!(mismatch.contains(part), "{mismatch}");
+        }
         assert_eq!(
             Tls::from_pem_files("/nowhere/c.pem", "/nowhere/k.pem").unwrap_err().to_string(),
             "cannot read a PEM certificate from /nowhere/c.pem: No such file or directory (os error 2)"

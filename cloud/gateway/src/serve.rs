@@ -3,7 +3,7 @@
 
 #[cfg(feature = "serve")]
 pub use fedecks_edge::{
-    IpNet, Listen, ServeError, ServeLimits, ServeMonitor, ServeOptions, ServeStats, Server, Tls,
-    TlsError, serve,
+    CertificateReport, Finding, IpNet, Listen, ServeError, ServeLimits, ServeMonitor, ServeOptions,
+    ServeStats, Server, Severity, Tls, TlsError, check_addresses, serve,
 };
 pub use fedecks_edge::{Peer, RateLimitKey};

@@ -33,7 +33,7 @@ use crate::signals::{self, Shutdown};
 use crate::state::AppState;
 use crate::store::{self, create_data_dir};
 use crate::webhooks::{self, Webhooks};
-use crate::{certificates, expiry, listeners, systemd};
+use crate::{certificates, expiry, listeners, preflight, systemd};
 
 /// Serves until a signal stops it.
 pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), ServerError> {
@@ -43,18 +43,6 @@ pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), Serve
         .build()
         .map_err(ServerError::io("start the runtime"))?
         .block_on(serve(config, ready_file))
-}
-
-/// Reads everything that the server reads at its start, and changes nothing: it fails as the server
-/// would. Returns the certificate of each listener that has one in files.
-pub(crate) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
-    if config.secrets.generated().is_none() {
-        config.secrets.keyring()?;
-    }
-    webhooks::check(&config.webhooks)?;
-    let certificates = listeners::check(config)?;
-    store::check(config)?;
-    Ok(certificates)
 }
 
 /// The number of devices that are disconnected at a time when the server stops.
@@ -105,7 +93,8 @@ impl App {
 
     async fn start_with(config: Config) -> Result<Self, ServerError> {
         // Before anything is created.
-        check(&config)?;
+        let preflight = preflight::check(&config)?;
+        preflight.log();
         let config = Arc::new(config);
         let store = Arc::new(store::open_for_server(&config)?);
         if config.secrets.generated().is_some() {
@@ -118,7 +107,7 @@ impl App {
         let keeper =
             keeper.map_err(|error| ServerError::io("read the clock's floor")(error.into()))?;
         let clock = keeper.clock().clone();
-        let listen = listeners::load(&config)?;
+        let listen = listeners::load(&config, preflight.certificates)?;
         let denylist = Denylist::load(store.clone()).await?;
         let tokens = ApiTokens::load(store.clone(), clock.clone()).await?;
         let mut tasks = JoinSet::new();

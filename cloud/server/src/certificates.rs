@@ -9,6 +9,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
+use crate::preflight::log_report;
 use crate::systemd::{notify, notify_surely};
 
 /// How often the files are checked for changes.
@@ -59,6 +60,7 @@ async fn reload(tls: &Tls, requested: bool) {
             let expires = tls.not_after().map(utc);
             tracing::info!(certificate, expires, "reloaded the certificate");
             warn_before_expiry(tls);
+            log_report(tls);
         }
         Ok(Ok(false)) => {}
         Ok(Err(error)) => {

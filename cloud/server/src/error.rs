@@ -47,9 +47,16 @@ impl ServerError {
 
     /// Only an operator can help.
     pub(crate) fn is_configuration(&self) -> bool {
-        matches!(
-            self,
-            Self::Config(_) | Self::Build(_) | Self::Tls(_) | Self::Webhook(_) | Self::NoStore(_)
-        )
+        match self {
+            Self::Config(_)
+            | Self::Build(_)
+            | Self::Tls(_)
+            | Self::Webhook(_)
+            | Self::NoStore(_) => true,
+            Self::Serve(ServeError::Listen { source, .. }) => {
+                source.kind() == io::ErrorKind::PermissionDenied
+            }
+            _ => false,
+        }
     }
 }

@@ -23,6 +23,7 @@ mod http;
 mod listeners;
 mod metrics;
 mod owner;
+mod preflight;
 mod request_memory;
 mod self_signed;
 mod signals;

@@ -3,13 +3,15 @@
 use fedecks_cloud::Listen;
 use fedecks_cloud::serve::Tls;
 
-use crate::config::{Config, TlsChoice};
+use crate::config::{Config, Listener, TlsChoice};
 use crate::error::ServerError;
 use crate::self_signed::SelfSigned;
 
-/// The configured listeners, with their certificates loaded. Generates the self-signed one if needed.
-pub(crate) fn load(config: &Config) -> Result<Vec<Listen>, ServerError> {
-    let certificates = check(config)?;
+/// The configured listeners, with what [`read_certificates`] returned. Generates the self-signed one if needed.
+pub(crate) fn load(
+    config: &Config,
+    certificates: Vec<Option<Tls>>,
+) -> Result<Vec<Listen>, ServerError> {
     let listeners = config.listeners.iter().zip(certificates);
     let load = listeners.map(|(listener, certificate)| {
         let tls = match listener.tls {
@@ -20,13 +22,14 @@ pub(crate) fn load(config: &Config) -> Result<Vec<Listen>, ServerError> {
             }
             _ => certificate,
         };
-        Ok(Listen { address: listener.address, tls, proxy_protocol: listener.proxy_protocol })
+        let Listener { address, proxy_protocol, connections, .. } = *listener;
+        Ok(Listen { address, tls, proxy_protocol, connections })
     });
     load.collect()
 }
 
 /// Reads the certificate of each listener that has one in files.
-pub(crate) fn check(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
+pub(crate) fn read_certificates(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
     let check = |tls: &TlsChoice| match tls {
         TlsChoice::Files { certificate, key } => Ok(Some(Tls::from_pem_files(certificate, key)?)),
         _ => Ok(None),

@@ -1,5 +1,6 @@
 //! Root in another user's directory. That user may plant links there, and has to use what is created there;
-//! so a command that root runs becomes that user before it opens anything.
+//! so a command that root runs becomes that user before it opens anything. For `check-config` the user can also be
+//! named.
 
 use std::ffi::{CString, OsString};
 use std::fs;
@@ -34,6 +35,23 @@ pub(crate) fn act_as_owner_of(paths: &[&Path]) -> Result<Option<Owner>, ServerEr
         }
     }
     Ok(None)
+}
+
+/// If this process is root: becomes the user with this name or number.
+pub(crate) fn act_as(user: &str) -> Result<(), ServerError> {
+    let failed = || ServerError::io(format!("act as the user {user:?}"));
+    let found = match user.parse() {
+        Ok(number) => Ok(Some((Uid::from_raw(number), Gid::from_raw(number)))),
+        Err(_) => User::from_name(user).map(|user| user.map(|user| (user.uid, user.gid))),
+    };
+    let found = found.map_err(|error| failed()(error.into()))?;
+    let Some((uid, gid)) = found else {
+        return Err(failed()(io::Error::other("there is no such user")));
+    };
+    if geteuid() == uid {
+        return Ok(());
+    }
+    Owner { uid, gid, place: PathBuf::new() }.switch().map_err(failed())
 }
 
 impl Owner {

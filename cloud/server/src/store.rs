@@ -8,8 +8,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use fedecks_common::explain_open_error;
 use fedecks_store::{SqliteStore, Store, StoreError};
 use nix::libc::O_NONBLOCK;
+use nix::unistd::{AccessFlags, access};
 
 use crate::config::Config;
 use crate::error::ServerError;
@@ -48,6 +50,27 @@ pub(crate) fn check(config: &Config) -> Result<(), ServerError> {
         // Anything else is reported when it is opened.
         _ => Ok(()),
     }
+}
+
+/// Whether this user may write the store and the directories that the server writes to. `serve` finds out by
+/// writing.
+pub(crate) fn check_access(config: &Config) -> Result<(), ServerError> {
+    if config.store.exists() {
+        let opened = OpenOptions::new().read(true).write(true).open(&config.store);
+        opened.map_err(|error| cannot_write(&config.store, &error))?;
+    }
+    let parent = config.store.parent().filter(|parent| *parent != Path::new(""));
+    let directories = [parent.unwrap_or(Path::new(".")), &config.data_dir];
+    for directory in directories.into_iter().filter(|directory| directory.is_dir()) {
+        let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+        access(directory, flags).map_err(|error| cannot_write(directory, &error.into()))?;
+    }
+    Ok(())
+}
+
+fn cannot_write(place: &Path, error: &io::Error) -> ServerError {
+    let problem = explain_open_error(error, place, "write");
+    ServerError::io(format!("write {}", place.display()))(io::Error::new(error.kind(), problem))
 }
 
 /// Opens the store.

@@ -2,7 +2,7 @@
 
 use crate::audit::Actor;
 use crate::boxed::StoreFuture;
-use crate::text::is_one_line;
+use crate::text::{Unfit, check_line};
 
 /// Stores accounts. Follows the [contract](crate#contract) of every store; each change is audited.
 pub trait AccountStore: Send + Sync + 'static {
@@ -36,16 +36,36 @@ pub struct Account {
 
 /// A text that cannot be the name of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "an account's name has 1 to {max} characters, none of them a control character, and no space at \
-     either end",
-    max = MAX_NAME_CHARS
-)]
-pub struct InvalidAccountName;
+pub enum InvalidAccountName {
+    /// It is empty, too long, or has a space at either end.
+    #[error(
+        "an account's name has 1 to {max} characters, none of them a control character, and no space at \
+         either end",
+        max = MAX_NAME_CHARS
+    )]
+    Form,
+    /// It contains a character that controls what shows it.
+    #[error(
+        "an account name has no control characters and no marks of direction, but character {position} is \
+         U+{:04X}",
+        u32::from(*character)
+    )]
+    Character {
+        /// Its position, counted from 1.
+        position: usize,
+        /// The character itself.
+        character: char,
+    },
+}
 
 const MAX_NAME_CHARS: usize = 128;
 
 /// Checks the name of an account.
 pub fn check_account_name(name: &str) -> Result<(), InvalidAccountName> {
-    if is_one_line(name, MAX_NAME_CHARS) { Ok(()) } else { Err(InvalidAccountName) }
+    check_line(name, MAX_NAME_CHARS).map_err(|unfit| match unfit {
+        Unfit::Form => InvalidAccountName::Form,
+        Unfit::Character(position, character) => {
+            InvalidAccountName::Character { position, character }
+        }
+    })
 }

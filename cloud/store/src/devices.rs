@@ -6,7 +6,7 @@ use crate::audit::Actor;
 use crate::boxed::StoreFuture;
 use crate::device_pattern::DevicePattern;
 use crate::epoch::Epoch;
-use crate::text::is_one_line;
+use crate::text::{Unfit, check_line};
 
 /// Stores devices. Follows the [contract](crate#contract) of every store; each change except
 /// [`DeviceStore::seen`] is audited.
@@ -137,16 +137,34 @@ pub enum ForgetOutcome {
 
 /// A text that cannot be a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a label has 1 to {max} characters, none of them a control character, and no space at either \
-     end",
-    max = MAX_LABEL_CHARS
-)]
-pub struct InvalidLabel;
+pub enum InvalidLabel {
+    /// It is empty, too long, or has a space at either end.
+    #[error(
+        "a label has 1 to {max} characters, none of them a control character, and no space at either \
+         end",
+        max = MAX_LABEL_CHARS
+    )]
+    Form,
+    /// It contains a character that controls what shows it.
+    #[error(
+        "a label has no control characters and no marks of direction, but character {position} is \
+         U+{:04X}",
+        u32::from(*character)
+    )]
+    Character {
+        /// Its position, counted from 1.
+        position: usize,
+        /// The character itself.
+        character: char,
+    },
+}
 
 const MAX_LABEL_CHARS: usize = 128;
 
 /// Checks a label.
 pub fn check_label(label: &str) -> Result<(), InvalidLabel> {
-    if is_one_line(label, MAX_LABEL_CHARS) { Ok(()) } else { Err(InvalidLabel) }
+    check_line(label, MAX_LABEL_CHARS).map_err(|unfit| match unfit {
+        Unfit::Form => InvalidLabel::Form,
+        Unfit::Character(position, character) => InvalidLabel::Character { position, character },
+    })
 }

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use super::queue::CHUNK;
+use crate::text::{escape, may_be_control};
 
 /// The line of an event as it is written, with its line break. What could end it early, or drive a terminal, is
 /// escaped: values may come from strangers. `shorten` makes a line that is too long short enough.
 pub(super) fn finish(event: &[u8], shorten: fn(&str, usize) -> String) -> Cow<'_, [u8]> {
-    let is_plain = |text: &[u8]| !text.iter().any(|&byte| is_control(byte) || byte == C1_LEAD);
+    let is_plain = |text: &[u8]| !text.iter().any(|&byte| is_control(byte) || may_be_control(byte));
     if let Some((b'\n', line)) = event.split_last() {
         if event.len() <= CHUNK && is_plain(line) {
             return Cow::Borrowed(event);
@@ -15,7 +16,7 @@ pub(super) fn finish(event: &[u8], shorten: fn(&str, usize) -> String) -> Cow<'_
     }
     let text = String::from_utf8_lossy(event);
     let text = text.strip_suffix('\n').unwrap_or(&text);
-    let mut line = escape(text);
+    let mut line = escape(text).into_owned();
     if line.len() >= CHUNK {
         line = shorten(&line, CHUNK - 1);
     }
@@ -33,26 +34,8 @@ pub fn cut(line: &str, length: usize) -> String {
     kept
 }
 
-/// The first byte of U+0080 to U+00BF in UTF-8, some of which are control characters.
-const C1_LEAD: u8 = 0xc2;
-
 fn is_control(byte: u8) -> bool {
     byte != b'\t' && byte.is_ascii_control()
-}
-
-/// Escapes control characters, so that a line of JSON is still one: its own are escaped already, except for some
-/// within its texts that JSON allows.
-pub fn escape(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' => line.push_str("\\n"),
-            '\r' => line.push_str("\\r"),
-            c if c.is_control() && c != '\t' => line.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => line.push(c),
-        }
-    }
-    line
 }
 
 trait FloorBoundary {
@@ -86,8 +69,11 @@ mod tests {
 
     #[test]
     fn what_would_end_a_line_or_drive_a_terminal_is_escaped() {
-        let event = "error=a\nINFO faked\r\x1b[31m\u{9b}31m\u{7f}\n";
-        assert_eq!(finished(event), "error=a\\nINFO faked\\r\\u001b[31m\\u009b31m\\u007f\n");
+        let event = "error=a\nINFO faked\r\x1b[31m\u{9b}31m\u{7f}\u{202e}\u{2028}\n";
+        assert_eq!(
+            finished(event),
+            "error=a\\nINFO faked\\r\\u001b[31m\\u009b31m\\u007f\\u202e\\u2028\n"
+        );
     }
 
     #[test]

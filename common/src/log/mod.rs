@@ -13,7 +13,7 @@ mod writer;
 
 use std::io;
 
-pub use line::{cut, escape};
+pub use line::cut;
 pub use process_log::{FlushOnDrop, Log, LogOptions, LogStats, print, stats};
 
 /// Starts the log of this process, which has only one. From then on panics are lines of it.

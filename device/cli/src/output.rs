@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 
+use fedecks_common::text;
 use fedecks_protocol::{JsonTerm, Term};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -24,12 +25,13 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
 
 /// Writes a line for people to standard error. Ignores errors, which cannot be reported anywhere.
 pub(crate) fn note(text: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "fedecks: {text}");
+    let _ = writeln!(io::stderr().lock(), "fedecks: {}", text::escape(&text.to_string()));
 }
 
-/// A term as one line of JSON.
+/// A term as one line of JSON, which does not drive a terminal.
 pub(crate) fn json(term: &Term) -> Result<String, Failure> {
-    serde_json::to_string(&JsonTerm(term)).map_err(|error| Failure::Failed(error.to_string()))
+    let json = serde_json::to_string(&JsonTerm(term));
+    json.map(text::escape_json).map_err(|error| Failure::Failed(error.to_string()))
 }
 
 /// Returns when the reader of standard output has closed it; never if that cannot be detected, as with a
@@ -89,5 +91,24 @@ impl Colors {
 
     fn apply(self, code: &str, text: &str) -> String {
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_shows_what_a_terminal_would_obey() {
+        for (text, shown) in [
+            ("\u{7f}", r#""\u007f""#),
+            ("\u{9b}31m", r#""\u009b31m""#),
+            ("a\u{202e}b", r#""a\u202eb""#),
+            ("\u{61c}\u{200e}\u{2069}", r#""\u061c\u200e\u2069""#),
+            ("\u{2028}", r#""\u2028""#),
+            ("größer …", "\"größer …\""),
+        ] {
+            assert_eq!(json(&Term::from(text)).unwrap(), shown);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Formats the health for people, as printed by `fedecks status`.
 
+use fedecks_common::text::is_control;
 use fedecks_common::utc;
 use fedecks_protocol::Term;
 
@@ -9,7 +10,7 @@ use crate::output::{self, Colors};
 type Render = fn(&Health<'_>, &Term) -> Option<String>;
 /// The known keys in the order of their lines, with labels. Unknown keys, from a newer service, follow as
 /// JSON.
-const LINES: [(&str, &str, Render); 16] = [
+const LINES: [(&str, &str, Render); 17] = [
     ("state", "state", state),
     ("next_attempt_in_ms", "next attempt", |_, wait| Some(format!("in {}", ms(number(wait)?)))),
     ("last_failure", "last failure", failure),
@@ -22,6 +23,7 @@ const LINES: [(&str, &str, Render); 16] = [
     ("traffic", "traffic", traffic),
     ("round_trip_ms", "round trip", |_, took| Some(format!("{:.1} ms", float(took)?))),
     ("provisioning", "provisioning", provisioning),
+    ("configuration", "configuration", configuration),
     ("device_id_from", "device id", |_, from| Some(format!("from the {}", plain(from)?))),
     ("url", "cloud", |_, url| plain(url)),
     ("uptime_s", "uptime", |_, seconds| Some(duration(number(seconds)?))),
@@ -198,6 +200,13 @@ fn provisioning(this: &Health<'_>, sources: &Term) -> Option<String> {
     Some(if shown.is_empty() { "no credentials".to_owned() } else { shown.join("; ") })
 }
 
+/// What is wrong with the configuration.
+fn configuration(this: &Health<'_>, problems: &Term) -> Option<String> {
+    let Term::List(problems) = problems else { return None };
+    let problems: Vec<_> = problems.iter().map(plain).collect::<Option<_>>()?;
+    Some(this.colors.red(&problems.join("; ")))
+}
+
 fn colored(this: &Health<'_>, word: &str, good: &str) -> String {
     if word == good { this.colors.green(word) } else { this.colors.yellow(word) }
 }
@@ -209,7 +218,7 @@ fn plain(term: &Term) -> Option<String> {
 
 /// Replaces control characters: errors may quote untrusted data, which must not control the terminal.
 fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().map(|c| if is_control(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn number(term: &Term) -> Option<u64> {
@@ -276,6 +285,7 @@ mod tests {
             "round_trip_ms":12.345,"device_id_from":"machine-id",
             "provisioning":[{"kind":"credential","place":"/run/c","state":"absent","is_there":false},
             {"kind":"file","place":"/boot/p.toml","state":"used","is_there":true,"reason":"read-only"}],
+            "configuration":["f.toml, line 7: newer: unknown key, ignored","two"],
             "new_thing":{"a":1}}"#,
         );
         let expected = "\
@@ -290,6 +300,7 @@ kitchen-1
   traffic       sent 1 message (1023 bytes), received 4 messages (4.7 MiB)
   round trip    12.3 ms
   provisioning  file /boot/p.toml: used, read-only, still there
+  configuration f.toml, line 7: newer: unknown key, ignored; two
   device id     from the machine-id
   cloud         wss://cloud.example/
   uptime        1 d 3 h

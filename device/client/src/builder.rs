@@ -68,7 +68,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Which certificate authorities are trusted, and which certificate this device presents.
+    /// Which certificate authorities are trusted, and which certificate this device presents. The files are read
+    /// at the start, which fails if they cannot be used, and again before each connection, which then uses what was
+    /// read before.
     pub fn tls(mut self, options: TlsOptions) -> Self {
         self.tls = options;
         self
@@ -83,7 +85,8 @@ impl ClientBuilder {
     }
 
     /// How long the cloud may send nothing after a ping before the connection counts as dead: 10 s by
-    /// default, at least 100 ms and at most 30 s.
+    /// default, at least 100 ms and at most 30 s. Over a slow link it may take four times the measured
+    /// round-trip time if that is longer, up to 30 s.
     pub fn pong_deadline(mut self, deadline: Duration) -> Self {
         let (least, most) = (Duration::from_millis(100), Duration::from_secs(30));
         self.core.pong_deadline = deadline.clamp(least, most);

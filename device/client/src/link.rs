@@ -15,8 +15,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
-use crate::dial::{self, Target, Upgraded};
+use crate::dial::{self, Probation, Target, Upgraded};
 use crate::tls::VerifiedPeer;
+use crate::tls::explain_late;
 use crate::transport::Transport;
 
 /// How long a closing handshake may take before the socket is dropped.
@@ -55,6 +56,8 @@ pub(crate) struct Up {
     attempt: Attempt,
     socket: WebSocketStream<Transport>,
     peer: Option<VerifiedPeer>,
+    /// Passed by the first message or close.
+    probation: Option<Probation>,
     /// There may be written data that is not flushed to the socket yet.
     unflushed: bool,
     /// The transport's activity at the last poll.
@@ -185,8 +188,16 @@ impl Link {
 
 impl Up {
     fn new(attempt: Attempt, upgraded: Upgraded) -> Self {
-        let Upgraded { socket, peer } = upgraded;
-        Self { attempt, socket, peer, unflushed: false, last_activity: 0, write_error: None }
+        let Upgraded { socket, peer, probation } = upgraded;
+        Self {
+            attempt,
+            socket,
+            peer,
+            probation: Some(probation),
+            unflushed: false,
+            last_activity: 0,
+            write_error: None,
+        }
     }
 
     /// The next event, or `None` if a write has just failed.
@@ -205,7 +216,13 @@ impl Up {
                 Poll::Pending => {}
             }
         }
-        let event = match Pin::new(&mut self.socket).poll_next(context) {
+        let received = Pin::new(&mut self.socket).poll_next(context);
+        if let Poll::Ready(Some(Ok(Message::Binary(_) | Message::Close(_)))) = received {
+            if let Some(probation) = self.probation.take() {
+                probation.pass();
+            }
+        }
+        let event = match received {
             Poll::Ready(Some(Ok(message))) => match message {
                 Message::Binary(bytes) => LinkEvent::Binary(bytes),
                 Message::Text(text) => LinkEvent::Text(text.len()),
@@ -251,7 +268,10 @@ impl Up {
 }
 
 fn lost(error: &Error) -> LostReason {
-    LostReason::Broken(error.to_string())
+    LostReason::Broken(match error {
+        Error::Io(error) => explain_late(error),
+        other => other.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -44,6 +44,11 @@ impl MeteredStream {
         Self { tcp, activity: 0, stalled: false, traffic }
     }
 
+    #[cfg(test)]
+    pub(crate) fn nodelay(&self) -> io::Result<bool> {
+        self.tcp.nodelay()
+    }
+
     fn wrote(&mut self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Ready(Ok(count)) => {

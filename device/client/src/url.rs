@@ -57,9 +57,8 @@ impl CloudUrl {
         self.port
     }
 
-    /// The URI of the upgrade request, and its `Host` header.
-    pub(crate) fn uri_and_host(&self) -> (String, String) {
-        let scheme = if self.secure { "wss" } else { "ws" };
+    /// The `Host` header and the path of the upgrade request.
+    pub(crate) fn host_and_path(&self) -> (String, &str) {
         let host = self.host.to_str();
         let is_v6 = matches!(&self.host, ServerName::IpAddress(ip) if is_v6(ip));
         let host = if is_v6 { format!("[{host}]") } else { host.into_owned() };
@@ -68,7 +67,7 @@ impl CloudUrl {
         } else {
             format!("{host}:{}", self.port)
         };
-        (format!("{scheme}://{host}{}", self.path), host)
+        (host, &self.path)
     }
 }
 
@@ -120,7 +119,9 @@ impl FromStr for CloudUrl {
 
 impl fmt::Display for CloudUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.uri_and_host().0)
+        let scheme = if self.secure { "wss" } else { "ws" };
+        let (host, path) = self.host_and_path();
+        write!(f, "{scheme}://{host}{path}")
     }
 }
 
@@ -149,7 +150,7 @@ mod tests {
             ("wss://[fd00::1]/a", "wss://[fd00::1]/a", "[fd00::1]"),
         ] {
             let url: CloudUrl = text.parse().unwrap();
-            assert_eq!(url.uri_and_host(), (uri.to_owned(), host.to_owned()), "{text}");
+            assert_eq!((url.to_string().as_str(), url.host_and_path().0.as_str()), (uri, host));
             assert_eq!(url.to_string().parse::<CloudUrl>().unwrap(), url);
             assert_eq!(url.is_secure(), text.starts_with("wss"));
         }

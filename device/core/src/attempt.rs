@@ -16,8 +16,9 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// A phase of an attempt. Each has its own deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A phase of an attempt, in order. Each has its own deadline. An attempt that falls back to another address does
+/// not return to an earlier phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// Resolving the host name.
     Resolve,

@@ -10,13 +10,25 @@ use crate::config::Config;
 #[derive(Debug)]
 pub(crate) struct JitteredBackoff {
     backoff: Backoff,
+    good_after: Duration,
     random: fastrand::Rng,
 }
 
 impl JitteredBackoff {
     pub(crate) fn new(config: &Config, seed: u64) -> Self {
         let backoff = Backoff::new(config.backoff_base, config.backoff_cap);
-        Self { backoff, random: fastrand::Rng::with_seed(seed) }
+        let good_after = config.good_after.min(config.backoff_base.saturating_mul(10));
+        Self { backoff, good_after, random: fastrand::Rng::with_seed(seed) }
+    }
+
+    /// A good connection of this length has ended: forgets failures until the next delay is at most a tenth of it, so
+    /// that a device is connected most of the time though something ends each connection. One that was shorter than
+    /// [`Config::good_after`], or than ten first delays, forgets nothing: who accepts and hangs up at once is left
+    /// alone.
+    pub(crate) fn after_connection(&mut self, lasted: Duration) {
+        if lasted >= self.good_after {
+            self.backoff.lower_to(lasted / 10);
+        }
     }
 
     /// Counts a failure and returns a random delay.

@@ -20,11 +20,15 @@ pub struct Config {
     pub backoff_cap: Duration,
     /// A connection that lasts this long resets the backoff.
     pub stable_after: Duration,
+    /// A connection that lasts this long, or ten times the first delay if that is shorter, lowers the backoff
+    /// when it ends: to a tenth of how long it lasted.
+    pub good_after: Duration,
     /// Upper bound of the random delay before an attempt for which there is no reason to wait.
     pub spread: Duration,
     /// The longest delay that a cloud may ask for.
     pub max_retry_after: Duration,
-    /// Deadline for resolving the host name.
+    /// Deadline for the first address of the host name. Above the half minute after which glibc gives up by default,
+    /// with two tries of 5 s at three name servers: its error says more than a deadline.
     pub resolve_deadline: Duration,
     /// Deadline for the TCP connection.
     pub tcp_deadline: Duration,
@@ -34,10 +38,12 @@ pub struct Config {
     pub upgrade_deadline: Duration,
     /// Deadline for the Welcome frame.
     pub welcome_deadline: Duration,
-    /// Deadline for any traffic from the cloud after a ping.
+    /// Deadline for any traffic from the cloud after a ping; longer over a slow link: four times the
+    /// measured round-trip time, at most 30 s.
     pub pong_deadline: Duration,
     /// The same for a ping that is sent because the network changed, and for the current phase of an
-    /// attempt when the network changes.
+    /// attempt when the network changes. It is longer where the cloud takes long to answer, up to
+    /// `pong_deadline`: at least twice the measured round-trip time.
     pub probe_deadline: Duration,
 }
 
@@ -57,9 +63,10 @@ impl Config {
             backoff_base: Self::BACKOFF_BASE,
             backoff_cap: Self::BACKOFF_CAP,
             stable_after: Duration::from_secs(60),
+            good_after: Duration::from_secs(10),
             spread: Duration::from_millis(100),
             max_retry_after: Duration::from_secs(3_600),
-            resolve_deadline: Duration::from_secs(15),
+            resolve_deadline: Duration::from_secs(31),
             tcp_deadline: Duration::from_secs(15),
             tls_deadline: Duration::from_secs(15),
             upgrade_deadline: Duration::from_secs(20),

@@ -7,8 +7,10 @@
 //! more, and calls [`Connection::handle_timeout`] no later than at [`Connection::poll_timeout`].
 //!
 //! [`NetworkDebouncer`] and [`Unreachable`] are two smaller state machines that are driven in the same way.
+//! [`AddressHistory`] decides the order in which the addresses of the cloud are tried.
 
 mod action;
+mod addresses;
 mod attempt;
 mod backoff;
 mod config;
@@ -21,6 +23,7 @@ mod timers;
 mod watch;
 
 pub use action::{Action, AuthHeader, Notice, Outgoing, UnexpectedFrame};
+pub use addresses::{AddressHistory, Candidate};
 pub use attempt::{Attempt, DialError, Phase};
 pub use config::Config;
 pub use connection::{Connection, Stored};

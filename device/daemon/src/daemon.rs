@@ -11,7 +11,7 @@ use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::{ConfigError, DeviceConfig};
 use crate::dbus_service::MemoryLimits;
@@ -20,26 +20,8 @@ use crate::health::DeviceHealth;
 use crate::identity::{self, DeviceIdentity, IdentityFile, NoIdentity, Unsaved};
 use crate::provisioning::{self, Provisioner};
 use crate::systemd::{notify, notify_surely, report_status};
-use crate::unreachable_action::{self, UnreachableAction};
+use crate::unreachable_action;
 use crate::{dbus_service, health_reporter};
-
-/// Checks the configuration and the certificates that it names, and returns a one-line summary. Credentials are
-/// not checked, as they are removed after use.
-pub fn check(config: Option<&Path>) -> Result<String, DaemonError> {
-    let config = load(config)?;
-    let identity = match config.device_id.clone() {
-        Some(id) => DeviceIdentity { id, source: None },
-        // Nothing is written, as another user than that of the service may run the check.
-        None => {
-            let file = IdentityFile::new(&config.data_dir);
-            identity::peek(config.device_id_from, &file)?
-        }
-    };
-    builder(&config, &identity).check()?;
-    let problem = config.unreachable_action.as_ref().and_then(UnreachableAction::problem);
-    let warning = problem.map_or_else(String::new, |problem| format!("; warning: {problem}"));
-    Ok(format!("the configuration is valid: device {} at {}{warning}", identity.id, config.url))
-}
 
 /// Runs until SIGTERM or SIGINT. Starting without a network is normal.
 pub fn run(config: Option<&Path>) -> Result<(), DaemonError> {
@@ -63,7 +45,7 @@ fn run_to_end<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
     result
 }
 
-fn load(file: Option<&Path>) -> Result<DeviceConfig, ConfigError> {
+pub(crate) fn load(file: Option<&Path>) -> Result<DeviceConfig, ConfigError> {
     DeviceConfig::load(file, |name| std::env::var_os(name))
 }
 
@@ -74,7 +56,7 @@ fn identify(config: &DeviceConfig) -> Result<(DeviceIdentity, Option<Unsaved>), 
     }
 }
 
-fn builder(config: &DeviceConfig, identity: &DeviceIdentity) -> ClientBuilder {
+pub(crate) fn builder(config: &DeviceConfig, identity: &DeviceIdentity) -> ClientBuilder {
     Client::builder(config.url.clone(), identity.id.clone())
         .data_dir(&config.data_dir)
         .tls(config.tls.clone())
@@ -109,6 +91,9 @@ async fn serve(
         data_dir = %config.data_dir.display(),
         "fedecksd started"
     );
+    for warning in &config.warnings {
+        warn!("configuration: {warning}");
+    }
     tokio::spawn(notify_surely(&[NotifyState::Ready]));
 
     let bus = SystemBus::start();
@@ -118,6 +103,7 @@ async fn serve(
         id_source: identity.source_name(),
         network_source,
         provisioning: provisioner.watch(),
+        configuration: config.warnings.clone().into(),
     };
     let limits = MemoryLimits { max_decoded: config.max_decoded, max_waiting: config.max_waiting };
     tokio::spawn(dbus_service::serve(client.clone(), health.clone(), limits, bus.subscribe()));
@@ -127,7 +113,7 @@ async fn serve(
         bus.subscribe(),
         network_source_sender,
     ));
-    let mut status = tokio::spawn(report_status(client.clone()));
+    let mut status = tokio::spawn(report_status(client.clone(), config.warnings.len()));
     start_optional_tasks(&client, &config, health);
     let provisioning = tokio::spawn(provisioning::run(client.clone(), provisioner));
     let another_identity = async {

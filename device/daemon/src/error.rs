@@ -33,6 +33,22 @@ pub enum DaemonError {
         /// The system's error.
         error: io::Error,
     },
+    /// A check failed.
+    #[error("{error}{by}")]
+    Check {
+        /// Why the service would not run.
+        error: Box<DaemonError>,
+        /// Who checked, if that was not the caller.
+        by: String,
+    },
+    /// A check as another user is impossible.
+    #[error("cannot check as the user {user}: {error}")]
+    User {
+        /// Its name.
+        user: String,
+        /// The reason.
+        error: io::Error,
+    },
     /// The client stopped by itself; the log has the reason.
     #[error("the client stopped")]
     Stopped,
@@ -43,6 +59,7 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Start(StartError::Tls(_)) => ConfigError::EXIT_CODE,
+            Self::Check { error, .. } => error.exit_code(),
             _ => 1,
         }
     }

@@ -1,5 +1,7 @@
 //! The health of the device: that of its connection, with the keys that only the service knows.
 
+use std::sync::Arc;
+
 use fedecks_device::Client;
 use fedecks_network_watch::NetworkSource;
 use fedecks_protocol::{Term, TermError};
@@ -16,6 +18,8 @@ pub(crate) struct DeviceHealth {
     /// The active source of network changes, if any.
     pub(crate) network_source: watch::Receiver<Option<NetworkSource>>,
     pub(crate) provisioning: watch::Receiver<ProvisioningStatus>,
+    /// What is wrong with the configuration.
+    pub(crate) configuration: Arc<[String]>,
 }
 
 impl DeviceHealth {
@@ -24,6 +28,11 @@ impl DeviceHealth {
     pub(crate) fn to_term(&self) -> Result<Term, TermError> {
         let network_source = self.network_source.borrow().map_or("none", NetworkSource::name);
         let provisioning = Term::from_serialize(&self.provisioning.borrow().sources)?;
+        let warnings = self.configuration.iter().map(|line| Term::from(&**line));
+        let configuration = match self.configuration.is_empty() {
+            true => Term::Nil,
+            false => Term::List(warnings.collect()),
+        };
         let mut health = Term::from_serialize(&self.client.health())?;
         if let Term::Map(entries) = &mut health {
             entries.insert(0, ("version".into(), env!("CARGO_PKG_VERSION").into()));
@@ -34,6 +43,7 @@ impl DeviceHealth {
                 ("network", "network_source", network_source.into()),
                 ("store", "provisioning", provisioning),
                 ("clock", "log_lines_missing", missing.into()),
+                ("log_lines_missing", "configuration", configuration),
             ] {
                 let at = entries.iter().position(|(key, _)| key.as_str() == Some(before));
                 entries.insert(at.map_or(entries.len(), |at| at + 1), (key.into(), value));
@@ -54,6 +64,7 @@ impl DeviceHealth {
             id_source: "configuration",
             network_source: watch::channel(None).1,
             provisioning: watch::channel(ProvisioningStatus::default()).1,
+            configuration: Arc::default(),
         }
     }
 }
@@ -64,7 +75,7 @@ mod tests {
 
     const KEYS: &str = "version device_id device_id_from url uptime_s state state_for_s \
         connected_since next_attempt_in_ms network network_source attempts failures last_failure \
-        last_refusal token store provisioning clock log_lines_missing traffic round_trip_ms";
+        last_refusal token store provisioning clock log_lines_missing configuration traffic round_trip_ms";
 
     #[tokio::test]
     async fn the_keys_of_the_health_and_their_order_are_frozen() {

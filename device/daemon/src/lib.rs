@@ -6,6 +6,7 @@
 
 mod allocator;
 mod blocking;
+mod check;
 mod config;
 mod daemon;
 mod dbus_service;
@@ -19,8 +20,9 @@ mod provisioning;
 mod systemd;
 mod unreachable_action;
 
+pub use check::{CheckReport, check};
 pub use config::{ConfigError, DeviceConfig};
-pub use daemon::{check, run};
+pub use daemon::run;
 pub use error::DaemonError;
 pub use identity::{IdSource, NoIdentity};
 pub use unreachable_action::UnreachableAction;

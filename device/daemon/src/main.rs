@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use fedecks_common::log::{self, FlushOnDrop};
+use fedecks_daemon::CheckReport;
 
 const HELP: &str = "\
 fedecksd keeps this device connected to its cloud.
 
-Usage: fedecksd [--config FILE] [--check]
+Usage: fedecksd [--config FILE] [--check [--user NAME]]
 
 Options:
   -c, --config FILE  configuration file [default: /etc/fedecks/fedecks.toml, optional if
                      FEDECKS_URL is set]
-      --check        check the configuration and exit
+      --check        check the configuration, and the files and the data directory that it names,
+                     and exit; writes nothing and does not use the network
+      --user NAME    the user that root checks as [default: fedecks, if there is one]
   -h, --help         print this help
   -V, --version      print the version
 
@@ -22,13 +25,15 @@ Environment: FEDECKS_ and a key of the configuration in capitals overrides the f
 FEDECKS_URL or FEDECKS_LOG (error, warn, info, debug, trace). DBUS_SYSTEM_BUS_ADDRESS is the
 address of the system bus.
 
-Exit status: 0 after SIGTERM or SIGINT, 1 after a failure, 2 for invalid arguments, 78 for an
-invalid configuration.
+Exit status: 0 after SIGTERM or SIGINT, or a good check; 1 after a failure; 2 for invalid
+arguments; 3 if --check has warnings, but the service would run, such as for a key that it does
+not know; 78 for an invalid configuration.
 ";
 
 struct Arguments {
     config: Option<PathBuf>,
     check: bool,
+    user: Option<String>,
 }
 
 enum Command {
@@ -39,18 +44,22 @@ enum Command {
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     use lexopt::prelude::*;
 
-    let mut parsed = Arguments { config: None, check: false };
+    let mut parsed = Arguments { config: None, check: false, user: None };
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
             Short('c') | Long("config") => parsed.config = Some(parser.value()?.into()),
             Long("check") => parsed.check = true,
+            Long("user") => parsed.user = Some(parser.value()?.string()?),
             Short('h') | Long("help") => return Ok(Command::Print(HELP.to_owned())),
             Short('V') | Long("version") => {
                 return Ok(Command::Print(format!("fedecksd {}\n", env!("CARGO_PKG_VERSION"))));
             }
             Short(_) | Long(_) | Value(_) => return Err(argument.unexpected()),
         }
+    }
+    if parsed.user.is_some() && !parsed.check {
+        return Err("--user belongs to --check".into());
     }
     Ok(Command::Run(parsed))
 }
@@ -69,13 +78,23 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let config = arguments.config.as_deref();
     let result = if arguments.check {
-        fedecks_daemon::check(arguments.config.as_deref()).map(|summary| println!("{summary}"))
+        fedecks_daemon::check(config, arguments.user.as_deref()).map(|report| {
+            println!("{}", report.summary);
+            for warning in &report.warnings {
+                println!("warning: {warning}");
+            }
+            match report.warnings.is_empty() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::from(CheckReport::WARNINGS_EXIT_CODE),
+            }
+        })
     } else {
-        fedecks_daemon::run(arguments.config.as_deref())
+        fedecks_daemon::run(config).map(|()| ExitCode::SUCCESS)
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             log::print(&format!("fedecksd: {error}"));
             ExitCode::from(error.exit_code())

@@ -8,12 +8,15 @@ use fedecks_device_core::{State, Stored};
 use sd_notify::NotifyState;
 use tracing::warn;
 
-/// Keeps the status line of `systemctl status` up to date.
-pub(crate) async fn report_status(client: Client) {
+/// Keeps the status line of `systemctl status` up to date. The configuration has this many problems.
+pub(crate) async fn report_status(client: Client, problems: usize) {
     let mut status = client.watch_status();
     let mut last = String::new();
     loop {
-        let text = describe(&status.borrow_and_update());
+        let mut text = describe(&status.borrow_and_update());
+        if problems > 0 {
+            text.push_str("; the configuration has problems, see fedecks status");
+        }
         if text != last {
             notify_surely(&[NotifyState::Status(&text)]).await;
             last = text;

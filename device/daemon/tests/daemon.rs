@@ -29,15 +29,26 @@ fn run(command: &mut Command) -> (Option<i32>, String, String) {
 }
 
 fn check(file: &Path) -> (Option<i32>, String, String) {
-    run(fedecksd().arg("--check").arg("--config").arg(file))
+    run(fedecksd().args(["--check", "--user"]).arg(me()).arg("--config").arg(file))
+}
+
+/// Root would become the user of the service, if this machine has one.
+fn me() -> String {
+    let output = Command::new("id").arg("-un").output().unwrap().stdout;
+    String::from_utf8(output).unwrap().trim().to_owned()
 }
 
 /// A folder for the data, with a configuration of these lines.
 fn configured(lines: &str) -> (TempDir, PathBuf) {
+    configured_first(lines, "")
+}
+
+/// The same, with more lines at the end, where there may be sections.
+fn configured_first(lines: &str, last: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let (file, data) = (folder.path().join("fedecks.toml"), folder.path().join("data"));
     fs::create_dir(&data).unwrap();
-    fs::write(&file, format!("{lines}\ndata_dir = {data:?}\n")).unwrap();
+    fs::write(&file, format!("{lines}\ndata_dir = {data:?}\n{last}\n")).unwrap();
     (folder, file)
 }
 
@@ -58,30 +69,46 @@ fn an_invalid_argument_ends_with_2_and_points_to_the_help() {
 
 #[test]
 fn check_summarises_a_valid_configuration() {
-    let (_folder, file) =
+    let (folder, file) =
         configured("device_id = \"nerves-242a\"\nurl = \"wss://cloud.example.com\"");
-    let summary = "the configuration is valid: device nerves-242a at \
-                   wss://cloud.example.com/fedecks/websocket\n";
-    assert_eq!(check(&file), (Some(0), summary.into(), String::new()));
+    let (status, summary, error) = check(&file);
+    let expected = "the configuration is valid: device nerves-242a at \
+                    wss://cloud.example.com/fedecks/websocket";
+    assert!(summary.starts_with(expected) && summary.lines().count() == 1, "{summary}");
+    assert_eq!((status, error), (Some(0), String::new()));
 
     let (status, summary, error) = run(fedecksd()
-        .arg("--check")
+        .args(["--check", "--user", &me()])
         .env("FEDECKS_URL", "ws://127.0.0.1:4000")
+        .env("FEDECKS_DATA_DIR", folder.path())
         .env("FEDECKS_DEVICE_ID", "from-the-environment"));
-    assert_eq!(status, Some(0), "{error}");
+    assert_eq!(status, Some(0), "{summary}{error}");
     assert!(summary.contains("from-the-environment at ws://127.0.0.1:4000/"), "{summary}");
 }
 
 #[test]
-fn check_warns_about_the_unreachable_action_and_writes_nothing() {
-    let (folder, file) =
-        configured("url = \"wss://cloud.example.com\"\nunreachable_action = \"/bin/nope\"");
-    let (status, summary, error) = check(&file);
-    assert_eq!(status, Some(0), "{error}");
-    let warning =
-        "; warning: unreachable_action /bin/nope: No such file or directory (os error 2)\n";
-    assert!(summary.ends_with(warning), "{summary}");
-    assert_eq!(fs::read_dir(folder.path().join("data")).unwrap().count(), 0);
+fn check_ends_with_3_for_warnings_and_writes_nothing() {
+    for (lines, warning) in [
+        ("unreachable_action = \"/bin/nope\"", "unreachable_action /bin/nope: No such file"),
+        ("newer_key = 7", "fedecks.toml, line 4: newer_key: unknown key, ignored"),
+        ("[newer]\nsection = true\n[other]", "line 4: newer: unknown key, ignored"),
+        ("log = \"loud\"", "expected error, warn, info, debug or trace; using the default"),
+        ("provision_file = \"/etc/passwd\"", "the provisioning file /etc/passwd has mode 0644"),
+    ] {
+        let (folder, file) = configured_first("device_id = \"d\"\nurl = \"wss://c\"", lines);
+        let (status, summary, error) = check(&file);
+        assert_eq!(status, Some(3), "{lines}: {summary}{error}");
+        let mut printed = summary.lines().skip(1);
+        let is_right = |line: &str| line.starts_with("warning: ") && line.contains(warning);
+        assert!(printed.any(is_right), "{lines}: {summary}");
+        assert_eq!(fs::read_dir(folder.path().join("data")).unwrap().count(), 0);
+    }
+    let (_folder, file) = configured("device_id = \"d\"\nurl = \"wss://c\"");
+    let text = fs::read_to_string(&file).unwrap().replace("data\"", "no/such/data\"");
+    fs::write(&file, text).unwrap();
+    let (status, summary, _) = check(&file);
+    assert_eq!(status, Some(3), "{summary}");
+    assert!(summary.contains("does not exist and cannot be created"), "{summary}");
 }
 
 #[test]
@@ -90,9 +117,10 @@ fn an_invalid_configuration_ends_with_78_and_a_complete_error() {
         ("url = \"https://cloud.example.com\"", ["url", "wss://"]),
         ("url = 7", ["url", "expected"]),
         ("", ["url", "is missing"]),
-        ("url = \"wss://c\"\nlog = \"loud\"", ["log", "expected"]),
-        ("url = \"wss://c\"\nurll = \"wss://c\"", ["urll", "unknown"]),
-        ("url = \"wss://c\"\ndevice_id2 = \"a b\"", ["device_id2", "unknown"]),
+        ("url = \"wss://c\"\ndevice_id2 = \"a b\"", ["device_id2", "is device_id meant?"]),
+        ("url = \"wss://c\"\nca_file = \"x\"\nonly_ca_fil = true", ["only_ca_fil", "only_ca_file"]),
+        ("url = \"wss://c\"\nonly_pins = true", ["only_pins", "cannot restrict"]),
+        ("url = \"wss://c\"\nurl = \"wss://d\"", ["line 2", "duplicate"]),
     ] {
         let (_folder, file) = configured(lines);
         let (status, _, error) = check(&file);
@@ -119,7 +147,13 @@ struct Service {
 
 impl Service {
     fn start(url: &str, log: Stdio) -> Self {
-        let (folder, file) = configured(&format!("device_id = \"nerves-242a\"\nurl = {url:?}"));
+        Self::start_with(url, "", log)
+    }
+
+    /// Starts it with further lines of configuration.
+    fn start_with(url: &str, lines: &str, log: Stdio) -> Self {
+        let (folder, file) =
+            configured(&format!("device_id = \"nerves-242a\"\nurl = {url:?}\n{lines}"));
         let socket = folder.path().join("notify");
         let systemd = UnixDatagram::bind(&socket).unwrap();
         systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -176,6 +210,16 @@ fn it_is_ready_without_a_network_and_ends_cleanly_on_sigterm() {
     service.notifies("WATCHDOG=1");
     let log = service.terminate();
     assert!(log.contains("nothing is encrypted"), "{log}");
+}
+
+#[test]
+fn problems_of_the_configuration_are_in_its_status_line() {
+    let mut service = Service::start_with("ws://127.0.0.1:9", "newer_key = 7", Stdio::piped());
+    let expected = "STATUS=unregistered: waiting for a login; the configuration has problems, see \
+                    fedecks status";
+    assert_eq!(service.notifies("STATUS="), expected);
+    let log = service.terminate();
+    assert!(log.contains("WARN configuration: ") && log.contains("newer_key"), "{log}");
 }
 
 #[test]

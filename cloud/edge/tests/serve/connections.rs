@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 use warp::Filter;
 
 use crate::support::{
-    SOON, all_closed, ask_number, connect, echoes, filter, impatient, loopback, shake_hands, start,
-    start_tls, until_closed, upgraded,
+    SOON, all_closed, ask, ask_number, connect, echoes, filter, impatient, loopback, shake_hands,
+    start, start_tls, until_closed, upgraded,
 };
 
 #[tokio::test]
@@ -80,6 +80,26 @@ async fn a_malformed_request_is_answered_and_closed_at_once() {
             Some(status) => assert!(answer.starts_with(status), "{answer}"),
             None => assert!(!answer.contains("HTTP"), "{answer:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn endless_handshake_messages_are_not_collected() {
+    let (server, connector) = start_tls(ServeLimits { handshake: PATIENCE * 6, ..impatient() });
+    // A ClientHello of almost 64 KiB in records of 16 KiB.
+    let hello = [&[1, 0, 0xff, 0xf0, 3, 3][..], &[0; 16_378]].concat();
+    let rest = vec![0; 16_384];
+    let mut endless = connect(&server).await;
+    for content in [&hello, &rest, &rest] {
+        let _ = endless.write_all(&[&[0x16, 3, 1, 0x40, 0][..], content].concat()).await;
+    }
+    assert!(!until_closed(&mut endless).await.contains("HTTP"));
+    all_closed(&server).await;
+    // Any number of long requests has content.
+    let mut long = shake_hands(&connector, connect(&server).await).await.unwrap();
+    let headers = format!("x-long: {}\r\n", "x".repeat(12_000));
+    for _ in 0..8 {
+        assert!(ask(&mut long, "/who", &headers).await.starts_with("HTTP/1.1 200 OK\r\n"));
     }
 }
 

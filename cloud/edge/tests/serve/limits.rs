@@ -41,7 +41,7 @@ async fn one_address_cannot_take_all_connections() {
 
 #[tokio::test]
 async fn a_connection_without_further_requests_is_closed() {
-    let server = start(impatient(), None);
+    let server = start(ServeLimits { http_idle: SOON, ..ServeLimits::default() }, None);
     let mut idle = connect(&server).await;
     assert!(ask(&mut idle, "/who", "").await.starts_with("HTTP/1.1 200 OK\r\n"));
     let begun = Instant::now();

@@ -4,6 +4,7 @@
 
 mod certificates;
 mod connections;
+mod idle;
 mod limits;
 mod proxies;
 mod support;

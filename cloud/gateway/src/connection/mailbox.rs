@@ -1,6 +1,7 @@
 //! The bounded queue of one session.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use fedecks_protocol::CloseReason;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use crate::byte_pool::BytePool;
+use crate::byte_pool::{BytePool, FREE, QueuedHold};
 use crate::messaging::message::Info;
 
 /// The bounded queue of one session. Allocates nothing while it is empty.
@@ -38,6 +39,8 @@ pub(crate) enum CloseCommand {
     Close(CloseReason),
     /// The queue overflowed.
     TooSlow,
+    /// There is no memory for what the device would miss.
+    NoMemory,
 }
 
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub(crate) enum SendError {
     Closed,
     #[error("the session's queue is full")]
     Full,
+    #[error("the queues of all sessions are full")]
+    NoMemory,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +80,8 @@ struct Waiting {
     item: Item,
     bytes: u32,
     owned: u32,
+    /// Counts the content that other mailboxes have as well.
+    _shared: Option<Arc<QueuedHold>>,
 }
 
 /// A device that accepts nothing for this long while its queue is full counts as one that does not read.
@@ -82,14 +89,15 @@ struct Waiting {
 const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Mailbox {
-    /// Adds an item to the queue, which shares its content with as many others. If the queue is full because
-    /// the device does not read, the session is ended.
+    /// Adds an item to the queue. If the queue is full because the device does not read, the session is ended.
+    /// Content that others have as well is counted by `shared`: it is in memory already, so only a session in
+    /// whose queue something waits may be refused for it.
     pub(crate) fn send(
         &self,
         item: Item,
         bounds: &Bounds,
         sum: &BytePool,
-        shared_by: usize,
+        shared: Option<&Arc<QueuedHold>>,
     ) -> Result<(), SendError> {
         let mut state = self.0.lock();
         if state.closed || state.close_command.is_some() {
@@ -98,20 +106,23 @@ impl Mailbox {
         let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         let content = item.content();
         let bytes = number(size_of::<Waiting>() + content);
-        let owned = number(size_of::<Waiting>() + content / shared_by.max(1));
+        let owned = number(size_of::<Waiting>() + if shared.is_some() { 0 } else { content });
         let all = state.bytes.saturating_add(bytes);
         let all_owned = state.owned.saturating_add(owned);
         let fits = state.queue.len() < bounds.items && all as usize <= bounds.bytes;
         let fits = fits || state.queue.is_empty();
-        if !fits || !sum.try_queue(state.owned as usize, all_owned as usize) {
+        let refused = !fits
+            || (shared.is_some() && state.bytes as usize > FREE && sum.is_exceeded())
+            || !sum.try_queue(state.owned as usize, all_owned as usize);
+        if refused {
             if state.stalled_since.is_some_and(|since| since.elapsed() >= STALL_TIMEOUT) {
                 state.close_command = Some(CloseCommand::TooSlow);
                 wake(state);
             }
-            return Err(SendError::Full);
+            return Err(if fits { SendError::NoMemory } else { SendError::Full });
         }
         (state.bytes, state.owned) = (all, all_owned);
-        state.queue.push_back(Waiting { item, bytes, owned });
+        state.queue.push_back(Waiting { item, bytes, owned, _shared: shared.cloned() });
         wake(state);
         Ok(())
     }
@@ -134,7 +145,8 @@ impl Mailbox {
     }
 
     /// Returns the close command, if there is one, or else the next item, if `items` are wanted.
-    /// Otherwise the task is woken when something arrives.
+    /// Otherwise the task is woken when something arrives. The weight of a published message counts as being
+    /// sent from then on, until the session gives it back.
     pub(crate) fn poll(&self, cx: &mut Context<'_>, items: bool, sum: &BytePool) -> Poll<Delivery> {
         let mut state = self.0.lock();
         if let Some(command) = state.close_command {
@@ -143,7 +155,7 @@ impl Mailbox {
         let mut no_room = false;
         if let Some(Waiting { item: Item::Info(info), .. }) = state.queue.front().filter(|_| items)
         {
-            no_room = !sum.has_room(info.message.weight());
+            no_room = !sum.try_send(info.message.weight());
         }
         if let Some(next) = (items && !no_room).then(|| state.queue.pop_front()).flatten() {
             let owned = state.owned.saturating_sub(next.owned);
@@ -159,6 +171,11 @@ impl Mailbox {
             none => *none = Some(cx.waker().clone()),
         }
         if no_room { Poll::Ready(Delivery::NoRoom) } else { Poll::Pending }
+    }
+
+    /// How many bytes wait, approximately.
+    pub(crate) fn bytes(&self) -> u32 {
+        self.0.lock().bytes
     }
 
     /// Accepts nothing from now on and returns the items in the queue.
@@ -193,7 +210,7 @@ fn wake(mut state: MutexGuard<'_, State>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::LazyLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
@@ -203,7 +220,7 @@ mod tests {
     use crate::messaging::message::Message;
 
     const BOUNDS: Bounds = Bounds { items: 3, bytes: 1000 };
-    static SUM: BytePool = BytePool::new(usize::MAX);
+    static SUM: LazyLock<BytePool> = LazyLock::new(|| BytePool::new(usize::MAX));
 
     #[derive(Default)]
     struct Woken(AtomicUsize);
@@ -220,7 +237,7 @@ mod tests {
 
     /// Sends a frame of each size.
     fn send(mailbox: &Mailbox, sizes: &[usize]) -> Result<(), SendError> {
-        sizes.iter().try_for_each(|size| mailbox.send(frame(*size), &BOUNDS, &SUM, 1))
+        sizes.iter().try_for_each(|size| mailbox.send(frame(*size), &BOUNDS, &SUM, None))
     }
 
     fn with(sizes: &[usize]) -> Mailbox {
@@ -300,13 +317,14 @@ mod tests {
 
     #[test]
     fn all_mailboxes_share_a_sum() {
-        let sum = BytePool::new(10_000);
+        let sum = Arc::new(BytePool::new(10_000));
         let bounds = Bounds { items: 10, bytes: usize::MAX };
         let [one, other, third] = [(); 3].map(|()| Mailbox::default());
-        let send = |mailbox: &Mailbox, size| mailbox.send(frame(size), &bounds, &sum, 1);
+        let send = |mailbox: &Mailbox, size| mailbox.send(frame(size), &bounds, &sum, None);
         send(&one, 10_000).unwrap();
-        assert_eq!(send(&one, 4_000), Ok(()));
-        assert_eq!(send(&other, 10_000), Err(SendError::Full));
+        assert_eq!(send(&one, 2_000), Ok(()));
+        assert_eq!(send(&one, 2_000), Err(SendError::NoMemory), "a part is for others");
+        assert_eq!(send(&other, 10_000), Err(SendError::NoMemory));
         assert_eq!(send(&other, 1_000), Ok(()), "a small message always passes");
         // The first two with the second, which became free.
         let poll =
@@ -314,12 +332,20 @@ mod tests {
         assert!(poll(&one).is_ready());
         assert_eq!(send(&other, 10_000), Ok(()));
         let message = Message::from(Term::from("x".repeat(10_000)));
-        let info = Item::Info(Info { topic: "t".into(), message });
-        assert_eq!(third.send(info, &bounds, &sum, 10), Ok(()), "it shares its content with nine");
+        let info = || Item::Info(Info { topic: "t".into(), message: message.clone() });
+        let shared = Arc::new(sum.hold_queued(10_000));
+        assert_eq!(third.send(info(), &bounds, &sum, Some(&shared)), Ok(()), "nothing waits");
+        assert_eq!(
+            third.send(info(), &bounds, &sum, Some(&shared)),
+            Err(SendError::NoMemory),
+            "it would take more of what is exceeded"
+        );
+        drop(shared);
         let sending = sum.hold(10_000);
         assert!(matches!(poll(&third), Poll::Ready(Delivery::NoRoom)));
         drop(sending);
         assert!(matches!(poll(&third), Poll::Ready(Delivery::Item(Item::Info(_)))));
+        sum.change(message.weight(), 0);
         assert_eq!([&one, &other].map(|mailbox| mailbox.close(&sum).len()), [1, 2]);
         assert_eq!(sum.used(), 0);
     }
@@ -330,5 +356,31 @@ mod tests {
         mailbox.close(&SUM);
         assert_eq!(send(&mailbox, &[1]), Err(SendError::Closed));
         assert!(!mailbox.end_session(CloseCommand::TooSlow));
+    }
+
+    #[test]
+    fn what_waits_already_leaves_room_for_others() {
+        let sum = BytePool::new(100_000);
+        let bounds = Bounds { items: 1000, bytes: usize::MAX };
+        let [slow, healthy] = [(); 2].map(|()| Mailbox::default());
+        while slow.send(frame(1000), &bounds, &sum, None).is_ok() {}
+        assert_eq!(healthy.send(frame(15_000), &bounds, &sum, None), Ok(()));
+    }
+
+    #[test]
+    fn what_is_taken_to_be_sent_takes_room_from_others() {
+        let sum = BytePool::new(40_000);
+        let bounds = Bounds { items: 1000, bytes: usize::MAX };
+        let message = Message::from(Term::from("x".repeat(15_000)));
+        let [one, other] = [(); 2].map(|()| {
+            let mailbox = Mailbox::default();
+            let info = Item::Info(Info { topic: "t".into(), message: message.clone() });
+            mailbox.send(info, &bounds, &sum, None).unwrap();
+            mailbox
+        });
+        let poll =
+            |mailbox: &Mailbox| mailbox.poll(&mut Context::from_waker(Waker::noop()), true, &sum);
+        assert!(matches!(poll(&one), Poll::Ready(Delivery::Item(Item::Info(_)))));
+        assert!(matches!(poll(&other), Poll::Ready(Delivery::NoRoom)));
     }
 }

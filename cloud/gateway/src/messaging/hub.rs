@@ -124,8 +124,8 @@ impl Hub {
     }
 
     /// Publishes a message to every session and [`Subscription`] of the topic, on every node. The handler
-    /// decides what a session sends to its device. A session whose queue is full is closed with 1013,
-    /// because it would otherwise miss the message without knowing.
+    /// decides what a session sends to its device. A session whose queue is full, or for whose queue there is
+    /// no memory, is closed with 1013, because it would otherwise miss the message without knowing.
     pub async fn publish(
         &self,
         topic: impl Into<Topic>,
@@ -334,10 +334,10 @@ impl Node for Inner {
             Payload::Raw(bytes) => raw_frame(bytes, connection.dialect, &self.options.limits)?,
         };
         let HubOptions { queue, outgoing, .. } = &self.options;
-        let sent = connection.mailbox.send(Item::Frame(frame), queue, outgoing, 1);
+        let sent = connection.mailbox.send(Item::Frame(frame), queue, outgoing, None);
         sent.map_err(|error| match error {
             SendError::Closed => DeliverError::NotConnected,
-            SendError::Full => {
+            SendError::Full | SendError::NoMemory => {
                 self.counters.queue_full.fetch_add(1, Ordering::Relaxed);
                 DeliverError::QueueFull
             }

@@ -91,7 +91,7 @@ impl Topics {
         topic: &Topic,
         message: &Message,
         bounds: &Bounds,
-        sum: &BytePool,
+        sum: &Arc<BytePool>,
     ) -> u64 {
         // Copied, so that no one waits for the lock as long as it takes to deliver to all.
         let subscribers = match self.0.read().get(topic) {
@@ -99,17 +99,22 @@ impl Topics {
             Some(Subscribers::One(one)) => vec![one.clone()],
             Some(Subscribers::Many(many)) => many.values().cloned().collect(),
         };
+        // One that nobody shares counts in its session's queue.
+        let shared = (subscribers.len() > 1).then(|| Arc::new(sum.hold_queued(message.weight())));
         let mut overflowed = 0;
         for subscriber in &subscribers {
             let info = Info { topic: topic.clone(), message: message.clone() };
             match subscriber {
                 Subscriber::Session(connection) => {
                     let item = Item::Info(info);
-                    let sent = connection.mailbox.send(item, bounds, sum, subscribers.len());
-                    if sent == Err(SendError::Full) {
-                        overflowed += 1;
-                        connection.mailbox.end_session(CloseCommand::TooSlow);
-                    }
+                    let sent = connection.mailbox.send(item, bounds, sum, shared.as_ref());
+                    let command = match sent {
+                        Ok(()) | Err(SendError::Closed) => continue,
+                        Err(SendError::Full) => CloseCommand::TooSlow,
+                        Err(SendError::NoMemory) => CloseCommand::NoMemory,
+                    };
+                    overflowed += 1;
+                    connection.mailbox.end_session(command);
                 }
                 Subscriber::Application(sender) => sender.send(info),
             }
@@ -202,6 +207,7 @@ impl SubscriptionReceiver {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::sync::LazyLock;
 
     use fedecks_protocol::Term;
 
@@ -209,7 +215,7 @@ mod tests {
     use crate::connection::registry::tests::{close_command, handle};
 
     const BOUNDS: Bounds = Bounds { items: 2, bytes: 1000 };
-    static SUM: BytePool = BytePool::new(usize::MAX);
+    static SUM: LazyLock<Arc<BytePool>> = LazyLock::new(|| Arc::new(BytePool::new(usize::MAX)));
 
     fn message() -> Message {
         Term::from("hello").into()
@@ -300,5 +306,40 @@ mod tests {
         assert_eq!(receiver.recv().await.unwrap_err(), Lagged(3));
         topics.publish_one();
         assert!(receiver.recv().await.is_ok());
+    }
+
+    #[test]
+    fn a_message_counts_until_its_last_subscriber_has_it() {
+        let topics = Topics::default();
+        let (bounds, sum) =
+            (Bounds { items: 100, bytes: usize::MAX }, Arc::new(BytePool::new(1_000_000)));
+        let sessions: Vec<_> = (0..100).map(|stamp| handle("a", stamp)).collect();
+        sessions.iter().for_each(|session| topics.add("t", session));
+        let big = Message::from(Term::from("x".repeat(50_000)));
+        topics.publish(&"t".into(), &big, &bounds, &sum);
+        for session in &sessions[1..] {
+            assert_eq!(session.mailbox.close(&sum).len(), 1);
+        }
+        assert!((50_000..60_000).contains(&sum.used()), "{}", sum.used());
+        sessions[0].mailbox.close(&sum);
+        assert_eq!(sum.used(), 0);
+    }
+
+    #[test]
+    fn what_others_hold_ends_no_healthy_session() {
+        let (bounds, sum) =
+            (Bounds { items: 100, bytes: usize::MAX }, Arc::new(BytePool::new(100_000)));
+        let (topics, hog) = (Topics::default(), handle("hog", 1));
+        let [one, other] = [2, 3].map(|stamp| handle("a", stamp));
+        let big = || Item::Frame(vec![0; 30_000].into());
+        while hog.mailbox.send(big(), &bounds, &sum, None).is_ok() {}
+        let message = |size| Message::from(Term::from("x".repeat(size)));
+        topics.add("t", &one);
+        assert_eq!(topics.publish(&"t".into(), &message(12_000), &bounds, &sum), 0);
+        // Shared by two, it is in memory once.
+        topics.add("u", &other);
+        topics.add("u", &handle("b", 4));
+        assert_eq!(topics.publish(&"u".into(), &message(60_000), &bounds, &sum), 0);
+        assert_eq!([&one, &other].map(|session| close_command(session)), [None, None]);
     }
 }

@@ -53,7 +53,7 @@ impl EndReason {
     pub(super) fn count(&self, counters: &Counters) {
         let counter = match self {
             Self::Error(SessionError::TooSlow) => &counters.too_slow,
-            Self::Error(SessionError::Overloaded) => &counters.overloaded,
+            Self::Error(SessionError::Overloaded | SessionError::NoMemory) => &counters.overloaded,
             Self::Error(SessionError::Panicked | SessionError::Stuck(_)) => {
                 &counters.handler_failures
             }
@@ -89,6 +89,7 @@ impl From<CloseCommand> for EndReason {
         match command {
             CloseCommand::Close(reason) => Self::ByCloud(reason),
             CloseCommand::TooSlow => Self::Error(SessionError::TooSlow),
+            CloseCommand::NoMemory => Self::Error(SessionError::NoMemory),
         }
     }
 }

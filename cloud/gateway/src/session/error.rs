@@ -41,6 +41,9 @@ pub enum SessionError {
     /// A message took so long to arrive that others waited for the memory that it took.
     #[error("a message arrived too slowly while the cloud was short of memory for messages")]
     Overloaded,
+    /// There was no memory for a message that was published for the device.
+    #[error("the cloud was short of memory for messages to devices")]
+    NoMemory,
     /// The device did not read what was sent to it, and its queue overflowed or stalled.
     #[error("the device reads too slowly")]
     TooSlow,
@@ -60,7 +63,7 @@ impl SessionError {
             Self::Idle(_) => Some(CloseCode::GoingAway),
             Self::Protocol(_) => Some(CloseCode::ProtocolError),
             Self::TooBig { .. } => Some(CloseCode::TooBig),
-            Self::TooSlow | Self::Overloaded => Some(CloseCode::Overloaded),
+            Self::TooSlow | Self::Overloaded | Self::NoMemory => Some(CloseCode::Overloaded),
             Self::Panicked | Self::Stuck(_) => Some(CloseCode::InternalError),
         }
     }

@@ -42,6 +42,12 @@ pub(super) struct Traffic {
     handling: u32,
     /// What is buffered to be sent, in bytes.
     unsent: u32,
+    /// The published message of which the handler makes what is sent, in bytes.
+    forwarding: u32,
+    /// What is still to be sent of all that waited at a time, in bytes.
+    backlog: u32,
+    /// That time, in seconds since the start.
+    backlog_since_s: u32,
 }
 
 /// A fragment that is shorter, in bytes, counts as a message. Longer ones are limited by their bytes.
@@ -66,6 +72,9 @@ impl Traffic {
             arriving_since_s: 0,
             handling: 0,
             unsent: 0,
+            forwarding: 0,
+            backlog: 0,
+            backlog_since_s: limits.seconds(now),
         }
     }
 
@@ -141,9 +150,32 @@ impl Traffic {
         self.handling = weight;
     }
 
-    /// The message was handled.
+    /// The message was handled, or what it forwards is buffered.
     pub(super) fn handled(&mut self, limits: &TrafficLimits) {
         self.decoded(limits, 0);
+        limits.outgoing.change(self.forwarding as usize, 0);
+        self.forwarding = 0;
+    }
+
+    /// A published message was taken from the queue, which counted it.
+    pub(super) fn forwarding(&mut self, weight: usize) {
+        self.forwarding = u32::try_from(weight).unwrap_or(u32::MAX);
+    }
+
+    /// This much was sent, and `waiting` is what still waits, in bytes.
+    pub(super) fn sent(
+        &mut self,
+        limits: &TrafficLimits,
+        sent: u32,
+        waiting: impl FnOnce() -> u32,
+        now: Instant,
+    ) {
+        if sent < self.backlog {
+            self.backlog -= sent;
+        } else {
+            self.backlog = waiting();
+            self.backlog_since_s = limits.seconds(now);
+        }
     }
 
     /// This much is buffered to be sent, in bytes.
@@ -163,15 +195,20 @@ impl Traffic {
         (self.arriving as usize > FREE).then(|| Self::ends(&limits.incoming, until(), now))
     }
 
-    /// The same for what the device has not accepted since `stalled`.
+    /// The same for what the device has not accepted since `stalled`, or what waited for it longer than
+    /// `timeout` ago and still does.
     pub(super) fn stall_ends(
         &self,
         limits: &TrafficLimits,
         stalled: Option<Instant>,
+        timeout: Duration,
         now: Instant,
     ) -> Option<Instant> {
-        let stalled = stalled.filter(|_| self.unsent as usize > FREE)?;
-        Some(Self::ends(&limits.outgoing, stalled + STALLED, now))
+        // Most of it may be in the queue.
+        let stalled = stalled.filter(|_| self.unsent.max(self.backlog) as usize > FREE)?;
+        let since = limits.started + Duration::from_secs(self.backlog_since_s.into());
+        let until = (stalled + STALLED).min(since + timeout);
+        Some(Self::ends(&limits.outgoing, until, now))
     }
 
     /// `until`, or, while no one waits, a later time to check that again.
@@ -199,6 +236,7 @@ mod tests {
     use super::*;
 
     const KIB: usize = 1024;
+    const MINUTE: Duration = Duration::from_secs(60);
 
     fn limits(incoming: usize) -> TrafficLimits {
         TrafficLimits {
@@ -292,13 +330,13 @@ mod tests {
         let (limits, now) = (limits(KIB), Instant::now());
         let mut traffic = Traffic::new(&limits, now);
         traffic.set_unsent(&limits, FREE);
-        assert_eq!(traffic.stall_ends(&limits, Some(now), now), None);
+        assert_eq!(traffic.stall_ends(&limits, Some(now), MINUTE, now), None);
         traffic.set_unsent(&limits, 200 * KIB);
-        assert_eq!(traffic.stall_ends(&limits, None, now), None);
+        assert_eq!(traffic.stall_ends(&limits, None, MINUTE, now), None);
         let later = now + STALLED * 2;
-        assert!(traffic.stall_ends(&limits, Some(now), later).unwrap() > later);
-        assert!(!limits.outgoing.has_room(FREE + 1));
-        assert_eq!(traffic.stall_ends(&limits, Some(now), later), Some(now + STALLED));
+        assert!(traffic.stall_ends(&limits, Some(now), MINUTE, later).unwrap() > later);
+        assert!(!limits.outgoing.try_send(FREE + 1));
+        assert_eq!(traffic.stall_ends(&limits, Some(now), MINUTE, later), Some(now + STALLED));
         traffic.end(&limits);
         assert_eq!(limits.outgoing.used(), 0);
     }

@@ -24,7 +24,7 @@ pub(super) enum UpgradeError {
     NotRequested,
     #[error("only version 13 of the WebSocket protocol is supported")]
     Version,
-    #[error("Sec-WebSocket-Key must be 16 bytes in base64")]
+    #[error("there must be one Sec-WebSocket-Key, of 16 bytes in base64")]
     Key,
 }
 
@@ -42,10 +42,10 @@ impl Handshake {
             return Err(UpgradeError::NotRequested);
         }
         let on_upgrade = on_upgrade.ok_or(UpgradeError::NotRequested)?;
-        if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        if single(headers, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
             return Err(UpgradeError::Version);
         }
-        let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(UpgradeError::Key)?.as_bytes();
+        let key = single(headers, &SEC_WEBSOCKET_KEY).ok_or(UpgradeError::Key)?.as_bytes();
         if BASE64.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
             Ok((Self { accept: derive_accept_key(key) }, on_upgrade))
         } else {
@@ -82,6 +82,12 @@ impl UpgradeError {
         }
         response
     }
+}
+
+/// The value of a header that must not be repeated (RFC 6455, section 11.3).
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {

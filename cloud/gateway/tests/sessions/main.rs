@@ -12,6 +12,7 @@ mod messages;
 mod nodes;
 mod rate_limit;
 mod refusals;
+mod slow_readers;
 mod support;
 mod tls;
 mod tokens;

@@ -168,6 +168,11 @@ async fn an_invalid_upgrade_is_answered_as_the_rfc_says() {
         (&good.replace("13", "8"), "426 ", "\r\nsec-websocket-version: 13\r\n"),
         (HEAD, "400 ", ""),
         (&format!("{HEAD}sec-websocket-key: short\r\n"), "400 ", ""),
+        (&format!("{good}{KEY}"), "400 ", "there must be one Sec-WebSocket-Key"),
+        (&format!("{good}sec-websocket-version: 13\r\n"), "426 ", "only version 13"),
+        (&good.replace("HTTP/1.1", "HTTP/1.0"), "426 ", "\r\nupgrade: websocket\r\n"),
+        (&good.replace("keep-alive, Upgrade", "keep-alive"), "426 ", ""),
+        (&good.replace("WebSocket\r", "h2c\r"), "426 ", ""),
         (&good.replace("GET", "POST"), "405 ", "\r\nallow: GET\r\n"),
         (&good.replace("/websocket", "/other"), "404 ", ""),
         (&format!("{good}x-fedecks-auth: <script>\r\n"), "400 Bad Request", text),
@@ -177,12 +182,42 @@ async fn an_invalid_upgrade_is_answered_as_the_rfc_says() {
         stream.shutdown().await.unwrap();
         let mut answer = String::new();
         within(stream.read_to_string(&mut answer)).await.unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        let version = if head.contains("HTTP/1.0") { "1.0" } else { "1.1" };
+        assert!(answer.starts_with(&format!("HTTP/{version} {status}")), "{answer}");
         assert!(answer.contains(contained), "{answer}");
         assert!(contained != text || answer.ends_with(text), "{answer}");
         assert!(head != bare || !answer.contains("x-fedecks-refusal"), "{answer}");
         assert!(!answer.contains("script"), "the text repeats the request: {answer}");
     }
+}
+
+#[tokio::test]
+async fn an_upgrade_is_recognized_by_its_tokens_in_any_lists() {
+    let cloud = start().await;
+    let mut answers = Vec::new();
+    for (from, to) in [
+        ("keep-alive, Upgrade", "keep-alive, Upgrade"),
+        ("keep-alive, Upgrade", "UPGRADE"),
+        ("keep-alive, Upgrade", "upgrade ,, keep-alive"),
+        ("keep-alive, Upgrade", "keep-alive\r\nconnection: Upgrade"),
+        ("keep-alive, Upgrade", "Upgrade\r\nconnection: keep-alive"),
+        ("upgrade: WebSocket", "upgrade: websocket, h2c"),
+        ("upgrade: WebSocket", "upgrade: h2c\r\nupgrade: websocket"),
+        ("other, fedecks", "other\r\nsec-websocket-protocol: fedecks"),
+        ("host: x", "host: x\r\nsec-websocket-extensions: permessage-deflate"),
+        ("host: x", "host: x\r\ncontent-length: 0"),
+    ] {
+        let token = token("a", unix_now(), unix_now() + 100, 0);
+        let auth =
+            map(&[("fedecks-device-id", "a".into()), ("fedecks-token", token.expose().into())]);
+        let head = format!("{HEAD}{KEY}x-fedecks-auth: {}\r\n\r\n", header(&auth));
+        let mut stream = TcpStream::connect(cloud.address).await.unwrap();
+        stream.write_all(head.replacen(from, to, 1).as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        within(stream.read_exact(&mut status)).await.unwrap();
+        answers.push((to, String::from_utf8(status.to_vec()).unwrap()));
+    }
+    assert!(answers.iter().all(|(_, status)| status == "HTTP/1.1 101"), "{answers:#?}");
 }
 
 #[tokio::test]

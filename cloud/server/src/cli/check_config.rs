@@ -1,31 +1,173 @@
-//! `check-config`: validates the configuration and prints the effective settings, without secrets.
+//! `check-config`: does what `serve` does at its start, as the server's user, and prints the effective settings
+//! without secrets. What is wrong goes to standard error.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use fedecks_cloud::serve::Tls;
+use clap::Args;
+use fedecks_cloud::serve::{ServeError, Severity, Tls, check_addresses};
 use fedecks_common::utc;
 use fedecks_store::unix_now;
+use nix::unistd::{User, geteuid};
+use rustls::RootCertStore;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, TrustAnchor};
 
 use super::error::CliError;
-use super::output::Output;
+use super::output::{Output, print_notice};
 use super::place::Place;
-use crate::app;
-use crate::config::{Config, Overrides, Service, TlsChoice};
-use crate::owner::act_as_owner_of;
+use crate::config::{Config, ConfigError, Overrides, Service, TlsChoice, warning_of_environment};
+use crate::error::ServerError;
+use crate::owner::{act_as, act_as_owner_of};
+use crate::preflight::{self, Preflight};
+use crate::store;
 
-/// Reads everything that the server would read, and changes nothing.
-pub(super) fn run(place: Place, output: &mut Output<'_>) -> Result<(), CliError> {
-    let config = place.load(Overrides::default())?;
-    // As the server's own user, who may be unable to read what root can.
-    act_as_owner_of(&[&config.store, &config.data_dir])?;
-    let certificates = app::check(&config)?;
-    output.print(&describe(&config, &certificates))
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    /// User that the server runs as, by name or number, if root runs the check [default: the owner of the store's
+    /// directory]
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Authorities that the devices trust besides the public ones (a PEM file): their `ca_file`
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
-fn describe(config: &Config, certificates: &[Option<Tls>]) -> String {
+/// The user of the package's unit.
+const INSTALLED_USER: &str = "fedecks";
+
+/// Reads everything that the server would read, and changes nothing.
+pub(super) fn run(arguments: Arguments, output: &mut Output<'_>) -> Result<(), CliError> {
+    let Arguments { place, user, ca_file } = arguments;
+    let (file, installed) = (place.file().map(Path::to_owned), place.is_installed());
+    let config = place.load(Overrides::default())?;
+    let authorities = ca_file.as_deref().map(read_authorities).transpose()?;
+    // While this is root, who needs no capability for it: the unit gives it to the server.
+    let addresses = check_addresses(&preflight::addresses(&config));
+    let must_read = become_user(&config, user.as_deref(), installed)?;
+    if let Some(file) = &file {
+        check_readable(file, must_read)?;
+    }
+    let preflight = preflight::check(&config)?;
+    store::check_access(&config)?;
+    output.print(&describe(&config, &preflight))?;
+    let variables = std::env::vars_os().map(|(name, _)| name);
+    for warning in preflight.warnings.iter().chain(&warning_of_environment(variables)) {
+        print_notice(&format!("warning: {warning}"));
+    }
+    let refused = print_findings(&preflight, authorities.as_deref());
+    let unusable = addresses.iter().filter(|error| !explain(error)).count();
+    if unusable > 0 {
+        return Err(CliError::CannotListen(unusable));
+    }
+    if refused { Err(CliError::RefusedCertificate) } else { Ok(()) }
+}
+
+/// If root runs the check: becomes the server's user, who may be unable to read what root can. Returns whether that
+/// user has to be able to read the configuration, too; a server that root starts reads it as root.
+fn become_user(config: &Config, user: Option<&str>, installed: bool) -> Result<bool, CliError> {
+    if !geteuid().is_root() {
+        return Ok(true);
+    }
+    if let Some(user) = user {
+        act_as(user)?;
+        return Ok(true);
+    }
+    if act_as_owner_of(&[&config.store, &config.data_dir])?.is_some() {
+        return Ok(installed);
+    }
+    if installed && User::from_name(INSTALLED_USER).ok().flatten().is_some() {
+        act_as(INSTALLED_USER)?;
+        return Ok(true);
+    }
+    print_notice("note: checked as root; if the server runs as another user, add --user USER");
+    for warning in config.warnings_of_root() {
+        print_notice(&format!("warning: {warning}"));
+    }
+    Ok(false)
+}
+
+fn check_readable(file: &Path, must_be: bool) -> Result<(), CliError> {
+    let Err(source) = File::open(file) else { return Ok(()) };
+    let error = ConfigError::Unreadable { file: file.to_owned(), source };
+    if must_be {
+        return Err(error.into());
+    }
+    print_notice(&format!("warning: a server that is not started by root {error}"));
+    Ok(())
+}
+
+/// The certificates of a device's `ca_file`.
+fn read_authorities(file: &Path) -> Result<Vec<TrustAnchor<'static>>, CliError> {
+    let reading = || ServerError::io(format!("read PEM certificates from {}", file.display()));
+    let certificates = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| reading()(io::Error::other(error.to_string())))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate).map_err(|error| reading()(io::Error::other(error)))?;
+    }
+    if roots.is_empty() {
+        return Err(reading()(io::Error::other("it contains none")).into());
+    }
+    Ok(roots.roots)
+}
+
+/// Prints what devices will make of each certificate. Returns whether they refuse one.
+fn print_findings(preflight: &Preflight, authorities: Option<&[TrustAnchor<'static>]>) -> bool {
+    let mut refused = false;
+    for tls in certificates(preflight) {
+        let report = match authorities {
+            Some(authorities) => preflight::report_for(tls, authorities),
+            None => preflight::report(tls),
+        };
+        for finding in report.findings {
+            let word = match finding.severity {
+                Severity::Refused => "error",
+                Severity::Warning => "warning",
+                Severity::Note => "note",
+            };
+            refused |= finding.severity == Severity::Refused;
+            print_notice(&format!("{word}: {}: {}", tls.certificate().display(), finding.text));
+        }
+    }
+    refused
+}
+
+/// Prints why an address cannot be listened on. Returns whether the server may be able to nevertheless.
+fn explain(error: &ServeError) -> bool {
+    let kind = match error {
+        ServeError::Listen { source, .. } => source.kind(),
+        ServeError::NoAddress => io::ErrorKind::Other,
+    };
+    match kind {
+        io::ErrorKind::AddrInUse => {
+            print_notice(&format!("note: {error}; this is as it should be while the server runs"));
+        }
+        // The unit may give the server what this process lacks.
+        io::ErrorKind::PermissionDenied => print_notice(&format!("warning: {error}")),
+        _ => {
+            print_notice(&format!("error: {error}"));
+            return false;
+        }
+    }
+    true
+}
+
+/// Each certificate once; listeners may share one.
+fn certificates(preflight: &Preflight) -> impl Iterator<Item = &Tls> {
+    let mut seen = BTreeSet::new();
+    preflight.certificates.iter().flatten().filter(move |tls| seen.insert(tls.certificate()))
+}
+
+fn describe(config: &Config, preflight: &Preflight) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| text += &format!("{name}: {value}\n");
-    for (listener, certificate) in config.listeners.iter().zip(certificates) {
+    for (listener, certificate) in config.listeners.iter().zip(&preflight.certificates) {
         let tls = match &listener.tls {
             TlsChoice::Off => "plaintext".to_owned(),
             TlsChoice::SelfSigned => "TLS, self-signed".to_owned(),
@@ -44,13 +186,22 @@ fn describe(config: &Config, certificates: &[Option<Tls>]) -> String {
         let (address, served) = (listener.address, served.join(", "));
         line("listener", format!("{address}, {tls}{proxy}; serves {served}"));
     }
+    for tls in certificates(preflight) {
+        let report = preflight::report(tls);
+        let names = match report.names.is_empty() {
+            true => "no name".into(),
+            false => report.names.join(", "),
+        };
+        let (file, key, issuer) = (tls.certificate().display(), report.key, report.issuer);
+        line("certificate", format!("{file}, for {names}; key {key}; issued {issuer}"));
+    }
     line("device socket", config.path.clone());
     let missing = if config.store.exists() { "" } else { " (will be created)" };
     line("store", format!("{}{missing}", config.store.display()));
     let generated = |file: &Path| format!("generated ({})", file.display());
     line("secret", config.secrets.generated().map_or("configured".to_owned(), generated));
     for webhook in &config.webhooks {
-        line("webhook", format!("{} to {}", webhook.name, webhook.url));
+        line("webhook", format!("{} to {}", webhook.name, webhook.shown_url()));
     }
     text
 }

@@ -57,6 +57,10 @@ pub(super) enum CliError {
     ClockBehind { clock: String, floor: String },
     #[error("the two passwords differ")]
     PasswordsDiffer,
+    #[error("the server would start, but devices would refuse its certificate")]
+    RefusedCertificate,
+    #[error("{0} of the problems above keep the server from its start")]
+    CannotListen(usize),
     #[error("interrupted by a signal")]
     Signal(i32),
 }

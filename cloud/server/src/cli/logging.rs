@@ -3,6 +3,7 @@
 use std::io;
 
 use fedecks_common::log::{self, LogOptions};
+use fedecks_common::text;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -36,12 +37,13 @@ fn shorten_json(line: &str, length: usize) -> String {
     let Ok(mut json) = serde_json::from_str(line) else { return log::cut(line, length) };
     for longest in [512, 64, 0] {
         cut_texts(&mut json, longest);
-        let line = log::escape(&json.to_string());
+        let line = text::escape(&json.to_string()).into_owned();
         if line.len() <= length {
             return line;
         }
     }
-    log::escape(&serde_json::json!({ "cut": log::cut(line, length / 8) }).to_string())
+    let cut = serde_json::json!({ "cut": log::cut(line, length / 8) });
+    text::escape(&cut.to_string()).into_owned()
 }
 
 fn cut_texts(json: &mut serde_json::Value, longest: usize) {
@@ -78,7 +80,7 @@ mod tests {
         // Allowed in JSON, but they drive terminals.
         let control = "\u{9b}".repeat(5000);
         let line = serde_json::json!({ "error": control }).to_string();
-        for line in [log::escape(&line), line] {
+        for line in [text::escape(&line).into_owned(), line] {
             let short = shorten_json(&line, 4095);
             assert!(short.len() <= 4095 && !short.contains(char::is_control));
             assert!(serde_json::from_str::<serde_json::Value>(&short).is_ok(), "{short}");

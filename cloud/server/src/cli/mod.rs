@@ -31,7 +31,6 @@ use crate::error::ServerError;
 
 use error::CliError;
 use output::Output;
-use place::Place;
 
 /// The server that Fedecks devices connect to.
 ///
@@ -57,8 +56,10 @@ FEDECKS_LIMITS_CONNECTIONS, FEDECKS_SECRET or FEDECKS_SECRET_FILE.";
 enum Command {
     /// Check the configuration without starting the server
     ///
-    /// Prints the effective settings.
-    CheckConfig(Place),
+    /// Does what `serve` does at its start, as the user that the server runs as: reads all files, listens on all
+    /// addresses for a moment, and follows each certificate to its authority. Prints the effective settings, and
+    /// on standard error what is wrong.
+    CheckConfig(check_config::Arguments),
     /// Run the server until SIGTERM or SIGINT
     Serve(serve::Arguments),
     /// Add, remove and list the accounts that may register devices
@@ -122,7 +123,7 @@ pub fn run() -> ExitCode {
 
 fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
     match command {
-        Command::CheckConfig(place) => check_config::run(place, output),
+        Command::CheckConfig(arguments) => check_config::run(arguments, output),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Account(command) => account::run(command, output),
         Command::Device(command) => device::run(command, output),

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use fedecks_common::text::escape_lines;
 use fedecks_common::{log, utc};
 
 use super::error::CliError;
@@ -17,7 +18,11 @@ pub(super) struct Output<'a> {
 impl Output<'_> {
     /// A reader that closes the pipe early, as `head` does, is not an error.
     pub(super) fn print(&mut self, text: &str) -> Result<(), CliError> {
-        match self.writer.write_all(text.as_bytes()).and_then(|()| self.writer.flush()) {
+        match self
+            .writer
+            .write_all(escape_lines(text).as_bytes())
+            .and_then(|()| self.writer.flush())
+        {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(ServerError::io("write to standard output")(error).into())
             }

@@ -30,14 +30,24 @@ pub(super) struct Place {
 const INSTALLED_CONFIG: &str = "/etc/fedecks/cloud.toml";
 
 impl Place {
-    pub(super) fn load(self, more: Overrides) -> Result<Config, ConfigError> {
+    /// The configuration file, if there is one.
+    pub(super) fn file(&self) -> Option<&Path> {
         let installed = Path::new(INSTALLED_CONFIG);
-        let file = match &self.config {
+        match &self.config {
             Some(file) => Some(file.as_path()),
             None => (self.data_dir.is_none() && installed.exists()).then_some(installed),
-        };
+        }
+    }
+
+    /// It is the one that the package's unit reads.
+    pub(super) fn is_installed(&self) -> bool {
+        self.file() == Some(Path::new(INSTALLED_CONFIG))
+    }
+
+    pub(super) fn load(self, more: Overrides) -> Result<Config, ConfigError> {
+        let file = self.file().map(Path::to_owned);
         let overrides = Overrides { data_dir: self.data_dir, ..more };
-        Config::load(file, |name| std::env::var_os(name), overrides)
+        Config::load(file.as_deref(), |name| std::env::var_os(name), overrides)
     }
 
     /// Also becomes the owner of the store's directory if root runs the command. The configuration may be

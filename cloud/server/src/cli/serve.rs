@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::logging;
 use super::place::Place;
 use crate::app;
-use crate::config::{Overrides, parse_address};
+use crate::config::{Overrides, parse_address, warning_of_environment};
 use crate::error::ServerError;
 use crate::owner::act_as_owner_of;
 
@@ -42,6 +42,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     if let Some(owner) = owner {
         let (user, place) = (owner.uid.as_raw(), owner.place.display());
         tracing::warn!(user, %place, "started as root, running as the owner of its directory");
+    }
+    if let Some(problem) = warning_of_environment(std::env::vars_os().map(|(name, _)| name)) {
+        tracing::warn!(problem, "the configuration is not complete");
     }
     Ok(app::run(config, ready_file.as_deref())?)
 }

@@ -47,6 +47,18 @@ fn check_config(folder: &Path, configuration: &str) -> Result<String, CliError> 
     run(folder, &["check-config", "--config", file.to_str().unwrap()])
 }
 
+/// What it prints, too, if it fails.
+fn checked(folder: &Path, configuration: &str) -> (String, Result<(), CliError>) {
+    let file = folder.join("cloud.toml");
+    fs::write(&file, configuration).unwrap();
+    let [file, folder] = [&file, folder].map(|path| path.to_str().unwrap());
+    let mut printed = Vec::new();
+    let mut output = Output { writer: &mut printed, is_terminal: false };
+    let arguments = ["check-config", "--config", file, "--data-dir", folder];
+    let done = execute(parse(&arguments).unwrap().command, &mut output);
+    (String::from_utf8(printed).unwrap(), done)
+}
+
 fn add_account(folder: &Path, name: &str) {
     let overrides = Overrides { data_dir: Some(folder.into()), ..Overrides::default() };
     let config = config::Config::load(None, |_| None, overrides).unwrap();
@@ -304,7 +316,7 @@ fn check_config_prints_the_effective_settings() {
         format!(
             "listener: 127.0.0.1:0, TLS, self-signed; serves devices, api, metrics\n\
              listener: 127.0.0.1:9, plaintext, behind the PROXY protocol; serves devices\n\
-             {}webhook: crm to https://crm.example.com/x\n",
+             {}webhook: crm to https://crm.example.com/…\n",
             rest("configured")
         )
     );
@@ -320,12 +332,14 @@ fn check_config_prints_the_effective_settings() {
         let tls = format!(
             "[tls]\ncertificate = \"{folder_name}/c.pem\"\nkey = \"{folder_name}/k.pem\"\n"
         );
-        let printed = check_config(folder, &format!("{GOOD}{tls}")).unwrap();
+        let (printed, checked) = checked(folder, &format!("{GOOD}{tls}"));
         let expected = format!(
             "listener: 127.0.0.1:0, TLS with {folder_name}/c.pem ({word} \
-             {year}-01-31T00:00:00Z); serves devices, api, metrics\n"
+             {year}-01-31T00:00:00Z); serves devices, api, metrics\n\
+             certificate: {folder_name}/c.pem, for localhost; key ECDSA P-256; issued by itself\n"
         );
         assert!(printed.starts_with(&expected), "{printed}");
+        assert_eq!(checked.map_err(|error| error.exit_code()).err(), (year == 2020).then_some(1));
     }
     assert_eq!(fs::read_dir(folder).unwrap().count(), 4, "it creates nothing");
 }

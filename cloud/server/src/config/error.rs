@@ -5,13 +5,19 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fedecks_common::explain_open_error;
+
 use super::keys;
 
 /// What is wrong with the configuration, and where. Shows no secret.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {}: {source}", file.display())]
+    #[error(
+        "cannot read the configuration {}: {}",
+        file.display(),
+        explain_open_error(source, file, "read")
+    )]
     Unreadable { file: PathBuf, source: std::io::Error },
     /// A value, a key or the file's syntax is wrong.
     #[error("{place}: {problem}")]

@@ -47,6 +47,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("limits.accepts_per_second", Kind::Number),
     ("limits.accept_burst", Kind::Number),
     ("limits.handshake", Kind::Text),
+    ("limits.http_idle", Kind::Text),
     ("limits.request_body", Kind::Text),
     ("limits.failed_logins_per_address", Kind::Number),
     ("limits.failed_logins_per_account", Kind::Number),

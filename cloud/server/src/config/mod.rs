@@ -10,7 +10,9 @@ mod sections;
 #[cfg(test)]
 mod tests;
 mod values;
+mod warnings;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ pub(crate) use sections::{
     Drain, Events, Listener, Log, LogFormat, Secrets, Service, Sessions, TlsChoice, Tokens, Webhook,
 };
 pub(crate) use values::parse_address;
+pub(crate) use warnings::of_environment as warning_of_environment;
 
 use crate::request_memory::RequestMemoryLimits;
 use error::ConfigSources;
@@ -56,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) events: Events,
     pub(crate) webhooks: Vec<Webhook>,
     pub(crate) log: Log,
+    /// What is dangerous in the permissions of the file.
+    file_warnings: Vec<String>,
 }
 
 /// What the command line sets, which overrides the file and the environment.
@@ -96,6 +101,7 @@ impl Config {
     }
 
     fn check(file: ConfigFile, sources: &ConfigSources) -> Result<Self, ConfigError> {
+        let file_warnings = warnings::of_file(&file, sources);
         let ConfigFile { listener, trusted_proxies, sessions, limits, .. } = file;
         if listener.iter().any(|listener| listener.proxy_protocol) && trusted_proxies.is_empty() {
             let problem = "trusted_proxies is empty; list the load balancers of the listener with \
@@ -135,6 +141,30 @@ impl Config {
             events: file.events,
             webhooks: webhooks::check(file.webhook, sources)?,
             log: file.log,
+            file_warnings,
         })
+    }
+
+    /// What is dangerous in the configuration, or in the permissions of the files that it names.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let of_network =
+            warnings::of_network(&self.listeners, &self.trusted_proxies, &self.webhooks);
+        [&*self.file_warnings, &warnings::of_secret_files(&self.secret_files()), &of_network]
+            .concat()
+    }
+
+    /// What keeps the server from its start if it runs as another user than root.
+    pub(crate) fn warnings_of_root(&self) -> Vec<String> {
+        warnings::of_root(&self.secret_files())
+    }
+
+    /// The files with secrets that the configuration names.
+    fn secret_files(&self) -> BTreeSet<&Path> {
+        let keys = self.listeners.iter().filter_map(|listener| match &listener.tls {
+            TlsChoice::Files { key, .. } => Some(key.as_path()),
+            TlsChoice::Off | TlsChoice::SelfSigned => None,
+        });
+        let of_webhooks = self.webhooks.iter().filter_map(|webhook| webhook.secret_file.as_deref());
+        keys.chain(self.secrets.files()).chain(of_webhooks).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64;
 use fedecks_cloud::{DeviceId, Term};
-use fedecks_common::utc_millis;
+use fedecks_common::{text, utc_millis};
 use fedecks_protocol::JsonTerm;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -13,7 +13,9 @@ impl Event {
     /// Appends the JSON object, with the id under which the event was recorded. It has no line breaks.
     pub(super) fn write_json(&self, id: &str, to: &mut Vec<u8>) {
         // Terms and texts always have a JSON form, and a vector takes everything.
-        let _ = serde_json::to_writer(to, &Identified { id, event: self });
+        let start = to.len();
+        let _ = serde_json::to_writer(&mut *to, &Identified { id, event: self });
+        text::escape_json_from(start, to);
     }
 }
 
@@ -57,13 +59,13 @@ fn term_length(term: &Term) -> usize {
     }
 }
 
-fn text_length(text: &str) -> usize {
-    let length = |byte| match byte {
-        0..=0x1f => 6,
-        b'"' | b'\\' => 2,
-        _ => 1,
+fn text_length(content: &str) -> usize {
+    let length = |c| match c {
+        '"' | '\\' => 2,
+        c if text::is_control(c) => 6,
+        c => c.len_utf8(),
     };
-    2 + text.bytes().map(length).sum::<usize>()
+    2 + content.chars().map(length).sum::<usize>()
 }
 
 fn base64_length(bytes: &[u8]) -> usize {
@@ -143,6 +145,16 @@ mod tests {
     }
 
     #[test]
+    fn the_json_shows_what_a_terminal_would_obey() {
+        let message = Message::from(Term::from("\u{7f}\u{9b}\u{61c}\u{202e}\u{2028}ü"));
+        let event = Event::now(&DeviceId::new("a").unwrap(), EventPayload::Message(message));
+        let mut json = Vec::new();
+        event.write_json("1-7", &mut json);
+        let json = String::from_utf8(json).unwrap();
+        assert!(json.ends_with(r#""\u007f\u009b\u061c\u202e\u2028ü"}"#), "{json}");
+    }
+
+    #[test]
     fn the_length_of_the_json_is_known_before_it_is_made() {
         let map = Term::Map(vec![
             ("list".into(), Term::List(vec![Term::Nil; 1000])),
@@ -152,6 +164,7 @@ mod tests {
         for (term, slack) in [
             (Term::from("\u{1}".repeat(10_000)), 100),
             (Term::from("\"\\ü".repeat(1000)), 100),
+            (Term::from("\u{7f}\u{9b}\u{202e}".repeat(1000)), 100),
             (Term::Bytes(vec![7; 1000]), 100),
             (map, 2500),
         ] {

@@ -10,6 +10,8 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
+use super::reading::reading;
+
 /// The body of `/readyz`.
 #[derive(Serialize)]
 struct Readiness {
@@ -28,8 +30,8 @@ pub(crate) fn filter(
     stopping: &watch::Receiver<bool>,
 ) -> BoxedFilter<(Response,)> {
     let stopping = stopping.clone();
-    let alive = warp::path!("healthz").and(warp::get()).map(|| "ok\n".into_response());
-    let ready = warp::path!("readyz").and(warp::get()).map(move || {
+    let alive = warp::path!("healthz").and(reading()).map(|| "ok\n".into_response());
+    let ready = warp::path!("readyz").and(reading()).map(move || {
         let behind = clock.below_floor();
         let ready = !*stopping.borrow() && !behind;
         let clock = if behind { "behind" } else { "ok" };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fedecks_cloud::serve::Peer;
 use fedecks_store::Role;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue, Method};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -12,6 +12,7 @@ use warp::{Filter, Reply};
 
 use super::caller::Caller;
 use super::problem::Problem;
+use super::reading::reading;
 use crate::config::Service;
 use crate::state::AppState;
 
@@ -19,7 +20,7 @@ use crate::state::AppState;
 pub(crate) fn filter(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let state = state.clone();
     warp::path!("metrics")
-        .and(warp::get())
+        .and(reading())
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
         .map(move |headers: HeaderMap, peer: Peer| {
@@ -36,8 +37,36 @@ fn answer(state: &AppState, headers: &HeaderMap, peer: Peer) -> Result<Response,
         caller.require_all_devices()?;
     }
     // Writing to a string cannot fail.
-    let mut response = state.metrics.text().unwrap_or_default().into_response();
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let (text, kind) = if prefers_open_metrics(headers) {
+        (state.metrics.text(), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+    } else {
+        (state.metrics.classic_text(), "text/plain; version=0.0.4; charset=utf-8")
+    };
+    let mut response = text.unwrap_or_default().into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
     Ok(response)
+}
+
+/// Whether the header Accept asks for OpenMetrics, and no less than for the older text (RFC 9110, 12.5.1).
+fn prefers_open_metrics(headers: &HeaderMap) -> bool {
+    let accepted = || {
+        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).filter_map(quality)
+    };
+    let of = |wanted: &str| {
+        let named = accepted().filter(|(kind, _)| kind.eq_ignore_ascii_case(wanted));
+        named.map(|(_, quality)| quality).reduce(f32::max)
+    };
+    let open = of("application/openmetrics-text").unwrap_or(0.0);
+    let text = of("text/plain").or_else(|| of("text/*")).or_else(|| of("*/*")).unwrap_or(0.0);
+    open > 0.0 && open >= text
+}
+
+/// A type and its quality from 0 to 1, unless that is malformed.
+fn quality(accepted: &str) -> Option<(&str, f32)> {
+    let mut parts = accepted.split(';').map(str::trim);
+    let kind = parts.next()?;
+    let quality = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+    Some((kind, quality.map_or(Some(1.0), |quality| quality.parse().ok())?))
 }

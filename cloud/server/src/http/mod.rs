@@ -7,6 +7,7 @@ mod dashboard;
 pub(crate) mod health;
 mod metrics;
 mod problem;
+mod reading;
 mod response;
 pub(crate) mod root;
 mod security_headers;

@@ -1,5 +1,6 @@
 //! Successful responses that many handlers give: JSON, or only a status. Errors are in `problem.rs`.
 
+use fedecks_common::text;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -8,7 +9,7 @@ use warp::reply::Response;
 
 /// Serializes a value of this crate. All of them have a JSON form.
 pub(super) fn json_text<T: Serialize>(value: &T) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+    text::escape_json(serde_json::to_string(value).unwrap_or_default())
 }
 
 pub(super) fn json_response<T: Serialize>(value: &T) -> Response {

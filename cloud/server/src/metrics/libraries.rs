@@ -80,6 +80,8 @@ impl MetricSource for ServeMonitor {
     fn collect(&self, to: &mut MetricsWriter<'_>) -> fmt::Result {
         let stats = self.stats();
         to.gauge("connections", "Open connections of all kinds", stats.connections as u64)?;
+        let help = "Open connections that wait for a further HTTP request";
+        to.gauge("idle_connections", help, stats.idle as u64)?;
         to.counter("accepted", "Accepted connections", stats.accepted)?;
         let rejections = [
             ("connections", stats.full),

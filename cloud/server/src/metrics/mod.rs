@@ -2,6 +2,7 @@
 //! a device: the labels have few values, whatever happens.
 
 mod certificates;
+mod classic;
 mod clock;
 mod devices;
 mod libraries;
@@ -42,6 +43,11 @@ impl Metrics {
         let mut text = String::new();
         text::encode(&mut text, &self.0.read())?;
         Ok(text)
+    }
+
+    /// The same in Prometheus' older text format.
+    pub(crate) fn classic_text(&self) -> Result<String, fmt::Error> {
+        Ok(classic::from_open_metrics(&self.text()?))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fedecks_common::explain_open_error;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -19,6 +20,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
 
+use super::tls_refusal;
 use crate::config::Webhook;
 use crate::webhook_signature::SigningSecret;
 
@@ -77,8 +79,8 @@ impl Receiver {
             let certificates = CertificateDer::pem_file_iter(file)
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .map_err(|error| match error {
-                    pem::Error::Io(error) => failed(error.to_string()),
-                    other => failed(format!("{other:?}")),
+                    pem::Error::Io(error) => failed(explain_open_error(&error, file, "read")),
+                    _ => failed("invalid PEM".into()),
                 })?;
             if certificates.is_empty() {
                 return Err(failed("it contains none".into()));
@@ -143,6 +145,9 @@ impl Receiver {
             .map_err(|error| error.to_string())?;
         let response = self.client.request(request).await.map_err(|error| {
             let host = self.url.authority().map_or("", |authority| authority.as_str());
+            if let Some(problem) = tls_refusal::explain(&error) {
+                return format!("{host} {problem}");
+            }
             let what = if error.is_connect() { "cannot connect to" } else { "no answer from" };
             format!("{what} {host}{}", causes(&error))
         });

@@ -4,6 +4,7 @@
 mod counters;
 pub(crate) mod delivery;
 mod queue;
+mod tls_refusal;
 mod worker;
 
 use std::sync::Arc;

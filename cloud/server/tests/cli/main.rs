@@ -8,7 +8,9 @@ use fedecks_testing::cloud_process::CloudProgram;
 use fedecks_testing::wait::PATIENCE;
 
 mod certificates;
+mod checks;
 mod commands;
+mod handshakes;
 mod logs;
 mod missing_store;
 mod root;

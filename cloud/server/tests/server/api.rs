@@ -273,7 +273,7 @@ async fn an_invalid_request_is_refused_with_the_reason() {
     }
     let answer = http.post("/api/v1/devices", "").await;
     assert_eq!(problem(&answer), "405 method-not-allowed");
-    assert_eq!(answer.headers["allow"], "GET");
+    assert_eq!(answer.headers["allow"], "GET, HEAD");
     assert_eq!(problem(&http.get("/api/v1/nothing").await), "404 not-found");
     assert_eq!(problem(&http.get("/api/v1/devices/%ff").await), "400 invalid-path");
 }
@@ -351,4 +351,35 @@ async fn a_stream_has_the_tokens_devices_and_ends_with_the_token() {
     server.add_token("site", &[Read], None).await;
     seen.client.send(&3).await.unwrap();
     assert!(stream.ended().await);
+}
+
+#[tokio::test]
+async fn labels_and_names_take_no_marks_of_direction() {
+    let server = Server::start().await;
+    let http = everything(&server).await.json();
+    let _device = server.device("kitchen-1").await;
+    in_the_store(&http, "/api/v1/devices/kitchen-1").await;
+    let label = r#"{"label":"ab\u202ec"}"#;
+    let refused = http.ask(Method::PATCH, "/api/v1/devices/kitchen-1", label).await;
+    assert_eq!(problem(&refused), "422 invalid-body");
+    let named = http.ask(Method::PUT, "/api/v1/accounts/ab%E2%80%AEc", r#"{"password":"p"}"#).await;
+    assert_eq!(problem(&named), "400 invalid-path");
+    for answer in [refused, named] {
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.ends_with("character 3 is U+202E"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_has_just_connected_is_not_missing() {
+    let server = Server::start().await;
+    let http = everything(&server).await;
+    let _device = server.device("kitchen-1").await;
+    let path = "/api/v1/devices/kitchen-1";
+    assert_eq!(http.get(path).await.status, StatusCode::OK);
+    let forgotten = until(async || {
+        let answer = http.ask(Method::DELETE, path, "").await;
+        (answer.status != StatusCode::SERVICE_UNAVAILABLE).then_some(answer.status)
+    });
+    assert_eq!(forgotten.await, StatusCode::NO_CONTENT);
 }

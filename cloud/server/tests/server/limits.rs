@@ -58,6 +58,7 @@ const CASES: &[(&str, Case)] = cases! {
     "limits.connections": connections,
     "limits.connections_per_address": connections_per_address,
     "limits.handshake": handshake,
+    "limits.http_idle": http_idle,
     "limits.request_body": request_body,
     "limits.request_head": request_head,
     "limits.request_bytes": request_bytes,
@@ -205,26 +206,30 @@ async fn received(stream: &mut TcpStream) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// Asserts that the third connection is closed without a response, and the others are not.
-async fn third_connection_is_closed(lines: &str) {
+/// What a third connection receives, while the others are not affected.
+async fn third_connection(lines: &str) -> String {
     let server = Server::with(lines).await;
     let mut open = Vec::new();
     for _ in 0..2 {
-        let mut stream = send(&server, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        let mut status = [0; 12];
-        within(stream.read_exact(&mut status)).await.unwrap();
-        assert_eq!(&status, b"HTTP/1.1 200");
-        open.push(stream);
+        open.push(send(&server, b"GET /healthz HTTP/1.1\r\n").await);
     }
-    assert_eq!(received(&mut send(&server, b"").await).await, "");
+    let rest = b"host: x\r\nconnection: close\r\n\r\n";
+    let third = [&b"GET /healthz HTTP/1.1\r\n"[..], rest].concat();
+    let answer = received(&mut send(&server, &third).await).await;
+    for stream in &mut open {
+        stream.write_all(rest).await.unwrap();
+        assert!(received(stream).await.starts_with("HTTP/1.1 200"));
+    }
+    answer
 }
 
 async fn connections() {
-    third_connection_is_closed("[limits]\nconnections = 2").await;
+    let answer = third_connection("[limits]\nconnections = 2").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
 }
 
 async fn connections_per_address() {
-    third_connection_is_closed("[limits]\nconnections_per_address = 2").await;
+    assert_eq!(third_connection("[limits]\nconnections_per_address = 2").await, "");
 }
 
 async fn handshake() {
@@ -235,6 +240,14 @@ async fn handshake() {
         assert!(answer.is_empty(), "{answer}");
         assert!((300..5000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     }
+}
+
+async fn http_idle() {
+    let server = Server::with("[limits]\nhttp_idle = \"300ms\"").await;
+    let start = Instant::now();
+    let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    assert!(received(&mut send(&server, request).await).await.starts_with("HTTP/1.1 200 "));
+    assert!((300..5000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
 }
 
 /// The head of a request that sends a message.

@@ -10,6 +10,7 @@ use fedecks_testing::http::Http;
 use fedecks_testing::process_group::ProcessGroup;
 use fedecks_testing::wait::{skip, until_every, within};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::support::{METRICS, Server, metrics};
@@ -94,4 +95,22 @@ async fn prometheus_scrapes_the_server_as_the_manual_says() {
     assert_eq!(value, "1");
     let loaded: Value = http.get("/api/v1/rules").await.json();
     assert_eq!(loaded["data"]["groups"][0]["rules"].as_array().unwrap().len(), 13);
+}
+
+#[tokio::test]
+async fn promtool_accepts_the_older_text_format() {
+    let server = Server::with(METRICS).await;
+    server.refuse_login("cellar-1").await;
+    let text = metrics(&Http::to(server.addresses()[1])).await;
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut promtool) = command.stdout(Stdio::piped()).spawn() else {
+        return skip("there is no promtool, which Debian has in the package prometheus");
+    };
+    let mut input = promtool.stdin.take().unwrap();
+    within(input.write_all(text.as_bytes())).await.unwrap();
+    drop(input);
+    let output = within(promtool.wait_with_output()).await.unwrap();
+    let problems = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{problems}{text}");
 }

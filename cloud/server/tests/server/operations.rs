@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use fedecks_store::Role::{Read, Send};
 use fedecks_testing::http::Http;
 use fedecks_testing::wait::{until, within};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -77,7 +77,6 @@ async fn metrics_and_history_count_exactly_and_name_no_device() {
     for device in ["kitchen-1", "hall-1", "cellar-1"] {
         assert!(!text.contains(device), "{text}");
     }
-    assert!(text.ends_with("# EOF\n"));
 
     let answer = http.clone().json().post("/api/v1/devices/kitchen-1/messages", "[1]").await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
@@ -124,5 +123,47 @@ async fn rejected_connections_are_counted_by_reason() {
     ] {
         let name = format!("fedecks_turned_away_total{{reason=\"{reason}\"}}");
         assert_eq!(sample(&text, &name), count, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn head_is_answered_wherever_get_is() {
+    let server = Server::start().await;
+    let http = server.http_as(&[Read]).await;
+    for path in ["/healthz", "/readyz", "/metrics", "/", "/api/v1/devices"] {
+        let got = http.get(path).await;
+        let head = http.ask(Method::HEAD, path, "").await;
+        assert_eq!((head.status, head.body.len()), (got.status, 0), "{path}");
+        assert_eq!(head.headers["content-type"], got.headers["content-type"], "{path}");
+    }
+    let refused = http.post("/healthz", "").await;
+    assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn metrics_have_the_format_that_is_asked_for() {
+    let server = Server::with(METRICS).await;
+    let http = Http::to(server.addresses()[1]);
+    let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let classic = "text/plain; version=0.0.4; charset=utf-8";
+    for (accept, expected) in [
+        ("", classic),
+        ("*/*", classic),
+        ("text/plain;version=0.0.4", classic),
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5", open),
+        ("application/openmetrics-text;q=0.3, text/plain;q=0.8", classic),
+        ("Application/OpenMetrics-Text; q=1, */*;q=0.1", open),
+        ("application/openmetrics-text;q=0", classic),
+    ] {
+        let asking =
+            if accept.is_empty() { http.clone() } else { http.clone().header("accept", accept) };
+        let answer = asking.get("/metrics").await;
+        assert_eq!(answer.headers["content-type"], expected, "{accept:?}");
+        assert_eq!(answer.headers["vary"], "accept", "{accept:?}");
+        let text = answer.text();
+        assert_eq!(text.ends_with("# EOF\n"), expected == open, "{accept:?}");
+        assert_eq!(text.contains("# UNIT "), expected == open, "{accept:?}");
+        let declared = text.contains("# TYPE fedecks_messages_received_total counter\n");
+        assert_eq!(declared, expected == classic, "{accept:?}");
     }
 }

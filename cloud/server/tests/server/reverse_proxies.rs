@@ -1,4 +1,4 @@
-//! The server behind real nginx and Caddy, with the configurations that are shipped.
+//! The server behind real nginx and Caddy, with the configurations that are shipped. HAProxy is in `haproxy`.
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -17,11 +17,11 @@ use tokio::process::Command;
 use crate::support::Server;
 
 /// An address at which only these proxies listen, so that nothing else takes their ports.
-const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 7, 1);
+pub(crate) const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 7, 1);
 /// Where the client connects from; the proxy does so from 127.0.0.1.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 7, 2);
 
-const TRUSTED: &str = "trusted_proxies = [\"127.0.0.1\"]\n";
+pub(crate) const TRUSTED: &str = "trusted_proxies = [\"127.0.0.1\"]\n";
 
 /// A shipped file with each first text replaced by the second; each must be in it.
 fn changed(file: &str, changes: &[(&str, String)]) -> String {
@@ -32,7 +32,7 @@ fn changed(file: &str, changes: &[(&str, String)]) -> String {
     })
 }
 
-fn find(program: &str) -> Option<std::path::PathBuf> {
+pub(crate) fn find(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian's nginx is there, which a user's PATH may not include.
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
@@ -44,27 +44,27 @@ fn find(program: &str) -> Option<std::path::PathBuf> {
 }
 
 /// A proxy that runs in front of a server, until it is dropped.
-struct Proxy {
+pub(crate) struct Proxy {
     folder: TempDir,
-    port: u16,
+    pub(crate) port: u16,
     certificate: Certificate,
     processes: Option<ProcessGroup>,
 }
 
 impl Proxy {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let certificate = Certificate::self_signed(&PROXY.to_string());
         certificate.write(folder.path());
         Self { folder, port: free_port(), certificate, processes: None }
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
     /// Starts it, and waits until requests reach the server.
-    async fn run(&mut self, command: &mut Command) {
+    pub(crate) async fn run(&mut self, command: &mut Command) {
         let log = std::fs::File::create(self.file("log")).unwrap();
         command.current_dir(self.folder.path()).stdout(log.try_clone().unwrap()).stderr(log);
         self.processes = Some(ProcessGroup::spawn(command).unwrap());
@@ -78,7 +78,7 @@ impl Proxy {
     }
 
     /// A client at [`CLIENT`].
-    fn http(&self) -> Http {
+    pub(crate) fn http(&self) -> Http {
         let tls = client_config([&self.certificate.der]);
         Http::with(self.origin(), tls, |client| client.local_address(IpAddr::V4(CLIENT)))
     }
@@ -100,7 +100,7 @@ fn free_port() -> u16 {
 }
 
 /// Everything that a proxy must pass on.
-async fn everything_goes_through(server: &Server, proxy: &Proxy) {
+pub(crate) async fn everything_goes_through(server: &Server, proxy: &Proxy) {
     let token = server.token(&[Read, Send]).await;
     let http = proxy.http().token(&token);
     let mut events = http.events("/api/v1/events").await;

@@ -1,34 +1,33 @@
 //! One connection attempt: from the cloud's host name to an upgraded WebSocket.
 
+mod answer;
 mod error;
-mod happy_eyeballs;
+mod getaddrinfo;
+mod history;
+mod progress;
+mod race;
+mod resolver;
+mod target;
 mod upgrade;
 
-use std::fmt;
-use std::io;
-use std::net::SocketAddr;
+use std::time::Duration;
 
 use fedecks_device_core::Phase;
-use fedecks_protocol::{Dialect, Limits};
-use tokio::net::lookup_host;
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 
 pub(crate) use self::error::DialError;
-use crate::tls::{Tls, TlsError, TlsOptions, TrustedTime, VerifiedPeer};
-use crate::traffic::TrafficCounters;
-use crate::transport::{MeteredStream, Transport};
-use crate::url::CloudUrl;
+pub(crate) use self::history::Probation;
+use self::progress::Progress;
+use self::race::{Established, Race};
+pub(crate) use self::target::Target;
+use self::upgrade::Request;
+use crate::tls::VerifiedPeer;
+use crate::transport::Transport;
 
-/// The cloud to connect to, and how.
-#[derive(Debug, Clone)]
-pub(crate) struct Target {
-    url: CloudUrl,
-    /// `Some` for `wss://`.
-    tls: Option<Tls>,
-    dialect: Dialect,
-    max_message: usize,
-    traffic: TrafficCounters,
-}
+/// How long to wait for the response to the upgrade request while there is another address to try. The cloud may have
+/// to hash a password; a cloud that is this slow at each of its addresses has the whole phase at the next attempt.
+const UPGRADE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A WebSocket on which nothing has been sent or received yet.
 #[derive(Debug)]
@@ -36,81 +35,48 @@ pub(crate) struct Upgraded {
     pub(crate) socket: WebSocketStream<Transport>,
     /// The verified peer; only with TLS.
     pub(crate) peer: Option<VerifiedPeer>,
-}
-
-impl Target {
-    /// The cloud at `url`. With `wss://`, reads the files that `options` names.
-    pub(crate) fn new(
-        url: CloudUrl,
-        options: &TlsOptions,
-        time: TrustedTime,
-        dialect: Dialect,
-        limits: &Limits,
-    ) -> Result<Self, TlsError> {
-        let tls = if url.is_secure() { Some(Tls::new(options, time)?) } else { None };
-        let max_message = limits.max_size.min(Limits::MAX_SIZE);
-        Ok(Self { url, tls, dialect, max_message, traffic: TrafficCounters::default() })
-    }
-
-    /// The counters of all connections to this target.
-    pub(crate) fn traffic(&self) -> TrafficCounters {
-        self.traffic.clone()
-    }
+    /// Passed when the first message has been received.
+    pub(crate) probation: Probation,
 }
 
 /// Makes one attempt, with `auth_header` as the value of `x-fedecks-auth`. Calls `on_phase` at the
 /// beginning of each phase. There is no deadline: dropping the future aborts the attempt and closes the
-/// connection.
+/// connection. An address that fails after TCP is not the end of the attempt if there is another one.
 pub(crate) async fn dial(
     target: &Target,
     auth_header: String,
-    mut on_phase: impl FnMut(Phase),
+    on_phase: impl FnMut(Phase),
 ) -> Result<Upgraded, DialError> {
-    let request = upgrade::request(&target.url, target.dialect, auth_header)?;
-    let host = target.url.host();
-
-    on_phase(Phase::Resolve);
-    let addresses = resolve(&target.url).await?;
-
-    on_phase(Phase::Tcp);
-    let tcp = happy_eyeballs::connect(addresses)
-        .await
-        .map_err(|failures| DialError::Tcp { host: host.to_str().into_owned(), failures })?;
-    let tcp = MeteredStream::new(tcp, target.traffic.clone());
-
-    let (transport, peer) = match &target.tls {
-        None => (Transport::Plain(tcp), None),
-        Some(tls) => {
-            on_phase(Phase::Tls);
-            let (stream, peer) = tls
-                .connect(host, tcp)
+    let request = Request::new(&target.url, target.dialect, auth_header)?;
+    let mut progress = Progress::new(on_phase);
+    progress.enter(Phase::Resolve);
+    let mut race = Race::begin(target, target.resolver.lookup()).await?;
+    progress.enter(Phase::Tcp);
+    loop {
+        let Some(established) = race.next(&mut progress).await else {
+            return Err(race.into_error());
+        };
+        let Established { transport, peer, address, probation } = established;
+        progress.enter(Phase::Upgrade);
+        let upgrade = upgrade::upgrade(&request, transport, target.max_message);
+        let result = if race.has_fresh() {
+            timeout(UPGRADE_PATIENCE, upgrade)
                 .await
-                .map_err(|problem| DialError::Tls { host: host.to_str().into_owned(), problem })?;
-            (Transport::Tls(Box::new(stream)), Some(peer))
+                .unwrap_or_else(|_| Err(DialError::Upgrade("no response within 10 s".to_owned())))
+        } else {
+            upgrade.await
+        };
+        match result {
+            Ok(socket) => return Ok(Upgraded { socket, peer, probation }),
+            Err(DialError::Upgrade(problem)) => race.failed(address, &problem),
+            Err(error) => {
+                if matches!(error, DialError::Refused { .. }) {
+                    probation.pass();
+                }
+                return Err(error);
+            }
         }
-    };
-
-    on_phase(Phase::Upgrade);
-    let socket = upgrade::upgrade(request, transport, target.max_message).await?;
-    Ok(Upgraded { socket, peer })
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.url.fmt(f)
     }
-}
-
-/// Resolves the host for each attempt: the addresses may differ on another network.
-async fn resolve(url: &CloudUrl) -> Result<Vec<SocketAddr>, DialError> {
-    let host = url.host().to_str();
-    let failed = |error| DialError::Resolve { host: host.clone().into_owned(), error };
-    let addresses: Vec<_> =
-        lookup_host((host.as_ref(), url.port())).await.map_err(failed)?.collect();
-    if addresses.is_empty() {
-        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "no address found")));
-    }
-    Ok(addresses)
 }
 
 #[cfg(test)]

@@ -1,18 +1,18 @@
-//! The upgrade to a WebSocket, and the interpretation of its response, which may come from a captive
-//! portal, a proxy or another server instead of the cloud.
+//! The upgrade to a WebSocket. Its response may come from a captive portal, a proxy or another server instead of the
+//! cloud. The check is ours: tungstenite's takes no lists in `Connection`, which proxies send.
 
-use std::time::Duration;
+use std::io;
 
-use fedecks_protocol::{AUTH_HEADER, Dialect, REFUSAL_HEADER, Refusal};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::http::header::{HOST, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{WebSocketStream, client_async_with_config, tungstenite};
+use fedecks_protocol::{AUTH_HEADER, Dialect};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use super::answer::{Expected, Head, MAX_HEAD};
 use super::error::DialError;
+use crate::tls::explain_late;
 use crate::transport::Transport;
 use crate::url::CloudUrl;
 
@@ -22,66 +22,88 @@ const BUFFER: usize = 4 * 1024;
 /// Room in the write buffer besides a message: for its frame header, a ping, a close.
 const OVERHEAD: usize = 16 * 1024;
 
-pub(super) fn request(
-    url: &CloudUrl,
+/// A request for the upgrade. It has no `Debug`, which would show the header.
+pub(super) struct Request<'a> {
+    url: &'a CloudUrl,
     dialect: Dialect,
     auth_header: String,
-) -> Result<Request, DialError> {
-    let invalid = |what: &str| DialError::Upgrade(format!("{what} is not valid in a request"));
-    let (uri, host) = url.uri_and_host();
-    let mut request = uri.into_client_request().map_err(|_| invalid("the URL"))?;
-    let host = HeaderValue::try_from(host).map_err(|_| invalid("the host"))?;
-    let mut auth =
-        HeaderValue::try_from(auth_header).map_err(|_| invalid("the authentication header"))?;
-    auth.set_sensitive(true);
-    let dialect = HeaderValue::from_static(dialect.subprotocol());
-    let headers = request.headers_mut();
-    headers.insert(HOST, host);
-    headers.insert(AUTH_HEADER, auth);
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, dialect);
-    Ok(request)
 }
 
-pub(super) async fn upgrade(
-    request: Request,
-    transport: Transport,
-    max_message: usize,
-) -> Result<WebSocketStream<Transport>, DialError> {
-    let config = websocket_config(max_message);
-    let (socket, _) = client_async_with_config(request, transport, Some(config))
-        .await
-        .map_err(DialError::from_upgrade)?;
-    Ok(socket)
-}
-
-impl DialError {
-    fn from_upgrade(error: tungstenite::Error) -> Self {
-        match error {
-            tungstenite::Error::Http(response) => Self::from_response(&response),
-            tungstenite::Error::Io(error) => Self::Upgrade(error.to_string()),
-            tungstenite::Error::AttackAttempt => {
-                Self::Upgrade("the response head is too long or too fragmented".into())
-            }
-            tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
-                Self::Upgrade("the connection was closed before the response was complete".into())
-            }
-            other => Self::Upgrade(other.to_string()),
+impl<'a> Request<'a> {
+    pub(super) fn new(
+        url: &'a CloudUrl,
+        dialect: Dialect,
+        auth_header: String,
+    ) -> Result<Self, DialError> {
+        if auth_header.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self { url, dialect, auth_header })
+        } else {
+            Err(DialError::Upgrade("the authentication header is not valid in a request".into()))
         }
     }
 
-    fn from_response(response: &Response) -> Self {
-        let status = response.status().as_u16();
-        let header = |name: &str| response.headers().get(name)?.to_str().ok();
-        match Refusal::from_response(status, header(REFUSAL_HEADER)) {
-            Some(refusal) => {
-                // The other form, a date, would need a correct clock.
-                let retry_after = header(RETRY_AFTER.as_str())
-                    .and_then(|seconds| seconds.trim().parse().ok())
-                    .map(Duration::from_secs);
-                Self::Refused { refusal, retry_after }
+    /// Its bytes. The names are written like this for servers to which case matters.
+    fn head(&self, key: &str) -> String {
+        let (host, path) = self.url.host_and_path();
+        let (auth_header, dialect) = (&self.auth_header, self.dialect.subprotocol());
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{AUTH_HEADER}: {auth_header}\r\n\
+             Sec-WebSocket-Protocol: {dialect}\r\n\r\n"
+        )
+    }
+}
+
+/// Sends the request, with a new key, and reads the response. There is no deadline.
+pub(super) async fn upgrade(
+    request: &Request<'_>,
+    mut transport: Transport,
+    max_message: usize,
+) -> Result<WebSocketStream<Transport>, DialError> {
+    let key = generate_key();
+    let (accept, dialect) = (derive_accept_key(key.as_bytes()), request.dialect);
+    let failed = |error: io::Error| DialError::Upgrade(explain_late(&error));
+    transport.write_all(request.head(&key).as_bytes()).await.map_err(failed)?;
+    transport.flush().await.map_err(failed)?;
+
+    let rest = read_head(&mut transport, &Expected { accept: &accept, dialect }).await?;
+    let config = Some(websocket_config(max_message));
+    Ok(WebSocketStream::from_partially_read(transport, rest, Role::Client, config).await)
+}
+
+/// Reads to the end of a head that is an upgrade, and returns what was read of the WebSocket.
+async fn read_head(
+    transport: &mut Transport,
+    expected: &Expected<'_>,
+) -> Result<Vec<u8>, DialError> {
+    let failed = |problem: &str| Err(DialError::Upgrade(problem.to_owned()));
+    let mut chunk = vec![0; BUFFER];
+    let (mut bytes, mut begin, mut searched) = (Vec::new(), 0, 0);
+    loop {
+        match transport.read(&mut chunk).await {
+            Ok(0) => {
+                return failed("the connection was closed before the response was complete");
             }
-            None => Self::Http { status },
+            Ok(size) => bytes.extend_from_slice(&chunk[..size]),
+            Err(error) => return failed(&explain_late(&error)),
         }
+        if bytes.len() > MAX_HEAD {
+            return failed("the response head is longer than 64 KiB");
+        }
+        loop {
+            match Head::read(&bytes[begin..], searched - begin, expected)? {
+                Head::Incomplete => break,
+                Head::Interim(size) => {
+                    begin += size;
+                    searched = begin;
+                }
+                Head::Upgraded(size) => {
+                    bytes.drain(..begin + size);
+                    return Ok(bytes);
+                }
+            }
+        }
+        searched = bytes.len();
     }
 }
 

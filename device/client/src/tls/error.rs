@@ -18,7 +18,7 @@ pub enum TlsError {
         source: pem::Error,
     },
     /// A certificate cannot be used as a trust anchor.
-    #[error("a certificate in {} cannot be used as an authority: {source}", file.display())]
+    #[error("a certificate in {} cannot be used as an authority: it is malformed", file.display())]
     Authority {
         /// The file.
         file: PathBuf,
@@ -27,9 +27,10 @@ pub enum TlsError {
     },
     /// The device's certificate and key do not match, or rustls does not support one of them.
     #[error(
-        "the certificate in {} and the key in {} cannot be used together: {source}",
+        "the certificate in {} and the key in {} cannot be used together: {}",
         certificate.display(),
-        key.display()
+        key.display(),
+        describe_identity(source)
     )]
     Identity {
         /// The file with the certificate.
@@ -42,6 +43,17 @@ pub enum TlsError {
     /// Any other configuration that rustls rejects.
     #[error("cannot configure TLS: {0}")]
     Setup(String),
+}
+
+/// The library's messages are meant for programmers.
+fn describe_identity(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InconsistentKeys(_) => "they do not match",
+        rustls::Error::InvalidCertificate(_) => "the certificate is malformed",
+        _ => {
+            "keys may be of P-256, P-384, Ed25519, or RSA from 2048 bits, in PKCS #8 or as OpenSSL writes them"
+        }
+    }
 }
 
 /// The library's messages are meant for programmers, and may quote a line of the file.

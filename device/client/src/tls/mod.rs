@@ -2,6 +2,9 @@
 
 mod client_identity;
 mod error;
+mod explain;
+mod files;
+mod options;
 mod pem;
 mod trust;
 pub(crate) mod trusted_time;
@@ -12,9 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 use fedecks_common::utc;
-use rustls::client::{Resumption, Tls12Resumption, WebPkiServerVerifier};
-use rustls::crypto::ring;
-use rustls::{CertificateError, ClientConfig};
+use rustls::{CertificateError, Error};
 use rustls_pki_types::{ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -22,57 +23,25 @@ use tokio_rustls::client::TlsStream;
 
 pub use client_identity::Identity;
 pub use error::TlsError;
+pub(crate) use explain::explain_late;
+use files::{Configured, TlsFiles};
+pub use options::TlsOptions;
 pub use trust::Trust;
 pub(crate) use trusted_time::{TrustedTime, VerificationTime};
-use verifier::TimedVerifier;
 pub(crate) use verifier::VerifiedPeer;
-
-/// The trusted authorities, and the device's client certificate.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TlsOptions {
-    /// The authorities that may issue the cloud's certificate.
-    pub trust: Trust,
-    /// Certificate chain and key of the device, for clouds that request a client certificate.
-    pub identity: Option<Identity>,
-}
 
 /// Performs TLS handshakes, with certificate verification by the rules of [`trusted_time`].
 #[derive(Clone)]
 pub(crate) struct Tls {
-    config: Arc<ClientConfig>,
-    verifier: Arc<TimedVerifier>,
+    files: Arc<TlsFiles>,
+    time: TrustedTime,
 }
 
 impl Tls {
-    /// Reads the files that `options` names.
+    /// Reads the files that `options` names. They are read again before each handshake.
     pub(crate) fn new(options: &TlsOptions, time: TrustedTime) -> Result<Self, TlsError> {
-        let roots = Arc::new(options.trust.roots()?);
-        let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
-            .build()
-            .map_err(|error| TlsError::Setup(error.to_string()))?;
-        let verifier = Arc::new(TimedVerifier::new(verifier, time));
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| TlsError::Setup(error.to_string()))?
-            // This does not skip verification: it is rustls's own, only at a different time.
-            .dangerous()
-            .with_custom_certificate_verifier(verifier.clone());
-        let mut config = match &options.identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let (chain, key) = identity.read()?;
-                builder.with_client_auth_cert(chain, key).map_err(|source| {
-                    let Identity { certificate, key } = identity.clone();
-                    TlsError::Identity { certificate, key, source }
-                })?
-            }
-        };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // In memory only, and there is only one cloud. Not for TLS 1.2, whose sessions may never expire.
-        config.resumption =
-            Resumption::in_memory_sessions(4).tls12_resumption(Tls12Resumption::Disabled);
-        Ok(Self { config: Arc::new(config), verifier })
+        let files = Arc::new(TlsFiles::new(options.clone(), time.clone())?);
+        Ok(Self { files, time })
     }
 
     /// Performs the handshake. The error is a human-readable sentence.
@@ -81,38 +50,27 @@ impl Tls {
         name: &ServerName<'static>,
         tcp: S,
     ) -> Result<(TlsStream<S>, VerifiedPeer), String> {
-        let connector = TlsConnector::from(self.config.clone());
-        let stream = connector
+        let Configured { config, verifier } = self.files.current().await;
+        let stream = TlsConnector::from(config)
             .connect(name.clone(), tcp)
             .await
-            .map_err(|error| self.explain(&error, name))?;
+            .map_err(|error| self.explain(&error, &name.to_str(), verifier.is_alone()))?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-        Ok((stream, VerifiedPeer::new(self.verifier.clone(), name.clone(), chain)))
+        Ok((stream, VerifiedPeer::new(verifier, name.clone(), chain)))
     }
 
-    fn explain(&self, error: &io::Error, name: &ServerName<'_>) -> String {
-        let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        else {
-            return error.to_string();
-        };
-        let name = name.to_str();
-        if let rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
-            time,
-            not_after,
-        }) = error
-        {
-            self.explain_expired(&name, *time, *not_after)
-        } else if *error == CertificateError::UnknownIssuer.into() {
-            format!(
-                "the certificate of {name} was not issued by an authority that this device trusts"
-            )
-        } else {
-            error.to_string()
+    fn explain(&self, error: &io::Error, name: &str, is_alone: bool) -> String {
+        match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(Error::InvalidCertificate(CertificateError::ExpiredContext {
+                time,
+                not_after,
+            })) => self.explain_expired(name, *time, *not_after),
+            _ => explain::explain(error, name, is_alone),
         }
     }
 
     fn explain_expired(&self, name: &str, time: UnixTime, not_after: UnixTime) -> String {
-        let clock = self.verifier.time().verification_time().clock;
+        let clock = self.time.verification_time().clock;
         let expired = format!("a certificate of {name} expired at {}", utc(not_after.as_secs()));
         let clock_shows = format!("this device's clock shows {}", utc(clock.as_secs()));
         if clock == time {
@@ -137,7 +95,9 @@ impl fmt::Debug for Tls {
 mod tests {
     use std::fs;
 
+    use rcgen::KeyPair;
     use rustls::HandshakeKind;
+    use rustls::crypto::ring;
     use rustls::server::WebPkiClientVerifier;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
@@ -177,8 +137,8 @@ mod tests {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let connected = async {
             let (mut stream, peer) = device.connect(&name, tcp).await?;
-            stream.write_u8(7).await.map_err(|error| error.to_string())?;
-            assert_eq!(stream.read_u8().await.map_err(|error| error.to_string())?, 7);
+            stream.write_u8(7).await.map_err(|error| explain_late(&error))?;
+            assert_eq!(stream.read_u8().await.map_err(|error| explain_late(&error))?, 7);
             Ok((peer, stream.get_ref().1.handshake_kind().unwrap()))
         };
         tokio::join!(connected, echo).0
@@ -230,15 +190,23 @@ mod tests {
     async fn a_certificate_needs_the_right_name_and_a_trusted_authority() {
         let cloud = Cloud::new(NAME);
         let error = refusal(&cloud, &device(&cloud, &cloud.options()), "cloud.test").await;
-        assert!(error.contains("not valid for name"), "{error}");
+        assert_eq!(
+            error,
+            "the certificate is not for cloud.test, only for 127.0.0.1: correct the url or the certificate"
+        );
         let public = device(&cloud, &TlsOptions::default());
         assert_eq!(
             refusal(&cloud, &public, NAME).await,
-            "the certificate of 127.0.0.1 was not issued by an authority that this device trusts"
+            "the certificate of 127.0.0.1 was not issued by an authority that this device trusts; its authority is \
+             missing in ca_file, or the server's chain is incomplete"
         );
-        assert_eq!(cloud.options().trust.roots().unwrap().len(), 1);
+        let roots = |trust: &Trust| {
+            let file = pem::PemFile::of_certificates(&cloud.path("ca.pem")).unwrap();
+            trust.roots(Some(&file)).unwrap().len()
+        };
+        assert_eq!(roots(&cloud.options().trust), 1);
         let trust = Trust::PublicAnd(cloud.path("ca.pem"));
-        assert!(trust.roots().unwrap().len() > 100);
+        assert!(roots(&trust) > 100);
         let device = device(&cloud, &TlsOptions { trust, identity: None });
         connect(&cloud, &device, NAME).await.unwrap();
     }
@@ -261,7 +229,7 @@ mod tests {
         connect(&cloud, &identified, NAME).await.unwrap();
 
         let error = refusal(&cloud, &device(&cloud, &cloud.options()), NAME).await;
-        assert!(error.contains("CertificateRequired"), "{error}");
+        assert!(error.contains("the server requires a client certificate"), "{error}");
     }
 
     #[test]
@@ -290,7 +258,21 @@ mod tests {
         assert_eq!(error(&options), expected);
         fs::write(&key_file, other_key).unwrap();
         let mismatch = error(&options);
-        assert!(mismatch.contains("cannot be used together"), "{mismatch}");
+        assert!(mismatch.ends_with("cannot be used together: they do not match"), "{mismatch}");
+        let unsupported = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let pem = unsupported.serialize_pem().replace("PRIVATE KEY", "EC PRIVATE KEY");
+        fs::write(&key_file, pem).unwrap();
+        let unsupported = error(&options);
+        assert!(unsupported.contains("keys may be of P-256"), "{unsupported}");
+        let pipe = cloud.path("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let (long, endless) = (cloud.path("long.pem"), "/dev/zero".into());
+        fs::write(&long, vec![b'\n'; 1024 * 1024 + 1]).unwrap();
+        let too_long = "it is longer than 1048576 bytes";
+        for (file, problem) in [(pipe, none), (long, too_long), (endless, too_long)] {
+            let options = TlsOptions { trust: Trust::Only(file), identity: None };
+            assert!(error(&options).ends_with(problem), "{}", error(&options));
+        }
         fs::write(&key_file, key).unwrap();
         Tls::new(&options, time.clone()).unwrap();
     }

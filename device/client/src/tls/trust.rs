@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustls::RootCertStore;
 
 use super::error::TlsError;
-use super::pem::certificates;
+use super::pem::PemFile;
 
 /// The certificate authorities that may issue the cloud's certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,18 +20,22 @@ pub enum Trust {
 }
 
 impl Trust {
-    /// Reads the file, if there is one.
-    pub(super) fn roots(&self) -> Result<RootCertStore, TlsError> {
-        let mut roots = RootCertStore::empty();
-        let file = match self {
+    /// The file with authorities, if there is one.
+    pub(super) fn file(&self) -> Option<&PathBuf> {
+        match self {
             Self::Public => None,
             Self::PublicAnd(file) | Self::Only(file) => Some(file),
-        };
+        }
+    }
+
+    /// The authorities, with those in the content of [`Trust::file`].
+    pub(super) fn roots(&self, content: Option<&PemFile>) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
         if !matches!(self, Self::Only(_)) {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
-        if let Some(file) = file {
-            for certificate in certificates(file)? {
+        if let (Some(file), Some(content)) = (self.file(), content) {
+            for certificate in content.certificates()? {
                 roots
                     .add(certificate)
                     .map_err(|source| TlsError::Authority { file: file.clone(), source })?;

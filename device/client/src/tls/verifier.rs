@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fedecks_common::utc;
 use rustls::client::WebPkiServerVerifier;
@@ -20,16 +21,17 @@ const MAX_ADJUSTMENTS: usize = 8;
 pub(crate) struct TimedVerifier {
     inner: Arc<WebPkiServerVerifier>,
     time: TrustedTime,
+    is_alone: AtomicBool,
 }
 
 impl TimedVerifier {
     pub(crate) fn new(inner: Arc<WebPkiServerVerifier>, time: TrustedTime) -> Self {
-        Self { inner, time }
+        Self { inner, time, is_alone: AtomicBool::new(false) }
     }
 
-    /// The trusted time that it uses.
-    pub(crate) fn time(&self) -> &TrustedTime {
-        &self.time
+    /// Whether the last server that it verified has sent no intermediate certificate. Only for people.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.is_alone.load(Ordering::Relaxed)
     }
 }
 
@@ -42,6 +44,7 @@ impl ServerCertVerifier for TimedVerifier {
         ocsp_response: &[u8],
         _system_time: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        self.is_alone.store(intermediates.is_empty(), Ordering::Relaxed);
         let VerificationTime { mut at, clock } = self.time.verification_time();
         let mut verified = Err(Error::General("too many different validity periods".into()));
         for _ in 0..=MAX_ADJUSTMENTS {

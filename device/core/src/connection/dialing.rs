@@ -15,6 +15,8 @@ use crate::watch::Network;
 #[derive(Debug)]
 pub(super) struct Dialing {
     phase: Phase,
+    /// When the phase began.
+    since: Time,
     /// The network has changed since the attempt started: if it fails, there is no backoff.
     skip_backoff: bool,
 }
@@ -25,8 +27,9 @@ impl Dialing {
         let header = cx.auth_header().ok_or(Next::Waiting(Retry::Soon))?;
         let attempt = Attempt(cx.attempt.0 + 1);
         cx.attempt = attempt;
+        cx.round_trip.on_dial();
         cx.out.emit(Event::Connecting { attempt });
-        let mut it = Self { phase: Phase::Resolve, skip_backoff: false };
+        let mut it = Self { phase: Phase::Resolve, since: now, skip_backoff: false };
         // A token of valid length always fits. If not, treat the cloud as unreachable.
         let header = header.map_err(|error| {
             it.fail(FailReason::Unreachable(error.to_string()), Retry::MaxBackoff, cx)
@@ -37,7 +40,13 @@ impl Dialing {
     }
 
     pub(super) fn on_phase(&mut self, now: Time, entered: Phase, cx: &mut Shared) {
-        self.phase = entered;
+        match self.phase {
+            // It has ended with an answer from the cloud.
+            Phase::Tcp | Phase::Tls | Phase::Upgrade => cx.round_trip.on_answer(now - self.since),
+            // What answers is a name server, which may be near; the Welcome follows the upgrade at once.
+            Phase::Resolve | Phase::Welcome => {}
+        }
+        (self.phase, self.since) = (entered, now);
         let deadline = match entered {
             Phase::Resolve => cx.config.resolve_deadline,
             Phase::Tcp => cx.config.tcp_deadline,
@@ -112,7 +121,7 @@ impl Dialing {
             }
             Network::Up | Network::Changed => {
                 self.skip_backoff = true;
-                let soon = now + cx.config.probe_deadline;
+                let soon = now + cx.round_trip.probe_deadline(&cx.config);
                 let deadline = cx.out.timers.get(Timer::Phase).map_or(soon, |at| at.min(soon));
                 cx.out.timers.set(Timer::Phase, deadline);
             }
@@ -132,6 +141,9 @@ impl Dialing {
 
     /// Handles the deadline of the phase.
     pub(super) fn on_timeout(&self, cx: &mut Shared) -> Next {
+        if self.skip_backoff {
+            cx.round_trip.on_probe_failed();
+        }
         cx.disconnect(CloseCode::GoingAway);
         self.fail(FailReason::Timeout(self.phase), Retry::Backoff, cx)
     }

@@ -68,6 +68,10 @@ impl Heartbeat {
         }
     }
 
+    pub(super) fn last_received(&self) -> Time {
+        self.last_received
+    }
+
     /// Whether nothing has been sent for so long that the cloud must have dropped the connection: the
     /// device was suspended, or this process was stopped.
     pub(super) fn was_suspended(&self, now: Time) -> bool {

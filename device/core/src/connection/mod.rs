@@ -7,6 +7,7 @@ mod login;
 mod next;
 mod output;
 mod retry_policy;
+mod round_trip;
 mod session;
 mod shared;
 mod token_store;
@@ -105,7 +106,7 @@ impl Connection {
 
     /// The round-trip time of the last answered ping, on this connection or an earlier one.
     pub fn round_trip(&self) -> Option<Duration> {
-        self.shared.round_trip
+        self.shared.round_trip.last()
     }
 
     /// The last report of the network watch; `None` if there is none, and if a `Down` has since been
@@ -202,7 +203,7 @@ impl Connection {
     }
 
     /// Handles a report of the network watch. A network that is back or different ends the backoff, and
-    /// makes a connection send a ping with a short deadline. A network that is down extends the backoff
+    /// makes a connection send a ping with a short deadline, which follows the measured round-trip time. A network that is down extends the backoff
     /// to its maximum and does not affect a connection.
     pub fn handle_network(&mut self, now: Time, network: Network) {
         self.check_suspend(now);
@@ -274,7 +275,7 @@ impl Connection {
         let next = match &self.link {
             Link::Unregistered(_) | Link::Waiting(_) | Link::Closed => None,
             Link::Dialing(it) => Some(it.on_lost(reason, &mut self.shared)),
-            Link::Connected(it) => Some(it.on_lost(reason, &mut self.shared)),
+            Link::Connected(it) => Some(it.on_lost(now, reason, &mut self.shared)),
         };
         self.enter(now, next);
     }

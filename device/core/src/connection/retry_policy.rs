@@ -22,6 +22,25 @@ pub(super) enum Retry {
     After(Duration),
 }
 
+/// Whether the end of a connection tells of a fault of this end or the cloud, which counts however long the
+/// connection had lasted. Other ends come from something in between, or were intended.
+pub(super) fn is_fault(reason: &LostReason) -> bool {
+    let LostReason::Closed(close) = reason else { return false };
+    match close.code {
+        CloseCode::ProtocolError
+        | CloseCode::TooBig
+        | CloseCode::InternalError
+        | CloseCode::Overloaded
+        | CloseCode::Policy
+        | CloseCode::Blocked
+        | CloseCode::Replaced
+        | CloseCode::Revoked => true,
+        CloseCode::Normal | CloseCode::GoingAway | CloseCode::Restart | CloseCode::Other(_) => {
+            false
+        }
+    }
+}
+
 impl Retry {
     /// After the end of a link; `was_probing` if a ping was unanswered since a change of the network.
     pub(super) fn after_loss(reason: &LostReason, was_probing: bool) -> Self {

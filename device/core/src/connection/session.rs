@@ -6,7 +6,7 @@ use fedecks_protocol::{CloseCode, DownFrame, Limits, Received, UpFrame, Welcome}
 
 use super::heartbeat::Heartbeat;
 use super::next::Next;
-use super::retry_policy::Retry;
+use super::retry_policy::{self, Retry};
 use super::shared::Shared;
 use crate::action::{Action, Notice, Outgoing, UnexpectedFrame};
 use crate::event::{Event, LostReason};
@@ -20,6 +20,7 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Session {
+    since: Time,
     heartbeat: Heartbeat,
     /// The largest frame that both ends accept, in bytes.
     max_frame: usize,
@@ -30,8 +31,10 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn begin(now: Time, welcome: &Welcome, cx: &mut Shared) -> Self {
         cx.clear_offline();
+        cx.round_trip.on_connected();
         let cloud_limit = usize::try_from(welcome.max_frame).unwrap_or(usize::MAX);
         let it = Self {
+            since: now,
             heartbeat: Heartbeat::new(now, welcome),
             max_frame: cloud_limit.min(cx.config.limits.max_size),
             probing: false,
@@ -90,7 +93,9 @@ impl Session {
     }
 
     pub(super) fn on_pong(&mut self, now: Time, cx: &mut Shared) {
-        cx.round_trip = self.heartbeat.on_pong(now).or(cx.round_trip);
+        if let Some(took) = self.heartbeat.on_pong(now) {
+            cx.round_trip.on_pong(took);
+        }
         cx.clear_offline();
         self.on_traffic(now, cx);
     }
@@ -114,7 +119,7 @@ impl Session {
         match network {
             Network::Up | Network::Changed if !self.probing => {
                 self.probing = true;
-                self.ping(now, cx.config.probe_deadline, cx);
+                self.ping(now, cx.round_trip.probe_deadline(&cx.config), cx);
             }
             Network::Up | Network::Changed | Network::Down => {}
         }
@@ -123,11 +128,18 @@ impl Session {
     pub(super) fn on_timer(&mut self, now: Time, timer: Timer, cx: &mut Shared) -> Option<Next> {
         match timer {
             Timer::Ping => match self.heartbeat.ping_at() {
-                Some(at) if at <= now => self.ping(now, cx.config.pong_deadline, cx),
+                Some(at) if at <= now => {
+                    self.ping(now, cx.round_trip.pong_deadline(&cx.config), cx)
+                }
                 Some(_) => self.arm_ping(cx),
                 None => {}
             },
-            Timer::Pong => return Some(self.abort(LostReason::NoPong, cx)),
+            Timer::Pong => {
+                if self.probing {
+                    cx.round_trip.on_probe_failed();
+                }
+                return Some(self.abort(now, LostReason::NoPong, cx));
+            }
             Timer::Stable => cx.backoff.reset(),
             Timer::Token => {
                 cx.out.timers.set(Timer::Token, now + TOKEN_TIMEOUT);
@@ -145,10 +157,15 @@ impl Session {
     /// Ends a connection that the cloud must have dropped while the device was suspended. To be called
     /// before anything is sent, because sending would hide the suspend.
     pub(super) fn check_suspend(&self, now: Time, cx: &mut Shared) -> Option<Next> {
-        self.heartbeat.was_suspended(now).then(|| self.abort(LostReason::Suspended, cx))
+        self.heartbeat.was_suspended(now).then(|| self.abort(now, LostReason::Suspended, cx))
     }
 
-    pub(super) fn on_lost(&self, reason: LostReason, cx: &mut Shared) -> Next {
+    pub(super) fn on_lost(&self, now: Time, reason: LostReason, cx: &mut Shared) -> Next {
+        // The end itself comes from outside, unless there is only silence.
+        let heard = if reason == LostReason::NoPong { self.heartbeat.last_received() } else { now };
+        if !retry_policy::is_fault(&reason) {
+            cx.backoff.after_connection(heard - self.since);
+        }
         let retry = Retry::after_loss(&reason, self.probing);
         cx.link_ended(reason, |reason| Event::ConnectionLost { reason });
         Next::Waiting(retry)
@@ -161,9 +178,9 @@ impl Session {
     }
 
     /// Ends a dead link.
-    fn abort(&self, reason: LostReason, cx: &mut Shared) -> Next {
+    fn abort(&self, now: Time, reason: LostReason, cx: &mut Shared) -> Next {
         cx.disconnect(CloseCode::GoingAway);
-        self.on_lost(reason, cx)
+        self.on_lost(now, reason, cx)
     }
 
     fn ping(&mut self, now: Time, deadline: Duration, cx: &mut Shared) {

@@ -1,11 +1,10 @@
 //! What outlives a state. Every state gets it with each input.
 
-use std::time::Duration;
-
 use fedecks_protocol::{AuthError, CloseCode, Proof, Received};
 
 use super::login::Logins;
 use super::output::Output;
+use super::round_trip::RoundTrip;
 use super::token_store::TokenStore;
 use crate::action::{Action, AuthHeader, Notice};
 use crate::attempt::Attempt;
@@ -21,7 +20,7 @@ pub(super) struct Shared {
     pub(super) attempt: Attempt,
     pub(super) backoff: JitteredBackoff,
     pub(super) network: Option<Network>,
-    pub(super) round_trip: Option<Duration>,
+    pub(super) round_trip: RoundTrip,
     pub(super) tokens: TokenStore,
     pub(super) logins: Logins,
     pub(super) out: Output,
@@ -35,7 +34,7 @@ impl Shared {
             config,
             attempt: Attempt(0),
             network: None,
-            round_trip: None,
+            round_trip: RoundTrip::default(),
             tokens: TokenStore::new(&mut out),
             logins: Logins::default(),
             out,

@@ -13,8 +13,9 @@ use crate::input::{Input, LinkInput, token};
 const MAX_ACTIONS: usize = 8;
 /// The maximum that the configuration and the limits of the protocol allow.
 const MAX_WAIT: Duration = Duration::from_secs(3_600 + 360);
-const MAX_PHASE: Duration = Duration::from_secs(20);
-const PONG_DEADLINE: Duration = Duration::from_secs(10);
+const MAX_PHASE: Duration = Duration::from_secs(31);
+/// Over a slow link.
+const PONG_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The connection, and what is known about it from its inputs and actions.
 pub(crate) struct Observer {

@@ -43,21 +43,27 @@ impl World {
 
     /// Both ends lose the link and notice it.
     pub(crate) fn reset(&mut self, device: usize) {
+        self.end(device, reset());
+    }
+
+    /// The cloud, or something in between, ends the link like this.
+    pub(crate) fn end(&mut self, device: usize, by: LostReason) {
         if let Some(id) = self.devices[device].link {
             self.end_session(id);
-            self.lose(id, reset());
+            self.lose(id, by);
         }
     }
 
     pub(crate) fn dial(&mut self, device: usize, attempt: Attempt, header: &str) {
         self.last_id += 1;
         let id = self.last_id;
+        let random = Duration::from_millis(self.random.u64(5..=80));
         let link = Link {
             device,
             boot: self.devices[device].boot,
             attempt,
             header: header.to_owned(),
-            latency: Duration::from_millis(self.random.u64(5..=80)),
+            latency: self.latency.unwrap_or(random),
             up: true,
             down: true,
             session: None,

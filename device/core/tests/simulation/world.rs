@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) devices: Vec<Device>,
     pub(crate) random: fastrand::Rng,
     pub(crate) links: HashMap<LinkId, Link>,
+    /// The latency of each new link; random by default.
+    pub(crate) latency: Option<Duration>,
     /// By time, then in the order of their creation.
     queue: BTreeMap<(Duration, u64), Event>,
     pub(crate) last_id: u64,
@@ -39,6 +41,7 @@ impl World {
             devices: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
             links: HashMap::new(),
+            latency: None,
             queue: BTreeMap::new(),
             last_id: 0,
             events_now: 0,

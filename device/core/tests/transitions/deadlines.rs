@@ -1,7 +1,7 @@
 use crate::machine::*;
 
 const PHASES: [(Phase, u64); 5] = [
-    (Phase::Resolve, 15),
+    (Phase::Resolve, 31),
     (Phase::Tcp, 15),
     (Phase::Tls, 15),
     (Phase::Upgrade, 20),
@@ -21,7 +21,7 @@ fn each_phase_has_its_own_deadline() {
 #[test]
 fn the_first_and_the_last_phase_start_without_a_report() {
     let mut it = Machine::dialing();
-    it.keep_deadline_in(secs(15)).expect_wait(timed_out(1, Phase::Resolve), FIRST_BACKOFF);
+    it.keep_deadline_in(secs(31)).expect_wait(timed_out(1, Phase::Resolve), FIRST_BACKOFF);
     let mut it = Machine::dialing();
     it.pass(secs(14)).dialed(1, Ok(())).expect([]);
     it.keep_deadline_in(secs(10)).expect_wait(timed_out(1, Phase::Welcome), FIRST_BACKOFF);
@@ -84,8 +84,9 @@ fn assert_ignores_all_inputs(mut it: Machine, after: Duration, attempt: u64) {
 }
 
 #[test]
-fn a_minute_of_connection_resets_the_backoff() {
-    for (lasted, bound, failures) in [(59, 8, 4), (60, 1, 1)] {
+fn a_good_connection_lowers_the_backoff_and_a_minute_resets_it() {
+    let cases = [(9, 8, 4), (10, 1, 1), (20, 2, 2), (39, 2, 2), (40, 4, 3), (59, 4, 3), (60, 1, 1)];
+    for (lasted, bound, failures) in cases {
         let mut it = Machine::dialing();
         for attempt in 1..=3 {
             it.unreachable(attempt).keep_next_deadline();

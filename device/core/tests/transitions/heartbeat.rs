@@ -103,3 +103,18 @@ fn the_round_trip_time_is_measured_by_pongs_only() {
     assert_eq!(it.pong(1).core.round_trip(), Some(millis(60)));
     assert_eq!(it.broken(1).core.round_trip(), Some(millis(60)));
 }
+
+/// TCP has sent a lost ping again after two round trips at the latest.
+#[test]
+fn a_ping_over_a_slow_link_may_take_four_round_trips() {
+    for (round_trip, deadline) in [(0, 10), (2, 10), (4, 16), (9, 30)] {
+        let mut it = Machine::connected();
+        // Past the minute after which the connection is stable.
+        for _ in 0..4 {
+            while !it.keep_next_deadline().drain().contains(&ping(1)) {}
+            it.pass(secs(round_trip)).pong(1);
+        }
+        while !it.keep_next_deadline().drain().contains(&ping(1)) {}
+        it.keep_deadline_in(secs(deadline)).expect_wait(aborted(LostReason::NoPong), FIRST_BACKOFF);
+    }
+}

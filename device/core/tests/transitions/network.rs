@@ -136,7 +136,7 @@ fn an_attempt_that_progresses_after_a_change_has_full_deadlines() {
 #[test]
 fn a_change_during_an_attempt_never_extends_its_phase() {
     let mut it = Machine::dialing();
-    for _ in 0..14 {
+    for _ in 0..30 {
         it.run_for(secs(1)).network(Network::Down);
     }
     it.network(Network::Changed).keep_deadline_in(secs(1));

@@ -66,6 +66,6 @@ fn a_wait_ends_in_a_suspend() {
     for mut it in [Machine::backing_off(), Machine::rejected()] {
         it.wake_after(LONG).expect(dial(2, by_token("stored")));
         it.expect_state(State::Dialing { attempt: Attempt(2) });
-        assert_eq!(it.core.poll_timeout(), Some(it.now + secs(15)));
+        assert_eq!(it.core.poll_timeout(), Some(it.now + secs(31)));
     }
 }

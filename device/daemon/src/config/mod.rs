@@ -3,10 +3,12 @@
 mod error;
 mod raw;
 mod sources;
+mod unknown;
+mod warnings;
 
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,9 +22,13 @@ use crate::unreachable_action::UnreachableAction;
 pub use error::ConfigError;
 use raw::{BackoffBound, Flag, Parsed, Raw, Url};
 use sources::ConfigSources;
+use warnings::Warnings;
 
 /// The name of the credential that systemd hands over, in the folder `$CREDENTIALS_DIRECTORY`.
 const CREDENTIAL_NAME: &str = "fedecks.provision";
+
+/// The most that the file may have, in bytes.
+const MAX_SIZE: u64 = 256 * 1024;
 
 /// The checked configuration of the service.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +63,9 @@ pub struct DeviceConfig {
     pub unreachable_action: Option<UnreachableAction>,
     /// The least important log level that is written.
     pub log: tracing::Level,
+    /// What is wrong, and ignored so that the device stays reachable: unknown keys, and invalid values where the default
+    /// is safe. Each is a sentence that says where.
+    pub warnings: Vec<String>,
 }
 
 impl DeviceConfig {
@@ -69,13 +78,13 @@ impl DeviceConfig {
     /// Reads `file`, which must exist, or [`DeviceConfig::DEFAULT_FILE`], which need not; then the environment
     /// through `variable`, which overrides the file. The variable of a key is `FEDECKS_` and the key in
     /// capitals; an empty one counts as not set. If systemd passes credentials to the service, the environment
-    /// says where.
+    /// says where. What does not keep the service from running becomes one of the [`DeviceConfig::warnings`].
     pub fn load(
         file: Option<&Path>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
         let path = file.unwrap_or(Path::new(Self::DEFAULT_FILE));
-        let text = match fs::read_to_string(path) {
+        let text = match read(path) {
             Ok(text) => Some(text),
             Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(ConfigError::Unreadable { file: path.to_owned(), source }),
@@ -89,9 +98,11 @@ impl DeviceConfig {
         text: Option<&str>,
         variable: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        let (sources, raw) = ConfigSources::read(file, text.unwrap_or_default(), variable)?;
-        let (backoff_base, backoff_cap) = backoff(&raw, &sources)?;
-        let unreachable_action = unreachable_action(&raw, backoff_cap, &sources)?;
+        let mut warnings = Warnings::default();
+        let text_or_none = text.unwrap_or_default();
+        let (sources, raw) = ConfigSources::read(file, text_or_none, variable, &mut warnings)?;
+        let (backoff_base, backoff_cap) = backoff(&raw, &sources, &mut warnings);
+        let unreachable_action = unreachable_action(&raw, backoff_cap, &sources, &mut warnings);
         let Some(Parsed(Url(url))) = raw.url else {
             return Err(match text {
                 Some(_) => sources.missing("url is missing and FEDECKS_URL is not set"),
@@ -134,49 +145,69 @@ impl DeviceConfig {
             report_interval: raw.report_interval.map(|it| it.0.0),
             unreachable_action,
             log: raw.log.map_or(tracing::Level::INFO, |it| it.0.0),
+            warnings: warnings.into_lines(),
         })
     }
 }
 
-fn backoff(raw: &Raw, sources: &ConfigSources) -> Result<(Duration, Duration), ConfigError> {
-    let cap = raw.backoff_cap.as_ref().map_or(Config::BACKOFF_CAP, |it| it.0.0);
-    let Some(Parsed(BackoffBound(base))) = raw.backoff_base else {
-        // A configuration that sets only a small cap means the base as well.
-        return Ok((Config::BACKOFF_BASE.min(cap), cap));
-    };
-    if base > cap {
-        let problem = format!("backoff_base ({base:?}) must not exceed backoff_cap ({cap:?})");
-        return Err(sources.invalid("backoff_base", problem));
+/// Bytes that are not UTF-8 are replaced, see [`ConfigSources`].
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_SIZE {
+        return Err(io::Error::other(format!("it is longer than {MAX_SIZE} bytes")));
     }
-    Ok((base, cap))
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn backoff(raw: &Raw, sources: &ConfigSources, warnings: &mut Warnings) -> (Duration, Duration) {
+    let cap = raw.backoff_cap.as_ref().map_or(Config::BACKOFF_CAP, |it| it.0.0);
+    // A configuration that sets only a small cap means the base as well.
+    let default = Config::BACKOFF_BASE.min(cap);
+    match raw.backoff_base {
+        Some(Parsed(BackoffBound(base))) if base > cap => {
+            let problem = format!("backoff_base ({base:?}) must not exceed backoff_cap ({cap:?})");
+            warnings.add_default(&sources.invalid("backoff_base", problem));
+            (default, cap)
+        }
+        Some(Parsed(BackoffBound(base))) => (base, cap),
+        None => (default, cap),
+    }
 }
 
 fn unreachable_action(
     raw: &Raw,
     backoff_cap: Duration,
     sources: &ConfigSources,
-) -> Result<Option<UnreachableAction>, ConfigError> {
+    warnings: &mut Warnings,
+) -> Option<UnreachableAction> {
     let after = raw.unreachable_after.as_ref().map(|it| it.0.0);
     let Some(Parsed(program)) = &raw.unreachable_action else {
-        return match after {
-            Some(_) => Err(sources.missing_counterpart("unreachable_after", "unreachable_action")),
-            None => Ok(None),
-        };
+        if after.is_some() {
+            let problem = sources.missing_counterpart("unreachable_after", "unreachable_action");
+            warnings.add(problem);
+        }
+        return None;
     };
     if !program.is_absolute() {
         let problem =
             "unreachable_action must be the absolute path of a program, without arguments";
-        return Err(sources.invalid("unreachable_action", problem));
+        warnings.add_default(&sources.invalid("unreachable_action", problem));
+        return None;
     }
-    let after = after.unwrap_or_else(|| UnreachableAction::DEFAULT_AFTER.max(backoff_cap * 2));
-    // A shorter time could pass without a single attempt.
-    if after <= backoff_cap {
-        let problem = format!(
-            "unreachable_after ({after:?}) must be longer than backoff_cap ({backoff_cap:?})"
-        );
-        return Err(sources.invalid("unreachable_after", problem));
-    }
-    Ok(Some(UnreachableAction { program: program.clone(), after }))
+    let default = UnreachableAction::DEFAULT_AFTER.max(backoff_cap * 2);
+    let after = match after {
+        // A shorter time could pass without a single attempt.
+        Some(after) if after <= backoff_cap => {
+            let problem = format!(
+                "unreachable_after ({after:?}) must be longer than backoff_cap ({backoff_cap:?})"
+            );
+            warnings.add_default(&sources.invalid("unreachable_after", problem));
+            default
+        }
+        after => after.unwrap_or(default),
+    };
+    Some(UnreachableAction { program: program.clone(), after })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The keys of the configuration and the types of their values. Values are not yet checked against each other.
 
-use std::fmt;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use fedecks_common::HumanDuration;
 use fedecks_device::CloudUrl;
 use fedecks_network_watch::NetworkWatch;
 use fedecks_protocol::DeviceId;
-use serde::de::{self, Deserialize, Deserializer, Unexpected};
+use toml::de::DeValue;
 
 use crate::identity::IdSource;
 
@@ -17,13 +17,22 @@ use crate::identity::IdSource;
 macro_rules! keys {
     ($($key:ident: $type:ty,)*) => {
         /// What the file and the environment set.
-        #[derive(Debug, Default, serde::Deserialize)]
-        #[serde(deny_unknown_fields, default)]
+        #[derive(Debug, Default)]
         pub(super) struct Raw {
             $(pub(super) $key: Option<$type>,)*
         }
 
         pub(super) const KEYS: &[&str] = &[$(stringify!($key)),*];
+
+        impl Raw {
+            /// Sets the key `name`, which must be one of [`KEYS`]. The error says what was expected instead.
+            pub(super) fn set(&mut self, name: &str, value: &DeValue<'_>) -> Result<(), String> {
+                $(if name == stringify!($key) {
+                    self.$key = Some(FromValue::from_value(value)?);
+                })*
+                Ok(())
+            }
+        }
     };
 }
 
@@ -48,28 +57,40 @@ keys! {
     log: Parsed<LogLevel>,
 }
 
+/// Keys whose default is safe in place of an invalid value: it is the same device, it trusts the same, and it connects
+/// to the same cloud. The others end the start.
+pub(super) const REPLACEABLE: &[&str] = &[
+    "backoff_base",
+    "backoff_cap",
+    "network",
+    "max_decoded",
+    "max_waiting",
+    "report_interval",
+    "unreachable_action",
+    "unreachable_after",
+    "log",
+];
+
+/// The type of a key's value.
+trait FromValue: Sized {
+    fn from_value(value: &DeValue<'_>) -> Result<Self, String>;
+}
+
 /// A value that is written as a string, which is not empty.
 #[derive(Debug)]
 pub(super) struct Parsed<T>(pub(super) T);
 
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = deserializer.deserialize_str(NonEmpty)?;
-        text.parse().map(Self).map_err(de::Error::custom)
+impl<T: FromStr<Err: Display>> FromValue for Parsed<T> {
+    fn from_value(value: &DeValue<'_>) -> Result<Self, String> {
+        non_empty(value)?.parse().map(Self).map_err(|error: T::Err| error.to_string())
     }
 }
 
-struct NonEmpty;
-
-impl de::Visitor<'_> for NonEmpty {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string in quotes")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
-        if text.is_empty() { Err(E::custom("must not be empty")) } else { Ok(text.to_owned()) }
+fn non_empty<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
+    match value.as_str() {
+        Some("") => Err("must not be empty".into()),
+        Some(text) => Ok(text),
+        None => Err(invalid("type", value, "a string in quotes")),
     }
 }
 
@@ -77,27 +98,16 @@ impl de::Visitor<'_> for NonEmpty {
 #[derive(Debug)]
 pub(super) struct Flag(pub(super) bool);
 
-impl<'de> Deserialize<'de> for Flag {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TrueOrFalse)
-    }
-}
-
-struct TrueOrFalse;
-
-impl de::Visitor<'_> for TrueOrFalse {
-    type Value = Flag;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true or false")
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Flag, E> {
-        Ok(Flag(value))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Flag, E> {
-        text.parse().map(Flag).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+impl FromValue for Flag {
+    fn from_value(value: &DeValue<'_>) -> Result<Self, String> {
+        let expected = "true or false";
+        match value {
+            DeValue::Boolean(flag) => Ok(Self(*flag)),
+            DeValue::String(text) => {
+                text.parse().map(Self).map_err(|_| invalid("value", value, expected))
+            }
+            _ => Err(invalid("type", value, expected)),
+        }
     }
 }
 
@@ -105,41 +115,34 @@ impl de::Visitor<'_> for TrueOrFalse {
 #[derive(Debug)]
 pub(super) struct Bytes(pub(super) usize);
 
-impl Bytes {
-    const LEAST: u64 = 64 * 1024;
-    const MOST: u64 = 64 * 1024 * 1024;
-}
+impl FromValue for Bytes {
+    fn from_value(value: &DeValue<'_>) -> Result<Self, String> {
+        const LEAST: usize = 64 * 1024;
+        const MOST: usize = 64 * 1024 * 1024;
 
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NumberOfBytes)
+        let number = match value {
+            DeValue::Integer(digits) => usize::from_str_radix(digits.as_str(), digits.radix()).ok(),
+            DeValue::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        number.filter(|number| (LEAST..=MOST).contains(number)).map(Self).ok_or_else(|| {
+            invalid("value", value, &format!("a number of bytes from {LEAST} to {MOST}"))
+        })
     }
 }
 
-struct NumberOfBytes;
-
-impl de::Visitor<'_> for NumberOfBytes {
-    type Value = Bytes;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a number of bytes from {} to {}", Bytes::LEAST, Bytes::MOST)
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Bytes, E> {
-        let bytes = usize::try_from(value).ok();
-        let bytes = bytes.filter(|_| (Bytes::LEAST..=Bytes::MOST).contains(&value));
-        bytes.map(Bytes).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(value), &self))
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Bytes, E> {
-        let wrong = || E::invalid_value(Unexpected::Signed(value), &self);
-        u64::try_from(value).map_err(|_| wrong()).and_then(|value| self.visit_u64(value))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
-        let wrong = || E::invalid_value(Unexpected::Str(text), &self);
-        text.parse().map_err(|_| wrong()).and_then(|value| self.visit_u64(value))
-    }
+/// Says that the type or the value is another than expected.
+fn invalid(what: &str, value: &DeValue<'_>, expected: &str) -> String {
+    let found = match value {
+        DeValue::String(text) => format!("string {text:?}"),
+        DeValue::Integer(digits) => format!("integer `{}`", digits.as_str()),
+        DeValue::Boolean(flag) => format!("boolean `{flag}`"),
+        DeValue::Float(_) => "a number with a fraction".into(),
+        DeValue::Datetime(_) => "a date or time".into(),
+        DeValue::Array(_) => "a list".into(),
+        DeValue::Table(_) => "a table".into(),
+    };
+    format!("invalid {what}: {found}, expected {expected}")
 }
 
 #[derive(Debug)]

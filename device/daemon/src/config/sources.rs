@@ -1,17 +1,16 @@
-//! Where each key is set: on a line of the file, or by an environment variable, which overrides the file. The
-//! values of both go through the same deserializer, whose errors are traced back to here by their spans.
+//! Where each key is set: on a line of the file, or by an environment variable, which overrides the file. Of the
+//! problems with keys and values, those that need not end the start become warnings.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::ops::Range;
 use std::path::Path;
 
-use serde::Deserialize;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer, Error};
+use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
-use super::raw::{KEYS, Raw};
+use super::raw::{KEYS, REPLACEABLE, Raw};
+use super::unknown;
+use super::warnings::Warnings;
 
 #[derive(Debug)]
 pub(super) struct ConfigSources {
@@ -22,8 +21,6 @@ pub(super) struct ConfigSources {
 #[derive(Debug)]
 struct Key {
     name: String,
-    /// Of key and value in the file. The variables follow the file's text.
-    span: Range<usize>,
     place: String,
 }
 
@@ -34,43 +31,89 @@ impl ConfigSources {
         file: &Path,
         text: &str,
         variable: &dyn Fn(&str) -> Option<OsString>,
+        warnings: &mut Warnings,
     ) -> Result<(Self, Raw), ConfigError> {
         let file = file.display().to_string();
         let at = |start: usize| {
             let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
             format!("{file}, line {line}")
         };
-        let mut table = DeTable::parse(text).map_err(|error| ConfigError::Invalid {
+        let table = DeTable::parse(text).map_err(|error| ConfigError::Invalid {
             place: error.span().map_or_else(|| file.clone(), |span| at(span.start)),
-            problem: format!("invalid TOML: {}", one_line(&error)),
+            problem: format!("invalid TOML: {}", error.message().trim().replace('\n', ", ")),
         })?;
-        let keys = table.get_ref().iter().map(|(name, value)| Key {
-            name: name.get_ref().to_string(),
-            span: name.span().start..name.span().end.max(value.span().end),
-            place: at(name.span().start),
-        });
-        let mut keys: Vec<Key> = keys.collect();
-        for (number, &name) in KEYS.iter().enumerate() {
+        let table = table.get_ref();
+        let key = |name: &str, place| Key { name: name.to_owned(), place };
+        let keys = table.iter().map(|(name, _)| key(name.get_ref(), at(name.span().start)));
+        let mut sources = Self { keys: keys.collect(), file };
+        let mut raw = Raw::default();
+        for &name in KEYS {
             let variable_name = format!("FEDECKS_{}", name.to_ascii_uppercase());
-            let place = format!("environment variable {variable_name}");
-            let Some(value) = variable(&variable_name).filter(|value| !value.is_empty()) else {
+            let set_by_variable = variable(&variable_name).filter(|value| !value.is_empty());
+            let set = match (set_by_variable, table.get(name)) {
+                (Some(value), _) => {
+                    let place = format!("environment variable {variable_name}");
+                    sources.keys.retain(|key| key.name != name);
+                    sources.keys.push(key(name, place));
+                    match value.into_string() {
+                        Ok(text) => raw.set(name, &DeValue::String(text.into())),
+                        Err(_) => Err("is not UTF-8".into()),
+                    }
+                }
+                (None, Some(value)) => raw.set(name, value.get_ref()),
+                (None, None) => continue,
+            };
+            let Err(problem) = set else { continue };
+            let problem = sources.invalid(name, format_args!("{name}: {problem}"));
+            if !REPLACEABLE.contains(&name) {
+                return Err(problem);
+            }
+            warnings.add_default(&problem);
+        }
+        sources.check_unknown(table, warnings)?;
+        sources.check_encoding(text, table, warnings)?;
+        Ok((sources, raw))
+    }
+
+    /// Keys of another version.
+    fn check_unknown(
+        &self,
+        table: &DeTable<'_>,
+        warnings: &mut Warnings,
+    ) -> Result<(), ConfigError> {
+        let is_set = |key: &str| self.keys.iter().any(|known| known.name == key);
+        for (name, value) in table {
+            let name = name.get_ref();
+            if KEYS.contains(&&**name) {
                 continue;
-            };
-            let Ok(value) = value.into_string() else {
-                return Err(ConfigError::Invalid { place, problem: "is not UTF-8".into() });
-            };
-            let start = text.len() + number;
-            let span = start..start + 1;
-            let value = Spanned::new(span.clone(), DeValue::String(value.into()));
-            table.get_mut().insert(Spanned::new(span.clone(), name.into()), value);
-            keys.retain(|key| key.name != name);
-            keys.push(Key { name: name.to_owned(), span, place });
+            }
+            let shown = unknown::shown(name);
+            if let Some(reason) = unknown::why_essential(name, value.get_ref(), is_set) {
+                return Err(self.invalid(name, format_args!("{shown}: unknown key; {reason}")));
+            }
+            warnings.add(self.invalid(name, format_args!("{shown}: unknown key, ignored")));
         }
-        let sources = Self { file, keys };
-        match Raw::deserialize(Deserializer::from(table)) {
-            Ok(raw) => Ok((sources, raw)),
-            Err(error) => Err(sources.trace(&error)),
+        Ok(())
+    }
+
+    /// Bytes that are not UTF-8 were replaced by this character. In a comment they do no harm.
+    fn check_encoding(
+        &self,
+        text: &str,
+        table: &DeTable<'_>,
+        warnings: &mut Warnings,
+    ) -> Result<(), ConfigError> {
+        let is_broken = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
+        if !is_broken(text) {
+            return Ok(());
         }
+        for name in KEYS.iter().filter(|name| !REPLACEABLE.contains(name)) {
+            if table.get(*name).and_then(|value| value.get_ref().as_str()).is_some_and(is_broken) {
+                return Err(self.invalid(name, format_args!("{name}: is not UTF-8")));
+            }
+        }
+        warnings.add(self.missing("has bytes that are not UTF-8 where they do no harm"));
+        Ok(())
     }
 
     /// The file has no line for what is missing.
@@ -89,15 +132,4 @@ impl ConfigSources {
     pub(super) fn missing_counterpart(&self, key: &str, other: &str) -> ConfigError {
         self.invalid(key, format_args!("{key} is set but {other} is not"))
     }
-
-    fn trace(&self, error: &Error) -> ConfigError {
-        let start = error.span().map(|span| span.start);
-        let key = self.keys.iter().find(|key| start.is_some_and(|at| key.span.contains(&at)));
-        let name = key.map_or("", |key| &key.name);
-        self.invalid(name, format_args!("{name}: {}", one_line(error)))
-    }
-}
-
-fn one_line(error: &Error) -> String {
-    error.message().trim().replace('\n', ", ")
 }

@@ -1,5 +1,7 @@
 //! Valid and invalid configurations.
 
+use std::fs;
+
 use fedecks_device::InvalidUrl;
 
 use super::raw::KEYS;
@@ -85,6 +87,7 @@ fn everything_can_be_set_in_the_file() {
             after: Duration::from_secs(48 * 3_600),
         }),
         log: tracing::Level::DEBUG,
+        warnings: Vec::new(),
     };
     assert_eq!(config, expected);
 }
@@ -113,8 +116,9 @@ fn the_environment_overrides_the_file() {
     assert_eq!(load(file).tls.trust, Trust::PublicAnd("/a.pem".into()));
 }
 
-/// Lines of a configuration, and the error for the last one.
-const ERRORS: &str = r#"
+/// Lines of a configuration, and the problem with the last one: an error, or where `...` follows, a warning, as the
+/// default is used.
+const PROBLEMS: &str = r#"
 url = 7
     url: invalid type: integer `7`, expected a string in quotes
 url = true
@@ -134,43 +138,55 @@ client_key = "k"
 client_cert = "c"
     client_cert is set but client_key is not
 backoff_cap = "never"
-    backoff_cap: "never" is not a duration; expected a whole number with ms, s, m, h, d or w, such as 90s (1ms to 1d)
+    backoff_cap: "never" is not a duration; expected a whole number with ms, s, m, h, d or w, such as 90s (1ms to 1d)...
 backoff_base = "5"
-    backoff_base: "5" has no unit; write "5s" (1ms to 1d)
+    backoff_base: "5" has no unit; write "5s" (1ms to 1d)...
 backoff_cap = "25h"
-    backoff_cap: "25h" is out of range (1ms to 1d)
+    backoff_cap: "25h" is out of range (1ms to 1d)...
 backoff_cap = "1m"
 backoff_base = "2m"
-    backoff_base (120s) must not exceed backoff_cap (60s)
+    backoff_base (120s) must not exceed backoff_cap (60s)...
 log = "loud"
-    log: "loud" is not a log level; expected error, warn, info, debug or trace
+    log: "loud" is not a log level; expected error, warn, info, debug or trace...
 device_id_from = "nose"
     device_id_from: "nose" is not a source; expected serial-number, machine-id, mac or hostname
 unreachable_after = "3h"
-    unreachable_after is set but unreachable_action is not
+    unreachable_after is set but unreachable_action is not...
 unreachable_action = "reboot"
-    unreachable_action must be the absolute path of a program, without arguments
+    unreachable_action must be the absolute path of a program, without arguments...
 unreachable_action = "/bin/restart"
 unreachable_after = "5m"
-    unreachable_after (300s) must be longer than backoff_cap (300s)
+    unreachable_after (300s) must be longer than backoff_cap (300s)...
 max_decoded = 1000
-    max_decoded: invalid value: integer `1000`, expected a number of bytes from 65536 to 67108864
+    max_decoded: invalid value: integer `1000`, expected a number of bytes from 65536 to 67108864...
 max_waiting = "2 MiB"
-    max_waiting: invalid value: string "2 MiB", expected a number of bytes from 65536 to 67108864
+    max_waiting: invalid value: string "2 MiB", expected a number of bytes from 65536 to 67108864...
 report_interval = "0s"
-    report_interval: "0s" is out of range (1s to 365d)
+    report_interval: "0s" is out of range (1s to 365d)...
 "#;
 
 #[test]
-fn errors_name_the_line_the_key_and_what_was_expected() {
+fn problems_name_the_line_the_key_and_what_was_expected() {
     let mut lines: Vec<&str> = Vec::new();
-    for line in ERRORS.trim().lines() {
+    for line in PROBLEMS.trim().lines() {
         if let Some(expected) = line.strip_prefix("    ") {
             if !lines[0].starts_with("url") {
                 lines.insert(0, "url = \"wss://a\"");
             }
+            let text = lines.join("\n");
             let expected = format!("f.toml, line {}: {expected}", lines.len());
-            assert_eq!(error_of(&lines.join("\n"), &[]), expected);
+            match expected.strip_suffix("...") {
+                None => assert_eq!(error_of(&text, &[]), expected),
+                Some(warning) => {
+                    let config = load(&text);
+                    assert_eq!(config.warnings.len(), 1, "{text}");
+                    let warned = config.warnings[0].strip_suffix("; using the default");
+                    assert_eq!(warned.unwrap_or(&config.warnings[0]), warning);
+                    // All others are as if the line was not there.
+                    let without = load(&lines[..lines.len() - 1].join("\n"));
+                    assert_eq!(DeviceConfig { warnings: Vec::new(), ..config }, without);
+                }
+            }
             lines.clear();
         } else {
             lines.push(line);
@@ -182,12 +198,61 @@ fn errors_name_the_line_the_key_and_what_was_expected() {
     let expected = DeviceId::new("a b").unwrap_err();
     assert_eq!(device_id, format!("f.toml, line 2: device_id: {expected}"));
     assert_eq!(error_of("", &[]), "f.toml: url is missing and FEDECKS_URL is not set");
-    let unknown = error_of("url = \"wss://a\"\n\n[tls]\nca_file = \"x\"\n", &[]);
-    let names = KEYS.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-    let expected = format!("f.toml, line 3: tls: unknown field `tls`, expected one of {names}");
-    assert_eq!(unknown, expected);
     let broken = error_of("url = \"wss://a\"\nlog = \n", &[]);
     assert!(broken.starts_with("f.toml, line 2: invalid TOML: "), "{broken}");
+}
+
+#[test]
+fn unknown_keys_are_ignored_unless_they_may_decide_on_trust() {
+    let url = "url = \"wss://a\"\n";
+    for lines in ["newer = \"hunter2\"", "[newer]\nurl = \"hunter2\"", "a.b.c = 1", "[[x]]\n[[x]]"]
+    {
+        let config = load(&format!("{url}{lines}"));
+        assert_eq!(config.warnings.len(), 1, "{lines}");
+        assert!(config.warnings[0].starts_with("f.toml, line 2: "), "{:?}", config.warnings);
+        assert!(!config.warnings[0].contains("hunter2"));
+        assert_eq!(DeviceConfig { warnings: Vec::new(), ..config }, load(url), "{lines}");
+    }
+    for (lines, expected) in [
+        ("ca_fil = \"x\"", "ca_fil: unknown key; is ca_file meant?"),
+        ("Client-Cert = \"x\"", "Client-Cert: unknown key; is client_cert meant?"),
+        (
+            "only_pins = true",
+            "only_pins: unknown key; this version cannot restrict what it trusts in this way",
+        ),
+        (
+            "[tls]\nca_file = \"x\"",
+            "tls: unknown key; ca_file belongs before the first line in brackets",
+        ),
+        (
+            "[newer]\ndata_dir = \"x\"",
+            "newer: unknown key; data_dir belongs before the first line in brackets",
+        ),
+    ] {
+        assert_eq!(error_of(&format!("{url}{lines}"), &[]), format!("f.toml, line 2: {expected}"));
+    }
+    let many: String = (0..1_000).map(|number| format!("\"k\\u0007{number}\" = 1\n")).collect();
+    let warnings = load(&format!("{url}{many}")).warnings;
+    assert_eq!(warnings.len(), 17);
+    assert!(warnings.iter().all(|line| line.len() < 100 && !line.contains('\u{7}')));
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_matter_only_outside_comments() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f.toml");
+    let load = |text: &[u8]| {
+        fs::write(&file, [b"\xef\xbb\xbf", text].concat()).unwrap();
+        DeviceConfig::load(Some(&file), |_| None)
+    };
+    let config = load(b"# K\xfcche\r\nurl = \"wss://a\"\r\n").unwrap();
+    assert_eq!(config.warnings.len(), 1);
+    let error = load(b"url = \"wss://a\"\r\nca_file = \"/K\xfcche\"\r\n").unwrap_err().to_string();
+    assert!(error.ends_with("f.toml, line 2: ca_file: is not UTF-8"), "{error}");
+    let ignored = b"url = \"wss://a\"\nlog = \"K\xfc\"\n\"K\\n\xfc\" = \"K\xfc\"\n";
+    assert_eq!(load(ignored).unwrap().warnings.len(), 3);
+    let error = load(&vec![b'#'; 300_000]).unwrap_err().to_string();
+    assert!(error.ends_with("it is longer than 262144 bytes"), "{error}");
 }
 
 #[test]
@@ -199,12 +264,15 @@ fn errors_name_the_environment_variable() {
     for (name, value, expected) in [
         ("FEDECKS_URL", "wss://a:0", &*port),
         ("FEDECKS_ONLY_CA_FILE", "yes", flag),
-        ("FEDECKS_LOG", "LOUD", level),
         ("FEDECKS_CLIENT_KEY", "k", alone),
     ] {
         let error = error_of("url = \"wss://a\"\nlog = \"info\"\n", &[(name, value)]);
         assert_eq!(error, format!("environment variable {name}: {expected}"));
     }
+    let config =
+        parse(Some("url = \"wss://a\"\nlog = \"debug\"\n"), &[("FEDECKS_LOG", "LOUD")]).unwrap();
+    let expected = format!("environment variable FEDECKS_LOG: {level}; using the default");
+    assert_eq!((config.log, config.warnings), (tracing::Level::INFO, vec![expected]));
 }
 
 #[test]
@@ -229,7 +297,8 @@ fn a_password_in_the_url_is_refused_and_not_shown() {
 fn durations_are_bounded_and_never_zero() {
     let cap = |text: &str| {
         let text = format!("url = \"wss://a\"\nbackoff_cap = \"{text}\"\n");
-        parse(Some(&text), &[]).ok().map(|config| config.backoff_cap.as_millis())
+        let config = load(&text);
+        config.warnings.is_empty().then_some(config.backoff_cap.as_millis())
     };
     for (text, expected) in [("1ms", 1), ("1 h", 3_600_000), ("1d", 86_400_000)] {
         assert_eq!(cap(text), Some(expected), "{text}");

@@ -10,6 +10,7 @@ mod record;
 mod source;
 mod status;
 
+use std::path::Path;
 use std::time::Duration;
 
 use fedecks_device::{Client, Status};
@@ -23,7 +24,9 @@ use crate::blocking::blocking;
 use mounts::Mounts;
 pub(crate) use provisioner::Provisioner;
 use provisioner::{Attempt, Next};
+use source::{ReadResult, Source};
 pub(crate) use status::ProvisioningStatus;
+use status::SourceKind;
 
 /// Without a token that the cloud accepts the sources are read again after the first wait, then after twice as long, up to the
 /// longest one: the partition with the file may be mounted late.
@@ -36,6 +39,14 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// How long after the start a missing data directory is waited for: it may have a token, and the record of
 /// used credentials.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the credentials in the file cannot be used, if there is one.
+pub(crate) fn file_problem(file: &Path) -> Option<String> {
+    match (Source { kind: SourceKind::File, path: file.to_owned() }).read() {
+        ReadResult::Unusable(problem) => Some(problem),
+        ReadResult::Absent | ReadResult::Content(_) => None,
+    }
+}
 
 /// Reads the sources and logs in with their credentials, until the client ends. While there is a token that is
 /// not late, it reads them at the start and when a file system is mounted, and does not wake up otherwise.

@@ -3,7 +3,11 @@
 #![cfg(not(fedecks_emulated))] // They need the daemons of this machine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
 
+mod addresses;
+mod balancer;
 mod blocked_readers;
+mod certificates;
+mod check;
 mod clock;
 mod command;
 mod data_partition;
@@ -16,6 +20,8 @@ mod late_token;
 mod memory;
 mod network;
 mod provisioning;
+mod rollback;
 mod support;
+mod tls_refusals;
 mod unit;
 mod unreachable;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fedecks_cloud::DeviceId;
 use fedecks_dbus::Device1Proxy;
+use fedecks_testing::relay::Relay;
 use zbus::object_server::SignalEmitter;
 use zbus::zvariant::OwnedObjectPath;
 
@@ -83,6 +84,29 @@ async fn after_a_switch_a_healthy_connection_is_kept() {
         let device = DeviceId::new(DEVICE).unwrap();
         assert!(lab.cloud().hub.is_connected(&device).await.unwrap());
     }
+}
+
+/// 4 s from a request to its answer, as over satellites: three of that until it is connected, with TLS.
+#[tokio::test]
+async fn over_a_slow_link_a_healthy_connection_is_kept() {
+    if !Relay::is_possible() {
+        return;
+    }
+    let Some(mut lab) = Lab::new(Source::Manager).await else { return };
+    lab.slow_down(Duration::from_secs(2)).await;
+    lab.start_manager();
+    network_manager::state(&lab.manager().connection, 70).await;
+    lab.start_cloud().await;
+    lab.start_service(("50ms", "1h"));
+    assert_eq!(lab.cloud().next().await, Seen::Connected(By::Credentials));
+    lab.service().logs("used and removed").await;
+    lab.bring_second_link().await;
+    lab.service().logs("the network has changed").await;
+    // The answer to the probe comes after 4 s.
+    lab.service().does_not_log("connection lost", Duration::from_millis(4_500)).await;
+    let device = DeviceId::new(DEVICE).unwrap();
+    assert!(lab.cloud().hub.is_connected(&device).await.unwrap());
+    assert_eq!(lab.service().log().matches("connecting").count(), 1);
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 pub(crate) mod bus;
 pub(crate) mod fedecksd;
 pub(crate) mod machine;
-pub(crate) mod namespace;
+pub(crate) mod name_server;
 pub(crate) mod network_manager;
+pub(crate) mod openssl;
 pub(crate) mod scene;
 
 use std::ffi::OsString;

@@ -264,6 +264,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                     continue;
                 }
                 Poll::Ready(Delivery::Item(Item::Info(info))) => {
+                    self.traffic.forwarding(info.message.weight());
                     return Poll::Ready(Ok(Work::Info(info)));
                 }
                 Poll::Ready(Delivery::NoRoom) => needs_room = true,
@@ -299,7 +300,8 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 return Poll::Ready(Err(EndReason::Error(SessionError::Idle(timeout))));
             }
             let stalled_since = self.stalled_since.map(|since| since.instant(start));
-            let stall_ends = self.traffic.stall_ends(&self.context.traffic, stalled_since, now);
+            let traffic = &self.context.traffic;
+            let stall_ends = self.traffic.stall_ends(traffic, stalled_since, timeout, now);
             let stall_ends = stall_ends.or(stalled_since.map(|since| since + timeout));
             if stall_ends.is_some_and(|end| end <= now)
                 || stalled_since.is_some_and(|since| since + timeout <= now)
@@ -392,38 +394,6 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             self.socket.pong();
         }
         due
-    }
-
-    /// Handles a failed write. What the device sent before is still handled, and reading will then find
-    /// the end of the connection; if nothing is pending, the session ends now.
-    fn write_failed(&mut self, end: EndReason) {
-        self.socket.discard_unsent();
-        self.traffic.set_unsent(&self.context.traffic, 0);
-        if !matches!(self.pending, Some(Pending::Frame(_))) {
-            self.pending = Some(Pending::End(end));
-        }
-    }
-
-    /// Flushes the socket; returns whether nothing is left to send.
-    fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
-        let flushed = self.socket.poll_flush(cx);
-        self.traffic.set_unsent(&self.context.traffic, self.socket.unsent());
-        let (received, sent) = self.socket.take_counts();
-        let counters = self.context.hub.counters();
-        counters.bytes_received.fetch_add(received.into(), Ordering::Relaxed);
-        counters.bytes_sent.fetch_add(sent.into(), Ordering::Relaxed);
-        let flushed = match flushed {
-            Poll::Ready(Ok(())) => true,
-            Poll::Ready(Err(error)) => return Err(EndReason::Error(SessionError::Lost(error))),
-            Poll::Pending => false,
-        };
-        let (stalled, progress) = (!flushed, sent > 0);
-        if stalled != self.stalled_since.is_some() || (stalled && progress) {
-            let since = stalled.then(Instant::now);
-            self.stalled_since = since.map(|since| self.moment(since));
-            self.session.connection_handle().mailbox.set_stalled(since);
-        }
-        Ok(flushed)
     }
 
     /// Makes the task wake up at `next`; it may also wake up earlier without a reason.

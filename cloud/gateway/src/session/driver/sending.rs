@@ -1,14 +1,18 @@
 //! What the session sends by itself: the Welcome, tokens, and what the handler returns. Items of the queue are
-//! sent by the event loop.
+//! sent by the event loop. Here is also how it flushes.
 
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use fedecks_protocol::{Dialect, DownFrame, EncodeError, IssuedToken, Limits};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
-use super::Driver;
+use super::{Driver, Pending};
 use crate::auth::keyring::Claims;
 use crate::handler::Handler;
+use crate::session::end::EndReason;
+use crate::session::error::SessionError;
 use crate::session::token_schedule::time_to_seal;
 
 impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
@@ -61,6 +65,42 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
         if self.send(frame) {
             self.count_sent();
         }
+    }
+
+    /// Handles a failed write. What the device sent before is still handled, and reading will then find
+    /// the end of the connection; if nothing is pending, the session ends now.
+    pub(super) fn write_failed(&mut self, end: EndReason) {
+        self.socket.discard_unsent();
+        self.traffic.set_unsent(&self.context.traffic, 0);
+        if !matches!(self.pending, Some(Pending::Frame(_))) {
+            self.pending = Some(Pending::End(end));
+        }
+    }
+
+    /// Flushes the socket; returns whether nothing is left to send.
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
+        let flushed = self.socket.poll_flush(cx);
+        self.traffic.set_unsent(&self.context.traffic, self.socket.unsent());
+        let (received, sent) = self.socket.take_counts();
+        let counters = self.context.hub.counters();
+        counters.bytes_received.fetch_add(received.into(), Ordering::Relaxed);
+        counters.bytes_sent.fetch_add(sent.into(), Ordering::Relaxed);
+        let flushed = match flushed {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(error)) => return Err(EndReason::Error(SessionError::Lost(error))),
+            Poll::Pending => false,
+        };
+        let mailbox = &self.session.connection_handle().mailbox;
+        let unsent = u32::try_from(self.socket.unsent()).unwrap_or(u32::MAX);
+        let waiting = || unsent.saturating_add(mailbox.bytes());
+        self.traffic.sent(&self.context.traffic, sent, waiting, Instant::now());
+        let (stalled, progress) = (!flushed, sent > 0);
+        if stalled != self.stalled_since.is_some() || (stalled && progress) {
+            let since = stalled.then(Instant::now);
+            self.stalled_since = since.map(|since| self.moment(since));
+            mailbox.set_stalled(since);
+        }
+        Ok(flushed)
     }
 
     pub(super) fn dialect(&self) -> Dialect {

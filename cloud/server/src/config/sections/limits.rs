@@ -24,6 +24,8 @@ pub(crate) struct Limits {
     #[serde(deserialize_with = "positive")]
     handshake: Duration,
     #[serde(deserialize_with = "positive")]
+    http_idle: Duration,
+    #[serde(deserialize_with = "positive")]
     request_body: Duration,
     #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
     failed_logins_per_address: u32,
@@ -54,6 +56,7 @@ impl Default for Limits {
             accepts_per_second: serve.accepts_per_second,
             accept_burst: serve.accept_burst,
             handshake: serve.handshake,
+            http_idle: serve.http_idle,
             request_body: serve.request_body,
             failed_logins_per_address: failed_logins.per_address,
             failed_logins_per_account: failed_logins.per_account,
@@ -73,6 +76,7 @@ impl Limits {
             accepts_per_second: self.accepts_per_second,
             accept_burst: self.accept_burst,
             handshake: self.handshake,
+            http_idle: self.http_idle,
             request_body: self.request_body,
             request_head: self.request_head,
             ..ServeLimits::default()

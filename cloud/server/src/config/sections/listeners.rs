@@ -10,7 +10,7 @@ use toml::Value;
 
 use super::tls::{Tls, TlsChoice};
 use crate::config::error::{ConfigError, ConfigSources};
-use crate::config::values::{parsed, parsed_list};
+use crate::config::values::{MAX_U32, number, parsed, parsed_list};
 
 /// An address that the server listens on.
 #[derive(Debug, PartialEq, Eq, serde::Deserialize)]
@@ -26,6 +26,9 @@ pub(crate) struct Listener {
     /// Whether each connection begins with a PROXY header.
     #[serde(default)]
     pub(crate) proxy_protocol: bool,
+    /// Its own limit of connections, without which it shares `limits.connections`.
+    #[serde(default, deserialize_with = "connections")]
+    pub(crate) connections: Option<u32>,
     #[serde(default = "all_services")]
     pub(crate) serves: Vec<Service>,
 }
@@ -41,6 +44,9 @@ pub(crate) enum Service {
     /// The metrics for Prometheus.
     Metrics,
 }
+
+/// The limit of a listener that serves metrics only.
+const MONITORING_CONNECTIONS: u32 = 100;
 
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
 
@@ -64,8 +70,9 @@ impl Listener {
 
     /// A listener of `listen`, which serves everything.
     pub(crate) fn at(address: SocketAddr, tls: TlsChoice) -> Self {
-        let (certificate, key) = (None, None);
-        Self { address, tls, certificate, key, proxy_protocol: false, serves: all_services() }
+        let serves = all_services();
+        let (certificate, key, connections) = (None, None, None);
+        Self { address, tls, certificate, key, proxy_protocol: false, connections, serves }
     }
 
     fn check(mut self, sources: &ConfigSources) -> Result<Self, ConfigError> {
@@ -81,6 +88,9 @@ impl Listener {
         if self.serves.is_empty() {
             let problem = "serves is empty; list some of \"devices\", \"api\" and \"metrics\"";
             return Err(invalid(problem));
+        }
+        if self.serves == [Service::Metrics] {
+            self.connections.get_or_insert(MONITORING_CONNECTIONS);
         }
         Ok(self)
     }
@@ -104,7 +114,47 @@ pub(crate) fn check(
         return Err(sources.invalid("tls", problem));
     }
     let listen = listen.into_iter().map(|address| Ok(Listener::at(address, tls.clone())));
-    listen.chain(listeners.into_iter().map(|listener| listener.check(sources))).collect()
+    let listeners = listeners.into_iter().map(|listener| listener.check(sources));
+    let all: Vec<Listener> = listen.chain(listeners).collect::<Result<_, _>>()?;
+    for (index, listener) in all.iter().enumerate() {
+        let earlier = all[..index].iter().map(|other| other.address);
+        if let Some(problem) = earlier.filter_map(|other| overlap(other, listener.address)).next() {
+            return Err(sources.invalid("listen", problem));
+        }
+    }
+    Ok(all)
+}
+
+/// Why the system does not let one process listen on both addresses.
+fn overlap(one: SocketAddr, other: SocketAddr) -> Option<String> {
+    if one.port() != other.port() || one.port() == 0 {
+        return None;
+    }
+    let plain = |address: SocketAddr| match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    };
+    if plain(one) == plain(other) {
+        return Some(format!("listener {one} is there twice; remove one of them"));
+    }
+    let covers = |wide: SocketAddr, narrow: SocketAddr| {
+        let narrow = narrow.ip().to_canonical();
+        wide.ip().to_canonical().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
+    };
+    let (wide, narrow) = match (covers(one, other), covers(other, one)) {
+        (true, _) => (one, other),
+        (_, true) => (other, one),
+        _ => return None,
+    };
+    let also =
+        if wide.is_ipv6() && narrow.ip().to_canonical().is_ipv4() { ", IPv4 as well" } else { "" };
+    Some(format!(
+        "listener {wide} takes every address of that port{also}: remove the listener {narrow}"
+    ))
+}
+
+fn connections<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    number::<_, _, 1, MAX_U32>(d).map(Some)
 }
 
 fn all_services() -> Vec<Service> {
@@ -141,12 +191,21 @@ pub(crate) fn networks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D:
 pub(crate) fn path<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
     let expected = format!(
         "must be a path such as {DEFAULT_PATH:?}: segments of letters, digits, '-', '.', '_' and '~', \
-         each after a '/'"
+         each after a '/'; not one of the server's other paths, /api/v1, /assets, /healthz, /metrics, /readyz \
+         and /session"
     );
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     let is_segment = |part: &str| !part.is_empty() && part.bytes().all(is_allowed);
     let path = |text: &str| {
-        text.strip_prefix('/')?.split('/').all(is_segment).then(|| Some(text.to_owned()))
+        let is_path = text.strip_prefix('/')?.split('/').all(is_segment);
+        (is_path && !is_taken(text)).then(|| Some(text.to_owned()))
     };
     parsed(d, path, &expected)
+}
+
+/// Something else is at this path, and would be hidden.
+fn is_taken(path: &str) -> bool {
+    let is_in = |parent: &str| path.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/'));
+    ["/api/v1", "/assets", "/healthz", "/metrics", "/readyz", "/session"].contains(&path)
+        || ["/api/v1", "/assets"].into_iter().any(is_in)
 }

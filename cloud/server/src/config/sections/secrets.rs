@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use fedecks_cloud::Keyring;
 use fedecks_cloud::auth::KeyringError;
+use fedecks_common::explain_open_error;
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, ConfigSources};
@@ -118,6 +119,17 @@ impl Secrets {
         })
     }
 
+    /// The files that the configuration names.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        let pairs = std::iter::once(&self.sealing).chain(&self.previous);
+        let sources = pairs.flat_map(|pair| [&pair.secret, &pair.salt]);
+        let files = sources.filter_map(|source| match source {
+            Source::File { file, .. } => Some(file.as_path()),
+            Source::Given { .. } | Source::Generated { .. } => None,
+        });
+        files.collect()
+    }
+
     /// Reads the secrets, or generates them, and derives the keys from them.
     pub(crate) fn keyring(&self) -> Result<Keyring, ConfigError> {
         let mut keyring = self.sealing.derive(&self.sources, Keyring::new)?;
@@ -194,7 +206,8 @@ impl Source {
             }
         };
         secret.map_err(|error: io::Error| {
-            self.invalid(sources, format_args!("cannot read {}: {error}", file.display()))
+            let problem = explain_open_error(&error, file, "read");
+            self.invalid(sources, format_args!("cannot read {}: {problem}", file.display()))
         })
     }
 

@@ -24,7 +24,7 @@ pub(crate) struct Webhook {
     #[serde(deserialize_with = "url")]
     pub(crate) url: Uri,
     secret: Option<Secret>,
-    secret_file: Option<PathBuf>,
+    pub(crate) secret_file: Option<PathBuf>,
     /// Authorities that are trusted for the receiver's certificate, in addition to the public ones.
     pub(crate) ca_file: Option<PathBuf>,
     /// The kinds of events to deliver; all if empty.
@@ -85,6 +85,19 @@ impl Webhook {
         let secret = source.read(&self.sources)?;
         SigningSecret::new(secret.expose())
             .map_err(|error| source.invalid(&self.sources, format_args!("{}: {error}", self.name)))
+    }
+
+    /// Its secret is in the configuration itself.
+    pub(crate) fn has_secret(&self) -> bool {
+        self.secret.is_some()
+    }
+
+    /// Its URL for people: without its path and query, which may have a secret in them.
+    pub(crate) fn shown_url(&self) -> String {
+        let scheme = self.url.scheme_str().unwrap_or_default();
+        let authority = self.url.authority().map_or("", |authority| authority.as_str());
+        let has_more = self.url.path_and_query().is_some_and(|rest| rest.as_str() != "/");
+        format!("{scheme}://{authority}/{}", if has_more { "…" } else { "" })
     }
 
     fn source(&self) -> Result<Source, ConfigError> {

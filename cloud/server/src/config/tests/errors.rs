@@ -151,7 +151,9 @@ fn errors_name_the_line_the_key_and_the_expectation() {
         let (lines, expected) = case.trim().split_once('\n').unwrap();
         assert_eq!(error(&lines.replace("; ", "\n")), expected, "{lines}");
     }
-    for path in ["devices", "/", "/a//b", "/a/", "/a b", "/a?b", "/é"] {
+    for path in
+        ["devices", "/", "/a//b", "/a/", "/a b", "/a?b", "/é", "/healthz", "/api/v1/devices"]
+    {
         let error = error(&format!("path = {path:?}"));
         let expected = format!(", line 3: path: {path:?} must be a path such as ");
         assert!(error.starts_with(&expected), "{path:?}: {error}");

@@ -126,6 +126,7 @@ fn every_key_of_a_file_is_read() {
         certificate = "/etc/d.pem"
         key = "/etc/dk.pem"
         proxy_protocol = true
+        connections = 7
         serves = ["devices"]
         [[listener]]
         address = "127.0.0.1:9100"
@@ -158,6 +159,7 @@ fn every_key_of_a_file_is_read() {
         accepts_per_second = 20
         accept_burst = 30
         handshake = "5s"
+        http_idle = "90s"
         request_body = "6s"
         failed_logins_per_address = 4
         failed_logins_per_account = 5
@@ -184,11 +186,16 @@ fn every_key_of_a_file_is_read() {
     let tls = files("/etc/c.pem", "/etc/k.pem");
     let for_devices = Listener {
         proxy_protocol: true,
+        connections: Some(7),
         serves: vec![Service::Devices],
         ..everything("0.0.0.0:9443", files("/etc/d.pem", "/etc/dk.pem"))
     };
-    let for_metrics =
-        Listener { serves: vec![Service::Metrics], ..everything("127.0.0.1:9100", TlsChoice::Off) };
+    // Its limit is its own without being configured.
+    let for_metrics = Listener {
+        connections: Some(100),
+        serves: vec![Service::Metrics],
+        ..everything("127.0.0.1:9100", TlsChoice::Off)
+    };
     assert!(for_devices.serves(Service::Devices) && !for_devices.serves(Service::Api));
     let listen = [everything("0.0.0.0:8443", tls.clone()), everything("[::1]:8080", tls)];
     assert_eq!(config.listeners[..2], listen);
@@ -224,6 +231,7 @@ fn every_key_of_a_file_is_read() {
         accepts_per_second: 20,
         accept_burst: 30,
         handshake: seconds(5),
+        http_idle: seconds(90),
         request_body: seconds(6),
         stalled: seconds(60),
         request_head: 9000,

@@ -41,10 +41,11 @@ pub(super) fn routes() -> impl Iterator<Item = &'static Route> {
     TABLE.iter().copied().flatten()
 }
 
-/// Finds the route of a request.
+/// Finds the route of a request. HEAD has the routes of GET, and gets no body from the HTTP library.
 pub(super) fn find(method: &Method, path: &str) -> Result<Matched, Problem> {
     let not_found = || Problem::new(Code::NotFound, "see /api/v1/openapi.json for the paths");
     let path = path.strip_prefix(PREFIX).ok_or_else(not_found)?;
+    let method = if method == Method::HEAD { &Method::GET } else { method };
     let mut allowed = Vec::new();
     for route in routes() {
         let Some(values) = match_path(route.path, path)? else { continue };
@@ -52,6 +53,9 @@ pub(super) fn find(method: &Method, path: &str) -> Result<Matched, Problem> {
             return Ok(Matched { route, values });
         }
         allowed.push(route.method.as_str());
+        if route.method == Method::GET {
+            allowed.push(Method::HEAD.as_str());
+        }
     }
     if allowed.is_empty() {
         Err(not_found())

@@ -16,6 +16,7 @@ use warp::{Filter, Reply};
 use super::browser_session;
 use super::caller::find_token;
 use super::problem::{Code, Problem};
+use super::reading::reading;
 use super::response::{json_response, no_content};
 use crate::state::AppState;
 
@@ -52,9 +53,9 @@ struct SessionInfo<'a> {
 
 /// `/`, `/assets/` and `/session`.
 pub(crate) fn filter(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
-    let page = warp::path::end().and(warp::get()).map(|| asset("text/html; charset=utf-8", PAGE));
+    let page = warp::path::end().and(reading()).map(|| asset("text/html; charset=utf-8", PAGE));
     let assets =
-        warp::path!("assets" / String).and(warp::get()).and_then(|name: String| async move {
+        warp::path!("assets" / String).and(reading()).and_then(|name: String| async move {
             let found = ASSETS.iter().find(|(known, _, _)| *known == name);
             found.map(|(_, kind, content)| asset(kind, content)).ok_or_else(warp::reject::not_found)
         });
@@ -65,7 +66,7 @@ pub(crate) fn filter(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
 fn session(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let (for_get, for_post, for_delete) = (state.clone(), state.clone(), state.clone());
     let path = warp::path!("session").and(warp::header::headers_cloned());
-    let get = path.and(warp::get()).map(move |headers: HeaderMap| {
+    let get = path.and(reading()).map(move |headers: HeaderMap| {
         match browser_session::find(&for_get.sessions, &headers) {
             Ok(Some(found)) => json_response(&SessionInfo { csrf: &found.csrf }),
             Ok(None) => no_content(),

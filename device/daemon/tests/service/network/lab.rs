@@ -1,14 +1,18 @@
 //! A device and its cloud in network namespaces, with two links in between.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fedecks_cloud::DeviceId;
 use fedecks_protocol::{CloseCode, CloseReason};
+use fedecks_testing::certificates::{Authority, Certificate};
+use fedecks_testing::cloud::CloudOptions;
+use fedecks_testing::namespace::Namespace;
+use fedecks_testing::recorder::Recorder;
+use fedecks_testing::relay::{Behaviour, End, Relay};
 use tokio::task::JoinHandle;
 
 use crate::support::bus::Bus;
 use crate::support::fedecksd::{DEVICE, Fedecksd, Setup};
-use crate::support::namespace::Namespace;
 use crate::support::network_manager::{self, Managed, NetworkManager, Settings};
 use crate::support::{By, Cloud, Seen, cloud_at};
 
@@ -41,9 +45,17 @@ pub(super) struct Lab {
     setup: Setup,
     manager: Option<Manager>,
     cloud: Option<Cloud>,
+    far: Option<Far>,
     pub(super) device: Namespace,
     /// Where the cloud is, and the other ends of the links.
     pub(super) beyond: Namespace,
+}
+
+/// Where the cloud is, with TLS, if a slow link leads to it.
+struct Far {
+    namespace: Namespace,
+    certificate: Certificate,
+    _relay: Relay,
 }
 
 pub(super) struct Manager {
@@ -81,8 +93,16 @@ impl Lab {
             .with_credentials()
             .line("network", "auto")
             .by(&words.each_ref().map(String::as_str));
-        let mut lab =
-            Self { source, service: None, setup, manager: None, cloud: None, device, beyond };
+        let mut lab = Self {
+            source,
+            service: None,
+            setup,
+            manager: None,
+            cloud: None,
+            far: None,
+            device,
+            beyond,
+        };
         match source {
             Source::Manager => {
                 if !lab.add_manager(&[FIRST, SECOND]).await {
@@ -146,9 +166,45 @@ impl Lab {
         self.service().logs("connection lost").await;
     }
 
+    /// Puts the cloud, which has not been started, behind a link with this delay in each direction, and has it use
+    /// TLS.
+    pub(super) async fn slow_down(&mut self, one_way: Duration) {
+        let namespace = Namespace::new().await.unwrap();
+        let near = End { namespace: &self.beyond, link: "far", addresses: &["198.18.0.1/30"] };
+        let addresses = ["198.18.0.2/30", "203.0.113.1/32"];
+        let far = End { namespace: &namespace, link: "near", addresses: &addresses };
+        let relay = Relay::start(1, near, far).await;
+        relay.set_both(&Behaviour::delayed(one_way));
+        let routes = "ip addr del 203.0.113.1/32 dev lo
+             ip route add 203.0.113.1 dev far
+             echo 1 >/proc/sys/net/ipv4/ip_forward
+             for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$file; done";
+        self.beyond.run(routes).await;
+        namespace.run("ip route add default dev near").await;
+        let authority = Authority::new("ours");
+        let setup = std::mem::replace(&mut self.setup, Setup::new(""));
+        let ca_file = authority.write(setup.folder.path());
+        self.setup = setup
+            .line("url", &format!("wss://{CLOUD}"))
+            .line("ca_file", ca_file.to_str().unwrap())
+            .value("only_ca_file", "true");
+        let certificate = authority.issue("203.0.113.1");
+        self.far = Some(Far { namespace, certificate, _relay: relay });
+    }
+
     pub(super) async fn start_cloud(&mut self) {
-        let _inside = self.beyond.inside();
-        self.cloud = Some(cloud_at(CLOUD.parse().unwrap()).await);
+        let address = CLOUD.parse().unwrap();
+        self.cloud = Some(match &self.far {
+            None => {
+                let _inside = self.beyond.inside();
+                cloud_at(address).await
+            }
+            Some(far) => {
+                let _inside = far.namespace.inside();
+                let tls = Some(far.certificate.tls());
+                CloudOptions { address, tls, ..CloudOptions::default() }.start(Recorder).await
+            }
+        });
     }
 
     pub(super) fn start_service(&mut self, (base, cap): (&str, &str)) {

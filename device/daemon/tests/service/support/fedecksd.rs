@@ -104,7 +104,12 @@ impl Setup {
     }
 
     pub(crate) fn start(&self) -> Fedecksd {
-        let mut child = self.spawn(Stdio::piped());
+        self.start_with(self.configuration())
+    }
+
+    /// Starts it with a configuration file of these bytes.
+    pub(crate) fn start_with(&self, configuration: impl AsRef<[u8]>) -> Fedecksd {
+        let mut child = self.run_with(configuration.as_ref(), Stdio::piped());
         let log: Box<dyn AsyncRead + Send + Unpin> = Box::new(child.stderr.take().unwrap());
         Fedecksd { child, lines: BufReader::new(log).lines(), log: String::new() }
     }
@@ -112,13 +117,20 @@ impl Setup {
     /// Starts it with another standard error than the one that [`Fedecksd::logs`] reads.
     pub(crate) fn start_logging_to(&self, log: Stdio) -> Fedecksd {
         let lines = BufReader::new(Box::new(tokio::io::empty()) as Box<_>).lines();
-        Fedecksd { child: self.spawn(log), lines, log: String::new() }
+        Fedecksd {
+            child: self.run_with(self.configuration().as_bytes(), log),
+            lines,
+            log: String::new(),
+        }
     }
 
-    fn spawn(&self, log: Stdio) -> Child {
+    fn configuration(&self) -> String {
+        self.lines.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
+    }
+
+    fn run_with(&self, configuration: &[u8], log: Stdio) -> Child {
         let file = self.folder.path().join("fedecks.toml");
-        let lines = self.lines.iter().map(|(key, value)| format!("{key} = {value}\n"));
-        fs::write(&file, lines.collect::<String>()).unwrap();
+        fs::write(&file, configuration).unwrap();
         let program = env!("CARGO_BIN_EXE_fedecksd");
         let mut words = self.wrapper.iter().map(String::as_str).chain([program]);
         Command::new(words.next().unwrap())

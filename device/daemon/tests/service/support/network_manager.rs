@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
 
+use fedecks_testing::namespace::Namespace;
 use futures_util::StreamExt;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -14,7 +15,6 @@ use zbus::zvariant::{ObjectPath, OwnedValue};
 use zbus::{MatchRule, MessageStream};
 
 use super::bus::Bus;
-use super::namespace::Namespace;
 use super::{skip, until, within, write};
 
 const NAME: &str = "org.freedesktop.NetworkManager";

@@ -7,21 +7,21 @@ use nix::sched::{CloneFlags, setns};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::{is_root, skip, within};
+use crate::wait::{is_root, skip, within};
 
 /// A network namespace with a loopback only. It lives as long as this and the processes in it.
-pub(crate) struct Namespace {
+pub struct Namespace {
     // Its input ends with the test in any case, and it ends with its input.
     holder: Child,
 }
 
 /// While this lives, new sockets of this thread are in the namespace.
 #[must_use]
-pub(crate) struct Inside(File);
+pub struct Inside(File);
 
 impl Namespace {
     /// None, and the test is skipped, if there can be no namespace.
-    pub(crate) async fn new() -> Option<Self> {
+    pub async fn new() -> Option<Self> {
         if !is_root() {
             return None;
         }
@@ -40,22 +40,23 @@ impl Namespace {
         Some(Self { holder })
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    /// The process that holds it, for `ip link ... netns`.
+    pub fn id(&self) -> u32 {
         self.holder.id().unwrap()
     }
 
     /// The prefix of a command that runs in it.
-    pub(crate) fn words(&self) -> [String; 3] {
+    pub fn words(&self) -> [String; 3] {
         ["nsenter".to_owned(), format!("--net={}", self.file()), "--".to_owned()]
     }
 
     /// Runs shell commands in it, which must succeed.
-    pub(crate) async fn run(&self, commands: &str) {
+    pub async fn run(&self, commands: &str) {
         self.feed(commands, "").await;
     }
 
     /// The same with this input.
-    pub(crate) async fn feed(&self, command: &str, input: &str) {
+    pub async fn feed(&self, command: &str, input: &str) {
         let words = self.words();
         let mut child = Command::new(&words[0])
             .args(&words[1..])
@@ -70,7 +71,8 @@ impl Namespace {
         assert!(within(child.wait()).await.unwrap().success(), "{command}");
     }
 
-    pub(crate) fn inside(&self) -> Inside {
+    /// Moves this thread into it for a while.
+    pub fn inside(&self) -> Inside {
         let before = File::open("/proc/thread-self/ns/net").unwrap();
         setns(File::open(self.file()).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
         Inside(before)
