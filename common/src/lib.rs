@@ -2,15 +2,19 @@
 //! [`HumanDuration`], [`utc`] and [`text`].
 //!
 //! Nothing here reads a clock or does I/O, except the terminal behind the feature `terminal`, behind the feature
-//! `log` what the services write, their log and notifications to systemd, and behind `files` the look at a file
-//! that could not be opened.
+//! `log` what the services write, their log and notifications to systemd, behind `files` locks and the look at a file
+//! that could not be opened, and behind `process` the programs that are run with a limit.
 
 mod backoff;
 mod human_duration;
+#[cfg(feature = "files")]
+mod lock_file;
 #[cfg(feature = "log")]
 pub mod log;
 #[cfg(feature = "files")]
 mod open_error;
+#[cfg(feature = "process")]
+mod process_group;
 mod rate_limit;
 #[cfg(feature = "log")]
 pub mod systemd;
@@ -22,6 +26,10 @@ mod utc;
 pub use backoff::Backoff;
 pub use human_duration::{HumanDuration, InvalidDuration};
 #[cfg(feature = "files")]
+pub use lock_file::{LockFile, NotLocked};
+#[cfg(feature = "files")]
 pub use open_error::explain_open_error;
+#[cfg(feature = "process")]
+pub use process_group::ProcessGroup;
 pub use rate_limit::RateLimit;
 pub use utc::{utc, utc_millis};

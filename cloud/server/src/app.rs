@@ -15,7 +15,7 @@ use fedecks_store::StoreMonitor;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
 
 use crate::audit_trail::AuditTrail;
@@ -38,12 +38,18 @@ use crate::{certificates, expiry, listeners, preflight, systemd};
 /// Serves until a signal stops it.
 pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), ServerError> {
     raise_open_files();
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(ServerError::io("start the runtime"))?
-        .block_on(serve(config, ready_file))
+        .map_err(ServerError::io("start the runtime"))?;
+    let served = runtime.block_on(serve(config, ready_file));
+    // Not as long as the system resolves a name.
+    runtime.shutdown_timeout(LAST_TASKS);
+    served
 }
+
+/// How long tasks may take to end at last, in which the store writes its notes.
+const LAST_TASKS: Duration = Duration::from_secs(6);
 
 /// The number of devices that are disconnected at a time when the server stops.
 const DRAIN_BATCH: usize = 256;
@@ -51,7 +57,13 @@ const DRAIN_BATCH: usize = 256;
 async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServerError> {
     let mut shutdown = Shutdown::listen()?;
     let hangup = signals::hangup()?;
-    let app = App::start_with(config).await?;
+    let app = tokio::select! {
+        app = App::start_with(config) => app?,
+        signal = shutdown.requested() => {
+            tracing::info!(signal, "stopped before it served");
+            return Ok(());
+        }
+    };
     app.announce(ready_file)?;
     systemd::feed_watchdog();
     let certificates = app.certificates.clone();
@@ -96,14 +108,18 @@ impl App {
         let preflight = preflight::check(&config)?;
         preflight.log();
         let config = Arc::new(config);
-        let store = Arc::new(store::open_for_server(&config)?);
+        let for_store = config.clone();
+        // It may wait for another server to end.
+        let store = spawn_blocking(move || store::open_for_server(&for_store)).await;
+        let store =
+            Arc::new(store.map_err(|error| ServerError::io("open the store")(error.into()))??);
         if config.secrets.generated().is_some() {
             create_data_dir(&config)?;
             tracing::info!(data_dir = %config.data_dir.display(), "using the generated secret");
         }
         let keyring = config.secrets.keyring()?;
         let for_clock = config.clone();
-        let keeper = tokio::task::spawn_blocking(move || ClockKeeper::start(for_clock)).await;
+        let keeper = spawn_blocking(move || ClockKeeper::start(for_clock)).await;
         let keeper =
             keeper.map_err(|error| ServerError::io("read the clock's floor")(error.into()))?;
         let clock = keeper.clock().clone();
@@ -228,7 +244,8 @@ impl App {
 
 /// How long stopping may take, in microseconds, with a reserve.
 fn time_to_stop(config: &Config) -> u32 {
-    let all = config.drain.deadline + webhooks::LAST_KEPT + Duration::from_secs(5);
+    let reserve = Duration::from_secs(4);
+    let all = config.drain.deadline + webhooks::LAST_KEPT + LAST_TASKS + reserve;
     u32::try_from(all.as_micros()).unwrap_or(u32::MAX)
 }
 

@@ -27,6 +27,8 @@ pub(crate) enum ServerError {
          would let in every device that was revoked or blocked"
     )]
     NoStore(StoreError),
+    #[error("{0}, and did not become free: stop that server, or give this one a store of its own")]
+    StoreInUse(StoreError),
     #[error(transparent)]
     Floor(#[from] FloorFileError),
     #[error(transparent)]

@@ -20,17 +20,16 @@ use crate::owner::Owner;
 /// The argument that stands for standard output.
 pub(crate) const STANDARD_OUTPUT: &str = "-";
 
-/// Opens the store of a server that starts. Only a server that also generates its secrets creates the store:
+/// Opens the store of a server that starts, and waits a few seconds for another server to end. Only a server that also generates its secrets creates the store:
 /// others have devices, and an empty store would let in those that are revoked or blocked.
 pub(crate) fn open_for_server(config: &Config) -> Result<impl Store + use<>, ServerError> {
     if config.secrets.will_be_generated() && make_if_missing(config)? {
         tracing::info!(store = %config.store.display(), "made a new store, for new secrets");
     }
-    open_store(config).map_err(|error| match error {
-        ServerError::Store(error @ (StoreError::Missing { .. } | StoreError::Empty { .. })) => {
-            ServerError::NoStore(error)
-        }
-        error => error,
+    SqliteStore::open_existing(&config.store, config.store_options).map_err(|error| match error {
+        StoreError::Missing { .. } | StoreError::Empty { .. } => ServerError::NoStore(error),
+        StoreError::InUse { .. } => ServerError::StoreInUse(error),
+        error => ServerError::Store(error),
     })
 }
 
@@ -73,9 +72,9 @@ fn cannot_write(place: &Path, error: &io::Error) -> ServerError {
     ServerError::io(format!("write {}", place.display()))(io::Error::new(error.kind(), problem))
 }
 
-/// Opens the store.
+/// Opens the store for a command, beside a server that may be running.
 pub(crate) fn open_store(config: &Config) -> Result<impl Store + use<>, ServerError> {
-    Ok(SqliteStore::open_existing(&config.store, config.store_options)?)
+    Ok(SqliteStore::open_beside(&config.store, config.store_options)?)
 }
 
 /// Creates an empty store. Fails if there is one.

@@ -50,6 +50,12 @@ pub enum StoreError {
         /// Which file.
         location: String,
     },
+    /// Another server has opened the store, in this process or another one.
+    #[error("the store {location} is in use by another server")]
+    InUse {
+        /// Which store.
+        location: String,
+    },
     /// Too many calls are queued, or another process has locked the store. A change may still be made.
     #[error("the store {location} is busy and did not answer in time")]
     Busy {

@@ -106,7 +106,7 @@ pub(crate) struct Listen {
     /// Exit after this many messages
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-    /// Kill PROGRAM if it takes longer than this for a message
+    /// End PROGRAM, and what it has started, if it takes longer than this for a message
     #[arg(long, value_name = "TIME", default_value = "60s")]
     #[arg(requires = "exec")]
     pub(crate) exec_timeout: HumanDuration,

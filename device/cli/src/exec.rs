@@ -4,47 +4,61 @@ use std::ffi::{OsStr, OsString};
 use std::process::Stdio;
 use std::time::Duration;
 
+use fedecks_common::ProcessGroup;
+use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::sync::Mutex;
 
-/// Runs a program with `input` on its standard input, which it need not read, and waits until it exits.
-/// Kills it after `limit`, or if the future is dropped.
-pub(crate) async fn run(
-    program: &OsStr,
-    arguments: &[OsString],
-    input: &[u8],
-    limit: Duration,
-) -> Result<(), String> {
-    let name = program.to_string_lossy();
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
-    let stdin = child.stdin.take();
-    let feed = async {
-        if let Some(mut stdin) = stdin {
-            // An error means that the program has closed its input, which it may do.
-            let _ = stdin.write_all(input).await;
-        }
-        std::future::pending().await
-    };
-    let ended = async {
-        tokio::select! {
-            ended = child.wait() => ended,
+/// Runs one program at a time. If the future of [`Runner::run`] is dropped, the program goes on until
+/// [`Runner::end`].
+#[derive(Default)]
+pub(crate) struct Runner(Mutex<Option<ProcessGroup>>);
+
+impl Runner {
+    /// Runs a program with `input` on its standard input, which it need not read, and waits until it exits.
+    /// After `limit` it is ended, with all that it has started.
+    pub(crate) async fn run(
+        &self,
+        program: &OsStr,
+        arguments: &[OsString],
+        input: &[u8],
+        limit: Duration,
+    ) -> Result<(), String> {
+        let name = program.to_string_lossy();
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped());
+        let mut running = self.0.lock().await;
+        let group =
+            ProcessGroup::spawn(&mut command).map_err(|error| format!("{name}: {error}"))?;
+        let group = running.insert(group);
+        let stdin = group.take_stdin();
+        let feed = async {
+            if let Some(mut stdin) = stdin {
+                // An error means that the program has closed its input, which it may do.
+                let _ = stdin.write_all(input).await;
+            }
+            std::future::pending().await
+        };
+        let exited = tokio::select! {
+            exited = group.wait(limit) => exited,
             never = feed => never,
+        };
+        *running = None;
+        match exited {
+            Ok(Some(status)) if status.success() => Ok(()),
+            Ok(Some(status)) => Err(format!("{name}: {status}")),
+            Ok(None) => Err(format!("{name}: killed after {} s", limit.as_secs_f64())),
+            Err(error) => Err(format!("{name}: {error}")),
         }
-    };
-    match timeout(limit, ended).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("{name}: {status}")),
-        Ok(Err(error)) => Err(format!("{name}: {error}")),
-        Err(_) => {
-            let killed = child.kill().await;
-            let limit = limit.as_secs_f64();
-            Err(match killed {
-                Ok(()) => format!("{name}: killed after {limit} s"),
-                Err(error) => format!("{name}: cannot kill it after {limit} s: {error}"),
-            })
+    }
+
+    /// Passes a signal on to the program that is running, if one is, and ends what is left of it after a grace.
+    pub(crate) async fn end(&self, signal: Signal) {
+        let running = self.0.lock().await.take();
+        if let Some(mut group) = running {
+            // It cannot be reported any better than by what remains.
+            let _ = group.end(signal).await;
         }
     }
 }

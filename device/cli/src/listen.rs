@@ -5,11 +5,12 @@ use futures_util::StreamExt;
 use futures_util::stream::select;
 
 use crate::arguments::Listen;
+use crate::exec::Runner;
 use crate::failure::Failure;
 use crate::follow::{Countdown, follow};
-use crate::{bus, exec, output};
+use crate::{bus, output};
 
-pub(crate) async fn listen(arguments: Listen) -> Result<(), Failure> {
+pub(crate) async fn listen(arguments: Listen, programs: &Runner) -> Result<(), Failure> {
     let device = bus::device().await?;
     let owners = device.inner().receive_owner_changed().await?;
     let events = device.receive_event().await?;
@@ -23,7 +24,7 @@ pub(crate) async fn listen(arguments: Listen) -> Result<(), Failure> {
         output::note("listening");
         messages.map(|m| Ok(Signal::Message(m.args()?.message.into_term()))).boxed_local()
     };
-    let mut consumer = Consumer::new(&arguments);
+    let mut consumer = Consumer::new(&arguments, programs);
     follow(select(messages, events), owners, async |signal| consumer.handle(signal?).await).await?;
     consumer.end()
 }
@@ -38,13 +39,14 @@ enum Signal {
 /// Prints messages, or runs a program for each.
 struct Consumer<'a> {
     arguments: &'a Listen,
+    programs: &'a Runner,
     countdown: Countdown,
     failures: u64,
 }
 
 impl<'a> Consumer<'a> {
-    fn new(arguments: &'a Listen) -> Self {
-        Self { arguments, countdown: Countdown::new(arguments.count), failures: 0 }
+    fn new(arguments: &'a Listen, programs: &'a Runner) -> Self {
+        Self { arguments, programs, countdown: Countdown::new(arguments.count), failures: 0 }
     }
 
     /// Returns true if more signals are wanted.
@@ -71,7 +73,8 @@ impl<'a> Consumer<'a> {
                     (output::json(&message)? + "\n").into_bytes()
                 };
                 let limit = self.arguments.exec_timeout.0;
-                if let Err(problem) = exec::run(program, arguments, &input, limit).await {
+                let run = self.programs.run(program, arguments, &input, limit);
+                if let Err(problem) = run.await {
                     self.failures += 1;
                     output::note(problem);
                 }

@@ -22,9 +22,11 @@ mod summary;
 use std::process::ExitCode;
 
 use clap::Parser;
+use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::{Arguments, Command};
+use crate::exec::Runner;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -34,7 +36,9 @@ fn main() -> ExitCode {
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start the event loop: {error}")))
         .and_then(|runtime| {
-            let result = runtime.block_on(until_signal(run(arguments.command)));
+            let programs = Runner::default();
+            let work = run(arguments.command, &programs);
+            let result = runtime.block_on(until_signal(work, &programs));
             // Does not wait for a thread that is still reading standard input.
             runtime.shutdown_background();
             result
@@ -50,32 +54,45 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> Result<(), Failure> {
+async fn run(command: Command, programs: &Runner) -> Result<(), Failure> {
     match command {
         Command::Login(arguments) => login::login(arguments).await,
         Command::Logout => send::logout().await,
         Command::Send { message } => send::send(&message).await,
         Command::SendRaw { file } => send::send_raw(&file).await,
         Command::Reconnect => send::reconnect().await,
-        Command::Listen(arguments) => listen::listen(arguments).await,
+        Command::Listen(arguments) => listen::listen(arguments, programs).await,
         Command::Status(arguments) => status::status(arguments).await,
         Command::Events(arguments) => events::events(arguments).await,
     }
 }
 
-/// Ctrl-C, SIGTERM and SIGHUP cancel the work by dropping it: a prompt restores the terminal, and a
-/// program that is running for a message is killed.
-async fn until_signal(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+/// Ctrl-C, SIGTERM and SIGHUP cancel the work by dropping it: a prompt restores the terminal. They are passed on to
+/// a program that is running for a message, which has a grace to end; a second signal kills it.
+async fn until_signal(
+    work: impl Future<Output = Result<(), Failure>>,
+    programs: &Runner,
+) -> Result<(), Failure> {
     let on = |kind| {
         signal(kind).map_err(|error| Failure::Failed(format!("cannot handle signals: {error}")))
     };
     let mut interrupt = on(SignalKind::interrupt())?;
     let mut terminate = on(SignalKind::terminate())?;
     let mut hangup = on(SignalKind::hangup())?;
+    let mut signalled = async || {
+        tokio::select! {
+            _ = interrupt.recv() => (SignalKind::interrupt(), Signal::SIGINT),
+            _ = terminate.recv() => (SignalKind::terminate(), Signal::SIGTERM),
+            _ = hangup.recv() => (SignalKind::hangup(), Signal::SIGHUP),
+        }
+    };
+    let (kind, signal) = tokio::select! {
+        result = work => return result,
+        signal = signalled() => signal,
+    };
     tokio::select! {
-        result = work => result,
-        _ = interrupt.recv() => Err(Failure::Signal(SignalKind::interrupt())),
-        _ = terminate.recv() => Err(Failure::Signal(SignalKind::terminate())),
-        _ = hangup.recv() => Err(Failure::Signal(SignalKind::hangup())),
+        () = programs.end(signal) => {}
+        _ = signalled() => {}
     }
+    Err(Failure::Signal(kind))
 }

@@ -1,7 +1,6 @@
 //! The client's settings and how it is started.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::error::StartError;
 use crate::event_queue::QueueLimits;
 use crate::health::Vitals;
 use crate::status::Status;
-use crate::storage::TokenStore;
+use crate::storage::{DataDir, StoreError, TokenStore};
 use crate::subscription;
 use crate::tls::{TlsOptions, TrustedTime};
 use crate::unsent::Unsent;
@@ -29,7 +28,7 @@ use crate::url::CloudUrl;
 pub struct ClientBuilder {
     url: CloudUrl,
     core: Config,
-    data_dir: PathBuf,
+    data_dir: DataDir,
     tls: TlsOptions,
     event_queue: usize,
     max_waiting: usize,
@@ -51,7 +50,7 @@ impl Client {
         ClientBuilder {
             url,
             core: Config::new(device_id),
-            data_dir: PathBuf::from("/var/lib/fedecks"),
+            data_dir: "/var/lib/fedecks".into(),
             tls: TlsOptions::default(),
             event_queue: 64,
             max_waiting: Self::MAX_WAITING,
@@ -62,8 +61,9 @@ impl Client {
 
 impl ClientBuilder {
     /// Where the token is stored: a directory on a partition that survives updates, `/var/lib/fedecks`
-    /// by default.
-    pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+    /// by default. Only one client at a time may use it, see [`DataDir`]; the client takes its lock when it starts,
+    /// unless it gets a [`DataDir::new`] whose lock the program takes itself.
+    pub fn data_dir(mut self, directory: impl Into<DataDir>) -> Self {
         self.data_dir = directory.into();
         self
     }
@@ -127,7 +127,7 @@ impl ClientBuilder {
 
     /// Reads all files that the settings name, as [`ClientBuilder::start`] does, but starts nothing.
     pub fn check(&self) -> Result<(), StartError> {
-        self.target(&TrustedTime::new(WallClock::system(), &self.data_dir)).map(|_| ())
+        self.target(&TrustedTime::new(WallClock::system(), self.data_dir.path())).map(|_| ())
     }
 
     fn target(&self, trusted_time: &TrustedTime) -> Result<Target, StartError> {
@@ -137,15 +137,17 @@ impl ClientBuilder {
     }
 
     /// Starts the client as a task of the current tokio runtime. It connects with the token from the
-    /// data directory if there is one; otherwise it waits for a login.
+    /// data directory if there is one; otherwise it waits for a login. Fails with [`StartError::InUse`] if another
+    /// client uses the data directory; one that was shut down has released it when [`Client::shutdown`] returns.
     pub fn start(self) -> Result<Client, StartError> {
         let device = self.core.device_id.clone();
-        let trusted_time = TrustedTime::new(WallClock::system(), &self.data_dir);
+        let data_dir = take(&self.data_dir)?;
+        let trusted_time = TrustedTime::new(WallClock::system(), data_dir.path());
         let target = self.target(&trusted_time)?;
         if !self.url.is_secure() {
             warn!("nothing is encrypted: the URL starts with ws://");
         }
-        let store = TokenStore::new(&self.data_dir, device.clone());
+        let store = TokenStore::new(&data_dir, device.clone());
         let alarm = Alarm::new().map_err(StartError::Timer)?;
         // A slow subscription must pause the connection for far less than the pong deadline.
         let limits = QueueLimits {
@@ -162,7 +164,7 @@ impl ClientBuilder {
         let vitals = Vitals {
             device_id: device.clone(),
             url: self.url,
-            data_dir: self.data_dir,
+            data_dir: self.data_dir.path().to_owned(),
             started: now,
             traffic: target.traffic(),
             trusted_time: trusted_time.clone(),
@@ -183,6 +185,21 @@ impl ClientBuilder {
     }
 }
 
+/// The directory with its lock. That is taken, unless the caller keeps it.
+fn take(data_dir: &DataDir) -> Result<DataDir, StartError> {
+    if data_dir.has_lock() {
+        return Ok(data_dir.clone());
+    }
+    let data_dir = DataDir::new(data_dir.path());
+    match data_dir.lock() {
+        Err(error @ StoreError::InUse { .. }) => return Err(StartError::InUse(error)),
+        // Whoever reads the token says that it does not exist.
+        Ok(()) | Err(StoreError::NoDirectory { .. }) => {}
+        Err(error) => warn!(%error, "another process could use the data directory as well"),
+    }
+    Ok(data_dir)
+}
+
 /// What may wait in the event queue, with room for the next message, which is read before it is known: but always
 /// enough for the small events, however little is allowed.
 fn queue_weight(max_waiting: usize, max_frame: usize) -> usize {
@@ -194,7 +211,7 @@ impl fmt::Debug for ClientBuilder {
         f.debug_struct("ClientBuilder")
             .field("url", &self.url.to_string())
             .field("device_id", &self.core.device_id)
-            .field("data_dir", &self.data_dir)
+            .field("data_dir", &self.data_dir.path())
             .finish_non_exhaustive()
     }
 }

@@ -210,4 +210,24 @@ mod tests {
         let _ = within(waiting).await;
         within(client.shutdown()).await;
     }
+
+    #[tokio::test]
+    async fn two_clients_cannot_share_a_data_directory() {
+        let url: CloudUrl = "ws://127.0.0.1:9".parse().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let start = || {
+            let device_id = DeviceId::new("kitchen-1").unwrap();
+            Client::builder(url.clone(), device_id).data_dir(directory.path()).start()
+        };
+        let first = start().unwrap();
+        let error = start().err().unwrap().to_string();
+        let expected = format!("the data directory {} is in use", directory.path().display());
+        assert!(error.starts_with(&expected), "{error}");
+        for _ in 0..20 {
+            // Whoever waits for the end may start another one at once.
+            within(first.shutdown()).await;
+            let next = start().unwrap();
+            within(next.shutdown()).await;
+        }
+    }
 }

@@ -144,6 +144,8 @@ impl Driver {
                 Input::Timeout => executor.core.handle_timeout(BootClock::now()),
             }
         }
+        // Releases the data directory, and then ends the status, which a shutdown waits for.
+        drop(executor);
         info!("stopped");
     }
 }
@@ -157,7 +159,6 @@ pub(crate) struct Executor {
     store: Arc<TokenStore>,
     trusted_time: TrustedTime,
     events: Publisher,
-    status: watch::Sender<Status>,
     link: Link,
     store_jobs: JoinSet<StoreResult>,
     closing: JoinSet<()>,
@@ -166,6 +167,8 @@ pub(crate) struct Executor {
     logins: Pending<LoginId, Result<LoggedIn, LoginError>>,
     logouts: Pending<LogoutId, Result<(), String>>,
     sends: Pending<SendId, Result<(), SendError>>,
+    /// Dropped last: whoever waits for that may start another client in the same directory.
+    status: watch::Sender<Status>,
 }
 
 /// Requests that have not been answered yet.
@@ -189,7 +192,6 @@ impl Executor {
             store: Arc::new(store),
             trusted_time,
             events,
-            status,
             link: Link::Idle,
             store_jobs: JoinSet::new(),
             closing: JoinSet::new(),
@@ -197,6 +199,7 @@ impl Executor {
             logins: Vec::new(),
             logouts: Vec::new(),
             sends: Vec::new(),
+            status,
         }
     }
 

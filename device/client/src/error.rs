@@ -3,6 +3,7 @@
 use fedecks_device_core::{NotRegistered, SendError};
 use fedecks_protocol::TermError;
 
+use crate::storage::StoreError;
 use crate::tls::TlsError;
 
 /// Why a client did not start.
@@ -11,6 +12,9 @@ pub enum StartError {
     /// A certificate or key file cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Another client, of this process or another one, uses the data directory.
+    #[error(transparent)]
+    InUse(StoreError),
     /// The system provides no timer.
     #[error("cannot create a timer on CLOCK_BOOTTIME: {0}")]
     Timer(#[source] std::io::Error),

@@ -2,16 +2,19 @@
 
 use std::future::pending;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use fedecks_dbus::SystemBus;
+use fedecks_device::storage::{DataDir, StoreError};
 use fedecks_device::{Client, ClientBuilder};
 use fedecks_network_watch::watch_network_on;
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::config::{ConfigError, DeviceConfig};
 use crate::dbus_service::MemoryLimits;
@@ -20,7 +23,7 @@ use crate::health::DeviceHealth;
 use crate::identity::{self, DeviceIdentity, IdentityFile, NoIdentity, Unsaved};
 use crate::provisioning::{self, Provisioner};
 use crate::systemd::{notify, notify_surely, report_status};
-use crate::unreachable_action;
+use crate::unreachable_action::WatchedCloud;
 use crate::{dbus_service, health_reporter};
 
 /// Runs until SIGTERM or SIGINT. Starting without a network is normal.
@@ -29,12 +32,14 @@ pub fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     let config = load(config)?;
     crate::logging::start(config.log)
         .map_err(|error| DaemonError::System { what: "starting the log", error })?;
-    let (identity, unsaved) = identify(&config)?;
+    let data_dir = DataDir::new(&config.data_dir);
+    lock_in_time(&data_dir)?;
+    let (identity, unsaved) = identify(&config, &data_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| DaemonError::System { what: "starting the event loop", error })?;
-    run_to_end(runtime, serve(config, identity, unsaved))
+    run_to_end(runtime, serve(config, data_dir, identity, unsaved))
 }
 
 /// Does not wait for blocking tasks, as dropping the runtime would: a resolver without a network blocks for half
@@ -49,10 +54,40 @@ pub(crate) fn load(file: Option<&Path>) -> Result<DeviceConfig, ConfigError> {
     DeviceConfig::load(file, |name| std::env::var_os(name))
 }
 
-fn identify(config: &DeviceConfig) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
+/// How long the start waits for another process that uses the data directory, such as the previous service, which may
+/// still be ending.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much longer it waits for a disk that does not respond.
+const DISK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Takes the lock of the data directory. Fails only if another process has it: a directory without a lock is better
+/// than a device that cannot be reached.
+fn lock_in_time(data_dir: &DataDir) -> Result<(), DaemonError> {
+    let (answer, answered) = mpsc::channel();
+    let on_disk = data_dir.clone();
+    thread::spawn(move || {
+        // The receiver is gone if this took too long.
+        let _ = answer.send(on_disk.lock_within(LOCK_TIMEOUT));
+    });
+    let problem = match answered.recv_timeout(LOCK_TIMEOUT + DISK_TIMEOUT) {
+        Ok(Err(error @ StoreError::InUse { .. })) => return Err(DaemonError::InUse(error)),
+        // Whoever reads the token says that it does not exist.
+        Ok(Ok(()) | Err(StoreError::NoDirectory { .. })) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("{} does not respond", data_dir.path().display()),
+    };
+    warn!(problem, "another process could use the data directory as well");
+    Ok(())
+}
+
+fn identify(
+    config: &DeviceConfig,
+    data_dir: &DataDir,
+) -> Result<(DeviceIdentity, Option<Unsaved>), NoIdentity> {
     match config.device_id.clone() {
         Some(id) => Ok((DeviceIdentity { id, source: None }, None)),
-        None => identity::find_in_time(config.device_id_from, IdentityFile::new(&config.data_dir)),
+        None => identity::find_in_time(config.device_id_from, IdentityFile::new(data_dir)),
     }
 }
 
@@ -67,6 +102,7 @@ pub(crate) fn builder(config: &DeviceConfig, identity: &DeviceIdentity) -> Clien
 
 async fn serve(
     config: DeviceConfig,
+    data_dir: DataDir,
     identity: DeviceIdentity,
     unsaved: Option<Unsaved>,
 ) -> Result<(), DaemonError> {
@@ -76,8 +112,8 @@ async fn serve(
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
 
-    let provisioner = Provisioner::new(&config, identity.id.clone());
-    let mut builder = builder(&config, &identity);
+    let provisioner = Provisioner::new(&config, &data_dir, identity.id.clone());
+    let mut builder = builder(&config, &identity).data_dir(&data_dir);
     if let Some(timeout) = sd_notify::watchdog_enabled() {
         // Half of the timeout, as sd_watchdog_enabled(3) recommends.
         builder = builder.watchdog(timeout / 2, || notify(&[NotifyState::Watchdog]));
@@ -114,7 +150,11 @@ async fn serve(
         network_source_sender,
     ));
     let mut status = tokio::spawn(report_status(client.clone(), config.warnings.len()));
-    start_optional_tasks(&client, &config, health);
+    if let Some(interval) = config.report_interval {
+        tokio::spawn(health_reporter::run(client.clone(), interval, health));
+    }
+    let action = config.unreachable_action.clone();
+    let action = action.map(|it| WatchedCloud::start(client.clone(), it, &data_dir));
     let provisioning = tokio::spawn(provisioning::run(client.clone(), provisioner));
     let another_identity = async {
         match unsaved {
@@ -126,36 +166,24 @@ async fn serve(
     tokio::select! {
         _ = terminate.recv() => info!("SIGTERM: stopping"),
         _ = interrupt.recv() => info!("SIGINT: stopping"),
-        _ = &mut status => return Err(DaemonError::Stopped),
+        _ = &mut status => result = Err(DaemonError::Stopped),
         device = another_identity => result = Err(DaemonError::AnotherIdentity(device)),
     }
     notify(&[NotifyState::Stopping]);
     status.abort();
-    client.shutdown().await;
+    let end_action = async {
+        if let Some(action) = action {
+            action.end().await;
+        }
+    };
+    tokio::join!(client.shutdown(), end_action);
     // The shutdown has cancelled its login; at most it still removes credentials.
     let _ = tokio::time::timeout(Duration::from_secs(1), provisioning).await;
     result
 }
 
-/// Starts the tasks that are off by default.
-fn start_optional_tasks(client: &Client, config: &DeviceConfig, health: DeviceHealth) {
-    if let Some(interval) = config.report_interval {
-        tokio::spawn(health_reporter::run(client.clone(), interval, health));
-    }
-    if let Some(action) = config.unreachable_action.clone() {
-        let (client, data_dir) = (client.clone(), config.data_dir.clone());
-        tokio::spawn(async move {
-            if let Err(error) = unreachable_action::run(client, action, data_dir).await {
-                error!(%error, "cannot create a timer, unreachable_action is disabled");
-            }
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 
 use fedecks_device::StartError;
+use fedecks_device::storage::StoreError;
 use fedecks_protocol::DeviceId;
 
 use crate::config::ConfigError;
@@ -14,6 +15,9 @@ pub enum DaemonError {
     /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Another process uses the data directory, most likely another fedecksd.
+    #[error("{0}, most likely another fedecksd, which this one would replace at the cloud")]
+    InUse(StoreError),
     /// The client did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -55,10 +59,14 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
+    /// `EX_TEMPFAIL` of sysexits.h: the next start may succeed.
+    const IN_USE_EXIT_CODE: u8 = 75;
+
     /// The exit status for this error; 78 is `EX_CONFIG` of sysexits.h.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Start(StartError::Tls(_)) => ConfigError::EXIT_CODE,
+            Self::InUse(_) => Self::IN_USE_EXIT_CODE,
             Self::Check { error, .. } => error.exit_code(),
             _ => 1,
         }

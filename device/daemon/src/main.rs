@@ -27,7 +27,7 @@ address of the system bus.
 
 Exit status: 0 after SIGTERM or SIGINT, or a good check; 1 after a failure; 2 for invalid
 arguments; 3 if --check has warnings, but the service would run, such as for a key that it does
-not know; 78 for an invalid configuration.
+not know; 75 if another process uses the data directory; 78 for an invalid configuration.
 ";
 
 struct Arguments {

@@ -142,7 +142,7 @@ impl fmt::Debug for ApiTokens {
 
 #[cfg(test)]
 mod tests {
-    use fedecks_store::{ManualClock, Role, SqliteStore, unix_now};
+    use fedecks_store::{ManualClock, Role, SqliteStore, StoreOptions, unix_now};
     use fedecks_testing::wait::until;
 
     use super::*;
@@ -218,7 +218,7 @@ mod tests {
         let ours = Arc::new(SqliteStore::open(&path).unwrap());
         let ours = ApiTokens::load(ours, Clock::system()).await.unwrap();
         let watch = tokio::spawn(ours.clone().watch());
-        let other = SqliteStore::open(&path).unwrap();
+        let other = SqliteStore::open_beside(&path, StoreOptions::default()).unwrap();
         let ci = token("ci", None);
         other.add_api_token(&ci, &Actor::cli()).await.unwrap();
         until(async || ours.find(ci.secret.expose()).ok()).await;

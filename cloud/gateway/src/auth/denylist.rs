@@ -217,7 +217,7 @@ impl fmt::Debug for Denylist {
 #[cfg(test)]
 mod tests {
     use AccessChangeKind::{Blocked, Revoked, Unblocked};
-    use fedecks_store::SqliteStore;
+    use fedecks_store::{SqliteStore, StoreOptions};
     use fedecks_testing::wait::within;
 
     use super::*;
@@ -300,7 +300,7 @@ mod tests {
         let mut changes = ours.subscribe();
         let watch = tokio::spawn(ours.clone().watch());
 
-        let other = SqliteStore::open(&path).unwrap();
+        let other = SqliteStore::open_beside(&path, StoreOptions::default()).unwrap();
         let AccessState { generation, .. } = other.revoke(&a(), &Actor::cli()).await.unwrap();
         other.block(&b(), &Actor::cli()).await.unwrap();
 

@@ -11,6 +11,9 @@ use fedecks_store::{
 use crate::config::ConfigError;
 use crate::error::ServerError;
 
+/// EX_TEMPFAIL of sysexits.h: the next start may succeed.
+const IN_USE: u8 = 75;
+
 /// EX_CONFIG of sysexits.h.
 const WRONG_CONFIGURATION: u8 = 78;
 
@@ -70,6 +73,7 @@ impl CliError {
         match self {
             Self::Config(_) => WRONG_CONFIGURATION,
             Self::Server(error) if error.is_configuration() => WRONG_CONFIGURATION,
+            Self::Server(ServerError::StoreInUse(_)) => IN_USE,
             // As a shell reports a program that a signal ended.
             Self::Signal(number) => u8::try_from(128 + number).unwrap_or(u8::MAX),
             _ => 1,

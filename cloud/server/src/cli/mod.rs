@@ -44,7 +44,7 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 success, 1 failure, 2 wrong usage, 78 wrong configuration, or no store.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 75 another server uses the store, 78 wrong configuration, or no store.
 
 Run by root in a directory of another user, such as the server's own, every command acts as that user.
 

@@ -15,6 +15,7 @@ mod logs;
 mod missing_store;
 mod root;
 mod serving;
+mod two_servers;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fedecks-cloud");
 

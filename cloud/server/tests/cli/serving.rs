@@ -149,7 +149,7 @@ async fn systemd_is_notified_of_the_start_and_the_stop() {
     let ready = format!("READY=1\nSTATUS=listening on {}", server.address);
     assert_eq!(systemd.received(), ready);
     server.signal(Signal::SIGTERM);
-    let stopping = "STOPPING=1\nSTATUS=draining connections\nEXTEND_TIMEOUT_USEC=55000000";
+    let stopping = "STOPPING=1\nSTATUS=draining connections\nEXTEND_TIMEOUT_USEC=60000000";
     assert_eq!(systemd.received(), stopping);
     assert_eq!(server.ended().await, Some(0));
 }

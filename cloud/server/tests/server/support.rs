@@ -8,7 +8,7 @@ use fedecks_cloud::accounts::hash_password;
 use fedecks_server::App;
 use fedecks_store::{
     AccountStore, Actor, ApiSecret, ApiTokenStore, DevicePattern, DeviceStore, NewApiToken, Role,
-    SqliteStore,
+    SqliteStore, StoreOptions,
 };
 use fedecks_testing::cloud_process::configuration;
 use fedecks_testing::device::Device;
@@ -47,7 +47,9 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let lines = format!("data_dir = {:?}\n{lines}", folder.path());
         std::fs::write(folder.path().join("cloud.toml"), configuration(&lines)).unwrap();
-        let store = SqliteStore::open(folder.path().join("fedecks.sqlite")).unwrap();
+        let store = folder.path().join("fedecks.sqlite");
+        SqliteStore::create(&store).unwrap();
+        let store = SqliteStore::open_beside(&store, StoreOptions::default()).unwrap();
         store.add_account(USER, &PASSWORD_HASH, &Actor::cli()).await.unwrap();
         let app = start(folder.path()).await;
         Self { address: app.addresses()[0], app, store, folder }

@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::new_file::{self, with_suffix};
 use super::schema;
+use super::server_lock::ServerLock;
 use crate::error::StoreError;
 
 pub(super) struct File {
@@ -22,6 +23,17 @@ pub(super) struct File {
     /// The write-ahead log of a file that was removed or replaced.
     orphaned_wal: Option<Identity>,
     epoch: Arc<AtomicU64>,
+    /// Only of a server.
+    lock: Option<ServerLock>,
+}
+
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// A server, the only one.
+    Server,
+    /// Anything else, beside a server.
+    Beside,
 }
 
 struct Open {
@@ -78,7 +90,7 @@ impl File {
     }
 
     /// Opens the file.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path, use_as: Use) -> Result<Self, StoreError> {
         let location: Arc<str> = path.display().to_string().into();
         if let Err(error) = fs::metadata(path) {
             if error.kind() == io::ErrorKind::NotFound {
@@ -86,10 +98,15 @@ impl File {
             }
             return Err(StoreError::failed(&location, "open", error));
         }
+        // Before the other server's store is migrated.
+        let lock = match use_as {
+            Use::Server => Some(ServerLock::take(path, &location, OPEN_TIMEOUT)?),
+            Use::Beside => None,
+        };
         let open = Open::file(path, OPEN_TIMEOUT, &location)?;
         let epoch = Arc::default();
         let path = Some(path.to_owned());
-        Ok(Self { location, path, open: Some(open), orphaned_wal: None, epoch })
+        Ok(Self { location, path, open: Some(open), orphaned_wal: None, epoch, lock })
     }
 
     pub(super) fn in_memory() -> Result<Self, StoreError> {
@@ -99,7 +116,7 @@ impl File {
         schema::prepare(&mut database, &location, schema::IfEmpty::Create)?;
         let open = Open { database, identity: None, wal: None };
         let epoch = Arc::default();
-        Ok(Self { location, path: None, open: Some(open), orphaned_wal: None, epoch })
+        Ok(Self { location, path: None, open: Some(open), orphaned_wal: None, epoch, lock: None })
     }
 
     pub(super) fn location(&self) -> &Arc<str> {
@@ -158,6 +175,9 @@ impl File {
             remove_orphaned_wal(path, wal)
                 .map_err(|error| StoreError::failed(&self.location, "open", error))?;
             self.orphaned_wal = None;
+        }
+        if let Some(lock) = &mut self.lock {
+            lock.follow(path, &self.location)?;
         }
         Open::file(path, BUSY_TIMEOUT, &self.location)
     }

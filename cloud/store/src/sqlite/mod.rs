@@ -21,6 +21,7 @@ mod queue;
 #[cfg(test)]
 mod queue_tests;
 mod schema;
+mod server_lock;
 mod shrink;
 mod stats;
 mod store;

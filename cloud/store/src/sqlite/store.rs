@@ -12,7 +12,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::audit_log::AuditLog;
-use super::file::File;
+use super::file::{File, Use};
 use super::queue::{CloseOnDrop, Lane, NotQueued, Queue, Queued};
 use super::stats::{Action, Counters};
 use super::worker::{self, CALL_TIMEOUT, Worker};
@@ -29,8 +29,13 @@ use crate::time::unix_now;
 /// A dedicated thread owns the database. Calls wait for it in bounded queues, and are refused with
 /// [`StoreError::Busy`] when those are full. What a login needs and what changes access is served before
 /// everything else. Every call is answered within about 6 seconds: a call that
-/// another process blocks does not delay the others, and fails after 5 seconds. Other processes may use
-/// the same file at the same time, as the commands of `fedecks-cloud` do while the server runs.
+/// another process blocks does not delay the others, and fails after 5 seconds.
+///
+/// Only one server at a time may open a store: each of two would deliver its events to webhooks, and only know of its
+/// own connections. So whoever opens it holds a lock, on the file with `.lock` added to its name, and a second one gets
+/// [`StoreError::InUse`]. The kernel releases the lock when the process ends, in whatever way. Programs that are not
+/// servers may use the same file at the same time with [`SqliteStore::open_beside`], as the commands of `fedecks-cloud`
+/// do while the server runs.
 ///
 /// It survives failures of the file. While the disk is full, or the file is damaged or missing, calls fail
 /// and notes are kept. As soon as the disk has room, or the file or a copy of it is back, the file is
@@ -84,7 +89,8 @@ impl SqliteStore {
     }
 
     /// Opens the store at `path`, and creates it first if there is none. A program that must not lose
-    /// revocations and blocks with a store that is not mounted uses [`SqliteStore::open_existing`].
+    /// revocations and blocks with a store that is not mounted uses [`SqliteStore::open_existing`], which also says
+    /// what happens if there is another server.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(path, StoreOptions::default())
     }
@@ -104,12 +110,18 @@ impl SqliteStore {
 
     /// Opens the store at `path`. SQLite creates further files next to it, with the same permissions. A file
     /// of an older version is migrated to the current one. Fails with [`StoreError::Missing`] if there is no
-    /// store, and with [`StoreError::Empty`] if the file is empty.
+    /// store, with [`StoreError::Empty`] if the file is empty, and with [`StoreError::InUse`] if another server has
+    /// opened it and does not end within 5 seconds, for which this blocks.
     pub fn open_existing(
         path: impl AsRef<Path>,
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
-        Self::start(File::open(path.as_ref())?, options)
+        Self::start(File::open(path.as_ref(), Use::Server)?, options)
+    }
+
+    /// [`SqliteStore::open_existing`] for a program that is not a server, which may be running.
+    pub fn open_beside(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::start(File::open(path.as_ref(), Use::Beside)?, options)
     }
 
     /// A store that is gone when it is dropped, for tests and trials.

@@ -49,11 +49,11 @@ pub(super) fn new_store() -> (TempDir, PathBuf, SqliteStore) {
     (dir, path, store)
 }
 
-/// The files in a directory.
+/// The files in a directory, except the locks, which stay.
 pub(super) fn names(dir: &TempDir) -> Vec<String> {
     let entries = fs::read_dir(dir.path()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = names.collect();
+    let mut names: Vec<_> = names.filter(|name| !name.ends_with(".lock")).collect();
     names.sort();
     names
 }
@@ -96,7 +96,7 @@ async fn everything_is_there_after_reopening() {
 #[tokio::test]
 async fn two_processes_share_the_file() {
     let (_dir, path, server) = new_store();
-    let command = SqliteStore::open(&path).unwrap();
+    let command = SqliteStore::open_beside(&path, StoreOptions::default()).unwrap();
     command.add_account("marvin", "hash", &cli()).await.unwrap();
     assert!(server.password_hash("marvin").await.unwrap().is_some());
     let first = server.revoke(&device("a"), &cli()).await.unwrap();
@@ -165,8 +165,8 @@ fn concurrent_openers_migrate_an_old_file_once() {
         let (_dir, path) = path();
         Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
         std::thread::scope(|scope| {
-            let opening: Vec<_> =
-                (0..3).map(|_| scope.spawn(|| SqliteStore::open(&path).map(drop))).collect();
+            let open = || SqliteStore::open_beside(&path, StoreOptions::default()).map(drop);
+            let opening: Vec<_> = (0..3).map(|_| scope.spawn(open)).collect();
             for opened in opening {
                 opened.join().unwrap().unwrap();
             }

@@ -8,41 +8,12 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use nix::unistd::geteuid;
 
+use super::data_dir::DataDir;
 use super::sealed_text::{seal, unseal};
+use super::store_error::StoreError;
 
 /// Maximum size of a file, in bytes.
 const MAX_SIZE: usize = 16 * 1024;
-
-/// Why the data directory could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The directory does not exist; its partition may be mounted later.
-    #[error(
-        "the data directory {} does not exist; is its partition mounted?", directory.display()
-    )]
-    NoDirectory {
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// The directory exists but is not writable: it is mounted read-only or belongs to another user.
-    #[error("the data directory {} cannot be written: {source}", directory.display())]
-    NotWritable {
-        /// The directory.
-        directory: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// Any other I/O error.
-    #[error("cannot {action} {}: {source}", file.display())]
-    Io {
-        /// What was attempted.
-        action: &'static str,
-        /// The file.
-        file: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-}
 
 /// A small text file of which the newest or the previous copy is intact after a power cut at any time.
 /// Every call blocks on the disk.
@@ -50,15 +21,18 @@ pub enum StoreError {
 /// The text is stored with its kind and a checksum. It is first written to `NAME.new`, which is complete
 /// and on disk before anything else changes; then the current copy is renamed to `NAME.previous` and the
 /// new one to `NAME`. Renames are atomic, so one of the two is intact at any time.
+///
+/// In a [`DataDir`] with a lock every call takes that first, as the directory may be on a partition that is mounted
+/// late, and fails with [`StoreError::InUse`] if another process has it.
 #[derive(Debug, Clone)]
 pub struct AtomicFile {
-    directory: PathBuf,
+    directory: DataDir,
     name: &'static str,
 }
 
 impl AtomicFile {
     /// The file `name` in `directory`; `name` is also its kind.
-    pub fn new(directory: impl Into<PathBuf>, name: &'static str) -> Self {
+    pub fn new(directory: impl Into<DataDir>, name: &'static str) -> Self {
         Self { directory: directory.into(), name }
     }
 
@@ -66,6 +40,7 @@ impl AtomicFile {
     /// an error, reads still return the previous content.
     pub fn write(&self, body: &str) -> Result<(), StoreError> {
         self.create_directory()?;
+        self.directory.check()?;
         let (file, previous, new) = self.paths();
         let written = write_new(&new, &seal(self.name, body));
         written.map_err(|source| self.error("write", &new, source))?;
@@ -80,6 +55,7 @@ impl AtomicFile {
     /// Returns what `parse` returns for the newest intact copy that it accepts. Returns `None` if there
     /// is none, and logs why unless nothing was ever written.
     pub fn read<T>(&self, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
+        self.directory.check()?;
         let (file, previous, _) = self.paths();
         let mut failure = None;
         for path in [&file, &previous] {
@@ -116,6 +92,7 @@ impl AtomicFile {
     /// Removes the file and all its copies, if there are any.
     pub fn remove(&self) -> Result<(), StoreError> {
         self.check_directory()?;
+        self.directory.check()?;
         let (file, previous, new) = self.paths();
         // The newest copy last: an interruption never leaves only older ones.
         for path in [&new, &previous, &file] {
@@ -125,49 +102,42 @@ impl AtomicFile {
     }
 
     fn paths(&self) -> (PathBuf, PathBuf, PathBuf) {
-        let with = |suffix| self.directory.join(format!("{}{suffix}", self.name));
+        let with = |suffix| self.directory.path().join(format!("{}{suffix}", self.name));
         (with(""), with(".previous"), with(".new"))
     }
 
     fn create_directory(&self) -> Result<(), StoreError> {
-        match DirBuilder::new().mode(0o700).create(&self.directory) {
+        match DirBuilder::new().mode(0o700).create(self.directory.path()) {
             Ok(()) => {
                 // A power cut must not lose the new directory with its content. The permission to create
                 // it does not imply the permission to open its parent.
-                let _ = File::open(self.directory.join("..")).and_then(|parent| parent.sync_all());
+                let _ = File::open(self.directory.path().join(".."))
+                    .and_then(|parent| parent.sync_all());
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             // Other errors are possible too if it exists, on a read-only disk for example.
-            Err(_) if self.directory.is_dir() => Ok(()),
-            Err(source) => Err(self.error("create", &self.directory, source)),
+            Err(_) if self.directory.path().is_dir() => Ok(()),
+            Err(source) => Err(self.error("create", self.directory.path(), source)),
         }
     }
 
     fn check_directory(&self) -> Result<(), StoreError> {
-        let listed = fs::read_dir(&self.directory);
-        listed.map(drop).map_err(|source| self.error("read", &self.directory, source))
+        let listed = fs::read_dir(self.directory.path());
+        listed.map(drop).map_err(|source| self.error("read", self.directory.path(), source))
     }
 
     fn sync_directory(&self) -> Result<(), StoreError> {
-        match File::open(&self.directory).and_then(|directory| directory.sync_all()) {
+        match File::open(self.directory.path()).and_then(|directory| directory.sync_all()) {
             Ok(()) => Ok(()),
             // Some file systems do not support it, and do not need it.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
-            Err(source) => Err(self.error("sync", &self.directory, source)),
+            Err(source) => Err(self.error("sync", self.directory.path(), source)),
         }
     }
 
     fn error(&self, action: &'static str, file: &Path, source: io::Error) -> StoreError {
-        let directory = self.directory.clone();
-        match source.raw_os_error() {
-            Some(libc::ENOENT) => StoreError::NoDirectory { directory },
-            Some(libc::EROFS) => StoreError::NotWritable { directory, source },
-            Some(libc::EACCES | libc::EPERM) if action != "read" => {
-                StoreError::NotWritable { directory, source }
-            }
-            _ => StoreError::Io { action, file: file.to_owned(), source },
-        }
+        StoreError::io(self.directory.path(), action, file, source)
     }
 
     fn read_copy(&self, path: &Path) -> Copy {

@@ -1,9 +1,13 @@
-//! Storage on disk: small files that survive power cuts, and the token. Public for programs that store
+//! Storage on disk: small files that survive power cuts, the lock of their directory, and the token. Public for programs that store
 //! their files next to the token.
 
 mod atomic_file;
+mod data_dir;
 mod sealed_text;
+mod store_error;
 mod token;
 
-pub use atomic_file::{AtomicFile, StoreError};
+pub use atomic_file::AtomicFile;
+pub use data_dir::DataDir;
+pub use store_error::StoreError;
 pub use token::TokenStore;

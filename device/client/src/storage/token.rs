@@ -1,10 +1,10 @@
 //! The token store: the device's token on disk.
 
-use std::path::Path;
-
 use fedecks_protocol::{DeviceId, IssuedToken, Token};
 
-use super::atomic_file::{AtomicFile, StoreError};
+use super::atomic_file::AtomicFile;
+use super::data_dir::DataDir;
+use super::store_error::StoreError;
 
 /// Stores the device's token in the data directory, in the [`AtomicFile`] `token`. Every call blocks on
 /// the disk.
@@ -16,7 +16,7 @@ pub struct TokenStore {
 
 impl TokenStore {
     /// The store of this device in `directory`, which may not exist yet.
-    pub fn new(directory: &Path, device_id: DeviceId) -> Self {
+    pub fn new(directory: impl Into<DataDir>, device_id: DeviceId) -> Self {
         Self { file: AtomicFile::new(directory, "token"), device_id }
     }
 
@@ -61,6 +61,7 @@ fn parse(body: &str) -> Option<(DeviceId, IssuedToken)> {
 mod tests {
     use std::fs;
     use std::io::{BufRead, BufReader};
+    use std::path::Path;
     use std::process::{Command, Stdio};
     use std::time::Duration;
 

@@ -1,8 +1,6 @@
 //! The file in the data directory that keeps the device's id and its source.
 
-use std::path::Path;
-
-use fedecks_device::storage::{AtomicFile, StoreError};
+use fedecks_device::storage::{AtomicFile, DataDir, StoreError};
 use fedecks_protocol::DeviceId;
 
 use super::id_source::IdSource;
@@ -21,7 +19,7 @@ pub(crate) struct IdentityFile(AtomicFile);
 
 impl IdentityFile {
     /// The file in `directory`, which need not exist yet.
-    pub(crate) fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: impl Into<DataDir>) -> Self {
         Self(AtomicFile::new(directory, "identity"))
     }
 

@@ -111,7 +111,7 @@ impl System {
         data: &str,
     ) -> (DeviceIdentity, Option<Unsaved>) {
         let paths = SystemPaths::in_folder(self.folder.path(), hostname);
-        find(&paths, pinned, &IdentityFile::new(&self.path(data))).unwrap()
+        find(&paths, pinned, &IdentityFile::new(self.path(data))).unwrap()
     }
 }
 

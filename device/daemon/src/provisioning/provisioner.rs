@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use fedecks_device::storage::{StoreError, TokenStore};
+use fedecks_device::storage::{DataDir, StoreError, TokenStore};
 use fedecks_protocol::{Credentials, DeviceId};
 use nix::libc;
 use ring::digest;
@@ -50,7 +50,7 @@ pub(super) struct Attempt {
 
 impl Provisioner {
     /// The file comes first: it was added after the image, which contains the credential, was built.
-    pub(crate) fn new(config: &DeviceConfig, device: DeviceId) -> Self {
+    pub(crate) fn new(config: &DeviceConfig, data_dir: &DataDir, device: DeviceId) -> Self {
         let file = Source { kind: SourceKind::File, path: config.provision_file.clone() };
         let credential = config.provision_credential.clone();
         let credential = credential.map(|path| Source { kind: SourceKind::Credential, path });
@@ -65,8 +65,8 @@ impl Provisioner {
         let status = ProvisioningStatus { sources: sources.iter().map(absent).collect() };
         Self {
             sources,
-            record: RecordFile::new(&config.data_dir),
-            tokens: TokenStore::new(&config.data_dir, device.clone()),
+            record: RecordFile::new(data_dir),
+            tokens: TokenStore::new(data_dir, device.clone()),
             device,
             handled: BTreeMap::new(),
             status: watch::Sender::new(status),
@@ -79,11 +79,13 @@ impl Provisioner {
     }
 
     /// Finds credentials that were not used yet, and removes used ones if possible. `without_record`: even if
-    /// it is unknown which ones were used before.
+    /// it is unknown which ones were used before; but never while another process uses the data directory.
     pub(super) fn next(&mut self, without_record: bool) -> Next {
         let record = match self.record.read() {
             Ok(record) => record,
-            Err(_) if without_record => Record::default(),
+            Err(error) if without_record && !matches!(error, StoreError::InUse { .. }) => {
+                Record::default()
+            }
             Err(error) => {
                 let sources = self.sources.clone();
                 let is_there = sources.iter().any(|source| self.unhandled(source).is_some());

@@ -5,9 +5,8 @@
 //! entry to compare with.
 
 use std::num::NonZeroU32;
-use std::path::Path;
 
-use fedecks_device::storage::{AtomicFile, StoreError};
+use fedecks_device::storage::{AtomicFile, DataDir, StoreError};
 use ring::pbkdf2;
 
 use super::status::SourceKind;
@@ -80,7 +79,7 @@ impl Record {
 }
 
 impl RecordFile {
-    pub(super) fn new(directory: &Path) -> Self {
+    pub(super) fn new(directory: impl Into<DataDir>) -> Self {
         Self(AtomicFile::new(directory, "provisioning"))
     }
 

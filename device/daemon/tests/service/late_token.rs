@@ -21,7 +21,7 @@ fn device() -> DeviceId {
 }
 
 fn store(setup: &Setup) -> TokenStore {
-    TokenStore::new(&setup.data(), device())
+    TokenStore::new(setup.data(), device())
 }
 
 /// What the cloud of the tests has sealed some days ago, for four weeks.

@@ -21,6 +21,7 @@ mod memory;
 mod network;
 mod provisioning;
 mod rollback;
+mod second_service;
 mod support;
 mod tls_refusals;
 mod unit;

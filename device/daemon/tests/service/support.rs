@@ -6,6 +6,7 @@ pub(crate) mod machine;
 pub(crate) mod name_server;
 pub(crate) mod network_manager;
 pub(crate) mod openssl;
+pub(crate) mod process;
 pub(crate) mod scene;
 
 use std::ffi::OsString;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::support::fedecksd::Setup;
+use crate::support::process::{gone, id_in, write_id};
 use crate::support::{By, Seen, cloud, cloud_at, write};
 
 /// A device with a token and an action that records its reasons, the former address of its cloud, and the records.
@@ -83,4 +84,28 @@ async fn a_short_connection_while_the_action_runs_resets_the_count() {
     service.logs("unreachable_action succeeded").await;
     let again = service.logs("running unreachable_action").await;
     assert!(again.contains("times=1"), "{again}");
+}
+
+#[tokio::test]
+async fn the_action_ends_with_the_service_as_a_whole() {
+    let (setup, _, _) = unreachable().await;
+    let file = setup.folder.path().join("id");
+    let setup = with_action(setup, &format!("sleep 600 & {}; wait", write_id("$!", &file)));
+    let mut service = setup.start();
+    service.logs("running unreachable_action").await;
+    let child = id_in(&file).await;
+    service.terminate().await;
+    gone(child).await;
+}
+
+#[tokio::test]
+async fn the_action_of_a_killed_service_ends() {
+    let (setup, _, _) = unreachable().await;
+    let file = setup.folder.path().join("id");
+    let setup = with_action(setup, &format!("{}; exec sleep 600", write_id("$$", &file)));
+    let mut service = setup.start();
+    service.logs("running unreachable_action").await;
+    let action = id_in(&file).await;
+    service.kill().await;
+    gone(action).await;
 }

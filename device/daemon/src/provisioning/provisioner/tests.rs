@@ -55,7 +55,11 @@ impl Device {
         let credentials = |name: &str| name == "CREDENTIALS_DIRECTORY";
         let variable = |name: &str| credentials(name).then(|| self.folder.path().into());
         let config = DeviceConfig::load(Some(&file), variable);
-        Provisioner::new(&config.unwrap(), DeviceId::new(device).unwrap())
+        Provisioner::new(
+            &config.unwrap(),
+            &DataDir::unlocked(self.data("")),
+            DeviceId::new(device).unwrap(),
+        )
     }
 
     /// A new start that begins a login.
@@ -69,7 +73,7 @@ impl Device {
     fn store(&self, token: &str) {
         let token = IssuedToken { token: Token::new(token).unwrap(), expires_at: 1 };
         let device = DeviceId::new("kitchen-1").unwrap();
-        TokenStore::new(&self.data(""), device).save(&token).unwrap();
+        TokenStore::new(self.data(""), device).save(&token).unwrap();
     }
 
     fn has_record(&self) -> bool {

@@ -8,9 +8,9 @@ use nix::unistd::Pid;
 
 use super::fedecks::Following;
 use crate::support::scene::Scene;
-use crate::support::{By, Seen, push, push_raw, until};
+use crate::support::{By, Seen, push, push_raw};
 
-fn signal(following: &Following, signal: Signal) {
+pub(super) fn signal(following: &Following, signal: Signal) {
     let id = following.child.id().unwrap();
     kill(Pid::from_raw(id.try_into().unwrap()), signal).unwrap();
 }
@@ -148,23 +148,4 @@ async fn listening_continues_when_the_service_restarts() {
     push(&cloud, Term::from("again")).await;
     assert_eq!(listening.prints().await, "\"again\"");
     listening.ends(0).await;
-}
-
-#[tokio::test]
-async fn ctrl_c_also_ends_the_program() {
-    let Some(scene) = Scene::connected().await else { return };
-    let file = scene.setup.folder.path().join("id");
-    let script = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600", file.display());
-    let listening = scene.follow(&["listen", "--exec", "sh", "-c", &script]).await;
-    push(&scene.cloud, Term::Nil).await;
-    let read = async || Some(fs::read_to_string(&file).ok()?.trim().parse().unwrap());
-    let id = Pid::from_raw(until(read).await);
-    signal(&listening, Signal::SIGINT);
-    listening.ends_with(130, "").await;
-    until(async || {
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        // It may be a zombie without a parent that waits for it.
-        (kill(id, None).is_err() || stat.contains(") Z ")).then_some(())
-    })
-    .await;
 }

@@ -6,12 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
 use std::sync::mpsc;
 
+use fedecks_protocol::Term;
 use nix::pty::openpty;
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use tokio::process::Child;
 
+use crate::support::process::{gone, id_in, write_id};
 use crate::support::scene::Scene;
-use crate::support::{By, PASSWORD, PATIENCE, Seen, USER, fedecks, within};
+use crate::support::{By, PASSWORD, PATIENCE, Seen, USER, fedecks, push, within};
 
 /// A terminal with the command as its foreground process.
 struct Session {
@@ -121,6 +123,21 @@ async fn ctrl_c_at_the_password_prompt_restores_the_terminal() {
     session.types("\x04");
     session.sees("no password was given");
     assert_eq!(session.end().await, Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_also_ends_the_program_of_a_message() {
+    let Some(scene) = Scene::connected().await else { return };
+    let file = scene.setup.folder.path().join("id");
+    // In a process group of its own, which the terminal does not send the signal to.
+    let script = format!("{}; exec sleep 600", write_id("$$", &file));
+    let mut session = Session::start(&scene, &["listen", "--exec", "sh", "-c", &script], &[]);
+    session.sees("listening");
+    push(&scene.cloud, Term::Nil).await;
+    let program = id_in(&file).await;
+    session.types("\x03");
+    assert_eq!(session.end().await, Some(130));
+    gone(program).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

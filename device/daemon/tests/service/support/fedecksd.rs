@@ -222,11 +222,22 @@ impl Fedecksd {
 
     /// Ends it as systemd does, and returns its log.
     pub(crate) async fn terminate(mut self) -> String {
-        kill(Pid::from_raw(self.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        self.begin_to_terminate();
         within(async { while self.next_line().await.is_some() {} }).await;
         let status = within(self.child.wait()).await.unwrap();
         assert!(status.success(), "{status}:\n{}", self.log);
         self.log
+    }
+
+    /// Its exit status and its log, once it has ended by itself.
+    pub(crate) async fn ended(mut self) -> (Option<i32>, String) {
+        within(async { while self.next_line().await.is_some() {} }).await;
+        (within(self.child.wait()).await.unwrap().code(), self.log)
+    }
+
+    /// Asks it to end.
+    pub(crate) fn begin_to_terminate(&self) {
+        kill(Pid::from_raw(self.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     }
 
     pub(crate) async fn kill(mut self) {
