@@ -15,13 +15,13 @@ use std::sync::Arc;
 
 use fedecks_cloud::accounts::AccountHandler;
 use fedecks_cloud::auth::AuthenticatedBy;
-use fedecks_cloud::messaging::Presence;
+use fedecks_cloud::messaging::{Presence, TopicEvent};
 use fedecks_cloud::serve::Tls;
 use fedecks_cloud::session::Disconnected;
 use fedecks_cloud::store::SqliteStore;
 use fedecks_cloud::{
-    Decision, Denylist, Fedecks, Handler, Hub, Info, Keyring, Listen, Login, Outcome, ServeOptions,
-    Session, serve,
+    Decision, Fedecks, Handler, Hub, Info, Keyring, Listen, Login, Outcome, ServeOptions, Session,
+    serve,
 };
 use fedecks_device::{DeviceId, Term};
 use serde_json::{Value, json};
@@ -85,11 +85,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let tls = Tls::from_pem_files(file("self-signed/cert.pem"), file("self-signed/key.pem"))?;
     let store = Arc::new(SqliteStore::open(file("fedecks.sqlite"))?);
 
-    let fedecks = Fedecks::builder(Topics { accounts: AccountHandler::new(store.clone()) })
-        .keyring(keyring)
-        .denylist(Denylist::load(store.clone()).await?)
-        .store(store)
-        .build()?;
+    let handler = Topics { accounts: AccountHandler::new(store.clone()) };
+    let fedecks = Fedecks::builder(handler, keyring, store).build().await?;
     let listen = vec![Listen::tls(address.parse()?, tls)];
     let server = serve(fedecks.routes(), ServeOptions { listen, ..ServeOptions::default() })?;
     print_event(&json!({"event": "listening", "address": server.addresses()[0].to_string()}));
@@ -121,14 +118,17 @@ async fn execute(hub: &Hub, line: &str) -> Result<(), Box<dyn Error>> {
 
 async fn print_messages(hub: Hub, device: DeviceId) {
     let mut messages = hub.subscribe(format!("upstream.{device}"));
-    loop {
-        match messages.recv().await {
-            Ok(info) => {
+    while let Some(event) = messages.next().await {
+        match event {
+            TopicEvent::Message(info) => {
                 let message = serde_json::to_value(&*info.message)
                     .unwrap_or_else(|_| Value::String(format!("{:?}", &*info.message)));
                 print_event(&json!({"event": "message", "device": device, "message": message}));
             }
-            Err(missed) => print_event(&json!({"event": "missed", "error": missed.to_string()})),
+            TopicEvent::Missed { count } => {
+                print_event(&json!({"event": "missed", "count": count}))
+            }
+            _ => {}
         }
     }
 }

@@ -9,9 +9,7 @@
 
 use std::error::Error;
 
-use fedecks_device::{
-    Client, Credentials, DeviceId, Event, SubscriptionError, Term, TlsOptions, Trust,
-};
+use fedecks_device::{Client, Credentials, DeviceId, Event, Term, TlsOptions, Trust};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -35,19 +33,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let trust = arguments.next().map_or(Trust::Public, |file| Trust::Only(file.into()));
     let tls = TlsOptions { trust, identity: None };
-    let client =
-        Client::builder(url.parse()?, DeviceId::new(device)?).data_dir(folder).tls(tls).start()?;
+    let client = Client::builder(url.parse()?, DeviceId::new(device)?).data_dir(folder).tls(tls);
+    let (client, mut events) = client.start().await?;
 
-    let mut events = client.subscribe();
     let printer = tokio::spawn(async move {
-        loop {
-            match events.next().await {
-                Ok(event) => print_event(&describe(&event)),
-                Err(SubscriptionError::Lagged(count)) => {
-                    print_event(&json!({"event": "missed", "count": count}))
-                }
-                Err(SubscriptionError::Stopped(_)) => return,
-            }
+        while let Some(event) = events.next().await {
+            print_event(&describe(&event));
         }
     });
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -99,6 +90,7 @@ fn describe(event: &Event) -> Value {
         Event::Message(term) => json!({"event": "message", "message": readable(term)}),
         Event::RawMessage(bytes) => json!({"event": "raw_message", "size": bytes.len()}),
         Event::StoreFailed { error } => json!({"event": "store_failed", "error": error}),
+        Event::Missed { count } => json!({"event": "missed", "count": count}),
     }
 }
 

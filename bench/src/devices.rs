@@ -26,7 +26,7 @@ impl Devices {
     pub(crate) async fn login(count: usize, target: &Target, trust: Option<&Certificate>) -> Self {
         let mut devices = Vec::new();
         for index in 0..count {
-            let mut device = start(&format!("bench-device-{index:03}"), target, trust);
+            let mut device = start(&format!("bench-device-{index:03}"), target, trust).await;
             // One after the other: the server hashes few passwords at once.
             device.login().await;
             devices.push(device);
@@ -69,7 +69,7 @@ impl Devices {
     }
 }
 
-fn start(id: &str, target: &Target, trust: Option<&Certificate>) -> Device {
+async fn start(id: &str, target: &Target, trust: Option<&Certificate>) -> Device {
     let url = match trust {
         Some(_) => format!("wss://{HOST}:{}", target.address.port()),
         None => format!("ws://{}", target.address),
@@ -79,12 +79,17 @@ fn start(id: &str, target: &Target, trust: Option<&Certificate>) -> Device {
     Device::start_with(&url, id, move |builder| {
         builder.tls(tls.clone()).backoff(BACKOFF, MAX_BACKOFF)
     })
+    .await
 }
 
 async fn until(device: &mut Device, wanted: impl Fn(&Event) -> bool) -> Result<()> {
     let found = async {
-        while !wanted(&device.events.next().await?) {}
-        Ok(())
+        while let Some(event) = device.events.next().await {
+            if wanted(&event) {
+                return Ok(());
+            }
+        }
+        Err("the device has stopped".into())
     };
     match timeout(PATIENCE, found).await {
         Ok(found) => found,

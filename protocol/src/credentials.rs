@@ -95,9 +95,9 @@ impl Credentials {
     }
 
     /// Deserializes the credentials into any type.
-    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, TermError> {
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, TermError> {
         let entries = self.0.iter().map(|(key, value)| (Term::from(key.as_str()), value.clone()));
-        Term::Map(entries.collect()).deserialize()
+        Term::Map(entries.collect()).parse()
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
         let login = Login { username: "marvin".into(), pin: 42 };
         let credentials = Credentials::from_serialize(&login).unwrap();
         assert_eq!(credentials.text("username"), Some("marvin"));
-        assert_eq!(credentials.deserialize::<Login>().unwrap(), login);
+        assert_eq!(credentials.parse::<Login>().unwrap(), login);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_cloud::messaging::backplane::Backplane;
+use fedecks_cloud::messaging::{Info, Subscription, TopicEvent};
 use fedecks_cloud::serve::{Server, Tls};
 use fedecks_cloud::store::{Clock, DeviceStore, SqliteStore};
 use fedecks_cloud::{
@@ -81,19 +82,16 @@ impl CloudOptions {
         serve: impl FnOnce(&Fedecks<H>) -> (SocketAddr, Option<Server>),
     ) -> Cloud<C> {
         let store = Arc::new(SqliteStore::in_memory().unwrap());
-        let denylist = Denylist::load(store.clone()).await.unwrap();
         let (sender, calls) = unbounded_channel();
-        let mut builder = Fedecks::builder(handler(sender))
-            .keyring(self.keyring)
-            .denylist(denylist.clone())
-            .store(store.clone())
+        let mut builder = Fedecks::builder(handler(sender), self.keyring, store.clone())
             .clock(self.clock)
             .options(self.options);
         if let Some(backplane) = self.backplane {
             builder = builder.backplane(backplane);
         }
-        let fedecks = builder.build().unwrap();
+        let fedecks = builder.build().await.unwrap();
         let (address, server) = serve(&fedecks);
+        let denylist = fedecks.denylist().clone();
         Cloud { hub: fedecks.hub(), denylist, store, address, calls, server }
     }
 }
@@ -139,6 +137,18 @@ impl<C> Cloud<C> {
             server.closed(PATIENCE).await;
         }
         self.address
+    }
+}
+
+/// The next message of a subscription.
+///
+/// # Panics
+///
+/// If messages were missed.
+pub async fn published(subscription: &mut Subscription) -> Info {
+    match within(subscription.next()).await {
+        Some(TopicEvent::Message(info)) => info,
+        other => panic!("not a message but {other:?}"),
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use fedecks_device::{
-    Client, ClientBuilder, CloudUrl, Credentials, DeviceId, Event, LoggedIn, LoginError,
-    Subscription, Term,
+    Client, ClientBuilder, CloudUrl, Credentials, DeviceId, Event, Events, LoggedIn, LoginError,
+    Term,
 };
 use tempfile::TempDir;
 
@@ -18,48 +18,48 @@ pub struct Device {
     /// The connection.
     pub client: Client,
     /// What has happened since the start.
-    pub events: Subscription,
+    pub events: Events,
     /// The device's data.
     pub data: TempDir,
-    start: Box<dyn Fn(&Path) -> Client + Send + Sync>,
+    builder: Box<dyn Fn(&Path) -> ClientBuilder + Send + Sync>,
 }
 
 impl Device {
     /// Dials `ws://address`.
-    pub fn start(address: SocketAddr, id: &str) -> Self {
-        Self::start_with(&format!("ws://{address}"), id, |builder| builder)
+    pub async fn start(address: SocketAddr, id: &str) -> Self {
+        Self::start_with(&format!("ws://{address}"), id, |builder| builder).await
     }
 
     /// Dials `ws://address` and logs in.
     pub async fn logged_in(address: SocketAddr, id: &str) -> Self {
-        let mut device = Self::start(address, id);
+        let mut device = Self::start(address, id).await;
         device.login().await;
         device
     }
 
     /// Dials `url`, with other settings.
-    pub fn start_with(
+    pub async fn start_with(
         url: &str,
         id: &str,
         settings: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static,
     ) -> Self {
         let (url, id) = (url.parse::<CloudUrl>().unwrap(), DeviceId::new(id).unwrap());
-        let start = move |data: &Path| {
+        let builder = move |data: &Path| {
             let builder = Client::builder(url.clone(), id.clone())
                 .data_dir(data)
                 .backoff(Duration::from_millis(50), Duration::from_millis(500));
-            settings(builder).start().unwrap()
+            settings(builder)
         };
         let data = tempfile::tempdir().unwrap();
-        let client = start(data.path());
-        Self { events: client.subscribe(), client, data, start: Box::new(start) }
+        let (client, events) = builder(data.path()).start().await.unwrap();
+        Self { client, events, data, builder: Box::new(builder) }
     }
 
     /// Shuts down and starts again with the same data.
     pub async fn restart(self) -> Self {
         self.client.shutdown().await;
-        let client = (self.start)(self.data.path());
-        Self { events: client.subscribe(), client, ..self }
+        let (client, events) = (self.builder)(self.data.path()).start().await.unwrap();
+        Self { client, events, ..self }
     }
 
     /// Logs in by [`USER`] and [`PASSWORD`], and waits until it is connected.
@@ -79,6 +79,7 @@ impl Device {
         within(async {
             loop {
                 let event = self.events.next().await.unwrap();
+                assert!(!matches!(event, Event::Missed { .. }), "{event}");
                 if wanted(&event) {
                     return event;
                 }

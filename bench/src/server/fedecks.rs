@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fedecks_cloud::accounts::AccountHandler;
 use fedecks_cloud::serve::{ServeLimits, Server, Tls};
 use fedecks_cloud::store::SqliteStore;
-use fedecks_cloud::{Decision, Denylist, Fedecks, Handler, Listen, Login, Outcome, Session, serve};
+use fedecks_cloud::{Decision, Fedecks, Handler, Listen, Login, Outcome, Session, serve};
 use fedecks_protocol::Term;
 use fedecks_testing::cloud::keyring;
 
@@ -17,13 +17,8 @@ use crate::identity::STORE;
 /// handler that echoes.
 pub(super) async fn start(options: &ServeOptions) -> Result<Server> {
     let store = Arc::new(SqliteStore::open(options.folder.join(STORE))?);
-    let denylist = Denylist::load(store.clone()).await?;
-    tokio::spawn(denylist.clone().watch());
-    let fedecks = Fedecks::builder(Echo(AccountHandler::new(store.clone())))
-        .keyring(keyring())
-        .denylist(denylist)
-        .store(store)
-        .build()?;
+    let handler = Echo(AccountHandler::new(store.clone()));
+    let fedecks = Fedecks::builder(handler, keyring(), store).build().await?;
     let tls = match &options.tls {
         None => None,
         Some((certificate, key)) => Some(Tls::from_pem_files(certificate, key)?),

@@ -1,14 +1,14 @@
 //! Why a cloud could not be built.
 
+use fedecks_store::StoreError;
+
 /// Why a [`Fedecks`](crate::Fedecks) could not be built.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BuildError {
-    /// The keyring, which seals and opens tokens, is missing.
-    #[error("no keyring: call Builder::keyring")]
-    NoKeyring,
-    /// The denylist, which knows revoked tokens and blocked devices, is missing.
-    #[error("no denylist: call Builder::denylist")]
-    NoDenylist,
+    /// The revoked and blocked devices could not be read from the store.
+    #[error("cannot read the revoked and blocked devices: {0}")]
+    Store(#[from] StoreError),
     /// An option has an invalid value.
     #[error("invalid option {option}: expected {expected}")]
     Option {

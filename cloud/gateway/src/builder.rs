@@ -24,22 +24,23 @@ use crate::session::traffic::TrafficLimits;
 /// Builds a [`Fedecks`], see [`Fedecks::builder`].
 pub struct Builder<H> {
     handler: H,
-    keyring: Option<Keyring>,
+    keyring: Keyring,
+    store: Arc<dyn DeviceStore>,
     denylist: Option<Denylist>,
-    store: Option<Arc<dyn DeviceStore>>,
     backplane: Option<Arc<dyn Backplane>>,
     clock: Clock,
     options: Options,
 }
 
 impl<H: Handler> Fedecks<H> {
-    /// A builder for a cloud with this handler. A [`Keyring`] and a [`Denylist`] are required.
-    pub fn builder(handler: H) -> Builder<H> {
+    /// A builder for a cloud with this handler. `keyring` has the keys that seal and open tokens. `store` knows
+    /// which tokens are revoked and which devices are blocked, and records when each device was seen.
+    pub fn builder(handler: H, keyring: Keyring, store: Arc<dyn DeviceStore>) -> Builder<H> {
         Builder {
             handler,
-            keyring: None,
+            keyring,
+            store,
             denylist: None,
-            store: None,
             backplane: None,
             clock: Clock::system(),
             options: Options::default(),
@@ -48,24 +49,11 @@ impl<H: Handler> Fedecks<H> {
 }
 
 impl<H: Handler> Builder<H> {
-    /// The keys that seal and open tokens. Required.
-    #[must_use]
-    pub fn keyring(mut self, keyring: Keyring) -> Self {
-        self.keyring = Some(keyring);
-        self
-    }
-
-    /// Which tokens were revoked and which devices are blocked. Required.
+    /// The denylist, for a program that needs it earlier than [`Fedecks::denylist`] returns it. By default it is
+    /// loaded from the store.
     #[must_use]
     pub fn denylist(mut self, denylist: Denylist) -> Self {
         self.denylist = Some(denylist);
-        self
-    }
-
-    /// The store that records when devices were seen. Optional.
-    #[must_use]
-    pub fn store(mut self, store: Arc<dyn DeviceStore>) -> Self {
-        self.store = Some(store);
         self
     }
 
@@ -91,15 +79,16 @@ impl<H: Handler> Builder<H> {
         self
     }
 
-    /// Builds the cloud. Must be called within a tokio runtime: it starts a task that closes the sessions
-    /// of revoked and blocked devices, which ends with the last clone of the hub.
-    ///
-    /// To notice what other processes revoke and block, run [`Denylist::watch`] as well.
-    pub fn build(self) -> Result<Fedecks<H>, BuildError> {
-        let Self { handler, keyring, denylist, store, backplane, clock, options } = self;
-        let keyring = keyring.ok_or(BuildError::NoKeyring)?;
-        let denylist = denylist.ok_or(BuildError::NoDenylist)?;
+    /// Builds the cloud. Must be called within a tokio runtime: it loads the denylist and starts a task that closes
+    /// the sessions of revoked and blocked devices, which ends with the last clone of the hub. What other processes
+    /// revoke and block in the same store counts as well, within a second.
+    pub async fn build(self) -> Result<Fedecks<H>, BuildError> {
+        let Self { handler, keyring, store, denylist, backplane, clock, options } = self;
         options.check()?;
+        let denylist = match denylist {
+            Some(denylist) => denylist,
+            None => Denylist::load(store.clone()).await?,
+        };
         let traffic = TrafficLimits {
             messages: RateLimit::per_second(options.messages_per_second, options.message_burst),
             bytes: RateLimit::per_second(options.bytes_per_second, options.byte_burst),

@@ -17,7 +17,7 @@ pub(crate) struct GatewayContext<H> {
     pub(crate) handler: H,
     pub(crate) keyring: Keyring,
     pub(crate) denylist: Denylist,
-    pub(crate) store: Option<Arc<dyn DeviceStore>>,
+    pub(crate) store: Arc<dyn DeviceStore>,
     pub(crate) options: Options,
     /// What tokens are sealed and judged by.
     pub(crate) clock: Clock,

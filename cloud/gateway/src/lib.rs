@@ -14,8 +14,8 @@
 //!
 //! use fedecks_cloud::store::SqliteStore;
 //! use fedecks_cloud::{
-//!     Decision, Denylist, Fedecks, Handler, Info, Keyring, Listen, Login, Outcome, ServeOptions,
-//!     Session, Term, serve,
+//!     Decision, Fedecks, Handler, Info, Keyring, Listen, Login, Outcome, ServeOptions, Session, Term,
+//!     serve,
 //! };
 //!
 //! struct MyHandler;
@@ -50,10 +50,8 @@
 //! let secret = std::env::var("FEDECKS_SECRET")?;
 //! let salt = std::env::var("FEDECKS_SALT")?;
 //! let store = Arc::new(SqliteStore::open("fedecks.sqlite")?);
-//! let fedecks = Fedecks::builder(MyHandler)
-//!     .keyring(Keyring::new(&secret, &salt)?)
-//!     .denylist(Denylist::load(store).await?)
-//!     .build()?;
+//! let keyring = Keyring::new(&secret, &salt)?;
+//! let fedecks = Fedecks::builder(MyHandler, keyring, store).build().await?;
 //!
 //! let hub = fedecks.hub();
 //! let listen = vec![Listen::plain("127.0.0.1:8080".parse()?)];
@@ -62,7 +60,9 @@
 //!
 //! let mut upstream = hub.subscribe("upstream.nerves-242a");
 //! hub.publish("downstream.nerves-242a", Term::from("hello")).await?;
-//! println!("{:?}", *upstream.recv().await?.message);
+//! while let Some(event) = upstream.next().await {
+//!     println!("{event}");
+//! }
 //! # drop(server);
 //! # Ok(())
 //! # }

@@ -127,8 +127,6 @@ impl App {
         let denylist = Denylist::load(store.clone()).await?;
         let tokens = ApiTokens::load(store.clone(), clock.clone()).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(denylist.clone().watch());
-        tasks.spawn(tokens.clone().watch());
         tasks.spawn(keeper.run());
 
         let failed_logins = FailedLogins::load(config.failed_logins, store.clone()).await?;
@@ -140,13 +138,12 @@ impl App {
         let accounts = AccountHandler::new(store.clone()).failed_logins(failed_logins.clone());
         let recorders = (events.clone(), counters.clone(), audit_trail.clone());
         let handler = RecordingHandler::new(accounts, denylist.clone(), recorders);
-        let cloud = Fedecks::builder(handler)
-            .store(store.clone())
-            .keyring(keyring)
+        let cloud = Fedecks::builder(handler, keyring, store.clone())
             .denylist(denylist.clone())
             .clock(clock.clone())
             .options(options(&config))
-            .build()?;
+            .build()
+            .await?;
         tasks.spawn(events::record_access_changes(denylist.subscribe(), events.clone()));
         let certificates: Vec<_> = listen.iter().filter_map(|listen| listen.tls.clone()).collect();
         let trusted_proxies = config.trusted_proxies.clone();

@@ -23,8 +23,8 @@ Exit status:
   130  interrupted by Ctrl-C (generally 128 plus the signal number)";
 
 /// The values of the property `State`.
-const STATES: [&str; 7] =
-    ["unregistered", "late", "offline", "waiting", "dialing", "connected", "closed"];
+const STATES: [&str; 8] =
+    ["loading", "unregistered", "late", "offline", "waiting", "dialing", "connected", "closed"];
 
 /// Control fedecksd, the service that keeps this device connected to its cloud.
 ///

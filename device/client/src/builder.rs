@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_device_core::{Config, Connection};
+use fedecks_device_core::{Config, Connection, State};
 use fedecks_protocol::DeviceId;
 use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::client::Client;
@@ -15,10 +17,10 @@ use crate::dial::Target;
 use crate::driver::{Driver, Executor, Watchdog};
 use crate::error::StartError;
 use crate::event_queue::QueueLimits;
+use crate::events::{self, Events};
 use crate::health::Vitals;
 use crate::status::Status;
 use crate::storage::{DataDir, StoreError, TokenStore};
-use crate::subscription;
 use crate::tls::{TlsOptions, TrustedTime};
 use crate::unsent::Unsent;
 use crate::url::CloudUrl;
@@ -34,6 +36,9 @@ pub struct ClientBuilder {
     max_waiting: usize,
     watchdog: Option<Watchdog>,
 }
+
+/// How long the start waits for a disk that does not respond.
+const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Capacity of the queue of commands and of the queue of messages.
 const QUEUE: usize = 16;
@@ -93,7 +98,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Capacity of the event queue, 64 by default. A subscription with three quarters of that unread, or
+    /// Capacity of the event queue, 64 by default. A reader of [`Events`] with three quarters of that unread, or
     /// with as many messages as [`ClientBuilder::max_waiting`] allows, pauses reading from the cloud, for a
     /// fifth of the pong deadline at most; after that it may miss events.
     pub fn event_queue(mut self, events: usize) -> Self {
@@ -125,25 +130,51 @@ impl ClientBuilder {
         self
     }
 
-    /// Reads all files that the settings name, as [`ClientBuilder::start`] does, but starts nothing.
+    /// Reads all files that the settings name, as [`ClientBuilder::start`] does, but starts nothing. Blocks on the
+    /// disk.
     pub fn check(&self) -> Result<(), StartError> {
         self.target(&TrustedTime::new(WallClock::system(), self.data_dir.path())).map(|_| ())
     }
 
     fn target(&self, trusted_time: &TrustedTime) -> Result<Target, StartError> {
-        let time = trusted_time.clone();
-        let core = &self.core;
-        Ok(Target::new(self.url.clone(), &self.tls, time, core.dialect, &core.limits)?)
+        let (url, time, core) = (self.url.clone(), trusted_time.clone(), &self.core);
+        Ok(Target::new(url, &self.tls, time, core.dialect, &core.limits)?)
     }
 
-    /// Starts the client as a task of the current tokio runtime. It connects with the token from the
-    /// data directory if there is one; otherwise it waits for a login. Fails with [`StartError::InUse`] if another
-    /// client uses the data directory; one that was shut down has released it when [`Client::shutdown`] returns.
-    pub fn start(self) -> Result<Client, StartError> {
-        let device = self.core.device_id.clone();
-        let data_dir = take(&self.data_dir)?;
+    /// Starts the client as a task of the current tokio runtime, and returns once it has looked for a token in the
+    /// data directory. With a token it connects; without one its state is [`State::Unregistered`] and it waits for
+    /// a login. Only if the disk does not respond for 5 s, the state is still [`State::Loading`] when this returns.
+    ///
+    /// The [`Events`] have everything from the start on, such as [`Event::Unregistered`](crate::Event::Unregistered).
+    /// Drop them if you need none.
+    ///
+    /// Fails with [`StartError::InUse`] if another client uses the data directory; one that was shut down has
+    /// released it when [`Client::shutdown`] returns.
+    pub async fn start(self) -> Result<(Client, Events), StartError> {
+        let data_dir = take(self.data_dir.clone()).await?;
         let trusted_time = TrustedTime::new(WallClock::system(), data_dir.path());
-        let target = self.target(&trusted_time)?;
+        let time = trusted_time.clone();
+        let (settings, target) = off_the_executor(move || {
+            let target = self.target(&time);
+            (self, target)
+        })
+        .await;
+        let (client, events) = settings.spawn(data_dir, trusted_time, target?)?;
+        let mut status = client.watch_status();
+        let looked = status.wait_for(|status| status.state != State::Loading);
+        if timeout(DISK_TIMEOUT, looked).await.is_err() {
+            warn!("the data directory does not respond, whether there is a token is not known yet");
+        }
+        Ok((client, events))
+    }
+
+    fn spawn(
+        self,
+        data_dir: DataDir,
+        trusted_time: TrustedTime,
+        target: Target,
+    ) -> Result<(Client, Events), StartError> {
+        let device = self.core.device_id.clone();
         if !self.url.is_secure() {
             warn!("nothing is encrypted: the URL starts with ws://");
         }
@@ -154,7 +185,9 @@ impl ClientBuilder {
             events: self.event_queue,
             weight: queue_weight(self.max_waiting, self.core.limits.max_size),
         };
-        let (publisher, events) = subscription::queue(limits, self.core.pong_deadline / 5);
+        let (publisher, events) = events::queue(limits, self.core.pong_deadline / 5);
+        // Before anything can happen.
+        let first = events.subscribe();
         let core = Connection::new(self.core, rand::random());
 
         let (commands, command_queue) = mpsc::channel(QUEUE);
@@ -164,7 +197,7 @@ impl ClientBuilder {
         let vitals = Vitals {
             device_id: device.clone(),
             url: self.url,
-            data_dir: self.data_dir.path().to_owned(),
+            data_dir: data_dir.path().to_owned(),
             started: now,
             traffic: target.traffic(),
             trusted_time: trusted_time.clone(),
@@ -181,23 +214,35 @@ impl ClientBuilder {
         tokio::spawn(driver.run());
         let vitals = Arc::new(vitals);
         let unsent = Unsent::new(self.max_waiting);
-        Ok(Client { commands, messages, unsent, events, status, vitals })
+        Ok((Client { commands, messages, unsent, events, status, vitals }, first))
     }
 }
 
 /// The directory with its lock. That is taken, unless the caller keeps it.
-fn take(data_dir: &DataDir) -> Result<DataDir, StartError> {
+async fn take(data_dir: DataDir) -> Result<DataDir, StartError> {
     if data_dir.has_lock() {
-        return Ok(data_dir.clone());
+        return Ok(data_dir);
     }
     let data_dir = DataDir::new(data_dir.path());
-    match data_dir.lock() {
-        Err(error @ StoreError::InUse { .. }) => return Err(StartError::InUse(error)),
-        // Whoever reads the token says that it does not exist.
-        Ok(()) | Err(StoreError::NoDirectory { .. }) => {}
-        Err(error) => warn!(%error, "another process could use the data directory as well"),
+    let on_disk = data_dir.clone();
+    match timeout(DISK_TIMEOUT, off_the_executor(move || on_disk.lock())).await {
+        Ok(Err(error @ StoreError::InUse { .. })) => return Err(StartError::InUse(error)),
+        // Reading the token reports that it does not exist.
+        Ok(Ok(()) | Err(StoreError::NoDirectory { .. })) => {}
+        Ok(Err(error)) => warn!(%error, "another process could use the data directory as well"),
+        Err(_) => {
+            warn!("the data directory does not respond, another process could use it as well")
+        }
     }
     Ok(data_dir)
+}
+
+/// Runs what blocks on the disk. A panic in it is one here.
+async fn off_the_executor<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(job).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }
 
 /// What may wait in the event queue, with room for the next message, which is read before it is known: but always

@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::driver::{Command, Outbound};
 use crate::error::{ClientSendError, LogoutError, ReconnectError, Stopped};
+use crate::events::{Events, Subscriptions};
 use crate::health::{ConnectionHealth, Vitals};
 use crate::status::Status;
-use crate::subscription::{Subscription, Subscriptions};
 use crate::unsent::Unsent;
 use crate::url::CloudUrl;
 
@@ -85,8 +85,8 @@ impl Client {
         while status.changed().await.is_ok() {}
     }
 
-    /// Subscribes to events from now on: connection changes and messages from the cloud.
-    pub fn subscribe(&self) -> Subscription {
+    /// Events from now on, in addition to those that [`ClientBuilder::start`](crate::ClientBuilder::start) returned.
+    pub fn subscribe(&self) -> Events {
         self.events.subscribe()
     }
 
@@ -189,7 +189,8 @@ mod tests {
         let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let device_id = DeviceId::new("kitchen-1").unwrap();
-        let client = Client::builder(url, device_id).data_dir(directory.path()).start().unwrap();
+        let builder = Client::builder(url, device_id).data_dir(directory.path());
+        let (client, _) = builder.start().await.unwrap();
         let credentials = || Credentials::new().with("username", "marvin");
         let mut first_login = Box::pin(client.login(credentials()));
         assert!(poll_immediate(&mut first_login).await.is_none());
@@ -215,18 +216,19 @@ mod tests {
     async fn two_clients_cannot_share_a_data_directory() {
         let url: CloudUrl = "ws://127.0.0.1:9".parse().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let start = || {
+        let start = async || {
             let device_id = DeviceId::new("kitchen-1").unwrap();
-            Client::builder(url.clone(), device_id).data_dir(directory.path()).start()
+            let builder = Client::builder(url.clone(), device_id).data_dir(directory.path());
+            builder.start().await.map(|(client, _)| client)
         };
-        let first = start().unwrap();
-        let error = start().err().unwrap().to_string();
+        let first = start().await.unwrap();
+        let error = start().await.err().unwrap().to_string();
         let expected = format!("the data directory {} is in use", directory.path().display());
         assert!(error.starts_with(&expected), "{error}");
         for _ in 0..20 {
-            // Whoever waits for the end may start another one at once.
+            // Another one may start as soon as the end was waited for.
             within(first.shutdown()).await;
-            let next = start().unwrap();
+            let next = start().await.unwrap();
             within(next.shutdown()).await;
         }
     }

@@ -16,11 +16,11 @@ use tracing::{error, info, warn};
 
 use crate::clock::{Alarm, BootClock};
 use crate::dial::Target;
+use crate::events::Publisher;
 use crate::link::{Link, LinkEvent};
 use crate::log_events;
 use crate::status::Status;
 use crate::storage::TokenStore;
-use crate::subscription::Publisher;
 use crate::tls::TrustedTime;
 use crate::traffic::TrafficCounters;
 use crate::unsent::Share;
@@ -167,7 +167,7 @@ pub(crate) struct Executor {
     logins: Pending<LoginId, Result<LoggedIn, LoginError>>,
     logouts: Pending<LogoutId, Result<(), String>>,
     sends: Pending<SendId, Result<(), SendError>>,
-    /// Dropped last: whoever waits for that may start another client in the same directory.
+    /// Dropped last: a program that waits for that may start another client in the same directory.
     status: watch::Sender<Status>,
 }
 

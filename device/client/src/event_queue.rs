@@ -1,4 +1,4 @@
-//! The events that wait for their subscriptions: one queue for all of them, bounded by number and by weight.
+//! The events that wait for their readers: one queue for all of them, bounded by number and by weight.
 //! It neither waits nor wakes anyone.
 
 use std::collections::VecDeque;

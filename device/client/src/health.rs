@@ -23,7 +23,7 @@ pub struct ConnectionHealth {
     pub url: String,
     /// How long ago the client started, in seconds.
     pub uptime_s: u64,
-    /// `unregistered`, `late`, `offline`, `waiting`, `dialing`, `connected` or `closed`.
+    /// `loading`, `unregistered`, `late`, `offline`, `waiting`, `dialing`, `connected` or `closed`.
     pub state: &'static str,
     /// For how long it has been in this state, in seconds.
     pub state_for_s: u64,

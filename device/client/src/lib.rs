@@ -8,17 +8,16 @@
 //! use fedecks_device::{Client, Credentials, DeviceId, Event};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::builder("wss://cloud.example".parse()?, DeviceId::new("kitchen-1")?)
-//!     .data_dir("/data/fedecks")
-//!     .start()?;
-//! let mut events = client.subscribe();
-//! if client.status().token_expires_at.is_none() {
-//!     client.login(Credentials::new().with("username", "marvin").with("password", "42")).await?;
-//! }
-//! client.send(&("temperature", 21.5)).await?;
-//! while let Ok(event) = events.next().await {
-//!     if let Event::Message(term) = event {
-//!         println!("the cloud says {term:?}");
+//! let (url, id) = ("wss://cloud.example".parse()?, DeviceId::new("kitchen-1")?);
+//! let (client, mut events) = Client::builder(url, id).data_dir("/data/fedecks").start().await?;
+//! while let Some(event) = events.next().await {
+//!     match event {
+//!         Event::Unregistered => {
+//!             client.login(Credentials::new().with("username", "marvin").with("password", "42")).await?;
+//!         }
+//!         Event::Connected => client.send(&("temperature", 21.5)).await?,
+//!         Event::Message(message) => println!("{}", message.parse::<String>()?),
+//!         event => println!("{event}"),
 //!     }
 //! }
 //! # Ok(()) }
@@ -36,12 +35,12 @@ mod dial;
 mod driver;
 mod error;
 mod event_queue;
+mod events;
 mod health;
 mod link;
 mod log_events;
 mod status;
 pub mod storage;
-mod subscription;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -53,6 +52,7 @@ mod url;
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use error::{ClientSendError, LogoutError, ReconnectError, StartError, Stopped};
+pub use events::Events;
 pub use fedecks_device_core::{
     Attempt, Event, FailReason, GiveUp, LoggedIn, LoginError, LostReason, Network, NotRegistered,
     Phase, SendError, State, Stored, Time,
@@ -60,7 +60,6 @@ pub use fedecks_device_core::{
 pub use fedecks_protocol::{Credentials, DeviceId, Term, TermError};
 pub use health::{ClockHealth, ConnectionHealth, FailureHealth, StoreHealth, TokenHealth};
 pub use status::{Failure, Status};
-pub use subscription::{Subscription, SubscriptionError};
 pub use tls::{Identity, TlsError, TlsOptions, Trust};
 pub use traffic::Traffic;
 pub use url::{CloudUrl, InvalidUrl};

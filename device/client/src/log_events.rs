@@ -39,6 +39,7 @@ pub(crate) fn event(event: &Event) {
         Event::Message(term) => debug!(weight = term.weight(), "message"),
         Event::RawMessage(bytes) => debug!(size = bytes.len(), "raw message"),
         Event::StoreFailed { error } => error!(%error, "the token store failed"),
+        Event::Missed { count } => warn!(count, "events were missed"),
     }
 }
 

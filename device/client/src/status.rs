@@ -115,6 +115,7 @@ impl Status {
     /// The state's name in status queries, on D-Bus and in JSON.
     pub fn state_name(&self) -> &'static str {
         match self.state {
+            State::Loading => "loading",
             State::Unregistered => "unregistered",
             State::Late { .. } => "late",
             State::Offline { .. } => "offline",

@@ -49,6 +49,11 @@ pub enum Event {
         /// The error of the store.
         error: String,
     },
+    /// Events were not read in time and are lost to this reader. Reported by the queue that they waited in.
+    Missed {
+        /// How many.
+        count: u64,
+    },
 }
 
 impl fmt::Debug for Event {
@@ -65,6 +70,30 @@ impl fmt::Debug for Event {
             Self::Message(term) => write!(f, "Message({})", term.kind()),
             Self::RawMessage(bytes) => write!(f, "RawMessage({} bytes)", bytes.len()),
             Self::StoreFailed { error } => write!(f, "StoreFailed({error:?})"),
+            Self::Missed { count } => write!(f, "Missed({count})"),
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    /// For people. Shows only the kind or size of a message.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unregistered => f.write_str("not registered, a login is needed"),
+            Self::TokenLate => f.write_str("the cloud refuses the token as expired"),
+            Self::ConnectionScheduled { delay } => {
+                write!(f, "connecting in {:.1} s", delay.as_secs_f64())
+            }
+            Self::Connecting { attempt } => write!(f, "connecting, attempt {attempt}"),
+            Self::Connected => f.write_str("connected"),
+            Self::ConnectionFailed { reason } => write!(f, "could not connect: {reason}"),
+            Self::ConnectionLost { reason } => write!(f, "connection lost: {reason}"),
+            Self::Replaced => f.write_str("replaced by another connection of this device"),
+            Self::Message(term) => write!(f, "received a message ({})", term.kind()),
+            Self::RawMessage(bytes) => write!(f, "received {} bytes", bytes.len()),
+            Self::StoreFailed { error } => write!(f, "the token store failed: {error}"),
+            Self::Missed { count: 1 } => f.write_str("1 event was missed"),
+            Self::Missed { count } => write!(f, "{count} events were missed"),
         }
     }
 }

@@ -6,6 +6,8 @@ use crate::time::Time;
 /// The state of the connection, for people and status queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
+    /// Whether there is a token is not known yet, and there is no login.
+    Loading,
     /// There is no token and no login.
     Unregistered,
     /// Like `Waiting`, while the network is reported to be down.

@@ -118,7 +118,7 @@ async fn serve(
         // Half of the timeout, as sd_watchdog_enabled(3) recommends.
         builder = builder.watchdog(timeout / 2, || notify(&[NotifyState::Watchdog]));
     }
-    let client = builder.start()?;
+    let (client, _) = builder.start().await?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         device = %identity.id,

@@ -56,11 +56,11 @@ impl DeviceHealth {
 #[cfg(test)]
 impl DeviceHealth {
     /// The health of a client that has not logged in.
-    pub(crate) fn unregistered(data_dir: &std::path::Path) -> Self {
+    pub(crate) async fn unregistered(data_dir: &std::path::Path) -> Self {
         let id = fedecks_protocol::DeviceId::new("d").unwrap();
         let client = Client::builder("ws://127.0.0.1:1".parse().unwrap(), id).data_dir(data_dir);
         Self {
-            client: client.start().unwrap(),
+            client: client.start().await.unwrap().0,
             id_source: "configuration",
             network_source: watch::channel(None).1,
             provisioning: watch::channel(ProvisioningStatus::default()).1,
@@ -80,7 +80,7 @@ mod tests {
     #[tokio::test]
     async fn the_keys_of_the_health_and_their_order_are_frozen() {
         let folder = tempfile::tempdir().unwrap();
-        let health = DeviceHealth::unregistered(folder.path()).to_term().unwrap();
+        let health = DeviceHealth::unregistered(folder.path()).await.to_term().unwrap();
         let Term::Map(entries) = health else { panic!("not a map") };
         let keys: Vec<_> = entries.iter().filter_map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys.join(" "), KEYS);

@@ -39,6 +39,7 @@ fn describe(status: &Status) -> String {
 
 fn describe_state(status: &Status) -> String {
     match status.state {
+        State::Loading => "reading the data directory".to_owned(),
         State::Unregistered => "unregistered: waiting for a login".to_owned(),
         State::Late { .. } => "token late: login or operator needed".to_owned(),
         State::Offline { .. } => format!("offline, {} failures", status.failures),

@@ -11,6 +11,7 @@ use crate::support::{
 use fedecks_cloud::Options;
 use fedecks_cloud::store::unix_now;
 use fedecks_device::{Event, FailReason, LostReason, State, Term};
+use fedecks_testing::cloud::published;
 use fedecks_testing::wait::{until_every, within};
 use fedecks_testing::{PASSWORD, USER};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -115,19 +116,19 @@ async fn no_need_to_decode_or_encode_yourself() {
     let mut device = logged_in_device(cloud.address).await;
     let mut messages = cloud.hub.subscribe(upstream(DEVICE));
     device.client.send(&reading).await.unwrap();
-    let up = within(messages.recv()).await.unwrap();
-    assert_eq!(up.message.deserialize::<Reading>().unwrap(), reading);
+    let up = published(&mut messages).await;
+    assert_eq!(up.message.parse::<Reading>().unwrap(), reading);
 
     let term = Term::from_serialize(&reading).unwrap();
     cloud.hub.publish(downstream(DEVICE), term).await.unwrap();
-    assert_eq!(device.message().await.deserialize::<Reading>().unwrap(), reading);
+    assert_eq!(device.message().await.parse::<Reading>().unwrap(), reading);
 }
 
 #[tokio::test]
 async fn token_or_credentials_are_sent_in_a_header() {
     // Not a cloud but a listener that keeps the request: a proxy's access log sees its first line.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let device = start_device(listener.local_addr().unwrap());
+    let device = start_device(listener.local_addr().unwrap()).await;
     let login = tokio::spawn(async move { device.try_login(USER, PASSWORD).await });
     let (mut socket, _) = within(listener.accept()).await.unwrap();
     let (reader, mut writer) = socket.split();

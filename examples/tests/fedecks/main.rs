@@ -5,6 +5,7 @@
 
 mod client_setup;
 mod features;
+mod first_hour;
 mod promises;
 mod readme;
 mod secrets;

@@ -7,8 +7,7 @@ use crate::support::{
 use fedecks_cloud::protocol::{CloseCode, CloseReason};
 use fedecks_cloud::{Keyring, Listen, ServeOptions, serve};
 use fedecks_device::{DeviceId, Event, LoginError, Term};
-use fedecks_testing::cloud::CloudOptions;
-use fedecks_testing::wait::within;
+use fedecks_testing::cloud::{CloudOptions, published};
 use fedecks_testing::{PASSWORD, SALT, USER};
 use warp::Filter;
 
@@ -57,16 +56,16 @@ async fn handle_in_publishes_and_handle_info_pushes_messages() {
     next_connection(&mut cloud).await;
     let mut messages = cloud.hub.subscribe(upstream(DEVICE));
     device.client.send(&("hello", "matey")).await.unwrap();
-    let up = within(messages.recv()).await.unwrap().message;
+    let up = published(&mut messages).await.message;
     assert_eq!(*up, Term::Tuple(vec!["hello".into(), "matey".into()]));
-    let words = up.deserialize::<(String, String)>().unwrap();
+    let words = up.parse::<(String, String)>().unwrap();
     assert_eq!(words, ("hello".into(), "matey".into()));
 
     cloud.hub.publish(downstream("another-device"), Term::from("not for you")).await.unwrap();
     cloud.hub.publish(downstream(DEVICE), Term::from(["hi", "there"])).await.unwrap();
     let down = device.message().await;
     assert_eq!(down, Term::from(["hi", "there"]));
-    assert_eq!(down.deserialize::<Vec<String>>().unwrap(), ["hi", "there"]);
+    assert_eq!(down.parse::<Vec<String>>().unwrap(), ["hi", "there"]);
 }
 
 #[tokio::test]

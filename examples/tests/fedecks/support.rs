@@ -74,14 +74,15 @@ pub(crate) async fn next_connection(cloud: &mut Cloud) -> By {
         .await
 }
 
-pub(crate) fn start_device(address: SocketAddr) -> device::Device {
+pub(crate) async fn start_device(address: SocketAddr) -> device::Device {
     device::Device::start_with(&format!("ws://{address}"), DEVICE, |builder| {
         builder.pong_deadline(Duration::from_secs(1))
     })
+    .await
 }
 
 pub(crate) async fn logged_in_device(address: SocketAddr) -> device::Device {
-    let mut device = start_device(address);
+    let mut device = start_device(address).await;
     device.login().await;
     device
 }

@@ -18,7 +18,7 @@ const ATOM: &str = "Atom";
 
 impl Term {
     /// Converts the term to a `T`, if it has the right shape. Borrows from the term where `T` can.
-    pub fn deserialize<'de, T: Deserialize<'de>>(&'de self) -> Result<T, TermError> {
+    pub fn parse<'de, T: Deserialize<'de>>(&'de self) -> Result<T, TermError> {
         T::deserialize(Deserializer(self))
     }
 }

@@ -2,7 +2,7 @@
 
 /// A self-describing value, so that old firmware and a new cloud still understand each other.
 ///
-/// [`Term::from_serialize`] converts any serde value to a term, [`Term::deserialize`] converts it back:
+/// [`Term::from_serialize`] converts any serde value to a term, [`Term::parse`] converts it back:
 ///
 /// | Rust | term |
 /// |---|---|

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::strategies::{exact, float, int, term, text};
 
 fn there_and_back<T: Serialize + DeserializeOwned>(value: &T) -> T {
-    Term::from_serialize(value).unwrap().deserialize().unwrap()
+    Term::from_serialize(value).unwrap().parse().unwrap()
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -160,7 +160,7 @@ proptest! {
     #[test]
     fn a_term_converts_to_itself(term in term()) {
         prop_assert_eq!(exact(&Term::from_serialize(&term).unwrap()), exact(&term));
-        prop_assert_eq!(exact(&term.deserialize::<Term>().unwrap()), exact(&term));
+        prop_assert_eq!(exact(&term.parse::<Term>().unwrap()), exact(&term));
     }
 
     #[test]
@@ -180,7 +180,7 @@ proptest! {
             };
             let whole = Term::from_serialize(&envelope).unwrap();
             prop_assert_eq!(exact(whole.get("term").unwrap()), exact(&term));
-            let back: Envelope<Term> = whole.deserialize().unwrap();
+            let back: Envelope<Term> = whole.parse().unwrap();
             prop_assert_eq!(exact(&Term::from_serialize(&back).unwrap()), exact(&whole));
         }
     }
@@ -214,7 +214,7 @@ proptest! {
         let term: Term = serde_json::from_value(json.clone()).unwrap();
         prop_assert_eq!(&serde_json::to_value(&term).unwrap(), &json);
         prop_assert_eq!(&Term::from_serialize(&json).unwrap(), &term);
-        prop_assert_eq!(&term.deserialize::<serde_json::Value>().unwrap(), &json);
+        prop_assert_eq!(&term.parse::<serde_json::Value>().unwrap(), &json);
 
         let text = json.to_string();
         let read: Term = serde_json::from_str(&text).unwrap();
@@ -224,11 +224,11 @@ proptest! {
 
     #[test]
     fn a_users_type_from_any_term_is_a_value_or_an_error(term in term()) {
-        let _ = term.deserialize::<Report>();
-        let _ = term.deserialize::<Reading>();
-        let _ = term.deserialize::<Vec<Option<u128>>>();
-        let _ = term.deserialize::<HashMap<String, f32>>();
-        let _ = term.deserialize::<(char, Blob, DeviceId)>();
+        let _ = term.parse::<Report>();
+        let _ = term.parse::<Reading>();
+        let _ = term.parse::<Vec<Option<u128>>>();
+        let _ = term.parse::<HashMap<String, f32>>();
+        let _ = term.parse::<(char, Blob, DeviceId)>();
     }
 }
 
@@ -274,8 +274,8 @@ fn each_kind_of_value_has_its_form() {
 #[test]
 fn an_atom_reads_as_text_and_as_a_variant() {
     let atom = Term::Atom("Missing".into());
-    assert_eq!(atom.deserialize::<String>().unwrap(), "Missing");
-    assert_eq!(atom.deserialize::<Reading>().unwrap(), Reading::Missing);
+    assert_eq!(atom.parse::<String>().unwrap(), "Missing");
+    assert_eq!(atom.parse::<Reading>().unwrap(), Reading::Missing);
     assert_eq!(serde_json::to_string(&atom).unwrap(), "\"Missing\"");
 }
 
@@ -287,7 +287,7 @@ fn an_option_of_an_option_loses_its_outer_some() {
 
 #[test]
 fn a_term_of_another_shape_is_an_error_that_names_both() {
-    let error = |term: Term| term.deserialize::<Reading>().unwrap_err().to_string();
+    let error = |term: Term| term.parse::<Reading>().unwrap_err().to_string();
     assert_eq!(
         error(Term::Int(1)),
         "expected a variant: a text, or a map with one text key, found an integer"
@@ -299,15 +299,15 @@ fn a_term_of_another_shape_is_an_error_that_names_both() {
     assert_eq!(error(Term::from("Level")), "the variant \"Level\" has no content");
     let unknown = error(Term::from("Other"));
     assert!(unknown.starts_with("unknown variant `Other`, expected one of"), "{unknown}");
-    let too_many = Term::from([1, 2, 3]).deserialize::<(u8, u8)>().unwrap_err().to_string();
+    let too_many = Term::from([1, 2, 3]).parse::<(u8, u8)>().unwrap_err().to_string();
     assert!(too_many.contains("invalid length 3"), "{too_many}");
-    let too_big = Term::Int(256).deserialize::<u8>().unwrap_err().to_string();
+    let too_big = Term::Int(256).parse::<u8>().unwrap_err().to_string();
     assert!(too_big.contains("invalid value: integer `256`, expected u8"), "{too_big}");
 }
 
 #[test]
 fn text_is_borrowed_from_the_term_where_the_type_can() {
     let term = Term::from("hello");
-    let text: &str = term.deserialize().unwrap();
+    let text: &str = term.parse().unwrap();
     assert!(std::ptr::eq(text, term.as_str().unwrap()));
 }

@@ -46,7 +46,9 @@ struct Cache {
 }
 
 impl ApiTokens {
-    /// Loads all API tokens of `store`. `clock` decides which have expired.
+    /// Loads all API tokens of `store`. `clock` decides which have expired. Notices from then on, within a second,
+    /// what other processes change in the store, until the last clone is dropped. Must be called within a tokio
+    /// runtime.
     pub async fn load(store: Arc<dyn ApiTokenStore>, clock: Clock) -> Result<Self, StoreError> {
         let tokens = Self(Arc::new(Shared {
             store,
@@ -55,6 +57,8 @@ impl ApiTokens {
             refreshing: Mutex::default(),
         }));
         tokens.refresh().await?;
+        let shared = Arc::downgrade(&tokens.0);
+        poll_changes("API tokens", shared, |shared| async move { Self(shared).refresh().await });
         Ok(tokens)
     }
 
@@ -107,12 +111,6 @@ impl ApiTokens {
             cache.revoked += 1;
         }
         Ok(revoked)
-    }
-
-    /// Notices, within a second, what other processes change in the same store. Never returns: run it as
-    /// a separate task.
-    pub async fn watch(self) {
-        poll_changes("API tokens", || self.refresh()).await;
     }
 
     fn all(&self) -> Arc<[Arc<ApiToken>]> {
@@ -217,13 +215,11 @@ mod tests {
         let path = folder.path().join("store.sqlite");
         let ours = Arc::new(SqliteStore::open(&path).unwrap());
         let ours = ApiTokens::load(ours, Clock::system()).await.unwrap();
-        let watch = tokio::spawn(ours.clone().watch());
         let other = SqliteStore::open_beside(&path, StoreOptions::default()).unwrap();
         let ci = token("ci", None);
         other.add_api_token(&ci, &Actor::cli()).await.unwrap();
         until(async || ours.find(ci.secret.expose()).ok()).await;
         other.revoke_api_token("ci", &Actor::cli()).await.unwrap();
         until(async || ours.find(ci.secret.expose()).is_err().then_some(())).await;
-        watch.abort();
     }
 }

@@ -67,11 +67,17 @@ pub(crate) struct Access {
 const CHANGE_BACKLOG: usize = 1024;
 
 impl Denylist {
-    /// Loads the access of every device from `store`.
+    /// Loads the access of every device from `store`. Notices from then on, within a second, what other processes
+    /// change in it, such as `fedecks-cloud device block`, until the last clone is dropped. Must be called within a
+    /// tokio runtime.
     pub async fn load(store: Arc<dyn DeviceStore>) -> Result<Self, StoreError> {
         let (cache, changes) = (RwLock::default(), broadcast::Sender::new(CHANGE_BACKLOG));
         let denylist = Self(Arc::new(Shared { store, cache, changes }));
         denylist.refresh().await?;
+        let shared = Arc::downgrade(&denylist.0);
+        poll_changes("revocations and blocks by other processes", shared, |shared| async move {
+            Self(shared).refresh().await
+        });
         Ok(denylist)
     }
 
@@ -104,12 +110,6 @@ impl Denylist {
             ForgetOutcome::Unknown | ForgetOutcome::Blocked => {}
         }
         Ok(forgotten)
-    }
-
-    /// Notices, within a second, what other processes change in the same store. Never returns: run it as
-    /// a separate task.
-    pub async fn watch(self) {
-        poll_changes("revocations and blocks by other processes", || self.refresh()).await;
     }
 
     /// The lowest generation of the device's tokens that are valid; 0 if none were ever revoked.
@@ -218,7 +218,7 @@ impl fmt::Debug for Denylist {
 mod tests {
     use AccessChangeKind::{Blocked, Revoked, Unblocked};
     use fedecks_store::{SqliteStore, StoreOptions};
-    use fedecks_testing::wait::within;
+    use fedecks_testing::wait::{until, within};
 
     use super::*;
 
@@ -298,7 +298,6 @@ mod tests {
         let path = folder.path().join("store.sqlite");
         let ours = Denylist::load(Arc::new(SqliteStore::open(&path).unwrap())).await.unwrap();
         let mut changes = ours.subscribe();
-        let watch = tokio::spawn(ours.clone().watch());
 
         let other = SqliteStore::open_beside(&path, StoreOptions::default()).unwrap();
         let AccessState { generation, .. } = other.revoke(&a(), &Actor::cli()).await.unwrap();
@@ -310,6 +309,8 @@ mod tests {
         }
         assert_eq!(ours.generation(&a()), generation);
         assert!(ours.is_blocked(&b()));
-        watch.abort();
+        let shared = Arc::downgrade(&ours.0);
+        drop(ours);
+        until(async || (shared.strong_count() == 0).then_some(())).await;
     }
 }

@@ -1,21 +1,25 @@
 //! How a program reaches its devices: push, topics, presence.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect, DownFrame, Limits, Term};
+use futures_core::Stream;
 
 use crate::auth::device::AuthenticatedDevice;
 use crate::byte_pool::BytePool;
 use crate::connection::mailbox::{Bounds, CloseCommand, Item, Mailbox, SendError};
 use crate::connection::registry::{ConnectionHandle, Registry};
 use crate::messaging::backplane::{Backplane, BackplaneError, DeliverError, Node, Payload};
-use crate::messaging::message::{Info, Message, Topic};
+use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{ConnectionIds, NodeId, Presence, PresenceWatch};
 use crate::messaging::stats::{Counters, HubStats};
-use crate::messaging::topics::{Lagged, Subscriber, SubscriptionReceiver, Topics};
+use crate::messaging::topics::{Subscriber, SubscriptionReceiver, TopicEvent, Topics};
 
 /// Reaches the devices from your program: push, topics, presence. Clones share one hub.
 #[derive(Clone)]
@@ -31,7 +35,8 @@ pub struct PushError<T> {
     pub cause: DeliverError,
 }
 
-/// A subscription of a program to a topic; unsubscribes on drop.
+/// A subscription of a program to a topic; unsubscribes on drop. It is a [`Stream`] as well, for the combinators of
+/// the crates `futures` and `tokio-stream`.
 #[derive(Debug)]
 pub struct Subscription {
     hub: Hub,
@@ -135,7 +140,7 @@ impl Hub {
     }
 
     /// Subscribes your program to a topic. The subscription buffers 1,024 messages that take up to 16 MiB
-    /// together, and at least one; if it overflows, messages are dropped and [`Subscription::recv`] reports how many.
+    /// together, and at least one; if it overflows, messages are dropped and [`TopicEvent::Missed`] says how many.
     pub fn subscribe(&self, topic: impl Into<Topic>) -> Subscription {
         let topic = topic.into();
         let receiver = SubscriptionReceiver::new(SUBSCRIPTION_BUFFER, SUBSCRIPTION_BYTES);
@@ -307,10 +312,17 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Subscription {
-    /// The next message. [`Lagged`] reports how many messages were dropped because the program was too
-    /// slow; the next call continues after them. Cancel safe.
-    pub async fn recv(&mut self) -> Result<Info, Lagged> {
-        self.receiver.recv().await
+    /// The next message, or how many were missed. Never `None`. Cancel safe.
+    pub async fn next(&mut self) -> Option<TopicEvent> {
+        poll_fn(|cx| self.receiver.poll_next(cx)).await
+    }
+}
+
+impl Stream for Subscription {
+    type Item = TopicEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<TopicEvent>> {
+        self.receiver.poll_next(cx)
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Message(Arc<Shared>);
 pub struct Topic(Arc<str>);
 
 /// A message that was published on a topic.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Info {
     /// The topic.
     pub topic: Topic,

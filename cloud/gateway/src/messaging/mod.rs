@@ -13,4 +13,4 @@ pub use hub::{Hub, PushError, Subscription};
 pub use message::{Info, Message, Topic};
 pub use presence::{ConnectionId, NodeId, Presence, PresenceEvent, PresenceWatch, WatchEnded};
 pub use stats::HubStats;
-pub use topics::Lagged;
+pub use topics::TopicEvent;

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
@@ -41,10 +43,28 @@ pub(crate) struct SubscriptionReceiver {
     sender: Arc<SubscriptionSender>,
 }
 
-/// A subscriber was too slow, and this many messages after the previous one were dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the subscriber was too slow, {0} messages were lost")]
-pub struct Lagged(pub u64);
+/// What a [`Subscription`](crate::messaging::Subscription) receives.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum TopicEvent {
+    /// A message was published on the topic.
+    Message(Info),
+    /// Messages after the previous one were dropped, because the program was too slow.
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}
+
+impl fmt::Display for TopicEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(info) => write!(f, "a message on {}", info.topic),
+            Self::Missed { count: 1 } => f.write_str("1 message was missed"),
+            Self::Missed { count } => write!(f, "{count} messages were missed"),
+        }
+    }
+}
 
 /// Most topics belong to one device, so a single subscriber needs no table.
 #[derive(Debug)]
@@ -190,23 +210,26 @@ impl SubscriptionReceiver {
     }
 
     /// The next message that was kept, or, once all of these are read, how many were dropped.
-    pub(crate) async fn recv(&mut self) -> Result<Info, Lagged> {
-        let info = match self.receiver.try_recv() {
-            Ok(info) => info,
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<TopicEvent>> {
+        let received = match self.receiver.try_recv() {
+            Ok(info) => Some(info),
             Err(_) => match self.sender.lost.swap(0, Ordering::Relaxed) {
                 // `self` owns a sender, so the channel is never closed.
-                0 => self.receiver.recv().await.ok_or(Lagged(0))?,
-                lost => return Err(Lagged(lost)),
+                0 => ready!(self.receiver.poll_recv(cx)),
+                count => return Poll::Ready(Some(TopicEvent::Missed { count })),
             },
         };
-        self.sender.received(&info);
-        Ok(info)
+        Poll::Ready(received.map(|info| {
+            self.sender.received(&info);
+            TopicEvent::Message(info)
+        }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::future::poll_fn;
     use std::sync::LazyLock;
 
     use fedecks_protocol::Term;
@@ -219,6 +242,14 @@ mod tests {
 
     fn message() -> Message {
         Term::from("hello").into()
+    }
+
+    fn received() -> TopicEvent {
+        TopicEvent::Message(Info { topic: "t".into(), message: message() })
+    }
+
+    async fn next(receiver: &mut SubscriptionReceiver) -> TopicEvent {
+        poll_fn(|cx| receiver.poll_next(cx)).await.unwrap()
     }
 
     impl Topics {
@@ -284,13 +315,13 @@ mod tests {
             topics.publish_one();
         }
         for _ in 0..3 {
-            assert!(receiver.recv().await.is_ok());
+            assert_eq!(next(&mut receiver).await, received());
         }
-        assert_eq!(receiver.recv().await.unwrap_err(), Lagged(2));
+        assert_eq!(next(&mut receiver).await, TopicEvent::Missed { count: 2 });
         let mut alone = SubscriptionReceiver::new(1000, 1);
         topics.subscribe(&"t".into(), alone.subscriber(), || {});
         topics.publish_one();
-        assert!(alone.recv().await.is_ok());
+        assert_eq!(next(&mut alone).await, received());
     }
 
     #[tokio::test]
@@ -301,11 +332,11 @@ mod tests {
         for _ in 0..5 {
             topics.publish_one();
         }
-        assert_eq!(receiver.recv().await.unwrap().message, message());
-        assert!(receiver.recv().await.is_ok());
-        assert_eq!(receiver.recv().await.unwrap_err(), Lagged(3));
+        assert_eq!(next(&mut receiver).await, received());
+        assert_eq!(next(&mut receiver).await, received());
+        assert_eq!(next(&mut receiver).await, TopicEvent::Missed { count: 3 });
         topics.publish_one();
-        assert!(receiver.recv().await.is_ok());
+        assert_eq!(next(&mut receiver).await, received());
     }
 
     #[test]

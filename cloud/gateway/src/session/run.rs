@@ -96,10 +96,8 @@ fn on_connected<H: Handler>(context: &GatewayContext<H>, session: &Session) {
 }
 
 fn record_seen<H: Handler>(context: &GatewayContext<H>, session: &Session) {
-    if let Some(store) = &context.store {
-        let (device, now) = (session.device(), context.clock.now());
-        store.seen(device, session.connection_handle().generation, now);
-    }
+    let (device, now) = (session.device(), context.clock.now());
+    context.store.seen(device, session.connection_handle().generation, now);
 }
 
 /// How much of what the device sends is read at the end, in bytes, to find the answer to our close frame, or
@@ -217,7 +215,7 @@ mod tests {
     use super::*;
     use crate::handler::{Decision, Login, Outcome};
     use crate::websocket::socket::tests::frame;
-    use crate::{Denylist, Fedecks, Keyring};
+    use crate::{Fedecks, Keyring};
     use fedecks_store::SqliteStore;
 
     struct RejectAll;
@@ -231,11 +229,7 @@ mod tests {
     async fn session<H: Handler>(handler: H) -> (Fedecks<H>, Session) {
         let store = Arc::new(SqliteStore::in_memory().unwrap());
         let keyring = Keyring::new(&"x".repeat(32), &"y".repeat(8)).unwrap();
-        let fedecks = Fedecks::builder(handler)
-            .keyring(keyring)
-            .denylist(Denylist::load(store).await.unwrap())
-            .build()
-            .unwrap();
+        let fedecks = Fedecks::builder(handler, keyring, store).build().await.unwrap();
         let device = AuthenticatedDevice::for_test(DeviceId::new("a").unwrap());
         let session = Session::register(fedecks.hub(), device).await;
         (fedecks, session)

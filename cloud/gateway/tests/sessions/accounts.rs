@@ -6,9 +6,9 @@ use fedecks_cloud::accounts::{AccountHandler, hash_password};
 use fedecks_cloud::store::unix_now;
 use fedecks_cloud::store::{AccountStore, Actor, SqliteStore};
 use fedecks_protocol::{Term, UpFrame};
-use fedecks_testing::cloud::CloudOptions;
+use fedecks_testing::cloud::{CloudOptions, published};
 use fedecks_testing::raw_device::RawDevice;
-use fedecks_testing::wait::{until, within};
+use fedecks_testing::wait::until;
 use fedecks_testing::{PASSWORD, USER};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -25,9 +25,9 @@ async fn messages_are_published_up_and_forwarded_down() {
 
     let mut device = RawDevice::login(cloud.address, "nerves-1").await;
     device.say("hello").await;
-    assert_eq!(*within(up.recv()).await.unwrap().message, Term::from("hello"));
+    assert_eq!(*published(&mut up).await.message, Term::from("hello"));
     device.send(&UpFrame::Raw { sequence: None, bytes: vec![1, 2, 3] }).await;
-    assert_eq!(*within(up.recv()).await.unwrap().message, Term::Bytes(vec![1, 2, 3]));
+    assert_eq!(*published(&mut up).await.message, Term::Bytes(vec![1, 2, 3]));
 
     // Its message was handled, so its subscription is in place.
     cloud.hub.publish("down.nerves-2", Term::from("for another")).await.unwrap();

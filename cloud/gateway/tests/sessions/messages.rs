@@ -8,7 +8,7 @@ use fedecks_cloud::{Fedecks, Options};
 use fedecks_protocol::{
     CloseCode, CloseReason, DEFAULT_PATH, DownFrame, RequestId, Sequence, Term, UpFrame,
 };
-use fedecks_testing::cloud::CloudOptions;
+use fedecks_testing::cloud::{CloudOptions, published};
 use fedecks_testing::raw_device::{RawDevice, fresh_token};
 use fedecks_testing::wait::within;
 use futures_util::SinkExt;
@@ -111,7 +111,7 @@ async fn published_messages_reach_the_sessions_of_the_topic() {
     assert_eq!(b.receive().await, Term::from("for all"));
     assert_eq!(a.receive().await, Term::from("for all"));
     for expected in ["not for the device", "for all"] {
-        let info = within(program.recv()).await.unwrap();
+        let info = published(&mut program).await;
         assert_eq!((info.topic.as_str(), &*info.message), ("all", &Term::from(expected)));
     }
 

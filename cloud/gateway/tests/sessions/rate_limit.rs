@@ -67,7 +67,7 @@ async fn a_real_device_that_is_throttled_for_long_stays_connected() {
     const MESSAGES: usize = 52;
     let heartbeat = Duration::from_secs(1);
     let mut cloud = with(Options { heartbeat, ..limited(4, 1) }).await;
-    let mut device = Device::start(cloud.address, "a");
+    let mut device = Device::start(cloud.address, "a").await;
     device.login().await;
     assert!(matches!(cloud.next().await, Called::Connected(..)));
     for _ in 0..MESSAGES {

@@ -290,7 +290,7 @@ async fn accounts_are_added_listed_and_removed() {
     assert_eq!(problem(&add("where is the tea").await), "409 account-exists");
     let listed = http.get("/api/v1/accounts").await.json();
     assert_eq!(each(&listed["accounts"], "name"), ["arthur", USER]);
-    let mut device = Device::start(server.address, "kitchen-1");
+    let mut device = Device::start(server.address, "kitchen-1").await;
     device.try_login("arthur", "where is the tea").await.unwrap();
     device.until_connected().await;
     assert_eq!(http.ask(Method::DELETE, path, "").await.status, StatusCode::NO_CONTENT);

@@ -87,11 +87,11 @@ impl Proxy {
         format!("https://{PROXY}:{}", self.port)
     }
 
-    fn device(&self, id: &str) -> Device {
+    async fn device(&self, id: &str) -> Device {
         let trust = Trust::Only(self.folder.path().join("c.pem"));
         let tls = TlsOptions { trust, identity: None };
         let url = format!("wss://{PROXY}:{}", self.port);
-        Device::start_with(&url, id, move |builder| builder.tls(tls.clone()))
+        Device::start_with(&url, id, move |builder| builder.tls(tls.clone())).await
     }
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn everything_goes_through(server: &Server, proxy: &Proxy) {
     let mut events = http.events("/api/v1/events").await;
 
     // The device socket, and its events without delay.
-    let mut device = proxy.device("kitchen-1");
+    let mut device = proxy.device("kitchen-1").await;
     device.login().await;
     let connected = events.next().await;
     assert_eq!(connected["kind"], "connected");

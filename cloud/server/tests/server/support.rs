@@ -75,7 +75,8 @@ impl Server {
 
     /// Tries to log in with a wrong password.
     pub(crate) async fn refuse_login(&self, id: &str) {
-        Device::start(self.address, id).try_login(USER, "wrong!!!").await.unwrap_err();
+        let device = Device::start(self.address, id).await;
+        device.try_login(USER, "wrong!!!").await.unwrap_err();
     }
 
     /// Revokes a device's tokens in the store, as a command does it.

@@ -231,7 +231,7 @@ async fn a_clock_ahead_deletes_no_api_token_and_bars_no_caller() {
     for _ in 0..20 {
         assert_eq!(ask(&server, &tokens).await, ["401 unauthorized", "200", "200"]);
     }
-    let device = Device::start(server.address, "kitchen-1");
+    let device = Device::start(server.address, "kitchen-1").await;
     device.try_login(USER, PASSWORD).await.unwrap();
     restart(&mut server, &clock, RIGHT, true).await;
     assert_eq!(ask(&server, &tokens).await, ["200", "200", "200"]);

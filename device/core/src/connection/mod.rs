@@ -74,6 +74,7 @@ impl Connection {
     pub fn state(&self) -> State {
         let until = self.shared.out.timers.get(Timer::Retry).unwrap_or_default();
         match self.link {
+            Link::Unregistered(_) if !self.shared.tokens.has_looked() => State::Loading,
             Link::Unregistered(_) => State::Unregistered,
             Link::Waiting(_) if self.token_is_late() => State::Late { until },
             Link::Waiting(_) if self.network() == Some(Network::Down) => State::Offline { until },

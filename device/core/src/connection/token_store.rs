@@ -40,6 +40,9 @@ pub(super) struct TokenStore {
     token: Option<IssuedToken>,
     /// The cloud has refused the token as expired, and not accepted it since.
     late: bool,
+    /// Whether it is known if there is a token: the store has answered, even if by an error, or what it would
+    /// answer does not matter any more.
+    looked: bool,
     running: Option<Command>,
     pending: Option<Command>,
     /// For loading again, because the store may be mounted late; `None` once that is unnecessary.
@@ -64,6 +67,7 @@ impl TokenStore {
         Self {
             token: None,
             late: false,
+            looked: false,
             running: None,
             pending: None,
             load_retry: Some(Backoff::new(FIRST_RELOAD, Backoff::default().cap())),
@@ -77,6 +81,10 @@ impl TokenStore {
 
     pub(super) fn is_late(&self) -> bool {
         self.late
+    }
+
+    pub(super) fn has_looked(&self) -> bool {
+        self.looked
     }
 
     /// Handles that the cloud has accepted the token, or has refused it as expired.
@@ -99,6 +107,7 @@ impl TokenStore {
         out: &mut Output,
     ) -> Loaded {
         let Some(retry) = &mut self.load_retry else { return Loaded::Nothing };
+        self.looked = true;
         match loaded {
             Ok(Some(token)) => {
                 self.stop_loading(out);
@@ -177,7 +186,7 @@ impl TokenStore {
     }
 
     fn stop_loading(&mut self, out: &mut Output) {
-        self.load_retry = None;
+        (self.load_retry, self.looked) = (None, true);
         out.timers.stop(Timer::Load);
     }
 }

@@ -11,7 +11,10 @@ pub(super) struct Unregistered;
 
 impl Unregistered {
     pub(super) fn begin(cx: &mut Shared) -> Self {
-        cx.out.emit(Event::Unregistered);
+        // A login may have ended before the store has answered.
+        if cx.tokens.has_looked() {
+            cx.out.emit(Event::Unregistered);
+        }
         Self
     }
 

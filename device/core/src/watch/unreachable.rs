@@ -40,7 +40,7 @@ impl Unreachable {
                 self.times = 0;
                 self.since = None;
             }
-            State::Unregistered | State::Closed => self.since = None,
+            State::Loading | State::Unregistered | State::Closed => self.since = None,
             State::Offline { .. }
             | State::Late { .. }
             | State::Waiting { .. }

@@ -220,7 +220,7 @@ impl Observer {
         let (start, had_token) = (self.now, self.core.token().is_some());
         for _ in 0..64 {
             match self.core.state() {
-                State::Unregistered => {
+                State::Loading | State::Unregistered => {
                     assert!(!had_token);
                     self.give(Input::Login(5));
                 }
@@ -378,7 +378,7 @@ impl Observer {
             assert!(deadline.is_some_and(|at| at <= self.now + bound), "{:?}", self.core);
         };
         match self.core.state() {
-            State::Unregistered => {
+            State::Loading | State::Unregistered => {
                 assert_eq!(self.known.link, None);
                 assert_eq!(self.core.token(), None);
                 let armed = self.known.load_armed || self.known.store_retry.is_some();

@@ -134,7 +134,8 @@ impl Sums {
             | Event::ConnectionScheduled { .. }
             | Event::Connecting { .. }
             | Event::ConnectionFailed { .. }
-            | Event::StoreFailed { .. } => {}
+            | Event::StoreFailed { .. }
+            | Event::Missed { .. } => {}
         }
     }
 }

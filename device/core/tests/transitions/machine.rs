@@ -324,7 +324,8 @@ impl Machine {
             State::Waiting { until } | State::Offline { until } | State::Late { until } => {
                 until - self.now
             }
-            state @ (State::Unregistered
+            state @ (State::Loading
+            | State::Unregistered
             | State::Dialing { .. }
             | State::Connected
             | State::Closed) => panic!("not waiting but {state:?}"),

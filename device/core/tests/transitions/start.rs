@@ -2,7 +2,15 @@ use crate::machine::*;
 
 #[test]
 fn a_new_connection_loads_the_token_first() {
-    Machine::new().expect([load()]).expect_no_deadline().expect_state(State::Unregistered);
+    Machine::new().expect([load()]).expect_no_deadline().expect_state(State::Loading);
+}
+
+#[test]
+fn a_device_is_not_unregistered_before_it_has_looked() {
+    let mut it = Machine::new().after(|it| it);
+    it.login(1).refused(1, Refusal::BadCredentials, None).expect_state(State::Loading);
+    assert!(!it.drain().contains(&emit(Event::Unregistered)));
+    it.loaded(Ok(None)).expect([emit(Event::Unregistered)]).expect_state(State::Unregistered);
 }
 
 #[test]

@@ -54,12 +54,8 @@ impl Signal {
             Event::StoreFailed { error } => {
                 Self::event("store_failed", vec![("error", Term::from(error))])
             }
+            Event::Missed { count } => Self::event("missed", vec![("count", Term::from(count))]),
         }
-    }
-
-    /// `count` events were dropped before they could be signalled.
-    pub(super) fn missed(count: u64) -> Self {
-        Self::event("missed", vec![("count", Term::from(count))])
     }
 
     fn event(name: &'static str, details: Vec<(&'static str, Term)>) -> Self {

@@ -249,7 +249,7 @@ mod tests {
     #[tokio::test]
     async fn calls_beyond_the_limit_are_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let health = DeviceHealth::unregistered(folder.path());
+        let health = DeviceHealth::unregistered(folder.path()).await;
         let limits = MemoryLimits { max_decoded: 1, max_waiting: 100 * KIB };
         let device = Device1::new(health.client.clone(), health, limits);
         let pending: Vec<_> = (0..MAX_CALLS).map(|_| device.begin(0).unwrap()).collect();

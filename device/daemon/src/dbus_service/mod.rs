@@ -7,7 +7,7 @@ mod properties;
 
 use fedecks_common::Backoff;
 use fedecks_dbus::{NAME, PATH};
-use fedecks_device::{Client, Stopped, Subscription, SubscriptionError};
+use fedecks_device::{Client, Event, Events, Stopped};
 use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -86,15 +86,12 @@ async fn serve_on(
     }
 }
 
-async fn next(events: &mut Subscription, max: usize) -> Option<Signal> {
-    match events.next().await {
-        Ok(event) => Some(Signal::new(event, max)),
-        Err(SubscriptionError::Lagged(count)) => {
-            warn!(count, "dropped events, as the D-Bus daemon does not read fast enough");
-            Some(Signal::missed(count))
-        }
-        Err(SubscriptionError::Stopped(Stopped)) => None,
+async fn next(events: &mut Events, max: usize) -> Option<Signal> {
+    let event = events.next().await?;
+    if let Event::Missed { count } = event {
+        warn!(count, "dropped events, as the D-Bus daemon does not read fast enough");
     }
+    Some(Signal::new(event, max))
 }
 
 /// The signal as a message. What it is made of is freed before the message is sent, which may take long.
