@@ -31,7 +31,10 @@ pub enum InvalidUrl {
          keeps a token"
     )]
     UserInfo,
-    /// There is no host, or it is neither a DNS name nor an IP address.
+    /// There is no host.
+    #[error("the URL has no host; expected wss://HOST[:PORT][/PATH]")]
+    NoHost,
+    /// The host is neither a DNS name nor an IP address.
     #[error("the URL's host is neither a DNS name nor an IP address (IPv6 in brackets)")]
     Host,
     /// The port is not a number from 1 to 65535.
@@ -78,6 +81,10 @@ impl FromStr for CloudUrl {
         // The parser drops a fragment silently.
         if text.contains('#') {
             return Err(InvalidUrl::Query);
+        }
+        let rest = text.strip_prefix("wss://").or_else(|| text.strip_prefix("ws://"));
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Err(InvalidUrl::NoHost);
         }
         let uri = Uri::from_str(text).map_err(|_| InvalidUrl::Form)?;
         let secure = match uri.scheme_str() {
@@ -160,10 +167,10 @@ mod tests {
 
     #[test]
     fn an_invalid_url_is_refused_with_the_reason() {
-        let not_urls =
-            ["", "cloud.example", "cloud.example:443", "/a", "wss:cloud", "wss://", "wss://a b"];
+        let not_urls = ["", "cloud.example", "cloud.example:443", "/a", "wss:cloud", "wss://a b"];
         for (error, texts) in [
             (InvalidUrl::Form, &not_urls[..]),
+            (InvalidUrl::NoHost, &["wss://", "ws:///a"]),
             (InvalidUrl::Scheme, &["https://cloud.example"]),
             (InvalidUrl::UserInfo, &["wss://me:secret@cloud.example", "wss://me@cloud.example"]),
             (InvalidUrl::Query, &["wss://cloud.example/a?b=c", "wss://cloud.example/a#b"]),

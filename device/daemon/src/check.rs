@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use fedecks_device::storage::DataDir;
 use nix::errno::Errno;
 use nix::unistd::{
     AccessFlags, Uid, User, access, geteuid, initgroups, setresgid, setresuid, setuid,
@@ -70,7 +71,7 @@ fn check_as_it(config: Option<&Path>) -> Result<CheckReport, DaemonError> {
             identity::peek(config.device_id_from, &file)?
         }
     };
-    builder(&config, &identity).check()?;
+    builder(&config, &identity).check().map_err(|error| config.explain(error))?;
     let summary = format!("the configuration is valid: device {} at {}", identity.id, config.url);
     let mut warnings = config.warnings.clone();
     warnings.extend(config.unreachable_action.as_ref().and_then(UnreachableAction::problem));
@@ -93,7 +94,7 @@ fn become_user(name: &str, required: bool) -> io::Result<bool> {
     }
     let Some(user) = User::from_name(name)? else {
         return match required {
-            true => Err(io::Error::other("there is no such user")),
+            true => Err(io::Error::other("no such user")),
             false => Ok(false),
         };
     };
@@ -112,7 +113,7 @@ fn data_dir_problem(directory: &Path) -> Option<String> {
     match access(directory, all) {
         Ok(()) => None,
         // The service creates it.
-        Err(Errno::ENOENT) if directory.parent().is_some_and(|it| access(it, all).is_ok()) => None,
+        Err(Errno::ENOENT) if DataDir::unlocked(directory).can_be_created() => None,
         Err(Errno::ENOENT) => Some(format!(
             "the data directory {shown} does not exist and cannot be created; is its partition mounted?"
         )),

@@ -72,8 +72,15 @@ fn lock_in_time(data_dir: &DataDir) -> Result<(), DaemonError> {
     });
     let problem = match answered.recv_timeout(LOCK_TIMEOUT + DISK_TIMEOUT) {
         Ok(Err(error @ StoreError::InUse { .. })) => return Err(DaemonError::InUse(error)),
-        // Whoever reads the token says that it does not exist.
-        Ok(Ok(()) | Err(StoreError::NoDirectory { .. })) => return Ok(()),
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(StoreError::NoDirectory { .. })) => {
+            // If it cannot, reading the token fails, and says so.
+            if data_dir.can_be_created() {
+                let directory = data_dir.path().display();
+                info!(%directory, "the data directory does not exist yet, the first login creates it");
+            }
+            return Ok(());
+        }
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("{} does not respond", data_dir.path().display()),
     };
@@ -118,7 +125,7 @@ async fn serve(
         // Half of the timeout, as sd_watchdog_enabled(3) recommends.
         builder = builder.watchdog(timeout / 2, || notify(&[NotifyState::Watchdog]));
     }
-    let (client, _) = builder.start().await?;
+    let (client, _) = builder.start().await.map_err(|error| config.explain(error))?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         device = %identity.id,

@@ -6,7 +6,7 @@ use fedecks_device::StartError;
 use fedecks_device::storage::StoreError;
 use fedecks_protocol::DeviceId;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, DeviceConfig};
 use crate::identity::NoIdentity;
 
 /// Why the daemon ended.
@@ -56,6 +56,16 @@ pub enum DaemonError {
     /// The client stopped by itself; the log has the reason.
     #[error("the client stopped")]
     Stopped,
+}
+
+impl DeviceConfig {
+    /// Why the client did not start, at the key of the configuration that names the file.
+    pub(crate) fn explain(&self, error: StartError) -> DaemonError {
+        match error {
+            StartError::Tls(error) => self.tls_places.report(&self.tls, &error).into(),
+            error => error.into(),
+        }
+    }
 }
 
 impl DaemonError {

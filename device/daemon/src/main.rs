@@ -25,9 +25,13 @@ Environment: FEDECKS_ and a key of the configuration in capitals overrides the f
 FEDECKS_URL or FEDECKS_LOG (error, warn, info, debug, trace). DBUS_SYSTEM_BUS_ADDRESS is the
 address of the system bus.
 
-Exit status: 0 after SIGTERM or SIGINT, or a good check; 1 after a failure; 2 for invalid
-arguments; 3 if --check has warnings, but the service would run, such as for a key that it does
-not know; 75 if another process uses the data directory; 78 for an invalid configuration.
+Exit status:
+  0   ended by SIGTERM or SIGINT, or a check without warnings
+  1   any other failure
+  2   invalid arguments
+  3   --check: the service would run, with warnings
+  75  another process uses the data directory
+  78  invalid configuration
 ";
 
 struct Arguments {
@@ -59,7 +63,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, lexop
         }
     }
     if parsed.user.is_some() && !parsed.check {
-        return Err("--user belongs to --check".into());
+        return Err("--user requires --check".into());
     }
     Ok(Command::Run(parsed))
 }

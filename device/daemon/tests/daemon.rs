@@ -115,7 +115,8 @@ fn check_ends_with_3_for_warnings_and_writes_nothing() {
 fn an_invalid_configuration_ends_with_78_and_a_complete_error() {
     for (lines, parts) in [
         ("url = \"https://cloud.example.com\"", ["url", "wss://"]),
-        ("url = 7", ["url", "expected"]),
+        ("url = \"wss://\"", ["line 1: url: ", "the URL has no host; expected wss://HOST"]),
+        ("url = 7", ["url", "must be a string in quotes, not 7"]),
         ("", ["url", "is missing"]),
         ("url = \"wss://c\"\ndevice_id2 = \"a b\"", ["device_id2", "is device_id meant?"]),
         ("url = \"wss://c\"\nca_file = \"x\"\nonly_ca_fil = true", ["only_ca_fil", "only_ca_file"]),
@@ -136,6 +137,94 @@ fn an_invalid_configuration_ends_with_78_and_a_complete_error() {
         assert_eq!(status, Some(78), "{error}");
         assert!(error.contains(missing), "{error}");
     }
+}
+
+#[test]
+fn relative_paths_of_the_configuration_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    let file = folder.path().join("fedecks.toml");
+    let started_here = |extra: &[(&str, &str)]| {
+        let mut command = fedecksd();
+        command.current_dir(folder.path()).envs(extra.iter().copied());
+        run(command.args(["--check", "--user", &me(), "--config", "fedecks.toml"]))
+    };
+    let absolute = folder.path().join("data");
+    let base = format!("device_id = \"d\"\nurl = \"wss://c\"\ndata_dir = {absolute:?}\n");
+    fs::write(&file, &base).unwrap();
+    assert_eq!(started_here(&[]).0, Some(0));
+    // It is there as seen from here, but not from where systemd starts the service.
+    for (line, key) in [
+        ("data_dir = \"data\"", "data_dir"),
+        ("data_dir = \"new\"", "data_dir"),
+        ("provision_file = \"p.toml\"", "provision_file"),
+    ] {
+        let rest = if key == "data_dir" { base.replace("data_dir", "#") } else { base.clone() };
+        fs::write(&file, format!("{rest}{line}\n")).unwrap();
+        let (status, summary, error) = started_here(&[]);
+        let expected = format!("warning: fedecks.toml, line 4: {key}: ");
+        assert_eq!(status, Some(3), "{line} is taken without a word: {summary}{error}");
+        assert!(summary.contains(&expected) && summary.contains("is relative"), "{summary}");
+        assert!(!summary.contains("partition"), "{summary}");
+    }
+    fs::write(&file, &base).unwrap();
+    let (status, summary, _) = started_here(&[("FEDECKS_DATA_DIR", "data")]);
+    let expected = "warning: environment variable FEDECKS_DATA_DIR: data_dir: \"data\" is relative";
+    assert!(status == Some(3) && summary.contains(expected), "{summary}");
+}
+
+#[test]
+fn a_certificate_is_reported_at_its_key() {
+    let paths = |key: &str| (format!("{key} = \"/nowhere.pem\""), key.to_owned());
+    let (ca_file, _) = paths("ca_file");
+    let both = "client_cert = \"/nowhere.pem\"\nclient_key = \"/nowhere.key\"";
+    for (lines, place) in [
+        (&*ca_file, "line 3: ca_file: cannot read a PEM certificate from /nowhere.pem: No such"),
+        (both, "line 3: client_cert: cannot read a PEM certificate from /nowhere.pem: No such"),
+        ("ca_file = \"/etc/hostname\"", "line 3: ca_file: cannot read a PEM certificate from /etc"),
+    ] {
+        let (_folder, file) = configured(&format!("device_id = \"d\"\nurl = \"wss://c\"\n{lines}"));
+        let expected = format!("fedecksd: {}, {place}", file.display());
+        let (status, _, error) = check(&file);
+        assert!(status == Some(78) && error.starts_with(&expected), "{lines}: {error}");
+        let (status, _, error) = run(fedecksd().arg("--config").arg(&file));
+        assert!(status == Some(78) && error.contains(&expected), "the start: {error}");
+    }
+    let (_folder, file) = configured("device_id = \"d\"\nurl = \"wss://c\"");
+    let (status, _, error) =
+        run(fedecksd().env("FEDECKS_CA_FILE", "/nowhere.pem").arg("--config").arg(&file));
+    let expected = "environment variable FEDECKS_CA_FILE: ca_file: cannot read a PEM certificate";
+    assert!(status == Some(78) && error.contains(expected), "{error}");
+}
+
+#[test]
+fn every_status_is_in_the_table_of_the_help() {
+    let (_, help, _) = run(fedecksd().arg("--help"));
+    let table = help.split_once("Exit status:\n").expect(&help).1;
+    let codes = |text: &str| -> Vec<i32> {
+        let first = |line: &str| line.trim().split([' ', '|']).next()?.parse().ok();
+        text.lines().filter_map(first).collect()
+    };
+    assert_eq!(codes(table), [0, 1, 2, 3, 75, 78]);
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/device.md");
+    let manual = fs::read_to_string(manual).unwrap();
+    let rows = manual.split_once("### Exit status of `fedecksd`\n").unwrap().1;
+    let rows = rows.split_once("\n#").unwrap().0.replace("\n| ", "\n");
+    assert_eq!(codes(&rows), codes(table), "docs/device.md");
+
+    let good = "device_id = \"d\"\nurl = \"wss://c\"";
+    for (lines, code) in [
+        (good, 0),
+        ("device_id = \"d\"\nurl = \"wss://c\"\nnewer = 1", 3),
+        ("device_id = \"d\"\nurl = \"https://c\"", 78),
+    ] {
+        let (_folder, file) = configured(lines);
+        let (status, summary, error) = check(&file);
+        assert_eq!(status, Some(code), "{lines}: {summary}{error}");
+    }
+    assert_eq!(run(fedecksd().args(["--user", "root"])).0, Some(2));
+    let unknown = ["--check", "--user", "no-such-user"];
+    assert_eq!(run(fedecksd().args(unknown)).0, Some(1));
 }
 
 /// A running service with the notification socket of systemd.
@@ -210,6 +299,24 @@ fn it_is_ready_without_a_network_and_ends_cleanly_on_sigterm() {
     service.notifies("WATCHDOG=1");
     let log = service.terminate();
     assert!(log.contains("nothing is encrypted"), "{log}");
+}
+
+#[test]
+fn a_first_start_without_its_directory_is_no_error() {
+    let (folder, file) = configured("device_id = \"d\"\nurl = \"ws://127.0.0.1:9\"");
+    fs::remove_dir(folder.path().join("data")).unwrap();
+    let socket = folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&socket).unwrap();
+    systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut command = fedecksd();
+    command.arg("--config").arg(file).env("NOTIFY_SOCKET", &socket).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let mut service = Service { child, systemd, _folder: folder };
+    // After the look for a token.
+    assert_eq!(service.notifies("STATUS="), "STATUS=unregistered: waiting for a login");
+    let log = service.terminate();
+    assert!(!log.contains("partition") && !log.contains("ERROR"), "{log}");
+    assert!(log.contains("does not exist yet"), "{log}");
 }
 
 #[test]

@@ -89,6 +89,17 @@ impl AtomicFile {
         }
     }
 
+    /// [`AtomicFile::read`], for which there is no file yet in a directory that the first write creates.
+    pub(crate) fn read_if_any<T>(
+        &self,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
+        match self.read(parse) {
+            Err(StoreError::NoDirectory { .. }) if self.directory.can_be_created() => Ok(None),
+            read => read,
+        }
+    }
+
     /// Removes the file and all its copies, if there are any.
     pub fn remove(&self) -> Result<(), StoreError> {
         self.check_directory()?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_common::{LockFile, NotLocked};
+use nix::unistd::{AccessFlags, access};
 use tracing::info;
 
 use super::store_error::StoreError;
@@ -36,6 +37,14 @@ impl DataDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it does not exist, and this process can create it, as the first write does. Blocks on the disk.
+    pub fn can_be_created(&self) -> bool {
+        let parent =
+            self.path.parent().map(|it| if it == Path::new("") { Path::new(".") } else { it });
+        let allowed = |parent| access(parent, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
+        self.path.symlink_metadata().is_err() && parent.is_some_and(allowed)
     }
 
     /// Takes the lock, unless it is held, or this has none. Blocks on the disk. Any error but

@@ -34,7 +34,7 @@ impl TokenStore {
     /// The newest intact token of this device. Returns `None`, and logs why, if what is stored is damaged
     /// or belongs to another device.
     pub fn load(&self) -> Result<Option<IssuedToken>, StoreError> {
-        let Some((device, token)) = self.file.read(parse)? else { return Ok(None) };
+        let Some((device, token)) = self.file.read_if_any(parse)? else { return Ok(None) };
         if device != self.device_id {
             tracing::warn!(of = %device, device = %self.device_id, "ignored the stored token of another device");
             return Ok(None);

@@ -86,7 +86,7 @@ impl TrustedTime {
     /// the data directory appears later.
     pub(crate) fn load(&self) -> Result<(), StoreError> {
         let shared = &self.0;
-        if let Some(seconds) = shared.file.read(parse)? {
+        if let Some(seconds) = shared.file.read_if_any(parse)? {
             shared.floor.fetch_max(seconds, Ordering::Relaxed);
             shared.persisted.fetch_max(seconds, Ordering::Relaxed);
         }

@@ -3,6 +3,7 @@
 mod error;
 mod raw;
 mod sources;
+mod tls_places;
 mod unknown;
 mod warnings;
 
@@ -22,6 +23,7 @@ use crate::unreachable_action::UnreachableAction;
 pub use error::ConfigError;
 use raw::{BackoffBound, Flag, Parsed, Raw, Url};
 use sources::ConfigSources;
+use tls_places::TlsPlaces;
 use warnings::Warnings;
 
 /// The name of the credential that systemd hands over, in the folder `$CREDENTIALS_DIRECTORY`.
@@ -43,6 +45,8 @@ pub struct DeviceConfig {
     pub data_dir: PathBuf,
     /// Trusted authorities, and the device's own certificate.
     pub tls: TlsOptions,
+    /// Where the files of `tls` are named.
+    pub(crate) tls_places: TlsPlaces,
     /// File with the credentials for the first login.
     pub provision_file: PathBuf,
     /// The same as a systemd credential, if systemd passes credentials to the service.
@@ -101,6 +105,14 @@ impl DeviceConfig {
         let mut warnings = Warnings::default();
         let text_or_none = text.unwrap_or_default();
         let (sources, raw) = ConfigSources::read(file, text_or_none, variable, &mut warnings)?;
+        for (key, path) in raw.paths() {
+            if path.is_relative() {
+                let problem = format!(
+                    "{key}: {path:?} is relative to the directory that the service is started in; write an absolute path"
+                );
+                warnings.add(sources.invalid(key, problem));
+            }
+        }
         let (backoff_base, backoff_cap) = backoff(&raw, &sources, &mut warnings);
         let unreachable_action = unreachable_action(&raw, backoff_cap, &sources, &mut warnings);
         let Some(Parsed(Url(url))) = raw.url else {
@@ -137,6 +149,7 @@ impl DeviceConfig {
                 .map(|folder| Path::new(&folder).join(CREDENTIAL_NAME)),
             data_dir,
             tls: TlsOptions { trust, identity },
+            tls_places: TlsPlaces::of(&sources),
             backoff_base,
             backoff_cap,
             network: raw.network.map_or_else(NetworkWatch::default, |it| it.0),

@@ -57,6 +57,20 @@ keys! {
     log: Parsed<LogLevel>,
 }
 
+impl Raw {
+    /// The files and directories that are set, with their keys, without those that have to be absolute.
+    pub(super) fn paths(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+        let keys = [
+            ("data_dir", &self.data_dir),
+            ("ca_file", &self.ca_file),
+            ("client_cert", &self.client_cert),
+            ("client_key", &self.client_key),
+            ("provision_file", &self.provision_file),
+        ];
+        keys.into_iter().filter_map(|(key, path)| Some((key, &path.as_ref()?.0)))
+    }
+}
+
 /// Keys whose default is safe in place of an invalid value: it is the same device, it trusts the same, and it connects
 /// to the same cloud. The others end the start.
 pub(super) const REPLACEABLE: &[&str] = &[
@@ -90,7 +104,7 @@ fn non_empty<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
     match value.as_str() {
         Some("") => Err("must not be empty".into()),
         Some(text) => Ok(text),
-        None => Err(invalid("type", value, "a string in quotes")),
+        None => Err(invalid(value, "a string in quotes")),
     }
 }
 
@@ -103,10 +117,8 @@ impl FromValue for Flag {
         let expected = "true or false";
         match value {
             DeValue::Boolean(flag) => Ok(Self(*flag)),
-            DeValue::String(text) => {
-                text.parse().map(Self).map_err(|_| invalid("value", value, expected))
-            }
-            _ => Err(invalid("type", value, expected)),
+            DeValue::String(text) => text.parse().map(Self).map_err(|_| invalid(value, expected)),
+            _ => Err(invalid(value, expected)),
         }
     }
 }
@@ -125,24 +137,25 @@ impl FromValue for Bytes {
             DeValue::String(text) => text.parse().ok(),
             _ => None,
         };
-        number.filter(|number| (LEAST..=MOST).contains(number)).map(Self).ok_or_else(|| {
-            invalid("value", value, &format!("a number of bytes from {LEAST} to {MOST}"))
-        })
+        number
+            .filter(|number| (LEAST..=MOST).contains(number))
+            .map(Self)
+            .ok_or_else(|| invalid(value, &format!("a number of bytes from {LEAST} to {MOST}")))
     }
 }
 
-/// Says that the type or the value is another than expected.
-fn invalid(what: &str, value: &DeValue<'_>, expected: &str) -> String {
+/// Says that a value is another than expected.
+fn invalid(value: &DeValue<'_>, expected: &str) -> String {
     let found = match value {
-        DeValue::String(text) => format!("string {text:?}"),
-        DeValue::Integer(digits) => format!("integer `{}`", digits.as_str()),
-        DeValue::Boolean(flag) => format!("boolean `{flag}`"),
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(digits) => digits.as_str().to_owned(),
+        DeValue::Boolean(flag) => flag.to_string(),
         DeValue::Float(_) => "a number with a fraction".into(),
         DeValue::Datetime(_) => "a date or time".into(),
         DeValue::Array(_) => "a list".into(),
         DeValue::Table(_) => "a table".into(),
     };
-    format!("invalid {what}: {found}, expected {expected}")
+    format!("must be {expected}, not {found}")
 }
 
 #[derive(Debug)]

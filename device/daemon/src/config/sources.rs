@@ -123,9 +123,13 @@ impl ConfigSources {
 
     /// Reports `problem`, a sentence, where `key` is set.
     pub(super) fn invalid(&self, key: &str, problem: impl fmt::Display) -> ConfigError {
+        ConfigError::Invalid { place: self.place(key).to_owned(), problem: problem.to_string() }
+    }
+
+    /// Where `key` is set; the file if it is not.
+    pub(super) fn place(&self, key: &str) -> &str {
         let place = self.keys.iter().find(|known| known.name == key).map(|known| &known.place);
-        let place = place.unwrap_or(&self.file).clone();
-        ConfigError::Invalid { place, problem: problem.to_string() }
+        place.unwrap_or(&self.file)
     }
 
     /// `key` is set without `other`, which it needs.

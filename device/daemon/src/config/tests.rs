@@ -74,6 +74,7 @@ fn everything_can_be_set_in_the_file() {
                 key: "/etc/fedecks/device.key".into(),
             }),
         },
+        tls_places: config.tls_places.clone(),
         provision_file: "/boot/provision.toml".into(),
         provision_credential: None,
         backoff_base: Duration::from_millis(500),
@@ -120,9 +121,9 @@ fn the_environment_overrides_the_file() {
 /// default is used.
 const PROBLEMS: &str = r#"
 url = 7
-    url: invalid type: integer `7`, expected a string in quotes
+    url: must be a string in quotes, not 7
 url = true
-    url: invalid type: boolean `true`, expected a string in quotes
+    url: must be a string in quotes, not true
 url = ""
     url: must not be empty
 data_dir = ""
@@ -130,9 +131,9 @@ data_dir = ""
 only_ca_file = true
     only_ca_file is set but ca_file is not
 only_ca_file = "yes"
-    only_ca_file: invalid value: string "yes", expected true or false
+    only_ca_file: must be true or false, not "yes"
 only_ca_file = 1
-    only_ca_file: invalid type: integer `1`, expected true or false
+    only_ca_file: must be true or false, not 1
 client_key = "k"
     client_key is set but client_cert is not
 client_cert = "c"
@@ -158,9 +159,9 @@ unreachable_action = "/bin/restart"
 unreachable_after = "5m"
     unreachable_after (300s) must be longer than backoff_cap (300s)...
 max_decoded = 1000
-    max_decoded: invalid value: integer `1000`, expected a number of bytes from 65536 to 67108864...
+    max_decoded: must be a number of bytes from 65536 to 67108864, not 1000...
 max_waiting = "2 MiB"
-    max_waiting: invalid value: string "2 MiB", expected a number of bytes from 65536 to 67108864...
+    max_waiting: must be a number of bytes from 65536 to 67108864, not "2 MiB"...
 report_interval = "0s"
     report_interval: "0s" is out of range (1s to 365d)...
 "#;
@@ -258,7 +259,7 @@ fn bytes_that_are_not_utf_8_matter_only_outside_comments() {
 #[test]
 fn errors_name_the_environment_variable() {
     let port = format!("url: {}", InvalidUrl::Port);
-    let flag = "only_ca_file: invalid value: string \"yes\", expected true or false";
+    let flag = "only_ca_file: must be true or false, not \"yes\"";
     let level = "log: \"LOUD\" is not a log level; expected error, warn, info, debug or trace";
     let alone = "client_key is set but client_cert is not";
     for (name, value, expected) in [
