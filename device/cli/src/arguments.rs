@@ -50,7 +50,7 @@ pub(crate) enum Command {
     /// Send a value to the cloud
     ///
     /// Success means that the value was handed to the connection, not that it has arrived. Nothing is
-    /// queued without a connection: the exit status is then 7.
+    /// queued without a connection: the exit status is then 7. Says so on a terminal.
     Send {
         /// The value as JSON, or - to read it from standard input
         ///
@@ -110,13 +110,16 @@ pub(crate) struct Listen {
     #[arg(long, value_name = "TIME", default_value = "60s")]
     #[arg(requires = "exec")]
     pub(crate) exec_timeout: HumanDuration,
-    /// Run PROGRAM for each message instead of printing it; takes all remaining arguments
+    /// Run PROGRAM for each message instead of printing it
     ///
     /// The message is passed on standard input: the line of JSON, or the bytes with --raw. Messages are
     /// processed one at a time. Failures are reported on standard error and do not end the command;
     /// after any failure, the exit status at the end of --count is 1.
-    #[arg(long, value_name = "PROGRAM", num_args = 1.., allow_hyphen_values = true)]
-    pub(crate) exec: Vec<OsString>,
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) exec: Option<OsString>,
+    /// Arguments of PROGRAM
+    #[arg(last = true, value_name = "ARGUMENT", requires = "exec")]
+    pub(crate) exec_arguments: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

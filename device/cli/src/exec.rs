@@ -1,14 +1,41 @@
 //! `fedecks listen --exec`: runs a program for a message.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use fedecks_common::ProcessGroup;
 use nix::sys::signal::Signal;
+use nix::unistd::{AccessFlags, access};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::Mutex;
+
+/// Where programs are without PATH, as for the C library.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// Fails if there is no such program now: a file, or without a slash in its name one in PATH.
+pub(crate) fn find(program: &OsStr) -> Result<(), String> {
+    let found = if program.as_bytes().contains(&b'/') {
+        check(Path::new(program))
+    } else {
+        let path = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+        let is_there = env::split_paths(&path).any(|place| check(&place.join(program)).is_ok());
+        is_there.then_some(()).ok_or_else(|| "no such program in PATH".to_owned())
+    };
+    found.map_err(|problem| format!("--exec {}: {problem}", program.to_string_lossy()))
+}
+
+fn check(file: &Path) -> Result<(), String> {
+    let is_file = file.metadata().map_err(|error| error.to_string())?.is_file();
+    match is_file && access(file, AccessFlags::X_OK).is_ok() {
+        true => Ok(()),
+        false => Err("it is not an executable file".to_owned()),
+    }
+}
 
 /// Runs one program at a time. If the future of [`Runner::run`] is dropped, the program goes on until
 /// [`Runner::end`].

@@ -8,9 +8,12 @@ use crate::arguments::Listen;
 use crate::exec::Runner;
 use crate::failure::Failure;
 use crate::follow::{Countdown, follow};
-use crate::{bus, output};
+use crate::{bus, exec, output};
 
 pub(crate) async fn listen(arguments: Listen, programs: &Runner) -> Result<(), Failure> {
+    if let Some(program) = &arguments.exec {
+        exec::find(program).map_err(Failure::Usage)?;
+    }
     let device = bus::device().await?;
     let owners = device.inner().receive_owner_changed().await?;
     let events = device.receive_event().await?;
@@ -64,15 +67,16 @@ impl<'a> Consumer<'a> {
                 return Ok(true);
             }
         };
-        match self.arguments.exec.split_first() {
+        match &self.arguments.exec {
             None => output::line(output::json(&message)?)?,
-            Some((program, arguments)) => {
+            Some(program) => {
                 let input = if let (true, Term::Bytes(bytes)) = (self.arguments.raw, &message) {
                     bytes.clone()
                 } else {
                     (output::json(&message)? + "\n").into_bytes()
                 };
                 let limit = self.arguments.exec_timeout.0;
+                let arguments = &self.arguments.exec_arguments;
                 let run = self.programs.run(program, arguments, &input, limit);
                 if let Err(problem) = run.await {
                     self.failures += 1;

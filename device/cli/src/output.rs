@@ -23,6 +23,11 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     })
 }
 
+/// [`line`] for someone who watches: on a terminal only, as a script may do this every second.
+pub(crate) fn remark(text: impl Display) -> Result<(), Failure> {
+    if io::stdout().is_terminal() { line(text) } else { Ok(()) }
+}
+
 /// Writes a line for people to standard error. Ignores errors, which cannot be reported anywhere.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "fedecks: {}", text::escape(&text.to_string()));

@@ -36,3 +36,34 @@ fn every_subcommand_has_a_help_of_at_most_100_columns() {
     assert_eq!((code, stdout.as_str()), (Some(2), ""));
     assert!(usage.contains("Usage: fedecks"), "{usage}");
 }
+
+/// The codes that lines begin with.
+fn codes(text: &str) -> Vec<u8> {
+    let code = |line: &str| line.trim_start_matches(['|', ' ']).split(' ').next()?.parse().ok();
+    text.lines().filter_map(code).collect()
+}
+
+#[test]
+fn help_man_page_and_manual_have_the_same_statuses() {
+    let help = printed_by(&["--help"]);
+    let table = help.split_once("Exit status:\n").unwrap().1;
+    assert_eq!(codes(table), [0, 1, 2, 3, 4, 5, 6, 7, 130]);
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let manual = std::fs::read_to_string(root.join("docs/device.md")).unwrap();
+    let section = manual.split_once("### Exit status\n").unwrap().1.split_once("\n#").unwrap().0;
+    assert_eq!(codes(section), codes(table), "docs/device.md");
+    let page = std::fs::read_to_string(root.join("device/data/man/fedecks.1")).unwrap();
+    let section = page.split_once("EXIT STATUS").unwrap().1.split_once(".SH").unwrap().0;
+    assert_eq!(codes(section), codes(table), "fedecks(1)");
+}
+
+#[test]
+fn wrong_usage_of_every_command_has_status_2() {
+    for subcommand in
+        ["login", "logout", "send", "send-raw", "reconnect", "listen", "status", "events"]
+    {
+        let (code, stdout, stderr) = fedecks(&[subcommand, "--nonsense"]);
+        assert!(code == Some(2) && stdout.is_empty(), "{subcommand}: {code:?}: {stderr}");
+        assert!(stderr.contains("--nonsense"), "{subcommand}: {stderr}");
+    }
+}

@@ -3,7 +3,7 @@
 use fedecks_protocol::Term;
 use nix::sys::signal::{Signal, kill};
 
-use super::fedecks::Following;
+use super::fedecks::{Following, run_on};
 use super::follow::signal;
 use crate::support::process::{gone, id_in, is_gone, write_id};
 use crate::support::push;
@@ -15,12 +15,46 @@ fn with_child(scene: &Scene, first: &str) -> String {
     format!("{first}sleep 600 & {id}; wait")
 }
 
-/// Starts `listen --exec sh -c script` with these options, and sends a message.
+/// Starts `listen --exec sh -- -c script` with these options, and sends a message.
 async fn listen(scene: &Scene, options: &[&str], script: &str) -> Following {
-    let arguments = [&["listen"], options, &["--exec", "sh", "-c", script]].concat();
+    let arguments = [&["listen"], options, &["--exec", "sh", "--", "-c", script]].concat();
     let listening = scene.follow(&arguments).await;
     push(&scene.cloud, Term::Nil).await;
     listening
+}
+
+#[tokio::test]
+async fn options_after_the_program_are_those_of_listen() {
+    let Some(scene) = Scene::connected().await else { return };
+    let listening = scene.follow(&["listen", "--exec", "true", "--count", "1"]).await;
+    push(&scene.cloud, Term::Nil).await;
+    listening.ends(0).await;
+
+    // What was taken for an argument of the program before is refused, with the way to write it.
+    for argument in ["-c", "--verbose", "word"] {
+        let ended = scene.run(&["listen", "--exec", "sh", argument, "exit 3"]).await;
+        ended.fails(2, "-- ");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_program_is_noticed_before_a_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text");
+    std::fs::write(&file, "").unwrap();
+    let [file, folder] = [&file, folder.path()].map(|path| path.to_str().unwrap());
+    for (program, problem) in [
+        ("/nonexistent", "No such file or directory"),
+        ("no-such-program", "no such program in PATH"),
+        (file, "it is not an executable file"),
+        (folder, "it is not an executable file"),
+        ("", "no such program"),
+    ] {
+        let expected = format!("--exec {program}: {problem}");
+        // It does not need a bus to see that.
+        run_on("nonsense", &["listen", "--exec", program]).await.fails(2, &expected);
+    }
+    run_on("nonsense", &["listen", "--exec", "sh"]).await.fails(3, "no system bus");
 }
 
 #[tokio::test]
@@ -81,7 +115,7 @@ async fn what_runs_in_the_background_delays_nothing() {
     let file = scene.setup.folder.path().join("id");
     // It keeps all pipes of the program, and does not read the message, which is larger than a pipe's buffer.
     let script = format!("sleep 600 <&0 & {}", write_id("$!", &file));
-    let arguments = ["listen", "-n", "1", "--exec", "sh", "-c", &script];
+    let arguments = ["listen", "-n", "1", "--exec", "sh", "--", "-c", &script];
     let mut listening = scene.follow(&arguments).await;
     push(&scene.cloud, Term::Bytes(vec![7; 200_000])).await;
     assert_eq!(crate::support::within(listening.child.wait()).await.unwrap().code(), Some(0));

@@ -77,7 +77,7 @@ async fn a_program_reads_each_message_from_its_standard_input() {
     let Some(scene) = Scene::connected().await else { return };
     let got = scene.setup.folder.path().join("got");
     let script = format!("cat >> {0}; echo end >> {0}", got.display());
-    let exec = ["listen", "--count", "3", "--exec", "sh", "-c", &script, "-x"];
+    let exec = ["listen", "--count", "3", "--exec", "sh", "--", "-c", &script, "-x"];
     let listening = scene.follow(&exec).await;
     for text in ["one", "two", "three"] {
         push(&scene.cloud, Term::from(text)).await;
@@ -87,7 +87,7 @@ async fn a_program_reads_each_message_from_its_standard_input() {
     assert_eq!(fs::read_to_string(&got).unwrap(), expected);
 
     fs::remove_file(&got).unwrap();
-    let raw = ["listen", "--raw", "--count", "1", "--exec", "sh", "-c", &script];
+    let raw = ["listen", "--raw", "--count", "1", "--exec", "sh", "--", "-c", &script];
     let listening = scene.follow(&raw).await;
     push_raw(&scene.cloud, &[b'x', 0, 255]).await;
     listening.ends_with(0, "").await;
@@ -98,22 +98,27 @@ async fn a_program_reads_each_message_from_its_standard_input() {
 async fn a_failing_program_is_reported_and_runs_again() {
     let Some(scene) = Scene::connected().await else { return };
     // It does not read a message, which is larger than a pipe's buffer.
-    let listening = scene.follow(&["listen", "--count", "2", "--exec", "sh", "-c", "exit 3"]).await;
+    let listening =
+        scene.follow(&["listen", "--count", "2", "--exec", "sh", "--", "-c", "exit 3"]).await;
     push(&scene.cloud, Term::Bytes(vec![7; 200_000])).await;
     push(&scene.cloud, Term::Nil).await;
     let errors = listening.ends_with(1, "").await;
     assert_eq!(errors.matches("fedecks: sh: exit status: 3\n").count(), 2, "{errors}");
     assert!(errors.ends_with("the program failed for 2 messages\n"), "{errors}");
 
-    let slow = ["--exec-timeout", "100ms", "--exec", "sleep", "600"];
-    for (program, error) in [
-        (&slow[..], "sleep: killed after 0.1 s"),
-        (&["--exec", "/nonexistent"], "/nonexistent: No such file"),
-    ] {
-        let listening = scene.follow(&[&["listen", "-n", "1"], program].concat()).await;
-        push(&scene.cloud, Term::Nil).await;
-        listening.ends_with(1, error).await;
-    }
+    let slow = ["--exec-timeout", "100ms", "--exec", "sleep", "--", "600"];
+    let listening = scene.follow(&[&["listen", "-n", "1"], &slow[..]].concat()).await;
+    push(&scene.cloud, Term::Nil).await;
+    listening.ends_with(1, "sleep: killed after 0.1 s").await;
+
+    // One that disappears meanwhile.
+    let program = scene.setup.folder.path().join("program");
+    fs::copy("/bin/true", &program).unwrap();
+    let exec = ["listen", "-n", "1", "--exec", program.to_str().unwrap()];
+    let listening = scene.follow(&exec).await;
+    fs::remove_file(&program).unwrap();
+    push(&scene.cloud, Term::Nil).await;
+    listening.ends_with(1, "program: No such file").await;
 }
 
 #[tokio::test]

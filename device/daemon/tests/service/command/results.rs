@@ -41,10 +41,12 @@ async fn every_command_works_from_the_login_to_the_logout() {
     scene.run(&["send-raw", file.to_str().unwrap()]).await.succeeds();
     assert_eq!(scene.cloud.next().await, Seen::Raw(b"from a file".to_vec()));
 
-    scene.run(&["reconnect"]).await.succeeds();
+    let reconnecting = scene.run(&["reconnect"]).await.succeeds();
+    assert_eq!(reconnecting.stdout, "reconnecting\n");
     assert_eq!(scene.cloud.next().await, Seen::Connected(By::Token));
 
-    scene.run(&["logout"]).await.succeeds();
+    let logout = scene.run(&["logout"]).await.succeeds();
+    assert_eq!(logout.stdout, "logged out, the token is deleted\n");
     scene.run(&["status", "--wait", "unregistered"]).await.succeeds();
     scene.run(&["send", "1"]).await.fails(7, "see: fedecks status");
     scene.run(&["reconnect"]).await.fails(7, "see: fedecks login");

@@ -131,7 +131,7 @@ async fn ctrl_c_also_ends_the_program_of_a_message() {
     let file = scene.setup.folder.path().join("id");
     // In a process group of its own, which the terminal does not send the signal to.
     let script = format!("{}; exec sleep 600", write_id("$$", &file));
-    let mut session = Session::start(&scene, &["listen", "--exec", "sh", "-c", &script], &[]);
+    let mut session = Session::start(&scene, &["listen", "--exec", "sh", "--", "-c", &script], &[]);
     session.sees("listening");
     push(&scene.cloud, Term::Nil).await;
     let program = id_in(&file).await;
@@ -151,4 +151,14 @@ async fn colours_depend_on_the_terminal_and_no_color() {
         assert_eq!(session.end().await, Some(0));
         assert_eq!(session.screen.contains('\x1b'), coloured, "{:?}", session.screen);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_is_said_on_a_terminal_only() {
+    let Some(mut scene) = Scene::connected().await else { return };
+    let mut session = Session::start(&scene, &["send", "1"], &[]);
+    session.sees("sent");
+    assert_eq!(session.end().await, Some(0));
+    assert_eq!(scene.cloud.next().await, Seen::Message(Term::Int(1)));
+    assert_eq!(scene.run(&["send", "2"]).await.succeeds().stdout, "");
 }
