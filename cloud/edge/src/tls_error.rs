@@ -45,11 +45,20 @@ pub enum TlsError {
     },
 }
 
+impl TlsError {
+    /// Whether the key's file is at fault. Otherwise it is the certificate's, or that they do not belong together.
+    pub fn is_about_key(&self) -> bool {
+        matches!(self, Self::File { expected, .. } if *expected == PRIVATE_KEY)
+    }
+}
+
+const PRIVATE_KEY: &str = "a PEM private key";
+
 /// The first private key of a PEM file.
 pub(crate) fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(file).map_err(|source| TlsError::File {
         file: file.to_owned(),
-        expected: "a PEM private key",
+        expected: PRIVATE_KEY,
         source,
     })
 }

@@ -7,7 +7,6 @@ use fedecks_cloud::serve::{ServeError, TlsError};
 use fedecks_store::{FloorFileError, StoreError};
 
 use crate::config::ConfigError;
-use crate::webhooks::delivery::WebhookError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
@@ -17,8 +16,6 @@ pub(crate) enum ServerError {
     Build(#[from] BuildError),
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error(transparent)]
-    Webhook(#[from] WebhookError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(
@@ -50,11 +47,7 @@ impl ServerError {
     /// Only an operator can help.
     pub(crate) fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_)
-            | Self::Build(_)
-            | Self::Tls(_)
-            | Self::Webhook(_)
-            | Self::NoStore(_) => true,
+            Self::Config(_) | Self::Build(_) | Self::Tls(_) | Self::NoStore(_) => true,
             Self::Serve(ServeError::Listen { source, .. }) => {
                 source.kind() == io::ErrorKind::PermissionDenied
             }

@@ -31,8 +31,14 @@ pub(crate) fn load(
 /// Reads the certificate of each listener that has one in files.
 pub(crate) fn read_certificates(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
     let check = |tls: &TlsChoice| match tls {
-        TlsChoice::Files { certificate, key } => Ok(Some(Tls::from_pem_files(certificate, key)?)),
-        _ => Ok(None),
+        TlsChoice::Files { certificate, key, section } => {
+            let read = Tls::from_pem_files(certificate, key).map_err(|error| {
+                let name = if error.is_about_key() { "key" } else { "certificate" };
+                config.sources.invalid_value(&format!("{section}.{name}"), error)
+            });
+            Ok(Some(read?))
+        }
+        TlsChoice::Off | TlsChoice::SelfSigned => Ok(None),
     };
     config.listeners.iter().map(|listener| check(&listener.tls)).collect()
 }

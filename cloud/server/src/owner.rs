@@ -46,7 +46,7 @@ pub(crate) fn act_as(user: &str) -> Result<(), ServerError> {
     };
     let found = found.map_err(|error| failed()(error.into()))?;
     let Some((uid, gid)) = found else {
-        return Err(failed()(io::Error::other("there is no such user")));
+        return Err(failed()(io::Error::other("no such user")));
     };
     if geteuid() == uid {
         return Ok(());

@@ -41,7 +41,8 @@ pub(crate) fn check(config: &Config) -> Result<(), ServerError> {
             Err(ServerError::NoStore(StoreError::Empty { location }))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if config.secrets.will_be_generated() {
+            // A link to nothing is not replaced by a store.
+            if config.secrets.will_be_generated() && config.store.symlink_metadata().is_err() {
                 return Ok(());
             }
             Err(ServerError::NoStore(StoreError::Missing { location }))
@@ -51,20 +52,54 @@ pub(crate) fn check(config: &Config) -> Result<(), ServerError> {
     }
 }
 
-/// Whether this user may write the store and the directories that the server writes to. `serve` finds out by
-/// writing.
+/// Whether this user may write the store and the directories that the server writes to, and make those that it
+/// makes. `serve` finds out by writing.
 pub(crate) fn check_access(config: &Config) -> Result<(), ServerError> {
+    let directory = parent_of(&config.store);
     if config.store.exists() {
         let opened = OpenOptions::new().read(true).write(true).open(&config.store);
         opened.map_err(|error| cannot_write(&config.store, &error))?;
+        check_writable(directory)?;
+    } else if directory != config.data_dir {
+        // Only the data directory is made.
+        let failed = ServerError::io(format!("create the store {}", config.store.display()));
+        directory.metadata().map_err(failed)?;
+        check_writable(directory)?;
+        SqliteStore::check_new(&config.store)?;
+    } else if directory.exists() {
+        SqliteStore::check_new(&config.store)?;
     }
-    let parent = config.store.parent().filter(|parent| *parent != Path::new(""));
-    let directories = [parent.unwrap_or(Path::new(".")), &config.data_dir];
-    for directory in directories.into_iter().filter(|directory| directory.is_dir()) {
-        let flags = AccessFlags::W_OK | AccessFlags::X_OK;
-        access(directory, flags).map_err(|error| cannot_write(directory, &error.into()))?;
+    check_can_be_made(&config.data_dir)
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}
+
+fn check_writable(directory: &Path) -> Result<(), ServerError> {
+    let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+    access(directory, flags).map_err(|error| cannot_write(directory, &error.into()))
+}
+
+/// Whether this user may write the directory, or make it together with those that it is in.
+fn check_can_be_made(directory: &Path) -> Result<(), ServerError> {
+    if directory.is_dir() {
+        return check_writable(directory);
     }
-    Ok(())
+    let failed = |error| ServerError::io(format!("create {}", directory.display()))(error);
+    if directory.symlink_metadata().is_ok() {
+        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+    }
+    let is_there = |place: &&Path| place.symlink_metadata().is_ok();
+    let nearest = directory.ancestors().skip(1).filter(|place| *place != Path::new(""));
+    let nearest = nearest.chain([Path::new(".")]).find(is_there).unwrap_or(Path::new("."));
+    if !nearest.is_dir() {
+        return Err(failed(io::ErrorKind::NotADirectory.into()));
+    }
+    access(nearest, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|error| {
+        let problem = explain_open_error(&error.into(), nearest, "write");
+        failed(io::Error::new(io::Error::from(error).kind(), problem))
+    })
 }
 
 fn cannot_write(place: &Path, error: &io::Error) -> ServerError {
@@ -74,7 +109,10 @@ fn cannot_write(place: &Path, error: &io::Error) -> ServerError {
 
 /// Opens the store for a command, beside a server that may be running.
 pub(crate) fn open_store(config: &Config) -> Result<impl Store + use<>, ServerError> {
-    Ok(SqliteStore::open_beside(&config.store, config.store_options)?)
+    SqliteStore::open_beside(&config.store, config.store_options).map_err(|error| match error {
+        StoreError::Missing { .. } | StoreError::Empty { .. } => ServerError::NoStore(error),
+        error => ServerError::Store(error),
+    })
 }
 
 /// Creates an empty store. Fails if there is one.

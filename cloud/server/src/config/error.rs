@@ -33,24 +33,37 @@ pub(crate) enum ConfigError {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConfigSources {
     pub(super) file: Option<PathBuf>,
-    /// The line of each key that the file sets, without those in lists of tables such as `[[webhook]]`.
-    pub(super) lines: BTreeMap<&'static str, usize>,
+    /// The line of each key that the file sets; `webhook[0].url` in the first `[[webhook]]`.
+    pub(super) lines: BTreeMap<String, usize>,
     pub(super) from_environment: BTreeSet<&'static str>,
 }
 
 impl ConfigSources {
-    /// The value of `key` is not as expected. `problem` names the key.
+    /// The value of `key`, which may be a section, is not as expected. `problem` names the key.
     pub(super) fn invalid(&self, key: &str, problem: impl Into<String>) -> ConfigError {
         let place = if self.from_environment.contains(key) {
             format!("environment variable {}", keys::variable_of(key))
         } else {
-            match (&self.file, self.lines.get(key)) {
+            match (&self.file, self.line(key)) {
                 (Some(file), Some(line)) => format!("{}, line {line}", file.display()),
                 (Some(file), None) => file.display().to_string(),
                 (None, _) => "configuration".into(),
             }
         };
         ConfigError::Invalid { place, problem: problem.into() }
+    }
+
+    /// [`ConfigSources::invalid`] with the key in front of `problem`.
+    pub(crate) fn invalid_value(&self, key: &str, problem: impl fmt::Display) -> ConfigError {
+        self.invalid(key, format!("{}: {problem}", keys::shown(key)))
+    }
+
+    /// The line of a key, or the first line of a section, if the file has it.
+    fn line(&self, key: &str) -> Option<usize> {
+        let is_in = |name: &str| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+        let first =
+            || self.lines.iter().filter(|(name, _)| is_in(name)).map(|(_, line)| line).min();
+        self.lines.get(key).or_else(first).copied()
     }
 
     /// Neither the file nor the environment sets `key`.

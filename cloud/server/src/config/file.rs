@@ -61,11 +61,7 @@ pub(super) fn read(file: Option<&Path>) -> Result<(Table, ConfigSources), Config
     // From the text, as only then an error has a place.
     toml::from_str::<ConfigFile>(&text).map_err(|error| wrong(error, &keys))?;
     let table = toml::from_str(&text).map_err(|error| wrong(error, &keys))?;
-    let known = keys::KEYS.iter().filter_map(|(known, _)| {
-        let (_, span) = keys.iter().find(|(key, _)| key == known)?;
-        Some((*known, line_of(&text, span)))
-    });
-    let lines = known.collect();
+    let lines = keys.iter().map(|(key, span)| (key.clone(), line_of(&text, span))).collect();
     Ok((table, ConfigSources { file: Some(file.to_owned()), lines, ..Default::default() }))
 }
 
@@ -81,7 +77,7 @@ fn in_file(
     if let Some(span) = error.span() {
         place += &format!(", line {}", line_of(text, &span));
         if let Some((key, _)) = keys.iter().find(|(_, value)| value.contains(&span.start)) {
-            problem = format!("{key}: {problem}");
+            problem = format!("{}: {problem}", keys::shown(key));
         }
     }
     ConfigError::Invalid { place, problem }
@@ -91,20 +87,23 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
     text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Lists every key in `table` with the place of its value, as `section.key` where it is in a section.
+/// Lists every key in `table` with the place of its value, as `section.key` where it is in a section, and as
+/// `section[0].key` in a list of them.
 fn list_keys(table: &DeTable<'_>, prefix: &str, found: &mut Vec<(String, Range<usize>)>) {
     for (key, value) in table {
         let key = format!("{prefix}{}", key.get_ref());
-        let tables = match value.get_ref() {
-            DeValue::Table(table) => vec![table],
-            DeValue::Array(items) => items.iter().filter_map(|i| i.get_ref().as_table()).collect(),
+        let tables: Vec<_> = match value.get_ref() {
+            DeValue::Table(table) => vec![(format!("{key}."), table)],
+            DeValue::Array(items) => {
+                let tables = items.iter().filter_map(|item| item.get_ref().as_table());
+                let tables = tables.enumerate();
+                tables.map(|(index, table)| (format!("{key}[{index}]."), table)).collect()
+            }
             _ => Vec::new(),
         };
         if tables.is_empty() {
             found.push((key, value.span()));
-        } else {
-            let prefix = format!("{key}.");
-            tables.into_iter().for_each(|table| list_keys(table, &prefix, found));
         }
+        tables.iter().for_each(|(prefix, table)| list_keys(table, prefix, found));
     }
 }

@@ -76,6 +76,14 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("log.line_burst", Kind::Number),
 ];
 
+/// `key` for people: without the index of the table that it is in.
+pub(super) fn shown(key: &str) -> String {
+    match key.split_once('[').zip(key.split_once(']')) {
+        Some(((before, _), (_, after))) => format!("{before}{after}"),
+        None => key.to_owned(),
+    }
+}
+
 /// The environment variable that sets `key`: `FEDECKS_` and the key in capitals, with `_` for the dot.
 pub(super) fn variable_of(key: &str) -> String {
     format!("FEDECKS_{}", key.replace('.', "_").to_ascii_uppercase())

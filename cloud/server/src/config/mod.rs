@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) events: Events,
     pub(crate) webhooks: Vec<Webhook>,
     pub(crate) log: Log,
+    /// Where each key was set.
+    pub(crate) sources: ConfigSources,
     /// What is dangerous in the permissions of the file.
     file_warnings: Vec<String>,
 }
@@ -141,6 +143,7 @@ impl Config {
             events: file.events,
             webhooks: webhooks::check(file.webhook, sources)?,
             log: file.log,
+            sources: sources.clone(),
             file_warnings,
         })
     }

@@ -23,7 +23,7 @@ const MOST_NAMED: usize = 10;
 
 /// Of the permissions of the file, if there are secrets in it.
 pub(super) fn of_file(file: &ConfigFile, sources: &ConfigSources) -> Vec<String> {
-    let at_top = ["secret", "salt"].into_iter().filter(|key| sources.lines.contains_key(key));
+    let at_top = ["secret", "salt"].into_iter().filter(|key| sources.lines.contains_key(*key));
     let mut keys: Vec<_> = at_top.collect();
     if file.previous_key.iter().any(|pair| pair.secret.is_some() || pair.salt.is_some()) {
         keys.push("previous_key");
@@ -46,9 +46,8 @@ pub(crate) fn of_environment(names: impl Iterator<Item = OsString>) -> Option<St
     let unknown: BTreeSet<_> =
         names.filter(is_unknown).filter(|name| name != CONFIG_VARIABLE).collect();
     let unknown: Vec<_> = unknown.into_iter().take(MOST_NAMED).collect();
-    (!unknown.is_empty()).then(|| {
-        format!("no key of the configuration is set by {}: check the spelling", unknown.join(", "))
-    })
+    (!unknown.is_empty())
+        .then(|| format!("unknown environment variable {}: check the spelling", unknown.join(", ")))
 }
 
 /// Of the permissions of files with secrets that the configuration names.

@@ -1,7 +1,7 @@
 //! One delivery to a webhook's receiver: the signed request, and what the response means.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
 
 use super::tls_refusal;
-use crate::config::Webhook;
+use crate::config::{ConfigError, Webhook};
 use crate::webhook_signature::SigningSecret;
 
 /// The client of one receiver.
@@ -44,15 +44,6 @@ pub(super) enum Outcome {
     Failed { error: String, retry_after: Option<Duration> },
 }
 
-/// The certificate authorities of a receiver cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("webhook {webhook}: cannot read PEM certificates from {}: {problem}", file.display())]
-pub(crate) struct WebhookError {
-    pub(crate) webhook: String,
-    pub(crate) file: PathBuf,
-    pub(crate) problem: String,
-}
-
 /// The longest head of a response, in bytes.
 const HEAD_READ: usize = 16 * 1024;
 
@@ -69,10 +60,12 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Receiver {
-    pub(super) fn new(webhook: &Webhook, secret: SigningSecret) -> Result<Self, WebhookError> {
-        let failed = |problem| {
-            let file = webhook.ca_file.clone().unwrap_or_default();
-            WebhookError { webhook: webhook.name.clone(), file, problem }
+    pub(super) fn new(webhook: &Webhook, secret: SigningSecret) -> Result<Self, ConfigError> {
+        let failed = |problem: String| {
+            let file = webhook.ca_file.as_deref().unwrap_or(Path::new(""));
+            let problem =
+                format!("cannot read PEM certificates from {}: {problem}", file.display());
+            webhook.invalid("ca_file", problem)
         };
         let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         if let Some(file) = &webhook.ca_file {

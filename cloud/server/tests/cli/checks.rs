@@ -143,8 +143,8 @@ async fn addresses_that_exclude_one_another_are_refused() {
         ("[::]", "127.0.0.1", "takes every address of that port, IPv4 as well"),
         ("0.0.0.0", "127.0.0.1", "takes every address of that port: remove the listener 127.0.0.1"),
         ("[::]", "[::1]", "takes every address of that port: remove"),
-        ("127.0.0.1", "127.0.0.1", "is there twice"),
-        ("127.0.0.1", "[::ffff:127.0.0.1]", "is there twice"),
+        ("127.0.0.1", "127.0.0.1", "is configured twice"),
+        ("127.0.0.1", "[::ffff:127.0.0.1]", "is configured twice"),
     ] {
         let program = configured("").await;
         let file = program.folder.path().join("cloud.toml");
@@ -326,7 +326,7 @@ async fn settings_without_effect_are_warned_of() {
     let (code, said) = check(&program, &[]).await;
     let expected = [
         "trusted_proxies contains 0.0.0.0/0: every client can claim",
-        "no key of the configuration is set by FEDECKS_LIMIT_CONNECTIONS: check the spelling",
+        "unknown environment variable FEDECKS_LIMIT_CONNECTIONS: check the spelling",
     ];
     assert_eq!(code, Some(0), "{said}");
     for warning in expected {

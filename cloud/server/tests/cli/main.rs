@@ -13,6 +13,7 @@ mod commands;
 mod handshakes;
 mod logs;
 mod missing_store;
+mod places;
 mod root;
 mod serving;
 mod two_servers;

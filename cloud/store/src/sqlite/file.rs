@@ -60,8 +60,26 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 impl File {
     /// Creates an empty store: complete or not at all, so that an empty file is never one.
     pub(super) fn create(path: &Path) -> Result<(), StoreError> {
+        Self::check_new(path)?;
         let location = path.display().to_string();
         let failed = |error: rusqlite::Error| StoreError::failed(&location, "create", error);
+        let created = new_file::create(path, "create", &location, |unfinished| {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let opened = Connection::open_with_flags(unfinished, flags);
+            let mut database = opened.map_err(failed)?;
+            schema::prepare(&mut database, &location, schema::IfEmpty::Create)?;
+            database.close().map_err(|(_, error)| failed(error))
+        });
+        match created {
+            // By another process, meanwhile.
+            Err(_) if path.exists() => Err(StoreError::Exists { what: "store", name: location }),
+            created => created,
+        }
+    }
+
+    /// Fails if there is a store, or what is left of one.
+    pub(super) fn check_new(path: &Path) -> Result<(), StoreError> {
+        let location = path.display().to_string();
         match fs::symlink_metadata(path) {
             Ok(found) if found.is_file() && found.len() == 0 => {
                 return Err(StoreError::Empty { location });
@@ -75,18 +93,7 @@ impl File {
             let problem = format!("{} of an earlier store is still there", wal.display());
             return Err(StoreError::failed(&location, "create", problem));
         }
-        let created = new_file::create(path, "create", &location, |unfinished| {
-            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let opened = Connection::open_with_flags(unfinished, flags);
-            let mut database = opened.map_err(failed)?;
-            schema::prepare(&mut database, &location, schema::IfEmpty::Create)?;
-            database.close().map_err(|(_, error)| failed(error))
-        });
-        match created {
-            // By another process, meanwhile.
-            Err(_) if path.exists() => Err(StoreError::Exists { what: "store", name: location }),
-            created => created,
-        }
+        Ok(())
     }
 
     /// Opens the file.

@@ -88,6 +88,11 @@ impl SqliteStore {
         File::create(path.as_ref())
     }
 
+    /// Fails as [`SqliteStore::create`] would if there is a store at `path`, or what is left of one.
+    pub fn check_new(path: impl AsRef<Path>) -> Result<(), StoreError> {
+        File::check_new(path.as_ref())
+    }
+
     /// Opens the store at `path`, and creates it first if there is none. A program that must not lose
     /// revocations and blocks with a store that is not mounted uses [`SqliteStore::open_existing`], which also says
     /// what happens if there is another server.

@@ -75,13 +75,16 @@ impl Listener {
         Self { address, tls, certificate, key, proxy_protocol: false, connections, serves }
     }
 
-    fn check(mut self, sources: &ConfigSources) -> Result<Self, ConfigError> {
+    fn check(mut self, index: usize, sources: &ConfigSources) -> Result<Self, ConfigError> {
+        let section = format!("listener[{index}]");
         let invalid = |problem: &str| {
-            sources.invalid("listener", format!("listener {}: {problem}", self.address))
+            sources.invalid(&section, format!("listener {}: {problem}", self.address))
         };
         self.tls = match (self.certificate.take(), self.key.take()) {
             (None, None) => TlsChoice::Off,
-            (Some(certificate), Some(key)) => TlsChoice::Files { certificate, key },
+            (Some(certificate), Some(key)) => {
+                TlsChoice::Files { certificate, key, section: section.clone() }
+            }
             (Some(_), None) => return Err(invalid("certificate is set but key is not")),
             (None, Some(_)) => return Err(invalid("key is set but certificate is not")),
         };
@@ -110,11 +113,12 @@ pub(crate) fn check(
         return Err(sources.invalid("listen", "listen is empty; list at least one address"));
     }
     if listen.is_empty() && tls != TlsChoice::Off {
-        let problem = "tls applies to the addresses in `listen`, and there are none";
+        let problem = "[tls] is set, but listen has no address that it could apply to";
         return Err(sources.invalid("tls", problem));
     }
     let listen = listen.into_iter().map(|address| Ok(Listener::at(address, tls.clone())));
-    let listeners = listeners.into_iter().map(|listener| listener.check(sources));
+    let listeners = listeners.into_iter().enumerate();
+    let listeners = listeners.map(|(index, listener)| listener.check(index, sources));
     let all: Vec<Listener> = listen.chain(listeners).collect::<Result<_, _>>()?;
     for (index, listener) in all.iter().enumerate() {
         let earlier = all[..index].iter().map(|other| other.address);
@@ -135,7 +139,7 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> Option<String> {
         IpAddr::V6(_) => address,
     };
     if plain(one) == plain(other) {
-        return Some(format!("listener {one} is there twice; remove one of them"));
+        return Some(format!("listener {one} is configured twice; remove one of them"));
     }
     let covers = |wide: SocketAddr, narrow: SocketAddr| {
         let narrow = narrow.ip().to_canonical();

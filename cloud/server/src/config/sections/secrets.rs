@@ -13,6 +13,7 @@ use fedecks_common::explain_open_error;
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, ConfigSources};
+use crate::config::keys::shown;
 use crate::config::secret::{SALT_BYTES, SECRET_BYTES, Secret};
 
 /// One of `[[previous_key]]`; the same keys at the top level are the key that seals.
@@ -86,15 +87,17 @@ impl Secrets {
                 salt: Source::Generated { file: salt_file, length: SALT_BYTES },
             },
         };
-        let previous =
-            previous.into_iter().map(|pair| match pair.sources("previous_key.", sources)? {
+        let previous = previous.into_iter().enumerate().map(|(index, pair)| {
+            let section = format!("previous_key[{index}]");
+            match pair.sources(&format!("{section}."), sources)? {
                 (Some(secret), Some(salt)) => Ok(Pair { secret, salt }),
                 _ => {
                     let problem =
                         "a [[previous_key]] needs secret or secret_file, and salt or salt_file";
-                    Err(sources.invalid("previous_key", problem))
+                    Err(sources.invalid(&section, problem))
                 }
-            });
+            }
+        });
         Ok(Self {
             sealing,
             previous: previous.collect::<Result<_, _>>()?,
@@ -187,7 +190,9 @@ impl Source {
             (Some(value), None) => Some(Self::Given { key, value }),
             (None, Some(file)) => Some(Self::File { key: format!("{key}_file"), file }),
             (Some(_), Some(_)) => {
-                let problem = format!("{key} and {key}_file are both set; set only one of them");
+                let shown = shown(&key);
+                let problem =
+                    format!("{shown} and {shown}_file are both set; set only one of them");
                 return Err(sources.invalid(&key, problem));
             }
         })
@@ -217,9 +222,7 @@ impl Source {
         problem: impl fmt::Display,
     ) -> ConfigError {
         match self {
-            Self::Given { key, .. } | Self::File { key, .. } => {
-                sources.invalid(key, format!("{key}: {problem}"))
-            }
+            Self::Given { key, .. } | Self::File { key, .. } => sources.invalid_value(key, problem),
             Self::Generated { file, .. } => {
                 let (place, problem) = (file.display().to_string(), problem.to_string());
                 ConfigError::Invalid { place, problem }

@@ -1,6 +1,7 @@
 //! `[[webhook]]`: URLs that events are delivered to.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,6 +52,9 @@ pub(crate) struct Webhook {
     /// The bytes of the events that are being delivered. A single event may be bigger.
     #[serde(deserialize_with = "number::<_, _, 1, MAX_U32>")]
     pub(crate) in_flight_bytes: u64,
+    /// Its own section, such as `webhook[0]`.
+    #[serde(skip)]
+    section: String,
     #[serde(skip)]
     sources: ConfigSources,
 }
@@ -72,6 +76,7 @@ impl Default for Webhook {
             keep_bytes: 1024 * 1024 * 1024,
             concurrency: 8,
             in_flight_bytes: 16 * 1024 * 1024,
+            section: String::new(),
             sources: ConfigSources::default(),
         }
     }
@@ -102,12 +107,18 @@ impl Webhook {
 
     fn source(&self) -> Result<Source, ConfigError> {
         let (value, file) = (self.secret.clone(), self.secret_file.clone());
-        let source = Source::check(value, file, "webhook.", "secret", &self.sources)?;
+        let section = format!("{}.", self.section);
+        let source = Source::check(value, file, &section, "secret", &self.sources)?;
         source.ok_or_else(|| self.missing("secret or secret_file"))
     }
 
     fn missing(&self, what: &str) -> ConfigError {
-        self.sources.invalid("webhook", format!("webhook {:?} has no {what}", self.name))
+        self.sources.invalid(&self.section, format!("webhook {:?} has no {what}", self.name))
+    }
+
+    /// The value of `key` in its section is not as expected.
+    pub(crate) fn invalid(&self, key: &str, problem: impl fmt::Display) -> ConfigError {
+        self.sources.invalid_value(&format!("{}.{key}", self.section), problem)
     }
 }
 
@@ -116,14 +127,15 @@ pub(crate) fn check(
     sources: &ConfigSources,
 ) -> Result<Vec<Webhook>, ConfigError> {
     let mut names = HashSet::new();
-    for webhook in &mut webhooks {
+    for (index, webhook) in webhooks.iter_mut().enumerate() {
         webhook.sources = sources.clone();
+        webhook.section = format!("webhook[{index}]");
         if webhook.name.is_empty() {
-            return Err(sources.invalid("webhook", "a [[webhook]] has no name"));
+            return Err(sources.invalid(&webhook.section, "a [[webhook]] has no name"));
         }
         if !names.insert(webhook.name.clone()) {
             let problem = format!("two [[webhook]] sections are named {:?}", webhook.name);
-            return Err(sources.invalid("webhook", problem));
+            return Err(sources.invalid(&webhook.section, problem));
         }
         if webhook.url.host().is_none() {
             return Err(webhook.missing("url"));

@@ -95,34 +95,34 @@ trusted_proxies = ["10.0.0.1", "balancer"]
 , line 5: tls.self_signed and certificate files are both set; set only one of them
 
 [[listener]]; address = "127.0.0.1:1"; certificate = "/c.pem"
-: listener 127.0.0.1:1: certificate is set but key is not
+, line 4: listener 127.0.0.1:1: certificate is set but key is not
 
 [[listener]]; address = "127.0.0.1:1"; key = "/k.pem"
-: listener 127.0.0.1:1: key is set but certificate is not
+, line 4: listener 127.0.0.1:1: key is set but certificate is not
 
 [[listener]]; address = "127.0.0.1:1"; serves = []
-: listener 127.0.0.1:1: serves is empty; list some of "devices", "api" and "metrics"
+, line 4: listener 127.0.0.1:1: serves is empty; list some of "devices", "api" and "metrics"
 
 [[listener]]; address = "127.0.0.1:1"; proxy_protocol = true
 : trusted_proxies is empty; list the load balancers of the listener with proxy_protocol
 
 [[listener]]; address = "127.0.0.1:1"; [tls]; self_signed = true
-: tls applies to the addresses in `listen`, and there are none
+, line 6: [tls] is set, but listen has no address that it could apply to
 
 [[previous_key]]; secret = "y"
-: a [[previous_key]] needs secret or secret_file, and salt or salt_file
+, line 4: a [[previous_key]] needs secret or secret_file, and salt or salt_file
 
 [[previous_key]]; salt = "y"
-: a [[previous_key]] needs secret or secret_file, and salt or salt_file
+, line 4: a [[previous_key]] needs secret or secret_file, and salt or salt_file
 
 [[webhook]]; url = "https://x"; secret_file = "s"
-: a [[webhook]] has no name
+, line 4: a [[webhook]] has no name
 
 [[webhook]]; name = "a"; secret_file = "s"
-: webhook "a" has no url
+, line 4: webhook "a" has no url
 
 [[webhook]]; name = "a"; url = "https://x"
-: webhook "a" has no secret or secret_file
+, line 4: webhook "a" has no secret or secret_file
 
 [[webhook]]; name = "a b"; url = "https://x"; secret_file = "s"
 , line 4: webhook.name: "a b" must be 1 to 64 letters, digits, '-', '.' and '_'
@@ -131,10 +131,10 @@ trusted_proxies = ["10.0.0.1", "balancer"]
 , line 5: webhook.url: must be https://HOST/PATH, or http:// for tests, without a user name
 
 [[webhook]]; name = "a"; url = "https://x"; secret_file = "s"; secret = "x"
-: webhook.secret and webhook.secret_file are both set; set only one of them
+, line 7: webhook.secret and webhook.secret_file are both set; set only one of them
 
 [[webhook]]; name = "a"; url = "https://x"; secret_file = "s"; [[webhook]]; name = "a"
-: two [[webhook]] sections are named "a"
+, line 8: two [[webhook]] sections are named "a"
 "#;
 
 /// The error for a file with these lines, without the name of the file.

@@ -88,7 +88,8 @@ fn the_example_shows_every_key_with_its_default() {
         std::fs::write(&path, text).unwrap();
         let mut config = load(Some(&path), &[]).unwrap();
         // They know the lines of the file, which differ.
-        config.secrets = load(None, &[]).unwrap().secrets;
+        let without = load(None, &[]).unwrap();
+        (config.secrets, config.sources) = (without.secrets, without.sources);
         format!("{config:?}")
     };
     assert_eq!(load_text(&shown), load_text(example));
@@ -179,16 +180,17 @@ fn every_key_of_a_file_is_read() {
         "#,
     );
     let config = load(Some(&path), &[]).unwrap();
-    let files = |certificate: &str, key: &str| TlsChoice::Files {
+    let files = |certificate: &str, key: &str, section: &str| TlsChoice::Files {
         certificate: certificate.into(),
         key: key.into(),
+        section: section.into(),
     };
-    let tls = files("/etc/c.pem", "/etc/k.pem");
+    let tls = files("/etc/c.pem", "/etc/k.pem", "tls");
     let for_devices = Listener {
         proxy_protocol: true,
         connections: Some(7),
         serves: vec![Service::Devices],
-        ..everything("0.0.0.0:9443", files("/etc/d.pem", "/etc/dk.pem"))
+        ..everything("0.0.0.0:9443", files("/etc/d.pem", "/etc/dk.pem", "listener[0]"))
     };
     // Its limit is its own without being configured.
     let for_metrics = Listener {
