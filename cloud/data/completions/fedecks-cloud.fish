@@ -28,7 +28,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -s h -l help -
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -s V -l version -d 'Print version'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "check-config" -d 'Check the configuration without starting the server'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "serve" -d 'Run the server until SIGTERM or SIGINT'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "account" -d 'Add, remove and list the accounts that may register devices'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "account" -d 'Add, change, remove and list the accounts that may register devices'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "device" -d 'List, label, block and forget devices, and revoke their tokens'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "token" -d 'Add, list and revoke the tokens of clients of the HTTP API'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "audit" -d 'Show who did what'
@@ -42,6 +42,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l user -d 'User that the server runs as, by name or number, if root runs the check [default: the owner of the store\'s directory]' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l ca-file -d 'Authorities that the devices trust besides the public ones (a PEM file): their `ca_file`' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l json -d 'Print one JSON object per line'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
@@ -49,21 +50,27 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l li
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l ready-file -d 'File to write the listening addresses to, one per line, when devices can connect' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -l self-signed -d 'Serve TLS with a generated certificate for localhost, for tests'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -s h -l help -d 'Print help'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -f -a "add" -d 'Add an account; a running server accepts it immediately'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -f -a "remove" -d 'Remove an account'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -f -a "list" -d 'List accounts (name, added), separated by tabs'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add remove list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add passwd remove list help" -s h -l help -d 'Print help'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add passwd remove list help" -f -a "add" -d 'Add an account; a running server accepts it immediately'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add passwd remove list help" -f -a "passwd" -d 'Change the password of an account; a running server accepts it immediately'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add passwd remove list help" -f -a "remove" -d 'Remove an account'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add passwd remove list help" -f -a "list" -d 'List accounts (name, added), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and not __fish_seen_subcommand_from add passwd remove list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from add" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from add" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from passwd" -l config -d 'Configuration file (TOML)' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from passwd" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from passwd" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from remove" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from remove" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from list" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from list" -l json -d 'Print one JSON object per line'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "add" -d 'Add an account; a running server accepts it immediately'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "passwd" -d 'Change the password of an account; a running server accepts it immediately'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "remove" -d 'Remove an account'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "list" -d 'List accounts (name, added), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -80,15 +87,18 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and 
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -l blocked -d 'Only devices that are blocked'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -l json -d 'Print one JSON object per line'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from label" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from label" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from label" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from revoke" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from revoke" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from revoke" -l allow-unknown -d 'Accept the id of a device that the store does not know'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from revoke" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from block" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from block" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from block" -l allow-unknown -d 'Accept the id of a device that the store does not know'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from block" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from unblock" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from unblock" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
@@ -116,6 +126,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and _
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from list" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from list" -l json -d 'Print one JSON object per line'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from revoke" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand token; and __fish_seen_subcommand_from revoke" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
@@ -133,16 +144,17 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and _
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l limit -d 'Maximum number of entries' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -l json -d 'Print one JSON object per line'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "list" -d 'List who did what, newest first (time, who, what, device, detail, address), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and not __fish_seen_subcommand_from init help" -s h -l help -d 'Print help'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and not __fish_seen_subcommand_from init help" -f -a "init" -d 'Create an empty store, and print its path'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and not __fish_seen_subcommand_from init help" -f -a "init" -d 'Create an empty store'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and not __fish_seen_subcommand_from init help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from init" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from init" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from init" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from help" -f -a "init" -d 'Create an empty store, and print its path'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from help" -f -a "init" -d 'Create an empty store'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and not __fish_seen_subcommand_from show accept help" -s h -l help -d 'Print help'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and not __fish_seen_subcommand_from show accept help" -f -a "show" -d 'Show the clock, whether the kernel calls it synchronized, and its floor'
@@ -150,6 +162,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and n
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and not __fish_seen_subcommand_from show accept help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and __fish_seen_subcommand_from show" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and __fish_seen_subcommand_from show" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and __fish_seen_subcommand_from show" -l json -d 'Print one JSON object per line'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and __fish_seen_subcommand_from accept" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and __fish_seen_subcommand_from accept" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
@@ -171,7 +184,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and 
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit store clock backup restore secret help" -f -a "check-config" -d 'Check the configuration without starting the server'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit store clock backup restore secret help" -f -a "serve" -d 'Run the server until SIGTERM or SIGINT'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit store clock backup restore secret help" -f -a "account" -d 'Add, remove and list the accounts that may register devices'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit store clock backup restore secret help" -f -a "account" -d 'Add, change, remove and list the accounts that may register devices'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit store clock backup restore secret help" -f -a "device" -d 'List, label, block and forget devices, and revoke their tokens'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit store clock backup restore secret help" -f -a "token" -d 'Add, list and revoke the tokens of clients of the HTTP API'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit store clock backup restore secret help" -f -a "audit" -d 'Show who did what'
@@ -182,6 +195,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and no
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit store clock backup restore secret help" -f -a "secret" -d 'Generate the secret that devices\' tokens are sealed with'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and not __fish_seen_subcommand_from check-config serve account device token audit store clock backup restore secret help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "add" -d 'Add an account; a running server accepts it immediately'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "passwd" -d 'Change the password of an account; a running server accepts it immediately'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "remove" -d 'Remove an account'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "list" -d 'List accounts (name, added), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "list" -d 'List devices (id, first seen, last seen, revoked, blocked since, label), separated by tabs'
@@ -194,7 +208,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "list" -d 'List API tokens (name, roles, devices, added, expires, last used), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "revoke" -d 'Revoke an API token'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "list" -d 'List who did what, newest first (time, who, what, device, detail, address), separated by tabs'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from store" -f -a "init" -d 'Create an empty store, and print its path'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from store" -f -a "init" -d 'Create an empty store'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from clock" -f -a "show" -d 'Show the clock, whether the kernel calls it synchronized, and its floor'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from clock" -f -a "accept" -d 'Reset a floor that is wrong to the time that the clock shows'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from secret" -f -a "generate" -d 'Print a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'

@@ -15,6 +15,15 @@ pub trait AccountStore: Send + Sync + 'static {
         by: &'a Actor,
     ) -> StoreFuture<'a, ()>;
 
+    /// Replaces the Argon2 hash of an account's password. Tokens of devices that logged in with the old one stay valid.
+    /// Returns false if there is no account of that name.
+    fn set_password_hash<'a>(
+        &'a self,
+        name: &'a str,
+        password_hash: &'a str,
+        by: &'a Actor,
+    ) -> StoreFuture<'a, bool>;
+
     /// Removes an account. Returns false if there is none of that name.
     fn remove_account<'a>(&'a self, name: &'a str, by: &'a Actor) -> StoreFuture<'a, bool>;
 

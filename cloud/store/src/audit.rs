@@ -230,6 +230,8 @@ macro_rules! actions {
 actions! {
     /// An account was added.
     AccountAdded => Access "account-added",
+    /// The password of an account was changed.
+    AccountPasswordChanged => Access "account-password-changed",
     /// An account was removed.
     AccountRemoved => Access "account-removed",
     /// An API token was added.

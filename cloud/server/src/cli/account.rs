@@ -4,9 +4,10 @@ use clap::Subcommand;
 use fedecks_cloud::accounts::hash_password;
 use fedecks_common::utc;
 use fedecks_store::{Account, AccountStore, Actor, check_account_name};
+use serde_json::json;
 
 use super::error::CliError;
-use super::output::Output;
+use super::output::{Format, Output, Row};
 use super::password;
 use super::place::{Place, create_store, start_runtime};
 
@@ -15,9 +16,19 @@ pub(super) enum Command {
     /// Add an account; a running server accepts it immediately
     ///
     /// Asks twice for the password without showing it, or reads it from standard input if that is not
-    /// a terminal: 8 to 1024 characters, up to the end of the line.
+    /// a terminal: 8 to 1024 characters, up to the end of the line. Creates the store if there is none.
     Add {
         /// Name of the account, the `username` of the devices' credentials
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Change the password of an account; a running server accepts it immediately
+    ///
+    /// Reads the new password as `account add` does. Devices that logged in with the old one keep their tokens;
+    /// `device revoke` revokes those.
+    Passwd {
+        /// Name of the account
         name: String,
         #[command(flatten)]
         place: Place,
@@ -32,7 +43,12 @@ pub(super) enum Command {
         place: Place,
     },
     /// List accounts (name, added), separated by tabs
-    List(Place),
+    List {
+        #[command(flatten)]
+        format: Format,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
@@ -43,22 +59,41 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
             // Without an answer no store is made.
             let hash = hash_password(&password::read(&name, start_runtime()?)?)?;
             let (store, runtime) = create_store(&config)?;
-            Ok(runtime.block_on(store.add_account(&name, &hash, &Actor::cli()))?)
+            runtime.block_on(store.add_account(&name, &hash, &Actor::cli()))?;
+            output.print(&format!("{name}: account added\n"))
+        }
+        Command::Passwd { name, place } => {
+            let (store, runtime) = place.open_store()?;
+            // Before it asks.
+            if runtime.block_on(store.password_hash(&name))?.is_none() {
+                return Err(CliError::NoAccount(name));
+            }
+            let hash = hash_password(&password::read(&name, start_runtime()?)?)?;
+            if !runtime.block_on(store.set_password_hash(&name, &hash, &Actor::cli()))? {
+                return Err(CliError::NoAccount(name));
+            }
+            output.print(&format!("{name}: password changed\n"))
         }
         Command::Remove { name, place } => {
             let (store, runtime) = place.open_store()?;
             let removed = runtime.block_on(store.remove_account(&name, &Actor::cli()))?;
-            if removed { Ok(()) } else { Err(CliError::NoAccount(name)) }
+            if !removed {
+                return Err(CliError::NoAccount(name));
+            }
+            output
+                .print(&format!("{name}: account removed; the tokens of its devices stay valid\n"))
         }
-        Command::List(place) => {
+        Command::List { format, place } => {
             let (store, runtime) = place.open_store()?;
             let accounts = runtime.block_on(store.accounts())?;
-            output.print_header("NAME\tADDED")?;
-            output.print(&accounts.iter().map(line).collect::<String>())
+            output.print_header(format, "NAME\tADDED")?;
+            output.print_rows(format, accounts.iter().map(row))
         }
     }
 }
 
-fn line(account: &Account) -> String {
-    format!("{}\t{}\n", account.name, utc(account.created_at))
+fn row(account: &Account) -> Row {
+    let (name, created) = (&account.name, utc(account.created_at));
+    let columns = format!("{name}\t{created}");
+    Row { columns, json: json!({ "name": name, "created": created }) }
 }

@@ -4,9 +4,10 @@ use clap::Subcommand;
 use fedecks_common::utc;
 use fedecks_protocol::DeviceId;
 use fedecks_store::{AuditClass, AuditQuery, AuditRecord, AuditStore};
+use serde_json::json;
 
 use super::error::CliError;
-use super::output::Output;
+use super::output::{Format, Output, Row};
 use super::place::Place;
 
 #[derive(Subcommand)]
@@ -27,20 +28,22 @@ pub(super) enum Command {
         #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = whole_number)]
         limit: u32,
         #[command(flatten)]
+        format: Format,
+        #[command(flatten)]
         place: Place,
     },
 }
 
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
-    let Command::List { class, device, by, limit, place } = command;
+    let Command::List { class, device, by, limit, format, place } = command;
     let device = device.map(DeviceId::new).transpose()?;
     let (store, runtime) = place.open_store()?;
-    output.print_header("TIME\tWHO\tWHAT\tDEVICE\tDETAIL\tADDRESS")?;
+    output.print_header(format, "TIME\tWHO\tWHAT\tDEVICE\tDETAIL\tADDRESS")?;
     runtime.block_on(async {
         let mut query = AuditQuery { before: None, class, device, by, limit };
         while query.limit > 0 {
             let page = store.audit_page(&query).await?;
-            output.print(&page.iter().map(line).collect::<String>())?;
+            output.print_rows(format, page.iter().map(row))?;
             let Some(last) = page.last() else { break };
             query.before = Some(last.sequence);
             query.limit = query.limit.saturating_sub(page.len() as u32);
@@ -57,10 +60,23 @@ fn audit_class(text: &str) -> Result<AuditClass, String> {
     AuditClass::from_word(text).ok_or_else(|| format!("expected one of {}", AuditClass::words()))
 }
 
-fn line(record: &AuditRecord) -> String {
+fn row(record: &AuditRecord) -> Row {
     let AuditRecord { at, by, address, action, device, detail, sequence: _ } = record;
-    let device = device.as_ref().map_or("-", DeviceId::as_str);
-    let detail = detail.as_deref().unwrap_or("-");
-    let address = address.map_or_else(|| "-".into(), |address| address.to_string());
-    format!("{}\t{by}\t{}\t{device}\t{detail}\t{address}\n", utc(*at), action.as_str())
+    let (time, class, action) = (utc(*at), action.class().as_str(), action.as_str());
+    let device = device.as_ref().map(DeviceId::as_str);
+    let address = address.map(|address| address.to_string());
+    let [shown_device, shown_detail, shown_address] =
+        [device, detail.as_deref(), address.as_deref()].map(|text| text.unwrap_or("-"));
+    let columns =
+        format!("{time}\t{by}\t{action}\t{shown_device}\t{shown_detail}\t{shown_address}");
+    let json = json!({
+        "time": time,
+        "class": class,
+        "by": by,
+        "address": address,
+        "action": action,
+        "device": device,
+        "detail": detail,
+    });
+    Row { columns, json }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::error::CliError;
+use super::output::Output;
 use super::place::Place;
 use crate::config::Overrides;
 use crate::store::{self, STANDARD_OUTPUT};
@@ -27,7 +28,7 @@ pub(super) struct Restore {
 }
 
 impl Backup {
-    pub(super) fn run(self) -> Result<(), CliError> {
+    pub(super) fn run(self, output: &mut Output<'_>) -> Result<(), CliError> {
         let to_standard_output = self.file.as_os_str() == STANDARD_OUTPUT;
         if to_standard_output && io::stdout().is_terminal() {
             return Err(CliError::TerminalOutput);
@@ -44,17 +45,26 @@ impl Backup {
         if to_standard_output {
             return Ok(store::back_up_to_standard_output(&config)?);
         }
-        Ok(store::back_up(&config, &self.file)?)
+        store::back_up(&config, &self.file)?;
+        let (copy, store) = (self.file.display(), config.store.display());
+        output.print(&format!("{copy}: backup of {store} created\n"))
     }
 }
 
 impl Restore {
-    pub(super) fn run(self) -> Result<(), CliError> {
+    pub(super) fn run(self, output: &mut Output<'_>) -> Result<(), CliError> {
         let config = self.place.load(Overrides::default())?;
+        let replaces = config.store.exists();
         // What cannot be looked at is reported when it is opened.
         if matches!(self.file.try_exists(), Ok(false)) {
             return Err(CliError::NoBackup(self.file));
         }
-        Ok(store::restore(&self.file, &config)?)
+        store::restore(&self.file, &config)?;
+        let (copy, store) = (self.file.display(), config.store.display());
+        let kept = match replaces {
+            true => format!("; the replaced store is {store}.replaced"),
+            false => String::new(),
+        };
+        output.print(&format!("{store}: restored from {copy}{kept}\n"))
     }
 }

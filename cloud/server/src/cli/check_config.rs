@@ -1,24 +1,22 @@
 //! `check-config`: does what `serve` does at its start, as the server's user, and prints the effective settings
 //! without secrets. What is wrong goes to standard error.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fedecks_cloud::serve::{ServeError, Severity, Tls, check_addresses};
-use fedecks_common::utc;
-use fedecks_store::unix_now;
+use fedecks_cloud::serve::{ServeError, Severity, check_addresses};
 use nix::unistd::{User, geteuid};
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
+use super::effective_settings::{certificates, describe};
 use super::error::CliError;
-use super::output::{Output, print_notice};
+use super::output::{Format, Output, print_notice};
 use super::place::Place;
-use crate::config::{Config, ConfigError, Overrides, Service, TlsChoice, warning_of_environment};
+use crate::config::{Config, ConfigError, Overrides, warning_of_environment};
 use crate::error::ServerError;
 use crate::owner::{act_as, act_as_owner_of};
 use crate::preflight::{self, Preflight};
@@ -35,6 +33,8 @@ pub(super) struct Arguments {
     /// Authorities that the devices trust besides the public ones (a PEM file): their `ca_file`
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
 }
 
 /// The user of the package's unit.
@@ -42,7 +42,7 @@ const INSTALLED_USER: &str = "fedecks";
 
 /// Reads everything that the server would read, and changes nothing.
 pub(super) fn run(arguments: Arguments, output: &mut Output<'_>) -> Result<(), CliError> {
-    let Arguments { place, user, ca_file } = arguments;
+    let Arguments { place, user, ca_file, format } = arguments;
     let (file, installed) = (place.file().map(Path::to_owned), place.is_installed());
     let config = place.load(Overrides::default())?;
     let authorities = ca_file.as_deref().map(read_authorities).transpose()?;
@@ -54,7 +54,7 @@ pub(super) fn run(arguments: Arguments, output: &mut Output<'_>) -> Result<(), C
     }
     let preflight = preflight::check(&config)?;
     store::check_access(&config)?;
-    output.print(&describe(&config, &preflight))?;
+    output.print_status(format, describe(&config, &preflight))?;
     let variables = std::env::vars_os().map(|(name, _)| name);
     for warning in preflight.warnings.iter().chain(&warning_of_environment(variables)) {
         print_notice(&format!("warning: {warning}"));
@@ -146,7 +146,7 @@ fn explain(error: &ServeError) -> bool {
     };
     match kind {
         io::ErrorKind::AddrInUse => {
-            print_notice(&format!("note: {error}; this is as it should be while the server runs"));
+            print_notice(&format!("note: {error}; this is expected while the server runs"));
         }
         // The unit may give the server what this process lacks.
         io::ErrorKind::PermissionDenied => print_notice(&format!("warning: {error}")),
@@ -156,52 +156,4 @@ fn explain(error: &ServeError) -> bool {
         }
     }
     true
-}
-
-/// Each certificate once; listeners may share one.
-fn certificates(preflight: &Preflight) -> impl Iterator<Item = &Tls> {
-    let mut seen = BTreeSet::new();
-    preflight.certificates.iter().flatten().filter(move |tls| seen.insert(tls.certificate()))
-}
-
-fn describe(config: &Config, preflight: &Preflight) -> String {
-    let mut text = String::new();
-    let mut line = |name: &str, value: String| text += &format!("{name}: {value}\n");
-    for (listener, certificate) in config.listeners.iter().zip(&preflight.certificates) {
-        let tls = match &listener.tls {
-            TlsChoice::Off => "plaintext".to_owned(),
-            TlsChoice::SelfSigned => "TLS, self-signed".to_owned(),
-            TlsChoice::Files { certificate: file, .. } => {
-                let end = certificate.as_ref().and_then(Tls::not_after);
-                let expires = end.map_or_else(String::new, |end| {
-                    let word = if end <= unix_now() { "expired" } else { "expires" };
-                    format!(" ({word} {})", utc(end))
-                });
-                format!("TLS with {}{expires}", file.display())
-            }
-        };
-        let proxy = if listener.proxy_protocol { ", behind the PROXY protocol" } else { "" };
-        let served = Service::ALL.into_iter().filter(|service| listener.serves(*service));
-        let served: Vec<_> = served.map(Service::as_str).collect();
-        let (address, served) = (listener.address, served.join(", "));
-        line("listener", format!("{address}, {tls}{proxy}; serves {served}"));
-    }
-    for tls in certificates(preflight) {
-        let report = preflight::report(tls);
-        let names = match report.names.is_empty() {
-            true => "no name".into(),
-            false => report.names.join(", "),
-        };
-        let (file, key, issuer) = (tls.certificate().display(), report.key, report.issuer);
-        line("certificate", format!("{file}, for {names}; key {key}; issued {issuer}"));
-    }
-    line("device socket", config.path.clone());
-    let missing = if config.store.exists() { "" } else { " (will be created)" };
-    line("store", format!("{}{missing}", config.store.display()));
-    let generated = |file: &Path| format!("generated ({})", file.display());
-    line("secret", config.secrets.generated().map_or("configured".to_owned(), generated));
-    for webhook in &config.webhooks {
-        line("webhook", format!("{} to {}", webhook.name, webhook.shown_url()));
-    }
-    text
 }

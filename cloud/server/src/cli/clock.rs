@@ -5,9 +5,10 @@ use std::time::Duration;
 use clap::Subcommand;
 use fedecks_common::utc;
 use fedecks_store::{Actor, AuditAction, AuditEntry, AuditStore, Clock};
+use serde_json::json;
 
 use super::error::CliError;
-use super::output::{self, Output};
+use super::output::{self, Format, Output, Row};
 use super::place::Place;
 use crate::clock;
 use crate::config::{Config, Overrides};
@@ -20,7 +21,12 @@ pub(super) enum Command {
     ///
     /// The floor is a time that has certainly passed: when the program was built, or what the server
     /// stored last while the clock was synchronized. A server whose clock is below it refuses every device.
-    Show(Place),
+    Show {
+        #[command(flatten)]
+        format: Format,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Reset a floor that is wrong to the time that the clock shows
     ///
     /// For a floor that a clock stored while it was ahead. Check first that the clock is right now: shows
@@ -31,7 +37,7 @@ pub(super) enum Command {
 
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
     match command {
-        Command::Show(place) => show(&load(place)?.1, output),
+        Command::Show { format, place } => output.print_status(format, status(&load(place)?.1)),
         Command::Accept(place) => accept(place, output),
     }
 }
@@ -47,20 +53,28 @@ fn load(place: Place) -> Result<(Config, Clock), CliError> {
     Ok((config, clock))
 }
 
-fn show(clock: &Clock, output: &mut Output<'_>) -> Result<(), CliError> {
-    let state = if clock.is_synchronized() { "synchronized" } else { "not synchronized" };
+fn status(clock: &Clock) -> Row {
+    let synchronized = clock.is_synchronized();
+    let state = if synchronized { "synchronized" } else { "not synchronized" };
     let origin = if clock.floor() == clock.built_at() { "build" } else { "stored" };
-    let behind = clock.behind().map_or_else(|| "no".to_owned(), days_and_time);
-    output.print(&format!(
-        "clock: {} ({state})\nfloor: {} ({origin})\nbehind: {behind}\n",
-        utc(clock.now()),
-        utc(clock.floor()),
-    ))
+    let (now, floor, behind) = (utc(clock.now()), utc(clock.floor()), clock.behind());
+    let shown = behind.map_or_else(|| "no".to_owned(), days_and_time);
+    let json = json!({
+        "clock": now,
+        "synchronized": synchronized,
+        "floor": floor,
+        "floor_from": origin,
+        "behind_seconds": behind.map(|time| time.as_secs()),
+    });
+    Row {
+        columns: format!("clock: {now} ({state})\nfloor: {floor} ({origin})\nbehind: {shown}"),
+        json,
+    }
 }
 
 fn accept(place: Place, output: &mut Output<'_>) -> Result<(), CliError> {
     let (config, clock) = load(place)?;
-    show(&clock, output)?;
+    output.print(&(status(&clock).columns + "\n"))?;
     let (now, built_at) = (clock.now(), clock.built_at());
     if now < built_at {
         return Err(CliError::ClockBeforeBuild { clock: utc(now), built: utc(built_at) });
@@ -70,7 +84,7 @@ fn accept(place: Place, output: &mut Output<'_>) -> Result<(), CliError> {
     }
     let floor = clock.floor();
     clock::accept(&config, &clock)?;
-    output.print(&format!("the floor is {} now\n", utc(now)))?;
+    output.print(&format!("the floor is now {}\n", utc(now)))?;
     if config.store.exists() {
         let detail = Some(format!("{} instead of {}", utc(now), utc(floor)));
         let (by, action) = (Actor::cli(), AuditAction::ClockAccepted);

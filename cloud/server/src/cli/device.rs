@@ -6,10 +6,11 @@ use fedecks_protocol::DeviceId;
 use fedecks_store::{
     Actor, DevicePattern, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, Store, check_label,
 };
+use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::error::CliError;
-use super::output::{Output, utc_or_never};
+use super::output::{Format, Output, Row, utc_or_never};
 use super::place::Place;
 
 #[derive(Subcommand)]
@@ -28,6 +29,8 @@ pub(super) enum Command {
         #[arg(long)]
         blocked: bool,
         #[command(flatten)]
+        format: Format,
+        #[command(flatten)]
         place: Place,
     },
     /// Label a device, or remove its label
@@ -43,12 +46,12 @@ pub(super) enum Command {
     ///
     /// A running server closes the device's connection within about a second. The device has to log in
     /// with credentials again.
-    Revoke(Target),
+    Revoke(Shutout),
     /// Block a device until it is unblocked
     ///
     /// A running server closes the device's connection within about a second. Its token stays valid for
     /// when it is unblocked.
-    Block(Target),
+    Block(Shutout),
     /// Unblock a device
     Unblock(Target),
     /// Forget a device: remove it from all lists and revoke its tokens
@@ -65,6 +68,28 @@ pub(super) struct Target {
     place: Place,
 }
 
+#[derive(Args)]
+pub(super) struct Shutout {
+    /// Accept the id of a device that the store does not know
+    ///
+    /// For a device that logged in after the backup that was restored, or that never has.
+    #[arg(long)]
+    allow_unknown: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Shutout {
+    /// Fails for an unknown device, unless that is allowed.
+    fn open(self) -> Result<(DeviceId, impl Store, Runtime), CliError> {
+        let (device, store, runtime) = self.target.open()?;
+        if !self.allow_unknown && runtime.block_on(store.device(&device))?.is_none() {
+            return Err(CliError::UnknownDevice(device));
+        }
+        Ok((device, store, runtime))
+    }
+}
+
 impl Target {
     fn open(self) -> Result<(DeviceId, impl Store, Runtime), CliError> {
         let device = DeviceId::new(self.id)?;
@@ -76,24 +101,28 @@ impl Target {
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
     let by = Actor::cli();
     match command {
-        Command::List { devices, search, blocked, place } => {
+        Command::List { devices, search, blocked, format, place } => {
             let blocked = blocked.then_some(true);
             let query = DeviceQuery { scope: devices, search, blocked, ..DeviceQuery::default() };
-            list(place, query, output)
+            list(place, query, format, output)
         }
         Command::Label { id, label, place } => {
             label.as_deref().map_or(Ok(()), check_label)?;
             let (device, store, runtime) = Target { id, place }.open()?;
             let known = runtime.block_on(store.set_label(&device, label.as_deref(), &by))?;
-            if known { Ok(()) } else { Err(CliError::NoDevice(device)) }
+            if !known {
+                return Err(CliError::NoDevice(device));
+            }
+            let done = label.map_or("label removed".into(), |label| format!("labelled {label:?}"));
+            output.print(&format!("{device}: {done}\n"))
         }
-        Command::Revoke(target) => {
-            let (device, store, runtime) = target.open()?;
+        Command::Revoke(shutout) => {
+            let (device, store, runtime) = shutout.open()?;
             runtime.block_on(store.revoke(&device, &by))?;
             output.print(&format!("{device}: all tokens revoked\n"))
         }
-        Command::Block(target) => {
-            let (device, store, runtime) = target.open()?;
+        Command::Block(shutout) => {
+            let (device, store, runtime) = shutout.open()?;
             let changed = runtime.block_on(store.block(&device, &by))?;
             let outcome = if changed.is_some() { "blocked" } else { "already blocked" };
             output.print(&format!("{device}: {outcome}\n"))
@@ -101,6 +130,9 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
         Command::Unblock(target) => {
             let (device, store, runtime) = target.open()?;
             let changed = runtime.block_on(store.unblock(&device, &by))?;
+            if changed.is_none() && runtime.block_on(store.device(&device))?.is_none() {
+                return Err(CliError::NoDevice(device));
+            }
             let outcome = if changed.is_some() { "unblocked" } else { "was not blocked" };
             output.print(&format!("{device}: {outcome}\n"))
         }
@@ -116,13 +148,18 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
 }
 
 /// Page by page, so that a large fleet does not need much memory.
-fn list(place: Place, mut query: DeviceQuery, output: &mut Output<'_>) -> Result<(), CliError> {
+fn list(
+    place: Place,
+    mut query: DeviceQuery,
+    format: Format,
+    output: &mut Output<'_>,
+) -> Result<(), CliError> {
     let (store, runtime) = place.open_store()?;
-    output.print_header("ID\tFIRST SEEN\tLAST SEEN\tREVOKED\tBLOCKED SINCE\tLABEL")?;
+    output.print_header(format, "ID\tFIRST SEEN\tLAST SEEN\tREVOKED\tBLOCKED SINCE\tLABEL")?;
     runtime.block_on(async {
         loop {
             let page = store.devices_page(&query).await?;
-            output.print(&page.iter().map(line).collect::<String>())?;
+            output.print_rows(format, page.iter().map(row))?;
             match page.into_iter().next_back() {
                 Some(last) => query.after = Some(last.id),
                 None => return Ok::<_, CliError>(()),
@@ -131,11 +168,25 @@ fn list(place: Place, mut query: DeviceQuery, output: &mut Output<'_>) -> Result
     })
 }
 
-fn line(device: &DeviceRecord) -> String {
+fn row(device: &DeviceRecord) -> Row {
     let DeviceRecord { id, label, first_seen, last_seen, generation, blocked_at } = device;
-    let (first_seen, last_seen) = (utc_or_never(*first_seen), utc_or_never(*last_seen));
-    let revoked = if *generation > 0 { "revoked" } else { "-" };
-    let blocked = blocked_at.map_or_else(|| "-".into(), utc);
-    let label = label.as_deref().unwrap_or("-");
-    format!("{id}\t{first_seen}\t{last_seen}\t{revoked}\t{blocked}\t{label}\n")
+    let (revoked, blocked) = (*generation > 0, blocked_at.map(utc));
+    let columns = format!(
+        "{id}\t{}\t{}\t{}\t{}\t{}",
+        utc_or_never(*first_seen),
+        utc_or_never(*last_seen),
+        if revoked { "revoked" } else { "-" },
+        blocked.as_deref().unwrap_or("-"),
+        label.as_deref().unwrap_or("-")
+    );
+    let json = json!({
+        "id": id.as_str(),
+        "label": label,
+        "first_seen": first_seen.map(utc),
+        "last_seen": last_seen.map(utc),
+        "revoked": revoked,
+        "blocked": blocked.is_some(),
+        "blocked_since": blocked,
+    });
+    Row { columns, json }
 }

@@ -11,11 +11,30 @@ use fedecks_store::{
 use crate::config::ConfigError;
 use crate::error::ServerError;
 
+const FAILURE: u8 = 1;
+const WRONG_USAGE: u8 = 2;
+
 /// EX_TEMPFAIL of sysexits.h: the next start may succeed.
 const IN_USE: u8 = 75;
 
 /// EX_CONFIG of sysexits.h.
 const WRONG_CONFIGURATION: u8 = 78;
+
+/// As a shell reports a program that a signal ended.
+const SIGNAL: u8 = 128;
+
+/// What the exit statuses mean, for the help and the manual page.
+pub(super) const EXIT_STATUS: [(u8, &str); 6] = [
+    (0, "success, even if the reader closed the output early"),
+    (
+        FAILURE,
+        "any other failure, such as an unknown device; a certificate that devices would refuse",
+    ),
+    (WRONG_USAGE, "invalid arguments or input, such as an id or a password"),
+    (IN_USE, "another server uses the store"),
+    (WRONG_CONFIGURATION, "invalid configuration, or no store"),
+    (SIGNAL + 2, "interrupted by Ctrl-C (generally 128 plus the signal number)"),
+];
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
@@ -45,11 +64,15 @@ pub(super) enum CliError {
     NoAccount(String),
     #[error("no such device: {0}")]
     NoDevice(DeviceId),
+    #[error(
+        "no such device: {0}; if it logged in after the backup that was restored, add --allow-unknown"
+    )]
+    UnknownDevice(DeviceId),
     #[error("the device {0} is blocked, and forgetting it would let it in again: unblock it first")]
     Blocked(DeviceId),
     #[error("no such API token: {0:?}")]
     NoToken(String),
-    #[error("the copy is not text: redirect standard output to a file or a program")]
+    #[error("a backup is binary: redirect standard output to a file or a program")]
     TerminalOutput,
     #[error("the clock shows {clock}, but this program was built at {built}: set the clock")]
     ClockBeforeBuild { clock: String, built: String },
@@ -62,7 +85,7 @@ pub(super) enum CliError {
     PasswordsDiffer,
     #[error("the server would start, but devices would refuse its certificate")]
     RefusedCertificate,
-    #[error("{0} of the problems above keep the server from its start")]
+    #[error("{0} of the problems above keep the server from starting")]
     CannotListen(usize),
     #[error("interrupted by a signal")]
     Signal(i32),
@@ -71,12 +94,30 @@ pub(super) enum CliError {
 impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => WRONG_CONFIGURATION,
+            Self::Config(_) | Self::NoStore(_) => WRONG_CONFIGURATION,
             Self::Server(error) if error.is_configuration() => WRONG_CONFIGURATION,
             Self::Server(ServerError::StoreInUse(_)) => IN_USE,
-            // As a shell reports a program that a signal ended.
-            Self::Signal(number) => u8::try_from(128 + number).unwrap_or(u8::MAX),
-            _ => 1,
+            Self::Password(_)
+            | Self::PasswordsDiffer
+            | Self::AccountName(_)
+            | Self::DeviceId(_)
+            | Self::Label(_)
+            | Self::TokenName(_)
+            | Self::TerminalOutput => WRONG_USAGE,
+            Self::Signal(number) => SIGNAL.saturating_add(u8::try_from(*number).unwrap_or(u8::MAX)),
+            Self::Server(_)
+            | Self::Store(_)
+            | Self::Floor(_)
+            | Self::NoBackup(_)
+            | Self::NoAccount(_)
+            | Self::NoDevice(_)
+            | Self::UnknownDevice(_)
+            | Self::Blocked(_)
+            | Self::NoToken(_)
+            | Self::ClockBeforeBuild { .. }
+            | Self::ClockBehind { .. }
+            | Self::RefusedCertificate
+            | Self::CannotListen(_) => FAILURE,
         }
     }
 }

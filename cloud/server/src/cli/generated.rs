@@ -9,6 +9,7 @@ use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 
 use super::Cli;
+use super::error::EXIT_STATUS;
 
 const PROGRAM: &str = "fedecks-cloud";
 
@@ -41,6 +42,11 @@ fn manual() -> (PathBuf, Vec<u8>) {
     text += ".SH COMMANDS\n";
     describe(&command, &mut text);
     text += REST;
+    text += ".SH EXIT STATUS\n";
+    for (code, meaning) in EXIT_STATUS {
+        text += &format!(".TP\n{code}\n{}\n", meaning.replace('-', "\\-"));
+    }
+    text += SEE_ALSO;
     (PathBuf::from("man/fedecks-cloud.8"), text.into_bytes())
 }
 
@@ -97,20 +103,9 @@ What devices' tokens are sealed with, generated when the package was installed.
 Every key of the configuration, except those in [[previous_key]], [[listener]] and [[webhook]], can be set
 by a variable, which overrides the file: FEDECKS_ and the key in capitals with \(aq_\(aq for the dot, such
 as FEDECKS_LIMITS_CONNECTIONS. FEDECKS_CONFIG names the file.
-.SH EXIT STATUS
-.TP
-0
-Success.
-.TP
-1
-Failure.
-.TP
-2
-Wrong usage.
-.TP
-78
-Wrong configuration.
-.SH SEE ALSO
+"#;
+
+const SEE_ALSO: &str = r#".SH SEE ALSO
 .IR /usr/share/doc/fedecks\-cloud/cloud.md ,
 .BR systemctl (1),
 .BR journalctl (1)

@@ -7,6 +7,7 @@ mod backup;
 mod check_config;
 mod clock;
 mod device;
+mod effective_settings;
 mod error;
 #[cfg(test)]
 mod generated;
@@ -29,7 +30,7 @@ use fedecks_common::log::FlushOnDrop;
 use crate::config::{self, SALT_BYTES, SECRET_BYTES};
 use crate::error::ServerError;
 
-use error::CliError;
+use error::{CliError, EXIT_STATUS};
 use output::Output;
 
 /// The server that Fedecks devices connect to.
@@ -37,15 +38,19 @@ use output::Output;
 /// To try it: `fedecks-cloud account add NAME`, then `fedecks-cloud serve`. Both keep their files in
 /// ./fedecks-data.
 #[derive(Parser)]
-#[command(name = "fedecks-cloud", version, after_help = AFTER_HELP)]
+#[command(name = "fedecks-cloud", version, after_help = after_help())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-const AFTER_HELP: &str = "\
-Exit codes: 0 success, 1 failure, 2 wrong usage, 75 another server uses the store, 78 wrong configuration, or no store.
+/// What follows the help of the commands.
+fn after_help() -> String {
+    let statuses = EXIT_STATUS.map(|(code, meaning)| format!("  {code:<4} {meaning}\n"));
+    format!("Exit status:\n{}\n{NOTES}", statuses.concat())
+}
 
+const NOTES: &str = "\
 Run by root in a directory of another user, such as the server's own, every command acts as that user.
 
 Every key of the configuration file, except those in [[previous_key]], [[listener]] and [[webhook]], can be set by an \
@@ -62,7 +67,7 @@ enum Command {
     CheckConfig(check_config::Arguments),
     /// Run the server until SIGTERM or SIGINT
     Serve(serve::Arguments),
-    /// Add, remove and list the accounts that may register devices
+    /// Add, change, remove and list the accounts that may register devices
     #[command(subcommand)]
     Account(account::Command),
     /// List, label, block and forget devices, and revoke their tokens
@@ -131,8 +136,8 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
         Command::Audit(command) => audit::run(command, output),
         Command::Store(command) => store::run(command, output),
         Command::Clock(command) => clock::run(command, output),
-        Command::Backup(backup) => backup.run(),
-        Command::Restore(restore) => restore.run(),
+        Command::Backup(backup) => backup.run(output),
+        Command::Restore(restore) => restore.run(output),
         Command::Secret(Secret::Generate) => generate_secret(output),
     }
 }

@@ -2,11 +2,29 @@
 
 use std::io::{self, Write};
 
-use fedecks_common::text::escape_lines;
+use clap::Args;
+use fedecks_common::text::{escape_json, escape_lines};
 use fedecks_common::{log, utc};
+use serde_json::Value;
 
 use super::error::CliError;
 use crate::error::ServerError;
+
+/// How a list or a status is printed.
+#[derive(Args, Clone, Copy)]
+pub(super) struct Format {
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A row of a list, for each format.
+pub(super) struct Row {
+    /// Columns, separated by tabs.
+    pub(super) columns: String,
+    /// An object with the names that the API uses.
+    pub(super) json: Value,
+}
 
 /// Where a command prints: standard output, or memory in tests.
 pub(super) struct Output<'a> {
@@ -30,9 +48,27 @@ impl Output<'_> {
         }
     }
 
-    /// The names of a list's columns, on a terminal only.
-    pub(super) fn print_header(&mut self, columns: &str) -> Result<(), CliError> {
-        if self.is_terminal { self.print(&format!("{columns}\n")) } else { Ok(()) }
+    /// The names of a list's columns, on a terminal only, and not for JSON.
+    pub(super) fn print_header(&mut self, format: Format, columns: &str) -> Result<(), CliError> {
+        if self.is_terminal && !format.json { self.print(&format!("{columns}\n")) } else { Ok(()) }
+    }
+
+    /// Some rows of a list.
+    pub(super) fn print_rows(
+        &mut self,
+        format: Format,
+        rows: impl Iterator<Item = Row>,
+    ) -> Result<(), CliError> {
+        let lines = rows.map(|row| match format.json {
+            true => escape_json(row.json.to_string()) + "\n",
+            false => row.columns + "\n",
+        });
+        self.print(&lines.collect::<String>())
+    }
+
+    /// A status: its lines, or an object.
+    pub(super) fn print_status(&mut self, format: Format, status: Row) -> Result<(), CliError> {
+        self.print_rows(format, std::iter::once(status))
     }
 }
 

@@ -74,7 +74,7 @@ impl Place {
 pub(super) fn create_store(config: &Config) -> Result<(impl Store + use<>, Runtime), CliError> {
     if make_if_missing(config)? {
         let store = config.store.display();
-        print_notice(&format!("there was no store, made an empty one: {store}"));
+        print_notice(&format!("created an empty store, as there was none: {store}"));
     }
     Ok((open_store(config)?, start_runtime()?))
 }

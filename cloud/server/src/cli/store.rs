@@ -9,7 +9,7 @@ use crate::store;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Create an empty store, and print its path
+    /// Create an empty store
     ///
     /// Needed once, before the first start of a server with a configured secret. Fails if there is a store.
     /// Never for a store that is only missing, because its volume is not mounted for example: an empty one
@@ -21,5 +21,5 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
     let Command::Init(place) = command;
     let config = place.load_as_owner()?;
     store::create_store(&config)?;
-    output.print(&format!("{}\n", config.store.display()))
+    output.print(&format!("{}: empty store created\n", config.store.display()))
 }

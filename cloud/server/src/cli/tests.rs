@@ -78,7 +78,8 @@ fn accounts_are_listed_and_removed() {
     let names: Vec<_> = listed.lines().map(|line| line.split('\t').next().unwrap()).collect();
     assert_eq!(names, ["arthur", "marvin"]);
     assert!(listed.lines().all(|line| line.ends_with('Z')), "{listed}");
-    assert_eq!(run(folder, &["account", "remove", "marvin"]).unwrap(), "");
+    let removed = run(folder, &["account", "remove", "marvin"]).unwrap();
+    assert_eq!(removed, "marvin: account removed; the tokens of its devices stay valid\n");
     let gone = failure(folder, &["account", "remove", "marvin"]);
     assert_eq!(gone, "no such account: \"marvin\"");
     assert_eq!(run(folder, &["account", "list"]).unwrap().lines().count(), 1);
@@ -116,7 +117,8 @@ fn a_command_without_a_store_fails_and_creates_none() {
     let store = folder.path().join("fedecks.sqlite");
     let no_store = format!("no store at {}; check --config and --data-dir", store.display());
     for arguments in [&["device", "revoke", "nerves-1"][..], &["backup", "x.sqlite"]] {
-        assert_eq!(failure(folder.path(), arguments), no_store);
+        let error = run(folder.path(), arguments).unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string()), (78, no_store.clone()));
     }
     let no_backup = failure(folder.path(), &["restore", "/nope/x.sqlite"]);
     assert_eq!(no_backup, "no such backup: /nope/x.sqlite");
@@ -129,10 +131,13 @@ fn device_commands_change_devices_and_are_audited() {
     let folder = folder.path();
     add_account(folder, "marvin");
     for (arguments, printed) in [
-        (&["device", "block", "site-a-1"][..], "site-a-1: blocked\n"),
+        (&["device", "block", "site-a-1", "--allow-unknown"][..], "site-a-1: blocked\n"),
         (&["device", "block", "site-a-1"], "site-a-1: already blocked\n"),
-        (&["device", "label", "site-a-1", "Pump in the cellar"], ""),
-        (&["device", "revoke", "site-b-1"], "site-b-1: all tokens revoked\n"),
+        (
+            &["device", "label", "site-a-1", "Pump in the cellar"],
+            "site-a-1: labelled \"Pump in the cellar\"\n",
+        ),
+        (&["device", "revoke", "site-b-1", "--allow-unknown"], "site-b-1: all tokens revoked\n"),
     ] {
         assert_eq!(run(folder, arguments).unwrap(), printed, "{arguments:?}");
     }
@@ -158,10 +163,11 @@ fn device_commands_change_devices_and_are_audited() {
     for (arguments, problem) in [
         (&["device", "forget", "site-a-1"][..], "no such device: site-a-1"),
         (&["device", "label", "site-a-1", "x"], "no such device: site-a-1"),
+        (&["device", "unblock", "site-a-1"], "no such device: site-a-1"),
         (&["device", "label", "site-b-1", " spaces "], "a label has 1 to 128 characters"),
         (&["device", "revoke", "no id"], "a device id consists of"),
     ] {
-        let error = failure(folder, arguments);
+        let error = run(folder, arguments).unwrap_err().to_string();
         assert!(error.starts_with(problem), "{arguments:?}: {error}");
     }
 
@@ -206,7 +212,8 @@ fn a_token_is_shown_once_and_listed_without_itself() {
     let secret = token.trim_end().as_bytes();
     assert!(!store.windows(secret.len()).any(|part| part == secret), "only its hash is kept");
 
-    assert_eq!(run(folder, &["token", "revoke", "ci"]).unwrap(), "");
+    let revoked = run(folder, &["token", "revoke", "ci"]).unwrap();
+    assert_eq!(revoked, "ci: API token revoked\n");
     assert_eq!(failure(folder, &["token", "revoke", "ci"]), "no such API token: \"ci\"");
     assert_eq!(run(folder, &["token", "list"]).unwrap(), "");
 }
@@ -361,7 +368,8 @@ fn a_store_is_made_once_and_for_its_owner_only() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let store = data.join("fedecks.sqlite");
-    assert_eq!(run(&data, &["store", "init"]).unwrap(), format!("{}\n", store.display()));
+    let made = run(&data, &["store", "init"]).unwrap();
+    assert_eq!(made, format!("{}: empty store created\n", store.display()));
     assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(fs::metadata(&store).unwrap().permissions().mode() & 0o777, 0o600);
     let made = fs::read(&store).unwrap();
@@ -396,7 +404,7 @@ fn check_config_reads_what_the_server_would_read() {
     for (lines, problem) in [
         (
             "[tls]\ncertificate = \"nowhere.pem\"\nkey = \"k.pem\"",
-            "cannot read a PEM certificate from nowhere.pem",
+            "cloud.toml, line 6: tls.certificate: cannot read a PEM certificate from nowhere.pem",
         ),
         ("[drain]\nspread = 5", "cloud.toml, line 6: drain.spread: "),
         (&format!("{webhook}\nsecret_file = \"gone\""), "webhook.secret_file: cannot read gone: "),

@@ -7,9 +7,10 @@ use fedecks_common::{HumanDuration, utc};
 use fedecks_store::{
     Actor, ApiSecret, ApiToken, ApiTokenStore, DevicePattern, NewApiToken, Role, check_token_name,
 };
+use serde_json::json;
 
 use super::error::CliError;
-use super::output::{Output, utc_or_never};
+use super::output::{Format, Output, Row, print_notice, utc_or_never};
 use super::place::{Place, create_store};
 use crate::clock;
 use crate::config::Config;
@@ -18,7 +19,8 @@ use crate::config::Config;
 pub(super) enum Command {
     /// Add an API token and print it; it cannot be shown again
     ///
-    /// A running server accepts it within about a second.
+    /// A running server accepts it within about a second. Only the token is on standard output, for scripts. Creates
+    /// the store if there is none.
     Add {
         /// Name of the token: letters, digits, '-', '_' and '.'
         name: String,
@@ -35,7 +37,12 @@ pub(super) enum Command {
         place: Place,
     },
     /// List API tokens (name, roles, devices, added, expires, last used), separated by tabs
-    List(Place),
+    List {
+        #[command(flatten)]
+        format: Format,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Revoke an API token
     ///
     /// A running server refuses it within about a second.
@@ -62,18 +69,23 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
             let token = NewApiToken { name, secret, roles, devices, expires_at };
             let (store, runtime) = create_store(&config)?;
             runtime.block_on(store.add_api_token(&token, &by))?;
-            output.print(&format!("{}\n", token.secret.expose()))
+            output.print(&format!("{}\n", token.secret.expose()))?;
+            print_notice(&format!("{}: API token added; it cannot be shown again", token.name));
+            Ok(())
         }
-        Command::List(place) => {
+        Command::List { format, place } => {
             let (store, runtime) = place.open_store()?;
             let tokens = runtime.block_on(store.api_tokens())?;
-            output.print_header("NAME\tROLES\tDEVICES\tADDED\tEXPIRES\tLAST USED")?;
-            output.print(&tokens.iter().map(line).collect::<String>())
+            output.print_header(format, "NAME\tROLES\tDEVICES\tADDED\tEXPIRES\tLAST USED")?;
+            output.print_rows(format, tokens.iter().map(row))
         }
         Command::Revoke { name, place } => {
             let (store, runtime) = place.open_store()?;
             let revoked = runtime.block_on(store.revoke_api_token(&name, &by))?;
-            if revoked { Ok(()) } else { Err(CliError::NoToken(name)) }
+            if !revoked {
+                return Err(CliError::NoToken(name));
+            }
+            output.print(&format!("{name}: API token revoked\n"))
         }
     }
 }
@@ -88,10 +100,24 @@ fn time_of_clock(config: &Config) -> Result<Duration, CliError> {
     Ok(clock.since_1970())
 }
 
-fn line(token: &ApiToken) -> String {
+fn row(token: &ApiToken) -> Row {
     let ApiToken { name, roles, devices, created_at, expires_at, last_used, .. } = token;
     let roles: Vec<_> = roles.iter().map(Role::as_str).collect();
-    let (roles, devices) = (roles.join(","), devices.as_ref().map_or("*", |some| some.as_str()));
-    let (created, expires) = (utc(*created_at), utc_or_never(*expires_at));
-    format!("{name}\t{roles}\t{devices}\t{created}\t{expires}\t{}\n", utc_or_never(*last_used))
+    let (devices, created) = (devices.as_ref().map(DevicePattern::as_str), utc(*created_at));
+    let columns = format!(
+        "{name}\t{}\t{}\t{created}\t{}\t{}",
+        roles.join(","),
+        devices.unwrap_or("*"),
+        utc_or_never(*expires_at),
+        utc_or_never(*last_used)
+    );
+    let json = json!({
+        "name": name,
+        "roles": roles,
+        "devices": devices,
+        "created": created,
+        "expires": expires_at.map(utc),
+        "last_used": last_used.map(utc),
+    });
+    Row { columns, json }
 }

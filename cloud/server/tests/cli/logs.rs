@@ -50,7 +50,7 @@ async fn a_reader_of_the_log_that_stops_stops_nothing_else() {
         device.say("hello").await;
         device.ping().await;
     }
-    server.program.run(&["device", "revoke", "nerves-1"], "").await;
+    server.program.run(&["device", "revoke", "nerves-1", "--allow-unknown"], "").await;
     assert_eq!(device.closed().await.code, CloseCode::Revoked);
 
     // It has to be more than the queue holds. The limit for strangers is 100 per second and kind.

@@ -13,9 +13,11 @@ mod commands;
 mod handshakes;
 mod logs;
 mod missing_store;
+mod output;
 mod places;
 mod root;
 mod serving;
+mod statuses;
 mod two_servers;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fedecks-cloud");

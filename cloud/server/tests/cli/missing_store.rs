@@ -44,7 +44,7 @@ async fn a_server_does_not_replace_the_store_of_its_secrets() {
     program.add_account(USER, PASSWORD).await;
     let server = program.serve(&LISTEN).await;
     let device = server.device("nerves-1").await;
-    server.program.run(&["device", "block", "nerves-1"], "").await;
+    server.program.run(&["device", "block", "nerves-1", "--allow-unknown"], "").await;
     drop(device);
     let program = stop(server).await;
     remove_store(&program);
@@ -82,7 +82,7 @@ async fn commands_that_make_a_store_say_so() {
         for made in [true, false] {
             let output = program.output(arguments, "forty-two towels\n").await;
             let said = String::from_utf8(output.stderr).unwrap();
-            let expected = "fedecks-cloud: there was no store, made an empty one: \
+            let expected = "fedecks-cloud: created an empty store, as there was none: \
                             fedecks-data/fedecks.sqlite\n";
             assert_eq!(said.contains(expected), made, "{arguments:?} said {said:?}");
         }

@@ -108,7 +108,7 @@ async fn the_commands_work_beside_a_server() {
         &["account", "list"][..],
         &["token", "add", "me", "--role", "read"],
         &["token", "list"],
-        &["device", "block", "nerves-1"],
+        &["device", "block", "nerves-1", "--allow-unknown"],
         &["device", "list"],
         &["audit", "list"],
         &["clock", "show"],

@@ -100,7 +100,7 @@ impl Bed {
 
     /// The complaint of a command that cannot change the store.
     async fn revoke_fails(&self) -> String {
-        self.server.program.fails(&["device", "revoke", "nerves-3"], 1).await
+        self.server.program.fails(&["device", "revoke", "nerves-3", "--allow-unknown"], 1).await
     }
 
     /// The same process does everything that needs the store.
@@ -116,7 +116,7 @@ impl Bed {
             both.then_some(())
         })
         .await;
-        self.server.program.run(&["device", "block", "nerves-1"], "").await;
+        self.server.program.run(&["device", "block", "nerves-1", "--allow-unknown"], "").await;
         self.device.until_lost().await;
         self.until_login("nerves-1", "403").await;
         let log = self.server.log();
@@ -183,7 +183,8 @@ async fn a_full_disk_delays_writes_and_refuses_no_login() {
     let mut number = 0;
     let failed = loop {
         let device = format!("filler-{number}");
-        let output = bed.server.program.output(&["device", "revoke", &device], "").await;
+        let output =
+            bed.server.program.output(&["device", "revoke", &device, "--allow-unknown"], "").await;
         if !output.status.success() {
             break String::from_utf8(output.stderr).unwrap();
         }

@@ -13,6 +13,11 @@ pub async fn accounts(store: &impl AccountStore) {
     let again = store.add_account("marvin", "second", &cli()).await;
     assert!(matches!(again, Err(StoreError::Exists { name, .. }) if name == "marvin"));
     assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("first"));
+    assert!(store.set_password_hash("marvin", "changed", &cli()).await.unwrap());
+    assert!(!store.set_password_hash("unknown", "changed", &cli()).await.unwrap());
+    assert_eq!(store.password_hash("marvin").await.unwrap().as_deref(), Some("changed"));
+    assert_eq!(store.password_hash("arthur").await.unwrap().as_deref(), Some("other"));
+    assert_eq!(store.password_hash("unknown").await.unwrap(), None);
     let accounts = store.accounts().await.unwrap();
     let names: Vec<_> = accounts.iter().map(|account| account.name.as_str()).collect();
     assert_eq!(names, ["arthur", "marvin"]);

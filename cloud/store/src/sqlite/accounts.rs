@@ -34,6 +34,21 @@ impl AccountStore for SqliteStore {
         })
     }
 
+    fn set_password_hash<'a>(
+        &'a self,
+        name: &'a str,
+        password_hash: &'a str,
+        by: &'a Actor,
+    ) -> StoreFuture<'a, bool> {
+        self.execute_audited(
+            "UPDATE accounts SET password_hash = ?2 WHERE name = ?1",
+            vec![name.to_owned().into(), password_hash.to_owned().into()],
+            by,
+            AuditAction::AccountPasswordChanged,
+            Some(name),
+        )
+    }
+
     fn remove_account<'a>(&'a self, name: &'a str, by: &'a Actor) -> StoreFuture<'a, bool> {
         let (owned, action) = (name.to_owned(), AuditAction::AccountRemoved);
         let removed = self.write_audited(by, action, None, Some(name), move |tx| {
