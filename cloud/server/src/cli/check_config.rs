@@ -9,7 +9,7 @@ use clap::Args;
 use fedecks_cloud::serve::{ServeError, Severity, check_addresses};
 use nix::unistd::{User, geteuid};
 use rustls::RootCertStore;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
 use super::effective_settings::{certificates, describe};
@@ -106,7 +106,10 @@ fn read_authorities(file: &Path) -> Result<Vec<TrustAnchor<'static>>, CliError> 
     let reading = || ServerError::io(format!("read PEM certificates from {}", file.display()));
     let certificates = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| reading()(io::Error::other(error.to_string())))?;
+        .map_err(|error| match error {
+            pem::Error::Io(error) => reading()(error),
+            _ => reading()(io::Error::other("invalid PEM")),
+        })?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         roots.add(certificate).map_err(|error| reading()(io::Error::other(error)))?;

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::keys::{KEYS, Kind, variable_of};
+use super::plain;
 
 /// Overrides the values of the file with those of the environment. Returns the keys that it set.
 pub(super) fn apply(
@@ -21,7 +22,7 @@ pub(super) fn apply(
         let Some(text) = variable(&name) else { continue };
         let invalid = |problem: &str| ConfigError::Invalid {
             place: format!("environment variable {name}"),
-            problem: problem.trim().replace('\n', ", "),
+            problem: plain::problem(problem).text,
         };
         let text = text.into_string().map_err(|_| invalid("must be text in UTF-8"))?;
         let value = kind.value(&text).map_err(invalid)?;

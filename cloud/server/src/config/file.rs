@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, ConfigSources};
 use super::keys;
+use super::plain;
 use super::secret::Secret;
 use super::sections::{
     Audit, Drain, Events, Limits, Listener, Log, PreviousKey, Sessions, Tls, Tokens, Webhook,
@@ -57,7 +58,11 @@ pub(super) fn read(file: Option<&Path>) -> Result<(Table, ConfigSources), Config
         .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
     let mut keys = Vec::new();
     let wrong = |error, keys: &[_]| in_file(file, &text, keys, &error);
-    list_keys(DeTable::parse(&text).map_err(|error| wrong(error, &[]))?.get_ref(), "", &mut keys);
+    let parsed = DeTable::parse(&text).map_err(|error| ConfigError::Invalid {
+        place: place(file, &text, error.span()),
+        problem: format!("invalid TOML: {}", error.message().trim().replace('\n', ", ")),
+    })?;
+    list_keys(parsed.get_ref(), "", &mut keys);
     // From the text, as only then an error has a place.
     toml::from_str::<ConfigFile>(&text).map_err(|error| wrong(error, &keys))?;
     let table = toml::from_str(&text).map_err(|error| wrong(error, &keys))?;
@@ -65,33 +70,38 @@ pub(super) fn read(file: Option<&Path>) -> Result<(Table, ConfigSources), Config
     Ok((table, ConfigSources { file: Some(file.to_owned()), lines, ..Default::default() }))
 }
 
-/// An error of the TOML parser. Its own text would show the line, which may have a secret in it.
+/// An error about a value. Its own text would show the line, which may have a secret in it.
 fn in_file(
     file: &Path,
     text: &str,
     keys: &[(String, Range<usize>)],
     error: &toml::de::Error,
 ) -> ConfigError {
-    let mut place = file.display().to_string();
-    let mut problem = error.message().trim().replace('\n', ", ");
-    if let Some(span) = error.span() {
-        place += &format!(", line {}", line_of(text, &span));
-        if let Some((key, _)) = keys.iter().find(|(_, value)| value.contains(&span.start)) {
-            problem = format!("{}: {problem}", keys::shown(key));
-        }
-    }
-    ConfigError::Invalid { place, problem }
+    let span = error.span();
+    let is_there = |place: &Range<usize>| span.as_ref().is_some_and(|at| place.contains(&at.start));
+    let key = keys.iter().find(|(_, place)| is_there(place)).map(|(key, _)| keys::shown(key));
+    let plain::Problem { key: named, text: problem } = plain::problem(error.message());
+    let problem = match key.or(named) {
+        Some(key) => format!("{key}: {problem}"),
+        None => problem,
+    };
+    ConfigError::Invalid { place: place(file, text, span), problem }
+}
+
+fn place(file: &Path, text: &str, span: Option<Range<usize>>) -> String {
+    let line = span.map_or_else(String::new, |span| format!(", line {}", line_of(text, &span)));
+    format!("{}{line}", file.display())
 }
 
 fn line_of(text: &str, span: &Range<usize>) -> usize {
     text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Lists every key in `table` with the place of its value, as `section.key` where it is in a section, and as
+/// Lists every key in `table` with the place of itself and its value, as `section.key` where it is in a section, and as
 /// `section[0].key` in a list of them.
 fn list_keys(table: &DeTable<'_>, prefix: &str, found: &mut Vec<(String, Range<usize>)>) {
-    for (key, value) in table {
-        let key = format!("{prefix}{}", key.get_ref());
+    for (name, value) in table {
+        let key = format!("{prefix}{}", name.get_ref());
         let tables: Vec<_> = match value.get_ref() {
             DeValue::Table(table) => vec![(format!("{key}."), table)],
             DeValue::Array(items) => {
@@ -102,7 +112,7 @@ fn list_keys(table: &DeTable<'_>, prefix: &str, found: &mut Vec<(String, Range<u
             _ => Vec::new(),
         };
         if tables.is_empty() {
-            found.push((key, value.span()));
+            found.push((key, name.span().start..value.span().end));
         }
         tables.iter().for_each(|(prefix, table)| list_keys(table, prefix, found));
     }

@@ -5,6 +5,7 @@ mod environment;
 mod error;
 mod file;
 mod keys;
+mod plain;
 mod secret;
 mod sections;
 #[cfg(test)]
@@ -89,9 +90,9 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let (mut table, mut sources) = file::read(file)?;
         sources.from_environment = environment::apply(&mut table, variable)?;
-        let mut file: ConfigFile = table
-            .try_into()
-            .map_err(|error: toml::de::Error| sources.invalid("", error.message()))?;
+        let mut file: ConfigFile = table.try_into().map_err(|error: toml::de::Error| {
+            sources.invalid("", plain::problem(error.message()).text)
+        })?;
         if !overrides.listen.is_empty() {
             file.listen = Some(overrides.listen);
         }
