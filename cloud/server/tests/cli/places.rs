@@ -14,7 +14,7 @@ async fn refused(program: &CloudProgram) -> (i32, String) {
     let said = async |arguments: &[&str]| {
         let output = program.output(arguments, "").await;
         let errors = String::from_utf8(output.stderr).unwrap();
-        // As root, who is told so.
+        // Only root gets notes.
         let errors = errors.lines().filter(|line| !line.starts_with("fedecks-cloud: note: "));
         (output.status.code().unwrap(), errors.collect::<Vec<_>>().join("\n"))
     };
