@@ -130,7 +130,10 @@ impl Setup {
 
     fn run_with(&self, configuration: &[u8], log: Stdio) -> Child {
         let file = self.folder.path().join("fedecks.toml");
-        fs::write(&file, configuration).unwrap();
+        // Not while another one reads it.
+        if fs::read(&file).ok().as_deref() != Some(configuration) {
+            fs::write(&file, configuration).unwrap();
+        }
         let program = env!("CARGO_BIN_EXE_fedecksd");
         let mut words = self.wrapper.iter().map(String::as_str).chain([program]);
         Command::new(words.next().unwrap())
