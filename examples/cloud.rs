@@ -20,8 +20,8 @@ use fedecks_cloud::serve::Tls;
 use fedecks_cloud::session::Disconnected;
 use fedecks_cloud::store::SqliteStore;
 use fedecks_cloud::{
-    Decision, Fedecks, Handler, Hub, Info, Keyring, Listen, Login, Outcome, ServeOptions, Session,
-    serve,
+    Decision, Fedecks, Handler, Hub, Keyring, Listen, Login, Outcome, Published, ServeOptions,
+    Session, serve,
 };
 use fedecks_device::{DeviceId, Term};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ impl Handler for Topics {
         self.accounts.authenticate(login).await
     }
 
-    async fn connected(&self, session: &Session) {
+    async fn on_connect(&self, session: &Session) {
         session.subscribe(format!("downstream.{}", session.device()));
         let by = match session.authenticated_by() {
             AuthenticatedBy::Token { .. } => "token",
@@ -52,19 +52,19 @@ impl Handler for Topics {
         print_event(&json!({"event": "connected", "device": session.device(), "by": by}));
     }
 
-    async fn handle_info(&self, _session: &Session, info: Info) -> Outcome {
-        Outcome::Send(info.message)
+    async fn on_published(&self, _session: &Session, published: Published) -> Outcome {
+        Outcome::Send(published.message)
     }
 
-    async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
+    async fn on_message(&self, session: &Session, message: Term) -> Outcome {
         let topic = format!("upstream.{}", session.device());
-        match session.hub().publish(topic, message).await {
+        match session.hub().publish(topic, &message).await {
             Ok(()) => Outcome::Ok,
-            Err(error) => Outcome::send(error.to_string()),
+            Err(error) => Outcome::send(&error.to_string()),
         }
     }
 
-    fn disconnected(&self, presence: &Presence, why: &Disconnected) {
+    fn on_disconnect(&self, presence: &Presence, why: &Disconnected) {
         print_event(
             &json!({"event": "disconnected", "device": presence.device, "why": format!("{why:?}")}),
         );
@@ -108,8 +108,8 @@ async fn execute(hub: &Hub, line: &str) -> Result<(), Box<dyn Error>> {
             tokio::spawn(print_messages(hub.clone(), device));
         }
         ["push", device, value] => {
-            let term = Term::from_serialize(&serde_json::from_str::<Value>(value)?)?;
-            hub.publish(format!("downstream.{}", DeviceId::new(device)?), term).await?;
+            let value: Value = serde_json::from_str(value)?;
+            hub.publish(format!("downstream.{}", DeviceId::new(device)?), &value).await?;
         }
         _ => return Err(USAGE.into()),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_cloud::messaging::backplane::Backplane;
-use fedecks_cloud::messaging::{Info, Subscription, TopicEvent};
+use fedecks_cloud::messaging::{Published, Subscription, TopicEvent};
 use fedecks_cloud::serve::{Server, Tls};
 use fedecks_cloud::store::{Clock, DeviceStore, SqliteStore};
 use fedecks_cloud::{
@@ -145,7 +145,7 @@ impl<C> Cloud<C> {
 /// # Panics
 ///
 /// If messages were missed.
-pub async fn published(subscription: &mut Subscription) -> Info {
+pub async fn published(subscription: &mut Subscription) -> Published {
     match within(subscription.next()).await {
         Some(TopicEvent::Message(info)) => info,
         other => panic!("not a message but {other:?}"),

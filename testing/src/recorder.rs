@@ -1,7 +1,7 @@
 //! A handler with one account that records what devices do.
 
 use fedecks_cloud::auth::AuthenticatedBy;
-use fedecks_cloud::{Decision, Handler, Info, Login, Outcome, Session, Term};
+use fedecks_cloud::{Decision, Handler, Login, Outcome, Published, Session, Term};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{PASSWORD, USER};
@@ -56,21 +56,21 @@ impl Handler for Recorder {
         decide(&login)
     }
 
-    async fn connected(&self, session: &Session) {
+    async fn on_connect(&self, session: &Session) {
         session.subscribe(topic(session.device().as_str()));
         let _ = self.0.send(Seen::Connected(By::of(session)));
     }
 
-    async fn handle_info(&self, _: &Session, info: Info) -> Outcome {
-        Outcome::Send(info.message)
+    async fn on_published(&self, _: &Session, published: Published) -> Outcome {
+        Outcome::Send(published.message)
     }
 
-    async fn handle_in(&self, _: &Session, message: Term) -> Outcome {
+    async fn on_message(&self, _: &Session, message: Term) -> Outcome {
         let _ = self.0.send(Seen::Message(message));
         Outcome::Ok
     }
 
-    async fn handle_raw_in(&self, _: &Session, bytes: Vec<u8>) -> Outcome {
+    async fn on_raw(&self, _: &Session, bytes: Vec<u8>) -> Outcome {
         let _ = self.0.send(Seen::Raw(bytes));
         Outcome::Ok
     }

@@ -43,7 +43,7 @@ impl Handler for Echo {
         self.0.authenticate(login).await
     }
 
-    async fn handle_in(&self, _: &Session, message: Term) -> Outcome {
-        Outcome::send(message)
+    async fn on_message(&self, _: &Session, message: Term) -> Outcome {
+        Outcome::Send(message.into())
     }
 }

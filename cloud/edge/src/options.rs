@@ -19,6 +19,20 @@ pub struct ServeOptions {
     pub limits: ServeLimits,
 }
 
+impl From<Listen> for ServeOptions {
+    /// One address, and the defaults.
+    fn from(listen: Listen) -> Self {
+        Self { listen: vec![listen], ..Self::default() }
+    }
+}
+
+impl From<Vec<Listen>> for ServeOptions {
+    /// These addresses, and the defaults.
+    fn from(listen: Vec<Listen>) -> Self {
+        Self { listen, ..Self::default() }
+    }
+}
+
 /// One address to listen on.
 #[derive(Debug, Clone)]
 pub struct Listen {

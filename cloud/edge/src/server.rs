@@ -51,12 +51,12 @@ pub struct Server {
 /// [`Peer`](crate::Peer) among the request's extensions.
 ///
 /// Must be called within a tokio runtime.
-pub fn serve<F>(filter: F, options: ServeOptions) -> Result<Server, ServeError>
+pub fn serve<F>(filter: F, options: impl Into<ServeOptions>) -> Result<Server, ServeError>
 where
     F: Filter + Clone + Send + Sync + 'static,
     F::Extract: Reply,
 {
-    let ServeOptions { listen, trusted_proxies, limits } = options;
+    let ServeOptions { listen, trusted_proxies, limits } = options.into();
     if listen.is_empty() {
         return Err(ServeError::NoAddress);
     }

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use fedecks_protocol::{CloseCode, CloseReason, Credentials, DeviceId, Refusal, Term};
+use serde::Serialize;
 
-use crate::messaging::message::{Info, Message};
+use crate::messaging::message::{Message, Published};
 use crate::messaging::presence::Presence;
 use crate::session::Session;
 use crate::session::error::{Disconnected, SessionError};
@@ -28,48 +29,48 @@ pub trait Handler: Send + Sync + 'static {
 
     /// A device has connected, with a token or with credentials. Subscribe the session to its topics here:
     /// messages from the device are handled only after this callback has completed.
-    fn connected(&self, session: &Session) -> impl Future<Output = ()> + Send {
+    fn on_connect(&self, session: &Session) -> impl Future<Output = ()> + Send {
         let _ = session;
         async {}
     }
 
     /// The device sent a term.
-    fn handle_in(&self, session: &Session, message: Term) -> impl Future<Output = Outcome> + Send {
+    fn on_message(&self, session: &Session, message: Term) -> impl Future<Output = Outcome> + Send {
         let _ = (session, message);
         async { Outcome::Ok }
     }
 
     /// The device sent bytes that the protocol does not interpret.
-    fn handle_raw_in(
-        &self,
-        session: &Session,
-        bytes: Vec<u8>,
-    ) -> impl Future<Output = Outcome> + Send {
+    fn on_raw(&self, session: &Session, bytes: Vec<u8>) -> impl Future<Output = Outcome> + Send {
         let _ = (session, bytes);
         async { Outcome::Ok }
     }
 
     /// Something was published on a topic that the session is subscribed to. It reaches the device
     /// only by [`Outcome::Send`].
-    fn handle_info(&self, session: &Session, info: Info) -> impl Future<Output = Outcome> + Send {
-        let _ = (session, info);
+    fn on_published(
+        &self,
+        session: &Session,
+        published: Published,
+    ) -> impl Future<Output = Outcome> + Send {
+        let _ = (session, published);
         async { Outcome::Ok }
     }
 
     /// A connection was refused before there was a session. The device is known if its request could be
     /// parsed.
-    fn refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {
+    fn on_refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {
         let _ = (device, refusal, peer);
     }
 
-    /// A session ended with an error. [`Handler::disconnected`] follows.
-    fn socket_error(&self, presence: &Presence, error: &SessionError) {
+    /// A session ended with an error. [`Handler::on_disconnect`] follows.
+    fn on_error(&self, presence: &Presence, error: &SessionError) {
         let _ = (presence, error);
     }
 
     /// A session has ended. Called exactly once for each session, after everything else. The device may
     /// have reconnected by then, with another `presence.connection`.
-    fn disconnected(&self, presence: &Presence, reason: &Disconnected) {
+    fn on_disconnect(&self, presence: &Presence, reason: &Disconnected) {
         let _ = (presence, reason);
     }
 }
@@ -119,10 +120,24 @@ pub enum Outcome {
     Stop(CloseReason),
 }
 
+impl Decision {
+    /// [`Decision::Accept`] if the credentials are `right`, otherwise [`Decision::Reject`].
+    pub fn accept_if(right: bool) -> Self {
+        if right { Self::Accept } else { Self::Reject }
+    }
+}
+
 impl Outcome {
-    /// Sends a term to the device.
-    pub fn send(term: impl Into<Term>) -> Self {
-        Self::Send(Message::from(term.into()))
+    /// Sends any serializable value to the device. One that cannot be represented as a [`Term`] is a bug of the
+    /// program, like a panic: it is logged, and the session is closed with 1011.
+    pub fn send<T: Serialize + ?Sized>(value: &T) -> Self {
+        match Message::new(value) {
+            Ok(message) => Self::Send(message),
+            Err(error) => {
+                tracing::error!(%error, "the handler sends a value that is not a term");
+                Self::Stop(CloseReason::new(CloseCode::InternalError))
+            }
+        }
     }
 
     /// Closes the session with 1008, after which a device stays away for minutes.

@@ -14,7 +14,7 @@
 //!
 //! use fedecks_cloud::store::SqliteStore;
 //! use fedecks_cloud::{
-//!     Decision, Fedecks, Handler, Info, Keyring, Listen, Login, Outcome, ServeOptions, Session, Term,
+//!     Decision, Fedecks, Handler, Published, Keyring, Listen, Login, Outcome, ServeOptions, Session, Term,
 //!     serve,
 //! };
 //!
@@ -29,19 +29,19 @@
 //!         }
 //!     }
 //!
-//!     async fn connected(&self, session: &Session) {
+//!     async fn on_connect(&self, session: &Session) {
 //!         session.subscribe(format!("downstream.{}", session.device()));
 //!     }
 //!
-//!     async fn handle_info(&self, _session: &Session, info: Info) -> Outcome {
-//!         Outcome::Send(info.message)
+//!     async fn on_published(&self, _session: &Session, published: Published) -> Outcome {
+//!         Outcome::Send(published.message)
 //!     }
 //!
-//!     async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
+//!     async fn on_message(&self, session: &Session, message: Term) -> Outcome {
 //!         let topic = format!("upstream.{}", session.device());
-//!         match session.hub().publish(topic, message).await {
+//!         match session.hub().publish(topic, &message).await {
 //!             Ok(()) => Outcome::Ok,
-//!             Err(error) => Outcome::send(error.to_string()),
+//!             Err(error) => Outcome::send(&error.to_string()),
 //!         }
 //!     }
 //! }
@@ -59,7 +59,7 @@
 //! let server = serve(fedecks.routes(), options)?;
 //!
 //! let mut upstream = hub.subscribe("upstream.nerves-242a");
-//! hub.publish("downstream.nerves-242a", Term::from("hello")).await?;
+//! hub.publish("downstream.nerves-242a", "hello").await?;
 //! while let Some(event) = upstream.next().await {
 //!     println!("{event}");
 //! }
@@ -109,7 +109,7 @@ pub use fedecks_protocol as protocol;
 pub use fedecks_protocol::{DeviceId, Term};
 pub use fedecks_store as store;
 pub use handler::{Decision, Handler, Login, Outcome};
-pub use messaging::{Hub, Info, Message};
+pub use messaging::{Hub, Message, Published};
 pub use options::Options;
 #[cfg(feature = "serve")]
 pub use serve::{Listen, ServeOptions, serve};

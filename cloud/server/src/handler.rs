@@ -77,7 +77,7 @@ impl Handler for RecordingHandler {
         decision
     }
 
-    async fn connected(&self, session: &Session) {
+    async fn on_connect(&self, session: &Session) {
         self.counters.connects.inc();
         let by = match session.authenticated_by() {
             AuthenticatedBy::Credentials => "credentials",
@@ -87,23 +87,23 @@ impl Handler for RecordingHandler {
         self.record(session.device(), EventPayload::Connected { connection, peer, by });
     }
 
-    async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
+    async fn on_message(&self, session: &Session, message: Term) -> Outcome {
         self.counters.messages.inc();
         self.record(session.device(), EventPayload::Message(Message::from(message)));
         Outcome::Ok
     }
 
-    async fn handle_raw_in(&self, session: &Session, bytes: Vec<u8>) -> Outcome {
+    async fn on_raw(&self, session: &Session, bytes: Vec<u8>) -> Outcome {
         self.counters.messages.inc();
         self.record(session.device(), EventPayload::RawMessage(Bytes::from(bytes)));
         Outcome::Ok
     }
 
-    fn socket_error(&self, presence: &Presence, error: &SessionError) {
+    fn on_error(&self, presence: &Presence, error: &SessionError) {
         self.record_disconnect(presence, error.to_string());
     }
 
-    fn disconnected(&self, presence: &Presence, why: &Disconnected) {
+    fn on_disconnect(&self, presence: &Presence, why: &Disconnected) {
         self.counters.disconnects.inc();
         let closed = |by: &str, reason: &CloseReason| {
             format!("the {by} closed the connection with code {}", reason.code.code())
@@ -113,14 +113,14 @@ impl Handler for RecordingHandler {
             Disconnected::ByCloud(reason) if reason.code == CloseCode::Replaced => return,
             Disconnected::ByDevice(reason) => closed("device", reason),
             Disconnected::ByCloud(reason) => closed("cloud", reason),
-            // Already recorded by `socket_error`.
+            // Already recorded by `on_error`.
             Disconnected::ByError => return,
             Disconnected::Abandoned => "the server shut down".to_owned(),
         };
         self.record_disconnect(presence, reason);
     }
 
-    fn refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {
+    fn on_refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {
         self.counters.count_refusal(refusal);
         if self.may_record_refusal() {
             let payload = EventPayload::Refused { reason: refusal.reason(), peer };

@@ -10,7 +10,7 @@ use crate::support::{
 };
 use fedecks_cloud::Options;
 use fedecks_cloud::store::unix_now;
-use fedecks_device::{Event, FailReason, LostReason, State, Term};
+use fedecks_device::{Event, FailReason, LostReason, State};
 use fedecks_testing::cloud::published;
 use fedecks_testing::wait::{until_every, within};
 use fedecks_testing::{PASSWORD, USER};
@@ -119,8 +119,7 @@ async fn no_need_to_decode_or_encode_yourself() {
     let up = published(&mut messages).await;
     assert_eq!(up.message.parse::<Reading>().unwrap(), reading);
 
-    let term = Term::from_serialize(&reading).unwrap();
-    cloud.hub.publish(downstream(DEVICE), term).await.unwrap();
+    cloud.hub.publish(downstream(DEVICE), &reading).await.unwrap();
     assert_eq!(device.message().await.parse::<Reading>().unwrap(), reading);
 }
 

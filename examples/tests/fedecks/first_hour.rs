@@ -18,7 +18,7 @@ use crate::support::{
     start_device,
 };
 
-/// Starts a client with this data. Its program logs in when it is told that nobody is.
+/// Starts a client with this data. Its program logs in on the event that it is not registered.
 async fn start(cloud: &Cloud, data: &std::path::Path) -> (Client, Events) {
     let url = format!("ws://{}", cloud.address).parse().unwrap();
     let id = DeviceId::new(DEVICE).unwrap();
@@ -73,7 +73,7 @@ async fn a_loop_over_events_goes_on_after_missed_ones() {
     let received = || device.client.health().traffic.messages_received;
     for number in 0..MESSAGES {
         let before = received();
-        cloud.hub.publish(downstream(DEVICE), Term::from(number)).await.unwrap();
+        cloud.hub.publish(downstream(DEVICE), &Term::from(number)).await.unwrap();
         fedecks_testing::wait::until(async || (received() > before).then_some(())).await;
     }
     let (mut messages, mut missed) = (0, 0);
@@ -92,7 +92,7 @@ async fn a_loop_over_a_topic_goes_on_after_missed_messages() {
     let cloud = start_cloud().await;
     let mut subscription = cloud.hub.subscribe("t");
     for number in 0..2_000 {
-        cloud.hub.publish("t", Term::from(number)).await.unwrap();
+        cloud.hub.publish("t", &Term::from(number)).await.unwrap();
     }
     let (mut messages, mut missed) = (0, 0);
     while messages + missed < 2_001 {
@@ -100,7 +100,7 @@ async fn a_loop_over_a_topic_goes_on_after_missed_messages() {
             TopicEvent::Message(_) => messages += 1,
             TopicEvent::Missed { count } => {
                 missed += count;
-                cloud.hub.publish("t", Term::from(2_000)).await.unwrap();
+                cloud.hub.publish("t", &Term::from(2_000)).await.unwrap();
             }
             other => panic!("{other}"),
         }

@@ -88,7 +88,7 @@ async fn a_subscription_that_is_read_misses_no_message_of_a_burst() {
         }
     });
     for number in 0..COUNT {
-        cloud.hub.publish(downstream(DEVICE), Term::from(number)).await.unwrap();
+        cloud.hub.publish(downstream(DEVICE), &Term::from(number)).await.unwrap();
     }
     within(taken).await.unwrap();
 }

@@ -68,7 +68,7 @@ async fn credentials_tokens_and_messages_are_in_no_log_line() {
     let mut back = device.restart().await;
     assert_eq!(next_connection(&mut cloud).await, By::Token);
     let down = Term::from("a message down that no one else reads");
-    cloud.hub.publish(downstream(DEVICE), down).await.unwrap();
+    cloud.hub.publish(downstream(DEVICE), &down).await.unwrap();
     back.message().await;
     back.try_login("x", PASSWORD).await.unwrap_err();
 

@@ -61,8 +61,8 @@ async fn handle_in_publishes_and_handle_info_pushes_messages() {
     let words = up.parse::<(String, String)>().unwrap();
     assert_eq!(words, ("hello".into(), "matey".into()));
 
-    cloud.hub.publish(downstream("another-device"), Term::from("not for you")).await.unwrap();
-    cloud.hub.publish(downstream(DEVICE), Term::from(["hi", "there"])).await.unwrap();
+    cloud.hub.publish(downstream("another-device"), &Term::from("not for you")).await.unwrap();
+    cloud.hub.publish(downstream(DEVICE), &Term::from(["hi", "there"])).await.unwrap();
     let down = device.message().await;
     assert_eq!(down, Term::from(["hi", "there"]));
     assert_eq!(down.parse::<Vec<String>>().unwrap(), ["hi", "there"]);

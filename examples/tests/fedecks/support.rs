@@ -5,7 +5,7 @@ pub(crate) mod proxy;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fedecks_cloud::{Decision, Handler, Info, Login, Options, Outcome, Session};
+use fedecks_cloud::{Decision, Handler, Login, Options, Outcome, Published, Session};
 use fedecks_device::{Credentials, DeviceId};
 pub(crate) use fedecks_testing::recorder::By;
 use fedecks_testing::recorder::decide;
@@ -32,17 +32,17 @@ impl Handler for MySocketHandler {
         decide(&login)
     }
 
-    async fn connected(&self, session: &Session) {
+    async fn on_connect(&self, session: &Session) {
         session.subscribe(downstream(session.device().as_str()));
         let _ = self.0.send(Called::Connected(By::of(session)));
     }
 
-    async fn handle_info(&self, _session: &Session, info: Info) -> Outcome {
-        Outcome::Send(info.message)
+    async fn on_published(&self, _session: &Session, published: Published) -> Outcome {
+        Outcome::Send(published.message)
     }
 
-    async fn handle_in(&self, session: &Session, message: fedecks_cloud::Term) -> Outcome {
-        session.hub().publish(upstream(session.device().as_str()), message).await.unwrap();
+    async fn on_message(&self, session: &Session, message: fedecks_cloud::Term) -> Outcome {
+        session.hub().publish(upstream(session.device().as_str()), &message).await.unwrap();
         Outcome::Ok
     }
 }

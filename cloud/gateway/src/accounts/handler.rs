@@ -12,7 +12,7 @@ use super::passwords::{PasswordCheck, PasswordChecker};
 use super::turns::Asker;
 use crate::auth::failed_logins::{Attempt, FailedLogins, TooManyFailures};
 use crate::handler::{Decision, Handler, Login, Outcome};
-use crate::messaging::message::{Info, Message};
+use crate::messaging::message::{Message, Published};
 use crate::session::Session;
 
 /// The handler of the ready-made server: anyone who knows an account's password can register devices, and
@@ -88,26 +88,26 @@ impl Handler for AccountHandler {
         checked.unwrap_or(UNAVAILABLE)
     }
 
-    async fn connected(&self, session: &Session) {
+    async fn on_connect(&self, session: &Session) {
         session.subscribe(format!("down.{}", session.device()));
     }
 
-    async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
+    async fn on_message(&self, session: &Session, message: Term) -> Outcome {
         publish(session, message).await
     }
 
-    async fn handle_raw_in(&self, session: &Session, bytes: Vec<u8>) -> Outcome {
+    async fn on_raw(&self, session: &Session, bytes: Vec<u8>) -> Outcome {
         publish(session, Term::Bytes(bytes)).await
     }
 
-    async fn handle_info(&self, _: &Session, info: Info) -> Outcome {
-        Outcome::Send(info.message)
+    async fn on_published(&self, _: &Session, published: Published) -> Outcome {
+        Outcome::Send(published.message)
     }
 }
 
 async fn publish(session: &Session, term: Term) -> Outcome {
     let topic = format!("up.{}", session.device());
-    if let Err(error) = session.hub().publish(topic, Message::from(term)).await {
+    if let Err(error) = session.hub().publish_message(topic, &Message::from(term)).await {
         tracing::warn!(device = %session.device(), %error, "cannot publish a message from the device, dropped it");
     }
     Outcome::Ok

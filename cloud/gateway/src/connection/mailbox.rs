@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::byte_pool::{BytePool, FREE, QueuedHold};
-use crate::messaging::message::Info;
+use crate::messaging::message::Published;
 
 /// The bounded queue of one session. Allocates nothing while it is empty.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ pub(crate) enum Item {
     /// An encoded frame for the device.
     Frame(Bytes),
     /// A published message, for the handler.
-    Info(Info),
+    Published(Published),
 }
 
 /// Ends the session, ahead of all items in the queue.
@@ -153,7 +153,8 @@ impl Mailbox {
             return Poll::Ready(Delivery::Close(command));
         }
         let mut no_room = false;
-        if let Some(Waiting { item: Item::Info(info), .. }) = state.queue.front().filter(|_| items)
+        if let Some(Waiting { item: Item::Published(info), .. }) =
+            state.queue.front().filter(|_| items)
         {
             no_room = !sum.try_send(info.message.weight());
         }
@@ -194,7 +195,7 @@ impl Item {
     fn content(&self) -> usize {
         match self {
             Self::Frame(frame) => frame.len(),
-            Self::Info(info) => info.message.weight(),
+            Self::Published(info) => info.message.weight(),
         }
     }
 }
@@ -332,7 +333,7 @@ mod tests {
         assert!(poll(&one).is_ready());
         assert_eq!(send(&other, 10_000), Ok(()));
         let message = Message::from(Term::from("x".repeat(10_000)));
-        let info = || Item::Info(Info { topic: "t".into(), message: message.clone() });
+        let info = || Item::Published(Published { topic: "t".into(), message: message.clone() });
         let shared = Arc::new(sum.hold_queued(10_000));
         assert_eq!(third.send(info(), &bounds, &sum, Some(&shared)), Ok(()), "nothing waits");
         assert_eq!(
@@ -344,7 +345,7 @@ mod tests {
         let sending = sum.hold(10_000);
         assert!(matches!(poll(&third), Poll::Ready(Delivery::NoRoom)));
         drop(sending);
-        assert!(matches!(poll(&third), Poll::Ready(Delivery::Item(Item::Info(_)))));
+        assert!(matches!(poll(&third), Poll::Ready(Delivery::Item(Item::Published(_)))));
         sum.change(message.weight(), 0);
         assert_eq!([&one, &other].map(|mailbox| mailbox.close(&sum).len()), [1, 2]);
         assert_eq!(sum.used(), 0);
@@ -374,13 +375,13 @@ mod tests {
         let message = Message::from(Term::from("x".repeat(15_000)));
         let [one, other] = [(); 2].map(|()| {
             let mailbox = Mailbox::default();
-            let info = Item::Info(Info { topic: "t".into(), message: message.clone() });
+            let info = Item::Published(Published { topic: "t".into(), message: message.clone() });
             mailbox.send(info, &bounds, &sum, None).unwrap();
             mailbox
         });
         let poll =
             |mailbox: &Mailbox| mailbox.poll(&mut Context::from_waker(Waker::noop()), true, &sum);
-        assert!(matches!(poll(&one), Poll::Ready(Delivery::Item(Item::Info(_)))));
+        assert!(matches!(poll(&one), Poll::Ready(Delivery::Item(Item::Published(_)))));
         assert!(matches!(poll(&other), Poll::Ready(Delivery::NoRoom)));
     }
 }

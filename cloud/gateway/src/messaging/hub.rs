@@ -1,4 +1,4 @@
-//! How a program reaches its devices: push, topics, presence.
+//! How a program reaches its devices: messages, topics, presence.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -8,12 +8,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect, DownFrame, Limits, Term};
+use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect, DownFrame, Limits, TermError};
 use futures_core::Stream;
+use serde::Serialize;
 
 use crate::auth::device::AuthenticatedDevice;
 use crate::byte_pool::BytePool;
-use crate::connection::mailbox::{Bounds, CloseCommand, Item, Mailbox, SendError};
+use crate::connection::mailbox::{self, Bounds, CloseCommand, Item, Mailbox};
 use crate::connection::registry::{ConnectionHandle, Registry};
 use crate::messaging::backplane::{Backplane, BackplaneError, DeliverError, Node, Payload};
 use crate::messaging::message::{Message, Topic};
@@ -21,18 +22,32 @@ use crate::messaging::presence::{ConnectionIds, NodeId, Presence, PresenceWatch}
 use crate::messaging::stats::{Counters, HubStats};
 use crate::messaging::topics::{Subscriber, SubscriptionReceiver, TopicEvent, Topics};
 
-/// Reaches the devices from your program: push, topics, presence. Clones share one hub.
+/// Reaches the devices from your program: messages, topics, presence. Clones share one hub.
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 
-/// A message was not pushed to a device; contains the message.
+/// Why a value was not sent to a device.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{cause}")]
-pub struct PushError<T> {
-    /// The message.
-    pub message: T,
-    /// Why it was not pushed.
-    pub cause: DeliverError,
+#[non_exhaustive]
+pub enum SendError {
+    /// The value cannot be represented as a [`Term`](crate::Term).
+    #[error("the value cannot be sent: {0}")]
+    Value(#[from] TermError),
+    /// It was not delivered.
+    #[error(transparent)]
+    Deliver(#[from] DeliverError),
+}
+
+/// Why a value was not published.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The value cannot be represented as a [`Term`](crate::Term).
+    #[error("the value cannot be published: {0}")]
+    Value(#[from] TermError),
+    /// Other nodes cannot be reached.
+    #[error(transparent)]
+    Backplane(#[from] BackplaneError),
 }
 
 /// A subscription of a program to a topic; unsubscribes on drop. It is a [`Stream`] as well, for the combinators of
@@ -91,25 +106,21 @@ impl Hub {
         Self(inner)
     }
 
-    /// Sends a term to a device, on whichever node it is connected. `Ok` means that the message is in the
-    /// device's queue; it is lost if the connection breaks before it is sent.
+    /// Sends any serializable value to a device, on whichever node it is connected. `Ok` means that the message is
+    /// in the device's queue; it is lost if the connection breaks before it is sent.
     ///
-    /// A queue fills up when the device reads slower than you push. If it is full and the device has not
+    /// A queue fills up when the device reads slower than you send. If it is full and the device has not
     /// read anything for 5 seconds, the session is closed with 1013.
-    pub async fn push(
+    pub async fn send<T: Serialize + ?Sized>(
         &self,
         device: &DeviceId,
-        term: impl Into<Term>,
-    ) -> Result<(), PushError<Term>> {
-        let message = Message::from(term.into());
-        let payload = Payload::Message(message.clone());
-        let pushed = self.deliver(device, &payload).await;
-        drop(payload);
-        pushed.map_err(|cause| PushError { message: message.into_term(), cause })
+        value: &T,
+    ) -> Result<(), SendError> {
+        Ok(self.send_message(device, &Message::new(value)?).await?)
     }
 
-    /// Sends a message that you use more than once, for example for several devices.
-    pub async fn push_message(
+    /// Sends a message that you use more than once, for example for several devices. Otherwise like [`Hub::send`].
+    pub async fn send_message(
         &self,
         device: &DeviceId,
         message: &Message,
@@ -117,26 +128,33 @@ impl Hub {
         self.deliver(device, &Payload::Message(message.clone())).await
     }
 
-    /// Sends bytes to a device, otherwise like [`Hub::push`].
-    pub async fn push_raw(
+    /// Sends raw bytes to a device. Otherwise like [`Hub::send`].
+    pub async fn send_raw(
         &self,
         device: &DeviceId,
         bytes: impl Into<Bytes>,
-    ) -> Result<(), PushError<Bytes>> {
-        let bytes = bytes.into();
-        let pushed = self.deliver(device, &Payload::Raw(bytes.clone())).await;
-        pushed.map_err(|cause| PushError { message: bytes, cause })
+    ) -> Result<(), DeliverError> {
+        self.deliver(device, &Payload::Raw(bytes.into())).await
     }
 
-    /// Publishes a message to every session and [`Subscription`] of the topic, on every node. The handler
-    /// decides what a session sends to its device. A session whose queue is full, or for whose queue there is
-    /// no memory, is closed with 1013, because it would otherwise miss the message without knowing.
-    pub async fn publish(
+    /// Publishes any serializable value to every session and [`Subscription`] of the topic, on every node. The
+    /// handler decides what a session sends to its device. A session whose queue is full, or for whose queue there
+    /// is no memory, is closed with 1013, because it would otherwise miss the message without knowing.
+    pub async fn publish<T: Serialize + ?Sized>(
         &self,
         topic: impl Into<Topic>,
-        message: impl Into<Message>,
+        value: &T,
+    ) -> Result<(), PublishError> {
+        Ok(self.publish_message(topic, &Message::new(value)?).await?)
+    }
+
+    /// Publishes a message without a copy of it. Otherwise like [`Hub::publish`].
+    pub async fn publish_message(
+        &self,
+        topic: impl Into<Topic>,
+        message: &Message,
     ) -> Result<(), BackplaneError> {
-        self.0.backplane.publish(&topic.into(), &message.into()).await
+        self.0.backplane.publish(&topic.into(), message).await
     }
 
     /// Subscribes your program to a topic. The subscription buffers 1,024 messages that take up to 16 MiB
@@ -288,6 +306,15 @@ impl Hub {
         WeakHub(Arc::downgrade(&self.0))
     }
 
+    /// Sends any serializable value on one connection to this node.
+    pub(crate) fn send_on<T: Serialize + ?Sized>(
+        &self,
+        connection: &ConnectionHandle,
+        value: &T,
+    ) -> Result<(), SendError> {
+        Ok(self.0.deliver_on(connection, &Payload::Message(Message::new(value)?))?)
+    }
+
     async fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), DeliverError> {
         match self.0.deliver(device, payload) {
             Err(DeliverError::NotConnected) => self.0.backplane.deliver(device, payload).await,
@@ -341,19 +368,7 @@ impl Node for Inner {
 
     fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), DeliverError> {
         let connection = self.registry.get(device).ok_or(DeliverError::NotConnected)?;
-        let frame = match payload {
-            Payload::Message(message) => message.frame(connection.dialect, &self.options.limits)?,
-            Payload::Raw(bytes) => raw_frame(bytes, connection.dialect, &self.options.limits)?,
-        };
-        let HubOptions { queue, outgoing, .. } = &self.options;
-        let sent = connection.mailbox.send(Item::Frame(frame), queue, outgoing, None);
-        sent.map_err(|error| match error {
-            SendError::Closed => DeliverError::NotConnected,
-            SendError::Full | SendError::NoMemory => {
-                self.counters.queue_full.fetch_add(1, Ordering::Relaxed);
-                DeliverError::QueueFull
-            }
-        })
+        self.deliver_on(&connection, payload)
     }
 
     fn close(&self, device: &DeviceId, reason: CloseReason) -> bool {
@@ -369,6 +384,28 @@ impl Node for Inner {
                 connection.close(CloseCode::Replaced);
             }
         }
+    }
+}
+
+impl Inner {
+    fn deliver_on(
+        &self,
+        connection: &ConnectionHandle,
+        payload: &Payload,
+    ) -> Result<(), DeliverError> {
+        let frame = match payload {
+            Payload::Message(message) => message.frame(connection.dialect, &self.options.limits)?,
+            Payload::Raw(bytes) => raw_frame(bytes, connection.dialect, &self.options.limits)?,
+        };
+        let HubOptions { queue, outgoing, .. } = &self.options;
+        let sent = connection.mailbox.send(Item::Frame(frame), queue, outgoing, None);
+        sent.map_err(|error| match error {
+            mailbox::SendError::Closed => DeliverError::NotConnected,
+            mailbox::SendError::Full | mailbox::SendError::NoMemory => {
+                self.counters.queue_full.fetch_add(1, Ordering::Relaxed);
+                DeliverError::QueueFull
+            }
+        })
     }
 }
 

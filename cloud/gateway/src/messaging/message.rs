@@ -6,7 +6,8 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use fedecks_protocol::{Dialect, DownFrame, EncodeError, Limits, Term};
+use fedecks_protocol::{Dialect, DownFrame, EncodeError, Limits, Term, TermError};
+use serde::Serialize;
 
 /// A term for any number of devices. Clones share the term and its encoded frame: publishing to ten
 /// thousand devices costs one encoding.
@@ -19,7 +20,7 @@ pub struct Topic(Arc<str>);
 
 /// A message that was published on a topic.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Info {
+pub struct Published {
     /// The topic.
     pub topic: Topic,
     /// The message.
@@ -42,6 +43,11 @@ const LIMITS: Limits =
 static NIL: Term = Term::Nil;
 
 impl Message {
+    /// A message with any serializable value.
+    pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Self, TermError> {
+        Term::from_serialize(value).map(Self::from)
+    }
+
     /// The term; copies it only if it is shared.
     pub fn into_term(self) -> Term {
         match Arc::try_unwrap(self.0) {

@@ -9,8 +9,8 @@ pub(crate) mod topics;
 
 pub use backplane::in_process::InProcess;
 pub use backplane::{BackplaneError, DeliverError};
-pub use hub::{Hub, PushError, Subscription};
-pub use message::{Info, Message, Topic};
+pub use hub::{Hub, PublishError, SendError, Subscription};
+pub use message::{Message, Published, Topic};
 pub use presence::{ConnectionId, NodeId, Presence, PresenceEvent, PresenceWatch, WatchEnded};
 pub use stats::HubStats;
 pub use topics::TopicEvent;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::byte_pool::BytePool;
 use crate::connection::mailbox::{Bounds, CloseCommand, Item, SendError};
 use crate::connection::registry::ConnectionHandle;
-use crate::messaging::message::{Info, Message, Topic};
+use crate::messaging::message::{Message, Published, Topic};
 
 /// The subscribers on this node, by topic.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub(crate) enum Subscriber {
 /// The sending end of an application's subscription.
 #[derive(Debug)]
 pub(crate) struct SubscriptionSender {
-    sender: mpsc::Sender<Info>,
+    sender: mpsc::Sender<Published>,
     /// What the buffered messages weigh, in bytes.
     weight: AtomicUsize,
     max_weight: usize,
@@ -39,7 +39,7 @@ pub(crate) struct SubscriptionSender {
 /// The receiving end of an application's subscription.
 #[derive(Debug)]
 pub(crate) struct SubscriptionReceiver {
-    receiver: mpsc::Receiver<Info>,
+    receiver: mpsc::Receiver<Published>,
     sender: Arc<SubscriptionSender>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct SubscriptionReceiver {
 #[non_exhaustive]
 pub enum TopicEvent {
     /// A message was published on the topic.
-    Message(Info),
+    Message(Published),
     /// Messages after the previous one were dropped, because the program was too slow.
     Missed {
         /// How many.
@@ -123,10 +123,10 @@ impl Topics {
         let shared = (subscribers.len() > 1).then(|| Arc::new(sum.hold_queued(message.weight())));
         let mut overflowed = 0;
         for subscriber in &subscribers {
-            let info = Info { topic: topic.clone(), message: message.clone() };
+            let info = Published { topic: topic.clone(), message: message.clone() };
             match subscriber {
                 Subscriber::Session(connection) => {
-                    let item = Item::Info(info);
+                    let item = Item::Published(info);
                     let sent = connection.mailbox.send(item, bounds, sum, shared.as_ref());
                     let command = match sent {
                         Ok(()) | Err(SendError::Closed) => continue,
@@ -179,7 +179,7 @@ impl Subscribers {
 }
 
 impl SubscriptionSender {
-    fn send(&self, info: Info) {
+    fn send(&self, info: Published) {
         let weight = info.message.weight();
         let before = self.weight.fetch_add(weight, Ordering::Relaxed);
         // A message that is heavier than the limit waits alone.
@@ -191,7 +191,7 @@ impl SubscriptionSender {
         self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn received(&self, info: &Info) {
+    fn received(&self, info: &Published) {
         self.weight.fetch_sub(info.message.weight(), Ordering::Relaxed);
     }
 }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     fn received() -> TopicEvent {
-        TopicEvent::Message(Info { topic: "t".into(), message: message() })
+        TopicEvent::Message(Published { topic: "t".into(), message: message() })
     }
 
     async fn next(receiver: &mut SubscriptionReceiver) -> TopicEvent {

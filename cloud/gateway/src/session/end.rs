@@ -94,7 +94,7 @@ impl From<CloseCommand> for EndReason {
     }
 }
 
-/// Calls [`Handler::disconnected`] exactly once, even if the session's task is dropped.
+/// Calls [`Handler::on_disconnect`] exactly once, even if the session's task is dropped.
 pub(super) struct DisconnectGuard<H: Handler> {
     context: Arc<GatewayContext<H>>,
     /// `None` once it is reported.
@@ -109,14 +109,14 @@ impl<H: Handler> DisconnectGuard<H> {
     /// Reports the end of the session to the handler.
     pub(super) fn report(&mut self, end: &EndReason) {
         if let (EndReason::Error(error), Some(presence)) = (end, &self.presence) {
-            catch_panic(|| self.context.handler.socket_error(presence, error));
+            catch_panic(|| self.context.handler.on_error(presence, error));
         }
         self.disconnected(&end.disconnected());
     }
 
     fn disconnected(&mut self, reason: &Disconnected) {
         if let Some(presence) = self.presence.take() {
-            catch_panic(|| self.context.handler.disconnected(&presence, reason));
+            catch_panic(|| self.context.handler.on_disconnect(&presence, reason));
         }
     }
 }

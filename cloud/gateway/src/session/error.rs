@@ -12,7 +12,7 @@ pub enum Disconnected {
     ByDevice(CloseReason),
     /// The cloud closed the session: replaced, revoked, restarting, or by the handler or the hub.
     ByCloud(CloseReason),
-    /// An error, already reported by [`Handler::socket_error`](crate::Handler::socket_error).
+    /// An error, already reported by [`Handler::on_error`](crate::Handler::on_error).
     ByError,
     /// The runtime shut down and dropped the session's task.
     Abandoned,

@@ -16,11 +16,12 @@ use std::sync::Arc;
 
 use fedecks_protocol::DeviceId;
 use parking_lot::Mutex;
+use serde::Serialize;
 
 use crate::auth::device::{AuthenticatedBy, AuthenticatedDevice};
 use crate::connection::mailbox::Item;
 use crate::connection::registry::ConnectionHandle;
-use crate::messaging::hub::Hub;
+use crate::messaging::hub::{Hub, SendError};
 use crate::messaging::message::Topic;
 use crate::messaging::presence::ConnectionId;
 use crate::messaging::topics::Subscriber;
@@ -40,7 +41,7 @@ impl Session {
         Self { hub, connection, topics: Mutex::default() }
     }
 
-    /// Subscribes the handler's [`handle_info`](crate::Handler::handle_info) to a topic, until the session
+    /// Subscribes the handler's [`on_published`](crate::Handler::on_published) to a topic, until the session
     /// ends.
     pub fn subscribe(&self, topic: impl Into<Topic>) {
         let topic = topic.into();
@@ -60,6 +61,12 @@ impl Session {
             topics.swap_remove(index);
             self.hub.remove_subscriber(&topic, &self.subscriber());
         }
+    }
+
+    /// Sends any serializable value to the device, like [`Hub::send`] but on this connection only. What is sent
+    /// while a callback runs leaves after it.
+    pub fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
+        self.hub.send_on(&self.connection, value)
     }
 
     /// The device.

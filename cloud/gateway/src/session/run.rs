@@ -319,12 +319,12 @@ mod tests {
             Decision::Reject
         }
 
-        async fn handle_in(&self, _: &Session, message: Term) -> Outcome {
+        async fn on_message(&self, _: &Session, message: Term) -> Outcome {
             self.received.lock().push(message.clone());
             self.peer.lock().take();
             tokio::task::yield_now().await;
             // More than is buffered before it is sent.
-            Outcome::send("x".repeat(100_000))
+            Outcome::send(&"x".repeat(100_000))
         }
     }
 

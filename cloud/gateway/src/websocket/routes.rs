@@ -127,7 +127,7 @@ fn refuse<H: Handler>(
         ?peer,
         "refused a connection"
     );
-    context.handler.refused(device, refusal, peer);
+    context.handler.on_refused(device, refusal, peer);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let mut response = text(status, format!("{refusal}\n"));
     let headers = response.headers_mut();

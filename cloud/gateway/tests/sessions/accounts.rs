@@ -30,8 +30,8 @@ async fn messages_are_published_up_and_forwarded_down() {
     assert_eq!(*published(&mut up).await.message, Term::Bytes(vec![1, 2, 3]));
 
     // Its message was handled, so its subscription is in place.
-    cloud.hub.publish("down.nerves-2", Term::from("for another")).await.unwrap();
-    cloud.hub.publish("down.nerves-1", Term::from("matey")).await.unwrap();
+    cloud.hub.publish("down.nerves-2", &Term::from("for another")).await.unwrap();
+    cloud.hub.publish("down.nerves-1", &Term::from("matey")).await.unwrap();
     assert_eq!(device.receive().await, Term::from("matey"));
     let record = until(async || cloud.store.device(&id("nerves-1")).await.unwrap()).await;
     assert!(record.last_seen.unwrap().abs_diff(unix_now()) <= 5);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fedecks_cloud::Options;
-use fedecks_cloud::messaging::{DeliverError, PresenceEvent};
+use fedecks_cloud::messaging::{DeliverError, PresenceEvent, SendError};
 use fedecks_cloud::session::Disconnected;
 use fedecks_protocol::{CloseCode, CloseReason, Term, UpFrame};
 use fedecks_testing::raw_device::{RawDevice, fresh_token};
@@ -36,7 +36,7 @@ async fn a_newer_connection_replaces_the_older_one() {
     // The late end of the older one changes nothing.
     assert!(cloud.hub.is_connected(&id("a")).await.unwrap());
     assert_eq!(cloud.hub.stats().connected, 1);
-    cloud.hub.push(&id("a"), "to the new one").await.unwrap();
+    cloud.hub.send(&id("a"), "to the new one").await.unwrap();
     assert_eq!(new.receive().await, Term::from("to the new one"));
     let mut next = async || within(watch.next()).await.unwrap();
     let PresenceEvent::Arrived(first) = next().await else { panic!("it left") };
@@ -152,16 +152,16 @@ async fn a_device_that_reads_nothing_is_dropped_at_a_full_queue() {
     let mut pushed = 0;
     let cause = within(async {
         loop {
-            match cloud.hub.push(&id("deaf"), message.clone()).await {
+            match cloud.hub.send(&id("deaf"), &message).await {
                 Ok(()) => pushed += 1,
-                Err(error) if error.cause == DeliverError::QueueFull => {}
-                Err(error) => break error.cause,
+                Err(SendError::Deliver(DeliverError::QueueFull)) => {}
+                Err(error) => break error,
             }
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(cause, DeliverError::NotConnected);
+    assert_eq!(cause, SendError::Deliver(DeliverError::NotConnected));
     // They are in the kernel's buffers, in ours of 16 KiB and a message, and in the queue.
     assert!(pushed < 200, "{pushed} messages of 100 kB were accepted");
     assert_echo(&mut quick, "not slowed").await;
@@ -178,8 +178,8 @@ async fn a_device_that_reads_slowly_gets_everything() {
     let pushing = async {
         for number in 0..200_u8 {
             let mut in_vain = 0;
-            while let Err(error) = cloud.hub.push(&id("a"), message(number)).await {
-                assert_eq!(error.cause, DeliverError::QueueFull);
+            while let Err(error) = cloud.hub.send(&id("a"), &message(number)).await {
+                assert_eq!(error, SendError::Deliver(DeliverError::QueueFull));
                 in_vain += 1;
                 if in_vain == 200 {
                     // The kernel's buffers are full, too.
@@ -205,7 +205,7 @@ async fn a_session_that_would_miss_a_published_message_is_dropped() {
     device.say("hang").await;
     cloud.until_called(&Called::In("a".into(), "hang".into())).await;
     for _ in 0..9 {
-        cloud.hub.publish("all", Term::from("news")).await.unwrap();
+        cloud.hub.publish("all", &Term::from("news")).await.unwrap();
     }
     assert_eq!(device.closed().await, CloseReason::new(CloseCode::Overloaded));
 }
@@ -251,7 +251,7 @@ async fn a_handler_that_stops_or_panics_ends_only_that_session() {
     assert_eq!(device.closed().await, CloseReason::new(CloseCode::InternalError));
     cloud.assert_end("a", "the handler panicked", Disconnected::ByError).await;
     assert_eq!(cloud.hub.stats().handler_failures, 2);
-    cloud.hub.publish("downstream.other", Term::from("stop")).await.unwrap();
+    cloud.hub.publish("downstream.other", &Term::from("stop")).await.unwrap();
     assert_eq!(other.closed().await, CloseReason::new(CloseCode::Policy));
 }
 
@@ -284,7 +284,7 @@ async fn disconnecting_sends_the_queue_and_then_the_reason() {
     let cloud = start().await;
     let mut device = cloud.connect("a").await;
     for number in 0..5 {
-        cloud.hub.push(&id("a"), number).await.unwrap();
+        cloud.hub.send(&id("a"), &number).await.unwrap();
     }
     let reason = CloseReason::new(CloseCode::Blocked);
     assert!(cloud.hub.disconnect(&id("a"), reason).await.unwrap());

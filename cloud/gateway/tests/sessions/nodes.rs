@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedecks_cloud::messaging::{DeliverError, InProcess};
+use fedecks_cloud::messaging::{DeliverError, InProcess, SendError};
 use fedecks_protocol::{CloseCode, CloseReason, Term};
 use fedecks_testing::cloud::CloudOptions;
 
@@ -24,10 +24,10 @@ async fn a_node_reaches_the_devices_of_another_one() {
     assert!(one.hub.is_connected(&id("a")).await.unwrap());
     let presence = one.hub.find(&id("a")).await.unwrap().unwrap();
     assert_eq!(presence.connection.node(), two.hub.node());
-    one.hub.push(&id("a"), "from afar").await.unwrap();
+    one.hub.send(&id("a"), "from afar").await.unwrap();
     assert_eq!(device.receive().await, Term::from("from afar"));
     assert_echo(&mut device, "subscribed by now").await;
-    one.hub.publish("downstream.a", Term::from("published afar")).await.unwrap();
+    one.hub.publish("downstream.a", &Term::from("published afar")).await.unwrap();
     assert_eq!(device.receive().await, Term::from("published afar"));
     let reason = CloseReason::new(CloseCode::Policy);
     assert!(one.hub.disconnect(&id("a"), reason).await.unwrap());
@@ -44,7 +44,7 @@ async fn every_node_notices_that_a_device_moves_and_leaves() {
     one.until_connected(0).await;
     for hub in [&one.hub, &two.hub] {
         assert_eq!(hub.list().await.unwrap().len(), 1);
-        hub.push(&id("a"), "here").await.unwrap();
+        hub.send(&id("a"), "here").await.unwrap();
         assert_eq!(new.receive().await, Term::from("here"));
     }
 
@@ -52,6 +52,6 @@ async fn every_node_notices_that_a_device_moves_and_leaves() {
     new.ended().await;
     two.until_connected(0).await;
     assert!(!one.hub.is_connected(&id("a")).await.unwrap());
-    let error = one.hub.push(&id("a"), "too late").await.unwrap_err();
-    assert_eq!(error.cause, DeliverError::NotConnected);
+    let error = one.hub.send(&id("a"), "too late").await.unwrap_err();
+    assert_eq!(error, SendError::Deliver(DeliverError::NotConnected));
 }

@@ -43,7 +43,7 @@ async fn a_flood_by_one_device_does_not_affect_another() {
     assert_echo(&mut other, "hello").await;
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     // Messages for a throttled device still reach it, and so does the end of its session.
-    cloud.hub.push(&id("flooding"), "down").await.unwrap();
+    cloud.hub.send(&id("flooding"), "down").await.unwrap();
     within(async { while flooding.receive().await != Term::from("down") {} }).await;
     cloud.hub.drain(1, Duration::ZERO).await;
     flooding.closed().await;

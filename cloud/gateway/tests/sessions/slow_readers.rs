@@ -30,8 +30,8 @@ async fn a_device_that_reads_a_little_does_not_hold_memory_for_ever() {
     let rounds = async {
         let begun = Instant::now();
         loop {
-            while cloud.hub.push(&id("slow"), Term::Bytes(vec![7; 1000])).await.is_ok() {}
-            let sent = cloud.hub.push(&id("healthy"), big.clone()).await;
+            while cloud.hub.send(&id("slow"), &Term::Bytes(vec![7; 1000])).await.is_ok() {}
+            let sent = cloud.hub.send(&id("healthy"), &big).await;
             if sent.is_ok() && begun.elapsed() > Duration::from_secs(1) {
                 return begun.elapsed();
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fedecks_cloud::auth::AuthenticatedBy;
 use fedecks_cloud::messaging::Presence;
 use fedecks_cloud::session::{Disconnected, SessionError};
-use fedecks_cloud::{Decision, DeviceId, Handler, Info, Login, Options, Outcome, Session};
+use fedecks_cloud::{Decision, DeviceId, Handler, Login, Options, Outcome, Published, Session};
 use fedecks_protocol::{CloseCode, CloseReason, Dialect, Limits, Proof, Term, UpFrame};
 use fedecks_testing::cloud::CloudOptions;
 use fedecks_testing::raw_device::RawDevice;
@@ -43,54 +43,50 @@ impl Handler for Obedient {
         }
     }
 
-    async fn connected(&self, session: &Session) {
+    async fn on_connect(&self, session: &Session) {
         session.subscribe(format!("downstream.{}", session.device()));
         session.subscribe("all");
         self.record(Called::Connected(session.device().to_string(), session.authenticated_by()));
     }
 
-    async fn handle_in(&self, session: &Session, message: Term) -> Outcome {
+    async fn on_message(&self, session: &Session, message: Term) -> Outcome {
         self.record(Called::In(session.device().to_string(), message.clone()));
         match message.as_str() {
             Some("stop") => Outcome::stop(),
             Some("panic") => panic!("as requested"),
             Some("hang") => std::future::pending().await,
             Some("quiet") => Outcome::Ok,
-            Some("peer?") => Outcome::send(session.peer().is_some()),
-            Some("too much") => Outcome::send("x".repeat(2_000_000)),
+            Some("peer?") => Outcome::send(&session.peer().is_some()),
+            Some("too much") => Outcome::send(&"x".repeat(2_000_000)),
             Some("leave") => {
                 session.unsubscribe("all");
                 Outcome::send("left")
             }
-            _ => Outcome::send(message),
+            _ => Outcome::Send(message.into()),
         }
     }
 
     // Not an async function, so that it can panic before there is a future.
-    fn handle_raw_in(
-        &self,
-        _: &Session,
-        mut bytes: Vec<u8>,
-    ) -> impl Future<Output = Outcome> + Send {
+    fn on_raw(&self, _: &Session, mut bytes: Vec<u8>) -> impl Future<Output = Outcome> + Send {
         assert_ne!(bytes, b"panic", "as requested");
         bytes.reverse();
         std::future::ready(Outcome::SendRaw(bytes))
     }
 
-    async fn handle_info(&self, _: &Session, info: Info) -> Outcome {
-        match info.message.as_str() {
+    async fn on_published(&self, _: &Session, published: Published) -> Outcome {
+        match published.message.as_str() {
             Some("stop") => Outcome::stop(),
             Some("not for the device") => Outcome::Ok,
             Some("raw") => Outcome::SendRaw(b"raw".to_vec()),
-            _ => Outcome::Send(info.message),
+            _ => Outcome::Send(published.message),
         }
     }
 
-    fn socket_error(&self, presence: &Presence, error: &SessionError) {
+    fn on_error(&self, presence: &Presence, error: &SessionError) {
         self.record(Called::Error(presence.device.to_string(), error.to_string()));
     }
 
-    fn disconnected(&self, presence: &Presence, reason: &Disconnected) {
+    fn on_disconnect(&self, presence: &Presence, reason: &Disconnected) {
         self.record(Called::Disconnected(presence.device.to_string(), *reason));
     }
 }

@@ -43,7 +43,7 @@ async fn messages_of_every_size_go_both_ways() {
     for size in [0, 1, 16_383, 16_384, 16_385, 100_000, 1_000_000] {
         let term = Term::from("x".repeat(size));
         assert_echo(&mut device, term.clone()).await;
-        cloud.hub.push(&id("a"), term.clone()).await.unwrap();
+        cloud.hub.send(&id("a"), &term).await.unwrap();
         assert_eq!(device.receive().await, term, "{size}");
     }
     device.ping().await;

@@ -74,9 +74,9 @@ pub(crate) fn has_programs(programs: &[(&str, &str)]) -> bool {
 
 /// Sends a value to the device.
 pub(crate) async fn push(cloud: &Cloud, term: Term) {
-    cloud.hub.push(&DEVICE.parse().unwrap(), term).await.unwrap();
+    cloud.hub.send(&DEVICE.parse().unwrap(), &term).await.unwrap();
 }
 
 pub(crate) async fn push_raw(cloud: &Cloud, bytes: &[u8]) {
-    cloud.hub.push_raw(&DEVICE.parse().unwrap(), bytes.to_vec()).await.unwrap();
+    cloud.hub.send_raw(&DEVICE.parse().unwrap(), bytes.to_vec()).await.unwrap();
 }

@@ -20,7 +20,7 @@ use crate::connection::mailbox::{Delivery, Item};
 use crate::context::GatewayContext;
 use crate::handler::{Handler, Outcome};
 use crate::messaging::hub::raw_frame;
-use crate::messaging::message::Info;
+use crate::messaging::message::Published;
 use crate::options::Options;
 use crate::session::Session;
 use crate::session::callback::{Callback, timed};
@@ -69,7 +69,7 @@ enum Pending {
 /// What a session has to do next.
 enum Work {
     Frame(Bytes),
-    Info(Info),
+    Published(Published),
     Token,
 }
 
@@ -115,7 +115,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }
         let (context, session) = (self.context, self.session);
         self.call(timed(context, move || async move {
-            context.handler.connected(session).await;
+            context.handler.on_connect(session).await;
             Outcome::Ok
         }))
         .await?;
@@ -139,9 +139,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 self.traffic.handling(&self.context.traffic);
                 self.handle_frame(&bytes)
             }
-            Work::Info(info) => {
+            Work::Published(info) => {
                 self.queue_first = false;
-                Some(timed(context, move || context.handler.handle_info(session, info)))
+                Some(timed(context, move || context.handler.on_published(session, info)))
             }
             Work::Token => {
                 self.send_token();
@@ -157,10 +157,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 if bytes.len() > FREE {
                     self.traffic.decoded(&context.traffic, term.weight());
                 }
-                return Some(timed(context, move || context.handler.handle_in(session, term)));
+                return Some(timed(context, move || context.handler.on_message(session, term)));
             }
             Ok(UpFrame::Raw { sequence: _, bytes }) => {
-                return Some(timed(context, move || context.handler.handle_raw_in(session, bytes)));
+                return Some(timed(context, move || context.handler.on_raw(session, bytes)));
             }
             Ok(UpFrame::TokenPlease) => {
                 if self.tokens.request(self.context.traffic.started) {
@@ -263,9 +263,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                     self.count_sent();
                     continue;
                 }
-                Poll::Ready(Delivery::Item(Item::Info(info))) => {
+                Poll::Ready(Delivery::Item(Item::Published(info))) => {
                     self.traffic.forwarding(info.message.weight());
-                    return Poll::Ready(Ok(Work::Info(info)));
+                    return Poll::Ready(Ok(Work::Published(info)));
                 }
                 Poll::Ready(Delivery::NoRoom) => needs_room = true,
                 Poll::Pending => {}

@@ -39,12 +39,11 @@ async fn send(caller: Caller, mut request: Request) -> Result<Response, Problem>
     let by = caller.actor().to_string();
     let (pushed, payload) = if request.body.is_json {
         let message = request.message().await?;
-        let pushed = request.state.hub.push_message(&device, &message).await;
+        let pushed = request.state.hub.send_message(&device, &message).await;
         (pushed, EventPayload::Sent { by, message })
     } else {
         let bytes = request.body.bytes.clone();
-        let pushed = request.state.hub.push_raw(&device, bytes.clone()).await;
-        let pushed = pushed.map_err(|error| error.cause);
+        let pushed = request.state.hub.send_raw(&device, bytes.clone()).await;
         (pushed, EventPayload::RawSent { by, bytes })
     };
     pushed.map_err(problem)?;
