@@ -14,7 +14,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fedecks_cloud::accounts::AccountHandler;
-use fedecks_cloud::auth::AuthenticatedBy;
 use fedecks_cloud::messaging::{Presence, TopicEvent};
 use fedecks_cloud::serve::Tls;
 use fedecks_cloud::session::Disconnected;
@@ -45,10 +44,7 @@ impl Handler for Topics {
 
     async fn on_connect(&self, session: &Session) {
         session.subscribe(format!("downstream.{}", session.device()));
-        let by = match session.authenticated_by() {
-            AuthenticatedBy::Token { .. } => "token",
-            AuthenticatedBy::Credentials => "credentials",
-        };
+        let by = session.authenticated_by().as_str();
         print_event(&json!({"event": "connected", "device": session.device(), "by": by}));
     }
 
@@ -66,7 +62,7 @@ impl Handler for Topics {
 
     fn on_disconnect(&self, presence: &Presence, why: &Disconnected) {
         print_event(
-            &json!({"event": "disconnected", "device": presence.device, "why": format!("{why:?}")}),
+            &json!({"event": "disconnected", "device": presence.device, "why": why.to_string()}),
         );
     }
 }

@@ -9,7 +9,7 @@
 
 use std::error::Error;
 
-use fedecks_device::{Client, Credentials, DeviceId, Event, Term, TlsOptions, Trust};
+use fedecks_device::{Client, Credentials, DeviceId, Event, Term, Trust};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -32,8 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err(USAGE.into());
     };
     let trust = arguments.next().map_or(Trust::Public, |file| Trust::Only(file.into()));
-    let tls = TlsOptions { trust, identity: None };
-    let client = Client::builder(url.parse()?, DeviceId::new(device)?).data_dir(folder).tls(tls);
+    let client = Client::builder(url.parse()?, DeviceId::new(device)?).data_dir(folder).tls(trust);
     let (client, mut events) = client.start().await?;
 
     let printer = tokio::spawn(async move {
@@ -91,6 +90,7 @@ fn describe(event: &Event) -> Value {
         Event::RawMessage(bytes) => json!({"event": "raw_message", "size": bytes.len()}),
         Event::StoreFailed { error } => json!({"event": "store_failed", "error": error}),
         Event::Missed { count } => json!({"event": "missed", "count": count}),
+        event => json!({"event": "other", "text": event.to_string()}),
     }
 }
 

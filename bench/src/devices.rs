@@ -75,7 +75,7 @@ async fn start(id: &str, target: &Target, trust: Option<&Certificate>) -> Device
         None => format!("ws://{}", target.address),
     };
     let trust = trust.map(|certificate| Trust::Only(certificate.chain.clone()));
-    let tls = trust.map_or_else(TlsOptions::default, |trust| TlsOptions { trust, identity: None });
+    let tls = trust.map_or_else(TlsOptions::default, TlsOptions::new);
     Device::start_with(&url, id, move |builder| {
         builder.tls(tls.clone()).backoff(BACKOFF, MAX_BACKOFF)
     })

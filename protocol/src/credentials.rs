@@ -20,6 +20,7 @@ pub struct Credentials(Vec<(String, Term)>);
 
 /// Why a value cannot be used as [`Credentials`].
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CredentialsError {
     /// The value is not a map with text keys.
     #[error("credentials must be a map with text keys, not {0}")]

@@ -11,6 +11,7 @@ pub struct DeviceId(Box<str>);
 
 /// Why a text is not a valid [`DeviceId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidDeviceId {
     /// The text is empty.
     #[error("a device id must not be empty")]

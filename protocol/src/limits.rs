@@ -36,6 +36,7 @@ impl Default for Limits {
 
 /// Why a frame or a term cannot be encoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EncodeError {
     /// It is larger than the limit.
     #[error("{size} bytes exceed the limit of {limit}")]

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use fedecks_device::error::LoginError;
 use fedecks_device::{
-    Client, ClientBuilder, CloudUrl, Credentials, DeviceId, Event, Events, LoggedIn, LoginError,
-    Term,
+    Client, ClientBuilder, CloudUrl, Credentials, DeviceId, Event, Events, LoggedIn, Term,
 };
 use tempfile::TempDir;
 

@@ -14,7 +14,6 @@ pub mod device;
 #[cfg(feature = "server")]
 pub mod http;
 pub mod namespace;
-#[cfg(feature = "server")]
 pub mod process_group;
 pub mod raw_cloud;
 pub mod raw_device;

@@ -16,6 +16,18 @@ impl ProcessGroup {
     }
 }
 
+impl ProcessGroup {
+    /// Waits until the first process has ended, and kills the others.
+    pub async fn ended(mut self) {
+        let group = self.0.id().and_then(|id| i32::try_from(id).ok());
+        let _ = self.0.wait().await;
+        // As long as one of them lives, no other group has this id.
+        if let Some(group) = group {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+    }
+}
+
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0.id().and_then(|id| i32::try_from(id).ok()) {

@@ -39,7 +39,7 @@ impl By {
     pub fn of(session: &Session) -> Self {
         match session.authenticated_by() {
             AuthenticatedBy::Token { .. } => Self::Token,
-            AuthenticatedBy::Credentials => Self::Credentials,
+            AuthenticatedBy::Credentials | _ => Self::Credentials,
         }
     }
 }

@@ -14,6 +14,25 @@ use crate::session::error::{Disconnected, SessionError};
 /// What your cloud does with its devices. Only `authenticate` is required; write the other callbacks as
 /// `async fn` if you need them.
 ///
+/// ```
+/// use fedecks_cloud::{Decision, Handler, Login, Outcome, Session, Term};
+///
+/// struct Thermostats;
+///
+/// impl Handler for Thermostats {
+///     async fn authenticate(&self, login: Login<'_>) -> Decision {
+///         Decision::accept_if(login.credentials.text("password") == Some("forty-two-towels"))
+///     }
+///
+///     async fn on_message(&self, session: &Session, message: Term) -> Outcome {
+///         match message.parse::<(String, f64)>() {
+///             Ok((name, celsius)) => Outcome::send(&format!("{name} of {} is {celsius}", session.device())),
+///             Err(error) => Outcome::send(&error.to_string()),
+///         }
+///     }
+/// }
+/// ```
+///
 /// The callbacks that take a [`Session`] run in that session's task, one at a time. While one runs, the
 /// session handles no other message and sends nothing but pongs; other sessions are not affected. If the
 /// session has to end in the meantime, for example because the device has reconnected, the callback gets
@@ -77,6 +96,7 @@ pub trait Handler: Send + Sync + 'static {
 
 /// A login with credentials.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Login<'a> {
     /// The device that claims to log in.
     pub device: &'a DeviceId,
@@ -88,6 +108,7 @@ pub struct Login<'a> {
 
 /// The result of a login with credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Decision {
     /// The credentials are right: the device is connected and gets a token.
     Accept,
@@ -109,6 +130,7 @@ pub enum Decision {
 
 /// What to do after a message from the device, or one that was published.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// Nothing.
     Ok,

@@ -79,6 +79,7 @@
 //! it reads too slowly, or sends a message so slowly that others wait for the memory it takes. Every
 //! queue is bounded, for each device and in sum.
 
+#![deny(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "matched enums are tungstenite's, or most of their variants need the same"

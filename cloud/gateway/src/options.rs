@@ -10,6 +10,7 @@ use crate::build_error::BuildError;
 
 /// The options of a cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Options {
     /// Path of the device socket, relative to where the filter is mounted.
     pub path: String,
@@ -91,6 +92,18 @@ impl Default for Options {
 const HUNDRED_YEARS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Options {
+    /// These options after `change`.
+    ///
+    /// ```
+    /// let options = fedecks_cloud::Options::default().with(|it| it.max_frame = 64 * 1024);
+    /// assert_eq!(options.max_frame, 65_536);
+    /// ```
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// Of frames from devices.
     pub(crate) fn limits_up(&self) -> Limits {
         let max_size = self.max_frame as usize;

@@ -247,26 +247,26 @@ fn time_to_stop(config: &Config) -> u32 {
 }
 
 fn options(config: &Config) -> Options {
-    Options {
-        path: config.path.clone(),
-        token_lifetime: config.tokens.lifetime,
-        token_refresh: config.tokens.refresh,
-        token_grace: config.sessions.token_grace,
-        heartbeat: config.sessions.heartbeat,
-        idle_timeout: config.sessions.idle_timeout,
-        max_frame: config.sessions.max_frame,
-        max_decoded: config.sessions.max_decoded,
-        max_decoded_by_device: config.sessions.max_decoded_by_device,
-        max_header: config.sessions.max_header,
-        messages_per_second: config.sessions.messages_per_second,
-        message_burst: config.sessions.message_burst,
-        bytes_per_second: config.sessions.bytes_per_second,
-        byte_burst: config.sessions.byte_burst,
-        queue_messages: config.sessions.queue_messages,
-        queue_bytes: config.sessions.queue_bytes,
-        received_bytes: config.sessions.received_bytes,
-        queued_bytes: config.sessions.queued_bytes,
-    }
+    Options::default().with(|it| {
+        it.path = config.path.clone();
+        it.token_lifetime = config.tokens.lifetime;
+        it.token_refresh = config.tokens.refresh;
+        it.token_grace = config.sessions.token_grace;
+        it.heartbeat = config.sessions.heartbeat;
+        it.idle_timeout = config.sessions.idle_timeout;
+        it.max_frame = config.sessions.max_frame;
+        it.max_decoded = config.sessions.max_decoded;
+        it.max_decoded_by_device = config.sessions.max_decoded_by_device;
+        it.max_header = config.sessions.max_header;
+        it.messages_per_second = config.sessions.messages_per_second;
+        it.message_burst = config.sessions.message_burst;
+        it.bytes_per_second = config.sessions.bytes_per_second;
+        it.byte_burst = config.sessions.byte_burst;
+        it.queue_messages = config.sessions.queue_messages;
+        it.queue_bytes = config.sessions.queue_bytes;
+        it.received_bytes = config.sessions.received_bytes;
+        it.queued_bytes = config.sessions.queued_bytes;
+    })
 }
 
 /// Raises the limit on open files to the highest that the system allows: each connection is one.

@@ -87,7 +87,7 @@ impl DashboardSessions {
         match session.check(now, &self.0.tokens) {
             Ok(()) => {}
             Err(InvalidApiToken::ClockBehind) => return Err(InvalidApiToken::ClockBehind),
-            Err(InvalidApiToken::Unknown | InvalidApiToken::Expired) => {
+            Err(InvalidApiToken::Unknown | InvalidApiToken::Expired | _) => {
                 sessions.remove(&id);
                 return Ok(None);
             }

@@ -6,14 +6,13 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use fedecks_cloud::accounts::AccountHandler;
-use fedecks_cloud::auth::AuthenticatedBy;
 use fedecks_cloud::messaging::Presence;
 use fedecks_cloud::session::{Disconnected, SessionError};
 use fedecks_cloud::{
     Decision, Denylist, DeviceId, Handler, Login, Message, Outcome, Session, Term,
 };
 use fedecks_common::RateLimit;
-use fedecks_protocol::{CloseCode, CloseReason, Refusal};
+use fedecks_protocol::{CloseCode, Refusal};
 use fedecks_store::{Actor, AuditAction};
 use parking_lot::Mutex;
 
@@ -79,10 +78,7 @@ impl Handler for RecordingHandler {
 
     async fn on_connect(&self, session: &Session) {
         self.counters.connects.inc();
-        let by = match session.authenticated_by() {
-            AuthenticatedBy::Credentials => "credentials",
-            AuthenticatedBy::Token { .. } => "token",
-        };
+        let by = session.authenticated_by().as_str();
         let (connection, peer) = (session.connection().to_string(), session.peer());
         self.record(session.device(), EventPayload::Connected { connection, peer, by });
     }
@@ -105,19 +101,15 @@ impl Handler for RecordingHandler {
 
     fn on_disconnect(&self, presence: &Presence, why: &Disconnected) {
         self.counters.disconnects.inc();
-        let closed = |by: &str, reason: &CloseReason| {
-            format!("the {by} closed the connection with code {}", reason.code.code())
-        };
-        let reason = match why {
+        match why {
             // The newer connection is recorded, and the device is not gone.
-            Disconnected::ByCloud(reason) if reason.code == CloseCode::Replaced => return,
-            Disconnected::ByDevice(reason) => closed("device", reason),
-            Disconnected::ByCloud(reason) => closed("cloud", reason),
+            Disconnected::ByCloud(reason) if reason.code == CloseCode::Replaced => {}
             // Already recorded by `on_error`.
-            Disconnected::ByError => return,
-            Disconnected::Abandoned => "the server shut down".to_owned(),
-        };
-        self.record_disconnect(presence, reason);
+            Disconnected::ByError => {}
+            Disconnected::ByDevice(_) | Disconnected::ByCloud(_) | Disconnected::Abandoned | _ => {
+                self.record_disconnect(presence, why.to_string());
+            }
+        }
     }
 
     fn on_refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {

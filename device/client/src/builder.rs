@@ -26,6 +26,20 @@ use crate::unsent::Unsent;
 use crate::url::CloudUrl;
 
 /// The settings of a [`Client`]; created by [`Client::builder`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// use fedecks_device::{Client, DeviceId, Trust};
+///
+/// let builder = Client::builder("wss://cloud.example".parse()?, DeviceId::new("kitchen-1")?)
+///     .data_dir("/data/fedecks")
+///     .tls(Trust::Only("/etc/fedecks/ca.pem".into()))
+///     .backoff(Duration::from_secs(1), Duration::from_secs(120));
+/// # drop(builder);
+/// # Ok(()) }
+/// ```
 #[must_use]
 pub struct ClientBuilder {
     url: CloudUrl,
@@ -76,8 +90,8 @@ impl ClientBuilder {
     /// Which certificate authorities are trusted, and which certificate this device presents. The files are read
     /// at the start, which fails if they cannot be used, and again before each connection, which then uses what was
     /// read before.
-    pub fn tls(mut self, options: TlsOptions) -> Self {
-        self.tls = options;
+    pub fn tls(mut self, options: impl Into<TlsOptions>) -> Self {
+        self.tls = options.into();
         self
     }
 

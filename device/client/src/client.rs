@@ -17,6 +17,19 @@ use crate::url::CloudUrl;
 
 /// The device's connection to its cloud. Clones are handles to the same connection, which ends when the
 /// last handle is dropped or by [`Client::shutdown`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use fedecks_device::{Client, DeviceId};
+///
+/// let builder = Client::builder("wss://cloud.example".parse()?, DeviceId::new("kitchen-1")?);
+/// let (client, _events) = builder.data_dir("/data/fedecks").start().await?;
+/// if !client.status().needs_login() {
+///     client.send(&("temperature", 21.5)).await?;
+/// }
+/// client.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) commands: mpsc::Sender<Command>,

@@ -1,13 +1,20 @@
-//! The errors of the client's methods.
+//! The errors of the client's methods, and what they are made of.
 
-use fedecks_device_core::{NotRegistered, SendError};
-use fedecks_protocol::TermError;
+#[doc(inline)]
+pub use fedecks_device_core::{GiveUp, LoginError, NotRegistered, SendError};
+#[doc(inline)]
+pub use fedecks_protocol::{AuthError, CredentialsError, EncodeError, InvalidDeviceId, TermError};
 
-use crate::storage::StoreError;
-use crate::tls::TlsError;
+#[doc(inline)]
+pub use crate::storage::StoreError;
+#[doc(inline)]
+pub use crate::tls::TlsError;
+#[doc(inline)]
+pub use crate::url::InvalidUrl;
 
 /// Why a client did not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// A certificate or key file cannot be used.
     #[error(transparent)]
@@ -22,6 +29,7 @@ pub enum StartError {
 
 /// Why a value was not sent.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientSendError {
     /// The value cannot be represented as a [`Term`](crate::Term).
     #[error("the value cannot be sent: {0}")]
@@ -36,6 +44,7 @@ pub enum ClientSendError {
 
 /// Why a logout is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LogoutError {
     /// The token is no longer used, but could not be removed from the disk.
     #[error("logged out, but the token could not be removed from the disk yet: {0}")]
@@ -47,6 +56,7 @@ pub enum LogoutError {
 
 /// Why the client does not reconnect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReconnectError {
     /// There is neither a token nor a pending login.
     #[error(transparent)]
@@ -59,4 +69,5 @@ pub enum ReconnectError {
 /// The client was shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the client was shut down")]
+#[expect(clippy::exhaustive_structs, reason = "nothing but the fact")]
 pub struct Stopped;

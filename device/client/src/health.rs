@@ -10,12 +10,18 @@ use serde::Serialize;
 use crate::clock::BootClock;
 use crate::status::Status;
 use crate::tls::{TrustedTime, VerificationTime};
-use crate::traffic::{Traffic, TrafficCounters};
+use crate::traffic::TrafficCounters;
 use crate::url::CloudUrl;
+
+#[doc(inline)]
+pub use crate::status::Failure;
+#[doc(inline)]
+pub use crate::traffic::Traffic;
 
 /// The health of a [`Client`](crate::Client). Times of day are seconds since 1970-01-01 UTC by the
 /// current system clock, right or wrong; ages and delays do not depend on it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ConnectionHealth {
     /// The device's id.
     pub device_id: String,
@@ -56,6 +62,7 @@ pub struct ConnectionHealth {
 
 /// Something that went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct FailureHealth {
     /// How long ago, in seconds.
     pub ago_s: u64,
@@ -65,6 +72,7 @@ pub struct FailureHealth {
 
 /// The token, without the secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct TokenHealth {
     /// The time of day when it expires, according to the cloud.
     pub expires_at: u64,
@@ -77,6 +85,7 @@ pub struct TokenHealth {
 
 /// The token store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct StoreHealth {
     /// `ok`; `pending` while a write or a removal is outstanding; `failing` after the last read or write
     /// failed. Failed operations are retried.
@@ -89,6 +98,7 @@ pub struct StoreHealth {
 
 /// The system clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ClockHealth {
     /// `plausible`; `behind` if it is before the floor; `ahead` if it is more than 20 years after it.
     /// A clock that is behind or ahead is ignored: certificates are verified at the floor.
@@ -158,8 +168,8 @@ impl Vitals {
 fn store(status: &Status, directory: &Path) -> StoreHealth {
     let state = match (&status.store_error, status.stored) {
         (Some(_), _) | (None, Stored::Failed) => "failing",
-        (None, Stored::Pending) => "pending",
         (None, Stored::Yes) => "ok",
+        (None, _) => "pending",
     };
     StoreHealth { state, directory: directory.to_owned(), error: status.store_error.clone() }
 }

@@ -26,6 +26,7 @@
 //! The decisions are made in [`fedecks_device_core`], which does no I/O; this crate executes them.
 //! The crate `fedecks-network-watch` reports network changes to it.
 
+#![deny(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 #![allow(clippy::wildcard_enum_match_arm, reason = "most events need no decision in most places")]
 
 mod builder;
@@ -33,10 +34,11 @@ mod client;
 pub mod clock;
 mod dial;
 mod driver;
-mod error;
+pub mod error;
+pub mod event;
 mod event_queue;
 mod events;
-mod health;
+pub mod health;
 mod link;
 mod log_events;
 mod status;
@@ -49,17 +51,22 @@ mod transport;
 mod unsent;
 mod url;
 
+#[doc(inline)]
 pub use builder::ClientBuilder;
+#[doc(inline)]
 pub use client::Client;
-pub use error::{ClientSendError, LogoutError, ReconnectError, StartError, Stopped};
+#[doc(inline)]
 pub use events::Events;
-pub use fedecks_device_core::{
-    Attempt, Event, FailReason, GiveUp, LoggedIn, LoginError, LostReason, Network, NotRegistered,
-    Phase, SendError, State, Stored, Time,
-};
-pub use fedecks_protocol::{Credentials, DeviceId, Term, TermError};
-pub use health::{ClockHealth, ConnectionHealth, FailureHealth, StoreHealth, TokenHealth};
-pub use status::{Failure, Status};
-pub use tls::{Identity, TlsError, TlsOptions, Trust};
-pub use traffic::Traffic;
-pub use url::{CloudUrl, InvalidUrl};
+#[doc(inline)]
+pub use fedecks_device_core::{Event, LoggedIn, Network, State};
+/// What both ends of the protocol agree on, such as [`Refusal`](protocol::Refusal) and
+/// [`CloseCode`](protocol::CloseCode).
+pub use fedecks_protocol as protocol;
+#[doc(inline)]
+pub use fedecks_protocol::{Credentials, DeviceId, Term};
+#[doc(inline)]
+pub use status::Status;
+#[doc(inline)]
+pub use tls::{Identity, TlsOptions, Trust};
+#[doc(inline)]
+pub use url::CloudUrl;

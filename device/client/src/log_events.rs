@@ -40,6 +40,7 @@ pub(crate) fn event(event: &Event) {
         Event::RawMessage(bytes) => debug!(size = bytes.len(), "raw message"),
         Event::StoreFailed { error } => error!(%error, "the token store failed"),
         Event::Missed { count } => warn!(count, "events were missed"),
+        event => info!("{event}"),
     }
 }
 
@@ -49,8 +50,8 @@ pub(crate) fn message(message: &EncodedTerm) {
 
 pub(crate) fn login(result: &Result<LoggedIn, LoginError>) {
     match result {
-        Ok(LoggedIn { persisted: true }) => info!("logged in, the token is stored"),
-        Ok(LoggedIn { persisted: false }) => {
+        Ok(LoggedIn { persisted: true, .. }) => info!("logged in, the token is stored"),
+        Ok(LoggedIn { persisted: false, .. }) => {
             warn!("logged in, but the token could not be stored and is lost at the next reboot");
         }
         Err(error) => warn!("login failed: {error}"),

@@ -9,6 +9,7 @@ use fedecks_protocol::Refusal;
 
 /// The connection's status as of the last event.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Status {
     /// The current state.
     pub state: State,
@@ -42,6 +43,7 @@ pub struct Status {
 
 /// The failure of an attempt or a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Failure {
     /// When it failed.
     pub at: Time,
@@ -114,16 +116,7 @@ impl Status {
 
     /// The state's name in status queries, on D-Bus and in JSON.
     pub fn state_name(&self) -> &'static str {
-        match self.state {
-            State::Loading => "loading",
-            State::Unregistered => "unregistered",
-            State::Late { .. } => "late",
-            State::Offline { .. } => "offline",
-            State::Waiting { .. } => "waiting",
-            State::Dialing { .. } => "dialing",
-            State::Connected => "connected",
-            State::Closed => "closed",
-        }
+        self.state.name()
     }
 
     /// The network state's name in the same places.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 /// Traffic since the start, summed over all connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Traffic {
     /// Messages handed to a connection.
     pub messages_sent: u64,

@@ -18,6 +18,7 @@ pub struct CloudUrl {
 
 /// Why a text is not a [`CloudUrl`]. Never quotes the text, which may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidUrl {
     /// It does not have the form of a URL.
     #[error("not a valid URL; expected wss://HOST[:PORT][/PATH]")]

@@ -19,6 +19,7 @@ impl fmt::Display for Attempt {
 /// A phase of an attempt, in order. Each has its own deadline. An attempt that falls back to another address does
 /// not return to an earlier phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Phase {
     /// Resolving the host name.
     Resolve,

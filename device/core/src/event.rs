@@ -9,6 +9,7 @@ use crate::attempt::{Attempt, Phase};
 
 /// An event for the application. `Debug` shows only the kind or size of a message.
 #[derive(Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// There is no token: the device does not connect until it is logged in.
     Unregistered,
@@ -100,6 +101,7 @@ impl fmt::Display for Event {
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FailReason {
     /// A phase exceeded its deadline.
     #[error("{0} timed out")]
@@ -163,6 +165,7 @@ impl Verdict {
 
 /// Why a link ended.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LostReason {
     /// The cloud closed it.
     #[error("closed by the cloud with code {}", .0.code.code())]

@@ -18,14 +18,23 @@ pub struct SendId(pub u64);
 
 /// A login that the cloud accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LoggedIn {
     /// Whether the token is on disk. If not, the session works, but a reboot will require a new login
     /// unless the token is saved before that.
     pub persisted: bool,
 }
 
+impl LoggedIn {
+    /// A login whose token is on disk, or is not.
+    pub fn new(persisted: bool) -> Self {
+        Self { persisted }
+    }
+}
+
 /// Why a login failed. A previous token, if any, is kept.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LoginError {
     /// The cloud rejected the credentials.
     #[error("the cloud refused the login: {0}")]
@@ -40,6 +49,7 @@ pub enum LoginError {
 
 /// What cancelled a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GiveUp {
     /// A newer login.
     NewerLogin,
@@ -61,6 +71,7 @@ impl fmt::Display for GiveUp {
 
 /// Why a message was not sent. It is not kept for later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendError {
     /// There is no connection.
     #[error("not connected to the cloud")]

@@ -57,7 +57,7 @@ pub fn check(config: Option<&Path>, user: Option<&str>) -> Result<CheckReport, D
         false => String::new(),
     };
     match check_as_it(config) {
-        Ok(report) => Ok(CheckReport { summary: report.summary + &by, ..report }),
+        Ok(report) => Ok(CheckReport { summary: format!("{}{by}", report.summary), ..report }),
         Err(error) => Err(DaemonError::Check { error: Box::new(error), by }),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use fedecks_device::StartError;
+use fedecks_device::error::StartError;
 use fedecks_device::storage::StoreError;
 use fedecks_protocol::DeviceId;
 

@@ -23,7 +23,7 @@ pub(crate) struct DeviceHealth {
 }
 
 impl DeviceHealth {
-    /// The current health: a map with the keys of [`ConnectionHealth`](fedecks_device::ConnectionHealth), and
+    /// The current health: a map with the keys of [`ConnectionHealth`](fedecks_device::health::ConnectionHealth), and
     /// the service's own in between.
     pub(crate) fn to_term(&self) -> Result<Term, TermError> {
         let network_source = self.network_source.borrow().map_or("none", NetworkSource::name);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use fedecks_device::{Client, ClientSendError};
+use fedecks_device::Client;
+use fedecks_device::error::ClientSendError;
 use fedecks_device_core::{SendError, State};
 use fedecks_protocol::Term;
 use tracing::{debug, warn};

@@ -33,20 +33,16 @@ fn describe(status: &Status) -> String {
         (Some(error), _) => format!("{state}; data directory: {error}"),
         (None, Stored::Pending) => format!("{state}; saving the token"),
         // A failure is reported with its error.
-        (None, Stored::Yes | Stored::Failed) => state,
+        (None, _) => state,
     }
 }
 
 fn describe_state(status: &Status) -> String {
     match status.state {
-        State::Loading => "reading the data directory".to_owned(),
-        State::Unregistered => "unregistered: waiting for a login".to_owned(),
-        State::Late { .. } => "token late: login or operator needed".to_owned(),
-        State::Offline { .. } => format!("offline, {} failures", status.failures),
-        State::Waiting { .. } => format!("waiting to connect, {} failures", status.failures),
-        State::Dialing { attempt } => format!("connecting, attempt {attempt}"),
-        State::Connected => "connected".to_owned(),
-        State::Closed => "closed".to_owned(),
+        state @ (State::Offline { .. } | State::Waiting { .. }) => {
+            format!("{state}, {} failures", status.failures)
+        }
+        state => state.to_string(),
     }
 }
 

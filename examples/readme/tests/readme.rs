@@ -14,8 +14,8 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::mpsc::UnboundedSender;
 
-const DEVICE: &str = include_str!("../src/bin/device.rs");
-const CLOUD: &str = include_str!("../src/bin/cloud.rs");
+const DEVICE: &str = include_str!("../device.rs");
+const CLOUD: &str = include_str!("../cloud.rs");
 
 /// A program that is killed when this is dropped.
 struct Program {

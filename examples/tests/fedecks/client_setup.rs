@@ -1,7 +1,8 @@
 //! The device's side of the guide: an id, a URL, a login, messages.
 
 use crate::support::{DEVICE, logged_in_device, start_cloud, start_cloud_with, start_device};
-use fedecks_device::{ClientSendError, Event, LogoutError, SendError, State};
+use fedecks_device::error::{ClientSendError, LogoutError, SendError};
+use fedecks_device::{Event, State};
 use fedecks_network_watch::{NetworkWatch, watch_network};
 use fedecks_testing::wait::within;
 use fedecks_testing::{PASSWORD, USER};
@@ -54,7 +55,7 @@ async fn logout_forgets_the_token_or_says_what_is_left_on_disk() {
 
 #[tokio::test]
 async fn a_message_above_the_clouds_limit_is_refused_by_the_device() {
-    let options = fedecks_cloud::Options { max_frame: 2_048, ..fedecks_cloud::Options::default() };
+    let options = fedecks_cloud::Options::default().with(|it| it.max_frame = 2_048);
     let cloud = start_cloud_with(options).await;
     let device = logged_in_device(cloud.address).await;
     let error = within(device.client.send_raw(&[0; 4_096])).await.unwrap_err();

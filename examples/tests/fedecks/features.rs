@@ -10,7 +10,8 @@ use crate::support::{
 };
 use fedecks_cloud::Options;
 use fedecks_cloud::store::unix_now;
-use fedecks_device::{Event, FailReason, LostReason, State};
+use fedecks_device::event::{FailReason, LostReason};
+use fedecks_device::{Event, State};
 use fedecks_testing::cloud::published;
 use fedecks_testing::wait::{until_every, within};
 use fedecks_testing::{PASSWORD, USER};
@@ -34,11 +35,10 @@ async fn automatically_reestablishes_a_lost_connection() {
 
 #[tokio::test]
 async fn pings_keep_a_connection_and_a_missing_pong_ends_it() {
-    let options = Options {
-        heartbeat: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(2),
-        ..Options::default()
-    };
+    let options = Options::default().with(|it| {
+        it.heartbeat = Duration::from_secs(1);
+        it.idle_timeout = Duration::from_secs(2);
+    });
     let mut cloud = start_cloud_with(options).await;
     let proxy = Proxy::start(cloud.address).await;
     let mut device = logged_in_device(proxy.address).await;
@@ -76,12 +76,11 @@ async fn no_credentials_are_stored_on_the_device() {
 
 #[tokio::test]
 async fn the_token_is_refreshed_and_expires_as_configured() {
-    let options = Options {
-        token_lifetime: Duration::from_secs(2),
-        token_refresh: Duration::from_secs(1),
-        token_grace: Duration::ZERO,
-        ..Options::default()
-    };
+    let options = Options::default().with(|it| {
+        it.token_lifetime = Duration::from_secs(2);
+        it.token_refresh = Duration::from_secs(1);
+        it.token_grace = Duration::ZERO;
+    });
     let cloud = start_cloud_with(options).await;
     let device = logged_in_device(cloud.address).await;
     let mut status = device.client.watch_status();

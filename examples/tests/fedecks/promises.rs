@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use fedecks_device::{Event, LostReason, Term};
+use fedecks_device::event::LostReason;
+use fedecks_device::{Event, Term};
 use fedecks_testing::wait::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

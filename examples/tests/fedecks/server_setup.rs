@@ -6,7 +6,8 @@ use crate::support::{
 };
 use fedecks_cloud::protocol::{CloseCode, CloseReason};
 use fedecks_cloud::{Keyring, Listen, ServeOptions, serve};
-use fedecks_device::{DeviceId, Event, LoginError, Term};
+use fedecks_device::error::LoginError;
+use fedecks_device::{DeviceId, Event, Term};
 use fedecks_testing::cloud::{CloudOptions, published};
 use fedecks_testing::{PASSWORD, SALT, USER};
 use warp::Filter;

@@ -33,6 +33,7 @@ pub enum Proof {
 
 /// Why an [`AuthRequest`] cannot be written to a header.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AuthError {
     /// The dialect cannot encode the credentials.
     #[error("the credentials cannot be encoded: {0}")]

@@ -1,5 +1,6 @@
 //! Hashes and checks passwords, a few at a time.
 
+use std::error::Error;
 use std::thread::available_parallelism;
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
@@ -11,6 +12,7 @@ use super::turns::{Asker, Turns};
 
 /// Why a password could not be hashed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PasswordError {
     /// It is too short or too long.
     #[error(
@@ -21,10 +23,10 @@ pub enum PasswordError {
     Length(usize),
     /// The operating system provides no random numbers.
     #[error("no random numbers for the salt: {0}")]
-    Random(#[from] rand::rngs::SysError),
+    Random(#[source] Box<dyn Error + Send + Sync>),
     /// The hash function failed.
     #[error("the password cannot be hashed: {0}")]
-    Hash(argon2::password_hash::Error),
+    Hash(#[source] Box<dyn Error + Send + Sync>),
 }
 
 /// In characters, as Unicode and JSON Schema count them.
@@ -41,10 +43,10 @@ pub fn hash_password(password: &str) -> Result<String, PasswordError> {
         return Err(PasswordError::Length(length));
     }
     let mut salt = [0; 16];
-    SysRng.try_fill_bytes(&mut salt)?;
-    let salt = SaltString::encode_b64(&salt).map_err(PasswordError::Hash)?;
+    SysRng.try_fill_bytes(&mut salt).map_err(|error| PasswordError::Random(error.into()))?;
+    let salt = SaltString::encode_b64(&salt).map_err(|error| PasswordError::Hash(error.into()))?;
     let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
-    Ok(hash.map_err(PasswordError::Hash)?.to_string())
+    Ok(hash.map_err(|error| PasswordError::Hash(error.into()))?.to_string())
 }
 
 /// Checks passwords on the blocking pool: a limited number at a time, with a bounded queue that is fair

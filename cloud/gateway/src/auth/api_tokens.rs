@@ -17,6 +17,7 @@ pub struct ApiTokens(Arc<Shared>);
 
 /// Why no API token was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidApiToken {
     /// There is none, or it was revoked.
     #[error("this API token is unknown or revoked")]

@@ -22,6 +22,7 @@ pub struct Denylist(Arc<Shared>);
 
 /// A change of the access of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AccessChange {
     /// The device.
     pub device: DeviceId,
@@ -31,6 +32,7 @@ pub struct AccessChange {
 
 /// What changed for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AccessChangeKind {
     /// All its tokens were revoked.
     Revoked,
@@ -38,6 +40,16 @@ pub enum AccessChangeKind {
     Blocked,
     /// It was unblocked.
     Unblocked,
+}
+
+impl fmt::Display for AccessChangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Revoked => "revoked",
+            Self::Blocked => "blocked",
+            Self::Unblocked => "unblocked",
+        })
+    }
 }
 
 struct Shared {

@@ -1,5 +1,6 @@
 //! An authenticated device: the proof that a session requires.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use fedecks_protocol::{DeviceId, Dialect};
@@ -16,6 +17,7 @@ pub(crate) struct AuthenticatedDevice {
 
 /// How a device was authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AuthenticatedBy {
     /// By credentials, which [`Handler::authenticate`](crate::Handler::authenticate) accepted.
     Credentials,
@@ -55,5 +57,21 @@ impl AuthenticatedDevice {
 
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+}
+
+impl AuthenticatedBy {
+    /// `credentials` or `token`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
+            Self::Token { .. } => "token",
+        }
+    }
+}
+
+impl fmt::Display for AuthenticatedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }

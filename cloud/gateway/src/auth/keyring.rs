@@ -25,6 +25,10 @@ pub struct Keyring {
 
 /// The content of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a token says these four; another claim makes another kind of token"
+)]
 pub struct Claims {
     /// The device that the token was issued to. No other device may use it.
     pub device: DeviceId,
@@ -38,6 +42,7 @@ pub struct Claims {
 
 /// Why no key can be derived from a secret and a salt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyringError {
     /// The secret is too short to be random.
     #[error(
@@ -60,6 +65,7 @@ pub enum KeyringError {
 /// Why a token cannot be opened. Devices get `token-invalid` in each case; the difference is for the
 /// cloud's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TokenError {
     /// It is not a PASETO `v4.local`, or its content has another form.
     #[error("the token is malformed")]

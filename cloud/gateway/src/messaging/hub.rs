@@ -23,6 +23,23 @@ use crate::messaging::stats::{Counters, HubStats};
 use crate::messaging::topics::{Subscriber, SubscriptionReceiver, TopicEvent, Topics};
 
 /// Reaches the devices from your program: messages, topics, presence. Clones share one hub.
+///
+/// ```no_run
+/// # async fn example(hub: fedecks_cloud::Hub) -> Result<(), Box<dyn std::error::Error>> {
+/// use fedecks_cloud::DeviceId;
+/// use fedecks_cloud::messaging::TopicEvent;
+///
+/// hub.send(&DeviceId::new("kitchen-1")?, &("fan", true)).await?;
+/// let mut news = hub.subscribe("news");
+/// hub.publish("news", "hello").await?;
+/// while let Some(event) = news.next().await {
+///     match event {
+///         TopicEvent::Message(published) => println!("{}", published.message.parse::<String>()?),
+///         event => eprintln!("{event}"),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 

@@ -20,6 +20,7 @@ pub struct Topic(Arc<str>);
 
 /// A message that was published on a topic.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Published {
     /// The topic.
     pub topic: Topic,

@@ -12,6 +12,7 @@ use tokio::sync::broadcast;
 
 /// Random id of a node: of one [`Hub`](crate::Hub) among those that share a backplane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_structs, reason = "a number and nothing else")]
 pub struct NodeId(pub u64);
 
 /// Id of a connection, unique in the cluster. A later connection of a device has a greater id: an id
@@ -26,6 +27,7 @@ pub struct ConnectionId {
 
 /// A connected device.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Presence {
     /// The device.
     pub device: DeviceId,
@@ -35,6 +37,7 @@ pub struct Presence {
 
 /// A change of presence.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PresenceEvent {
     /// A device has connected. If it was present already, this is a newer connection, and no
     /// [`PresenceEvent::Left`] follows for the older one.
@@ -52,6 +55,7 @@ pub struct PresenceWatch {
 
 /// Why a watch has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WatchEnded {
     /// The watcher was too slow and events were lost. Start a new watch, which begins with a new
     /// snapshot.
@@ -60,6 +64,22 @@ pub enum WatchEnded {
     /// The backplane is gone.
     #[error("the backplane is gone")]
     Closed,
+}
+
+impl fmt::Display for PresenceEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Arrived(presence) => write!(f, "{} has connected", presence.device),
+            Self::Left(presence) => write!(f, "{} has disconnected", presence.device),
+        }
+    }
+}
+
+impl Presence {
+    /// That this device is connected by this connection, for implementors of a backplane.
+    pub fn new(device: DeviceId, connection: ConnectionId) -> Self {
+        Self { device, connection }
+    }
 }
 
 impl ConnectionId {

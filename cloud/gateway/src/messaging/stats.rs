@@ -6,6 +6,7 @@ use fedecks_store::{Latency, LatencyHistogram};
 
 /// What a node has counted since it started, and the number of devices that are connected to it.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct HubStats {
     /// Devices connected to this node.
     pub connected: usize,

@@ -1,5 +1,6 @@
 //! How a session ended: orderly, or with an error.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use fedecks_protocol::{CloseCode, CloseReason};
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Disconnected {
     /// The device closed the session.
     ByDevice(CloseReason),
@@ -20,6 +22,7 @@ pub enum Disconnected {
 
 /// An error that ends a session.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SessionError {
     /// Nothing was received for the idle timeout, not even a ping.
     #[error("nothing was received for {} s", .0.as_secs())]
@@ -53,6 +56,21 @@ pub enum SessionError {
     /// A callback of the handler did not complete.
     #[error("the handler took longer than {} s", .0.as_secs())]
     Stuck(Duration),
+}
+
+impl fmt::Display for Disconnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByDevice(reason) => {
+                write!(f, "the device closed the connection with code {}", reason.code.code())
+            }
+            Self::ByCloud(reason) => {
+                write!(f, "the cloud closed the connection with code {}", reason.code.code())
+            }
+            Self::ByError => f.write_str("an error ended the connection"),
+            Self::Abandoned => f.write_str("the server shut down"),
+        }
+    }
 }
 
 impl SessionError {

@@ -16,11 +16,17 @@ use crate::support::{Called, CloudExt, assert_echo, by_cloud, id, start, with};
 
 fn impatient() -> Options {
     let (heartbeat, idle_timeout) = (Duration::from_secs(1), Duration::from_secs(2));
-    Options { heartbeat, idle_timeout, ..Options::default() }
+    Options::default().with(|it| {
+        it.heartbeat = heartbeat;
+        it.idle_timeout = idle_timeout;
+    })
 }
 
 fn small_queue() -> Options {
-    Options { queue_messages: 8, queue_bytes: 1 << 20, ..Options::default() }
+    Options::default().with(|it| {
+        it.queue_messages = 8;
+        it.queue_bytes = 1 << 20;
+    })
 }
 
 #[tokio::test]
@@ -94,7 +100,7 @@ async fn a_big_message_on_a_slow_link_does_not_count_as_silence() {
 
 #[tokio::test]
 async fn a_message_above_the_limit_ends_the_session_with_1009() {
-    let mut cloud = with(Options { max_frame: 10_000, ..Options::default() }).await;
+    let mut cloud = with(Options::default().with(|it| it.max_frame = 10_000)).await;
     let mut device = cloud.connect("a").await;
     assert_echo(&mut device, Term::Bytes(vec![0; 9_900])).await;
     device.ws.feed(Message::binary(vec![0; 5_000_000])).await.unwrap();
@@ -108,7 +114,7 @@ async fn a_message_above_the_limit_ends_the_session_with_1009() {
 
 #[tokio::test]
 async fn a_protocol_violation_ends_the_session_with_its_code() {
-    let mut cloud = with(Options { max_frame: 10_000, ..Options::default() }).await;
+    let mut cloud = with(Options::default().with(|it| it.max_frame = 10_000)).await;
     let fragment =
         |opcode| [&[opcode, 0x80 | 126, 0x17, 0x70, 0, 0, 0, 0][..], &[0; 6000]].concat();
     let violation = "the device violated the WebSocket protocol: ";
@@ -200,7 +206,7 @@ async fn a_device_that_reads_slowly_gets_everything() {
 
 #[tokio::test]
 async fn a_session_that_would_miss_a_published_message_is_dropped() {
-    let mut cloud = with(Options { queue_messages: 8, ..Options::default() }).await;
+    let mut cloud = with(Options::default().with(|it| it.queue_messages = 8)).await;
     let mut device = cloud.connect("a").await;
     device.say("hang").await;
     cloud.until_called(&Called::In("a".into(), "hang".into())).await;

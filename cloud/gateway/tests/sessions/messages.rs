@@ -22,7 +22,7 @@ use crate::support::{
 
 #[tokio::test]
 async fn welcome_is_the_first_frame_and_contains_the_options() {
-    let options = Options { max_frame: 5000, ..Options::default() };
+    let options = Options::default().with(|it| it.max_frame = 5000);
     let cloud = with(options.clone()).await;
     let mut device = RawDevice::dial(cloud.address, "a", fresh_token("a")).await.unwrap();
     let welcome = device.welcome().await;
@@ -80,7 +80,7 @@ async fn big_messages_and_many_small_ones_arrive_in_order() {
 
 #[tokio::test]
 async fn a_message_that_is_not_sent_is_an_error() {
-    let cloud = with(Options { max_frame: 2000, ..Options::default() }).await;
+    let cloud = with(Options::default().with(|it| it.max_frame = 2000)).await;
     let error = cloud.hub.send(&id("a"), "hello").await.unwrap_err();
     assert_eq!(error, SendError::Deliver(DeliverError::NotConnected));
 
@@ -154,7 +154,7 @@ async fn the_filter_works_below_a_path_and_behind_another_accept_loop() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let path = DEFAULT_PATH.trim_start_matches("/fedecks").to_owned();
-    let options = Options { path, ..Options::default() };
+    let options = Options::default().with(|it| it.path = path);
     let behind_warp = |fedecks: &Fedecks<Obedient>| {
         let mounted = warp::path("fedecks").and(fedecks.routes());
         tokio::spawn(warp::serve(mounted).incoming(listener).run());

@@ -12,7 +12,10 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::support::{Called, CloudExt, assert_echo, assert_echo_in_order, flood, id, with};
 
 fn limited(messages_per_second: u32, message_burst: u32) -> Options {
-    Options { messages_per_second, message_burst, ..Options::default() }
+    Options::default().with(|it| {
+        it.messages_per_second = messages_per_second;
+        it.message_burst = message_burst;
+    })
 }
 
 #[tokio::test]
@@ -66,7 +69,7 @@ async fn a_throttled_device_gets_pongs_as_a_keepalive() {
 async fn a_real_device_that_is_throttled_for_long_stays_connected() {
     const MESSAGES: usize = 52;
     let heartbeat = Duration::from_secs(1);
-    let mut cloud = with(Options { heartbeat, ..limited(4, 1) }).await;
+    let mut cloud = with(limited(4, 1).with(|it| it.heartbeat = heartbeat)).await;
     let mut device = Device::start(cloud.address, "a").await;
     device.login().await;
     assert!(matches!(cloud.next().await, Called::Connected(..)));

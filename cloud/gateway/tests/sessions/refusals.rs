@@ -67,7 +67,7 @@ async fn an_invalid_header_is_refused_with_its_cause() {
 
 #[tokio::test]
 async fn a_header_above_the_limit_is_refused_with_431() {
-    let cloud = with(Options { max_header: 300, ..Options::default() }).await;
+    let cloud = with(Options::default().with(|it| it.max_header = 300)).await;
     assert_eq!(refused(&cloud, &"A".repeat(301)).await, is(431, "header-too-long"));
     assert_eq!(refused(&cloud, &"A".repeat(300)).await, is(400, "malformed"));
 }

@@ -13,15 +13,14 @@ use crate::support::{CloudExt, id, with};
 
 #[tokio::test]
 async fn a_device_that_reads_a_little_does_not_hold_memory_for_ever() {
-    let mut cloud = with(Options {
-        max_frame: 64 << 10,
-        queue_messages: 1_000_000,
-        queue_bytes: 64 << 20,
-        queued_bytes: 256 << 10,
-        heartbeat: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(2),
-        ..Options::default()
-    })
+    let mut cloud = with(Options::default().with(|it| {
+        it.max_frame = 64 << 10;
+        it.queue_messages = 1_000_000;
+        it.queue_bytes = 64 << 20;
+        it.queued_bytes = 256 << 10;
+        it.heartbeat = Duration::from_secs(1);
+        it.idle_timeout = Duration::from_secs(2);
+    }))
     .await;
     let mut slow = cloud.connect("slow").await;
     let mut healthy = cloud.connect("healthy").await;

@@ -50,7 +50,7 @@ async fn a_token_older_than_the_refresh_period_is_renewed_at_once() {
 #[tokio::test]
 async fn a_connected_device_gets_a_token_every_refresh_period() {
     let refresh = Duration::from_millis(200);
-    let cloud = with(Options { token_refresh: refresh, ..Options::default() }).await;
+    let cloud = with(Options::default().with(|it| it.token_refresh = refresh)).await;
     let mut device = dial(&cloud, credentials(USER)).await;
     issued(&mut device).await;
     let start = std::time::Instant::now();
@@ -146,9 +146,9 @@ async fn a_token_later_than_the_grace_has_expired() {
     };
     let expired = (401, "token-expired".to_owned());
     assert_eq!(refused(&start().await, 28 * DAY).await, expired);
-    let hour = Options { token_grace: Duration::from_secs(3600), ..Options::default() };
+    let hour = Options::default().with(|it| it.token_grace = Duration::from_secs(3600));
     assert_eq!(refused(&with(hour).await, 3600).await, expired);
-    let off = Options { token_grace: Duration::ZERO, ..Options::default() };
+    let off = Options::default().with(|it| it.token_grace = Duration::ZERO);
     assert_eq!(refused(&with(off).await, 0).await, expired);
 }
 

@@ -28,11 +28,12 @@ pub(crate) async fn record_access_changes(
 ) {
     loop {
         match changes.recv().await {
-            Ok(AccessChange { device, kind }) => {
+            Ok(AccessChange { device, kind, .. }) => {
                 let payload = match kind {
                     AccessChangeKind::Revoked => EventPayload::Revoked,
                     AccessChangeKind::Blocked => EventPayload::Blocked,
                     AccessChangeKind::Unblocked => EventPayload::Unblocked,
+                    _ => continue,
                 };
                 log.record(Event::now(&device, payload));
             }

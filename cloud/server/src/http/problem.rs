@@ -151,11 +151,11 @@ impl From<BackplaneError> for Problem {
 impl From<InvalidApiToken> for Problem {
     fn from(error: InvalidApiToken) -> Self {
         match error {
-            InvalidApiToken::Unknown | InvalidApiToken::Expired => {
-                Self::unauthorized(&error.to_string())
-            }
             InvalidApiToken::ClockBehind => {
                 Self::temporary(Code::ClockBehind, error.to_string(), 10)
+            }
+            InvalidApiToken::Unknown | InvalidApiToken::Expired | _ => {
+                Self::unauthorized(&error.to_string())
             }
         }
     }

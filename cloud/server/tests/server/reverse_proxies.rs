@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::Path;
 
-use fedecks_device::{Event, TlsOptions, Trust};
+use fedecks_device::{Event, Trust};
 use fedecks_store::Role::{Read, Send};
 use fedecks_testing::certificates::{Certificate, client_config};
 use fedecks_testing::device::Device;
@@ -89,9 +89,8 @@ impl Proxy {
 
     async fn device(&self, id: &str) -> Device {
         let trust = Trust::Only(self.folder.path().join("c.pem"));
-        let tls = TlsOptions { trust, identity: None };
         let url = format!("wss://{PROXY}:{}", self.port);
-        Device::start_with(&url, id, move |builder| builder.tls(tls.clone())).await
+        Device::start_with(&url, id, move |builder| builder.tls(trust.clone())).await
     }
 }
 

@@ -7,6 +7,7 @@ use nix::libc;
 
 /// Why the data directory could not be read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The directory does not exist; its partition may be mounted later.
     #[error(

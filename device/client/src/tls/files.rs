@@ -153,10 +153,7 @@ impl Contents {
         let mut config = match (&options.identity, &self.identity) {
             (Some(files), Some((chain, key))) => builder
                 .with_client_auth_cert(chain.certificates()?, key.key()?)
-                .map_err(|source| {
-                    let Identity { certificate, key } = files.clone();
-                    TlsError::Identity { certificate, key, source }
-                })?,
+                .map_err(|source| TlsError::identity(&files.certificate, &files.key, source))?,
             _ => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];

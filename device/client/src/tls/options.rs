@@ -5,9 +5,29 @@ use super::trust::Trust;
 
 /// The trusted authorities, and the device's client certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TlsOptions {
     /// The authorities that may issue the cloud's certificate.
     pub trust: Trust,
     /// Certificate chain and key of the device, for clouds that request a client certificate.
     pub identity: Option<Identity>,
+}
+
+impl TlsOptions {
+    /// These authorities, and no client certificate.
+    pub fn new(trust: Trust) -> Self {
+        Self { trust, identity: None }
+    }
+
+    /// Presents this client certificate to a cloud that requests one.
+    #[must_use]
+    pub fn identity(self, identity: Identity) -> Self {
+        Self { identity: Some(identity), ..self }
+    }
+}
+
+impl From<Trust> for TlsOptions {
+    fn from(trust: Trust) -> Self {
+        Self::new(trust)
+    }
 }

@@ -54,7 +54,7 @@ impl PemFile {
     }
 
     fn error(&self, source: pem::Error) -> TlsError {
-        TlsError::File { file: self.path.clone(), expected: self.expected, source }
+        TlsError::file(&self.path, self.expected, source)
     }
 }
 

@@ -9,6 +9,7 @@ use super::pem::PemFile;
 
 /// The certificate authorities that may issue the cloud's certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Trust {
     /// The public ones that browsers trust, compiled into this program.
     #[default]
@@ -36,9 +37,7 @@ impl Trust {
         }
         if let (Some(file), Some(content)) = (self.file(), content) {
             for certificate in content.certificates()? {
-                roots
-                    .add(certificate)
-                    .map_err(|source| TlsError::Authority { file: file.clone(), source })?;
+                roots.add(certificate).map_err(|source| TlsError::authority(file, source))?;
             }
         }
         Ok(roots)

@@ -14,6 +14,7 @@ use fedecks_common::Backoff;
 
 /// Whether the store is up to date: has the token, or has none if there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stored {
     /// It is, or nothing had to be saved yet.
     Yes,

@@ -3,6 +3,7 @@
 
 use core::net::IpAddr;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use crate::time::Time;
@@ -16,6 +17,16 @@ pub enum Network {
     Changed,
     /// There seems to be no network.
     Down,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Changed => "changed",
+            Self::Down => "down",
+        })
+    }
 }
 
 /// The raw state of the network, as its source reports it.

@@ -235,7 +235,7 @@ impl Observer {
                     self.give(Input::From(0, LinkInput::Frame(DownFrame::Token(token(0)))));
                     break;
                 }
-                State::Closed => return,
+                State::Closed | _ => return,
             }
         }
         assert_eq!(self.core.state(), State::Connected, "{:?}", self.core);
@@ -401,7 +401,7 @@ impl Observer {
                 assert!(self.known.link.is_some());
                 within(heartbeat.max(PONG_DEADLINE));
             }
-            State::Closed => {
+            State::Closed | _ => {
                 assert_eq!(self.known.link, None);
                 assert_eq!(deadline, None);
             }

@@ -135,7 +135,8 @@ impl Sums {
             | Event::Connecting { .. }
             | Event::ConnectionFailed { .. }
             | Event::StoreFailed { .. }
-            | Event::Missed { .. } => {}
+            | Event::Missed { .. }
+            | _ => {}
         }
     }
 }

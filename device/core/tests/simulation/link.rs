@@ -132,7 +132,7 @@ impl World {
                 let answer = answers[self.random.usize(..answers.len())];
                 return self.send_down(id, true, unreachable(answer));
             }
-            Phase::Upgrade | Phase::Welcome => {
+            Phase::Upgrade | Phase::Welcome | _ => {
                 return self.send_up(id, move |world| world.upgrade(id));
             }
         };

@@ -328,7 +328,8 @@ impl Machine {
             | State::Unregistered
             | State::Dialing { .. }
             | State::Connected
-            | State::Closed) => panic!("not waiting but {state:?}"),
+            | State::Closed
+            | _) => panic!("not waiting but {state:?}"),
         }
     }
 

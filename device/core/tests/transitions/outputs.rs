@@ -139,7 +139,7 @@ pub(crate) fn answer(login: u64, result: Result<LoggedIn, LoginError>) -> Output
 }
 
 pub(crate) fn logged_in(login: u64, persisted: bool) -> Output {
-    answer(login, Ok(LoggedIn { persisted }))
+    answer(login, Ok(LoggedIn::new(persisted)))
 }
 
 pub(crate) fn rejected(login: u64, refusal: Refusal) -> Output {

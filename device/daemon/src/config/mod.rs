@@ -131,7 +131,7 @@ impl DeviceConfig {
             None => Trust::Public,
         };
         let identity = match (raw.client_cert, raw.client_key) {
-            (Some(Parsed(certificate)), Some(Parsed(key))) => Some(Identity { certificate, key }),
+            (Some(Parsed(certificate)), Some(Parsed(key))) => Some(Identity::new(certificate, key)),
             (None, None) => None,
             (Some(_), None) => return Err(sources.missing_counterpart("client_cert", "client_key")),
             (None, Some(_)) => return Err(sources.missing_counterpart("client_key", "client_cert")),
@@ -148,7 +148,7 @@ impl DeviceConfig {
             provision_credential: credentials
                 .map(|folder| Path::new(&folder).join(CREDENTIAL_NAME)),
             data_dir,
-            tls: TlsOptions { trust, identity },
+            tls: identity.into_iter().fold(TlsOptions::new(trust), TlsOptions::identity),
             tls_places: TlsPlaces::of(&sources),
             backoff_base,
             backoff_cap,

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use fedecks_device::InvalidUrl;
+use fedecks_device::error::InvalidUrl;
 
 use super::raw::KEYS;
 use super::*;
@@ -67,13 +67,8 @@ fn everything_can_be_set_in_the_file() {
         device_id: Some(DeviceId::new("nerves-242a").unwrap()),
         device_id_from: Some(IdSource::Mac),
         data_dir: "/data/fedecks".into(),
-        tls: TlsOptions {
-            trust: Trust::Only("/etc/fedecks/ca.pem".into()),
-            identity: Some(Identity {
-                certificate: "/etc/fedecks/device.pem".into(),
-                key: "/etc/fedecks/device.key".into(),
-            }),
-        },
+        tls: TlsOptions::new(Trust::Only("/etc/fedecks/ca.pem".into()))
+            .identity(Identity::new("/etc/fedecks/device.pem", "/etc/fedecks/device.key")),
         tls_places: config.tls_places.clone(),
         provision_file: "/boot/provision.toml".into(),
         provision_credential: None,

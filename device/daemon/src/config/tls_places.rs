@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use fedecks_device::{TlsError, TlsOptions, Trust};
+use fedecks_device::error::TlsError;
+use fedecks_device::{TlsOptions, Trust};
 
 use super::error::ConfigError;
 use super::sources::ConfigSources;

@@ -1,7 +1,7 @@
 //! Maps the client's errors to those of the D-Bus interface.
 
 use fedecks_dbus::Device1Error;
-use fedecks_device::{ClientSendError, LogoutError, ReconnectError, Stopped};
+use fedecks_device::error::{ClientSendError, LogoutError, ReconnectError, Stopped};
 use fedecks_device_core::{LoginError, SendError};
 use fedecks_protocol::EncodeError;
 
@@ -16,7 +16,7 @@ impl IntoDbusError for LoginError {
         match self {
             LoginError::Rejected(_) => Device1Error::Rejected(text),
             LoginError::Invalid(_) => Device1Error::InvalidArgument(text),
-            LoginError::GivenUp(_) => Device1Error::GivenUp(text),
+            LoginError::GivenUp(_) | _ => Device1Error::GivenUp(text),
         }
     }
 }
@@ -34,7 +34,8 @@ impl IntoDbusError for ClientSendError {
                 | EncodeError::TooDeep { .. },
             )) => Device1Error::TooBig(text),
             ClientSendError::Send(SendError::Encode(EncodeError::UnknownFrame))
-            | ClientSendError::Value(_) => Device1Error::InvalidArgument(text),
+            | ClientSendError::Value(_)
+            | _ => Device1Error::InvalidArgument(text),
         }
     }
 }
@@ -44,6 +45,7 @@ impl IntoDbusError for LogoutError {
         match self {
             LogoutError::StillStored(_) => Device1Error::StillStored(self.to_string()),
             LogoutError::Stopped(stopped) => stopped.into_dbus_error(),
+            _ => Device1Error::StillStored(self.to_string()),
         }
     }
 }
@@ -53,6 +55,7 @@ impl IntoDbusError for ReconnectError {
         match self {
             ReconnectError::NotRegistered(_) => Device1Error::NotRegistered(self.to_string()),
             ReconnectError::Stopped(stopped) => stopped.into_dbus_error(),
+            _ => Device1Error::NotRegistered(self.to_string()),
         }
     }
 }

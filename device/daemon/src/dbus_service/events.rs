@@ -55,6 +55,7 @@ impl Signal {
                 Self::event("store_failed", vec![("error", Term::from(error))])
             }
             Event::Missed { count } => Self::event("missed", vec![("count", Term::from(count))]),
+            event => Self::event("other", vec![("text", Term::from(event.to_string()))]),
         }
     }
 

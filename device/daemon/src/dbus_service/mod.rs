@@ -7,7 +7,8 @@ mod properties;
 
 use fedecks_common::Backoff;
 use fedecks_dbus::{NAME, PATH};
-use fedecks_device::{Client, Event, Events, Stopped};
+use fedecks_device::error::Stopped;
+use fedecks_device::{Client, Event, Events};
 use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};

@@ -113,10 +113,10 @@ async fn finish(
     status: &mut watch::Receiver<Status>,
 ) -> Option<Provisioner> {
     let reason = match answer {
-        Ok(LoggedIn { persisted: true }) => {
+        Ok(LoggedIn { persisted: true, .. }) => {
             return Some(on_disk(provisioner, move |it| it.used(&attempt)).await.0);
         }
-        Ok(LoggedIn { persisted: false }) => {
+        Ok(LoggedIn { persisted: false, .. }) => {
             let pending = attempt.clone();
             (provisioner, ()) = on_disk(provisioner, move |it| it.unstored(&pending)).await;
             if token_on_disk(status).await {
@@ -136,6 +136,7 @@ async fn finish(
             let reason = error.to_string();
             return Some(on_disk(provisioner, move |it| it.rejected(&attempt, &reason)).await.0);
         }
+        Err(error) => error.to_string(),
     };
     (provisioner, ()) = on_disk(provisioner, move |it| it.put_off(&attempt, &reason)).await;
     status.has_changed().is_ok().then_some(provisioner)
@@ -151,7 +152,7 @@ async fn token_on_disk(status: &mut watch::Receiver<Status>) -> bool {
         match stored {
             _ if !has_token => return false,
             Stored::Yes => return true,
-            Stored::Pending | Stored::Failed => {}
+            Stored::Pending | Stored::Failed | _ => {}
         }
         if status.changed().await.is_err() {
             // A client stores its token before it ends.

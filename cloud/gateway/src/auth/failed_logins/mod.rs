@@ -43,6 +43,7 @@ pub struct FailedLogins(Arc<Inner>);
 
 /// How many failures are free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FailedLoginLimits {
     /// Per address.
     pub per_address: u32,
@@ -53,6 +54,7 @@ pub struct FailedLoginLimits {
 /// There were too many failed logins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many failed logins, try again in {} s", retry_after.as_secs())]
+#[non_exhaustive]
 pub struct TooManyFailures {
     /// How long to wait before the next attempt, in whole seconds, at least one.
     pub retry_after: Duration,

@@ -91,6 +91,7 @@ pub trait Node: Send + Sync + 'static {
 
 /// A message for a device.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Payload {
     /// A term.
     Message(Message),
@@ -100,6 +101,7 @@ pub enum Payload {
 
 /// Why a message was not delivered to a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeliverError {
     /// The device is not connected.
     #[error("the device is not connected")]
@@ -118,4 +120,11 @@ pub enum DeliverError {
 /// Other nodes are unreachable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the backplane is not available: {0}")]
-pub struct BackplaneError(pub String);
+pub struct BackplaneError(String);
+
+impl BackplaneError {
+    /// An error with this reason, for implementors of a backplane.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}

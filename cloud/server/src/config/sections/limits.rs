@@ -92,9 +92,9 @@ impl Limits {
     }
 
     pub(crate) fn failed_logins(&self) -> FailedLoginLimits {
-        FailedLoginLimits {
-            per_address: self.failed_logins_per_address,
-            per_account: self.failed_logins_per_account,
-        }
+        let mut limits = FailedLoginLimits::default();
+        limits.per_address = self.failed_logins_per_address;
+        limits.per_account = self.failed_logins_per_account;
+        limits
     }
 }

@@ -72,14 +72,21 @@ impl Secrets {
             (Some(_), None) => return one_is_missing("secret", "salt"),
             (None, Some(_)) => return one_is_missing("salt", "secret"),
             (None, None) if sources.file.is_some() => {
-                let hint = if secret_file.exists() {
-                    let (secret, salt) = (secret_file.display(), salt_file.display());
-                    format!("this installation has {secret} and {salt}")
+                let problem = if secret_file.exists() {
+                    let [secret, salt] = [&secret_file, &salt_file].map(|file| absolute(file));
+                    format!(
+                        "no secret configured; to keep the devices of this installation logged in, add the lines \
+                         `secret_file = {secret:?}` and `salt_file = {salt:?}`"
+                    )
                 } else {
-                    "`fedecks-cloud secret generate` prints new values".to_owned()
+                    let looked_for = absolute(&secret_file);
+                    format!(
+                        "no secret configured; set secret and salt, such as `fedecks-cloud secret generate` \
+                         prints, or secret_file and salt_file. Those of a server that has run without this file \
+                         are in its data directory, which is not {:?}",
+                        looked_for.parent().unwrap_or(&looked_for)
+                    )
                 };
-                let problem =
-                    format!("no secret configured: set secret_file and salt_file ({hint})");
                 return Err(sources.invalid("secret", problem));
             }
             (None, None) => Pair {
@@ -167,8 +174,8 @@ impl Pair {
         let (secret, salt) = (self.secret.read(sources)?, self.salt.read(sources)?);
         derive(secret.expose(), salt.expose()).map_err(|error| {
             let source = match error {
-                KeyringError::ShortSecret { .. } => &self.secret,
                 KeyringError::ShortSalt { .. } => &self.salt,
+                KeyringError::ShortSecret { .. } | _ => &self.secret,
             };
             source.invalid(sources, error)
         })
@@ -248,4 +255,9 @@ fn generate_once(file: &Path, length: usize) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
+}
+
+/// From whichever directory the server is started next.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -213,12 +213,19 @@ fn a_file_needs_a_secret_and_a_salt() {
     let path = folder.path().join("cloud.toml");
     let data_dir = folder.path().display();
     std::fs::write(folder.path().join("secret"), SECRET).unwrap();
-    let generate = "(`fedecks-cloud secret generate` prints new values)";
-    let existing = format!("(this installation has {data_dir}/secret and {data_dir}/salt)");
-    let missing = "no secret configured: set secret_file and salt_file";
+    let here = std::env::current_dir().unwrap().join("fedecks-data");
+    let generate = format!(
+        "no secret configured; set secret and salt, such as `fedecks-cloud secret generate` prints, or \
+         secret_file and salt_file. Those of a server that has run without this file are in its data \
+         directory, which is not {here:?}"
+    );
+    let existing = format!(
+        "no secret configured; to keep the devices of this installation logged in, add the lines \
+         `secret_file = \"{data_dir}/secret\"` and `salt_file = \"{data_dir}/salt\"`"
+    );
     for (text, expected) in [
-        ("", format!("{missing} {generate}")),
-        (&format!("data_dir = \"{data_dir}\""), format!("{missing} {existing}")),
+        ("", generate),
+        (&format!("data_dir = \"{data_dir}\""), existing),
         ("secret = \"x\"", "secret is set but salt is not; set salt or salt_file".into()),
         ("salt = \"x\"", "salt is set but secret is not; set secret or secret_file".into()),
     ] {
@@ -226,6 +233,23 @@ fn a_file_needs_a_secret_and_a_salt() {
         let error = load(Some(&path), &[]).unwrap_err().to_string();
         assert_eq!(error, format!("{}: {expected}", path.display()), "{text}");
     }
+}
+
+#[test]
+fn the_secret_of_a_trial_survives_what_the_error_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let trial = Overrides { data_dir: Some(folder.path().into()), ..Overrides::default() };
+    let trial = load_with(None, &[], trial).unwrap().secrets.keyring().unwrap();
+    let token = trial.seal(&claims()).token;
+
+    let path = folder.path().join("cloud.toml");
+    let lines = format!("data_dir = {:?}\n", folder.path());
+    std::fs::write(&path, &lines).unwrap();
+    let error = load(Some(&path), &[]).unwrap_err().to_string();
+    let added: Vec<&str> = error.split('`').skip(1).step_by(2).collect();
+    std::fs::write(&path, format!("{lines}{}", added.join("\n"))).unwrap();
+    let keyring = load(Some(&path), &[]).unwrap().secrets.keyring().unwrap();
+    assert_eq!(keyring.open(&token), Ok(claims()));
 }
 
 #[test]

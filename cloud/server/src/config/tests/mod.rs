@@ -242,7 +242,8 @@ fn every_key_of_a_file_is_read() {
     let request_memory =
         RequestMemoryLimits { sum: 4_000_000, per_token: 3_000_000, per_address: 2_000_000 };
     assert_eq!(config.request_memory, request_memory);
-    assert_eq!(config.failed_logins, FailedLoginLimits { per_address: 4, per_account: 5 });
+    let FailedLoginLimits { per_address, per_account, .. } = config.failed_logins;
+    assert_eq!((per_address, per_account), (4, 5));
     assert_eq!(config.drain, Drain { spread: seconds(10), deadline: seconds(20) });
     let log = Log {
         level: LevelFilter::DEBUG,

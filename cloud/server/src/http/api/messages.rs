@@ -62,10 +62,11 @@ fn problem(error: DeliverError) -> Problem {
             let code = match error {
                 EncodeError::TooBig { .. } | EncodeError::TooHeavy { .. } => Code::MessageTooBig,
                 EncodeError::TooDeep { .. } => Code::MessageTooDeep,
-                EncodeError::UnknownFrame => Code::InvalidBody,
+                EncodeError::UnknownFrame | _ => Code::InvalidBody,
             };
             Problem::new(code, format!("cannot encode the message: {error}"))
         }
         DeliverError::Backplane(error) => error.into(),
+        error => Problem::temporary(Code::Unavailable, error.to_string(), 1),
     }
 }

@@ -1,0 +1,144 @@
+//! Every public type of the two libraries can be named through the one crate that a program depends on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+#[expect(unused_imports, reason = "that they can be named is the test")]
+mod device {
+    use fedecks_device::clock::{Alarm, BootClock};
+    use fedecks_device::error::{
+        AuthError, ClientSendError, CredentialsError, EncodeError, GiveUp, InvalidDeviceId,
+        InvalidUrl, LoginError, LogoutError, NotRegistered, ReconnectError, SendError, StartError,
+        Stopped, StoreError, TermError, TlsError,
+    };
+    use fedecks_device::event::{Attempt, FailReason, LostReason, Phase, Stored, Time};
+    use fedecks_device::health::{
+        ClockHealth, ConnectionHealth, Failure, FailureHealth, StoreHealth, TokenHealth, Traffic,
+    };
+    use fedecks_device::protocol::{
+        AuthRequest, Budget, CloseCode, CloseReason, DecodeError, Dialect, DownFrame, EncodedTerm,
+        InvalidToken, IssuedToken, JsonReader, JsonTerm, Limits, OverBudget, Proof, Received,
+        Refusal, RequestId, Sequence, Token, UpFrame, Welcome,
+    };
+    use fedecks_device::storage::{AtomicFile, DataDir, TokenStore};
+    use fedecks_device::{
+        Client, ClientBuilder, CloudUrl, Credentials, DeviceId, Event, Events, Identity, LoggedIn,
+        Network, State, Status, Term, TlsOptions, Trust,
+    };
+}
+
+#[expect(unused_imports, reason = "that they can be named is the test")]
+mod cloud {
+    use fedecks_cloud::auth::{
+        AccessChange, AccessChangeKind, ApiTokens, Attempt, AuthenticatedBy, Claims,
+        FailedLoginLimits, FailedLogins, InvalidApiToken, KeyringError, TokenError,
+        TooManyFailures,
+    };
+    use fedecks_cloud::messaging::backplane::{Backplane, Node, Payload};
+    use fedecks_cloud::messaging::{
+        BackplaneError, ConnectionId, DeliverError, HubStats, InProcess, NodeId, Presence,
+        PresenceEvent, PresenceWatch, PublishError, SendError, Subscription, Topic, TopicEvent,
+        WatchEnded,
+    };
+    use fedecks_cloud::protocol::Refusal;
+    use fedecks_cloud::serve::{
+        CertificateReport, Finding, IpNet, Peer, RateLimitKey, ServeError, ServeLimits,
+        ServeMonitor, ServeStats, Server, Severity, Tls, TlsError,
+    };
+    use fedecks_cloud::session::{Disconnected, SessionError};
+    use fedecks_cloud::store::{
+        AccessState, Account, AccountStore, Actor, ApiSecret, ApiToken, ApiTokenStore, AuditAction,
+        AuditClass, AuditEntry, AuditKept, AuditLimits, AuditQuery, AuditRecord, AuditStore,
+        BoxFuture, Clock, ClockSource, DevicePattern, DeviceQuery, DeviceRecord, DeviceStore,
+        Epoch, FloorFile, FloorFileError, ForgetOutcome, InvalidAccountName, InvalidDevicePattern,
+        InvalidLabel, InvalidRole, InvalidTokenName, KnownLogin, KnownLoginStore, Latency,
+        LatencyHistogram, ManualClock, NewApiToken, OutboxEntry, OutboxItem, OutboxStore, Role,
+        Roles, SqliteStore, Store, StoreError, StoreFuture, StoreMonitor, StoreOptions, StoreStats,
+        SystemClock,
+    };
+    use fedecks_cloud::{
+        BuildError, Builder, Decision, Denylist, DeviceId, Fedecks, Handler, Hub, Keyring, Listen,
+        Login, Message, Options, Outcome, Published, ServeOptions, Session, Term,
+    };
+}
+
+/// Of sources that both libraries consist of: the types that occur in no signature of theirs.
+const INTERNAL: [&str; 22] = [
+    // The core's, which its driver needs.
+    "Action",
+    "AddressHistory",
+    "AuthHeader",
+    "Candidate",
+    "Config",
+    "Connection",
+    "DefaultRoute",
+    "DialError",
+    "LoginId",
+    "LogoutId",
+    "Manager",
+    "NetworkDebouncer",
+    "Notice",
+    "Observation",
+    "Outgoing",
+    "Routes",
+    "SendId",
+    "UnexpectedFrame",
+    "Unreachable",
+    // Of the accept loop, which the gateway takes connections from.
+    "Socket",
+    // With the feature `accounts`.
+    "AccountHandler",
+    "PasswordError",
+];
+
+#[test]
+fn every_public_type_is_named_here() {
+    let here = include_str!("names.rs");
+    let words: BTreeSet<&str> = here.split(|c: char| !c.is_alphanumeric()).collect();
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut types = BTreeSet::new();
+    for folder in [
+        "device/client",
+        "device/core",
+        "protocol",
+        "cloud/gateway",
+        "cloud/edge",
+        "cloud/store",
+    ] {
+        public_types(&checkout.join(folder).join("src"), &mut types);
+    }
+    assert!(
+        types.contains("Client") && types.contains("Fedecks"),
+        "{types:?}"
+    );
+    let missing: Vec<_> = types
+        .iter()
+        .filter(|name| !words.contains(name.as_str()))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "named neither as reachable nor as internal: {missing:?}"
+    );
+    for name in INTERNAL {
+        assert!(types.contains(name), "{name} is no longer a public type");
+    }
+}
+
+fn public_types(folder: &Path, types: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            public_types(&path, types);
+            continue;
+        }
+        for line in std::fs::read_to_string(&path).unwrap().lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            if let ["pub", "struct" | "enum" | "trait" | "type", name, ..] = words[..] {
+                let name = name.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+                types.insert(name.to_owned());
+            }
+        }
+    }
+}
