@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_path_belongs_to_the_first_user_who_can_redirect_it() {
-        if !geteuid().is_root() {
+        if !fedecks_testing::wait::is_root() {
             return;
         }
         let folder = tempfile::tempdir().unwrap();

@@ -9,8 +9,8 @@ use std::process::Output;
 
 use fedecks_testing::certificates::{Authority, Certificate};
 use fedecks_testing::cloud_process::CloudProgram;
+use fedecks_testing::wait::is_root;
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
 use tokio::process::Command;
 
 use crate::PROGRAM;
@@ -46,10 +46,11 @@ async fn as_user(program: &CloudProgram, arguments: &[&str]) -> (Option<i32>, St
     let run = program.command(arguments);
     let run = run.as_std();
     let user = USER_ID.to_string();
-    let mut command = Command::new("setpriv");
+    let mut command = Command::new("/usr/bin/setpriv");
     command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]);
     command.arg(run.get_program()).args(run.get_args()).current_dir(program.folder.path());
-    command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    // Those of the tests would be the server's.
+    command.env_clear().envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
     told(&command.kill_on_drop(true).output().await.unwrap())
 }
 
@@ -64,7 +65,7 @@ fn give_store(program: &CloudProgram) {
 
 #[tokio::test]
 async fn a_key_for_root_only_is_found_and_explained() {
-    if !geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let program = configured(TLS).await;
@@ -103,7 +104,7 @@ async fn a_key_for_root_only_is_found_and_explained() {
 
 #[tokio::test]
 async fn a_configuration_for_root_only_is_found() {
-    if !geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let program = configured("").await;
@@ -118,7 +119,7 @@ async fn a_configuration_for_root_only_is_found() {
 
 #[tokio::test]
 async fn a_store_that_the_user_cannot_write_is_found() {
-    if !geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let program = configured("").await;
@@ -351,7 +352,7 @@ async fn a_path_of_the_server_is_refused_for_devices() {
 
 #[tokio::test]
 async fn a_webhooks_secret_for_root_only_is_found() {
-    if !geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let lines =
