@@ -1,7 +1,8 @@
 // The page of all devices.
 
-import { call, follow } from "./api.js";
-import { afterwards, announce, h, state, throttled, time } from "./page.js";
+import { call } from "./api.js";
+import { follow } from "./events.js";
+import { afterwards, announce, foreign, h, state, throttled, time } from "./page.js";
 import { chart } from "./chart.js";
 
 const PAGE = 50;
@@ -112,7 +113,7 @@ export function fleet(main, token, live) {
   };
   const draw = async () => {
     if (token.devices != null) {
-      picture.replaceChildren(h("h2", {}, "Last 24 hours"), h("p", { class: "soft" }, `Your token is limited to ${token.devices} and cannot see the numbers of the whole fleet.`));
+      picture.replaceChildren(h("h2", {}, "Last 24 hours"), h("p", { class: "soft" }, "Your token is limited to ", foreign(token.devices), " and cannot see the numbers of the whole fleet."));
       return;
     }
     try {
@@ -137,9 +138,9 @@ export function fleet(main, token, live) {
   });
   const redraw = throttled(5000, () => left || draw());
   const kinds = ["connected", "disconnected", "refused", "revoked", "blocked", "unblocked"];
-  const stop = follow(kinds.map((kind) => ["kind", kind]), () => { refresh(); redraw(); }, (up) => {
-    live(up);
-    if (up) refresh();
+  const stop = follow(kinds.map((kind) => ["kind", kind]), () => { refresh(); redraw(); }, (state) => {
+    live(state);
+    if (state === "live") refresh();
   });
   const minutely = setInterval(() => document.hidden || draw(), 60000);
   load();
@@ -164,11 +165,11 @@ function tile(name, value) {
 }
 
 function row(device) {
-  const link = h("a", { class: "id", href: `#/devices/${encodeURIComponent(device.id)}`, "data-device": device.id }, device.id);
+  const link = h("a", { class: "id", href: `#/devices/${encodeURIComponent(device.id)}`, "data-device": device.id }, foreign(device.id));
   return h(
     "tr",
     {},
-    h("td", {}, link, device.label == null ? null : h("div", { class: "soft" }, device.label)),
+    h("td", {}, link, device.label == null ? null : h("div", { class: "soft" }, foreign(device.label))),
     h("td", {}, state(device)),
     h("td", { class: "wide" }, device.connected ? "now" : time(device.last_seen)),
   );

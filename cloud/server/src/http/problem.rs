@@ -126,6 +126,11 @@ impl Problem {
         Self { header, ..Self::new(Code::MethodNotAllowed, format!("expected {allowed}")) }
     }
 
+    /// The rest of the body did not come, or not in time.
+    pub(crate) fn incomplete_body() -> Self {
+        Self::new(Code::InvalidBody, "the body is incomplete or came too slowly")
+    }
+
     /// An error that may go away by itself.
     pub(crate) fn temporary(code: Code, detail: impl Into<String>, retry_after_s: u64) -> Self {
         let header = Some((RETRY_AFTER, HeaderValue::from(retry_after_s)));

@@ -5,6 +5,7 @@
 mod api;
 mod audit;
 mod browser;
+mod browser_tabs;
 mod dashboard;
 mod event_floods;
 mod full;

@@ -243,9 +243,7 @@ pub(super) async fn read_body<C: Buf>(
         let Some(chunk) = chunks.next().await else {
             return Ok(Body { bytes: body.into(), is_json });
         };
-        let incomplete =
-            |_| Problem::new(Code::InvalidBody, "the body is incomplete or came too slowly");
-        let mut chunk = chunk.map_err(incomplete)?;
+        let mut chunk = chunk.map_err(|_| Problem::incomplete_body())?;
         if body.len() + chunk.remaining() > max {
             drop(body);
             discard(chunks).await;

@@ -1,0 +1,76 @@
+//! The dashboard in many tabs and windows of one browser, and its liveness.
+
+use fedecks_store::Role;
+use fedecks_testing::browser::{Browser, ENTER, SHIFT};
+use fedecks_testing::cloud_process::CloudProcess;
+use nix::sys::signal::Signal;
+
+use crate::support::{PROGRAM, Server};
+
+const LIVE: &str = "document.getElementById('live').textContent === 'Live'";
+
+/// Opens the dashboard and signs in.
+async fn signed_in(address: std::net::SocketAddr, token: &str) -> Option<Browser> {
+    let browser = Browser::open(format!("http://{address}/")).await?;
+    browser.until("document.activeElement.id === 'token'").await;
+    browser.type_keys(&[token, ENTER]).await;
+    browser.until(LIVE).await;
+    Some(browser)
+}
+
+/// The pages show the fleet, and each follows it when it is used.
+async fn follow_the_fleet(server: &Server, browser: &Browser, pages: usize) {
+    for index in 0..pages {
+        browser.bring_to_front(index).await;
+        browser.type_keys(&[SHIFT]).await;
+        browser.until(LIVE).await;
+        let _device = server.device(&format!("kitchen-{index}")).await;
+        browser.shows(&format!("kitchen-{index}")).await;
+    }
+}
+
+#[tokio::test]
+async fn eight_tabs_of_one_browser_are_live_when_used() {
+    let server = Server::start().await;
+    let Some(browser) = signed_in(server.address, &server.token(&Role::ALL).await).await else {
+        return;
+    };
+    for _ in 1..8 {
+        browser.open_tab("").await;
+        browser.until(LIVE).await;
+    }
+    follow_the_fleet(&server, &browser, 8).await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn eight_windows_of_one_browser_are_live_when_used() {
+    let server = Server::start().await;
+    let Some(browser) = signed_in(server.address, &server.token(&Role::ALL).await).await else {
+        return;
+    };
+    for _ in 1..8 {
+        browser.open_window("").await;
+        browser.until(LIVE).await;
+    }
+    // All of them are visible, and only some can follow.
+    browser.bring_to_front(0).await;
+    browser.until("document.getElementById('live').textContent.startsWith('Paused')").await;
+    follow_the_fleet(&server, &browser, 8).await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_page_that_slept_does_not_claim_to_be_live() {
+    let server = CloudProcess::start(PROGRAM, "").await;
+    let token = server.token("reader", &["--role", "read"]).await;
+    let Some(browser) = signed_in(server.address, &token).await else { return };
+    // The connection is open and silent, as after a sleep.
+    server.signal(Signal::SIGSTOP);
+    browser.value("(Date.now = ((now) => () => now() + 60000)(Date.now.bind(Date)), 0)").await;
+    browser.until("document.getElementById('live').textContent === 'Reconnecting…'").await;
+    server.signal(Signal::SIGCONT);
+    browser.until(LIVE).await;
+    let _device = server.device("kitchen-1").await;
+    browser.shows("kitchen-1").await;
+}
