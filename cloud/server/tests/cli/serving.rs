@@ -94,7 +94,8 @@ async fn each_listener_serves_its_services_and_trusts_a_proxy() {
 async fn an_address_in_use_ends_the_server_with_exit_code_1() {
     let server = CloudProgram::new(PROGRAM).serve(&LISTEN).await;
     let address = server.address.to_string();
-    let error = server.program.fails(&["serve", "--listen", &address], 1).await;
+    let other = CloudProgram::new(PROGRAM);
+    let error = other.fails(&["serve", "--listen", &address], 1).await;
     assert!(error.contains(&format!("cannot listen on {address}: ")), "{error}");
 }
 
