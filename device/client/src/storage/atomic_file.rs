@@ -101,6 +101,11 @@ impl AtomicFile {
         self.sync_directory()
     }
 
+    /// Fails if another process uses the directory.
+    pub(super) fn check_lock(&self) -> Result<(), StoreError> {
+        self.directory.check()
+    }
+
     fn paths(&self) -> (PathBuf, PathBuf, PathBuf) {
         let with = |suffix| self.directory.path().join(format!("{}{suffix}", self.name));
         (with(""), with(".previous"), with(".new"))
