@@ -49,7 +49,7 @@ impl LockFile {
         &self.path
     }
 
-    /// Takes the lock, without waiting for whoever has it. If it is held already, makes sure that the file at the
+    /// Takes the lock, without waiting for its holder. If it is held already, makes sure that the file at the
     /// path is still the same, and otherwise takes the lock of that one: a file system may have been mounted
     /// there since. Blocks on the disk.
     pub fn take(&self) -> Result<(), NotLocked> {
@@ -76,7 +76,7 @@ impl LockFile {
         Err(NotLocked::Failed(io::Error::other("it is replaced over and over")))
     }
 
-    /// [`LockFile::take`], which waits up to `limit` for whoever has it, and calls `waiting` before. Blocks.
+    /// [`LockFile::take`], which waits up to `limit` for its holder, and calls `waiting` before. Blocks.
     pub fn take_within(&self, limit: Duration, waiting: impl FnOnce()) -> Result<(), NotLocked> {
         let deadline = Instant::now() + limit;
         let mut waiting = Some(waiting);

@@ -20,8 +20,9 @@ use crate::owner::Owner;
 /// The argument that stands for standard output.
 pub(crate) const STANDARD_OUTPUT: &str = "-";
 
-/// Opens the store of a server that starts, and waits a few seconds for another server to end. Only a server that also generates its secrets creates the store:
-/// others have devices, and an empty store would let in those that are revoked or blocked.
+/// Opens the store of a server that starts, and waits a few seconds for another server to end. Only a server that also
+/// generates its secrets creates the store: others have devices, and an empty store would let in those that are revoked
+/// or blocked.
 pub(crate) fn open_for_server(config: &Config) -> Result<impl Store + use<>, ServerError> {
     if config.secrets.will_be_generated() && make_if_missing(config)? {
         tracing::info!(store = %config.store.display(), "made a new store, for new secrets");
@@ -72,7 +73,7 @@ fn cannot_write(place: &Path, error: &io::Error) -> ServerError {
     ServerError::io(format!("write {}", place.display()))(io::Error::new(error.kind(), problem))
 }
 
-/// Opens the store for a command, beside a server that may be running.
+/// Opens the store for a command, also while a server uses it.
 pub(crate) fn open_store(config: &Config) -> Result<impl Store + use<>, ServerError> {
     Ok(SqliteStore::open_beside(&config.store, config.store_options)?)
 }

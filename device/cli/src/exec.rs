@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
-/// Runs one program at a time. If the future of [`Runner::run`] is dropped, the program goes on until
+/// Runs one program at a time. If the future of [`Runner::run`] is dropped, the program continues until
 /// [`Runner::end`].
 #[derive(Default)]
 pub(crate) struct Runner(Mutex<Option<ProcessGroup>>);

@@ -193,7 +193,7 @@ fn take(data_dir: &DataDir) -> Result<DataDir, StartError> {
     let data_dir = DataDir::new(data_dir.path());
     match data_dir.lock() {
         Err(error @ StoreError::InUse { .. }) => return Err(StartError::InUse(error)),
-        // Whoever reads the token says that it does not exist.
+        // The reader of the token reports that it does not exist.
         Ok(()) | Err(StoreError::NoDirectory { .. }) => {}
         Err(error) => warn!(%error, "another process could use the data directory as well"),
     }

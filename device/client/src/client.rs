@@ -224,7 +224,7 @@ mod tests {
         let expected = format!("the data directory {} is in use", directory.path().display());
         assert!(error.starts_with(&expected), "{error}");
         for _ in 0..20 {
-            // Whoever waits for the end may start another one at once.
+            // Another client may start as soon as the shutdown returns.
             within(first.shutdown()).await;
             let next = start().unwrap();
             within(next.shutdown()).await;

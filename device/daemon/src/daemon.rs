@@ -72,7 +72,7 @@ fn lock_in_time(data_dir: &DataDir) -> Result<(), DaemonError> {
     });
     let problem = match answered.recv_timeout(LOCK_TIMEOUT + DISK_TIMEOUT) {
         Ok(Err(error @ StoreError::InUse { .. })) => return Err(DaemonError::InUse(error)),
-        // Whoever reads the token says that it does not exist.
+        // The reader of the token reports that it does not exist.
         Ok(Ok(()) | Err(StoreError::NoDirectory { .. })) => return Ok(()),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("{} does not respond", data_dir.path().display()),

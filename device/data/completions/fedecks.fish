@@ -45,7 +45,7 @@ complete -c fedecks -n "__fish_fedecks_using_subcommand send" -s h -l help -d 'P
 complete -c fedecks -n "__fish_fedecks_using_subcommand send-raw" -s h -l help -d 'Print help'
 complete -c fedecks -n "__fish_fedecks_using_subcommand reconnect" -s h -l help -d 'Print help'
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -s n -l count -d 'Exit after this many messages' -r
-complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l exec-timeout -d 'Kill PROGRAM if it takes longer than this for a message' -r
+complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l exec-timeout -d 'End PROGRAM, and what it has started, if it takes longer than this for a message' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l exec -d 'Run PROGRAM for each message instead of printing it; takes all remaining arguments' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l raw -d 'Print raw messages instead of values, in base64: {"$bytes":"..."}'
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -99,7 +99,7 @@ impl Topics {
             Some(Subscribers::One(one)) => vec![one.clone()],
             Some(Subscribers::Many(many)) => many.values().cloned().collect(),
         };
-        // One that nobody shares counts in its session's queue.
+        // One for a single session counts in its session's queue.
         let shared = (subscribers.len() > 1).then(|| Arc::new(sum.hold_queued(message.weight())));
         let mut overflowed = 0;
         for subscriber in &subscribers {

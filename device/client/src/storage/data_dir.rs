@@ -12,7 +12,7 @@ use super::store_error::StoreError;
 /// The directory that a device's files are in. Clones share its lock.
 ///
 /// Two clients with the same token would replace each other at the cloud, over and over. So a client takes the lock
-/// of its directory, which is the file `lock` in it, and whoever comes second gets [`StoreError::InUse`]. The kernel
+/// of its directory, which is the file `lock` in it, and the second one gets [`StoreError::InUse`]. The kernel
 /// releases the lock when the process ends, in whatever way. While it is held, the file system cannot be unmounted.
 #[derive(Debug, Clone)]
 pub struct DataDir {
