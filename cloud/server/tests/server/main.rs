@@ -13,6 +13,7 @@ mod guessing;
 mod haproxy;
 mod hostile;
 mod limits;
+mod literal_json;
 mod monitoring;
 mod operations;
 mod reverse_proxies;
