@@ -14,6 +14,7 @@ mod haproxy;
 mod hostile;
 mod limits;
 mod literal_json;
+mod methods;
 mod monitoring;
 mod operations;
 mod reverse_proxies;
