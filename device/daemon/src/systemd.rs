@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use fedecks_common::text;
 use fedecks_device::{Client, Status};
 use fedecks_device_core::{State, Stored};
 use sd_notify::NotifyState;
@@ -30,7 +31,8 @@ pub(crate) async fn report_status(client: Client, problems: usize) {
 fn describe(status: &Status) -> String {
     let state = describe_state(status);
     match (&status.store_error, status.stored) {
-        (Some(error), _) => format!("{state}; data directory: {error}"),
+        // A path may have a line break, which would end the variable.
+        (Some(error), _) => format!("{state}; data directory: {}", text::escape(error)),
         (None, Stored::Pending) => format!("{state}; saving the token"),
         // A failure is reported with its error.
         (None, Stored::Yes | Stored::Failed) => state,
@@ -76,5 +78,34 @@ fn try_notify(states: &[NotifyState<'_>]) -> Result<(), Full> {
             warn!(%error, "cannot notify systemd");
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedecks_device_core::Time;
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_one_line_and_drives_no_terminal() {
+        let error = "/data/a\nREADY=1\u{1b}[2J\u{202e}: read-only";
+        let status = Status {
+            state: State::Unregistered,
+            since: Time::new(Duration::ZERO),
+            attempts: 0,
+            failures: 0,
+            network: None,
+            token_expires_at: None,
+            token_is_late: false,
+            stored: Stored::Failed,
+            store_error: Some(error.to_owned()),
+            last_failure: None,
+            last_refusal: None,
+            last_connected: None,
+            round_trip: None,
+        };
+        let expected = "data directory: /data/a\\nREADY=1\\u001b[2J\\u202e: read-only";
+        assert!(describe(&status).ends_with(expected), "{}", describe(&status));
     }
 }

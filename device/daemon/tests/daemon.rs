@@ -68,6 +68,15 @@ fn an_invalid_argument_ends_with_2_and_points_to_the_help() {
 }
 
 #[test]
+fn an_error_that_quotes_a_path_drives_no_terminal() {
+    for arguments in [&["--check"][..], &[]] {
+        let path = "/no/\u{1b}[2J\u{9b}\u{202e}";
+        let (_, _, error) = run(fedecksd().args(["--config", path]).args(arguments));
+        assert!(error.contains(r"/no/\u001b[2J\u009b\u202e"), "{error:?}");
+    }
+}
+
+#[test]
 fn check_summarises_a_valid_configuration() {
     let (folder, file) =
         configured("device_id = \"nerves-242a\"\nurl = \"wss://cloud.example.com\"");

@@ -106,6 +106,13 @@ impl Problem {
         Self { code, detail: detail.into(), header: None }
     }
 
+    /// Adds to what is said.
+    pub(crate) fn and(mut self, advice: &str) -> Self {
+        self.detail.push_str("; ");
+        self.detail.push_str(advice);
+        self
+    }
+
     pub(crate) fn unauthorized(detail: &str) -> Self {
         let challenge = (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"fedecks\""));
         Self { header: Some(challenge), ..Self::new(Code::Unauthorized, detail) }

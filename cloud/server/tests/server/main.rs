@@ -13,6 +13,8 @@ mod guessing;
 mod haproxy;
 mod hostile;
 mod limits;
+mod literal_json;
+mod methods;
 mod monitoring;
 mod operations;
 mod reverse_proxies;
