@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{
-    BIG, SOON, all_closed, ask, connect, connect_from, filter, impatient, loopback, start, until_closed,
-    upgrade, upgraded,
+    BIG, SOON, all_closed, ask, connect, connect_from, filter, impatient, loopback, start,
+    until_closed, upgrade, upgraded,
 };
 
 const CLOSE: &str = "\r\nconnection: close\r\n";
