@@ -37,7 +37,7 @@ pub(crate) fn act_as_owner_of(paths: &[&Path]) -> Result<Option<Owner>, ServerEr
     Ok(None)
 }
 
-/// If this process is root: becomes the user with this name or number.
+/// Becomes the user with this name or number, unless it is this process's. Fails if only root could.
 pub(crate) fn act_as(user: &str) -> Result<(), ServerError> {
     let failed = || ServerError::io(format!("act as the user {user:?}"));
     let found = match user.parse() {
@@ -50,6 +50,9 @@ pub(crate) fn act_as(user: &str) -> Result<(), ServerError> {
     };
     if geteuid() == uid {
         return Ok(());
+    }
+    if !geteuid().is_root() {
+        return Err(failed()(io::Error::other("only root can act as another user")));
     }
     Owner { uid, gid, place: PathBuf::new() }.switch().map_err(failed())
 }

@@ -5,11 +5,12 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use fedecks_common::explain_open_error;
 use fedecks_store::{SqliteStore, Store, StoreError};
+use nix::errno::Errno;
 use nix::libc::O_NONBLOCK;
 use nix::unistd::{AccessFlags, access};
 
@@ -52,12 +53,18 @@ pub(crate) fn check(config: &Config) -> Result<(), ServerError> {
     }
 }
 
-/// Whether this user may write the store and the directories that the server writes to. `serve` finds out by
-/// writing.
+/// Whether this user may write the store, its SQLite files, and the directories that the server writes to.
+/// `serve` finds out by writing.
 pub(crate) fn check_access(config: &Config) -> Result<(), ServerError> {
-    if config.store.exists() {
-        let opened = OpenOptions::new().read(true).write(true).open(&config.store);
-        opened.map_err(|error| cannot_write(&config.store, &error))?;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = config.store.clone().into_os_string();
+        file.push(suffix);
+        let file = PathBuf::from(file);
+        let flags = AccessFlags::R_OK | AccessFlags::W_OK;
+        match access(&file, flags) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(error) => return Err(cannot_write(&file, &error.into())),
+        }
     }
     let parent = config.store.parent().filter(|parent| *parent != Path::new(""));
     let directories = [parent.unwrap_or(Path::new(".")), &config.data_dir];

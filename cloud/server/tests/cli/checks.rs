@@ -9,7 +9,7 @@ use std::process::Output;
 
 use fedecks_testing::certificates::{Authority, Certificate};
 use fedecks_testing::cloud_process::CloudProgram;
-use fedecks_testing::wait::is_root;
+use fedecks_testing::wait::{is_root, within};
 use nix::sys::signal::Signal;
 use tokio::process::Command;
 
@@ -130,6 +130,41 @@ async fn a_store_that_the_user_cannot_write_is_found() {
     assert_eq!(code, Some(1), "check-config is content: {said:?}");
     assert!(said.contains("cannot write fedecks-data: Permission denied"), "{said}");
     assert!(said.contains("user 4242 may not write it (owner 4242"), "{said}");
+}
+
+#[tokio::test]
+async fn a_write_ahead_log_of_another_user_is_found() {
+    if !is_root() {
+        return;
+    }
+    let program = configured("").await;
+    give_store(&program);
+    set_mode(&program.folder.path().join("cloud.toml"), 0o644);
+    // Left by root, who has looked at the store with another program.
+    let log = program.folder.path().join("fedecks-data/fedecks.sqlite-wal");
+    fs::write(&log, "").unwrap();
+    set_mode(&log, 0o600);
+    let (code, said) = within(as_user(&program, &["serve"])).await;
+    assert!(code == Some(1) && said.contains("fedecks.sqlite"), "serve: {code:?}: {said}");
+    let (code, said) = check(&program, &[]).await;
+    assert_eq!(code, Some(1), "check-config is content: {said:?}");
+    let expected = "cannot write fedecks-data/fedecks.sqlite-wal: ";
+    assert!(said.contains(expected) && said.contains("user 4242 may not write it"), "{said}");
+}
+
+#[tokio::test]
+async fn a_check_as_another_user_is_refused_unless_root_runs_it() {
+    if !is_root() {
+        return;
+    }
+    let program = configured("").await;
+    give_store(&program);
+    set_mode(&program.folder.path().join("cloud.toml"), 0o644);
+    for (user, code) in [("4242", Some(0)), ("root", Some(1))] {
+        let (ended, said) = as_user(&program, &["check-config", "--user", user]).await;
+        assert_eq!(ended, code, "{user}: {said}");
+        assert_eq!(said.contains("only root can act as another user"), user == "root", "{said}");
+    }
 }
 
 #[tokio::test]
