@@ -40,9 +40,9 @@ export async function call(method, path, body) {
   }
 }
 
-/** Sends JSON as the user wrote it, so that large numbers keep their value. */
-export async function sendText(device, json) {
-  return call("POST", `${devicePath(device)}/messages`, new Blob([json], { type: "application/json" }));
+/** Sends JSON as the user wrote it, so that large numbers keep their value. In `literal` JSON no key is an escape. */
+export async function sendText(device, json, literal) {
+  return call("POST", `${devicePath(device)}/messages?literal=${literal}`, new Blob([json], { type: "application/json" }));
 }
 
 export function devicePath(device) {

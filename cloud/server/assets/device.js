@@ -57,13 +57,14 @@ export function device(main, token, live, id) {
     }
   });
   const send = h("button", { disabled: !may("send") }, "Send");
+  const literal = h("input", { id: "literal", type: "checkbox", disabled: !may("send") });
   const form = h(
     "form",
     { class: "card", "aria-labelledby": "send-title", onsubmit: (event) => { event.preventDefault(); submit(); } },
     h("h2", { id: "send-title" }, "Send a message"),
     h("div", { class: "field" }, h("label", { for: "message" }, "JSON"), box, boxProblem, h("p", { class: "soft", id: "message-hint" }, "Any JSON, such as {\"led\": true}. Press Ctrl+Enter to send.")),
     may("send") ? null : lacks("send"),
-    h("div", { class: "row" }, send),
+    h("div", { class: "row" }, send, h("label", { for: "literal" }, literal, " Keys with $ are data, not escapes")),
   );
   box.disabled = !may("send");
   label.disabled = !may("admin");
@@ -92,7 +93,7 @@ export function device(main, token, live, id) {
     if (!check(true)) return box.focus();
     send.disabled = true;
     try {
-      await sendText(id, box.value);
+      await sendText(id, box.value, literal.checked);
       announce("Sent");
     } catch (error) {
       boxProblem.textContent = error.message;

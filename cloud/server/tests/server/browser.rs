@@ -91,6 +91,16 @@ async fn a_device_is_watched_and_sent_messages_by_keyboard() {
     browser.shows("\"fan\": 9007199254740993").await;
     browser.picture("device").await;
 
+    browser.value("document.getElementById('message').select()").await;
+    browser.type_keys(&["{\"$ref\":1}"]).await;
+    browser.type_control_enter().await;
+    browser.shows("literal=true").await;
+    // The browser logs the refusal too.
+    assert_eq!(browser.complaints().await.len(), 1);
+    browser.value("document.getElementById('literal').click()").await;
+    browser.type_control_enter().await;
+    assert_eq!(device.message().await, Term::Map(vec![("$ref".into(), 1.into())]));
+
     device.client.shutdown().await;
     browser.until("document.querySelector('.state').textContent === 'offline'").await;
     browser.value("document.querySelector('.brand').click()").await;

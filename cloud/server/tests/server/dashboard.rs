@@ -225,26 +225,6 @@ async fn a_script_sees_that_a_quiet_stream_is_alive() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_answered_with_the_right_ones() {
-    let server = Server::start().await;
-    let http = server.http().token(&server.token(&[Read]).await).json();
-    for (path, allowed, wrong) in [
-        ("/", "GET, HEAD", Method::POST),
-        ("/assets/app.js", "GET, HEAD", Method::DELETE),
-        ("/session", "GET, HEAD, POST, DELETE", Method::PUT),
-        ("/metrics", "GET, HEAD", Method::POST),
-        ("/healthz", "GET, HEAD", Method::PUT),
-        ("/readyz", "GET, HEAD", Method::PATCH),
-        ("/api/v1/devices", "GET, HEAD", Method::POST),
-    ] {
-        let answer = http.ask(wrong, path, "").await;
-        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
-        assert_eq!(answer.headers["allow"], allowed, "{path}");
-        assert_eq!(answer.json()["code"], "method-not-allowed", "{path}");
-    }
-}
-
-#[tokio::test]
 async fn a_late_body_of_a_sign_in_is_not_a_wrong_method() {
     let server = Server::with("[limits]\nrequest_body = \"1s\"\n").await;
     for body in ["", "{\"token\":"] {
