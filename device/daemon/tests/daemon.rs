@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -181,7 +182,11 @@ impl Service {
     fn notifies(&self, beginning: &str) -> String {
         let mut buffer = [0; 1024];
         loop {
-            let length = self.systemd.recv(&mut buffer).expect("no such notification came");
+            let length = match self.systemd.recv(&mut buffer) {
+                // The kernel does not restart a call with a timeout when the process is stopped and continued.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                received => received.expect("no such notification came"),
+            };
             let text = std::str::from_utf8(&buffer[..length]).unwrap();
             if let Some(line) = text.lines().find(|line| line.starts_with(beginning)) {
                 return line.to_owned();
