@@ -57,7 +57,7 @@ impl Runner {
     pub(crate) async fn end(&self, signal: Signal) {
         let running = self.0.lock().await.take();
         if let Some(mut group) = running {
-            // It cannot be reported any better than by what remains.
+            // If it fails, there is nobody left to report it to.
             let _ = group.end(signal).await;
         }
     }

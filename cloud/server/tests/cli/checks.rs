@@ -1,4 +1,4 @@
-//! `check-config` against `serve`: what keeps the server from its start, what devices would refuse, and what is
+//! `check-config` against `serve`: what keeps the server from starting, what devices would refuse, and what is
 //! dangerous. Both say the same.
 
 use std::fs;
