@@ -57,7 +57,7 @@ impl Runner {
     pub(crate) async fn end(&self, signal: Signal) {
         let running = self.0.lock().await.take();
         if let Some(mut group) = running {
-            // If it fails, there is nobody left to report it to.
+            // If it fails, there is no one left to report it to.
             let _ = group.end(signal).await;
         }
     }
