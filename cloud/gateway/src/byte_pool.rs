@@ -87,7 +87,7 @@ impl BytePool {
         self.release(less);
     }
 
-    /// Whether more is held than so many times the sum. The session that asks is then refused.
+    /// Whether more is held than this multiple of the sum. The session that asks is then refused.
     pub(crate) fn is_exceeded(&self, times: usize) -> bool {
         let exceeded = self.used() > self.max.saturating_mul(times);
         if exceeded {
