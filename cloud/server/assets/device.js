@@ -167,9 +167,12 @@ export function device(main, token, live, id) {
     if (state === "live") reload();
   });
   load();
+  // A busy server may store what an event was about later than the event made the page ask for it.
+  const again = setInterval(() => document.hidden || load(), 10000);
   return () => {
     left = true;
     stop();
+    clearInterval(again);
   };
 }
 

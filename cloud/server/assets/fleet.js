@@ -143,6 +143,8 @@ export function fleet(main, token, live) {
     if (state === "live") refresh();
   });
   const minutely = setInterval(() => document.hidden || draw(), 60000);
+  // A busy server may store what an event was about later than the event made the page ask for it.
+  const again = setInterval(() => document.hidden || (load(), count()), 10000);
   load();
   count();
   draw();
@@ -150,6 +152,7 @@ export function fleet(main, token, live) {
     left = true;
     stop();
     clearInterval(minutely);
+    clearInterval(again);
     clearTimeout(typing);
   };
 }

@@ -4,10 +4,14 @@ use fedecks_store::Role;
 use fedecks_testing::browser::{Browser, ENTER, SHIFT};
 use fedecks_testing::cloud_process::CloudProcess;
 use nix::sys::signal::Signal;
+use tokio::sync::Mutex;
 
 use crate::support::{PROGRAM, Server};
 
 const LIVE: &str = "document.getElementById('live').textContent === 'Live'";
+
+/// One of these tests at a time: each has many pages.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Opens the dashboard and signs in.
 async fn signed_in(address: std::net::SocketAddr, token: &str) -> Option<Browser> {
@@ -31,6 +35,7 @@ async fn follow_the_fleet(server: &Server, browser: &Browser, pages: usize) {
 
 #[tokio::test]
 async fn eight_tabs_of_one_browser_are_live_when_used() {
+    let _turn = TURN.lock().await;
     let server = Server::start().await;
     let Some(browser) = signed_in(server.address, &server.token(&Role::ALL).await).await else {
         return;
@@ -45,6 +50,7 @@ async fn eight_tabs_of_one_browser_are_live_when_used() {
 
 #[tokio::test]
 async fn eight_windows_of_one_browser_are_live_when_used() {
+    let _turn = TURN.lock().await;
     let server = Server::start().await;
     let Some(browser) = signed_in(server.address, &server.token(&Role::ALL).await).await else {
         return;
@@ -62,6 +68,7 @@ async fn eight_windows_of_one_browser_are_live_when_used() {
 
 #[tokio::test]
 async fn a_page_that_slept_does_not_claim_to_be_live() {
+    let _turn = TURN.lock().await;
     let server = CloudProcess::start(PROGRAM, "").await;
     let token = server.token("reader", &["--role", "read"]).await;
     let Some(browser) = signed_in(server.address, &token).await else { return };
