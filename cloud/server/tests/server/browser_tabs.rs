@@ -10,6 +10,9 @@ use crate::support::{PROGRAM, Server};
 
 const LIVE: &str = "document.getElementById('live').textContent === 'Live'";
 
+/// More than the connections that a browser opens to a server.
+const PAGES: usize = 8;
+
 /// One of these tests at a time: each has many pages.
 static TURN: Mutex<()> = Mutex::const_new(());
 
@@ -22,9 +25,20 @@ async fn signed_in(address: std::net::SocketAddr, token: &str) -> Option<Browser
     Some(browser)
 }
 
+/// A server, and the dashboard in as many pages, each of which was live when it was opened.
+async fn eight_pages(open: impl AsyncFn(&Browser)) -> Option<(Server, Browser)> {
+    let server = Server::start().await;
+    let browser = signed_in(server.address, &server.token(&Role::ALL).await).await?;
+    for _ in 1..PAGES {
+        open(&browser).await;
+        browser.until(LIVE).await;
+    }
+    Some((server, browser))
+}
+
 /// The pages show the fleet, and each follows it when it is used.
-async fn follow_the_fleet(server: &Server, browser: &Browser, pages: usize) {
-    for index in 0..pages {
+async fn follow_the_fleet(server: &Server, browser: &Browser) {
+    for index in 0..PAGES {
         browser.bring_to_front(index).await;
         browser.type_keys(&[SHIFT]).await;
         browser.until(LIVE).await;
@@ -36,33 +50,25 @@ async fn follow_the_fleet(server: &Server, browser: &Browser, pages: usize) {
 #[tokio::test]
 async fn eight_tabs_of_one_browser_are_live_when_used() {
     let _turn = TURN.lock().await;
-    let server = Server::start().await;
-    let Some(browser) = signed_in(server.address, &server.token(&Role::ALL).await).await else {
+    let Some((server, browser)) = eight_pages(async |browser| browser.open_tab("").await).await
+    else {
         return;
     };
-    for _ in 1..8 {
-        browser.open_tab("").await;
-        browser.until(LIVE).await;
-    }
-    follow_the_fleet(&server, &browser, 8).await;
+    follow_the_fleet(&server, &browser).await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn eight_windows_of_one_browser_are_live_when_used() {
     let _turn = TURN.lock().await;
-    let server = Server::start().await;
-    let Some(browser) = signed_in(server.address, &server.token(&Role::ALL).await).await else {
+    let Some((server, browser)) = eight_pages(async |browser| browser.open_window("").await).await
+    else {
         return;
     };
-    for _ in 1..8 {
-        browser.open_window("").await;
-        browser.until(LIVE).await;
-    }
     // All of them are visible, and only some can follow.
     browser.bring_to_front(0).await;
     browser.until("document.getElementById('live').textContent.startsWith('Paused')").await;
-    follow_the_fleet(&server, &browser, 8).await;
+    follow_the_fleet(&server, &browser).await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 

@@ -12,6 +12,7 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+use nix::unistd::Pid;
 use tokio::process::Child;
 
 use crate::support::process::{gone, id_in, write_id};
@@ -148,16 +149,21 @@ async fn ctrl_c_at_the_password_prompt_restores_the_terminal() {
     assert_eq!(session.end().await, Some(2));
 }
 
+/// `listen --exec` while its program, which does not end by itself, handles a message.
+async fn handling(scene: &Scene) -> (Session, Pid) {
+    let file = scene.setup.folder.path().join("id");
+    // In a separate process group, which the terminal does not send its signals to.
+    let script = format!("{}; exec sleep 600", write_id("$$", &file));
+    let mut session = Session::start(scene, &["listen", "--exec", "sh", "-c", &script], &[]);
+    session.sees("listening");
+    push(&scene.cloud, Term::Nil).await;
+    (session, id_in(&file).await)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_also_ends_the_program_of_a_message() {
     let Some(scene) = Scene::connected().await else { return };
-    let file = scene.setup.folder.path().join("id");
-    // In a separate process group, which the terminal does not send the signal to.
-    let script = format!("{}; exec sleep 600", write_id("$$", &file));
-    let mut session = Session::start(&scene, &["listen", "--exec", "sh", "-c", &script], &[]);
-    session.sees("listening");
-    push(&scene.cloud, Term::Nil).await;
-    let program = id_in(&file).await;
+    let (mut session, program) = handling(&scene).await;
     session.types("\x03");
     assert_eq!(session.end().await, Some(130));
     gone(program).await;
@@ -166,12 +172,7 @@ async fn ctrl_c_also_ends_the_program_of_a_message() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_terminal_also_ends_the_program_of_a_message() {
     let Some(scene) = Scene::connected().await else { return };
-    let file = scene.setup.folder.path().join("id");
-    let script = format!("{}; exec sleep 600", write_id("$$", &file));
-    let mut session = Session::start(&scene, &["listen", "--exec", "sh", "-c", &script], &[]);
-    session.sees("listening");
-    push(&scene.cloud, Term::Nil).await;
-    let program = id_in(&file).await;
+    let (session, program) = handling(&scene).await;
     assert_eq!(session.hangs_up().await, Some(129));
     gone(program).await;
 }
