@@ -39,7 +39,7 @@ pub(crate) enum CloseCommand {
     Close(CloseReason),
     /// The queue overflowed.
     TooSlow,
-    /// There is no memory for what the device would miss.
+    /// A message published for the device does not fit into the memory for all sessions, and it must not miss it.
     NoMemory,
 }
 
