@@ -2,10 +2,13 @@
 //! [`HumanDuration`], [`utc`] and [`text`].
 //!
 //! Nothing here reads a clock or does I/O, except the terminal behind the feature `terminal`, behind the feature
-//! `log` what the services write, their log and notifications to systemd, behind `files` locks and the look at a file
-//! that could not be opened, and behind `process` the programs that are run with a limit.
+//! `log` what the services write, their log and notifications to systemd, behind `files` locks, the look at a file
+//! that could not be opened and at what a path leads to, behind `privileges` the change to another user, and behind
+//! `process` the programs that are run with a limit.
 
 mod backoff;
+#[cfg(feature = "files")]
+mod dir_owner;
 mod human_duration;
 #[cfg(feature = "files")]
 mod lock_file;
@@ -13,6 +16,10 @@ mod lock_file;
 pub mod log;
 #[cfg(feature = "files")]
 mod open_error;
+#[cfg(feature = "files")]
+mod path_walk;
+#[cfg(feature = "privileges")]
+mod privileges;
 #[cfg(feature = "process")]
 mod process_group;
 mod rate_limit;
@@ -24,11 +31,17 @@ pub mod text;
 mod utc;
 
 pub use backoff::Backoff;
+#[cfg(feature = "files")]
+pub use dir_owner::give_to_owner_of_dir;
 pub use human_duration::{HumanDuration, InvalidDuration};
 #[cfg(feature = "files")]
 pub use lock_file::{LockFile, NotLocked};
 #[cfg(feature = "files")]
 pub use open_error::explain_open_error;
+#[cfg(feature = "files")]
+pub use path_walk::{PathWalk, Step};
+#[cfg(feature = "privileges")]
+pub use privileges::become_user;
 #[cfg(feature = "process")]
 pub use process_group::ProcessGroup;
 pub use rate_limit::RateLimit;

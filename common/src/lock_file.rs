@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
-use nix::unistd::geteuid;
+
+use crate::dir_owner::give_to_owner_of_dir;
 
 /// A lock on the file of this name. The file is empty, for its owner only, and never removed: after a removal
 /// another process can take the lock of a new file. Dropping this releases the lock.
@@ -49,7 +50,7 @@ impl LockFile {
         &self.path
     }
 
-    /// Takes the lock, without waiting for whoever has it. If it is held already, makes sure that the file at the
+    /// Takes the lock, without waiting for its holder. If it is held already, makes sure that the file at the
     /// path is still the same, and otherwise takes the lock of that one: a file system may have been mounted
     /// there since. Blocks on the disk.
     pub fn take(&self) -> Result<(), NotLocked> {
@@ -76,7 +77,7 @@ impl LockFile {
         Err(NotLocked::Failed(io::Error::other("it is replaced over and over")))
     }
 
-    /// [`LockFile::take`], which waits up to `limit` for whoever has it, and calls `waiting` before. Blocks.
+    /// [`LockFile::take`], which waits up to `limit` for its holder, and calls `waiting` before. Blocks.
     pub fn take_within(&self, limit: Duration, waiting: impl FnOnce()) -> Result<(), NotLocked> {
         let deadline = Instant::now() + limit;
         let mut waiting = Some(waiting);
@@ -129,20 +130,11 @@ impl LockFile {
     }
 }
 
-/// Only as root: the service's user, who owns the directory, must be able to open a new file.
-fn give_to_owner_of_dir(file: &File, path: &Path) {
-    if !geteuid().is_root() {
-        return;
-    }
-    if let Some(Ok(owner)) = path.parent().map(fs::metadata) {
-        // Some file systems have no owners.
-        let _ = fchown(file, Some(owner.uid()), Some(owner.gid()));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use nix::unistd::geteuid;
 
     use super::*;
 

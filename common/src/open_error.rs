@@ -1,15 +1,13 @@
 //! Says why a file could not be opened: which file or directory on its path refuses which user.
 
-use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User, geteuid};
 
-/// More of them are a loop, as for the kernel.
-const MAX_LINKS: u32 = 40;
+use crate::path_walk::PathWalk;
 
 /// The text of an error of opening `file` for `access`, such as "read"; if the permission was missing, also what
 /// denies it to this process.
@@ -39,47 +37,18 @@ enum Refusing {
 
 /// Follows the path, links included.
 fn refusing(file: &Path) -> io::Result<Refusing> {
-    let mut here = PathBuf::from("/");
-    let mut rest = names(&std::path::absolute(file)?);
-    let mut links = 0;
-    while let Some(name) = rest.pop() {
-        if name == ".." {
-            here.pop();
-            continue;
-        }
-        let place = here.join(&name);
-        let found = match fs::symlink_metadata(&place) {
+    let mut walk = PathWalk::new(file)?;
+    while let Some(step) = walk.step()? {
+        match step.found {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let here = walk.here().to_owned();
                 let found = fs::metadata(&here).ok();
                 return Ok(Refusing::Directory(here, found));
             }
             found => found?,
         };
-        if found.is_symlink() {
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(io::Error::other("too many symbolic links"));
-            }
-            let target = fs::read_link(&place)?;
-            if target.is_absolute() {
-                here = PathBuf::from("/");
-            }
-            rest.extend(names(&target));
-        } else {
-            here = place;
-        }
     }
-    fs::metadata(&here).map(Refusing::Itself)
-}
-
-/// The names in a path, the first one last.
-fn names(path: &Path) -> Vec<OsString> {
-    let names = path.components().rev().filter_map(|component| match component {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        Component::CurDir | Component::RootDir | Component::Prefix(_) => None,
-    });
-    names.collect()
+    fs::metadata(walk.here()).map(Refusing::Itself)
 }
 
 fn owners(found: Option<&Metadata>) -> String {

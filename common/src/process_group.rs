@@ -1,4 +1,4 @@
-//! A program in a process group of its own, which is ended as a whole: with all that the program has started.
+//! A program in a separate process group, which is ended together with all that it has started in that group.
 
 use std::fs;
 use std::io;
@@ -130,6 +130,11 @@ fn is_alive(group: Pid) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
+    use nix::unistd::getsid;
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
     use super::*;
 
     fn shell(script: &str) -> Command {
@@ -159,6 +164,22 @@ mod tests {
         drop(group);
         assert!(is_alive(id));
         killpg(id, Signal::SIGKILL).unwrap();
+    }
+
+    #[tokio::test]
+    async fn all_generations_end_but_not_what_has_left_the_group() {
+        let script = "setsid sleep 600 & echo $!; sleep 600 & (sleep 600 & sleep 600) & wait";
+        let mut group = ProcessGroup::spawn(shell(script).stdout(Stdio::piped())).unwrap();
+        let mut line = String::new();
+        BufReader::new(group.child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
+        let outside = Pid::from_raw(line.trim().parse().unwrap());
+        while getsid(Some(outside)) != Ok(outside) {
+            sleep(POLL).await;
+        }
+        group.end(Signal::SIGTERM).await.unwrap();
+        assert!(!is_alive(group.group));
+        assert!(is_alive(outside));
+        killpg(outside, Signal::SIGKILL).unwrap();
     }
 
     #[tokio::test]

@@ -32,29 +32,70 @@ pub fn escape_lines(text: &str) -> Cow<'_, str> {
 
 /// Escapes in JSON what its serializer leaves as it is, from U+007F on. The value stays the same.
 pub fn escape_json(json: String) -> String {
-    match escaped_json(json.as_bytes()) {
-        Some(escaped) => escaped,
-        None => json,
-    }
+    if is_plain(json.as_bytes()) { json } else { escaped_json(&json).unwrap_or(json) }
 }
 
 /// Does the same with what follows the first `start` bytes.
 pub fn escape_json_from(start: usize, json: &mut Vec<u8>) {
-    if let Some(escaped) = json.get(start..).and_then(escaped_json) {
+    let is_escaped = |added: &&[u8]| !is_plain(added) && find_high_control(added, 0).is_some();
+    let added = json.get(start..).filter(is_escaped);
+    if let Some(escaped) = added.and_then(|added| escaped_json(std::str::from_utf8(added).ok()?)) {
         json.truncate(start);
         json.extend_from_slice(escaped.as_bytes());
     }
 }
 
-/// None if nothing is to be escaped, which takes one pass over the bytes.
-fn escaped_json(json: &[u8]) -> Option<String> {
-    if !json.iter().copied().any(may_be_control) {
-        return None;
+/// None if nothing is to be escaped.
+fn escaped_json(json: &str) -> Option<String> {
+    let mut found = Some(find_high_control(json.as_bytes(), 0)?);
+    let mut escaped = String::with_capacity(json.len() + json.len() / 8 + 16);
+    let mut copied = 0;
+    while let Some((at, c)) = found {
+        escaped.push_str(json.get(copied..at)?);
+        push_escape(c, &mut escaped);
+        copied = at + c.len_utf8();
+        found = find_high_control(json.as_bytes(), copied);
     }
-    match escape_if(std::str::from_utf8(json).ok()?, |c| is_control(c) && c > ' ') {
-        Cow::Borrowed(_) => None,
-        Cow::Owned(escaped) => Some(escaped),
+    escaped.push_str(json.get(copied..)?);
+    Some(escaped)
+}
+
+/// Whether all bytes of a text are below 0x7F, as in most JSON. Every response passes through here: without an early
+/// end this becomes vector instructions. 0xFF is in no text.
+fn is_plain(utf8: &[u8]) -> bool {
+    utf8.iter().fold(0, |bits, byte| bits | byte.wrapping_add(1)) < 0x80
+}
+
+/// The first character from U+007F on that [`is_control`], and where it begins. Only characters with a telling byte
+/// are looked at.
+fn find_high_control(utf8: &[u8], from: usize) -> Option<(usize, char)> {
+    const CHUNK: usize = 32;
+
+    let mut start = from;
+    for chunk in utf8.get(from..)?.chunks(CHUNK) {
+        if !is_plain(chunk) {
+            for (offset, _) in chunk.iter().enumerate().filter(|(_, byte)| may_be_control(**byte)) {
+                if let Some(c) = high_control(utf8.get(start + offset..)?) {
+                    return Some((start + offset, c));
+                }
+            }
+        }
+        start += chunk.len();
     }
+    None
+}
+
+/// The character that begins here, if it is one from U+007F on that [`is_control`].
+fn high_control(utf8: &[u8]) -> Option<char> {
+    let bits = |byte: u8| u32::from(byte & 0x3f);
+    let code = match *utf8 {
+        [0x7f, ..] => 0x7f,
+        [0xc2, last, ..] => 0x80 | bits(last),
+        [0xd8, last, ..] => 0x600 | bits(last),
+        [0xe2, middle, last, ..] => 0x2000 | bits(middle) << 6 | bits(last),
+        _ => return None,
+    };
+    char::from_u32(code).filter(|&c| is_control(c))
 }
 
 fn escape_if(text: &str, obeyed: impl Fn(char) -> bool) -> Cow<'_, str> {
@@ -66,11 +107,19 @@ fn escape_if(text: &str, obeyed: impl Fn(char) -> bool) -> Cow<'_, str> {
         match c {
             '\n' if obeyed(c) => escaped.push_str("\\n"),
             '\r' if obeyed(c) => escaped.push_str("\\r"),
-            c if obeyed(c) => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if obeyed(c) => push_escape(c, &mut escaped),
             c => escaped.push(c),
         }
     }
     Cow::Owned(escaped)
+}
+
+/// Every character that is escaped has at most four digits.
+fn push_escape(c: char, to: &mut String) {
+    to.push_str("\\u");
+    for shift in [12, 8, 4, 0] {
+        to.extend(char::from_digit(u32::from(c) >> shift & 0xf, 16));
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +132,24 @@ mod tests {
             assert!(u32::from(c) <= 0xffff, "{c:?} needs more than four digits");
             assert!(c.to_string().bytes().any(may_be_control), "{c:?}");
         }
+        for c in '\u{7f}'..=char::MAX {
+            let found = high_control(format!("{c}x").as_bytes());
+            assert_eq!(found, Some(c).filter(|&c| is_control(c)), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn json_is_escaped_at_every_place_of_a_chunk() {
+        for before in 0..70 {
+            for (c, escaped) in
+                [('\u{7f}', "\\u007f"), ('\u{9b}', "\\u009b"), ('\u{202e}', "\\u202e")]
+            {
+                let text = |c: &str| format!("{}{c}°…{c}{c}", "ü".repeat(before));
+                let json = text(&c.to_string());
+                assert_eq!(escape_json(json), text(escaped), "{before} {c:?}");
+            }
+        }
+        assert_eq!(escape_json("21 °C …".to_owned()), "21 °C …");
     }
 
     #[test]

@@ -10,9 +10,9 @@ use serde::de::DeserializeSeed;
 static ALLOCATOR: Counting = Counting;
 
 /// Reads a term, and everything up to the end.
-fn read(json: &[u8], budget: &Budget) -> Result<Term, serde_json::Error> {
+fn read(json: &[u8], reader: JsonReader<'_>) -> Result<Term, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(json);
-    let term = JsonReader(budget).deserialize(&mut json)?;
+    let term = reader.deserialize(&mut json)?;
     json.end().map(|()| term)
 }
 
@@ -25,14 +25,15 @@ fn has_float(term: &Term) -> bool {
     }
 }
 
-// The first byte selects the budget.
+// The first byte selects the budget, and whether there are escapes.
 fuzz_target!(|input: &[u8]| {
     let Some((size, json)) = input.split_first() else { return };
     let limits = Limits { max_decoded: 1 << (size % 20), ..Limits::default() };
     let budget = Budget::new(&limits);
+    let reader = if *size < 128 { JsonReader::new(&budget) } else { JsonReader::literal(&budget) };
     // Besides the budget: the JSON library's copy of a text with escapes, and the text of an error.
     let library = 2 * json.len() + 2_000;
-    let Ok(term) = within(limits.max_decoded + library, || read(json, &budget)) else {
+    let Ok(term) = within(limits.max_decoded + library, || read(json, reader)) else {
         if let Some(over) = budget.exceeded() {
             assert!(!over.to_string().is_empty());
         }
@@ -43,7 +44,8 @@ fuzz_target!(|input: &[u8]| {
     assert!(term.weight() <= budget.spent() + Budget::TERM, "more than was counted");
 
     let written = serde_json::to_vec(&JsonTerm(&term)).unwrap();
-    let again = read(&written, &Budget::new(&Limits { max_decoded: usize::MAX, ..limits }));
+    let unlimited = Budget::new(&Limits { max_decoded: usize::MAX, ..limits });
+    let again = read(&written, JsonReader::new(&unlimited));
     // A map with other keys than texts is a list in a map: deeper than it was, perhaps too deep.
     let Ok(again) = again else { return };
     assert_eq!(again.weight(), term.weight());

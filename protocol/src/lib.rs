@@ -25,7 +25,7 @@ pub use handshake::{
     AuthError, AuthRequest, CloseCode, CloseReason, MAX_HEADER_CHARS, Proof, Refusal,
 };
 pub use limits::{DecodeError, EncodeError, Limits, OverBudget};
-pub use term::{JsonReader, JsonTerm, Term, TermError};
+pub use term::{JsonReader, JsonTerm, LiteralJson, Term, TermError};
 pub use token::{InvalidToken, Token};
 
 /// Header of the upgrade request with the [`AuthRequest`].

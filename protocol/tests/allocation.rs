@@ -251,12 +251,19 @@ fn hostile_json(size: usize) -> Vec<String> {
 fn json_is_read_within_the_budget() {
     for size in [10, 1_000, 100_000] {
         for json in hostile_json(size) {
-            for max_decoded in [0, 500, 10_000, 1_000_000, 100_000_000] {
+            let budgets = [0, 500, 10_000, 1_000_000, 100_000_000].into_iter();
+            for (max_decoded, is_literal) in budgets.flat_map(|most| [(most, false), (most, true)])
+            {
                 let limits = Limits { max_decoded, ..Limits::default() };
                 let budget = Budget::new(&limits);
+                let reader = if is_literal {
+                    JsonReader::literal(&budget)
+                } else {
+                    JsonReader::new(&budget)
+                };
                 let (held, read) = held_by(|| {
                     let mut json = serde_json::Deserializer::from_str(&json);
-                    JsonReader(&budget).deserialize(&mut json)
+                    reader.deserialize(&mut json)
                 });
                 // Besides the budget, the text of the error.
                 assert!(held <= max_decoded + 1_000, "{held} of {max_decoded}: {:.30}", json);

@@ -10,7 +10,7 @@ use thirtyfour::common::command::FormatRequestData;
 use thirtyfour::extensions::cdp::ChromeDevTools;
 use thirtyfour::{
     CapabilitiesHelper, ChromiumLikeCapabilities, DesiredCapabilities, Key, RequestData, SessionId,
-    WebDriver,
+    WebDriver, WindowHandle,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -20,6 +20,8 @@ use crate::wait::{PATIENCE, skip, within};
 
 /// The Enter key, as WebDriver writes it.
 pub const ENTER: &str = "\u{e007}";
+/// The Shift key.
+pub const SHIFT: &str = "\u{e008}";
 /// The Tab key.
 pub const TAB: &str = "\u{e004}";
 
@@ -75,6 +77,31 @@ impl Browser {
     /// Opens a page, given by what follows the home page in its URL.
     pub async fn go(&self, page: &str) {
         within(self.web().goto(format!("{}{page}", self.home))).await.unwrap();
+    }
+
+    /// Opens a page in a new tab, which hides the one before.
+    pub async fn open_tab(&self, page: &str) {
+        let tab = within(self.web().new_tab()).await.unwrap();
+        self.switch(tab).await;
+        self.go(page).await;
+    }
+
+    /// Opens a page in a new window, next to the one before.
+    pub async fn open_window(&self, page: &str) {
+        let window = within(self.web().new_window()).await.unwrap();
+        self.switch(window).await;
+        self.go(page).await;
+    }
+
+    /// Brings the tab or window to the front that was opened as this one, counted from 0.
+    pub async fn bring_to_front(&self, index: usize) {
+        let windows = within(self.web().windows()).await.unwrap();
+        self.switch(windows[index].clone()).await;
+        self.devtools("Page.bringToFront", json!({})).await;
+    }
+
+    async fn switch(&self, to: WindowHandle) {
+        within(self.web().switch_to_window(to)).await.unwrap();
     }
 
     /// Types into the element that has the focus, one key after the other.

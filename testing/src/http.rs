@@ -107,7 +107,7 @@ impl Http {
         let response = self.open(Method::GET, path, "").await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Events(Box::pin(response.bytes_stream().eventsource()))
+        Events(Box::pin(complete_events(response.bytes_stream()).eventsource()))
     }
 }
 
@@ -127,6 +127,25 @@ impl Answer {
 pub struct Events(
     Pin<Box<dyn Stream<Item = Result<Event, EventStreamError<reqwest::Error>>> + Send>>,
 );
+
+/// The same bytes in chunks that end with an event: the parser reads all of an incomplete event again with every
+/// chunk, which takes half a minute for a megabyte that a proxy passes on in small pieces.
+fn complete_events<B: AsRef<[u8]>, E>(
+    chunks: impl Stream<Item = Result<B, E>>,
+) -> impl Stream<Item = Result<Vec<u8>, E>> {
+    const END: &[u8] = b"\n\n";
+    let mut kept = Vec::new();
+    chunks.filter_map(move |chunk| {
+        let complete = chunk.map(|chunk| {
+            let seen = kept.len().saturating_sub(END.len() - 1);
+            kept.extend_from_slice(chunk.as_ref());
+            let end = kept[seen..].windows(END.len()).rposition(|bytes| bytes == END)?;
+            let rest = kept.split_off(seen + end + END.len());
+            Some(std::mem::replace(&mut kept, rest))
+        });
+        std::future::ready(complete.transpose())
+    })
+}
 
 impl Events {
     /// The data of the next one.

@@ -40,7 +40,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "secret"
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l user -d 'User that the server runs as, by name or number, if root runs the check [default: the owner of the store\'s directory]' -r
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l user -d 'User that the server runs as, by name or number; only for root [default: the owner of the store\'s directory]' -r
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l ca-file -d 'Authorities that the devices trust besides the public ones (a PEM file): their `ca_file`' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -l json -d 'Print one JSON object per line'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand check-config" -s h -l help -d 'Print help (see more with \'--help\')'

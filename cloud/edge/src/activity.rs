@@ -16,9 +16,11 @@ pub(crate) enum Phase {
     Opened(Instant),
     /// The head of a request has been incomplete since then.
     Head(Instant),
-    /// A request is processed, or its response is being sent.
+    /// A request is processed, or its response is produced.
     Busy,
-    /// The latest response was complete then. A part of the next head that came together with the previous
+    /// The response is complete. A part of it is buffered, and has still to be sent.
+    Sending,
+    /// The latest response was sent then. A part of the next head that came together with the previous
     /// request goes unnoticed; that connection is limited as an idle one.
     Idle(Instant, Ticket),
     /// It was idle and has to give way.
@@ -64,7 +66,7 @@ impl Activity {
         match phase {
             Phase::Opened(since) => self.set(Phase::Head(since)),
             Phase::Idle(..) => self.set(Phase::Head(Instant::now())),
-            Phase::Head(_) | Phase::Busy | Phase::Evicted | Phase::Over => {}
+            Phase::Head(_) | Phase::Busy | Phase::Sending | Phase::Evicted | Phase::Over => {}
         }
         phase != Phase::Over
     }
@@ -75,9 +77,17 @@ impl Activity {
     }
 
     /// The response is complete, and the connection stays open.
-    pub(crate) fn responded(self: &Arc<Self>) {
+    pub(crate) fn responded(&self) {
+        self.set(Phase::Sending);
+    }
+
+    /// All that was buffered was sent.
+    pub(crate) fn flushed(self: &Arc<Self>) {
         // Locked, so that it isn't evicted before it is idle.
         let mut phase = self.phase.lock();
+        if *phase != Phase::Sending {
+            return;
+        }
         let (ticket, oldest) = self.idle.enter(self.clone(), self.client);
         *phase = Phase::Idle(Instant::now(), ticket);
         drop(phase);

@@ -80,8 +80,17 @@ pub(crate) fn report(
             findings,
         };
     };
-    let mut checks = Checks { chain, parsed: &parsed, now, authorities, all, findings: Vec::new() };
+    let mut checks = Checks {
+        chain,
+        parsed: &parsed,
+        now,
+        authorities,
+        all,
+        is_accepted: false,
+        findings: Vec::new(),
+    };
     let names = names(&parsed[0]);
+    checks.is_accepted = checks.verify(None).is_ok();
     checks.names(&names);
     checks.validity();
     checks.signatures();
@@ -97,6 +106,8 @@ struct Checks<'a> {
     now: u64,
     authorities: &'a [TrustAnchor<'static>],
     all: bool,
+    /// The authorities accept it, perhaps without all certificates of the file.
+    is_accepted: bool,
     findings: Vec<Finding>,
 }
 
@@ -137,9 +148,9 @@ impl Checks<'_> {
                     "{which} is not valid before {start}, and the clock shows {now}: set the clock, or \
                      wait until clients accept it"
                 );
-                self.found(Severity::Refused, text);
+                self.broken(index, text);
             } else if self.now >= end {
-                self.found(Severity::Refused, format!("{which} expired at {}: renew it", utc(end)));
+                self.broken(index, format!("{which} expired at {}: renew it", utc(end)));
             }
         }
     }
@@ -151,8 +162,19 @@ impl Checks<'_> {
             }
             if let Some(problem) = signature_algorithm::problem(certificate) {
                 let which = self.which(index);
-                self.found(Severity::Refused, format!("{which} {problem}"));
+                self.broken(index, format!("{which} {problem}"));
             }
+        }
+    }
+
+    /// A certificate of the file is of no use. If devices do without it, as without one that led to an older
+    /// authority, others may not.
+    fn broken(&mut self, index: usize, text: String) {
+        if index > 0 && self.is_accepted {
+            let advice = "devices do not need it, so it can also be removed from the file";
+            self.found(Severity::Warning, format!("{text}; {advice}"));
+        } else {
+            self.found(Severity::Refused, text);
         }
     }
 

@@ -27,7 +27,7 @@ const MIN_BUFFER: usize = 8192;
 /// How long a connection stays open for a request that is on its way when the server stops.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
 
-/// How long closing a connection that is idle may take. Longer only if the client does not read.
+/// How long closing a connection that is idle may take: over TLS, the last record may have to wait for the client.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// Serves HTTP on the connections of a listener.
@@ -122,7 +122,7 @@ impl Http {
                 Phase::Idle(since, _) => earlier(since + self.idle, last_request),
                 Phase::Head(since) => Some(since + self.handshake),
                 Phase::Evicted => Some(Instant::now()),
-                Phase::Busy | Phase::Over => None,
+                Phase::Busy | Phase::Sending | Phase::Over => None,
             };
             tokio::select! {
                 biased;
@@ -141,6 +141,7 @@ impl Http {
                     Phase::Opened(_)
                     | Phase::Head(_)
                     | Phase::Busy
+                    | Phase::Sending
                     | Phase::Idle(..)
                     | Phase::Evicted
                     | Phase::Over => {
@@ -181,7 +182,7 @@ impl Drop for End {
     }
 }
 
-/// The body of a response, after which the connection is idle unless it is closed.
+/// The body of a response, after which the connection becomes idle unless it is closed.
 struct Watched<B> {
     body: B,
     activity: Option<Arc<Activity>>,

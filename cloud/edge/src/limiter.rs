@@ -110,7 +110,7 @@ enum CountedFor {
 /// A table of which less than a quarter is used is shrunk, unless it is smaller than this.
 const SMALL_TABLE: usize = 1024;
 
-/// One in this number of places is not for idle connections.
+/// One place in this many is kept free of idle connections.
 const RESERVE: u32 = 16;
 
 impl ConnectionLimiter {

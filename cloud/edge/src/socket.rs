@@ -94,7 +94,12 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        with_stream!(&mut self.io, stream => Pin::new(stream).poll_flush(cx))
+        let flushed = with_stream!(&mut self.io, stream => Pin::new(stream).poll_flush(cx));
+        // hyper flushes only when it has written all that it had buffered.
+        if let (Poll::Ready(Ok(())), Some(activity)) = (&flushed, &self.activity) {
+            activity.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -87,9 +87,9 @@ impl BytePool {
         self.release(less);
     }
 
-    /// Whether more is held than the sum. The session that asks is then refused.
-    pub(crate) fn is_exceeded(&self) -> bool {
-        let exceeded = self.used() > self.max;
+    /// Whether more is held than this multiple of the sum. The session that asks is then refused.
+    pub(crate) fn is_exceeded(&self, times: usize) -> bool {
+        let exceeded = self.used() > self.max.saturating_mul(times);
         if exceeded {
             self.refused();
         }

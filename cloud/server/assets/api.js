@@ -40,9 +40,9 @@ export async function call(method, path, body) {
   }
 }
 
-/** Sends JSON as the user wrote it, so that large numbers keep their value. */
-export async function sendText(device, json) {
-  return call("POST", `${devicePath(device)}/messages`, new Blob([json], { type: "application/json" }));
+/** Sends JSON as the user wrote it, so that large numbers keep their value. In `literal` JSON no key is an escape. */
+export async function sendText(device, json, literal) {
+  return call("POST", `${devicePath(device)}/messages?literal=${literal}`, new Blob([json], { type: "application/json" }));
 }
 
 export function devicePath(device) {
@@ -78,58 +78,4 @@ function parsed(text) {
   } catch {
     return null;
   }
-}
-
-/**
- * Follows events. `heard(event)` receives each of them, including `gap` events; `changed(connected)` is
- * called when the stream connects or breaks. Returns a function that ends it.
- */
-export function follow(parameters, heard, changed) {
-  let source;
-  let last = null;
-  let wait = 1000;
-  let again;
-  const open = () => {
-    const query = new URLSearchParams(parameters);
-    if (last != null) query.set("after", last);
-    source = new EventSource(`/api/v1/events?${query}`);
-    source.onopen = () => {
-      wait = 1000;
-      changed(true);
-    };
-    source.onerror = async () => {
-      changed(false);
-      if (source.readyState !== EventSource.CLOSED) return;
-      // The browser does not retry if the answer is not a stream: the session may have ended.
-      const closed = source;
-      const stay = await resume().catch(() => true);
-      if (closed !== source) return;
-      if (!stay) return session.ended();
-      again = setTimeout(open, wait);
-      wait = Math.min(wait * 2, 30000);
-    };
-    for (const kind of KINDS) {
-      source.addEventListener(kind, (message) => {
-        last = message.lastEventId;
-        heard(JSON.parse(message.data, exact));
-      });
-    }
-  };
-  open();
-  return () => {
-    clearTimeout(again);
-    source.close();
-    source = null;
-  };
-}
-
-const KINDS = [
-  "connected", "disconnected", "message", "raw-message", "sent", "raw-sent", "refused", "revoked",
-  "blocked", "unblocked", "gap",
-];
-
-/** Keeps integers that exceed the precision of JavaScript numbers, where the browser supports it. */
-function exact(_, value, context) {
-  const big = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
-  return big && context?.source != null && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
 }

@@ -1,7 +1,7 @@
 // The dashboard: signing in and out, and which page is shown.
 
 import { call, resume, session, signIn, signOut } from "./api.js";
-import { h } from "./page.js";
+import { foreign, h } from "./page.js";
 import { fleet } from "./fleet.js";
 import { device } from "./device.js";
 
@@ -15,11 +15,13 @@ let token = null;
 let notice = null;
 let leave = () => {};
 
-function live(up) {
+const STATES = { live: "Live", reconnecting: "Reconnecting…", paused: "Paused, click to continue" };
+
+/** Shows whether the page follows the server. */
+function live(state) {
   indicator.hidden = false;
-  indicator.className = up ? "live on" : "live off";
-  const text = up ? "Live" : "Reconnecting…";
-  if (indicator.textContent !== text) indicator.textContent = text;
+  indicator.className = state === "live" ? "live on" : "live off";
+  if (indicator.textContent !== STATES[state]) indicator.textContent = STATES[state];
 }
 
 /** Shows the page that the address names. */
@@ -31,7 +33,7 @@ function show() {
   out.hidden = who.hidden = !signedIn;
   indicator.hidden = true;
   if (!signedIn) return signInPage();
-  who.textContent = `${token.name} (${token.roles.join(", ")})`;
+  who.replaceChildren(foreign(token.name), ` (${token.roles.join(", ")})`);
   const id = named();
   if (!token.roles.includes("read")) main.append(h("h1", { tabindex: "-1" }, "No access"), h("p", { class: "notice" }, "Your token does not have the role read, which the dashboard requires."));
   else if (id != null) leave = device(main, token, live, id);

@@ -1,7 +1,8 @@
 // The page of one device.
 
-import { call, devicePath, follow, sendText } from "./api.js";
-import { afterwards, announce, confirmed, h, state, time } from "./page.js";
+import { call, devicePath, sendText } from "./api.js";
+import { follow } from "./events.js";
+import { afterwards, announce, confirmed, foreign, h, state, time } from "./page.js";
 
 /** How many events the page shows. */
 const SHOWN = 200;
@@ -56,13 +57,14 @@ export function device(main, token, live, id) {
     }
   });
   const send = h("button", { disabled: !may("send") }, "Send");
+  const literal = h("input", { id: "literal", type: "checkbox", disabled: !may("send") });
   const form = h(
     "form",
     { class: "card", "aria-labelledby": "send-title", onsubmit: (event) => { event.preventDefault(); submit(); } },
     h("h2", { id: "send-title" }, "Send a message"),
     h("div", { class: "field" }, h("label", { for: "message" }, "JSON"), box, boxProblem, h("p", { class: "soft", id: "message-hint" }, "Any JSON, such as {\"led\": true}. Press Ctrl+Enter to send.")),
     may("send") ? null : lacks("send"),
-    h("div", { class: "row" }, send),
+    h("div", { class: "row" }, send, h("label", { for: "literal" }, literal, " Keys with $ are data, not escapes")),
   );
   box.disabled = !may("send");
   label.disabled = !may("admin");
@@ -91,7 +93,7 @@ export function device(main, token, live, id) {
     if (!check(true)) return box.focus();
     send.disabled = true;
     try {
-      await sendText(id, box.value);
+      await sendText(id, box.value, literal.checked);
       announce("Sent");
     } catch (error) {
       boxProblem.textContent = error.message;
@@ -107,7 +109,7 @@ export function device(main, token, live, id) {
 
   main.append(
     h("nav", { "aria-label": "Back" }, h("a", { href: "#/" }, "← Fleet")),
-    h("div", { class: "head" }, h("h1", { tabindex: "-1" }, id), badge),
+    h("div", { class: "head" }, h("h1", { tabindex: "-1" }, foreign(id)), badge),
     problem,
     h(
       "div",
@@ -143,7 +145,7 @@ export function device(main, token, live, id) {
     disconnect.disabled = !may("admin") || !current.connected;
     forget.disabled = !may("admin") || current.blocked;
     details.replaceChildren(
-      ...pair("Label", current.label ?? "–"),
+      ...pair("Label", current.label == null ? "–" : foreign(current.label)),
       ...pair("Connected since", time(current.connected_since)),
       ...pair("First seen", time(current.first_seen)),
       ...pair("Last seen", time(current.last_seen)),
@@ -160,14 +162,17 @@ export function device(main, token, live, id) {
     if (["connected", "disconnected", "blocked", "unblocked"].includes(event.kind)) announce(`The device is ${event.kind}`);
     if (!event.kind.endsWith("message") && !event.kind.endsWith("sent")) reload();
   };
-  const stop = follow([["device", id]], heard, (up) => {
-    live(up);
-    if (up) reload();
+  const stop = follow([["device", id]], heard, (state) => {
+    live(state);
+    if (state === "live") reload();
   });
   load();
+  // A busy server may store what an event was about later than the event made the page ask for it.
+  const again = setInterval(() => document.hidden || load(), 10000);
   return () => {
     left = true;
     stop();
+    clearInterval(again);
   };
 }
 
@@ -191,9 +196,15 @@ function entry(event) {
   const at = event.time == null ? null : h("time", { datetime: event.time, title: event.time }, new Date(event.time).toLocaleTimeString());
   const more = [event.by, event.authenticated_by && `by ${event.authenticated_by}`, event.peer, event.reason];
   const meta = h("div", { class: "meta" }, at, h("span", { class: "kind" }, word));
-  for (const text of more) if (text) meta.append(h("span", {}, text));
+  for (const text of more) if (text) meta.append(foreign(text));
   const content = "message" in event ? JSON.stringify(event.message, null, 1) : event.bytes == null ? null : `${event.bytes} (Base64)`;
-  return h("li", { class: kind }, meta, content == null ? null : h("pre", {}, shortened(content)));
+  return h("li", { class: kind }, meta, content == null ? null : h("pre", {}, shortened(escaped(content))));
+}
+
+/** JSON in which nothing is invisible or changes the order of what is shown. Its value stays the same. */
+function escaped(json) {
+  const escape = (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return json.replace(/[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, escape);
 }
 
 function shortened(text) {

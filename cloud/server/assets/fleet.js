@@ -1,7 +1,8 @@
 // The page of all devices.
 
-import { call, follow } from "./api.js";
-import { afterwards, announce, h, state, throttled, time } from "./page.js";
+import { call } from "./api.js";
+import { follow } from "./events.js";
+import { afterwards, announce, foreign, h, state, throttled, time } from "./page.js";
 import { chart } from "./chart.js";
 
 const PAGE = 50;
@@ -112,7 +113,7 @@ export function fleet(main, token, live) {
   };
   const draw = async () => {
     if (token.devices != null) {
-      picture.replaceChildren(h("h2", {}, "Last 24 hours"), h("p", { class: "soft" }, `Your token is limited to ${token.devices} and cannot see the numbers of the whole fleet.`));
+      picture.replaceChildren(h("h2", {}, "Last 24 hours"), h("p", { class: "soft" }, "Your token is limited to ", foreign(token.devices), " and cannot see the numbers of the whole fleet."));
       return;
     }
     try {
@@ -137,11 +138,13 @@ export function fleet(main, token, live) {
   });
   const redraw = throttled(5000, () => left || draw());
   const kinds = ["connected", "disconnected", "refused", "revoked", "blocked", "unblocked"];
-  const stop = follow(kinds.map((kind) => ["kind", kind]), () => { refresh(); redraw(); }, (up) => {
-    live(up);
-    if (up) refresh();
+  const stop = follow(kinds.map((kind) => ["kind", kind]), () => { refresh(); redraw(); }, (state) => {
+    live(state);
+    if (state === "live") refresh();
   });
   const minutely = setInterval(() => document.hidden || draw(), 60000);
+  // A busy server may store what an event was about later than the event made the page ask for it.
+  const again = setInterval(() => document.hidden || (load(), count()), 10000);
   load();
   count();
   draw();
@@ -149,6 +152,7 @@ export function fleet(main, token, live) {
     left = true;
     stop();
     clearInterval(minutely);
+    clearInterval(again);
     clearTimeout(typing);
   };
 }
@@ -164,11 +168,11 @@ function tile(name, value) {
 }
 
 function row(device) {
-  const link = h("a", { class: "id", href: `#/devices/${encodeURIComponent(device.id)}`, "data-device": device.id }, device.id);
+  const link = h("a", { class: "id", href: `#/devices/${encodeURIComponent(device.id)}`, "data-device": device.id }, foreign(device.id));
   return h(
     "tr",
     {},
-    h("td", {}, link, device.label == null ? null : h("div", { class: "soft" }, device.label)),
+    h("td", {}, link, device.label == null ? null : h("div", { class: "soft" }, foreign(device.label))),
     h("td", {}, state(device)),
     h("td", { class: "wide" }, device.connected ? "now" : time(device.last_seen)),
   );

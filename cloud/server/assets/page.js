@@ -20,6 +20,14 @@ function fill(element, properties, children) {
   return element;
 }
 
+/**
+ * Text that was written elsewhere: by devices, by the users of the API. What it says about the direction of
+ * writing ends with it.
+ */
+export function foreign(text) {
+  return h("bdi", {}, text);
+}
+
 let announced;
 
 /** Announces a text to screen readers. A text within a second replaces the one before. */

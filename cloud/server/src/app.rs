@@ -43,25 +43,27 @@ pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), Serve
         .build()
         .map_err(ServerError::io("start the runtime"))?;
     let served = runtime.block_on(serve(config, ready_file));
-    // Not as long as the system resolves a name.
-    runtime.shutdown_timeout(LAST_TASKS);
-    served
+    // Not as long as the system resolves a name. A start may be waiting for another server, which is left at once.
+    let stopped_in_order = matches!(served, Ok(true));
+    runtime.shutdown_timeout(if stopped_in_order { LAST_TASKS } else { Duration::ZERO });
+    served.map(drop)
 }
 
-/// How long tasks may take to end at last, in which the store writes its notes.
+/// How long tasks may take to end after an orderly stop, in which the store writes its notes.
 const LAST_TASKS: Duration = Duration::from_secs(6);
 
 /// The number of devices that are disconnected at a time when the server stops.
 const DRAIN_BATCH: usize = 256;
 
-async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServerError> {
+/// Returns false if a signal stopped it before it served.
+async fn serve(config: Config, ready_file: Option<&Path>) -> Result<bool, ServerError> {
     let mut shutdown = Shutdown::listen()?;
     let hangup = signals::hangup()?;
     let app = tokio::select! {
         app = App::start_with(config) => app?,
         signal = shutdown.requested() => {
             tracing::info!(signal, "stopped before it served");
-            return Ok(());
+            return Ok(false);
         }
     };
     app.announce(ready_file)?;
@@ -77,7 +79,7 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServerEr
         NotifyState::ExtendTimeoutUsec(time_to_stop(&app.config)),
     ]);
     tokio::select! {
-        () = app.stop() => Ok(()),
+        () = app.stop() => Ok(true),
         signal = shutdown.requested() => Err(ServerError::StoppedAtOnce(signal)),
     }
 }

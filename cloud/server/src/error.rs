@@ -24,7 +24,7 @@ pub(crate) enum ServerError {
          would let in every device that was revoked or blocked"
     )]
     NoStore(StoreError),
-    #[error("{0}, and did not become free: stop that server, or give this one a store of its own")]
+    #[error("{0}, and did not become free: stop that server, or give this one another store")]
     StoreInUse(StoreError),
     #[error(transparent)]
     Floor(#[from] FloorFileError),

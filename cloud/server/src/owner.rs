@@ -2,14 +2,12 @@
 //! so a command that root runs becomes that user before it opens anything. For `check-config` the user can also be
 //! named.
 
-use std::ffi::{CString, OsString};
-use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgroups, setresgid, setresuid, setuid};
+use fedecks_common::{PathWalk, Step, become_user};
+use nix::unistd::{Gid, Uid, User, geteuid};
 
 use crate::error::ServerError;
 
@@ -21,9 +19,6 @@ pub(crate) struct Owner {
     /// What of the path belongs to this user.
     pub(crate) place: PathBuf,
 }
-
-/// More of them are a loop, as for the kernel.
-const MAX_LINKS: u32 = 40;
 
 /// If this process is root: becomes the owner of the first of these paths that is not root's alone. Returns
 /// who that is.
@@ -37,7 +32,7 @@ pub(crate) fn act_as_owner_of(paths: &[&Path]) -> Result<Option<Owner>, ServerEr
     Ok(None)
 }
 
-/// If this process is root: becomes the user with this name or number.
+/// Becomes the user with this name or number, unless it is this process's. Fails if only root could.
 pub(crate) fn act_as(user: &str) -> Result<(), ServerError> {
     let failed = || ServerError::io(format!("act as the user {user:?}"));
     let found = match user.parse() {
@@ -50,6 +45,9 @@ pub(crate) fn act_as(user: &str) -> Result<(), ServerError> {
     };
     if geteuid() == uid {
         return Ok(());
+    }
+    if !geteuid().is_root() {
+        return Err(failed()(io::Error::other("only root can act as another user")));
     }
     Owner { uid, gid, place: PathBuf::new() }.switch().map_err(failed())
 }
@@ -67,17 +65,10 @@ impl Owner {
     }
 
     fn find(path: &Path) -> io::Result<Option<Self>> {
-        let mut here = PathBuf::from("/");
-        let mut rest = names(&std::path::absolute(path)?);
+        let mut walk = PathWalk::new(path)?;
         let mut shared = false;
-        let mut links = 0;
-        while let Some(name) = rest.pop() {
-            if name == ".." {
-                here.pop();
-                continue;
-            }
-            let place = here.join(&name);
-            let found = match fs::symlink_metadata(&place) {
+        while let Some(Step { place, found }) = walk.step()? {
+            let found = match found {
                 // Created by this process, as root, in a directory of root's.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                 found => found?,
@@ -87,20 +78,9 @@ impl Owner {
                 let (uid, gid) = (Uid::from_raw(found.uid()), Gid::from_raw(found.gid()));
                 return Ok(Some(Self { uid, gid, place }));
             }
-            if found.is_symlink() {
-                links += 1;
-                if links > MAX_LINKS {
-                    return Err(io::Error::other("too many symbolic links"));
-                }
-                let target = fs::read_link(&place)?;
-                if target.is_absolute() {
-                    here = PathBuf::from("/");
-                }
-                rest.extend(names(&target));
-            } else {
+            if !found.is_symlink() {
                 let by_group = found.mode() & 0o020 != 0 && found.gid() != 0;
                 shared = by_group || found.mode() & 0o002 != 0;
-                here = place;
             }
         }
         Ok(None)
@@ -117,37 +97,15 @@ impl Owner {
     fn switch(&self) -> io::Result<()> {
         let Self { uid, gid, .. } = *self;
         match User::from_uid(uid).ok().flatten() {
-            Some(user) => {
-                initgroups(&CString::new(user.name)?, user.gid)?;
-                setresgid(user.gid, user.gid, user.gid)?;
-            }
-            None => {
-                setgroups(&[gid])?;
-                setresgid(gid, gid, gid)?;
-            }
+            Some(user) => become_user(uid, user.gid, Some(&user.name)),
+            None => become_user(uid, gid, None),
         }
-        setresuid(uid, uid, uid)?;
-        if setuid(Uid::from_raw(0)).is_ok() {
-            return Err(io::Error::other("the privileges of root remained"));
-        }
-        Ok(())
     }
-}
-
-/// The names in a path, the first one last.
-fn names(path: &Path) -> Vec<OsString> {
-    let names = path.components().filter_map(|component| match component {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        _ => None,
-    });
-    let mut names: Vec<_> = names.filter(|name| !name.as_bytes().is_empty()).collect();
-    names.reverse();
-    names
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
     use super::*;
@@ -158,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_path_belongs_to_the_first_user_who_can_redirect_it() {
-        if !geteuid().is_root() {
+        if !fedecks_testing::wait::is_root() {
             return;
         }
         let folder = tempfile::tempdir().unwrap();

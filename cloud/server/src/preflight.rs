@@ -82,6 +82,7 @@ mod tests {
     use std::path::Path;
     use std::time::{Duration, SystemTime};
 
+    use fedecks_cloud::serve::Finding;
     use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
     use super::*;
@@ -99,12 +100,23 @@ mod tests {
     }
 
     fn found_in(folder: &Path, chain: &str, key: &KeyPair) -> Vec<(Severity, String)> {
+        let findings = report(&read(folder, chain, key)).findings.into_iter();
+        findings.map(|finding| (finding.severity, finding.text)).collect()
+    }
+
+    fn read(folder: &Path, chain: &str, key: &KeyPair) -> Tls {
         let [certificate, private] = ["c.pem", "k.pem"].map(|name| folder.join(name));
         fs::write(&certificate, chain).unwrap();
         fs::write(&private, key.serialize_pem()).unwrap();
-        let tls = Tls::from_pem_files(certificate, private).unwrap();
-        let findings = report(&tls).findings.into_iter();
-        findings.map(|finding| (finding.severity, finding.text)).collect()
+        Tls::from_pem_files(certificate, private).unwrap()
+    }
+
+    /// What a certificate of an authority is made of.
+    fn authority(name: &str) -> (CertificateParams, KeyPair) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        (params, KeyPair::generate().unwrap())
     }
 
     #[test]
@@ -145,12 +157,6 @@ mod tests {
     #[test]
     fn a_chain_is_checked_beyond_its_first_certificate() {
         let folder = tempfile::tempdir().unwrap();
-        let authority = |name: &str| {
-            let mut params = CertificateParams::default();
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.distinguished_name.push(rcgen::DnType::CommonName, name);
-            (params, KeyPair::generate().unwrap())
-        };
         let (root, root_key) = authority("root");
         let root = root.self_signed(&root_key).unwrap();
         let (mut middle, middle_key) = authority("middle");
@@ -164,6 +170,33 @@ mod tests {
         let expected =
             "certificate 2 of the file (CN=middle) expired at 2020-01-31T00:00:00Z: renew it";
         assert!(findings.contains(&(Severity::Refused, expected.into())), "{findings:?}");
+    }
+
+    #[test]
+    fn a_certificate_that_devices_do_without_is_no_refusal() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, root_key) = authority("root");
+        let (old, old_key) = authority("old");
+        let old = old.self_signed(&old_key).unwrap();
+        // The root as older devices know it: issued by an authority that they trust.
+        let mut cross = root.clone();
+        cross.not_after = rcgen::date_time_ymd(2021, 9, 30);
+        let cross = cross.signed_by(&root_key, &old, &old_key).unwrap();
+        let root = root.self_signed(&root_key).unwrap();
+        let (middle, middle_key) = authority("middle");
+        let middle = middle.signed_by(&middle_key, &root, &root_key).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let own = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let own = own.signed_by(&key, &middle, &middle_key).unwrap();
+        let chain = format!("{}{}{}", own.pem(), middle.pem(), cross.pem());
+        let tls = read(folder.path(), &chain, &key);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(root.der().clone()).unwrap();
+        let findings = report_for(&tls, &roots.roots).findings;
+        let [Finding { severity: Severity::Warning, text }] = &*findings else {
+            panic!("{findings:?}");
+        };
+        assert!(text.starts_with("certificate 3 of the file (CN=root) expired at 2021"), "{text}");
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use fedecks_common::explain_open_error;
 use fedecks_store::{SqliteStore, Store, StoreError};
+use nix::errno::Errno;
 use nix::libc::O_NONBLOCK;
 use nix::unistd::{AccessFlags, access};
 
@@ -20,8 +21,9 @@ use crate::owner::Owner;
 /// The argument that stands for standard output.
 pub(crate) const STANDARD_OUTPUT: &str = "-";
 
-/// Opens the store of a server that starts, and waits a few seconds for another server to end. Only a server that also generates its secrets creates the store:
-/// others have devices, and an empty store would let in those that are revoked or blocked.
+/// Opens the store of a server that starts, and waits a few seconds for another server to end. Only a server that also
+/// generates its secrets creates the store: others have devices, and an empty store would let in those that are revoked
+/// or blocked.
 pub(crate) fn open_for_server(config: &Config) -> Result<impl Store + use<>, ServerError> {
     if config.secrets.will_be_generated() && make_if_missing(config)? {
         tracing::info!(store = %config.store.display(), "made a new store, for new secrets");
@@ -52,13 +54,20 @@ pub(crate) fn check(config: &Config) -> Result<(), ServerError> {
     }
 }
 
-/// Whether this user may write the store and the directories that the server writes to, and make those that it
-/// makes. `serve` finds out by writing.
+/// Whether this user may write the store, its SQLite files, and the directories that the server writes to, and create
+/// those that it creates. `serve` finds out by writing.
 pub(crate) fn check_access(config: &Config) -> Result<(), ServerError> {
     let directory = parent_of(&config.store);
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = config.store.clone().into_os_string();
+        file.push(suffix);
+        let file = PathBuf::from(file);
+        match access(&file, AccessFlags::R_OK | AccessFlags::W_OK) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(error) => return Err(cannot_write(&file, &error.into())),
+        }
+    }
     if config.store.exists() {
-        let opened = OpenOptions::new().read(true).write(true).open(&config.store);
-        opened.map_err(|error| cannot_write(&config.store, &error))?;
         check_writable(directory)?;
     } else if directory != config.data_dir {
         // Only the data directory is made.
@@ -107,7 +116,7 @@ fn cannot_write(place: &Path, error: &io::Error) -> ServerError {
     ServerError::io(format!("write {}", place.display()))(io::Error::new(error.kind(), problem))
 }
 
-/// Opens the store for a command, beside a server that may be running.
+/// Opens the store for a command, also while a server uses it.
 pub(crate) fn open_store(config: &Config) -> Result<impl Store + use<>, ServerError> {
     SqliteStore::open_beside(&config.store, config.store_options).map_err(|error| match error {
         StoreError::Missing { .. } | StoreError::Empty { .. } => ServerError::NoStore(error),

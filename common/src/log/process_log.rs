@@ -13,6 +13,7 @@ use super::line;
 use super::queue::{self, Queue, Work};
 use super::writer;
 use crate::RateLimit;
+use crate::text::escape_lines;
 
 /// How long the end of the program waits for the reader.
 const LAST_LINES: Duration = Duration::from_millis(500);
@@ -71,9 +72,10 @@ pub fn stats() -> LogStats {
     })
 }
 
-/// Writes a line for people as it is, such as the error that ends the program: to the log, or directly if there is
-/// none yet.
+/// Writes a line for people, such as the error that ends the program: to the log, or directly if there is none yet.
+/// It may have line breaks; other control characters are escaped.
 pub fn print(line: &str) {
+    let line = escape_lines(line);
     match LOG.get() {
         Some(log) => log.add(line.as_bytes()),
         None => drop(writer::write_all(format!("{line}\n").as_bytes())),

@@ -59,6 +59,9 @@ pub(crate) enum Command {
         /// {"$map":[[1,"one"]]}.
         #[arg(value_name = "JSON", allow_negative_numbers = true)]
         message: String,
+        /// Take the JSON as it is: {"$ref":1} is a map with the key $ref, and nothing is an escape
+        #[arg(long)]
+        literal: bool,
     },
     /// Send raw bytes to the cloud
     SendRaw {

@@ -37,7 +37,7 @@ fn check(file: &Path) -> Result<(), String> {
     }
 }
 
-/// Runs one program at a time. If the future of [`Runner::run`] is dropped, the program goes on until
+/// Runs one program at a time. If the future of [`Runner::run`] is dropped, the program continues until
 /// [`Runner::end`].
 #[derive(Default)]
 pub(crate) struct Runner(Mutex<Option<ProcessGroup>>);
@@ -84,7 +84,7 @@ impl Runner {
     pub(crate) async fn end(&self, signal: Signal) {
         let running = self.0.lock().await.take();
         if let Some(mut group) = running {
-            // It cannot be reported any better than by what remains.
+            // If it fails, there is no one left to report it to.
             let _ = group.end(signal).await;
         }
     }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use fedecks_protocol::{JsonTerm, Term};
+use fedecks_protocol::{JsonTerm, LiteralJson, Term};
 
 use crate::failure::Failure;
 
@@ -36,12 +36,20 @@ pub(crate) async fn file(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// Parses a JSON value. `place` names its origin in errors.
 pub(crate) fn json(text: &[u8], place: &str) -> Result<Term, Failure> {
-    match serde_json::from_slice(text) {
-        Ok(JsonTerm(term)) => Ok(term),
-        // Valid JSON but not a valid value: an escape with invalid content, for example.
-        Err(error) if error.is_data() => Err(Failure::Usage(format!("{place}: {error}"))),
-        Err(error) => Err(Failure::Usage(format!("{place} is not valid JSON: {error}"))),
-    }
+    serde_json::from_slice(text).map(|JsonTerm(term)| term).map_err(|error| invalid(&error, place))
+}
+
+/// The same for JSON that is data as it is, without escapes.
+pub(crate) fn literal_json(text: &[u8], place: &str) -> Result<Term, Failure> {
+    serde_json::from_slice(text)
+        .map(|LiteralJson(term)| term)
+        .map_err(|error| invalid(&error, place))
+}
+
+fn invalid(error: &serde_json::Error, place: &str) -> Failure {
+    // Valid JSON but not a valid value: an escape with invalid content, for example.
+    let problem = if error.is_data() { ":" } else { " is not valid JSON:" };
+    Failure::Usage(format!("{place}{problem} {error}"))
 }
 
 /// Runs blocking work on a separate thread, so that a signal can still end the program.

@@ -58,7 +58,7 @@ async fn run(command: Command, programs: &Runner) -> Result<(), Failure> {
     match command {
         Command::Login(arguments) => login::login(arguments).await,
         Command::Logout => send::logout().await,
-        Command::Send { message } => send::send(&message).await,
+        Command::Send { message, literal } => send::send(&message, literal).await,
         Command::SendRaw { file } => send::send_raw(&file).await,
         Command::Reconnect => send::reconnect().await,
         Command::Listen(arguments) => listen::listen(arguments, programs).await,

@@ -3,19 +3,35 @@
 use std::path::Path;
 
 use fedecks_dbus::Variant;
+use fedecks_protocol::Term;
 
 use crate::failure::Failure;
 use crate::{bus, input, output};
 
-pub(crate) async fn send(message: &str) -> Result<(), Failure> {
-    let term = if message == "-" {
-        input::json(&input::stdin().await?, "standard input")?
+pub(crate) async fn send(message: &str, literal: bool) -> Result<(), Failure> {
+    let stdin;
+    let (json, place) = if message == "-" {
+        stdin = input::stdin().await?;
+        (&stdin[..], "standard input")
     } else {
-        input::json(message.as_bytes(), "the argument")?
+        (message.as_bytes(), "the argument")
     };
+    let term = if literal { input::literal_json(json, place)? } else { escaped(json, place)? };
     let value = Variant::new(term).map_err(|error| Failure::Usage(error.to_string()))?;
     bus::device().await?.send(&value).await?;
     output::remark("sent")
+}
+
+/// A value with escapes. If it can only be read literally, the error says how to ask for that.
+fn escaped(json: &[u8], place: &str) -> Result<Term, Failure> {
+    input::json(json, place).map_err(|failure| {
+        if input::literal_json(json, place).is_ok() {
+            let advice = "--literal takes JSON as it is, without escapes";
+            Failure::Usage(format!("{failure}; {advice}"))
+        } else {
+            failure
+        }
+    })
 }
 
 pub(crate) async fn send_raw(file: &Path) -> Result<(), Failure> {

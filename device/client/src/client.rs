@@ -239,7 +239,7 @@ mod tests {
         let expected = format!("the data directory {} is in use", directory.path().display());
         assert!(error.starts_with(&expected), "{error}");
         for _ in 0..20 {
-            // Another one may start as soon as the end was waited for.
+            // Another client may start as soon as the shutdown returns.
             within(first.shutdown()).await;
             let next = start().await.unwrap();
             within(next.shutdown()).await;

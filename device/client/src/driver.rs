@@ -167,7 +167,7 @@ pub(crate) struct Executor {
     logins: Pending<LoginId, Result<LoggedIn, LoginError>>,
     logouts: Pending<LogoutId, Result<(), String>>,
     sends: Pending<SendId, Result<(), SendError>>,
-    /// Dropped last: a program that waits for that may start another client in the same directory.
+    /// Dropped last: a caller that waits for that may start another client in the same directory.
     status: watch::Sender<Status>,
 }
 
@@ -336,9 +336,10 @@ impl Executor {
     fn trust_time(&mut self, server_time_ms: u64) {
         let Some(peer) = self.link.peer() else { return };
         let trusted_time = self.trusted_time.clone();
-        self.store_jobs.spawn_blocking(move || {
+        // It has no lock of the directory, as it lives longer than this client.
+        self.store_job(move |store| {
             if trusted_time.observe(server_time_ms, |claimed| peer.latest_valid(claimed)) {
-                if let Err(error) = trusted_time.persist() {
+                if let Err(error) = store.check_lock().and_then(|()| trusted_time.persist()) {
                     warn!(%error, "cannot store the trusted time");
                 }
             }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use fedecks_common::text;
 use fedecks_device::{Client, Status};
 use fedecks_device_core::{State, Stored};
 use sd_notify::NotifyState;
@@ -30,7 +31,8 @@ pub(crate) async fn report_status(client: Client, problems: usize) {
 fn describe(status: &Status) -> String {
     let state = describe_state(status);
     match (&status.store_error, status.stored) {
-        (Some(error), _) => format!("{state}; data directory: {error}"),
+        // A path may have a line break, which would end the variable.
+        (Some(error), _) => format!("{state}; data directory: {}", text::escape(error)),
         (None, Stored::Pending) => format!("{state}; saving the token"),
         // A failure is reported with its error.
         (None, _) => state,
@@ -73,5 +75,29 @@ fn try_notify(states: &[NotifyState<'_>]) -> Result<(), Full> {
             warn!(%error, "cannot notify systemd");
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedecks_device::DeviceId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_status_is_one_line_and_drives_no_terminal() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a\nREADY=1\u{1b}[2J\u{202e}");
+        std::fs::write(&file, "not a directory").unwrap();
+        let url = "wss://127.0.0.1:1".parse().unwrap();
+        let builder = Client::builder(url, DeviceId::new("kitchen-1").unwrap());
+        let (client, _events) = builder.data_dir(&file).start().await.unwrap();
+        let mut status = client.watch_status();
+        let status = status.wait_for(|status| status.store_error.is_some()).await.unwrap().clone();
+        let said = describe(&status);
+        let start = format!("data directory: {}", folder.path().display());
+        assert!(said.contains(&start), "{said}");
+        assert!(said.contains("/a\\nREADY=1\\u001b[2J\\u202e"), "{said}");
+        assert!(!said.contains(['\n', '\u{1b}', '\u{202e}']), "{said}");
     }
 }

@@ -167,7 +167,7 @@ async fn run_recorded(
 }
 
 async fn asked_to_end(end: &mut watch::Receiver<bool>) {
-    // Nobody can ask any more if the sender is gone.
+    // An error means that the sender is gone, as the service ends.
     let _ = end.wait_for(|end| *end).await;
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,15 @@ fn help_and_version_are_printed() {
 fn an_invalid_argument_ends_with_2_and_points_to_the_help() {
     let error = "fedecksd: invalid option '--confg'; see fedecksd --help\n";
     assert_eq!(run(fedecksd().arg("--confg")), (Some(2), String::new(), error.into()));
+}
+
+#[test]
+fn an_error_that_quotes_a_path_drives_no_terminal() {
+    for arguments in [&["--check"][..], &[]] {
+        let path = "/no/\u{1b}[2J\u{9b}\u{202e}";
+        let (_, _, error) = run(fedecksd().args(["--config", path]).args(arguments));
+        assert!(error.contains(r"/no/\u001b[2J\u009b\u202e"), "{error:?}");
+    }
 }
 
 #[test]
@@ -261,7 +271,11 @@ impl Service {
     fn notifies(&self, beginning: &str) -> String {
         let mut buffer = [0; 1024];
         loop {
-            let length = self.systemd.recv(&mut buffer).expect("no such notification came");
+            let length = match self.systemd.recv(&mut buffer) {
+                // The kernel does not restart a call with a timeout when the process is stopped and continued.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                received => received.expect("no such notification came"),
+            };
             let text = std::str::from_utf8(&buffer[..length]).unwrap();
             if let Some(line) = text.lines().find(|line| line.starts_with(beginning)) {
                 return line.to_owned();

@@ -41,6 +41,7 @@ complete -c fedecks -n "__fish_fedecks_using_subcommand login" -l secret -d 'Pro
 complete -c fedecks -n "__fish_fedecks_using_subcommand login" -l stdin -d 'Read all credentials as a JSON object from standard input, instead of prompts'
 complete -c fedecks -n "__fish_fedecks_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks -n "__fish_fedecks_using_subcommand logout" -s h -l help -d 'Print help'
+complete -c fedecks -n "__fish_fedecks_using_subcommand send" -l literal -d 'Take the JSON as it is: {"$ref":1} is a map with the key $ref, and nothing is an escape'
 complete -c fedecks -n "__fish_fedecks_using_subcommand send" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks -n "__fish_fedecks_using_subcommand send-raw" -s h -l help -d 'Print help'
 complete -c fedecks -n "__fish_fedecks_using_subcommand reconnect" -s h -l help -d 'Print help'

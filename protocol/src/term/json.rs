@@ -7,6 +7,7 @@ use data_encoding::BASE64;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::json_escape::{Shown, escaped};
 use super::value::Term;
 use crate::budget::Budget;
 use crate::limits::{Limits, OverBudget};
@@ -35,9 +36,14 @@ use crate::limits::{Limits, OverBudget};
 /// parsers that turn it into a float, such as serde_json; `$int` is exact.
 ///
 /// Deserializing takes at most [`Limits::CLOUD_DECODED`] bytes of memory, besides what the JSON library
-/// needs itself; [`JsonReader`] has any other limit.
+/// needs itself; [`JsonReader`] has any other limit. [`LiteralJson`] reads JSON without escapes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JsonTerm<T = Term>(pub T);
+
+/// A term from JSON that is data as it is: no object is an escape, whatever its keys. In all else it is read as
+/// [`JsonTerm`] is. Written, such a term is a [`JsonTerm`]: `{"$ref":1}` becomes `{"$map":[["$ref",1]]}`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiteralJson(pub Term);
 
 impl<T: Borrow<Term>> Serialize for JsonTerm<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -114,37 +120,59 @@ fn object(entries: &[(Term, Term)]) -> Option<impl Iterator<Item = (&str, JsonTe
 ///
 /// let budget = Budget::new(&Limits { max_decoded: 1_000, ..Limits::default() });
 /// let json = format!("[{}0]", "0,".repeat(1_000));
-/// let read = JsonReader(&budget).deserialize(&mut serde_json::Deserializer::from_str(&json));
+/// let read = JsonReader::new(&budget).deserialize(&mut serde_json::Deserializer::from_str(&json));
 /// assert!(read.is_err() && budget.exceeded().is_some());
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct JsonReader<'b>(pub &'b Budget);
+pub struct JsonReader<'b> {
+    budget: &'b Budget,
+    has_escapes: bool,
+}
 
 impl<'de> Deserialize<'de> for JsonTerm<Term> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let budget = Budget::new(&Limits {
-            max_decoded: Limits::CLOUD_DECODED,
-            max_depth: Limits::MAX_DEPTH,
-            ..Limits::default()
-        });
-        JsonReader(&budget).deserialize(deserializer).map(JsonTerm)
+        JsonReader::new(&default_budget()).deserialize(deserializer).map(JsonTerm)
     }
+}
+
+impl<'de> Deserialize<'de> for LiteralJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        JsonReader::literal(&default_budget()).deserialize(deserializer).map(LiteralJson)
+    }
+}
+
+fn default_budget() -> Budget {
+    Budget::new(&Limits {
+        max_decoded: Limits::CLOUD_DECODED,
+        max_depth: Limits::MAX_DEPTH,
+        ..Limits::default()
+    })
 }
 
 impl<'de> DeserializeSeed<'de> for JsonReader<'_> {
     type Value = Term;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Term, D::Error> {
-        self.0.enter().map_err(D::Error::custom)?;
+        self.budget.enter().map_err(D::Error::custom)?;
         let term = deserializer.deserialize_any(self)?;
-        self.0.leave();
+        self.budget.leave();
         Ok(term)
     }
 }
 
-impl JsonReader<'_> {
+impl<'b> JsonReader<'b> {
+    /// Reads JSON with the escapes of [`JsonTerm`].
+    pub fn new(budget: &'b Budget) -> Self {
+        Self { budget, has_escapes: true }
+    }
+
+    /// Reads JSON as [`LiteralJson`] does.
+    pub fn literal(budget: &'b Budget) -> Self {
+        Self { budget, has_escapes: false }
+    }
+
     fn text<E: Error>(self, text: &str) -> Result<String, E> {
-        self.0.take_text(text.len()).map_err(E::custom)?;
+        self.budget.take_text(text.len()).map_err(E::custom)?;
         Ok(text.to_owned())
     }
 }
@@ -171,7 +199,7 @@ impl<'de> Visitor<'de> for JsonReader<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Term, A::Error> {
         let mut terms = Vec::new();
         while let Some(term) = elements.next_element_seed(self)? {
-            self.0.grow(&mut terms).map_err(A::Error::custom)?;
+            self.budget.grow(&mut terms).map_err(A::Error::custom)?;
             terms.push(term);
         }
         Ok(Term::List(terms))
@@ -181,16 +209,16 @@ impl<'de> Visitor<'de> for JsonReader<'_> {
         let mut map: Vec<(Term, Term)> = Vec::new();
         while let Some(key) = entries.next_key_seed(Key(self))? {
             let value = entries.next_value_seed(self)?;
-            self.0.grow(&mut map).map_err(A::Error::custom)?;
+            self.budget.grow(&mut map).map_err(A::Error::custom)?;
             map.push((Term::Str(key), value));
         }
         if let [(Term::Str(name), content)] = map.as_mut_slice() {
-            if name.starts_with('$') {
+            if self.has_escapes && name.starts_with('$') {
                 let content = std::mem::take(content);
-                return escaped(name, content, self.0).map_err(A::Error::custom);
+                return escaped(name, content, self.budget).map_err(A::Error::custom);
             }
         }
-        match duplicate(&map, self.0).map_err(A::Error::custom)? {
+        match duplicate(&map, self.budget).map_err(A::Error::custom)? {
             Some(key) => Err(A::Error::custom(format_args!("duplicate key {}", Shown(key)))),
             None => Ok(Term::Map(map)),
         }
@@ -237,75 +265,6 @@ fn duplicate<'a>(
         [one, other] if one == other => Some(*one),
         _ => None,
     }))
-}
-
-/// The beginning of a text from the input, for an error.
-struct Shown<'a>(&'a str);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.char_indices().nth(60) {
-            None => write!(f, "{:?}", self.0),
-            Some((end, _)) => write!(f, "{:?}…", self.0.get(..end).unwrap_or_default()),
-        }
-    }
-}
-
-fn escaped(name: &str, content: Term, budget: &Budget) -> Result<Term, String> {
-    let wrong = |expected: &str, content: &Term| {
-        Err(format!("{name} must be {expected}, not {}", content.kind()))
-    };
-    match (name, content) {
-        ("$int", Term::Str(digits)) => match digits.parse() {
-            Ok(number) => Ok(Term::Int(number)),
-            Err(_) => Err(format!(
-                "$int must be a whole number of at most 128 bits, not {}",
-                Shown(&digits)
-            )),
-        },
-        ("$int", content) => wrong("a string of digits", &content),
-        ("$float", Term::Str(text)) => match text.as_str() {
-            "NaN" => Ok(Term::Float(f64::NAN)),
-            "Infinity" => Ok(Term::Float(f64::INFINITY)),
-            "-Infinity" => Ok(Term::Float(f64::NEG_INFINITY)),
-            _ => Err(format!("$float must be NaN, Infinity or -Infinity, not {}", Shown(&text))),
-        },
-        ("$float", content) => wrong("NaN, Infinity or -Infinity", &content),
-        ("$bytes", Term::Str(text)) => {
-            budget.take(text.len()).map_err(|over| over.to_string())?;
-            match BASE64.decode(text.as_bytes()) {
-                Ok(bytes) => {
-                    budget.give_back(text.len());
-                    Ok(Term::Bytes(bytes))
-                }
-                Err(error) => Err(format!("$bytes must be base64 with padding: {error}")),
-            }
-        }
-        ("$bytes", content) => wrong("a base64 string", &content),
-        ("$atom", Term::Str(name)) => Ok(Term::Atom(name)),
-        ("$atom", content) => wrong("a string", &content),
-        ("$tuple", Term::List(terms)) => Ok(Term::Tuple(terms)),
-        ("$tuple", content) => wrong("a list", &content),
-        ("$map", Term::List(pairs)) => {
-            budget.take_terms(pairs.len().saturating_mul(2)).map_err(|over| over.to_string())?;
-            let mut entries = Vec::with_capacity(pairs.len());
-            for pair in pairs {
-                let pair = if let Term::List(pair) = pair { pair.try_into().ok() } else { None };
-                let pair: Option<[Term; 2]> = pair;
-                let Some(pair) = pair else {
-                    return Err("$map must be a list of pairs [key, value]".to_owned());
-                };
-                entries.push(pair.into());
-            }
-            Ok(Term::Map(entries))
-        }
-        ("$map", content) => wrong("a list of pairs [key, value]", &content),
-        (_, _) => Err(format!(
-            "unknown escape {shown} (known: $atom, $bytes, $float, $int, $map, $tuple); for a literal key \
-             write {{\"$map\": [[{shown}, …]]}}",
-            shown = Shown(name)
-        )),
-    }
 }
 
 #[cfg(test)]
@@ -364,6 +323,18 @@ mod tests {
         assert!(matches!(term(r#"{"$float":"NaN"}"#), Ok(Term::Float(number)) if number.is_nan()));
         assert_eq!(json(&Term::Tuple(vec![Term::Int(1)])), "[1]");
         assert_eq!(term(r#"{"$tuple":[1]}"#), Ok(Term::Tuple(vec![Term::Int(1)])));
+    }
+
+    #[test]
+    fn literal_json_has_no_escapes() {
+        for text in [r#"{"$ref":"x"}"#, r#"[{"$int":"7"},{"$map":[[1,2]]}]"#, r#"{"$":{"$a":1}}"#] {
+            let LiteralJson(term) = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&term).unwrap(), text);
+            let written = json(&term);
+            assert_eq!(self::term(&written), Ok(term), "{written}");
+        }
+        let error = serde_json::from_str::<LiteralJson>(r#"{"a":1,"a":2}"#).unwrap_err();
+        assert!(error.to_string().contains("duplicate key"), "{error}");
     }
 
     #[test]

@@ -21,9 +21,10 @@ macro_rules! visit_scalars {
 
 mod de;
 mod json;
+mod json_escape;
 mod ser;
 mod value;
 mod weight;
 
-pub use json::{JsonReader, JsonTerm};
+pub use json::{JsonReader, JsonTerm, LiteralJson};
 pub use value::{Term, TermError};

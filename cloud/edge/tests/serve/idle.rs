@@ -1,15 +1,15 @@
 //! Connections without a request: how long they last, who gives way, and how they end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fedecks_edge::{Listen, ServeLimits, ServeOptions, Server, serve};
 use fedecks_testing::wait::{PATIENCE, until, within};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{
-    SOON, all_closed, ask, connect, connect_from, filter, impatient, loopback, start, until_closed,
-    upgrade, upgraded,
+    BIG, SOON, all_closed, ask, connect, connect_from, filter, impatient, loopback, start,
+    until_closed, upgrade, upgraded,
 };
 
 const CLOSE: &str = "\r\nconnection: close\r\n";
@@ -144,4 +144,36 @@ async fn a_full_server_answers_503_in_plain_http() {
     let answer = until_closed(&mut second).await;
     assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer:?}");
     assert!(answer.contains("\r\nretry-after: 10\r\n") && answer.contains(CLOSE), "{answer:?}");
+}
+
+/// Longer than the server takes to close an idle connection, also when it stops.
+const UNREAD: Duration = Duration::from_millis(2500);
+
+/// Reads a response only after a time in which the server closes idle connections; whether it is complete.
+async fn read_late(limits: ServeLimits, stops: bool) -> bool {
+    let mut server = start(limits, None);
+    let mut slow = connect(&server).await;
+    slow.write_all(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    slow.readable().await.unwrap();
+    let _others = [idle(&server).await, idle(&server).await, idle(&server).await];
+    if stops {
+        server.stop().await;
+    }
+    tokio::time::sleep(UNREAD).await;
+    let mut body = vec![0; BIG];
+    let read = async {
+        while slow.read_u8().await? != b'x' {}
+        slow.read_exact(&mut body[1..]).await
+    };
+    within(read).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_response_is_sent_to_its_end_however_slowly_it_is_read() {
+    let complete = tokio::join!(
+        read_late(ServeLimits { http_idle: SOON, ..patient() }, false),
+        read_late(ServeLimits { connections: 16, ..patient() }, false),
+        read_late(patient(), true),
+    );
+    assert_eq!(complete, (true, true, true), "after its idle time, with others idle, at the stop");
 }

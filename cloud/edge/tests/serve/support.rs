@@ -19,12 +19,15 @@ use warp::{Filter, Reply};
 /// A timeout that tests wait for.
 pub(crate) const SOON: Duration = Duration::from_millis(200);
 
+/// More than the kernel takes for a client that does not read.
+pub(crate) const BIG: usize = 32 * 1024 * 1024;
+
 pub(crate) fn impatient() -> ServeLimits {
     ServeLimits { handshake: SOON, ..ServeLimits::default() }
 }
 
-/// `/who` returns the peer, `/number` the number of the connection, `/body` the length of the request's body;
-/// `/echo` upgrades.
+/// `/who` returns the peer, `/number` the number of the connection, `/body` the length of the request's body, `/big`
+/// [`BIG`] bytes; `/echo` upgrades.
 pub(crate) fn filter()
 -> impl Filter<Extract: Reply, Error = warp::Rejection> + Clone + Send + Sync + 'static {
     let number = warp::path("number")
@@ -52,7 +55,8 @@ pub(crate) fn filter()
         .and(warp::body::content_length_limit(100))
         .and(warp::body::bytes())
         .map(|body: Bytes| format!("{} bytes", body.len()));
-    number.or(who).or(body).or(echo)
+    let big = warp::path("big").map(|| vec![b'x'; BIG]);
+    number.or(who).or(body).or(big).or(echo)
 }
 
 pub(crate) fn loopback() -> Listen {

@@ -39,7 +39,7 @@ pub(crate) enum CloseCommand {
     Close(CloseReason),
     /// The queue overflowed.
     TooSlow,
-    /// There is no memory for what the device would miss.
+    /// A message published for the device does not fit into the memory for all sessions, and it must not miss it.
     NoMemory,
 }
 
@@ -90,8 +90,8 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Mailbox {
     /// Adds an item to the queue. If the queue is full because the device does not read, the session is ended.
-    /// Content that others have as well is counted by `shared`: it is in memory already, so only a session in
-    /// whose queue something waits may be refused for it.
+    /// Content that others have as well is counted by `shared`. It is in memory already, so a session in whose queue
+    /// nothing waits takes it although the sum is exceeded, but not more than twice.
     pub(crate) fn send(
         &self,
         item: Item,
@@ -111,8 +111,9 @@ impl Mailbox {
         let all_owned = state.owned.saturating_add(owned);
         let fits = state.queue.len() < bounds.items && all as usize <= bounds.bytes;
         let fits = fits || state.queue.is_empty();
+        let times = if state.bytes as usize > FREE { 1 } else { 2 };
         let refused = !fits
-            || (shared.is_some() && state.bytes as usize > FREE && sum.is_exceeded())
+            || (shared.is_some() && sum.is_exceeded(times))
             || !sum.try_queue(state.owned as usize, all_owned as usize);
         if refused {
             if state.stalled_since.is_some_and(|since| since.elapsed() >= STALL_TIMEOUT) {

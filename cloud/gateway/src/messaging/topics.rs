@@ -119,7 +119,7 @@ impl Topics {
             Some(Subscribers::One(one)) => vec![one.clone()],
             Some(Subscribers::Many(many)) => many.values().cloned().collect(),
         };
-        // One that nobody shares counts in its session's queue.
+        // One for a single session counts in its session's queue.
         let shared = (subscribers.len() > 1).then(|| Arc::new(sum.hold_queued(message.weight())));
         let mut overflowed = 0;
         for subscriber in &subscribers {
@@ -372,5 +372,22 @@ mod tests {
         topics.add("u", &handle("b", 4));
         assert_eq!(topics.publish(&"u".into(), &message(60_000), &bounds, &sum), 0);
         assert_eq!([&one, &other].map(|session| close_command(session)), [None, None]);
+    }
+
+    #[test]
+    fn messages_to_several_sessions_are_bounded_in_sum() {
+        let (bounds, sum) =
+            (Bounds { items: 100, bytes: usize::MAX }, Arc::new(BytePool::new(100_000)));
+        let topics = Topics::default();
+        let message = || Message::from(Term::from("x".repeat(60_000)));
+        let mut ended = 0;
+        for stamp in 0..100 {
+            let topic = format!("t{stamp}");
+            topics.add(&topic, &handle("a", stamp * 2));
+            topics.add(&topic, &handle("b", stamp * 2 + 1));
+            ended += topics.publish(&topic.as_str().into(), &message(), &bounds, &sum);
+        }
+        assert!(sum.used() < 300_000, "{}", sum.used());
+        assert!(ended > 190, "{ended}");
     }
 }

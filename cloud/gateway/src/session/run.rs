@@ -75,7 +75,7 @@ where
         end.count(context.hub.counters());
         record_seen(&context, &session);
         queue_last_frames(&session, &mut socket, &end);
-        let unsent = socket.unsent();
+        let unsent = socket.unsent_memory();
         // The socket keeps both. Boxed, because it is seldom needed.
         let TrafficLimits { incoming, outgoing, .. } = &context.traffic;
         let _held = (unsent.max(arriving) > FREE)

@@ -40,7 +40,7 @@ pub(super) struct Traffic {
     arriving_since_s: u32,
     /// The message that is handled, in bytes.
     handling: u32,
-    /// What is buffered to be sent, in bytes.
+    /// The memory of what is buffered to be sent, in bytes.
     unsent: u32,
     /// The published message of which the handler makes what is sent, in bytes.
     forwarding: u32,
@@ -171,14 +171,15 @@ impl Traffic {
         now: Instant,
     ) {
         if sent < self.backlog {
-            self.backlog -= sent;
+            // What a message weighs in the queue may be more than the bytes that are sent for it.
+            self.backlog = (self.backlog - sent).min(waiting());
         } else {
             self.backlog = waiting();
             self.backlog_since_s = limits.seconds(now);
         }
     }
 
-    /// This much is buffered to be sent, in bytes.
+    /// What is buffered to be sent takes this much memory, in bytes.
     pub(super) fn set_unsent(&mut self, limits: &TrafficLimits, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         limits.outgoing.change(self.unsent as usize, bytes as usize);
@@ -339,5 +340,18 @@ mod tests {
         assert_eq!(traffic.stall_ends(&limits, Some(now), MINUTE, later), Some(now + STALLED));
         traffic.end(&limits);
         assert_eq!(limits.outgoing.used(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_sent_in_fewer_bytes_is_no_backlog() {
+        let (limits, now) = (limits(KIB), Instant::now());
+        let mut traffic = Traffic::new(&limits, now);
+        // A message that weighs more than the bytes that are sent for it.
+        traffic.sent(&limits, 0, || 100_000, now);
+        traffic.sent(&limits, 10_000, || 0, now);
+        let later = now + MINUTE * 2;
+        limits.outgoing.change(0, 200 * KIB);
+        assert!(!limits.outgoing.try_change(0, FREE + 1));
+        assert_eq!(traffic.stall_ends(&limits, Some(later), MINUTE, later), None);
     }
 }

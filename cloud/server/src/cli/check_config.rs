@@ -26,8 +26,7 @@ use crate::store;
 pub(super) struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// User that the server runs as, by name or number, if root runs the check [default: the owner of the store's
-    /// directory]
+    /// User that the server runs as, by name or number; only for root [default: the owner of the store's directory]
     #[arg(long, value_name = "USER")]
     user: Option<String>,
     /// Authorities that the devices trust besides the public ones (a PEM file): their `ca_file`
@@ -67,14 +66,15 @@ pub(super) fn run(arguments: Arguments, output: &mut Output<'_>) -> Result<(), C
     if refused { Err(CliError::RefusedCertificate) } else { Ok(()) }
 }
 
-/// If root runs the check: becomes the server's user, who may be unable to read what root can. Returns whether that
-/// user has to be able to read the configuration, too; a server that root starts reads it as root.
+/// Becomes the server's user, who may be unable to read what root can; without a name only if root runs the check.
+/// Returns whether that user has to be able to read the configuration, too; a server that root starts reads it as
+/// root.
 fn become_user(config: &Config, user: Option<&str>, installed: bool) -> Result<bool, CliError> {
-    if !geteuid().is_root() {
-        return Ok(true);
-    }
     if let Some(user) = user {
         act_as(user)?;
+        return Ok(true);
+    }
+    if !geteuid().is_root() {
         return Ok(true);
     }
     if act_as_owner_of(&[&config.store, &config.data_dir])?.is_some() {

@@ -85,7 +85,7 @@ pub(super) enum CliError {
     PasswordsDiffer,
     #[error("the server would start, but devices would refuse its certificate")]
     RefusedCertificate,
-    #[error("{0} of the problems above keep the server from starting")]
+    #[error("{0} of the problems above would keep the server from starting")]
     CannotListen(usize),
     #[error("interrupted by a signal")]
     Signal(i32),

@@ -157,7 +157,7 @@ impl Config {
             .concat()
     }
 
-    /// What keeps the server from its start if it runs as another user than root.
+    /// What keeps the server from starting if it runs as another user than root.
     pub(crate) fn warnings_of_root(&self) -> Vec<String> {
         warnings::of_root(&self.secret_files())
     }

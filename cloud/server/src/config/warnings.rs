@@ -46,8 +46,26 @@ pub(crate) fn of_environment(names: impl Iterator<Item = OsString>) -> Option<St
     let unknown: BTreeSet<_> =
         names.filter(is_unknown).filter(|name| name != CONFIG_VARIABLE).collect();
     let unknown: Vec<_> = unknown.into_iter().take(MOST_NAMED).collect();
-    (!unknown.is_empty())
-        .then(|| format!("unknown environment variable {}: check the spelling", unknown.join(", ")))
+    (!unknown.is_empty()).then(|| {
+        let named: Vec<_> = unknown.iter().map(|name| with_similar(name, &known)).collect();
+        format!("no key of the configuration is set by {}: check the spelling", named.join(", "))
+    })
+}
+
+/// Longer names, in bytes, are similar to none.
+const MOST_COMPARED: usize = 80;
+
+/// The name of a variable, and the known one that was probably meant.
+fn with_similar(name: &str, known: &BTreeSet<String>) -> String {
+    if name.len() > MOST_COMPARED {
+        return name.to_owned();
+    }
+    let distance = |known: &String| strsim::damerau_levenshtein(name, known);
+    let similar = known.iter().map(|known| (distance(known), known)).min();
+    match similar.filter(|(distance, _)| *distance <= 3) {
+        Some((_, meant)) => format!("{name} (similar: {meant})"),
+        None => name.to_owned(),
+    }
 }
 
 /// Of the permissions of files with secrets that the configuration names.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fedecks_cloud::DeviceId;
 use fedecks_cloud::auth::InvalidApiToken;
+use fedecks_cloud::serve::Peer;
 use fedecks_store::{Actor, ApiToken, AuditAction, DevicePattern, Role};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
@@ -28,12 +29,14 @@ impl Caller {
         state: &AppState,
         method: &Method,
         headers: &HeaderMap,
-        address: IpAddr,
+        peer: Peer,
     ) -> Result<Self, Problem> {
+        let address = peer.address.ip();
         let missing = || Problem::unauthorized("expected the header `Authorization: Bearer TOKEN`");
         let Some(value) = headers.get(AUTHORIZATION) else {
-            let signed_in = browser_session::find(&state.sessions, headers)?.ok_or_else(missing)?;
-            let checked = browser_session::check(&signed_in, method, headers);
+            let signed_in = browser_session::find(&state.sessions, headers, peer)?;
+            let signed_in = signed_in.ok_or_else(missing)?;
+            let checked = browser_session::check(&signed_in, method, headers, peer);
             let SignedIn { token, id, .. } = signed_in;
             if let Err(problem) = checked {
                 // Another site may have made the browser send it.

@@ -32,7 +32,7 @@ pub(crate) fn filter(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
 fn answer(state: &AppState, headers: &HeaderMap, peer: Peer) -> Result<Response, Problem> {
     let listener = state.config.listeners.get(peer.listener);
     if listener.is_none_or(|listener| listener.serves(Service::Api)) {
-        let caller = Caller::authenticate(state, &Method::GET, headers, peer.address.ip())?;
+        let caller = Caller::authenticate(state, &Method::GET, headers, peer)?;
         caller.require_role(Role::Read)?;
         caller.require_all_devices()?;
     }

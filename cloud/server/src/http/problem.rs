@@ -106,6 +106,13 @@ impl Problem {
         Self { code, detail: detail.into(), header: None }
     }
 
+    /// Adds to what is said.
+    pub(crate) fn and(mut self, advice: &str) -> Self {
+        self.detail.push_str("; ");
+        self.detail.push_str(advice);
+        self
+    }
+
     pub(crate) fn unauthorized(detail: &str) -> Self {
         let challenge = (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"fedecks\""));
         Self { header: Some(challenge), ..Self::new(Code::Unauthorized, detail) }
@@ -124,6 +131,11 @@ impl Problem {
     pub(crate) fn method_not_allowed(allowed: &str) -> Self {
         let header = HeaderValue::from_str(allowed).ok().map(|allowed| (ALLOW, allowed));
         Self { header, ..Self::new(Code::MethodNotAllowed, format!("expected {allowed}")) }
+    }
+
+    /// The rest of the body did not come, or not in time.
+    pub(crate) fn incomplete_body() -> Self {
+        Self::new(Code::InvalidBody, "the body is incomplete or came too slowly")
     }
 
     /// An error that may go away by itself.

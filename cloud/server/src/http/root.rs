@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fedecks_cloud::serve::Peer;
 use fedecks_cloud::{Fedecks, Handler};
 use warp::filters::BoxedFilter;
-use warp::reject::{LengthRequired, MethodNotAllowed, PayloadTooLarge};
+use warp::reject::MethodNotAllowed;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
@@ -52,12 +52,9 @@ fn for_browsers(others: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
 fn problem(rejection: &Rejection) -> Problem {
     if rejection.is_not_found() {
         Problem::new(Code::NotFound, "nothing is served at this path")
-    } else if rejection.find::<PayloadTooLarge>().is_some() {
-        Problem::new(Code::BodyTooBig, "expected a smaller body")
-    } else if rejection.find::<LengthRequired>().is_some() {
-        Problem::new(Code::InvalidBody, "expected a body with the header content-length")
     } else if rejection.find::<MethodNotAllowed>().is_some() {
-        Problem::new(Code::MethodNotAllowed, "expected another method at this path")
+        // What has other methods answers by itself.
+        Problem::method_not_allowed("GET, HEAD")
     } else {
         Problem::new(Code::InvalidBody, "incomplete request")
     }

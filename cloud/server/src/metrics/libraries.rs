@@ -40,7 +40,8 @@ impl MetricSource for Hub {
         )?;
         to.counter(
             "sessions_overloaded",
-            "Sessions that ended because a message arrived too slowly while memory was short",
+            "Sessions that ended because memory for messages was short: one from the device arrived too slowly, or \
+             there was none for one that was published to it",
             stats.overloaded,
         )?;
         to.counter("messages_sent", "Messages sent to devices", stats.messages_sent)?;

@@ -61,6 +61,20 @@ const EPOCH_CHECK: Duration = Duration::from_secs(1);
 /// How long to wait after the store failed.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
+/// Why a worker has stopped.
+#[derive(PartialEq, Eq)]
+enum Stopped {
+    /// The receiver answered 410 Gone.
+    Gone,
+    /// The server has ended.
+    Ended,
+}
+
+/// Waits until the server has ended.
+async fn end_of(ended: &mut watch::Receiver<bool>) {
+    let _ = ended.wait_for(|ended| *ended).await;
+}
+
 impl Worker {
     pub(super) fn new(
         webhook: &Webhook,
@@ -97,9 +111,8 @@ impl Worker {
     /// Delivers until the receiver answers 410 Gone or the server has ended. Then the last events are
     /// stored, for the next start.
     pub(super) async fn run_until(mut self, mut ended: watch::Receiver<bool>) {
-        tokio::select! {
-            () = self.run() => return,
-            _ = ended.wait_for(|ended| *ended) => {}
+        if self.run(&mut ended).await == Stopped::Gone {
+            return;
         }
         loop {
             self.drain().await;
@@ -113,15 +126,17 @@ impl Worker {
         }
     }
 
-    async fn run(&mut self) {
-        self.load().await;
+    /// Stops only between two steps: a call of the store whose result no one awaits may have been executed, and its
+    /// events would be stored twice.
+    async fn run(&mut self, ended: &mut watch::Receiver<bool>) -> Stopped {
+        self.load(ended).await;
         loop {
             if self.store.epoch() != self.epoch {
                 // A backup may have been restored, where the numbers belong to other events.
                 self.in_flight = JoinSet::new();
                 self.queue = DeliveryQueue::default();
                 self.ids.clear();
-                self.load().await;
+                self.load(ended).await;
             }
             // Also at the start: the configured limits may be lower than in the last run.
             self.enforce_limits().await;
@@ -135,11 +150,12 @@ impl Worker {
             let due = due.fold(now + EPOCH_CHECK, Instant::min);
             // In random order, so that neither old nor new events starve the others.
             tokio::select! {
+                () = end_of(ended) => return Stopped::Ended,
                 Some(joined) = self.in_flight.join_next() => {
                     // After a panic its lane stops until the next start, which tries again.
                     let Ok((delivery, attempt)) = joined else { continue };
                     if !self.complete(delivery, attempt).await {
-                        return;
+                        return Stopped::Gone;
                     }
                 }
                 item = self.events.next(), if self.to_store.is_empty() => {
@@ -157,8 +173,8 @@ impl Worker {
         }
     }
 
-    /// Loads what an earlier run of the server has left.
-    async fn load(&mut self) {
+    /// Loads what an earlier run of the server has left, unless the server ends while the store fails.
+    async fn load(&mut self, ended: &mut watch::Receiver<bool>) {
         loop {
             // Before reading: a backup that is restored meanwhile is loaded the next time.
             self.epoch = self.store.epoch();
@@ -176,7 +192,9 @@ impl Worker {
                 Err(error) => {
                     let webhook = &self.webhook.name;
                     tracing::warn!(webhook, %error, "cannot load pending webhook events, will retry");
-                    tokio::time::sleep(STORE_RETRY).await;
+                    if tokio::time::timeout(STORE_RETRY, end_of(ended)).await.is_ok() {
+                        return;
+                    }
                 }
             }
         }

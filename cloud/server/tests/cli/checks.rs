@@ -1,4 +1,4 @@
-//! `check-config` against `serve`: what keeps the server from its start, what devices would refuse, and what is
+//! `check-config` against `serve`: what keeps the server from starting, what devices would refuse, and what is
 //! dangerous. Both say the same.
 
 use std::fs;
@@ -9,8 +9,8 @@ use std::process::Output;
 
 use fedecks_testing::certificates::{Authority, Certificate};
 use fedecks_testing::cloud_process::CloudProgram;
+use fedecks_testing::wait::{is_root, within};
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
 use tokio::process::Command;
 
 use crate::PROGRAM;
@@ -46,10 +46,11 @@ async fn as_user(program: &CloudProgram, arguments: &[&str]) -> (Option<i32>, St
     let run = program.command(arguments);
     let run = run.as_std();
     let user = USER_ID.to_string();
-    let mut command = Command::new("setpriv");
+    let mut command = Command::new("/usr/bin/setpriv");
     command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]);
     command.arg(run.get_program()).args(run.get_args()).current_dir(program.folder.path());
-    command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    // Those of the tests would be the server's.
+    command.env_clear().envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
     told(&command.kill_on_drop(true).output().await.unwrap())
 }
 
@@ -64,7 +65,7 @@ fn give_store(program: &CloudProgram) {
 
 #[tokio::test]
 async fn a_key_for_root_only_is_found_and_explained() {
-    if !geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let program = configured(TLS).await;
@@ -103,7 +104,7 @@ async fn a_key_for_root_only_is_found_and_explained() {
 
 #[tokio::test]
 async fn a_configuration_for_root_only_is_found() {
-    if !geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let program = configured("").await;
@@ -118,7 +119,7 @@ async fn a_configuration_for_root_only_is_found() {
 
 #[tokio::test]
 async fn a_store_that_the_user_cannot_write_is_found() {
-    if !geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let program = configured("").await;
@@ -129,6 +130,41 @@ async fn a_store_that_the_user_cannot_write_is_found() {
     assert_eq!(code, Some(1), "check-config is content: {said:?}");
     assert!(said.contains("cannot write fedecks-data: Permission denied"), "{said}");
     assert!(said.contains("user 4242 may not write it (owner 4242"), "{said}");
+}
+
+#[tokio::test]
+async fn a_write_ahead_log_of_another_user_is_found() {
+    if !is_root() {
+        return;
+    }
+    let program = configured("").await;
+    give_store(&program);
+    set_mode(&program.folder.path().join("cloud.toml"), 0o644);
+    // Left by root, who has looked at the store with another program.
+    let log = program.folder.path().join("fedecks-data/fedecks.sqlite-wal");
+    fs::write(&log, "").unwrap();
+    set_mode(&log, 0o600);
+    let (code, said) = within(as_user(&program, &["serve"])).await;
+    assert!(code == Some(1) && said.contains("fedecks.sqlite"), "serve: {code:?}: {said}");
+    let (code, said) = check(&program, &[]).await;
+    assert_eq!(code, Some(1), "check-config is content: {said:?}");
+    let expected = "cannot write fedecks-data/fedecks.sqlite-wal: ";
+    assert!(said.contains(expected) && said.contains("user 4242 may not write it"), "{said}");
+}
+
+#[tokio::test]
+async fn a_check_as_another_user_is_refused_unless_root_runs_it() {
+    if !is_root() {
+        return;
+    }
+    let program = configured("").await;
+    give_store(&program);
+    set_mode(&program.folder.path().join("cloud.toml"), 0o644);
+    for (user, code) in [("4242", Some(0)), ("root", Some(1))] {
+        let (ended, said) = as_user(&program, &["check-config", "--user", user]).await;
+        assert_eq!(ended, code, "{user}: {said}");
+        assert_eq!(said.contains("only root can act as another user"), user == "root", "{said}");
+    }
 }
 
 #[tokio::test]
@@ -326,7 +362,7 @@ async fn settings_without_effect_are_warned_of() {
     let (code, said) = check(&program, &[]).await;
     let expected = [
         "trusted_proxies contains 0.0.0.0/0: every client can claim",
-        "unknown environment variable FEDECKS_LIMIT_CONNECTIONS: check the spelling",
+        "no key of the configuration is set by FEDECKS_LIMIT_CONNECTIONS (similar: FEDECKS_LIMITS_CONNECTIONS): check the spelling",
     ];
     assert_eq!(code, Some(0), "{said}");
     for warning in expected {
@@ -351,7 +387,7 @@ async fn a_path_of_the_server_is_refused_for_devices() {
 
 #[tokio::test]
 async fn a_webhooks_secret_for_root_only_is_found() {
-    if !geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let lines =

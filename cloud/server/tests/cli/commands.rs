@@ -37,6 +37,18 @@ async fn a_password_is_read_from_standard_input() {
     assert_eq!(names, ["arthur", "marvin"]);
 }
 
+#[tokio::test]
+async fn an_error_that_quotes_a_path_drives_no_terminal() {
+    let program = CloudProgram::new(PROGRAM);
+    for command in ["serve", "check-config"] {
+        let output =
+            program.output(&[command, "--config", "/no/\u{1b}[2J\u{9b}\u{202e}"], "").await;
+        let error = String::from_utf8(output.stderr).unwrap();
+        let expected = r"cannot read the configuration /no/\u001b[2J\u009b\u202e: No such file";
+        assert!(error.contains(expected), "{error:?}");
+    }
+}
+
 #[test]
 fn a_signal_during_the_password_prompt_restores_the_terminal() {
     let folder = tempfile::tempdir().unwrap();

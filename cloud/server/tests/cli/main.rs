@@ -1,6 +1,6 @@
 //! The real program, for what needs a process: start, signals, systemd, a terminal, a running server.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail the test")]
 
 use std::os::unix::net::UnixDatagram;
 

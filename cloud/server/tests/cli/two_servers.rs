@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use fedecks_testing::cloud_process::{CloudProcess, CloudProgram};
 use fedecks_testing::wait::within;
@@ -86,8 +87,11 @@ async fn a_server_waits_for_its_predecessor_to_end() {
 async fn a_server_that_waits_for_another_ends_on_a_signal() {
     let first = server().await;
     let (mut second, _logs) = waiting(&first).await;
+    let asked = Instant::now();
     kill(Pid::from_raw(second.id().unwrap().try_into().unwrap()), Signal::SIGTERM).unwrap();
     assert_eq!(within(second.wait()).await.unwrap().code(), Some(0));
+    // Far sooner than it would give up waiting.
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
@@ -104,6 +108,7 @@ async fn a_killed_server_leaves_no_lock() {
 async fn the_commands_work_beside_a_server() {
     let server = server().await;
     let program = &server.program;
+    program.add_account("trillian", PASSWORD).await;
     for arguments in [
         &["account", "list"][..],
         &["token", "add", "me", "--role", "read"],

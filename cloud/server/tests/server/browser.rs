@@ -73,6 +73,8 @@ async fn a_device_is_watched_and_sent_messages_by_keyboard() {
     device.client.send(&serde_json::json!({ "text": device_says, "degrees": 21.5 })).await.unwrap();
     browser.shows("\"degrees\": 21.5").await;
     assert_eq!(browser.value("document.querySelectorAll('.log img').length").await, 0);
+    device.client.send(&"abc\u{202e}fed\u{85}").await.unwrap();
+    browser.shows("\"abc\\u202efed\\u0085\"").await;
 
     browser.value("document.getElementById('label').focus()").await;
     browser.tab_to("id", "message").await;
@@ -88,6 +90,16 @@ async fn a_device_is_watched_and_sent_messages_by_keyboard() {
     browser.shows("Sent to the device").await;
     browser.shows("\"fan\": 9007199254740993").await;
     browser.picture("device").await;
+
+    browser.value("document.getElementById('message').select()").await;
+    browser.type_keys(&["{\"$ref\":1}"]).await;
+    browser.type_control_enter().await;
+    browser.shows("literal=true").await;
+    // The browser logs the refusal too.
+    assert_eq!(browser.complaints().await.len(), 1);
+    browser.value("document.getElementById('literal').click()").await;
+    browser.type_control_enter().await;
+    assert_eq!(device.message().await, Term::Map(vec![("$ref".into(), 1.into())]));
 
     device.client.shutdown().await;
     browser.until("document.querySelector('.state').textContent === 'offline'").await;
@@ -114,6 +126,9 @@ async fn a_device_is_labelled_blocked_unblocked_and_revoked() {
     browser.value("document.getElementById('label').focus()").await;
     browser.type_keys(&["Second floor", ENTER]).await;
     browser.until("document.querySelector('.details dd').textContent === 'Second floor'").await;
+    // Those of older versions may have marks of direction.
+    let isolated = "[...document.querySelectorAll('.details dd bdi, h1 bdi')].map((one) => one.textContent).join()";
+    assert_eq!(browser.value(isolated).await, "kitchen-1,Second floor");
 
     browser.press("Block").await;
     browser.press("Cancel").await;

@@ -3,6 +3,7 @@
 use fedecks_store::Role::{Admin, Read};
 use fedecks_testing::cloud_process::CloudProcess;
 use fedecks_testing::http::{Answer, Http};
+use fedecks_testing::wait::within;
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -134,8 +135,6 @@ async fn every_answer_has_the_security_headers() {
         assert!(answer.headers.contains_key("cache-control"));
         assert!(!answer.headers.contains_key("strict-transport-security"));
     }
-    let put = http.ask(Method::PUT, "/session", "").await;
-    assert_eq!(put.json()["code"], "method-not-allowed");
     // As no client library would send it.
     let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"GET /assets/../app.js HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -156,4 +155,90 @@ async fn the_cookie_is_secure_behind_a_tls_proxy() {
     assert_eq!(answer.headers["strict-transport-security"], "max-age=31536000");
     let browser = proxied.header("cookie", &session(&answer).0);
     assert_eq!(browser.get("/api/v1/devices").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn over_tls_only_the_prefixed_cookie_counts() {
+    let server = Server::with("trusted_proxies = [\"127.0.0.1\"]\n").await;
+    let (victim, attacker) = (server.token(&[Read]).await, server.token(&[Read]).await);
+    let plain = server.http();
+    let proxied = plain.clone().header("x-forwarded-for", "192.0.2.7");
+    let tls = proxied.clone().header("x-forwarded-proto", "https");
+    // A sister subdomain can set the name without prefix for all of its domain.
+    let (planted, _) = session(&sign_in(&plain, &attacker).await);
+    let (own, csrf) = session(&sign_in(&tls, &victim).await);
+    let csrf_of = async |http: &Http, cookies: &[&str]| {
+        let http = cookies.iter().fold(http.clone(), |http, one| http.header("cookie", one));
+        let answer = http.get("/session").await;
+        (answer.status == StatusCode::OK)
+            .then(|| answer.json()["csrf"].as_str().unwrap().to_owned())
+    };
+    for cookies in [
+        &[&*format!("{planted}; {own}")][..],
+        &[&format!("{own}; {planted}")],
+        &[&format!("fedecks=left-over; {own}")],
+        &[&planted, &own],
+    ] {
+        assert_eq!(csrf_of(&tls, cookies).await.as_ref(), Some(&csrf), "{cookies:?}");
+    }
+    assert_eq!(csrf_of(&tls, &[&planted]).await, None);
+    // Without TLS a browser does not send the other one.
+    let secret = own.split_once('=').unwrap().1;
+    let without = planted.split_once('=').unwrap().1;
+    assert_eq!(csrf_of(&plain, &[&own]).await, None);
+    assert_eq!(csrf_of(&tls, &[&format!("fedecks={secret}")]).await, None);
+    // Cookies of one name are tried in their order, as a path or a domain may have another one.
+    assert!(csrf_of(&plain, &[&format!("fedecks=left-over; fedecks={without}")]).await.is_some());
+
+    // Signing in or out over TLS leaves the other session alone, and its cookie.
+    let both = tls.clone().header("cookie", &format!("{planted}; {own}"));
+    let out = both.header("x-csrf-token", &csrf).ask(Method::DELETE, "/session", "").await;
+    assert_eq!(out.status, StatusCode::NO_CONTENT);
+    assert_eq!(csrf_of(&tls, &[&own]).await, None);
+    assert!(csrf_of(&plain, &[&planted]).await.is_some());
+    assert!(out.headers["set-cookie"].to_str().unwrap().starts_with("__Host-fedecks=;"));
+}
+
+#[tokio::test]
+async fn over_tls_a_page_without_tls_is_another_site() {
+    let server = Server::with("trusted_proxies = [\"127.0.0.1\"]\n").await;
+    let token = server.token(&[Read]).await;
+    let proxied = server.http().header("x-forwarded-for", "192.0.2.7");
+    let tls = proxied.header("x-forwarded-proto", "https");
+    let origin = |scheme: &str| format!("{scheme}://{}", server.address);
+    let refused = sign_in(&tls.clone().header("origin", &origin("http")), &token).await;
+    assert_eq!(refused.json()["code"], "cross-site");
+    let answer = sign_in(&tls.header("origin", &origin("https")), &token).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_script_sees_that_a_quiet_stream_is_alive() {
+    let server = Server::start().await;
+    let http = server.http().token(&server.token(&[Read]).await);
+    let mut events = http.events("/api/v1/events?heartbeat=1").await;
+    assert_eq!(events.next().await["kind"], "heartbeat");
+    for wrong in ["0", "61", "1.5", "yes", ""] {
+        let answer = http.get(&format!("/api/v1/events?heartbeat={wrong}")).await;
+        assert_eq!(answer.json()["code"], "invalid-query", "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_late_body_of_a_sign_in_is_not_a_wrong_method() {
+    let server = Server::with("[limits]\nrequest_body = \"1s\"\n").await;
+    for body in ["", "{\"token\":"] {
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let head = "POST /session HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 90";
+        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let mut text = [0; 4096];
+        while !answer.contains("\"detail\"") {
+            let count = within(stream.read(&mut text)).await.unwrap();
+            assert_ne!(count, 0, "{answer}");
+            answer += std::str::from_utf8(&text[..count]).unwrap();
+        }
+        assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
+        assert!(answer.contains("\"invalid-body\""), "{answer}");
+    }
 }

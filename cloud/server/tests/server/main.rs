@@ -5,6 +5,7 @@
 mod api;
 mod audit;
 mod browser;
+mod browser_tabs;
 mod dashboard;
 mod event_floods;
 mod full;
@@ -12,6 +13,8 @@ mod guessing;
 mod haproxy;
 mod hostile;
 mod limits;
+mod literal_json;
+mod methods;
 mod monitoring;
 mod operations;
 mod reverse_proxies;

@@ -34,7 +34,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// Its store, opened a second time as the commands of the program do it.
     pub(crate) store: SqliteStore,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 impl Server {

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use warp::reply::{Reply, Response};
 use warp::{Filter, reply};
 
+use fedecks_server::App;
 use fedecks_testing::cloud_process::{CloudProcess, CloudProgram};
 use fedecks_testing::device::Device;
 use fedecks_testing::http::Http;
@@ -178,6 +179,18 @@ async fn a_refused_event_is_delivered_again_after_a_kill() {
     assert_eq!(again.json()["message"], "first");
     assert_eq!(receiver.next().await.json()["message"], "second");
     device.until_connected().await;
+}
+
+#[tokio::test]
+async fn a_second_server_does_not_deliver_an_event_again() {
+    // No answer: the event is being delivered.
+    let (mut receiver, server, device) = start(0, "kinds = [\"message\"]").await;
+    device.client.send(&"once").await.unwrap();
+    receiver.next().await;
+    let second = App::start(&server.folder.path().join("cloud.toml")).await;
+    let error = second.err().unwrap().to_string();
+    assert!(error.contains("is in use by another server"), "{error}");
+    assert!(receiver.deliveries.try_recv().is_err());
 }
 
 #[tokio::test]

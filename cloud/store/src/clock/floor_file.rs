@@ -85,7 +85,8 @@ impl FloorFile {
     /// Replaces the stored time. The file is complete or as before after a power cut, has mode 0600, and
     /// belongs to the directory's owner, also if root writes it.
     pub fn write(&self, floor: u64) -> Result<(), FloorFileError> {
-        let directory = self.file.parent().unwrap_or_else(|| Path::new("."));
+        let parent = self.file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = parent.unwrap_or_else(|| Path::new("."));
         let new = self.file.with_extension("new");
         let written = write_new(&new, directory, &format(floor))
             .and_then(|()| fs::rename(&new, &self.file))
@@ -136,8 +137,6 @@ fn write_new(new: &Path, directory: &Path, text: &str) -> io::Result<()> {
 }
 
 fn sync(directory: &Path) -> io::Result<()> {
-    // `""` is the parent of a plain name.
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     match File::open(directory).and_then(|directory| directory.sync_all()) {
         // Some file systems do not support it, and do not need it.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
@@ -163,6 +162,14 @@ mod tests {
         }
         assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_name_without_a_directory_is_in_the_current_one() {
+        let place = tempfile::NamedTempFile::new_in(".").unwrap();
+        let file = FloorFile { file: place.path().file_name().unwrap().into() };
+        file.write(5).unwrap();
+        assert_eq!(file.read().unwrap(), Some(5));
     }
 
     #[test]

@@ -80,4 +80,26 @@ where
     assert_eq!(store.expire_audit(90).await.unwrap(), 0);
     store.block(&device("newest"), &Actor::cli()).await.unwrap();
     assert_eq!(store.expire_audit(crate::time::unix_now()).await.unwrap(), 1);
+
+    // Lines of a clock that was ahead do not keep those that follow.
+    let ahead = crate::time::unix_now() + 1_000_000_000;
+    for at in std::iter::repeat_n(ahead, 600).chain([1]) {
+        store.audit_later(AuditEntry {
+            at,
+            by: Actor::token("ci"),
+            action: AuditAction::MessageSent,
+            device: None,
+            detail: None,
+        });
+    }
+    // The newest line of all stays.
+    let mut count = 0;
+    let expired = until(async || {
+        count += 1;
+        store.block(&device(&format!("newest-{count}")), &Actor::cli()).await.unwrap();
+        let expired = store.expire_audit(crate::time::unix_now()).await.unwrap();
+        (expired > 0).then_some(expired)
+    })
+    .await;
+    assert_eq!(expired, 1);
 }

@@ -14,10 +14,12 @@ pub(super) struct AuditLog {
 /// How many old lines are deleted at a time, so that nothing waits for it.
 const STEP: u32 = 500;
 
-/// The first lines of a class, in order, as far as they are older than `?2`; at most [`STEP`].
+/// The first lines of a class, in order, as far as they are older than `?2`; at most [`STEP`]. Lines of a
+/// clock that was ahead of `?5` are passed over, or they would keep all that follow.
 const DELETE_OLD: &str = "DELETE FROM audit WHERE sequence IN (
-    SELECT sequence FROM (SELECT sequence, at FROM audit WHERE class = ?1 ORDER BY sequence LIMIT ?3)
-    WHERE at < ?2)";
+    SELECT sequence FROM
+        (SELECT sequence, at FROM audit WHERE class = ?1 AND at <= ?5 ORDER BY sequence LIMIT ?3)
+    WHERE at < ?2) AND sequence < ?4";
 
 impl AuditLog {
     /// Adds a line, in the transaction of the change that it is about, and deletes the first ones of its
@@ -61,9 +63,8 @@ impl AuditLog {
         let mut deleted = 0;
         for class in AuditClass::ALL {
             let before = to_column(now.saturating_sub(self.limits.of(*class).age.as_secs()));
-            let sql = format!("{DELETE_OLD} AND sequence < ?4");
-            deleted +=
-                tx.prepare_cached(&sql)?.execute(params![class.number(), before, STEP, newest])?;
+            let parameters = params![class.number(), before, STEP, newest, to_column(now)];
+            deleted += tx.prepare_cached(DELETE_OLD)?.execute(parameters)?;
         }
         Ok(deleted)
     }

@@ -220,7 +220,8 @@ mod tests {
         fs::write(&copy, "precious").unwrap();
         let error = SqliteStore::back_up(&path, &copy).unwrap_err().to_string();
         let files = format!("{} to {}", path.display(), copy.display());
-        assert_eq!(error, format!("cannot back up the store {files}: entity already exists"));
+        let exists = "a file of this name already exists: choose another name, or remove it";
+        assert_eq!(error, format!("cannot back up the store {files}: {exists}"));
         assert_eq!(fs::read(&copy).unwrap(), b"precious");
 
         for bad in [path.with_file_name("missing"), copy] {

@@ -32,8 +32,8 @@ pub(super) struct File {
 pub(super) enum Use {
     /// A server, the only one.
     Server,
-    /// Anything else, beside a server.
-    Beside,
+    /// Anything else, also while a server uses it.
+    Other,
 }
 
 struct Open {
@@ -108,7 +108,7 @@ impl File {
         // Before the other server's store is migrated.
         let lock = match use_as {
             Use::Server => Some(ServerLock::take(path, &location, OPEN_TIMEOUT)?),
-            Use::Beside => None,
+            Use::Other => None,
         };
         let open = Open::file(path, OPEN_TIMEOUT, &location)?;
         let epoch = Arc::default();

@@ -54,7 +54,8 @@ pub(super) fn create(
 ) -> Result<(), StoreError> {
     let failed = |error| StoreError::failed(location, action, error);
     if fs::symlink_metadata(file).is_ok() {
-        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+        let exists = "a file of this name already exists: choose another name, or remove it";
+        return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, exists)));
     }
     let unfinished = Unfinished::next_to(file).map_err(failed)?;
     write(unfinished.path())?;

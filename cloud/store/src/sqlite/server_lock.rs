@@ -92,8 +92,8 @@ mod tests {
         for way in [&path, &link, &folder.path().join(".").join("store")] {
             assert!(is_in_use(way), "{way:?}");
         }
-        let beside = SqliteStore::open_beside(&link, StoreOptions::default()).unwrap();
-        beside.add_account("marvin", "hash", &cli()).await.unwrap();
+        let command = SqliteStore::open_beside(&link, StoreOptions::default()).unwrap();
+        command.add_account("marvin", "hash", &cli()).await.unwrap();
         drop(server);
         assert!(!is_in_use(&path), "a command has no lock");
     }
@@ -123,7 +123,7 @@ mod tests {
         SqliteStore::restore(&copy, &link).unwrap();
         server.add_account("marvin", "hash", &cli()).await.unwrap();
         assert!(is_in_use(&link));
-        assert!(!is_in_use(&path), "the former file belongs to nobody");
+        assert!(!is_in_use(&path), "no server uses the former file");
         drop(server);
         assert!(!is_in_use(&link));
     }

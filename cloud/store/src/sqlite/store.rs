@@ -31,8 +31,8 @@ use crate::time::unix_now;
 /// everything else. Every call is answered within about 6 seconds: a call that
 /// another process blocks does not delay the others, and fails after 5 seconds.
 ///
-/// Only one server at a time may open a store: each of two would deliver its events to webhooks, and only know of its
-/// own connections. So whoever opens it holds a lock, on the file with `.lock` added to its name, and a second one gets
+/// Only one server at a time may open a store: each of two would deliver its events to webhooks, and know only the
+/// connections that it has itself. So a server holds a lock, on the file with `.lock` added to its name, and a second one gets
 /// [`StoreError::InUse`]. The kernel releases the lock when the process ends, in whatever way. Programs that are not
 /// servers may use the same file at the same time with [`SqliteStore::open_beside`], as the commands of `fedecks-cloud`
 /// do while the server runs.
@@ -126,7 +126,7 @@ impl SqliteStore {
 
     /// [`SqliteStore::open_existing`] for a program that is not a server, which may be running.
     pub fn open_beside(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
-        Self::start(File::open(path.as_ref(), Use::Beside)?, options)
+        Self::start(File::open(path.as_ref(), Use::Other)?, options)
     }
 
     /// A store that is gone when it is dropped, for tests and trials.

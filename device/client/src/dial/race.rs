@@ -103,6 +103,10 @@ impl<'a> Race<'a> {
                 (address, probation, result) = poll_fn(|cx| poll_any(&mut securing, cx)), if !securing.is_empty() => match result {
                     Ok((stream, peer)) => {
                         let (transport, peer) = (Transport::Tls(Box::new(stream)), Some(peer));
+                        // If this one fails later, those that have not answered yet are tried again.
+                        for candidate in started.drain(..).rev() {
+                            self.waiting.push_front(candidate);
+                        }
                         return Some(Established { transport, peer, address, probation });
                     }
                     Err(problem) => {
@@ -203,12 +207,13 @@ async fn connect_to(address: SocketAddr) -> (SocketAddr, io::Result<TcpStream>) 
 
 #[cfg(test)]
 mod tests {
-    use fedecks_protocol::Limits;
+    use fedecks_protocol::{Dialect, Limits};
     use futures_util::FutureExt;
     use tokio::net::{TcpListener, TcpSocket};
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
-    use crate::testing::target;
+    use crate::testing::{Cloud, first, target, trusted_time};
 
     async fn listen() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -278,5 +283,30 @@ mod tests {
         // Without another one it is tried at once.
         drop(second);
         assert_eq!(connect(&target, &[suspect, good]).await, Ok(suspect));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_overtaken_by_tls_is_not_lost() {
+        let cloud = Cloud::new("localhost");
+        let acceptor = TlsAcceptor::from(cloud.config.clone());
+        let (listener, slow) = listen().await;
+        let server = async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            // The other one is being connected to by then.
+            sleep(TLS_PATIENCE + CONNECTION_ATTEMPT_DELAY).await;
+            acceptor.accept(tcp).await
+        };
+        let server = tokio::spawn(server);
+        let (silent, _held) = silent().await;
+        let (time, limits) =
+            (trusted_time(first(2025, 6), first(2025, 7), &cloud.directory), Limits::default());
+        let (url, options) = ("wss://localhost".parse().unwrap(), cloud.options());
+        let target = Target::new(url, &options, time, Dialect::Bincode, &limits).unwrap();
+        let lookup = target.resolver.known(&[slow, silent]);
+        let mut race = Race::begin(&target, lookup).await.unwrap();
+        let established = race.next(&mut Progress::new(|_| {})).await.unwrap();
+        assert_eq!(established.address, slow);
+        assert!(race.has_fresh(), "the other address is left");
+        server.await.unwrap().unwrap();
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use fedecks_common::give_to_owner_of_dir;
 use nix::libc;
-use nix::unistd::geteuid;
 
 use super::data_dir::DataDir;
 use super::sealed_text::{seal, unseal};
@@ -112,6 +112,11 @@ impl AtomicFile {
         self.sync_directory()
     }
 
+    /// Fails if another process uses the directory.
+    pub(super) fn check_lock(&self) -> Result<(), StoreError> {
+        self.directory.check()
+    }
+
     fn paths(&self) -> (PathBuf, PathBuf, PathBuf) {
         let with = |suffix| self.directory.path().join(format!("{}{suffix}", self.name));
         (with(""), with(".previous"), with(".new"))
@@ -195,17 +200,6 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
-/// Only as root: the service's user, who owns the directory, must be able to read the file.
-fn give_to_owner_of_dir(file: &File, path: &Path) {
-    if !geteuid().is_root() {
-        return;
-    }
-    if let Some(Ok(owner)) = path.parent().map(fs::metadata) {
-        // Some file systems have no owners.
-        let _ = fchown(file, Some(owner.uid()), Some(owner.gid()));
-    }
-}
-
 /// Returns `None` for anything but a regular file. Opening a named pipe must not block.
 fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = OpenOptions::new()
@@ -233,7 +227,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
     use std::thread;
 
-    use nix::unistd::{Uid, mkfifo, setfsuid};
+    use nix::unistd::{Uid, geteuid, mkfifo, setfsuid};
     use tempfile::{TempDir, tempdir};
 
     use super::*;

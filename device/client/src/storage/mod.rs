@@ -1,5 +1,5 @@
-//! Storage on disk: small files that survive power cuts, the lock of their directory, and the token. Public for programs that store
-//! their files next to the token.
+//! Storage on disk: small files that survive power cuts, the lock of their directory, and the token. Public for
+//! programs that store their files next to the token.
 
 mod atomic_file;
 mod data_dir;

@@ -46,6 +46,11 @@ impl TokenStore {
     pub fn forget(&self) -> Result<(), StoreError> {
         self.file.remove()
     }
+
+    /// Fails with [`StoreError::InUse`] if another process uses the directory.
+    pub(crate) fn check_lock(&self) -> Result<(), StoreError> {
+        self.file.check_lock()
+    }
 }
 
 fn parse(body: &str) -> Option<(DeviceId, IssuedToken)> {
@@ -114,6 +119,29 @@ mod tests {
         other.save(&longest).unwrap();
         assert_eq!(other.load().unwrap(), Some(longest));
         assert_eq!(store.load().unwrap(), None);
+    }
+
+    #[test]
+    fn a_store_in_use_is_neither_read_nor_changed() {
+        let (folder, first) = fresh();
+        first.save(&numbered(1)).unwrap();
+        let users = [(); 2].map(|()| DataDir::new(folder.path()));
+        users[0].lock().unwrap();
+        let store = TokenStore::new(&users[1], device("nerves-242a"));
+        let attempts: [&dyn Fn() -> Result<(), StoreError>; 4] = [
+            &|| store.check_lock(),
+            &|| store.load().map(drop),
+            &|| store.save(&numbered(2)),
+            &|| store.forget(),
+        ];
+        for attempt in attempts {
+            assert!(matches!(attempt(), Err(StoreError::InUse { .. })));
+        }
+        assert_eq!(first.load().unwrap(), Some(numbered(1)));
+        drop(users);
+        for attempt in attempts {
+            attempt().unwrap();
+        }
     }
 
     #[test]

@@ -234,6 +234,14 @@ fn unknown_keys_are_ignored_unless_they_may_decide_on_trust() {
 }
 
 #[test]
+fn a_warning_quotes_little_of_a_long_value() {
+    let config = load(&format!("url = \"wss://cloud.test\"\nlog = \"{}\"", "ü".repeat(100_000)));
+    let [warning] = &*config.warnings else { panic!("{}", config.warnings.len()) };
+    assert!(warning.starts_with("f.toml, line 2: log: \"üüü"), "{}", warning.len());
+    assert!(warning.ends_with("ü…; using the default") && warning.len() < 600, "{}", warning.len());
+}
+
+#[test]
 fn bytes_that_are_not_utf_8_matter_only_outside_comments() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f.toml");

@@ -41,25 +41,7 @@ fn is_similar(name: &str, key: &str) -> bool {
         return false;
     }
     let name = name.to_ascii_lowercase().replace('-', "_");
-    distance(name.as_bytes(), key.as_bytes()) <= most
-}
-
-/// How many bytes have to be inserted, removed or replaced to make `a` of `b`.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (y, above) in b.iter().zip(row.iter_mut().skip(1)) {
-            let best = (diagonal + usize::from(x != y)).min(left + 1).min(*above + 1);
-            diagonal = std::mem::replace(above, best);
-            left = best;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
+    strsim::generic_levenshtein(&name.into_bytes(), &key.as_bytes().to_vec()) <= most
 }
 
 #[cfg(test)]

@@ -27,10 +27,14 @@ async fn check_by_root_sees_what_the_user_of_the_service_sees() {
     let good = check("chmod 644 /etc/fedecks/ca.pem").await;
     assert!(good.ends_with("status 0\n"), "{good}");
     // As after a run of the service by root.
-    let token = check("touch /var/lib/fedecks/token; chmod 600 /var/lib/fedecks/token").await;
-    assert!(token.ends_with("status 3\n"), "{token}");
-    assert!(token.contains("warning: cannot read /var/lib/fedecks/token: Permission"), "{token}");
-    let policy = "rm /var/lib/fedecks/token; mount --bind /dev/null \
+    let files = "/var/lib/fedecks/token /var/lib/fedecks/lock";
+    let stored = check(&format!("touch {files}; chmod 600 {files}")).await;
+    assert!(stored.ends_with("status 3\n"), "{stored}");
+    for name in ["token", "lock"] {
+        let warning = format!("warning: cannot read /var/lib/fedecks/{name}: Permission");
+        assert!(stored.contains(&warning), "{stored}");
+    }
+    let policy = "rm /var/lib/fedecks/*; mount --bind /dev/null \
         /usr/share/dbus-1/system.d/org.fedecks.Device1.conf; chown root: /var/lib/fedecks";
     let directory = check(policy).await;
     assert!(directory.ends_with("status 3\n"), "{directory}");

@@ -177,7 +177,7 @@ async fn keeps_it_running(program: (&str, &str), tools: &[&str], shell: &Path) {
     assert!(system.services().is_empty());
 
     // Like after an update by an image whose user has another number.
-    let kept = ["data", "data/token"].map(|name| system.file(name));
+    let kept = ["data", "data/token", "data/lock"].map(|name| system.file(name));
     for file in &kept {
         nix::unistd::chown(file, Some(4242.into()), Some(4242.into())).unwrap();
     }
@@ -239,7 +239,7 @@ async fn only_files_with_one_name_are_given_to_the_user() {
             std::os::unix::fs::MetadataExt::uid(&fs::symlink_metadata(system.file(name)).unwrap())
         };
         fs::create_dir(system.file("data")).unwrap();
-        for name in ["roots", "also-roots", "data/token", "data/time"] {
+        for name in ["roots", "also-roots", "data/token", "data/time", "data/lock"] {
             fs::write(system.file(name), "").unwrap();
         }
         // As the service's user can where the kernel does not forbid it.
@@ -256,6 +256,7 @@ async fn only_files_with_one_name_are_given_to_the_user() {
             ("data", user),
             ("data/token", user),
             ("data/time", user),
+            ("data/lock", user),
         ] {
             assert_eq!(owner(name), expected, "{name}");
         }

@@ -2,21 +2,27 @@
 
 use std::fs;
 
-use crate::support::fedecksd::{Setup, connected};
-use crate::support::{By, cloud};
+use crate::support::fedecksd::{Fedecksd, Setup, connected};
+use crate::support::{By, Cloud, cloud};
 
 const IN_USE: &str = "is in use by another process";
 
 /// Exit status of a service whose data directory is in use; docs/device.md says the same.
 const IN_USE_STATUS: i32 = 75;
 
+/// A service that has its token, and uses the data directory.
+async fn logged_in(cloud: &mut Cloud) -> (Setup, Fedecksd) {
+    let setup = Setup::new(cloud.address).with_credentials();
+    let mut service = setup.start();
+    assert_eq!(connected(cloud).await, By::Credentials);
+    service.logs("used and removed").await;
+    (setup, service)
+}
+
 #[tokio::test]
 async fn a_second_service_ends_and_leaves_the_first_alone() {
     let mut cloud = cloud().await;
-    let setup = Setup::new(cloud.address).with_credentials();
-    let mut first = setup.start();
-    assert_eq!(connected(&mut cloud).await, By::Credentials);
-    first.logs("used and removed").await;
+    let (setup, first) = logged_in(&mut cloud).await;
 
     let (status, log) = setup.start().ended().await;
     assert_eq!(status, Some(IN_USE_STATUS), "{log}");
@@ -32,10 +38,7 @@ async fn a_second_service_ends_and_leaves_the_first_alone() {
 #[tokio::test]
 async fn a_service_waits_for_its_predecessor_to_end() {
     let mut cloud = cloud().await;
-    let setup = Setup::new(cloud.address).with_credentials();
-    let mut first = setup.start();
-    assert_eq!(connected(&mut cloud).await, By::Credentials);
-    first.logs("used and removed").await;
+    let (setup, first) = logged_in(&mut cloud).await;
     let mut second = setup.start();
     second.logs("waiting for the process").await;
     first.begin_to_terminate();
@@ -47,10 +50,7 @@ async fn a_service_waits_for_its_predecessor_to_end() {
 #[tokio::test]
 async fn a_killed_service_leaves_no_lock() {
     let mut cloud = cloud().await;
-    let setup = Setup::new(cloud.address).with_credentials();
-    let mut first = setup.start();
-    assert_eq!(connected(&mut cloud).await, By::Credentials);
-    first.logs("used and removed").await;
+    let (setup, first) = logged_in(&mut cloud).await;
     first.kill().await;
     assert!(setup.data().join("lock").exists());
     let log = setup.run(&mut cloud, By::Token, " connected").await;

@@ -259,7 +259,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 Poll::Ready(Delivery::Item(Item::Frame(frame))) => {
                     self.queue_first = false;
                     self.socket.send(&frame);
-                    self.traffic.set_unsent(&self.context.traffic, self.socket.unsent());
+                    self.traffic.set_unsent(&self.context.traffic, self.socket.unsent_memory());
                     self.count_sent();
                     continue;
                 }

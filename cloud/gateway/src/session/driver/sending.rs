@@ -51,7 +51,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
         match frame {
             Ok(frame) => {
                 self.socket.send(frame.as_ref());
-                self.traffic.set_unsent(&self.context.traffic, self.socket.unsent());
+                self.traffic.set_unsent(&self.context.traffic, self.socket.unsent_memory());
                 true
             }
             Err(error) => {
@@ -80,7 +80,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
     /// Flushes the socket; returns whether nothing is left to send.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
         let flushed = self.socket.poll_flush(cx);
-        self.traffic.set_unsent(&self.context.traffic, self.socket.unsent());
+        self.traffic.set_unsent(&self.context.traffic, self.socket.unsent_memory());
         let (received, sent) = self.socket.take_counts();
         let counters = self.context.hub.counters();
         counters.bytes_received.fetch_add(received.into(), Ordering::Relaxed);

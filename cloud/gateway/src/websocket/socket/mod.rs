@@ -244,6 +244,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.buffers.output.rest().len()
     }
 
+    /// The memory that these take, in bytes: also what was sent and is not released yet, and what the buffer has
+    /// reserved.
+    pub(crate) fn unsent_memory(&self) -> usize {
+        self.buffers.output.memory()
+    }
+
     /// Whether bytes were received since the last call of [`Socket::take_counts`].
     pub(crate) fn has_received(&self) -> bool {
         self.buffers.received_bytes > 0
@@ -393,6 +399,10 @@ impl ByteQueue {
         self.from >= self.bytes.len()
     }
 
+    fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn take(&mut self, into: &mut [u8]) -> usize {
         let rest = self.rest();
         let fits = rest.len().min(into.len());
@@ -408,6 +418,7 @@ impl ByteQueue {
         } else if self.from > self.bytes.len() / 2 && self.from > CONGESTED {
             // Otherwise a queue that is never empty would never release what was consumed.
             self.bytes.drain(..self.from);
+            self.bytes.shrink_to_fit();
             self.from = 0;
         }
     }

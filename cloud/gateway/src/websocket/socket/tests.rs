@@ -143,6 +143,22 @@ async fn a_buffer_that_is_never_empty_releases_what_was_sent() {
 }
 
 #[tokio::test]
+async fn what_a_slow_reader_has_taken_is_not_kept() {
+    let (mut socket, mut client) = pair(10_000);
+    let mut sink = vec![0; 10_000];
+    for _ in 0..10 {
+        socket.send(&[0; MAX]);
+    }
+    while socket.unsent() > MAX {
+        let (memory, unsent) = (socket.buffers.output.bytes.capacity(), socket.unsent());
+        assert!(memory <= 4 * unsent, "{memory} for {unsent}");
+        tokio::task::yield_now().await;
+        let _ = poll_fn(|cx| Poll::Ready(socket.poll_flush(cx).is_ready())).await;
+        client.read_exact(&mut sink).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn the_cause_of_an_unusable_connection_is_an_error() {
     let mut compressed = frame(2, b"x");
     compressed[0] |= 0x40;

@@ -13,7 +13,7 @@ use warp::reply::Response;
 use super::devices::{Device, unrecorded};
 use super::input::Parameter;
 use super::paging::{self, CURSOR, LIMIT};
-use super::presence::{connected_devices, connected_since};
+use super::presence::{connected_devices, connected_since, first_by_id};
 use super::request::Request;
 use super::route::{Route, handler};
 use crate::http::caller::Caller;
@@ -121,7 +121,7 @@ impl Page {
         })
         .await?;
         let more = connected.len() > EXAMINED;
-        connected.truncate(EXAMINED);
+        first_by_id(&mut connected, EXAMINED);
         let mut devices = Vec::new();
         for chunk in connected.chunks(DeviceQuery::MAX as usize) {
             let ids: Vec<_> = chunk.iter().map(|presence| presence.device.clone()).collect();

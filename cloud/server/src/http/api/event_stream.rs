@@ -12,7 +12,7 @@ use crate::events::{EventStream, Item, LogEntry};
 
 /// How often a quiet stream sends a comment and its position: proxies don't take it for dead, and a
 /// client that is gone is noticed.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+const COMMENT: Duration = Duration::from_secs(15);
 
 /// How long a browser waits before it reconnects.
 const RETRY: Duration = Duration::from_secs(3);
@@ -20,15 +20,18 @@ const RETRY: Duration = Duration::from_secs(3);
 /// The length of a chunk. A client that stops reading keeps one of them in memory.
 const CHUNK: usize = 64 * 1024;
 
-/// The chunks of a stream. It ends with the server, when `allowed`, called before each chunk, returns false,
+/// The chunks of a stream. With `heartbeat`, a quiet stream sends an event that often instead of a comment. It ends with the server, when `allowed`, called before each chunk, returns false,
 /// and when an event leaves the log before a slow client has all of it.
 pub(super) fn chunks(
     stream: EventStream,
+    heartbeat: Option<Duration>,
     allowed: impl Fn() -> bool + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
-    let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let encoder = Encoder { stream, allowed, heartbeat, sending: None };
+    let period = heartbeat.unwrap_or(COMMENT);
+    let mut quiet = interval_at(Instant::now() + period, period);
+    quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let encoder =
+        Encoder { stream, allowed, quiet, has_heartbeat: heartbeat.is_some(), sending: None };
     let greeting = format!("retry: {}\n{}\n", RETRY.as_millis(), encoder.position()).into();
     let rest =
         stream::unfold(encoder, |mut encoder| async { Some((encoder.next().await?, encoder)) });
@@ -38,7 +41,8 @@ pub(super) fn chunks(
 struct Encoder<A> {
     stream: EventStream,
     allowed: A,
-    heartbeat: Interval,
+    quiet: Interval,
+    has_heartbeat: bool,
     sending: Option<Sending>,
 }
 
@@ -65,13 +69,17 @@ impl<A: Fn() -> bool> Encoder<A> {
             biased;
             _ = self.stream.stopping.wait_for(|stopping| *stopping) => return None,
             item = self.stream.reader.next() => Some(item),
-            _ = self.heartbeat.tick() => None,
+            _ = self.quiet.tick() => None,
         };
         if !(self.allowed)() {
             return None;
         }
-        self.heartbeat.reset();
+        self.quiet.reset();
         Some(match item {
+            None if self.has_heartbeat => {
+                let position = self.position();
+                format!("{position}event: heartbeat\ndata: {{\"kind\":\"heartbeat\"}}\n\n").into()
+            }
             None => format!(":\n{}\n", self.position()).into(),
             Some(Item::Gap { id }) => {
                 format!("id: {id}\nevent: gap\ndata: {{\"id\":\"{id}\",\"kind\":\"gap\"}}\n\n")
@@ -114,6 +122,7 @@ mod tests {
         streams: Streams,
         log: EventLog,
         stop: watch::Sender<bool>,
+        heartbeat: Option<Duration>,
     }
 
     impl Fixture {
@@ -121,12 +130,17 @@ mod tests {
             let log = EventLog::new(Bounds { events: 10, bytes: 1_000_000 });
             let (stop, stopping) = watch::channel(false);
             let limits = Events { streams, streams_per_token: 2, ..Events::default() };
-            Self { streams: Streams::new(log.clone(), &limits, stopping), log, stop }
+            Self {
+                streams: Streams::new(log.clone(), &limits, stopping),
+                log,
+                stop,
+                heartbeat: None,
+            }
         }
 
         fn open(&self, after: Option<&str>, allowed: bool) -> Option<Chunks> {
             let stream = self.streams.open("token", after, Filter::default()).ok()?;
-            Some(Box::pin(chunks(stream, move || allowed)))
+            Some(Box::pin(chunks(stream, self.heartbeat, move || allowed)))
         }
 
         fn record_message(&self) {
@@ -159,6 +173,21 @@ mod tests {
         let data: serde_json::Value = serde_json::from_str(data).unwrap();
         assert_eq!((&data["id"], &data["message"]), (&id.into(), &"line 1\nline 2".into()));
         assert_eq!(text(&mut stream).await, format!(":\nid: {id}\n\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_stream_sends_heartbeats_if_that_was_asked_for() {
+        let fixture = Fixture { heartbeat: Some(Duration::from_secs(5)), ..Fixture::new(1) };
+        let mut stream = fixture.open(None, true).unwrap();
+        let greeting = text(&mut stream).await;
+        let position = greeting.strip_prefix("retry: 3000\n").unwrap().strip_suffix('\n').unwrap();
+        let began = Instant::now();
+        for count in 1..=3 {
+            let expected =
+                format!("{position}event: heartbeat\ndata: {{\"kind\":\"heartbeat\"}}\n\n");
+            assert_eq!(text(&mut stream).await, expected);
+            assert_eq!(began.elapsed(), Duration::from_secs(5 * count));
+        }
     }
 
     #[tokio::test]

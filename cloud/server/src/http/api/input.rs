@@ -14,7 +14,8 @@ pub(super) struct Parameter {
 pub(super) enum ParameterKind {
     Text,
     Flag,
-    Limit,
+    /// From 1 to this number.
+    Number(usize),
     EventKind,
     AuditClass,
 }

@@ -6,7 +6,7 @@ use fedecks_store::{AuditAction, Role};
 use http::{Method, StatusCode};
 use warp::reply::Response;
 
-use super::input::Accepts;
+use super::input::{Accepts, Parameter};
 use super::request::Request;
 use super::route::{Content, Route, handler};
 use crate::events::{Event, EventPayload};
@@ -19,9 +19,15 @@ pub(super) const ROUTES: &[Route] =
         .role(Role::Send)
         .summary(
             "Send a message to a device: any JSON becomes a term, application/octet-stream is sent as \
-             bytes. It is put into the device's queue, and lost if the connection breaks before it is \
+             bytes. An object with a single key that begins with `$` is an escape, for what JSON lacks, \
+             unless `literal=true` is given. It is put into the device's queue, and lost if the connection breaks before it is \
              sent",
         )
+        .query(&[Parameter::flag(
+            "literal",
+            "Whether JSON is taken as it is, so that `{\"$ref\": 1}` is a map with the key `$ref`; false by \
+             default, when such an object is an escape or refused. Bytes are always taken as they are",
+        )])
         .body(Accepts::Message)
         .success(202, "The message is in the device's queue", Content::Nothing)
         .problems(&[
@@ -35,10 +41,11 @@ pub(super) const ROUTES: &[Route] =
         ])];
 
 async fn send(caller: Caller, mut request: Request) -> Result<Response, Problem> {
+    let is_literal = request.flag("literal")?.unwrap_or(false);
     let device = request.known_device(&caller).await?;
     let by = caller.actor().to_string();
     let (pushed, payload) = if request.body.is_json {
-        let message = request.message().await?;
+        let message = request.message(is_literal).await?;
         let pushed = request.state.hub.send_message(&device, &message).await;
         (pushed, EventPayload::Sent { by, message })
     } else {

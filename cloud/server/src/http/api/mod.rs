@@ -53,7 +53,7 @@ pub(crate) fn filter(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
         .and(warp::body::stream())
         .then(move |path, method, headers, query, peer: Peer, body| {
             let call = Call { state: state.clone(), path, method, headers, query };
-            async move { call.answer(peer.address.ip(), body).await }
+            async move { call.answer(peer, body).await }
         })
         .boxed()
 }
@@ -80,11 +80,12 @@ impl Call {
     /// not even which paths exist.
     async fn answer<C: Buf>(
         self,
-        peer: IpAddr,
+        peer: Peer,
         body: impl Stream<Item = Result<C, warp::Error>>,
     ) -> Response {
         let began = Instant::now();
         let caller = Caller::authenticate(&self.state, &self.method, &self.headers, peer);
+        let peer = peer.address.ip();
         let by = caller.as_ref().ok().cloned();
         let found = caller.and_then(|caller| {
             let matched = table::find(&self.method, self.path.as_str())?;

@@ -8,7 +8,6 @@ use utoipa::PartialSchema;
 
 use super::devices::Device;
 use super::input::{Accepts, Parameter, ParameterKind};
-use super::paging;
 use super::presence::Presence;
 use super::route::{Content, PREFIX, Route};
 use crate::event_kind::EventKind;
@@ -84,8 +83,8 @@ fn query_parameter(parameter: &Parameter) -> Value {
     let mut schema = match parameter.kind {
         ParameterKind::Text => json!({ "type": "string" }),
         ParameterKind::Flag => json!({ "type": "boolean" }),
-        ParameterKind::Limit => {
-            json!({ "type": "integer", "minimum": 1, "maximum": paging::MAX_LIMIT })
+        ParameterKind::Number(most) => {
+            json!({ "type": "integer", "minimum": 1, "maximum": most })
         }
         ParameterKind::EventKind => {
             let words: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();

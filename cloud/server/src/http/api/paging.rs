@@ -11,7 +11,7 @@ use crate::http::problem::Problem;
 pub(super) const MAX_LIMIT: usize = 500;
 
 pub(super) const LIMIT: Parameter = Parameter {
-    kind: ParameterKind::Limit,
+    kind: ParameterKind::Number(MAX_LIMIT),
     ..Parameter::text("limit", "The maximum length of the page, 1 to 500; 100 by default")
 };
 

@@ -58,15 +58,26 @@ struct PresencePage {
     next: Option<String>,
 }
 
-/// The connected devices that match, ordered by id.
+/// The connected devices that match, in no order.
 pub(super) async fn connected_devices(
     state: &AppState,
     matches: impl Fn(&DeviceId) -> bool,
 ) -> Result<Vec<Arc<messaging::Presence>>, Problem> {
     let mut connected = state.hub.list().await?;
     connected.retain(|presence| matches(&presence.device));
-    connected.sort_unstable_by(|one, other| one.device.cmp(&other.device));
     Ok(connected)
+}
+
+/// The first `most` of these devices, ordered by id. The others are not sorted: a fleet may be large and a page small.
+pub(super) fn first_by_id(devices: &mut Vec<Arc<messaging::Presence>>, most: usize) {
+    let by_id = |one: &Arc<messaging::Presence>, other: &Arc<messaging::Presence>| {
+        one.device.cmp(&other.device)
+    };
+    if devices.len() > most {
+        devices.select_nth_unstable_by(most, by_id);
+        devices.truncate(most);
+    }
+    devices.sort_unstable_by(by_id);
 }
 
 pub(super) async fn connected_since(
@@ -85,14 +96,14 @@ async fn get(caller: Caller, request: Request) -> Result<Response, Problem> {
 
 async fn list(caller: Caller, request: Request) -> Result<Response, Problem> {
     let (limit, after) = (paging::limit(&request)?, paging::device_cursor(&request)?);
-    let all = connected_devices(&request.state, |device| caller.can_see(device)).await?;
-    let rest = all.iter().filter(|one| after.as_ref().is_none_or(|after| one.device > *after));
-    let mut page: Vec<_> = rest.take(limit + 1).collect();
+    let mut page = connected_devices(&request.state, |device| caller.can_see(device)).await?;
+    let connected = page.len();
+    page.retain(|one| after.as_ref().is_none_or(|after| one.device > *after));
     let more = page.len() > limit;
-    page.truncate(limit);
+    first_by_id(&mut page, limit);
     let next = page.last().filter(|_| more).map(|last| paging::to_cursor(&last.device));
-    let devices = page.into_iter().map(|one| Presence::new(&one.device, Some(one))).collect();
-    Ok(json_response(&PresencePage { connected: all.len(), devices, next }))
+    let devices = page.iter().map(|one| Presence::new(&one.device, Some(one))).collect();
+    Ok(json_response(&PresencePage { connected, devices, next }))
 }
 
 impl Presence {

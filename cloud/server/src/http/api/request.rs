@@ -147,7 +147,7 @@ impl Request {
     }
 
     /// The body as a message, which counts as what it becomes.
-    pub(super) async fn message(&mut self) -> Result<Message, Problem> {
+    pub(super) async fn message(&mut self, is_literal: bool) -> Result<Message, Problem> {
         let body = std::mem::take(&mut self.body.bytes);
         // While a list grows, its old and its new memory are counted.
         let most = self.state.config.sessions.max_decoded_by_device.saturating_mul(3);
@@ -155,13 +155,13 @@ impl Request {
             let turn = self.state.request_memory.parsing().await;
             let parsed = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
-                parse_term(&body, most)
+                parse_term(&body, is_literal, most)
             });
             parsed
                 .await
                 .map_err(|_| Problem::new(Code::InvalidBody, "the body cannot be parsed"))??
         } else {
-            parse_term(&body, most)?
+            parse_term(&body, is_literal, most)?
         };
         let message = Message::from(term);
         // The term and its frame.
@@ -184,13 +184,27 @@ fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(json).map_err(|error| json_problem(&error))
 }
 
-/// Reads a term that takes at most this much memory, in bytes.
-fn parse_term(json: &[u8], most: usize) -> Result<Term, Problem> {
+/// Reads a term that takes at most this much memory, in bytes. If it can only be read literally, the error says
+/// how to ask for that.
+fn parse_term(json: &[u8], is_literal: bool, most: usize) -> Result<Term, Problem> {
+    read_term(json, is_literal, most).map_err(|problem| {
+        let helps =
+            problem.code == Code::InvalidBody && !is_literal && read_term(json, true, most).is_ok();
+        if helps {
+            problem.and("literal=true in the query takes JSON as it is, without escapes")
+        } else {
+            problem
+        }
+    })
+}
+
+fn read_term(json: &[u8], is_literal: bool, most: usize) -> Result<Term, Problem> {
     let limits = Limits { max_decoded: most, max_depth: Limits::MAX_DEPTH, ..Limits::default() };
     let budget = Budget::new(&limits);
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    let term = JsonReader(&budget).deserialize(&mut reader);
-    term.and_then(|term| reader.end().map(|()| term)).map_err(|error| {
+    let reader = if is_literal { JsonReader::literal(&budget) } else { JsonReader::new(&budget) };
+    let mut json = serde_json::Deserializer::from_slice(json);
+    let term = reader.deserialize(&mut json);
+    term.and_then(|term| json.end().map(|()| term)).map_err(|error| {
         let code = match budget.exceeded() {
             Some(OverBudget::TooHeavy { .. }) => Code::MessageTooBig,
             Some(OverBudget::TooDeep { .. }) => Code::MessageTooDeep,
@@ -243,9 +257,7 @@ pub(super) async fn read_body<C: Buf>(
         let Some(chunk) = chunks.next().await else {
             return Ok(Body { bytes: body.into(), is_json });
         };
-        let incomplete =
-            |_| Problem::new(Code::InvalidBody, "the body is incomplete or came too slowly");
-        let mut chunk = chunk.map_err(incomplete)?;
+        let mut chunk = chunk.map_err(|_| Problem::incomplete_body())?;
         if body.len() + chunk.remaining() > max {
             drop(body);
             discard(chunks).await;

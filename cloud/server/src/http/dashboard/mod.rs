@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use fedecks_cloud::serve::Peer;
 use fedecks_store::{Actor, AuditAction};
+use futures_util::{Stream, StreamExt};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use super::caller::find_token;
 use super::problem::{Code, Problem};
 use super::reading::reading;
 use super::response::{json_response, no_content};
+use crate::dashboard_sessions::SignedIn;
 use crate::state::AppState;
 
 /// The files below `/assets/`: name, content type, content.
@@ -25,6 +27,7 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("style.css", CSS, include_bytes!("../../../assets/style.css")),
     ("app.js", JAVASCRIPT, include_bytes!("../../../assets/app.js")),
     ("api.js", JAVASCRIPT, include_bytes!("../../../assets/api.js")),
+    ("events.js", JAVASCRIPT, include_bytes!("../../../assets/events.js")),
     ("page.js", JAVASCRIPT, include_bytes!("../../../assets/page.js")),
     ("fleet.js", JAVASCRIPT, include_bytes!("../../../assets/fleet.js")),
     ("chart.js", JAVASCRIPT, include_bytes!("../../../assets/chart.js")),
@@ -37,7 +40,7 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const PAGE: &[u8] = include_bytes!("../../../assets/index.html");
 
 /// The largest body of a sign-in, in bytes.
-const MAX_BODY: u64 = 1024;
+const MAX_BODY: usize = 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,31 +65,59 @@ pub(crate) fn filter(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     page.or(assets).unify().or(session(state)).unify().boxed()
 }
 
-/// `/session`: POST signs in, GET returns the session if there is one, DELETE signs out.
+/// `/session`: POST signs in, GET returns the session if there is one, DELETE signs out. A single filter, since those
+/// for one method each would take what is wrong with a body for a wrong method.
 fn session(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
-    let (for_get, for_post, for_delete) = (state.clone(), state.clone(), state.clone());
-    let path = warp::path!("session").and(warp::header::headers_cloned());
-    let get = path.and(reading()).map(move |headers: HeaderMap| {
-        match browser_session::find(&for_get.sessions, &headers) {
-            Ok(Some(found)) => json_response(&SessionInfo { csrf: &found.csrf }),
-            Ok(None) => no_content(),
-            Err(problem) => problem.into_response(),
-        }
-    });
-    let post = path
-        .and(warp::post())
+    let state = state.clone();
+    warp::path!("session")
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
-        .and(warp::body::content_length_limit(MAX_BODY))
-        .and(warp::body::bytes())
-        .map(move |headers: HeaderMap, peer: Peer, body: Bytes| {
-            sign_in(&for_post, &headers, peer, &body).unwrap_or_else(Reply::into_response)
-        });
-    let delete = path.and(warp::delete()).and(warp::ext::get::<Peer>()).map(
-        move |headers: HeaderMap, peer: Peer| {
-            sign_out(&for_delete, &headers, peer).unwrap_or_else(Reply::into_response)
-        },
-    );
-    get.or(post).unify().or(delete).unify().boxed()
+        .and(warp::body::stream())
+        .then(move |method, headers, peer, body| {
+            let state = state.clone();
+            async move {
+                let answer = answer_session(&state, &method, &headers, peer, body).await;
+                answer.unwrap_or_else(Reply::into_response)
+            }
+        })
+        .boxed()
+}
+
+async fn answer_session<C: Buf>(
+    state: &AppState,
+    method: &Method,
+    headers: &HeaderMap,
+    peer: Peer,
+    body: impl Stream<Item = Result<C, warp::Error>>,
+) -> Result<Response, Problem> {
+    match *method {
+        Method::GET | Method::HEAD => {
+            let found = browser_session::find(&state.sessions, headers, peer)?;
+            let info = |found: SignedIn| json_response(&SessionInfo { csrf: &found.csrf });
+            Ok(found.map_or_else(no_content, info))
+        }
+        Method::POST => sign_in(state, headers, peer, &read(body).await?),
+        Method::DELETE => sign_out(state, headers, peer),
+        _ => Err(Problem::method_not_allowed("GET, HEAD, POST, DELETE")),
+    }
+}
+
+/// The body of a sign-in.
+async fn read<C: Buf>(
+    body: impl Stream<Item = Result<C, warp::Error>>,
+) -> Result<Vec<u8>, Problem> {
+    let mut chunks = std::pin::pin!(body);
+    let mut read = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        let mut chunk = chunk.map_err(|_| Problem::incomplete_body())?;
+        if read.len() + chunk.remaining() > MAX_BODY {
+            let detail = format!("expected at most {MAX_BODY} bytes");
+            return Err(Problem::new(Code::BodyTooBig, detail));
+        }
+        read.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+    }
+    Ok(read)
 }
 
 fn sign_in(
@@ -95,7 +126,7 @@ fn sign_in(
     peer: Peer,
     body: &[u8],
 ) -> Result<Response, Problem> {
-    browser_session::require_same_origin(headers)?;
+    browser_session::require_same_origin(headers, peer)?;
     let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
     // A form on another site cannot send this type.
     if !kind.starts_with(b"application/json") {
@@ -119,25 +150,25 @@ fn sign_in(
     tracing::info!(by = token.name, peer = %address, "dashboard sign-in");
     let by = Actor::token(&token.name).from_address(address);
     state.audit_trail.add(by, AuditAction::SignedIn, None, None);
-    if let Some(older) = browser_session::find(&state.sessions, headers)? {
+    if let Some(older) = browser_session::find(&state.sessions, headers, peer)? {
         state.sessions.end(&older.id);
     }
     let new = state.sessions.begin(token);
     let mut response = json_response(&SessionInfo { csrf: &new.csrf });
-    set_cookie(&mut response, &browser_session::cookie_header(Some(&new.secret), peer.encrypted));
+    set_cookie(&mut response, &browser_session::cookie_header(Some(&new.secret), peer));
     Ok(response)
 }
 
 fn sign_out(state: &AppState, headers: &HeaderMap, peer: Peer) -> Result<Response, Problem> {
-    if let Some(signed_in) = browser_session::find(&state.sessions, headers)? {
-        browser_session::check(&signed_in, &Method::DELETE, headers)?;
+    if let Some(signed_in) = browser_session::find(&state.sessions, headers, peer)? {
+        browser_session::check(&signed_in, &Method::DELETE, headers, peer)?;
         state.sessions.end(&signed_in.id);
         tracing::info!(by = signed_in.token.name, "dashboard sign-out");
         let by = Actor::token(&signed_in.token.name).from_address(peer.address.ip());
         state.audit_trail.add(by, AuditAction::SignedOut, None, None);
     }
     let mut response = no_content();
-    set_cookie(&mut response, &browser_session::cookie_header(None, peer.encrypted));
+    set_cookie(&mut response, &browser_session::cookie_header(None, peer));
     Ok(response)
 }
 

@@ -33,6 +33,14 @@ async fn every_command_works_from_the_login_to_the_logout() {
     assert_eq!(scene.cloud.next().await, Seen::Message(pair));
     scene.run(&["send", "-1"]).await.succeeds();
     assert_eq!(scene.cloud.next().await, Seen::Message(Term::Int(-1)));
+    let reference = Term::Map(vec![(Term::from("$ref"), Term::List(vec![Term::Int(1)]))]);
+    scene.run(&["send", "--literal", r#"{"$ref":[1]}"#]).await.succeeds();
+    assert_eq!(scene.cloud.next().await, Seen::Message(reference.clone()));
+    scene.run_with(&["send", "-", "--literal"], r#"{"$ref":[1]}"#).await.succeeds();
+    assert_eq!(scene.cloud.next().await, Seen::Message(reference.clone()));
+    // As `listen` and the API show it.
+    scene.run(&["send", r#"{"$map":[["$ref",[1]]]}"#]).await.succeeds();
+    assert_eq!(scene.cloud.next().await, Seen::Message(reference));
 
     scene.run_with(&["send-raw", "-"], [0, 255, 10]).await.succeeds();
     assert_eq!(scene.cloud.next().await, Seen::Raw(vec![0, 255, 10]));
@@ -158,6 +166,8 @@ async fn errors_have_a_hint_and_an_exit_status() {
     for (arguments, text) in [
         (&["login"][..], "use --stdin"),
         (&["send", "{"], "the argument is not valid JSON: EOF"),
+        (&["send", r#"{"$ref":1}"#], "; --literal takes JSON as it is, without escapes"),
+        (&["send", "--literal", r#"{"a":1,"a":2}"#], "the argument: duplicate key \"a\""),
         (&["send-raw", "/nonexistent"], "/nonexistent: No such file"),
         (&["snd", "1"], "'send'"),
         (&["status", "--wait", "conected"], "'connected'"),

@@ -1,14 +1,18 @@
 //! The command at a terminal: questions, signals, colours.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::sync::mpsc;
 
 use fedecks_protocol::Term;
-use nix::pty::openpty;
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+use nix::unistd::Pid;
 use tokio::process::Child;
 
 use crate::support::process::{gone, id_in, write_id};
@@ -25,11 +29,22 @@ struct Session {
     before: Termios,
 }
 
+/// Both ends of a new terminal, which no child inherits.
+fn open_terminal() -> (File, OwnedFd) {
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname_r(&master).unwrap();
+    let mut open = OpenOptions::new();
+    let terminal = open.read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).unwrap();
+    (File::from(OwnedFd::from(master)), terminal.into())
+}
+
 impl Session {
     fn start(scene: &Scene, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let pair = openpty(None, None).unwrap();
-        let before = tcgetattr(&pair.slave).unwrap();
-        let end = || Stdio::from(pair.slave.try_clone().unwrap());
+        let (master, terminal) = open_terminal();
+        let before = tcgetattr(&terminal).unwrap();
+        let end = || Stdio::from(terminal.try_clone().unwrap());
         // setsid makes it the controlling terminal, so that Ctrl-C is a signal.
         let child = tokio::process::Command::new("setsid")
             .args(["--ctty", "--wait"])
@@ -46,7 +61,7 @@ impl Session {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut reader = File::from(pair.master.try_clone().unwrap());
+        let mut reader = master.try_clone().unwrap();
         let (sender, shown) = mpsc::channel();
         std::thread::spawn(move || {
             let mut chunk = [0; 4096];
@@ -56,8 +71,7 @@ impl Session {
                 }
             }
         });
-        let keyboard = File::from(pair.master);
-        Self { child, keyboard, terminal: pair.slave, shown, screen: String::new(), before }
+        Self { child, keyboard: master, terminal, shown, screen: String::new(), before }
     }
 
     fn sees(&mut self, text: &str) {
@@ -75,6 +89,16 @@ impl Session {
 
     fn is_echoing(&self) -> bool {
         tcgetattr(self.terminal.as_fd()).unwrap().local_flags.contains(LocalFlags::ECHO)
+    }
+
+    /// Closes the terminal, as a lost connection does, and returns the exit status.
+    async fn hangs_up(self) -> Option<i32> {
+        let Self { mut child, mut keyboard, shown, .. } = self;
+        // The echo ends the thread that reads from the terminal.
+        drop(shown);
+        keyboard.write_all(b"x").unwrap();
+        drop(keyboard);
+        within(child.wait()).await.unwrap().code()
     }
 
     /// Its exit status; the terminal must be as it was before.
@@ -125,18 +149,31 @@ async fn ctrl_c_at_the_password_prompt_restores_the_terminal() {
     assert_eq!(session.end().await, Some(2));
 }
 
+/// `listen --exec` while its program, which does not end by itself, handles a message.
+async fn handling(scene: &Scene) -> (Session, Pid) {
+    let file = scene.setup.folder.path().join("id");
+    // In a separate process group, which the terminal does not send its signals to.
+    let script = format!("{}; exec sleep 600", write_id("$$", &file));
+    let mut session = Session::start(scene, &["listen", "--exec", "sh", "--", "-c", &script], &[]);
+    session.sees("listening");
+    push(&scene.cloud, Term::Nil).await;
+    (session, id_in(&file).await)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_also_ends_the_program_of_a_message() {
     let Some(scene) = Scene::connected().await else { return };
-    let file = scene.setup.folder.path().join("id");
-    // In a process group of its own, which the terminal does not send the signal to.
-    let script = format!("{}; exec sleep 600", write_id("$$", &file));
-    let mut session = Session::start(&scene, &["listen", "--exec", "sh", "--", "-c", &script], &[]);
-    session.sees("listening");
-    push(&scene.cloud, Term::Nil).await;
-    let program = id_in(&file).await;
+    let (mut session, program) = handling(&scene).await;
     session.types("\x03");
     assert_eq!(session.end().await, Some(130));
+    gone(program).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_terminal_also_ends_the_program_of_a_message() {
+    let Some(scene) = Scene::connected().await else { return };
+    let (session, program) = handling(&scene).await;
+    assert_eq!(session.hangs_up().await, Some(129));
     gone(program).await;
 }
 
