@@ -21,6 +21,7 @@ mod handler;
 mod history;
 mod http;
 mod listeners;
+mod message_id;
 mod metrics;
 mod owner;
 mod preflight;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use fedecks_cloud::{DeviceId, Message};
 
 use crate::event_kind::EventKind;
+use crate::message_id::MessageId;
 
 /// Something that happened to a device.
 #[derive(Debug, Clone)]
@@ -29,9 +30,9 @@ pub(crate) enum EventPayload {
     /// A device sent bytes.
     RawMessage(Bytes),
     /// A term was put into a device's queue.
-    Sent { by: String, message: Message },
+    Sent { id: MessageId, by: String, message: Message },
     /// Bytes were put into a device's queue.
-    RawSent { by: String, bytes: Bytes },
+    RawSent { id: MessageId, by: String, bytes: Bytes },
     /// A connection was refused.
     Refused { reason: &'static str, peer: Option<SocketAddr> },
     /// A device's tokens were revoked.
@@ -67,9 +68,9 @@ impl Event {
         match &self.payload {
             EventPayload::Message(message) => message.weight(),
             // The message keeps the frame that was sent, too.
-            EventPayload::Sent { by, message } => by.len() + 2 * message.weight(),
+            EventPayload::Sent { by, message, .. } => by.len() + 2 * message.weight(),
             EventPayload::RawMessage(bytes) => bytes.len(),
-            EventPayload::RawSent { by, bytes } => by.len() + bytes.len(),
+            EventPayload::RawSent { by, bytes, .. } => by.len() + bytes.len(),
             EventPayload::Connected { connection, .. } => connection.len(),
             EventPayload::Disconnected { connection, reason } => connection.len() + reason.len(),
             EventPayload::Refused { .. }

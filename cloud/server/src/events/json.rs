@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::event::{Event, EventPayload};
+use crate::message_id::MessageId;
 
 impl Event {
     /// Appends the JSON object, with the id under which the event was recorded. It has no line breaks.
@@ -24,9 +25,13 @@ impl Event {
     pub(super) fn json_length(&self) -> usize {
         match &self.payload {
             EventPayload::Message(message) => term_length(message),
-            EventPayload::Sent { by, message } => text_length(by) + term_length(message),
+            EventPayload::Sent { by, message, .. } => {
+                MESSAGE_ID + text_length(by) + term_length(message)
+            }
             EventPayload::RawMessage(bytes) => base64_length(bytes),
-            EventPayload::RawSent { by, bytes } => text_length(by) + base64_length(bytes),
+            EventPayload::RawSent { by, bytes, .. } => {
+                MESSAGE_ID + text_length(by) + base64_length(bytes)
+            }
             EventPayload::Connected { connection, .. } => connection.len(),
             EventPayload::Disconnected { connection, reason } => {
                 connection.len() + text_length(reason)
@@ -38,6 +43,9 @@ impl Event {
         }
     }
 }
+
+/// The length of a message's id with its key.
+const MESSAGE_ID: usize = MessageId::CHARS + 16;
 
 /// The length of a number, `$float` and the like.
 const SCALAR: usize = 24;
@@ -85,7 +93,10 @@ impl Serialize for Identified<'_> {
         map.serialize_entry("time", &format_args!("{}", utc_millis(event.at)))?;
         map.serialize_entry("kind", event.kind().as_str())?;
         map.serialize_entry("device", &event.device.as_ref().map(DeviceId::as_str))?;
-        if let EventPayload::Sent { by, .. } | EventPayload::RawSent { by, .. } = &event.payload {
+        if let EventPayload::Sent { id, by, .. } | EventPayload::RawSent { id, by, .. } =
+            &event.payload
+        {
+            map.serialize_entry("message_id", &format_args!("{id}"))?;
             map.serialize_entry("by", by)?;
         }
         match &event.payload {

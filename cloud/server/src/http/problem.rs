@@ -87,6 +87,7 @@ codes! {
 
 /// The body of every error response.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub(crate) struct ProblemDetails {
     /// `about:blank`; see `code`.
     #[serde(rename = "type")]
@@ -95,7 +96,8 @@ pub(crate) struct ProblemDetails {
     title: &'static str,
     /// The HTTP status.
     status: u16,
-    /// The error, for programs. Never changes.
+    /// The error, for programs. Never changes; there may be more in the future.
+    #[schema(example = "device-not-found")]
     code: &'static str,
     /// What was found, and what was expected.
     detail: String,

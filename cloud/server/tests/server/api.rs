@@ -1,8 +1,5 @@
 //! The HTTP API, as programs see it.
 
-use std::collections::HashSet;
-
-use fedecks_device::Event;
 use fedecks_protocol::JsonTerm;
 use fedecks_store::Role::{self, Read};
 use fedecks_testing::USER;
@@ -36,7 +33,7 @@ async fn in_the_store(http: &Http, path: &str) -> Value {
 async fn requests_without_a_token_get_401_whatever_they_ask_for() {
     let server = Server::start().await;
     let http = server.http();
-    for path in ["/api", "/api/v1/devices", "/api/v1/openapi.json", "/api/v1/nothing"] {
+    for path in ["/api", "/api/v1/devices", "/api/v1/openapi", "/api/v1/nothing"] {
         let answer = http.get(path).await;
         assert_eq!(problem(&answer), "401 unauthorized", "{path}");
         assert_eq!(answer.headers["www-authenticate"], "Bearer realm=\"fedecks\"");
@@ -67,14 +64,15 @@ async fn each_role_allows_what_it_names_and_nothing_else() {
     let server = Server::start().await;
     let _device = server.device("kitchen-1").await;
     let document = everything(&server).await.get("/api/v1/openapi.json").await.json();
-    let mut checked = HashSet::new();
+    let mut checked = Vec::new();
     for role in Role::ALL {
         let http = server.http_as(&[role]).await.json();
         for (path, operations) in document["paths"].as_object().unwrap() {
             for (method, operation) in operations.as_object().unwrap() {
                 let Some(takes) = operation["description"].as_str() else { continue };
-                if takes == format!("Requires the role `{}`.", role.as_str()) {
-                    checked.insert(takes.to_owned());
+                let Some((_, takes)) = takes.split_once("Requires the role `") else { continue };
+                if takes.starts_with(&format!("{}`", role.as_str())) {
+                    checked.push(role);
                     continue;
                 }
                 let path = path.replace("{id}", "kitchen-1").replace("{name}", "arthur");
@@ -84,7 +82,8 @@ async fn each_role_allows_what_it_names_and_nothing_else() {
             }
         }
     }
-    assert_eq!(checked.len(), 3);
+    checked.dedup();
+    assert_eq!(checked, Role::ALL);
 }
 
 #[tokio::test]
@@ -136,7 +135,7 @@ async fn a_device_can_be_labelled_disconnected_blocked_and_forgotten() {
 }
 
 #[tokio::test]
-async fn a_message_of_json_and_one_of_bytes_reach_the_device() {
+async fn a_message_of_json_reaches_the_device_or_is_refused() {
     let server = Server::start().await;
     let http = everything(&server).await;
     let mut device = server.device("kitchen-1").await;
@@ -146,10 +145,6 @@ async fn a_message_of_json_and_one_of_bytes_reach_the_device() {
     assert_eq!(json.post(path, text).await.status, StatusCode::ACCEPTED);
     let received = device.message().await;
     assert_eq!(serde_json::to_string(&JsonTerm(&received)).unwrap(), text);
-    let raw = http.clone().header("content-type", "application/octet-stream");
-    assert_eq!(raw.post(path, "\u{0}hello").await.status, StatusCode::ACCEPTED);
-    let event = device.until(|event| matches!(event, Event::RawMessage(_))).await;
-    assert_eq!(event, Event::RawMessage(b"\0hello".to_vec()));
 
     for (content_type, body, code) in [
         ("application/json", "{\"$int\":1}", "422 invalid-body"),

@@ -253,7 +253,7 @@ async fn http_idle() {
 /// The head of a request that sends a message.
 fn head(token: &str, length: usize) -> Vec<u8> {
     format!(
-        "POST /api/v1/devices/a/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+        "POST /api/v1/devices/a/raw-messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
          content-type: application/octet-stream\r\ncontent-length: {length}\r\n\r\n"
     )
     .into_bytes()
@@ -328,7 +328,7 @@ async fn max_frame() {
     let mut device = RawDevice::connect(server.address, "a").await;
     let http =
         server.http_as(&[Role::Send]).await.header("content-type", "application/octet-stream");
-    let answer = http.post("/api/v1/devices/a/messages", vec![0; 2001]).await;
+    let answer = http.post("/api/v1/devices/a/raw-messages", vec![0; 2001]).await;
     assert_eq!(problem(&answer), "413 body-too-big");
     device.send_bytes(vec![0; 2001]).await;
     assert_eq!(device.closed().await.code.code(), 1009);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail")]
 
 mod api;
+mod api_description;
 mod audit;
 mod browser;
 mod browser_tabs;
@@ -14,6 +15,7 @@ mod haproxy;
 mod hostile;
 mod limits;
 mod literal_json;
+mod message_ids;
 mod methods;
 mod monitoring;
 mod operations;

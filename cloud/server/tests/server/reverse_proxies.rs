@@ -131,7 +131,7 @@ pub(crate) async fn everything_goes_through(server: &Server, proxy: &Proxy) {
     let big = vec![b'x'; 1_000_000];
     let path = "/api/v1/devices/kitchen-1/messages";
     let raw = http.clone().header("content-type", "application/octet-stream");
-    let sent = raw.post(path, big.clone()).await;
+    let sent = raw.post("/api/v1/devices/kitchen-1/raw-messages", big.clone()).await;
     assert!(sent.status.is_success(), "{sent:?}");
     let received = device.until(|event| matches!(event, Event::RawMessage(_))).await;
     assert_eq!(received, Event::RawMessage(big));

@@ -160,6 +160,20 @@ async fn events_are_delivered_signed_and_in_order() {
 }
 
 #[tokio::test]
+async fn a_delivery_has_the_id_that_the_api_answered() {
+    let (mut receiver, server, _device) = start(204, "kinds = [\"sent\", \"raw-sent\"]").await;
+    let http = server.http_as(&[fedecks_store::Role::Send]).await;
+    for (path, content_type) in
+        [("messages", "application/json"), ("raw-messages", "application/octet-stream")]
+    {
+        let path = format!("/api/v1/devices/kitchen-1/{path}");
+        let answer = http.clone().header("content-type", content_type).post(&path, "1").await;
+        let delivered = receiver.next().await;
+        assert_eq!(answer.json()["id"], delivered.json()["message_id"], "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_event_is_delivered_again_after_a_kill() {
     let mut receiver = Receiver::start().await;
     receiver.answer(503);

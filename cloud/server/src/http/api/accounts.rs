@@ -10,26 +10,26 @@ use utoipa::ToSchema;
 use warp::reply::Response;
 
 use super::request::Request;
-use super::route::{Content, Route, handler};
+use super::route::{Content, Handler, Route, handler};
 use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::response::{empty, json_response, no_content};
 
 pub(super) const ROUTES: &[Route] = &[
-    Route::new(Method::GET, "/accounts", handler!(list))
+    Route::new("listAccounts", Method::GET, "/accounts", handler!(list))
         .role(Role::Admin)
         .all_devices()
         .summary("List the accounts that devices log in with")
         .returns::<Accounts>("All accounts")
         .problems(&[Code::StoreUnavailable]),
-    Route::new(Method::PUT, "/accounts/{name}", handler!(add))
+    Route::new("addAccount", Method::PUT, "/accounts/{name}", handler!(add))
         .role(Role::Admin)
         .all_devices()
         .summary("Add an account")
         .takes::<NewAccount>()
         .success(201, "Added", Content::Nothing)
         .problems(&[Code::StoreUnavailable, Code::AccountExists]),
-    Route::new(Method::DELETE, "/accounts/{name}", handler!(remove))
+    Route::new("removeAccount", Method::DELETE, "/accounts/{name}", handler!(remove))
         .role(Role::Admin)
         .all_devices()
         .summary("Remove an account. Devices that logged in with it keep their tokens")
@@ -40,7 +40,6 @@ pub(super) const ROUTES: &[Route] = &[
 /// All accounts.
 #[derive(Debug, Serialize, ToSchema)]
 struct Accounts {
-    #[schema(inline)]
     accounts: Vec<Account>,
 }
 
@@ -48,6 +47,7 @@ struct Accounts {
 #[derive(Debug, Serialize, ToSchema)]
 struct Account {
     name: String,
+    #[schema(format = DateTime)]
     created: String,
 }
 

@@ -11,32 +11,32 @@ use warp::reply::Response;
 use super::input::{Parameter, ParameterKind};
 use super::paging::{self, CURSOR, LIMIT};
 use super::request::Request;
-use super::route::{Route, handler};
+use super::route::{Handler, Route, handler};
 use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::response::json_response;
 
-pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/audit", handler!(list))
-    .role(Role::Admin)
-    .all_devices()
-    .summary("List who did what, newest first")
-    .query(&[
-        Parameter {
-            kind: ParameterKind::AuditClass,
-            ..Parameter::text("class", "Only entries of this class")
-        },
-        Parameter::text("device", "Only what was done to this device"),
-        Parameter::text("by", "Only what was done by this actor"),
-        CURSOR,
-        LIMIT,
-    ])
-    .returns::<AuditPage>("A page of the audit log")
-    .problems(&[Code::StoreUnavailable])];
+pub(super) const ROUTES: &[Route] =
+    &[Route::new("listAudit", Method::GET, "/audit", handler!(list))
+        .role(Role::Admin)
+        .all_devices()
+        .summary("List who did what, newest first")
+        .query(&[
+            Parameter {
+                kind: ParameterKind::AuditClass,
+                ..Parameter::text("class", "Only entries of this class")
+            },
+            Parameter::text("device", "Only what was done to this device"),
+            Parameter::text("by", "Only what was done by this actor"),
+            CURSOR,
+            LIMIT,
+        ])
+        .returns::<AuditPage>("A page of the audit log")
+        .problems(&[Code::StoreUnavailable])];
 
 /// A page of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
 struct AuditPage {
-    #[schema(inline)]
     entries: Vec<AuditEntry>,
     /// The cursor of the next, older page; null if this is the last one.
     #[schema(required)]
@@ -46,6 +46,7 @@ struct AuditPage {
 /// An entry of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
 struct AuditEntry {
+    #[schema(format = DateTime)]
     time: String,
     /// `access`, `devices`, `sign-ins`, `logins`, `refusals` or `messages`.
     class: String,

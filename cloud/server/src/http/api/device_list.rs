@@ -15,30 +15,35 @@ use super::input::Parameter;
 use super::paging::{self, CURSOR, LIMIT};
 use super::presence::{connected_devices, connected_since, first_by_id};
 use super::request::Request;
-use super::route::{Route, handler};
+use super::route::{Handler, Route, handler};
 use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::response::json_response;
 use crate::state::AppState;
 
-pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/devices", handler!(list))
-    .role(Role::Read)
-    .summary(
-        "List the known devices, ordered by id. A page may be shorter than `limit`; the last one has \
+pub(super) const ROUTES: &[Route] = &[Route::new(
+    "listDevices",
+    Method::GET,
+    "/devices",
+    handler!(list),
+)
+.role(Role::Read)
+.summary(
+    "List the known devices, ordered by id. A page may be shorter than `limit`; the last one has \
          no `next`",
-    )
-    .query(&[
-        Parameter::text(
-            "search",
-            "Only devices with this text in their id or label, ignoring upper and lower case",
-        ),
-        Parameter::flag("connected", "Only devices that are connected, or only those that are not"),
-        Parameter::flag("blocked", "Only devices that are blocked, or only those that are not"),
-        CURSOR,
-        LIMIT,
-    ])
-    .returns::<DevicePage>("A page of devices")
-    .problems(&[Code::StoreUnavailable])];
+)
+.query(&[
+    Parameter::text(
+        "search",
+        "Only devices with this text in their id or label, ignoring upper and lower case",
+    ),
+    Parameter::flag("connected", "Only devices that are connected, or only those that are not"),
+    Parameter::flag("blocked", "Only devices that are blocked, or only those that are not"),
+    CURSOR,
+    LIMIT,
+])
+.returns::<DevicePage>("A page of devices")
+.problems(&[Code::StoreUnavailable])];
 
 /// A page of devices.
 #[derive(Debug, Serialize, ToSchema)]

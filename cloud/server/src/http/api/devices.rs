@@ -13,7 +13,7 @@ use warp::reply::Response;
 
 use super::presence::connected_since;
 use super::request::Request;
-use super::route::{Route, handler};
+use super::route::{Handler, Route, handler};
 use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::response::{json_response, no_content};
@@ -21,18 +21,18 @@ use crate::http::response::{json_response, no_content};
 const STORE: Code = Code::StoreUnavailable;
 
 pub(super) const ROUTES: &[Route] = &[
-    Route::new(Method::GET, "/devices/{id}", handler!(get))
+    Route::new("getDevice", Method::GET, "/devices/{id}", handler!(get))
         .role(Role::Read)
         .summary("Get a device")
         .returns::<Device>("The device")
         .problems(&[STORE, Code::DeviceNotFound]),
-    Route::new(Method::PATCH, "/devices/{id}", handler!(change))
+    Route::new("changeDevice", Method::PATCH, "/devices/{id}", handler!(change))
         .role(Role::Admin)
         .summary("Set the label of a device, or remove it with null")
         .takes::<DeviceChange>()
         .returns::<Device>("The device as it is now")
         .problems(&[STORE, Code::DeviceNotFound]),
-    Route::new(Method::DELETE, "/devices/{id}", handler!(forget))
+    Route::new("forgetDevice", Method::DELETE, "/devices/{id}", handler!(forget))
         .role(Role::Admin)
         .summary(
             "Forget a device: removes it from all lists and revokes its tokens. It is known again once \
@@ -40,12 +40,12 @@ pub(super) const ROUTES: &[Route] = &[
         )
         .returns_nothing("Forgotten")
         .problems(&[STORE, Code::DeviceNotFound, Code::DeviceIsBlocked]),
-    Route::new(Method::POST, "/devices/{id}/disconnect", handler!(disconnect))
+    Route::new("disconnectDevice", Method::POST, "/devices/{id}/disconnect", handler!(disconnect))
         .role(Role::Admin)
         .summary("Close a device's connection. The device reconnects by itself")
         .returns_nothing("The connection is being closed")
         .problems(&[STORE, Code::DeviceNotFound, Code::DeviceNotConnected, Code::Unavailable]),
-    Route::new(Method::POST, "/devices/{id}/revoke", handler!(revoke))
+    Route::new("revokeDevice", Method::POST, "/devices/{id}/revoke", handler!(revoke))
         .role(Role::Admin)
         .summary(
             "Revoke all tokens of a device, and close its connection. It has to log in with \
@@ -53,14 +53,14 @@ pub(super) const ROUTES: &[Route] = &[
         )
         .returns_nothing("Revoked")
         .problems(&[STORE, Code::DeviceNotFound]),
-    Route::new(Method::POST, "/devices/{id}/block", handler!(block))
+    Route::new("blockDevice", Method::POST, "/devices/{id}/block", handler!(block))
         .role(Role::Admin)
         .summary(
             "Refuse a device until it is unblocked, and close its connection. Its tokens stay valid",
         )
         .returns_nothing("Blocked")
         .problems(&[STORE, Code::DeviceNotFound]),
-    Route::new(Method::POST, "/devices/{id}/unblock", handler!(unblock))
+    Route::new("unblockDevice", Method::POST, "/devices/{id}/unblock", handler!(unblock))
         .role(Role::Admin)
         .summary("Accept a blocked device again")
         .returns_nothing("Unblocked")
@@ -76,17 +76,17 @@ pub(super) struct Device {
     label: Option<String>,
     connected: bool,
     /// When the current connection began; null if the device is not connected.
-    #[schema(required)]
+    #[schema(required, format = DateTime)]
     connected_since: Option<String>,
     /// When it was first seen; null if never, or only within the last second.
-    #[schema(required)]
+    #[schema(required, format = DateTime)]
     first_seen: Option<String>,
     /// When a connection of it last began or ended.
-    #[schema(required)]
+    #[schema(required, format = DateTime)]
     last_seen: Option<String>,
     blocked: bool,
     /// When it was blocked; null if it is not blocked.
-    #[schema(required)]
+    #[schema(required, format = DateTime)]
     blocked_since: Option<String>,
 }
 

@@ -11,18 +11,17 @@ use warp::reply::Response;
 use super::event_stream;
 use super::input::{Parameter, ParameterKind};
 use super::request::Request;
-use super::route::{Content, Route, handler};
+use super::route::{Content, Handler, Route, handler};
 use crate::event_kind::EventKind;
 use crate::events::Filter;
 use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 
-pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/events", handler!(stream))
+pub(super) const ROUTES: &[Route] = &[Route::new("streamEvents", Method::GET, "/events", handler!(stream))
     .role(Role::Read)
     .summary(
-        "Stream what happens to the devices, as it happens: server-sent events whose data are objects \
-         with `id`, `time`, `kind` and `device`. An event of the kind `gap` means that some are \
-         missing before the next one",
+        "Stream what happens to the devices, as it happens. The data of each server-sent event is a \
+         `StreamEvent`. An event of the kind `gap` means that some are missing before the next one",
     )
     .query(&[
         Parameter::text("device", "Only events of devices that match; * stands for any characters"),

@@ -8,25 +8,26 @@ use utoipa::ToSchema;
 use warp::reply::Response;
 
 use super::request::Request;
-use super::route::{Route, handler};
+use super::route::{Handler, Route, handler};
 use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::response::json_response;
 
-pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/history", handler!(get))
-    .role(Role::Read)
-    .all_devices()
-    .summary("Get the counts of each minute of the last 24 hours, since the server started")
-    .returns::<History>("The minutes")];
+pub(super) const ROUTES: &[Route] =
+    &[Route::new("getHistory", Method::GET, "/history", handler!(get))
+        .role(Role::Read)
+        .all_devices()
+        .summary("Get the counts of each minute of the last 24 hours, since the server started")
+        .returns::<History>("The minutes")];
 
 /// The counts of each minute of at most 24 hours. The last minute is not over yet.
 #[derive(Debug, Serialize, ToSchema)]
 struct History {
     /// When the first minute began.
+    #[schema(format = DateTime)]
     began: String,
     /// How many devices were connected at the end of each minute.
-    #[schema(inline)]
-    connected: Vec<usize>,
+    connected: Vec<u64>,
     /// Device sessions that began.
     connects: Vec<u64>,
     /// Device sessions that ended.
@@ -41,7 +42,7 @@ async fn get(_: Caller, request: Request) -> Result<Response, Problem> {
     let (began, minutes) = request.state.history.minutes();
     Ok(json_response(&History {
         began: utc_millis(began).to_string(),
-        connected: minutes.iter().map(|minute| minute.connected).collect(),
+        connected: minutes.iter().map(|minute| minute.connected as u64).collect(),
         connects: minutes.iter().map(|minute| minute.connects).collect(),
         disconnects: minutes.iter().map(|minute| minute.disconnects).collect(),
         refusals: minutes.iter().map(|minute| minute.refusals).collect(),

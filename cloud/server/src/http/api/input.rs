@@ -1,6 +1,6 @@
 //! What a route accepts: query parameters and a body. They are read in `request.rs`.
 
-use utoipa::openapi::{RefOr, Schema};
+use super::schemas::Named;
 
 /// A query parameter.
 pub(super) struct Parameter {
@@ -22,9 +22,11 @@ pub(super) enum ParameterKind {
 
 /// What a body may be.
 pub(super) enum Accepts {
-    Json(fn() -> RefOr<Schema>),
-    /// Any JSON, or any bytes.
+    Json(Named),
+    /// Any JSON, as a message.
     Message,
+    /// Any bytes, as a message.
+    Bytes,
 }
 
 impl Parameter {
@@ -38,10 +40,17 @@ impl Parameter {
 }
 
 impl Accepts {
-    pub(super) fn media_types(&self) -> &'static [&'static str] {
+    pub(super) fn media_type(&self) -> &'static str {
         match self {
-            Self::Json(_) => &["application/json"],
-            Self::Message => &["application/json", "application/octet-stream"],
+            Self::Json(_) | Self::Message => "application/json",
+            Self::Bytes => "application/octet-stream",
+        }
+    }
+
+    pub(super) fn is_message(&self) -> bool {
+        match self {
+            Self::Json(_) => false,
+            Self::Message | Self::Bytes => true,
         }
     }
 }

@@ -5,6 +5,7 @@ mod accounts;
 mod audit;
 mod device_list;
 mod devices;
+mod event_schemas;
 mod event_stream;
 mod events;
 mod history;
@@ -17,6 +18,7 @@ mod presence;
 mod refusal;
 mod request;
 mod route;
+mod schemas;
 mod table;
 mod tokens;
 
@@ -24,7 +26,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use fedecks_cloud::serve::Peer;
 use futures_util::Stream;
 use http::{HeaderMap, Method};
@@ -38,7 +40,8 @@ use super::problem::Problem;
 use crate::state::AppState;
 use input::Accepts;
 use refusal::Refusal;
-use request::{Body, Request, read_body};
+use request::{Request, parse_query, read_body};
+use route::{Handler, Route};
 use table::Matched;
 
 /// Everything below `/api`.
@@ -76,33 +79,21 @@ struct Call {
 }
 
 impl Call {
-    /// Answers and logs the request. The caller comes first: without a token the API reveals nothing,
-    /// not even which paths exist.
+    /// Answers and logs the request.
     async fn answer<C: Buf>(
         self,
         peer: Peer,
         body: impl Stream<Item = Result<C, warp::Error>>,
     ) -> Response {
         let began = Instant::now();
-        let caller = Caller::authenticate(&self.state, &self.method, &self.headers, peer);
-        let peer = peer.address.ip();
-        let by = caller.as_ref().ok().cloned();
-        let found = caller.and_then(|caller| {
-            let matched = table::find(&self.method, self.path.as_str())?;
-            Ok((caller, matched))
-        });
-        let (route, answer) = match found {
-            Ok((caller, matched)) => {
-                let route = matched.route;
-                let refusal = Refusal::of(&caller, &matched);
-                let answer = self.handle(caller, matched, peer, body).await;
-                if let Err(problem) = &answer {
-                    refusal.audit(&self.state.audit_trail, problem.code);
-                }
-                (route.path, answer)
-            }
-            Err(problem) => ("", Err(problem)),
+        let found = table::find(&self.method, self.path.as_str());
+        let public =
+            found.as_ref().ok().and_then(|matched| Some((matched.route, matched.route.public()?)));
+        let (by, route, answer) = match public {
+            Some((route, respond)) => (None, route.path, self.public(route, respond)),
+            None => self.authenticated(found, peer, body).await,
         };
+        let peer = peer.address.ip();
         let response = answer.unwrap_or_else(Reply::into_response);
         tracing::info!(
             method = name_of(&self.method),
@@ -114,6 +105,38 @@ impl Call {
             "API request"
         );
         response
+    }
+
+    /// Answers what is the same to all. Credentials are not examined, so wrong ones do not count.
+    fn public(&self, route: &Route, respond: fn() -> Response) -> Result<Response, Problem> {
+        parse_query(&self.query, route.query)?;
+        Ok(respond())
+    }
+
+    /// Answers everything else. The caller comes first: without a token the API reveals nothing, not even which
+    /// paths exist. Returns the caller and the path for the log, too.
+    async fn authenticated<C: Buf>(
+        &self,
+        found: Result<Matched, Problem>,
+        peer: Peer,
+        body: impl Stream<Item = Result<C, warp::Error>>,
+    ) -> (Option<Caller>, &'static str, Result<Response, Problem>) {
+        let caller = match Caller::authenticate(&self.state, &self.method, &self.headers, peer) {
+            Ok(caller) => caller,
+            Err(problem) => return (None, "", Err(problem)),
+        };
+        let by = Some(caller.clone());
+        let matched = match found {
+            Ok(matched) => matched,
+            Err(problem) => return (by, "", Err(problem)),
+        };
+        let route = matched.route;
+        let refusal = Refusal::of(&caller, &matched);
+        let answer = self.handle(caller, matched, peer.address.ip(), body).await;
+        if let Err(problem) = &answer {
+            refusal.audit(&self.state.audit_trail, problem.code);
+        }
+        (by, route.path, answer)
     }
 
     async fn handle<C: Buf>(
@@ -130,15 +153,18 @@ impl Call {
         if route.all_devices {
             caller.require_all_devices()?;
         }
-        let is_message = matches!(route.body, Some(Accepts::Message));
+        let is_message = route.body.as_ref().is_some_and(Accepts::is_message);
         let mut held = state.request_memory.request(caller.name(), peer, is_message);
         let body = match &route.body {
-            None => Body::default(),
+            None => Bytes::new(),
             Some(expected) => read_body(expected, headers, body, state, &mut held).await?,
         };
         let memory = state.request_memory.request(caller.name(), peer, true);
         let request = Request::new(state, values, query, route.query, headers, body, held)?;
-        let response = (route.handler)(caller, request).await?;
+        let response = match route.handler {
+            Handler::Authenticated(handler) => handler(caller, request).await?,
+            Handler::Public(respond) => respond(),
+        };
         memory::counted(response, memory).await
     }
 }

@@ -13,19 +13,19 @@ use warp::reply::Response;
 
 use super::paging::{self, CURSOR, LIMIT};
 use super::request::Request;
-use super::route::{Route, handler};
+use super::route::{Handler, Route, handler};
 use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::response::json_response;
 use crate::state::AppState;
 
 pub(super) const ROUTES: &[Route] = &[
-    Route::new(Method::GET, "/devices/{id}/presence", handler!(get))
+    Route::new("getPresence", Method::GET, "/devices/{id}/presence", handler!(get))
         .role(Role::Read)
         .summary("Get whether a device is connected")
         .returns::<Presence>("The device's presence")
         .problems(&[Code::StoreUnavailable, Code::DeviceNotFound, Code::Unavailable]),
-    Route::new(Method::GET, "/presence", handler!(list))
+    Route::new("listPresence", Method::GET, "/presence", handler!(list))
         .role(Role::Read)
         .summary("List the connected devices, ordered by id. Does not need the store")
         .query(&[CURSOR, LIMIT])
@@ -39,7 +39,7 @@ pub(super) struct Presence {
     id: String,
     connected: bool,
     /// When the connection began; null if the device is not connected.
-    #[schema(required)]
+    #[schema(required, format = DateTime)]
     since: Option<String>,
     /// The connection's name in the log.
     #[schema(required)]
@@ -50,7 +50,7 @@ pub(super) struct Presence {
 #[derive(Debug, Serialize, ToSchema)]
 struct PresencePage {
     /// How many of the devices that the token may see are connected.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, format = Int64)]
     connected: usize,
     devices: Vec<Presence>,
     /// The cursor of the next page; null if this is the last one.

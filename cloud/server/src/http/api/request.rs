@@ -27,16 +27,10 @@ pub(crate) struct Request {
     path_values: Vec<String>,
     query: Vec<(String, String)>,
     pub(super) last_event_id: Option<String>,
-    pub(super) body: Body,
+    /// Complete, and empty if the route takes none.
+    pub(super) body: Bytes,
     /// The memory that the body takes, and what it becomes.
     held: Held,
-}
-
-/// A complete body, empty if the route takes none.
-#[derive(Default)]
-pub(super) struct Body {
-    pub(super) bytes: Bytes,
-    pub(super) is_json: bool,
 }
 
 /// How many times larger a message may be in JSON than in the protocol.
@@ -62,25 +56,13 @@ impl Request {
         query: &str,
         parameters: &[Parameter],
         headers: &HeaderMap,
-        body: Body,
+        body: Bytes,
         held: Held,
     ) -> Result<Self, Problem> {
-        let invalid = |detail| Err(Problem::new(Code::InvalidQuery, detail));
-        let mut parsed: Vec<(String, String)> = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let Some(known) = parameters.iter().find(|known| known.name == name) else {
-                let names: Vec<_> = parameters.iter().map(|known| known.name).collect();
-                let expected = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-                return invalid(format!("unknown parameter {name:?}, expected {expected}"));
-            };
-            if !known.repeats && parsed.iter().any(|(other, _)| *other == name) {
-                return invalid(format!("query parameter {name} is given more than once"));
-            }
-            parsed.push((name.into_owned(), value.into_owned()));
-        }
+        let query = parse_query(query, parameters)?;
         let last_event_id =
             headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        Ok(Self { state: state.clone(), path_values, query: parsed, last_event_id, body, held })
+        Ok(Self { state: state.clone(), path_values, query, last_event_id, body, held })
     }
 
     /// The first parameter in the path.
@@ -143,12 +125,12 @@ impl Request {
 
     /// The body as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        parse(&self.body.bytes)
+        parse(&self.body)
     }
 
     /// The body as a message, which counts as what it becomes.
     pub(super) async fn message(&mut self, is_literal: bool) -> Result<Message, Problem> {
-        let body = std::mem::take(&mut self.body.bytes);
+        let body = std::mem::take(&mut self.body);
         // While a list grows, its old and its new memory are counted.
         let most = self.state.config.sessions.max_decoded_by_device.saturating_mul(3);
         let term = if body.len() > LARGE_JSON {
@@ -178,6 +160,27 @@ impl Request {
     pub(super) fn audit_later(&self, caller: &Caller, action: AuditAction, device: DeviceId) {
         self.state.audit_trail.add(caller.actor(), action, Some(device), None);
     }
+}
+
+/// The parameters in a query, of which each must be one of these.
+pub(super) fn parse_query(
+    query: &str,
+    parameters: &[Parameter],
+) -> Result<Vec<(String, String)>, Problem> {
+    let invalid = |detail| Err(Problem::new(Code::InvalidQuery, detail));
+    let mut parsed: Vec<(String, String)> = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let Some(known) = parameters.iter().find(|known| known.name == name) else {
+            let names: Vec<_> = parameters.iter().map(|known| known.name).collect();
+            let expected = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return invalid(format!("unknown parameter {name:?}, expected {expected}"));
+        };
+        if !known.repeats && parsed.iter().any(|(other, _)| *other == name) {
+            return invalid(format!("query parameter {name} is given more than once"));
+        }
+        parsed.push((name.into_owned(), value.into_owned()));
+    }
+    Ok(parsed)
 }
 
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
@@ -221,7 +224,7 @@ fn json_problem(error: &serde_json::Error) -> Problem {
     }
 }
 
-/// Reads a body of one of the expected types, up to its maximum size, if there is memory for it: as soon as the
+/// Reads a body of the expected type, up to its maximum size, if there is memory for it: as soon as the
 /// request says how long it is, and otherwise as it arrives.
 pub(super) async fn read_body<C: Buf>(
     expected: &Accepts,
@@ -229,20 +232,18 @@ pub(super) async fn read_body<C: Buf>(
     chunks: impl Stream<Item = Result<C, warp::Error>>,
     state: &AppState,
     held: &mut Held,
-) -> Result<Body, Problem> {
+) -> Result<Bytes, Problem> {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let frame = state.config.sessions.max_frame as usize;
-    let (is_json, max) = match (expected, essence.as_str()) {
-        (Accepts::Json(_), "application/json") => (true, MAX_BODY),
-        (Accepts::Message, "application/json") => (true, frame.saturating_mul(JSON_FACTOR)),
-        (Accepts::Message, "application/octet-stream") => (false, frame),
-        _ => {
-            let expected = expected.media_types().join(" or ");
-            let detail = format!("content-type is {kind:?}, expected {expected}");
-            return Err(Problem::new(Code::UnsupportedMediaType, detail));
-        }
+    let max = match expected {
+        Accepts::Json(_) => MAX_BODY,
+        Accepts::Message => frame.saturating_mul(JSON_FACTOR),
+        Accepts::Bytes => frame,
     };
+    if essence != expected.media_type() {
+        return Err(other_media_type(expected, kind, &essence));
+    }
     let too_big = || Problem::new(Code::BodyTooBig, format!("expected at most {max} bytes"));
     let mut chunks = std::pin::pin!(chunks);
     let declared =
@@ -255,7 +256,7 @@ pub(super) async fn read_body<C: Buf>(
     let mut body = Vec::new();
     while taken.is_ok() {
         let Some(chunk) = chunks.next().await else {
-            return Ok(Body { bytes: body.into(), is_json });
+            return Ok(body.into());
         };
         let mut chunk = chunk.map_err(|_| Problem::incomplete_body())?;
         if body.len() + chunk.remaining() > max {
@@ -273,6 +274,20 @@ pub(super) async fn read_body<C: Buf>(
     // Ends early if there is nothing to discard.
     let _ = tokio::time::timeout(DISCARD_TIME, discard(chunks)).await;
     Err(no_memory.unwrap_or_else(too_big))
+}
+
+fn other_media_type(expected: &Accepts, kind: &str, essence: &str) -> Problem {
+    let detail = format!("content-type is {kind:?}, expected {}", expected.media_type());
+    let problem = Problem::new(Code::UnsupportedMediaType, detail);
+    match expected {
+        Accepts::Message if essence == Accepts::Bytes.media_type() => {
+            problem.and("bytes are sent to /devices/{id}/raw-messages")
+        }
+        Accepts::Bytes if essence == Accepts::Message.media_type() => {
+            problem.and("JSON is sent to /devices/{id}/messages")
+        }
+        Accepts::Json(_) | Accepts::Message | Accepts::Bytes => problem,
+    }
 }
 
 async fn discard<C: Buf>(mut chunks: impl Stream<Item = Result<C, warp::Error>> + Unpin) {

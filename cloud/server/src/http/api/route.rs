@@ -3,22 +3,38 @@
 
 use fedecks_store::{BoxFuture, Role};
 use http::Method;
-use utoipa::PartialSchema;
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::ToSchema;
 use warp::reply::Response;
 
 use super::input::{Accepts, Parameter};
 use super::request::Request;
+use super::schemas::{Named, Schemas};
 use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 
 /// The path of the API.
 pub(super) const PREFIX: &str = "/api/v1";
 
-pub(super) type Handler = fn(Caller, Request) -> BoxFuture<'static, Result<Response, Problem>>;
+/// What answers a request.
+pub(super) enum Handler {
+    /// For callers with an API token or a session.
+    Authenticated(fn(Caller, Request) -> BoxFuture<'static, Result<Response, Problem>>),
+    /// For everyone, the same to all.
+    Public(fn() -> Response),
+}
+
+/// The routes of one kind of thing.
+pub(super) struct Resource {
+    /// The tag of its operations.
+    pub(super) tag: &'static str,
+    pub(super) about: &'static str,
+    pub(super) routes: &'static [&'static [Route]],
+}
 
 /// A method at a path.
 pub(super) struct Route {
+    /// The name of the operation in generated clients. Never changes.
+    pub(super) id: &'static str,
     pub(super) method: Method,
     /// Below [`PREFIX`], with parameters in braces.
     pub(super) path: &'static str,
@@ -26,6 +42,7 @@ pub(super) struct Route {
     pub(super) role: Option<Role>,
     /// Whether the caller needs a token that is not limited to some devices.
     pub(super) all_devices: bool,
+    /// The first sentence is its title.
     pub(super) summary: &'static str,
     pub(super) query: &'static [Parameter],
     pub(super) body: Option<Accepts>,
@@ -44,23 +61,34 @@ pub(super) struct Success {
 
 pub(super) enum Content {
     Nothing,
-    Json(fn() -> RefOr<Schema>),
-    AnyJson,
+    Json(Named),
     EventStream,
 }
 
-/// An async function as a [`Handler`].
+/// An async function as [`Handler::Authenticated`].
 macro_rules! handler {
     ($function:path) => {
-        |caller, request| Box::pin($function(caller, request))
+        Handler::Authenticated(|caller, request| Box::pin($function(caller, request)))
     };
 }
 pub(super) use handler;
 
+impl Resource {
+    pub(super) fn routes(&self) -> impl Iterator<Item = &'static Route> + use<> {
+        self.routes.iter().copied().flatten()
+    }
+}
+
 impl Route {
-    pub(super) const fn new(method: Method, path: &'static str, handler: Handler) -> Self {
+    pub(super) const fn new(
+        id: &'static str,
+        method: Method,
+        path: &'static str,
+        handler: Handler,
+    ) -> Self {
         let success = Success { status: 204, about: "Done", content: Content::Nothing };
         Self {
+            id,
             method,
             path,
             role: None,
@@ -99,8 +127,8 @@ impl Route {
         self
     }
 
-    pub(super) const fn takes<T: PartialSchema>(self) -> Self {
-        self.body(Accepts::Json(T::schema))
+    pub(super) const fn takes<T: ToSchema>(self) -> Self {
+        self.body(Accepts::Json(Schemas::of::<T>))
     }
 
     pub(super) const fn success(
@@ -113,12 +141,20 @@ impl Route {
         self
     }
 
-    pub(super) const fn returns<T: PartialSchema>(self, about: &'static str) -> Self {
-        self.success(200, about, Content::Json(T::schema))
+    pub(super) const fn returns<T: ToSchema>(self, about: &'static str) -> Self {
+        self.success(200, about, Content::Json(Schemas::of::<T>))
     }
 
     pub(super) const fn returns_nothing(self, about: &'static str) -> Self {
         self.success(204, about, Content::Nothing)
+    }
+
+    /// What answers, if that is the same to all.
+    pub(super) fn public(&self) -> Option<fn() -> Response> {
+        match self.handler {
+            Handler::Authenticated(_) => None,
+            Handler::Public(respond) => Some(respond),
+        }
     }
 
     pub(super) const fn problems(mut self, problems: &'static [Code]) -> Self {

@@ -1,35 +1,54 @@
 //! The table of all routes of the API, and the lookup of a request's route.
 
-use http::Method;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method};
 use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
 use warp::reply::Response;
 
-use super::request::Request;
-use super::route::{Content, PREFIX, Route, handler};
+use super::route::{Content, Handler, PREFIX, Resource, Route};
+use super::schemas::Schemas;
 use super::{
     accounts, audit, device_list, devices, events, history, messages, openapi, presence, tokens,
 };
-use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
-use crate::http::response::json_response;
+use crate::http::response::json_text;
 
-static TABLE: &[&[Route]] = &[
-    DOCUMENT,
-    tokens::ROUTES,
-    device_list::ROUTES,
-    devices::ROUTES,
-    messages::ROUTES,
-    presence::ROUTES,
-    history::ROUTES,
-    events::ROUTES,
-    accounts::ROUTES,
-    audit::ROUTES,
+static TABLE: &[Resource] = &[
+    Resource {
+        tag: "devices",
+        about: "The known devices, and what can be done to them",
+        routes: &[device_list::ROUTES, devices::ROUTES],
+    },
+    Resource { tag: "messages", about: "Messages to devices", routes: &[messages::ROUTES] },
+    Resource {
+        tag: "events",
+        about: "What happens to the devices, and what they send",
+        routes: &[events::ROUTES],
+    },
+    Resource { tag: "presence", about: "Which devices are connected", routes: &[presence::ROUTES] },
+    Resource { tag: "history", about: "The last 24 hours", routes: &[history::ROUTES] },
+    Resource {
+        tag: "accounts",
+        about: "The accounts that devices log in with",
+        routes: &[accounts::ROUTES],
+    },
+    Resource { tag: "audit", about: "Who did what", routes: &[audit::ROUTES] },
+    Resource { tag: "token", about: "The presented token", routes: &[tokens::ROUTES] },
+    Resource { tag: "description", about: "This description", routes: &[DOCUMENT] },
 ];
 
 /// It describes the table, so it cannot be in a file that the table imports.
-const DOCUMENT: &[Route] = &[Route::new(Method::GET, "/openapi.json", handler!(document))
-    .summary("Get this description")
-    .success(200, "An OpenAPI 3.1 document", Content::AnyJson)];
+const DOCUMENT: &[Route] =
+    &[Route::new("getDescription", Method::GET, "/openapi.json", Handler::Public(document))
+        .summary("Get this description. It is the same for everyone, and needs no token")
+        .success(200, "An OpenAPI 3.1 document", Content::Json(description_schema))];
+
+/// All responses share it.
+static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| json_text(&openapi::document(TABLE)).into());
 
 /// The route of a request, with the values of the parameters in its path.
 pub(super) struct Matched {
@@ -38,7 +57,7 @@ pub(super) struct Matched {
 }
 
 pub(super) fn routes() -> impl Iterator<Item = &'static Route> {
-    TABLE.iter().copied().flatten()
+    TABLE.iter().flat_map(Resource::routes)
 }
 
 /// Finds the route of a request. HEAD has the routes of GET, and gets no body from the HTTP library.
@@ -86,8 +105,18 @@ fn match_path(pattern: &str, path: &str) -> Result<Option<Vec<String>>, Problem>
     values.into_iter().map(decode).collect::<Result<_, _>>().map(Some)
 }
 
-async fn document(_: Caller, _: Request) -> Result<Response, Problem> {
-    Ok(json_response(&openapi::document(routes())))
+fn document() -> Response {
+    let mut response = Response::new(DESCRIPTION.clone().into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn description_schema(schemas: &mut Schemas) -> Value {
+    let about = "An OpenAPI 3.1 document";
+    schemas.add(
+        "Description",
+        json!({ "type": "object", "description": about, "additionalProperties": true }),
+    )
 }
 
 #[cfg(test)]
@@ -115,6 +144,25 @@ mod tests {
                 (matched.route.path, matched.values.iter().map(String::as_str).collect())
             });
             assert_eq!(found, expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_document_has_every_route_and_all_it_refers_to() {
+        let document = openapi::document(TABLE);
+        for route in routes() {
+            let operation = &document["paths"][format!("/api/v1{}", route.path)]
+                [route.method.as_str().to_ascii_lowercase()];
+            assert!(operation["responses"][route.success.status.to_string()].is_object());
+            for code in route.problems {
+                let problem = &operation["responses"][code.status().as_str()]["description"];
+                assert!(problem.as_str().unwrap().contains(code.as_str()), "{}", route.path);
+            }
+        }
+        let text = document.to_string();
+        for reference in text.split("\"$ref\":\"#/").skip(1) {
+            let path = format!("/{}", reference.split('"').next().unwrap());
+            assert!(document.pointer(&path).is_some(), "{path}");
         }
     }
 

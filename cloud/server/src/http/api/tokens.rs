@@ -7,12 +7,12 @@ use utoipa::ToSchema;
 use warp::reply::Response;
 
 use super::request::Request;
-use super::route::{Route, handler};
+use super::route::{Handler, Route, handler};
 use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::response::json_response;
 
-pub(super) const ROUTES: &[Route] = &[Route::new(Method::GET, "/token", handler!(get))
+pub(super) const ROUTES: &[Route] = &[Route::new("getToken", Method::GET, "/token", handler!(get))
     .summary("Get what the presented token allows")
     .returns::<Token>("The token")];
 
@@ -26,7 +26,7 @@ struct Token {
     #[schema(required)]
     devices: Option<String>,
     /// When it expires, or null.
-    #[schema(required)]
+    #[schema(required, format = DateTime)]
     expires: Option<String>,
 }
 

@@ -1,0 +1,262 @@
+//! Events and webhooks in the OpenAPI document. The JSON that is described here is made in `events/json.rs`.
+
+use serde_json::{Map, Value, json};
+
+use super::schemas::Schemas;
+use crate::event_kind::EventKind;
+
+/// A kind of event: the name of its schema, what it means, and what it has besides `id`, `time`, `kind` and
+/// `device`.
+struct Described {
+    name: &'static str,
+    about: &'static str,
+    fields: Vec<(&'static str, Value)>,
+}
+
+/// What the body of a webhook is: an event of any kind.
+pub(super) fn device_event(schemas: &mut Schemas) -> Value {
+    let kinds = EventKind::ALL.iter().map(|kind| (kind.as_str(), event(*kind, schemas))).collect();
+    let about = "Something that happened to a device. There may be more kinds in the future.";
+    schemas.add("DeviceEvent", one_of(about, kinds))
+}
+
+/// What the data of a server-sent event is.
+pub(super) fn stream_event(schemas: &mut Schemas) -> Value {
+    let mut kinds: Vec<_> =
+        EventKind::ALL.iter().map(|kind| (kind.as_str(), event(*kind, schemas))).collect();
+    let gap = object(
+        "Events are missing before the next one",
+        vec![("id", event_id()), ("kind", json!({ "type": "string", "const": "gap" }))],
+    );
+    let heartbeat = object(
+        "The stream is alive. Sent only if it was asked for",
+        vec![("kind", json!({ "type": "string", "const": "heartbeat" }))],
+    );
+    kinds.push(("gap", schemas.add("GapEvent", gap)));
+    kinds.push(("heartbeat", schemas.add("HeartbeatEvent", heartbeat)));
+    let about = "The data of a server-sent event: what happened to a device, a gap, or a heartbeat. There may \
+                 be more kinds in the future.";
+    schemas.add("StreamEvent", one_of(about, kinds))
+}
+
+/// The webhooks of all kinds.
+pub(super) fn webhooks(tag: &str, schemas: &mut Schemas) -> Value {
+    device_event(schemas);
+    let webhook = |kind: EventKind| {
+        let Described { name, about, .. } = described(kind, schemas);
+        let operation = json!({
+            "operationId": format!("on{}", name.trim_end_matches("Event")),
+            "tags": [tag],
+            "summary": about,
+            "description": "Delivered to the configured receivers that want this kind. Signed as Standard \
+                            Webhooks describes it.",
+            "security": [],
+            "parameters": headers(),
+            "requestBody": {
+                "required": true,
+                "content": { "application/json": { "schema": event(kind, schemas) } },
+            },
+            "responses": {
+                "2XX": { "description": "The receiver has the event" },
+                "410": { "description": "The receiver wants no more events until the server restarts" },
+                "default": {
+                    "description": "The event is delivered again later, with the same `webhook-id`. \
+                                    `Retry-After`, in seconds and up to an hour, pauses all deliveries",
+                },
+            },
+        });
+        (kind.as_str().to_owned(), json!({ "post": operation }))
+    };
+    Value::Object(EventKind::ALL.iter().copied().map(webhook).collect())
+}
+
+fn headers() -> Value {
+    let header = |name: &str, about: &str, schema: Value| json!({ "name": name, "in": "header", "required": true, "description": about, "schema": schema });
+    json!([
+        header(
+            "webhook-id",
+            "The event's id, the same at each attempt",
+            json!({ "type": "string" })
+        ),
+        header(
+            "webhook-timestamp",
+            "When it was sent, in seconds since 1970-01-01 UTC",
+            json!({ "type": "integer", "format": "int64" }),
+        ),
+        header(
+            "webhook-signature",
+            "`v1,` and the base64 of the HMAC-SHA256 of ID.TIMESTAMP.BODY",
+            json!({ "type": "string" }),
+        ),
+    ])
+}
+
+/// The schema of an event of this kind.
+fn event(kind: EventKind, schemas: &mut Schemas) -> Value {
+    let Described { name, about, fields } = described(kind, schemas);
+    let device = schemas.device_id();
+    let device = match kind {
+        EventKind::Refused => json!({
+            "description": "The device, unverified; null if the request named none",
+            "oneOf": [device, { "type": "null" }],
+        }),
+        _ => device,
+    };
+    let common = [
+        ("id", event_id()),
+        ("time", json!({ "type": "string", "format": "date-time" })),
+        ("kind", json!({ "type": "string", "const": kind.as_str() })),
+        ("device", device),
+    ];
+    schemas.add(name, object(about, common.into_iter().chain(fields).collect()))
+}
+
+fn described(kind: EventKind, schemas: &mut Schemas) -> Described {
+    let connection = || ("connection", text("The connection's name, in events and in the log"));
+    let peer = || {
+        (
+            "peer",
+            json!({
+                "type": ["string", "null"],
+                "description": "The address and port of the client; null if unknown",
+            }),
+        )
+    };
+    let by = || ("by", text("Who sent it: `token:` and the name of an API token"));
+    let message_id = || ("message_id", message_id());
+    let mut message = || ("message", schemas.message());
+    let bytes = || {
+        (
+            "bytes",
+            json!({
+                "type": "string",
+                "format": "byte",
+                "contentEncoding": "base64",
+                "description": "In base64",
+            }),
+        )
+    };
+    let (name, about, fields) = match kind {
+        EventKind::Connected => (
+            "ConnectedEvent",
+            "A device has connected. An older connection that it replaces has no `disconnected` event",
+            vec![connection(), peer(), ("authenticated_by", text("`token` or `credentials`"))],
+        ),
+        EventKind::Disconnected => (
+            "DisconnectedEvent",
+            "A connection of a device has ended. The device may have a newer one: compare `connection`",
+            vec![connection(), ("reason", text("For people"))],
+        ),
+        EventKind::Message => ("MessageEvent", "A device sent a message", vec![message()]),
+        EventKind::RawMessage => ("RawMessageEvent", "A device sent bytes", vec![bytes()]),
+        EventKind::Sent => (
+            "SentEvent",
+            "A message to a device was accepted through the API",
+            vec![message_id(), by(), message()],
+        ),
+        EventKind::RawSent => (
+            "RawSentEvent",
+            "Bytes to a device were accepted through the API",
+            vec![message_id(), by(), bytes()],
+        ),
+        EventKind::Refused => (
+            "RefusedEvent",
+            "A connection was refused. 20 per second are reported, with a burst of 20",
+            vec![("reason", text("For programs, such as `bad-credentials`")), peer()],
+        ),
+        EventKind::Revoked => ("RevokedEvent", "A device's tokens were revoked", vec![]),
+        EventKind::Blocked => ("BlockedEvent", "A device was blocked", vec![]),
+        EventKind::Unblocked => ("UnblockedEvent", "A device was unblocked", vec![]),
+    };
+    Described { name, about, fields }
+}
+
+/// The id under which an event and all its copies are recorded.
+fn event_id() -> Value {
+    text("The event's id. A stream that is opened `after` it continues with the next event. Opaque")
+}
+
+/// The id of a message to a device.
+pub(super) fn message_id() -> Value {
+    json!({
+        "type": "string",
+        "description": "The id of the message, as the API answered it. Opaque",
+        "minLength": 16,
+        "maxLength": 64,
+        "pattern": "^[0-9A-Za-z_-]+$",
+    })
+}
+
+fn text(about: &str) -> Value {
+    json!({ "type": "string", "description": about })
+}
+
+/// An object that has all of these.
+fn object(about: &str, fields: Vec<(&str, Value)>) -> Value {
+    let required: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
+    let properties: Map<_, _> =
+        fields.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+    json!({ "type": "object", "description": about, "required": required, "properties": properties })
+}
+
+/// One of these, by its `kind`.
+fn one_of(about: &str, kinds: Vec<(&str, Value)>) -> Value {
+    let mapping: Map<_, _> =
+        kinds.iter().map(|(kind, named)| ((*kind).to_owned(), named["$ref"].clone())).collect();
+    let named: Vec<_> = kinds.into_iter().map(|(_, named)| named).collect();
+    json!({
+        "description": about,
+        "oneOf": named,
+        "discriminator": { "propertyName": "kind", "mapping": mapping },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use bytes::Bytes;
+    use fedecks_cloud::{DeviceId, Message, Term};
+
+    use super::*;
+    use crate::events::{Bounds, Event, EventLog, EventPayload, Filter, Item, Reader};
+    use crate::message_id::MessageId;
+
+    fn payload(kind: EventKind) -> EventPayload {
+        let (id, by, connection) = (MessageId::random(), "token:ops".to_owned(), "c".to_owned());
+        let (message, bytes) = (Message::from(Term::Nil), Bytes::from_static(b"x"));
+        match kind {
+            EventKind::Connected => EventPayload::Connected { connection, peer: None, by: "token" },
+            EventKind::Disconnected => EventPayload::Disconnected { connection, reason: by },
+            EventKind::Message => EventPayload::Message(message),
+            EventKind::RawMessage => EventPayload::RawMessage(bytes),
+            EventKind::Sent => EventPayload::Sent { id, by, message },
+            EventKind::RawSent => EventPayload::RawSent { id, by, bytes },
+            EventKind::Refused => EventPayload::Refused { reason: "blocked", peer: None },
+            EventKind::Revoked => EventPayload::Revoked,
+            EventKind::Blocked => EventPayload::Blocked,
+            EventKind::Unblocked => EventPayload::Unblocked,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_schema_of_each_event_has_what_its_json_has() {
+        let log = EventLog::new(Bounds { events: 100, bytes: 1_000_000 });
+        let mut reader = Reader::follow(&log, None, Filter::default());
+        let mut schemas = Schemas::default();
+        stream_event(&mut schemas);
+        for kind in EventKind::ALL {
+            log.record(Event::now(&DeviceId::new("a").unwrap(), payload(*kind)));
+            let Item::Event(entry) = reader.next().await else { panic!("a gap") };
+            let json: Value = serde_json::from_slice(&entry.json()).unwrap();
+            let json = json.as_object().unwrap();
+            assert_eq!(json["kind"], kind.as_str());
+            let name = described(*kind, &mut schemas).name;
+            let schema = schemas.get(name).unwrap();
+            let described = schema["properties"].as_object().unwrap();
+            let keys: BTreeSet<_> = json.keys().collect();
+            assert_eq!(described.keys().collect::<BTreeSet<_>>(), keys, "{name}");
+            assert_eq!(schema["required"].as_array().unwrap().len(), keys.len(), "{name}");
+        }
+    }
+}
