@@ -1,4 +1,4 @@
-//! Follows a path name by name, links included, so that its caller sees whom each part of it belongs to. It opens
+//! Follows a path name by name, links included, so that its caller sees the owner of each part of it. It opens
 //! nothing.
 
 use std::ffi::OsString;

@@ -63,6 +63,7 @@ pub(crate) fn check_access(config: &Config) -> Result<(), ServerError> {
         file.push(suffix);
         let file = PathBuf::from(file);
         match access(&file, AccessFlags::R_OK | AccessFlags::W_OK) {
+            Ok(()) if file.is_dir() => return Err(cannot_write(&file, &Errno::EISDIR.into())),
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(error) => return Err(cannot_write(&file, &error.into())),
         }

@@ -14,7 +14,7 @@ use crate::traffic::TrafficCounters;
 use crate::url::CloudUrl;
 
 #[doc(inline)]
-pub use crate::status::Failure;
+pub use crate::status::{Failure, FailureReason};
 #[doc(inline)]
 pub use crate::traffic::Traffic;
 
@@ -146,7 +146,7 @@ impl Vitals {
             failures: status.failures,
             last_failure: status.last_failure.as_ref().map(|failure| FailureHealth {
                 ago_s: since(failure.at),
-                reason: failure.reason.clone(),
+                reason: failure.reason.to_string(),
             }),
             last_refusal: status.last_refusal.map(|(at, refusal)| FailureHealth {
                 ago_s: since(at),

@@ -47,8 +47,20 @@ pub struct Status {
 pub struct Failure {
     /// When it failed.
     pub at: Time,
-    /// A description.
-    pub reason: String,
+    /// Why.
+    pub reason: FailureReason,
+}
+
+/// What failed, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FailureReason {
+    /// An attempt to connect.
+    #[error(transparent)]
+    Attempt(FailReason),
+    /// A connection.
+    #[error(transparent)]
+    Connection(LostReason),
 }
 
 impl Status {
@@ -92,9 +104,9 @@ impl Status {
                 if let FailReason::Refused(refusal) = reason {
                     self.last_refusal = Some((now, *refusal));
                 }
-                reason.to_string()
+                FailureReason::Attempt(reason.clone())
             }
-            Event::ConnectionLost { reason } => reason.to_string(),
+            Event::ConnectionLost { reason } => FailureReason::Connection(reason.clone()),
             Event::Connected => {
                 self.last_connected = Some(now);
                 return;
@@ -162,7 +174,8 @@ mod tests {
         status.update(&core, at(4));
         assert_eq!((status.since, status.attempts), (at(4), 1));
         assert_eq!(status.last_refusal, Some((at(2), Refusal::Blocked)));
-        let reason = "the cloud refused: the device is blocked".into();
+        let reason = FailureReason::Attempt(FailReason::Refused(Refusal::Blocked));
+        assert_eq!(reason.to_string(), "the cloud refused: the device is blocked");
         assert_eq!(status.last_failure, Some(Failure { at: at(2), reason }));
         assert_eq!(status.store_error.as_deref(), Some("read-only"));
         assert_eq!(status.connected_since(), None);

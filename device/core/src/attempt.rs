@@ -55,6 +55,11 @@ pub enum DialError {
         /// The delay that the cloud asked for.
         retry_after: Option<Duration>,
     },
-    /// Anything else, as a human-readable message.
-    Unreachable(String),
+    /// Anything else.
+    Unreachable {
+        /// The phase that failed.
+        phase: Phase,
+        /// Why, for people.
+        error: String,
+    },
 }

@@ -100,7 +100,7 @@ impl fmt::Display for Event {
 }
 
 /// Why an attempt failed.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FailReason {
     /// A phase exceeded its deadline.
@@ -110,8 +110,14 @@ pub enum FailReason {
     #[error("the cloud refused: {0}")]
     Refused(Refusal),
     /// The cloud could not be reached, or something else responded.
-    #[error("the cloud cannot be reached: {0}")]
-    Unreachable(String),
+    #[error("the cloud cannot be reached: {error}")]
+    Unreachable {
+        /// The phase that failed. What answers the upgrade in another form than the cloud is a proxy, a captive
+        /// portal or another server.
+        phase: Phase,
+        /// Why, for people.
+        error: String,
+    },
     /// The link ended before the Welcome.
     #[error("the connection ended before the Welcome frame: {0}")]
     Lost(LostReason),
@@ -164,7 +170,7 @@ impl Verdict {
 }
 
 /// Why a link ended.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LostReason {
     /// The cloud closed it.

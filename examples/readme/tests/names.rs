@@ -15,12 +15,13 @@ mod device {
     };
     use fedecks_device::event::{Attempt, FailReason, LostReason, Phase, Stored, Time};
     use fedecks_device::health::{
-        ClockHealth, ConnectionHealth, Failure, FailureHealth, StoreHealth, TokenHealth, Traffic,
+        ClockHealth, ConnectionHealth, Failure, FailureHealth, FailureReason, StoreHealth,
+        TokenHealth, Traffic,
     };
     use fedecks_device::protocol::{
         AuthRequest, Budget, CloseCode, CloseReason, DecodeError, Dialect, DownFrame, EncodedTerm,
-        InvalidToken, IssuedToken, JsonReader, JsonTerm, Limits, OverBudget, Proof, Received,
-        Refusal, RequestId, Sequence, Token, UpFrame, Welcome,
+        InvalidToken, IssuedToken, JsonReader, JsonTerm, Limits, LiteralJson, OverBudget, Proof,
+        Received, Refusal, RequestId, Sequence, Token, UpFrame, Welcome,
     };
     use fedecks_device::storage::{AtomicFile, DataDir, TokenStore};
     use fedecks_device::{

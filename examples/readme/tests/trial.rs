@@ -1,40 +1,13 @@
 //! The trial by hand of the README works as it is typed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Tests, helpers included.
+#![allow(dead_code, reason = "two tests share the support")]
+
+mod support;
 
 use std::fmt::Write;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::Stdio;
 
-use fedecks_testing::process_group::ProcessGroup;
-use fedecks_testing::wait::{skip, within};
-use tokio::process::Command;
-
-const PROGRAMS: [&str; 3] = ["fedecks-cloud", "fedecksd", "fedecks"];
-
-/// The commands of the section, without those that install the programs.
-fn commands() -> Vec<String> {
-    let readme = include_str!("../../../README.md");
-    let section = readme
-        .split("### By hand\n")
-        .nth(1)
-        .unwrap()
-        .split("\n## ")
-        .next()
-        .unwrap();
-    let mut commands = Vec::new();
-    for block in section.split("```console\n").skip(2) {
-        for line in block.split("```").next().unwrap().lines() {
-            match line.strip_prefix("$ ") {
-                Some(command) => commands.push(command.to_owned()),
-                // The previous line ends with a backslash.
-                None => write!(commands.last_mut().unwrap(), "\n{line}").unwrap(),
-            }
-        }
-    }
-    commands
-}
+use support::{Shell, blocks, commands, section};
 
 /// What a person waits for before the next command.
 fn readiness(command: &str) -> Option<&'static str> {
@@ -56,27 +29,13 @@ fn readiness(command: &str) -> Option<&'static str> {
 
 #[tokio::test]
 async fn the_trial_by_hand_works_as_it_is_typed() {
-    let programs = Path::new(env!("CARGO_BIN_EXE_readme-cloud"))
-        .parent()
-        .unwrap();
-    if let Some(missing) = PROGRAMS.iter().find(|name| !programs.join(name).exists()) {
-        return skip(&format!("{missing} is not built"));
-    }
-    for tool in ["dbus-run-session", "curl"] {
-        if !std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-            .any(|folder| folder.join(tool).exists())
-        {
-            return skip(&format!("{tool} is missing"));
-        }
-    }
-    // Free a moment ago.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let Some(shell) = Shell::new(&["dbus-run-session", "curl"]) else {
+        return;
+    };
     let mut script = String::new();
-    for command in commands() {
+    // The first block installs the programs.
+    let blocks = blocks(section("### By hand"), "console");
+    for command in blocks.iter().skip(1).flat_map(|block| commands(block)) {
         let starts = command.ends_with('&') || command.ends_with(" bash");
         let result = if starts { "" } else { " || echo FAILED" };
         writeln!(script, "{command}{result}").unwrap();
@@ -85,30 +44,16 @@ async fn the_trial_by_hand_works_as_it_is_typed() {
         }
     }
     script.push_str("fedecks status\nkill $(jobs -p)\nexit\nkill $(jobs -p)\nwait\n");
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str| folder.path().join(name);
-    std::fs::write(file("script"), script.replace("4433", &port.to_string())).unwrap();
 
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    let mut command = Command::new("sh");
-    // All shells read from the same pipe, as from a keyboard: line by line.
-    command
-        .args(["-c", "cat script | bash > output 2> errors"])
-        .current_dir(folder.path());
-    command
-        .env("PATH", path)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let shell = ProcessGroup::spawn(&mut command).unwrap();
-    within(shell.ended()).await;
-    let read = |name| std::fs::read_to_string(file(name)).unwrap();
-    let (output, errors) = (read("output"), read("errors"));
+    let output = shell
+        .types(&script.replace("4433", &shell.port.to_string()))
+        .await;
     assert!(
-        !output.contains("FAILED") && !errors.contains("command not found"),
-        "{output}{errors}"
+        !output.contains("FAILED") && !output.contains("command not found"),
+        "{output}"
     );
-    assert!(output.contains("logged in"), "{output}{errors}");
-    assert!(output.contains(r#""id":"kitchen-1""#), "{output}{errors}");
-    assert!(output.contains("received 1 message"), "{output}{errors}");
-    assert!(file("device-data/token").exists());
+    assert!(output.contains("logged in"), "{output}");
+    assert!(output.contains(r#""id":"kitchen-1""#), "{output}");
+    assert!(output.contains("received 1 message"), "{output}");
+    assert!(shell.path().join("device-data/token").exists());
 }

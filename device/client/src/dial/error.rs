@@ -47,10 +47,16 @@ fn leads_to(location: Option<&str>) -> String {
 
 impl From<DialError> for core::DialError {
     fn from(error: DialError) -> Self {
-        match error {
-            DialError::Refused { refusal, retry_after } => Self::Refused { refusal, retry_after },
-            other => Self::Unreachable(other.to_string()),
-        }
+        let phase = match error {
+            DialError::Refused { refusal, retry_after } => {
+                return Self::Refused { refusal, retry_after };
+            }
+            DialError::Resolve { .. } => core::Phase::Resolve,
+            DialError::Tcp { .. } => core::Phase::Tcp,
+            DialError::Tls { .. } => core::Phase::Tls,
+            DialError::Http { .. } | DialError::Upgrade(_) => core::Phase::Upgrade,
+        };
+        Self::Unreachable { phase, error: error.to_string() }
     }
 }
 

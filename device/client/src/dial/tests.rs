@@ -185,7 +185,10 @@ async fn responses_of_portals_and_proxies_are_not_refusals() {
     ] {
         let error = answered(&format!("HTTP/1.1 {status} Whatever\r\n{rest}")).await;
         assert!(matches!(error, DialError::Http { status: got, .. } if got == status), "{error:?}");
-        assert!(matches!(core::DialError::from(error), core::DialError::Unreachable(_)));
+        assert!(matches!(
+            core::DialError::from(error),
+            core::DialError::Unreachable { phase: core::Phase::Upgrade, .. }
+        ));
     }
 }
 

@@ -32,7 +32,9 @@ impl Dialing {
         let mut it = Self { phase: Phase::Resolve, since: now, skip_backoff: false };
         // A token of valid length always fits. If not, treat the cloud as unreachable.
         let header = header.map_err(|error| {
-            it.fail(FailReason::Unreachable(error.to_string()), Retry::MaxBackoff, cx)
+            let reason =
+                FailReason::Unreachable { phase: Phase::Upgrade, error: error.to_string() };
+            it.fail(reason, Retry::MaxBackoff, cx)
         })?;
         it.on_phase(now, Phase::Resolve, cx);
         cx.out.push(Action::Dial { attempt, header });
@@ -68,8 +70,8 @@ impl Dialing {
                 self.on_phase(now, Phase::Welcome, cx);
                 None
             }
-            Err(DialError::Unreachable(error)) => {
-                Some(self.fail(FailReason::Unreachable(error), Retry::Backoff, cx))
+            Err(DialError::Unreachable { phase, error }) => {
+                Some(self.fail(FailReason::Unreachable { phase, error }, Retry::Backoff, cx))
             }
             Err(DialError::Refused { refusal, retry_after }) => {
                 let was_late = cx.tokens.is_late();

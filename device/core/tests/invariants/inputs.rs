@@ -86,7 +86,7 @@ fn retry_after() -> impl Strategy<Value = Option<Duration>> {
 fn dialed() -> impl Strategy<Value = Result<(), DialError>> {
     prop_oneof![
         3 => Just(Ok(())),
-        1 => Just(Err(DialError::Unreachable("no route".into()))),
+        1 => Just(Err(DialError::Unreachable { phase: Phase::Tcp, error: "no route".into() })),
         2 => (select(Refusal::ALL.to_vec()), retry_after()).prop_map(
             |(refusal, retry_after)| Err(DialError::Refused { refusal, retry_after })
         ),

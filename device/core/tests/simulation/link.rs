@@ -268,6 +268,6 @@ impl World {
 }
 
 fn unreachable(error: &str) -> impl FnOnce(&mut Connection, Time, Attempt) + use<> {
-    let error = DialError::Unreachable(error.into());
+    let error = DialError::Unreachable { phase: Phase::Tcp, error: error.into() };
     |core, now, attempt| core.handle_dialed(now, attempt, Err(error))
 }

@@ -213,7 +213,10 @@ impl Machine {
     }
 
     pub(crate) fn unreachable(&mut self, attempt: u64) -> &mut Self {
-        self.dialed(attempt, Err(DialError::Unreachable("no route".into())))
+        self.dialed(
+            attempt,
+            Err(DialError::Unreachable { phase: Phase::Tcp, error: "no route".into() }),
+        )
     }
 
     pub(crate) fn frame(&mut self, attempt: u64, frame: &DownFrame) -> &mut Self {

@@ -80,7 +80,7 @@ pub(crate) fn refusal_failed(refusal: Refusal) -> Output {
 }
 
 pub(crate) fn unreachable_failed() -> Output {
-    failed(FailReason::Unreachable("no route".into()))
+    failed(FailReason::Unreachable { phase: Phase::Tcp, error: "no route".into() })
 }
 
 /// Attempt 1 is cancelled.

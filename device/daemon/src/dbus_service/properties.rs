@@ -63,8 +63,8 @@ impl PropertyValues {
 
 /// The error of the last attempt or connection that failed; empty if none did.
 pub(super) fn last_error(status: &Status) -> String {
-    let failure = status.last_failure.as_ref().map(|failure| failure.reason.replace('\0', "?"));
-    failure.unwrap_or_default()
+    let failure = status.last_failure.as_ref();
+    failure.map(|failure| failure.reason.to_string().replace('\0', "?")).unwrap_or_default()
 }
 
 /// When the connection was established, in seconds since 1970-01-01 UTC by the current clock; 0 while there is

@@ -79,8 +79,8 @@ async fn the_serial_number_comes_first_and_survives_read_errors() {
 
     // The data on another board: another device, without a token.
     let (_setup, mut service) = start(setup, (Some("SN-0043"), None, "cellar"));
-    service.logs("device=SN-0043 device_id_from=\"serial-number\"").await;
     service.logs("unregistered: waiting for a login").await;
+    service.logs("device=SN-0043 device_id_from=\"serial-number\"").await;
     service.terminate().await;
 }
 
