@@ -48,7 +48,7 @@ pub(crate) fn of_environment(names: impl Iterator<Item = OsString>) -> Option<St
     let unknown: Vec<_> = unknown.into_iter().take(MOST_NAMED).collect();
     (!unknown.is_empty()).then(|| {
         let named: Vec<_> = unknown.iter().map(|name| with_similar(name, &known)).collect();
-        format!("no key of the configuration is set by {}: check the spelling", named.join(", "))
+        format!("unknown environment variable {}: check the spelling", named.join(", "))
     })
 }
 

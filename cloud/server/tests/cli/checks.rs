@@ -362,7 +362,7 @@ async fn settings_without_effect_are_warned_of() {
     let (code, said) = check(&program, &[]).await;
     let expected = [
         "trusted_proxies contains 0.0.0.0/0: every client can claim",
-        "no key of the configuration is set by FEDECKS_LIMIT_CONNECTIONS (similar: FEDECKS_LIMITS_CONNECTIONS): check the spelling",
+        "unknown environment variable FEDECKS_LIMIT_CONNECTIONS (similar: FEDECKS_LIMITS_CONNECTIONS): check the spelling",
     ];
     assert_eq!(code, Some(0), "{said}");
     for warning in expected {
