@@ -10,7 +10,7 @@ use crate::output::{self, Colors};
 type Render = fn(&Health<'_>, &Term) -> Option<String>;
 /// The known keys in the order of their lines, with labels. Unknown keys, from a newer service, follow as
 /// JSON.
-const LINES: [(&str, &str, Render); 17] = [
+const LINES: [(&str, &str, Render); 18] = [
     ("state", "state", state),
     ("next_attempt_in_ms", "next attempt", |_, wait| Some(format!("in {}", ms(number(wait)?)))),
     ("last_failure", "last failure", failure),
@@ -24,6 +24,7 @@ const LINES: [(&str, &str, Render); 17] = [
     ("round_trip_ms", "round trip", |_, took| Some(format!("{:.1} ms", float(took)?))),
     ("provisioning", "provisioning", provisioning),
     ("configuration", "configuration", configuration),
+    ("log_lines_missing", "log", log),
     ("device_id_from", "device id", |_, from| Some(format!("from the {}", plain(from)?))),
     ("url", "cloud", |_, url| plain(url)),
     ("uptime_s", "uptime", |_, seconds| Some(duration(number(seconds)?))),
@@ -39,7 +40,7 @@ struct Health<'a> {
     colors: Colors,
 }
 
-/// Several lines, without a final line break. Values that are absent or nil are left out.
+/// Several lines, without a final line break. Values that are absent, nil or not worth a line are left out.
 pub(crate) fn of(health: &Term, colors: Colors) -> Result<String, Failure> {
     let Term::Map(entries) = health else {
         return Err(Failure::Failed(format!("the health is {}", health.kind())));
@@ -53,6 +54,7 @@ pub(crate) fn of(health: &Term, colors: Colors) -> Result<String, Failure> {
             None | Some(Term::Nil) => {}
             // A value of unexpected form is shown as JSON.
             Some(value) => match render(&this, value) {
+                Some(text) if text.is_empty() => {}
                 Some(text) => line(label, &text),
                 None => line(label, &shown(&output::json(value)?)),
             },
@@ -263,6 +265,13 @@ fn bytes(count: u64) -> String {
     if unit == "bytes" { format!("{shown} bytes") } else { format!("{shown}.{tenths} {unit}") }
 }
 
+fn log(this: &Health<'_>, missing: &Term) -> Option<String> {
+    match number(missing)? {
+        0 => Some(String::new()),
+        missing => Some(this.colors.red(&format!("{missing} lines are missing"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,7 +294,7 @@ mod tests {
             "round_trip_ms":12.345,"device_id_from":"machine-id",
             "provisioning":[{"kind":"credential","place":"/run/c","state":"absent","is_there":false},
             {"kind":"file","place":"/boot/p.toml","state":"used","is_there":true,"reason":"read-only"}],
-            "configuration":["f.toml, line 7: newer: unknown key, ignored","two"],
+            "configuration":["f.toml, line 7: newer: unknown key, ignored","two"],"log_lines_missing":3,
             "new_thing":{"a":1}}"#,
         );
         let expected = "\
@@ -301,6 +310,7 @@ kitchen-1
   round trip    12.3 ms
   provisioning  file /boot/p.toml: used, read-only, still there
   configuration f.toml, line 7: newer: unknown key, ignored; two
+  log           3 lines are missing
   device id     from the machine-id
   cloud         wss://cloud.example/
   uptime        1 d 3 h
@@ -312,7 +322,7 @@ kitchen-1
     #[test]
     fn a_late_token_says_what_to_do() {
         let health = health(
-            r#"{"device_id":"d","state":"late","state_for_s":70,"next_attempt_in_ms":200000,
+            r#"{"device_id":"d","state":"late","state_for_s":70,"next_attempt_in_ms":200000,"log_lines_missing":0,
             "token":{"expires_at":1702419200,"is_stored":true,"is_late":true}}"#,
         );
         let expected = "\
