@@ -19,8 +19,7 @@ use fedecks_cloud::serve::Tls;
 use fedecks_cloud::session::Disconnected;
 use fedecks_cloud::store::SqliteStore;
 use fedecks_cloud::{
-    Decision, Fedecks, Handler, Hub, Keyring, Listen, Login, Outcome, Published, ServeOptions,
-    Session, serve,
+    Decision, Fedecks, Handler, Hub, Keyring, Listen, Login, Outcome, Published, Session, serve,
 };
 use fedecks_device::{DeviceId, Term};
 use serde_json::{Value, json};
@@ -83,8 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let handler = Topics { accounts: AccountHandler::new(store.clone()) };
     let fedecks = Fedecks::builder(handler, keyring, store).build().await?;
-    let listen = vec![Listen::tls(address.parse()?, tls)];
-    let server = serve(fedecks.routes(), ServeOptions { listen, ..ServeOptions::default() })?;
+    let server = serve(fedecks.routes(), Listen::tls(address.parse()?, tls))?;
     print_event(&json!({"event": "listening", "address": server.addresses()[0].to_string()}));
 
     let mut lines = BufReader::new(tokio::io::stdin()).lines();

@@ -8,9 +8,7 @@ use fedecks_cloud::messaging::backplane::Backplane;
 use fedecks_cloud::messaging::{Published, Subscription, TopicEvent};
 use fedecks_cloud::serve::{Server, Tls};
 use fedecks_cloud::store::{Clock, DeviceStore, SqliteStore};
-use fedecks_cloud::{
-    Denylist, Fedecks, Handler, Hub, Keyring, Listen, Options, ServeOptions, serve,
-};
+use fedecks_cloud::{Denylist, Fedecks, Handler, Hub, Keyring, Listen, Options, serve};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::wait::{PATIENCE, within};
@@ -66,10 +64,9 @@ impl CloudOptions {
         self,
         handler: impl FnOnce(UnboundedSender<C>) -> H,
     ) -> Cloud<C> {
-        let listen = vec![Listen { tls: self.tls.clone(), ..Listen::plain(self.address) }];
-        let options = ServeOptions { listen, ..ServeOptions::default() };
+        let listen = Listen::plain(self.address).with(|it| it.tls = self.tls.clone());
         self.start_by(handler, |fedecks| {
-            let server = serve(fedecks.routes(), options).unwrap();
+            let server = serve(fedecks.routes(), listen).unwrap();
             (server.addresses()[0], Some(server))
         })
         .await

@@ -24,15 +24,14 @@ pub(super) async fn start(options: &ServeOptions) -> Result<Server> {
         Some((certificate, key)) => Some(Tls::from_pem_files(certificate, key)?),
     };
     // As many connections as one process may have open here, at any rate.
-    let limits = ServeLimits {
-        connections: 20_000,
-        connections_per_address: 20_000,
-        accepts_per_second: 100_000,
-        accept_burst: 20_000,
-        ..ServeLimits::default()
-    };
-    let listen = vec![Listen { tls, ..Listen::plain(([127, 0, 0, 1], 0).into()) }];
-    let options = fedecks_cloud::ServeOptions { listen, limits, ..Default::default() };
+    let limits = ServeLimits::default().with(|it| {
+        it.connections = 20_000;
+        it.connections_per_address = 20_000;
+        it.accepts_per_second = 100_000;
+        it.accept_burst = 20_000;
+    });
+    let listen = Listen::plain(([127, 0, 0, 1], 0).into()).with(|it| it.tls = tls);
+    let options = fedecks_cloud::ServeOptions::from(listen).with(|it| it.limits = limits);
     Ok(serve(fedecks.routes(), options)?)
 }
 

@@ -25,6 +25,7 @@ use crate::signature_algorithm;
 
 /// What clients will make of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CertificateReport {
     /// The names and addresses that it is valid for.
     pub names: Vec<String>,
@@ -38,6 +39,7 @@ pub struct CertificateReport {
 
 /// Something to know about a certificate, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// How serious it is.
     pub severity: Severity,
@@ -47,6 +49,7 @@ pub struct Finding {
 
 /// How serious a [`Finding`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Severity {
     /// Every client refuses the certificate.
     Refused,

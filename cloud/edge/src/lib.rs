@@ -5,6 +5,8 @@
 //! feature `serve` the crate contains only what code behind any accept loop needs: the [`Peer`] type, and
 //! [`RateLimitKey`], which groups addresses for limits.
 
+#![deny(clippy::exhaustive_enums, clippy::exhaustive_structs)]
+
 #[cfg(feature = "serve")]
 mod activity;
 #[cfg(feature = "serve")]

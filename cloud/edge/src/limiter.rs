@@ -17,6 +17,7 @@ use crate::throttle::{LogThrottle, TokenBucket};
 
 /// What a server has counted since it started, and the number of open connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct ServeStats {
     /// Open connections, upgraded ones included.
     pub connections: usize,

@@ -7,8 +7,23 @@ use ipnet::IpNet;
 
 use crate::tls::Tls;
 
-/// Options of [`serve`](crate::serve).
+/// Options of [`serve`](crate::serve). One [`Listen`], or a `Vec` of them, converts into these.
+///
+/// ```
+/// use fedecks_cloud::{Listen, ServeOptions};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listen = Listen::plain("127.0.0.1:8080".parse()?);
+/// let proxy = "10.0.0.0/24".parse()?;
+/// let options = ServeOptions::from(listen).with(|it| {
+///     it.trusted_proxies.push(proxy);
+///     it.limits.connections = 20_000;
+/// });
+/// assert_eq!(options.limits.connections, 20_000);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct ServeOptions {
     /// Where to listen, at least one address.
     pub listen: Vec<Listen>,
@@ -17,6 +32,15 @@ pub struct ServeOptions {
     pub trusted_proxies: Vec<IpNet>,
     /// Limits on what clients may use.
     pub limits: ServeLimits,
+}
+
+impl ServeOptions {
+    /// These options after `change`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 impl From<Listen> for ServeOptions {
@@ -34,7 +58,20 @@ impl From<Vec<Listen>> for ServeOptions {
 }
 
 /// One address to listen on.
+///
+/// ```no_run
+/// use fedecks_cloud::Listen;
+/// use fedecks_cloud::serve::Tls;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tls = Tls::from_pem_files("/etc/ssl/cloud.pem", "/etc/ssl/cloud.key")?;
+/// let devices = Listen::tls("[::]:443".parse()?, tls);
+/// let monitoring = Listen::plain("127.0.0.1:9100".parse()?).with(|it| it.connections = Some(16));
+/// # let _ = (devices, monitoring);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Listen {
     /// The address. Port 0 picks a free one, see [`Server::addresses`](crate::Server::addresses).
     pub address: SocketAddr,
@@ -59,10 +96,18 @@ impl Listen {
     pub fn tls(address: SocketAddr, tls: Tls) -> Self {
         Self { tls: Some(tls), ..Self::plain(address) }
     }
+
+    /// This address after `change`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 /// Limits that are enforced before a request reaches the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServeLimits {
     /// Maximum number of open connections, from accept until the socket is closed, upgraded ones
     /// included. Any more are closed immediately, before anything is spent on them, without TLS some of them
@@ -113,5 +158,14 @@ impl Default for ServeLimits {
             stalled: Duration::from_secs(60),
             request_head: 16 * 1024,
         }
+    }
+}
+
+impl ServeLimits {
+    /// These limits after `change`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
     }
 }

@@ -23,9 +23,11 @@ use crate::throttle::LogThrottle;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServeError {
     /// Listening on an address failed.
     #[error("cannot listen on {address}: {source}{}", listen::hint(source))]
+    #[non_exhaustive]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -38,6 +40,23 @@ pub enum ServeError {
 }
 
 /// A running server. Dropping it stops accepting; open connections continue.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// use fedecks_cloud::{Listen, serve};
+/// use warp::Filter;
+///
+/// let hello = warp::any().map(|| "hello");
+/// let server = serve(hello, Listen::plain("127.0.0.1:0".parse()?))?;
+/// println!("listening on {}", server.addresses()[0]);
+///
+/// let still_open = server.closed(Duration::from_secs(10)).await;
+/// assert_eq!(still_open, 0);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<SocketAddr>,

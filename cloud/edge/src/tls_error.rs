@@ -5,6 +5,7 @@
     reason = "the enums are of other crates, and a new variant needs no decision here"
 )]
 
+use std::error::Error as StdError;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,16 +19,20 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Why a certificate and a key cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be read, or does not contain what is expected.
-    #[error("cannot read {expected} from {}: {}", file.display(), describe(source, file))]
+    #[error("cannot read {expected} from {}: {reason}", file.display())]
+    #[non_exhaustive]
     File {
         /// The file.
         file: PathBuf,
         /// What it should contain.
         expected: &'static str,
+        /// Why not, and what was found instead.
+        reason: String,
         /// The cause.
-        source: pem::Error,
+        source: Box<dyn StdError + Send + Sync>,
     },
     /// The certificate and the key do not belong together, or one of them cannot be used.
     #[error(
@@ -35,6 +40,7 @@ pub enum TlsError {
         certificate.display(),
         key.display()
     )]
+    #[non_exhaustive]
     Unusable {
         /// The certificate's file.
         certificate: PathBuf,
@@ -50,17 +56,18 @@ impl TlsError {
     pub fn is_about_key(&self) -> bool {
         matches!(self, Self::File { expected, .. } if *expected == PRIVATE_KEY)
     }
+
+    fn file(file: &Path, expected: &'static str, source: pem::Error) -> Self {
+        let (file, reason) = (file.to_owned(), describe(&source, file));
+        Self::File { file, expected, reason, source: source.into() }
+    }
 }
 
 const PRIVATE_KEY: &str = "a PEM private key";
 
 /// The first private key of a PEM file.
 pub(crate) fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(file).map_err(|source| TlsError::File {
-        file: file.to_owned(),
-        expected: PRIVATE_KEY,
-        source,
-    })
+    PrivateKeyDer::from_pem_file(file).map_err(|error| TlsError::file(file, PRIVATE_KEY, error))
 }
 
 /// All certificates of a PEM file, at least one.
@@ -68,11 +75,7 @@ pub(crate) fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
     CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
-        .map_err(|source| TlsError::File {
-            file: file.to_owned(),
-            expected: "a PEM certificate",
-            source,
-        })
+        .map_err(|error| TlsError::file(file, "a PEM certificate", error))
 }
 
 /// What is wrong with a certificate chain and a key that rustls rejected.

@@ -14,8 +14,7 @@
 //!
 //! use fedecks_cloud::store::SqliteStore;
 //! use fedecks_cloud::{
-//!     Decision, Fedecks, Handler, Published, Keyring, Listen, Login, Outcome, ServeOptions, Session, Term,
-//!     serve,
+//!     Decision, Fedecks, Handler, Keyring, Listen, Login, Outcome, Published, Session, Term, serve,
 //! };
 //!
 //! struct MyHandler;
@@ -54,9 +53,7 @@
 //! let fedecks = Fedecks::builder(MyHandler, keyring, store).build().await?;
 //!
 //! let hub = fedecks.hub();
-//! let listen = vec![Listen::plain("127.0.0.1:8080".parse()?)];
-//! let options = ServeOptions { listen, ..ServeOptions::default() };
-//! let server = serve(fedecks.routes(), options)?;
+//! let server = serve(fedecks.routes(), Listen::plain("127.0.0.1:8080".parse()?))?;
 //!
 //! let mut upstream = hub.subscribe("upstream.nerves-242a");
 //! hub.publish("downstream.nerves-242a", "hello").await?;

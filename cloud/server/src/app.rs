@@ -148,8 +148,10 @@ impl App {
             .await?;
         tasks.spawn(events::record_access_changes(denylist.subscribe(), events.clone()));
         let certificates: Vec<_> = listen.iter().filter_map(|listen| listen.tls.clone()).collect();
-        let trusted_proxies = config.trusted_proxies.clone();
-        let options = ServeOptions { listen, trusted_proxies, limits: config.limits };
+        let options = ServeOptions::from(listen).with(|it| {
+            it.trusted_proxies = config.trusted_proxies.clone();
+            it.limits = config.limits;
+        });
         let (stopping, stopped) = watch::channel(false);
         let streams = Streams::new(events.clone(), &config.events, stopped.clone());
         let webhooks = Webhooks::start(&config.webhooks, store.clone(), &events, &clock).await?;

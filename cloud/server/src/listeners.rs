@@ -23,7 +23,11 @@ pub(crate) fn load(
             _ => certificate,
         };
         let Listener { address, proxy_protocol, connections, .. } = *listener;
-        Ok(Listen { address, tls, proxy_protocol, connections })
+        Ok(Listen::plain(address).with(|it| {
+            it.tls = tls;
+            it.proxy_protocol = proxy_protocol;
+            it.connections = connections;
+        }))
     });
     load.collect()
 }

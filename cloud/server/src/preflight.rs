@@ -63,10 +63,8 @@ pub(crate) fn log_report(tls: &Tls) {
             Severity::Refused => {
                 tracing::error!(%certificate, problem, "devices refuse the certificate");
             }
-            Severity::Warning => {
-                tracing::warn!(%certificate, problem, "devices may refuse the certificate");
-            }
             Severity::Note => tracing::debug!(%certificate, problem, "about the certificate"),
+            _ => tracing::warn!(%certificate, problem, "devices may refuse the certificate"),
         }
     }
 }
@@ -193,7 +191,7 @@ mod tests {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(root.der().clone()).unwrap();
         let findings = report_for(&tls, &roots.roots).findings;
-        let [Finding { severity: Severity::Warning, text }] = &*findings else {
+        let [Finding { severity: Severity::Warning, text, .. }] = &*findings else {
             panic!("{findings:?}");
         };
         assert!(text.starts_with("certificate 3 of the file (CN=root) expired at 2021"), "{text}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fedecks_cloud::messaging::TopicEvent;
 use fedecks_cloud::store::{Actor, DeviceStore, SqliteStore, StoreOptions};
-use fedecks_cloud::{Fedecks, Listen, ServeOptions, serve};
+use fedecks_cloud::{Fedecks, Listen, serve};
 use fedecks_device::{Client, DeviceId, Event, Events, State, Term};
 use fedecks_testing::device::{Device, credentials};
 use fedecks_testing::wait::within;
@@ -127,9 +127,8 @@ async fn a_cloud_hears_what_the_command_blocks() {
     let (calls, _calls) = tokio::sync::mpsc::unbounded_channel();
     let keyring = fedecks_testing::cloud::keyring();
     let fedecks = Fedecks::builder(MySocketHandler(calls), keyring, store).build().await.unwrap();
-    let listen = vec![Listen::plain("127.0.0.1:0".parse().unwrap())];
-    let options = ServeOptions { listen, ..ServeOptions::default() };
-    let server = serve(fedecks.routes(), options).unwrap();
+    let listen = Listen::plain("127.0.0.1:0".parse().unwrap());
+    let server = serve(fedecks.routes(), listen).unwrap();
     let mut device = start_device(server.addresses()[0]).await;
     device.login().await;
     // As `fedecks-cloud device block` does.

@@ -5,7 +5,7 @@ use crate::support::{
     start_cloud, upstream,
 };
 use fedecks_cloud::protocol::{CloseCode, CloseReason};
-use fedecks_cloud::{Keyring, Listen, ServeOptions, serve};
+use fedecks_cloud::{Keyring, Listen, serve};
 use fedecks_device::error::LoginError;
 use fedecks_device::{DeviceId, Event, Term};
 use fedecks_testing::cloud::{CloudOptions, published};
@@ -96,10 +96,9 @@ async fn secret_and_salt_sign_the_token_of_later_connections() {
 #[tokio::test]
 async fn the_socket_is_at_fedecks_websocket_next_to_other_routes() {
     let own = warp::path("health").map(|| "fine");
-    let listen = vec![Listen::plain(([127, 0, 0, 1], 0).into())];
-    let options = ServeOptions { listen, ..ServeOptions::default() };
+    let listen = Listen::plain(([127, 0, 0, 1], 0).into());
     let cloud = CloudOptions::default().start_by(MySocketHandler, |fedecks| {
-        let server = serve(own.or(fedecks.routes()), options).unwrap();
+        let server = serve(own.or(fedecks.routes()), listen).unwrap();
         (server.addresses()[0], Some(server))
     });
     let cloud = cloud.await;

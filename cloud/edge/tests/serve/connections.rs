@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fedecks_edge::{Listen, ServeLimits, ServeOptions, serve};
+use fedecks_edge::{Listen, ServeLimits, serve};
 use fedecks_testing::wait::{PATIENCE, within};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -52,7 +52,7 @@ async fn a_client_that_stops_is_closed_after_the_timeout() {
 
 #[tokio::test]
 async fn a_client_that_sends_requests_but_never_reads_is_cut_off() {
-    let server = start(ServeLimits { stalled: SOON, ..ServeLimits::default() }, None);
+    let server = start(ServeLimits::default().with(|it| it.stalled = SOON), None);
     let mut greedy = connect(&server).await;
     let requests = b"GET /number HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
     let asked = async { while greedy.write_all(&requests).await.is_ok() {} };
@@ -62,8 +62,10 @@ async fn a_client_that_sends_requests_but_never_reads_is_cut_off() {
 
 #[tokio::test]
 async fn a_malformed_request_is_answered_and_closed_at_once() {
-    let limits =
-        ServeLimits { request_head: 8192, handshake: PATIENCE * 6, ..ServeLimits::default() };
+    let limits = ServeLimits::default().with(|it| {
+        it.request_head = 8192;
+        it.handshake = PATIENCE * 6;
+    });
     let plain = start(limits, None);
     let (tls, _) = start_tls(limits);
     let mut endless_head = b"GET /number HTTP/1.1\r\nhost: x\r\nx-endless: ".to_vec();
@@ -85,7 +87,7 @@ async fn a_malformed_request_is_answered_and_closed_at_once() {
 
 #[tokio::test]
 async fn endless_handshake_messages_are_not_collected() {
-    let (server, connector) = start_tls(ServeLimits { handshake: PATIENCE * 6, ..impatient() });
+    let (server, connector) = start_tls(impatient().with(|it| it.handshake = PATIENCE * 6));
     // A ClientHello of almost 64 KiB in records of 16 KiB.
     let hello = [&[1, 0, 0xff, 0xf0, 3, 3][..], &[0; 16_378]].concat();
     let rest = vec![0; 16_384];
@@ -105,7 +107,10 @@ async fn endless_handshake_messages_are_not_collected() {
 
 #[tokio::test]
 async fn connections_above_the_limit_are_closed_at_once() {
-    let limits = ServeLimits { connections: 1, handshake: PATIENCE * 6, ..ServeLimits::default() };
+    let limits = ServeLimits::default().with(|it| {
+        it.connections = 1;
+        it.handshake = PATIENCE * 6;
+    });
     let server = start(limits, None);
     let mut first = upgraded(&server).await;
     assert_eq!(server.connections(), 1);
@@ -122,7 +127,10 @@ async fn connections_above_the_limit_are_closed_at_once() {
 
 #[tokio::test]
 async fn connections_above_the_rate_are_served_later() {
-    let limits = ServeLimits { accepts_per_second: 5, accept_burst: 1, ..ServeLimits::default() };
+    let limits = ServeLimits::default().with(|it| {
+        it.accepts_per_second = 5;
+        it.accept_burst = 1;
+    });
     let server = start(limits, None);
     let start = Instant::now();
     for _ in 0..4 {
@@ -160,8 +168,7 @@ async fn closing_waits_for_a_request_in_progress() {
             }
         }
     });
-    let options = ServeOptions { listen: vec![loopback()], ..ServeOptions::default() };
-    let server = serve(slow, options).unwrap();
+    let server = serve(slow, loopback()).unwrap();
     let mut stream = connect(&server).await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     within(entering.recv()).await.unwrap();
@@ -176,9 +183,7 @@ async fn closing_waits_for_a_request_in_progress() {
 #[tokio::test]
 async fn an_address_in_use_is_named_in_the_error() {
     let server = start(ServeLimits::default(), None);
-    let listen = vec![Listen::plain(server.addresses()[0])];
-    let options = ServeOptions { listen, ..ServeOptions::default() };
-    let error = serve(filter(), options).unwrap_err();
+    let error = serve(filter(), Listen::plain(server.addresses()[0])).unwrap_err();
     let expected = format!("cannot listen on {}: Address already in use", server.addresses()[0]);
     assert!(error.to_string().starts_with(&expected), "{error}");
 }

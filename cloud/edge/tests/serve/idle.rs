@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fedecks_edge::{Listen, ServeLimits, ServeOptions, Server, serve};
+use fedecks_edge::{ServeLimits, ServeOptions, Server, serve};
 use fedecks_testing::wait::{PATIENCE, until, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,7 +16,7 @@ const CLOSE: &str = "\r\nconnection: close\r\n";
 
 /// A limit that is not met here.
 fn patient() -> ServeLimits {
-    ServeLimits { handshake: PATIENCE * 6, ..ServeLimits::default() }
+    ServeLimits::default().with(|it| it.handshake = PATIENCE * 6)
 }
 
 /// A connection whose request was answered.
@@ -46,7 +46,7 @@ async fn an_idle_connection_outlives_the_timeout_of_heads() {
 
 #[tokio::test]
 async fn idle_connections_give_way_to_new_ones() {
-    let server = start(ServeLimits { connections: 4, ..patient() }, None);
+    let server = start(patient().with(|it| it.connections = 4), None);
     let mut open = Vec::new();
     for _ in 0..4 {
         open.push(idle(&server).await);
@@ -59,7 +59,7 @@ async fn idle_connections_give_way_to_new_ones() {
 
 #[tokio::test]
 async fn one_address_has_an_eighth_of_its_connections_idle() {
-    let server = start(ServeLimits { connections_per_address: 16, ..patient() }, None);
+    let server = start(patient().with(|it| it.connections_per_address = 16), None);
     let mut open = Vec::new();
     for number in 0..4 {
         let mut stream = connect_from("127.0.0.2", &server).await;
@@ -93,9 +93,14 @@ async fn a_request_on_its_way_when_the_server_stops_is_answered() {
 
 #[tokio::test]
 async fn a_trusted_proxy_keeps_its_idle_connections() {
-    let limits = ServeLimits { connections: 8, connections_per_address: 1, ..patient() };
-    let trusted_proxies = vec!["127.0.0.2/32".parse().unwrap()];
-    let options = ServeOptions { listen: vec![loopback()], trusted_proxies, limits };
+    let limits = patient().with(|it| {
+        it.connections = 8;
+        it.connections_per_address = 1;
+    });
+    let options = ServeOptions::from(loopback()).with(|it| {
+        it.trusted_proxies = vec!["127.0.0.2/32".parse().unwrap()];
+        it.limits = limits;
+    });
     let server = serve(filter(), options).unwrap();
     let mut pool = Vec::new();
     for number in 0..4 {
@@ -120,9 +125,12 @@ async fn a_trusted_proxy_keeps_its_idle_connections() {
 
 #[tokio::test]
 async fn a_listener_with_a_limit_of_its_own_is_not_affected() {
-    let own = Listen { connections: Some(2), ..loopback() };
-    let limits = ServeLimits { connections: 1, connections_per_address: 2, ..patient() };
-    let options = ServeOptions { listen: vec![loopback(), own], limits, ..Default::default() };
+    let own = loopback().with(|it| it.connections = Some(2));
+    let limits = patient().with(|it| {
+        it.connections = 1;
+        it.connections_per_address = 2;
+    });
+    let options = ServeOptions::from(vec![loopback(), own]).with(|it| it.limits = limits);
     let server = serve(filter(), options).unwrap();
     let _device = upgraded(&server).await;
     let mut number = TcpStream::connect(server.addresses()[1]).await.unwrap();
@@ -137,7 +145,7 @@ async fn a_listener_with_a_limit_of_its_own_is_not_affected() {
 
 #[tokio::test]
 async fn a_full_server_answers_503_in_plain_http() {
-    let server = start(ServeLimits { connections: 1, ..patient() }, None);
+    let server = start(patient().with(|it| it.connections = 1), None);
     let _device = upgraded(&server).await;
     let mut second = connect(&server).await;
     second.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -171,8 +179,8 @@ async fn read_late(limits: ServeLimits, stops: bool) -> bool {
 #[tokio::test]
 async fn a_response_is_sent_to_its_end_however_slowly_it_is_read() {
     let complete = tokio::join!(
-        read_late(ServeLimits { http_idle: SOON, ..patient() }, false),
-        read_late(ServeLimits { connections: 16, ..patient() }, false),
+        read_late(patient().with(|it| it.http_idle = SOON), false),
+        read_late(patient().with(|it| it.connections = 16), false),
         read_late(patient(), true),
     );
     assert_eq!(complete, (true, true, true), "after its idle time, with others idle, at the stop");

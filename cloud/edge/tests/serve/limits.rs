@@ -15,8 +15,10 @@ use crate::support::{
 
 #[tokio::test]
 async fn one_address_cannot_take_all_connections() {
-    let limits =
-        ServeLimits { connections: 4, connections_per_address: 2, ..ServeLimits::default() };
+    let limits = ServeLimits::default().with(|it| {
+        it.connections = 4;
+        it.connections_per_address = 2;
+    });
     let server = start(limits, None);
     let upgraded_from = async |address: &str| {
         let mut stream = connect_from(address, &server).await;
@@ -41,7 +43,7 @@ async fn one_address_cannot_take_all_connections() {
 
 #[tokio::test]
 async fn a_connection_without_further_requests_is_closed() {
-    let server = start(ServeLimits { http_idle: SOON, ..ServeLimits::default() }, None);
+    let server = start(ServeLimits::default().with(|it| it.http_idle = SOON), None);
     let mut idle = connect(&server).await;
     assert!(ask(&mut idle, "/who", "").await.starts_with("HTTP/1.1 200 OK\r\n"));
     let begun = Instant::now();
@@ -81,7 +83,7 @@ async fn a_head_sent_byte_by_byte_has_the_same_timeout() {
 
 #[tokio::test]
 async fn a_body_that_arrives_too_slowly_is_not_awaited() {
-    let limits = ServeLimits { request_body: SOON, ..ServeLimits::default() };
+    let limits = ServeLimits::default().with(|it| it.request_body = SOON);
     let server = start(limits, None);
     let head = b"POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n";
     for body in [&[][..], &[b'x'; 50]] {
@@ -103,10 +105,10 @@ async fn a_body_that_arrives_too_slowly_is_not_awaited() {
 #[tokio::test]
 async fn every_listener_has_its_own_tls_and_number() {
     let certificate = Certificate::self_signed("localhost");
-    let encrypted = Listen { tls: Some(certificate.tls()), ..loopback() };
+    let encrypted = loopback().with(|it| it.tls = Some(certificate.tls()));
     let ipv6 = Listen::plain("[::1]:0".parse().unwrap());
     let listen = vec![loopback(), encrypted, ipv6];
-    let server = serve(filter(), ServeOptions { listen, ..ServeOptions::default() }).unwrap();
+    let server = serve(filter(), listen).unwrap();
     let connect = async |listener: usize| {
         let stream = TcpStream::connect(server.addresses()[listener]).await.unwrap();
         let own = stream.local_addr().unwrap();
@@ -126,9 +128,12 @@ async fn every_listener_has_its_own_tls_and_number() {
 #[tokio::test]
 async fn an_ipv4_client_of_an_ipv6_listener_has_its_ipv4_address() {
     let listen = vec![Listen::plain("[::]:0".parse().unwrap())];
-    let limits = ServeLimits { connections_per_address: 1, ..ServeLimits::default() };
-    let trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
-    let server = serve(filter(), ServeOptions { listen, trusted_proxies, limits }).unwrap();
+    let limits = ServeLimits::default().with(|it| it.connections_per_address = 1);
+    let options = ServeOptions::from(listen).with(|it| {
+        it.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        it.limits = limits;
+    });
+    let server = serve(filter(), options).unwrap();
     let port = server.addresses()[0].port();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let answer = who(&mut stream, "x-forwarded-for: 203.0.113.5\r\n").await;

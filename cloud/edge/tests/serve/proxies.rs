@@ -16,11 +16,21 @@ use crate::support::{
 /// Trusts 127.0.0.1 and 10.0.0.0/8.
 fn behind(listen: Listen, limits: ServeLimits) -> Server {
     let trusted_proxies = ["127.0.0.1/32", "10.0.0.0/8"].map(|net| net.parse().unwrap()).to_vec();
-    serve(filter(), ServeOptions { listen: vec![listen], trusted_proxies, limits }).unwrap()
+    let options = ServeOptions::from(listen).with(|it| {
+        it.trusted_proxies = trusted_proxies;
+        it.limits = limits;
+    });
+    serve(filter(), options).unwrap()
 }
 
 fn balanced(tls: Option<Tls>, limits: ServeLimits) -> Server {
-    behind(Listen { proxy_protocol: true, tls, ..loopback() }, limits)
+    behind(
+        loopback().with(|it| {
+            it.proxy_protocol = true;
+            it.tls = tls;
+        }),
+        limits,
+    )
 }
 
 /// A PROXY header of version 2 for a client with this IPv4 address and the port 4711.
@@ -152,7 +162,7 @@ async fn an_untrusted_client_cannot_name_itself() {
 
 #[tokio::test]
 async fn the_clients_of_a_load_balancer_are_counted_separately() {
-    let limits = ServeLimits { connections_per_address: 1, ..ServeLimits::default() };
+    let limits = ServeLimits::default().with(|it| it.connections_per_address = 1);
     let server = balanced(None, limits);
     let mut first = balanced_stream(&server, CLIENT).await;
     upgrade(&mut first, "").await;
@@ -165,7 +175,7 @@ async fn the_clients_of_a_load_balancer_are_counted_separately() {
 
 #[tokio::test]
 async fn the_clients_of_a_proxy_are_counted_separately() {
-    let limits = ServeLimits { connections_per_address: 1, ..ServeLimits::default() };
+    let limits = ServeLimits::default().with(|it| it.connections_per_address = 1);
     let server = behind(loopback(), limits);
     let (one, other) = ("x-forwarded-for: 203.0.113.5\r\n", "x-forwarded-for: 203.0.113.6\r\n");
     let mut open = connect(&server).await;

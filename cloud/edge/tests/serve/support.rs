@@ -23,7 +23,7 @@ pub(crate) const SOON: Duration = Duration::from_millis(200);
 pub(crate) const BIG: usize = 32 * 1024 * 1024;
 
 pub(crate) fn impatient() -> ServeLimits {
-    ServeLimits { handshake: SOON, ..ServeLimits::default() }
+    ServeLimits::default().with(|it| it.handshake = SOON)
 }
 
 /// `/who` returns the peer, `/number` the number of the connection, `/body` the length of the request's body, `/big`
@@ -64,8 +64,8 @@ pub(crate) fn loopback() -> Listen {
 }
 
 pub(crate) fn start(limits: ServeLimits, tls: Option<Tls>) -> Server {
-    let listen = vec![Listen { tls, ..loopback() }];
-    serve(filter(), ServeOptions { listen, limits, ..ServeOptions::default() }).unwrap()
+    let listen = loopback().with(|it| it.tls = tls);
+    serve(filter(), ServeOptions::from(listen).with(|it| it.limits = limits)).unwrap()
 }
 
 /// A client that trusts these certificates.

@@ -131,8 +131,8 @@ fn print_findings(preflight: &Preflight, authorities: Option<&[TrustAnchor<'stat
         for finding in report.findings {
             let word = match finding.severity {
                 Severity::Refused => "error",
-                Severity::Warning => "warning",
                 Severity::Note => "note",
+                _ => "warning",
             };
             refused |= finding.severity == Severity::Refused;
             print_notice(&format!("{word}: {}: {}", tls.certificate().display(), finding.text));
@@ -145,7 +145,7 @@ fn print_findings(preflight: &Preflight, authorities: Option<&[TrustAnchor<'stat
 fn explain(error: &ServeError) -> bool {
     let kind = match error {
         ServeError::Listen { source, .. } => source.kind(),
-        ServeError::NoAddress => io::ErrorKind::Other,
+        _ => io::ErrorKind::Other,
     };
     match kind {
         io::ErrorKind::AddrInUse => {

@@ -70,17 +70,16 @@ impl Default for Limits {
 
 impl Limits {
     pub(crate) fn serve_limits(&self) -> ServeLimits {
-        ServeLimits {
-            connections: self.connections,
-            connections_per_address: self.connections_per_address,
-            accepts_per_second: self.accepts_per_second,
-            accept_burst: self.accept_burst,
-            handshake: self.handshake,
-            http_idle: self.http_idle,
-            request_body: self.request_body,
-            request_head: self.request_head,
-            ..ServeLimits::default()
-        }
+        ServeLimits::default().with(|it| {
+            it.connections = self.connections;
+            it.connections_per_address = self.connections_per_address;
+            it.accepts_per_second = self.accepts_per_second;
+            it.accept_burst = self.accept_burst;
+            it.handshake = self.handshake;
+            it.http_idle = self.http_idle;
+            it.request_body = self.request_body;
+            it.request_head = self.request_head;
+        })
     }
 
     pub(crate) fn request_memory(&self) -> RequestMemoryLimits {

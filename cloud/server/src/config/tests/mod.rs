@@ -227,17 +227,17 @@ fn every_key_of_a_file_is_read() {
         queued_bytes: 9000,
     };
     assert_eq!(config.sessions, sessions);
-    let limits = ServeLimits {
-        connections: 10,
-        connections_per_address: 9,
-        accepts_per_second: 20,
-        accept_burst: 30,
-        handshake: seconds(5),
-        http_idle: seconds(90),
-        request_body: seconds(6),
-        stalled: seconds(60),
-        request_head: 9000,
-    };
+    let limits = ServeLimits::default().with(|it| {
+        it.connections = 10;
+        it.connections_per_address = 9;
+        it.accepts_per_second = 20;
+        it.accept_burst = 30;
+        it.handshake = seconds(5);
+        it.http_idle = seconds(90);
+        it.request_body = seconds(6);
+        it.stalled = seconds(60);
+        it.request_head = 9000;
+    });
     assert_eq!(config.limits, limits);
     let request_memory =
         RequestMemoryLimits { sum: 4_000_000, per_token: 3_000_000, per_address: 2_000_000 };
