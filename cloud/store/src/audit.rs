@@ -98,6 +98,7 @@ macro_rules! classes {
         /// What a line of the audit log is about. Each class has its own bounds, so that what is frequent
         /// never displaces what is rare.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum AuditClass {
             $($(#[$doc])* $name,)+
         }
@@ -152,6 +153,7 @@ impl AuditClass {
 
 /// How much of one class the audit log keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AuditKept {
     /// The number of lines, each at most [`AuditEntry::MAX_BYTES`].
     pub lines: u32,
@@ -159,8 +161,16 @@ pub struct AuditKept {
     pub age: Duration,
 }
 
+impl AuditKept {
+    /// This many lines, none older than `age`.
+    pub fn new(lines: u32, age: Duration) -> Self {
+        Self { lines, age }
+    }
+}
+
 /// How much of each class the audit log keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AuditLimits {
     /// For [`AuditClass::Access`] and, separately, [`AuditClass::Devices`].
     pub changes: AuditKept,
@@ -173,6 +183,13 @@ pub struct AuditLimits {
 }
 
 impl AuditLimits {
+    /// These limits after `change`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// The limits of one class.
     pub fn of(&self, class: AuditClass) -> AuditKept {
         match class {
@@ -188,7 +205,7 @@ impl Default for AuditLimits {
     /// 100,000 changes for two years, 100,000 logins for a year, 10,000 refusals and 100,000 messages for
     /// 90 days.
     fn default() -> Self {
-        let kept = |lines, days: u64| AuditKept { lines, age: Duration::from_secs(days * 86_400) };
+        let kept = |lines, days: u64| AuditKept::new(lines, Duration::from_secs(days * 86_400));
         Self {
             changes: kept(100_000, 730),
             logins: kept(100_000, 365),
@@ -202,6 +219,7 @@ macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident => $class:ident $word:literal,)+) => {
         /// What was done.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum AuditAction {
             $($(#[$doc])* $name,)+
         }
@@ -273,6 +291,10 @@ impl AuditAction {
 
 /// A new line for the audit log, see [`AuditStore::audit_later`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "every store reads it, and one that ignores a new field must not compile"
+)]
 pub struct AuditEntry {
     /// When, in seconds since 1970-01-01 UTC.
     pub at: u64,
@@ -301,6 +323,10 @@ impl AuditEntry {
 
 /// A line of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "every store fills it, and one that does not know a new field must not compile"
+)]
 pub struct AuditRecord {
     /// Its sequence number; a later line has a higher one.
     pub sequence: u64,
@@ -320,6 +346,10 @@ pub struct AuditRecord {
 
 /// Selects lines of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "every store reads it, and one that ignores a new field must not compile"
+)]
 pub struct AuditQuery {
     /// Only lines before the one with this sequence number.
     pub before: Option<u64>,

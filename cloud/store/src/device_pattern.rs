@@ -9,6 +9,18 @@ use fedecks_protocol::DeviceId;
 
 /// A pattern of device ids, such as `site-a-*`: each `*` stands for any characters or none. Clones share
 /// it.
+///
+/// ```
+/// # mod fedecks_cloud { pub use {fedecks_protocol::DeviceId, fedecks_store as store}; }
+/// use fedecks_cloud::DeviceId;
+/// use fedecks_cloud::store::DevicePattern;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pattern = DevicePattern::new("site-a-*")?;
+/// assert!(pattern.matches(&DeviceId::new("site-a-7")?));
+/// assert!(!pattern.matches(&DeviceId::new("site-b-7")?));
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct DevicePattern(Arc<Compiled>);
 
@@ -32,6 +44,7 @@ struct Compiled {
      without '/' and '\\')",
     max = DeviceId::MAX_CHARS
 )]
+#[non_exhaustive]
 pub struct InvalidDevicePattern;
 
 impl DevicePattern {

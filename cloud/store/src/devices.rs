@@ -69,6 +69,10 @@ pub trait DeviceStore: Epoch {
 
 /// A device in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "every store fills it, and one that does not know a new field must not compile"
+)]
 pub struct DeviceRecord {
     /// Which device.
     pub id: DeviceId,
@@ -86,6 +90,10 @@ pub struct DeviceRecord {
 
 /// Selects devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "every store reads it, and one that ignores a new field must not compile"
+)]
 pub struct DeviceQuery {
     /// Only those whose id comes after this one.
     pub after: Option<DeviceId>,
@@ -113,6 +121,10 @@ impl DeviceQuery {
 
 /// A device's access after its latest revocation, block or unblock.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "every store fills it, and one that does not know a new field must not compile"
+)]
 pub struct AccessState {
     /// Which device.
     pub device: DeviceId,
@@ -126,6 +138,7 @@ pub struct AccessState {
 
 /// The outcome of [`DeviceStore::forget`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ForgetOutcome {
     /// The device is forgotten and its tokens are revoked.
     Done(AccessState),
@@ -137,6 +150,7 @@ pub enum ForgetOutcome {
 
 /// A text that cannot be a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidLabel {
     /// It is empty, too long, or has a space at either end.
     #[error(

@@ -2,6 +2,7 @@
 
 /// Why a call failed. All but [`StoreError::Exists`] and [`StoreError::TooMany`] may succeed later.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The name is taken.
     #[error("the {what} {name:?} already exists")]

@@ -22,6 +22,10 @@ pub trait KnownLoginStore: Send + Sync + 'static {
 
 /// An account was used from a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "every store reads and fills it, and one that ignores a new field must not compile"
+)]
 pub struct KnownLogin {
     /// The address, or the first of its network.
     pub address: IpAddr,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// A latency histogram.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct LatencyHistogram {
     /// The number in each bucket: up to each of [`LatencyHistogram::BOUNDS`], and one more for those above
     /// all of them.
@@ -25,6 +26,17 @@ impl LatencyHistogram {
 }
 
 /// Counts into a histogram, from any number of threads.
+///
+/// ```
+/// # mod fedecks_cloud { pub use fedecks_store as store; }
+/// use std::time::Duration;
+///
+/// use fedecks_cloud::store::Latency;
+///
+/// let reads = Latency::default();
+/// reads.add(Duration::from_millis(3));
+/// assert_eq!(reads.snapshot().count(), 1);
+/// ```
 #[derive(Debug, Default)]
 pub struct Latency {
     counts: [AtomicU64; LatencyHistogram::BOUNDS.len() + 1],

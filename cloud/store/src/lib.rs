@@ -20,6 +20,7 @@
 //! [`AuditStore::audit_later`]) never wait: those of about a second are written together, kept while the
 //! store fails, and dropped and counted above a limit.
 
+#![deny(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "a new variant seldom needs a decision here; the protocol and the device's core keep the lint"

@@ -8,8 +8,9 @@ pub trait StoreMonitor: Send + Sync + 'static {
     fn stats(&self) -> StoreStats;
 }
 
-/// Counted since a store was opened.
-#[derive(Debug, Clone, PartialEq)]
+/// Counted since a store was opened. By default nothing is counted, and the store is not healthy.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct StoreStats {
     /// Latency of reads, from the call to its answer.
     pub reads: LatencyHistogram,
@@ -30,4 +31,33 @@ pub struct StoreStats {
     pub waiting: u64,
     /// Whether the last access to the file succeeded.
     pub healthy: bool,
+}
+
+impl StoreStats {
+    /// These numbers after `change`, for a store of your own.
+    ///
+    /// ```
+    /// # mod fedecks_cloud { pub use fedecks_store as store; }
+    /// use fedecks_cloud::store::{Latency, StoreMonitor, StoreStats};
+    ///
+    /// struct MyStore {
+    ///     reads: Latency,
+    ///     writes: Latency,
+    /// }
+    ///
+    /// impl StoreMonitor for MyStore {
+    ///     fn stats(&self) -> StoreStats {
+    ///         StoreStats::default().with(|it| {
+    ///             it.reads = self.reads.snapshot();
+    ///             it.writes = self.writes.snapshot();
+    ///             it.healthy = true;
+    ///         })
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }

@@ -117,9 +117,8 @@ impl Denylist {
     /// Removes a device from all lists of the store and revokes its tokens.
     pub async fn forget(&self, device: &DeviceId, by: &Actor) -> Result<ForgetOutcome, StoreError> {
         let forgotten = self.0.store.forget(device, by).await?;
-        match &forgotten {
-            ForgetOutcome::Done(state) => self.apply(state),
-            ForgetOutcome::Unknown | ForgetOutcome::Blocked => {}
+        if let ForgetOutcome::Done(state) = &forgotten {
+            self.apply(state);
         }
         Ok(forgotten)
     }

@@ -140,8 +140,8 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
             let (device, store, runtime) = target.open()?;
             match runtime.block_on(store.forget(&device, &by))? {
                 ForgetOutcome::Done(_) => output.print(&format!("{device}: forgotten\n")),
-                ForgetOutcome::Unknown => Err(CliError::NoDevice(device)),
                 ForgetOutcome::Blocked => Err(CliError::Blocked(device)),
+                _ => Err(CliError::NoDevice(device)),
             }
         }
     }

@@ -132,7 +132,7 @@ impl Config {
             trusted_proxies,
             path: file.path.unwrap_or_else(|| DEFAULT_PATH.into()),
             store: file.store.unwrap_or_else(|| data_dir.join(DEFAULT_STORE)),
-            store_options: StoreOptions { audit: file.audit.limits() },
+            store_options: StoreOptions::default().with(|it| it.audit = file.audit.limits()),
             secrets: Secrets::check(key, file.previous_key, &data_dir, sources)?,
             data_dir,
             tokens: file.tokens,

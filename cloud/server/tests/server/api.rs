@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::{Server, problem};
 
 async fn everything(server: &Server) -> Http {
-    server.http_as(&Role::ALL).await
+    server.http_as(Role::ALL).await
 }
 
 /// This member of each element.
@@ -65,7 +65,7 @@ async fn each_role_allows_what_it_names_and_nothing_else() {
     let _device = server.device("kitchen-1").await;
     let document = everything(&server).await.get("/api/v1/openapi.json").await.json();
     let mut checked = Vec::new();
-    for role in Role::ALL {
+    for role in Role::ALL.iter().copied() {
         let http = server.http_as(&[role]).await.json();
         for (path, operations) in document["paths"].as_object().unwrap() {
             for (method, operation) in operations.as_object().unwrap() {
@@ -179,7 +179,7 @@ async fn a_message_of_json_reaches_the_device_or_is_refused() {
 async fn devices_out_of_scope_answer_as_if_they_did_not_exist() {
     let server = Server::start().await;
     let _device = server.device("shop-1").await;
-    let token = server.add_token("site", &Role::ALL, Some("site-*")).await;
+    let token = server.add_token("site", Role::ALL, Some("site-*")).await;
     let http = server.http().token(&token).json();
     for (method, path) in [
         (Method::GET, ""),

@@ -14,7 +14,7 @@ const MANUAL: &str = include_str!("../../../../docs/cloud.md");
 
 async fn description() -> Value {
     let server = Server::start().await;
-    server.http_as(&Role::ALL).await.get(PATH).await.json()
+    server.http_as(Role::ALL).await.get(PATH).await.json()
 }
 
 /// Each operation, with its method and path.

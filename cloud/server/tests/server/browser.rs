@@ -117,7 +117,7 @@ async fn a_device_is_labelled_blocked_unblocked_and_revoked() {
     let server = Server::start().await;
     let Some(browser) = open(server.address).await else { return };
     let mut device = server.device("kitchen-1").await;
-    sign_in(&browser, &server.token(&Role::ALL).await).await;
+    sign_in(&browser, &server.token(Role::ALL).await).await;
     browser.go("#/devices/kitchen-1").await;
     let state = |word: &str| format!("document.querySelector('.state')?.textContent === '{word}'");
     browser.until(&state("connected")).await;
@@ -196,7 +196,7 @@ async fn every_page_is_accessible_and_fits_a_narrow_screen() {
     let device = server.device(long).await;
     let _blocked = server.device("blocked-1").await;
     server.store.block(&"blocked-1".parse().unwrap(), &Actor::cli()).await.unwrap();
-    let token = server.token(&Role::ALL).await;
+    let token = server.token(Role::ALL).await;
     let check = async |name: &str| {
         for width in [1200, 360] {
             browser.resize(width).await;

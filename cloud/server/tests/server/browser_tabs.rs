@@ -28,7 +28,7 @@ async fn signed_in(address: std::net::SocketAddr, token: &str) -> Option<Browser
 /// A server, and the dashboard in as many pages, each of which was live when it was opened.
 async fn eight_pages(open: impl AsyncFn(&Browser)) -> Option<(Server, Browser)> {
     let server = Server::start().await;
-    let browser = signed_in(server.address, &server.token(&Role::ALL).await).await?;
+    let browser = signed_in(server.address, &server.token(Role::ALL).await).await?;
     for _ in 1..PAGES {
         open(&browser).await;
         browser.until(LIVE).await;

@@ -281,7 +281,7 @@ async fn second_request(lines: &str, same_token: bool) -> String {
     let first = server.token(&[Role::Send]).await;
     let other = if same_token { first.clone() } else { server.token(&[Role::Send]).await };
     let held = send(&server, &head(&first, 600_000)).await;
-    let admin = server.http_as(&Role::ALL).await;
+    let admin = server.http_as(Role::ALL).await;
     until(async || {
         let taken = sample(&metrics(&admin).await, "fedecks_requests_held_bytes");
         (taken >= 600_000.0).then_some(())

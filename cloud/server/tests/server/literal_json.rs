@@ -26,7 +26,7 @@ fn data(json: &Value) -> Term {
 #[tokio::test]
 async fn literal_json_reaches_the_device_as_it_is_and_returns() {
     let server = Server::start().await;
-    let http = server.http_as(&Role::ALL).await.json();
+    let http = server.http_as(Role::ALL).await.json();
     let mut device = server.device("kitchen-1").await;
     let mut events = http.events("/api/v1/events?kind=sent").await;
     for text in [
@@ -54,7 +54,7 @@ async fn literal_json_reaches_the_device_as_it_is_and_returns() {
 #[tokio::test]
 async fn an_unknown_escape_is_refused_with_a_way_out() {
     let server = Server::start().await;
-    let http = server.http_as(&Role::ALL).await.json();
+    let http = server.http_as(Role::ALL).await.json();
     let _device = server.device("kitchen-1").await;
     let hint = "; literal=true in the query takes JSON as it is, without escapes";
     for (query, body, code, named, hinted) in [

@@ -44,7 +44,7 @@ async fn bytes_and_json_have_separate_paths() {
 #[tokio::test]
 async fn an_accepted_message_has_the_id_that_its_event_carries() {
     let server = Server::start().await;
-    let http = server.http_as(&Role::ALL).await;
+    let http = server.http_as(Role::ALL).await;
     let _device = server.device("kitchen-1").await;
     let mut stream = http.events("/api/v1/events?kind=sent&kind=raw-sent").await;
     let (mut ids, mut events) = (Vec::new(), Vec::new());
@@ -83,7 +83,7 @@ async fn raw_messages_need_the_role_send_and_are_audited() {
     let reader = server.http_as(&[Role::Read, Role::Admin]).await.header("content-type", BYTES);
     let refused = reader.post(RAW_MESSAGES, "1").await;
     assert_eq!(problem(&refused), "403 role-missing");
-    let scoped = server.add_token("site", &Role::ALL, Some("site-*")).await;
+    let scoped = server.add_token("site", Role::ALL, Some("site-*")).await;
     let unseen = server.http().token(&scoped).header("content-type", BYTES);
     assert_eq!(problem(&unseen.post(RAW_MESSAGES, "1").await), "404 device-not-found");
     let other = reader.ask(Method::GET, RAW_MESSAGES, "").await;

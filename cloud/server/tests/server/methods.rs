@@ -17,7 +17,7 @@ fn list(text: &str) -> BTreeSet<String> {
 #[tokio::test]
 async fn a_refused_method_is_answered_with_the_allowed_ones() {
     let server = Server::start().await;
-    let http = server.http_as(&Role::ALL).await.json();
+    let http = server.http_as(Role::ALL).await.json();
     let mut paths = vec![
         ("/".to_owned(), list("GET, HEAD")),
         ("/assets/app.js".to_owned(), list("GET, HEAD")),

@@ -17,9 +17,11 @@ pub struct FloorFile {
 
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FloorFileError {
     /// It is not what [`FloorFile::write`] wrote.
     #[error("{} is damaged: {problem}", file.display())]
+    #[non_exhaustive]
     Damaged {
         /// The file.
         file: PathBuf,
@@ -28,6 +30,7 @@ pub enum FloorFileError {
     },
     /// The disk or a permission.
     #[error("cannot {action} {}: {source}", file.display())]
+    #[non_exhaustive]
     Io {
         /// What was attempted.
         action: &'static str,

@@ -15,8 +15,9 @@ pub trait ClockSource: Send + Sync + 'static {
     fn is_synchronized(&self) -> bool;
 }
 
-/// The system's clock.
+/// The system's clock, by [`Default`].
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct SystemClock;
 
 impl ClockSource for SystemClock {

@@ -42,6 +42,19 @@ use crate::time::unix_now;
 /// reopened. A missing file is not created again while the store is open.
 ///
 /// Dropping the store writes the pending notes, and waits for that.
+///
+/// ```no_run
+/// # mod fedecks_cloud { pub use fedecks_store as store; }
+/// use fedecks_cloud::store::{Actor, DeviceQuery, DeviceStore, SqliteStore};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = SqliteStore::open("fedecks.sqlite")?;
+/// let blocked = DeviceQuery { blocked: Some(true), ..DeviceQuery::default() };
+/// for device in store.devices_page(&blocked).await? {
+///     store.unblock(&device.id, &Actor::cli()).await?;
+/// }
+/// # Ok(()) }
+/// ```
 pub struct SqliteStore {
     pub(super) location: Arc<str>,
     queue: Arc<Queue>,
@@ -59,9 +72,27 @@ pub struct SqliteStore {
 
 /// Settings of a [`SqliteStore`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct StoreOptions {
     /// How much the audit log keeps.
     pub audit: AuditLimits,
+}
+
+impl StoreOptions {
+    /// These settings after `change`.
+    ///
+    /// ```
+    /// # mod fedecks_cloud { pub use fedecks_store as store; }
+    /// use fedecks_cloud::store::StoreOptions;
+    ///
+    /// let options = StoreOptions::default().with(|it| it.audit.logins.lines = 10_000);
+    /// assert_eq!(options.audit.logins.lines, 10_000);
+    /// ```
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 /// The number of reads, and of writes, without priority that may be queued for the thread at a time

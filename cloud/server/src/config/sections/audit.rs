@@ -31,7 +31,7 @@ pub(crate) struct Audit {
 
 impl Default for Audit {
     fn default() -> Self {
-        let AuditLimits { changes, logins, refusals, messages } = AuditLimits::default();
+        let AuditLimits { changes, logins, refusals, messages, .. } = AuditLimits::default();
         Self {
             keep: changes.lines,
             keep_for: changes.age,
@@ -47,12 +47,11 @@ impl Default for Audit {
 
 impl Audit {
     pub(crate) fn limits(&self) -> AuditLimits {
-        let kept = |lines, age| AuditKept { lines, age };
-        AuditLimits {
-            changes: kept(self.keep, self.keep_for),
-            logins: kept(self.logins_keep, self.logins_keep_for),
-            refusals: kept(self.refusals_keep, self.refusals_keep_for),
-            messages: kept(self.messages_keep, self.messages_keep_for),
-        }
+        AuditLimits::default().with(|it| {
+            it.changes = AuditKept::new(self.keep, self.keep_for);
+            it.logins = AuditKept::new(self.logins_keep, self.logins_keep_for);
+            it.refusals = AuditKept::new(self.refusals_keep, self.refusals_keep_for);
+            it.messages = AuditKept::new(self.messages_keep, self.messages_keep_for);
+        })
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fedecks_store::{DevicePattern, InvalidDevicePattern};
+use fedecks_store::DevicePattern;
 use http::Uri;
 use serde::de::{Deserialize, Deserializer, Error};
 
@@ -168,6 +168,8 @@ fn kinds<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<EventKind>, D::Error> {
 }
 
 fn devices<'de, D: Deserializer<'de>>(d: D) -> Result<Option<DevicePattern>, D::Error> {
-    let expected = format!("is not valid: {InvalidDevicePattern}");
-    parsed(d, |text| text.parse().ok().map(Some), &expected)
+    let text =
+        String::deserialize(d).map_err(|_| Error::custom("must be a pattern of device ids"))?;
+    let pattern = DevicePattern::new(&text);
+    pattern.map(Some).map_err(|error| Error::custom(format_args!("{text:?} is not valid: {error}")))
 }

@@ -158,13 +158,11 @@ async fn forget(caller: Caller, request: Request) -> Result<Response, Problem> {
     let device = request.known_device(&caller).await?;
     match request.state.denylist.forget(&device, &caller.actor()).await? {
         ForgetOutcome::Done(_) => Ok(no_content()),
-        // It is connected, and will be in the store within a second.
-        ForgetOutcome::Unknown => {
-            Err(Problem::temporary(STORE, "the device has only just connected", 1))
-        }
         ForgetOutcome::Blocked => {
             Err(Problem::new(Code::DeviceIsBlocked, "unblock the device before you forget it"))
         }
+        // It is connected, and will be in the store within a second.
+        _ => Err(Problem::temporary(STORE, "the device has only just connected", 1)),
     }
 }
 

@@ -25,10 +25,10 @@ impl Refusal {
     pub(super) fn audit(self, to: &AuditTrail, code: Code) {
         let Self { by, route, target } = self;
         let is_change = match route.role {
-            Some(Role::Admin) => !route.method.is_safe(),
+            Some(Role::Read) | None => false,
             // That a message cannot be delivered is not an attempt to change something.
             Some(Role::Send) => code == Code::RoleMissing,
-            Some(Role::Read) | None => false,
+            Some(_) => !route.method.is_safe(),
         };
         if !is_change {
             return;
