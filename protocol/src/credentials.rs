@@ -15,6 +15,14 @@ pub const TOKEN_KEY: &str = "fedecks-token";
 
 /// What a device authenticates with until it has a token: named values as the cloud's handler
 /// expects them, a user name and a password for example. `Debug` shows only the names.
+///
+/// ```
+/// # use fedecks_protocol as fedecks_device;
+/// use fedecks_device::Credentials;
+///
+/// let credentials = Credentials::new().with("username", "marvin").with("password", "42");
+/// assert_eq!(credentials.text("username"), Some("marvin"));
+/// ```
 #[derive(Clone, PartialEq, Default)]
 pub struct Credentials(Vec<(String, Term)>);
 

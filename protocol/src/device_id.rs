@@ -6,6 +6,15 @@ use std::str::FromStr;
 /// Identifies a device within its fleet: 1 to 128 printable ASCII characters without spaces and
 /// without the path separators `/` and `\`, so that it can be part of a URL, a topic or a file name.
 /// For the same reason it cannot be `.` or `..`.
+///
+/// ```
+/// # use fedecks_protocol as fedecks_device;
+/// use fedecks_device::DeviceId;
+///
+/// assert_eq!(DeviceId::new("kitchen-1")?.as_str(), "kitchen-1");
+/// assert!(DeviceId::new("kitchen 1").is_err());
+/// # Ok::<(), fedecks_device::InvalidDeviceId>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceId(Box<str>);
 

@@ -22,6 +22,23 @@ use crate::options::Options;
 use crate::session::traffic::TrafficLimits;
 
 /// Builds a [`Fedecks`], see [`Fedecks::builder`].
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use fedecks_cloud::store::DeviceStore;
+/// use fedecks_cloud::{BuildError, Fedecks, Handler, Keyring, Options};
+///
+/// # async fn example<H: Handler>(
+/// #     handler: H,
+/// #     keyring: Keyring,
+/// #     store: Arc<dyn DeviceStore>,
+/// # ) -> Result<Fedecks<H>, BuildError> {
+/// let options = Options::default().with(|it| it.idle_timeout = Duration::from_secs(90));
+/// let fedecks = Fedecks::builder(handler, keyring, store).options(options).build().await?;
+/// # Ok(fedecks) }
+/// ```
 pub struct Builder<H> {
     handler: H,
     keyring: Keyring,

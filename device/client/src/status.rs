@@ -8,6 +8,16 @@ use fedecks_device_core::{
 use fedecks_protocol::Refusal;
 
 /// The connection's status as of the last event.
+///
+/// ```no_run
+/// # fn example(client: &fedecks_device::Client) {
+/// let status = client.status();
+/// println!("{}, {} attempts", status.state, status.attempts);
+/// if let Some(failure) = &status.last_failure {
+///     println!("the last one failed: {}", failure.reason);
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Status {

@@ -8,6 +8,16 @@ use rustls_pki_types::ServerName;
 use tokio_tungstenite::tungstenite::http::Uri;
 
 /// The cloud's URL: `wss://` (TLS) or `ws://` (unencrypted), a host, and optionally a port and a path.
+///
+/// ```
+/// use fedecks_device::CloudUrl;
+/// use fedecks_device::error::InvalidUrl;
+///
+/// let url: CloudUrl = "wss://cloud.example".parse()?;
+/// assert!(url.is_secure());
+/// assert_eq!("https://cloud.example".parse::<CloudUrl>(), Err(InvalidUrl::Scheme));
+/// # Ok::<(), InvalidUrl>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloudUrl {
     secure: bool,

@@ -19,6 +19,16 @@
 /// | variant with content | `Map` with one entry: the variant's name to its content |
 ///
 /// `Some(None)` becomes `Nil` and comes back as `None`.
+///
+/// ```
+/// # use fedecks_protocol as fedecks_device;
+/// use fedecks_device::Term;
+///
+/// let term = Term::from_serialize(&("temperature", 21.5))?;
+/// assert_eq!(term, Term::Tuple(vec![Term::Str("temperature".into()), Term::Float(21.5)]));
+/// assert_eq!(term.parse::<(String, f64)>()?, ("temperature".to_owned(), 21.5));
+/// # Ok::<(), fedecks_device::TermError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Term {
     /// Nothing.

@@ -17,6 +17,18 @@ use crate::auth::poll::poll_changes;
 /// A token is valid if its generation is at least the [`Denylist::generation`] of its device. A session
 /// has to check again after it was registered; otherwise a revocation or a block between the check and
 /// the registration would miss it.
+///
+/// ```no_run
+/// use fedecks_cloud::store::Actor;
+/// use fedecks_cloud::{Denylist, DeviceId};
+///
+/// # async fn example(denylist: &Denylist) -> Result<(), Box<dyn std::error::Error>> {
+/// let device = DeviceId::new("kitchen-1")?;
+/// denylist.revoke(&device, &Actor::cli()).await?; // It has to log in again.
+/// denylist.block(&device, &Actor::cli()).await?; // It cannot.
+/// assert!(denylist.is_blocked(&device));
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Denylist(Arc<Shared>);
 

@@ -17,6 +17,18 @@ use ring::hkdf;
 /// A key is derived from a secret and a salt by HKDF-SHA256 (RFC 5869). HKDF does no key stretching: the
 /// secret has to be random, as `fedecks-cloud secret generate` creates it, and not a password. Two clouds
 /// with the same secret and salt accept each other's tokens.
+///
+/// ```
+/// use fedecks_cloud::Keyring;
+///
+/// # fn example(secret: &str, salt: &str, old_secret: &str) -> Result<(), Box<dyn std::error::Error>> {
+/// // Tokens that were sealed with last year's secret are still accepted, and replaced.
+/// let keyring = Keyring::new(secret, salt)?.with_previous_key(old_secret, salt)?;
+/// # drop(keyring);
+/// assert!(Keyring::new("a password", salt).is_err(), "the secret is too short");
+/// # Ok(()) }
+/// # example(&"2026".repeat(8), "01234567", &"2025".repeat(8)).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Keyring {
     sealing: Key,

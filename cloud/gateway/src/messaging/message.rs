@@ -11,6 +11,17 @@ use serde::Serialize;
 
 /// A term for any number of devices. Clones share the term and its encoded frame: publishing to ten
 /// thousand devices costs one encoding.
+///
+/// ```no_run
+/// use fedecks_cloud::{DeviceId, Hub, Message};
+///
+/// # async fn example(hub: &Hub, fleet: &[DeviceId]) -> Result<(), Box<dyn std::error::Error>> {
+/// let message = Message::new(&("fan", true))?;
+/// for device in fleet {
+///     hub.send_message(device, &message).await?;
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Message(Arc<Shared>);
 

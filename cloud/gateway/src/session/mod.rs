@@ -27,6 +27,25 @@ use crate::messaging::presence::ConnectionId;
 use crate::messaging::topics::Subscriber;
 
 /// One connection of one device, as the handler's callbacks see it.
+///
+/// ```
+/// use fedecks_cloud::{Decision, Handler, Login, Session};
+///
+/// struct Announcements;
+///
+/// impl Handler for Announcements {
+///     async fn authenticate(&self, _login: Login<'_>) -> Decision {
+///         Decision::Accept
+///     }
+///
+///     async fn on_connect(&self, session: &Session) {
+///         session.subscribe("announcements");
+///         if let Err(error) = session.send("welcome") {
+///             eprintln!("{}: {error}", session.device());
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Session {
     hub: Hub,

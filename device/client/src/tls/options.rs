@@ -4,6 +4,14 @@ use super::client_identity::Identity;
 use super::trust::Trust;
 
 /// The trusted authorities, and the device's client certificate.
+///
+/// ```
+/// use fedecks_device::{Identity, TlsOptions, Trust};
+///
+/// let identity = Identity::new("/data/device.pem", "/data/device.key");
+/// let tls = TlsOptions::new(Trust::Only("/etc/fedecks/ca.pem".into())).identity(identity);
+/// # drop(tls);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsOptions {
