@@ -58,6 +58,7 @@ pub use {
     ipnet::IpNet,
     limiter::ServeStats,
     options::{Listen, ServeLimits, ServeOptions},
+    rustls_pki_types::TrustAnchor,
     server::{ServeError, ServeMonitor, Server, check_addresses, serve},
     socket::Socket,
     tls::Tls,

@@ -1,9 +1,9 @@
 //! Closes the sessions of devices that are revoked or blocked while they are connected.
 
 use fedecks_protocol::CloseCode;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::task::AbortHandle;
 
+use crate::auth::AccessEvent;
 use crate::auth::denylist::Denylist;
 use crate::connection::registry::ConnectionHandle;
 use crate::messaging::hub::WeakHub;
@@ -25,21 +25,19 @@ impl Drop for AccessEnforcer {
 
 async fn run(denylist: Denylist, hub: WeakHub) {
     let mut changes = denylist.subscribe();
-    loop {
-        let change = changes.recv().await;
+    while let Some(event) = changes.next().await {
         let Some(hub) = hub.upgrade() else { return };
-        match change {
-            Ok(change) => {
+        match event {
+            AccessEvent::Changed(change) => {
                 if let Some(connection) = hub.local(&change.device) {
                     close_if_denied(&denylist, &connection);
                 }
             }
-            Err(RecvError::Lagged(_)) => {
+            AccessEvent::Missed { .. } => {
                 hub.all_local()
                     .iter()
                     .for_each(|connection| close_if_denied(&denylist, connection));
             }
-            Err(RecvError::Closed) => return,
         }
     }
 }

@@ -4,6 +4,6 @@
 #[cfg(feature = "serve")]
 pub use fedecks_edge::{
     CertificateReport, Finding, IpNet, Listen, ServeError, ServeLimits, ServeMonitor, ServeOptions,
-    ServeStats, Server, Severity, Tls, TlsError, check_addresses, serve,
+    ServeStats, Server, Severity, Tls, TlsError, TrustAnchor, check_addresses, serve,
 };
 pub use fedecks_edge::{Peer, RateLimitKey};

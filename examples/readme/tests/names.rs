@@ -33,20 +33,20 @@ mod device {
 #[expect(unused_imports, reason = "that they can be named is the test")]
 mod cloud {
     use fedecks_cloud::auth::{
-        AccessChange, AccessChangeKind, ApiTokens, Attempt, AuthenticatedBy, Claims,
-        FailedLoginLimits, FailedLogins, InvalidApiToken, KeyringError, TokenError,
-        TooManyFailures,
+        AccessChange, AccessChangeKind, AccessChanges, AccessEvent, ApiTokens, Attempt,
+        AuthenticatedBy, Claims, FailedLoginLimits, FailedLogins, InvalidApiToken, KeyringError,
+        TokenError, TooManyFailures,
     };
     use fedecks_cloud::messaging::backplane::{Backplane, Node, Payload};
     use fedecks_cloud::messaging::{
         BackplaneError, ConnectionId, DeliverError, HubStats, InProcess, NodeId, Presence,
-        PresenceEvent, PresenceWatch, PublishError, SendError, Subscription, Topic, TopicEvent,
-        WatchEnded,
+        PresenceEvent, PresenceEvents, PresenceWatch, PublishError, SendError, Subscription, Topic,
+        TopicEvent, WatchEnded,
     };
     use fedecks_cloud::protocol::Refusal;
     use fedecks_cloud::serve::{
         CertificateReport, Finding, IpNet, Peer, RateLimitKey, ServeError, ServeLimits,
-        ServeMonitor, ServeStats, Server, Severity, Tls, TlsError,
+        ServeMonitor, ServeStats, Server, Severity, Tls, TlsError, TrustAnchor,
     };
     use fedecks_cloud::session::{Disconnected, SessionError};
     use fedecks_cloud::store::{

@@ -9,6 +9,7 @@ use fedecks_store::{AccessState, Actor, DeviceStore, ForgetOutcome, StoreError};
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
+use crate::auth::access_changes::{AccessChange, AccessChangeKind, AccessChanges};
 use crate::auth::poll::poll_changes;
 
 /// The current generation of each device's tokens, and the blocked devices, in memory, so that no
@@ -31,38 +32,6 @@ use crate::auth::poll::poll_changes;
 /// ```
 #[derive(Clone)]
 pub struct Denylist(Arc<Shared>);
-
-/// A change of the access of a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AccessChange {
-    /// The device.
-    pub device: DeviceId,
-    /// What changed.
-    pub kind: AccessChangeKind,
-}
-
-/// What changed for a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AccessChangeKind {
-    /// All its tokens were revoked.
-    Revoked,
-    /// It was blocked and is refused from now on.
-    Blocked,
-    /// It was unblocked.
-    Unblocked,
-}
-
-impl fmt::Display for AccessChangeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Revoked => "revoked",
-            Self::Blocked => "blocked",
-            Self::Unblocked => "unblocked",
-        })
-    }
-}
 
 struct Shared {
     store: Arc<dyn DeviceStore>,
@@ -150,9 +119,10 @@ impl Denylist {
         self.0.cache.read().devices.get(device).copied().unwrap_or_default()
     }
 
-    /// Subscribes to all changes from now on. A subscriber that lagged has to check all its sessions.
-    pub fn subscribe(&self) -> broadcast::Receiver<AccessChange> {
-        self.0.changes.subscribe()
+    /// Subscribes to all changes from now on. At most 1,024 wait for the subscriber; if there are more, the oldest are
+    /// missed.
+    pub fn subscribe(&self) -> AccessChanges {
+        AccessChanges::new(self.0.changes.subscribe())
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {
@@ -242,8 +212,10 @@ mod tests {
     use AccessChangeKind::{Blocked, Revoked, Unblocked};
     use fedecks_store::{SqliteStore, StoreOptions};
     use fedecks_testing::wait::{until, within};
+    use futures_util::FutureExt;
 
     use super::*;
+    use crate::auth::AccessEvent;
 
     fn a() -> DeviceId {
         DeviceId::new("a").unwrap()
@@ -277,9 +249,10 @@ mod tests {
         assert_eq!(denylist.generation(&a()), second);
         assert_eq!(denylist.generation(&b()), 0);
         for kind in [Revoked, Revoked, Blocked, Unblocked] {
-            assert_eq!(changes.try_recv(), Ok(AccessChange { device: a(), kind }));
+            let expected = AccessEvent::Changed(AccessChange { device: a(), kind });
+            assert_eq!(changes.next().now_or_never(), Some(Some(expected)));
         }
-        assert_eq!(changes.try_recv(), Err(broadcast::error::TryRecvError::Empty));
+        assert_eq!(changes.next().now_or_never(), None, "nothing waits");
     }
 
     #[tokio::test]
@@ -327,8 +300,8 @@ mod tests {
         other.block(&b(), &Actor::cli()).await.unwrap();
 
         for (device, kind) in [(a(), Revoked), (b(), Blocked)] {
-            let received = within(changes.recv()).await;
-            assert_eq!(received, Ok(AccessChange { device, kind }));
+            let received = within(changes.next()).await;
+            assert_eq!(received, Some(AccessEvent::Changed(AccessChange { device, kind })));
         }
         assert_eq!(ours.generation(&a()), generation);
         assert!(ours.is_blocked(&b()));

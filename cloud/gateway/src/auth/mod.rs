@@ -1,6 +1,7 @@
 //! Authentication of devices (in this file), with what it needs: tokens, the denylist and failed logins.
 //! Also the API tokens of other callers.
 
+mod access_changes;
 pub(crate) mod api_tokens;
 pub(crate) mod denylist;
 pub(crate) mod device;
@@ -8,8 +9,9 @@ pub(crate) mod failed_logins;
 pub(crate) mod keyring;
 mod poll;
 
+pub use access_changes::{AccessChange, AccessChangeKind, AccessChanges, AccessEvent};
 pub use api_tokens::{ApiTokens, InvalidApiToken};
-pub use denylist::{AccessChange, AccessChangeKind, Denylist};
+pub use denylist::Denylist;
 pub use device::AuthenticatedBy;
 pub use failed_logins::{Attempt, FailedLoginLimits, FailedLogins, TooManyFailures};
 pub use keyring::{Claims, Keyring, KeyringError, TokenError};

@@ -11,6 +11,8 @@ pub use backplane::in_process::InProcess;
 pub use backplane::{BackplaneError, DeliverError};
 pub use hub::{Hub, PublishError, SendError, Subscription};
 pub use message::{Message, Published, Topic};
-pub use presence::{ConnectionId, NodeId, Presence, PresenceEvent, PresenceWatch, WatchEnded};
+pub use presence::{
+    ConnectionId, NodeId, Presence, PresenceEvent, PresenceEvents, PresenceWatch, WatchEnded,
+};
 pub use stats::HubStats;
 pub use topics::TopicEvent;

@@ -47,11 +47,28 @@ pub enum PresenceEvent {
 }
 
 /// The connected devices, followed by every change.
+///
+/// ```no_run
+/// # async fn example(hub: fedecks_cloud::Hub) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut watch = hub.watch().await?;
+/// println!("{} devices are connected", watch.snapshot().len());
+/// loop {
+///     println!("{}", watch.next().await?);
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PresenceWatch {
     snapshot: Vec<Arc<Presence>>,
     events: broadcast::Receiver<PresenceEvent>,
 }
+
+/// The changes of presence, for implementors of a backplane.
+#[derive(Debug)]
+pub struct PresenceEvents(broadcast::Sender<PresenceEvent>);
+
+/// How many events a watcher may lag behind.
+pub(crate) const EVENT_BACKLOG: usize = 4096;
 
 /// Why a watch has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -110,12 +127,31 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-impl PresenceWatch {
-    /// A watch with the current devices and a bounded channel for changes, for implementors of a backplane.
-    pub fn new(snapshot: Vec<Arc<Presence>>, events: broadcast::Receiver<PresenceEvent>) -> Self {
-        Self { snapshot, events }
+impl PresenceEvents {
+    /// Without any watches yet.
+    pub fn new() -> Self {
+        Self(broadcast::Sender::new(EVENT_BACKLOG))
     }
 
+    /// Sends an event to every watch. One that is 4,096 events behind ends with [`WatchEnded::Lagged`].
+    pub fn send(&self, event: PresenceEvent) {
+        // Fails only if there are no watches.
+        let _ = self.0.send(event);
+    }
+
+    /// A watch that begins with these devices, and continues with what is sent from now on.
+    pub fn watch(&self, snapshot: Vec<Arc<Presence>>) -> PresenceWatch {
+        PresenceWatch { snapshot, events: self.0.subscribe() }
+    }
+}
+
+impl Default for PresenceEvents {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PresenceWatch {
     /// The devices that were connected when the watch began. Empty from the second call on.
     pub fn snapshot(&mut self) -> Vec<Arc<Presence>> {
         std::mem::take(&mut self.snapshot)

@@ -16,19 +16,14 @@ pub(crate) use log::{Bounds, EventLog};
 pub(crate) use reader::{Item, Reader};
 pub(crate) use streams::{EventStream, Streams, TooManyStreams};
 
-use fedecks_cloud::auth::{AccessChange, AccessChangeKind};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
+use fedecks_cloud::auth::{AccessChange, AccessChangeKind, AccessChanges, AccessEvent};
 
 /// Records which devices are revoked, blocked and unblocked, by this server or by a command line next
 /// to it.
-pub(crate) async fn record_access_changes(
-    mut changes: broadcast::Receiver<AccessChange>,
-    log: EventLog,
-) {
-    loop {
-        match changes.recv().await {
-            Ok(AccessChange { device, kind, .. }) => {
+pub(crate) async fn record_access_changes(mut changes: AccessChanges, log: EventLog) {
+    while let Some(event) = changes.next().await {
+        match event {
+            AccessEvent::Changed(AccessChange { device, kind, .. }) => {
                 let payload = match kind {
                     AccessChangeKind::Revoked => EventPayload::Revoked,
                     AccessChangeKind::Blocked => EventPayload::Blocked,
@@ -37,13 +32,13 @@ pub(crate) async fn record_access_changes(
                 };
                 log.record(Event::now(&device, payload));
             }
-            Err(RecvError::Lagged(missed)) => {
+            AccessEvent::Missed { count: missed } => {
                 tracing::warn!(
                     missed,
                     "too many access changes at once, some are not in the event log"
                 );
             }
-            Err(RecvError::Closed) => return,
+            _ => {}
         }
     }
 }

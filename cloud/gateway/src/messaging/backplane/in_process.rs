@@ -7,17 +7,19 @@ use std::sync::{Arc, Weak};
 use fedecks_protocol::{CloseReason, DeviceId};
 use fedecks_store::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
 
 use super::{Backplane, BackplaneError, DeliverError, Node, Payload};
 use crate::messaging::message::{Message, Topic};
-use crate::messaging::presence::{ByDevice, NodeId, Presence, PresenceEvent, PresenceWatch};
+use crate::messaging::presence::{
+    ByDevice, NodeId, Presence, PresenceEvent, PresenceEvents, PresenceWatch,
+};
 
 /// The backplane of one process: usually for a single [`Hub`](crate::Hub), or for several that share it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct InProcess {
     state: Mutex<State>,
-    events: broadcast::Sender<PresenceEvent>,
+    /// Sent to while the state is locked, so that events are in the order of the changes.
+    events: PresenceEvents,
 }
 
 #[derive(Debug, Default)]
@@ -28,13 +30,10 @@ struct State {
     presence: HashSet<ByDevice<Presence>>,
 }
 
-/// How many events a watcher may lag behind.
-const EVENT_BACKLOG: usize = 4096;
-
 impl InProcess {
     /// A backplane without nodes.
     pub fn new() -> Self {
-        Self { state: Mutex::default(), events: broadcast::Sender::new(EVENT_BACKLOG) }
+        Self::default()
     }
 
     /// The node that the device is connected to.
@@ -42,18 +41,6 @@ impl InProcess {
         let state = self.state.lock();
         let node = state.presence.get(device)?.0.connection.node();
         state.nodes.get(&node)?.upgrade()
-    }
-
-    /// Called while the lock is held, so that events are in the order of the changes.
-    fn notify(&self, event: PresenceEvent) {
-        // Fails only if there are no watchers.
-        let _ = self.events.send(event);
-    }
-}
-
-impl Default for InProcess {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -72,7 +59,7 @@ impl Backplane for InProcess {
         state.presence.retain(|ByDevice(presence)| {
             let stays = presence.connection.node() != id;
             if !stays {
-                self.notify(PresenceEvent::Left(presence.clone()));
+                self.events.send(PresenceEvent::Left(presence.clone()));
             }
             stays
         });
@@ -123,7 +110,7 @@ impl Backplane for InProcess {
                 }
                 older => {
                     state.presence.replace(ByDevice(presence.clone()));
-                    self.notify(PresenceEvent::Arrived(presence.clone()));
+                    self.events.send(PresenceEvent::Arrived(presence.clone()));
                     (older, presence.clone())
                 }
             };
@@ -140,7 +127,7 @@ impl Backplane for InProcess {
         let current = state.presence.get(&presence.device);
         if current.is_some_and(|current| current.0.connection == presence.connection) {
             state.presence.remove(&presence.device);
-            self.notify(PresenceEvent::Left(presence.clone()));
+            self.events.send(PresenceEvent::Left(presence.clone()));
         }
     }
 
@@ -159,7 +146,7 @@ impl Backplane for InProcess {
 
     fn watch(&self) -> BoxFuture<'_, Result<PresenceWatch, BackplaneError>> {
         let state = self.state.lock();
-        let watch = PresenceWatch::new(state.all(), self.events.subscribe());
+        let watch = self.events.watch(state.all());
         Box::pin(ready(Ok(watch)))
     }
 
@@ -195,6 +182,7 @@ impl State {
 mod tests {
     use super::super::conformance;
     use super::*;
+    use crate::messaging::presence::EVENT_BACKLOG;
 
     #[tokio::test]
     async fn in_process_conforms() {
