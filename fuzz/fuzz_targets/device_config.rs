@@ -8,10 +8,10 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let input = ConfigInput::new(bytes);
-    match DeviceConfig::load(Some(&input.file), |name| input.variable(name)) {
+    match DeviceConfig::load(Some(&input.file), input.variables.clone()) {
         Ok(config) => {
             assert!(config.backoff_base <= config.backoff_cap);
-            let again = DeviceConfig::load(Some(&input.file), |name| input.variable(name));
+            let again = DeviceConfig::load(Some(&input.file), input.variables.clone());
             assert_eq!(again.expect("was valid"), config);
         }
         Err(error) => input.assert_complete(&error.to_string()),

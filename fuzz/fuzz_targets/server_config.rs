@@ -4,6 +4,8 @@
 #![no_main]
 #![allow(dead_code, unused_imports, reason = "what only the rest of the server uses")]
 
+use std::ffi::OsStr;
+
 use fedecks_fuzz::ConfigInput;
 use libfuzzer_sys::fuzz_target;
 
@@ -20,7 +22,11 @@ use config::{Config, Overrides};
 
 fuzz_target!(|bytes: &[u8]| {
     let input = ConfigInput::new(bytes);
-    match Config::load(Some(&input.file), |name| input.variable(name), Overrides::default()) {
+    match Config::load(
+        Some(&input.file),
+        |name| input.variables.get(OsStr::new(name)).cloned(),
+        Overrides::default(),
+    ) {
         Ok(config) => {
             assert!(!config.listeners.is_empty(), "nothing to listen on");
             // For `check-config`. The secrets are not read, as that generates them.

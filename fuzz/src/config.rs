@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 pub struct ConfigInput {
     /// The file, which this process writes again for each input.
     pub file: PathBuf,
-    variables: HashMap<String, OsString>,
+    /// The environment.
+    pub variables: HashMap<OsString, OsString>,
 }
 
 impl ConfigInput {
@@ -25,15 +26,11 @@ impl ConfigInput {
         let lines = parts.next().unwrap_or_default().split(|&byte| byte == b'\n');
         let variables = lines.filter_map(|line| {
             let at = line.iter().position(|&byte| byte == b'=')?;
-            let name = String::from_utf8(line[..at].to_vec()).ok()?;
-            Some((name, OsString::from_vec(line[at + 1..].to_vec())))
+            let [name, value] =
+                [&line[..at], &line[at + 1..]].map(|it| OsString::from_vec(it.to_vec()));
+            Some((name, value))
         });
         Self { file, variables: variables.collect() }
-    }
-
-    /// A variable of the environment.
-    pub fn variable(&self, name: &str) -> Option<OsString> {
-        self.variables.get(name).cloned()
     }
 
     /// Panics unless an error is one line that names the file or a variable, and then says more.

@@ -179,6 +179,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand restore" -s 
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and not __fish_seen_subcommand_from generate help" -s h -l help -d 'Print help'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and not __fish_seen_subcommand_from generate help" -f -a "generate" -d 'Print a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and not __fish_seen_subcommand_from generate help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and __fish_seen_subcommand_from generate" -l toml -d 'Print lines for the configuration file'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and __fish_seen_subcommand_from generate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and __fish_seen_subcommand_from help" -f -a "generate" -d 'Print a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand secret; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

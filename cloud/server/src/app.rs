@@ -11,7 +11,7 @@ use fedecks_cloud::accounts::AccountHandler;
 use fedecks_cloud::auth::{ApiTokens, FailedLogins};
 use fedecks_cloud::serve::{Server, Tls};
 use fedecks_cloud::{Denylist, Fedecks, Hub, Options, ServeOptions};
-use fedecks_store::StoreMonitor;
+use fedecks_store::{DeviceQuery, DeviceStore, StoreMonitor};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
@@ -119,7 +119,18 @@ impl App {
             create_data_dir(&config)?;
             tracing::info!(data_dir = %config.data_dir.display(), "using the generated secret");
         }
+        let missing = config.secrets.missing();
         let keyring = config.secrets.keyring()?;
+        if let Some(file) = missing {
+            let one = DeviceQuery { limit: 1, ..DeviceQuery::default() };
+            if !store.devices_page(&one).await?.is_empty() {
+                tracing::warn!(
+                    file = %file.display(),
+                    "generated a new one, as it was missing: all devices have to log in again, unless you stop the \
+                     server and restore the previous file"
+                );
+            }
+        }
         let for_clock = config.clone();
         let keeper = spawn_blocking(move || ClockKeeper::start(for_clock)).await;
         let keeper =

@@ -26,7 +26,11 @@ pub(crate) fn find(program: &OsStr) -> Result<(), String> {
         let is_there = env::split_paths(&path).any(|place| check(&place.join(program)).is_ok());
         is_there.then_some(()).ok_or_else(|| "no such program in PATH".to_owned())
     };
-    found.map_err(|problem| format!("--exec {}: {problem}", program.to_string_lossy()))
+    found.map_err(|problem| {
+        let program = program.to_string_lossy();
+        let hint = if program.contains(' ') { "; write its arguments after --" } else { "" };
+        format!("--exec {program}: {problem}{hint}")
+    })
 }
 
 fn check(file: &Path) -> Result<(), String> {

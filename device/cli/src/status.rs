@@ -27,25 +27,20 @@ pub(crate) async fn status(arguments: Status) -> Result<(), Failure> {
 
 /// Waits until the connection is in this state.
 async fn wait(device: &Device1Proxy<'_>, wanted: &str, limit: Duration) -> Result<(), Failure> {
-    let mut last = None;
-    match timeout(limit, reach(device, wanted, &mut last)).await {
-        Ok(result) => result,
-        Err(_) => match last {
-            None => Err(Failure::NotRunning),
-            Some(state) => Err(Failure::Unreachable(format!(
-                "not {wanted} after {} s, but {state}; see: fedecks status",
-                limit.as_secs_f64()
-            ))),
-        },
+    if let Ok(result) = timeout(limit, reach(device, wanted)).await {
+        return result;
     }
+    let state = device.state().await?;
+    if state == wanted {
+        return Ok(());
+    }
+    Err(Failure::Unreachable(format!(
+        "not {wanted} after {} s, but {state}; see: fedecks status",
+        limit.as_secs_f64()
+    )))
 }
 
-/// `last` receives the latest known state; none while the service is not running.
-async fn reach(
-    device: &Device1Proxy<'_>,
-    wanted: &str,
-    last: &mut Option<String>,
-) -> Result<(), Failure> {
+async fn reach(device: &Device1Proxy<'_>, wanted: &str) -> Result<(), Failure> {
     let inner = device.inner();
     let properties = PropertiesProxy::builder(inner.connection())
         .destination(inner.destination().to_owned())
@@ -60,8 +55,7 @@ async fn reach(
     loop {
         match device.state().await.map_err(Failure::from) {
             Ok(state) if state == wanted => return Ok(()),
-            Ok(state) => *last = Some(state),
-            Err(Failure::NotRunning) => *last = None,
+            Ok(_) | Err(Failure::NotRunning) => {}
             Err(failure) => return Err(failure),
         }
         let is_connected = tokio::select! {

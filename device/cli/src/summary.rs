@@ -182,14 +182,15 @@ fn messages(count: u64) -> String {
 /// The sources of credentials for the first login, without those that are absent for no special reason.
 fn provisioning(this: &Health<'_>, sources: &Term) -> Option<String> {
     let Term::List(sources) = sources else { return None };
-    let mut shown = Vec::new();
+    let (mut shown, mut looked) = (Vec::new(), Vec::new());
     for source in sources {
         let state = plain(source.get("state")?)?;
         let reason = source.get("reason").and_then(plain);
+        let (kind, place) = (plain(source.get("kind")?)?, plain(source.get("place")?)?);
         if state == "absent" && reason.is_none() {
+            looked.push(format!("{kind} {place}"));
             continue;
         }
-        let (kind, place) = (plain(source.get("kind")?)?, plain(source.get("place")?)?);
         let mut text = format!("{kind} {place}: {state}");
         if let Some(reason) = reason {
             text = format!("{text}, {reason}");
@@ -199,7 +200,10 @@ fn provisioning(this: &Health<'_>, sources: &Term) -> Option<String> {
         }
         shown.push(text);
     }
-    Some(if shown.is_empty() { "no credentials".to_owned() } else { shown.join("; ") })
+    Some(match shown.is_empty() {
+        true => format!("none; looked for {}", looked.join(" and ")),
+        false => shown.join("; "),
+    })
 }
 
 /// What is wrong with the configuration.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fedecks_device_core::{
     Connection, Event, FailReason, LostReason, Network, State, Stored, Time,
 };
-use fedecks_protocol::Refusal;
+use fedecks_protocol::{CloseCode, Refusal};
 
 /// The connection's status as of the last event.
 ///
@@ -43,7 +43,7 @@ pub struct Status {
     pub store_error: Option<String>,
     /// The last failure of an attempt or a connection, if any.
     pub last_failure: Option<Failure>,
-    /// The last refusal by the cloud, if any.
+    /// The last refusal by the cloud, if any; also one that ended a connection.
     pub last_refusal: Option<(Time, Refusal)>,
     /// When a connection was last established, if ever. It may have ended already.
     pub last_connected: Option<Time>,
@@ -116,7 +116,17 @@ impl Status {
                 }
                 FailureReason::Attempt(reason.clone())
             }
-            Event::ConnectionLost { reason } => FailureReason::Connection(reason.clone()),
+            Event::ConnectionLost { reason } => {
+                if let LostReason::Closed(close) = reason {
+                    let refusal = match close.code {
+                        CloseCode::Revoked => Some(Refusal::TokenRevoked),
+                        CloseCode::Blocked => Some(Refusal::Blocked),
+                        _ => None,
+                    };
+                    self.last_refusal = refusal.map(|refusal| (now, refusal)).or(self.last_refusal);
+                }
+                FailureReason::Connection(reason.clone())
+            }
             Event::Connected => {
                 self.last_connected = Some(now);
                 return;
@@ -154,7 +164,7 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use fedecks_device_core::{Attempt, Config};
-    use fedecks_protocol::{DeviceId, IssuedToken, Token};
+    use fedecks_protocol::{CloseReason, DeviceId, IssuedToken, Token};
 
     use super::*;
 
@@ -205,5 +215,12 @@ mod tests {
         status.on_event(at(2), &Event::ConnectionLost { reason: LostReason::NoPong });
         assert!(status.last_failure.is_some());
         assert_eq!(status.last_refusal, None);
+        let close = CloseReason { code: CloseCode::Blocked, retry_after: None };
+        let reason = LostReason::Closed(close);
+        assert_eq!(reason.to_string(), "closed by the cloud: the device is blocked (code 4403)");
+        status.on_event(at(3), &Event::ConnectionLost { reason });
+        assert_eq!(status.last_refusal, Some((at(3), Refusal::Blocked)));
+        status.on_event(at(4), &Event::ConnectionLost { reason: LostReason::NoPong });
+        assert_eq!(status.last_refusal, Some((at(3), Refusal::Blocked)));
     }
 }

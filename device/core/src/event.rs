@@ -174,7 +174,7 @@ impl Verdict {
 #[non_exhaustive]
 pub enum LostReason {
     /// The cloud closed it.
-    #[error("closed by the cloud with code {}", .0.code.code())]
+    #[error("closed by the cloud: {}", .0.code)]
     Closed(CloseReason),
     /// It broke: a network error, or an end without a close frame.
     #[error("{0}")]

@@ -106,6 +106,9 @@ fn become_user(name: &str, required: bool) -> io::Result<bool> {
 fn data_dir_problem(directory: &Path) -> Option<String> {
     let all = AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK;
     let shown = directory.display();
+    if directory.metadata().is_ok_and(|found| !found.is_dir()) {
+        return Some(format!("the data directory {shown} is not a directory"));
+    }
     match access(directory, all) {
         Ok(()) => None,
         // The service creates it.

@@ -51,7 +51,7 @@ fn run_to_end<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
 }
 
 pub(crate) fn load(file: Option<&Path>) -> Result<DeviceConfig, ConfigError> {
-    DeviceConfig::load(file, |name| std::env::var_os(name))
+    DeviceConfig::load(file, std::env::vars_os())
 }
 
 /// How long the start waits for another process that uses the data directory, such as the previous service, which may

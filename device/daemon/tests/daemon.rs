@@ -119,6 +119,12 @@ fn check_ends_with_3_for_warnings_and_writes_nothing() {
     let (status, summary, _) = check(&file);
     assert_eq!(status, Some(3), "{summary}");
     assert!(summary.contains("does not exist and cannot be created"), "{summary}");
+    let (folder, file) = configured("device_id = \"d\"\nurl = \"wss://c\"");
+    fs::remove_dir(folder.path().join("data")).unwrap();
+    fs::write(folder.path().join("data"), "").unwrap();
+    let (status, summary, _) = check(&file);
+    assert_eq!(status, Some(3), "{summary}");
+    assert!(summary.contains("/data is not a directory"), "{summary}");
 }
 
 #[test]

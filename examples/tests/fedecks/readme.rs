@@ -20,7 +20,7 @@ fn the_device_configuration_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fedecks.toml");
     std::fs::write(&file, configuration).unwrap();
-    let config = DeviceConfig::load(Some(&file), |_| None).unwrap();
+    let config = DeviceConfig::load(Some(&file), []).unwrap();
     assert_eq!(config.url.to_string(), "wss://cloud.example.com/fedecks/websocket");
     assert_eq!(config.data_dir, Path::new("/data/fedecks"));
     assert_eq!(config.provision_file, Path::new("/data/fedecks/provision.toml"));

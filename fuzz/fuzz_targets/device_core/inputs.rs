@@ -43,7 +43,10 @@ fn link_input(bytes: &mut Unstructured<'_>) -> Result<LinkInput> {
             refusal: *bytes.choose(&Refusal::ALL)?,
             retry_after: retry_after(bytes)?,
         })),
-        4 => LinkInput::Dialed(Err(DialError::Unreachable { phase: Phase::Tcp, error: "no route".into() })),
+        4 => LinkInput::Dialed(Err(DialError::Unreachable {
+            phase: Phase::Tcp,
+            error: "no route".into(),
+        })),
         5 | 6 => LinkInput::Frame(down_frame(bytes)?),
         7 => {
             let length = bytes.int_in_range(0..=300)?.min(bytes.len());

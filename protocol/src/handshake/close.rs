@@ -1,5 +1,6 @@
 //! The WebSocket close codes that the protocol defines, and the delay that may accompany one.
 
+use std::fmt;
 use std::time::Duration;
 
 /// Why an end closed a WebSocket: the close codes that the protocol defines.
@@ -48,6 +49,27 @@ impl CloseCode {
             Self::Replaced => 4409,
             Self::Other(code) => code,
         }
+    }
+}
+
+impl fmt::Display for CloseCode {
+    /// For people, with the number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let meaning = match self {
+            Self::Normal => "done",
+            Self::GoingAway => "going away",
+            Self::ProtocolError => "protocol error",
+            Self::Policy => "policy",
+            Self::TooBig => "a message was too big",
+            Self::InternalError => "internal error",
+            Self::Restart => "restarting",
+            Self::Overloaded => "overloaded, or this device reads too slowly",
+            Self::Revoked => "the token was revoked",
+            Self::Blocked => "the device is blocked",
+            Self::Replaced => "replaced by a newer connection of the same device",
+            Self::Other(code) => return write!(f, "code {code}"),
+        };
+        write!(f, "{meaning} (code {})", self.code())
     }
 }
 

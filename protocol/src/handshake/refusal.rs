@@ -27,7 +27,9 @@ pub enum Refusal {
     #[error("the credentials were not accepted")]
     BadCredentials,
     /// 401: the token was not sealed with a key that the cloud has.
-    #[error("the token was not sealed by this cloud, or its key is no longer known")]
+    #[error(
+        "the token was not sealed by this cloud, or its key is no longer known: log in again, or restore the cloud's key"
+    )]
     TokenInvalid,
     /// 401: the token has expired.
     #[error("the token has expired")]

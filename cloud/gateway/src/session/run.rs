@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use fedecks_common::utc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
+use tracing::field::display;
 
 use super::Session;
 use super::driver::Driver;
@@ -16,7 +18,7 @@ use super::end::{DisconnectGuard, EndReason};
 use super::error::SessionError;
 use super::traffic::TrafficLimits;
 use crate::access_enforcer::close_if_denied;
-use crate::auth::device::AuthenticatedDevice;
+use crate::auth::device::{AuthenticatedBy, AuthenticatedDevice};
 use crate::byte_pool::FREE;
 use crate::connection::mailbox::Item;
 use crate::context::GatewayContext;
@@ -88,7 +90,13 @@ where
 }
 
 fn on_connected<H: Handler>(context: &GatewayContext<H>, session: &Session) {
-    tracing::info!(peer = ?session.peer(), by = ?session.authenticated_by(), "connected");
+    let (peer, by) = (session.peer().map(display), session.authenticated_by());
+    match by {
+        AuthenticatedBy::Token { issued_at, late } => {
+            tracing::info!(peer, %by, issued_at = %utc(issued_at), late, "connected");
+        }
+        AuthenticatedBy::Credentials => tracing::info!(peer, %by, "connected"),
+    }
     // Again, now that the session is registered: a revocation or a block between the authentication and
     // the registration has missed it.
     close_if_denied(&context.denylist, session.connection_handle());

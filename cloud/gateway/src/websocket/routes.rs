@@ -124,7 +124,7 @@ fn refuse<H: Handler>(
     tracing::info!(
         device = device.map(DeviceId::as_str),
         reason = refusal.reason(),
-        ?peer,
+        peer = peer.map(tracing::field::display),
         "refused a connection"
     );
     context.handler.on_refused(device, refusal, peer);

@@ -155,7 +155,7 @@ fn list(
     output: &mut Output<'_>,
 ) -> Result<(), CliError> {
     let (store, runtime) = place.open_store()?;
-    output.print_header(format, "ID\tFIRST SEEN\tLAST SEEN\tREVOKED\tBLOCKED SINCE\tLABEL")?;
+    output.print_header(format, "ID\tFIRST SEEN\tLAST SEEN\tLAST REVOKED\tBLOCKED SINCE\tLABEL")?;
     runtime.block_on(async {
         loop {
             let page = store.devices_page(&query).await?;
@@ -170,12 +170,12 @@ fn list(
 
 fn row(device: &DeviceRecord) -> Row {
     let DeviceRecord { id, label, first_seen, last_seen, generation, blocked_at } = device;
-    let (revoked, blocked) = (*generation > 0, blocked_at.map(utc));
+    let (revoked, blocked) = ((*generation > 0).then(|| utc(*generation)), blocked_at.map(utc));
     let columns = format!(
         "{id}\t{}\t{}\t{}\t{}\t{}",
         utc_or_never(*first_seen),
         utc_or_never(*last_seen),
-        if revoked { "revoked" } else { "-" },
+        revoked.as_deref().unwrap_or("-"),
         blocked.as_deref().unwrap_or("-"),
         label.as_deref().unwrap_or("-")
     );
@@ -184,7 +184,7 @@ fn row(device: &DeviceRecord) -> Row {
         "label": label,
         "first_seen": first_seen.map(utc),
         "last_seen": last_seen.map(utc),
-        "revoked": revoked,
+        "last_revoked": revoked,
         "blocked": blocked.is_some(),
         "blocked_since": blocked,
     });

@@ -56,7 +56,7 @@ pub(super) enum CliError {
     Label(#[from] InvalidLabel),
     #[error(transparent)]
     TokenName(#[from] InvalidTokenName),
-    #[error("no store at {}; check --config and --data-dir", .0.display())]
+    #[error("no store at {}; check --config, --data-dir and FEDECKS_DATA_DIR", .0.display())]
     NoStore(PathBuf),
     #[error("no such backup: {}", .0.display())]
     NoBackup(PathBuf),
@@ -81,6 +81,8 @@ pub(super) enum CliError {
          see `fedecks-cloud clock show`"
     )]
     ClockBehind { clock: String, floor: String },
+    #[error("--expires: must be at least 1s")]
+    NoLifetime,
     #[error("the two passwords differ")]
     PasswordsDiffer,
     #[error("the server would start, but devices would refuse its certificate")]
@@ -99,6 +101,7 @@ impl CliError {
             Self::Server(ServerError::StoreInUse(_)) => IN_USE,
             Self::Password(_)
             | Self::PasswordsDiffer
+            | Self::NoLifetime
             | Self::AccountName(_)
             | Self::DeviceId(_)
             | Self::Label(_)

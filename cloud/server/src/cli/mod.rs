@@ -105,10 +105,14 @@ enum Command {
 enum Secret {
     /// Print a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...
     ///
-    /// The lines can be used as an environment file. Keep them secret: anyone who has them can seal
+    /// The lines can be used as an environment file, or with --toml in the configuration. Keep them secret: anyone who has them can seal
     /// tokens for every device. A server with new ones accepts its devices' existing tokens only if the
     /// previous secret and salt are under [[previous_key]] in its configuration.
-    Generate,
+    Generate {
+        /// Print lines for the configuration file
+        #[arg(long)]
+        toml: bool,
+    },
 }
 
 /// Runs the command that the command line names.
@@ -138,13 +142,17 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
         Command::Clock(command) => clock::run(command, output),
         Command::Backup(backup) => backup.run(output),
         Command::Restore(restore) => restore.run(output),
-        Command::Secret(Secret::Generate) => generate_secret(output),
+        Command::Secret(Secret::Generate { toml }) => generate_secret(toml, output),
     }
 }
 
-fn generate_secret(output: &mut Output<'_>) -> Result<(), CliError> {
+fn generate_secret(toml: bool, output: &mut Output<'_>) -> Result<(), CliError> {
     let random = || ServerError::io("get random numbers");
     let secret = config::Secret::generate(SECRET_BYTES).map_err(random())?;
     let salt = config::Secret::generate(SALT_BYTES).map_err(random())?;
-    output.print(&format!("FEDECKS_SECRET={}\nFEDECKS_SALT={}\n", secret.expose(), salt.expose()))
+    let (secret, salt) = (secret.expose(), salt.expose());
+    output.print(&match toml {
+        true => format!("secret = \"{secret}\"\nsalt = \"{salt}\"\n"),
+        false => format!("FEDECKS_SECRET={secret}\nFEDECKS_SALT={salt}\n"),
+    })
 }

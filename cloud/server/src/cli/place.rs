@@ -62,7 +62,8 @@ impl Place {
     /// must not appear to work.
     pub(super) fn open_store(self) -> Result<(impl Store, Runtime), CliError> {
         let config = self.load_as_owner()?;
-        if !config.store.exists() {
+        // What cannot be looked at is reported by opening it.
+        if matches!(config.store.try_exists(), Ok(false)) {
             return Err(CliError::NoStore(config.store));
         }
         Ok((open_store(&config)?, start_runtime()?))

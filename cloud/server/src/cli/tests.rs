@@ -91,7 +91,7 @@ fn lists_begin_with_a_header_on_a_terminal() {
     add_account(folder.path(), "marvin");
     for (list, header) in [
         ("account", "NAME\tADDED\n"),
-        ("device", "ID\tFIRST SEEN\tLAST SEEN\tREVOKED\tBLOCKED SINCE\tLABEL\n"),
+        ("device", "ID\tFIRST SEEN\tLAST SEEN\tLAST REVOKED\tBLOCKED SINCE\tLABEL\n"),
         ("token", "NAME\tROLES\tDEVICES\tADDED\tEXPIRES\tLAST USED\n"),
         ("audit", "TIME\tWHO\tWHAT\tDEVICE\tDETAIL\tADDRESS\n"),
     ] {
@@ -115,7 +115,8 @@ fn the_store_is_for_its_owner_only() {
 fn a_command_without_a_store_fails_and_creates_none() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("fedecks.sqlite");
-    let no_store = format!("no store at {}; check --config and --data-dir", store.display());
+    let no_store =
+        format!("no store at {}; check --config, --data-dir and FEDECKS_DATA_DIR", store.display());
     for arguments in [&["device", "revoke", "nerves-1"][..], &["backup", "x.sqlite"]] {
         let error = run(folder.path(), arguments).unwrap_err();
         assert_eq!((error.exit_code(), error.to_string()), (78, no_store.clone()));

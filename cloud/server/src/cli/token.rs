@@ -59,6 +59,9 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
     match command {
         Command::Add { name, roles, devices, expires, place } => {
             check_token_name(&name)?;
+            if expires.as_ref().is_some_and(|after| after.0 < Duration::from_secs(1)) {
+                return Err(CliError::NoLifetime);
+            }
             let config = place.load_as_owner()?;
             let expires_at = match expires {
                 Some(after) => Some(time_of_clock(&config)?.saturating_add(after.0).as_secs()),

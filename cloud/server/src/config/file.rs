@@ -60,7 +60,7 @@ pub(super) fn read(file: Option<&Path>) -> Result<(Table, ConfigSources), Config
     let wrong = |error, keys: &[_]| in_file(file, &text, keys, &error);
     let parsed = DeTable::parse(&text).map_err(|error| ConfigError::Invalid {
         place: place(file, &text, error.span()),
-        problem: format!("invalid TOML: {}", error.message().trim().replace('\n', ", ")),
+        problem: format!("invalid TOML: {}", plain::syntax(error.message())),
     })?;
     list_keys(parsed.get_ref(), "", &mut keys);
     // From the text, as only then an error has a place.

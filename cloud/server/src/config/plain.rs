@@ -26,6 +26,16 @@ pub(super) fn problem(message: &str) -> Problem {
     Problem { key: None, text: text.unwrap_or(message) }
 }
 
+/// What the parser says about text that is not TOML.
+pub(super) fn syntax(message: &str) -> String {
+    let message = message.trim().replace('\n', ", ");
+    match message.strip_suffix(", expected nothing") {
+        // What begins like a number, a date or a boolean, but is not one.
+        Some(kind) => format!("{kind}; text must be in quotes"),
+        None => message,
+    }
+}
+
 /// The name and the alternatives of "unknown ... `name`, expected one of `this`, `that`".
 fn parts(message: &str, beginning: &str) -> Option<(String, String)> {
     let (name, expected) = message.strip_prefix(beginning)?.rsplit_once(", expected ")?;

@@ -41,6 +41,28 @@ async fn check(program: &CloudProgram, arguments: &[&str]) -> (Option<i32>, Stri
     told(&program.output(&[&["check-config"], arguments].concat(), "").await)
 }
 
+#[tokio::test]
+async fn the_example_starts_only_with_a_secret_of_its_own() {
+    let program = CloudProgram::new(PROGRAM).variable("FEDECKS_CONFIG", "cloud.toml");
+    let file = program.folder.path().join("cloud.toml");
+    let example = include_str!("../../../cloud.example.toml");
+    fs::write(&file, example).unwrap();
+    set_mode(&file, 0o600);
+    for command in [["check-config"], ["serve"]] {
+        let (code, said) = told(&program.output(&command, "").await);
+        assert_eq!(code, Some(78), "{command:?}: {said}");
+        assert!(
+            said.contains("cloud.toml, line 10: secret: the secret has 0 characters"),
+            "{said}"
+        );
+    }
+    let lines = program.run(&["secret", "generate", "--toml"], "").await;
+    fs::write(&file, example.replace("secret = \"\"\nsalt = \"\"\n", &lines)).unwrap();
+    program.run(&["store", "init"], "").await;
+    let (code, said) = check(&program, &[]).await;
+    assert_eq!(code, Some(0), "{said}");
+}
+
 /// The program run by another user, as systemd does.
 async fn as_user(program: &CloudProgram, arguments: &[&str]) -> (Option<i32>, String) {
     let run = program.command(arguments);

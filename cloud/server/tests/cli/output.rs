@@ -85,10 +85,10 @@ async fn every_list_and_status_is_printed_as_json() {
     let devices = objects(program, &["device", "list"]).await;
     let [device] = &devices[..] else { panic!("{devices:?}") };
     let expected =
-        ["blocked", "blocked_since", "first_seen", "id", "label", "last_seen", "revoked"];
+        ["blocked", "blocked_since", "first_seen", "id", "label", "last_revoked", "last_seen"];
     assert_eq!(keys(device), expected);
     assert_eq!((&device["id"], &device["blocked"]), (&json!("nerves-1"), &json!(true)));
-    assert_eq!((&device["label"], &device["revoked"]), (&Value::Null, &json!(false)));
+    assert_eq!((&device["label"], &device["last_revoked"]), (&Value::Null, &Value::Null));
     assert!(device["blocked_since"].as_str().unwrap().ends_with('Z'), "{device}");
     let tokens = objects(program, &["token", "list"]).await;
     let expected = ["created", "devices", "expires", "last_used", "name", "roles"];

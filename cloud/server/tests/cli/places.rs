@@ -5,9 +5,10 @@ use std::fs;
 
 use fedecks_testing::certificates::Certificate;
 use fedecks_testing::cloud_process::{CloudProgram, configuration};
+use fedecks_testing::{PASSWORD, USER};
 use nix::unistd::geteuid;
 
-use crate::PROGRAM;
+use crate::{LISTEN, PROGRAM};
 
 /// What `serve` and `check-config` say, which has to be the same, with their exit status.
 async fn refused(program: &CloudProgram) -> (i32, String) {
@@ -124,6 +125,28 @@ async fn a_store_that_cannot_be_made_is_found() {
         assert_eq!(checked.0, served.0, "{value}: {checked:?}, but {served:?}");
         assert!(checked.0 != 0 && checked.1.contains(problem), "{value}: {checked:?}");
         assert!(served.1.contains(problem), "{value}: {served:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_generated_again_is_a_warning() {
+    let program = CloudProgram::new(PROGRAM);
+    program.add_account(USER, PASSWORD).await;
+    // As on a first start.
+    let mut server = program.serve(&LISTEN).await;
+    server.kill().await;
+    assert!(!server.log().contains("generated a new one"), "{}", server.log());
+    server.program.run(&["device", "block", "kitchen-1", "--allow-unknown"], "").await;
+    server.start_again().await;
+    server.kill().await;
+    assert!(!server.log().contains("generated a new one"), "{}", server.log());
+    for name in ["secret", "salt"] {
+        fs::remove_file(server.program.folder.path().join("fedecks-data").join(name)).unwrap();
+        server.start_again().await;
+        server.kill().await;
+        let log = server.log();
+        let line = log.lines().rev().find(|line| line.contains("generated a new one")).expect(&log);
+        assert!(line.contains("WARN") && line.contains(&format!("fedecks-data/{name}")), "{line}");
     }
 }
 

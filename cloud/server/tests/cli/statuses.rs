@@ -102,6 +102,7 @@ async fn every_failure_has_the_status_of_the_table() {
         (&["device", "forget", "typo"], "", 1, "no such device: typo"),
         (&["token", "add", "ci", "--role", "read"], "", 1, "already exists"),
         (&["token", "add", "a b", "--role", "read"], "", 2, "name"),
+        (&["token", "add", "x", "--role", "read", "--expires", "0d"], "", 2, "at least 1s"),
         (&["token", "revoke", "typo"], "", 1, "no such API token: \"typo\""),
         (&["audit", "list", "--device", "a b"], "", 2, "a device id consists of"),
         (&["store", "init"], "", 1, "already exists"),

@@ -71,7 +71,7 @@ async fn a_clock_ahead_for_one_restart_costs_no_login() {
     // By the token that was sealed in the future.
     device.until_connected().await;
     dial(&server, "cellar-1", Proof::Token(while_ahead)).await.unwrap();
-    assert_eq!(server.log().matches("by=Credentials").count(), 2, "{}", server.log());
+    assert_eq!(server.log().matches("by=credentials").count(), 2, "{}", server.log());
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_device_registered_in_the_past_returns_after_ntp() {
     device.until_connected().await;
     restart(&mut server, &clock, RIGHT, true).await;
     device.until_connected().await;
-    assert_eq!(server.log().matches("by=Credentials").count(), 1, "{}", server.log());
+    assert_eq!(server.log().matches("by=credentials").count(), 1, "{}", server.log());
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn a_floor_from_a_clock_that_was_ahead_can_be_reset() {
     let error = server.program.fails(&by_days, 1).await;
     assert!(error.contains("an end cannot be counted from a wrong time"), "{error}");
     let accepted = server.program.run(&["clock", "accept"], "").await;
-    for text in ["clock: ", "floor: ", "behind: 4", "the floor is "] {
+    for text in ["clock: ", "floor: ", "behind: ", "the floor is "] {
         assert!(accepted.contains(text), "{accepted}");
     }
     let ready = async || {

@@ -44,6 +44,12 @@ impl Head {
     ) -> Result<Self, DialError> {
         let begin = bytes.len().min(5);
         if bytes[..begin] != b"HTTP/"[..begin] {
+            // An alert of TLS.
+            if bytes.starts_with(&[0x15, 3]) {
+                return failed(
+                    "the server speaks TLS at this port: the url must begin with wss://".into(),
+                );
+            }
             let shown = bytes[..bytes.len().min(24)].escape_ascii();
             return failed(format!("the response is not HTTP, it begins with \"{shown}\""));
         }

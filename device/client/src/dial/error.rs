@@ -19,8 +19,8 @@ pub(crate) enum DialError {
     },
     /// Any other HTTP response: from a captive portal, a proxy or another server.
     #[error(
-        "unexpected HTTP status {status}{}; a proxy, a captive portal or another server answered",
-        leads_to(.location.as_deref())
+        "unexpected HTTP status {status}{}; {}a proxy, a captive portal or another server answered",
+        leads_to(.location.as_deref()), if *.status == 404 { "the path of the url is wrong, or " } else { "" }
     )]
     Http {
         status: u16,

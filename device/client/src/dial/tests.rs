@@ -169,6 +169,18 @@ async fn every_refusal_is_recognized_with_its_delay() {
 }
 
 #[tokio::test]
+async fn errors_say_what_is_wrong_with_the_url() {
+    let tls_alert = "\u{15}\u{3}\u{3}\0\u{2}\u{2}2";
+    for (answer, expected) in [
+        (tls_alert, "the server speaks TLS at this port: the url must begin with wss://"),
+        ("HTTP/1.1 404 Not Found\r\n\r\n", "404; the path of the url is wrong, or a proxy"),
+    ] {
+        let error = answered(answer).await.to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn responses_of_portals_and_proxies_are_not_refusals() {
     let page = "<html><title>Welcome to the hotel</title></html>";
     for (status, rest) in [

@@ -2,6 +2,7 @@
 //! programmers; they go to the log at level debug.
 
 use std::io;
+use std::net::Ipv6Addr;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError};
 
@@ -135,8 +136,8 @@ fn certificate(error: &CertificateError, name: &str, is_alone: bool) -> String {
             describe_key(key)
         ),
         CertificateError::BadSignature => format!(
-            "a signature of {name} is wrong, or made with an RSA key of less than 2048 bits: certificate and key of \
-             the server do not match, or {SUPPORTED}"
+            "a signature of {name} is wrong: ca_file contains another authority with the same name, or the server's \
+             certificate and key do not match, or a key is RSA with less than 2048 bits, where {SUPPORTED}"
         ),
         CertificateError::InvalidPurposeContext { .. } => {
             format!("the certificate of {name} is not for servers: have it issued with serverAuth")
@@ -198,6 +199,10 @@ fn list(presented: &[String]) -> String {
 /// The library gives a name as debug output, such as `DnsName("cloud.test")`.
 fn plain(name: &str) -> String {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    // The library writes ::1 as 0::1.
+    if let Ok(address) = inner.parse::<Ipv6Addr>() {
+        return address.to_string();
+    }
     let is_plain = |c: char| if c.is_ascii_graphic() { c } else { '?' };
     inner.trim_matches('"').chars().take(NAME_LENGTH).map(is_plain).collect()
 }

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// There is no default file, and the environment does not replace it.
-    #[error("no configuration: {} does not exist and FEDECKS_URL is not set", file.display())]
+    #[error("no configuration: {} does not exist and FEDECKS_URL is not set{hint}", file.display())]
     Missing {
         /// The default file.
         file: PathBuf,
+        /// A variable that may be misspelled, or nothing.
+        hint: String,
     },
     /// The file cannot be read.
     #[error("cannot read the configuration {}: {source}", file.display())]

@@ -7,7 +7,7 @@ mod tls_places;
 mod unknown;
 mod warnings;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::identity::IdSource;
 use crate::unreachable_action::UnreachableAction;
 pub use error::ConfigError;
 use raw::{BackoffBound, Flag, Parsed, Raw, Url};
-use sources::ConfigSources;
+use sources::{ConfigSources, Environment};
 use tls_places::TlsPlaces;
 use warnings::Warnings;
 
@@ -79,13 +79,13 @@ impl DeviceConfig {
     /// The default data directory.
     pub const DEFAULT_DATA_DIR: &str = "/var/lib/fedecks";
 
-    /// Reads `file`, which must exist, or [`DeviceConfig::DEFAULT_FILE`], which need not; then the environment
-    /// through `variable`, which overrides the file. The variable of a key is `FEDECKS_` and the key in
-    /// capitals; an empty one counts as not set. If systemd passes credentials to the service, the environment
+    /// Reads `file`, which must exist, or [`DeviceConfig::DEFAULT_FILE`], which need not; then the environment,
+    /// which overrides the file. The variable of a key is `FEDECKS_` and the key in capitals; an empty one
+    /// counts as not set. If systemd passes credentials to the service, the environment
     /// says where. What does not keep the service from running becomes one of the [`DeviceConfig::warnings`].
     pub fn load(
         file: Option<&Path>,
-        variable: impl Fn(&str) -> Option<OsString>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let path = file.unwrap_or(Path::new(Self::DEFAULT_FILE));
         let text = match read(path) {
@@ -93,18 +93,18 @@ impl DeviceConfig {
             Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(ConfigError::Unreadable { file: path.to_owned(), source }),
         };
-        Self::parse(path, text.as_deref(), &variable)
+        Self::parse(path, text.as_deref(), &environment.into_iter().collect())
     }
 
     /// `text` is that of `file`, if it exists.
     fn parse(
         file: &Path,
         text: Option<&str>,
-        variable: &dyn Fn(&str) -> Option<OsString>,
+        environment: &Environment,
     ) -> Result<Self, ConfigError> {
         let mut warnings = Warnings::default();
         let text_or_none = text.unwrap_or_default();
-        let (sources, raw) = ConfigSources::read(file, text_or_none, variable, &mut warnings)?;
+        let (sources, raw) = ConfigSources::read(file, text_or_none, environment, &mut warnings)?;
         for (key, path) in raw.paths() {
             if path.is_relative() {
                 let problem = format!(
@@ -116,9 +116,13 @@ impl DeviceConfig {
         let (backoff_base, backoff_cap) = backoff(&raw, &sources, &mut warnings);
         let unreachable_action = unreachable_action(&raw, backoff_cap, &sources, &mut warnings);
         let Some(Parsed(Url(url))) = raw.url else {
+            let unknown = sources::unknown_variables(environment).next();
+            let hint = unknown.map_or_else(String::new, |name| format!("; {name} is unknown"));
             return Err(match text {
-                Some(_) => sources.missing("url is missing and FEDECKS_URL is not set"),
-                None => ConfigError::Missing { file: file.to_owned() },
+                Some(_) => {
+                    sources.missing(&format!("url is missing and FEDECKS_URL is not set{hint}"))
+                }
+                None => ConfigError::Missing { file: file.to_owned(), hint },
             });
         };
         let only_ca_file = raw.only_ca_file.is_some_and(|Flag(only)| only);
@@ -137,7 +141,8 @@ impl DeviceConfig {
             (None, Some(_)) => return Err(sources.missing_counterpart("client_key", "client_cert")),
         };
         let data_dir = raw.data_dir.map_or_else(|| Self::DEFAULT_DATA_DIR.into(), |it| it.0);
-        let credentials = variable("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty());
+        let credentials = environment.get(OsStr::new("CREDENTIALS_DIRECTORY"));
+        let credentials = credentials.filter(|folder| !folder.is_empty());
         Ok(Self {
             url,
             device_id: raw.device_id.map(|it| it.0),

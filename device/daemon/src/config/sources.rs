@@ -1,7 +1,8 @@
 //! Where each key is set: on a line of the file, or by an environment variable, which overrides the file. Of the
 //! problems with keys and values, those that need not end the start become warnings.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 
@@ -11,6 +12,14 @@ use super::error::ConfigError;
 use super::raw::{KEYS, REPLACEABLE, Raw};
 use super::unknown;
 use super::warnings::Warnings;
+
+pub(super) type Environment = BTreeMap<OsString, OsString>;
+
+/// How the variables of keys begin.
+const VARIABLES: &str = "FEDECKS_";
+
+/// Those that the service sets for the programs that it runs, one of which may restart it.
+const OWN_VARIABLES: &str = "FEDECKS_UNREACHABLE_";
 
 #[derive(Debug)]
 pub(super) struct ConfigSources {
@@ -25,12 +34,12 @@ struct Key {
 }
 
 impl ConfigSources {
-    /// Reads the text of `file` and the environment through `variable`. The variable of a key is `FEDECKS_`
-    /// and the key in capitals; an empty one counts as not set.
+    /// Reads the text of `file` and the environment. The variable of a key is `FEDECKS_` and the key in capitals;
+    /// an empty one counts as not set.
     pub(super) fn read(
         file: &Path,
         text: &str,
-        variable: &dyn Fn(&str) -> Option<OsString>,
+        environment: &Environment,
         warnings: &mut Warnings,
     ) -> Result<(Self, Raw), ConfigError> {
         let file = file.display().to_string();
@@ -48,14 +57,15 @@ impl ConfigSources {
         let mut sources = Self { keys: keys.collect(), file };
         let mut raw = Raw::default();
         for &name in KEYS {
-            let variable_name = format!("FEDECKS_{}", name.to_ascii_uppercase());
-            let set_by_variable = variable(&variable_name).filter(|value| !value.is_empty());
+            let variable_name = format!("{VARIABLES}{}", name.to_ascii_uppercase());
+            let set_by_variable = environment.get(OsStr::new(&variable_name));
+            let set_by_variable = set_by_variable.filter(|value| !value.is_empty());
             let set = match (set_by_variable, table.get(name)) {
                 (Some(value), _) => {
                     let place = format!("environment variable {variable_name}");
                     sources.keys.retain(|key| key.name != name);
                     sources.keys.push(key(name, place));
-                    match value.into_string() {
+                    match value.clone().into_string() {
                         Ok(text) => raw.set(name, &DeValue::String(text.into())),
                         Err(_) => Err("is not UTF-8".into()),
                     }
@@ -71,6 +81,7 @@ impl ConfigSources {
             warnings.add_default(&problem);
         }
         sources.check_unknown(table, warnings)?;
+        sources.check_variables(environment, warnings)?;
         sources.check_encoding(text, table, warnings)?;
         Ok((sources, raw))
     }
@@ -92,6 +103,25 @@ impl ConfigSources {
                 return Err(self.invalid(name, format_args!("{shown}: unknown key; {reason}")));
             }
             warnings.add(self.invalid(name, format_args!("{shown}: unknown key, ignored")));
+        }
+        Ok(())
+    }
+
+    /// The same for the environment.
+    fn check_variables(
+        &self,
+        environment: &Environment,
+        warnings: &mut Warnings,
+    ) -> Result<(), ConfigError> {
+        let is_set = |key: &str| self.keys.iter().any(|known| known.name == key);
+        for variable in unknown_variables(environment) {
+            let name = variable[VARIABLES.len()..].to_ascii_lowercase();
+            let place = format!("environment variable {variable}");
+            let invalid = |problem| ConfigError::Invalid { place, problem };
+            match unknown::why_essential(&name, &DeValue::Boolean(true), is_set) {
+                Some(reason) => return Err(invalid(format!("unknown; {reason}"))),
+                None => warnings.add(invalid("unknown, ignored".to_owned())),
+            }
         }
         Ok(())
     }
@@ -136,4 +166,14 @@ impl ConfigSources {
     pub(super) fn missing_counterpart(&self, key: &str, other: &str) -> ConfigError {
         self.invalid(key, format_args!("{key} is set but {other} is not"))
     }
+}
+
+/// The variables that look like those of keys, and are not. They are escaped and cut.
+pub(super) fn unknown_variables(environment: &Environment) -> impl Iterator<Item = String> {
+    let names = environment.keys().map(|name| name.to_string_lossy());
+    names.filter_map(|variable| {
+        let name = variable.strip_prefix(VARIABLES)?.to_ascii_lowercase();
+        let is_known = KEYS.contains(&&*name) || variable.starts_with(OWN_VARIABLES);
+        (!is_known).then(|| unknown::shown(&variable))
+    })
 }

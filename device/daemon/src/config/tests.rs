@@ -10,9 +10,8 @@ use super::*;
 const SHIPPED: &str = include_str!("../../../data/fedecks.toml");
 
 fn parse(text: Option<&str>, environment: &[(&str, &str)]) -> Result<DeviceConfig, ConfigError> {
-    DeviceConfig::parse(Path::new("f.toml"), text, &|name| {
-        environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
-    })
+    let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+    DeviceConfig::parse(Path::new("f.toml"), text, &environment.collect())
 }
 
 fn load(text: &str) -> DeviceConfig {
@@ -247,7 +246,7 @@ fn bytes_that_are_not_utf_8_matter_only_outside_comments() {
     let file = folder.path().join("f.toml");
     let load = |text: &[u8]| {
         fs::write(&file, [b"\xef\xbb\xbf", text].concat()).unwrap();
-        DeviceConfig::load(Some(&file), |_| None)
+        DeviceConfig::load(Some(&file), [])
     };
     let config = load(b"# K\xfcche\r\nurl = \"wss://a\"\r\n").unwrap();
     assert_eq!(config.warnings.len(), 1);
@@ -333,8 +332,22 @@ fn reports_and_the_unreachable_action_are_off_by_default() {
 }
 
 #[test]
+fn misspelled_environment_variables_are_noticed() {
+    let variables = [("FEDECKS_REPORT", "1h"), ("FEDECKS_UNREACHABLE_TIMES", "3"), ("PATH", "/")];
+    let config = parse(Some("url = \"wss://a\"\n"), &variables).unwrap();
+    assert_eq!(config.warnings, ["environment variable FEDECKS_REPORT: unknown, ignored"]);
+    for (name, expected) in [
+        ("FEDECKS_CAFILE", "unknown; is ca_file meant?"),
+        ("FEDECKS_ONLY_PINS", "unknown; this version cannot restrict what it trusts in this way"),
+    ] {
+        let error = error_of("url = \"wss://a\"\n", &[(name, "x")]);
+        assert_eq!(error, format!("environment variable {name}: {expected}"));
+    }
+}
+
+#[test]
 fn a_given_file_must_exist_and_the_default_one_need_not() {
-    let error = DeviceConfig::load(Some(Path::new("/nowhere/f.toml")), |_| None).unwrap_err();
+    let error = DeviceConfig::load(Some(Path::new("/nowhere/f.toml")), []).unwrap_err();
     let expected =
         "cannot read the configuration /nowhere/f.toml: No such file or directory (os error 2)";
     assert_eq!(error.to_string(), expected);
@@ -342,6 +355,8 @@ fn a_given_file_must_exist_and_the_default_one_need_not() {
     assert_eq!(config.url, "wss://a".parse().unwrap());
     let error = parse(None, &[("FEDECKS_LOG", "info")]).unwrap_err().to_string();
     assert_eq!(error, "no configuration: f.toml does not exist and FEDECKS_URL is not set");
+    let error = parse(None, &[("FEDECKS_ULR", "wss://a")]).unwrap_err().to_string();
+    assert!(error.ends_with("FEDECKS_URL is not set; FEDECKS_ULR is unknown"), "{error}");
     assert_eq!(DeviceConfig::DEFAULT_FILE, "/etc/fedecks/fedecks.toml");
 }
 

@@ -81,7 +81,7 @@ impl Secrets {
                 } else {
                     let looked_for = absolute(&secret_file);
                     format!(
-                        "no secret configured; set secret and salt, such as `fedecks-cloud secret generate` \
+                        "no secret configured; set secret and salt, such as `fedecks-cloud secret generate --toml` \
                          prints, or secret_file and salt_file. Those of a server that has run without this file \
                          are in its data directory, which is not {:?}",
                         looked_for.parent().unwrap_or(&looked_for)
@@ -118,6 +118,17 @@ impl Secrets {
             Source::Generated { file, .. } => Some(file),
             _ => None,
         }
+    }
+
+    /// A file that this program generates, and that does not exist.
+    pub(crate) fn missing(&self) -> Option<PathBuf> {
+        let sources = [&self.sealing.secret, &self.sealing.salt];
+        sources.into_iter().find_map(|source| match source {
+            Source::Generated { file, .. } if matches!(file.try_exists(), Ok(false)) => {
+                Some(file.clone())
+            }
+            _ => None,
+        })
     }
 
     /// The secrets do not exist yet, and this program generates them when it needs them.

@@ -76,6 +76,9 @@ tls = 7
 listen =
 , line 3: invalid TOML: string values must be quoted, expected literal string
 
+listen = 127.0.0.1:4437
+, line 3: invalid TOML: invalid float; text must be in quotes
+
 [tokens]; lifetime = "1500ms"; refresh = "1s"
 , line 4: tokens.lifetime: must be in whole seconds, at least 1s
 
@@ -215,7 +218,7 @@ fn a_file_needs_a_secret_and_a_salt() {
     std::fs::write(folder.path().join("secret"), SECRET).unwrap();
     let here = std::env::current_dir().unwrap().join("fedecks-data");
     let generate = format!(
-        "no secret configured; set secret and salt, such as `fedecks-cloud secret generate` prints, or \
+        "no secret configured; set secret and salt, such as `fedecks-cloud secret generate --toml` prints, or \
          secret_file and salt_file. Those of a server that has run without this file are in its data \
          directory, which is not {here:?}"
     );

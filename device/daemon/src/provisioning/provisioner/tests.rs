@@ -52,9 +52,8 @@ impl Device {
         let file = self.folder.path().join("fedecks.toml");
         let lines = format!("url = \"wss://cloud.example\"\ndata_dir = {:?}\n", self.data(""));
         fs::write(&file, lines).unwrap();
-        let credentials = |name: &str| name == "CREDENTIALS_DIRECTORY";
-        let variable = |name: &str| credentials(name).then(|| self.folder.path().into());
-        let config = DeviceConfig::load(Some(&file), variable);
+        let environment = [("CREDENTIALS_DIRECTORY".into(), self.folder.path().into())];
+        let config = DeviceConfig::load(Some(&file), environment);
         Provisioner::new(
             &config.unwrap(),
             &DataDir::unlocked(self.data("")),

@@ -46,6 +46,7 @@ async fn a_missing_program_is_noticed_before_a_message() {
     for (program, problem) in [
         ("/nonexistent", "No such file or directory"),
         ("no-such-program", "no such program in PATH"),
+        ("/nonexistent -v", "No such file or directory (os error 2); write its arguments after --"),
         (file, "it is not an executable file"),
         (folder, "it is not an executable file"),
         ("", "no such program"),

@@ -118,6 +118,7 @@ async fn status_waits_for_a_state_even_before_the_service_runs() {
     scene.run_with(&["login", "--stdin"], credentials(PASSWORD)).await.succeeds();
     assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
     assert!(ended(waiting).await.succeeds().stdout.contains(r#""state":"connected""#));
+    scene.run(&["status", "--wait", "connected", "--timeout", "0s"]).await.succeeds();
     let brief = ["status", "--wait", "offline", "--timeout", "100ms"];
     scene.run(&brief).await.fails(6, "not offline after 0.1 s, but connected");
 
