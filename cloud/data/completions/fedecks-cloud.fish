@@ -75,7 +75,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "list" -d 'List accounts (name, added), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand account; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -s h -l help -d 'Print help'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "list" -d 'List devices (id, first seen, last seen, revoked, blocked since, label), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "list" -d 'List devices (id, first seen, last seen, last revoked, blocked since, label), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "label" -d 'Label a device, or remove its label'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "revoke" -d 'Revoke all tokens of a device'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and not __fish_seen_subcommand_from list label revoke block unblock forget help" -f -a "block" -d 'Block a device until it is unblocked'
@@ -106,7 +106,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and 
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from forget" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from forget" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from forget" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "list" -d 'List devices (id, first seen, last seen, revoked, blocked since, label), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "list" -d 'List devices (id, first seen, last seen, last revoked, blocked since, label), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "label" -d 'Label a device, or remove its label'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "revoke" -d 'Revoke all tokens of a device'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "block" -d 'Block a device until it is unblocked'
@@ -199,7 +199,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "passwd" -d 'Change the password of an account; a running server accepts it immediately'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "remove" -d 'Remove an account'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from account" -f -a "list" -d 'List accounts (name, added), separated by tabs'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "list" -d 'List devices (id, first seen, last seen, revoked, blocked since, label), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "list" -d 'List devices (id, first seen, last seen, last revoked, blocked since, label), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "label" -d 'Label a device, or remove its label'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "revoke" -d 'Revoke all tokens of a device'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from device" -f -a "block" -d 'Block a device until it is unblocked'

@@ -23,7 +23,7 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     })
 }
 
-/// [`line`] for someone who watches: on a terminal only, as a script may do this every second.
+/// [`line()`] for someone who watches: on a terminal only, as a script may do this every second.
 pub(crate) fn remark(text: impl Display) -> Result<(), Failure> {
     if io::stdout().is_terminal() { line(text) } else { Ok(()) }
 }

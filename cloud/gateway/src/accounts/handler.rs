@@ -73,6 +73,7 @@ impl Handler for AccountHandler {
         };
         let (Some(username), Some(password)) = (username, credentials.text("password")) else {
             attempt.failed();
+            tracing::info!(%device, "rejected a login without the texts username and password");
             return Decision::Reject;
         };
         let check = Check {

@@ -53,7 +53,8 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
 }
 
 fn whole_number(text: &str) -> Result<u32, &'static str> {
-    text.parse().map_err(|_| "expected a whole number")
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or("expected a whole number above 0")
 }
 
 fn audit_class(text: &str) -> Result<AuditClass, String> {

@@ -15,7 +15,7 @@ use super::place::Place;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// List devices (id, first seen, last seen, revoked, blocked since, label), separated by tabs
+    /// List devices (id, first seen, last seen, last revoked, blocked since, label), separated by tabs
     ///
     /// A running server records a connecting device within about a second.
     List {

@@ -177,7 +177,9 @@ impl From<InvalidApiToken> for Problem {
 
 impl From<TooManyFailures> for Problem {
     fn from(error: TooManyFailures) -> Self {
-        Self::temporary(Code::TooManyFailures, error.to_string(), error.retry_after.as_secs())
+        let wait = error.retry_after.as_secs();
+        let detail = format!("too many wrong API tokens, try again in {wait} s");
+        Self::temporary(Code::TooManyFailures, detail, wait)
     }
 }
 

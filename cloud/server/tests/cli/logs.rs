@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use fedecks_protocol::{CloseCode, Proof};
+use fedecks_protocol::{CloseCode, Credentials, Proof};
 use fedecks_testing::cloud_process::{CloudProcess, CloudProgram};
 use fedecks_testing::device::credentials;
 use fedecks_testing::raw_device::RawDevice;
@@ -81,6 +81,25 @@ async fn a_server_whose_log_is_not_read_starts_and_stops() {
     assert_eq!(server.http().get("/healthz").await.status, StatusCode::OK);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn refused_requests_are_logged_with_their_route_or_path() {
+    let program = CloudProgram::configured(PROGRAM, "");
+    program.add_account(USER, PASSWORD).await;
+    let mut server = program.serve(&[]).await;
+    let http = server.http();
+    for (path, expected) in [
+        ("/api/v1/devices", "route=/devices status=401"),
+        ("/api/v1/devises", "devises status=401"),
+    ] {
+        http.get(path).await;
+        server.logs(expected).await;
+    }
+    let credentials = Credentials::new().with("user", USER).with("password", PASSWORD);
+    let refused = RawDevice::dial(server.address, "kitchen-1", Proof::Credentials(credentials));
+    assert_eq!(refused.await.unwrap_err().status, 401);
+    server.logs("rejected a login without the texts username and password").await;
 }
 
 /// How long strangers send requests.

@@ -22,6 +22,7 @@ mod schemas;
 mod table;
 mod tokens;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -78,6 +79,9 @@ struct Call {
     query: String,
 }
 
+/// How much of a path without a route is logged, in characters.
+const LOGGED_PATH: usize = 128;
+
 impl Call {
     /// Answers and logs the request.
     async fn answer<C: Buf>(
@@ -89,15 +93,20 @@ impl Call {
         let found = table::find(&self.method, self.path.as_str());
         let public =
             found.as_ref().ok().and_then(|matched| Some((matched.route, matched.route.public()?)));
-        let (by, route, answer) = match public {
-            Some((route, respond)) => (None, route.path, self.public(route, respond)),
+        let route = match &found {
+            Ok(matched) => Cow::from(matched.route.path),
+            // For operators, whatever the caller is told.
+            Err(_) => self.path.as_str().chars().take(LOGGED_PATH).collect(),
+        };
+        let (by, answer) = match public {
+            Some((route, respond)) => (None, self.public(route, respond)),
             None => self.authenticated(found, peer, body).await,
         };
         let peer = peer.address.ip();
         let response = answer.unwrap_or_else(Reply::into_response);
         tracing::info!(
             method = name_of(&self.method),
-            route,
+            %route,
             status = response.status().as_u16(),
             by = by.as_ref().map(Caller::name),
             %peer,
@@ -114,29 +123,28 @@ impl Call {
     }
 
     /// Answers everything else. The caller comes first: without a token the API reveals nothing, not even which
-    /// paths exist. Returns the caller and the path for the log, too.
+    /// paths exist. Returns the caller for the log, too.
     async fn authenticated<C: Buf>(
         &self,
         found: Result<Matched, Problem>,
         peer: Peer,
         body: impl Stream<Item = Result<C, warp::Error>>,
-    ) -> (Option<Caller>, &'static str, Result<Response, Problem>) {
+    ) -> (Option<Caller>, Result<Response, Problem>) {
         let caller = match Caller::authenticate(&self.state, &self.method, &self.headers, peer) {
             Ok(caller) => caller,
-            Err(problem) => return (None, "", Err(problem)),
+            Err(problem) => return (None, Err(problem)),
         };
         let by = Some(caller.clone());
         let matched = match found {
             Ok(matched) => matched,
-            Err(problem) => return (by, "", Err(problem)),
+            Err(problem) => return (by, Err(problem)),
         };
-        let route = matched.route;
         let refusal = Refusal::of(&caller, &matched);
         let answer = self.handle(caller, matched, peer.address.ip(), body).await;
         if let Err(problem) = &answer {
             refusal.audit(&self.state.audit_trail, problem.code);
         }
-        (by, route.path, answer)
+        (by, answer)
     }
 
     async fn handle<C: Buf>(
