@@ -95,7 +95,7 @@ impl Call {
             found.as_ref().ok().and_then(|matched| Some((matched.route, matched.route.public()?)));
         let route = match &found {
             Ok(matched) => Cow::from(matched.route.path),
-            // For operators, whatever the caller is told.
+            // For operators; the caller learns nothing from it.
             Err(_) => self.path.as_str().chars().take(LOGGED_PATH).collect(),
         };
         let (by, answer) = match public {
