@@ -41,7 +41,7 @@ const CASES: [(&str, &[&str]); 17] = [
     ("-cert own_p521.pem -key own_p521.key", &["the server ended the handshake", "P-384"]),
     (
         "-cert small.pem -key small.key -cipher DEFAULT@SECLEVEL=0",
-        &["RSA key of less than 2048 bits"],
+        &["RSA with less than 2048 bits"],
     ),
     (
         "-cert elsewhere.pem -key elsewhere.key",
