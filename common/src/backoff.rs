@@ -18,8 +18,14 @@ impl Backoff {
 
     /// Counts a failure and returns the delay before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
-        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+        let delay = self.delay_after(self.failures);
         self.count_failure();
+        delay
+    }
+
+    /// The delay before the next attempt after this many earlier failures, where they are counted elsewhere.
+    pub fn delay_after(&self, failures: u32) -> Duration {
+        let factor = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
         self.base.saturating_mul(factor).min(self.cap())
     }
 

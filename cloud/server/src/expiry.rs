@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_store::{AuditStore, Clock, KnownLoginStore, StoreError};
+use fedecks_store::{AuditStore, Clock, KnownLoginStore, QueueStore, StoreError};
 use tokio::time::MissedTickBehavior;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Never returns: run it as a separate task.
-pub(crate) async fn run<S: AuditStore + KnownLoginStore>(store: Arc<S>, clock: Clock) {
+pub(crate) async fn run<S: AuditStore + KnownLoginStore + QueueStore>(store: Arc<S>, clock: Clock) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -23,10 +23,11 @@ pub(crate) async fn run<S: AuditStore + KnownLoginStore>(store: Arc<S>, clock: C
 
 /// Deletes step by step, so that others get their turn.
 async fn expire(
-    store: &(impl AuditStore + KnownLoginStore),
+    store: &(impl AuditStore + KnownLoginStore + QueueStore),
     clock: &Clock,
 ) -> Result<(), StoreError> {
     while clock.is_trusted() && store.expire_audit(clock.now()).await? > 0 {}
+    while clock.is_trusted() && store.expire_dead_letters(clock.now()).await? > 0 {}
     if clock.is_trusted() { store.expire_known_logins(clock.now()).await } else { Ok(()) }
 }
 

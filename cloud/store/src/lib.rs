@@ -1,5 +1,5 @@
-//! Persistent records of a Fedecks server: accounts, devices, API tokens, the audit log, and events that
-//! wait to be delivered to webhooks. And the clock that they are dated and judged by, see [`Clock`].
+//! Persistent records of a Fedecks server: accounts, devices, API tokens, the audit log, and queues of what
+//! waits to be delivered, such as events for webhooks. And the clock that they are dated and judged by, see [`Clock`].
 //!
 //! Each kind has its record types and a storage trait, which any database can implement; a [`Store`]
 //! implements all of them. The feature `sqlite` adds one in a file, `SqliteStore`; the feature
@@ -33,13 +33,15 @@ mod boxed;
 mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod dead_letters;
 mod device_pattern;
 mod devices;
 mod epoch;
 mod error;
 mod known_logins;
 mod latency;
-mod outbox;
+mod queue;
+mod queue_item;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod stats;
@@ -60,6 +62,7 @@ pub use boxed::{BoxFuture, StoreFuture};
 pub use clock::{
     BUILD_TIME, Clock, ClockSource, FloorFile, FloorFileError, ManualClock, SystemClock,
 };
+pub use dead_letters::DeadLetter;
 pub use device_pattern::{DevicePattern, InvalidDevicePattern};
 pub use devices::{
     AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, InvalidLabel, check_label,
@@ -68,7 +71,11 @@ pub use epoch::Epoch;
 pub use error::StoreError;
 pub use known_logins::{KnownLogin, KnownLoginStore};
 pub use latency::{Latency, LatencyHistogram};
-pub use outbox::{OutboxEntry, OutboxItem, OutboxStore};
+pub use queue::{
+    Dropped, QueueBudget, QueueStatus, QueueStore, Reservation, Reserved, ReservedItem, Room,
+    Settled, Settlement,
+};
+pub use queue_item::QueueItem;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteStore, StoreOptions};
 pub use stats::{StoreMonitor, StoreStats};

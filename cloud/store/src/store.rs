@@ -5,7 +5,7 @@ use crate::api_tokens::ApiTokenStore;
 use crate::audit::AuditStore;
 use crate::devices::DeviceStore;
 use crate::known_logins::KnownLoginStore;
-use crate::outbox::OutboxStore;
+use crate::queue::QueueStore;
 use crate::stats::StoreMonitor;
 
 /// A store of everything in this crate, with [one contract](crate#contract). Code that needs one kind of
@@ -18,7 +18,7 @@ pub trait Store:
     + ApiTokenStore
     + KnownLoginStore
     + AuditStore
-    + OutboxStore
+    + QueueStore
     + StoreMonitor
 {
 }
@@ -29,7 +29,7 @@ impl<S> Store for S where
         + ApiTokenStore
         + KnownLoginStore
         + AuditStore
-        + OutboxStore
+        + QueueStore
         + StoreMonitor
 {
 }

@@ -52,12 +52,13 @@ mod cloud {
     use fedecks_cloud::store::{
         AccessState, Account, AccountStore, Actor, ApiSecret, ApiToken, ApiTokenStore, AuditAction,
         AuditClass, AuditEntry, AuditKept, AuditLimits, AuditQuery, AuditRecord, AuditStore,
-        BoxFuture, Clock, ClockSource, DevicePattern, DeviceQuery, DeviceRecord, DeviceStore,
-        Epoch, FloorFile, FloorFileError, ForgetOutcome, InvalidAccountName, InvalidDevicePattern,
-        InvalidLabel, InvalidRole, InvalidTokenName, KnownLogin, KnownLoginStore, Latency,
-        LatencyHistogram, ManualClock, NewApiToken, OutboxEntry, OutboxItem, OutboxStore, Role,
-        Roles, SqliteStore, Store, StoreError, StoreFuture, StoreMonitor, StoreOptions, StoreStats,
-        SystemClock,
+        BoxFuture, Clock, ClockSource, DeadLetter, DevicePattern, DeviceQuery, DeviceRecord,
+        DeviceStore, Dropped, Epoch, FloorFile, FloorFileError, ForgetOutcome, InvalidAccountName,
+        InvalidDevicePattern, InvalidLabel, InvalidRole, InvalidTokenName, KnownLogin,
+        KnownLoginStore, Latency, LatencyHistogram, ManualClock, NewApiToken, QueueBudget,
+        QueueItem, QueueStatus, QueueStore, Reservation, Reserved, ReservedItem, Role, Roles, Room,
+        Settled, Settlement, SqliteStore, Store, StoreError, StoreFuture, StoreMonitor,
+        StoreOptions, StoreStats, SystemClock,
     };
     use fedecks_cloud::{
         BuildError, Builder, Decision, Denylist, DeviceId, Fedecks, Handler, Hub, Keyring, Listen,

@@ -17,6 +17,8 @@ pub(crate) struct WebhookCounters {
     pub(super) failed: Counter,
     /// Events that were given up: too old, too many, or missed before they were in the store.
     pub(super) dropped: Counter,
+    /// Events that the receiver rejected, and that are kept as dead letters.
+    pub(super) parked: Counter,
     /// Events in the store that wait to be delivered.
     pub(super) pending: AtomicU64,
     /// About how many bytes of the store they take.
@@ -27,10 +29,11 @@ pub(crate) struct WebhookCounters {
 impl MetricSource for Vec<(String, Arc<WebhookCounters>)> {
     fn collect(&self, to: &mut MetricsWriter<'_>) -> fmt::Result {
         type Field<T> = fn(&WebhookCounters) -> &T;
-        let counters: [(&str, &str, Field<Counter>); 3] = [
+        let counters: [(&str, &str, Field<Counter>); 4] = [
             ("webhook_delivered", "Delivered events", |of| &of.delivered),
             ("webhook_failed", "Deliveries that failed and are retried", |of| &of.failed),
             ("webhook_dropped", "Events that were given up", |of| &of.dropped),
+            ("webhook_parked", "Events that the receiver rejected", |of| &of.parked),
         ];
         for (name, help, field) in counters {
             let values = self.iter().map(|(webhook, of)| (webhook, field(of).clone()));

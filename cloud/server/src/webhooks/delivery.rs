@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedecks_common::explain_open_error;
+use fedecks_store::Clock;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -40,9 +41,15 @@ pub(super) enum Outcome {
     Accepted,
     /// The receiver wants no events any more.
     Gone,
-    /// To be retried, no earlier than the receiver asked for.
-    Failed { error: String, retry_after: Option<Duration> },
+    /// To be retried, no earlier than the receiver asked for. `rejected` if it is the event itself that the receiver
+    /// does not accept.
+    Failed { error: String, rejected: bool, retry_after: Option<Duration> },
 }
+
+/// What a receiver answers that would answer the same the next time. Other errors are those of its configuration,
+/// such as 401 and 404, and concern all events.
+const REJECTING: [StatusCode; 3] =
+    [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
 
 /// The longest head of a response, in bytes.
 const HEAD_READ: usize = 16 * 1024;
@@ -104,10 +111,15 @@ impl Receiver {
         Ok(Self { client, url: webhook.url.clone(), secret, timeout: webhook.timeout })
     }
 
-    /// Delivers one event; `now` is the time in seconds since 1970-01-01 UTC. Takes no longer than the
-    /// webhook's timeout.
-    pub(super) async fn deliver(&self, id: &str, now: u64, body: Bytes) -> Outcome {
-        let attempt = tokio::time::timeout(self.timeout, self.attempt(id, now, body)).await;
+    /// How long [`Receiver::deliver`] may take.
+    pub(super) fn longest_delivery(&self) -> Duration {
+        self.timeout + BODY_TIMEOUT
+    }
+
+    /// Delivers one event. Takes no longer than the webhook's timeout.
+    pub(super) async fn deliver(&self, id: &str, clock: &Clock, body: Bytes) -> Outcome {
+        let attempt = self.attempt(id, clock.now(), body);
+        let attempt = tokio::time::timeout(self.timeout, attempt).await;
         let late = |_| Err(format!("no answer within {:?}", self.timeout));
         match attempt.unwrap_or_else(late) {
             Ok((outcome, body)) => {
@@ -116,7 +128,7 @@ impl Receiver {
                 let _ = tokio::time::timeout(BODY_TIMEOUT.min(self.timeout), read).await;
                 outcome
             }
-            Err(error) => Outcome::Failed { error, retry_after: None },
+            Err(error) => Outcome::Failed { error, rejected: false, retry_after: None },
         }
     }
 
@@ -153,7 +165,10 @@ impl Receiver {
         let outcome = match head.status {
             status if status.is_success() => Outcome::Accepted,
             StatusCode::GONE => Outcome::Gone,
-            status => Outcome::Failed { error: format!("answered {status}"), retry_after },
+            status => {
+                let rejected = REJECTING.contains(&status);
+                Outcome::Failed { error: format!("answered {status}"), rejected, retry_after }
+            }
         };
         Ok((outcome, body))
     }

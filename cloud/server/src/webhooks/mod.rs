@@ -3,14 +3,18 @@
 
 mod counters;
 pub(crate) mod delivery;
-mod queue;
+mod in_flight;
+mod intake;
+mod queue_clock;
+mod queue_name;
+mod retry;
 mod tls_refusal;
 mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_store::{Clock, OutboxStore};
+use fedecks_store::{Clock, QueueStore};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -19,6 +23,7 @@ use crate::error::ServerError;
 use crate::events::EventLog;
 
 pub(crate) use counters::WebhookCounters;
+pub(crate) use queue_name::queue_name;
 
 /// How long storing the last events may take when the server ends.
 pub(crate) const LAST_KEPT: Duration = Duration::from_secs(5);
@@ -34,12 +39,12 @@ pub(crate) struct Webhooks {
 impl Webhooks {
     pub(crate) async fn start(
         webhooks: &[Webhook],
-        store: Arc<dyn OutboxStore>,
+        store: Arc<dyn QueueStore>,
         events: &EventLog,
         clock: &Clock,
     ) -> Result<Self, ServerError> {
-        let names: Vec<_> = webhooks.iter().map(|webhook| webhook.name.clone()).collect();
-        match store.outbox_keep_only(&names).await {
+        let names: Vec<_> = webhooks.iter().map(|webhook| queue_name(&webhook.name)).collect();
+        match store.keep_only_queues(queue_name::PREFIX, &names).await {
             Ok(0) => {}
             Ok(removed) => {
                 tracing::warn!(removed, "removed events of webhooks that are no longer configured");

@@ -91,7 +91,7 @@ events.keep server/src/events/reader.rs a_reader_that_missed_events_gets_a_gap_f
 events.keep_bytes server/src/events/reader.rs bytes_are_bounded_too_and_the_latest_event_is_always_kept
 events.streams_per_token server/tests/server/event_floods.rs one_token_does_not_take_all_event_streams
 webhook.in_flight_bytes server/tests/server/webhooks.rs bodies_in_flight_are_bounded_in_bytes
-webhook.keep server/src/webhooks/queue.rs the_oldest_event_that_is_not_in_flight_is_dropped
+webhook.keep store/src/conformance/queue.rs the_oldest_are_dropped_unless_they_are_reserved
 webhook.keep_bytes server/tests/server/webhooks.rs the_oldest_events_are_dropped_beyond_the_limit_in_bytes
 webhook.max_age server/tests/server/webhooks.rs a_receiver_that_never_answers_does_not_slow_devices_down
 webhook.timeout server/tests/server/webhooks.rs a_receiver_that_never_answers_does_not_slow_devices_down

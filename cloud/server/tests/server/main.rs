@@ -23,5 +23,6 @@ mod reverse_proxies;
 mod store_faults;
 mod storm;
 mod support;
+mod webhook_faults;
 mod webhooks;
 mod wrong_clocks;

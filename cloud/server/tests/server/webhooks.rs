@@ -28,18 +28,24 @@ use crate::support::{METRICS, PROGRAM, Server, metrics, sample};
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A delivery as it arrived.
-struct Delivery {
+pub(crate) struct Delivery {
     headers: HeaderMap,
     body: Bytes,
 }
 
 impl Delivery {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers[name].to_str().unwrap()
+    }
+
+    /// The status that the message asks for.
+    fn wanted(&self) -> Option<u16> {
+        let json = serde_json::from_slice::<Value>(&self.body).ok()?;
+        json["message"].as_str()?.strip_prefix("answer ")?.parse().ok()
     }
 
     /// Checks the signature as the manual describes it.
@@ -59,15 +65,15 @@ const ENDLESS: u16 = 299;
 /// An answer that asks to wait for a second.
 const LATER: u16 = 429;
 
-/// Answers with a status that the test sets; 0 for no answer.
-struct Receiver {
+/// Answers with a status that the test sets; 0 for no answer. The message `"answer NNN"` has the answer NNN.
+pub(crate) struct Receiver {
     address: String,
     status: Arc<AtomicU16>,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let status = Arc::new(AtomicU16::new(204));
@@ -75,20 +81,26 @@ impl Receiver {
         let answers = status.clone();
         let hook =
             warp::header::headers_cloned().and(warp::body::bytes()).then(move |headers, body| {
-                let status = answers.load(Ordering::SeqCst);
-                let _ = sender.send(Delivery { headers, body });
+                let delivery = Delivery { headers, body };
+                let status = delivery.wanted().unwrap_or(answers.load(Ordering::SeqCst));
+                let _ = sender.send(delivery);
                 response(status)
             });
         tokio::spawn(warp::serve(hook).incoming(listener).run());
         Self { address, status, deliveries }
     }
 
-    fn answer(&self, status: u16) {
+    pub(crate) fn answer(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
     }
 
-    async fn next(&mut self) -> Delivery {
+    pub(crate) async fn next(&mut self) -> Delivery {
         within(self.deliveries.recv()).await.unwrap()
+    }
+
+    /// Forgets what has arrived.
+    pub(crate) fn forget(&mut self) {
+        while self.deliveries.try_recv().is_ok() {}
     }
 
     /// The next one of this kind.
@@ -101,7 +113,7 @@ impl Receiver {
         }
     }
 
-    fn configuration(&self, more: &str) -> String {
+    pub(crate) fn configuration(&self, more: &str) -> String {
         format!(
             "[[webhook]]\nname = \"crm\"\nurl = \"http://{}/hook\"\nsecret = \"{SECRET}\"\n{more}",
             self.address

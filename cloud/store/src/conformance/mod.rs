@@ -7,7 +7,7 @@ mod api_tokens;
 mod audit;
 mod devices;
 mod known_logins;
-mod outbox;
+mod queue;
 mod stats;
 pub(crate) mod support;
 
@@ -16,7 +16,7 @@ pub use api_tokens::api_tokens;
 pub use audit::audit;
 pub use devices::devices;
 pub use known_logins::known_logins;
-pub use outbox::outbox;
+pub use queue::queues;
 pub use stats::stats;
 
 use crate::store::Store;
@@ -27,5 +27,5 @@ pub async fn check<S: Store>(open: impl AsyncFn() -> S) {
     // This runs the tests of accounts, devices and API tokens.
     audit(&open().await).await;
     known_logins(&open().await).await;
-    outbox(open).await;
+    queues(open).await;
 }

@@ -147,6 +147,14 @@ const VERSION_3: &str = "
         detail TEXT
     ) STRICT;
     CREATE INDEX audit_by_device ON audit (device, sequence) WHERE device IS NOT NULL;
+    CREATE TABLE outbox (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        webhook TEXT NOT NULL,
+        lane TEXT NOT NULL,
+        event TEXT NOT NULL,
+        body TEXT NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT;
     PRAGMA application_id = 1717857139;
     PRAGMA user_version = 3;
     PRAGMA journal_mode = WAL;

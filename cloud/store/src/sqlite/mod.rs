@@ -8,6 +8,9 @@ mod audit_log;
 #[cfg(test)]
 mod audit_tests;
 mod backup;
+mod calls;
+#[cfg(test)]
+mod calls_tests;
 mod columns;
 mod devices;
 #[cfg(test)]
@@ -16,10 +19,7 @@ mod file;
 mod known_logins;
 mod login_notes;
 mod new_file;
-mod outbox;
 mod queue;
-#[cfg(test)]
-mod queue_tests;
 mod schema;
 mod server_lock;
 mod shrink;

@@ -91,10 +91,84 @@ const MIGRATIONS: &[&str] = &[
          PRIMARY KEY (account, network)
      ) STRICT, WITHOUT ROWID;
      CREATE INDEX known_logins_by_use ON known_logins (last_used);",
+    // A lane has a row while it has items; `due` is when its first item may be taken, whether it is ready, waits
+    // for its next attempt, or is reserved, and then `token` is not null. Times on the clock of a queue are in
+    // milliseconds, `at` in seconds since 1970. `turn` is the order in which lanes became ready. The counters of a
+    // queue save counting its rows. The size of an item is that of `QueueItem::stored_bytes`.
+    "CREATE TABLE queues (
+         queue INTEGER PRIMARY KEY,
+         name TEXT NOT NULL UNIQUE,
+         time INTEGER NOT NULL DEFAULT 0,
+         turn INTEGER NOT NULL DEFAULT 0,
+         items INTEGER NOT NULL DEFAULT 0,
+         bytes INTEGER NOT NULL DEFAULT 0,
+         parked INTEGER NOT NULL DEFAULT 0,
+         parked_bytes INTEGER NOT NULL DEFAULT 0
+     ) STRICT;
+     CREATE TABLE queue_lanes (
+         lane INTEGER PRIMARY KEY,
+         queue INTEGER NOT NULL,
+         name TEXT NOT NULL,
+         due INTEGER NOT NULL,
+         turn INTEGER NOT NULL,
+         token INTEGER,
+         attempts INTEGER NOT NULL DEFAULT 0,
+         failures INTEGER NOT NULL DEFAULT 0,
+         UNIQUE (queue, name)
+     ) STRICT;
+     CREATE TABLE queue_items (
+         sequence INTEGER PRIMARY KEY,
+         queue INTEGER NOT NULL,
+         lane INTEGER NOT NULL,
+         id TEXT NOT NULL,
+         at INTEGER NOT NULL,
+         since INTEGER NOT NULL,
+         bytes INTEGER NOT NULL,
+         body BLOB NOT NULL
+     ) STRICT;
+     CREATE TABLE dead_letters (
+         number INTEGER PRIMARY KEY AUTOINCREMENT,
+         queue INTEGER NOT NULL,
+         lane TEXT NOT NULL,
+         id TEXT NOT NULL,
+         at INTEGER NOT NULL,
+         rejected_at INTEGER NOT NULL,
+         reason TEXT NOT NULL,
+         bytes INTEGER NOT NULL,
+         body BLOB NOT NULL
+     ) STRICT;
+     INSERT INTO queues (name) SELECT DISTINCT 'webhook ' || webhook FROM outbox;
+     INSERT INTO queue_lanes (queue, name, due, turn)
+         SELECT queue, outbox.lane, 0, min(sequence)
+         FROM outbox JOIN queues ON queues.name = 'webhook ' || webhook
+         GROUP BY queue, outbox.lane;
+     INSERT INTO queue_items
+         SELECT sequence, queue, lane, event, at, 0,
+             CASE WHEN bytes < 4096 THEN bytes ELSE bytes + 4096 END, CAST(body AS BLOB)
+         FROM (SELECT outbox.sequence, queue_lanes.queue, queue_lanes.lane, event, at, body,
+                   140 + 2 * octet_length(outbox.lane) + octet_length(event) + octet_length(body) AS bytes
+               FROM outbox
+               JOIN queues ON queues.name = 'webhook ' || webhook
+               JOIN queue_lanes ON queue_lanes.queue = queues.queue AND queue_lanes.name = outbox.lane)
+         ORDER BY sequence;
+     DROP TABLE outbox;
+     CREATE INDEX queue_lanes_by_due ON queue_lanes (queue, due, turn);
+     CREATE INDEX queue_items_by_queue ON queue_items (queue);
+     CREATE INDEX queue_items_by_lane ON queue_items (lane);
+     CREATE INDEX dead_letters_by_queue ON dead_letters (queue);
+     CREATE INDEX dead_letters_by_lane ON dead_letters (queue, lane);
+     CREATE INDEX dead_letters_by_time ON dead_letters (rejected_at);
+     UPDATE queues SET
+         turn = (SELECT max(turn) FROM queue_lanes WHERE queue_lanes.queue = queues.queue),
+         items = (SELECT count(*) FROM queue_items WHERE queue_items.queue = queues.queue),
+         bytes = (SELECT sum(bytes) FROM queue_items WHERE queue_items.queue = queues.queue);",
 ];
 
 /// The size in bytes that the write-ahead log keeps when it is not needed.
 const WAL_KEPT: i64 = 8 * 1024 * 1024;
+
+/// The number of prepared statements that are kept: more than there are.
+const STATEMENTS: usize = 96;
 
 /// What to do with an empty file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +217,7 @@ pub(super) fn prepare(
             Found::Foreign => return Err(StoreError::Foreign { location: location.to_owned() }),
         }
     }
+    database.set_prepared_statement_cache_capacity(STATEMENTS);
     // With WAL readers and the writer don't wait for each other. FULL syncs each commit, so that a
     // revocation or an account survives a power cut.
     database.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;

@@ -12,8 +12,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::audit_log::AuditLog;
+use super::calls::{CloseOnDrop, Lane, NotQueued, Queue, Queued};
 use super::file::{File, Use};
-use super::queue::{CloseOnDrop, Lane, NotQueued, Queue, Queued};
 use super::stats::{Action, Counters};
 use super::worker::{self, CALL_TIMEOUT, Worker};
 use super::write_behind::WriteBehind;
@@ -96,11 +96,11 @@ impl StoreOptions {
 }
 
 /// The number of reads, and of writes, without priority that may be queued for the thread at a time
-/// (`queue::QUEUE_LENGTH` is for all). However much operators' programs request, a device that logs in
+/// (`calls::QUEUE_LENGTH` is for all). However much operators' programs request, a device that logs in
 /// waits for no more than these.
 pub(super) const MAX_CONCURRENT: usize = 16;
 
-/// The number of calls for the outbox that may be queued for the thread at a time. They carry events, of up
+/// The number of calls for durable queues that may be queued for the thread at a time. They carry events, of up
 /// to some megabytes each.
 const MAX_BULK: usize = 2;
 
@@ -219,7 +219,7 @@ impl SqliteStore {
         self.call(Action::Read, Lane::First, Some(&self.logins), read)
     }
 
-    /// [`SqliteStore::read`] for the outbox, whose calls are few at a time.
+    /// [`SqliteStore::read`] for durable queues, whose calls are few at a time.
     pub(super) fn read_bulk<T: Send + 'static>(
         &self,
         read: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -244,13 +244,21 @@ impl SqliteStore {
         self.call(Action::Write, Lane::Bulk, Some(&self.later), transaction(change))
     }
 
-    /// [`SqliteStore::write`] for the outbox, after the calls of everyone else. A call is one step: it
-    /// writes or deletes no more than `outbox::STEP_BYTES` and one event.
+    /// [`SqliteStore::write`] for durable queues, after the calls of everyone else. A call is one step: it
+    /// reads, writes or deletes no more than `queue::STEP_BYTES` and one item.
     pub(super) fn write_bulk<T: Send + 'static>(
         &self,
         change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         self.call(Action::Write, Lane::Bulk, Some(&self.bulk), transaction(change))
+    }
+
+    /// [`SqliteStore::write_bulk`] for what a power cut may undo: the change is not synced to the disk.
+    pub(super) fn write_bulk_unsynced<T: Send + 'static>(
+        &self,
+        change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        self.call(Action::Write, Lane::Bulk, Some(&self.bulk), unsynced(transaction(change)))
     }
 
     /// Runs `change` and adds a line to the audit log, in one transaction. If `change` returns
@@ -348,6 +356,21 @@ fn transaction<T>(
         let done = change(&tx)?;
         tx.commit()?;
         Ok(done)
+    }
+}
+
+/// With NORMAL a commit is in the write-ahead log, which the next commit with FULL syncs as far as it is then.
+fn unsynced<T>(
+    mut work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
+) -> impl FnMut(&mut Connection) -> rusqlite::Result<T> {
+    move |database| {
+        database.pragma_update(None, "synchronous", "NORMAL")?;
+        let done = work(database);
+        // Whatever the reason is, this error has the file closed, as the next change has to be synced.
+        database
+            .pragma_update(None, "synchronous", "FULL")
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        done
     }
 }
 

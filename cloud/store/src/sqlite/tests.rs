@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fedecks_protocol::DeviceId;
 use futures_util::future::join_all;
@@ -23,7 +23,8 @@ use crate::conformance;
 use crate::conformance::support::{cli, device, until};
 use crate::devices::{AccessState, DeviceQuery, DeviceStore};
 use crate::error::StoreError;
-use crate::outbox::{OutboxEntry, OutboxStore};
+use crate::queue::{QueueBudget, QueueStore};
+use crate::queue_item::QueueItem;
 use crate::stats::StoreMonitor;
 
 pub(super) fn devices(count: usize) -> Vec<DeviceId> {
@@ -299,18 +300,18 @@ async fn a_search_continues_beyond_one_scan() {
 }
 
 #[tokio::test]
-async fn a_file_shrinks_after_its_outbox_was_emptied() {
+async fn a_file_shrinks_after_its_queue_was_emptied() {
     let (_dir, path, store) = new_store();
     let size = || fs::metadata(&path).unwrap().len();
-    let mut events = Vec::new();
+    let budget = |items| QueueBudget { items, bytes: u64::MAX };
     for number in 0..16 {
-        let (lane, event) = (String::new(), number.to_string());
-        let body = "x".repeat(1_000_000).into();
-        let added = store.outbox_add("crm", vec![OutboxEntry { lane, event, body }], 1).await;
-        events.push((added.unwrap()[0], number.to_string()));
+        let (lane, id, body) = (String::new(), number.to_string(), "x".repeat(1_000_000).into());
+        let item = QueueItem { lane, id, body, at: 1 };
+        store.enqueue("q", vec![item], budget(16), Duration::ZERO).await.unwrap();
     }
     assert!(size() > 12_000_000, "{}", size());
-    store.outbox_remove("crm", events).await.unwrap();
+    let dropped = store.drop_oldest("q", budget(0), Duration::ZERO).await.unwrap();
+    assert_eq!((dropped.items, dropped.status.bytes), (16, 0));
     until(async || (size() < 1_500_000).then_some(())).await;
     // What is stored next is stored as before.
     store.add_account("marvin", "hash", &cli()).await.unwrap();

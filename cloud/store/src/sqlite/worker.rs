@@ -10,8 +10,8 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::audit_log::AuditLog;
+use super::calls::{Job, Popped, QUEUE_LENGTH, Queue, Queued};
 use super::file::File;
-use super::queue::{Job, Popped, QUEUE_LENGTH, Queue, Queued};
 use super::shrink;
 use super::stats::{Action, Counters};
 use super::write_behind::WriteBehind;

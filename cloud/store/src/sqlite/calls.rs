@@ -36,7 +36,7 @@ pub(super) enum Lane {
     /// What a device's login waits for and what changes who has access. Each is small, and never waits for
     /// a call of the other lane that has not begun.
     First,
-    /// Everything else, such as lists and the outbox.
+    /// Everything else, such as lists and durable queues.
     Bulk,
 }
 

@@ -1,12 +1,13 @@
 //! Tests of many calls at once: what a full queue refuses, and what overtakes what.
 
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use super::queue::QUEUE_LENGTH;
+use super::calls::QUEUE_LENGTH;
 use super::store::{MAX_CONCURRENT, SqliteStore};
 use super::tests::{devices, flushed, new_store};
 use crate::accounts::AccountStore;
@@ -15,7 +16,8 @@ use crate::boxed::StoreFuture;
 use crate::conformance::support::{cli, device};
 use crate::devices::DeviceStore;
 use crate::error::StoreError;
-use crate::outbox::{OutboxEntry, OutboxStore};
+use crate::queue::{QueueBudget, QueueStore};
+use crate::queue_item::QueueItem;
 
 /// Keeps the thread busy, before what is queued later, until something is sent.
 fn hold(store: &SqliteStore) -> (StoreFuture<'_, ()>, Sender<()>) {
@@ -115,19 +117,20 @@ async fn a_login_waits_for_few_calls_of_others() {
 #[tokio::test]
 async fn a_revocation_and_a_login_overtake_bulk_work() {
     let (_dir, _path, store) = new_store();
-    let entry = |number: usize| OutboxEntry {
+    let item = |number: usize| QueueItem {
         lane: String::new(),
-        event: number.to_string(),
+        id: number.to_string(),
         body: "x".repeat(1_000_000).into(),
+        at: 1,
     };
-    let store = &store;
+    let (store, budget) = (&store, QueueBudget { items: 100, bytes: u64::MAX });
     let bulk = (0..40).map(|number| async move {
-        store.outbox_add("crm", vec![entry(number)], 1).await.map(drop)
+        store.enqueue("q", vec![item(number)], budget, Duration::ZERO).await.map(drop)
     });
     let (by, victim) = (cli(), device("a"));
     let critical = async {
         store.revoke(&victim, &by).await?;
-        login(store, "SELECT count(*) FROM outbox").await
+        login(store, "SELECT count(*) FROM queue_items").await
     };
     let before = overtaking(store, bulk, critical).await;
     assert!(before <= 4, "{before} of 40 before it");

@@ -1,0 +1,77 @@
+//! Takes the events of one webhook from the event log, in batches for the store.
+
+use fedecks_store::QueueItem;
+
+use crate::config::Webhook;
+use crate::event_kind::EventKind;
+use crate::events::{EventLog, Filter, Item, Reader};
+
+/// How many events are stored at a time.
+const BATCH: usize = 256;
+
+/// A batch ends after about this many bytes: others wait for the store meanwhile.
+const BATCH_BYTES: usize = 256 * 1024;
+
+pub(super) struct Intake {
+    events: Reader,
+    /// Read from the event log, and not in the store yet.
+    batch: Vec<QueueItem>,
+}
+
+/// The log has lost events before they were read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Gap;
+
+impl Intake {
+    /// Of what happens from now on: what an earlier run left is in the store.
+    pub(super) fn new(webhook: &Webhook, events: &EventLog) -> Self {
+        let devices = webhook.devices.clone().into_iter().collect();
+        let filter = Filter::new(devices, &webhook.kinds);
+        Self { events: Reader::follow(events, None, filter), batch: Vec::new() }
+    }
+
+    /// Waits for something in the log. Cancel safe.
+    pub(super) async fn next(&mut self) -> Item {
+        self.events.next().await
+    }
+
+    /// Adds what was read to the batch; `at` is the time in seconds since 1970-01-01 UTC.
+    pub(super) fn accept(&mut self, item: Item, at: u64) -> Result<(), Gap> {
+        match item {
+            Item::Event(entry) => {
+                // A refused client may have claimed any device id: that device's events don't wait for it.
+                let device = entry.event.device.as_ref();
+                let device = device.filter(|_| entry.event.kind() != EventKind::Refused);
+                let lane = device.map(ToString::to_string).unwrap_or_default();
+                self.batch.push(QueueItem { lane, id: entry.id(), body: entry.json(), at });
+                Ok(())
+            }
+            Item::Gap { .. } => Err(Gap),
+        }
+    }
+
+    /// Fills the batch with what the log has already. Returns the number of gaps.
+    pub(super) async fn fill(&mut self, at: u64) -> u64 {
+        let mut gaps = 0;
+        while !self.is_full() {
+            let Some(item) = self.events.ready().await else { break };
+            gaps += u64::from(self.accept(item, at).is_err());
+        }
+        gaps
+    }
+
+    fn is_full(&self) -> bool {
+        let bytes = || self.batch.iter().map(|item| item.body.len()).sum::<usize>();
+        self.batch.len() >= BATCH || bytes() >= BATCH_BYTES
+    }
+
+    /// What is to be stored.
+    pub(super) fn batch(&self) -> &[QueueItem] {
+        &self.batch
+    }
+
+    /// The batch is stored.
+    pub(super) fn stored(&mut self) {
+        self.batch.clear();
+    }
+}

@@ -1,0 +1,133 @@
+//! Deliveries to webhooks while the server is killed, and with much that waits.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use fedecks_store::{QueueBudget, QueueItem, QueueStore, SqliteStore, StoreOptions};
+use fedecks_testing::cloud_process::CloudProcess;
+use fedecks_testing::http::Http;
+use fedecks_testing::wait::{until, until_every, within};
+
+use crate::support::{METRICS, PROGRAM, metrics, sample};
+use crate::webhooks::Receiver;
+
+/// A value of the webhook's metrics.
+async fn value(http: &Http, name: &str) -> f64 {
+    sample(&metrics(http).await, &format!("fedecks_webhook_{name}{{webhook=\"crm\"}}"))
+}
+
+/// The client of the server's metrics, whose listener is the second one.
+fn monitoring(server: &CloudProcess) -> Http {
+    Http::to(server.addresses()[1])
+}
+
+const DEVICES: [&str; 4] = ["hall-1", "hall-2", "kitchen-1", "kitchen-2"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_again_and_again_loses_no_event() {
+    const EVENTS: usize = 60;
+    const KILLS: usize = 8;
+    let mut receiver = Receiver::start().await;
+    receiver.answer(503);
+    let lines = receiver.configuration(&format!("kinds = [\"message\"]\n{METRICS}"));
+    let mut server = CloudProcess::start(PROGRAM, &lines).await;
+    for device in DEVICES {
+        let device = server.device(device).await;
+        for number in 0..EVENTS {
+            device.client.send(&number).await.unwrap();
+        }
+        device.client.shutdown().await;
+    }
+    let all = (DEVICES.len() * EVENTS) as f64;
+    let http = monitoring(&server);
+    until(async || (value(&http, "pending").await == all).then_some(())).await;
+    server.kill().await;
+    receiver.forget();
+
+    receiver.answer(204);
+    let mut next: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    let (mut kills, mut repeats) = (0, 0);
+    let seed = rand::random::<u64>();
+    println!("seed {seed}");
+    while next.values().map(|(next, _)| next).sum::<usize>() < DEVICES.len() * EVENTS {
+        server.start_again().await;
+        // At some moment of the first 24 deliveries; the last start delivers what is left.
+        let enough = seed.rotate_left(7 * kills as u32) % 24 + 1;
+        for _ in 0..if kills < KILLS { enough } else { u64::MAX } {
+            let delivery = receiver.next().await;
+            let (json, id) = (delivery.json(), delivery.header("webhook-id").to_owned());
+            let device = json["device"].as_str().unwrap().to_owned();
+            let number = json["message"].as_u64().unwrap() as usize;
+            let (expected, last) = next.entry(device.clone()).or_default();
+            if number + 1 == *expected {
+                assert_eq!(id, *last, "{device} {number}: another id for the same event");
+                repeats += 1;
+            } else {
+                assert_eq!(number, *expected, "{device}: out of order, or lost");
+                (*expected, *last) = (number + 1, id);
+            }
+            if next.values().map(|(next, _)| next).sum::<usize>() == DEVICES.len() * EVENTS {
+                break;
+            }
+        }
+        if kills < KILLS {
+            server.kill().await;
+            kills += 1;
+        }
+    }
+    println!("{kills} kills, {repeats} repeats");
+    assert!(kills >= KILLS / 2, "all was delivered before it was killed: nothing was tested");
+    if kills == KILLS {
+        let http = monitoring(&server);
+        until(async || (value(&http, "pending").await == 0.0).then_some(())).await;
+    }
+}
+
+/// The resident memory of the server, in bytes.
+fn resident(server: &CloudProcess) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_dead_webhook_is_not_in_memory() {
+    const EVENTS: usize = 64_000;
+    const LANES: usize = 8_000;
+    const BYTES: usize = 2_000;
+    const MIB: u64 = 1024 * 1024;
+    let receiver = Receiver::start().await;
+    receiver.answer(0);
+    let lines = receiver.configuration(&format!("timeout = \"1h\"\n{METRICS}"));
+    let mut server = CloudProcess::start(PROGRAM, &lines).await;
+    let idle = resident(&server);
+    server.kill().await;
+    let store = server.program.folder.path().join("fedecks-data/fedecks.sqlite");
+    let store = SqliteStore::open_beside(store, StoreOptions::default()).unwrap();
+    let budget = QueueBudget { items: u64::MAX, bytes: u64::MAX };
+    for batch in 0..EVENTS / 500 {
+        let item = |number: usize| QueueItem {
+            lane: format!("device-{}", (batch * 500 + number) % LANES),
+            id: format!("5c1f0d9be0a2c5aa-{batch}-{number}"),
+            body: "x".repeat(BYTES).into(),
+            at: fedecks_store::unix_now(),
+        };
+        let items = (0..500).map(item).collect();
+        store.enqueue("webhook crm", items, budget, Duration::ZERO).await.unwrap();
+    }
+    drop(store);
+    let began = Instant::now();
+    within(server.start_again()).await;
+    let took = began.elapsed();
+    let http = monitoring(&server);
+    until_every(Duration::from_millis(20), async || {
+        (value(&http, "pending").await == EVENTS as f64).then_some(())
+    })
+    .await;
+    let pending = value(&http, "pending_bytes").await as u64;
+    let cost = resident(&server).saturating_sub(idle);
+    println!("{} MiB wait, {} MiB of memory, start {took:?}", pending / MIB, cost / MIB);
+    assert!(pending > 120 * MIB, "{pending}");
+    // It would take more than twice that if only the ids were in memory.
+    assert!(cost < 5 * MIB, "{} KiB", cost / 1024);
+}
