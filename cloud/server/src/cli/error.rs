@@ -72,6 +72,8 @@ pub(super) enum CliError {
     Blocked(DeviceId),
     #[error("no such API token: {0:?}")]
     NoToken(String),
+    #[error("no webhook named {0:?} in the configuration")]
+    NoWebhook(String),
     #[error("a backup is binary: redirect standard output to a file or a program")]
     TerminalOutput,
     #[error("the clock shows {clock}, but this program was built at {built}: set the clock")]
@@ -117,6 +119,7 @@ impl CliError {
             | Self::UnknownDevice(_)
             | Self::Blocked(_)
             | Self::NoToken(_)
+            | Self::NoWebhook(_)
             | Self::ClockBeforeBuild { .. }
             | Self::ClockBehind { .. }
             | Self::RefusedCertificate

@@ -20,6 +20,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod token;
+mod webhook;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -79,6 +80,9 @@ enum Command {
     /// Show who did what
     #[command(subcommand)]
     Audit(audit::Command),
+    /// List the events that receivers of webhooks rejected
+    #[command(subcommand)]
+    Webhook(webhook::Command),
     /// Create the store of a new installation
     #[command(subcommand)]
     Store(store::Command),
@@ -138,6 +142,7 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
         Command::Device(command) => device::run(command, output),
         Command::Token(command) => token::run(command, output),
         Command::Audit(command) => audit::run(command, output),
+        Command::Webhook(command) => webhook::run(command, output),
         Command::Store(command) => store::run(command, output),
         Command::Clock(command) => clock::run(command, output),
         Command::Backup(backup) => backup.run(output),

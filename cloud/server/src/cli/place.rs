@@ -61,12 +61,19 @@ impl Place {
     /// Like [`create_store`], but requires an existing store: a command with a wrong --data-dir
     /// must not appear to work.
     pub(super) fn open_store(self) -> Result<(impl Store, Runtime), CliError> {
+        let (_, store, runtime) = self.open_store_and_config()?;
+        Ok((store, runtime))
+    }
+
+    /// [`Place::open_store`], and the configuration that names the store.
+    pub(super) fn open_store_and_config(self) -> Result<(Config, impl Store, Runtime), CliError> {
         let config = self.load_as_owner()?;
         // What cannot be looked at is reported by opening it.
         if matches!(config.store.try_exists(), Ok(false)) {
             return Err(CliError::NoStore(config.store));
         }
-        Ok((open_store(&config)?, start_runtime()?))
+        let store = open_store(&config)?;
+        Ok((config, store, start_runtime()?))
     }
 }
 

@@ -26,6 +26,7 @@ const COMMANDS: &[&[&str]] = &[
     &["token", "list"],
     &["token", "revoke", "t"],
     &["audit", "list"],
+    &["webhook", "dead-letters"],
     &["store", "init"],
     &["clock", "show"],
     &["clock", "accept"],

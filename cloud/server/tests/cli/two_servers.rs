@@ -116,6 +116,7 @@ async fn the_commands_work_beside_a_server() {
         &["device", "block", "nerves-1", "--allow-unknown"],
         &["device", "list"],
         &["audit", "list"],
+        &["webhook", "dead-letters"],
         &["clock", "show"],
         &["check-config"],
         &["backup", "copy"],

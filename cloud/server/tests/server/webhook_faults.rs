@@ -1,12 +1,13 @@
-//! Deliveries to webhooks while the server is killed, and with much that waits.
+//! Deliveries to webhooks while the server is killed, while events are rejected, and with much that waits.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fedecks_store::{QueueBudget, QueueItem, QueueStore, SqliteStore, StoreOptions};
-use fedecks_testing::cloud_process::CloudProcess;
+use fedecks_testing::cloud_process::{CloudProcess, CloudProgram};
 use fedecks_testing::http::Http;
 use fedecks_testing::wait::{until, until_every, within};
+use serde_json::Value;
 
 use crate::support::{METRICS, PROGRAM, metrics, sample};
 use crate::webhooks::Receiver;
@@ -19,6 +20,12 @@ async fn value(http: &Http, name: &str) -> f64 {
 /// The client of the server's metrics, whose listener is the second one.
 fn monitoring(server: &CloudProcess) -> Http {
     Http::to(server.addresses()[1])
+}
+
+/// What the store has kept for the webhook, as the command prints it.
+async fn dead_letters(program: &CloudProgram) -> Vec<Value> {
+    let printed = program.run(&["webhook", "dead-letters", "--json"], "").await;
+    printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 const DEVICES: [&str; 4] = ["hall-1", "hall-2", "kitchen-1", "kitchen-2"];
@@ -81,6 +88,64 @@ async fn a_server_that_is_killed_again_and_again_loses_no_event() {
         let http = monitoring(&server);
         until(async || (value(&http, "pending").await == 0.0).then_some(())).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rejected_event_is_parked_and_its_device_continues() {
+    let mut receiver = Receiver::start().await;
+    let lines = receiver.configuration(&format!("kinds = [\"message\"]\n{METRICS}"));
+    let server = CloudProcess::start(PROGRAM, &lines).await;
+    let rejected = [("hall-1", 400), ("hall-2", 413), ("kitchen-1", 422)];
+    let mut devices = Vec::new();
+    let began = Instant::now();
+    for (id, status) in rejected.into_iter().chain([("cellar-1", 404)]) {
+        let device = server.device(id).await;
+        device.client.send(&format!("answer {status}")).await.unwrap();
+        device.client.send(&"after").await.unwrap();
+        devices.push(device);
+    }
+    let other = server.device("attic-1").await;
+    other.client.send(&"of another device").await.unwrap();
+    let mut deliveries: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    while deliveries.values().filter(|of| of.iter().any(|(_, message)| message == "after")).count()
+        < 3
+    {
+        let delivery = receiver.next().await;
+        let (json, id) = (delivery.json(), delivery.header("webhook-id").to_owned());
+        let message = json["message"].as_str().unwrap().to_owned();
+        if message == "of another device" {
+            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        }
+        let device = json["device"].as_str().unwrap().to_owned();
+        deliveries.entry(device).or_default().push((id, message));
+    }
+    assert!(began.elapsed() >= Duration::from_secs(6), "{:?}", began.elapsed());
+    let letters = dead_letters(&server.program).await;
+    assert_eq!(letters.len(), rejected.len(), "{letters:?}");
+    for (device, status) in rejected {
+        let messages: Vec<_> = deliveries[device].iter().map(|(_, message)| &**message).collect();
+        let text = format!("answer {status}");
+        assert_eq!(messages, [&*text, &*text, &*text, "after"], "{device}");
+        let ids: Vec<_> = deliveries[device].iter().map(|(id, _)| id).collect();
+        assert!(ids[0] == ids[1] && ids[1] == ids[2] && ids[2] != ids[3], "{device}: {ids:?}");
+        let letter = letters.iter().find(|letter| letter["device"] == device).unwrap();
+        assert_eq!((&letter["webhook"], &letter["id"]), (&"crm".into(), &ids[0][..].into()));
+        assert_eq!(letter["event"]["message"], text);
+        let answer = letter["answer"].as_str().unwrap();
+        assert!(answer.starts_with(&format!("answered {status}")), "{answer}");
+    }
+    assert_eq!(deliveries["attic-1"].len(), 1);
+    // What concerns all events is retried, and its device waits.
+    assert!(deliveries["cellar-1"].iter().all(|(_, message)| message == "answer 404"));
+    let http = monitoring(&server);
+    until(async || (value(&http, "parked_total").await == 3.0).then_some(())).await;
+    until(async || (value(&http, "pending").await == 2.0).then_some(())).await;
+    assert_eq!(value(&http, "dropped_total").await, 0.0);
+    assert!(server.log().contains("rejected an event several times"), "{}", server.log());
+    let printed = server.program.run(&["webhook", "dead-letters", "--webhook", "crm"], "").await;
+    assert!(printed.lines().all(|line| line.contains("\tcrm\t")), "{printed}");
+    let unknown = server.program.fails(&["webhook", "dead-letters", "--webhook", "x"], 1).await;
+    assert!(unknown.contains("no webhook named \"x\" in the configuration"), "{unknown}");
 }
 
 /// The resident memory of the server, in bytes.
