@@ -21,6 +21,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
 
+use super::resolver::{LOOKUP_TIMEOUT, Resolver};
 use super::tls_refusal;
 use crate::config::{ConfigError, Webhook};
 use crate::webhook_signature::SigningSecret;
@@ -28,7 +29,8 @@ use crate::webhook_signature::SigningSecret;
 /// The client of one receiver.
 #[derive(Clone)]
 pub(super) struct Receiver {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+    resolver: Resolver,
     url: Uri,
     secret: SigningSecret,
     timeout: Duration,
@@ -94,7 +96,12 @@ impl Receiver {
             .map_err(|error| failed(error.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
+        let resolver = Resolver::new(webhook.url.host().unwrap_or_default());
+        Ok(Self::by(webhook, secret, tls, resolver))
+    }
+
+    fn by(webhook: &Webhook, secret: SigningSecret, tls: ClientConfig, resolver: Resolver) -> Self {
+        let mut tcp = HttpConnector::new_with_resolver(resolver.clone());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(webhook.timeout));
@@ -108,19 +115,27 @@ impl Receiver {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .http1_max_buf_size(HEAD_READ)
             .build(connector);
-        Ok(Self { client, url: webhook.url.clone(), secret, timeout: webhook.timeout })
+        Self { client, resolver, url: webhook.url.clone(), secret, timeout: webhook.timeout }
     }
 
     /// How long [`Receiver::deliver`] may take.
     pub(super) fn longest_delivery(&self) -> Duration {
-        self.timeout + BODY_TIMEOUT
+        LOOKUP_TIMEOUT + self.timeout + BODY_TIMEOUT
     }
 
-    /// Delivers one event. Takes no longer than the webhook's timeout.
+    /// Delivers one event. Takes no longer than the webhook's timeout, once the receiver's name is resolved.
     pub(super) async fn deliver(&self, id: &str, clock: &Clock, body: Bytes) -> Outcome {
+        if let Err(problem) = self.resolver.ready().await {
+            let error = format!("cannot resolve {}: {problem}", self.host());
+            return Outcome::Failed { error, rejected: false, retry_after: None };
+        }
         let attempt = self.attempt(id, clock.now(), body);
         let attempt = tokio::time::timeout(self.timeout, attempt).await;
-        let late = |_| Err(format!("no answer within {:?}", self.timeout));
+        let late = |_| {
+            // The address may be one that nothing answers at any more.
+            self.resolver.forget();
+            Err(format!("no answer within {:?}", self.timeout))
+        };
         match attempt.unwrap_or_else(late) {
             Ok((outcome, body)) => {
                 // A short body is read to its end, and ignored.
@@ -130,6 +145,11 @@ impl Receiver {
             }
             Err(error) => Outcome::Failed { error, rejected: false, retry_after: None },
         }
+    }
+
+    /// With its port, for messages.
+    fn host(&self) -> &str {
+        self.url.authority().map_or("", |authority| authority.as_str())
     }
 
     /// The outcome according to the head of the response, and its body. Fails without a response.
@@ -149,7 +169,10 @@ impl Receiver {
             .body(Full::new(body))
             .map_err(|error| error.to_string())?;
         let response = self.client.request(request).await.map_err(|error| {
-            let host = self.url.authority().map_or("", |authority| authority.as_str());
+            let host = self.host();
+            if error.is_connect() {
+                self.resolver.forget();
+            }
             if let Some(problem) = tls_refusal::explain(&error) {
                 return format!("{host} {problem}");
             }
@@ -178,4 +201,63 @@ impl Receiver {
 fn causes(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     causes.map(|cause| format!(": {cause}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::time::Instant;
+
+    use fedecks_store::SystemClock;
+    use fedecks_testing::wait::within;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Accepts every delivery.
+    async fn receiver() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+                    let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+                }
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_slow_lookup_takes_no_time_from_the_delivery() {
+        const LOOKUP: Duration = Duration::from_millis(900);
+        let lines = format!(
+            "name = \"crm\"\nurl = \"http://hooks.example.com:{}/\"\ntimeout = \"600ms\"",
+            receiver().await
+        );
+        let webhook: Webhook = toml::from_str(&lines).unwrap();
+        let secret = SigningSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let resolver = Resolver::by("hooks.example.com", |_| {
+            std::thread::sleep(LOOKUP);
+            Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)])
+        });
+        let receiver = Receiver::by(&webhook, secret, tls, resolver);
+        let clock = Clock::new(SystemClock::default(), 0);
+        let deliver = async || {
+            let began = Instant::now();
+            let outcome = within(receiver.deliver("1", &clock, Bytes::from_static(b"{}"))).await;
+            assert_eq!(outcome, Outcome::Accepted);
+            began.elapsed()
+        };
+        assert!(deliver().await >= LOOKUP);
+        assert!(deliver().await < LOOKUP, "the address is known");
+    }
 }

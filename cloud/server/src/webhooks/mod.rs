@@ -7,6 +7,7 @@ mod in_flight;
 mod intake;
 mod queue_clock;
 mod queue_name;
+mod resolver;
 mod retry;
 mod tls_refusal;
 mod worker;
