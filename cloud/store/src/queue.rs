@@ -23,11 +23,13 @@ pub trait QueueStore: Epoch {
     fn queue_status<'a>(&'a self, queue: &'a str) -> StoreFuture<'a, QueueStatus>;
 
     /// Appends the items, together, and then drops the oldest ones until the queue is within its budget, as
-    /// [`QueueStore::drop_oldest`] does. No more than a megabyte at a time, or others wait for it.
+    /// [`QueueStore::drop_oldest`] does. No more than a megabyte at a time, or others wait for it. `missed` is how many
+    /// were lost before them, and counts in [`QueueStatus::dropped`].
     fn enqueue<'a>(
         &'a self,
         queue: &'a str,
         items: Vec<QueueItem>,
+        missed: u64,
         budget: QueueBudget,
         now: Duration,
     ) -> StoreFuture<'a, Dropped>;
@@ -106,6 +108,8 @@ pub struct QueueStatus {
     pub items: u64,
     /// About how many bytes of the store they take.
     pub bytes: u64,
+    /// How many were ever lost: dropped, or missed before they were added.
+    pub dropped: u64,
 }
 
 /// The result of [`QueueStore::enqueue`] and [`QueueStore::drop_oldest`].
@@ -145,6 +149,8 @@ pub struct Room {
 pub struct Reserved {
     /// The items, in the order of their turn.
     pub items: Vec<ReservedItem>,
+    /// [`QueueStatus::dropped`] so far.
+    pub dropped: u64,
     /// When the first of the other lanes is ready: not later than `now` if there was no room for it. `None` if there
     /// is no other.
     pub next_due: Option<Duration>,
@@ -189,8 +195,10 @@ pub struct Reservation {
     reason = "every store reads it, and one that ignores a new variant must not compile"
 )]
 pub enum Settlement {
-    /// The item is delivered, or was given up. The next one of its lane is ready.
+    /// The item is delivered. The next one of its lane is ready.
     Complete,
+    /// The item is given up, and counts in [`QueueStatus::dropped`]. The next one of its lane is ready.
+    Drop,
     /// The item is ready again at this time. Until then the others of its lane wait.
     RetryAt {
         /// The time on the clock of the queue.

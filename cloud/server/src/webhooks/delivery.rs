@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fedecks_common::explain_open_error;
-use fedecks_store::Clock;
+use fedecks_store::{Clock, QueueItem};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -47,6 +47,9 @@ pub(super) enum Outcome {
     /// does not accept.
     Failed { error: String, rejected: bool, retry_after: Option<Duration> },
 }
+
+/// The header that reports how many events of the webhook were dropped so far.
+const DROPPED: &str = "fedecks-dropped-events";
 
 /// What a receiver answers that would answer the same the next time. Other errors are those of its configuration,
 /// such as 401 and 404, and concern all events.
@@ -123,13 +126,14 @@ impl Receiver {
         LOOKUP_TIMEOUT + self.timeout + BODY_TIMEOUT
     }
 
-    /// Delivers one event. Takes no longer than the webhook's timeout, once the receiver's name is resolved.
-    pub(super) async fn deliver(&self, id: &str, clock: &Clock, body: Bytes) -> Outcome {
+    /// Delivers one event, before which `dropped` events of the webhook were dropped in all. Takes no longer than the
+    /// webhook's timeout, once the receiver's name is resolved.
+    pub(super) async fn deliver(&self, event: &QueueItem, dropped: u64, clock: &Clock) -> Outcome {
         if let Err(problem) = self.resolver.ready().await {
             let error = format!("cannot resolve {}: {problem}", self.host());
             return Outcome::Failed { error, rejected: false, retry_after: None };
         }
-        let attempt = self.attempt(id, clock.now(), body);
+        let attempt = self.attempt(event, dropped, clock.now());
         let attempt = tokio::time::timeout(self.timeout, attempt).await;
         let late = |_| {
             // The address may be one that nothing answers at any more.
@@ -155,18 +159,20 @@ impl Receiver {
     /// The outcome according to the head of the response, and its body. Fails without a response.
     async fn attempt(
         &self,
-        id: &str,
+        event: &QueueItem,
+        dropped: u64,
         now: u64,
-        body: Bytes,
     ) -> Result<(Outcome, Incoming), String> {
-        let signature = self.secret.sign(id, now, &body);
+        let QueueItem { id, body, .. } = event;
+        let signature = self.secret.sign(id, now, body);
         let request = Request::post(self.url.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(USER_AGENT, concat!("fedecks-cloud/", env!("CARGO_PKG_VERSION")))
-            .header("webhook-id", id)
+            .header("webhook-id", &**id)
             .header("webhook-timestamp", now)
             .header("webhook-signature", signature)
-            .body(Full::new(body))
+            .header(DROPPED, dropped)
+            .body(Full::new(body.clone()))
             .map_err(|error| error.to_string())?;
         let response = self.client.request(request).await.map_err(|error| {
             let host = self.host();
@@ -253,7 +259,9 @@ mod tests {
         let clock = Clock::new(SystemClock::default(), 0);
         let deliver = async || {
             let began = Instant::now();
-            let outcome = within(receiver.deliver("1", &clock, Bytes::from_static(b"{}"))).await;
+            let (lane, id, body) = (String::new(), "1".to_owned(), Bytes::from_static(b"{}"));
+            let event = QueueItem { lane, id, body, at: 0 };
+            let outcome = within(receiver.deliver(&event, 0, &clock)).await;
             assert_eq!(outcome, Outcome::Accepted);
             began.elapsed()
         };

@@ -40,15 +40,20 @@ impl InFlight {
         Room { items, bytes, bigger: self.tasks.is_empty() }
     }
 
-    /// Begins to deliver an event.
-    pub(super) fn start(&mut self, reserved: ReservedItem, receiver: &Receiver, clock: &Clock) {
+    /// Begins to deliver an event, before which `dropped` events were dropped in all.
+    pub(super) fn start(
+        &mut self,
+        reserved: ReservedItem,
+        dropped: u64,
+        receiver: &Receiver,
+        clock: &Clock,
+    ) {
         let bytes = reserved.item.stored_bytes();
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let held = Held { sum: self.bytes.clone(), bytes };
         let (receiver, clock) = (receiver.clone(), clock.clone());
         self.tasks.spawn(async move {
-            let item = &reserved.item;
-            let outcome = receiver.deliver(&item.id, &clock, item.body.clone()).await;
+            let outcome = receiver.deliver(&reserved.item, dropped, &clock).await;
             drop(held);
             (reserved, outcome)
         });

@@ -16,18 +16,16 @@ pub(super) struct Intake {
     events: Reader,
     /// Read from the event log, and not in the store yet.
     batch: Vec<QueueItem>,
+    /// How often events left the log before they were read, which is not in the store yet either.
+    missed: u64,
 }
-
-/// The log has lost events before they were read.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Gap;
 
 impl Intake {
     /// Of what happens from now on: what an earlier run left is in the store.
     pub(super) fn new(webhook: &Webhook, events: &EventLog) -> Self {
         let devices = webhook.devices.clone().into_iter().collect();
         let filter = Filter::new(devices, &webhook.kinds);
-        Self { events: Reader::follow(events, None, filter), batch: Vec::new() }
+        Self { events: Reader::follow(events, None, filter), batch: Vec::new(), missed: 0 }
     }
 
     /// Waits for something in the log. Cancel safe.
@@ -36,7 +34,7 @@ impl Intake {
     }
 
     /// Adds what was read to the batch; `at` is the time in seconds since 1970-01-01 UTC.
-    pub(super) fn accept(&mut self, item: Item, at: u64) -> Result<(), Gap> {
+    pub(super) fn accept(&mut self, item: Item, at: u64) {
         match item {
             Item::Event(entry) => {
                 // A refused client may have claimed any device id: that device's events don't wait for it.
@@ -44,20 +42,17 @@ impl Intake {
                 let device = device.filter(|_| entry.event.kind() != EventKind::Refused);
                 let lane = device.map(ToString::to_string).unwrap_or_default();
                 self.batch.push(QueueItem { lane, id: entry.id(), body: entry.json(), at });
-                Ok(())
             }
-            Item::Gap { .. } => Err(Gap),
+            Item::Gap { .. } => self.missed += 1,
         }
     }
 
-    /// Fills the batch with what the log has already. Returns the number of gaps.
-    pub(super) async fn fill(&mut self, at: u64) -> u64 {
-        let mut gaps = 0;
+    /// Fills the batch with what the log has already.
+    pub(super) async fn fill(&mut self, at: u64) {
         while !self.is_full() {
             let Some(item) = self.events.ready().await else { break };
-            gaps += u64::from(self.accept(item, at).is_err());
+            self.accept(item, at);
         }
-        gaps
     }
 
     fn is_full(&self) -> bool {
@@ -65,13 +60,19 @@ impl Intake {
         self.batch.len() >= BATCH || bytes() >= BATCH_BYTES
     }
 
-    /// What is to be stored.
-    pub(super) fn batch(&self) -> &[QueueItem] {
-        &self.batch
+    /// Whether nothing is to be stored.
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.missed == 0
+    }
+
+    /// What is to be stored, and how often events are missing before it.
+    pub(super) fn batch(&self) -> (Vec<QueueItem>, u64) {
+        (self.batch.clone(), self.missed)
     }
 
     /// The batch is stored.
     pub(super) fn stored(&mut self) {
         self.batch.clear();
+        self.missed = 0;
     }
 }

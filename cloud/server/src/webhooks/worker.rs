@@ -108,12 +108,12 @@ impl Worker {
             return;
         }
         loop {
-            self.fill().await;
-            if self.intake.batch().is_empty() {
+            self.intake.fill(self.clock.now()).await;
+            if self.intake.is_empty() {
                 return;
             }
             self.persist().await;
-            if !self.intake.batch().is_empty() {
+            if !self.intake.is_empty() {
                 tokio::time::sleep(STORE_RETRY).await;
             }
         }
@@ -152,11 +152,9 @@ impl Worker {
                         ended = self.in_flight.ended_already();
                     }
                 }
-                item = self.intake.next(), if self.intake.batch().is_empty() => {
-                    if self.intake.accept(item, self.clock.now()).is_err() {
-                        self.missed(1);
-                    }
-                    self.fill().await;
+                item = self.intake.next(), if self.intake.is_empty() => {
+                    self.intake.accept(item, self.clock.now());
+                    self.intake.fill(self.clock.now()).await;
                 }
                 () = tokio::time::sleep_until(due) => {}
             }
@@ -235,7 +233,7 @@ impl Worker {
         self.next_due = reserved.next_due;
         let any = !reserved.items.is_empty();
         for item in reserved.items {
-            self.in_flight.start(item, &self.receiver, &self.clock);
+            self.in_flight.start(item, reserved.dropped, &self.receiver, &self.clock);
         }
         Ok(any)
     }
@@ -310,7 +308,7 @@ impl Worker {
                 self.counters.dropped.inc();
                 let message = "webhook delivery failed for too long, dropped the event";
                 tracing::warn!(webhook, lane, event, error, "{message}");
-                Settlement::Complete
+                Settlement::Drop
             }
         }
     }
@@ -354,22 +352,18 @@ impl Worker {
         self.store_due.is_none_or(|due| due <= Instant::now())
     }
 
-    /// Reads what the event log has already.
-    async fn fill(&mut self) {
-        let gaps = self.intake.fill(self.clock.now()).await;
-        self.missed(gaps);
-    }
-
     /// Stores the events that were read from the log. While that fails, the log keeps further ones, within
     /// its bounds.
     async fn persist(&mut self) {
-        if self.intake.batch().is_empty() || !self.store_is_due() {
+        if self.intake.is_empty() || !self.store_is_due() {
             return;
         }
-        let (events, budget, now) = (self.intake.batch().to_vec(), self.budget(), self.time.now());
-        match self.store.enqueue(&self.queue, events, budget, now).await {
+        let ((events, missed), budget) = (self.intake.batch(), self.budget());
+        let now = self.time.now();
+        match self.store.enqueue(&self.queue, events, missed, budget, now).await {
             Ok(added) => {
                 self.intake.stored();
+                self.missed(missed);
                 self.store_due = None;
                 self.next_due = Some(now);
                 self.count(added.status);

@@ -221,7 +221,9 @@ async fn events_and_webhooks_are_described_by_their_kinds() {
         assert_eq!(*body, events[kind.as_str()]);
         let headers = operation["parameters"].as_array().unwrap().iter();
         let headers: Vec<_> = headers.map(|header| header["name"].as_str().unwrap()).collect();
-        assert_eq!(headers, ["webhook-id", "webhook-timestamp", "webhook-signature"]);
+        let expected =
+            ["webhook-id", "webhook-timestamp", "webhook-signature", "fedecks-dropped-events"];
+        assert_eq!(headers, expected);
         assert!(operation["responses"]["410"].is_object(), "{kind}");
         assert_eq!(operation["security"], serde_json::json!([]));
     }

@@ -148,6 +148,72 @@ async fn a_rejected_event_is_parked_and_its_device_continues() {
     assert!(unknown.contains("no webhook named \"x\" in the configuration"), "{unknown}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_learns_how_many_events_were_dropped() {
+    let mut receiver = Receiver::start().await;
+    receiver.answer(503);
+    let lines = receiver.configuration(&format!("kinds = [\"message\"]\nkeep = 2\n{METRICS}"));
+    let mut server = CloudProcess::start(PROGRAM, &lines).await;
+    let mut device = server.device("kitchen-1").await;
+    device.client.send(&1).await.unwrap();
+    let first = receiver.next().await;
+    assert_eq!(first.header("fedecks-dropped-events"), "0");
+    for number in 2..=5 {
+        device.client.send(&number).await.unwrap();
+    }
+    let http = monitoring(&server);
+    until(async || (value(&http, "dropped_total").await == 3.0).then_some(())).await;
+    receiver.answer(204);
+    while receiver.next().await.json()["message"] != 4 {}
+    assert_eq!(receiver.next().await.header("fedecks-dropped-events"), "3");
+    until(async || (value(&http, "pending").await == 0.0).then_some(())).await;
+    server.kill().await;
+    server.start_again().await;
+    device.until_connected().await;
+    device.client.send(&6).await.unwrap();
+    let after = receiver.next().await;
+    assert_eq!(
+        (after.json()["message"].as_i64(), after.header("fedecks-dropped-events")),
+        (Some(6), "3")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waited_in_a_restored_store_is_delivered_once_more() {
+    let mut receiver = Receiver::start().await;
+    receiver.answer(503);
+    let lines = receiver.configuration(&format!("kinds = [\"message\"]\n{METRICS}"));
+    let server = CloudProcess::start(PROGRAM, &lines).await;
+    let http = monitoring(&server);
+    let device = server.device("kitchen-1").await;
+    for text in ["first", "second"] {
+        device.client.send(&text).await.unwrap();
+    }
+    until(async || (value(&http, "pending").await == 2.0).then_some(())).await;
+    server.program.run(&["backup", "copy"], "").await;
+    receiver.answer(204);
+    until(async || (value(&http, "pending").await == 0.0).then_some(())).await;
+    // What waits now is not in the copy.
+    receiver.answer(503);
+    receiver.forget();
+    device.client.send(&"lost with the store").await.unwrap();
+    receiver.next().await;
+    server.program.run(&["restore", "copy"], "").await;
+    until(async || (value(&http, "pending").await == 2.0).then_some(())).await;
+    receiver.answer(204);
+    let mut again = Vec::new();
+    while again.last().is_none_or(|last| last != "second") {
+        again.push(receiver.next().await.json()["message"].as_str().unwrap().to_owned());
+    }
+    // Those that were refused in between are repeated.
+    again.dedup();
+    again.retain(|text| text != "lost with the store");
+    assert_eq!(again, ["first", "second"]);
+    device.client.send(&"third").await.unwrap();
+    assert_eq!(receiver.next().await.json()["message"], "third");
+    until(async || (value(&http, "pending").await == 0.0).then_some(())).await;
+}
+
 /// The resident memory of the server, in bytes.
 fn resident(server: &CloudProcess) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
@@ -178,7 +244,7 @@ async fn what_waits_for_a_dead_webhook_is_not_in_memory() {
             at: fedecks_store::unix_now(),
         };
         let items = (0..500).map(item).collect();
-        store.enqueue("webhook crm", items, budget, Duration::ZERO).await.unwrap();
+        store.enqueue("webhook crm", items, 0, budget, Duration::ZERO).await.unwrap();
     }
     drop(store);
     let began = Instant::now();

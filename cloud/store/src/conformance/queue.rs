@@ -35,7 +35,7 @@ fn at(seconds: u64) -> Duration {
 
 async fn add(store: &impl QueueStore, queue: &str, items: &[(&str, &str)], now: u64) {
     let items = items.iter().map(|(lane, id)| item(lane, id)).collect();
-    let added = store.enqueue(queue, items, AMPLE, at(now)).await.unwrap();
+    let added = store.enqueue(queue, items, 0, AMPLE, at(now)).await.unwrap();
     assert_eq!((added.items, added.status.time), (0, at(now)));
 }
 
@@ -68,7 +68,7 @@ async fn lanes_are_in_order_and_take_turns(store: &impl QueueStore) {
         items.iter().map(|(lane, id)| item(lane, id).stored_bytes()).sum::<u64>()
     };
     let bytes = sum(&[("a", "a1"), ("a", "a2"), ("b", "b1"), ("", "1"), ("a", "a3")]);
-    let status = QueueStatus { time: at(1), items: 5, bytes };
+    let status = QueueStatus { time: at(1), items: 5, bytes, dropped: 0 };
     assert_eq!(store.queue_status("q").await.unwrap(), status);
     // Only the first of each lane.
     let first = reserve(store, 2).await;
@@ -85,7 +85,7 @@ async fn lanes_are_in_order_and_take_turns(store: &impl QueueStore) {
     let done = done.map(|of| (of.reservation, Settlement::Complete)).to_vec();
     let status = store.settle("q", done, at(2)).await.unwrap().status;
     let bytes = sum(&[("a", "a2"), ("", "1"), ("a", "a3"), ("c", "c1"), ("b", "b2")]);
-    assert_eq!(status, QueueStatus { time: at(2), items: 5, bytes });
+    assert_eq!(status, QueueStatus { time: at(2), items: 5, bytes, dropped: 0 });
     let second = reserve(store, 2).await;
     assert_eq!(ids(&second), ["c1", "b2", "a2"]);
     // A queue that is used up and begins again.
@@ -96,10 +96,10 @@ async fn lanes_are_in_order_and_take_turns(store: &impl QueueStore) {
         }
         left = reserve(store, 3).await.items;
     }
-    let empty = QueueStatus { time: at(3), items: 0, bytes: 0 };
+    let empty = QueueStatus { time: at(3), items: 0, bytes: 0, dropped: 0 };
     assert_eq!(store.queue_status("q").await.unwrap(), empty);
     assert_eq!(reserve(store, 3).await.next_due, None);
-    let late = store.enqueue("q", vec![item("a", "a4")], AMPLE, at(2)).await.unwrap();
+    let late = store.enqueue("q", vec![item("a", "a4")], 0, AMPLE, at(2)).await.unwrap();
     assert_eq!(late.status.time, at(3), "a time before that of the last change");
     let last = store.reserve("q", ALL, at(2), at(13)).await.unwrap();
     assert_eq!((ids(&last), last.items[0].since), (vec!["a4"], at(3)));
@@ -193,12 +193,18 @@ async fn the_oldest_are_dropped_unless_they_are_reserved(store: &impl QueueStore
     let budget = QueueBudget { items: 3, bytes: 4 * one };
     let Dropped { items, status } = store.drop_oldest("q", budget, at(1)).await.unwrap();
     assert_eq!((items, status.items, status.bytes), (1, 3, 3 * one));
+    assert_eq!(status.dropped, 1);
     // b1 is gone: a1 is reserved, and a2 follows it.
     let budget = QueueBudget { items: 9, bytes: 3 * one };
-    let added = store.enqueue("q", vec![item("c", "c1")], budget, at(1)).await.unwrap();
+    // Three were lost before they were added.
+    let added = store.enqueue("q", vec![item("c", "c1")], 3, budget, at(1)).await.unwrap();
     assert_eq!((added.items, added.status.items, added.status.bytes), (1, 3, 3 * one));
-    assert_eq!(ids(&reserve(store, 1).await), ["b2", "c1"]);
-    settle(store, &first.items[0], Settlement::Complete, 1).await;
+    assert_eq!(added.status.dropped, 5);
+    let reserved = reserve(store, 1).await;
+    assert_eq!((ids(&reserved), reserved.dropped), (vec!["b2", "c1"], 5));
+    // One that is given up.
+    let dropped = settle(store, &first.items[0], Settlement::Drop, 1).await.dropped;
+    assert_eq!(dropped, 6);
     assert_eq!(reserve(store, 1).await.items, [], "nothing is left of the lane");
     let none = QueueBudget { items: 0, bytes: 0 };
     assert_eq!(store.drop_oldest("q", none, at(1)).await.unwrap().items, 0, "both are reserved");
@@ -221,7 +227,7 @@ async fn dead_letters_are_kept_listed_and_bounded(store: &impl QueueStore) {
     const MORE: u64 = 3;
     let numbers = 0..DeadLetter::MAX_PER_LANE + MORE;
     let items = numbers.map(|number| item("a", &number.to_string())).collect();
-    store.enqueue("q", items, AMPLE, at(0)).await.unwrap();
+    store.enqueue("q", items, 0, AMPLE, at(0)).await.unwrap();
     add(store, "q", &[("b", "b1"), ("b", "b2")], 0).await;
     let mut dropped = 0;
     for number in 0..DeadLetter::MAX_PER_LANE + MORE {

@@ -125,7 +125,7 @@ async fn a_revocation_and_a_login_overtake_bulk_work() {
     };
     let (store, budget) = (&store, QueueBudget { items: 100, bytes: u64::MAX });
     let bulk = (0..40).map(|number| async move {
-        store.enqueue("q", vec![item(number)], budget, Duration::ZERO).await.map(drop)
+        store.enqueue("q", vec![item(number)], 0, budget, Duration::ZERO).await.map(drop)
     });
     let (by, victim) = (cli(), device("a"));
     let critical = async {

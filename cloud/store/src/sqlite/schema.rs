@@ -102,6 +102,7 @@ const MIGRATIONS: &[&str] = &[
          turn INTEGER NOT NULL DEFAULT 0,
          items INTEGER NOT NULL DEFAULT 0,
          bytes INTEGER NOT NULL DEFAULT 0,
+         dropped INTEGER NOT NULL DEFAULT 0,
          parked INTEGER NOT NULL DEFAULT 0,
          parked_bytes INTEGER NOT NULL DEFAULT 0
      ) STRICT;

@@ -307,7 +307,7 @@ async fn a_file_shrinks_after_its_queue_was_emptied() {
     for number in 0..16 {
         let (lane, id, body) = (String::new(), number.to_string(), "x".repeat(1_000_000).into());
         let item = QueueItem { lane, id, body, at: 1 };
-        store.enqueue("q", vec![item], budget(16), Duration::ZERO).await.unwrap();
+        store.enqueue("q", vec![item], 0, budget(16), Duration::ZERO).await.unwrap();
     }
     assert!(size() > 12_000_000, "{}", size());
     let dropped = store.drop_oldest("q", budget(0), Duration::ZERO).await.unwrap();

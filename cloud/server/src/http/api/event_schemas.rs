@@ -60,8 +60,9 @@ pub(super) fn webhooks(tag: &str, schemas: &mut Schemas) -> Value {
                 "2XX": { "description": "The receiver has the event" },
                 "410": { "description": "The receiver wants no more events until the server restarts" },
                 "default": {
-                    "description": "The event is delivered again later, with the same `webhook-id`. \
-                                    `Retry-After`, in seconds and up to an hour, pauses all deliveries",
+                    "description": "The event is delivered again later, with the same `webhook-id`; after \
+                                    400, 413 or 422 three times in all. `Retry-After`, in seconds and up to \
+                                    an hour, pauses all deliveries",
                 },
             },
         });
@@ -87,6 +88,11 @@ fn headers() -> Value {
             "webhook-signature",
             "`v1,` and the base64 of the HMAC-SHA256 of ID.TIMESTAMP.BODY",
             json!({ "type": "string" }),
+        ),
+        header(
+            "fedecks-dropped-events",
+            "How many events for the receiver were dropped so far: if it has risen, some are missing",
+            json!({ "type": "integer", "format": "int64", "minimum": 0 }),
         ),
     ])
 }

@@ -38,6 +38,7 @@ impl QueueStore for SqliteStore {
         &'a self,
         queue: &'a str,
         items: Vec<QueueItem>,
+        missed: u64,
         budget: QueueBudget,
         now: Duration,
     ) -> StoreFuture<'a, Dropped> {
@@ -46,6 +47,7 @@ impl QueueStore for SqliteStore {
             let added = self.write_bulk(move |tx| {
                 let mut queue = Queue::open(tx, &name)?;
                 let now = queue.time(now);
+                queue.count_dropped(missed);
                 items.iter().try_for_each(|item| queue.add(item, now))?;
                 let dropped = queue.drop_oldest(budget, STEP_BYTES)?;
                 Ok(Dropped { items: dropped, status: queue.save(now)? })
@@ -206,7 +208,7 @@ fn reserve(
     if !items.is_empty() {
         queue.save(now)?;
     }
-    Ok(Reserved { items, next_due: queue.next_due()? })
+    Ok(Reserved { items, dropped: queue.status().dropped, next_due: queue.next_due()? })
 }
 
 /// Ends reservations, until a step has enough bytes. Returns how many.
@@ -234,6 +236,7 @@ fn settle(
             Settlement::Park { reason, at } => {
                 dead_letters_dropped += queue.park(&head, lane, reason, *at)?;
             }
+            Settlement::Drop => queue.count_dropped(1),
             Settlement::Complete => {}
         }
         queue.advance(reservation.lane, &head, now)?;

@@ -20,6 +20,8 @@ pub(super) struct Queue<'a> {
     turn: u64,
     items: u64,
     bytes: u64,
+    /// The number of items that were dropped so far.
+    dropped: u64,
     pub(super) parked: u64,
     pub(super) parked_bytes: u64,
 }
@@ -50,8 +52,9 @@ impl<'a> Queue<'a> {
                     turn: unsigned(row, 2)?,
                     items: unsigned(row, 3)?,
                     bytes: unsigned(row, 4)?,
-                    parked: unsigned(row, 5)?,
-                    parked_bytes: unsigned(row, 6)?,
+                    dropped: unsigned(row, 5)?,
+                    parked: unsigned(row, 6)?,
+                    parked_bytes: unsigned(row, 7)?,
                 })
             })
             .optional()
@@ -63,13 +66,13 @@ impl<'a> Queue<'a> {
             return Ok(found);
         }
         let id = database.prepare_cached(sql::ADD_QUEUE)?.insert([name])?;
-        let (time, turn, items, bytes, parked, parked_bytes) = (0, 0, 0, 0, 0, 0);
-        Ok(Self { database, id, time, turn, items, bytes, parked, parked_bytes })
+        let (time, turn, items, bytes, dropped, parked, parked_bytes) = (0, 0, 0, 0, 0, 0, 0);
+        Ok(Self { database, id, time, turn, items, bytes, dropped, parked, parked_bytes })
     }
 
     pub(super) fn status(&self) -> QueueStatus {
         let time = Duration::from_millis(self.time);
-        QueueStatus { time, items: self.items, bytes: self.bytes }
+        QueueStatus { time, items: self.items, bytes: self.bytes, dropped: self.dropped }
     }
 
     pub(super) fn is_above(&self, budget: QueueBudget) -> bool {
@@ -84,19 +87,23 @@ impl<'a> Queue<'a> {
     /// Writes the counters and the time.
     pub(super) fn save(&mut self, now: Duration) -> rusqlite::Result<QueueStatus> {
         self.time = self.time.max(from_column(millis(now)));
-        let [time, turn, items, bytes, parked, parked_bytes] =
-            [self.time, self.turn, self.items, self.bytes, self.parked, self.parked_bytes]
-                .map(to_column);
-        self.database.prepare_cached(sql::SAVE_QUEUE)?.execute(params![
+        let mut save = self.database.prepare_cached(sql::SAVE_QUEUE)?;
+        save.execute(params![
             self.id,
-            time,
-            turn,
-            items,
-            bytes,
-            parked,
-            parked_bytes
+            to_column(self.time),
+            to_column(self.turn),
+            to_column(self.items),
+            to_column(self.bytes),
+            to_column(self.dropped),
+            to_column(self.parked),
+            to_column(self.parked_bytes)
         ])?;
         Ok(self.status())
+    }
+
+    /// Counts items that are lost.
+    pub(super) fn count_dropped(&mut self, items: u64) {
+        self.dropped += items;
     }
 
     /// Appends an item to its lane, which is ready at once if it is new.
@@ -253,6 +260,7 @@ impl<'a> Queue<'a> {
                 self.database.prepare_cached(sql::RESET_FAILURES)?.execute([lane])?;
             }
             dropped += 1;
+            self.dropped += 1;
             freed += item.bytes;
             after = item.sequence;
         }

@@ -10,10 +10,11 @@ macro_rules! statements {
 }
 
 statements! {
-    FIND_QUEUE = "SELECT queue, time, turn, items, bytes, parked, parked_bytes FROM queues WHERE name = ?1";
+    FIND_QUEUE = "SELECT queue, time, turn, items, bytes, dropped, parked, parked_bytes FROM queues
+        WHERE name = ?1";
     ADD_QUEUE = "INSERT INTO queues (name) VALUES (?1)";
-    SAVE_QUEUE = "UPDATE queues SET time = ?2, turn = ?3, items = ?4, bytes = ?5, parked = ?6, parked_bytes = ?7
-        WHERE queue = ?1";
+    SAVE_QUEUE = "UPDATE queues SET time = ?2, turn = ?3, items = ?4, bytes = ?5, dropped = ?6, parked = ?7,
+        parked_bytes = ?8 WHERE queue = ?1";
     REMOVE_QUEUE = "DELETE FROM queues WHERE queue = ?1";
     QUEUE_NAMES = "SELECT name FROM queues WHERE name >= ?1 ORDER BY name";
 

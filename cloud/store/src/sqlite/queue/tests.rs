@@ -71,7 +71,7 @@ async fn the_outbox_of_version_4_is_taken_over_in_order() {
             status = now;
         }
     }
-    assert_eq!(status, QueueStatus { time: NOW, items: 0, bytes: 0 });
+    assert_eq!(status, QueueStatus { time: NOW, items: 0, bytes: 0, dropped: 0 });
     let expected = [
         ("kitchen-1", "5c1f0d9be0a2c5aa-1", 1_769_860_800, 95),
         ("", "5c1f0d9be0a2c5aa-4", 1_769_860_803, 97),
@@ -86,7 +86,7 @@ async fn the_outbox_of_version_4_is_taken_over_in_order() {
     assert_eq!(&*other[0].item.body, "{\"name\":\"\u{20ac} \u{1f600}\"}".as_bytes());
     assert_eq!((other.len(), other[0].item.id.as_str()), (1, "5c1f0d9be0a2c5aa-3"));
     // What is added next comes after what was taken over.
-    store.enqueue("webhook other", vec![item("x", "new", 1)], AMPLE, NOW).await.unwrap();
+    store.enqueue("webhook other", vec![item("x", "new", 1)], 0, AMPLE, NOW).await.unwrap();
     assert_eq!(store.queue_status("webhook other").await.unwrap().items, 2);
 }
 
@@ -100,7 +100,7 @@ async fn dead_letters_of_a_queue_are_bounded_in_bytes() {
     {
         for part in ["first", "second"] {
             let id = format!("{number} {part}");
-            store.enqueue("q", vec![item(lane, &id, 4_100_000)], AMPLE, NOW).await.unwrap();
+            store.enqueue("q", vec![item(lane, &id, 4_100_000)], 0, AMPLE, NOW).await.unwrap();
             let reserved = store.reserve("q", ALL, NOW, LATER).await.unwrap().items;
             let park = Settlement::Park { reason: "no".into(), at: 1 };
             let settled = store.settle("q", vec![(reserved[0].reservation, park)], NOW).await;
@@ -122,7 +122,7 @@ async fn dead_letters_of_a_queue_are_bounded_in_bytes() {
     assert_eq!((letters.len(), dropped), (16, 4));
     assert_eq!(letters[0].id, "2 first");
     // One that is bigger than the bound of its lane is kept alone.
-    store.enqueue("q", vec![item("h", "big", 9_000_000)], AMPLE, NOW).await.unwrap();
+    store.enqueue("q", vec![item("h", "big", 9_000_000)], 0, AMPLE, NOW).await.unwrap();
     let reserved = store.reserve("q", ALL, NOW, LATER).await.unwrap().items;
     let park = Settlement::Park { reason: "no".into(), at: 1 };
     store.settle("q", vec![(reserved[0].reservation, park)], NOW).await.unwrap();
@@ -133,7 +133,7 @@ async fn dead_letters_of_a_queue_are_bounded_in_bytes() {
 #[tokio::test]
 async fn a_reservation_survives_the_end_of_the_process() {
     let (_dir, path, store) = new_store();
-    store.enqueue("q", vec![item("a", "a1", 1)], AMPLE, NOW).await.unwrap();
+    store.enqueue("q", vec![item("a", "a1", 1)], 0, AMPLE, NOW).await.unwrap();
     let reserved = store.reserve("q", ALL, NOW, LATER).await.unwrap().items;
     drop(store);
     let store = SqliteStore::open(&path).unwrap();
@@ -150,7 +150,7 @@ async fn a_change_after_a_reservation_is_synced_again() {
             database.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
         })
     };
-    store.enqueue("q", vec![item("a", "a1", 1)], AMPLE, NOW).await.unwrap();
+    store.enqueue("q", vec![item("a", "a1", 1)], 0, AMPLE, NOW).await.unwrap();
     store.reserve("q", ALL, NOW, LATER).await.unwrap();
     assert_eq!(synchronous().await.unwrap(), 2, "FULL");
     // One that fails, too.
