@@ -120,7 +120,9 @@ mod tests {
             let mut walk = PathWalk::new(&folder.join(path)).unwrap();
             let mut seen = Vec::new();
             while let Some(step) = walk.step().unwrap() {
-                if let Some(below) = step.place.strip_prefix(&folder).ok().filter(|it| *it != "") {
+                if let Some(below) =
+                    step.place.strip_prefix(&folder).ok().filter(|it| *it != Path::new(""))
+                {
                     seen.push(below.to_owned());
                 }
             }
