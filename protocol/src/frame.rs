@@ -3,11 +3,11 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use crate::delivery::{Capabilities, DeliveryFrame, InstallationId};
 use crate::term::Term;
 use crate::token::Token;
 
-/// Sequence number of a message in one direction of one device, for acknowledged delivery. Starts at
-/// 1; on the wire 0 means "none".
+/// The reserved number of a message that is sent at most once; on the wire 0 means "none".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sequence(pub NonZeroU64);
 
@@ -20,22 +20,26 @@ pub struct RequestId(pub u64);
 pub enum UpFrame {
     /// A term for the cloud's handler.
     Message {
-        /// Present if delivery is acknowledged.
+        /// Reserved: never sent, and ignored.
         sequence: Option<Sequence>,
         /// The content.
         term: Term,
     },
     /// Bytes for the cloud's handler, passed on unchanged.
     Raw {
-        /// Present if delivery is acknowledged.
+        /// Reserved: never sent, and ignored.
         sequence: Option<Sequence>,
         /// The content.
         bytes: Vec<u8>,
     },
     /// Requests a token.
     TokenPlease,
-    /// The device has received everything up to this sequence number.
-    Ack(Sequence),
+    /// What the device can do; sent after a Welcome that has capabilities.
+    Hello(Capabilities),
+    /// About kept messages.
+    Delivery(DeliveryFrame),
+    /// Asks the session for an [`DownFrame::Alive`] with this number.
+    KeepAlive(u64),
     /// The reply to a [`DownFrame::Request`].
     Reply {
         /// The request that this answers.
@@ -57,22 +61,25 @@ pub enum DownFrame {
     Welcome(Welcome),
     /// A term for the application on the device.
     Message {
-        /// Present if delivery is acknowledged.
+        /// Reserved: never sent, and ignored.
         sequence: Option<Sequence>,
         /// The content.
         term: Term,
     },
     /// Bytes for the application on the device, passed on unchanged.
     Raw {
-        /// Present if delivery is acknowledged.
+        /// Reserved: never sent, and ignored.
         sequence: Option<Sequence>,
         /// The content.
         bytes: Vec<u8>,
     },
     /// A token for later connections.
     Token(IssuedToken),
-    /// The cloud has received everything up to this sequence number.
-    Ack(Sequence),
+    /// About kept messages.
+    Delivery(DeliveryFrame),
+    /// The session is alive, and has read everything before the [`UpFrame::KeepAlive`] with this number; 0 if
+    /// it was not asked.
+    Alive(u64),
     /// A request that the device answers with [`UpFrame::Reply`].
     Request {
         /// Repeated in the reply.
@@ -98,6 +105,17 @@ pub struct Welcome {
     pub idle_timeout: Duration,
     /// The largest frame that the cloud accepts, in bytes.
     pub max_frame: u32,
+    /// What the cloud can do besides. `None` from one that can do nothing.
+    pub delivery: Option<DeliveryOffer>,
+}
+
+/// What a cloud offers in its Welcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryOffer {
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// The installation that the device talks to: kept messages wait for this one, and no other gets them.
+    pub installation: InstallationId,
 }
 
 /// A token as issued by the cloud.

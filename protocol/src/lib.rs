@@ -8,6 +8,7 @@
 
 mod budget;
 mod credentials;
+mod delivery;
 mod device_id;
 mod dialect;
 mod frame;
@@ -18,9 +19,13 @@ mod token;
 
 pub use budget::Budget;
 pub use credentials::{Credentials, CredentialsError, DEVICE_ID_KEY, TOKEN_KEY};
+pub use delivery::{
+    Ack, Capabilities, Content, DeliveryFrame, InstallationId, InvalidTag, Kept, Lane, Resume, Skip, SkipReason,
+    StreamId, Tag,
+};
 pub use device_id::{DeviceId, InvalidDeviceId};
 pub use dialect::{Dialect, EncodedTerm, Received};
-pub use frame::{DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
+pub use frame::{DeliveryOffer, DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
 pub use handshake::{
     AuthError, AuthRequest, CloseCode, CloseReason, MAX_HEADER_CHARS, Proof, Refusal,
 };

@@ -1,4 +1,4 @@
-//! A message that has been checked and waits encoded, since its term would take much more memory.
+//! A term that has been checked and waits encoded, since it would take much more memory decoded.
 
 use std::fmt;
 
@@ -39,6 +39,11 @@ impl EncodedTerm {
             max_decoded: self.weight,
         };
         (self.decode)(&self.bytes, &limits)
+    }
+
+    /// Its bytes, encoded.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Its size, encoded, in bytes.

@@ -71,6 +71,20 @@ impl Dialect {
         }
     }
 
+    /// Encodes a term to keep it, which checks it like [`Dialect::encode_up`].
+    pub fn keep_term(self, term: &Term, limits: &Limits) -> Result<EncodedTerm, EncodeError> {
+        match self {
+            Self::Bincode => bincode::keep_term(term, limits),
+        }
+    }
+
+    /// Checks the bytes of a kept term like [`Dialect::decode_up`], without decoding it.
+    pub fn check_term(self, bytes: &[u8], limits: &Limits) -> Result<EncodedTerm, DecodeError> {
+        match self {
+            Self::Bincode => bincode::check_term(bytes, limits),
+        }
+    }
+
     /// Encodes a term on its own, as in the header of an upgrade request.
     pub fn encode_term(self, term: &Term, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
         match self {

@@ -1,6 +1,7 @@
 //! The dialect `fedecks.v1.bincode`: a kind byte, then the frame's fields in bincode 2's standard
 //! encoding (little-endian, variable-length integers, zigzag for signed ones).
 
+mod delivery;
 mod term;
 
 use std::num::NonZeroU64;
@@ -13,6 +14,7 @@ use bincode::error::DecodeError as ReadError;
 use self::term::{Checked, Context, OVER_BUDGET, Text};
 use super::encoded::{EncodedTerm, Received};
 use crate::budget::Budget;
+use crate::delivery::Capabilities;
 use crate::frame::{DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
 use crate::limits::{DecodeError, EncodeError, Limits};
 use crate::term::Term;
@@ -27,6 +29,14 @@ mod kind {
     pub(super) const REQUEST: u8 = 0x06;
     pub(super) const WELCOME: u8 = 0x10;
     pub(super) const TOKEN: u8 = 0x11;
+    pub(super) const HELLO: u8 = 0x20;
+    pub(super) const RESUME: u8 = 0x21;
+    pub(super) const KEPT: u8 = 0x22;
+    pub(super) const SKIP: u8 = 0x23;
+    pub(super) const CLOSE: u8 = 0x24;
+    pub(super) const REWIND: u8 = 0x25;
+    pub(super) const KEEP_ALIVE: u8 = 0x26;
+    pub(super) const ALIVE: u8 = 0x27;
 }
 
 type Config = bincode::config::Configuration<
@@ -47,7 +57,15 @@ pub(super) fn encode_up(frame: &UpFrame, limits: &Limits) -> Result<Vec<u8>, Enc
         UpFrame::Message { sequence, term } => out.message(*sequence, term)?,
         UpFrame::Raw { sequence, bytes } => out.raw(*sequence, bytes)?,
         UpFrame::TokenPlease => out.kind(kind::TOKEN_PLEASE),
-        UpFrame::Ack(sequence) => out.ack(*sequence)?,
+        UpFrame::Hello(capabilities) => {
+            out.kind(kind::HELLO);
+            out.value(&capabilities.0)?;
+        }
+        UpFrame::Delivery(frame) => out.delivery(frame)?,
+        UpFrame::KeepAlive(number) => {
+            out.kind(kind::KEEP_ALIVE);
+            out.value(number)?;
+        }
         UpFrame::Reply { request, term } => out.request(kind::REPLY, *request, term)?,
         UpFrame::Unknown { .. } => return Err(EncodeError::UnknownFrame),
     }
@@ -63,6 +81,10 @@ pub(super) fn encode_down(frame: &DownFrame, limits: &Limits) -> Result<Vec<u8>,
             out.value(&welcome.heartbeat.as_secs())?;
             out.value(&welcome.idle_timeout.as_secs())?;
             out.value(&welcome.max_frame)?;
+            if let Some(offer) = &welcome.delivery {
+                out.value(&offer.capabilities.0)?;
+                out.bytes.extend_from_slice(&offer.installation.0);
+            }
         }
         DownFrame::Message { sequence, term } => out.message(*sequence, term)?,
         DownFrame::Raw { sequence, bytes } => out.raw(*sequence, bytes)?,
@@ -71,7 +93,11 @@ pub(super) fn encode_down(frame: &DownFrame, limits: &Limits) -> Result<Vec<u8>,
             out.value(&issued.expires_at)?;
             out.value(issued.token.expose())?;
         }
-        DownFrame::Ack(sequence) => out.ack(*sequence)?,
+        DownFrame::Delivery(frame) => out.delivery(frame)?,
+        DownFrame::Alive(number) => {
+            out.kind(kind::ALIVE);
+            out.value(number)?;
+        }
         DownFrame::Request { request, term } => out.request(kind::REQUEST, *request, term)?,
         DownFrame::Unknown { .. } => return Err(EncodeError::UnknownFrame),
     }
@@ -93,9 +119,13 @@ pub(super) fn decode_up(bytes: &[u8], limits: &Limits) -> Result<UpFrame, Decode
         }
         kind::RAW => fields.raw().map(|(sequence, bytes)| UpFrame::Raw { sequence, bytes }),
         kind::TOKEN_PLEASE => Ok(UpFrame::TokenPlease),
-        kind::ACK => fields.ack().map(UpFrame::Ack),
+        kind::HELLO => fields.value().map(|set| UpFrame::Hello(Capabilities(set))),
+        kind::KEEP_ALIVE => fields.value().map(UpFrame::KeepAlive),
         kind::REPLY => fields.request().map(|(request, term)| UpFrame::Reply { request, term }),
-        kind => Ok(UpFrame::Unknown { kind }),
+        kind => match fields.delivery(kind)? {
+            Some(frame) => Ok(UpFrame::Delivery(frame)),
+            None => Ok(UpFrame::Unknown { kind }),
+        },
     }
 }
 
@@ -121,6 +151,7 @@ pub(super) fn decode_down(bytes: &[u8], limits: &Limits) -> Result<DownFrame, De
             heartbeat: Duration::from_secs(fields.value()?),
             idle_timeout: Duration::from_secs(fields.value()?),
             max_frame: fields.value()?,
+            delivery: fields.offer()?,
         })),
         kind::MESSAGE => {
             fields.message().map(|(sequence, term)| DownFrame::Message { sequence, term })
@@ -132,11 +163,14 @@ pub(super) fn decode_down(bytes: &[u8], limits: &Limits) -> Result<DownFrame, De
             let token = Token::new(text).map_err(|_| DecodeError::Malformed("not a token"))?;
             Ok(DownFrame::Token(IssuedToken { token, expires_at }))
         }
-        kind::ACK => fields.ack().map(DownFrame::Ack),
+        kind::ALIVE => fields.value().map(DownFrame::Alive),
         kind::REQUEST => {
             fields.request().map(|(request, term)| DownFrame::Request { request, term })
         }
-        kind => Ok(DownFrame::Unknown { kind }),
+        kind => match fields.delivery(kind)? {
+            Some(frame) => Ok(DownFrame::Delivery(frame)),
+            None => Ok(DownFrame::Unknown { kind }),
+        },
     }
 }
 
@@ -146,6 +180,19 @@ pub(super) fn decode_term(bytes: &[u8], limits: &Limits) -> Result<Term, DecodeE
     let term = fields.term()?;
     fields.end()?;
     Ok(term)
+}
+
+pub(super) fn keep_term(term: &Term, limits: &Limits) -> Result<EncodedTerm, EncodeError> {
+    let bytes = encode_term(term, limits)?;
+    Ok(EncodedTerm::new(&bytes, term.weight(), decode_term))
+}
+
+pub(super) fn check_term(bytes: &[u8], limits: &Limits) -> Result<EncodedTerm, DecodeError> {
+    let budget = Budget::new(limits);
+    let mut fields = Reader::new(bytes, limits, &budget)?;
+    fields.term::<Checked>()?;
+    fields.end()?;
+    Ok(EncodedTerm::new(bytes, budget.spent(), decode_term))
 }
 
 /// Appends the fields of a frame.
@@ -197,11 +244,6 @@ impl<'a> Writer<'a> {
         self.sequence(sequence)?;
         self.bytes.extend_from_slice(bytes);
         Ok(())
-    }
-
-    fn ack(&mut self, sequence: Sequence) -> Result<(), EncodeError> {
-        self.kind(kind::ACK);
-        self.sequence(Some(sequence))
     }
 
     fn request(&mut self, kind: u8, id: RequestId, term: &Term) -> Result<(), EncodeError> {
@@ -313,10 +355,6 @@ impl<'a> Reader<'a> {
         let sequence = self.sequence()?;
         self.budget.take_text(self.rest.len())?;
         Ok((sequence, self.rest.to_vec()))
-    }
-
-    fn ack(&mut self) -> Result<Sequence, DecodeError> {
-        self.sequence()?.ok_or(DecodeError::Malformed("an acknowledgement of sequence number 0"))
     }
 
     fn request(&mut self) -> Result<(RequestId, Term), DecodeError> {
