@@ -1,0 +1,295 @@
+//! The sending end of all streams: what is sent next, and what became of what was sent.
+
+use std::time::Duration;
+
+use fedecks_protocol::{Ack, Lane, Resume, Skip, SkipReason, StreamId, Tag};
+
+use crate::outbound::{Answer, Entry, Message, Outbound};
+use crate::{MAX_STREAMS, Violation};
+
+/// Sends the messages of all lanes, the urgent one first, and older streams of a lane before newer ones. What
+/// waits is in memory, or is loaded when [`Sender::to_load`] says so.
+#[derive(Debug, Clone)]
+pub struct Sender<B> {
+    /// Older ones first.
+    streams: Vec<Outbound<B>>,
+    is_connected: bool,
+    last_handle: u64,
+}
+
+/// What to send next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Transmit<B> {
+    /// Announce a stream.
+    Resume(Resume),
+    /// A message.
+    Message {
+        /// The stream.
+        handle: u64,
+        /// Its number.
+        sequence: u64,
+        /// The message, with the flag as it has to be sent.
+        message: Message<B>,
+    },
+    /// Numbers without a message.
+    Skip(Skip),
+    /// The stream is finished.
+    Close {
+        /// The stream.
+        handle: u64,
+    },
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The receiver has it.
+    Delivered,
+    /// The receiver rejected it for good.
+    Rejected,
+    /// It was given up before it was sent.
+    Voided(SkipReason),
+}
+
+/// The effect of an acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Acked {
+    /// The stream.
+    pub stream: Option<StreamId>,
+    /// Messages that are settled.
+    pub settled: Vec<(Tag, Settled)>,
+    /// The receiver knows what this end does not: everything that waits was numbered anew.
+    pub renumbered: Option<Renumbered>,
+}
+
+/// A stream that was replaced by a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renumbered {
+    /// Its lane.
+    pub lane: Lane,
+    /// The stream that is given up.
+    pub from: StreamId,
+    /// The new one.
+    pub to: StreamId,
+}
+
+/// What waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// The number of messages in memory.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl<B> Default for Sender<B> {
+    fn default() -> Self {
+        Self { streams: Vec::new(), is_connected: false, last_handle: 0 }
+    }
+}
+
+impl<B: Clone> Sender<B> {
+    /// Opens a stream whose numbers `oldest..=newest` wait; those up to `tried` may have been sent. A new stream
+    /// is `(1, 0, 0)`. False if the lane has [`MAX_STREAMS`] already.
+    pub fn open(
+        &mut self,
+        lane: Lane,
+        stream: StreamId,
+        (oldest, newest, tried): (u64, u64, u64),
+    ) -> bool {
+        let of_lane = self.streams.iter().filter(|it| it.lane == lane).count();
+        let fits = of_lane < MAX_STREAMS;
+        if fits {
+            self.streams.push(Outbound::new(lane, stream, oldest.max(1), newest, tried));
+        }
+        fits
+    }
+
+    /// Adds a message to the stream, and returns its number. `None` if there is no such stream, or if not all of
+    /// it is loaded.
+    pub fn append(&mut self, stream: StreamId, message: Message<B>) -> Option<u64> {
+        let it = self.find(stream)?;
+        if it.to_load().is_some() {
+            return None;
+        }
+        let sequence = it.newest() + 1;
+        it.load(sequence, Entry::Message(message));
+        Some(sequence)
+    }
+
+    /// Numbers up to `newest` were given out, to be loaded.
+    pub fn extend(&mut self, stream: StreamId, newest: u64) {
+        if let Some(it) = self.find(stream) {
+            it.extend_to(newest);
+        }
+    }
+
+    /// Adds an entry that was loaded. Ignores one that is not the next.
+    pub fn load(&mut self, stream: StreamId, sequence: u64, entry: Entry<B>) {
+        if let Some(it) = self.find(stream) {
+            it.load(sequence, entry);
+        }
+    }
+
+    /// The first number of a stream that is to be loaded next: there is room in the window of what is sent.
+    pub fn to_load(&self, messages: usize, bytes: u64) -> Option<(StreamId, u64)> {
+        self.streams.iter().find_map(|it| {
+            let from = it.to_load()?;
+            let (count, held) = it
+                .entries()
+                .fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.size()));
+            (count < messages && held < bytes).then_some((it.stream, from))
+        })
+    }
+
+    /// A connection is up whose other end takes kept messages.
+    pub fn connect(&mut self) {
+        self.is_connected = true;
+        self.last_handle = 0;
+    }
+
+    /// The connection has ended.
+    pub fn disconnect(&mut self) {
+        self.is_connected = false;
+        self.streams.iter_mut().for_each(Outbound::disconnect);
+    }
+
+    /// What to send next; `None` if there is nothing, or no credit.
+    pub fn poll_transmit(&mut self) -> Option<Transmit<B>> {
+        if !self.is_connected {
+            return None;
+        }
+        let unannounced = |it: &&mut Outbound<B>| it.handle().is_none() && it.is_waiting();
+        if let Some(it) = self.streams.iter_mut().find(unannounced) {
+            self.last_handle += 1;
+            return Some(Transmit::Resume(it.announce(self.last_handle)));
+        }
+        Lane::ALL.into_iter().find_map(|lane| {
+            let next = self.streams.iter_mut().find(|it| it.lane == lane && !it.is_sent())?;
+            let handle = next.handle()?;
+            let (from, to, again, entry) = next.transmit()?;
+            Some(match entry {
+                Entry::Message(mut message) => {
+                    message.redelivered |= again;
+                    Transmit::Message { handle, sequence: from, message }
+                }
+                Entry::Void(reason) => Transmit::Skip(Skip { handle, from, to, reason }),
+            })
+        })
+    }
+
+    /// Takes an acknowledgement. If the stream has to be numbered anew it gets the id `fresh`, which must be
+    /// random.
+    pub fn on_ack(&mut self, ack: &Ack, fresh: StreamId) -> Result<Acked, Violation> {
+        let unknown = Violation::UnknownStream { handle: ack.handle };
+        let it = self.by_handle(ack.handle).ok_or(unknown)?;
+        let mut acked = Acked { stream: Some(it.stream), ..Acked::default() };
+        match it.on_ack(ack)? {
+            Answer::Settled(settled) => {
+                let settled = settled.into_iter().map(|(tag, rejected)| {
+                    (tag, if rejected { Settled::Rejected } else { Settled::Delivered })
+                });
+                acked.settled = settled.collect();
+            }
+            Answer::Foreign => {
+                acked.renumbered = Some(Renumbered { lane: it.lane, from: it.stream, to: fresh });
+                it.renumber(fresh);
+            }
+        }
+        Ok(acked)
+    }
+
+    /// The receiver asks to repeat what follows a number.
+    pub fn on_rewind(&mut self, handle: u64, to: u64) -> Result<(), Violation> {
+        let unknown = Violation::UnknownStream { handle };
+        self.by_handle(handle).ok_or(unknown)?.rewind(handle, to)
+    }
+
+    /// Removes a stream in which nothing waits, such as one of an earlier start; says so to the other end if
+    /// that knows it.
+    pub fn close_finished(&mut self, except: &[StreamId]) -> Vec<(StreamId, Option<Transmit<B>>)> {
+        let mut closed = Vec::new();
+        self.streams.retain(|it| {
+            let keep = it.is_waiting() || except.contains(&it.stream);
+            if !keep {
+                closed.push((it.stream, it.handle().map(|handle| Transmit::Close { handle })));
+            }
+            keep
+        });
+        closed
+    }
+
+    /// Voids what expires at `now`, if it is known not to have arrived.
+    pub fn expire(&mut self, now: Duration) -> Vec<(Tag, Settled)> {
+        let due = |message: &Message<B>| message.expires_at.is_some_and(|at| at <= now);
+        self.void(|message| due(message).then_some(SkipReason::Expired))
+    }
+
+    /// When the next message expires. What was sent does not expire before it is known whether it arrived.
+    pub fn next_expiry(&self) -> Option<Duration> {
+        let messages = self.messages();
+        messages.filter_map(|(_, message)| message.expires_at).min()
+    }
+
+    /// Voids a message that is known not to have arrived.
+    pub fn cancel(&mut self, tag: Tag) -> bool {
+        !self.void(|message| (message.tag == tag).then_some(SkipReason::Cancelled)).is_empty()
+    }
+
+    /// Voids the oldest messages of a lane that are known not to have arrived, until `bytes` are free.
+    pub fn drop_oldest(&mut self, lane: Lane, bytes: u64) -> Vec<(Tag, Settled)> {
+        let mut left = bytes;
+        let mut dropped = Vec::new();
+        for it in self.streams.iter_mut().filter(|it| it.lane == lane) {
+            let voided = it.void(|message| {
+                let more = left > 0;
+                left = left.saturating_sub(if more { message.size } else { 0 });
+                more.then_some(SkipReason::QueueFull)
+            });
+            dropped.extend(voided.into_iter().map(settled));
+        }
+        dropped
+    }
+
+    /// What waits in memory.
+    pub fn waiting(&self) -> Waiting {
+        self.messages().fold(Waiting::default(), |sum, (_, message)| Waiting {
+            messages: sum.messages + 1,
+            bytes: sum.bytes + message.size,
+        })
+    }
+
+    /// Whether this message waits.
+    pub fn contains(&self, tag: Tag) -> bool {
+        self.messages().any(|(_, message)| message.tag == tag)
+    }
+
+    fn void(
+        &mut self,
+        mut choose: impl FnMut(&Message<B>) -> Option<SkipReason>,
+    ) -> Vec<(Tag, Settled)> {
+        let voided = self.streams.iter_mut().flat_map(|it| it.void(&mut choose));
+        voided.map(settled).collect()
+    }
+
+    fn messages(&self) -> impl Iterator<Item = (Lane, &Message<B>)> {
+        self.streams.iter().flat_map(|it| {
+            it.entries().filter_map(|entry| match entry {
+                Entry::Message(message) => Some((it.lane, message)),
+                Entry::Void(_) => None,
+            })
+        })
+    }
+
+    fn find(&mut self, stream: StreamId) -> Option<&mut Outbound<B>> {
+        self.streams.iter_mut().find(|it| it.stream == stream)
+    }
+
+    fn by_handle(&mut self, handle: u64) -> Option<&mut Outbound<B>> {
+        self.streams.iter_mut().find(|it| it.handle() == Some(handle))
+    }
+}
+
+fn settled<B>((message, reason): (Message<B>, SkipReason)) -> (Tag, Settled) {
+    (message.tag, Settled::Voided(reason))
+}
