@@ -1,8 +1,10 @@
 //! The benchmarks that compare two servers: idle connections, echoes and handshakes.
 
+use std::path::Path;
 use std::time::Duration;
 
 use fedecks_testing::cloud::keyring;
+use fedecks_testing::cloud_process::CloudProcess;
 
 use crate::client::Target;
 use crate::error::Result;
@@ -27,6 +29,12 @@ const TALKERS: usize = 50;
 
 /// How long a server may take to finish work that no client waits for.
 const SETTLE: Duration = Duration::from_millis(300);
+
+/// The program, beside the library.
+const PROGRAM: &str = "fedecks-cloud serve";
+
+/// No limit on how fast connections are accepted, as the other servers have none.
+const ANY_RATE: &str = "[limits]\naccepts_per_second = 1000000\naccept_burst = 1000000\n";
 
 /// Runs the benchmarks and prints their results.
 #[expect(clippy::print_stdout, reason = "the results are what this program is for")]
@@ -90,22 +98,28 @@ impl Setting<'_> {
                 let server = kind.name();
                 let run = self.run(bench, kind).await;
                 let values = run.map_err(|error| format!("{}, {server}: {error}", bench.name()))?;
-                for (metric, unit, value) in values {
-                    let known = measurements
-                        .iter_mut()
-                        .find(|known| known.server == server && known.metric == metric);
-                    match known {
-                        Some(known) => known.values.push(value),
-                        None => {
-                            let bench = bench.name();
-                            let values = vec![value];
-                            measurements.push(Measurement { bench, server, metric, unit, values });
-                        }
-                    }
-                }
+                add(&mut measurements, bench, server, values);
+            }
+            let program = self.options.fedecks_cloud.as_deref();
+            let program = program.filter(|_| self.options.serves(Kind::Fedecks));
+            if let (Bench::IdlePlaintext | Bench::Handshake, Some(program)) = (bench, program) {
+                let run = self.run_program(bench, program).await;
+                let values = run.map_err(|error| format!("{}, {PROGRAM}: {error}", bench.name()))?;
+                add(&mut measurements, bench, PROGRAM, values);
             }
         }
         Ok(measurements)
+    }
+
+    /// The program as it is shipped, with its store and at its default log level.
+    async fn run_program(&self, bench: Bench, program: &Path) -> Result<Values> {
+        let cloud = CloudProcess::start(program, ANY_RATE).await;
+        let target = Target { kind: Kind::Fedecks, address: cloud.address, tls: None };
+        let usage = Usage::of(cloud.pid())?;
+        match bench {
+            Bench::Handshake => self.handshake(&target, usage).await,
+            _ => self.idle(&target, usage).await,
+        }
     }
 
     async fn run(&self, bench: Bench, kind: Kind) -> Result<Values> {
@@ -176,6 +190,20 @@ impl Setting<'_> {
         tokio::time::sleep(SETTLE).await;
         let cpu = usage.cpu()? - cpu;
         Ok(vec![("cpu_us_per_handshake", "µs", micros(cpu, count))])
+    }
+}
+
+fn add(measurements: &mut Vec<Measurement>, bench: Bench, server: &'static str, values: Values) {
+    for (metric, unit, value) in values {
+        let known =
+            measurements.iter_mut().find(|known| known.server == server && known.metric == metric);
+        match known {
+            Some(known) => known.values.push(value),
+            None => {
+                let (bench, values) = (bench.name(), vec![value]);
+                measurements.push(Measurement { bench, server, metric, unit, values });
+            }
+        }
     }
 }
 
