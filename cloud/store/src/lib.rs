@@ -40,6 +40,7 @@ mod epoch;
 mod error;
 mod known_logins;
 mod latency;
+mod messages;
 mod queue;
 mod queue_item;
 #[cfg(feature = "sqlite")]
@@ -71,6 +72,10 @@ pub use epoch::Epoch;
 pub use error::StoreError;
 pub use known_logins::{KnownLogin, KnownLoginStore};
 pub use latency::{Latency, LatencyHistogram};
+pub use messages::{
+    Effects, Enqueue, LogQuery, LogStatus, LoggedContent, LoggedMessage, MessageStore, NewLogged,
+    Step, StreamPosition,
+};
 pub use queue::{
     Dropped, QueueBudget, QueueStatus, QueueStore, Reservation, Reserved, ReservedItem, Room,
     Settled, Settlement,

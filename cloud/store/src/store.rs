@@ -5,6 +5,7 @@ use crate::api_tokens::ApiTokenStore;
 use crate::audit::AuditStore;
 use crate::devices::DeviceStore;
 use crate::known_logins::KnownLoginStore;
+use crate::messages::MessageStore;
 use crate::queue::QueueStore;
 use crate::stats::StoreMonitor;
 
@@ -19,6 +20,7 @@ pub trait Store:
     + KnownLoginStore
     + AuditStore
     + QueueStore
+    + MessageStore
     + StoreMonitor
 {
 }
@@ -30,6 +32,8 @@ impl<S> Store for S where
         + KnownLoginStore
         + AuditStore
         + QueueStore
+        + MessageStore
+        + MessageStore
         + StoreMonitor
 {
 }

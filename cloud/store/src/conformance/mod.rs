@@ -7,6 +7,7 @@ mod api_tokens;
 mod audit;
 mod devices;
 mod known_logins;
+mod messages;
 mod queue;
 mod stats;
 pub(crate) mod support;
@@ -16,6 +17,7 @@ pub use api_tokens::api_tokens;
 pub use audit::audit;
 pub use devices::devices;
 pub use known_logins::known_logins;
+pub use messages::messages;
 pub use queue::queues;
 pub use stats::stats;
 
@@ -27,5 +29,6 @@ pub async fn check<S: Store>(open: impl AsyncFn() -> S) {
     // This runs the tests of accounts, devices and API tokens.
     audit(&open().await).await;
     known_logins(&open().await).await;
-    queues(open).await;
+    queues(&open).await;
+    messages(open).await;
 }

@@ -18,6 +18,7 @@ mod faults;
 mod file;
 mod known_logins;
 mod login_notes;
+mod messages;
 mod new_file;
 mod queue;
 mod schema;

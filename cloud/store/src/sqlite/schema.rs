@@ -163,13 +163,40 @@ const MIGRATIONS: &[&str] = &[
          turn = (SELECT max(turn) FROM queue_lanes WHERE queue_lanes.queue = queues.queue),
          items = (SELECT count(*) FROM queue_items WHERE queue_items.queue = queues.queue),
          bytes = (SELECT sum(bytes) FROM queue_items WHERE queue_items.queue = queues.queue);",
+    // `tag` has the bits of an unsigned integer. `used` orders the streams of a device by their last use.
+    // AUTOINCREMENT never reuses a number, so that a reader who has read up to one misses none.
+    "CREATE TABLE installation (id BLOB NOT NULL) STRICT;
+     INSERT INTO installation VALUES (randomblob(16));
+     CREATE TABLE up_streams (
+         device TEXT NOT NULL,
+         stream BLOB NOT NULL,
+         lane INTEGER NOT NULL,
+         up_to INTEGER NOT NULL,
+         tag INTEGER NOT NULL,
+         used INTEGER NOT NULL,
+         PRIMARY KEY (device, stream)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE message_log (
+         number INTEGER PRIMARY KEY AUTOINCREMENT,
+         device TEXT NOT NULL,
+         lane INTEGER NOT NULL,
+         tag INTEGER NOT NULL,
+         redelivered INTEGER NOT NULL,
+         sent_at_ms INTEGER,
+         at INTEGER NOT NULL,
+         raw INTEGER NOT NULL,
+         bytes INTEGER NOT NULL,
+         body BLOB NOT NULL
+     ) STRICT;
+     CREATE TABLE message_log_size (id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL) STRICT;
+     INSERT INTO message_log_size VALUES (0, 0);",
 ];
 
 /// The size in bytes that the write-ahead log keeps when it is not needed.
 const WAL_KEPT: i64 = 8 * 1024 * 1024;
 
 /// The number of prepared statements that are kept: more than there are.
-const STATEMENTS: usize = 96;
+const STATEMENTS: usize = 128;
 
 /// What to do with an empty file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

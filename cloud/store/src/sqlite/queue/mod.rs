@@ -15,6 +15,7 @@ use self::rows::{Queue, millis};
 use super::store::SqliteStore;
 use crate::boxed::StoreFuture;
 use crate::dead_letters::DeadLetter;
+use crate::messages::Enqueue;
 use crate::queue::{
     Dropped, QueueBudget, QueueStatus, QueueStore, Reservation, Reserved, Room, Settled, Settlement,
 };
@@ -25,6 +26,16 @@ const STEP_ROWS: u64 = 500;
 
 /// A step that reads or deletes ends after about this many bytes.
 const STEP_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Adds an item to a queue whose caller does not reserve its items, within a transaction of something else.
+pub(super) fn enqueue_in(tx: &Transaction<'_>, enqueue: &Enqueue) -> rusqlite::Result<()> {
+    let mut queue = Queue::open(tx, &enqueue.queue)?;
+    // At the time of the last change, as its clock is with the one who reserves.
+    let now = queue.time(Duration::ZERO);
+    queue.add(&enqueue.item, now)?;
+    queue.drop_oldest(enqueue.budget, STEP_BYTES)?;
+    queue.save(now).map(drop)
+}
 
 impl QueueStore for SqliteStore {
     fn queue_status<'a>(&'a self, queue: &'a str) -> StoreFuture<'a, QueueStatus> {
