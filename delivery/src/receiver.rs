@@ -182,16 +182,16 @@ impl Receiver {
         Ok(true)
     }
 
-    /// Numbers without a message have arrived. They are done as soon as everything before them is.
-    pub fn on_skip(&mut self, skip: &Skip) -> Result<Option<Advance>, Violation> {
+    /// Numbers without a message have arrived. True if they are to be made durable, which is done with number
+    /// `skip.to`; false if they will be repeated.
+    pub fn on_skip(&mut self, skip: &Skip) -> Result<bool, Violation> {
         let link = self.link(skip.handle)?;
         if !link.takes(skip.handle, skip.from)? {
-            return Ok(None);
+            return Ok(false);
         }
         link.arrived = skip.to;
-        let outcome = Some(Outcome::Processed);
-        link.pending.push_back(Pending { to: skip.to, tag: Tag(0), size: 0, outcome });
-        Ok(self.advance(skip.handle, None))
+        link.pending.push_back(Pending { to: skip.to, tag: Tag(0), size: 0, outcome: None });
+        Ok(true)
     }
 
     /// The sender has finished the stream. Returns it: its position is not needed any more.
@@ -214,7 +214,7 @@ impl Receiver {
         let link = self.link(handle).ok()?;
         let pending = link.pending.iter_mut().find(|pending| pending.to == sequence)?;
         pending.outcome = Some(outcome);
-        self.advance(handle, Some(now))
+        self.advance(handle, now)
     }
 
     /// Lets go of everything in the stream that is not done; the sender repeats it. Returns the number that the
@@ -257,7 +257,7 @@ impl Receiver {
         }
     }
 
-    fn advance(&mut self, handle: u64, now: Option<Duration>) -> Option<Advance> {
+    fn advance(&mut self, handle: u64, now: Duration) -> Option<Advance> {
         let it = self.streams.iter_mut().find(|it| it.handle() == Some(handle))?;
         let before = it.position.up_to;
         it.settle(now);
@@ -284,7 +284,7 @@ impl Inbound {
     }
 
     /// Moves the position over everything in front that is done.
-    fn settle(&mut self, now: Option<Duration>) {
+    fn settle(&mut self, now: Duration) {
         let Some(link) = self.link.as_mut() else { return };
         while let Some(Pending { outcome: Some(outcome), .. }) = link.pending.front() {
             let rejected = *outcome == Outcome::Rejected;
@@ -299,10 +299,7 @@ impl Inbound {
             link.messages += 1;
             link.bytes += done.size;
             link.is_due |= link.messages >= MESSAGES || link.bytes >= BYTES;
-            match now {
-                Some(now) => link.due_at = link.due_at.or(Some(now + DELAY)),
-                None => link.is_due = true,
-            }
+            link.due_at = link.due_at.or(Some(now + DELAY));
         }
     }
 
