@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fedecks_common::RateLimit;
-use fedecks_store::{Clock, DeviceStore};
+use fedecks_store::{Clock, DeviceStore, MessageStore};
 use tokio::time::Instant;
 
 use crate::access_enforcer::AccessEnforcer;
@@ -15,6 +15,8 @@ use crate::connection::mailbox::Bounds;
 use crate::context::GatewayContext;
 use crate::fedecks::Fedecks;
 use crate::handler::Handler;
+use crate::kept::KeptMessages;
+use crate::kept::failures::Failures;
 use crate::messaging::backplane::Backplane;
 use crate::messaging::backplane::in_process::InProcess;
 use crate::messaging::hub::{Hub, HubOptions};
@@ -43,6 +45,7 @@ pub struct Builder<H> {
     handler: H,
     keyring: Keyring,
     store: Arc<dyn DeviceStore>,
+    messages: Option<Arc<dyn MessageStore>>,
     denylist: Option<Denylist>,
     backplane: Option<Arc<dyn Backplane>>,
     clock: Clock,
@@ -57,6 +60,7 @@ impl<H: Handler> Fedecks<H> {
             handler,
             keyring,
             store,
+            messages: None,
             denylist: None,
             backplane: None,
             clock: Clock::system(),
@@ -71,6 +75,14 @@ impl<H: Handler> Builder<H> {
     #[must_use]
     pub fn denylist(mut self, denylist: Denylist) -> Self {
         self.denylist = Some(denylist);
+        self
+    }
+
+    /// Where the positions of devices are stored, and what their kept messages effect. Without it the cloud offers no
+    /// kept messages, and devices send at most once.
+    #[must_use]
+    pub fn messages(mut self, store: Arc<dyn MessageStore>) -> Self {
+        self.messages = Some(store);
         self
     }
 
@@ -100,11 +112,18 @@ impl<H: Handler> Builder<H> {
     /// the sessions of revoked and blocked devices, which ends with the last clone of the hub. What other processes
     /// revoke and block in the same store counts as well, within a second.
     pub async fn build(self) -> Result<Fedecks<H>, BuildError> {
-        let Self { handler, keyring, store, denylist, backplane, clock, options } = self;
+        let Self { handler, keyring, store, messages, denylist, backplane, clock, options } = self;
         options.check()?;
         let denylist = match denylist {
             Some(denylist) => denylist,
             None => Denylist::load(store.clone()).await?,
+        };
+        let kept = match messages {
+            Some(store) => {
+                let installation = store.installation().await?;
+                Some(KeptMessages { store, installation, failures: Failures::default() })
+            }
+            None => None,
         };
         let traffic = TrafficLimits {
             messages: RateLimit::per_second(options.messages_per_second, options.message_burst),
@@ -127,6 +146,7 @@ impl<H: Handler> Builder<H> {
             handler,
             keyring,
             store,
+            kept,
             traffic,
             options,
             clock,

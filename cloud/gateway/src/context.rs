@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use fedecks_protocol::Welcome;
+use fedecks_protocol::{Capabilities, DeliveryOffer, InstallationId, Welcome};
 use fedecks_store::{Clock, DeviceStore};
 
 use crate::access_enforcer::AccessEnforcer;
 use crate::auth::denylist::Denylist;
 use crate::auth::keyring::Keyring;
+use crate::kept::KeptMessages;
 use crate::messaging::hub::Hub;
 use crate::options::Options;
 use crate::session::traffic::TrafficLimits;
@@ -18,6 +19,8 @@ pub(crate) struct GatewayContext<H> {
     pub(crate) keyring: Keyring,
     pub(crate) denylist: Denylist,
     pub(crate) store: Arc<dyn DeviceStore>,
+    /// `None` if devices cannot send kept messages.
+    pub(crate) kept: Option<KeptMessages>,
     pub(crate) options: Options,
     /// What tokens are sealed and judged by.
     pub(crate) clock: Clock,
@@ -34,6 +37,16 @@ impl<H> GatewayContext<H> {
             heartbeat: self.options.heartbeat,
             idle_timeout: self.options.idle_timeout,
             max_frame: self.options.max_frame,
+            delivery: Some(match &self.kept {
+                Some(kept) => {
+                    let capabilities = Capabilities::ALL;
+                    DeliveryOffer { capabilities, installation: kept.installation }
+                }
+                None => DeliveryOffer {
+                    capabilities: Capabilities::KEEP_ALIVE,
+                    installation: InstallationId([0; 16]),
+                },
+            }),
         }
     }
 }

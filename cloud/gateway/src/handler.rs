@@ -6,6 +6,7 @@ use std::time::Duration;
 use fedecks_protocol::{CloseCode, CloseReason, Credentials, DeviceId, Refusal, Term};
 use serde::Serialize;
 
+use crate::kept::{KeptContent, KeptMessage, KeptOutcome};
 use crate::messaging::message::{Message, Published};
 use crate::messaging::presence::Presence;
 use crate::session::Session;
@@ -63,6 +64,26 @@ pub trait Handler: Send + Sync + 'static {
     fn on_raw(&self, session: &Session, bytes: Vec<u8>) -> impl Future<Output = Outcome> + Send {
         let _ = (session, bytes);
         async { Outcome::Ok }
+    }
+
+    /// The device sent a message that it keeps until it is acknowledged. By default it is handled like any other, by
+    /// [`Handler::on_message`] or [`Handler::on_raw`], and acknowledged once that has completed.
+    ///
+    /// The same message comes again if the acknowledgement did not become durable, with the same id and
+    /// [`redelivered`](KeptMessage::redelivered). What is stored as its [`Effects`](crate::kept::Effects) is stored
+    /// once. If this callback panics or hangs three times for the same message, that is rejected.
+    fn on_kept(
+        &self,
+        session: &Session,
+        message: KeptMessage,
+    ) -> impl Future<Output = KeptOutcome> + Send {
+        async move {
+            let outcome = match message.content {
+                KeptContent::Term(term) => self.on_message(session, term).await,
+                KeptContent::Raw(bytes) => self.on_raw(session, bytes).await,
+            };
+            outcome.into()
+        }
     }
 
     /// Something was published on a topic that the session is subscribed to. It reaches the device

@@ -93,6 +93,7 @@ mod connection;
 mod context;
 mod fedecks;
 mod handler;
+pub mod kept;
 pub mod messaging;
 mod options;
 pub mod serve;

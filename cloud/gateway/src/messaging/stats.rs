@@ -28,6 +28,10 @@ pub struct HubStats {
     pub handler_failures: u64,
     /// Messages that were sent to devices, from their queues or as outcomes of callbacks.
     pub messages_sent: u64,
+    /// Kept messages of devices that were stored.
+    pub kept_received: u64,
+    /// Kept messages of devices that were rejected for good.
+    pub kept_rejected: u64,
     /// Messages for devices that were dropped because the device's queue was full.
     pub queue_full: u64,
     /// Bytes received from devices in their sessions, as WebSocket frames, up to the close handshake;
@@ -47,6 +51,8 @@ pub(crate) struct Counters {
     pub(crate) too_slow: AtomicU64,
     pub(crate) handler_failures: AtomicU64,
     pub(crate) messages_sent: AtomicU64,
+    pub(crate) kept_received: AtomicU64,
+    pub(crate) kept_rejected: AtomicU64,
     pub(crate) queue_full: AtomicU64,
     pub(crate) bytes_received: AtomicU64,
     pub(crate) bytes_sent: AtomicU64,
@@ -63,6 +69,8 @@ impl Counters {
             too_slow: load(&self.too_slow),
             handler_failures: load(&self.handler_failures),
             messages_sent: load(&self.messages_sent),
+            kept_received: load(&self.kept_received),
+            kept_rejected: load(&self.kept_rejected),
             queue_full: load(&self.queue_full),
             bytes_received: load(&self.bytes_received),
             bytes_sent: load(&self.bytes_sent),

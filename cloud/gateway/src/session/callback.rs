@@ -1,17 +1,35 @@
 //! A callback of the handler, boxed and timed.
 
-use fedecks_store::BoxFuture;
+use fedecks_protocol::Resume;
+use fedecks_store::{BoxFuture, StoreError, StreamPosition};
 use tokio::time::Instant;
 
 use crate::context::GatewayContext;
+use super::inbound::Batch;
 use crate::handler::{Handler, Outcome};
+use crate::kept::KeptOutcome;
 
-/// A running callback of the handler. Boxed, so that an idle session reserves no memory for it.
-pub(super) type Callback<'a> = BoxFuture<'a, Outcome>;
+/// A running callback of the handler, or a call of the store. Boxed, so that an idle session reserves no memory for
+/// it.
+pub(super) type Callback<'a> = BoxFuture<'a, Completed>;
+
+/// The result of a [`Callback`].
+pub(super) enum Completed {
+    /// Of most callbacks.
+    Outcome(Outcome),
+    /// Of a kept message.
+    Kept(KeptOutcome),
+    /// The positions of the device, which has announced this stream.
+    Positions(Resume, Result<Vec<StreamPosition>, StoreError>),
+    /// How many steps of a batch were taken.
+    Stored(Batch, Result<usize, StoreError>),
+    /// A stream is forgotten.
+    Forgotten,
+}
 
 /// Boxes a callback and records how long it takes to complete. The handler is called by the future, where
 /// a panic is caught.
-pub(super) fn timed<'a, H: Handler, F: Future<Output = Outcome> + Send>(
+pub(super) fn timed<'a, H: Handler, F: Future<Output: Into<Completed>> + Send>(
     context: &'a GatewayContext<H>,
     callback: impl FnOnce() -> F + Send + 'a,
 ) -> Callback<'a> {
@@ -19,6 +37,18 @@ pub(super) fn timed<'a, H: Handler, F: Future<Output = Outcome> + Send>(
         let started = Instant::now();
         let outcome = callback().await;
         context.hub.counters().handler.add(started.elapsed());
-        outcome
+        outcome.into()
     })
+}
+
+impl From<Outcome> for Completed {
+    fn from(outcome: Outcome) -> Self {
+        Self::Outcome(outcome)
+    }
+}
+
+impl From<KeptOutcome> for Completed {
+    fn from(outcome: KeptOutcome) -> Self {
+        Self::Kept(outcome)
+    }
 }

@@ -4,6 +4,7 @@ mod callback;
 mod driver;
 mod end;
 pub(crate) mod error;
+mod inbound;
 mod moment;
 pub(crate) mod run;
 mod token_schedule;

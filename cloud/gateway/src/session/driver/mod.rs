@@ -1,5 +1,6 @@
 //! The event loop of a session, from the first frame to the reason why it ends.
 
+mod kept;
 mod sending;
 
 use std::convert::Infallible;
@@ -11,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedecks_protocol::UpFrame;
+use fedecks_protocol::{Capabilities, UpFrame};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
@@ -23,9 +24,10 @@ use crate::messaging::hub::raw_frame;
 use crate::messaging::message::Published;
 use crate::options::Options;
 use crate::session::Session;
-use crate::session::callback::{Callback, timed};
+use crate::session::callback::{Callback, Completed, timed};
 use crate::session::end::EndReason;
 use crate::session::error::SessionError;
+use crate::session::inbound::Inbound;
 use crate::session::moment::Moment;
 use crate::session::token_schedule::TokenSchedule;
 use crate::session::traffic::{RETRY, Traffic};
@@ -55,6 +57,10 @@ pub(in crate::session) struct Driver<'a, H, S> {
     last_pong_s: u32,
     /// A frame was not admitted for lack of memory.
     needs_room: bool,
+    /// The kept messages of the device, once it has announced some. Boxed, since an idle device has none.
+    inbound: Option<Box<Inbound>>,
+    /// The device knows the frame Alive.
+    knows_alive: bool,
     /// Logged that the device is throttled.
     throttling_logged: bool,
     /// Logged an undecodable frame; further ones are logged at a lower level.
@@ -71,6 +77,8 @@ enum Work {
     Frame(Bytes),
     Published(Published),
     Token,
+    /// Store what was handled of the kept messages.
+    Store,
 }
 
 /// How long a running callback may continue when the session has to end.
@@ -102,6 +110,8 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             traffic: Traffic::new(&context.traffic, now),
             last_pong_s: context.traffic.seconds(now),
             needs_room: false,
+            inbound: None,
+            knows_alive: false,
             throttling_logged: false,
             undecodable_logged: false,
         }
@@ -121,7 +131,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         .await?;
         loop {
             let work = poll_fn(|cx| self.poll_work(cx)).await?;
-            if let Some(callback) = self.handle(work) {
+            if let Some(callback) = self.handle(work)? {
                 self.call(callback).await?;
             }
             self.traffic.handled(&self.context.traffic);
@@ -131,36 +141,37 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     /// Does the work, or returns the handler's callback for it.
-    fn handle(&mut self, work: Work) -> Option<Callback<'a>> {
+    fn handle(&mut self, work: Work) -> Result<Option<Callback<'a>>, EndReason> {
         let (context, session) = (self.context, self.session);
         match work {
             Work::Frame(bytes) => {
                 self.queue_first = true;
                 self.traffic.handling(&self.context.traffic);
-                self.handle_frame(&bytes)
+                return self.handle_frame(&bytes);
             }
             Work::Published(info) => {
                 self.queue_first = false;
-                Some(timed(context, move || context.handler.on_published(session, info)))
+                return Ok(Some(timed(context, move || {
+                    context.handler.on_published(session, info)
+                })));
             }
-            Work::Token => {
-                self.send_token();
-                None
-            }
+            Work::Token => self.send_token(),
+            Work::Store => return Ok(self.store_batch()),
         }
+        Ok(None)
     }
 
-    fn handle_frame(&mut self, bytes: &[u8]) -> Option<Callback<'a>> {
+    fn handle_frame(&mut self, bytes: &[u8]) -> Result<Option<Callback<'a>>, EndReason> {
         let (context, session) = (self.context, self.session);
         match self.dialect().decode_up(bytes, &context.options.limits_up()) {
             Ok(UpFrame::Message { sequence: _, term }) => {
                 if bytes.len() > FREE {
                     self.traffic.decoded(&context.traffic, term.weight());
                 }
-                return Some(timed(context, move || context.handler.on_message(session, term)));
+                return Ok(Some(timed(context, move || context.handler.on_message(session, term))));
             }
             Ok(UpFrame::Raw { sequence: _, bytes }) => {
-                return Some(timed(context, move || context.handler.on_raw(session, bytes)));
+                return Ok(Some(timed(context, move || context.handler.on_raw(session, bytes))));
             }
             Ok(UpFrame::TokenPlease) => {
                 if self.tokens.request(self.context.traffic.started) {
@@ -169,7 +180,11 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                     tracing::debug!("the device requests tokens too often");
                 }
             }
-            Ok(UpFrame::Ack(_)) => tracing::debug!("ignored an unexpected acknowledgement"),
+            Ok(UpFrame::Hello(capabilities)) => {
+                self.knows_alive = capabilities.contains(Capabilities::KEEP_ALIVE);
+            }
+            Ok(UpFrame::KeepAlive(number)) => self.send_alive(number),
+            Ok(UpFrame::Delivery(frame)) => return self.on_delivery(frame, bytes.len()),
             Ok(UpFrame::Reply { .. }) => tracing::debug!("ignored an unexpected reply"),
             Ok(UpFrame::Unknown { kind }) => {
                 tracing::debug!(kind, "ignored a frame of an unknown kind");
@@ -183,7 +198,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 }
             }
         }
-        None
+        Ok(None)
     }
 
     /// Runs a callback of the handler until it completes, serves the connection in the meantime, and acts
@@ -199,11 +214,20 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 Err(_) => Poll::Ready(Err(EndReason::Error(SessionError::Panicked))),
             }
         })
-        .await?;
+        .await
+        .inspect_err(|end| self.note_failure(end))?;
         if deadline.is_some() {
             // Reading may have been paused while the callback ran.
             self.last_received = self.moment(Instant::now());
         }
+        match outcome {
+            Completed::Outcome(outcome) => self.act_on(outcome),
+            completed => self.on_completed(completed),
+        }
+    }
+
+    /// Acts on the outcome of a callback.
+    fn act_on(&mut self, outcome: Outcome) -> Result<(), EndReason> {
         match outcome {
             Outcome::Ok => {}
             Outcome::Send(message) => {
@@ -270,6 +294,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 Poll::Ready(Delivery::NoRoom) => needs_room = true,
                 Poll::Pending => {}
             }
+            if self.must_store() {
+                return Poll::Ready(Ok(Work::Store));
+            }
+            self.send_acks();
             match self.pending.take() {
                 Some(Pending::End(end)) => return Poll::Ready(Err(end)),
                 Some(Pending::Frame(frame)) if ready => return Poll::Ready(Ok(Work::Frame(frame))),
@@ -316,7 +344,8 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
             let idle_ends = reading.then_some(idle_at);
             let asks_again = needs_room.then(|| now + RETRY);
-            let deadlines = [idle_ends, throttled, stall_ends, arrival_ends, asks_again];
+            let ack_due = self.ack_due();
+            let deadlines = [idle_ends, throttled, stall_ends, arrival_ends, asks_again, ack_due];
             let next = deadlines.into_iter().flatten().min();
             self.arm(
                 cx,
@@ -392,6 +421,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         if due {
             self.last_pong_s = second;
             self.socket.pong();
+            if self.knows_alive {
+                self.send_alive(0);
+            }
         }
         due
     }
@@ -413,6 +445,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
 
 impl<H, S> Drop for Driver<'_, H, S> {
     fn drop(&mut self) {
+        self.release_batch();
         self.traffic.end(&self.context.traffic);
     }
 }

@@ -47,7 +47,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
 
     /// Adds a frame to the socket's buffer; returns whether it was added. A message that exceeds the
     /// limits is an error of the handler; the session continues without it.
-    fn send(&mut self, frame: Result<impl AsRef<[u8]>, EncodeError>) -> bool {
+    pub(super) fn send(&mut self, frame: Result<impl AsRef<[u8]>, EncodeError>) -> bool {
         match frame {
             Ok(frame) => {
                 self.socket.send(frame.as_ref());

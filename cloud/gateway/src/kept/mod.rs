@@ -1,0 +1,20 @@
+//! Messages that their device keeps until the cloud has stored what became of them.
+
+pub(crate) mod failures;
+mod message;
+
+use std::sync::Arc;
+
+use fedecks_protocol::InstallationId;
+use fedecks_store::MessageStore;
+
+pub use message::{Effects, KeptContent, KeptMessage, KeptOutcome};
+
+use self::failures::Failures;
+
+/// What the sessions share for kept messages, in a cloud that has a store for them.
+pub(crate) struct KeptMessages {
+    pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) installation: InstallationId,
+    pub(crate) failures: Failures,
+}
