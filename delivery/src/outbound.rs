@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fedecks_protocol::{Ack, Lane, Resume, SkipReason, StreamId, Tag};
 
+use crate::sender::Waiting;
 use crate::{Credit, Violation};
 
 /// A message that waits to be sent and acknowledged.
@@ -42,12 +43,22 @@ pub(crate) struct Outbound<B> {
     first: u64,
     /// The tag of the number before that, if it is known.
     before: Option<Tag>,
-    entries: VecDeque<Entry<B>>,
+    slots: VecDeque<Slot<B>>,
+    /// What the messages among them are.
+    waiting: Waiting,
     /// The last number that was given out; entries up to it may still have to be loaded.
     newest: u64,
     /// The last number that may have been sent, on any connection.
     tried: u64,
     link: Option<Link>,
+}
+
+/// A message, or neighbours without one for the same reason: so what was dropped takes no memory for each.
+#[derive(Debug, Clone)]
+struct Slot<B> {
+    /// Its last number. The first one follows that of the slot before.
+    to: u64,
+    entry: Entry<B>,
 }
 
 /// The state on the current connection.
@@ -79,7 +90,8 @@ impl<B: Clone> Outbound<B> {
             lane,
             first,
             before: None,
-            entries: VecDeque::new(),
+            slots: VecDeque::new(),
+            waiting: Waiting::default(),
             newest,
             tried,
             link: None,
@@ -91,12 +103,16 @@ impl<B: Clone> Outbound<B> {
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry<B>> {
-        self.entries.iter()
+        self.slots.iter().map(|slot| &slot.entry)
     }
 
     /// Whether something is not acknowledged.
     pub(crate) fn is_waiting(&self) -> bool {
         self.newest >= self.first
+    }
+
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.waiting
     }
 
     pub(crate) fn newest(&self) -> u64 {
@@ -118,7 +134,11 @@ impl<B: Clone> Outbound<B> {
     /// Adds an entry with the next number. Ignores one that is not the next.
     pub(crate) fn load(&mut self, sequence: u64, entry: Entry<B>) {
         if sequence == self.end() {
-            self.entries.push_back(entry);
+            if let Entry::Message(message) = &entry {
+                self.waiting.messages += 1;
+                self.waiting.bytes += message.size;
+            }
+            push(&mut self.slots, Slot { to: sequence, entry });
             self.newest = self.newest.max(sequence);
         }
     }
@@ -153,18 +173,9 @@ impl<B: Clone> Outbound<B> {
     pub(crate) fn transmit(&mut self) -> Option<(u64, u64, bool, Entry<B>)> {
         let link = self.link.as_mut().filter(|link| link.is_open)?;
         let from = link.sent + 1;
-        let at = usize::try_from(from - self.first).ok()?;
-        let entry = self.entries.get(at)?.clone();
-        let mut to = from;
-        let size = match &entry {
-            Entry::Message(message) => message.size,
-            Entry::Void(reason) => {
-                let same =
-                    |entry: &&Entry<B>| matches!(entry, Entry::Void(other) if other == reason);
-                to += self.entries.iter().skip(at + 1).take_while(same).count() as u64;
-                0
-            }
-        };
+        let at = self.slots.partition_point(|slot| slot.to < from);
+        let Slot { to, entry } = self.slots.get(at)?.clone();
+        let size = entry.size();
         let is_message = matches!(entry, Entry::Message(_));
         if is_message && from > link.credit_to {
             return None;
@@ -201,27 +212,18 @@ impl<B: Clone> Outbound<B> {
             return Ok(Answer::Foreign);
         }
         let mut settled = Vec::new();
-        while self.first <= ack.up_to {
-            match self.entries.pop_front() {
-                Some(Entry::Message(message)) => {
-                    if self.first <= link.sent {
-                        link.in_flight -= message.size;
-                    }
-                    let rejected = ack.rejected.binary_search(&self.first).is_ok();
-                    settled.push((message.tag, rejected));
-                    self.before = Some(message.tag);
-                    self.first += 1;
+        while let Some(slot) = pop_up_to(&mut self.slots, ack.up_to) {
+            if let Entry::Message(message) = slot.entry {
+                if slot.to <= link.sent {
+                    link.in_flight -= message.size;
                 }
-                Some(Entry::Void(_)) => {
-                    self.before = None;
-                    self.first += 1;
-                }
-                // Acknowledged without being loaded again.
-                None => {
-                    self.before = Some(ack.tag).filter(|tag| tag.0 != 0);
-                    self.first = ack.up_to + 1;
-                }
+                self.waiting.remove(message.size);
+                settled.push((message.tag, ack.rejected.contains(&slot.to)));
             }
+        }
+        if self.first <= ack.up_to {
+            self.before = Some(ack.tag).filter(|tag| tag.0 != 0);
+            self.first = ack.up_to + 1;
         }
         link.is_open = true;
         link.sent = link.sent.max(ack.up_to);
@@ -240,10 +242,10 @@ impl<B: Clone> Outbound<B> {
         if ack.up_to < self.first {
             return self.before.is_none_or(|tag| tag == ack.tag);
         }
-        let at = usize::try_from(ack.up_to - self.first).ok();
-        match at.and_then(|at| self.entries.get(at)) {
+        let at = self.slots.partition_point(|slot| slot.to < ack.up_to);
+        match self.slots.get(at).map(|slot| &slot.entry) {
             Some(Entry::Message(message)) => message.tag == ack.tag,
-            // Voided after it was sent and arrived: only what is known not to have arrived is voided.
+            // Only what is known not to have arrived is voided.
             Some(Entry::Void(_)) => false,
             None => true,
         }
@@ -257,31 +259,24 @@ impl<B: Clone> Outbound<B> {
         if to < low || to > link.sent {
             return Err(Violation::BadAck { handle, up_to: to, from: low, to: link.sent });
         }
-        let kept = usize::try_from(to - low).unwrap_or(usize::MAX);
-        link.in_flight = self.entries.iter().take(kept).map(Entry::size).sum();
+        let before = self.slots.iter().take_while(|slot| slot.to <= to);
+        link.in_flight = before.map(|slot| slot.entry.size()).sum();
         link.sent = to;
         Ok(())
     }
 
     /// Numbers everything that waits anew, from 1, in another stream.
     pub(crate) fn renumber(&mut self, stream: StreamId) {
-        let tried = self.tried;
-        let mut number = self.first - 1;
-        self.entries.retain_mut(|entry| {
+        let (tried, mut number) = (self.tried, 0);
+        let (mut slots, waiting) = (std::mem::take(&mut self.slots), self.waiting);
+        slots.retain_mut(|slot| {
+            let Entry::Message(message) = &mut slot.entry else { return false };
+            message.redelivered |= slot.to <= tried;
             number += 1;
-            match entry {
-                Entry::Message(message) => {
-                    message.redelivered |= number <= tried;
-                    true
-                }
-                Entry::Void(_) => false,
-            }
+            slot.to = number;
+            true
         });
-        *self = Self {
-            entries: std::mem::take(&mut self.entries),
-            ..Self::new(self.lane, stream, 1, 0, 0)
-        };
-        self.newest = self.entries.len() as u64;
+        *self = Self { slots, waiting, ..Self::new(self.lane, stream, 1, number, 0) };
     }
 
     /// Voids the messages that `choose` returns a reason for, if they are known not to have arrived.
@@ -294,23 +289,43 @@ impl<B: Clone> Outbound<B> {
             _ => self.tried,
         };
         let mut voided = Vec::new();
-        for (number, entry) in (self.first..).zip(&mut self.entries) {
-            if number <= safe {
-                continue;
+        for slot in self.slots.iter_mut().filter(|slot| slot.to > safe) {
+            let Entry::Message(message) = &slot.entry else { continue };
+            let Some(reason) = choose(message) else { continue };
+            let entry = std::mem::replace(&mut slot.entry, Entry::Void(reason));
+            if let Entry::Message(message) = entry {
+                self.waiting.remove(message.size);
+                voided.push((message, reason));
             }
-            let Entry::Message(message) = entry else { continue };
-            if let Some(reason) = choose(message) {
-                if let Entry::Message(message) = std::mem::replace(entry, Entry::Void(reason)) {
-                    voided.push((message, reason));
-                }
-            }
+        }
+        if !voided.is_empty() {
+            let slots = std::mem::take(&mut self.slots);
+            slots.into_iter().for_each(|slot| push(&mut self.slots, slot));
         }
         voided
     }
 
     /// The number after the last entry.
     fn end(&self) -> u64 {
-        self.first + self.entries.len() as u64
+        self.slots.back().map_or(self.first, |last| last.to + 1)
+    }
+}
+
+/// Removes the first slot, if all of it is at most this number.
+fn pop_up_to<B>(slots: &mut VecDeque<Slot<B>>, up_to: u64) -> Option<Slot<B>> {
+    slots.front().filter(|slot| slot.to <= up_to)?;
+    slots.pop_front()
+}
+
+/// Appends a slot, which a neighbour without a message takes in if it has the same reason.
+fn push<B>(slots: &mut VecDeque<Slot<B>>, slot: Slot<B>) {
+    match (slots.back_mut(), &slot.entry) {
+        (Some(Slot { to, entry: Entry::Void(before) }), Entry::Void(reason))
+            if before == reason =>
+        {
+            *to = slot.to;
+        }
+        _ => slots.push_back(slot),
     }
 }
 
@@ -320,5 +335,120 @@ impl<B> Entry<B> {
             Self::Message(message) => message.size,
             Self::Void(_) => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(number: u64) -> Entry<u64> {
+        Entry::Message(Message {
+            tag: Tag(number),
+            size: 100,
+            sent_at_ms: None,
+            expires_at: None,
+            redelivered: false,
+            body: number,
+        })
+    }
+
+    fn outbound(count: u64) -> Outbound<u64> {
+        let mut it = Outbound::new(Lane::Normal, StreamId([1; 16]), 1, 0, 0);
+        (1..=count).for_each(|number| it.load(number, message(number)));
+        it
+    }
+
+    fn ack(up_to: u64) -> Ack {
+        let (tag, rejected) = (Tag(up_to), Vec::new());
+        Ack { handle: 1, up_to, tag, credit_to: up_to + 64, credit_bytes: 1 << 18, rejected }
+    }
+
+    fn sent(it: &mut Outbound<u64>) -> Vec<(u64, u64)> {
+        std::iter::from_fn(|| it.transmit().map(|(from, to, ..)| (from, to))).collect()
+    }
+
+    #[test]
+    fn what_is_voided_takes_no_memory_for_each() {
+        let mut it = outbound(1_000);
+        let voided = it.void(|message| (message.body % 500 != 0).then_some(SkipReason::Expired));
+        assert_eq!((voided.len(), it.slots.len()), (998, 4));
+        assert_eq!(it.waiting(), Waiting { messages: 2, bytes: 200 });
+        it.announce(1);
+        assert_eq!(sent(&mut it), [(1, 499)], "the initial credit ends before number 500");
+        assert!(matches!(it.on_ack(&Ack { tag: Tag(0), ..ack(499) }), Ok(Answer::Settled(_))));
+        assert_eq!(sent(&mut it), [(500, 500), (501, 999)]);
+    }
+
+    #[test]
+    fn an_acknowledgement_settles_up_to_its_number_and_allows_more() {
+        let mut it = outbound(100);
+        it.announce(1);
+        assert_eq!(sent(&mut it).len(), 8);
+        let Ok(Answer::Settled(settled)) = it.on_ack(&ack(3)) else { panic!("foreign") };
+        assert_eq!(settled, [(Tag(1), false), (Tag(2), false), (Tag(3), false)]);
+        assert_eq!(sent(&mut it).last(), Some(&(67, 67)));
+        for (up_to, low, high) in [(2, 3, 67), (68, 3, 67)] {
+            let error = it.on_ack(&ack(up_to)).err();
+            let bad = Violation::BadAck { handle: 1, up_to, from: low, to: high };
+            assert_eq!(error, Some(bad));
+        }
+    }
+
+    #[test]
+    fn after_a_reconnect_nothing_is_sent_before_the_position_is_known() {
+        let mut it = outbound(10);
+        it.announce(1);
+        sent(&mut it);
+        it.disconnect();
+        it.announce(1);
+        assert_eq!(sent(&mut it), []);
+        assert!(it.void(|_| Some(SkipReason::Expired)).iter().all(|(message, _)| message.body > 8));
+        it.on_ack(&ack(5)).map(drop).unwrap();
+        let again: Vec<_> = std::iter::from_fn(|| it.transmit().map(|sent| (sent.0, sent.2))).collect();
+        assert_eq!(again, [(6, true), (7, true), (8, true), (9, false)]);
+    }
+
+    #[test]
+    fn a_receiver_that_knows_more_or_another_message_is_foreign() {
+        for wrong in [ack(11), Ack { tag: Tag(77), ..ack(4) }] {
+            let mut it = outbound(10);
+            it.announce(1);
+            sent(&mut it);
+            it.disconnect();
+            it.announce(1);
+            assert!(matches!(it.on_ack(&wrong), Ok(Answer::Foreign)));
+            it.renumber(StreamId([2; 16]));
+            let resume = it.announce(2);
+            assert_eq!((resume.oldest, resume.newest), (1, 10));
+            let Some((1, 1, _, Entry::Message(first))) = it.transmit() else { panic!("nothing") };
+            assert!(first.redelivered);
+        }
+    }
+
+    #[test]
+    fn a_message_bigger_than_the_credit_goes_alone() {
+        let mut it = Outbound::new(Lane::Normal, StreamId([1; 16]), 1, 0, 0);
+        for number in 1..=3 {
+            let Entry::Message(one) = message(number) else { unreachable!() };
+            let size = if number == 2 { 1 << 20 } else { 100 };
+            it.load(number, Entry::Message(Message { size, ..one }));
+        }
+        it.announce(1);
+        for number in 1..=3 {
+            assert_eq!(sent(&mut it), [(number, number)]);
+            it.on_ack(&ack(number)).map(drop).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_rewound_is_sent_again() {
+        let mut it = outbound(6);
+        it.announce(1);
+        sent(&mut it);
+        it.rewind(1, 2).unwrap();
+        let again: Vec<_> = std::iter::from_fn(|| it.transmit().map(|sent| (sent.0, sent.2))).collect();
+        assert_eq!(again, [(3, true), (4, true), (5, true), (6, true)]);
+        assert!(it.rewind(1, 7).is_err());
     }
 }

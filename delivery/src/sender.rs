@@ -82,6 +82,13 @@ pub struct Waiting {
     pub bytes: u64,
 }
 
+impl Waiting {
+    pub(crate) fn remove(&mut self, bytes: u64) {
+        self.messages -= 1;
+        self.bytes -= bytes;
+    }
+}
+
 impl<B> Default for Sender<B> {
     fn default() -> Self {
         Self { streams: Vec::new(), is_connected: false, last_handle: 0 }
@@ -227,8 +234,7 @@ impl<B: Clone> Sender<B> {
 
     /// When the next message expires. What was sent does not expire before it is known whether it arrived.
     pub fn next_expiry(&self) -> Option<Duration> {
-        let messages = self.messages();
-        messages.filter_map(|(_, message)| message.expires_at).min()
+        self.messages().filter_map(|message| message.expires_at).min()
     }
 
     /// Voids a message that is known not to have arrived.
@@ -236,14 +242,15 @@ impl<B: Clone> Sender<B> {
         !self.void(|message| (message.tag == tag).then_some(SkipReason::Cancelled)).is_empty()
     }
 
-    /// Voids the oldest messages of a lane that are known not to have arrived, until `bytes` are free.
-    pub fn drop_oldest(&mut self, lane: Lane, bytes: u64) -> Vec<(Tag, Settled)> {
+    /// Voids the oldest messages of a lane that are known not to have arrived, until `bytes` are free. Each takes
+    /// `overhead` in addition to its size.
+    pub fn drop_oldest(&mut self, lane: Lane, bytes: u64, overhead: u64) -> Vec<(Tag, Settled)> {
         let mut left = bytes;
         let mut dropped = Vec::new();
         for it in self.streams.iter_mut().filter(|it| it.lane == lane) {
             let voided = it.void(|message| {
                 let more = left > 0;
-                left = left.saturating_sub(if more { message.size } else { 0 });
+                left = left.saturating_sub(if more { message.size + overhead } else { 0 });
                 more.then_some(SkipReason::QueueFull)
             });
             dropped.extend(voided.into_iter().map(settled));
@@ -253,15 +260,15 @@ impl<B: Clone> Sender<B> {
 
     /// What waits in memory.
     pub fn waiting(&self) -> Waiting {
-        self.messages().fold(Waiting::default(), |sum, (_, message)| Waiting {
-            messages: sum.messages + 1,
-            bytes: sum.bytes + message.size,
+        self.streams.iter().map(Outbound::waiting).fold(Waiting::default(), |sum, next| Waiting {
+            messages: sum.messages + next.messages,
+            bytes: sum.bytes + next.bytes,
         })
     }
 
-    /// Whether this message waits.
-    pub fn contains(&self, tag: Tag) -> bool {
-        self.messages().any(|(_, message)| message.tag == tag)
+    /// Voids everything that is known not to have arrived.
+    pub fn clear(&mut self, reason: SkipReason) -> Vec<(Tag, Settled)> {
+        self.void(|_| Some(reason))
     }
 
     fn void(
@@ -272,10 +279,10 @@ impl<B: Clone> Sender<B> {
         voided.map(settled).collect()
     }
 
-    fn messages(&self) -> impl Iterator<Item = (Lane, &Message<B>)> {
+    fn messages(&self) -> impl Iterator<Item = &Message<B>> {
         self.streams.iter().flat_map(|it| {
             it.entries().filter_map(|entry| match entry {
-                Entry::Message(message) => Some((it.lane, message)),
+                Entry::Message(message) => Some(message),
                 Entry::Void(_) => None,
             })
         })

@@ -45,6 +45,10 @@ pub enum SkipReason {
     Damaged,
     /// The receiver was set back and has asked again for what the sender has no longer.
     ReceiverRestored,
+    /// They were accepted for another installation.
+    OtherCloud,
+    /// They exceed what the receiver accepts.
+    TooBig,
     /// A reason that this version does not know.
     Other(u64),
 }
@@ -207,6 +211,8 @@ impl SkipReason {
             Self::Cancelled => 4,
             Self::Damaged => 5,
             Self::ReceiverRestored => 6,
+            Self::OtherCloud => 7,
+            Self::TooBig => 8,
             Self::Other(number) => number,
         }
     }
@@ -220,6 +226,8 @@ impl SkipReason {
             4 => Self::Cancelled,
             5 => Self::Damaged,
             6 => Self::ReceiverRestored,
+            7 => Self::OtherCloud,
+            8 => Self::TooBig,
             number => Self::Other(number),
         }
     }
@@ -233,6 +241,8 @@ impl SkipReason {
             Self::Cancelled => "cancelled",
             Self::Damaged => "damaged",
             Self::ReceiverRestored => "receiver-restored",
+            Self::OtherCloud => "other-cloud",
+            Self::TooBig => "too-big",
             Self::Other(_) => "other",
         }
     }

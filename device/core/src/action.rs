@@ -2,11 +2,15 @@
 
 use std::fmt;
 
-use fedecks_protocol::{AuthError, AuthRequest, CloseCode, EncodedTerm, IssuedToken, Proof};
+use fedecks_delivery::Settled;
+use fedecks_protocol::{
+    AuthError, AuthRequest, CloseCode, EncodedTerm, IssuedToken, Proof, Tag,
+};
 
 use crate::attempt::Attempt;
 use crate::config::Config;
 use crate::event::Event;
+use crate::kept::{KeepError, KeepId};
 use crate::request::{LoggedIn, LoginError, LoginId, LogoutId, SendError, SendId};
 
 /// An instruction to the driver. Actions are executed in order.
@@ -68,6 +72,20 @@ pub enum Action {
         send: SendId,
         /// Its result.
         result: Result<(), SendError>,
+    },
+    /// A message is kept, under this id, or is not.
+    AnswerKeep {
+        /// The request.
+        id: KeepId,
+        /// The id of the message.
+        result: Result<Tag, KeepError>,
+    },
+    /// A kept message is settled, and is not kept any longer.
+    Settle {
+        /// The message.
+        tag: Tag,
+        /// What became of it.
+        settled: Settled,
     },
     /// Pass an event to the application.
     Emit(Event),
@@ -136,6 +154,15 @@ pub enum Notice {
         /// Why it cannot be decoded.
         error: fedecks_protocol::DecodeError,
     },
+    /// The cloud is another installation than before: what waited for that one is dropped.
+    OtherCloud {
+        /// How many messages.
+        dropped: u64,
+    },
+    /// The cloud knows kept messages that this device does not: what waits was numbered anew.
+    Renumbered,
+    /// The cloud violated the protocol of kept messages.
+    Violation(fedecks_delivery::Violation),
     /// Ignored a text message; the protocol has only binary ones.
     TextMessage {
         /// Its size, in bytes.
@@ -148,8 +175,8 @@ pub enum Notice {
 pub enum UnexpectedFrame {
     /// A second Welcome.
     Welcome,
-    /// An acknowledgement, although nothing is sent with a sequence number.
-    Ack,
+    /// About kept messages to the device, which it has not asked for.
+    Kept,
     /// A request, although devices do not answer any yet.
     Request,
 }
@@ -158,7 +185,7 @@ impl fmt::Display for UnexpectedFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Welcome => "welcome",
-            Self::Ack => "ack",
+            Self::Kept => "kept message",
             Self::Request => "request",
         })
     }

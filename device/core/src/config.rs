@@ -45,6 +45,8 @@ pub struct Config {
     /// attempt when the network changes. It is longer where the cloud takes long to answer, up to
     /// `pong_deadline`: at least twice the measured round-trip time.
     pub probe_deadline: Duration,
+    /// How much memory the messages may take that are kept until the cloud has acknowledged them, in bytes.
+    pub keep_bytes: u64,
 }
 
 impl Config {
@@ -53,6 +55,9 @@ impl Config {
 
     /// Default upper bound of every random delay.
     pub const BACKOFF_CAP: Duration = Duration::from_secs(300);
+
+    /// Default memory of kept messages: 1 MiB.
+    pub const KEEP_BYTES: u64 = 1024 * 1024;
 
     /// The defaults for this device.
     pub fn new(device_id: DeviceId) -> Self {
@@ -73,6 +78,7 @@ impl Config {
             welcome_deadline: Duration::from_secs(10),
             pong_deadline: Duration::from_secs(10),
             probe_deadline: Duration::from_secs(3),
+            keep_bytes: Self::KEEP_BYTES,
         }
     }
 }

@@ -16,6 +16,7 @@ mod backoff;
 mod config;
 mod connection;
 mod event;
+mod kept;
 mod request;
 mod state;
 mod time;
@@ -27,6 +28,8 @@ pub use addresses::{AddressHistory, Candidate};
 pub use attempt::{Attempt, DialError, Phase};
 pub use config::Config;
 pub use connection::{Connection, Stored};
+pub use fedecks_delivery::Settled;
+pub use kept::{KeepError, KeepId, NewContent, NewKept, QueueStatus};
 pub use event::{Event, FailReason, LostReason};
 pub use request::{
     GiveUp, LoggedIn, LoginError, LoginId, LogoutId, NotRegistered, SendError, SendId,

@@ -76,6 +76,9 @@ pub enum SendError {
     /// There is no connection.
     #[error("not connected to the cloud")]
     NotConnected,
+    /// It was sent, and the connection ended before the cloud confirmed that it arrived.
+    #[error("sent, but not confirmed by the cloud: it may have arrived")]
+    Unconfirmed,
     /// It exceeds the limits of the device or the cloud, or cannot be encoded.
     #[error("cannot encode the message: {0}")]
     Encode(#[from] EncodeError),

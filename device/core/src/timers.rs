@@ -18,26 +18,32 @@ pub(crate) enum Timer {
     Stable,
     /// Request the token that a login is waiting for.
     Token,
+    /// The cloud's session has not shown that it lives.
+    Alive,
     /// Retry to save or delete the token.
     Store,
     /// Retry to load the token.
     Load,
+    /// A kept message expires.
+    Expiry,
 }
 
 /// One deadline for each [`Timer`].
 #[derive(Debug, Default)]
-pub(crate) struct Timers([Option<Time>; 8]);
+pub(crate) struct Timers([Option<Time>; 10]);
 
 impl Timers {
-    const ALL: [Timer; 8] = [
+    const ALL: [Timer; 10] = [
         Timer::Retry,
         Timer::Phase,
         Timer::Ping,
         Timer::Pong,
         Timer::Stable,
         Timer::Token,
+        Timer::Alive,
         Timer::Store,
         Timer::Load,
+        Timer::Expiry,
     ];
 
     pub(crate) fn set(&mut self, timer: Timer, at: Time) {

@@ -98,7 +98,8 @@ impl Dialing {
                 DownFrame::Message { .. }
                 | DownFrame::Raw { .. }
                 | DownFrame::Token(_)
-                | DownFrame::Ack(_)
+                | DownFrame::Delivery(_)
+                | DownFrame::Alive(_)
                 | DownFrame::Request { .. },
             ) => {
                 cx.disconnect(CloseCode::ProtocolError);

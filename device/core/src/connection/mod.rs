@@ -1,10 +1,12 @@
 //! The connection: passes each input to the current state, which returns the next one. Decides only
 //! what applies in every state.
 
+mod confirmations;
 mod dialing;
 mod heartbeat;
 mod login;
 mod next;
+mod outbox;
 mod output;
 mod retry_policy;
 mod round_trip;
@@ -30,6 +32,7 @@ use crate::action::{Action, AuthHeader};
 use crate::attempt::{Attempt, DialError, Phase};
 use crate::config::Config;
 use crate::event::LostReason;
+use crate::kept::{KeepError, KeepId, NewKept, QueueStatus};
 use crate::request::{GiveUp, LoginError, LoginId, LogoutId, NotRegistered, SendError, SendId};
 use crate::state::State;
 use crate::time::Time;
@@ -166,10 +169,13 @@ impl Connection {
 
     /// Sends a frame if there is a connection. [`Action::AnswerSend`] follows immediately if the frame
     /// cannot be sent, otherwise after `handle_transmitted`. Frames are not queued for later.
-    pub fn handle_send(&mut self, now: Time, id: SendId, frame: &UpFrame) {
+    ///
+    /// With `confirm` the answer follows only when the cloud's session has confirmed that it has read the frame, or
+    /// when the connection has ended. A cloud that confirms nothing counts as one that has.
+    pub fn handle_send(&mut self, now: Time, id: SendId, frame: &UpFrame, confirm: bool) {
         self.check_suspend(now);
         match &mut self.link {
-            Link::Connected(it) => it.on_send(now, id, frame, &mut self.shared),
+            Link::Connected(it) => it.on_send(now, id, frame, confirm, &mut self.shared),
             Link::Unregistered(_) | Link::Waiting(_) | Link::Dialing(_) | Link::Closed => {
                 self.shared.out.answer_send(id, Err(SendError::NotConnected));
             }
@@ -179,8 +185,36 @@ impl Connection {
     /// Handles whether the link accepted the message of an [`Action::Transmit`]. If not, it is dead;
     /// `handle_lost` follows once everything received before that has been read, which may say why.
     pub fn handle_transmitted(&mut self, id: SendId, accepted: bool) {
-        let result = if accepted { Ok(()) } else { Err(SendError::NotConnected) };
-        self.shared.out.answer_send(id, result);
+        let cx = &mut self.shared;
+        if !accepted {
+            cx.confirmations.forget(id);
+            cx.out.answer_send(id, Err(SendError::NotConnected));
+        } else if !cx.confirmations.is_expected(id) {
+            cx.out.answer_send(id, Ok(()));
+        }
+    }
+
+    /// Accepts a message that is kept until the cloud has acknowledged it, also without a connection.
+    /// [`Action::AnswerKeep`] follows immediately, and later [`Action::Settle`].
+    pub fn handle_keep(&mut self, now: Time, id: KeepId, kept: NewKept) {
+        let cx = &mut self.shared;
+        if matches!(self.link, Link::Closed) {
+            return cx.out.push(Action::AnswerKeep { id, result: Err(KeepError::ShutDown) });
+        }
+        cx.outbox.keep(now, id, kept, &cx.config, &mut cx.out);
+    }
+
+    /// Handles that the link has sent everything and takes more: what is kept follows, as far as the cloud has
+    /// allowed it.
+    pub fn handle_writable(&mut self, now: Time) {
+        if let Link::Connected(it) = &mut self.link {
+            it.on_writable(now, &mut self.shared);
+        }
+    }
+
+    /// What is kept for the cloud.
+    pub fn queue(&self) -> QueueStatus {
+        self.shared.outbox.status()
     }
 
     /// Handles the result of [`Action::LoadToken`]. An error is passed to the application. Loading is
@@ -242,7 +276,7 @@ impl Connection {
         let next = match &mut self.link {
             Link::Unregistered(_) | Link::Waiting(_) | Link::Closed => None,
             Link::Dialing(it) => it.on_message(bytes, &mut self.shared),
-            Link::Connected(it) => return it.on_message(now, bytes, &mut self.shared),
+            Link::Connected(it) => it.on_message(now, bytes, &mut self.shared),
         };
         self.enter(now, next);
     }
@@ -288,12 +322,14 @@ impl Connection {
             match timer {
                 Timer::Store => self.shared.tokens.start_next(&mut self.shared.out),
                 Timer::Load => self.shared.out.push(Action::LoadToken),
+                Timer::Expiry => self.shared.outbox.expire(now, &mut self.shared.out),
                 Timer::Retry
                 | Timer::Phase
                 | Timer::Ping
                 | Timer::Pong
                 | Timer::Stable
-                | Timer::Token => self.on_link_timer(now, timer),
+                | Timer::Token
+                | Timer::Alive => self.on_link_timer(now, timer),
             }
         }
     }

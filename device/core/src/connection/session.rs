@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use fedecks_protocol::{CloseCode, DownFrame, Limits, Received, UpFrame, Welcome};
+use fedecks_protocol::{
+    Capabilities, CloseCode, DeliveryFrame, DownFrame, EncodeError, Limits, Received, UpFrame, Welcome,
+};
 
 use super::heartbeat::Heartbeat;
 use super::next::Next;
@@ -15,6 +17,9 @@ use crate::time::Time;
 use crate::timers::Timer;
 use crate::watch::Network;
 
+/// About how many bytes of kept messages are handed to the link at a time.
+const CHUNK: usize = 16 * 1024;
+
 /// How long a login waits for its token before it requests one.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -24,6 +29,8 @@ pub(super) struct Session {
     heartbeat: Heartbeat,
     /// The largest frame that both ends accept, in bytes.
     max_frame: usize,
+    /// What the cloud takes besides messages.
+    capabilities: Capabilities,
     /// A ping is unanswered that checks whether the link survived a change of the network.
     probing: bool,
 }
@@ -33,12 +40,19 @@ impl Session {
         cx.clear_offline();
         cx.round_trip.on_connected();
         let cloud_limit = usize::try_from(welcome.max_frame).unwrap_or(usize::MAX);
-        let it = Self {
+        let capabilities =
+            welcome.delivery.map_or(Capabilities::default(), |offer| offer.capabilities);
+        let mut it = Self {
             since: now,
             heartbeat: Heartbeat::new(now, welcome),
             max_frame: cloud_limit.min(cx.config.limits.max_size),
+            capabilities,
             probing: false,
         };
+        if let Some(offer) = &welcome.delivery {
+            it.transmit_frame(now, &UpFrame::Hello(Capabilities::KEEP_ALIVE), cx);
+            cx.outbox.connect(offer, it.max_frame, &mut cx.out);
+        }
         it.arm_ping(cx);
         cx.out.timers.set(Timer::Stable, now + cx.config.stable_after);
         if cx.logins.header().is_some() {
@@ -51,27 +65,109 @@ impl Session {
         it
     }
 
-    pub(super) fn on_send(&mut self, now: Time, id: SendId, frame: &UpFrame, cx: &mut Shared) {
+    pub(super) fn on_send(
+        &mut self,
+        now: Time,
+        id: SendId,
+        frame: &UpFrame,
+        confirm: bool,
+        cx: &mut Shared,
+    ) {
+        match self.encode(frame, cx) {
+            Ok(bytes) if confirm && self.capabilities.contains(Capabilities::KEEP_ALIVE) => {
+                let number = cx.confirmations.next();
+                cx.confirmations.expect(number, id);
+                self.transmit(now, bytes, Some(id), cx);
+                self.keep_alive(now, number, cx);
+            }
+            Ok(bytes) => self.transmit(now, bytes, Some(id), cx),
+            Err(error) => cx.out.answer_send(id, Err(error.into())),
+        }
+    }
+
+    /// Sends what is kept, up to [`CHUNK`] bytes: so neither a ping nor a message of the application waits for the
+    /// whole backlog.
+    pub(super) fn on_writable(&mut self, now: Time, cx: &mut Shared) {
+        let mut sent = 0;
+        while sent < CHUNK {
+            let Some(frame) = cx.outbox.poll() else { return };
+            let bytes = match (self.encode(&UpFrame::Delivery(frame.clone()), cx), frame) {
+                (Ok(bytes), _) => bytes,
+                (Err(_), DeliveryFrame::Kept(kept)) => {
+                    let skip = cx.outbox.too_big(&kept, &mut cx.out);
+                    let Ok(bytes) = self.encode(&UpFrame::Delivery(skip), cx) else { return };
+                    bytes
+                }
+                (Err(_), _) => return,
+            };
+            sent += bytes.len();
+            self.transmit(now, bytes, None, cx);
+        }
+    }
+
+    fn encode(&self, frame: &UpFrame, cx: &Shared) -> Result<Vec<u8>, EncodeError> {
         let limits = Limits {
             max_size: self.max_frame,
             // What clouds decode. The device's own limit is of what it receives.
             max_decoded: Limits::CLOUD_DECODED,
             ..cx.config.limits
         };
-        match cx.config.dialect.encode_up(frame, &limits) {
-            Ok(bytes) => self.transmit(now, bytes, Some(id), cx),
-            Err(error) => cx.out.answer_send(id, Err(error.into())),
+        cx.config.dialect.encode_up(frame, &limits)
+    }
+
+    fn transmit_frame(&mut self, now: Time, frame: &UpFrame, cx: &mut Shared) {
+        // They are a few bytes: if they exceed the limit, no token could ever be received either.
+        if let Ok(bytes) = self.encode(frame, cx) {
+            self.transmit(now, bytes, None, cx);
         }
     }
 
-    pub(super) fn on_message(&mut self, now: Time, bytes: &[u8], cx: &mut Shared) {
+    /// Asks the cloud's session to show that it lives, and has read everything before.
+    fn keep_alive(&mut self, now: Time, number: u64, cx: &mut Shared) {
+        self.transmit_frame(now, &UpFrame::KeepAlive(number), cx);
+        if cx.out.timers.get(Timer::Alive).is_none() {
+            cx.out.timers.set(Timer::Alive, now + cx.round_trip.pong_deadline(&cx.config));
+        }
+    }
+
+    fn on_alive(&self, now: Time, number: u64, cx: &mut Shared) {
+        cx.out.timers.stop(Timer::Alive);
+        if cx.confirmations.on_alive(number, &mut cx.out) {
+            cx.out.timers.set(Timer::Alive, now + cx.round_trip.pong_deadline(&cx.config));
+        }
+    }
+
+    /// Handles a frame about kept messages.
+    fn on_delivery(&self, now: Time, frame: &DeliveryFrame, cx: &mut Shared) -> Option<Next> {
+        let result = match frame {
+            DeliveryFrame::Ack(ack) => cx.outbox.on_ack(ack, &mut cx.out),
+            DeliveryFrame::Rewind { handle, to } => cx.outbox.on_rewind(*handle, *to),
+            DeliveryFrame::Resume(_)
+            | DeliveryFrame::Kept(_)
+            | DeliveryFrame::Skip(_)
+            | DeliveryFrame::Close { .. } => {
+                cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Kept));
+                return None;
+            }
+        };
+        let violation = result.err()?;
+        cx.log(Notice::Violation(violation));
+        cx.disconnect(CloseCode::ProtocolError);
+        Some(self.on_lost(now, LostReason::Broken(violation.to_string()), cx))
+    }
+
+    pub(super) fn on_message(&mut self, now: Time, bytes: &[u8], cx: &mut Shared) -> Option<Next> {
         self.on_traffic(now, cx);
-        let frame = match cx.decode(bytes) {
-            None => return,
-            Some(Received::Message(term)) => return cx.out.push(Action::Deliver(term)),
-            Some(Received::Frame(frame)) => frame,
+        let frame = match cx.decode(bytes)? {
+            Received::Message(term) => {
+                cx.out.push(Action::Deliver(term));
+                return None;
+            }
+            Received::Frame(frame) => frame,
         };
         match frame {
+            DownFrame::Delivery(frame) => return self.on_delivery(now, &frame, cx),
+            DownFrame::Alive(number) => self.on_alive(now, number, cx),
             DownFrame::Unknown { kind } => cx.log(Notice::UnknownFrame { kind }),
             DownFrame::Welcome(_) => cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Welcome)),
             // Messages arrive as `Received::Message`.
@@ -82,9 +178,9 @@ impl Session {
                 cx.logins.on_token();
                 cx.tokens.replace(token, &mut cx.out);
             }
-            DownFrame::Ack(_) => cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Ack)),
             DownFrame::Request { .. } => cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Request)),
         }
+        None
     }
 
     pub(super) fn on_text(&mut self, now: Time, size: usize, cx: &mut Shared) {
@@ -129,7 +225,12 @@ impl Session {
         match timer {
             Timer::Ping => match self.heartbeat.ping_at() {
                 Some(at) if at <= now => {
-                    self.ping(now, cx.round_trip.pong_deadline(&cx.config), cx)
+                    self.ping(now, cx.round_trip.pong_deadline(&cx.config), cx);
+                    let knows = self.capabilities.contains(Capabilities::KEEP_ALIVE);
+                    if knows && cx.confirmations.on_ping() {
+                        let number = cx.confirmations.next();
+                        self.keep_alive(now, number, cx);
+                    }
                 }
                 Some(_) => self.arm_ping(cx),
                 None => {}
@@ -140,16 +241,13 @@ impl Session {
                 }
                 return Some(self.abort(now, LostReason::NoPong, cx));
             }
+            Timer::Alive => return Some(self.abort(now, LostReason::NoPong, cx)),
             Timer::Stable => cx.backoff.reset(),
             Timer::Token => {
                 cx.out.timers.set(Timer::Token, now + TOKEN_TIMEOUT);
-                let please = cx.config.dialect.encode_up(&UpFrame::TokenPlease, &cx.config.limits);
-                // It is a single byte: if it exceeds the limit, no token could ever be received either.
-                if let Ok(bytes) = please {
-                    self.transmit(now, bytes, None, cx);
-                }
+                self.transmit_frame(now, &UpFrame::TokenPlease, cx);
             }
-            Timer::Retry | Timer::Phase | Timer::Store | Timer::Load => {}
+            Timer::Retry | Timer::Phase | Timer::Store | Timer::Load | Timer::Expiry => {}
         }
         None
     }
@@ -167,12 +265,14 @@ impl Session {
             cx.backoff.after_connection(heard - self.since);
         }
         let retry = Retry::after_loss(&reason, self.probing);
+        cx.session_ended();
         cx.link_ended(reason, |reason| Event::ConnectionLost { reason });
         Next::Waiting(retry)
     }
 
     /// Ends the link on this end's initiative.
     pub(super) fn close_locally(&self, code: CloseCode, cx: &mut Shared) {
+        cx.session_ended();
         cx.disconnect(code);
         cx.out.emit(Event::ConnectionLost { reason: LostReason::Local });
     }

@@ -2,7 +2,9 @@
 
 use fedecks_protocol::{AuthError, CloseCode, Proof, Received};
 
+use super::confirmations::Confirmations;
 use super::login::Logins;
+use super::outbox::Outbox;
 use super::output::Output;
 use super::round_trip::RoundTrip;
 use super::token_store::TokenStore;
@@ -23,6 +25,8 @@ pub(super) struct Shared {
     pub(super) round_trip: RoundTrip,
     pub(super) tokens: TokenStore,
     pub(super) logins: Logins,
+    pub(super) outbox: Outbox,
+    pub(super) confirmations: Confirmations,
     pub(super) out: Output,
 }
 
@@ -31,6 +35,8 @@ impl Shared {
         let mut out = Output::default();
         Self {
             backoff: JitteredBackoff::new(&config, seed),
+            outbox: Outbox::new(&config, seed),
+            confirmations: Confirmations::default(),
             config,
             attempt: Attempt(0),
             network: None,
@@ -66,6 +72,12 @@ impl Shared {
             .receive_down(bytes, &self.config.limits)
             .map_err(|error| self.log(Notice::BadFrame { size: bytes.len(), error }))
             .ok()
+    }
+
+    /// A session has ended, whoever ended it.
+    pub(super) fn session_ended(&mut self) {
+        self.outbox.disconnect();
+        self.confirmations.link_ended(&mut self.out);
     }
 
     /// Emits `event` for a link that ended, and applies what its close code means for the token.
