@@ -53,6 +53,7 @@ impl RawCloud {
             heartbeat: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(600),
             max_frame: 1024 * 1024,
+            delivery: None,
         });
         let token = Token::new("v4.local.abc").unwrap();
         let token = DownFrame::Token(IssuedToken { token, expires_at: 1_798_761_599 });

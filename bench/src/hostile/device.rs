@@ -134,6 +134,7 @@ async fn greet(stream: TcpStream) -> Result<Socket> {
         heartbeat: Duration::from_secs(19),
         idle_timeout: Duration::from_secs(60),
         max_frame: 1024 * 1024,
+        delivery: None,
     };
     socket.send(Message::Binary(encode(&DownFrame::Welcome(welcome))?)).await?;
     let token = IssuedToken { token: Token::new("hostile")?, expires_at: u64::MAX / 2 };

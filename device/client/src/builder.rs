@@ -136,6 +136,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How much memory the messages may take that are kept until the cloud has acknowledged them, see
+    /// [`Client::send_kept`], in bytes; 1 MiB by default, at least 64 KiB.
+    pub fn keep_bytes(mut self, bytes: usize) -> Self {
+        self.core.keep_bytes = bytes.max(LEAST_MEMORY) as u64;
+        self
+    }
+
     /// Calls `feed` from the event loop at least once per interval, without extra wake-ups if the loop
     /// iterates often enough anyway. This proves that the loop makes progress, not that the cloud can be
     /// reached.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedecks_device_core::{GiveUp, LoggedIn, LoginError, Network};
+use fedecks_device_core::{GiveUp, LoggedIn, LoginError, Network, NewContent, NewKept};
 use fedecks_protocol::{Credentials, DeviceId, Term, UpFrame};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -11,6 +11,7 @@ use crate::driver::{Command, Outbound};
 use crate::error::{ClientSendError, LogoutError, ReconnectError, Stopped};
 use crate::events::{Events, Subscriptions};
 use crate::health::{ConnectionHealth, Vitals};
+use crate::kept::{Keep, Kept, SendKeptError};
 use crate::status::Status;
 use crate::unsent::Unsent;
 use crate::url::CloudUrl;
@@ -64,9 +65,10 @@ impl Client {
         Ok(self.request(|reply| Command::Reconnect { reply }).await??)
     }
 
-    /// Sends any serializable value. Returns when the message was handed to the connection, which does
-    /// not mean that it has arrived; waits until earlier messages have been sent. Dropping the future
-    /// does not withdraw the message. A value that clouds do not decode, because it would take more than
+    /// Sends any serializable value, now or not at all. `Ok` means that it was written to the connection's socket:
+    /// if the connection is dead without anyone knowing yet, it is lost. [`Client::send_confirmed`] finds out, and
+    /// [`Client::send_kept`] sends it again. Waits until earlier messages have been sent. Dropping the future does
+    /// not withdraw the message. A value that clouds do not decode, because it would take more than
     /// 16 MiB of their memory, is an error.
     pub async fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), ClientSendError> {
         self.send_term(Term::from_serialize(value)?).await
@@ -74,12 +76,57 @@ impl Client {
 
     /// Sends a term without a copy of it; otherwise like [`Client::send`].
     pub async fn send_term(&self, term: Term) -> Result<(), ClientSendError> {
-        self.send_frame(UpFrame::Message { sequence: None, term }).await
+        self.send_frame(UpFrame::Message { sequence: None, term }, false).await
     }
 
     /// Sends raw bytes; otherwise like [`Client::send`].
     pub async fn send_raw(&self, bytes: &[u8]) -> Result<(), ClientSendError> {
-        self.send_frame(UpFrame::Raw { sequence: None, bytes: bytes.to_vec() }).await
+        self.send_frame(UpFrame::Raw { sequence: None, bytes: bytes.to_vec() }, false).await
+    }
+
+    /// Sends any serializable value, and waits until the cloud has confirmed that it has read it.
+    /// [`SendError::Unconfirmed`](crate::error::SendError) means that it was sent and may have arrived; every other
+    /// error, that it was not sent. A cloud that confirms nothing, as it is not of this kind, counts as one that has.
+    pub async fn send_confirmed<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+    ) -> Result<(), ClientSendError> {
+        self.send_term_confirmed(Term::from_serialize(value)?).await
+    }
+
+    /// Sends a term without a copy of it; otherwise like [`Client::send_confirmed`].
+    pub async fn send_term_confirmed(&self, term: Term) -> Result<(), ClientSendError> {
+        self.send_frame(UpFrame::Message { sequence: None, term }, true).await
+    }
+
+    /// Sends raw bytes; otherwise like [`Client::send_confirmed`].
+    pub async fn send_raw_confirmed(&self, bytes: &[u8]) -> Result<(), ClientSendError> {
+        self.send_frame(UpFrame::Raw { sequence: None, bytes: bytes.to_vec() }, true).await
+    }
+
+    /// Keeps any serializable value until the cloud has acknowledged it, with a connection or without. `Ok` means
+    /// that it is in the queue, from which it is sent in order, again after each loss of the connection, until the
+    /// cloud has stored what became of it. It arrives once, or [`Kept::settled`] tells why not.
+    ///
+    /// The queue has 1 MiB of memory for all messages unless
+    /// [`keep_bytes`](crate::ClientBuilder::keep_bytes) changes it. When it is full, the oldest messages of the normal
+    /// lane are dropped; in the urgent lane the new one is refused.
+    pub async fn send_kept<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        keep: Keep,
+    ) -> Result<Kept, SendKeptError> {
+        self.send_term_kept(Term::from_serialize(value)?, keep).await
+    }
+
+    /// Keeps a term without a copy of it; otherwise like [`Client::send_kept`].
+    pub async fn send_term_kept(&self, term: Term, keep: Keep) -> Result<Kept, SendKeptError> {
+        self.keep(NewContent::Term(term), keep).await
+    }
+
+    /// Keeps raw bytes; otherwise like [`Client::send_kept`].
+    pub async fn send_raw_kept(&self, bytes: &[u8], keep: Keep) -> Result<Kept, SendKeptError> {
+        self.keep(NewContent::Raw(bytes.to_vec()), keep).await
     }
 
     /// Reports the state of the network: the client dials immediately when the network is back, and
@@ -143,11 +190,24 @@ impl Client {
         response.await.map_err(|_| Stopped)
     }
 
-    async fn send_frame(&self, frame: UpFrame) -> Result<(), ClientSendError> {
+    async fn send_frame(&self, frame: UpFrame, confirm: bool) -> Result<(), ClientSendError> {
         let (reply, response) = oneshot::channel();
         let share = self.unsent.take(frame_weight(&frame)).await;
-        self.messages.send(Outbound { frame, reply, share }).await.map_err(|_| Stopped)?;
+        let outbound = Outbound { frame, confirm, reply, share };
+        self.messages.send(outbound).await.map_err(|_| Stopped)?;
         Ok(response.await.map_err(|_| Stopped)??)
+    }
+
+    async fn keep(&self, content: NewContent, keep: Keep) -> Result<Kept, SendKeptError> {
+        let weight = match &content {
+            NewContent::Term(term) => term.weight(),
+            NewContent::Raw(bytes) => bytes.len(),
+        };
+        let share = self.unsent.take(weight).await;
+        let Keep { lane, expires_in } = keep;
+        // The loop knows whether the clock is plausible.
+        let kept = NewKept { lane, content, sent_at_ms: None, expires_in };
+        Ok(self.request(|reply| Command::Keep { kept, reply, _share: share }).await??)
     }
 }
 
@@ -155,7 +215,11 @@ fn frame_weight(frame: &UpFrame) -> usize {
     match frame {
         UpFrame::Message { term, .. } | UpFrame::Reply { term, .. } => term.weight(),
         UpFrame::Raw { bytes, .. } => bytes.len(),
-        UpFrame::TokenPlease | UpFrame::Ack(_) | UpFrame::Unknown { .. } => 0,
+        UpFrame::TokenPlease
+        | UpFrame::Hello(_)
+        | UpFrame::KeepAlive(_)
+        | UpFrame::Delivery(_)
+        | UpFrame::Unknown { .. } => 0,
     }
 }
 
@@ -186,6 +250,7 @@ mod tests {
             heartbeat: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(600),
             max_frame: 1024 * 1024,
+            delivery: None,
         });
         let token = Token::new("v4.local.abc").unwrap();
         let token = DownFrame::Token(IssuedToken { token, expires_at: 1_798_761_599 });

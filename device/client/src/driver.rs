@@ -1,14 +1,15 @@
 //! The event loop: feeds every input to the core and executes the core's actions. It decides nothing
 //! itself.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_device_core::{
     Action, Attempt, Connection, Event, LoggedIn, LoginError, LoginId, LogoutId, Network,
-    NotRegistered, SendError, SendId, State, Time,
+    KeepError, KeepId, NewKept, NotRegistered, SendError, SendId, Settled, State, Time,
 };
-use fedecks_protocol::{Credentials, DeviceId, IssuedToken, UpFrame};
+use fedecks_protocol::{Credentials, DeviceId, IssuedToken, Tag, UpFrame};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
@@ -17,6 +18,7 @@ use tracing::{error, info, warn};
 use crate::clock::{Alarm, BootClock};
 use crate::dial::Target;
 use crate::events::Publisher;
+use crate::kept::Kept;
 use crate::link::{Link, LinkEvent};
 use crate::log_events;
 use crate::status::Status;
@@ -30,6 +32,7 @@ pub(crate) enum Command {
     Login { credentials: Credentials, reply: oneshot::Sender<Result<LoggedIn, LoginError>> },
     Logout { reply: oneshot::Sender<Result<(), String>> },
     Reconnect { reply: oneshot::Sender<Result<(), NotRegistered>> },
+    Keep { kept: NewKept, reply: oneshot::Sender<Result<Kept, KeepError>>, _share: Share },
     Network(Network),
     Shutdown,
 }
@@ -38,6 +41,8 @@ pub(crate) enum Command {
 /// sent, and commands must not wait for that.
 pub(crate) struct Outbound {
     pub(crate) frame: UpFrame,
+    /// Answered when the cloud has confirmed that it has read it.
+    pub(crate) confirm: bool,
     pub(crate) reply: oneshot::Sender<Result<(), SendError>>,
     /// Returned when the message is encoded.
     pub(crate) share: Share,
@@ -101,8 +106,18 @@ impl Driver {
     pub(crate) async fn run(self) {
         let Self { mut executor, mut alarm, mut commands, mut messages, mut watchdog } = self;
         let mut finish_by = None;
+        // Messages of the application have their turn between kept ones, of which there may be many.
+        let mut message_first = false;
         loop {
             executor.run_actions();
+            if executor.link.is_flushed() {
+                match message_first.then(|| messages.try_recv().ok()).flatten() {
+                    Some(message) => executor.on_message(message),
+                    None => executor.core.handle_writable(BootClock::now()),
+                }
+                message_first = !message_first;
+                executor.run_actions();
+            }
             if executor.core.state() == State::Closed {
                 let by = *finish_by.get_or_insert_with(|| Instant::now() + FINISH_DEADLINE);
                 match timeout_at(by, executor.finish()).await {
@@ -167,6 +182,9 @@ pub(crate) struct Executor {
     logins: Pending<LoginId, Result<LoggedIn, LoginError>>,
     logouts: Pending<LogoutId, Result<(), String>>,
     sends: Pending<SendId, Result<(), SendError>>,
+    keeps: Pending<KeepId, Result<Kept, KeepError>>,
+    /// Who waits to know what became of a kept message.
+    kept: HashMap<Tag, oneshot::Sender<Settled>>,
     /// Dropped last: a caller that waits for that may start another client in the same directory.
     status: watch::Sender<Status>,
 }
@@ -199,6 +217,8 @@ impl Executor {
             logins: Vec::new(),
             logouts: Vec::new(),
             sends: Vec::new(),
+            keeps: Vec::new(),
+            kept: HashMap::new(),
             status,
         }
     }
@@ -234,16 +254,23 @@ impl Executor {
             Command::Reconnect { reply } => {
                 let _ = reply.send(self.core.handle_reconnect(BootClock::now()));
             }
+            Command::Keep { kept, reply, _share } => {
+                let kept = NewKept { sent_at_ms: self.trusted_time.plausible_ms(), ..kept };
+                let id = KeepId(self.last_request);
+                self.keeps.push((id, reply));
+                self.core.handle_keep(BootClock::now(), id, kept);
+            }
             Command::Network(network) => self.core.handle_network(BootClock::now(), network),
             Command::Shutdown => self.core.handle_shutdown(),
         }
     }
 
-    fn on_message(&mut self, Outbound { frame, reply, share: _share }: Outbound) {
+    fn on_message(&mut self, outbound: Outbound) {
+        let Outbound { frame, confirm, reply, share: _share } = outbound;
         self.last_request += 1;
         let send = SendId(self.last_request);
         self.sends.push((send, reply));
-        self.core.handle_send(BootClock::now(), send, &frame);
+        self.core.handle_send(BootClock::now(), send, &frame, confirm);
     }
 
     fn on_store(&mut self, done: StoreResult) {
@@ -308,6 +335,24 @@ impl Executor {
                         self.traffic.message_sent();
                     }
                     reply(&mut self.sends, send, result);
+                }
+                Action::AnswerKeep { id, result } => {
+                    let result = result.map(|id| {
+                        let (sender, settled) = oneshot::channel();
+                        self.kept.insert(id, sender);
+                        Kept { id, settled }
+                    });
+                    reply(&mut self.keeps, id, result);
+                }
+                Action::Settle { tag, settled } => {
+                    log_events::settled(tag, settled);
+                    if settled == Settled::Delivered {
+                        self.traffic.message_sent();
+                    }
+                    if let Some(waiting) = self.kept.remove(&tag) {
+                        // The caller may not want to know.
+                        let _ = waiting.send(settled);
+                    }
                 }
                 Action::Emit(event) => {
                     log_events::event(&event);

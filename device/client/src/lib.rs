@@ -39,6 +39,7 @@ pub mod event;
 mod event_queue;
 mod events;
 pub mod health;
+pub mod kept;
 mod link;
 mod log_events;
 mod status;

@@ -1,7 +1,9 @@
 //! Log lines for the core's events and notices. Never a token, a credential or the body of a message.
 
-use fedecks_device_core::{Event, FailReason, LoggedIn, LoginError, LostReason, Notice};
-use fedecks_protocol::EncodedTerm;
+use fedecks_device_core::{
+    Event, FailReason, LoggedIn, LoginError, LostReason, Notice, Settled,
+};
+use fedecks_protocol::{EncodedTerm, Tag};
 use tracing::{debug, error, info, warn};
 
 pub(crate) fn event(event: &Event) {
@@ -58,6 +60,16 @@ pub(crate) fn login(result: &Result<LoggedIn, LoginError>) {
     }
 }
 
+pub(crate) fn settled(message: Tag, settled: Settled) {
+    match settled {
+        Settled::Delivered => debug!(%message, "a kept message was acknowledged"),
+        Settled::Rejected => warn!(%message, "the cloud has rejected a kept message"),
+        Settled::Voided(reason) => {
+            warn!(%message, reason = reason.as_str(), "dropped a kept message");
+        }
+    }
+}
+
 pub(crate) fn notice(notice: &Notice) {
     match notice {
         Notice::UnknownFrame { kind } => {
@@ -67,6 +79,13 @@ pub(crate) fn notice(notice: &Notice) {
             info!(name = frame.to_string(), "ignored an unexpected frame")
         }
         Notice::BadFrame { size, error } => warn!(size, %error, "ignored an undecodable frame"),
+        Notice::OtherCloud { dropped } => {
+            warn!(dropped, "the cloud is another one: dropped the messages that were kept for the one before");
+        }
+        Notice::Renumbered => {
+            warn!("the cloud knows other messages of this device: those that are kept may arrive twice, flagged");
+        }
+        Notice::Violation(violation) => error!(%violation, "the cloud violated the protocol of kept messages"),
         Notice::TextMessage { size } => warn!(size, "ignored a text message"),
     }
 }

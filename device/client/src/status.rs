@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fedecks_device_core::{
-    Connection, Event, FailReason, LostReason, Network, State, Stored, Time,
+    Connection, Event, FailReason, LostReason, Network, QueueStatus, State, Stored, Time,
 };
 use fedecks_protocol::{CloseCode, Refusal};
 
@@ -49,6 +49,8 @@ pub struct Status {
     pub last_connected: Option<Time>,
     /// Round-trip time of the last ping that was answered, on this connection or an earlier one.
     pub round_trip: Option<Duration>,
+    /// The messages that are kept until the cloud has acknowledged them.
+    pub queue: QueueStatus,
 }
 
 /// The failure of an attempt or a connection.
@@ -89,6 +91,7 @@ impl Status {
             last_refusal: None,
             last_connected: None,
             round_trip: core.round_trip(),
+            queue: core.queue(),
         }
     }
 

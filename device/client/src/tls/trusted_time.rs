@@ -162,6 +162,12 @@ impl TrustedTime {
         let at = if (floor..=latest).contains(&clock) { clock } else { floor };
         VerificationTime { at, clock }
     }
+
+    /// The system clock to the second, in milliseconds since 1970, unless it is known to be wrong.
+    pub(crate) fn plausible_ms(&self) -> Option<u64> {
+        let VerificationTime { at, clock } = self.verification_time();
+        (at == clock).then(|| clock.as_secs().saturating_mul(1000))
+    }
 }
 
 fn parse(body: &str) -> Option<u64> {

@@ -1,0 +1,97 @@
+//! Messages that are kept until the cloud has acknowledged them: how, and what became of them.
+
+use std::time::Duration;
+
+#[doc(inline)]
+pub use fedecks_device_core::{KeepError, QueueStatus, Settled};
+#[doc(inline)]
+pub use fedecks_protocol::{Lane, SkipReason, Tag};
+use fedecks_protocol::TermError;
+use tokio::sync::oneshot;
+
+use crate::error::Stopped;
+
+/// How a message is kept.
+///
+/// ```no_run
+/// # async fn example(client: &fedecks_device::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// use fedecks_device::kept::{Keep, Settled};
+///
+/// let alarm = Keep::in_memory().urgent().expires_in(Duration::from_secs(3600));
+/// let kept = client.send_kept(&("smoke", true), alarm).await?;
+/// println!("{} is in the queue", kept.id());
+/// assert_eq!(kept.settled().await?, Settled::Delivered);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Keep {
+    /// The lane.
+    pub lane: Lane,
+    /// How long it is kept at most.
+    pub expires_in: Duration,
+}
+
+impl Keep {
+    /// How long a message is kept by default: a week.
+    pub const EXPIRES_IN: Duration = Duration::from_secs(7 * 24 * 3600);
+
+    /// The longest that a message is kept: 365 days.
+    pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+    /// In the memory of this process, which the end of the process or of the power loses.
+    pub fn in_memory() -> Self {
+        Self { lane: Lane::Normal, expires_in: Self::EXPIRES_IN }
+    }
+
+    /// In the urgent lane, which goes first, and in which nothing is dropped to make room: when the queue is full,
+    /// new messages are refused instead.
+    #[must_use]
+    pub fn urgent(self) -> Self {
+        Self { lane: Lane::Urgent, ..self }
+    }
+
+    /// For so long, from one second to [`Keep::LONGEST`]. Then it is dropped, and counts as lost.
+    #[must_use]
+    pub fn expires_in(self, expires_in: Duration) -> Self {
+        let expires_in = expires_in.clamp(Duration::from_secs(1), Self::LONGEST);
+        Self { expires_in, ..self }
+    }
+}
+
+/// A message that is kept. Dropping this changes nothing.
+#[derive(Debug)]
+pub struct Kept {
+    pub(crate) id: Tag,
+    pub(crate) settled: oneshot::Receiver<Settled>,
+}
+
+impl Kept {
+    /// The id of the message, which the cloud sees too.
+    pub fn id(&self) -> Tag {
+        self.id
+    }
+
+    /// Waits until it is known what became of the message, however long that takes. [`Stopped`] if the client was
+    /// shut down before: then it is lost, or arrived without this end being told.
+    pub async fn settled(self) -> Result<Settled, Stopped> {
+        self.settled.await.map_err(|_| Stopped)
+    }
+}
+
+/// Why a message is not kept.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendKeptError {
+    /// The value cannot be represented as a [`Term`](crate::Term).
+    #[error("the value cannot be sent: {0}")]
+    Value(#[from] TermError),
+    /// The queue is full, or the value is too big or too deeply nested.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// The client was shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
