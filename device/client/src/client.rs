@@ -110,7 +110,7 @@ impl Client {
     ///
     /// The queue has 1 MiB of memory for all messages unless
     /// [`keep_bytes`](crate::ClientBuilder::keep_bytes) changes it. When it is full, the oldest messages of the normal
-    /// lane are dropped; in the urgent lane the new one is refused.
+    /// lane are dropped, and if that is not enough, the new one is refused.
     pub async fn send_kept<T: Serialize + ?Sized>(
         &self,
         value: &T,

@@ -46,8 +46,7 @@ impl Keep {
         Self { lane: Lane::Normal, expires_in: Self::EXPIRES_IN }
     }
 
-    /// In the urgent lane, which goes first, and in which nothing is dropped to make room: when the queue is full,
-    /// new messages are refused instead.
+    /// In the urgent lane, which goes first, and in which nothing is dropped to make room.
     #[must_use]
     pub fn urgent(self) -> Self {
         Self { lane: Lane::Urgent, ..self }

@@ -73,6 +73,7 @@ fn down_frame(bytes: &mut Unstructured<'_>) -> Result<DownFrame> {
             heartbeat: Duration::from_secs(bytes.arbitrary::<u64>()?),
             idle_timeout: Duration::from_secs(bytes.arbitrary::<u64>()?),
             max_frame: bytes.arbitrary()?,
+            delivery: None,
         }),
         3 | 4 => DownFrame::Token(token(bytes.arbitrary()?)),
         5 => DownFrame::Message { sequence: None, term: Term::from("hello") },

@@ -6,7 +6,7 @@ use fedecks_cloud::session::Disconnected;
 use fedecks_cloud::store::unix_now;
 use fedecks_cloud::{Fedecks, Options};
 use fedecks_protocol::{
-    CloseCode, CloseReason, DEFAULT_PATH, DownFrame, RequestId, Sequence, Term, UpFrame,
+    Capabilities, CloseCode, CloseReason, DEFAULT_PATH, DownFrame, RequestId, Term, UpFrame,
 };
 use fedecks_testing::cloud::{CloudOptions, published};
 use fedecks_testing::raw_device::{RawDevice, fresh_token};
@@ -126,7 +126,7 @@ async fn meaningless_frames_and_oversized_outcomes_are_dropped() {
     let cloud = start().await;
     let mut device = cloud.connect("a").await;
     within(device.ws.send(Message::text("text"))).await.unwrap();
-    device.send(&UpFrame::Ack(Sequence(7.try_into().unwrap()))).await;
+    device.send(&UpFrame::Hello(Capabilities(u64::MAX))).await;
     device.send(&UpFrame::Reply { request: RequestId(1), term: Term::Nil }).await;
     device.send_bytes(vec![0x7f, 1, 2, 3]).await;
     let undecodable = [

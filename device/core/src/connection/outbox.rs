@@ -86,7 +86,7 @@ impl Outbox {
             NewContent::Raw(bytes) => Content::Raw(bytes),
         };
         let size = content.size() as u64;
-        self.make_room(lane, size + OVERHEAD, config.keep_bytes, out)?;
+        self.make_room(size + OVERHEAD, config.keep_bytes, out)?;
         let tag = Tag(self.random.u64(1..));
         let expires_at = Some((now + expires_in).since_start());
         let (redelivered, body) = (false, content);
@@ -97,10 +97,9 @@ impl Outbox {
         Ok(tag)
     }
 
-    /// Makes room for a message: in the normal lane the oldest ones go, in the urgent lane none.
+    /// Makes room for a message: the oldest ones of the normal lane go, those of the urgent lane stay.
     fn make_room(
         &mut self,
-        lane: Lane,
         bytes: u64,
         limit: u64,
         out: &mut Output,
@@ -109,7 +108,7 @@ impl Outbox {
         let Some(excess) = (waiting + bytes).checked_sub(limit).filter(|excess| *excess > 0) else {
             return Ok(());
         };
-        if lane == Lane::Normal && bytes <= limit {
+        if bytes <= limit {
             let dropped = self.sender.drop_oldest(Lane::Normal, excess, OVERHEAD);
             self.settle_lost(dropped, out);
         }

@@ -100,6 +100,7 @@ fn frame() -> impl Strategy<Value = DownFrame> {
             heartbeat: Duration::from_secs(heartbeat),
             idle_timeout: Duration::from_secs(idle_timeout.into()),
             max_frame,
+            delivery: None,
         },
     );
     prop_oneof![

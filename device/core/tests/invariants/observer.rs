@@ -262,7 +262,7 @@ impl Observer {
     /// A frame is either sent or given back.
     fn send(&mut self, frame: &UpFrame, alive: bool) {
         let id = SendId(7);
-        self.core.handle_send(self.now, id, frame);
+        self.core.handle_send(self.now, id, frame, false);
         let mut actions = self.drain();
         if let [Action::Transmit { send: Some(SendId(7)), .. }] = actions[..] {
             self.core.handle_transmitted(id, alive);
@@ -309,6 +309,7 @@ impl Observer {
                 };
                 self.known.link = Some((attempt, by_login));
             }
+            Action::AnswerKeep { .. } | Action::Settle { .. } => {}
             Action::Transmit { attempt, .. } => {
                 assert!(self.is_live(attempt) && self.known.welcomed.is_some());
             }
@@ -411,5 +412,5 @@ impl Observer {
 
 fn welcome() -> Welcome {
     let (heartbeat, idle_timeout) = (Duration::from_secs(19), Duration::from_secs(60));
-    Welcome { server_time_ms: 1, heartbeat, idle_timeout, max_frame: 65_536 }
+    Welcome { server_time_ms: 1, heartbeat, idle_timeout, max_frame: 65_536, delivery: None }
 }

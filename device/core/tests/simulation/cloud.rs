@@ -66,6 +66,7 @@ impl Cloud {
             heartbeat: self.heartbeat,
             idle_timeout: self.idle_timeout,
             max_frame: 65_536,
+            delivery: None,
         }
     }
 

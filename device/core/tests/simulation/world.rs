@@ -259,6 +259,8 @@ impl World {
             Action::Deliver(_) => it.sums.messages += 1,
             Action::AnswerLogout { .. }
             | Action::AnswerSend { .. }
+            | Action::AnswerKeep { .. }
+            | Action::Settle { .. }
             | Action::TrustTime { .. }
             | Action::Log(_) => {}
         }

@@ -17,7 +17,7 @@ fn expected_frames() -> [DownFrame; 2] {
 fn unexpected_frames() -> [(DownFrame, UnexpectedFrame); 3] {
     let request = DownFrame::Request { request: RequestId(7), term: Term::Nil };
     [
-        (DownFrame::Ack(NUMBERED), UnexpectedFrame::Ack),
+        (DownFrame::Delivery(DeliveryFrame::Close { handle: 1 }), UnexpectedFrame::Kept),
         (request, UnexpectedFrame::Request),
         (DownFrame::Welcome(welcome()), UnexpectedFrame::Welcome),
     ]

@@ -169,7 +169,7 @@ impl Machine {
 
     /// Sends over a link that is alive or found dead. Returns the answer.
     pub(crate) fn send_over(&mut self, alive: bool, frame: &UpFrame) -> Result<(), SendError> {
-        self.core.handle_send(self.now, SEND, frame);
+        self.core.handle_send(self.now, SEND, frame, false);
         loop {
             let action = self.core.poll_action().expect("an answer");
             if let Action::AnswerSend { send, result } = action {

@@ -47,6 +47,7 @@ pub(crate) fn welcome() -> Welcome {
         heartbeat: secs(19),
         idle_timeout: secs(60),
         max_frame: 65_536,
+        delivery: None,
     }
 }
 

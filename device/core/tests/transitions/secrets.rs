@@ -67,7 +67,7 @@ fn messages_stay_hidden_in_both_directions() {
     assert_all_hidden(&mut it);
     let raw = UpFrame::Raw { sequence: None, bytes: bytes() };
     for frame in [UpFrame::Message { sequence: None, term: term() }, raw] {
-        it.core.handle_send(it.now, SendId(1), &frame);
+        it.core.handle_send(it.now, SendId(1), &frame, false);
         assert_all_hidden(&mut it);
         assert_eq!(it.send(&frame), Ok(()));
     }
