@@ -1,0 +1,117 @@
+//! What a trial asks for each message: the commands and requests that say so, and what their answers promise.
+
+use std::process::ExitStatus;
+use std::str::FromStr;
+
+use fedecks_testing::history::{Answer, Place};
+use http::StatusCode;
+use serde_json::Value;
+
+/// What is asked for each message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Nothing: it is sent now or never, and is lost with the connection.
+    None,
+}
+
+/// A message as an application has received it.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) number: u64,
+    pub(crate) id: Option<String>,
+    pub(crate) redelivered: bool,
+}
+
+impl Keep {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+        }
+    }
+
+    /// The arguments of the command `fedecks` that send a message from the device.
+    pub(crate) fn device_send(self, number: u64) -> Vec<String> {
+        match self {
+            Self::None => vec!["send".to_owned(), body(number)],
+        }
+    }
+
+    /// What that command has answered.
+    pub(crate) fn device_answer(self, status: ExitStatus) -> Answer {
+        match (self, status.code()) {
+            (Self::None, Some(0)) => Answer::Accepted(Place::Connection, None),
+            // Not connected.
+            (_, Some(7)) => Answer::Refused,
+            _ => Answer::Unknown,
+        }
+    }
+
+    /// The arguments of the command `fedecks` that print what the device receives.
+    pub(crate) fn device_listen(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &["listen"],
+        }
+    }
+
+    /// A line that this command has printed.
+    pub(crate) fn device_received(self, line: &str) -> Option<Received> {
+        let value: Value = serde_json::from_str(line).ok()?;
+        match self {
+            Self::None => Some(Received { number: number(&value)?, id: None, redelivered: false }),
+        }
+    }
+
+    /// The path of the API that sends a message to the device, and its body.
+    pub(crate) fn cloud_send(self, device: &str, number: u64) -> (String, String) {
+        match self {
+            Self::None => (format!("/api/v1/devices/{device}/messages"), body(number)),
+        }
+    }
+
+    /// What the API has answered; `None` if there was no complete answer.
+    pub(crate) fn cloud_answer(self, status: Option<StatusCode>) -> Answer {
+        match (self, status) {
+            (Self::None, Some(StatusCode::ACCEPTED)) => Answer::Accepted(Place::Connection, None),
+            (_, Some(status)) if status.is_client_error() => Answer::Refused,
+            // Overloaded, or too much waits for the device.
+            (_, Some(StatusCode::SERVICE_UNAVAILABLE)) => Answer::Refused,
+            _ => Answer::Unknown,
+        }
+    }
+
+    /// The path of the API that streams what devices send, after the event with this id.
+    pub(crate) fn cloud_events(self, device: &str, after: Option<&str>) -> String {
+        let after = after.map(|id| format!("&after={id}")).unwrap_or_default();
+        match self {
+            Self::None => format!("/api/v1/events?kind=message&device={device}{after}"),
+        }
+    }
+
+    /// An event of this stream that is a message.
+    pub(crate) fn cloud_received(self, event: &Value) -> Option<Received> {
+        let number = number(event.get("message")?)?;
+        match self {
+            Self::None => Some(Received { number, id: None, redelivered: false }),
+        }
+    }
+}
+
+impl FromStr for Keep {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "none" => Ok(Self::None),
+            _ => Err("expected none".to_owned()),
+        }
+    }
+}
+
+/// A message of some size that has a number.
+fn body(number: u64) -> String {
+    format!(r#"{{"number":{number},"text":"{}"}}"#, "x".repeat(80))
+}
+
+fn number(message: &Value) -> Option<u64> {
+    message.get("number")?.as_u64()
+}
