@@ -63,13 +63,13 @@ struct Track<'a> {
 /// Checks that nothing accepted is missing unless it was reported or the answer allows it, that nothing is received
 /// twice without a flag and the same id, that first receptions of a lane are in the order of acceptance, and that no
 /// application that stores ids acts on a message twice.
-pub fn check(entries: &[Entry]) -> Verdict {
+pub fn check<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Verdict {
     let mut tracks: BTreeMap<Message, Track<'_>> = BTreeMap::new();
     let mut kills = Vec::new();
     let mut verdict = Verdict::default();
     // First receptions, in their order.
     let mut received = Vec::new();
-    for (position, entry) in entries.iter().enumerate() {
+    for (position, entry) in entries.into_iter().enumerate() {
         match entry {
             Entry::Sent(message) => tracks.entry(*message).or_default().sent = Some(position),
             Entry::Answered(message, answer) => {

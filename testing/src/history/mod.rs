@@ -4,6 +4,7 @@
 mod check;
 
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 pub use self::check::{Finding, Verdict, check};
 
@@ -102,23 +103,43 @@ pub enum Entry {
 }
 
 /// Collects entries from all applications of a trial.
-#[derive(Debug, Default)]
-pub struct History(Mutex<Vec<Entry>>);
+#[derive(Debug)]
+pub struct History {
+    began: Instant,
+    records: Mutex<Vec<Record>>,
+}
+
+/// An entry with its time since the begin of its history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// For people: the order of entries decides.
+    pub at: Duration,
+    /// What happened.
+    pub entry: Entry,
+}
+
+impl Default for History {
+    /// An empty one that begins now.
+    fn default() -> Self {
+        Self { began: Instant::now(), records: Mutex::default() }
+    }
+}
 
 impl History {
     /// Adds an entry after all others.
     pub fn add(&self, entry: Entry) {
-        self.0.lock().unwrap().push(entry);
+        let mut records = self.records.lock().unwrap();
+        records.push(Record { at: self.began.elapsed(), entry });
     }
 
     /// All entries up to now.
-    pub fn entries(&self) -> Vec<Entry> {
-        self.0.lock().unwrap().clone()
+    pub fn records(&self) -> Vec<Record> {
+        self.records.lock().unwrap().clone()
     }
 
     /// What is to be said about the entries up to now.
     pub fn verdict(&self) -> Verdict {
-        check(&self.0.lock().unwrap())
+        check(self.records.lock().unwrap().iter().map(|record| &record.entry))
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct LinkFault {
     /// `None`: all connections are reset.
     pub(crate) link: Option<Link>,
     pub(crate) lasts: Duration,
+    /// Whether all connections are reset after it, as by a proxy that returns; else silent ones stay silent.
+    pub(crate) then_reset: bool,
 }
 
 /// Programs are killed after a pause.
@@ -98,7 +100,8 @@ impl Schedule {
         while let (Some(kind), Some(pause)) = (random.choice(&links), pause(&mut random, left)) {
             let (link, lasts) = link_fault(*kind, &mut random);
             left = left.saturating_sub(pause + lasts);
-            schedule.link.push(LinkFault { pause, link, lasts });
+            let then_reset = random.bool();
+            schedule.link.push(LinkFault { pause, link, lasts, then_reset });
         }
         let mut left = duration;
         while let (Some(kind), Some(pause)) = (random.choice(&kills), pause(&mut random, left)) {
@@ -140,15 +143,16 @@ impl fmt::Display for LinkFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lasts = self.lasts.as_millis();
         match self.link {
-            None => f.write_str("reset"),
-            Some(Link::Up) => f.write_str("up"),
-            Some(Link::Cut(NewConnections::Silent)) => write!(f, "cut {lasts} ms"),
-            Some(Link::Cut(NewConnections::Refused)) => write!(f, "cut {lasts} ms, refusing"),
+            None => return f.write_str("reset"),
+            Some(Link::Up) => f.write_str("up")?,
+            Some(Link::Cut(NewConnections::Silent)) => write!(f, "cut {lasts} ms")?,
+            Some(Link::Cut(NewConnections::Refused)) => write!(f, "cut {lasts} ms, refusing")?,
             Some(Link::Slow { bytes_per_second, latency }) => {
                 let latency = latency.as_millis();
-                write!(f, "slow {lasts} ms, {bytes_per_second} B/s, {latency} ms late")
+                write!(f, "slow {lasts} ms, {bytes_per_second} B/s, {latency} ms late")?;
             }
         }
+        f.write_str(if self.then_reset { ", then reset" } else { "" })
     }
 }
 
@@ -160,5 +164,47 @@ impl fmt::Display for Kill {
         });
         let names = names.collect::<Vec<_>>().join(" and ");
         write!(f, "kill {names}, {} ms away", self.away.as_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DURATION: Duration = Duration::from_secs(6);
+
+    #[test]
+    fn a_seed_repeats_its_faults() {
+        let schedule = |seed| format!("{:?}", Schedule::new(seed, &Kind::ALL, DURATION));
+        assert_eq!(schedule(1), schedule(1));
+        assert_ne!(schedule(1), schedule(2));
+    }
+
+    #[test]
+    fn every_selected_kind_occurs_and_no_other() {
+        for kind in Kind::ALL {
+            let schedule = Schedule::new(1, &[kind], DURATION);
+            assert_eq!(schedule.kills.is_empty(), kind.programs().is_none(), "{kind:?}");
+            assert_ne!(schedule.link.is_empty(), schedule.kills.is_empty(), "{kind:?}");
+            assert!(schedule.link.iter().all(|fault| match fault.link {
+                None => kind == Kind::Reset,
+                Some(Link::Cut(_)) => kind == Kind::Cut,
+                Some(Link::Slow { .. }) => kind == Kind::Slow,
+                Some(Link::Up) => false,
+            }));
+            assert!(schedule.kills.iter().all(|kill| Some(kill.programs) == kind.programs()));
+        }
+    }
+
+    #[test]
+    fn faults_begin_within_their_time() {
+        for seed in 0..100 {
+            let schedule = Schedule::new(seed, &Kind::ALL, DURATION);
+            let links = schedule.link.iter().map(|it| (it.pause, it.lasts));
+            let (pauses, lasts): (Vec<_>, Vec<_>) = links.unzip();
+            let last = lasts.last().copied().unwrap_or_default();
+            let all = pauses.iter().sum::<Duration>() + lasts.iter().sum::<Duration>();
+            assert!(all - last <= DURATION, "{schedule:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitStatus;
 use std::str::FromStr;
+use std::time::Duration;
 
 use fedecks_testing::history::{Answer, Place};
 use http::StatusCode;
@@ -26,6 +27,13 @@ impl Keep {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::None => "none",
+        }
+    }
+
+    /// How long the last messages may take after the applications have stopped sending.
+    pub(crate) fn transit(self) -> Duration {
+        match self {
+            Self::None => Duration::from_secs(2),
         }
     }
 
@@ -114,4 +122,42 @@ fn body(number: u64) -> String {
 
 fn number(message: &Value) -> Option<u64> {
     message.get("number")?.as_u64()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn both_ends_recognize_the_numbers_that_they_send() {
+        let sent = Keep::None.device_send(42);
+        let event = format!(r#"{{"kind":"message","message":{}}}"#, sent[1]);
+        let event = serde_json::from_str(&event).unwrap();
+        assert_eq!(Keep::None.cloud_received(&event).map(|it| it.number), Some(42));
+        let (_, body) = Keep::None.cloud_send("d", 43);
+        assert_eq!(Keep::None.device_received(&body).map(|it| it.number), Some(43));
+        assert!(Keep::None.device_received("no JSON").is_none());
+    }
+
+    #[test]
+    fn only_certain_answers_are_taken_for_certain() {
+        let accepted = Answer::Accepted(Place::Connection, None);
+        for (code, answer) in [(0, &accepted), (7, &Answer::Refused), (3, &Answer::Unknown)] {
+            assert_eq!(Keep::None.device_answer(ExitStatus::from_raw(code << 8)), *answer);
+        }
+        // Killed by a signal.
+        assert_eq!(Keep::None.device_answer(ExitStatus::from_raw(9)), Answer::Unknown);
+        for (status, answer) in [
+            (Some(202), &accepted),
+            (Some(409), &Answer::Refused),
+            (Some(503), &Answer::Refused),
+            (Some(500), &Answer::Unknown),
+            (None, &Answer::Unknown),
+        ] {
+            let status = status.map(|code| StatusCode::from_u16(code).unwrap());
+            assert_eq!(Keep::None.cloud_answer(status), *answer, "{status:?}");
+        }
+    }
 }

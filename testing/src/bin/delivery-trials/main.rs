@@ -57,7 +57,7 @@ async fn run(options: &Options) -> Summary {
             let Some(seed) = seeds.next() else { break };
             let options = options.clone();
             running.spawn_local(async move {
-                // A task of its own, so that a panic is the failure of this trial only.
+                // A separate task, so that a panic is the failure of this trial only.
                 let trial = spawn_local(trial::run(seed, options.clone())).await;
                 trial.unwrap_or_else(|error| Report::failed(seed, &options, &error))
             });

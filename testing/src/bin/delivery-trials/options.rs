@@ -11,7 +11,7 @@ use crate::keep::Keep;
 pub(crate) const USAGE: &str = "\
 Usage: delivery-trials [OPTION...]
 
-Runs the programs fedecks-cloud, fedecksd and fedecks of its own folder in pairs, sends messages in both directions,
+Runs the programs fedecks-cloud, fedecksd and fedecks from its folder in pairs, sends messages in both directions,
 injects faults, and checks what arrives against what was accepted. Prints one JSON object per trial, with the
 seed that repeats its faults. Exits with 1 if a trial violates what its messages were promised.
 

@@ -30,9 +30,6 @@ const INTERVAL: Duration = Duration::from_millis(60);
 /// How long it may take until messages pass in both directions after the last fault.
 const RECOVERY: Duration = Duration::from_secs(40);
 
-/// How long the last messages may take after the applications have stopped sending.
-const TRANSIT: Duration = Duration::from_secs(2);
-
 /// Runs the trial with this seed.
 pub(crate) async fn run(seed: u64, options: Options) -> Report {
     let programs = std::env::current_exe().unwrap();
@@ -52,7 +49,7 @@ pub(crate) async fn run(seed: u64, options: Options) -> Report {
     let failure = recovered(&history).await.err();
     stop.store(true, Relaxed);
     senders.join_all().await;
-    let verdict = settled(&history).await;
+    let verdict = settled(&history, options.keep.transit()).await;
     let report = Report {
         seed,
         keep: options.keep.name(),
@@ -158,6 +155,9 @@ impl Faults<'_> {
             }
             sleep(fault.lasts).await;
             relay.set(Link::Up);
+            if fault.then_reset {
+                relay.reset();
+            }
         }
     }
 
@@ -190,10 +190,10 @@ impl Faults<'_> {
 /// Waits until a message that was sent from now on has been received in each direction.
 async fn recovered(history: &History) -> Result<(), String> {
     let began = Instant::now();
-    let start = history.entries().len();
+    let start = history.records().len();
     loop {
-        let entries = history.entries();
-        let new = entries.get(start..).unwrap_or_default();
+        let new: Vec<Entry> =
+            history.records().into_iter().skip(start).map(|record| record.entry).collect();
         let passes = |direction| {
             new.iter().any(|entry| {
                 matches!(entry, Entry::Received { message, .. }
@@ -210,11 +210,11 @@ async fn recovered(history: &History) -> Result<(), String> {
 }
 
 /// The verdict, once nothing is missing or nothing is to be expected any more.
-async fn settled(history: &History) -> Verdict {
+async fn settled(history: &History, transit: Duration) -> Verdict {
     let began = Instant::now();
     loop {
         let verdict = history.verdict();
-        if verdict.is_clean() || began.elapsed() > TRANSIT {
+        if verdict.is_clean() || began.elapsed() > transit {
             return verdict;
         }
         sleep(Duration::from_millis(100)).await;
@@ -224,8 +224,8 @@ async fn settled(history: &History) -> Verdict {
 /// Writes what explains a trial.
 fn write(folder: &Path, report: &Report, history: &History, pair: &Pair) {
     let mut text = format!("{}\n\n", report.json());
-    for entry in history.entries() {
-        writeln!(text, "{entry:?}").unwrap();
+    for record in history.records() {
+        writeln!(text, "{:>6} ms {:?}", record.at.as_millis(), record.entry).unwrap();
     }
     let (cloud, device) = (pair.cloud.log(), pair.device_log());
     write!(text, "\nfedecks-cloud:\n{cloud}\nfedecksd:\n{device}").unwrap();
