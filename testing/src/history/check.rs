@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Answer, Direction, Entry, Fate, Lane, Message, Place, Program};
+use super::entry::{Answer, Direction, Entry, Fate, Lane, Message, Place, Program};
 
 /// What is to be said about a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,7 +63,7 @@ struct Track<'a> {
 /// Checks that nothing accepted is missing unless it was reported or the answer allows it, that nothing is received
 /// twice without a flag and the same id, that first receptions of a lane are in the order of acceptance, and that no
 /// application that stores ids acts on a message twice.
-pub fn check<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Verdict {
+pub(super) fn check<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Verdict {
     let mut tracks: BTreeMap<Message, Track<'_>> = BTreeMap::new();
     let mut kills = Vec::new();
     let mut verdict = Verdict::default();
@@ -237,7 +237,3 @@ fn reordered(received: &[Message], tracks: &BTreeMap<Message, Track<'_>>) -> Vec
     }
     found
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

@@ -1,7 +1,8 @@
 //! Histories with one fault each, which has to be found, and with what only looks like one.
 
-use super::super::{Answer, Direction, Entry, Fate, History, Lane, Message, Place, Program};
-use super::{Finding, Verdict};
+use super::{
+    Answer, Direction, Entry, Fate, Finding, History, Lane, Message, Place, Program, Verdict,
+};
 
 fn up(number: u64) -> Message {
     Message { direction: Direction::Up, lane: Lane::Normal, number }
