@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use fedecks_testing::history::Answer;
+use fedecks_testing::history::{Answer, Lane};
 use fedecks_testing::http::{Http, Response};
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -15,8 +15,8 @@ use crate::keep::Keep;
 use crate::pair::DEVICE;
 
 /// Sends a message.
-pub(crate) async fn send(api: &Http, keep: Keep, number: u64) -> Answer {
-    let (path, body) = keep.cloud_send(DEVICE, number);
+pub(crate) async fn send(api: &Http, keep: Keep, lane: Lane, number: u64) -> Answer {
+    let (path, body) = keep.cloud_send(DEVICE, lane, number);
     let response = api.try_open(Method::POST, &path, body).await;
     keep.cloud_answer(response.map(|response| response.status()))
 }

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use fedecks_testing::history::Answer;
+use fedecks_testing::history::{Answer, Lane};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::{sleep, timeout};
 
@@ -15,8 +15,8 @@ use crate::pair::FedecksCommand;
 const SEND: Duration = Duration::from_secs(10);
 
 /// Sends a message.
-pub(crate) async fn send(command: &FedecksCommand, keep: Keep, number: u64) -> Answer {
-    let mut command = command.with(keep.device_send(number));
+pub(crate) async fn send(command: &FedecksCommand, keep: Keep, lane: Lane, number: u64) -> Answer {
+    let mut command = command.with(keep.device_send(lane, number));
     match timeout(SEND, command.status()).await {
         Ok(status) => keep.device_answer(status.unwrap()),
         Err(_) => Answer::Unknown,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
-use fedecks_testing::history::{Direction, Entry, History, Lane, Message};
+use fedecks_testing::history::{Direction, Entry, History, Message};
 
 use crate::keep::Received;
 
@@ -19,8 +19,8 @@ impl Inbox {
     }
 
     pub(crate) fn receive(&self, received: Received) {
-        let Received { number, id, redelivered } = received;
-        let message = Message { direction: self.direction, lane: Lane::Normal, number };
+        let Received { lane, number, id, redelivered } = received;
+        let message = Message { direction: self.direction, lane, number };
         self.history.add(Entry::Received { message, id: id.clone(), redelivered });
         // A message without an id cannot be recognized.
         let is_new = id.is_none_or(|id| self.acted_on.lock().unwrap().insert(id));

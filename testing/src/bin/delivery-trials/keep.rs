@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 use std::str::FromStr;
 use std::time::Duration;
 
-use fedecks_testing::history::{Answer, Place};
+use fedecks_testing::history::{Answer, Lane, Place};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -18,6 +18,7 @@ pub(crate) enum Keep {
 /// A message as an application has received it.
 #[derive(Debug)]
 pub(crate) struct Received {
+    pub(crate) lane: Lane,
     pub(crate) number: u64,
     pub(crate) id: Option<String>,
     pub(crate) redelivered: bool,
@@ -30,6 +31,13 @@ impl Keep {
         }
     }
 
+    /// The lanes in which messages are sent.
+    pub(crate) fn lanes(self) -> &'static [Lane] {
+        match self {
+            Self::None => &[Lane::Normal],
+        }
+    }
+
     /// How long the last messages may take after the applications have stopped sending.
     pub(crate) fn transit(self) -> Duration {
         match self {
@@ -38,9 +46,9 @@ impl Keep {
     }
 
     /// The arguments of the command `fedecks` that send a message from the device.
-    pub(crate) fn device_send(self, number: u64) -> Vec<String> {
+    pub(crate) fn device_send(self, lane: Lane, number: u64) -> Vec<String> {
         match self {
-            Self::None => vec!["send".to_owned(), body(number)],
+            Self::None => vec!["send".to_owned(), body(lane, number)],
         }
     }
 
@@ -64,15 +72,16 @@ impl Keep {
     /// A line that this command has printed.
     pub(crate) fn device_received(self, line: &str) -> Option<Received> {
         let value: Value = serde_json::from_str(line).ok()?;
+        let (lane, number) = parse(&value)?;
         match self {
-            Self::None => Some(Received { number: number(&value)?, id: None, redelivered: false }),
+            Self::None => Some(Received { lane, number, id: None, redelivered: false }),
         }
     }
 
     /// The path of the API that sends a message to the device, and its body.
-    pub(crate) fn cloud_send(self, device: &str, number: u64) -> (String, String) {
+    pub(crate) fn cloud_send(self, device: &str, lane: Lane, number: u64) -> (String, String) {
         match self {
-            Self::None => (format!("/api/v1/devices/{device}/messages"), body(number)),
+            Self::None => (format!("/api/v1/devices/{device}/messages"), body(lane, number)),
         }
     }
 
@@ -97,9 +106,9 @@ impl Keep {
 
     /// An event of this stream that is a message.
     pub(crate) fn cloud_received(self, event: &Value) -> Option<Received> {
-        let number = number(event.get("message")?)?;
+        let (lane, number) = parse(event.get("message")?)?;
         match self {
-            Self::None => Some(Received { number, id: None, redelivered: false }),
+            Self::None => Some(Received { lane, number, id: None, redelivered: false }),
         }
     }
 }
@@ -115,13 +124,23 @@ impl FromStr for Keep {
     }
 }
 
-/// A message of some size that has a number.
-fn body(number: u64) -> String {
-    format!(r#"{{"number":{number},"text":"{}"}}"#, "x".repeat(80))
+/// A message of some size that has a lane and a number.
+fn body(lane: Lane, number: u64) -> String {
+    let lane = name(lane);
+    format!(r#"{{"lane":"{lane}","number":{number},"text":"{}"}}"#, "x".repeat(80))
 }
 
-fn number(message: &Value) -> Option<u64> {
-    message.get("number")?.as_u64()
+fn parse(message: &Value) -> Option<(Lane, u64)> {
+    let lane = message.get("lane")?.as_str()?;
+    let lane = [Lane::Normal, Lane::Urgent].into_iter().find(|it| name(*it) == lane)?;
+    Some((lane, message.get("number")?.as_u64()?))
+}
+
+fn name(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Normal => "normal",
+        Lane::Urgent => "urgent",
+    }
 }
 
 #[cfg(test)]
@@ -131,14 +150,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ends_recognize_the_numbers_that_they_send() {
-        let sent = Keep::None.device_send(42);
-        let event = format!(r#"{{"kind":"message","message":{}}}"#, sent[1]);
-        let event = serde_json::from_str(&event).unwrap();
-        assert_eq!(Keep::None.cloud_received(&event).map(|it| it.number), Some(42));
-        let (_, body) = Keep::None.cloud_send("d", 43);
-        assert_eq!(Keep::None.device_received(&body).map(|it| it.number), Some(43));
-        assert!(Keep::None.device_received("no JSON").is_none());
+    fn both_ends_recognize_the_messages_that_they_send() {
+        let of = |received: Option<Received>| received.map(|it| (it.lane, it.number));
+        for lane in [Lane::Normal, Lane::Urgent] {
+            let sent = Keep::None.device_send(lane, 42);
+            let event = format!(r#"{{"kind":"message","message":{}}}"#, sent[1]);
+            let event = serde_json::from_str(&event).unwrap();
+            assert_eq!(of(Keep::None.cloud_received(&event)), Some((lane, 42)));
+            let (_, body) = Keep::None.cloud_send("d", lane, 43);
+            assert_eq!(of(Keep::None.device_received(&body)), Some((lane, 43)));
+        }
+        for other in ["no JSON", "{}", r#"{"lane":"slow","number":1}"#] {
+            assert!(Keep::None.device_received(other).is_none(), "{other}");
+        }
     }
 
     #[test]

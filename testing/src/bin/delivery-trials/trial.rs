@@ -99,38 +99,40 @@ fn start_senders(
     stop: &Arc<AtomicBool>,
 ) -> JoinSet<()> {
     let mut senders = JoinSet::new();
-    for application in [
-        Application::Device(pair.command.clone(), options.keep),
-        Application::Cloud(pair.api.clone(), options.keep),
-    ] {
-        senders.spawn(application.sends(Arc::clone(history), Arc::clone(stop)));
+    for lane in options.keep.lanes() {
+        for application in
+            [Application::Device(pair.command.clone()), Application::Cloud(pair.api.clone())]
+        {
+            let (history, stop) = (Arc::clone(history), Arc::clone(stop));
+            senders.spawn(application.sends(options.keep, *lane, history, stop));
+        }
     }
     senders
 }
 
 /// An application that sends.
 enum Application {
-    Device(FedecksCommand, Keep),
-    Cloud(Http, Keep),
+    Device(FedecksCommand),
+    Cloud(Http),
 }
 
 impl Application {
     /// Sends messages one after the other.
-    async fn sends(self, history: Arc<History>, stop: Arc<AtomicBool>) {
+    async fn sends(self, keep: Keep, lane: Lane, history: Arc<History>, stop: Arc<AtomicBool>) {
         let direction = match self {
-            Self::Device(..) => Direction::Up,
-            Self::Cloud(..) => Direction::Down,
+            Self::Device(_) => Direction::Up,
+            Self::Cloud(_) => Direction::Down,
         };
         let mut number = 0;
         while !stop.load(Relaxed) {
             number += 1;
-            let message = Message { direction, lane: Lane::Normal, number };
+            let message = Message { direction, lane, number };
             history.add(Entry::Sent(message));
             let answer = match &self {
-                Self::Device(command, keep) => {
-                    device_application::send(command, *keep, number).await
+                Self::Device(command) => {
+                    device_application::send(command, keep, lane, number).await
                 }
-                Self::Cloud(api, keep) => cloud_application::send(api, *keep, number).await,
+                Self::Cloud(api) => cloud_application::send(api, keep, lane, number).await,
             };
             history.add(Entry::Answered(message, answer));
             sleep(INTERVAL).await;
