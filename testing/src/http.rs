@@ -8,7 +8,7 @@ use eventsource_stream::{Event, EventStreamError, Eventsource};
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, Method, StatusCode};
 pub use reqwest::Response;
-use reqwest::{Body, Client, ClientBuilder, redirect};
+use reqwest::{Body, Client, ClientBuilder, RequestBuilder, redirect};
 use rustls::ClientConfig;
 use serde_json::Value;
 
@@ -98,8 +98,23 @@ impl Http {
 
     /// Sends a request and leaves the response's body to be read.
     pub async fn open(&self, method: Method, path: &str, body: impl Into<Body>) -> Response {
+        within(self.request(method, path, body).send()).await.unwrap()
+    }
+
+    /// The same; `None` if there is no response within 10 s, as when the server is killed.
+    pub async fn try_open(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<Body>,
+    ) -> Option<Response> {
+        let response = self.request(method, path, body).send();
+        tokio::time::timeout(Duration::from_secs(10), response).await.ok()?.ok()
+    }
+
+    fn request(&self, method: Method, path: &str, body: impl Into<Body>) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.origin));
-        within(request.headers(self.headers.clone()).body(body).send()).await.unwrap()
+        request.headers(self.headers.clone()).body(body)
     }
 
     /// Follows server-sent events.

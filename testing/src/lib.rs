@@ -11,6 +11,7 @@ pub mod cloud;
 #[cfg(feature = "server")]
 pub mod cloud_process;
 pub mod device;
+pub mod history;
 #[cfg(feature = "server")]
 pub mod http;
 pub mod namespace;
@@ -19,6 +20,7 @@ pub mod raw_cloud;
 pub mod raw_device;
 pub mod recorder;
 pub mod relay;
+pub mod tcp_relay;
 pub mod unread_log;
 pub mod wait;
 #[cfg(feature = "server")]

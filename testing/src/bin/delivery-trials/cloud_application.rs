@@ -1,0 +1,76 @@
+//! The application in the cloud: it sends and receives by the HTTP API.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use fedecks_testing::history::{Answer, Lane};
+use fedecks_testing::http::{Http, Response};
+use http::{Method, StatusCode};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::inbox::Inbox;
+use crate::keep::Keep;
+use crate::pair::DEVICE;
+
+/// Sends a message.
+pub(crate) async fn send(api: &Http, keep: Keep, lane: Lane, number: u64) -> Answer {
+    let (path, body) = keep.cloud_send(DEVICE, lane, number);
+    let response = api.try_open(Method::POST, &path, body).await;
+    keep.cloud_answer(response.map(|response| response.status()))
+}
+
+/// Reads the stream of events, and opens it again whenever it ends.
+pub(crate) struct Reader {
+    pub(crate) api: Http,
+    pub(crate) keep: Keep,
+    pub(crate) inbox: Inbox,
+    /// How often the stream said that events are missing.
+    pub(crate) gaps: Arc<AtomicU64>,
+}
+
+impl Reader {
+    /// Receives until it is dropped. `ready` is called when nothing that is sent from then on is missed.
+    pub(crate) async fn read(self, ready: impl FnOnce()) {
+        let mut ready = Some(ready);
+        let mut last = None;
+        loop {
+            let path = self.keep.cloud_events(DEVICE, last.as_deref());
+            let response = self.api.try_open(Method::GET, &path, "").await;
+            if let Some(stream) = response.filter(|it| it.status() == StatusCode::OK) {
+                if let Some(ready) = ready.take() {
+                    ready();
+                }
+                self.follow(stream, &mut last).await;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Reads events until the stream ends, which it does without a notice when the server is killed.
+    async fn follow(&self, mut stream: Response, last: &mut Option<String>) {
+        let mut line = Vec::new();
+        while let Ok(Some(bytes)) = stream.chunk().await {
+            for byte in bytes {
+                if byte == b'\n' {
+                    self.take(&line, last);
+                    line.clear();
+                } else {
+                    line.push(byte);
+                }
+            }
+        }
+    }
+
+    fn take(&self, line: &[u8], last: &mut Option<String>) {
+        if let Some(id) = line.strip_prefix(b"id: ") {
+            *last = Some(String::from_utf8_lossy(id).into_owned());
+        } else if line == b"event: gap" {
+            self.gaps.fetch_add(1, Relaxed);
+        } else if let Some(data) = line.strip_prefix(b"data: ") {
+            let event: Value = serde_json::from_slice(data).unwrap();
+            self.keep.cloud_received(&event).into_iter().for_each(|it| self.inbox.receive(it));
+        }
+    }
+}

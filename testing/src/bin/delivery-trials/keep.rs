@@ -1,0 +1,187 @@
+//! What a trial asks for each message: the commands and requests that say so, and what their answers promise.
+
+use std::process::ExitStatus;
+use std::str::FromStr;
+use std::time::Duration;
+
+use fedecks_testing::history::{Answer, Lane, Place};
+use http::StatusCode;
+use serde_json::Value;
+
+/// What is asked for each message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Nothing: it is sent now or never, and is lost with the connection.
+    None,
+}
+
+/// A message as an application has received it.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) lane: Lane,
+    pub(crate) number: u64,
+    pub(crate) id: Option<String>,
+    pub(crate) redelivered: bool,
+}
+
+impl Keep {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+        }
+    }
+
+    /// The lanes in which messages are sent.
+    pub(crate) fn lanes(self) -> &'static [Lane] {
+        match self {
+            Self::None => &[Lane::Normal],
+        }
+    }
+
+    /// How long the last messages may take after the applications have stopped sending.
+    pub(crate) fn transit(self) -> Duration {
+        match self {
+            Self::None => Duration::from_secs(2),
+        }
+    }
+
+    /// The arguments of the command `fedecks` that send a message from the device.
+    pub(crate) fn device_send(self, lane: Lane, number: u64) -> Vec<String> {
+        match self {
+            Self::None => vec!["send".to_owned(), body(lane, number)],
+        }
+    }
+
+    /// What that command has answered.
+    pub(crate) fn device_answer(self, status: ExitStatus) -> Answer {
+        match (self, status.code()) {
+            (Self::None, Some(0)) => Answer::Accepted(Place::Connection, None),
+            // Not connected.
+            (_, Some(7)) => Answer::Refused,
+            _ => Answer::Unknown,
+        }
+    }
+
+    /// The arguments of the command `fedecks` that print what the device receives.
+    pub(crate) fn device_listen(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &["listen"],
+        }
+    }
+
+    /// A line that this command has printed.
+    pub(crate) fn device_received(self, line: &str) -> Option<Received> {
+        let value: Value = serde_json::from_str(line).ok()?;
+        let (lane, number) = parse(&value)?;
+        match self {
+            Self::None => Some(Received { lane, number, id: None, redelivered: false }),
+        }
+    }
+
+    /// The path of the API that sends a message to the device, and its body.
+    pub(crate) fn cloud_send(self, device: &str, lane: Lane, number: u64) -> (String, String) {
+        match self {
+            Self::None => (format!("/api/v1/devices/{device}/messages"), body(lane, number)),
+        }
+    }
+
+    /// What the API has answered; `None` if there was no complete answer.
+    pub(crate) fn cloud_answer(self, status: Option<StatusCode>) -> Answer {
+        match (self, status) {
+            (Self::None, Some(StatusCode::ACCEPTED)) => Answer::Accepted(Place::Connection, None),
+            (_, Some(status)) if status.is_client_error() => Answer::Refused,
+            // Overloaded, or too much waits for the device.
+            (_, Some(StatusCode::SERVICE_UNAVAILABLE)) => Answer::Refused,
+            _ => Answer::Unknown,
+        }
+    }
+
+    /// The path of the API that streams what devices send, after the event with this id.
+    pub(crate) fn cloud_events(self, device: &str, after: Option<&str>) -> String {
+        let after = after.map(|id| format!("&after={id}")).unwrap_or_default();
+        match self {
+            Self::None => format!("/api/v1/events?kind=message&device={device}{after}"),
+        }
+    }
+
+    /// An event of this stream that is a message.
+    pub(crate) fn cloud_received(self, event: &Value) -> Option<Received> {
+        let (lane, number) = parse(event.get("message")?)?;
+        match self {
+            Self::None => Some(Received { lane, number, id: None, redelivered: false }),
+        }
+    }
+}
+
+impl FromStr for Keep {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "none" => Ok(Self::None),
+            _ => Err("expected none".to_owned()),
+        }
+    }
+}
+
+/// A message of some size that has a lane and a number.
+fn body(lane: Lane, number: u64) -> String {
+    let lane = name(lane);
+    format!(r#"{{"lane":"{lane}","number":{number},"text":"{}"}}"#, "x".repeat(80))
+}
+
+fn parse(message: &Value) -> Option<(Lane, u64)> {
+    let lane = message.get("lane")?.as_str()?;
+    let lane = [Lane::Normal, Lane::Urgent].into_iter().find(|it| name(*it) == lane)?;
+    Some((lane, message.get("number")?.as_u64()?))
+}
+
+fn name(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Normal => "normal",
+        Lane::Urgent => "urgent",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn both_ends_recognize_the_messages_that_they_send() {
+        let of = |received: Option<Received>| received.map(|it| (it.lane, it.number));
+        for lane in [Lane::Normal, Lane::Urgent] {
+            let sent = Keep::None.device_send(lane, 42);
+            let event = format!(r#"{{"kind":"message","message":{}}}"#, sent[1]);
+            let event = serde_json::from_str(&event).unwrap();
+            assert_eq!(of(Keep::None.cloud_received(&event)), Some((lane, 42)));
+            let (_, body) = Keep::None.cloud_send("d", lane, 43);
+            assert_eq!(of(Keep::None.device_received(&body)), Some((lane, 43)));
+        }
+        for other in ["no JSON", "{}", r#"{"lane":"slow","number":1}"#] {
+            assert!(Keep::None.device_received(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn only_certain_answers_are_taken_for_certain() {
+        let accepted = Answer::Accepted(Place::Connection, None);
+        for (code, answer) in [(0, &accepted), (7, &Answer::Refused), (3, &Answer::Unknown)] {
+            assert_eq!(Keep::None.device_answer(ExitStatus::from_raw(code << 8)), *answer);
+        }
+        // Killed by a signal.
+        assert_eq!(Keep::None.device_answer(ExitStatus::from_raw(9)), Answer::Unknown);
+        for (status, answer) in [
+            (Some(202), &accepted),
+            (Some(409), &Answer::Refused),
+            (Some(503), &Answer::Refused),
+            (Some(500), &Answer::Unknown),
+            (None, &Answer::Unknown),
+        ] {
+            let status = status.map(|code| StatusCode::from_u16(code).unwrap());
+            assert_eq!(Keep::None.cloud_answer(status), *answer, "{status:?}");
+        }
+    }
+}

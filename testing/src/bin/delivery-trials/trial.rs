@@ -1,0 +1,235 @@
+//! One trial: a pair, both applications, its faults, and what is to be said about its history.
+
+use std::fmt::{Display, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fedecks_testing::history::{Direction, Entry, History, Lane, Message, Program, Verdict};
+use fedecks_testing::http::Http;
+use fedecks_testing::tcp_relay::{Link, TcpRelay};
+use fedecks_testing::wait::within;
+use futures_util::future::join;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::cloud_application::{self, Reader};
+use crate::device_application;
+use crate::faults::{Kill, LinkFault, Schedule};
+use crate::inbox::Inbox;
+use crate::keep::Keep;
+use crate::options::Options;
+use crate::pair::{FedecksCommand, Pair};
+use crate::report::Report;
+
+/// Between two messages of an application.
+const INTERVAL: Duration = Duration::from_millis(60);
+
+/// How long it may take until messages pass in both directions after the last fault.
+const RECOVERY: Duration = Duration::from_secs(40);
+
+/// Runs the trial with this seed.
+pub(crate) async fn run(seed: u64, options: Options) -> Report {
+    let programs = std::env::current_exe().unwrap();
+    let mut pair = Pair::start(programs.parent().unwrap()).await;
+    let history = Arc::new(History::default());
+    let gaps = Arc::new(AtomicU64::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let _receivers = start_receivers(&pair, &options, &history, &gaps).await;
+    let senders = start_senders(&pair, &options, &history, &stop);
+
+    let schedule = Schedule::new(seed, &options.faults, options.duration);
+    let faults = Faults { history: &history, begun: Mutex::default() };
+    let relay = Arc::clone(&pair.relay);
+    join(faults.of_link(&relay, &schedule.link), faults.of_programs(&mut pair, &schedule.kills))
+        .await;
+
+    let failure = recovered(&history).await.err();
+    stop.store(true, Relaxed);
+    senders.join_all().await;
+    let verdict = settled(&history, options.keep.transit()).await;
+    let report = Report {
+        seed,
+        keep: options.keep.name(),
+        faults: faults.begun.into_inner().unwrap(),
+        verdict,
+        gaps: gaps.load(Relaxed),
+        swallowed: pair.relay.counts().swallowed,
+        failure,
+    };
+    if let Some(folder) = options.histories.filter(|_| !report.is_clean()) {
+        write(&folder, &report, &history, &pair);
+    }
+    report
+}
+
+/// Starts the applications that receive. Returns when they miss nothing any more.
+async fn start_receivers(
+    pair: &Pair,
+    options: &Options,
+    history: &Arc<History>,
+    gaps: &Arc<AtomicU64>,
+) -> JoinSet<()> {
+    let mut receivers = JoinSet::new();
+    let ready = Arc::new(Semaphore::new(0));
+    let (up, down) = (Arc::clone(&ready), Arc::clone(&ready));
+    let reader = Reader {
+        api: pair.api.clone(),
+        keep: options.keep,
+        inbox: Inbox::new(Direction::Up, history),
+        gaps: Arc::clone(gaps),
+    };
+    receivers.spawn(async move { reader.read(|| up.add_permits(1)).await });
+    let inbox = Inbox::new(Direction::Down, history);
+    let (command, keep) = (pair.command.clone(), options.keep);
+    receivers.spawn(async move {
+        device_application::listen(command, keep, inbox, || down.add_permits(1)).await;
+    });
+    within(ready.acquire_many(2)).await.unwrap().forget();
+    receivers
+}
+
+/// Starts the applications that send until `stop`.
+fn start_senders(
+    pair: &Pair,
+    options: &Options,
+    history: &Arc<History>,
+    stop: &Arc<AtomicBool>,
+) -> JoinSet<()> {
+    let mut senders = JoinSet::new();
+    for lane in options.keep.lanes() {
+        for application in
+            [Application::Device(pair.command.clone()), Application::Cloud(pair.api.clone())]
+        {
+            let (history, stop) = (Arc::clone(history), Arc::clone(stop));
+            senders.spawn(application.sends(options.keep, *lane, history, stop));
+        }
+    }
+    senders
+}
+
+/// An application that sends.
+enum Application {
+    Device(FedecksCommand),
+    Cloud(Http),
+}
+
+impl Application {
+    /// Sends messages one after the other.
+    async fn sends(self, keep: Keep, lane: Lane, history: Arc<History>, stop: Arc<AtomicBool>) {
+        let direction = match self {
+            Self::Device(_) => Direction::Up,
+            Self::Cloud(_) => Direction::Down,
+        };
+        let mut number = 0;
+        while !stop.load(Relaxed) {
+            number += 1;
+            let message = Message { direction, lane, number };
+            history.add(Entry::Sent(message));
+            let answer = match &self {
+                Self::Device(command) => {
+                    device_application::send(command, keep, lane, number).await
+                }
+                Self::Cloud(api) => cloud_application::send(api, keep, lane, number).await,
+            };
+            history.add(Entry::Answered(message, answer));
+            sleep(INTERVAL).await;
+        }
+    }
+}
+
+/// Injects faults.
+struct Faults<'a> {
+    history: &'a History,
+    begun: Mutex<Vec<String>>,
+}
+
+impl Faults<'_> {
+    async fn of_link(&self, relay: &TcpRelay, faults: &[LinkFault]) {
+        for fault in faults {
+            sleep(fault.pause).await;
+            self.begin(fault);
+            match fault.link {
+                None => relay.reset(),
+                Some(link) => relay.set(link),
+            }
+            sleep(fault.lasts).await;
+            relay.set(Link::Up);
+            if fault.then_reset {
+                relay.reset();
+            }
+        }
+    }
+
+    async fn of_programs(&self, pair: &mut Pair, kills: &[Kill]) {
+        for kill in kills {
+            sleep(kill.pause).await;
+            self.begin(kill);
+            for program in kill.programs {
+                match program {
+                    Program::Device => pair.kill_device().await,
+                    Program::Cloud => pair.cloud.kill().await,
+                }
+                self.history.add(Entry::Killed(*program));
+            }
+            sleep(kill.away).await;
+            for program in kill.programs {
+                match program {
+                    Program::Device => pair.start_device(),
+                    Program::Cloud => pair.cloud.start_again().await,
+                }
+            }
+        }
+    }
+
+    fn begin(&self, fault: &impl Display) {
+        self.begun.lock().unwrap().push(fault.to_string());
+    }
+}
+
+/// Waits until a message that was sent from now on has been received in each direction.
+async fn recovered(history: &History) -> Result<(), String> {
+    let began = Instant::now();
+    let start = history.records().len();
+    loop {
+        let new: Vec<Entry> =
+            history.records().into_iter().skip(start).map(|record| record.entry).collect();
+        let passes = |direction| {
+            new.iter().any(|entry| {
+                matches!(entry, Entry::Received { message, .. }
+                    if message.direction == direction && new.contains(&Entry::Sent(*message)))
+            })
+        };
+        let stuck = [Direction::Up, Direction::Down].into_iter().find(|it| !passes(*it));
+        let Some(stuck) = stuck else { return Ok(()) };
+        if began.elapsed() > RECOVERY {
+            return Err(format!("no message passes {stuck:?} {RECOVERY:?} after the last fault"));
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The verdict, once nothing is missing or nothing is to be expected any more.
+async fn settled(history: &History, transit: Duration) -> Verdict {
+    let began = Instant::now();
+    loop {
+        let verdict = history.verdict();
+        if verdict.is_clean() || began.elapsed() > transit {
+            return verdict;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Writes what explains a trial.
+fn write(folder: &Path, report: &Report, history: &History, pair: &Pair) {
+    let mut text = format!("{}\n\n", report.json());
+    for record in history.records() {
+        writeln!(text, "{:>6} ms {:?}", record.at.as_millis(), record.entry).unwrap();
+    }
+    let (cloud, device) = (pair.cloud.log(), pair.device_log());
+    write!(text, "\nfedecks-cloud:\n{cloud}\nfedecksd:\n{device}").unwrap();
+    std::fs::write(folder.join(format!("trial-{}.txt", report.seed)), text).unwrap();
+}
