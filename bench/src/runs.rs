@@ -104,7 +104,8 @@ impl Setting<'_> {
             let program = program.filter(|_| self.options.serves(Kind::Fedecks));
             if let (Bench::IdlePlaintext | Bench::Handshake, Some(program)) = (bench, program) {
                 let run = self.run_program(bench, program).await;
-                let values = run.map_err(|error| format!("{}, {PROGRAM}: {error}", bench.name()))?;
+                let values =
+                    run.map_err(|error| format!("{}, {PROGRAM}: {error}", bench.name()))?;
                 add(&mut measurements, bench, PROGRAM, values);
             }
         }

@@ -405,7 +405,8 @@ mod tests {
         assert_eq!(sent(&mut it), []);
         assert!(it.void(|_| Some(SkipReason::Expired)).iter().all(|(message, _)| message.body > 8));
         it.on_ack(&ack(5)).map(drop).unwrap();
-        let again: Vec<_> = std::iter::from_fn(|| it.transmit().map(|sent| (sent.0, sent.2))).collect();
+        let again: Vec<_> =
+            std::iter::from_fn(|| it.transmit().map(|sent| (sent.0, sent.2))).collect();
         assert_eq!(again, [(6, true), (7, true), (8, true), (9, false)]);
     }
 
@@ -447,7 +448,8 @@ mod tests {
         it.announce(1);
         sent(&mut it);
         it.rewind(1, 2).unwrap();
-        let again: Vec<_> = std::iter::from_fn(|| it.transmit().map(|sent| (sent.0, sent.2))).collect();
+        let again: Vec<_> =
+            std::iter::from_fn(|| it.transmit().map(|sent| (sent.0, sent.2))).collect();
         assert_eq!(again, [(3, true), (4, true), (5, true), (6, true)]);
         assert!(it.rewind(1, 7).is_err());
     }

@@ -20,8 +20,8 @@ mod token;
 pub use budget::Budget;
 pub use credentials::{Credentials, CredentialsError, DEVICE_ID_KEY, TOKEN_KEY};
 pub use delivery::{
-    Ack, Capabilities, Content, DeliveryFrame, InstallationId, InvalidTag, Kept, Lane, Resume, Skip, SkipReason,
-    StreamId, Tag,
+    Ack, Capabilities, Content, DeliveryFrame, InstallationId, InvalidTag, Kept, Lane, Resume,
+    Skip, SkipReason, StreamId, Tag,
 };
 pub use device_id::{DeviceId, InvalidDeviceId};
 pub use dialect::{Dialect, EncodedTerm, Received};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fedecks_cloud::messaging::backplane::Backplane;
 use fedecks_cloud::messaging::{Published, Subscription, TopicEvent};
 use fedecks_cloud::serve::{Server, Tls};
-use fedecks_cloud::store::{Clock, DeviceStore, SqliteStore};
+use fedecks_cloud::store::{Clock, DeviceStore, MessageStore, SqliteStore};
 use fedecks_cloud::{Denylist, Fedecks, Handler, Hub, Keyring, Listen, Options, serve};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -23,6 +23,8 @@ pub struct Cloud<C> {
     pub denylist: Denylist,
     /// In memory.
     pub store: Arc<dyn DeviceStore>,
+    /// The same.
+    pub messages: Arc<dyn MessageStore>,
     /// Where it listens.
     pub address: SocketAddr,
     calls: UnboundedReceiver<C>,
@@ -81,6 +83,7 @@ impl CloudOptions {
         let store = Arc::new(SqliteStore::in_memory().unwrap());
         let (sender, calls) = unbounded_channel();
         let mut builder = Fedecks::builder(handler(sender), self.keyring, store.clone())
+            .messages(store.clone())
             .clock(self.clock)
             .options(self.options);
         if let Some(backplane) = self.backplane {
@@ -89,7 +92,8 @@ impl CloudOptions {
         let fedecks = builder.build().await.unwrap();
         let (address, server) = serve(&fedecks);
         let denylist = fedecks.denylist().clone();
-        Cloud { hub: fedecks.hub(), denylist, store, address, calls, server }
+        let messages = store.clone();
+        Cloud { hub: fedecks.hub(), denylist, store, messages, address, calls, server }
     }
 }
 

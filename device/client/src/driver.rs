@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_device_core::{
-    Action, Attempt, Connection, Event, LoggedIn, LoginError, LoginId, LogoutId, Network,
-    KeepError, KeepId, NewKept, NotRegistered, SendError, SendId, Settled, State, Time,
+    Action, Attempt, Connection, Event, KeepError, KeepId, LoggedIn, LoginError, LoginId, LogoutId,
+    Network, NewKept, NotRegistered, SendError, SendId, Settled, State, Time,
 };
 use fedecks_protocol::{Credentials, DeviceId, IssuedToken, Tag, UpFrame};
 use tokio::sync::{mpsc, oneshot, watch};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 #[doc(inline)]
 pub use fedecks_device_core::{KeepError, QueueStatus, Settled};
+use fedecks_protocol::TermError;
 #[doc(inline)]
 pub use fedecks_protocol::{Lane, SkipReason, Tag};
-use fedecks_protocol::TermError;
 use tokio::sync::oneshot;
 
 use crate::error::Stopped;

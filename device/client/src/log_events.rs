@@ -1,8 +1,6 @@
 //! Log lines for the core's events and notices. Never a token, a credential or the body of a message.
 
-use fedecks_device_core::{
-    Event, FailReason, LoggedIn, LoginError, LostReason, Notice, Settled,
-};
+use fedecks_device_core::{Event, FailReason, LoggedIn, LoginError, LostReason, Notice, Settled};
 use fedecks_protocol::{EncodedTerm, Tag};
 use tracing::{debug, error, info, warn};
 
@@ -80,12 +78,19 @@ pub(crate) fn notice(notice: &Notice) {
         }
         Notice::BadFrame { size, error } => warn!(size, %error, "ignored an undecodable frame"),
         Notice::OtherCloud { dropped } => {
-            warn!(dropped, "the cloud is another one: dropped the messages that were kept for the one before");
+            warn!(
+                dropped,
+                "the cloud is another one: dropped the messages that were kept for the one before"
+            );
         }
         Notice::Renumbered => {
-            warn!("the cloud knows other messages of this device: those that are kept may arrive twice, flagged");
+            warn!(
+                "the cloud knows other messages of this device: those that are kept may arrive twice, flagged"
+            );
         }
-        Notice::Violation(violation) => error!(%violation, "the cloud violated the protocol of kept messages"),
+        Notice::Violation(violation) => {
+            error!(%violation, "the cloud violated the protocol of kept messages")
+        }
         Notice::TextMessage { size } => warn!(size, "ignored a text message"),
     }
 }

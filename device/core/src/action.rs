@@ -3,9 +3,7 @@
 use std::fmt;
 
 use fedecks_delivery::Settled;
-use fedecks_protocol::{
-    AuthError, AuthRequest, CloseCode, EncodedTerm, IssuedToken, Proof, Tag,
-};
+use fedecks_protocol::{AuthError, AuthRequest, CloseCode, EncodedTerm, IssuedToken, Proof, Tag};
 
 use crate::attempt::Attempt;
 use crate::config::Config;

@@ -28,9 +28,9 @@ pub use addresses::{AddressHistory, Candidate};
 pub use attempt::{Attempt, DialError, Phase};
 pub use config::Config;
 pub use connection::{Connection, Stored};
+pub use event::{Event, FailReason, LostReason};
 pub use fedecks_delivery::Settled;
 pub use kept::{KeepError, KeepId, NewContent, NewKept, QueueStatus};
-pub use event::{Event, FailReason, LostReason};
 pub use request::{
     GiveUp, LoggedIn, LoginError, LoginId, LogoutId, NotRegistered, SendError, SendId,
 };

@@ -4,8 +4,8 @@ use fedecks_protocol::Resume;
 use fedecks_store::{BoxFuture, StoreError, StreamPosition};
 use tokio::time::Instant;
 
-use crate::context::GatewayContext;
 use super::inbound::Batch;
+use crate::context::GatewayContext;
 use crate::handler::{Handler, Outcome};
 use crate::kept::KeptOutcome;
 

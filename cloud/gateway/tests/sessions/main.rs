@@ -8,6 +8,7 @@
 mod accounts;
 mod endings;
 mod guessing;
+mod kept;
 mod messages;
 mod nodes;
 mod rate_limit;

@@ -98,12 +98,7 @@ impl Outbox {
     }
 
     /// Makes room for a message: the oldest ones of the normal lane go, those of the urgent lane stay.
-    fn make_room(
-        &mut self,
-        bytes: u64,
-        limit: u64,
-        out: &mut Output,
-    ) -> Result<(), KeepError> {
+    fn make_room(&mut self, bytes: u64, limit: u64, out: &mut Output) -> Result<(), KeepError> {
         let waiting = self.status().bytes;
         let Some(excess) = (waiting + bytes).checked_sub(limit).filter(|excess| *excess > 0) else {
             return Ok(());

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use fedecks_protocol::{
-    Capabilities, CloseCode, DeliveryFrame, DownFrame, EncodeError, Limits, Received, UpFrame, Welcome,
+    Capabilities, CloseCode, DeliveryFrame, DownFrame, EncodeError, Limits, Received, UpFrame,
+    Welcome,
 };
 
 use super::heartbeat::Heartbeat;

@@ -69,7 +69,12 @@ fn ack(handle: u64, up_to: u64, tag: Tag) -> DownFrame {
 
 fn connect(it: &mut Machine, attempt: u64, welcome: Welcome) {
     it.dialed(attempt, Ok(())).frame(attempt, &DownFrame::Welcome(welcome));
-    assert!(written(it).0.iter().all(|frame| !matches!(frame, UpFrame::Delivery(DeliveryFrame::Ack(_)))));
+    assert!(
+        written(it)
+            .0
+            .iter()
+            .all(|frame| !matches!(frame, UpFrame::Delivery(DeliveryFrame::Ack(_))))
+    );
 }
 
 fn kept_numbers(frames: &[UpFrame]) -> Vec<(u64, bool)> {
@@ -148,7 +153,10 @@ fn the_queue_is_bounded_by_its_lane_s_rule() {
     only_urgent.discard_outputs();
     let it = &mut it;
     let full = keep(&mut only_urgent, Lane::Urgent, 30_000);
-    assert!(matches!(full, Err(KeepError::QueueFull { limit: Config::KEEP_BYTES, .. })), "{full:?}");
+    assert!(
+        matches!(full, Err(KeepError::QueueFull { limit: Config::KEEP_BYTES, .. })),
+        "{full:?}"
+    );
     assert!(it.core.queue().bytes <= Config::KEEP_BYTES);
 
     it.dialed(1, Ok(())).frame(1, &DownFrame::Welcome(offering(CLOUD)));
@@ -164,9 +172,8 @@ fn the_queue_is_bounded_by_its_lane_s_rule() {
         panic!("{skips:?} after {first}")
     };
     assert_eq!(to, dropped, "one frame says so, however many were dropped");
-    let normal = frames.iter().position(|frame| {
-        matches!(frame, UpFrame::Delivery(DeliveryFrame::Skip(_)))
-    });
+    let normal =
+        frames.iter().position(|frame| matches!(frame, UpFrame::Delivery(DeliveryFrame::Skip(_))));
     let last_urgent = kept_numbers(&frames[..normal.unwrap()]);
     assert_eq!(last_urgent.len(), 8, "the urgent lane goes first, within its credit");
 }

@@ -189,10 +189,8 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// The handler has failed: if it had a kept message, that counts.
     pub(super) fn note_failure(&self, end: &EndReason) {
         let (Some(inbound), Some(kept)) = (&self.inbound, &self.context.kept) else { return };
-        if let (
-            Some(handling),
-            EndReason::Error(SessionError::Panicked | SessionError::Stuck(_)),
-        ) = (inbound.handling, end)
+        if let (Some(handling), EndReason::Error(SessionError::Panicked | SessionError::Stuck(_))) =
+            (inbound.handling, end)
         {
             let StreamPosition { stream, up_to, .. } = handling.position;
             kept.failures.add(self.session.device(), stream, up_to);

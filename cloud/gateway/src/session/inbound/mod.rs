@@ -128,8 +128,7 @@ impl Inbound {
         };
         let sent_at = sent_at_ms.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
         let id = tag;
-        let message =
-            KeptMessage { id, stream, sequence, lane, redelivered, sent_at, content };
+        let message = KeptMessage { id, stream, sequence, lane, redelivered, sent_at, content };
         Ok(Arrival::Handle(Box::new(message)))
     }
 
