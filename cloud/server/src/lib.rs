@@ -21,7 +21,6 @@ mod handler;
 mod history;
 mod http;
 mod listeners;
-mod message_id;
 mod metrics;
 mod owner;
 mod preflight;

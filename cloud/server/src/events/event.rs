@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fedecks_cloud::{DeviceId, Message};
+use fedecks_protocol::{Lane, Tag};
 
 use crate::event_kind::EventKind;
-use crate::message_id::MessageId;
 
 /// Something that happened to a device.
 #[derive(Debug, Clone)]
@@ -29,10 +29,16 @@ pub(crate) enum EventPayload {
     Message(Message),
     /// A device sent bytes.
     RawMessage(Bytes),
+    /// A device sent a term that was kept until it was stored.
+    KeptMessage(Kept, Message),
+    /// A device sent bytes that were kept until they were stored.
+    KeptRawMessage(Kept, Bytes),
     /// A term was put into a device's queue.
-    Sent { id: MessageId, by: String, message: Message },
+    Sent { id: Tag, by: String, message: Message },
     /// Bytes were put into a device's queue.
-    RawSent { id: MessageId, by: String, bytes: Bytes },
+    RawSent { id: Tag, by: String, bytes: Bytes },
+    /// What became of a kept message for a device.
+    Settled { id: Tag, state: &'static str, reason: Option<&'static str> },
     /// A connection was refused.
     Refused { reason: &'static str, peer: Option<SocketAddr> },
     /// A device's tokens were revoked.
@@ -41,6 +47,18 @@ pub(crate) enum EventPayload {
     Blocked,
     /// A device was unblocked.
     Unblocked,
+}
+
+/// What is known about a kept message besides its content.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    /// Its id, which is unique for its device.
+    pub(crate) id: Tag,
+    pub(crate) lane: Lane,
+    /// It may have been handled before.
+    pub(crate) redelivered: bool,
+    /// When the device accepted it, if the device's clock was plausible.
+    pub(crate) sent_at: Option<SystemTime>,
 }
 
 impl Event {
@@ -52,10 +70,11 @@ impl Event {
         match &self.payload {
             EventPayload::Connected { .. } => EventKind::Connected,
             EventPayload::Disconnected { .. } => EventKind::Disconnected,
-            EventPayload::Message(_) => EventKind::Message,
-            EventPayload::RawMessage(_) => EventKind::RawMessage,
+            EventPayload::Message(_) | EventPayload::KeptMessage(..) => EventKind::Message,
+            EventPayload::RawMessage(_) | EventPayload::KeptRawMessage(..) => EventKind::RawMessage,
             EventPayload::Sent { .. } => EventKind::Sent,
             EventPayload::RawSent { .. } => EventKind::RawSent,
+            EventPayload::Settled { .. } => EventKind::Settled,
             EventPayload::Refused { .. } => EventKind::Refused,
             EventPayload::Revoked => EventKind::Revoked,
             EventPayload::Blocked => EventKind::Blocked,
@@ -63,17 +82,26 @@ impl Event {
         }
     }
 
+    /// Of a kept message, which was stored for the webhooks together with its acknowledgement.
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        match &self.payload {
+            EventPayload::KeptMessage(kept, _) | EventPayload::KeptRawMessage(kept, _) => Some(kept),
+            _ => None,
+        }
+    }
+
     /// The approximate size of its content in memory, in bytes.
     pub(crate) fn weight(&self) -> usize {
         match &self.payload {
-            EventPayload::Message(message) => message.weight(),
+            EventPayload::Message(message) | EventPayload::KeptMessage(_, message) => message.weight(),
             // The message keeps the frame that was sent, too.
             EventPayload::Sent { by, message, .. } => by.len() + 2 * message.weight(),
-            EventPayload::RawMessage(bytes) => bytes.len(),
+            EventPayload::RawMessage(bytes) | EventPayload::KeptRawMessage(_, bytes) => bytes.len(),
             EventPayload::RawSent { by, bytes, .. } => by.len() + bytes.len(),
             EventPayload::Connected { connection, .. } => connection.len(),
             EventPayload::Disconnected { connection, reason } => connection.len() + reason.len(),
-            EventPayload::Refused { .. }
+            EventPayload::Settled { .. }
+            | EventPayload::Refused { .. }
             | EventPayload::Revoked
             | EventPayload::Blocked
             | EventPayload::Unblocked => 0,

@@ -7,12 +7,12 @@ use fedecks_protocol::JsonTerm;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::event::{Event, EventPayload};
-use crate::message_id::MessageId;
+use super::event::{Event, EventPayload, Kept};
+use crate::event_kind::EventKind;
 
 impl Event {
     /// Appends the JSON object, with the id under which the event was recorded. It has no line breaks.
-    pub(super) fn write_json(&self, id: &str, to: &mut Vec<u8>) {
+    pub(crate) fn write_json(&self, id: &str, to: &mut Vec<u8>) {
         // Terms and texts always have a JSON form, and a vector takes everything.
         let start = to.len();
         let _ = serde_json::to_writer(&mut *to, &Identified { id, event: self });
@@ -25,6 +25,8 @@ impl Event {
     pub(super) fn json_length(&self) -> usize {
         match &self.payload {
             EventPayload::Message(message) => term_length(message),
+            EventPayload::KeptMessage(_, message) => KEPT + term_length(message),
+            EventPayload::KeptRawMessage(_, bytes) => KEPT + base64_length(bytes),
             EventPayload::Sent { by, message, .. } => {
                 MESSAGE_ID + text_length(by) + term_length(message)
             }
@@ -36,6 +38,7 @@ impl Event {
             EventPayload::Disconnected { connection, reason } => {
                 connection.len() + text_length(reason)
             }
+            EventPayload::Settled { .. } => MESSAGE_ID + 64,
             EventPayload::Refused { .. }
             | EventPayload::Revoked
             | EventPayload::Blocked
@@ -45,7 +48,10 @@ impl Event {
 }
 
 /// The length of a message's id with its key.
-const MESSAGE_ID: usize = MessageId::CHARS + 16;
+const MESSAGE_ID: usize = 32;
+
+/// The length of what is known about a kept message.
+const KEPT: usize = 128;
 
 /// The length of a number, `$float` and the like.
 const SCALAR: usize = 24;
@@ -99,6 +105,9 @@ impl Serialize for Identified<'_> {
             map.serialize_entry("message_id", &format_args!("{id}"))?;
             map.serialize_entry("by", by)?;
         }
+        if let EventKind::Message | EventKind::RawMessage = event.kind() {
+            map.serialize_entry("kept", &event.kept().map(KeptJson))?;
+        }
         match &event.payload {
             EventPayload::Connected { connection, peer, by } => {
                 map.serialize_entry("connection", connection)?;
@@ -109,11 +118,20 @@ impl Serialize for Identified<'_> {
                 map.serialize_entry("connection", connection)?;
                 map.serialize_entry("reason", reason)?;
             }
-            EventPayload::Message(message) | EventPayload::Sent { message, .. } => {
+            EventPayload::Message(message)
+            | EventPayload::KeptMessage(_, message)
+            | EventPayload::Sent { message, .. } => {
                 map.serialize_entry("message", &JsonTerm(&**message))?;
             }
-            EventPayload::RawMessage(bytes) | EventPayload::RawSent { bytes, .. } => {
+            EventPayload::RawMessage(bytes)
+            | EventPayload::KeptRawMessage(_, bytes)
+            | EventPayload::RawSent { bytes, .. } => {
                 map.serialize_entry("bytes", &BASE64.encode(bytes))?;
+            }
+            EventPayload::Settled { id, state, reason } => {
+                map.serialize_entry("message_id", &format_args!("{id}"))?;
+                map.serialize_entry("state", state)?;
+                map.serialize_entry("reason", reason)?;
             }
             EventPayload::Refused { reason, peer } => {
                 map.serialize_entry("reason", reason)?;
@@ -125,11 +143,27 @@ impl Serialize for Identified<'_> {
     }
 }
 
+struct KeptJson<'a>(&'a Kept);
+
+impl Serialize for KeptJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Kept { id, lane, redelivered, sent_at } = self.0;
+        let mut map = serializer.serialize_map(Some(4))?;
+        map.serialize_entry("id", &format_args!("{id}"))?;
+        map.serialize_entry("lane", lane.as_str())?;
+        map.serialize_entry("redelivered", redelivered)?;
+        let sent_at = sent_at.map(|at| utc_millis(at).to_string());
+        map.serialize_entry("sent_at", &sent_at)?;
+        map.end()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, SystemTime};
 
     use fedecks_cloud::Message;
+    use fedecks_protocol::{Lane, Tag};
 
     use super::*;
 
@@ -145,11 +179,15 @@ mod tests {
         let message = Message::from(Term::Map(vec![("temperature".into(), 21.5.into())]));
         assert_eq!(
             json(Some("kitchen-1"), EventPayload::Message(message)),
-            r#"{"id":"1-7","time":"2023-11-14T22:13:20.123Z","kind":"message","device":"kitchen-1","message":{"temperature":21.5}}"#
+            r#"{"id":"1-7","time":"2023-11-14T22:13:20.123Z","kind":"message","device":"kitchen-1","kept":null,"message":{"temperature":21.5}}"#
         );
         let raw = json(Some("kitchen-1"), EventPayload::RawMessage(b"hello"[..].into()));
-        let end = r#""kind":"raw-message","device":"kitchen-1","bytes":"aGVsbG8="}"#;
+        let end = r#""kind":"raw-message","device":"kitchen-1","kept":null,"bytes":"aGVsbG8="}"#;
         assert!(raw.ends_with(end), "{raw}");
+        let kept = Kept { id: Tag(26), lane: Lane::Urgent, redelivered: true, sent_at: Some(at) };
+        let kept = json(Some("kitchen-1"), EventPayload::KeptRawMessage(kept, b"hello"[..].into()));
+        let end = r#""kept":{"id":"000000000000001a","lane":"urgent","redelivered":true,"sent_at":"2023-11-14T22:13:20.123Z"},"bytes":"aGVsbG8="}"#;
+        assert!(kept.ends_with(end), "{kept}");
         let refused = json(None, EventPayload::Refused { reason: "missing-header", peer: None });
         let end = r#""device":null,"reason":"missing-header","peer":null}"#;
         assert!(refused.ends_with(end), "{refused}");

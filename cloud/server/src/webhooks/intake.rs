@@ -4,7 +4,8 @@ use fedecks_store::QueueItem;
 
 use crate::config::Webhook;
 use crate::event_kind::EventKind;
-use crate::events::{EventLog, Filter, Item, Reader};
+use super::kept::webhook_filter;
+use crate::events::{EventLog, Item, Reader};
 
 /// How many events are stored at a time.
 const BATCH: usize = 256;
@@ -23,9 +24,7 @@ pub(super) struct Intake {
 impl Intake {
     /// Of what happens from now on: what an earlier run left is in the store.
     pub(super) fn new(webhook: &Webhook, events: &EventLog) -> Self {
-        let devices = webhook.devices.clone().into_iter().collect();
-        let filter = Filter::new(devices, &webhook.kinds);
-        Self { events: Reader::follow(events, None, filter), batch: Vec::new(), missed: 0 }
+        Self { events: Reader::follow(events, None, webhook_filter(webhook)), batch: Vec::new(), missed: 0 }
     }
 
     /// Waits for something in the log. Cancel safe.
@@ -36,6 +35,8 @@ impl Intake {
     /// Adds what was read to the batch; `at` is the time in seconds since 1970-01-01 UTC.
     pub(super) fn accept(&mut self, item: Item, at: u64) {
         match item {
+            // The store has it already.
+            Item::Event(entry) if entry.event.kept().is_some() => {}
             Item::Event(entry) => {
                 // A refused client may have claimed any device id: that device's events don't wait for it.
                 let device = entry.event.device.as_ref();

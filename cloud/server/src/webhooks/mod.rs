@@ -5,6 +5,7 @@ mod counters;
 pub(crate) mod delivery;
 mod in_flight;
 mod intake;
+mod kept;
 mod queue_clock;
 mod queue_name;
 mod resolver;
@@ -24,6 +25,7 @@ use crate::error::ServerError;
 use crate::events::EventLog;
 
 pub(crate) use counters::WebhookCounters;
+pub(crate) use kept::KeptEvents;
 pub(crate) use queue_name::queue_name;
 
 /// How long storing the last events may take when the server ends.
@@ -41,7 +43,7 @@ impl Webhooks {
     pub(crate) async fn start(
         webhooks: &[Webhook],
         store: Arc<dyn QueueStore>,
-        events: &EventLog,
+        (events, kept): (&EventLog, &KeptEvents),
         clock: &Clock,
     ) -> Result<Self, ServerError> {
         let names: Vec<_> = webhooks.iter().map(|webhook| queue_name(&webhook.name)).collect();
@@ -56,11 +58,12 @@ impl Webhooks {
         }
         let (ended, end) = watch::channel(false);
         let mut started = Self { counters: Vec::new(), ended, tasks: JoinSet::new() };
-        for webhook in webhooks {
+        for (place, webhook) in webhooks.iter().enumerate() {
+            let bell = kept.bell(place);
             let counters = Arc::new(WebhookCounters::default());
             let worker = {
                 let counters = counters.clone();
-                worker::Worker::new(webhook, store.clone(), events, clock.clone(), counters)?
+                worker::Worker::new(webhook, store.clone(), (events, bell), clock.clone(), counters)?
             };
             started.tasks.spawn(worker.run_until(end.clone()));
             started.counters.push((webhook.name.clone(), counters));

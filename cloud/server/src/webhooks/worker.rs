@@ -16,6 +16,7 @@ use super::counters::WebhookCounters;
 use super::delivery::{Outcome, Receiver};
 use super::in_flight::InFlight;
 use super::intake::Intake;
+use super::kept::{Bell, budget};
 use super::queue_clock::QueueClock;
 use super::queue_name::queue_name;
 use super::retry::{FailedAttempt, Next};
@@ -30,6 +31,8 @@ pub(super) struct Worker {
     queue: String,
     store: Arc<dyn QueueStore>,
     intake: Intake,
+    /// Rung when others have stored events for the webhook.
+    bell: Arc<Bell>,
     receiver: Receiver,
     in_flight: InFlight,
     /// Deliveries that have ended, and whose reservations have not.
@@ -76,7 +79,7 @@ impl Worker {
     pub(super) fn new(
         webhook: &Webhook,
         store: Arc<dyn QueueStore>,
-        events: &EventLog,
+        (events, bell): (&EventLog, Arc<Bell>),
         clock: Clock,
         counters: Arc<WebhookCounters>,
     ) -> Result<Self, ServerError> {
@@ -85,6 +88,7 @@ impl Worker {
             queue: queue_name(&webhook.name),
             store,
             intake: Intake::new(webhook, events),
+            bell,
             receiver: Receiver::new(webhook, webhook.signing_secret()?)?,
             in_flight: InFlight::new(webhook.concurrency, webhook.in_flight_bytes),
             to_settle: Vec::new(),
@@ -105,6 +109,7 @@ impl Worker {
         let stopped = self.run(&mut ended).await;
         self.settle().await;
         if stopped == Stopped::Gone {
+            self.bell.gone();
             return;
         }
         loop {
@@ -156,6 +161,7 @@ impl Worker {
                     self.intake.accept(item, self.clock.now());
                     self.intake.fill(self.clock.now()).await;
                 }
+                () = self.bell.rung() => self.next_due = Some(self.time.now()),
                 () = tokio::time::sleep_until(due) => {}
             }
         }
@@ -378,7 +384,7 @@ impl Worker {
     }
 
     fn budget(&self) -> QueueBudget {
-        QueueBudget { items: self.webhook.keep as u64, bytes: self.webhook.keep_bytes }
+        budget(&self.webhook)
     }
 
     fn count(&self, status: QueueStatus) {

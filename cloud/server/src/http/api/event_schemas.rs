@@ -130,6 +130,7 @@ fn described(kind: EventKind, schemas: &mut Schemas) -> Described {
     };
     let by = || ("by", text("Who sent it: `token:` and the name of an API token"));
     let message_id = || ("message_id", message_id());
+    let kept = || ("kept", kept());
     let mut message = || ("message", schemas.message());
     let bytes = || {
         (
@@ -153,8 +154,8 @@ fn described(kind: EventKind, schemas: &mut Schemas) -> Described {
             "A connection of a device has ended. The device may have a newer one: compare `connection`",
             vec![connection(), ("reason", text("For people"))],
         ),
-        EventKind::Message => ("MessageEvent", "A device sent a message", vec![message()]),
-        EventKind::RawMessage => ("RawMessageEvent", "A device sent bytes", vec![bytes()]),
+        EventKind::Message => ("MessageEvent", "A device sent a message", vec![kept(), message()]),
+        EventKind::RawMessage => ("RawMessageEvent", "A device sent bytes", vec![kept(), bytes()]),
         EventKind::Sent => (
             "SentEvent",
             "A message to a device was accepted through the API",
@@ -164,6 +165,11 @@ fn described(kind: EventKind, schemas: &mut Schemas) -> Described {
             "RawSentEvent",
             "Bytes to a device were accepted through the API",
             vec![message_id(), by(), bytes()],
+        ),
+        EventKind::Settled => (
+            "SettledEvent",
+            "What became of a message that was kept for a device",
+            vec![message_id(), ("state", state()), ("reason", reason())],
         ),
         EventKind::Refused => (
             "RefusedEvent",
@@ -182,15 +188,53 @@ fn event_id() -> Value {
     text("The event's id. A stream that is opened `after` it continues with the next event. Opaque")
 }
 
-/// The id of a message to a device.
+/// The id of a message, unique for its device.
 pub(super) fn message_id() -> Value {
     json!({
         "type": "string",
-        "description": "The id of the message, as the API answered it. Opaque",
+        "description": "The id of the message, unique for its device. Opaque",
         "minLength": 16,
         "maxLength": 64,
         "pattern": "^[0-9A-Za-z_-]+$",
     })
+}
+
+/// What is known about a kept message.
+fn kept() -> Value {
+    json!({
+        "description": "Of a message that the device has kept until it was stored here; null for one that was sent at \
+                        most once",
+        "oneOf": [
+            {
+                "type": "object",
+                "required": ["id", "lane", "redelivered", "sent_at"],
+                "properties": {
+                    "id": message_id(),
+                    "lane": { "type": "string", "enum": ["normal", "urgent"] },
+                    "redelivered": {
+                        "type": "boolean",
+                        "description": "Whether it may have been handled before, with the same id",
+                    },
+                    "sent_at": {
+                        "type": ["string", "null"],
+                        "format": "date-time",
+                        "description": "When the device accepted it; null if the device's clock was not plausible",
+                    },
+                },
+            },
+            { "type": "null" },
+        ],
+    })
+}
+
+/// What can become of a message.
+fn state() -> Value {
+    json!({ "type": "string", "enum": ["delivered", "expired", "rejected", "dropped"] })
+}
+
+/// Why a message was not delivered.
+fn reason() -> Value {
+    json!({ "type": ["string", "null"], "description": "For programs; null for a message that was delivered" })
 }
 
 fn text(about: &str) -> Value {
@@ -226,10 +270,9 @@ mod tests {
 
     use super::*;
     use crate::events::{Bounds, Event, EventLog, EventPayload, Filter, Item, Reader};
-    use crate::message_id::MessageId;
 
     fn payload(kind: EventKind) -> EventPayload {
-        let (id, by, connection) = (MessageId::random(), "token:ops".to_owned(), "c".to_owned());
+        let (id, by, connection) = (fedecks_protocol::Tag(7), "token:ops".to_owned(), "c".to_owned());
         let (message, bytes) = (Message::from(Term::Nil), Bytes::from_static(b"x"));
         match kind {
             EventKind::Connected => EventPayload::Connected { connection, peer: None, by: "token" },
@@ -238,6 +281,7 @@ mod tests {
             EventKind::RawMessage => EventPayload::RawMessage(bytes),
             EventKind::Sent => EventPayload::Sent { id, by, message },
             EventKind::RawSent => EventPayload::RawSent { id, by, bytes },
+            EventKind::Settled => EventPayload::Settled { id, state: "delivered", reason: None },
             EventKind::Refused => EventPayload::Refused { reason: "blocked", peer: None },
             EventKind::Revoked => EventPayload::Revoked,
             EventKind::Blocked => EventPayload::Blocked,

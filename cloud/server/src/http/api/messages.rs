@@ -2,7 +2,7 @@
 
 use fedecks_cloud::DeviceId;
 use fedecks_cloud::messaging::DeliverError;
-use fedecks_protocol::EncodeError;
+use fedecks_protocol::{EncodeError, Tag};
 use fedecks_store::{AuditAction, Role};
 use http::{Method, StatusCode};
 use serde::Serialize;
@@ -17,7 +17,6 @@ use crate::events::{Event, EventPayload};
 use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::response::json_response;
-use crate::message_id::MessageId;
 
 const ACCEPTED: Content = Content::Json(Schemas::of::<AcceptedMessage>);
 
@@ -71,7 +70,7 @@ async fn send(caller: Caller, mut request: Request) -> Result<Response, Problem>
     let device = request.known_device(&caller).await?;
     let message = request.message(is_literal).await?;
     request.state.hub.send_message(&device, &message).await.map_err(problem)?;
-    let (id, by) = (MessageId::random(), caller.actor().to_string());
+    let (id, by) = (Tag(rand::random()), caller.actor().to_string());
     Ok(accepted(&caller, &request, device, id, EventPayload::Sent { id, by, message }))
 }
 
@@ -79,7 +78,7 @@ async fn send_raw(caller: Caller, request: Request) -> Result<Response, Problem>
     let device = request.known_device(&caller).await?;
     let bytes = request.body.clone();
     request.state.hub.send_raw(&device, bytes.clone()).await.map_err(problem)?;
-    let (id, by) = (MessageId::random(), caller.actor().to_string());
+    let (id, by) = (Tag(rand::random()), caller.actor().to_string());
     Ok(accepted(&caller, &request, device, id, EventPayload::RawSent { id, by, bytes }))
 }
 
@@ -88,7 +87,7 @@ fn accepted(
     caller: &Caller,
     request: &Request,
     device: DeviceId,
-    id: MessageId,
+    id: Tag,
     payload: EventPayload,
 ) -> Response {
     request.state.events.record(Event::now(&device, payload));
