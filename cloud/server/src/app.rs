@@ -32,7 +32,7 @@ use crate::request_memory::RequestMemory;
 use crate::signals::{self, Shutdown};
 use crate::state::AppState;
 use crate::store::{self, create_data_dir};
-use crate::webhooks::{self, Webhooks};
+use crate::webhooks::{self, KeptEvents, Webhooks};
 use crate::{certificates, expiry, listeners, preflight, systemd};
 
 /// Serves until a signal stops it.
@@ -150,8 +150,10 @@ impl App {
         let counters = DeviceCounters::default();
         let accounts = AccountHandler::new(store.clone()).failed_logins(failed_logins.clone());
         let recorders = (events.clone(), counters.clone(), audit_trail.clone());
-        let handler = RecordingHandler::new(accounts, denylist.clone(), recorders);
+        let kept = KeptEvents::new(&config.webhooks);
+        let handler = RecordingHandler::new(accounts, denylist.clone(), kept.clone(), recorders);
         let cloud = Fedecks::builder(handler, keyring, store.clone())
+            .messages(store.clone())
             .denylist(denylist.clone())
             .clock(clock.clone())
             .options(options(&config))
@@ -165,7 +167,8 @@ impl App {
         });
         let (stopping, stopped) = watch::channel(false);
         let streams = Streams::new(events.clone(), &config.events, stopped.clone());
-        let webhooks = Webhooks::start(&config.webhooks, store.clone(), &events, &clock).await?;
+        let webhooks =
+            Webhooks::start(&config.webhooks, store.clone(), (&events, &kept), &clock).await?;
         let monitor: Arc<dyn StoreMonitor> = store.clone();
         let request_memory = RequestMemory::new(config.request_memory);
         let metrics = Metrics::new();
@@ -184,6 +187,7 @@ impl App {
             hub: cloud.hub(),
             accounts: store.clone(),
             devices: store.clone(),
+            messages: store.clone(),
             audit: store,
             audit_trail,
             events,

@@ -27,7 +27,6 @@ kinds! {
     RawMessage => "raw-message",
     Sent => "sent",
     RawSent => "raw-sent",
-    Settled => "settled",
     Refused => "refused",
     Revoked => "revoked",
     Blocked => "blocked",

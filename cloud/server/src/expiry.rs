@@ -4,13 +4,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_store::{AuditStore, Clock, KnownLoginStore, QueueStore, StoreError};
+use fedecks_store::{AuditStore, Clock, KnownLoginStore, MessageStore, QueueStore, StoreError};
 use tokio::time::MissedTickBehavior;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long the log keeps the kept messages of devices, in seconds: a week.
+const LOG_AGE: u64 = 7 * 24 * 3600;
+
+/// About how many bytes of the store the log takes: 1 GiB.
+const LOG_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// Never returns: run it as a separate task.
-pub(crate) async fn run<S: AuditStore + KnownLoginStore + QueueStore>(store: Arc<S>, clock: Clock) {
+pub(crate) async fn run<S>(store: Arc<S>, clock: Clock)
+where
+    S: AuditStore + KnownLoginStore + QueueStore + MessageStore,
+{
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -23,11 +32,13 @@ pub(crate) async fn run<S: AuditStore + KnownLoginStore + QueueStore>(store: Arc
 
 /// Deletes step by step, so that others get their turn.
 async fn expire(
-    store: &(impl AuditStore + KnownLoginStore + QueueStore),
+    store: &(impl AuditStore + KnownLoginStore + QueueStore + MessageStore),
     clock: &Clock,
 ) -> Result<(), StoreError> {
     while clock.is_trusted() && store.expire_audit(clock.now()).await? > 0 {}
     while clock.is_trusted() && store.expire_dead_letters(clock.now()).await? > 0 {}
+    let before = if clock.is_trusted() { clock.now().saturating_sub(LOG_AGE) } else { 0 };
+    store.trim_log(before, LOG_BYTES).await?;
     if clock.is_trusted() { store.expire_known_logins(clock.now()).await } else { Ok(()) }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use fedecks_cloud::accounts::AccountHandler;
+use fedecks_cloud::kept::{Effects, KeptContent, KeptMessage, KeptOutcome};
 use fedecks_cloud::messaging::Presence;
 use fedecks_cloud::session::{Disconnected, SessionError};
 use fedecks_cloud::{
@@ -13,12 +14,13 @@ use fedecks_cloud::{
 };
 use fedecks_common::RateLimit;
 use fedecks_protocol::{CloseCode, Refusal};
-use fedecks_store::{Actor, AuditAction};
+use fedecks_store::{Actor, AuditAction, Effects as StoredEffects, NewLogged};
 use parking_lot::Mutex;
 
 use crate::audit_trail::AuditTrail;
-use crate::events::{Event, EventLog, EventPayload};
+use crate::events::{Event, EventLog, EventPayload, Kept};
 use crate::metrics::DeviceCounters;
+use crate::webhooks::KeptEvents;
 
 /// Logs devices in by accounts and records what happens to them.
 pub(crate) struct RecordingHandler {
@@ -27,6 +29,7 @@ pub(crate) struct RecordingHandler {
     counters: DeviceCounters,
     audit_trail: AuditTrail,
     denylist: Denylist,
+    webhooks: KeptEvents,
     /// The state of the rate limit for recorded refusals.
     refusals: Mutex<Instant>,
 }
@@ -39,10 +42,11 @@ impl RecordingHandler {
     pub(crate) fn new(
         accounts: AccountHandler,
         denylist: Denylist,
+        webhooks: KeptEvents,
         (events, counters, audit_trail): (EventLog, DeviceCounters, AuditTrail),
     ) -> Self {
         let refusals = Mutex::new(Instant::now());
-        Self { accounts, events, counters, audit_trail, denylist, refusals }
+        Self { accounts, events, counters, audit_trail, denylist, webhooks, refusals }
     }
 
     fn record(&self, device: &DeviceId, payload: EventPayload) {
@@ -87,6 +91,34 @@ impl Handler for RecordingHandler {
         self.counters.messages.inc();
         self.record(session.device(), EventPayload::Message(Message::from(message)));
         Outcome::Ok
+    }
+
+    async fn on_kept(&self, session: &Session, message: KeptMessage) -> KeptOutcome {
+        let KeptMessage { id, stream, sequence, lane, redelivered, sent_at, content, .. } = message;
+        let kept = Kept { id, lane, redelivered, sent_at };
+        let payload = match content {
+            KeptContent::Term(term) => EventPayload::KeptMessage(kept, Message::from(term)),
+            KeptContent::Raw(bytes) => EventPayload::KeptRawMessage(kept, Bytes::from(bytes)),
+            _ => return KeptOutcome::Rejected { reason: "an unknown kind of content".to_owned() },
+        };
+        let event = Event::now(session.device(), payload);
+        // The same for a message that comes again.
+        let event_id = format!("{stream}-{sequence}");
+        let since = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at = since(event.at).as_secs();
+        let enqueue = self.webhooks.enqueue(&event, &event_id, at);
+        let sent_at_ms = sent_at.map(|at| u64::try_from(since(at).as_millis()).unwrap_or(u64::MAX));
+        let log = event.logged().map(|content| NewLogged { redelivered, sent_at_ms, at, content });
+        let (events, webhooks) = (self.events.clone(), self.webhooks.clone());
+        let messages = self.counters.messages.clone();
+        let effects = Effects::new(StoredEffects { log, enqueue });
+        effects
+            .then(move || {
+                messages.inc();
+                events.record(event);
+                webhooks.stored();
+            })
+            .into()
     }
 
     async fn on_raw(&self, session: &Session, bytes: Vec<u8>) -> Outcome {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fedecks_cloud::auth::{ApiTokens, FailedLogins};
 use fedecks_cloud::{Denylist, Hub};
-use fedecks_store::{AccountStore, AuditStore, DeviceStore};
+use fedecks_store::{AccountStore, AuditStore, DeviceStore, MessageStore};
 
 use crate::audit_trail::AuditTrail;
 use crate::config::Config;
@@ -18,6 +18,7 @@ pub(crate) struct AppState {
     pub(crate) hub: Hub,
     pub(crate) accounts: Arc<dyn AccountStore>,
     pub(crate) devices: Arc<dyn DeviceStore>,
+    pub(crate) messages: Arc<dyn MessageStore>,
     pub(crate) audit: Arc<dyn AuditStore>,
     pub(crate) audit_trail: AuditTrail,
     pub(crate) denylist: Denylist,

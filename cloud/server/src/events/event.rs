@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fedecks_cloud::{DeviceId, Message};
-use fedecks_protocol::{Lane, Tag};
+use fedecks_common::text;
+use fedecks_protocol::{JsonTerm, Lane, Tag};
+use fedecks_store::LoggedContent;
 
 use crate::event_kind::EventKind;
 
@@ -37,8 +39,6 @@ pub(crate) enum EventPayload {
     Sent { id: Tag, by: String, message: Message },
     /// Bytes were put into a device's queue.
     RawSent { id: Tag, by: String, bytes: Bytes },
-    /// What became of a kept message for a device.
-    Settled { id: Tag, state: &'static str, reason: Option<&'static str> },
     /// A connection was refused.
     Refused { reason: &'static str, peer: Option<SocketAddr> },
     /// A device's tokens were revoked.
@@ -74,7 +74,6 @@ impl Event {
             EventPayload::RawMessage(_) | EventPayload::KeptRawMessage(..) => EventKind::RawMessage,
             EventPayload::Sent { .. } => EventKind::Sent,
             EventPayload::RawSent { .. } => EventKind::RawSent,
-            EventPayload::Settled { .. } => EventKind::Settled,
             EventPayload::Refused { .. } => EventKind::Refused,
             EventPayload::Revoked => EventKind::Revoked,
             EventPayload::Blocked => EventKind::Blocked,
@@ -82,10 +81,25 @@ impl Event {
         }
     }
 
+    /// The content of a message, as the log of kept messages has it.
+    pub(crate) fn logged(&self) -> Option<LoggedContent> {
+        match &self.payload {
+            EventPayload::KeptMessage(_, message) => {
+                let mut json = serde_json::to_vec(&JsonTerm(&**message)).ok()?;
+                text::escape_json_from(0, &mut json);
+                Some(LoggedContent::Json(json.into()))
+            }
+            EventPayload::KeptRawMessage(_, bytes) => Some(LoggedContent::Raw(bytes.clone())),
+            _ => None,
+        }
+    }
+
     /// Of a kept message, which was stored for the webhooks together with its acknowledgement.
     pub(crate) fn kept(&self) -> Option<&Kept> {
         match &self.payload {
-            EventPayload::KeptMessage(kept, _) | EventPayload::KeptRawMessage(kept, _) => Some(kept),
+            EventPayload::KeptMessage(kept, _) | EventPayload::KeptRawMessage(kept, _) => {
+                Some(kept)
+            }
             _ => None,
         }
     }
@@ -93,15 +107,16 @@ impl Event {
     /// The approximate size of its content in memory, in bytes.
     pub(crate) fn weight(&self) -> usize {
         match &self.payload {
-            EventPayload::Message(message) | EventPayload::KeptMessage(_, message) => message.weight(),
+            EventPayload::Message(message) | EventPayload::KeptMessage(_, message) => {
+                message.weight()
+            }
             // The message keeps the frame that was sent, too.
             EventPayload::Sent { by, message, .. } => by.len() + 2 * message.weight(),
             EventPayload::RawMessage(bytes) | EventPayload::KeptRawMessage(_, bytes) => bytes.len(),
             EventPayload::RawSent { by, bytes, .. } => by.len() + bytes.len(),
             EventPayload::Connected { connection, .. } => connection.len(),
             EventPayload::Disconnected { connection, reason } => connection.len() + reason.len(),
-            EventPayload::Settled { .. }
-            | EventPayload::Refused { .. }
+            EventPayload::Refused { .. }
             | EventPayload::Revoked
             | EventPayload::Blocked
             | EventPayload::Unblocked => 0,

@@ -38,7 +38,6 @@ impl Event {
             EventPayload::Disconnected { connection, reason } => {
                 connection.len() + text_length(reason)
             }
-            EventPayload::Settled { .. } => MESSAGE_ID + 64,
             EventPayload::Refused { .. }
             | EventPayload::Revoked
             | EventPayload::Blocked
@@ -127,11 +126,6 @@ impl Serialize for Identified<'_> {
             | EventPayload::KeptRawMessage(_, bytes)
             | EventPayload::RawSent { bytes, .. } => {
                 map.serialize_entry("bytes", &BASE64.encode(bytes))?;
-            }
-            EventPayload::Settled { id, state, reason } => {
-                map.serialize_entry("message_id", &format_args!("{id}"))?;
-                map.serialize_entry("state", state)?;
-                map.serialize_entry("reason", reason)?;
             }
             EventPayload::Refused { reason, peer } => {
                 map.serialize_entry("reason", reason)?;

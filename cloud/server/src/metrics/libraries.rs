@@ -46,6 +46,16 @@ impl MetricSource for Hub {
         )?;
         to.counter("messages_sent", "Messages sent to devices", stats.messages_sent)?;
         to.counter(
+            "kept_messages_received",
+            "Kept messages of devices that were stored",
+            stats.kept_received,
+        )?;
+        to.counter(
+            "kept_messages_rejected",
+            "Kept messages of devices that were rejected for good",
+            stats.kept_rejected,
+        )?;
+        to.counter(
             "queue_full",
             "Messages to devices that were refused because the queue was full",
             stats.queue_full,

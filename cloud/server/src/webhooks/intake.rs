@@ -2,9 +2,9 @@
 
 use fedecks_store::QueueItem;
 
+use super::kept::webhook_filter;
 use crate::config::Webhook;
 use crate::event_kind::EventKind;
-use super::kept::webhook_filter;
 use crate::events::{EventLog, Item, Reader};
 
 /// How many events are stored at a time.
@@ -24,7 +24,11 @@ pub(super) struct Intake {
 impl Intake {
     /// Of what happens from now on: what an earlier run left is in the store.
     pub(super) fn new(webhook: &Webhook, events: &EventLog) -> Self {
-        Self { events: Reader::follow(events, None, webhook_filter(webhook)), batch: Vec::new(), missed: 0 }
+        Self {
+            events: Reader::follow(events, None, webhook_filter(webhook)),
+            batch: Vec::new(),
+            missed: 0,
+        }
     }
 
     /// Waits for something in the log. Cancel safe.

@@ -63,7 +63,13 @@ impl Webhooks {
             let counters = Arc::new(WebhookCounters::default());
             let worker = {
                 let counters = counters.clone();
-                worker::Worker::new(webhook, store.clone(), (events, bell), clock.clone(), counters)?
+                worker::Worker::new(
+                    webhook,
+                    store.clone(),
+                    (events, bell),
+                    clock.clone(),
+                    counters,
+                )?
             };
             started.tasks.spawn(worker.run_until(end.clone()));
             started.counters.push((webhook.name.clone(), counters));

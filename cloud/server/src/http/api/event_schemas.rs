@@ -166,11 +166,6 @@ fn described(kind: EventKind, schemas: &mut Schemas) -> Described {
             "Bytes to a device were accepted through the API",
             vec![message_id(), by(), bytes()],
         ),
-        EventKind::Settled => (
-            "SettledEvent",
-            "What became of a message that was kept for a device",
-            vec![message_id(), ("state", state()), ("reason", reason())],
-        ),
         EventKind::Refused => (
             "RefusedEvent",
             "A connection was refused. 20 per second are reported, with a burst of 20",
@@ -227,16 +222,6 @@ fn kept() -> Value {
     })
 }
 
-/// What can become of a message.
-fn state() -> Value {
-    json!({ "type": "string", "enum": ["delivered", "expired", "rejected", "dropped"] })
-}
-
-/// Why a message was not delivered.
-fn reason() -> Value {
-    json!({ "type": ["string", "null"], "description": "For programs; null for a message that was delivered" })
-}
-
 fn text(about: &str) -> Value {
     json!({ "type": "string", "description": about })
 }
@@ -272,7 +257,8 @@ mod tests {
     use crate::events::{Bounds, Event, EventLog, EventPayload, Filter, Item, Reader};
 
     fn payload(kind: EventKind) -> EventPayload {
-        let (id, by, connection) = (fedecks_protocol::Tag(7), "token:ops".to_owned(), "c".to_owned());
+        let (id, by, connection) =
+            (fedecks_protocol::Tag(7), "token:ops".to_owned(), "c".to_owned());
         let (message, bytes) = (Message::from(Term::Nil), Bytes::from_static(b"x"));
         match kind {
             EventKind::Connected => EventPayload::Connected { connection, peer: None, by: "token" },
@@ -281,7 +267,6 @@ mod tests {
             EventKind::RawMessage => EventPayload::RawMessage(bytes),
             EventKind::Sent => EventPayload::Sent { id, by, message },
             EventKind::RawSent => EventPayload::RawSent { id, by, bytes },
-            EventKind::Settled => EventPayload::Settled { id, state: "delivered", reason: None },
             EventKind::Refused => EventPayload::Refused { reason: "blocked", peer: None },
             EventKind::Revoked => EventPayload::Revoked,
             EventKind::Blocked => EventPayload::Blocked,

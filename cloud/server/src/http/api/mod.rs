@@ -15,6 +15,7 @@ mod messages;
 mod openapi;
 mod paging;
 mod presence;
+mod received;
 mod refusal;
 mod request;
 mod route;

@@ -12,7 +12,8 @@ use warp::reply::Response;
 use super::route::{Content, Handler, PREFIX, Resource, Route};
 use super::schemas::Schemas;
 use super::{
-    accounts, audit, device_list, devices, events, history, messages, openapi, presence, tokens,
+    accounts, audit, device_list, devices, events, history, messages, openapi, presence, received,
+    tokens,
 };
 use crate::http::problem::{Code, Problem};
 use crate::http::response::json_text;
@@ -23,7 +24,11 @@ static TABLE: &[Resource] = &[
         about: "The known devices, and what can be done to them",
         routes: &[device_list::ROUTES, devices::ROUTES],
     },
-    Resource { tag: "messages", about: "Messages to devices", routes: &[messages::ROUTES] },
+    Resource {
+        tag: "messages",
+        about: "Messages to devices, and the kept ones from them",
+        routes: &[messages::ROUTES, received::ROUTES],
+    },
     Resource {
         tag: "events",
         about: "What happens to the devices, and what they send",
