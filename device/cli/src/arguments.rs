@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use fedecks_common::HumanDuration;
 
 /// The end of every help text and man page.
@@ -20,6 +20,7 @@ Exit status:
   5    rejected by the cloud
   6    no answer in time
   7    not connected or not logged in
+  8    sent, but not confirmed by the cloud: it may have arrived
   130  interrupted by Ctrl-C (generally 128 plus the signal number)";
 
 /// The values of the property `State`.
@@ -49,8 +50,12 @@ pub(crate) enum Command {
     Logout,
     /// Send a value to the cloud
     ///
-    /// Success means that the value was handed to the connection, not that it has arrived. Nothing is
-    /// queued without a connection: the exit status is then 7. Says so on a terminal.
+    /// Now or not at all, unless --keep is given. Success means that the cloud has read the value. The exit
+    /// status is 7 if there is no connection, and 8 if the value was sent and the cloud did not confirm it. Says
+    /// so on a terminal.
+    ///
+    /// With --keep the value waits for the cloud, with a connection or without, and its id is printed as soon
+    /// as it waits. It is sent again after each loss of the connection, until the cloud has stored it.
     Send {
         /// The value as JSON, or - to read it from standard input
         ///
@@ -62,11 +67,17 @@ pub(crate) enum Command {
         /// Take the JSON as it is: {"$ref":1} is a map with the key $ref, and nothing is an escape
         #[arg(long)]
         literal: bool,
+        #[command(flatten)]
+        keep: Keep,
     },
     /// Send raw bytes to the cloud
+    ///
+    /// Like send.
     SendRaw {
         /// The file to send, or - for standard input
         file: PathBuf,
+        #[command(flatten)]
+        keep: Keep,
     },
     /// Close the connection, if there is one, and connect again immediately
     Reconnect,
@@ -81,6 +92,40 @@ pub(crate) enum Command {
     ///
     /// Runs until Ctrl-C, even if the service restarts.
     Events(Events),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keep {
+    /// Keep the message until the cloud has stored it
+    ///
+    /// In memory: the end of the service, and of the power, loses it.
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) keep: Option<Place>,
+    /// The lane of the message: those of the urgent lane go first, and are not dropped to make room for others
+    #[arg(long, value_name = "LANE", default_value = "normal", requires = "keep")]
+    pub(crate) lane: LaneName,
+    /// Drop the message after this time; a whole number with s, m, h, d or w
+    #[arg(long, value_name = "TIME", default_value = "7d", requires = "keep")]
+    pub(crate) expires: HumanDuration,
+    /// Wait until the cloud has stored the message, or it is lost
+    #[arg(long, requires = "keep")]
+    pub(crate) wait_acked: bool,
+}
+
+/// Where a message is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Place {
+    /// In the memory of the service.
+    Memory,
+}
+
+/// A lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LaneName {
+    /// The lane of most messages.
+    Normal,
+    /// Goes first.
+    Urgent,
 }
 
 #[derive(Debug, Args)]

@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     Unreachable(String),
     #[error("{0}; see: fedecks status")]
     NotConnected(String),
+    #[error("{0}")]
+    Unconfirmed(String),
     #[error("{0}; see: fedecks login --help")]
     NotRegistered(String),
     #[error("{0}")]
@@ -46,6 +48,7 @@ impl Failure {
             Self::Rejected(_) => 5,
             Self::Unreachable(_) => 6,
             Self::NotConnected(_) | Self::NotRegistered(_) => 7,
+            Self::Unconfirmed(_) => 8,
             Self::Signal(kind) => {
                 128_u8.saturating_add(kind.as_raw_value().try_into().unwrap_or(0))
             }
@@ -78,10 +81,12 @@ impl From<Device1Error> for Failure {
             Device1Error::Rejected(message) => Self::Rejected(message),
             Device1Error::Unreachable(message) => Self::Unreachable(message),
             Device1Error::NotConnected(message) => Self::NotConnected(message),
+            Device1Error::Unconfirmed(message) => Self::Unconfirmed(message),
             Device1Error::NotRegistered(message) => Self::NotRegistered(message),
             Device1Error::InvalidArgument(message) => Self::Usage(message),
             Device1Error::GivenUp(message)
             | Device1Error::TooBig(message)
+            | Device1Error::QueueFull(message)
             | Device1Error::StillStored(message)
             | Device1Error::Busy(message) => Self::Failed(message),
         }

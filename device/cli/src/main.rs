@@ -58,8 +58,8 @@ async fn run(command: Command, programs: &Runner) -> Result<(), Failure> {
     match command {
         Command::Login(arguments) => login::login(arguments).await,
         Command::Logout => send::logout().await,
-        Command::Send { message, literal } => send::send(&message, literal).await,
-        Command::SendRaw { file } => send::send_raw(&file).await,
+        Command::Send { message, literal, keep } => send::send(&message, literal, &keep).await,
+        Command::SendRaw { file, keep } => send::send_raw(&file, &keep).await,
         Command::Reconnect => send::reconnect().await,
         Command::Listen(arguments) => listen::listen(arguments, programs).await,
         Command::Status(arguments) => status::status(arguments).await,

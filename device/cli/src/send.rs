@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use fedecks_dbus::Variant;
+use fedecks_dbus::{Device1Error, Device1Proxy, Dictionary, Variant};
 use fedecks_protocol::Term;
 
+use crate::arguments::{Keep, LaneName};
 use crate::failure::Failure;
 use crate::{bus, input, output};
 
-pub(crate) async fn send(message: &str, literal: bool) -> Result<(), Failure> {
+pub(crate) async fn send(message: &str, literal: bool, keep: &Keep) -> Result<(), Failure> {
     let stdin;
     let (json, place) = if message == "-" {
         stdin = input::stdin().await?;
@@ -18,8 +19,61 @@ pub(crate) async fn send(message: &str, literal: bool) -> Result<(), Failure> {
     };
     let term = if literal { input::literal_json(json, place)? } else { escaped(json, place)? };
     let value = Variant::new(term).map_err(|error| Failure::Usage(error.to_string()))?;
-    bus::device().await?.send(&value).await?;
-    output::remark("sent")
+    let device = bus::device().await?;
+    if keep.keep.is_some() {
+        let id = device.send_kept(&value, &options(keep)?).await?;
+        return kept(&device, &id, keep).await;
+    }
+    device.send(&value).await.map_err(unconfirmed)?;
+    output::remark("sent, the cloud has it")
+}
+
+/// Prints the id of a message that is kept, and waits for its end if that is wanted.
+async fn kept(device: &Device1Proxy<'_>, id: &str, keep: &Keep) -> Result<(), Failure> {
+    output::line(id)?;
+    if !keep.wait_acked {
+        return output::remark("it is in the queue");
+    }
+    loop {
+        let outcome = device.wait_settled(id).await.map_err(|error| match error {
+            // The service was restarted.
+            Device1Error::InvalidArgument(_) | Device1Error::GivenUp(_) => {
+                Failure::Unconfirmed("fedecksd has ended: the message is lost, or arrived".into())
+            }
+            error => error.into(),
+        })?;
+        match &*outcome {
+            "waiting" => {}
+            "delivered" => return output::remark("the cloud has stored it"),
+            "rejected" => return Err(Failure::Rejected("the cloud has rejected it".into())),
+            reason => return Err(Failure::Failed(format!("it was dropped: {reason}"))),
+        }
+    }
+}
+
+fn options(keep: &Keep) -> Result<Dictionary, Failure> {
+    let lane = match keep.lane {
+        LaneName::Normal => "normal",
+        LaneName::Urgent => "urgent",
+    };
+    let seconds = keep.expires.0.as_secs();
+    if seconds == 0 {
+        return Err(Failure::Usage("--expires must be at least 1s".into()));
+    }
+    let options = vec![
+        ("lane".into(), lane.into()),
+        ("expires".into(), seconds.into()),
+        ("track".into(), keep.wait_acked.into()),
+    ];
+    Dictionary::new(options).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// A call that has timed out was sent, too.
+fn unconfirmed(error: Device1Error) -> Failure {
+    match error {
+        Device1Error::Unreachable(message) => Failure::Unconfirmed(message),
+        error => error.into(),
+    }
 }
 
 /// A value with escapes. If it can only be read literally, the error says how to ask for that.
@@ -34,10 +88,15 @@ fn escaped(json: &[u8], place: &str) -> Result<Term, Failure> {
     })
 }
 
-pub(crate) async fn send_raw(file: &Path) -> Result<(), Failure> {
+pub(crate) async fn send_raw(file: &Path, keep: &Keep) -> Result<(), Failure> {
     let bytes = input::file(file).await?;
-    bus::device().await?.send_raw(&bytes).await?;
-    output::remark(format_args!("sent {} bytes", bytes.len()))
+    let device = bus::device().await?;
+    if keep.keep.is_some() {
+        let id = device.send_raw_kept(&bytes, &options(keep)?).await?;
+        return kept(&device, &id, keep).await;
+    }
+    device.send_raw(&bytes).await.map_err(unconfirmed)?;
+    output::remark(format_args!("sent {} bytes, the cloud has them", bytes.len()))
 }
 
 pub(crate) async fn logout() -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use crate::output::{self, Colors};
 type Render = fn(&Health<'_>, &Term) -> Option<String>;
 /// The known keys in the order of their lines, with labels. Unknown keys, from a newer service, follow as
 /// JSON.
-const LINES: [(&str, &str, Render); 18] = [
+const LINES: [(&str, &str, Render); 19] = [
     ("state", "state", state),
     ("next_attempt_in_ms", "next attempt", |_, wait| Some(format!("in {}", ms(number(wait)?)))),
     ("last_failure", "last failure", failure),
@@ -21,6 +21,7 @@ const LINES: [(&str, &str, Render); 18] = [
     ("store", "store", store),
     ("clock", "clock", clock),
     ("traffic", "traffic", traffic),
+    ("queue", "queue", queue),
     ("round_trip_ms", "round trip", |_, took| Some(format!("{:.1} ms", float(took)?))),
     ("provisioning", "provisioning", provisioning),
     ("configuration", "configuration", configuration),
@@ -161,6 +162,20 @@ fn clock(this: &Health<'_>, clock: &Term) -> Option<String> {
             format!("{text}; the time is at least {}", utc(floor))
         }
         _ => text,
+    })
+}
+
+/// Nothing while nothing waits and nothing was lost.
+fn queue(this: &Health<'_>, queue: &Term) -> Option<String> {
+    let count = |name: &str| queue.get(name).and_then(number);
+    let (messages, bytes, lost) = (count("messages")?, count("bytes")?, count("lost")?);
+    if messages == 0 && lost == 0 {
+        return Some(String::new());
+    }
+    let waiting = format!("{messages} kept messages wait, {bytes} bytes");
+    Some(match lost {
+        0 => waiting,
+        lost => format!("{waiting}; {}", this.colors.yellow(&format!("{lost} lost"))),
     })
 }
 

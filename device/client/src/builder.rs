@@ -61,6 +61,9 @@ const QUEUE: usize = 16;
 const LEAST_MEMORY: usize = 64 * 1024;
 
 impl Client {
+    /// The memory of kept messages by default, see [`ClientBuilder::keep_bytes`].
+    pub const KEEP_BYTES: usize = 1024 * 1024;
+
     /// What may wait in either direction by default, see [`ClientBuilder::max_waiting`].
     pub const MAX_WAITING: usize = 2 * 1024 * 1024;
 

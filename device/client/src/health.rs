@@ -56,8 +56,22 @@ pub struct ConnectionHealth {
     pub clock: ClockHealth,
     /// Messages and bytes in both directions.
     pub traffic: Traffic,
+    /// The messages that are kept until the cloud has acknowledged them.
+    pub queue: QueueHealth,
     /// Round-trip time of the last ping that was answered, in milliseconds.
     pub round_trip_ms: Option<f64>,
+}
+
+/// The queue of kept messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct QueueHealth {
+    /// Messages that are not acknowledged.
+    pub messages: u64,
+    /// What they take in memory, in bytes.
+    pub bytes: u64,
+    /// Messages that were lost since the start: expired, dropped, or rejected by the cloud.
+    pub lost: u64,
 }
 
 /// Something that went wrong.
@@ -160,6 +174,11 @@ impl Vitals {
             store: store(status, &self.data_dir),
             clock: clock(time, self.trusted_time.floor().as_secs()),
             traffic: self.traffic.read(),
+            queue: QueueHealth {
+                messages: status.queue.messages,
+                bytes: status.queue.bytes,
+                lost: status.queue.lost,
+            },
             round_trip_ms: status.round_trip.map(|took| took.as_secs_f64() * 1_000.0),
         }
     }

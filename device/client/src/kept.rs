@@ -75,8 +75,13 @@ impl Kept {
 
     /// Waits until it is known what became of the message, however long that takes. [`Stopped`] if the client was
     /// shut down before: then it is lost, or arrived without this end being told.
-    pub async fn settled(self) -> Result<Settled, Stopped> {
-        self.settled.await.map_err(|_| Stopped)
+    pub async fn settled(mut self) -> Result<Settled, Stopped> {
+        self.settled_mut().await
+    }
+
+    /// [`Kept::settled`] for those who wait in parts. Cancel safe. Not to be called after it has returned.
+    pub async fn settled_mut(&mut self) -> Result<Settled, Stopped> {
+        (&mut self.settled).await.map_err(|_| Stopped)
     }
 }
 

@@ -105,6 +105,7 @@ pub(crate) fn builder(config: &DeviceConfig, identity: &DeviceIdentity) -> Clien
         .backoff(config.backoff_base, config.backoff_cap)
         .max_decoded(config.max_decoded)
         .max_waiting(config.max_waiting)
+        .keep_bytes(config.keep_bytes)
 }
 
 async fn serve(

@@ -19,6 +19,10 @@ pub enum Device1Error {
     InvalidArgument(String),
     /// There is no connection to the cloud at present.
     NotConnected(String),
+    /// It was sent, and the cloud has not confirmed it: it may have arrived.
+    Unconfirmed(String),
+    /// The messages that wait take all the memory that they may.
+    QueueFull(String),
     /// The value is bigger or more deeply nested than the cloud accepts.
     TooBig(String),
     /// The device is logged out, but the token could not be removed from the disk yet.

@@ -20,7 +20,16 @@ pub trait Device1 {
     /// Closes the connection and deletes the token.
     fn logout(&self) -> Result<(), Device1Error>;
 
-    /// Sends a value.
+    /// Keeps a value until the cloud has acknowledged it. Returns its id.
+    fn send_kept(&self, message: &Variant, options: &Dictionary) -> Result<String, Device1Error>;
+
+    /// Keeps raw bytes until the cloud has acknowledged them. Returns their id.
+    fn send_raw_kept(&self, bytes: &[u8], options: &Dictionary) -> Result<String, Device1Error>;
+
+    /// What became of a message that was kept with the option `track`: `waiting` after 20 s without an end.
+    fn wait_settled(&self, id: &str) -> Result<String, Device1Error>;
+
+    /// Sends a value, and returns once the cloud has confirmed it.
     fn send(&self, message: &Variant) -> Result<(), Device1Error>;
 
     /// Sends raw bytes.

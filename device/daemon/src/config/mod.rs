@@ -61,6 +61,8 @@ pub struct DeviceConfig {
     pub max_decoded: usize,
     /// The most that messages that wait may take together, in bytes, in each direction.
     pub max_waiting: usize,
+    /// The memory of messages that are kept until the cloud has acknowledged them, in bytes.
+    pub keep_bytes: usize,
     /// How often the device sends its health to the cloud; never without it.
     pub report_interval: Option<Duration>,
     /// What to do when the cloud has been unreachable for too long; nothing without it.
@@ -160,6 +162,7 @@ impl DeviceConfig {
             network: raw.network.map_or_else(NetworkWatch::default, |it| it.0),
             max_decoded: raw.max_decoded.map_or(Limits::DEVICE_DECODED, |it| it.0),
             max_waiting: raw.max_waiting.map_or(Client::MAX_WAITING, |it| it.0),
+            keep_bytes: raw.keep_bytes.map_or(Client::KEEP_BYTES, |it| it.0),
             report_interval: raw.report_interval.map(|it| it.0.0),
             unreachable_action,
             log: raw.log.map_or(tracing::Level::INFO, |it| it.0.0),

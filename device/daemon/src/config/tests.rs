@@ -55,6 +55,7 @@ fn everything_can_be_set_in_the_file() {
         network = "netlink"
         max_decoded = 1048576
         max_waiting = 524288
+        keep_bytes = 262144
         report_interval = "15m"
         unreachable_action = "/usr/libexec/restart"
         unreachable_after = "2d"
@@ -76,6 +77,7 @@ fn everything_can_be_set_in_the_file() {
         network: NetworkWatch::Netlink,
         max_decoded: 1024 * 1024,
         max_waiting: 512 * 1024,
+        keep_bytes: 256 * 1024,
         report_interval: Some(Duration::from_secs(900)),
         unreachable_action: Some(UnreachableAction {
             program: "/usr/libexec/restart".into(),

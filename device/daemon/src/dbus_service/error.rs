@@ -2,6 +2,7 @@
 
 use fedecks_dbus::Device1Error;
 use fedecks_device::error::{ClientSendError, LogoutError, ReconnectError, Stopped};
+use fedecks_device::kept::{KeepError, SendKeptError};
 use fedecks_device_core::{LoginError, SendError};
 use fedecks_protocol::EncodeError;
 
@@ -28,6 +29,7 @@ impl IntoDbusError for ClientSendError {
             ClientSendError::Send(SendError::NotConnected) | ClientSendError::Stopped(_) => {
                 Device1Error::NotConnected(text)
             }
+            ClientSendError::Send(SendError::Unconfirmed) => Device1Error::Unconfirmed(text),
             ClientSendError::Send(SendError::Encode(
                 EncodeError::TooBig { .. }
                 | EncodeError::TooHeavy { .. }
@@ -36,6 +38,19 @@ impl IntoDbusError for ClientSendError {
             ClientSendError::Send(SendError::Encode(EncodeError::UnknownFrame))
             | ClientSendError::Value(_)
             | _ => Device1Error::InvalidArgument(text),
+        }
+    }
+}
+
+impl IntoDbusError for SendKeptError {
+    fn into_dbus_error(self) -> Device1Error {
+        let text = self.to_string();
+        match self {
+            SendKeptError::Keep(KeepError::QueueFull { .. }) => Device1Error::QueueFull(text),
+            SendKeptError::Keep(KeepError::Encode(EncodeError::UnknownFrame))
+            | SendKeptError::Value(_) => Device1Error::InvalidArgument(text),
+            SendKeptError::Keep(KeepError::Encode(_)) => Device1Error::TooBig(text),
+            SendKeptError::Keep(_) | SendKeptError::Stopped(_) | _ => Device1Error::GivenUp(text),
         }
     }
 }

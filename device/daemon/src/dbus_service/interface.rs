@@ -11,6 +11,7 @@ use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 
 use super::error::IntoDbusError;
+use super::kept::{KeptOptions, Tracked};
 use super::properties;
 use crate::health::DeviceHealth;
 
@@ -37,6 +38,7 @@ pub(super) struct Device1 {
     /// The memory that is left for calls, in KiB.
     memory: Semaphore,
     max_memory: u32,
+    tracked: Tracked,
 }
 
 /// The place of a pending call.
@@ -60,7 +62,8 @@ impl Device1 {
         let max_memory = u32::try_from(limits.max_waiting / KIB).unwrap_or(u32::MAX).max(1);
         let permits = usize::try_from(max_memory).unwrap_or(usize::MAX);
         let memory = Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
-        Self { client, health, calls: Semaphore::new(MAX_CALLS), memory, max_memory }
+        let (calls, tracked) = (Semaphore::new(MAX_CALLS), Tracked::default());
+        Self { client, health, calls, memory, max_memory, tracked }
     }
 
     /// Admits a call that keeps as many bytes in memory. One that takes more than all may take is admitted
@@ -108,7 +111,9 @@ impl Device1 {
     }
 }
 
-const SENDING: &str = "the message is queued and may still be sent";
+const SENDING: &str = "the message may still be sent, or have arrived";
+
+const KEEPING: &str = "the message may still be queued";
 
 #[zbus::interface(name = "org.fedecks.Device1")]
 impl Device1 {
@@ -138,7 +143,7 @@ impl Device1 {
     ) -> Result<(), Device1Error> {
         let term = message.0?.into_term();
         let _call = self.begin(size(&header) + term.weight())?;
-        self.reply(self.client.send_term(term), SENDING).await
+        self.reply(self.client.send_term_confirmed(term), SENDING).await
     }
 
     async fn send_raw(
@@ -151,7 +156,40 @@ impl Device1 {
         if bytes.len() > max {
             return Err(VariantError::TooBig { max }.into());
         }
-        self.reply(self.client.send_raw(bytes), SENDING).await
+        self.reply(self.client.send_raw_confirmed(bytes), SENDING).await
+    }
+
+    #[zbus(out_args("id"))]
+    async fn send_kept(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        message: Received,
+        options: ReceivedDictionary,
+    ) -> Result<String, Device1Error> {
+        let options = KeptOptions::parse(options)?;
+        let term = message.0?.into_term();
+        let _call = self.begin(size(&header) + term.weight())?;
+        let kept = self.reply(self.client.send_term_kept(term, options.keep), KEEPING).await?;
+        Ok(self.tracked.answer(kept, &options))
+    }
+
+    #[zbus(out_args("id"))]
+    async fn send_raw_kept(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        bytes: &[u8],
+        options: ReceivedDictionary,
+    ) -> Result<String, Device1Error> {
+        let options = KeptOptions::parse(options)?;
+        let _call = self.begin(size(&header) + bytes.len())?;
+        let kept = self.reply(self.client.send_raw_kept(bytes, options.keep), KEEPING).await?;
+        Ok(self.tracked.answer(kept, &options))
+    }
+
+    #[zbus(out_args("outcome"))]
+    async fn wait_settled(&self, id: &str) -> Result<&'static str, Device1Error> {
+        let _call = self.begin(0)?;
+        self.tracked.wait(id, CALL_TIMEOUT).await
     }
 
     async fn reconnect(&self) -> Result<(), Device1Error> {

@@ -3,6 +3,7 @@
 mod error;
 mod events;
 mod interface;
+mod kept;
 mod properties;
 
 use fedecks_common::Backoff;
