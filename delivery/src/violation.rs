@@ -42,6 +42,14 @@ pub enum Violation {
         /// The last number that may be sent.
         credit_to: u64,
     },
+    /// More bytes are unacknowledged than may be.
+    #[error("more than {limit} bytes of stream {handle} are unacknowledged")]
+    TooManyBytes {
+        /// The stream.
+        handle: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// What was never sent was acknowledged, or an acknowledgement went back.
     #[error("an acknowledgement of {up_to} in stream {handle}, expected {from} to {to}")]
     BadAck {

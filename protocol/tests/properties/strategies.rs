@@ -4,8 +4,9 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use fedecks_protocol::{
-    AuthRequest, Credentials, DeviceId, Dialect, DownFrame, IssuedToken, Limits, Proof, RequestId,
-    Sequence, Term, Token, UpFrame, Welcome,
+    Ack, AuthRequest, Capabilities, Content, Credentials, DeliveryFrame, DeliveryOffer, DeviceId,
+    Dialect, DownFrame, InstallationId, IssuedToken, Kept, Lane, Limits, Proof, RequestId, Resume,
+    Sequence, Skip, SkipReason, StreamId, Tag, Term, Token, UpFrame, Welcome,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -121,8 +122,65 @@ fn sequence() -> impl Strategy<Value = Option<Sequence>> {
     any::<u64>().prop_map(|number| NonZeroU64::new(number).map(Sequence))
 }
 
-fn acknowledged() -> impl Strategy<Value = Sequence> {
-    (1..=u64::MAX).prop_filter_map("not zero", |n| NonZeroU64::new(n).map(Sequence))
+fn id() -> impl Strategy<Value = [u8; 16]> {
+    any::<[u8; 16]>()
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    let limits = Limits { max_depth: Limits::MAX_DEPTH, ..Limits::default() };
+    prop_oneof![
+        term().prop_map(move |term| {
+            Content::Term(Dialect::Bincode.keep_term(&term, &limits).unwrap())
+        }),
+        vec(any::<u8>(), 0..300).prop_map(Content::Raw),
+    ]
+}
+
+fn delivery() -> impl Strategy<Value = DeliveryFrame> {
+    let lane = prop_oneof![Just(Lane::Normal), Just(Lane::Urgent)];
+    let number = 1..=u64::MAX;
+    prop_oneof![
+        (any::<u64>(), lane, id(), number.clone(), any::<u64>()).prop_map(
+            |(handle, lane, id, oldest, more)| {
+                let newest = (oldest - 1).saturating_add(more);
+                let stream = StreamId(id);
+                DeliveryFrame::Resume(Resume { handle, lane, stream, oldest, newest })
+            }
+        ),
+        (any::<u64>(), number.clone(), any::<u64>(), any::<u64>(), any::<bool>(), content())
+            .prop_map(|(handle, sequence, tag, sent_at, redelivered, content)| {
+                let sent_at_ms = Some(sent_at).filter(|ms| *ms != 0);
+                let tag = Tag(tag);
+                DeliveryFrame::Kept(Kept {
+                    handle,
+                    sequence,
+                    tag,
+                    sent_at_ms,
+                    redelivered,
+                    content,
+                })
+            }),
+        (any::<u64>(), number, any::<u64>(), any::<u64>()).prop_map(
+            |(handle, from, more, reason)| {
+                let (to, reason) = (from.saturating_add(more), SkipReason::from_number(reason));
+                DeliveryFrame::Skip(Skip { handle, from, to, reason })
+            }
+        ),
+        any::<u64>().prop_map(|handle| DeliveryFrame::Close { handle }),
+        (any::<[u64; 5]>(), vec(any::<u64>(), 0..20)).prop_map(|(numbers, rejected)| {
+            let [handle, up_to, tag, credit_to, credit_bytes] = numbers;
+            let tag = Tag(tag);
+            DeliveryFrame::Ack(Ack { handle, up_to, tag, credit_to, credit_bytes, rejected })
+        }),
+        any::<(u64, u64)>().prop_map(|(handle, to)| DeliveryFrame::Rewind { handle, to }),
+    ]
+}
+
+fn offer() -> impl Strategy<Value = Option<DeliveryOffer>> {
+    proptest::option::of((any::<u64>(), id()).prop_map(|(capabilities, id)| DeliveryOffer {
+        capabilities: Capabilities(capabilities),
+        installation: InstallationId(id),
+    }))
 }
 
 pub(crate) fn up_frame() -> impl Strategy<Value = UpFrame> {
@@ -131,21 +189,24 @@ pub(crate) fn up_frame() -> impl Strategy<Value = UpFrame> {
         (sequence(), vec(any::<u8>(), 0..300))
             .prop_map(|(sequence, bytes)| UpFrame::Raw { sequence, bytes }),
         Just(UpFrame::TokenPlease),
-        acknowledged().prop_map(UpFrame::Ack),
+        delivery().prop_map(UpFrame::Delivery),
+        any::<u64>().prop_map(|set| UpFrame::Hello(Capabilities(set))),
+        any::<u64>().prop_map(UpFrame::KeepAlive),
         (any::<u64>(), term())
             .prop_map(|(id, term)| UpFrame::Reply { request: RequestId(id), term }),
     ]
 }
 
 pub(crate) fn down_frame() -> impl Strategy<Value = DownFrame> {
-    let welcome = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>());
+    let welcome = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>(), offer());
     prop_oneof![
-        welcome.prop_map(|(server_time_ms, heartbeat, idle_timeout, max_frame)| {
+        welcome.prop_map(|(server_time_ms, heartbeat, idle_timeout, max_frame, delivery)| {
             DownFrame::Welcome(Welcome {
                 server_time_ms,
                 heartbeat: Duration::from_secs(heartbeat),
                 idle_timeout: Duration::from_secs(idle_timeout),
                 max_frame,
+                delivery,
             })
         }),
         (sequence(), term()).prop_map(|(sequence, term)| DownFrame::Message { sequence, term }),
@@ -153,7 +214,8 @@ pub(crate) fn down_frame() -> impl Strategy<Value = DownFrame> {
             .prop_map(|(sequence, bytes)| DownFrame::Raw { sequence, bytes }),
         (token(), any::<u64>())
             .prop_map(|(token, expires_at)| DownFrame::Token(IssuedToken { token, expires_at })),
-        acknowledged().prop_map(DownFrame::Ack),
+        delivery().prop_map(DownFrame::Delivery),
+        any::<u64>().prop_map(DownFrame::Alive),
         (any::<u64>(), term())
             .prop_map(|(id, term)| DownFrame::Request { request: RequestId(id), term }),
     ]

@@ -68,20 +68,26 @@ fn headers_have_their_frozen_text() {
     }
 }
 
+/// The kinds of frames from the device.
+const UP: [u8; 12] = [1, 2, 3, 4, 5, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26];
+
+/// The kinds of frames to the device.
+const DOWN: [u8; 12] = [1, 2, 4, 6, 0x10, 0x11, 0x21, 0x22, 0x23, 0x24, 0x25, 0x27];
+
 #[test]
 fn every_kind_of_term_and_frame_has_a_fixture() {
     fn kinds<T>(fixtures: Vec<Fixture<T>>) -> BTreeSet<u8> {
         fixtures.iter().map(|(_, _, hex)| bytes(hex)[0]).collect()
     }
     assert_eq!(kinds(fixtures::terms()), BTreeSet::from_iter(0..=10));
-    assert_eq!(kinds(fixtures::up()), BTreeSet::from([1, 2, 3, 4, 5]));
-    assert_eq!(kinds(fixtures::down()), BTreeSet::from([1, 2, 4, 6, 0x10, 0x11]));
+    assert_eq!(kinds(fixtures::up()), BTreeSet::from_iter(UP));
+    assert_eq!(kinds(fixtures::down()), BTreeSet::from_iter(DOWN));
     // And there are no others.
     assert_eq!(term("0b"), Err(DecodeError::UnknownTerm(11)));
-    for kind in (0..=u8::MAX).filter(|kind| !(1..=5).contains(kind)) {
+    for kind in (0..=u8::MAX).filter(|kind| !UP.contains(kind)) {
         assert_eq!(DIALECT.decode_up(&[kind], &limits()), Ok(UpFrame::Unknown { kind }));
     }
-    for kind in (0..=u8::MAX).filter(|kind| ![1, 2, 4, 6, 0x10, 0x11].contains(kind)) {
+    for kind in (0..=u8::MAX).filter(|kind| !DOWN.contains(kind)) {
         assert_eq!(DIALECT.decode_down(&[kind], &limits()), Ok(DownFrame::Unknown { kind }));
     }
 }
@@ -105,14 +111,14 @@ fn only_control_frames_may_have_trailing_bytes() {
             let kind = bytes(hex)[0];
             let wanted =
                 if control.contains(&kind) { Ok(value) } else { Err(DecodeError::Trailing(7)) };
-            // A raw frame contains the rest of the bytes.
-            if kind != 2 {
+            // A raw frame contains the rest of the bytes, and so does a kept message with bytes.
+            if kind != 2 && !name.contains("raw bytes") {
                 assert_eq!(decode(&format!("{hex} 05 05 6c 61 74 65 72")), wanted, "{name}");
             }
         }
     }
-    check(fixtures::up(), up, &[3, 4]);
-    check(fixtures::down(), down, &[4, 0x10, 0x11]);
+    check(fixtures::up(), up, &[3, 4, 0x20, 0x21, 0x23, 0x24, 0x25, 0x26]);
+    check(fixtures::down(), down, &[4, 0x10, 0x11, 0x21, 0x23, 0x24, 0x25, 0x27]);
     assert_eq!(term("00 00"), Err(DecodeError::Trailing(1)));
 }
 
@@ -131,7 +137,7 @@ fn an_integer_may_be_encoded_in_a_longer_form() {
         assert_eq!(term(hex), Ok(Term::Int(1)), "{hex}");
     }
     assert_eq!(term("05 fb 01 00 61"), Ok(Term::from("a")));
-    assert_eq!(up("04 fc 01 00 00 00"), Ok(UpFrame::Ack(Sequence(NonZeroU64::MIN))));
+    assert_eq!(up("26 fc 01 00 00 00"), Ok(UpFrame::KeepAlive(1)));
 }
 
 #[test]
@@ -142,7 +148,21 @@ fn bytes_that_no_end_writes_are_refused() {
     assert_eq!(term(&format!("05 fe {}", "00 ".repeat(16))), number, "a length of 128 bits");
     assert_eq!(term("05 02 c3 28"), Err(malformed("a text is not UTF-8")));
     assert_eq!(term("05 02 61"), Err(DecodeError::Truncated));
-    assert_eq!(up("04 00"), Err(malformed("an acknowledgement of sequence number 0")));
+    let id = "00 ".repeat(16);
+    for (hex, why) in [
+        (format!("21 01 02 {id} 01 00"), "not a lane"),
+        (format!("21 01 00 {id} 00 00"), "a message with the number 0"),
+        (format!("21 01 00 {id} 05 03"), "the newest number is before the oldest"),
+        ("22 01 00 01 00 02".to_owned(), "a message with the number 0"),
+        ("23 01 00 01 01".to_owned(), "a message with the number 0"),
+        ("23 01 05 04 01".to_owned(), "the last number is before the first"),
+    ] {
+        assert_eq!(up(&hex), Err(malformed(why)), "{hex}");
+        assert_eq!(down(&hex), Err(malformed(why)), "{hex}");
+    }
+    // More rejected numbers than there are bytes.
+    let endless = "04 01 00 00 08 00 fd ff ff ff ff ff ff ff ff 01";
+    assert_eq!(up(endless), Err(DecodeError::Truncated));
     assert_eq!(down("11 00 01 20"), Err(malformed("not a token")));
     // The largest frame has 32 bits.
     let wide = "10 00 13 3c fd 00 00 00 00 01 00 00 00";
