@@ -258,7 +258,7 @@ async fn the_library_s_messages_survive_a_silent_cut() {
     use fedecks_device::kept::{Keep, Settled};
     use fedecks_testing::tcp_relay::{Link, NewConnections, TcpRelay};
 
-    let mut cloud = Cloud::start(|calls| crate::support::Obedient(calls)).await;
+    let mut cloud = Cloud::start(crate::support::Obedient).await;
     let relay = TcpRelay::start(cloud.address).await;
     let directory = tempfile::tempdir().unwrap();
     let url = format!("ws://{}", relay.address).parse().unwrap();
