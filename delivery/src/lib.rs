@@ -16,7 +16,7 @@ pub use violation::Violation;
 use fedecks_protocol::Tag;
 
 /// How far a receiver is in a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
     /// The last number that it is done with.
     pub up_to: u64,
@@ -25,7 +25,7 @@ pub struct Position {
 }
 
 /// How much may be unacknowledged in a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Credit {
     /// The number of messages.
     pub messages: u64,
