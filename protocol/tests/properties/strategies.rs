@@ -4,8 +4,9 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use fedecks_protocol::{
-    AuthRequest, Credentials, DeviceId, Dialect, DownFrame, IssuedToken, Limits, Proof, RequestId,
-    Sequence, Term, Token, UpFrame, Welcome,
+    Ack, AuthRequest, Capabilities, Content, Credentials, DeliveryFrame, DeliveryOffer, DeviceId,
+    Dialect, DownFrame, InstallationId, IssuedToken, Kept, Lane, Limits, Proof, RequestId, Resume,
+    Sequence, Skip, SkipReason, StreamId, Tag, Term, Token, UpFrame, Welcome,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -121,8 +122,90 @@ fn sequence() -> impl Strategy<Value = Option<Sequence>> {
     any::<u64>().prop_map(|number| NonZeroU64::new(number).map(Sequence))
 }
 
-fn acknowledged() -> impl Strategy<Value = Sequence> {
-    (1..=u64::MAX).prop_filter_map("not zero", |n| NonZeroU64::new(n).map(Sequence))
+/// Includes the values around every change of an integer's width on the wire.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => 1_u64..=300,
+        1 => 65_535_u64..=65_536,
+        1 => u64::from(u32::MAX)..=1 << 32,
+        1 => Limits::MAX_NUMBER - 1..=Limits::MAX_NUMBER,
+        1 => 1..=Limits::MAX_NUMBER,
+    ]
+}
+
+fn resume() -> impl Strategy<Value = Resume> {
+    let lane = select(Lane::ALL.to_vec());
+    (any::<u64>(), lane, any::<[u8; 16]>(), number(), number()).prop_map(
+        |(handle, lane, stream, oldest, count)| {
+            let newest = (oldest - 1).saturating_add(count - 1).min(Limits::MAX_NUMBER);
+            Resume { handle, lane, stream: StreamId(stream), oldest, newest }
+        },
+    )
+}
+
+pub(crate) fn content() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        term().prop_filter_map("not a term", |term| {
+            DIALECT.keep_term(&term, &WIDEST).ok().map(Content::Term)
+        }),
+        vec(any::<u8>(), 0..300).prop_map(Content::Raw),
+    ]
+}
+
+fn kept() -> impl Strategy<Value = Kept> {
+    let sent_at_ms = proptest::option::of(1..=u64::MAX);
+    (any::<u64>(), number(), any::<u64>(), sent_at_ms, any::<bool>(), content()).prop_map(
+        |(handle, sequence, tag, sent_at_ms, redelivered, content)| Kept {
+            handle,
+            sequence,
+            tag: Tag(tag),
+            sent_at_ms,
+            redelivered,
+            content,
+        },
+    )
+}
+
+fn skip() -> impl Strategy<Value = Skip> {
+    let reason = prop_oneof![0_u64..12, any::<u64>()].prop_map(SkipReason::from_number);
+    (any::<u64>(), number(), number(), reason).prop_map(|(handle, one, other, reason)| Skip {
+        handle,
+        from: one.min(other),
+        to: one.max(other),
+        reason,
+    })
+}
+
+fn ack() -> impl Strategy<Value = Ack> {
+    let rejected = proptest::collection::btree_set(number(), 0..8);
+    (any::<u64>(), any::<u64>(), any::<u64>(), any::<(u64, u64)>(), rejected).prop_map(
+        |(handle, more, tag, (credit_to, credit_bytes), rejected)| Ack {
+            handle,
+            up_to: rejected.last().map_or(more, |last| more.max(*last)),
+            tag: Tag(tag),
+            credit_to,
+            credit_bytes,
+            rejected: rejected.into_iter().collect(),
+        },
+    )
+}
+
+pub(crate) fn delivery() -> impl Strategy<Value = DeliveryFrame> {
+    prop_oneof![
+        resume().prop_map(DeliveryFrame::Resume),
+        kept().prop_map(DeliveryFrame::Kept),
+        skip().prop_map(DeliveryFrame::Skip),
+        any::<u64>().prop_map(|handle| DeliveryFrame::Close { handle }),
+        ack().prop_map(DeliveryFrame::Ack),
+        any::<(u64, u64)>().prop_map(|(handle, to)| DeliveryFrame::Rewind { handle, to }),
+    ]
+}
+
+fn offer() -> impl Strategy<Value = DeliveryOffer> {
+    any::<(u64, [u8; 16])>().prop_map(|(capabilities, installation)| DeliveryOffer {
+        capabilities: Capabilities(capabilities),
+        installation: InstallationId(installation),
+    })
 }
 
 pub(crate) fn up_frame() -> impl Strategy<Value = UpFrame> {
@@ -131,21 +214,25 @@ pub(crate) fn up_frame() -> impl Strategy<Value = UpFrame> {
         (sequence(), vec(any::<u8>(), 0..300))
             .prop_map(|(sequence, bytes)| UpFrame::Raw { sequence, bytes }),
         Just(UpFrame::TokenPlease),
-        acknowledged().prop_map(UpFrame::Ack),
+        any::<u64>().prop_map(|set| UpFrame::Hello(Capabilities(set))),
+        any::<u64>().prop_map(UpFrame::KeepAlive),
+        delivery().prop_map(UpFrame::Delivery),
         (any::<u64>(), term())
             .prop_map(|(id, term)| UpFrame::Reply { request: RequestId(id), term }),
     ]
 }
 
 pub(crate) fn down_frame() -> impl Strategy<Value = DownFrame> {
-    let welcome = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>());
+    let offer = proptest::option::of(offer());
+    let welcome = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>(), offer);
     prop_oneof![
-        welcome.prop_map(|(server_time_ms, heartbeat, idle_timeout, max_frame)| {
+        welcome.prop_map(|(server_time_ms, heartbeat, idle_timeout, max_frame, delivery)| {
             DownFrame::Welcome(Welcome {
                 server_time_ms,
                 heartbeat: Duration::from_secs(heartbeat),
                 idle_timeout: Duration::from_secs(idle_timeout),
                 max_frame,
+                delivery,
             })
         }),
         (sequence(), term()).prop_map(|(sequence, term)| DownFrame::Message { sequence, term }),
@@ -153,7 +240,8 @@ pub(crate) fn down_frame() -> impl Strategy<Value = DownFrame> {
             .prop_map(|(sequence, bytes)| DownFrame::Raw { sequence, bytes }),
         (token(), any::<u64>())
             .prop_map(|(token, expires_at)| DownFrame::Token(IssuedToken { token, expires_at })),
-        acknowledged().prop_map(DownFrame::Ack),
+        any::<u64>().prop_map(DownFrame::Alive),
+        delivery().prop_map(DownFrame::Delivery),
         (any::<u64>(), term())
             .prop_map(|(id, term)| DownFrame::Request { request: RequestId(id), term }),
     ]

@@ -4,9 +4,11 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use fedecks_protocol::{
-    AuthRequest, Credentials, DeviceId, DownFrame, IssuedToken, Proof, RequestId, Sequence, Term,
-    Token, UpFrame, Welcome,
+    AuthRequest, Capabilities, Credentials, DeliveryOffer, DeviceId, DownFrame, InstallationId,
+    IssuedToken, Proof, RequestId, Sequence, Term, Token, UpFrame, Welcome,
 };
+
+use crate::kept;
 
 /// The name in the document, the value, its bytes in hexadecimal.
 pub(crate) type Fixture<T> = (&'static str, T, &'static str);
@@ -73,7 +75,7 @@ pub(crate) fn terms() -> Vec<Fixture<Term>> {
 }
 
 pub(crate) fn up() -> Vec<Fixture<UpFrame>> {
-    vec![
+    let mut fixtures = vec![
         (
             r#"Message, sequence 0, tuple ("hello", "matey")"#,
             message(None, hello()),
@@ -88,29 +90,32 @@ pub(crate) fn up() -> Vec<Fixture<UpFrame>> {
         ("Raw, sequence 7, no bytes", UpFrame::Raw { sequence: number(7), bytes: vec![] }, "02 07"),
         ("TokenPlease", UpFrame::TokenPlease, "03"),
         (
-            "Ack 70000",
-            UpFrame::Ack(Sequence(NonZeroU64::new(70_000).unwrap())),
-            "04 fc 70 11 01 00",
-        ),
-        (
             "Reply to request 9, true",
             UpFrame::Reply { request: RequestId(9), term: Term::Bool(true) },
             "05 09 02",
         ),
-    ]
+        ("Hello, capabilities 3", UpFrame::Hello(Capabilities::ALL), "20 03"),
+        ("KeepAlive 70000", UpFrame::KeepAlive(70_000), "26 fc 70 11 01 00"),
+    ];
+    let kept = kept::up().into_iter();
+    fixtures.extend(kept.map(|(name, frame, hex)| (name, UpFrame::Delivery(frame), hex)));
+    fixtures
 }
 
 pub(crate) fn down() -> Vec<Fixture<DownFrame>> {
-    vec![
+    let mut fixtures = vec![
         (
             "Welcome, server time 1767225600000, heartbeat 19, idle timeout 60, biggest frame 1048576",
-            DownFrame::Welcome(Welcome {
-                server_time_ms: 1_767_225_600_000,
-                heartbeat: Duration::from_secs(19),
-                idle_timeout: Duration::from_secs(60),
-                max_frame: 1_048_576,
-            }),
+            DownFrame::Welcome(welcome(None)),
             "10 fd 00 a8 da 76 9b 01 00 00 13 3c fc 00 00 10 00",
+        ),
+        (
+            "Welcome, the same with capabilities 3, installation f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
+            DownFrame::Welcome(welcome(Some(DeliveryOffer {
+                capabilities: Capabilities::ALL,
+                installation: InstallationId(kept::counting_from(0xf0)),
+            }))),
+            "10 fd 00 a8 da 76 9b 01 00 00 13 3c fc 00 00 10 00 03 f0 f1 f2 f3 f4 f5 f6 f7 f8 f9 fa fb fc fd fe ff",
         ),
         (
             "Message, sequence 0, int 1",
@@ -127,13 +132,17 @@ pub(crate) fn down() -> Vec<Fixture<DownFrame>> {
             DownFrame::Token(IssuedToken { token: token(), expires_at: 1_769_644_800 }),
             "11 fc 00 a3 7a 69 11 76 34 2e 6c 6f 63 61 6c 2e 63 32 56 68 62 47 56 6b",
         ),
-        ("Ack 1", DownFrame::Ack(Sequence(NonZeroU64::MIN)), "04 01"),
         (
             r#"Request 18446744073709551615, atom "reboot""#,
             DownFrame::Request { request: RequestId(u64::MAX), term: Term::Atom("reboot".into()) },
             "06 fd ff ff ff ff ff ff ff ff 07 06 72 65 62 6f 6f 74",
         ),
-    ]
+        ("Alive 0", DownFrame::Alive(0), "27 00"),
+        ("Alive 70000", DownFrame::Alive(70_000), "27 fc 70 11 01 00"),
+    ];
+    let kept = kept::down().into_iter();
+    fixtures.extend(kept.map(|(name, frame, hex)| (name, DownFrame::Delivery(frame), hex)));
+    fixtures
 }
 
 /// With the header's value, in base64, instead of the bytes.
@@ -154,6 +163,16 @@ pub(crate) fn headers() -> Vec<Fixture<AuthRequest>> {
 
 fn hello() -> Term {
     Term::Tuple(vec![Term::from("hello"), Term::from("matey")])
+}
+
+fn welcome(delivery: Option<DeliveryOffer>) -> Welcome {
+    Welcome {
+        server_time_ms: 1_767_225_600_000,
+        heartbeat: Duration::from_secs(19),
+        idle_timeout: Duration::from_secs(60),
+        max_frame: 1_048_576,
+        delivery,
+    }
 }
 
 fn message(sequence: Option<Sequence>, term: Term) -> UpFrame {
