@@ -131,9 +131,11 @@ fn only_control_frames_may_have_trailing_bytes() {
 #[test]
 fn an_offer_is_complete_or_missing() {
     let welcome = "10 00 13 3c 7d";
-    let offer = |hex: &str| match down(&format!("{welcome} {hex}"))? {
-        DownFrame::Welcome(Welcome { delivery, .. }) => Ok(delivery),
-        frame => panic!("not a Welcome: {frame:?}"),
+    let offer = |hex: &str| -> Result<_, DecodeError> {
+        match down(&format!("{welcome} {hex}"))? {
+            DownFrame::Welcome(Welcome { delivery, .. }) => Ok(delivery),
+            frame => panic!("not a Welcome: {frame:?}"),
+        }
     };
     assert_eq!(offer(""), Ok(None));
     for length in 0..16 {
