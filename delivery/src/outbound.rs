@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use fedecks_protocol::{Ack, Lane, Resume, SkipReason, StreamId, Tag};
 
-use crate::sender::Waiting;
-use crate::{Credit, Violation};
+use crate::limits::Credit;
+use crate::violation::Violation;
+use crate::waiting::Waiting;
 
 /// A message that waits to be sent and acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

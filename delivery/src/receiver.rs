@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use fedecks_protocol::{Ack, Lane, Resume, Skip, StreamId, Tag};
 
-use crate::{Credit, MAX_STREAMS, Position, Violation};
+use crate::limits::{Credit, MAX_STREAMS};
+use crate::position::Position;
+use crate::violation::Violation;
 
 /// Receives the messages of all streams. Keeps its positions between connections, as far as it knows them; where
 /// they are durable is up to the caller.

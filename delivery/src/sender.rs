@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use fedecks_protocol::{Ack, Lane, Resume, Skip, SkipReason, StreamId, Tag};
 
+use crate::limits::MAX_STREAMS;
 use crate::outbound::{Answer, Entry, Message, Outbound};
-use crate::{MAX_STREAMS, Violation};
+use crate::violation::Violation;
+use crate::waiting::Waiting;
 
 /// Sends the messages of all lanes, the urgent one first, and older streams of a lane before newer ones. What
 /// waits is in memory, or is loaded when [`Sender::to_load`] says so.
@@ -71,27 +73,6 @@ pub struct Renumbered {
     pub from: StreamId,
     /// The new one.
     pub to: StreamId,
-}
-
-/// What waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Waiting {
-    /// The number of messages in memory.
-    pub messages: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-impl Waiting {
-    pub(crate) fn add(&mut self, bytes: u64) {
-        self.messages = self.messages.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-
-    pub(crate) fn remove(&mut self, bytes: u64) {
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
 }
 
 impl<B> Default for Sender<B> {

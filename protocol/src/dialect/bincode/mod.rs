@@ -12,7 +12,8 @@ use bincode::enc::Encode;
 use bincode::error::DecodeError as ReadError;
 
 use self::term::{Checked, Context, OVER_BUDGET, Text};
-use super::encoded::{EncodedTerm, Received};
+use super::encoded::EncodedTerm;
+use super::received::Received;
 use crate::budget::Budget;
 use crate::delivery::Capabilities;
 use crate::frame::{DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
