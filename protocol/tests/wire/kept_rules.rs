@@ -1,8 +1,8 @@
 //! What frames about kept messages may contain, beyond the fixtures.
 
 use fedecks_protocol::{
-    Capabilities, DecodeError, DeliveryFrame, EncodeError, InvalidTag, Kept, Lane, Limits, Resume,
-    Skip, SkipReason, StreamId, Tag, UpFrame,
+    Capabilities, DecodeError, DeliveryFrame, DownFrame, EncodeError, InvalidTag, Kept, Lane,
+    Limits, Resume, Skip, SkipReason, StreamId, Tag, UpFrame,
 };
 
 use crate::fixtures::{self, Fixture};
@@ -10,12 +10,12 @@ use crate::{DIALECT, bytes, down, kept, up};
 
 /// The frame of both directions, whose bytes are the same.
 fn delivery(hex: &str) -> Result<DeliveryFrame, DecodeError> {
-    let decoded = match up(hex) {
-        Ok(UpFrame::Delivery(frame)) => Ok(frame),
-        Ok(frame) => panic!("not about kept messages: {frame:?}"),
-        Err(error) => Err(error),
-    };
-    assert_eq!(down(hex), decoded.clone().map(fedecks_protocol::DownFrame::Delivery));
+    let decoded = down(hex).map(|frame| {
+        let DownFrame::Delivery(delivery) = frame else { return None };
+        Some(delivery)
+    });
+    let decoded = decoded.map(Option::unwrap);
+    assert_eq!(up(hex), decoded.clone().map(UpFrame::Delivery));
     decoded
 }
 
@@ -88,9 +88,10 @@ fn a_range_of_numbers_is_not_reversed() {
 
 #[test]
 fn rejected_numbers_ascend_up_to_the_acknowledged_one() {
-    let rejected = |hex: &str| match delivery(&format!("04 01 09 00 40 40 {hex}"))? {
-        DeliveryFrame::Ack(ack) => Ok(ack.rejected),
-        frame => panic!("not an Ack: {frame:?}"),
+    let rejected = |hex: &str| {
+        let frame = delivery(&format!("04 01 09 00 40 40 {hex}"))?;
+        let DeliveryFrame::Ack(ack) = frame else { panic!("not an Ack: {frame:?}") };
+        Ok(ack.rejected)
     };
     assert_eq!(rejected("00"), Ok(vec![]));
     assert_eq!(rejected("03 01 02 09"), Ok(vec![1, 2, 9]));

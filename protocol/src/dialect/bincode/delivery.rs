@@ -79,11 +79,13 @@ impl Writer<'_> {
 
 impl Reader<'_> {
     /// The capabilities at the end of a Welcome, which older clouds do not send.
-    pub(super) fn offer(&mut self) -> Option<DeliveryOffer> {
-        // What is too short for them is something else, which is ignored as everything after the fields.
-        let offer = (self.value().map(Capabilities), self.id().map(InstallationId));
-        let (Ok(capabilities), Ok(installation)) = offer else { return None };
-        Some(DeliveryOffer { capabilities, installation })
+    pub(super) fn offer(&mut self) -> Result<Option<DeliveryOffer>, DecodeError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let capabilities = Capabilities(self.value()?);
+        let installation = InstallationId(self.id()?);
+        Ok(Some(DeliveryOffer { capabilities, installation }))
     }
 
     /// The fields of a frame of this kind; `None` if it is another kind.

@@ -152,7 +152,7 @@ pub(super) fn decode_down(bytes: &[u8], limits: &Limits) -> Result<DownFrame, De
             heartbeat: Duration::from_secs(fields.value()?),
             idle_timeout: Duration::from_secs(fields.value()?),
             max_frame: fields.value()?,
-            delivery: fields.offer(),
+            delivery: fields.offer()?,
         })),
         kind::MESSAGE => {
             fields.message().map(|(sequence, term)| DownFrame::Message { sequence, term })
