@@ -56,7 +56,7 @@ fn an_acknowledgement_settles_up_to_its_number_and_allows_more() {
 }
 
 #[test]
-fn after_a_reconnect_nothing_is_sent_before_the_position_is_known() {
+fn nothing_is_sent_before_the_position_is_known() {
     let mut it = outbound(10);
     it.announce(1);
     sent(&mut it);
