@@ -32,7 +32,7 @@ fn message(tag: u64, size: u64) -> Message<()> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_receiver_survives_everything_and_holds_no_more_than_it_granted(calls in calls()) {

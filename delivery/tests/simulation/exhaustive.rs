@@ -1,7 +1,5 @@
 //! Every order of events in small: two streams, three messages and a few faults at any step.
 
-use std::time::Duration;
-
 use fedecks_protocol::Lane;
 use stateright::{Checker, Model, Property};
 
@@ -70,10 +68,10 @@ const FAULTS: [Action; 10] = [
 
 #[test]
 fn no_order_of_events_loses_doubles_or_reorders_a_message() {
-    let seconds = std::env::var("FEDECKS_EXPLORE").map_or(10, |it| it.parse().unwrap());
+    let target = std::env::var("FEDECKS_STATES").map_or(60_000, |it| it.parse().unwrap());
     for renews in [false, true] {
         let model = Small { renews, faults: 3 };
-        let checker = model.checker().timeout(Duration::from_secs(seconds)).spawn_bfs().join();
+        let checker = model.checker().target_state_count(target).spawn_bfs().join();
         let (states, depth) = (checker.unique_state_count(), checker.max_depth());
         println!("{states} states to depth {depth}, streams renewed at each start: {renews}");
         assert!(states > 1_000);
