@@ -1,5 +1,4 @@
 //! Random calls of both ends, with numbers at their limits: never a panic, and bounded memory.
-#![expect(clippy::unwrap_used, reason = "test helpers, which clippy does not recognize as tests")]
 
 use std::time::Duration;
 

@@ -3,7 +3,8 @@
 use fedecks_protocol::Lane;
 use stateright::{Checker, Model, Property};
 
-use crate::world::{Action, World};
+use crate::parts::Action;
+use crate::world::World;
 
 struct Small {
     renews: bool,
@@ -68,7 +69,7 @@ const FAULTS: [Action; 10] = [
 
 #[test]
 fn no_order_of_events_loses_doubles_or_reorders_a_message() {
-    let target = std::env::var("FEDECKS_STATES").map_or(60_000, |it| it.parse().unwrap());
+    let target = std::env::var("FEDECKS_STATES").map_or(150_000, |it| it.parse().unwrap());
     for renews in [false, true] {
         let model = Small { renews, faults: 3 };
         let checker = model.checker().target_state_count(target).spawn_bfs().join();

@@ -3,5 +3,6 @@
 
 mod exhaustive;
 mod ledger;
+mod parts;
 mod random;
 mod world;

@@ -2,7 +2,8 @@
 
 use fedecks_protocol::Lane;
 
-use crate::world::{Action, World};
+use crate::parts::Action;
+use crate::world::World;
 
 /// One world: how many kills it had.
 fn run(seed: u64) -> Result<u64, Vec<String>> {

@@ -9,84 +9,7 @@ use fedecks_delivery::{
 use fedecks_protocol::{Ack, Lane, Resume, Skip, SkipReason, StreamId, Tag};
 
 use crate::ledger::Ledger;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Action {
-    Accept(Lane),
-    Transmit,
-    /// A frame arrives at this session.
-    Arrive(usize),
-    /// What this session has handed over is stored.
-    Store(usize),
-    /// This session acknowledges.
-    Acknowledge(usize),
-    /// A frame arrives at the sender.
-    Answer,
-    Connect,
-    /// The older session notices that its connection is gone.
-    EndOlder,
-    CutUp,
-    CutDown,
-    KillSender,
-    KillReceiver,
-    BackUpSender,
-    RestoreSender,
-    BackUpReceiver,
-    RestoreReceiver,
-    WipeReceiver,
-    /// The clock of the sender jumps, maybe back.
-    Expire(u64),
-    Cancel(u64),
-    DropOldest(Lane),
-    Rewind(usize),
-}
-
-/// What waits in a stream of the sender, on disk.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Saved {
-    lane: Lane,
-    stream: StreamId,
-    first: u64,
-    /// Tag and whether it was sent under another number, or none if it was voided.
-    entries: VecDeque<Option<(u64, bool)>>,
-    tried: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Up {
-    Resume(u64, Lane, StreamId, u64, u64),
-    Kept(u64, u64, u64, bool),
-    Skip(u64, u64, u64),
-    Close(u64),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Down {
-    Ack(u64, Position, u64, u64, Vec<u64>),
-    Rewind(u64, u64),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Handed {
-    handle: u64,
-    stream: StreamId,
-    lane: Lane,
-    from: u64,
-    to: Position,
-    is_gap: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Session {
-    receiver: Receiver,
-    is_loaded: bool,
-    fence: u64,
-    up: VecDeque<Up>,
-    down: VecDeque<Down>,
-    handed: VecDeque<Handed>,
-    cut_up: bool,
-    cut_down: bool,
-}
+use crate::parts::{Action, Down, Handed, Saved, Session, Up};
 
 type Store = BTreeMap<StreamId, (Lane, Position)>;
 
@@ -111,6 +34,9 @@ pub(crate) struct World {
     messages: u64,
     pub(crate) ledger: Ledger,
 }
+
+const FINISH: [Action; 5] =
+    [Action::Transmit, Action::Arrive(0), Action::Store(0), Action::Acknowledge(0), Action::Answer];
 
 impl World {
     pub(crate) fn new(renews: bool) -> Self {
@@ -487,16 +413,13 @@ impl World {
         for _ in 0..4 {
             self.sessions.clear();
             self.connect();
-            while [
-                Action::Transmit,
-                Action::Arrive(0),
-                Action::Store(0),
-                Action::Acknowledge(0),
-                Action::Answer,
-            ]
-            .into_iter()
-            .fold(false, |more, action| self.apply(action) || more)
-            {}
+            let mut more = true;
+            while more {
+                more = false;
+                for action in FINISH {
+                    more |= self.apply(action);
+                }
+            }
         }
         if self.sender.waiting().messages > 0 {
             self.ledger.fail(format!("{:?} are stuck", self.sender.waiting()));
