@@ -111,3 +111,19 @@ fn what_is_rewound_is_sent_again() {
     assert_eq!(again, [(3, true), (4, true), (5, true), (6, true)]);
     assert!(it.rewind(1, 7).is_err());
 }
+
+#[test]
+fn what_is_refused_is_skipped_and_settled_no_more() {
+    let mut it = outbound(2);
+    it.announce(1);
+    assert!(it.transmit().is_some());
+    assert_eq!(it.refuse(1, SkipReason::TooBig), Some(Tag(1)));
+    assert_eq!(it.refuse(2, SkipReason::TooBig), None, "it was not sent");
+    let Ok(Answer::Settled(settled)) = it.on_ack(&Ack { tag: Tag(0), ..ack(1) }) else {
+        panic!("foreign")
+    };
+    assert_eq!((settled, it.waiting()), (vec![], Waiting { messages: 1, bytes: 100 }));
+    assert_eq!(it.unsent().count(), 1);
+    sent(&mut it);
+    assert_eq!(it.unsent().count(), 0, "it may have arrived");
+}

@@ -112,3 +112,15 @@ fn no_more_streams_than_allowed_are_open_or_remembered() {
     let twice = Resume { stream: stream(201), lane: Lane::Urgent, ..resume(1, 1) };
     assert_eq!(it.on_resume(&twice), Err(Violation::AnnouncedTwice { handle: 1 }));
 }
+
+#[test]
+fn a_sender_that_has_forgotten_what_it_sent_may_repeat_it_but_not_replace_it() {
+    for (tag, goes_on) in [(Tag(2), true), (Tag(77), false)] {
+        let mut it = Receiver::new(Credit::MAX);
+        it.restore(STREAM, Lane::Normal, Position { up_to: 2, tag: Tag(2) });
+        it.on_resume(&resume(1, 1)).unwrap();
+        assert_eq!(message(&mut it, 1), Ok(false));
+        assert_eq!(it.on_message(1, (2, tag, 100)), Ok(false));
+        assert_eq!(message(&mut it, 3), Ok(goes_on));
+    }
+}
