@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use fedecks_delivery::{Credit, Outcome as Done, Position, Receiver, Violation};
 use fedecks_protocol::{Ack, DeliveryFrame, Kept, Resume, Skip, Tag};
-use fedecks_store::{Step, StreamPosition};
+use fedecks_store::{Fence, OpenStreams, Step, StreamPosition};
 
 pub(super) use self::batch::Batch;
 use self::batch::Pending;
@@ -18,7 +18,8 @@ use crate::messaging::kept::{Effects, KeptContent, KeptMessage};
 pub(super) struct Inbound {
     receiver: Receiver,
     /// Whether the store was asked for the positions.
-    pub(super) is_loaded: bool,
+    is_loaded: bool,
+    pub(super) fence: Fence,
     pub(super) batch: Batch,
     holds: Holds,
     /// The message that the handler has.
@@ -49,6 +50,7 @@ impl Inbound {
         Self {
             receiver: Receiver::new(Credit::MAX),
             is_loaded: false,
+            fence: Fence(0),
             batch: Batch::default(),
             holds: Holds::default(),
             handling: None,
@@ -56,8 +58,9 @@ impl Inbound {
     }
 
     /// The positions from the store.
-    pub(super) fn restore(&mut self, positions: Vec<StreamPosition>) {
+    pub(super) fn restore(&mut self, OpenStreams { fence, positions }: OpenStreams) {
         self.is_loaded = true;
+        self.fence = fence;
         for StreamPosition { stream, lane, up_to, tag } in positions {
             self.receiver.restore(stream, lane, Position { up_to, tag });
         }
