@@ -51,7 +51,7 @@ pub trait DeviceQueueStore: Epoch {
     ) -> StoreFuture<'a, Acknowledged>;
 
     /// Numbers what waits in a lane from 1 again, in a new stream, after [`Acknowledged::Diverged`]. Each
-    /// message may have arrived before. Returns the stream.
+    /// message may have arrived before, and still expires or is given up as if it had not. Returns the stream.
     fn renumber<'a>(&'a self, device: &'a DeviceId, lane: Lane) -> StoreFuture<'a, StreamId>;
 
     /// The state of a message; `None` if it is not known, or not any more.

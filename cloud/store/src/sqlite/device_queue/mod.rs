@@ -1,5 +1,7 @@
 //! Messages for devices in SQLite: the calls, and the queries of operators.
 
+#[cfg(test)]
+mod model_tests;
 mod queue;
 mod queueing;
 mod settling;

@@ -81,7 +81,8 @@ async fn only_what_changes_something_is_written() {
     assert!(!store.expire_messages(1000).await.unwrap().more);
     assert_eq!(store.cancel_message(&kitchen, Tag(1), 2).await.unwrap(), Cancelled::Unknown);
     assert_eq!(version(), empty);
-    (queue(&store, &kitchen, message(1)).await, queue(&store, &kitchen, message(2)).await);
+    queue(&store, &kitchen, message(1)).await;
+    queue(&store, &kitchen, message(2)).await;
     let queued = version();
     assert_ne!(queued, empty);
     store.window(&kitchen, Lane::Normal, 0, none, 200).await.unwrap().unwrap();

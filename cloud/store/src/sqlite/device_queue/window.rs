@@ -35,7 +35,7 @@ pub(super) fn peek(
     if room.messages > 0 && after < stream.newest && stream.tried < stream.newest {
         return Ok(None);
     }
-    // Nothing of this expires: all of it was handed out.
+    // All of this was handed out, and does not expire.
     fill(&mut queue, lane, after, room, 0).map(Some)
 }
 
