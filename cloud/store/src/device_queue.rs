@@ -271,7 +271,8 @@ pub struct Acknowledgement {
     pub stream: StreamId,
     /// The last number that it is done with.
     pub up_to: u64,
-    /// The tag of that message; 0 if it is not known.
+    /// The tag of that message; 0 if the number carried none, or on a connection that is resumed already, if it is
+    /// not known.
     pub tag: Tag,
     /// Which of the numbers it has rejected.
     pub rejected: Vec<u64>,

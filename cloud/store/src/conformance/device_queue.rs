@@ -174,6 +174,12 @@ async fn only_what_was_not_sent_expires(store: &impl DeviceQueueStore) {
     expired.sort();
     assert_eq!(expired, [(hall.clone(), Tag(1)), (kitchen.clone(), Tag(3))]);
     assert_eq!(expire(store, EXPIRY).await, []);
+    // Another connection gets what was handed out, together with what was not.
+    let repeated = window(store, &kitchen, 0, DownRoom { messages: 3, ..ALL }, EXPIRY).await;
+    assert_eq!(brief(&repeated), ["1: 1 again", "2: 2 again", "3-3 expired", "4: 4"]);
+    assert_eq!(repeated.expired, []);
+    resume(store, &kitchen, &sent, 0).await;
+    window(store, &kitchen, 0, DownRoom { messages: 2, ..ALL }, AT).await;
     assert_eq!(state(store, &kitchen, 2).await, Some(DownState::Sent));
     assert_eq!(state(store, &kitchen, 3).await, Some(DownState::Expired));
     // What did not arrive expires after all; the window finds it, too.

@@ -159,16 +159,20 @@ async fn a_device_that_knows_more_is_noticed(store: &impl DeviceQueueStore) {
         rejected: Vec::new(),
         resumed: true,
     };
-    // A higher number, another message, and one where none is.
-    for (up_to, tag) in [(4, 0), (4, 4), (1, 7), (2, 2)] {
+    // A higher number, another message, one where none is, and none where one is.
+    for (up_to, tag) in [(4, 0), (4, 4), (1, 7), (2, 2), (1, 0)] {
         let answer = store.acknowledge(&kitchen, at(up_to, tag), AT).await.unwrap();
         assert_eq!(answer, Acknowledged::Diverged, "{up_to} {tag}");
     }
     assert_eq!(state(store, &kitchen, 1).await, Some(DownState::Sent), "nothing was changed");
-    store.acknowledge(&kitchen, at(1, 1), AT).await.unwrap();
+    let settled = store.acknowledge(&kitchen, at(1, 1), AT).await.unwrap();
+    assert_eq!(settled, Acknowledged::Settled(vec![(Tag(1), DownState::Delivered)]));
     assert_eq!(store.acknowledge(&kitchen, at(1, 7), AT).await.unwrap(), Acknowledged::Diverged);
-    let known = store.acknowledge(&kitchen, at(1, 1), AT).await.unwrap();
-    assert_eq!(known, Acknowledged::Settled(Vec::new()));
+    // Whose tag is known or not, and the number that carries none.
+    for (up_to, tag) in [(1, 1), (1, 0), (2, 0)] {
+        let known = store.acknowledge(&kitchen, at(up_to, tag), AT).await.unwrap();
+        assert_eq!(known, Acknowledged::Settled(Vec::new()), "{up_to} {tag}");
+    }
 }
 
 async fn what_waits_is_numbered_again(store: &impl DeviceQueueStore) {

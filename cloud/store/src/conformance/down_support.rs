@@ -97,14 +97,14 @@ pub(super) async fn acknowledge(
     store.acknowledge(device, acknowledgement, AT + 5).await.unwrap()
 }
 
-/// The device tells on a new connection how far it is.
+/// The device tells on a new connection how far it is. The messages have their numbers as ids.
 pub(super) async fn resume(
     store: &impl DeviceQueueStore,
     device: &DeviceId,
     of: &DownWindow,
     up_to: u64,
 ) -> Acknowledged {
-    let (stream, tag, rejected) = (of.stream, Tag(0), Vec::new());
+    let (stream, tag, rejected) = (of.stream, Tag(up_to), Vec::new());
     let acknowledgement = Acknowledgement { stream, up_to, tag, rejected, resumed: true };
     store.acknowledge(device, acknowledgement, AT + 6).await.unwrap()
 }

@@ -26,7 +26,7 @@ pub(super) fn acknowledge(
     let mut queue = Queue::open(database, device)?;
     let Some(lane) = queue.lane_of(id) else { return Ok(Acknowledged::UnknownStream) };
     let Some(before) = queue.stream(lane).cloned() else { return Ok(Acknowledged::UnknownStream) };
-    if !before.agrees(database, device, up_to, tag)? {
+    if !before.agrees(database, device, (up_to, tag), !resumed)? {
         return Ok(Acknowledged::Diverged);
     }
     let rejected: BTreeSet<u64> = rejected.iter().copied().collect();

@@ -120,29 +120,29 @@ impl Stream {
             .map(drop)
     }
 
-    /// Whether the device can be done with this number, which has this tag or 0, as far as is known here.
+    /// Whether the device can be done with this number, which has this tag, as far as is known here. If the tag is
+    /// `optional` it may be 0 as well. Otherwise that is taken for what an older copy of the store numbered.
     pub(super) fn agrees(
         &self,
         database: &Connection,
         device: &str,
-        up_to: u64,
-        its_tag: Tag,
+        (up_to, its_tag): (u64, Tag),
+        optional: bool,
     ) -> rusqlite::Result<bool> {
         let no_tag = Tag(0);
         if up_to > self.newest {
             return Ok(false);
         }
-        if its_tag == no_tag || up_to < self.acknowledged {
+        if up_to < self.acknowledged || (optional && its_tag == no_tag) {
             return Ok(true);
         }
         if up_to == self.acknowledged {
-            return Ok(self.tag == no_tag || self.tag == its_tag);
+            return Ok([its_tag, self.tag].contains(&no_tag) || self.tag == its_tag);
         }
         let mut at = database.prepare_cached(sql::AT)?;
         let known =
             at.query_row(params![device, self.lane_column(), to_column(up_to)], |row| tag(row, 1));
-        // A number without a message was never handed out.
-        Ok(known.optional()? == Some(its_tag))
+        Ok(known.optional()?.unwrap_or(no_tag) == its_tag)
     }
 
     /// The device is done up to this number.
