@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fedecks_cloud::kept::{Effects, KeptContent, KeptMessage, KeptOutcome};
+use fedecks_cloud::messaging::{Effects, KeptContent, KeptMessage, KeptOutcome};
 use fedecks_cloud::store::{Effects as Stored, LogQuery, LoggedContent, NewLogged, StreamPosition};
 use fedecks_cloud::{Decision, Handler, Login, Outcome, Session};
 use fedecks_protocol::{
@@ -121,7 +121,7 @@ async fn what_is_acknowledged_is_stored_and_a_repetition_is_removed() {
     assert_eq!(cloud.messages.positions(&id("a")).await.unwrap(), [position]);
     drop(device);
 
-    // The acknowledgement was lost, and the device goes on where it thinks that it is.
+    // The acknowledgement was lost, and the device continues where it thinks that it is.
     let mut device = RawDevice::connect(cloud.address, "a").await;
     device.send(&resume(2)).await;
     let position = ack(&mut device).await;
@@ -140,7 +140,7 @@ async fn two_sessions_of_a_device_store_a_message_once() {
     let mut older = RawDevice::connect(cloud.address, "a").await;
     older.send(&resume(1)).await;
     ack(&mut older).await;
-    // The newer one is told the same position, and both send the same message.
+    // The newer one gets the same position, and both send the same message.
     let mut newer = RawDevice::connect(cloud.address, "a").await;
     newer.send(&resume(1)).await;
     ack(&mut newer).await;
@@ -203,7 +203,7 @@ async fn a_message_for_later_comes_again_and_holds_its_lane() {
 }
 
 #[tokio::test]
-async fn a_message_that_makes_the_handler_panic_is_rejected_after_three_times() {
+async fn a_message_is_rejected_after_the_handler_panicked_three_times() {
     let mut cloud = start().await;
     for _ in 0..3 {
         let mut device = RawDevice::connect(cloud.address, "a").await;
@@ -258,7 +258,7 @@ async fn the_library_s_messages_survive_a_silent_cut() {
     use fedecks_device::kept::{Keep, Settled};
     use fedecks_testing::tcp_relay::{Link, NewConnections, TcpRelay};
 
-    let mut cloud = Cloud::start(|calls| crate::support::Obedient(calls)).await;
+    let mut cloud = Cloud::start(crate::support::Obedient).await;
     let relay = TcpRelay::start(cloud.address).await;
     let directory = tempfile::tempdir().unwrap();
     let url = format!("ws://{}", relay.address).parse().unwrap();

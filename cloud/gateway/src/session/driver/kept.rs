@@ -1,4 +1,4 @@
-//! Kept messages of the device: hands them to the handler, stores what became of them, and acknowledges them.
+//! Kept messages of the device: hands them to the handler, stores their effects, and acknowledges them.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use super::{Driver, Pending};
 use crate::byte_pool::FREE;
 use crate::handler::Handler;
-use crate::kept::{KeptContent, KeptOutcome};
+use crate::handler::KeptOutcome;
+use crate::messaging::kept::KeptContent;
 use crate::session::callback::{Callback, Completed, timed};
 use crate::session::end::EndReason;
 use crate::session::error::SessionError;

@@ -20,7 +20,6 @@ use crate::byte_pool::FREE;
 use crate::connection::mailbox::{Delivery, Item};
 use crate::context::GatewayContext;
 use crate::handler::{Handler, Outcome};
-use crate::messaging::hub::raw_frame;
 use crate::messaging::message::Published;
 use crate::options::Options;
 use crate::session::Session;
@@ -130,8 +129,12 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }))
         .await?;
         loop {
-            let work = poll_fn(|cx| self.poll_work(cx)).await?;
-            if let Some(callback) = self.handle(work)? {
+            // One expression for both: a variable would take memory in every session.
+            let callback = match poll_fn(|cx| self.poll_work(cx)).await {
+                Ok(work) => self.handle(work)?,
+                Err(end) => return Err(end),
+            };
+            if let Some(callback) = callback {
                 self.call(callback).await?;
             }
             self.traffic.handled(&self.context.traffic);
@@ -224,21 +227,6 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             Completed::Outcome(outcome) => self.act_on(outcome),
             completed => self.on_completed(completed),
         }
-    }
-
-    /// Acts on the outcome of a callback.
-    fn act_on(&mut self, outcome: Outcome) -> Result<(), EndReason> {
-        match outcome {
-            Outcome::Ok => {}
-            Outcome::Send(message) => {
-                self.send_message(message.frame(self.dialect(), &self.limits()));
-            }
-            Outcome::SendRaw(bytes) => {
-                self.send_message(raw_frame(&bytes, self.dialect(), &self.limits()));
-            }
-            Outcome::Stop(reason) => return Err(EndReason::ByCloud(reason)),
-        }
-        Ok(())
     }
 
     /// Serves the connection while a callback runs: answers pings and reads one message ahead. Ready if

@@ -18,10 +18,10 @@ pub(super) struct Pending {
     pub(super) then: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// A batch is full with so many messages.
+/// The number of messages of a full batch.
 const MESSAGES: usize = 32;
 
-/// A batch is full with about so many bytes.
+/// About how many bytes a full batch has.
 const BYTES: usize = 64 * 1024;
 
 impl Batch {

@@ -1,4 +1,4 @@
-//! Messages that their device keeps until the cloud has stored what became of them.
+//! Messages that their device keeps until the cloud has stored their effects.
 
 pub(crate) mod failures;
 mod message;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fedecks_protocol::InstallationId;
 use fedecks_store::MessageStore;
 
-pub use message::{Effects, KeptContent, KeptMessage, KeptOutcome};
+pub use message::{Effects, KeptContent, KeptMessage};
 
 use self::failures::Failures;
 
