@@ -35,6 +35,7 @@ mod clock;
 pub mod conformance;
 mod dead_letters;
 mod device_pattern;
+mod device_queue;
 mod devices;
 mod epoch;
 mod error;
@@ -65,6 +66,11 @@ pub use clock::{
 };
 pub use dead_letters::DeadLetter;
 pub use device_pattern::{DevicePattern, InvalidDevicePattern};
+pub use device_queue::{
+    Acknowledged, Acknowledgement, Cancelled, DeviceQueueStore, DownEntry, DownLimits, DownMessage,
+    DownRecord, DownRoom, DownState, DownStatus, DownWindow, DropReason, ExpiredMessages,
+    IdempotencyKey, NewDown, Queued,
+};
 pub use devices::{
     AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, InvalidLabel, check_label,
 };

@@ -23,9 +23,13 @@ impl QueueItem {
     /// About how many bytes of the store it takes: its texts, its rows, and a page if it does not fit into one.
     pub fn stored_bytes(&self) -> u64 {
         let lane = 2 * self.lane.len() as u64;
-        let row = ROW + lane + self.id.len() as u64 + self.body.len() as u64;
-        if row < PAGE { row } else { row + PAGE }
+        in_pages(ROW + lane + self.id.len() as u64 + self.body.len() as u64)
     }
+}
+
+/// About how many bytes of the store a row of this size takes.
+pub(crate) fn in_pages(row: u64) -> u64 {
+    if row < PAGE { row } else { row + PAGE }
 }
 
 /// The room in the store for an item and for its lane, without their texts; that of the lane is stored twice.

@@ -3,6 +3,7 @@
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
 use crate::audit::AuditStore;
+use crate::device_queue::DeviceQueueStore;
 use crate::devices::DeviceStore;
 use crate::known_logins::KnownLoginStore;
 use crate::messages::MessageStore;
@@ -21,6 +22,7 @@ pub trait Store:
     + AuditStore
     + QueueStore
     + MessageStore
+    + DeviceQueueStore
     + StoreMonitor
 {
 }
@@ -33,7 +35,7 @@ impl<S> Store for S where
         + AuditStore
         + QueueStore
         + MessageStore
-        + MessageStore
+        + DeviceQueueStore
         + StoreMonitor
 {
 }

@@ -5,7 +5,10 @@
 mod accounts;
 mod api_tokens;
 mod audit;
+mod device_queue;
 mod devices;
+mod down_streams;
+mod down_support;
 mod known_logins;
 mod messages;
 mod queue;
@@ -15,6 +18,7 @@ pub(crate) mod support;
 pub use accounts::accounts;
 pub use api_tokens::api_tokens;
 pub use audit::audit;
+pub use device_queue::device_queue;
 pub use devices::devices;
 pub use known_logins::known_logins;
 pub use messages::messages;
@@ -30,5 +34,6 @@ pub async fn check<S: Store>(open: impl AsyncFn() -> S) {
     audit(&open().await).await;
     known_logins(&open().await).await;
     queues(&open).await;
-    messages(open).await;
+    messages(&open).await;
+    device_queue(open).await;
 }

@@ -1,5 +1,6 @@
 //! Conversions of column values.
 
+use fedecks_protocol::{Lane, Tag};
 use rusqlite::Row;
 
 /// SQLite's integers are signed; neither seconds nor counters come near the limit.
@@ -17,6 +18,21 @@ pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 
 pub(super) fn optional_unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(from_column))
+}
+
+pub(super) fn lane(row: &Row<'_>, column: usize) -> rusqlite::Result<Lane> {
+    let number = unsigned(row, column)?;
+    Lane::from_number(number).ok_or_else(|| damaged(column, format!("{number} is not a lane")))
+}
+
+/// All 64 bits are used.
+pub(super) fn tag_to_column(tag: Tag) -> i64 {
+    i64::from_ne_bytes(tag.0.to_ne_bytes())
+}
+
+pub(super) fn tag(row: &Row<'_>, column: usize) -> rusqlite::Result<Tag> {
+    let number: i64 = row.get(column)?;
+    Ok(Tag(u64::from_ne_bytes(number.to_ne_bytes())))
 }
 
 /// An error about a value that this library cannot have written.

@@ -8,6 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Error, OptionalExtension, Row, params, params_from_iter};
 
 use super::columns::{damaged, optional_unsigned, to_column, unsigned};
+use super::device_queue;
 use super::messages;
 use super::store::SqliteStore;
 use super::worker::CALL_TIMEOUT;
@@ -93,8 +94,9 @@ impl DeviceStore for SqliteStore {
                 Some(record) if record.blocked_at.is_some() => return Ok(ForgetOutcome::Blocked),
                 Some(_) => {}
             }
-            messages::forget_device(tx, &device)?;
             let now = unix_now();
+            messages::forget_device(tx, &device)?;
+            device_queue::forget_device(tx, &device, now)?;
             // The row stays for its generation: an old token must not become valid again.
             let forgotten = tx.query_row(
                 &format!(

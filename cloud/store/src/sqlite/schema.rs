@@ -191,6 +191,73 @@ const MIGRATIONS: &[&str] = &[
      ) STRICT;
      CREATE TABLE message_log_size (id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL) STRICT;
      INSERT INTO message_log_size VALUES (0, 0);",
+    // A message has its number in the stream while it waits. `state` is a `DownState`, see `sqlite/device_queue`.
+    // `held` is set once a message that was handed out was found to be due, so that it is not found again.
+    // `down_voids` has the numbers whose message was given up, as ranges.
+    "CREATE TABLE down_devices (
+         device TEXT PRIMARY KEY,
+         waiting INTEGER NOT NULL,
+         bytes INTEGER NOT NULL,
+         settled INTEGER NOT NULL,
+         keys INTEGER NOT NULL
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE down_size (id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL) STRICT;
+     INSERT INTO down_size VALUES (0, 0);
+     CREATE TABLE down_streams (
+         device TEXT NOT NULL,
+         lane INTEGER NOT NULL,
+         stream BLOB NOT NULL,
+         newest INTEGER NOT NULL,
+         acknowledged INTEGER NOT NULL,
+         tag INTEGER NOT NULL,
+         tried INTEGER NOT NULL,
+         voids INTEGER NOT NULL,
+         PRIMARY KEY (device, lane)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE down_voids (
+         device TEXT NOT NULL,
+         lane INTEGER NOT NULL,
+         last INTEGER NOT NULL,
+         first INTEGER NOT NULL,
+         reason INTEGER NOT NULL,
+         PRIMARY KEY (device, lane, last)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE down_messages (
+         number INTEGER PRIMARY KEY AUTOINCREMENT,
+         device TEXT NOT NULL,
+         tag INTEGER NOT NULL,
+         lane INTEGER NOT NULL,
+         sequence INTEGER,
+         state INTEGER NOT NULL DEFAULT 0,
+         redelivered INTEGER NOT NULL DEFAULT 0,
+         held INTEGER NOT NULL DEFAULT 0,
+         at INTEGER NOT NULL,
+         changed_at INTEGER NOT NULL,
+         expires_at INTEGER NOT NULL,
+         collapse_key TEXT,
+         raw INTEGER NOT NULL,
+         bytes INTEGER NOT NULL,
+         body BLOB
+     ) STRICT;
+     CREATE UNIQUE INDEX down_messages_by_tag ON down_messages (device, tag);
+     CREATE INDEX down_messages_by_device ON down_messages (device);
+     CREATE UNIQUE INDEX down_messages_by_sequence ON down_messages (device, lane, sequence)
+         WHERE sequence IS NOT NULL;
+     CREATE INDEX down_messages_by_key ON down_messages (device, collapse_key)
+         WHERE sequence IS NOT NULL AND collapse_key IS NOT NULL;
+     CREATE INDEX down_messages_by_expiry ON down_messages (expires_at) WHERE sequence IS NOT NULL AND held = 0;
+     CREATE INDEX down_messages_settled ON down_messages (changed_at) WHERE sequence IS NULL;
+     CREATE INDEX down_messages_settled_of_device ON down_messages (device, changed_at) WHERE sequence IS NULL;
+     CREATE TABLE down_keys (
+         device TEXT NOT NULL,
+         key BLOB NOT NULL,
+         digest BLOB NOT NULL,
+         tag INTEGER NOT NULL,
+         at INTEGER NOT NULL,
+         PRIMARY KEY (device, key)
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX down_keys_of_device ON down_keys (device, at);
+     CREATE INDEX down_keys_by_time ON down_keys (at);",
 ];
 
 /// The size in bytes that the write-ahead log keeps when it is not needed.

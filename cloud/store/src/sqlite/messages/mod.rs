@@ -5,10 +5,10 @@ mod sql;
 mod tests;
 
 use bytes::Bytes;
-use fedecks_protocol::{DeviceId, InstallationId, Lane, StreamId, Tag};
+use fedecks_protocol::{DeviceId, InstallationId, StreamId};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::columns::{damaged, from_column, optional_unsigned, to_column, unsigned};
+use super::columns::{damaged, lane, optional_unsigned, tag, tag_to_column, to_column, unsigned};
 use super::queue::enqueue_in;
 use super::store::SqliteStore;
 use crate::boxed::StoreFuture;
@@ -244,19 +244,4 @@ fn message(row: &Row<'_>) -> rusqlite::Result<(LoggedMessage, u64)> {
     };
     let (number, lane, id) = (unsigned(row, 0)?, lane(row, 2)?, tag(row, 3)?);
     Ok((LoggedMessage { number, device, lane, id, message }, unsigned(row, 8)?))
-}
-
-fn lane(row: &Row<'_>, column: usize) -> rusqlite::Result<Lane> {
-    let number = row.get(column).map(from_column)?;
-    Lane::from_number(number).ok_or_else(|| damaged(column, format!("{number} is not a lane")))
-}
-
-/// All 64 bits are used.
-fn tag_to_column(tag: Tag) -> i64 {
-    i64::from_ne_bytes(tag.0.to_ne_bytes())
-}
-
-fn tag(row: &Row<'_>, column: usize) -> rusqlite::Result<Tag> {
-    let number: i64 = row.get(column)?;
-    Ok(Tag(u64::from_ne_bytes(number.to_ne_bytes())))
 }
