@@ -115,8 +115,8 @@ impl<D: Directory> Queue<D> {
             records_found += 1;
             segment.add(&decoded.record);
             segment.void = match decoded.record.item {
-                Item::Void { reason, .. } if records_found == 1 => Some(reason),
-                _ => None,
+                Item::Void { reason, .. } => (records_found == 1).then_some(reason),
+                Item::Message { .. } => None,
             };
             let (from, to) = (decoded.record.sequence, decoded.record.last());
             self.continue_stream((stream, lane), from, to, decoded.start, damage);

@@ -1,5 +1,6 @@
 //! Power cuts, failing syncs and full disks at random moments. `FEDECKS_QUEUE_KILLS` is how many power cuts.
 
+mod budget;
 mod damage;
 mod simulated_disk;
 

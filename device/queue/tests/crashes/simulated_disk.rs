@@ -20,6 +20,8 @@ pub(crate) struct SimulatedDisk {
     pub(crate) read_only: bool,
     pub(crate) capacity: u64,
     pub(crate) in_place: bool,
+    pub(crate) written_bytes: u64,
+    pub(crate) syncs: u64,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +52,8 @@ impl SimulatedDisk {
             read_only: false,
             capacity: u64::MAX,
             in_place: seed % 2 == 0,
+            written_bytes: 0,
+            syncs: 0,
         }
     }
 
@@ -65,7 +69,11 @@ impl SimulatedDisk {
         self.names = self.states.swap_remove(state);
         self.durable_names = self.names.clone();
         self.states.clear();
-        for inode in &mut self.inodes {
+        for (index, inode) in self.inodes.iter_mut().enumerate() {
+            if !self.names.values().any(|named| *named == index) {
+                *inode = Inode::default();
+                continue;
+            }
             for write in std::mem::take(&mut inode.unsynced) {
                 let len = match self.random.u8(..3) {
                     0 => 0,
@@ -132,6 +140,7 @@ impl Directory for SimulatedDisk {
     fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.write()?;
         let inode = self.inode(name)?;
+        self.written_bytes += bytes.len() as u64;
         let offset = offset as usize;
         let grown = (offset + bytes.len()).saturating_sub(self.inodes[inode].content.len()) as u64;
         if self.used() + grown > self.capacity {
@@ -146,6 +155,7 @@ impl Directory for SimulatedDisk {
     fn sync(&mut self, name: &str) -> io::Result<()> {
         self.write()?;
         self.after_write()?;
+        self.syncs += 1;
         let fails = self.failing_syncs > 0 && self.random.u64(..self.failing_syncs) == 0;
         let inode = self.inode(name)?;
         let inode = &mut self.inodes[inode];
@@ -162,6 +172,7 @@ impl Directory for SimulatedDisk {
     fn sync_names(&mut self) -> io::Result<()> {
         self.write()?;
         self.after_write()?;
+        self.syncs += 1;
         self.durable_names = self.names.clone();
         self.states.clear();
         Ok(())
