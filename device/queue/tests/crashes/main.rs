@@ -1,5 +1,7 @@
 //! Power cuts, failing syncs and full disks at random moments. `FEDECKS_QUEUE_KILLS` is how many power cuts.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests, which clippy does not recognize.
+
 mod budget;
 mod damage;
 mod simulated_disk;
