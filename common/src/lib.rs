@@ -1,5 +1,5 @@
 //! Code that Fedecks devices and clouds share, apart from the protocol: [`Backoff`], [`RateLimit`],
-//! [`HumanDuration`], [`utc`] and [`text`].
+//! [`HumanDuration`], [`crc32()`], [`utc`] and [`text`].
 //!
 //! Nothing here reads a clock or does I/O, except the terminal behind the feature `terminal`, behind the feature
 //! `log` what the services write, their log and notifications to systemd, behind `files` locks, the look at a file
@@ -7,6 +7,7 @@
 //! `process` the programs that are run with a limit.
 
 mod backoff;
+mod crc32;
 #[cfg(feature = "files")]
 mod dir_owner;
 mod human_duration;
@@ -31,6 +32,7 @@ pub mod text;
 mod utc;
 
 pub use backoff::Backoff;
+pub use crc32::crc32;
 #[cfg(feature = "files")]
 pub use dir_owner::give_to_owner_of_dir;
 pub use human_duration::{HumanDuration, InvalidDuration};
