@@ -114,7 +114,7 @@ fn no_more_streams_than_allowed_are_open_or_remembered() {
 }
 
 #[test]
-fn a_sender_that_has_forgotten_what_it_sent_may_repeat_it_but_not_replace_it() {
+fn a_sender_may_repeat_what_it_forgot_but_not_replace_it() {
     for (tag, goes_on) in [(Tag(2), true), (Tag(77), false)] {
         let mut it = Receiver::new(Credit::MAX);
         it.restore(STREAM, Lane::Normal, Position { up_to: 2, tag: Tag(2) });

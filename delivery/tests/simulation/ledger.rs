@@ -1,4 +1,4 @@
-//! What each application sent, was told and got, and what of it contradicts the promise.
+//! What each application sent, has learned and got, and what of it contradicts the promise.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ pub(crate) struct Ledger {
     rejected: BTreeSet<u64>,
     delivered: BTreeSet<u64>,
     voided: BTreeSet<u64>,
-    /// Numbers that the receiving application was told to be without a message.
+    /// Numbers that the receiving application has learned to be without a message.
     pub(crate) skipped: u64,
     last: BTreeMap<StreamId, u64>,
     pub(crate) sender_set_back: bool,
@@ -66,10 +66,10 @@ impl Ledger {
             Settled::Delivered | Settled::Rejected => {
                 self.delivered.insert(tag);
                 if !self.taken.contains(&tag) {
-                    self.fail(format!("{tag} was told to be {settled:?}, and never taken"));
+                    self.fail(format!("{tag} has learned to be {settled:?}, and never taken"));
                 }
                 if settled == Settled::Rejected && !self.rejected.contains(&tag) {
-                    self.fail(format!("{tag} was told to be rejected, and was not"));
+                    self.fail(format!("{tag} has learned to be rejected, and was not"));
                 }
             }
         }
@@ -97,7 +97,9 @@ impl Ledger {
         let voided = self.voided.len() as u64;
         if !self.is_set_back() && self.skipped != voided {
             let skipped = self.skipped;
-            self.fail(format!("the receiver was told of {skipped} losses, the sender of {voided}"));
+            self.fail(format!(
+                "the receiver has learned of {skipped} losses, the sender of {voided}"
+            ));
         }
     }
 }

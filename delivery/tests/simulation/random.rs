@@ -48,7 +48,7 @@ fn run(seed: u64) -> Result<u64, Vec<String>> {
 }
 
 #[test]
-fn nothing_is_lost_doubled_or_reordered_however_often_an_end_is_killed() {
+fn nothing_is_lost_doubled_or_reordered_by_kills() {
     let wanted = std::env::var("FEDECKS_KILLS").map_or(20_000, |kills| kills.parse().unwrap());
     let (mut kills, mut seed) = (0, 0);
     while kills < wanted {

@@ -106,7 +106,7 @@ async fn what_was_acknowledged_survives_a_kill_of_the_server() {
         let json = delivery.json();
         assert_eq!(delivery.header("webhook-id"), json["id"].as_str().unwrap());
         let id = json["kept"]["id"].clone();
-        // A delivery that was under way when the server was killed is repeated.
+        // A delivery that was in progress when the server was killed is repeated.
         if delivered.last() != Some(&id) {
             delivered.push(id);
         }

@@ -22,6 +22,25 @@ impl<D: Directory> Queue<D> {
         now_ms: Option<u64>,
         in_flight: &[InFlight],
     ) -> Result<Option<Lost>, Full> {
+        loop {
+            let Some((order, reason)) = self.oldest(lane, now_ms, in_flight)? else {
+                return Ok(None);
+            };
+            let lost = self.give_up(order, reason);
+            // It has lost nothing if all of it is acknowledged: then the next one has its turn.
+            if lost.is_some() || !self.segments.iter().any(|segment| segment.lane == lane) {
+                return Ok(lost);
+            }
+        }
+    }
+
+    /// The segment to give up next, and why.
+    fn oldest(
+        &self,
+        lane: Lane,
+        now_ms: Option<u64>,
+        in_flight: &[InFlight],
+    ) -> Result<Option<(u64, SkipReason)>, Full> {
         let flies = |segment: &Segment| {
             in_flight
                 .iter()
@@ -31,15 +50,14 @@ impl<D: Directory> Queue<D> {
             |segment: &&Segment| segment.lane == lane && segment.void.is_none() && !flies(segment);
         let expired = |segment: &&Segment| now_ms.is_some_and(|now| segment.expiry.is_over(now));
         let found = self.segments.iter().filter(free).find(expired);
-        let (order, reason) = match (found, lane) {
-            (Some(segment), _) => (segment.order, SkipReason::Expired),
+        Ok(match (found, lane) {
+            (Some(segment), _) => Some((segment.order, SkipReason::Expired)),
             (None, Lane::Urgent) => return Err(Full),
-            (None, Lane::Normal) => match self.segments.iter().find(free) {
-                Some(segment) => (segment.order, SkipReason::QueueFull),
-                None => return Ok(None),
-            },
-        };
-        Ok(self.give_up(order, reason))
+            (None, Lane::Normal) => {
+                let first = self.segments.iter().find(free);
+                first.map(|segment| (segment.order, SkipReason::QueueFull))
+            }
+        })
     }
 
     fn give_up(&mut self, order: u64, reason: SkipReason) -> Option<Lost> {
@@ -49,6 +67,12 @@ impl<D: Directory> Queue<D> {
         known.active = known.active.filter(|active| *active != order);
         let from = segment.first.max(known.acknowledged.saturating_add(1));
         let Segment { stream, lane, last: to, .. } = segment;
+        if from > to {
+            let _ = self.directory.remove(&segment.name());
+            self.segments.remove(index);
+            self.cursor = None;
+            return None;
+        }
         let count = segment.messages.min(to.saturating_add(1).saturating_sub(from));
         let lost = Lost { stream, lane, from, to, count, reason };
         let acknowledged = known.acknowledged;

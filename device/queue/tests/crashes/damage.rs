@@ -60,6 +60,19 @@ fn dropped_segment_is_void_after_a_restart() {
 }
 
 #[test]
+fn an_acknowledged_segment_is_not_lost_when_it_is_dropped() {
+    let mut queue = filled(Lane::Normal, 3);
+    queue.acknowledged(STREAM, 3).unwrap();
+    assert_eq!(queue.drop_oldest(Lane::Normal, None, &[]), Ok(None));
+    queue.append(STREAM, Lane::Normal, message(4)).unwrap();
+    queue.flush().unwrap();
+    let lost = queue.drop_oldest(Lane::Normal, None, &[]).unwrap().unwrap();
+    assert_eq!((lost.from, lost.to, lost.count), (4, 4, 1));
+    let reopened = Queue::open(queue.into_directory(), limits());
+    assert!(reopened.damage.is_empty(), "{:?}", reopened.damage);
+}
+
+#[test]
 fn urgent_lane_drops_only_what_has_expired() {
     let mut queue = filled(Lane::Urgent, 5);
     assert_eq!(queue.drop_oldest(Lane::Urgent, Some(999), &[]), Err(Full));
