@@ -17,6 +17,7 @@ use crate::fedecks::Fedecks;
 use crate::handler::Handler;
 use crate::kept::KeptMessages;
 use crate::kept::failures::Failures;
+use crate::kept::rejections::Rejections;
 use crate::messaging::backplane::Backplane;
 use crate::messaging::backplane::in_process::InProcess;
 use crate::messaging::hub::{Hub, HubOptions};
@@ -121,7 +122,8 @@ impl<H: Handler> Builder<H> {
         let kept = match messages {
             Some(store) => {
                 let installation = store.installation().await?;
-                Some(KeptMessages { store, installation, failures: Failures::default() })
+                let (failures, rejections) = (Failures::default(), Rejections::default());
+                Some(KeptMessages { store, installation, failures, rejections })
             }
             None => None,
         };

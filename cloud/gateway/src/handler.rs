@@ -35,7 +35,7 @@ use crate::session::error::{Disconnected, SessionError};
 /// ```
 ///
 /// The callbacks that take a [`Session`] run in that session's task, one at a time. While one runs, the
-/// session handles no other message and sends nothing but pongs; other sessions are not affected. If the
+/// session handles no other message and sends nothing but pongs and acknowledgements; other sessions are not affected. If the
 /// session has to end in the meantime, for example because the device has reconnected, the callback gets
 /// 5 seconds to complete and is then dropped at its `await`. A callback that takes longer than the idle
 /// timeout is dropped too, and the session closes with 1011. A callback that panics closes its session

@@ -68,10 +68,15 @@ where
         let mut timer = pin!(tokio::time::sleep(context.options.idle_timeout));
         let (end, arriving) = {
             let mut driver = Driver::new(&context, &session, &mut socket, timer.as_mut());
-            match driver.run().await {
+            let end = match driver.run().await {
                 Ok(never) => match never {},
-                Err(end) => (end, driver.traffic.arriving()),
+                Err(end) => end,
+            };
+            if let Some(last) = driver.store_last() {
+                let completed = last.await;
+                driver.stored_last(completed);
             }
+            (end, driver.traffic.arriving())
         };
         end.log();
         end.count(context.hub.counters());
