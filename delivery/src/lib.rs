@@ -3,43 +3,18 @@
 //!
 //! `docs/protocol.md` describes the frames, `docs/delivery.md` what they promise.
 
+mod limits;
 mod outbound;
+mod position;
 mod receiver;
 mod sender;
 mod violation;
+mod waiting;
 
+pub use limits::{Credit, MAX_STREAMS};
 pub use outbound::{Entry, Message};
+pub use position::Position;
 pub use receiver::{Advance, Gap, Outcome, Receiver};
-pub use sender::{Acked, Renumbered, Sender, Settled, Transmit, Waiting};
+pub use sender::{Acked, Renumbered, Sender, Settled, Transmit};
 pub use violation::Violation;
-
-use fedecks_protocol::Tag;
-
-/// How far a receiver is in a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// The last number that it is done with.
-    pub up_to: u64,
-    /// The tag of that message; 0 if the number carried none.
-    pub tag: Tag,
-}
-
-/// How much may be unacknowledged in a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Credit {
-    /// The number of messages.
-    pub messages: u64,
-    /// Their bytes. One message may be bigger.
-    pub bytes: u64,
-}
-
-impl Credit {
-    /// Before the first acknowledgement of a new stream.
-    pub const INITIAL: Self = Self { messages: 8, bytes: 32 * 1024 };
-
-    /// The most that a receiver grants.
-    pub const MAX: Self = Self { messages: 64, bytes: 256 * 1024 };
-}
-
-/// The most streams that an end has open in a lane.
-pub const MAX_STREAMS: usize = 8;
+pub use waiting::Waiting;

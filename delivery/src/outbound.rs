@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use fedecks_protocol::{Ack, Lane, Resume, SkipReason, StreamId, Tag};
 
-use crate::sender::Waiting;
-use crate::{Credit, Violation};
+use crate::limits::Credit;
+use crate::violation::Violation;
+use crate::waiting::Waiting;
 
 /// A message that waits to be sent and acknowledged.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Message<B> {
     /// Its id.
     pub tag: Tag,
@@ -26,7 +27,7 @@ pub struct Message<B> {
 }
 
 /// What a number of a stream carries.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Entry<B> {
     /// A message.
     Message(Message<B>),
@@ -35,7 +36,7 @@ pub enum Entry<B> {
 }
 
 /// The entries of a stream from the first number that is not acknowledged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Outbound<B> {
     pub(crate) stream: StreamId,
     pub(crate) lane: Lane,
@@ -50,11 +51,18 @@ pub(crate) struct Outbound<B> {
     newest: u64,
     /// The last number that may have been sent, on any connection.
     tried: u64,
+    /// The tag of a number that is not loaded.
+    looked_up: Option<(u64, Tag)>,
+    /// It has its numbers since this connection is up, and so no receiver can know others.
+    is_renumbered: bool,
     link: Option<Link>,
 }
 
+/// The last number that a stream can have.
+const LAST: u64 = u64::MAX - 1;
+
 /// A message, or neighbours without one for the same reason: so what was dropped takes no memory for each.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Slot<B> {
     /// Its last number. The first one follows that of the slot before.
     to: u64,
@@ -62,13 +70,17 @@ struct Slot<B> {
 }
 
 /// The state on the current connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Link {
     handle: u64,
-    /// The receiver's position is known.
+    /// Messages may be sent.
     is_open: bool,
-    /// The last number that was sent on this connection.
+    /// The receiver has told its position.
+    is_answered: bool,
+    /// The last number that was sent on this connection, and is not to be repeated.
     sent: u64,
+    /// What follows this number was not sent on this connection.
+    highest: u64,
     /// The bytes of what was sent and is not acknowledged.
     in_flight: u64,
     credit_to: u64,
@@ -85,6 +97,8 @@ pub(crate) enum Answer {
 
 impl<B: Clone> Outbound<B> {
     pub(crate) fn new(lane: Lane, stream: StreamId, first: u64, newest: u64, tried: u64) -> Self {
+        let first = first.clamp(1, LAST);
+        let newest = newest.clamp(first - 1, LAST);
         Self {
             stream,
             lane,
@@ -93,7 +107,9 @@ impl<B: Clone> Outbound<B> {
             slots: VecDeque::new(),
             waiting: Waiting::default(),
             newest,
-            tried,
+            tried: tried.min(newest),
+            looked_up: None,
+            is_renumbered: false,
             link: None,
         }
     }
@@ -133,10 +149,9 @@ impl<B: Clone> Outbound<B> {
 
     /// Adds an entry with the next number. Ignores one that is not the next.
     pub(crate) fn load(&mut self, sequence: u64, entry: Entry<B>) {
-        if sequence == self.end() {
+        if sequence == self.end() && sequence <= LAST {
             if let Entry::Message(message) = &entry {
-                self.waiting.messages += 1;
-                self.waiting.bytes += message.size;
+                self.waiting.add(message.size);
             }
             push(&mut self.slots, Slot { to: sequence, entry });
             self.newest = self.newest.max(sequence);
@@ -145,11 +160,12 @@ impl<B: Clone> Outbound<B> {
 
     /// More numbers were given out elsewhere.
     pub(crate) fn extend_to(&mut self, newest: u64) {
-        self.newest = self.newest.max(newest);
+        self.newest = self.newest.max(newest.min(LAST));
     }
 
     pub(crate) fn disconnect(&mut self) {
         self.link = None;
+        self.is_renumbered = false;
     }
 
     /// Announces the stream on a new connection.
@@ -159,7 +175,9 @@ impl<B: Clone> Outbound<B> {
         self.link = Some(Link {
             handle,
             is_open: is_new,
+            is_answered: false,
             sent: self.first - 1,
+            highest: self.first - 1,
             in_flight: 0,
             credit_to: Credit::INITIAL.messages,
             credit_bytes: Credit::INITIAL.bytes,
@@ -176,15 +194,17 @@ impl<B: Clone> Outbound<B> {
         let at = self.slots.partition_point(|slot| slot.to < from);
         let Slot { to, entry } = self.slots.get(at)?.clone();
         let size = entry.size();
-        let is_message = matches!(entry, Entry::Message(_));
-        if is_message && from > link.credit_to {
+        // The receiver holds one entry for each number at most, so that credit bounds what is voided too.
+        if from > link.credit_to {
             return None;
         }
-        if is_message && link.in_flight > 0 && link.in_flight + size > link.credit_bytes {
+        let in_flight = link.in_flight.saturating_add(size);
+        if size > 0 && link.in_flight > 0 && in_flight > link.credit_bytes {
             return None;
         }
-        link.in_flight += size;
+        link.in_flight = in_flight;
         link.sent = to;
+        link.highest = link.highest.max(to);
         let again = from <= self.tried;
         self.tried = self.tried.max(to);
         Some((from, to, again, entry))
@@ -194,31 +214,28 @@ impl<B: Clone> Outbound<B> {
         let unknown = Violation::UnknownStream { handle: ack.handle };
         let mut link = self.link.ok_or(unknown)?;
         let low = self.first - 1;
-        if link.sent < ack.up_to || ack.up_to < low {
-            let bad = Violation::BadAck {
-                handle: ack.handle,
-                up_to: ack.up_to,
-                from: low,
-                to: link.sent,
-            };
-            if link.is_open || ack.up_to < low {
+        let bad =
+            Violation::BadAck { handle: ack.handle, up_to: ack.up_to, from: low, to: link.highest };
+        if ack.up_to < low {
+            return Err(bad);
+        }
+        if link.is_answered {
+            if ack.up_to > link.highest {
                 return Err(bad);
             }
-            if ack.up_to > self.newest {
-                return Ok(Answer::Foreign);
-            }
+        } else if !self.agrees(ack) {
+            return if self.is_renumbered { Err(bad) } else { Ok(Answer::Foreign) };
         }
-        if !link.is_open && !self.agrees(ack) {
-            return Ok(Answer::Foreign);
-        }
+        let mut rejected = ack.rejected.clone();
+        rejected.sort_unstable();
         let mut settled = Vec::new();
         while let Some(slot) = pop_up_to(&mut self.slots, ack.up_to) {
             if let Entry::Message(message) = slot.entry {
                 if slot.to <= link.sent {
-                    link.in_flight -= message.size;
+                    link.in_flight = link.in_flight.saturating_sub(message.size);
                 }
                 self.waiting.remove(message.size);
-                settled.push((message.tag, ack.rejected.contains(&slot.to)));
+                settled.push((message.tag, rejected.binary_search(&slot.to).is_ok()));
             }
         }
         if self.first <= ack.up_to {
@@ -226,29 +243,45 @@ impl<B: Clone> Outbound<B> {
             self.first = ack.up_to + 1;
         }
         link.is_open = true;
+        link.is_answered = true;
         link.sent = link.sent.max(ack.up_to);
+        link.highest = link.highest.max(ack.up_to);
         self.tried = self.tried.max(ack.up_to);
-        link.credit_to = ack.credit_to;
-        link.credit_bytes = ack.credit_bytes;
+        link.credit_to = ack.credit_to.min(ack.up_to.saturating_add(Credit::MAX.messages));
+        link.credit_bytes = ack.credit_bytes.min(Credit::MAX.bytes);
         self.link = Some(link);
         Ok(Answer::Settled(settled))
     }
 
     /// Whether the acknowledged number carries the message that it does here, as far as both know.
     fn agrees(&self, ack: &Ack) -> bool {
-        if ack.up_to == 0 || ack.tag.0 == 0 {
-            return true;
+        if ack.up_to > self.newest {
+            return false;
         }
         if ack.up_to < self.first {
-            return self.before.is_none_or(|tag| tag == ack.tag);
+            return ack.tag.0 == 0 || self.before.is_none_or(|tag| tag == ack.tag);
         }
         let at = self.slots.partition_point(|slot| slot.to < ack.up_to);
         match self.slots.get(at).map(|slot| &slot.entry) {
             Some(Entry::Message(message)) => message.tag == ack.tag,
             // Only what is known not to have arrived is voided.
-            Some(Entry::Void(_)) => false,
-            None => true,
+            Some(Entry::Void(_)) => ack.tag.0 == 0,
+            None => match self.looked_up.filter(|(sequence, _)| *sequence == ack.up_to) {
+                Some((_, tag)) => tag == ack.tag,
+                None => ack.up_to <= self.tried,
+            },
         }
+    }
+
+    /// The number that this acknowledgement answers a Resume with, if its entry is not loaded.
+    pub(crate) fn unverified(&self, ack: &Ack) -> Option<u64> {
+        self.link.filter(|link| !link.is_answered)?;
+        let sequence = ack.up_to;
+        (sequence >= self.end() && sequence <= self.newest).then_some(sequence)
+    }
+
+    pub(crate) fn look_up(&mut self, sequence: u64, tag: Tag) {
+        self.looked_up = Some((sequence, tag));
     }
 
     /// Repeats what follows a number.
@@ -266,8 +299,9 @@ impl<B: Clone> Outbound<B> {
     }
 
     /// Numbers everything that waits anew, from 1, in another stream.
-    pub(crate) fn renumber(&mut self, stream: StreamId) {
-        let (tried, mut number) = (self.tried, 0);
+    pub(crate) fn renumber(&mut self, stream: StreamId, up_to: u64) {
+        // A restored sender does not know what it has sent.
+        let (tried, mut number) = (self.tried.max(up_to), 0);
         let (mut slots, waiting) = (std::mem::take(&mut self.slots), self.waiting);
         slots.retain_mut(|slot| {
             let Entry::Message(message) = &mut slot.entry else { return false };
@@ -277,6 +311,7 @@ impl<B: Clone> Outbound<B> {
             true
         });
         *self = Self { slots, waiting, ..Self::new(self.lane, stream, 1, number, 0) };
+        self.is_renumbered = true;
     }
 
     /// Voids the messages that `choose` returns a reason for, if they are known not to have arrived.
@@ -284,10 +319,7 @@ impl<B: Clone> Outbound<B> {
         &mut self,
         mut choose: impl FnMut(&Message<B>) -> Option<SkipReason>,
     ) -> Vec<(Message<B>, SkipReason)> {
-        let safe = match self.link {
-            Some(link) if link.is_open => link.sent,
-            _ => self.tried,
-        };
+        let safe = self.safe();
         let mut voided = Vec::new();
         for slot in self.slots.iter_mut().filter(|slot| slot.to > safe) {
             let Entry::Message(message) = &slot.entry else { continue };
@@ -305,9 +337,35 @@ impl<B: Clone> Outbound<B> {
         voided
     }
 
+    /// Voids the message that was the last to be sent, and that did not get on its way.
+    pub(crate) fn refuse(&mut self, sequence: u64, reason: SkipReason) -> Option<Tag> {
+        let link = self.link.as_mut().filter(|link| link.sent == sequence)?;
+        let at = self.slots.partition_point(|slot| slot.to < sequence);
+        let slot = self.slots.get_mut(at)?;
+        let Entry::Message(Message { tag, size, .. }) = slot.entry else { return None };
+        slot.entry = Entry::Void(reason);
+        link.in_flight = link.in_flight.saturating_sub(size);
+        self.waiting.remove(size);
+        Some(tag)
+    }
+
+    /// The messages that are known not to have arrived.
+    pub(crate) fn unsent(&self) -> impl Iterator<Item = &Message<B>> {
+        let safe = self.safe();
+        self.slots.iter().filter(move |slot| slot.to > safe).filter_map(|slot| match &slot.entry {
+            Entry::Message(message) => Some(message),
+            Entry::Void(_) => None,
+        })
+    }
+
+    /// What follows this number is known not to have arrived.
+    fn safe(&self) -> u64 {
+        self.link.filter(|link| link.is_open).map_or(self.tried, |link| link.highest)
+    }
+
     /// The number after the last entry.
     fn end(&self) -> u64 {
-        self.slots.back().map_or(self.first, |last| last.to + 1)
+        self.slots.back().map_or(self.first, |last| (last.to + 1).max(self.first))
     }
 }
 
@@ -339,118 +397,4 @@ impl<B> Entry<B> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(number: u64) -> Entry<u64> {
-        Entry::Message(Message {
-            tag: Tag(number),
-            size: 100,
-            sent_at_ms: None,
-            expires_at: None,
-            redelivered: false,
-            body: number,
-        })
-    }
-
-    fn outbound(count: u64) -> Outbound<u64> {
-        let mut it = Outbound::new(Lane::Normal, StreamId([1; 16]), 1, 0, 0);
-        (1..=count).for_each(|number| it.load(number, message(number)));
-        it
-    }
-
-    fn ack(up_to: u64) -> Ack {
-        let (tag, rejected) = (Tag(up_to), Vec::new());
-        Ack { handle: 1, up_to, tag, credit_to: up_to + 64, credit_bytes: 1 << 18, rejected }
-    }
-
-    fn sent(it: &mut Outbound<u64>) -> Vec<(u64, u64)> {
-        std::iter::from_fn(|| it.transmit().map(|(from, to, ..)| (from, to))).collect()
-    }
-
-    #[test]
-    fn what_is_voided_takes_no_memory_for_each() {
-        let mut it = outbound(1_000);
-        let voided = it.void(|message| (message.body % 500 != 0).then_some(SkipReason::Expired));
-        assert_eq!((voided.len(), it.slots.len()), (998, 4));
-        assert_eq!(it.waiting(), Waiting { messages: 2, bytes: 200 });
-        it.announce(1);
-        assert_eq!(sent(&mut it), [(1, 499)], "the initial credit ends before number 500");
-        assert!(matches!(it.on_ack(&Ack { tag: Tag(0), ..ack(499) }), Ok(Answer::Settled(_))));
-        assert_eq!(sent(&mut it), [(500, 500), (501, 999)]);
-    }
-
-    #[test]
-    fn an_acknowledgement_settles_up_to_its_number_and_allows_more() {
-        let mut it = outbound(100);
-        it.announce(1);
-        assert_eq!(sent(&mut it).len(), 8);
-        let Ok(Answer::Settled(settled)) = it.on_ack(&ack(3)) else { panic!("foreign") };
-        assert_eq!(settled, [(Tag(1), false), (Tag(2), false), (Tag(3), false)]);
-        assert_eq!(sent(&mut it).last(), Some(&(67, 67)));
-        for (up_to, low, high) in [(2, 3, 67), (68, 3, 67)] {
-            let error = it.on_ack(&ack(up_to)).err();
-            let bad = Violation::BadAck { handle: 1, up_to, from: low, to: high };
-            assert_eq!(error, Some(bad));
-        }
-    }
-
-    #[test]
-    fn after_a_reconnect_nothing_is_sent_before_the_position_is_known() {
-        let mut it = outbound(10);
-        it.announce(1);
-        sent(&mut it);
-        it.disconnect();
-        it.announce(1);
-        assert_eq!(sent(&mut it), []);
-        assert!(it.void(|_| Some(SkipReason::Expired)).iter().all(|(message, _)| message.body > 8));
-        it.on_ack(&ack(5)).map(drop).unwrap();
-        let again: Vec<_> =
-            std::iter::from_fn(|| it.transmit().map(|sent| (sent.0, sent.2))).collect();
-        assert_eq!(again, [(6, true), (7, true), (8, true), (9, false)]);
-    }
-
-    #[test]
-    fn a_receiver_that_knows_more_or_another_message_is_foreign() {
-        for wrong in [ack(11), Ack { tag: Tag(77), ..ack(4) }] {
-            let mut it = outbound(10);
-            it.announce(1);
-            sent(&mut it);
-            it.disconnect();
-            it.announce(1);
-            assert!(matches!(it.on_ack(&wrong), Ok(Answer::Foreign)));
-            it.renumber(StreamId([2; 16]));
-            let resume = it.announce(2);
-            assert_eq!((resume.oldest, resume.newest), (1, 10));
-            let Some((1, 1, _, Entry::Message(first))) = it.transmit() else { panic!("nothing") };
-            assert!(first.redelivered);
-        }
-    }
-
-    #[test]
-    fn a_message_bigger_than_the_credit_goes_alone() {
-        let mut it = Outbound::new(Lane::Normal, StreamId([1; 16]), 1, 0, 0);
-        for number in 1..=3 {
-            let Entry::Message(one) = message(number) else { unreachable!() };
-            let size = if number == 2 { 1 << 20 } else { 100 };
-            it.load(number, Entry::Message(Message { size, ..one }));
-        }
-        it.announce(1);
-        for number in 1..=3 {
-            assert_eq!(sent(&mut it), [(number, number)]);
-            it.on_ack(&ack(number)).map(drop).unwrap();
-        }
-    }
-
-    #[test]
-    fn what_is_rewound_is_sent_again() {
-        let mut it = outbound(6);
-        it.announce(1);
-        sent(&mut it);
-        it.rewind(1, 2).unwrap();
-        let again: Vec<_> =
-            std::iter::from_fn(|| it.transmit().map(|sent| (sent.0, sent.2))).collect();
-        assert_eq!(again, [(3, true), (4, true), (5, true), (6, true)]);
-        assert!(it.rewind(1, 7).is_err());
-    }
-}
+mod tests;

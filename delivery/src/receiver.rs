@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use fedecks_protocol::{Ack, Lane, Resume, Skip, StreamId, Tag};
 
-use crate::{Credit, MAX_STREAMS, Position, Violation};
+use crate::limits::{Credit, MAX_STREAMS};
+use crate::position::Position;
+use crate::violation::Violation;
 
 /// Receives the messages of all streams. Keeps its positions between connections, as far as it knows them; where
 /// they are durable is up to the caller.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Receiver {
     streams: Vec<Inbound>,
     credit: Credit,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Inbound {
     stream: StreamId,
     lane: Lane,
@@ -26,7 +28,7 @@ struct Inbound {
 }
 
 /// The state on the current connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Link {
     handle: u64,
     /// The last number that arrived.
@@ -35,6 +37,10 @@ struct Link {
     pending: VecDeque<Pending>,
     /// What is repeated until this one comes is ignored.
     rewinding: bool,
+    /// A sender that has forgotten what it sent may begin with what was received.
+    repeats: bool,
+    /// The sender has other messages under these numbers: it is going to number them anew.
+    is_foreign: bool,
     credit_to: u64,
     credit_bytes: u64,
     /// An acknowledgement is due at once.
@@ -45,7 +51,7 @@ struct Link {
     due_at: Option<Duration>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Pending {
     /// The last number of it.
     to: u64,
@@ -55,7 +61,7 @@ struct Pending {
 }
 
 /// What the application did with a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It has taken it.
     Processed,
@@ -105,7 +111,9 @@ const MAX_REJECTED: usize = 100;
 impl Receiver {
     /// A receiver that grants up to this much.
     pub fn new(credit: Credit) -> Self {
-        Self { streams: Vec::new(), credit }
+        let mut it = Self { streams: Vec::new(), credit };
+        it.set_credit(credit);
+        it
     }
 
     /// The positions that it knows.
@@ -113,9 +121,11 @@ impl Receiver {
         self.streams.iter().map(|it| (it.stream, it.lane, it.position))
     }
 
-    /// Grants so much from the next acknowledgement on.
+    /// Grants so much from the next acknowledgement on, at most [`Credit::MAX`].
     pub fn set_credit(&mut self, credit: Credit) {
-        self.credit = credit;
+        let Credit { messages, bytes } = Credit::MAX;
+        self.credit =
+            Credit { messages: credit.messages.min(messages), bytes: credit.bytes.min(bytes) };
     }
 
     /// A position from an earlier run.
@@ -131,36 +141,35 @@ impl Receiver {
 
     /// A stream is announced. A gap has to be made durable like every other advance.
     pub fn on_resume(&mut self, resume: &Resume) -> Result<Option<Gap>, Violation> {
-        let Resume { handle, lane, stream, oldest, .. } = *resume;
-        if self.streams.iter().any(|it| it.handle() == Some(handle)) {
-            return Err(Violation::AnnouncedTwice { handle });
+        let Resume { handle, lane, stream, oldest, newest } = *resume;
+        if oldest == 0 || newest < oldest - 1 {
+            return Err(Violation::BadNumbers { handle, from: oldest, to: newest });
         }
         let known = self.streams.iter().position(|it| it.stream == stream);
-        let at = known.unwrap_or_else(|| {
-            self.make_room(lane);
-            self.streams.push(Inbound::new(stream, lane, Position { up_to: 0, tag: Tag(0) }));
-            self.streams.len() - 1
-        });
-        let of_lane = self.streams.iter().filter(|it| it.lane == lane).count();
-        if of_lane > MAX_STREAMS {
-            self.streams.remove(at);
-            return Err(Violation::TooManyStreams { limit: MAX_STREAMS });
+        let other = known.and_then(|at| self.streams.get(at)).filter(|it| it.lane != lane);
+        let is_announced = |it: &Inbound| it.handle() == Some(handle) || it.stream == stream;
+        if self.streams.iter().any(|it| it.link.is_some() && is_announced(it)) || other.is_some() {
+            return Err(Violation::AnnouncedTwice { handle });
         }
         // The one that was used last is removed last.
-        let mut it = self.streams.remove(at);
+        let mut it = match known {
+            Some(at) => self.streams.remove(at),
+            None if self.make_room(lane) => {
+                Inbound::new(stream, lane, Position { up_to: 0, tag: Tag(0) })
+            }
+            None => return Err(Violation::TooManyStreams { limit: MAX_STREAMS }),
+        };
         let before = it.position.up_to;
-        let is_announced = it.link.is_some();
         it.rejected.retain(|sequence| *sequence >= oldest);
         let gap = (oldest - 1 > before).then(|| {
             it.position = Position { up_to: oldest - 1, tag: Tag(0) };
             let advance = it.advance(before);
             Gap { is_known: known.is_some(), from: before + 1, to: oldest - 1, advance }
         });
-        it.link = Some(Link::new(handle, it.position.up_to));
+        let mut link = Link::new(handle, it.position.up_to);
+        link.repeats = oldest == 1 && it.position.up_to > 0;
+        it.link = Some(link);
         self.streams.push(it);
-        if is_announced {
-            return Err(Violation::AnnouncedTwice { handle });
-        }
         Ok(gap)
     }
 
@@ -170,20 +179,17 @@ impl Receiver {
         handle: u64,
         (sequence, tag, size): (u64, Tag, u64),
     ) -> Result<bool, Violation> {
-        let link = self.link(handle)?;
-        if !link.takes(handle, sequence)? {
+        let (link, position) = self.link(handle)?;
+        if !link.takes(handle, (sequence, sequence), tag, position)? {
             return Ok(false);
         }
-        if sequence > link.credit_to {
-            let credit_to = link.credit_to;
-            return Err(Violation::OverCredit { handle, sequence, credit_to });
-        }
-        let unacknowledged = link.bytes + link.pending.iter().map(|it| it.size).sum::<u64>();
+        let pending = link.pending.iter().map(|it| it.size);
+        let unacknowledged = pending.fold(link.bytes, u64::saturating_add);
         if unacknowledged > 0 && unacknowledged.saturating_add(size) > link.credit_bytes {
             let limit = link.credit_bytes;
             return Err(Violation::TooManyBytes { handle, limit });
         }
-        link.arrived = sequence;
+        link.take(sequence);
         link.pending.push_back(Pending { to: sequence, tag, size, outcome: None });
         Ok(true)
     }
@@ -191,11 +197,15 @@ impl Receiver {
     /// Numbers without a message have arrived. True if they are to be made durable, which is done with number
     /// `skip.to`; false if they will be repeated.
     pub fn on_skip(&mut self, skip: &Skip) -> Result<bool, Violation> {
-        let link = self.link(skip.handle)?;
-        if !link.takes(skip.handle, skip.from)? {
+        let Skip { handle, from, to, .. } = *skip;
+        let (link, position) = self.link(handle)?;
+        if from == 0 || to < from {
+            return Err(Violation::BadNumbers { handle, from, to });
+        }
+        if !link.takes(handle, (from, to), Tag(0), position)? {
             return Ok(false);
         }
-        link.arrived = skip.to;
+        link.take(to);
         link.pending.push_back(Pending { to: skip.to, tag: Tag(0), size: 0, outcome: None });
         Ok(true)
     }
@@ -217,7 +227,7 @@ impl Receiver {
         outcome: Outcome,
         now: Duration,
     ) -> Option<Advance> {
-        let link = self.link(handle).ok()?;
+        let (link, _) = self.link(handle).ok()?;
         let pending = link.pending.iter_mut().find(|pending| pending.to == sequence)?;
         pending.outcome = Some(outcome);
         self.advance(handle, now)
@@ -252,14 +262,16 @@ impl Receiver {
         Some((it.stream, it.lane))
     }
 
-    /// Forgets the stream of the lane that was not used for the longest time, if there are too many.
-    fn make_room(&mut self, lane: Lane) {
+    /// Forgets the streams of the lane that were not used for the longest time, if there are too many. False if
+    /// all are in use.
+    fn make_room(&mut self, lane: Lane) -> bool {
         let of_lane = |it: &&Inbound| it.lane == lane;
         while self.streams.iter().filter(of_lane).count() >= MAX_STREAMS {
             let unused = |it: &Inbound| it.lane == lane && it.link.is_none();
-            let Some(at) = self.streams.iter().position(unused) else { return };
+            let Some(at) = self.streams.iter().position(unused) else { return false };
             self.streams.remove(at);
         }
+        true
     }
 
     fn advance(&mut self, handle: u64, now: Duration) -> Option<Advance> {
@@ -269,9 +281,10 @@ impl Receiver {
         (it.position.up_to > before).then(|| it.advance(before))
     }
 
-    fn link(&mut self, handle: u64) -> Result<&mut Link, Violation> {
-        let mut links = self.streams.iter_mut().filter_map(|it| it.link.as_mut());
-        links.find(|link| link.handle == handle).ok_or(Violation::UnknownStream { handle })
+    fn link(&mut self, handle: u64) -> Result<(&mut Link, Position), Violation> {
+        let mut links =
+            self.streams.iter_mut().filter_map(|it| Some((it.link.as_mut()?, it.position)));
+        links.find(|(link, _)| link.handle == handle).ok_or(Violation::UnknownStream { handle })
     }
 }
 
@@ -301,10 +314,10 @@ impl Inbound {
                 }
                 self.rejected.push(done.to);
             }
-            link.messages += 1;
-            link.bytes += done.size;
+            link.messages = link.messages.saturating_add(1);
+            link.bytes = link.bytes.saturating_add(done.size);
             link.is_due |= link.messages >= MESSAGES || link.bytes >= BYTES;
-            link.due_at = link.due_at.or(Some(now + DELAY));
+            link.due_at = link.due_at.or(Some(now.saturating_add(DELAY)));
         }
     }
 
@@ -336,6 +349,8 @@ impl Link {
             arrived: position,
             pending: VecDeque::new(),
             rewinding: false,
+            repeats: false,
+            is_foreign: false,
             credit_to: position.saturating_add(Credit::INITIAL.messages),
             credit_bytes: Credit::INITIAL.bytes,
             is_due: true,
@@ -345,135 +360,41 @@ impl Link {
         }
     }
 
-    /// Whether this number is the next. Others are an error, except while the sender repeats.
-    fn takes(&mut self, handle: u64, found: u64) -> Result<bool, Violation> {
-        let expected = self.arrived.saturating_add(1);
-        if found == expected {
-            self.rewinding = false;
-            return Ok(true);
-        }
-        if self.rewinding && found > expected {
+    /// Whether these numbers are the next. Others are an error, except while the sender repeats.
+    fn takes(
+        &mut self,
+        handle: u64,
+        (from, to): (u64, u64),
+        tag: Tag,
+        position: Position,
+    ) -> Result<bool, Violation> {
+        if self.is_foreign {
             return Ok(false);
         }
-        Err(Violation::OutOfOrder { handle, expected, found })
+        let expected = self.arrived.saturating_add(1);
+        if self.repeats && from <= self.arrived {
+            self.is_foreign = to > position.up_to || (to == position.up_to && tag != position.tag);
+            return Ok(false);
+        }
+        if from == expected && from > self.arrived {
+            if from > self.credit_to {
+                let credit_to = self.credit_to;
+                return Err(Violation::OverCredit { handle, sequence: from, credit_to });
+            }
+            return Ok(true);
+        }
+        if self.rewinding && from > expected {
+            return Ok(false);
+        }
+        Err(Violation::OutOfOrder { handle, expected, found: from })
+    }
+
+    fn take(&mut self, to: u64) {
+        self.arrived = to;
+        self.rewinding = false;
+        self.repeats = false;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STREAM: StreamId = StreamId([1; 16]);
-    const NOW: Duration = Duration::from_secs(1);
-
-    fn resume(handle: u64, oldest: u64) -> Resume {
-        Resume { handle, lane: Lane::Normal, stream: STREAM, oldest, newest: 99 }
-    }
-
-    fn announced() -> Receiver {
-        let mut it = Receiver::new(Credit::MAX);
-        it.on_resume(&resume(1, 1)).unwrap();
-        let ack = it.poll_ack(NOW).unwrap();
-        assert_eq!((ack.up_to, ack.credit_to, ack.credit_bytes), (0, 64, 256 * 1024));
-        assert_eq!(it.poll_ack(NOW), None);
-        it
-    }
-
-    fn message(it: &mut Receiver, sequence: u64) -> Result<bool, Violation> {
-        it.on_message(1, (sequence, Tag(sequence), 100))
-    }
-
-    #[test]
-    fn the_position_moves_in_order_whatever_the_order_of_the_application() {
-        let mut it = announced();
-        (1..=3).for_each(|sequence| assert_eq!(message(&mut it, sequence), Ok(true)));
-        assert_eq!(it.done(1, 2, Outcome::Processed, NOW), None);
-        assert_eq!(
-            it.done(1, 1, Outcome::Rejected, NOW).map(|moved| (moved.from, moved.to.up_to)),
-            Some((0, 2))
-        );
-        assert_eq!(it.poll_ack(NOW), None, "there may be more");
-        assert_eq!(it.ack_deadline(), Some(NOW + DELAY));
-        let ack = it.poll_ack(NOW + DELAY).unwrap();
-        assert_eq!((ack.up_to, ack.tag, &ack.rejected[..]), (2, Tag(2), &[1][..]));
-        assert_eq!(it.done(1, 9, Outcome::Processed, NOW), None);
-    }
-
-    #[test]
-    fn an_acknowledgement_is_due_at_once_after_32_messages_or_64_kib() {
-        let mut it = announced();
-        for sequence in 1..=32 {
-            message(&mut it, sequence).unwrap();
-            assert_eq!(it.poll_ack(NOW), None);
-            it.done(1, sequence, Outcome::Processed, NOW);
-        }
-        assert_eq!(it.poll_ack(NOW).map(|ack| ack.up_to), Some(32));
-        it.on_message(1, (33, Tag(33), 64 * 1024)).unwrap();
-        it.done(1, 33, Outcome::Processed, NOW);
-        assert_eq!(it.poll_ack(NOW).map(|ack| ack.up_to), Some(33));
-    }
-
-    #[test]
-    fn credit_is_enforced_in_messages_and_bytes() {
-        let mut it = announced();
-        (1..=64).for_each(|sequence| assert_eq!(message(&mut it, sequence), Ok(true)));
-        let over = Violation::OverCredit { handle: 1, sequence: 65, credit_to: 64 };
-        assert_eq!(message(&mut it, 65), Err(over));
-        let mut it = announced();
-        assert_eq!(it.on_message(1, (1, Tag(1), 1 << 30)), Ok(true), "a big one alone");
-        let over = Violation::TooManyBytes { handle: 1, limit: 256 * 1024 };
-        assert_eq!(message(&mut it, 2), Err(over));
-    }
-
-    #[test]
-    fn what_is_not_the_next_number_is_a_violation_unless_it_is_repeated() {
-        let mut it = announced();
-        let wrong = |found, expected| Err(Violation::OutOfOrder { handle: 1, expected, found });
-        assert_eq!(message(&mut it, 2), wrong(2, 1));
-        (1..=3).for_each(|sequence| assert_eq!(message(&mut it, sequence), Ok(true)));
-        assert_eq!(message(&mut it, 3), wrong(3, 4));
-        it.done(1, 1, Outcome::Processed, NOW);
-        assert_eq!(it.rewind(1), Some(1));
-        assert_eq!(message(&mut it, 4), Ok(false), "on its way before the other end knew");
-        assert_eq!(message(&mut it, 2), Ok(true));
-        assert_eq!(message(&mut it, 4), wrong(4, 3));
-    }
-
-    #[test]
-    fn a_receiver_that_was_set_back_goes_on_at_the_oldest() {
-        let mut it = Receiver::new(Credit::MAX);
-        it.restore(STREAM, Lane::Normal, Position { up_to: 3, tag: Tag(3) });
-        let gap = it.on_resume(&resume(1, 7)).unwrap().unwrap();
-        assert_eq!((gap.is_known, gap.from, gap.to, gap.advance.from), (true, 4, 6, 3));
-        assert_eq!(it.poll_ack(NOW).map(|ack| (ack.up_to, ack.tag)), Some((6, Tag(0))));
-        assert_eq!(message(&mut it, 7), Ok(true));
-        let mut new = Receiver::new(Credit::MAX);
-        assert!(!new.on_resume(&resume(1, 7)).unwrap().unwrap().is_known);
-        it.disconnect();
-        assert_eq!(
-            it.on_resume(&resume(2, u64::MAX)).unwrap().map(|gap| gap.to),
-            Some(u64::MAX - 1)
-        );
-        assert_eq!(it.on_message(2, (u64::MAX, Tag(1), 1)), Ok(true));
-        it.done(2, u64::MAX, Outcome::Processed, NOW);
-        assert!(it.poll_ack(NOW + DELAY).is_some());
-    }
-
-    #[test]
-    fn no_more_streams_than_allowed_are_open_or_remembered() {
-        let mut it = Receiver::new(Credit::MAX);
-        let stream = |number: u8| StreamId([number; 16]);
-        for number in 0..20 {
-            it.restore(stream(number), Lane::Normal, Position { up_to: 1, tag: Tag(1) });
-        }
-        for handle in 1..=8 {
-            let resume = Resume { stream: stream(100 + handle as u8), ..resume(handle, 1) };
-            it.on_resume(&resume).unwrap();
-        }
-        let ninth = Resume { stream: stream(200), ..resume(9, 1) };
-        let limit = MAX_STREAMS;
-        assert_eq!(it.on_resume(&ninth), Err(Violation::TooManyStreams { limit }));
-        let twice = Resume { stream: stream(201), lane: Lane::Urgent, ..resume(1, 1) };
-        assert_eq!(it.on_resume(&twice), Err(Violation::AnnouncedTwice { handle: 1 }));
-    }
-}
+mod tests;

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use fedecks_protocol::{Ack, Lane, Resume, Skip, SkipReason, StreamId, Tag};
 
+use crate::limits::MAX_STREAMS;
 use crate::outbound::{Answer, Entry, Message, Outbound};
-use crate::{MAX_STREAMS, Violation};
+use crate::violation::Violation;
+use crate::waiting::Waiting;
 
 /// Sends the messages of all lanes, the urgent one first, and older streams of a lane before newer ones. What
 /// waits is in memory, or is loaded when [`Sender::to_load`] says so.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sender<B> {
     /// Older ones first.
     streams: Vec<Outbound<B>>,
@@ -73,22 +75,6 @@ pub struct Renumbered {
     pub to: StreamId,
 }
 
-/// What waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Waiting {
-    /// The number of messages in memory.
-    pub messages: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-impl Waiting {
-    pub(crate) fn remove(&mut self, bytes: u64) {
-        self.messages -= 1;
-        self.bytes -= bytes;
-    }
-}
-
 impl<B> Default for Sender<B> {
     fn default() -> Self {
         Self { streams: Vec::new(), is_connected: false, last_handle: 0 }
@@ -97,7 +83,8 @@ impl<B> Default for Sender<B> {
 
 impl<B: Clone> Sender<B> {
     /// Opens a stream whose numbers `oldest..=newest` wait; those up to `tried` may have been sent. A new stream
-    /// is `(1, 0, 0)`. False if the lane has [`MAX_STREAMS`] already.
+    /// is `(1, 0, 0)`. False if the lane has [`MAX_STREAMS`] already,
+    /// or if the stream is open.
     pub fn open(
         &mut self,
         lane: Lane,
@@ -105,9 +92,9 @@ impl<B: Clone> Sender<B> {
         (oldest, newest, tried): (u64, u64, u64),
     ) -> bool {
         let of_lane = self.streams.iter().filter(|it| it.lane == lane).count();
-        let fits = of_lane < MAX_STREAMS;
+        let fits = of_lane < MAX_STREAMS && self.streams.iter().all(|it| it.stream != stream);
         if fits {
-            self.streams.push(Outbound::new(lane, stream, oldest.max(1), newest, tried));
+            self.streams.push(Outbound::new(lane, stream, oldest, newest, tried));
         }
         fits
     }
@@ -119,9 +106,9 @@ impl<B: Clone> Sender<B> {
         if it.to_load().is_some() {
             return None;
         }
-        let sequence = it.newest() + 1;
+        let sequence = it.newest().saturating_add(1);
         it.load(sequence, Entry::Message(message));
-        Some(sequence)
+        (it.newest() == sequence).then_some(sequence)
     }
 
     /// Numbers up to `newest` were given out, to be loaded.
@@ -142,15 +129,16 @@ impl<B: Clone> Sender<B> {
     pub fn to_load(&self, messages: usize, bytes: u64) -> Option<(StreamId, u64)> {
         self.streams.iter().find_map(|it| {
             let from = it.to_load()?;
-            let (count, held) = it
-                .entries()
-                .fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.size()));
+            let (count, held) = it.entries().fold((0, 0_u64), |(count, bytes), entry| {
+                (count + 1, bytes.saturating_add(entry.size()))
+            });
             (count < messages && held < bytes).then_some((it.stream, from))
         })
     }
 
     /// A connection is up whose other end takes kept messages.
     pub fn connect(&mut self) {
+        self.disconnect();
         self.is_connected = true;
         self.last_handle = 0;
     }
@@ -185,9 +173,28 @@ impl<B: Clone> Sender<B> {
         })
     }
 
-    /// Takes an acknowledgement. If the stream has to be numbered anew it gets the id `fresh`, which must be
+    /// The stream and the number whose tag this acknowledgement depends on, if it is not loaded. Tell it by
+    /// [`Sender::look_up`] before [`Sender::on_ack`], or what a restored store does not have may be taken for
+    /// delivered.
+    pub fn unverified(&self, ack: &Ack) -> Option<(StreamId, u64)> {
+        let it = self.streams.iter().find(|it| it.handle() == Some(ack.handle))?;
+        it.unverified(ack).map(|sequence| (it.stream, sequence))
+    }
+
+    /// The tag of a number that is not loaded; 0 if it carries no message.
+    pub fn look_up(&mut self, stream: StreamId, sequence: u64, tag: Tag) {
+        if let Some(it) = self.find(stream) {
+            it.look_up(sequence, tag);
+        }
+    }
+
+    /// Takes an acknowledgement. Numbers that are not loaded are not in the new stream of
+    /// [`Acked::renumbered`]; [`Sender::extend`] it by them. If the stream has to be numbered anew it gets the id `fresh`, which must be
     /// random.
     pub fn on_ack(&mut self, ack: &Ack, fresh: StreamId) -> Result<Acked, Violation> {
+        if self.is_past(ack.handle) {
+            return Ok(Acked::default());
+        }
         let unknown = Violation::UnknownStream { handle: ack.handle };
         let it = self.by_handle(ack.handle).ok_or(unknown)?;
         let mut acked = Acked { stream: Some(it.stream), ..Acked::default() };
@@ -200,7 +207,7 @@ impl<B: Clone> Sender<B> {
             }
             Answer::Foreign => {
                 acked.renumbered = Some(Renumbered { lane: it.lane, from: it.stream, to: fresh });
-                it.renumber(fresh);
+                it.renumber(fresh, ack.up_to);
             }
         }
         Ok(acked)
@@ -208,8 +215,17 @@ impl<B: Clone> Sender<B> {
 
     /// The receiver asks to repeat what follows a number.
     pub fn on_rewind(&mut self, handle: u64, to: u64) -> Result<(), Violation> {
+        if self.is_past(handle) {
+            return Ok(());
+        }
         let unknown = Violation::UnknownStream { handle };
         self.by_handle(handle).ok_or(unknown)?.rewind(handle, to)
+    }
+
+    /// The last message that [`Sender::poll_transmit`] returned cannot be sent, for example because it exceeds
+    /// what the other end takes: its number is voided, and a Skip of it goes in its place.
+    pub fn refuse(&mut self, handle: u64, sequence: u64, reason: SkipReason) -> Option<Tag> {
+        self.by_handle(handle)?.refuse(sequence, reason)
     }
 
     /// Removes a stream in which nothing waits, such as one of an earlier start; says so to the other end if
@@ -232,9 +248,11 @@ impl<B: Clone> Sender<B> {
         self.void(|message| due(message).then_some(SkipReason::Expired))
     }
 
-    /// When the next message expires. What was sent does not expire before it is known whether it arrived.
+    /// When the next message expires, of those that are known not to have arrived. Changes with every
+    /// acknowledgement.
     pub fn next_expiry(&self) -> Option<Duration> {
-        self.messages().filter_map(|message| message.expires_at).min()
+        let unsent = self.streams.iter().flat_map(Outbound::unsent);
+        unsent.filter_map(|message| message.expires_at).min()
     }
 
     /// Voids a message that is known not to have arrived.
@@ -250,7 +268,11 @@ impl<B: Clone> Sender<B> {
         for it in self.streams.iter_mut().filter(|it| it.lane == lane) {
             let voided = it.void(|message| {
                 let more = left > 0;
-                left = left.saturating_sub(if more { message.size + overhead } else { 0 });
+                left = left.saturating_sub(if more {
+                    message.size.saturating_add(overhead)
+                } else {
+                    0
+                });
                 more.then_some(SkipReason::QueueFull)
             });
             dropped.extend(voided.into_iter().map(settled));
@@ -261,8 +283,8 @@ impl<B: Clone> Sender<B> {
     /// What waits in memory.
     pub fn waiting(&self) -> Waiting {
         self.streams.iter().map(Outbound::waiting).fold(Waiting::default(), |sum, next| Waiting {
-            messages: sum.messages + next.messages,
-            bytes: sum.bytes + next.bytes,
+            messages: sum.messages.saturating_add(next.messages),
+            bytes: sum.bytes.saturating_add(next.bytes),
         })
     }
 
@@ -279,13 +301,11 @@ impl<B: Clone> Sender<B> {
         voided.map(settled).collect()
     }
 
-    fn messages(&self) -> impl Iterator<Item = &Message<B>> {
-        self.streams.iter().flat_map(|it| {
-            it.entries().filter_map(|entry| match entry {
-                Entry::Message(message) => Some(message),
-                Entry::Void(_) => None,
-            })
-        })
+    /// Whether the stream with this handle was closed, or numbered anew, since the connection is up. What the
+    /// other end sent before it knew is of no use.
+    fn is_past(&self, handle: u64) -> bool {
+        let is_given = (1..=self.last_handle).contains(&handle);
+        is_given && self.streams.iter().all(|it| it.handle() != Some(handle))
     }
 
     fn find(&mut self, stream: StreamId) -> Option<&mut Outbound<B>> {

@@ -10,7 +10,7 @@ pub enum Violation {
         /// The stream.
         handle: u64,
     },
-    /// The stream was announced twice, or two streams have the same handle.
+    /// The stream was announced twice or in another lane, or two streams have the same handle.
     #[error("stream {handle} was announced twice")]
     AnnouncedTwice {
         /// The stream.
@@ -21,6 +21,16 @@ pub enum Violation {
     TooManyStreams {
         /// The limit.
         limit: usize,
+    },
+    /// Numbers that cannot be: 0, or the last one before the first.
+    #[error("numbers {from} to {to} of stream {handle}")]
+    BadNumbers {
+        /// The stream.
+        handle: u64,
+        /// The first one.
+        from: u64,
+        /// The last one.
+        to: u64,
     },
     /// Numbers are missing or repeated.
     #[error("number {found} of stream {handle}, expected {expected}")]

@@ -2,8 +2,8 @@
 //! round trip.
 #![no_main]
 
-use fedecks_fuzz::{Counting, bounded};
-use fedecks_protocol::{Dialect, DownFrame, EncodeError, Limits};
+use fedecks_fuzz::{Counting, bounded, check_content, check_encoded};
+use fedecks_protocol::{Dialect, DownFrame, EncodeError, Limits, Received};
 use libfuzzer_sys::fuzz_target;
 
 #[global_allocator]
@@ -12,8 +12,17 @@ static ALLOCATOR: Counting = Counting;
 fuzz_target!(|bytes: &[u8]| {
     let (dialect, limits) = (Dialect::Bincode, Limits::default());
     let Ok(frame) = bounded(bytes.len(), || dialect.decode_down(bytes, &limits)) else {
+        assert!(dialect.receive_down(bytes, &limits).is_err());
         return;
     };
+    if let DownFrame::Delivery(frame) = &frame {
+        check_content(frame);
+    }
+    let received = bounded(bytes.len(), || dialect.receive_down(bytes, &limits));
+    match received.expect("what is decoded is received") {
+        Received::Message(term) => check_encoded(&term),
+        Received::Frame(frame) => assert!(!matches!(frame, DownFrame::Message { .. })),
+    }
     let written = match dialect.encode_down(&frame, &limits) {
         Err(EncodeError::UnknownFrame) if matches!(frame, DownFrame::Unknown { .. }) => return,
         written => written.expect("what was read can be written"),

@@ -2,7 +2,7 @@
 //! round trip.
 #![no_main]
 
-use fedecks_fuzz::{Counting, bounded};
+use fedecks_fuzz::{Counting, bounded, check_content};
 use fedecks_protocol::{Dialect, EncodeError, Limits, UpFrame};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,6 +14,9 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(frame) = bounded(bytes.len(), || dialect.decode_up(bytes, &limits)) else {
         return;
     };
+    if let UpFrame::Delivery(frame) = &frame {
+        check_content(frame);
+    }
     let written = match dialect.encode_up(&frame, &limits) {
         Err(EncodeError::UnknownFrame) if matches!(frame, UpFrame::Unknown { .. }) => return,
         written => written.expect("what was read can be written"),

@@ -6,7 +6,7 @@ mod config;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use fedecks_protocol::Limits;
+use fedecks_protocol::{Content, DeliveryFrame, Dialect, EncodedTerm, Limits};
 
 pub use config::ConfigInput;
 
@@ -55,6 +55,25 @@ pub fn live() -> isize {
 /// and the names in it are copied.
 pub fn bounded<T>(size: usize, decode: impl FnOnce() -> T) -> T {
     within((33 * size).min(Limits::DEVICE_DECODED) + 1024, decode)
+}
+
+/// Panics unless the content of a kept message, which stays encoded while it waits, can be decoded later.
+pub fn check_content(frame: &DeliveryFrame) {
+    if let DeliveryFrame::Kept(kept) = frame {
+        if let Content::Term(term) = &kept.content {
+            check_encoded(term);
+        }
+    }
+}
+
+/// Panics unless the term can be decoded within its weight, and is checked like it is decoded.
+pub fn check_encoded(encoded: &EncodedTerm) {
+    let term = within(encoded.weight(), || encoded.decode()).expect("it was checked");
+    assert_eq!(term.weight(), encoded.weight());
+    let checked = within(encoded.size(), || {
+        Dialect::Bincode.check_term(encoded.as_bytes(), &Limits::default())
+    });
+    assert_eq!(checked.as_ref(), Ok(encoded));
 }
 
 /// Runs `decode` and panics if its peak memory exceeds this many bytes.

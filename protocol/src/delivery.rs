@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::budget::Budget;
 use crate::dialect::EncodedTerm;
 
 /// Identifies a stream: kept messages of one direction and lane with consecutive numbers from 1. Random.
@@ -81,15 +82,16 @@ pub enum DeliveryFrame {
 /// Announces a stream on a connection; answered by an [`Ack`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resume {
-    /// How the other frames of this connection name the stream. Chosen by the sender.
+    /// How the other frames of this connection name the stream. Chosen by the sender, from 1.
     pub handle: u64,
     /// Its lane.
     pub lane: Lane,
     /// The stream.
     pub stream: StreamId,
-    /// The first number that the sender still has.
+    /// The first number that the sender still has; not 0, at most
+    /// [`Limits::MAX_NUMBER`](crate::Limits::MAX_NUMBER).
     pub oldest: u64,
-    /// The last number that the sender has; `oldest - 1` if none.
+    /// The last number that the sender has, with the same limit; `oldest - 1` if none.
     pub newest: u64,
 }
 
@@ -98,13 +100,13 @@ pub struct Resume {
 pub struct Kept {
     /// The stream.
     pub handle: u64,
-    /// Its number; not 0.
+    /// Its number; not 0, at most [`Limits::MAX_NUMBER`](crate::Limits::MAX_NUMBER).
     pub sequence: u64,
     /// Its id.
     pub tag: Tag,
-    /// When it was accepted, in milliseconds since 1970-01-01 UTC, if that clock was plausible.
+    /// When it was accepted, in milliseconds since 1970-01-01 UTC, if that clock was plausible; not 0.
     pub sent_at_ms: Option<u64>,
-    /// It may have been sent on an earlier connection.
+    /// It may have been sent before: on an earlier connection, or before a rewind.
     pub redelivered: bool,
     /// The content.
     pub content: Content,
@@ -126,7 +128,7 @@ pub struct Skip {
     pub handle: u64,
     /// The first number; not 0.
     pub from: u64,
-    /// The last number; not less than `from`.
+    /// The last number; not less than `from`, at most [`Limits::MAX_NUMBER`](crate::Limits::MAX_NUMBER).
     pub to: u64,
     /// Why.
     pub reason: SkipReason,
@@ -145,15 +147,16 @@ pub struct Ack {
     pub credit_to: u64,
     /// How many bytes may be unacknowledged. One message may be bigger.
     pub credit_bytes: u64,
-    /// Which of the acknowledged numbers the receiver has rejected, in ascending order.
+    /// Which of the acknowledged numbers the receiver has rejected, in ascending order, none twice.
     pub rejected: Vec<u64>,
 }
 
 impl Capabilities {
-    /// Kept messages: all of [`DeliveryFrame`].
+    /// The end takes kept messages: it understands all of [`DeliveryFrame`].
     pub const KEPT_MESSAGES: Self = Self(1);
 
-    /// The end-to-end keep-alive.
+    /// The end-to-end keep-alive: the cloud answers [`UpFrame::KeepAlive`](crate::UpFrame::KeepAlive), the device
+    /// understands [`DownFrame::Alive`](crate::DownFrame::Alive).
     pub const KEEP_ALIVE: Self = Self(2);
 
     /// All that this version knows.
@@ -257,11 +260,11 @@ impl Content {
         }
     }
 
-    /// What it takes in memory when it is decoded, in bytes.
+    /// What it takes in memory when it is decoded, in bytes, by the rule of `docs/protocol.md`.
     pub fn weight(&self) -> usize {
         match self {
             Self::Term(term) => term.weight(),
-            Self::Raw(bytes) => bytes.len(),
+            Self::Raw(bytes) => Budget::allocation(bytes.len()),
         }
     }
 

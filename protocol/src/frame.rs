@@ -7,7 +7,8 @@ use crate::delivery::{Capabilities, DeliveryFrame, InstallationId};
 use crate::term::Term;
 use crate::token::Token;
 
-/// The reserved number of a message that is sent at most once; on the wire 0 means "none".
+/// The number of a message that is sent at most once, which is reserved: ends send 0, which means "none", and accept
+/// and ignore any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sequence(pub NonZeroU64);
 
@@ -20,14 +21,14 @@ pub struct RequestId(pub u64);
 pub enum UpFrame {
     /// A term for the cloud's handler.
     Message {
-        /// Reserved: never sent, and ignored.
+        /// Reserved: `None` is sent, any is accepted and ignored.
         sequence: Option<Sequence>,
         /// The content.
         term: Term,
     },
     /// Bytes for the cloud's handler, passed on unchanged.
     Raw {
-        /// Reserved: never sent, and ignored.
+        /// Reserved: `None` is sent, any is accepted and ignored.
         sequence: Option<Sequence>,
         /// The content.
         bytes: Vec<u8>,
@@ -38,7 +39,7 @@ pub enum UpFrame {
     Hello(Capabilities),
     /// About kept messages.
     Delivery(DeliveryFrame),
-    /// Asks the session for an [`DownFrame::Alive`] with this number.
+    /// Asks the session for a [`DownFrame::Alive`] with this number.
     KeepAlive(u64),
     /// The reply to a [`DownFrame::Request`].
     Reply {
@@ -61,14 +62,14 @@ pub enum DownFrame {
     Welcome(Welcome),
     /// A term for the application on the device.
     Message {
-        /// Reserved: never sent, and ignored.
+        /// Reserved: `None` is sent, any is accepted and ignored.
         sequence: Option<Sequence>,
         /// The content.
         term: Term,
     },
     /// Bytes for the application on the device, passed on unchanged.
     Raw {
-        /// Reserved: never sent, and ignored.
+        /// Reserved: `None` is sent, any is accepted and ignored.
         sequence: Option<Sequence>,
         /// The content.
         bytes: Vec<u8>,

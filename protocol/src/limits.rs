@@ -20,6 +20,10 @@ impl Limits {
     /// The deepest term that any dialect reads or writes; it bounds the use of the stack.
     pub const MAX_DEPTH: u16 = 128;
 
+    /// The highest number in a stream of kept messages. The ends can count beyond it, and every database can store
+    /// it.
+    pub const MAX_NUMBER: u64 = i64::MAX.unsigned_abs();
+
     /// What a device decodes by default, in bytes of memory: 4 MiB. Clouds send nothing heavier.
     pub const DEVICE_DECODED: usize = 4 * 1024 * 1024;
 

@@ -11,8 +11,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use fedecks_protocol::{
-    AuthRequest, Budget, DecodeError, Dialect, DownFrame, JsonReader, Limits, Refusal, Term,
-    UpFrame,
+    AuthRequest, Budget, DecodeError, DeliveryFrame, Dialect, DownFrame, JsonReader, Limits,
+    Refusal, Term, UpFrame,
 };
 use proptest::prelude::*;
 use serde::de::DeserializeSeed;
@@ -29,6 +29,10 @@ const NIL: u8 = 0;
 const LIST: u8 = 8;
 const TUPLE: u8 = 9;
 const MAP: u8 = 10;
+/// The fields of a kept message, of a raw one and of an acknowledgement, up to where their size is open.
+const HEADS: [&[u8]; 3] =
+    [&[0x22, 1, 1, 1, 0, 0], &[0x22, 1, 1, 1, 0, 2], &[0x04, 1, 250, 1, 1, 1]];
+
 const CONTAINERS: [u8; 3] = [LIST, TUPLE, MAP];
 
 /// Counts the allocations of each thread. `realloc` is the trait's default, which allocates before it
@@ -89,6 +93,11 @@ fn decode_within(bytes: &[u8], message: &[u8], limits: &Limits) -> Result<Term, 
     assert_bounded(bytes.len(), held_by(|| DIALECT.decode_up(bytes, limits)).0, limits);
     assert_bounded(bytes.len(), held_by(|| DIALECT.decode_down(bytes, limits)).0, limits);
     assert_bounded(message.len(), held_by(|| DIALECT.decode_up(message, limits)).0, limits);
+    for head in HEADS {
+        let frame = [head, bytes].concat();
+        assert_bounded(frame.len(), held_by(|| DIALECT.decode_up(&frame, limits)).0, limits);
+        assert_bounded(frame.len(), held_by(|| DIALECT.receive_down(&frame, limits)).0, limits);
+    }
     let (held, received) = held_by(|| DIALECT.receive_down(message, limits));
     assert!(held <= message.len(), "a message that waits takes {held}");
     assert_eq!(received.is_ok(), term.is_ok());
@@ -195,6 +204,50 @@ fn texts_bytes_and_tokens_are_bounded() {
     let (held, decoded) = held_by(|| DIALECT.decode_up(&raw, &WIDEST));
     assert!(matches!(decoded, Ok(UpFrame::Raw { .. })));
     assert_eq!(held, 1_000);
+}
+
+/// A term of a kept message stays encoded, whatever it would take decoded.
+#[test]
+fn kept_messages_and_acknowledgements_are_bounded() {
+    let head = [0x22, 1, 1, 1, 0];
+    let nulls = prefixed(LIST, 10_000, &[NIL; 10_000]);
+    for (flags, content) in [(0, &nulls), (2, &nulls), (2, &vec![0xff; 5_000]), (2, &vec![])] {
+        let bytes = [&head[..], &[flags], content].concat();
+        for limits in [NARROW, Limits::default(), WIDEST] {
+            let (held, decoded) = held_by(|| DIALECT.decode_up(&bytes, &limits));
+            let size = decoded.ok().map(|frame| {
+                let UpFrame::Delivery(DeliveryFrame::Kept(kept)) = frame else {
+                    panic!("not a kept message: {frame:?}");
+                };
+                kept.content.size()
+            });
+            let weight = if flags == 0 { 320_048 } else { content.len() + 16 };
+            let expected =
+                (weight <= limits.max_decoded || content.is_empty()).then_some(content.len());
+            assert_eq!((held, size), (expected.unwrap_or(0), expected));
+            let (held, down) = held_by(|| DIALECT.receive_down(&bytes, &limits));
+            assert_eq!((held, down.is_ok()), (expected.unwrap_or(0), expected.is_some()));
+        }
+    }
+    for count in [0, 1, 250, 1_248, 1_249, 100_000] {
+        let head = [&[0x04, 1][..], &encoded(100_000), &[0, 0, 0]].concat();
+        let numbers: Vec<u8> = (1..=count).flat_map(encoded).collect();
+        let bytes = [&head[..], &encoded(count), &numbers].concat();
+        for limits in [NARROW, Limits::default(), WIDEST] {
+            let (held, decoded) = held_by(|| DIALECT.decode_up(&bytes, &limits));
+            assert_bounded(bytes.len(), held, &limits);
+            let fits = 8 * usize::try_from(count).unwrap() + 16 <= limits.max_decoded;
+            assert_eq!(decoded.is_ok(), fits, "{count} rejected numbers");
+        }
+        // One more than there are.
+        let bytes = [&head[..], &encoded(count + 1), &numbers].concat();
+        let (held, decoded) = held_by(|| DIALECT.decode_up(&bytes, &WIDEST));
+        assert_eq!(decoded, Err(DecodeError::Truncated));
+        assert!(held <= 8 * bytes.len(), "{held}");
+        let claims = [&head[..], &encoded(u64::MAX), &numbers].concat();
+        let (held, decoded) = held_by(|| DIALECT.decode_down(&claims, &WIDEST));
+        assert_eq!((held, decoded), (0, Err(DecodeError::Truncated)));
+    }
 }
 
 #[test]

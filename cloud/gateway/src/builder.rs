@@ -15,12 +15,12 @@ use crate::connection::mailbox::Bounds;
 use crate::context::GatewayContext;
 use crate::fedecks::Fedecks;
 use crate::handler::Handler;
-use crate::kept::KeptMessages;
-use crate::kept::failures::Failures;
-use crate::kept::rejections::Rejections;
 use crate::messaging::backplane::Backplane;
 use crate::messaging::backplane::in_process::InProcess;
 use crate::messaging::hub::{Hub, HubOptions};
+use crate::messaging::kept::KeptMessages;
+use crate::messaging::kept::failures::Failures;
+use crate::messaging::kept::rejections::Rejections;
 use crate::options::Options;
 use crate::session::traffic::TrafficLimits;
 

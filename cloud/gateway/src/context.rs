@@ -8,8 +8,8 @@ use fedecks_store::{Clock, DeviceStore};
 use crate::access_enforcer::AccessEnforcer;
 use crate::auth::denylist::Denylist;
 use crate::auth::keyring::Keyring;
-use crate::kept::KeptMessages;
 use crate::messaging::hub::Hub;
+use crate::messaging::kept::KeptMessages;
 use crate::options::Options;
 use crate::session::traffic::TrafficLimits;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fedecks_protocol::{CloseCode, CloseReason, Credentials, DeviceId, Refusal, Term};
 use serde::Serialize;
 
-use crate::kept::{KeptContent, KeptMessage, KeptOutcome};
+use crate::messaging::kept::{Effects, KeptContent, KeptMessage};
 use crate::messaging::message::{Message, Published};
 use crate::messaging::presence::Presence;
 use crate::session::Session;
@@ -70,7 +70,7 @@ pub trait Handler: Send + Sync + 'static {
     /// [`Handler::on_message`] or [`Handler::on_raw`], and acknowledged once that has completed.
     ///
     /// The same message comes again if the acknowledgement did not become durable, with the same id and
-    /// [`redelivered`](KeptMessage::redelivered). What is stored as its [`Effects`](crate::kept::Effects) is stored
+    /// [`redelivered`](KeptMessage::redelivered). What is stored as its [`Effects`] is stored
     /// once. If this callback panics or hangs three times for the same message, that is rejected.
     fn on_kept(
         &self,
@@ -163,6 +163,26 @@ pub enum Outcome {
     Stop(CloseReason),
 }
 
+/// What the handler makes of a [`KeptMessage`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KeptOutcome {
+    /// It is handled. The effects are stored together with the position of the device, and then it is acknowledged.
+    Done {
+        /// What to do besides.
+        outcome: Outcome,
+        /// What to store.
+        effects: Effects,
+    },
+    /// It cannot be handled now. It comes again after a while, from 1 s to 60 s, and those after it in its lane wait.
+    Later,
+    /// It will never be handled. It is acknowledged as rejected, and the device drops it.
+    Rejected {
+        /// Why, for the log.
+        reason: String,
+    },
+}
+
 impl Decision {
     /// [`Decision::Accept`] if the credentials are `right`, otherwise [`Decision::Reject`].
     pub fn accept_if(right: bool) -> Self {
@@ -186,5 +206,24 @@ impl Outcome {
     /// Closes the session with 1008, after which a device stays away for minutes.
     pub fn stop() -> Self {
         Self::Stop(CloseReason::new(CloseCode::Policy))
+    }
+}
+
+impl KeptOutcome {
+    /// It is handled, and nothing is to be stored but that.
+    pub fn done() -> Self {
+        Outcome::Ok.into()
+    }
+}
+
+impl From<Outcome> for KeptOutcome {
+    fn from(outcome: Outcome) -> Self {
+        Self::Done { outcome, effects: Effects::default() }
+    }
+}
+
+impl From<Effects> for KeptOutcome {
+    fn from(effects: Effects) -> Self {
+        Self::Done { outcome: Outcome::Ok, effects }
     }
 }

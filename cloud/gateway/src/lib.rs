@@ -93,7 +93,6 @@ mod connection;
 mod context;
 mod fedecks;
 mod handler;
-pub mod kept;
 pub mod messaging;
 mod options;
 pub mod serve;

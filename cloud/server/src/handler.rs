@@ -6,8 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use fedecks_cloud::accounts::AccountHandler;
-use fedecks_cloud::kept::{Effects, KeptContent, KeptMessage, KeptOutcome};
-use fedecks_cloud::messaging::Presence;
+use fedecks_cloud::messaging::{Effects, KeptContent, KeptMessage, KeptOutcome, Presence};
 use fedecks_cloud::session::{Disconnected, SessionError};
 use fedecks_cloud::{
     Decision, Denylist, DeviceId, Handler, Login, Message, Outcome, Session, Term,

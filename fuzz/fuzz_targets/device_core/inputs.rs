@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use fedecks_device_core::{DialError, LostReason, Network, Phase};
-use fedecks_protocol::{CloseReason, DownFrame, Refusal, RequestId, Term, UpFrame, Welcome};
+use fedecks_protocol::{
+    Ack, Capabilities, CloseReason, DeliveryFrame, DeliveryOffer, DownFrame, InstallationId,
+    Refusal, RequestId, Tag, Term, UpFrame, Welcome,
+};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 
 use crate::input::{Input, LinkInput, token};
@@ -67,17 +70,42 @@ fn link_input(bytes: &mut Unstructured<'_>) -> Result<LinkInput> {
 }
 
 fn down_frame(bytes: &mut Unstructured<'_>) -> Result<DownFrame> {
-    Ok(match bytes.int_in_range(0..=6)? {
+    Ok(match bytes.int_in_range(0..=9)? {
         0..=2 => DownFrame::Welcome(Welcome {
             server_time_ms: bytes.arbitrary()?,
             heartbeat: Duration::from_secs(bytes.arbitrary::<u64>()?),
             idle_timeout: Duration::from_secs(bytes.arbitrary::<u64>()?),
             max_frame: bytes.arbitrary()?,
-            delivery: None,
+            delivery: offer(bytes)?,
         }),
         3 | 4 => DownFrame::Token(token(bytes.arbitrary()?)),
         5 => DownFrame::Message { sequence: None, term: Term::from("hello") },
+        6 => DownFrame::Delivery(delivery(bytes)?),
+        7 | 8 => DownFrame::Alive(bytes.int_in_range(0..=3)?),
         _ => DownFrame::Request { request: RequestId(bytes.arbitrary()?), term: Term::Nil },
+    })
+}
+
+/// Of one of two installations.
+fn offer(bytes: &mut Unstructured<'_>) -> Result<Option<DeliveryOffer>> {
+    let capabilities = Capabilities(bytes.int_in_range(0..=4)?);
+    let installation = InstallationId([bytes.int_in_range(0..=1)?; 16]);
+    Ok(bytes.arbitrary::<bool>()?.then_some(DeliveryOffer { capabilities, installation }))
+}
+
+fn delivery(bytes: &mut Unstructured<'_>) -> Result<DeliveryFrame> {
+    let handle = bytes.int_in_range(0..=2)?;
+    Ok(match bytes.int_in_range(0..=2)? {
+        0 => DeliveryFrame::Close { handle },
+        1 => DeliveryFrame::Rewind { handle, to: bytes.arbitrary()? },
+        _ => DeliveryFrame::Ack(Ack {
+            handle,
+            up_to: bytes.arbitrary()?,
+            tag: Tag(bytes.arbitrary()?),
+            credit_to: bytes.arbitrary()?,
+            credit_bytes: bytes.arbitrary()?,
+            rejected: bytes.arbitrary()?,
+        }),
     })
 }
 

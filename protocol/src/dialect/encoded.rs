@@ -2,18 +2,8 @@
 
 use std::fmt;
 
-use crate::frame::DownFrame;
 use crate::limits::{DecodeError, Limits};
 use crate::term::Term;
-
-/// A frame from a cloud.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Received {
-    /// A message, whose term is not decoded yet.
-    Message(EncodedTerm),
-    /// Any other frame.
-    Frame(DownFrame),
-}
 
 /// A valid term, encoded. `Debug` shows only its size.
 #[derive(Clone)]

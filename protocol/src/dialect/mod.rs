@@ -2,8 +2,10 @@
 
 mod bincode;
 mod encoded;
+mod received;
 
-pub use encoded::{EncodedTerm, Received};
+pub use encoded::EncodedTerm;
+pub use received::Received;
 
 use crate::frame::{DownFrame, UpFrame};
 use crate::limits::{DecodeError, EncodeError, Limits};

@@ -1,22 +1,24 @@
 use std::thread;
 
 use fedecks_protocol::{
-    AuthRequest, CloseReason, Credentials, DeviceId, Dialect, DownFrame, Limits, Received, Refusal,
-    Term, Token,
+    AuthRequest, CloseReason, Content, Credentials, DeliveryFrame, DeviceId, Dialect, DownFrame,
+    EncodeError, Limits, Received, Refusal, Term, Token, UpFrame,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::strategies::{DIALECT, WIDEST, auth_request, down_frame, exact, nested, term, up_frame};
+use crate::strategies::{
+    DIALECT, WIDEST, auth_request, delivery, down_frame, exact, nested, term, up_frame,
+};
 
 /// Parses bytes as everything that an end parses. Only panics matter, not results.
 fn read(bytes: &[u8]) {
     let narrow = Limits { max_size: 100, max_depth: 3, max_decoded: 200 };
     for limits in [WIDEST, Limits::default(), narrow] {
-        let _ = DIALECT.decode_up(bytes, &limits);
+        read_up(bytes, &limits);
         read_down(bytes, &limits);
-        if let Ok(term) = DIALECT.decode_term(bytes, &limits) {
+        if let Some(term) = read_term(bytes, &limits) {
             let _ = Credentials::from_term(term);
         }
     }
@@ -47,6 +49,45 @@ fn read_down(bytes: &[u8], limits: &Limits) {
             assert!(decoded.is_ok());
         }
         Err(error) => assert_eq!(decoded.err(), Some(error)),
+    }
+}
+
+fn read_up(bytes: &[u8], limits: &Limits) {
+    if let Ok(UpFrame::Delivery(frame)) = DIALECT.decode_up(bytes, limits) {
+        check_content(&frame, limits);
+        let down = DIALECT.decode_down(bytes, limits);
+        assert_eq!(down, Ok(DownFrame::Delivery(frame)), "the same bytes both ways");
+    }
+}
+
+/// The term of a kept message, which is not decoded yet, is valid.
+fn check_content(frame: &DeliveryFrame, limits: &Limits) {
+    if let DeliveryFrame::Kept(kept) = frame {
+        assert!(kept.content.weight() <= limits.max_decoded);
+        if let Content::Term(encoded) = &kept.content {
+            let term = encoded.decode().unwrap();
+            assert_eq!(encoded.weight(), term.weight());
+            let again = read_term(encoded.as_bytes(), limits);
+            assert_eq!(again.as_ref().map(exact), Some(exact(&term)));
+        }
+    }
+}
+
+/// A term that is only checked is valid exactly if it can be decoded, and becomes the same term.
+fn read_term(bytes: &[u8], limits: &Limits) -> Option<Term> {
+    let checked = DIALECT.check_term(bytes, limits);
+    match DIALECT.decode_term(bytes, limits) {
+        Ok(term) => {
+            let checked = checked.unwrap();
+            assert_eq!((checked.as_bytes(), checked.size()), (bytes, bytes.len()));
+            assert_eq!(checked.weight(), term.weight());
+            assert_eq!(checked.decode().map(|again| exact(&again)), Ok(exact(&term)));
+            Some(term)
+        }
+        Err(error) => {
+            assert_eq!(checked.err(), Some(error));
+            None
+        }
     }
 }
 
@@ -120,6 +161,42 @@ proptest! {
             let again = DIALECT.encode_term(&term, &WIDEST).unwrap();
             prop_assert!(again.len() <= bytes.len(), "the shortest form is written");
         }
+        if let Ok(frame) = DIALECT.decode_up(&bytes, &WIDEST) {
+            let again = DIALECT.encode_up(&frame, &WIDEST);
+            if let UpFrame::Unknown { .. } = frame {
+                prop_assert_eq!(again, Err(EncodeError::UnknownFrame));
+            } else {
+                prop_assert!(again.unwrap().len() <= bytes.len());
+            }
+        }
+        if let Ok(frame) = DIALECT.decode_down(&bytes, &WIDEST) {
+            let again = DIALECT.encode_down(&frame, &WIDEST);
+            if let DownFrame::Unknown { .. } = frame {
+                prop_assert_eq!(again, Err(EncodeError::UnknownFrame));
+            } else {
+                prop_assert!(again.unwrap().len() <= bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_shortened_frame_about_kept_messages_is_another_or_none(
+        frame in delivery(), at in any::<Index>(),
+    ) {
+        let bytes = DIALECT.encode_up(&UpFrame::Delivery(frame.clone()), &WIDEST).unwrap();
+        let cut = DIALECT.decode_up(&bytes[..at.index(bytes.len())], &WIDEST);
+        // Raw bytes may end anywhere.
+        let is_raw = matches!(&frame, DeliveryFrame::Kept(kept) if kept.content.is_raw());
+        prop_assert!(cut.is_err() || is_raw, "{:?}", cut);
+        prop_assert!(cut != Ok(UpFrame::Delivery(frame)));
+    }
+
+    #[test]
+    fn damaged_frames_about_kept_messages_are_read_without_a_panic(
+        frame in delivery(), mutations in vec(mutation(), 1..4)
+    ) {
+        let bytes = DIALECT.encode_up(&UpFrame::Delivery(frame), &WIDEST).unwrap();
+        read(&mutated(bytes, mutations));
     }
 }
 

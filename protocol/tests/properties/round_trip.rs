@@ -1,9 +1,12 @@
 use fedecks_protocol::{
-    AuthRequest, DecodeError, DownFrame, EncodeError, Limits, MAX_HEADER_CHARS, Term, UpFrame,
+    AuthRequest, DecodeError, DeliveryFrame, DownFrame, EncodeError, Kept, Limits,
+    MAX_HEADER_CHARS, Tag, Term, UpFrame,
 };
 use proptest::prelude::*;
 
-use crate::strategies::{DIALECT, WIDEST, auth_request, down_frame, exact, nested, term, up_frame};
+use crate::strategies::{
+    DIALECT, WIDEST, auth_request, content, delivery, down_frame, exact, nested, term, up_frame,
+};
 
 proptest! {
     #[test]
@@ -18,6 +21,57 @@ proptest! {
         prop_assert_eq!(exact_up(DIALECT.decode_up(&bytes, &WIDEST).unwrap()), exact_up(up));
         let bytes = DIALECT.encode_down(&down, &WIDEST).unwrap();
         prop_assert_eq!(exact_down(DIALECT.decode_down(&bytes, &WIDEST).unwrap()), exact_down(down));
+    }
+
+    #[test]
+    fn a_frame_about_kept_messages_has_the_same_bytes_both_ways(frame in delivery()) {
+        let up = DIALECT.encode_up(&UpFrame::Delivery(frame.clone()), &WIDEST).unwrap();
+        let down_frame = DownFrame::Delivery(frame);
+        let down = DIALECT.encode_down(&down_frame, &WIDEST);
+        prop_assert_eq!(down.as_ref(), Ok(&up));
+        prop_assert_eq!(DIALECT.decode_down(&up, &WIDEST), Ok(down_frame));
+    }
+
+    #[test]
+    fn a_term_is_kept_as_it_is_encoded(term in term(), less in 0_usize..3) {
+        let bytes = DIALECT.encode_term(&term, &WIDEST).unwrap();
+        let (max_size, max_decoded) = (bytes.len() - less.min(1), term.weight());
+        let light = Limits { max_decoded: max_decoded - less / 2, ..WIDEST };
+        for limits in [Limits { max_size, max_decoded, ..WIDEST }, light, Limits::default()] {
+            match DIALECT.encode_term(&term, &limits) {
+                Ok(bytes) => {
+                    let kept = DIALECT.keep_term(&term, &limits).unwrap();
+                    prop_assert_eq!(kept.as_bytes(), &bytes[..]);
+                    prop_assert_eq!((kept.size(), kept.weight()), (bytes.len(), term.weight()));
+                    prop_assert_eq!(exact(&kept.decode().unwrap()), exact(&term));
+                    prop_assert_eq!(DIALECT.check_term(&bytes, &limits), Ok(kept));
+                }
+                Err(error) => {
+                    prop_assert_eq!(DIALECT.keep_term(&term, &limits), Err(error));
+                    prop_assert!(DIALECT.check_term(&bytes, &limits).is_err());
+                }
+            }
+        }
+    }
+
+    /// What an end may send, the other one decodes: both count alike.
+    #[test]
+    fn the_weight_limit_of_a_kept_message_is_exact(content in content()) {
+        let weight = content.weight();
+        let exact = Limits { max_decoded: weight, ..WIDEST };
+        let (handle, sequence, tag, sent_at_ms, redelivered) = (1, 1, Tag(1), None, false);
+        let kept = Kept { handle, sequence, tag, sent_at_ms, redelivered, content };
+        let frame = UpFrame::Delivery(DeliveryFrame::Kept(kept));
+        let bytes = DIALECT.encode_up(&frame, &exact).unwrap();
+        prop_assert_eq!(DIALECT.decode_up(&bytes, &exact), Ok(frame.clone()));
+        if let Some(limit) = weight.checked_sub(1) {
+            let less = Limits { max_decoded: limit, ..WIDEST };
+            let error = DIALECT.encode_up(&frame, &less);
+            prop_assert_eq!(error, Err(EncodeError::TooHeavy { weight, limit }));
+            let error = DIALECT.decode_up(&bytes, &less).unwrap_err();
+            let is_exact = matches!(error, DecodeError::TooHeavy { limit: found, .. } if found == limit);
+            prop_assert!(is_exact, "{:?}", error);
+        }
     }
 
     #[test]

@@ -122,65 +122,90 @@ fn sequence() -> impl Strategy<Value = Option<Sequence>> {
     any::<u64>().prop_map(|number| NonZeroU64::new(number).map(Sequence))
 }
 
-fn id() -> impl Strategy<Value = [u8; 16]> {
-    any::<[u8; 16]>()
+/// Includes the values around every change of an integer's width on the wire.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => 1_u64..=300,
+        1 => 65_535_u64..=65_536,
+        1 => u64::from(u32::MAX)..=1 << 32,
+        1 => Limits::MAX_NUMBER - 1..=Limits::MAX_NUMBER,
+        1 => 1..=Limits::MAX_NUMBER,
+    ]
 }
 
-fn content() -> impl Strategy<Value = Content> {
-    let limits = Limits { max_depth: Limits::MAX_DEPTH, ..Limits::default() };
+fn resume() -> impl Strategy<Value = Resume> {
+    let lane = select(Lane::ALL.to_vec());
+    (any::<u64>(), lane, any::<[u8; 16]>(), number(), number()).prop_map(
+        |(handle, lane, stream, oldest, count)| {
+            let newest = (oldest - 1).saturating_add(count - 1).min(Limits::MAX_NUMBER);
+            Resume { handle, lane, stream: StreamId(stream), oldest, newest }
+        },
+    )
+}
+
+pub(crate) fn content() -> impl Strategy<Value = Content> {
     prop_oneof![
-        term().prop_map(move |term| {
-            Content::Term(Dialect::Bincode.keep_term(&term, &limits).unwrap())
+        term().prop_filter_map("not a term", |term| {
+            DIALECT.keep_term(&term, &WIDEST).ok().map(Content::Term)
         }),
         vec(any::<u8>(), 0..300).prop_map(Content::Raw),
     ]
 }
 
-fn delivery() -> impl Strategy<Value = DeliveryFrame> {
-    let lane = prop_oneof![Just(Lane::Normal), Just(Lane::Urgent)];
-    let number = 1..=u64::MAX;
+fn kept() -> impl Strategy<Value = Kept> {
+    let sent_at_ms = proptest::option::of(1..=u64::MAX);
+    (any::<u64>(), number(), any::<u64>(), sent_at_ms, any::<bool>(), content()).prop_map(
+        |(handle, sequence, tag, sent_at_ms, redelivered, content)| Kept {
+            handle,
+            sequence,
+            tag: Tag(tag),
+            sent_at_ms,
+            redelivered,
+            content,
+        },
+    )
+}
+
+fn skip() -> impl Strategy<Value = Skip> {
+    let reason = prop_oneof![0_u64..12, any::<u64>()].prop_map(SkipReason::from_number);
+    (any::<u64>(), number(), number(), reason).prop_map(|(handle, one, other, reason)| Skip {
+        handle,
+        from: one.min(other),
+        to: one.max(other),
+        reason,
+    })
+}
+
+fn ack() -> impl Strategy<Value = Ack> {
+    let rejected = proptest::collection::btree_set(number(), 0..8);
+    (any::<u64>(), any::<u64>(), any::<u64>(), any::<(u64, u64)>(), rejected).prop_map(
+        |(handle, more, tag, (credit_to, credit_bytes), rejected)| Ack {
+            handle,
+            up_to: rejected.last().map_or(more, |last| more.max(*last)),
+            tag: Tag(tag),
+            credit_to,
+            credit_bytes,
+            rejected: rejected.into_iter().collect(),
+        },
+    )
+}
+
+pub(crate) fn delivery() -> impl Strategy<Value = DeliveryFrame> {
     prop_oneof![
-        (any::<u64>(), lane, id(), number.clone(), any::<u64>()).prop_map(
-            |(handle, lane, id, oldest, more)| {
-                let newest = (oldest - 1).saturating_add(more);
-                let stream = StreamId(id);
-                DeliveryFrame::Resume(Resume { handle, lane, stream, oldest, newest })
-            }
-        ),
-        (any::<u64>(), number.clone(), any::<u64>(), any::<u64>(), any::<bool>(), content())
-            .prop_map(|(handle, sequence, tag, sent_at, redelivered, content)| {
-                let sent_at_ms = Some(sent_at).filter(|ms| *ms != 0);
-                let tag = Tag(tag);
-                DeliveryFrame::Kept(Kept {
-                    handle,
-                    sequence,
-                    tag,
-                    sent_at_ms,
-                    redelivered,
-                    content,
-                })
-            }),
-        (any::<u64>(), number, any::<u64>(), any::<u64>()).prop_map(
-            |(handle, from, more, reason)| {
-                let (to, reason) = (from.saturating_add(more), SkipReason::from_number(reason));
-                DeliveryFrame::Skip(Skip { handle, from, to, reason })
-            }
-        ),
+        resume().prop_map(DeliveryFrame::Resume),
+        kept().prop_map(DeliveryFrame::Kept),
+        skip().prop_map(DeliveryFrame::Skip),
         any::<u64>().prop_map(|handle| DeliveryFrame::Close { handle }),
-        (any::<[u64; 5]>(), vec(any::<u64>(), 0..20)).prop_map(|(numbers, rejected)| {
-            let [handle, up_to, tag, credit_to, credit_bytes] = numbers;
-            let tag = Tag(tag);
-            DeliveryFrame::Ack(Ack { handle, up_to, tag, credit_to, credit_bytes, rejected })
-        }),
+        ack().prop_map(DeliveryFrame::Ack),
         any::<(u64, u64)>().prop_map(|(handle, to)| DeliveryFrame::Rewind { handle, to }),
     ]
 }
 
-fn offer() -> impl Strategy<Value = Option<DeliveryOffer>> {
-    proptest::option::of((any::<u64>(), id()).prop_map(|(capabilities, id)| DeliveryOffer {
+fn offer() -> impl Strategy<Value = DeliveryOffer> {
+    any::<(u64, [u8; 16])>().prop_map(|(capabilities, installation)| DeliveryOffer {
         capabilities: Capabilities(capabilities),
-        installation: InstallationId(id),
-    }))
+        installation: InstallationId(installation),
+    })
 }
 
 pub(crate) fn up_frame() -> impl Strategy<Value = UpFrame> {
@@ -189,16 +214,17 @@ pub(crate) fn up_frame() -> impl Strategy<Value = UpFrame> {
         (sequence(), vec(any::<u8>(), 0..300))
             .prop_map(|(sequence, bytes)| UpFrame::Raw { sequence, bytes }),
         Just(UpFrame::TokenPlease),
-        delivery().prop_map(UpFrame::Delivery),
         any::<u64>().prop_map(|set| UpFrame::Hello(Capabilities(set))),
         any::<u64>().prop_map(UpFrame::KeepAlive),
+        delivery().prop_map(UpFrame::Delivery),
         (any::<u64>(), term())
             .prop_map(|(id, term)| UpFrame::Reply { request: RequestId(id), term }),
     ]
 }
 
 pub(crate) fn down_frame() -> impl Strategy<Value = DownFrame> {
-    let welcome = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>(), offer());
+    let offer = proptest::option::of(offer());
+    let welcome = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>(), offer);
     prop_oneof![
         welcome.prop_map(|(server_time_ms, heartbeat, idle_timeout, max_frame, delivery)| {
             DownFrame::Welcome(Welcome {
@@ -214,8 +240,8 @@ pub(crate) fn down_frame() -> impl Strategy<Value = DownFrame> {
             .prop_map(|(sequence, bytes)| DownFrame::Raw { sequence, bytes }),
         (token(), any::<u64>())
             .prop_map(|(token, expires_at)| DownFrame::Token(IssuedToken { token, expires_at })),
-        delivery().prop_map(DownFrame::Delivery),
         any::<u64>().prop_map(DownFrame::Alive),
+        delivery().prop_map(DownFrame::Delivery),
         (any::<u64>(), term())
             .prop_map(|(id, term)| DownFrame::Request { request: RequestId(id), term }),
     ]

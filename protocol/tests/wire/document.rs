@@ -1,10 +1,10 @@
 //! Compares `docs/protocol.md` with the code, so that neither changes without the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fedecks_protocol::{
-    AUTH_HEADER, CHALLENGE, CloseCode, DEFAULT_PATH, DEVICE_ID_KEY, DeviceId, Dialect, Limits,
-    MAX_HEADER_CHARS, REFUSAL_HEADER, Refusal, TOKEN_KEY, Token,
+    AUTH_HEADER, CHALLENGE, Capabilities, CloseCode, DEFAULT_PATH, DEVICE_ID_KEY, DeviceId,
+    Dialect, Lane, Limits, MAX_HEADER_CHARS, REFUSAL_HEADER, Refusal, SkipReason, TOKEN_KEY, Token,
 };
 
 use crate::fixtures::{self, Fixture};
@@ -71,6 +71,54 @@ fn the_document_has_each_kind_of_frame_and_no_other() {
 }
 
 #[test]
+fn the_document_has_each_capability_lane_and_reason() {
+    let capabilities = [Capabilities::KEPT_MESSAGES, Capabilities::KEEP_ALIVE];
+    assert_eq!(column("### Capabilities", 0), capabilities.map(|it| it.0.to_string()));
+    assert_eq!(Capabilities(capabilities.iter().map(|it| it.0).sum()), Capabilities::ALL);
+
+    let lanes = (0..u64::from(u8::MAX)).filter_map(Lane::from_number);
+    let lanes = lanes.map(|lane| vec![lane.number().to_string(), lane.to_string()]);
+    assert_eq!(table("### Streams, numbers and tags"), Vec::from_iter(lanes));
+
+    let reasons = (0..u64::from(u8::MAX)).map(SkipReason::from_number);
+    let known = reasons.filter(|reason| !matches!(reason, SkipReason::Other(_)));
+    let known = known.map(|reason| [reason.number().to_string(), reason.as_str().to_owned()]);
+    let documented = table("### Skip").into_iter();
+    assert_eq!(
+        Vec::from_iter(documented.map(|row| [row[0].clone(), row[1].clone()])),
+        Vec::from_iter(known)
+    );
+}
+
+/// Each field has its place in the list of kinds and its meaning in the section on kept messages.
+#[test]
+fn the_document_explains_each_field_of_a_kept_message() {
+    let mut explained = BTreeMap::<_, BTreeSet<_>>::new();
+    let mut frame = String::new();
+    for row in table("### Fields") {
+        if !row[0].is_empty() {
+            frame.clone_from(&row[0]);
+        }
+        let fields = row[1].split(", ").map(str::to_owned);
+        explained.entry(frame.clone()).or_default().extend(fields);
+    }
+    for heading in ["### From the device to the cloud", "### From the cloud to the device"] {
+        for row in table(heading) {
+            let name = row[1].split(':').next().unwrap_or_default();
+            let Some(explained) = explained.get(name) else { continue };
+            let fields = row[2].split(", ").filter_map(|field| {
+                let name = field.strip_suffix(" u64").or(field.strip_suffix(" 16 bytes"))?;
+                Some(name.strip_prefix("then as many ").unwrap_or(name).replace(" numbers", ""))
+            });
+            let fields = fields.filter(|field| !["handle", "count"].contains(&field.as_str()));
+            assert_eq!(&BTreeSet::from_iter(fields), explained, "{name} below {heading:?}");
+        }
+    }
+    let frames: Vec<_> = explained.keys().map(String::as_str).collect();
+    assert_eq!(frames, ["Ack", "Kept", "Resume", "Rewind", "Skip"]);
+}
+
+#[test]
 fn the_document_has_each_name_and_limit() {
     let limits = Limits::default();
     let values = column("## Limits", 1);
@@ -86,6 +134,7 @@ fn the_document_has_each_name_and_limit() {
             format!("{} levels", Limits::MAX_DEPTH),
             format!("{} bytes", Limits::DEVICE_DECODED),
             format!("{} bytes", Limits::CLOUD_DECODED),
+            format!("1 to {}", Limits::MAX_NUMBER),
         ]
     );
     assert_eq!(

@@ -4,10 +4,11 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use fedecks_protocol::{
-    Ack, AuthRequest, Capabilities, Content, Credentials, DeliveryFrame, DeliveryOffer, DeviceId,
-    Dialect, DownFrame, InstallationId, IssuedToken, Kept, Lane, Limits, Proof, RequestId, Resume,
-    Sequence, Skip, SkipReason, StreamId, Tag, Term, Token, UpFrame, Welcome,
+    AuthRequest, Capabilities, Credentials, DeliveryOffer, DeviceId, DownFrame, InstallationId,
+    IssuedToken, Proof, RequestId, Sequence, Term, Token, UpFrame, Welcome,
 };
+
+use crate::kept;
 
 /// The name in the document, the value, its bytes in hexadecimal.
 pub(crate) type Fixture<T> = (&'static str, T, &'static str);
@@ -74,7 +75,7 @@ pub(crate) fn terms() -> Vec<Fixture<Term>> {
 }
 
 pub(crate) fn up() -> Vec<Fixture<UpFrame>> {
-    vec![
+    let mut fixtures = vec![
         (
             r#"Message, sequence 0, tuple ("hello", "matey")"#,
             message(None, hello()),
@@ -89,67 +90,31 @@ pub(crate) fn up() -> Vec<Fixture<UpFrame>> {
         ("Raw, sequence 7, no bytes", UpFrame::Raw { sequence: number(7), bytes: vec![] }, "02 07"),
         ("TokenPlease", UpFrame::TokenPlease, "03"),
         (
-            "Ack of stream 1 up to 12 with tag 0123456789abcdef, credit to 76 and 262144 bytes, rejected 9 and 300",
-            UpFrame::Delivery(ack()),
-            "04 01 0c fd ef cd ab 89 67 45 23 01 4c fc 00 00 04 00 02 09 fb 2c 01",
-        ),
-        (
             "Reply to request 9, true",
             UpFrame::Reply { request: RequestId(9), term: Term::Bool(true) },
             "05 09 02",
         ),
-        ("Hello, capabilities 2", UpFrame::Hello(Capabilities(2)), "20 02"),
-        (
-            "Resume stream 1, urgent, id 000102030405060708090a0b0c0d0e0f, oldest 7, newest 300",
-            UpFrame::Delivery(resume()),
-            "21 01 01 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 07 fb 2c 01",
-        ),
-        (
-            "Kept in stream 1, number 7, tag 0123456789abcdef, sent at 1767225600000, redelivered, int 1",
-            UpFrame::Delivery(kept()),
-            "22 01 07 fd ef cd ab 89 67 45 23 01 fd 00 a8 da 76 9b 01 00 00 01 03 02",
-        ),
-        (
-            "Kept in stream 2, number 1, tag 000000000000001a, raw bytes de ad",
-            UpFrame::Delivery(kept_raw()),
-            "22 02 01 1a 00 02 de ad",
-        ),
-        ("Skip in stream 1, 8 to 12, expired", UpFrame::Delivery(skip()), "23 01 08 0c 01"),
-        ("Close stream 1", UpFrame::Delivery(DeliveryFrame::Close { handle: 1 }), "24 01"),
-        (
-            "Rewind stream 1 to 8",
-            UpFrame::Delivery(DeliveryFrame::Rewind { handle: 1, to: 8 }),
-            "25 01 08",
-        ),
-        ("KeepAlive 5", UpFrame::KeepAlive(5), "26 05"),
-    ]
+        ("Hello, capabilities 3", UpFrame::Hello(Capabilities::ALL), "20 03"),
+        ("KeepAlive 70000", UpFrame::KeepAlive(70_000), "26 fc 70 11 01 00"),
+    ];
+    let kept = kept::up().into_iter();
+    fixtures.extend(kept.map(|(name, frame, hex)| (name, UpFrame::Delivery(frame), hex)));
+    fixtures
 }
 
 pub(crate) fn down() -> Vec<Fixture<DownFrame>> {
-    vec![
+    let mut fixtures = vec![
         (
             "Welcome, server time 1767225600000, heartbeat 19, idle timeout 60, biggest frame 1048576",
-            DownFrame::Welcome(Welcome {
-                server_time_ms: 1_767_225_600_000,
-                heartbeat: Duration::from_secs(19),
-                idle_timeout: Duration::from_secs(60),
-                max_frame: 1_048_576,
-                delivery: None,
-            }),
+            DownFrame::Welcome(welcome(None)),
             "10 fd 00 a8 da 76 9b 01 00 00 13 3c fc 00 00 10 00",
         ),
         (
-            "Welcome with capabilities 3, installation f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
-            DownFrame::Welcome(Welcome {
-                server_time_ms: 1_767_225_600_000,
-                heartbeat: Duration::from_secs(19),
-                idle_timeout: Duration::from_secs(60),
-                max_frame: 1_048_576,
-                delivery: Some(DeliveryOffer {
-                    capabilities: Capabilities(3),
-                    installation: InstallationId(std::array::from_fn(|at| 0xf0 + at as u8)),
-                }),
-            }),
+            "Welcome, the same with capabilities 3, installation f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
+            DownFrame::Welcome(welcome(Some(DeliveryOffer {
+                capabilities: Capabilities::ALL,
+                installation: InstallationId(kept::counting_from(0xf0)),
+            }))),
             "10 fd 00 a8 da 76 9b 01 00 00 13 3c fc 00 00 10 00 03 f0 f1 f2 f3 f4 f5 f6 f7 f8 f9 fa fb fc fd fe ff",
         ),
         (
@@ -168,85 +133,16 @@ pub(crate) fn down() -> Vec<Fixture<DownFrame>> {
             "11 fc 00 a3 7a 69 11 76 34 2e 6c 6f 63 61 6c 2e 63 32 56 68 62 47 56 6b",
         ),
         (
-            "Ack of stream 1, nothing yet, credit to 8 and 32768 bytes, none rejected",
-            DownFrame::Delivery(no_position()),
-            "04 01 00 00 08 fb 00 80 00",
-        ),
-        (
             r#"Request 18446744073709551615, atom "reboot""#,
             DownFrame::Request { request: RequestId(u64::MAX), term: Term::Atom("reboot".into()) },
             "06 fd ff ff ff ff ff ff ff ff 07 06 72 65 62 6f 6f 74",
         ),
-        (
-            "Resume stream 1, urgent, id 000102030405060708090a0b0c0d0e0f, oldest 7, newest 300",
-            DownFrame::Delivery(resume()),
-            "21 01 01 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 07 fb 2c 01",
-        ),
-        (
-            "Kept in stream 1, number 7, tag 0123456789abcdef, sent at 1767225600000, redelivered, int 1",
-            DownFrame::Delivery(kept()),
-            "22 01 07 fd ef cd ab 89 67 45 23 01 fd 00 a8 da 76 9b 01 00 00 01 03 02",
-        ),
-        (
-            "Kept in stream 2, number 1, tag 000000000000001a, raw bytes de ad",
-            DownFrame::Delivery(kept_raw()),
-            "22 02 01 1a 00 02 de ad",
-        ),
-        ("Skip in stream 1, 8 to 12, expired", DownFrame::Delivery(skip()), "23 01 08 0c 01"),
-        ("Close stream 1", DownFrame::Delivery(DeliveryFrame::Close { handle: 1 }), "24 01"),
-        (
-            "Rewind stream 1 to 8",
-            DownFrame::Delivery(DeliveryFrame::Rewind { handle: 1, to: 8 }),
-            "25 01 08",
-        ),
-        ("Alive 5", DownFrame::Alive(5), "27 05"),
-    ]
-}
-
-const TAG: Tag = Tag(0x0123_4567_89ab_cdef);
-
-fn ack() -> DeliveryFrame {
-    let (credit_to, credit_bytes, rejected) = (76, 262_144, vec![9, 300]);
-    DeliveryFrame::Ack(Ack { handle: 1, up_to: 12, tag: TAG, credit_to, credit_bytes, rejected })
-}
-
-fn no_position() -> DeliveryFrame {
-    let (credit_to, credit_bytes, rejected) = (8, 32_768, vec![]);
-    DeliveryFrame::Ack(Ack { handle: 1, up_to: 0, tag: Tag(0), credit_to, credit_bytes, rejected })
-}
-
-fn resume() -> DeliveryFrame {
-    let stream = StreamId(std::array::from_fn(|at| at as u8));
-    let (lane, oldest, newest) = (Lane::Urgent, 7, 300);
-    DeliveryFrame::Resume(Resume { handle: 1, lane, stream, oldest, newest })
-}
-
-fn kept() -> DeliveryFrame {
-    let term = Dialect::Bincode.keep_term(&Term::Int(1), &Limits::default()).unwrap();
-    DeliveryFrame::Kept(Kept {
-        handle: 1,
-        sequence: 7,
-        tag: TAG,
-        sent_at_ms: Some(1_767_225_600_000),
-        redelivered: true,
-        content: Content::Term(term),
-    })
-}
-
-fn kept_raw() -> DeliveryFrame {
-    DeliveryFrame::Kept(Kept {
-        handle: 2,
-        sequence: 1,
-        tag: Tag(0x1a),
-        sent_at_ms: None,
-        redelivered: false,
-        content: Content::Raw(vec![0xde, 0xad]),
-    })
-}
-
-fn skip() -> DeliveryFrame {
-    let reason = SkipReason::Expired;
-    DeliveryFrame::Skip(Skip { handle: 1, from: 8, to: 12, reason })
+        ("Alive 0", DownFrame::Alive(0), "27 00"),
+        ("Alive 70000", DownFrame::Alive(70_000), "27 fc 70 11 01 00"),
+    ];
+    let kept = kept::down().into_iter();
+    fixtures.extend(kept.map(|(name, frame, hex)| (name, DownFrame::Delivery(frame), hex)));
+    fixtures
 }
 
 /// With the header's value, in base64, instead of the bytes.
@@ -267,6 +163,16 @@ pub(crate) fn headers() -> Vec<Fixture<AuthRequest>> {
 
 fn hello() -> Term {
     Term::Tuple(vec![Term::from("hello"), Term::from("matey")])
+}
+
+fn welcome(delivery: Option<DeliveryOffer>) -> Welcome {
+    Welcome {
+        server_time_ms: 1_767_225_600_000,
+        heartbeat: Duration::from_secs(19),
+        idle_timeout: Duration::from_secs(60),
+        max_frame: 1_048_576,
+        delivery,
+    }
 }
 
 fn message(sequence: Option<Sequence>, term: Term) -> UpFrame {

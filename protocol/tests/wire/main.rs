@@ -3,6 +3,8 @@
 
 mod document;
 mod fixtures;
+mod kept;
+mod kept_rules;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -10,12 +12,17 @@ use std::num::NonZeroU64;
 
 use data_encoding::HEXLOWER;
 use fedecks_protocol::{
-    AuthRequest, DecodeError, Dialect, DownFrame, Limits, MAX_HEADER_CHARS, Sequence, Term, UpFrame,
+    AuthRequest, Capabilities, DecodeError, DeliveryOffer, Dialect, DownFrame, InstallationId,
+    Limits, MAX_HEADER_CHARS, Sequence, Term, UpFrame, Welcome,
 };
 
 use self::fixtures::Fixture;
 
 const DIALECT: Dialect = Dialect::Bincode;
+
+/// The fixture to which the offer can be appended.
+const WITHOUT_OFFER: &str =
+    "Welcome, server time 1767225600000, heartbeat 19, idle timeout 60, biggest frame 1048576";
 
 fn limits() -> Limits {
     Limits::default()
@@ -68,26 +75,22 @@ fn headers_have_their_frozen_text() {
     }
 }
 
-/// The kinds of frames from the device.
-const UP: [u8; 12] = [1, 2, 3, 4, 5, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26];
-
-/// The kinds of frames to the device.
-const DOWN: [u8; 12] = [1, 2, 4, 6, 0x10, 0x11, 0x21, 0x22, 0x23, 0x24, 0x25, 0x27];
-
 #[test]
 fn every_kind_of_term_and_frame_has_a_fixture() {
     fn kinds<T>(fixtures: Vec<Fixture<T>>) -> BTreeSet<u8> {
         fixtures.iter().map(|(_, _, hex)| bytes(hex)[0]).collect()
     }
     assert_eq!(kinds(fixtures::terms()), BTreeSet::from_iter(0..=10));
-    assert_eq!(kinds(fixtures::up()), BTreeSet::from_iter(UP));
-    assert_eq!(kinds(fixtures::down()), BTreeSet::from_iter(DOWN));
+    let up = BTreeSet::from([1, 2, 3, 4, 5, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26]);
+    let down = BTreeSet::from([1, 2, 4, 6, 0x10, 0x11, 0x21, 0x22, 0x23, 0x24, 0x25, 0x27]);
+    assert_eq!(kinds(fixtures::up()), up);
+    assert_eq!(kinds(fixtures::down()), down);
     // And there are no others.
     assert_eq!(term("0b"), Err(DecodeError::UnknownTerm(11)));
-    for kind in (0..=u8::MAX).filter(|kind| !UP.contains(kind)) {
+    for kind in (0..=u8::MAX).filter(|kind| !up.contains(kind)) {
         assert_eq!(DIALECT.decode_up(&[kind], &limits()), Ok(UpFrame::Unknown { kind }));
     }
-    for kind in (0..=u8::MAX).filter(|kind| !DOWN.contains(kind)) {
+    for kind in (0..=u8::MAX).filter(|kind| !down.contains(kind)) {
         assert_eq!(DIALECT.decode_down(&[kind], &limits()), Ok(DownFrame::Unknown { kind }));
     }
 }
@@ -111,15 +114,38 @@ fn only_control_frames_may_have_trailing_bytes() {
             let kind = bytes(hex)[0];
             let wanted =
                 if control.contains(&kind) { Ok(value) } else { Err(DecodeError::Trailing(7)) };
-            // A raw frame contains the rest of the bytes, and so does a kept message with bytes.
-            if kind != 2 && !name.contains("raw bytes") {
+            // What is raw contains the rest of the bytes, and the offer is the end of a Welcome.
+            let takes_the_rest = kind == 2 || name.contains("flags 3");
+            if !takes_the_rest && name != WITHOUT_OFFER {
                 assert_eq!(decode(&format!("{hex} 05 05 6c 61 74 65 72")), wanted, "{name}");
             }
         }
     }
-    check(fixtures::up(), up, &[3, 4, 0x20, 0x21, 0x23, 0x24, 0x25, 0x26]);
-    check(fixtures::down(), down, &[4, 0x10, 0x11, 0x21, 0x23, 0x24, 0x25, 0x27]);
+    let control = [3, 4, 0x10, 0x11, 0x20, 0x21, 0x23, 0x24, 0x25, 0x26, 0x27];
+    check(fixtures::up(), up, &control);
+    check(fixtures::down(), down, &control);
     assert_eq!(term("00 00"), Err(DecodeError::Trailing(1)));
+}
+
+/// The end of a Welcome is missing in one from an older cloud, but never a part of it.
+#[test]
+fn an_offer_is_complete_or_missing() {
+    let welcome = "10 00 13 3c 7d";
+    let offer = |hex: &str| {
+        let frame = down(&format!("{welcome} {hex}"))?;
+        let DownFrame::Welcome(Welcome { delivery, .. }) = frame else {
+            panic!("not a Welcome: {frame:?}");
+        };
+        Ok(delivery)
+    };
+    assert_eq!(offer(""), Ok(None));
+    for length in 0..16 {
+        assert_eq!(offer(&format!("00 {}", "ee".repeat(length))), Err(DecodeError::Truncated));
+    }
+    let (capabilities, installation) = (Capabilities(0), InstallationId([0xee; 16]));
+    let complete = Ok(Some(DeliveryOffer { capabilities, installation }));
+    assert_eq!(offer(&format!("00 {}", "ee".repeat(16))), complete);
+    assert_eq!(offer(&format!("00 {} 05 05", "ee".repeat(16))), complete);
 }
 
 #[test]
@@ -148,21 +174,6 @@ fn bytes_that_no_end_writes_are_refused() {
     assert_eq!(term(&format!("05 fe {}", "00 ".repeat(16))), number, "a length of 128 bits");
     assert_eq!(term("05 02 c3 28"), Err(malformed("a text is not UTF-8")));
     assert_eq!(term("05 02 61"), Err(DecodeError::Truncated));
-    let id = "00 ".repeat(16);
-    for (hex, why) in [
-        (format!("21 01 02 {id} 01 00"), "not a lane"),
-        (format!("21 01 00 {id} 00 00"), "a message with the number 0"),
-        (format!("21 01 00 {id} 05 03"), "the newest number is before the oldest"),
-        ("22 01 00 01 00 02".to_owned(), "a message with the number 0"),
-        ("23 01 00 01 01".to_owned(), "a message with the number 0"),
-        ("23 01 05 04 01".to_owned(), "the last number is before the first"),
-    ] {
-        assert_eq!(up(&hex), Err(malformed(why)), "{hex}");
-        assert_eq!(down(&hex), Err(malformed(why)), "{hex}");
-    }
-    // More rejected numbers than there are bytes.
-    let endless = "04 01 00 00 08 00 fd ff ff ff ff ff ff ff ff 01";
-    assert_eq!(up(endless), Err(DecodeError::Truncated));
     assert_eq!(down("11 00 01 20"), Err(malformed("not a token")));
     // The largest frame has 32 bits.
     let wide = "10 00 13 3c fd 00 00 00 00 01 00 00 00";

@@ -2,14 +2,17 @@
 
 pub mod backplane;
 pub(crate) mod hub;
+pub(crate) mod kept;
 pub(crate) mod message;
 pub(crate) mod presence;
 pub(crate) mod stats;
 pub(crate) mod topics;
 
+pub use crate::handler::KeptOutcome;
 pub use backplane::in_process::InProcess;
 pub use backplane::{BackplaneError, DeliverError};
 pub use hub::{Hub, PublishError, SendError, Subscription};
+pub use kept::{Effects, KeptContent, KeptMessage};
 pub use message::{Message, Published, Topic};
 pub use presence::{
     ConnectionId, NodeId, Presence, PresenceEvent, PresenceEvents, PresenceWatch, WatchEnded,

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::inbound::Batch;
 use crate::context::GatewayContext;
+use crate::handler::KeptOutcome;
 use crate::handler::{Handler, Outcome};
-use crate::kept::KeptOutcome;
 
 /// A running callback of the handler, or a call of the store. Boxed, so that an idle session reserves no memory for
 /// it.

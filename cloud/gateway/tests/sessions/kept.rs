@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fedecks_cloud::kept::{Effects, KeptContent, KeptMessage, KeptOutcome};
+use fedecks_cloud::messaging::{Effects, KeptContent, KeptMessage, KeptOutcome};
 use fedecks_cloud::store::{Effects as Stored, LogQuery, LoggedContent, NewLogged, StreamPosition};
 use fedecks_cloud::{Decision, Handler, Login, Outcome, Session};
 use fedecks_protocol::{

@@ -172,6 +172,7 @@ impl Outbox {
     /// A message exceeds what the cloud accepts now: it is lost, and its number is voided.
     pub(super) fn too_big(&mut self, kept: &Kept, out: &mut Output) -> DeliveryFrame {
         let (handle, from) = (kept.handle, kept.sequence);
+        self.sender.refuse(handle, from, SkipReason::TooBig);
         self.settle_lost(vec![(kept.tag, Settled::Voided(SkipReason::TooBig))], out);
         let reason = SkipReason::TooBig;
         DeliveryFrame::Skip(fedecks_protocol::Skip { handle, from, to: from, reason })

@@ -1,4 +1,5 @@
 //! Kept messages and the end-to-end keep-alive.
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind")]
 
 use fedecks_protocol::{Ack, Content, Kept, Resume, Skip};
 

@@ -8,13 +8,15 @@ use crate::delivery::{
 };
 use crate::dialect::encoded::EncodedTerm;
 use crate::frame::DeliveryOffer;
-use crate::limits::{DecodeError, EncodeError};
+use crate::limits::{DecodeError, EncodeError, Limits};
 
 /// The flags of a kept message.
 mod flag {
     pub(super) const REDELIVERED: u64 = 1;
     pub(super) const RAW: u64 = 2;
 }
+
+const BEYOND: DecodeError = DecodeError::Malformed("a number above the highest of a stream");
 
 impl Writer<'_> {
     pub(super) fn delivery(&mut self, frame: &DeliveryFrame) -> Result<(), EncodeError> {
@@ -77,11 +79,13 @@ impl Writer<'_> {
 
 impl Reader<'_> {
     /// The capabilities at the end of a Welcome, which older clouds do not send.
-    pub(super) fn offer(&mut self) -> Option<DeliveryOffer> {
-        // What is too short for them is something else, which is ignored as everything after the fields.
-        let offer = (self.value().map(Capabilities), self.id().map(InstallationId));
-        let (Ok(capabilities), Ok(installation)) = offer else { return None };
-        Some(DeliveryOffer { capabilities, installation })
+    pub(super) fn offer(&mut self) -> Result<Option<DeliveryOffer>, DecodeError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let capabilities = Capabilities(self.value()?);
+        let installation = InstallationId(self.id()?);
+        Ok(Some(DeliveryOffer { capabilities, installation }))
     }
 
     /// The fields of a frame of this kind; `None` if it is another kind.
@@ -105,6 +109,9 @@ impl Reader<'_> {
         let (oldest, newest) = (self.number()?, self.value::<u64>()?);
         if newest < oldest - 1 {
             return Err(DecodeError::Malformed("the newest number is before the oldest"));
+        }
+        if newest > Limits::MAX_NUMBER {
+            return Err(BEYOND);
         }
         Ok(Resume { handle, lane, stream, oldest, newest })
     }
@@ -146,8 +153,14 @@ impl Reader<'_> {
         let count = fits.ok_or(DecodeError::Truncated)?;
         self.budget.take_text(count.saturating_mul(size_of::<u64>()))?;
         let mut rejected = Vec::with_capacity(count);
+        let mut last = 0;
         for _ in 0..count {
-            rejected.push(self.value()?);
+            let number = self.value()?;
+            if number <= last || number > up_to {
+                return Err(DecodeError::Malformed("rejected numbers that are not ascending"));
+            }
+            last = number;
+            rejected.push(number);
         }
         Ok(Ack { handle, up_to, tag, credit_to, credit_bytes, rejected })
     }
@@ -156,7 +169,8 @@ impl Reader<'_> {
     fn number(&mut self) -> Result<u64, DecodeError> {
         match self.value()? {
             0 => Err(DecodeError::Malformed("a message with the number 0")),
-            number => Ok(number),
+            number @ 1..=Limits::MAX_NUMBER => Ok(number),
+            _ => Err(BEYOND),
         }
     }
 

@@ -12,7 +12,8 @@ use bincode::enc::Encode;
 use bincode::error::DecodeError as ReadError;
 
 use self::term::{Checked, Context, OVER_BUDGET, Text};
-use super::encoded::{EncodedTerm, Received};
+use super::encoded::EncodedTerm;
+use super::received::Received;
 use crate::budget::Budget;
 use crate::delivery::Capabilities;
 use crate::frame::{DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
@@ -151,7 +152,7 @@ pub(super) fn decode_down(bytes: &[u8], limits: &Limits) -> Result<DownFrame, De
             heartbeat: Duration::from_secs(fields.value()?),
             idle_timeout: Duration::from_secs(fields.value()?),
             max_frame: fields.value()?,
-            delivery: fields.offer(),
+            delivery: fields.offer()?,
         })),
         kind::MESSAGE => {
             fields.message().map(|(sequence, term)| DownFrame::Message { sequence, term })

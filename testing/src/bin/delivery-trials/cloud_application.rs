@@ -34,6 +34,19 @@ impl Reader {
     /// Receives until it is dropped. `ready` is called when nothing that is sent from then on is missed.
     pub(crate) async fn read(self, ready: impl FnOnce()) {
         let mut ready = Some(ready);
+        let mut next = "0".to_owned();
+        while let Some(path) = self.keep.cloud_log(DEVICE, &next) {
+            if let Some(page) = self.page(&path).await {
+                if let Some(ready) = ready.take() {
+                    ready();
+                }
+                let listed = page["messages"].as_array().unwrap();
+                let received = listed.iter().filter_map(|it| self.keep.cloud_logged(it));
+                received.for_each(|it| self.inbox.receive(it));
+                page["next"].as_str().unwrap().clone_into(&mut next);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
         let mut last = None;
         loop {
             let path = self.keep.cloud_events(DEVICE, last.as_deref());
@@ -46,6 +59,17 @@ impl Reader {
             }
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// A page of the log of kept messages, unless the server is away.
+    async fn page(&self, path: &str) -> Option<Value> {
+        let response = self.api.try_open(Method::GET, path, "").await;
+        let mut response = response.filter(|it| it.status() == StatusCode::OK)?;
+        let mut body = Vec::new();
+        while let Some(bytes) = response.chunk().await.ok()? {
+            body.extend_from_slice(&bytes);
+        }
+        serde_json::from_slice(&body).ok()
     }
 
     /// Reads events until the stream ends, which it does without a notice when the server is killed.

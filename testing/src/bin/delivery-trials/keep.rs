@@ -13,6 +13,11 @@ use serde_json::Value;
 pub(crate) enum Keep {
     /// Nothing: it is sent now or never, and is lost with the connection.
     None,
+    /// Messages of the device are kept in its memory, and read from the cloud's log. Those to it are sent as with
+    /// [`Keep::None`].
+    Memory,
+    /// The same, and each has to be stored in the cloud before it counts as accepted.
+    Stored,
 }
 
 /// A message as an application has received it.
@@ -28,6 +33,8 @@ impl Keep {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::None => "none",
+            Self::Memory => "memory",
+            Self::Stored => "stored",
         }
     }
 
@@ -35,6 +42,7 @@ impl Keep {
     pub(crate) fn lanes(self) -> &'static [Lane] {
         match self {
             Self::None => &[Lane::Normal],
+            Self::Memory | Self::Stored => &[Lane::Normal, Lane::Urgent],
         }
     }
 
@@ -42,6 +50,7 @@ impl Keep {
     pub(crate) fn transit(self) -> Duration {
         match self {
             Self::None => Duration::from_secs(2),
+            Self::Memory | Self::Stored => Duration::from_secs(10),
         }
     }
 
@@ -49,6 +58,13 @@ impl Keep {
     pub(crate) fn device_send(self, lane: Lane, number: u64) -> Vec<String> {
         match self {
             Self::None => vec!["send".to_owned(), body(lane, number)],
+            Self::Memory | Self::Stored => {
+                let mut words = vec!["send", "--keep", "memory", "--lane", name(lane)];
+                if self == Self::Stored {
+                    words.push("--wait-acked");
+                }
+                words.into_iter().map(str::to_owned).chain([body(lane, number)]).collect()
+            }
         }
     }
 
@@ -56,6 +72,8 @@ impl Keep {
     pub(crate) fn device_answer(self, status: ExitStatus) -> Answer {
         match (self, status.code()) {
             (Self::None, Some(0)) => Answer::Accepted(Place::Connection, None),
+            (Self::Memory, Some(0)) => Answer::Accepted(Place::Memory, None),
+            (Self::Stored, Some(0)) => Answer::Accepted(Place::Disk, None),
             // Not connected.
             (_, Some(7)) => Answer::Refused,
             _ => Answer::Unknown,
@@ -65,7 +83,7 @@ impl Keep {
     /// The arguments of the command `fedecks` that print what the device receives.
     pub(crate) fn device_listen(self) -> &'static [&'static str] {
         match self {
-            Self::None => &["listen"],
+            Self::None | Self::Memory | Self::Stored => &["listen"],
         }
     }
 
@@ -73,22 +91,18 @@ impl Keep {
     pub(crate) fn device_received(self, line: &str) -> Option<Received> {
         let value: Value = serde_json::from_str(line).ok()?;
         let (lane, number) = parse(&value)?;
-        match self {
-            Self::None => Some(Received { lane, number, id: None, redelivered: false }),
-        }
+        Some(Received { lane, number, id: None, redelivered: false })
     }
 
     /// The path of the API that sends a message to the device, and its body.
     pub(crate) fn cloud_send(self, device: &str, lane: Lane, number: u64) -> (String, String) {
-        match self {
-            Self::None => (format!("/api/v1/devices/{device}/messages"), body(lane, number)),
-        }
+        (format!("/api/v1/devices/{device}/messages"), body(lane, number))
     }
 
     /// What the API has answered; `None` if there was no complete answer.
     pub(crate) fn cloud_answer(self, status: Option<StatusCode>) -> Answer {
         match (self, status) {
-            (Self::None, Some(StatusCode::ACCEPTED)) => Answer::Accepted(Place::Connection, None),
+            (_, Some(StatusCode::ACCEPTED)) => Answer::Accepted(Place::Connection, None),
             (_, Some(status)) if status.is_client_error() => Answer::Refused,
             // Overloaded, or too much waits for the device.
             (_, Some(StatusCode::SERVICE_UNAVAILABLE)) => Answer::Refused,
@@ -99,17 +113,27 @@ impl Keep {
     /// The path of the API that streams what devices send, after the event with this id.
     pub(crate) fn cloud_events(self, device: &str, after: Option<&str>) -> String {
         let after = after.map(|id| format!("&after={id}")).unwrap_or_default();
-        match self {
-            Self::None => format!("/api/v1/events?kind=message&device={device}{after}"),
-        }
+        format!("/api/v1/events?kind=message&device={device}{after}")
+    }
+
+    /// The path of the API that lists the kept messages of devices after this one; `None` if there are none.
+    pub(crate) fn cloud_log(self, device: &str, after: &str) -> Option<String> {
+        let path = format!("/api/v1/messages?device={device}&after={after}&limit=500");
+        (self != Self::None).then_some(path)
+    }
+
+    /// A message of this list.
+    pub(crate) fn cloud_logged(self, listed: &Value) -> Option<Received> {
+        let (lane, number) = parse(listed.get("message")?)?;
+        let id = listed.get("id")?.as_str().map(str::to_owned);
+        let redelivered = listed.get("redelivered")?.as_bool()?;
+        Some(Received { lane, number, id, redelivered })
     }
 
     /// An event of this stream that is a message.
     pub(crate) fn cloud_received(self, event: &Value) -> Option<Received> {
         let (lane, number) = parse(event.get("message")?)?;
-        match self {
-            Self::None => Some(Received { lane, number, id: None, redelivered: false }),
-        }
+        Some(Received { lane, number, id: None, redelivered: false })
     }
 }
 
@@ -119,7 +143,9 @@ impl FromStr for Keep {
     fn from_str(name: &str) -> Result<Self, String> {
         match name {
             "none" => Ok(Self::None),
-            _ => Err("expected none".to_owned()),
+            "memory" => Ok(Self::Memory),
+            "stored" => Ok(Self::Stored),
+            _ => Err("expected none, memory or stored".to_owned()),
         }
     }
 }
@@ -167,6 +193,10 @@ mod tests {
 
     #[test]
     fn only_certain_answers_are_taken_for_certain() {
+        for (keep, place) in [(Keep::Memory, Place::Memory), (Keep::Stored, Place::Disk)] {
+            let answer = keep.device_answer(ExitStatus::from_raw(0));
+            assert_eq!(answer, Answer::Accepted(place, None));
+        }
         let accepted = Answer::Accepted(Place::Connection, None);
         for (code, answer) in [(0, &accepted), (7, &Answer::Refused), (3, &Answer::Unknown)] {
             assert_eq!(Keep::None.device_answer(ExitStatus::from_raw(code << 8)), *answer);

@@ -16,7 +16,8 @@ use super::{Driver, GRACE, Pending};
 use crate::byte_pool::FREE;
 use crate::context::GatewayContext;
 use crate::handler::Handler;
-use crate::kept::{KeptContent, KeptOutcome};
+use crate::handler::KeptOutcome;
+use crate::messaging::kept::KeptContent;
 use crate::session::callback::{Callback, Completed, timed};
 use crate::session::end::EndReason;
 use crate::session::error::SessionError;
@@ -205,13 +206,15 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }
     }
 
-    /// The session has ended. What the handler is done with is stored nevertheless, or it would come again.
-    pub(in crate::session) fn store_last(&mut self) -> Option<BoxFuture<'a, Option<Completed>>> {
-        if self.inbound.as_ref()?.batch.is_empty() {
-            return None;
+    /// The session has ended. What the handler is done with is stored nevertheless, or it would come again. Returns
+    /// the reason of the end if there is nothing to store.
+    pub(in crate::session) fn store_last(&mut self, end: EndReason) -> Result<EndReason, Last<'a>> {
+        let Some(inbound) = &self.inbound else { return Ok(end) };
+        if inbound.batch.is_empty() {
+            return Ok(end);
         }
-        let last = self.store_batch()?;
-        Some(Box::pin(async move { tokio::time::timeout(GRACE, last).await.ok() }))
+        let Some(last) = self.store_batch() else { return Ok(end) };
+        Err(Box::pin(async move { (end, tokio::time::timeout(GRACE, last).await.ok()) }))
     }
 
     /// The result of [`Driver::store_last`]. The reason of the end stays the first one.
@@ -272,6 +275,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         Instant::now().saturating_duration_since(self.context.traffic.started)
     }
 }
+
+/// What is stored after the end of a session. The reason of the end waits in it, so that every session needs no memory
+/// for that.
+pub(in crate::session) type Last<'a> = BoxFuture<'a, (EndReason, Option<Completed>)>;
 
 impl<H, S> Driver<'_, H, S> {
     /// What was not stored takes no memory any more.

@@ -126,8 +126,12 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }))
         .await?;
         loop {
-            let work = poll_fn(|cx| self.poll_work(cx)).await?;
-            if let Some(callback) = self.handle(work)? {
+            // One expression for both: a variable would take memory in every session.
+            let callback = match poll_fn(|cx| self.poll_work(cx)).await {
+                Ok(work) => self.handle(work)?,
+                Err(end) => return Err(end),
+            };
+            if let Some(callback) = callback {
                 self.call(callback).await?;
             }
             self.traffic.handled(&self.context.traffic);

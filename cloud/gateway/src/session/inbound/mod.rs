@@ -12,7 +12,7 @@ use fedecks_store::{Step, StreamPosition};
 pub(super) use self::batch::Batch;
 use self::batch::Pending;
 use self::hold::Holds;
-use crate::kept::{Effects, KeptContent, KeptMessage};
+use crate::messaging::kept::{Effects, KeptContent, KeptMessage};
 
 /// Exists from the first stream that the device announces.
 pub(super) struct Inbound {

@@ -68,7 +68,7 @@ struct ReceivedMessage {
     #[schema(required, value_type = serde_json::Value)]
     message: Option<Box<RawValue>>,
     /// The bytes, in base64; null for a message.
-    #[schema(required)]
+    #[schema(required, format = Byte, content_encoding = "base64")]
     bytes: Option<String>,
 }
 

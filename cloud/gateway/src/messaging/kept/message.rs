@@ -1,11 +1,9 @@
-//! A kept message as the handler sees it, and what the handler makes of it.
+//! A kept message as the handler sees it, and what the handler stores with it.
 
 use std::fmt;
 use std::time::SystemTime;
 
 use fedecks_protocol::{Lane, StreamId, Tag, Term};
-
-use crate::handler::Outcome;
 
 /// A message that the device keeps until it is acknowledged.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,26 +33,6 @@ pub enum KeptContent {
     Term(Term),
     /// Bytes that the protocol does not interpret.
     Raw(Vec<u8>),
-}
-
-/// What the handler makes of a [`KeptMessage`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum KeptOutcome {
-    /// It is handled. The effects are stored together with the position of the device, and then it is acknowledged.
-    Done {
-        /// What to do besides.
-        outcome: Outcome,
-        /// What to store.
-        effects: Effects,
-    },
-    /// It cannot be handled now. It comes again after a while, from 1 s to 60 s, and those after it in its lane wait.
-    Later,
-    /// It will never be handled. It is acknowledged as rejected, and the device drops it.
-    Rejected {
-        /// Why, for the log.
-        reason: String,
-    },
 }
 
 /// What is stored in one transaction with the acknowledgement of a message: all of it, or nothing.
@@ -89,25 +67,6 @@ impl Effects {
         });
         let queued = self.stored.enqueue.iter().map(|enqueue| enqueue.item.body.len() + 256);
         256 + logged + queued.sum::<usize>()
-    }
-}
-
-impl KeptOutcome {
-    /// It is handled, and nothing is to be stored but that.
-    pub fn done() -> Self {
-        Outcome::Ok.into()
-    }
-}
-
-impl From<Outcome> for KeptOutcome {
-    fn from(outcome: Outcome) -> Self {
-        Self::Done { outcome, effects: Effects::default() }
-    }
-}
-
-impl From<Effects> for KeptOutcome {
-    fn from(effects: Effects) -> Self {
-        Self::Done { outcome: Outcome::Ok, effects }
     }
 }
 

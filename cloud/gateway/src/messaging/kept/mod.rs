@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fedecks_protocol::InstallationId;
 use fedecks_store::MessageStore;
 
-pub use message::{Effects, KeptContent, KeptMessage, KeptOutcome};
+pub use message::{Effects, KeptContent, KeptMessage};
 
 use self::failures::Failures;
 use self::rejections::Rejections;
