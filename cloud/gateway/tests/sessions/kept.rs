@@ -151,7 +151,7 @@ async fn what_is_acknowledged_is_stored_and_a_repetition_is_removed() {
     assert_eq!(cloud.messages.positions(&id("a")).await.unwrap(), [position]);
     drop(device);
 
-    // The acknowledgement was lost, and the device goes on where it thinks that it is.
+    // The acknowledgement was lost, and the device continues where it thinks that it is.
     let mut device = RawDevice::connect(cloud.address, "a").await;
     device.send(&resume(2)).await;
     let position = ack(&mut device).await;
@@ -171,7 +171,7 @@ async fn two_sessions_of_a_device_store_a_message_once() {
     let mut older = RawDevice::connect(cloud.address, "a").await;
     older.send(&resume(1)).await;
     ack(&mut older).await;
-    // The newer one is told the same position, and both send the same message.
+    // The newer one receives the same position, and both send the same message.
     let mut newer = RawDevice::connect(cloud.address, "a").await;
     newer.send(&resume(1)).await;
     ack(&mut newer).await;
@@ -237,7 +237,7 @@ async fn a_message_for_later_comes_again_and_holds_its_lane() {
 }
 
 #[tokio::test]
-async fn a_message_that_makes_the_handler_panic_is_rejected_after_three_times() {
+async fn a_message_is_rejected_after_the_handler_panicked_three_times() {
     let mut cloud = start().await;
     for _ in 0..3 {
         let mut device = RawDevice::connect(cloud.address, "a").await;

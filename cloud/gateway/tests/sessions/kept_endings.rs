@@ -178,7 +178,7 @@ async fn an_acknowledgement_does_not_wait_for_the_next_message() {
 }
 
 #[tokio::test]
-async fn what_a_slow_handler_is_done_with_is_acknowledged_in_the_meantime() {
+async fn what_a_slow_handler_has_done_is_acknowledged_early() {
     let cloud = start().await;
     let (mut device, _) = connect(cloud.address).await;
     send_all(&mut device, (1..=20).map(|sequence| kept(sequence, "slow", false))).await;

@@ -16,7 +16,7 @@ use fedecks_testing::raw_device::RawDevice;
 
 use crate::kept::{Instructed, ack, ack_of, kept, logged, resume};
 
-/// A store that fails as it is told.
+/// A store that fails as requested.
 struct Flaky {
     store: SqliteStore,
     fault: AtomicU8,
@@ -25,7 +25,7 @@ struct Flaky {
 const NONE: u8 = 0;
 /// Nothing can be stored.
 const DOWN: u8 = 1;
-/// It is stored, but whoever asked for it is told an error.
+/// It is stored, but the caller receives an error.
 const ANSWER_LOST: u8 = 2;
 /// Nothing can be read.
 const UNREADABLE: u8 = 3;
@@ -110,7 +110,7 @@ async fn nothing_is_acknowledged_while_the_store_is_down() {
     device.send(&kept(1, "m1", false)).await;
     device.send(&kept(2, "m2", false)).await;
     assert_eq!(cloud.next().await.0, "m1");
-    // Everything else goes on.
+    // Everything else continues.
     device.send(&UpFrame::KeepAlive(7)).await;
     assert_eq!(device.frame().await, DownFrame::Alive(7));
     let rewind = DownFrame::Delivery(DeliveryFrame::Rewind { handle: 1, to: 0 });

@@ -1,4 +1,4 @@
-//! Messages that their device keeps until the cloud has stored what became of them.
+//! Messages that their device keeps until the cloud has stored the result.
 
 pub(crate) mod failures;
 mod message;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fedecks_protocol::{DeviceId, StreamId};
 use parking_lot::Mutex;
 
-/// By stream, bounded. A device is told less, not something else, of what does not fit and after a restart.
+/// By stream, bounded. What does not fit, and what was remembered before a restart, counts as delivered for the device.
 #[derive(Default)]
 pub(crate) struct Rejections(Mutex<HashMap<(DeviceId, StreamId), Vec<u64>>>);
 

@@ -23,10 +23,10 @@ pub(super) struct Pending {
     pub(super) then: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// A batch is full with so many messages.
+/// A batch is full with this number of messages.
 const MESSAGES: usize = 32;
 
-/// A batch is full with about so many bytes.
+/// A batch is full with about this number of bytes.
 const BYTES: usize = 64 * 1024;
 
 /// A batch is stored after so long, even if there is more to handle.
@@ -81,7 +81,7 @@ impl Batch {
         })
     }
 
-    /// Whether a stream goes on behind numbers that its device no longer has.
+    /// Whether a stream continues behind numbers that its device no longer has.
     pub(in crate::session) fn has_gap(&self) -> bool {
         self.pending.iter().any(|pending| pending.done.is_none())
     }

@@ -52,7 +52,7 @@ impl Holds {
         }
     }
 
-    /// What became of a message of the stream is stored.
+    /// The result of a message of the stream is stored.
     pub(super) fn succeeded(&mut self, handle: u64) {
         self.0.retain(|hold| hold.handle != handle || hold.until.is_some());
     }
