@@ -30,7 +30,7 @@ const TALKERS: usize = 50;
 /// How long a server may take to finish work that no client waits for.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// The program, beside the library.
+/// The program, next to the library.
 const PROGRAM: &str = "fedecks-cloud serve";
 
 /// No limit on how fast connections are accepted, as the other servers have none.

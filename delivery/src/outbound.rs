@@ -298,7 +298,7 @@ impl<B: Clone> Outbound<B> {
         Ok(())
     }
 
-    /// Numbers everything that waits anew, from 1, in another stream.
+    /// Numbers everything that waits again, from 1, in another stream.
     pub(crate) fn renumber(&mut self, stream: StreamId, up_to: u64) {
         // A restored sender does not know what it has sent.
         let (tried, mut number) = (self.tried.max(up_to), 0);

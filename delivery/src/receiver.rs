@@ -39,7 +39,7 @@ struct Link {
     rewinding: bool,
     /// A sender that has forgotten what it sent may begin with what was received.
     repeats: bool,
-    /// The sender has other messages under these numbers: it is going to number them anew.
+    /// The sender has other messages under these numbers: it is going to number them again.
     is_foreign: bool,
     credit_to: u64,
     credit_bytes: u64,
@@ -99,10 +99,10 @@ pub struct Gap {
 /// An acknowledgement waits at most this long for more.
 const DELAY: Duration = Duration::from_millis(250);
 
-/// An acknowledgement is due after so many messages.
+/// An acknowledgement is due after this number of messages.
 const MESSAGES: u64 = 32;
 
-/// An acknowledgement is due after so many bytes.
+/// An acknowledgement is due after this number of bytes.
 const BYTES: u64 = 64 * 1024;
 
 /// How many rejected numbers of a stream are remembered until the sender knows them.
@@ -121,7 +121,7 @@ impl Receiver {
         self.streams.iter().map(|it| (it.stream, it.lane, it.position))
     }
 
-    /// Grants so much from the next acknowledgement on, at most [`Credit::MAX`].
+    /// Grants this much from the next acknowledgement on, at most [`Credit::MAX`].
     pub fn set_credit(&mut self, credit: Credit) {
         let Credit { messages, bytes } = Credit::MAX;
         self.credit =

@@ -42,7 +42,7 @@ pub enum Transmit<B> {
     },
 }
 
-/// What became of a message.
+/// What happened to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     /// The receiver has it.
@@ -60,7 +60,7 @@ pub struct Acked {
     pub stream: Option<StreamId>,
     /// Messages that are settled.
     pub settled: Vec<(Tag, Settled)>,
-    /// The receiver knows what this end does not: everything that waits was numbered anew.
+    /// The receiver knows what this end does not: everything that waits was numbered again.
     pub renumbered: Option<Renumbered>,
 }
 
@@ -189,7 +189,7 @@ impl<B: Clone> Sender<B> {
     }
 
     /// Takes an acknowledgement. Numbers that are not loaded are not in the new stream of
-    /// [`Acked::renumbered`]; [`Sender::extend`] it by them. If the stream has to be numbered anew it gets the id `fresh`, which must be
+    /// [`Acked::renumbered`]; [`Sender::extend`] it by them. If the stream has to be numbered again it gets the id `fresh`, which must be
     /// random.
     pub fn on_ack(&mut self, ack: &Ack, fresh: StreamId) -> Result<Acked, Violation> {
         if self.is_past(ack.handle) {
@@ -223,7 +223,7 @@ impl<B: Clone> Sender<B> {
     }
 
     /// The last message that [`Sender::poll_transmit`] returned cannot be sent, for example because it exceeds
-    /// what the other end takes: its number is voided, and a Skip of it goes in its place.
+    /// what the other end takes: its number is voided, and the caller sends a Skip of it.
     pub fn refuse(&mut self, handle: u64, sequence: u64, reason: SkipReason) -> Option<Tag> {
         self.by_handle(handle)?.refuse(sequence, reason)
     }
@@ -301,7 +301,7 @@ impl<B: Clone> Sender<B> {
         voided.map(settled).collect()
     }
 
-    /// Whether the stream with this handle was closed, or numbered anew, since the connection is up. What the
+    /// Whether the stream with this handle was closed, or numbered again, since the connection is up. What the
     /// other end sent before it knew is of no use.
     fn is_past(&self, handle: u64) -> bool {
         let is_given = (1..=self.last_handle).contains(&handle);

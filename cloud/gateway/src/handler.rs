@@ -93,7 +93,7 @@ pub trait Handler: Send + Sync + 'static {
     ///             return KeptOutcome::Rejected { reason: "not a reading".to_owned() };
     ///         };
     ///         // The device and the id together tell whether this one was saved before.
-    ///         match save(session.device().as_str(), message.id.0, &reading.to_string()).await {
+    ///         match save(session.device().as_str(), message.id.0, &format!("{reading:?}")).await {
     ///             Ok(()) => KeptOutcome::done(),
     ///             Err(_) => KeptOutcome::Later,
     ///         }

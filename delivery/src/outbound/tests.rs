@@ -56,7 +56,7 @@ fn an_acknowledgement_settles_up_to_its_number_and_allows_more() {
 }
 
 #[test]
-fn after_a_reconnect_nothing_is_sent_before_the_position_is_known() {
+fn nothing_is_sent_before_the_position_is_known() {
     let mut it = outbound(10);
     it.announce(1);
     sent(&mut it);
@@ -110,4 +110,20 @@ fn what_is_rewound_is_sent_again() {
     let again: Vec<_> = std::iter::from_fn(|| it.transmit().map(|sent| (sent.0, sent.2))).collect();
     assert_eq!(again, [(3, true), (4, true), (5, true), (6, true)]);
     assert!(it.rewind(1, 7).is_err());
+}
+
+#[test]
+fn what_is_refused_is_skipped_and_settled_no_more() {
+    let mut it = outbound(2);
+    it.announce(1);
+    assert!(it.transmit().is_some());
+    assert_eq!(it.refuse(1, SkipReason::TooBig), Some(Tag(1)));
+    assert_eq!(it.refuse(2, SkipReason::TooBig), None, "it was not sent");
+    let Ok(Answer::Settled(settled)) = it.on_ack(&Ack { tag: Tag(0), ..ack(1) }) else {
+        panic!("foreign")
+    };
+    assert_eq!((settled, it.waiting()), (vec![], Waiting { messages: 1, bytes: 100 }));
+    assert_eq!(it.unsent().count(), 1);
+    sent(&mut it);
+    assert_eq!(it.unsent().count(), 0, "it may have arrived");
 }

@@ -23,7 +23,7 @@ fn message(it: &mut Receiver, sequence: u64) -> Result<bool, Violation> {
 }
 
 #[test]
-fn the_position_moves_in_order_whatever_the_order_of_the_application() {
+fn the_position_moves_in_order_whatever_is_done_first() {
     let mut it = announced();
     (1..=3).for_each(|sequence| assert_eq!(message(&mut it, sequence), Ok(true)));
     assert_eq!(it.done(1, 2, Outcome::Processed, NOW), None);
@@ -39,7 +39,7 @@ fn the_position_moves_in_order_whatever_the_order_of_the_application() {
 }
 
 #[test]
-fn an_acknowledgement_is_due_at_once_after_32_messages_or_64_kib() {
+fn an_ack_is_due_at_once_after_32_messages_or_64_kib() {
     let mut it = announced();
     for sequence in 1..=32 {
         message(&mut it, sequence).unwrap();
@@ -65,7 +65,7 @@ fn credit_is_enforced_in_messages_and_bytes() {
 }
 
 #[test]
-fn what_is_not_the_next_number_is_a_violation_unless_it_is_repeated() {
+fn another_number_is_a_violation_unless_it_is_repeated() {
     let mut it = announced();
     let wrong = |found, expected| Err(Violation::OutOfOrder { handle: 1, expected, found });
     assert_eq!(message(&mut it, 2), wrong(2, 1));
@@ -111,4 +111,16 @@ fn no_more_streams_than_allowed_are_open_or_remembered() {
     assert_eq!(it.on_resume(&ninth), Err(Violation::TooManyStreams { limit }));
     let twice = Resume { stream: stream(201), lane: Lane::Urgent, ..resume(1, 1) };
     assert_eq!(it.on_resume(&twice), Err(Violation::AnnouncedTwice { handle: 1 }));
+}
+
+#[test]
+fn a_sender_that_has_forgotten_what_it_sent_may_repeat_it_but_not_replace_it() {
+    for (tag, goes_on) in [(Tag(2), true), (Tag(77), false)] {
+        let mut it = Receiver::new(Credit::MAX);
+        it.restore(STREAM, Lane::Normal, Position { up_to: 2, tag: Tag(2) });
+        it.on_resume(&resume(1, 1)).unwrap();
+        assert_eq!(message(&mut it, 1), Ok(false));
+        assert_eq!(it.on_message(1, (2, tag, 100)), Ok(false));
+        assert_eq!(message(&mut it, 3), Ok(goes_on));
+    }
 }

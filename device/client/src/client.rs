@@ -106,7 +106,7 @@ impl Client {
 
     /// Keeps any serializable value until the cloud has acknowledged it, with a connection or without. `Ok` means
     /// that it is in the queue, from which it is sent in order, again after each loss of the connection, until the
-    /// cloud has stored what became of it. It arrives once, or [`Kept::settled`] tells why not.
+    /// cloud has stored its effect. It arrives once, or [`Kept::settled`] tells why not.
     ///
     /// The queue has 1 MiB of memory for all messages unless
     /// [`keep_bytes`](crate::ClientBuilder::keep_bytes) changes it. When it is full, the oldest messages of the normal

@@ -183,7 +183,7 @@ pub(crate) struct Executor {
     logouts: Pending<LogoutId, Result<(), String>>,
     sends: Pending<SendId, Result<(), SendError>>,
     keeps: Pending<KeepId, Result<Kept, KeepError>>,
-    /// Who waits to know what became of a kept message.
+    /// Those who wait for the outcome of a kept message.
     kept: HashMap<Tag, oneshot::Sender<Settled>>,
     /// Dropped last: a caller that waits for that may start another client in the same directory.
     status: watch::Sender<Status>,

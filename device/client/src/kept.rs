@@ -1,4 +1,4 @@
-//! Messages that are kept until the cloud has acknowledged them: how, and what became of them.
+//! Messages that are kept until the cloud has acknowledged them: how, and with which outcome.
 
 use std::time::Duration;
 
@@ -73,8 +73,8 @@ impl Kept {
         self.id
     }
 
-    /// Waits until it is known what became of the message, however long that takes. [`Stopped`] if the client was
-    /// shut down before: then it is lost, or arrived without this end being told.
+    /// Waits for the outcome, however long that takes. [`Stopped`] if the client was
+    /// shut down before: then it is lost, or arrived without this end knowing.
     pub async fn settled(mut self) -> Result<Settled, Stopped> {
         self.settled_mut().await
     }

@@ -82,7 +82,7 @@ pub enum Action {
     Settle {
         /// The message.
         tag: Tag,
-        /// What became of it.
+        /// The outcome.
         settled: Settled,
     },
     /// Pass an event to the application.
@@ -157,7 +157,7 @@ pub enum Notice {
         /// How many messages.
         dropped: u64,
     },
-    /// The cloud knows kept messages that this device does not: what waits was numbered anew.
+    /// The cloud knows kept messages that this device does not: what waits was numbered again.
     Renumbered,
     /// The cloud violated the protocol of kept messages.
     Violation(fedecks_delivery::Violation),

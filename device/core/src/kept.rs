@@ -1,4 +1,4 @@
-//! Kept messages of the application: what it asks for, and what it is told.
+//! Kept messages of the application: what it asks for, and the answers.
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ pub trait Device1 {
     /// Keeps raw bytes until the cloud has acknowledged them. Returns their id.
     fn send_raw_kept(&self, bytes: &[u8], options: &Dictionary) -> Result<String, Device1Error>;
 
-    /// What became of a message that was kept with the option `track`: `waiting` after 20 s without an end.
+    /// The outcome of a message that was kept with the option `track`: `waiting` after 20 s without an end.
     fn wait_settled(&self, id: &str) -> Result<String, Device1Error>;
 
     /// Sends a value, and returns once the cloud has confirmed it.

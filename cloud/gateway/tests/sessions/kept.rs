@@ -171,7 +171,7 @@ async fn two_sessions_of_a_device_store_a_message_once() {
     let mut older = RawDevice::connect(cloud.address, "a").await;
     older.send(&resume(1)).await;
     ack(&mut older).await;
-    // The newer one receives the same position, and both send the same message.
+    // The newer one gets the same position, and both send the same message.
     let mut newer = RawDevice::connect(cloud.address, "a").await;
     newer.send(&resume(1)).await;
     ack(&mut newer).await;

@@ -13,6 +13,7 @@ mod full;
 mod guessing;
 mod haproxy;
 mod hostile;
+mod kept;
 mod limits;
 mod literal_json;
 mod message_ids;

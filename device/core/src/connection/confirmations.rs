@@ -17,7 +17,7 @@ pub(super) struct Confirmations {
     pings_left: u8,
 }
 
-/// Every so many pings, a keep-alive goes with one.
+/// A keep-alive goes with one of this number of pings.
 const PINGS: u8 = 3;
 
 impl Confirmations {

@@ -74,7 +74,7 @@ impl Shared {
             .ok()
     }
 
-    /// A session has ended, whoever ended it.
+    /// A session has ended, for any reason.
     pub(super) fn session_ended(&mut self) {
         self.outbox.disconnect();
         self.confirmations.link_ended(&mut self.out);

@@ -87,7 +87,7 @@ fn kept_numbers(frames: &[UpFrame]) -> Vec<(u64, bool)> {
 }
 
 #[test]
-fn what_is_kept_without_a_connection_is_sent_after_the_welcome_in_order() {
+fn what_is_kept_without_a_connection_is_sent_after_the_welcome() {
     let mut it = Machine::dialing();
     let tags: Vec<_> = (1..=3).map(|size| keep(&mut it, Lane::Normal, size).unwrap()).collect();
     assert_eq!(it.core.queue().messages, 3);

@@ -1,4 +1,4 @@
-//! Kept messages on D-Bus: the options of a call, and the messages whose callers wait to know what became of them.
+//! Kept messages on D-Bus: the options of a call, and the messages whose callers wait for the outcome.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -73,7 +73,7 @@ impl Tracked {
         id
     }
 
-    /// Waits until it is known what became of a message, or until the limit has passed.
+    /// Waits for the outcome of a message, or until the limit has passed.
     pub(super) async fn wait(
         &self,
         id: &str,
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_tracked_message_is_waited_for_again_until_its_outcome_was_returned() {
+    async fn a_tracked_message_is_known_until_its_outcome_was_returned() {
         let folder = tempfile::tempdir().unwrap();
         let id = fedecks_protocol::DeviceId::new("d").unwrap();
         let builder = fedecks_device::Client::builder("ws://127.0.0.1:1".parse().unwrap(), id);

@@ -1,4 +1,4 @@
-//! Messages that their device keeps until the cloud has stored the result.
+//! Messages that their device keeps until the cloud has stored their effects.
 
 pub(crate) mod failures;
 mod message;

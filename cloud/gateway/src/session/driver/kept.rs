@@ -1,4 +1,4 @@
-//! Kept messages of the device: hands them to the handler, stores the result, and acknowledges them.
+//! Kept messages of the device: hands them to the handler, stores their effects, and acknowledges them.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;

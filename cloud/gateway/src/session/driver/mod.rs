@@ -21,7 +21,6 @@ use crate::byte_pool::FREE;
 use crate::connection::mailbox::{Delivery, Item};
 use crate::context::GatewayContext;
 use crate::handler::{Handler, Outcome};
-use crate::messaging::hub::raw_frame;
 use crate::messaging::message::Published;
 use crate::session::Session;
 use crate::session::callback::{Callback, Completed, timed};
@@ -225,21 +224,6 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             Completed::Outcome(outcome) => self.act_on(outcome),
             completed => self.on_completed(completed),
         }
-    }
-
-    /// Acts on the outcome of a callback.
-    fn act_on(&mut self, outcome: Outcome) -> Result<(), EndReason> {
-        match outcome {
-            Outcome::Ok => {}
-            Outcome::Send(message) => {
-                self.send_message(message.frame(self.dialect(), &self.limits()));
-            }
-            Outcome::SendRaw(bytes) => {
-                self.send_message(raw_frame(&bytes, self.dialect(), &self.limits()));
-            }
-            Outcome::Stop(reason) => return Err(EndReason::ByCloud(reason)),
-        }
-        Ok(())
     }
 
     /// Serves the connection while a callback runs: answers pings and reads one message ahead. Ready if

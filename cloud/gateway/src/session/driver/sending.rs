@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::{Driver, Pending};
 use crate::auth::keyring::Claims;
-use crate::handler::Handler;
+use crate::handler::{Handler, Outcome};
+use crate::messaging::hub::raw_frame;
 use crate::session::end::EndReason;
 use crate::session::error::SessionError;
 use crate::session::token_schedule::time_to_seal;
@@ -65,6 +66,21 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
         if self.send(frame) {
             self.count_sent();
         }
+    }
+
+    /// Acts on the outcome of a callback.
+    pub(super) fn act_on(&mut self, outcome: Outcome) -> Result<(), EndReason> {
+        match outcome {
+            Outcome::Ok => {}
+            Outcome::Send(message) => {
+                self.send_message(message.frame(self.dialect(), &self.limits()));
+            }
+            Outcome::SendRaw(bytes) => {
+                self.send_message(raw_frame(&bytes, self.dialect(), &self.limits()));
+            }
+            Outcome::Stop(reason) => return Err(EndReason::ByCloud(reason)),
+        }
+        Ok(())
     }
 
     /// Handles a failed write. What the device sent before is still handled, and reading will then find

@@ -23,10 +23,10 @@ pub(super) struct Pending {
     pub(super) then: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// A batch is full with this number of messages.
+/// The number of messages of a full batch.
 const MESSAGES: usize = 32;
 
-/// A batch is full with about this number of bytes.
+/// About how many bytes a full batch has.
 const BYTES: usize = 64 * 1024;
 
 /// A batch is stored after so long, even if there is more to handle.
