@@ -73,8 +73,8 @@ pub use error::StoreError;
 pub use known_logins::{KnownLogin, KnownLoginStore};
 pub use latency::{Latency, LatencyHistogram};
 pub use messages::{
-    Effects, Enqueue, LogQuery, LogStatus, LoggedContent, LoggedMessage, MessageStore, NewLogged,
-    Step, StreamPosition,
+    Effects, Enqueue, Fence, LogQuery, LogStatus, LoggedContent, LoggedMessage, MessageStore,
+    NewLogged, OpenStreams, Step, StreamPosition,
 };
 pub use queue::{
     Dropped, QueueBudget, QueueStatus, QueueStore, Reservation, Reserved, ReservedItem, Room,

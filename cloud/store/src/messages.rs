@@ -18,13 +18,19 @@ pub trait MessageStore: Epoch {
     /// The id of the installation, made with the store.
     fn installation(&self) -> StoreFuture<'_, InstallationId>;
 
-    /// How far the streams of a device are, at most [`StreamPosition::MAX_PER_LANE`] of each lane.
-    fn positions<'a>(&'a self, device: &'a DeviceId) -> StoreFuture<'a, Vec<StreamPosition>>;
+    /// How far the streams of a device are, at most [`StreamPosition::MAX_PER_LANE`] of each lane, for a connection
+    /// that moves them from now on. Earlier ones no longer can.
+    fn open_streams<'a>(&'a self, device: &'a DeviceId) -> StoreFuture<'a, OpenStreams>;
 
-    /// Takes steps in their order, together. Returns how many: a step whose stream is not at [`Step::from`] is
-    /// not taken, nor are those after it. The streams of a lane beyond the maximum are forgotten, those first that
-    /// were not used for the longest time.
-    fn accept<'a>(&'a self, device: &'a DeviceId, steps: Vec<Step>) -> StoreFuture<'a, usize>;
+    /// Takes steps in their order, together. Returns how many: none with another fence than the latest of the device.
+    /// A step whose stream is not at [`Step::from`] is not taken, nor are those after it. The streams of a lane
+    /// beyond the maximum are forgotten, those first that were not used for the longest time.
+    fn accept<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        fence: Fence,
+        steps: Vec<Step>,
+    ) -> StoreFuture<'a, usize>;
 
     /// Forgets a stream that is finished.
     fn forget_stream<'a>(&'a self, device: &'a DeviceId, stream: StreamId) -> StoreFuture<'a, ()>;
@@ -39,6 +45,27 @@ pub trait MessageStore: Epoch {
     /// Deletes the oldest messages of the log, in steps: those that were accepted before this time, in seconds since
     /// 1970-01-01 UTC, and those that exceed this number of bytes. Returns how many; the newest stays.
     fn trim_log(&self, before: u64, bytes: u64) -> StoreFuture<'_, u64>;
+}
+
+/// Tells a connection of a device from earlier ones. What the number means is up to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "every store reads and fills it, and one that ignores a new field must not compile"
+)]
+pub struct Fence(pub i64);
+
+/// The streams of a device, for one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "every store fills it, and one that does not know a new field must not compile"
+)]
+pub struct OpenStreams {
+    /// What [`MessageStore::accept`] needs.
+    pub fence: Fence,
+    /// How far they are.
+    pub positions: Vec<StreamPosition>,
 }
 
 /// How far a stream is.

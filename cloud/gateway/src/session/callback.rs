@@ -1,7 +1,7 @@
 //! A callback of the handler, boxed and timed.
 
 use fedecks_protocol::Resume;
-use fedecks_store::{BoxFuture, StoreError, StreamPosition};
+use fedecks_store::{BoxFuture, OpenStreams, StoreError};
 use tokio::time::Instant;
 
 use super::inbound::Batch;
@@ -20,7 +20,7 @@ pub(super) enum Completed {
     /// Of a kept message.
     Kept(KeptOutcome),
     /// The positions of the device, which has announced this stream.
-    Positions(Resume, Result<Vec<StreamPosition>, StoreError>),
+    Opened(Resume, Result<OpenStreams, StoreError>),
     /// How many steps of a batch were taken.
     Stored(Batch, Result<usize, StoreError>),
     /// A stream is forgotten.

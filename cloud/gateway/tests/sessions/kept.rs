@@ -148,7 +148,7 @@ async fn what_is_acknowledged_is_stored_and_a_repetition_is_removed() {
     assert_eq!((last.tag, last.credit_to, &last.rejected[..]), (Tag(1003), 67, &[][..]));
     assert_eq!(logged(&cloud).await, ["\"m1\"", "\"m2\"", "\"m3\""]);
     let position = StreamPosition { stream: STREAM, lane: Lane::Normal, up_to: 3, tag: Tag(1003) };
-    assert_eq!(cloud.messages.positions(&id("a")).await.unwrap(), [position]);
+    assert_eq!(cloud.messages.open_streams(&id("a")).await.unwrap().positions, [position]);
     drop(device);
 
     // The acknowledgement was lost, and the device continues where it thinks that it is.

@@ -191,11 +191,12 @@ async fn what_a_slow_handler_has_done_is_acknowledged_early() {
 async fn a_new_stream_does_not_cost_the_position_of_another() {
     let cloud = start().await;
     let stream = |number: u8| StreamId([number; 16]);
+    let fence = cloud.messages.open_streams(&id("a")).await.unwrap().fence;
     for number in 1..=8 {
         let to =
             StreamPosition { stream: stream(number), lane: Lane::Normal, up_to: 5, tag: Tag(5) };
         let step = Step { from: 0, to, effects: Effects::default() };
-        assert_eq!(cloud.messages.accept(&id("a"), vec![step]).await.unwrap(), 1);
+        assert_eq!(cloud.messages.accept(&id("a"), fence, vec![step]).await.unwrap(), 1);
     }
     let mut device = RawDevice::connect(cloud.address, "a").await;
     device.send(&resume_of(100, stream(100), 1)).await;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use fedecks_cloud::store::{
-    Epoch, LogQuery, LogStatus, LoggedMessage, MessageStore, SqliteStore, Step, StoreError,
-    StoreFuture, StreamPosition,
+    Epoch, Fence, LogQuery, LogStatus, LoggedMessage, MessageStore, OpenStreams, SqliteStore, Step,
+    StoreError, StoreFuture,
 };
 use fedecks_protocol::{
     CloseCode, DeliveryFrame, DeviceId, DownFrame, InstallationId, StreamId, Tag, UpFrame,
@@ -51,19 +51,24 @@ impl MessageStore for Flaky {
         self.store.installation()
     }
 
-    fn positions<'a>(&'a self, device: &'a DeviceId) -> StoreFuture<'a, Vec<StreamPosition>> {
+    fn open_streams<'a>(&'a self, device: &'a DeviceId) -> StoreFuture<'a, OpenStreams> {
         if self.fault.load(Ordering::SeqCst) == UNREADABLE {
             return Box::pin(async { Err(Self::error()) });
         }
-        self.store.positions(device)
+        self.store.open_streams(device)
     }
 
-    fn accept<'a>(&'a self, device: &'a DeviceId, steps: Vec<Step>) -> StoreFuture<'a, usize> {
+    fn accept<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        fence: Fence,
+        steps: Vec<Step>,
+    ) -> StoreFuture<'a, usize> {
         Box::pin(async move {
             match self.fault.load(Ordering::SeqCst) {
-                NONE => self.store.accept(device, steps).await,
+                NONE => self.store.accept(device, fence, steps).await,
                 ANSWER_LOST => {
-                    self.store.accept(device, steps).await?;
+                    self.store.accept(device, fence, steps).await?;
                     Err(Self::error())
                 }
                 _ => Err(Self::error()),

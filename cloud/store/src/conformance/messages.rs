@@ -1,6 +1,6 @@
 //! The contract of kept messages.
 
-use fedecks_protocol::{Lane, StreamId, Tag};
+use fedecks_protocol::{DeviceId, Lane, StreamId, Tag};
 
 use super::support::{cli, device};
 use crate::devices::DeviceStore;
@@ -14,6 +14,7 @@ use crate::queue_item::QueueItem;
 /// Tests the contract of [`MessageStore`] on empty stores, which `open` creates.
 pub async fn messages<S: MessageStore + QueueStore + DeviceStore>(open: impl AsyncFn() -> S) {
     a_position_moves_only_from_where_it_is(&open().await).await;
+    an_older_connection_moves_nothing(&open().await).await;
     effects_are_stored_with_their_step_only(&open().await).await;
     old_streams_of_a_lane_are_forgotten(&open().await).await;
     the_log_is_read_in_order_and_trimmed(&open().await).await;
@@ -37,21 +38,45 @@ fn with_message(step: Step, text: &str, at: u64) -> Step {
     Step { effects, ..step }
 }
 
+async fn positions(store: &impl MessageStore, device: &DeviceId) -> Vec<StreamPosition> {
+    store.open_streams(device).await.unwrap().positions
+}
+
+/// Takes steps on a new connection.
+async fn accept(store: &impl MessageStore, device: &DeviceId, steps: Vec<Step>) -> usize {
+    let fence = store.open_streams(device).await.unwrap().fence;
+    store.accept(device, fence, steps).await.unwrap()
+}
+
+async fn an_older_connection_moves_nothing(store: &impl MessageStore) {
+    let kitchen = device("kitchen");
+    let older = store.open_streams(&kitchen).await.unwrap().fence;
+    assert_eq!(store.accept(&kitchen, older, vec![step(STREAM, 0, 1)]).await.unwrap(), 1);
+    let newer = store.open_streams(&kitchen).await.unwrap();
+    assert_eq!(newer.positions.len(), 1);
+    assert_eq!(store.accept(&kitchen, older, vec![step(STREAM, 1, 2)]).await.unwrap(), 0);
+    assert_eq!(
+        store.accept(&device("hall"), newer.fence, vec![step(STREAM, 0, 1)]).await.unwrap(),
+        0
+    );
+    assert_eq!(store.accept(&kitchen, newer.fence, vec![step(STREAM, 1, 2)]).await.unwrap(), 1);
+}
+
 async fn a_position_moves_only_from_where_it_is(store: &impl MessageStore) {
     let (kitchen, hall) = (device("kitchen"), device("hall"));
-    assert_eq!(store.positions(&kitchen).await.unwrap(), []);
+    assert_eq!(positions(store, &kitchen).await, []);
     let steps =
         vec![step(STREAM, 0, 1), step(STREAM, 1, 5), step(STREAM, 4, 6), step(STREAM, 5, 6)];
-    assert_eq!(store.accept(&kitchen, steps).await.unwrap(), 2, "none after the wrong one");
-    assert_eq!(store.accept(&kitchen, vec![step(STREAM, 0, 1)]).await.unwrap(), 0);
+    assert_eq!(accept(store, &kitchen, steps).await, 2, "none after the wrong one");
+    assert_eq!(accept(store, &kitchen, vec![step(STREAM, 0, 1)]).await, 0);
     let position =
         StreamPosition { stream: STREAM, lane: Lane::Urgent, up_to: 5, tag: Tag(u64::MAX - 5) };
-    assert_eq!(store.positions(&kitchen).await.unwrap(), [position]);
-    assert_eq!(store.positions(&hall).await.unwrap(), []);
-    assert_eq!(store.accept(&hall, vec![step(STREAM, 0, 3)]).await.unwrap(), 1);
+    assert_eq!(positions(store, &kitchen).await, [position]);
+    assert_eq!(positions(store, &hall).await, []);
+    assert_eq!(accept(store, &hall, vec![step(STREAM, 0, 3)]).await, 1);
     store.forget_stream(&kitchen, STREAM).await.unwrap();
-    assert_eq!(store.positions(&kitchen).await.unwrap(), []);
-    assert_eq!(store.positions(&hall).await.unwrap().len(), 1);
+    assert_eq!(positions(store, &kitchen).await, []);
+    assert_eq!(positions(store, &hall).await.len(), 1);
 }
 
 async fn effects_are_stored_with_their_step_only(store: &(impl MessageStore + QueueStore)) {
@@ -65,10 +90,10 @@ async fn effects_are_stored_with_their_step_only(store: &(impl MessageStore + Qu
         Step { effects, ..step(STREAM, from, from + 1) }
     };
     let steps = vec![with(0, "a"), with(1, "b"), with(1, "repeated"), with(2, "after it")];
-    assert_eq!(store.accept(&kitchen, steps).await.unwrap(), 2);
+    assert_eq!(accept(store, &kitchen, steps).await, 2);
     let status = store.queue_status("q").await.unwrap();
     assert_eq!((status.items, status.dropped), (2, 0));
-    store.accept(&kitchen, vec![with(2, "c")]).await.unwrap();
+    accept(store, &kitchen, vec![with(2, "c")]).await;
     let status = store.queue_status("q").await.unwrap();
     assert_eq!((status.items, status.dropped), (2, 1), "within its budget");
     let all = LogQuery { limit: 10, ..LogQuery::default() };
@@ -81,11 +106,11 @@ async fn old_streams_of_a_lane_are_forgotten(store: &impl MessageStore) {
     let kitchen = device("kitchen");
     let stream = |number: u8| StreamId([number; 16]);
     for number in 0..8 {
-        store.accept(&kitchen, vec![step(stream(number), 0, 1)]).await.unwrap();
+        accept(store, &kitchen, vec![step(stream(number), 0, 1)]).await;
     }
-    store.accept(&kitchen, vec![step(stream(0), 1, 2), step(stream(8), 0, 1)]).await.unwrap();
+    accept(store, &kitchen, vec![step(stream(0), 1, 2), step(stream(8), 0, 1)]).await;
     let mut streams: Vec<_> =
-        store.positions(&kitchen).await.unwrap().into_iter().map(|it| it.stream).collect();
+        positions(store, &kitchen).await.into_iter().map(|it| it.stream).collect();
     streams.sort_unstable();
     assert_eq!(streams, [0, 2, 3, 4, 5, 6, 7, 8].map(stream), "the second was used first");
 }
@@ -98,7 +123,7 @@ async fn the_log_is_read_in_order_and_trimmed(store: &impl MessageStore) {
         let step = step(StreamId([(number == 650).into(); 16]), 0, 0);
         let step = Step { to: StreamPosition { up_to: 0, ..step.to }, ..step };
         let step = with_message(step, &number.to_string(), number);
-        assert_eq!(store.accept(to, vec![step]).await.unwrap(), 1);
+        assert_eq!(accept(store, to, vec![step]).await, 1);
     }
     let query = |after, devices: &[&str]| {
         let devices = devices.iter().map(|text| text.parse().unwrap()).collect();
@@ -128,7 +153,7 @@ async fn the_log_is_read_in_order_and_trimmed(store: &impl MessageStore) {
 async fn a_forgotten_device_begins_anew(store: &(impl MessageStore + DeviceStore)) {
     let kitchen = device("kitchen");
     store.revoke(&kitchen, &cli()).await.unwrap();
-    store.accept(&kitchen, vec![step(STREAM, 0, 1)]).await.unwrap();
+    accept(store, &kitchen, vec![step(STREAM, 0, 1)]).await;
     store.forget(&kitchen, &cli()).await.unwrap();
-    assert_eq!(store.positions(&kitchen).await.unwrap(), []);
+    assert_eq!(positions(store, &kitchen).await, []);
 }

@@ -167,6 +167,7 @@ const MIGRATIONS: &[&str] = &[
     // AUTOINCREMENT never reuses a number, so that a reader who has read up to one misses none.
     "CREATE TABLE installation (id BLOB NOT NULL) STRICT;
      INSERT INTO installation VALUES (randomblob(16));
+     CREATE TABLE up_devices (device TEXT PRIMARY KEY, fence INTEGER NOT NULL) STRICT, WITHOUT ROWID;
      CREATE TABLE up_streams (
          device TEXT NOT NULL,
          stream BLOB NOT NULL,

@@ -216,7 +216,7 @@ fn a_cloud_that_acknowledges_what_was_never_sent_is_hung_up_on() {
     connect(&mut it, 1, offering(CLOUD));
     keep(&mut it, Lane::Normal, 1).unwrap();
     written(&mut it);
-    it.frame(1, &ack(1, 2, Tag(9)));
+    it.frame(1, &ack(1, 0, Tag(0))).frame(1, &ack(1, 2, Tag(9)));
     let outputs = it.drain();
     assert!(outputs.contains(&disconnect(1, CloseCode::ProtocolError)), "{outputs:?}");
     it.expect_state(State::Waiting { until: it.now + it.wait() });

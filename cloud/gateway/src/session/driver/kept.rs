@@ -57,7 +57,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
             Arrival::Load(resume) => Some(Box::pin(async move {
                 older_sessions_end(context, device).await;
-                Completed::Positions(resume, kept.store.positions(device).await)
+                Completed::Opened(resume, kept.store.open_streams(device).await)
             })),
             Arrival::Forget(stream) => Some(Box::pin(async move {
                 if let Err(error) = kept.store.forget_stream(device, stream).await {
@@ -86,12 +86,12 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         match completed {
             Completed::Outcome(outcome) => self.act_on(outcome),
             Completed::Kept(outcome) => self.on_handled(outcome, now),
-            Completed::Positions(resume, Ok(positions)) => {
+            Completed::Opened(resume, Ok(opened)) => {
                 let Some(inbound) = &mut self.inbound else { return Ok(()) };
-                inbound.restore(positions);
+                inbound.restore(opened);
                 self.resume(&resume, now)
             }
-            Completed::Positions(_, Err(error)) => Err(unavailable(&error)),
+            Completed::Opened(_, Err(error)) => Err(unavailable(&error)),
             Completed::Stored(batch, stored) => self.on_stored(batch, stored, now),
             Completed::Forgotten => Ok(()),
         }
@@ -158,13 +158,13 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         self.count_batch();
         let (kept, device) = (self.context.kept.as_ref()?, self.session.device());
         let inbound = self.inbound.as_mut()?;
-        let batch = std::mem::take(&mut inbound.batch);
+        let (batch, fence) = (std::mem::take(&mut inbound.batch), inbound.fence);
         let steps = batch.steps();
         let incoming = &self.context.traffic.incoming;
         let held = Held { pool: incoming, bytes: std::mem::take(&mut inbound.counted) };
         Some(Box::pin(async move {
             let _held = held;
-            let stored = kept.store.accept(device, steps).await;
+            let stored = kept.store.accept(device, fence, steps).await;
             Completed::Stored(batch, stored)
         }))
     }

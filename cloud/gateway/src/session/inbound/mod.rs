@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use fedecks_delivery::{Credit, Outcome as Done, Position, Receiver, Violation};
 use fedecks_protocol::{Ack, DeliveryFrame, Kept, Resume, Skip, Tag};
-use fedecks_store::{Step, StreamPosition};
+use fedecks_store::{Fence, OpenStreams, Step, StreamPosition};
 
 pub(super) use self::batch::Batch;
 use self::batch::Pending;
@@ -20,6 +20,7 @@ pub(super) struct Inbound {
     /// The positions of streams that the device has not announced on this connection; `None` before the store was
     /// asked.
     known: Option<Vec<StreamPosition>>,
+    pub(super) fence: Fence,
     pub(super) batch: Batch,
     /// What of the batch is counted as memory, in bytes.
     pub(super) counted: usize,
@@ -57,6 +58,7 @@ impl Inbound {
         Self {
             receiver: Receiver::new(Credit::MAX),
             known: None,
+            fence: Fence(0),
             batch: Batch::default(),
             counted: 0,
             holds: Holds::default(),
@@ -66,7 +68,8 @@ impl Inbound {
     }
 
     /// The positions from the store.
-    pub(super) fn restore(&mut self, positions: Vec<StreamPosition>) {
+    pub(super) fn restore(&mut self, OpenStreams { fence, positions }: OpenStreams) {
+        self.fence = fence;
         self.known = Some(positions);
     }
 

@@ -13,8 +13,8 @@ use super::queue::enqueue_in;
 use super::store::SqliteStore;
 use crate::boxed::StoreFuture;
 use crate::messages::{
-    LogQuery, LogStatus, LoggedContent, LoggedMessage, MessageStore, NewLogged, Step,
-    StreamPosition,
+    Fence, LogQuery, LogStatus, LoggedContent, LoggedMessage, MessageStore, NewLogged, OpenStreams,
+    Step, StreamPosition,
 };
 
 /// How many rows of the log a step reads or deletes.
@@ -34,17 +34,33 @@ impl MessageStore for SqliteStore {
         })
     }
 
-    fn positions<'a>(&'a self, device: &'a DeviceId) -> StoreFuture<'a, Vec<StreamPosition>> {
+    fn open_streams<'a>(&'a self, device: &'a DeviceId) -> StoreFuture<'a, OpenStreams> {
         let device = device.clone();
-        self.read_bulk(move |database| {
-            let mut positions = database.prepare_cached(sql::POSITIONS)?;
-            positions.query_map([device.as_str()], position)?.collect()
+        // A power cut ends the connections, too.
+        self.write_bulk_unsynced(move |tx| {
+            let mut open = tx.prepare_cached(sql::OPEN)?;
+            // Random, so that no connection from before a restore fits.
+            let fence = rand::random();
+            open.execute(params![device.as_str(), fence])?;
+            let mut positions = tx.prepare_cached(sql::POSITIONS)?;
+            let positions = positions.query_map([device.as_str()], position)?;
+            Ok(OpenStreams { fence: Fence(fence), positions: positions.collect::<Result<_, _>>()? })
         })
     }
 
-    fn accept<'a>(&'a self, device: &'a DeviceId, steps: Vec<Step>) -> StoreFuture<'a, usize> {
+    fn accept<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        fence: Fence,
+        steps: Vec<Step>,
+    ) -> StoreFuture<'a, usize> {
         let device = device.clone();
         self.write_bulk(move |tx| {
+            let mut latest = tx.prepare_cached(sql::FENCE)?;
+            let latest = latest.query_row([device.as_str()], |row| row.get(0)).optional()?;
+            if latest != Some(fence.0) {
+                return Ok(0);
+            }
             let mut taken = 0;
             for step in &steps {
                 if !accept(tx, &device, step)? {
@@ -194,6 +210,7 @@ fn trim(tx: &Transaction<'_>, before: u64, bytes: u64) -> rusqlite::Result<u64> 
 
 /// Forgets the streams of a device whose id may get another holder.
 pub(super) fn forget_device(tx: &Connection, device: &DeviceId) -> rusqlite::Result<()> {
+    tx.prepare_cached(sql::FORGET_FENCE)?.execute([device.as_str()])?;
     tx.prepare_cached(sql::FORGET_DEVICE)?.execute([device.as_str()]).map(drop)
 }
 

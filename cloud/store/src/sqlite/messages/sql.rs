@@ -10,6 +10,10 @@ macro_rules! statements {
 }
 
 statements! {
+    OPEN = "INSERT INTO up_devices (device, fence) VALUES (?1, ?2)
+        ON CONFLICT (device) DO UPDATE SET fence = excluded.fence";
+    FENCE = "SELECT fence FROM up_devices WHERE device = ?1";
+    FORGET_FENCE = "DELETE FROM up_devices WHERE device = ?1";
     POSITIONS = "SELECT stream, lane, up_to, tag FROM up_streams WHERE device = ?1";
     UP_TO = "SELECT up_to FROM up_streams WHERE device = ?1 AND stream = ?2";
     /// `used` is higher than that of every other stream of the device.
