@@ -23,7 +23,7 @@ pub struct Cloud<C> {
     pub denylist: Denylist,
     /// In memory.
     pub store: Arc<dyn DeviceStore>,
-    /// The same.
+    /// Where kept messages are stored.
     pub messages: Arc<dyn MessageStore>,
     /// Where it listens.
     pub address: SocketAddr,
@@ -39,6 +39,8 @@ pub struct CloudOptions {
     pub tls: Option<Tls>,
     /// The options of the library.
     pub options: Options,
+    /// Where kept messages are stored. With the devices by default.
+    pub messages: Option<Arc<dyn MessageStore>>,
     /// A separate one by default.
     pub backplane: Option<Arc<dyn Backplane>>,
     /// [`keyring`] by default.
@@ -53,6 +55,7 @@ impl Default for CloudOptions {
             address: ([127, 0, 0, 1], 0).into(),
             tls: None,
             options: Options::default(),
+            messages: None,
             backplane: None,
             keyring: keyring(),
             clock: Clock::system(),
@@ -81,9 +84,10 @@ impl CloudOptions {
         serve: impl FnOnce(&Fedecks<H>) -> (SocketAddr, Option<Server>),
     ) -> Cloud<C> {
         let store = Arc::new(SqliteStore::in_memory().unwrap());
+        let messages = self.messages.unwrap_or_else(|| store.clone());
         let (sender, calls) = unbounded_channel();
         let mut builder = Fedecks::builder(handler(sender), self.keyring, store.clone())
-            .messages(store.clone())
+            .messages(messages.clone())
             .clock(self.clock)
             .options(self.options);
         if let Some(backplane) = self.backplane {
@@ -92,7 +96,6 @@ impl CloudOptions {
         let fedecks = builder.build().await.unwrap();
         let (address, server) = serve(&fedecks);
         let denylist = fedecks.denylist().clone();
-        let messages = store.clone();
         Cloud { hub: fedecks.hub(), denylist, store, messages, address, calls, server }
     }
 }

@@ -34,7 +34,8 @@ async fn run(denylist: Denylist, hub: WeakHub) {
                 }
             }
             AccessEvent::Missed { .. } => {
-                hub.all_local()
+                hub.registry()
+                    .all()
                     .iter()
                     .for_each(|connection| close_if_denied(&denylist, connection));
             }

@@ -20,6 +20,7 @@ use crate::messaging::backplane::in_process::InProcess;
 use crate::messaging::hub::{Hub, HubOptions};
 use crate::messaging::kept::KeptMessages;
 use crate::messaging::kept::failures::Failures;
+use crate::messaging::kept::rejections::Rejections;
 use crate::options::Options;
 use crate::session::traffic::TrafficLimits;
 
@@ -121,7 +122,8 @@ impl<H: Handler> Builder<H> {
         let kept = match messages {
             Some(store) => {
                 let installation = store.installation().await?;
-                Some(KeptMessages { store, installation, failures: Failures::default() })
+                let (failures, rejections) = (Failures::default(), Rejections::default());
+                Some(KeptMessages { store, installation, failures, rejections })
             }
             None => None,
         };

@@ -35,11 +35,11 @@ use crate::session::error::{Disconnected, SessionError};
 /// ```
 ///
 /// The callbacks that take a [`Session`] run in that session's task, one at a time. While one runs, the
-/// session handles no other message and sends nothing but pongs; other sessions are not affected. If the
-/// session has to end in the meantime, for example because the device has reconnected, the callback gets
-/// 5 seconds to complete and is then dropped at its `await`. A callback that takes longer than the idle
-/// timeout is dropped too, and the session closes with 1011. A callback that panics closes its session
-/// with 1011, and no other.
+/// session handles no other message and sends nothing but pongs, acknowledgements and signs of life; other
+/// sessions are not affected. If the session has to end in the meantime, for example because the device has
+/// reconnected, the callback gets 5 seconds to complete and is then dropped at its `await`. A callback that
+/// takes longer than the idle timeout is dropped too, and the session closes with 1011. A callback that
+/// panics closes its session with 1011, and no other.
 pub trait Handler: Send + Sync + 'static {
     /// Checks the credentials of a device. Called before the connection is upgraded, and only for devices
     /// that present credentials instead of a token.
@@ -72,6 +72,35 @@ pub trait Handler: Send + Sync + 'static {
     /// The same message comes again if the acknowledgement did not become durable, with the same id and
     /// [`redelivered`](KeptMessage::redelivered). What is stored as its [`Effects`] is stored
     /// once. If this callback panics or hangs three times for the same message, that is rejected.
+    ///
+    /// What several messages effect is stored in one transaction, at the latest 250 ms after the first of them was
+    /// handled and the callback for the next one has completed. It is also stored if the session ends, or this
+    /// callback closes it.
+    ///
+    /// ```
+    /// use fedecks_cloud::messaging::{KeptContent, KeptMessage, KeptOutcome};
+    /// use fedecks_cloud::{Decision, Handler, Login, Session};
+    ///
+    /// struct Readings;
+    ///
+    /// impl Handler for Readings {
+    ///     async fn authenticate(&self, _login: Login<'_>) -> Decision {
+    ///         Decision::Accept
+    ///     }
+    ///
+    ///     async fn on_kept(&self, session: &Session, message: KeptMessage) -> KeptOutcome {
+    ///         let KeptContent::Term(reading) = message.content else {
+    ///             return KeptOutcome::Rejected { reason: "not a reading".to_owned() };
+    ///         };
+    ///         // The device and the id together tell whether this one was saved before.
+    ///         match save(session.device().as_str(), message.id.0, &format!("{reading:?}")).await {
+    ///             Ok(()) => KeptOutcome::done(),
+    ///             Err(_) => KeptOutcome::Later,
+    ///         }
+    ///     }
+    /// }
+    /// # async fn save(_: &str, _: u64, _: &str) -> std::io::Result<()> { Ok(()) }
+    /// ```
     fn on_kept(
         &self,
         session: &Session,

@@ -1,6 +1,6 @@
 //! The devices that are connected to this node, each by its newest connection.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -15,9 +15,16 @@ use crate::messaging::presence::{ByDevice, ConnectionId, Presence};
 /// The devices that are connected to this node, each by its newest connection.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    devices: RwLock<HashSet<ByDevice<ConnectionHandle>>>,
+    devices: RwLock<Devices>,
     /// Notified whenever a connection is removed.
     removed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Devices {
+    newest: HashSet<ByDevice<ConnectionHandle>>,
+    /// The number of connections of a device that were replaced and are not removed yet.
+    ending: HashMap<DeviceId, usize>,
 }
 
 /// The handle of one connection for the rest of the node.
@@ -58,12 +65,17 @@ impl Registry {
     pub(crate) fn insert(&self, connection: &Arc<ConnectionHandle>) {
         let older = {
             let mut devices = self.devices.write();
-            match devices.get(connection.device()) {
+            let Devices { newest, ending } = &mut *devices;
+            let older = match newest.get(connection.device()) {
                 Some(ByDevice(newer)) if newer.id() > connection.id() => Some(connection.clone()),
                 Some(_) | None => {
-                    devices.replace(ByDevice(connection.clone())).map(|ByDevice(older)| older)
+                    newest.replace(ByDevice(connection.clone())).map(|ByDevice(older)| older)
                 }
+            };
+            if let Some(older) = &older {
+                *ending.entry(older.device().clone()).or_default() += 1;
             }
+            older
         };
         if let Some(older) = older {
             older.close(CloseCode::Replaced);
@@ -74,24 +86,35 @@ impl Registry {
     pub(crate) fn remove(&self, connection: &ConnectionHandle) {
         {
             let mut devices = self.devices.write();
-            let current = devices.get(connection.device());
+            let Devices { newest, ending } = &mut *devices;
+            let current = newest.get(connection.device());
             if current.is_some_and(|current| current.0.id() == connection.id()) {
-                devices.remove(connection.device());
+                newest.remove(connection.device());
+            } else if let Some(count) = ending.get_mut(connection.device()) {
+                *count -= 1;
+                if *count == 0 {
+                    ending.remove(connection.device());
+                }
             }
         }
         self.removed.notify_waiters();
     }
 
     pub(crate) fn get(&self, device: &DeviceId) -> Option<Arc<ConnectionHandle>> {
-        self.devices.read().get(device).map(|ByDevice(connection)| connection.clone())
+        self.devices.read().newest.get(device).map(|ByDevice(connection)| connection.clone())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.devices.read().len()
+        self.devices.read().newest.len()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<ConnectionHandle>> {
-        self.devices.read().iter().map(|ByDevice(connection)| connection.clone()).collect()
+        self.devices.read().newest.iter().map(|ByDevice(connection)| connection.clone()).collect()
+    }
+
+    /// Whether a connection of the device was replaced and is not removed yet.
+    pub(crate) fn is_ending(&self, device: &DeviceId) -> bool {
+        self.devices.read().ending.contains_key(device)
     }
 
     /// Waits until all of `connections` have been removed.
@@ -158,10 +181,13 @@ pub(crate) mod tests {
             assert_eq!(close_command(&new), None);
             assert_eq!(registry.get(new.device()).unwrap().id(), new.id());
             assert_eq!(registry.len(), 1);
+            assert!(registry.is_ending(new.device()), "{newest_first}");
             registry.remove(&old);
+            assert!(!registry.is_ending(new.device()), "{newest_first}");
             assert!(registry.get(new.device()).is_some(), "{newest_first}");
             registry.remove(&new);
             assert!(registry.get(new.device()).is_none(), "{newest_first}");
+            assert!(registry.devices.read().ending.is_empty(), "{newest_first}");
         }
     }
 

@@ -306,9 +306,9 @@ impl Hub {
         self.0.registry.get(device)
     }
 
-    /// All connections to this node.
-    pub(crate) fn all_local(&self) -> Vec<Arc<ConnectionHandle>> {
-        self.0.registry.all()
+    /// The connections to this node.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0.registry
     }
 
     pub(crate) fn is_draining(&self) -> bool {

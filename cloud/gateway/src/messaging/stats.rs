@@ -32,6 +32,10 @@ pub struct HubStats {
     pub kept_received: u64,
     /// Kept messages of devices that were rejected for good.
     pub kept_rejected: u64,
+    /// Kept messages that the handler was given although it may have had them before.
+    pub kept_redelivered: u64,
+    /// Sessions that ended because the device violated the protocol of kept messages.
+    pub kept_violations: u64,
     /// Messages for devices that were dropped because the device's queue was full.
     pub queue_full: u64,
     /// Bytes received from devices in their sessions, as WebSocket frames, up to the close handshake;
@@ -53,6 +57,8 @@ pub(crate) struct Counters {
     pub(crate) messages_sent: AtomicU64,
     pub(crate) kept_received: AtomicU64,
     pub(crate) kept_rejected: AtomicU64,
+    pub(crate) kept_redelivered: AtomicU64,
+    pub(crate) kept_violations: AtomicU64,
     pub(crate) queue_full: AtomicU64,
     pub(crate) bytes_received: AtomicU64,
     pub(crate) bytes_sent: AtomicU64,
@@ -71,6 +77,8 @@ impl Counters {
             messages_sent: load(&self.messages_sent),
             kept_received: load(&self.kept_received),
             kept_rejected: load(&self.kept_rejected),
+            kept_redelivered: load(&self.kept_redelivered),
+            kept_violations: load(&self.kept_violations),
             queue_full: load(&self.queue_full),
             bytes_received: load(&self.bytes_received),
             bytes_sent: load(&self.bytes_sent),

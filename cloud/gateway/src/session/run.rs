@@ -68,10 +68,19 @@ where
         let mut timer = pin!(tokio::time::sleep(context.options.idle_timeout));
         let (end, arriving) = {
             let mut driver = Driver::new(&context, &session, &mut socket, timer.as_mut());
-            match driver.run().await {
+            let last = match driver.run().await {
                 Ok(never) => match never {},
-                Err(end) => (end, driver.traffic.arriving()),
-            }
+                Err(end) => driver.store_last(end),
+            };
+            let end = match last {
+                Ok(end) => end,
+                Err(last) => {
+                    let (end, completed) = last.await;
+                    driver.stored_last(completed);
+                    end
+                }
+            };
+            (end, driver.traffic.arriving())
         };
         end.log();
         end.count(context.hub.counters());

@@ -13,16 +13,25 @@ use fedecks_protocol::{
 };
 use fedecks_testing::cloud::Cloud;
 use fedecks_testing::raw_device::RawDevice;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::support::id;
 
-const STREAM: StreamId = StreamId([1; 16]);
+pub(crate) const STREAM: StreamId = StreamId([1; 16]);
 
 /// Handles each message as its bytes say.
-struct Instructed {
+pub(crate) struct Instructed {
     calls: UnboundedSender<(String, bool)>,
     later: Arc<AtomicU32>,
+    /// Lets the handler go on with a message that says so.
+    gate: Arc<Notify>,
+}
+
+impl Instructed {
+    pub(crate) fn new(calls: UnboundedSender<(String, bool)>, gate: &Arc<Notify>) -> Self {
+        Self { calls, later: Arc::default(), gate: gate.clone() }
+    }
 }
 
 impl Handler for Instructed {
@@ -42,26 +51,47 @@ impl Handler for Instructed {
         match &*text {
             "reject" => KeptOutcome::Rejected { reason: "as requested".into() },
             "panic" => panic!("as requested"),
+            "stop" => Outcome::stop().into(),
+            "nothing" => KeptOutcome::done(),
+            "slow" => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                KeptOutcome::done()
+            }
             "later" if self.later.fetch_add(1, Ordering::SeqCst) < 2 => KeptOutcome::Later,
             _ => {
+                if text == "held" {
+                    self.gate.notified().await;
+                }
                 let content = LoggedContent::Json(format!("{text:?}").into());
                 let log = NewLogged { redelivered: false, sent_at_ms: None, at: 1, content };
-                Effects::new(Stored { log: Some(log), enqueue: Vec::new() }).into()
+                let effects = Effects::new(Stored { log: Some(log), enqueue: Vec::new() });
+                let panics = text == "panic when stored";
+                effects.then(move || assert!(!panics, "as requested")).into()
             }
         }
     }
 }
 
-async fn start() -> Cloud<(String, bool)> {
-    Cloud::start(|calls| Instructed { calls, later: Arc::default() }).await
+pub(crate) async fn start() -> Cloud<(String, bool)> {
+    start_gated().await.0
 }
 
-fn resume(oldest: u64) -> UpFrame {
-    let (handle, lane, stream) = (1, Lane::Normal, STREAM);
+/// Also returns what lets a held message go on.
+pub(crate) async fn start_gated() -> (Cloud<(String, bool)>, Arc<Notify>) {
+    let gate = Arc::default();
+    (Cloud::start(|calls| Instructed::new(calls, &gate)).await, gate)
+}
+
+pub(crate) fn resume(oldest: u64) -> UpFrame {
+    resume_of(1, STREAM, oldest)
+}
+
+pub(crate) fn resume_of(handle: u64, stream: StreamId, oldest: u64) -> UpFrame {
+    let lane = Lane::Normal;
     UpFrame::Delivery(DeliveryFrame::Resume(Resume { handle, lane, stream, oldest, newest: 99 }))
 }
 
-fn kept(sequence: u64, text: &str, redelivered: bool) -> UpFrame {
+pub(crate) fn kept(sequence: u64, text: &str, redelivered: bool) -> UpFrame {
     UpFrame::Delivery(DeliveryFrame::Kept(Kept {
         handle: 1,
         sequence,
@@ -72,14 +102,14 @@ fn kept(sequence: u64, text: &str, redelivered: bool) -> UpFrame {
     }))
 }
 
-async fn ack(device: &mut RawDevice) -> Ack {
+pub(crate) async fn ack(device: &mut RawDevice) -> Ack {
     match device.frame().await {
         DownFrame::Delivery(DeliveryFrame::Ack(ack)) => ack,
         other => panic!("expected an acknowledgement: {other:?}"),
     }
 }
 
-async fn ack_of(device: &mut RawDevice, up_to: u64) -> Ack {
+pub(crate) async fn ack_of(device: &mut RawDevice, up_to: u64) -> Ack {
     loop {
         let ack = ack(device).await;
         if ack.up_to >= up_to {
@@ -89,7 +119,7 @@ async fn ack_of(device: &mut RawDevice, up_to: u64) -> Ack {
     }
 }
 
-async fn logged(cloud: &Cloud<(String, bool)>) -> Vec<String> {
+pub(crate) async fn logged(cloud: &Cloud<(String, bool)>) -> Vec<String> {
     let all = LogQuery { limit: 1000, ..LogQuery::default() };
     let log = cloud.messages.logged(&all).await.unwrap();
     let text = |content: LoggedContent| match content {
@@ -132,6 +162,7 @@ async fn what_is_acknowledged_is_stored_and_a_repetition_is_removed() {
         assert_eq!(cloud.next().await, (text.to_owned(), redelivered));
     }
     assert_eq!(cloud.try_next(), None);
+    assert_eq!((cloud.hub.stats().kept_received, cloud.hub.stats().kept_redelivered), (4, 1));
 }
 
 #[tokio::test]
@@ -165,10 +196,13 @@ async fn rejected_and_voided_numbers_are_passed_over() {
     assert_eq!(logged(&cloud).await, ["\"m6\""]);
     assert_eq!(cloud.hub.stats().kept_rejected, 1);
 
-    // Repeated until the device knows it.
-    let mut device = RawDevice::connect(cloud.address, "a").await;
-    device.send(&resume(1)).await;
-    assert_eq!(ack(&mut device).await.up_to, 6);
+    // Repeated until the device no longer has it.
+    for (oldest, rejected) in [(1, &[1][..]), (1, &[1]), (2, &[]), (1, &[])] {
+        let mut device = RawDevice::connect(cloud.address, "a").await;
+        device.send(&resume(oldest)).await;
+        let ack = ack(&mut device).await;
+        assert_eq!((ack.up_to, &ack.rejected[..]), (6, rejected));
+    }
 }
 
 #[tokio::test]
@@ -241,6 +275,7 @@ async fn what_breaks_the_rules_ends_the_connection() {
         }
         assert_eq!(device.closed().await.code, CloseCode::ProtocolError, "{frames:?}");
     }
+    assert_eq!(cloud.hub.stats().kept_violations, 4);
 }
 
 #[tokio::test]

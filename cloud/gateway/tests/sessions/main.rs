@@ -9,6 +9,8 @@ mod accounts;
 mod endings;
 mod guessing;
 mod kept;
+mod kept_endings;
+mod kept_store;
 mod messages;
 mod nodes;
 mod rate_limit;

@@ -56,6 +56,16 @@ impl MetricSource for Hub {
             stats.kept_rejected,
         )?;
         to.counter(
+            "kept_messages_redelivered",
+            "Kept messages of devices that were handled again",
+            stats.kept_redelivered,
+        )?;
+        to.counter(
+            "kept_violations",
+            "Sessions that violated the protocol of kept messages",
+            stats.kept_violations,
+        )?;
+        to.counter(
             "queue_full",
             "Messages to devices that were refused because the queue was full",
             stats.queue_full,

@@ -1,5 +1,6 @@
 //! The event loop of a session, from the first frame to the reason why it ends.
 
+mod keep_alive;
 mod kept;
 mod sending;
 
@@ -21,7 +22,6 @@ use crate::connection::mailbox::{Delivery, Item};
 use crate::context::GatewayContext;
 use crate::handler::{Handler, Outcome};
 use crate::messaging::message::Published;
-use crate::options::Options;
 use crate::session::Session;
 use crate::session::callback::{Callback, Completed, timed};
 use crate::session::end::EndReason;
@@ -51,7 +51,7 @@ pub(in crate::session) struct Driver<'a, H, S> {
     /// The queue has priority over the device's next message, so that neither starves the other.
     queue_first: bool,
     pub(in crate::session) traffic: Traffic,
-    /// When a throttled device was last sent a pong, in seconds since the start of the cloud: a quarter
+    /// When the device was last sent a pong because it was not read, in seconds since the start of the cloud: a quarter
     /// of the size of an `Instant`.
     last_pong_s: u32,
     /// A frame was not admitted for lack of memory.
@@ -82,10 +82,6 @@ enum Work {
 
 /// How long a running callback may continue when the session has to end.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// How often a throttled device is sent a pong, in seconds. Its own pings are queued behind the messages
-/// that it may not send yet, and it considers a connection lost if nothing arrives for 10 s after a ping.
-const KEEPALIVE_S: u32 = 3;
 
 impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     pub(in crate::session) fn new(
@@ -138,6 +134,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 self.call(callback).await?;
             }
             self.traffic.handled(&self.context.traffic);
+            self.count_batch();
             // A session that always has something to do must let other tasks run.
             tokio::task::coop::consume_budget().await;
         }
@@ -237,10 +234,17 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         deadline: &mut Option<Instant>,
     ) -> Poll<EndReason> {
         self.read(cx);
+        let now = Instant::now();
+        let throttled = self.blocked_until(now);
+        let is_read_ahead = matches!(self.pending, Some(Pending::Frame(_)));
+        let is_reading = !is_read_ahead && throttled.is_none();
+        if !is_reading {
+            self.send_sign_of_life(now);
+        }
+        self.send_acks();
         if let Err(end) = self.flush(cx) {
             self.write_failed(end);
         }
-        let now = Instant::now();
         let until = deadline.get_or_insert(now + self.context.options.idle_timeout);
         let command = match self.poll_mailbox(cx, false) {
             Poll::Ready(Delivery::Close(command)) => {
@@ -253,8 +257,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             let stuck = SessionError::Stuck(self.context.options.idle_timeout);
             return Poll::Ready(command.map_or(EndReason::Error(stuck), EndReason::from));
         }
-        let throttled = self.blocked_until(now);
-        let next = throttled.map_or(*until, |throttled| throttled.min(*until));
+        let sign_of_life = (!is_reading).then(|| self.sign_of_life_due());
+        let deadlines = [throttled, sign_of_life, self.ack_due()];
+        let next = deadlines.into_iter().flatten().fold(*until, Instant::min);
         self.arm(cx, next);
         Poll::Pending
     }
@@ -389,31 +394,6 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     fn poll_mailbox(&self, cx: &mut Context<'_>, items: bool) -> Poll<Delivery> {
         let mailbox = &self.session.connection_handle().mailbox;
         mailbox.poll(cx, items, &self.context.traffic.outgoing)
-    }
-
-    /// Sends a pong to a throttled device if one is due, so that it does not consider the connection lost.
-    /// Returns whether there is one to flush.
-    fn throttle(&mut self, now: Instant) -> bool {
-        if self.needs_room {
-            tracing::debug!("waiting for memory to receive a message of the device");
-        } else if !std::mem::replace(&mut self.throttling_logged, true) {
-            let Options { messages_per_second, bytes_per_second, .. } = self.context.options;
-            tracing::warn!(
-                messages_per_second,
-                bytes_per_second,
-                "the device exceeds its message rate limit, throttling it"
-            );
-        }
-        let second = self.context.traffic.seconds(now);
-        let due = second.saturating_sub(self.last_pong_s) >= KEEPALIVE_S;
-        if due {
-            self.last_pong_s = second;
-            self.socket.pong();
-            if self.knows_alive {
-                self.send_alive(0);
-            }
-        }
-        due
     }
 
     /// Makes the task wake up at `next`; it may also wake up earlier without a reason.

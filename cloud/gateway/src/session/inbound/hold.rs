@@ -52,28 +52,37 @@ impl Holds {
         }
     }
 
-    /// A message of the stream was handled.
+    /// The result of a message of the stream is stored.
     pub(super) fn succeeded(&mut self, handle: u64) {
         self.0.retain(|hold| hold.handle != handle || hold.until.is_some());
     }
 
     /// A stream whose hold ends, and the number up to which its sender need not repeat.
     pub(super) fn poll(&mut self, now: Duration) -> Option<(u64, u64)> {
-        let due = |hold: &&mut Hold| hold.until.is_some_and(|until| until <= now);
-        let hold = self.0.iter_mut().find(due)?;
+        let hold = self.0.iter_mut().find(|hold| hold.ends().is_some_and(|end| end <= now))?;
         hold.until = None;
         Some((hold.handle, hold.to?))
     }
 
     /// When the next hold ends.
     pub(super) fn next(&self) -> Option<Duration> {
-        self.0.iter().filter_map(|hold| hold.until).min()
+        self.0.iter().filter_map(Hold::ends).min()
+    }
+
+    /// The stream is finished.
+    pub(super) fn forget(&mut self, handle: u64) {
+        self.0.retain(|hold| hold.handle != handle);
     }
 }
 
 impl Hold {
     fn is_pending(&self) -> bool {
         self.until.is_some() && self.to.is_none()
+    }
+
+    /// When it ends. Not before the rest is let go, however long it takes to store what was handled before.
+    fn ends(&self) -> Option<Duration> {
+        self.until.filter(|_| self.to.is_some())
     }
 }
 
@@ -101,6 +110,27 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         holds.succeeded(7);
         holds.hold(7, now);
+        holds.apply(Some);
         assert_eq!(holds.next(), Some(now + FIRST));
+    }
+
+    #[test]
+    fn a_hold_that_passes_before_the_rest_is_let_go_still_ends() {
+        let mut holds = Holds::default();
+        holds.hold(7, Duration::ZERO);
+        let late = FIRST * 2;
+        assert_eq!((holds.poll(late), holds.next()), (None, None));
+        holds.apply(|_| Some(3));
+        assert_eq!(holds.poll(late), Some((7, 3)));
+    }
+
+    #[test]
+    fn a_finished_stream_is_not_remembered() {
+        let mut holds = Holds::default();
+        for handle in 0..100 {
+            holds.hold(handle, Duration::ZERO);
+            holds.forget(handle);
+        }
+        assert!(holds.0.is_empty());
     }
 }

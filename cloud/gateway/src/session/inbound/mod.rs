@@ -17,11 +17,17 @@ use crate::messaging::kept::{Effects, KeptContent, KeptMessage};
 /// Exists from the first stream that the device announces.
 pub(super) struct Inbound {
     receiver: Receiver,
-    /// Whether the store was asked for the positions.
-    is_loaded: bool,
+    /// The positions of streams that the device has not announced on this connection; `None` before the store was
+    /// asked.
+    known: Option<Vec<StreamPosition>>,
     pub(super) fence: Fence,
     pub(super) batch: Batch,
+    /// What of the batch is counted as memory, in bytes.
+    pub(super) counted: usize,
     holds: Holds,
+    /// Numbers that were rejected on earlier connections, by the handle of their stream: the next acknowledgement
+    /// repeats them.
+    rejected_before: Vec<(u64, Vec<u64>)>,
     /// The message that the handler has.
     pub(super) handling: Option<Handling>,
 }
@@ -39,6 +45,8 @@ pub(super) enum Arrival {
     Nothing,
     /// A stream is announced, and the positions of the device are not known yet.
     Load(Resume),
+    /// A stream is announced.
+    Resume(Resume),
     /// The handler gets a message.
     Handle(Box<KeptMessage>),
     /// A finished stream is forgotten.
@@ -49,21 +57,20 @@ impl Inbound {
     pub(super) fn new() -> Self {
         Self {
             receiver: Receiver::new(Credit::MAX),
-            is_loaded: false,
+            known: None,
             fence: Fence(0),
             batch: Batch::default(),
+            counted: 0,
             holds: Holds::default(),
+            rejected_before: Vec::new(),
             handling: None,
         }
     }
 
     /// The positions from the store.
     pub(super) fn restore(&mut self, OpenStreams { fence, positions }: OpenStreams) {
-        self.is_loaded = true;
         self.fence = fence;
-        for StreamPosition { stream, lane, up_to, tag } in positions {
-            self.receiver.restore(stream, lane, Position { up_to, tag });
-        }
+        self.known = Some(positions);
     }
 
     /// Takes a frame. `decode` makes the content of a message.
@@ -71,13 +78,17 @@ impl Inbound {
         &mut self,
         frame: DeliveryFrame,
         decode: impl FnOnce(fedecks_protocol::Content) -> Option<KeptContent>,
+        now: Duration,
     ) -> Result<Arrival, Violation> {
         match frame {
-            DeliveryFrame::Resume(resume) if !self.is_loaded => return Ok(Arrival::Load(resume)),
-            DeliveryFrame::Resume(resume) => self.resume(&resume)?,
-            DeliveryFrame::Kept(kept) => return self.on_kept(kept, decode),
-            DeliveryFrame::Skip(skip) => self.on_skip(&skip)?,
+            DeliveryFrame::Resume(resume) if self.known.is_none() => {
+                return Ok(Arrival::Load(resume));
+            }
+            DeliveryFrame::Resume(resume) => return Ok(Arrival::Resume(resume)),
+            DeliveryFrame::Kept(kept) => return self.on_kept(kept, decode, now),
+            DeliveryFrame::Skip(skip) => self.on_skip(&skip, now)?,
             DeliveryFrame::Close { handle } => {
+                self.holds.forget(handle);
                 return self.receiver.on_close(handle).map(Arrival::Forget);
             }
             // Of streams to the device, of which there are none.
@@ -88,9 +99,23 @@ impl Inbound {
         Ok(Arrival::Nothing)
     }
 
-    /// Answers an announced stream.
-    pub(super) fn resume(&mut self, resume: &Resume) -> Result<(), Violation> {
-        let Some(gap) = self.receiver.on_resume(resume)? else { return Ok(()) };
+    /// Answers an announced stream, of which these numbers were rejected before.
+    pub(super) fn resume(
+        &mut self,
+        resume: &Resume,
+        rejected: Vec<u64>,
+        now: Duration,
+    ) -> Result<(), Violation> {
+        let known = self.known.get_or_insert_default();
+        if let Some(at) = known.iter().position(|known| known.stream == resume.stream) {
+            let StreamPosition { stream, lane, up_to, tag } = known.swap_remove(at);
+            self.receiver.restore(stream, lane, Position { up_to, tag });
+        }
+        let gap = self.receiver.on_resume(resume)?;
+        if !rejected.is_empty() {
+            self.rejected_before.push((resume.handle, rejected));
+        }
+        let Some(gap) = gap else { return Ok(()) };
         if gap.is_known {
             let (from, to) = (gap.from, gap.to);
             tracing::warn!(
@@ -106,7 +131,7 @@ impl Inbound {
             tag: gap.advance.to.tag,
         };
         let step = Step { from: gap.advance.from, to, effects: fedecks_store::Effects::default() };
-        self.batch.push(Pending { done: None, step, then: None }, 0);
+        self.batch.push(Pending { done: None, step, then: None }, 0, now);
         Ok(())
     }
 
@@ -114,6 +139,7 @@ impl Inbound {
         &mut self,
         kept: Kept,
         decode: impl FnOnce(fedecks_protocol::Content) -> Option<KeptContent>,
+        now: Duration,
     ) -> Result<Arrival, Violation> {
         let Kept { handle, sequence, tag, sent_at_ms, redelivered, content } = kept;
         let size = content.size() as u64;
@@ -126,7 +152,7 @@ impl Inbound {
         self.handling = Some(Handling { handle, position });
         let Some(content) = decode(content) else {
             // It was checked when it was read.
-            self.reject();
+            self.reject(now);
             return Ok(Arrival::Nothing);
         };
         let sent_at = sent_at_ms.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
@@ -135,7 +161,7 @@ impl Inbound {
         Ok(Arrival::Handle(Box::new(message)))
     }
 
-    fn on_skip(&mut self, skip: &Skip) -> Result<(), Violation> {
+    fn on_skip(&mut self, skip: &Skip, now: Duration) -> Result<(), Violation> {
         if !self.receiver.on_skip(skip)? {
             return Ok(());
         }
@@ -146,33 +172,38 @@ impl Inbound {
         tracing::info!(messages, reason, "kept messages of the device were dropped there");
         let position = StreamPosition { stream, lane, up_to: to, tag: Tag(0) };
         let handling = Handling { handle: skip.handle, position };
-        self.complete(handling, from - 1, Done::Processed, Effects::default());
+        self.complete(handling, from - 1, Done::Processed, Effects::default(), now);
         Ok(())
     }
 
     /// The handler is done with its message.
-    pub(super) fn accept(&mut self, effects: Effects) {
+    pub(super) fn accept(&mut self, effects: Effects, now: Duration) {
         if let Some(handling) = self.handling.take() {
             let from = handling.position.up_to - 1;
-            self.holds.succeeded(handling.handle);
-            self.complete(handling, from, Done::Processed, effects);
+            self.complete(handling, from, Done::Processed, effects, now);
         }
     }
 
     /// The message is rejected for good.
-    pub(super) fn reject(&mut self) {
+    pub(super) fn reject(&mut self, now: Duration) {
         if let Some(handling) = self.handling.take() {
             let from = handling.position.up_to - 1;
-            self.holds.succeeded(handling.handle);
-            self.complete(handling, from, Done::Rejected, Effects::default());
+            self.complete(handling, from, Done::Rejected, Effects::default(), now);
         }
     }
 
-    fn complete(&mut self, handling: Handling, from: u64, done: Done, effects: Effects) {
+    fn complete(
+        &mut self,
+        handling: Handling,
+        from: u64,
+        done: Done,
+        effects: Effects,
+        now: Duration,
+    ) {
         let size = effects.size();
         let step = Step { from, to: handling.position, effects: effects.stored };
         let done = Some((handling.handle, handling.position.up_to, done));
-        self.batch.push(Pending { done, step, then: effects.then }, size);
+        self.batch.push(Pending { done, step, then: effects.then }, size, now);
     }
 
     /// The handler wants the message of a stream later. What is done before it has to be stored first.
@@ -192,15 +223,21 @@ impl Inbound {
     }
 
     /// Whether the batch is to be stored before another frame is handled.
-    pub(super) fn is_due(&self) -> bool {
-        self.batch.is_full() || (self.holds.is_pending() && !self.batch.is_empty())
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        self.batch.is_due(now) || (self.holds.is_pending() && !self.batch.is_empty())
     }
 
-    /// The batch is stored: it may be acknowledged. Returns what to call.
-    pub(super) fn stored(&mut self, batch: Batch, now: Duration) -> Vec<Box<dyn FnOnce() + Send>> {
+    /// The first `count` steps of the batch are stored: they may be acknowledged. Returns what to call.
+    pub(super) fn stored(
+        &mut self,
+        batch: Batch,
+        count: usize,
+        now: Duration,
+    ) -> Vec<Box<dyn FnOnce() + Send>> {
         let mut then = Vec::new();
-        for pending in batch.into_pending() {
+        for pending in batch.into_pending().into_iter().take(count) {
             if let Some((handle, sequence, done)) = pending.done {
+                self.holds.succeeded(handle);
                 self.receiver.done(handle, sequence, done, now);
             }
             then.extend(pending.then);
@@ -224,7 +261,14 @@ impl Inbound {
         if let Some((handle, to)) = self.holds.poll(now) {
             return Some(DeliveryFrame::Rewind { handle, to });
         }
-        self.receiver.poll_ack(now).map(DeliveryFrame::Ack)
+        let mut ack = self.receiver.poll_ack(now)?;
+        let before = self.rejected_before.iter().position(|(handle, _)| *handle == ack.handle);
+        if let Some(at) = before {
+            let (_, mut rejected) = self.rejected_before.swap_remove(at);
+            rejected.append(&mut ack.rejected);
+            ack.rejected = rejected;
+        }
+        Some(DeliveryFrame::Ack(ack))
     }
 
     /// When a frame is due.
