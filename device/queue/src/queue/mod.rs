@@ -1,5 +1,6 @@
 //! The queue: takes records into memory, gives up what is acknowledged or has no room, and reads what waits.
 
+mod cursor;
 mod drop;
 mod flush;
 mod read;
@@ -9,6 +10,7 @@ use std::io;
 
 use fedecks_protocol::{Lane, SkipReason, StreamId};
 
+use self::cursor::Cursor;
 use crate::directory::Directory;
 use crate::error::{AppendError, Full, Lost};
 use crate::limits::Limits;
@@ -29,7 +31,7 @@ pub struct Queue<D> {
     pending: VecDeque<(StreamId, Record)>,
     pending_bytes: usize,
     pending_messages: u64,
-    cursor: Option<read::Cursor>,
+    cursor: Option<Cursor>,
 }
 
 /// A stream with something waiting, or to which records are appended.

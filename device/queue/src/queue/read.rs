@@ -5,17 +5,10 @@ use std::io;
 use fedecks_protocol::{SkipReason, StreamId};
 
 use super::Queue;
+use super::cursor::Cursor;
 use crate::directory::Directory;
 use crate::record::{Item, Record};
 use crate::segment::{HEADER, next};
-
-/// Where the last window ended, so that the next one does not read its segment from the beginning.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Cursor {
-    order: u64,
-    after: u64,
-    offset: usize,
-}
 
 struct Window {
     records: Vec<Record>,
