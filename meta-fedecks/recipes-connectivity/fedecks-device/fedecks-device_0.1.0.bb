@@ -5,4 +5,4 @@ FEDECKS_GIT_URI ?= "git://git.example.org/fedecks.git;protocol=https"
 FEDECKS_GIT_BRANCH ?= "main"
 
 SRC_URI += "${FEDECKS_GIT_URI};branch=${FEDECKS_GIT_BRANCH};destsuffix=${BP}"
-SRCREV = "48b0d6c9e44baa74817c9ec079cf31658e52fe54"
+SRCREV = "d0a53e5725f01143b204704f597e1884449d227a"
