@@ -7,6 +7,7 @@ mod received;
 pub use encoded::EncodedTerm;
 pub use received::Received;
 
+use crate::delivery::Kept;
 use crate::frame::{DownFrame, UpFrame};
 use crate::limits::{DecodeError, EncodeError, Limits};
 use crate::term::Term;
@@ -70,6 +71,14 @@ impl Dialect {
     pub fn receive_down(self, bytes: &[u8], limits: &Limits) -> Result<Received, DecodeError> {
         match self {
             Self::Bincode => bincode::receive_down(bytes, limits),
+        }
+    }
+
+    /// A kept message whose content cannot be decoded, without it: what is needed to reject it. `None` for any other
+    /// frame, and if not even that can be decoded.
+    pub fn kept_without_content(self, bytes: &[u8], limits: &Limits) -> Option<Kept> {
+        match self {
+            Self::Bincode => bincode::kept_without_content(bytes, limits),
         }
     }
 

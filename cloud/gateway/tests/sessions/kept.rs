@@ -8,8 +8,8 @@ use fedecks_cloud::messaging::{Effects, KeptContent, KeptMessage, KeptOutcome};
 use fedecks_cloud::store::{Effects as Stored, LogQuery, LoggedContent, NewLogged, StreamPosition};
 use fedecks_cloud::{Decision, Handler, Login, Outcome, Session};
 use fedecks_protocol::{
-    Ack, Capabilities, CloseCode, Content, DeliveryFrame, DownFrame, Kept, Lane, Resume, Skip,
-    SkipReason, StreamId, Tag, Term, UpFrame,
+    Ack, Capabilities, CloseCode, Content, DeliveryFrame, Dialect, DownFrame, Kept, Lane, Limits,
+    Resume, Skip, SkipReason, StreamId, Tag, Term, UpFrame,
 };
 use fedecks_testing::cloud::Cloud;
 use fedecks_testing::raw_device::RawDevice;
@@ -92,13 +92,17 @@ pub(crate) fn resume_of(handle: u64, stream: StreamId, oldest: u64) -> UpFrame {
 }
 
 pub(crate) fn kept(sequence: u64, text: &str, redelivered: bool) -> UpFrame {
+    kept_content(sequence, Content::Raw(text.as_bytes().to_vec()), redelivered)
+}
+
+fn kept_content(sequence: u64, content: Content, redelivered: bool) -> UpFrame {
     UpFrame::Delivery(DeliveryFrame::Kept(Kept {
         handle: 1,
         sequence,
         tag: Tag(1000 + sequence),
         sent_at_ms: None,
         redelivered,
-        content: Content::Raw(text.as_bytes().to_vec()),
+        content,
     }))
 }
 
@@ -203,6 +207,24 @@ async fn rejected_and_voided_numbers_are_passed_over() {
         let ack = ack(&mut device).await;
         assert_eq!((ack.up_to, &ack.rejected[..]), (6, rejected));
     }
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_decoded_is_rejected() {
+    let cloud = start().await;
+    let mut device = RawDevice::connect(cloud.address, "a").await;
+    device.send(&resume(1)).await;
+    ack(&mut device).await;
+    // Deeper than the cloud decodes.
+    let deep = (0..100).fold(Term::Nil, |inner, _| Term::List(vec![inner]));
+    let limits = Limits { max_depth: Limits::MAX_DEPTH, ..Limits::default() };
+    let content = Content::Term(Dialect::Bincode.keep_term(&deep, &limits).unwrap());
+    device.send(&kept_content(1, content, false)).await;
+    device.send(&kept(2, "m2", false)).await;
+    assert_eq!(ack_of(&mut device, 2).await.rejected, [1]);
+    assert_eq!(logged(&cloud).await, ["\"m2\""]);
+    let stats = cloud.hub.stats();
+    assert_eq!((stats.kept_rejected, stats.undecodable), (1, 1));
 }
 
 #[tokio::test]

@@ -116,12 +116,26 @@ impl Reader<'_> {
         Ok(Resume { handle, lane, stream, oldest, newest })
     }
 
-    fn kept(&mut self) -> Result<Kept, DecodeError> {
+    /// A kept message up to its content, which is empty.
+    pub(super) fn kept_without_content(&mut self) -> Result<Kept, DecodeError> {
+        Ok(self.kept_head()?.0)
+    }
+
+    /// A kept message up to its content, and whether that is raw.
+    fn kept_head(&mut self) -> Result<(Kept, bool), DecodeError> {
         let (handle, sequence) = (self.value()?, self.number()?);
         let tag = Tag(self.value()?);
         let sent_at_ms = Some(self.value::<u64>()?).filter(|ms| *ms != 0);
         let flags = self.value::<u64>()?;
-        let content = if flags & flag::RAW != 0 {
+        let redelivered = flags & flag::REDELIVERED != 0;
+        let content = Content::Raw(Vec::new());
+        let kept = Kept { handle, sequence, tag, sent_at_ms, redelivered, content };
+        Ok((kept, flags & flag::RAW != 0))
+    }
+
+    fn kept(&mut self) -> Result<Kept, DecodeError> {
+        let (kept, is_raw) = self.kept_head()?;
+        let content = if is_raw {
             self.budget.take_text(self.rest.len())?;
             Content::Raw(self.rest.to_vec())
         } else {
@@ -130,8 +144,7 @@ impl Reader<'_> {
             self.end()?;
             Content::Term(EncodedTerm::new(term, self.budget.spent() - before, decode_term))
         };
-        let redelivered = flags & flag::REDELIVERED != 0;
-        Ok(Kept { handle, sequence, tag, sent_at_ms, redelivered, content })
+        Ok(Kept { content, ..kept })
     }
 
     fn skip(&mut self) -> Result<Skip, DecodeError> {

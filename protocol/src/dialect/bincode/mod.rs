@@ -15,7 +15,7 @@ use self::term::{Checked, Context, OVER_BUDGET, Text};
 use super::encoded::EncodedTerm;
 use super::received::Received;
 use crate::budget::Budget;
-use crate::delivery::Capabilities;
+use crate::delivery::{Capabilities, Kept};
 use crate::frame::{DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
 use crate::limits::{DecodeError, EncodeError, Limits};
 use crate::term::Term;
@@ -181,6 +181,12 @@ pub(super) fn decode_term(bytes: &[u8], limits: &Limits) -> Result<Term, DecodeE
     let term = fields.term()?;
     fields.end()?;
     Ok(term)
+}
+
+pub(super) fn kept_without_content(bytes: &[u8], limits: &Limits) -> Option<Kept> {
+    let budget = Budget::new(limits);
+    let (kind, mut fields) = Reader::frame(bytes, limits, &budget).ok()?;
+    (kind == kind::KEPT).then(|| fields.kept_without_content().ok()).flatten()
 }
 
 pub(super) fn keep_term(term: &Term, limits: &Limits) -> Result<EncodedTerm, EncodeError> {

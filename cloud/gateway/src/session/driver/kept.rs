@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fedecks_protocol::{
-    CloseCode, CloseReason, Content, DeliveryFrame, DeviceId, DownFrame, Resume,
+    CloseCode, CloseReason, Content, DeliveryFrame, DeviceId, DownFrame, Kept, Resume,
 };
 use fedecks_store::{BoxFuture, StoreError, StreamPosition};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,6 +22,7 @@ use crate::session::callback::{Callback, Completed, timed};
 use crate::session::end::EndReason;
 use crate::session::error::SessionError;
 use crate::session::inbound::{Arrival, Batch, Inbound};
+use crate::session::traffic::Traffic;
 
 impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// Handles a frame about kept messages.
@@ -30,14 +31,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         frame: DeliveryFrame,
         size: usize,
     ) -> Result<Option<Callback<'a>>, EndReason> {
-        let (context, session) = (self.context, self.session);
-        let now = self.since_start();
-        let Some(kept) = &context.kept else {
-            return Err(self.violation(&"kept messages, which this cloud does not offer"));
-        };
-        let Self { inbound, traffic, .. } = self;
-        let inbound = inbound.get_or_insert_with(|| Box::new(Inbound::new()));
-        let decode = |content: Content| {
+        self.on_arrival(frame, |context, traffic, content| {
             if size > FREE {
                 traffic.decoded(&context.traffic, content.weight());
             }
@@ -45,7 +39,28 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 Content::Term(term) => term.decode().map(KeptContent::Term).ok(),
                 Content::Raw(bytes) => Some(KeptContent::Raw(bytes)),
             }
+        })
+    }
+
+    /// Rejects a kept message whose content cannot be decoded, for example because it is too deep for this cloud.
+    pub(super) fn on_undecodable(&mut self, kept: Kept) -> Result<Option<Callback<'a>>, EndReason> {
+        self.context.hub.counters().kept_rejected.fetch_add(1, Ordering::Relaxed);
+        self.on_arrival(DeliveryFrame::Kept(kept), |_, _, _| None)
+    }
+
+    fn on_arrival(
+        &mut self,
+        frame: DeliveryFrame,
+        decode: impl FnOnce(&GatewayContext<H>, &mut Traffic, Content) -> Option<KeptContent>,
+    ) -> Result<Option<Callback<'a>>, EndReason> {
+        let (context, session) = (self.context, self.session);
+        let now = self.since_start();
+        let Some(kept) = &context.kept else {
+            return Err(self.violation(&"kept messages, which this cloud does not offer"));
         };
+        let Self { inbound, traffic, .. } = self;
+        let inbound = inbound.get_or_insert_with(|| Box::new(Inbound::new()));
+        let decode = |content: Content| decode(context, traffic, content);
         let arrival =
             inbound.on_frame(frame, decode, now).map_err(|error| self.violation(&error))?;
         let device = session.device();

@@ -163,7 +163,8 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
 
     fn handle_frame(&mut self, bytes: &[u8]) -> Result<Option<Callback<'a>>, EndReason> {
         let (context, session) = (self.context, self.session);
-        match self.dialect().decode_up(bytes, &context.options.limits_up()) {
+        let limits = context.options.limits_up();
+        match self.dialect().decode_up(bytes, &limits) {
             Ok(UpFrame::Message { sequence: _, term }) => {
                 if bytes.len() > FREE {
                     self.traffic.decoded(&context.traffic, term.weight());
@@ -195,6 +196,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                     tracing::debug!(%error, "ignored another undecodable frame");
                 } else {
                     tracing::warn!(%error, "ignored an undecodable frame");
+                }
+                // If it is a kept message, the device would repeat it forever.
+                if let Some(kept) = self.dialect().kept_without_content(bytes, &limits) {
+                    return self.on_undecodable(kept);
                 }
             }
         }

@@ -151,7 +151,6 @@ impl Inbound {
         let position = StreamPosition { stream, lane, up_to: sequence, tag };
         self.handling = Some(Handling { handle, position });
         let Some(content) = decode(content) else {
-            // It was checked when it was read.
             self.reject(now);
             return Ok(Arrival::Nothing);
         };
