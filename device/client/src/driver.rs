@@ -159,6 +159,10 @@ impl Driver {
                 Input::Timeout => executor.core.handle_timeout(BootClock::now()),
             }
         }
+        let kept = executor.core.queue().messages;
+        if kept > 0 {
+            warn!(kept, "kept messages that the cloud has not stored are lost with this process");
+        }
         // Releases the data directory, and then ends the status, which a shutdown waits for.
         drop(executor);
         info!("stopped");
