@@ -15,13 +15,17 @@ mod device {
     };
     use fedecks_device::event::{Attempt, FailReason, LostReason, Phase, Stored, Time};
     use fedecks_device::health::{
-        ClockHealth, ConnectionHealth, Failure, FailureHealth, FailureReason, StoreHealth,
-        TokenHealth, Traffic,
+        ClockHealth, ConnectionHealth, Failure, FailureHealth, FailureReason, QueueHealth,
+        StoreHealth, TokenHealth, Traffic,
+    };
+    use fedecks_device::kept::{
+        Keep, KeepError, Kept, Lane, QueueStatus, SendKeptError, Settled, SkipReason, Tag,
     };
     use fedecks_device::protocol::{
-        AuthRequest, Budget, CloseCode, CloseReason, DecodeError, Dialect, DownFrame, EncodedTerm,
+        Ack, AuthRequest, Budget, Capabilities, CloseCode, CloseReason, Content, DecodeError,
+        DeliveryFrame, DeliveryOffer, Dialect, DownFrame, EncodedTerm, InstallationId, InvalidTag,
         InvalidToken, IssuedToken, JsonReader, JsonTerm, Limits, LiteralJson, OverBudget, Proof,
-        Received, Refusal, RequestId, Sequence, Token, UpFrame, Welcome,
+        Received, Refusal, RequestId, Resume, Sequence, Skip, StreamId, Token, UpFrame, Welcome,
     };
     use fedecks_device::storage::{AtomicFile, DataDir, TokenStore};
     use fedecks_device::{
@@ -39,9 +43,9 @@ mod cloud {
     };
     use fedecks_cloud::messaging::backplane::{Backplane, Node, Payload};
     use fedecks_cloud::messaging::{
-        BackplaneError, ConnectionId, DeliverError, HubStats, InProcess, NodeId, Presence,
-        PresenceEvent, PresenceEvents, PresenceWatch, PublishError, SendError, Subscription, Topic,
-        TopicEvent, WatchEnded,
+        BackplaneError, ConnectionId, DeliverError, Effects, HubStats, InProcess, KeptContent,
+        KeptMessage, KeptOutcome, NodeId, Presence, PresenceEvent, PresenceEvents, PresenceWatch,
+        PublishError, SendError, Subscription, Topic, TopicEvent, WatchEnded,
     };
     use fedecks_cloud::protocol::Refusal;
     use fedecks_cloud::serve::{
@@ -50,15 +54,19 @@ mod cloud {
     };
     use fedecks_cloud::session::{Disconnected, SessionError};
     use fedecks_cloud::store::{
-        AccessState, Account, AccountStore, Actor, ApiSecret, ApiToken, ApiTokenStore, AuditAction,
-        AuditClass, AuditEntry, AuditKept, AuditLimits, AuditQuery, AuditRecord, AuditStore,
-        BoxFuture, Clock, ClockSource, DeadLetter, DevicePattern, DeviceQuery, DeviceRecord,
-        DeviceStore, Dropped, Epoch, FloorFile, FloorFileError, ForgetOutcome, InvalidAccountName,
-        InvalidDevicePattern, InvalidLabel, InvalidRole, InvalidTokenName, KnownLogin,
-        KnownLoginStore, Latency, LatencyHistogram, ManualClock, NewApiToken, QueueBudget,
-        QueueItem, QueueStatus, QueueStore, Reservation, Reserved, ReservedItem, Role, Roles, Room,
-        Settled, Settlement, SqliteStore, Store, StoreError, StoreFuture, StoreMonitor,
-        StoreOptions, StoreStats, SystemClock,
+        AccessState, Account, AccountStore, Acknowledged, Acknowledgement, Actor, ApiSecret,
+        ApiToken, ApiTokenStore, AuditAction, AuditClass, AuditEntry, AuditKept, AuditLimits,
+        AuditQuery, AuditRecord, AuditStore, BoxFuture, Cancelled, Clock, ClockSource, DeadLetter,
+        DevicePattern, DeviceQuery, DeviceQueueStore, DeviceRecord, DeviceStore, DownEntry,
+        DownLimits, DownMessage, DownRecord, DownRoom, DownState, DownStatus, DownWindow,
+        DropReason, Dropped, Enqueue, Epoch, ExpiredMessages, Fence, FloorFile, FloorFileError,
+        ForgetOutcome, IdempotencyKey, InvalidAccountName, InvalidDevicePattern, InvalidLabel,
+        InvalidRole, InvalidTokenName, KnownLogin, KnownLoginStore, Latency, LatencyHistogram,
+        LogQuery, LogStatus, LoggedContent, LoggedMessage, ManualClock, MessageStore, NewApiToken,
+        NewDown, NewLogged, OpenStreams, QueueBudget, QueueItem, QueueStatus, QueueStore, Queued,
+        Reservation, Reserved, ReservedItem, Role, Roles, Room, Settled, Settlement, SqliteStore,
+        Step, Store, StoreError, StoreFuture, StoreMonitor, StoreOptions, StoreStats,
+        StreamPosition, SystemClock,
     };
     use fedecks_cloud::{
         BuildError, Builder, Decision, Denylist, DeviceId, Fedecks, Handler, Hub, Keyring, Listen,
@@ -67,7 +75,7 @@ mod cloud {
 }
 
 /// Of sources that both libraries consist of: the types that occur in no signature of theirs.
-const INTERNAL: [&str; 22] = [
+const INTERNAL: [&str; 25] = [
     // The core's, which its driver needs.
     "Action",
     "AddressHistory",
@@ -77,10 +85,13 @@ const INTERNAL: [&str; 22] = [
     "Connection",
     "DefaultRoute",
     "DialError",
+    "KeepId",
     "LoginId",
     "LogoutId",
     "Manager",
     "NetworkDebouncer",
+    "NewContent",
+    "NewKept",
     "Notice",
     "Observation",
     "Outgoing",
