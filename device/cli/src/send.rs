@@ -1,9 +1,11 @@
 //! `fedecks send`, `send-raw`, `reconnect` and `logout`: a single call each.
 
 use std::path::Path;
+use std::time::Duration;
 
 use fedecks_dbus::{Device1Error, Device1Proxy, Dictionary, Variant};
 use fedecks_protocol::Term;
+use tokio::time::sleep;
 
 use crate::arguments::{Keep, LaneName};
 use crate::failure::Failure;
@@ -30,21 +32,44 @@ pub(crate) async fn send(message: &str, literal: bool, keep: &Keep) -> Result<()
 
 /// Prints the id of a message that is kept, and waits for its end if that is wanted.
 async fn kept(device: &Device1Proxy<'_>, id: &str, keep: &Keep) -> Result<(), Failure> {
-    output::line(id)?;
-    if !keep.wait_acked {
-        return output::remark("it is in the queue");
+    // Whoever reads the id may have gone: the message is kept all the same.
+    let printed = output::line(id);
+    if keep.wait_acked {
+        wait(device, id).await?;
+        printed?;
+        output::remark("the cloud has stored it")
+    } else {
+        printed?;
+        output::remark("it is in the queue")
     }
+}
+
+/// How long the command waits before it asks again, while too many others wait.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// Waits until the cloud has stored a message.
+async fn wait(device: &Device1Proxy<'_>, id: &str) -> Result<(), Failure> {
+    let ended =
+        || Failure::Unconfirmed("fedecksd has ended: the message is lost, or arrived".into());
     loop {
-        let outcome = device.wait_settled(id).await.map_err(|error| match error {
-            // The service was restarted.
-            Device1Error::InvalidArgument(_) | Device1Error::GivenUp(_) => {
-                Failure::Unconfirmed("fedecksd has ended: the message is lost, or arrived".into())
+        let outcome = match device.wait_settled(id).await {
+            Ok(outcome) => outcome,
+            Err(Device1Error::Busy(_)) => {
+                sleep(BUSY).await;
+                continue;
             }
-            error => error.into(),
-        })?;
+            // It was restarted.
+            Err(Device1Error::InvalidArgument(_) | Device1Error::GivenUp(_)) => return Err(ended()),
+            Err(error) => {
+                return Err(match error.into() {
+                    Failure::NotRunning | Failure::Unreachable(_) | Failure::NoBus(_) => ended(),
+                    failure => failure,
+                });
+            }
+        };
         match &*outcome {
             "waiting" => {}
-            "delivered" => return output::remark("the cloud has stored it"),
+            "delivered" => return Ok(()),
             "rejected" => return Err(Failure::Rejected("the cloud has rejected it".into())),
             reason => return Err(Failure::Failed(format!("it was dropped: {reason}"))),
         }
@@ -68,11 +93,11 @@ fn options(keep: &Keep) -> Result<Dictionary, Failure> {
     Dictionary::new(options).map_err(|error| Failure::Usage(error.to_string()))
 }
 
-/// A call that has timed out was sent, too.
+/// A call that was not answered may have been executed.
 fn unconfirmed(error: Device1Error) -> Failure {
-    match error {
-        Device1Error::Unreachable(message) => Failure::Unconfirmed(message),
-        error => error.into(),
+    match error.into() {
+        Failure::Unreachable(message) | Failure::NoBus(message) => Failure::Unconfirmed(message),
+        failure => failure,
     }
 }
 

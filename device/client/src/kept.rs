@@ -73,6 +73,11 @@ impl Kept {
         self.id
     }
 
+    /// Whether the outcome is known.
+    pub fn is_settled(&self) -> bool {
+        !self.settled.is_empty() || self.settled.is_terminated()
+    }
+
     /// Waits for the outcome, however long that takes. [`Stopped`] if the client was
     /// shut down before: then it is lost, or arrived without this end knowing.
     pub async fn settled(mut self) -> Result<Settled, Stopped> {

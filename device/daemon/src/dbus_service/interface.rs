@@ -21,6 +21,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many calls may be pending at once. Each keeps its message in memory.
 const MAX_CALLS: usize = 16;
 
+/// How many calls may wait for outcomes of kept messages, in addition: they must not keep others from calling.
+const MAX_WAITS: usize = 64;
+
 /// What messages may take, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MemoryLimits {
@@ -35,6 +38,7 @@ pub(super) struct Device1 {
     client: Client,
     health: DeviceHealth,
     calls: Semaphore,
+    waits: Semaphore,
     /// The memory that is left for calls, in KiB.
     memory: Semaphore,
     max_memory: u32,
@@ -62,8 +66,8 @@ impl Device1 {
         let max_memory = u32::try_from(limits.max_waiting / KIB).unwrap_or(u32::MAX).max(1);
         let permits = usize::try_from(max_memory).unwrap_or(usize::MAX);
         let memory = Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
-        let (calls, tracked) = (Semaphore::new(MAX_CALLS), Tracked::default());
-        Self { client, health, calls, memory, max_memory, tracked }
+        let (calls, waits) = (Semaphore::new(MAX_CALLS), Semaphore::new(MAX_WAITS));
+        Self { client, health, calls, waits, memory, max_memory, tracked: Tracked::default() }
     }
 
     /// Admits a call that keeps as many bytes in memory. One that takes more than all may take is admitted
@@ -167,6 +171,7 @@ impl Device1 {
         options: ReceivedDictionary,
     ) -> Result<String, Device1Error> {
         let options = KeptOptions::parse(options)?;
+        self.tracked.check_room(&options)?;
         let term = message.0?.into_term();
         let _call = self.begin(size(&header) + term.weight())?;
         let kept = self.reply(self.client.send_term_kept(term, options.keep), KEEPING).await?;
@@ -181,6 +186,7 @@ impl Device1 {
         options: ReceivedDictionary,
     ) -> Result<String, Device1Error> {
         let options = KeptOptions::parse(options)?;
+        self.tracked.check_room(&options)?;
         let _call = self.begin(size(&header) + bytes.len())?;
         let kept = self.reply(self.client.send_raw_kept(bytes, options.keep), KEEPING).await?;
         Ok(self.tracked.answer(kept, &options))
@@ -188,7 +194,9 @@ impl Device1 {
 
     #[zbus(out_args("outcome"))]
     async fn wait_settled(&self, id: &str) -> Result<&'static str, Device1Error> {
-        let _call = self.begin(0)?;
+        let _place = self.waits.try_acquire().map_err(|_| {
+            Device1Error::Busy(format!("{MAX_WAITS} calls wait for outcomes, try again later"))
+        })?;
         self.tracked.wait(id, CALL_TIMEOUT).await
     }
 

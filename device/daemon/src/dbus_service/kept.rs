@@ -60,15 +60,26 @@ impl KeptOptions {
 }
 
 impl Tracked {
+    /// Refuses to track a message while as many are tracked as may be: those whose outcome is known and was not asked
+    /// for are forgotten first.
+    pub(super) fn check_room(&self, options: &KeptOptions) -> Result<(), Device1Error> {
+        let mut tracked = self.lock();
+        if !options.track || tracked.len() < MAX {
+            return Ok(());
+        }
+        let ended = |tracking: &Tracking| tracking.kept.as_ref().is_some_and(Kept::is_settled);
+        match tracked.iter().position(ended) {
+            Some(at) => drop(tracked.remove(at)),
+            None => return Err(Device1Error::Busy(format!("{MAX} messages are tracked"))),
+        }
+        Ok(())
+    }
+
     /// The id of a message that is kept now, which is tracked if the options say so.
     pub(super) fn answer(&self, kept: Kept, options: &KeptOptions) -> String {
         let id = kept.id().to_string();
         if options.track {
-            let mut tracked = self.lock();
-            if tracked.len() >= MAX {
-                tracked.pop_front();
-            }
-            tracked.push_back(Tracking { id: id.clone(), kept: Some(kept) });
+            self.lock().push_back(Tracking { id: id.clone(), kept: Some(kept) });
         }
         id
     }
@@ -141,6 +152,7 @@ mod tests {
         let tracked = Tracked::default();
         let keep = Keep::in_memory().expires_in(Duration::from_secs(1));
         let options = KeptOptions { keep, track: true };
+        let not_tracked = KeptOptions { keep, track: false };
         let id = tracked.answer(client.send_kept("hi", keep).await.unwrap(), &options);
         for _ in 0..2 {
             let waited = tracked.wait(&id, Duration::from_millis(10)).await;
@@ -148,12 +160,18 @@ mod tests {
         }
         assert_eq!(tracked.wait(&id, Duration::from_secs(10)).await.unwrap(), "expired");
         assert!(tracked.wait(&id, Duration::ZERO).await.is_err());
-        for _ in 0..2 * MAX {
-            let kept = client.send_kept("hi", keep).await.unwrap();
-            tracked.answer(kept, &options);
+        let long = Keep::in_memory();
+        for place in 0..MAX {
+            tracked.check_room(&options).unwrap();
+            let keep = if place == 7 { keep } else { long };
+            tracked.answer(client.send_kept("hi", keep).await.unwrap(), &options);
         }
-        assert_eq!(tracked.lock().len(), MAX);
-        let not_tracked = KeptOptions { keep, track: false };
+        assert!(matches!(tracked.check_room(&options), Err(Device1Error::Busy(_))));
+        assert!(tracked.check_room(&not_tracked).is_ok());
+        // The one whose outcome is known makes room.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        tracked.check_room(&options).unwrap();
+        assert_eq!(tracked.lock().len(), MAX - 1);
         let id = tracked.answer(client.send_kept("hi", keep).await.unwrap(), &not_tracked);
         assert!(tracked.wait(&id, Duration::ZERO).await.is_err());
     }

@@ -3,6 +3,7 @@
 mod availability;
 mod calls;
 mod introspection;
+mod kept;
 mod policy;
 mod signals;
 
