@@ -61,6 +61,9 @@ pub(crate) struct Outbound<B> {
 /// The last number that a stream can have.
 const LAST: u64 = u64::MAX - 1;
 
+/// How many runs of numbers without a message keep their own reasons.
+const MAX_VOIDS: usize = 1_000;
+
 /// A message, or neighbours without one for the same reason: so what was dropped takes no memory for each.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Slot<B> {
@@ -331,10 +334,27 @@ impl<B: Clone> Outbound<B> {
             }
         }
         if !voided.is_empty() {
-            let slots = std::mem::take(&mut self.slots);
-            slots.into_iter().for_each(|slot| push(&mut self.slots, slot));
+            self.merge_voids();
         }
         voided
+    }
+
+    /// Makes one of neighbours without a message. Above [`MAX_VOIDS`] also of those with other reasons, so that only
+    /// messages take memory, however long there is no connection: then all of them have the first one's reason.
+    fn merge_voids(&mut self) {
+        let slots = std::mem::take(&mut self.slots);
+        slots.into_iter().for_each(|slot| push(&mut self.slots, slot));
+        let is_void = |slot: &Slot<B>| matches!(slot.entry, Entry::Void(_));
+        if self.slots.iter().filter(|slot| is_void(slot)).count() <= MAX_VOIDS {
+            return;
+        }
+        let slots = std::mem::take(&mut self.slots);
+        for slot in slots {
+            match self.slots.back_mut() {
+                Some(last) if is_void(last) && is_void(&slot) => last.to = slot.to,
+                _ => self.slots.push_back(slot),
+            }
+        }
     }
 
     /// Voids the message that was the last to be sent, and that did not get on its way.

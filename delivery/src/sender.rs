@@ -49,7 +49,7 @@ pub enum Settled {
     Delivered,
     /// The receiver rejected it for good.
     Rejected,
-    /// It was given up before it was sent.
+    /// It was given up before it was sent; with [`SkipReason::OtherCloud`] it may have been sent to that one.
     Voided(SkipReason),
 }
 
@@ -291,6 +291,18 @@ impl<B: Clone> Sender<B> {
     /// Voids everything that is known not to have arrived.
     pub fn clear(&mut self, reason: SkipReason) -> Vec<(Tag, Settled)> {
         self.void(|_| Some(reason))
+    }
+
+    /// Gives up all streams with everything in memory, also what was sent and may have arrived: the other end is not
+    /// the one that they were for.
+    pub fn abandon(&mut self, reason: SkipReason) -> Vec<(Tag, Settled)> {
+        let streams = std::mem::take(&mut self.streams);
+        let entries = streams.iter().flat_map(Outbound::entries);
+        let tag = |entry: &Entry<B>| match entry {
+            Entry::Message(message) => Some((message.tag, Settled::Voided(reason))),
+            Entry::Void(_) => None,
+        };
+        entries.filter_map(tag).collect()
     }
 
     fn void(

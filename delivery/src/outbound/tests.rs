@@ -41,6 +41,25 @@ fn what_is_voided_takes_no_memory_for_each() {
 }
 
 #[test]
+fn what_is_voided_for_changing_reasons_takes_no_memory_for_each() {
+    let mut it = outbound(0);
+    for number in 1..=10_000 {
+        it.load(number, message(number));
+        let reason = if number % 2 == 0 { SkipReason::Expired } else { SkipReason::QueueFull };
+        assert_eq!(it.void(|_| Some(reason)).len(), 1);
+        assert!(it.slots.len() <= MAX_VOIDS, "{} slots", it.slots.len());
+    }
+    it.announce(1);
+    let last = std::iter::from_fn(|| {
+        let (from, to) = sent(&mut it).last().copied()?;
+        assert!(matches!(it.on_ack(&Ack { tag: Tag(0), ..ack(to) }), Ok(Answer::Settled(_))));
+        Some((from, to))
+    });
+    assert_eq!(last.last().map(|(_, to)| to), Some(10_000), "every number is accounted for");
+    assert!(!it.is_waiting());
+}
+
+#[test]
 fn an_acknowledgement_settles_up_to_its_number_and_allows_more() {
     let mut it = outbound(100);
     it.announce(1);

@@ -32,7 +32,7 @@ pub(crate) async fn send(message: &str, literal: bool, keep: &Keep) -> Result<()
 
 /// Prints the id of a message that is kept, and waits for its end if that is wanted.
 async fn kept(device: &Device1Proxy<'_>, id: &str, keep: &Keep) -> Result<(), Failure> {
-    // Whoever reads the id may have gone: the message is kept all the same.
+    // The reader of the id may have gone: the message is kept all the same.
     let printed = output::line(id);
     if keep.wait_acked {
         wait(device, id).await?;

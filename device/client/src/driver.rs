@@ -111,12 +111,16 @@ impl Driver {
         loop {
             executor.run_actions();
             if executor.link.is_flushed() {
-                match message_first.then(|| messages.try_recv().ok()).flatten() {
-                    Some(message) => executor.on_message(message),
-                    None => executor.core.handle_writable(BootClock::now()),
+                if let Some(message) = message_first.then(|| messages.try_recv().ok()).flatten() {
+                    executor.on_message(message);
+                    executor.run_actions();
+                }
+                // A message that cannot be sent leaves the turn to kept ones: nothing else would wake the loop.
+                if executor.link.is_flushed() {
+                    executor.core.handle_writable(BootClock::now());
+                    executor.run_actions();
                 }
                 message_first = !message_first;
-                executor.run_actions();
             }
             if executor.core.state() == State::Closed {
                 let by = *finish_by.get_or_insert_with(|| Instant::now() + FINISH_DEADLINE);

@@ -50,8 +50,9 @@ impl Confirmations {
     }
 
     /// The session has read everything before the keep-alive of this number, or has only shown that it lives if that
-    /// is 0. Returns whether messages are still waiting.
+    /// is 0. A number that was never sent says no more than 0. Returns whether messages are still waiting.
     pub(super) fn on_alive(&mut self, number: u64, out: &mut Output) -> bool {
+        let number = if number > self.last { 0 } else { number };
         while let Some((_, send)) = self.waiting.front().filter(|(waiting, _)| *waiting <= number) {
             out.answer_send(*send, Ok(()));
             self.waiting.pop_front();

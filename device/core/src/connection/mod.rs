@@ -207,6 +207,7 @@ impl Connection {
     /// Handles that the link has sent everything and takes more: what is kept follows, as far as the cloud has
     /// allowed it.
     pub fn handle_writable(&mut self, now: Time) {
+        self.check_suspend(now);
         if let Link::Connected(it) = &mut self.link {
             it.on_writable(now, &mut self.shared);
         }

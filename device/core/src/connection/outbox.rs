@@ -137,12 +137,11 @@ impl Outbox {
         self.max_frame = max_frame;
         let known = self.installation.replace(offer.installation);
         if known.is_some_and(|known| known != offer.installation) {
-            let cleared = self.sender.clear(SkipReason::OtherCloud);
-            if !cleared.is_empty() {
-                out.push(Action::Log(Notice::OtherCloud { dropped: cleared.len() as u64 }));
+            let dropped = self.sender.abandon(SkipReason::OtherCloud);
+            if !dropped.is_empty() {
+                out.push(Action::Log(Notice::OtherCloud { dropped: dropped.len() as u64 }));
             }
-            self.settle_lost(cleared, out);
-            self.sender = Sender::default();
+            self.settle_lost(dropped, out);
             self.streams.clear();
         }
         self.sender.connect();
@@ -178,7 +177,12 @@ impl Outbox {
         DeliveryFrame::Skip(fedecks_protocol::Skip { handle, from, to: from, reason })
     }
 
-    pub(super) fn on_ack(&mut self, ack: &Ack, out: &mut Output) -> Result<(), Violation> {
+    pub(super) fn on_ack(
+        &mut self,
+        now: Time,
+        ack: &Ack,
+        out: &mut Output,
+    ) -> Result<(), Violation> {
         let fresh = self.new_stream();
         let acked = self.sender.on_ack(ack, fresh)?;
         if let Some(renumbered) = acked.renumbered {
@@ -193,6 +197,8 @@ impl Outbox {
             self.lost += u64::from(settled != Settled::Delivered);
             out.push(Action::Settle { tag, settled });
         }
+        // What was sent on an earlier connection may have expired before it was known not to have arrived.
+        self.expire(now, out);
         Ok(())
     }
 

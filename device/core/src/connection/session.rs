@@ -141,7 +141,7 @@ impl Session {
     /// Handles a frame about kept messages.
     fn on_delivery(&self, now: Time, frame: &DeliveryFrame, cx: &mut Shared) -> Option<Next> {
         let result = match frame {
-            DeliveryFrame::Ack(ack) => cx.outbox.on_ack(ack, &mut cx.out),
+            DeliveryFrame::Ack(ack) => cx.outbox.on_ack(now, ack, &mut cx.out),
             DeliveryFrame::Rewind { handle, to } => cx.outbox.on_rewind(*handle, *to),
             DeliveryFrame::Resume(_)
             | DeliveryFrame::Kept(_)

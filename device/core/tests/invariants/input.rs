@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fedecks_device_core::{DialError, LostReason, Network, Phase};
-use fedecks_protocol::{DownFrame, IssuedToken, Token, UpFrame};
+use fedecks_protocol::{DownFrame, IssuedToken, Lane, Token, UpFrame};
 
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
@@ -24,6 +24,14 @@ pub(crate) enum Input {
     From(i64, LinkInput),
     /// Over a link that is alive or found dead.
     Send(UpFrame, bool),
+    /// A message to be confirmed, over such a link.
+    Confirm(bool),
+    Keep {
+        lane: Lane,
+        size: usize,
+        expires_in: Duration,
+    },
+    Writable,
 }
 
 #[derive(Debug, Clone)]

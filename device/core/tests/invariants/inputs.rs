@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use fedecks_device_core::{DialError, LostReason, Network, Phase};
 use fedecks_protocol::{
-    CloseCode, CloseReason, DownFrame, Refusal, RequestId, Term, UpFrame, Welcome,
+    Ack, Capabilities, CloseCode, CloseReason, DeliveryFrame, DeliveryOffer, DownFrame,
+    InstallationId, Lane, Refusal, RequestId, Tag, Term, UpFrame, Welcome,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -54,7 +55,21 @@ fn input() -> impl Strategy<Value = Input> {
         4 => network.prop_map(Input::Network),
         31 => (attempt, link_input()).prop_map(|(attempt, input)| Input::From(attempt, input)),
         3 => (up_frame(), any::<bool>()).prop_map(|(frame, alive)| Input::Send(frame, alive)),
+        3 => any::<bool>().prop_map(Input::Confirm),
+        6 => keep(),
+        8 => Just(Input::Writable),
     ]
+}
+
+fn keep() -> impl Strategy<Value = Input> {
+    let expires_in = (1_u64..100).prop_map(Duration::from_secs);
+    // Some exceed all memory that there is.
+    (any::<bool>(), prop_oneof![9 => 0..2_000_usize, 1 => 0..10_000_usize], expires_in).prop_map(
+        |(urgent, size, expires_in)| {
+            let lane = if urgent { Lane::Urgent } else { Lane::Normal };
+            Input::Keep { lane, size, expires_in }
+        },
+    )
 }
 
 fn link_input() -> impl Strategy<Value = LinkInput> {
@@ -94,13 +109,14 @@ fn dialed() -> impl Strategy<Value = Result<(), DialError>> {
 }
 
 fn frame() -> impl Strategy<Value = DownFrame> {
-    let welcome = (0_u64..500, any::<u32>(), any::<u32>()).prop_map(
-        |(heartbeat, idle_timeout, max_frame)| Welcome {
+    let max_frame = prop_oneof![any::<u32>(), 0_u32..3_000];
+    let welcome = (0_u64..500, any::<u32>(), max_frame, offer()).prop_map(
+        |(heartbeat, idle_timeout, max_frame, delivery)| Welcome {
             server_time_ms: 1,
             heartbeat: Duration::from_secs(heartbeat),
             idle_timeout: Duration::from_secs(idle_timeout.into()),
             max_frame,
-            delivery: None,
+            delivery,
         },
     );
     prop_oneof![
@@ -109,6 +125,33 @@ fn frame() -> impl Strategy<Value = DownFrame> {
         1 => Just(DownFrame::Message { sequence: None, term: Term::from("hello") }),
         1 => Just(DownFrame::Raw { sequence: None, bytes: vec![1, 2] }),
         1 => Just(DownFrame::Request { request: RequestId(1), term: Term::Nil }),
+        8 => delivery().prop_map(DownFrame::Delivery),
+        2 => (0_u64..4).prop_map(DownFrame::Alive),
+    ]
+}
+
+/// Mostly of the first of two installations.
+fn offer() -> impl Strategy<Value = Option<DeliveryOffer>> {
+    let installation = prop_oneof![9 => Just(1), 1 => Just(2)];
+    let offer = (select(vec![1, 2, 3, 3, 3]), installation).prop_map(|(bits, installation)| {
+        let installation = InstallationId([installation; 16]);
+        DeliveryOffer { capabilities: Capabilities(bits), installation }
+    });
+    prop::option::weighted(0.8, offer)
+}
+
+/// Acknowledgements that are possible, and some that are not.
+fn delivery() -> impl Strategy<Value = DeliveryFrame> {
+    let numbers = (1_u64..=2, 0_u64..6, 0_u64..2, 0_u64..100, 0_u64..10_000, any::<bool>());
+    let ack = numbers.prop_map(|(handle, up_to, tag, credit_to, credit_bytes, rejects)| {
+        let rejected = if rejects && up_to > 0 { vec![up_to] } else { Vec::new() };
+        let tag = Tag(if up_to == 0 { 0 } else { tag });
+        DeliveryFrame::Ack(Ack { handle, up_to, tag, credit_to, credit_bytes, rejected })
+    });
+    prop_oneof![
+        8 => ack,
+        1 => (1_u64..=2, 0_u64..6).prop_map(|(handle, to)| DeliveryFrame::Rewind { handle, to }),
+        1 => (1_u64..=2).prop_map(|handle| DeliveryFrame::Close { handle }),
     ]
 }
 

@@ -3,6 +3,7 @@
 
 mod input;
 mod inputs;
+mod kept;
 mod observer;
 
 use proptest::prelude::*;

@@ -8,6 +8,7 @@ use fedecks_device_core::*;
 use fedecks_protocol::*;
 
 use crate::input::{Input, LinkInput, token};
+use crate::kept::{KEEP_BYTES, Kept, is_one_of_many};
 
 /// The maximum number of actions per input.
 const MAX_ACTIONS: usize = 8;
@@ -22,6 +23,7 @@ pub(crate) struct Observer {
     core: Connection,
     now: Time,
     known: Known,
+    kept: Kept,
 }
 
 #[derive(Default)]
@@ -52,10 +54,12 @@ struct Known {
 impl Observer {
     /// A connection that loads its token.
     pub(crate) fn new(seed: u64) -> Self {
+        let config = Config::new(DeviceId::new("device-123").unwrap());
         let mut it = Self {
-            core: Connection::new(Config::new(DeviceId::new("device-123").unwrap()), seed),
+            core: Connection::new(Config { keep_bytes: KEEP_BYTES, ..config }, seed),
             now: Time::default(),
             known: Known::default(),
+            kept: Kept::default(),
         };
         assert_eq!(it.core.poll_action(), Some(Action::LoadToken));
         it.check_state();
@@ -132,6 +136,14 @@ impl Observer {
                 may_forget = self.give_from(Attempt(attempt), input);
             }
             Input::Send(frame, alive) => return self.send(&frame, alive),
+            Input::Confirm(alive) => return self.send_to_confirm(alive),
+            Input::Keep { lane, size, expires_in } => {
+                allowed_after_shutdown = |action| matches!(action, Action::AnswerKeep { .. });
+                let content = NewContent::Raw(vec![0; size]);
+                let kept = NewKept { lane, content, sent_at_ms: None, expires_in };
+                self.core.handle_keep(now, KeepId(1), kept);
+            }
+            Input::Writable => self.core.handle_writable(now),
         }
         self.known.ever_forgotten |= may_forget;
         if may_forget {
@@ -218,7 +230,8 @@ impl Observer {
     /// is one, within the longest wait and without any input but the passing of time.
     pub(crate) fn recover(&mut self) {
         let (start, had_token) = (self.now, self.core.token().is_some());
-        for _ in 0..64 {
+        // A message that expires is a deadline too.
+        for _ in 0..64 + 2 * self.kept.len() {
             match self.core.state() {
                 State::Loading | State::Unregistered => {
                     assert!(!had_token);
@@ -282,14 +295,28 @@ impl Observer {
         self.check_state();
     }
 
+    /// A message that is to be confirmed is answered once, at the end of the link at the latest.
+    fn send_to_confirm(&mut self, alive: bool) {
+        let (id, frame) = (self.kept.next_send(), UpFrame::Raw { sequence: None, bytes: vec![1] });
+        self.core.handle_send(self.now, id, &frame, true);
+        let mut actions = self.drain();
+        if actions.iter().any(|it| matches!(it, Action::Transmit { send: Some(_), .. })) {
+            self.core.handle_transmitted(id, alive);
+            actions.extend(self.drain());
+        }
+        actions.into_iter().for_each(|action| self.watch(action));
+        self.check_state();
+    }
+
     fn drain(&mut self) -> Vec<Action> {
         let actions: Vec<_> = std::iter::from_fn(|| self.core.poll_action()).collect();
-        let logouts = actions.iter().filter(|it| matches!(it, Action::AnswerLogout { .. })).count();
-        assert!(actions.len() - logouts <= MAX_ACTIONS, "{actions:?}");
+        let others = actions.iter().filter(|it| !is_one_of_many(it)).count();
+        assert!(others <= MAX_ACTIONS, "{actions:?}");
         actions
     }
 
     fn watch(&mut self, action: Action) {
+        self.kept.watch(&action);
         match action {
             Action::Dial { attempt, header } => {
                 assert_eq!(self.known.link, None, "a second link");
@@ -374,6 +401,7 @@ impl Observer {
         // A logout only waits for the store.
         let all_answered = self.known.logouts_answered == self.known.logouts;
         assert!(self.known.store_busy || all_answered, "logouts without an answer");
+        self.kept.check(self.core.queue(), self.core.state() == State::Connected);
         let deadline = self.core.poll_timeout();
         let within = |bound: Duration| {
             assert!(deadline.is_some_and(|at| at <= self.now + bound), "{:?}", self.core);
@@ -383,7 +411,8 @@ impl Observer {
                 assert_eq!(self.known.link, None);
                 assert_eq!(self.core.token(), None);
                 let armed = self.known.load_armed || self.known.store_retry.is_some();
-                assert_eq!(deadline.is_some(), armed, "{:?}", self.core);
+                let is_left = deadline.is_some() && self.kept.any;
+                assert!(deadline.is_some() == armed || is_left, "{:?}", self.core);
             }
             state @ (State::Waiting { until }
             | State::Offline { until }

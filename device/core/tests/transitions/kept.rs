@@ -211,6 +211,52 @@ fn what_was_kept_for_one_cloud_is_not_sent_to_another() {
 }
 
 #[test]
+fn what_another_cloud_may_have_is_settled_too() {
+    let mut it = Machine::dialing();
+    connect(&mut it, 1, offering(CLOUD));
+    let sent = keep(&mut it, Lane::Normal, 1).unwrap();
+    assert_eq!(kept_numbers(&written(&mut it).0), [(1, false)]);
+    it.broken(1).discard_outputs();
+    let waits = keep(&mut it, Lane::Urgent, 1).unwrap();
+    it.wake_after(it.wait()).discard_outputs();
+    it.dialed(2, Ok(())).frame(2, &DownFrame::Welcome(offering(InstallationId([8; 16]))));
+    let lost = Settled::Voided(SkipReason::OtherCloud);
+    assert_eq!(written(&mut it).1, [(sent, lost), (waits, lost)]);
+    let queue = it.core.queue();
+    assert_eq!((queue.messages, queue.bytes, queue.lost), (0, 0, 2));
+}
+
+#[test]
+fn what_expired_before_its_fate_was_known_is_not_sent_again() {
+    let mut it = Machine::dialing();
+    connect(&mut it, 1, offering(CLOUD));
+    let tags: Vec<_> =
+        (0..2).map(|_| keep_for(&mut it, Lane::Normal, 1, secs(5)).unwrap()).collect();
+    assert_eq!(kept_numbers(&written(&mut it).0), [(1, false), (2, false)]);
+    it.broken(1).discard_outputs();
+    it.wake_after(it.wait()).discard_outputs();
+    it.wake_after(secs(6)).expect([]);
+    it.dialed(2, Ok(())).frame(2, &DownFrame::Welcome(offering(CLOUD)));
+    assert_eq!(written(&mut it).1, [], "whether they arrived is not known yet");
+    it.frame(2, &ack(1, 1, tags[0]));
+    let (frames, settled) = written(&mut it);
+    let expired = Settled::Voided(SkipReason::Expired);
+    assert_eq!(settled, [(tags[0], Settled::Delivered), (tags[1], expired)]);
+    let skip = Skip { handle: 1, from: 2, to: 2, reason: SkipReason::Expired };
+    assert_eq!(frames, [UpFrame::Delivery(DeliveryFrame::Skip(skip))]);
+}
+
+#[test]
+fn a_kept_message_does_not_hide_a_suspend() {
+    let mut it = Machine::connected_with(offering(CLOUD));
+    it.pass(secs(8 * 3600));
+    keep(&mut it, Lane::Normal, 1).unwrap();
+    it.give(Connection::handle_writable);
+    it.expect_wait(aborted(LostReason::Suspended), SPREAD);
+    assert_eq!(it.core.queue().messages, 1);
+}
+
+#[test]
 fn a_cloud_that_acknowledges_what_was_never_sent_is_hung_up_on() {
     let mut it = Machine::dialing();
     connect(&mut it, 1, offering(CLOUD));
@@ -222,38 +268,44 @@ fn a_cloud_that_acknowledges_what_was_never_sent_is_hung_up_on() {
     it.expect_state(State::Waiting { until: it.now + it.wait() });
 }
 
+/// Sends a message that is to be confirmed over a link that accepts everything. Returns what else than pings is sent.
+fn send_to_confirm(it: &mut Machine, send: SendId) -> Vec<UpFrame> {
+    it.core.handle_send(it.now, send, &message("hi"), true);
+    let mut frames = Vec::new();
+    while let Some(action) = it.core.poll_action() {
+        let Action::Transmit { send, message, .. } = action else { panic!("{action:?}") };
+        if let Outgoing::Frame(bytes) = message {
+            frames.push(Dialect::Bincode.decode_up(&bytes, &Limits::default()).unwrap());
+        }
+        if let Some(send) = send {
+            it.core.handle_transmitted(send, true);
+        }
+    }
+    frames
+}
+
+fn answer_send(send: SendId, result: Result<(), SendError>) -> Output {
+    Output::Other(Action::AnswerSend { send, result })
+}
+
 #[test]
 fn a_send_is_confirmed_by_the_session_and_unknown_without_it() {
     let mut it = Machine::dialing();
     connect(&mut it, 1, offering(CLOUD));
-    let send = |it: &mut Machine| {
-        it.core.handle_send(it.now, SEND, &message("hi"), true);
-        let mut frames = Vec::new();
-        while let Some(action) = it.core.poll_action() {
-            let Action::Transmit { send, message: Outgoing::Frame(bytes), .. } = action else {
-                panic!("{action:?}")
-            };
-            frames.push(Dialect::Bincode.decode_up(&bytes, &Limits::default()).unwrap());
-            if let Some(send) = send {
-                it.core.handle_transmitted(send, true);
-            }
-        }
-        frames
-    };
-    let answer = |result| Output::Other(Action::AnswerSend { send: SEND, result });
-    assert_eq!(send(&mut it), [message("hi"), UpFrame::KeepAlive(1)]);
+    assert_eq!(send_to_confirm(&mut it, SEND), [message("hi"), UpFrame::KeepAlive(1)]);
     it.expect([]);
-    it.frame(1, &DownFrame::Alive(0)).expect([]);
-    it.frame(1, &DownFrame::Alive(1)).expect([answer(Ok(()))]);
+    // It only lives, or says what cannot be.
+    it.frame(1, &DownFrame::Alive(0)).frame(1, &DownFrame::Alive(2)).expect([]);
+    it.frame(1, &DownFrame::Alive(1)).expect([answer_send(SEND, Ok(()))]);
 
-    assert_eq!(send(&mut it), [message("hi"), UpFrame::KeepAlive(2)]);
+    assert_eq!(send_to_confirm(&mut it, SEND), [message("hi"), UpFrame::KeepAlive(2)]);
     // Something else proves nothing.
     it.now = it.now + secs(9);
     it.pong(1);
     it.now = it.now + secs(2);
     it.core.handle_timeout(it.now);
     let outputs = it.drain();
-    assert!(outputs.contains(&answer(Err(SendError::Unconfirmed))), "{outputs:?}");
+    assert!(outputs.contains(&answer_send(SEND, Err(SendError::Unconfirmed))), "{outputs:?}");
     assert!(outputs.contains(&disconnect(1, CloseCode::GoingAway)), "{outputs:?}");
 }
 
