@@ -2,7 +2,7 @@
 //! round trip.
 #![no_main]
 
-use fedecks_fuzz::{Counting, bounded, check_content, check_encoded};
+use fedecks_fuzz::{Counting, bounded, check_content, check_request, check_encoded};
 use fedecks_protocol::{Dialect, DownFrame, EncodeError, Limits, Received};
 use libfuzzer_sys::fuzz_target;
 
@@ -17,6 +17,9 @@ fuzz_target!(|bytes: &[u8]| {
     };
     if let DownFrame::Delivery(frame) = &frame {
         check_content(frame);
+    }
+    if let DownFrame::Request(frame) = &frame {
+        check_request(frame);
     }
     let received = bounded(bytes.len(), || dialect.receive_down(bytes, &limits));
     match received.expect("what is decoded is received") {

@@ -2,7 +2,7 @@
 //! round trip.
 #![no_main]
 
-use fedecks_fuzz::{Counting, bounded, check_content};
+use fedecks_fuzz::{Counting, bounded, check_content, check_request};
 use fedecks_protocol::{Dialect, EncodeError, Limits, UpFrame};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,6 +16,9 @@ fuzz_target!(|bytes: &[u8]| {
     };
     if let UpFrame::Delivery(frame) = &frame {
         check_content(frame);
+    }
+    if let UpFrame::Request(frame) = &frame {
+        check_request(frame);
     }
     let written = match dialect.encode_up(&frame, &limits) {
         Err(EncodeError::UnknownFrame) if matches!(frame, UpFrame::Unknown { .. }) => return,

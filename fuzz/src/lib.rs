@@ -6,7 +6,7 @@ mod config;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use fedecks_protocol::{Content, DeliveryFrame, Dialect, EncodedTerm, Limits};
+use fedecks_protocol::{Content, DeliveryFrame, Dialect, EncodedTerm, Limits, RequestFrame};
 
 pub use config::ConfigInput;
 
@@ -63,6 +63,13 @@ pub fn check_content(frame: &DeliveryFrame) {
         if let Content::Term(term) = &kept.content {
             check_encoded(term);
         }
+    }
+}
+
+/// Panics unless the content of a request or a reply can be decoded later.
+pub fn check_request(frame: &RequestFrame) {
+    if let RequestFrame::Request { content, .. } | RequestFrame::Reply { content, .. } = frame {
+        check_encoded(content);
     }
 }
 

@@ -159,12 +159,22 @@ impl Capabilities {
     /// understands [`DownFrame::Alive`](crate::DownFrame::Alive).
     pub const KEEP_ALIVE: Self = Self(2);
 
+    /// The end understands all of [`RequestFrame`](crate::RequestFrame), and answers each request, if only with
+    /// [`NoReply`](crate::RequestFrame::NoReply).
+    pub const REQUESTS: Self = Self(4);
+
     /// All that this version knows.
-    pub const ALL: Self = Self(3);
+    pub const ALL: Self = Self(7);
 
     /// Whether all of `other` are in this set.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Those that are in one of the sets.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Those that are in both sets.

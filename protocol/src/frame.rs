@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::delivery::{Capabilities, DeliveryFrame, InstallationId};
+use crate::request::RequestFrame;
 use crate::term::Term;
 use crate::token::Token;
 
@@ -11,10 +12,6 @@ use crate::token::Token;
 /// and ignore any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sequence(pub NonZeroU64);
-
-/// Identifies a request; the reply repeats it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RequestId(pub u64);
 
 /// A frame from the device to the cloud.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,13 +38,8 @@ pub enum UpFrame {
     Delivery(DeliveryFrame),
     /// Asks the session for a [`DownFrame::Alive`] with this number.
     KeepAlive(u64),
-    /// The reply to a [`DownFrame::Request`].
-    Reply {
-        /// The request that this answers.
-        request: RequestId,
-        /// The content.
-        term: Term,
-    },
+    /// About requests.
+    Request(RequestFrame),
     /// A received frame of a kind that this version does not know; cannot be sent.
     Unknown {
         /// The frame's first byte.
@@ -81,13 +73,8 @@ pub enum DownFrame {
     /// The session is alive, and has read everything before the [`UpFrame::KeepAlive`] with this number; 0 if
     /// it was not asked.
     Alive(u64),
-    /// A request that the device answers with [`UpFrame::Reply`].
-    Request {
-        /// Repeated in the reply.
-        request: RequestId,
-        /// The content.
-        term: Term,
-    },
+    /// About requests.
+    Request(RequestFrame),
     /// A received frame of a kind that this version does not know; cannot be sent.
     Unknown {
         /// The frame's first byte.

@@ -14,6 +14,7 @@ mod dialect;
 mod frame;
 mod handshake;
 mod limits;
+mod request;
 mod term;
 mod token;
 
@@ -25,11 +26,12 @@ pub use delivery::{
 };
 pub use device_id::{DeviceId, InvalidDeviceId};
 pub use dialect::{Dialect, EncodedTerm, Received};
-pub use frame::{DeliveryOffer, DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
+pub use frame::{DeliveryOffer, DownFrame, IssuedToken, Sequence, UpFrame, Welcome};
 pub use handshake::{
     AuthError, AuthRequest, CloseCode, CloseReason, MAX_HEADER_CHARS, Proof, Refusal,
 };
 pub use limits::{DecodeError, EncodeError, Limits, OverBudget};
+pub use request::{NoReplyReason, RequestFrame, RequestId, UndecodableContent};
 pub use term::{JsonReader, JsonTerm, LiteralJson, Term, TermError};
 pub use token::{InvalidToken, Token};
 

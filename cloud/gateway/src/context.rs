@@ -39,7 +39,7 @@ impl<H> GatewayContext<H> {
             max_frame: self.options.max_frame,
             delivery: Some(match &self.kept {
                 Some(kept) => {
-                    let capabilities = Capabilities::ALL;
+                    let capabilities = Capabilities::KEPT_MESSAGES.or(Capabilities::KEEP_ALIVE);
                     DeliveryOffer { capabilities, installation: kept.installation }
                 }
                 None => DeliveryOffer {

@@ -213,12 +213,13 @@ impl Client {
 
 fn frame_weight(frame: &UpFrame) -> usize {
     match frame {
-        UpFrame::Message { term, .. } | UpFrame::Reply { term, .. } => term.weight(),
+        UpFrame::Message { term, .. } => term.weight(),
         UpFrame::Raw { bytes, .. } => bytes.len(),
         UpFrame::TokenPlease
         | UpFrame::Hello(_)
         | UpFrame::KeepAlive(_)
         | UpFrame::Delivery(_)
+        | UpFrame::Request(_)
         | UpFrame::Unknown { .. } => 0,
     }
 }

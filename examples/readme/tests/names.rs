@@ -24,8 +24,9 @@ mod device {
     use fedecks_device::protocol::{
         Ack, AuthRequest, Budget, Capabilities, CloseCode, CloseReason, Content, DecodeError,
         DeliveryFrame, DeliveryOffer, Dialect, DownFrame, EncodedTerm, InstallationId, InvalidTag,
-        InvalidToken, IssuedToken, JsonReader, JsonTerm, Limits, LiteralJson, OverBudget, Proof,
-        Received, Refusal, RequestId, Resume, Sequence, Skip, StreamId, Token, UpFrame, Welcome,
+        InvalidToken, IssuedToken, JsonReader, JsonTerm, Limits, LiteralJson, NoReplyReason,
+        OverBudget, Proof, Received, Refusal, RequestFrame, RequestId, Resume, Sequence, Skip,
+        StreamId, Token, UndecodableContent, UpFrame, Welcome,
     };
     use fedecks_device::storage::{AtomicFile, DataDir, TokenStore};
     use fedecks_device::{

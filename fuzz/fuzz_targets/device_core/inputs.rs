@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fedecks_device_core::{DialError, LostReason, Network, Phase};
 use fedecks_protocol::{
-    Ack, Capabilities, CloseReason, DeliveryFrame, DeliveryOffer, DownFrame, InstallationId,
-    Refusal, RequestId, Tag, Term, UpFrame, Welcome,
+    Ack, Capabilities, CloseReason, DeliveryFrame, DeliveryOffer, Dialect, DownFrame, InstallationId,
+    Limits, NoReplyReason, Refusal, RequestFrame, RequestId, Tag, Term, UpFrame, Welcome,
 };
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 
@@ -82,13 +82,26 @@ fn down_frame(bytes: &mut Unstructured<'_>) -> Result<DownFrame> {
         5 => DownFrame::Message { sequence: None, term: Term::from("hello") },
         6 => DownFrame::Delivery(delivery(bytes)?),
         7 | 8 => DownFrame::Alive(bytes.int_in_range(0..=3)?),
-        _ => DownFrame::Request { request: RequestId(bytes.arbitrary()?), term: Term::Nil },
+        _ => DownFrame::Request(request(bytes)?),
+    })
+}
+
+fn request(bytes: &mut Unstructured<'_>) -> Result<RequestFrame> {
+    let request = RequestId(bytes.int_in_range(0..=3)?);
+    let content = Dialect::Bincode.keep_term(&Term::from("hello"), &Limits::default());
+    Ok(match (bytes.int_in_range(0..=4)?, content) {
+        (0, Ok(content)) => RequestFrame::Reply { request, content },
+        (1, _) => RequestFrame::no_reply(request, NoReplyReason::from_number(bytes.arbitrary()?), ""),
+        (2 | 3, Ok(content)) => {
+            RequestFrame::Request { request, timeout_ms: bytes.arbitrary()?, content }
+        }
+        (_, _) => RequestFrame::Cancel { request },
     })
 }
 
 /// Of one of two installations.
 fn offer(bytes: &mut Unstructured<'_>) -> Result<Option<DeliveryOffer>> {
-    let capabilities = Capabilities(bytes.int_in_range(0..=4)?);
+    let capabilities = Capabilities(bytes.int_in_range(0..=8)?);
     let installation = InstallationId([bytes.int_in_range(0..=1)?; 16]);
     Ok(bytes.arbitrary::<bool>()?.then_some(DeliveryOffer { capabilities, installation }))
 }

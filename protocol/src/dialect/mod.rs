@@ -10,6 +10,7 @@ pub use received::Received;
 use crate::delivery::Kept;
 use crate::frame::{DownFrame, UpFrame};
 use crate::limits::{DecodeError, EncodeError, Limits};
+use crate::request::UndecodableContent;
 use crate::term::Term;
 
 /// The encoding of frames and terms. Nothing else in the product knows their bytes.
@@ -79,6 +80,14 @@ impl Dialect {
     pub fn kept_without_content(self, bytes: &[u8], limits: &Limits) -> Option<Kept> {
         match self {
             Self::Bincode => bincode::kept_without_content(bytes, limits),
+        }
+    }
+
+    /// A request or a reply whose content cannot be decoded. `None` for any other frame, and if not even that can be
+    /// decoded. To be called for bytes that cannot be decoded.
+    pub fn undecodable_request(self, bytes: &[u8], limits: &Limits) -> Option<UndecodableContent> {
+        match self {
+            Self::Bincode => bincode::undecodable_request(bytes, limits),
         }
     }
 

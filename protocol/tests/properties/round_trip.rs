@@ -167,14 +167,14 @@ fn a_frame_of_an_unknown_kind_cannot_be_encoded() {
 }
 
 fn exact_up(mut frame: UpFrame) -> UpFrame {
-    if let UpFrame::Message { term, .. } | UpFrame::Reply { term, .. } = &mut frame {
+    if let UpFrame::Message { term, .. } = &mut frame {
         *term = exact(term);
     }
     frame
 }
 
 fn exact_down(mut frame: DownFrame) -> DownFrame {
-    if let DownFrame::Message { term, .. } | DownFrame::Request { term, .. } = &mut frame {
+    if let DownFrame::Message { term, .. } = &mut frame {
         *term = exact(term);
     }
     frame

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use fedecks_protocol::{
     Ack, AuthRequest, Capabilities, Content, Credentials, DeliveryFrame, DeliveryOffer, DeviceId,
-    Dialect, DownFrame, InstallationId, IssuedToken, Kept, Lane, Limits, Proof, RequestId, Resume,
-    Sequence, Skip, SkipReason, StreamId, Tag, Term, Token, UpFrame, Welcome,
+    Dialect, DownFrame, InstallationId, IssuedToken, Kept, Lane, Limits, NoReplyReason, Proof,
+    RequestFrame, RequestId, Resume, Sequence, Skip, SkipReason, StreamId, Tag, Term, Token,
+    UpFrame, Welcome,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -201,6 +202,25 @@ pub(crate) fn delivery() -> impl Strategy<Value = DeliveryFrame> {
     ]
 }
 
+pub(crate) fn request() -> impl Strategy<Value = RequestFrame> {
+    let content = || {
+        term().prop_filter_map("cannot be encoded", |term| {
+            Dialect::Bincode.keep_term(&term, &WIDEST).ok()
+        })
+    };
+    let reason = prop_oneof![0_u64..6, any::<u64>()].prop_map(NoReplyReason::from_number);
+    let id = || any::<u64>().prop_map(RequestId);
+    prop_oneof![
+        (id(), any::<u64>(), content()).prop_map(|(request, timeout_ms, content)| {
+            RequestFrame::Request { request, timeout_ms, content }
+        }),
+        (id(), content()).prop_map(|(request, content)| RequestFrame::Reply { request, content }),
+        (id(), reason, any::<String>())
+            .prop_map(|(request, reason, text)| RequestFrame::no_reply(request, reason, &text)),
+        id().prop_map(|request| RequestFrame::Cancel { request }),
+    ]
+}
+
 fn offer() -> impl Strategy<Value = DeliveryOffer> {
     any::<(u64, [u8; 16])>().prop_map(|(capabilities, installation)| DeliveryOffer {
         capabilities: Capabilities(capabilities),
@@ -217,8 +237,7 @@ pub(crate) fn up_frame() -> impl Strategy<Value = UpFrame> {
         any::<u64>().prop_map(|set| UpFrame::Hello(Capabilities(set))),
         any::<u64>().prop_map(UpFrame::KeepAlive),
         delivery().prop_map(UpFrame::Delivery),
-        (any::<u64>(), term())
-            .prop_map(|(id, term)| UpFrame::Reply { request: RequestId(id), term }),
+        request().prop_map(UpFrame::Request),
     ]
 }
 
@@ -242,8 +261,7 @@ pub(crate) fn down_frame() -> impl Strategy<Value = DownFrame> {
             .prop_map(|(token, expires_at)| DownFrame::Token(IssuedToken { token, expires_at })),
         any::<u64>().prop_map(DownFrame::Alive),
         delivery().prop_map(DownFrame::Delivery),
-        (any::<u64>(), term())
-            .prop_map(|(id, term)| DownFrame::Request { request: RequestId(id), term }),
+        request().prop_map(DownFrame::Request),
     ]
 }
 

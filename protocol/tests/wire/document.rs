@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fedecks_protocol::{
     AUTH_HEADER, CHALLENGE, Capabilities, CloseCode, DEFAULT_PATH, DEVICE_ID_KEY, DeviceId,
-    Dialect, Lane, Limits, MAX_HEADER_CHARS, REFUSAL_HEADER, Refusal, SkipReason, TOKEN_KEY, Token,
+    Dialect, Lane, Limits, MAX_HEADER_CHARS, NoReplyReason, REFUSAL_HEADER, Refusal, SkipReason,
+    TOKEN_KEY, Token,
 };
 
 use crate::fixtures::{self, Fixture};
@@ -72,7 +73,8 @@ fn the_document_has_each_kind_of_frame_and_no_other() {
 
 #[test]
 fn the_document_has_each_capability_lane_and_reason() {
-    let capabilities = [Capabilities::KEPT_MESSAGES, Capabilities::KEEP_ALIVE];
+    let capabilities =
+        [Capabilities::KEPT_MESSAGES, Capabilities::KEEP_ALIVE, Capabilities::REQUESTS];
     assert_eq!(column("### Capabilities", 0), capabilities.map(|it| it.0.to_string()));
     assert_eq!(Capabilities(capabilities.iter().map(|it| it.0).sum()), Capabilities::ALL);
 
@@ -84,6 +86,18 @@ fn the_document_has_each_capability_lane_and_reason() {
     let known = reasons.filter(|reason| !matches!(reason, SkipReason::Other(_)));
     let known = known.map(|reason| [reason.number().to_string(), reason.as_str().to_owned()]);
     let documented = table("### Skip").into_iter();
+    assert_eq!(
+        Vec::from_iter(documented.map(|row| [row[0].clone(), row[1].clone()])),
+        Vec::from_iter(known)
+    );
+}
+
+#[test]
+fn the_document_has_each_reason_why_there_is_no_answer() {
+    let reasons = (0..u64::from(u8::MAX)).map(NoReplyReason::from_number);
+    let known = reasons.filter(|reason| !matches!(reason, NoReplyReason::Other(_)));
+    let known = known.map(|reason| [reason.number().to_string(), reason.to_string()]);
+    let documented = table("## Requests").into_iter();
     assert_eq!(
         Vec::from_iter(documented.map(|row| [row[0].clone(), row[1].clone()])),
         Vec::from_iter(known)

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use fedecks_protocol::{
     AuthRequest, Capabilities, Credentials, DeliveryOffer, DeviceId, DownFrame, InstallationId,
-    IssuedToken, Proof, RequestId, Sequence, Term, Token, UpFrame, Welcome,
+    IssuedToken, Proof, Sequence, Term, Token, UpFrame, Welcome,
 };
 
-use crate::kept;
+use crate::{kept, requests};
 
 /// The name in the document, the value, its bytes in hexadecimal.
 pub(crate) type Fixture<T> = (&'static str, T, &'static str);
@@ -89,16 +89,13 @@ pub(crate) fn up() -> Vec<Fixture<UpFrame>> {
         ),
         ("Raw, sequence 7, no bytes", UpFrame::Raw { sequence: number(7), bytes: vec![] }, "02 07"),
         ("TokenPlease", UpFrame::TokenPlease, "03"),
-        (
-            "Reply to request 9, true",
-            UpFrame::Reply { request: RequestId(9), term: Term::Bool(true) },
-            "05 09 02",
-        ),
-        ("Hello, capabilities 3", UpFrame::Hello(Capabilities::ALL), "20 03"),
+        ("Hello, capabilities 3", UpFrame::Hello(capabilities()), "20 03"),
         ("KeepAlive 70000", UpFrame::KeepAlive(70_000), "26 fc 70 11 01 00"),
     ];
     let kept = kept::up().into_iter();
     fixtures.extend(kept.map(|(name, frame, hex)| (name, UpFrame::Delivery(frame), hex)));
+    let requests = requests::up_fixtures().into_iter();
+    fixtures.extend(requests.map(|(name, frame, hex)| (name, UpFrame::Request(frame), hex)));
     fixtures
 }
 
@@ -112,7 +109,7 @@ pub(crate) fn down() -> Vec<Fixture<DownFrame>> {
         (
             "Welcome, the same with capabilities 3, installation f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
             DownFrame::Welcome(welcome(Some(DeliveryOffer {
-                capabilities: Capabilities::ALL,
+                capabilities: capabilities(),
                 installation: InstallationId(kept::counting_from(0xf0)),
             }))),
             "10 fd 00 a8 da 76 9b 01 00 00 13 3c fc 00 00 10 00 03 f0 f1 f2 f3 f4 f5 f6 f7 f8 f9 fa fb fc fd fe ff",
@@ -132,17 +129,18 @@ pub(crate) fn down() -> Vec<Fixture<DownFrame>> {
             DownFrame::Token(IssuedToken { token: token(), expires_at: 1_769_644_800 }),
             "11 fc 00 a3 7a 69 11 76 34 2e 6c 6f 63 61 6c 2e 63 32 56 68 62 47 56 6b",
         ),
-        (
-            r#"Request 18446744073709551615, atom "reboot""#,
-            DownFrame::Request { request: RequestId(u64::MAX), term: Term::Atom("reboot".into()) },
-            "06 fd ff ff ff ff ff ff ff ff 07 06 72 65 62 6f 6f 74",
-        ),
         ("Alive 0", DownFrame::Alive(0), "27 00"),
         ("Alive 70000", DownFrame::Alive(70_000), "27 fc 70 11 01 00"),
     ];
     let kept = kept::down().into_iter();
     fixtures.extend(kept.map(|(name, frame, hex)| (name, DownFrame::Delivery(frame), hex)));
+    let requests = requests::down_fixtures().into_iter();
+    fixtures.extend(requests.map(|(name, frame, hex)| (name, DownFrame::Request(frame), hex)));
     fixtures
+}
+
+fn capabilities() -> Capabilities {
+    Capabilities::KEPT_MESSAGES.or(Capabilities::KEEP_ALIVE)
 }
 
 /// With the header's value, in base64, instead of the bytes.

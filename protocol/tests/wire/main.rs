@@ -5,6 +5,7 @@ mod document;
 mod fixtures;
 mod kept;
 mod kept_rules;
+mod requests;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -81,8 +82,10 @@ fn every_kind_of_term_and_frame_has_a_fixture() {
         fixtures.iter().map(|(_, _, hex)| bytes(hex)[0]).collect()
     }
     assert_eq!(kinds(fixtures::terms()), BTreeSet::from_iter(0..=10));
-    let up = BTreeSet::from([1, 2, 3, 4, 5, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26]);
-    let down = BTreeSet::from([1, 2, 4, 6, 0x10, 0x11, 0x21, 0x22, 0x23, 0x24, 0x25, 0x27]);
+    let up =
+        BTreeSet::from([1, 2, 3, 4, 5, 6, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x28, 0x29]);
+    let down =
+        BTreeSet::from([1, 2, 4, 5, 6, 0x10, 0x11, 0x21, 0x22, 0x23, 0x24, 0x25, 0x27, 0x28, 0x29]);
     assert_eq!(kinds(fixtures::up()), up);
     assert_eq!(kinds(fixtures::down()), down);
     // And there are no others.
@@ -121,7 +124,7 @@ fn only_control_frames_may_have_trailing_bytes() {
             }
         }
     }
-    let control = [3, 4, 0x10, 0x11, 0x20, 0x21, 0x23, 0x24, 0x25, 0x26, 0x27];
+    let control = [3, 4, 0x10, 0x11, 0x20, 0x21, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29];
     check(fixtures::up(), up, &control);
     check(fixtures::down(), down, &control);
     assert_eq!(term("00 00"), Err(DecodeError::Trailing(1)));

@@ -100,7 +100,7 @@ impl Dialing {
                 | DownFrame::Token(_)
                 | DownFrame::Delivery(_)
                 | DownFrame::Alive(_)
-                | DownFrame::Request { .. },
+                | DownFrame::Request(_),
             ) => {
                 cx.disconnect(CloseCode::ProtocolError);
                 Some(self.fail(FailReason::NoWelcome, Retry::Backoff, cx))

@@ -179,7 +179,7 @@ impl Session {
                 cx.logins.on_token();
                 cx.tokens.replace(token, &mut cx.out);
             }
-            DownFrame::Request { .. } => cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Request)),
+            DownFrame::Request(_) => cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Request)),
         }
         None
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fedecks_device_core::{DialError, LostReason, Network, Phase};
 use fedecks_protocol::{
     Ack, Capabilities, CloseCode, CloseReason, DeliveryFrame, DeliveryOffer, DownFrame,
-    InstallationId, Lane, Refusal, RequestId, Tag, Term, UpFrame, Welcome,
+    InstallationId, Lane, Refusal, RequestFrame, RequestId, Tag, Term, UpFrame, Welcome,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -124,7 +124,7 @@ fn frame() -> impl Strategy<Value = DownFrame> {
         3 => any::<u8>().prop_map(|number| DownFrame::Token(token(number))),
         1 => Just(DownFrame::Message { sequence: None, term: Term::from("hello") }),
         1 => Just(DownFrame::Raw { sequence: None, bytes: vec![1, 2] }),
-        1 => Just(DownFrame::Request { request: RequestId(1), term: Term::Nil }),
+        1 => Just(DownFrame::Request(RequestFrame::Cancel { request: RequestId(1) })),
         8 => delivery().prop_map(DownFrame::Delivery),
         2 => (0_u64..4).prop_map(DownFrame::Alive),
     ]

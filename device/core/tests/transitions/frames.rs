@@ -15,7 +15,7 @@ fn expected_frames() -> [DownFrame; 2] {
 }
 
 fn unexpected_frames() -> [(DownFrame, UnexpectedFrame); 3] {
-    let request = DownFrame::Request { request: RequestId(7), term: Term::Nil };
+    let request = DownFrame::Request(RequestFrame::Cancel { request: RequestId(7) });
     [
         (DownFrame::Delivery(DeliveryFrame::Close { handle: 1 }), UnexpectedFrame::Kept),
         (request, UnexpectedFrame::Request),

@@ -2,6 +2,7 @@
 //! encoding (little-endian, variable-length integers, zigzag for signed ones).
 
 mod delivery;
+mod request;
 mod term;
 
 use std::num::NonZeroU64;
@@ -16,8 +17,9 @@ use super::encoded::EncodedTerm;
 use super::received::Received;
 use crate::budget::Budget;
 use crate::delivery::{Capabilities, Kept};
-use crate::frame::{DownFrame, IssuedToken, RequestId, Sequence, UpFrame, Welcome};
+use crate::frame::{DownFrame, IssuedToken, Sequence, UpFrame, Welcome};
 use crate::limits::{DecodeError, EncodeError, Limits};
+use crate::request::UndecodableContent;
 use crate::term::Term;
 use crate::token::Token;
 
@@ -38,6 +40,8 @@ mod kind {
     pub(super) const REWIND: u8 = 0x25;
     pub(super) const KEEP_ALIVE: u8 = 0x26;
     pub(super) const ALIVE: u8 = 0x27;
+    pub(super) const NO_REPLY: u8 = 0x28;
+    pub(super) const CANCEL: u8 = 0x29;
 }
 
 type Config = bincode::config::Configuration<
@@ -67,7 +71,7 @@ pub(super) fn encode_up(frame: &UpFrame, limits: &Limits) -> Result<Vec<u8>, Enc
             out.kind(kind::KEEP_ALIVE);
             out.value(number)?;
         }
-        UpFrame::Reply { request, term } => out.request(kind::REPLY, *request, term)?,
+        UpFrame::Request(frame) => out.request(frame)?,
         UpFrame::Unknown { .. } => return Err(EncodeError::UnknownFrame),
     }
     out.finish()
@@ -99,7 +103,7 @@ pub(super) fn encode_down(frame: &DownFrame, limits: &Limits) -> Result<Vec<u8>,
             out.kind(kind::ALIVE);
             out.value(number)?;
         }
-        DownFrame::Request { request, term } => out.request(kind::REQUEST, *request, term)?,
+        DownFrame::Request(frame) => out.request(frame)?,
         DownFrame::Unknown { .. } => return Err(EncodeError::UnknownFrame),
     }
     out.finish()
@@ -122,11 +126,12 @@ pub(super) fn decode_up(bytes: &[u8], limits: &Limits) -> Result<UpFrame, Decode
         kind::TOKEN_PLEASE => Ok(UpFrame::TokenPlease),
         kind::HELLO => fields.value().map(|set| UpFrame::Hello(Capabilities(set))),
         kind::KEEP_ALIVE => fields.value().map(UpFrame::KeepAlive),
-        kind::REPLY => fields.request().map(|(request, term)| UpFrame::Reply { request, term }),
-        kind => match fields.delivery(kind)? {
-            Some(frame) => Ok(UpFrame::Delivery(frame)),
-            None => Ok(UpFrame::Unknown { kind }),
-        },
+        kind => {
+            if let Some(frame) = fields.delivery(kind)? {
+                return Ok(UpFrame::Delivery(frame));
+            }
+            Ok(fields.request(kind)?.map_or(UpFrame::Unknown { kind }, UpFrame::Request))
+        }
     }
 }
 
@@ -165,13 +170,12 @@ pub(super) fn decode_down(bytes: &[u8], limits: &Limits) -> Result<DownFrame, De
             Ok(DownFrame::Token(IssuedToken { token, expires_at }))
         }
         kind::ALIVE => fields.value().map(DownFrame::Alive),
-        kind::REQUEST => {
-            fields.request().map(|(request, term)| DownFrame::Request { request, term })
+        kind => {
+            if let Some(frame) = fields.delivery(kind)? {
+                return Ok(DownFrame::Delivery(frame));
+            }
+            Ok(fields.request(kind)?.map_or(DownFrame::Unknown { kind }, DownFrame::Request))
         }
-        kind => match fields.delivery(kind)? {
-            Some(frame) => Ok(DownFrame::Delivery(frame)),
-            None => Ok(DownFrame::Unknown { kind }),
-        },
     }
 }
 
@@ -187,6 +191,12 @@ pub(super) fn kept_without_content(bytes: &[u8], limits: &Limits) -> Option<Kept
     let budget = Budget::new(limits);
     let (kind, mut fields) = Reader::frame(bytes, limits, &budget).ok()?;
     (kind == kind::KEPT).then(|| fields.kept_without_content().ok()).flatten()
+}
+
+pub(super) fn undecodable_request(bytes: &[u8], limits: &Limits) -> Option<UndecodableContent> {
+    let budget = Budget::new(limits);
+    let (kind, mut fields) = Reader::frame(bytes, limits, &budget).ok()?;
+    fields.undecodable(kind)
 }
 
 pub(super) fn keep_term(term: &Term, limits: &Limits) -> Result<EncodedTerm, EncodeError> {
@@ -251,12 +261,6 @@ impl<'a> Writer<'a> {
         self.sequence(sequence)?;
         self.bytes.extend_from_slice(bytes);
         Ok(())
-    }
-
-    fn request(&mut self, kind: u8, id: RequestId, term: &Term) -> Result<(), EncodeError> {
-        self.kind(kind);
-        self.value(&id.0)?;
-        self.term(term)
     }
 
     fn max_depth(&self) -> u16 {
@@ -362,13 +366,6 @@ impl<'a> Reader<'a> {
         let sequence = self.sequence()?;
         self.budget.take_text(self.rest.len())?;
         Ok((sequence, self.rest.to_vec()))
-    }
-
-    fn request(&mut self) -> Result<(RequestId, Term), DecodeError> {
-        let id = RequestId(self.value()?);
-        let term = self.term()?;
-        self.end()?;
-        Ok((id, term))
     }
 
     fn end(&self) -> Result<(), DecodeError> {

@@ -186,7 +186,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
             Ok(UpFrame::KeepAlive(number)) => self.send_alive(number),
             Ok(UpFrame::Delivery(frame)) => return self.on_delivery(frame, bytes.len()),
-            Ok(UpFrame::Reply { .. }) => tracing::debug!("ignored an unexpected reply"),
+            Ok(UpFrame::Request(_)) => tracing::debug!("ignored an unexpected request"),
             Ok(UpFrame::Unknown { kind }) => {
                 tracing::debug!(kind, "ignored a frame of an unknown kind");
             }
