@@ -6,7 +6,8 @@ use fedecks_cloud::session::Disconnected;
 use fedecks_cloud::store::unix_now;
 use fedecks_cloud::{Fedecks, Options};
 use fedecks_protocol::{
-    Capabilities, CloseCode, CloseReason, DEFAULT_PATH, DownFrame, RequestId, Term, UpFrame,
+    Capabilities, CloseCode, CloseReason, DEFAULT_PATH, DownFrame, RequestFrame, RequestId, Term,
+    UpFrame,
 };
 use fedecks_testing::cloud::{CloudOptions, published};
 use fedecks_testing::raw_device::{RawDevice, fresh_token};
@@ -127,7 +128,7 @@ async fn meaningless_frames_and_oversized_outcomes_are_dropped() {
     let mut device = cloud.connect("a").await;
     within(device.ws.send(Message::text("text"))).await.unwrap();
     device.send(&UpFrame::Hello(Capabilities(u64::MAX))).await;
-    device.send(&UpFrame::Reply { request: RequestId(1), term: Term::Nil }).await;
+    device.send(&UpFrame::Request(RequestFrame::Cancel { request: RequestId(1) })).await;
     device.send_bytes(vec![0x7f, 1, 2, 3]).await;
     let undecodable = [
         vec![],
