@@ -6,8 +6,12 @@
 mod input;
 #[path = "device_core/inputs.rs"]
 mod inputs;
+#[path = "../../device/core/tests/invariants/kept.rs"]
+mod kept;
 #[path = "../../device/core/tests/invariants/observer.rs"]
 mod observer;
+#[path = "../../device/core/tests/invariants/requests.rs"]
+mod requests;
 
 use fedecks_fuzz::{Counting, live};
 use libfuzzer_sys::arbitrary::Unstructured;

@@ -14,16 +14,18 @@ use tracing::warn;
 use crate::client::Client;
 use crate::clock::{Alarm, BootClock, WallClock};
 use crate::dial::Target;
-use crate::driver::{Driver, Executor, Watchdog};
+use crate::driver::{Driver, Executor};
 use crate::error::StartError;
 use crate::event_queue::QueueLimits;
 use crate::events::{self, Events};
 use crate::health::Vitals;
+use crate::requests;
 use crate::status::Status;
 use crate::storage::{DataDir, StoreError, TokenStore};
 use crate::tls::{TlsOptions, TrustedTime};
 use crate::unsent::Unsent;
 use crate::url::CloudUrl;
+use crate::watchdog::Watchdog;
 
 /// The settings of a [`Client`]; created by [`Client::builder`].
 ///
@@ -226,19 +228,29 @@ impl ClientBuilder {
             traffic: target.traffic(),
             trusted_time: trusted_time.clone(),
         };
-        let executor =
-            Executor::new(core, device, target, store, trusted_time, publisher, status_sender);
+        let (asker, asked, requests) = requests::channel();
+        let executor = Executor::new(
+            core,
+            device,
+            target,
+            store,
+            trusted_time,
+            publisher,
+            asked,
+            status_sender,
+        );
         let driver = Driver {
             executor,
             alarm,
             commands: command_queue,
             messages: message_queue,
+            requests,
             watchdog: self.watchdog,
         };
         tokio::spawn(driver.run());
         let vitals = Arc::new(vitals);
         let unsent = Unsent::new(self.max_waiting);
-        Ok((Client { commands, messages, unsent, events, status, vitals }, first))
+        Ok((Client { commands, messages, unsent, asker, events, status, vitals }, first))
     }
 }
 

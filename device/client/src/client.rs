@@ -1,10 +1,12 @@
 //! The application's handle: it sends commands to the event loop, and answers queries from the status.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fedecks_device_core::{GiveUp, LoggedIn, LoginError, Network, NewContent, NewKept};
-use fedecks_protocol::{Credentials, DeviceId, Term, UpFrame};
+use fedecks_protocol::{Credentials, DeviceId, Term, TermError, UpFrame};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::driver::{Command, Outbound};
@@ -12,6 +14,7 @@ use crate::error::{ClientSendError, LogoutError, ReconnectError, Stopped};
 use crate::events::{Events, Subscriptions};
 use crate::health::{ConnectionHealth, Vitals};
 use crate::kept::{Keep, Kept, SendKeptError};
+use crate::requests::{AlreadyAnswering, Asker, ClientRequestError, Requests};
 use crate::status::Status;
 use crate::unsent::Unsent;
 use crate::url::CloudUrl;
@@ -36,6 +39,7 @@ pub struct Client {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) messages: mpsc::Sender<Outbound>,
     pub(crate) unsent: Unsent,
+    pub(crate) asker: Asker,
     pub(crate) events: Subscriptions,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) vitals: Arc<Vitals>,
@@ -49,20 +53,20 @@ impl Client {
     /// only by the one that this login obtains.
     pub async fn login(&self, credentials: Credentials) -> Result<LoggedIn, LoginError> {
         let stopped = LoginError::GivenUp(GiveUp::Shutdown);
-        self.request(|reply| Command::Login { credentials, reply }).await.unwrap_or(Err(stopped))
+        self.command(|reply| Command::Login { credentials, reply }).await.unwrap_or(Err(stopped))
     }
 
     /// Closes the connection and deletes the token. Returns when it is removed from the disk, or when
     /// that has failed; the removal is retried.
     pub async fn logout(&self) -> Result<(), LogoutError> {
-        let removed = self.request(|reply| Command::Logout { reply }).await?;
+        let removed = self.command(|reply| Command::Logout { reply }).await?;
         removed.map_err(LogoutError::StillStored)
     }
 
     /// Closes the connection or ends the current wait, even one that the cloud asked for, and dials
     /// immediately. Returns when the attempt has begun.
     pub async fn reconnect(&self) -> Result<(), ReconnectError> {
-        Ok(self.request(|reply| Command::Reconnect { reply }).await??)
+        Ok(self.command(|reply| Command::Reconnect { reply }).await??)
     }
 
     /// Sends any serializable value, now or not at all. `Ok` means that it was written to the connection's socket:
@@ -129,6 +133,55 @@ impl Client {
         self.keep(NewContent::Raw(bytes.to_vec()), keep).await
     }
 
+    /// Asks the cloud, and returns its answer. Nothing is sent again: what the errors say about the outcome is in
+    /// [`RequestError`](crate::requests::RequestError). The timeout is from 1 ms to
+    /// [`MAX_TIMEOUT`](crate::requests::MAX_TIMEOUT). At most 16 requests are under way; dropping the future cancels one.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &fedecks_device::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use fedecks_device::requests::DEFAULT_TIMEOUT;
+    ///
+    /// let limit: u32 = client.request("limit", DEFAULT_TIMEOUT).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn request<T: DeserializeOwned>(
+        &self,
+        question: &(impl Serialize + ?Sized),
+        timeout: Duration,
+    ) -> Result<T, ClientRequestError> {
+        let answer = self.request_term(Term::from_serialize(question)?, timeout).await?;
+        Ok(answer.parse()?)
+    }
+
+    /// Asks with a term, without a copy of it, and returns one; otherwise like [`Client::request`].
+    pub async fn request_term(
+        &self,
+        question: Term,
+        timeout: Duration,
+    ) -> Result<Term, ClientRequestError> {
+        let answer = self.asker.ask(question, timeout, &self.unsent).await?;
+        // It was checked when it was received.
+        answer.decode().map_err(|error| <TermError as serde::de::Error>::custom(error).into())
+    }
+
+    /// The requests of the cloud from now on, for the one who answers them. Only one can at a time; while nobody does,
+    /// they are answered at once as unhandled.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &fedecks_device::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut requests = client.requests()?;
+    /// while let Some(request) = requests.next().await {
+    ///     match request.parse::<String>()?.as_str() {
+    ///         "led" => request.reply("on").await?,
+    ///         other => request.fail(&format!("cannot {other}")).await?,
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn requests(&self) -> Result<Requests, AlreadyAnswering> {
+        self.asker.consume()
+    }
+
     /// Reports the state of the network: the client dials immediately when the network is back, and
     /// checks that the connection is alive when the network changed.
     pub async fn network(&self, network: Network) -> Result<(), Stopped> {
@@ -181,7 +234,7 @@ impl Client {
     }
 
     /// Sends a command and waits for its reply.
-    async fn request<T>(
+    async fn command<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, Stopped> {
@@ -207,7 +260,7 @@ impl Client {
         let Keep { lane, expires_in } = keep;
         // The loop knows whether the clock is plausible.
         let kept = NewKept { lane, content, sent_at_ms: None, expires_in };
-        Ok(self.request(|reply| Command::Keep { kept, reply, _share: share }).await??)
+        Ok(self.command(|reply| Command::Keep { kept, reply, _share: share }).await??)
     }
 }
 
@@ -226,8 +279,6 @@ fn frame_weight(frame: &UpFrame) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use fedecks_protocol::{Dialect, DownFrame, IssuedToken, Limits, Token, Welcome};
     use futures_util::SinkExt;
     use futures_util::future::poll_immediate;

@@ -21,11 +21,13 @@ use crate::events::Publisher;
 use crate::kept::Kept;
 use crate::link::{Link, LinkEvent};
 use crate::log_events;
+use crate::requests::{self, Asked};
 use crate::status::Status;
 use crate::storage::TokenStore;
 use crate::tls::TrustedTime;
 use crate::traffic::TrafficCounters;
 use crate::unsent::Share;
+use crate::watchdog::Watchdog;
 
 /// A request from the application. The reply to a logout is an error while the token is still on disk.
 pub(crate) enum Command {
@@ -48,37 +50,12 @@ pub(crate) struct Outbound {
     pub(crate) share: Share,
 }
 
-/// Fed by the loop at least once per interval, which proves that the loop makes progress.
-pub(crate) struct Watchdog {
-    interval: Duration,
-    feed: Box<dyn FnMut() + Send>,
-    last_fed: Option<Time>,
-}
-
-impl Watchdog {
-    pub(crate) fn new(interval: Duration, feed: impl FnMut() + Send + 'static) -> Self {
-        Self { interval, feed: Box::new(feed), last_fed: None }
-    }
-
-    /// Feeds it if half the interval has passed since the last time, so a loop that iterates often
-    /// enough is never woken just for this. Returns the deadline for the next iteration.
-    fn on_iteration(&mut self, now: Time) -> Time {
-        let last = match self.last_fed {
-            Some(last) if now - last < self.interval / 2 => last,
-            _ => {
-                (self.feed)();
-                *self.last_fed.insert(now)
-            }
-        };
-        last + self.interval
-    }
-}
-
 pub(crate) struct Driver {
     pub(crate) executor: Executor,
     pub(crate) alarm: Alarm,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) messages: mpsc::Receiver<Outbound>,
+    pub(crate) requests: mpsc::UnboundedReceiver<requests::Command>,
     pub(crate) watchdog: Option<Watchdog>,
 }
 
@@ -94,6 +71,7 @@ enum Input {
     Link(Attempt, LinkEvent),
     Command(Option<Command>),
     Message(Outbound),
+    Request(requests::Command),
     Store(StoreResult),
     Timeout,
 }
@@ -104,7 +82,14 @@ const FINISH_DEADLINE: Duration = Duration::from_secs(5);
 impl Driver {
     /// Runs until the application requests a shutdown or drops its last handle.
     pub(crate) async fn run(self) {
-        let Self { mut executor, mut alarm, mut commands, mut messages, mut watchdog } = self;
+        let Self {
+            mut executor,
+            mut alarm,
+            mut commands,
+            mut messages,
+            mut requests,
+            mut watchdog,
+        } = self;
         let mut finish_by = None;
         // Messages of the application have their turn between kept ones, of which there may be many.
         let mut message_first = false;
@@ -113,6 +98,10 @@ impl Driver {
             if executor.link.is_flushed() {
                 if let Some(message) = message_first.then(|| messages.try_recv().ok()).flatten() {
                     executor.on_message(message);
+                    executor.run_actions();
+                }
+                if let Some(command) = message_first.then(|| requests.try_recv().ok()).flatten() {
+                    executor.asked.on_command(command, &mut executor.core);
                     executor.run_actions();
                 }
                 // A message that cannot be sent leaves the turn to kept ones: nothing else would wake the loop.
@@ -146,6 +135,7 @@ impl Driver {
                 () = executor.events.received(), if !has_room => continue,
                 command = commands.recv() => Input::Command(command),
                 Some(message) = messages.recv(), if flushed => Input::Message(message),
+                Some(command) = requests.recv(), if flushed => Input::Request(command),
                 Some(done) = executor.store_jobs.join_next() => Input::Store(unwind(done)),
                 Some(_) = executor.closing.join_next() => continue,
                 fired = alarm.fired() => match fired {
@@ -159,6 +149,9 @@ impl Driver {
                     executor.on_command(command.unwrap_or(Command::Shutdown))
                 }
                 Input::Message(message) => executor.on_message(message),
+                Input::Request(command) => {
+                    executor.asked.on_command(command, &mut executor.core);
+                }
                 Input::Store(done) => executor.on_store(done),
                 Input::Timeout => executor.core.handle_timeout(BootClock::now()),
             }
@@ -182,6 +175,7 @@ pub(crate) struct Executor {
     store: Arc<TokenStore>,
     trusted_time: TrustedTime,
     events: Publisher,
+    asked: Asked,
     link: Link,
     store_jobs: JoinSet<StoreResult>,
     closing: JoinSet<()>,
@@ -208,6 +202,7 @@ impl Executor {
         store: TokenStore,
         trusted_time: TrustedTime,
         events: Publisher,
+        asked: Asked,
         status: watch::Sender<Status>,
     ) -> Self {
         Self {
@@ -218,6 +213,7 @@ impl Executor {
             store: Arc::new(store),
             trusted_time,
             events,
+            asked,
             link: Link::Idle,
             store_jobs: JoinSet::new(),
             closing: JoinSet::new(),
@@ -375,6 +371,9 @@ impl Executor {
                     self.traffic.message_received();
                     self.events.publish_message(message);
                 }
+                action @ (Action::AnswerRequest { .. }
+                | Action::DeliverRequest { .. }
+                | Action::CancelRequest { .. }) => self.asked.on_action(action, &mut self.core),
                 Action::Log(notice) => log_events::notice(&notice),
             }
         }

@@ -42,6 +42,7 @@ pub mod health;
 pub mod kept;
 mod link;
 mod log_events;
+pub mod requests;
 mod status;
 pub mod storage;
 #[cfg(test)]
@@ -51,6 +52,7 @@ mod traffic;
 mod transport;
 mod unsent;
 mod url;
+mod watchdog;
 
 #[doc(inline)]
 pub use builder::ClientBuilder;

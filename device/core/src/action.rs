@@ -1,6 +1,7 @@
 //! The core's outputs: what the driver has to do.
 
 use std::fmt;
+use std::time::Duration;
 
 use fedecks_delivery::Settled;
 use fedecks_protocol::{AuthError, AuthRequest, CloseCode, EncodedTerm, IssuedToken, Proof, Tag};
@@ -9,6 +10,7 @@ use crate::attempt::Attempt;
 use crate::config::Config;
 use crate::event::Event;
 use crate::kept::{KeepError, KeepId};
+use crate::question::{AskId, QuestionId, RequestError};
 use crate::request::{LoggedIn, LoginError, LoginId, LogoutId, SendError, SendId};
 
 /// An instruction to the driver. Actions are executed in order.
@@ -84,6 +86,27 @@ pub enum Action {
         tag: Tag,
         /// The outcome.
         settled: Settled,
+    },
+    /// A request to the cloud is over. The answer waits encoded.
+    AnswerRequest {
+        /// The request.
+        id: AskId,
+        /// The answer.
+        result: Result<EncodedTerm, RequestError>,
+    },
+    /// The cloud asks: pass this to the application, and its answer to `handle_reply`.
+    DeliverRequest {
+        /// The request.
+        question: QuestionId,
+        /// The question.
+        content: EncodedTerm,
+        /// How long the cloud waits.
+        timeout: Duration,
+    },
+    /// Nobody waits for the answer to this request of the cloud any longer.
+    CancelRequest {
+        /// The request.
+        question: QuestionId,
     },
     /// Pass an event to the application.
     Emit(Event),
@@ -175,7 +198,7 @@ pub enum UnexpectedFrame {
     Welcome,
     /// About kept messages to the device, which it has not asked for.
     Kept,
-    /// A request, although devices do not answer any yet.
+    /// About requests, from a cloud that does not understand the answer.
     Request,
 }
 

@@ -17,6 +17,7 @@ mod config;
 mod connection;
 mod event;
 mod kept;
+mod question;
 mod request;
 mod state;
 mod time;
@@ -29,8 +30,9 @@ pub use attempt::{Attempt, DialError, Phase};
 pub use config::Config;
 pub use connection::{Connection, Stored};
 pub use event::{Event, FailReason, LostReason};
-pub use fedecks_delivery::Settled;
+pub use fedecks_delivery::{NoReply, Settled};
 pub use kept::{KeepError, KeepId, NewContent, NewKept, QueueStatus};
+pub use question::{AskId, QuestionId, ReplyError, RequestError};
 pub use request::{
     GiveUp, LoggedIn, LoginError, LoginId, LogoutId, NotRegistered, SendError, SendId,
 };

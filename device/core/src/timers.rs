@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Token,
     /// The cloud's session has not shown that it lives.
     Alive,
+    /// A request is overdue.
+    Request,
     /// Retry to save or delete the token.
     Store,
     /// Retry to load the token.
@@ -30,10 +32,10 @@ pub(crate) enum Timer {
 
 /// One deadline for each [`Timer`].
 #[derive(Debug, Default)]
-pub(crate) struct Timers([Option<Time>; 10]);
+pub(crate) struct Timers([Option<Time>; 11]);
 
 impl Timers {
-    const ALL: [Timer; 10] = [
+    const ALL: [Timer; 11] = [
         Timer::Retry,
         Timer::Phase,
         Timer::Ping,
@@ -41,6 +43,7 @@ impl Timers {
         Timer::Stable,
         Timer::Token,
         Timer::Alive,
+        Timer::Request,
         Timer::Store,
         Timer::Load,
         Timer::Expiry,

@@ -24,9 +24,13 @@ mod device {
     use fedecks_device::protocol::{
         Ack, AuthRequest, Budget, Capabilities, CloseCode, CloseReason, Content, DecodeError,
         DeliveryFrame, DeliveryOffer, Dialect, DownFrame, EncodedTerm, InstallationId, InvalidTag,
-        InvalidToken, IssuedToken, JsonReader, JsonTerm, Limits, LiteralJson, NoReplyReason,
+        InvalidToken, IssuedToken, JsonReader, JsonTerm, Limits, LiteralJson,
         OverBudget, Proof, Received, Refusal, RequestFrame, RequestId, Resume, Sequence, Skip,
         StreamId, Token, UndecodableContent, UpFrame, Welcome,
+    };
+    use fedecks_device::requests::{
+        AlreadyAnswering, AnswerError, ClientRequestError, NoReply, NoReplyReason, ReplyError,
+        Request, RequestError, Requests,
     };
     use fedecks_device::storage::{AtomicFile, DataDir, TokenStore};
     use fedecks_device::{
@@ -76,10 +80,11 @@ mod cloud {
 }
 
 /// Of sources that both libraries consist of: the types that occur in no signature of theirs.
-const INTERNAL: [&str; 25] = [
+const INTERNAL: [&str; 27] = [
     // The core's, which its driver needs.
     "Action",
     "AddressHistory",
+    "AskId",
     "AuthHeader",
     "Candidate",
     "Config",
@@ -96,6 +101,7 @@ const INTERNAL: [&str; 25] = [
     "Notice",
     "Observation",
     "Outgoing",
+    "QuestionId",
     "Routes",
     "SendId",
     "UnexpectedFrame",

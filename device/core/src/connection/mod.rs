@@ -1,6 +1,7 @@
 //! The connection: passes each input to the current state, which returns the next one. Decides only
 //! what applies in every state.
 
+mod asking;
 mod confirmations;
 mod dialing;
 mod heartbeat;
@@ -8,6 +9,7 @@ mod login;
 mod next;
 mod outbox;
 mod output;
+mod requests;
 mod retry_policy;
 mod round_trip;
 mod session;
@@ -330,7 +332,8 @@ impl Connection {
                 | Timer::Pong
                 | Timer::Stable
                 | Timer::Token
-                | Timer::Alive => self.on_link_timer(now, timer),
+                | Timer::Alive
+                | Timer::Request => self.on_link_timer(now, timer),
             }
         }
     }

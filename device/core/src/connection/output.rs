@@ -2,8 +2,11 @@
 
 use std::collections::VecDeque;
 
+use fedecks_protocol::EncodedTerm;
+
 use crate::action::Action;
 use crate::event::Event;
+use crate::question::{AskId, RequestError};
 use crate::request::{SendError, SendId};
 use crate::timers::Timers;
 
@@ -20,6 +23,10 @@ impl Output {
 
     pub(super) fn answer_send(&mut self, send: SendId, result: Result<(), SendError>) {
         self.push(Action::AnswerSend { send, result });
+    }
+
+    pub(super) fn answer_request(&mut self, id: AskId, result: Result<EncodedTerm, RequestError>) {
+        self.push(Action::AnswerRequest { id, result });
     }
 
     pub(super) fn emit(&mut self, event: Event) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fedecks_protocol::{
-    Capabilities, CloseCode, DeliveryFrame, DownFrame, EncodeError, Limits, Received, UpFrame,
-    Welcome,
+    Capabilities, CloseCode, DeliveryFrame, DownFrame, EncodeError, EncodedTerm, Limits, Received,
+    Term, UpFrame, Welcome,
 };
 
 use super::heartbeat::Heartbeat;
@@ -20,6 +20,12 @@ use crate::watch::Network;
 
 /// About how many bytes of kept messages are handed to the link at a time.
 const CHUNK: usize = 16 * 1024;
+
+/// What a reply has besides its content, in bytes, at most.
+const REPLY_HEAD: usize = 10;
+
+/// What this end understands besides messages.
+const CAPABILITIES: Capabilities = Capabilities::KEEP_ALIVE.or(Capabilities::REQUESTS);
 
 /// How long a login waits for its token before it requests one.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,7 +57,7 @@ impl Session {
             probing: false,
         };
         if let Some(offer) = &welcome.delivery {
-            it.transmit_frame(now, &UpFrame::Hello(Capabilities::KEEP_ALIVE), cx);
+            it.transmit_frame(now, &UpFrame::Hello(CAPABILITIES), cx);
             cx.outbox.connect(offer, it.max_frame, &mut cx.out);
         }
         it.arm_ping(cx);
@@ -106,17 +112,32 @@ impl Session {
         }
     }
 
-    fn encode(&self, frame: &UpFrame, cx: &Shared) -> Result<Vec<u8>, EncodeError> {
-        let limits = Limits {
+    /// Whether the cloud has shown this capability.
+    pub(super) fn takes(&self, capability: Capabilities) -> bool {
+        self.capabilities.contains(capability)
+    }
+
+    pub(super) fn encode(&self, frame: &UpFrame, cx: &Shared) -> Result<Vec<u8>, EncodeError> {
+        cx.config.dialect.encode_up(frame, &self.limits(cx))
+    }
+
+    /// Encodes the content of an answer, with room for its head.
+    pub(super) fn keep_term(&self, term: &Term, cx: &Shared) -> Result<EncodedTerm, EncodeError> {
+        let limits = self.limits(cx);
+        let max_size = limits.max_size.saturating_sub(REPLY_HEAD);
+        cx.config.dialect.keep_term(term, &Limits { max_size, ..limits })
+    }
+
+    fn limits(&self, cx: &Shared) -> Limits {
+        Limits {
             max_size: self.max_frame,
             // What clouds decode. The device's own limit is of what it receives.
             max_decoded: Limits::CLOUD_DECODED,
             ..cx.config.limits
-        };
-        cx.config.dialect.encode_up(frame, &limits)
+        }
     }
 
-    fn transmit_frame(&mut self, now: Time, frame: &UpFrame, cx: &mut Shared) {
+    pub(super) fn transmit_frame(&mut self, now: Time, frame: &UpFrame, cx: &mut Shared) {
         // They are a few bytes: if they exceed the limit, no token could ever be received either.
         if let Ok(bytes) = self.encode(frame, cx) {
             self.transmit(now, bytes, None, cx);
@@ -159,7 +180,14 @@ impl Session {
 
     pub(super) fn on_message(&mut self, now: Time, bytes: &[u8], cx: &mut Shared) -> Option<Next> {
         self.on_traffic(now, cx);
-        let frame = match cx.decode(bytes)? {
+        let Some(received) = cx.decode(bytes) else {
+            let limits = cx.config.limits;
+            if let Some(content) = cx.config.dialect.undecodable_request(bytes, &limits) {
+                self.on_undecodable(now, content, cx);
+            }
+            return None;
+        };
+        let frame = match received {
             Received::Message(term) => {
                 cx.out.push(Action::Deliver(term));
                 return None;
@@ -179,7 +207,7 @@ impl Session {
                 cx.logins.on_token();
                 cx.tokens.replace(token, &mut cx.out);
             }
-            DownFrame::Request(_) => cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Request)),
+            DownFrame::Request(frame) => self.on_request_frame(now, frame, cx),
         }
         None
     }
@@ -243,6 +271,7 @@ impl Session {
                 return Some(self.abort(now, LostReason::NoPong, cx));
             }
             Timer::Alive => return Some(self.abort(now, LostReason::NoPong, cx)),
+            Timer::Request => self.on_requests_overdue(now, cx),
             Timer::Stable => cx.backoff.reset(),
             Timer::Token => {
                 cx.out.timers.set(Timer::Token, now + TOKEN_TIMEOUT);
@@ -297,7 +326,13 @@ impl Session {
         }
     }
 
-    fn transmit(&mut self, now: Time, bytes: Vec<u8>, send: Option<SendId>, cx: &mut Shared) {
+    pub(super) fn transmit(
+        &mut self,
+        now: Time,
+        bytes: Vec<u8>,
+        send: Option<SendId>,
+        cx: &mut Shared,
+    ) {
         self.heartbeat.on_sent(now);
         let message = Outgoing::Frame(bytes);
         cx.out.push(Action::Transmit { attempt: cx.attempt, message, send });

@@ -1,11 +1,13 @@
 //! What outlives a state. Every state gets it with each input.
 
+use fedecks_delivery::Requests;
 use fedecks_protocol::{AuthError, CloseCode, Proof, Received};
 
 use super::confirmations::Confirmations;
 use super::login::Logins;
 use super::outbox::Outbox;
 use super::output::Output;
+use super::requests;
 use super::round_trip::RoundTrip;
 use super::token_store::TokenStore;
 use crate::action::{Action, AuthHeader, Notice};
@@ -27,6 +29,7 @@ pub(super) struct Shared {
     pub(super) logins: Logins,
     pub(super) outbox: Outbox,
     pub(super) confirmations: Confirmations,
+    pub(super) requests: Requests,
     pub(super) out: Output,
 }
 
@@ -37,6 +40,7 @@ impl Shared {
             backoff: JitteredBackoff::new(&config, seed),
             outbox: Outbox::new(&config, seed),
             confirmations: Confirmations::default(),
+            requests: Requests::default(),
             config,
             attempt: Attempt(0),
             network: None,
@@ -78,6 +82,7 @@ impl Shared {
     pub(super) fn session_ended(&mut self) {
         self.outbox.disconnect();
         self.confirmations.link_ended(&mut self.out);
+        requests::link_ended(&mut self.requests, &mut self.out);
     }
 
     /// Emits `event` for a link that ended, and applies what its close code means for the token.

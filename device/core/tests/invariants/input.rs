@@ -32,6 +32,10 @@ pub(crate) enum Input {
         expires_in: Duration,
     },
     Writable,
+    /// A request to the cloud, with this timeout.
+    Ask(Duration),
+    /// An answer to the newest request of the cloud.
+    Reply,
 }
 
 #[derive(Debug, Clone)]

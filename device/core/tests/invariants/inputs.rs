@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use fedecks_device_core::{DialError, LostReason, Network, Phase};
 use fedecks_protocol::{
-    Ack, Capabilities, CloseCode, CloseReason, DeliveryFrame, DeliveryOffer, DownFrame,
-    InstallationId, Lane, Refusal, RequestFrame, RequestId, Tag, Term, UpFrame, Welcome,
+    Ack, Capabilities, CloseCode, CloseReason, DeliveryFrame, DeliveryOffer, Dialect, DownFrame,
+    InstallationId, Lane, Limits, NoReplyReason, Refusal, RequestFrame, RequestId, Tag, Term,
+    UpFrame, Welcome,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -58,6 +59,8 @@ fn input() -> impl Strategy<Value = Input> {
         3 => any::<bool>().prop_map(Input::Confirm),
         6 => keep(),
         8 => Just(Input::Writable),
+        4 => duration().prop_map(Input::Ask),
+        3 => Just(Input::Reply),
     ]
 }
 
@@ -124,7 +127,7 @@ fn frame() -> impl Strategy<Value = DownFrame> {
         3 => any::<u8>().prop_map(|number| DownFrame::Token(token(number))),
         1 => Just(DownFrame::Message { sequence: None, term: Term::from("hello") }),
         1 => Just(DownFrame::Raw { sequence: None, bytes: vec![1, 2] }),
-        1 => Just(DownFrame::Request(RequestFrame::Cancel { request: RequestId(1) })),
+        8 => request().prop_map(DownFrame::Request),
         8 => delivery().prop_map(DownFrame::Delivery),
         2 => (0_u64..4).prop_map(DownFrame::Alive),
     ]
@@ -133,11 +136,27 @@ fn frame() -> impl Strategy<Value = DownFrame> {
 /// Mostly of the first of two installations.
 fn offer() -> impl Strategy<Value = Option<DeliveryOffer>> {
     let installation = prop_oneof![9 => Just(1), 1 => Just(2)];
-    let offer = (select(vec![1, 2, 3, 3, 3]), installation).prop_map(|(bits, installation)| {
+    let offer = (select(vec![1, 2, 3, 7, 7]), installation).prop_map(|(bits, installation)| {
         let installation = InstallationId([installation; 16]);
         DeliveryOffer { capabilities: Capabilities(bits), installation }
     });
     prop::option::weighted(0.8, offer)
+}
+
+/// Questions, and answers to what was perhaps asked.
+fn request() -> impl Strategy<Value = RequestFrame> {
+    let content = Dialect::Bincode.keep_term(&Term::from("hello"), &Limits::default());
+    let (content, id) = (content.unwrap(), (1_u64..6).prop_map(RequestId));
+    let reason = (0_u64..6).prop_map(NoReplyReason::from_number);
+    (id, 0_u64..1_000_000, reason, 0..7).prop_map(move |(request, timeout_ms, reason, kind)| {
+        let content = content.clone();
+        match kind {
+            0 => RequestFrame::Cancel { request },
+            1 => RequestFrame::no_reply(request, reason, "because"),
+            2 | 3 => RequestFrame::Reply { request, content },
+            _ => RequestFrame::Request { request, timeout_ms, content },
+        }
+    })
 }
 
 /// Acknowledgements that are possible, and some that are not.

@@ -65,6 +65,7 @@ impl Kept {
 pub(crate) fn is_one_of_many(action: &Action) -> bool {
     match action {
         Action::AnswerLogout { .. } | Action::AnswerSend { .. } | Action::Settle { .. } => true,
+        Action::AnswerRequest { .. } | Action::CancelRequest { .. } => true,
         Action::Transmit { message, .. } => matches!(message, Outgoing::Frame(_)),
         _ => false,
     }

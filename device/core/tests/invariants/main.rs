@@ -5,6 +5,7 @@ mod input;
 mod inputs;
 mod kept;
 mod observer;
+mod requests;
 
 use proptest::prelude::*;
 

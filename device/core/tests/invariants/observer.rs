@@ -9,6 +9,7 @@ use fedecks_protocol::*;
 
 use crate::input::{Input, LinkInput, token};
 use crate::kept::{KEEP_BYTES, Kept, is_one_of_many};
+use crate::requests::Requests;
 
 /// The maximum number of actions per input.
 const MAX_ACTIONS: usize = 8;
@@ -24,6 +25,7 @@ pub(crate) struct Observer {
     now: Time,
     known: Known,
     kept: Kept,
+    requests: Requests,
 }
 
 #[derive(Default)]
@@ -60,6 +62,7 @@ impl Observer {
             now: Time::default(),
             known: Known::default(),
             kept: Kept::default(),
+            requests: Requests::default(),
         };
         assert_eq!(it.core.poll_action(), Some(Action::LoadToken));
         it.check_state();
@@ -144,6 +147,17 @@ impl Observer {
                 self.core.handle_keep(now, KeepId(1), kept);
             }
             Input::Writable => self.core.handle_writable(now),
+            Input::Ask(timeout) => {
+                allowed_after_shutdown = |action| matches!(action, Action::AnswerRequest { .. });
+                let id = self.requests.next();
+                self.core.handle_request(now, id, &Term::Nil, timeout);
+            }
+            Input::Reply => {
+                let question = self.requests.newest_question();
+                if self.core.handle_reply(now, question, Ok(&Term::Nil)).is_ok() {
+                    self.requests.answered(question);
+                }
+            }
         }
         self.known.ever_forgotten |= may_forget;
         if may_forget {
@@ -317,6 +331,7 @@ impl Observer {
 
     fn watch(&mut self, action: Action) {
         self.kept.watch(&action);
+        self.requests.watch(&action);
         match action {
             Action::Dial { attempt, header } => {
                 assert_eq!(self.known.link, None, "a second link");
@@ -337,6 +352,7 @@ impl Observer {
                 self.known.link = Some((attempt, by_login));
             }
             Action::AnswerKeep { .. } | Action::Settle { .. } => {}
+            Action::AnswerRequest { .. } | Action::CancelRequest { .. } => {}
             Action::Transmit { attempt, .. } => {
                 assert!(self.is_live(attempt) && self.known.welcomed.is_some());
             }
@@ -366,7 +382,10 @@ impl Observer {
                 let stored = if result.is_ok() { Stored::Yes } else { Stored::Failed };
                 assert_eq!(self.core.stored(), stored, "{logout:?}: {result:?}");
             }
-            Action::TrustTime { .. } | Action::Deliver(_) | Action::Emit(Event::Connected) => {
+            Action::TrustTime { .. }
+            | Action::Deliver(_)
+            | Action::DeliverRequest { .. }
+            | Action::Emit(Event::Connected) => {
                 assert!(self.known.welcomed.is_some());
             }
             Action::Emit(Event::TokenLate) => {
@@ -401,6 +420,7 @@ impl Observer {
         // A logout only waits for the store.
         let all_answered = self.known.logouts_answered == self.known.logouts;
         assert!(self.known.store_busy || all_answered, "logouts without an answer");
+        self.requests.check(self.core.state() == State::Connected);
         self.kept.check(self.core.queue(), self.core.state() == State::Connected);
         let deadline = self.core.poll_timeout();
         let within = |bound: Duration| {

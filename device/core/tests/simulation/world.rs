@@ -257,7 +257,10 @@ impl World {
             Action::AnswerLogin { .. } => it.sums.answers += 1,
             Action::Emit(event) => it.sums.add(&event),
             Action::Deliver(_) => it.sums.messages += 1,
-            Action::AnswerLogout { .. }
+            Action::AnswerRequest { .. }
+            | Action::DeliverRequest { .. }
+            | Action::CancelRequest { .. }
+            | Action::AnswerLogout { .. }
             | Action::AnswerSend { .. }
             | Action::AnswerKeep { .. }
             | Action::Settle { .. }

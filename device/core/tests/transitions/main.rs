@@ -21,6 +21,7 @@ mod network_connected;
 mod outputs;
 mod reconnect;
 mod refusal;
+mod requests;
 mod secrets;
 mod shutdown;
 mod start;
