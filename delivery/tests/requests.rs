@@ -1,5 +1,9 @@
 //! Requests of both ends: numbers, bounds, deadlines, and answers that come too late.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers, which clippy does not recognize as tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test helpers, which clippy does not recognize as tests"
+)]
 
 use std::time::Duration;
 

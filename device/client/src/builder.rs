@@ -235,8 +235,7 @@ impl ClientBuilder {
             target,
             store,
             trusted_time,
-            publisher,
-            asked,
+            (publisher, asked),
             status_sender,
         );
         let driver = Driver {

@@ -201,8 +201,7 @@ impl Executor {
         target: Target,
         store: TokenStore,
         trusted_time: TrustedTime,
-        events: Publisher,
-        asked: Asked,
+        (events, asked): (Publisher, Asked),
         status: watch::Sender<Status>,
     ) -> Self {
         Self {

@@ -275,7 +275,7 @@ impl Request {
     /// The question.
     pub fn term(&self) -> Result<Term, TermError> {
         // It was checked when it was received.
-        self.content.decode().map_err(|error| <TermError as serde::de::Error>::custom(error))
+        self.content.decode().map_err(<TermError as serde::de::Error>::custom)
     }
 
     /// The question as a value.

@@ -24,9 +24,9 @@ mod device {
     use fedecks_device::protocol::{
         Ack, AuthRequest, Budget, Capabilities, CloseCode, CloseReason, Content, DecodeError,
         DeliveryFrame, DeliveryOffer, Dialect, DownFrame, EncodedTerm, InstallationId, InvalidTag,
-        InvalidToken, IssuedToken, JsonReader, JsonTerm, Limits, LiteralJson,
-        OverBudget, Proof, Received, Refusal, RequestFrame, RequestId, Resume, Sequence, Skip,
-        StreamId, Token, UndecodableContent, UpFrame, Welcome,
+        InvalidToken, IssuedToken, JsonReader, JsonTerm, Limits, LiteralJson, OverBudget, Proof,
+        Received, Refusal, RequestFrame, RequestId, Resume, Sequence, Skip, StreamId, Token,
+        UndecodableContent, UpFrame, Welcome,
     };
     use fedecks_device::requests::{
         AlreadyAnswering, AnswerError, ClientRequestError, NoReply, NoReplyReason, ReplyError,
