@@ -100,6 +100,21 @@ impl NoReply {
 }
 
 impl Requests {
+    /// Those of a connection on which this end has asked before, the last time with this number.
+    pub fn continued(last_asked: u64) -> Self {
+        Self { last_asked, ..Self::default() }
+    }
+
+    /// The number of the last request of this end; 0 if there was none.
+    pub fn last_asked(&self) -> u64 {
+        self.last_asked
+    }
+
+    /// Whether none of either end is under way.
+    pub fn is_idle(&self) -> bool {
+        self.asked.is_empty() && self.questions.is_empty()
+    }
+
     /// Whether there is room for another request of this end.
     pub fn has_room(&self) -> bool {
         self.asked.len() < MAX_REQUESTS

@@ -63,7 +63,7 @@ fn sixteen_are_under_way_in_each_direction() {
         key(&it.on_frame(NOW, request(number, 1_000, 1)));
     }
     assert_eq!(MAX_REQUESTS, 16);
-    assert!(!it.has_room());
+    assert!(!it.has_room() && !it.is_idle());
     assert_eq!(it.on_frame(NOW, request(17, 1_000, 1)), busy(17));
     assert_eq!(it.cancel(3), Some(RequestId(3)));
     assert!(it.has_room());
@@ -71,6 +71,16 @@ fn sixteen_are_under_way_in_each_direction() {
     assert_eq!(it.reply(3), Some(RequestId(3)));
     assert_eq!(it.reply(3), None);
     assert_eq!(key(&it.on_frame(NOW, request(18, 1_000, 1))), 17);
+}
+
+#[test]
+fn what_is_idle_can_be_continued() {
+    let mut it = Requests::default();
+    it.ask(NOW, 1, SECOND);
+    it.take_all();
+    assert!(it.is_idle());
+    let mut again = Requests::continued(it.last_asked());
+    assert_eq!(again.ask(NOW, 1, SECOND), RequestId(2));
 }
 
 #[test]

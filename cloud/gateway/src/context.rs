@@ -29,6 +29,9 @@ pub(crate) struct GatewayContext<H> {
     pub(crate) _access_enforcer: AccessEnforcer,
 }
 
+/// What every cloud understands besides messages.
+const CAPABILITIES: Capabilities = Capabilities::KEEP_ALIVE.or(Capabilities::REQUESTS);
+
 impl<H> GatewayContext<H> {
     /// The first frame of a session that begins now.
     pub(crate) fn welcome(&self) -> Welcome {
@@ -39,11 +42,11 @@ impl<H> GatewayContext<H> {
             max_frame: self.options.max_frame,
             delivery: Some(match &self.kept {
                 Some(kept) => {
-                    let capabilities = Capabilities::KEPT_MESSAGES.or(Capabilities::KEEP_ALIVE);
+                    let capabilities = CAPABILITIES.or(Capabilities::KEPT_MESSAGES);
                     DeliveryOffer { capabilities, installation: kept.installation }
                 }
                 None => DeliveryOffer {
-                    capabilities: Capabilities::KEEP_ALIVE,
+                    capabilities: CAPABILITIES,
                     installation: InstallationId([0; 16]),
                 },
             }),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::messaging::kept::{Effects, KeptContent, KeptMessage};
 use crate::messaging::message::{Message, Published};
 use crate::messaging::presence::Presence;
+use crate::messaging::request::RequestOutcome;
 use crate::session::Session;
 use crate::session::error::{Disconnected, SessionError};
 
@@ -113,6 +114,17 @@ pub trait Handler: Send + Sync + 'static {
             };
             outcome.into()
         }
+    }
+
+    /// The device asks. It waits for the answer for as long as it has granted, at most 10 minutes; like every callback,
+    /// this one has up to the idle timeout. By default nobody answers, and the device is told so.
+    fn on_request(
+        &self,
+        session: &Session,
+        question: Term,
+    ) -> impl Future<Output = RequestOutcome> + Send {
+        let _ = (session, question);
+        async { RequestOutcome::Unhandled }
     }
 
     /// Something was published on a topic that the session is subscribed to. It reaches the device

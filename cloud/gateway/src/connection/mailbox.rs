@@ -11,6 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::byte_pool::{BytePool, FREE, QueuedHold};
+use crate::connection::ask::Ask;
 use crate::messaging::message::Published;
 
 /// The bounded queue of one session. Allocates nothing while it is empty.
@@ -31,6 +32,8 @@ pub(crate) enum Item {
     Frame(Bytes),
     /// A published message, for the handler.
     Published(Published),
+    /// A request for the device.
+    Ask(Box<Ask>),
 }
 
 /// Ends the session, ahead of all items in the queue.
@@ -197,6 +200,7 @@ impl Item {
         match self {
             Self::Frame(frame) => frame.len(),
             Self::Published(info) => info.message.weight(),
+            Self::Ask(ask) => size_of::<Ask>() + ask.content.size(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How a program reaches its devices: messages, topics, presence.
 
+mod requests;
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,17 +5,20 @@ pub(crate) mod hub;
 pub(crate) mod kept;
 pub(crate) mod message;
 pub(crate) mod presence;
+pub(crate) mod request;
 pub(crate) mod stats;
 pub(crate) mod topics;
 
 pub use crate::handler::KeptOutcome;
 pub use backplane::in_process::InProcess;
 pub use backplane::{BackplaneError, DeliverError};
+pub use fedecks_delivery::NoReply;
 pub use hub::{Hub, PublishError, SendError, Subscription};
 pub use kept::{Effects, KeptContent, KeptMessage};
 pub use message::{Message, Published, Topic};
 pub use presence::{
     ConnectionId, NodeId, Presence, PresenceEvent, PresenceEvents, PresenceWatch, WatchEnded,
 };
+pub use request::{RequestError, RequestOutcome};
 pub use stats::HubStats;
 pub use topics::TopicEvent;

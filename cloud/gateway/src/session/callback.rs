@@ -8,6 +8,7 @@ use super::inbound::Batch;
 use crate::context::GatewayContext;
 use crate::handler::KeptOutcome;
 use crate::handler::{Handler, Outcome};
+use crate::messaging::request::RequestOutcome;
 
 /// A running callback of the handler, or a call of the store. Boxed, so that an idle session reserves no memory for
 /// it.
@@ -25,6 +26,8 @@ pub(super) enum Completed {
     Stored(Batch, Result<usize, StoreError>),
     /// A stream is forgotten.
     Forgotten,
+    /// Of a request of the device.
+    Request(u64, RequestOutcome),
 }
 
 /// Boxes a callback and records how long it takes to complete. The handler is called by the future, where

@@ -141,8 +141,8 @@ async fn what_is_acknowledged_is_stored_and_a_repetition_is_removed() {
             .await
             .unwrap();
     let offer = device.welcome().await.delivery.unwrap();
-    let both = Capabilities::KEPT_MESSAGES.or(Capabilities::KEEP_ALIVE);
-    assert_eq!(offer.capabilities, both);
+    let all = Capabilities::ALL;
+    assert_eq!(offer.capabilities, all);
     assert_eq!(offer.installation, cloud.messages.installation().await.unwrap());
     device.send(&resume(1)).await;
     assert_eq!(ack(&mut device).await.up_to, 0);

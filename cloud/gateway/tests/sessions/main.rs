@@ -15,6 +15,7 @@ mod messages;
 mod nodes;
 mod rate_limit;
 mod refusals;
+mod requests;
 mod slow_readers;
 mod support;
 mod tls;

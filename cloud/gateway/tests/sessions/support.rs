@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fedecks_cloud::auth::AuthenticatedBy;
 use fedecks_cloud::messaging::Presence;
+use fedecks_cloud::messaging::RequestOutcome;
 use fedecks_cloud::session::{Disconnected, SessionError};
 use fedecks_cloud::{Decision, DeviceId, Handler, Login, Options, Outcome, Published, Session};
 use fedecks_protocol::{CloseCode, CloseReason, Dialect, Limits, Proof, Term, UpFrame};
@@ -47,6 +48,20 @@ impl Handler for Obedient {
         session.subscribe(format!("downstream.{}", session.device()));
         session.subscribe("all");
         self.record(Called::Connected(session.device().to_string(), session.authenticated_by()));
+    }
+
+    async fn on_request(&self, _: &Session, question: Term) -> RequestOutcome {
+        match question.as_str() {
+            Some("time?") => RequestOutcome::reply("noon"),
+            Some("fail") => RequestOutcome::Failed("out of order".to_owned()),
+            Some("too much") => RequestOutcome::reply(&"x".repeat(2_000_000)),
+            Some("wait") => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                RequestOutcome::reply("late")
+            }
+            Some("panic") => panic!("as requested"),
+            _ => RequestOutcome::Unhandled,
+        }
     }
 
     async fn on_message(&self, session: &Session, message: Term) -> Outcome {

@@ -1,6 +1,6 @@
 //! How a session shows that it is alive: answers to the device's keep-alives, and signs of life while it does not read.
 
-use fedecks_protocol::DownFrame;
+use fedecks_protocol::{Capabilities, DownFrame};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -41,7 +41,8 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
         if due {
             self.last_pong_s = second;
             self.socket.pong();
-            if self.knows_alive {
+            let takes = self.device_takes.unwrap_or_default();
+            if takes.contains(Capabilities::KEEP_ALIVE) {
                 self.send_alive(0);
             }
         }

@@ -109,6 +109,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             Completed::Opened(_, Err(error)) => Err(unavailable(&error)),
             Completed::Stored(batch, stored) => self.on_stored(batch, stored, now),
             Completed::Forgotten => Ok(()),
+            Completed::Request(key, outcome) => {
+                self.on_replied(key, outcome);
+                Ok(())
+            }
         }
     }
 
@@ -286,7 +290,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         EndReason::ByCloud(CloseReason::new(CloseCode::ProtocolError))
     }
 
-    fn since_start(&self) -> Duration {
+    pub(super) fn since_start(&self) -> Duration {
         Instant::now().saturating_duration_since(self.context.traffic.started)
     }
 }

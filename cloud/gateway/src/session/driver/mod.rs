@@ -2,6 +2,7 @@
 
 mod keep_alive;
 mod kept;
+mod requests;
 mod sending;
 
 use std::convert::Infallible;
@@ -32,6 +33,8 @@ use crate::session::token_schedule::TokenSchedule;
 use crate::session::traffic::{RETRY, Traffic};
 use crate::websocket::socket::{Incoming, Socket};
 
+use self::requests::UnderWay;
+
 /// Runs a session from its first frame until it has to end.
 pub(in crate::session) struct Driver<'a, H, S> {
     context: &'a GatewayContext<H>,
@@ -58,8 +61,12 @@ pub(in crate::session) struct Driver<'a, H, S> {
     needs_room: bool,
     /// The kept messages of the device, once it has announced some. Boxed, since an idle device has none.
     inbound: Option<Box<Inbound>>,
-    /// The device knows the frame Alive.
-    knows_alive: bool,
+    /// The requests that are under way. Boxed, since there are none most of the time.
+    requests: Option<Box<UnderWay>>,
+    /// The number of the last request to the device.
+    last_asked: u32,
+    /// What the device understands, if it has said so.
+    device_takes: Option<Capabilities>,
     /// Logged that the device is throttled.
     throttling_logged: bool,
     /// Logged an undecodable frame; further ones are logged at a lower level.
@@ -106,7 +113,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             last_pong_s: context.traffic.seconds(now),
             needs_room: false,
             inbound: None,
-            knows_alive: false,
+            requests: None,
+            last_asked: 0,
+            device_takes: None,
             throttling_logged: false,
             undecodable_logged: false,
         }
@@ -181,12 +190,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                     tracing::debug!("the device requests tokens too often");
                 }
             }
-            Ok(UpFrame::Hello(capabilities)) => {
-                self.knows_alive = capabilities.contains(Capabilities::KEEP_ALIVE);
-            }
+            Ok(UpFrame::Hello(capabilities)) => self.on_hello(capabilities),
             Ok(UpFrame::KeepAlive(number)) => self.send_alive(number),
             Ok(UpFrame::Delivery(frame)) => return self.on_delivery(frame, bytes.len()),
-            Ok(UpFrame::Request(_)) => tracing::debug!("ignored an unexpected request"),
+            Ok(UpFrame::Request(frame)) => return Ok(self.on_request(frame)),
             Ok(UpFrame::Unknown { kind }) => {
                 tracing::debug!(kind, "ignored a frame of an unknown kind");
             }
@@ -200,6 +207,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 // If it is a kept message, the device would repeat it forever.
                 if let Some(kept) = self.dialect().kept_without_content(bytes, &limits) {
                     return self.on_undecodable(kept);
+                }
+                if let Some(content) = self.dialect().undecodable_request(bytes, &limits) {
+                    return Ok(self.on_undecodable_request(content));
                 }
             }
         }
@@ -289,9 +299,15 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                     self.traffic.forwarding(info.message.weight());
                     return Poll::Ready(Ok(Work::Published(info)));
                 }
+                Poll::Ready(Delivery::Item(Item::Ask(ask))) => {
+                    self.queue_first = false;
+                    self.ask(*ask);
+                    continue;
+                }
                 Poll::Ready(Delivery::NoRoom) => needs_room = true,
                 Poll::Pending => {}
             }
+            self.poll_requests(cx);
             if self.must_store() {
                 return Poll::Ready(Ok(Work::Store));
             }
@@ -343,6 +359,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             let idle_ends = reading.then_some(idle_at);
             let asks_again = needs_room.then(|| now + RETRY);
             let ack_due = self.ack_due();
+            let asks_again = asks_again.into_iter().chain(self.requests_due()).min();
             let deadlines = [idle_ends, throttled, stall_ends, arrival_ends, asks_again, ack_due];
             let next = deadlines.into_iter().flatten().min();
             self.arm(
