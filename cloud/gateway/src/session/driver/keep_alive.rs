@@ -1,10 +1,11 @@
 //! How a session shows that it is alive: answers to the device's keep-alives, and signs of life while it does not read.
 
-use fedecks_protocol::{Capabilities, DownFrame};
+use fedecks_protocol::DownFrame;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Driver;
+use super::requests::Known;
 use crate::handler::Handler;
 use crate::options::Options;
 
@@ -41,8 +42,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
         if due {
             self.last_pong_s = second;
             self.socket.pong();
-            let takes = self.device_takes.unwrap_or_default();
-            if takes.contains(Capabilities::KEEP_ALIVE) {
+            if self.device_takes.is_some_and(Known::keep_alive) {
                 self.send_alive(0);
             }
         }

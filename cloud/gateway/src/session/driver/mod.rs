@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedecks_protocol::{Capabilities, UpFrame};
+use fedecks_protocol::UpFrame;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
@@ -33,7 +33,7 @@ use crate::session::token_schedule::TokenSchedule;
 use crate::session::traffic::{RETRY, Traffic};
 use crate::websocket::socket::{Incoming, Socket};
 
-use self::requests::UnderWay;
+use self::requests::{Known, UnderWay};
 
 /// Runs a session from its first frame until it has to end.
 pub(in crate::session) struct Driver<'a, H, S> {
@@ -66,7 +66,7 @@ pub(in crate::session) struct Driver<'a, H, S> {
     /// The number of the last request to the device.
     last_asked: u32,
     /// What the device understands, if it has said so.
-    device_takes: Option<Capabilities>,
+    device_takes: Option<Known>,
     /// Logged that the device is throttled.
     throttling_logged: bool,
     /// Logged an undecodable frame; further ones are logged at a lower level.

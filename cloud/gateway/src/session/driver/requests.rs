@@ -27,6 +27,25 @@ pub(super) struct UnderWay {
     waiting: Vec<(Instant, Ask)>,
 }
 
+/// What a device understands, of what a session wants to know. Every session has one, so it is a byte.
+#[derive(Clone, Copy)]
+pub(super) struct Known(u8);
+
+impl Known {
+    fn of(capabilities: Capabilities) -> Self {
+        let bit = |of, bit| if capabilities.contains(of) { bit } else { 0 };
+        Self(bit(Capabilities::KEEP_ALIVE, 1) | bit(Capabilities::REQUESTS, 2))
+    }
+
+    pub(super) fn keep_alive(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    fn requests(self) -> bool {
+        self.0 & 2 != 0
+    }
+}
+
 /// How long a request waits for a device to say what it understands, which it does at once if it does.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -51,7 +70,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     fn takes_requests(&self) -> bool {
-        self.device_takes.is_some_and(|set| set.contains(Capabilities::REQUESTS))
+        self.device_takes.is_some_and(Known::requests)
     }
 
     /// The hub asks the device.
@@ -90,7 +109,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
 
     /// The device has said what it understands.
     pub(super) fn on_hello(&mut self, capabilities: Capabilities) {
-        self.device_takes = Some(capabilities);
+        self.device_takes = Some(Known::of(capabilities));
         let Some(it) = &mut self.requests else { return };
         for (_, ask) in std::mem::take(&mut it.waiting) {
             self.ask(ask);
