@@ -7,7 +7,7 @@ use std::time::Duration;
 use fedecks_cloud::messaging::backplane::Backplane;
 use fedecks_cloud::messaging::{Published, Subscription, TopicEvent};
 use fedecks_cloud::serve::{Server, Tls};
-use fedecks_cloud::store::{Clock, DeviceStore, MessageStore, SqliteStore};
+use fedecks_cloud::store::{Clock, DeviceQueueStore, DeviceStore, MessageStore, SqliteStore};
 use fedecks_cloud::{Denylist, Fedecks, Handler, Hub, Keyring, Listen, Options, serve};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -25,6 +25,8 @@ pub struct Cloud<C> {
     pub store: Arc<dyn DeviceStore>,
     /// Where kept messages are stored.
     pub messages: Arc<dyn MessageStore>,
+    /// Where messages for devices are kept.
+    pub device_queue: Arc<dyn DeviceQueueStore>,
     /// Where it listens.
     pub address: SocketAddr,
     calls: UnboundedReceiver<C>,
@@ -41,6 +43,8 @@ pub struct CloudOptions {
     pub options: Options,
     /// Where kept messages are stored. With the devices by default.
     pub messages: Option<Arc<dyn MessageStore>>,
+    /// Where messages for devices are kept. With the devices by default.
+    pub device_queue: Option<Arc<dyn DeviceQueueStore>>,
     /// A separate one by default.
     pub backplane: Option<Arc<dyn Backplane>>,
     /// [`keyring`] by default.
@@ -56,6 +60,7 @@ impl Default for CloudOptions {
             tls: None,
             options: Options::default(),
             messages: None,
+            device_queue: None,
             backplane: None,
             keyring: keyring(),
             clock: Clock::system(),
@@ -85,9 +90,11 @@ impl CloudOptions {
     ) -> Cloud<C> {
         let store = Arc::new(SqliteStore::in_memory().unwrap());
         let messages = self.messages.unwrap_or_else(|| store.clone());
+        let device_queue = self.device_queue.unwrap_or_else(|| store.clone());
         let (sender, calls) = unbounded_channel();
         let mut builder = Fedecks::builder(handler(sender), self.keyring, store.clone())
             .messages(messages.clone())
+            .device_queue(device_queue.clone())
             .clock(self.clock)
             .options(self.options);
         if let Some(backplane) = self.backplane {
@@ -96,7 +103,16 @@ impl CloudOptions {
         let fedecks = builder.build().await.unwrap();
         let (address, server) = serve(&fedecks);
         let denylist = fedecks.denylist().clone();
-        Cloud { hub: fedecks.hub(), denylist, store, messages, address, calls, server }
+        Cloud {
+            hub: fedecks.hub(),
+            denylist,
+            store,
+            messages,
+            device_queue,
+            address,
+            calls,
+            server,
+        }
     }
 }
 

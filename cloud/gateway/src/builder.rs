@@ -1,9 +1,9 @@
 //! Builds a cloud from a handler, keys and what is optional.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use fedecks_common::RateLimit;
-use fedecks_store::{Clock, DeviceStore, MessageStore};
+use fedecks_store::{Clock, DeviceQueueStore, DeviceStore, MessageStore};
 use tokio::time::Instant;
 
 use crate::access_enforcer::AccessEnforcer;
@@ -17,6 +17,7 @@ use crate::fedecks::Fedecks;
 use crate::handler::Handler;
 use crate::messaging::backplane::Backplane;
 use crate::messaging::backplane::in_process::InProcess;
+use crate::messaging::down::DeviceQueue;
 use crate::messaging::hub::{Hub, HubOptions};
 use crate::messaging::kept::KeptMessages;
 use crate::messaging::kept::failures::Failures;
@@ -27,7 +28,7 @@ use crate::session::traffic::TrafficLimits;
 /// Builds a [`Fedecks`], see [`Fedecks::builder`].
 ///
 /// ```no_run
-/// use std::sync::Arc;
+/// use std::sync::{Arc, Weak};
 /// use std::time::Duration;
 ///
 /// use fedecks_cloud::store::DeviceStore;
@@ -47,6 +48,7 @@ pub struct Builder<H> {
     keyring: Keyring,
     store: Arc<dyn DeviceStore>,
     messages: Option<Arc<dyn MessageStore>>,
+    device_queue: Option<Arc<dyn DeviceQueueStore>>,
     denylist: Option<Denylist>,
     backplane: Option<Arc<dyn Backplane>>,
     clock: Clock,
@@ -62,6 +64,7 @@ impl<H: Handler> Fedecks<H> {
             keyring,
             store,
             messages: None,
+            device_queue: None,
             denylist: None,
             backplane: None,
             clock: Clock::system(),
@@ -84,6 +87,17 @@ impl<H: Handler> Builder<H> {
     #[must_use]
     pub fn messages(mut self, store: Arc<dyn MessageStore>) -> Self {
         self.messages = Some(store);
+        self
+    }
+
+    /// Where messages are kept for devices, see [`Hub::send_kept`](crate::Hub::send_kept). Without it there are none.
+    ///
+    /// The library does not look for what expires while its device is away: call
+    /// [`expire_messages`](DeviceQueueStore::expire_messages) from time to time, and tell
+    /// [`Hub::settled`](crate::Hub::settled) what it returns.
+    #[must_use]
+    pub fn device_queue(mut self, store: Arc<dyn DeviceQueueStore>) -> Self {
+        self.device_queue = Some(store);
         self
     }
 
@@ -113,7 +127,8 @@ impl<H: Handler> Builder<H> {
     /// the sessions of revoked and blocked devices, which ends with the last clone of the hub. What other processes
     /// revoke and block in the same store counts as well, within a second.
     pub async fn build(self) -> Result<Fedecks<H>, BuildError> {
-        let Self { handler, keyring, store, messages, denylist, backplane, clock, options } = self;
+        let Self { handler, keyring, store, messages, denylist, .. } = self;
+        let Self { device_queue, backplane, clock, options, .. } = self;
         options.check()?;
         let denylist = match denylist {
             Some(denylist) => denylist,
@@ -141,10 +156,11 @@ impl<H: Handler> Builder<H> {
                 queue: Bounds { items: options.queue_messages, bytes: options.queue_bytes },
                 incoming: traffic.incoming.clone(),
                 outgoing: traffic.outgoing.clone(),
+                device_queue: device_queue.map(|store| DeviceQueue::new(store, clock.clone())),
             },
             backplane.unwrap_or_else(|| Arc::new(InProcess::new())),
         );
-        Ok(Fedecks(Arc::new(GatewayContext {
+        let context = Arc::new(GatewayContext {
             handler,
             keyring,
             store,
@@ -155,6 +171,11 @@ impl<H: Handler> Builder<H> {
             _access_enforcer: AccessEnforcer::spawn(denylist.clone(), hub.downgrade()),
             denylist,
             hub,
-        })))
+        });
+        if let Some(queue) = context.hub.device_queue() {
+            let observer: Weak<GatewayContext<H>> = Arc::downgrade(&context);
+            queue.observe(observer);
+        }
+        Ok(Fedecks(context))
     }
 }

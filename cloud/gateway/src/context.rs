@@ -1,13 +1,16 @@
 //! State shared by all sessions of a cloud.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use fedecks_protocol::{Capabilities, DeliveryOffer, InstallationId, Welcome};
-use fedecks_store::{Clock, DeviceStore};
+use fedecks_protocol::{Capabilities, DeliveryOffer, DeviceId, InstallationId, Welcome};
+use fedecks_store::{Clock, DeviceStore, DownState};
 
 use crate::access_enforcer::AccessEnforcer;
 use crate::auth::denylist::Denylist;
 use crate::auth::keyring::Keyring;
+use crate::handler::Handler;
+use crate::messaging::down::{SettledMessage, SettledObserver};
 use crate::messaging::hub::Hub;
 use crate::messaging::kept::KeptMessages;
 use crate::options::Options;
@@ -51,5 +54,14 @@ impl<H> GatewayContext<H> {
                 },
             }),
         }
+    }
+}
+
+impl<H: Handler> SettledObserver for GatewayContext<H> {
+    fn on_settled(&self, device: &DeviceId, settled: &[SettledMessage]) {
+        let delivered = settled.iter().filter(|message| message.state == DownState::Delivered);
+        let count = delivered.count() as u64;
+        self.hub.counters().kept_delivered.fetch_add(count, Ordering::Relaxed);
+        self.handler.on_settled(device, settled);
     }
 }

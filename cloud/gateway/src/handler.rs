@@ -6,6 +6,7 @@ use std::time::Duration;
 use fedecks_protocol::{CloseCode, CloseReason, Credentials, DeviceId, Refusal, Term};
 use serde::Serialize;
 
+use crate::messaging::down::SettledMessage;
 use crate::messaging::kept::{Effects, KeptContent, KeptMessage};
 use crate::messaging::message::{Message, Published};
 use crate::messaging::presence::Presence;
@@ -125,6 +126,16 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = RequestOutcome> + Send {
         let _ = (session, question);
         async { RequestOutcome::Unhandled }
+    }
+
+    /// Messages that are [kept for a device](crate::Hub::send_kept) have reached their final state: the device has taken
+    /// or rejected them, or they have expired or were dropped. The store has it already.
+    ///
+    /// Called once for each message, except that a crash of the process, or of the machine, at that moment loses the
+    /// call: ask the store for a message's state where that matters. Must not block. A panic closes the session with
+    /// 1011.
+    fn on_settled(&self, device: &DeviceId, settled: &[SettledMessage]) {
+        let _ = (device, settled);
     }
 
     /// Something was published on a topic that the session is subscribed to. It reaches the device

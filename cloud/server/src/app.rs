@@ -154,6 +154,7 @@ impl App {
         let handler = RecordingHandler::new(accounts, denylist.clone(), kept.clone(), recorders);
         let cloud = Fedecks::builder(handler, keyring, store.clone())
             .messages(store.clone())
+            .device_queue(store.clone())
             .denylist(denylist.clone())
             .clock(clock.clone())
             .options(options(&config))

@@ -48,10 +48,10 @@ mod cloud {
     };
     use fedecks_cloud::messaging::backplane::{Backplane, Node, Payload};
     use fedecks_cloud::messaging::{
-        BackplaneError, ConnectionId, DeliverError, Effects, HubStats, InProcess, KeptContent,
-        KeptMessage, KeptOutcome, NoReply, NodeId, Presence, PresenceEvent, PresenceEvents,
-        PresenceWatch, PublishError, RequestError, RequestOutcome, SendError, Subscription, Topic,
-        TopicEvent, WatchEnded,
+        BackplaneError, ConnectionId, DeliverError, Effects, HubStats, InProcess, KeepDown,
+        KeptContent, KeptMessage, KeptOutcome, NoReply, NodeId, Presence, PresenceEvent,
+        PresenceEvents, PresenceWatch, PublishError, RequestError, RequestOutcome, SendError,
+        SendKeptError, SettledMessage, Subscription, Topic, TopicEvent, WatchEnded,
     };
     use fedecks_cloud::protocol::Refusal;
     use fedecks_cloud::serve::{

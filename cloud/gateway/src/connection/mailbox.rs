@@ -50,6 +50,8 @@ pub(crate) enum CloseCommand {
 pub(crate) enum Delivery {
     Close(CloseCommand),
     Item(Item),
+    /// Kept messages wait in the store for the device.
+    Kept,
     /// There is an item, and no memory to send what the handler makes out of it.
     NoRoom,
 }
@@ -76,6 +78,8 @@ struct State {
     /// When the device stopped accepting the bytes that are ready for it.
     stalled_since: Option<Instant>,
     closed: bool,
+    /// Kept messages wait in the store.
+    kept: bool,
 }
 
 #[derive(Debug)]
@@ -156,6 +160,9 @@ impl Mailbox {
         if let Some(command) = state.close_command {
             return Poll::Ready(Delivery::Close(command));
         }
+        if std::mem::take(&mut state.kept) {
+            return Poll::Ready(Delivery::Kept);
+        }
         let mut no_room = false;
         if let Some(Waiting { item: Item::Published(info), .. }) =
             state.queue.front().filter(|_| items)
@@ -176,6 +183,14 @@ impl Mailbox {
             none => *none = Some(cx.waker().clone()),
         }
         if no_room { Poll::Ready(Delivery::NoRoom) } else { Poll::Pending }
+    }
+
+    /// Has the session look for kept messages in the store.
+    pub(crate) fn wake_for_kept(&self) {
+        let mut state = self.0.lock();
+        if !state.closed && !std::mem::replace(&mut state.kept, true) {
+            wake(state);
+        }
     }
 
     /// How many bytes wait, approximately.

@@ -159,7 +159,9 @@ pub(crate) mod tests {
         match handle.mailbox.poll(&mut Context::from_waker(Waker::noop()), false, &BytePool::new(0))
         {
             Poll::Ready(Delivery::Close(command)) => Some(command),
-            Poll::Ready(Delivery::Item(_) | Delivery::NoRoom) | Poll::Pending => None,
+            Poll::Ready(Delivery::Item(_) | Delivery::Kept | Delivery::NoRoom) | Poll::Pending => {
+                None
+            }
         }
     }
 

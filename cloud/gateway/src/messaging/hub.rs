@@ -2,16 +2,12 @@
 
 mod requests;
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect, DownFrame, Limits, TermError};
-use futures_core::Stream;
 use serde::Serialize;
 
 use crate::auth::device::AuthenticatedDevice;
@@ -19,10 +15,11 @@ use crate::byte_pool::BytePool;
 use crate::connection::mailbox::{self, Bounds, CloseCommand, Item, Mailbox};
 use crate::connection::registry::{ConnectionHandle, Registry};
 use crate::messaging::backplane::{Backplane, BackplaneError, DeliverError, Node, Payload};
+use crate::messaging::down::DeviceQueue;
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{ConnectionIds, NodeId, Presence, PresenceWatch};
 use crate::messaging::stats::{Counters, HubStats};
-use crate::messaging::topics::{Subscriber, SubscriptionReceiver, TopicEvent, Topics};
+use crate::messaging::topics::{Subscriber, Topics};
 
 /// Reaches the devices from your program: messages, topics, presence. Clones share one hub.
 ///
@@ -69,15 +66,6 @@ pub enum PublishError {
     Backplane(#[from] BackplaneError),
 }
 
-/// A subscription of a program to a topic; unsubscribes on drop. It is a [`Stream`] as well, for the combinators of
-/// the crates `futures` and `tokio-stream`.
-#[derive(Debug)]
-pub struct Subscription {
-    hub: Hub,
-    topic: Topic,
-    receiver: SubscriptionReceiver,
-}
-
 /// The options that concern a hub.
 #[derive(Debug, Clone)]
 pub(crate) struct HubOptions {
@@ -87,6 +75,8 @@ pub(crate) struct HubOptions {
     /// What all sessions share, see [`Options`](crate::Options).
     pub(crate) incoming: Arc<BytePool>,
     pub(crate) outgoing: Arc<BytePool>,
+    /// `None` if no messages are kept for devices.
+    pub(crate) device_queue: Option<Arc<DeviceQueue>>,
 }
 
 pub(crate) struct Inner {
@@ -98,12 +88,6 @@ pub(crate) struct Inner {
     draining: AtomicBool,
     pub(crate) counters: Counters,
 }
-
-/// How many messages a [`Subscription`] buffers.
-const SUBSCRIPTION_BUFFER: usize = 1024;
-
-/// What they may weigh together, in bytes.
-const SUBSCRIPTION_BYTES: usize = 16 * 1024 * 1024;
 
 /// How long a batch of connections may take to close before the next one is closed.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(6);
@@ -174,15 +158,6 @@ impl Hub {
         message: &Message,
     ) -> Result<(), BackplaneError> {
         self.0.backplane.publish(&topic.into(), message).await
-    }
-
-    /// Subscribes your program to a topic. The subscription buffers 1,024 messages that take up to 16 MiB
-    /// together, and at least one; if it overflows, messages are dropped and [`TopicEvent::Missed`] says how many.
-    pub fn subscribe(&self, topic: impl Into<Topic>) -> Subscription {
-        let topic = topic.into();
-        let receiver = SubscriptionReceiver::new(SUBSCRIPTION_BUFFER, SUBSCRIPTION_BYTES);
-        self.add_subscriber(&topic, receiver.subscriber());
-        Subscription { hub: self.clone(), topic, receiver }
     }
 
     /// Closes a device's connection, after sending what is in its queue; returns false if it is not
@@ -313,6 +288,24 @@ impl Hub {
         &self.0.registry
     }
 
+    /// What backs [`Hub::send_kept`]; `None` if nothing does.
+    pub(crate) fn device_queue(&self) -> Option<&Arc<DeviceQueue>> {
+        self.0.options.device_queue.as_ref()
+    }
+
+    pub(crate) fn outgoing(&self) -> &Arc<BytePool> {
+        &self.0.options.outgoing
+    }
+
+    /// The limits of messages to devices.
+    pub(crate) fn limits(&self) -> Limits {
+        self.0.options.limits
+    }
+
+    pub(crate) fn backplane(&self) -> &dyn Backplane {
+        &*self.0.backplane
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::SeqCst)
     }
@@ -357,27 +350,6 @@ impl std::fmt::Debug for Hub {
     }
 }
 
-impl Subscription {
-    /// The next message, or how many were missed. Never `None`. Cancel safe.
-    pub async fn next(&mut self) -> Option<TopicEvent> {
-        poll_fn(|cx| self.receiver.poll_next(cx)).await
-    }
-}
-
-impl Stream for Subscription {
-    type Item = TopicEvent;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<TopicEvent>> {
-        self.receiver.poll_next(cx)
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.hub.remove_subscriber(&self.topic, &self.receiver.subscriber());
-    }
-}
-
 impl Node for Inner {
     fn published(&self, topic: &Topic, message: &Message) {
         let HubOptions { queue, outgoing, .. } = &self.options;
@@ -394,6 +366,12 @@ impl Node for Inner {
         let connection = self.registry.get(device);
         connection
             .is_some_and(|connection| connection.mailbox.end_session(CloseCommand::Close(reason)))
+    }
+
+    fn wake(&self, device: &DeviceId) {
+        if let Some(connection) = self.registry.get(device) {
+            connection.mailbox.wake_for_kept();
+        }
     }
 
     fn on_newer_connection(&self, newer: &Presence) {

@@ -36,6 +36,12 @@ pub struct HubStats {
     pub kept_redelivered: u64,
     /// Sessions that ended because the device violated the protocol of kept messages.
     pub kept_violations: u64,
+    /// Kept messages that were sent to devices, each as often as it was sent.
+    pub kept_sent: u64,
+    /// Those that may have been sent before.
+    pub kept_sent_again: u64,
+    /// Kept messages that devices have taken.
+    pub kept_delivered: u64,
     /// Messages for devices that were dropped because the device's queue was full.
     pub queue_full: u64,
     /// Bytes received from devices in their sessions, as WebSocket frames, up to the close handshake;
@@ -59,6 +65,9 @@ pub(crate) struct Counters {
     pub(crate) kept_rejected: AtomicU64,
     pub(crate) kept_redelivered: AtomicU64,
     pub(crate) kept_violations: AtomicU64,
+    pub(crate) kept_sent: AtomicU64,
+    pub(crate) kept_sent_again: AtomicU64,
+    pub(crate) kept_delivered: AtomicU64,
     pub(crate) queue_full: AtomicU64,
     pub(crate) bytes_received: AtomicU64,
     pub(crate) bytes_sent: AtomicU64,
@@ -79,6 +88,9 @@ impl Counters {
             kept_rejected: load(&self.kept_rejected),
             kept_redelivered: load(&self.kept_redelivered),
             kept_violations: load(&self.kept_violations),
+            kept_sent: load(&self.kept_sent),
+            kept_sent_again: load(&self.kept_sent_again),
+            kept_delivered: load(&self.kept_delivered),
             queue_full: load(&self.queue_full),
             bytes_received: load(&self.bytes_received),
             bytes_sent: load(&self.bytes_sent),

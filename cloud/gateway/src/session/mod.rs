@@ -6,6 +6,7 @@ mod end;
 pub(crate) mod error;
 mod inbound;
 mod moment;
+mod outbound;
 pub(crate) mod run;
 mod token_schedule;
 pub(crate) mod traffic;

@@ -258,7 +258,7 @@ mod tests {
         let (fedecks, session) = session(RejectAll).await;
         let socket = Socket::new(duplex(1).0, &[], 1000);
         let future = run(fedecks.0.clone(), session, socket);
-        assert!(size_of_val(&future) <= 872, "{} bytes", size_of_val(&future));
+        assert!(size_of_val(&future) <= 880, "{} bytes", size_of_val(&future));
     }
 
     #[tokio::test]

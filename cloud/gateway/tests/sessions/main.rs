@@ -6,6 +6,8 @@
 
 #[cfg(feature = "accounts")]
 mod accounts;
+mod down;
+mod down_fleet;
 mod endings;
 mod guessing;
 mod kept;

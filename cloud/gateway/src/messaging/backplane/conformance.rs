@@ -62,6 +62,8 @@ impl Node for Recorder {
         self.result.lock().clone()
     }
 
+    fn wake(&self, _: &DeviceId) {}
+
     fn close(&self, device: &DeviceId, reason: CloseReason) -> bool {
         self.calls.send(Call::Close(device.clone(), reason)).unwrap();
         true

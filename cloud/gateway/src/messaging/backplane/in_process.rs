@@ -162,6 +162,12 @@ impl Backplane for InProcess {
         Box::pin(ready(delivered))
     }
 
+    fn wake(&self, device: &DeviceId) {
+        if let Some(node) = self.node_of(device) {
+            node.wake(device);
+        }
+    }
+
     fn close<'a>(
         &'a self,
         device: &'a DeviceId,

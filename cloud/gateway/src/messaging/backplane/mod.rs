@@ -66,6 +66,12 @@ pub trait Backplane: Send + Sync + 'static {
         payload: &'a Payload,
     ) -> BoxFuture<'a, Result<(), DeliverError>>;
 
+    /// Tells the node of a device, if it has one, that messages wait for it in the store, by [`Node::wake`]. By default
+    /// it does nothing: the device then gets them when it connects, or with the next one that its own node queues.
+    fn wake(&self, device: &DeviceId) {
+        let _ = device;
+    }
+
     /// Closes the device's connection on whichever node; returns false if there is none.
     fn close<'a>(
         &'a self,
@@ -81,6 +87,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// Delivers a message to a device that should be connected to this node.
     fn deliver(&self, device: &DeviceId, payload: &Payload) -> Result<(), DeliverError>;
+
+    /// Messages wait in the store for a device that should be connected to this node.
+    fn wake(&self, device: &DeviceId);
 
     /// Closes the device's connection; returns false if there is none.
     fn close(&self, device: &DeviceId, reason: CloseReason) -> bool;

@@ -284,7 +284,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     /// The device has broken the rules.
-    fn violation(&self, what: &dyn fmt::Display) -> EndReason {
+    pub(super) fn violation(&self, what: &dyn fmt::Display) -> EndReason {
         self.context.hub.counters().kept_violations.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(%what, "the device violated the protocol of kept messages");
         EndReason::ByCloud(CloseReason::new(CloseCode::ProtocolError))

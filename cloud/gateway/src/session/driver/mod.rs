@@ -1,7 +1,9 @@
 //! The event loop of a session, from the first frame to the reason why it ends.
 
+mod down;
 mod keep_alive;
 mod kept;
+mod reading;
 mod requests;
 mod sending;
 
@@ -29,9 +31,10 @@ use crate::session::end::EndReason;
 use crate::session::error::SessionError;
 use crate::session::inbound::Inbound;
 use crate::session::moment::Moment;
+use crate::session::outbound::Outbound;
 use crate::session::token_schedule::TokenSchedule;
 use crate::session::traffic::{RETRY, Traffic};
-use crate::websocket::socket::{Incoming, Socket};
+use crate::websocket::socket::Socket;
 
 use self::requests::{Known, UnderWay};
 
@@ -61,6 +64,8 @@ pub(in crate::session) struct Driver<'a, H, S> {
     needs_room: bool,
     /// The kept messages of the device, once it has announced some. Boxed, since an idle device has none.
     inbound: Option<Box<Inbound>>,
+    /// The kept messages for the device, while there are some.
+    outbound: Option<Box<Outbound>>,
     /// The requests that are under way. Boxed, since there are none most of the time.
     requests: Option<Box<UnderWay>>,
     /// The number of the last request to the device.
@@ -113,6 +118,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             last_pong_s: context.traffic.seconds(now),
             needs_room: false,
             inbound: None,
+            outbound: None,
             requests: None,
             last_asked: 0,
             device_takes: None,
@@ -192,7 +198,12 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
             Ok(UpFrame::Hello(capabilities)) => self.on_hello(capabilities),
             Ok(UpFrame::KeepAlive(number)) => self.send_alive(number),
-            Ok(UpFrame::Delivery(frame)) => return self.on_delivery(frame, bytes.len()),
+            Ok(UpFrame::Delivery(frame)) => {
+                return match self.on_receipt(frame)? {
+                    Some(frame) => self.on_delivery(frame, bytes.len()),
+                    None => Ok(None),
+                };
+            }
             Ok(UpFrame::Request(frame)) => return Ok(self.on_request(frame)),
             Ok(UpFrame::Unknown { kind }) => {
                 tracing::debug!(kind, "ignored a frame of an unknown kind");
@@ -257,14 +268,22 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             self.send_sign_of_life(now);
         }
         self.send_acks();
-        if let Err(end) = self.flush(cx) {
-            self.write_failed(end);
+        let room = self.poll_down(cx);
+        match self.flush(cx) {
+            Ok(true) if !room => cx.waker().wake_by_ref(),
+            Ok(_) => {}
+            Err(end) => self.write_failed(end),
         }
         let until = deadline.get_or_insert(now + self.context.options.idle_timeout);
         let command = match self.poll_mailbox(cx, false) {
             Poll::Ready(Delivery::Close(command)) => {
                 *until = (*until).min(now + GRACE);
                 Some(command)
+            }
+            Poll::Ready(Delivery::Kept) => {
+                self.look_for_kept();
+                cx.waker().wake_by_ref();
+                None
             }
             Poll::Ready(Delivery::Item(_) | Delivery::NoRoom) | Poll::Pending => None,
         };
@@ -273,7 +292,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             return Poll::Ready(command.map_or(EndReason::Error(stuck), EndReason::from));
         }
         let sign_of_life = (!is_reading).then(|| self.sign_of_life_due());
-        let deadlines = [throttled, sign_of_life, self.ack_due()];
+        let deadlines = [throttled, sign_of_life, self.ack_due(), self.down_due()];
         let next = deadlines.into_iter().flatten().fold(*until, Instant::min);
         self.arm(cx, next);
         Poll::Pending
@@ -304,6 +323,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                     self.ask(*ask);
                     continue;
                 }
+                Poll::Ready(Delivery::Kept) => {
+                    self.look_for_kept();
+                    continue;
+                }
                 Poll::Ready(Delivery::NoRoom) => needs_room = true,
                 Poll::Pending => {}
             }
@@ -312,6 +335,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 return Poll::Ready(Ok(Work::Store));
             }
             self.send_acks();
+            let ready = self.poll_down(cx) && ready;
             match self.pending.take() {
                 Some(Pending::End(end)) => return Poll::Ready(Err(end)),
                 Some(Pending::Frame(frame)) if ready => return Poll::Ready(Ok(Work::Frame(frame))),
@@ -358,10 +382,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
             let idle_ends = reading.then_some(idle_at);
             let asks_again = needs_room.then(|| now + RETRY);
-            let ack_due = self.ack_due();
-            let asks_again = asks_again.into_iter().chain(self.requests_due()).min();
-            let deadlines = [idle_ends, throttled, stall_ends, arrival_ends, asks_again, ack_due];
-            let next = deadlines.into_iter().flatten().min();
+            let due = [self.ack_due(), self.requests_due(), self.down_due()];
+            let deadlines = [idle_ends, throttled, stall_ends, arrival_ends, asks_again];
+            let next = deadlines.into_iter().chain(due).flatten().min();
             self.arm(
                 cx,
                 next.map_or(self.tokens.due(self.context.traffic.started), |next| {
@@ -370,43 +393,6 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             );
             return Poll::Pending;
         }
-    }
-
-    /// Reads until there is something to handle, or until the device has reached its rate limit.
-    fn read(&mut self, cx: &mut Context<'_>) {
-        let now = Instant::now();
-        self.needs_room = false;
-        // What was read ahead counts when it is due: until then the device was not read.
-        let mut received = false;
-        while self.pending.is_none() && self.blocked_until(now).is_none() {
-            let Self { context, socket, traffic, needs_room, .. } = self;
-            let read = socket.poll_read(cx, &mut |head| {
-                *needs_room = !traffic.admit(&context.traffic, head, now);
-                received |= !*needs_room;
-                !*needs_room
-            });
-            self.pending = Some(match read {
-                Poll::Ready(Ok(Incoming::Frame(bytes))) => Pending::Frame(bytes),
-                Poll::Ready(Ok(Incoming::Close(end))) => Pending::End(EndReason::ByDevice(end)),
-                Poll::Ready(Ok(Incoming::Heartbeat | Incoming::Fragment)) => continue,
-                Poll::Ready(Ok(Incoming::Text)) => {
-                    self.traffic.ignored(&self.context.traffic);
-                    tracing::debug!("ignored a text message");
-                    continue;
-                }
-                Poll::Ready(Err(error)) => Pending::End(EndReason::Error(error)),
-                Poll::Pending => break,
-            });
-        }
-        if received || self.socket.has_received() {
-            self.last_received = self.moment(now);
-        }
-    }
-
-    /// When reading resumes; `None` unless it has to pause, for the device's rate or for lack of memory.
-    fn blocked_until(&self, now: Instant) -> Option<Instant> {
-        let room = self.needs_room.then(|| now + RETRY);
-        self.traffic.blocked_until(&self.context.traffic, now).max(room)
     }
 
     fn moment(&self, at: Instant) -> Moment {
@@ -436,6 +422,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
 impl<H, S> Drop for Driver<'_, H, S> {
     fn drop(&mut self) {
         self.release_batch();
+        self.store_last_receipts();
         self.traffic.end(&self.context.traffic);
     }
 }

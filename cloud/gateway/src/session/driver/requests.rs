@@ -34,7 +34,8 @@ pub(super) struct Known(u8);
 impl Known {
     fn of(capabilities: Capabilities) -> Self {
         let bit = |of, bit| if capabilities.contains(of) { bit } else { 0 };
-        Self(bit(Capabilities::KEEP_ALIVE, 1) | bit(Capabilities::REQUESTS, 2))
+        let requests = bit(Capabilities::REQUESTS, 2);
+        Self(bit(Capabilities::KEEP_ALIVE, 1) | requests | bit(Capabilities::KEPT_MESSAGES, 4))
     }
 
     pub(super) fn keep_alive(self) -> bool {
@@ -43,6 +44,10 @@ impl Known {
 
     fn requests(self) -> bool {
         self.0 & 2 != 0
+    }
+
+    pub(super) fn kept_messages(self) -> bool {
+        self.0 & 4 != 0
     }
 }
 
@@ -110,6 +115,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// The device has said what it understands.
     pub(super) fn on_hello(&mut self, capabilities: Capabilities) {
         self.device_takes = Some(Known::of(capabilities));
+        self.look_for_kept();
         let Some(it) = &mut self.requests else { return };
         for (_, ask) in std::mem::take(&mut it.waiting) {
             self.ask(ask);
