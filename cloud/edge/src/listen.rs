@@ -20,6 +20,10 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
+/// How much the kernel takes that it cannot send yet, in bytes. The rest waits where it is counted, and where something
+/// urgent can still overtake it.
+const NOT_SENT: u32 = 16 * 1024;
+
 /// Listens on `address` and returns the address that it got.
 ///
 /// On Linux, accepted sockets inherit the listener's options, so each connection gets TCP_NODELAY,
@@ -47,6 +51,7 @@ pub(crate) fn open(address: SocketAddr, stalled: Duration) -> io::Result<Socket>
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.set_tcp_user_timeout(Some(stalled))?;
+    socket.set_tcp_notsent_lowat(NOT_SENT)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -85,6 +90,7 @@ mod tests {
         let (accepted, _) = listener.accept().await.unwrap();
         let accepted = SockRef::from(&accepted);
         assert!(accepted.tcp_nodelay().unwrap());
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), NOT_SENT);
         assert!(accepted.keepalive().unwrap());
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
         assert_eq!(accepted.tcp_keepalive_interval().unwrap(), Duration::from_secs(15));

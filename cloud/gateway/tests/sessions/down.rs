@@ -36,13 +36,17 @@ pub(crate) async fn start() -> Cloud {
 }
 
 /// A device that takes kept messages.
-pub(crate) async fn connect(cloud: &Cloud, name: &str) -> RawDevice {
+pub(crate) async fn connect<C>(cloud: &fedecks_testing::cloud::Cloud<C>, name: &str) -> RawDevice {
     let mut device = RawDevice::connect(cloud.address, name).await;
     device.send(&UpFrame::Hello(Capabilities::KEPT_MESSAGES)).await;
     device
 }
 
-pub(crate) async fn send(cloud: &Cloud, name: &str, text: &str) -> Tag {
+pub(crate) async fn send<C>(
+    cloud: &fedecks_testing::cloud::Cloud<C>,
+    name: &str,
+    text: &str,
+) -> Tag {
     cloud.hub.send_kept(&id(name), text, KeepDown::default()).await.unwrap()
 }
 

@@ -8,6 +8,7 @@
 mod accounts;
 mod down;
 mod down_fleet;
+mod down_store;
 mod endings;
 mod guessing;
 mod kept;

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::support::{CloudExt, id, with};
 
 /// A device whose kernel keeps little of what it does not read.
-async fn connect_narrow(address: SocketAddr, id: &str) -> RawDevice {
+pub(crate) async fn connect_narrow(address: SocketAddr, id: &str) -> RawDevice {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let stream = socket.connect(address).await.unwrap();

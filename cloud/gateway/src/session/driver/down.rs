@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use fedecks_protocol::{CloseCode, CloseReason, Content, DeliveryFrame, DownFrame, Kept, Skip};
+use fedecks_protocol::{
+    CloseCode, CloseReason, Content, DeliveryFrame, DownFrame, Kept, Lane, Skip,
+};
 use fedecks_store::{DownEntry, DownMessage, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -99,7 +101,10 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
                 let entries = lane.fetched(after, window);
                 entries.into_iter().for_each(|entry| self.send_entry(lane, entry));
             }
-            Called::NoRoom => lane.postpone(None, now, RETRY),
+            Called::NoRoom => {
+                let wait = if lane.lane() == Lane::Urgent { RETRY } else { NO_ROOM };
+                lane.postpone(None, now, wait);
+            }
             Called::Panicked => {
                 self.context.hub.counters().handler_failures.fetch_add(1, Ordering::Relaxed);
                 self.end_by(CloseReason::new(CloseCode::InternalError));
@@ -174,6 +179,9 @@ impl<H, S> Driver<'_, H, S> {
         }
     }
 }
+
+/// How long the lane normal waits for memory. Longer than the other one, since a whole fleet may wait.
+const NO_ROOM: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How long a device stays away whose streams cannot be announced any more on this connection.
 const RESTART: std::time::Duration = std::time::Duration::from_secs(1);
