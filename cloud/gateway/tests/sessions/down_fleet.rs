@@ -134,8 +134,8 @@ async fn a_fleet_drains_in_bounded_memory_and_an_urgent_one_passes() {
     let took = started.elapsed();
     println!("{DEVICES} devices: {took:?}, at most {most} bytes, urgent after {urgent_took:?}");
     assert!(most <= ROOM as u64, "{most}");
-    // Much less, if this is all that the machine does.
-    assert!(urgent_took < Duration::from_secs(5), "{urgent_took:?}");
+    // The machine may be busy with other tests.
+    assert!(urgent_took < Duration::from_secs(1).max(took / 2), "{urgent_took:?} of {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -222,6 +222,6 @@ async fn devices_that_do_not_read_take_a_bounded_part_of_the_memory() {
     let announced = resume(&mut calm).await;
     send_ack(&mut calm, ack(announced.handle, 0, 0)).await;
     assert_eq!(kept(&mut calm).await.sequence, 1);
-    assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
+    assert!(sent.elapsed() < Duration::from_secs(5), "{:?}", sent.elapsed());
     drop(devices);
 }

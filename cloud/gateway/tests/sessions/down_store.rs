@@ -182,6 +182,43 @@ async fn a_message_from_another_node_wakes_the_session() {
     assert_eq!(text(&mut device).await, said(1, "hello", false));
 }
 
+#[tokio::test]
+async fn what_waits_in_a_restored_store_is_numbered_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let [now, copy] = ["now.sqlite", "copy.sqlite"].map(|name| directory.path().join(name));
+    let start = async |path: &std::path::Path| {
+        let store = Arc::new(SqliteStore::open(path).unwrap());
+        let device_queue: Option<Arc<dyn DeviceQueueStore>> = Some(store);
+        CloudOptions { device_queue, ..CloudOptions::default() }.start(Recorder).await
+    };
+    let mut cloud = start(&now).await;
+    let one = send(&cloud, "a", "one").await;
+    SqliteStore::back_up(&now, &copy).unwrap();
+    let two = send(&cloud, "a", "two").await;
+    let mut device = connect(&cloud, "a").await;
+    let before = resume(&mut device).await;
+    send_ack(&mut device, ack(1, 0, 0)).await;
+    assert_eq!(text(&mut device).await, said(1, "one", false));
+    assert_eq!(text(&mut device).await, said(2, "two", false));
+    send_ack(&mut device, ack(1, 2, two.0)).await;
+    assert_eq!(cloud.next().await, ("a".to_owned(), one, DownState::Delivered));
+    drop(device);
+    // The copy has given the second number to another message.
+    let mut restored = start(&copy).await;
+    send(&restored, "a", "other").await;
+    let mut device = connect(&restored, "a").await;
+    let after = resume(&mut device).await;
+    assert_eq!((after.stream, after.newest), (before.stream, 2));
+    send_ack(&mut device, ack(1, 2, two.0)).await;
+    let again = resume(&mut device).await;
+    assert_ne!(again.stream, before.stream);
+    send_ack(&mut device, ack(2, 0, 0)).await;
+    assert_eq!(text(&mut device).await, said(1, "one", true));
+    assert_eq!(text(&mut device).await, said(2, "other", true));
+    send_ack(&mut device, ack(2, 2, 0)).await;
+    assert_eq!(restored.next().await, ("a".to_owned(), one, DownState::Delivered));
+}
+
 /// Panics when it is notified.
 struct Panics;
 

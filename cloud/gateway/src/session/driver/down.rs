@@ -19,11 +19,11 @@ use crate::session::outbound::{Called, Caller, Fetched, Outbound, OutboundLane};
 use crate::session::traffic::RETRY;
 
 impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
-    /// There may be messages in the store for the device.
-    pub(super) fn look_for_kept(&mut self) {
+    /// There may be messages in the store for the device; `is_woken` says that one was queued just now.
+    pub(super) fn look_for_kept(&mut self, is_woken: bool) {
         let is_kept = self.context.hub.device_queue().is_some();
         if is_kept && self.device_takes.is_some_and(Known::kept_messages) {
-            self.outbound.get_or_insert_with(|| Box::new(Outbound::new())).look();
+            self.outbound.get_or_insert_with(|| Box::new(Outbound::new())).look(is_woken);
         }
     }
 

@@ -281,7 +281,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 Some(command)
             }
             Poll::Ready(Delivery::Kept) => {
-                self.look_for_kept();
+                self.look_for_kept(true);
                 cx.waker().wake_by_ref();
                 None
             }
@@ -324,7 +324,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                     continue;
                 }
                 Poll::Ready(Delivery::Kept) => {
-                    self.look_for_kept();
+                    self.look_for_kept(true);
                     continue;
                 }
                 Poll::Ready(Delivery::NoRoom) => needs_room = true,

@@ -115,7 +115,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// The device has said what it understands.
     pub(super) fn on_hello(&mut self, capabilities: Capabilities) {
         self.device_takes = Some(Known::of(capabilities));
-        self.look_for_kept();
+        self.look_for_kept(false);
         let Some(it) = &mut self.requests else { return };
         for (_, ask) in std::mem::take(&mut it.waiting) {
             self.ask(ask);

@@ -33,20 +33,18 @@ impl Caller {
 
     pub(in crate::session) fn call(self, lane: Lane, next: Next) -> Call {
         match next {
-            Next::Peek => Box::pin(self.peek(lane)),
+            // A fleet that connects must not be in front of an urgent message.
+            Next::Peek { is_woken: false } => Box::pin(self.peek(lane, Lane::Normal)),
+            Next::Peek { is_woken: true } => Box::pin(self.peek(lane, lane)),
             Next::Acknowledge(acknowledgement) if acknowledgement.resumed => {
                 Box::pin(self.acknowledge(lane, acknowledgement))
             }
-            Next::Acknowledge(acknowledgement) => {
-                // In a task, so that the handler learns of what is stored although the session ends meanwhile.
-                let task = tokio::spawn(self.acknowledge(lane, acknowledgement));
-                Box::pin(async move { task.await.unwrap_or(Called::Panicked) })
-            }
+            Next::Acknowledge(acknowledgement) => in_task(self.acknowledge(lane, acknowledgement)),
             Next::Renumber => Box::pin(async move {
                 let _turn = self.queue.turn(lane).await;
                 Called::Renumbered(self.queue.store.renumber(&self.device, lane).await)
             }),
-            Next::Fetch(after, room) => Box::pin(self.fetch(lane, after, room)),
+            Next::Fetch(after, room) => in_task(self.fetch(lane, after, room)),
         }
     }
 
@@ -55,13 +53,13 @@ impl Caller {
         tokio::spawn(self.acknowledge(lane, last));
     }
 
-    async fn peek(self, lane: Lane) -> Called {
+    async fn peek(self, lane: Lane, turn: Lane) -> Called {
         // Calls of older sessions must not come after those of this one.
         let until = Instant::now() + OLDER_WAIT;
         while self.hub.registry().is_ending(&self.device) && Instant::now() < until {
             tokio::time::sleep(OLDER_POLL).await;
         }
-        let _turn = self.queue.turn(lane).await;
+        let _turn = self.queue.turn(turn).await;
         let (now, nothing) = (self.queue.clock.now(), DownRoom { messages: 0, bytes: 0 });
         Called::Peeked(self.queue.store.window(&self.device, lane, 0, nothing, now).await)
     }
@@ -98,6 +96,12 @@ impl Caller {
         }
         Called::Fetched(Fetched { after, window, _memory: memory })
     }
+}
+
+/// In a task, so that the handler learns of what is stored although the session ends in the meantime.
+fn in_task(call: impl Future<Output = Called> + Send + 'static) -> Call {
+    let task = tokio::spawn(call);
+    Box::pin(async move { task.await.unwrap_or(Called::Panicked) })
 }
 
 fn size(entry: &DownEntry) -> usize {

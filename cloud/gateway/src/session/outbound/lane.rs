@@ -36,6 +36,8 @@ pub(in crate::session) struct OutboundLane {
     needs: u64,
     /// The store may have more than was sent.
     may_have_more: bool,
+    /// Because something was queued since the device has connected.
+    is_woken: bool,
     /// What the store does not know yet.
     acknowledgement: Option<Acknowledgement>,
     /// Numbers that could not be sent.
@@ -88,6 +90,7 @@ impl OutboundLane {
             credit_bytes: 0,
             needs: 0,
             may_have_more: false,
+            is_woken: false,
             acknowledgement: None,
             unsendable: Vec::new(),
             call: None,
@@ -104,8 +107,9 @@ impl OutboundLane {
         self.handle
     }
 
-    pub(super) fn look(&mut self) {
+    pub(super) fn look(&mut self, is_woken: bool) {
         self.may_have_more = true;
+        self.is_woken |= is_woken;
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -128,7 +132,10 @@ impl OutboundLane {
         }
         match self.phase {
             Phase::Diverged => Some(Next::Renumber),
-            Phase::Closed => std::mem::take(&mut self.may_have_more).then_some(Next::Peek),
+            Phase::Closed => {
+                let is_woken = std::mem::take(&mut self.is_woken);
+                std::mem::take(&mut self.may_have_more).then_some(Next::Peek { is_woken })
+            }
             Phase::Open if room => self.fetch(),
             Phase::Announced | Phase::Resuming | Phase::Open => None,
         }
@@ -192,7 +199,9 @@ impl OutboundLane {
         let credit_to = credit_to.min(up_to.saturating_add(Credit::MAX.messages));
         self.credit_to = self.credit_to.max(credit_to);
         self.credit_bytes = credit_bytes.min(Credit::MAX.bytes);
-        rejected.retain(|sequence| (self.oldest..=up_to).contains(sequence));
+        // The first position of a device may be any number.
+        let known = self.oldest..=up_to.min(self.newest.max(self.highest));
+        rejected.retain(|sequence| known.contains(sequence));
         self.unsendable.retain(|sequence| {
             let is_done = *sequence <= up_to;
             if is_done {

@@ -4,6 +4,8 @@ mod calls;
 mod lane;
 mod memory;
 mod next;
+#[cfg(test)]
+mod tests;
 
 use fedecks_delivery::Violation;
 use fedecks_protocol::{Ack, Lane};
@@ -24,9 +26,9 @@ impl Outbound {
         Self { lanes: Lane::ALL.map(OutboundLane::new), last_handle: 0 }
     }
 
-    /// There may be something new in the store.
-    pub(super) fn look(&mut self) {
-        self.lanes.iter_mut().for_each(OutboundLane::look);
+    /// There may be something in the store. `is_woken` says that something was queued just now.
+    pub(super) fn look(&mut self, is_woken: bool) {
+        self.lanes.iter_mut().for_each(|lane| lane.look(is_woken));
     }
 
     /// Whether nothing is in progress, and no stream was announced, whose handle would have to be remembered.

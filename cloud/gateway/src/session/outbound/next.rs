@@ -11,7 +11,10 @@ pub(super) type Call = BoxFuture<'static, Called>;
 /// The next call of the store.
 pub(in crate::session) enum Next {
     /// Whether something waits.
-    Peek,
+    Peek {
+        /// Because something was queued since the device has connected.
+        is_woken: bool,
+    },
     /// What the device is done with.
     Acknowledge(Acknowledgement),
     /// Number again what waits.
