@@ -23,4 +23,4 @@ pub use requests::{
 };
 pub use sender::{Acked, Renumbered, Sender, Settled, Transmit};
 pub use violation::Violation;
-pub use waiting::Waiting;
+pub use waiting::{Waiting, Window};

@@ -1,5 +1,7 @@
 //! One stream of a sender: what waits in it, and what is known about how far the receiver is.
 
+mod stored;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -55,6 +57,10 @@ pub(crate) struct Outbound<B> {
     looked_up: Option<(u64, Tag)>,
     /// It has its numbers since this connection is up, and so no receiver can know others.
     is_renumbered: bool,
+    /// It is stored with its numbers, which do not change therefore.
+    keeps_numbers: bool,
+    /// It is of an earlier start, and nothing is appended any more.
+    is_complete: bool,
     link: Option<Link>,
 }
 
@@ -113,6 +119,8 @@ impl<B: Clone> Outbound<B> {
             tried: tried.min(newest),
             looked_up: None,
             is_renumbered: false,
+            keeps_numbers: false,
+            is_complete: false,
             link: None,
         }
     }
@@ -216,6 +224,7 @@ impl<B: Clone> Outbound<B> {
     pub(crate) fn on_ack(&mut self, ack: &Ack) -> Result<Answer, Violation> {
         let unknown = Violation::UnknownStream { handle: ack.handle };
         let mut link = self.link.ok_or(unknown)?;
+        let ack = &self.within_complete(ack);
         let low = self.first - 1;
         let bad =
             Violation::BadAck { handle: ack.handle, up_to: ack.up_to, from: low, to: link.highest };
@@ -226,8 +235,12 @@ impl<B: Clone> Outbound<B> {
             if ack.up_to > link.highest {
                 return Err(bad);
             }
-        } else if !self.agrees(ack) {
-            return if self.is_renumbered { Err(bad) } else { Ok(Answer::Foreign) };
+        } else if !self.is_complete && !self.agrees(ack) {
+            return if self.is_renumbered || self.keeps_numbers {
+                Err(bad)
+            } else {
+                Ok(Answer::Foreign)
+            };
         }
         let mut rejected = ack.rejected.clone();
         rejected.sort_unstable();

@@ -1,5 +1,7 @@
 //! The sending end of all streams: what is sent next, and what became of what was sent.
 
+mod stored;
+
 use std::time::Duration;
 
 use fedecks_protocol::{Ack, Lane, Resume, Skip, SkipReason, StreamId, Tag};
@@ -266,15 +268,8 @@ impl<B: Clone> Sender<B> {
         let mut left = bytes;
         let mut dropped = Vec::new();
         for it in self.streams.iter_mut().filter(|it| it.lane == lane) {
-            let voided = it.void(|message| {
-                let more = left > 0;
-                left = left.saturating_sub(if more {
-                    message.size.saturating_add(overhead)
-                } else {
-                    0
-                });
-                more.then_some(SkipReason::QueueFull)
-            });
+            let (voided, rest) = it.drop_oldest(left, overhead);
+            left = rest;
             dropped.extend(voided.into_iter().map(settled));
         }
         dropped

@@ -20,3 +20,23 @@ impl Waiting {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
+
+/// What of a stream is in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// The first number that is not acknowledged.
+    pub first: u64,
+    /// The number behind the last entry in memory.
+    pub end: u64,
+    /// The last number that was given out.
+    pub newest: u64,
+    /// The messages in memory.
+    pub waiting: Waiting,
+}
+
+impl Window {
+    /// How many numbers are not in memory.
+    pub fn unloaded(&self) -> u64 {
+        self.newest.saturating_add(1).saturating_sub(self.end)
+    }
+}

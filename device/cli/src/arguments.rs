@@ -98,7 +98,8 @@ pub(crate) enum Command {
 pub(crate) struct Keep {
     /// Keep the message until the cloud has stored it
     ///
-    /// In memory: the end of the service, and of the power, loses it.
+    /// In memory: the end of the service, and of the power, loses it. On disk: success means that the cloud has it,
+    /// or that it is written, within 5 seconds; if it cannot be written, the exit status is 8, and it waits in memory.
     #[arg(long, value_name = "WHERE")]
     pub(crate) keep: Option<Place>,
     /// The lane of the message: those of the urgent lane go first, and are not dropped to make room for others
@@ -107,6 +108,9 @@ pub(crate) struct Keep {
     /// Drop the message after this time; a whole number with s, m, h, d or w
     #[arg(long, value_name = "TIME", default_value = "7d", requires = "keep")]
     pub(crate) expires: HumanDuration,
+    /// Write the message to the disk at once, not together with those of the next seconds
+    #[arg(long, requires = "keep")]
+    pub(crate) sync: bool,
     /// Wait until the cloud has stored the message, or it is lost
     #[arg(long, requires = "keep")]
     pub(crate) wait_acked: bool,
@@ -117,6 +121,8 @@ pub(crate) struct Keep {
 pub(crate) enum Place {
     /// In the memory of the service.
     Memory,
+    /// In the data directory.
+    Disk,
 }
 
 /// A lane.

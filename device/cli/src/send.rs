@@ -7,7 +7,7 @@ use fedecks_dbus::{Device1Error, Device1Proxy, Dictionary, Variant};
 use fedecks_protocol::Term;
 use tokio::time::sleep;
 
-use crate::arguments::{Keep, LaneName};
+use crate::arguments::{Keep, LaneName, Place};
 use crate::failure::Failure;
 use crate::{bus, input, output};
 
@@ -40,7 +40,12 @@ async fn kept(device: &Device1Proxy<'_>, id: &str, keep: &Keep) -> Result<(), Fa
         output::remark("the cloud has stored it")
     } else {
         printed?;
-        output::remark("it is in the queue")
+        let on_disk = keep.keep == Some(Place::Disk);
+        output::remark(if on_disk {
+            "it is on disk, or the cloud has it"
+        } else {
+            "it is in the queue"
+        })
     }
 }
 
@@ -49,8 +54,10 @@ const BUSY: Duration = Duration::from_secs(1);
 
 /// Waits until the cloud has stored a message.
 async fn wait(device: &Device1Proxy<'_>, id: &str) -> Result<(), Failure> {
-    let ended =
-        || Failure::Unconfirmed("fedecksd has ended: the message is lost, or arrived".into());
+    let ended = || {
+        let text = "fedecksd has ended: the message is lost, or arrived, or is on disk";
+        Failure::Unconfirmed(text.into())
+    };
     loop {
         let outcome = match device.wait_settled(id).await {
             Ok(outcome) => outcome,
@@ -90,6 +97,15 @@ fn options(keep: &Keep) -> Result<Dictionary, Failure> {
         ("expires".into(), seconds.into()),
         ("track".into(), keep.wait_acked.into()),
     ];
+    let mut options = options;
+    match (keep.keep, keep.sync) {
+        (Some(Place::Disk), sync) => {
+            options.push(("keep".into(), "disk".into()));
+            options.push(("sync".into(), sync.into()));
+        }
+        (_, true) => return Err(Failure::Usage("--sync is for --keep disk".into())),
+        (_, false) => {}
+    }
     Dictionary::new(options).map_err(|error| Failure::Usage(error.to_string()))
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_device_core::{Config, Connection, State};
+use fedecks_device_core::{Config, Connection, DiskLimits, State};
 use fedecks_protocol::DeviceId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
@@ -21,7 +21,7 @@ use crate::events::{self, Events};
 use crate::health::Vitals;
 use crate::requests;
 use crate::status::Status;
-use crate::storage::{DataDir, StoreError, TokenStore};
+use crate::storage::{DataDir, DiskQueue, StoreError, TokenStore};
 use crate::tls::{TlsOptions, TrustedTime};
 use crate::unsent::Unsent;
 use crate::url::CloudUrl;
@@ -62,18 +62,26 @@ const QUEUE: usize = 16;
 /// The least that any limit of memory is set to, in bytes.
 const LEAST_MEMORY: usize = 64 * 1024;
 
+/// The least that the queue on disk is limited to, in bytes.
+const LEAST_QUEUE: u64 = 1024 * 1024;
+
 impl Client {
     /// The memory of kept messages by default, see [`ClientBuilder::keep_bytes`].
     pub const KEEP_BYTES: usize = 1024 * 1024;
+
+    /// The bytes on disk and the messages there by default, see [`ClientBuilder::queue_limits`].
+    pub const QUEUE_LIMITS: (u64, u64) = (16 * 1024 * 1024, 50_000);
 
     /// What may wait in either direction by default, see [`ClientBuilder::max_waiting`].
     pub const MAX_WAITING: usize = 2 * 1024 * 1024;
 
     /// Settings for the cloud at `url`. `ws://` is for tests only: nothing is encrypted then.
     pub fn builder(url: CloudUrl, device_id: DeviceId) -> ClientBuilder {
+        let mut core = Config::new(device_id);
+        core.disk = Some(DiskLimits::default());
         ClientBuilder {
             url,
-            core: Config::new(device_id),
+            core,
             data_dir: "/var/lib/fedecks".into(),
             tls: TlsOptions::default(),
             event_queue: 64,
@@ -148,6 +156,15 @@ impl ClientBuilder {
         self
     }
 
+    /// How many bytes of files and how many messages may be kept on disk, see [`Keep::on_disk`](crate::kept::Keep);
+    /// 16 MiB and 50,000 by default, at least 1 MiB and 16. A tenth of the partition, or 8 MiB if that is less, is left
+    /// free besides.
+    pub fn queue_limits(mut self, max_bytes: u64, max_messages: u64) -> Self {
+        let (max_bytes, max_messages) = (max_bytes.max(LEAST_QUEUE), max_messages.max(16));
+        self.core.disk = Some(DiskLimits { max_bytes, max_messages });
+        self
+    }
+
     /// Calls `feed` from the event loop at least once per interval, without extra wake-ups if the loop
     /// iterates often enough anyway. This proves that the loop makes progress, not that the cloud can be
     /// reached.
@@ -205,6 +222,8 @@ impl ClientBuilder {
             warn!("nothing is encrypted: the URL starts with ws://");
         }
         let store = TokenStore::new(&data_dir, device.clone());
+        let limits = self.core.disk.unwrap_or_default();
+        let queue = DiskQueue::new(&data_dir, &device, limits, self.core.limits.max_size);
         let alarm = Alarm::new().map_err(StartError::Timer)?;
         // A slow subscription must pause the connection for far less than the pong deadline.
         let limits = QueueLimits {
@@ -233,7 +252,7 @@ impl ClientBuilder {
             core,
             device,
             target,
-            store,
+            (store, queue),
             trusted_time,
             (publisher, asked),
             status_sender,

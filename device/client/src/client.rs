@@ -257,9 +257,9 @@ impl Client {
             NewContent::Raw(bytes) => bytes.len(),
         };
         let share = self.unsent.take(weight).await;
-        let Keep { lane, expires_in } = keep;
+        let Keep { lane, expires_in, place } = keep;
         // The loop knows whether the clock is plausible.
-        let kept = NewKept { lane, content, sent_at_ms: None, expires_in };
+        let kept = NewKept { lane, content, sent_at_ms: None, expires_in, place };
         Ok(self.command(|reply| Command::Keep { kept, reply, _share: share }).await??)
     }
 }

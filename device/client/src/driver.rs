@@ -1,15 +1,14 @@
 //! The event loop: feeds every input to the core and executes the core's actions. It decides nothing
 //! itself.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_device_core::{
     Action, Attempt, Connection, Event, KeepError, KeepId, LoggedIn, LoginError, LoginId, LogoutId,
-    Network, NewKept, NotRegistered, SendError, SendId, Settled, State, Time,
+    Network, NewKept, NotRegistered, Notice, QueueDone, SendError, SendId, Settled, State, Time,
 };
-use fedecks_protocol::{Credentials, DeviceId, IssuedToken, Tag, UpFrame};
+use fedecks_protocol::{Credentials, DeviceId, IssuedToken, SkipReason, UpFrame};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
@@ -18,12 +17,12 @@ use tracing::{error, info, warn};
 use crate::clock::{Alarm, BootClock};
 use crate::dial::Target;
 use crate::events::Publisher;
-use crate::kept::Kept;
+use crate::kept::{Kept, Outcomes};
 use crate::link::{Link, LinkEvent};
 use crate::log_events;
 use crate::requests::{self, Asked};
 use crate::status::Status;
-use crate::storage::TokenStore;
+use crate::storage::{DiskQueue, TokenStore};
 use crate::tls::TrustedTime;
 use crate::traffic::TrafficCounters;
 use crate::unsent::Share;
@@ -63,6 +62,7 @@ pub(crate) struct Driver {
 enum StoreResult {
     Loaded(Result<Option<IssuedToken>, String>),
     Stored(Result<(), String>),
+    Queue(QueueDone),
     /// The trusted time was updated. The core does not need to know.
     TimeObserved,
 }
@@ -156,7 +156,8 @@ impl Driver {
                 Input::Timeout => executor.core.handle_timeout(BootClock::now()),
             }
         }
-        let kept = executor.core.queue().messages;
+        let on_disk = executor.core.disk_queue().map_or(0, |disk| disk.messages);
+        let kept = executor.core.queue().messages.saturating_sub(on_disk);
         if kept > 0 {
             warn!(kept, "kept messages that the cloud has not stored are lost with this process");
         }
@@ -173,6 +174,7 @@ pub(crate) struct Executor {
     traffic: TrafficCounters,
     target: Arc<Target>,
     store: Arc<TokenStore>,
+    queue: DiskQueue,
     trusted_time: TrustedTime,
     events: Publisher,
     asked: Asked,
@@ -185,8 +187,7 @@ pub(crate) struct Executor {
     logouts: Pending<LogoutId, Result<(), String>>,
     sends: Pending<SendId, Result<(), SendError>>,
     keeps: Pending<KeepId, Result<Kept, KeepError>>,
-    /// Those who wait for the outcome of a kept message.
-    kept: HashMap<Tag, oneshot::Sender<Settled>>,
+    kept: Outcomes,
     /// Dropped last: a caller that waits for that may start another client in the same directory.
     status: watch::Sender<Status>,
 }
@@ -199,7 +200,7 @@ impl Executor {
         core: Connection,
         device: DeviceId,
         target: Target,
-        store: TokenStore,
+        (store, queue): (TokenStore, DiskQueue),
         trusted_time: TrustedTime,
         (events, asked): (Publisher, Asked),
         status: watch::Sender<Status>,
@@ -210,6 +211,7 @@ impl Executor {
             traffic: target.traffic(),
             target: Arc::new(target),
             store: Arc::new(store),
+            queue,
             trusted_time,
             events,
             asked,
@@ -221,7 +223,7 @@ impl Executor {
             logouts: Vec::new(),
             sends: Vec::new(),
             keeps: Vec::new(),
-            kept: HashMap::new(),
+            kept: Outcomes::default(),
             status,
         }
     }
@@ -286,6 +288,7 @@ impl Executor {
                 self.note_store_error(result.as_ref().err());
                 self.core.handle_stored(BootClock::now(), result);
             }
+            StoreResult::Queue(done) => self.core.handle_queue(BootClock::now(), done),
             StoreResult::TimeObserved => {}
         }
     }
@@ -303,6 +306,10 @@ impl Executor {
                         }
                         StoreResult::Loaded(store.load().map_err(text))
                     });
+                }
+                Action::Queue(job) => {
+                    let (queue, now_ms) = (self.queue.clone(), self.trusted_time.plausible_ms());
+                    self.store_job(move |_| StoreResult::Queue(queue.run(job, now_ms)));
                 }
                 Action::StoreToken(token) => self
                     .store_job(move |store| StoreResult::Stored(store.save(&token).map_err(text))),
@@ -340,22 +347,14 @@ impl Executor {
                     reply(&mut self.sends, send, result);
                 }
                 Action::AnswerKeep { id, result } => {
-                    let result = result.map(|id| {
-                        let (sender, settled) = oneshot::channel();
-                        self.kept.insert(id, sender);
-                        Kept { id, settled }
-                    });
-                    reply(&mut self.keeps, id, result);
+                    reply(&mut self.keeps, id, result.map(|tag| self.kept.keep(tag)));
                 }
                 Action::Settle { tag, settled } => {
                     log_events::settled(tag, settled);
                     if settled == Settled::Delivered {
                         self.traffic.message_sent();
                     }
-                    if let Some(waiting) = self.kept.remove(&tag) {
-                        // The caller may not want to know.
-                        let _ = waiting.send(settled);
-                    }
+                    self.kept.settle(tag, settled);
                 }
                 Action::Emit(event) => {
                     log_events::event(&event);
@@ -373,7 +372,12 @@ impl Executor {
                 action @ (Action::AnswerRequest { .. }
                 | Action::DeliverRequest { .. }
                 | Action::CancelRequest { .. }) => self.asked.on_action(action, &mut self.core),
-                Action::Log(notice) => log_events::notice(&notice),
+                Action::Log(notice) => {
+                    log_events::notice(&notice);
+                    if matches!(notice, Notice::OtherCloud { .. }) {
+                        self.kept.settle_all(Settled::Voided(SkipReason::OtherCloud));
+                    }
+                }
             }
         }
         self.update_status(|_, _| {});

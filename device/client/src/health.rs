@@ -63,15 +63,31 @@ pub struct ConnectionHealth {
 }
 
 /// The queue of kept messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct QueueHealth {
-    /// Messages that are not acknowledged.
+    /// Messages that are not acknowledged, in memory and on disk.
     pub messages: u64,
-    /// What they take in memory, in bytes.
+    /// What those take that are kept in memory, in bytes.
     pub bytes: u64,
     /// Messages that were lost since the start: expired, dropped, or rejected by the cloud.
     pub lost: u64,
+    /// Those that are on disk.
+    pub disk: DiskQueueHealth,
+}
+
+/// The kept messages on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DiskQueueHealth {
+    /// Messages that are not acknowledged, on disk or on their way there.
+    pub messages: u64,
+    /// The bytes of the files.
+    pub bytes: u64,
+    /// Pieces of the disk that could not be used at the start.
+    pub damaged: u64,
+    /// Why the queue cannot be written or read; none if it could the last time.
+    pub error: Option<String>,
 }
 
 /// Something that went wrong.
@@ -178,6 +194,12 @@ impl Vitals {
                 messages: status.queue.messages,
                 bytes: status.queue.bytes,
                 lost: status.queue.lost,
+                disk: DiskQueueHealth {
+                    messages: status.disk_queue.messages,
+                    bytes: status.disk_queue.bytes,
+                    damaged: status.disk_queue.damaged,
+                    error: status.disk_queue.error.clone(),
+                },
             },
             round_trip_ms: status.round_trip.map(|took| took.as_secs_f64() * 1_000.0),
         }

@@ -1,9 +1,10 @@
 //! Messages that are kept until the cloud has acknowledged them: how, and with which outcome.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 #[doc(inline)]
-pub use fedecks_device_core::{KeepError, QueueStatus, Settled};
+pub use fedecks_device_core::{DiskQueueStatus, KeepError, Place, QueueStatus, Settled};
 use fedecks_protocol::TermError;
 #[doc(inline)]
 pub use fedecks_protocol::{Lane, SkipReason, Tag};
@@ -19,7 +20,7 @@ use crate::error::Stopped;
 ///
 /// use fedecks_device::kept::{Keep, Settled};
 ///
-/// let alarm = Keep::in_memory().urgent().expires_in(Duration::from_secs(3600));
+/// let alarm = Keep::on_disk().urgent().expires_in(Duration::from_secs(3600));
 /// let kept = client.send_kept(&("smoke", true), alarm).await?;
 /// println!("{} is in the queue", kept.id());
 /// assert_eq!(kept.settled().await?, Settled::Delivered);
@@ -32,6 +33,8 @@ pub struct Keep {
     pub lane: Lane,
     /// How long it is kept at most.
     pub expires_in: Duration,
+    /// Where.
+    pub place: Place,
 }
 
 impl Keep {
@@ -43,7 +46,21 @@ impl Keep {
 
     /// In the memory of this process, which the end of the process or of the power loses.
     pub fn in_memory() -> Self {
-        Self { lane: Lane::Normal, expires_in: Self::EXPIRES_IN }
+        Self { lane: Lane::Normal, expires_in: Self::EXPIRES_IN, place: Place::Memory }
+    }
+
+    /// On disk, in the folder `queue` of the data directory, which a power cut does not lose. The message is accepted
+    /// when the cloud has acknowledged it, which is faster while there is a connection, or when it is written: within
+    /// 5 s, as several are written at once. If that fails, it is an error within 15 s, and the message waits in memory:
+    /// see [`KeepError::Disk`].
+    pub fn on_disk() -> Self {
+        Self { place: Place::Disk { sync: false }, ..Self::in_memory() }
+    }
+
+    /// On disk, where it is written at once. Each one costs the flash several writes.
+    #[must_use]
+    pub fn sync(self) -> Self {
+        Self { place: Place::Disk { sync: true }, ..self }
     }
 
     /// In the urgent lane, which goes first, and in which nothing is dropped to make room.
@@ -79,7 +96,7 @@ impl Kept {
     }
 
     /// Waits for the outcome, however long that takes. [`Stopped`] if the client was
-    /// shut down before: then it is lost, or arrived without this end knowing.
+    /// shut down before: then it is lost, or arrived without this end knowing, or is on disk and sent after the next start.
     pub async fn settled(mut self) -> Result<Settled, Stopped> {
         self.settled_mut().await
     }
@@ -87,6 +104,41 @@ impl Kept {
     /// [`Kept::settled`] for those who wait in parts. Cancel safe. Not to be called after it has returned.
     pub async fn settled_mut(&mut self) -> Result<Settled, Stopped> {
         (&mut self.settled).await.map_err(|_| Stopped)
+    }
+}
+
+/// Those who may wait for the outcome of kept messages.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    waiting: HashMap<Tag, oneshot::Sender<Settled>>,
+    /// How many there were when those that nobody waits for were forgotten.
+    last: usize,
+}
+
+impl Outcomes {
+    pub(crate) fn keep(&mut self, id: Tag) -> Kept {
+        // Most callers drop it, and a disk holds many messages.
+        if self.waiting.len() >= 2 * self.last.max(64) {
+            self.waiting.retain(|_, waiting| !waiting.is_closed());
+            self.last = self.waiting.len();
+        }
+        let (sender, settled) = oneshot::channel();
+        self.waiting.insert(id, sender);
+        Kept { id, settled }
+    }
+
+    pub(crate) fn settle(&mut self, id: Tag, settled: Settled) {
+        if let Some(waiting) = self.waiting.remove(&id) {
+            // The caller may not want to know.
+            let _ = waiting.send(settled);
+        }
+    }
+
+    /// Nothing is kept any more, and the ids of what was on disk only are not known.
+    pub(crate) fn settle_all(&mut self, settled: Settled) {
+        for (_, waiting) in self.waiting.drain() {
+            let _ = waiting.send(settled);
+        }
     }
 }
 

@@ -83,6 +83,12 @@ pub(crate) fn notice(notice: &Notice) {
                 "the cloud is another one: dropped the messages that were kept for the one before"
             );
         }
+        Notice::QueueFound { messages, damaged, foreign } => {
+            info!(messages, damaged, foreign, "found kept messages on disk");
+        }
+        Notice::QueueFailed { error } => {
+            error!(%error, "the queue on disk failed, its messages wait in memory");
+        }
         Notice::Renumbered => {
             warn!(
                 "the cloud knows other messages of this device: those that are kept may arrive twice, flagged"

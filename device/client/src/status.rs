@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use fedecks_device_core::{
-    Connection, Event, FailReason, LostReason, Network, QueueStatus, State, Stored, Time,
+    Connection, DiskQueueStatus, Event, FailReason, LostReason, Network, QueueStatus, State,
+    Stored, Time,
 };
 use fedecks_protocol::{CloseCode, Refusal};
 
@@ -51,6 +52,8 @@ pub struct Status {
     pub round_trip: Option<Duration>,
     /// The messages that are kept until the cloud has acknowledged them.
     pub queue: QueueStatus,
+    /// Those of them that are on disk, or on their way there.
+    pub disk_queue: DiskQueueStatus,
 }
 
 /// The failure of an attempt or a connection.
@@ -92,6 +95,7 @@ impl Status {
             last_connected: None,
             round_trip: core.round_trip(),
             queue: core.queue(),
+            disk_queue: core.disk_queue().unwrap_or_default(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::kept::{KeepError, KeepId};
 use crate::question::{AskId, QuestionId, RequestError};
+use crate::queue_job::QueueJob;
 use crate::request::{LoggedIn, LoginError, LoginId, LogoutId, SendError, SendId};
 
 /// An instruction to the driver. Actions are executed in order.
@@ -80,6 +81,8 @@ pub enum Action {
         /// The id of the message.
         result: Result<Tag, KeepError>,
     },
+    /// Do this with the queue on disk and report the result to `handle_queue`.
+    Queue(QueueJob),
     /// A kept message is settled, and is not kept any longer.
     Settle {
         /// The message.
@@ -179,6 +182,20 @@ pub enum Notice {
     OtherCloud {
         /// How many messages.
         dropped: u64,
+    },
+    /// What earlier starts left on disk.
+    QueueFound {
+        /// The messages that are sent again.
+        messages: u64,
+        /// How many pieces of the disk could not be used.
+        damaged: u64,
+        /// The messages that were dropped because they are another device's.
+        foreign: u64,
+    },
+    /// The queue on disk cannot be used, or takes no more.
+    QueueFailed {
+        /// Why.
+        error: String,
     },
     /// The cloud knows kept messages that this device does not: what waits was numbered again.
     Renumbered,

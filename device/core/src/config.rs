@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use fedecks_protocol::{DeviceId, Dialect, Limits};
 
+use crate::queue_job::DiskLimits;
+
 /// The settings of the state machine.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -47,6 +49,8 @@ pub struct Config {
     pub probe_deadline: Duration,
     /// How much memory the messages may take that are kept until the cloud has acknowledged them, in bytes.
     pub keep_bytes: u64,
+    /// The limits of the queue on disk; without them there is none.
+    pub disk: Option<DiskLimits>,
 }
 
 impl Config {
@@ -79,6 +83,12 @@ impl Config {
             pong_deadline: Duration::from_secs(10),
             probe_deadline: Duration::from_secs(3),
             keep_bytes: Self::KEEP_BYTES,
+            disk: None,
         }
+    }
+
+    /// What clouds decode. The device's own limit is of what it receives.
+    pub(crate) fn limits_of_kept(&self) -> Limits {
+        Limits { max_decoded: Limits::CLOUD_DECODED, ..self.limits }
     }
 }

@@ -2,11 +2,25 @@
 
 use std::time::Duration;
 
-use fedecks_protocol::{EncodeError, Lane, Term};
+use fedecks_protocol::{EncodeError, Lane, Tag, Term};
 
 /// Identifies the request to keep a message; chosen by the driver and repeated in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeepId(pub u64);
+
+/// Where a message is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Place {
+    /// In memory.
+    #[default]
+    Memory,
+    /// On disk, unless the cloud acknowledges it soon.
+    Disk {
+        /// It is written at once.
+        sync: bool,
+    },
+}
 
 /// A message to keep until the cloud has acknowledged it.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +33,8 @@ pub struct NewKept {
     pub sent_at_ms: Option<u64>,
     /// How long it is kept at most.
     pub expires_in: Duration,
+    /// Where.
+    pub place: Place,
 }
 
 /// The content of a message to keep.
@@ -45,6 +61,18 @@ pub enum KeepError {
         /// How many may, in bytes.
         limit: u64,
     },
+    /// The message could not be written, or not in time. It waits in memory all the same, is sent from there, and is
+    /// written as soon as that is possible.
+    #[error("message {tag} is not on disk: {error}; it waits in memory")]
+    Disk {
+        /// The id of the message.
+        tag: Tag,
+        /// Why.
+        error: String,
+    },
+    /// There is no queue on disk.
+    #[error("messages cannot be kept on disk here")]
+    NoDisk,
     /// The connection was shut down.
     #[error("the client was shut down")]
     ShutDown,
@@ -54,9 +82,9 @@ pub enum KeepError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct QueueStatus {
-    /// The number of messages that are not acknowledged.
+    /// The number of messages that are not acknowledged, in memory and on disk.
     pub messages: u64,
-    /// Their bytes in memory.
+    /// The bytes of those that are kept in memory.
     pub bytes: u64,
     /// How many were lost since the start: expired, dropped, or rejected by the cloud.
     pub lost: u64,

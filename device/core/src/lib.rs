@@ -18,6 +18,7 @@ mod connection;
 mod event;
 mod kept;
 mod question;
+mod queue_job;
 mod request;
 mod state;
 mod time;
@@ -31,8 +32,12 @@ pub use config::Config;
 pub use connection::{Connection, Stored};
 pub use event::{Event, FailReason, LostReason};
 pub use fedecks_delivery::{NoReply, Settled};
-pub use kept::{KeepError, KeepId, NewContent, NewKept, QueueStatus};
+pub use kept::{KeepError, KeepId, NewContent, NewKept, Place, QueueStatus};
 pub use question::{AskId, QuestionId, ReplyError, RequestError};
+pub use queue_job::{
+    DiskLimits, DiskQueueStatus, FoundStream, QueueDone, QueueEntry, QueueItem, QueueJob,
+    QueueLost, QueueOpened, QueueUsage, QueuedMessage,
+};
 pub use request::{
     GiveUp, LoggedIn, LoginError, LoginId, LogoutId, NotRegistered, SendError, SendId,
 };

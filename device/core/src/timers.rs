@@ -28,14 +28,16 @@ pub(crate) enum Timer {
     Load,
     /// A kept message expires.
     Expiry,
+    /// Something is to be done with the queue on disk.
+    Queue,
 }
 
 /// One deadline for each [`Timer`].
 #[derive(Debug, Default)]
-pub(crate) struct Timers([Option<Time>; 11]);
+pub(crate) struct Timers([Option<Time>; 12]);
 
 impl Timers {
-    const ALL: [Timer; 11] = [
+    const ALL: [Timer; 12] = [
         Timer::Retry,
         Timer::Phase,
         Timer::Ping,
@@ -47,6 +49,7 @@ impl Timers {
         Timer::Store,
         Timer::Load,
         Timer::Expiry,
+        Timer::Queue,
     ];
 
     pub(crate) fn set(&mut self, timer: Timer, at: Time) {

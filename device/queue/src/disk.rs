@@ -1,10 +1,12 @@
 //! A directory of the real file system.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use fedecks_common::give_to_owner_of_dir;
+use nix::errno::Errno;
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 
@@ -14,26 +16,33 @@ use crate::directory::{Directory, Entry, Space};
 #[derive(Debug)]
 pub struct Disk {
     path: PathBuf,
-    overwrites_in_place: bool,
+    overwrites_in_place: Option<bool>,
     open: Option<(String, File)>,
 }
 
 impl Disk {
-    /// Creates the directory if it is missing. Fails neither if that is impossible nor if it is read-only: what is
-    /// done with it later then does.
+    /// The directory, which need not exist: the first file creates it, if its parent exists.
     pub fn new(path: &Path) -> Self {
-        let _ = fs::create_dir_all(path);
-        // ext2 and ext3 have the same number. f2fs, UBIFS, btrfs and overlays write elsewhere.
-        let overwrites_in_place =
-            statfs(path).is_ok_and(|found| found.filesystem_type() == EXT4_SUPER_MAGIC);
-        Self { path: path.to_owned(), overwrites_in_place, open: None }
+        Self { path: path.to_owned(), overwrites_in_place: None, open: None }
     }
 
     /// Decides whether segments are filled with zeros first, instead of the kind of the file system.
     #[must_use]
     pub fn with_overwriting(mut self, overwrites_in_place: bool) -> Self {
-        self.overwrites_in_place = overwrites_in_place;
+        self.overwrites_in_place = Some(overwrites_in_place);
         self
+    }
+
+    /// Creates the directory with access for its owner only. A power cut must not lose it with its content.
+    fn create_directory(&self) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(&self.path)?;
+        if let Ok(directory) = File::open(&self.path) {
+            give_to_owner_of_dir(&directory, &self.path);
+        }
+        let parent = self.path.parent().unwrap_or(Path::new("/"));
+        // The permission to create it does not imply the permission to open its parent.
+        let _ = File::open(parent).and_then(|parent| parent.sync_all());
+        Ok(())
     }
 
     fn file(&mut self, name: &str) -> io::Result<&File> {
@@ -54,7 +63,16 @@ impl Disk {
 impl Directory for Disk {
     fn list(&mut self) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
+        let found = match fs::read_dir(&self.path) {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && self.path.parent().is_some_and(Path::is_dir) =>
+            {
+                return Ok(entries);
+            }
+            found => found?,
+        };
+        for entry in found {
             let entry = entry?;
             let metadata = entry.metadata()?;
             if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
@@ -67,7 +85,16 @@ impl Directory for Disk {
     fn create(&mut self, name: &str) -> io::Result<()> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        self.open = Some((name.to_owned(), options.open(self.path.join(name))?));
+        let path = self.path.join(name);
+        let file = match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.create_directory()?;
+                options.open(&path)?
+            }
+            opened => opened?,
+        };
+        give_to_owner_of_dir(&file, &path);
+        self.open = Some((name.to_owned(), file));
         Ok(())
     }
 
@@ -104,7 +131,10 @@ impl Directory for Disk {
 
     #[allow(clippy::useless_conversion)] // The counts have 32 bits on some targets.
     fn space(&mut self) -> io::Result<Space> {
-        let found = statvfs(&self.path)?;
+        let found = match statvfs(&self.path) {
+            Err(Errno::ENOENT) => self.path.parent().map_or(Err(Errno::ENOENT), statvfs)?,
+            found => found?,
+        };
         let unit = u64::from(found.fragment_size());
         Ok(Space {
             free: u64::from(found.blocks_available()).saturating_mul(unit),
@@ -113,6 +143,11 @@ impl Directory for Disk {
     }
 
     fn overwrites_in_place(&self) -> bool {
-        self.overwrites_in_place
+        // ext2 and ext3 have the same number. f2fs, UBIFS, btrfs and overlays write elsewhere.
+        self.overwrites_in_place.unwrap_or_else(|| {
+            let found = statfs(&self.path)
+                .or_else(|_| self.path.parent().map_or(Err(Errno::ENOENT), statfs));
+            found.is_ok_and(|found| found.filesystem_type() == EXT4_SUPER_MAGIC)
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use fedecks_protocol::{Lane, SkipReason, StreamId};
+use fedecks_protocol::{Lane, SkipReason, StreamId, Tag};
 use thiserror::Error;
 
 /// There is no room.
@@ -41,7 +41,7 @@ pub enum FlushError {
 }
 
 /// Numbers that were given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
     /// The stream.
     pub stream: StreamId,
@@ -53,6 +53,8 @@ pub struct Lost {
     pub to: u64,
     /// How many messages.
     pub count: u64,
+    /// Their ids, as far as they could be read; none if the whole stream was given up.
+    pub tags: Vec<Tag>,
     /// Why.
     pub reason: SkipReason,
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use fedecks_device_queue::{Disk, Item, Limits, Position, Positions, Queue, Record};
-use fedecks_protocol::{Lane, StreamId, Tag};
+use fedecks_device_queue::{Disk, Item, Limits, Owner, Position, Positions, Queue, Record};
+use fedecks_protocol::{InstallationId, Lane, StreamId, Tag};
 
 const STREAM: StreamId = StreamId([7; 16]);
 
@@ -63,4 +63,21 @@ fn positions_are_replaced() {
     }
     std::fs::write(directory.path().join("positions"), b"fedecksP....").unwrap();
     Positions::load(&mut disk).unwrap_err();
+}
+
+#[test]
+fn owner_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut disk = Disk::new(&directory.path().join("queue"));
+    assert_eq!(Owner::load(&mut disk).unwrap(), None);
+    for installation in [None, Some(InstallationId([9; 16]))] {
+        let owner = Owner { device: "kitchen-1".into(), installation };
+        owner.store(&mut disk).unwrap();
+        assert_eq!(Owner::load(&mut disk).unwrap(), Some(owner));
+    }
+    let file = directory.path().join("queue/owner");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[30] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+    assert_eq!(Owner::load(&mut disk).unwrap(), None);
 }

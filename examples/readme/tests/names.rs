@@ -15,11 +15,12 @@ mod device {
     };
     use fedecks_device::event::{Attempt, FailReason, LostReason, Phase, Stored, Time};
     use fedecks_device::health::{
-        ClockHealth, ConnectionHealth, Failure, FailureHealth, FailureReason, QueueHealth,
-        StoreHealth, TokenHealth, Traffic,
+        ClockHealth, ConnectionHealth, DiskQueueHealth, Failure, FailureHealth, FailureReason,
+        QueueHealth, StoreHealth, TokenHealth, Traffic,
     };
     use fedecks_device::kept::{
-        Keep, KeepError, Kept, Lane, QueueStatus, SendKeptError, Settled, SkipReason, Tag,
+        DiskQueueStatus, Keep, KeepError, Kept, Lane, Place, QueueStatus, SendKeptError, Settled,
+        SkipReason, Tag,
     };
     use fedecks_device::protocol::{
         Ack, AuthRequest, Budget, Capabilities, CloseCode, CloseReason, Content, DecodeError,

@@ -3,11 +3,13 @@
 
 mod atomic_file;
 mod data_dir;
+mod queue;
 mod sealed_text;
 mod store_error;
 mod token;
 
 pub use atomic_file::AtomicFile;
 pub use data_dir::DataDir;
+pub(crate) use queue::DiskQueue;
 pub use store_error::StoreError;
 pub use token::TokenStore;

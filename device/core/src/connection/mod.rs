@@ -4,6 +4,7 @@
 mod asking;
 mod confirmations;
 mod dialing;
+mod disk;
 mod heartbeat;
 mod login;
 mod next;
@@ -35,6 +36,7 @@ use crate::attempt::{Attempt, DialError, Phase};
 use crate::config::Config;
 use crate::event::LostReason;
 use crate::kept::{KeepError, KeepId, NewKept, QueueStatus};
+use crate::queue_job::{DiskQueueStatus, QueueDone};
 use crate::request::{GiveUp, LoginError, LoginId, LogoutId, NotRegistered, SendError, SendId};
 use crate::state::State;
 use crate::time::Time;
@@ -215,9 +217,20 @@ impl Connection {
         }
     }
 
+    /// Handles the result of [`Action::Queue`].
+    pub fn handle_queue(&mut self, now: Time, done: QueueDone) {
+        let cx = &mut self.shared;
+        cx.outbox.on_queue_done(now, done, &cx.config, &mut cx.out);
+    }
+
     /// What is kept for the cloud.
     pub fn queue(&self) -> QueueStatus {
         self.shared.outbox.status()
+    }
+
+    /// What of that is on disk; `None` if there is no queue on disk.
+    pub fn disk_queue(&self) -> Option<DiskQueueStatus> {
+        self.shared.outbox.disk_status()
     }
 
     /// Handles the result of [`Action::LoadToken`]. An error is passed to the application. Loading is
@@ -325,6 +338,7 @@ impl Connection {
             match timer {
                 Timer::Store => self.shared.tokens.start_next(&mut self.shared.out),
                 Timer::Load => self.shared.out.push(Action::LoadToken),
+                Timer::Queue => self.shared.outbox.on_queue_timer(now, &mut self.shared.out),
                 Timer::Expiry => self.shared.outbox.expire(now, &mut self.shared.out),
                 Timer::Retry
                 | Timer::Phase
@@ -339,13 +353,14 @@ impl Connection {
     }
 
     /// Shuts down for good: closes the link and answers waiting logins. After that, only
-    /// `handle_stored` has an effect: it yields a command to the store that is still pending.
+    /// `handle_stored` and `handle_queue` have an effect: they yield what is still pending for the disk.
     pub fn handle_shutdown(&mut self) {
         self.shared.logins.cancel(GiveUp::Shutdown, &mut self.shared.out);
         self.close_locally(CloseCode::GoingAway);
         self.link = Link::Closed;
         self.shared.out.timers = Timers::default();
         self.shared.tokens.shut_down(&mut self.shared.out);
+        self.shared.outbox.shut_down(&mut self.shared.out);
     }
 
     fn on_link_timer(&mut self, now: Time, timer: Timer) {

@@ -1,5 +1,7 @@
 //! Kept messages: what waits in memory for the cloud, and which of it is sent next.
 
+mod stored;
+
 use std::time::Duration;
 
 use fedecks_delivery::{Message, Sender, Settled, Transmit, Violation};
@@ -8,17 +10,23 @@ use fedecks_protocol::{
     Lane, Limits, SkipReason, StreamId, Tag,
 };
 
+use self::stored::Accepted;
+use super::disk::DiskQueue;
 use super::output::Output;
 use crate::action::{Action, Notice};
 use crate::config::Config;
-use crate::kept::{KeepError, KeepId, NewContent, NewKept, QueueStatus};
+use crate::kept::{KeepError, KeepId, NewContent, NewKept, Place, QueueStatus};
 use crate::time::Time;
 use crate::timers::Timer;
 
 #[derive(Debug)]
 pub(super) struct Outbox {
     sender: Sender<Content>,
-    /// The stream of each lane since the start.
+    disk: Option<DiskQueue>,
+    is_connected: bool,
+    /// Streams to close on this connection.
+    closing: Vec<u64>,
+    /// The stream in memory of each lane since the start.
     streams: Vec<(Lane, StreamId)>,
     random: fastrand::Rng,
     /// The cloud that the messages were accepted for; `None` before the first one that takes any.
@@ -29,7 +37,7 @@ pub(super) struct Outbox {
 }
 
 /// What a message takes in memory besides its content, in bytes.
-const OVERHEAD: u64 = 160;
+pub(super) const OVERHEAD: u64 = 160;
 
 /// What a frame has besides the content, in bytes, at most.
 const HEAD: usize = 64;
@@ -38,9 +46,12 @@ const HEAD: usize = 64;
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl Outbox {
-    pub(super) fn new(config: &Config, seed: u64) -> Self {
+    pub(super) fn new(config: &Config, seed: u64, out: &mut Output) -> Self {
         Self {
             sender: Sender::default(),
+            disk: config.disk.map(|limits| DiskQueue::new(limits, config, out)),
+            is_connected: false,
+            closing: Vec::new(),
             streams: Vec::new(),
             // Other numbers than those of the delays.
             random: fastrand::Rng::with_seed(!seed),
@@ -59,24 +70,25 @@ impl Outbox {
         config: &Config,
         out: &mut Output,
     ) {
-        let result = self.accept(now, kept, config, out);
-        out.push(Action::AnswerKeep { id, result });
+        match self.accept(now, id, kept, config, out) {
+            Ok(None) => {}
+            Ok(Some(tag)) => out.push(Action::AnswerKeep { id, result: Ok(tag) }),
+            Err(error) => out.push(Action::AnswerKeep { id, result: Err(error) }),
+        }
     }
 
+    /// Returns the id, unless the answer follows later.
     fn accept(
         &mut self,
         now: Time,
+        id: KeepId,
         kept: NewKept,
         config: &Config,
         out: &mut Output,
-    ) -> Result<Tag, KeepError> {
-        let NewKept { lane, content, sent_at_ms, expires_in } = kept;
-        let limits = Limits {
-            max_size: self.max_frame.saturating_sub(HEAD),
-            // What clouds decode. The device's own limit is of what it receives.
-            max_decoded: Limits::CLOUD_DECODED,
-            ..config.limits
-        };
+    ) -> Result<Option<Tag>, KeepError> {
+        let NewKept { lane, content, sent_at_ms, expires_in, place } = kept;
+        let limits =
+            Limits { max_size: self.max_frame.saturating_sub(HEAD), ..config.limits_of_kept() };
         let content = match content {
             NewContent::Term(term) => Content::Term(config.dialect.keep_term(&term, &limits)?),
             NewContent::Raw(bytes) if bytes.len() > limits.max_size => {
@@ -86,15 +98,19 @@ impl Outbox {
             NewContent::Raw(bytes) => Content::Raw(bytes),
         };
         let size = content.size() as u64;
+        if let Place::Disk { sync } = place {
+            let kept = Accepted { content, sent_at_ms, expires_in };
+            return self.accept_on_disk(now, id, (lane, sync), kept, out).map(|()| None);
+        }
         self.make_room(size + OVERHEAD, config.keep_bytes, out)?;
-        let tag = Tag(self.random.u64(1..));
+        let tag = self.new_tag();
         let expires_at = Some((now + expires_in).since_start());
         let (redelivered, body) = (false, content);
         let stream = self.stream(lane);
         let message = Message { tag, size, sent_at_ms, expires_at, redelivered, body };
         self.sender.append(stream, message);
         self.arm(now, expires_at, out);
-        Ok(tag)
+        Ok(Some(tag))
     }
 
     /// Makes room for a message: the oldest ones of the normal lane go, those of the urgent lane stay.
@@ -104,8 +120,11 @@ impl Outbox {
             return Ok(());
         };
         if bytes <= limit {
-            let dropped = self.sender.drop_oldest(Lane::Normal, excess, OVERHEAD);
-            self.settle_lost(dropped, out);
+            let normal = self.streams.iter().find(|(lane, _)| *lane == Lane::Normal);
+            if let Some((_, stream)) = normal {
+                let dropped = self.sender.drop_oldest_of(*stream, excess, OVERHEAD);
+                self.settle_lost(dropped, out);
+            }
         }
         let waiting = self.status().bytes;
         if waiting + bytes > limit {
@@ -125,6 +144,10 @@ impl Outbox {
         stream
     }
 
+    fn new_tag(&mut self) -> Tag {
+        Tag(self.random.u64(1..))
+    }
+
     fn new_stream(&mut self) -> StreamId {
         StreamId(self.random.u128(..).to_le_bytes())
     }
@@ -137,22 +160,38 @@ impl Outbox {
         self.max_frame = max_frame;
         let known = self.installation.replace(offer.installation);
         if known.is_some_and(|known| known != offer.installation) {
+            let on_disk = self.abandon_disk(out);
             let dropped = self.sender.abandon(SkipReason::OtherCloud);
-            if !dropped.is_empty() {
-                out.push(Action::Log(Notice::OtherCloud { dropped: dropped.len() as u64 }));
-            }
+            let count = on_disk.saturating_add(dropped.len() as u64);
             self.settle_lost(dropped, out);
             self.streams.clear();
+            if count > 0 {
+                out.push(Action::Log(Notice::OtherCloud { dropped: count }));
+            }
+        }
+        if let (Some(disk), true) = (&mut self.disk, known != self.installation) {
+            disk.on_installation();
         }
         self.sender.connect();
+        self.is_connected = true;
+        self.wake(out);
     }
 
-    pub(super) fn disconnect(&mut self) {
+    pub(super) fn disconnect(&mut self, out: &mut Output) {
         self.sender.disconnect();
+        self.is_connected = false;
+        self.closing.clear();
+        if let Some(disk) = &mut self.disk {
+            disk.on_disconnected();
+        }
+        self.wake(out);
     }
 
     /// The next frame to send.
     pub(super) fn poll(&mut self) -> Option<DeliveryFrame> {
+        if let Some(handle) = self.closing.pop() {
+            return Some(DeliveryFrame::Close { handle });
+        }
         Some(match self.sender.poll_transmit()? {
             Transmit::Resume(resume) => DeliveryFrame::Resume(resume),
             Transmit::Message { handle, sequence, message } => DeliveryFrame::Kept(Kept {
@@ -185,6 +224,9 @@ impl Outbox {
     ) -> Result<(), Violation> {
         let fresh = self.new_stream();
         let acked = self.sender.on_ack(ack, fresh)?;
+        for (tag, _) in &acked.settled {
+            self.answer_before(*tag, out);
+        }
         if let Some(renumbered) = acked.renumbered {
             for (_, stream) in &mut self.streams {
                 if *stream == renumbered.from {
@@ -196,6 +238,9 @@ impl Outbox {
         for (tag, settled) in acked.settled {
             self.lost += u64::from(settled != Settled::Delivered);
             out.push(Action::Settle { tag, settled });
+        }
+        if let Some(stream) = acked.stream {
+            self.on_disk_acknowledged(now, stream, out);
         }
         // What was sent on an earlier connection may have expired before it was known not to have arrived.
         self.expire(now, out);
@@ -214,15 +259,30 @@ impl Outbox {
     }
 
     pub(super) fn status(&self) -> QueueStatus {
-        let waiting = self.sender.waiting();
-        let bytes = waiting.bytes + waiting.messages * OVERHEAD;
-        QueueStatus { messages: waiting.messages, bytes, lost: self.lost }
+        let windows = self.streams.iter().filter_map(|(_, stream)| self.sender.window(*stream));
+        let (messages, bytes) = windows.fold((0, 0), |(messages, bytes), window| {
+            (messages + window.waiting.messages, bytes + window.waiting.bytes)
+        });
+        let on_disk = self.disk_status().map_or(0, |disk| disk.messages);
+        QueueStatus {
+            messages: messages.saturating_add(on_disk),
+            bytes: bytes + messages * OVERHEAD,
+            lost: self.lost,
+        }
     }
 
     fn settle_lost(&mut self, lost: Vec<(Tag, Settled)>, out: &mut Output) {
         self.lost += lost.len() as u64;
         for (tag, settled) in lost {
+            self.answer_before(tag, out);
             out.push(Action::Settle { tag, settled });
+        }
+    }
+
+    /// Answers the caller of a message before its outcome is told.
+    fn answer_before(&mut self, tag: Tag, out: &mut Output) {
+        if let Some(disk) = &mut self.disk {
+            disk.on_settled(tag, out);
         }
     }
 

@@ -277,7 +277,12 @@ impl Session {
                 cx.out.timers.set(Timer::Token, now + TOKEN_TIMEOUT);
                 self.transmit_frame(now, &UpFrame::TokenPlease, cx);
             }
-            Timer::Retry | Timer::Phase | Timer::Store | Timer::Load | Timer::Expiry => {}
+            Timer::Retry
+            | Timer::Phase
+            | Timer::Store
+            | Timer::Load
+            | Timer::Expiry
+            | Timer::Queue => {}
         }
         None
     }

@@ -36,16 +36,17 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(config: Config, seed: u64) -> Self {
         let mut out = Output::default();
+        let tokens = TokenStore::new(&mut out);
         Self {
             backoff: JitteredBackoff::new(&config, seed),
-            outbox: Outbox::new(&config, seed),
+            outbox: Outbox::new(&config, seed, &mut out),
             confirmations: Confirmations::default(),
             requests: Requests::default(),
             config,
             attempt: Attempt(0),
             network: None,
             round_trip: RoundTrip::default(),
-            tokens: TokenStore::new(&mut out),
+            tokens,
             logins: Logins::default(),
             out,
         }
@@ -80,7 +81,7 @@ impl Shared {
 
     /// A session has ended, for any reason.
     pub(super) fn session_ended(&mut self) {
-        self.outbox.disconnect();
+        self.outbox.disconnect(&mut self.out);
         self.confirmations.link_ended(&mut self.out);
         requests::link_ended(&mut self.requests, &mut self.out);
     }

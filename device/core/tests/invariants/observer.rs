@@ -143,7 +143,8 @@ impl Observer {
             Input::Keep { lane, size, expires_in } => {
                 allowed_after_shutdown = |action| matches!(action, Action::AnswerKeep { .. });
                 let content = NewContent::Raw(vec![0; size]);
-                let kept = NewKept { lane, content, sent_at_ms: None, expires_in };
+                let kept =
+                    NewKept { lane, content, sent_at_ms: None, expires_in, place: Place::Memory };
                 self.core.handle_keep(now, KeepId(1), kept);
             }
             Input::Writable => self.core.handle_writable(now),
@@ -353,6 +354,7 @@ impl Observer {
             }
             Action::AnswerKeep { .. } | Action::Settle { .. } => {}
             Action::AnswerRequest { .. } | Action::CancelRequest { .. } => {}
+            Action::Queue(job) => panic!("{job:?} without a queue on disk"),
             Action::Transmit { attempt, .. } => {
                 assert!(self.is_live(attempt) && self.known.welcomed.is_some());
             }

@@ -23,7 +23,11 @@ fn keep_for(
     expires_in: Duration,
 ) -> Result<Tag, KeepError> {
     let content = NewContent::Raw(vec![7; size]);
-    it.core.handle_keep(it.now, KeepId(1), NewKept { lane, content, sent_at_ms: None, expires_in });
+    it.core.handle_keep(
+        it.now,
+        KeepId(1),
+        NewKept { lane, content, sent_at_ms: None, expires_in, place: Place::Memory },
+    );
     let mut answer = None;
     while let Some(action) = it.core.poll_action() {
         match action {
@@ -146,7 +150,13 @@ fn the_queue_is_bounded_by_its_lane_s_rule() {
     let dropped = it.core.queue().lost;
     assert!(dropped > 1000, "{dropped}");
     let content = NewContent::Raw(vec![7; 60_000]);
-    let huge = NewKept { lane: Lane::Urgent, content, sent_at_ms: None, expires_in: secs(60) };
+    let huge = NewKept {
+        lane: Lane::Urgent,
+        content,
+        sent_at_ms: None,
+        expires_in: secs(60),
+        place: Place::Memory,
+    };
     let mut only_urgent = Machine::dialing();
     for _ in 0..17 {
         only_urgent.core.handle_keep(only_urgent.now, KeepId(1), huge.clone());

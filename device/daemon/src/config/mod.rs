@@ -63,6 +63,8 @@ pub struct DeviceConfig {
     pub max_waiting: usize,
     /// The memory of messages that are kept until the cloud has acknowledged them, in bytes.
     pub keep_bytes: usize,
+    /// The limits of the kept messages on disk, in bytes and in messages.
+    pub queue_limits: (u64, u64),
     /// How often the device sends its health to the cloud; never without it.
     pub report_interval: Option<Duration>,
     /// What to do when the cloud has been unreachable for too long; nothing without it.
@@ -163,6 +165,10 @@ impl DeviceConfig {
             max_decoded: raw.max_decoded.map_or(Limits::DEVICE_DECODED, |it| it.0),
             max_waiting: raw.max_waiting.map_or(Client::MAX_WAITING, |it| it.0),
             keep_bytes: raw.keep_bytes.map_or(Client::KEEP_BYTES, |it| it.0),
+            queue_limits: (
+                raw.queue_max_bytes.map_or(Client::QUEUE_LIMITS.0, |it| it.0),
+                raw.queue_max_messages.map_or(Client::QUEUE_LIMITS.1, |it| it.0),
+            ),
             report_interval: raw.report_interval.map(|it| it.0.0),
             unreachable_action,
             log: raw.log.map_or(tracing::Level::INFO, |it| it.0.0),

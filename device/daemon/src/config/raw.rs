@@ -52,6 +52,8 @@ keys! {
     max_decoded: Bytes,
     max_waiting: Bytes,
     keep_bytes: Bytes,
+    queue_max_bytes: Number<1_048_576, 1_073_741_824>,
+    queue_max_messages: Number<16, 1_000_000>,
     report_interval: Parsed<Interval>,
     unreachable_action: Parsed<PathBuf>,
     unreachable_after: Parsed<Interval>,
@@ -81,6 +83,8 @@ pub(super) const REPLACEABLE: &[&str] = &[
     "max_decoded",
     "max_waiting",
     "keep_bytes",
+    "queue_max_bytes",
+    "queue_max_messages",
     "report_interval",
     "unreachable_action",
     "unreachable_after",
@@ -134,15 +138,31 @@ impl FromValue for Bytes {
         const LEAST: usize = 64 * 1024;
         const MOST: usize = 64 * 1024 * 1024;
 
-        let number = match value {
-            DeValue::Integer(digits) => usize::from_str_radix(digits.as_str(), digits.radix()).ok(),
-            DeValue::String(text) => text.parse().ok(),
-            _ => None,
-        };
-        number
+        number(value)
+            .and_then(|number| usize::try_from(number).ok())
             .filter(|number| (LEAST..=MOST).contains(number))
             .map(Self)
             .ok_or_else(|| invalid(value, &format!("a number of bytes from {LEAST} to {MOST}")))
+    }
+}
+
+/// A number within these bounds. It may be quoted, as an environment variable is a string.
+#[derive(Debug)]
+pub(super) struct Number<const LEAST: u64, const MOST: u64>(pub(super) u64);
+
+impl<const LEAST: u64, const MOST: u64> FromValue for Number<LEAST, MOST> {
+    fn from_value(value: &DeValue<'_>) -> Result<Self, String> {
+        let number = number(value).filter(|number| (LEAST..=MOST).contains(number));
+        let expected = || invalid(value, &format!("a number from {LEAST} to {MOST}"));
+        number.map(Self).ok_or_else(expected)
+    }
+}
+
+fn number(value: &DeValue<'_>) -> Option<u64> {
+    match value {
+        DeValue::Integer(digits) => u64::from_str_radix(digits.as_str(), digits.radix()).ok(),
+        DeValue::String(text) => text.parse().ok(),
+        _ => None,
     }
 }
 

@@ -56,6 +56,8 @@ fn everything_can_be_set_in_the_file() {
         max_decoded = 1048576
         max_waiting = 524288
         keep_bytes = 262144
+        queue_max_bytes = 2097152
+        queue_max_messages = "100"
         report_interval = "15m"
         unreachable_action = "/usr/libexec/restart"
         unreachable_after = "2d"
@@ -78,6 +80,7 @@ fn everything_can_be_set_in_the_file() {
         max_decoded: 1024 * 1024,
         max_waiting: 512 * 1024,
         keep_bytes: 256 * 1024,
+        queue_limits: (2 * 1024 * 1024, 100),
         report_interval: Some(Duration::from_secs(900)),
         unreachable_action: Some(UnreachableAction {
             program: "/usr/libexec/restart".into(),

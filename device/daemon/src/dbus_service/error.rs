@@ -47,6 +47,8 @@ impl IntoDbusError for SendKeptError {
         let text = self.to_string();
         match self {
             SendKeptError::Keep(KeepError::QueueFull { .. }) => Device1Error::QueueFull(text),
+            // It is queued, and may arrive.
+            SendKeptError::Keep(KeepError::Disk { .. }) => Device1Error::Unconfirmed(text),
             SendKeptError::Keep(KeepError::Encode(EncodeError::UnknownFrame))
             | SendKeptError::Value(_) => Device1Error::InvalidArgument(text),
             SendKeptError::Keep(KeepError::Encode(_)) => Device1Error::TooBig(text),

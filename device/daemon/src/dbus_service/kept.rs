@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fedecks_dbus::{Device1Error, ReceivedDictionary};
-use fedecks_device::kept::{Keep, Kept, Settled};
+use fedecks_device::kept::{Keep, Kept, Place, Settled};
 use fedecks_protocol::Term;
 use tokio::time::timeout;
 
@@ -32,6 +32,7 @@ impl KeptOptions {
     pub(super) fn parse(options: ReceivedDictionary) -> Result<Self, Device1Error> {
         let invalid = |text: String| Device1Error::InvalidArgument(text);
         let mut parsed = Self { keep: Keep::in_memory(), track: false };
+        let (mut on_disk, mut sync) = (false, false);
         let Term::Map(entries) = options.0?.into_term() else { return Ok(parsed) };
         for (key, value) in entries {
             let key = key.as_str().unwrap_or_default();
@@ -47,14 +48,28 @@ impl KeptOptions {
                     _ => return wrong("1 to 31536000 seconds"),
                 },
                 ("expires", _) => return wrong("a number of seconds"),
+                ("keep", Term::Str(place)) if place == "memory" => {}
+                ("keep", Term::Str(place)) if place == "disk" => on_disk = true,
+                ("keep", _) => return wrong("memory or disk"),
+                ("sync", Term::Bool(at_once)) => sync = *at_once,
+                ("sync", _) => return wrong("a boolean"),
                 ("track", Term::Bool(track)) => parsed.track = *track,
                 ("track", _) => return wrong("a boolean"),
                 _ => {
-                    let text = format!("unknown option {key}, expected lane, expires or track");
+                    let text = format!(
+                        "unknown option {key}, expected keep, sync, lane, expires or track"
+                    );
                     return Err(invalid(text));
                 }
             }
         }
+        parsed.keep.place = match (on_disk, sync) {
+            (true, sync) => Place::Disk { sync },
+            (false, false) => Place::Memory,
+            (false, true) => {
+                return Err(invalid("option sync: only with keep: \"disk\"".into()));
+            }
+        };
         Ok(parsed)
     }
 }

@@ -2,13 +2,13 @@
 
 use std::io;
 
-use fedecks_protocol::{Lane, SkipReason};
+use fedecks_protocol::{Lane, SkipReason, Tag};
 
 use super::{InFlight, Queue};
 use crate::directory::Directory;
 use crate::error::{Full, Lost};
 use crate::record::Record;
-use crate::segment::{Expiry, Segment, encode_header};
+use crate::segment::{Expiry, HEADER, Segment, encode_header, next};
 
 const NEW: &str = "void.new";
 
@@ -74,8 +74,9 @@ impl<D: Directory> Queue<D> {
             return None;
         }
         let count = segment.messages.min(to.saturating_add(1).saturating_sub(from));
-        let lost = Lost { stream, lane, from, to, count, reason };
         let acknowledged = known.acknowledged;
+        let tags = self.tags(&segment, from);
+        let lost = Lost { stream, lane, from, to, count, tags, reason };
 
         // Merged with the one before, so that they do not pile up.
         let before =
@@ -104,6 +105,20 @@ impl<D: Directory> Queue<D> {
         }
         self.cursor = None;
         Some(lost)
+    }
+
+    /// The ids of the messages of a segment from a number on, as far as they can be read.
+    fn tags(&mut self, segment: &Segment, from: u64) -> Vec<Tag> {
+        let bytes = self.directory.read_at(&segment.name(), 0, segment.used).unwrap_or_default();
+        let (mut at, mut previous, mut tags) = (HEADER, 0, Vec::new());
+        while let Some(decoded) = next(&bytes, at, previous) {
+            at += decoded.len;
+            previous = decoded.record.last();
+            if decoded.record.is_message() && decoded.record.sequence >= from {
+                tags.push(decoded.record.tag);
+            }
+        }
+        tags
     }
 
     fn replace(&mut self, name: &str, content: &[u8]) -> io::Result<()> {

@@ -134,11 +134,16 @@ impl<D: Directory> Queue<D> {
     }
 
     /// Forgets the numbers of a stream up to one. What was not written never is; segments that are done are removed.
+    /// Those of a stream of an earlier start are gone for good when its last number is acknowledged.
+    /// A stream of this start may be acknowledged beyond its last record: then it goes on there.
     /// An error says that a segment could not be: it is found again at the next start.
     pub fn acknowledged(&mut self, stream: StreamId, up_to: u64) -> io::Result<()> {
         let Some(known) = self.streams.iter_mut().find(|known| known.id == stream) else {
             return Ok(());
         };
+        if !known.found {
+            known.last = known.last.max(up_to);
+        }
         known.acknowledged = known.acknowledged.max(up_to.min(known.last));
         let up_to = known.acknowledged;
         self.forget_pending(stream, up_to);
@@ -156,11 +161,19 @@ impl<D: Directory> Queue<D> {
             self.segments.drain(..).partition(|segment| done(segment, &self.streams));
         self.segments = kept;
         let removed: Vec<Segment> = removed;
+        let is_finished = self
+            .streams
+            .iter()
+            .any(|known| known.id == stream && known.found && known.last <= known.acknowledged);
+        let sync_names = is_finished && !removed.is_empty();
         for segment in removed {
             result = result.and(self.directory.remove(&segment.name()));
             for known in &mut self.streams {
                 known.active = known.active.filter(|active| *active != segment.order);
             }
+        }
+        if sync_names {
+            result = result.and(self.directory.sync_names());
         }
         let segments = &self.segments;
         self.streams.retain(|known| {
@@ -169,6 +182,21 @@ impl<D: Directory> Queue<D> {
                 || segments.iter().any(|segment| segment.stream == known.id)
         });
         result
+    }
+
+    /// Removes a stream with everything in it. An error says that a file could not be: it is found again at the next
+    /// start.
+    pub fn forget(&mut self, stream: StreamId) -> io::Result<()> {
+        let (mut result, mut is_there) = (Ok(()), false);
+        for segment in self.segments.iter().filter(|segment| segment.stream == stream) {
+            is_there = true;
+            result = result.and(self.directory.remove(&segment.name()));
+        }
+        self.segments.retain(|segment| segment.stream != stream);
+        self.streams.retain(|known| known.id != stream);
+        self.forget_pending(stream, u64::MAX);
+        self.cursor = None;
+        if is_there { result.and(self.directory.sync_names()) } else { result }
     }
 
     /// What the queue holds.
@@ -235,7 +263,8 @@ impl<D: Directory> Queue<D> {
             if from <= to {
                 let count = count.min((to - from).saturating_add(1));
                 let reason = SkipReason::QueueFull;
-                lost.push(Lost { stream: oldest.id, lane, from, to, count, reason });
+                let (stream, tags) = (oldest.id, Vec::new());
+                lost.push(Lost { stream, lane, from, to, count, tags, reason });
             }
         }
         lost

@@ -50,7 +50,8 @@ fn dropped_segment_is_void_after_a_restart() {
     let mut queue = filled(Lane::Normal, 12);
     for (from, to) in [(1, 5), (6, 10)] {
         let (reason, count) = (SkipReason::QueueFull, 5);
-        let lost = Lost { stream: STREAM, lane: Lane::Normal, from, to, count, reason };
+        let tags = (from..=to).map(Tag).collect();
+        let lost = Lost { stream: STREAM, lane: Lane::Normal, from, to, count, tags, reason };
         assert_eq!(queue.drop_oldest(Lane::Normal, None, &[]), Ok(Some(lost)));
     }
     let mut opened = Queue::open(queue.into_directory(), limits());
@@ -70,6 +71,19 @@ fn an_acknowledged_segment_is_not_lost_when_it_is_dropped() {
     assert_eq!((lost.from, lost.to, lost.count), (4, 4, 1));
     let reopened = Queue::open(queue.into_directory(), limits());
     assert!(reopened.damage.is_empty(), "{:?}", reopened.damage);
+}
+
+#[test]
+fn numbers_that_were_acknowledged_before_they_were_written_are_not_missing() {
+    let mut queue = filled(Lane::Normal, 3);
+    queue.acknowledged(STREAM, 8).unwrap();
+    queue.append(STREAM, Lane::Normal, message(9)).unwrap();
+    queue.flush().unwrap();
+    let mut opened = Queue::open(queue.into_directory(), limits());
+    assert_eq!(opened.damage, []);
+    let found: Vec<_> = opened.found.iter().map(|one| (one.first, one.last)).collect();
+    assert_eq!(found, [(9, 9)]);
+    assert_eq!(numbers(&opened.queue.read(STREAM, 0, 9, 999).unwrap()), [(9, 9, true)]);
 }
 
 #[test]

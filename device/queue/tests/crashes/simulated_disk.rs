@@ -5,7 +5,7 @@ use std::io;
 
 use fedecks_device_queue::{Directory, Entry, Space};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SimulatedDisk {
     random: fastrand::Rng,
     inodes: Vec<Inode>,
@@ -24,14 +24,14 @@ pub(crate) struct SimulatedDisk {
     pub(crate) syncs: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Inode {
     content: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Write>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Write {
     offset: usize,
     bytes: Vec<u8>,

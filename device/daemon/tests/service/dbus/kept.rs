@@ -33,7 +33,9 @@ async fn a_kept_message_is_stored_and_its_outcome_returned() {
         (options(&[("lane", "slow".into())]), "option lane: expected normal or urgent"),
         (options(&[("expires", 0.into())]), "option expires: expected 1 to 31536000 seconds"),
         (options(&[("track", 1.into())]), "option track: expected a boolean"),
-        (options(&[("keep", "disk".into())]), "unknown option keep, expected lane, expires"),
+        (options(&[("keep", "tape".into())]), "option keep: expected memory or disk"),
+        (options(&[("sync", true.into())]), "option sync: only with keep"),
+        (options(&[("place", "disk".into())]), "unknown option place, expected keep, sync, lane"),
     ] {
         let Err(Device1Error::InvalidArgument(text)) =
             device.send_kept(&value("x"), &entries).await
