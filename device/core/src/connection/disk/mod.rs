@@ -368,7 +368,8 @@ impl DiskQueue {
     pub(super) fn end_if_done(&mut self, out: &mut Output) {
         let is_left = !self.unwritten.is_empty() || self.usage.unwritten_bytes > 0;
         let may_go_on = self.last_jobs.is_some_and(|left| left > 0);
-        if !self.is_running && !(is_left && may_go_on) {
+        let goes_on = is_left && may_go_on;
+        if !self.is_running && !goes_on {
             for it in std::mem::take(&mut self.waiting) {
                 out.push(Action::AnswerKeep { id: it.id, result: Err(KeepError::ShutDown) });
             }
