@@ -354,7 +354,7 @@ impl Observer {
             }
             Action::AnswerKeep { .. } | Action::Settle { .. } => {}
             Action::AnswerRequest { .. } | Action::CancelRequest { .. } => {}
-            Action::Queue(job) => panic!("{job:?} without a queue on disk"),
+            Action::Queue(job) => assert!(self.core.disk_queue().is_some(), "{job:?}"),
             Action::Transmit { attempt, .. } => {
                 assert!(self.is_live(attempt) && self.known.welcomed.is_some());
             }

@@ -222,7 +222,7 @@ impl World {
         let it = &mut self.devices[device];
         match action {
             Action::LoadToken => self.use_store(device, Device::load),
-            Action::Queue(job) => panic!("{job:?} without a queue on disk"),
+            Action::Queue(job) => assert!(it.core.disk_queue().is_some(), "{job:?}"),
             Action::StoreToken(token) => {
                 self.use_store(device, |it, now| it.write(now, Some(token)));
             }

@@ -12,7 +12,7 @@ use self::world::World;
 
 #[test]
 fn what_was_accepted_as_on_disk_is_handed_over_once_or_reported_lost() {
-    let kills: u64 = std::env::var("FEDECKS_DISK_KILLS").map_or(20_000, |it| it.parse().unwrap());
+    let kills: u64 = std::env::var("FEDECKS_DISK_KILLS").map_or(5_000, |it| it.parse().unwrap());
     let first: u64 = std::env::var("FEDECKS_DISK_SEED")
         .map_or_else(|_| fastrand::u64(..1 << 40), |seed| seed.parse().unwrap());
     println!("FEDECKS_DISK_SEED={first}");

@@ -1,6 +1,6 @@
 //! A cloud whose effects and positions are one transaction, and the frames on their way to it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use fedecks_delivery::{Credit, Outcome, Position, Receiver};
@@ -8,7 +8,8 @@ use fedecks_protocol::{Ack, DeliveryFrame, Lane, SkipReason, StreamId, Tag};
 
 #[derive(Default)]
 pub(super) struct Cloud {
-    positions: BTreeMap<StreamId, (Lane, Position)>,
+    /// The one that was used last is the last.
+    positions: Vec<(StreamId, Lane, Position)>,
     /// What was handed over, in this order.
     pub(super) handed: Vec<(StreamId, Tag, bool)>,
     pub(super) skipped: Vec<SkipReason>,
@@ -20,7 +21,7 @@ pub(super) struct Cloud {
 impl Cloud {
     pub(super) fn connect(&mut self) {
         let mut receiver = Receiver::new(Credit::MAX);
-        for (stream, (lane, position)) in &self.positions {
+        for (stream, lane, position) in &self.positions {
             receiver.restore(*stream, *lane, *position);
         }
         self.session = Some(receiver);
@@ -58,15 +59,12 @@ impl Cloud {
                 }
             }
             DeliveryFrame::Close { handle } => {
-                let stream = receiver.on_close(handle).expect("a known stream");
-                self.positions.remove(&stream);
+                receiver.on_close(handle).expect("a known stream");
                 self.closed += 1;
             }
             frame => panic!("{frame:?}"),
         }
-        for (stream, lane, position) in receiver.positions() {
-            self.positions.insert(stream, (lane, position));
-        }
+        self.positions = receiver.positions().collect();
         true
     }
 
