@@ -111,7 +111,7 @@ impl Kept {
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
     waiting: HashMap<Tag, oneshot::Sender<Settled>>,
-    /// How many there were when those that nobody waits for were forgotten.
+    /// How many there were when those without a waiting caller were forgotten.
     last: usize,
 }
 

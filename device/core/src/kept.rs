@@ -89,3 +89,6 @@ pub struct QueueStatus {
     /// How many were lost since the start: expired, dropped, or rejected by the cloud.
     pub lost: u64,
 }
+
+/// What a message takes in memory besides its content, in bytes.
+pub(crate) const OVERHEAD: u64 = 160;

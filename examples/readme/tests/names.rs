@@ -82,7 +82,7 @@ mod cloud {
 }
 
 /// Of sources that both libraries consist of: the types that occur in no signature of theirs.
-const INTERNAL: [&str; 27] = [
+const INTERNAL: [&str; 37] = [
     // The core's, which its driver needs.
     "Action",
     "AddressHistory",
@@ -93,6 +93,8 @@ const INTERNAL: [&str; 27] = [
     "Connection",
     "DefaultRoute",
     "DialError",
+    "DiskLimits",
+    "FoundStream",
     "KeepId",
     "LoginId",
     "LogoutId",
@@ -104,6 +106,14 @@ const INTERNAL: [&str; 27] = [
     "Observation",
     "Outgoing",
     "QuestionId",
+    "QueueDone",
+    "QueueEntry",
+    "QueueItem",
+    "QueueJob",
+    "QueueLost",
+    "QueueOpened",
+    "QueueUsage",
+    "QueuedMessage",
     "Routes",
     "SendId",
     "UnexpectedFrame",

@@ -10,12 +10,11 @@ use fedecks_protocol::{
     Lane, Limits, SkipReason, StreamId, Tag,
 };
 
-use self::stored::Accepted;
 use super::disk::DiskQueue;
 use super::output::Output;
 use crate::action::{Action, Notice};
 use crate::config::Config;
-use crate::kept::{KeepError, KeepId, NewContent, NewKept, Place, QueueStatus};
+use crate::kept::{KeepError, KeepId, NewContent, NewKept, OVERHEAD, Place, QueueStatus};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -36,14 +35,18 @@ pub(super) struct Outbox {
     lost: u64,
 }
 
-/// What a message takes in memory besides its content, in bytes.
-pub(super) const OVERHEAD: u64 = 160;
-
 /// What a frame has besides the content, in bytes, at most.
 const HEAD: usize = 64;
 
 /// A message that could not be voided when it expired is looked at again after this.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// A message that is valid, and not numbered yet.
+struct Accepted {
+    content: Content,
+    sent_at_ms: Option<u64>,
+    expires_in: Duration,
+}
 
 impl Outbox {
     pub(super) fn new(config: &Config, seed: u64, out: &mut Output) -> Self {
@@ -279,7 +282,7 @@ impl Outbox {
         }
     }
 
-    /// Answers the caller of a message before its outcome is told.
+    /// Answers the caller of a message before its outcome follows.
     fn answer_before(&mut self, tag: Tag, out: &mut Output) {
         if let Some(disk) = &mut self.disk {
             disk.on_settled(tag, out);

@@ -412,5 +412,5 @@ impl<T> Extract<T> for Vec<T> {
 
 /// What a message takes in memory while it waits to be written, in bytes.
 fn size(message: &QueuedMessage) -> u64 {
-    message.content.size() as u64 + super::outbox::OVERHEAD
+    message.content.size() as u64 + crate::kept::OVERHEAD
 }

@@ -19,7 +19,7 @@ pub(in super::super) struct AfterJob {
     pub(in super::super) settled: Vec<(Tag, Settled)>,
     /// Streams to close.
     pub(in super::super) close: Vec<u64>,
-    /// How many more were lost, of which nobody in this process waits for the outcome.
+    /// How many more were lost, whose outcome no caller in this process waits for.
     pub(in super::super) lost: u64,
 }
 

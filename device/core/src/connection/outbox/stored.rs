@@ -1,25 +1,16 @@
 //! The messages of the outbox that are kept on disk.
 
-use std::time::Duration;
+use fedecks_protocol::{Lane, SkipReason, StreamId};
 
-use fedecks_protocol::{Content, Lane, SkipReason, StreamId};
-
-use super::Outbox;
+use super::{Accepted, Outbox};
 use crate::action::{Action, Notice};
 use crate::config::Config;
 use crate::connection::disk::{Circumstances, DiskQueue};
 use crate::connection::output::Output;
-use crate::kept::{KeepError, KeepId};
+use crate::kept::{KeepError, KeepId, OVERHEAD};
 use crate::queue_job::{DiskQueueStatus, QueueDone, QueuedMessage};
 use crate::time::Time;
 use crate::timers::Timer;
-
-/// A message that is valid, and not numbered yet.
-pub(super) struct Accepted {
-    pub(super) content: Content,
-    pub(super) sent_at_ms: Option<u64>,
-    pub(super) expires_in: Duration,
-}
 
 impl Outbox {
     /// Takes a message that is to be on disk. The answer follows when it is, or when the cloud has it.
@@ -34,7 +25,7 @@ impl Outbox {
         let Accepted { content, sent_at_ms, expires_in } = kept;
         let (tag, fresh) = (self.new_tag(), self.new_stream());
         let disk = self.disk.as_mut().ok_or(KeepError::NoDisk)?;
-        disk.check_room(lane, content.size() as u64 + super::OVERHEAD)?;
+        disk.check_room(lane, content.size() as u64 + OVERHEAD)?;
         let stream = match disk.current(lane) {
             Some(stream) => stream,
             None => {

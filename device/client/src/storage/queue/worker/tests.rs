@@ -11,7 +11,7 @@ mod world;
 use self::world::World;
 
 #[test]
-fn what_was_accepted_as_on_disk_is_handed_over_once_or_reported_lost() {
+fn what_is_on_disk_is_handed_over_once_or_reported_lost() {
     let kills: u64 = std::env::var("FEDECKS_DISK_KILLS").map_or(5_000, |it| it.parse().unwrap());
     let first: u64 = std::env::var("FEDECKS_DISK_SEED")
         .map_or_else(|_| fastrand::u64(..1 << 40), |seed| seed.parse().unwrap());

@@ -29,7 +29,7 @@ fn writes(world: &World) -> (u64, u64) {
 }
 
 #[test]
-fn what_is_acknowledged_within_two_seconds_never_touches_the_disk() {
+fn what_is_acknowledged_soon_never_touches_the_disk() {
     let mut world = world();
     world.connect();
     for _ in 0..200 {
@@ -47,7 +47,7 @@ fn what_is_acknowledged_within_two_seconds_never_touches_the_disk() {
 }
 
 #[test]
-fn what_waits_offline_is_written_in_groups_and_arrives_in_order_after_a_restart() {
+fn what_waits_offline_is_written_in_groups_and_sent_in_order() {
     let mut world = world();
     for _ in 0..30 {
         keep(&mut world, 1);
@@ -99,7 +99,7 @@ fn a_disk_that_fails_is_told_and_tried_again() {
 }
 
 #[test]
-fn a_disk_that_does_not_respond_is_told_in_time_and_memory_is_bounded() {
+fn a_disk_that_does_not_respond_is_reported_in_time() {
     let mut world = world();
     keep(&mut world, 1);
     for _ in 0..200 {
@@ -113,7 +113,7 @@ fn a_disk_that_does_not_respond_is_told_in_time_and_memory_is_bounded() {
 }
 
 #[test]
-fn a_full_disk_drops_the_oldest_of_the_normal_lane_and_refuses_urgent_ones() {
+fn a_full_disk_drops_old_normal_and_refuses_urgent_messages() {
     let mut world = world();
     for _ in 0..200 {
         keep(&mut world, 1);
@@ -135,7 +135,7 @@ fn a_full_disk_drops_the_oldest_of_the_normal_lane_and_refuses_urgent_ones() {
     assert!(world.refused.iter().any(|it| matches!(it, KeepError::QueueFull { .. })));
     world.finish();
     world.check();
-    assert_eq!(world.lost.len(), lost, "nothing of the urgent lane");
+    assert_eq!(world.lost.len(), lost, "no message of the urgent lane");
 }
 
 #[test]
