@@ -256,7 +256,7 @@ pub struct DownMessage {
     pub body: Bytes,
     /// When it was accepted, in seconds since 1970-01-01 UTC.
     pub at: u64,
-    /// It may have arrived before.
+    /// It was handed out before, and may have arrived.
     pub redelivered: bool,
 }
 

@@ -20,8 +20,6 @@ pub(in crate::session) struct OutboundLane {
     announced: usize,
     /// All before is acknowledged.
     oldest: u64,
-    /// What was sent before this connection: it may have arrived, whatever position the device tells.
-    tried: u64,
     /// The last number, as far as is known.
     newest: u64,
     /// The last number that was sent on this connection, and is not to be repeated.
@@ -81,7 +79,6 @@ impl OutboundLane {
             handle: 0,
             announced: 0,
             oldest: 1,
-            tried: 0,
             newest: 0,
             sent: 0,
             highest: 0,
@@ -167,7 +164,7 @@ impl OutboundLane {
     ) -> Option<Option<DeliveryFrame>> {
         self.failures = 0;
         let waiting = window.filter(|window| window.newest >= window.oldest);
-        let Some(DownWindow { stream, oldest, tried, newest, .. }) = waiting else {
+        let Some(DownWindow { stream, oldest, newest, .. }) = waiting else {
             return Some(None);
         };
         if (self.handle > 0 && self.stream == stream) || self.announced >= MAX_STREAMS {
@@ -175,7 +172,7 @@ impl OutboundLane {
         }
         (self.phase, self.stream, self.handle) = (Phase::Announced, stream, handle);
         self.announced += 1;
-        (self.oldest, self.tried, self.newest) = (oldest, tried, newest);
+        (self.oldest, self.newest) = (oldest, newest);
         (self.sent, self.highest) = (oldest - 1, oldest - 1);
         (self.credit_to, self.credit_bytes, self.needs) = (0, 0, 0);
         self.in_flight.clear();
@@ -313,7 +310,7 @@ impl OutboundLane {
         self.newest = window.newest;
         self.may_have_more |= window.more;
         let mut allowed = Vec::new();
-        for mut entry in window.entries {
+        for entry in window.entries {
             let (from, to, size) = match &entry {
                 DownEntry::Message(it) => (it.sequence, it.sequence, it.body.len() as u64),
                 DownEntry::Void { from, to, .. } => (*from, *to, 0),
@@ -331,8 +328,7 @@ impl OutboundLane {
                 let reason = SkipReason::ReceiverRestored;
                 allowed.push(DownEntry::Void { from: next, to: from - 1, reason });
             }
-            if let DownEntry::Message(message) = &mut entry {
-                message.redelivered |= message.sequence <= self.tried;
+            if let DownEntry::Message(_) = &entry {
                 self.in_flight.push_back((to, size));
             }
             self.sent = to;

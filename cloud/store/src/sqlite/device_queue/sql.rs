@@ -53,8 +53,8 @@ statements! {
     DUE = "SELECT number, tag, lane, sequence, bytes, device FROM down_messages
         WHERE sequence IS NOT NULL AND held = 0 AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2";
     HOLD = "UPDATE down_messages SET held = 1 WHERE number = ?1";
-    UNHOLD = "UPDATE down_messages SET held = 0
-        WHERE device = ?1 AND lane = ?2 AND sequence > ?3 AND sequence <= ?4 AND held = 1";
+    TAKE_BACK = "UPDATE down_messages SET held = 0, redelivered = 1
+        WHERE device = ?1 AND lane = ?2 AND sequence > ?3 AND sequence <= ?4";
 
     REMOVE_OLDEST_SETTLED = "DELETE FROM down_messages WHERE number IN (
         SELECT number FROM down_messages WHERE device = ?1 AND sequence IS NULL ORDER BY changed_at LIMIT ?2)";

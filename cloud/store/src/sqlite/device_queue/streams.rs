@@ -162,15 +162,15 @@ impl Stream {
         Ok(())
     }
 
-    /// What follows the acknowledged number did not arrive.
+    /// What follows the acknowledged number did not arrive, or was forgotten.
     pub(super) fn take_back(
         &mut self,
         database: &Connection,
         device: &str,
     ) -> rusqlite::Result<()> {
-        let mut unhold = database.prepare_cached(sql::UNHOLD)?;
+        let mut take_back = database.prepare_cached(sql::TAKE_BACK)?;
         let (from, to) = (to_column(self.acknowledged), to_column(self.tried));
-        unhold.execute(params![device, self.lane_column(), from, to])?;
+        take_back.execute(params![device, self.lane_column(), from, to])?;
         self.tried = self.acknowledged;
         Ok(())
     }
