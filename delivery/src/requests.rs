@@ -1,13 +1,13 @@
-//! The requests of one connection, in both directions: which are under way, and what a frame about them means.
+//! The requests of one connection, in both directions: which are in progress, and what a frame about them means.
 
 use std::time::Duration;
 
 use fedecks_protocol::{EncodedTerm, NoReplyReason, RequestFrame, RequestId, UndecodableContent};
 
-/// How many requests an end may have under way.
+/// How many requests an end may have in progress.
 pub const MAX_REQUESTS: usize = 16;
 
-/// How many bytes of content the requests of the other end may take together while they are under way. A single one may
+/// How many bytes of content the requests of the other end may take together while they are in progress. A single one may
 /// be bigger.
 pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
@@ -110,7 +110,7 @@ impl Requests {
         self.last_asked
     }
 
-    /// Whether none of either end is under way.
+    /// Whether none of either end is in progress.
     pub fn is_idle(&self) -> bool {
         self.asked.is_empty() && self.questions.is_empty()
     }

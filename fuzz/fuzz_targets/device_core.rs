@@ -8,6 +8,8 @@ mod input;
 mod inputs;
 #[path = "../../device/core/tests/invariants/kept.rs"]
 mod kept;
+#[path = "../../device/core/tests/invariants/known.rs"]
+mod known;
 #[path = "../../device/core/tests/invariants/observer.rs"]
 mod observer;
 #[path = "../../device/core/tests/invariants/requests.rs"]

@@ -46,11 +46,11 @@ pub enum RequestFrame {
 /// Why there is no answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NoReplyReason {
-    /// Nobody answers requests there.
+    /// No one answers requests there.
     Unhandled,
-    /// Too many requests are under way.
+    /// Too many requests are in progress.
     Busy,
-    /// Whoever was asked has failed.
+    /// The application has failed, or refused.
     Failed,
     /// The content of the request cannot be decoded there.
     Undecodable,

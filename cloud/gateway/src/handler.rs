@@ -118,7 +118,7 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// The device asks. It waits for the answer for as long as it has granted, at most 10 minutes; like every callback,
-    /// this one has up to the idle timeout. By default nobody answers, and the device is told so.
+    /// this one has up to the idle timeout. By default there is no answer, and the device learns why.
     fn on_request(
         &self,
         session: &Session,

@@ -135,7 +135,7 @@ impl Client {
 
     /// Asks the cloud, and returns its answer. Nothing is sent again: what the errors say about the outcome is in
     /// [`RequestError`](crate::requests::RequestError). The timeout is from 1 ms to
-    /// [`MAX_TIMEOUT`](crate::requests::MAX_TIMEOUT). At most 16 requests are under way; dropping the future cancels one.
+    /// [`MAX_TIMEOUT`](crate::requests::MAX_TIMEOUT). At most 16 requests are in progress; dropping the future cancels one.
     ///
     /// ```no_run
     /// # async fn example(client: &fedecks_device::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -164,7 +164,7 @@ impl Client {
         answer.decode().map_err(|error| <TermError as serde::de::Error>::custom(error).into())
     }
 
-    /// The requests of the cloud from now on, for the one who answers them. Only one can at a time; while nobody does,
+    /// The requests of the cloud from now on, for the one who answers them. Only one can at a time; while no one does,
     /// they are answered at once as unhandled.
     ///
     /// ```no_run

@@ -22,7 +22,7 @@ use crate::clock::BootClock;
 use crate::error::Stopped;
 use crate::unsent::{Share, Unsent};
 
-/// How many requests may be under way in each direction.
+/// How many requests may be in progress in each direction.
 const MOST: usize = 16;
 
 /// How long a request waits for its answer, unless something else is said.
@@ -50,10 +50,10 @@ pub enum ClientRequestError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnswerError {
-    /// The answer cannot be represented as a [`Term`]: the cloud was told that the request failed.
+    /// The answer cannot be represented as a [`Term`]: the cloud learns that the request failed.
     #[error("the value cannot be sent: {0}")]
     Value(#[from] TermError),
-    /// Nobody waits for it any longer, or it is too big or too deeply nested.
+    /// No one waits for it any longer, or it is too big or too deeply nested.
     #[error(transparent)]
     Reply(#[from] ReplyError),
     /// The client was shut down.
@@ -87,7 +87,7 @@ pub(crate) struct Asker {
     consumer: Consumer,
 }
 
-/// Whoever answers the requests of the cloud.
+/// The one that answers the requests of the cloud.
 type Consumer = Arc<Mutex<Slot>>;
 
 #[derive(Debug, Default)]
@@ -102,7 +102,7 @@ pub(crate) struct Asked {
     commands: mpsc::UnboundedSender<Command>,
     consumer: Consumer,
     waiting: HashMap<AskId, (Answer, Share)>,
-    /// Dropped when nobody waits for the answer any longer.
+    /// Dropped when no one waits for the answer any longer.
     questions: HashMap<QuestionId, oneshot::Sender<()>>,
 }
 
@@ -203,7 +203,7 @@ impl Asked {
             Action::DeliverRequest { question, content, timeout } => {
                 if let Err(reason) = self.deliver(question, content, timeout) {
                     self.questions.remove(&question);
-                    // It waited for nobody.
+                    // It waited for no one.
                     let _ = core.handle_reply(
                         BootClock::now(),
                         question,
@@ -252,7 +252,7 @@ impl Drop for Asked {
 
 /// The requests of the cloud, for the one who answers them: see [`Client::requests`](crate::Client::requests).
 ///
-/// While nobody has this, requests are answered at once with [`NoReplyReason::Unhandled`].
+/// While no one has this, requests are answered at once with [`NoReplyReason::Unhandled`].
 #[derive(Debug)]
 pub struct Requests(mpsc::Receiver<Request>);
 
@@ -288,7 +288,7 @@ impl Request {
         self.deadline
     }
 
-    /// Waits until nobody waits for the answer any longer: the cloud has cancelled the request, its time is over, or
+    /// Waits until no one waits for the answer any longer: the cloud has cancelled the request, its time is over, or
     /// the connection is lost. Cancel safe. Not to be called after it has returned.
     pub async fn cancelled(&mut self) {
         // The loop drops its end.

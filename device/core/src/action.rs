@@ -106,7 +106,7 @@ pub enum Action {
         /// How long the cloud waits.
         timeout: Duration,
     },
-    /// Nobody waits for the answer to this request of the cloud any longer.
+    /// No one waits for the answer to this request of the cloud any longer.
     CancelRequest {
         /// The request.
         question: QuestionId,

@@ -21,8 +21,8 @@ pub enum RequestError {
     /// The cloud answers no requests: nothing was sent.
     #[error("this cloud answers no requests")]
     Unsupported,
-    /// Too many requests are under way: nothing was sent.
-    #[error("{} requests are under way already", fedecks_delivery::MAX_REQUESTS)]
+    /// Too many requests are in progress: nothing was sent.
+    #[error("{} requests are in progress already", fedecks_delivery::MAX_REQUESTS)]
     Busy,
     /// The question exceeds the limits of the device or the cloud, or cannot be encoded: nothing was sent.
     #[error("cannot encode the request: {0}")]
@@ -43,9 +43,9 @@ pub enum RequestError {
 #[non_exhaustive]
 pub enum ReplyError {
     /// The request is answered already, its time is over, or its connection is lost.
-    #[error("nobody waits for this answer any longer")]
+    #[error("no one waits for this answer any longer")]
     NotWaiting,
-    /// It exceeds the limits of the device or the cloud, or cannot be encoded: the cloud was told so.
+    /// It exceeds the limits of the device or the cloud, or cannot be encoded: the cloud learns that.
     #[error("cannot encode the answer: {0}")]
     Encode(#[from] EncodeError),
 }

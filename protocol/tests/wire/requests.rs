@@ -84,7 +84,7 @@ fn undecodable_content_can_be_answered() {
         let reply = undecodable(&format!("05 02 {content}"));
         assert_eq!(reply, Some(UndecodableContent::Reply(two)), "{content}");
     }
-    // Which request it was cannot be told, or it was none.
+    // The number cannot be read, or it is another kind of frame.
     for hex in ["06", "06 01", "05", "05 fe", "28 01", "29", "01 00 0b", "22 01 01 01 00 00 0b"] {
         assert_eq!(undecodable(hex), None, "{hex}");
     }

@@ -25,8 +25,8 @@ pub enum RequestError {
     /// The device answers no requests: nothing was sent.
     #[error("the device answers no requests")]
     Unsupported,
-    /// Too many requests are under way, or the device's queue is full: nothing was sent.
-    #[error("too many requests to the device are under way")]
+    /// Too many requests are in progress, or the device's queue is full: nothing was sent.
+    #[error("too many requests to the device are in progress")]
     Busy,
     /// Other nodes cannot be asked whether the device is connected: nothing was sent.
     #[error(transparent)]

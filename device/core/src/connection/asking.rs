@@ -25,7 +25,7 @@ impl Connection {
         }
     }
 
-    /// Nobody waits for the answer to this request any longer. No action follows for it.
+    /// No one waits for the answer to this request any longer. No action follows for it.
     pub fn handle_cancel(&mut self, now: Time, id: AskId) {
         self.check_suspend(now);
         if let Link::Connected(it) = &mut self.link {

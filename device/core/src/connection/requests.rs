@@ -1,13 +1,12 @@
-//! Requests in both directions on the current connection. Nothing of them survives it.
+//! Requests in both directions on the current connection. None of them survives it.
 
 use std::time::Duration;
 
-use fedecks_delivery::{NoReply, RequestEvent, Requests, timeout_ms};
+use fedecks_delivery::{NoReply, RequestEvent, timeout_ms};
 use fedecks_protocol::{
     Capabilities, EncodedTerm, NoReplyReason, RequestFrame, Term, UndecodableContent, UpFrame,
 };
 
-use super::output::Output;
 use super::session::Session;
 use super::shared::Shared;
 use crate::action::{Action, Notice, UnexpectedFrame};
@@ -133,16 +132,4 @@ fn arm(cx: &mut Shared) {
         Some(at) => cx.out.timers.set(Timer::Request, Time::new(at)),
         None => cx.out.timers.stop(Timer::Request),
     }
-}
-
-/// The link has ended, and nothing that was asked on it has an answer any more.
-pub(super) fn link_ended(requests: &mut Requests, out: &mut Output) {
-    let all = requests.take_all();
-    for (key, _) in all.asked {
-        out.answer_request(AskId(key), Err(RequestError::OutcomeUnknown));
-    }
-    for key in all.questions {
-        out.push(Action::CancelRequest { question: QuestionId(key) });
-    }
-    out.timers.stop(Timer::Request);
 }

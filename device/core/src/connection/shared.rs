@@ -7,7 +7,6 @@ use super::confirmations::Confirmations;
 use super::login::Logins;
 use super::outbox::Outbox;
 use super::output::Output;
-use super::requests;
 use super::round_trip::RoundTrip;
 use super::token_store::TokenStore;
 use crate::action::{Action, AuthHeader, Notice};
@@ -15,6 +14,8 @@ use crate::attempt::Attempt;
 use crate::backoff::JitteredBackoff;
 use crate::config::Config;
 use crate::event::{Event, LostReason};
+use crate::question::{AskId, QuestionId, RequestError};
+use crate::timers::Timer;
 use crate::watch::Network;
 
 #[derive(Debug)]
@@ -83,7 +84,19 @@ impl Shared {
     pub(super) fn session_ended(&mut self) {
         self.outbox.disconnect(&mut self.out);
         self.confirmations.link_ended(&mut self.out);
-        requests::link_ended(&mut self.requests, &mut self.out);
+        self.requests_ended();
+    }
+
+    /// What was asked on the link has no answer any more.
+    fn requests_ended(&mut self) {
+        let all = self.requests.take_all();
+        for (key, _) in all.asked {
+            self.out.answer_request(AskId(key), Err(RequestError::OutcomeUnknown));
+        }
+        for key in all.questions {
+            self.out.push(Action::CancelRequest { question: QuestionId(key) });
+        }
+        self.out.timers.stop(Timer::Request);
     }
 
     /// Emits `event` for a link that ended, and applies what its close code means for the token.

@@ -4,6 +4,7 @@
 mod input;
 mod inputs;
 mod kept;
+mod known;
 mod observer;
 mod requests;
 

@@ -1,7 +1,6 @@
 //! Gives inputs to a connection, and checks after each what is known about it from its inputs and actions.
 //! Also used by the fuzz target `device_core`.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use fedecks_device_core::*;
@@ -9,6 +8,7 @@ use fedecks_protocol::*;
 
 use crate::input::{Input, LinkInput, token};
 use crate::kept::{KEEP_BYTES, Kept, is_one_of_many};
+use crate::known::Known;
 use crate::requests::Requests;
 
 /// The maximum number of actions per input.
@@ -26,31 +26,6 @@ pub(crate) struct Observer {
     known: Known,
     kept: Kept,
     requests: Requests,
-}
-
-#[derive(Default)]
-struct Known {
-    /// The attempt or link of the driver, and whether it was dialed with credentials.
-    link: Option<(Attempt, bool)>,
-    /// The heartbeat interval of its Welcome, once that has arrived.
-    welcomed: Option<Duration>,
-    last_attempt: u64,
-    logins: u64,
-    unanswered: HashSet<LoginId>,
-    logouts: u64,
-    logouts_answered: u64,
-    ever_forgotten: bool,
-    /// The cloud has refused the token as expired, and not accepted it since.
-    late: bool,
-    /// The application knows that.
-    late_told: bool,
-    store_busy: bool,
-    store_wait: Duration,
-    store_retry: Option<Time>,
-    /// The token is not loaded any more.
-    loading_ended: bool,
-    load_armed: bool,
-    shut_down: bool,
 }
 
 impl Observer {

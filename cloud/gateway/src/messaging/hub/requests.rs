@@ -18,7 +18,7 @@ const HEAD: usize = 20;
 
 impl Hub {
     /// Asks a device, and returns its answer. Nothing is stored or sent again: what the errors say about the outcome is
-    /// in [`RequestError`]. The timeout is from 1 ms to 10 minutes. At most 16 requests to a device are under way;
+    /// in [`RequestError`]. The timeout is from 1 ms to 10 minutes. At most 16 requests to a device are in progress;
     /// dropping the future cancels one.
     ///
     /// The device has to be connected to this node. Not to be awaited in a callback of the device's own session, which

@@ -5,7 +5,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Driver;
-use super::requests::Known;
+use super::asked::Known;
 use crate::handler::Handler;
 use crate::options::Options;
 

@@ -1,5 +1,6 @@
 //! The event loop of a session, from the first frame to the reason why it ends.
 
+mod asked;
 mod down;
 mod keep_alive;
 mod kept;
@@ -36,7 +37,7 @@ use crate::session::token_schedule::TokenSchedule;
 use crate::session::traffic::{RETRY, Traffic};
 use crate::websocket::socket::Socket;
 
-use self::requests::{Known, UnderWay};
+use self::asked::{Asked, Known};
 
 /// Runs a session from its first frame until it has to end.
 pub(in crate::session) struct Driver<'a, H, S> {
@@ -66,8 +67,8 @@ pub(in crate::session) struct Driver<'a, H, S> {
     inbound: Option<Box<Inbound>>,
     /// The kept messages for the device, while there are some.
     outbound: Option<Box<Outbound>>,
-    /// The requests that are under way. Boxed, since there are none most of the time.
-    requests: Option<Box<UnderWay>>,
+    /// The requests in progress. Boxed, since there are none most of the time.
+    requests: Option<Box<Asked>>,
     /// The number of the last request to the device.
     last_asked: u32,
     /// What the device understands, if it has said so.

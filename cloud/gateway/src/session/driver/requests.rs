@@ -12,44 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Driver;
-use crate::connection::ask::{Ask, Reply};
+use super::asked::{Asked, Known};
+use crate::connection::ask::Ask;
 use crate::handler::Handler;
 use crate::messaging::request::{RequestError, RequestOutcome};
 use crate::session::callback::{Callback, Completed};
-
-/// What is under way. A session has this only while there is something.
-pub(super) struct UnderWay {
-    requests: Requests,
-    replies: Vec<(u64, Reply)>,
-    /// Key of the last request of the hub.
-    last: u64,
-    /// The device has not said yet what it understands: these wait for that.
-    waiting: Vec<(Instant, Ask)>,
-}
-
-/// What a device understands, of what a session wants to know. Every session has one, so it is a byte.
-#[derive(Clone, Copy)]
-pub(super) struct Known(u8);
-
-impl Known {
-    fn of(capabilities: Capabilities) -> Self {
-        let bit = |of, bit| if capabilities.contains(of) { bit } else { 0 };
-        let requests = bit(Capabilities::REQUESTS, 2);
-        Self(bit(Capabilities::KEEP_ALIVE, 1) | requests | bit(Capabilities::KEPT_MESSAGES, 4))
-    }
-
-    pub(super) fn keep_alive(self) -> bool {
-        self.0 & 1 != 0
-    }
-
-    fn requests(self) -> bool {
-        self.0 & 2 != 0
-    }
-
-    pub(super) fn kept_messages(self) -> bool {
-        self.0 & 4 != 0
-    }
-}
 
 /// How long a request waits for a device to say what it understands, which it does at once if it does.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
@@ -58,17 +25,17 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
 const REPLY_HEAD: usize = 10;
 
 impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
-    fn under_way(&mut self) -> &mut UnderWay {
+    fn asked(&mut self) -> &mut Asked {
         let last_asked = u64::from(self.last_asked);
         self.requests.get_or_insert_with(|| {
             let requests = Requests::continued(last_asked);
-            Box::new(UnderWay { requests, replies: Vec::new(), last: 0, waiting: Vec::new() })
+            Box::new(Asked { requests, replies: Vec::new(), last: 0, waiting: Vec::new() })
         })
     }
 
-    /// Frees the memory once nothing is under way.
+    /// Frees the memory once nothing is in progress.
     fn tidy(&mut self) {
-        let is_idle = |it: &UnderWay| it.requests.is_idle() && it.waiting.is_empty();
+        let is_idle = |it: &Asked| it.requests.is_idle() && it.waiting.is_empty();
         if let Some(it) = self.requests.take_if(|it| is_idle(it)) {
             self.last_asked = u32::try_from(it.requests.last_asked()).unwrap_or(u32::MAX);
         }
@@ -85,7 +52,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             Some(_) => ask.refuse(RequestError::Unsupported),
             None => {
                 let until = Instant::now() + HELLO_TIMEOUT;
-                self.under_way().waiting.push((until, ask));
+                self.asked().waiting.push((until, ask));
             }
         }
     }
@@ -95,7 +62,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         let timeout = ask.deadline.saturating_duration_since(now);
         // The numbers of a connection end only in theory.
         let is_last = self.last_asked == u32::MAX;
-        let it = self.under_way();
+        let it = self.asked();
         if is_last || !it.requests.has_room() {
             ask.refuse(RequestError::Busy);
             return self.tidy();
@@ -129,7 +96,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             return None;
         }
         let now = self.since_start();
-        let event = self.under_way().requests.on_frame(now, frame);
+        let event = self.asked().requests.on_frame(now, frame);
         self.on_request_event(event)
     }
 
@@ -140,7 +107,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         if !self.takes_requests() {
             return None;
         }
-        let event = self.under_way().requests.on_undecodable(content);
+        let event = self.asked().requests.on_undecodable(content);
         self.on_request_event(event)
     }
 
@@ -225,7 +192,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         self.send(self.dialect().encode_down(&DownFrame::Request(frame), &self.limits()));
     }
 
-    /// Ends what is overdue, and what nobody waits for any longer. Wakes the task when a caller gives up.
+    /// Ends what is overdue, and what no one waits for any longer. Wakes the task when a caller gives up.
     pub(super) fn poll_requests(&mut self, cx: &mut Context<'_>) {
         if self.requests.is_none() {
             return;
