@@ -27,7 +27,7 @@ use crate::events::{self, Bounds, EventLog, Streams};
 use crate::handler::RecordingHandler;
 use crate::history::History;
 use crate::http::{health, root};
-use crate::metrics::{DeviceCounters, Metrics};
+use crate::metrics::{DeviceCounters, DeviceRequests, Metrics};
 use crate::request_memory::RequestMemory;
 use crate::signals::{self, Shutdown};
 use crate::state::AppState;
@@ -181,6 +181,8 @@ impl App {
         metrics.register(certificates.clone());
         metrics.register(request_memory.clone());
         metrics.register(clock.clone());
+        let device_requests = DeviceRequests::default();
+        metrics.register(device_requests.clone());
         let health = health::filter(monitor, clock, &stopped);
         let history = History::new(&counters, cloud.hub());
         tasks.spawn(history.clone().run());
@@ -194,6 +196,7 @@ impl App {
             events,
             streams,
             metrics,
+            device_requests,
             history,
             sessions: DashboardSessions::new(tokens.clone()),
             request_memory: request_memory.clone(),

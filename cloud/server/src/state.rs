@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::dashboard_sessions::DashboardSessions;
 use crate::events::{EventLog, Streams};
 use crate::history::History;
-use crate::metrics::Metrics;
+use crate::metrics::{DeviceRequests, Metrics};
 use crate::request_memory::RequestMemory;
 
 pub(crate) struct AppState {
@@ -26,6 +26,7 @@ pub(crate) struct AppState {
     pub(crate) events: EventLog,
     pub(crate) streams: Streams,
     pub(crate) metrics: Metrics,
+    pub(crate) device_requests: DeviceRequests,
     pub(crate) history: History,
     pub(crate) sessions: DashboardSessions,
     pub(crate) request_memory: RequestMemory,

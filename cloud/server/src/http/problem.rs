@@ -69,6 +69,8 @@ codes! {
     AccountNotFound => NOT_FOUND, "account-not-found", "Account not found";
     MethodNotAllowed => METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed";
     DeviceNotConnected => CONFLICT, "device-not-connected", "The device is not connected";
+    DeviceCannotAnswer => CONFLICT, "device-cannot-answer", "The device answers no requests";
+    RequestRefused => CONFLICT, "request-refused", "The device has refused to answer";
     DeviceIsBlocked => CONFLICT, "device-blocked", "The device is blocked";
     AccountExists => CONFLICT, "account-exists", "The account already exists";
     BodyTooBig => PAYLOAD_TOO_LARGE, "body-too-big", "The body is too large";
@@ -80,9 +82,11 @@ codes! {
     Overloaded => SERVICE_UNAVAILABLE, "overloaded", "Too many bytes of requests at once, of all clients";
     TooManyStreams => SERVICE_UNAVAILABLE, "too-many-streams", "Too many open event streams";
     DeviceQueueFull => SERVICE_UNAVAILABLE, "device-queue-full", "The device reads too slowly";
+    DeviceBusy => SERVICE_UNAVAILABLE, "device-busy", "Too many requests to the device";
     StoreUnavailable => SERVICE_UNAVAILABLE, "store-unavailable", "The store is unavailable";
     ClockBehind => SERVICE_UNAVAILABLE, "clock-behind", "The server's clock is behind";
     Unavailable => SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable";
+    OutcomeUnknown => GATEWAY_TIMEOUT, "outcome-unknown", "Whether the device has acted is unknown";
 }
 
 /// The body of every error response.

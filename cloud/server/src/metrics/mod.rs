@@ -8,6 +8,7 @@ mod devices;
 mod libraries;
 mod log;
 mod process;
+mod requests;
 mod writer;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
 pub(crate) use devices::DeviceCounters;
+pub(crate) use requests::DeviceRequests;
 pub(crate) use writer::{MetricSource, MetricsWriter};
 
 /// All components that count. Clones share them.

@@ -4,6 +4,7 @@
 mod accounts;
 mod audit;
 mod device_list;
+mod device_requests;
 mod devices;
 mod event_schemas;
 mod event_stream;
