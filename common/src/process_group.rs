@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpid, getppid};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
 /// A running program. Dropping it kills the group; after its program has exited, it does nothing.
@@ -52,6 +52,11 @@ impl ProcessGroup {
     /// The program's standard input, if it is a pipe and was not taken yet.
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
+    }
+
+    /// The program's standard output and standard error, if they are pipes and were not taken yet.
+    pub fn take_output(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
+        (self.child.stdout.take(), self.child.stderr.take())
     }
 
     /// Waits until the program exits, and leaves alone what it has started and not waited for. After `limit`, ends

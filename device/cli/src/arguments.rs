@@ -79,6 +79,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         keep: Keep,
     },
+    /// Ask the cloud, and print its answer as one line of JSON
+    ///
+    /// Now or not at all. The exit status is 5 if the cloud does not answer such questions or refuses, 7 if there
+    /// is no connection, and 8 if there was no answer: the cloud may have acted on the question, or not.
+    Request(Ask),
+    /// Answer the questions of the cloud with a program
+    ///
+    /// Runs until Ctrl-C, even if the service restarts. One command at a time can answer.
+    Requests(Answer),
     /// Close the connection, if there is one, and connect again immediately
     Reconnect,
     /// Print messages from the cloud, one line of JSON each
@@ -132,6 +141,36 @@ pub(crate) enum LaneName {
     Normal,
     /// Goes first.
     Urgent,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    /// The question as JSON, or - to read it from standard input
+    ///
+    /// With the escapes that send describes.
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
+    pub(crate) message: String,
+    /// Take the JSON as it is: {"$ref":1} is a map with the key $ref, and nothing is an escape
+    #[arg(long)]
+    pub(crate) literal: bool,
+    /// How long to wait for the answer, at most 10m; a whole number with s or m
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(crate) timeout: HumanDuration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Answer {
+    /// Run PROGRAM for each question
+    ///
+    /// The question is passed on standard input, as a line of JSON. The answer is the JSON that it prints to
+    /// standard output before it exits with the status 0. Otherwise the cloud is refused with the last line of
+    /// standard error. Questions are answered one at a time. The program is ended, with what it has started, when
+    /// the cloud does not wait any longer.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) exec: OsString,
+    /// Arguments of PROGRAM
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub(crate) exec_arguments: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -22,9 +22,13 @@ const MAX_QUEUED: usize = 4;
 
 /// A connection to the system bus whose calls time out.
 pub(crate) async fn connect() -> Result<Connection, Failure> {
+    connect_for(CALL_DEADLINE).await
+}
+
+async fn connect_for(deadline: Duration) -> Result<Connection, Failure> {
     let connecting = async {
         let builder = connection::Builder::system()?;
-        builder.method_timeout(CALL_DEADLINE).max_queued(MAX_QUEUED).build().await
+        builder.method_timeout(deadline).max_queued(MAX_QUEUED).build().await
     };
     match timeout(CONNECT_DEADLINE, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
@@ -51,7 +55,12 @@ pub(crate) async fn proxy(connection: &Connection) -> Result<Device1Proxy<'stati
 
 /// A proxy for the service, after checking that it is running and that this user may call it.
 pub(crate) async fn device() -> Result<Device1Proxy<'static>, Failure> {
-    let proxy = proxy(&connect().await?).await?;
+    device_for(CALL_DEADLINE).await
+}
+
+/// [`device`], with calls that may take so long.
+pub(crate) async fn device_for(deadline: Duration) -> Result<Device1Proxy<'static>, Failure> {
+    let proxy = proxy(&connect_for(deadline).await?).await?;
     proxy.state().await?;
     Ok(proxy)
 }

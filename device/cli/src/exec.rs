@@ -1,4 +1,4 @@
-//! `fedecks listen --exec`: runs a program for a message.
+//! `fedecks listen --exec` and `fedecks requests --exec`: runs a program for a message.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use fedecks_common::ProcessGroup;
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
@@ -39,6 +39,18 @@ fn check(file: &Path) -> Result<(), String> {
         true => Ok(()),
         false => Err("it is not an executable file".to_owned()),
     }
+}
+
+/// How much of a program's output is kept, in bytes; more is no answer.
+const MAX_OUTPUT: usize = 16 * 1024 * 1024;
+
+/// Reads to the end, and keeps a little more than [`MAX_OUTPUT`].
+async fn read(output: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut output) = output else { return };
+    let limit = MAX_OUTPUT as u64 + 1;
+    // An error means that nothing more can be read.
+    let _ = (&mut output).take(limit).read_to_end(kept).await;
+    let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
 }
 
 /// Runs one program at a time. If the future of [`Runner::run`] is dropped, the program continues until
@@ -80,6 +92,53 @@ impl Runner {
             Ok(Some(status)) if status.success() => Ok(()),
             Ok(Some(status)) => Err(format!("{name}: {status}")),
             Ok(None) => Err(format!("{name}: killed after {} s", limit.as_secs_f64())),
+            Err(error) => Err(format!("{name}: {error}")),
+        }
+    }
+
+    /// Runs a program like [`Runner::run`] and returns what it prints to standard output, or the last line of what it
+    /// prints to standard error if it fails. It is also ended when `cancelled` completes.
+    pub(crate) async fn ask(
+        &self,
+        program: &OsStr,
+        arguments: &[OsString],
+        input: &[u8],
+        limit: Duration,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<Vec<u8>, String> {
+        let name = program.to_string_lossy();
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = self.0.lock().await;
+        let group =
+            ProcessGroup::spawn(&mut command).map_err(|error| format!("{name}: {error}"))?;
+        let group = running.insert(group);
+        let (stdin, (stdout, stderr)) = (group.take_stdin(), group.take_output());
+        let feed = async {
+            if let Some(mut stdin) = stdin {
+                // An error means that the program has closed its input, which it may do.
+                let _ = stdin.write_all(input).await;
+            }
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let communicate = async {
+            tokio::join!(feed, read(stdout, &mut out), read(stderr, &mut err));
+        };
+        let exited = tokio::select! {
+            exited = async { tokio::join!(communicate, group.wait(limit)).1 } => exited,
+            () = cancelled => group.end(Signal::SIGTERM).await.map(|()| None),
+        };
+        *running = None;
+        match exited {
+            Ok(Some(status)) if status.success() && out.len() <= MAX_OUTPUT => Ok(out),
+            Ok(Some(status)) if status.success() => Err(format!("{name}: the answer is too big")),
+            Ok(Some(status)) => {
+                let text = String::from_utf8_lossy(&err);
+                let last = text.lines().rev().find(|line| !line.trim().is_empty());
+                Err(last.map_or_else(|| format!("{name}: {status}"), str::to_owned))
+            }
+            Ok(None) => Err(format!("{name}: it took too long, or is not wanted any longer")),
             Err(error) => Err(format!("{name}: {error}")),
         }
     }

@@ -15,6 +15,7 @@ mod listen;
 mod login;
 mod output;
 mod prompt;
+mod requests;
 mod send;
 mod status;
 mod summary;
@@ -60,6 +61,8 @@ async fn run(command: Command, programs: &Runner) -> Result<(), Failure> {
         Command::Logout => send::logout().await,
         Command::Send { message, literal, keep } => send::send(&message, literal, &keep).await,
         Command::SendRaw { file, keep } => send::send_raw(&file, &keep).await,
+        Command::Request(arguments) => requests::request(arguments).await,
+        Command::Requests(arguments) => requests::requests(arguments, programs).await,
         Command::Reconnect => send::reconnect().await,
         Command::Listen(arguments) => listen::listen(arguments, programs).await,
         Command::Status(arguments) => status::status(arguments).await,

@@ -11,7 +11,8 @@ use crate::arguments::{Keep, LaneName, Place};
 use crate::failure::Failure;
 use crate::{bus, input, output};
 
-pub(crate) async fn send(message: &str, literal: bool, keep: &Keep) -> Result<(), Failure> {
+/// The value of an argument, or of standard input.
+pub(crate) async fn message(message: &str, literal: bool) -> Result<Term, Failure> {
     let stdin;
     let (json, place) = if message == "-" {
         stdin = input::stdin().await?;
@@ -19,7 +20,11 @@ pub(crate) async fn send(message: &str, literal: bool, keep: &Keep) -> Result<()
     } else {
         (message.as_bytes(), "the argument")
     };
-    let term = if literal { input::literal_json(json, place)? } else { escaped(json, place)? };
+    if literal { input::literal_json(json, place) } else { escaped(json, place) }
+}
+
+pub(crate) async fn send(text: &str, literal: bool, keep: &Keep) -> Result<(), Failure> {
+    let term = message(text, literal).await?;
     let value = Variant::new(term).map_err(|error| Failure::Usage(error.to_string()))?;
     let device = bus::device().await?;
     if keep.keep.is_some() {
@@ -110,7 +115,7 @@ fn options(keep: &Keep) -> Result<Dictionary, Failure> {
 }
 
 /// A call that was not answered may have been executed.
-fn unconfirmed(error: Device1Error) -> Failure {
+pub(crate) fn unconfirmed(error: Device1Error) -> Failure {
     match error.into() {
         Failure::Unreachable(message) | Failure::NoBus(message) => Failure::Unconfirmed(message),
         failure => failure,

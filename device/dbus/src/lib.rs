@@ -10,7 +10,7 @@ mod system_bus;
 mod variant;
 
 pub use error::Device1Error;
-pub use proxy::Device1Proxy;
+pub use proxy::{Device1Proxy, RequestCancelledStream};
 pub use system_bus::{SystemBus, messages};
 pub use variant::{Dictionary, Received, ReceivedDictionary, Variant, VariantError};
 

@@ -35,6 +35,18 @@ pub trait Device1 {
     /// Sends raw bytes.
     fn send_raw(&self, bytes: &[u8]) -> Result<(), Device1Error>;
 
+    /// Asks the cloud, and returns its answer; waits for as many seconds, or 30 if that is 0.
+    fn request(&self, message: &Variant, timeout: u32) -> Result<Variant, Device1Error>;
+
+    /// The next request of the cloud, with its id; 0 if there was none for as many seconds, at most 20.
+    fn next_request(&self, timeout: u32) -> Result<(u64, Variant, Dictionary), Device1Error>;
+
+    /// Answers a request of the cloud.
+    fn reply_to_request(&self, id: u64, message: &Variant) -> Result<(), Device1Error>;
+
+    /// Refuses to answer a request of the cloud.
+    fn refuse_request(&self, id: u64, text: &str) -> Result<(), Device1Error>;
+
     /// Closes the connection, if there is one, and dials immediately.
     fn reconnect(&self) -> Result<(), Device1Error>;
 
@@ -76,6 +88,10 @@ pub trait Device1 {
     /// Bytes from the cloud.
     #[zbus(signal)]
     fn raw_message_received(&self, bytes: Vec<u8>);
+
+    /// No one waits for the answer to this request of the cloud any longer.
+    #[zbus(signal)]
+    fn request_cancelled(&self, id: u64);
 
     /// Something happened to the connection.
     #[zbus(signal)]

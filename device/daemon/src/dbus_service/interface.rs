@@ -8,11 +8,13 @@ use fedecks_protocol::{Credentials, Limits, Term};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use zbus::message::Header;
+use zbus::names::UniqueName;
 use zbus::object_server::SignalEmitter;
 
 use super::error::IntoDbusError;
 use super::kept::{KeptOptions, Tracked};
 use super::properties;
+use super::requests::{Answering, request_timeout};
 use crate::health::DeviceHealth;
 
 /// The default timeout of callers is 25 s.
@@ -43,6 +45,7 @@ pub(super) struct Device1 {
     memory: Semaphore,
     max_memory: u32,
     tracked: Tracked,
+    answering: Answering,
 }
 
 /// The place of a pending call.
@@ -67,7 +70,8 @@ impl Device1 {
         let permits = usize::try_from(max_memory).unwrap_or(usize::MAX);
         let memory = Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
         let (calls, waits) = (Semaphore::new(MAX_CALLS), Semaphore::new(MAX_WAITS));
-        Self { client, health, calls, waits, memory, max_memory, tracked: Tracked::default() }
+        let (tracked, answering) = (Tracked::default(), Answering::default());
+        Self { client, health, calls, waits, memory, max_memory, tracked, answering }
     }
 
     /// Admits a call that keeps as many bytes in memory. One that takes more than all may take is admitted
@@ -200,6 +204,51 @@ impl Device1 {
         self.tracked.wait(id, CALL_TIMEOUT).await
     }
 
+    #[zbus(out_args("reply"))]
+    async fn request(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        message: Received,
+        timeout: u32,
+    ) -> Result<Variant, Device1Error> {
+        let term = message.0?.into_term();
+        let _call = self.begin(size(&header) + term.weight())?;
+        let reply = self.client.request_term(term, request_timeout(timeout)).await;
+        Ok(Variant::new(reply.map_err(IntoDbusError::into_dbus_error)?)?)
+    }
+
+    #[zbus(out_args("id", "message", "details"))]
+    async fn next_request(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+        timeout: u32,
+    ) -> Result<(u64, Variant, Dictionary), Device1Error> {
+        let limit = CALL_TIMEOUT.min(Duration::from_secs(timeout.into()));
+        self.answering.next(&self.client, caller(&header)?, limit, &emitter).await
+    }
+
+    async fn reply_to_request(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        id: u64,
+        message: Received,
+    ) -> Result<(), Device1Error> {
+        let term = message.0?.into_term();
+        let _call = self.begin(size(&header) + term.weight())?;
+        self.answering.answer(caller(&header)?, id, Ok(term)).await
+    }
+
+    async fn refuse_request(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        id: u64,
+        text: &str,
+    ) -> Result<(), Device1Error> {
+        let _call = self.begin(size(&header))?;
+        self.answering.answer(caller(&header)?, id, Err(text.to_owned())).await
+    }
+
     async fn reconnect(&self) -> Result<(), Device1Error> {
         let _call = self.begin(0)?;
         self.reply(self.client.reconnect(), "the connection is still being closed").await
@@ -261,11 +310,21 @@ impl Device1 {
     ) -> zbus::Result<()>;
 
     #[zbus(signal)]
+    pub(super) async fn request_cancelled(emitter: &SignalEmitter<'_>, id: u64)
+    -> zbus::Result<()>;
+
+    #[zbus(signal)]
     pub(super) async fn event(
         emitter: &SignalEmitter<'_>,
         name: &str,
         details: &Dictionary,
     ) -> zbus::Result<()>;
+}
+
+/// Who calls.
+fn caller<'a>(header: &'a Header<'_>) -> Result<&'a UniqueName<'a>, Device1Error> {
+    let no_sender = || Device1Error::InvalidArgument("the call has no sender".to_owned());
+    header.sender().ok_or_else(no_sender)
 }
 
 /// The size of a call's message, which is kept until the reply.

@@ -5,6 +5,7 @@ mod events;
 mod interface;
 mod kept;
 mod properties;
+mod requests;
 
 use fedecks_common::Backoff;
 use fedecks_dbus::{NAME, PATH};
