@@ -163,7 +163,12 @@ impl Verdict {
             self.reported_lost.push(message);
         } else if match place {
             Place::Connection => true,
-            Place::Memory => was_lost_by_a_kill(message, track, tracks, kills),
+            Place::Read => {
+                was_lost_by_a_kill(message.direction.receiver(), message, track, tracks, kills)
+            }
+            Place::Memory => {
+                was_lost_by_a_kill(message.direction.sender(), message, track, tracks, kills)
+            }
             Place::Disk => false,
         } {
             self.lost.push(message);
@@ -193,9 +198,10 @@ impl<'a> Track<'a> {
     }
 }
 
-/// Whether the memory that held it was lost before the other end had it: its program was killed, and nothing that
-/// the same memory accepted after it was received.
+/// Whether the memory that held it was lost before the other application had it: the holder was killed, and nothing
+/// that the same memory accepted after it was received.
 fn was_lost_by_a_kill(
+    holder: Program,
     message: Message,
     track: &Track<'_>,
     tracks: &BTreeMap<Message, Track<'_>>,
@@ -210,7 +216,7 @@ fn was_lost_by_a_kill(
                 && track.sent.is_some_and(|at| at > accepted)
                 && track.accepted().is_some_and(|at| at < *killed)
         };
-        *program == message.direction.holder()
+        *program == holder
             && *killed > sent
             && !tracks.iter().any(|(other, track)| is_later(other, track))
     })

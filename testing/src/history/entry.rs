@@ -43,6 +43,9 @@ pub enum Program {
 pub enum Place {
     /// Handed to the connection: it may be lost.
     Connection,
+    /// Read by the other end, whose application need not have it yet: it is lost only if the other end's program is
+    /// killed, with everything that was accepted after it in its lane.
+    Read,
     /// In the sender's memory: it is lost only if the sender's program is killed before the other end has it. It is
     /// lost then with everything that was accepted after it in its lane.
     Memory,
@@ -95,11 +98,19 @@ pub enum Entry {
 }
 
 impl Direction {
-    /// The program that holds what its application has sent in this direction.
-    pub(super) fn holder(self) -> Program {
+    /// The program that its application sends with in this direction.
+    pub(super) fn sender(self) -> Program {
         match self {
             Self::Up => Program::Device,
             Self::Down => Program::Cloud,
+        }
+    }
+
+    /// The program at the other end.
+    pub(super) fn receiver(self) -> Program {
+        match self {
+            Self::Up => Program::Cloud,
+            Self::Down => Program::Device,
         }
     }
 }

@@ -63,7 +63,7 @@ fn a_history_without_a_fault_is_clean() {
 
 #[test]
 fn a_lost_message_is_found() {
-    for place in [Place::Memory, Place::Disk] {
+    for place in [Place::Read, Place::Memory, Place::Disk] {
         let findings = Story::default().sends(place, 1..=3).receives([1, 3]).findings();
         assert_eq!(findings, [Finding::Lost(up(2))], "{place:?}");
     }
@@ -184,6 +184,21 @@ fn what_a_killed_device_had_in_memory_may_be_lost() {
     assert_eq!((&verdict.lost[..], &verdict.findings[..]), (&[up(2), up(3)][..], &[][..]));
     let findings = story(Program::Cloud).findings();
     assert_eq!(findings, [Finding::Lost(up(2)), Finding::Lost(up(3))]);
+}
+
+#[test]
+fn what_a_killed_cloud_had_read_may_be_lost() {
+    let story = |program| {
+        let story = Story::default().sends(Place::Read, 1..=3).receives([1]);
+        story.then(Entry::Killed(program)).sends(Place::Read, 4..=4).receives([4])
+    };
+    let verdict = story(Program::Cloud).verdict();
+    assert_eq!((&verdict.lost[..], &verdict.findings[..]), (&[up(2), up(3)][..], &[][..]));
+    let findings = story(Program::Device).findings();
+    assert_eq!(findings, [Finding::Lost(up(2)), Finding::Lost(up(3))]);
+    let hole = Story::default().sends(Place::Read, 1..=3).receives([1, 3]);
+    let findings = hole.then(Entry::Killed(Program::Cloud)).findings();
+    assert_eq!(findings, [Finding::Lost(up(2))]);
 }
 
 #[test]

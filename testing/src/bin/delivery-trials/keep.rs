@@ -11,7 +11,8 @@ use serde_json::Value;
 /// What is asked for each message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// Nothing: it is sent now or never, and is lost with the connection.
+    /// Nothing: it is sent now or never. The device's command says whether the cloud has read it; a message to the
+    /// device is lost with the connection.
     None,
     /// Messages of the device are kept in its memory, and read from the cloud's log. Those to it are sent as with
     /// [`Keep::None`].
@@ -71,7 +72,8 @@ impl Keep {
     /// What that command has answered.
     pub(crate) fn device_answer(self, status: ExitStatus) -> Answer {
         match (self, status.code()) {
-            (Self::None, Some(0)) => Answer::Accepted(Place::Connection, None),
+            // The cloud has confirmed it.
+            (Self::None, Some(0)) => Answer::Accepted(Place::Read, None),
             (Self::Memory, Some(0)) => Answer::Accepted(Place::Memory, None),
             (Self::Stored, Some(0)) => Answer::Accepted(Place::Disk, None),
             // Not connected.
@@ -198,7 +200,8 @@ mod tests {
             assert_eq!(answer, Answer::Accepted(place, None));
         }
         let accepted = Answer::Accepted(Place::Connection, None);
-        for (code, answer) in [(0, &accepted), (7, &Answer::Refused), (3, &Answer::Unknown)] {
+        let read = Answer::Accepted(Place::Read, None);
+        for (code, answer) in [(0, &read), (7, &Answer::Refused), (3, &Answer::Unknown)] {
             assert_eq!(Keep::None.device_answer(ExitStatus::from_raw(code << 8)), *answer);
         }
         // Killed by a signal.
