@@ -129,9 +129,22 @@ impl Client {
 
     /// Sends a message that is not answered.
     pub(crate) async fn say(&mut self, term: Term) -> Result<()> {
-        let up = UpFrame::Message { sequence: None, term };
-        let up = Dialect::Bincode.encode_up(&up, &Limits::default())?;
-        self.send(Message::binary(up)).await
+        self.tell(&UpFrame::Message { sequence: None, term }).await?;
+        Ok(())
+    }
+
+    /// Sends a frame, and returns its length.
+    pub(crate) async fn tell(&mut self, frame: &UpFrame) -> Result<usize> {
+        let frame = Dialect::Bincode.encode_up(frame, &Limits::default())?;
+        let length = frame.len();
+        self.send(Message::binary(frame)).await?;
+        Ok(length)
+    }
+
+    /// The next frame from the cloud, and its length.
+    pub(crate) async fn hear(&mut self) -> Result<(DownFrame, usize)> {
+        let message = self.receive().await?;
+        Ok((decode(&message)?, message.len()))
     }
 
     /// The next message from the cloud, and when it arrived.

@@ -12,6 +12,7 @@ mod fleet;
 mod footprint;
 mod hostile;
 mod identity;
+mod kept;
 mod live;
 mod options;
 mod process;

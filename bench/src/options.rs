@@ -16,7 +16,7 @@ medians. Exits with an error if anything was lost.
   --quick               small sizes, for CI
   --json                one JSON object a line
   --only NAME           only one of: idle-plaintext idle-tls echo handshake footprint
-                        storm storm-tls live hostile
+                        storm storm-tls live kept hostile
   --repeats N           how often each server is measured
   --connections N       idle connections, for memory and pings
   --pings-per-second N  pings over all of them
@@ -31,6 +31,7 @@ medians. Exits with an error if anything was lost.
   --storm N             devices that come back at once
   --tls-storm N         devices that come back at once over TLS
   --live-messages N     messages to 100 readers of the server's events, and by its API to a device
+  --kept-messages N     kept messages from 50 devices
   --attack-seconds N    how long each attack lasts
   --rest-intervals N    ping intervals of 19 s over which the service's wake-ups are counted
 
@@ -61,6 +62,7 @@ pub(crate) struct Options {
     pub(crate) storm: usize,
     pub(crate) tls_storm: usize,
     pub(crate) live_messages: usize,
+    pub(crate) kept_messages: usize,
     pub(crate) attack_seconds: u64,
 }
 
@@ -74,11 +76,12 @@ pub(crate) enum Bench {
     Storm,
     StormTls,
     Live,
+    Kept,
     Hostile,
 }
 
 impl Bench {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::IdlePlaintext,
         Self::IdleTls,
         Self::Echo,
@@ -87,6 +90,7 @@ impl Bench {
         Self::Storm,
         Self::StormTls,
         Self::Live,
+        Self::Kept,
         Self::Hostile,
     ];
 
@@ -100,6 +104,7 @@ impl Bench {
             Self::Storm => "storm",
             Self::StormTls => "storm-tls",
             Self::Live => "live",
+            Self::Kept => "kept",
             Self::Hostile => "hostile",
         }
     }
@@ -131,6 +136,7 @@ impl Options {
             storm: 10_000,
             tls_storm: 4_000,
             live_messages: 500,
+            kept_messages: 200_000,
             attack_seconds: 30,
         }
     }
@@ -145,6 +151,7 @@ impl Options {
             storm: 1_000,
             tls_storm: 500,
             live_messages: 150,
+            kept_messages: 20_000,
             attack_seconds: 4,
             ..Self::full()
         }
@@ -186,6 +193,7 @@ pub(crate) fn parse() -> Result<Command> {
             Long("storm") => options.storm = positive(&mut parser)?,
             Long("tls-storm") => options.tls_storm = positive(&mut parser)?,
             Long("live-messages") => options.live_messages = positive(&mut parser)?,
+            Long("kept-messages") => options.kept_messages = positive(&mut parser)?,
             Long("attack-seconds") => options.attack_seconds = positive(&mut parser)?,
             Long("fedecksd") => options.fedecksd = Some(parser.value()?.into()),
             Value(value) if value == "server" => return serve(&mut parser),

@@ -12,6 +12,7 @@ use crate::fleet::{Fleet, come_and_go};
 use crate::footprint;
 use crate::hostile;
 use crate::identity::{Certificate, auth_header};
+use crate::kept;
 use crate::live;
 use crate::options::{Bench, Options};
 use crate::process::Usage;
@@ -66,6 +67,9 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     }
     if let (true, Some(program)) = (options.wants(Bench::Live), &options.fedecks_cloud) {
         runtime.block_on(live::measure(&setting, program))?.iter().for_each(print);
+    }
+    if let (true, Some(program)) = (options.wants(Bench::Kept), &options.fedecks_cloud) {
+        runtime.block_on(kept::measure(&setting, program))?.iter().for_each(print);
     }
     if options.wants(Bench::Hostile) {
         let mut failures = Vec::new();
@@ -131,7 +135,12 @@ impl Setting<'_> {
             Bench::IdlePlaintext | Bench::IdleTls => self.idle(&target, server.usage).await?,
             Bench::Echo => self.echo(&target, server.usage).await?,
             Bench::Handshake => self.handshake(&target, server.usage).await?,
-            Bench::Footprint | Bench::Storm | Bench::StormTls | Bench::Live | Bench::Hostile => {
+            Bench::Footprint
+            | Bench::Storm
+            | Bench::StormTls
+            | Bench::Live
+            | Bench::Kept
+            | Bench::Hostile => {
                 return Err("this is measured without a peer".into());
             }
         };
