@@ -1,6 +1,7 @@
 //! A handler with one account that records what devices do.
 
 use fedecks_cloud::auth::AuthenticatedBy;
+use fedecks_cloud::messaging::RequestOutcome;
 use fedecks_cloud::{Decision, Handler, Login, Outcome, Published, Session, Term};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -26,7 +27,7 @@ pub enum By {
     Token,
 }
 
-/// Accepts [`USER`] with [`PASSWORD`], and pushes to a device what is published on [`topic`].
+/// Accepts [`USER`] with [`PASSWORD`], pushes to a device what is published on [`topic`], and answers `time?`.
 pub struct Recorder(pub UnboundedSender<Seen>);
 
 /// The topic whose messages are pushed to this device.
@@ -68,6 +69,15 @@ impl Handler for Recorder {
     async fn on_message(&self, _: &Session, message: Term) -> Outcome {
         let _ = self.0.send(Seen::Message(message));
         Outcome::Ok
+    }
+
+    async fn on_request(&self, _: &Session, question: Term) -> RequestOutcome {
+        match question.as_str() {
+            Some("time?") => RequestOutcome::reply("noon"),
+            Some("fail") => RequestOutcome::Failed("out of order".to_owned()),
+            Some("hang") => std::future::pending().await,
+            _ => RequestOutcome::Unhandled,
+        }
     }
 
     async fn on_raw(&self, _: &Session, bytes: Vec<u8>) -> Outcome {

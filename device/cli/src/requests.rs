@@ -43,9 +43,14 @@ pub(crate) async fn requests(arguments: Answer, programs: &Runner) -> Result<(),
     let device = bus::device().await?;
     let mut cancelled = device.receive_request_cancelled().await?;
     let mut is_waiting = false;
-    output::note("answering");
+    // The first call only says who answers.
+    let mut wait_s = 0;
     loop {
-        match device.next_request(POLL_S).await {
+        let next = device.next_request(wait_s).await;
+        if std::mem::replace(&mut wait_s, POLL_S) == 0 && next.is_ok() {
+            output::note("listening for requests");
+        }
+        match next {
             Ok((0, _, _)) => {}
             Ok((id, message, details)) => {
                 let limit = details.get("timeout_ms").and_then(|term| match term {

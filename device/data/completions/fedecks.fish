@@ -30,6 +30,8 @@ complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "login" -d 'Log this
 complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "logout" -d 'Close the connection and delete the token'
 complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "send" -d 'Send a value to the cloud'
 complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "send-raw" -d 'Send raw bytes to the cloud'
+complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "request" -d 'Ask the cloud, and print its answer as one line of JSON'
+complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "requests" -d 'Answer the questions of the cloud with a program'
 complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "reconnect" -d 'Close the connection, if there is one, and connect again immediately'
 complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "listen" -d 'Print messages from the cloud, one line of JSON each'
 complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "status" -d 'Show the connection status'
@@ -54,6 +56,11 @@ urgent\t'Goes first'"
 complete -c fedecks -n "__fish_fedecks_using_subcommand send-raw" -l expires -d 'Drop the message after this time; a whole number with s, m, h, d or w' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand send-raw" -l wait-acked -d 'Wait until the cloud has stored the message, or it is lost'
 complete -c fedecks -n "__fish_fedecks_using_subcommand send-raw" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fedecks -n "__fish_fedecks_using_subcommand request" -l timeout -d 'How long to wait for the answer, at most 10m; a whole number with s or m' -r
+complete -c fedecks -n "__fish_fedecks_using_subcommand request" -l literal -d 'Take the JSON as it is: {"$ref":1} is a map with the key $ref, and nothing is an escape'
+complete -c fedecks -n "__fish_fedecks_using_subcommand request" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fedecks -n "__fish_fedecks_using_subcommand requests" -l exec -d 'Run PROGRAM for each question' -r
+complete -c fedecks -n "__fish_fedecks_using_subcommand requests" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks -n "__fish_fedecks_using_subcommand reconnect" -s h -l help -d 'Print help'
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -s n -l count -d 'Exit after this many messages' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l exec-timeout -d 'End PROGRAM, and what it has started, if it takes longer than this for a message' -r
@@ -74,12 +81,14 @@ complete -c fedecks -n "__fish_fedecks_using_subcommand status" -s h -l help -d 
 complete -c fedecks -n "__fish_fedecks_using_subcommand events" -s n -l count -d 'Exit after this many events' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand events" -l json -d 'Print each event as a JSON object'
 complete -c fedecks -n "__fish_fedecks_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw reconnect listen status events help" -f -a "login" -d 'Log this device in'
-complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw reconnect listen status events help" -f -a "logout" -d 'Close the connection and delete the token'
-complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw reconnect listen status events help" -f -a "send" -d 'Send a value to the cloud'
-complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw reconnect listen status events help" -f -a "send-raw" -d 'Send raw bytes to the cloud'
-complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw reconnect listen status events help" -f -a "reconnect" -d 'Close the connection, if there is one, and connect again immediately'
-complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw reconnect listen status events help" -f -a "listen" -d 'Print messages from the cloud, one line of JSON each'
-complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw reconnect listen status events help" -f -a "status" -d 'Show the connection status'
-complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw reconnect listen status events help" -f -a "events" -d 'Print connection events, one line each'
-complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw reconnect listen status events help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw request requests reconnect listen status events help" -f -a "login" -d 'Log this device in'
+complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw request requests reconnect listen status events help" -f -a "logout" -d 'Close the connection and delete the token'
+complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw request requests reconnect listen status events help" -f -a "send" -d 'Send a value to the cloud'
+complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw request requests reconnect listen status events help" -f -a "send-raw" -d 'Send raw bytes to the cloud'
+complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw request requests reconnect listen status events help" -f -a "request" -d 'Ask the cloud, and print its answer as one line of JSON'
+complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw request requests reconnect listen status events help" -f -a "requests" -d 'Answer the questions of the cloud with a program'
+complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw request requests reconnect listen status events help" -f -a "reconnect" -d 'Close the connection, if there is one, and connect again immediately'
+complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw request requests reconnect listen status events help" -f -a "listen" -d 'Print messages from the cloud, one line of JSON each'
+complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw request requests reconnect listen status events help" -f -a "status" -d 'Show the connection status'
+complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw request requests reconnect listen status events help" -f -a "events" -d 'Print connection events, one line each'
+complete -c fedecks -n "__fish_fedecks_using_subcommand help; and not __fish_seen_subcommand_from login logout send send-raw request requests reconnect listen status events help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

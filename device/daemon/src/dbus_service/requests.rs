@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fedecks_dbus::{Device1Error, Dictionary, Variant, messages};
+use fedecks_dbus::{Device1Error, Dictionary, NAME, Variant, messages};
 use fedecks_device::Client;
 use fedecks_device::requests::{
     AnswerError, ClientRequestError, DEFAULT_TIMEOUT, ReplyError, Request, RequestError, Requests,
@@ -19,7 +19,6 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, MatchRule};
 
 use super::error::IntoDbusError;
-use super::interface::Device1;
 
 /// How long a request to the cloud waits: the caller's number of seconds, or the default for 0.
 pub(super) fn request_timeout(seconds: u32) -> Duration {
@@ -164,7 +163,7 @@ async fn wait(
                 owner.given.remove(&id);
             }
             // If it fails, the bus is gone, and with it the program.
-            let _ = Device1::request_cancelled(&emitter, id).await;
+            let _ = emitter.emit(NAME, "RequestCancelled", &(id,)).await;
         }
     }
 }

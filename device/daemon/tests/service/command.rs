@@ -4,5 +4,6 @@ mod documented;
 mod exec;
 mod fedecks;
 mod follow;
+mod requests;
 mod results;
 mod terminal;

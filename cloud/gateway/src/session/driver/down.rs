@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Driver;
-use super::requests::Known;
+use super::asked::Known;
 use crate::connection::mailbox::CloseCommand;
 use crate::handler::Handler;
 use crate::session::end::EndReason;
