@@ -41,7 +41,7 @@ fn check(file: &Path) -> Result<(), String> {
     }
 }
 
-/// How much of a program's output is kept, in bytes; more is no answer.
+/// How much of a program's output is kept, in bytes; an answer must be smaller.
 const MAX_OUTPUT: usize = 16 * 1024 * 1024;
 
 /// Reads to the end, and keeps a little more than [`MAX_OUTPUT`].

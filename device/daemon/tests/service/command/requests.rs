@@ -75,7 +75,7 @@ async fn a_program_answers_the_cloud() {
     gone(id_in(&id).await).await;
     assert_eq!(ask(&scene, "echo").await, Ok(Term::from("echo")));
 
-    // What it prints is no JSON.
+    // It prints something else than JSON.
     let Err(RequestError::NoReply(refused)) = ask(&scene, 1).await else { panic!("answered") };
     assert!(refused.text.contains("the answer is not valid JSON"), "{refused}");
 
