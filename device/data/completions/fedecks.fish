@@ -43,17 +43,21 @@ complete -c fedecks -n "__fish_fedecks_using_subcommand login" -l secret -d 'Pro
 complete -c fedecks -n "__fish_fedecks_using_subcommand login" -l stdin -d 'Read all credentials as a JSON object from standard input, instead of prompts'
 complete -c fedecks -n "__fish_fedecks_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks -n "__fish_fedecks_using_subcommand logout" -s h -l help -d 'Print help'
-complete -c fedecks -n "__fish_fedecks_using_subcommand send" -l keep -d 'Keep the message until the cloud has stored it' -r -f -a "memory\t'In the memory of the service'"
+complete -c fedecks -n "__fish_fedecks_using_subcommand send" -l keep -d 'Keep the message until the cloud has stored it' -r -f -a "memory\t'In the memory of the service'
+disk\t'In the data directory'"
 complete -c fedecks -n "__fish_fedecks_using_subcommand send" -l lane -d 'The lane of the message: those of the urgent lane go first, and are not dropped to make room for others' -r -f -a "normal\t'The lane of most messages'
 urgent\t'Goes first'"
 complete -c fedecks -n "__fish_fedecks_using_subcommand send" -l expires -d 'Drop the message after this time; a whole number with s, m, h, d or w' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand send" -l literal -d 'Take the JSON as it is: {"$ref":1} is a map with the key $ref, and nothing is an escape'
+complete -c fedecks -n "__fish_fedecks_using_subcommand send" -l sync -d 'Write the message to the disk at once, not together with those of the next seconds'
 complete -c fedecks -n "__fish_fedecks_using_subcommand send" -l wait-acked -d 'Wait until the cloud has stored the message, or it is lost'
 complete -c fedecks -n "__fish_fedecks_using_subcommand send" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fedecks -n "__fish_fedecks_using_subcommand send-raw" -l keep -d 'Keep the message until the cloud has stored it' -r -f -a "memory\t'In the memory of the service'"
+complete -c fedecks -n "__fish_fedecks_using_subcommand send-raw" -l keep -d 'Keep the message until the cloud has stored it' -r -f -a "memory\t'In the memory of the service'
+disk\t'In the data directory'"
 complete -c fedecks -n "__fish_fedecks_using_subcommand send-raw" -l lane -d 'The lane of the message: those of the urgent lane go first, and are not dropped to make room for others' -r -f -a "normal\t'The lane of most messages'
 urgent\t'Goes first'"
 complete -c fedecks -n "__fish_fedecks_using_subcommand send-raw" -l expires -d 'Drop the message after this time; a whole number with s, m, h, d or w' -r
+complete -c fedecks -n "__fish_fedecks_using_subcommand send-raw" -l sync -d 'Write the message to the disk at once, not together with those of the next seconds'
 complete -c fedecks -n "__fish_fedecks_using_subcommand send-raw" -l wait-acked -d 'Wait until the cloud has stored the message, or it is lost'
 complete -c fedecks -n "__fish_fedecks_using_subcommand send-raw" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks -n "__fish_fedecks_using_subcommand request" -l timeout -d 'How long to wait for the answer, at most 10m; a whole number with s or m' -r
