@@ -61,8 +61,8 @@ pub(super) struct DiskQueue {
     installation_is_due: bool,
     sync: bool,
     is_running: bool,
-    /// The stream that the running job reads.
-    loading: Option<StreamId>,
+    /// The stream that the running job reads, and behind which number.
+    loading: Option<(StreamId, u64)>,
     is_open: bool,
     /// The last jobs, in a shutdown.
     last_jobs: Option<u8>,
@@ -278,14 +278,16 @@ impl DiskQueue {
 
     fn take(&mut self, mut job: QueueJob, sender: &mut Sender<Content>) -> QueueJob {
         self.closing = std::mem::take(&mut self.finished);
-        self.loading = job.load.map(|(stream, _)| stream);
         job.forget = std::mem::take(&mut self.forget);
         job.acknowledged = std::mem::take(&mut self.acknowledged);
         (self.acknowledgement_is_due, self.installation_is_due) = (false, false);
         if job.flush && self.is_nearly_full() {
             // What is in memory must not be dropped, and what is dropped should be the oldest.
             self.streams.iter().for_each(|it| sender.unload(it.id));
+            // It was decided by what was in memory.
+            job.load = None;
         }
+        self.loading = job.load;
         let in_memory =
             |it: &DiskStream| Some((it.id, sender.window(it.id)?.end.saturating_sub(1)));
         job.in_memory = self.streams.iter().filter_map(in_memory).collect();

@@ -1,7 +1,7 @@
 //! What a job did with the disk, and what follows from it.
 
 use fedecks_delivery::{Sender, Settled};
-use fedecks_protocol::{Content, InstallationId, Tag};
+use fedecks_protocol::{Content, InstallationId, StreamId, Tag};
 
 use super::DiskQueue;
 use crate::action::{Action, Notice};
@@ -39,6 +39,11 @@ impl DiskQueue {
         self.is_running = false;
         self.usage = done.usage;
         let loading = self.loading.take();
+        // What is in memory may be another window by now.
+        let is_next = |(stream, after): &(StreamId, u64)| {
+            sender.window(*stream).is_some_and(|window| window.end == after.saturating_add(1))
+        };
+        let loading = loading.filter(is_next).map(|(stream, _)| stream);
         after.close = self.closing.drain(..).map(|(_, handle)| handle).collect();
         let was_opened = done.opened.is_some();
         if let Some(opened) = done.opened {
