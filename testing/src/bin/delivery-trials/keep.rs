@@ -19,6 +19,8 @@ pub(crate) enum Keep {
     Memory,
     /// The same, and each has to be stored in the cloud before it counts as accepted.
     Stored,
+    /// The same as [`Keep::Memory`], but each counts as accepted when it is on the device's disk.
+    Disk,
 }
 
 /// A message as an application has received it.
@@ -36,6 +38,7 @@ impl Keep {
             Self::None => "none",
             Self::Memory => "memory",
             Self::Stored => "stored",
+            Self::Disk => "disk",
         }
     }
 
@@ -43,7 +46,7 @@ impl Keep {
     pub(crate) fn lanes(self) -> &'static [Lane] {
         match self {
             Self::None => &[Lane::Normal],
-            Self::Memory | Self::Stored => &[Lane::Normal, Lane::Urgent],
+            Self::Memory | Self::Stored | Self::Disk => &[Lane::Normal, Lane::Urgent],
         }
     }
 
@@ -51,7 +54,7 @@ impl Keep {
     pub(crate) fn transit(self) -> Duration {
         match self {
             Self::None => Duration::from_secs(2),
-            Self::Memory | Self::Stored => Duration::from_secs(10),
+            Self::Memory | Self::Stored | Self::Disk => Duration::from_secs(10),
         }
     }
 
@@ -59,8 +62,9 @@ impl Keep {
     pub(crate) fn device_send(self, lane: Lane, number: u64) -> Vec<String> {
         match self {
             Self::None => vec!["send".to_owned(), body(lane, number)],
-            Self::Memory | Self::Stored => {
-                let mut words = vec!["send", "--keep", "memory", "--lane", name(lane)];
+            Self::Memory | Self::Stored | Self::Disk => {
+                let place = if self == Self::Disk { "disk" } else { "memory" };
+                let mut words = vec!["send", "--keep", place, "--lane", name(lane)];
                 if self == Self::Stored {
                     words.push("--wait-acked");
                 }
@@ -75,7 +79,7 @@ impl Keep {
             // The cloud has confirmed it.
             (Self::None, Some(0)) => Answer::Accepted(Place::Read, None),
             (Self::Memory, Some(0)) => Answer::Accepted(Place::Memory, None),
-            (Self::Stored, Some(0)) => Answer::Accepted(Place::Disk, None),
+            (Self::Stored | Self::Disk, Some(0)) => Answer::Accepted(Place::Disk, None),
             // Not connected.
             (_, Some(7)) => Answer::Refused,
             _ => Answer::Unknown,
@@ -85,7 +89,7 @@ impl Keep {
     /// The arguments of the command `fedecks` that print what the device receives.
     pub(crate) fn device_listen(self) -> &'static [&'static str] {
         match self {
-            Self::None | Self::Memory | Self::Stored => &["listen"],
+            Self::None | Self::Memory | Self::Stored | Self::Disk => &["listen"],
         }
     }
 
@@ -147,7 +151,8 @@ impl FromStr for Keep {
             "none" => Ok(Self::None),
             "memory" => Ok(Self::Memory),
             "stored" => Ok(Self::Stored),
-            _ => Err("expected none, memory or stored".to_owned()),
+            "disk" => Ok(Self::Disk),
+            _ => Err("expected none, memory, stored or disk".to_owned()),
         }
     }
 }
@@ -195,7 +200,9 @@ mod tests {
 
     #[test]
     fn only_certain_answers_are_taken_for_certain() {
-        for (keep, place) in [(Keep::Memory, Place::Memory), (Keep::Stored, Place::Disk)] {
+        for (keep, place) in
+            [(Keep::Memory, Place::Memory), (Keep::Stored, Place::Disk), (Keep::Disk, Place::Disk)]
+        {
             let answer = keep.device_answer(ExitStatus::from_raw(0));
             assert_eq!(answer, Answer::Accepted(place, None));
         }

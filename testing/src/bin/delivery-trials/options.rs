@@ -20,7 +20,7 @@ seed that repeats its faults. Exits with 1 if a trial violates what its messages
   --seed N          of the first trial; each further one has the next (1)
   --seconds N       for how long faults are injected in a trial (6)
   --keep MODE       what is asked for each message: none, where one that the cloud has not confirmed may be lost (none);
-                    memory, or stored, where the sender waits for that
+                    memory, disk, or stored, where the sender waits for that
   --faults LIST     only these, separated by commas: cut reset slow kill-device kill-cloud kill-both
   --expect-losses   fail unless some trial has lost a message, to prove that losses are seen
   --histories DIR   write the history and the logs of each trial that is not clean to files in DIR";
