@@ -4,10 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use fedecks_delivery::Settled;
-use fedecks_protocol::{AuthError, AuthRequest, CloseCode, EncodedTerm, IssuedToken, Proof, Tag};
+use fedecks_protocol::{
+    AuthError, AuthRequest, CloseCode, EncodedTerm, IssuedToken, Proof, SkipReason, Tag,
+};
 
 use crate::attempt::Attempt;
 use crate::config::Config;
+use crate::delivery::{KeptDelivery, Positions};
 use crate::event::Event;
 use crate::kept::{KeepError, KeepId};
 use crate::question::{AskId, QuestionId, RequestError};
@@ -90,6 +93,12 @@ pub enum Action {
         /// The outcome.
         settled: Settled,
     },
+    /// Pass a kept message of the cloud to the application, and what it did with it to `handle_acknowledge`. It is not
+    /// passed again before that.
+    DeliverKept(KeptDelivery),
+    /// Store the positions in the streams from the cloud, before anything that follows is sent. A failure has no other
+    /// effect than that messages may come again after a restart.
+    StorePositions(Positions),
     /// A request to the cloud is over. The answer waits encoded.
     AnswerRequest {
         /// The request.
@@ -199,6 +208,18 @@ pub enum Notice {
     },
     /// The cloud knows kept messages that this device does not: what waits was numbered again.
     Renumbered,
+    /// The cloud no longer has kept messages that this device may have had before its positions were set back.
+    Gap {
+        /// How many numbers are missing.
+        messages: u64,
+    },
+    /// The cloud has dropped kept messages before they were sent.
+    Skipped {
+        /// How many.
+        messages: u64,
+        /// Why.
+        reason: SkipReason,
+    },
     /// The cloud violated the protocol of kept messages.
     Violation(fedecks_delivery::Violation),
     /// Ignored a text message; the protocol has only binary ones.
@@ -213,7 +234,7 @@ pub enum Notice {
 pub enum UnexpectedFrame {
     /// A second Welcome.
     Welcome,
-    /// About kept messages to the device, which it has not asked for.
+    /// About kept messages to the device, from a cloud that has not offered any.
     Kept,
     /// About requests, from a cloud that does not understand the answer.
     Request,

@@ -15,6 +15,7 @@ mod attempt;
 mod backoff;
 mod config;
 mod connection;
+mod delivery;
 mod event;
 mod kept;
 mod question;
@@ -30,8 +31,9 @@ pub use addresses::{AddressHistory, Candidate};
 pub use attempt::{Attempt, DialError, Phase};
 pub use config::Config;
 pub use connection::{Connection, Stored};
+pub use delivery::{DeliveryKey, InboxStatus, KeptDelivery, Positions, StreamPosition};
 pub use event::{Event, FailReason, LostReason};
-pub use fedecks_delivery::{NoReply, Settled};
+pub use fedecks_delivery::{NoReply, Outcome, Settled};
 pub use kept::{KeepError, KeepId, NewContent, NewKept, Place, QueueStatus};
 pub use question::{AskId, QuestionId, ReplyError, RequestError};
 pub use queue_job::{

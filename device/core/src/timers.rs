@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     Alive,
     /// A request is overdue.
     Request,
+    /// An acknowledgement of kept messages from the cloud is due.
+    Acknowledge,
     /// Retry to save or delete the token.
     Store,
     /// Retry to load the token.
@@ -46,6 +48,7 @@ impl Timers {
         Timer::Token,
         Timer::Alive,
         Timer::Request,
+        Timer::Acknowledge,
         Timer::Store,
         Timer::Load,
         Timer::Expiry,

@@ -3,9 +3,11 @@
 
 mod asking;
 mod confirmations;
+mod deliveries;
 mod dialing;
 mod disk;
 mod heartbeat;
+mod inbox;
 mod login;
 mod next;
 mod outbox;
@@ -347,7 +349,8 @@ impl Connection {
                 | Timer::Stable
                 | Timer::Token
                 | Timer::Alive
-                | Timer::Request => self.on_link_timer(now, timer),
+                | Timer::Request
+                | Timer::Acknowledge => self.on_link_timer(now, timer),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fedecks_delivery::Violation;
 use fedecks_protocol::{
     Capabilities, CloseCode, DeliveryFrame, DownFrame, EncodeError, EncodedTerm, Limits, Received,
     Term, UpFrame, Welcome,
@@ -25,7 +26,8 @@ const CHUNK: usize = 16 * 1024;
 const REPLY_HEAD: usize = 10;
 
 /// What this end understands besides messages.
-const CAPABILITIES: Capabilities = Capabilities::KEEP_ALIVE.or(Capabilities::REQUESTS);
+const CAPABILITIES: Capabilities =
+    Capabilities::KEEP_ALIVE.or(Capabilities::REQUESTS).or(Capabilities::KEPT_MESSAGES);
 
 /// How long a login waits for its token before it requests one.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,6 +60,7 @@ impl Session {
         };
         if let Some(offer) = &welcome.delivery {
             it.transmit_frame(now, &UpFrame::Hello(CAPABILITIES), cx);
+            cx.inbox.connect(offer);
             cx.outbox.connect(offer, it.max_frame, &mut cx.out);
         }
         it.arm_ping(cx);
@@ -160,22 +163,22 @@ impl Session {
     }
 
     /// Handles a frame about kept messages.
-    fn on_delivery(&self, now: Time, frame: &DeliveryFrame, cx: &mut Shared) -> Option<Next> {
+    fn on_delivery(&mut self, now: Time, frame: DeliveryFrame, cx: &mut Shared) -> Option<Next> {
         let result = match frame {
-            DeliveryFrame::Ack(ack) => cx.outbox.on_ack(now, ack, &mut cx.out),
-            DeliveryFrame::Rewind { handle, to } => cx.outbox.on_rewind(*handle, *to),
+            DeliveryFrame::Ack(ack) => cx.outbox.on_ack(now, &ack, &mut cx.out),
+            DeliveryFrame::Rewind { handle, to } => cx.outbox.on_rewind(handle, to),
             DeliveryFrame::Resume(_)
             | DeliveryFrame::Kept(_)
             | DeliveryFrame::Skip(_)
-            | DeliveryFrame::Close { .. } => {
-                cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Kept));
-                return None;
-            }
+            | DeliveryFrame::Close { .. } => self.on_inbound(now, frame, cx),
         };
-        let violation = result.err()?;
+        result.err().map(|violation| self.on_violation(now, violation, cx))
+    }
+
+    pub(super) fn on_violation(&self, now: Time, violation: Violation, cx: &mut Shared) -> Next {
         cx.log(Notice::Violation(violation));
         cx.disconnect(CloseCode::ProtocolError);
-        Some(self.on_lost(now, LostReason::Broken(violation.to_string()), cx))
+        self.on_lost(now, LostReason::Broken(violation.to_string()), cx)
     }
 
     pub(super) fn on_message(&mut self, now: Time, bytes: &[u8], cx: &mut Shared) -> Option<Next> {
@@ -185,7 +188,7 @@ impl Session {
             if let Some(content) = cx.config.dialect.undecodable_request(bytes, &limits) {
                 self.on_undecodable(now, content, cx);
             }
-            return None;
+            return self.on_undecodable_kept(now, bytes, cx);
         };
         let frame = match received {
             Received::Message(term) => {
@@ -195,7 +198,7 @@ impl Session {
             Received::Frame(frame) => frame,
         };
         match frame {
-            DownFrame::Delivery(frame) => return self.on_delivery(now, &frame, cx),
+            DownFrame::Delivery(frame) => return self.on_delivery(now, frame, cx),
             DownFrame::Alive(number) => self.on_alive(now, number, cx),
             DownFrame::Unknown { kind } => cx.log(Notice::UnknownFrame { kind }),
             DownFrame::Welcome(_) => cx.log(Notice::UnexpectedFrame(UnexpectedFrame::Welcome)),
@@ -272,6 +275,7 @@ impl Session {
             }
             Timer::Alive => return Some(self.abort(now, LostReason::NoPong, cx)),
             Timer::Request => self.on_requests_overdue(now, cx),
+            Timer::Acknowledge => self.send_acks(now, cx),
             Timer::Stable => cx.backoff.reset(),
             Timer::Token => {
                 cx.out.timers.set(Timer::Token, now + TOKEN_TIMEOUT);

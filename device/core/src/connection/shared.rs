@@ -4,6 +4,7 @@ use fedecks_delivery::Requests;
 use fedecks_protocol::{AuthError, CloseCode, Proof, Received};
 
 use super::confirmations::Confirmations;
+use super::inbox::Inbox;
 use super::login::Logins;
 use super::outbox::Outbox;
 use super::output::Output;
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     pub(super) tokens: TokenStore,
     pub(super) logins: Logins,
     pub(super) outbox: Outbox,
+    pub(super) inbox: Inbox,
     pub(super) confirmations: Confirmations,
     pub(super) requests: Requests,
     pub(super) out: Output,
@@ -41,6 +43,7 @@ impl Shared {
         Self {
             backoff: JitteredBackoff::new(&config, seed),
             outbox: Outbox::new(&config, seed, &mut out),
+            inbox: Inbox::new(),
             confirmations: Confirmations::default(),
             requests: Requests::default(),
             config,
@@ -83,6 +86,7 @@ impl Shared {
     /// A session has ended, for any reason.
     pub(super) fn session_ended(&mut self) {
         self.outbox.disconnect(&mut self.out);
+        self.inbox.disconnect();
         self.confirmations.link_ended(&mut self.out);
         self.requests_ended();
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fedecks_device_core::{DialError, LostReason, Network, Phase};
+use fedecks_device_core::{DialError, LostReason, Network, Outcome, Phase};
 use fedecks_protocol::{DownFrame, IssuedToken, Lane, Token, UpFrame};
 
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub(crate) enum Input {
         size: usize,
         expires_in: Duration,
     },
+    /// The oldest message that the application has.
+    Acknowledge(Outcome),
     Writable,
     /// A request to the cloud, with this timeout.
     Ask(Duration),

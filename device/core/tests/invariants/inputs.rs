@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use fedecks_device_core::{DialError, LostReason, Network, Phase};
+use fedecks_device_core::{DialError, LostReason, Network, Outcome, Phase};
 use fedecks_protocol::{
-    Ack, Capabilities, CloseCode, CloseReason, DeliveryFrame, DeliveryOffer, Dialect, DownFrame,
-    InstallationId, Lane, Limits, NoReplyReason, Refusal, RequestFrame, RequestId, Tag, Term,
-    UpFrame, Welcome,
+    Ack, Capabilities, CloseCode, CloseReason, Content, DeliveryFrame, DeliveryOffer, Dialect,
+    DownFrame, InstallationId, Kept, Lane, Limits, NoReplyReason, Refusal, RequestFrame, RequestId,
+    Resume, Skip, SkipReason, StreamId, Tag, Term, UpFrame, Welcome,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -59,6 +59,7 @@ fn input() -> impl Strategy<Value = Input> {
         3 => any::<bool>().prop_map(Input::Confirm),
         6 => keep(),
         8 => Just(Input::Writable),
+        6 => select(vec![Outcome::Processed, Outcome::Rejected]).prop_map(Input::Acknowledge),
         4 => duration().prop_map(Input::Ask),
         3 => Just(Input::Reply),
     ]
@@ -159,7 +160,7 @@ fn request() -> impl Strategy<Value = RequestFrame> {
     })
 }
 
-/// Acknowledgements that are possible, and some that are not.
+/// Acknowledgements and kept messages that are possible, and some that are not.
 fn delivery() -> impl Strategy<Value = DeliveryFrame> {
     let numbers = (1_u64..=2, 0_u64..6, 0_u64..2, 0_u64..100, 0_u64..10_000, any::<bool>());
     let ack = numbers.prop_map(|(handle, up_to, tag, credit_to, credit_bytes, rejects)| {
@@ -167,8 +168,27 @@ fn delivery() -> impl Strategy<Value = DeliveryFrame> {
         let tag = Tag(if up_to == 0 { 0 } else { tag });
         DeliveryFrame::Ack(Ack { handle, up_to, tag, credit_to, credit_bytes, rejected })
     });
+    let inbound = (1_u64..=2, 1_u64..5, 0_u64..3).prop_map(|(handle, sequence, kind)| match kind {
+        0 => DeliveryFrame::Resume(Resume {
+            handle,
+            lane: Lane::Normal,
+            stream: StreamId([handle as u8; 16]),
+            oldest: sequence,
+            newest: sequence + 8,
+        }),
+        1 => {
+            let (from, to, reason) = (sequence, sequence + 1, SkipReason::Expired);
+            DeliveryFrame::Skip(Skip { handle, from, to, reason })
+        }
+        _ => {
+            let (tag, content) = (Tag(sequence), Content::Raw(vec![7; 10]));
+            let (sent_at_ms, redelivered) = (None, false);
+            DeliveryFrame::Kept(Kept { handle, sequence, tag, sent_at_ms, redelivered, content })
+        }
+    });
     prop_oneof![
         8 => ack,
+        12 => inbound,
         1 => (1_u64..=2, 0_u64..6).prop_map(|(handle, to)| DeliveryFrame::Rewind { handle, to }),
         1 => (1_u64..=2).prop_map(|handle| DeliveryFrame::Close { handle }),
     ]

@@ -1,9 +1,11 @@
 //! What is known about kept messages and confirmed ones: each is answered once, and settled once.
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for a few kinds")]
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
-use fedecks_device_core::{Action, Outgoing, QueueStatus, SendId, Settled};
+use fedecks_device_core::{
+    Action, Connection, DeliveryKey, Outcome, Outgoing, SendId, Settled, Time,
+};
 use fedecks_protocol::Tag;
 
 /// How much memory kept messages may take, in bytes: a few messages.
@@ -20,6 +22,8 @@ pub(crate) struct Kept {
     last_send: u64,
     /// Sent to be confirmed, and not answered.
     unconfirmed: HashSet<SendId>,
+    /// What the application has and has not acknowledged.
+    delivered: VecDeque<DeliveryKey>,
 }
 
 impl Kept {
@@ -35,6 +39,13 @@ impl Kept {
         id
     }
 
+    /// Acknowledges the oldest message that the application has.
+    pub(crate) fn acknowledge(&mut self, core: &mut Connection, now: Time, outcome: Outcome) {
+        if let Some(key) = self.delivered.pop_front() {
+            core.handle_acknowledge(now, key, outcome);
+        }
+    }
+
     pub(crate) fn watch(&mut self, action: &Action) {
         match action {
             Action::AnswerKeep { result: Ok(tag), .. } => {
@@ -48,12 +59,18 @@ impl Kept {
             Action::AnswerSend { send, .. } if send.0 > 1_000 => {
                 assert!(self.unconfirmed.remove(send), "{send:?} was answered before");
             }
+            Action::DeliverKept(delivery) => {
+                assert!(!self.delivered.contains(&delivery.key), "{delivery:?} comes twice");
+                self.delivered.push_back(delivery.key);
+            }
             _ => {}
         }
     }
 
     /// Nothing that waits is forgotten, and nothing waits for a connection that has ended.
-    pub(crate) fn check(&self, queue: QueueStatus, is_connected: bool) {
+    pub(crate) fn check(&self, core: &Connection, is_connected: bool) {
+        let queue = core.queue();
+        assert_eq!(core.inbox().messages, self.delivered.len() as u64, "lost without notice");
         assert_eq!(queue.messages, self.waiting.len() as u64, "lost without notice");
         assert_eq!(queue.lost, self.lost);
         assert!(queue.bytes <= KEEP_BYTES, "{queue:?}");

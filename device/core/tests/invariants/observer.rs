@@ -122,6 +122,7 @@ impl Observer {
                     NewKept { lane, content, sent_at_ms: None, expires_in, place: Place::Memory };
                 self.core.handle_keep(now, KeepId(1), kept);
             }
+            Input::Acknowledge(outcome) => self.kept.acknowledge(&mut self.core, now, outcome),
             Input::Writable => self.core.handle_writable(now),
             Input::Ask(timeout) => {
                 allowed_after_shutdown = |action| matches!(action, Action::AnswerRequest { .. });
@@ -362,6 +363,7 @@ impl Observer {
             Action::TrustTime { .. }
             | Action::Deliver(_)
             | Action::DeliverRequest { .. }
+            | Action::DeliverKept(_)
             | Action::Emit(Event::Connected) => {
                 assert!(self.known.welcomed.is_some());
             }
@@ -369,7 +371,10 @@ impl Observer {
                 assert!(self.known.late && !self.known.late_told, "late for no reason");
                 self.known.late_told = true;
             }
-            Action::AnswerSend { .. } | Action::Emit(_) | Action::Log(_) => {}
+            Action::AnswerSend { .. }
+            | Action::StorePositions(_)
+            | Action::Emit(_)
+            | Action::Log(_) => {}
         }
     }
 
@@ -398,7 +403,7 @@ impl Observer {
         let all_answered = self.known.logouts_answered == self.known.logouts;
         assert!(self.known.store_busy || all_answered, "logouts without an answer");
         self.requests.check(self.core.state() == State::Connected);
-        self.kept.check(self.core.queue(), self.core.state() == State::Connected);
+        self.kept.check(&self.core, self.core.state() == State::Connected);
         let deadline = self.core.poll_timeout();
         let within = |bound: Duration| {
             assert!(deadline.is_some_and(|at| at <= self.now + bound), "{:?}", self.core);

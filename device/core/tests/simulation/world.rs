@@ -261,6 +261,8 @@ impl World {
             Action::AnswerRequest { .. }
             | Action::DeliverRequest { .. }
             | Action::CancelRequest { .. }
+            | Action::DeliverKept(_)
+            | Action::StorePositions(_)
             | Action::AnswerLogout { .. }
             | Action::AnswerSend { .. }
             | Action::AnswerKeep { .. }

@@ -97,7 +97,7 @@ fn what_is_kept_without_a_connection_is_sent_after_the_welcome() {
     assert_eq!(it.core.queue().messages, 3);
     it.dialed(1, Ok(())).frame(1, &DownFrame::Welcome(offering(CLOUD)));
     let (frames, _) = written(&mut it);
-    assert_eq!(frames[0], UpFrame::Hello(Capabilities::KEEP_ALIVE.or(Capabilities::REQUESTS)));
+    assert_eq!(frames[0], UpFrame::Hello(Capabilities::ALL));
     let UpFrame::Delivery(DeliveryFrame::Resume(resume)) = &frames[1] else { panic!("{frames:?}") };
     let Resume { handle, lane, stream, .. } = *resume;
     assert_eq!((handle, lane, resume.oldest, resume.newest), (1, Lane::Normal, 1, 3));
@@ -214,7 +214,7 @@ fn what_was_kept_for_one_cloud_is_not_sent_to_another() {
     it.wake_after(it.wait()).discard_outputs();
     it.dialed(2, Ok(())).frame(2, &DownFrame::Welcome(offering(InstallationId([8; 16]))));
     let (frames, settled) = written(&mut it);
-    assert_eq!(frames, [UpFrame::Hello(Capabilities::KEEP_ALIVE.or(Capabilities::REQUESTS))]);
+    assert_eq!(frames, [UpFrame::Hello(Capabilities::ALL)]);
     assert_eq!(settled, [(tag, Settled::Voided(SkipReason::OtherCloud))]);
     keep(&mut it, Lane::Normal, 1).unwrap();
     assert_eq!(kept_numbers(&written(&mut it).0), [(1, false)]);

@@ -11,6 +11,7 @@ mod close;
 mod deadlines;
 mod frames;
 mod heartbeat;
+mod inbox;
 mod kept;
 mod late;
 mod login;

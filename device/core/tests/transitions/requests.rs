@@ -74,8 +74,8 @@ fn the_device_says_that_it_answers_requests() {
     let (capabilities, installation) = (Capabilities(0), InstallationId([0; 16]));
     let delivery = Some(DeliveryOffer { capabilities, installation });
     it.dialed(1, Ok(())).frame(1, &DownFrame::Welcome(Welcome { delivery, ..welcome() }));
-    let both = Capabilities::KEEP_ALIVE.or(Capabilities::REQUESTS);
-    let bytes = Dialect::Bincode.encode_up(&UpFrame::Hello(both), &Limits::default()).unwrap();
+    let hello = UpFrame::Hello(Capabilities::ALL);
+    let bytes = Dialect::Bincode.encode_up(&hello, &Limits::default()).unwrap();
     let (attempt, message) = (Attempt(1), Outgoing::Frame(bytes));
     assert!(it.drain().contains(&Output::Other(Action::Transmit { attempt, message, send: None })));
 }
