@@ -1,10 +1,11 @@
 //! The client's settings and how it is started.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_device_core::{Config, Connection, DiskLimits, State};
+use fedecks_device_core::{Config, Connection, DiskLimits, Positions, State};
 use fedecks_protocol::DeviceId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
@@ -13,6 +14,7 @@ use tracing::warn;
 
 use crate::client::Client;
 use crate::clock::{Alarm, BootClock, WallClock};
+use crate::deliveries;
 use crate::dial::Target;
 use crate::driver::{Driver, Executor};
 use crate::error::StartError;
@@ -21,7 +23,7 @@ use crate::events::{self, Events};
 use crate::health::Vitals;
 use crate::requests;
 use crate::status::Status;
-use crate::storage::{DataDir, DiskQueue, StoreError, TokenStore};
+use crate::storage::{DataDir, DiskQueue, PositionsFile, StoreError, TokenStore};
 use crate::tls::{TlsOptions, TrustedTime};
 use crate::unsent::Unsent;
 use crate::url::CloudUrl;
@@ -51,6 +53,8 @@ pub struct ClientBuilder {
     event_queue: usize,
     max_waiting: usize,
     watchdog: Option<Watchdog>,
+    runtime_dir: Option<PathBuf>,
+    waits: bool,
 }
 
 /// How long the start waits for a disk that does not respond.
@@ -87,6 +91,8 @@ impl Client {
             event_queue: 64,
             max_waiting: Self::MAX_WAITING,
             watchdog: None,
+            runtime_dir: None,
+            waits: false,
         }
     }
 }
@@ -165,6 +171,21 @@ impl ClientBuilder {
         self
     }
 
+    /// A directory in memory, such as `/run/fedecks`, which survives this process and not the power. In it the client
+    /// stores which kept messages from the cloud are acknowledged, each time before the cloud is told, so that none
+    /// comes again after a crash. Without it some may, flagged. The event loop writes there itself.
+    pub fn runtime_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.runtime_dir = Some(directory.into());
+        self
+    }
+
+    /// Kept messages from the cloud wait for the first consumer, see [`Client::deliveries`], instead of being passed to
+    /// the [`Events`] until there is one.
+    pub fn wait_for_consumer(mut self, waits: bool) -> Self {
+        self.waits = waits;
+        self
+    }
+
     /// Calls `feed` from the event loop at least once per interval, without extra wake-ups if the loop
     /// iterates often enough anyway. This proves that the loop makes progress, not that the cloud can be
     /// reached.
@@ -177,6 +198,17 @@ impl ClientBuilder {
     /// disk.
     pub fn check(&self) -> Result<(), StartError> {
         self.target(&TrustedTime::new(WallClock::system(), self.data_dir.path())).map(|_| ())
+    }
+
+    /// The file of the positions, and what is in it.
+    fn positions(&self) -> (Option<PositionsFile>, Option<Positions>) {
+        let Some(directory) = &self.runtime_dir else { return (None, None) };
+        let file = PositionsFile::new(directory, self.core.device_id.clone());
+        let positions = file.load().unwrap_or_else(|error| {
+            warn!(%error, "cannot read which kept messages are acknowledged: some may come again");
+            None
+        });
+        (Some(file), positions)
     }
 
     fn target(&self, trusted_time: &TrustedTime) -> Result<Target, StartError> {
@@ -197,12 +229,13 @@ impl ClientBuilder {
         let data_dir = take(self.data_dir.clone()).await?;
         let trusted_time = TrustedTime::new(WallClock::system(), data_dir.path());
         let time = trusted_time.clone();
-        let (settings, target) = off_the_executor(move || {
+        let (settings, target, positions) = off_the_executor(move || {
             let target = self.target(&time);
-            (self, target)
+            let positions = self.positions();
+            (self, target, positions)
         })
         .await;
-        let (client, events) = settings.spawn(data_dir, trusted_time, target?)?;
+        let (client, events) = settings.spawn(data_dir, trusted_time, target?, positions)?;
         let mut status = client.watch_status();
         let looked = status.wait_for(|status| status.state != State::Loading);
         if timeout(DISK_TIMEOUT, looked).await.is_err() {
@@ -216,6 +249,7 @@ impl ClientBuilder {
         data_dir: DataDir,
         trusted_time: TrustedTime,
         target: Target,
+        (file, positions): (Option<PositionsFile>, Option<Positions>),
     ) -> Result<(Client, Events), StartError> {
         let device = self.core.device_id.clone();
         if !self.url.is_secure() {
@@ -233,7 +267,8 @@ impl ClientBuilder {
         let (publisher, events) = events::queue(limits, self.core.pong_deadline / 5);
         // Before anything can happen.
         let first = events.subscribe();
-        let core = Connection::new(self.core, rand::random());
+        let mut core = Connection::new(self.core, rand::random());
+        positions.iter().for_each(|positions| core.restore_positions(positions));
 
         let (commands, command_queue) = mpsc::channel(QUEUE);
         let (messages, message_queue) = mpsc::channel(QUEUE);
@@ -248,13 +283,14 @@ impl ClientBuilder {
             trusted_time: trusted_time.clone(),
         };
         let (asker, asked, requests) = requests::channel();
+        let (lanes, dispatcher) = deliveries::lanes(self.waits, file, target.traffic());
         let executor = Executor::new(
             core,
             device,
             target,
             (store, queue),
             trusted_time,
-            (publisher, asked),
+            (publisher, asked, dispatcher),
             status_sender,
         );
         let driver = Driver {
@@ -268,7 +304,7 @@ impl ClientBuilder {
         tokio::spawn(driver.run());
         let vitals = Arc::new(vitals);
         let unsent = Unsent::new(self.max_waiting);
-        Ok((Client { commands, messages, unsent, asker, events, status, vitals }, first))
+        Ok((Client { commands, messages, unsent, asker, lanes, events, status, vitals }, first))
     }
 }
 

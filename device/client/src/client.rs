@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_device_core::{GiveUp, LoggedIn, LoginError, Network, NewContent, NewKept};
-use fedecks_protocol::{Credentials, DeviceId, Term, TermError, UpFrame};
+use fedecks_protocol::{Credentials, DeviceId, Lane, Term, TermError, UpFrame};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::deliveries::{Deliveries, LaneInUse, Lanes};
 use crate::driver::{Command, Outbound};
 use crate::error::{ClientSendError, LogoutError, ReconnectError, Stopped};
 use crate::events::{Events, Subscriptions};
@@ -40,6 +41,7 @@ pub struct Client {
     pub(crate) messages: mpsc::Sender<Outbound>,
     pub(crate) unsent: Unsent,
     pub(crate) asker: Asker,
+    pub(crate) lanes: Lanes,
     pub(crate) events: Subscriptions,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) vitals: Arc<Vitals>,
@@ -182,6 +184,32 @@ impl Client {
         self.asker.consume()
     }
 
+    /// The kept messages of a lane, for the only one who acknowledges them. What it has not acknowledged when it is
+    /// dropped waits for the next one.
+    ///
+    /// A lane that has not had such a consumer yet passes its messages to the [`Events`] like any other, which
+    /// acknowledges them; see [`ClientBuilder::wait_for_consumer`](crate::ClientBuilder::wait_for_consumer).
+    ///
+    /// ```no_run
+    /// # async fn example(client: &fedecks_device::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use fedecks_device::deliveries::Lane;
+    ///
+    /// let mut deliveries = client.deliveries(Lane::Normal)?;
+    /// while let Some(delivery) = deliveries.next().await {
+    ///     match delivery.parse::<String>() {
+    ///         Ok(text) => {
+    ///             println!("{text}");
+    ///             delivery.ack();
+    ///         }
+    ///         Err(_) => delivery.reject(),
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn deliveries(&self, lane: Lane) -> Result<Deliveries, LaneInUse> {
+        self.lanes.consume(lane)
+    }
+
     /// Reports the state of the network: the client dials immediately when the network is back, and
     /// checks that the connection is alive when the network changed.
     pub async fn network(&self, network: Network) -> Result<(), Stopped> {
@@ -200,7 +228,9 @@ impl Client {
 
     /// Events from now on, in addition to those that [`ClientBuilder::start`](crate::ClientBuilder::start) returned.
     pub fn subscribe(&self) -> Events {
-        self.events.subscribe()
+        let events = self.events.subscribe();
+        self.lanes.on_reader();
+        events
     }
 
     /// The connection's status.

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::clock::{Alarm, BootClock};
+use crate::deliveries::Dispatcher;
 use crate::dial::Target;
 use crate::events::Publisher;
 use crate::kept::{Kept, Outcomes};
@@ -138,6 +139,7 @@ impl Driver {
                 Some(command) = requests.recv(), if flushed => Input::Request(command),
                 Some(done) = executor.store_jobs.join_next() => Input::Store(unwind(done)),
                 Some(_) = executor.closing.join_next() => continue,
+                () = executor.deliveries.changed() => continue,
                 fired = alarm.fired() => match fired {
                     Ok(()) => Input::Timeout,
                     Err(error) => return error!(%error, "the timer failed, the client stops"),
@@ -178,6 +180,7 @@ pub(crate) struct Executor {
     trusted_time: TrustedTime,
     events: Publisher,
     asked: Asked,
+    deliveries: Dispatcher,
     link: Link,
     store_jobs: JoinSet<StoreResult>,
     closing: JoinSet<()>,
@@ -202,7 +205,7 @@ impl Executor {
         target: Target,
         (store, queue): (TokenStore, DiskQueue),
         trusted_time: TrustedTime,
-        (events, asked): (Publisher, Asked),
+        (events, asked, deliveries): (Publisher, Asked, Dispatcher),
         status: watch::Sender<Status>,
     ) -> Self {
         Self {
@@ -215,6 +218,7 @@ impl Executor {
             trusted_time,
             events,
             asked,
+            deliveries,
             link: Link::Idle,
             store_jobs: JoinSet::new(),
             closing: JoinSet::new(),
@@ -294,6 +298,7 @@ impl Executor {
     }
 
     fn run_actions(&mut self) {
+        self.deliveries.settle(&self.events, &mut self.core);
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::LoadToken => {
@@ -368,6 +373,9 @@ impl Executor {
                     log_events::message(&message);
                     self.traffic.message_received();
                     self.events.publish_message(message);
+                }
+                action @ (Action::DeliverKept(_) | Action::StorePositions(_)) => {
+                    self.deliveries.on_action(action);
                 }
                 action @ (Action::AnswerRequest { .. }
                 | Action::DeliverRequest { .. }

@@ -123,6 +123,10 @@ impl EventQueue {
         waiting.map_or(Next::Nothing, |waiting| Next::Event(waiting.event.clone()))
     }
 
+    pub(crate) fn has_readers(&self) -> bool {
+        !self.readers.is_empty()
+    }
+
     /// How many events wait.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()

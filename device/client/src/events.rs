@@ -125,6 +125,11 @@ impl Publisher {
         now - *self.stalled_since.get_or_insert(now) >= self.patience
     }
 
+    /// Whether there is a reader.
+    pub(crate) fn has_readers(&self) -> bool {
+        self.shared.lock().queue.has_readers()
+    }
+
     /// When reading resumes even if no reader has caught up.
     pub(crate) fn resume_by(&self) -> Option<Time> {
         self.stalled_since.map(|since| since + self.patience)

@@ -58,6 +58,8 @@ pub struct ConnectionHealth {
     pub traffic: Traffic,
     /// The messages that are kept until the cloud has acknowledged them.
     pub queue: QueueHealth,
+    /// The kept messages from the cloud that wait for the application.
+    pub inbox: InboxHealth,
     /// Round-trip time of the last ping that was answered, in milliseconds.
     pub round_trip_ms: Option<f64>,
 }
@@ -88,6 +90,16 @@ pub struct DiskQueueHealth {
     pub damaged: u64,
     /// Why the queue cannot be written or read; none if it could the last time.
     pub error: Option<String>,
+}
+
+/// The kept messages from the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct InboxHealth {
+    /// Messages that the application has not acknowledged.
+    pub messages: u64,
+    /// The bytes of their content.
+    pub bytes: u64,
 }
 
 /// Something that went wrong.
@@ -190,6 +202,7 @@ impl Vitals {
             store: store(status, &self.data_dir),
             clock: clock(time, self.trusted_time.floor().as_secs()),
             traffic: self.traffic.read(),
+            inbox: InboxHealth { messages: status.inbox.messages, bytes: status.inbox.bytes },
             queue: QueueHealth {
                 messages: status.queue.messages,
                 bytes: status.queue.bytes,

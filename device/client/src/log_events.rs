@@ -94,6 +94,13 @@ pub(crate) fn notice(notice: &Notice) {
                 "the cloud knows other messages of this device: those that are kept may arrive twice, flagged"
             );
         }
+        Notice::Gap { messages } => warn!(
+            messages,
+            "the positions were set back: the cloud has kept messages no longer that may have come before"
+        ),
+        Notice::Skipped { messages, reason } => {
+            info!(messages, reason = reason.as_str(), "the cloud has dropped kept messages");
+        }
         Notice::Violation(violation) => {
             error!(%violation, "the cloud violated the protocol of kept messages")
         }

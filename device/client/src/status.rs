@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fedecks_device_core::{
-    Connection, DiskQueueStatus, Event, FailReason, LostReason, Network, QueueStatus, State,
-    Stored, Time,
+    Connection, DiskQueueStatus, Event, FailReason, InboxStatus, LostReason, Network, QueueStatus,
+    State, Stored, Time,
 };
 use fedecks_protocol::{CloseCode, Refusal};
 
@@ -54,6 +54,8 @@ pub struct Status {
     pub queue: QueueStatus,
     /// Those of them that are on disk, or on their way there.
     pub disk_queue: DiskQueueStatus,
+    /// The kept messages from the cloud that the application has not acknowledged.
+    pub inbox: InboxStatus,
 }
 
 /// The failure of an attempt or a connection.
@@ -96,6 +98,7 @@ impl Status {
             round_trip: core.round_trip(),
             queue: core.queue(),
             disk_queue: core.disk_queue().unwrap_or_default(),
+            inbox: core.inbox(),
         }
     }
 

@@ -4,6 +4,7 @@
 mod atomic_file;
 mod data_dir;
 mod queue;
+mod positions;
 mod sealed_text;
 mod store_error;
 mod token;
@@ -11,5 +12,6 @@ mod token;
 pub use atomic_file::AtomicFile;
 pub use data_dir::DataDir;
 pub(crate) use queue::DiskQueue;
+pub(crate) use positions::PositionsFile;
 pub use store_error::StoreError;
 pub use token::TokenStore;
