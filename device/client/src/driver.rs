@@ -375,7 +375,7 @@ impl Executor {
                     self.events.publish_message(message);
                 }
                 action @ (Action::DeliverKept(_) | Action::StorePositions(_)) => {
-                    self.deliveries.on_action(action);
+                    self.deliveries.on_action(action)
                 }
                 action @ (Action::AnswerRequest { .. }
                 | Action::DeliverRequest { .. }

@@ -36,10 +36,10 @@ pub(crate) enum Timer {
 
 /// One deadline for each [`Timer`].
 #[derive(Debug, Default)]
-pub(crate) struct Timers([Option<Time>; 12]);
+pub(crate) struct Timers([Option<Time>; 13]);
 
 impl Timers {
-    const ALL: [Timer; 12] = [
+    const ALL: [Timer; 13] = [
         Timer::Retry,
         Timer::Phase,
         Timer::Ping,

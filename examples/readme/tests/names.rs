@@ -8,6 +8,7 @@ use std::path::Path;
 #[expect(unused_imports, reason = "that they can be named is the test")]
 mod device {
     use fedecks_device::clock::{Alarm, BootClock};
+    use fedecks_device::deliveries::{Deliveries, Delivery, InboxStatus, LaneInUse};
     use fedecks_device::error::{
         AuthError, ClientSendError, CredentialsError, EncodeError, GiveUp, InvalidDeviceId,
         InvalidUrl, LoginError, LogoutError, NotRegistered, ReconnectError, SendError, StartError,
@@ -16,7 +17,7 @@ mod device {
     use fedecks_device::event::{Attempt, FailReason, LostReason, Phase, Stored, Time};
     use fedecks_device::health::{
         ClockHealth, ConnectionHealth, DiskQueueHealth, Failure, FailureHealth, FailureReason,
-        QueueHealth, StoreHealth, TokenHealth, Traffic,
+        InboxHealth, QueueHealth, StoreHealth, TokenHealth, Traffic,
     };
     use fedecks_device::kept::{
         DiskQueueStatus, Keep, KeepError, Kept, Lane, Place, QueueStatus, SendKeptError, Settled,

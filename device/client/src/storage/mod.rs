@@ -3,15 +3,15 @@
 
 mod atomic_file;
 mod data_dir;
-mod queue;
 mod positions;
+mod queue;
 mod sealed_text;
 mod store_error;
 mod token;
 
 pub use atomic_file::AtomicFile;
 pub use data_dir::DataDir;
-pub(crate) use queue::DiskQueue;
 pub(crate) use positions::PositionsFile;
+pub(crate) use queue::DiskQueue;
 pub use store_error::StoreError;
 pub use token::TokenStore;
