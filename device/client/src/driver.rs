@@ -240,7 +240,8 @@ impl Executor {
             LinkEvent::Binary(bytes) => self.core.handle_message(now, attempt, &bytes),
             LinkEvent::Text(size) => self.core.handle_text(now, attempt, size),
             LinkEvent::Pong => self.core.handle_pong(now, attempt),
-            LinkEvent::Traffic => self.core.handle_traffic(now, attempt),
+            LinkEvent::Progress => self.core.handle_progress(now, attempt),
+            LinkEvent::Ping => self.core.handle_traffic(now, attempt),
             // The next iteration may take a message from the queue.
             LinkEvent::Flushed => {}
             LinkEvent::Lost(reason) => self.core.handle_lost(now, attempt, reason),

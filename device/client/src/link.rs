@@ -32,8 +32,9 @@ pub(crate) enum LinkEvent {
     Dialed(Result<(), DialError>),
     Binary(Bytes),
     Text(usize),
-    /// The cloud has shown activity short of a complete message, or has sent a ping.
-    Traffic,
+    /// A message is being transferred, in either direction, and not complete.
+    Progress,
+    Ping,
     Pong,
     /// Everything written has been flushed to the socket: the next message may be sent.
     Flushed,
@@ -217,6 +218,10 @@ impl Up {
             }
         }
         let received = Pin::new(&mut self.socket).poll_next(context);
+        if let Poll::Ready(Some(Ok(_))) = received {
+            // The bytes of a complete message are no progress of another.
+            self.last_activity = self.socket.get_ref().activity();
+        }
         if let Poll::Ready(Some(Ok(Message::Binary(_) | Message::Close(_)))) = received {
             if let Some(probation) = self.probation.take() {
                 probation.pass();
@@ -229,10 +234,10 @@ impl Up {
                 // tungstenite has written the pong; the next poll flushes it.
                 Message::Ping(_) => {
                     self.unflushed = true;
-                    LinkEvent::Traffic
+                    LinkEvent::Ping
                 }
                 Message::Pong(_) => LinkEvent::Pong,
-                Message::Frame(_) => LinkEvent::Traffic,
+                Message::Frame(_) => LinkEvent::Progress,
                 Message::Close(frame) => {
                     // tungstenite has prepared the reply, which nearly always fits into the socket's
                     // buffer; waiting for room would gain nothing.
@@ -255,7 +260,7 @@ impl Up {
                     LinkEvent::Lost(reason)
                 } else if activity != self.last_activity {
                     self.last_activity = activity;
-                    LinkEvent::Traffic
+                    LinkEvent::Progress
                 } else if flushed {
                     LinkEvent::Flushed
                 } else {

@@ -306,7 +306,14 @@ impl Connection {
         }
     }
 
-    /// Handles any other traffic from the cloud: a ping, part of a message.
+    /// Handles bytes of a message that is transferred and not complete, in either direction.
+    pub fn handle_progress(&mut self, now: Time, attempt: Attempt) {
+        if let (Link::Connected(it), true) = (&mut self.link, attempt == self.shared.attempt) {
+            it.on_progress(now, &mut self.shared);
+        }
+    }
+
+    /// Handles any other traffic from the cloud, such as a ping.
     pub fn handle_traffic(&mut self, now: Time, attempt: Attempt) {
         if let (Link::Connected(it), true) = (&mut self.link, attempt == self.shared.attempt) {
             it.on_traffic(now, &mut self.shared);

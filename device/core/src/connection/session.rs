@@ -228,6 +228,14 @@ impl Session {
         self.on_traffic(now, cx);
     }
 
+    /// A part of a message: what the session has to confirm, or its confirmation, may be behind the rest of it.
+    pub(super) fn on_progress(&mut self, now: Time, cx: &mut Shared) {
+        if cx.out.timers.get(Timer::Alive).is_some() {
+            cx.out.timers.set(Timer::Alive, now + cx.round_trip.pong_deadline(&cx.config));
+        }
+        self.on_traffic(now, cx);
+    }
+
     pub(super) fn on_traffic(&mut self, now: Time, cx: &mut Shared) {
         self.heartbeat.on_received(now);
         self.probing = false;

@@ -48,6 +48,7 @@ pub(crate) enum LinkInput {
     Bytes(Vec<u8>),
     Text,
     Traffic,
+    Progress,
     Pong,
     Lost(LostReason),
 }

@@ -84,7 +84,8 @@ fn link_input() -> impl Strategy<Value = LinkInput> {
         10 => frame().prop_map(LinkInput::Frame),
         2 => prop::collection::vec(any::<u8>(), 0..40).prop_map(LinkInput::Bytes),
         1 => Just(LinkInput::Text),
-        3 => Just(LinkInput::Traffic),
+        2 => Just(LinkInput::Traffic),
+        1 => Just(LinkInput::Progress),
         3 => Just(LinkInput::Pong),
         3 => lost().prop_map(LinkInput::Lost),
     ]

@@ -204,6 +204,7 @@ impl Observer {
             }
             LinkInput::Text => self.core.handle_text(now, attempt, 7),
             LinkInput::Traffic => self.core.handle_traffic(now, attempt),
+            LinkInput::Progress => self.core.handle_progress(now, attempt),
             LinkInput::Pong => self.core.handle_pong(now, attempt),
             LinkInput::Lost(reason) => {
                 if self.is_live(attempt) {

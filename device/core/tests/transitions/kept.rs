@@ -320,6 +320,19 @@ fn a_send_is_confirmed_by_the_session_and_unknown_without_it() {
 }
 
 #[test]
+fn a_message_that_takes_long_does_not_hide_the_session() {
+    let mut it = Machine::dialing();
+    connect(&mut it, 1, offering(CLOUD));
+    send_to_confirm(&mut it, SEND);
+    for _ in 0..20 {
+        it.now = it.now + secs(9);
+        it.core.handle_timeout(it.now);
+        it.progress(1).discard_outputs().expect_state(State::Connected);
+    }
+    it.frame(1, &DownFrame::Alive(1)).expect([answer_send(SEND, Ok(()))]);
+}
+
+#[test]
 fn a_proxy_that_answers_pings_itself_is_found_out() {
     let mut it = Machine::dialing();
     connect(&mut it, 1, offering(CLOUD));

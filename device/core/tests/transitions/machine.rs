@@ -239,6 +239,10 @@ impl Machine {
         self.give(|core, now| core.handle_traffic(now, Attempt(attempt)))
     }
 
+    pub(crate) fn progress(&mut self, attempt: u64) -> &mut Self {
+        self.give(|core, now| core.handle_progress(now, Attempt(attempt)))
+    }
+
     pub(crate) fn pong(&mut self, attempt: u64) -> &mut Self {
         self.give(|core, now| core.handle_pong(now, Attempt(attempt)))
     }
