@@ -17,6 +17,8 @@ use crate::waiting::Waiting;
 pub struct Sender<B> {
     /// Older ones first.
     streams: Vec<Outbound<B>>,
+    /// Lanes of which only complete streams are sent.
+    held: Vec<Lane>,
     is_connected: bool,
     last_handle: u64,
 }
@@ -79,7 +81,7 @@ pub struct Renumbered {
 
 impl<B> Default for Sender<B> {
     fn default() -> Self {
-        Self { streams: Vec::new(), is_connected: false, last_handle: 0 }
+        Self { streams: Vec::new(), held: Vec::new(), is_connected: false, last_handle: 0 }
     }
 }
 
@@ -163,6 +165,9 @@ impl<B: Clone> Sender<B> {
         }
         Lane::ALL.into_iter().find_map(|lane| {
             let next = self.streams.iter_mut().find(|it| it.lane == lane && !it.is_sent())?;
+            if self.held.contains(&lane) && !next.is_complete() {
+                return None;
+            }
             let handle = next.handle()?;
             let (from, to, again, entry) = next.transmit()?;
             Some(match entry {

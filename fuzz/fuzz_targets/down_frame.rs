@@ -2,7 +2,7 @@
 //! round trip.
 #![no_main]
 
-use fedecks_fuzz::{Counting, bounded, check_content, check_request, check_encoded};
+use fedecks_fuzz::{Counting, bounded, check_content, check_encoded, check_request};
 use fedecks_protocol::{Dialect, DownFrame, EncodeError, Limits, Received};
 use libfuzzer_sys::fuzz_target;
 

@@ -27,6 +27,14 @@ impl<B: Clone> Sender<B> {
         true
     }
 
+    /// Holds back the messages of a lane that are not in streams by [`Sender::open_complete`]: older ones follow.
+    pub fn hold(&mut self, lane: Lane, is_held: bool) {
+        self.held.retain(|it| *it != lane);
+        if is_held {
+            self.held.push(lane);
+        }
+    }
+
     /// Opens a new stream whose entries are stored: it keeps its numbers, also if the receiver knows others. False as
     /// for [`Sender::open`].
     pub fn open_stored(&mut self, lane: Lane, stream: StreamId) -> bool {

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::command::{Command, Outbound};
 use crate::deliveries::{Deliveries, LaneInUse, Lanes};
-use crate::driver::{Command, Outbound};
 use crate::error::{ClientSendError, LogoutError, ReconnectError, Stopped};
 use crate::events::{Events, Subscriptions};
 use crate::health::{ConnectionHealth, Vitals};

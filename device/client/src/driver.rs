@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use fedecks_device_core::{
     Action, Attempt, Connection, Event, KeepError, KeepId, LoggedIn, LoginError, LoginId, LogoutId,
-    Network, NewKept, NotRegistered, Notice, QueueDone, SendError, SendId, Settled, State, Time,
+    NewKept, Notice, QueueDone, SendError, SendId, Settled, State, Time,
 };
-use fedecks_protocol::{Credentials, DeviceId, IssuedToken, SkipReason, UpFrame};
+use fedecks_protocol::{DeviceId, IssuedToken, SkipReason};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::clock::{Alarm, BootClock};
+use crate::command::{Command, Outbound};
 use crate::deliveries::Dispatcher;
 use crate::dial::Target;
 use crate::events::Publisher;
@@ -26,29 +27,7 @@ use crate::status::Status;
 use crate::storage::{DiskQueue, TokenStore};
 use crate::tls::TrustedTime;
 use crate::traffic::TrafficCounters;
-use crate::unsent::Share;
 use crate::watchdog::Watchdog;
-
-/// A request from the application. The reply to a logout is an error while the token is still on disk.
-pub(crate) enum Command {
-    Login { credentials: Credentials, reply: oneshot::Sender<Result<LoggedIn, LoginError>> },
-    Logout { reply: oneshot::Sender<Result<(), String>> },
-    Reconnect { reply: oneshot::Sender<Result<(), NotRegistered>> },
-    Keep { kept: NewKept, reply: oneshot::Sender<Result<Kept, KeepError>>, _share: Share },
-    Network(Network),
-    Shutdown,
-}
-
-/// A message from the application. It has a separate queue: a message waits for the ones before it to be
-/// sent, and commands must not wait for that.
-pub(crate) struct Outbound {
-    pub(crate) frame: UpFrame,
-    /// Answered when the cloud has confirmed that it has read it.
-    pub(crate) confirm: bool,
-    pub(crate) reply: oneshot::Sender<Result<(), SendError>>,
-    /// Returned when the message is encoded.
-    pub(crate) share: Share,
-}
 
 pub(crate) struct Driver {
     pub(crate) executor: Executor,

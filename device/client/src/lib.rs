@@ -32,6 +32,7 @@
 mod builder;
 mod client;
 pub mod clock;
+mod command;
 pub mod deliveries;
 mod dial;
 mod driver;

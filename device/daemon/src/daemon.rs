@@ -107,6 +107,7 @@ pub(crate) fn builder(config: &DeviceConfig, identity: &DeviceIdentity) -> Clien
         .max_waiting(config.max_waiting)
         .keep_bytes(config.keep_bytes)
         .queue_limits(config.queue_limits.0, config.queue_limits.1)
+        .wait_for_consumer(true)
 }
 
 async fn serve(

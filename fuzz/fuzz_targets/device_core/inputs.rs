@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use fedecks_device_core::{DialError, LostReason, Network, Phase};
 use fedecks_protocol::{
-    Ack, Capabilities, CloseReason, DeliveryFrame, DeliveryOffer, Dialect, DownFrame, InstallationId,
-    Limits, NoReplyReason, Refusal, RequestFrame, RequestId, Tag, Term, UpFrame, Welcome,
+    Ack, Capabilities, CloseReason, DeliveryFrame, DeliveryOffer, Dialect, DownFrame,
+    InstallationId, Limits, NoReplyReason, Refusal, RequestFrame, RequestId, Tag, Term, UpFrame,
+    Welcome,
 };
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 
@@ -91,7 +92,9 @@ fn request(bytes: &mut Unstructured<'_>) -> Result<RequestFrame> {
     let content = Dialect::Bincode.keep_term(&Term::from("hello"), &Limits::default());
     Ok(match (bytes.int_in_range(0..=4)?, content) {
         (0, Ok(content)) => RequestFrame::Reply { request, content },
-        (1, _) => RequestFrame::no_reply(request, NoReplyReason::from_number(bytes.arbitrary()?), ""),
+        (1, _) => {
+            RequestFrame::no_reply(request, NoReplyReason::from_number(bytes.arbitrary()?), "")
+        }
         (2 | 3, Ok(content)) => {
             RequestFrame::Request { request, timeout_ms: bytes.arbitrary()?, content }
         }

@@ -50,9 +50,11 @@ struct Accepted {
 
 impl Outbox {
     pub(super) fn new(config: &Config, seed: u64, out: &mut Output) -> Self {
+        let mut sender = Sender::default();
+        let disk = config.disk.map(|limits| DiskQueue::new(limits, config, &mut sender, out));
         Self {
-            sender: Sender::default(),
-            disk: config.disk.map(|limits| DiskQueue::new(limits, config, out)),
+            sender,
+            disk,
             is_connected: false,
             closing: Vec::new(),
             streams: Vec::new(),

@@ -26,7 +26,10 @@ impl Machine {
     }
 
     fn with_seed(seed: u64) -> Self {
-        let core = Connection::new(Config::new(device_id()), seed);
+        Self::with_core(Connection::new(Config::new(device_id()), seed))
+    }
+
+    pub(crate) fn with_core(core: Connection) -> Self {
         Self { core, now: Time::new(secs(1_000)), taken: Vec::new() }
     }
 

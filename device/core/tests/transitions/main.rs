@@ -9,6 +9,7 @@
 
 mod close;
 mod deadlines;
+mod disk;
 mod frames;
 mod heartbeat;
 mod inbox;

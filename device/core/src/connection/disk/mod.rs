@@ -3,6 +3,7 @@
 //! What is not in memory is on disk, or waits here to be written. One job at a time goes to the driver, so that their
 //! order is that of the decisions.
 
+mod hold;
 mod results;
 mod window;
 
@@ -61,6 +62,8 @@ pub(super) struct DiskQueue {
     installation_is_due: bool,
     sync: bool,
     is_running: bool,
+    /// When it was first seen that it runs.
+    running_since: Option<Time>,
     /// The stream that the running job reads, and behind which number.
     loading: Option<(StreamId, u64)>,
     is_open: bool,
@@ -110,8 +113,14 @@ pub(super) struct Circumstances {
 
 impl DiskQueue {
     /// Starts by opening the queue.
-    pub(super) fn new(limits: DiskLimits, config: &Config, out: &mut Output) -> Self {
+    pub(super) fn new(
+        limits: DiskLimits,
+        config: &Config,
+        sender: &mut Sender<Content>,
+        out: &mut Output,
+    ) -> Self {
         out.push(Action::Queue(QueueJob::default()));
+        Lane::ALL.into_iter().for_each(|lane| sender.hold(lane, true));
         Self {
             limits,
             memory: config.keep_bytes,
@@ -128,6 +137,7 @@ impl DiskQueue {
             installation_is_due: false,
             sync: false,
             is_running: true,
+            running_since: None,
             loading: None,
             is_open: false,
             last_jobs: None,
@@ -251,8 +261,9 @@ impl DiskQueue {
         if at.is_connected {
             self.load_unwritten(sender);
         }
+        self.hold(at.now, sender);
         if let Some(job) = self.next_job(at, sender).filter(|_| !self.is_running) {
-            self.is_running = true;
+            (self.is_running, self.running_since) = (true, Some(at.now));
             out.push(Action::Queue(self.take(job, sender)));
         }
         self.arm(at, out);
@@ -340,7 +351,8 @@ impl DiskQueue {
         let flush = idle(self.flush_at(at));
         let open = idle(self.retry_at.filter(|_| !self.is_open));
         let load = idle(self.load_at.filter(|_| at.is_connected));
-        let later = [load, open].into_iter().flatten().filter(|time| *time > at.now).min();
+        let hold = self.held_until().filter(|_| at.is_connected);
+        let later = [load, open, hold].into_iter().flatten().filter(|time| *time > at.now).min();
         match [deadline, flush, later].into_iter().flatten().min() {
             Some(time) if self.last_jobs.is_none() => out.timers.set(Timer::Queue, time),
             _ => out.timers.stop(Timer::Queue),

@@ -36,7 +36,7 @@ impl DiskQueue {
         out: &mut Output,
     ) -> AfterJob {
         let mut after = AfterJob::default();
-        self.is_running = false;
+        (self.is_running, self.running_since) = (false, None);
         self.usage = done.usage;
         let loading = self.loading.take();
         // What is in memory may be another window by now.
