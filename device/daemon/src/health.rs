@@ -75,7 +75,7 @@ mod tests {
 
     const KEYS: &str = "version device_id device_id_from url uptime_s state state_for_s \
         connected_since next_attempt_in_ms network network_source attempts failures last_failure \
-        last_refusal token store provisioning clock log_lines_missing configuration traffic queue round_trip_ms";
+        last_refusal token store provisioning clock log_lines_missing configuration traffic queue inbox round_trip_ms";
 
     #[tokio::test]
     async fn the_keys_of_the_health_and_their_order_are_frozen() {

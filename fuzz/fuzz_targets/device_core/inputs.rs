@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use fedecks_device_core::{DialError, LostReason, Network, Phase};
+use fedecks_device_core::{DialError, LostReason, Network, Outcome, Phase};
 use fedecks_protocol::{
-    Ack, Capabilities, CloseReason, DeliveryFrame, DeliveryOffer, Dialect, DownFrame,
-    InstallationId, Limits, NoReplyReason, Refusal, RequestFrame, RequestId, Tag, Term, UpFrame,
-    Welcome,
+    Ack, Capabilities, CloseReason, Content, DeliveryFrame, DeliveryOffer, Dialect, DownFrame,
+    InstallationId, Kept, Lane, Limits, NoReplyReason, Refusal, RequestFrame, RequestId, Resume,
+    Skip, SkipReason, StreamId, Tag, Term, UpFrame, Welcome,
 };
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 
@@ -14,7 +14,7 @@ use crate::input::{Input, LinkInput, token};
 
 /// The next input; an error at the end of the bytes.
 pub(crate) fn next(bytes: &mut Unstructured<'_>) -> Result<Input> {
-    Ok(match bytes.int_in_range(0..=15)? {
+    Ok(match bytes.int_in_range(0..=21)? {
         0 => Input::Pass(duration(bytes)?),
         1 => Input::Timeout,
         2 | 3 => Input::NextDeadline,
@@ -30,6 +30,16 @@ pub(crate) fn next(bytes: &mut Unstructured<'_>) -> Result<Input> {
         8 => Input::Reconnect,
         9 => Input::Network(*bytes.choose(&[Network::Up, Network::Changed, Network::Down])?),
         10 => Input::Send(up_frame(bytes)?, bytes.arbitrary()?),
+        16 => Input::Keep {
+            lane: lane(bytes)?,
+            size: bytes.int_in_range(0..=10_000)?,
+            expires_in: duration(bytes)?,
+        },
+        17 => Input::Acknowledge(*bytes.choose(&[Outcome::Processed, Outcome::Rejected])?),
+        18 => Input::Writable,
+        19 => Input::Ask(duration(bytes)?),
+        20 => Input::Reply,
+        21 => Input::Confirm(bytes.arbitrary()?),
         _ => {
             // From an attempt other than the current one in two of eight cases.
             let attempt = *bytes.choose(&[0, 0, 0, 0, 0, 0, -1, 1])?;
@@ -40,7 +50,7 @@ pub(crate) fn next(bytes: &mut Unstructured<'_>) -> Result<Input> {
 
 fn link_input(bytes: &mut Unstructured<'_>) -> Result<LinkInput> {
     let phases = [Phase::Resolve, Phase::Tcp, Phase::Tls, Phase::Upgrade, Phase::Welcome];
-    Ok(match bytes.int_in_range(0..=11)? {
+    Ok(match bytes.int_in_range(0..=12)? {
         0 => LinkInput::Phase(*bytes.choose(&phases)?),
         1 | 2 => LinkInput::Dialed(Ok(())),
         3 => LinkInput::Dialed(Err(DialError::Refused {
@@ -59,6 +69,7 @@ fn link_input(bytes: &mut Unstructured<'_>) -> Result<LinkInput> {
         8 => LinkInput::Text,
         9 => LinkInput::Traffic,
         10 => LinkInput::Pong,
+        12 => LinkInput::Progress,
         _ => LinkInput::Lost(match bytes.int_in_range(0..=3)? {
             0 => LostReason::Broken("reset".into()),
             1 => LostReason::NoPong,
@@ -111,9 +122,30 @@ fn offer(bytes: &mut Unstructured<'_>) -> Result<Option<DeliveryOffer>> {
 
 fn delivery(bytes: &mut Unstructured<'_>) -> Result<DeliveryFrame> {
     let handle = bytes.int_in_range(0..=2)?;
-    Ok(match bytes.int_in_range(0..=2)? {
+    Ok(match bytes.int_in_range(0..=5)? {
         0 => DeliveryFrame::Close { handle },
         1 => DeliveryFrame::Rewind { handle, to: bytes.arbitrary()? },
+        3 => DeliveryFrame::Resume(Resume {
+            handle,
+            lane: lane(bytes)?,
+            stream: StreamId([bytes.int_in_range(0..=3)?; 16]),
+            oldest: bytes.arbitrary()?,
+            newest: bytes.arbitrary()?,
+        }),
+        4 => DeliveryFrame::Skip(Skip {
+            handle,
+            from: bytes.arbitrary()?,
+            to: bytes.arbitrary()?,
+            reason: SkipReason::Expired,
+        }),
+        5 => DeliveryFrame::Kept(Kept {
+            handle,
+            sequence: bytes.arbitrary()?,
+            tag: Tag(bytes.int_in_range(1..=3)?),
+            sent_at_ms: bytes.arbitrary()?,
+            redelivered: bytes.arbitrary()?,
+            content: Content::Raw(vec![7; bytes.int_in_range(0..=300)?]),
+        }),
         _ => DeliveryFrame::Ack(Ack {
             handle,
             up_to: bytes.arbitrary()?,
@@ -123,6 +155,10 @@ fn delivery(bytes: &mut Unstructured<'_>) -> Result<DeliveryFrame> {
             rejected: bytes.arbitrary()?,
         }),
     })
+}
+
+fn lane(bytes: &mut Unstructured<'_>) -> Result<Lane> {
+    Ok(*bytes.choose(&Lane::ALL)?)
 }
 
 fn up_frame(bytes: &mut Unstructured<'_>) -> Result<UpFrame> {
