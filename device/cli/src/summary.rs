@@ -10,7 +10,7 @@ use crate::output::{self, Colors};
 type Render = fn(&Health<'_>, &Term) -> Option<String>;
 /// The known keys in the order of their lines, with labels. Unknown keys, from a newer service, follow as
 /// JSON.
-const LINES: [(&str, &str, Render); 19] = [
+const LINES: [(&str, &str, Render); 20] = [
     ("state", "state", state),
     ("next_attempt_in_ms", "next attempt", |_, wait| Some(format!("in {}", ms(number(wait)?)))),
     ("last_failure", "last failure", failure),
@@ -22,6 +22,7 @@ const LINES: [(&str, &str, Render); 19] = [
     ("clock", "clock", clock),
     ("traffic", "traffic", traffic),
     ("queue", "queue", queue),
+    ("inbox", "inbox", inbox),
     ("round_trip_ms", "round trip", |_, took| Some(format!("{:.1} ms", float(took)?))),
     ("provisioning", "provisioning", provisioning),
     ("configuration", "configuration", configuration),
@@ -176,6 +177,16 @@ fn queue(this: &Health<'_>, queue: &Term) -> Option<String> {
     Some(match lost {
         0 => waiting,
         lost => format!("{waiting}; {}", this.colors.yellow(&format!("{lost} lost"))),
+    })
+}
+
+fn inbox(_: &Health<'_>, inbox: &Term) -> Option<String> {
+    let count = |name: &str| inbox.get(name).and_then(number);
+    Some(match (count("messages")?, count("bytes")?) {
+        (0, _) => String::new(),
+        (messages, bytes) => {
+            format!("{messages} kept messages wait for the application, {bytes} bytes")
+        }
     })
 }
 

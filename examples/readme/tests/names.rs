@@ -83,7 +83,7 @@ mod cloud {
 }
 
 /// Of sources that both libraries consist of: the types that occur in no signature of theirs.
-const INTERNAL: [&str; 37] = [
+const INTERNAL: [&str; 40] = [
     // The core's, which its driver needs.
     "Action",
     "AddressHistory",
@@ -93,10 +93,12 @@ const INTERNAL: [&str; 37] = [
     "Config",
     "Connection",
     "DefaultRoute",
+    "DeliveryKey",
     "DialError",
     "DiskLimits",
     "FoundStream",
     "KeepId",
+    "KeptDelivery",
     "LoginId",
     "LogoutId",
     "Manager",
@@ -106,6 +108,7 @@ const INTERNAL: [&str; 37] = [
     "Notice",
     "Observation",
     "Outgoing",
+    "Positions",
     "QuestionId",
     "QueueDone",
     "QueueEntry",
