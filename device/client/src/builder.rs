@@ -172,7 +172,7 @@ impl ClientBuilder {
     }
 
     /// A directory in memory, such as `/run/fedecks`, which survives this process and not the power. In it the client
-    /// stores which kept messages from the cloud are acknowledged, each time before the cloud is told, so that none
+    /// stores which kept messages from the cloud are acknowledged, each time before the cloud learns it, so that none
     /// comes again after a crash. Without it some may, flagged. The event loop writes there itself.
     pub fn runtime_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.runtime_dir = Some(directory.into());

@@ -1,4 +1,4 @@
-//! Kept messages from the cloud: those who acknowledge them, and the events where nobody does.
+//! Kept messages from the cloud: those who acknowledge them, and the events where no consumer does.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -309,7 +309,7 @@ impl Delivery {
         self.settle(Outcome::Processed);
     }
 
-    /// The application can never take the message: it does not come again, and the cloud is told.
+    /// The application can never take the message: it does not come again, and the cloud learns that.
     pub fn reject(mut self) {
         self.settle(Outcome::Rejected);
     }

@@ -219,7 +219,7 @@ impl Up {
         }
         let received = Pin::new(&mut self.socket).poll_next(context);
         if let Poll::Ready(Some(Ok(_))) = received {
-            // The bytes of a complete message are no progress of another.
+            // The bytes of a complete message do not belong to the next one.
             self.last_activity = self.socket.get_ref().activity();
         }
         if let Poll::Ready(Some(Ok(Message::Binary(_) | Message::Close(_)))) = received {

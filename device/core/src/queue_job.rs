@@ -59,7 +59,7 @@ pub struct QueuedMessage {
     pub content: Content,
 }
 
-/// What became of a [`QueueJob`].
+/// The result of a [`QueueJob`].
 #[derive(Debug, Clone, PartialEq, Default)]
 #[expect(clippy::exhaustive_structs, reason = "the driver makes it")]
 pub struct QueueDone {

@@ -1,3 +1,5 @@
+//! Consumers of kept messages, with a real cloud.
+
 use fedecks_device_core::Event;
 use fedecks_protocol::{
     Ack, Capabilities, CloseCode, Credentials, DeliveryFrame, DeliveryOffer, DeviceId, Dialect,
@@ -168,7 +170,7 @@ async fn without_a_consumer_events_acknowledge_and_later_ones_wait() {
     };
     assert_eq!(within(message).await, Term::from(1));
     assert_eq!(session.ack_after(0).await.up_to, 1);
-    // Nobody reads: it waits for the next one who does.
+    // No one reads: it waits for the next one who does.
     drop(events);
     session.kept(2).await;
     let mut status = client.watch_status();

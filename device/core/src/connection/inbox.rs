@@ -1,4 +1,4 @@
-//! Kept messages from the cloud: what the application has got and not acknowledged, and what the cloud is told.
+//! Kept messages from the cloud: what the application has got and not acknowledged, and what the cloud learns.
 
 use std::collections::VecDeque;
 
@@ -172,7 +172,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// The application is done with a message. After the end of its connection, the cloud is told when it sends the
+    /// The application is done with a message. After the end of its connection, the cloud learns it when it sends the
     /// message again.
     pub(super) fn acknowledge(
         &mut self,

@@ -58,7 +58,7 @@ impl Bench {
         self.settle();
     }
 
-    /// Executes what the core has decided, but for the jobs of the disk.
+    /// Executes what the core has decided, except for the jobs of the disk.
     fn settle(&mut self) {
         loop {
             self.it.core.handle_writable(self.it.now);
@@ -127,7 +127,7 @@ impl Bench {
 }
 
 #[test]
-fn what_earlier_starts_left_goes_before_what_is_sent_while_the_disk_is_opened() {
+fn what_earlier_starts_left_goes_before_what_is_new() {
     for place in [Place::Memory, Place::Disk { sync: false }] {
         let mut it = Bench::new(2);
         it.keep(place, b"new");
@@ -139,7 +139,7 @@ fn what_earlier_starts_left_goes_before_what_is_sent_while_the_disk_is_opened() 
 }
 
 #[test]
-fn more_earlier_starts_than_are_sent_at_a_time_go_before_what_is_new() {
+fn twenty_earlier_starts_go_before_what_is_new() {
     let mut it = Bench::new(20);
     it.keep(Place::Memory, b"new");
     it.keep(Place::Disk { sync: false }, b"newer");
@@ -150,7 +150,7 @@ fn more_earlier_starts_than_are_sent_at_a_time_go_before_what_is_new() {
 }
 
 #[test]
-fn an_urgent_message_does_not_wait_for_older_ones_of_the_normal_lane() {
+fn an_urgent_message_does_not_wait_for_the_normal_lane() {
     let mut it = Bench::new(20);
     it.disk_works();
     let (content, expires_in) = (NewContent::Raw(b"urgent".to_vec()), secs(3600));
@@ -170,7 +170,7 @@ fn a_disk_that_cannot_be_opened_holds_nothing_back() {
 }
 
 #[test]
-fn a_disk_that_does_not_respond_holds_nothing_back_for_longer_than_ten_seconds() {
+fn a_disk_that_does_not_respond_delays_for_ten_seconds() {
     let mut it = Bench::new(0);
     it.keep(Place::Memory, b"new");
     it.run_for(9);

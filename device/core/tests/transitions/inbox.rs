@@ -1,4 +1,4 @@
-//! Kept messages from the cloud: each reaches the application once, and the cloud is told what it did with them.
+//! Kept messages from the cloud: each reaches the application once, and the cloud learns what it did with them.
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind")]
 
 use fedecks_protocol::{Ack, Content, Kept, Resume, Skip};
@@ -75,7 +75,7 @@ fn acknowledge(it: &mut Machine, key: u64, outcome: Outcome) {
 }
 
 #[test]
-fn a_position_is_stored_when_the_application_is_done_and_acknowledged_after_a_moment() {
+fn a_position_is_stored_before_it_is_acknowledged() {
     let mut it = connected();
     it.frame(1, &resume(1, 3));
     assert_eq!(seen(&mut it), [acked(0)]);
@@ -97,7 +97,7 @@ fn a_position_is_stored_when_the_application_is_done_and_acknowledged_after_a_mo
 }
 
 #[test]
-fn what_the_application_has_is_not_handed_over_again_after_a_reconnect() {
+fn a_reconnect_hands_over_nothing_that_the_application_has() {
     let mut it = connected();
     it.frame(1, &resume(1, 3)).frame(1, &kept(1, 1)).frame(1, &kept(2, 1)).discard_outputs();
     it.broken(1).discard_outputs();
@@ -131,7 +131,7 @@ fn what_the_application_has_is_not_handed_over_again_after_a_reconnect() {
 }
 
 #[test]
-fn positions_of_an_earlier_run_continue_only_with_the_same_cloud() {
+fn stored_positions_continue_only_with_the_same_cloud() {
     let position = StreamPosition { stream: STREAM, lane: Lane::Normal, up_to: 2, tag: Tag(102) };
     let installation = InstallationId([7; 16]);
     let positions = Positions { installation, streams: vec![position] };
@@ -145,7 +145,7 @@ fn positions_of_an_earlier_run_continue_only_with_the_same_cloud() {
 }
 
 #[test]
-fn what_cannot_be_decoded_is_rejected_and_does_not_stop_the_rest() {
+fn what_cannot_be_decoded_does_not_stop_the_rest() {
     let mut it = connected();
     it.frame(1, &resume(1, 3)).discard_outputs();
     let heavy = Term::List(vec![Term::Nil; 200_000]);
@@ -165,7 +165,7 @@ fn what_cannot_be_decoded_is_rejected_and_does_not_stop_the_rest() {
 }
 
 #[test]
-fn numbers_without_a_message_and_gaps_are_acknowledged_and_logged() {
+fn gaps_are_acknowledged_and_logged() {
     let mut it = connected();
     it.frame(1, &resume(1, 4)).discard_outputs();
     let reason = SkipReason::Expired;

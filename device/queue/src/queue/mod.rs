@@ -135,7 +135,7 @@ impl<D: Directory> Queue<D> {
 
     /// Forgets the numbers of a stream up to one. What was not written never is; segments that are done are removed.
     /// Those of a stream of an earlier start are gone for good when its last number is acknowledged.
-    /// A stream of this start may be acknowledged beyond its last record: then it goes on there.
+    /// A stream of this start may be acknowledged beyond its last record: then it continues there.
     /// An error says that a segment could not be: it is found again at the next start.
     pub fn acknowledged(&mut self, stream: StreamId, up_to: u64) -> io::Result<()> {
         let Some(known) = self.streams.iter_mut().find(|known| known.id == stream) else {

@@ -74,7 +74,7 @@ fn an_acknowledged_segment_is_not_lost_when_it_is_dropped() {
 }
 
 #[test]
-fn numbers_that_were_acknowledged_before_they_were_written_are_not_missing() {
+fn what_was_acknowledged_before_it_was_written_is_not_missing() {
     let mut queue = filled(Lane::Normal, 3);
     queue.acknowledged(STREAM, 8).unwrap();
     queue.append(STREAM, Lane::Normal, message(9)).unwrap();
