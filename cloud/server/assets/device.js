@@ -187,14 +187,14 @@ function pair(name, value) {
 const WORDS = {
   connected: ["Connected", ""], disconnected: ["Disconnected", ""], message: ["Message from the device", "up"],
   "raw-message": ["Bytes from the device", "up"], sent: ["Sent to the device", "down"],
-  "raw-sent": ["Bytes sent to the device", "down"], refused: ["Refused", "no"], revoked: ["Revoked", "no"],
+  "raw-sent": ["Bytes sent to the device", "down"], "message-settled": ["Kept message", "down"], refused: ["Refused", "no"], revoked: ["Revoked", "no"],
   blocked: ["Blocked", "no"], unblocked: ["Unblocked", ""], gap: ["Some events are missing here", "no"],
 };
 
 function entry(event) {
   const [word, kind] = WORDS[event.kind];
   const at = event.time == null ? null : h("time", { datetime: event.time, title: event.time }, new Date(event.time).toLocaleTimeString());
-  const more = [event.by, event.authenticated_by && `by ${event.authenticated_by}`, event.peer, event.reason];
+  const more = [event.by, event.authenticated_by && `by ${event.authenticated_by}`, event.peer, event.state, event.reason];
   const meta = h("div", { class: "meta" }, at, h("span", { class: "kind" }, word));
   for (const text of more) if (text) meta.append(foreign(text));
   const content = "message" in event ? JSON.stringify(event.message, null, 1) : event.bytes == null ? null : `${event.bytes} (Base64)`;

@@ -18,8 +18,8 @@ const LONGEST_SILENCE = 300000;
 const STREAMS = 4;
 
 const KINDS = [
-  "connected", "disconnected", "message", "raw-message", "sent", "raw-sent", "refused", "revoked",
-  "blocked", "unblocked", "gap",
+  "connected", "disconnected", "message", "raw-message", "sent", "raw-sent", "message-settled", "refused",
+  "revoked", "blocked", "unblocked", "gap",
 ];
 
 /**

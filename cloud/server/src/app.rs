@@ -22,12 +22,13 @@ use crate::audit_trail::AuditTrail;
 use crate::clock::ClockKeeper;
 use crate::config::{Config, Overrides, TlsChoice};
 use crate::dashboard_sessions::DashboardSessions;
+use crate::device_messages::DeviceMessages;
 use crate::error::ServerError;
 use crate::events::{self, Bounds, EventLog, Streams};
 use crate::handler::RecordingHandler;
 use crate::history::History;
 use crate::http::{health, root};
-use crate::metrics::{DeviceCounters, DeviceRequests, Metrics};
+use crate::metrics::{DeviceCounters, DeviceMessageCounters, DeviceRequests, Metrics};
 use crate::request_memory::RequestMemory;
 use crate::signals::{self, Shutdown};
 use crate::state::AppState;
@@ -149,9 +150,12 @@ impl App {
         let events = EventLog::new(kept);
         let counters = DeviceCounters::default();
         let accounts = AccountHandler::new(store.clone()).failed_logins(failed_logins.clone());
-        let recorders = (events.clone(), counters.clone(), audit_trail.clone());
+        let message_counters = DeviceMessageCounters::default();
+        let counted = (counters.clone(), message_counters.clone());
+        let recorders = (events.clone(), audit_trail.clone());
         let kept = KeptEvents::new(&config.webhooks);
-        let handler = RecordingHandler::new(accounts, denylist.clone(), kept.clone(), recorders);
+        let handler =
+            RecordingHandler::new(accounts, denylist.clone(), kept.clone(), counted, recorders);
         let cloud = Fedecks::builder(handler, keyring, store.clone())
             .messages(store.clone())
             .device_queue(store.clone())
@@ -183,6 +187,10 @@ impl App {
         metrics.register(clock.clone());
         let device_requests = DeviceRequests::default();
         metrics.register(device_requests.clone());
+        metrics.register(message_counters.clone());
+        let device_messages =
+            DeviceMessages::new(store.clone(), cloud.hub(), clock.clone(), message_counters);
+        tasks.spawn(expiry::run_messages(device_messages.clone()));
         let health = health::filter(monitor, clock, &stopped);
         let history = History::new(&counters, cloud.hub());
         tasks.spawn(history.clone().run());
@@ -191,6 +199,7 @@ impl App {
             accounts: store.clone(),
             devices: store.clone(),
             messages: store.clone(),
+            device_messages,
             audit: store,
             audit_trail,
             events,

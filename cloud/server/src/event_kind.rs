@@ -27,6 +27,7 @@ kinds! {
     RawMessage => "raw-message",
     Sent => "sent",
     RawSent => "raw-sent",
+    MessageSettled => "message-settled",
     Refused => "refused",
     Revoked => "revoked",
     Blocked => "blocked",

@@ -7,6 +7,8 @@ use std::time::Duration;
 use fedecks_store::{AuditStore, Clock, KnownLoginStore, MessageStore, QueueStore, StoreError};
 use tokio::time::MissedTickBehavior;
 
+use crate::device_messages::DeviceMessages;
+
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long the log keeps the kept messages of devices, in seconds: a week.
@@ -14,6 +16,21 @@ const LOG_AGE: u64 = 7 * 24 * 3600;
 
 /// About how many bytes of the store the log takes: 1 GiB.
 const LOG_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// How soon a kept message to a device is seen to have expired.
+const MESSAGES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Has kept messages to devices expire, by the clock by which their sessions do. Never returns: run it as a separate task.
+pub(crate) async fn run_messages(messages: DeviceMessages) {
+    let mut ticks = tokio::time::interval(MESSAGES_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = messages.expire().await {
+            tracing::debug!(%error, "cannot look for messages to devices that have expired");
+        }
+    }
+}
 
 /// Never returns: run it as a separate task.
 pub(crate) async fn run<S>(store: Arc<S>, clock: Clock)

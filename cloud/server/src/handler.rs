@@ -6,7 +6,9 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use fedecks_cloud::accounts::AccountHandler;
-use fedecks_cloud::messaging::{Effects, KeptContent, KeptMessage, KeptOutcome, Presence};
+use fedecks_cloud::messaging::{
+    Effects, KeptContent, KeptMessage, KeptOutcome, Presence, SettledMessage,
+};
 use fedecks_cloud::session::{Disconnected, SessionError};
 use fedecks_cloud::{
     Decision, Denylist, DeviceId, Handler, Login, Message, Outcome, Session, Term,
@@ -18,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::audit_trail::AuditTrail;
 use crate::events::{Event, EventLog, EventPayload, Kept};
-use crate::metrics::DeviceCounters;
+use crate::metrics::{DeviceCounters, DeviceMessageCounters};
 use crate::webhooks::KeptEvents;
 
 /// Logs devices in by accounts and records what happens to them.
@@ -26,6 +28,7 @@ pub(crate) struct RecordingHandler {
     accounts: AccountHandler,
     events: EventLog,
     counters: DeviceCounters,
+    messages: DeviceMessageCounters,
     audit_trail: AuditTrail,
     denylist: Denylist,
     webhooks: KeptEvents,
@@ -42,10 +45,11 @@ impl RecordingHandler {
         accounts: AccountHandler,
         denylist: Denylist,
         webhooks: KeptEvents,
-        (events, counters, audit_trail): (EventLog, DeviceCounters, AuditTrail),
+        (counters, messages): (DeviceCounters, DeviceMessageCounters),
+        (events, audit_trail): (EventLog, AuditTrail),
     ) -> Self {
         let refusals = Mutex::new(Instant::now());
-        Self { accounts, events, counters, audit_trail, denylist, webhooks, refusals }
+        Self { accounts, events, counters, messages, audit_trail, denylist, webhooks, refusals }
     }
 
     fn record(&self, device: &DeviceId, payload: EventPayload) {
@@ -118,6 +122,13 @@ impl Handler for RecordingHandler {
                 webhooks.stored();
             })
             .into()
+    }
+
+    fn on_settled(&self, device: &DeviceId, settled: &[SettledMessage]) {
+        for SettledMessage { id, state, .. } in settled {
+            self.messages.count_settled(state.as_str());
+            self.record(device, EventPayload::MessageSettled { id: *id, state: *state });
+        }
     }
 
     async fn on_raw(&self, session: &Session, bytes: Vec<u8>) -> Outcome {

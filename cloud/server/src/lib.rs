@@ -13,6 +13,7 @@ mod cli;
 mod clock;
 mod config;
 mod dashboard_sessions;
+mod device_messages;
 mod error;
 mod event_kind;
 mod events;

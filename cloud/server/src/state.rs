@@ -9,6 +9,7 @@ use fedecks_store::{AccountStore, AuditStore, DeviceStore, MessageStore};
 use crate::audit_trail::AuditTrail;
 use crate::config::Config;
 use crate::dashboard_sessions::DashboardSessions;
+use crate::device_messages::DeviceMessages;
 use crate::events::{EventLog, Streams};
 use crate::history::History;
 use crate::metrics::{DeviceRequests, Metrics};
@@ -19,6 +20,7 @@ pub(crate) struct AppState {
     pub(crate) accounts: Arc<dyn AccountStore>,
     pub(crate) devices: Arc<dyn DeviceStore>,
     pub(crate) messages: Arc<dyn MessageStore>,
+    pub(crate) device_messages: DeviceMessages,
     pub(crate) audit: Arc<dyn AuditStore>,
     pub(crate) audit_trail: AuditTrail,
     pub(crate) denylist: Denylist,

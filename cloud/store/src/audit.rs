@@ -280,6 +280,8 @@ actions! {
     ChangeRefused => Refusals "change-refused",
     /// A message was sent to a device. Its content is not kept.
     MessageSent => Messages "message-sent",
+    /// A kept message to a device was taken back before it was sent.
+    MessageCancelled => Messages "message-cancelled",
 }
 
 impl AuditAction {

@@ -345,6 +345,14 @@ impl DownState {
             Self::Dropped(_) => "dropped",
         }
     }
+
+    /// Why it was dropped, for programs and people.
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Dropped(reason) => Some(reason.as_str()),
+            _ => None,
+        }
+    }
 }
 
 impl DropReason {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fedecks_cloud::{DeviceId, Message};
 use fedecks_common::text;
 use fedecks_protocol::{JsonTerm, Lane, Tag};
-use fedecks_store::LoggedContent;
+use fedecks_store::{DownState, LoggedContent};
 
 use crate::event_kind::EventKind;
 
@@ -36,9 +36,11 @@ pub(crate) enum EventPayload {
     /// A device sent bytes that were kept until they were stored.
     KeptRawMessage(Kept, Bytes),
     /// A term was put into a device's queue.
-    Sent { id: Tag, by: String, message: Message },
+    Sent { id: Tag, by: String, assurance: Assurance, message: Message },
     /// Bytes were put into a device's queue.
-    RawSent { id: Tag, by: String, bytes: Bytes },
+    RawSent { id: Tag, by: String, assurance: Assurance, bytes: Bytes },
+    /// A kept message to a device has its final state.
+    MessageSettled { id: Tag, state: DownState },
     /// A connection was refused.
     Refused { reason: &'static str, peer: Option<SocketAddr> },
     /// A device's tokens were revoked.
@@ -47,6 +49,25 @@ pub(crate) enum EventPayload {
     Blocked,
     /// A device was unblocked.
     Unblocked,
+}
+
+/// How surely a message to a device arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Assurance {
+    /// It is in the queue of a connection, and lost with that.
+    Sent,
+    /// It is in the store until the device has acknowledged it.
+    Kept,
+}
+
+impl Assurance {
+    /// Its name for programs.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Kept => "kept",
+        }
+    }
 }
 
 /// What is known about a kept message besides its content.
@@ -74,6 +95,7 @@ impl Event {
             EventPayload::RawMessage(_) | EventPayload::KeptRawMessage(..) => EventKind::RawMessage,
             EventPayload::Sent { .. } => EventKind::Sent,
             EventPayload::RawSent { .. } => EventKind::RawSent,
+            EventPayload::MessageSettled { .. } => EventKind::MessageSettled,
             EventPayload::Refused { .. } => EventKind::Refused,
             EventPayload::Revoked => EventKind::Revoked,
             EventPayload::Blocked => EventKind::Blocked,
@@ -116,7 +138,8 @@ impl Event {
             EventPayload::RawSent { by, bytes, .. } => by.len() + bytes.len(),
             EventPayload::Connected { connection, .. } => connection.len(),
             EventPayload::Disconnected { connection, reason } => connection.len() + reason.len(),
-            EventPayload::Refused { .. }
+            EventPayload::MessageSettled { .. }
+            | EventPayload::Refused { .. }
             | EventPayload::Revoked
             | EventPayload::Blocked
             | EventPayload::Unblocked => 0,

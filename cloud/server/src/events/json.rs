@@ -38,6 +38,7 @@ impl Event {
             EventPayload::Disconnected { connection, reason } => {
                 connection.len() + text_length(reason)
             }
+            EventPayload::MessageSettled { .. } => MESSAGE_ID,
             EventPayload::Refused { .. }
             | EventPayload::Revoked
             | EventPayload::Blocked
@@ -46,8 +47,8 @@ impl Event {
     }
 }
 
-/// The length of a message's id with its key.
-const MESSAGE_ID: usize = 32;
+/// The length of a message's id and assurance with their keys.
+const MESSAGE_ID: usize = 64;
 
 /// The length of what is known about a kept message.
 const KEPT: usize = 128;
@@ -98,11 +99,12 @@ impl Serialize for Identified<'_> {
         map.serialize_entry("time", &format_args!("{}", utc_millis(event.at)))?;
         map.serialize_entry("kind", event.kind().as_str())?;
         map.serialize_entry("device", &event.device.as_ref().map(DeviceId::as_str))?;
-        if let EventPayload::Sent { id, by, .. } | EventPayload::RawSent { id, by, .. } =
-            &event.payload
+        if let EventPayload::Sent { id, by, assurance, .. }
+        | EventPayload::RawSent { id, by, assurance, .. } = &event.payload
         {
             map.serialize_entry("message_id", &format_args!("{id}"))?;
             map.serialize_entry("by", by)?;
+            map.serialize_entry("assurance", assurance.as_str())?;
         }
         if let EventKind::Message | EventKind::RawMessage = event.kind() {
             map.serialize_entry("kept", &event.kept().map(KeptJson))?;
@@ -126,6 +128,11 @@ impl Serialize for Identified<'_> {
             | EventPayload::KeptRawMessage(_, bytes)
             | EventPayload::RawSent { bytes, .. } => {
                 map.serialize_entry("bytes", &BASE64.encode(bytes))?;
+            }
+            EventPayload::MessageSettled { id, state } => {
+                map.serialize_entry("message_id", &format_args!("{id}"))?;
+                map.serialize_entry("state", state.as_str())?;
+                map.serialize_entry("reason", &state.reason())?;
             }
             EventPayload::Refused { reason, peer } => {
                 map.serialize_entry("reason", reason)?;

@@ -10,7 +10,7 @@ mod reader;
 mod streams;
 
 pub(crate) use entry::LogEntry;
-pub(crate) use event::{Event, EventPayload, Kept};
+pub(crate) use event::{Assurance, Event, EventPayload, Kept};
 pub(crate) use filter::Filter;
 pub(crate) use log::{Bounds, EventLog};
 pub(crate) use reader::{Item, Reader};

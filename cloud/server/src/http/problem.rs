@@ -57,21 +57,27 @@ macro_rules! codes {
 codes! {
     InvalidPath => BAD_REQUEST, "invalid-path", "Invalid path";
     InvalidQuery => BAD_REQUEST, "invalid-query", "Invalid query parameter";
+    InvalidHeader => BAD_REQUEST, "invalid-header", "Invalid request header";
     InvalidJson => BAD_REQUEST, "invalid-json", "The body is not valid JSON";
     InvalidBody => UNPROCESSABLE_ENTITY, "invalid-body", "Invalid body";
     MessageTooDeep => UNPROCESSABLE_ENTITY, "message-too-deep", "The message is nested too deeply";
+    IdempotencyKeyReused => UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key belongs to another request";
     Unauthorized => UNAUTHORIZED, "unauthorized", "Missing or invalid API token";
     RoleMissing => FORBIDDEN, "role-missing", "The API token lacks a role";
     CrossSite => FORBIDDEN, "cross-site", "The request is not from the dashboard";
     LimitedToDevices => FORBIDDEN, "limited-to-devices", "The API token is limited to some devices";
     NotFound => NOT_FOUND, "not-found", "Not found";
     DeviceNotFound => NOT_FOUND, "device-not-found", "Device not found";
+    MessageNotFound => NOT_FOUND, "message-not-found", "Message not found";
     AccountNotFound => NOT_FOUND, "account-not-found", "Account not found";
     MethodNotAllowed => METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed";
     DeviceNotConnected => CONFLICT, "device-not-connected", "The device is not connected";
     DeviceCannotAnswer => CONFLICT, "device-cannot-answer", "The device answers no requests";
     RequestRefused => CONFLICT, "request-refused", "The device has refused to answer";
     DeviceIsBlocked => CONFLICT, "device-blocked", "The device is blocked";
+    QueueFull => CONFLICT, "queue-full", "Too much waits for the device";
+    AlreadySent => CONFLICT, "already-sent", "The message was sent already";
+    AlreadySettled => CONFLICT, "already-settled", "The message has its final state already";
     AccountExists => CONFLICT, "account-exists", "The account already exists";
     BodyTooBig => PAYLOAD_TOO_LARGE, "body-too-big", "The body is too large";
     MessageTooBig => PAYLOAD_TOO_LARGE, "message-too-big", "The message is too large";
@@ -86,6 +92,7 @@ codes! {
     StoreUnavailable => SERVICE_UNAVAILABLE, "store-unavailable", "The store is unavailable";
     ClockBehind => SERVICE_UNAVAILABLE, "clock-behind", "The server's clock is behind";
     Unavailable => SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable";
+    StoreFull => INSUFFICIENT_STORAGE, "store-full", "Too much waits for all devices together";
     OutcomeUnknown => GATEWAY_TIMEOUT, "outcome-unknown", "Whether the device has acted is unknown";
 }
 

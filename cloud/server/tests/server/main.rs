@@ -8,6 +8,7 @@ mod audit;
 mod browser;
 mod browser_tabs;
 mod dashboard;
+mod device_messages;
 mod device_requests;
 mod event_floods;
 mod full;

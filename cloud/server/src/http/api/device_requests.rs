@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fedecks_cloud::Term;
 use fedecks_cloud::messaging::RequestError;
-use fedecks_protocol::{EncodeError, JsonTerm, NoReplyReason};
+use fedecks_protocol::{JsonTerm, NoReplyReason};
 use fedecks_store::{AuditAction, Role};
 use http::Method;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use warp::reply::Response;
 
 use super::input::{Accepts, Parameter, ParameterKind};
+use super::keep::encode_problem;
 use super::request::Request;
 use super::route::{Handler, Route, handler};
 use crate::http::caller::Caller;
@@ -122,14 +123,7 @@ fn problem(error: RequestError) -> Problem {
         RequestError::TimedOut | RequestError::OutcomeUnknown => {
             Problem::new(Code::OutcomeUnknown, text)
         }
-        RequestError::Encode(error) => {
-            let code = match error {
-                EncodeError::TooBig { .. } | EncodeError::TooHeavy { .. } => Code::MessageTooBig,
-                EncodeError::TooDeep { .. } => Code::MessageTooDeep,
-                EncodeError::UnknownFrame | _ => Code::InvalidBody,
-            };
-            Problem::new(code, text)
-        }
+        RequestError::Encode(error) => encode_problem(&error),
         RequestError::Backplane(error) => error.into(),
         RequestError::NotHere | RequestError::Value(_) | _ => {
             Problem::temporary(Code::Unavailable, text, 1)

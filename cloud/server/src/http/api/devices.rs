@@ -156,7 +156,9 @@ async fn change(caller: Caller, request: Request) -> Result<Response, Problem> {
 
 async fn forget(caller: Caller, request: Request) -> Result<Response, Problem> {
     let device = request.known_device(&caller).await?;
-    match request.state.denylist.forget(&device, &caller.actor()).await? {
+    let (denylist, by, id) = (request.state.denylist.clone(), caller.actor(), device.clone());
+    let forget = async move { denylist.forget(&id, &by).await };
+    match request.state.device_messages.forget(device, forget).await? {
         ForgetOutcome::Done(_) => Ok(no_content()),
         ForgetOutcome::Blocked => {
             Err(Problem::new(Code::DeviceIsBlocked, "unblock the device before you forget it"))

@@ -130,6 +130,7 @@ fn described(kind: EventKind, schemas: &mut Schemas) -> Described {
     };
     let by = || ("by", text("Who sent it: `token:` and the name of an API token"));
     let message_id = || ("message_id", message_id());
+    let assurance = || ("assurance", assurance());
     let kept = || ("kept", kept());
     let mut message = || ("message", schemas.message());
     let bytes = || {
@@ -159,12 +160,17 @@ fn described(kind: EventKind, schemas: &mut Schemas) -> Described {
         EventKind::Sent => (
             "SentEvent",
             "A message to a device was accepted through the API",
-            vec![message_id(), by(), message()],
+            vec![message_id(), by(), assurance(), message()],
         ),
         EventKind::RawSent => (
             "RawSentEvent",
             "Bytes to a device were accepted through the API",
-            vec![message_id(), by(), bytes()],
+            vec![message_id(), by(), assurance(), bytes()],
+        ),
+        EventKind::MessageSettled => (
+            "MessageSettledEvent",
+            "A kept message to a device has its final state",
+            vec![message_id(), ("state", settled_state()), ("reason", drop_reason())],
         ),
         EventKind::Refused => (
             "RefusedEvent",
@@ -191,6 +197,30 @@ pub(super) fn message_id() -> Value {
         "minLength": 16,
         "maxLength": 64,
         "pattern": "^[0-9A-Za-z_-]+$",
+    })
+}
+
+/// How surely a message to a device arrives.
+fn assurance() -> Value {
+    json!({
+        "type": "string",
+        "description": "`kept` until the device has acknowledged it, or `sent` at most once",
+        "enum": ["sent", "kept"],
+    })
+}
+
+fn settled_state() -> Value {
+    json!({
+        "type": "string",
+        "description": "Its final state",
+        "enum": ["delivered", "rejected", "expired", "dropped"],
+    })
+}
+
+fn drop_reason() -> Value {
+    json!({
+        "type": ["string", "null"],
+        "description": "Why it was dropped: `replaced`, `cancelled` or `re-registered`; null in any other state",
     })
 }
 
@@ -252,21 +282,27 @@ mod tests {
 
     use bytes::Bytes;
     use fedecks_cloud::{DeviceId, Message, Term};
+    use fedecks_store::{DownState, DropReason};
 
     use super::*;
-    use crate::events::{Bounds, Event, EventLog, EventPayload, Filter, Item, Reader};
+    use crate::events::{Assurance, Bounds, Event, EventLog, EventPayload, Filter, Item, Reader};
 
     fn payload(kind: EventKind) -> EventPayload {
         let (id, by, connection) =
             (fedecks_protocol::Tag(7), "token:ops".to_owned(), "c".to_owned());
+        let assurance = Assurance::Kept;
         let (message, bytes) = (Message::from(Term::Nil), Bytes::from_static(b"x"));
         match kind {
             EventKind::Connected => EventPayload::Connected { connection, peer: None, by: "token" },
             EventKind::Disconnected => EventPayload::Disconnected { connection, reason: by },
             EventKind::Message => EventPayload::Message(message),
             EventKind::RawMessage => EventPayload::RawMessage(bytes),
-            EventKind::Sent => EventPayload::Sent { id, by, message },
-            EventKind::RawSent => EventPayload::RawSent { id, by, bytes },
+            EventKind::Sent => EventPayload::Sent { id, by, assurance, message },
+            EventKind::RawSent => EventPayload::RawSent { id, by, assurance, bytes },
+            EventKind::MessageSettled => {
+                let state = DownState::Dropped(DropReason::Replaced);
+                EventPayload::MessageSettled { id, state }
+            }
             EventKind::Refused => EventPayload::Refused { reason: "blocked", peer: None },
             EventKind::Revoked => EventPayload::Revoked,
             EventKind::Blocked => EventPayload::Blocked,

@@ -18,6 +18,9 @@ pub(super) enum ParameterKind {
     Number(usize),
     EventKind,
     AuditClass,
+    Lane,
+    /// From 1 to this number of characters, printable ASCII without spaces.
+    Key(usize),
 }
 
 /// What a body may be.

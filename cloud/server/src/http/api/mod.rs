@@ -4,6 +4,7 @@
 mod accounts;
 mod audit;
 mod device_list;
+mod device_messages;
 mod device_requests;
 mod devices;
 mod event_schemas;
@@ -11,6 +12,7 @@ mod event_stream;
 mod events;
 mod history;
 mod input;
+mod keep;
 mod memory;
 mod messages;
 mod openapi;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fedecks_protocol::Lane;
 use fedecks_store::AuditClass;
 use serde_json::{Map, Value, json};
 
@@ -70,7 +71,10 @@ fn operation(tag: &str, route: &Route, schemas: &mut Schemas) -> Value {
         }
     }
     for parameter in route.query {
-        parameters.push(query_parameter(parameter, schemas));
+        parameters.push(parameter_in("query", parameter, schemas));
+    }
+    for parameter in route.headers {
+        parameters.push(parameter_in("header", parameter, schemas));
     }
     let (summary, rest) = route.summary.split_once(". ").unwrap_or((route.summary, ""));
     let mut operation = json!({
@@ -106,6 +110,10 @@ fn operation(tag: &str, route: &Route, schemas: &mut Schemas) -> Value {
 fn path_parameter(name: &str, schemas: &mut Schemas) -> Value {
     let (about, schema, example) = match name {
         "id" => ("The device's id", schemas.device_id(), "kitchen-1"),
+        "message" => {
+            let schema = schemas.add("MessageId", event_schemas::message_id());
+            ("The message's id", schema, "8c3f0b6a19d24e57")
+        }
         _ => ("The account's name", schemas.account_name(), "marvin"),
     };
     json!({
@@ -118,7 +126,7 @@ fn path_parameter(name: &str, schemas: &mut Schemas) -> Value {
     })
 }
 
-fn query_parameter(parameter: &Parameter, schemas: &mut Schemas) -> Value {
+fn parameter_in(place: &str, parameter: &Parameter, schemas: &mut Schemas) -> Value {
     let mut schema = match parameter.kind {
         ParameterKind::Text => json!({ "type": "string" }),
         ParameterKind::Flag => json!({ "type": "boolean" }),
@@ -133,13 +141,20 @@ fn query_parameter(parameter: &Parameter, schemas: &mut Schemas) -> Value {
             let words: Vec<_> = AuditClass::ALL.iter().map(|class| class.as_str()).collect();
             schemas.add("AuditClass", json!({ "type": "string", "enum": words }))
         }
+        ParameterKind::Lane => {
+            let words = Lane::ALL.map(Lane::as_str);
+            schemas.add("Lane", json!({ "type": "string", "enum": words }))
+        }
+        ParameterKind::Key(most) => {
+            json!({ "type": "string", "minLength": 1, "maxLength": most, "pattern": "^[!-~]+$" })
+        }
     };
     if parameter.repeats {
         schema = json!({ "type": "array", "items": schema });
     }
     json!({
         "name": parameter.name,
-        "in": "query",
+        "in": place,
         "required": false,
         "description": parameter.about,
         "schema": schema,

@@ -9,8 +9,8 @@ use fedecks_cloud::{DeviceId, Message, Term};
 use fedecks_protocol::{Budget, JsonReader, Limits, OverBudget};
 use fedecks_store::AuditAction;
 use futures_util::{Stream, StreamExt};
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_json::error::Category;
 
@@ -27,6 +27,7 @@ pub(crate) struct Request {
     path_values: Vec<String>,
     query: Vec<(String, String)>,
     pub(super) last_event_id: Option<String>,
+    pub(super) idempotency_keys: Vec<HeaderValue>,
     /// Complete, and empty if the route takes none.
     pub(super) body: Bytes,
     /// The memory that the body takes, and what it becomes.
@@ -62,12 +63,19 @@ impl Request {
         let query = parse_query(query, parameters)?;
         let last_event_id =
             headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        Ok(Self { state: state.clone(), path_values, query, last_event_id, body, held })
+        let idempotency_keys = headers.get_all("idempotency-key").iter().cloned().collect();
+        let state = state.clone();
+        Ok(Self { state, path_values, query, last_event_id, idempotency_keys, body, held })
     }
 
     /// The first parameter in the path.
     pub(super) fn name(&self) -> &str {
         self.path_values.first().map_or("", String::as_str)
+    }
+
+    /// The second parameter in the path.
+    pub(super) fn second_name(&self) -> &str {
+        self.path_values.get(1).map_or("", String::as_str)
     }
 
     /// The device in the path, if the caller may see it. It need not exist, which is answered alike.

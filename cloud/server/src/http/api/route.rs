@@ -45,6 +45,8 @@ pub(super) struct Route {
     /// The first sentence is its title.
     pub(super) summary: &'static str,
     pub(super) query: &'static [Parameter],
+    /// Optional headers of requests.
+    pub(super) headers: &'static [Parameter],
     pub(super) body: Option<Accepts>,
     pub(super) success: Success,
     /// Errors in addition to the ones that every route has.
@@ -95,6 +97,7 @@ impl Route {
             all_devices: false,
             summary: "",
             query: &[],
+            headers: &[],
             body: None,
             success,
             problems: &[],
@@ -119,6 +122,11 @@ impl Route {
 
     pub(super) const fn query(mut self, query: &'static [Parameter]) -> Self {
         self.query = query;
+        self
+    }
+
+    pub(super) const fn headers(mut self, headers: &'static [Parameter]) -> Self {
+        self.headers = headers;
         self
     }
 

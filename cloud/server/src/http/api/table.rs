@@ -12,8 +12,8 @@ use warp::reply::Response;
 use super::route::{Content, Handler, PREFIX, Resource, Route};
 use super::schemas::Schemas;
 use super::{
-    accounts, audit, device_list, device_requests, devices, events, history, messages, openapi,
-    presence, received, tokens,
+    accounts, audit, device_list, device_messages, device_requests, devices, events, history,
+    messages, openapi, presence, received, tokens,
 };
 use crate::http::problem::{Code, Problem};
 use crate::http::response::json_text;
@@ -27,7 +27,12 @@ static TABLE: &[Resource] = &[
     Resource {
         tag: "messages",
         about: "Messages to devices, and the kept ones from them",
-        routes: &[messages::ROUTES, device_requests::ROUTES, received::ROUTES],
+        routes: &[
+            messages::ROUTES,
+            device_messages::ROUTES,
+            device_requests::ROUTES,
+            received::ROUTES,
+        ],
     },
     Resource {
         tag: "events",
