@@ -140,7 +140,8 @@ impl Hub {
         self.deliver(device, &Payload::Raw(bytes.into())).await
     }
 
-    /// Publishes any serializable value to every session and [`Subscription`] of the topic, on every node. The
+    /// Publishes any serializable value to every session of the topic and every
+    /// [`Subscription`](crate::messaging::Subscription), on every node. The
     /// handler decides what a session sends to its device. A session whose queue is full, or for whose queue there
     /// is no memory, is closed with 1013, because it would otherwise miss the message without knowing.
     pub async fn publish<T: Serialize + ?Sized>(
