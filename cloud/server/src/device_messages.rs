@@ -39,9 +39,9 @@ pub(crate) struct NewMessage {
 pub(crate) enum NotQueued {
     ClockBehind,
     Encode(EncodeError),
-    /// It takes so many bytes, which is more than may wait for a device.
+    /// It takes this number of bytes, which is more than may wait for a device.
     TooBig(u64),
-    /// It takes so many bytes.
+    /// It takes this number of bytes.
     QueueFull(u64),
     StoreFull,
     /// The key belongs to another request.

@@ -10,7 +10,7 @@ use crate::support::machine::Machine;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_by_root_sees_what_the_user_of_the_service_sees() {
     let cloud = cloud().await;
-    let Some(machine) = Machine::boot(&cloud, "/var/lib/fedecks").await else { return };
+    let Some(machine) = Machine::boot(cloud.address, "/var/lib/fedecks").await else { return };
     Authority::new("ours").write(&machine.path("/etc/fedecks"));
     let configuration = "url = \"wss://cloud.test\"\ndevice_id = \"d\"\n\
         ca_file = \"/etc/fedecks/ca.pem\"\n";

@@ -23,7 +23,7 @@ struct Scene {
 impl Scene {
     async fn boot() -> Option<Self> {
         let cloud = cloud().await;
-        let machine = Machine::boot(&cloud, DATA).await?;
+        let machine = Machine::boot(cloud.address, DATA).await?;
         machine.drop_in(WATCHDOG).await;
         Some(Self { cloud, machine, process: String::new() })
     }

@@ -1,14 +1,13 @@
 //! Messages that are kept on disk, and a service that is killed.
 
-use std::net::{SocketAddr, TcpListener};
-
 use fedecks_dbus::{Device1Error, Device1Proxy, Dictionary, Variant};
 use fedecks_protocol::Term;
+use fedecks_testing::tcp_relay::{Link, NewConnections, TcpRelay};
 
 use crate::support::bus::Bus;
 use crate::support::fedecksd::{Fedecksd, Setup, connected};
 use crate::support::scene::{READY, Scene};
-use crate::support::{By, Cloud, Seen, cloud_at, within};
+use crate::support::{By, Cloud, Seen, cloud, within};
 
 fn options(entries: &[(&str, Term)]) -> Dictionary {
     let entries = entries.iter().map(|(key, value)| (Term::from(*key), value.clone()));
@@ -19,7 +18,7 @@ fn at_once() -> Dictionary {
     options(&[("keep", "disk".into()), ("sync", true.into())])
 }
 
-async fn keep(bus: &Bus, numbers: impl IntoIterator<Item = i64>) {
+pub(crate) async fn keep(bus: &Bus, numbers: impl IntoIterator<Item = i64>) {
     let connection = bus.connect().await;
     let device = Device1Proxy::new(&connection).await.unwrap();
     for number in numbers {
@@ -28,18 +27,27 @@ async fn keep(bus: &Bus, numbers: impl IntoIterator<Item = i64>) {
     }
 }
 
-/// An address at which nothing listens yet.
-fn nowhere() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// Ends the connections of a device, and refuses new ones.
+pub(crate) fn go_offline(relay: &TcpRelay) {
+    relay.set(Link::Cut(NewConnections::Refused));
+    relay.reset();
 }
 
-async fn start(setup: &Setup) -> Fedecksd {
+/// A cloud that cannot be reached yet.
+async fn unreachable_cloud() -> (Cloud, TcpRelay) {
+    let cloud = cloud().await;
+    let relay = TcpRelay::start(cloud.address).await;
+    go_offline(&relay);
+    (cloud, relay)
+}
+
+pub(crate) async fn start(setup: &Setup) -> Fedecksd {
     let mut service = setup.start();
     service.logs(READY).await;
     service
 }
 
-async fn numbers(cloud: &mut Cloud, count: usize) -> Vec<Term> {
+pub(crate) async fn numbers(cloud: &mut Cloud, count: usize) -> Vec<Term> {
     let mut seen = Vec::new();
     for _ in 0..count {
         let next = |seen| if let Seen::Message(term) = seen { Some(term) } else { None };
@@ -51,8 +59,8 @@ async fn numbers(cloud: &mut Cloud, count: usize) -> Vec<Term> {
 #[tokio::test]
 async fn what_is_on_disk_survives_kills_and_arrives_once_in_order() {
     let Some(bus) = Bus::start().await else { return };
-    let address = nowhere();
-    let setup = Setup::new(address).on(&bus).with_credentials();
+    let (mut cloud, relay) = unreachable_cloud().await;
+    let setup = Setup::new(relay.address).on(&bus).with_credentials();
     for from in [1, 6, 11] {
         let mut service = start(&setup).await;
         if from > 1 {
@@ -61,7 +69,7 @@ async fn what_is_on_disk_survives_kills_and_arrives_once_in_order() {
         keep(&bus, from..from + 5).await;
         service.kill().await;
     }
-    let mut cloud = cloud_at(address).await;
+    relay.set(Link::Up);
     let service = start(&setup).await;
     assert_eq!(connected(&mut cloud).await, By::Credentials);
     let expected: Vec<Term> = (1..=15).map(Term::from).collect();
@@ -94,8 +102,8 @@ async fn what_the_cloud_acknowledges_soon_is_not_written() {
 #[tokio::test]
 async fn a_disk_that_cannot_be_written_is_told() {
     let Some(bus) = Bus::start().await else { return };
-    let address = nowhere();
-    let setup = Setup::new(address).on(&bus).with_credentials();
+    let (mut cloud, relay) = unreachable_cloud().await;
+    let setup = Setup::new(relay.address).on(&bus).with_credentials();
     // Not even root can create a folder of this name.
     std::fs::write(setup.data().join("queue"), "").unwrap();
     let service = start(&setup).await;
@@ -111,7 +119,7 @@ async fn a_disk_that_cannot_be_written_is_told() {
     assert!(disk.get("error").is_some(), "{disk:?}");
     std::fs::remove_file(setup.data().join("queue")).unwrap();
     // It is on its way all the same.
-    let mut cloud = cloud_at(address).await;
+    relay.set(Link::Up);
     assert_eq!(connected(&mut cloud).await, By::Credentials);
     assert_eq!(numbers(&mut cloud, 1).await, [Term::from(1)]);
     drop(service);

@@ -13,6 +13,7 @@ mod command;
 mod data_partition;
 mod data_unit;
 mod dbus;
+mod disk_copies;
 mod disk_queue;
 mod health;
 mod identity;

@@ -67,7 +67,7 @@ fn the_unit_requires_no_mount_and_no_network() {
 /// A cloud and a machine for it.
 async fn boot() -> Option<(Cloud, Machine)> {
     let cloud = cloud().await;
-    let machine = Machine::boot(&cloud, "/var/lib/fedecks").await?;
+    let machine = Machine::boot(cloud.address, "/var/lib/fedecks").await?;
     Some((cloud, machine))
 }
 

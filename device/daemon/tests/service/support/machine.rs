@@ -2,6 +2,7 @@
 //! It shares this machine's network, so that it reaches the test's cloud on the loopback.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use super::fedecksd::DEVICE;
-use super::{Cloud, PASSWORD, PATIENCE, USER, fedecks, has_programs, is_root, skip, within};
+use super::{PASSWORD, PATIENCE, USER, fedecks, has_programs, is_root, skip, within};
 
 /// Where an image has the shipped files; docs/device.md says the same.
 const INSTALLED: [(&str, &str); 4] = [
@@ -50,8 +51,8 @@ struct Power {
 }
 
 impl Machine {
-    /// A machine for this cloud, with its data in `data_dir`. None, and the test is skipped, if none can boot.
-    pub(crate) async fn boot(cloud: &Cloud, data_dir: &str) -> Option<Self> {
+    /// A machine for the cloud at `ws://address`, with its data in `data_dir`. None, and the test is skipped, if none can boot.
+    pub(crate) async fn boot(address: SocketAddr, data_dir: &str) -> Option<Self> {
         if !is_root() || !has_programs(&PROGRAMS) {
             return None;
         }
@@ -63,7 +64,7 @@ impl Machine {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("fedecks-test-{}-{number}", std::process::id());
         let folder = tempfile::tempdir().unwrap();
-        install(folder.path(), &format!("ws://{}", cloud.address), data_dir);
+        install(folder.path(), &format!("ws://{address}"), data_dir);
 
         let nspawn = nspawn(&name, folder.path());
         let mut power = Power { name, nspawn };
