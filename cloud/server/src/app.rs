@@ -53,6 +53,9 @@ pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), Serve
 /// How long tasks may take to end after an orderly stop, in which the store writes its notes.
 const LAST_TASKS: Duration = Duration::from_secs(6);
 
+/// How long the last calls that settle messages to devices may take when the server stops.
+const LAST_SETTLED: Duration = Duration::from_secs(2);
+
 /// The number of devices that are disconnected at a time when the server stops.
 const DRAIN_BATCH: usize = 256;
 
@@ -95,6 +98,8 @@ pub struct App {
     certificates: Vec<Tls>,
     webhooks: Webhooks,
     stopping: watch::Sender<bool>,
+    /// Has messages to devices expire. Aborted when this is dropped.
+    expiring: JoinSet<()>,
     // Aborted when this is dropped.
     _tasks: JoinSet<()>,
 }
@@ -190,7 +195,8 @@ impl App {
         metrics.register(message_counters.clone());
         let device_messages =
             DeviceMessages::new(store.clone(), cloud.hub(), clock.clone(), message_counters);
-        tasks.spawn(expiry::run_messages(device_messages.clone()));
+        let mut expiring = JoinSet::new();
+        expiring.spawn(expiry::run_messages(device_messages.clone(), stopped.clone()));
         let health = health::filter(monitor, clock, &stopped);
         let history = History::new(&counters, cloud.hub());
         tasks.spawn(history.clone().run());
@@ -217,7 +223,7 @@ impl App {
         let server = fedecks_cloud::serve(root::filter(&cloud, &state, health), options)?;
         state.metrics.register(server.monitor());
         let (hub, _tasks) = (cloud.hub(), tasks);
-        Ok(Self { config, server, hub, tokens, certificates, webhooks, stopping, _tasks })
+        Ok(Self { config, server, hub, tokens, certificates, webhooks, stopping, expiring, _tasks })
     }
 
     /// Disconnects every device, within the configured deadline, and stores the events that are not
@@ -234,6 +240,13 @@ impl App {
         let left = self.server.closed(deadline.saturating_duration_since(Instant::now())).await;
         if left > 0 {
             tracing::warn!(left, "connections were still open at the deadline");
+        }
+        let settled = async {
+            while self.expiring.join_next().await.is_some() {}
+            self.hub.flush_settled().await;
+        };
+        if tokio::time::timeout(LAST_SETTLED, settled).await.is_err() {
+            tracing::warn!("messages to devices may have their final state without an event");
         }
         self.webhooks.end().await;
         tracing::info!("stopped");
@@ -274,7 +287,7 @@ impl App {
 /// How long stopping may take, in microseconds, with a reserve.
 fn time_to_stop(config: &Config) -> u32 {
     let reserve = Duration::from_secs(4);
-    let all = config.drain.deadline + webhooks::LAST_KEPT + LAST_TASKS + reserve;
+    let all = config.drain.deadline + LAST_SETTLED + webhooks::LAST_KEPT + LAST_TASKS + reserve;
     u32::try_from(all.as_micros()).unwrap_or(u32::MAX)
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_store::{AuditStore, Clock, KnownLoginStore, MessageStore, QueueStore, StoreError};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::device_messages::DeviceMessages;
@@ -20,12 +21,15 @@ const LOG_BYTES: u64 = 1024 * 1024 * 1024;
 /// How soon a kept message to a device is seen to have expired.
 const MESSAGES_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Has kept messages to devices expire, by the clock by which their sessions do. Never returns: run it as a separate task.
-pub(crate) async fn run_messages(messages: DeviceMessages) {
+/// Has kept messages to devices expire, by the clock by which their sessions do, until the server stops.
+pub(crate) async fn run_messages(messages: DeviceMessages, mut stopped: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(MESSAGES_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
         if let Err(error) = messages.expire().await {
             tracing::debug!(%error, "cannot look for messages to devices that have expired");
         }

@@ -9,6 +9,7 @@ mod browser;
 mod browser_tabs;
 mod dashboard;
 mod device_messages;
+mod device_messages_model;
 mod device_requests;
 mod event_floods;
 mod full;

@@ -163,6 +163,14 @@ impl DeviceQueue {
         turns.acquire().await.ok()
     }
 
+    /// Waits until no session is calling the store.
+    async fn idle(&self) {
+        for turns in &self.turns {
+            // It is never closed.
+            let _ = turns.acquire_many(TURNS as u32).await;
+        }
+    }
+
     /// Tells the handler. False if it panicked.
     #[must_use]
     pub(crate) fn settled(&self, device: &DeviceId, settled: &[SettledMessage]) -> bool {

@@ -80,6 +80,14 @@ impl Hub {
         }
     }
 
+    /// Waits until [`on_settled`](crate::Handler::on_settled) was called for what sessions have settled in the store so far.
+    /// For a program that ends, when its sessions have ended.
+    pub async fn flush_settled(&self) {
+        if let Some(queue) = self.device_queue() {
+            queue.idle().await;
+        }
+    }
+
     /// The [body](crate::store::NewDown::body) of a message that your program queues in the store by itself, if it fits
     /// into a frame to a device.
     pub fn encode_kept(&self, payload: &Payload) -> Result<Bytes, EncodeError> {

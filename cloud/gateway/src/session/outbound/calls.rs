@@ -1,10 +1,13 @@
 //! The calls of the store for kept messages to a device, and what they tell the handler.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fedecks_protocol::{DeviceId, Lane};
 use fedecks_store::{Acknowledged, Acknowledgement, DownEntry, DownRoom, DownState};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::memory::Memory;
@@ -37,7 +40,7 @@ impl Caller {
             Next::Peek { is_woken: false } => Box::pin(self.peek(lane, Lane::Normal)),
             Next::Peek { is_woken: true } => Box::pin(self.peek(lane, lane)),
             Next::Acknowledge(acknowledgement) if acknowledgement.resumed => {
-                Box::pin(self.acknowledge(lane, acknowledgement))
+                Box::pin(self.acknowledge_resumed(lane, acknowledgement))
             }
             Next::Acknowledge(acknowledgement) => in_task(self.acknowledge(lane, acknowledgement)),
             Next::Renumber => Box::pin(async move {
@@ -66,6 +69,16 @@ impl Caller {
 
     async fn acknowledge(self, lane: Lane, acknowledgement: Acknowledgement) -> Called {
         let _turn = self.queue.turn(lane).await;
+        self.clone().settle(acknowledgement).await
+    }
+
+    /// Not made at all if the session ends before its turn: a newer session may be the next to call.
+    async fn acknowledge_resumed(self, lane: Lane, acknowledgement: Acknowledgement) -> Called {
+        let _turn = self.queue.turn(lane).await;
+        Finish(Some(Box::pin(self.clone().settle(acknowledgement)))).await
+    }
+
+    async fn settle(self, acknowledgement: Acknowledgement) -> Called {
         let (again, now) = (acknowledgement.clone(), self.queue.clock.now());
         let answer = self.queue.store.acknowledge(&self.device, acknowledgement, now).await;
         if let Ok(Acknowledged::Settled(settled)) = &answer {
@@ -95,6 +108,32 @@ impl Caller {
             }
         }
         Called::Fetched(Fetched { after, window, _memory: memory })
+    }
+}
+
+/// Once it was polled, a call that continues in a task when it is dropped: the store may have begun with it, and the
+/// handler has to learn what is stored.
+struct Finish(Option<Call>);
+
+impl Future for Finish {
+    type Output = Called;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Called> {
+        let Some(call) = &mut self.0 else { return Poll::Ready(Called::Panicked) };
+        let called = call.as_mut().poll(context);
+        if called.is_ready() {
+            self.0 = None;
+        }
+        called
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        // There is none when the runtime ends.
+        if let (Some(rest), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(rest);
+        }
     }
 }
 
