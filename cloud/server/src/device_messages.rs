@@ -178,6 +178,12 @@ impl DeviceMessages {
         Ok(())
     }
 
+    /// Reads for the metrics how much waits.
+    pub(crate) async fn measure(&self) -> Result<(), StoreError> {
+        self.counters.set_waiting(self.store.waiting().await?);
+        Ok(())
+    }
+
     /// Forgets a device, and tells which of its messages were dropped by that.
     pub(crate) async fn forget<T: Send + 'static>(
         &self,

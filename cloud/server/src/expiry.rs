@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fedecks_store::{AuditStore, Clock, KnownLoginStore, MessageStore, QueueStore, StoreError};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::device_messages::DeviceMessages;
 
@@ -21,10 +21,14 @@ const LOG_BYTES: u64 = 1024 * 1024 * 1024;
 /// How soon a kept message to a device is seen to have expired.
 const MESSAGES_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often those that wait are counted.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Has kept messages to devices expire, by the clock by which their sessions do, until the server stops.
 pub(crate) async fn run_messages(messages: DeviceMessages, mut stopped: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(MESSAGES_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut measured: Option<Instant> = None;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -32,6 +36,12 @@ pub(crate) async fn run_messages(messages: DeviceMessages, mut stopped: watch::R
         }
         if let Err(error) = messages.expire().await {
             tracing::debug!(%error, "cannot look for messages to devices that have expired");
+        }
+        if measured.is_none_or(|at| at.elapsed() >= MEASURE_INTERVAL) {
+            measured = Some(Instant::now());
+            if let Err(error) = messages.measure().await {
+                tracing::debug!(%error, "cannot count the messages to devices");
+            }
         }
     }
 }

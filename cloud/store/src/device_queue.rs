@@ -4,6 +4,7 @@ use bytes::Bytes;
 use fedecks_protocol::{DeviceId, Lane, SkipReason, StreamId, Tag};
 
 use crate::boxed::StoreFuture;
+use crate::down_size::{DownLimits, DownSize};
 use crate::epoch::Epoch;
 use crate::queue_item::in_pages;
 
@@ -82,6 +83,9 @@ pub trait DeviceQueueStore: Epoch {
     /// expire; settled ones and idempotency keys are deleted when they are older than
     /// [`DownStatus::MAX_AGE`].
     fn expire_messages(&self, now: u64) -> StoreFuture<'_, ExpiredMessages>;
+
+    /// How much waits for all devices together.
+    fn waiting(&self) -> StoreFuture<'_, DownSize>;
 }
 
 /// A message for a device.
@@ -137,28 +141,6 @@ pub struct IdempotencyKey {
 impl IdempotencyKey {
     /// The number of keys of a device that are remembered.
     pub const MAX_PER_DEVICE: u64 = 1000;
-}
-
-/// How much may wait. Bytes are those of [`NewDown::stored_bytes`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "every store reads it, and one that ignores a new field must not compile"
-)]
-pub struct DownLimits {
-    /// The number of messages of a device.
-    pub messages: u64,
-    /// The bytes of a device.
-    pub bytes: u64,
-    /// The bytes of all devices.
-    pub total_bytes: u64,
-}
-
-impl Default for DownLimits {
-    /// 1,000 messages and 1 MiB for a device, 512 MiB in all.
-    fn default() -> Self {
-        Self { messages: 1000, bytes: 1024 * 1024, total_bytes: 512 * 1024 * 1024 }
-    }
 }
 
 /// The answer to a message that is to be queued.

@@ -37,6 +37,7 @@ mod dead_letters;
 mod device_pattern;
 mod device_queue;
 mod devices;
+mod down_size;
 mod epoch;
 mod error;
 mod known_logins;
@@ -67,13 +68,14 @@ pub use clock::{
 pub use dead_letters::DeadLetter;
 pub use device_pattern::{DevicePattern, InvalidDevicePattern};
 pub use device_queue::{
-    Acknowledged, Acknowledgement, Cancelled, DeviceQueueStore, DownEntry, DownLimits, DownMessage,
-    DownRecord, DownRoom, DownState, DownStatus, DownWindow, DropReason, ExpiredMessages,
-    IdempotencyKey, NewDown, Queued,
+    Acknowledged, Acknowledgement, Cancelled, DeviceQueueStore, DownEntry, DownMessage, DownRecord,
+    DownRoom, DownState, DownStatus, DownWindow, DropReason, ExpiredMessages, IdempotencyKey,
+    NewDown, Queued,
 };
 pub use devices::{
     AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, InvalidLabel, check_label,
 };
+pub use down_size::{DownLimits, DownSize};
 pub use epoch::Epoch;
 pub use error::StoreError;
 pub use known_logins::{KnownLogin, KnownLoginStore};

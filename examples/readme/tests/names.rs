@@ -66,7 +66,7 @@ mod cloud {
         ApiToken, ApiTokenStore, AuditAction, AuditClass, AuditEntry, AuditKept, AuditLimits,
         AuditQuery, AuditRecord, AuditStore, BoxFuture, Cancelled, Clock, ClockSource, DeadLetter,
         DevicePattern, DeviceQuery, DeviceQueueStore, DeviceRecord, DeviceStore, DownEntry,
-        DownLimits, DownMessage, DownRecord, DownRoom, DownState, DownStatus, DownWindow,
+        DownLimits, DownMessage, DownRecord, DownRoom, DownSize, DownState, DownStatus, DownWindow,
         DropReason, Dropped, Enqueue, Epoch, ExpiredMessages, Fence, FloorFile, FloorFileError,
         ForgetOutcome, IdempotencyKey, InvalidAccountName, InvalidDevicePattern, InvalidLabel,
         InvalidRole, InvalidTokenName, KnownLogin, KnownLoginStore, Latency, LatencyHistogram,

@@ -7,26 +7,31 @@ use std::time::{Duration, Instant};
 use fedecks_cloud::messaging::{InProcess, KeepDown, SendKeptError, SettledMessage};
 use fedecks_cloud::store::{
     Acknowledged, Acknowledgement, Cancelled, DeviceQueueStore, DownLimits, DownRecord, DownRoom,
-    DownState, DownStatus, DownWindow, Epoch, ExpiredMessages, IdempotencyKey, NewDown, Queued,
-    SqliteStore, StoreError, StoreFuture,
+    DownSize, DownState, DownStatus, DownWindow, Epoch, ExpiredMessages, IdempotencyKey, NewDown,
+    Queued, SqliteStore, StoreError, StoreFuture,
 };
 use fedecks_cloud::{Decision, DeviceId, Fedecks, Handler, Login};
 use fedecks_protocol::{CloseCode, Lane, StreamId, Tag};
 use fedecks_testing::cloud::{CloudOptions, keyring};
 use fedecks_testing::wait::until;
 
-use crate::down::{Recorder, ack, connect, nothing_arrives, resume, said, send, send_ack, text};
+use crate::down::{
+    Recorder, ack, connect, nothing_arrives, resume, said, send, send_ack, state, text,
+};
 use crate::support::id;
 
-/// A store that fails on request.
+/// A store that fails, or is slow to answer, on request.
 struct Flaky {
     store: SqliteStore,
     fails: AtomicBool,
+    is_slow: AtomicBool,
 }
 
 impl Flaky {
     fn new() -> Arc<Self> {
-        Arc::new(Self { store: SqliteStore::in_memory().unwrap(), fails: AtomicBool::new(false) })
+        let store = SqliteStore::in_memory().unwrap();
+        let (fails, is_slow) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { store, fails, is_slow })
     }
 
     fn set(&self, fails: bool) {
@@ -76,7 +81,14 @@ impl DeviceQueueStore for Flaky {
         acknowledgement: Acknowledgement,
         now: u64,
     ) -> StoreFuture<'a, Acknowledged> {
-        self.or_fail(self.store.acknowledge(device, acknowledgement, now))
+        let call = self.or_fail(self.store.acknowledge(device, acknowledgement, now));
+        Box::pin(async move {
+            let answer = call.await;
+            if self.is_slow.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            answer
+        })
     }
 
     fn renumber<'a>(&'a self, device: &'a DeviceId, lane: Lane) -> StoreFuture<'a, StreamId> {
@@ -111,6 +123,10 @@ impl DeviceQueueStore for Flaky {
 
     fn expire_messages(&self, now: u64) -> StoreFuture<'_, ExpiredMessages> {
         self.store.expire_messages(now)
+    }
+
+    fn waiting(&self) -> StoreFuture<'_, DownSize> {
+        self.store.waiting()
     }
 }
 
@@ -161,6 +177,29 @@ async fn what_a_device_acknowledged_at_its_end_is_stored() {
     // The session waits for its next attempt.
     drop(device);
     assert_eq!(cloud.next().await, ("a".to_owned(), first, DownState::Delivered));
+}
+
+#[tokio::test]
+async fn what_a_device_resumed_with_at_its_end_is_told() {
+    let store = Flaky::new();
+    let options = CloudOptions { device_queue: Some(store.clone()), ..CloudOptions::default() };
+    let mut cloud = options.start(Recorder).await;
+    let first = send(&cloud, "a", "one").await;
+    let mut device = connect(&cloud, "a").await;
+    resume(&mut device).await;
+    send_ack(&mut device, ack(1, 0, 0)).await;
+    assert_eq!(text(&mut device).await, said(1, "one", false));
+    drop(device);
+    let mut device = connect(&cloud, "a").await;
+    resume(&mut device).await;
+    store.is_slow.store(true, Ordering::SeqCst);
+    send_ack(&mut device, ack(1, 1, first.0)).await;
+    let is_stored = async || state(&cloud, "a", first).await == DownState::Delivered;
+    until(async || is_stored().await.then_some(())).await;
+    drop(device);
+    until(async || (cloud.hub.stats().connected == 0).then_some(())).await;
+    cloud.hub.flush_settled().await;
+    assert_eq!(cloud.try_next(), Some(("a".to_owned(), first, DownState::Delivered)));
 }
 
 #[tokio::test]

@@ -1,9 +1,13 @@
 //! What the server counts of kept messages to devices.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 
+use fedecks_store::DownSize;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Unit;
 
 use super::writer::{MetricSource, MetricsWriter};
 
@@ -13,6 +17,8 @@ type ByWord = Family<[(&'static str, &'static str); 1], Counter>;
 #[derive(Debug, Clone)]
 pub(crate) struct DeviceMessageCounters {
     pub(crate) accepted: Counter,
+    waiting: Gauge<u64, AtomicU64>,
+    waiting_bytes: Gauge<u64, AtomicU64>,
     settled: ByWord,
     refused: ByWord,
 }
@@ -29,6 +35,8 @@ impl Default for DeviceMessageCounters {
     fn default() -> Self {
         let new = Self {
             accepted: Counter::default(),
+            waiting: Gauge::default(),
+            waiting_bytes: Gauge::default(),
             settled: ByWord::default(),
             refused: ByWord::default(),
         };
@@ -43,6 +51,12 @@ impl Default for DeviceMessageCounters {
 }
 
 impl DeviceMessageCounters {
+    /// What waits now.
+    pub(crate) fn set_waiting(&self, DownSize { messages, bytes }: DownSize) {
+        self.waiting.set(messages);
+        self.waiting_bytes.set(bytes);
+    }
+
     /// A message has reached its final state.
     pub(crate) fn count_settled(&self, state: &'static str) {
         self.settled.get_or_create(&[("state", state)]).inc();
@@ -56,6 +70,11 @@ impl DeviceMessageCounters {
 
 impl MetricSource for DeviceMessageCounters {
     fn collect(&self, to: &mut MetricsWriter<'_>) -> fmt::Result {
+        let help = "Messages that wait for devices in the store";
+        to.metric("device_messages_waiting", None, help, &self.waiting)?;
+        let help = "About how much of the store they take";
+        let unit = Some(Unit::Bytes);
+        to.metric("device_messages_waiting", unit, help, &self.waiting_bytes)?;
         let help = "Messages that were accepted to be kept for a device";
         to.metric("device_messages_accepted", None, help, &self.accepted)?;
         let help = "Kept messages to devices that have their final state, by state";

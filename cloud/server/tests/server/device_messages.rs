@@ -295,7 +295,7 @@ async fn a_message_expires_unless_it_was_sent() {
 
 #[tokio::test]
 async fn what_waits_survives_a_restart() {
-    let server = Server::start().await;
+    let server = Server::with(METRICS).await;
     let http = known(&server).await;
     let keyed = http.clone().header("idempotency-key", "7");
     let id = keep(&keyed, "", "1").await;
@@ -303,6 +303,13 @@ async fn what_waits_survives_a_restart() {
     let server = server.restart(|| {}).await;
     let http = server.http().token(&token).json();
     assert_eq!(get(&http, &id).await["state"], "queued");
+    let scraped = Http::to(server.addresses()[1]);
+    until(async || {
+        let text = metrics(&scraped).await;
+        let bytes = sample(&text, "fedecks_device_messages_waiting_bytes");
+        (sample(&text, "fedecks_device_messages_waiting") == 1.0 && bytes > 100.0).then_some(())
+    })
+    .await;
     let mut device = takes_kept(&server).await;
     let handle = resume(&mut device).await;
     assert_eq!(kept(&mut device).await.tag.to_string(), id);

@@ -9,10 +9,11 @@ use super::down_support::{
 };
 use super::support::{cli, device};
 use crate::device_queue::{
-    Acknowledged, Cancelled, DeviceQueueStore, DownLimits, DownRoom, DownState, DownStatus,
-    DropReason, ExpiredMessages, IdempotencyKey, NewDown, Queued,
+    Acknowledged, Cancelled, DeviceQueueStore, DownRoom, DownState, DownStatus, DropReason,
+    ExpiredMessages, IdempotencyKey, NewDown, Queued,
 };
 use crate::devices::DeviceStore;
+use crate::down_size::{DownLimits, DownSize};
 
 /// Tests the contract of [`DeviceQueueStore`] on empty stores, which `open` creates.
 pub async fn device_queue<S: DeviceQueueStore + DeviceStore>(open: impl AsyncFn() -> S) {
@@ -24,6 +25,7 @@ pub async fn device_queue<S: DeviceQueueStore + DeviceStore>(open: impl AsyncFn(
     settled_messages_are_kept_for_a_day(&open().await).await;
     messages_are_listed_newest_first(&open().await).await;
     a_forgotten_device_loses_what_waits(&open().await).await;
+    what_waits_for_all_is_counted(&open().await).await;
     down_streams::check(open).await;
 }
 
@@ -252,4 +254,21 @@ async fn a_forgotten_device_loses_what_waits(store: &(impl DeviceQueueStore + De
     let next = window(store, &kitchen, 0, ALL, AT).await;
     assert_eq!(brief(&next), ["1: 4"]);
     assert_ne!(next.stream, sent.stream);
+}
+
+async fn what_waits_for_all_is_counted(store: &(impl DeviceQueueStore + DeviceStore)) {
+    let (kitchen, hall) = (device("kitchen"), device("hall"));
+    let bytes = |device: &DeviceId| message(1).stored_bytes(device);
+    assert_eq!(store.waiting().await.unwrap(), DownSize::default());
+    queue_all(store, &kitchen, [1, 2]).await;
+    queue_all(store, &hall, [3]).await;
+    let expected = DownSize { messages: 3, bytes: 2 * bytes(&kitchen) + bytes(&hall) };
+    assert_eq!(store.waiting().await.unwrap(), expected);
+    store.cancel_message(&kitchen, Tag(1), AT).await.unwrap();
+    let expected = DownSize { messages: 2, bytes: bytes(&kitchen) + bytes(&hall) };
+    assert_eq!(store.waiting().await.unwrap(), expected);
+    store.revoke(&hall, &cli()).await.unwrap();
+    store.forget(&hall, &cli()).await.unwrap();
+    let expected = DownSize { messages: 1, bytes: bytes(&kitchen) };
+    assert_eq!(store.waiting().await.unwrap(), expected);
 }

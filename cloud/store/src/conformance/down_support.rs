@@ -3,9 +3,10 @@
 use fedecks_protocol::{DeviceId, Lane, Tag};
 
 use crate::device_queue::{
-    Acknowledged, Acknowledgement, DeviceQueueStore, DownEntry, DownLimits, DownRoom, DownState,
-    DownWindow, NewDown, Queued,
+    Acknowledged, Acknowledgement, DeviceQueueStore, DownEntry, DownRoom, DownState, DownWindow,
+    NewDown, Queued,
 };
+use crate::down_size::DownLimits;
 
 pub(super) const ALL: DownRoom = DownRoom { messages: usize::MAX, bytes: u64::MAX };
 

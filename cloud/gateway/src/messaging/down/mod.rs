@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fedecks_protocol::{DeviceId, EncodeError, Lane, Tag, TermError};
 use fedecks_store::{Clock, DeviceQueueStore, DownLimits, DownState, StoreError};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How a message for a device is kept.
 ///
@@ -81,7 +81,7 @@ pub(crate) struct DeviceQueue {
     pub(crate) store: Arc<dyn DeviceQueueStore>,
     pub(crate) clock: Clock,
     limits: DownLimits,
-    turns: [Semaphore; 2],
+    turns: [Arc<Semaphore>; 2],
     observer: OnceLock<Weak<dyn SettledObserver>>,
 }
 
@@ -141,7 +141,7 @@ impl SettledMessage {
 
 impl DeviceQueue {
     pub(crate) fn new(store: Arc<dyn DeviceQueueStore>, clock: Clock) -> Arc<Self> {
-        let turns = [(); 2].map(|()| Semaphore::new(TURNS));
+        let turns = [(); 2].map(|()| Arc::new(Semaphore::new(TURNS)));
         let limits = DownLimits::default();
         Arc::new(Self { store, clock, limits, turns, observer: OnceLock::new() })
     }
@@ -153,14 +153,14 @@ impl DeviceQueue {
     }
 
     /// Waits, in order, until a session may call the store for this lane.
-    pub(crate) async fn turn(&self, lane: Lane) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn turn(&self, lane: Lane) -> Option<OwnedSemaphorePermit> {
         let [normal, urgent] = &self.turns;
         let turns = match lane {
             Lane::Normal => normal,
             Lane::Urgent => urgent,
         };
         // It is never closed.
-        turns.acquire().await.ok()
+        turns.clone().acquire_owned().await.ok()
     }
 
     /// Waits until no session is calling the store.

@@ -69,16 +69,20 @@ impl Caller {
 
     async fn acknowledge(self, lane: Lane, acknowledgement: Acknowledgement) -> Called {
         let _turn = self.queue.turn(lane).await;
-        self.clone().settle(acknowledgement).await
+        self.settle(acknowledgement).await
     }
 
     /// Not made at all if the session ends before its turn: a newer session may be the next to call.
     async fn acknowledge_resumed(self, lane: Lane, acknowledgement: Acknowledgement) -> Called {
-        let _turn = self.queue.turn(lane).await;
-        Finish(Some(Box::pin(self.clone().settle(acknowledgement)))).await
+        let turn = self.queue.turn(lane).await;
+        let settle = async move {
+            let _turn = turn;
+            self.settle(acknowledgement).await
+        };
+        Finish(Some(Box::pin(settle))).await
     }
 
-    async fn settle(self, acknowledgement: Acknowledgement) -> Called {
+    async fn settle(&self, acknowledgement: Acknowledgement) -> Called {
         let (again, now) = (acknowledgement.clone(), self.queue.clock.now());
         let answer = self.queue.store.acknowledge(&self.device, acknowledgement, now).await;
         if let Ok(Acknowledged::Settled(settled)) = &answer {

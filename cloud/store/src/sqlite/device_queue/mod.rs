@@ -20,9 +20,10 @@ use super::columns::{from_column, lane, tag, tag_to_column, to_column, unsigned}
 use super::store::SqliteStore;
 use crate::boxed::StoreFuture;
 use crate::device_queue::{
-    Acknowledged, Acknowledgement, Cancelled, DeviceQueueStore, DownLimits, DownRecord, DownRoom,
-    DownState, DownStatus, DownWindow, ExpiredMessages, IdempotencyKey, NewDown, Queued,
+    Acknowledged, Acknowledgement, Cancelled, DeviceQueueStore, DownRecord, DownRoom, DownState,
+    DownStatus, DownWindow, ExpiredMessages, IdempotencyKey, NewDown, Queued,
 };
+use crate::down_size::{DownLimits, DownSize};
 
 impl DeviceQueueStore for SqliteStore {
     fn queue_message<'a>(
@@ -124,6 +125,15 @@ impl DeviceQueueStore for SqliteStore {
                 return Ok(ExpiredMessages::default());
             }
             self.write_bulk(move |tx| settling::expire(tx, now)).await
+        })
+    }
+
+    fn waiting(&self) -> StoreFuture<'_, DownSize> {
+        self.read_bulk(|database| {
+            let bytes =
+                database.prepare_cached(sql::SIZE)?.query_row([], |row| unsigned(row, 0))?;
+            let mut messages = database.prepare_cached(sql::WAITING_OF_ALL)?;
+            Ok(DownSize { messages: messages.query_row([], |row| unsigned(row, 0))?, bytes })
         })
     }
 }

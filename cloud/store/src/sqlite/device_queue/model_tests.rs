@@ -9,9 +9,10 @@ use rand::{RngExt, SeedableRng};
 
 use crate::conformance::support::device;
 use crate::device_queue::{
-    Acknowledged, Acknowledgement, Cancelled, DeviceQueueStore, DownEntry, DownLimits, DownRoom,
-    DownState, DropReason, NewDown, Queued,
+    Acknowledged, Acknowledgement, Cancelled, DeviceQueueStore, DownEntry, DownRoom, DownState,
+    DropReason, NewDown, Queued,
 };
+use crate::down_size::DownLimits;
 use crate::sqlite::store::SqliteStore;
 
 const LANE: Lane = Lane::Normal;

@@ -7,9 +7,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::queue::{Queue, Waiting};
 use super::sql;
 use super::streams::Stream;
-use crate::device_queue::{
-    DownLimits, DownState, DownStatus, DropReason, IdempotencyKey, NewDown, Queued,
-};
+use crate::device_queue::{DownState, DownStatus, DropReason, IdempotencyKey, NewDown, Queued};
+use crate::down_size::DownLimits;
 use crate::sqlite::columns::{tag, tag_to_column, to_column, unsigned};
 
 pub(super) fn queue_message(

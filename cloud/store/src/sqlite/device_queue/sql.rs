@@ -1,4 +1,7 @@
-//! The statements of the messages for devices. A test checks that each finds its rows by an index.
+//! The statements of the messages for devices. A test checks that each in the list finds its rows by an index.
+
+/// Reads the small row of each device that has messages or keys: seldom.
+pub(super) const WAITING_OF_ALL: &str = "SELECT ifnull(sum(waiting), 0) FROM down_devices";
 
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:literal;)+) => {

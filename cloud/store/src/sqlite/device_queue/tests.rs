@@ -7,9 +7,10 @@ use rusqlite::Connection;
 use super::sql;
 use crate::conformance::support::device;
 use crate::device_queue::{
-    Acknowledgement, Cancelled, DeviceQueueStore, DownEntry, DownLimits, DownRoom, DownState,
-    DownWindow, IdempotencyKey, NewDown, Queued,
+    Acknowledgement, Cancelled, DeviceQueueStore, DownEntry, DownRoom, DownState, DownWindow,
+    IdempotencyKey, NewDown, Queued,
 };
+use crate::down_size::DownLimits;
 use crate::messages::MessageStore;
 use crate::sqlite::store::SqliteStore;
 use crate::sqlite::tests::new_store;
