@@ -16,9 +16,10 @@ from fedecks_client.api.description import get_description
 from fedecks_client.api.devices import get_device, list_devices, revoke_device
 from fedecks_client.api.events import stream_events
 from fedecks_client.api.history import get_history
-from fedecks_client.api.messages import send_message, send_raw_message
+from fedecks_client.api.messages import get_device_message, send_message, send_raw_message
 from fedecks_client.models import (
     AcceptedMessage,
+    DeviceMessage,
     DevicePage,
     DisconnectedEvent,
     EventKind,
@@ -101,6 +102,13 @@ def main():
         assert isinstance(sent, AcceptedMessage), sent
         event = events.next(RawSentEvent, lambda event: event.message_id == sent.id)
         assert base64.b64decode(event.bytes_) == b"\0python", event
+
+        keep = {"client": client, "body": 1, "keep": True, "expires_in": 60, "idempotency_key": "python-1"}
+        kept, repeated = send_message.sync(device, **keep), send_message.sync(device, **keep)
+        assert isinstance(kept, AcceptedMessage) and kept.assurance == "kept", kept
+        assert kept == repeated, repeated
+        message = get_device_message.sync(device, kept.id, client=client)
+        assert isinstance(message, DeviceMessage) and message.queued_at.tzinfo is not None, message
 
         event = events.next(MessageEvent)
         assert event.message == {"temperature": 21.5} and event.device == device, event
