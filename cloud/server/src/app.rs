@@ -286,7 +286,7 @@ impl App {
 
 /// How long stopping may take, in microseconds, with a reserve.
 fn time_to_stop(config: &Config) -> u32 {
-    let reserve = Duration::from_secs(4);
+    let reserve = Duration::from_secs(2);
     let all = config.drain.deadline + LAST_SETTLED + webhooks::LAST_KEPT + LAST_TASKS + reserve;
     u32::try_from(all.as_micros()).unwrap_or(u32::MAX)
 }

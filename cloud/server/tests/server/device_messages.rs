@@ -252,6 +252,8 @@ async fn what_cannot_be_kept_is_refused_and_counted() {
     assert!(detail.contains("expected at most 1048576"), "{detail}");
     let too_big = http.post(&kept, format!("\"{}\"", "x".repeat(2 * 1024 * 1024))).await;
     assert_eq!(problem(&too_big), "413 message-too-big");
+    let heavy = format!("[{}0]", "\"a\",".repeat(100_000));
+    assert_eq!(problem(&http.post(&kept, heavy).await), "413 message-too-big");
     let large = format!("\"{}\"", "x".repeat(600 * 1024));
     keep(&http, "", &large).await;
     let full = http.post(&kept, large.clone()).await;
@@ -272,7 +274,7 @@ async fn what_cannot_be_kept_is_refused_and_counted() {
     let refused = |reason| format!("fedecks_device_messages_refused_total{{reason=\"{reason}\"}}");
     for (name, expected) in [
         ("fedecks_device_messages_accepted_total".to_owned(), 1.0),
-        (refused("too-big"), 2.0),
+        (refused("too-big"), 3.0),
         (refused("queue-full"), 1.0),
         (refused("store-full"), 0.0),
         ("fedecks_device_messages_settled_total{state=\"expired\"}".to_owned(), 0.0),
