@@ -33,6 +33,7 @@ mod boxed;
 mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod consumers;
 mod dead_letters;
 mod device_pattern;
 mod device_queue;
@@ -64,6 +65,9 @@ pub use audit::{
 pub use boxed::{BoxFuture, StoreFuture};
 pub use clock::{
     BUILD_TIME, Clock, ClockSource, FloorFile, FloorFileError, ManualClock, SystemClock,
+};
+pub use consumers::{
+    ConsumerAnswer, ConsumerDevices, ConsumerRecord, ConsumerStore, LogAcknowledged, OpenConsumer,
 };
 pub use dead_letters::DeadLetter;
 pub use device_pattern::{DevicePattern, InvalidDevicePattern};

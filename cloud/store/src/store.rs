@@ -3,6 +3,7 @@
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
 use crate::audit::AuditStore;
+use crate::consumers::ConsumerStore;
 use crate::device_queue::DeviceQueueStore;
 use crate::devices::DeviceStore;
 use crate::known_logins::KnownLoginStore;
@@ -22,6 +23,7 @@ pub trait Store:
     + AuditStore
     + QueueStore
     + MessageStore
+    + ConsumerStore
     + DeviceQueueStore
     + StoreMonitor
 {
@@ -35,6 +37,7 @@ impl<S> Store for S where
         + AuditStore
         + QueueStore
         + MessageStore
+        + ConsumerStore
         + DeviceQueueStore
         + StoreMonitor
 {

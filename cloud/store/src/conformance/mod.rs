@@ -5,6 +5,7 @@
 mod accounts;
 mod api_tokens;
 mod audit;
+mod consumers;
 mod device_queue;
 mod devices;
 mod down_streams;
@@ -18,6 +19,7 @@ pub(crate) mod support;
 pub use accounts::accounts;
 pub use api_tokens::api_tokens;
 pub use audit::audit;
+pub use consumers::consumers;
 pub use device_queue::device_queue;
 pub use devices::devices;
 pub use known_logins::known_logins;
@@ -35,5 +37,6 @@ pub async fn check<S: Store>(open: impl AsyncFn() -> S) {
     known_logins(&open().await).await;
     queues(&open).await;
     messages(&open).await;
+    consumers(&open).await;
     device_queue(open).await;
 }

@@ -12,6 +12,7 @@ mod calls;
 #[cfg(test)]
 mod calls_tests;
 mod columns;
+mod consumers;
 mod device_queue;
 mod devices;
 #[cfg(test)]

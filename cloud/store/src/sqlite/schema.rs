@@ -258,6 +258,16 @@ const MIGRATIONS: &[&str] = &[
      ) STRICT, WITHOUT ROWID;
      CREATE INDEX down_keys_of_device ON down_keys (device, at);
      CREATE INDEX down_keys_by_time ON down_keys (at);",
+    // `pending` is what a consumer missed and has not acknowledged yet, `missed` what it missed before.
+    "CREATE TABLE message_consumers (
+         name TEXT PRIMARY KEY,
+         asked TEXT,
+         scope TEXT,
+         place INTEGER NOT NULL,
+         pending INTEGER NOT NULL,
+         missed INTEGER NOT NULL,
+         used_at INTEGER NOT NULL
+     ) STRICT, WITHOUT ROWID;",
 ];
 
 /// The size in bytes that the write-ahead log keeps when it is not needed.

@@ -235,6 +235,7 @@ async fn a_store_of_version_6_keeps_its_installation() {
     for table in tables {
         database.execute_batch(&format!("DROP TABLE down_{table}")).unwrap();
     }
+    database.execute_batch("DROP TABLE message_consumers").unwrap();
     database.pragma_update(None, "user_version", 6).unwrap();
     drop(database);
     let store = SqliteStore::open(&path).unwrap();

@@ -111,15 +111,7 @@ impl MessageStore for SqliteStore {
     }
 
     fn log_status(&self) -> StoreFuture<'_, LogStatus> {
-        self.read_bulk(|database| {
-            let last = database.prepare_cached(sql::LAST_LOGGED)?;
-            let next = optional(last, |row| unsigned(row, 0))?.unwrap_or(0) + 1;
-            let first =
-                optional(database.prepare_cached(sql::FIRST_LOGGED)?, |row| unsigned(row, 0))?;
-            let bytes =
-                database.prepare_cached(sql::LOG_SIZE)?.query_row([], |row| unsigned(row, 0))?;
-            Ok(LogStatus { first: first.unwrap_or(next), next, bytes })
-        })
+        self.read_bulk(|database| status(database))
     }
 
     fn trim_log(&self, before: u64, bytes: u64) -> StoreFuture<'_, u64> {
@@ -134,6 +126,15 @@ impl MessageStore for SqliteStore {
             }
         })
     }
+}
+
+/// What the log has.
+pub(super) fn status(database: &Connection) -> rusqlite::Result<LogStatus> {
+    let last = database.prepare_cached(sql::LAST_LOGGED)?;
+    let next = optional(last, |row| unsigned(row, 0))?.unwrap_or(0) + 1;
+    let first = optional(database.prepare_cached(sql::FIRST_LOGGED)?, |row| unsigned(row, 0))?;
+    let bytes = database.prepare_cached(sql::LOG_SIZE)?.query_row([], |row| unsigned(row, 0))?;
+    Ok(LogStatus { first: first.unwrap_or(next), next, bytes })
 }
 
 /// Takes a step, unless its stream is elsewhere.
