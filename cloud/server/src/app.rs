@@ -205,6 +205,7 @@ impl App {
             accounts: store.clone(),
             devices: store.clone(),
             messages: store.clone(),
+            consumers: store.clone(),
             device_messages,
             audit: store,
             audit_trail,

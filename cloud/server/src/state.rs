@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fedecks_cloud::auth::{ApiTokens, FailedLogins};
 use fedecks_cloud::{Denylist, Hub};
-use fedecks_store::{AccountStore, AuditStore, DeviceStore, MessageStore};
+use fedecks_store::{AccountStore, AuditStore, ConsumerStore, DeviceStore, MessageStore};
 
 use crate::audit_trail::AuditTrail;
 use crate::config::Config;
@@ -20,6 +20,7 @@ pub(crate) struct AppState {
     pub(crate) accounts: Arc<dyn AccountStore>,
     pub(crate) devices: Arc<dyn DeviceStore>,
     pub(crate) messages: Arc<dyn MessageStore>,
+    pub(crate) consumers: Arc<dyn ConsumerStore>,
     pub(crate) device_messages: DeviceMessages,
     pub(crate) audit: Arc<dyn AuditStore>,
     pub(crate) audit_trail: AuditTrail,

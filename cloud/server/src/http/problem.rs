@@ -70,6 +70,7 @@ codes! {
     DeviceNotFound => NOT_FOUND, "device-not-found", "Device not found";
     MessageNotFound => NOT_FOUND, "message-not-found", "Message not found";
     AccountNotFound => NOT_FOUND, "account-not-found", "Account not found";
+    ConsumerNotFound => NOT_FOUND, "consumer-not-found", "Consumer not found";
     MethodNotAllowed => METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed";
     DeviceNotConnected => CONFLICT, "device-not-connected", "The device is not connected";
     DeviceCannotAnswer => CONFLICT, "device-cannot-answer", "The device answers no requests";
@@ -78,6 +79,9 @@ codes! {
     QueueFull => CONFLICT, "queue-full", "Too much waits for the device";
     AlreadySent => CONFLICT, "already-sent", "The message was sent already";
     AlreadySettled => CONFLICT, "already-settled", "The message has its final state already";
+    ConsumerOfOtherDevices => CONFLICT, "consumer-of-other-devices", "The consumer reads the messages of other devices";
+    TooManyConsumers => CONFLICT, "too-many-consumers", "Too many consumers";
+    BeyondLog => CONFLICT, "beyond-log", "The log has not come that far";
     AccountExists => CONFLICT, "account-exists", "The account already exists";
     BodyTooBig => PAYLOAD_TOO_LARGE, "body-too-big", "The body is too large";
     MessageTooBig => PAYLOAD_TOO_LARGE, "message-too-big", "The message is too large";

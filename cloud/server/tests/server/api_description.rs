@@ -237,7 +237,7 @@ async fn the_manual_names_every_request_and_parameter() {
     let mut described = BTreeSet::new();
     for (name, operation) in operations(&document) {
         let name = name.replace("/api/v1", "").replace("{id}", "ID").replace("{name}", "NAME");
-        let name = name.replace("{message}", "MESSAGE");
+        let name = name.replace("{message}", "MESSAGE").replace("{consumer}", "CONSUMER");
         let row = table.lines().find(|line| line.contains(&format!("`{name}`")));
         let row = row.unwrap_or_else(|| panic!("docs/cloud.md does not name {name}"));
         for parameter in operation["parameters"].as_array().unwrap() {

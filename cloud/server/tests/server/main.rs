@@ -7,6 +7,7 @@ mod api_description;
 mod audit;
 mod browser;
 mod browser_tabs;
+mod consumers;
 mod dashboard;
 mod device_messages;
 mod device_messages_model;

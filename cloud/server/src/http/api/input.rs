@@ -19,6 +19,8 @@ pub(super) enum ParameterKind {
     EventKind,
     AuditClass,
     Lane,
+    /// The name of a consumer of the message log.
+    Consumer,
     /// From 1 to this number of characters, printable ASCII without spaces.
     Key(usize),
 }

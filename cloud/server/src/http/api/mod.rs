@@ -14,6 +14,7 @@ mod history;
 mod input;
 mod keep;
 mod memory;
+mod message_consumers;
 mod messages;
 mod openapi;
 mod paging;

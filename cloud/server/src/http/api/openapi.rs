@@ -114,6 +114,7 @@ fn path_parameter(name: &str, schemas: &mut Schemas) -> Value {
             let schema = schemas.add("MessageId", event_schemas::message_id());
             ("The message's id", schema, "8c3f0b6a19d24e57")
         }
+        "consumer" => ("The consumer's name", schemas.consumer_name(), "crm"),
         _ => ("The account's name", schemas.account_name(), "marvin"),
     };
     json!({
@@ -145,6 +146,7 @@ fn parameter_in(place: &str, parameter: &Parameter, schemas: &mut Schemas) -> Va
             let words = Lane::ALL.map(Lane::as_str);
             schemas.add("Lane", json!({ "type": "string", "enum": words }))
         }
+        ParameterKind::Consumer => schemas.consumer_name(),
         ParameterKind::Key(most) => {
             json!({ "type": "string", "minLength": 1, "maxLength": most, "pattern": "^[!-~]+$" })
         }

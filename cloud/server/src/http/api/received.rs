@@ -12,11 +12,12 @@ use utoipa::ToSchema;
 use warp::reply::Response;
 
 use super::input::Parameter;
+use super::message_consumers::{self, CONSUMER};
 use super::paging::{self, LIMIT};
 use super::request::Request;
 use super::route::{Handler, Route, handler};
 use crate::http::caller::Caller;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::Problem;
 use crate::http::response::json_response;
 
 pub(super) const ROUTES: &[Route] =
@@ -27,7 +28,12 @@ pub(super) const ROUTES: &[Route] =
              reader that stores `next` together with what it does, and continues after it, handles each message once",
         )
         .query(&[
-            Parameter::text("after", "Only messages after this `next` of another page; all by default"),
+            Parameter::text(
+                "after",
+                "Only messages after this `next` of another page, which a consumer is done with; by default all, or \
+                 those after the place of the consumer",
+            ),
+            CONSUMER,
             Parameter::text(
                 "device",
                 "Only messages of devices that match this pattern, such as `site-a-*`",
@@ -35,7 +41,7 @@ pub(super) const ROUTES: &[Route] =
             LIMIT,
         ])
         .returns::<ReceivedPage>("A page of messages")
-        .problems(&[Code::StoreUnavailable])];
+        .problems(message_consumers::PROBLEMS)];
 
 /// A page of the log.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,7 +49,8 @@ struct ReceivedPage {
     messages: Vec<ReceivedMessage>,
     /// Where the next page begins, also if there are no more messages yet.
     next: String,
-    /// The number of messages that have left the log before they were read, if `after` was given.
+    /// The number of messages, of all devices, that left the log before they were read: after `after`, or after the
+    /// place of the consumer, and then until it acknowledges what follows them.
     missed: u64,
 }
 
@@ -76,8 +83,9 @@ async fn list(caller: Caller, request: Request) -> Result<Response, Problem> {
     let limit = paging::limit(&request)?;
     let after = request.parsed("after", "the `next` of another page", |text| text.parse().ok())?;
     let device = request.parsed("device", "a device pattern", |text| text.parse().ok())?;
+    let consumer = message_consumers::open(&caller, &request, after, device.as_ref()).await?;
     let devices = device.into_iter().chain(caller.scope().cloned()).collect();
-    let from = after.unwrap_or(0_u64);
+    let from = consumer.as_ref().map_or(after.unwrap_or(0_u64), |(_, place)| *place);
     let store = &request.state.messages;
     // Before the messages, so that none is skipped that is added meanwhile.
     let status = store.log_status().await?;
@@ -88,7 +96,11 @@ async fn list(caller: Caller, request: Request) -> Result<Response, Problem> {
         Some(last) if found.len() >= limit => last,
         read_to => read_to.unwrap_or(0).max(status.next - 1).max(from),
     };
-    let missed = after.map_or(0, |after| (status.first - 1).saturating_sub(after));
+    let missed = match &consumer {
+        // After the messages were read: what left the log meanwhile may be missing from the page.
+        Some((name, _)) => request.state.consumers.count_missed(name).await?,
+        None => after.map_or(0, |after| (status.first - 1).saturating_sub(after)),
+    };
     let messages = found.into_iter().map(received).collect();
     Ok(json_response(&ReceivedPage { messages, next: next.to_string(), missed }))
 }

@@ -6,6 +6,8 @@ use fedecks_cloud::DeviceId;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::message_consumers;
+
 /// A schema that adds itself, and what it refers to; returns a reference to it.
 pub(super) type Named = fn(&mut Schemas) -> Value;
 
@@ -49,6 +51,17 @@ impl Schemas {
             "maxLength": 128,
         });
         self.add("AccountName", schema)
+    }
+
+    pub(super) fn consumer_name(&mut self) -> Value {
+        let schema = json!({
+            "type": "string",
+            "description": "The name of a consumer of the log of kept messages",
+            "minLength": 1,
+            "maxLength": message_consumers::MAX_NAME,
+            "pattern": "^[0-9A-Za-z_-]+$",
+        });
+        self.add("ConsumerName", schema)
     }
 
     /// What a message is in JSON: anything.

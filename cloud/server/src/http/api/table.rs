@@ -13,7 +13,7 @@ use super::route::{Content, Handler, PREFIX, Resource, Route};
 use super::schemas::Schemas;
 use super::{
     accounts, audit, device_list, device_messages, device_requests, devices, events, history,
-    messages, openapi, presence, received, tokens,
+    message_consumers, messages, openapi, presence, received, tokens,
 };
 use crate::http::problem::{Code, Problem};
 use crate::http::response::json_text;
@@ -32,6 +32,7 @@ static TABLE: &[Resource] = &[
             device_messages::ROUTES,
             device_requests::ROUTES,
             received::ROUTES,
+            message_consumers::ROUTES,
         ],
     },
     Resource {
