@@ -10,7 +10,7 @@ use crate::epoch::Epoch;
 /// The place of a consumer is the number of the last message that it is done with. It never goes back, and never
 /// beyond the end of the log.
 pub trait ConsumerStore: Epoch {
-    /// Says where a consumer goes on, once [`OpenConsumer::after`] is acknowledged. Adds the consumer if it is not
+    /// Says where a consumer continues, once [`OpenConsumer::after`] is acknowledged. Adds the consumer if it is not
     /// known, at that place, or else at the beginning of the log.
     fn open_consumer<'a>(&'a self, consumer: &'a OpenConsumer) -> StoreFuture<'a, ConsumerAnswer>;
 
@@ -63,7 +63,7 @@ pub struct ConsumerDevices {
     pub scope: Option<DevicePattern>,
 }
 
-/// Where a consumer goes on.
+/// Where a consumer continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_enums,
@@ -78,7 +78,7 @@ pub enum ConsumerAnswer {
     TooMany,
 }
 
-/// What became of an acknowledgement.
+/// The result of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_enums,

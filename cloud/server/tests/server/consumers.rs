@@ -45,7 +45,7 @@ async fn consumers(http: &Http) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_consumer_goes_on_after_what_it_acknowledged_also_after_a_restart() {
+async fn a_consumer_continues_after_what_it_acknowledged() {
     let server = Server::start().await;
     let token = server.token(&[Role::Read]).await;
     let http = server.http().token(&token);
@@ -112,7 +112,7 @@ async fn what_the_log_does_not_have_is_not_acknowledged() {
     assert_eq!(page(&http, "consumer=crm&after=9").await.0, [1, 2], "as after a restore");
     let beyond = acknowledge(&http, "crm", &json!({ "next": "3" })).await;
     assert_eq!(problem(&beyond), "409 beyond-log");
-    let unknown = acknowledge(&http, "nobody", &json!({ "next": "1" })).await;
+    let unknown = acknowledge(&http, "unknown", &json!({ "next": "1" })).await;
     assert_eq!(problem(&unknown), "404 consumer-not-found");
     for body in [json!({ "next": "x" }), json!({ "next": 1 }), json!({}), json!({ "next": "-1" })] {
         let invalid = acknowledge(&http, "crm", &body).await;
@@ -127,7 +127,7 @@ async fn what_the_log_does_not_have_is_not_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_limited_token_neither_sees_nor_moves_the_consumers_of_others() {
+async fn a_limited_token_does_not_reach_consumers_of_others() {
     let server = Server::start().await;
     let roles = [Role::Read, Role::Admin];
     let all = server.http_as(&roles).await;

@@ -10,7 +10,7 @@ use crate::messages::{Effects, LoggedContent, MessageStore, NewLogged, Step, Str
 
 /// Tests the contract of [`ConsumerStore`] on empty stores, which `open` creates.
 pub async fn consumers<S: ConsumerStore + MessageStore>(open: impl AsyncFn() -> S) {
-    a_consumer_goes_on_after_what_it_acknowledged(&open().await).await;
+    a_consumer_continues_after_what_it_acknowledged(&open().await).await;
     what_left_the_log_unread_is_counted_once_and_told_until_acknowledged(&open().await).await;
     a_place_beyond_the_log_is_not_taken(&open().await).await;
     a_name_belongs_to_the_same_devices(&open().await).await;
@@ -63,7 +63,7 @@ async fn listed(store: &impl ConsumerStore) -> Vec<(String, u64, u64)> {
     all.map(|it| (it.name, it.place, it.missed)).collect()
 }
 
-async fn a_consumer_goes_on_after_what_it_acknowledged(
+async fn a_consumer_continues_after_what_it_acknowledged(
     store: &(impl ConsumerStore + MessageStore),
 ) {
     use ConsumerAnswer::After;
@@ -102,7 +102,7 @@ async fn what_left_the_log_unread_is_counted_once_and_told_until_acknowledged(
     trim(store, 13).await;
     assert_eq!(store.count_missed("crm").await.unwrap(), 0, "it knows, and has read the rest");
     assert_eq!(listed(store).await, [("crm".to_owned(), 12, 5)]);
-    assert_eq!(store.count_missed("nobody").await.unwrap(), 0);
+    assert_eq!(store.count_missed("unknown").await.unwrap(), 0);
 }
 
 async fn a_place_beyond_the_log_is_not_taken(store: &(impl ConsumerStore + MessageStore)) {
@@ -114,7 +114,7 @@ async fn a_place_beyond_the_log_is_not_taken(store: &(impl ConsumerStore + Messa
     let acknowledged = store.acknowledge_log("crm", 6, 100).await.unwrap();
     assert_eq!(acknowledged, LogAcknowledged::BeyondLog);
     assert_eq!(open(store, "crm", Some(5)).await, After(5), "the newest");
-    assert_eq!(store.acknowledge_log("nobody", 1, 100).await.unwrap(), LogAcknowledged::Unknown);
+    assert_eq!(store.acknowledge_log("unknown", 1, 100).await.unwrap(), LogAcknowledged::Unknown);
 }
 
 async fn a_name_belongs_to_the_same_devices(store: &impl ConsumerStore) {

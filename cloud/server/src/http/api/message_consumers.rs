@@ -49,7 +49,7 @@ pub(super) const ROUTES: &[Route] = &[
     .role(Role::Read)
     .summary("Say that a consumer is done with all messages up to the `next` of a page. A later place stays")
     .takes::<MessagesDone>()
-    .returns_nothing("The consumer goes on after it")
+    .returns_nothing("The consumer continues after it")
     .problems(&[STORE, Code::ConsumerNotFound, Code::BeyondLog]),
     Route::new(
         "removeMessageConsumer",
@@ -79,7 +79,7 @@ struct MessageConsumer {
     /// The pattern of the devices that its token is limited to; null if it is not.
     #[schema(required)]
     limited_to: Option<String>,
-    /// Where it goes on: the `next` that it acknowledged last.
+    /// Where it continues: the `next` that it acknowledged last.
     next: String,
     /// The number of messages in the log after that, of all devices.
     waiting: u64,
@@ -98,7 +98,7 @@ struct MessagesDone {
     next: String,
 }
 
-/// Where a consumer goes on, if the page is read for one, after it has acknowledged what is up to `after`.
+/// Where a consumer continues, if the page is read for one, after it has acknowledged what is up to `after`.
 pub(super) async fn open(
     caller: &Caller,
     request: &Request,
