@@ -1,10 +1,11 @@
 //! The application in the cloud: it sends and receives by the HTTP API.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use fedecks_testing::history::{Answer, Lane};
+use fedecks_testing::history::{Answer, Fate, Lane};
 use fedecks_testing::http::{Http, Response};
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -14,11 +15,62 @@ use crate::inbox::Inbox;
 use crate::keep::Keep;
 use crate::pair::DEVICE;
 
-/// Sends a message.
+/// How often a request with a key is repeated while there is no answer.
+const REPEATS: usize = 50;
+
+/// Sends a message. One that is kept is sent until there is an answer, with the same key.
 pub(crate) async fn send(api: &Http, keep: Keep, lane: Lane, number: u64) -> Answer {
     let (path, body) = keep.cloud_send(DEVICE, lane, number);
-    let response = api.try_open(Method::POST, &path, body).await;
-    keep.cloud_answer(response.map(|response| response.status()))
+    let Some(key) = keep.idempotency_key(lane, number) else {
+        return keep.cloud_answer(answer(api, Method::POST, &path, body).await);
+    };
+    let api = api.clone().header("idempotency-key", &key);
+    for _ in 0..REPEATS {
+        let answer = answer(&api, Method::POST, &path, body.clone()).await;
+        let answer = keep.cloud_answer(answer);
+        if answer != Answer::Unknown {
+            return answer;
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    Answer::Unknown
+}
+
+/// What the API says of the kept messages to the device, by their ids.
+pub(crate) async fn fates(api: &Http, keep: Keep) -> HashMap<String, Fate> {
+    let (mut fates, mut cursor) = (HashMap::new(), None);
+    while let Some(path) = keep.cloud_states(DEVICE, cursor.as_deref()) {
+        let (status, page) = answer(api, Method::GET, &path, String::new()).await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{page}");
+        for message in page["messages"].as_array().unwrap() {
+            let fate = match message["state"].as_str().unwrap() {
+                "delivered" => Fate::Delivered,
+                "rejected" | "expired" | "dropped" => Fate::Lost,
+                _ => continue,
+            };
+            fates.insert(message["id"].as_str().unwrap().to_owned(), fate);
+        }
+        cursor = page["next"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    fates
+}
+
+/// A complete answer, unless the server is away.
+async fn answer(
+    api: &Http,
+    method: Method,
+    path: &str,
+    body: String,
+) -> Option<(StatusCode, Value)> {
+    let mut response = api.try_open(method, path, body).await?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Some((response.status(), serde_json::from_slice(&bytes).unwrap_or_default()))
 }
 
 /// Reads the stream of events, and opens it again whenever it ends.
@@ -63,13 +115,8 @@ impl Reader {
 
     /// A page of the log of kept messages, unless the server is away.
     async fn page(&self, path: &str) -> Option<Value> {
-        let response = self.api.try_open(Method::GET, path, "").await;
-        let mut response = response.filter(|it| it.status() == StatusCode::OK)?;
-        let mut body = Vec::new();
-        while let Some(bytes) = response.chunk().await.ok()? {
-            body.extend_from_slice(&bytes);
-        }
-        serde_json::from_slice(&body).ok()
+        let (status, page) = answer(&self.api, Method::GET, path, String::new()).await?;
+        (status == StatusCode::OK).then_some(page)
     }
 
     /// Reads events until the stream ends, which it does without a notice when the server is killed.

@@ -1,6 +1,7 @@
 //! The application on the device: it sends and listens by the command `fedecks`.
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_testing::history::{Answer, Lane};
@@ -23,21 +24,22 @@ pub(crate) async fn send(command: &FedecksCommand, keep: Keep, lane: Lane, numbe
     }
 }
 
-/// Receives until it is dropped. `ready` is called when nothing that is sent from then on is missed.
+/// Receives the messages of a lane until it is dropped. `ready` is called when nothing that is sent from then on is missed.
 pub(crate) async fn listen(
     command: FedecksCommand,
     keep: Keep,
-    inbox: Inbox,
+    lane: Lane,
+    inbox: Arc<Inbox>,
     ready: impl FnOnce(),
 ) {
     let mut ready = Some(ready);
     loop {
-        let mut command = command.with(keep.device_listen());
+        let mut command = command.with(keep.device_listen(lane));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut notes = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let listens =
-            notes.next_line().await.unwrap().is_some_and(|line| line.ends_with("listening"));
+            notes.next_line().await.unwrap().is_some_and(|line| line.contains("listening"));
         if let Some(ready) = ready.take_if(|_| listens) {
             ready();
         }

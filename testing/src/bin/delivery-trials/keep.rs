@@ -14,8 +14,8 @@ pub(crate) enum Keep {
     /// Nothing: it is sent now or never. The device's command says whether the cloud has read it; a message to the
     /// device is lost with the connection.
     None,
-    /// Messages of the device are kept in its memory, and read from the cloud's log. Those to it are sent as with
-    /// [`Keep::None`].
+    /// Messages of the device are kept in its memory, and read from the cloud's log. Those to it are kept in the cloud's
+    /// store.
     Memory,
     /// The same, and each has to be stored in the cloud before it counts as accepted.
     Stored,
@@ -86,34 +86,65 @@ impl Keep {
         }
     }
 
-    /// The arguments of the command `fedecks` that print what the device receives.
-    pub(crate) fn device_listen(self) -> &'static [&'static str] {
+    /// The arguments of the command `fedecks` that print what the device receives in a lane.
+    pub(crate) fn device_listen(self, lane: Lane) -> Vec<&'static str> {
         match self {
-            Self::None | Self::Memory | Self::Stored | Self::Disk => &["listen"],
+            Self::None => vec!["listen"],
+            Self::Memory | Self::Stored | Self::Disk => {
+                vec!["listen", "--ack", "--lane", name(lane)]
+            }
         }
     }
 
     /// A line that this command has printed.
     pub(crate) fn device_received(self, line: &str) -> Option<Received> {
         let value: Value = serde_json::from_str(line).ok()?;
-        let (lane, number) = parse(&value)?;
-        Some(Received { lane, number, id: None, redelivered: false })
+        match self {
+            Self::None => {
+                let (lane, number) = parse(&value)?;
+                Some(Received { lane, number, id: None, redelivered: false })
+            }
+            Self::Memory | Self::Stored | Self::Disk => kept(&value),
+        }
     }
 
     /// The path of the API that sends a message to the device, and its body.
     pub(crate) fn cloud_send(self, device: &str, lane: Lane, number: u64) -> (String, String) {
-        (format!("/api/v1/devices/{device}/messages"), body(lane, number))
+        let options = match self {
+            Self::None => String::new(),
+            Self::Memory | Self::Stored | Self::Disk => {
+                format!("?keep=true&lane={}", name(lane))
+            }
+        };
+        (format!("/api/v1/devices/{device}/messages{options}"), body(lane, number))
+    }
+
+    /// The key by which the API recognizes that request; `None` if it is not repeated.
+    pub(crate) fn idempotency_key(self, lane: Lane, number: u64) -> Option<String> {
+        (self != Self::None).then(|| format!("{}-{number}", name(lane)))
     }
 
     /// What the API has answered; `None` if there was no complete answer.
-    pub(crate) fn cloud_answer(self, status: Option<StatusCode>) -> Answer {
-        match (self, status) {
-            (_, Some(StatusCode::ACCEPTED)) => Answer::Accepted(Place::Connection, None),
-            (_, Some(status)) if status.is_client_error() => Answer::Refused,
+    pub(crate) fn cloud_answer(self, answer: Option<(StatusCode, Value)>) -> Answer {
+        match (self, answer) {
+            (Self::None, Some((StatusCode::ACCEPTED, _))) => {
+                Answer::Accepted(Place::Connection, None)
+            }
+            (_, Some((StatusCode::ACCEPTED, body))) => {
+                Answer::Accepted(Place::Disk, body["id"].as_str().map(str::to_owned))
+            }
+            (_, Some((status, _))) if status.is_client_error() => Answer::Refused,
             // Overloaded, or too much waits for the device.
-            (_, Some(StatusCode::SERVICE_UNAVAILABLE)) => Answer::Refused,
+            (_, Some((StatusCode::SERVICE_UNAVAILABLE, _))) => Answer::Refused,
             _ => Answer::Unknown,
         }
+    }
+
+    /// The path of the API that says what was settled for the device, of all lanes.
+    pub(crate) fn cloud_states(self, device: &str, cursor: Option<&str>) -> Option<String> {
+        let cursor = cursor.map(|it| format!("&cursor={it}")).unwrap_or_default();
+        let path = format!("/api/v1/devices/{device}/messages?limit=500{cursor}");
+        (self != Self::None).then_some(path)
     }
 
     /// The path of the API that streams what devices send, after the event with this id.
@@ -130,10 +161,7 @@ impl Keep {
 
     /// A message of this list.
     pub(crate) fn cloud_logged(self, listed: &Value) -> Option<Received> {
-        let (lane, number) = parse(listed.get("message")?)?;
-        let id = listed.get("id")?.as_str().map(str::to_owned);
-        let redelivered = listed.get("redelivered")?.as_bool()?;
-        Some(Received { lane, number, id, redelivered })
+        kept(listed)
     }
 
     /// An event of this stream that is a message.
@@ -161,6 +189,14 @@ impl FromStr for Keep {
 fn body(lane: Lane, number: u64) -> String {
     let lane = name(lane);
     format!(r#"{{"lane":"{lane}","number":{number},"text":"{}"}}"#, "x".repeat(80))
+}
+
+/// A kept message, with its id.
+fn kept(value: &Value) -> Option<Received> {
+    let (lane, number) = parse(value.get("message")?)?;
+    let id = value.get("id")?.as_str().map(str::to_owned);
+    let redelivered = value.get("redelivered")?.as_bool()?;
+    Some(Received { lane, number, id, redelivered })
 }
 
 fn parse(message: &Value) -> Option<(Lane, u64)> {
@@ -220,8 +256,11 @@ mod tests {
             (Some(500), &Answer::Unknown),
             (None, &Answer::Unknown),
         ] {
-            let status = status.map(|code| StatusCode::from_u16(code).unwrap());
-            assert_eq!(Keep::None.cloud_answer(status), *answer, "{status:?}");
+            let status = status.map(|code| (StatusCode::from_u16(code).unwrap(), Value::Null));
+            assert_eq!(Keep::None.cloud_answer(status.clone()), *answer, "{status:?}");
         }
+        let body = serde_json::json!({"id": "ab", "assurance": "kept", "state": "queued"});
+        let answer = Keep::Stored.cloud_answer(Some((StatusCode::ACCEPTED, body)));
+        assert_eq!(answer, Answer::Accepted(Place::Disk, Some("ab".to_owned())));
     }
 }

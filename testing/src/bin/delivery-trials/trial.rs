@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fedecks_testing::history::{Direction, Entry, History, Lane, Message, Program, Verdict};
+use fedecks_testing::history::{
+    Answer, Direction, Entry, History, Lane, Message, Program, Verdict,
+};
 use fedecks_testing::http::Http;
 use fedecks_testing::tcp_relay::{Link, TcpRelay};
 use fedecks_testing::wait::within;
@@ -49,7 +51,11 @@ pub(crate) async fn run(seed: u64, options: Options) -> Report {
     let failure = recovered(&history).await.err();
     stop.store(true, Relaxed);
     senders.join_all().await;
-    let verdict = settled(&history, options.keep.transit()).await;
+    let mut verdict = settled(&history, options.keep.transit()).await;
+    if verdict.is_clean() {
+        report_fates(&pair, options.keep, &history).await;
+        verdict = history.verdict();
+    }
     let report = Report {
         seed,
         keep: options.keep.name(),
@@ -74,7 +80,7 @@ async fn start_receivers(
 ) -> JoinSet<()> {
     let mut receivers = JoinSet::new();
     let ready = Arc::new(Semaphore::new(0));
-    let (up, down) = (Arc::clone(&ready), Arc::clone(&ready));
+    let up = Arc::clone(&ready);
     let reader = Reader {
         api: pair.api.clone(),
         keep: options.keep,
@@ -82,12 +88,16 @@ async fn start_receivers(
         gaps: Arc::clone(gaps),
     };
     receivers.spawn(async move { reader.read(|| up.add_permits(1)).await });
-    let inbox = Inbox::new(Direction::Down, history);
-    let (command, keep) = (pair.command.clone(), options.keep);
-    receivers.spawn(async move {
-        device_application::listen(command, keep, inbox, || down.add_permits(1)).await;
-    });
-    within(ready.acquire_many(2)).await.unwrap().forget();
+    let inbox = Arc::new(Inbox::new(Direction::Down, history));
+    for lane in options.keep.lanes() {
+        let (command, keep, down) = (pair.command.clone(), options.keep, Arc::clone(&ready));
+        let inbox = Arc::clone(&inbox);
+        receivers.spawn(async move {
+            device_application::listen(command, keep, *lane, inbox, || down.add_permits(1)).await;
+        });
+    }
+    let count = u32::try_from(receivers.len()).unwrap();
+    within(ready.acquire_many(count)).await.unwrap().forget();
     receivers
 }
 
@@ -220,6 +230,19 @@ async fn settled(history: &History, transit: Duration) -> Verdict {
             return verdict;
         }
         sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Enters what the cloud says of the messages that it keeps for the device.
+async fn report_fates(pair: &Pair, keep: Keep, history: &History) {
+    let fates = cloud_application::fates(&pair.api, keep).await;
+    for record in history.records() {
+        let Entry::Answered(message, Answer::Accepted(_, Some(id))) = record.entry else {
+            continue;
+        };
+        if let Some(fate) = fates.get(&id).filter(|_| message.direction == Direction::Down) {
+            history.add(Entry::Reported(message, *fate));
+        }
     }
 }
 
