@@ -45,8 +45,44 @@ def status(board: Board) -> dict:
 
 
 def names(paths: list[str]) -> set[str]:
-    """The names of the files as in the manual, without previous copies and incomplete writes."""
-    return {re.sub(r"^/data/fedecks/|\.(previous|new)$", "", path) for path in paths}
+    """The names of the files as in the manual, without previous copies, incomplete writes and the files of the queue."""
+    return {re.sub(r"^/data/fedecks/|(?<=^/data/fedecks/queue)/.*|\.(previous|new)$", "", path) for path in paths}
+
+
+def disk_writes(board: Board) -> tuple[int, int]:
+    """The bytes that the data partition's disk has written, and its flushes."""
+    disk = board.run("basename $(findmnt --noheadings --output SOURCE /data)")
+    fields = board.run(f"grep -w {disk} /proc/diskstats").split()
+    return int(fields[9]) * 512, int(fields[18])
+
+
+def keep(board: Board, numbers: range, more: str = "") -> None:
+    """Keeps messages of 100 bytes on the board's disk, each of which is there before the next."""
+    board.run(f"(for n in $(seq {numbers.start} {numbers.stop - 1}); do {send(more)} || exit 1; done)", within=120)
+
+
+def keep_every_2_s(board: Board, numbers: range) -> None:
+    """The same, without waiting."""
+    board.run(f"for n in $(seq {numbers.start} {numbers.stop - 1}); do {send()} & sleep 2; done; wait", within=120)
+
+
+def send(more: str = "") -> str:
+    return f"""fedecks send --keep disk {more} "{{\\"number\\":$n,\\"text\\":\\"{'x' * 80}\\"}}\""""
+
+
+def arrive(cloud: Cloud, numbers: range) -> None:
+    """Waits until the cloud's log has all these numbers, and checks that it has each once and in order."""
+    end = time.monotonic() + 120
+    while True:
+        found, after = [], "0"
+        while page := cloud.ask("GET", f"/messages?device={DEVICE}&after={after}&limit=500")[1]:
+            found += [logged["message"]["number"] for logged in page["messages"]]
+            after = page["next"]
+            if len(page["messages"]) < 500:
+                break
+        if len(found) >= numbers.stop - 1 or time.monotonic() > end:
+            return same("the kept messages", found, list(range(1, numbers.stop)))
+        time.sleep(0.5)
 
 
 def check_no_credential_is_left(board: Board, password: str) -> None:
@@ -55,7 +91,7 @@ def check_no_credential_is_left(board: Board, password: str) -> None:
 
 
 def live(args: argparse.Namespace) -> None:
-    LISTED.update(re.findall(r"^\| `data_dir/([a-z.]+)` \|", args.manual.read_text(), re.MULTILINE))
+    LISTED.update(re.findall(r"^\| `data_dir/([a-z.]+)/?` \|", args.manual.read_text(), re.MULTILINE))
     folder, log = args.folder, args.folder / "serial.log"
     cloud = Cloud(args.cloud, folder, args.port, args.authority, args.certificate, args.key)
     args.running.append(cloud)
@@ -141,11 +177,39 @@ def live(args: argparse.Namespace) -> None:
         same("the year of the clock", clock and clock[1], "1970")
         same("the state of the clock", status(board)["clock"]["state"], "behind")
 
-    print("revocation and a hung service", flush=True)
     cloud.kill()
     cloud.configure(QUICK)
     cloud.start()
     connects_with("token")
+
+    print("messages on disk", flush=True)
+    with step("10 messages that the cloud acknowledges at once: nothing is written to the data partition"):
+        time.sleep(5)
+        before = disk_writes(board)
+        keep(board, range(1, 11), "--wait-acked")
+        time.sleep(5)
+        same("bytes and flushes", disk_writes(board), before)
+    with step("no network, and a message every 2 s: they are written in groups"):
+        board.link(up=False)
+        cloud.event("disconnected")
+        keep(board, range(11, 13))
+        before, began = disk_writes(board), time.monotonic()
+        keep_every_2_s(board, range(13, 33))
+        took = time.monotonic() - began
+        written, flushes = (after - first for after, first in zip(disk_writes(board), before))
+        most = int(took / 5) + 2
+        if flushes > most or written > most * 8192:
+            raise Failed(f"{written} bytes and {flushes} flushes in {took:.0f} s, expected at most {most * 8192} and {most}")
+    print(f"      {written} bytes and {flushes} flushes in {took:.0f} s", flush=True)
+    with step("10 more, each on disk before the next; the power is cut"):
+        keep(board, range(33, 43), "--sync")
+        board.cut_power()
+    with step("power on: all of them arrive, in order, once"):
+        board = power_on()
+        connects_with("token")
+        arrive(cloud, range(1, 43))
+
+    print("revocation and a hung service", flush=True)
     with step("its tokens are revoked: the device is unregistered and stays disconnected"):
         cloud.ask("POST", f"/devices/{DEVICE}/revoke", wanted=204)
         cloud.event("disconnected")
