@@ -25,11 +25,14 @@ pub(crate) async fn send(api: &Http, keep: Keep, lane: Lane, number: u64) -> Ans
         return keep.cloud_answer(answer(api, Method::POST, &path, body).await);
     };
     let api = api.clone().header("idempotency-key", &key);
+    let mut may_be_queued = false;
     for _ in 0..REPEATS {
         let answer = answer(&api, Method::POST, &path, body.clone()).await;
-        let answer = keep.cloud_answer(answer);
-        if answer != Answer::Unknown {
-            return answer;
+        match keep.cloud_answer(answer) {
+            Answer::Unknown => may_be_queued = true,
+            // Of this request, not of the earlier one.
+            Answer::Refused if may_be_queued => {}
+            answer => return answer,
         }
         sleep(Duration::from_millis(200)).await;
     }
