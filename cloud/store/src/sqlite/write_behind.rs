@@ -64,6 +64,16 @@ impl WriteBehind {
         }
     }
 
+    /// Writes the note of a device at once, with what refers to the device. It stays pending in case that fails.
+    pub(super) fn write_seen(
+        &self,
+        tx: &Transaction<'_>,
+        device: &DeviceId,
+    ) -> rusqlite::Result<()> {
+        let seen = self.pending.lock().seen.get(device).copied();
+        seen.map_or(Ok(()), |Seen { generation, at }| write_seen(tx, device, generation, at))
+    }
+
     pub(super) fn used(&self, name: &str, at: u64) {
         if !self.pending.lock().add_used(name, at) {
             self.dropped.fetch_add(1, Ordering::Relaxed);

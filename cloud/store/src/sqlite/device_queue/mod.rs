@@ -33,8 +33,9 @@ impl DeviceQueueStore for SqliteStore {
         key: Option<IdempotencyKey>,
         limits: DownLimits,
     ) -> StoreFuture<'a, Queued> {
-        let device = device.clone();
+        let (device, write_behind) = (device.clone(), self.write_behind.clone());
         self.write_bulk(move |tx| {
+            write_behind.write_seen(tx, &device)?;
             queueing::queue_message(tx, &device, &message, key.as_ref(), limits)
         })
     }

@@ -10,6 +10,7 @@ use crate::device_queue::{
     Acknowledgement, Cancelled, DeviceQueueStore, DownEntry, DownRoom, DownState, DownWindow,
     IdempotencyKey, NewDown, Queued,
 };
+use crate::devices::DeviceStore;
 use crate::down_size::DownLimits;
 use crate::messages::MessageStore;
 use crate::sqlite::store::SqliteStore;
@@ -41,6 +42,16 @@ async fn window(store: &SqliteStore, device: &DeviceId, after: u64) -> DownWindo
 fn count(path: &std::path::Path, table: &str) -> i64 {
     let sql = format!("SELECT count(*) FROM {table}");
     Connection::open(path).unwrap().query_row(&sql, [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn a_device_with_a_message_is_known_after_a_crash() {
+    let (_dir, path, store) = new_store();
+    let kitchen = device("kitchen");
+    store.seen(&kitchen, 0, 7);
+    queue(&store, &kitchen, message(1)).await;
+    // The note is written with the message, and not only by the next flush.
+    assert_eq!((count(&path, "down_messages"), count(&path, "devices")), (1, 1));
 }
 
 #[test]
