@@ -32,7 +32,7 @@ pub(crate) async fn send(api: &Http, keep: Keep, lane: Lane, number: u64) -> Ans
             Answer::Unknown => may_be_queued = true,
             // Of this request, not of the earlier one.
             Answer::Refused if may_be_queued => {}
-            answer => return answer,
+            answer @ (Answer::Accepted(..) | Answer::Refused) => return answer,
         }
         sleep(Duration::from_millis(200)).await;
     }
