@@ -41,8 +41,13 @@ export async function call(method, path, body) {
 }
 
 /** Sends JSON as the user wrote it, so that large numbers keep their value. In `literal` JSON no key is an escape. */
-export async function sendText(device, json, literal) {
-  return call("POST", `${devicePath(device)}/messages?literal=${literal}`, new Blob([json], { type: "application/json" }));
+export async function sendText(device, json, literal, keep) {
+  return call("POST", `${devicePath(device)}/messages?literal=${literal}&keep=${keep}`, new Blob([json], { type: "application/json" }));
+}
+
+/** Asks the device in the same way. */
+export async function askText(device, json, literal) {
+  return call("POST", `${devicePath(device)}/requests?literal=${literal}`, new Blob([json], { type: "application/json" }));
 }
 
 export function devicePath(device) {
@@ -74,8 +79,14 @@ function described(status, problem) {
 
 function parsed(text) {
   try {
-    return JSON.parse(text);
+    return JSON.parse(text, exact);
   } catch {
     return null;
   }
+}
+
+/** Keeps integers that exceed the precision of JavaScript numbers, where the browser supports it. */
+export function exact(_, value, context) {
+  const big = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
+  return big && context?.source != null && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
 }

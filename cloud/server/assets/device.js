@@ -1,14 +1,14 @@
 // The page of one device.
 
 import { call, devicePath, sendText } from "./api.js";
+import { editor } from "./editor.js";
 import { follow } from "./events.js";
-import { afterwards, announce, confirmed, foreign, h, state, time } from "./page.js";
+import { kept } from "./kept.js";
+import { afterwards, announce, confirmed, foreign, h, lacks, shownJson, shownText, state, time } from "./page.js";
+import { question } from "./question.js";
 
 /** How many events the page shows. */
 const SHOWN = 200;
-
-/** How many characters of a message the page shows. */
-const SHOWN_OF_MESSAGE = 4000;
 
 /** Shows a device, its live events and the actions on it. Returns a function that leaves the page. */
 export function device(main, token, live, id) {
@@ -19,8 +19,6 @@ export function device(main, token, live, id) {
   const problem = h("p", { class: "error", role: "alert" });
   const log = h("ul", { class: "log", tabindex: "0", "aria-label": "Live messages and events, newest first" });
   const nothing = h("p", { class: "soft" }, "No events since this page was opened.");
-  const box = h("textarea", { id: "message", spellcheck: "false", autocomplete: "off", "aria-describedby": "message-problem message-hint" });
-  const boxProblem = h("p", { class: "error", id: "message-problem", role: "alert" });
   const label = h("input", { id: "label", maxlength: "128", autocomplete: "off" });
   let left = false;
   let current = null;
@@ -58,48 +56,44 @@ export function device(main, token, live, id) {
   });
   const send = h("button", { disabled: !may("send") }, "Send");
   const literal = h("input", { id: "literal", type: "checkbox", disabled: !may("send") });
+  const keep = h("input", { id: "keep", type: "checkbox", disabled: !may("send") });
+  // The state of the message that was kept last.
+  const outcome = h("p", { class: "soft", id: "outcome", role: "status" });
+  let last = null;
+  const told = (message, word) => {
+    const text = `Message ${message}: ${word}`;
+    if (outcome.textContent !== text) outcome.textContent = text;
+  };
+  const submit = async () => {
+    if (send.disabled || !json.isValid()) return;
+    send.disabled = true;
+    try {
+      const sent = await sendText(id, json.text(), literal.checked, keep.checked);
+      last = sent.state == null ? null : sent.id;
+      if (last == null) outcome.textContent = "";
+      else told(last, sent.state);
+      announce(last == null ? "Sent" : "Kept until it is delivered");
+      messages.reload();
+    } catch (error) {
+      json.refuse(error.message);
+    }
+    send.disabled = !may("send");
+  };
+  const json = editor("message", "JSON", "Any JSON, such as {\"led\": true}. Press Ctrl+Enter to send.", may("send"), submit);
   const form = h(
     "form",
     { class: "card", "aria-labelledby": "send-title", onsubmit: (event) => { event.preventDefault(); submit(); } },
     h("h2", { id: "send-title" }, "Send a message"),
-    h("div", { class: "field" }, h("label", { for: "message" }, "JSON"), box, boxProblem, h("p", { class: "soft", id: "message-hint" }, "Any JSON, such as {\"led\": true}. Press Ctrl+Enter to send.")),
+    json.field,
     may("send") ? null : lacks("send"),
-    h("div", { class: "row" }, send, h("label", { for: "literal" }, literal, " Keys with $ are data, not escapes")),
+    h("div", { class: "row" }, send, h("label", { for: "keep" }, keep, " Keep until delivered"), h("label", { for: "literal" }, literal, " Keys with $ are data, not escapes")),
+    outcome,
   );
-  box.disabled = !may("send");
-  label.disabled = !may("admin");
-  box.addEventListener("input", () => check(false));
-  box.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-      event.preventDefault();
-      submit();
-    }
+  const messages = kept(id, may("send"), (all) => {
+    const found = all.find((message) => message.id === last);
+    if (found != null) told(last, found.reason == null ? found.state : `${found.state} (${found.reason})`);
   });
-  /** Whether the text is JSON. Typing only hides an error; `complain` shows it. */
-  const check = (complain) => {
-    let wrong = "";
-    try {
-      JSON.parse(box.value);
-    } catch (error) {
-      wrong = box.value.trim() === "" ? "Expected JSON." : `Not valid JSON: ${error.message}`;
-    }
-    if (complain || wrong === "") {
-      boxProblem.textContent = wrong;
-      box.setAttribute("aria-invalid", wrong !== "");
-    }
-    return wrong === "";
-  };
-  const submit = async () => {
-    if (!check(true)) return box.focus();
-    send.disabled = true;
-    try {
-      await sendText(id, box.value, literal.checked);
-      announce("Sent");
-    } catch (error) {
-      boxProblem.textContent = error.message;
-    }
-    send.disabled = !may("send");
-  };
+  label.disabled = !may("admin");
   const rename = h(
     "form",
     { class: "row", onsubmit: (event) => { event.preventDefault(); act(() => call("PATCH", path, { label: label.value.trim() || null }), "Saved"); } },
@@ -124,7 +118,9 @@ export function device(main, token, live, id) {
         may("admin") ? null : lacks("admin"),
       ),
       form,
+      question(id, may("send")),
     ),
+    messages.section,
     h("section", { class: "card", "aria-labelledby": "happens" }, h("h2", { id: "happens" }, "Live"), nothing, log),
   );
   log.hidden = true;
@@ -160,6 +156,8 @@ export function device(main, token, live, id) {
     nothing.hidden = true;
     while (log.childElementCount > SHOWN) log.lastElementChild.remove();
     if (["connected", "disconnected", "blocked", "unblocked"].includes(event.kind)) announce(`The device is ${event.kind}`);
+    if (event.kind.endsWith("sent") || event.kind === "message-settled" || event.kind === "connected" || event.kind === "gap") messages.reload();
+    if (event.kind === "message-settled" && event.message_id === last) told(last, event.reason == null ? event.state : `${event.state} (${event.reason})`);
     if (!event.kind.endsWith("message") && !event.kind.endsWith("sent")) reload();
   };
   const stop = follow([["device", id]], heard, (state) => {
@@ -172,12 +170,9 @@ export function device(main, token, live, id) {
   return () => {
     left = true;
     stop();
+    messages.end();
     clearInterval(again);
   };
-}
-
-function lacks(role) {
-  return h("p", { class: "notice" }, `Your token does not have the role ${role}.`);
 }
 
 function pair(name, value) {
@@ -197,17 +192,6 @@ function entry(event) {
   const more = [event.by, event.authenticated_by && `by ${event.authenticated_by}`, event.peer, event.state, event.reason];
   const meta = h("div", { class: "meta" }, at, h("span", { class: "kind" }, word));
   for (const text of more) if (text) meta.append(foreign(text));
-  const content = "message" in event ? JSON.stringify(event.message, null, 1) : event.bytes == null ? null : `${event.bytes} (Base64)`;
-  return h("li", { class: kind }, meta, content == null ? null : h("pre", {}, shortened(escaped(content))));
-}
-
-/** JSON in which nothing is invisible or changes the order of what is shown. Its value stays the same. */
-function escaped(json) {
-  const escape = (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  return json.replace(/[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, escape);
-}
-
-function shortened(text) {
-  if (text.length <= SHOWN_OF_MESSAGE) return text;
-  return `${text.slice(0, SHOWN_OF_MESSAGE)}… (${text.length} characters)`;
+  const content = "message" in event ? shownJson(event.message) : event.bytes == null ? null : shownText(`${event.bytes} (Base64)`);
+  return h("li", { class: kind }, meta, content == null ? null : h("pre", {}, content));
 }

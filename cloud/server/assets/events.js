@@ -1,6 +1,6 @@
 // Follows the server's events: one stream of each page, as long as the page is visible.
 
-import { resume, session } from "./api.js";
+import { exact, resume, session } from "./api.js";
 
 /** How often a quiet stream says that it is alive, in seconds. */
 const HEARTBEAT = 15;
@@ -174,10 +174,4 @@ function now() {
 /** The milliseconds since then, by the clock that shows more. */
 function since(then) {
   return Math.max(Date.now() - then.wall, performance.now() - then.steady);
-}
-
-/** Keeps integers that exceed the precision of JavaScript numbers, where the browser supports it. */
-function exact(_, value, context) {
-  const big = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
-  return big && context?.source != null && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
 }

@@ -28,6 +28,34 @@ export function foreign(text) {
   return h("bdi", {}, text);
 }
 
+/** A notice that the token lacks a role. */
+export function lacks(role) {
+  return h("p", { class: "notice" }, `Your token does not have the role ${role}.`);
+}
+
+/** How many characters of a message a page shows. */
+const SHOWN_OF_MESSAGE = 4000;
+
+/** A message, shortened, in which nothing is invisible or changes the order of what is shown. Its value stays the same. */
+export function shownJson(value) {
+  return shortened(escaped(JSON.stringify(value, null, 1)));
+}
+
+/** A text of a message in the same way. */
+export function shownText(text) {
+  return shortened(escaped(text));
+}
+
+function escaped(text) {
+  const escape = (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return text.replace(/[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, escape);
+}
+
+function shortened(text) {
+  if (text.length <= SHOWN_OF_MESSAGE) return text;
+  return `${text.slice(0, SHOWN_OF_MESSAGE)}… (${text.length} characters)`;
+}
+
 let announced;
 
 /** Announces a text to screen readers. A text within a second replaces the one before. */

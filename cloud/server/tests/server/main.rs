@@ -6,6 +6,7 @@ mod api;
 mod api_description;
 mod audit;
 mod browser;
+mod browser_messages;
 mod browser_tabs;
 mod consumers;
 mod dashboard;

@@ -32,6 +32,9 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("fleet.js", JAVASCRIPT, include_bytes!("../../../assets/fleet.js")),
     ("chart.js", JAVASCRIPT, include_bytes!("../../../assets/chart.js")),
     ("device.js", JAVASCRIPT, include_bytes!("../../../assets/device.js")),
+    ("editor.js", JAVASCRIPT, include_bytes!("../../../assets/editor.js")),
+    ("kept.js", JAVASCRIPT, include_bytes!("../../../assets/kept.js")),
+    ("question.js", JAVASCRIPT, include_bytes!("../../../assets/question.js")),
     ("icon.svg", "image/svg+xml", include_bytes!("../../../assets/icon.svg")),
 ];
 
