@@ -118,8 +118,8 @@ export function device(main, token, live, id) {
         may("admin") ? null : lacks("admin"),
       ),
       form,
-      question(id, may("send")),
     ),
+    question(id, may("send")),
     messages.section,
     h("section", { class: "card", "aria-labelledby": "happens" }, h("h2", { id: "happens" }, "Live"), nothing, log),
   );

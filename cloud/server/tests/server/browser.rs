@@ -224,6 +224,17 @@ async fn every_page_is_accessible_and_fits_a_narrow_screen() {
     device.client.send(&vec!["0123456789".repeat(30); 3]).await.unwrap();
     browser.shows("Message from the device").await;
     browser.until("document.querySelectorAll('.details time').length >= 3").await;
+    browser.value("document.getElementById('keep').click()").await;
+    browser.value("document.getElementById('message').focus()").await;
+    browser.type_keys(&["1"]).await;
+    browser.type_control_enter().await;
+    browser.until("document.querySelector('tbody .state')").await;
+    let mut requests = device.client.requests().unwrap();
+    browser.value("document.getElementById('question').focus()").await;
+    browser.type_keys(&["1"]).await;
+    browser.type_control_enter().await;
+    requests.next().await.unwrap().reply(&vec!["0123456789".repeat(30); 20]).await.unwrap();
+    browser.until("!document.getElementById('answer').hidden").await;
     check("device").await;
 
     browser.press("Revoke").await;
