@@ -28,7 +28,9 @@ use crate::events::{self, Bounds, EventLog, Streams};
 use crate::handler::RecordingHandler;
 use crate::history::History;
 use crate::http::{health, root};
-use crate::metrics::{DeviceCounters, DeviceMessageCounters, DeviceRequests, Metrics};
+use crate::metrics::{
+    DeviceCounters, DeviceMessageCounters, DeviceRequests, LogConsumers, Metrics,
+};
 use crate::request_memory::RequestMemory;
 use crate::signals::{self, Shutdown};
 use crate::state::AppState;
@@ -193,6 +195,9 @@ impl App {
         let device_requests = DeviceRequests::default();
         metrics.register(device_requests.clone());
         metrics.register(message_counters.clone());
+        let consumers = LogConsumers::default();
+        metrics.register(consumers.clone());
+        tasks.spawn(consumers.run(store.clone()));
         let device_messages =
             DeviceMessages::new(store.clone(), cloud.hub(), clock.clone(), message_counters);
         let mut expiring = JoinSet::new();

@@ -4,6 +4,7 @@
 mod certificates;
 mod classic;
 mod clock;
+mod consumers;
 mod device_messages;
 mod devices;
 mod libraries;
@@ -20,6 +21,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
+pub(crate) use consumers::LogConsumers;
 pub(crate) use device_messages::DeviceMessageCounters;
 pub(crate) use devices::DeviceCounters;
 pub(crate) use requests::DeviceRequests;

@@ -4,10 +4,11 @@ use fedecks_device::kept::{Keep, Settled};
 use fedecks_store::{MessageStore, Role};
 use fedecks_testing::device::Device;
 use fedecks_testing::http::{Answer, Http};
+use fedecks_testing::wait::until;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Server, problem};
+use crate::support::{METRICS, Server, metrics, problem, sample};
 
 const LOG: &str = "/api/v1/messages";
 const CONSUMERS: &str = "/api/v1/messages/consumers";
@@ -101,6 +102,27 @@ async fn a_consumer_learns_what_left_the_log_unread() {
     server.store.trim_log(u64::MAX, 0).await.unwrap();
     assert_eq!(page(&http, "consumer=crm&after=6").await, (vec![], "6".to_owned(), 0));
     assert_eq!(consumers(&http).await[0]["missed"], 2);
+}
+
+#[tokio::test]
+async fn the_metrics_say_how_far_a_consumer_is() {
+    let server = Server::with(METRICS).await;
+    let http = server.http_as(&[Role::Read]).await;
+    let device = server.device("kitchen-1").await;
+    keep(&device, 1..=3).await;
+    page(&http, "consumer=crm&limit=1").await;
+    server.store.trim_log(u64::MAX, 0).await.unwrap();
+    keep(&device, 4..=4).await;
+    // They are read at the start, and every 10 s.
+    let server = server.restart(|| ()).await;
+    let scraped = Http::to(server.addresses()[1]);
+    let text = until(async || {
+        let text = metrics(&scraped).await;
+        text.contains("{consumer=\"crm\"}").then_some(text)
+    })
+    .await;
+    assert_eq!(sample(&text, "fedecks_consumer_waiting{consumer=\"crm\"}"), 2.0);
+    assert_eq!(sample(&text, "fedecks_consumer_missed_total{consumer=\"crm\"}"), 2.0);
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ async fn prometheus_scrapes_the_server_as_the_manual_says() {
     .await;
     assert_eq!(value, "1");
     let loaded: Value = http.get("/api/v1/rules").await.json();
-    assert_eq!(loaded["data"]["groups"][0]["rules"].as_array().unwrap().len(), 16);
+    assert_eq!(loaded["data"]["groups"][0]["rules"].as_array().unwrap().len(), 17);
 }
 
 #[tokio::test]
