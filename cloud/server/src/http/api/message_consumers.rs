@@ -13,14 +13,12 @@ use warp::reply::Response;
 use super::input::{Parameter, ParameterKind};
 use super::request::Request;
 use super::route::{Handler, Route, handler};
+use super::schemas::MAX_CONSUMER_NAME;
 use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::response::{json_response, no_content};
 
 const STORE: Code = Code::StoreUnavailable;
-
-/// The longest name.
-pub(super) const MAX_NAME: usize = 64;
 
 /// The parameter that names a consumer.
 pub(super) const CONSUMER: Parameter = Parameter {
@@ -185,7 +183,7 @@ fn can_see(caller: &Caller, consumer: &ConsumerRecord) -> bool {
 
 fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(allowed)
+    (1..=MAX_CONSUMER_NAME).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn not_found() -> Problem {

@@ -6,7 +6,8 @@ use fedecks_cloud::DeviceId;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::message_consumers;
+/// The longest name of a consumer of the log of kept messages.
+pub(super) const MAX_CONSUMER_NAME: usize = 64;
 
 /// A schema that adds itself, and what it refers to; returns a reference to it.
 pub(super) type Named = fn(&mut Schemas) -> Value;
@@ -58,7 +59,7 @@ impl Schemas {
             "type": "string",
             "description": "The name of a consumer of the log of kept messages",
             "minLength": 1,
-            "maxLength": message_consumers::MAX_NAME,
+            "maxLength": MAX_CONSUMER_NAME,
             "pattern": "^[0-9A-Za-z_-]+$",
         });
         self.add("ConsumerName", schema)
