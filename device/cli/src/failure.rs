@@ -88,6 +88,7 @@ impl From<Device1Error> for Failure {
             | Device1Error::TooBig(message)
             | Device1Error::QueueFull(message)
             | Device1Error::StillStored(message)
+            | Device1Error::LaneInUse(message)
             | Device1Error::Busy(message) => Self::Failed(message),
         }
     }

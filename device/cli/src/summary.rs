@@ -321,6 +321,7 @@ mod tests {
             "store":{"state":"failing","directory":"/data","error":"disk full"},
             "clock":{"state":"behind","now":60,"floor":1700000000},
             "traffic":{"messages_sent":1,"messages_received":4,"bytes_sent":1023,"bytes_received":5000000},
+            "queue":{"messages":2,"bytes":400,"lost":1},"inbox":{"messages":3,"bytes":120},
             "round_trip_ms":12.345,"device_id_from":"machine-id",
             "provisioning":[{"kind":"credential","place":"/run/c","state":"absent","is_there":false},
             {"kind":"file","place":"/boot/p.toml","state":"used","is_there":true,"reason":"read-only"}],
@@ -337,6 +338,8 @@ kitchen-1
   store         failing, /data: disk full
   clock         behind, 1970-01-01T00:01:00Z; the time is at least 2023-11-14T22:13:20Z
   traffic       sent 1 message (1023 bytes), received 4 messages (4.7 MiB)
+  queue         2 kept messages wait, 400 bytes; 1 lost
+  inbox         3 kept messages wait for the application, 120 bytes
   round trip    12.3 ms
   provisioning  file /boot/p.toml: used, read-only, still there
   configuration f.toml, line 7: newer: unknown key, ignored; two

@@ -22,7 +22,7 @@ use crate::error::DaemonError;
 use crate::health::DeviceHealth;
 use crate::identity::{self, DeviceIdentity, IdentityFile, NoIdentity, Unsaved};
 use crate::provisioning::{self, Provisioner};
-use crate::systemd::{notify, notify_surely, report_status};
+use crate::systemd::{notify, notify_surely, report_status, runtime_directory};
 use crate::unreachable_action::WatchedCloud;
 use crate::{dbus_service, health_reporter};
 
@@ -123,7 +123,11 @@ async fn serve(
     let mut interrupt = listen(SignalKind::interrupt())?;
 
     let provisioner = Provisioner::new(&config, &data_dir, identity.id.clone());
-    let mut builder = builder(&config, &identity).data_dir(&data_dir);
+    // A kept message from the cloud is acknowledged by a program, never because it was signalled.
+    let mut builder = builder(&config, &identity).data_dir(&data_dir).wait_for_consumer(true);
+    if let Some(directory) = runtime_directory(std::env::var_os("RUNTIME_DIRECTORY")) {
+        builder = builder.runtime_dir(directory);
+    }
     if let Some(timeout) = sd_notify::watchdog_enabled() {
         // Half of the timeout, as sd_watchdog_enabled(3) recommends.
         builder = builder.watchdog(timeout / 2, || notify(&[NotifyState::Watchdog]));

@@ -1,6 +1,9 @@
 //! Notifications to systemd. The service never waits until systemd reads them.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use fedecks_common::text;
@@ -48,6 +51,14 @@ fn describe_state(status: &Status) -> String {
     }
 }
 
+/// The directory in memory that systemd, or the init script, has made: the first one of `RUNTIME_DIRECTORY`.
+pub(crate) fn runtime_directory(variable: Option<OsString>) -> Option<PathBuf> {
+    let variable = variable?;
+    let first = variable.as_bytes().split(|byte| *byte == b':').next()?;
+    let first = PathBuf::from(OsStr::from_bytes(first));
+    first.is_absolute().then_some(first)
+}
+
 /// Notifies systemd; does nothing if the service was not started by it. What it does not take at once is lost.
 pub(crate) fn notify(states: &[NotifyState<'_>]) {
     let _ = try_notify(states);
@@ -83,6 +94,20 @@ mod tests {
     use fedecks_device::DeviceId;
 
     use super::*;
+
+    #[test]
+    fn the_runtime_directory_is_the_first_one_if_there_is_any() {
+        for (variable, expected) in [
+            (Some("/run/fedecks"), Some("/run/fedecks")),
+            (Some("/run/fedecks:/run/other"), Some("/run/fedecks")),
+            (Some("fedecks"), None),
+            (Some(""), None),
+            (None, None),
+        ] {
+            let found = runtime_directory(variable.map(OsString::from));
+            assert_eq!(found, expected.map(PathBuf::from), "{variable:?}");
+        }
+    }
 
     #[tokio::test]
     async fn a_status_is_one_line_and_drives_no_terminal() {

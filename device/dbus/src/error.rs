@@ -31,6 +31,8 @@ pub enum Device1Error {
     NotRegistered(String),
     /// Too many calls are pending.
     Busy(String),
+    /// Another program takes the kept messages of the lane.
+    LaneInUse(String),
 }
 
 impl From<VariantError> for Device1Error {

@@ -47,6 +47,19 @@ pub trait Device1 {
     /// Refuses to answer a request of the cloud.
     fn refuse_request(&self, id: u64, text: &str) -> Result<(), Device1Error>;
 
+    /// The next kept message of this lane, with its id, which is empty if there was none for as many seconds, at most 20.
+    fn next_message(
+        &self,
+        lane: &str,
+        timeout: u32,
+    ) -> Result<(String, Variant, Dictionary), Device1Error>;
+
+    /// A kept message was taken, and need not come again.
+    fn acknowledge(&self, id: &str) -> Result<(), Device1Error>;
+
+    /// A kept message can never be taken.
+    fn reject(&self, id: &str, reason: &str) -> Result<(), Device1Error>;
+
     /// Closes the connection, if there is one, and dials immediately.
     fn reconnect(&self) -> Result<(), Device1Error>;
 

@@ -7,10 +7,12 @@ use fedecks_device::Client;
 use fedecks_protocol::{Credentials, Limits, Term};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
+use zbus::Connection;
 use zbus::message::Header;
 use zbus::names::UniqueName;
 use zbus::object_server::SignalEmitter;
 
+use super::deliveries::{self, Consumers};
 use super::error::IntoDbusError;
 use super::kept::{KeptOptions, Tracked};
 use super::properties;
@@ -46,6 +48,8 @@ pub(super) struct Device1 {
     max_memory: u32,
     tracked: Tracked,
     answering: Answering,
+    consumers: Consumers,
+    max_message: usize,
 }
 
 /// The place of a pending call.
@@ -70,8 +74,18 @@ impl Device1 {
         let permits = usize::try_from(max_memory).unwrap_or(usize::MAX);
         let memory = Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
         let (calls, waits) = (Semaphore::new(MAX_CALLS), Semaphore::new(MAX_WAITS));
-        let (tracked, answering) = (Tracked::default(), Answering::default());
-        Self { client, health, calls, waits, memory, max_memory, tracked, answering }
+        Self {
+            client,
+            health,
+            calls,
+            waits,
+            memory,
+            max_memory,
+            tracked: Tracked::default(),
+            answering: Answering::default(),
+            consumers: Consumers::default(),
+            max_message: limits.max_signal(),
+        }
     }
 
     /// Admits a call that keeps as many bytes in memory. One that takes more than all may take is admitted
@@ -247,6 +261,37 @@ impl Device1 {
     ) -> Result<(), Device1Error> {
         let _call = self.begin(size(&header))?;
         self.answering.answer(caller(&header)?, id, Err(text.to_owned())).await
+    }
+
+    #[zbus(out_args("id", "message", "details"))]
+    async fn next_message(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        lane: &str,
+        timeout: u32,
+    ) -> Result<(String, Variant, Dictionary), Device1Error> {
+        let lane = deliveries::lane(lane)?;
+        let limit = CALL_TIMEOUT.min(Duration::from_secs(timeout.into()));
+        let caller = (caller(&header)?, connection);
+        self.consumers.next(&self.client, caller, lane, limit, self.max_message).await
+    }
+
+    fn acknowledge(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        id: &str,
+    ) -> Result<(), Device1Error> {
+        self.consumers.acknowledge(caller(&header)?, id)
+    }
+
+    fn reject(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        id: &str,
+        reason: &str,
+    ) -> Result<(), Device1Error> {
+        self.consumers.reject(caller(&header)?, id, reason)
     }
 
     async fn reconnect(&self) -> Result<(), Device1Error> {

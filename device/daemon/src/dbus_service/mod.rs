@@ -1,5 +1,7 @@
 //! The service `org.fedecks.Device1` on the system bus.
 
+mod deliveries;
+mod departure;
 mod error;
 mod events;
 mod interface;

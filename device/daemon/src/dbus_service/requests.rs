@@ -4,20 +4,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fedecks_dbus::{Device1Error, Dictionary, NAME, Variant, messages};
+use fedecks_dbus::{Device1Error, Dictionary, NAME, Variant};
 use fedecks_device::Client;
 use fedecks_device::requests::{
     AnswerError, ClientRequestError, DEFAULT_TIMEOUT, ReplyError, Request, RequestError, Requests,
 };
 use fedecks_protocol::{EncodeError, Term};
-use futures_util::StreamExt;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use tokio::time::{Instant, timeout};
-use zbus::message::Type;
+use zbus::Connection;
 use zbus::names::UniqueName;
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, MatchRule};
 
+use super::departure::left;
 use super::error::IntoDbusError;
 
 /// How long a request to the cloud waits: the caller's number of seconds, or the default for 0.
@@ -176,25 +175,6 @@ async fn release(answering: Answering, name: UniqueName<'static>, connection: Co
     if state.owner.as_ref().is_some_and(|owner| owner.name == name.as_str()) {
         state.owner = None;
     }
-}
-
-async fn left(name: &UniqueName<'static>, connection: &Connection) -> zbus::Result<()> {
-    let bus = "org.freedesktop.DBus";
-    let rule = MatchRule::builder()
-        .msg_type(Type::Signal)
-        .sender(bus)?
-        .member("NameOwnerChanged")?
-        .arg(0, name.as_str())?
-        .build();
-    let mut changes = messages(connection, rule, Some(1)).await?;
-    let path = "/org/freedesktop/DBus";
-    let name = &(name.as_str(),);
-    let reply = connection.call_method(Some(bus), path, Some(bus), "NameHasOwner", name).await?;
-    // It may have left before.
-    if reply.body().deserialize::<bool>()? {
-        changes.next().await;
-    }
-    Ok(())
 }
 
 impl IntoDbusError for ClientRequestError {

@@ -2,6 +2,7 @@
 
 mod availability;
 mod calls;
+mod deliveries;
 mod introspection;
 mod kept;
 mod policy;

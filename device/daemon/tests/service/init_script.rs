@@ -79,6 +79,7 @@ impl System {
         let defaults = format!(
             "FEDECKSD={here}/fedecksd\nFEDECKSD_ARGS='--config {here}/fedecks.toml'\n\
              RUN_AS={SERVICE_USER}\nDATA_DIR={here}/data\nPIDFILE={here}/pid\n\
+             RUNTIME_DIRECTORY={here}/run\n\
              LOGGER='tee -a {here}/data/log'\n\
              export DBUS_SYSTEM_BUS_ADDRESS=unix:path={here}/no-bus\n{more}"
         );

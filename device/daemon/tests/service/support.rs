@@ -15,7 +15,10 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use fedecks_protocol::Term;
+use fedecks_cloud::Message;
+use fedecks_cloud::messaging::KeepDown;
+use fedecks_cloud::store::DownState;
+use fedecks_protocol::{Tag, Term};
 pub(crate) use fedecks_testing::recorder::{By, Recorder, Seen};
 pub(crate) use fedecks_testing::wait::{PATIENCE, is_root, skip, until, within};
 pub(crate) use fedecks_testing::{PASSWORD, USER};
@@ -75,6 +78,23 @@ pub(crate) fn has_programs(programs: &[(&str, &str)]) -> bool {
 /// Sends a value to the device.
 pub(crate) async fn push(cloud: &Cloud, term: Term) {
     cloud.hub.send(&DEVICE.parse().unwrap(), &term).await.unwrap();
+}
+
+/// Keeps a value for the device. Returns its id.
+pub(crate) async fn push_kept(cloud: &Cloud, term: impl Into<Term>) -> Tag {
+    let message = Message::from(term.into());
+    let device = DEVICE.parse().unwrap();
+    within(cloud.hub.send_kept_message(&device, &message, KeepDown::default())).await.unwrap()
+}
+
+/// Waits until a message that is kept for the device has this state.
+pub(crate) async fn kept_is(cloud: &Cloud, id: Tag, expected: DownState) {
+    let device = DEVICE.parse().unwrap();
+    until(async || {
+        let status = cloud.device_queue.message_status(&device, id).await.unwrap().unwrap();
+        (status.state == expected).then_some(())
+    })
+    .await;
 }
 
 pub(crate) async fn push_raw(cloud: &Cloud, bytes: &[u8]) {

@@ -28,7 +28,7 @@ fn every_element_of_the_description_has_a_comment() {
         }
         has_comment = line.ends_with("-->");
     }
-    assert_eq!(found, 13 + 7 + 4 + 29);
+    assert_eq!(found, 16 + 7 + 4 + 37);
 }
 
 /// A line for each method, property and signal of the interface.
