@@ -93,7 +93,8 @@ pub(crate) enum Command {
     /// Print messages from the cloud, one line of JSON each
     ///
     /// Runs until Ctrl-C, even if the service restarts. Messages are printed in the order in which they
-    /// were sent. Messages from before the start of the command are not available.
+    /// were sent. Messages from before the start of the command are not available, except for those that the cloud
+    /// keeps: they are taken with --ack, and wait until then.
     Listen(Listen),
     /// Show the connection status
     Status(Status),
@@ -141,6 +142,16 @@ pub(crate) enum LaneName {
     Normal,
     /// Goes first.
     Urgent,
+}
+
+impl LaneName {
+    /// Its name on D-Bus.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Urgent => "urgent",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -194,8 +205,26 @@ pub(crate) struct Login {
 #[derive(Debug, Args)]
 pub(crate) struct Listen {
     /// Print raw messages instead of values, in base64: {"$bytes":"..."}
-    #[arg(long)]
+    #[arg(long, conflicts_with = "ack")]
     pub(crate) raw: bool,
+    /// Take the messages that the cloud keeps for this device, and acknowledge them
+    ///
+    /// Prints an object for each, with its id, lane, redelivered, sent_at, raw and message, and acknowledges it once it
+    /// is written to standard output. With --exec it is acknowledged when PROGRAM has exited with the status 0. A
+    /// message that is not acknowledged comes again, with redelivered. One command at a time can take the messages of
+    /// a lane.
+    #[arg(long)]
+    pub(crate) ack: bool,
+    /// The lane whose messages are taken
+    #[arg(long, value_name = "LANE", default_value = "normal", requires = "ack")]
+    pub(crate) lane: LaneName,
+    /// How often PROGRAM is run for a message, at most, before the message is rejected
+    ///
+    /// It is run again after 1 s, then 2 s and so on, up to a minute. The exit status 75 says that it may succeed
+    /// later: it does not count.
+    #[arg(long, value_name = "N", default_value = "5", requires = "ack", requires = "exec")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tries: u32,
     /// Exit after this many messages
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
@@ -208,6 +237,10 @@ pub(crate) struct Listen {
     /// The message is passed on standard input: the line of JSON, or the bytes with --raw. Messages are
     /// processed one at a time. Failures are reported on standard error and do not end the command;
     /// after any failure, the exit status at the end of --count is 1.
+    ///
+    /// With --ack a raw message is passed as its bytes, and the environment has FEDECKS_MESSAGE_ID,
+    /// FEDECKS_MESSAGE_LANE, FEDECKS_MESSAGE_REDELIVERED and FEDECKS_MESSAGE_RAW (true or false),
+    /// FEDECKS_MESSAGE_SENT_AT and FEDECKS_MESSAGE_TRY, which begins with 1.
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) exec: Option<OsString>,
     /// Arguments of PROGRAM

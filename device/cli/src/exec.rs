@@ -53,27 +53,47 @@ async fn read(output: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
     let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
 }
 
+/// Why a program has not succeeded.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct ProgramError {
+    text: String,
+    /// It could not be started, or says so itself by its exit status [`TEMPFAIL`].
+    pub(crate) is_temporary: bool,
+}
+
+/// The exit status of a program that may succeed later: EX_TEMPFAIL of sysexits.h.
+const TEMPFAIL: i32 = 75;
+
 /// Runs one program at a time. If the future of [`Runner::run`] is dropped, the program continues until
 /// [`Runner::end`].
 #[derive(Default)]
 pub(crate) struct Runner(Mutex<Option<ProcessGroup>>);
 
 impl Runner {
-    /// Runs a program with `input` on its standard input, which it need not read, and waits until it exits.
-    /// After `limit` it is ended, with all that it has started.
+    /// Runs a program with `input` on its standard input, which it need not read, and these variables in its
+    /// environment, and waits until it exits. After `limit` it is ended, with all that it has started.
     pub(crate) async fn run(
         &self,
         program: &OsStr,
         arguments: &[OsString],
+        variables: &[(&str, String)],
         input: &[u8],
         limit: Duration,
-    ) -> Result<(), String> {
+    ) -> Result<(), ProgramError> {
         let name = program.to_string_lossy();
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped());
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        let failed = |problem: String, is_temporary| {
+            let text = format!("{name}: {problem}");
+            Err(ProgramError { text, is_temporary })
+        };
         let mut running = self.0.lock().await;
-        let group =
-            ProcessGroup::spawn(&mut command).map_err(|error| format!("{name}: {error}"))?;
+        let group = match ProcessGroup::spawn(&mut command) {
+            Ok(group) => group,
+            Err(error) => return failed(error.to_string(), true),
+        };
         let group = running.insert(group);
         let stdin = group.take_stdin();
         let feed = async {
@@ -90,9 +110,9 @@ impl Runner {
         *running = None;
         match exited {
             Ok(Some(status)) if status.success() => Ok(()),
-            Ok(Some(status)) => Err(format!("{name}: {status}")),
-            Ok(None) => Err(format!("{name}: killed after {} s", limit.as_secs_f64())),
-            Err(error) => Err(format!("{name}: {error}")),
+            Ok(Some(status)) => failed(status.to_string(), status.code() == Some(TEMPFAIL)),
+            Ok(None) => failed(format!("killed after {} s", limit.as_secs_f64()), false),
+            Err(error) => failed(error.to_string(), false),
         }
     }
 

@@ -77,7 +77,7 @@ impl<'a> Consumer<'a> {
                 };
                 let limit = self.arguments.exec_timeout.0;
                 let arguments = &self.arguments.exec_arguments;
-                let run = self.programs.run(program, arguments, &input, limit);
+                let run = self.programs.run(program, arguments, &[], &input, limit);
                 if let Err(problem) = run.await {
                     self.failures += 1;
                     output::note(problem);

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod bus;
+mod deliveries;
 mod events;
 mod exec;
 mod failure;
@@ -14,6 +15,7 @@ mod input;
 mod listen;
 mod login;
 mod output;
+mod poll;
 mod prompt;
 mod requests;
 mod send;
@@ -64,6 +66,9 @@ async fn run(command: Command, programs: &Runner) -> Result<(), Failure> {
         Command::Request(arguments) => requests::request(arguments).await,
         Command::Requests(arguments) => requests::requests(arguments, programs).await,
         Command::Reconnect => send::reconnect().await,
+        Command::Listen(arguments) if arguments.ack => {
+            deliveries::deliver(arguments, programs).await
+        }
         Command::Listen(arguments) => listen::listen(arguments, programs).await,
         Command::Status(arguments) => status::status(arguments).await,
         Command::Events(arguments) => events::events(arguments).await,

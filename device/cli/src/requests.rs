@@ -2,21 +2,15 @@
 
 use std::time::Duration;
 
-use fedecks_dbus::{Device1Error, Device1Proxy, RequestCancelledStream, Variant};
+use fedecks_dbus::{Device1Proxy, RequestCancelledStream, Variant};
 use fedecks_protocol::Term;
 use futures_util::StreamExt;
-use tokio::time::sleep;
 
 use crate::arguments::{Answer, Ask};
 use crate::exec::Runner;
 use crate::failure::Failure;
+use crate::poll::Poll;
 use crate::{bus, exec, input, output, send};
-
-/// How long the service waits for the next request of the cloud before it says that there is none, in seconds.
-const POLL_S: u32 = 20;
-
-/// How long the command waits for a service that is not running.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// How long a request may take beyond its timeout.
 const SLACK: Duration = Duration::from_secs(10);
@@ -42,40 +36,20 @@ pub(crate) async fn requests(arguments: Answer, programs: &Runner) -> Result<(),
     exec::find(&arguments.exec).map_err(Failure::Usage)?;
     let device = bus::device().await?;
     let mut cancelled = device.receive_request_cancelled().await?;
-    let mut is_waiting = false;
-    // The first call only says who answers.
-    let mut wait_s = 0;
+    let mut poll = Poll::new("listening for requests");
     loop {
-        let next = device.next_request(wait_s).await;
-        if std::mem::replace(&mut wait_s, POLL_S) == 0 && next.is_ok() {
-            output::note("listening for requests");
+        let next = poll.next(async |wait_s| device.next_request(wait_s).await).await?;
+        let (id, message, details) = next;
+        if id == 0 {
+            continue;
         }
-        match next {
-            Ok((0, _, _)) => {}
-            Ok((id, message, details)) => {
-                let limit = details.get("timeout_ms").and_then(|term| match term {
-                    Term::Int(millis) => u64::try_from(*millis).ok(),
-                    _ => None,
-                });
-                let limit = Duration::from_millis(limit.unwrap_or_default());
-                let question = (id, message, limit);
-                answer(&device, &arguments, programs, question, &mut cancelled).await?;
-            }
-            Err(Device1Error::GivenUp(_)) => sleep(RETRY).await,
-            Err(error) => match error.into() {
-                Failure::NotRunning | Failure::Unreachable(_) => {
-                    if !std::mem::replace(&mut is_waiting, true) {
-                        output::note("fedecksd has stopped; waiting for it");
-                    }
-                    sleep(RETRY).await;
-                    continue;
-                }
-                failure => return Err(failure),
-            },
-        }
-        if std::mem::take(&mut is_waiting) {
-            output::note("fedecksd is running again");
-        }
+        let limit = details.get("timeout_ms").and_then(|term| match term {
+            Term::Int(millis) => u64::try_from(*millis).ok(),
+            _ => None,
+        });
+        let limit = Duration::from_millis(limit.unwrap_or_default());
+        let question = (id, message, limit);
+        answer(&device, &arguments, programs, question, &mut cancelled).await?;
     }
 }
 

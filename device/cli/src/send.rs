@@ -7,7 +7,7 @@ use fedecks_dbus::{Device1Error, Device1Proxy, Dictionary, Variant};
 use fedecks_protocol::Term;
 use tokio::time::sleep;
 
-use crate::arguments::{Keep, LaneName, Place};
+use crate::arguments::{Keep, Place};
 use crate::failure::Failure;
 use crate::{bus, input, output};
 
@@ -89,16 +89,12 @@ async fn wait(device: &Device1Proxy<'_>, id: &str) -> Result<(), Failure> {
 }
 
 fn options(keep: &Keep) -> Result<Dictionary, Failure> {
-    let lane = match keep.lane {
-        LaneName::Normal => "normal",
-        LaneName::Urgent => "urgent",
-    };
     let seconds = keep.expires.0.as_secs();
     if seconds == 0 {
         return Err(Failure::Usage("--expires must be at least 1s".into()));
     }
     let options = vec![
-        ("lane".into(), lane.into()),
+        ("lane".into(), keep.lane.as_str().into()),
         ("expires".into(), seconds.into()),
         ("track".into(), keep.wait_acked.into()),
     ];

@@ -66,10 +66,14 @@ complete -c fedecks -n "__fish_fedecks_using_subcommand request" -s h -l help -d
 complete -c fedecks -n "__fish_fedecks_using_subcommand requests" -l exec -d 'Run PROGRAM for each question' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand requests" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks -n "__fish_fedecks_using_subcommand reconnect" -s h -l help -d 'Print help'
+complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l lane -d 'The lane whose messages are taken' -r -f -a "normal\t'The lane of most messages'
+urgent\t'Goes first'"
+complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l tries -d 'How often PROGRAM is run for a message, at most, before the message is rejected' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -s n -l count -d 'Exit after this many messages' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l exec-timeout -d 'End PROGRAM, and what it has started, if it takes longer than this for a message' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l exec -d 'Run PROGRAM for each message instead of printing it' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l raw -d 'Print raw messages instead of values, in base64: {"$bytes":"..."}'
+complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -l ack -d 'Take the messages that the cloud keeps for this device, and acknowledge them'
 complete -c fedecks -n "__fish_fedecks_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks -n "__fish_fedecks_using_subcommand status" -l wait -d 'Wait until the connection is in this state' -r -f -a "loading\t''
 unregistered\t''

@@ -158,7 +158,7 @@ async fn a_message_without_a_form_on_the_bus_does_not_stop_the_lane() {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_known_after_a_kill_without_the_cloud() {
+async fn what_was_acknowledged_is_known_after_a_kill() {
     let run = tempfile::tempdir().unwrap();
     let directory = run.path().to_str().unwrap().to_owned();
     let with_run = |setup: crate::support::fedecksd::Setup| {
