@@ -119,7 +119,7 @@ impl Message {
         programs: &Runner,
     ) -> Result<Result<(), String>, Failure> {
         let Some(program) = &arguments.exec else { return Ok(Ok(())) };
-        // What ended a command counts as well, so that no message ends it for ever.
+        // What ended a command counts as well, so that no message ends it again and again.
         if self.given_before >= arguments.tries {
             let times = self.given_before;
             return Ok(Err(format!("it was taken {times} times, and not acknowledged")));
