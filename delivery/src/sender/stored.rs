@@ -3,7 +3,7 @@
 use fedecks_protocol::{Lane, SkipReason, StreamId, Tag};
 
 use super::{Sender, Settled, settled};
-use crate::outbound::Outbound;
+use crate::outbound::{Entry, Message, Outbound};
 use crate::waiting::Window;
 
 impl<B: Clone> Sender<B> {
@@ -62,6 +62,15 @@ impl<B: Clone> Sender<B> {
     /// What of a stream is in memory; `None` if it is not open.
     pub fn window(&self, stream: StreamId) -> Option<Window> {
         self.streams.iter().find(|it| it.stream == stream).map(Outbound::window)
+    }
+
+    /// The first message of a stream that is in memory and not acknowledged.
+    pub fn oldest(&self, stream: StreamId) -> Option<&Message<B>> {
+        let mut entries = self.streams.iter().find(|it| it.stream == stream)?.entries();
+        entries.find_map(|entry| match entry {
+            Entry::Message(message) => Some(message),
+            Entry::Void(_) => None,
+        })
     }
 
     /// Forgets a stream with everything in it.

@@ -98,6 +98,12 @@ pub(crate) enum Command {
     Listen(Listen),
     /// Show the connection status
     Status(Status),
+    /// Show the messages that are kept
+    ///
+    /// A line for each lane with messages that wait for the cloud, in memory and on disk, and when the oldest was
+    /// accepted. Lines for the disk, for what was lost since the start of the service, and for the messages from the
+    /// cloud that wait for an application follow if there is something to say.
+    Queue(Queue),
     /// Print connection events, one line each
     ///
     /// Runs until Ctrl-C, even if the service restarts.
@@ -262,6 +268,13 @@ pub(crate) struct Status {
     #[arg(long, value_name = "TIME", default_value = "30s")]
     #[arg(requires = "wait")]
     pub(crate) timeout: HumanDuration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Queue {
+    /// Print everything as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

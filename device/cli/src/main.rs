@@ -17,6 +17,7 @@ mod login;
 mod output;
 mod poll;
 mod prompt;
+mod queue;
 mod requests;
 mod send;
 mod status;
@@ -71,6 +72,7 @@ async fn run(command: Command, programs: &Runner) -> Result<(), Failure> {
         }
         Command::Listen(arguments) => listen::listen(arguments, programs).await,
         Command::Status(arguments) => status::status(arguments).await,
+        Command::Queue(arguments) => queue::queue(arguments).await,
         Command::Events(arguments) => events::events(arguments).await,
     }
 }

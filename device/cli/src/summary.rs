@@ -244,7 +244,7 @@ fn colored(this: &Health<'_>, word: &str, good: &str) -> String {
 }
 
 /// A string, sanitized for a terminal.
-fn plain(term: &Term) -> Option<String> {
+pub(crate) fn plain(term: &Term) -> Option<String> {
     term.as_str().map(shown)
 }
 
@@ -253,7 +253,7 @@ fn shown(text: &str) -> String {
     text.chars().map(|c| if is_control(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-fn number(term: &Term) -> Option<u64> {
+pub(crate) fn number(term: &Term) -> Option<u64> {
     term.as_int()?.try_into().ok()
 }
 
@@ -279,7 +279,7 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let mut unit = "bytes";
     let mut shown = count;

@@ -33,6 +33,7 @@ fn every_subcommand_has_a_help_of_at_most_100_columns() {
         "reconnect",
         "listen",
         "status",
+        "queue",
         "events",
     ];
     for subcommand in subcommands {
@@ -79,6 +80,7 @@ fn wrong_usage_of_every_command_has_status_2() {
         "reconnect",
         "listen",
         "status",
+        "queue",
         "events",
     ] {
         let (code, stdout, stderr) = fedecks(&[subcommand, "--nonsense"]);

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fedecks_device_core::{State, Stored, Time};
-use fedecks_protocol::DeviceId;
+use fedecks_device_core::{QueueStatus, State, Stored, Time};
+use fedecks_protocol::{DeviceId, Lane};
 use serde::Serialize;
 
 use crate::clock::BootClock;
@@ -76,6 +76,24 @@ pub struct QueueHealth {
     pub lost: u64,
     /// Those that are on disk.
     pub disk: DiskQueueHealth,
+    /// The lanes in which messages wait.
+    pub lanes: Vec<LaneQueueHealth>,
+}
+
+/// The kept messages of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LaneQueueHealth {
+    /// `normal` or `urgent`.
+    pub lane: &'static str,
+    /// Messages that are kept in memory.
+    pub in_memory: u64,
+    /// What those take, in bytes.
+    pub bytes: u64,
+    /// Messages that are on disk, or on their way there.
+    pub on_disk: u64,
+    /// When the oldest of all was accepted, in seconds since 1970-01-01 UTC, if the clock was plausible.
+    pub oldest_at: Option<u64>,
 }
 
 /// The kept messages on disk.
@@ -213,10 +231,25 @@ impl Vitals {
                     damaged: status.disk_queue.damaged,
                     error: status.disk_queue.error.clone(),
                 },
+                lanes: lanes(&status.queue),
             },
             round_trip_ms: status.round_trip.map(|took| took.as_secs_f64() * 1_000.0),
         }
     }
+}
+
+/// The lanes in which messages wait.
+fn lanes(queue: &QueueStatus) -> Vec<LaneQueueHealth> {
+    let lanes = [(Lane::Urgent, queue.urgent), (Lane::Normal, queue.normal)];
+    let waiting = lanes.into_iter().filter(|(_, it)| it.in_memory > 0 || it.on_disk > 0);
+    let health = waiting.map(|(lane, it)| LaneQueueHealth {
+        lane: lane.as_str(),
+        in_memory: it.in_memory,
+        bytes: it.bytes,
+        on_disk: it.on_disk,
+        oldest_at: it.oldest_at_ms.map(|ms| ms / 1_000),
+    });
+    health.collect()
 }
 
 fn store(status: &Status, directory: &Path) -> StoreHealth {

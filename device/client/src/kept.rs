@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 #[doc(inline)]
-pub use fedecks_device_core::{DiskQueueStatus, KeepError, Place, QueueStatus, Settled};
+pub use fedecks_device_core::{
+    DiskQueueStatus, KeepError, LaneQueueStatus, Place, QueueStatus, Settled,
+};
 use fedecks_protocol::TermError;
 #[doc(inline)]
 pub use fedecks_protocol::{Lane, SkipReason, Tag};

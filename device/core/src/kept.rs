@@ -88,6 +88,24 @@ pub struct QueueStatus {
     pub bytes: u64,
     /// How many were lost since the start: expired, dropped, or rejected by the cloud.
     pub lost: u64,
+    /// Those of the lane `normal`.
+    pub normal: LaneQueueStatus,
+    /// Those of the lane `urgent`.
+    pub urgent: LaneQueueStatus,
+}
+
+/// What waits for the cloud in a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct LaneQueueStatus {
+    /// The number of messages that are kept in memory.
+    pub in_memory: u64,
+    /// The bytes of these.
+    pub bytes: u64,
+    /// The number of messages on disk, or on their way there.
+    pub on_disk: u64,
+    /// When the oldest of all was accepted, in milliseconds since 1970-01-01 UTC, if that clock was plausible.
+    pub oldest_at_ms: Option<u64>,
 }
 
 /// What a message takes in memory besides its content, in bytes.

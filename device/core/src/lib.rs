@@ -34,7 +34,7 @@ pub use connection::{Connection, Stored};
 pub use delivery::{DeliveryKey, InboxStatus, KeptDelivery, Positions, StreamPosition};
 pub use event::{Event, FailReason, LostReason};
 pub use fedecks_delivery::{NoReply, Outcome, Settled};
-pub use kept::{KeepError, KeepId, NewContent, NewKept, Place, QueueStatus};
+pub use kept::{KeepError, KeepId, LaneQueueStatus, NewContent, NewKept, Place, QueueStatus};
 pub use question::{AskId, QuestionId, ReplyError, RequestError};
 pub use queue_job::{
     DiskLimits, DiskQueueStatus, FoundStream, QueueDone, QueueEntry, QueueItem, QueueJob,

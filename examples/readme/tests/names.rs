@@ -17,11 +17,11 @@ mod device {
     use fedecks_device::event::{Attempt, FailReason, LostReason, Phase, Stored, Time};
     use fedecks_device::health::{
         ClockHealth, ConnectionHealth, DiskQueueHealth, Failure, FailureHealth, FailureReason,
-        InboxHealth, QueueHealth, StoreHealth, TokenHealth, Traffic,
+        InboxHealth, LaneQueueHealth, QueueHealth, StoreHealth, TokenHealth, Traffic,
     };
     use fedecks_device::kept::{
-        DiskQueueStatus, Keep, KeepError, Kept, Lane, Place, QueueStatus, SendKeptError, Settled,
-        SkipReason, Tag,
+        DiskQueueStatus, Keep, KeepError, Kept, Lane, LaneQueueStatus, Place, QueueStatus,
+        SendKeptError, Settled, SkipReason, Tag,
     };
     use fedecks_device::protocol::{
         Ack, AuthRequest, Budget, Capabilities, CloseCode, CloseReason, Content, DecodeError,

@@ -1,5 +1,6 @@
 //! Kept messages: what waits in memory for the cloud, and which of it is sent next.
 
+mod status;
 mod stored;
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::disk::DiskQueue;
 use super::output::Output;
 use crate::action::{Action, Notice};
 use crate::config::Config;
-use crate::kept::{KeepError, KeepId, NewContent, NewKept, OVERHEAD, Place, QueueStatus};
+use crate::kept::{KeepError, KeepId, NewContent, NewKept, OVERHEAD, Place};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -261,19 +262,6 @@ impl Outbox {
         let expired = self.sender.expire(now.since_start());
         self.settle_lost(expired, out);
         self.arm(now, self.sender.next_expiry(), out);
-    }
-
-    pub(super) fn status(&self) -> QueueStatus {
-        let windows = self.streams.iter().filter_map(|(_, stream)| self.sender.window(*stream));
-        let (messages, bytes) = windows.fold((0, 0), |(messages, bytes), window| {
-            (messages + window.waiting.messages, bytes + window.waiting.bytes)
-        });
-        let on_disk = self.disk_status().map_or(0, |disk| disk.messages);
-        QueueStatus {
-            messages: messages.saturating_add(on_disk),
-            bytes: bytes + messages * OVERHEAD,
-            lost: self.lost,
-        }
     }
 
     fn settle_lost(&mut self, lost: Vec<(Tag, Settled)>, out: &mut Output) {

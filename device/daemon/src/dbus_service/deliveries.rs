@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use fedecks_dbus::{Device1Error, Dictionary, Variant};
 use fedecks_device::Client;
-use fedecks_device::deliveries::{Deliveries, Delivery, Lane, LaneInUse, Tag};
+use fedecks_device::deliveries::{Deliveries, Delivery, Lane, Tag};
 use fedecks_protocol::Term;
 use tokio::sync::{Mutex as AsyncMutex, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 use zbus::Connection;
 use zbus::names::UniqueName;
 
-use super::departure::left;
+use super::departure::{is_on_bus, left};
 
 /// A message for its consumer: the id, which is empty if there is none, the content and the details.
 pub(super) type Given = (String, Variant, Dictionary);
@@ -42,6 +42,15 @@ struct Consumer {
     present: watch::Sender<()>,
 }
 
+/// The messages of a lane, and what is closed when the program leaves.
+type Claim = (Arc<AsyncMutex<Deliveries>>, watch::Receiver<()>);
+
+/// How often a lane is looked at that is about to be free.
+const CLAIMS: u32 = 50;
+
+/// The time in between.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// How many messages are remembered with their number of tries: the credit of both lanes.
 const MAX_TRIES: usize = 128;
 
@@ -67,7 +76,7 @@ impl Consumers {
         limit: Duration,
         max: usize,
     ) -> Result<Given, Device1Error> {
-        let (deliveries, mut present) = self.claim(client, caller, lane, connection)?;
+        let (deliveries, mut present) = self.claim(client, caller, lane, connection).await?;
         let Ok(mut deliveries) = deliveries.try_lock() else {
             let text = format!("another call waits for the next message of the lane {lane}");
             return Err(Device1Error::Busy(text));
@@ -142,23 +151,49 @@ impl Consumers {
         Ok(delivery)
     }
 
-    fn claim(
+    /// Has the caller take the messages of a lane, unless another program on the bus does.
+    async fn claim(
         &self,
         client: &Client,
         caller: &UniqueName<'_>,
         lane: Lane,
         connection: &Connection,
-    ) -> Result<(Arc<AsyncMutex<Deliveries>>, watch::Receiver<()>), Device1Error> {
+    ) -> Result<Claim, Device1Error> {
+        for _ in 0..CLAIMS {
+            match self.try_claim(client, caller, lane, connection) {
+                Ok(claim) => return Ok(claim),
+                // A call of one that has left has still to end.
+                Err(None) => sleep(AGAIN).await,
+                Err(Some(other)) => {
+                    if is_on_bus(&other, connection).await.unwrap_or(true) {
+                        let text = format!("{other} takes the messages of the lane {lane}");
+                        return Err(Device1Error::LaneInUse(text));
+                    }
+                    // It was killed an instant ago, and is being started again, perhaps.
+                    self.release(lane, &other);
+                }
+            }
+        }
+        let text = format!("another program has just left the lane {lane}");
+        Err(Device1Error::LaneInUse(text))
+    }
+
+    /// Returns the name of the program that takes the messages, or none if that has not quite ended.
+    fn try_claim(
+        &self,
+        client: &Client,
+        caller: &UniqueName<'_>,
+        lane: Lane,
+        connection: &Connection,
+    ) -> Result<Claim, Option<String>> {
         let mut state = self.lock();
         if let Some(consumer) = state.consumers.iter().find(|it| it.lane == lane) {
             if consumer.name == caller.as_str() {
                 return Ok((Arc::clone(&consumer.deliveries), consumer.present.subscribe()));
             }
-            let text = format!("{} takes the messages of the lane {lane}", consumer.name);
-            return Err(Device1Error::LaneInUse(text));
+            return Err(Some(consumer.name.clone()));
         }
-        let in_use = |error: LaneInUse| Device1Error::LaneInUse(error.to_string());
-        let deliveries = client.deliveries(lane).map_err(in_use)?;
+        let Ok(deliveries) = client.deliveries(lane) else { return Err(None) };
         let deliveries = Arc::new(AsyncMutex::new(deliveries));
         let (present, presence) = watch::channel(());
         state.consumers.push(Consumer {
@@ -168,8 +203,19 @@ impl Consumers {
             given: HashMap::new(),
             present,
         });
-        tokio::spawn(release(self.clone(), lane, caller.to_owned(), connection.clone()));
+        let (consumers, name) = (self.clone(), caller.to_owned());
+        let connection = connection.clone();
+        tokio::spawn(async move {
+            // An error means that the program is out of reach.
+            let _ = left(&name, &connection).await;
+            consumers.release(lane, &name);
+        });
         Ok((deliveries, presence))
+    }
+
+    /// From now on, another program may take the messages of the lane.
+    fn release(&self, lane: Lane, name: &str) {
+        self.lock().consumers.retain(|it| it.lane != lane || it.name != name);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -206,18 +252,6 @@ fn details(delivery: &Delivery, tries: u32) -> Result<Dictionary, Device1Error> 
         details.push((Term::from("sent_at_ms"), Term::from(millis)));
     }
     Ok(Dictionary::new(details)?)
-}
-
-/// Waits until the program leaves the bus. From then on another one may take the messages of the lane.
-async fn release(
-    consumers: Consumers,
-    lane: Lane,
-    name: UniqueName<'static>,
-    connection: Connection,
-) {
-    // An error means that the program is out of reach.
-    let _ = left(&name, &connection).await;
-    consumers.lock().consumers.retain(|it| it.lane != lane || it.name != name.as_str());
 }
 
 #[cfg(test)]

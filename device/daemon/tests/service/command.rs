@@ -5,6 +5,7 @@ mod documented;
 mod exec;
 mod fedecks;
 mod follow;
+mod queue;
 mod requests;
 mod results;
 mod terminal;

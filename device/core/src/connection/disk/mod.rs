@@ -5,6 +5,7 @@
 
 mod hold;
 mod results;
+mod status;
 mod window;
 
 use std::collections::VecDeque;
@@ -19,7 +20,7 @@ use crate::action::Action;
 use crate::config::Config;
 use crate::kept::{KeepError, KeepId};
 use crate::queue_job::{
-    ANSWER_WITHIN, DiskLimits, DiskQueueStatus, FoundStream, QueueJob, QueueUsage, QueuedMessage,
+    ANSWER_WITHIN, DiskLimits, FoundStream, QueueJob, QueueUsage, QueuedMessage,
 };
 use crate::time::Time;
 use crate::timers::Timer;
@@ -387,23 +388,6 @@ impl DiskQueue {
             for it in std::mem::take(&mut self.waiting) {
                 out.push(Action::AnswerKeep { id: it.id, result: Err(KeepError::ShutDown) });
             }
-        }
-    }
-
-    /// What is kept on disk.
-    pub(super) fn status(&self, sender: &Sender<Content>) -> DiskQueueStatus {
-        let of = |it: &DiskStream| {
-            let window = sender.window(it.id)?;
-            let unloaded = window.unloaded().saturating_sub(it.voids);
-            Some(window.waiting.messages.saturating_add(unloaded))
-        };
-        let open: u64 = self.streams.iter().filter_map(of).sum();
-        let later: u64 = self.later.iter().map(|it| it.messages).sum();
-        DiskQueueStatus {
-            messages: open.saturating_add(later),
-            bytes: self.usage.bytes,
-            damaged: self.damaged,
-            error: self.error.clone().or_else(|| self.load_error.clone()),
         }
     }
 }

@@ -166,7 +166,7 @@ async fn what_was_acknowledged_is_known_after_a_kill() {
     };
     let Some(mut scene) = Scene::start(with_run).await else { return };
     assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
-    scene.service.logs("used and removed").await;
+    scene.is_provisioned().await;
     let [first, second] = [push_kept(&scene.cloud, 1).await, push_kept(&scene.cloud, 2).await];
     let program = Program::new(&scene).await;
     assert_eq!(program.next().await.0, first.to_string());

@@ -24,8 +24,16 @@ impl Scene {
     pub(crate) async fn connected() -> Option<Self> {
         let mut scene = Self::start(Setup::with_credentials).await?;
         assert_eq!(scene.cloud.next().await, Seen::Connected(By::Credentials));
-        scene.service.logs("used and removed").await;
+        scene.is_provisioned().await;
         Some(scene)
+    }
+
+    /// Waits until the service has used its credentials, which may be before it is ready.
+    pub(crate) async fn is_provisioned(&mut self) {
+        const USED: &str = "used and removed";
+        if !self.service.log().contains(USED) {
+            self.service.logs(USED).await;
+        }
     }
 
     pub(crate) async fn start(change: impl FnOnce(Setup) -> Setup) -> Option<Self> {
