@@ -142,7 +142,11 @@ async fn keeps_it_running(program: (&str, &str), tools: &[&str], shell: &Path) {
     let data = fs::metadata(system.file("data")).unwrap();
     assert_eq!(data.permissions().mode() & 0o777, 0o700);
     let user = nix::unistd::User::from_name(SERVICE_USER).unwrap().unwrap();
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&data), user.uid.as_raw());
+    let run = fs::metadata(system.file("run")).unwrap();
+    assert_eq!(run.permissions().mode() & 0o777, 0o755);
+    for directory in [&data, &run] {
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(directory), user.uid.as_raw());
+    }
     let provisioning = system.file("data/provision.toml");
     write(&provisioning, credentials(), 0o600);
     nix::unistd::chown(&provisioning, Some(user.uid), None).unwrap();
