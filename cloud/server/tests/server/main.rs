@@ -25,6 +25,7 @@ mod message_ids;
 mod methods;
 mod monitoring;
 mod operations;
+mod restored;
 mod reverse_proxies;
 mod store_faults;
 mod storm;

@@ -122,6 +122,23 @@ async fn the_shipped_unit_creates_the_folder_after_a_late_mount() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shipped_unit_gives_every_file_to_a_new_user_id() {
+    let Some(scene) = Scene::start_after(MOUNT).await else { return };
+    std::fs::write(scene.machine.path("/etc/systemd/system/fedecks-data.service"), DATA_FOLDER)
+        .unwrap();
+    let made = "cd /data/fedecks && mkdir -m 700 queue && touch token queue/1.segment /data/other && \
+                ln /data/other linked && ln -s /data/other queue/link && chown -Rh 4242:4242 . && \
+                chown 4343 linked";
+    scene.run(made).await;
+    scene.run("systemctl daemon-reload && systemctl start fedecks-data").await;
+    let owners = "cd /data/fedecks && stat --format '%n %U' . token queue queue/1.segment linked";
+    let owners = scene.machine.run(&["sh", "-c", owners]).await;
+    let expected =
+        ". fedecks\ntoken fedecks\nqueue fedecks\nqueue/1.segment fedecks\nlinked UNKNOWN";
+    assert_eq!(owners.trim(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_slower_than_the_watchdog_does_no_harm() {
     let Some(scene) = Scene::boot().await else { return };
     scene.run("mkdir /data").await;

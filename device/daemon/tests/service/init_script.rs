@@ -167,7 +167,9 @@ async fn keeps_it_running(program: (&str, &str), tools: &[&str], shell: &Path) {
     let signal = nix::sys::signal::Signal::SIGKILL;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), signal).unwrap();
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
-    assert!(system.log().contains("ended with status 137, restarting in 1 s"));
+    // The logger may be behind.
+    let restarted = "ended with status 137, restarting in 1 s";
+    until(async || system.log().contains(restarted).then_some(())).await;
 
     assert_eq!(system.run("reload").await, (0, String::new()));
     assert_eq!(cloud.next().await, Seen::Connected(By::Token));
@@ -182,7 +184,10 @@ async fn keeps_it_running(program: (&str, &str), tools: &[&str], shell: &Path) {
     assert!(system.services().is_empty());
 
     // Like after an update by an image whose user has another number.
-    let kept = ["data", "data/token", "data/lock"].map(|name| system.file(name));
+    fs::create_dir(system.file("data/queue")).unwrap();
+    fs::write(system.file("data/queue/0000000000000001.segment"), "").unwrap();
+    let kept = ["", "/token", "/lock", "/queue", "/queue/0000000000000001.segment"];
+    let kept = kept.map(|name| system.file(&format!("data{name}")));
     for file in &kept {
         nix::unistd::chown(file, Some(4242.into()), Some(4242.into())).unwrap();
     }
