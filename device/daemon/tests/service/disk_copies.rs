@@ -76,6 +76,31 @@ async fn a_copy_for_another_device_sends_nothing_of_the_first() {
     drop(service);
 }
 
+#[tokio::test]
+async fn a_wiped_queue_loses_what_was_in_it_and_no_more() {
+    let Some(bus) = Bus::start().await else { return };
+    let mut cloud = cloud().await;
+    let relay = TcpRelay::start(cloud.address).await;
+    let setup = Setup::new(relay.address).on(&bus).with_credentials();
+    let service = start(&setup).await;
+    assert_eq!(connected(&mut cloud).await, By::Credentials);
+    until(async || setup.data().join("token").exists().then_some(())).await;
+    keep(&bus, [1]).await;
+    assert_eq!(numbers(&mut cloud, 1).await, [Term::from(1)]);
+    go_offline(&relay);
+    keep(&bus, 2..=5).await;
+    service.kill().await;
+
+    std::fs::remove_dir_all(setup.data().join("queue")).unwrap();
+    let service = start(&setup).await;
+    keep(&bus, 6..=8).await;
+    relay.set(Link::Up);
+    assert_eq!(connected(&mut cloud).await, By::Token);
+    keep(&bus, [9]).await;
+    assert_eq!(numbers(&mut cloud, 4).await, (6..=9).map(Term::from).collect::<Vec<_>>());
+    drop(service);
+}
+
 const DATA: &str = "/data/fedecks";
 const MOUNT: &str = "mkdir -p /data && mount -t tmpfs -o size=1m,mode=755 tmpfs /data && \
                      install -d -o fedecks -g fedecks /data/fedecks";
