@@ -185,8 +185,8 @@ async fn keeps_it_running(program: (&str, &str), tools: &[&str], shell: &Path) {
 
     // Like after an update by an image whose user has another number.
     fs::create_dir(system.file("data/queue")).unwrap();
-    fs::write(system.file("data/queue/0000000000000001.segment"), "").unwrap();
-    let kept = ["", "/token", "/lock", "/queue", "/queue/0000000000000001.segment"];
+    fs::write(system.file("data/queue/file"), "").unwrap();
+    let kept = ["", "/token", "/lock", "/queue", "/queue/file"];
     let kept = kept.map(|name| system.file(&format!("data{name}")));
     for file in &kept {
         nix::unistd::chown(file, Some(4242.into()), Some(4242.into())).unwrap();
