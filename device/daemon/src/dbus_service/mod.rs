@@ -63,9 +63,8 @@ async fn serve_on(
 ) -> zbus::Result<Stopped> {
     let object = Device1::new(client.clone(), health.clone(), limits);
     connection.object_server().at(PATH, object).await?;
-    request_name(connection).await?;
     // Signals only after the name is owned: the bus's policy goes by the name.
-    let mut events = client.subscribe();
+    let mut events = request_name(connection, client).await?;
     let mut status = client.watch_status();
     let emitter = SignalEmitter::new(connection, PATH)?;
     let mut properties = PropertyValues::current(client);
@@ -115,13 +114,15 @@ fn message(signal: Signal, emitter: &SignalEmitter<'_>) -> zbus::Result<Message>
     }
 }
 
-/// Requests the bus name until this connection owns it.
-async fn request_name(connection: &Connection) -> zbus::Result<()> {
+/// Requests the bus name until this connection owns it. Returns the events from then on: who sees that the name is owned
+/// misses none.
+async fn request_name(connection: &Connection, client: &Client) -> zbus::Result<Events> {
     const DO_NOT_QUEUE: u32 = 4;
     let bus = Some("org.freedesktop.DBus");
     let mut backoff = Backoff::default();
     let mut is_logged = false;
     loop {
+        let events = client.subscribe();
         let reply = connection
             .call_method(bus, "/org/freedesktop/DBus", bus, "RequestName", &(NAME, DO_NOT_QUEUE))
             .await;
@@ -129,7 +130,7 @@ async fn request_name(connection: &Connection) -> zbus::Result<()> {
             // DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER and _ALREADY_OWNER.
             Ok(reply) if [1, 4].contains(&reply.body().deserialize::<u32>()?) => {
                 info!(name = NAME, "the D-Bus service is ready");
-                return Ok(());
+                return Ok(events);
             }
             Ok(_) => "another program owns it".to_owned(),
             Err(zbus::Error::MethodError(name, text, _)) => match text {
@@ -138,6 +139,8 @@ async fn request_name(connection: &Connection) -> zbus::Result<()> {
             },
             Err(error) => return Err(error),
         };
+        // The link does not wait for events that no one reads.
+        drop(events);
         if is_logged {
             debug!(name = NAME, problem, "still cannot acquire the D-Bus name");
         } else {
