@@ -19,24 +19,25 @@ fn printed_by(arguments: &[&str]) -> String {
     stdout
 }
 
+const SUBCOMMANDS: [&str; 11] = [
+    "login",
+    "logout",
+    "send",
+    "send-raw",
+    "request",
+    "requests",
+    "reconnect",
+    "listen",
+    "status",
+    "queue",
+    "events",
+];
+
 #[test]
 fn every_subcommand_has_a_help_of_at_most_100_columns() {
     let main = printed_by(&["--help"]);
     assert!(main.contains("Exit status:\n  0    success"), "{main}");
-    let subcommands = [
-        "login",
-        "logout",
-        "send",
-        "send-raw",
-        "request",
-        "requests",
-        "reconnect",
-        "listen",
-        "status",
-        "queue",
-        "events",
-    ];
-    for subcommand in subcommands {
+    for subcommand in SUBCOMMANDS {
         assert!(main.contains(&format!("  {subcommand}  ")), "{main}");
         let help = printed_by(&[subcommand, "--help"]);
         assert!(help.contains(&format!("Usage: fedecks {subcommand}")), "{help}");
@@ -70,19 +71,7 @@ fn help_man_page_and_manual_have_the_same_statuses() {
 
 #[test]
 fn wrong_usage_of_every_command_has_status_2() {
-    for subcommand in [
-        "login",
-        "logout",
-        "send",
-        "send-raw",
-        "request",
-        "requests",
-        "reconnect",
-        "listen",
-        "status",
-        "queue",
-        "events",
-    ] {
+    for subcommand in SUBCOMMANDS {
         let (code, stdout, stderr) = fedecks(&[subcommand, "--nonsense"]);
         assert!(code == Some(2) && stdout.is_empty(), "{subcommand}: {code:?}: {stderr}");
         assert!(stderr.contains("--nonsense"), "{subcommand}: {stderr}");

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_protocol::{Dialect, Limits};
+use fedecks_protocol::{DeliveryOffer, Dialect, DownFrame, IssuedToken, Limits, Token, Welcome};
+use futures_util::SinkExt;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyPair};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring;
@@ -17,6 +18,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tempfile::{TempDir, tempdir};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
@@ -58,6 +60,36 @@ where
     };
     let socket = accept_hdr_async(stream, agree).await.unwrap();
     (socket, received.unwrap())
+}
+
+/// The cloud's end of a connection whose device was welcomed with this offer, and has a token.
+pub(crate) async fn accept_with<S>(stream: S, offer: DeliveryOffer) -> WebSocketStream<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut socket, _) = accept(stream).await;
+    let welcome = DownFrame::Welcome(Welcome {
+        server_time_ms: 0,
+        heartbeat: Duration::from_secs(300),
+        idle_timeout: Duration::from_secs(600),
+        max_frame: 1024 * 1024,
+        delivery: Some(offer),
+    });
+    let token = Token::new("v4.local.abc").unwrap();
+    let token = DownFrame::Token(IssuedToken { token, expires_at: 1_798_761_599 });
+    for frame in [welcome, token] {
+        send_frame(&mut socket, &frame).await;
+    }
+    socket
+}
+
+/// Sends a frame to the device.
+pub(crate) async fn send_frame<S>(socket: &mut WebSocketStream<S>, frame: &DownFrame)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let bytes = Dialect::Bincode.encode_down(frame, &Limits::default()).unwrap();
+    socket.send(Message::binary(bytes)).await.unwrap();
 }
 
 /// The TLS configuration of a cloud with this chain and key, as PEM.

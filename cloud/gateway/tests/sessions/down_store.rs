@@ -13,10 +13,11 @@ use fedecks_cloud::store::{
 use fedecks_cloud::{Decision, DeviceId, Fedecks, Handler, Login};
 use fedecks_protocol::{CloseCode, Lane, StreamId, Tag};
 use fedecks_testing::cloud::{CloudOptions, keyring};
+use fedecks_testing::raw_device::RawDevice;
 use fedecks_testing::wait::until;
 
 use crate::down::{
-    Recorder, ack, connect, nothing_arrives, resume, said, send, send_ack, state, text,
+    Cloud, Recorder, ack, connect, nothing_arrives, resume, said, send, send_ack, state, text,
 };
 use crate::support::id;
 
@@ -160,16 +161,22 @@ async fn a_session_lives_on_while_the_store_fails() {
     assert_eq!(cloud.hub.stats().connected, 1);
 }
 
-#[tokio::test]
-async fn what_a_device_acknowledged_at_its_end_is_stored() {
+/// A store, and a cloud whose device `a` has a message that it has not acknowledged.
+async fn one_is_out() -> (Arc<Flaky>, Cloud, Tag, RawDevice) {
     let store = Flaky::new();
     let options = CloudOptions { device_queue: Some(store.clone()), ..CloudOptions::default() };
-    let mut cloud = options.start(Recorder).await;
+    let cloud = options.start(Recorder).await;
     let first = send(&cloud, "a", "one").await;
     let mut device = connect(&cloud, "a").await;
     resume(&mut device).await;
     send_ack(&mut device, ack(1, 0, 0)).await;
     assert_eq!(text(&mut device).await, said(1, "one", false));
+    (store, cloud, first, device)
+}
+
+#[tokio::test]
+async fn what_a_device_acknowledged_at_its_end_is_stored() {
+    let (store, mut cloud, first, mut device) = one_is_out().await;
     store.set(true);
     send_ack(&mut device, ack(1, 1, first.0)).await;
     nothing_arrives(&mut device).await;
@@ -181,14 +188,7 @@ async fn what_a_device_acknowledged_at_its_end_is_stored() {
 
 #[tokio::test]
 async fn what_a_device_resumed_with_at_its_end_is_told() {
-    let store = Flaky::new();
-    let options = CloudOptions { device_queue: Some(store.clone()), ..CloudOptions::default() };
-    let mut cloud = options.start(Recorder).await;
-    let first = send(&cloud, "a", "one").await;
-    let mut device = connect(&cloud, "a").await;
-    resume(&mut device).await;
-    send_ack(&mut device, ack(1, 0, 0)).await;
-    assert_eq!(text(&mut device).await, said(1, "one", false));
+    let (store, mut cloud, first, device) = one_is_out().await;
     drop(device);
     let mut device = connect(&cloud, "a").await;
     resume(&mut device).await;

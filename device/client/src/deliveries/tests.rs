@@ -1,19 +1,18 @@
-//! Consumers of kept messages, with a real cloud.
+//! Consumers of kept messages, with a cloud that is played by the test.
 
 use fedecks_device_core::Event;
 use fedecks_protocol::{
     Ack, Capabilities, CloseCode, Credentials, DeliveryFrame, DeliveryOffer, DeviceId, Dialect,
-    DownFrame, InstallationId, IssuedToken, Kept, Limits, Resume, StreamId, Token, UpFrame,
-    Welcome,
+    DownFrame, InstallationId, Kept, Limits, Resume, StreamId, UpFrame,
 };
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
-use crate::testing::{accept, within};
+use crate::testing::{accept_with, send_frame, within};
 use crate::{Client, ClientBuilder, Events};
 
 struct Cloud {
@@ -50,27 +49,14 @@ impl Cloud {
 
     async fn accept(&self) -> Session {
         let (stream, _) = within(self.listener.accept()).await.unwrap();
-        let mut session = Session(accept(stream).await.0);
         let (capabilities, installation) = (Capabilities::ALL, InstallationId([7; 16]));
-        session
-            .send(&DownFrame::Welcome(Welcome {
-                server_time_ms: 0,
-                heartbeat: Duration::from_secs(300),
-                idle_timeout: Duration::from_secs(600),
-                max_frame: 1024 * 1024,
-                delivery: Some(DeliveryOffer { capabilities, installation }),
-            }))
-            .await;
-        let token = Token::new("v4.local.abc").unwrap();
-        session.send(&DownFrame::Token(IssuedToken { token, expires_at: 1_798_761_599 })).await;
-        session
+        Session(accept_with(stream, DeliveryOffer { capabilities, installation }).await)
     }
 }
 
 impl Session {
     async fn send(&mut self, frame: &DownFrame) {
-        let bytes = Dialect::Bincode.encode_down(frame, &Limits::default()).unwrap();
-        self.0.send(Message::binary(bytes)).await.unwrap();
+        send_frame(&mut self.0, frame).await;
     }
 
     async fn resume(&mut self, oldest: u64, newest: u64) {

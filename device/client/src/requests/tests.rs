@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use fedecks_protocol::{
-    Capabilities, Credentials, DeliveryOffer, DeviceId, Dialect, DownFrame, InstallationId,
-    IssuedToken, Limits, NoReplyReason, RequestFrame, RequestId, Term, Token, UpFrame, Welcome,
+    Capabilities, Credentials, DeliveryOffer, DeviceId, Dialect, DownFrame, InstallationId, Limits,
+    NoReplyReason, RequestFrame, RequestId, Term, UpFrame,
 };
+use futures_util::StreamExt;
 use futures_util::future::poll_immediate;
-use futures_util::{SinkExt, StreamExt};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
@@ -15,15 +15,14 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
 use crate::Client;
-use crate::testing::{accept, within};
+use crate::testing::{accept_with, send_frame, within};
 
 /// The cloud's end.
 struct Cloud(WebSocketStream<TcpStream>);
 
 impl Cloud {
     async fn send(&mut self, frame: &DownFrame) {
-        let bytes = Dialect::Bincode.encode_down(frame, &Limits::default()).unwrap();
-        self.0.send(Message::binary(bytes)).await.unwrap();
+        send_frame(&mut self.0, frame).await;
     }
 
     async fn ask(&mut self, number: u64, question: &str) {
@@ -66,20 +65,9 @@ async fn connected() -> (Client, Cloud, TempDir) {
     let (client, _) = builder.data_dir(directory.path()).start().await.unwrap();
     let login = client.login(Credentials::new().with("username", "marvin"));
     let welcomed = async {
-        let mut cloud = Cloud(accept(listener.accept().await.unwrap().0).await.0);
         let (capabilities, installation) = (Capabilities::REQUESTS, InstallationId([0; 16]));
-        cloud
-            .send(&DownFrame::Welcome(Welcome {
-                server_time_ms: 0,
-                heartbeat: Duration::from_secs(300),
-                idle_timeout: Duration::from_secs(600),
-                max_frame: 1024 * 1024,
-                delivery: Some(DeliveryOffer { capabilities, installation }),
-            }))
-            .await;
-        let token = Token::new("v4.local.abc").unwrap();
-        cloud.send(&DownFrame::Token(IssuedToken { token, expires_at: 1_798_761_599 })).await;
-        cloud
+        let stream = listener.accept().await.unwrap().0;
+        Cloud(accept_with(stream, DeliveryOffer { capabilities, installation }).await)
     };
     let (logged_in, cloud) = within(async { tokio::join!(login, welcomed) }).await;
     logged_in.unwrap();

@@ -9,25 +9,31 @@ use fedecks_testing::tcp_relay::{Link, TcpRelay};
 
 use crate::disk_queue::{go_offline, keep, numbers, start};
 use crate::support::bus::Bus;
-use crate::support::fedecksd::{Setup, connected};
+use crate::support::fedecksd::{Fedecksd, Setup, connected};
 use crate::support::machine::Machine;
-use crate::support::{By, Seen, cloud, until};
+use crate::support::{By, Cloud, Seen, cloud, until};
 
 fn copy(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
     assert!(status.success());
 }
 
-#[tokio::test]
-async fn a_restored_backup_repeats_nothing_and_loses_nothing() {
-    let Some(bus) = Bus::start().await else { return };
+/// A cloud, the link to it, and a device that has its token on disk, with its running service.
+async fn logged_in(bus: &Bus) -> (Cloud, TcpRelay, Setup, Fedecksd) {
     let mut cloud = cloud().await;
     let relay = TcpRelay::start(cloud.address).await;
-    let setup = Setup::new(relay.address).on(&bus).with_credentials();
-    let backup = setup.folder.path().join("backup");
+    let setup = Setup::new(relay.address).on(bus).with_credentials();
     let service = start(&setup).await;
     assert_eq!(connected(&mut cloud).await, By::Credentials);
     until(async || setup.data().join("token").exists().then_some(())).await;
+    (cloud, relay, setup, service)
+}
+
+#[tokio::test]
+async fn a_restored_backup_repeats_nothing_and_loses_nothing() {
+    let Some(bus) = Bus::start().await else { return };
+    let (mut cloud, relay, setup, service) = logged_in(&bus).await;
+    let backup = setup.folder.path().join("backup");
     go_offline(&relay);
     keep(&bus, 1..=5).await;
     service.kill().await;
@@ -79,12 +85,7 @@ async fn a_copy_for_another_device_sends_nothing_of_the_first() {
 #[tokio::test]
 async fn a_wiped_queue_loses_what_was_in_it_and_no_more() {
     let Some(bus) = Bus::start().await else { return };
-    let mut cloud = cloud().await;
-    let relay = TcpRelay::start(cloud.address).await;
-    let setup = Setup::new(relay.address).on(&bus).with_credentials();
-    let service = start(&setup).await;
-    assert_eq!(connected(&mut cloud).await, By::Credentials);
-    until(async || setup.data().join("token").exists().then_some(())).await;
+    let (mut cloud, relay, setup, service) = logged_in(&bus).await;
     keep(&bus, [1]).await;
     assert_eq!(numbers(&mut cloud, 1).await, [Term::from(1)]);
     go_offline(&relay);

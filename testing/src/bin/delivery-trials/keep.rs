@@ -42,20 +42,19 @@ impl Keep {
         }
     }
 
+    /// Whether messages are kept, in both directions.
+    fn is_kept(self) -> bool {
+        self != Self::None
+    }
+
     /// The lanes in which messages are sent.
     pub(crate) fn lanes(self) -> &'static [Lane] {
-        match self {
-            Self::None => &[Lane::Normal],
-            Self::Memory | Self::Stored | Self::Disk => &[Lane::Normal, Lane::Urgent],
-        }
+        if self.is_kept() { &[Lane::Normal, Lane::Urgent] } else { &[Lane::Normal] }
     }
 
     /// How long the last messages may take after the applications have stopped sending.
     pub(crate) fn transit(self) -> Duration {
-        match self {
-            Self::None => Duration::from_secs(2),
-            Self::Memory | Self::Stored | Self::Disk => Duration::from_secs(10),
-        }
+        Duration::from_secs(if self.is_kept() { 10 } else { 2 })
     }
 
     /// The arguments of the command `fedecks` that send a message from the device.
@@ -88,40 +87,30 @@ impl Keep {
 
     /// The arguments of the command `fedecks` that print what the device receives in a lane.
     pub(crate) fn device_listen(self, lane: Lane) -> Vec<&'static str> {
-        match self {
-            Self::None => vec!["listen"],
-            Self::Memory | Self::Stored | Self::Disk => {
-                vec!["listen", "--ack", "--lane", name(lane)]
-            }
-        }
+        if self.is_kept() { vec!["listen", "--ack", "--lane", name(lane)] } else { vec!["listen"] }
     }
 
     /// A line that this command has printed.
     pub(crate) fn device_received(self, line: &str) -> Option<Received> {
         let value: Value = serde_json::from_str(line).ok()?;
-        match self {
-            Self::None => {
-                let (lane, number) = parse(&value)?;
-                Some(Received { lane, number, id: None, redelivered: false })
-            }
-            Self::Memory | Self::Stored | Self::Disk => kept(&value),
+        if self.is_kept() {
+            return kept(&value);
         }
+        let (lane, number) = parse(&value)?;
+        Some(Received { lane, number, id: None, redelivered: false })
     }
 
     /// The path of the API that sends a message to the device, and its body.
     pub(crate) fn cloud_send(self, device: &str, lane: Lane, number: u64) -> (String, String) {
-        let options = match self {
-            Self::None => String::new(),
-            Self::Memory | Self::Stored | Self::Disk => {
-                format!("?keep=true&lane={}", name(lane))
-            }
-        };
+        let lane_name = name(lane);
+        let options =
+            if self.is_kept() { format!("?keep=true&lane={lane_name}") } else { String::new() };
         (format!("/api/v1/devices/{device}/messages{options}"), body(lane, number))
     }
 
     /// The key by which the API recognizes that request; `None` if it is not repeated.
     pub(crate) fn idempotency_key(self, lane: Lane, number: u64) -> Option<String> {
-        (self != Self::None).then(|| format!("{}-{number}", name(lane)))
+        self.is_kept().then(|| format!("{}-{number}", name(lane)))
     }
 
     /// What the API has answered; `None` if there was no complete answer.
@@ -144,7 +133,7 @@ impl Keep {
     pub(crate) fn cloud_states(self, device: &str, cursor: Option<&str>) -> Option<String> {
         let cursor = cursor.map(|it| format!("&cursor={it}")).unwrap_or_default();
         let path = format!("/api/v1/devices/{device}/messages?limit=500{cursor}");
-        (self != Self::None).then_some(path)
+        self.is_kept().then_some(path)
     }
 
     /// The path of the API that streams what devices send, after the event with this id.
@@ -156,7 +145,7 @@ impl Keep {
     /// The path of the API that lists the kept messages of devices after this one; `None` if there are none.
     pub(crate) fn cloud_log(self, device: &str, after: &str) -> Option<String> {
         let path = format!("/api/v1/messages?device={device}&after={after}&limit=500");
-        (self != Self::None).then_some(path)
+        self.is_kept().then_some(path)
     }
 
     /// A message of this list.
