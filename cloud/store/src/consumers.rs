@@ -89,7 +89,7 @@ pub enum LogAcknowledged {
     Done,
     /// The log has not come that far, as after a restore.
     BeyondLog,
-    /// There is no such consumer.
+    /// The consumer does not exist.
     Unknown,
 }
 

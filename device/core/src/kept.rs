@@ -70,7 +70,7 @@ pub enum KeepError {
         /// Why.
         error: String,
     },
-    /// There is no queue on disk.
+    /// The client keeps nothing on disk.
     #[error("messages cannot be kept on disk here")]
     NoDisk,
     /// The connection was shut down.

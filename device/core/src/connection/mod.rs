@@ -230,7 +230,7 @@ impl Connection {
         self.shared.outbox.status()
     }
 
-    /// What of that is on disk; `None` if there is no queue on disk.
+    /// The part of it on disk; `None` without a queue on disk.
     pub fn disk_queue(&self) -> Option<DiskQueueStatus> {
         self.shared.outbox.disk_status()
     }

@@ -101,7 +101,7 @@ fn a_reconnect_hands_over_nothing_that_the_application_has() {
     let mut it = connected();
     it.frame(1, &resume(1, 3)).frame(1, &kept(1, 1)).frame(1, &kept(2, 1)).discard_outputs();
     it.broken(1).discard_outputs();
-    // While there is no connection.
+    // While disconnected.
     acknowledge(&mut it, 1, Outcome::Processed);
     assert_eq!(seen(&mut it), []);
     it.wake_after(it.wait()).discard_outputs();

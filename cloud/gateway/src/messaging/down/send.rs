@@ -145,7 +145,7 @@ impl Hub {
             }
             Queued::Repeated(id) => Ok(id),
             Queued::StoreFull => Err(SendKeptError::StoreFull),
-            // There is no idempotency key.
+            // The request has no idempotency key.
             Queued::QueueFull | Queued::KeyConflict => Err(SendKeptError::QueueFull),
         }
     }

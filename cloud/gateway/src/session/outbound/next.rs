@@ -29,7 +29,7 @@ pub(in crate::session) enum Called {
     Acknowledged(Acknowledgement, Result<Acknowledged, StoreError>),
     Renumbered(Result<StreamId, StoreError>),
     Fetched(Fetched),
-    /// There is no memory for more messages.
+    /// The memory for messages is used up.
     NoRoom,
     /// The handler has panicked, or the process ends.
     Panicked,

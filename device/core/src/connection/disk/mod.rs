@@ -153,7 +153,7 @@ impl DiskQueue {
         }
     }
 
-    /// Refuses a message for which there is no room: in memory while the disk cannot be written, or on disk in a lane
+    /// Refuses a message that does not fit: in memory while the disk cannot be written, or on disk in a lane
     /// of which nothing is dropped.
     pub(super) fn check_room(&self, lane: Lane, bytes: u64) -> Result<(), KeepError> {
         let waiting = self.unwritten_bytes.saturating_add(self.usage.unwritten_bytes);
