@@ -23,6 +23,7 @@ use crate::messaging::kept::KeptMessages;
 use crate::messaging::kept::failures::Failures;
 use crate::messaging::kept::rejections::Rejections;
 use crate::options::Options;
+use crate::session::alarms::Alarms;
 use crate::session::traffic::TrafficLimits;
 
 /// Builds a [`Fedecks`], see [`Fedecks::builder`].
@@ -124,7 +125,8 @@ impl<H: Handler> Builder<H> {
     }
 
     /// Builds the cloud. Must be called within a tokio runtime: it loads the denylist and starts a task that closes
-    /// the sessions of revoked and blocked devices, which ends with the last clone of the hub. What other processes
+    /// the sessions of revoked and blocked devices, and one with the timer of all sessions, which end with the last clone
+    /// of the hub. What other processes
     /// revoke and block in the same store counts as well, within a second.
     pub async fn build(self) -> Result<Fedecks<H>, BuildError> {
         let Self { handler, keyring, store, messages, denylist, .. } = self;
@@ -165,6 +167,7 @@ impl<H: Handler> Builder<H> {
             keyring,
             store,
             kept,
+            alarms: Alarms::spawn(traffic.started),
             traffic,
             options,
             clock,

@@ -14,6 +14,7 @@ use crate::messaging::down::{SettledMessage, SettledObserver};
 use crate::messaging::hub::Hub;
 use crate::messaging::kept::KeptMessages;
 use crate::options::Options;
+use crate::session::alarms::Alarms;
 use crate::session::traffic::TrafficLimits;
 
 /// State shared by all sessions.
@@ -28,6 +29,7 @@ pub(crate) struct GatewayContext<H> {
     /// What tokens are sealed and judged by.
     pub(crate) clock: Clock,
     pub(crate) traffic: TrafficLimits,
+    pub(crate) alarms: Alarms,
     pub(crate) hub: Hub,
     pub(crate) _access_enforcer: AccessEnforcer,
 }

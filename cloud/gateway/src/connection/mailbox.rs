@@ -153,11 +153,12 @@ impl Mailbox {
     }
 
     /// Returns the close command, if there is one, or else the next item, if `items` are wanted.
-    /// Otherwise the task is woken when something arrives. The weight of a published message counts as being
+    /// Unless it is an item, the task is woken when something arrives. The weight of a published message counts as being
     /// sent from then on, until the session gives it back.
     pub(crate) fn poll(&self, cx: &mut Context<'_>, items: bool, sum: &BytePool) -> Poll<Delivery> {
         let mut state = self.0.lock();
         if let Some(command) = state.close_command {
+            state.wake_later(cx);
             return Poll::Ready(Delivery::Close(command));
         }
         if std::mem::take(&mut state.kept) {
@@ -178,11 +179,13 @@ impl Mailbox {
             }
             return Poll::Ready(Delivery::Item(next.item));
         }
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        state.wake_later(cx);
         if no_room { Poll::Ready(Delivery::NoRoom) } else { Poll::Pending }
+    }
+
+    /// Wakes the session, which may have a deadline now.
+    pub(crate) fn wake(&self) {
+        wake(self.0.lock());
     }
 
     /// Has the session look for kept messages in the store.
@@ -206,6 +209,15 @@ impl Mailbox {
         sum.unqueue(state.owned as usize, 0);
         (state.bytes, state.owned) = (0, 0);
         std::mem::take(&mut state.queue).into_iter().map(|waiting| waiting.item).collect()
+    }
+}
+
+impl State {
+    fn wake_later(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use fedecks_protocol::{CloseCode, CloseReason};
 
 use super::error::{Disconnected, SessionError};
+use super::log_span::span_of;
 use crate::connection::mailbox::CloseCommand;
 use crate::context::GatewayContext;
 use crate::handler::Handler;
@@ -123,7 +124,9 @@ impl<H: Handler> DisconnectGuard<H> {
 
 impl<H: Handler> Drop for DisconnectGuard<H> {
     fn drop(&mut self) {
-        self.disconnected(&Disconnected::Abandoned);
+        if let Some(presence) = self.presence.clone() {
+            span_of(&presence).in_scope(|| self.disconnected(&Disconnected::Abandoned));
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! One connection of one device, as the handler sees it. Its task is in `run`.
 
+pub(crate) mod alarms;
 mod callback;
 mod driver;
 mod end;
 pub(crate) mod error;
 mod inbound;
+mod log_span;
 mod moment;
 mod outbound;
 pub(crate) mod run;

@@ -1,25 +1,24 @@
 //! The task of a session: starts it, runs it, and closes its connection.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fedecks_common::utc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep};
-use tracing::Instrument;
+use tokio::time::timeout;
 use tracing::field::display;
 
 use super::Session;
 use super::driver::Driver;
 use super::end::{DisconnectGuard, EndReason};
 use super::error::SessionError;
+use super::log_span::span_of;
 use super::traffic::TrafficLimits;
 use crate::access_enforcer::close_if_denied;
 use crate::auth::device::{AuthenticatedBy, AuthenticatedDevice};
-use crate::byte_pool::FREE;
+use crate::byte_pool::{FREE, Hold};
 use crate::connection::mailbox::Item;
 use crate::context::GatewayContext;
 use crate::handler::Handler;
@@ -38,13 +37,7 @@ pub(crate) async fn spawn<H, S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let session = Session::register(context.hub.clone(), device).await;
-    let span = tracing::info_span!(
-        parent: None,
-        "session",
-        device = %session.device(),
-        connection = %session.connection()
-    );
-    tokio::spawn(run(context, session, socket).instrument(span));
+    tokio::spawn(run(context, session, socket));
 }
 
 /// Runs a session from its first frame to the end of its connection.
@@ -64,15 +57,11 @@ where
     async move {
         let presence = session.connection_handle().presence.clone();
         let mut guard = DisconnectGuard::new(context.clone(), presence);
-        on_connected(&context, &session);
-        let mut timer = pin!(tokio::time::sleep(context.options.idle_timeout));
         let (end, arriving) = {
-            let mut driver = Driver::new(&context, &session, &mut socket, timer.as_mut());
-            let last = match driver.run().await {
-                Ok(never) => match never {},
-                Err(end) => driver.store_last(end),
-            };
-            let end = match last {
+            let mut driver = Driver::new(&context, &session, &mut socket);
+            driver.start(|| on_connected(&context, &session));
+            let end = poll_fn(|cx| driver.poll(cx)).await;
+            let end = match driver.store_last(end) {
                 Ok(end) => end,
                 Err(last) => {
                     let (end, completed) = last.await;
@@ -82,20 +71,40 @@ where
             };
             (end, driver.traffic.arriving())
         };
-        end.log();
-        end.count(context.hub.counters());
-        record_seen(&context, &session);
-        queue_last_frames(&session, &mut socket, &end);
-        let unsent = socket.unsent_memory();
-        // The socket keeps both. Boxed, because it is seldom needed.
-        let TrafficLimits { incoming, outgoing, .. } = &context.traffic;
-        let _held = (unsent.max(arriving) > FREE)
-            .then(|| Box::new((outgoing.hold(unsent), incoming.hold(arriving))));
-        // From here on the device is not connected any more.
-        drop(session);
-        guard.report(&end);
-        close(&mut socket, timer, &end).await;
+        let _held = finish(&context, session, &mut socket, &mut guard, &end, arriving);
+        // Boxed, as every session would have memory for it.
+        Box::pin(close(&mut socket, &end)).await;
     }
+}
+
+/// What of the memory that all sessions share is in use until the connection is closed. Boxed, because it is seldom
+/// needed.
+type Held<'a> = Option<Box<[Hold<'a>; 2]>>;
+
+/// Ends the session before its connection is closed.
+fn finish<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
+    context: &'a GatewayContext<H>,
+    session: Session,
+    socket: &mut Socket<S>,
+    guard: &mut DisconnectGuard<H>,
+    end: &EndReason,
+    arriving: usize,
+) -> Held<'a> {
+    let span = span_of(&session.connection.presence);
+    let _in_span = span.enter();
+    end.log();
+    end.count(context.hub.counters());
+    record_seen(context, &session);
+    queue_last_frames(&session, socket, end);
+    let unsent = socket.unsent_memory();
+    let TrafficLimits { incoming, outgoing, .. } = &context.traffic;
+    // The socket keeps both.
+    let held = (unsent.max(arriving) > FREE)
+        .then(|| Box::new([outgoing.hold(unsent), incoming.hold(arriving)]));
+    // From here on the device is not connected any more.
+    drop(session);
+    guard.report(end);
+    held
 }
 
 fn on_connected<H: Handler>(context: &GatewayContext<H>, session: &Session) {
@@ -141,23 +150,14 @@ fn queue_last_frames<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Flushes the buffer and completes the close handshake, within [`CLOSE_TIMEOUT`].
-async fn close<S: AsyncRead + AsyncWrite + Unpin>(
-    socket: &mut Socket<S>,
-    mut timer: Pin<&mut Sleep>,
-    end: &EndReason,
-) {
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut Socket<S>, end: &EndReason) {
     if matches!(end, EndReason::Error(SessionError::Lost(_))) {
         return;
     }
-    timer.as_mut().reset(Instant::now() + CLOSE_TIMEOUT);
     let (mut closing, mut left) = (Closing::Flush, READ_AT_END);
-    poll_fn(|cx| {
-        if timer.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        closing.poll(socket, end, &mut left, cx)
-    })
-    .await;
+    let closed = poll_fn(|cx| closing.poll(socket, end, &mut left, cx));
+    // Whether it was in time makes no difference.
+    let _ = timeout(CLOSE_TIMEOUT, closed).await;
 }
 
 /// Whether a frame takes so little memory that it is not counted, as no frame is at the end.
@@ -258,7 +258,7 @@ mod tests {
         let (fedecks, session) = session(RejectAll).await;
         let socket = Socket::new(duplex(1).0, &[], 1000);
         let future = run(fedecks.0.clone(), session, socket);
-        assert!(size_of_val(&future) <= 880, "{} bytes", size_of_val(&future));
+        assert!(size_of_val(&future) <= 464, "{} bytes", size_of_val(&future));
     }
 
     #[tokio::test]

@@ -45,6 +45,8 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
     pub(super) fn poll_down(&mut self, cx: &mut Context<'_>) -> bool {
         // So that what is done for a lane can use the session.
         let Some(mut outbound) = self.outbound.take() else { return !self.socket.is_congested() };
+        let span = self.span();
+        let _in_span = span.enter();
         for at in 0..outbound.lanes.len() {
             while self.poll_lane(cx, &mut outbound, at).is_some() {}
         }

@@ -22,6 +22,8 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
     /// Logs that the device is not read, and sends it a sign of life if one is due. Returns whether there is one to
     /// flush.
     pub(super) fn throttle(&mut self, now: Instant) -> bool {
+        let span = self.span();
+        let _in_span = span.enter();
         if self.needs_room {
             tracing::debug!("waiting for memory to receive a message of the device");
         } else if !std::mem::replace(&mut self.throttling_logged, true) {

@@ -11,6 +11,7 @@ use fedecks_protocol::{
 use fedecks_store::{BoxFuture, StoreError, StreamPosition};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::{Driver, GRACE, Pending};
 use crate::byte_pool::FREE;
@@ -232,12 +233,16 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         if inbound.batch.is_empty() {
             return Ok(end);
         }
-        let Some(last) = self.store_batch() else { return Ok(end) };
-        Err(Box::pin(async move { (end, tokio::time::timeout(GRACE, last).await.ok()) }))
+        let span = self.span();
+        let Some(last) = span.in_scope(|| self.store_batch()) else { return Ok(end) };
+        let last = async move { (end, tokio::time::timeout(GRACE, last).await.ok()) };
+        Err(Box::pin(last.instrument(span)))
     }
 
     /// The result of [`Driver::store_last`]. The reason of the end stays the first one.
     pub(in crate::session) fn stored_last(&mut self, completed: Option<Completed>) {
+        let span = self.span();
+        let _in_span = span.enter();
         match completed {
             Some(completed) => drop(self.on_completed(completed)),
             None => tracing::warn!("cannot store kept messages of the device in time"),

@@ -6,20 +6,20 @@ mod keep_alive;
 mod kept;
 mod reading;
 mod requests;
+mod running;
 mod sending;
 
-use std::convert::Infallible;
-use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fedecks_protocol::UpFrame;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep};
+use tokio::task::coop::consume_budget;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::Span;
 
 use crate::byte_pool::FREE;
 use crate::connection::mailbox::{Delivery, Item};
@@ -27,10 +27,11 @@ use crate::context::GatewayContext;
 use crate::handler::{Handler, Outcome};
 use crate::messaging::message::Published;
 use crate::session::Session;
-use crate::session::callback::{Callback, Completed, timed};
+use crate::session::callback::{Callback, timed};
 use crate::session::end::EndReason;
 use crate::session::error::SessionError;
 use crate::session::inbound::Inbound;
+use crate::session::log_span::LogSpan;
 use crate::session::moment::Moment;
 use crate::session::outbound::Outbound;
 use crate::session::token_schedule::TokenSchedule;
@@ -38,15 +39,19 @@ use crate::session::traffic::{RETRY, Traffic};
 use crate::websocket::socket::Socket;
 
 use self::asked::{Asked, Known};
+use self::running::Running;
 
 /// Runs a session from its first frame until it has to end.
 pub(in crate::session) struct Driver<'a, H, S> {
     context: &'a GatewayContext<H>,
     session: &'a Session,
     socket: &'a mut Socket<S>,
-    /// The only timer, never set to later than the earliest of the deadlines below. The deadlines change
-    /// with every message, the timer only when it fires.
-    timer: Pin<&'a mut Sleep>,
+    /// At which second the session is woken, not later than at the earliest of the deadlines below. The deadlines
+    /// change with every message, this only when it is over.
+    alarm_s: u32,
+    /// For a deadline within the current second.
+    timer: Option<Pin<Box<Sleep>>>,
+    running: Option<Box<Running<'a>>>,
     /// When the device last sent something.
     last_received: Moment,
     tokens: TokenSchedule,
@@ -73,6 +78,7 @@ pub(in crate::session) struct Driver<'a, H, S> {
     last_asked: u32,
     /// What the device understands, if it has said so.
     device_takes: Option<Known>,
+    log_span: LogSpan,
     /// Logged that the device is throttled.
     throttling_logged: bool,
     /// Logged an undecodable frame; further ones are logged at a lower level.
@@ -101,7 +107,6 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         context: &'a GatewayContext<H>,
         session: &'a Session,
         socket: &'a mut Socket<S>,
-        timer: Pin<&'a mut Sleep>,
     ) -> Self {
         let (now, start) = (Instant::now(), context.traffic.started);
         let (by, refresh) = (session.authenticated_by(), context.options.token_refresh);
@@ -109,7 +114,9 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             context,
             session,
             socket,
-            timer,
+            alarm_s: 0,
+            timer: None,
+            running: None,
             last_received: Moment::new(now, start),
             tokens: TokenSchedule::new(by, refresh, &context.clock, now, start),
             stalled_since: None,
@@ -123,36 +130,52 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             requests: None,
             last_asked: 0,
             device_takes: None,
+            log_span: LogSpan::default(),
             throttling_logged: false,
             undecodable_logged: false,
         }
     }
 
-    /// Runs until the session has to end; the reason is the error.
-    pub(in crate::session) async fn run(&mut self) -> Result<Infallible, EndReason> {
+    /// Says that the device is connected, sends the first frames, and begins the handler's first callback.
+    pub(in crate::session) fn start(&mut self, connected: impl FnOnce()) {
+        let span = self.span();
+        let _in_span = span.enter();
+        connected();
         self.send_welcome();
         if self.tokens.due(self.context.traffic.started) <= Instant::now() {
             self.send_token();
         }
         let (context, session) = (self.context, self.session);
-        self.call(timed(context, move || async move {
+        self.keep_running(timed(context, move || async move {
             context.handler.on_connect(session).await;
             Outcome::Ok
-        }))
-        .await?;
+        }));
+    }
+
+    /// Runs until the session has to end; returns why. Not an `async fn`, whose variables would take memory in every
+    /// session.
+    pub(in crate::session) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
         loop {
-            // One expression for both: a variable would take memory in every session.
-            let callback = match poll_fn(|cx| self.poll_work(cx)).await {
-                Ok(work) => self.handle(work)?,
-                Err(end) => return Err(end),
-            };
-            if let Some(callback) = callback {
-                self.call(callback).await?;
+            if let Err(end) = ready!(self.poll_step(cx)) {
+                return Poll::Ready(end);
             }
             self.traffic.handled(&self.context.traffic);
             self.count_batch();
             // A session that always has something to do must let other tasks run.
-            tokio::task::coop::consume_budget().await;
+            ready!(pin!(consume_budget()).poll(cx));
+        }
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndReason>> {
+        if self.running.is_some() {
+            return self.poll_running(cx);
+        }
+        let work = ready!(self.poll_work(cx))?;
+        let span = self.span();
+        let _in_span = span.enter();
+        match self.handle(work)? {
+            Some(callback) => self.poll_new(cx, callback),
+            None => Poll::Ready(Ok(())),
         }
     }
 
@@ -226,77 +249,6 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
         }
         Ok(None)
-    }
-
-    /// Runs a callback of the handler until it completes, serves the connection in the meantime, and acts
-    /// on the outcome.
-    async fn call(&mut self, mut callback: Callback<'_>) -> Result<(), EndReason> {
-        let mut deadline = None;
-        let outcome = poll_fn(|cx| {
-            // State that the callback leaves inconsistent by a panic is dropped with this session.
-            let poll = AssertUnwindSafe(|| callback.as_mut().poll(cx));
-            match std::panic::catch_unwind(poll) {
-                Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
-                Ok(Poll::Pending) => self.poll_during_callback(cx, &mut deadline).map(Err),
-                Err(_) => Poll::Ready(Err(EndReason::Error(SessionError::Panicked))),
-            }
-        })
-        .await
-        .inspect_err(|end| self.note_failure(end))?;
-        if deadline.is_some() {
-            // Reading may have been paused while the callback ran.
-            self.last_received = self.moment(Instant::now());
-        }
-        match outcome {
-            Completed::Outcome(outcome) => self.act_on(outcome),
-            completed => self.on_completed(completed),
-        }
-    }
-
-    /// Serves the connection while a callback runs: answers pings and reads one message ahead. Ready if
-    /// the callback has to be dropped.
-    fn poll_during_callback(
-        &mut self,
-        cx: &mut Context<'_>,
-        deadline: &mut Option<Instant>,
-    ) -> Poll<EndReason> {
-        self.read(cx);
-        let now = Instant::now();
-        let throttled = self.blocked_until(now);
-        let is_read_ahead = matches!(self.pending, Some(Pending::Frame(_)));
-        let is_reading = !is_read_ahead && throttled.is_none();
-        if !is_reading {
-            self.send_sign_of_life(now);
-        }
-        self.send_acks();
-        let room = self.poll_down(cx);
-        match self.flush(cx) {
-            Ok(true) if !room => cx.waker().wake_by_ref(),
-            Ok(_) => {}
-            Err(end) => self.write_failed(end),
-        }
-        let until = deadline.get_or_insert(now + self.context.options.idle_timeout);
-        let command = match self.poll_mailbox(cx, false) {
-            Poll::Ready(Delivery::Close(command)) => {
-                *until = (*until).min(now + GRACE);
-                Some(command)
-            }
-            Poll::Ready(Delivery::Kept) => {
-                self.look_for_kept(true);
-                cx.waker().wake_by_ref();
-                None
-            }
-            Poll::Ready(Delivery::Item(_) | Delivery::NoRoom) | Poll::Pending => None,
-        };
-        if *until <= now {
-            let stuck = SessionError::Stuck(self.context.options.idle_timeout);
-            return Poll::Ready(command.map_or(EndReason::Error(stuck), EndReason::from));
-        }
-        let sign_of_life = (!is_reading).then(|| self.sign_of_life_due());
-        let deadlines = [throttled, sign_of_life, self.ack_due(), self.down_due()];
-        let next = deadlines.into_iter().flatten().fold(*until, Instant::min);
-        self.arm(cx, next);
-        Poll::Pending
     }
 
     /// Waits for work, and flushes the socket before it waits.
@@ -386,14 +338,19 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             let due = [self.ack_due(), self.requests_due(), self.down_due()];
             let deadlines = [idle_ends, throttled, stall_ends, arrival_ends, asks_again];
             let next = deadlines.into_iter().chain(due).flatten().min();
-            self.arm(
-                cx,
-                next.map_or(self.tokens.due(self.context.traffic.started), |next| {
-                    next.min(self.tokens.due(self.context.traffic.started))
-                }),
-            );
+            let token_due = self.tokens.due(start);
+            let span_due = self.log_span.rest(self.context.traffic.seconds(now));
+            let span_due =
+                span_due.map_or(token_due, |second| start + Duration::from_secs(second.into()));
+            self.arm(cx, next.map_or(token_due, |next| next.min(token_due)).min(span_due));
             return Poll::Pending;
         }
+    }
+
+    /// The span of what is logged and of the callbacks.
+    fn span(&mut self) -> Span {
+        let (context, presence) = (self.context, &self.session.connection.presence);
+        self.log_span.get(presence, || context.traffic.seconds(Instant::now()))
     }
 
     fn moment(&self, at: Instant) -> Moment {
@@ -405,23 +362,34 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         mailbox.poll(cx, items, &self.context.traffic.outgoing)
     }
 
-    /// Makes the task wake up at `next`; it may also wake up earlier without a reason.
+    /// Makes the task wake up at `next`; it may also wake up earlier without a reason. The mailbox has to know the
+    /// task: the alarm wakes it like a message.
     fn arm(&mut self, cx: &mut Context<'_>, next: Instant) {
-        if next < self.timer.deadline() {
-            self.timer.as_mut().reset(next);
-        }
-        while self.timer.as_mut().poll(cx).is_ready() {
-            self.timer.as_mut().reset(next);
-            if next <= Instant::now() {
-                cx.waker().wake_by_ref();
-                break;
+        let (context, connection) = (self.context, &self.session.connection);
+        let (now_s, next_s) =
+            (context.traffic.seconds(Instant::now()), context.traffic.seconds(next));
+        if now_s < next_s {
+            self.timer = None;
+            if !(now_s + 1..=next_s).contains(&self.alarm_s) {
+                context.alarms.set(connection, self.alarm_s, next_s);
+                self.alarm_s = next_s;
             }
+            return;
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
+        if timer.deadline() != next {
+            timer.as_mut().reset(next);
+        }
+        if timer.as_mut().poll(cx).is_ready() {
+            self.timer = None;
+            cx.waker().wake_by_ref();
         }
     }
 }
 
 impl<H, S> Drop for Driver<'_, H, S> {
     fn drop(&mut self) {
+        self.context.alarms.remove(&self.session.connection, self.alarm_s);
         self.release_batch();
         self.store_last_receipts();
         self.traffic.end(&self.context.traffic);

@@ -31,7 +31,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
                 Poll::Ready(Ok(Incoming::Heartbeat | Incoming::Fragment)) => continue,
                 Poll::Ready(Ok(Incoming::Text)) => {
                     self.traffic.ignored(&self.context.traffic);
-                    tracing::debug!("ignored a text message");
+                    self.span().in_scope(|| tracing::debug!("ignored a text message"));
                     continue;
                 }
                 Poll::Ready(Err(error)) => Pending::End(EndReason::Error(error)),

@@ -56,7 +56,8 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
                 true
             }
             Err(error) => {
-                tracing::error!(%error, "cannot encode a message of the handler");
+                let log = || tracing::error!(%error, "cannot encode a message of the handler");
+                self.span().in_scope(log);
                 false
             }
         }

@@ -1,5 +1,6 @@
 //! The server side of a WebSocket, with buffers that exist only while they are needed.
 
+mod byte_queue;
 mod frame_head;
 
 use std::cell::RefCell;
@@ -19,19 +20,21 @@ use tokio_tungstenite::tungstenite::protocol::{
 
 pub(crate) use frame_head::{FrameHead, FrameKind};
 
+use self::byte_queue::ByteQueue;
 use crate::session::error::SessionError;
 
 /// The server side of a WebSocket, polled by one task.
 ///
 /// tungstenite implements the protocol; this type adds buffers that exist only while they are needed.
-/// Reads go through a thread-local buffer, so that one system call reads up to 16 KiB and an idle
-/// connection keeps only tungstenite's small buffer. tungstenite is handed one frame at a time, after the
-/// session has admitted it. Writes are collected in one buffer, which is freed
+/// Reads go through a thread-local buffer, so that one system call reads up to 16 KiB. tungstenite is handed
+/// one frame at a time, after the session has admitted it, and its state exists only while it says something.
+/// Writes are collected in one buffer, which is freed
 /// when it is empty; tungstenite would keep a buffer as large as its biggest message.
 #[derive(Debug)]
 pub(crate) struct Socket<S> {
     io: S,
-    ws: WebSocketContext,
+    /// `None` between two messages, unless a close frame was sent or received: any other is like a new one then.
+    ws: Option<Box<WebSocketContext>>,
     buffers: Buffers,
 }
 
@@ -60,8 +63,12 @@ struct Buffers {
     output: ByteQueue,
     /// The number of bytes in `output` that answer pings.
     pong_bytes: u16,
+    /// The longest message that is accepted, in bytes.
+    max_frame: u32,
     /// Nothing more can be read, after an error or a close frame.
     ended: bool,
+    /// A fragment was read, and not the last one of its message.
+    fragmented: bool,
     /// The number of bytes received and sent since the last query.
     received_bytes: u32,
     sent_bytes: u32,
@@ -69,14 +76,8 @@ struct Buffers {
     unflushed: bool,
 }
 
-/// Bytes that are consumed from the front. Has no allocation while it is empty.
-#[derive(Debug, Default)]
-struct ByteQueue {
-    bytes: Vec<u8>,
-    from: usize,
-}
-
-/// Size of tungstenite's read buffer, in bytes. A small one is enough, because it reads from memory.
+/// The smallest size of tungstenite's read buffer, in bytes. If the first frame that it reads is longer, so is the
+/// buffer.
 const READ_BUFFER: usize = 128;
 
 /// Maximum number of bytes read from a stream at once, which are all of one frame.
@@ -94,16 +95,11 @@ const MAX_PONG_BYTES: u16 = 4 * 1024;
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket that has just been upgraded. `read` contains the bytes received after the request.
     pub(crate) fn new(io: S, read: &[u8], max_frame: usize) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            // Everything goes to our buffer immediately.
-            .write_buffer_size(0)
-            .max_message_size(Some(max_frame))
-            .max_frame_size(Some(max_frame));
-        let mut buffers = Buffers::default();
+        let max_frame = u32::try_from(max_frame).unwrap_or(u32::MAX);
+        let mut buffers = Buffers { max_frame, ..Buffers::default() };
         buffers.input.push(read);
         buffers.received_bytes = read.len() as u32;
-        Self { io, ws: WebSocketContext::new(Role::Server, Some(config)), buffers }
+        Self { io, ws: None, buffers }
     }
 
     /// Buffers a binary message.
@@ -130,9 +126,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Buffers a close frame. Nothing may be sent after it.
     pub(crate) fn close(&mut self, reason: CloseReason) {
         let frame = CloseFrame { code: reason.code.code().into(), reason: reason.text().into() };
-        let mut adapter = Adapter { buffers: &mut self.buffers, io: &mut self.io, reading: None };
+        let ws = self.ws.get_or_insert_with(|| self.buffers.context());
+        let mut adapter = Adapter { buffers: &mut self.buffers, io: &mut self.io, cx: None };
         // Writing to memory cannot fail, and a connection that is closed already needs no close frame.
-        let _ = self.ws.close(&mut adapter, Some(frame));
+        let _ = ws.close(&mut adapter, Some(frame));
     }
 
     /// Buffers an unsolicited pong, as a keepalive.
@@ -166,24 +163,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 return Poll::Ready(Err(SessionError::Lost(error)));
             }
         }
-        let mut frame_read = false;
-        let reading = Reading { cx, admit, frame_read: &mut frame_read };
-        let mut adapter =
-            Adapter { buffers: &mut self.buffers, io: &mut self.io, reading: Some(reading) };
-        Poll::Ready(match self.ws.read(&mut adapter) {
-            Ok(Message::Binary(payload)) => Ok(Incoming::Frame(payload)),
-            Ok(Message::Text(_)) => Ok(Incoming::Text),
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(Incoming::Heartbeat),
+        if self.buffers.frame_rest == 0 {
+            match self.buffers.begin_frame(Pin::new(&mut self.io), cx, admit) {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Poll::Ready(Err(self.lost(io::ErrorKind::UnexpectedEof.into())));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.rest();
+                    return Poll::Pending;
+                }
+                Err(error) => return Poll::Ready(Err(self.lost(error))),
+            }
+        }
+        let ws = self.ws.get_or_insert_with(|| self.buffers.context());
+        let mut adapter = Adapter { buffers: &mut self.buffers, io: &mut self.io, cx: Some(cx) };
+        let read = ws.read(&mut adapter);
+        Poll::Ready(match read {
+            Ok(Message::Binary(payload)) => {
+                self.buffers.fragmented = false;
+                Ok(Incoming::Frame(payload))
+            }
+            Ok(Message::Text(_)) => {
+                self.buffers.fragmented = false;
+                Ok(Incoming::Text)
+            }
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {
+                // Buffers the answer. Once we have sent a close frame, there is none.
+                let _ = ws.flush(&mut adapter);
+                Ok(Incoming::Heartbeat)
+            }
             Ok(Message::Close(frame)) => {
                 adapter.buffers.ended = true;
                 // Buffers the answer, and reports that by an error.
-                let _ = self.ws.flush(&mut adapter);
+                let _ = ws.flush(&mut adapter);
                 Ok(Incoming::Close(frame.map_or(NO_STATUS, |frame| {
                     CloseReason::parse(frame.code.into(), &frame.reason)
                 })))
             }
             Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                if frame_read && self.buffers.frame_rest == 0 {
+                if self.buffers.frame_rest == 0 {
+                    self.buffers.fragmented = true;
                     return Poll::Ready(Ok(Incoming::Fragment));
                 }
                 return Poll::Pending;
@@ -193,6 +213,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 Err(session_error(error))
             }
         })
+    }
+
+    fn lost(&mut self, error: io::Error) -> SessionError {
+        self.buffers.ended = true;
+        SessionError::Lost(error)
+    }
+
+    /// Between two messages a new state of tungstenite is as good as this one.
+    fn rest(&mut self) {
+        if !self.buffers.fragmented && self.ws.as_ref().is_some_and(|ws| ws.can_write()) {
+            self.ws = None;
+        }
     }
 
     /// Writes the buffer to the stream and flushes it.
@@ -287,42 +319,20 @@ struct Adapter<'a, 'b, S> {
     buffers: &'a mut Buffers,
     io: &'a mut S,
     /// `None` if nothing is read.
-    reading: Option<Reading<'a, 'b>>,
-}
-
-/// What a call of [`Socket::poll_read`] reads with.
-struct Reading<'a, 'b> {
-    cx: &'a mut Context<'b>,
-    admit: &'a mut dyn FnMut(&FrameHead) -> bool,
-    /// Whether the call has begun or continued to read a frame. It reads no further one.
-    frame_read: &'a mut bool,
+    cx: Option<&'a mut Context<'b>>,
 }
 
 impl<S: AsyncRead + Unpin> Read for Adapter<'_, '_, S> {
     /// Reads only from the current frame. tungstenite reads on until a message is complete, and so returns
     /// after each frame.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let would_block = || Err(io::ErrorKind::WouldBlock.into());
-        let Self { buffers, io, reading: Some(Reading { cx, admit, frame_read }) } = self else {
-            return would_block();
+        let Self { buffers, io, cx: Some(cx) } = self else {
+            return Err(io::ErrorKind::WouldBlock.into());
         };
-        while buffers.frame_rest == 0 {
-            if **frame_read {
-                return would_block();
-            }
-            if let Some(head) = FrameHead::parse(buffers.input.rest()) {
-                if !admit(&head) {
-                    return would_block();
-                }
-                // One that is longer is above every limit.
-                buffers.frame_rest = u32::try_from(head.length()).unwrap_or(u32::MAX);
-                **frame_read = true;
-            } else if buffers.fill(Pin::new(&mut **io), cx, READ_AHEAD)? == 0 {
-                return Ok(0);
-            }
-        }
-        **frame_read = true;
         let rest = buffers.frame_rest as usize;
+        if rest == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         if buffers.input.is_empty()
             && buffers.fill(Pin::new(&mut **io), cx, rest.clamp(READ_AHEAD, READ_AT_ONCE))? == 0
         {
@@ -336,6 +346,40 @@ impl<S: AsyncRead + Unpin> Read for Adapter<'_, '_, S> {
 }
 
 impl Buffers {
+    /// tungstenite's state before the frame that begins now.
+    fn context(&self) -> Box<WebSocketContext> {
+        let buffer = (self.frame_rest as usize).clamp(READ_BUFFER, READ_AT_ONCE);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(buffer)
+            // Everything goes to our buffer immediately.
+            .write_buffer_size(0)
+            .max_message_size(Some(self.max_frame as usize))
+            .max_frame_size(Some(self.max_frame as usize));
+        Box::new(WebSocketContext::new(Role::Server, Some(config)))
+    }
+
+    /// Reads on to the next frame, and asks whether it is admitted. Returns false at the end of the stream.
+    fn begin_frame<S: AsyncRead>(
+        &mut self,
+        mut io: Pin<&mut S>,
+        cx: &mut Context<'_>,
+        admit: &mut dyn FnMut(&FrameHead) -> bool,
+    ) -> io::Result<bool> {
+        loop {
+            if let Some(head) = FrameHead::parse(self.input.rest()) {
+                if !admit(&head) {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                // One that is longer is above every limit.
+                self.frame_rest = u32::try_from(head.length()).unwrap_or(u32::MAX);
+                return Ok(true);
+            }
+            if self.fill(io.as_mut(), cx, READ_AHEAD)? == 0 {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Reads more input from the stream; returns how much.
     fn fill<S: AsyncRead>(
         &mut self,
@@ -384,44 +428,6 @@ fn read_to_scratch<S: AsyncRead>(
         ready!(io.poll_read(cx, &mut scratch))?;
         Poll::Ready(Ok(take(scratch.filled())))
     })
-}
-
-impl ByteQueue {
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.from..).unwrap_or_default()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.from >= self.bytes.len()
-    }
-
-    fn memory(&self) -> usize {
-        self.bytes.capacity()
-    }
-
-    fn take(&mut self, into: &mut [u8]) -> usize {
-        let rest = self.rest();
-        let fits = rest.len().min(into.len());
-        into[..fits].copy_from_slice(&rest[..fits]);
-        self.consume(fits);
-        fits
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.from += count;
-        if self.is_empty() {
-            *self = Self::default();
-        } else if self.from > self.bytes.len() / 2 && self.from > CONGESTED {
-            // Otherwise a queue that is never empty would never release what was consumed.
-            self.bytes.drain(..self.from);
-            self.bytes.shrink_to_fit();
-            self.from = 0;
-        }
-    }
 }
 
 #[cfg(test)]
