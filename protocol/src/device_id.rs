@@ -50,16 +50,10 @@ impl DeviceId {
     /// Validates `text`.
     pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidDeviceId> {
         let text = text.as_ref();
-        if text.is_empty() {
-            return Err(InvalidDeviceId::Empty);
-        }
-        let count = text.chars().count();
-        if count > Self::MAX_CHARS {
-            return Err(InvalidDeviceId::TooLong(count));
-        }
-        let allowed = |c: char| c.is_ascii_graphic() && c != '/' && c != '\\';
-        if let Some((index, character)) = text.chars().enumerate().find(|(_, c)| !allowed(*c)) {
-            return Err(InvalidDeviceId::Character { position: index + 1, character });
+        // Without an end before the last one, so that many are compared at once.
+        let allowed = text.bytes().fold(true, |all, byte| all & is_allowed(byte.into()));
+        if text.is_empty() || text.len() > Self::MAX_CHARS || !allowed {
+            return Err(InvalidDeviceId::of(text));
         }
         if text == "." || text == ".." {
             return Err(InvalidDeviceId::Folder);
@@ -70,6 +64,25 @@ impl DeviceId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+fn is_allowed(c: char) -> bool {
+    c.is_ascii_graphic() && c != '/' && c != '\\'
+}
+
+impl InvalidDeviceId {
+    /// Of a text that is empty, too long, or has a character that is not allowed.
+    fn of(text: &str) -> Self {
+        let count = text.chars().count();
+        let mut characters = text.chars().enumerate();
+        match characters.find(|(_, c)| !is_allowed(*c)) {
+            _ if count == 0 => Self::Empty,
+            Some((index, character)) if count <= DeviceId::MAX_CHARS => {
+                Self::Character { position: index + 1, character }
+            }
+            Some(_) | None => Self::TooLong(count),
+        }
     }
 }
 

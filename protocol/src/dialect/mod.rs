@@ -30,11 +30,9 @@ impl Dialect {
 
     /// The first known dialect in a `Sec-WebSocket-Protocol` header, a comma-separated list of names.
     pub fn from_subprotocols(header: &str) -> Option<Self> {
-        header
-            .split(',')
-            .map(str::trim)
-            .find(|name| *name == Self::Bincode.subprotocol())
-            .map(|_| Self::Bincode)
+        let is_it = |name: &str| name.trim() == Self::Bincode.subprotocol();
+        // Nearly always it is the only one.
+        (is_it(header) || header.split(',').any(is_it)).then_some(Self::Bincode)
     }
 
     /// Encodes a frame from a device.
@@ -109,6 +107,14 @@ impl Dialect {
     pub fn encode_term(self, term: &Term, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
         match self {
             Self::Bincode => bincode::encode_term(term, limits),
+        }
+    }
+
+    /// Decodes a term on its own that is a map of two texts with texts as keys, without allocating anything; `None` for
+    /// any other term.
+    pub(crate) fn decode_two_texts(self, bytes: &[u8]) -> Option<[(&str, &str); 2]> {
+        match self {
+            Self::Bincode => bincode::decode_two_texts(bytes),
         }
     }
 

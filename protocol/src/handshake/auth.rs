@@ -83,7 +83,15 @@ impl AuthRequest {
             return Err(Refusal::HeaderTooLong);
         }
         let bytes = BASE64.decode(header).map_err(|_| Refusal::NotBase64)?;
-        let term = dialect.decode_term(&bytes, &HEADER_LIMITS).map_err(|_| Refusal::Malformed)?;
+        Self::from_bytes(&bytes, dialect)
+    }
+
+    /// The same for the bytes that the header contains in base64.
+    pub fn from_bytes(bytes: &[u8], dialect: Dialect) -> Result<Self, Refusal> {
+        if let Some(request) = Self::from_texts(dialect.decode_two_texts(bytes)) {
+            return Ok(request);
+        }
+        let term = dialect.decode_term(bytes, &HEADER_LIMITS).map_err(|_| Refusal::Malformed)?;
         let Term::Map(entries) = term else {
             return Err(Refusal::Malformed);
         };
@@ -114,5 +122,17 @@ impl AuthRequest {
             }
         };
         Ok(Self { device_id, proof })
+    }
+
+    /// What nearly every header has, a device id and a token, without making terms of them. `None` for anything else,
+    /// valid or not.
+    fn from_texts(texts: Option<[(&str, &str); 2]>) -> Option<Self> {
+        let (device_id, token) = match texts? {
+            [(DEVICE_ID_KEY, device_id), (TOKEN_KEY, token)]
+            | [(TOKEN_KEY, token), (DEVICE_ID_KEY, device_id)] => (device_id, token),
+            _ => return None,
+        };
+        let proof = Proof::Token(Token::new(token).ok()?);
+        Some(Self { device_id: DeviceId::new(device_id).ok()?, proof })
     }
 }

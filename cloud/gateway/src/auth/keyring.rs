@@ -3,10 +3,10 @@
 use std::fmt;
 
 use fedecks_protocol::{DeviceId, IssuedToken, Token};
-use pasetors::keys::SymmetricKey;
-use pasetors::token::{Local, UntrustedToken};
-use pasetors::version4::{LocalToken, V4};
 use ring::hkdf;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::auth::paseto::{LocalKey, Sealed};
 
 /// The keys that seal and open device tokens: one seals, all open.
 ///
@@ -118,9 +118,10 @@ impl Keyring {
     pub fn seal(&self, claims: &Claims) -> IssuedToken {
         let Claims { device, issued_at, expires_at, generation } = claims;
         let content = format!("{VERSION} {issued_at} {expires_at} {generation} {device}");
-        let id = Some(self.sealing.id.as_slice());
-        let sealed = LocalToken::encrypt(&self.sealing.key, content.as_bytes(), id, None)
-            .expect("sealing a non-empty text fails only without random numbers");
+        let mut nonce = [0; 32];
+        SystemRandom::new().fill(&mut nonce).expect("the operating system has random numbers");
+        let Key { id, key } = &self.sealing;
+        let sealed = key.seal(&content, &nonce, id, NO_ASSERTION);
         let token = Token::new(sealed).expect(
             "a device id has at most 128 characters, so the token has less than 400, all of them base64",
         );
@@ -130,15 +131,13 @@ impl Keyring {
     /// Opens a token. The caller has to check whether it has expired, was revoked, or belongs to another
     /// device.
     pub fn open(&self, token: &Token) -> Result<Claims, TokenError> {
-        let sealed = UntrustedToken::<Local, V4>::try_from(token.expose())
-            .map_err(|_| TokenError::Malformed)?;
-        let key = std::iter::once(&self.sealing)
+        let sealed = Sealed::parse(token.expose()).ok_or(TokenError::Malformed)?;
+        let Key { key, .. } = std::iter::once(&self.sealing)
             .chain(&self.previous)
-            .find(|key| key.id.as_slice() == sealed.untrusted_footer())
+            .find(|key| key.id.as_slice() == sealed.footer())
             .ok_or(TokenError::UnknownKey)?;
-        let opened = LocalToken::decrypt(&key.key, &sealed, Some(key.id.as_slice()), None)
-            .map_err(|_| TokenError::Forged)?;
-        Claims::parse(opened.payload()).ok_or(TokenError::Malformed)
+        let opened = key.open(sealed, NO_ASSERTION).ok_or(TokenError::Forged)?;
+        Claims::parse(&opened).ok_or(TokenError::Malformed)
     }
 }
 
@@ -152,10 +151,13 @@ impl fmt::Debug for Keyring {
 /// `1 <issued at> <expires at> <generation> <device id>`.
 const VERSION: &str = "1";
 
+/// Tokens have no implicit assertion.
+const NO_ASSERTION: &[u8] = b"";
+
 impl Claims {
     fn parse(content: &str) -> Option<Self> {
-        let mut words = content.split(' ');
-        let mut word = || words.next();
+        let mut words = content.as_bytes().split(|byte| *byte == b' ');
+        let mut word = || std::str::from_utf8(words.next()?).ok();
         let number = |text: &str| text.parse::<u64>().ok();
         if word()? != VERSION {
             return None;
@@ -174,11 +176,11 @@ impl Claims {
 struct Key {
     /// Identifies the key in a token's footer.
     id: [u8; 8],
-    key: SymmetricKey<V4>,
+    key: LocalKey,
 }
 
 impl Key {
-    #[expect(clippy::expect_used, reason = "the lengths are constants; see the messages")]
+    #[expect(clippy::expect_used, reason = "the lengths are constants")]
     fn derive(secret: &str, salt: &str) -> Result<Self, KeyringError> {
         let chars = secret.chars().count();
         if chars < Keyring::MIN_SECRET_CHARS {
@@ -200,8 +202,7 @@ impl Key {
         };
         let mut id = [0; 8];
         id.copy_from_slice(&expand(b"fedecks token key id v1")[..8]);
-        let key = SymmetricKey::from(&expand(b"fedecks token key v1"))
-            .expect("a v4.local key is 32 bytes");
+        let key = LocalKey::new(&expand(b"fedecks token key v1"));
         Ok(Self { id, key })
     }
 }
@@ -272,10 +273,8 @@ mod tests {
         }
         let made_up = ["x", "v4.local.", "v4.local.AAAA", "v4.public.AAAA", "v2.local.AAAA.AAAA"];
         let content = ["2 1 2 3 dev", "1 1 2 dev", "1 1 2 3 dev more", "1 -1 2 3 dev", "1 1 2 3 "];
-        let id = Some(keyring.sealing.id.as_slice());
-        let seal = |content: &str| {
-            LocalToken::encrypt(&keyring.sealing.key, content.as_bytes(), id, None).unwrap()
-        };
+        let Key { id, key } = &keyring.sealing;
+        let seal = |content: &str| key.seal(content, &[1; 32], id, NO_ASSERTION);
         for text in made_up.map(String::from).into_iter().chain(content.map(seal)) {
             let opened = keyring.open(&Token::new(&*text).unwrap());
             assert_eq!(opened, Err(TokenError::Malformed), "{text}");

@@ -1,6 +1,6 @@
 //! The HTTP side of a WebSocket upgrade (RFC 6455, section 4.2).
 
-use data_encoding::BASE64;
+use base64_simd::STANDARD;
 use http::header::{ALLOW, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -46,7 +46,8 @@ impl Handshake {
             return Err(UpgradeError::Version);
         }
         let key = single(headers, &SEC_WEBSOCKET_KEY).ok_or(UpgradeError::Key)?.as_bytes();
-        if BASE64.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
+        let length = STANDARD.decoded_length(key);
+        if length.is_ok_and(|length| length == 16) && STANDARD.check(key).is_ok() {
             Ok((Self { accept: derive_accept_key(key) }, on_upgrade))
         } else {
             Err(UpgradeError::Key)
@@ -91,10 +92,10 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderVal
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|found| found.trim().eq_ignore_ascii_case(token))
+    let is_it = |found: &[u8]| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes());
+    headers.get_all(name).iter().any(|value| {
+        // Nearly always it is the only one.
+        let value = value.as_bytes();
+        is_it(value) || value.split(|byte| *byte == b',').any(is_it)
+    })
 }

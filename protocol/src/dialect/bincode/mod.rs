@@ -81,6 +81,8 @@ pub(super) fn encode_down(frame: &DownFrame, limits: &Limits) -> Result<Vec<u8>,
     let mut out = Writer::new(limits);
     match frame {
         DownFrame::Welcome(welcome) => {
+            // At once, for the fields below: every connection gets one.
+            out.bytes.reserve(64);
             out.kind(kind::WELCOME);
             out.value(&welcome.server_time_ms)?;
             out.value(&welcome.heartbeat.as_secs())?;
@@ -185,6 +187,10 @@ pub(super) fn decode_term(bytes: &[u8], limits: &Limits) -> Result<Term, DecodeE
     let term = fields.term()?;
     fields.end()?;
     Ok(term)
+}
+
+pub(super) fn decode_two_texts(bytes: &[u8]) -> Option<[(&str, &str); 2]> {
+    term::two_texts(bytes)
 }
 
 pub(super) fn kept_without_content(bytes: &[u8], limits: &Limits) -> Option<Kept> {

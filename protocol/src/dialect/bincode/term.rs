@@ -94,6 +94,18 @@ impl<'b> Decode<Context<'b>> for Term {
     }
 }
 
+/// A map of two texts with texts as keys, borrowed from the input; `None` for any other term.
+pub(super) fn two_texts(bytes: &[u8]) -> Option<[(&str, &str); 2]> {
+    type Text<'a> = (u8, &'a str);
+    type Map<'a> = (u8, u64, [Text<'a>; 4]);
+    let ((tag, count, texts), read): (Map<'_>, _) =
+        bincode::borrow_decode_from_slice(bytes, super::CONFIG).ok()?;
+    let is_map = tag == tag::MAP && count == 2 && read == bytes.len();
+    let [(_, one), (_, its), (_, other), (_, others)] = texts;
+    let all_texts = texts.iter().all(|(tag, _)| *tag == tag::STR);
+    (is_map && all_texts).then_some([(one, its), (other, others)])
+}
+
 impl<'b> Decode<Context<'b>> for Checked {
     fn decode<D: Decoder<Context = Context<'b>>>(decoder: &mut D) -> Result<Self, ReadError> {
         decoder.context().budget.enter().map_err(over)?;
