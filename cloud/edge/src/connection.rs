@@ -77,7 +77,8 @@ where
         if !trusted && permit.count_for(from.ip()).is_err() {
             return;
         }
-        tokio::spawn(self.clone().run(tcp, from, permit, connection));
+        // Boxed: a task moves its future several times, and this one is big.
+        tokio::spawn(Box::pin(self.clone().run(tcp, from, permit, connection)));
     }
 
     /// Runs a connection until it is closed or upgraded. The socket keeps the permit until it is closed,

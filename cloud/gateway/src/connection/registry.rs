@@ -66,11 +66,12 @@ impl Registry {
         let older = {
             let mut devices = self.devices.write();
             let Devices { newest, ending } = &mut *devices;
-            let older = match newest.get(connection.device()) {
-                Some(ByDevice(newer)) if newer.id() > connection.id() => Some(connection.clone()),
-                Some(_) | None => {
-                    newest.replace(ByDevice(connection.clone())).map(|ByDevice(older)| older)
+            let older = match newest.replace(ByDevice(connection.clone())) {
+                // Seldom, so that only then the device is looked up twice.
+                Some(newer) if newer.0.id() > connection.id() => {
+                    newest.replace(newer).map(|ByDevice(older)| older)
                 }
+                older => older.map(|ByDevice(older)| older),
             };
             if let Some(older) = &older {
                 *ending.entry(older.device().clone()).or_default() += 1;
@@ -87,13 +88,16 @@ impl Registry {
         {
             let mut devices = self.devices.write();
             let Devices { newest, ending } = &mut *devices;
-            let current = newest.get(connection.device());
-            if current.is_some_and(|current| current.0.id() == connection.id()) {
-                newest.remove(connection.device());
-            } else if let Some(count) = ending.get_mut(connection.device()) {
-                *count -= 1;
-                if *count == 0 {
-                    ending.remove(connection.device());
+            match newest.take(connection.device()) {
+                Some(ByDevice(current)) if current.id() == connection.id() => {}
+                other => {
+                    newest.extend(other);
+                    if let Some(count) = ending.get_mut(connection.device()) {
+                        *count -= 1;
+                        if *count == 0 {
+                            ending.remove(connection.device());
+                        }
+                    }
                 }
             }
         }

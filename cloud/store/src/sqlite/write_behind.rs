@@ -71,7 +71,7 @@ impl WriteBehind {
         device: &DeviceId,
     ) -> rusqlite::Result<()> {
         let seen = self.pending.lock().seen.get(device).copied();
-        seen.map_or(Ok(()), |Seen { generation, at }| write_seen(tx, device, generation, at))
+        seen.map_or(Ok(()), |seen| write_seen(tx, [(device, seen)]))
     }
 
     pub(super) fn used(&self, name: &str, at: u64) {
@@ -224,8 +224,8 @@ impl Pending {
 
     fn write(&self, database: &mut Connection, log: AuditLog) -> rusqlite::Result<()> {
         let tx = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for (device, Seen { generation, at }) in &self.seen {
-            write_seen(&tx, device, *generation, *at)?;
+        if !self.seen.is_empty() {
+            write_seen(&tx, self.seen.iter().map(|(device, seen)| (device, *seen)))?;
         }
         for (name, at) in &self.used {
             write_used(&tx, name, *at)?;
@@ -254,14 +254,13 @@ fn size_of_entry(entry: &AuditEntry) -> usize {
     size_of::<AuditEntry>() + entry.by.as_str().len() + device + detail
 }
 
-/// Notes when a device was connected. A device that was forgotten since then stays forgotten.
-fn write_seen(
+/// Notes when devices were connected. A device that was forgotten since then stays forgotten.
+fn write_seen<'a>(
     tx: &Transaction<'_>,
-    device: &DeviceId,
-    generation: u64,
-    at: u64,
+    notes: impl IntoIterator<Item = (&'a DeviceId, Seen)>,
 ) -> rusqlite::Result<()> {
-    tx.prepare_cached(&format!(
+    // Looked up once for all notes.
+    let mut statement = tx.prepare_cached(&format!(
         "INSERT INTO devices (id, first_seen, last_seen) VALUES (?1, ?2, ?2)
              ON CONFLICT (id) DO UPDATE
              SET first_seen = min(ifnull(first_seen, excluded.first_seen), excluded.first_seen),
@@ -269,8 +268,10 @@ fn write_seen(
                  forgotten = 0
              WHERE forgotten = 0 OR generation <= ?3",
         later("last_seen")
-    ))?
-    .execute(params![device.as_str(), to_column(at), to_column(generation)])?;
+    ))?;
+    for (device, Seen { generation, at }) in notes {
+        statement.execute(params![device.as_str(), to_column(at), to_column(generation)])?;
+    }
     Ok(())
 }
 

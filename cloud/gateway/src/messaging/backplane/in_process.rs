@@ -103,15 +103,15 @@ impl Backplane for InProcess {
     fn register(&self, presence: &Arc<Presence>) {
         let (node, newest) = {
             let mut state = self.state.lock();
-            let current = state.presence.get(&presence.device).map(|ByDevice(it)| it.clone());
-            let (older, newest) = match current {
-                Some(current) if current.connection > presence.connection => {
-                    (Some(presence.clone()), current)
+            let (older, newest) = match state.presence.replace(ByDevice(presence.clone())) {
+                // Seldom, so that only then the device is looked up twice.
+                Some(ByDevice(newer)) if newer.connection > presence.connection => {
+                    state.presence.replace(ByDevice(newer.clone()));
+                    (Some(presence.clone()), newer)
                 }
                 older => {
-                    state.presence.replace(ByDevice(presence.clone()));
                     self.events.send(PresenceEvent::Arrived(presence.clone()));
-                    (older, presence.clone())
+                    (older.map(|ByDevice(older)| older), presence.clone())
                 }
             };
             let node = older.and_then(|older| state.nodes.get(&older.connection.node()).cloned());
@@ -124,10 +124,11 @@ impl Backplane for InProcess {
 
     fn unregister(&self, presence: &Arc<Presence>) {
         let mut state = self.state.lock();
-        let current = state.presence.get(&presence.device);
-        if current.is_some_and(|current| current.0.connection == presence.connection) {
-            state.presence.remove(&presence.device);
-            self.events.send(PresenceEvent::Left(presence.clone()));
+        match state.presence.take(&presence.device) {
+            Some(ByDevice(current)) if current.connection == presence.connection => {
+                self.events.send(PresenceEvent::Left(presence.clone()));
+            }
+            other => state.presence.extend(other),
         }
     }
 
