@@ -153,7 +153,12 @@ impl CloudProcess {
 
     /// Starts it again at the same address.
     pub async fn start_again(&mut self) {
-        let listen = self.address.to_string();
+        self.start_at(self.address).await;
+    }
+
+    /// Starts it again at this address, or at a free port of it.
+    pub async fn start_at(&mut self, address: SocketAddr) {
+        let listen = address.to_string();
         let command = self.program.command(&["serve", "--listen", &listen]);
         self.child = self.program.spawn(command, self.program.log_file());
         self.listens().await;

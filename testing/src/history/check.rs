@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::entry::{Answer, Direction, Entry, Fate, Lane, Message, Place, Program};
+use super::entry::{Answer, Direction, Entry, Erased, Fate, Lane, Message, Place, Program};
+use super::track::{Events, Track, a_later_one_arrived};
 
 /// What is to be said about a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,24 +49,12 @@ pub enum Finding {
     AppliedTwice(Message),
 }
 
-/// All that a history has about one message, with the positions of the entries.
-#[derive(Debug, Default)]
-struct Track<'a> {
-    sent: Option<usize>,
-    answer: Option<(usize, &'a Answer)>,
-    delivered: bool,
-    lost: bool,
-    id: Option<&'a str>,
-    received: bool,
-    applied: bool,
-}
-
-/// Checks that nothing accepted is missing unless it was reported or the answer allows it, that nothing is received
-/// twice without a flag and the same id, that first receptions of a lane are in the order of acceptance, and that no
-/// application that stores ids acts on a message twice.
+/// Checks that nothing accepted is missing unless it was reported, the answer allows it, or the storage that held it was
+/// erased; that nothing is received twice without a flag and the same id; that first receptions of a lane are in the order
+/// of acceptance; and that no application that stores ids acts on a message twice.
 pub(super) fn check<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Verdict {
     let mut tracks: BTreeMap<Message, Track<'_>> = BTreeMap::new();
-    let mut kills = Vec::new();
+    let mut events = Events::default();
     let mut verdict = Verdict::default();
     // First receptions, in their order.
     let mut received = Vec::new();
@@ -76,46 +65,73 @@ pub(super) fn check<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Verdict
                 let track = tracks.entry(*message).or_default();
                 track.answer = Some((position, answer));
                 if let Answer::Accepted(_, Some(id)) = answer {
-                    verdict.findings.extend(track.other_id(*message, id));
+                    track.add_id(id);
                 }
             }
             Entry::Reported(message, fate) => {
                 let track = tracks.entry(*message).or_default();
                 match fate {
                     Fate::Delivered => track.delivered = true,
-                    Fate::Lost => track.lost = true,
+                    Fate::Lost => track.lost = Some(track.lost.unwrap_or(position)),
                 }
             }
             Entry::Received { message, id, redelivered } => {
                 let track = tracks.entry(*message).or_default();
-                if let Some(id) = id {
-                    verdict.findings.extend(track.other_id(*message, id));
-                }
-                if !track.received {
-                    track.received = true;
+                if track.received.is_none() {
                     received.push(*message);
-                    continue;
+                } else {
+                    verdict.again += 1;
                 }
-                verdict.again += 1;
-                if !redelivered || id.is_none() {
+                let is_again = track.receive(position, id.as_deref());
+                if is_again && (!redelivered || id.is_none()) {
                     verdict.findings.push(Finding::Doubled(*message));
                 }
             }
             Entry::Applied(message) => {
                 let track = tracks.entry(*message).or_default();
-                if std::mem::replace(&mut track.applied, true) {
+                track.applied += 1;
+                if track.applied > track.received_ids.len().max(1) {
                     verdict.findings.push(Finding::AppliedTwice(*message));
                 }
             }
-            Entry::Killed(program) => kills.push((*program, position)),
+            Entry::Killed(program) => events.kills.push((*program, position)),
+            Entry::DiskFails => events.disk_failures.push((position, usize::MAX)),
+            Entry::DiskWorks => {
+                events.disk_failures.iter_mut().for_each(|(_, end)| *end = position.min(*end));
+            }
+            Entry::Erased(erased) => erase(position, erased, &mut tracks, &mut events),
+            Entry::Copied(messages) => {
+                messages.iter().for_each(|it| tracks.entry(*it).or_default().copied.push(position));
+            }
         }
     }
-    verdict.findings.extend(reordered(&received, &tracks));
+    verdict.findings.extend(reordered(&received, &tracks, &events));
     verdict.received = received.len();
     for (message, track) in &tracks {
-        verdict.judge(*message, track, &tracks, &kills);
+        verdict.judge(*message, track, &tracks, &events);
     }
     verdict
+}
+
+fn erase<'a>(
+    position: usize,
+    erased: &'a Erased,
+    tracks: &mut BTreeMap<Message, Track<'a>>,
+    events: &mut Events<'a>,
+) {
+    for message in &erased.messages {
+        let track = tracks.entry(*message).or_default();
+        match erased.holder {
+            Program::Device => track.erased_from_device = Some(position),
+            Program::Cloud => track.erased_from_cloud = Some(position),
+        }
+    }
+    for id in &erased.ids {
+        events.erased_ids.insert(id, position);
+    }
+    for message in &erased.brought {
+        tracks.entry(*message).or_default().brought.push(position);
+    }
 }
 
 impl Verdict {
@@ -129,12 +145,14 @@ impl Verdict {
         message: Message,
         track: &Track<'_>,
         tracks: &BTreeMap<Message, Track<'_>>,
-        kills: &[(Program, usize)],
+        events: &Events<'_>,
     ) {
         if track.sent.is_some() {
             self.sent += 1;
-        } else if track.received {
+        } else if track.received.is_some() {
             self.findings.push(Finding::Unsent(message));
+            return;
+        } else {
             return;
         }
         match track.answer {
@@ -142,35 +160,26 @@ impl Verdict {
             Some((_, Answer::Refused)) => self.refused += 1,
             Some((_, Answer::Unknown)) | None => self.unknown += 1,
         }
-        if track.received {
+        if track.has_other_id(events) {
+            self.findings.push(Finding::OtherId(message));
+        }
+        if track.received.is_some() {
             if matches!(track.answer, Some((_, Answer::Refused))) {
                 self.findings.push(Finding::RefusedButReceived(message));
             }
-            if track.lost {
+            if !track.may_be_lost_and_received() {
                 self.findings.push(Finding::LostButReceived(message));
             }
             return;
         }
-        let Some(place) = track.place() else {
-            if track.delivered {
-                self.findings.push(Finding::Lost(message));
-            }
-            return;
-        };
         if track.delivered {
             self.findings.push(Finding::Lost(message));
-        } else if track.lost {
+            return;
+        }
+        let Some(place) = track.place() else { return };
+        if track.lost.is_some() {
             self.reported_lost.push(message);
-        } else if match place {
-            Place::Connection => true,
-            Place::Read => {
-                was_lost_by_a_kill(message.direction.receiver(), message, track, tracks, kills)
-            }
-            Place::Memory => {
-                was_lost_by_a_kill(message.direction.sender(), message, track, tracks, kills)
-            }
-            Place::Disk => false,
-        } {
+        } else if may_be_missing(message, track, place, tracks, events) {
             self.lost.push(message);
         } else {
             self.findings.push(Finding::Lost(message));
@@ -178,68 +187,60 @@ impl Verdict {
     }
 }
 
-impl<'a> Track<'a> {
-    /// Takes an id, and finds one that differs from the former.
-    fn other_id(&mut self, message: Message, id: &'a str) -> Option<Finding> {
-        let known = *self.id.get_or_insert(id);
-        (known != id).then_some(Finding::OtherId(message))
-    }
-
-    fn place(&self) -> Option<Place> {
-        match self.answer {
-            Some((_, Answer::Accepted(place, _))) => Some(*place),
-            _ => None,
-        }
-    }
-
-    /// When it was accepted.
-    fn accepted(&self) -> Option<usize> {
-        self.answer.and_then(|(at, _)| self.place().map(|_| at))
-    }
-}
-
-/// Whether the memory that held it was lost before the other application had it: the holder was killed, and nothing
-/// that the same memory accepted after it was received.
-fn was_lost_by_a_kill(
-    holder: Program,
+/// Whether the place of a message, or a fault of the storage that held it, allows that it was not received.
+fn may_be_missing(
     message: Message,
     track: &Track<'_>,
+    place: Place,
     tracks: &BTreeMap<Message, Track<'_>>,
-    kills: &[(Program, usize)],
+    events: &Events<'_>,
 ) -> bool {
-    let (Some(sent), Some(accepted)) = (track.sent, track.accepted()) else { return false };
-    kills.iter().any(|(program, killed)| {
-        let is_later = |other: &Message, track: &Track<'_>| {
-            other.direction == message.direction
-                && other.lane == message.lane
-                && track.received
-                && track.sent.is_some_and(|at| at > accepted)
-                && track.accepted().is_some_and(|at| at < *killed)
-        };
-        *program == holder
-            && *killed > sent
-            && !tracks.iter().any(|(other, track)| is_later(other, track))
-    })
+    let had_gone = |end| a_later_one_arrived((message, track), end, events, tracks.iter());
+    // Nothing that was erased was sent after that.
+    let since_sent = |at: &usize| track.sent.is_some_and(|sent| sent < *at);
+    let was_erased_with_id = track.ids.iter().any(|id| events.erased_ids.contains_key(id));
+    if was_erased_with_id || track.erased_from_cloud.is_some_and(|at| since_sent(&at)) {
+        return true;
+    }
+    if track.erased_from_device.is_some_and(|at| since_sent(&at) && !had_gone(at)) {
+        return true;
+    }
+    // The memory that held it was lost before the other application had it: its program was killed, and nothing that the
+    // same memory accepted after it was received.
+    let was_lost_by_a_kill = |holder| {
+        let mut kills = events.kills.iter().filter(|(program, _)| *program == holder);
+        kills.any(|(_, killed)| since_sent(killed) && !had_gone(*killed))
+    };
+    match place {
+        Place::Connection => true,
+        Place::Read => was_lost_by_a_kill(message.direction.receiver()),
+        Place::Memory => was_lost_by_a_kill(message.direction.sender()),
+        Place::Disk => false,
+    }
 }
 
 /// First receptions that came after that of a message which was sent when they were already accepted.
-fn reordered(received: &[Message], tracks: &BTreeMap<Message, Track<'_>>) -> Vec<Finding> {
+fn reordered(
+    received: &[Message],
+    tracks: &BTreeMap<Message, Track<'_>>,
+    events: &Events<'_>,
+) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut last_sent: HashMap<(Direction, Lane), (usize, Message)> = HashMap::new();
-    for message in received {
+    let mut last_sent: HashMap<(Direction, Lane), usize> = HashMap::new();
+    for (index, message) in received.iter().enumerate() {
         let Some(track) = tracks.get(message) else { continue };
-        let lane = (message.direction, message.lane);
-        if let (Some(accepted), Some((sent, later))) = (track.accepted(), last_sent.get(&lane)) {
-            if *sent > accepted {
-                found.push(Finding::Reordered(*message, *later));
-            }
+        let lane = |it: &Message| (it.direction, it.lane);
+        let last = last_sent.entry(lane(message)).or_default();
+        if let Some(accepted) = track.accepted().filter(|at| *last > *at) {
+            let before = received[..index].iter().filter(|it| lane(it) == lane(message));
+            let later = before
+                .filter_map(|it| tracks.get(it).map(|newer| (newer, it)))
+                .filter(|(newer, _)| newer.sent.is_some_and(|at| at > accepted))
+                .filter(|(newer, _)| !events.may_overtake(message.direction, track, newer))
+                .max_by_key(|(newer, _)| newer.sent);
+            found.extend(later.map(|(_, it)| Finding::Reordered(*message, *it)));
         }
-        if let Some(sent) = track.sent {
-            let last = last_sent.entry(lane).or_insert((sent, *message));
-            if sent > last.0 {
-                *last = (sent, *message);
-            }
-        }
+        *last = (*last).max(track.sent.unwrap_or_default());
     }
     found
 }

@@ -1,5 +1,7 @@
 //! What happens to messages and programs, as a history records it.
 
+use std::collections::BTreeSet;
+
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
@@ -95,6 +97,27 @@ pub enum Entry {
     Applied(Message),
     /// A program was killed. Entered when it has ended.
     Killed(Program),
+    /// From here on the device's disk may fail: it is full, cannot be written, or is missing.
+    DiskFails,
+    /// The device service has written to its disk again, or finds nothing wrong with it.
+    DiskWorks,
+    /// The storage of a program, which had ended, was emptied or replaced by an older copy.
+    Erased(Erased),
+    /// A second device with a copy of the device's disk has started. The copy contains these messages.
+    Copied(BTreeSet<Message>),
+}
+
+/// What is gone with the storage of a program, and what an older copy has brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erased {
+    /// The program.
+    pub holder: Program,
+    /// Messages that it contained, without those that the copy contains.
+    pub messages: BTreeSet<Message>,
+    /// The ids of others, of which it does not tell the numbers.
+    pub ids: BTreeSet<String>,
+    /// Messages that the copy contains.
+    pub brought: BTreeSet<Message>,
 }
 
 impl Direction {

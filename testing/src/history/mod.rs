@@ -5,13 +5,14 @@ mod check;
 mod entry;
 #[cfg(test)]
 mod tests;
+mod track;
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use self::check::check;
 pub use self::check::{Finding, Verdict};
-pub use self::entry::{Answer, Direction, Entry, Fate, Lane, Message, Place, Program};
+pub use self::entry::{Answer, Direction, Entry, Erased, Fate, Lane, Message, Place, Program};
 
 /// Collects entries from all applications of a trial.
 #[derive(Debug)]
@@ -46,6 +47,18 @@ impl History {
     /// All entries up to now.
     pub fn records(&self) -> Vec<Record> {
         self.records.lock().unwrap().clone()
+    }
+
+    /// The accepted messages of a direction that have an id, by it.
+    pub fn ids(&self, direction: Direction) -> Vec<(String, Message)> {
+        let records = self.records.lock().unwrap();
+        let ids = records.iter().filter_map(|record| {
+            let Entry::Answered(message, Answer::Accepted(_, Some(id))) = &record.entry else {
+                return None;
+            };
+            Some((id.clone(), *message))
+        });
+        ids.filter(|(_, message)| message.direction == direction).collect()
     }
 
     /// What is to be said about the entries up to now.

@@ -1,5 +1,7 @@
 //! Histories with one fault each, which has to be found, and with what only looks like one.
 
+mod storage;
+
 use super::{
     Answer, Direction, Entry, Fate, Finding, History, Lane, Message, Place, Program, Verdict,
 };

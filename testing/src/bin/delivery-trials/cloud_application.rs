@@ -1,8 +1,8 @@
 //! The application in the cloud: it sends and receives by the HTTP API.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fedecks_testing::history::{Answer, Fate, Lane};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::inbox::Inbox;
-use crate::keep::Keep;
+use crate::keep::{Keep, Received};
 use crate::pair::DEVICE;
 
 /// How often a request with a key is repeated while there is no answer.
@@ -39,26 +39,67 @@ pub(crate) async fn send(api: &Http, keep: Keep, lane: Lane, number: u64) -> Ans
     Answer::Unknown
 }
 
-/// What the API says of the kept messages to the device, by their ids.
-pub(crate) async fn fates(api: &Http, keep: Keep) -> HashMap<String, Fate> {
-    let (mut fates, mut cursor) = (HashMap::new(), None);
+/// What the API says of the kept messages to the device, by their ids: the final states of those that have one. Nothing, if
+/// the server does not know the device.
+pub(crate) async fn states(api: &Http, keep: Keep) -> BTreeMap<String, Option<Fate>> {
+    let (mut states, mut cursor) = (BTreeMap::new(), None);
     while let Some(path) = keep.cloud_states(DEVICE, cursor.as_deref()) {
         let (status, page) = answer(api, Method::GET, &path, String::new()).await.unwrap();
+        if status == StatusCode::NOT_FOUND {
+            break;
+        }
         assert_eq!(status, StatusCode::OK, "{page}");
         for message in page["messages"].as_array().unwrap() {
             let fate = match message["state"].as_str().unwrap() {
-                "delivered" => Fate::Delivered,
-                "rejected" | "expired" | "dropped" => Fate::Lost,
-                _ => continue,
+                "delivered" => Some(Fate::Delivered),
+                "rejected" | "expired" | "dropped" => Some(Fate::Lost),
+                _ => None,
             };
-            fates.insert(message["id"].as_str().unwrap().to_owned(), fate);
+            states.insert(message["id"].as_str().unwrap().to_owned(), fate);
         }
         cursor = page["next"].as_str().map(str::to_owned);
         if cursor.is_none() {
             break;
         }
     }
-    fates
+    states
+}
+
+/// A page of the log of kept messages, and where the next one begins, unless the server is away.
+pub(crate) async fn log(api: &Http, keep: Keep, after: &str) -> Option<(Vec<Received>, String)> {
+    let path = keep.cloud_log(DEVICE, after)?;
+    let (status, page) = answer(api, Method::GET, &path, String::new()).await?;
+    if status != StatusCode::OK {
+        return None;
+    }
+    let listed = page["messages"].as_array().unwrap();
+    let received = listed.iter().filter_map(|it| keep.cloud_logged(it)).collect();
+    Some((received, page["next"].as_str().unwrap().to_owned()))
+}
+
+/// Where the reader of the log is.
+#[derive(Default)]
+pub(crate) struct Cursor(Mutex<(u64, u64)>);
+
+impl Cursor {
+    /// With a number that changes when it is set back.
+    fn get(&self) -> (u64, u64) {
+        *self.0.lock().unwrap()
+    }
+
+    /// Moves it forward from what [`Cursor::get`] has returned, unless it was set back since.
+    fn advance(&self, from: (u64, u64), to: &str) {
+        let mut cursor = self.0.lock().unwrap();
+        if *cursor == from {
+            cursor.1 = to.parse().unwrap();
+        }
+    }
+
+    /// Sets it back to the end of a restored log, as docs/cloud.md says.
+    pub(crate) fn set_back(&self, end: &str) {
+        let mut cursor = self.0.lock().unwrap();
+        *cursor = (cursor.0 + 1, cursor.1.min(end.parse().unwrap()));
+    }
 }
 
 /// A complete answer, unless the server is away.
@@ -81,6 +122,7 @@ pub(crate) struct Reader {
     pub(crate) api: Http,
     pub(crate) keep: Keep,
     pub(crate) inbox: Inbox,
+    pub(crate) cursor: Arc<Cursor>,
     /// How often the stream said that events are missing.
     pub(crate) gaps: Arc<AtomicU64>,
 }
@@ -89,16 +131,14 @@ impl Reader {
     /// Receives until it is dropped. `ready` is called when nothing that is sent from then on is missed.
     pub(crate) async fn read(self, ready: impl FnOnce()) {
         let mut ready = Some(ready);
-        let mut next = "0".to_owned();
-        while let Some(path) = self.keep.cloud_log(DEVICE, &next) {
-            if let Some(page) = self.page(&path).await {
+        while self.keep.is_kept() {
+            let from = self.cursor.get();
+            if let Some((received, next)) = log(&self.api, self.keep, &from.1.to_string()).await {
                 if let Some(ready) = ready.take() {
                     ready();
                 }
-                let listed = page["messages"].as_array().unwrap();
-                let received = listed.iter().filter_map(|it| self.keep.cloud_logged(it));
-                received.for_each(|it| self.inbox.receive(it));
-                page["next"].as_str().unwrap().clone_into(&mut next);
+                received.into_iter().for_each(|it| self.inbox.receive(it));
+                self.cursor.advance(from, &next);
             }
             sleep(Duration::from_millis(50)).await;
         }
@@ -114,12 +154,6 @@ impl Reader {
             }
             sleep(Duration::from_millis(50)).await;
         }
-    }
-
-    /// A page of the log of kept messages, unless the server is away.
-    async fn page(&self, path: &str) -> Option<Value> {
-        let (status, page) = answer(&self.api, Method::GET, path, String::new()).await?;
-        (status == StatusCode::OK).then_some(page)
     }
 
     /// Reads events until the stream ends, which it does without a notice when the server is killed.

@@ -18,8 +18,9 @@ const SEND: Duration = Duration::from_secs(10);
 /// Sends a message.
 pub(crate) async fn send(command: &FedecksCommand, keep: Keep, lane: Lane, number: u64) -> Answer {
     let mut command = command.with(keep.device_send(lane, number));
-    match timeout(SEND, command.status()).await {
-        Ok(status) => keep.device_answer(status.unwrap()),
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    match timeout(SEND, command.output()).await {
+        Ok(output) => keep.device_answer(&output.unwrap()),
         Err(_) => Answer::Unknown,
     }
 }

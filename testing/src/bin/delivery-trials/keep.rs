@@ -1,6 +1,6 @@
 //! What a trial asks for each message: the commands and requests that say so, and what their answers promise.
 
-use std::process::ExitStatus;
+use std::process::Output;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -43,13 +43,13 @@ impl Keep {
     }
 
     /// Whether messages are kept, in both directions.
-    fn is_kept(self) -> bool {
+    pub(crate) fn is_kept(self) -> bool {
         self != Self::None
     }
 
     /// The lanes in which messages are sent.
     pub(crate) fn lanes(self) -> &'static [Lane] {
-        if self.is_kept() { &[Lane::Normal, Lane::Urgent] } else { &[Lane::Normal] }
+        if self.is_kept() { &LANES } else { &[Lane::Normal] }
     }
 
     /// How long the last messages may take after the applications have stopped sending.
@@ -67,18 +67,29 @@ impl Keep {
                 if self == Self::Stored {
                     words.push("--wait-acked");
                 }
+                // The others are written in groups, of up to 5 s each.
+                if self == Self::Disk && number % 4 != 0 {
+                    words.push("--sync");
+                }
                 words.into_iter().map(str::to_owned).chain([body(lane, number)]).collect()
             }
         }
     }
 
     /// What that command has answered.
-    pub(crate) fn device_answer(self, status: ExitStatus) -> Answer {
-        match (self, status.code()) {
+    pub(crate) fn device_answer(self, output: &Output) -> Answer {
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let id = Some(printed.trim()).filter(|it| self.is_kept() && !it.is_empty());
+        let id = id.map(str::to_owned);
+        match (self, output.status.code()) {
             // The cloud has confirmed it.
             (Self::None, Some(0)) => Answer::Accepted(Place::Read, None),
-            (Self::Memory, Some(0)) => Answer::Accepted(Place::Memory, None),
-            (Self::Stored | Self::Disk, Some(0)) => Answer::Accepted(Place::Disk, None),
+            (Self::Memory, Some(0)) => Answer::Accepted(Place::Memory, id),
+            (Self::Stored | Self::Disk, Some(0)) => Answer::Accepted(Place::Disk, id),
+            (Self::Disk, Some(8)) => match waits_in_memory(&output.stderr) {
+                Some(id) => Answer::Accepted(Place::Memory, Some(id)),
+                None => Answer::Unknown,
+            },
             // Not connected.
             (_, Some(7)) => Answer::Refused,
             _ => Answer::Unknown,
@@ -174,11 +185,39 @@ impl FromStr for Keep {
     }
 }
 
-/// A message of some size that has a lane and a number.
+/// A message of some size that has a lane and a number, twice: also in a way that is found in a file.
 fn body(lane: Lane, number: u64) -> String {
     let lane = name(lane);
-    format!(r#"{{"lane":"{lane}","number":{number},"text":"{}"}}"#, "x".repeat(80))
+    let text = "x".repeat(60);
+    format!(r#"{{"lane":"{lane}","number":{number},"text":"{MARK}{lane}-{number:08}-{text}"}}"#)
 }
+
+/// What a message begins with in a file.
+const MARK: &str = "trial-message-";
+
+/// The messages in a file.
+pub(crate) fn messages_in(bytes: &[u8]) -> Vec<(Lane, u64)> {
+    let starts = bytes.windows(MARK.len()).enumerate().filter(|(_, it)| *it == MARK.as_bytes());
+    let after = starts.map(|(at, _)| &bytes[at + MARK.len()..]);
+    after
+        .filter_map(|rest| {
+            let lane = LANES.into_iter().find(|it| rest.starts_with(name(*it).as_bytes()))?;
+            let number = rest.get(name(lane).len() + 1..)?.get(..8)?;
+            Some((lane, std::str::from_utf8(number).ok()?.parse().ok()?))
+        })
+        .collect()
+}
+
+/// The id in the complaint that a message could not be written and is kept in memory.
+fn waits_in_memory(stderr: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(stderr);
+    let (before, after) = text.split_once(" is not on disk")?;
+    let id = before.rsplit(' ').next()?;
+    after.contains("it waits in memory").then(|| id.to_owned())
+}
+
+/// All of them.
+const LANES: [Lane; 2] = [Lane::Normal, Lane::Urgent];
 
 /// A kept message, with its id.
 fn kept(value: &Value) -> Option<Received> {
@@ -190,7 +229,7 @@ fn kept(value: &Value) -> Option<Received> {
 
 fn parse(message: &Value) -> Option<(Lane, u64)> {
     let lane = message.get("lane")?.as_str()?;
-    let lane = [Lane::Normal, Lane::Urgent].into_iter().find(|it| name(*it) == lane)?;
+    let lane = LANES.into_iter().find(|it| name(*it) == lane)?;
     Some((lane, message.get("number")?.as_u64()?))
 }
 
@@ -204,8 +243,22 @@ fn name(lane: Lane) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
 
     use super::*;
+
+    fn output(status: i32, stdout: &str, stderr: &str) -> Output {
+        let status = ExitStatus::from_raw(status);
+        Output { status, stdout: stdout.into(), stderr: stderr.into() }
+    }
+
+    #[test]
+    fn a_message_is_found_in_a_file() {
+        let (normal, urgent) = (body(Lane::Normal, 7), body(Lane::Urgent, 12_345_678));
+        let file = format!("\0{normal}\u{1}{urgent}{MARK}{MARK}normal-0000000");
+        let found = messages_in(file.as_bytes());
+        assert_eq!(found, [(Lane::Normal, 7), (Lane::Urgent, 12_345_678)]);
+    }
 
     #[test]
     fn both_ends_recognize_the_messages_that_they_send() {
@@ -225,19 +278,25 @@ mod tests {
 
     #[test]
     fn only_certain_answers_are_taken_for_certain() {
+        let id = "0123456789abcdef";
         for (keep, place) in
             [(Keep::Memory, Place::Memory), (Keep::Stored, Place::Disk), (Keep::Disk, Place::Disk)]
         {
-            let answer = keep.device_answer(ExitStatus::from_raw(0));
-            assert_eq!(answer, Answer::Accepted(place, None));
+            let answer = keep.device_answer(&output(0, &format!("{id}\n"), ""));
+            assert_eq!(answer, Answer::Accepted(place, Some(id.to_owned())));
         }
         let accepted = Answer::Accepted(Place::Connection, None);
         let read = Answer::Accepted(Place::Read, None);
         for (code, answer) in [(0, &read), (7, &Answer::Refused), (3, &Answer::Unknown)] {
-            assert_eq!(Keep::None.device_answer(ExitStatus::from_raw(code << 8)), *answer);
+            assert_eq!(Keep::None.device_answer(&output(code << 8, "", "")), *answer);
         }
         // Killed by a signal.
-        assert_eq!(Keep::None.device_answer(ExitStatus::from_raw(9)), Answer::Unknown);
+        assert_eq!(Keep::None.device_answer(&output(9, "", "")), Answer::Unknown);
+        let waits = format!("fedecks: message {id} is not on disk: full; it waits in memory\n");
+        let in_memory = Answer::Accepted(Place::Memory, Some(id.to_owned()));
+        assert_eq!(Keep::Disk.device_answer(&output(8 << 8, "", &waits)), in_memory);
+        let ended = "fedecks: fedecksd has ended\n";
+        assert_eq!(Keep::Disk.device_answer(&output(8 << 8, "", ended)), Answer::Unknown);
         for (status, answer) in [
             (Some(202), &accepted),
             (Some(409), &Answer::Refused),

@@ -8,10 +8,13 @@ mod cloud_application;
 mod device_application;
 mod faults;
 mod inbox;
+mod injection;
 mod keep;
 mod options;
 mod pair;
+mod partition;
 mod report;
+mod store;
 mod trial;
 
 use std::process::ExitCode;
@@ -34,6 +37,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if options.has_partition() {
+        if let Err(error) = partition::enter_namespace() {
+            eprintln!("delivery-trials: cannot have a data partition: {error}; are you root?");
+            return ExitCode::from(2);
+        }
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let summary = LocalSet::new().block_on(&runtime, run(&options));
     eprintln!("delivery-trials: {summary}");

@@ -21,7 +21,9 @@ seed that repeats its faults. Exits with 1 if a trial violates what its messages
   --seconds N       for how long faults are injected in a trial (6)
   --keep MODE       what is asked for each message: none, where one that the cloud has not confirmed may be lost (none);
                     memory, disk, or stored, where the sender waits for that
-  --faults LIST     only these, separated by commas: cut reset slow kill-device kill-cloud kill-both
+  --faults LIST     only these, separated by commas: cut reset slow kill-device kill-cloud kill-both (all of them), and
+                    with --keep disk: full read-only lost wiped copied restored, of the device's data partition, and
+                    store-restored, of the server. Those of the partition need root and loop devices
   --expect-losses   fail unless some trial has lost a message, to prove that losses are seen
   --histories DIR   write the history and the logs of each trial that is not clean to files in DIR";
 
@@ -49,7 +51,7 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
         seed: 1,
         duration: Duration::from_secs(6),
         keep: Keep::None,
-        faults: Kind::ALL.to_vec(),
+        faults: Kind::USUAL.to_vec(),
         expect_losses: false,
         histories: None,
     };
@@ -71,7 +73,18 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
             Short(_) | Long(_) | Value(_) => return Err(argument.unexpected()),
         }
     }
+    let is_of_storage = options.faults.iter().any(|kind| Kind::STORAGE.contains(kind));
+    if is_of_storage && options.keep != Keep::Disk {
+        return Err("faults of the storage are for --keep disk".into());
+    }
     Ok(Command::Run(options))
+}
+
+impl Options {
+    /// Whether the device has a data partition.
+    pub(crate) fn has_partition(&self) -> bool {
+        self.faults.iter().any(|kind| kind.is_of_partition())
+    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,6 +16,8 @@ use fedecks_testing::{PASSWORD, USER};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::partition::{Partition, copy, empty};
+
 /// The device's id.
 pub(crate) const DEVICE: &str = "trial";
 
@@ -27,10 +30,35 @@ pub(crate) struct Pair {
     pub(crate) relay: Arc<TcpRelay>,
     pub(crate) api: Http,
     pub(crate) command: FedecksCommand,
+    /// Unless the data directory is in a folder of this machine.
+    pub(crate) partition: Option<Arc<Partition>>,
+    token: String,
     device: Child,
     fedecksd: PathBuf,
-    folder: TempDir,
+    /// How many backups of the store there are.
+    backups: u32,
+    /// How many devices with a copy of the data there were.
+    copies: u32,
     _bus: Child,
+    // Removed when nothing uses it any more.
+    folder: TempDir,
+}
+
+/// A second device with the same identity and a copy of the data. It is killed when this is dropped.
+pub(crate) struct SecondDevice {
+    device: Child,
+    log: PathBuf,
+    _bus: Child,
+}
+
+impl SecondDevice {
+    /// Ends it, as a power cut would.
+    pub(crate) async fn kill(&mut self) {
+        let ended = self.device.try_wait().unwrap();
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        assert!(ended.is_none(), "the second fedecksd ended with {ended:?}:\n{log}");
+        self.device.kill().await.unwrap();
+    }
 }
 
 /// The command `fedecks` on a pair's bus.
@@ -41,22 +69,46 @@ pub(crate) struct FedecksCommand {
 }
 
 impl Pair {
-    /// Programs from this folder. Returns when the device is connected.
-    pub(crate) async fn start(programs: &Path) -> Self {
+    /// Programs from this folder, with a data partition or without one. Returns when the device is connected and has stored
+    /// its token.
+    pub(crate) async fn start(programs: &Path, has_partition: bool) -> Self {
         let cloud = CloudProcess::start(programs.join("fedecks-cloud"), CLOUD).await;
         let token = cloud.token("trials", &["--role", "read", "--role", "send"]).await;
         let relay = Arc::new(TcpRelay::start(cloud.address).await);
         let folder = tempfile::tempdir().unwrap();
         let (daemon, bus) = start_bus(folder.path()).await;
         let command = FedecksCommand { program: programs.join("fedecks"), bus };
-        configure(folder.path(), &relay);
+        let partition = if has_partition {
+            Some(Arc::new(Partition::create(folder.path().join("partition")).await))
+        } else {
+            fs::create_dir(folder.path().join("data")).unwrap();
+            None
+        };
+        let data = data(folder.path(), partition.as_deref());
+        configure(folder.path(), &data, &relay);
+        provide_credentials(folder.path());
         let fedecksd = programs.join("fedecksd");
         let device = start_service(&fedecksd, folder.path(), &command.bus);
         let api = cloud.http().token(&token).json();
-        let pair = Self { cloud, relay, api, command, device, fedecksd, folder, _bus: daemon };
+        let (backups, copies, _bus) = (0, 0, daemon);
+        let pair = Self {
+            cloud,
+            relay,
+            api,
+            command,
+            partition,
+            token,
+            device,
+            fedecksd,
+            backups,
+            copies,
+            _bus,
+            folder,
+        };
         let arguments = ["status", "--wait", "connected", "--timeout", "20s"];
         let status = pair.command.with(arguments).status().await.unwrap();
         assert!(status.success(), "the device has not connected:\n{}", pair.device_log());
+        until(async || data.join("token").exists().then_some(())).await;
         pair
     }
 
@@ -70,6 +122,77 @@ impl Pair {
     /// Starts the device service again.
     pub(crate) fn start_device(&mut self) {
         self.device = start_service(&self.fedecksd, self.folder.path(), &self.command.bus);
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        data(self.folder.path(), self.partition.as_deref())
+    }
+
+    /// The copy of the data directory that was made last.
+    pub(crate) fn backup(&self) -> PathBuf {
+        self.folder.path().join("backup")
+    }
+
+    /// Copies the data directory of the service, which is away, in place of an earlier copy.
+    pub(crate) async fn back_up_data(&self) {
+        if self.backup().exists() {
+            fs::remove_dir_all(self.backup()).unwrap();
+        }
+        copy(&self.data(), &self.backup()).await;
+    }
+
+    /// Empties the data directory of the service, which is away. The next start logs in again.
+    pub(crate) fn wipe_data(&self) {
+        empty(&self.data());
+        provide_credentials(self.folder.path());
+    }
+
+    /// Replaces the data directory of the service, which is away, by the copy that was made last.
+    pub(crate) async fn restore_data(&self) {
+        empty(&self.data());
+        copy(&self.backup().join("."), &self.data()).await;
+        // The service had logged in again, and not stored its token yet, when it was copied.
+        if !self.data().join("token").exists() {
+            provide_credentials(self.folder.path());
+        }
+    }
+
+    /// A second device with what the data directory contains now, before it is started.
+    pub(crate) async fn copy_data(&mut self) -> PathBuf {
+        self.copies += 1;
+        let folder = self.folder.path().join(format!("copy-{}", self.copies));
+        fs::create_dir(&folder).unwrap();
+        copy(&self.data(), &folder.join("data")).await;
+        folder
+    }
+
+    /// Starts a second device in this folder.
+    pub(crate) async fn start_second(&self, folder: &Path) -> SecondDevice {
+        configure(folder, &folder.join("data"), &self.relay);
+        let (daemon, bus) = start_bus(folder).await;
+        let device = start_service(&self.fedecksd, folder, &bus);
+        SecondDevice { device, log: folder.join("log"), _bus: daemon }
+    }
+
+    /// Makes a backup of the store, while the server runs.
+    pub(crate) async fn back_up_store(&mut self) {
+        self.backups += 1;
+        self.cloud.program.run(&["backup", &self.store_backup()], "").await;
+    }
+
+    /// Replaces the store of the server, which is away, by the newest backup.
+    pub(crate) async fn restore_store(&self) {
+        self.cloud.program.run(&["restore", &self.store_backup()], "").await;
+    }
+
+    fn store_backup(&self) -> String {
+        format!("backup-{}.sqlite", self.backups)
+    }
+
+    /// The server's API at this address.
+    pub(crate) fn api_at(&self, address: SocketAddr) -> Http {
+        Http::to(address).token(&self.token).json()
     }
 
     /// What the device service has logged.
@@ -117,11 +240,23 @@ async fn start_bus(folder: &Path) -> (Child, String) {
     (daemon, address)
 }
 
-fn configure(folder: &Path, relay: &TcpRelay) {
-    let (data, credentials) = (folder.join("data"), folder.join("credentials.toml"));
-    fs::create_dir(&data).unwrap();
-    fs::write(&credentials, format!("username = {USER:?}\npassword = {PASSWORD:?}\n")).unwrap();
-    fs::set_permissions(&credentials, fs::Permissions::from_mode(0o600)).unwrap();
+fn data(folder: &Path, partition: Option<&Partition>) -> PathBuf {
+    partition.map_or_else(|| folder.join("data"), Partition::data)
+}
+
+fn credentials(folder: &Path) -> PathBuf {
+    folder.join("credentials.toml")
+}
+
+/// Has the service log in, unless it has a token.
+fn provide_credentials(folder: &Path) {
+    let file = credentials(folder);
+    fs::write(&file, format!("username = {USER:?}\npassword = {PASSWORD:?}\n")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn configure(folder: &Path, data: &Path, relay: &TcpRelay) {
+    let credentials = credentials(folder);
     let text = format!(
         "url = \"ws://{}\"\ndevice_id = {DEVICE:?}\ndata_dir = {data:?}\nprovision_file = {credentials:?}\n\
          backoff_base = \"50ms\"\nbackoff_cap = \"500ms\"\nnetwork = \"none\"\n",

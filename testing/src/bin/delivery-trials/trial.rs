@@ -1,30 +1,29 @@
 //! One trial: a pair, both applications, its faults, and what is to be said about its history.
 
-use std::fmt::{Display, Write};
+use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fedecks_testing::history::{
-    Answer, Direction, Entry, History, Lane, Message, Program, Verdict,
-};
+use fedecks_testing::history::{Direction, Entry, History, Lane, Message, Verdict};
 use fedecks_testing::http::Http;
-use fedecks_testing::tcp_relay::{Link, TcpRelay};
 use fedecks_testing::wait::within;
-use futures_util::future::join;
+use futures_util::future::join3;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::cloud_application::{self, Reader};
+use crate::cloud_application::{self, Cursor, Reader};
 use crate::device_application;
-use crate::faults::{Kill, LinkFault, Schedule};
+use crate::faults::Schedule;
 use crate::inbox::Inbox;
+use crate::injection::Injection;
 use crate::keep::Keep;
 use crate::options::Options;
 use crate::pair::{FedecksCommand, Pair};
 use crate::report::Report;
+use crate::store;
 
 /// Between two messages of an application.
 const INTERVAL: Duration = Duration::from_millis(60);
@@ -35,31 +34,38 @@ const RECOVERY: Duration = Duration::from_secs(40);
 /// Runs the trial with this seed.
 pub(crate) async fn run(seed: u64, options: Options) -> Report {
     let programs = std::env::current_exe().unwrap();
-    let mut pair = Pair::start(programs.parent().unwrap()).await;
+    let mut pair = Pair::start(programs.parent().unwrap(), options.has_partition()).await;
     let history = Arc::new(History::default());
     let gaps = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
-    let _receivers = start_receivers(&pair, &options, &history, &gaps).await;
+    let cursor = Arc::new(Cursor::default());
+    let _receivers = start_receivers(&pair, &options, &history, &cursor, &gaps).await;
     let senders = start_senders(&pair, &options, &history, &stop);
 
     let schedule = Schedule::new(seed, &options.faults, options.duration);
-    let faults = Faults { history: &history, begun: Mutex::default() };
-    let relay = Arc::clone(&pair.relay);
-    join(faults.of_link(&relay, &schedule.link), faults.of_programs(&mut pair, &schedule.kills))
-        .await;
+    let injection = Injection::new(options.keep, &history, &cursor);
+    let (relay, command) = (Arc::clone(&pair.relay), pair.command.clone());
+    let partition = pair.partition.clone();
+    let (_, _, disk) = join3(
+        injection.fail_link(&relay, &schedule.link),
+        injection.kill_programs(&mut pair, &schedule.kills),
+        injection.fail_disk(partition.as_deref(), &command, &schedule.disk),
+    )
+    .await;
 
-    let failure = recovered(&history).await.err();
+    let failure = disk.and(recovered(&history).await).err();
     stop.store(true, Relaxed);
     senders.join_all().await;
-    let mut verdict = settled(&history, options.keep.transit()).await;
-    if verdict.is_clean() {
-        report_fates(&pair, options.keep, &history).await;
+    let mut verdict = settled(&pair, options.keep, &injection, &history).await;
+    if verdict.findings.is_empty() {
+        let states = cloud_application::states(&pair.api, options.keep).await;
+        store::report_fates(&states, &history);
         verdict = history.verdict();
     }
     let report = Report {
         seed,
         keep: options.keep.name(),
-        faults: faults.begun.into_inner().unwrap(),
+        faults: injection.begun(),
         verdict,
         gaps: gaps.load(Relaxed),
         swallowed: pair.relay.counts().swallowed,
@@ -76,6 +82,7 @@ async fn start_receivers(
     pair: &Pair,
     options: &Options,
     history: &Arc<History>,
+    cursor: &Arc<Cursor>,
     gaps: &Arc<AtomicU64>,
 ) -> JoinSet<()> {
     let mut receivers = JoinSet::new();
@@ -85,6 +92,7 @@ async fn start_receivers(
         api: pair.api.clone(),
         keep: options.keep,
         inbox: Inbox::new(Direction::Up, history),
+        cursor: Arc::clone(cursor),
         gaps: Arc::clone(gaps),
     };
     receivers.spawn(async move { reader.read(|| up.add_permits(1)).await });
@@ -150,55 +158,6 @@ impl Application {
     }
 }
 
-/// Injects faults.
-struct Faults<'a> {
-    history: &'a History,
-    begun: Mutex<Vec<String>>,
-}
-
-impl Faults<'_> {
-    async fn of_link(&self, relay: &TcpRelay, faults: &[LinkFault]) {
-        for fault in faults {
-            sleep(fault.pause).await;
-            self.begin(fault);
-            match fault.link {
-                None => relay.reset(),
-                Some(link) => relay.set(link),
-            }
-            sleep(fault.lasts).await;
-            relay.set(Link::Up);
-            if fault.then_reset {
-                relay.reset();
-            }
-        }
-    }
-
-    async fn of_programs(&self, pair: &mut Pair, kills: &[Kill]) {
-        for kill in kills {
-            sleep(kill.pause).await;
-            self.begin(kill);
-            for program in kill.programs {
-                match program {
-                    Program::Device => pair.kill_device().await,
-                    Program::Cloud => pair.cloud.kill().await,
-                }
-                self.history.add(Entry::Killed(*program));
-            }
-            sleep(kill.away).await;
-            for program in kill.programs {
-                match program {
-                    Program::Device => pair.start_device(),
-                    Program::Cloud => pair.cloud.start_again().await,
-                }
-            }
-        }
-    }
-
-    fn begin(&self, fault: &impl Display) {
-        self.begun.lock().unwrap().push(fault.to_string());
-    }
-}
-
 /// Waits until a message that was sent from now on has been received in each direction.
 async fn recovered(history: &History) -> Result<(), String> {
     let began = Instant::now();
@@ -222,27 +181,15 @@ async fn recovered(history: &History) -> Result<(), String> {
 }
 
 /// The verdict, once nothing is missing or nothing is to be expected any more.
-async fn settled(history: &History, transit: Duration) -> Verdict {
+async fn settled(pair: &Pair, keep: Keep, injection: &Injection<'_>, history: &History) -> Verdict {
     let began = Instant::now();
     loop {
+        injection.report_losses(pair);
         let verdict = history.verdict();
-        if verdict.is_clean() || began.elapsed() > transit {
+        if verdict.is_clean() || began.elapsed() > keep.transit() {
             return verdict;
         }
         sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// Enters what the cloud says of the messages that it keeps for the device.
-async fn report_fates(pair: &Pair, keep: Keep, history: &History) {
-    let fates = cloud_application::fates(&pair.api, keep).await;
-    for record in history.records() {
-        let Entry::Answered(message, Answer::Accepted(_, Some(id))) = record.entry else {
-            continue;
-        };
-        if let Some(fate) = fates.get(&id).filter(|_| message.direction == Direction::Down) {
-            history.add(Entry::Reported(message, *fate));
-        }
     }
 }
 
