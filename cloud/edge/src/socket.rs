@@ -40,6 +40,13 @@ impl Socket {
     ) -> Self {
         Self { io: Io::Tls(Box::new(stream)), activity: Some(activity), _permit: permit }
     }
+
+    /// This socket without what HTTP noted about it, which takes memory.
+    #[must_use]
+    pub fn upgraded(mut self) -> Self {
+        self.activity = None;
+        self
+    }
 }
 
 /// Evaluates the expression with the stream, whichever it is.

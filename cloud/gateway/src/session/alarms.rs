@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::connection::registry::ConnectionHandle;
 
-/// Wakes sessions at the beginning of a second, counted from the start of the cloud. A timer of its own would take more
-/// memory in each of them. Its task ends when this is dropped.
+/// Wakes sessions at the beginning of a second, counted from the start of the cloud. A separate timer would take more memory
+/// in each of them. Its task ends when this is dropped.
 pub(crate) struct Alarms {
     set: Arc<Set>,
     task: AbortHandle,

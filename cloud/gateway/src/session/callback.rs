@@ -14,6 +14,13 @@ use crate::messaging::request::RequestOutcome;
 /// it.
 pub(super) type Callback<'a> = BoxFuture<'a, Completed>;
 
+/// A callback that did not complete at once.
+pub(super) struct Running<'a> {
+    pub(super) callback: Callback<'a>,
+    /// When it is given up.
+    pub(super) until: Instant,
+}
+
 /// The result of a [`Callback`].
 pub(super) enum Completed {
     /// Of most callbacks.

@@ -54,8 +54,13 @@ use crate::messaging::topics::Subscriber;
 pub struct Session {
     hub: Hub,
     connection: Arc<ConnectionHandle>,
-    topics: Mutex<Vec<Topic>>,
+    /// `None` if there are none. Boxed, as a vector would be three times as big in every session.
+    topics: Mutex<Option<Box<Topics>>>,
 }
+
+/// The topics that a session has subscribed to.
+#[derive(Debug, Default)]
+struct Topics(Vec<Topic>);
 
 impl Session {
     /// Registers a session with the hub until it is dropped.
@@ -69,6 +74,7 @@ impl Session {
     pub fn subscribe(&self, topic: impl Into<Topic>) {
         let topic = topic.into();
         let mut topics = self.topics.lock();
+        let Topics(topics) = &mut **topics.get_or_insert_default();
         if !topics.contains(&topic) {
             self.hub.add_subscriber(&topic, self.subscriber());
             topics.reserve_exact(1);
@@ -79,9 +85,13 @@ impl Session {
     /// Unsubscribes from a topic. Messages that were published before may still arrive.
     pub fn unsubscribe(&self, topic: impl Into<Topic>) {
         let topic = topic.into();
-        let mut topics = self.topics.lock();
+        let mut subscribed = self.topics.lock();
+        let Some(topics) = subscribed.as_mut().map(|topics| &mut topics.0) else { return };
         if let Some(index) = topics.iter().position(|subscribed| *subscribed == topic) {
             topics.swap_remove(index);
+            if topics.is_empty() {
+                *subscribed = None;
+            }
             self.hub.remove_subscriber(&topic, &self.subscriber());
         }
     }
@@ -135,7 +145,8 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let subscriber = self.subscriber();
-        for topic in self.topics.get_mut().drain(..) {
+        let topics = self.topics.get_mut().take();
+        for topic in topics.into_iter().flat_map(|topics| topics.0) {
             self.hub.remove_subscriber(&topic, &subscriber);
         }
         self.hub.unregister(&self.connection);

@@ -40,7 +40,23 @@ pub(crate) async fn spawn<H, S>(
     tokio::spawn(run(context, session, socket));
 }
 
-/// Runs a session from its first frame to the end of its connection.
+/// Stores what was handled last of the kept messages.
+async fn store_last<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
+    driver: &mut Driver<'_, H, S>,
+    end: EndReason,
+) -> EndReason {
+    match driver.store_last(end) {
+        Ok(end) => end,
+        Err(last) => {
+            let (end, completed) = last.await;
+            driver.stored_last(completed);
+            end
+        }
+    }
+}
+
+/// Runs a session from its first frame to the end of its connection. What it does at its end is boxed: a future is as
+/// big as the biggest of its states.
 #[expect(
     clippy::manual_async_fn,
     reason = "the future of an async fn would contain its arguments twice"
@@ -61,19 +77,11 @@ where
             let mut driver = Driver::new(&context, &session, &mut socket);
             driver.start(|| on_connected(&context, &session));
             let end = poll_fn(|cx| driver.poll(cx)).await;
-            let end = match driver.store_last(end) {
-                Ok(end) => end,
-                Err(last) => {
-                    let (end, completed) = last.await;
-                    driver.stored_last(completed);
-                    end
-                }
-            };
+            let end = Box::pin(store_last(&mut driver, end)).await;
             (end, driver.traffic.arriving())
         };
-        let _held = finish(&context, session, &mut socket, &mut guard, &end, arriving);
-        // Boxed, as every session would have memory for it.
-        Box::pin(close(&mut socket, &end)).await;
+        let held = finish(&context, session, &mut socket, &mut guard, &end, arriving);
+        Box::pin(close(&mut socket, end, held)).await;
     }
 }
 
@@ -150,7 +158,12 @@ fn queue_last_frames<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Flushes the buffer and completes the close handshake, within [`CLOSE_TIMEOUT`].
-async fn close<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut Socket<S>, end: &EndReason) {
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut Socket<S>,
+    end: EndReason,
+    _held: Held<'_>,
+) {
+    let end = &end;
     if matches!(end, EndReason::Error(SessionError::Lost(_))) {
         return;
     }
@@ -258,7 +271,7 @@ mod tests {
         let (fedecks, session) = session(RejectAll).await;
         let socket = Socket::new(duplex(1).0, &[], 1000);
         let future = run(fedecks.0.clone(), session, socket);
-        assert!(size_of_val(&future) <= 464, "{} bytes", size_of_val(&future));
+        assert!(size_of_val(&future) <= 352, "{} bytes", size_of_val(&future));
     }
 
     #[tokio::test]

@@ -95,7 +95,7 @@ async fn start_session<H: Handler>(
     #[cfg(feature = "serve")]
     let upgraded = match upgraded.downcast::<TokioIo<fedecks_edge::Socket>>() {
         Ok(parts) => {
-            let socket = Socket::new(parts.io.into_inner(), &parts.read_buf, max_frame);
+            let socket = Socket::new(parts.io.into_inner().upgraded(), &parts.read_buf, max_frame);
             return run::spawn(context, device, socket).await;
         }
         Err(upgraded) => upgraded,

@@ -162,7 +162,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// Whether what was handled is to be stored now: there is enough of it, or nothing else to handle.
     pub(super) fn must_store(&self) -> bool {
         let Some(inbound) = &self.inbound else { return false };
-        let is_waiting = matches!(self.pending, Some(Pending::Frame(_)));
+        let is_waiting = matches!(self.pending.as_deref(), Some(Pending::Frame(_)));
         inbound.is_due(self.since_start()) || (!inbound.batch.is_empty() && !is_waiting)
     }
 

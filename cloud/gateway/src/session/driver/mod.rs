@@ -27,7 +27,7 @@ use crate::context::GatewayContext;
 use crate::handler::{Handler, Outcome};
 use crate::messaging::message::Published;
 use crate::session::Session;
-use crate::session::callback::{Callback, timed};
+use crate::session::callback::{Callback, Running, timed};
 use crate::session::end::EndReason;
 use crate::session::error::SessionError;
 use crate::session::inbound::Inbound;
@@ -39,7 +39,6 @@ use crate::session::traffic::{RETRY, Traffic};
 use crate::websocket::socket::Socket;
 
 use self::asked::{Asked, Known};
-use self::running::Running;
 
 /// Runs a session from its first frame until it has to end.
 pub(in crate::session) struct Driver<'a, H, S> {
@@ -51,6 +50,7 @@ pub(in crate::session) struct Driver<'a, H, S> {
     alarm_s: u32,
     /// For a deadline within the current second.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Boxed, since most callbacks complete at once.
     running: Option<Box<Running<'a>>>,
     /// When the device last sent something.
     last_received: Moment,
@@ -58,8 +58,8 @@ pub(in crate::session) struct Driver<'a, H, S> {
     /// When the device stopped accepting the bytes that are ready for it.
     stalled_since: Option<Moment>,
     /// Read but not yet handled; reading pauses in the meantime. The end of the connection is handled
-    /// after everything that was received before it.
-    pending: Option<Pending>,
+    /// after everything that was received before it. Boxed, since it is in use only for a moment.
+    pending: Option<Box<Pending>>,
     /// The queue has priority over the device's next message, so that neither starves the other.
     queue_first: bool,
     pub(in crate::session) traffic: Traffic,
@@ -79,6 +79,8 @@ pub(in crate::session) struct Driver<'a, H, S> {
     /// What the device understands, if it has said so.
     device_takes: Option<Known>,
     log_span: LogSpan,
+    /// In which second that was last used.
+    log_span_s: u32,
     /// Logged that the device is throttled.
     throttling_logged: bool,
     /// Logged an undecodable frame; further ones are logged at a lower level.
@@ -131,6 +133,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             last_asked: 0,
             device_takes: None,
             log_span: LogSpan::default(),
+            log_span_s: 0,
             throttling_logged: false,
             undecodable_logged: false,
         }
@@ -289,10 +292,12 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             }
             self.send_acks();
             let ready = self.poll_down(cx) && ready;
-            match self.pending.take() {
+            let next =
+                self.pending.take_if(|pending| ready || matches!(**pending, Pending::End(_)));
+            match next.map(|pending| *pending) {
                 Some(Pending::End(end)) => return Poll::Ready(Err(end)),
-                Some(Pending::Frame(frame)) if ready => return Poll::Ready(Ok(Work::Frame(frame))),
-                pending => self.pending = pending,
+                Some(Pending::Frame(frame)) => return Poll::Ready(Ok(Work::Frame(frame))),
+                None => {}
             }
             match self.flush(cx) {
                 // Now there is room for what had to wait.
@@ -339,7 +344,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             let deadlines = [idle_ends, throttled, stall_ends, arrival_ends, asks_again];
             let next = deadlines.into_iter().chain(due).flatten().min();
             let token_due = self.tokens.due(start);
-            let span_due = self.log_span.rest(self.context.traffic.seconds(now));
+            let span_due = self.log_span.rest(self.log_span_s, self.context.traffic.seconds(now));
             let span_due =
                 span_due.map_or(token_due, |second| start + Duration::from_secs(second.into()));
             self.arm(cx, next.map_or(token_due, |next| next.min(token_due)).min(span_due));
@@ -350,7 +355,8 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// The span of what is logged and of the callbacks.
     fn span(&mut self) -> Span {
         let (context, presence) = (self.context, &self.session.connection.presence);
-        self.log_span.get(presence, || context.traffic.seconds(Instant::now()))
+        self.log_span
+            .get(presence, &mut self.log_span_s, || context.traffic.seconds(Instant::now()))
     }
 
     fn moment(&self, at: Instant) -> Moment {

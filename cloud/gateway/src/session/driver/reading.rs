@@ -25,7 +25,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
                 received |= !*needs_room;
                 !*needs_room
             });
-            self.pending = Some(match read {
+            self.pending = Some(Box::new(match read {
                 Poll::Ready(Ok(Incoming::Frame(bytes))) => Pending::Frame(bytes),
                 Poll::Ready(Ok(Incoming::Close(end))) => Pending::End(EndReason::ByDevice(end)),
                 Poll::Ready(Ok(Incoming::Heartbeat | Incoming::Fragment)) => continue,
@@ -36,7 +36,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
                 }
                 Poll::Ready(Err(error)) => Pending::End(EndReason::Error(error)),
                 Poll::Pending => break,
-            });
+            }));
         }
         if received || self.socket.has_received() {
             self.last_received = self.moment(now);

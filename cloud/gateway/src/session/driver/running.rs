@@ -9,16 +9,9 @@ use tokio::time::Instant;
 use super::{Driver, GRACE, Pending};
 use crate::connection::mailbox::Delivery;
 use crate::handler::Handler;
-use crate::session::callback::{Callback, Completed};
+use crate::session::callback::{Callback, Completed, Running};
 use crate::session::end::EndReason;
 use crate::session::error::SessionError;
-
-/// A callback that did not complete at once. Boxed, since most do.
-pub(super) struct Running<'a> {
-    callback: Callback<'a>,
-    /// When it is given up.
-    until: Instant,
-}
 
 impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// Keeps a callback that [`Driver::poll_running`] continues.
@@ -76,7 +69,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         self.read(cx);
         let now = Instant::now();
         let throttled = self.blocked_until(now);
-        let is_read_ahead = matches!(self.pending, Some(Pending::Frame(_)));
+        let is_read_ahead = matches!(self.pending.as_deref(), Some(Pending::Frame(_)));
         let is_reading = !is_read_ahead && throttled.is_none();
         if !is_reading {
             self.send_sign_of_life(now);

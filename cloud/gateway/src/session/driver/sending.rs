@@ -89,8 +89,8 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
     pub(super) fn write_failed(&mut self, end: EndReason) {
         self.socket.discard_unsent();
         self.traffic.set_unsent(&self.context.traffic, 0);
-        if !matches!(self.pending, Some(Pending::Frame(_))) {
-            self.pending = Some(Pending::End(end));
+        if !matches!(self.pending.as_deref(), Some(Pending::Frame(_))) {
+            self.pending = Some(Box::new(Pending::End(end)));
         }
     }
 

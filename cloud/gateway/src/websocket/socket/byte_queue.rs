@@ -1,29 +1,41 @@
 //! Bytes that wait to be read or sent.
 
-use super::CONGESTED;
-
-/// Bytes that are consumed from the front. Has no allocation while it is empty.
+/// Bytes that are consumed from the front. Has no allocation while it is empty, and then is as small as a pointer, since
+/// most sockets have nothing in theirs.
 #[derive(Debug, Default)]
-pub(super) struct ByteQueue {
-    pub(super) bytes: Vec<u8>,
+pub(super) struct ByteQueue(Option<Box<Waiting>>);
+
+/// From how much on what was consumed is released before all is, in bytes.
+const RELEASED: usize = 16 * 1024;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
     from: usize,
 }
 
 impl ByteQueue {
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.bytes().extend_from_slice(bytes);
+        }
+    }
+
+    /// What waits, to be extended.
+    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.0.get_or_insert_default().bytes
     }
 
     pub(super) fn rest(&self) -> &[u8] {
-        self.bytes.get(self.from..).unwrap_or_default()
+        self.0.as_ref().and_then(|it| it.bytes.get(it.from..)).unwrap_or_default()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.from >= self.bytes.len()
+        self.rest().is_empty()
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.bytes.capacity()
+        self.0.as_ref().map_or(0, |it| it.bytes.capacity())
     }
 
     pub(super) fn take(&mut self, into: &mut [u8]) -> usize {
@@ -35,14 +47,15 @@ impl ByteQueue {
     }
 
     pub(super) fn consume(&mut self, count: usize) {
-        self.from += count;
-        if self.is_empty() {
-            *self = Self::default();
-        } else if self.from > self.bytes.len() / 2 && self.from > CONGESTED {
+        let Some(it) = &mut self.0 else { return };
+        it.from += count;
+        if it.from >= it.bytes.len() {
+            self.0 = None;
+        } else if it.from > it.bytes.len() / 2 && it.from > RELEASED {
             // Otherwise a queue that is never empty would never release what was consumed.
-            self.bytes.drain(..self.from);
-            self.bytes.shrink_to_fit();
-            self.from = 0;
+            it.bytes.drain(..it.from);
+            it.bytes.shrink_to_fit();
+            it.from = 0;
         }
     }
 }

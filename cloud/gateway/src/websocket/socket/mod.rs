@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Buffers a binary message.
     pub(crate) fn send(&mut self, payload: &[u8]) {
         const FINAL_BINARY: u8 = 0x82;
-        let out = &mut self.buffers.output.bytes;
+        let out = self.buffers.output.bytes();
         out.reserve(payload.len() + 10);
         out.push(FINAL_BINARY);
         // RFC 6455, section 5.2: lengths of 7 bits, 16 bits and 64 bits.
