@@ -57,7 +57,7 @@ impl RecordingHandler {
     }
 
     fn record_disconnect(&self, presence: &Presence, reason: String) {
-        let connection = presence.connection.to_string();
+        let connection = presence.connection;
         self.record(&presence.device, EventPayload::Disconnected { connection, reason });
     }
 
@@ -86,7 +86,7 @@ impl Handler for RecordingHandler {
     async fn on_connect(&self, session: &Session) {
         self.counters.connects.inc();
         let by = session.authenticated_by().as_str();
-        let (connection, peer) = (session.connection().to_string(), session.peer());
+        let (connection, peer) = (session.connection(), session.peer());
         self.record(session.device(), EventPayload::Connected { connection, peer, by });
     }
 

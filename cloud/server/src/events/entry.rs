@@ -14,7 +14,8 @@ pub(crate) struct LogEntry {
     pub(super) number: u64,
     pub(crate) event: Event,
     weight: usize,
-    text: OnceLock<Text>,
+    /// Boxed, since most are never read.
+    text: OnceLock<Box<Text>>,
 }
 
 struct Text {
@@ -66,7 +67,7 @@ impl LogEntry {
         self.text.get_or_init(|| self.new_text())
     }
 
-    fn new_text(&self) -> Text {
+    fn new_text(&self) -> Box<Text> {
         let (id, kind) = (self.id(), self.event.kind().as_str());
         let mut text = format!("id: {id}\nevent: {kind}\ndata: ").into_bytes();
         let start = text.len();
@@ -74,7 +75,7 @@ impl LogEntry {
         let json = start..text.len();
         // A vector takes everything.
         let _ = text.write_all(b"\n\n");
-        Text { whole: text.into(), json }
+        Box::new(Text { whole: text.into(), json })
     }
 }
 

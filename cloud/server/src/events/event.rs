@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use fedecks_cloud::messaging::ConnectionId;
 use fedecks_cloud::{DeviceId, Message};
 use fedecks_common::text;
 use fedecks_protocol::{JsonTerm, Lane, Tag};
@@ -24,9 +25,9 @@ pub(crate) struct Event {
 #[derive(Debug, Clone)]
 pub(crate) enum EventPayload {
     /// A device is connected. An older connection of it has ended or is about to, without an event.
-    Connected { connection: String, peer: Option<SocketAddr>, by: &'static str },
+    Connected { connection: ConnectionId, peer: Option<SocketAddr>, by: &'static str },
     /// A connection of a device has ended. The device may have a newer one.
-    Disconnected { connection: String, reason: String },
+    Disconnected { connection: ConnectionId, reason: String },
     /// A device sent a term.
     Message(Message),
     /// A device sent bytes.
@@ -136,9 +137,9 @@ impl Event {
             EventPayload::Sent { by, message, .. } => by.len() + 2 * message.weight(),
             EventPayload::RawMessage(bytes) | EventPayload::KeptRawMessage(_, bytes) => bytes.len(),
             EventPayload::RawSent { by, bytes, .. } => by.len() + bytes.len(),
-            EventPayload::Connected { connection, .. } => connection.len(),
-            EventPayload::Disconnected { connection, reason } => connection.len() + reason.len(),
-            EventPayload::MessageSettled { .. }
+            EventPayload::Disconnected { reason, .. } => reason.len(),
+            EventPayload::Connected { .. }
+            | EventPayload::MessageSettled { .. }
             | EventPayload::Refused { .. }
             | EventPayload::Revoked
             | EventPayload::Blocked

@@ -34,10 +34,8 @@ impl Event {
             EventPayload::RawSent { by, bytes, .. } => {
                 MESSAGE_ID + text_length(by) + base64_length(bytes)
             }
-            EventPayload::Connected { connection, .. } => connection.len(),
-            EventPayload::Disconnected { connection, reason } => {
-                connection.len() + text_length(reason)
-            }
+            EventPayload::Connected { .. } => CONNECTION,
+            EventPayload::Disconnected { reason, .. } => CONNECTION + text_length(reason),
             EventPayload::MessageSettled { .. } => MESSAGE_ID,
             EventPayload::Refused { .. }
             | EventPayload::Revoked
@@ -46,6 +44,9 @@ impl Event {
         }
     }
 }
+
+/// The length of the id of a connection, at most.
+const CONNECTION: usize = 33;
 
 /// The length of a message's id and assurance with their keys.
 const MESSAGE_ID: usize = 64;
@@ -111,12 +112,12 @@ impl Serialize for Identified<'_> {
         }
         match &event.payload {
             EventPayload::Connected { connection, peer, by } => {
-                map.serialize_entry("connection", connection)?;
+                map.serialize_entry("connection", &format_args!("{connection}"))?;
                 map.serialize_entry("peer", peer)?;
                 map.serialize_entry("authenticated_by", by)?;
             }
             EventPayload::Disconnected { connection, reason } => {
-                map.serialize_entry("connection", connection)?;
+                map.serialize_entry("connection", &format_args!("{connection}"))?;
                 map.serialize_entry("reason", reason)?;
             }
             EventPayload::Message(message)

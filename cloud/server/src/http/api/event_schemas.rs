@@ -281,6 +281,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use bytes::Bytes;
+    use fedecks_cloud::messaging::{ConnectionId, NodeId};
     use fedecks_cloud::{DeviceId, Message, Term};
     use fedecks_store::{DownState, DropReason};
 
@@ -288,8 +289,11 @@ mod tests {
     use crate::events::{Assurance, Bounds, Event, EventLog, EventPayload, Filter, Item, Reader};
 
     fn payload(kind: EventKind) -> EventPayload {
-        let (id, by, connection) =
-            (fedecks_protocol::Tag(7), "token:ops".to_owned(), "c".to_owned());
+        let (id, by, connection) = (
+            fedecks_protocol::Tag(7),
+            "token:ops".to_owned(),
+            ConnectionId::from_parts(1, NodeId(2)),
+        );
         let assurance = Assurance::Kept;
         let (message, bytes) = (Message::from(Term::Nil), Bytes::from_static(b"x"));
         match kind {
