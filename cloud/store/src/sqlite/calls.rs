@@ -38,6 +38,8 @@ pub(super) enum Lane {
     First,
     /// Everything else, such as lists and durable queues.
     Bulk,
+    /// In order with [`Lane::Bulk`], for calls that may share a transaction.
+    Shared,
 }
 
 /// The number of calls that may wait in each lane.
@@ -79,7 +81,7 @@ impl Queue {
         }
         let lane = match queued.lane {
             Lane::First => &mut lanes.first,
-            Lane::Bulk => &mut lanes.bulk,
+            Lane::Bulk | Lane::Shared => &mut lanes.bulk,
         };
         if lane.len() >= QUEUE_LENGTH {
             return Err(NotQueued::Full);
@@ -108,6 +110,13 @@ impl Queue {
                 return next.map_or(Popped::Nothing, Popped::Call);
             }
         }
+    }
+
+    /// The next call, if it may share a transaction and is waiting already.
+    pub(super) fn pop_shared(&self) -> Option<Queued> {
+        let mut lanes = self.lanes.lock();
+        let is_shared = lanes.bulk.front().is_some_and(|next| next.lane == Lane::Shared);
+        if is_shared && lanes.first.is_empty() { lanes.bulk.pop_front() } else { None }
     }
 
     /// Whether a call waits in the first lane.

@@ -18,6 +18,9 @@ mod devices;
 #[cfg(test)]
 mod faults;
 mod file;
+mod group;
+#[cfg(test)]
+mod group_tests;
 mod known_logins;
 mod login_notes;
 mod messages;

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::audit_log::AuditLog;
 use super::calls::{CloseOnDrop, Lane, NotQueued, Queue, Queued};
 use super::file::{File, Use};
+use super::group;
 use super::stats::{Action, Counters};
 use super::worker::{self, CALL_TIMEOUT, Worker};
 use super::write_behind::WriteBehind;
@@ -66,6 +67,7 @@ pub struct SqliteStore {
     writes: Semaphore,
     later: Semaphore,
     bulk: Semaphore,
+    shared: Semaphore,
     logins: Semaphore,
     thread: Option<JoinHandle<()>>,
 }
@@ -103,6 +105,10 @@ pub(super) const MAX_CONCURRENT: usize = 16;
 /// The number of calls for durable queues that may be queued for the thread at a time. They carry events, of up
 /// to some megabytes each.
 const MAX_BULK: usize = 2;
+
+/// The number of calls that may share a transaction and may be queued for the thread at a time. They are many,
+/// and small.
+const MAX_SHARED: usize = 64;
 
 /// The number of logins that may be queued for the thread at a time, so that they do not fill the lane of
 /// revocations.
@@ -189,6 +195,7 @@ impl SqliteStore {
             writes: Semaphore::new(MAX_CONCURRENT),
             later: Semaphore::new(MAX_CONCURRENT),
             bulk: Semaphore::new(MAX_BULK),
+            shared: Semaphore::new(MAX_SHARED),
             logins: Semaphore::new(MAX_LOGINS),
             thread: Some(thread),
         })
@@ -259,6 +266,23 @@ impl SqliteStore {
         change: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         self.call(Action::Write, Lane::Bulk, Some(&self.bulk), unsynced(transaction(change)))
+    }
+
+    /// [`SqliteStore::write_bulk`] for what many devices do at the same time. Such calls share a transaction, and so
+    /// its sync, with those that wait behind them. May be run again alone, if another one fails.
+    pub(super) fn write_shared<T: Send + 'static>(
+        &self,
+        change: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        self.call(Action::Write, Lane::Shared, Some(&self.shared), group::shared(change))
+    }
+
+    /// [`SqliteStore::read_bulk`] between such changes.
+    pub(super) fn read_shared<T: Send + 'static>(
+        &self,
+        read: impl FnMut(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        self.call(Action::Read, Lane::Shared, Some(&self.shared), read)
     }
 
     /// Runs `change` and adds a line to the audit log, in one transaction. If `change` returns

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::audit_log::AuditLog;
-use super::calls::{Job, Popped, QUEUE_LENGTH, Queue, Queued};
+use super::calls::{Job, Lane, Popped, QUEUE_LENGTH, Queue, Queued};
 use super::file::File;
 use super::shrink;
 use super::stats::{Action, Counters};
@@ -102,8 +102,11 @@ impl Worker {
             let due = if self.shrinking { Instant::now() } else { due };
             match queue.pop(due) {
                 Popped::Call(queued) => {
-                    let was_blocked = !self.blocked.is_empty();
-                    self.accept(queued);
+                    let was_blocked = self.is_blocked();
+                    match queued.lane {
+                        Lane::Shared => self.run_shared(queued, queue),
+                        Lane::First | Lane::Bulk => self.accept(queued),
+                    }
                     if !was_blocked {
                         retry_due = Instant::now() + RETRY_INTERVAL;
                     }
@@ -126,7 +129,16 @@ impl Worker {
         }
     }
 
-    fn accept(&mut self, queued: Queued) {
+    /// Whether another process blocks calls.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.blocked.is_empty()
+    }
+
+    pub(super) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    pub(super) fn accept(&mut self, queued: Queued) {
         // Writes keep their order.
         let after_others = queued.action == Action::Write
             && self.blocked.iter().any(|blocked| blocked.action == Action::Write);
@@ -195,7 +207,7 @@ impl Worker {
         }
     }
 
-    fn answer(&self, queued: Queued, outcome: Result<(), StoreError>) {
+    pub(super) fn answer(&self, queued: Queued, outcome: Result<(), StoreError>) {
         let Queued { job, action, since, lane: _, deadline: _ } = queued;
         match &outcome {
             Ok(()) => self.counters.succeeded(),

@@ -65,11 +65,7 @@ impl WriteBehind {
     }
 
     /// Writes the note of a device at once, with what refers to the device. It stays pending in case that fails.
-    pub(super) fn write_seen(
-        &self,
-        tx: &Transaction<'_>,
-        device: &DeviceId,
-    ) -> rusqlite::Result<()> {
+    pub(super) fn write_seen(&self, tx: &Connection, device: &DeviceId) -> rusqlite::Result<()> {
         let seen = self.pending.lock().seen.get(device).copied();
         seen.map_or(Ok(()), |seen| write_seen(tx, [(device, seen)]))
     }
@@ -256,7 +252,7 @@ fn size_of_entry(entry: &AuditEntry) -> usize {
 
 /// Notes when devices were connected. A device that was forgotten since then stays forgotten.
 fn write_seen<'a>(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     notes: impl IntoIterator<Item = (&'a DeviceId, Seen)>,
 ) -> rusqlite::Result<()> {
     // Looked up once for all notes.

@@ -78,6 +78,10 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
             }
         };
         lane.call = None;
+        if at > 0 {
+            // The store answers several calls at once: what has become ready of the urgent lane goes first.
+            while self.poll_lane(cx, outbound, 0).is_some() {}
+        }
         self.on_called(called, outbound, at);
         Some(())
     }

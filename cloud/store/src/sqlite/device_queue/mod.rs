@@ -34,7 +34,7 @@ impl DeviceQueueStore for SqliteStore {
         limits: DownLimits,
     ) -> StoreFuture<'a, Queued> {
         let (device, write_behind) = (device.clone(), self.write_behind.clone());
-        self.write_bulk(move |tx| {
+        self.write_shared(move |tx| {
             write_behind.write_seen(tx, &device)?;
             queueing::queue_message(tx, &device, &message, key.as_ref(), limits)
         })
@@ -51,13 +51,13 @@ impl DeviceQueueStore for SqliteStore {
         Box::pin(async move {
             let id = device.clone();
             let peeked = self
-                .read_bulk(move |database| window::peek(database, id.as_str(), lane, after, room))
+                .read_shared(move |database| window::peek(database, id.as_str(), lane, after, room))
                 .await?;
             if let Some(window) = peeked {
                 return Ok(window);
             }
             let id = device.clone();
-            self.write_bulk(move |tx| window::hand_out(tx, id.as_str(), lane, after, room, now))
+            self.write_shared(move |tx| window::hand_out(tx, id.as_str(), lane, after, room, now))
                 .await
         })
     }
@@ -69,12 +69,14 @@ impl DeviceQueueStore for SqliteStore {
         now: u64,
     ) -> StoreFuture<'a, Acknowledged> {
         let device = device.clone();
-        self.write_bulk(move |tx| settling::acknowledge(tx, device.as_str(), &acknowledgement, now))
+        self.write_shared(move |tx| {
+            settling::acknowledge(tx, device.as_str(), &acknowledgement, now)
+        })
     }
 
     fn renumber<'a>(&'a self, device: &'a DeviceId, lane: Lane) -> StoreFuture<'a, StreamId> {
         let device = device.clone();
-        self.write_bulk(move |tx| settling::renumber(tx, device.as_str(), lane))
+        self.write_shared(move |tx| settling::renumber(tx, device.as_str(), lane))
     }
 
     fn message_status<'a>(
@@ -117,7 +119,7 @@ impl DeviceQueueStore for SqliteStore {
         now: u64,
     ) -> StoreFuture<'a, Cancelled> {
         let device = device.clone();
-        self.write_bulk(move |tx| settling::cancel(tx, device.as_str(), id, now))
+        self.write_shared(move |tx| settling::cancel(tx, device.as_str(), id, now))
     }
 
     fn expire_messages(&self, now: u64) -> StoreFuture<'_, ExpiredMessages> {

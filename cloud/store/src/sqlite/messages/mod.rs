@@ -55,7 +55,7 @@ impl MessageStore for SqliteStore {
         steps: Vec<Step>,
     ) -> StoreFuture<'a, usize> {
         let device = device.clone();
-        self.write_bulk(move |tx| {
+        self.write_shared(move |tx| {
             let mut latest = tx.prepare_cached(sql::FENCE)?;
             let latest = latest.query_row([device.as_str()], |row| row.get(0)).optional()?;
             if latest != Some(fence.0) {
@@ -138,7 +138,7 @@ pub(super) fn status(database: &Connection) -> rusqlite::Result<LogStatus> {
 }
 
 /// Takes a step, unless its stream is elsewhere.
-fn accept(tx: &Transaction<'_>, device: &DeviceId, step: &Step) -> rusqlite::Result<bool> {
+fn accept(tx: &Connection, device: &DeviceId, step: &Step) -> rusqlite::Result<bool> {
     let StreamPosition { stream, lane, up_to, tag } = step.to;
     let id = device.as_str();
     let mut known = tx.prepare_cached(sql::UP_TO)?;

@@ -28,7 +28,7 @@ const STEP_ROWS: u64 = 500;
 const STEP_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Adds an item to a queue whose caller does not reserve its items, within a transaction of something else.
-pub(super) fn enqueue_in(tx: &Transaction<'_>, enqueue: &Enqueue) -> rusqlite::Result<()> {
+pub(super) fn enqueue_in(tx: &Connection, enqueue: &Enqueue) -> rusqlite::Result<()> {
     let mut queue = Queue::open(tx, &enqueue.queue)?;
     // At the time of the last change, as its clock is with the one who reserves.
     let now = queue.time(Duration::ZERO);
