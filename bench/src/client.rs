@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use fedecks_protocol::{
     AUTH_HEADER, DEFAULT_PATH, Dialect, DownFrame, Limits, REFUSAL_HEADER, Refusal, Term, UpFrame,
@@ -32,6 +33,9 @@ const SOURCES: usize = 32;
 
 /// The payload of a message, in bytes.
 const PAYLOAD: usize = 100;
+
+/// How long a client that waits is silent, as devices are.
+const SILENT: Duration = Duration::from_secs(19);
 
 /// Where to connect to.
 #[derive(Clone)]
@@ -145,6 +149,26 @@ impl Client {
     pub(crate) async fn hear(&mut self) -> Result<(DownFrame, usize)> {
         let message = self.receive().await?;
         Ok((decode(&message)?, message.len()))
+    }
+
+    /// The next frame from the cloud, and its length, however long it takes. Pings meanwhile as a device does; a
+    /// ping that is not answered before the next one is an error.
+    pub(crate) async fn hear_in_time(&mut self) -> Result<(DownFrame, usize)> {
+        let mut pings = 0;
+        loop {
+            match timeout(SILENT, self.socket.next()).await {
+                Ok(Some(Ok(Message::Pong(_)))) => pings = 0,
+                Ok(message) => {
+                    let message = message.ok_or("the server closed the connection")??;
+                    return Ok((decode(&message)?, message.len()));
+                }
+                Err(_) if pings > 0 => return Err("a ping was not answered in time".into()),
+                Err(_) => {
+                    pings += 1;
+                    self.send(Message::Ping(Bytes::new())).await?;
+                }
+            }
+        }
     }
 
     /// The next message from the cloud, and when it arrived.

@@ -1,4 +1,5 @@
-//! What a kept message from a device costs the server program, which stores it in its log and acknowledges it.
+//! What a kept message costs the server program: one from a device, which it stores in its log and acknowledges, and
+//! one that waits for a device in its store.
 
 use std::path::Path;
 
@@ -12,12 +13,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::client::{Client, Target};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::process::Usage;
+use crate::receiver::{Receiver, websocket_frame};
 use crate::report::Measurement;
 use crate::server::Kind;
 use crate::setting::Setting;
+use crate::waiting::{Waiting, WaitingCloud};
 
 /// Devices that send at the same time, as many as echo in the benchmark of messages that are not kept.
 const SENDERS: usize = 50;
@@ -25,8 +28,14 @@ const SENDERS: usize = 50;
 /// How many bytes a message has.
 const PAYLOAD: usize = 100;
 
-/// Sends kept messages from [`SENDERS`] devices, each as far as the server lets it, until all are acknowledged.
 pub(crate) async fn measure(setting: &Setting<'_>, program: &Path) -> Result<Vec<Measurement>> {
+    let mut measured = up(setting, program).await?;
+    measured.extend(down(setting, program).await?);
+    Ok(measured)
+}
+
+/// Sends kept messages from [`SENDERS`] devices, each as far as the server lets it, until all are acknowledged.
+async fn up(setting: &Setting<'_>, program: &Path) -> Result<Vec<Measurement>> {
     let each = setting.options.kept_messages.div_ceil(SENDERS);
     let count = (each * SENDERS) as f64;
     let mut cpu_time = measurement("cpu_us_per_kept_message", "µs");
@@ -55,6 +64,44 @@ pub(crate) async fn measure(setting: &Setting<'_>, program: &Path) -> Result<Vec
         down.values.push(senders.iter().map(|it| it.down).sum::<usize>() as f64 / count);
     }
     Ok(vec![cpu_time, up, down, rate])
+}
+
+/// Has devices take what waits for them, all at the same time, until all is acknowledged.
+async fn down(setting: &Setting<'_>, program: &Path) -> Result<Vec<Measurement>> {
+    let devices = setting.options.taking_devices;
+    let each = setting.options.taken_messages.div_ceil(devices) as u64;
+    let count = (each * devices as u64) as f64;
+    let mut cpu_time = measurement("cpu_us_per_message_taken", "µs");
+    let mut down = measurement("wire_bytes_down_per_message_taken", "B");
+    let mut up = measurement("wire_bytes_up_per_message_taken", "B");
+    let mut rate = measurement("taken_per_second", "1/s");
+    for _ in 0..setting.options.repeats {
+        let waiting = Waiting { devices: 0..devices, each, payload: PAYLOAD };
+        let cloud = WaitingCloud::start(program, "", waiting).await?;
+        let target = Target { kind: Kind::Fedecks, address: cloud.process.address, tls: None };
+        let usage = Usage::of(cloud.process.pid())?;
+        let fleet = Fleet::connect(&target, &keyring(), 0..devices).await?;
+        let (cpu, began) = (usage.cpu()?, Instant::now());
+        let mut running = JoinSet::new();
+        for client in fleet.0 {
+            running.spawn(async move {
+                let mut receiver = Receiver::open(client).await?;
+                receiver.take(each).await?;
+                Ok::<_, Error>(receiver)
+            });
+        }
+        let mut receivers = Vec::with_capacity(devices);
+        while let Some(receiver) = running.join_next().await {
+            receivers.push(receiver??);
+        }
+        cloud.until_delivered(count).await?;
+        let took = began.elapsed();
+        cpu_time.values.push((usage.cpu()? - cpu).as_secs_f64() * 1e6 / count);
+        rate.values.push(count / took.as_secs_f64());
+        down.values.push(receivers.iter().map(|it| it.down).sum::<usize>() as f64 / count);
+        up.values.push(receivers.iter().map(|it| it.up).sum::<usize>() as f64 / count);
+    }
+    Ok(vec![cpu_time, down, up, rate])
 }
 
 fn measurement(metric: &'static str, unit: &'static str) -> Measurement {
@@ -138,9 +185,4 @@ async fn acknowledgement(client: &mut Client) -> Result<(Ack, usize)> {
             (other, _) => return Err(format!("expected an Ack, got {other:?}").into()),
         }
     }
-}
-
-/// The length of an unmasked WebSocket frame with this much content.
-fn websocket_frame(length: usize) -> usize {
-    length + if length < 126 { 2 } else { 4 }
 }

@@ -7,6 +7,7 @@ mod client;
 mod device_env;
 mod device_service;
 mod devices;
+mod drain;
 mod error;
 mod fleet;
 mod footprint;
@@ -16,11 +17,13 @@ mod kept;
 mod live;
 mod options;
 mod process;
+mod receiver;
 mod report;
 mod runs;
 mod server;
 mod setting;
 mod storm;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Ok(Command::Serve(options)) => server::run(&options),
+        Ok(Command::Devices(task)) => drain::devices::run(task),
         Ok(Command::Measure(options)) => runs::measure(&options),
         Err(error) => Err(error),
     };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use lexopt::prelude::*;
 
+use crate::drain::devices::Task;
 use crate::error::Result;
 use crate::server::{Kind, ServeOptions};
 
@@ -16,7 +17,7 @@ medians. Exits with an error if anything was lost.
   --quick               small sizes, for CI
   --json                one JSON object a line
   --only NAME           only one of: idle-plaintext idle-tls echo handshake footprint
-                        storm storm-tls live kept hostile
+                        storm storm-tls live kept drain hostile
   --repeats N           how often each server is measured
   --connections N       idle connections, for memory and pings
   --pings-per-second N  pings over all of them
@@ -32,14 +33,20 @@ medians. Exits with an error if anything was lost.
   --tls-storm N         devices that come back at once over TLS
   --live-messages N     messages to 100 readers of the server's events, and by its API to a device
   --kept-messages N     kept messages from 50 devices
+  --taken-messages N    kept messages to devices
+  --taking-devices N    these devices
+  --drain N             devices that take what waits for them at the same time
   --attack-seconds N    how long each attack lasts
   --rest-intervals N    ping intervals of 19 s over which the service's wake-ups are counted
 
-  server NAME           be a server until the standard input ends (the other process)";
+  server NAME           be a server until the standard input ends (the other process)
+  devices ADDRESS FROM COUNT EACH
+                        be devices that take EACH messages (further processes)";
 
 pub(crate) enum Command {
     Help,
     Serve(ServeOptions),
+    Devices(Task),
     Measure(Options),
 }
 
@@ -63,6 +70,9 @@ pub(crate) struct Options {
     pub(crate) tls_storm: usize,
     pub(crate) live_messages: usize,
     pub(crate) kept_messages: usize,
+    pub(crate) taken_messages: usize,
+    pub(crate) taking_devices: usize,
+    pub(crate) drain: usize,
     pub(crate) attack_seconds: u64,
 }
 
@@ -77,11 +87,12 @@ pub(crate) enum Bench {
     StormTls,
     Live,
     Kept,
+    Drain,
     Hostile,
 }
 
 impl Bench {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::IdlePlaintext,
         Self::IdleTls,
         Self::Echo,
@@ -91,6 +102,7 @@ impl Bench {
         Self::StormTls,
         Self::Live,
         Self::Kept,
+        Self::Drain,
         Self::Hostile,
     ];
 
@@ -105,6 +117,7 @@ impl Bench {
             Self::StormTls => "storm-tls",
             Self::Live => "live",
             Self::Kept => "kept",
+            Self::Drain => "drain",
             Self::Hostile => "hostile",
         }
     }
@@ -137,6 +150,9 @@ impl Options {
             tls_storm: 4_000,
             live_messages: 500,
             kept_messages: 200_000,
+            taken_messages: 20_000,
+            taking_devices: 50,
+            drain: 10_000,
             attack_seconds: 30,
         }
     }
@@ -152,6 +168,8 @@ impl Options {
             tls_storm: 500,
             live_messages: 150,
             kept_messages: 20_000,
+            taken_messages: 1_000,
+            drain: 1_000,
             attack_seconds: 4,
             ..Self::full()
         }
@@ -194,9 +212,13 @@ pub(crate) fn parse() -> Result<Command> {
             Long("tls-storm") => options.tls_storm = positive(&mut parser)?,
             Long("live-messages") => options.live_messages = positive(&mut parser)?,
             Long("kept-messages") => options.kept_messages = positive(&mut parser)?,
+            Long("taken-messages") => options.taken_messages = positive(&mut parser)?,
+            Long("taking-devices") => options.taking_devices = positive(&mut parser)?,
+            Long("drain") => options.drain = positive(&mut parser)?,
             Long("attack-seconds") => options.attack_seconds = positive(&mut parser)?,
             Long("fedecksd") => options.fedecksd = Some(parser.value()?.into()),
             Value(value) if value == "server" => return serve(&mut parser),
+            Value(value) if value == "devices" => return devices(&mut parser),
             Short(_) | Long(_) | Value(_) => return Err(argument.unexpected().into()),
         }
     }
@@ -216,6 +238,14 @@ fn serve(parser: &mut lexopt::Parser) -> Result<Command> {
     }
     let folder = folder.ok_or("the server needs a --folder for its data")?;
     Ok(Command::Serve(ServeOptions { kind, tls: certificate.zip(key), folder }))
+}
+
+fn devices(parser: &mut lexopt::Parser) -> Result<Command> {
+    let mut value = || parser.value()?.string();
+    let address = value()?.parse()?;
+    let [from, count, each] = [value()?, value()?, value()?];
+    let (from, count, each) = (from.parse()?, count.parse()?, each.parse()?);
+    Ok(Command::Devices(Task { address, from, count, each }))
 }
 
 fn positive<T>(parser: &mut lexopt::Parser) -> Result<T>

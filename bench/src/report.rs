@@ -12,6 +12,13 @@ pub(crate) struct Measurement {
     pub(crate) values: Vec<f64>,
 }
 
+/// What was measured, and the limits that were exceeded.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) measurements: Vec<Measurement>,
+    pub(crate) failures: Vec<String>,
+}
+
 impl Measurement {
     /// The median; of an even number of values, the lower of the two in the middle.
     pub(crate) fn median(&self) -> f64 {

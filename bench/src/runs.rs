@@ -7,6 +7,7 @@ use fedecks_testing::cloud::keyring;
 use fedecks_testing::cloud_process::CloudProcess;
 
 use crate::client::Target;
+use crate::drain;
 use crate::error::Result;
 use crate::fleet::{Fleet, come_and_go};
 use crate::footprint;
@@ -16,7 +17,7 @@ use crate::kept;
 use crate::live;
 use crate::options::{Bench, Options};
 use crate::process::Usage;
-use crate::report::{Measurement, heading};
+use crate::report::{Measurement, Report, heading};
 use crate::server::Kind;
 use crate::setting::Setting;
 use crate::storm;
@@ -71,23 +72,23 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     if let (true, Some(program)) = (options.wants(Bench::Kept), &options.fedecks_cloud) {
         runtime.block_on(kept::measure(&setting, program))?.iter().for_each(print);
     }
+    let mut failures = Vec::new();
+    let mut report = |report: Report| {
+        report.measurements.iter().for_each(print);
+        failures.extend(report.failures);
+    };
+    if let (true, Some(program)) = (options.wants(Bench::Drain), &options.fedecks_cloud) {
+        report(runtime.block_on(drain::measure(&setting, program))?);
+    }
     if options.wants(Bench::Hostile) {
-        let mut failures = Vec::new();
-        let mut report = |report: hostile::Report| {
-            report.measurements.iter().for_each(print);
-            failures.extend(report.failures);
-        };
         if let Some(program) = &options.fedecks_cloud {
             report(runtime.block_on(hostile::attack_server(&setting, program))?);
         }
         if let Some(fedecksd) = &options.fedecksd {
             report(runtime.block_on(hostile::attack_device(&setting, fedecksd))?);
         }
-        if !failures.is_empty() {
-            return Err(format!("hostile: {}", failures.join("; ")).into());
-        }
     }
-    Ok(())
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) }
 }
 
 /// What one run measured: metric, unit, value.
@@ -140,6 +141,7 @@ impl Setting<'_> {
             | Bench::StormTls
             | Bench::Live
             | Bench::Kept
+            | Bench::Drain
             | Bench::Hostile => {
                 return Err("this is measured without a peer".into());
             }

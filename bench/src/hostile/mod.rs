@@ -15,17 +15,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::report::Measurement;
+use crate::report::{Measurement, Report};
 use crate::setting::Setting;
 use limits::{DEVICE_CPU, DEVICE_MEMORY, LOG_BYTES_PER_SECOND, mib};
 use server::{Attacked, Server};
-
-/// What the attacks did, and the limits that were exceeded.
-#[derive(Default)]
-pub(crate) struct Report {
-    pub(crate) measurements: Vec<Measurement>,
-    pub(crate) failures: Vec<String>,
-}
 
 /// Runs every attack on the server, each on a new one.
 pub(crate) async fn attack_server(setting: &Setting<'_>, program: &Path) -> Result<Report> {
