@@ -14,7 +14,7 @@ const MAX_CALLS: usize = 32;
 /// No call is added to a group that has taken this long, so that a login does not wait for it.
 const MAX_TIME: Duration = Duration::from_millis(10);
 
-/// Runs `change` in the transaction of a group, or in one of its own.
+/// Runs `change` in the transaction of a group, or in a separate one.
 pub(super) fn shared<T>(
     mut change: impl FnMut(&Connection) -> rusqlite::Result<T>,
 ) -> impl FnMut(&mut Connection) -> rusqlite::Result<T> {
@@ -30,7 +30,7 @@ pub(super) fn shared<T>(
 }
 
 impl Worker {
-    /// Runs a call in one transaction with those that wait behind it. If that fails, each has one of its own.
+    /// Runs a call in one transaction with those that wait behind it. If that fails, each has a separate one.
     pub(super) fn run_shared(&mut self, first: Queued, queue: &Queue) {
         // Writes keep their order.
         let next = if self.is_blocked() { None } else { queue.pop_shared() };
