@@ -82,8 +82,7 @@ pub(crate) async fn measure(setting: &Setting<'_>, program: &Path) -> Result<Rep
         failed = pings.run() => return Err(failed),
     };
     let all = count as u64 * EACH;
-    let urgent = urgent.sorted();
-    cloud.until_delivered(delivered + all as f64 + urgent.len() as f64).await?;
+    cloud.until_delivered(delivered + all as f64 + urgent.arrived() as f64).await?;
     let (ended, cpu) = (Instant::now(), usage.cpu()? - cpu);
     done.sort_by(f64::total_cmp);
     let seconds = (ended - began).as_secs_f64();
@@ -92,7 +91,7 @@ pub(crate) async fn measure(setting: &Setting<'_>, program: &Path) -> Result<Rep
         let index = (times.len() as f64 * part) as usize;
         times.get(index.min(times.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
     };
-    let pings = pings.sorted();
+    let (urgent, pings) = (urgent.sorted(), pings.sorted());
     let worst = [part(&urgent, 1.0), part(&pings, 1.0)];
     let measurements = vec![
         measurement("devices", "", count as f64),

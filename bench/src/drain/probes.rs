@@ -72,6 +72,11 @@ impl Urgent {
         std::mem::take(&mut self.took).into_iter().fold(f64::NAN, f64::max)
     }
 
+    /// How many have arrived.
+    pub(super) fn arrived(&self) -> usize {
+        self.took.len()
+    }
+
     /// With the time that one has waited so far, if it has not arrived.
     pub(super) fn sorted(mut self) -> Vec<f64> {
         self.took.extend(self.sent.map(|sent| sent.elapsed().as_secs_f64()));
