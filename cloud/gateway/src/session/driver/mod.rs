@@ -79,8 +79,8 @@ pub(in crate::session) struct Driver<'a, H, S> {
     /// What the device understands, if it has said so.
     device_takes: Option<Known>,
     log_span: LogSpan,
-    /// In which second that was last used.
-    log_span_s: u32,
+    /// The device has sent something twice within a second.
+    is_busy: bool,
     /// Logged that the device is throttled.
     throttling_logged: bool,
     /// Logged an undecodable frame; further ones are logged at a lower level.
@@ -100,6 +100,9 @@ enum Work {
     /// Store what was handled of the kept messages.
     Store,
 }
+
+/// A device that sends something twice in this time probably continues.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// How long a running callback may continue when the session has to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -133,7 +136,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             last_asked: 0,
             device_takes: None,
             log_span: LogSpan::default(),
-            log_span_s: 0,
+            is_busy: false,
             throttling_logged: false,
             undecodable_logged: false,
         }
@@ -344,19 +347,30 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             let deadlines = [idle_ends, throttled, stall_ends, arrival_ends, asks_again];
             let next = deadlines.into_iter().chain(due).flatten().min();
             let token_due = self.tokens.due(start);
-            let span_due = self.log_span.rest(self.log_span_s, self.context.traffic.seconds(now));
-            let span_due =
-                span_due.map_or(token_due, |second| start + Duration::from_secs(second.into()));
-            self.arm(cx, next.map_or(token_due, |next| next.min(token_due)).min(span_due));
+            let rests_at = self.rest(now).unwrap_or(token_due);
+            self.arm(cx, next.map_or(token_due, |next| next.min(token_due)).min(rests_at), now);
             return Poll::Pending;
         }
     }
 
     /// The span of what is logged and of the callbacks.
     fn span(&mut self) -> Span {
-        let (context, presence) = (self.context, &self.session.connection.presence);
-        self.log_span
-            .get(presence, &mut self.log_span_s, || context.traffic.seconds(Instant::now()))
+        self.log_span.get(&self.session.connection.presence)
+    }
+
+    /// Frees what a session at rest does not need. While the device sends again and again it stays instead, and this
+    /// returns when to look again.
+    fn rest(&mut self, now: Instant) -> Option<Instant> {
+        if !self.socket.is_at_work() && !self.log_span.is_kept() {
+            return None;
+        }
+        let last_received = self.last_received.instant(self.context.traffic.started);
+        if self.is_busy && now < last_received + BUSY {
+            return Some(last_received + 2 * BUSY);
+        }
+        self.socket.rest();
+        self.log_span.rest();
+        None
     }
 
     fn moment(&self, at: Instant) -> Moment {
@@ -370,16 +384,18 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
 
     /// Makes the task wake up at `next`; it may also wake up earlier without a reason. The mailbox has to know the
     /// task: the alarm wakes it like a message.
-    fn arm(&mut self, cx: &mut Context<'_>, next: Instant) {
+    fn arm(&mut self, cx: &mut Context<'_>, next: Instant, now: Instant) {
         let (context, connection) = (self.context, &self.session.connection);
-        let (now_s, next_s) =
-            (context.traffic.seconds(Instant::now()), context.traffic.seconds(next));
-        if now_s < next_s {
+        let alarm = context.traffic.started + Duration::from_secs(self.alarm_s.into());
+        if now < alarm && alarm <= next {
             self.timer = None;
-            if !(now_s + 1..=next_s).contains(&self.alarm_s) {
-                context.alarms.set(connection, self.alarm_s, next_s);
-                self.alarm_s = next_s;
-            }
+            return;
+        }
+        let next_s = context.traffic.seconds(next);
+        if context.traffic.seconds(now) < next_s {
+            self.timer = None;
+            context.alarms.set(connection, self.alarm_s, next_s);
+            self.alarm_s = next_s;
             return;
         }
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));

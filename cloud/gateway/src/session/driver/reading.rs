@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::{Driver, Pending};
+use super::{BUSY, Driver, Pending};
 use crate::handler::Handler;
 use crate::session::end::EndReason;
 use crate::session::traffic::RETRY;
@@ -39,6 +39,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
             }));
         }
         if received || self.socket.has_received() {
+            self.is_busy = now < self.last_received.instant(self.context.traffic.started) + BUSY;
             self.last_received = self.moment(now);
         }
     }

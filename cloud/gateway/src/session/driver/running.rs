@@ -102,7 +102,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         let sign_of_life = (!is_reading).then(|| self.sign_of_life_due());
         let deadlines = [throttled, sign_of_life, self.ack_due(), self.down_due()];
         let next = deadlines.into_iter().flatten().fold(until, Instant::min);
-        self.arm(cx, next);
+        self.arm(cx, next, now);
         Poll::Pending
     }
 }

@@ -1,9 +1,12 @@
 //! Bytes that wait to be read or sent.
 
-/// Bytes that are consumed from the front. Has no allocation while it is empty, and then is as small as a pointer, since
+/// Bytes that are consumed from the front. Has no allocation once its session rests, and then is as small as a pointer, since
 /// most sockets have nothing in theirs.
 #[derive(Debug, Default)]
 pub(super) struct ByteQueue(Option<Box<Waiting>>);
+
+/// What an empty queue may keep until the session rests, in bytes.
+const SMALL: usize = 256;
 
 /// From how much on what was consumed is released before all is, in bytes.
 const RELEASED: usize = 16 * 1024;
@@ -38,6 +41,13 @@ impl ByteQueue {
         self.0.as_ref().map_or(0, |it| it.bytes.capacity())
     }
 
+    /// Frees what it has kept for the next bytes.
+    pub(super) fn free_if_empty(&mut self) {
+        if self.is_empty() {
+            self.0 = None;
+        }
+    }
+
     pub(super) fn take(&mut self, into: &mut [u8]) -> usize {
         let rest = self.rest();
         let fits = rest.len().min(into.len());
@@ -50,7 +60,12 @@ impl ByteQueue {
         let Some(it) = &mut self.0 else { return };
         it.from += count;
         if it.from >= it.bytes.len() {
-            self.0 = None;
+            if it.bytes.capacity() > SMALL {
+                self.0 = None;
+            } else {
+                it.bytes.clear();
+                it.from = 0;
+            }
         } else if it.from > it.bytes.len() / 2 && it.from > RELEASED {
             // Otherwise a queue that is never empty would never release what was consumed.
             it.bytes.drain(..it.from);

@@ -169,10 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 Ok(false) => {
                     return Poll::Ready(Err(self.lost(io::ErrorKind::UnexpectedEof.into())));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.rest();
-                    return Poll::Pending;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(self.lost(error))),
             }
         }
@@ -220,9 +217,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         SessionError::Lost(error)
     }
 
-    /// Between two messages a new state of tungstenite is as good as this one.
-    fn rest(&mut self) {
-        if !self.buffers.fragmented && self.ws.as_ref().is_some_and(|ws| ws.can_write()) {
+    /// Whether [`Socket::rest`] may have something to free.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.ws.is_some() || self.buffers.input.memory() + self.buffers.output.memory() > 0
+    }
+
+    /// Frees what the next message may use again. Between two messages a new state of tungstenite is as good as this
+    /// one.
+    pub(crate) fn rest(&mut self) {
+        let Buffers { input, output, frame_rest, fragmented, .. } = &mut self.buffers;
+        input.free_if_empty();
+        output.free_if_empty();
+        let is_within_message = *frame_rest > 0 || *fragmented;
+        if !is_within_message && self.ws.as_ref().is_some_and(|ws| ws.can_write()) {
             self.ws = None;
         }
     }

@@ -127,6 +127,30 @@ async fn empty_buffers_are_freed() {
 }
 
 #[tokio::test]
+async fn a_socket_at_rest_keeps_nothing() {
+    let (mut socket, mut client) = pair(1 << 20);
+    for _ in 0..2 {
+        client.write_all(&[frame(9, b"ping"), frame(2, b"message")].concat()).await.unwrap();
+        assert_eq!(read(&mut socket).await.unwrap(), Incoming::Heartbeat);
+        assert_eq!(read(&mut socket).await.unwrap(), Incoming::Frame("message".into()));
+        flush(&mut socket).await;
+        assert!(socket.is_at_work());
+        socket.rest();
+        assert!(!socket.is_at_work());
+    }
+    // Of a message that is not complete, and after a close frame, the state is needed.
+    client.write_all(&fragments(&[7; 20], 10)[0]).await.unwrap();
+    assert_eq!(read(&mut socket).await.unwrap(), Incoming::Fragment);
+    socket.rest();
+    client.write_all(&fragments(&[7; 20], 10)[1]).await.unwrap();
+    assert_eq!(read(&mut socket).await.unwrap(), Incoming::Frame(vec![7; 20].into()));
+    socket.close(CloseReason::new(CloseCode::Replaced));
+    flush(&mut socket).await;
+    socket.rest();
+    assert!(socket.is_at_work());
+}
+
+#[tokio::test]
 async fn a_buffer_that_is_never_empty_releases_what_was_sent() {
     let (mut socket, mut client) = pair(10_000);
     let mut sink = vec![0; 10_000];
