@@ -111,12 +111,6 @@ impl Client {
     pub(crate) async fn echo(&mut self) -> Result<()> {
         let payload = vec![b'x'; PAYLOAD];
         match self.kind {
-            Kind::Bare => {
-                self.send(Message::binary(payload.clone())).await?;
-                if self.receive().await?.into_data() != payload {
-                    return Err("the echo differs".into());
-                }
-            }
             Kind::Fedecks => {
                 let term = Term::Bytes(payload);
                 let up = UpFrame::Message { sequence: None, term: term.clone() };
@@ -125,6 +119,12 @@ impl Client {
                 let down = decode(&self.receive().await?)?;
                 if down != (DownFrame::Message { sequence: None, term }) {
                     return Err(format!("the echo differs: {down:?}").into());
+                }
+            }
+            _ => {
+                self.send(Message::binary(payload.clone())).await?;
+                if self.receive().await?.into_data() != payload {
+                    return Err("the echo differs".into());
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! What an idle connection, a message, a ping and a handshake cost: our server next to a bare
-//! WebSocket server, each in a separate process, in turn. Run by `ci/bench`.
+//! What an idle connection, a message, a ping and a handshake cost: our server next to other
+//! WebSocket servers, each in a separate process, in turn. Run by `ci/bench`.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "anything unexpected is an error")]
 

@@ -11,20 +11,21 @@ use crate::server::{Kind, ServeOptions};
 pub(crate) const USAGE: &str = "\
 Usage: fedecks-bench [OPTION...]
 
-Measures our server (fedecks-cloud) next to a bare one (tokio-tungstenite), in turn, and prints the
-medians. Exits with an error if anything was lost.
+Measures our server (fedecks-cloud) next to others, in turn, and prints the medians. Exits with an error if anything was lost.
 
   --quick               small sizes, for CI
   --json                one JSON object a line
   --only NAME           only one of: idle-plaintext idle-tls echo handshake footprint
-                        storm storm-tls live kept drain hostile
+                        storm storm-tls live kept drain hostile idle-many
   --repeats N           how often each server is measured
   --connections N       idle connections, for memory and pings
+  --many N              idle connections of idle-many, of which there is one run
   --pings-per-second N  pings over all of them
   --ping-rounds N       pings on each of them
   --echoes N            messages echoed, over 50 connections
   --handshakes N        connections opened and closed, 16 at once
-  --server NAME         only one of: fedecks-cloud tokio-tungstenite
+  --server NAME         only one of: fedecks-cloud tokio-tungstenite floor
+                        fastwebsockets tokio-websockets
   --under COMMAND       start the servers by this command, such as a profiler
   --fedecksd FILE       the device service to measure, built with --profile device, and the command
                         fedecks in the same folder
@@ -56,6 +57,7 @@ pub(crate) struct Options {
     pub(crate) only: Option<Bench>,
     pub(crate) repeats: usize,
     pub(crate) connections: usize,
+    pub(crate) many_connections: usize,
     pub(crate) pings_per_second: u32,
     pub(crate) ping_rounds: usize,
     pub(crate) echoes: usize,
@@ -79,6 +81,7 @@ pub(crate) struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bench {
     IdlePlaintext,
+    IdleMany,
     IdleTls,
     Echo,
     Handshake,
@@ -94,6 +97,7 @@ pub(crate) enum Bench {
 impl Bench {
     const ALL: [Self; 11] = [
         Self::IdlePlaintext,
+        Self::IdleMany,
         Self::IdleTls,
         Self::Echo,
         Self::Handshake,
@@ -109,6 +113,7 @@ impl Bench {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::IdlePlaintext => "idle-plaintext",
+            Self::IdleMany => "idle-many",
             Self::IdleTls => "idle-tls",
             Self::Echo => "echo",
             Self::Handshake => "handshake",
@@ -137,6 +142,7 @@ impl Options {
             only: None,
             repeats: 3,
             connections: 5_000,
+            many_connections: 15_000,
             pings_per_second: 1_000,
             ping_rounds: 2,
             echoes: 200_000,
@@ -160,6 +166,7 @@ impl Options {
     fn quick() -> Self {
         Self {
             connections: 1_000,
+            many_connections: 2_000,
             ping_rounds: 1,
             echoes: 50_000,
             handshakes: 1_000,
@@ -197,6 +204,7 @@ pub(crate) fn parse() -> Result<Command> {
             Long("only") => options.only = Some(Bench::named(&parser.value()?.string()?)?),
             Long("repeats") => options.repeats = positive(&mut parser)?,
             Long("connections") => options.connections = positive(&mut parser)?,
+            Long("many") => options.many_connections = positive(&mut parser)?,
             Long("pings-per-second") => options.pings_per_second = positive(&mut parser)?,
             Long("ping-rounds") => options.ping_rounds = positive(&mut parser)?,
             Long("echoes") => options.echoes = positive(&mut parser)?,

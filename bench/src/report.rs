@@ -58,7 +58,7 @@ pub(crate) fn heading() -> String {
 }
 
 fn row(bench: &str, server: &str, metric: &str, median: &str, of: &str) -> String {
-    format!("{bench:<20} {server:<19} {metric:<21} {median:>14}   {of}")
+    format!("{bench:<20} {server:<19} {metric:<28} {median:>14}   {of}")
 }
 
 fn number(value: f64) -> String {

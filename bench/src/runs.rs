@@ -52,7 +52,9 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     let print = |measurement: &Measurement| {
         println!("{}", if options.json { measurement.to_json() } else { measurement.to_row() });
     };
-    for bench in [Bench::IdlePlaintext, Bench::IdleTls, Bench::Echo, Bench::Handshake] {
+    for bench in
+        [Bench::IdlePlaintext, Bench::IdleMany, Bench::IdleTls, Bench::Echo, Bench::Handshake]
+    {
         if options.wants(bench) {
             runtime.block_on(setting.in_turns(bench))?.iter().for_each(print);
         }
@@ -98,8 +100,10 @@ impl Setting<'_> {
     /// Measures the servers in turn, repeatedly, each time in a new process.
     async fn in_turns(&self, bench: Bench) -> Result<Vec<Measurement>> {
         let mut measurements: Vec<Measurement> = Vec::new();
-        for _ in 0..self.options.repeats {
-            for kind in Kind::BOTH.into_iter().filter(|kind| self.options.serves(*kind)) {
+        let repeats = if bench == Bench::IdleMany { 1 } else { self.options.repeats };
+        for _ in 0..repeats {
+            let kinds = Kind::ALL.into_iter().filter(|kind| self.options.serves(*kind));
+            for kind in kinds.filter(|kind| bench != Bench::IdleTls || kind.has_tls()) {
                 let server = kind.name();
                 let run = self.run(bench, kind).await;
                 let values = run.map_err(|error| format!("{}, {server}: {error}", bench.name()))?;
@@ -107,7 +111,9 @@ impl Setting<'_> {
             }
             let program = self.options.fedecks_cloud.as_deref();
             let program = program.filter(|_| self.options.serves(Kind::Fedecks));
-            if let (Bench::IdlePlaintext | Bench::Handshake, Some(program)) = (bench, program) {
+            let shipped =
+                matches!(bench, Bench::IdlePlaintext | Bench::IdleMany | Bench::Handshake);
+            if let (true, Some(program)) = (shipped, program) {
                 let run = self.run_program(bench, program).await;
                 let values =
                     run.map_err(|error| format!("{}, {PROGRAM}: {error}", bench.name()))?;
@@ -124,7 +130,8 @@ impl Setting<'_> {
         let usage = Usage::of(cloud.pid())?;
         match bench {
             Bench::Handshake => self.handshake(&target, usage).await,
-            _ => self.idle(&target, usage).await,
+            Bench::IdleMany => self.idle(&target, usage, self.options.many_connections).await,
+            _ => self.idle(&target, usage, self.options.connections).await,
         }
     }
 
@@ -133,7 +140,12 @@ impl Setting<'_> {
         let tls = (bench == Bench::IdleTls).then_some(&self.certificate);
         let (server, target) = self.start(kind, tls, folder.path()).await?;
         let values = match bench {
-            Bench::IdlePlaintext | Bench::IdleTls => self.idle(&target, server.usage).await?,
+            Bench::IdlePlaintext | Bench::IdleTls => {
+                self.idle(&target, server.usage, self.options.connections).await?
+            }
+            Bench::IdleMany => {
+                self.idle(&target, server.usage, self.options.many_connections).await?
+            }
             Bench::Echo => self.echo(&target, server.usage).await?,
             Bench::Handshake => self.handshake(&target, server.usage).await?,
             Bench::Footprint
@@ -150,27 +162,38 @@ impl Setting<'_> {
         Ok(values)
     }
 
-    /// The memory of connections that have pinged, and the CPU time of a ping.
-    async fn idle(&self, target: &Target, usage: Usage) -> Result<Values> {
-        let Options { connections, pings_per_second, ping_rounds, .. } = *self.options;
+    /// The memory of connections that have pinged, of all and of those beyond the first third, and the CPU
+    /// time of a ping.
+    async fn idle(&self, target: &Target, usage: Usage, connections: usize) -> Result<Values> {
+        let Options { pings_per_second, ping_rounds, .. } = *self.options;
         let keyring = keyring();
         let mut warm = Fleet::connect(target, &keyring, 0..WARM_UP).await?;
         warm.ping(pings_per_second).await?;
         tokio::time::sleep(SETTLE).await;
-        let memory = usage.memory()?.anonymous;
-        let indices = WARM_UP..WARM_UP + connections;
-        let mut fleet = Fleet::connect(target, &keyring, indices).await?;
+        let before = usage.memory()?.anonymous;
+        let third = connections.div_ceil(3);
+        let end = WARM_UP + connections;
+        let mut fleet = Fleet::connect(target, &keyring, WARM_UP..WARM_UP + third).await?;
+        tokio::time::sleep(SETTLE).await;
+        for _ in 0..ping_rounds {
+            fleet.ping(pings_per_second).await?;
+        }
+        let with_a_third = usage.memory()?.anonymous;
+        fleet.0.extend(Fleet::connect(target, &keyring, WARM_UP + third..end).await?.0);
         tokio::time::sleep(SETTLE).await;
         let cpu = usage.cpu()?;
         for _ in 0..ping_rounds {
             fleet.ping(pings_per_second).await?;
         }
         let cpu = usage.cpu()? - cpu;
-        let grown = usage.memory()?.anonymous.saturating_sub(memory);
+        let with_all = usage.memory()?.anonymous;
         fleet.close().await?;
         warm.close().await?;
+        let each =
+            |before: u64, count: usize| with_all.saturating_sub(before) as f64 / count as f64;
         Ok(vec![
-            ("bytes_per_connection", "B", grown as f64 / connections as f64),
+            ("bytes_per_connection", "B", each(before, connections)),
+            ("bytes_per_further_connection", "B", each(with_a_third, connections - third)),
             ("cpu_us_per_ping", "µs", micros(cpu, connections * ping_rounds)),
         ])
     }

@@ -9,7 +9,6 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -17,24 +16,19 @@ use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::kind::ServeOptions;
+use super::listen::listen;
 use crate::error::Result;
 
 /// Read buffer of a connection, in bytes. tungstenite's default is 128 KiB.
 const READ_BUFFER: usize = 256;
 
 /// An echo server with one task a connection and nothing on top.
-pub(super) async fn start(options: &ServeOptions) -> Result<SocketAddr> {
+pub(super) fn start(options: &ServeOptions) -> Result<SocketAddr> {
     let tls = match &options.tls {
         None => None,
         Some((certificate, key)) => Some(acceptor(certificate, key)?),
     };
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    // Accepted sockets inherit it; our server sets it too.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
-    socket.listen(4096)?;
-    let listener = TcpListener::from_std(socket.into())?;
+    let listener = listen()?;
     let address = listener.local_addr()?;
     tokio::spawn(accept(listener, tls));
     Ok(address)

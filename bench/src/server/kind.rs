@@ -11,20 +11,35 @@ pub(crate) enum Kind {
     Bare,
     /// Ours.
     Fedecks,
+    /// fastwebsockets with hyper.
+    Fastwebsockets,
+    /// tokio-websockets.
+    TokioWebsockets,
+    /// Nothing but the kernel's own buffers at rest.
+    Floor,
 }
 
 impl Kind {
-    pub(crate) const BOTH: [Self; 2] = [Self::Fedecks, Self::Bare];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Fedecks, Self::Bare, Self::Floor, Self::Fastwebsockets, Self::TokioWebsockets];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bare => "tokio-tungstenite",
             Self::Fedecks => "fedecks-cloud",
+            Self::Fastwebsockets => "fastwebsockets",
+            Self::TokioWebsockets => "tokio-websockets",
+            Self::Floor => "floor",
         }
     }
 
+    /// Whether it is measured over TLS too.
+    pub(crate) fn has_tls(self) -> bool {
+        matches!(self, Self::Bare | Self::Fedecks)
+    }
+
     pub(crate) fn named(name: &str) -> Result<Self> {
-        Self::BOTH
+        Self::ALL
             .into_iter()
             .find(|kind| kind.name() == name)
             .ok_or_else(|| format!("no server is called {name:?}").into())
