@@ -10,11 +10,9 @@ use fedecks_protocol::{
 };
 use fedecks_testing::wait::PATIENCE;
 use futures_util::{SinkExt, StreamExt};
-use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpSocket;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
@@ -26,6 +24,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use crate::error::{Error, Result};
 use crate::identity::HOST;
 use crate::server::Kind;
+use crate::tickets::TlsClient;
 
 /// The number of loopback addresses that the clients connect from: each has ports for about 28,000
 /// connections, including those just closed.
@@ -42,7 +41,7 @@ const SILENT: Duration = Duration::from_secs(19);
 pub(crate) struct Target {
     pub(crate) kind: Kind,
     pub(crate) address: SocketAddr,
-    pub(crate) tls: Option<TlsConnector>,
+    pub(crate) tls: Option<TlsClient>,
 }
 
 /// One connection to a server. It fails on anything unexpected.
@@ -92,7 +91,7 @@ impl Client {
         let tcp = tcp.connect(target.address).await?;
         let socket: Box<dyn Socket> = match &target.tls {
             None => Box::new(tcp),
-            Some(tls) => Box::new(tls.connect(name()?, tcp).await?),
+            Some(tls) => Box::new(tls.connect(tcp).await?),
         };
         let config = WebSocketConfig::default().read_buffer_size(1024).write_buffer_size(0);
         let request = request(target.kind, auth)?;
@@ -231,10 +230,6 @@ impl Client {
 /// The address that the `index`th client connects from.
 fn source(index: usize) -> Result<Ipv4Addr> {
     Ok(Ipv4Addr::new(127, 0, 0, u8::try_from(2 + index % SOURCES)?))
-}
-
-fn name() -> Result<ServerName<'static>> {
-    Ok(ServerName::try_from(HOST)?)
 }
 
 fn request(kind: Kind, auth: &str) -> Result<Request> {

@@ -1,7 +1,6 @@
 //! The keys, the account and the certificate that both ends of a measurement share.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use fedecks_cloud::Keyring;
 use fedecks_cloud::accounts::hash_password;
@@ -11,10 +10,10 @@ use fedecks_cloud::store::{AccountStore, Actor, SqliteStore};
 use fedecks_protocol::{AuthRequest, DeviceId, Dialect, Proof};
 use fedecks_testing::certificates::{self, DAY, client_config};
 use fedecks_testing::{PASSWORD, USER};
-use rustls::client::Resumption;
-use tokio_rustls::TlsConnector;
+use rustls::ClientConfig;
 
 use crate::error::Result;
+use crate::tickets::TlsClient;
 
 /// The name of our server's store in its folder.
 pub(crate) const STORE: &str = "cloud.sqlite";
@@ -50,7 +49,7 @@ pub(crate) fn auth_header(keyring: &Keyring, index: usize) -> Result<String> {
 pub(crate) struct Certificate {
     pub(crate) chain: PathBuf,
     pub(crate) key: PathBuf,
-    connector: TlsConnector,
+    config: ClientConfig,
 }
 
 impl Certificate {
@@ -59,12 +58,16 @@ impl Certificate {
         let [chain, key] = made.write(folder);
         let mut config = client_config([&made.der]);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Full handshakes only, as after a restart of the server.
-        config.resumption = Resumption::disabled();
-        Self { chain, key, connector: Arc::new(config).into() }
+        Self { chain, key, config }
     }
 
-    pub(crate) fn connector(&self) -> TlsConnector {
-        self.connector.clone()
+    /// Clients that only make full handshakes.
+    pub(crate) fn client(&self) -> TlsClient {
+        TlsClient::without_tickets(self.config.clone())
+    }
+
+    /// Clients that resume sessions.
+    pub(crate) fn returning_client(&self) -> TlsClient {
+        TlsClient::with_tickets(self.config.clone())
     }
 }

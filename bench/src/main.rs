@@ -23,6 +23,7 @@ mod runs;
 mod server;
 mod setting;
 mod storm;
+mod tickets;
 mod waiting;
 
 use std::process::ExitCode;

@@ -16,7 +16,7 @@ Measures our server (fedecks-cloud) next to others, in turn, and prints the medi
   --quick               small sizes, for CI
   --json                one JSON object a line
   --only NAME           only one of: idle-plaintext idle-tls echo handshake footprint
-                        storm storm-tls live kept drain hostile idle-many
+                        storm storm-tls live kept drain hostile idle-many handshake-tls
   --repeats N           how often each server is measured
   --connections N       idle connections, for memory and pings
   --many N              idle connections of idle-many, of which there is one run
@@ -85,6 +85,7 @@ pub(crate) enum Bench {
     IdleTls,
     Echo,
     Handshake,
+    HandshakeTls,
     Footprint,
     Storm,
     StormTls,
@@ -95,12 +96,13 @@ pub(crate) enum Bench {
 }
 
 impl Bench {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::IdlePlaintext,
         Self::IdleMany,
         Self::IdleTls,
         Self::Echo,
         Self::Handshake,
+        Self::HandshakeTls,
         Self::Footprint,
         Self::Storm,
         Self::StormTls,
@@ -117,6 +119,7 @@ impl Bench {
             Self::IdleTls => "idle-tls",
             Self::Echo => "echo",
             Self::Handshake => "handshake",
+            Self::HandshakeTls => "handshake-tls",
             Self::Footprint => "footprint",
             Self::Storm => "storm",
             Self::StormTls => "storm-tls",

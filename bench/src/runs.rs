@@ -21,6 +21,7 @@ use crate::report::{Measurement, Report, heading};
 use crate::server::Kind;
 use crate::setting::Setting;
 use crate::storm;
+use crate::tickets::TlsClient;
 
 /// Connections that stay open in addition to the measured ones. They bring the server to its usual
 /// state: threads started, allocators filled, code loaded.
@@ -38,6 +39,16 @@ const PROGRAM: &str = "fedecks-cloud serve";
 /// No limit on how fast connections are accepted, as the other servers have none.
 const ANY_RATE: &str = "[limits]\naccepts_per_second = 1000000\naccept_burst = 1000000\n";
 
+/// The benchmarks that compare servers.
+const COMPARED: [Bench; 6] = [
+    Bench::IdlePlaintext,
+    Bench::IdleMany,
+    Bench::IdleTls,
+    Bench::Echo,
+    Bench::Handshake,
+    Bench::HandshakeTls,
+];
+
 /// Runs the benchmarks and prints their results.
 #[expect(clippy::print_stdout, reason = "the results are what this program is for")]
 pub(crate) fn measure(options: &Options) -> Result<()> {
@@ -52,9 +63,7 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     let print = |measurement: &Measurement| {
         println!("{}", if options.json { measurement.to_json() } else { measurement.to_row() });
     };
-    for bench in
-        [Bench::IdlePlaintext, Bench::IdleMany, Bench::IdleTls, Bench::Echo, Bench::Handshake]
-    {
+    for bench in COMPARED {
         if options.wants(bench) {
             runtime.block_on(setting.in_turns(bench))?.iter().for_each(print);
         }
@@ -103,7 +112,7 @@ impl Setting<'_> {
         let repeats = if bench == Bench::IdleMany { 1 } else { self.options.repeats };
         for _ in 0..repeats {
             let kinds = Kind::ALL.into_iter().filter(|kind| self.options.serves(*kind));
-            for kind in kinds.filter(|kind| bench != Bench::IdleTls || kind.has_tls()) {
+            for kind in kinds.filter(|kind| !over_tls(bench) || kind.has_tls()) {
                 let server = kind.name();
                 let run = self.run(bench, kind).await;
                 let values = run.map_err(|error| format!("{}, {server}: {error}", bench.name()))?;
@@ -137,7 +146,7 @@ impl Setting<'_> {
 
     async fn run(&self, bench: Bench, kind: Kind) -> Result<Values> {
         let folder = tempfile::tempdir_in(self.folder.path())?;
-        let tls = (bench == Bench::IdleTls).then_some(&self.certificate);
+        let tls = over_tls(bench).then_some(&self.certificate);
         let (server, target) = self.start(kind, tls, folder.path()).await?;
         let values = match bench {
             Bench::IdlePlaintext | Bench::IdleTls => {
@@ -148,6 +157,20 @@ impl Setting<'_> {
             }
             Bench::Echo => self.echo(&target, server.usage).await?,
             Bench::Handshake => self.handshake(&target, server.usage).await?,
+            Bench::HandshakeTls => {
+                let returning = Some(self.certificate.returning_client());
+                let returning = Target { tls: returning, ..target.clone() };
+                let full = self.handshake_cpu(&target, server.usage).await?;
+                let resumed = self.handshake_cpu(&returning, server.usage).await?;
+                let count = returning.tls.as_ref().map_or(0, TlsClient::resumed);
+                if count < self.options.handshakes {
+                    return Err(format!("only {count} sessions were resumed").into());
+                }
+                vec![
+                    ("cpu_us_per_full_handshake", "µs", full),
+                    ("cpu_us_per_resumed_handshake", "µs", resumed),
+                ]
+            }
             Bench::Footprint
             | Bench::Storm
             | Bench::StormTls
@@ -210,8 +233,12 @@ impl Setting<'_> {
         Ok(vec![("cpu_us_per_message", "µs", micros(cpu, each * TALKERS))])
     }
 
-    /// The CPU time of a connection from accepted to closed.
     async fn handshake(&self, target: &Target, usage: Usage) -> Result<Values> {
+        Ok(vec![("cpu_us_per_handshake", "µs", self.handshake_cpu(target, usage).await?)])
+    }
+
+    /// The CPU time of a connection from accepted to closed, in µs.
+    async fn handshake_cpu(&self, target: &Target, usage: Usage) -> Result<f64> {
         let keyring = keyring();
         let headers = |count: usize| {
             (0..count).map(|index| auth_header(&keyring, index)).collect::<Result<Vec<_>>>()
@@ -224,8 +251,12 @@ impl Setting<'_> {
         come_and_go(target, headers).await?;
         tokio::time::sleep(SETTLE).await;
         let cpu = usage.cpu()? - cpu;
-        Ok(vec![("cpu_us_per_handshake", "µs", micros(cpu, count))])
+        Ok(micros(cpu, count))
     }
+}
+
+fn over_tls(bench: Bench) -> bool {
+    matches!(bench, Bench::IdleTls | Bench::HandshakeTls)
 }
 
 fn add(measurements: &mut Vec<Measurement>, bench: Bench, server: &'static str, values: Values) {

@@ -29,7 +29,7 @@ impl Setting<'_> {
             add_account(folder).await?;
         }
         let server = ServerProcess::start(kind, tls, folder, &self.options.under).await?;
-        let tls = tls.map(Certificate::connector);
+        let tls = tls.map(Certificate::client);
         let target = Target { kind, address: server.address, tls };
         Ok((server, target))
     }

@@ -21,6 +21,7 @@ use crate::process::Usage;
 use crate::report::Measurement;
 use crate::server::Kind;
 use crate::setting::Setting;
+use crate::tickets::TlsClient;
 
 /// How many of the devices are the device library with its token on disk.
 const REAL: usize = 50;
@@ -70,6 +71,7 @@ pub(crate) async fn measure(
         measurement("half_back_after", "s", outcome.half_back.as_secs_f64()),
         measurement("all_back_after", "s", outcome.all_back.as_secs_f64()),
         measurement("real_devices_back_after", "s", outcome.real_back.as_secs_f64()),
+        measurement("resumed_sessions", "", outcome.resumed as f64),
         measurement("cpu_us_per_reconnect", "µs", outcome.cpu.as_secs_f64() * 1e6 / count as f64),
         measurement("anonymous_before", "MiB", mib(outcome.memory_before)),
         measurement("anonymous_after", "MiB", mib(outcome.memory_after)),
@@ -87,6 +89,8 @@ struct Outcome {
     half_back: Duration,
     all_back: Duration,
     real_back: Duration,
+    /// How many TLS sessions the simulated devices resumed.
+    resumed: usize,
     cpu: Duration,
     memory_before: u64,
     memory_after: u64,
@@ -131,7 +135,7 @@ async fn run(
         lines.push_str(&format!("[tls]\ncertificate = {chain:?}\nkey = {key:?}\n"));
     }
     let mut cloud = CloudProcess::start(program, &lines).await;
-    let tls = certificate.map(|certificate| certificate.connector());
+    let tls = certificate.map(Certificate::returning_client);
     let target = Target { kind: Kind::Fedecks, address: cloud.address, tls };
     let real = REAL.min(count / 2);
     let mut devices = Devices::login(real, &target, certificate).await;
@@ -152,6 +156,8 @@ async fn run(
     devices.lost().await?;
     let headers =
         (real..count).map(|index| auth_header(&keyring, index)).collect::<Result<Vec<_>>>()?;
+    let resumed = || target.tls.as_ref().map_or(0, TlsClient::resumed);
+    let resumed_before = resumed();
     cloud.start_again().await;
     let begin = Instant::now();
     let usage = Usage::of(cloud.pid())?;
@@ -168,6 +174,10 @@ async fn run(
     sleep(SETTLE).await;
     let memory_after = usage.memory()?.anonymous;
     let peak = usage.peak_memory()?;
+    let resumed = resumed() - resumed_before;
+    if over_tls && resumed < count - real {
+        return Err(format!("{resumed} TLS sessions were resumed of {}", count - real).into());
+    }
     if devices.tokens() != tokens {
         return Err("a device's token on disk has changed".into());
     }
@@ -184,6 +194,7 @@ async fn run(
         half_back,
         all_back,
         real_back,
+        resumed,
         cpu,
         memory_before,
         memory_after,

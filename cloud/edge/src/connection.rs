@@ -154,6 +154,7 @@ where
         };
         let handshake = tls.acceptor().accept(TlsInput::new(tcp));
         let stream = tokio::time::timeout(self.limits.handshake, handshake).await??;
+        self.limiter.handshakes.count(stream.get_ref().1.handshake_kind());
         let activity = activity();
         Ok((Socket::tls(stream, permit, activity.clone()), activity))
     }

@@ -44,6 +44,8 @@ mod socket;
 #[cfg(feature = "serve")]
 mod throttle;
 #[cfg(feature = "serve")]
+mod tickets;
+#[cfg(feature = "serve")]
 mod tls;
 #[cfg(feature = "serve")]
 mod tls_error;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use rustls::HandshakeKind;
 use tokio::sync::Semaphore;
 
 use crate::idle::IdleConnections;
@@ -35,6 +36,10 @@ pub struct ServeStats {
     pub proxy_header: u64,
     /// TLS handshakes that failed or timed out.
     pub tls: u64,
+    /// Full TLS handshakes.
+    pub full_handshakes: u64,
+    /// TLS handshakes that resumed an earlier session.
+    pub resumed_handshakes: u64,
 }
 
 impl Add for ServeStats {
@@ -50,6 +55,8 @@ impl Add for ServeStats {
             untrusted: self.untrusted + other.untrusted,
             proxy_header: self.proxy_header + other.proxy_header,
             tls: self.tls + other.tls,
+            full_handshakes: self.full_handshakes + other.full_handshakes,
+            resumed_handshakes: self.resumed_handshakes + other.resumed_handshakes,
         }
     }
 }
@@ -68,6 +75,7 @@ pub(crate) struct ConnectionLimiter {
     /// Numbers the connections in the log, those of all listeners.
     numbers: Arc<AtomicU64>,
     pub(crate) rejections: Rejections,
+    pub(crate) handshakes: Handshakes,
     full: LogThrottle,
     address_full: LogThrottle,
 }
@@ -80,6 +88,23 @@ pub(crate) struct Rejections {
     pub(crate) untrusted: AtomicU64,
     pub(crate) proxy_header: AtomicU64,
     pub(crate) tls: AtomicU64,
+}
+
+/// The TLS handshakes that succeeded.
+#[derive(Debug, Default)]
+pub(crate) struct Handshakes {
+    full: AtomicU64,
+    resumed: AtomicU64,
+}
+
+impl Handshakes {
+    pub(crate) fn count(&self, kind: Option<HandshakeKind>) {
+        let counter = match kind {
+            Some(HandshakeKind::Resumed) => &self.resumed,
+            _ => &self.full,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Permission for one open connection, returned on drop.
@@ -128,6 +153,7 @@ impl ConnectionLimiter {
             accepted: AtomicU64::new(0),
             numbers,
             rejections: Rejections::default(),
+            handshakes: Handshakes::default(),
             full: LogThrottle::default(),
             address_full: LogThrottle::default(),
         }
@@ -177,6 +203,8 @@ impl ConnectionLimiter {
             untrusted: untrusted.load(Ordering::Relaxed),
             proxy_header: proxy_header.load(Ordering::Relaxed),
             tls: tls.load(Ordering::Relaxed),
+            full_handshakes: self.handshakes.full.load(Ordering::Relaxed),
+            resumed_handshakes: self.handshakes.resumed.load(Ordering::Relaxed),
         }
     }
 

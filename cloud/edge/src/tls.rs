@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use x509_cert::der::Decode;
 
 use crate::chain::{self, CertificateReport};
+use crate::tickets::Tickets;
 use crate::tls_error::{TlsError, read_chain, read_key, reason};
 
 /// The server's TLS settings: TLS 1.2 and 1.3 by rustls, with a certificate and key from files. Clones
@@ -54,6 +55,21 @@ impl Tls {
         let loaded = load(&certificate, &key, ticketer)?;
         let (loaded, stamps) = (RwLock::new(loaded), Mutex::new(stamps));
         Ok(Self(Arc::new(Inner { certificate, key, loaded, stamps })))
+    }
+
+    /// Encrypts session tickets with keys that follow from this secret, which must be random: devices then
+    /// resume their sessions after a restart too, and at every server with the same secret, without another
+    /// full handshake. Otherwise the keys are random, and known to this value only.
+    ///
+    /// Each key is in use for 12 hours, by the system's clock, and its tickets for at most 24.
+    #[must_use]
+    pub fn with_ticket_secret(self, secret: &[u8; 32]) -> Self {
+        let mut loaded = self.0.loaded.write();
+        let mut config = ServerConfig::clone(&loaded.config);
+        config.ticketer = Arc::new(Tickets::new(secret));
+        loaded.config = Arc::new(config);
+        drop(loaded);
+        self
     }
 
     /// Reads the files again. New connections use the new certificate; open connections are not

@@ -144,7 +144,7 @@ impl App {
         let keeper =
             keeper.map_err(|error| ServerError::io("read the clock's floor")(error.into()))?;
         let clock = keeper.clock().clone();
-        let listen = listeners::load(&config, preflight.certificates)?;
+        let listen = listeners::load(&config, preflight.certificates, &keyring.ticket_secret())?;
         let denylist = Denylist::load(store.clone()).await?;
         let tokens = ApiTokens::load(store.clone(), clock.clone()).await?;
         let mut tasks = JoinSet::new();

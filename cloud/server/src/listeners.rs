@@ -8,9 +8,11 @@ use crate::error::ServerError;
 use crate::self_signed::SelfSigned;
 
 /// The configured listeners, with what [`read_certificates`] returned. Generates the self-signed one if needed.
+/// Session tickets follow from the secret, so that a restart does not cost a fleet full handshakes.
 pub(crate) fn load(
     config: &Config,
     certificates: Vec<Option<Tls>>,
+    ticket_secret: &[u8; 32],
 ) -> Result<Vec<Listen>, ServerError> {
     let listeners = config.listeners.iter().zip(certificates);
     let load = listeners.map(|(listener, certificate)| {
@@ -24,7 +26,7 @@ pub(crate) fn load(
         };
         let Listener { address, proxy_protocol, connections, .. } = *listener;
         Ok(Listen::plain(address).with(|it| {
-            it.tls = tls;
+            it.tls = tls.map(|tls| tls.with_ticket_secret(ticket_secret));
             it.proxy_protocol = proxy_protocol;
             it.connections = connections;
         }))

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use fedecks_edge::{ServeLimits, Tls, TlsError};
 use fedecks_testing::certificates::Certificate;
 use fedecks_testing::wait::{until, within};
+use rustls::HandshakeKind;
 
 use crate::support::{connect, connector, echoes, shake_hands, start, upgrade, who};
 
@@ -86,4 +87,28 @@ async fn no_connection_is_lost_while_certificates_change() {
         task.unwrap();
     }
     assert!(echoed.load(Ordering::Relaxed) > 0 && shaken.load(Ordering::Relaxed) >= 2 * RELOADS);
+}
+
+/// As after a restart, or at another server of a cluster.
+#[tokio::test]
+async fn sessions_resume_at_a_new_server_with_the_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Certificate::self_signed("localhost");
+    let [certificate, key] = pair.write(folder.path());
+    let connector = connector(&[&pair]);
+    let connect_to = async |secret: [u8; 32]| {
+        let tls = Tls::from_pem_files(&certificate, &key).unwrap().with_ticket_secret(&secret);
+        let server = start(ServeLimits::default(), Some(tls.clone()));
+        let mut stream = shake_hands(&connector, connect(&server).await).await.unwrap();
+        // The ticket arrives with the first bytes.
+        assert!(who(&mut stream, "").await.contains("encrypted: true"));
+        let stats = server.monitor().stats();
+        assert_eq!(stats.full_handshakes + stats.resumed_handshakes, 1);
+        // A reload keeps the keys.
+        tls.reload().unwrap();
+        stream.get_ref().1.handshake_kind().unwrap()
+    };
+    assert_eq!(connect_to([1; 32]).await, HandshakeKind::Full);
+    assert_eq!(connect_to([1; 32]).await, HandshakeKind::Resumed);
+    assert_eq!(connect_to([2; 32]).await, HandshakeKind::Full);
 }

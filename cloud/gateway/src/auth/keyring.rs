@@ -109,6 +109,13 @@ impl Keyring {
         Ok(self)
     }
 
+    /// A secret for [`Tls::with_ticket_secret`](crate::serve::Tls::with_ticket_secret), derived from the
+    /// secret and the salt that also seal tokens. It reveals nothing about these.
+    #[cfg(feature = "serve")]
+    pub fn ticket_secret(&self) -> [u8; 32] {
+        self.sealing.tickets
+    }
+
     /// Seals a token for the device in `claims`.
     ///
     /// # Panics
@@ -177,6 +184,9 @@ struct Key {
     /// Identifies the key in a token's footer.
     id: [u8; 8],
     key: LocalKey,
+    /// What the keys of TLS session tickets are derived from.
+    #[cfg(feature = "serve")]
+    tickets: [u8; 32],
 }
 
 impl Key {
@@ -202,8 +212,12 @@ impl Key {
         };
         let mut id = [0; 8];
         id.copy_from_slice(&expand(b"fedecks token key id v1")[..8]);
-        let key = LocalKey::new(&expand(b"fedecks token key v1"));
-        Ok(Self { id, key })
+        Ok(Self {
+            id,
+            key: LocalKey::new(&expand(b"fedecks token key v1")),
+            #[cfg(feature = "serve")]
+            tickets: expand(b"fedecks tls ticket secret v1"),
+        })
     }
 }
 

@@ -113,7 +113,11 @@ impl MetricSource for ServeMonitor {
         ];
         let counts = rejections.map(|(reason, count)| (reason, ConstCounter::new(count)));
         let help = "Connections and requests that were rejected before they were read, by reason";
-        to.labelled("turned_away", None, help, "reason", counts)
+        to.labelled("turned_away", None, help, "reason", counts)?;
+        let handshakes = [("full", stats.full_handshakes), ("resumed", stats.resumed_handshakes)];
+        let counts = handshakes.map(|(kind, count)| (kind, ConstCounter::new(count)));
+        let help = "TLS handshakes that succeeded: full ones, and those that resumed a session";
+        to.labelled("tls_handshakes", None, help, "kind", counts)
     }
 }
 
