@@ -324,7 +324,15 @@ impl Executor {
                     log_events::login(&result);
                     reply(&mut self.logins, login, result);
                 }
-                Action::AnswerLogout { logout, result } => reply(&mut self.logouts, logout, result),
+                Action::AnswerLogout { logout, result } => {
+                    let logouts = std::mem::take(&mut self.logouts).into_iter();
+                    let (answered, waiting): (Vec<_>, _) = logouts.partition(|it| it.0 <= logout);
+                    self.logouts = waiting;
+                    for (_, reply) in answered {
+                        // The caller may have dropped its future.
+                        let _ = reply.send(result.clone());
+                    }
+                }
                 Action::AnswerSend { send, result } => {
                     if result.is_ok() {
                         self.traffic.message_sent();

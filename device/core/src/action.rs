@@ -62,10 +62,10 @@ pub enum Action {
         /// Its result.
         result: Result<LoggedIn, LoginError>,
     },
-    /// A logout has ended. `Ok` if no token is left on disk; otherwise the error of the store, which
-    /// will be retried.
+    /// A logout has ended, and all before it. `Ok` if no token is left on disk; otherwise the error of the
+    /// store, which will be retried.
     AnswerLogout {
-        /// The logout.
+        /// The newest of them.
         logout: LogoutId,
         /// Its result.
         result: Result<(), String>,

@@ -8,8 +8,8 @@ use fedecks_protocol::{AuthError, EncodeError, Refusal};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LoginId(pub u64);
 
-/// Identifies a logout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Identifies a logout; chosen by the driver, each higher than the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogoutId(pub u64);
 
 /// Identifies a message to send.

@@ -12,8 +12,8 @@ pub(super) struct Logins {
     waiting: Option<Login>,
     /// The login whose token is being saved.
     storing: Option<LoginId>,
-    /// Answered when the store has executed all commands.
-    logouts: Vec<LogoutId>,
+    /// The newest, answered with all before it when the store has executed all commands.
+    logout: Option<LogoutId>,
 }
 
 /// Credentials, kept only here and only until the token arrives.
@@ -54,14 +54,14 @@ impl Logins {
         if let Some(login) = self.storing.take() {
             answer(login, Ok(LoggedIn { persisted: result.is_ok() }), out);
         }
-        for logout in self.logouts.drain(..) {
+        if let Some(logout) = self.logout.take() {
             out.push(Action::AnswerLogout { logout, result: result.clone() });
         }
     }
 
     pub(super) fn log_out(&mut self, id: LogoutId, out: &mut Output) {
         self.cancel(GiveUp::Logout, out);
-        self.logouts.push(id);
+        self.logout = Some(id);
     }
 
     pub(super) fn cancel(&mut self, by: GiveUp, out: &mut Output) {

@@ -38,8 +38,8 @@ fn a_logout_is_answered_with_the_result_of_the_deletion() {
         it.stored().expect([forget()]);
         it.core.handle_stored(it.now, result.clone());
         let failed = result.is_err().then(store_failed);
-        let answers = [answer_logout(1, result.clone()), answer_logout(2, result)];
-        it.expect(failed.into_iter().chain(answers));
+        // The first one with it.
+        it.expect(failed.into_iter().chain([answer_logout(2, result)]));
         // A retry answers nothing again.
         it.run_for(secs(1)).discard_outputs().stored().expect([]);
     }
