@@ -127,7 +127,7 @@ impl Keyring {
         let content = format!("{VERSION} {issued_at} {expires_at} {generation} {device}");
         let mut nonce = [0; 32];
         SystemRandom::new().fill(&mut nonce).expect("the operating system has random numbers");
-        let Key { id, key } = &self.sealing;
+        let Key { id, key, .. } = &self.sealing;
         let sealed = key.seal(&content, &nonce, id, NO_ASSERTION);
         let token = Token::new(sealed).expect(
             "a device id has at most 128 characters, so the token has less than 400, all of them base64",
