@@ -287,7 +287,7 @@ mod tests {
         }
         let made_up = ["x", "v4.local.", "v4.local.AAAA", "v4.public.AAAA", "v2.local.AAAA.AAAA"];
         let content = ["2 1 2 3 dev", "1 1 2 dev", "1 1 2 3 dev more", "1 -1 2 3 dev", "1 1 2 3 "];
-        let Key { id, key } = &keyring.sealing;
+        let Key { id, key, .. } = &keyring.sealing;
         let seal = |content: &str| key.seal(content, &[1; 32], id, NO_ASSERTION);
         for text in made_up.map(String::from).into_iter().chain(content.map(seal)) {
             let opened = keyring.open(&Token::new(&*text).unwrap());
