@@ -12,9 +12,10 @@ use fedecks_testing::cloud_process::{CloudProcess, CloudProgram};
 use fedecks_testing::http::Http;
 use fedecks_testing::wait::PATIENCE;
 use fedecks_testing::{PASSWORD, USER};
+use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::identity::device_id;
 
 /// The store of the program in its folder.
@@ -22,6 +23,9 @@ const STORE: &str = "fedecks-data/fedecks.sqlite";
 
 /// How long the messages live, in seconds.
 const DAY: u64 = 24 * 60 * 60;
+
+/// How many are queued at the same time.
+const AT_ONCE: usize = 32;
 
 /// What waits.
 pub(crate) struct Waiting {
@@ -86,22 +90,30 @@ impl Waiting {
         let at = unix_now();
         // As many for a device as are wanted.
         let limits = DownLimits { messages: u64::MAX, bytes: u64::MAX, total_bytes: u64::MAX };
-        for device in self.devices {
-            let device = device_id(device)?;
-            for _ in 0..self.each {
-                let message = NewDown {
-                    id: Tag(fastrand::u64(1..)),
-                    lane: Lane::Normal,
-                    raw: false,
-                    body: body.clone().into(),
-                    at,
-                    expires_at: at + DAY,
-                    collapse_key: None,
-                };
-                let queued = store.queue_message(&device, message, None, limits).await?;
-                if !matches!(queued, Queued::Accepted { .. }) {
-                    return Err(format!("a message was not queued: {queued:?}").into());
-                }
+        let each = self.each;
+        let messages = self.devices.flat_map(|device| (0..each).map(move |_| device));
+        let queued = messages.map(|device| {
+            let message = NewDown {
+                id: Tag(fastrand::u64(1..)),
+                lane: Lane::Normal,
+                raw: false,
+                body: body.clone().into(),
+                at,
+                expires_at: at + DAY,
+                collapse_key: None,
+            };
+            let store = &store;
+            async move {
+                let device = device_id(device)?;
+                Ok::<_, Error>(store.queue_message(&device, message, None, limits).await?)
+            }
+        });
+        // Those that are queued at the same time share a sync of the disk.
+        let mut queued = stream::iter(queued).buffer_unordered(AT_ONCE);
+        while let Some(queued) = queued.next().await {
+            let queued = queued?;
+            if !matches!(queued, Queued::Accepted { .. }) {
+                return Err(format!("a message was not queued: {queued:?}").into());
             }
         }
         Ok(())
