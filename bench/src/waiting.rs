@@ -69,7 +69,7 @@ impl WaitingCloud {
         self.sample("fedecks_device_messages_settled_total{state=\"delivered\"}").await
     }
 
-    /// Waits until it has stored so many.
+    /// Waits until it has stored this many.
     pub(crate) async fn until_delivered(&self, count: f64) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         while self.delivered().await? < count {

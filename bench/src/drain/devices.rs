@@ -1,4 +1,4 @@
-//! Devices of the fleet in a process of their own, and the end of the process that started it.
+//! Devices of the fleet in a separate process, and the end of the process that started it.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
