@@ -69,3 +69,40 @@ async fn new_messages_pass_after_a_restore_in_both_directions() {
         page["messages"].as_array().unwrap().iter().map(|it| it["message"].as_u64()).collect();
     assert_eq!(numbers, [1, 2, 3, 9, 10, 11, 12].map(Some));
 }
+
+#[tokio::test]
+async fn what_a_restored_store_sends_again_is_flagged_for_a_device_that_has_forgotten_it() {
+    let mut cloud = CloudProcess::start(PROGRAM, "").await;
+    let token = cloud.token("ci", &["--role", "read", "--role", "send"]).await;
+    let http = cloud.http().token(&token).json();
+    drop(cloud.device("kitchen-1").await);
+    let queued = async || {
+        let answer = http.post(&format!("{QUEUE}?keep=true"), "1").await;
+        (answer.status == StatusCode::ACCEPTED).then(|| answer.json()["id"].to_string())
+    };
+    // Once the server has noted the device.
+    let id = until(queued).await;
+    cloud.program.run(&["backup", "copy"], "").await;
+
+    let url = format!("ws://{}", cloud.address);
+    for redelivered in [false, true] {
+        // Another one than before: it knows nothing of what the former has acknowledged.
+        let mut device =
+            Device::start_with(&url, "kitchen-1", |builder| builder.wait_for_consumer(true)).await;
+        device.login().await;
+        let mut deliveries = device.client.deliveries(Lane::Normal).unwrap();
+        let delivery = within(deliveries.next()).await.unwrap();
+        assert_eq!(format!("\"{}\"", delivery.id()), id);
+        assert_eq!(delivery.redelivered(), redelivered);
+        delivery.ack();
+        let is_delivered = async || {
+            let state = http.get(&format!("{QUEUE}/{}", id.trim_matches('"'))).await.json();
+            (state["state"] == "delivered").then_some(())
+        };
+        until(is_delivered).await;
+        drop(device);
+        cloud.kill().await;
+        cloud.program.run(&["restore", "copy"], "").await;
+        cloud.start_again().await;
+    }
+}

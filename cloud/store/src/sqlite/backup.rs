@@ -92,9 +92,12 @@ fn restore(copy: &Path, name: &str, store: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::failed(&location, "restore", error);
     let unfinished = Unfinished::next_to(store).map_err(failed)?;
     copy_store(copy, name, unfinished.path())?;
-    // The journal mode is part of the file; changing it later needs an exclusive lock.
     Connection::open(unfinished.path())
-        .and_then(|database| database.pragma_update(None, "journal_mode", "WAL"))
+        .and_then(|database| {
+            may_have_been_sent(&database)?;
+            // The journal mode is part of the file; changing it later needs an exclusive lock.
+            database.pragma_update(None, "journal_mode", "WAL")
+        })
         .map_err(|error| StoreError::failed(&location, "restore", error))?;
     let replaced = with_suffix(store, ".replaced");
     // The write-ahead log goes first: SQLite would apply it to the new file.
@@ -105,6 +108,19 @@ fn restore(copy: &Path, name: &str, store: &Path) -> Result<(), StoreError> {
         }
     }
     unfinished.replace(store).map_err(failed)
+}
+
+/// Marks what waits for devices in a copy: some of it may have arrived since the copy was made, at a device that has forgotten
+/// that by now.
+fn may_have_been_sent(database: &Connection) -> rusqlite::Result<()> {
+    // A copy made by an older version may have no such messages.
+    let can_be_marked =
+        "SELECT count(*) > 0 FROM pragma_table_info('down_messages') WHERE name = 'redelivered'";
+    if database.query_row(can_be_marked, [], |row| row.get(0))? {
+        database
+            .execute("UPDATE down_messages SET redelivered = 1 WHERE sequence IS NOT NULL", [])?;
+    }
+    Ok(())
 }
 
 /// Copies a store to an empty file, then checks and syncs the copy.

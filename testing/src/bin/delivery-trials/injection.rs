@@ -103,6 +103,9 @@ impl<'a> Injection<'a> {
             }
             self.report_losses(pair);
             let second = self.exchange(pair, kill.meanwhile).await;
+            if let Some(partition) = partition.as_ref().filter(|_| needs_disk) {
+                partition.sync().await;
+            }
             drop(gate);
             sleep(kill.away).await;
             for program in kill.programs {

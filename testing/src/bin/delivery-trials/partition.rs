@@ -124,6 +124,11 @@ impl Partition {
         fs::remove_file(before).unwrap();
     }
 
+    /// Has the disk take what was copied to it, so that a failure does not lose that.
+    pub(crate) async fn sync(&self) {
+        run(Command::new("sync").arg("--file-system").arg(self.mount_point())).await;
+    }
+
     /// The name of the device that is mounted.
     fn device(&self) -> String {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
