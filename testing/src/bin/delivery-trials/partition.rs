@@ -105,7 +105,10 @@ impl Partition {
     /// Has it work again.
     pub(crate) async fn repair(&self, failure: DiskFailure) {
         match failure {
-            DiskFailure::Full => fs::remove_file(self.filler()).unwrap(),
+            DiskFailure::Full => {
+                fs::remove_file(self.filler()).unwrap();
+                self.sync().await;
+            }
             DiskFailure::ReadOnly => {
                 self.take_out().await;
                 self.mount().await;
@@ -124,7 +127,7 @@ impl Partition {
         fs::remove_file(before).unwrap();
     }
 
-    /// Has the disk take what was copied to it, so that a failure does not lose that.
+    /// Has the disk take what was copied to it or removed, so that the next failure does not undo that.
     pub(crate) async fn sync(&self) {
         run(Command::new("sync").arg("--file-system").arg(self.mount_point())).await;
     }
