@@ -71,7 +71,7 @@ async fn new_messages_pass_after_a_restore_in_both_directions() {
 }
 
 #[tokio::test]
-async fn what_a_restored_store_sends_again_is_flagged_for_a_device_that_has_forgotten_it() {
+async fn what_a_restored_store_sends_again_is_flagged() {
     let mut cloud = CloudProcess::start(PROGRAM, "").await;
     let token = cloud.token("ci", &["--role", "read", "--role", "send"]).await;
     let http = cloud.http().token(&token).json();
@@ -86,7 +86,7 @@ async fn what_a_restored_store_sends_again_is_flagged_for_a_device_that_has_forg
 
     let url = format!("ws://{}", cloud.address);
     for redelivered in [false, true] {
-        // Another one than before: it knows nothing of what the former has acknowledged.
+        // Another one than before: it does not know what the former has acknowledged.
         let mut device =
             Device::start_with(&url, "kitchen-1", |builder| builder.wait_for_consumer(true)).await;
         device.login().await;

@@ -37,7 +37,7 @@ pub(crate) struct Partition {
     pub(crate) gate: Mutex<()>,
 }
 
-/// Moves this process, which must not have threads yet, into a mount namespace of its own.
+/// Moves this process, which must not have threads yet, into a separate mount namespace.
 pub(crate) fn enter_namespace() -> Result<(), nix::Error> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;

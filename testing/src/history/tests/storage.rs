@@ -56,7 +56,7 @@ fn what_was_sent_after_the_erasure_must_not_be_missing() {
 }
 
 #[test]
-fn an_erased_disk_does_not_excuse_a_hole_before_what_had_arrived() {
+fn an_erased_disk_does_not_excuse_a_hole() {
     let story = Story::default().sends(Place::Disk, 1..=3).receives([1, 3]);
     assert_eq!(erases(story, Program::Device, &[2]).findings(), [Finding::Lost(up(2))]);
     let story = Story::default().sends(Place::Disk, 1..=2);
@@ -132,7 +132,7 @@ fn overtaken(faults: [bool; 3], is_killed: bool) -> Story {
 }
 
 #[test]
-fn what_an_earlier_start_left_may_be_late_only_while_the_disk_fails() {
+fn what_is_left_on_disk_is_late_only_while_it_fails() {
     assert!(overtaken([false, true, false], true).verdict().is_clean());
     let found = [Finding::Reordered(up(1), up(2))];
     assert_eq!(overtaken([true, false, true], true).findings(), found);
