@@ -22,9 +22,8 @@ use tokio_tungstenite::tungstenite::{Bytes, Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::error::{Error, Result};
-use crate::identity::HOST;
 use crate::server::Kind;
-use crate::tickets::TlsClient;
+use crate::tickets::{HOST, TlsClient};
 
 /// The number of loopback addresses that the clients connect from: each has ports for about 28,000
 /// connections, including those just closed.

@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::client::Target;
 use crate::error::{Error, Result};
-use crate::identity::{Certificate, HOST};
+use crate::identity::Certificate;
+use crate::tickets::HOST;
 
 /// How long a device may take to notice that its cloud is gone, and to reconnect.
 const PATIENCE: Duration = Duration::from_secs(60);

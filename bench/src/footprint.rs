@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::device_env::DeviceEnv;
 use crate::device_service::DeviceService;
 use crate::error::Result;
-use crate::identity::HOST;
 use crate::process::Usage;
 use crate::report::Measurement;
 use crate::server::Kind;
 use crate::setting::Setting;
+use crate::tickets::HOST;
 
 /// After this time without activity the service counts as idle: its threads for blocking work end
 /// after 10 s.

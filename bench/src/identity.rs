@@ -13,13 +13,10 @@ use fedecks_testing::{PASSWORD, USER};
 use rustls::ClientConfig;
 
 use crate::error::Result;
-use crate::tickets::TlsClient;
+use crate::tickets::{HOST, TlsClient};
 
 /// The name of our server's store in its folder.
 pub(crate) const STORE: &str = "cloud.sqlite";
-
-/// The name that the certificate is for.
-pub(crate) const HOST: &str = "localhost";
 
 /// Makes our server's store with the account, as `fedecks-cloud account add` does. Not in the server
 /// itself: its allocator would keep the 19 MiB that hashing takes, which would hide the memory of

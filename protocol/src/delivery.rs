@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::budget::Budget;
-use crate::dialect::EncodedTerm;
+use crate::encoded_term::EncodedTerm;
 
 /// Identifies a stream: kept messages of one direction and lane with consecutive numbers from 1. Random.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -11,6 +11,7 @@ mod credentials;
 mod delivery;
 mod device_id;
 mod dialect;
+mod encoded_term;
 mod frame;
 mod handshake;
 mod limits;
@@ -25,7 +26,8 @@ pub use delivery::{
     Skip, SkipReason, StreamId, Tag,
 };
 pub use device_id::{DeviceId, InvalidDeviceId};
-pub use dialect::{Dialect, EncodedTerm, Received};
+pub use dialect::{Dialect, Received};
+pub use encoded_term::EncodedTerm;
 pub use frame::{DeliveryOffer, DownFrame, IssuedToken, Sequence, UpFrame, Welcome};
 pub use handshake::{
     AuthError, AuthRequest, CloseCode, CloseReason, MAX_HEADER_CHARS, Proof, Refusal,

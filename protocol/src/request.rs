@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::dialect::EncodedTerm;
+use crate::encoded_term::EncodedTerm;
 
 /// Identifies a request of one end on one connection; chosen by that end, and repeated in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

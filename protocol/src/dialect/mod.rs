@@ -1,13 +1,12 @@
 //! Encodes and decodes frames and terms in the dialect that both ends agreed on.
 
 mod bincode;
-mod encoded;
 mod received;
 
-pub use encoded::EncodedTerm;
 pub use received::Received;
 
 use crate::delivery::Kept;
+use crate::encoded_term::EncodedTerm;
 use crate::frame::{DownFrame, UpFrame};
 use crate::limits::{DecodeError, EncodeError, Limits};
 use crate::request::UndecodableContent;

@@ -1,6 +1,6 @@
 //! A frame as a device receives it: the term of a message waits encoded.
 
-use super::encoded::EncodedTerm;
+use crate::encoded_term::EncodedTerm;
 use crate::frame::DownFrame;
 
 /// A frame from a cloud.

@@ -6,7 +6,7 @@ use crate::delivery::{
     Ack, Capabilities, Content, DeliveryFrame, InstallationId, Kept, Lane, Resume, Skip,
     SkipReason, StreamId, Tag,
 };
-use crate::dialect::encoded::EncodedTerm;
+use crate::encoded_term::EncodedTerm;
 use crate::frame::DeliveryOffer;
 use crate::limits::{DecodeError, EncodeError, Limits};
 

@@ -1,6 +1,7 @@
 //! The dialect `fedecks.v1.bincode`: a kind byte, then the frame's fields in bincode 2's standard
 //! encoding (little-endian, variable-length integers, zigzag for signed ones).
 
+mod config;
 mod delivery;
 mod request;
 mod term;
@@ -12,11 +13,12 @@ use bincode::de::Decode;
 use bincode::enc::Encode;
 use bincode::error::DecodeError as ReadError;
 
+use self::config::CONFIG;
 use self::term::{Checked, Context, OVER_BUDGET, Text};
-use super::encoded::EncodedTerm;
 use super::received::Received;
 use crate::budget::Budget;
 use crate::delivery::{Capabilities, Kept};
+use crate::encoded_term::EncodedTerm;
 use crate::frame::{DownFrame, IssuedToken, Sequence, UpFrame, Welcome};
 use crate::limits::{DecodeError, EncodeError, Limits};
 use crate::request::UndecodableContent;
@@ -43,18 +45,6 @@ mod kind {
     pub(super) const NO_REPLY: u8 = 0x28;
     pub(super) const CANCEL: u8 = 0x29;
 }
-
-type Config = bincode::config::Configuration<
-    bincode::config::LittleEndian,
-    bincode::config::Varint,
-    bincode::config::Limit<MAX_CLAIM>,
->;
-
-const CONFIG: Config = bincode::config::standard().with_limit::<MAX_CLAIM>();
-
-/// bincode's own limit counts an integer at its full width, not at its encoded size: 17 bytes for the
-/// 2 bytes of a small `Int`, 9 for the 2 of an empty text, 8 for the 1 of a sequence number.
-const MAX_CLAIM: usize = 9 * Limits::MAX_SIZE;
 
 pub(super) fn encode_up(frame: &UpFrame, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
     let mut out = Writer::new(limits);

@@ -2,7 +2,7 @@
 
 use super::term::{Checked, Text};
 use super::{Reader, Writer, decode_term, kind};
-use crate::dialect::encoded::EncodedTerm;
+use crate::encoded_term::EncodedTerm;
 use crate::limits::{DecodeError, EncodeError};
 use crate::request::{NoReplyReason, RequestFrame, RequestId, UndecodableContent, cut};
 

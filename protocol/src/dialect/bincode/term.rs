@@ -7,6 +7,7 @@ use bincode::enc::write::Writer as _;
 use bincode::enc::{Encode, Encoder};
 use bincode::error::{DecodeError as ReadError, EncodeError as WriteError};
 
+use super::config::CONFIG;
 use crate::budget::Budget;
 use crate::limits::OverBudget;
 use crate::term::Term;
@@ -99,7 +100,7 @@ pub(super) fn two_texts(bytes: &[u8]) -> Option<[(&str, &str); 2]> {
     type Text<'a> = (u8, &'a str);
     type Map<'a> = (u8, u64, [Text<'a>; 4]);
     let ((tag, count, texts), read): (Map<'_>, _) =
-        bincode::borrow_decode_from_slice(bytes, super::CONFIG).ok()?;
+        bincode::borrow_decode_from_slice(bytes, CONFIG).ok()?;
     let is_map = tag == tag::MAP && count == 2 && read == bytes.len();
     let [(_, one), (_, its), (_, other), (_, others)] = texts;
     let all_texts = texts.iter().all(|(tag, _)| *tag == tag::STR);

@@ -17,7 +17,7 @@ pub struct EncodedTerm {
 type Decode = fn(&[u8], &Limits) -> Result<Term, DecodeError>;
 
 impl EncodedTerm {
-    pub(super) fn new(bytes: &[u8], weight: usize, decode: Decode) -> Self {
+    pub(crate) fn new(bytes: &[u8], weight: usize, decode: Decode) -> Self {
         Self { bytes: bytes.into(), weight, decode }
     }
 
