@@ -7,6 +7,7 @@ use fedecks_protocol::{Lane, StreamId};
 use crate::directory::Directory;
 use crate::error::{Damage, DamageReason};
 use crate::limits::Limits;
+use crate::owner::Owner;
 use crate::queue::{Queue, Stream};
 use crate::record::Item;
 use crate::segment::{Expiry, HEADER, Header, Segment, behind_damage, decode_header, next, order};
@@ -53,7 +54,10 @@ impl<D: Directory> Queue<D> {
         queue.next_order = orders.last().map_or(0, |last| last.saturating_add(1));
         let mut tails = Vec::new();
         for order in orders {
-            queue.find(order, &mut damage, &mut tails);
+            if let Err(error) = queue.find(order, &mut damage, &mut tails) {
+                let queue = Self::empty(queue.directory, queue.limits);
+                return Opened { queue, found: Vec::new(), damage: Vec::new(), error: Some(error) };
+            }
         }
         for (stream, to) in tails {
             if let Some(known) = queue.streams.iter_mut().find(|known| known.id == stream) {
@@ -78,23 +82,38 @@ impl<D: Directory> Queue<D> {
         Opened { queue, found, damage, error: None }
     }
 
-    fn find(&mut self, order: u64, damage: &mut Vec<Damage>, tails: &mut Vec<(StreamId, u64)>) {
+    /// Finds the segment with this number. Fails if the disk does, so that nothing is taken for damaged that is
+    /// intact, and there again later.
+    fn find(
+        &mut self,
+        order: u64,
+        damage: &mut Vec<Damage>,
+        tails: &mut Vec<(StreamId, u64)>,
+    ) -> io::Result<()> {
         let name = crate::segment::name(order);
         let most = self.limits.segment_bytes + self.limits.max_body_bytes + 2 * HEADER;
         let nameless = |reason| Damage { stream: None, from: 0, to: 0, reason };
-        let Ok(bytes) = self.directory.read_at(&name, 0, most) else {
-            return damage.push(nameless(DamageReason::Unreadable));
+        let bytes = match self.read_segment(&name, most)? {
+            Some(bytes) => bytes,
+            None => {
+                damage.push(nameless(DamageReason::Unreadable));
+                return Ok(());
+            }
         };
         let (stream, lane, first) = match decode_header(&bytes) {
             Header::Known { stream, lane, first } => (stream, lane, first.max(1)),
-            Header::Newer => return damage.push(nameless(DamageReason::Version)),
+            Header::Newer => {
+                damage.push(nameless(DamageReason::Version));
+                return Ok(());
+            }
             Header::Blank => {
                 let _ = self.directory.remove(&name);
-                return;
+                return Ok(());
             }
             Header::Damaged => {
                 let _ = self.directory.remove(&name);
-                return damage.push(nameless(DamageReason::Header));
+                damage.push(nameless(DamageReason::Header));
+                return Ok(());
             }
         };
         let mut segment = Segment {
@@ -130,9 +149,23 @@ impl<D: Directory> Queue<D> {
             }
         } else if records_found == 0 {
             let _ = self.directory.remove(&name);
-            return;
+            return Ok(());
         }
         self.segments.push(segment);
+        Ok(())
+    }
+
+    /// The content of a segment; `None` if it cannot be read while the owner's file can. When a partition is pulled
+    /// out, no file can be read any more.
+    fn read_segment(&mut self, name: &str, most: usize) -> io::Result<Option<Vec<u8>>> {
+        let error = match self.directory.read_at(name, 0, most) {
+            Ok(bytes) => return Ok(Some(bytes)),
+            Err(error) => error,
+        };
+        if Owner::load(&mut self.directory)?.is_none() {
+            return Err(error);
+        }
+        Ok(self.directory.read_at(name, 0, most).ok())
     }
 
     fn continue_stream(

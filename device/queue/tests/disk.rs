@@ -1,8 +1,12 @@
 //! The queue on the real file system.
 
+use std::io;
 use std::path::Path;
 
-use fedecks_device_queue::{Disk, Item, Limits, Owner, Position, Positions, Queue, Record};
+use fedecks_device_queue::{
+    DamageReason, Directory, Disk, Entry, Item, Limits, Owner, Position, Positions, Queue, Record,
+    Space,
+};
 use fedecks_protocol::{InstallationId, Lane, StreamId, Tag};
 
 const STREAM: StreamId = StreamId([7; 16]);
@@ -80,4 +84,85 @@ fn owner_is_replaced() {
     bytes[30] ^= 1;
     std::fs::write(file, bytes).unwrap();
     assert_eq!(Owner::load(&mut disk).unwrap(), None);
+}
+
+/// The real disk, on which the files with these names cannot be read.
+struct Unreadable(Disk, Vec<String>);
+
+impl Directory for Unreadable {
+    fn read_at(&mut self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        if self.1.iter().any(|it| it == name) {
+            return Err(io::Error::other("I/O error"));
+        }
+        self.0.read_at(name, offset, len)
+    }
+
+    fn list(&mut self) -> io::Result<Vec<Entry>> {
+        self.0.list()
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<()> {
+        self.0.create(name)
+    }
+
+    fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_at(name, offset, bytes)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.0.sync(name)
+    }
+
+    fn sync_names(&mut self) -> io::Result<()> {
+        self.0.sync_names()
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn space(&mut self) -> io::Result<Space> {
+        self.0.space()
+    }
+
+    fn overwrites_in_place(&self) -> bool {
+        self.0.overwrites_in_place()
+    }
+}
+
+#[test]
+fn a_segment_is_unreadable_only_if_the_disk_responds() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("queue");
+    let open = |unreadable: &[String]| {
+        Queue::open(Unreadable(Disk::new(&path), unreadable.to_vec()), Limits::default())
+    };
+    let mut queue = open(&[]).queue;
+    let other = StreamId([8; 16]);
+    for stream in [STREAM, other] {
+        queue.append(stream, Lane::Normal, message(1)).unwrap();
+        queue.flush().unwrap();
+    }
+    drop(queue);
+    let mut segments: Vec<_> =
+        Disk::new(&path).list().unwrap().into_iter().map(|entry| entry.name).collect();
+    segments.sort();
+    Owner { device: "kitchen-1".into(), installation: None }.store(&mut Disk::new(&path)).unwrap();
+
+    let opened = open(&segments[..1]);
+    assert!(opened.error.is_none());
+    assert_eq!(opened.damage[0].reason, DamageReason::Unreadable);
+    assert_eq!(opened.found.iter().map(|found| found.stream).collect::<Vec<_>>(), [other]);
+
+    // No other file can be read either, as when the partition is pulled out: it is tried again.
+    let opened = open(&[segments[0].clone(), "owner".to_owned()]);
+    assert_eq!(opened.error.unwrap().to_string(), "I/O error");
+    assert_eq!((opened.found.len(), opened.damage.len()), (0, 0));
+
+    let opened = open(&[]);
+    assert_eq!((opened.found.len(), opened.damage.len()), (2, 0));
 }
