@@ -5,4 +5,4 @@ FEDECKS_GIT_URI ?= "git://git.example.org/fedecks.git;protocol=https"
 FEDECKS_GIT_BRANCH ?= "main"
 
 SRC_URI += "${FEDECKS_GIT_URI};branch=${FEDECKS_GIT_BRANCH};destsuffix=${BP}"
-SRCREV = "d0a53e5725f01143b204704f597e1884449d227a"
+SRCREV = "4f6911e6b8fe27c19b6b67c8687e586d11309648"
