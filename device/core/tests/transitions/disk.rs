@@ -17,6 +17,9 @@ struct Bench {
     jobs: VecDeque<QueueJob>,
     /// What the cloud received.
     received: Vec<Vec<u8>>,
+    /// The position of the cloud in each stream that is resumed.
+    position: u64,
+    attempt: u64,
 }
 
 impl Bench {
@@ -30,14 +33,23 @@ impl Bench {
             .map(|n| FoundStream { stream: stream(n), lane, first: 1, last: 1, messages: 1 })
             .collect();
         let (jobs, received) = (VecDeque::new(), Vec::new());
-        let mut it = Self { it: Machine::with_core(core), found, jobs, received };
-        it.it.loaded(Ok(Some(token("stored")))).keep_next_deadline();
-        it.it.dialed(1, Ok(()));
-        it.frame(DownFrame::Welcome(Welcome {
+        let it = Machine::with_core(core);
+        let mut it = Self { it, found, jobs, received, position: 0, attempt: 0 };
+        it.it.loaded(Ok(Some(token("stored"))));
+        it.connect();
+        it
+    }
+
+    fn connect(&mut self) {
+        self.attempt += 1;
+        while !matches!(self.it.core.state(), State::Dialing { .. }) {
+            self.it.keep_next_deadline();
+        }
+        self.it.dialed(self.attempt, Ok(()));
+        self.frame(DownFrame::Welcome(Welcome {
             delivery: Some(DeliveryOffer { capabilities: Capabilities::ALL, installation: CLOUD }),
             ..welcome()
         }));
-        it
     }
 
     fn keep(&mut self, place: Place, body: &[u8]) {
@@ -48,7 +60,7 @@ impl Bench {
     }
 
     fn frame(&mut self, frame: DownFrame) {
-        self.it.frame(1, &frame);
+        self.it.frame(self.attempt, &frame);
         self.settle();
     }
 
@@ -76,7 +88,8 @@ impl Bench {
             }
             for frame in frames {
                 if let UpFrame::Delivery(DeliveryFrame::Resume(resume)) = &frame {
-                    self.acknowledge(resume.handle, resume.oldest - 1, Tag(0));
+                    let up_to = self.position.max(resume.oldest - 1);
+                    self.acknowledge(resume.handle, up_to, Tag(up_to));
                 }
                 let UpFrame::Delivery(DeliveryFrame::Kept(kept)) = frame else { continue };
                 let Kept { handle, sequence, tag, content: Content::Raw(body), .. } = kept else {
@@ -94,7 +107,7 @@ impl Bench {
     fn acknowledge(&mut self, handle: u64, up_to: u64, tag: Tag) {
         let (credit_to, credit_bytes, rejected) = (up_to + 64, 256 * 1024, Vec::new());
         let ack = Ack { handle, up_to, tag, credit_to, credit_bytes, rejected };
-        self.it.frame(1, &DownFrame::Delivery(DeliveryFrame::Ack(ack)));
+        self.it.frame(self.attempt, &DownFrame::Delivery(DeliveryFrame::Ack(ack)));
     }
 
     /// The disk does one job; false if there is none.
@@ -177,4 +190,25 @@ fn a_disk_that_does_not_respond_delays_for_ten_seconds() {
     assert_eq!(it.received, [[0; 0]; 0]);
     it.run_for(2);
     assert_eq!(it.received, [b"new".to_vec()]);
+}
+
+#[test]
+fn an_error_of_reading_ends_when_nothing_is_left_to_read() {
+    let mut it = Bench::new(1);
+    assert!(it.disk_works());
+    let job = it.jobs.pop_front().unwrap();
+    assert!(job.load.is_some());
+    let loaded = Some(Err("cannot read the queue: Input/output error".to_owned()));
+    it.it.core.handle_queue(it.it.now, QueueDone { loaded, ..QueueDone::default() });
+    it.settle();
+    let error = |it: &Bench| it.it.core.disk_queue().unwrap().error;
+    assert!(error(&it).is_some());
+    it.run_for(1);
+    assert!(error(&it).is_some());
+    // The cloud has had it all along.
+    it.position = 1;
+    it.it.broken(1);
+    it.settle();
+    it.connect();
+    assert_eq!(error(&it), None);
 }

@@ -262,6 +262,7 @@ impl DiskQueue {
         if at.is_connected {
             self.load_unwritten(sender);
         }
+        self.forget_load_error(sender);
         self.hold(at.now, sender);
         if let Some(job) = self.next_job(at, sender).filter(|_| !self.is_running) {
             (self.is_running, self.running_since) = (true, Some(at.now));

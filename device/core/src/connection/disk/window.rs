@@ -65,6 +65,15 @@ impl DiskQueue {
         next.map(|(it, window)| (it.id, window.end.saturating_sub(1)))
     }
 
+    /// That something could not be read is over when nothing is left to read: the cloud has it by now.
+    pub(super) fn forget_load_error(&mut self, sender: &Sender<Content>) {
+        let is_loaded =
+            |it: &DiskStream| sender.window(it.id).is_none_or(|window| window.unloaded() == 0);
+        if self.load_error.is_some() && self.streams.iter().all(is_loaded) {
+            (self.load_error, self.load_at) = (None, None);
+        }
+    }
+
     /// Takes what was read from disk. Returns how many numbers turned out to be damaged.
     pub(super) fn load(
         &mut self,
