@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use fastwebsockets::upgrade::{UpgradeFut, upgrade};
-use fastwebsockets::{OpCode, WebSocketError};
+use fastwebsockets::{Frame, OpCode, WebSocketError};
 use http::{Request, Response, StatusCode};
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
@@ -60,7 +60,8 @@ async fn echo(socket: UpgradeFut) -> std::result::Result<(), WebSocketError> {
     loop {
         let frame = socket.read_frame().await?;
         match frame.opcode {
-            OpCode::Binary => socket.write_frame(frame).await?,
+            // A new one, as the one that was read keeps its mask.
+            OpCode::Binary => socket.write_frame(Frame::binary(frame.payload)).await?,
             OpCode::Close => return Ok(()),
             _ => {}
         }
