@@ -21,7 +21,6 @@ use crate::report::{Measurement, Report, heading};
 use crate::server::Kind;
 use crate::setting::Setting;
 use crate::storm;
-use crate::tickets::TlsClient;
 
 /// Connections that stay open in addition to the measured ones. They bring the server to its usual
 /// state: threads started, allocators filled, code loaded.
@@ -158,11 +157,12 @@ impl Setting<'_> {
             Bench::Echo => self.echo(&target, server.usage).await?,
             Bench::Handshake => self.handshake(&target, server.usage).await?,
             Bench::HandshakeTls => {
-                let returning = Some(self.certificate.returning_client());
-                let returning = Target { tls: returning, ..target.clone() };
+                let client = self.certificate.returning_client();
+                client.resume();
+                let returning = Target { tls: Some(client.clone()), ..target.clone() };
                 let full = self.handshake_cpu(&target, server.usage).await?;
                 let resumed = self.handshake_cpu(&returning, server.usage).await?;
-                let count = returning.tls.as_ref().map_or(0, TlsClient::resumed);
+                let count = client.resumed();
                 if count < self.options.handshakes {
                     return Err(format!("only {count} sessions were resumed").into());
                 }

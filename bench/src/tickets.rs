@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustls::client::{
@@ -21,6 +21,7 @@ pub(crate) const HOST: &str = "localhost";
 #[derive(Clone)]
 pub(crate) struct TlsClient {
     connector: TlsConnector,
+    tickets: Arc<Tickets>,
     resumed: Arc<AtomicUsize>,
 }
 
@@ -28,17 +29,23 @@ impl TlsClient {
     /// Full handshakes only.
     pub(crate) fn without_tickets(mut config: ClientConfig) -> Self {
         config.resumption = Resumption::disabled();
-        Self::new(config)
+        Self::new(config, Arc::default())
     }
 
-    /// A ticket for each connection, if one is left.
+    /// A ticket for each connection, if one is left, once that is [allowed](Self::resume).
     pub(crate) fn with_tickets(mut config: ClientConfig) -> Self {
-        config.resumption = Resumption::store(Arc::new(Tickets::default()));
-        Self::new(config)
+        let tickets = Arc::<Tickets>::default();
+        config.resumption = Resumption::store(tickets.clone());
+        Self::new(config, tickets)
     }
 
-    fn new(config: ClientConfig) -> Self {
-        Self { connector: Arc::new(config).into(), resumed: Arc::default() }
+    fn new(config: ClientConfig, tickets: Arc<Tickets>) -> Self {
+        Self { connector: Arc::new(config).into(), tickets, resumed: Arc::default() }
+    }
+
+    /// From now on tickets are not only collected, but used.
+    pub(crate) fn resume(&self) {
+        self.tickets.are_used.store(true, Ordering::Relaxed);
     }
 
     pub(crate) async fn connect(&self, tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
@@ -61,7 +68,10 @@ fn name() -> std::io::Result<ServerName<'static>> {
 
 /// All tickets that have not been used.
 #[derive(Default)]
-struct Tickets(Mutex<Vec<Tls13ClientSessionValue>>);
+struct Tickets {
+    unused: Mutex<Vec<Tls13ClientSessionValue>>,
+    are_used: AtomicBool,
+}
 
 impl fmt::Debug for Tickets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,10 +95,13 @@ impl ClientSessionStore for Tickets {
     fn remove_tls12_session(&self, _: &ServerName<'static>) {}
 
     fn insert_tls13_ticket(&self, _: ServerName<'static>, ticket: Tls13ClientSessionValue) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(ticket);
+        self.unused.lock().unwrap_or_else(PoisonError::into_inner).push(ticket);
     }
 
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        if !self.are_used.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.unused.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 }
