@@ -138,8 +138,7 @@ impl Setting<'_> {
         let usage = Usage::of(cloud.pid())?;
         match bench {
             Bench::Handshake => self.handshake(&target, usage).await,
-            Bench::IdleMany => self.idle(&target, usage, self.options.many_connections).await,
-            _ => self.idle(&target, usage, self.options.connections).await,
+            _ => self.idle(&target, usage, bench).await,
         }
     }
 
@@ -148,11 +147,8 @@ impl Setting<'_> {
         let tls = over_tls(bench).then_some(&self.certificate);
         let (server, target) = self.start(kind, tls, folder.path()).await?;
         let values = match bench {
-            Bench::IdlePlaintext | Bench::IdleTls => {
-                self.idle(&target, server.usage, self.options.connections).await?
-            }
-            Bench::IdleMany => {
-                self.idle(&target, server.usage, self.options.many_connections).await?
+            Bench::IdlePlaintext | Bench::IdleTls | Bench::IdleMany => {
+                self.idle(&target, server.usage, bench).await?
             }
             Bench::Echo => self.echo(&target, server.usage).await?,
             Bench::Handshake => self.handshake(&target, server.usage).await?,
@@ -187,8 +183,10 @@ impl Setting<'_> {
 
     /// The memory of connections that have pinged, of all and of those beyond the first third, and the CPU
     /// time of a ping.
-    async fn idle(&self, target: &Target, usage: Usage, connections: usize) -> Result<Values> {
-        let Options { pings_per_second, ping_rounds, .. } = *self.options;
+    async fn idle(&self, target: &Target, usage: Usage, bench: Bench) -> Result<Values> {
+        let Options { pings_per_second, ping_rounds, connections, many_connections, .. } =
+            *self.options;
+        let connections = if bench == Bench::IdleMany { many_connections } else { connections };
         let keyring = keyring();
         let mut warm = Fleet::connect(target, &keyring, 0..WARM_UP).await?;
         warm.ping(pings_per_second).await?;

@@ -10,13 +10,13 @@ use rustls::crypto::ring;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::kind::ServeOptions;
-use super::listen::listen;
+use super::listen::serve_each;
 use crate::error::Result;
 
 /// Read buffer of a connection, in bytes. tungstenite's default is 128 KiB.
@@ -28,19 +28,9 @@ pub(super) fn start(options: &ServeOptions) -> Result<SocketAddr> {
         None => None,
         Some((certificate, key)) => Some(acceptor(certificate, key)?),
     };
-    let listener = listen()?;
-    let address = listener.local_addr()?;
-    tokio::spawn(accept(listener, tls));
-    Ok(address)
-}
-
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>) {
-    // On any error here the clients fail, and so does the run.
-    while let Ok((stream, _)) = listener.accept().await {
-        match tls.clone() {
-            None => drop(tokio::spawn(echo(stream))),
-            Some(tls) => drop(tokio::spawn(echo_over_tls(tls, stream))),
-        }
+    match tls {
+        None => serve_each(echo),
+        Some(tls) => serve_each(move |stream| echo_over_tls(tls.clone(), stream)),
     }
 }
 

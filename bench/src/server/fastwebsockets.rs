@@ -11,23 +11,13 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use super::listen::listen;
+use super::listen::serve_each;
 use crate::error::Result;
 
 pub(super) fn start() -> Result<SocketAddr> {
-    let listener = listen()?;
-    let address = listener.local_addr()?;
-    tokio::spawn(accept(listener));
-    Ok(address)
-}
-
-async fn accept(listener: TcpListener) {
-    // On any error here the clients fail, and so does the run.
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream));
-    }
+    serve_each(serve)
 }
 
 async fn serve(stream: TcpStream) {

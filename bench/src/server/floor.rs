@@ -4,10 +4,10 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::listen::listen;
+use super::listen::serve_each;
 use crate::error::Result;
 
 /// What is read at once, on the stack. The frames of the clients are smaller.
@@ -22,17 +22,7 @@ const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
 pub(super) fn start() -> Result<SocketAddr> {
-    let listener = listen()?;
-    let address = listener.local_addr()?;
-    tokio::spawn(accept(listener));
-    Ok(address)
-}
-
-async fn accept(listener: TcpListener) {
-    // On any error here the clients fail, and so does the run.
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream));
-    }
+    serve_each(serve)
 }
 
 /// Only what it waits with stays in the task: the stream, and the beginning of a frame, if there is one.

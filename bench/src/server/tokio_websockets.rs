@@ -3,24 +3,14 @@
 use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_websockets::ServerBuilder;
 
-use super::listen::listen;
+use super::listen::serve_each;
 use crate::error::Result;
 
 pub(super) fn start() -> Result<SocketAddr> {
-    let listener = listen()?;
-    let address = listener.local_addr()?;
-    tokio::spawn(accept(listener));
-    Ok(address)
-}
-
-async fn accept(listener: TcpListener) {
-    // On any error here the clients fail, and so does the run.
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(echo(stream));
-    }
+    serve_each(echo)
 }
 
 async fn echo(stream: TcpStream) {
