@@ -185,8 +185,21 @@ pub struct Login<'a> {
 pub enum Decision {
     /// The credentials are right: the device is connected and gets a token.
     Accept,
+    /// The same, after the generation of the device's tokens was raised to this one: its new token is of it, and earlier
+    /// ones are revoked.
+    AcceptAt {
+        /// The generation.
+        generation: u64,
+    },
     /// The credentials are wrong: refused with 401.
     Reject,
+    /// Refused for this reason.
+    Refuse {
+        /// The reason.
+        refusal: Refusal,
+        /// When the device may try again, in whole seconds, at least one; only for a reason with a status of 429 or 503.
+        retry_after: Option<Duration>,
+    },
     /// The device may not connect, whatever its credentials: refused with 403.
     Blocked,
     /// Too many attempts: refused with 429.

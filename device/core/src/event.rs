@@ -152,7 +152,10 @@ pub(crate) enum Verdict {
 impl Verdict {
     pub(crate) fn of(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::RateLimited | Refusal::Unavailable => Self::TryLater,
+            Refusal::RateLimited
+            | Refusal::InUse
+            | Refusal::ApprovalPending
+            | Refusal::Unavailable => Self::TryLater,
             Refusal::TokenExpired => Self::TokenLate,
             Refusal::TokenRevoked => Self::TokenVoid,
             Refusal::MissingHeader
@@ -164,7 +167,13 @@ impl Verdict {
             | Refusal::BadCredentials
             | Refusal::TokenInvalid
             | Refusal::WrongDevice
-            | Refusal::Blocked => Self::Rejected,
+            | Refusal::ClaimExpired
+            | Refusal::ClaimUsedUp
+            | Refusal::ClaimRevoked
+            | Refusal::ClaimMismatch
+            | Refusal::Blocked
+            | Refusal::CertificateRefused
+            | Refusal::IdTaken => Self::Rejected,
         }
     }
 }

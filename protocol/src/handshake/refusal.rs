@@ -40,12 +40,36 @@ pub enum Refusal {
     /// 401: the token was sealed for another device id.
     #[error("the token belongs to another device")]
     WrongDevice,
+    /// 401: the claim has expired.
+    #[error("the claim has expired: ask for a new one")]
+    ClaimExpired,
+    /// 401: the claim has no use left.
+    #[error("the claim is used up: ask for a new one")]
+    ClaimUsedUp,
+    /// 401: an operator has revoked the claim.
+    #[error("the claim was revoked: ask for a new one")]
+    ClaimRevoked,
+    /// 401: the claim is not for this device id.
+    #[error("the claim is for other device ids than this one")]
+    ClaimMismatch,
     /// 403: the device is blocked until an operator unblocks it.
     #[error("the device is blocked")]
     Blocked,
+    /// 403: the client certificate is not accepted for this device.
+    #[error("the client certificate is not accepted for this device")]
+    CertificateRefused,
+    /// 409: the device id belongs to a device that is registered already.
+    #[error("the device id is registered already: an operator has to allow it to register again")]
+    IdTaken,
     /// 429: too many attempts; `Retry-After` says how long to wait.
     #[error("too many attempts")]
     RateLimited,
+    /// 503: the device id has a connection that works; `Retry-After` says how long to wait.
+    #[error("a device with this id is connected")]
+    InUse,
+    /// 503: an operator has to approve the device; `Retry-After` says how long to wait.
+    #[error("an operator has to approve this device")]
+    ApprovalPending,
     /// 503: the cloud cannot decide at the moment; `Retry-After` says how long to wait.
     #[error("the cloud is not available")]
     Unavailable,
@@ -53,7 +77,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal, in the order of `docs/protocol.md`.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::MissingHeader,
         Self::NotBase64,
         Self::Malformed,
@@ -65,8 +89,16 @@ impl Refusal {
         Self::TokenExpired,
         Self::TokenRevoked,
         Self::WrongDevice,
+        Self::ClaimExpired,
+        Self::ClaimUsedUp,
+        Self::ClaimRevoked,
+        Self::ClaimMismatch,
         Self::Blocked,
+        Self::CertificateRefused,
+        Self::IdTaken,
         Self::RateLimited,
+        Self::InUse,
+        Self::ApprovalPending,
         Self::Unavailable,
     ];
 
@@ -83,10 +115,15 @@ impl Refusal {
             | Self::TokenInvalid
             | Self::TokenExpired
             | Self::TokenRevoked
-            | Self::WrongDevice => 401,
-            Self::Blocked => 403,
+            | Self::WrongDevice
+            | Self::ClaimExpired
+            | Self::ClaimUsedUp
+            | Self::ClaimRevoked
+            | Self::ClaimMismatch => 401,
+            Self::Blocked | Self::CertificateRefused => 403,
+            Self::IdTaken => 409,
             Self::RateLimited => 429,
-            Self::Unavailable => 503,
+            Self::InUse | Self::ApprovalPending | Self::Unavailable => 503,
         }
     }
 
@@ -104,8 +141,16 @@ impl Refusal {
             Self::TokenExpired => "token-expired",
             Self::TokenRevoked => "token-revoked",
             Self::WrongDevice => "wrong-device",
+            Self::ClaimExpired => "claim-expired",
+            Self::ClaimUsedUp => "claim-used-up",
+            Self::ClaimRevoked => "claim-revoked",
+            Self::ClaimMismatch => "claim-mismatch",
             Self::Blocked => "blocked",
+            Self::CertificateRefused => "certificate-refused",
+            Self::IdTaken => "id-taken",
             Self::RateLimited => "rate-limited",
+            Self::InUse => "in-use",
+            Self::ApprovalPending => "approval-pending",
             Self::Unavailable => "unavailable",
         }
     }

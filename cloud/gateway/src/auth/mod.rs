@@ -83,8 +83,8 @@ pub(crate) async fn authenticate<H: Handler>(
         Proof::Token(token) => check_token(context, &device, &token, current)?,
         Proof::Credentials(credentials) => {
             let login = Login { device: &device, credentials: &credentials, peer };
-            check_credentials(&context.handler, login).await?;
-            (AuthenticatedBy::Credentials, current)
+            let raised = check_credentials(&context.handler, login).await?;
+            (AuthenticatedBy::Credentials, raised.unwrap_or(current))
         }
     };
     // Not before it has proved to be the device: which ids exist and are blocked is no one else's business.
@@ -145,7 +145,11 @@ fn check_token<H>(
     Ok((AuthenticatedBy::Token { issued_at: claims.issued_at, late }, claims.generation))
 }
 
-async fn check_credentials<H: Handler>(handler: &H, login: Login<'_>) -> Result<(), Refused> {
+/// Returns the generation of the device's tokens if the handler has raised it.
+async fn check_credentials<H: Handler>(
+    handler: &H,
+    login: Login<'_>,
+) -> Result<Option<u64>, Refused> {
     let device = login.device;
     let decision = async { handler.authenticate(login).await };
     let decision = AssertUnwindSafe(decision).catch_unwind();
@@ -161,7 +165,9 @@ async fn check_credentials<H: Handler>(handler: &H, login: Login<'_>) -> Result<
         }
     };
     match decision {
-        Decision::Accept => Ok(()),
+        Decision::Accept => Ok(None),
+        Decision::AcceptAt { generation } => Ok(Some(generation)),
+        Decision::Refuse { refusal, retry_after } => Err(Refused { refusal, retry_after }),
         Decision::Reject => Err(Refusal::BadCredentials.into()),
         Decision::Blocked => Err(Refusal::Blocked.into()),
         Decision::RateLimited { retry_after } => {

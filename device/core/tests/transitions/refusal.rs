@@ -24,9 +24,11 @@ fn an_expired_token_is_kept_and_tried_at_the_longest_wait() {
 
 #[test]
 fn any_other_refusal_determines_the_wait_and_keeps_the_token() {
-    let busy = [Refusal::RateLimited, Refusal::Unavailable];
+    let busy =
+        [Refusal::RateLimited, Refusal::InUse, Refusal::ApprovalPending, Refusal::Unavailable];
     let others = [Refusal::TokenExpired, Refusal::TokenRevoked];
-    let rejections = Refusal::ALL.into_iter().filter(|it| ![busy, others].concat().contains(it));
+    let rejections =
+        Refusal::ALL.into_iter().filter(|it| !busy.contains(it) && !others.contains(it));
     let mut cases: Vec<_> = rejections.map(|refusal| (refusal, None, MAX_BACKOFF)).collect();
     for refusal in busy {
         cases.push((refusal, None, FIRST_BACKOFF));
