@@ -15,6 +15,7 @@ use crate::error::DaemonError;
 use crate::identity::{self, DeviceIdentity, IdentityFile};
 use crate::provisioning;
 use crate::unreachable_action::UnreachableAction;
+use crate::volatile_data;
 
 /// The user of the shipped unit and init script.
 const SERVICE_USER: &str = "fedecks";
@@ -73,6 +74,7 @@ fn check_as_it(config: Option<&Path>) -> Result<CheckReport, DaemonError> {
     let mut warnings = config.warnings.clone();
     warnings.extend(config.unreachable_action.as_ref().and_then(UnreachableAction::problem));
     warnings.extend(data_dir_problem(&config.data_dir));
+    warnings.extend(volatile_data::problem(&config.data_dir));
     warnings.extend(unreadable_files(&config.data_dir));
     warnings.extend(provisioning_problem(&config));
     warnings.extend(policy_problem());

@@ -24,7 +24,7 @@ use crate::identity::{self, DeviceIdentity, IdentityFile, NoIdentity, Unsaved};
 use crate::provisioning::{self, Provisioner};
 use crate::systemd::{notify, notify_surely, report_status, runtime_directory};
 use crate::unreachable_action::WatchedCloud;
-use crate::{dbus_service, health_reporter};
+use crate::{dbus_service, health_reporter, volatile_data};
 
 /// Runs until SIGTERM or SIGINT. Starting without a network is normal.
 pub fn run(config: Option<&Path>) -> Result<(), DaemonError> {
@@ -148,12 +148,15 @@ async fn serve(
 
     let bus = SystemBus::start();
     let (network_source_sender, network_source) = watch::channel(None);
+    let (volatile_sender, volatile) = watch::channel(None);
+    tokio::spawn(volatile_data::watch(config.data_dir.clone(), volatile_sender));
     let health = DeviceHealth {
         client: client.clone(),
         id_source: identity.source_name(),
         network_source,
         provisioning: provisioner.watch(),
         configuration: config.warnings.clone().into(),
+        volatile_data: volatile,
     };
     let limits = MemoryLimits { max_decoded: config.max_decoded, max_waiting: config.max_waiting };
     tokio::spawn(dbus_service::serve(client.clone(), health.clone(), limits, bus.subscribe()));

@@ -20,6 +20,8 @@ pub(crate) struct DeviceHealth {
     pub(crate) provisioning: watch::Receiver<ProvisioningStatus>,
     /// What is wrong with the configuration.
     pub(crate) configuration: Arc<[String]>,
+    /// What is wrong with a data directory in memory.
+    pub(crate) volatile_data: watch::Receiver<Option<String>>,
 }
 
 impl DeviceHealth {
@@ -28,11 +30,10 @@ impl DeviceHealth {
     pub(crate) fn to_term(&self) -> Result<Term, TermError> {
         let network_source = self.network_source.borrow().map_or("none", NetworkSource::name);
         let provisioning = Term::from_serialize(&self.provisioning.borrow().sources)?;
-        let warnings = self.configuration.iter().map(|line| Term::from(&**line));
-        let configuration = match self.configuration.is_empty() {
-            true => Term::Nil,
-            false => Term::List(warnings.collect()),
-        };
+        let volatile = self.volatile_data.borrow().clone();
+        let warnings = self.configuration.iter().chain(&volatile);
+        let warnings: Vec<_> = warnings.map(|line| Term::from(&**line)).collect();
+        let configuration = if warnings.is_empty() { Term::Nil } else { Term::List(warnings) };
         let mut health = Term::from_serialize(&self.client.health())?;
         if let Term::Map(entries) = &mut health {
             entries.insert(0, ("version".into(), env!("CARGO_PKG_VERSION").into()));
@@ -65,6 +66,7 @@ impl DeviceHealth {
             network_source: watch::channel(None).1,
             provisioning: watch::channel(ProvisioningStatus::default()).1,
             configuration: Arc::default(),
+            volatile_data: watch::channel(None).1,
         }
     }
 }

@@ -16,9 +16,11 @@ mod health_reporter;
 mod hex;
 mod identity;
 mod logging;
+mod mounts;
 mod provisioning;
 mod systemd;
 mod unreachable_action;
+mod volatile_data;
 
 pub use check::{CheckReport, check};
 pub use config::{ConfigError, DeviceConfig};

@@ -12,13 +12,17 @@ pub enum IdSource {
     MachineId,
     /// The permanent MAC address of a network interface, as twelve hexadecimal digits.
     Mac,
-    /// The host name.
+    /// The host name, if the configuration chooses it.
     Hostname,
 }
 
 impl IdSource {
-    /// All sources, in the order in which they are tried.
-    pub const ORDER: [Self; 4] = [Self::SerialNumber, Self::MachineId, Self::Mac, Self::Hostname];
+    /// All sources.
+    pub const ALL: [Self; 4] = [Self::SerialNumber, Self::MachineId, Self::Mac, Self::Hostname];
+
+    /// Those that are tried without a choice, in this order. Not the host name: an image gives the same one to all
+    /// boards.
+    pub const AUTOMATIC: [Self; 3] = [Self::SerialNumber, Self::MachineId, Self::Mac];
 
     /// The name in the configuration, in the status and in the log.
     pub const fn name(self) -> &'static str {
@@ -40,7 +44,7 @@ impl FromStr for IdSource {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ORDER.into_iter().find(|source| source.name() == text).ok_or_else(|| {
+        Self::ALL.into_iter().find(|source| source.name() == text).ok_or_else(|| {
             format!("{text:?} is not a source; expected serial-number, machine-id, mac or hostname")
         })
     }

@@ -39,7 +39,10 @@ impl DeviceIdentity {
 
 /// No source has a usable id.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot determine the device id ({0}); set device_id")]
+#[error(
+    "cannot determine the device id ({0}); set device_id, or device_id_from = \"hostname\" if each board has \
+     its own host name"
+)]
 pub struct NoIdentity(String);
 
 /// The result of saving an identity that could not be saved at the start.
@@ -187,10 +190,8 @@ fn choose(
         return Ok(known.clone());
     }
     let mut reasons = Vec::new();
-    for source in IdSource::ORDER {
-        if pinned.is_some_and(|pinned| pinned != source) {
-            continue;
-        }
+    let pinned = pinned.as_ref().map(std::slice::from_ref);
+    for source in pinned.unwrap_or(&IdSource::AUTOMATIC).iter().copied() {
         match read(source, None) {
             Ok(found) => return Ok(Derived { source, found }),
             Err(reason) => reasons.push(format!("{source}: {reason}")),

@@ -12,6 +12,7 @@ use nix::sys::statfs::fstatfs;
 use ring::hmac;
 
 use super::id_source::IdSource;
+use crate::volatile_data::IN_MEMORY;
 
 /// The id that a source has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,9 +143,6 @@ fn hostname(name: &str) -> Result<DeviceId, String> {
     }
     DeviceId::new(name).map_err(|error| error.to_string())
 }
-
-/// tmpfs and ramfs.
-const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// The magic number of the file's file system, and its content.
 fn read(file: &Path) -> io::Result<(u32, String)> {

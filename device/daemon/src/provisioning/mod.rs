@@ -4,7 +4,6 @@
 //! The record on disk is written before the login begins, and the credentials are removed after the token is
 //! on disk. So after a power cut at any moment, the next start knows whether the login succeeded.
 
-mod mounts;
 mod provisioner;
 mod record;
 mod source;
@@ -21,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
 use crate::blocking::blocking;
-use mounts::Mounts;
+use crate::mounts::Mounts;
 pub(crate) use provisioner::Provisioner;
 use provisioner::{Attempt, Next};
 use source::{ReadResult, Source};

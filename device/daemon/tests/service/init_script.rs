@@ -235,6 +235,41 @@ async fn errors_have_an_exit_status_and_a_description() {
 }
 
 #[tokio::test]
+async fn without_its_partition_no_data_directory_is_created() {
+    let Some(system) = System::new(DEBIAN, &[], Path::new("/bin/sh"), "ws://127.0.0.1:1") else {
+        return;
+    };
+    let here = system.folder.path().display();
+    let fstab = format!(
+        "#LABEL=old {here} ext4 rw 0 0\n/dev/x / ext4 rw 0 1\nLABEL=data {here}/mnt ext4 rw 0 2\n"
+    );
+    fs::write(system.file("fstab"), fstab).unwrap();
+    fs::create_dir(system.file("mnt")).unwrap();
+    let data = format!("DATA_DIR={here}/mnt/data\nLOGGER=\n");
+    for how in
+        [format!("FSTAB={here}/fstab\n"), format!("FSTAB=/dev/null\nDATA_MOUNT={here}/mnt\n")]
+    {
+        system.configure(&format!("{data}{how}"));
+        let expected = format!(
+            "fedecksd: {here}/mnt is not mounted, so the data directory {here}/mnt/data is not created\n"
+        );
+        assert_eq!(system.run("start").await, (0, expected));
+        assert!(!system.file("mnt/data").exists());
+        assert_eq!(system.run("stop").await.0, 0);
+    }
+    // A mount point that is mounted, and one that the directory is not below.
+    for how in [
+        "FSTAB=/dev/null\nDATA_MOUNT=/\n".to_owned(),
+        format!("FSTAB={here}/fstab\nDATA_DIR={here}/mnt2\n"),
+    ] {
+        system.configure(&format!("{data}{how}"));
+        assert_eq!(system.run("start").await, (0, String::new()));
+        assert_eq!(system.run("stop").await.0, 0);
+    }
+    assert!(system.file("mnt/data").exists() && system.file("mnt2").exists());
+}
+
+#[tokio::test]
 async fn only_files_with_one_name_are_given_to_the_user() {
     let busybox = tempfile::tempdir().unwrap();
     let busybox_shell = busybox.path().join("sh");

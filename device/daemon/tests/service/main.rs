@@ -28,3 +28,4 @@ mod support;
 mod tls_refusals;
 mod unit;
 mod unreachable;
+mod volatile_data;

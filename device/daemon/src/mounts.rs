@@ -9,10 +9,10 @@ use tokio::io::unix::AsyncFd;
 use tracing::debug;
 
 /// Changes of the mount table. Costs nothing while there are none.
-pub(super) struct Mounts(Option<AsyncFd<File>>);
+pub(crate) struct Mounts(Option<AsyncFd<File>>);
 
 impl Mounts {
-    pub(super) fn watch() -> Self {
+    pub(crate) fn watch() -> Self {
         let watched = Self::open();
         if let Err(error) = &watched {
             debug!(%error, "cannot watch the mount table");
@@ -29,7 +29,7 @@ impl Mounts {
     }
 
     /// Waits for the next change; forever if the mount table cannot be watched.
-    pub(super) async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         let Some(watched) = &self.0 else { return pending().await };
         match watched.ready(Interest::PRIORITY).await {
             Ok(mut ready) => ready.clear_ready(),
