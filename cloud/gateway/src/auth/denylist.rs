@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fedecks_protocol::DeviceId;
 use fedecks_store::{AccessState, Actor, DeviceStore, ForgetOutcome, StoreError};
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
@@ -41,7 +42,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Cache {
-    devices: HashMap<DeviceId, Access>,
+    devices: HashMap<DeviceId, Access, RandomState>,
     /// Number of the latest change that was read from the store.
     change: u64,
     /// The epoch of the store at that time.

@@ -73,7 +73,8 @@ pub(crate) async fn authenticate<H: Handler>(
         return Err(unavailable(RETRY_AFTER));
     }
     // No token could be judged, and none sealed. Neither can be made up for later.
-    if context.clock.below_floor() {
+    let now = context.clock.now();
+    if now < context.clock.floor() {
         return Err(unavailable(RETRY_AFTER));
     }
     let AuthRequest { device_id: device, proof } = request;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect};
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
@@ -22,7 +23,7 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Devices {
-    newest: HashSet<ByDevice<ConnectionHandle>>,
+    newest: HashSet<ByDevice<ConnectionHandle>, RandomState>,
     /// The number of connections of a device that were replaced and are not removed yet.
     ending: HashMap<DeviceId, usize>,
 }

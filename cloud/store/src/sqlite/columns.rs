@@ -43,8 +43,13 @@ pub(super) fn damaged(
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
 }
 
-/// The later of a column and the parameter 2. But what is more than a day later was noted by a clock that
-/// was ahead; without this it would stay until that time has come.
+/// The later of a column and the parameter 2, see [`later_of`].
 pub(super) fn later(column: &str) -> String {
-    format!("CASE WHEN {column} > ?2 AND {column} <= ?2 + 86400 THEN {column} ELSE ?2 END")
+    later_of(column, "?2")
+}
+
+/// The later of a column and a new time. But what is more than a day later was noted by a clock that was ahead;
+/// without this it would stay until that time has come.
+pub(super) fn later_of(column: &str, new: &str) -> String {
+    format!("CASE WHEN {column} > {new} AND {column} <= {new} + 86400 THEN {column} ELSE {new} END")
 }

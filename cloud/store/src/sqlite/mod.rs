@@ -27,6 +27,7 @@ mod messages;
 mod new_file;
 mod queue;
 mod schema;
+mod seen_notes;
 mod server_lock;
 mod shrink;
 mod stats;

@@ -7,12 +7,14 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fedecks_protocol::DeviceId;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::audit_log::AuditLog;
 use super::columns::{later, to_column};
 use super::login_notes;
+use super::seen_notes::{Seen, write_seen};
 use crate::api_tokens::ApiToken;
 use crate::audit::{AuditClass, AuditEntry};
 use crate::known_logins::KnownLogin;
@@ -26,19 +28,12 @@ pub(super) struct WriteBehind {
 
 #[derive(Default)]
 struct Pending {
-    seen: HashMap<DeviceId, Seen>,
+    seen: HashMap<DeviceId, Seen, RandomState>,
     used: HashMap<String, u64>,
     logins: HashMap<(String, IpAddr), u64>,
     audit: Vec<AuditEntry>,
     /// What the lines of each class take, in bytes, in the order of [`AuditClass::ALL`].
     audit_bytes: [usize; AuditClass::ALL.len()],
-}
-
-/// A device's latest note.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    generation: u64,
-    at: u64,
 }
 
 /// The number of devices that notes are kept of.
@@ -67,7 +62,7 @@ impl WriteBehind {
     /// Writes the note of a device at once, with what refers to the device. It stays pending in case that fails.
     pub(super) fn write_seen(&self, tx: &Connection, device: &DeviceId) -> rusqlite::Result<()> {
         let seen = self.pending.lock().seen.get(device).copied();
-        seen.map_or(Ok(()), |seen| write_seen(tx, [(device, seen)]))
+        seen.map_or(Ok(()), |seen| write_seen(tx, vec![(device, seen)]))
     }
 
     pub(super) fn used(&self, name: &str, at: u64) {
@@ -221,7 +216,7 @@ impl Pending {
     fn write(&self, database: &mut Connection, log: AuditLog) -> rusqlite::Result<()> {
         let tx = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if !self.seen.is_empty() {
-            write_seen(&tx, self.seen.iter().map(|(device, seen)| (device, *seen)))?;
+            write_seen(&tx, self.seen.iter().map(|(device, seen)| (device, *seen)).collect())?;
         }
         for (name, at) in &self.used {
             write_used(&tx, name, *at)?;
@@ -248,27 +243,6 @@ fn size_of_entry(entry: &AuditEntry) -> usize {
     let device = entry.device.as_ref().map_or(0, |device| device.as_str().len());
     let detail = entry.detail.as_ref().map_or(0, String::len);
     size_of::<AuditEntry>() + entry.by.as_str().len() + device + detail
-}
-
-/// Notes when devices were connected. A device that was forgotten since then stays forgotten.
-fn write_seen<'a>(
-    tx: &Connection,
-    notes: impl IntoIterator<Item = (&'a DeviceId, Seen)>,
-) -> rusqlite::Result<()> {
-    // Looked up once for all notes.
-    let mut statement = tx.prepare_cached(&format!(
-        "INSERT INTO devices (id, first_seen, last_seen) VALUES (?1, ?2, ?2)
-             ON CONFLICT (id) DO UPDATE
-             SET first_seen = min(ifnull(first_seen, excluded.first_seen), excluded.first_seen),
-                 last_seen = {},
-                 forgotten = 0
-             WHERE forgotten = 0 OR generation <= ?3",
-        later("last_seen")
-    ))?;
-    for (device, Seen { generation, at }) in notes {
-        statement.execute(params![device.as_str(), to_column(at), to_column(generation)])?;
-    }
-    Ok(())
 }
 
 /// Notes when a token was used last, if it still exists.

@@ -7,7 +7,6 @@ use bincode::enc::write::Writer as _;
 use bincode::enc::{Encode, Encoder};
 use bincode::error::{DecodeError as ReadError, EncodeError as WriteError};
 
-use super::config::CONFIG;
 use crate::budget::Budget;
 use crate::limits::OverBudget;
 use crate::term::Term;
@@ -95,17 +94,30 @@ impl<'b> Decode<Context<'b>> for Term {
     }
 }
 
-/// A map of two texts with texts as keys, borrowed from the input; `None` for any other term.
+/// A map of two texts with texts as keys, borrowed from the input; `None` for any other term, and for lengths that
+/// no encoder writes like this.
 pub(super) fn two_texts(bytes: &[u8]) -> Option<[(&str, &str); 2]> {
-    type Text<'a> = (u8, &'a str);
-    type Map<'a> = (u8, u64, [Text<'a>; 4]);
-    let ((tag, count, texts), read): (Map<'_>, _) =
-        bincode::borrow_decode_from_slice(bytes, CONFIG).ok()?;
-    let is_map = tag == tag::MAP && count == 2 && read == bytes.len();
-    let [(_, one), (_, its), (_, other), (_, others)] = texts;
-    let all_texts = texts.iter().all(|(tag, _)| *tag == tag::STR);
-    (is_map && all_texts).then_some([(one, its), (other, others)])
+    let mut rest = bytes.strip_prefix(&[tag::MAP, 2])?;
+    let mut text = || {
+        let (&[tag, length], after) = rest.split_first_chunk()?;
+        let (length, after) = match length {
+            LONG => {
+                let (length, after) = after.split_first_chunk()?;
+                (usize::from(u16::from_le_bytes(*length)), after)
+            }
+            short if short < LONG => (usize::from(short), after),
+            _ => return None,
+        };
+        let (text, after) = after.split_at_checked(length)?;
+        rest = after;
+        if tag == tag::STR { std::str::from_utf8(text).ok() } else { None }
+    };
+    let texts = [(text()?, text()?), (text()?, text()?)];
+    rest.is_empty().then_some(texts)
 }
+
+/// Begins a length of two bytes; all that are less are the length itself.
+const LONG: u8 = 251;
 
 impl<'b> Decode<Context<'b>> for Checked {
     fn decode<D: Decoder<Context = Context<'b>>>(decoder: &mut D) -> Result<Self, ReadError> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use fedecks_protocol::{CloseReason, DeviceId};
 use fedecks_store::BoxFuture;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use super::{Backplane, BackplaneError, DeliverError, Node, Payload};
@@ -24,10 +25,10 @@ pub struct InProcess {
 
 #[derive(Debug, Default)]
 struct State {
-    nodes: HashMap<NodeId, Weak<dyn Node>>,
+    nodes: HashMap<NodeId, Weak<dyn Node>, RandomState>,
     /// The nodes that are subscribed to a topic. There are few, so a list is enough.
     topics: HashMap<Topic, Vec<NodeId>>,
-    presence: HashSet<ByDevice<Presence>>,
+    presence: HashSet<ByDevice<Presence>, RandomState>,
 }
 
 impl InProcess {
