@@ -91,7 +91,7 @@ def check_no_credential_is_left(board: Board, password: str) -> None:
 
 
 def live(args: argparse.Namespace) -> None:
-    LISTED.update(re.findall(r"^\| `data_dir/([a-z.]+)/?` \|", args.manual.read_text(), re.MULTILINE))
+    LISTED.update(re.findall(r"^\| `data_dir/([a-z.-]+)/?` \|", args.manual.read_text(), re.MULTILINE))
     folder, log = args.folder, args.folder / "serial.log"
     cloud = Cloud(args.cloud, folder, args.port, args.authority, args.certificate, args.key)
     args.running.append(cloud)

@@ -13,6 +13,13 @@ pub const DEVICE_ID_KEY: &str = "fedecks-device-id";
 /// Key of the token in the authentication header's map.
 pub const TOKEN_KEY: &str = "fedecks-token";
 
+/// Key of a claim among the credentials: a text that begins with `fdc_`.
+pub const CLAIM_KEY: &str = "claim";
+
+/// Key of the registration nonce among the credentials: 32 hexadecimal digits, the same each time that a device
+/// repeats a login, also after a restart.
+pub const NONCE_KEY: &str = "nonce";
+
 /// What a device authenticates with until it has a token: named values as the cloud's handler
 /// expects them, a user name and a password for example. `Debug` shows only the names.
 ///

@@ -20,7 +20,9 @@ mod term;
 mod token;
 
 pub use budget::Budget;
-pub use credentials::{Credentials, CredentialsError, DEVICE_ID_KEY, TOKEN_KEY};
+pub use credentials::{
+    CLAIM_KEY, Credentials, CredentialsError, DEVICE_ID_KEY, NONCE_KEY, TOKEN_KEY,
+};
 pub use delivery::{
     Ack, Capabilities, Content, DeliveryFrame, InstallationId, InvalidTag, Kept, Lane, Resume,
     Skip, SkipReason, StreamId, Tag,

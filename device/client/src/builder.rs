@@ -23,7 +23,8 @@ use crate::events::{self, Events};
 use crate::health::Vitals;
 use crate::requests;
 use crate::status::Status;
-use crate::storage::{DataDir, DiskQueue, PositionsFile, StoreError, TokenStore};
+use crate::storage::{DataDir, DiskQueue, NonceFile, PositionsFile, StoreError, TokenStore};
+use crate::store_jobs::StoreJobs;
 use crate::tls::{TlsOptions, TrustedTime};
 use crate::unsent::Unsent;
 use crate::url::CloudUrl;
@@ -255,9 +256,11 @@ impl ClientBuilder {
         if !self.url.is_secure() {
             warn!("nothing is encrypted: the URL starts with ws://");
         }
-        let store = TokenStore::new(&data_dir, device.clone());
+        let tokens = TokenStore::new(&data_dir, device.clone());
+        let nonces = NonceFile::new(&data_dir, device.clone());
         let limits = self.core.disk.unwrap_or_default();
         let queue = DiskQueue::new(&data_dir, &device, limits, self.core.limits.max_size);
+        let store = StoreJobs::new(tokens, nonces, queue);
         let alarm = Alarm::new().map_err(StartError::Timer)?;
         // A slow subscription must pause the connection for far less than the pong deadline.
         let limits = QueueLimits {
@@ -288,7 +291,7 @@ impl ClientBuilder {
             core,
             device,
             target,
-            (store, queue),
+            store,
             trusted_time,
             (publisher, asked, dispatcher),
             status_sender,

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use fedecks_device_core::{
     Action, Attempt, Connection, Event, KeepError, KeepId, LoggedIn, LoginError, LoginId, LogoutId,
-    NewKept, Notice, QueueDone, SendError, SendId, Settled, State, Time,
+    NewKept, Notice, SendError, SendId, Settled, State, Time,
 };
-use fedecks_protocol::{DeviceId, IssuedToken, SkipReason};
+use fedecks_protocol::{DeviceId, SkipReason};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
@@ -24,7 +24,7 @@ use crate::link::{Link, LinkEvent};
 use crate::log_events;
 use crate::requests::{self, Asked};
 use crate::status::Status;
-use crate::storage::{DiskQueue, TokenStore};
+use crate::store_jobs::{StoreJobs, StoreResult};
 use crate::tls::TrustedTime;
 use crate::traffic::TrafficCounters;
 use crate::watchdog::Watchdog;
@@ -36,15 +36,6 @@ pub(crate) struct Driver {
     pub(crate) messages: mpsc::Receiver<Outbound>,
     pub(crate) requests: mpsc::UnboundedReceiver<requests::Command>,
     pub(crate) watchdog: Option<Watchdog>,
-}
-
-/// The outcome of a job on the blocking pool.
-enum StoreResult {
-    Loaded(Result<Option<IssuedToken>, String>),
-    Stored(Result<(), String>),
-    Queue(QueueDone),
-    /// The trusted time was updated. The core does not need to know.
-    TimeObserved,
 }
 
 enum Input {
@@ -116,7 +107,7 @@ impl Driver {
                 command = commands.recv() => Input::Command(command),
                 Some(message) = messages.recv(), if flushed => Input::Message(message),
                 Some(command) = requests.recv(), if flushed => Input::Request(command),
-                Some(done) = executor.store_jobs.join_next() => Input::Store(unwind(done)),
+                Some(done) = executor.store.next() => Input::Store(done),
                 Some(_) = executor.closing.join_next() => continue,
                 () = executor.deliveries.changed() => continue,
                 fired = alarm.fired() => match fired {
@@ -154,14 +145,12 @@ pub(crate) struct Executor {
     device: DeviceId,
     traffic: TrafficCounters,
     target: Arc<Target>,
-    store: Arc<TokenStore>,
-    queue: DiskQueue,
+    store: StoreJobs,
     trusted_time: TrustedTime,
     events: Publisher,
     asked: Asked,
     deliveries: Dispatcher,
     link: Link,
-    store_jobs: JoinSet<StoreResult>,
     closing: JoinSet<()>,
     /// Number of the latest request.
     last_request: u64,
@@ -182,7 +171,7 @@ impl Executor {
         core: Connection,
         device: DeviceId,
         target: Target,
-        (store, queue): (TokenStore, DiskQueue),
+        store: StoreJobs,
         trusted_time: TrustedTime,
         (events, asked, deliveries): (Publisher, Asked, Dispatcher),
         status: watch::Sender<Status>,
@@ -192,14 +181,12 @@ impl Executor {
             device,
             traffic: target.traffic(),
             target: Arc::new(target),
-            store: Arc::new(store),
-            queue,
+            store,
             trusted_time,
             events,
             asked,
             deliveries,
             link: Link::Idle,
-            store_jobs: JoinSet::new(),
             closing: JoinSet::new(),
             last_request: 0,
             logins: Vec::new(),
@@ -272,6 +259,9 @@ impl Executor {
                 self.note_store_error(result.as_ref().err());
                 self.core.handle_stored(BootClock::now(), result);
             }
+            StoreResult::Nonce(login, nonce) => {
+                self.core.handle_nonce(BootClock::now(), login, nonce);
+            }
             StoreResult::Queue(done) => self.core.handle_queue(BootClock::now(), done),
             StoreResult::TimeObserved => {}
         }
@@ -281,27 +271,17 @@ impl Executor {
         self.deliveries.settle(&self.events, &mut self.core);
         while let Some(action) = self.core.poll_action() {
             match action {
-                Action::LoadToken => {
-                    let trusted_time = self.trusted_time.clone();
-                    self.store_job(move |store| {
-                        // The time comes first: without it the cloud's certificate may look invalid,
-                        // and the token is of no use then.
-                        if let Err(error) = trusted_time.load() {
-                            warn!(%error, "cannot read the trusted time");
-                        }
-                        StoreResult::Loaded(store.load().map_err(text))
-                    });
+                Action::LoadToken => self.store.load_token(self.trusted_time.clone()),
+                Action::Queue(job) => self.store.run_queue(job, self.trusted_time.plausible_ms()),
+                Action::StoreToken(token) => self.store.save_token(token),
+                Action::LoadNonce { login } => self.store.load_nonce(login),
+                Action::ForgetNonce => self.store.forget_nonce(),
+                Action::ForgetToken => self.store.forget_token(),
+                Action::TrustTime { server_time_ms } => {
+                    if let Some(peer) = self.link.peer() {
+                        self.store.trust_time(self.trusted_time.clone(), peer, server_time_ms);
+                    }
                 }
-                Action::Queue(job) => {
-                    let (queue, now_ms) = (self.queue.clone(), self.trusted_time.plausible_ms());
-                    self.store_job(move |_| StoreResult::Queue(queue.run(job, now_ms)));
-                }
-                Action::StoreToken(token) => self
-                    .store_job(move |store| StoreResult::Stored(store.save(&token).map_err(text))),
-                Action::ForgetToken => {
-                    self.store_job(|store| StoreResult::Stored(store.forget().map_err(text)));
-                }
-                Action::TrustTime { server_time_ms } => self.trust_time(server_time_ms),
                 Action::Dial { attempt, header } => {
                     let target = Arc::clone(&self.target);
                     self.link = Link::dial(attempt, target, header.expose().to_owned());
@@ -379,25 +359,6 @@ impl Executor {
         self.update_status(|_, _| {});
     }
 
-    fn store_job(&mut self, job: impl FnOnce(&TokenStore) -> StoreResult + Send + 'static) {
-        let store = Arc::clone(&self.store);
-        self.store_jobs.spawn_blocking(move || job(&store));
-    }
-
-    fn trust_time(&mut self, server_time_ms: u64) {
-        let Some(peer) = self.link.peer() else { return };
-        let trusted_time = self.trusted_time.clone();
-        // It has no lock of the directory, as it lives longer than this client.
-        self.store_job(move |store| {
-            if trusted_time.observe(server_time_ms, |claimed| peer.latest_valid(claimed)) {
-                if let Err(error) = store.check_lock().and_then(|()| trusted_time.persist()) {
-                    warn!(%error, "cannot store the trusted time");
-                }
-            }
-            StoreResult::TimeObserved
-        });
-    }
-
     fn note_store_error(&mut self, error: Option<&String>) {
         self.update_status(|status, _| status.store_error = error.cloned());
     }
@@ -416,8 +377,8 @@ impl Executor {
     /// Waits for the next store job, whose result may make the core start another one, and then for
     /// closing handshakes. `None` when nothing is left to wait for.
     async fn finish(&mut self) -> Option<StoreResult> {
-        if let Some(done) = self.store_jobs.join_next().await {
-            return Some(unwind(done));
+        if let Some(done) = self.store.next().await {
+            return Some(done);
         }
         while self.closing.join_next().await.is_some() {}
         None
@@ -429,13 +390,4 @@ fn reply<I: PartialEq, T>(pending: &mut Pending<I, T>, id: I, result: T) {
         // The caller may have dropped its future.
         let _ = pending.swap_remove(index).1.send(result);
     }
-}
-
-/// A panic in a job is a bug: it is resumed here, where it ends the loop visibly.
-fn unwind(done: Result<StoreResult, JoinError>) -> StoreResult {
-    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }

@@ -47,6 +47,7 @@ mod log_events;
 pub mod requests;
 mod status;
 pub mod storage;
+mod store_jobs;
 #[cfg(test)]
 mod testing;
 mod tls;

@@ -50,6 +50,14 @@ pub enum Action {
     StoreToken(IssuedToken),
     /// Delete the token and report the result to `handle_stored`.
     ForgetToken,
+    /// Load the registration nonce, or make one and save it, and report it to `handle_nonce`. It is on disk before the
+    /// cloud learns it, unless the disk fails.
+    LoadNonce {
+        /// The login that needs it.
+        login: LoginId,
+    },
+    /// Delete the nonce, before the next action. Failures are reported by the next result of `ForgetToken`.
+    ForgetNonce,
     /// The cloud's time, received over the link that is up now.
     TrustTime {
         /// Milliseconds since 1970-01-01 UTC.

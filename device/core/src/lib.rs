@@ -18,6 +18,7 @@ mod connection;
 mod delivery;
 mod event;
 mod kept;
+mod nonce;
 mod question;
 mod queue_job;
 mod request;
@@ -35,6 +36,7 @@ pub use delivery::{DeliveryKey, InboxStatus, KeptDelivery, Positions, StreamPosi
 pub use event::{Event, FailReason, LostReason};
 pub use fedecks_delivery::{NoReply, Outcome, Settled};
 pub use kept::{KeepError, KeepId, LaneQueueStatus, NewContent, NewKept, Place, QueueStatus};
+pub use nonce::Nonce;
 pub use question::{AskId, QuestionId, ReplyError, RequestError};
 pub use queue_job::{
     DiskLimits, DiskQueueStatus, FoundStream, QueueDone, QueueEntry, QueueItem, QueueJob,

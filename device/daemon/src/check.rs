@@ -28,7 +28,8 @@ const POLICIES: [&str; 2] = [
 const BUS: &str = "/run/dbus/system_bus_socket";
 
 /// What the service writes into its data directory begins like this.
-const STORED: [&str; 6] = ["identity", "lock", "provisioning", "time", "token", "unreachable"];
+const STORED: [&str; 7] =
+    ["identity", "lock", "provisioning", "registration-nonce", "time", "token", "unreachable"];
 
 /// The result of a check without an error: the service would run.
 #[derive(Debug)]

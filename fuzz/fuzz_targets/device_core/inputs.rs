@@ -14,7 +14,7 @@ use crate::input::{Input, LinkInput, token};
 
 /// The next input; an error at the end of the bytes.
 pub(crate) fn next(bytes: &mut Unstructured<'_>) -> Result<Input> {
-    Ok(match bytes.int_in_range(0..=21)? {
+    Ok(match bytes.int_in_range(0..=22)? {
         0 => Input::Pass(duration(bytes)?),
         1 => Input::Timeout,
         2 | 3 => Input::NextDeadline,
@@ -25,7 +25,7 @@ pub(crate) fn next(bytes: &mut Unstructured<'_>) -> Result<Input> {
         }),
         5 => Input::Stored(if bytes.arbitrary()? { Ok(()) } else { Err("read-only".into()) }),
         // Some are too long.
-        6 => Input::Login(bytes.int_in_range(0..=6_000)?),
+        6 => Input::Login(bytes.int_in_range(0..=6_000)?, bytes.arbitrary()?),
         7 => Input::Logout,
         8 => Input::Reconnect,
         9 => Input::Network(*bytes.choose(&[Network::Up, Network::Changed, Network::Down])?),
@@ -40,6 +40,7 @@ pub(crate) fn next(bytes: &mut Unstructured<'_>) -> Result<Input> {
         19 => Input::Ask(duration(bytes)?),
         20 => Input::Reply,
         21 => Input::Confirm(bytes.arbitrary()?),
+        22 => Input::Nonce,
         _ => {
             // From an attempt other than the current one in two of eight cases.
             let attempt = *bytes.choose(&[0, 0, 0, 0, 0, 0, -1, 1])?;

@@ -112,6 +112,14 @@ impl AtomicFile {
         self.sync_directory()
     }
 
+    /// [`AtomicFile::remove`], for which nothing is left in a directory that the first write creates.
+    pub(crate) fn remove_if_any(&self) -> Result<(), StoreError> {
+        match self.remove() {
+            Err(StoreError::NoDirectory { .. }) if self.directory.can_be_created() => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Fails if another process uses the directory.
     pub(super) fn check_lock(&self) -> Result<(), StoreError> {
         self.directory.check()

@@ -1,7 +1,7 @@
 //! Logins and logouts that have not been answered yet. A login never loses the previous token: only a
 //! token that the cloud issues for it replaces that one.
 
-use fedecks_protocol::Refusal;
+use fedecks_protocol::{Credentials, Refusal};
 
 use super::output::Output;
 use crate::action::{Action, AuthHeader};
@@ -9,6 +9,8 @@ use crate::request::{GiveUp, LoggedIn, LoginError, LoginId, LogoutId};
 
 #[derive(Debug, Default)]
 pub(super) struct Logins {
+    /// The newest, while its nonce is loaded.
+    preparing: Option<(LoginId, Credentials)>,
     waiting: Option<Login>,
     /// The login whose token is being saved.
     storing: Option<LoginId>,
@@ -24,6 +26,18 @@ struct Login {
 }
 
 impl Logins {
+    /// Keeps a login until it has a nonce. It replaces only one that waits for the same.
+    pub(super) fn prepare(&mut self, id: LoginId, credentials: Credentials, out: &mut Output) {
+        if let Some((login, _)) = self.preparing.replace((id, credentials)) {
+            answer(login, Err(LoginError::GivenUp(GiveUp::NewerLogin)), out);
+        }
+    }
+
+    /// The credentials of the login, if it is the one that waits for its nonce.
+    pub(super) fn take_prepared(&mut self, id: LoginId) -> Option<Credentials> {
+        self.preparing.take_if(|(login, _)| *login == id).map(|(_, credentials)| credentials)
+    }
+
     /// Starts a login, which replaces any other.
     pub(super) fn begin(&mut self, id: LoginId, header: AuthHeader, out: &mut Output) {
         self.cancel(GiveUp::NewerLogin, out);
@@ -65,8 +79,9 @@ impl Logins {
     }
 
     pub(super) fn cancel(&mut self, by: GiveUp, out: &mut Output) {
+        let preparing = self.preparing.take().map(|(login, _)| login);
         let waiting = self.waiting.take().map(|login| login.id);
-        for login in waiting.into_iter().chain(self.storing.take()) {
+        for login in waiting.into_iter().chain(self.storing.take()).chain(preparing) {
             answer(login, Err(LoginError::GivenUp(by)), out);
         }
     }

@@ -12,6 +12,7 @@ mod login;
 mod next;
 mod outbox;
 mod output;
+mod registration;
 mod requests;
 mod retry_policy;
 mod round_trip;
@@ -23,23 +24,22 @@ mod waiting;
 
 use std::time::Duration;
 
-use fedecks_protocol::{CloseCode, Credentials, IssuedToken, Proof, UpFrame};
+use fedecks_protocol::{CloseCode, IssuedToken, UpFrame};
 
 use self::dialing::Dialing;
-use self::login::answer;
 use self::next::Next;
 use self::session::Session;
 use self::shared::Shared;
 pub use self::token_store::Stored;
 use self::unregistered::Unregistered;
 use self::waiting::Waiting;
-use crate::action::{Action, AuthHeader};
+use crate::action::Action;
 use crate::attempt::{Attempt, DialError, Phase};
 use crate::config::Config;
 use crate::event::LostReason;
 use crate::kept::{KeepError, KeepId, NewKept, QueueStatus};
 use crate::queue_job::{DiskQueueStatus, QueueDone};
-use crate::request::{GiveUp, LoginError, LoginId, LogoutId, NotRegistered, SendError, SendId};
+use crate::request::{GiveUp, NotRegistered, SendError, SendId};
 use crate::state::State;
 use crate::time::Time;
 use crate::timers::{Timer, Timers};
@@ -128,39 +128,6 @@ impl Connection {
     /// Whether the store is up to date.
     pub fn stored(&self) -> Stored {
         self.shared.tokens.stored()
-    }
-
-    /// Logs in with credentials. Ends a current connection or attempt first. While the cloud cannot be
-    /// reached the login waits, for any number of attempts. [`Action::AnswerLogin`] follows when the
-    /// cloud has refused it, when its token has been passed to the store, or when a newer login, a logout
-    /// or the shutdown cancels it.
-    pub fn handle_login(&mut self, now: Time, id: LoginId, credentials: Credentials) {
-        let cx = &mut self.shared;
-        let header = if matches!(self.link, Link::Closed) {
-            Err(LoginError::GivenUp(GiveUp::Shutdown))
-        } else {
-            AuthHeader::new(&cx.config, Proof::Credentials(credentials)).map_err(Into::into)
-        };
-        match header {
-            Ok(header) => {
-                cx.logins.begin(id, header, &mut cx.out);
-                self.dial_now(now);
-            }
-            Err(error) => answer(id, Err(error), &mut cx.out),
-        }
-    }
-
-    /// Forgets the token, in memory and in the store, and ends the connection. [`Action::AnswerLogout`]
-    /// follows when the store has executed all commands. Ignored without an answer after the shutdown.
-    pub fn handle_logout(&mut self, id: LogoutId) {
-        if matches!(self.link, Link::Closed) {
-            return;
-        }
-        self.shared.logins.log_out(id, &mut self.shared.out);
-        self.close_locally(CloseCode::Normal);
-        let cx = &mut self.shared;
-        cx.tokens.forget(&mut cx.out);
-        self.link = Link::Unregistered(Unregistered::begin(cx));
     }
 
     /// Ends the current connection, attempt or wait, even a wait that the cloud asked for, and dials

@@ -14,8 +14,10 @@ pub(crate) enum Input {
     NextDeadline,
     Loaded(Result<Option<IssuedToken>, String>),
     Stored(Result<(), String>),
-    /// With a password of this size.
-    Login(usize),
+    /// With a password of this size, and a nonce or not.
+    Login(usize, bool),
+    /// The answer to the newest request for one.
+    Nonce,
     Logout,
     Reconnect,
     Shutdown,

@@ -50,7 +50,9 @@ fn input() -> impl Strategy<Value = Input> {
         3 => loaded.prop_map(Input::Loaded),
         4 => stored.prop_map(Input::Stored),
         // One in three is too long.
-        3 => select(vec![5, 5, 5_000]).prop_map(Input::Login),
+        5 => (select(vec![5, 5, 3_000, 5_000]), any::<bool>())
+            .prop_map(|(size, has_nonce)| Input::Login(size, has_nonce)),
+        3 => Just(Input::Nonce),
         1 => Just(Input::Logout),
         1 => Just(Input::Reconnect),
         4 => network.prop_map(Input::Network),

@@ -84,14 +84,11 @@ impl Observer {
                 }
                 self.core.handle_stored(now, result);
             }
-            Input::Login(size) => {
+            Input::Login(size, has_nonce) => {
                 allowed_after_shutdown = |action| matches!(action, Action::AnswerLogin { .. });
-                let credentials = Credentials::new().with("password", "x".repeat(size));
-                self.known.logins += 1;
-                let id = LoginId(self.known.logins);
-                self.known.unanswered.insert(id);
-                self.core.handle_login(now, id, credentials);
+                self.known.log_in(&mut self.core, now, size, has_nonce);
             }
+            Input::Nonce => self.known.give_nonce(&mut self.core, now),
             Input::Logout => {
                 may_forget = !self.known.shut_down;
                 self.core.handle_logout(LogoutId(self.known.logouts + 1));
@@ -223,13 +220,14 @@ impl Observer {
     /// Whatever has happened, the connection works again with a cloud that accepts it: by its token if there
     /// is one, within the longest wait and without any input but the passing of time.
     pub(crate) fn recover(&mut self) {
+        self.give(Input::Nonce);
         let (start, had_token) = (self.now, self.core.token().is_some());
         // A message that expires is a deadline too.
         for _ in 0..64 + 2 * self.kept.len() {
             match self.core.state() {
                 State::Loading | State::Unregistered => {
                     assert!(!had_token);
-                    self.give(Input::Login(5));
+                    self.give(Input::Login(5, true));
                 }
                 State::Waiting { .. } | State::Offline { .. } | State::Late { .. } => {
                     self.give(Input::NextDeadline);
@@ -344,6 +342,8 @@ impl Observer {
                 self.occupy_store();
                 assert_eq!(Some(&token), self.core.token(), "not the newest token");
             }
+            Action::LoadNonce { login } => self.known.on_load_nonce(login),
+            Action::ForgetNonce => assert!(self.core.token().is_none()),
             Action::ForgetToken => {
                 self.occupy_store();
                 assert!(self.known.ever_forgotten && self.core.token().is_none());

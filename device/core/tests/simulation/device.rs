@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fedecks_device_core::{Config, Connection, Event, LoginId, Time};
+use fedecks_device_core::{Config, Connection, Event, LoginId, Nonce, Time};
 use fedecks_protocol::{Credentials, DeviceId, IssuedToken};
 
 use crate::link::LinkId;
@@ -26,6 +26,7 @@ pub(crate) struct Store {
     pub(crate) mounted_at: Duration,
     pub(crate) fails: bool,
     pub(crate) token: Option<IssuedToken>,
+    pub(crate) nonce: Option<Nonce>,
 }
 
 /// What a device has done so far.
@@ -67,7 +68,7 @@ impl Device {
             id,
             link: None,
             path: Path::Good,
-            store: Store { mounted_at: Duration::ZERO, fails: false, token: None },
+            store: Store { mounted_at: Duration::ZERO, fails: false, token: None, nonce: None },
             sums: Sums::default(),
             boot: 0,
             booted_at: Duration::ZERO,
@@ -109,6 +110,13 @@ impl Device {
     pub(crate) fn load(&mut self, now: Duration) {
         let token = self.store.token.clone().filter(|_| now >= self.store.mounted_at);
         self.core.handle_loaded(self.clock(now), Ok(token));
+    }
+
+    /// Loads the nonce, or makes one.
+    pub(crate) fn load_nonce(&mut self, clock: Time, login: LoginId) {
+        let fresh = u128::from(self.seed) << 64 | u128::from(self.logins);
+        let nonce = *self.store.nonce.get_or_insert(Nonce::new(fresh.to_be_bytes()));
+        self.core.handle_nonce(clock, login, nonce);
     }
 
     /// Saves a token in the store, or deletes it.

@@ -226,6 +226,10 @@ impl World {
             Action::StoreToken(token) => {
                 self.use_store(device, |it, now| it.write(now, Some(token)));
             }
+            Action::LoadNonce { login } => {
+                self.give(device, |it, clock| it.load_nonce(clock, login));
+            }
+            Action::ForgetNonce => it.store.nonce = None,
             Action::ForgetToken => {
                 it.sums.forgets += 1;
                 self.use_store(device, |it, now| it.write(now, None));

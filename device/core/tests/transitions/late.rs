@@ -85,7 +85,7 @@ fn a_late_token_is_dropped_by_a_revocation_or_a_logout() {
     it.refused(2, Refusal::TokenRevoked, None).expect_token(None);
     assert!(!it.core.token_is_late());
     let mut it = Machine::late();
-    it.logout(1).expect([forget(), emit(Event::Unregistered)]);
+    it.logout(1).expect([forget_nonce(), forget(), emit(Event::Unregistered)]);
     it.expect_token(None).expect_state(State::Unregistered);
     assert!(!it.core.token_is_late());
 }

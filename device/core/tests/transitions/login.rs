@@ -160,3 +160,75 @@ fn a_login_survives_the_revocation_of_earlier_tokens() {
 fn rejections() -> impl Iterator<Item = Refusal> {
     Refusal::ALL.into_iter().filter(|refusal| !matches!(refusal.status(), 429 | 503))
 }
+
+/// A nonce, and what it makes of the credentials of a login.
+fn with_nonce(login: u64) -> (Nonce, Proof) {
+    let nonce = Nonce::new([0xab; 16]);
+    (nonce, Proof::Credentials(without_nonce(login).with("nonce", "ab".repeat(16))))
+}
+
+#[test]
+fn credentials_without_a_nonce_are_sent_with_one() {
+    for (mut it, ended) in each_state(CloseCode::Normal) {
+        let attempt = it.core.attempts() + 1;
+        let before = it.snapshot();
+        it.core.handle_login(it.now, LoginId(1), without_nonce(1));
+        // A connection continues until then.
+        it.expect([load_nonce(1)]);
+        assert_eq!(it.snapshot(), before);
+        let (nonce, proof) = with_nonce(1);
+        it.core.handle_nonce(it.now, LoginId(1), nonce);
+        it.expect(ended.into_iter().chain(dial(attempt, proof)));
+        // Once is enough.
+        it.core.handle_nonce(it.now, LoginId(1), nonce);
+        it.expect([]);
+    }
+}
+
+#[test]
+fn a_login_is_cancelled_while_its_nonce_is_loaded() {
+    let (nonce, proof) = with_nonce(2);
+    let start = || {
+        let mut it = Machine::unregistered();
+        it.core.handle_login(it.now, LoginId(1), without_nonce(1));
+        it.after(|it| it)
+    };
+    let mut it = start();
+    it.core.handle_login(it.now, LoginId(2), without_nonce(2));
+    it.expect([login_cancelled(1, GiveUp::NewerLogin), load_nonce(2)]);
+    it.core.handle_nonce(it.now, LoginId(1), nonce);
+    it.expect([]).expect_state(State::Unregistered);
+    it.core.handle_nonce(it.now, LoginId(2), nonce);
+    it.expect(dial(1, proof));
+
+    let mut it = start();
+    it.login(2);
+    it.expect([login_cancelled(1, GiveUp::NewerLogin)].into_iter().chain(dial(1, by_login(2))));
+
+    for by in [GiveUp::Logout, GiveUp::Shutdown] {
+        let mut it = start();
+        if by == GiveUp::Logout {
+            it.logout(1)
+        } else {
+            it.shutdown()
+        };
+        assert_eq!(it.drain().first(), Some(&login_cancelled(1, by)));
+        it.core.handle_nonce(it.now, LoginId(1), nonce);
+        it.expect([]);
+    }
+}
+
+#[test]
+fn a_nonce_that_does_not_fit_is_answered() {
+    let mut it = Machine::connected();
+    // The header is at most 4096 characters.
+    let long = Credentials::new().with("password", "x".repeat(3_000));
+    it.core.handle_login(it.now, LoginId(1), long);
+    it.expect([load_nonce(1)]);
+    it.core.handle_nonce(it.now, LoginId(1), with_nonce(1).0);
+    let [Output::Other(Action::AnswerLogin { login: LoginId(1), result })] = &it.drain()[..] else {
+        panic!("one answer and nothing else");
+    };
+    assert!(matches!(result, Err(LoginError::Invalid(AuthError::TooLong { .. }))));
+    it.expect_state(State::Connected);
+}

@@ -30,6 +30,11 @@ pub(crate) fn token(text: &str) -> IssuedToken {
 
 /// The credentials of this login.
 pub(crate) fn credentials(login: u64) -> Credentials {
+    without_nonce(login).with("nonce", "of this login")
+}
+
+/// The same without a registration nonce.
+pub(crate) fn without_nonce(login: u64) -> Credentials {
     Credentials::new().with("username", "marvin").with("password", format!("secret-{login}"))
 }
 
@@ -129,6 +134,19 @@ pub(crate) fn store(text: &str) -> Output {
 
 pub(crate) fn forget() -> Output {
     Output::Other(Action::ForgetToken)
+}
+
+/// What a logout deletes if no command of the store is running.
+pub(crate) fn forget_all() -> [Output; 2] {
+    [forget_nonce(), forget()]
+}
+
+pub(crate) fn forget_nonce() -> Output {
+    Output::Other(Action::ForgetNonce)
+}
+
+pub(crate) fn load_nonce(login: u64) -> Output {
+    Output::Other(Action::LoadNonce { login: LoginId(login) })
 }
 
 pub(crate) fn store_failed() -> Output {
