@@ -8,6 +8,7 @@ use std::time::Duration;
 use fedecks_protocol::DeviceId;
 
 use crate::boxed::StoreFuture;
+use crate::registrations::RegisteredBy;
 
 /// Stores the audit log. Follows the [contract](crate#contract) of every store.
 pub trait AuditStore: Send + Sync + 'static {
@@ -23,8 +24,8 @@ pub trait AuditStore: Send + Sync + 'static {
     fn expire_audit(&self, now: u64) -> StoreFuture<'_, usize>;
 }
 
-/// Who did something: `cli`, `server`, `token:` and the name of an API token, or `account:` and the name
-/// of an account; and from which address, if over the network.
+/// Who did something: `cli`, `server`, `token:` and the name of an API token, `account:` and the name of an account, or
+/// what let a device in, see [`RegisteredBy`]; and from which address, if over the network.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Actor {
     name: Cow<'static, str>,
@@ -51,6 +52,16 @@ impl Actor {
     /// bytes.
     pub fn account(name: &str) -> Self {
         Self::named("account", name)
+    }
+
+    /// What lets a device in.
+    pub fn registrant(by: &RegisteredBy) -> Self {
+        match by {
+            RegisteredBy::Account(name) => Self::account(name),
+            RegisteredBy::Claim(_) | RegisteredBy::Certificate { .. } | RegisteredBy::Other => {
+                Self { name: Cow::Owned(by.to_string()), address: None }
+            }
+        }
     }
 
     /// The same from this address.
@@ -131,7 +142,7 @@ classes! {
     Devices => 2 "devices",
     /// People who signed in to the dashboard.
     SignIns => 3 "sign-ins",
-    /// Devices that logged in with an account.
+    /// Devices that logged in with an account or were registered.
     Logins => 4 "logins",
     /// Changes that were refused or failed.
     Refusals => 5 "refusals",
@@ -256,6 +267,10 @@ actions! {
     TokenAdded => Access "token-added",
     /// An API token was revoked.
     TokenRevoked => Access "token-revoked",
+    /// Claims were added.
+    ClaimsAdded => Access "claims-added",
+    /// A claim was revoked.
+    ClaimRevoked => Access "claim-revoked",
     /// The floor of the server's clock was reset to the time that the clock showed.
     ClockAccepted => Access "clock-accepted",
     /// A device was given a label, or its label was removed.
@@ -268,6 +283,14 @@ actions! {
     DeviceBlocked => Devices "device-blocked",
     /// A device was unblocked.
     DeviceUnblocked => Devices "device-unblocked",
+    /// A device that waited was approved.
+    RegistrationApproved => Devices "registration-approved",
+    /// A device that waited was rejected.
+    RegistrationRejected => Devices "registration-rejected",
+    /// A device was allowed to register again, once.
+    ReregistrationAllowed => Devices "reregistration-allowed",
+    /// A device presented a certificate with a new key.
+    CertificateChanged => Devices "certificate-changed",
     /// A device's connection was closed.
     DeviceDisconnected => Devices "device-disconnected",
     /// Someone signed in to the dashboard.
@@ -276,6 +299,12 @@ actions! {
     SignedOut => SignIns "signed-out",
     /// A device logged in with an account.
     LoggedIn => Logins "logged-in",
+    /// A device was registered.
+    Registered => Logins "registered",
+    /// A device that had been registered before was registered again.
+    Returned => Logins "returned",
+    /// A device was not registered, although its proof was right.
+    RegistrationRefused => Refusals "registration-refused",
     /// A change was refused, or failed.
     ChangeRefused => Refusals "change-refused",
     /// A message was sent to a device. Its content is not kept.

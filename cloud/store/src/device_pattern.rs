@@ -73,6 +73,11 @@ impl DevicePattern {
         self.as_str().split('*').next().unwrap_or_default()
     }
 
+    /// The only id that it matches, if it has no star.
+    pub fn exact(&self) -> Option<DeviceId> {
+        if self.as_str().contains('*') { None } else { DeviceId::new(self.as_str()).ok() }
+    }
+
     /// The pattern as text.
     pub fn as_str(&self) -> &str {
         &self.0.text

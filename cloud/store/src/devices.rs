@@ -6,6 +6,7 @@ use crate::audit::Actor;
 use crate::boxed::StoreFuture;
 use crate::device_pattern::DevicePattern;
 use crate::epoch::Epoch;
+use crate::registrations::Registration;
 use crate::text::{Unfit, check_line};
 
 /// Stores devices. Follows the [contract](crate#contract) of every store; each change except
@@ -15,7 +16,10 @@ pub trait DeviceStore: Epoch {
     /// its tokens were of `generation`. A forgotten device does not reappear by a note with an older
     /// generation than that of its forgetting. The latest note counts, but not one that is more than a day
     /// later than this one: it was made by a clock that was ahead. Never waits.
-    fn seen(&self, device: &DeviceId, generation: u64, at: u64);
+    ///
+    /// A device that came `by_token` has stored it, so that from then on the nonce of its registration is worthless,
+    /// see [`RegistrationStore::register`](crate::RegistrationStore::register).
+    fn seen(&self, device: &DeviceId, generation: u64, at: u64, by_token: bool);
 
     /// A page of the devices that were ever seen, revoked or blocked and not forgotten since, ordered by
     /// id.
@@ -86,6 +90,32 @@ pub struct DeviceRecord {
     pub generation: u64,
     /// Since when it is blocked, in seconds since 1970-01-01 UTC; `None` if it is not.
     pub blocked_at: Option<u64>,
+    /// By what it was registered last; `None` if that is not known.
+    pub registration: Option<Registration>,
+    /// Until when it may be registered again, once, in seconds since 1970-01-01 UTC; `None` if it may not.
+    pub reregistration_allowed_until: Option<u64>,
+    /// The SHA-256 of the public key of its certificate; `None` if it has none.
+    pub certificate_key: Option<[u8; 32]>,
+    /// Whether that key was revoked together with its tokens.
+    pub certificate_refused: bool,
+}
+
+impl DeviceRecord {
+    /// A device of which nothing is known but its id.
+    pub fn new(id: DeviceId) -> Self {
+        Self {
+            id,
+            label: None,
+            first_seen: None,
+            last_seen: None,
+            generation: 0,
+            blocked_at: None,
+            registration: None,
+            reregistration_allowed_until: None,
+            certificate_key: None,
+            certificate_refused: false,
+        }
+    }
 }
 
 /// Selects devices.

@@ -7,7 +7,7 @@ pub enum StoreError {
     /// The name is taken.
     #[error("the {what} {name:?} already exists")]
     Exists {
-        /// `account`, `API token` or `store`.
+        /// `account`, `claim`, `API token` or `store`.
         what: &'static str,
         /// Its name.
         name: String,

@@ -1,4 +1,4 @@
-//! Persistent records of a Fedecks server: accounts, devices, API tokens, the audit log, and queues of what
+//! Persistent records of a Fedecks server: accounts, devices, claims, API tokens, the audit log, and queues of what
 //! waits to be delivered, such as events for webhooks. And the clock that they are dated and judged by, see [`Clock`].
 //!
 //! Each kind has its record types and a storage trait, which any database can implement; a [`Store`]
@@ -13,7 +13,7 @@
 //! - Every call is answered in bounded time, possibly with an error.
 //! - Dropping a future discards the answer, not the change.
 //!
-//! A change of accounts, devices or API tokens is written together with its line in the audit log, which
+//! A change of accounts, devices, claims or API tokens is written together with its line in the audit log, which
 //! names `by` as its author.
 //!
 //! Notes ([`DeviceStore::seen`], [`ApiTokenStore::api_token_used`], [`KnownLoginStore::login_succeeded`],
@@ -30,6 +30,7 @@ mod accounts;
 mod api_tokens;
 mod audit;
 mod boxed;
+mod claims;
 mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -46,6 +47,7 @@ mod latency;
 mod messages;
 mod queue;
 mod queue_item;
+mod registrations;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod stats;
@@ -63,6 +65,10 @@ pub use audit::{
     AuditStore,
 };
 pub use boxed::{BoxFuture, StoreFuture};
+pub use claims::{
+    ClaimId, ClaimQuery, ClaimRecord, ClaimSecret, ClaimState, ClaimStore, ClaimUse,
+    InvalidClaimId, InvalidClaimSecret, NewClaim,
+};
 pub use clock::{
     BUILD_TIME, Clock, ClockSource, FloorFile, FloorFileError, ManualClock, SystemClock,
 };
@@ -93,6 +99,11 @@ pub use queue::{
     Settled, Settlement,
 };
 pub use queue_item::QueueItem;
+pub use registrations::{
+    Approval, InvalidRegistrationNonce, REPETITION_S, RETURN_INTERVAL_S, RegisteredBy,
+    Registration, RegistrationNonce, RegistrationOutcome, RegistrationProof, RegistrationRefusal,
+    RegistrationRequest, RegistrationStore, RevokeFilter, RevokedDevices,
+};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteStore, StoreOptions};
 pub use stats::{StoreMonitor, StoreStats};

@@ -3,12 +3,14 @@
 use crate::accounts::AccountStore;
 use crate::api_tokens::ApiTokenStore;
 use crate::audit::AuditStore;
+use crate::claims::ClaimStore;
 use crate::consumers::ConsumerStore;
 use crate::device_queue::DeviceQueueStore;
 use crate::devices::DeviceStore;
 use crate::known_logins::KnownLoginStore;
 use crate::messages::MessageStore;
 use crate::queue::QueueStore;
+use crate::registrations::RegistrationStore;
 use crate::stats::StoreMonitor;
 
 /// A store of everything in this crate, with [one contract](crate#contract). Code that needs one kind of
@@ -18,6 +20,8 @@ use crate::stats::StoreMonitor;
 pub trait Store:
     AccountStore
     + DeviceStore
+    + ClaimStore
+    + RegistrationStore
     + ApiTokenStore
     + KnownLoginStore
     + AuditStore
@@ -32,6 +36,8 @@ pub trait Store:
 impl<S> Store for S where
     S: AccountStore
         + DeviceStore
+        + ClaimStore
+        + RegistrationStore
         + ApiTokenStore
         + KnownLoginStore
         + AuditStore

@@ -77,6 +77,12 @@ mod cloud {
         Settlement, SqliteStore, Step, Store, StoreError, StoreFuture, StoreMonitor, StoreOptions,
         StoreStats, StreamPosition, SystemClock,
     };
+    use fedecks_cloud::store::{
+        Approval, ClaimId, ClaimQuery, ClaimRecord, ClaimSecret, ClaimState, ClaimStore, ClaimUse,
+        InvalidClaimId, InvalidClaimSecret, InvalidRegistrationNonce, NewClaim, RegisteredBy,
+        Registration, RegistrationNonce, RegistrationOutcome, RegistrationProof,
+        RegistrationRefusal, RegistrationRequest, RegistrationStore, RevokeFilter, RevokedDevices,
+    };
     use fedecks_cloud::{
         BuildError, Builder, Decision, Denylist, DeviceId, Fedecks, Handler, Hub, Keyring, Listen,
         Login, Message, Options, Outcome, Published, ServeOptions, Session, Term,

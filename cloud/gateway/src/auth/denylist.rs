@@ -126,7 +126,9 @@ impl Denylist {
         AccessChanges::new(self.0.changes.subscribe())
     }
 
-    async fn refresh(&self) -> Result<(), StoreError> {
+    /// Learns now what other processes have changed in the store, or what was changed without the denylist, such as by
+    /// [`RegistrationStore::revoke_matching`](fedecks_store::RegistrationStore::revoke_matching).
+    pub async fn refresh(&self) -> Result<(), StoreError> {
         let (known, known_epoch) = {
             let cache = self.0.cache.read();
             (cache.change, cache.epoch)

@@ -131,7 +131,8 @@ fn on_connected<H: Handler>(context: &GatewayContext<H>, session: &Session) {
 
 fn record_seen<H: Handler>(context: &GatewayContext<H>, session: &Session) {
     let (device, now) = (session.device(), context.clock.now());
-    context.store.seen(device, session.connection_handle().generation, now);
+    let by_token = matches!(session.authenticated_by(), AuthenticatedBy::Token { .. });
+    context.store.seen(device, session.connection_handle().generation, now, by_token);
 }
 
 /// How much of what the device sends is read at the end, in bytes, to find the answer to our close frame, or

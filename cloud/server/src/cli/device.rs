@@ -169,7 +169,7 @@ fn list(
 }
 
 fn row(device: &DeviceRecord) -> Row {
-    let DeviceRecord { id, label, first_seen, last_seen, generation, blocked_at } = device;
+    let DeviceRecord { id, label, first_seen, last_seen, generation, blocked_at, .. } = device;
     let (revoked, blocked) = ((*generation > 0).then(|| utc(*generation)), blocked_at.map(utc));
     let columns = format!(
         "{id}\t{}\t{}\t{}\t{}\t{}",

@@ -20,29 +20,27 @@ async fn seen_and_labelled(store: &impl DeviceStore) {
     assert_eq!(store.devices_page(&DeviceQuery::default()).await.unwrap(), []);
     assert_eq!(store.device(&device("a")).await.unwrap(), None);
     assert!(!store.set_label(&device("a"), Some("Pump"), &cli()).await.unwrap());
-    store.seen(&device("a"), 0, 20);
-    store.seen(&device("a"), 0, 30);
-    store.seen(&device("b"), 0, 10);
+    store.seen(&device("a"), 0, 20, false);
+    store.seen(&device("a"), 0, 30, false);
+    store.seen(&device("b"), 0, 10, false);
     let seen = until_seen(store, &[("a", 30), ("b", 10)]).await;
     assert_eq!(seen.keys().collect::<Vec<_>>(), ["a", "b"]);
     // A late note of an earlier time does not change the latest.
-    store.seen(&device("a"), 0, 25);
-    store.seen(&device("b"), 0, 11);
+    store.seen(&device("a"), 0, 25, false);
+    store.seen(&device("b"), 0, 11, false);
     until_seen(store, &[("a", 30), ("b", 11)]).await;
     // Except for one that a clock has noted while it was ahead.
-    store.seen(&device("a"), 0, 40 * 24 * 3600);
+    store.seen(&device("a"), 0, 40 * 24 * 3600, false);
     until_seen(store, &[("a", 40 * 24 * 3600)]).await;
-    store.seen(&device("a"), 0, 30);
+    store.seen(&device("a"), 0, 30, false);
     until_seen(store, &[("a", 30)]).await;
     assert!(store.set_label(&device("b"), Some("Pump"), &cli()).await.unwrap());
     let record = store.device(&device("b")).await.unwrap().unwrap();
     let expected = DeviceRecord {
-        id: device("b"),
         label: Some("Pump".to_owned()),
         first_seen: Some(10),
         last_seen: Some(11),
-        generation: 0,
-        blocked_at: None,
+        ..DeviceRecord::new(device("b"))
     };
     assert_eq!(record, expected);
     assert!(store.set_label(&device("b"), None, &cli()).await.unwrap());
@@ -56,7 +54,7 @@ async fn pages(store: &impl DeviceStore) {
     for (id, label) in
         [("site-a-1", Some("Küche")), ("site-a-2", None), ("site-b-1", Some("Keller"))]
     {
-        store.seen(&device(id), 0, 50);
+        store.seen(&device(id), 0, 50, false);
         until_seen(store, &[(id, 50)]).await;
         store.set_label(&device(id), label, &cli()).await.unwrap();
     }
@@ -134,7 +132,7 @@ async fn access(store: &impl DeviceStore) {
     assert!(store.device(&device("unseen")).await.unwrap().unwrap().blocked_at.is_some());
 
     // Being seen changes no access.
-    store.seen(&a, 0, 40);
+    store.seen(&a, 0, 40, false);
     until_seen(store, &[("a", 40)]).await;
     assert_eq!(store.device(&a).await.unwrap().unwrap().generation, second.generation);
     assert_eq!(after(unblocked.change).await.len(), 1);
@@ -143,7 +141,7 @@ async fn access(store: &impl DeviceStore) {
 async fn forgetting(store: &impl DeviceStore) {
     let (by, id) = (cli(), device("passing"));
     assert_eq!(store.forget(&id, &by).await.unwrap(), ForgetOutcome::Unknown);
-    store.seen(&id, 0, 60);
+    store.seen(&id, 0, 60, false);
     until_seen(store, &[("passing", 60)]).await;
     store.set_label(&id, Some("Guest"), &by).await.unwrap();
     store.block(&id, &by).await.unwrap();
@@ -162,11 +160,11 @@ async fn forgetting(store: &impl DeviceStore) {
     assert_eq!(store.forget(&id, &by).await.unwrap(), ForgetOutcome::Unknown);
 
     // A late note of an earlier session.
-    store.seen(&id, forgotten.generation - 1, 61);
-    store.seen(&device("later"), 0, 61);
+    store.seen(&id, forgotten.generation - 1, 61, false);
+    store.seen(&device("later"), 0, 61, false);
     until_seen(store, &[("later", 61)]).await;
     assert_eq!(store.device(&id).await.unwrap(), None);
-    store.seen(&id, forgotten.generation, 70);
+    store.seen(&id, forgotten.generation, 70, false);
     until_seen(store, &[("passing", 70)]).await;
     let record = store.device(&id).await.unwrap().unwrap();
     assert_eq!((record.label, record.first_seen), (None, Some(70)));

@@ -4,7 +4,7 @@ use fedecks_protocol::DeviceId;
 use rusqlite::types::Value;
 use rusqlite::{Row, params_from_iter};
 
-use super::columns::{damaged, to_column, unsigned};
+use super::columns::{address, damaged, to_column, unsigned};
 use super::store::SqliteStore;
 use crate::audit::{AuditAction, AuditEntry, AuditQuery, AuditRecord, AuditStore};
 use crate::boxed::StoreFuture;
@@ -59,13 +59,11 @@ fn record(row: &Row<'_>) -> rusqlite::Result<AuditRecord> {
     let unknown = || damaged(3, format!("{action:?} is not an action of the audit log"));
     let device: Option<String> = row.get(4)?;
     let device = device.map(DeviceId::new).transpose().map_err(|error| damaged(4, error))?;
-    let address: Option<String> = row.get(6)?;
-    let address = address.map(|address| address.parse()).transpose();
     Ok(AuditRecord {
         sequence: unsigned(row, 0)?,
         at: unsigned(row, 1)?,
         by: row.get(2)?,
-        address: address.map_err(|error| damaged(6, error))?,
+        address: address(row, 6)?,
         action: AuditAction::from_word(&action).ok_or_else(unknown)?,
         device,
         detail: row.get(5)?,

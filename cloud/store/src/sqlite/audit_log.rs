@@ -1,7 +1,7 @@
 //! Writes lines of the audit log. Reading them is in `audit`.
 
 use fedecks_protocol::DeviceId;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::columns::to_column;
 use crate::audit::{AuditClass, AuditEntry, AuditLimits};
@@ -24,7 +24,7 @@ const DELETE_OLD: &str = "DELETE FROM audit WHERE sequence IN (
 impl AuditLog {
     /// Adds a line, in the transaction of the change that it is about, and deletes the first ones of its
     /// class if there are too many.
-    pub(super) fn add(self, tx: &Transaction<'_>, entry: &AuditEntry) -> rusqlite::Result<()> {
+    pub(super) fn add(self, tx: &Connection, entry: &AuditEntry) -> rusqlite::Result<()> {
         let AuditEntry { at, by, action, device, detail: _ } = entry;
         let class = action.class();
         let (first, last) = numbers(tx, class)?;
@@ -71,7 +71,7 @@ impl AuditLog {
 }
 
 /// The numbers of the first and of the last line of a class; 0 if there never was one.
-fn numbers(tx: &Transaction<'_>, class: AuditClass) -> rusqlite::Result<(Option<i64>, i64)> {
+fn numbers(tx: &Connection, class: AuditClass) -> rusqlite::Result<(Option<i64>, i64)> {
     let number = |order: &str| {
         tx.prepare_cached(&format!(
             "SELECT number FROM audit WHERE class = ?1 ORDER BY sequence {order} LIMIT 1"

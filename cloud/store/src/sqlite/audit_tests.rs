@@ -138,6 +138,7 @@ const VERSION_3: &str = "
         password_hash TEXT NOT NULL,
         created_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE devices (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
     CREATE TABLE audit (
         sequence INTEGER PRIMARY KEY,
         at INTEGER NOT NULL,

@@ -140,7 +140,7 @@ async fn a_revocation_and_a_login_overtake_bulk_work() {
 async fn a_revocation_overtakes_a_flood_of_labels() {
     let (_dir, _path, store) = new_store();
     let (by, devices) = (cli(), devices(500));
-    devices.iter().for_each(|device| store.seen(device, 0, 1));
+    devices.iter().for_each(|device| store.seen(device, 0, 1, false));
     flushed(&store).await;
     let flood = devices
         .iter()

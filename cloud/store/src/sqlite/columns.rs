@@ -1,5 +1,7 @@
 //! Conversions of column values.
 
+use std::net::IpAddr;
+
 use fedecks_protocol::{Lane, Tag};
 use rusqlite::Row;
 
@@ -33,6 +35,13 @@ pub(super) fn tag_to_column(tag: Tag) -> i64 {
 pub(super) fn tag(row: &Row<'_>, column: usize) -> rusqlite::Result<Tag> {
     let number: i64 = row.get(column)?;
     Ok(Tag(u64::from_ne_bytes(number.to_ne_bytes())))
+}
+
+/// An address, as text.
+pub(super) fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<IpAddr>> {
+    let address: Option<String> = row.get(column)?;
+    let address = address.map(|address| address.parse()).transpose();
+    address.map_err(|error| damaged(column, error))
 }
 
 /// An error about a value that this library cannot have written.

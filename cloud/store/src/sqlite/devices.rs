@@ -7,7 +7,7 @@ use fedecks_protocol::DeviceId;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Error, OptionalExtension, Row, params, params_from_iter};
 
-use super::columns::{damaged, optional_unsigned, to_column, unsigned};
+use super::columns::{address, damaged, optional_unsigned, to_column, unsigned};
 use super::device_queue;
 use super::messages;
 use super::store::SqliteStore;
@@ -17,14 +17,15 @@ use crate::boxed::StoreFuture;
 use crate::device_pattern::DevicePattern;
 use crate::devices::{AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome};
 use crate::error::StoreError;
+use crate::registrations::{RegisteredBy, Registration};
 use crate::time::unix_now;
 
 /// The number of rows that a call reads before other calls get their turn.
 pub(super) const SCAN_ROWS: usize = 2000;
 
 impl DeviceStore for SqliteStore {
-    fn seen(&self, device: &DeviceId, generation: u64, at: u64) {
-        self.write_behind.seen(device, generation, at);
+    fn seen(&self, device: &DeviceId, generation: u64, at: u64, by_token: bool) {
+        self.write_behind.seen(device, generation, at, by_token);
     }
 
     fn devices_page<'a>(&'a self, query: &'a DeviceQuery) -> StoreFuture<'a, Vec<DeviceRecord>> {
@@ -102,6 +103,8 @@ impl DeviceStore for SqliteStore {
                 &format!(
                     "UPDATE devices
                      SET forgotten = 1, label = NULL, first_seen = NULL, last_seen = NULL,
+                         registered_by = NULL, registered_at = NULL, registered_from = NULL,
+                         returned_at = NULL, {REVOKED},
                          generation = max(generation + 1, ?2), change = {NEXT_CHANGE}
                      WHERE id = ?1
                      RETURNING {ACCESS}"
@@ -122,7 +125,7 @@ impl DeviceStore for SqliteStore {
              VALUES (?1, max(1, ?2), {NEXT_CHANGE})
              ON CONFLICT (id) DO UPDATE
              SET generation = max(generation + 1, excluded.generation),
-                 change = excluded.change, forgotten = 0
+                 change = excluded.change, forgotten = 0, {REVOKED}
              RETURNING {ACCESS}"
         );
         let values = vec![device.as_str().to_owned().into(), to_column(unix_now()).into()];
@@ -192,12 +195,19 @@ impl SqliteStore {
     }
 }
 
-const RECORD: &str = "id, label, first_seen, last_seen, generation, blocked_at";
+const RECORD: &str =
+    "id, label, first_seen, last_seen, generation, blocked_at, registered_by, registered_at,
+    registered_from, reregistration_until, certificate_key, certificate_refused";
+
+/// What revoking means besides the generation: the latest registration cannot be repeated, no permission to register
+/// again is left, and the key of the certificate is refused.
+pub(super) const REVOKED: &str = "nonce = NULL, came_by_token = 1, reregistration_until = NULL,
+    certificate_refused = certificate_key IS NOT NULL";
 
 const ACCESS: &str = "id, generation, blocked_at IS NOT NULL, change";
 
 /// The number of the next change of any device's access.
-const NEXT_CHANGE: &str = "(SELECT ifnull(max(change), 0) + 1 FROM devices)";
+pub(super) const NEXT_CHANGE: &str = "(SELECT ifnull(max(change), 0) + 1 FROM devices)";
 
 /// A part of the answer to a query.
 struct Scan {
@@ -307,7 +317,18 @@ fn record(row: &Row<'_>) -> rusqlite::Result<DeviceRecord> {
         last_seen: optional_unsigned(row, 3)?,
         generation: unsigned(row, 4)?,
         blocked_at: optional_unsigned(row, 5)?,
+        registration: registration(row, 6)?,
+        reregistration_allowed_until: optional_unsigned(row, 9)?,
+        certificate_key: row.get(10)?,
+        certificate_refused: row.get(11)?,
     })
+}
+
+/// The registration in a column and the two after it.
+pub(super) fn registration(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Registration>> {
+    let Some(by) = row.get::<_, Option<String>>(column)? else { return Ok(None) };
+    let (by, at) = (RegisteredBy::from_text(&by), unsigned(row, column + 1)?);
+    Ok(Some(Registration { by, at, address: address(row, column + 2)? }))
 }
 
 fn access_state(row: &Row<'_>) -> rusqlite::Result<AccessState> {
@@ -320,6 +341,6 @@ fn access_state(row: &Row<'_>) -> rusqlite::Result<AccessState> {
 }
 
 /// The device id in the first column.
-fn device_id(row: &Row<'_>) -> rusqlite::Result<DeviceId> {
+pub(super) fn device_id(row: &Row<'_>) -> rusqlite::Result<DeviceId> {
     DeviceId::new(row.get::<_, String>(0)?).map_err(|error| damaged(0, error))
 }

@@ -62,7 +62,7 @@ impl Fixture {
         }
         assert!(started.elapsed() < CALL_TIMEOUT, "{case}: {:?}", started.elapsed());
         assert!(!store.stats().healthy, "{case}");
-        store.seen(&a, 0, 7);
+        store.seen(&a, 0, 7, false);
         assert_eq!(store.stats().notes_dropped, 0);
     }
 
@@ -116,7 +116,7 @@ async fn a_replaced_file_does_not_get_the_log_of_the_old_one() {
     }
     assert!(fs::metadata(fixture.folder.path().join("store-wal")).unwrap().len() > 0);
     fs::rename(&fixture.copy, &fixture.path).unwrap();
-    fixture.store.seen(&device("a"), 0, 7);
+    fixture.store.seen(&device("a"), 0, 7, false);
     fixture.works().await;
     assert_eq!(fixture.store.device(&device("newer-1")).await.unwrap(), None);
 }
@@ -164,7 +164,7 @@ async fn a_hanging_disk_does_not_delay_answers_beyond_the_deadline() {
     let took = started.elapsed();
     assert!(took >= CALL_TIMEOUT && took < CALL_TIMEOUT + 2 * ANSWER_GRACE, "{took:?}");
     release.send(()).unwrap();
-    fixture.store.seen(&device("a"), 0, 7);
+    fixture.store.seen(&device("a"), 0, 7, false);
     fixture.works().await;
 }
 
@@ -173,7 +173,7 @@ async fn a_panicking_call_does_not_affect_others() {
     let fixture = Fixture::new().await;
     let panicked = fixture.store.read::<()>(|_| panic!("as asked for")).await;
     assert!(matches!(panicked, Err(StoreError::Failed { .. })), "{panicked:?}");
-    fixture.store.seen(&device("a"), 0, 7);
+    fixture.store.seen(&device("a"), 0, 7, false);
     fixture.works().await;
 }
 
@@ -199,7 +199,7 @@ async fn a_full_disk_fails_writes_until_there_is_room() {
     };
     assert!(error.to_string().contains("full"), "{error}");
     assert!(store.password_hash("marvin").await.unwrap().is_some(), "reading needs no room");
-    store.seen(&device("a"), 0, 7);
+    store.seen(&device("a"), 0, 7, false);
     let epoch = store.epoch();
     pages(1_000_000).await.unwrap();
     fixture.works().await;

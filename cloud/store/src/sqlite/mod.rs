@@ -11,6 +11,7 @@ mod backup;
 mod calls;
 #[cfg(test)]
 mod calls_tests;
+mod claims;
 mod columns;
 mod consumers;
 mod device_queue;
@@ -26,6 +27,7 @@ mod login_notes;
 mod messages;
 mod new_file;
 mod queue;
+mod registrations;
 mod schema;
 mod seen_notes;
 mod server_lock;

@@ -268,6 +268,56 @@ const MIGRATIONS: &[&str] = &[
          missed INTEGER NOT NULL,
          used_at INTEGER NOT NULL
      ) STRICT, WITHOUT ROWID;",
+    // `came_by_token` is set once the device has stored its token; then its nonce is worthless. `ends_at` is when a claim
+    // has or will have become worthless, as far as is known.
+    "ALTER TABLE devices ADD COLUMN registered_by TEXT;
+     ALTER TABLE devices ADD COLUMN registered_at INTEGER;
+     ALTER TABLE devices ADD COLUMN registered_from TEXT;
+     ALTER TABLE devices ADD COLUMN nonce BLOB;
+     ALTER TABLE devices ADD COLUMN came_by_token INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE devices ADD COLUMN returned_at INTEGER;
+     ALTER TABLE devices ADD COLUMN reregistration_until INTEGER;
+     ALTER TABLE devices ADD COLUMN certificate_key BLOB;
+     ALTER TABLE devices ADD COLUMN certificate_refused INTEGER NOT NULL DEFAULT 0;
+     CREATE INDEX devices_by_registration ON devices (registered_by, id) WHERE registered_by IS NOT NULL;
+     CREATE TABLE claims (
+         number INTEGER PRIMARY KEY AUTOINCREMENT,
+         id INTEGER NOT NULL UNIQUE,
+         hash BLOB NOT NULL UNIQUE,
+         devices TEXT NOT NULL,
+         uses INTEGER NOT NULL,
+         used INTEGER NOT NULL DEFAULT 0,
+         returns INTEGER NOT NULL,
+         returned INTEGER NOT NULL DEFAULT 0,
+         expires_at INTEGER,
+         revoked_at INTEGER,
+         label TEXT,
+         approval INTEGER NOT NULL,
+         note TEXT,
+         created_at INTEGER NOT NULL,
+         created_by TEXT NOT NULL,
+         ends_at INTEGER
+     ) STRICT;
+     CREATE INDEX claims_by_end ON claims (ends_at) WHERE ends_at IS NOT NULL;
+     CREATE TABLE claim_uses (
+         number INTEGER PRIMARY KEY AUTOINCREMENT,
+         claim INTEGER NOT NULL,
+         device TEXT NOT NULL,
+         at INTEGER NOT NULL,
+         address TEXT,
+         returned INTEGER NOT NULL
+     ) STRICT;
+     CREATE INDEX claim_uses_by_claim ON claim_uses (claim, number);
+     CREATE TABLE approvals (
+         device TEXT PRIMARY KEY,
+         claim INTEGER NOT NULL,
+         nonce BLOB,
+         state INTEGER NOT NULL,
+         since INTEGER NOT NULL,
+         asked_at INTEGER NOT NULL,
+         address TEXT
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX approvals_by_time ON approvals (asked_at);",
 ];
 
 /// The size in bytes that the write-ahead log keeps when it is not needed.

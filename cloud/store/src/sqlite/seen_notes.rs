@@ -11,6 +11,8 @@ pub(super) struct Seen {
     /// Of the device's tokens.
     pub(super) generation: u64,
     pub(super) at: u64,
+    /// The latest generation of the tokens that it came by.
+    pub(super) by_token: Option<u64>,
 }
 
 /// How many notes a statement writes, if there are that many. For each statement SQLite opens the table anew.
@@ -21,8 +23,9 @@ pub(super) fn write_seen(
     tx: &Connection,
     mut notes: Vec<(&DeviceId, Seen)>,
 ) -> rusqlite::Result<()> {
-    notes.sort_unstable_by_key(|(device, seen)| (seen.generation, *device));
-    for notes in notes.chunk_by(|(_, one), (_, other)| one.generation == other.generation) {
+    let shared = |seen: &Seen| (seen.generation, seen.by_token);
+    notes.sort_unstable_by_key(|(device, seen)| (shared(seen), *device));
+    for notes in notes.chunk_by(|(_, one), (_, other)| shared(one) == shared(other)) {
         let (many, few) = notes.split_at(notes.len() - notes.len() % ROWS);
         write_rows(tx, many, ROWS)?;
         write_rows(tx, few, 1)?;
@@ -30,20 +33,22 @@ pub(super) fn write_seen(
     Ok(())
 }
 
-/// Writes notes of one generation, so many with a statement.
+/// Writes notes of the same generations, so many with a statement.
 fn write_rows(
     tx: &Connection,
     notes: &[(&DeviceId, Seen)],
     at_once: usize,
 ) -> rusqlite::Result<()> {
-    let Some((_, Seen { generation, .. })) = notes.first() else { return Ok(()) };
+    let Some((_, Seen { generation, by_token, .. })) = notes.first() else { return Ok(()) };
     let rows = vec!["(?, ?, ?)"; at_once].join(", ");
     let mut statement = tx.prepare_cached(&format!(
         "INSERT INTO devices (id, first_seen, last_seen) VALUES {rows}
              ON CONFLICT (id) DO UPDATE
              SET first_seen = min(ifnull(first_seen, excluded.first_seen), excluded.first_seen),
                  last_seen = {},
-                 forgotten = 0
+                 forgotten = 0,
+                 came_by_token = came_by_token OR ifnull(? >= generation, 0),
+                 nonce = CASE WHEN ? >= generation THEN NULL ELSE nonce END
              WHERE forgotten = 0 OR generation <= ?",
         later_of("last_seen", "excluded.last_seen")
     ))?;
@@ -56,7 +61,10 @@ fn write_rows(
             statement.raw_bind_parameter(parameter + 3, at)?;
             parameter += 3;
         }
-        statement.raw_bind_parameter(parameter + 1, to_column(*generation))?;
+        let by_token = by_token.map(to_column);
+        statement.raw_bind_parameter(parameter + 1, by_token)?;
+        statement.raw_bind_parameter(parameter + 2, by_token)?;
+        statement.raw_bind_parameter(parameter + 3, to_column(*generation))?;
         statement.raw_execute()?;
     }
     Ok(())
@@ -72,14 +80,16 @@ mod tests {
         let database = Connection::open_in_memory().unwrap();
         let table =
             "CREATE TABLE devices (id TEXT PRIMARY KEY, first_seen INTEGER, last_seen INTEGER,
-            generation INTEGER NOT NULL DEFAULT 0, forgotten INTEGER NOT NULL DEFAULT 0) STRICT;
+            generation INTEGER NOT NULL DEFAULT 0, forgotten INTEGER NOT NULL DEFAULT 0,
+            came_by_token INTEGER NOT NULL DEFAULT 0, nonce BLOB) STRICT;
             INSERT INTO devices (id, generation, forgotten) VALUES ('10', 5, 1), ('11', 5, 1);";
         database.execute_batch(table).unwrap();
         let devices: Vec<_> = (0..ROWS + 9).map(|number| device(&number.to_string())).collect();
         // Of the two that were forgotten, one has a newer token.
         let generation = |device: &DeviceId| if device.as_str() == "11" { 5 } else { 0 };
         for at in [100, 200] {
-            let seen = |device| (device, Seen { generation: generation(device), at });
+            let seen =
+                |device| (device, Seen { generation: generation(device), at, by_token: None });
             write_seen(&database, devices.iter().map(seen).collect()).unwrap();
         }
         let mut query = database

@@ -15,6 +15,7 @@ use super::audit_log::AuditLog;
 use super::calls::{CloseOnDrop, Lane, NotQueued, Queue, Queued};
 use super::file::{File, Use};
 use super::group;
+use super::registrations::RefusedBefore;
 use super::stats::{Action, Counters};
 use super::worker::{self, CALL_TIMEOUT, Worker};
 use super::write_behind::WriteBehind;
@@ -63,6 +64,7 @@ pub struct SqliteStore {
     counters: Arc<Counters>,
     epoch: Arc<AtomicU64>,
     pub(super) log: AuditLog,
+    pub(super) refused_before: RefusedBefore,
     reads: Semaphore,
     writes: Semaphore,
     later: Semaphore,
@@ -191,6 +193,7 @@ impl SqliteStore {
             counters,
             epoch,
             log,
+            refused_before: RefusedBefore::default(),
             reads: Semaphore::new(MAX_CONCURRENT),
             writes: Semaphore::new(MAX_CONCURRENT),
             later: Semaphore::new(MAX_CONCURRENT),

@@ -50,6 +50,23 @@ pub(super) fn new_store() -> (TempDir, PathBuf, SqliteStore) {
     (dir, path, store)
 }
 
+/// Makes a store of version 9 one of version 8, but for the number.
+pub(super) const BEFORE_CLAIMS: &str = "
+    DROP INDEX devices_by_registration;
+    ALTER TABLE devices DROP COLUMN registered_by;
+    ALTER TABLE devices DROP COLUMN registered_at;
+    ALTER TABLE devices DROP COLUMN registered_from;
+    ALTER TABLE devices DROP COLUMN nonce;
+    ALTER TABLE devices DROP COLUMN came_by_token;
+    ALTER TABLE devices DROP COLUMN returned_at;
+    ALTER TABLE devices DROP COLUMN reregistration_until;
+    ALTER TABLE devices DROP COLUMN certificate_key;
+    ALTER TABLE devices DROP COLUMN certificate_refused;
+    DROP TABLE claims;
+    DROP TABLE claim_uses;
+    DROP TABLE approvals;
+";
+
 /// The files in a directory, except the locks, which stay.
 pub(super) fn names(dir: &TempDir) -> Vec<String> {
     let entries = fs::read_dir(dir.path()).unwrap();
@@ -76,7 +93,7 @@ async fn everything_is_there_after_reopening() {
     let (_dir, path, store) = new_store();
     store.add_account("marvin", "hash", &cli()).await.unwrap();
     store.block(&device("b"), &cli()).await.unwrap();
-    store.seen(&device("a"), 0, 7);
+    store.seen(&device("a"), 0, 7, false);
     let (by, action) = (cli(), AuditAction::MessageSent);
     store.audit_later(AuditEntry { at: 7, by, action, device: Some(device("a")), detail: None });
     drop(store);
@@ -230,7 +247,7 @@ async fn writes_wait_for_a_locked_file_but_reads_and_notes_do_not() {
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
 
-    store.seen(&device("a"), 0, 7);
+    store.seen(&device("a"), 0, 7, false);
     let (first, second) = (device("first"), device("second"));
     let by = cli();
     let changes = async { tokio::join!(store.revoke(&first, &by), store.revoke(&second, &by)) };
@@ -281,7 +298,7 @@ async fn every_call_times_out_if_the_file_stays_locked() {
 async fn a_search_continues_beyond_one_scan() {
     let store = SqliteStore::in_memory().unwrap();
     for number in 0..2 * SCAN_ROWS + 10 {
-        store.seen(&device(&format!("device-{number:06}")), 0, 1);
+        store.seen(&device(&format!("device-{number:06}")), 0, 1, false);
     }
     flushed(&store).await;
     let found = async |search: &str, limit: u32| {
@@ -336,7 +353,7 @@ async fn a_file_that_cannot_shrink_is_rewritten_so_that_it_can() {
 #[tokio::test]
 async fn a_login_waits_for_a_part_of_many_notes() {
     let store = SqliteStore::in_memory().unwrap();
-    (0..50_000).for_each(|number| store.seen(&device(&format!("device-{number}")), 0, 1));
+    (0..50_000).for_each(|number| store.seen(&device(&format!("device-{number}")), 0, 1, false));
     // Until the first of them are written.
     until(async || (store.stats().waiting < 50_000).then_some(())).await;
     store.password_hash("marvin").await.unwrap();

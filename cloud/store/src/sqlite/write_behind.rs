@@ -53,8 +53,9 @@ const MAX_AUDIT_BYTES: usize = 2 * 1024 * 1024;
 const FLUSHED: usize = 2000;
 
 impl WriteBehind {
-    pub(super) fn seen(&self, device: &DeviceId, generation: u64, at: u64) {
-        if !self.pending.lock().add_seen(device, Seen { generation, at }) {
+    pub(super) fn seen(&self, device: &DeviceId, generation: u64, at: u64, by_token: bool) {
+        let by_token = by_token.then_some(generation);
+        if !self.pending.lock().add_seen(device, Seen { generation, at, by_token }) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -166,6 +167,7 @@ impl Pending {
         if let Some(known) = self.seen.get_mut(device) {
             known.at = known.at.max(seen.at);
             known.generation = known.generation.max(seen.generation);
+            known.by_token = known.by_token.max(seen.by_token);
             return true;
         }
         let has_room = self.seen.len() < MAX_SEEN;
@@ -275,9 +277,9 @@ mod tests {
     fn notes_beyond_the_limits_are_dropped_and_counted() {
         let buffer = WriteBehind::default();
         for number in 0..MAX_SEEN + 3 {
-            buffer.seen(&device(&number.to_string()), 0, 1);
+            buffer.seen(&device(&number.to_string()), 0, 1, false);
         }
-        buffer.seen(&device("0"), 5, 2);
+        buffer.seen(&device("0"), 5, 2, false);
         for number in 0..MAX_USED + 2 {
             buffer.used(&number.to_string(), 1);
         }
@@ -293,7 +295,7 @@ mod tests {
         let all = (MAX_SEEN + MAX_USED + MAX_LOGINS) as u64 + max_entries();
         assert_eq!(buffer.len(), all);
         let pending = buffer.pending.lock();
-        assert_eq!(pending.seen[&device("0")], Seen { generation: 5, at: 2 });
+        assert_eq!(pending.seen[&device("0")], Seen { generation: 5, at: 2, by_token: None });
         assert_eq!(pending.used["0"], 7);
     }
 
@@ -320,7 +322,7 @@ mod tests {
         let mut without_tables = Connection::open_in_memory().unwrap();
         let log = AuditLog { limits: AuditLimits::default() };
         for at in [1, 2] {
-            buffer.seen(&device("1"), 0, at);
+            buffer.seen(&device("1"), 0, at, false);
             buffer.audit(entry(at));
             assert!(buffer.flush(&mut without_tables, log).is_err());
         }

@@ -117,14 +117,7 @@ impl Device {
 
 /// The record of a device that is connected but not in the store yet.
 pub(super) fn unrecorded(id: DeviceId) -> DeviceRecord {
-    DeviceRecord {
-        id,
-        label: None,
-        first_seen: None,
-        last_seen: None,
-        generation: 0,
-        blocked_at: None,
-    }
+    DeviceRecord::new(id)
 }
 
 async fn get(caller: Caller, request: Request) -> Result<Response, Problem> {

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::consumers::ConsumerStore;
 use crate::messages::MessageStore;
 use crate::sqlite::store::SqliteStore;
-use crate::sqlite::tests::new_store;
+use crate::sqlite::tests::{BEFORE_CLAIMS, new_store};
 
 #[tokio::test]
 async fn a_store_of_version_7_keeps_its_log() {
@@ -14,6 +14,7 @@ async fn a_store_of_version_7_keeps_its_log() {
     drop(store);
     // As that version left it.
     let database = Connection::open(&path).unwrap();
+    database.execute_batch(BEFORE_CLAIMS).unwrap();
     database
         .execute_batch(
             "DROP TABLE message_consumers;

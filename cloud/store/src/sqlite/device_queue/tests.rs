@@ -14,7 +14,7 @@ use crate::devices::DeviceStore;
 use crate::down_size::DownLimits;
 use crate::messages::MessageStore;
 use crate::sqlite::store::SqliteStore;
-use crate::sqlite::tests::new_store;
+use crate::sqlite::tests::{BEFORE_CLAIMS, new_store};
 
 const ALL: DownRoom = DownRoom { messages: usize::MAX, bytes: u64::MAX };
 
@@ -48,7 +48,7 @@ fn count(path: &std::path::Path, table: &str) -> i64 {
 async fn a_device_with_a_message_is_known_after_a_crash() {
     let (_dir, path, store) = new_store();
     let kitchen = device("kitchen");
-    store.seen(&kitchen, 0, 7);
+    store.seen(&kitchen, 0, 7, false);
     queue(&store, &kitchen, message(1)).await;
     // The note is written with the message, and not only by the next flush.
     assert_eq!((count(&path, "down_messages"), count(&path, "devices")), (1, 1));
@@ -247,6 +247,7 @@ async fn a_store_of_version_6_keeps_its_installation() {
         database.execute_batch(&format!("DROP TABLE down_{table}")).unwrap();
     }
     database.execute_batch("DROP TABLE message_consumers").unwrap();
+    database.execute_batch(BEFORE_CLAIMS).unwrap();
     database.pragma_update(None, "user_version", 6).unwrap();
     drop(database);
     let store = SqliteStore::open(&path).unwrap();
