@@ -270,6 +270,23 @@ def live(args: argparse.Namespace) -> None:
         connects_with("token")
         owners = board.run("stat --format %U " + " ".join(f"/data/fedecks{file}" for file in files))
         same("the owners of the directory and the files", owners.split(), ["fedecks"] * 3)
+    with step("a data directory in memory is noticed, in the log and the status"):
+        board.run("mkdir -p /run/systemd/system/fedecksd.service.d && "
+                  "printf '[Service]\\nEnvironment=FEDECKS_DATA_DIR=/var/lib/fedecks\\n' "
+                  ">/run/systemd/system/fedecksd.service.d/volatile.conf && "
+                  "systemctl daemon-reload && systemctl restart fedecksd")
+        problem = "the data directory /var/lib/fedecks is in memory, so the token is lost with each boot"
+        board.logs(problem)
+        told = status(board)["configuration"] or []
+        same("problems in the status", [line.startswith(problem) for line in told], [True])
+    with step("two boards with the same host name are two devices"):
+        board.run("sed /^device_id_from/d /etc/fedecks/fedecks.toml >/run/unnamed.toml")
+        named = [board.run(f"echo {number}d1219c7c4c5404aaa1f6d2a48adfda4 >/data/machine-id && unshare --mount sh -c "
+                           "'mount --bind /data/machine-id /etc/machine-id && FEDECKS_DATA_DIR=/data/none "
+                           "fedecksd --config /run/unnamed.toml --check'", check=False) for number in (1, 2)]
+        found = [re.search(r"valid: device ([0-9a-f]{32}) at ", text) for text in named]
+        same("whether they are named by their machine ids", [bool(one) for one in found], [True, True])
+        same("whether their names differ", found[0][1] != found[1][1], True)
         board.power_off()
 
 
