@@ -10,9 +10,11 @@ use fedecks_protocol::{
 };
 use fedecks_testing::wait::PATIENCE;
 use futures_util::{SinkExt, StreamExt};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
@@ -62,9 +64,30 @@ pub(crate) enum NotConnected {
     Failed(Error),
 }
 
-trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+/// What a client hears next.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Frame(DownFrame),
+    Pong,
+    /// The connection has ended, with the code of a close frame if there was one.
+    End(Option<u16>),
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Socket for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
 
 impl Client {
     /// Connects the `index`th client, and takes the Welcome if there is one. `auth` is the value of
@@ -167,6 +190,40 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// What comes next, however long it takes. Nothing is lost if this is dropped before it is done.
+    pub(crate) async fn next(&mut self) -> Result<Heard> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Ping(_))) => {}
+                Some(Ok(Message::Pong(_))) => return Ok(Heard::Pong),
+                Some(Ok(Message::Close(frame))) => {
+                    return Ok(Heard::End(frame.map(|frame| frame.code.into())));
+                }
+                Some(Ok(message)) => return Ok(Heard::Frame(decode(&message)?)),
+                None => return Ok(Heard::End(None)),
+                Some(Err(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Pings without waiting for the pong.
+    pub(crate) async fn send_ping(&mut self) -> Result<()> {
+        self.send(Message::Ping(Bytes::new())).await
+    }
+
+    /// Closes and waits until the server has closed too. What arrives meanwhile is ignored.
+    pub(crate) async fn leave(mut self) -> Result<()> {
+        self.send(Message::Close(None)).await?;
+        while !matches!(timeout(PATIENCE, self.next()).await??, Heard::End(_)) {}
+        Ok(())
+    }
+
+    /// Ends the connection by a reset.
+    pub(crate) fn reset(self) -> Result<()> {
+        SockRef::from(self.socket.get_ref().tcp()).set_linger(Some(Duration::ZERO))?;
+        Ok(())
     }
 
     /// The next message from the cloud, and when it arrived.

@@ -22,6 +22,7 @@ mod report;
 mod runs;
 mod server;
 mod setting;
+mod soak;
 mod storm;
 mod tickets;
 mod waiting;

@@ -16,7 +16,7 @@ Measures our server (fedecks-cloud) next to others, in turn, and prints the medi
   --quick               small sizes, for CI
   --json                one JSON object a line
   --only NAME           only one of: idle-plaintext idle-tls echo handshake footprint
-                        storm storm-tls live kept drain hostile idle-many handshake-tls
+                        storm storm-tls live kept drain hostile idle-many handshake-tls soak
   --repeats N           how often each server is measured
   --connections N       idle connections, for memory and pings
   --many N              idle connections of idle-many, of which there is one run
@@ -38,6 +38,10 @@ Measures our server (fedecks-cloud) next to others, in turn, and prints the medi
   --taking-devices N    these devices
   --drain N             devices that take what waits for them at the same time
   --attack-seconds N    how long each attack lasts
+  --soak-devices N      devices that come and go; `soak` runs with --only soak, or a short one with --quick
+  --soak-minutes N      for how long
+  --soak-seed N         of what they do
+  --evidence FILE       what the soak writes each minute, one JSON object a line
   --rest-intervals N    ping intervals of 19 s over which the service's wake-ups are counted
 
   server NAME           be a server until the standard input ends (the other process)
@@ -76,6 +80,19 @@ pub(crate) struct Options {
     pub(crate) taking_devices: usize,
     pub(crate) drain: usize,
     pub(crate) attack_seconds: u64,
+    pub(crate) soak: Soak,
+}
+
+/// What devices that come and go do.
+#[derive(Debug, Clone)]
+pub(crate) struct Soak {
+    pub(crate) devices: usize,
+    pub(crate) seconds: u64,
+    pub(crate) seed: u64,
+    /// Where the samples are written.
+    pub(crate) evidence: Option<PathBuf>,
+    /// Whether it runs without being asked for.
+    by_itself: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,10 +110,11 @@ pub(crate) enum Bench {
     Kept,
     Drain,
     Hostile,
+    Soak,
 }
 
 impl Bench {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::IdlePlaintext,
         Self::IdleMany,
         Self::IdleTls,
@@ -110,6 +128,7 @@ impl Bench {
         Self::Kept,
         Self::Drain,
         Self::Hostile,
+        Self::Soak,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -127,6 +146,7 @@ impl Bench {
             Self::Kept => "kept",
             Self::Drain => "drain",
             Self::Hostile => "hostile",
+            Self::Soak => "soak",
         }
     }
 
@@ -163,10 +183,18 @@ impl Options {
             taking_devices: 50,
             drain: 10_000,
             attack_seconds: 30,
+            soak: Soak {
+                devices: 10_000,
+                seconds: 3_600,
+                seed: 1,
+                evidence: None,
+                by_itself: false,
+            },
         }
     }
 
     fn quick() -> Self {
+        let full = Self::full();
         Self {
             connections: 1_000,
             many_connections: 2_000,
@@ -181,12 +209,14 @@ impl Options {
             taken_messages: 1_000,
             drain: 1_000,
             attack_seconds: 4,
-            ..Self::full()
+            soak: Soak { devices: 300, seconds: 8, by_itself: true, ..full.soak.clone() },
+            ..full
         }
     }
 
     pub(crate) fn wants(&self, bench: Bench) -> bool {
-        self.only.is_none_or(|only| only == bench)
+        let by_itself = bench != Bench::Soak || self.soak.by_itself;
+        self.only.map_or(by_itself, |only| only == bench)
     }
 
     pub(crate) fn serves(&self, kind: Kind) -> bool {
@@ -227,6 +257,10 @@ pub(crate) fn parse() -> Result<Command> {
             Long("taking-devices") => options.taking_devices = positive(&mut parser)?,
             Long("drain") => options.drain = positive(&mut parser)?,
             Long("attack-seconds") => options.attack_seconds = positive(&mut parser)?,
+            Long("soak-devices") => options.soak.devices = positive(&mut parser)?,
+            Long("soak-minutes") => options.soak.seconds = 60 * positive::<u64>(&mut parser)?,
+            Long("soak-seed") => options.soak.seed = positive(&mut parser)?,
+            Long("evidence") => options.soak.evidence = Some(parser.value()?.into()),
             Long("fedecksd") => options.fedecksd = Some(parser.value()?.into()),
             Value(value) if value == "server" => return serve(&mut parser),
             Value(value) if value == "devices" => return devices(&mut parser),

@@ -20,6 +20,7 @@ use crate::process::Usage;
 use crate::report::{Measurement, Report, heading};
 use crate::server::Kind;
 use crate::setting::Setting;
+use crate::soak;
 use crate::storm;
 
 /// Connections that stay open in addition to the measured ones. They bring the server to its usual
@@ -98,6 +99,9 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
             report(runtime.block_on(hostile::attack_device(&setting, fedecksd))?);
         }
     }
+    if let (true, Some(program)) = (options.wants(Bench::Soak), &options.fedecks_cloud) {
+        report(runtime.block_on(soak::measure(&options.soak, program))?);
+    }
     if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) }
 }
 
@@ -173,7 +177,8 @@ impl Setting<'_> {
             | Bench::Live
             | Bench::Kept
             | Bench::Drain
-            | Bench::Hostile => {
+            | Bench::Hostile
+            | Bench::Soak => {
                 return Err("this is measured without a peer".into());
             }
         };

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::identity::device_id;
 
 /// The store of the program in its folder.
-const STORE: &str = "fedecks-data/fedecks.sqlite";
+pub(crate) const STORE: &str = "fedecks-data/fedecks.sqlite";
 
 /// How long the messages live, in seconds.
 const DAY: u64 = 24 * 60 * 60;
@@ -43,7 +43,9 @@ pub(crate) struct WaitingCloud {
     metrics: Http,
 }
 
-const METRICS: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
+/// A listener for metrics only.
+pub(crate) const METRICS: &str =
+    "[[listener]]\naddress = \"127.0.0.1:0\"\nserves = [\"metrics\"]\n";
 
 impl WaitingCloud {
     /// Starts the program with these lines in its configuration after the messages were stored.
