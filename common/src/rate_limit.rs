@@ -1,9 +1,11 @@
 //! A token bucket in two numbers (the generic cell rate algorithm). It keeps no clock and no lock.
 
-use std::time::{Duration, Instant};
+use std::ops::{Add, Sub};
+use std::time::Duration;
 
 /// How often something may happen: a steady rate, and a burst after a quiet time. The state of
-/// each limited party is a single instant, the time at which its bucket would be full again.
+/// each limited party is a single point in time, such as an [`Instant`](std::time::Instant): when its bucket would be
+/// full again.
 #[derive(Debug, Clone, Copy)]
 pub struct RateLimit {
     /// Between two tokens.
@@ -20,25 +22,33 @@ impl RateLimit {
     }
 
     /// When the next token becomes available; `None` if one is available now.
-    pub fn blocked_until(&self, full_at: Instant, now: Instant) -> Option<Instant> {
+    pub fn blocked_until<T>(&self, full_at: T, now: T) -> Option<T>
+    where
+        T: Copy + Ord + Add<Duration, Output = T> + Sub<Duration, Output = T>,
+    {
         let after = full_at.max(now) + self.interval;
         (after > now + self.burst).then(|| after - self.burst)
     }
 
     /// Takes a token, even if there is none.
-    pub fn take(&self, full_at: &mut Instant, now: Instant) {
+    pub fn take<T: Copy + Ord + Add<Duration, Output = T>>(&self, full_at: &mut T, now: T) {
         self.take_many(full_at, now, 1);
     }
 
     /// Takes a number of tokens, even if there are fewer. The next one is then available once they are paid
     /// back.
-    pub fn take_many(&self, full_at: &mut Instant, now: Instant, tokens: u32) {
+    pub fn take_many<T>(&self, full_at: &mut T, now: T, tokens: u32)
+    where
+        T: Copy + Ord + Add<Duration, Output = T>,
+    {
         *full_at = (*full_at).max(now) + self.interval * tokens;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]

@@ -36,7 +36,7 @@ impl TokenBucket {
         match limit.blocked_until(*full_at, now) {
             Some(until) => Err(until),
             None => {
-                limit.take(&mut full_at, now);
+                limit.take(&mut *full_at, now);
                 Ok(())
             }
         }

@@ -5,6 +5,7 @@ use fedecks_store::{BoxFuture, OpenStreams, StoreError};
 use tokio::time::Instant;
 
 use super::inbound::Batch;
+use super::moment::Moment;
 use crate::context::GatewayContext;
 use crate::handler::KeptOutcome;
 use crate::handler::{Handler, Outcome};
@@ -18,7 +19,7 @@ pub(super) type Callback<'a> = BoxFuture<'a, Completed>;
 pub(super) struct Running<'a> {
     pub(super) callback: Callback<'a>,
     /// When it is given up.
-    pub(super) until: Instant,
+    pub(super) until: Moment,
 }
 
 /// The result of a [`Callback`].

@@ -6,6 +6,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fedecks_common::utc;
+use futures_util::FutureExt;
+use futures_util::future::OptionFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tracing::field::display;
@@ -27,17 +29,34 @@ use crate::websocket::socket::{FrameHead, FrameKind, Incoming, Socket};
 /// How long the last frames and the close handshake may take together.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Starts the session of a device in a separate task.
-pub(crate) async fn spawn<H, S>(
+/// A session that can begin.
+pub(crate) struct Ready<H, S> {
+    context: Arc<GatewayContext<H>>,
+    session: Session,
+    socket: Socket<S>,
+}
+
+/// Runs the session of a device once its socket is upgraded, unless that fails. Not an `async fn`, which would hold what
+/// it passes on a second time.
+pub(crate) fn run_upgraded<H, S>(
+    ready: impl Future<Output = Option<Ready<H, S>>> + Send,
+) -> impl Future<Output = ()> + Send
+where
+    H: Handler,
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let run = |Ready { context, session, socket }| run(context, session, socket);
+    ready.then(move |ready| OptionFuture::from(ready.map(run))).map(|_| ())
+}
+
+/// Registers the session of a device.
+pub(crate) async fn ready<H: Handler, S>(
     context: Arc<GatewayContext<H>>,
     device: AuthenticatedDevice,
     socket: Socket<S>,
-) where
-    H: Handler,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+) -> Ready<H, S> {
     let session = Session::register(context.hub.clone(), device).await;
-    tokio::spawn(run(context, session, socket));
+    Ready { context, session, socket }
 }
 
 /// Stores what was handled last of the kept messages.

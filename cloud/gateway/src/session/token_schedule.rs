@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use fedecks_store::Clock;
-use tokio::time::Instant;
 
 use super::moment::Moment;
 use crate::auth::device::AuthenticatedBy;
 
-/// When the next token of a session is due, by time or by request. Each method is given the start of the cloud.
+/// When the next token of a session is due, by time or by request.
 pub(super) struct TokenSchedule {
     due: Moment,
     /// When the device last requested a token and got one.
@@ -24,13 +23,7 @@ const POSTPONEMENT: Duration = Duration::from_secs(10);
 impl TokenSchedule {
     /// A token is due immediately after a login, or when the presented token is late or as old as
     /// `refresh`. One from the future counts as new.
-    pub(super) fn new(
-        by: AuthenticatedBy,
-        refresh: Duration,
-        clock: &Clock,
-        now: Instant,
-        start: Instant,
-    ) -> Self {
+    pub(super) fn new(by: AuthenticatedBy, refresh: Duration, clock: &Clock, now: Moment) -> Self {
         let delay = match by {
             AuthenticatedBy::Credentials | AuthenticatedBy::Token { late: true, .. } => {
                 Duration::ZERO
@@ -39,31 +32,30 @@ impl TokenSchedule {
                 refresh.saturating_sub(Duration::from_secs(clock.now().saturating_sub(issued_at)))
             }
         };
-        Self { due: Moment::new(now + delay, start), requested_at: None }
+        Self { due: now + delay, requested_at: None }
     }
 
     /// Records that a token was sent.
-    pub(super) fn sent(&mut self, refresh: Duration, start: Instant) {
-        self.due = Moment::new(Instant::now() + refresh, start);
+    pub(super) fn sent(&mut self, refresh: Duration, now: Moment) {
+        self.due = now + refresh;
     }
 
     /// Records that a token was due and could not be sealed.
-    pub(super) fn postpone(&mut self, start: Instant) {
-        self.due = Moment::new(Instant::now() + POSTPONEMENT, start);
+    pub(super) fn postpone(&mut self, now: Moment) {
+        self.due = now + POSTPONEMENT;
     }
 
     /// The device requests a token; returns false if it does so too often.
-    pub(super) fn request(&mut self, start: Instant) -> bool {
-        let now = Instant::now();
-        if self.requested_at.is_some_and(|at| now < at.instant(start) + REQUEST_INTERVAL) {
+    pub(super) fn request(&mut self, now: Moment) -> bool {
+        if self.requested_at.is_some_and(|at| now < at + REQUEST_INTERVAL) {
             return false;
         }
-        self.requested_at = Some(Moment::new(now, start));
+        self.requested_at = Some(now);
         true
     }
 
-    pub(super) fn due(&self, start: Instant) -> Instant {
-        self.due.instant(start)
+    pub(super) fn due(&self) -> Moment {
+        self.due
     }
 }
 
@@ -107,9 +99,9 @@ mod tests {
         AuthenticatedBy::Token { issued_at, late: false }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_token_is_due_by_the_age_of_the_presented_one() {
-        let (clock, now) = (clock_at(NOW, false), Instant::now());
+    #[test]
+    fn a_token_is_due_by_the_age_of_the_presented_one() {
+        let (clock, now) = (clock_at(NOW, false), Moment::at_second(7));
         for (by, after) in [
             (AuthenticatedBy::Credentials, 0),
             (token(NOW - 3600), 2 * 3600),
@@ -119,8 +111,8 @@ mod tests {
             (token(u64::MAX), 3 * 3600),
             (AuthenticatedBy::Token { issued_at: NOW - 5, late: true }, 0),
         ] {
-            let schedule = TokenSchedule::new(by, REFRESH, &clock, now, now);
-            assert_eq!(schedule.due(now), now + Duration::from_secs(after), "{by:?}");
+            let schedule = TokenSchedule::new(by, REFRESH, &clock, now);
+            assert_eq!(schedule.due(), now + Duration::from_secs(after), "{by:?}");
         }
     }
 

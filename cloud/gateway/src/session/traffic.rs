@@ -27,7 +27,7 @@ pub(crate) struct TrafficLimits {
     pub(crate) started: Instant,
 }
 
-/// The share of one session. Each method is given the limits of the cloud: a reference to them in every session
+/// The share of one session. A method that needs the limits of the cloud is given them: a reference to them in every session
 /// would take more memory. What the share holds has to be given back by [`Traffic::end`].
 #[derive(Debug)]
 pub(super) struct Traffic {
@@ -63,34 +63,31 @@ const ARRIVAL: Duration = Duration::from_secs(30);
 const STALLED: Duration = Duration::from_secs(5);
 
 impl Traffic {
-    pub(super) fn new(limits: &TrafficLimits, now: Instant) -> Self {
-        let full_at = Moment::new(now, limits.started);
+    pub(super) fn new(now: Moment) -> Self {
         Self {
-            messages_full_at: full_at,
-            bytes_full_at: full_at,
+            messages_full_at: now,
+            bytes_full_at: now,
             arriving: 0,
             arriving_since_s: 0,
             handling: 0,
             unsent: 0,
             forwarding: 0,
             backlog: 0,
-            backlog_since_s: limits.seconds(now),
+            backlog_since_s: now.seconds(),
         }
     }
 
     /// When the device's rate allows to read again; `None` unless reading has to pause.
-    pub(super) fn blocked_until(&self, limits: &TrafficLimits, now: Instant) -> Option<Instant> {
-        let rates =
-            [(&limits.messages, self.messages_full_at), (&limits.bytes, self.bytes_full_at)];
-        let blocked = rates.into_iter().filter_map(|(limit, full_at)| {
-            let full_at = full_at.instant(limits.started);
-            limit.as_ref()?.blocked_until(full_at.into_std(), now.into_std())
-        });
-        blocked.map(Instant::from_std).max()
+    pub(super) fn blocked_until(&self, limits: &TrafficLimits, now: Moment) -> Option<Moment> {
+        let blocked = |limit: &Option<RateLimit>, full_at| {
+            limit.as_ref().and_then(|limit| limit.blocked_until(full_at, now))
+        };
+        blocked(&limits.messages, self.messages_full_at)
+            .max(blocked(&limits.bytes, self.bytes_full_at))
     }
 
     /// Counts a frame, if there is memory for it. One that is too big takes none: it is refused at its head.
-    pub(super) fn admit(&mut self, limits: &TrafficLimits, head: &FrameHead, now: Instant) -> bool {
+    pub(super) fn admit(&mut self, limits: &TrafficLimits, head: &FrameHead, now: Moment) -> bool {
         let payload = u32::try_from(head.payload).unwrap_or(u32::MAX);
         // Fragments are collected in a buffer that doubles.
         let weight = match (head.kind, head.is_final) {
@@ -103,7 +100,7 @@ impl Traffic {
             return false;
         }
         if self.arriving == 0 {
-            self.arriving_since_s = limits.seconds(now);
+            self.arriving_since_s = now.seconds();
         }
         if !is_too_big {
             self.arriving = weight;
@@ -112,12 +109,11 @@ impl Traffic {
         true
     }
 
-    fn count(&mut self, limits: &TrafficLimits, head: &FrameHead, now: Instant) {
+    fn count(&mut self, limits: &TrafficLimits, head: &FrameHead, now: Moment) {
         let take = |limit: &Option<RateLimit>, full_at: &mut Moment, tokens: u32| {
-            let Some(limit) = limit else { return };
-            let mut at = full_at.instant(limits.started).into_std();
-            limit.take_many(&mut at, now.into_std(), tokens);
-            *full_at = Moment::new(Instant::from_std(at), limits.started);
+            if let Some(limit) = limit {
+                limit.take_many(full_at, now, tokens);
+            }
         };
         if head.kind != FrameKind::Continues || head.payload < SHORT_FRAGMENT {
             take(&limits.messages, &mut self.messages_full_at, 1);
@@ -163,19 +159,13 @@ impl Traffic {
     }
 
     /// This much was sent, and `waiting` is what still waits, in bytes.
-    pub(super) fn sent(
-        &mut self,
-        limits: &TrafficLimits,
-        sent: u32,
-        waiting: impl FnOnce() -> u32,
-        now: Instant,
-    ) {
+    pub(super) fn sent(&mut self, sent: u32, waiting: impl FnOnce() -> u32, now: Moment) {
         if sent < self.backlog {
             // What a message weighs in the queue may be more than the bytes that are sent for it.
             self.backlog = (self.backlog - sent).min(waiting());
         } else {
             self.backlog = waiting();
-            self.backlog_since_s = limits.seconds(now);
+            self.backlog_since_s = now.seconds();
         }
     }
 
@@ -188,11 +178,8 @@ impl Traffic {
 
     /// When the session has to end because the message that arrives takes memory that others wait for;
     /// `None` if it takes none.
-    pub(super) fn arrival_ends(&self, limits: &TrafficLimits, now: Instant) -> Option<Instant> {
-        let until = || {
-            let since = Duration::from_secs(self.arriving_since_s.into());
-            limits.started + since + ARRIVAL
-        };
+    pub(super) fn arrival_ends(&self, limits: &TrafficLimits, now: Moment) -> Option<Moment> {
+        let until = || Moment::at_second(self.arriving_since_s) + ARRIVAL;
         (self.arriving as usize > FREE).then(|| Self::ends(&limits.incoming, until(), now))
     }
 
@@ -201,19 +188,21 @@ impl Traffic {
     pub(super) fn stall_ends(
         &self,
         limits: &TrafficLimits,
-        stalled: Option<Instant>,
+        stalled: Moment,
         timeout: Duration,
-        now: Instant,
-    ) -> Option<Instant> {
+        now: Moment,
+    ) -> Option<Moment> {
         // Most of it may be in the queue.
-        let stalled = stalled.filter(|_| self.unsent.max(self.backlog) as usize > FREE)?;
-        let since = limits.started + Duration::from_secs(self.backlog_since_s.into());
+        if self.unsent.max(self.backlog) as usize <= FREE {
+            return None;
+        }
+        let since = Moment::at_second(self.backlog_since_s);
         let until = (stalled + STALLED).min(since + timeout);
         Some(Self::ends(&limits.outgoing, until, now))
     }
 
     /// `until`, or, while no one waits, a later time to check that again.
-    fn ends(pool: &BytePool, until: Instant, now: Instant) -> Instant {
+    fn ends(pool: &BytePool, until: Moment, now: Moment) -> Moment {
         if pool.is_starved() { until } else { until.max(now + Duration::from_secs(1)) }
     }
 
@@ -226,9 +215,13 @@ impl Traffic {
 }
 
 impl TrafficLimits {
-    /// Seconds from the start of the cloud to `now`.
-    pub(crate) fn seconds(&self, now: Instant) -> u32 {
-        now.saturating_duration_since(self.started).as_secs().try_into().unwrap_or(u32::MAX)
+    /// The time of an instant.
+    pub(super) fn moment(&self, at: Instant) -> Moment {
+        Moment::new(at, self.started)
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.moment(Instant::now())
     }
 }
 
@@ -250,6 +243,12 @@ mod tests {
         }
     }
 
+    fn at_start(incoming: usize) -> (TrafficLimits, Moment) {
+        let limits = limits(incoming);
+        let now = limits.now();
+        (limits, now)
+    }
+
     fn head(first: u8, length: u16) -> FrameHead {
         let [high, low] = length.to_be_bytes();
         FrameHead::parse(&[first, 0x80 | 126, high, low, 0, 0, 0, 0]).unwrap()
@@ -257,8 +256,8 @@ mod tests {
 
     /// How many such frames are admitted before reading pauses.
     fn admitted(first: u8, length: u16) -> usize {
-        let (limits, now) = (limits(KIB * KIB), Instant::now());
-        let mut traffic = Traffic::new(&limits, now);
+        let (limits, now) = at_start(KIB * KIB);
+        let mut traffic = Traffic::new(now);
         let mut admit = || {
             let is_blocked = traffic.blocked_until(&limits, now).is_some();
             !is_blocked && traffic.admit(&limits, &head(first, length), now)
@@ -278,16 +277,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_large_message_passes_at_once_and_is_paid_back() {
-        let (limits, now) = (limits(KIB * KIB), Instant::now());
-        let mut traffic = Traffic::new(&limits, now);
+        let (limits, now) = at_start(KIB * KIB);
+        let mut traffic = Traffic::new(now);
         assert!(traffic.admit(&limits, &head(0x82, 10_000 - 8), now));
         assert_eq!(traffic.blocked_until(&limits, now), Some(now + Duration::from_millis(5001)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_message_waits_for_memory_until_another_is_handled() {
-        let (limits, now) = (limits(40 * KIB), Instant::now());
-        let [mut one, mut other] = [(); 2].map(|()| Traffic::new(&limits, now));
+        let (limits, now) = at_start(40 * KIB);
+        let [mut one, mut other] = [(); 2].map(|()| Traffic::new(now));
         assert!(one.admit(&limits, &head(0x82, 40_000), now));
         one.handling(&limits);
         let fragment = head(0x02, 10_000);
@@ -304,8 +303,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_frame_that_is_refused_anyway_waits_for_no_memory() {
-        let (limits, now) = (limits(40 * KIB), Instant::now());
-        let mut traffic = Traffic::new(&limits, now);
+        let (limits, now) = at_start(40 * KIB);
+        let mut traffic = Traffic::new(now);
         assert!(traffic.admit(&limits, &head(0x82, 60_001), now));
         assert_eq!((limits.incoming.used(), limits.incoming.is_starved()), (0, false));
         assert!(!traffic.admit(&limits, &head(0x82, 60_000), now));
@@ -313,14 +312,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_message_ends_only_while_others_wait_for_memory() {
-        let (limits, now) = (limits(40 * KIB), Instant::now());
-        let [mut slow, mut other] = [(); 2].map(|()| Traffic::new(&limits, now));
+        let (limits, now) = at_start(40 * KIB);
+        let [mut slow, mut other] = [(); 2].map(|()| Traffic::new(now));
         assert_eq!(slow.arrival_ends(&limits, now), None);
         assert!(slow.admit(&limits, &head(0x82, 40_000), now));
         let later = now + Duration::from_secs(3600);
         assert!(slow.arrival_ends(&limits, later).unwrap() > later);
         assert!(!other.admit(&limits, &head(0x82, 10_000), now));
-        assert_eq!(slow.arrival_ends(&limits, later), Some(limits.started + ARRIVAL));
+        assert_eq!(slow.arrival_ends(&limits, later), Some(Moment::at_second(0) + ARRIVAL));
         slow.end(&limits);
         assert!(other.admit(&limits, &head(0x82, 10_000), now));
         assert!(other.arrival_ends(&limits, later).unwrap() > later);
@@ -328,30 +327,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_unsent_counts_until_the_session_ends() {
-        let (limits, now) = (limits(KIB), Instant::now());
-        let mut traffic = Traffic::new(&limits, now);
+        let (limits, now) = at_start(KIB);
+        let mut traffic = Traffic::new(now);
         traffic.set_unsent(&limits, FREE);
-        assert_eq!(traffic.stall_ends(&limits, Some(now), MINUTE, now), None);
+        assert_eq!(traffic.stall_ends(&limits, now, MINUTE, now), None);
         traffic.set_unsent(&limits, 200 * KIB);
-        assert_eq!(traffic.stall_ends(&limits, None, MINUTE, now), None);
         let later = now + STALLED * 2;
-        assert!(traffic.stall_ends(&limits, Some(now), MINUTE, later).unwrap() > later);
+        assert!(traffic.stall_ends(&limits, now, MINUTE, later).unwrap() > later);
         assert!(!limits.outgoing.try_send(FREE + 1));
-        assert_eq!(traffic.stall_ends(&limits, Some(now), MINUTE, later), Some(now + STALLED));
+        assert_eq!(traffic.stall_ends(&limits, now, MINUTE, later), Some(now + STALLED));
         traffic.end(&limits);
         assert_eq!(limits.outgoing.used(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_sent_in_fewer_bytes_is_no_backlog() {
-        let (limits, now) = (limits(KIB), Instant::now());
-        let mut traffic = Traffic::new(&limits, now);
+        let (limits, now) = at_start(KIB);
+        let mut traffic = Traffic::new(now);
         // A message that weighs more than the bytes that are sent for it.
-        traffic.sent(&limits, 0, || 100_000, now);
-        traffic.sent(&limits, 10_000, || 0, now);
+        traffic.sent(0, || 100_000, now);
+        traffic.sent(10_000, || 0, now);
         let later = now + MINUTE * 2;
         limits.outgoing.change(0, 200 * KIB);
         assert!(!limits.outgoing.try_change(0, FREE + 1));
-        assert_eq!(traffic.stall_ends(&limits, Some(later), MINUTE, later), None);
+        assert_eq!(traffic.stall_ends(&limits, later, MINUTE, later), None);
     }
 }

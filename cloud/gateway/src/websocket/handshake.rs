@@ -92,10 +92,11 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderVal
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let is_it = |found: &[u8]| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes());
+    let token = token.as_bytes();
+    let is_it = |found: &[u8]| found.trim_ascii().eq_ignore_ascii_case(token);
     headers.get_all(name).iter().any(|value| {
         // Nearly always it is the only one.
         let value = value.as_bytes();
-        is_it(value) || value.split(|byte| *byte == b',').any(is_it)
+        value.eq_ignore_ascii_case(token) || value.split(|byte| *byte == b',').any(is_it)
     })
 }

@@ -10,6 +10,8 @@ use http::header::{CONNECTION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
+#[cfg(not(feature = "serve"))]
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use warp::{Filter, Rejection};
 
@@ -21,7 +23,7 @@ use crate::auth::{Refused, authenticate, read_request};
 use crate::context::GatewayContext;
 use crate::fedecks::Fedecks;
 use crate::handler::Handler;
-use crate::session::run;
+use crate::session::run::{self, Ready};
 
 impl<H: Handler> Fedecks<H> {
     /// The filter that devices connect to, at [`Options::path`](crate::Options::path) relative to where it
@@ -70,44 +72,60 @@ async fn respond<H: Handler>(
     let device = request.device_id.clone();
     match authenticate(&context, request, dialect, peer).await {
         Ok(device) => {
-            tokio::spawn(start_session(context, device, on_upgrade));
+            // Boxed, so that the session does not take as much.
+            let ready = Box::pin(upgraded(context, device, on_upgrade));
+            tokio::spawn(run::run_upgraded(ready));
             switching_protocols(&handshake, dialect)
         }
         Err(refused) => refuse(&context, Some(&device), refused, peer),
     }
 }
 
-/// Starts the device's session once the response is sent.
-async fn start_session<H: Handler>(
+/// What a session runs on behind our accept loop.
+#[cfg(feature = "serve")]
+type Io = fedecks_edge::Socket;
+#[cfg(not(feature = "serve"))]
+type Io = TokioIo<Upgraded>;
+
+/// Registers the device's session once the response is sent.
+async fn upgraded<H: Handler>(
     context: Arc<GatewayContext<H>>,
     device: AuthenticatedDevice,
     on_upgrade: OnUpgrade,
-) {
+) -> Option<Ready<H, Io>> {
     let upgraded = match on_upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
             tracing::debug!(%error, "the connection was lost before the upgrade");
-            return;
+            return None;
         }
     };
     let max_frame = context.options.max_frame as usize;
     // Behind our accept loop the session gets the socket itself, without hyper's box around it.
     #[cfg(feature = "serve")]
-    let upgraded = match upgraded.downcast::<TokioIo<fedecks_edge::Socket>>() {
+    let upgraded = match upgraded.downcast::<TokioIo<Io>>() {
         Ok(parts) => {
             let socket = Socket::new(parts.io.into_inner().upgraded(), &parts.read_buf, max_frame);
-            return run::spawn(context, device, socket).await;
+            return Some(run::ready(context, device, socket).await);
         }
         Err(upgraded) => upgraded,
     };
     let socket = Socket::new(TokioIo::new(upgraded), &[], max_frame);
-    run::spawn(context, device, socket).await;
+    let ready = run::ready(context, device, socket);
+    #[cfg(feature = "serve")]
+    {
+        tokio::spawn(run::run_upgraded(Box::pin(async { Some(ready.await) })));
+        None
+    }
+    #[cfg(not(feature = "serve"))]
+    Some(ready.await)
 }
 
 fn switching_protocols(handshake: &Handshake, dialect: Dialect) -> TextResponse {
     let mut response = Response::new(String::new());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
+    headers.reserve(4);
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, handshake.accept());

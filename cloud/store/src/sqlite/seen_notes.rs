@@ -15,7 +15,7 @@ pub(super) struct Seen {
     pub(super) by_token: Option<u64>,
 }
 
-/// How many notes a statement writes, if there are that many. For each statement SQLite opens the table anew.
+/// How many notes a statement writes, if there are that many. For each statement SQLite opens the table again.
 const ROWS: usize = 32;
 
 /// Writes notes. A device that was forgotten since then stays forgotten.
@@ -33,7 +33,7 @@ pub(super) fn write_seen(
     Ok(())
 }
 
-/// Writes notes of the same generations, so many with a statement.
+/// Writes notes of the same generations, `at_once` with each statement.
 fn write_rows(
     tx: &Connection,
     notes: &[(&DeviceId, Seen)],

@@ -15,6 +15,7 @@ use super::asked::Known;
 use crate::connection::mailbox::CloseCommand;
 use crate::handler::Handler;
 use crate::session::end::EndReason;
+use crate::session::moment::Moment;
 use crate::session::outbound::{Called, Caller, Fetched, Outbound, OutboundLane};
 use crate::session::traffic::RETRY;
 
@@ -167,9 +168,10 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
     }
 
     /// When a call of the store is repeated.
-    pub(super) fn down_due(&self) -> Option<Instant> {
-        let lanes = self.outbound.iter().flat_map(|outbound| &outbound.lanes);
-        lanes.filter_map(OutboundLane::retry_at).min()
+    pub(super) fn down_due(&self) -> Option<Moment> {
+        let lanes = self.outbound.as_ref()?.lanes.iter();
+        let retry_at = lanes.filter_map(OutboundLane::retry_at).min()?;
+        Some(self.context.traffic.moment(retry_at))
     }
 }
 

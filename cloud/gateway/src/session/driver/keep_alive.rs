@@ -2,12 +2,12 @@
 
 use fedecks_protocol::DownFrame;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 
 use super::Driver;
 use super::asked::Known;
 use crate::handler::Handler;
 use crate::options::Options;
+use crate::session::moment::Moment;
 
 /// How often a device that is not read is sent a pong, in seconds. Its own pings are queued behind the messages
 /// that it may not send yet, and it considers a connection lost if nothing arrives for 10 s after a ping.
@@ -21,7 +21,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
 
     /// Logs that the device is not read, and sends it a sign of life if one is due. Returns whether there is one to
     /// flush.
-    pub(super) fn throttle(&mut self, now: Instant) -> bool {
+    pub(super) fn throttle(&mut self, now: Moment) -> bool {
         let span = self.span();
         let _in_span = span.enter();
         if self.needs_room {
@@ -38,8 +38,8 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
     }
 
     /// Sends a pong to a device that is not read if one is due, so that it does not consider the connection lost.
-    pub(super) fn send_sign_of_life(&mut self, now: Instant) -> bool {
-        let second = self.context.traffic.seconds(now);
+    pub(super) fn send_sign_of_life(&mut self, now: Moment) -> bool {
+        let second = now.seconds();
         let due = second.saturating_sub(self.last_pong_s) >= KEEPALIVE_S;
         if due {
             self.last_pong_s = second;
@@ -52,8 +52,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
     }
 
     /// When the next sign of life is due.
-    pub(super) fn sign_of_life_due(&self) -> Instant {
-        let second = self.last_pong_s.saturating_add(KEEPALIVE_S);
-        self.context.traffic.started + std::time::Duration::from_secs(second.into())
+    pub(super) fn sign_of_life_due(&self) -> Moment {
+        Moment::at_second(self.last_pong_s.saturating_add(KEEPALIVE_S))
     }
 }

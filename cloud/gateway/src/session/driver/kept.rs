@@ -23,6 +23,7 @@ use crate::session::callback::{Callback, Completed, timed};
 use crate::session::end::EndReason;
 use crate::session::error::SessionError;
 use crate::session::inbound::{Arrival, Batch, Inbound};
+use crate::session::moment::Moment;
 use crate::session::traffic::Traffic;
 
 impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
@@ -273,8 +274,8 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     /// When an acknowledgement is due.
-    pub(super) fn ack_due(&self) -> Option<Instant> {
-        Some(self.context.traffic.started + self.inbound.as_ref()?.deadline()?)
+    pub(super) fn ack_due(&self) -> Option<Moment> {
+        Some(Moment::after(self.inbound.as_ref()?.deadline()?))
     }
 
     /// The handler has failed: if it had a kept message, that counts.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use fedecks_protocol::UpFrame;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::consume_budget;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tracing::Span;
 
 use crate::byte_pool::FREE;
@@ -113,7 +113,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         session: &'a Session,
         socket: &'a mut Socket<S>,
     ) -> Self {
-        let (now, start) = (Instant::now(), context.traffic.started);
+        let now = context.traffic.now();
         let (by, refresh) = (session.authenticated_by(), context.options.token_refresh);
         Self {
             context,
@@ -122,13 +122,13 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
             alarm_s: 0,
             timer: None,
             running: None,
-            last_received: Moment::new(now, start),
-            tokens: TokenSchedule::new(by, refresh, &context.clock, now, start),
+            last_received: now,
+            tokens: TokenSchedule::new(by, refresh, &context.clock, now),
             stalled_since: None,
             pending: None,
             queue_first: false,
-            traffic: Traffic::new(&context.traffic, now),
-            last_pong_s: context.traffic.seconds(now),
+            traffic: Traffic::new(now),
+            last_pong_s: now.seconds(),
             needs_room: false,
             inbound: None,
             outbound: None,
@@ -148,7 +148,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         let _in_span = span.enter();
         connected();
         self.send_welcome();
-        if self.tokens.due(self.context.traffic.started) <= Instant::now() {
+        if self.tokens.due() <= self.last_received {
             self.send_token();
         }
         let (context, session) = (self.context, self.session);
@@ -220,7 +220,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 return Ok(Some(timed(context, move || context.handler.on_raw(session, bytes))));
             }
             Ok(UpFrame::TokenPlease) => {
-                if self.tokens.request(self.context.traffic.started) {
+                if self.tokens.request(self.context.traffic.now()) {
                     self.send_token();
                 } else {
                     tracing::debug!("the device requests tokens too often");
@@ -260,7 +260,8 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// Waits for work, and flushes the socket before it waits.
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Work, EndReason>> {
         loop {
-            self.read(cx);
+            let now = self.context.traffic.now();
+            self.read(cx, now);
             let ready = !self.socket.is_congested();
             let queue = ready && (self.pending.is_none() || self.queue_first);
             let mut needs_room = false;
@@ -302,7 +303,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                 Some(Pending::Frame(frame)) => return Poll::Ready(Ok(Work::Frame(frame))),
                 None => {}
             }
-            match self.flush(cx) {
+            match self.flush(cx, now) {
                 // Now there is room for what had to wait.
                 Ok(true) if !ready => continue,
                 Ok(_) => {}
@@ -311,44 +312,41 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
                     continue;
                 }
             }
-            let now = Instant::now();
             let throttled = if self.pending.is_none() { self.blocked_until(now) } else { None };
             if throttled.is_some() && self.throttle(now) {
                 continue;
             }
-            if self.tokens.due(self.context.traffic.started) <= now {
+            let token_due = self.tokens.due();
+            if token_due <= now {
                 return Poll::Ready(Ok(Work::Token));
             }
             let timeout = self.context.options.idle_timeout;
-            let reading = self.pending.is_none() && throttled.is_none();
-            let start = self.context.traffic.started;
-            let idle_at = self.last_received.instant(start) + timeout;
-            if reading && idle_at <= now {
+            let waiting = self.pending.is_none();
+            let idle_ends = (waiting && throttled.is_none()).then(|| self.last_received + timeout);
+            if idle_ends.is_some_and(|end| end <= now) {
                 return Poll::Ready(Err(EndReason::Error(SessionError::Idle(timeout))));
             }
-            let stalled_since = self.stalled_since.map(|since| since.instant(start));
             let traffic = &self.context.traffic;
-            let stall_ends = self.traffic.stall_ends(traffic, stalled_since, timeout, now);
-            let stall_ends = stall_ends.or(stalled_since.map(|since| since + timeout));
-            if stall_ends.is_some_and(|end| end <= now)
-                || stalled_since.is_some_and(|since| since + timeout <= now)
-            {
+            let stall_ends = self.stalled_since.map(|since| {
+                let ends = self.traffic.stall_ends(traffic, since, timeout, now);
+                (ends.unwrap_or(since + timeout), since + timeout)
+            });
+            if stall_ends.is_some_and(|(end, last)| end.min(last) <= now) {
                 return Poll::Ready(Err(EndReason::Error(SessionError::TooSlow)));
             }
-            let waiting = self.pending.is_none();
-            let arrival_ends =
-                if waiting { self.traffic.arrival_ends(&self.context.traffic, now) } else { None };
+            let arrival_ends = if waiting { self.traffic.arrival_ends(traffic, now) } else { None };
             if arrival_ends.is_some_and(|end| end <= now) {
                 return Poll::Ready(Err(EndReason::Error(SessionError::Overloaded)));
             }
-            let idle_ends = reading.then_some(idle_at);
+            let mut next = token_due;
             let asks_again = needs_room.then(|| now + RETRY);
-            let due = [self.ack_due(), self.requests_due(), self.down_due()];
+            let stall_ends = stall_ends.map(|(end, _)| end);
+            let due = [self.ack_due(), self.requests_due(), self.down_due(), self.rest(now)];
             let deadlines = [idle_ends, throttled, stall_ends, arrival_ends, asks_again];
-            let next = deadlines.into_iter().chain(due).flatten().min();
-            let token_due = self.tokens.due(start);
-            let rests_at = self.rest(now).unwrap_or(token_due);
-            self.arm(cx, next.map_or(token_due, |next| next.min(token_due)).min(rests_at), now);
+            for deadline in deadlines.into_iter().chain(due).flatten() {
+                next = next.min(deadline);
+            }
+            self.arm(cx, next, now);
             return Poll::Pending;
         }
     }
@@ -360,21 +358,16 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
 
     /// Frees what a session at rest does not need. While the device sends again and again it stays instead, and this
     /// returns when to look again.
-    fn rest(&mut self, now: Instant) -> Option<Instant> {
+    fn rest(&mut self, now: Moment) -> Option<Moment> {
         if !self.socket.is_at_work() && !self.log_span.is_kept() {
             return None;
         }
-        let last_received = self.last_received.instant(self.context.traffic.started);
-        if self.is_busy && now < last_received + BUSY {
-            return Some(last_received + 2 * BUSY);
+        if self.is_busy && now < self.last_received + BUSY {
+            return Some(self.last_received + 2 * BUSY);
         }
         self.socket.rest();
         self.log_span.rest();
         None
-    }
-
-    fn moment(&self, at: Instant) -> Moment {
-        Moment::new(at, self.context.traffic.started)
     }
 
     fn poll_mailbox(&self, cx: &mut Context<'_>, items: bool) -> Poll<Delivery> {
@@ -384,20 +377,21 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
 
     /// Makes the task wake up at `next`; it may also wake up earlier without a reason. The mailbox has to know the
     /// task: the alarm wakes it like a message.
-    fn arm(&mut self, cx: &mut Context<'_>, next: Instant, now: Instant) {
+    fn arm(&mut self, cx: &mut Context<'_>, next: Moment, now: Moment) {
         let (context, connection) = (self.context, &self.session.connection);
-        let alarm = context.traffic.started + Duration::from_secs(self.alarm_s.into());
+        let alarm = Moment::at_second(self.alarm_s);
         if now < alarm && alarm <= next {
             self.timer = None;
             return;
         }
-        let next_s = context.traffic.seconds(next);
-        if context.traffic.seconds(now) < next_s {
+        let next_s = next.seconds();
+        if now.seconds() < next_s {
             self.timer = None;
             context.alarms.set(connection, self.alarm_s, next_s);
             self.alarm_s = next_s;
             return;
         }
+        let next = next.instant(context.traffic.started);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
         if timer.deadline() != next {
             timer.as_mut().reset(next);

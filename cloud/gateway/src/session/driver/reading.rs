@@ -3,18 +3,17 @@
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 
 use super::{BUSY, Driver, Pending};
 use crate::handler::Handler;
 use crate::session::end::EndReason;
+use crate::session::moment::Moment;
 use crate::session::traffic::RETRY;
 use crate::websocket::socket::Incoming;
 
 impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
     /// Reads until there is something to handle, or until the device has reached its rate limit.
-    pub(super) fn read(&mut self, cx: &mut Context<'_>) {
-        let now = Instant::now();
+    pub(super) fn read(&mut self, cx: &mut Context<'_>, now: Moment) {
         self.needs_room = false;
         // What was read ahead counts when it is due: until then the device was not read.
         let mut received = false;
@@ -39,13 +38,13 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
             }));
         }
         if received || self.socket.has_received() {
-            self.is_busy = now < self.last_received.instant(self.context.traffic.started) + BUSY;
-            self.last_received = self.moment(now);
+            self.is_busy = now < self.last_received + BUSY;
+            self.last_received = now;
         }
     }
 
     /// When reading resumes; `None` unless it has to pause, for the device's rate or for lack of memory.
-    pub(super) fn blocked_until(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn blocked_until(&self, now: Moment) -> Option<Moment> {
         let room = self.needs_room.then(|| now + RETRY);
         self.traffic.blocked_until(&self.context.traffic, now).max(room)
     }

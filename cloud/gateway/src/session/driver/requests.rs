@@ -17,6 +17,7 @@ use crate::connection::ask::Ask;
 use crate::handler::Handler;
 use crate::messaging::request::{RequestError, RequestOutcome};
 use crate::session::callback::{Callback, Completed};
+use crate::session::moment::Moment;
 
 /// How long a request waits for a device to say what it understands, which it does at once if it does.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
@@ -230,9 +231,10 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     }
 
     /// When [`Driver::poll_requests`] has something to do.
-    pub(super) fn requests_due(&self) -> Option<Instant> {
+    pub(super) fn requests_due(&self) -> Option<Moment> {
         let it = self.requests.as_ref()?;
-        let overdue = it.requests.deadline().map(|at| self.context.traffic.started + at);
-        overdue.into_iter().chain(it.waiting.iter().map(|(until, _)| *until)).min()
+        let overdue = it.requests.deadline().map(Moment::after);
+        let waiting = it.waiting.iter().map(|(until, _)| self.context.traffic.moment(*until));
+        overdue.into_iter().chain(waiting).min()
     }
 }

@@ -4,7 +4,6 @@ use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 
 use super::{Driver, GRACE, Pending};
 use crate::connection::mailbox::Delivery;
@@ -12,11 +11,12 @@ use crate::handler::Handler;
 use crate::session::callback::{Callback, Completed, Running};
 use crate::session::end::EndReason;
 use crate::session::error::SessionError;
+use crate::session::moment::Moment;
 
 impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// Keeps a callback that [`Driver::poll_running`] continues.
     pub(super) fn keep_running(&mut self, callback: Callback<'a>) {
-        let until = Instant::now() + self.context.options.idle_timeout;
+        let until = self.context.traffic.now() + self.context.options.idle_timeout;
         self.running = Some(Box::new(Running { callback, until }));
     }
 
@@ -46,7 +46,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         };
         self.running = None;
         // Reading may have been paused while the callback ran.
-        self.last_received = self.moment(Instant::now());
+        self.last_received = self.context.traffic.now();
         Poll::Ready(self.complete(outcome))
     }
 
@@ -66,8 +66,8 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
     /// Serves the connection while a callback runs: answers pings and reads one message ahead. Ready if
     /// the callback has to be dropped.
     fn poll_during_callback(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
-        self.read(cx);
-        let now = Instant::now();
+        let now = self.context.traffic.now();
+        self.read(cx, now);
         let throttled = self.blocked_until(now);
         let is_read_ahead = matches!(self.pending.as_deref(), Some(Pending::Frame(_)));
         let is_reading = !is_read_ahead && throttled.is_none();
@@ -76,7 +76,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }
         self.send_acks();
         let room = self.poll_down(cx);
-        match self.flush(cx) {
+        match self.flush(cx, now) {
             Ok(true) if !room => cx.waker().wake_by_ref(),
             Ok(_) => {}
             Err(end) => self.write_failed(end),
@@ -101,7 +101,7 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }
         let sign_of_life = (!is_reading).then(|| self.sign_of_life_due());
         let deadlines = [throttled, sign_of_life, self.ack_due(), self.down_due()];
-        let next = deadlines.into_iter().flatten().fold(until, Instant::min);
+        let next = deadlines.into_iter().flatten().fold(until, Moment::min);
         self.arm(cx, next, now);
         Poll::Pending
     }

@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 
 use fedecks_protocol::{Dialect, DownFrame, EncodeError, IssuedToken, Limits};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 
 use super::{Driver, Pending};
 use crate::auth::keyring::Claims;
@@ -14,6 +13,7 @@ use crate::handler::{Handler, Outcome};
 use crate::messaging::hub::raw_frame;
 use crate::session::end::EndReason;
 use crate::session::error::SessionError;
+use crate::session::moment::Moment;
 use crate::session::token_schedule::time_to_seal;
 
 impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
@@ -26,10 +26,10 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
     /// while it is connected never gets a valid token. Sends none while the clock is certainly wrong.
     pub(super) fn send_token(&mut self) {
         let (options, by) = (&self.context.options, self.session.authenticated_by());
-        let start = self.context.traffic.started;
+        let now = self.context.traffic.now();
         let Some(issued_at) = time_to_seal(by, &self.context.clock) else {
             tracing::debug!("the clock is behind, sealed no token");
-            return self.tokens.postpone(start);
+            return self.tokens.postpone(now);
         };
         let issued: IssuedToken = self.context.keyring.seal(&Claims {
             device: self.session.device().clone(),
@@ -37,7 +37,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
             expires_at: issued_at.saturating_add(options.token_lifetime.as_secs()),
             generation: self.session.connection_handle().generation,
         });
-        self.tokens.sent(options.token_refresh, start);
+        self.tokens.sent(options.token_refresh, now);
         self.send(self.dialect().encode_down(&DownFrame::Token(issued), &self.limits()));
         tracing::debug!("sent a token");
     }
@@ -95,7 +95,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
     }
 
     /// Flushes the socket; returns whether nothing is left to send.
-    pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>, now: Moment) -> Result<bool, EndReason> {
         let flushed = self.socket.poll_flush(cx);
         self.traffic.set_unsent(&self.context.traffic, self.socket.unsent_memory());
         let (received, sent) = self.socket.take_counts();
@@ -110,12 +110,11 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
         let mailbox = &self.session.connection_handle().mailbox;
         let unsent = u32::try_from(self.socket.unsent()).unwrap_or(u32::MAX);
         let waiting = || unsent.saturating_add(mailbox.bytes());
-        self.traffic.sent(&self.context.traffic, sent, waiting, Instant::now());
+        self.traffic.sent(sent, waiting, now);
         let (stalled, progress) = (!flushed, sent > 0);
         if stalled != self.stalled_since.is_some() || (stalled && progress) {
-            let since = stalled.then(Instant::now);
-            self.stalled_since = since.map(|since| self.moment(since));
-            mailbox.set_stalled(since);
+            self.stalled_since = stalled.then_some(now);
+            mailbox.set_stalled(stalled.then(|| now.instant(self.context.traffic.started)));
         }
         Ok(flushed)
     }

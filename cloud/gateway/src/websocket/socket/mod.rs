@@ -1,25 +1,25 @@
 //! The server side of a WebSocket, with buffers that exist only while they are needed.
 
+mod buffers;
 mod byte_queue;
 mod frame_head;
+mod ping;
 
-use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use fedecks_protocol::{CloseCode, CloseReason};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::{
-    CloseFrame, Role, WebSocketConfig, WebSocketContext,
-};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketContext};
 
 pub(crate) use frame_head::{FrameHead, FrameKind};
 
+use self::buffers::{Begun, Buffers, READ_AHEAD, READ_AT_ONCE, read_to_scratch};
 use self::byte_queue::ByteQueue;
 use crate::session::error::SessionError;
 
@@ -27,8 +27,8 @@ use crate::session::error::SessionError;
 ///
 /// tungstenite implements the protocol; this type adds buffers that exist only while they are needed.
 /// Reads go through a thread-local buffer, so that one system call reads up to 16 KiB. tungstenite is handed
-/// one frame at a time, after the session has admitted it, and its state exists only while it says something.
-/// Writes are collected in one buffer, which is freed
+/// one frame at a time, after the session has admitted it, and its state exists only while it says something. Most
+/// pings are answered without it, see `ping`. Writes are collected in one buffer, which is freed
 /// when it is empty; tungstenite would keep a buffer as large as its biggest message.
 #[derive(Debug)]
 pub(crate) struct Socket<S> {
@@ -52,39 +52,6 @@ pub(crate) enum Incoming {
     /// The device's close frame.
     Close(CloseReason),
 }
-
-#[derive(Debug, Default)]
-struct Buffers {
-    /// Read from the stream but not yet by tungstenite.
-    input: ByteQueue,
-    /// How much of the current frame tungstenite has not read yet, in bytes.
-    frame_rest: u32,
-    /// Not yet written to the stream.
-    output: ByteQueue,
-    /// The number of bytes in `output` that answer pings.
-    pong_bytes: u16,
-    /// The longest message that is accepted, in bytes.
-    max_frame: u32,
-    /// Nothing more can be read, after an error or a close frame.
-    ended: bool,
-    /// A fragment was read, and not the last one of its message.
-    fragmented: bool,
-    /// The number of bytes received and sent since the last query.
-    received_bytes: u32,
-    sent_bytes: u32,
-    /// Whether the stream may buffer some of what was written, as TLS does.
-    unflushed: bool,
-}
-
-/// The smallest size of tungstenite's read buffer, in bytes. If the first frame that it reads is longer, so is the
-/// buffer.
-const READ_BUFFER: usize = 128;
-
-/// Maximum number of bytes read from a stream at once, which are all of one frame.
-const READ_AT_ONCE: usize = 16 * 1024;
-
-/// Maximum number of bytes read before it is known what frames they are.
-const READ_AHEAD: usize = 4 * 1024;
 
 /// Maximum number of buffered bytes before the session sends no more.
 const CONGESTED: usize = 16 * 1024;
@@ -164,9 +131,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
         }
         if self.buffers.frame_rest == 0 {
-            match self.buffers.begin_frame(Pin::new(&mut self.io), cx, admit) {
-                Ok(true) => {}
-                Ok(false) => {
+            // tungstenite answers pings as well, except after a close frame.
+            let answers = self.ws.as_ref().is_none_or(|ws| ws.can_write());
+            match self.buffers.begin_frame(Pin::new(&mut self.io), cx, answers, admit) {
+                Ok(Begun::Frame) => {}
+                Ok(Begun::Answered) => return Poll::Ready(Ok(Incoming::Heartbeat)),
+                Ok(Begun::End) => {
                     return Poll::Ready(Err(self.lost(io::ErrorKind::UnexpectedEof.into())));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
@@ -352,61 +322,6 @@ impl<S: AsyncRead + Unpin> Read for Adapter<'_, '_, S> {
     }
 }
 
-impl Buffers {
-    /// tungstenite's state before the frame that begins now.
-    fn context(&self) -> Box<WebSocketContext> {
-        let buffer = (self.frame_rest as usize).clamp(READ_BUFFER, READ_AT_ONCE);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(buffer)
-            // Everything goes to our buffer immediately.
-            .write_buffer_size(0)
-            .max_message_size(Some(self.max_frame as usize))
-            .max_frame_size(Some(self.max_frame as usize));
-        Box::new(WebSocketContext::new(Role::Server, Some(config)))
-    }
-
-    /// Reads on to the next frame, and asks whether it is admitted. Returns false at the end of the stream.
-    fn begin_frame<S: AsyncRead>(
-        &mut self,
-        mut io: Pin<&mut S>,
-        cx: &mut Context<'_>,
-        admit: &mut dyn FnMut(&FrameHead) -> bool,
-    ) -> io::Result<bool> {
-        loop {
-            if let Some(head) = FrameHead::parse(self.input.rest()) {
-                if !admit(&head) {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                // One that is longer is above every limit.
-                self.frame_rest = u32::try_from(head.length()).unwrap_or(u32::MAX);
-                return Ok(true);
-            }
-            if self.fill(io.as_mut(), cx, READ_AHEAD)? == 0 {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// Reads more input from the stream; returns how much.
-    fn fill<S: AsyncRead>(
-        &mut self,
-        io: Pin<&mut S>,
-        cx: &mut Context<'_>,
-        most: usize,
-    ) -> io::Result<usize> {
-        let Self { input, received_bytes, .. } = self;
-        let read = read_to_scratch(io, cx, most, |read| {
-            *received_bytes = received_bytes.saturating_add(read.len() as u32);
-            input.push(read);
-            read.len()
-        });
-        match read {
-            Poll::Ready(read) => read,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-}
-
 impl<S> Write for Adapter<'_, '_, S> {
     /// Only control frames are written this way.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -418,23 +333,6 @@ impl<S> Write for Adapter<'_, '_, S> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn read_to_scratch<S: AsyncRead>(
-    io: Pin<&mut S>,
-    cx: &mut Context<'_>,
-    most: usize,
-    take: impl FnOnce(&[u8]) -> usize,
-) -> Poll<io::Result<usize>> {
-    thread_local! {
-        static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AT_ONCE].into());
-    }
-    SCRATCH.with_borrow_mut(|scratch| {
-        let most = most.min(scratch.len());
-        let mut scratch = ReadBuf::new(&mut scratch[..most]);
-        ready!(io.poll_read(cx, &mut scratch))?;
-        Poll::Ready(Ok(take(scratch.filled())))
-    })
 }
 
 #[cfg(test)]
