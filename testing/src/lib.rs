@@ -15,6 +15,7 @@ pub mod history;
 #[cfg(feature = "server")]
 pub mod http;
 pub mod namespace;
+pub mod openssl;
 pub mod process_group;
 pub mod raw_cloud;
 pub mod raw_device;

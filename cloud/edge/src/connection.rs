@@ -19,6 +19,7 @@ use warp::{Filter, Reply};
 
 use crate::activity::Activity;
 use crate::body::TimeoutBody;
+use crate::client_certificate::ClientCertificate;
 use crate::handshake_error;
 use crate::http::Http;
 use crate::limiter::{AddressFull, ClientPermit, ConnectionLimiter, Permit};
@@ -96,6 +97,7 @@ where
             encrypted: self.tls.is_some(),
             listener: self.number,
             connection: number,
+            certificate: None,
         };
         if self.proxy_protocol {
             match self.proxied_client(&mut tcp).await {
@@ -112,7 +114,7 @@ where
         self.serve(tcp, peer, permit).instrument(span).await;
     }
 
-    async fn serve(&self, tcp: TcpStream, peer: Peer, mut permit: Permit) {
+    async fn serve(&self, tcp: TcpStream, mut peer: Peer, mut permit: Permit) {
         let mut client_permit = None;
         if self.trusted.contains(peer.address.ip()) {
             client_permit = Some(permit.per_request());
@@ -121,9 +123,19 @@ where
         }
         let client = client_permit.is_none().then(|| RateLimitKey::of(peer.address.ip()));
         match self.handshake(tcp, permit, client).await {
-            Ok((socket, activity)) => self.http(socket, activity, peer, client_permit).await,
+            Ok((socket, activity, certificate)) => {
+                peer.certificate = certificate;
+                self.http(socket, activity, peer, client_permit).await;
+            }
             Err(error) => {
-                self.limiter.rejections.tls.fetch_add(1, Ordering::Relaxed);
+                let rejections = &self.limiter.rejections;
+                let about_certificate = handshake_error::is_about_client_certificate(&error);
+                let count = if about_certificate {
+                    &rejections.client_certificate
+                } else {
+                    &rejections.tls
+                };
+                count.fetch_add(1, Ordering::Relaxed);
                 match handshake_error::explain(&error) {
                     Some(problem) => tracing::info!(problem, "the TLS handshake failed"),
                     None => tracing::debug!(%error, "the TLS handshake failed"),
@@ -146,17 +158,20 @@ where
         tcp: TcpStream,
         permit: Permit,
         client: Option<RateLimitKey>,
-    ) -> io::Result<(Socket, Arc<Activity>)> {
+    ) -> io::Result<(Socket, Arc<Activity>, Option<Arc<ClientCertificate>>)> {
         let activity = || Activity::new(self.limiter.idle().clone(), client);
         let Some(tls) = &self.tls else {
             let activity = activity();
-            return Ok((Socket::plain(tcp, permit, activity.clone()), activity));
+            return Ok((Socket::plain(tcp, permit, activity.clone()), activity, None));
         };
-        let handshake = tls.acceptor().accept(TlsInput::new(tcp));
+        let loaded = tls.loaded();
+        let handshake = loaded.acceptor().accept(TlsInput::new(tcp));
         let stream = tokio::time::timeout(self.limits.handshake, handshake).await??;
-        self.limiter.handshakes.count(stream.get_ref().1.handshake_kind());
+        let connection = stream.get_ref().1;
+        let certificate = tls.client_certificate(&loaded, connection).map_err(io::Error::other)?;
+        self.limiter.handshakes.count(connection.handshake_kind());
         let activity = activity();
-        Ok((Socket::tls(stream, permit, activity.clone()), activity))
+        Ok((Socket::tls(stream, permit, activity.clone()), activity, certificate))
     }
 
     async fn http(
@@ -169,7 +184,7 @@ where
         let filtered = TowerToHyperService::new(warp::service(self.filter.clone()));
         let service = service_fn(|mut request: Request<Incoming>| {
             let response =
-                self.peer_of(request.headers(), peer, client_permit.as_ref()).map(|peer| {
+                self.peer_of(request.headers(), &peer, client_permit.as_ref()).map(|peer| {
                     request.extensions_mut().insert(peer);
                     filtered
                         .call(request.map(|body| TimeoutBody::new(body, self.limits.request_body)))
@@ -189,20 +204,20 @@ where
     fn peer_of(
         &self,
         headers: &HeaderMap,
-        connection: Peer,
+        connection: &Peer,
         client_permit: Option<&ClientPermit>,
     ) -> Result<Peer, AddressFull> {
         let Some(client_permit) = client_permit else {
-            return Ok(connection);
+            return Ok(connection.clone());
         };
         let address = self.trusted.client(connection.address, headers);
         let encrypted = connection.encrypted || proxies::is_encrypted(headers);
         if address == connection.address {
-            return Ok(Peer { encrypted, ..connection });
+            return Ok(Peer { encrypted, ..connection.clone() });
         }
         client_permit.count_for(address.ip())?;
         let via = connection.via.or(Some(connection.address));
-        Ok(Peer { address, via, encrypted, ..connection })
+        Ok(Peer { address, via, encrypted, ..connection.clone() })
     }
 }
 

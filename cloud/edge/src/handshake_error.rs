@@ -9,10 +9,29 @@ use std::io;
 
 use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
 
+/// The client's certificate was refused, or it presented none and has to.
+pub(crate) fn is_about_client_certificate(error: &io::Error) -> bool {
+    matches!(
+        error.get_ref().and_then(|error| error.downcast_ref()),
+        Some(
+            Error::NoCertificatesPresented
+                | Error::InvalidCertificate(_)
+                | Error::InvalidCertRevocationList(_)
+        )
+    )
+}
+
 /// What is wrong, if someone can mend it.
 pub(crate) fn explain(error: &io::Error) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     Some(match error {
+        // Logged where it was refused, with its names.
+        Error::InvalidCertificate(_) | Error::InvalidCertRevocationList(_) => return None,
+        Error::NoCertificatesPresented => {
+            "the client presented no certificate, which this listener requires: configure its client_cert and \
+             client_key; expected is a key for ECDSA P-256 or P-384, Ed25519 or RSA"
+                .into()
+        }
         Error::AlertReceived(alert) => refused(*alert),
         Error::PeerIncompatible(problem) => incompatible(problem),
         Error::NoApplicationProtocol => {
@@ -110,6 +129,7 @@ mod tests {
             (PeerIncompatible::NoCipherSuitesInCommon.into(), "no cipher suite"),
             (PeerIncompatible::NoSignatureSchemesInCommon.into(), "key of the certificate"),
             (Error::NoApplicationProtocol, "configure it for HTTP/1.1"),
+            (Error::NoCertificatesPresented, "its client_cert and client_key"),
             (InvalidMessage::InvalidContentType.into(), "does not speak TLS; its URL"),
         ] {
             let explained = explain(&io::Error::other(error.clone())).unwrap();

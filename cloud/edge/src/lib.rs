@@ -14,6 +14,13 @@ mod body;
 #[cfg(feature = "serve")]
 mod chain;
 #[cfg(feature = "serve")]
+mod client_auth;
+mod client_certificate;
+#[cfg(feature = "serve")]
+mod client_problem;
+#[cfg(feature = "serve")]
+mod client_report;
+#[cfg(feature = "serve")]
 mod connection;
 #[cfg(feature = "serve")]
 mod handshake_error;
@@ -27,6 +34,8 @@ mod limiter;
 mod listen;
 #[cfg(feature = "serve")]
 mod options;
+#[cfg(feature = "serve")]
+mod parse_client;
 mod peer;
 #[cfg(feature = "serve")]
 mod proxies;
@@ -35,6 +44,8 @@ mod proxy_protocol;
 mod rate_limit_key;
 #[cfg(feature = "serve")]
 mod refusals;
+#[cfg(feature = "serve")]
+mod revocation;
 #[cfg(feature = "serve")]
 mod server;
 #[cfg(feature = "serve")]
@@ -52,11 +63,13 @@ mod tls_error;
 #[cfg(feature = "serve")]
 mod tls_input;
 
+pub use client_certificate::{CertificateRefused, ClientCertificate, LiveCertificate};
 pub use peer::Peer;
 pub use rate_limit_key::RateLimitKey;
 #[cfg(feature = "serve")]
 pub use {
     chain::{CertificateReport, Finding, Severity},
+    client_auth::ClientAuth,
     ipnet::IpNet,
     limiter::ServeStats,
     options::{Listen, ServeLimits, ServeOptions},

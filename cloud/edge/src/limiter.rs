@@ -34,8 +34,10 @@ pub struct ServeStats {
     pub untrusted: u64,
     /// Connections without a valid PROXY header, at a listener that requires one.
     pub proxy_header: u64,
-    /// TLS handshakes that failed or timed out.
+    /// TLS handshakes that failed or timed out, for another reason than the next.
     pub tls: u64,
+    /// TLS handshakes in which the client's certificate was refused, or a required one was missing.
+    pub client_certificate: u64,
     /// Full TLS handshakes.
     pub full_handshakes: u64,
     /// TLS handshakes that resumed an earlier session.
@@ -55,6 +57,7 @@ impl Add for ServeStats {
             untrusted: self.untrusted + other.untrusted,
             proxy_header: self.proxy_header + other.proxy_header,
             tls: self.tls + other.tls,
+            client_certificate: self.client_certificate + other.client_certificate,
             full_handshakes: self.full_handshakes + other.full_handshakes,
             resumed_handshakes: self.resumed_handshakes + other.resumed_handshakes,
         }
@@ -88,6 +91,7 @@ pub(crate) struct Rejections {
     pub(crate) untrusted: AtomicU64,
     pub(crate) proxy_header: AtomicU64,
     pub(crate) tls: AtomicU64,
+    pub(crate) client_certificate: AtomicU64,
 }
 
 /// The TLS handshakes that succeeded.
@@ -193,7 +197,8 @@ impl ConnectionLimiter {
     }
 
     pub(crate) fn stats(&self) -> ServeStats {
-        let Rejections { full, address_full, untrusted, proxy_header, tls } = &self.rejections;
+        let Rejections { full, address_full, untrusted, proxy_header, tls, client_certificate } =
+            &self.rejections;
         ServeStats {
             connections: self.connections(),
             idle: self.idle.len(),
@@ -203,6 +208,7 @@ impl ConnectionLimiter {
             untrusted: untrusted.load(Ordering::Relaxed),
             proxy_header: proxy_header.load(Ordering::Relaxed),
             tls: tls.load(Ordering::Relaxed),
+            client_certificate: client_certificate.load(Ordering::Relaxed),
             full_handshakes: self.handshakes.full.load(Ordering::Relaxed),
             resumed_handshakes: self.handshakes.resumed.load(Ordering::Relaxed),
         }

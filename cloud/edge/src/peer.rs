@@ -1,6 +1,9 @@
 //! The other end of a connection, as the filter sees it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::client_certificate::ClientCertificate;
 
 /// The other end of a connection, among the extensions of every request. An accept loop of your own inserts it too:
 ///
@@ -11,7 +14,7 @@ use std::net::SocketAddr;
 /// let mut request = http::Request::new(());
 /// request.extensions_mut().insert(peer);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
     /// The client's address: the one that a trusted proxy names by `X-Forwarded-For` or the PROXY
@@ -26,12 +29,15 @@ pub struct Peer {
     pub listener: usize,
     /// Number of the connection, the field `connection` in the log, counted from 1.
     pub connection: u64,
+    /// The certificate that the client has presented here, by TLS. TLS has verified it when the session began, which
+    /// may be long ago: ask [`ClientCertificate::check`].
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Peer {
     /// A client without a proxy in between, not encrypted, at the first listener, whose connection has no number.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, via: None, encrypted: false, listener: 0, connection: 0 }
+        Self { address, via: None, encrypted: false, listener: 0, connection: 0, certificate: None }
     }
 
     /// This peer after `change`.

@@ -38,16 +38,21 @@ const CURVES: [(&str, &str); 3] = [
 
 /// Why clients cannot verify the signature of this certificate; completes a sentence about it.
 pub(crate) fn problem(certificate: &Certificate) -> Option<String> {
+    let name = unsupported(certificate)?;
+    Some(format!(
+        "is signed by {name}, which devices do not accept: have it issued again with SHA-256 or SHA-384, or \
+         Ed25519"
+    ))
+}
+
+/// The algorithm of this certificate's signature, if neither clients nor this server can verify it.
+pub(crate) fn unsupported(certificate: &Certificate) -> Option<String> {
     let signature = certificate.signature_algorithm().oid.to_string();
     if SUPPORTED.contains(&&*signature) {
         return None;
     }
     let name = OTHERS.iter().find(|(number, _)| *number == signature).map(|(_, name)| *name);
-    let name = name.map_or_else(|| format!("the algorithm {signature}"), str::to_owned);
-    Some(format!(
-        "is signed by {name}, which devices do not accept: have it issued again with SHA-256 or SHA-384, or \
-         Ed25519"
-    ))
+    Some(name.map_or_else(|| format!("the algorithm {signature}"), str::to_owned))
 }
 
 /// The type of its key.

@@ -26,9 +26,25 @@ pub(crate) struct Tickets {
     now: fn() -> SystemTime,
 }
 
+/// What is known of the client in the session of a ticket. None is taken for another purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It was not asked for a certificate.
+    Anonymous,
+    /// It may have presented one.
+    Optional,
+    /// It has presented one.
+    Required,
+}
+
 impl Tickets {
-    pub(crate) fn new(secret: &[u8; 32]) -> Self {
-        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"fedecks-edge tls tickets v1");
+    pub(crate) fn new(secret: &[u8; 32], purpose: Purpose) -> Self {
+        let salt: &[u8] = match purpose {
+            Purpose::Anonymous => b"fedecks-edge tls tickets v1",
+            Purpose::Optional => b"fedecks-edge tls tickets v1, client certificate optional",
+            Purpose::Required => b"fedecks-edge tls tickets v1, client certificate required",
+        };
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, salt);
         Self { derive: salt.extract(secret), random: SystemRandom::new(), now: SystemTime::now }
     }
 
@@ -97,7 +113,7 @@ mod tests {
     use super::*;
 
     fn at(secret: [u8; 32], now: fn() -> SystemTime) -> Tickets {
-        Tickets { now, ..Tickets::new(&secret) }
+        Tickets { now, ..Tickets::new(&secret, Purpose::Anonymous) }
     }
 
     /// Hours after the beginning of a period.
@@ -121,6 +137,18 @@ mod tests {
             assert_eq!(session.as_deref(), taken.then_some(b"a session".as_slice()));
         }
         assert_ne!(at([1; 32], || hours(11)).encrypt(b"a session"), Some(ticket));
+    }
+
+    #[test]
+    fn a_ticket_is_taken_for_its_purpose_only() {
+        let purposes = [Purpose::Anonymous, Purpose::Optional, Purpose::Required];
+        for made_for in purposes {
+            let ticket = Tickets::new(&[1; 32], made_for).encrypt(b"a session").unwrap();
+            for used_for in purposes {
+                let session = Tickets::new(&[1; 32], used_for).decrypt(&ticket);
+                assert_eq!(session.is_some(), made_for == used_for, "{made_for:?} {used_for:?}");
+            }
+        }
     }
 
     #[test]

@@ -6,15 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::ProducesTickets;
+use rustls::{CertificateError, Error, HandshakeKind, ServerConfig, ServerConnection};
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use tokio_rustls::TlsAcceptor;
 use x509_cert::der::Decode;
 
-use crate::chain::{self, CertificateReport};
-use crate::tickets::Tickets;
+use crate::chain::{self, CertificateReport, Finding};
+use crate::client_auth::{ClientAuth, ClientVerifier, Verification};
+use crate::client_certificate::ClientCertificate;
+use crate::client_report;
+use crate::parse_client;
+use crate::tickets::{Purpose, Tickets};
 use crate::tls_error::{TlsError, read_chain, read_key, reason};
 
 /// The server's TLS settings: TLS 1.2 and 1.3 by rustls, with a certificate and key from files. Clones
@@ -25,15 +29,18 @@ pub struct Tls(Arc<Inner>);
 struct Inner {
     certificate: PathBuf,
     key: PathBuf,
+    client_auth: Option<ClientAuth>,
     loaded: RwLock<Loaded>,
-    /// The stamps of both files when they were last read.
-    stamps: Mutex<[FileStamp; 2]>,
+    /// The stamps of all files when they were last read.
+    stamps: Mutex<Vec<FileStamp>>,
 }
 
 /// What new connections use.
 #[derive(Clone)]
-struct Loaded {
+pub(crate) struct Loaded {
     config: Arc<ServerConfig>,
+    /// `None` if clients present no certificates.
+    clients: Option<Arc<ClientVerifier>>,
     chain: Arc<[CertificateDer<'static>]>,
     not_after: Option<u64>,
 }
@@ -49,12 +56,33 @@ impl Tls {
         key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
         let (certificate, key) = (certificate.as_ref().to_owned(), key.as_ref().to_owned());
-        let stamps = stamps(&certificate, &key);
         let ticketer = ring::Ticketer::new();
         let ticketer = ticketer.map_err(|error| unusable(&certificate, &key, error.to_string()))?;
-        let loaded = load(&certificate, &key, ticketer)?;
+        Self::new(certificate, key, None, ticketer)
+    }
+
+    /// Lets clients present certificates, or requires them to. The files are read now, and again whenever this value is
+    /// reloaded. Call it before [`Tls::with_ticket_secret`], and before the value is cloned: what it returns shares
+    /// nothing with its clones.
+    ///
+    /// A session that is resumed has the certificate of the full handshake, and TLS does not verify it again: ask
+    /// [`ClientCertificate::check`].
+    pub fn with_client_auth(self, client_auth: ClientAuth) -> Result<Self, TlsError> {
+        let Inner { certificate, key, .. } = &*self.0;
+        let ticketer = self.loaded().config.ticketer.clone();
+        Self::new(certificate.clone(), key.clone(), Some(client_auth), ticketer)
+    }
+
+    fn new(
+        certificate: PathBuf,
+        key: PathBuf,
+        client_auth: Option<ClientAuth>,
+        ticketer: Arc<dyn ProducesTickets>,
+    ) -> Result<Self, TlsError> {
+        let stamps = stamps(&certificate, &key, client_auth.as_ref());
+        let loaded = load(&certificate, &key, client_auth.as_ref(), ticketer)?;
         let (loaded, stamps) = (RwLock::new(loaded), Mutex::new(stamps));
-        Ok(Self(Arc::new(Inner { certificate, key, loaded, stamps })))
+        Ok(Self(Arc::new(Inner { certificate, key, client_auth, loaded, stamps })))
     }
 
     /// Encrypts session tickets with keys that follow from this secret, which must be random: devices then
@@ -66,23 +94,30 @@ impl Tls {
     pub fn with_ticket_secret(self, secret: &[u8; 32]) -> Self {
         let mut loaded = self.0.loaded.write();
         let mut config = ServerConfig::clone(&loaded.config);
-        config.ticketer = Arc::new(Tickets::new(secret));
+        // A ticket from a listener that asks for no certificate must not open one that requires it.
+        let purpose = match &self.0.client_auth {
+            None => Purpose::Anonymous,
+            Some(client_auth) if client_auth.required => Purpose::Required,
+            Some(_) => Purpose::Optional,
+        };
+        config.ticketer = Arc::new(Tickets::new(secret, purpose));
         loaded.config = Arc::new(config);
         drop(loaded);
         self
     }
 
     /// Reads the files again. New connections use the new certificate; open connections are not
-    /// affected. After an error the old certificate stays in use.
+    /// affected, but [`ClientCertificate::check`] goes by the new authorities and revocation lists. After an error
+    /// everything old stays in use.
     ///
     /// TLS sessions from before can still be resumed, so that a new certificate does not cost a fleet
     /// full handshakes.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let Inner { certificate, key, .. } = &*self.0;
+        let Inner { certificate, key, client_auth, .. } = &*self.0;
         // Before reading: the next check notices what is written in the meantime.
-        *self.0.stamps.lock() = stamps(certificate, key);
+        *self.0.stamps.lock() = stamps(certificate, key, client_auth.as_ref());
         let ticketer = self.loaded().config.ticketer.clone();
-        let loaded = load(certificate, key, ticketer)?;
+        let loaded = load(certificate, key, client_auth.as_ref(), ticketer)?;
         *self.0.loaded.write() = loaded;
         Ok(())
     }
@@ -91,7 +126,8 @@ impl Tls {
     /// elsewhere; returns whether it did. Files that could not be used are not tried again until they
     /// change.
     pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
-        if stamps(&self.0.certificate, &self.0.key) == *self.0.stamps.lock() {
+        let Inner { certificate, key, client_auth, .. } = &*self.0;
+        if stamps(certificate, key, client_auth.as_ref()) == *self.0.stamps.lock() {
             return Ok(false);
         }
         self.reload().map(|()| true)
@@ -119,18 +155,62 @@ impl Tls {
         chain::report(&self.loaded().chain, now, authorities, all)
     }
 
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.loaded().config.into()
+    /// What clients may present; `None` if they present no certificates.
+    pub fn client_auth(&self) -> Option<&ClientAuth> {
+        self.0.client_auth.as_ref()
     }
 
-    fn loaded(&self) -> Loaded {
+    /// What an operator should know about the authorities and revocation lists of clients at `now`, in seconds since
+    /// 1970-01-01 UTC.
+    pub fn client_auth_findings(&self, now: u64) -> Vec<Finding> {
+        match (&self.0.client_auth, &self.loaded().clients) {
+            (Some(options), Some(verifier)) => client_report::findings(options, verifier, now),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(crate) fn client_verifier(&self) -> Option<Arc<ClientVerifier>> {
+        self.0.loaded.read().clients.clone()
+    }
+
+    /// The certificate of the client on this connection, which was accepted with `loaded`; `None` if it presented none.
+    pub(crate) fn client_certificate(
+        &self,
+        loaded: &Loaded,
+        connection: &ServerConnection,
+    ) -> Result<Option<Arc<ClientCertificate>>, Error> {
+        let (Some(options), Some(verifier)) = (&self.0.client_auth, &loaded.clients) else {
+            return Ok(None);
+        };
+        let Some(chain) = connection.peer_certificates().filter(|chain| !chain.is_empty()) else {
+            // rustls has refused it already, except on a session that it resumed.
+            return if options.required { Err(Error::NoCertificatesPresented) } else { Ok(None) };
+        };
+        let is_full = connection.handshake_kind() != Some(HandshakeKind::Resumed);
+        let verifier = is_full.then_some(&**verifier);
+        let verification = Verification::new(self.clone(), chain, verifier);
+        let parsed = parse_client::parse(&chain[0]);
+        let (Some(verification), Some(parsed)) = (verification, parsed) else {
+            return Err(CertificateError::BadEncoding.into());
+        };
+        Ok(Some(Arc::new(parsed.with(|it| it.verification = Some(verification)))))
+    }
+
+    pub(crate) fn loaded(&self) -> Loaded {
         self.0.loaded.read().clone()
+    }
+}
+
+impl Loaded {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.config.clone().into()
     }
 }
 
 fn load(
     certificate: &Path,
     key: &Path,
+    client_auth: Option<&ClientAuth>,
     ticketer: Arc<dyn ProducesTickets>,
 ) -> Result<Loaded, TlsError> {
     let chain = read_chain(certificate)?;
@@ -139,8 +219,12 @@ fn load(
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(certificate, key, error.to_string()))?;
+    let clients = client_auth.map(ClientVerifier::load).transpose()?.map(Arc::new);
+    let builder = match &clients {
+        Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
+        None => builder.with_no_client_auth(),
+    };
     let mut config = builder
-        .with_no_client_auth()
         .with_single_cert(chain.clone(), private.clone_key())
         .map_err(|error| unusable(certificate, key, reason(&error, &chain, &private)))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -148,7 +232,7 @@ fn load(
     // One ticket is enough for one connection.
     config.ticketer = ticketer;
     config.send_tls13_tickets = 1;
-    Ok(Loaded { config: Arc::new(config), chain: chain.into(), not_after })
+    Ok(Loaded { config: Arc::new(config), clients, chain: chain.into(), not_after })
 }
 
 fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
@@ -160,13 +244,16 @@ fn unusable(certificate: &Path, key: &Path, reason: String) -> TlsError {
     TlsError::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), reason }
 }
 
-fn stamps(certificate: &Path, key: &Path) -> [FileStamp; 2] {
-    [certificate, key].map(|file| {
+fn stamps(certificate: &Path, key: &Path, client_auth: Option<&ClientAuth>) -> Vec<FileStamp> {
+    let authorities = client_auth.map(|options| &*options.authorities);
+    let crls = client_auth.into_iter().flat_map(|options| options.crls.iter().map(|file| &**file));
+    let stamp = |file: &Path| {
         let found = std::fs::metadata(file).ok()?;
         // The numbers of the device and inode are only compared.
         let (device, inode, size) = (found.dev() as i64, found.ino() as i64, found.size() as i64);
         Some([device, inode, size, found.ctime(), found.ctime_nsec()])
-    })
+    };
+    [certificate, key].into_iter().chain(authorities).chain(crls).map(stamp).collect()
 }
 
 impl fmt::Debug for Tls {

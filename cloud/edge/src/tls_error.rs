@@ -57,13 +57,35 @@ impl TlsError {
         matches!(self, Self::File { expected, .. } if *expected == PRIVATE_KEY)
     }
 
-    fn file(file: &Path, expected: &'static str, source: pem::Error) -> Self {
+    /// The file of the certificate revocation list, or of the authorities of clients, if that is at fault.
+    pub fn client_file(&self) -> Option<&Path> {
+        match self {
+            Self::File { file, expected, .. } if [CRL, AUTHORITIES].contains(expected) => {
+                Some(file)
+            }
+            _ => None,
+        }
+    }
+
+    /// The file was read, but this is wrong with it.
+    pub(crate) fn other(file: &Path, expected: &'static str, reason: String) -> Self {
+        let source = reason.clone().into();
+        Self::File { file: file.to_owned(), expected, reason, source }
+    }
+
+    pub(crate) fn file(file: &Path, expected: &'static str, source: pem::Error) -> Self {
         let (file, reason) = (file.to_owned(), describe(&source, file));
         Self::File { file, expected, reason, source: source.into() }
     }
 }
 
 const PRIVATE_KEY: &str = "a PEM private key";
+
+/// The certificates that issue those of clients.
+pub(crate) const AUTHORITIES: &str = "PEM certificates of client authorities";
+
+/// Certificates that were revoked.
+pub(crate) const CRL: &str = "a certificate revocation list (PEM or DER)";
 
 /// The first private key of a PEM file.
 pub(crate) fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
@@ -72,10 +94,18 @@ pub(crate) fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> 
 
 /// All certificates of a PEM file, at least one.
 pub(crate) fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    read_certificates(file, "a PEM certificate")
+}
+
+/// The same, of a file that should contain what is `expected`.
+pub(crate) fn read_certificates(
+    file: &Path,
+    expected: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
-        .map_err(|error| TlsError::file(file, "a PEM certificate", error))
+        .map_err(|error| TlsError::file(file, expected, error))
 }
 
 /// What is wrong with a certificate chain and a key that rustls rejected.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail")]
 
 mod certificates;
+mod client_certificates;
 mod connections;
 mod idle;
 mod limits;

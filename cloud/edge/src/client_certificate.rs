@@ -1,0 +1,190 @@
+//! The certificate that a client has presented, as the filter sees it, and whether it is still good.
+
+use std::fmt;
+#[cfg(feature = "serve")]
+use std::sync::Arc;
+
+#[cfg(feature = "serve")]
+use crate::client_auth::{LiveCheck, Verification};
+
+/// The certificate of a client, see [`Peer::certificate`](crate::Peer::certificate). Its authority was verified by the
+/// accept loop when the connection was opened; [`ClientCertificate::check`] does it again.
+///
+/// An accept loop of your own makes one of what it has verified:
+///
+/// ```
+/// use fedecks_cloud::serve::ClientCertificate;
+///
+/// let certificate = ClientCertificate::new([7; 32]).with(|it| {
+///     it.common_name = Some("kitchen-1".to_owned());
+///     it.not_after = 1_900_000_000;
+/// });
+/// assert!(certificate.check(1_800_000_000).is_ok());
+/// assert_eq!(certificate.check(1_900_000_001).unwrap_err().reason(), "expired");
+/// ```
+#[non_exhaustive]
+pub struct ClientCertificate {
+    /// The whole subject, for people.
+    pub subject: String,
+    /// The common name of the subject; `None` if there is none, or more than one.
+    pub common_name: Option<String>,
+    /// The DNS names of the subjectAltName.
+    pub dns_names: Vec<String>,
+    /// The URIs of the subjectAltName.
+    pub uris: Vec<String>,
+    /// The SHA-256 of the SubjectPublicKeyInfo: which key it is, whoever issued a certificate for it.
+    pub key: [u8; 32],
+    /// The serial number, in hexadecimal.
+    pub serial: String,
+    /// The issuer, for people.
+    pub issuer: String,
+    /// When it becomes valid, in seconds since 1970-01-01 UTC.
+    pub not_before: u64,
+    /// When it expires, in seconds since 1970-01-01 UTC.
+    pub not_after: u64,
+    #[cfg(feature = "serve")]
+    pub(crate) verification: Option<Verification>,
+}
+
+impl ClientCertificate {
+    /// One without names, valid at any time, with this SHA-256 of its SubjectPublicKeyInfo.
+    pub fn new(key: [u8; 32]) -> Self {
+        Self {
+            subject: String::new(),
+            common_name: None,
+            dns_names: Vec::new(),
+            uris: Vec::new(),
+            key,
+            serial: String::new(),
+            issuer: String::new(),
+            not_before: 0,
+            not_after: u64::MAX,
+            #[cfg(feature = "serve")]
+            verification: None,
+        }
+    }
+
+    /// This certificate after `change`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    /// Whether it is good at `now`, in seconds since 1970-01-01 UTC: by its dates, and by the authorities and
+    /// revocation lists that the listener has loaded now. TLS does not ask this when a session is resumed.
+    ///
+    /// Signatures that were verified within the last minute, by the same authorities and lists, are not verified again.
+    pub fn check(&self, now: u64) -> Result<(), CertificateRefused> {
+        check_dates(self.not_before, self.not_after, now)?;
+        #[cfg(feature = "serve")]
+        if let Some(verification) = &self.verification {
+            return verification.check(now);
+        }
+        Ok(())
+    }
+
+    /// What remains of it for as long as a connection is open.
+    pub fn live(&self) -> LiveCertificate {
+        LiveCertificate {
+            not_after: self.not_after,
+            #[cfg(feature = "serve")]
+            lists: self.verification.as_ref().map(Verification::live),
+        }
+    }
+}
+
+/// What has to be known of a [`ClientCertificate`] while its connection is open, in little memory.
+#[derive(Clone)]
+pub struct LiveCertificate {
+    not_after: u64,
+    #[cfg(feature = "serve")]
+    lists: Option<Arc<LiveCheck>>,
+}
+
+impl LiveCertificate {
+    /// Whether it has not expired at `now`, in seconds since 1970-01-01 UTC, and is not revoked by a list that the
+    /// listener has loaded now, nor is an authority between it and the listener's.
+    pub fn check(&self, now: u64) -> Result<(), CertificateRefused> {
+        check_dates(0, self.not_after, now)?;
+        #[cfg(feature = "serve")]
+        if let Some(lists) = &self.lists {
+            return lists.check();
+        }
+        Ok(())
+    }
+}
+
+fn check_dates(not_before: u64, not_after: u64, now: u64) -> Result<(), CertificateRefused> {
+    let utc = fedecks_common::utc;
+    if now < not_before {
+        let (start, now) = (utc(not_before), utc(now));
+        let text = format!(
+            "it is not valid before {start}, and the server's clock shows {now}: issue it with an earlier start, or \
+             set the server's clock"
+        );
+        return Err(CertificateRefused::new("not-yet-valid", text));
+    }
+    if now > not_after {
+        let text = format!("it expired at {}: renew it", utc(not_after));
+        return Err(CertificateRefused::new("expired", text));
+    }
+    Ok(())
+}
+
+/// Why the certificate of a client is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateRefused {
+    reason: &'static str,
+    text: String,
+}
+
+impl CertificateRefused {
+    pub(crate) fn new(reason: &'static str, text: impl Into<String>) -> Self {
+        Self { reason, text: text.into() }
+    }
+
+    /// The reason in a word, such as `expired` or `revoked`.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
+impl fmt::Display for CertificateRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for CertificateRefused {}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subject, serial, issuer, .. } = self;
+        f.debug_struct("ClientCertificate")
+            .field("subject", subject)
+            .field("serial", serial)
+            .field("issuer", issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LiveCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveCertificate")
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The same certificate: of the same issuer, with the same serial number and key.
+impl PartialEq for ClientCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        let identity = |it: &Self| (it.key, it.not_after);
+        identity(self) == identity(other)
+            && self.serial == other.serial
+            && self.issuer == other.issuer
+    }
+}
+
+impl Eq for ClientCertificate {}
