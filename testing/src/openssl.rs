@@ -20,7 +20,7 @@ pub enum Key {
     Rsa,
 }
 
-/// An authority, in a directory of its own.
+/// An authority, in a separate directory.
 pub struct OpensslAuthority {
     folder: PathBuf,
     /// Its own certificate, in PEM.
@@ -132,7 +132,7 @@ impl OpensslAuthority {
         let csr = self.request(request, &key).display().to_string();
         let validity = (request.start, request.end, request.digest);
         self.sign(&csr, &extensions.display().to_string(), &certificate, validity, &[]);
-        let chain = fs::read_to_string(&certificate).unwrap() + &self.chain;
+        let chain = fs::read_to_string(&certificate).unwrap() + self.chain.as_str();
         fs::write(&certificate, chain).unwrap();
         Issued { certificate, key }
     }

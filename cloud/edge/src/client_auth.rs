@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::ring;
 use rustls::server::WebPkiClientVerifier;
@@ -17,11 +17,11 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::client_certificate::{CertificateRefused, ClientCertificate};
+use crate::certificate_refused::CertificateRefused;
+use crate::client_certificate::{ClientCertificate, LiveVerification, Verification};
 use crate::client_problem;
 use crate::parse_client;
 use crate::revocation::{self, RevocationId, RevocationLists};
-use crate::tls::Tls;
 use crate::tls_error::{AUTHORITIES, CRL, TlsError, read_certificates};
 
 /// Which certificates clients may, or have to, present; for [`Tls::with_client_auth`].
@@ -207,10 +207,13 @@ impl fmt::Debug for ClientVerifier {
     }
 }
 
+/// What is loaded now; it changes when the files are read again.
+pub(crate) type CurrentVerifier = Arc<RwLock<Arc<ClientVerifier>>>;
+
 /// The chain that a client has presented, and when it was verified.
-pub(crate) struct Verification {
+pub(crate) struct VerifiedChain {
     chain: Box<[CertificateDer<'static>]>,
-    live: Arc<LiveCheck>,
+    live: Arc<LiveChain>,
     latest: Mutex<Option<Verified>>,
 }
 
@@ -224,24 +227,33 @@ struct Verified {
 /// How long signatures, and lists of revoked certificates, count as verified while they are the same.
 const VERIFIED_FOR: Duration = Duration::from_secs(60);
 
-impl Verification {
-    /// Of a chain that `verifier` has just accepted, or of one of a session that was resumed.
-    pub(crate) fn new(
-        tls: Tls,
-        chain: &[CertificateDer<'_>],
-        verifier: Option<&ClientVerifier>,
-    ) -> Option<Self> {
-        let ids: Option<Box<[_]>> =
-            chain.iter().map(|one| revocation::identify(one).map(|(_, id)| id)).collect();
-        let generation = verifier.map(|verifier| verifier.generation);
-        let latest = generation.map(|generation| Verified { at: Instant::now(), generation });
-        let chain = chain.iter().map(|one| one.clone().into_owned()).collect();
-        let live = Arc::new(LiveCheck { tls, ids: ids? });
-        Some(Self { chain, live, latest: Mutex::new(latest) })
-    }
+/// What a connection keeps of a chain: which certificates it has.
+struct LiveChain {
+    current: CurrentVerifier,
+    ids: Box<[RevocationId]>,
+}
 
-    pub(crate) fn check(&self, now: u64) -> Result<(), CertificateRefused> {
-        let Some(verifier) = self.live.tls.client_verifier() else { return Ok(()) };
+/// The certificate of a chain, its own first, that `verifier` has just accepted, or that belongs to a session that was
+/// resumed. `None` if it cannot be parsed.
+pub(crate) fn certificate(
+    current: CurrentVerifier,
+    chain: &[CertificateDer<'_>],
+    verifier: Option<&ClientVerifier>,
+) -> Option<ClientCertificate> {
+    let parsed = parse_client::parse(chain.first()?)?;
+    let ids: Option<Box<[_]>> =
+        chain.iter().map(|one| revocation::identify(one).map(|(_, id)| id)).collect();
+    let generation = verifier.map(|verifier| verifier.generation);
+    let latest = generation.map(|generation| Verified { at: Instant::now(), generation });
+    let chain = chain.iter().map(|one| one.clone().into_owned()).collect();
+    let live = Arc::new(LiveChain { current, ids: ids? });
+    let verification = Box::new(VerifiedChain { chain, live, latest: Mutex::new(latest) });
+    Some(parsed.with(|it| it.verification = Some(verification)))
+}
+
+impl Verification for VerifiedChain {
+    fn check(&self, now: u64) -> Result<(), CertificateRefused> {
+        let verifier = self.live.current.read().clone();
         let mut latest = self.latest.lock();
         let is_verified = latest.is_some_and(|Verified { at, generation }| {
             generation == verifier.generation && at.elapsed() < VERIFIED_FOR
@@ -258,22 +270,14 @@ impl Verification {
         Ok(())
     }
 
-    pub(crate) fn live(&self) -> Arc<LiveCheck> {
+    fn live(&self) -> Arc<dyn LiveVerification> {
         self.live.clone()
     }
 }
 
-/// What a connection keeps of a chain: which certificates it has.
-pub(crate) struct LiveCheck {
-    tls: Tls,
-    ids: Box<[RevocationId]>,
-}
-
-impl LiveCheck {
-    pub(crate) fn check(&self) -> Result<(), CertificateRefused> {
-        match self.tls.client_verifier() {
-            Some(verifier) if verifier.lists.revoke(&self.ids) => Err(client_problem::revoked()),
-            _ => Ok(()),
-        }
+impl LiveVerification for LiveChain {
+    fn check(&self) -> Result<(), CertificateRefused> {
+        let is_revoked = self.current.read().lists.revoke(&self.ids);
+        if is_revoked { Err(client_problem::revoked()) } else { Ok(()) }
     }
 }

@@ -1,11 +1,23 @@
 //! The certificate that a client has presented, as the filter sees it, and whether it is still good.
 
 use std::fmt;
-#[cfg(feature = "serve")]
 use std::sync::Arc;
 
-#[cfg(feature = "serve")]
-use crate::client_auth::{LiveCheck, Verification};
+use crate::certificate_refused::CertificateRefused;
+
+/// Verifies a certificate again.
+pub(crate) trait Verification: Send + Sync {
+    /// As [`ClientCertificate::check`].
+    fn check(&self, now: u64) -> Result<(), CertificateRefused>;
+
+    /// What does the same for [`LiveCertificate::check`].
+    fn live(&self) -> Arc<dyn LiveVerification>;
+}
+
+/// Checks whether a certificate was revoked, in little memory.
+pub(crate) trait LiveVerification: Send + Sync {
+    fn check(&self) -> Result<(), CertificateRefused>;
+}
 
 /// The certificate of a client, see [`Peer::certificate`](crate::Peer::certificate). Its authority was verified by the
 /// accept loop when the connection was opened; [`ClientCertificate::check`] does it again.
@@ -32,7 +44,7 @@ pub struct ClientCertificate {
     pub dns_names: Vec<String>,
     /// The URIs of the subjectAltName.
     pub uris: Vec<String>,
-    /// The SHA-256 of the SubjectPublicKeyInfo: which key it is, whoever issued a certificate for it.
+    /// The SHA-256 of the SubjectPublicKeyInfo: which key it is, in each certificate for it.
     pub key: [u8; 32],
     /// The serial number, in hexadecimal.
     pub serial: String,
@@ -42,8 +54,7 @@ pub struct ClientCertificate {
     pub not_before: u64,
     /// When it expires, in seconds since 1970-01-01 UTC.
     pub not_after: u64,
-    #[cfg(feature = "serve")]
-    pub(crate) verification: Option<Verification>,
+    pub(crate) verification: Option<Box<dyn Verification>>,
 }
 
 impl ClientCertificate {
@@ -59,7 +70,6 @@ impl ClientCertificate {
             issuer: String::new(),
             not_before: 0,
             not_after: u64::MAX,
-            #[cfg(feature = "serve")]
             verification: None,
         }
     }
@@ -77,19 +87,14 @@ impl ClientCertificate {
     /// Signatures that were verified within the last minute, by the same authorities and lists, are not verified again.
     pub fn check(&self, now: u64) -> Result<(), CertificateRefused> {
         check_dates(self.not_before, self.not_after, now)?;
-        #[cfg(feature = "serve")]
-        if let Some(verification) = &self.verification {
-            return verification.check(now);
-        }
-        Ok(())
+        self.verification.as_ref().map_or(Ok(()), |verification| verification.check(now))
     }
 
     /// What remains of it for as long as a connection is open.
     pub fn live(&self) -> LiveCertificate {
         LiveCertificate {
             not_after: self.not_after,
-            #[cfg(feature = "serve")]
-            lists: self.verification.as_ref().map(Verification::live),
+            lists: self.verification.as_ref().map(|verification| verification.live()),
         }
     }
 }
@@ -98,8 +103,7 @@ impl ClientCertificate {
 #[derive(Clone)]
 pub struct LiveCertificate {
     not_after: u64,
-    #[cfg(feature = "serve")]
-    lists: Option<Arc<LiveCheck>>,
+    lists: Option<Arc<dyn LiveVerification>>,
 }
 
 impl LiveCertificate {
@@ -107,11 +111,7 @@ impl LiveCertificate {
     /// listener has loaded now, nor is an authority between it and the listener's.
     pub fn check(&self, now: u64) -> Result<(), CertificateRefused> {
         check_dates(0, self.not_after, now)?;
-        #[cfg(feature = "serve")]
-        if let Some(lists) = &self.lists {
-            return lists.check();
-        }
-        Ok(())
+        self.lists.as_ref().map_or(Ok(()), |lists| lists.check())
     }
 }
 
@@ -131,32 +131,6 @@ fn check_dates(not_before: u64, not_after: u64, now: u64) -> Result<(), Certific
     }
     Ok(())
 }
-
-/// Why the certificate of a client is not accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateRefused {
-    reason: &'static str,
-    text: String,
-}
-
-impl CertificateRefused {
-    pub(crate) fn new(reason: &'static str, text: impl Into<String>) -> Self {
-        Self { reason, text: text.into() }
-    }
-
-    /// The reason in a word, such as `expired` or `revoked`.
-    pub fn reason(&self) -> &'static str {
-        self.reason
-    }
-}
-
-impl fmt::Display for CertificateRefused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for CertificateRefused {}
 
 impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

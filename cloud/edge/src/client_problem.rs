@@ -10,7 +10,7 @@ use rustls_pki_types::CertificateDer;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-use crate::client_certificate::CertificateRefused;
+use crate::certificate_refused::CertificateRefused;
 use crate::signature_algorithm;
 
 fn refused(reason: &'static str, text: impl Into<String>) -> CertificateRefused {

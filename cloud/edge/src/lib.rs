@@ -11,6 +11,7 @@
 mod activity;
 #[cfg(feature = "serve")]
 mod body;
+mod certificate_refused;
 #[cfg(feature = "serve")]
 mod chain;
 #[cfg(feature = "serve")]
@@ -63,7 +64,8 @@ mod tls_error;
 #[cfg(feature = "serve")]
 mod tls_input;
 
-pub use client_certificate::{CertificateRefused, ClientCertificate, LiveCertificate};
+pub use certificate_refused::CertificateRefused;
+pub use client_certificate::{ClientCertificate, LiveCertificate};
 pub use peer::Peer;
 pub use rate_limit_key::RateLimitKey;
 #[cfg(feature = "serve")]

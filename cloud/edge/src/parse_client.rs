@@ -1,4 +1,8 @@
 //! Reads the names, the key and the dates of a client's certificate.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enum is of another crate, and a new variant needs no decision here"
+)]
 
 use std::fmt::{Display, Write};
 
@@ -48,7 +52,7 @@ pub(crate) fn parse(certificate: &CertificateDer<'_>) -> Option<ClientCertificat
     }))
 }
 
-/// `None` if there is none, or more than one: which of them is meant nobody can tell.
+/// `None` if there is none, or more than one: it is not clear which of them is meant.
 fn common_name(subject: &Name) -> Option<String> {
     let mut names = subject.iter().filter(|attribute| attribute.oid == COMMON_NAME);
     let (first, second) = (names.next()?, names.next());

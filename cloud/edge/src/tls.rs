@@ -14,10 +14,9 @@ use tokio_rustls::TlsAcceptor;
 use x509_cert::der::Decode;
 
 use crate::chain::{self, CertificateReport, Finding};
-use crate::client_auth::{ClientAuth, ClientVerifier, Verification};
+use crate::client_auth::{self, ClientAuth, ClientVerifier, CurrentVerifier};
 use crate::client_certificate::ClientCertificate;
 use crate::client_report;
-use crate::parse_client;
 use crate::tickets::{Purpose, Tickets};
 use crate::tls_error::{TlsError, read_chain, read_key, reason};
 
@@ -30,6 +29,8 @@ struct Inner {
     certificate: PathBuf,
     key: PathBuf,
     client_auth: Option<ClientAuth>,
+    /// What clients' certificates are verified by; `None` if they present none.
+    clients: Option<CurrentVerifier>,
     loaded: RwLock<Loaded>,
     /// The stamps of all files when they were last read.
     stamps: Mutex<Vec<FileStamp>>,
@@ -81,8 +82,9 @@ impl Tls {
     ) -> Result<Self, TlsError> {
         let stamps = stamps(&certificate, &key, client_auth.as_ref());
         let loaded = load(&certificate, &key, client_auth.as_ref(), ticketer)?;
+        let clients = loaded.clients.clone().map(|verifier| Arc::new(RwLock::new(verifier)));
         let (loaded, stamps) = (RwLock::new(loaded), Mutex::new(stamps));
-        Ok(Self(Arc::new(Inner { certificate, key, client_auth, loaded, stamps })))
+        Ok(Self(Arc::new(Inner { certificate, key, client_auth, clients, loaded, stamps })))
     }
 
     /// Encrypts session tickets with keys that follow from this secret, which must be random: devices then
@@ -118,6 +120,9 @@ impl Tls {
         *self.0.stamps.lock() = stamps(certificate, key, client_auth.as_ref());
         let ticketer = self.loaded().config.ticketer.clone();
         let loaded = load(certificate, key, client_auth.as_ref(), ticketer)?;
+        if let (Some(current), Some(verifier)) = (&self.0.clients, &loaded.clients) {
+            *current.write() = verifier.clone();
+        }
         *self.0.loaded.write() = loaded;
         Ok(())
     }
@@ -169,17 +174,13 @@ impl Tls {
         }
     }
 
-    pub(crate) fn client_verifier(&self) -> Option<Arc<ClientVerifier>> {
-        self.0.loaded.read().clients.clone()
-    }
-
     /// The certificate of the client on this connection, which was accepted with `loaded`; `None` if it presented none.
     pub(crate) fn client_certificate(
         &self,
         loaded: &Loaded,
         connection: &ServerConnection,
     ) -> Result<Option<Arc<ClientCertificate>>, Error> {
-        let (Some(options), Some(verifier)) = (&self.0.client_auth, &loaded.clients) else {
+        let Inner { client_auth: Some(options), clients: Some(current), .. } = &*self.0 else {
             return Ok(None);
         };
         let Some(chain) = connection.peer_certificates().filter(|chain| !chain.is_empty()) else {
@@ -187,13 +188,11 @@ impl Tls {
             return if options.required { Err(Error::NoCertificatesPresented) } else { Ok(None) };
         };
         let is_full = connection.handshake_kind() != Some(HandshakeKind::Resumed);
-        let verifier = is_full.then_some(&**verifier);
-        let verification = Verification::new(self.clone(), chain, verifier);
-        let parsed = parse_client::parse(&chain[0]);
-        let (Some(verification), Some(parsed)) = (verification, parsed) else {
-            return Err(CertificateError::BadEncoding.into());
-        };
-        Ok(Some(Arc::new(parsed.with(|it| it.verification = Some(verification)))))
+        let verifier = loaded.clients.as_deref().filter(|_| is_full);
+        match client_auth::certificate(current.clone(), chain, verifier) {
+            Some(certificate) => Ok(Some(Arc::new(certificate))),
+            None => Err(CertificateError::BadEncoding.into()),
+        }
     }
 
     pub(crate) fn loaded(&self) -> Loaded {

@@ -7,6 +7,7 @@ use fedecks_store::{Clock, DeviceQueueStore, DeviceStore, MessageStore};
 use tokio::time::Instant;
 
 use crate::access_enforcer::AccessEnforcer;
+use crate::auth::certificate::{CertificateRules, Certificates};
 use crate::auth::denylist::Denylist;
 use crate::auth::keyring::Keyring;
 use crate::build_error::BuildError;
@@ -54,6 +55,7 @@ pub struct Builder<H> {
     backplane: Option<Arc<dyn Backplane>>,
     clock: Clock,
     options: Options,
+    certificates: Certificates,
 }
 
 impl<H: Handler> Fedecks<H> {
@@ -70,6 +72,7 @@ impl<H: Handler> Fedecks<H> {
             backplane: None,
             clock: Clock::system(),
             options: Options::default(),
+            certificates: Certificates::default(),
         }
     }
 }
@@ -117,6 +120,14 @@ impl<H: Handler> Builder<H> {
         self
     }
 
+    /// How client certificates count at a listener, by its [index](crate::serve::Peer::listener). Without it, and at
+    /// all others, their common name has to be the device id, and they are checked besides a token or credentials.
+    #[must_use]
+    pub fn certificates(mut self, listener: usize, rules: CertificateRules) -> Self {
+        self.certificates.set(listener, rules);
+        self
+    }
+
     /// Options other than the defaults.
     #[must_use]
     pub fn options(mut self, options: Options) -> Self {
@@ -130,7 +141,7 @@ impl<H: Handler> Builder<H> {
     /// revoke and block in the same store counts as well, within a second.
     pub async fn build(self) -> Result<Fedecks<H>, BuildError> {
         let Self { handler, keyring, store, messages, denylist, .. } = self;
-        let Self { device_queue, backplane, clock, options, .. } = self;
+        let Self { device_queue, backplane, clock, options, certificates, .. } = self;
         options.check()?;
         let denylist = match denylist {
             Some(denylist) => denylist,
@@ -173,6 +184,7 @@ impl<H: Handler> Builder<H> {
             clock,
             _access_enforcer: AccessEnforcer::spawn(denylist.clone(), hub.downgrade()),
             denylist,
+            certificates,
             hub,
         });
         if let Some(queue) = context.hub.device_queue() {

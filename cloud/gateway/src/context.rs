@@ -7,6 +7,7 @@ use fedecks_protocol::{Capabilities, DeliveryOffer, DeviceId, InstallationId, We
 use fedecks_store::{Clock, DeviceStore, DownState};
 
 use crate::access_enforcer::AccessEnforcer;
+use crate::auth::certificate::Certificates;
 use crate::auth::denylist::Denylist;
 use crate::auth::keyring::Keyring;
 use crate::handler::Handler;
@@ -22,6 +23,7 @@ pub(crate) struct GatewayContext<H> {
     pub(crate) handler: H,
     pub(crate) keyring: Keyring,
     pub(crate) denylist: Denylist,
+    pub(crate) certificates: Certificates,
     pub(crate) store: Arc<dyn DeviceStore>,
     /// `None` if devices cannot send kept messages.
     pub(crate) kept: Option<KeptMessages>,

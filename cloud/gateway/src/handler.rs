@@ -6,6 +6,7 @@ use std::time::Duration;
 use fedecks_protocol::{CloseCode, CloseReason, Credentials, DeviceId, Refusal, Term};
 use serde::Serialize;
 
+use crate::auth::CertificateLogin;
 use crate::messaging::down::SettledMessage;
 use crate::messaging::kept::{Effects, KeptContent, KeptMessage};
 use crate::messaging::message::{Message, Published};
@@ -177,6 +178,16 @@ pub struct Login<'a> {
     pub credentials: &'a Credentials,
     /// Its address, if the accept loop provides it as `serve` does, see [`Peer::address`](crate::serve::Peer).
     pub peer: Option<SocketAddr>,
+    /// Its client certificate, if it has presented one: it was verified, and is in the name of the device.
+    pub certificate: Option<CertificateLogin<'a>>,
+}
+
+impl Login<'_> {
+    /// Whether the device presents its certificate and nothing else.
+    pub fn is_certificate_alone(&self) -> bool {
+        // The nonce proves nothing.
+        self.certificate.is_some() && self.credentials.iter().all(|(key, _)| key == "nonce")
+    }
 }
 
 /// The result of a login with credentials.

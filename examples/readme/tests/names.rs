@@ -45,8 +45,9 @@ mod device {
 mod cloud {
     use fedecks_cloud::auth::{
         AccessChange, AccessChangeKind, AccessChanges, AccessEvent, ApiTokens, Attempt,
-        AuthenticatedBy, Claims, FailedLoginLimits, FailedLogins, InvalidApiToken, KeyringError,
-        TokenError, TooManyFailures,
+        AuthenticatedBy, CertificateLogin, CertificateName, CertificateRules, Claims,
+        FailedLoginLimits, FailedLogins, InvalidApiToken, KeyringError, TokenError,
+        TooManyFailures,
     };
     use fedecks_cloud::messaging::backplane::{Backplane, Node, Payload};
     use fedecks_cloud::messaging::{
@@ -57,8 +58,9 @@ mod cloud {
     };
     use fedecks_cloud::protocol::Refusal;
     use fedecks_cloud::serve::{
-        CertificateReport, Finding, IpNet, Peer, RateLimitKey, ServeError, ServeLimits,
-        ServeMonitor, ServeStats, Server, Severity, Tls, TlsError, TrustAnchor,
+        CertificateRefused, CertificateReport, ClientAuth, ClientCertificate, Finding, IpNet,
+        LiveCertificate, Peer, RateLimitKey, ServeError, ServeLimits, ServeMonitor, ServeStats,
+        Server, Severity, Tls, TlsError, TrustAnchor,
     };
     use fedecks_cloud::session::{Disconnected, SessionError};
     use fedecks_cloud::store::{

@@ -84,7 +84,7 @@ async fn ask(server: &Server, client: &TlsConnector) -> Option<(String, Handshak
     let mut stream = shake_hands(client, connect(server).await).await.ok()?;
     let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     stream.write_all(request).await.ok()?;
-    // With TLS 1.3 the client hears of a refusal when it reads.
+    // With TLS 1.3 the client learns of a refusal when it reads.
     let mut answer = vec![0; 1];
     within(stream.read_exact(&mut answer)).await.ok()?;
     let answer = until_closed(&mut stream).await;
@@ -207,7 +207,7 @@ async fn a_list_counts_until_the_next_one_is_due() {
     assert!(world.accepts(&issued).await);
     assert!(!world.accepts(&gone).await);
 
-    // Without a list of the issuer nobody knows.
+    // Without a list of the issuer it is not known.
     let stranger = OpensslAuthority::new(world.folder.path(), "stranger");
     std::fs::copy(stranger.crl(), &crl).unwrap();
     world.tls.reload().unwrap();

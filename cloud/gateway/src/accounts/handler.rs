@@ -64,7 +64,7 @@ impl AccountHandler {
 
 impl Handler for AccountHandler {
     async fn authenticate(&self, login: Login<'_>) -> Decision {
-        let Login { device, credentials, peer } = login;
+        let Login { device, credentials, peer, .. } = login;
         let address = peer.map(|peer| peer.ip());
         let username = credentials.text("username");
         let attempt = match self.failed.attempt(address, username) {
@@ -172,7 +172,9 @@ mod tests {
     async fn decide(handler: &AccountHandler, credentials: Credentials, address: u8) -> Decision {
         let device = &DeviceId::new("nerves-1").unwrap();
         let peer = Some(([192, 0, 2, address], 1).into());
-        handler.authenticate(Login { device, credentials: &credentials, peer }).await
+        handler
+            .authenticate(Login { device, credentials: &credentials, peer, certificate: None })
+            .await
     }
 
     fn credentials(username: &str, password: &str) -> Credentials {

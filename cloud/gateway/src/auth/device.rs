@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use fedecks_edge::LiveCertificate;
 use fedecks_protocol::{DeviceId, Dialect};
 
 /// A device that was authenticated. Sessions accept nothing else, and only `auth` creates it.
@@ -13,6 +14,7 @@ pub(crate) struct AuthenticatedDevice {
     pub(super) generation: u64,
     pub(super) by: AuthenticatedBy,
     pub(super) peer: Option<SocketAddr>,
+    pub(super) certificate: Option<LiveCertificate>,
 }
 
 /// How a device was authenticated.
@@ -21,6 +23,8 @@ pub(crate) struct AuthenticatedDevice {
 pub enum AuthenticatedBy {
     /// By credentials, which [`Handler::authenticate`](crate::Handler::authenticate) accepted.
     Credentials,
+    /// By its client certificate alone, which [`Handler::authenticate`](crate::Handler::authenticate) accepted.
+    Certificate,
     /// By a token from an earlier connection.
     Token {
         /// When the token was issued, in seconds since 1970-01-01 UTC, by the clock of that time.
@@ -35,7 +39,7 @@ impl AuthenticatedDevice {
     #[cfg(test)]
     pub(crate) fn for_test(device: DeviceId) -> Self {
         let by = AuthenticatedBy::Credentials;
-        Self { device, dialect: Dialect::Bincode, generation: 0, by, peer: None }
+        Self { device, dialect: Dialect::Bincode, generation: 0, by, peer: None, certificate: None }
     }
 
     pub(crate) fn device(&self) -> &DeviceId {
@@ -58,13 +62,19 @@ impl AuthenticatedDevice {
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
+
+    /// The certificate that it has presented besides.
+    pub(crate) fn certificate(&self) -> Option<&LiveCertificate> {
+        self.certificate.as_ref()
+    }
 }
 
 impl AuthenticatedBy {
-    /// `credentials` or `token`.
+    /// `credentials`, `certificate` or `token`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Credentials => "credentials",
+            Self::Certificate => "certificate",
             Self::Token { .. } => "token",
         }
     }

@@ -3,6 +3,7 @@
 
 mod access_changes;
 pub(crate) mod api_tokens;
+pub(crate) mod certificate;
 pub(crate) mod denylist;
 pub(crate) mod device;
 pub(crate) mod failed_logins;
@@ -12,18 +13,19 @@ mod poll;
 
 pub use access_changes::{AccessChange, AccessChangeKind, AccessChanges, AccessEvent};
 pub use api_tokens::{ApiTokens, InvalidApiToken};
+pub use certificate::{CertificateLogin, CertificateName, CertificateRules};
 pub use denylist::Denylist;
 pub use device::AuthenticatedBy;
 pub use failed_logins::{Attempt, FailedLoginLimits, FailedLogins, TooManyFailures};
 pub use keyring::{Claims, Keyring, KeyringError, TokenError};
 
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base64_simd::STANDARD;
 use fedecks_common::utc;
+use fedecks_edge::Peer;
 use fedecks_protocol::{AUTH_HEADER, AuthRequest, DeviceId, Dialect, Proof, Refusal, Token};
 use futures_util::FutureExt;
 use http::HeaderMap;
@@ -67,7 +69,7 @@ pub(crate) async fn authenticate<H: Handler>(
     context: &GatewayContext<H>,
     request: AuthRequest,
     dialect: Dialect,
-    peer: Option<SocketAddr>,
+    peer: Option<&Peer>,
 ) -> Result<AuthenticatedDevice, Refused> {
     if context.hub.is_draining() {
         return Err(unavailable(RETRY_AFTER));
@@ -80,19 +82,27 @@ pub(crate) async fn authenticate<H: Handler>(
     let AuthRequest { device_id: device, proof } = request;
     // Read before the handler is called: a revocation in the meantime also applies to this login.
     let current = context.denylist.generation(&device);
+    let certificate = context.certificates.verify(&device, peer, context.clock.now())?;
+    let live = certificate.map(|login| login.certificate.live());
+    let peer = peer.map(|peer| peer.address);
     let (by, generation) = match proof {
         Proof::Token(token) => check_token(context, &device, &token, current)?,
         Proof::Credentials(credentials) => {
-            let login = Login { device: &device, credentials: &credentials, peer };
+            let login = Login { device: &device, credentials: &credentials, peer, certificate };
             let raised = check_credentials(&context.handler, login).await?;
-            (AuthenticatedBy::Credentials, raised.unwrap_or(current))
+            let by = if login.is_certificate_alone() {
+                AuthenticatedBy::Certificate
+            } else {
+                AuthenticatedBy::Credentials
+            };
+            (by, raised.unwrap_or(current))
         }
     };
     // Not before it has proved to be the device: which ids exist and are blocked is no one else's business.
     if context.denylist.is_blocked(&device) {
         return Err(Refusal::Blocked.into());
     }
-    Ok(AuthenticatedDevice { device, dialect, generation, by, peer })
+    Ok(AuthenticatedDevice { device, dialect, generation, by, peer, certificate: live })
 }
 
 fn dialect(headers: &HeaderMap) -> Result<Dialect, Refusal> {

@@ -1,5 +1,6 @@
 //! How a program reaches its devices: messages, topics, presence.
 
+mod certificates;
 mod requests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect, DownFrame, Limits, TermError};
 use serde::Serialize;
 
+use crate::auth::certificate::LiveCertificates;
 use crate::auth::device::AuthenticatedDevice;
 use crate::byte_pool::BytePool;
 use crate::connection::mailbox::{self, Bounds, CloseCommand, Item, Mailbox};
@@ -83,6 +85,7 @@ pub(crate) struct Inner {
     ids: ConnectionIds,
     options: HubOptions,
     registry: Registry,
+    certificates: LiveCertificates,
     topics: Topics,
     backplane: Arc<dyn Backplane>,
     draining: AtomicBool,
@@ -99,6 +102,7 @@ impl Hub {
             ids: ConnectionIds::new(node),
             options,
             registry: Registry::default(),
+            certificates: LiveCertificates::default(),
             topics: Topics::default(),
             backplane,
             draining: AtomicBool::new(false),
@@ -250,6 +254,7 @@ impl Hub {
         });
         self.0.registry.insert(&connection);
         self.0.backplane.register(&connection.presence);
+        self.watch_certificate(&connection, device.certificate());
         // Register first, then check for draining; otherwise a drain could miss this connection.
         if self.0.draining.load(Ordering::SeqCst) {
             connection.mailbox.end_session(CloseCommand::Close(restart(Duration::ZERO)));
@@ -261,6 +266,7 @@ impl Hub {
     pub(crate) fn unregister(&self, connection: &ConnectionHandle) {
         self.close_mailbox(connection);
         self.0.registry.remove(connection);
+        self.0.certificates.remove(connection.id());
         self.0.backplane.unregister(&connection.presence);
     }
 

@@ -140,7 +140,9 @@ fn on_connected<H: Handler>(context: &GatewayContext<H>, session: &Session) {
         AuthenticatedBy::Token { issued_at, late } => {
             tracing::info!(peer, %by, issued_at = %utc(issued_at), late, "connected");
         }
-        AuthenticatedBy::Credentials => tracing::info!(peer, %by, "connected"),
+        AuthenticatedBy::Credentials | AuthenticatedBy::Certificate => {
+            tracing::info!(peer, %by, "connected");
+        }
     }
     // Again, now that the session is registered: a revocation or a block between the authentication and
     // the registration has missed it.

@@ -25,9 +25,9 @@ impl TokenSchedule {
     /// `refresh`. One from the future counts as new.
     pub(super) fn new(by: AuthenticatedBy, refresh: Duration, clock: &Clock, now: Moment) -> Self {
         let delay = match by {
-            AuthenticatedBy::Credentials | AuthenticatedBy::Token { late: true, .. } => {
-                Duration::ZERO
-            }
+            AuthenticatedBy::Credentials
+            | AuthenticatedBy::Certificate
+            | AuthenticatedBy::Token { late: true, .. } => Duration::ZERO,
             AuthenticatedBy::Token { issued_at, late: false } => {
                 refresh.saturating_sub(Duration::from_secs(clock.now().saturating_sub(issued_at)))
             }
@@ -74,7 +74,9 @@ pub(super) fn time_to_seal(by: AuthenticatedBy, clock: &Clock) -> Option<u64> {
         AuthenticatedBy::Token { issued_at, .. } if issued_at > now && !clock.is_trusted() => {
             Some(issued_at)
         }
-        AuthenticatedBy::Token { .. } | AuthenticatedBy::Credentials => Some(now),
+        AuthenticatedBy::Token { .. }
+        | AuthenticatedBy::Credentials
+        | AuthenticatedBy::Certificate => Some(now),
     }
 }
 

@@ -47,7 +47,6 @@ impl<H: Handler> Fedecks<H> {
             .and(warp::ext::optional::<OnUpgrade>())
             .and(warp::ext::optional::<Peer>())
             .then(move |method, headers, upgrade, peer: Option<Peer>| {
-                let peer = peer.map(|peer| peer.address);
                 respond(context.clone(), method, headers, upgrade, peer)
             })
     }
@@ -59,25 +58,26 @@ async fn respond<H: Handler>(
     method: Method,
     headers: HeaderMap,
     on_upgrade: Option<OnUpgrade>,
-    peer: Option<SocketAddr>,
+    peer: Option<Peer>,
 ) -> TextResponse {
+    let address = peer.as_ref().map(|peer| peer.address);
     let (handshake, on_upgrade) = match Handshake::check(&method, &headers, on_upgrade) {
         Ok(checked) => checked,
         Err(error) => return error.into_response(),
     };
     let (request, dialect) = match read_request(&context, &headers) {
         Ok(read) => read,
-        Err(refusal) => return refuse(&context, None, refusal.into(), peer),
+        Err(refusal) => return refuse(&context, None, refusal.into(), address),
     };
     let device = request.device_id.clone();
-    match authenticate(&context, request, dialect, peer).await {
+    match authenticate(&context, request, dialect, peer.as_ref()).await {
         Ok(device) => {
             // Boxed, so that the session does not take as much.
             let ready = Box::pin(upgraded(context, device, on_upgrade));
             tokio::spawn(run::run_upgraded(ready));
             switching_protocols(&handshake, dialect)
         }
-        Err(refused) => refuse(&context, Some(&device), refused, peer),
+        Err(refused) => refuse(&context, Some(&device), refused, address),
     }
 }
 

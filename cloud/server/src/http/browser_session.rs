@@ -24,7 +24,7 @@ const CSRF: &str = "x-csrf-token";
 pub(super) fn find(
     sessions: &DashboardSessions,
     headers: &HeaderMap,
-    peer: Peer,
+    peer: &Peer,
 ) -> Result<Option<SignedIn>, Problem> {
     for secret in cookies(headers, cookie_name(peer)).take(TRIED) {
         if let Some(found) = sessions.find(secret)? {
@@ -40,7 +40,7 @@ pub(super) fn check(
     session: &SignedIn,
     method: &Method,
     headers: &HeaderMap,
-    peer: Peer,
+    peer: &Peer,
 ) -> Result<(), Problem> {
     require_same_origin(headers, peer)?;
     let presented = headers.get(CSRF).map_or(&b""[..], |value| value.as_bytes());
@@ -52,7 +52,7 @@ pub(super) fn check(
 }
 
 /// Rejects requests that a browser says come from another site. Other clients say nothing.
-pub(super) fn require_same_origin(headers: &HeaderMap, peer: Peer) -> Result<(), Problem> {
+pub(super) fn require_same_origin(headers: &HeaderMap, peer: &Peer) -> Result<(), Problem> {
     let text = |value: Option<&HeaderValue>| {
         value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
@@ -76,14 +76,14 @@ fn cross_site() -> Result<(), Problem> {
 }
 
 /// The value of `Set-Cookie` that begins the session with this secret, or removes the cookie.
-pub(super) fn cookie_header(secret: Option<&str>, peer: Peer) -> String {
+pub(super) fn cookie_header(secret: Option<&str>, peer: &Peer) -> String {
     let (value, max_age) = secret.map_or(("", 0), |secret| (secret, LIFETIME.as_secs()));
     let name = cookie_name(peer);
     let secure = if peer.encrypted { "; Secure" } else { "" };
     format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}")
 }
 
-fn cookie_name(peer: Peer) -> &'static str {
+fn cookie_name(peer: &Peer) -> &'static str {
     if peer.encrypted { SECURE_COOKIE } else { PLAIN_COOKIE }
 }
 

@@ -29,7 +29,7 @@ impl Caller {
         state: &AppState,
         method: &Method,
         headers: &HeaderMap,
-        peer: Peer,
+        peer: &Peer,
     ) -> Result<Self, Problem> {
         let address = peer.address.ip();
         let missing = || Problem::unauthorized("expected the header `Authorization: Bearer TOKEN`");

@@ -24,12 +24,12 @@ pub(crate) fn filter(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
         .map(move |headers: HeaderMap, peer: Peer| {
-            answer(&state, &headers, peer).unwrap_or_else(Reply::into_response)
+            answer(&state, &headers, &peer).unwrap_or_else(Reply::into_response)
         })
         .boxed()
 }
 
-fn answer(state: &AppState, headers: &HeaderMap, peer: Peer) -> Result<Response, Problem> {
+fn answer(state: &AppState, headers: &HeaderMap, peer: &Peer) -> Result<Response, Problem> {
     let listener = state.config.listeners.get(peer.listener);
     if listener.is_none_or(|listener| listener.serves(Service::Api)) {
         let caller = Caller::authenticate(state, &Method::GET, headers, peer)?;

@@ -110,6 +110,7 @@ impl MetricSource for ServeMonitor {
             ("untrusted-proxy", stats.untrusted),
             ("proxy-header", stats.proxy_header),
             ("tls-handshake", stats.tls),
+            ("client-certificate", stats.client_certificate),
         ];
         let counts = rejections.map(|(reason, count)| (reason, ConstCounter::new(count)));
         let help = "Connections and requests that were rejected before they were read, by reason";

@@ -62,7 +62,7 @@ pub(crate) fn filter(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
         .and(warp::body::stream())
         .then(move |path, method, headers, query, peer: Peer, body| {
             let call = Call { state: state.clone(), path, method, headers, query };
-            async move { call.answer(peer, body).await }
+            async move { call.answer(&peer, body).await }
         })
         .boxed()
 }
@@ -91,7 +91,7 @@ impl Call {
     /// Answers and logs the request.
     async fn answer<C: Buf>(
         self,
-        peer: Peer,
+        peer: &Peer,
         body: impl Stream<Item = Result<C, warp::Error>>,
     ) -> Response {
         let began = Instant::now();
@@ -132,7 +132,7 @@ impl Call {
     async fn authenticated<C: Buf>(
         &self,
         found: Result<Matched, Problem>,
-        peer: Peer,
+        peer: &Peer,
         body: impl Stream<Item = Result<C, warp::Error>>,
     ) -> (Option<Caller>, Result<Response, Problem>) {
         let caller = match Caller::authenticate(&self.state, &self.method, &self.headers, peer) {

@@ -77,10 +77,10 @@ fn session(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
         .and(warp::body::stream())
-        .then(move |method, headers, peer, body| {
+        .then(move |method, headers, peer: Peer, body| {
             let state = state.clone();
             async move {
-                let answer = answer_session(&state, &method, &headers, peer, body).await;
+                let answer = answer_session(&state, &method, &headers, &peer, body).await;
                 answer.unwrap_or_else(Reply::into_response)
             }
         })
@@ -91,7 +91,7 @@ async fn answer_session<C: Buf>(
     state: &AppState,
     method: &Method,
     headers: &HeaderMap,
-    peer: Peer,
+    peer: &Peer,
     body: impl Stream<Item = Result<C, warp::Error>>,
 ) -> Result<Response, Problem> {
     match *method {
@@ -126,7 +126,7 @@ async fn read<C: Buf>(
 fn sign_in(
     state: &AppState,
     headers: &HeaderMap,
-    peer: Peer,
+    peer: &Peer,
     body: &[u8],
 ) -> Result<Response, Problem> {
     browser_session::require_same_origin(headers, peer)?;
@@ -162,7 +162,7 @@ fn sign_in(
     Ok(response)
 }
 
-fn sign_out(state: &AppState, headers: &HeaderMap, peer: Peer) -> Result<Response, Problem> {
+fn sign_out(state: &AppState, headers: &HeaderMap, peer: &Peer) -> Result<Response, Problem> {
     if let Some(signed_in) = browser_session::find(&state.sessions, headers, peer)? {
         browser_session::check(&signed_in, &Method::DELETE, headers, peer)?;
         state.sessions.end(&signed_in.id);
