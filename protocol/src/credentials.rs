@@ -13,8 +13,11 @@ pub const DEVICE_ID_KEY: &str = "fedecks-device-id";
 /// Key of the token in the authentication header's map.
 pub const TOKEN_KEY: &str = "fedecks-token";
 
-/// Key of a claim among the credentials: a text that begins with `fdc_`.
+/// Key of a claim among the credentials: a text that begins with [`CLAIM_PREFIX`].
 pub const CLAIM_KEY: &str = "claim";
+
+/// How every claim begins.
+pub const CLAIM_PREFIX: &str = "fdc_";
 
 /// Key of the registration nonce among the credentials: 32 hexadecimal digits, the same each time that a device
 /// repeats a login, also after a restart.

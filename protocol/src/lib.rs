@@ -21,7 +21,7 @@ mod token;
 
 pub use budget::Budget;
 pub use credentials::{
-    CLAIM_KEY, Credentials, CredentialsError, DEVICE_ID_KEY, NONCE_KEY, TOKEN_KEY,
+    CLAIM_KEY, CLAIM_PREFIX, Credentials, CredentialsError, DEVICE_ID_KEY, NONCE_KEY, TOKEN_KEY,
 };
 pub use delivery::{
     Ack, Capabilities, Content, DeliveryFrame, InstallationId, InvalidTag, Kept, Lane, Resume,

@@ -42,9 +42,10 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Log this device in
     ///
-    /// Prompts for the username and the password unless they are given by options. The cloud issues a
-    /// token, which reconnects the device from then on, even after a reboot. Waits 20 seconds for the
-    /// cloud; after that, the login stays pending in the service until the cloud answers.
+    /// With a claim, or with a username and a password, for which it prompts unless they are given by
+    /// options. The cloud issues a token, which reconnects the device from then on, even after a reboot. Waits
+    /// 20 seconds for the cloud; after that, the login stays pending in the service until the cloud answers. On
+    /// a terminal it waits longer while an operator has to approve the device, or while its id is in use.
     Login(Login),
     /// Close the connection and delete the token
     Logout,
@@ -192,6 +193,15 @@ pub(crate) struct Answer {
 
 #[derive(Debug, Args)]
 pub(crate) struct Login {
+    /// Log in with a claim: prompt for it without echoing it, or with - read it from standard input
+    ///
+    /// It is the text that begins with fdc_, or the whole text of its QR code.
+    #[arg(long, value_name = "-", num_args = 0..=1, value_parser = dash)]
+    #[arg(conflicts_with_all = ["username", "stdin", "claim_file"])]
+    pub(crate) claim: Option<Option<Dash>>,
+    /// Log in with the claim in this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["username", "stdin"])]
+    pub(crate) claim_file: Option<PathBuf>,
     /// The username, instead of a prompt
     #[arg(short, long, value_name = "NAME", conflicts_with = "stdin")]
     pub(crate) username: Option<String>,
@@ -206,6 +216,19 @@ pub(crate) struct Login {
     /// For example {"username":"marvin","password":"..."}, or other keys if the cloud requires them.
     #[arg(long)]
     pub(crate) stdin: bool,
+}
+
+/// Standard input, as the value of an option.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dash;
+
+fn dash(value: &str) -> Result<Dash, &'static str> {
+    match value {
+        "-" => Ok(Dash),
+        _ => Err(
+            "a claim is a secret, which other users could see here; use a prompt, - or --claim-file",
+        ),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -18,7 +18,7 @@ pub(crate) enum Echo {
 pub(crate) async fn prompt(name: &str, echo: Echo) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::Usage(
-            "cannot prompt without a terminal; use --stdin and pass the credentials as JSON".into(),
+            "cannot prompt without a terminal; use --stdin, --claim - or --claim-file".into(),
         ));
     }
     let hidden = match echo {

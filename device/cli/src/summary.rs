@@ -6,6 +6,7 @@ use fedecks_protocol::Term;
 
 use crate::failure::Failure;
 use crate::output::{self, Colors};
+use crate::refusal::last as refusal_in;
 
 type Render = fn(&Health<'_>, &Term) -> Option<String>;
 /// The known keys in the order of their lines, with labels. Unknown keys, from a newer service, follow as
@@ -89,6 +90,14 @@ fn state(this: &Health<'_>, state: &Term) -> Option<String> {
     }
     if let Some(since) = this.health.get("connected_since").and_then(number) {
         text = format!("{text}, since {}", utc(since));
+    }
+    let age = |key: &str| number(this.health.get(key)?.get("ago_s")?);
+    let waits = refusal_in(this.health).filter(|refusal| refusal.waits());
+    if let Some(refusal) = waits.filter(|_| age("last_refusal") == age("last_failure")) {
+        if matches!(word.as_str(), "waiting" | "dialing" | "offline") {
+            let device = this.health.get("device_id").and_then(plain).unwrap_or_default();
+            text.push_str(&format!("; {}", refusal.explain(&device)));
+        }
     }
     if word == "unregistered" {
         text.push_str("; waiting for: fedecks login");
@@ -350,6 +359,22 @@ kitchen-1
   version       0.1.0
   new thing     {\"a\":1}";
         assert_eq!(of(&health, Colors::none()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_login_that_waits_says_for_what() {
+        let with = |failed: u64| {
+            let health = health(&format!(
+                r#"{{"device_id":"d","state":"waiting","last_failure":{{"ago_s":{failed},"reason":"x"}},
+                "last_refusal":{{"ago_s":3,"reason":"approval-pending"}}}}"#
+            ));
+            of(&health, Colors::none()).unwrap().lines().nth(1).unwrap().to_owned()
+        };
+        let expected = "  state         waiting; an operator has to approve this device; in the cloud: \
+                        fedecks-cloud device approve d";
+        assert_eq!(with(3), expected);
+        // Something else has failed since.
+        assert_eq!(with(1), "  state         waiting");
     }
 
     #[test]

@@ -77,3 +77,14 @@ fn wrong_usage_of_every_command_has_status_2() {
         assert!(stderr.contains("--nonsense"), "{subcommand}: {stderr}");
     }
 }
+
+#[test]
+fn a_claim_is_not_taken_from_the_arguments() {
+    let (code, stdout, stderr) = fedecks(&["login", "--claim", "fdc_secret"]);
+    assert!(code == Some(2) && stdout.is_empty(), "{code:?}: {stderr}");
+    assert!(stderr.contains("use a prompt, - or --claim-file"), "{stderr}");
+    for other in ["--username=marvin", "--stdin", "--claim-file=claim"] {
+        let (code, _, stderr) = fedecks(&["login", "--claim", "-", other]);
+        assert!(code == Some(2) && stderr.contains("cannot be used with"), "{code:?}: {stderr}");
+    }
+}

@@ -21,7 +21,7 @@ use crate::dial::Target;
 use crate::events::Publisher;
 use crate::kept::{Kept, Outcomes};
 use crate::link::{Link, LinkEvent};
-use crate::log_events;
+use crate::log_events::{self, EventLog};
 use crate::requests::{self, Asked};
 use crate::status::Status;
 use crate::store_jobs::{StoreJobs, StoreResult};
@@ -143,6 +143,7 @@ impl Driver {
 pub(crate) struct Executor {
     core: Connection,
     device: DeviceId,
+    event_log: EventLog,
     traffic: TrafficCounters,
     target: Arc<Target>,
     store: StoreJobs,
@@ -178,6 +179,7 @@ impl Executor {
     ) -> Self {
         Self {
             core,
+            event_log: EventLog::new(device.clone()),
             device,
             traffic: target.traffic(),
             target: Arc::new(target),
@@ -330,7 +332,7 @@ impl Executor {
                     self.kept.settle(tag, settled);
                 }
                 Action::Emit(event) => {
-                    log_events::event(&event);
+                    self.event_log.event(&event);
                     if matches!(event, Event::Message(_) | Event::RawMessage(_)) {
                         self.traffic.message_received();
                     }

@@ -1,10 +1,44 @@
 //! Log lines for the core's events and notices. Never a token, a credential or the body of a message.
 
 use fedecks_device_core::{Event, FailReason, LoggedIn, LoginError, LostReason, Notice, Settled};
-use fedecks_protocol::{EncodedTerm, Tag};
+use fedecks_protocol::{DeviceId, EncodedTerm, Refusal, Tag};
 use tracing::{debug, error, info, warn};
 
-pub(crate) fn event(event: &Event) {
+/// The log of events. A login that waits for someone in the cloud is logged once for each reason, not at each attempt.
+#[derive(Debug)]
+pub(crate) struct EventLog {
+    device: DeviceId,
+    /// What the login waits for.
+    waits: Option<Refusal>,
+}
+
+impl EventLog {
+    pub(crate) fn new(device: DeviceId) -> Self {
+        Self { device, waits: None }
+    }
+
+    pub(crate) fn event(&mut self, it: &Event) {
+        match it {
+            Event::ConnectionFailed { reason: FailReason::Refused(refusal) } if refusal.waits() => {
+                let is_new = self.waits.replace(*refusal) != Some(*refusal);
+                let reason = refusal.reason();
+                if is_new {
+                    warn!(reason, "the login waits: {}", refusal.explain(self.device.as_str()));
+                } else {
+                    debug!(reason, "the login still waits");
+                }
+                return;
+            }
+            Event::ConnectionFailed { reason: FailReason::Refused(_) } | Event::Connected => {
+                self.waits = None;
+            }
+            _ => {}
+        }
+        event(it);
+    }
+}
+
+fn event(event: &Event) {
     match event {
         Event::Unregistered => warn!("unregistered: waiting for a login"),
         Event::TokenLate => warn!(

@@ -156,6 +156,18 @@ impl Status {
         self.state == State::Unregistered || self.token_is_late
     }
 
+    /// What a login waits for in the cloud, if the last attempt was put off for such a reason: an operator, or another
+    /// connection.
+    pub fn waits_for(&self) -> Option<Refusal> {
+        let (at, refusal) = self.last_refusal.filter(|(_, refusal)| refusal.waits())?;
+        let is_last = self.last_failure.as_ref().is_some_and(|failure| failure.at == at);
+        let waits = matches!(
+            self.state,
+            State::Waiting { .. } | State::Offline { .. } | State::Dialing { .. }
+        );
+        (is_last && waits).then_some(refusal)
+    }
+
     /// The state's name in status queries, on D-Bus and in JSON.
     pub fn state_name(&self) -> &'static str {
         self.state.name()
@@ -209,6 +221,21 @@ mod tests {
         assert_eq!(status.last_failure, Some(Failure { at: at(2), reason }));
         assert_eq!(status.store_error.as_deref(), Some("read-only"));
         assert_eq!(status.connected_since(), None);
+    }
+
+    #[test]
+    fn a_login_waits_until_something_else_happens() {
+        let mut status = Status::of(&waiting(), at(1));
+        assert_eq!(status.waits_for(), None);
+        let refused = |refusal| Event::ConnectionFailed { reason: FailReason::Refused(refusal) };
+        status.on_event(at(2), &refused(Refusal::ApprovalPending));
+        assert_eq!(status.waits_for(), Some(Refusal::ApprovalPending));
+        status.on_event(at(3), &refused(Refusal::RateLimited));
+        assert_eq!(status.waits_for(), None);
+        status.on_event(at(4), &refused(Refusal::InUse));
+        assert_eq!(status.waits_for(), Some(Refusal::InUse));
+        status.on_event(at(5), &Event::ConnectionFailed { reason: FailReason::NoWelcome });
+        assert_eq!(status.waits_for(), None);
     }
 
     #[test]

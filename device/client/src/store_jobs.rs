@@ -1,4 +1,4 @@
-//! The jobs on the disk, which block a thread of their own.
+//! The jobs on the disk. Each blocks a separate thread.
 
 use std::fmt::Display;
 use std::sync::Arc;

@@ -16,6 +16,7 @@ mod health_reporter;
 mod hex;
 mod identity;
 mod logging;
+mod login_error;
 mod mounts;
 mod provisioning;
 mod systemd;

@@ -43,6 +43,9 @@ fn describe(status: &Status) -> String {
 }
 
 fn describe_state(status: &Status) -> String {
+    if let Some(refusal) = status.waits_for() {
+        return format!("{}; {refusal}", status.state);
+    }
     match status.state {
         state @ (State::Offline { .. } | State::Waiting { .. }) => {
             format!("{state}, {} failures", status.failures)

@@ -38,6 +38,8 @@ complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "status" -d 'Show th
 complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "queue" -d 'Show the messages that are kept'
 complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "events" -d 'Print connection events, one line each'
 complete -c fedecks -n "__fish_fedecks_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fedecks -n "__fish_fedecks_using_subcommand login" -l claim -d 'Log in with a claim: prompt for it without echoing it, or with - read it from standard input' -r
+complete -c fedecks -n "__fish_fedecks_using_subcommand login" -l claim-file -d 'Log in with the claim in this file' -r -F
 complete -c fedecks -n "__fish_fedecks_using_subcommand login" -s u -l username -d 'The username, instead of a prompt' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand login" -l field -d 'Prompt for an additional value (may be repeated)' -r
 complete -c fedecks -n "__fish_fedecks_using_subcommand login" -l secret -d 'Prompt for an additional value without echoing it (may be repeated)' -r

@@ -3,6 +3,7 @@
 mod auth;
 mod close;
 mod refusal;
+mod remedy;
 
 pub use auth::{AuthError, AuthRequest, MAX_HEADER_CHARS, Proof};
 pub use close::{CloseCode, CloseReason};

@@ -59,7 +59,7 @@ pub enum Refusal {
     #[error("the client certificate is not accepted for this device")]
     CertificateRefused,
     /// 409: the device id belongs to a device that is registered already.
-    #[error("the device id is registered already: an operator has to allow it to register again")]
+    #[error("the device id is registered already")]
     IdTaken,
     /// 429: too many attempts; `Retry-After` says how long to wait.
     #[error("too many attempts")]

@@ -56,7 +56,7 @@ impl NonceFile {
         })
     }
 
-    /// From now on there is a new one. Returns nothing of the old one any more, even before it is removed.
+    /// From now on there is a new one. The old one is not returned any more, even before it is removed.
     pub(crate) fn forget(&mut self) {
         self.forgotten += 1;
         self.in_memory = random();

@@ -17,7 +17,7 @@ impl Connection {
     /// or the shutdown cancels it.
     ///
     /// Credentials without a registration nonce get one first, by [`Action::LoadNonce`]. Until then a current
-    /// connection, attempt or login goes on.
+    /// connection, attempt or login continues.
     pub fn handle_login(&mut self, now: Time, id: LoginId, credentials: Credentials) {
         let cx = &mut self.shared;
         let header = if matches!(self.link, Link::Closed) {

@@ -51,6 +51,8 @@ pub struct DeviceConfig {
     pub provision_file: PathBuf,
     /// The same as a systemd credential, if systemd passes credentials to the service.
     pub provision_credential: Option<PathBuf>,
+    /// The file of the device's own certificate, if that alone is enough for a login.
+    pub certificate_login: Option<PathBuf>,
     /// Upper bound of the first random wait after a failure.
     pub backoff_base: Duration,
     /// Upper bound of every random wait.
@@ -144,6 +146,12 @@ impl DeviceConfig {
             (Some(_), None) => return Err(sources.missing_counterpart("client_cert", "client_key")),
             (None, Some(_)) => return Err(sources.missing_counterpart("client_key", "client_cert")),
         };
+        let client_cert_login = raw.client_cert_login.is_some_and(|Flag(login)| login);
+        if client_cert_login && identity.is_none() {
+            warnings.add_default(&sources.missing_counterpart("client_cert_login", "client_cert"));
+        }
+        let certificate_login =
+            identity.as_ref().filter(|_| client_cert_login).map(|it| it.certificate.clone());
         let data_dir = raw.data_dir.map_or_else(|| Self::DEFAULT_DATA_DIR.into(), |it| it.0);
         let credentials = environment.get(OsStr::new("CREDENTIALS_DIRECTORY"));
         let credentials = credentials.filter(|folder| !folder.is_empty());
@@ -156,6 +164,7 @@ impl DeviceConfig {
                 .map_or_else(|| data_dir.join("provision.toml"), |it| it.0),
             provision_credential: credentials
                 .map(|folder| Path::new(&folder).join(CREDENTIAL_NAME)),
+            certificate_login,
             data_dir,
             tls: identity.into_iter().fold(TlsOptions::new(trust), TlsOptions::identity),
             tls_places: TlsPlaces::of(&sources),

@@ -45,6 +45,7 @@ keys! {
     only_ca_file: Flag,
     client_cert: Parsed<PathBuf>,
     client_key: Parsed<PathBuf>,
+    client_cert_login: Flag,
     provision_file: Parsed<PathBuf>,
     backoff_base: Parsed<BackoffBound>,
     backoff_cap: Parsed<BackoffBound>,
@@ -77,6 +78,7 @@ impl Raw {
 /// Keys whose default is safe in place of an invalid value: it is the same device, it trusts the same, and it connects
 /// to the same cloud. The others end the start.
 pub(super) const REPLACEABLE: &[&str] = &[
+    "client_cert_login",
     "backoff_base",
     "backoff_cap",
     "network",

@@ -48,6 +48,7 @@ fn everything_can_be_set_in_the_file() {
         only_ca_file = true
         client_cert = "/etc/fedecks/device.pem"
         client_key = "/etc/fedecks/device.key"
+        client_cert_login = true
         device_id_from = "mac"
         provision_file = "/boot/provision.toml"
         backoff_base = "500ms"
@@ -74,6 +75,7 @@ fn everything_can_be_set_in_the_file() {
         tls_places: config.tls_places.clone(),
         provision_file: "/boot/provision.toml".into(),
         provision_credential: None,
+        certificate_login: Some("/etc/fedecks/device.pem".into()),
         backoff_base: Duration::from_millis(500),
         backoff_cap: Duration::from_secs(120),
         network: NetworkWatch::Netlink,
@@ -133,6 +135,10 @@ only_ca_file = "yes"
     only_ca_file: must be true or false, not "yes"
 only_ca_file = 1
     only_ca_file: must be true or false, not 1
+client_cert_login = "yes"
+    client_cert_login: must be true or false, not "yes"...
+client_cert_login = true
+    client_cert_login is set but client_cert is not...
 client_key = "k"
     client_key is set but client_cert is not
 client_cert = "c"

@@ -4,21 +4,28 @@ use fedecks_dbus::Device1Error;
 use fedecks_device::error::{ClientSendError, LogoutError, ReconnectError, Stopped};
 use fedecks_device::kept::{KeepError, SendKeptError};
 use fedecks_device_core::{LoginError, SendError};
-use fedecks_protocol::EncodeError;
+use fedecks_protocol::{DeviceId, EncodeError};
+
+use crate::login_error::explain;
 
 /// Maps a client error to the D-Bus error that callers see.
 pub(super) trait IntoDbusError {
     fn into_dbus_error(self) -> Device1Error;
 }
 
-impl IntoDbusError for LoginError {
+impl IntoDbusError for Device1Error {
     fn into_dbus_error(self) -> Device1Error {
-        let text = self.to_string();
-        match self {
-            LoginError::Rejected(_) => Device1Error::Rejected(text),
-            LoginError::Invalid(_) => Device1Error::InvalidArgument(text),
-            LoginError::GivenUp(_) | _ => Device1Error::GivenUp(text),
-        }
+        self
+    }
+}
+
+/// The error of a login of this device, with what to do about it.
+pub(super) fn login_error(error: LoginError, device: &DeviceId) -> Device1Error {
+    let text = explain(&error, device);
+    match error {
+        LoginError::Rejected(_) => Device1Error::Rejected(text),
+        LoginError::Invalid(_) => Device1Error::InvalidArgument(text),
+        LoginError::GivenUp(_) | _ => Device1Error::GivenUp(text),
     }
 }
 

@@ -13,7 +13,7 @@ use zbus::names::UniqueName;
 use zbus::object_server::SignalEmitter;
 
 use super::deliveries::{self, Consumers};
-use super::error::IntoDbusError;
+use super::error::{IntoDbusError, login_error};
 use super::kept::{KeptOptions, Tracked};
 use super::properties;
 use super::requests::{Answering, request_timeout};
@@ -149,7 +149,10 @@ impl Device1 {
         let _call = self.begin(size(&header) + credentials.weight())?;
         let credentials = Credentials::from_term(credentials)
             .map_err(|error| Device1Error::InvalidArgument(error.to_string()))?;
-        let login = self.client.login(credentials);
+        let login = async {
+            let login = self.client.login(credentials).await;
+            login.map_err(|error| login_error(error, self.client.device_id()))
+        };
         Ok(self.reply(login, "the login continues to wait for the cloud").await?.persisted)
     }
 

@@ -4,8 +4,11 @@
 //! The record on disk is written before the login begins, and the credentials are removed after the token is
 //! on disk. So after a power cut at any moment, the next start knows whether the login succeeded.
 
+mod certificate;
+mod login;
 mod provisioner;
 mod record;
+mod removal;
 mod source;
 mod status;
 
@@ -14,13 +17,15 @@ use std::time::Duration;
 
 use fedecks_device::{Client, Status};
 use fedecks_device_core::{GiveUp, LoggedIn, LoginError, Stored};
-use fedecks_protocol::Refusal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
 use crate::blocking::blocking;
+use crate::login_error::explain;
 use crate::mounts::Mounts;
+use certificate::CertificateLogin;
+use login::{Retry, log_in, may_be_accepted_later};
 pub(crate) use provisioner::Provisioner;
 use provisioner::{Attempt, Next};
 use source::{ReadResult, Source};
@@ -49,27 +54,43 @@ pub(crate) fn file_problem(file: &Path) -> Option<String> {
 
 /// Reads the sources and logs in with their credentials, until the client ends. While there is a token that is
 /// not late, it reads them at the start and when a file system is mounted, and does not wake up otherwise.
-pub(crate) async fn run(client: Client, mut provisioner: Provisioner) {
+pub(crate) async fn run(client: Client, provisioner: Provisioner) {
+    run_with(client, provisioner, Retry::default()).await;
+}
+
+/// The same with this wait before what was put off until later is tried again.
+async fn run_with(client: Client, mut provisioner: Provisioner, mut retry: Retry) {
+    let by_certificate = provisioner.certificate().cloned().map(CertificateLogin::new);
     let mut status = client.watch_status();
     let mounts = Mounts::watch();
     let start = Instant::now();
     let mut wait = FIRST_WAIT;
     loop {
         let without_record = start.elapsed() >= RECORD_TIMEOUT;
+        if retry.is_due() {
+            provisioner.try_again();
+        }
         let next;
         (provisioner, next) = on_disk(provisioner, move |it| it.next(without_record)).await;
         match next {
             Next::LogIn(attempt, credentials) => {
                 let begun = attempt.clone();
                 (provisioner, ()) = on_disk(provisioner, move |it| it.begin(&begun)).await;
-                let answer = client.login(credentials).await;
-                match finish(provisioner, attempt, answer, &mut status).await {
+                let source = attempt.source();
+                let answer =
+                    log_in(&client, credentials, |reason| provisioner.waits(source, reason)).await;
+                match finish(&client, provisioner, attempt, answer, &mut status, &mut retry).await {
                     // If these credentials were rejected, there may be another source.
                     Some(back) => provisioner = back,
                     None => return,
                 }
                 wait = FIRST_WAIT;
                 continue;
+            }
+            Next::Nothing if client.status().needs_login() && retry.is_due() => {
+                if let Some(login) = &by_certificate {
+                    login.log_in(&client, &provisioner, &mut retry).await;
+                }
             }
             Next::Nothing => {}
             Next::NoRecord(error) if wait == FIRST_WAIT => {
@@ -106,10 +127,12 @@ async fn next_check(
 
 /// Handles the result of the login. `None` if the client has ended.
 async fn finish(
+    client: &Client,
     mut provisioner: Provisioner,
     attempt: Attempt,
     answer: Result<LoggedIn, LoginError>,
     status: &mut watch::Receiver<Status>,
+    retry: &mut Retry,
 ) -> Option<Provisioner> {
     let reason = match answer {
         Ok(LoggedIn { persisted: true, .. }) => {
@@ -123,16 +146,17 @@ async fn finish(
             }
             GiveUp::Logout.to_string()
         }
-        // The credentials are fine. The device may continue with its current token, and if the cloud replaces
-        // that by a newer one, this login is not the reason.
-        Err(LoginError::Rejected(refusal @ Refusal::Blocked)) => {
-            let blocked = attempt.clone();
-            (provisioner, ()) = on_disk(provisioner, move |it| it.cancel(&blocked)).await;
-            refusal.reason().to_owned()
+        // The credentials are fine.
+        Err(LoginError::Rejected(refusal)) if may_be_accepted_later(refusal) => {
+            let reason = refusal.explain(client.device_id().as_str());
+            let put_off = move |it: &mut Provisioner| it.put_off_until_later(&attempt, &reason);
+            (provisioner, ()) = on_disk(provisioner, put_off).await;
+            retry.later();
+            return status.has_changed().is_ok().then_some(provisioner);
         }
         Err(LoginError::GivenUp(reason)) => reason.to_string(),
         Err(error @ (LoginError::Rejected(_) | LoginError::Invalid(_))) => {
-            let reason = error.to_string();
+            let reason = explain(&error, client.device_id());
             return Some(on_disk(provisioner, move |it| it.rejected(&attempt, &reason)).await.0);
         }
         Err(error) => error.to_string(),
@@ -170,3 +194,8 @@ async fn on_disk<T: Send + 'static>(
     })
     .await
 }
+
+// They need a cloud.
+#[cfg(test)]
+#[cfg(not(fedecks_emulated))]
+mod tests;

@@ -1,21 +1,16 @@
 //! Decides which credentials to use next, and removes or marks them afterwards. Does not log in.
 //! Every call blocks on the disk.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
 
 use fedecks_device::storage::{DataDir, StoreError, TokenStore};
 use fedecks_protocol::{Credentials, DeviceId};
-use nix::libc;
 use ring::digest;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::record::{Entry, Fingerprint, Record, RecordFile, Verdict};
+use super::removal::{NotRemoved, remove, rename_rejected};
 use super::source::{Content, FileStamp, ReadResult, Source};
 use super::status::{ProvisioningStatus, SourceKind, SourceState, SourceStatus};
 use crate::config::DeviceConfig;
@@ -29,6 +24,10 @@ pub(crate) struct Provisioner {
     tokens: TokenStore,
     /// The contents that were used, rejected or put off since the start. They are not used again.
     handled: BTreeMap<SourceKind, FileStamp>,
+    /// Those of them that are tried again before the next start.
+    later: BTreeSet<SourceKind>,
+    /// The device's own certificate, if that is enough for a login.
+    certificate: Option<Source>,
     status: watch::Sender<ProvisioningStatus>,
 }
 
@@ -46,6 +45,13 @@ pub(super) struct Attempt {
     source: Source,
     stamp: FileStamp,
     fingerprint: Fingerprint,
+    is_claim: bool,
+}
+
+impl Attempt {
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
 }
 
 impl Provisioner {
@@ -62,13 +68,18 @@ impl Provisioner {
             is_there: false,
             reason: None,
         };
-        let status = ProvisioningStatus { sources: sources.iter().map(absent).collect() };
+        let certificate = config.certificate_login.clone();
+        let certificate = certificate.map(|path| Source { kind: SourceKind::Certificate, path });
+        let status = sources.iter().chain(&certificate).map(absent).collect();
+        let status = ProvisioningStatus { sources: status };
         Self {
             sources,
             record: RecordFile::new(data_dir),
             tokens: TokenStore::new(data_dir, device.clone()),
             device,
             handled: BTreeMap::new(),
+            later: BTreeSet::new(),
+            certificate,
             status: watch::Sender::new(status),
         }
     }
@@ -89,7 +100,11 @@ impl Provisioner {
             Err(error) => {
                 let sources = self.sources.clone();
                 let is_there = sources.iter().any(|source| self.unhandled(source).is_some());
-                return if is_there { Next::NoRecord(error) } else { Next::Nothing };
+                return if is_there || self.certificate.is_some() {
+                    Next::NoRecord(error)
+                } else {
+                    Next::Nothing
+                };
             }
         };
         for source in self.sources.clone() {
@@ -98,7 +113,8 @@ impl Provisioner {
             let fingerprint = known.map(|entry| entry.content.clone());
             let fingerprint =
                 fingerprint.unwrap_or_else(|| Fingerprint::new(&self.with_device_id(&content)));
-            let attempt = Attempt { source, stamp: content.stamp, fingerprint };
+            let is_claim = content.is_claim();
+            let attempt = Attempt { source, stamp: content.stamp, fingerprint, is_claim };
             match known.map(|entry| &entry.verdict) {
                 Some(Verdict::Used) => self.used(&attempt),
                 Some(Verdict::Rejected(reason)) => self.rejected(&attempt, reason),
@@ -131,8 +147,9 @@ impl Provisioner {
         self.put(attempt, Verdict::Tried { before });
     }
 
-    /// The login was refused, but not because of the credentials.
-    pub(super) fn cancel(&mut self, attempt: &Attempt) {
+    /// The login was refused, but not because of the credentials. The device may continue with its current token, and
+    /// if the cloud replaces that by a newer one, this login is not the reason.
+    fn cancel(&mut self, attempt: &Attempt) {
         self.clear(attempt.source.kind);
     }
 
@@ -159,7 +176,7 @@ impl Provisioner {
         let Source { kind, path } = &attempt.source;
         let file = path.display();
         match kind {
-            SourceKind::Credential => {
+            SourceKind::Credential | SourceKind::Certificate => {
                 error!(%file, reason, "the provisioning credential was rejected");
                 self.put(attempt, Verdict::Rejected(reason.to_owned()));
                 self.report(&attempt.source, SourceState::Rejected, true, Some(reason.to_owned()));
@@ -185,6 +202,12 @@ impl Provisioner {
         self.handled.insert(*kind, attempt.stamp.clone());
     }
 
+    /// The login waits for this reason, or for none that is known.
+    pub(super) fn waits(&self, source: &Source, reason: Option<String>) {
+        let is_there = source.kind != SourceKind::Certificate;
+        self.report(source, SourceState::LoggingIn, is_there, reason);
+    }
+
     /// The credentials were not used, for a reason other than themselves.
     pub(super) fn put_off(&mut self, attempt: &Attempt, reason: &str) {
         warn!(
@@ -193,6 +216,30 @@ impl Provisioner {
         );
         self.report(&attempt.source, SourceState::PutOff, true, Some(reason.to_owned()));
         self.handled.insert(attempt.source.kind, attempt.stamp.clone());
+    }
+
+    /// The cloud may accept the credentials when an operator has done something.
+    pub(super) fn put_off_until_later(&mut self, attempt: &Attempt, reason: &str) {
+        warn!(
+            file = %attempt.source.path.display(), reason,
+            "the provisioning credentials are kept and tried again within an hour"
+        );
+        self.cancel(attempt);
+        self.report(&attempt.source, SourceState::PutOff, true, Some(reason.to_owned()));
+        self.handled.insert(attempt.source.kind, attempt.stamp.clone());
+        self.later.insert(attempt.source.kind);
+    }
+
+    /// Tries again what was put off until later.
+    pub(super) fn try_again(&mut self) {
+        for kind in std::mem::take(&mut self.later) {
+            self.handled.remove(&kind);
+        }
+    }
+
+    /// The device's own certificate, if it is enough for a login.
+    pub(super) fn certificate(&self) -> Option<&Source> {
+        self.certificate.as_ref()
     }
 
     /// The content of the source, unless it was handled already.
@@ -222,7 +269,7 @@ impl Provisioner {
         let Source { kind, path } = &attempt.source;
         let file = path.display();
         match kind {
-            SourceKind::Credential => {
+            SourceKind::Credential | SourceKind::Certificate => {
                 info!(%file, "the provisioning credential was used");
                 self.put(attempt, Verdict::Used);
                 self.report(&attempt.source, SourceState::Used, true, None);
@@ -236,7 +283,13 @@ impl Provisioner {
                 // The new file was not used.
                 Err(NotRemoved::Replaced) => return,
                 Err(NotRemoved::Failed(error)) => {
-                    error!(%file, %error, "the provisioning file was used but cannot be removed");
+                    match attempt.is_claim {
+                        // In an image, where it is found again by a device that has lost its data.
+                        true => info!(%file, %error, "the claim was used and stays"),
+                        false => {
+                            error!(%file, %error, "the provisioning file was used but cannot be removed");
+                        }
+                    }
                     self.put(attempt, Verdict::Used);
                     let reason = format!("cannot be removed: {error}");
                     self.report(&attempt.source, SourceState::Used, true, Some(reason));
@@ -255,7 +308,8 @@ impl Provisioner {
             return;
         }
         let fingerprint = Fingerprint::new(&self.with_device_id(&content));
-        self.retire(&Attempt { source, stamp: content.stamp, fingerprint });
+        let is_claim = content.is_claim();
+        self.retire(&Attempt { source, stamp: content.stamp, fingerprint, is_claim });
     }
 
     /// The bytes for the fingerprint. They contain the device id: another device, with a copy of the data
@@ -307,7 +361,7 @@ impl Provisioner {
     }
 
     /// Returns whether the status has changed.
-    fn report(
+    pub(super) fn report(
         &self,
         source: &Source,
         state: SourceState,
@@ -324,71 +378,6 @@ impl Provisioner {
                 changed
             })
         })
-    }
-}
-
-/// Why a file was neither removed nor renamed.
-enum NotRemoved {
-    /// It was replaced or removed by another program.
-    Replaced,
-    Failed(io::Error),
-}
-
-fn check_unchanged(path: &Path, stamp: &FileStamp) -> Result<(), NotRemoved> {
-    match FileStamp::at(path) {
-        Ok(now) if now == *stamp => Ok(()),
-        Ok(_) => Err(NotRemoved::Replaced),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NotRemoved::Replaced),
-        Err(error) => Err(NotRemoved::Failed(error)),
-    }
-}
-
-fn remove(path: &Path, stamp: &FileStamp) -> Result<(), NotRemoved> {
-    check_unchanged(path, stamp)?;
-    fs::remove_file(path).map_err(NotRemoved::Failed)?;
-    sync_parent(path);
-    Ok(())
-}
-
-/// Renames the file and writes the reason into another one next to it.
-fn rename_rejected(path: &Path, stamp: &FileStamp, reason: &str) -> Result<PathBuf, NotRemoved> {
-    check_unchanged(path, stamp)?;
-    let renamed = with_suffix(path, ".rejected");
-    fs::rename(path, &renamed).map_err(NotRemoved::Failed)?;
-    let note = with_suffix(&renamed, ".txt");
-    // For someone who takes the card out of the device; the status has the same reason.
-    if let Err(error) = write_note(&note, reason) {
-        warn!(file = %note.display(), %error, "cannot write the reason next to the rejected file");
-    }
-    sync_parent(path);
-    Ok(renamed)
-}
-
-fn write_note(path: &Path, reason: &str) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-    writeln!(file, "Rejected: {reason}. The device will not try this file again.")?;
-    file.sync_all()
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
-}
-
-/// A file that comes back after a power cut is recognized by the record.
-fn sync_parent(path: &Path) {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    match File::open(folder).and_then(|folder| folder.sync_all()) {
-        Ok(()) => {}
-        // Some file systems do not support it.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-        Err(error) => warn!(folder = %folder.display(), %error, "cannot sync the directory"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use fedecks_protocol::{Credentials, Term};
+use fedecks_protocol::{CLAIM_KEY, CLAIM_PREFIX, Credentials, Term};
 use nix::libc;
 use nix::sys::statfs::fstatfs;
 use nix::unistd::geteuid;
@@ -74,7 +74,7 @@ impl Source {
         }
         let is_world_readable = match self.kind {
             // systemd restricts access to it, partly by ACLs that the mode does not show.
-            SourceKind::Credential => false,
+            SourceKind::Credential | SourceKind::Certificate => false,
             SourceKind::File => {
                 let has_permissions = has_permissions(fstatfs(&file)?.filesystem_type().0 as u32);
                 match (private(&metadata), has_permissions) {
@@ -94,6 +94,12 @@ impl Source {
         };
         let stamp = FileStamp::of(&metadata);
         Ok(parse(text).map(|credentials| Content { stamp, bytes, credentials, is_world_readable }))
+    }
+}
+
+impl Content {
+    pub(super) fn is_claim(&self) -> bool {
+        self.credentials.get(CLAIM_KEY).is_some()
     }
 }
 
@@ -148,7 +154,7 @@ fn parse(text: &str) -> Result<Credentials, String> {
         let line = error.span().and_then(|span| text.get(..span.start));
         let line = line.map(|before| before.matches('\n').count() + 1);
         let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-        format!("{line}invalid TOML, expected lines such as username = \"...\"")
+        format!("{line}invalid TOML, expected lines such as claim = \"...\"")
     })?;
     let mut entries = Vec::new();
     for (key, value) in table.into_inner() {
@@ -174,9 +180,26 @@ fn parse(text: &str) -> Result<Credentials, String> {
         entries.push((Term::from(&*key), value));
     }
     if entries.is_empty() {
-        return Err("is empty, expected lines such as username = \"...\"".into());
+        return Err("is empty, expected lines such as claim = \"...\"".into());
     }
-    Credentials::from_term(Term::Map(entries)).map_err(|error| error.to_string())
+    let credentials =
+        Credentials::from_term(Term::Map(entries)).map_err(|error| error.to_string())?;
+    check_claim(&credentials)?;
+    Ok(credentials)
+}
+
+/// Says what is wrong with a claim before the cloud would reject it together with the rest.
+fn check_claim(credentials: &Credentials) -> Result<(), String> {
+    let Some(claim) = credentials.get(CLAIM_KEY) else { return Ok(()) };
+    if !claim.as_str().is_some_and(|claim| claim.starts_with(CLAIM_PREFIX)) {
+        return Err(format!(
+            "{CLAIM_KEY}: expected a string that begins with {CLAIM_PREFIX}, as fedecks-cloud claim add prints it"
+        ));
+    }
+    match ["username", "password"].into_iter().find(|key| credentials.get(key).is_some()) {
+        Some(key) => Err(format!("{key}: expected either a claim or a username and a password")),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -215,6 +238,8 @@ mod tests {
             .with("ratio", Term::Float(-10.5))
             .with("username", "marvin");
         assert_eq!(parse(text).unwrap(), expected);
+        let claim = parse("claim = \"fdc_secret\"\nsite = \"north\"\n").unwrap();
+        assert_eq!((claim.text("claim"), claim.text("site")), (Some("fdc_secret"), Some("north")));
     }
 
     #[test]
@@ -226,7 +251,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_line_or_key_and_show_no_value() {
-        let invalid = "line 2: invalid TOML, expected lines such as username = \"...\"";
+        let invalid = "line 2: invalid TOML, expected lines such as claim = \"...\"";
         let reserved = "the key \"fedecks-token\" is reserved by the protocol";
         for (text, expected) in [
             ("a = 1\nusername = hunter2", invalid),
@@ -235,7 +260,19 @@ mod tests {
             ("a = [\"hunter2\"]", "a: expected a string, a boolean, a 64-bit integer or a float"),
             ("a = 1e999", "a: expected a string, a boolean, a 64-bit integer or a float"),
             ("fedecks-token = \"hunter2\"", reserved),
-            ("", "is empty, expected lines such as username = \"...\""),
+            ("", "is empty, expected lines such as claim = \"...\""),
+            (
+                "claim = \"hunter2\"",
+                "claim: expected a string that begins with fdc_, as fedecks-cloud claim add prints it",
+            ),
+            (
+                "claim = 7",
+                "claim: expected a string that begins with fdc_, as fedecks-cloud claim add prints it",
+            ),
+            (
+                "claim = \"fdc_hunter2\"\npassword = \"hunter3\"",
+                "password: expected either a claim or a username and a password",
+            ),
         ] {
             assert_eq!(parse(text).unwrap_err(), expected, "{text}");
         }

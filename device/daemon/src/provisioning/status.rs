@@ -31,6 +31,8 @@ pub(crate) enum SourceKind {
     File,
     /// A systemd credential.
     Credential,
+    /// The device's own certificate, without credentials.
+    Certificate,
 }
 
 /// The state of a source.
@@ -49,7 +51,8 @@ pub(crate) enum SourceState {
     Used,
     /// The cloud has rejected the credentials. They are not tried again.
     Rejected,
-    /// The credentials were not used, for a reason other than themselves. The next start tries them again.
+    /// The credentials were not used, for a reason other than themselves. They are tried again later, or at the next
+    /// start.
     PutOff,
 }
 
@@ -59,6 +62,7 @@ impl SourceKind {
         match self {
             Self::File => "file",
             Self::Credential => "credential",
+            Self::Certificate => "certificate",
         }
     }
 }

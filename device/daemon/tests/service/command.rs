@@ -1,5 +1,6 @@
 //! The command `fedecks` with the real service on a real bus.
 
+mod claim;
 mod deliveries;
 mod documented;
 mod exec;

@@ -8,6 +8,7 @@ mod balancer;
 mod blocked_readers;
 mod certificates;
 mod check;
+mod claims;
 mod clock;
 mod command;
 mod data_partition;

@@ -56,7 +56,7 @@ fn wrong() -> String {
 }
 
 /// Makes the folder of `file` read-only for the service alone.
-fn read_only(setup: Setup, file: &Path) -> Setup {
+pub(crate) fn read_only(setup: Setup, file: &Path) -> Setup {
     let folder = file.parent().unwrap().display();
     let script = format!(
         "mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && exec \"$@\""

@@ -1,6 +1,8 @@
 //! What the next start does after power cuts, other programs and users.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use fedecks_protocol::{IssuedToken, Token};
 use tempfile::{TempDir, tempdir};
@@ -142,9 +144,11 @@ fn a_token_from_no_login_does_not_use_up_blocked_credentials() {
     let device = Device::with_file();
     device.store("the-old-token");
     let (mut provisioner, attempt) = device.begin();
-    provisioner.cancel(&attempt);
-    provisioner.put_off(&attempt, "blocked");
+    provisioner.put_off_until_later(&attempt, "blocked");
     assert!(next(&mut provisioner).is_none());
+    assert_eq!(states(&provisioner)[0], (SourceState::PutOff, true));
+    provisioner.try_again();
+    assert!(next(&mut provisioner).is_some());
     // The cloud replaces the token that the device continues with.
     device.store("the-old-token-refreshed");
     assert!(next(&mut device.start()).is_some());
@@ -245,4 +249,18 @@ fn without_a_record_credentials_wait_for_the_timeout() {
     assert!(matches!(provisioner.next(true), Next::LogIn(..)));
     fs::remove_file(device.credential()).unwrap();
     assert!(matches!(provisioner.next(false), Next::Nothing));
+}
+
+#[test]
+fn a_claim_is_presented_again_after_the_data_is_lost() {
+    let device = Device::new();
+    write(&device.credential(), "claim = \"fdc_secret\"\n");
+    for _ in 0..2 {
+        let (mut provisioner, attempt) = device.begin();
+        device.store("the-token");
+        provisioner.used(&attempt);
+        assert!(next(&mut device.start()).is_none());
+        fs::remove_dir_all(device.data("")).unwrap();
+        fs::create_dir(device.data("")).unwrap();
+    }
 }

@@ -15,17 +15,18 @@ use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use nix::unistd::Pid;
 use tokio::process::Child;
 
+use crate::support::bus::Bus;
 use crate::support::process::{gone, id_in, write_id};
 use crate::support::scene::Scene;
 use crate::support::{By, PASSWORD, PATIENCE, Seen, USER, fedecks, push, within};
 
 /// A terminal with the command as its foreground process.
-struct Session {
+pub(super) struct Session {
     child: Child,
     keyboard: File,
     terminal: OwnedFd,
     shown: mpsc::Receiver<Vec<u8>>,
-    screen: String,
+    pub(super) screen: String,
     before: Termios,
 }
 
@@ -42,6 +43,10 @@ fn open_terminal() -> (File, OwnedFd) {
 
 impl Session {
     fn start(scene: &Scene, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_on(&scene.bus, arguments, variables)
+    }
+
+    pub(super) fn start_on(bus: &Bus, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let (master, terminal) = open_terminal();
         let before = tcgetattr(&terminal).unwrap();
         let end = || Stdio::from(terminal.try_clone().unwrap());
@@ -53,7 +58,7 @@ impl Session {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("TERM", "xterm")
-            .env("DBUS_SYSTEM_BUS_ADDRESS", scene.bus.address())
+            .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
             .envs(variables.iter().copied())
             .stdin(end())
             .stdout(end())
@@ -74,7 +79,7 @@ impl Session {
         Self { child, keyboard: master, terminal, shown, screen: String::new(), before }
     }
 
-    fn sees(&mut self, text: &str) {
+    pub(super) fn sees(&mut self, text: &str) {
         while !self.screen.contains(text) {
             let Ok(more) = self.shown.recv_timeout(PATIENCE) else {
                 panic!("no {text:?} on the screen: {:?}", self.screen);
@@ -83,11 +88,11 @@ impl Session {
         }
     }
 
-    fn types(&mut self, keys: &str) {
+    pub(super) fn types(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
-    fn is_echoing(&self) -> bool {
+    pub(super) fn is_echoing(&self) -> bool {
         tcgetattr(self.terminal.as_fd()).unwrap().local_flags.contains(LocalFlags::ECHO)
     }
 
@@ -102,7 +107,7 @@ impl Session {
     }
 
     /// Its exit status; the terminal must be as it was before.
-    async fn end(&mut self) -> Option<i32> {
+    pub(super) async fn end(&mut self) -> Option<i32> {
         let status = within(self.child.wait()).await.unwrap();
         let after = tcgetattr(self.terminal.as_fd()).unwrap();
         assert_eq!(after.local_flags, self.before.local_flags);
