@@ -112,6 +112,8 @@ impl<'a> Session<'a> {
     pub(super) async fn on(&mut self, heard: Heard) -> Result<Option<Option<u16>>> {
         match heard {
             Heard::End(code) => return Ok(Some(code)),
+            // The session is alive while it waits, such as for the store.
+            Heard::Frame(DownFrame::Alive(_)) => {}
             Heard::Pong => self.tally.count(Count::Pongs),
             Heard::Frame(DownFrame::Message { .. }) => self.tally.count(Count::MessagesReceived),
             Heard::Frame(DownFrame::Request(RequestFrame::Request {
