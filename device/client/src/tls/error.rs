@@ -78,7 +78,9 @@ impl TlsError {
 fn describe_identity(error: &rustls::Error) -> &'static str {
     match error {
         rustls::Error::InconsistentKeys(_) => "they do not match",
-        rustls::Error::InvalidCertificate(_) => "the certificate is malformed",
+        rustls::Error::InvalidCertificate(_) => {
+            "the certificate is malformed, or is not of X.509 version 3"
+        }
         _ => {
             "keys may be of P-256, P-384, Ed25519, or RSA from 2048 bits, in PKCS #8 or as OpenSSL writes them"
         }

@@ -276,4 +276,44 @@ mod tests {
         fs::write(&key_file, key).unwrap();
         Tls::new(&options, time.clone()).unwrap();
     }
+
+    #[test]
+    fn an_odd_client_certificate_is_explained_in_a_sentence() {
+        // As OpenSSL 3.0 makes it without extensions.
+        const VERSION_1: &str = "\
+            -----BEGIN CERTIFICATE-----\n\
+            MIIBFTCBuwIUHqCPJQoJmR19yQNn/EDJ6MH9dFgwCgYIKoZIzj0EAwIwDDEKMAgG\n\
+            A1UEAwwBZDAgFw0yNjExMjgxNTU1NDlaGA8yMTI2MTEwNDE1NTU0OVowDDEKMAgG\n\
+            A1UEAwwBZDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABKKNnB1suRYYygGqwOxc\n\
+            8B2g7Q+17fD7AO6Issc945ob4UmbXVFAajy2Dmg6NDEswnjaD+3hNx+cLfo7jrQy\n\
+            vEswCgYIKoZIzj0EAwIDSQAwRgIhAMawgvXT/weSQ8+cZ+7nnkUBsSBWUyxXKU4I\n\
+            nERfPHi5AiEAuG+ru1Ql3hk8MjkzQObBNsRhhAT2g4NW+Vt0x2t8IUw=\n\
+            -----END CERTIFICATE-----\n";
+        let cloud = Cloud::new(NAME);
+        let time = trusted_time(first(2026, 2), epoch(), &cloud.directory);
+        let identity = Identity::new(cloud.path("c.pem"), cloud.path("k.pem"));
+        let (chain, key) = cloud.authority.issue("a", year_2026());
+        fs::write(&identity.key, key).unwrap();
+        let options = TlsOptions { identity: Some(identity.clone()), ..TlsOptions::default() };
+        let (own, authority) = chain.split_at(chain.rfind("-----BEGIN").unwrap());
+        let pem = |body: &str| {
+            format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+        };
+        let malformed = "the certificate is malformed, or is not of X.509 version 3";
+        for (file, expected) in [
+            (pem("AAAA"), malformed),
+            (pem("MIIB"), malformed),
+            (VERSION_1.to_owned(), malformed),
+            (format!("{authority}{own}"), "they do not match"),
+            (pem("not base64!"), "not valid PEM"),
+            (own.replace("CERTIFICATE", "CERTIFICATE REQUEST"), "the file contains none"),
+        ] {
+            fs::write(&identity.certificate, &file).unwrap();
+            let error = Tls::new(&options, time.clone()).unwrap_err().to_string();
+            assert!(error.ends_with(expected), "{error}");
+            assert!(error.contains("c.pem") && !error.contains(['{', '(', '\n']), "{error}");
+        }
+        fs::write(&identity.certificate, chain).unwrap();
+        Tls::new(&options, time).unwrap();
+    }
 }
