@@ -284,7 +284,8 @@ async fn only_files_with_one_name_are_given_to_the_user() {
             std::os::unix::fs::MetadataExt::uid(&fs::symlink_metadata(system.file(name)).unwrap())
         };
         fs::create_dir(system.file("data")).unwrap();
-        for name in ["roots", "also-roots", "data/token", "data/time", "data/lock"] {
+        let own = ["data/token", "data/registration-nonce", "data/time", "data/lock"];
+        for name in ["roots", "also-roots"].into_iter().chain(own) {
             fs::write(system.file(name), "").unwrap();
         }
         // As the service's user can where the kernel does not forbid it.
@@ -300,6 +301,7 @@ async fn only_files_with_one_name_are_given_to_the_user() {
             ("also-roots", 0),
             ("data", user),
             ("data/token", user),
+            ("data/registration-nonce", user),
             ("data/time", user),
             ("data/lock", user),
         ] {
