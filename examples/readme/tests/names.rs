@@ -92,7 +92,7 @@ mod cloud {
 }
 
 /// Of sources that both libraries consist of: the types that occur in no signature of theirs.
-const INTERNAL: [&str; 40] = [
+const INTERNAL: [&str; 41] = [
     // The core's, which its driver needs.
     "Action",
     "AddressHistory",
@@ -114,6 +114,7 @@ const INTERNAL: [&str; 40] = [
     "NetworkDebouncer",
     "NewContent",
     "NewKept",
+    "Nonce",
     "Notice",
     "Observation",
     "Outgoing",
