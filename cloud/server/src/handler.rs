@@ -66,7 +66,7 @@ impl RecordingHandler {
         let (now, mut full_at) = (Instant::now(), self.refusals.lock());
         let limit = RateLimit::per_second(REFUSALS_PER_SECOND, REFUSALS_PER_SECOND)
             .filter(|limit| limit.blocked_until(*full_at, now).is_none());
-        limit.inspect(|limit| limit.take(&mut full_at, now)).is_some()
+        limit.inspect(|limit| limit.take(&mut *full_at, now)).is_some()
     }
 }
 
