@@ -53,6 +53,9 @@ impl Client {
     ///
     /// Until then the credentials are kept in memory, and nowhere else. An existing token is replaced
     /// only by the one that this login obtains.
+    ///
+    /// Credentials without the key `nonce` get one: a random text that is the same for all logins until a logout, also
+    /// after a restart, so that the cloud counts a login whose answer was lost only once. It is in the data directory.
     pub async fn login(&self, credentials: Credentials) -> Result<LoggedIn, LoginError> {
         let stopped = LoginError::GivenUp(GiveUp::Shutdown);
         self.command(|reply| Command::Login { credentials, reply }).await.unwrap_or(Err(stopped))
