@@ -10,9 +10,9 @@ use std::time::Duration;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
-use hyper_util::service::TowerToHyperService;
+use hyper::service::service_fn;
 use tokio::net::TcpStream;
+use tower_service::Service;
 use tracing::Instrument;
 use warp::reply::Response;
 use warp::{Filter, Reply};
@@ -30,6 +30,7 @@ use crate::proxy_protocol;
 use crate::rate_limit_key::RateLimitKey;
 use crate::refusals::Refusals;
 use crate::socket::Socket;
+use crate::task::{self, Task};
 use crate::throttle::LogThrottle;
 use crate::tls::Tls;
 use crate::tls_input::TlsInput;
@@ -78,8 +79,7 @@ where
         if !trusted && permit.count_for(from.ip()).is_err() {
             return;
         }
-        // Boxed: a task moves its future several times, and this one is big.
-        tokio::spawn(Box::pin(self.clone().run(tcp, from, permit, connection)));
+        tokio::spawn(Task::new(self.clone().run(tcp, from, permit, connection)));
     }
 
     /// Runs a connection until it is closed or upgraded. The socket keeps the permit until it is closed,
@@ -90,7 +90,7 @@ where
         from: SocketAddr,
         permit: Permit,
         number: u64,
-    ) {
+    ) -> Option<Task> {
         let mut peer = Peer {
             address: from,
             via: None,
@@ -100,32 +100,32 @@ where
             certificate: None,
         };
         if self.proxy_protocol {
-            match self.proxied_client(&mut tcp).await {
+            match Box::pin(self.proxied_client(&mut tcp)).await {
                 Ok(None) => {}
                 Ok(Some(client)) => (peer.address, peer.via) = (client, Some(from)),
                 Err(error) => {
                     self.limiter.rejections.proxy_header.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(peer = %from, connection = number, error, "closed a connection without a valid PROXY header");
-                    return;
+                    return None;
                 }
             }
         }
         let span = tracing::info_span!("connection", connection = number, peer = %peer.address);
-        self.serve(tcp, peer, permit).instrument(span).await;
+        self.serve(tcp, peer, permit).instrument(span).await
     }
 
-    async fn serve(&self, tcp: TcpStream, mut peer: Peer, mut permit: Permit) {
+    async fn serve(&self, tcp: TcpStream, mut peer: Peer, mut permit: Permit) -> Option<Task> {
         let mut client_permit = None;
         if self.trusted.contains(peer.address.ip()) {
             client_permit = Some(permit.per_request());
         } else if peer.via.is_some() && permit.count_for(peer.address.ip()).is_err() {
-            return;
+            return None;
         }
         let client = client_permit.is_none().then(|| RateLimitKey::of(peer.address.ip()));
         match self.handshake(tcp, permit, client).await {
             Ok((socket, activity, certificate)) => {
                 peer.certificate = certificate;
-                self.http(socket, activity, peer, client_permit).await;
+                self.http(socket, activity, peer, client_permit).await
             }
             Err(error) => {
                 let rejections = &self.limiter.rejections;
@@ -140,6 +140,7 @@ where
                     Some(problem) => tracing::info!(problem, "the TLS handshake failed"),
                     None => tracing::debug!(%error, "the TLS handshake failed"),
                 }
+                None
             }
         }
     }
@@ -166,7 +167,9 @@ where
         };
         let loaded = tls.loaded();
         let handshake = loaded.acceptor().accept(TlsInput::new(tcp));
-        let stream = tokio::time::timeout(self.limits.handshake, handshake).await??;
+        // Boxed, so that connections without TLS need no space for it.
+        let handshake = Box::pin(tokio::time::timeout(self.limits.handshake, handshake));
+        let stream = handshake.await??;
         let connection = stream.get_ref().1;
         let certificate = tls.client_certificate(&loaded, connection).map_err(io::Error::other)?;
         self.limiter.handshakes.count(connection.handshake_kind());
@@ -180,14 +183,14 @@ where
         activity: Arc<Activity>,
         peer: Peer,
         client_permit: Option<ClientPermit>,
-    ) {
-        let filtered = TowerToHyperService::new(warp::service(self.filter.clone()));
+    ) -> Option<Task> {
         let service = service_fn(|mut request: Request<Incoming>| {
             let response =
                 self.peer_of(request.headers(), &peer, client_permit.as_ref()).map(|peer| {
                     request.extensions_mut().insert(peer);
-                    filtered
-                        .call(request.map(|body| TimeoutBody::new(body, self.limits.request_body)))
+                    let request =
+                        request.map(|body| TimeoutBody::new(body, self.limits.request_body));
+                    warp::service(self.filter.clone()).call(request)
                 });
             async move {
                 match response {
@@ -196,7 +199,7 @@ where
                 }
             }
         });
-        self.http.serve(socket, activity, service).await;
+        task::serving(self.http.serve(socket, activity, service)).await
     }
 
     /// The client of a request. Behind a trusted proxy it may differ from the connection's, which then

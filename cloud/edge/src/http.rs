@@ -20,6 +20,7 @@ use crate::activity::{Activity, Phase};
 use crate::limiter::ConnectionLimiter;
 use crate::options::ServeLimits;
 use crate::socket::Socket;
+use crate::task::{self, Task};
 
 /// The smallest buffer that hyper accepts, in bytes.
 const MIN_BUFFER: usize = 8192;
@@ -52,8 +53,13 @@ impl Http {
         Self { builder, handshake, idle, stopping, limiter }
     }
 
-    /// Serves a connection until it is closed or upgraded.
-    pub(crate) async fn serve<S, B>(&self, socket: Socket, activity: Arc<Activity>, service: S)
+    /// Serves a connection until it is closed or upgraded. Returns what follows an upgrade.
+    pub(crate) async fn serve<S, B>(
+        &self,
+        socket: Socket,
+        activity: Arc<Activity>,
+        service: S,
+    ) -> Option<Task>
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
@@ -68,6 +74,7 @@ impl Http {
         });
         let serving = self.builder.serve_connection(TokioIo::new(socket), service);
         self.run(pin!(serving.with_upgrades()), activity).await;
+        task::next()
     }
 
     /// Says in the response if it is the connection's last.

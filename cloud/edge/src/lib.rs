@@ -53,6 +53,7 @@ mod server;
 mod signature_algorithm;
 #[cfg(feature = "serve")]
 mod socket;
+mod task;
 #[cfg(feature = "serve")]
 mod throttle;
 #[cfg(feature = "serve")]
@@ -68,6 +69,7 @@ pub use certificate_refused::CertificateRefused;
 pub use client_certificate::{ClientCertificate, LiveCertificate};
 pub use peer::Peer;
 pub use rate_limit_key::RateLimitKey;
+pub use task::Task;
 #[cfg(feature = "serve")]
 pub use {
     chain::{CertificateReport, Finding, Severity},
@@ -77,7 +79,8 @@ pub use {
     options::{Listen, ServeLimits, ServeOptions},
     rustls_pki_types::TrustAnchor,
     server::{ServeError, ServeMonitor, Server, check_addresses, serve},
-    socket::Socket,
+    socket::{Socket, UpgradedSocket},
+    task::after_upgrade,
     tls::Tls,
     tls_error::TlsError,
 };

@@ -7,6 +7,7 @@ use std::ops::Add;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use rustls::HandshakeKind;
 use tokio::sync::Semaphore;
@@ -72,7 +73,7 @@ pub(crate) struct ConnectionLimiter {
     per_address: u32,
     rate: TokenBucket,
     /// The number of open connections of each client.
-    clients: Mutex<HashMap<RateLimitKey, u32>>,
+    clients: Mutex<HashMap<RateLimitKey, u32, RandomState>>,
     idle: Arc<IdleConnections>,
     accepted: AtomicU64,
     /// Numbers the connections in the log, those of all listeners.
@@ -114,9 +115,21 @@ impl Handshakes {
 /// Permission for one open connection, returned on drop.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    limiter: Arc<ConnectionLimiter>,
-    client: CountedFor,
+    settled: SettledPermit,
+    of_request: Option<OfRequest>,
 }
+
+/// Permission for a connection whose client does not change any more.
+#[derive(Debug)]
+pub(crate) struct SettledPermit {
+    limiter: Arc<ConnectionLimiter>,
+    /// The client that the connection counts for.
+    client: Option<RateLimitKey>,
+}
+
+/// Counts the connection for the client of its latest request, until it is dropped.
+#[derive(Debug)]
+struct OfRequest(ClientPermit);
 
 /// The address has reached its limit of connections.
 #[derive(Debug, PartialEq, Eq)]
@@ -127,14 +140,6 @@ pub(crate) struct AddressFull;
 pub(crate) struct ClientPermit {
     limiter: Arc<ConnectionLimiter>,
     client: Arc<AtomicU64>,
-}
-
-/// The client that a connection counts for.
-#[derive(Debug)]
-enum CountedFor {
-    None,
-    Client(RateLimitKey),
-    ClientOfRequest(Arc<AtomicU64>),
 }
 
 /// A table of which less than a quarter is used is shrunk, unless it is smaller than this.
@@ -184,7 +189,8 @@ impl ConnectionLimiter {
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
-        Some((Permit { limiter: self.clone(), client: CountedFor::None }, number))
+        let settled = SettledPermit { limiter: self.clone(), client: None };
+        Some((Permit { settled, of_request: None }, number))
     }
 
     /// Whether idle connections have to give way to new ones.
@@ -267,39 +273,60 @@ impl Permit {
     /// From now on the connection counts for this address.
     pub(crate) fn count_for(&mut self, address: IpAddr) -> Result<(), AddressFull> {
         let client = RateLimitKey::of(address);
-        self.limiter.acquire(client)?;
-        self.count(CountedFor::Client(client));
+        self.settled.limiter.acquire(client)?;
+        self.count(Some(client));
         Ok(())
     }
 
     /// From now on the connection counts for the client of each request.
     pub(crate) fn per_request(&mut self) -> ClientPermit {
-        let client = Arc::new(AtomicU64::new(0));
-        self.count(CountedFor::ClientOfRequest(client.clone()));
-        ClientPermit { limiter: self.limiter.clone(), client }
+        self.count(None);
+        let limiter = self.settled.limiter.clone();
+        let permit = ClientPermit { limiter, client: Arc::new(AtomicU64::new(0)) };
+        self.of_request = Some(OfRequest(permit.clone()));
+        permit
     }
 
-    fn count(&mut self, next: CountedFor) {
-        match std::mem::replace(&mut self.client, next) {
-            CountedFor::None => {}
-            CountedFor::Client(client) => self.limiter.release(client),
-            CountedFor::ClientOfRequest(client) => {
-                if let Some(client) = RateLimitKey::from_number(client.swap(0, Ordering::Relaxed)) {
-                    self.limiter.release(client);
-                }
-            }
+    /// From now on the connection counts for the client that it counts for now.
+    pub(crate) fn settle(self) -> SettledPermit {
+        let Self { mut settled, of_request } = self;
+        if let Some(OfRequest(permit)) = &of_request {
+            settled.client = permit.take();
+        }
+        settled
+    }
+
+    fn count(&mut self, client: Option<RateLimitKey>) {
+        self.of_request = None;
+        if let Some(previous) = std::mem::replace(&mut self.settled.client, client) {
+            self.settled.limiter.release(previous);
         }
     }
 }
 
-impl Drop for Permit {
+impl Drop for SettledPermit {
     fn drop(&mut self) {
-        self.count(CountedFor::None);
+        if let Some(client) = self.client {
+            self.limiter.release(client);
+        }
         self.limiter.permits.add_permits(1);
     }
 }
 
+impl Drop for OfRequest {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            self.0.limiter.release(client);
+        }
+    }
+}
+
 impl ClientPermit {
+    /// The client that is counted, which is not from now on.
+    fn take(&self) -> Option<RateLimitKey> {
+        RateLimitKey::from_number(self.client.swap(0, Ordering::Relaxed))
+    }
+
     /// From now on the connection counts for this address. A connection has one request at a time, so
     /// this is never called concurrently.
     pub(crate) fn count_for(&self, address: IpAddr) -> Result<(), AddressFull> {

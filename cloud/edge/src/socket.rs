@@ -10,16 +10,22 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::activity::Activity;
-use crate::limiter::Permit;
+use crate::limiter::{Permit, SettledPermit};
 use crate::tls_input::TlsInput;
 
 /// A socket that releases its permit when it is closed. `Upgraded::downcast::<TokioIo<Socket>>` takes it
 /// out of hyper's boxes after the upgrade of a request that [`serve`](crate::serve) received.
 pub struct Socket {
     io: Io,
-    /// `None` once the connection is upgraded.
+    /// `None` once the connection is no longer HTTP.
     activity: Option<Arc<Activity>>,
-    _permit: Permit,
+    permit: Permit,
+}
+
+/// The socket of a connection that is upgraded, without what HTTP noted about it, which takes memory.
+pub struct UpgradedSocket {
+    io: Io,
+    _permit: SettledPermit,
 }
 
 /// TLS is boxed: an enum is as big as its biggest variant.
@@ -30,7 +36,7 @@ enum Io {
 
 impl Socket {
     pub(crate) fn plain(stream: TcpStream, permit: Permit, activity: Arc<Activity>) -> Self {
-        Self { io: Io::Plain(stream), activity: Some(activity), _permit: permit }
+        Self { io: Io::Plain(stream), activity: Some(activity), permit }
     }
 
     pub(crate) fn tls(
@@ -38,14 +44,13 @@ impl Socket {
         permit: Permit,
         activity: Arc<Activity>,
     ) -> Self {
-        Self { io: Io::Tls(Box::new(stream)), activity: Some(activity), _permit: permit }
+        Self { io: Io::Tls(Box::new(stream)), activity: Some(activity), permit }
     }
 
-    /// This socket without what HTTP noted about it, which takes memory.
+    /// The same connection, upgraded.
     #[must_use]
-    pub fn upgraded(mut self) -> Self {
-        self.activity = None;
-        self
+    pub fn upgraded(self) -> UpgradedSocket {
+        UpgradedSocket { io: self.io, _permit: self.permit.settle() }
     }
 }
 
@@ -59,6 +64,51 @@ macro_rules! with_stream {
     };
 }
 
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = with_stream!(&mut *self, stream => Pin::new(stream).poll_read(cx, buffer));
+        if let (Self::Tls(stream), true) = (&mut *self, buffer.filled().len() > before) {
+            stream.get_mut().0.had_content();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        with_stream!(&mut *self, stream => Pin::new(stream).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        with_stream!(&mut *self, stream => Pin::new(stream).poll_write_vectored(cx, parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        with_stream!(self, stream => stream.is_write_vectored())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with_stream!(&mut *self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with_stream!(&mut *self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -66,14 +116,11 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = with_stream!(&mut self.io, stream => Pin::new(stream).poll_read(cx, buffer));
-        if buffer.filled().len() > before {
-            if let Io::Tls(stream) = &mut self.io {
-                stream.get_mut().0.had_content();
-            }
-            if self.activity.as_ref().is_some_and(|activity| !activity.received()) {
-                self.activity = None;
-            }
+        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
+        if buffer.filled().len() > before
+            && self.activity.as_ref().is_some_and(|activity| !activity.received())
+        {
+            self.activity = None;
         }
         read
     }
@@ -85,7 +132,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        with_stream!(&mut self.io, stream => Pin::new(stream).poll_write(cx, bytes))
+        Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -93,15 +140,15 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        with_stream!(&mut self.io, stream => Pin::new(stream).poll_write_vectored(cx, parts))
+        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        with_stream!(&self.io, stream => stream.is_write_vectored())
+        self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = with_stream!(&mut self.io, stream => Pin::new(stream).poll_flush(cx));
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
         // hyper flushes only when it has written all that it had buffered.
         if let (Poll::Ready(Ok(())), Some(activity)) = (&flushed, &self.activity) {
             activity.flushed();
@@ -110,6 +157,46 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        with_stream!(&mut self.io, stream => Pin::new(stream).poll_shutdown(cx))
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for UpgradedSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for UpgradedSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

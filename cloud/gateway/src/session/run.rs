@@ -2,12 +2,11 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use fedecks_common::utc;
-use futures_util::FutureExt;
-use futures_util::future::OptionFuture;
+use fedecks_edge::Task;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tracing::field::display;
@@ -20,7 +19,7 @@ use super::log_span::span_of;
 use super::traffic::TrafficLimits;
 use crate::access_enforcer::close_if_denied;
 use crate::auth::device::{AuthenticatedBy, AuthenticatedDevice};
-use crate::byte_pool::{FREE, Hold};
+use crate::byte_pool::FREE;
 use crate::connection::mailbox::Item;
 use crate::context::GatewayContext;
 use crate::handler::Handler;
@@ -29,34 +28,18 @@ use crate::websocket::socket::{FrameHead, FrameKind, Incoming, Socket};
 /// How long the last frames and the close handshake may take together.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A session that can begin.
-pub(crate) struct Ready<H, S> {
-    context: Arc<GatewayContext<H>>,
-    session: Session,
-    socket: Socket<S>,
-}
-
-/// Runs the session of a device once its socket is upgraded, unless that fails. Not an `async fn`, which would hold what
-/// it passes on a second time.
-pub(crate) fn run_upgraded<H, S>(
-    ready: impl Future<Output = Option<Ready<H, S>>> + Send,
-) -> impl Future<Output = ()> + Send
-where
-    H: Handler,
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    let run = |Ready { context, session, socket }| run(context, session, socket);
-    ready.then(move |ready| OptionFuture::from(ready.map(run))).map(|_| ())
-}
-
-/// Registers the session of a device.
-pub(crate) async fn ready<H: Handler, S>(
+/// Registers the session of a device, and returns the task that runs it.
+pub(crate) async fn begin<H, S>(
     context: Arc<GatewayContext<H>>,
     device: AuthenticatedDevice,
     socket: Socket<S>,
-) -> Ready<H, S> {
+) -> Task
+where
+    H: Handler,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let session = Session::register(context.hub.clone(), device).await;
-    Ready { context, session, socket }
+    Task::new(run(context, session, socket))
 }
 
 /// Stores what was handled last of the kept messages.
@@ -74,8 +57,8 @@ async fn store_last<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Runs a session from its first frame to the end of its connection. What it does at its end is boxed: a future is as
-/// big as the biggest of its states.
+/// Runs a session from its first frame to its end, and returns what closes its connection. What waits at the end is
+/// boxed: a future is as big as the biggest of its states.
 #[expect(
     clippy::manual_async_fn,
     reason = "the future of an async fn would contain its arguments twice"
@@ -84,10 +67,10 @@ fn run<H, S>(
     context: Arc<GatewayContext<H>>,
     session: Session,
     mut socket: Socket<S>,
-) -> impl Future<Output = ()> + Send
+) -> impl Future<Output = Option<Task>> + Send
 where
     H: Handler,
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     async move {
         let presence = session.connection_handle().presence.clone();
@@ -96,42 +79,32 @@ where
             let mut driver = Driver::new(&context, &session, &mut socket);
             driver.start(|| on_connected(&context, &session));
             let end = poll_fn(|cx| driver.poll(cx)).await;
-            let end = Box::pin(store_last(&mut driver, end)).await;
+            let end =
+                if driver.has_last() { Box::pin(store_last(&mut driver, end)).await } else { end };
             (end, driver.traffic.arriving())
         };
-        let held = finish(&context, session, &mut socket, &mut guard, &end, arriving);
-        Box::pin(close(&mut socket, end, held)).await;
+        finish(&context, session, &mut socket, &mut guard, &end);
+        close(context, socket, end, arriving)
     }
 }
 
-/// What of the memory that all sessions share is in use until the connection is closed. Boxed, because it is seldom
-/// needed.
-type Held<'a> = Option<Box<[Hold<'a>; 2]>>;
-
 /// Ends the session before its connection is closed.
-fn finish<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
-    context: &'a GatewayContext<H>,
+fn finish<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
+    context: &GatewayContext<H>,
     session: Session,
     socket: &mut Socket<S>,
     guard: &mut DisconnectGuard<H>,
     end: &EndReason,
-    arriving: usize,
-) -> Held<'a> {
+) {
     let span = span_of(&session.connection.presence);
     let _in_span = span.enter();
     end.log();
     end.count(context.hub.counters());
     record_seen(context, &session);
     queue_last_frames(&session, socket, end);
-    let unsent = socket.unsent_memory();
-    let TrafficLimits { incoming, outgoing, .. } = &context.traffic;
-    // The socket keeps both.
-    let held = (unsent.max(arriving) > FREE)
-        .then(|| Box::new([outgoing.hold(unsent), incoming.hold(arriving)]));
     // From here on the device is not connected any more.
     drop(session);
     guard.report(end);
-    held
 }
 
 fn on_connected<H: Handler>(context: &GatewayContext<H>, session: &Session) {
@@ -179,20 +152,51 @@ fn queue_last_frames<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Flushes the buffer and completes the close handshake, within [`CLOSE_TIMEOUT`].
-async fn close<S: AsyncRead + AsyncWrite + Unpin>(
-    socket: &mut Socket<S>,
+/// Flushes the buffer and completes the close handshake, of which mostly all is done here. Returns the task that does
+/// the rest within [`CLOSE_TIMEOUT`].
+fn close<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    context: Arc<GatewayContext<H>>,
+    mut socket: Socket<S>,
     end: EndReason,
-    _held: Held<'_>,
-) {
-    let end = &end;
-    if matches!(end, EndReason::Error(SessionError::Lost(_))) {
-        return;
+    arriving: usize,
+) -> Option<Task> {
+    let mut close = Close { end, closing: Closing::Flush, left: READ_AT_END };
+    let unsent = socket.unsent_memory();
+    // What is pending here is polled again by the task.
+    if close.poll(&mut socket, &mut Context::from_waker(Waker::noop())).is_ready() {
+        return None;
     }
-    let (mut closing, mut left) = (Closing::Flush, READ_AT_END);
-    let closed = poll_fn(|cx| closing.poll(socket, end, &mut left, cx));
-    // Whether it was in time makes no difference.
-    let _ = timeout(CLOSE_TIMEOUT, closed).await;
+    Some(Task::new(async move {
+        let TrafficLimits { incoming, outgoing, .. } = &context.traffic;
+        // The socket keeps both until it is closed.
+        let _held =
+            (unsent.max(arriving) > FREE).then(|| [outgoing.hold(unsent), incoming.hold(arriving)]);
+        // Whether it was in time makes no difference.
+        let _ = timeout(CLOSE_TIMEOUT, poll_fn(|cx| close.poll(&mut socket, cx))).await;
+        None
+    }))
+}
+
+/// How far the end of a connection is.
+struct Close {
+    end: EndReason,
+    closing: Closing,
+    /// How much is still read, in bytes.
+    left: u32,
+}
+
+impl Close {
+    fn poll<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        socket: &mut Socket<S>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let Self { end, closing, left } = self;
+        if matches!(end, EndReason::Error(SessionError::Lost(_))) {
+            return Poll::Ready(());
+        }
+        closing.poll(socket, end, left, cx)
+    }
 }
 
 /// Whether a frame takes so little memory that it is not counted, as no frame is at the end.
@@ -259,6 +263,7 @@ impl Closing {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
 
     use fedecks_protocol::{CloseCode, DeviceId, Dialect, Limits, Term, UpFrame};
     use parking_lot::Mutex;
@@ -287,13 +292,16 @@ mod tests {
         (fedecks, session)
     }
 
-    /// Every open connection takes this much memory.
+    /// Every open connection takes this much memory. Its socket is bigger than this test's.
     #[tokio::test]
     async fn the_future_of_a_session_is_small() {
         let (fedecks, session) = session(RejectAll).await;
         let socket = Socket::new(duplex(1).0, &[], 1000);
         let future = run(fedecks.0.clone(), session, socket);
-        assert!(size_of_val(&future) <= 352, "{} bytes", size_of_val(&future));
+        let size = size_of_val(&future) - size_of::<DuplexStream>();
+        #[cfg(feature = "serve")]
+        let size = size + size_of::<fedecks_edge::UpgradedSocket>();
+        assert!(size <= 384, "{size} bytes");
     }
 
     #[tokio::test]
@@ -301,7 +309,7 @@ mod tests {
         let (fedecks, session) = session(RejectAll).await;
         let (ours, mut device) = duplex(1024);
         let socket = Socket::new(ours, &[], fedecks.0.options.max_frame as usize);
-        tokio::spawn(run(fedecks.0.clone(), session, socket));
+        tokio::spawn(Task::new(run(fedecks.0.clone(), session, socket)));
         let length = fedecks.0.options.received_bytes as u64 + 1;
         let head = [&[0x82, 0x80 | 127][..], &length.to_be_bytes(), &[0; 4]].concat();
         device.write_all(&head).await.unwrap();
@@ -324,7 +332,7 @@ mod tests {
         let (ours, mut device) = duplex(1 << 20);
         let handle = session.connection.clone();
         let socket = Socket::new(ours, &[], fedecks.0.options.max_frame as usize);
-        tokio::spawn(run(fedecks.0.clone(), session, socket));
+        tokio::spawn(Task::new(run(fedecks.0.clone(), session, socket)));
         device.write_all(first).await.unwrap();
         if !first.is_empty() {
             while fedecks.0.traffic.incoming.used() == 0 {
@@ -393,8 +401,9 @@ mod tests {
         let breaker = Breaker { peer: Mutex::new(Some(peer)), received: received.clone() };
         let (fedecks, session) = session(breaker).await;
         // With a real connection, the order in which the kernel reports the two cannot be controlled.
-        let connection = tokio::io::join(to_read.as_slice(), written);
-        run(fedecks.0.clone(), session, Socket::new(connection, &[], 1000)).await;
+        let connection = tokio::io::join(Cursor::new(to_read), written);
+        let socket = Socket::new(connection, &[], 1000);
+        Task::new(run(fedecks.0.clone(), session, socket)).await;
         assert_eq!(*received.lock(), ["first", "second", "third"].map(Term::from));
     }
 }

@@ -4,14 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_edge::Peer;
+use fedecks_edge::{Peer, Task};
 use fedecks_protocol::{CHALLENGE, DeviceId, Dialect, REFUSAL_HEADER};
 use http::header::{CONNECTION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
-#[cfg(not(feature = "serve"))]
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use warp::{Filter, Rejection};
 
@@ -23,7 +21,7 @@ use crate::auth::{Refused, authenticate, read_request};
 use crate::context::GatewayContext;
 use crate::fedecks::Fedecks;
 use crate::handler::Handler;
-use crate::session::run::{self, Ready};
+use crate::session::run;
 
 impl<H: Handler> Fedecks<H> {
     /// The filter that devices connect to, at [`Options::path`](crate::Options::path) relative to where it
@@ -34,9 +32,9 @@ impl<H: Handler> Fedecks<H> {
     ) -> impl Filter<Extract = (TextResponse,), Error = Rejection> + Clone + Send + Sync + 'static + use<H>
     {
         let context = self.0.clone();
-        let path = context.options.path.trim_start_matches('/').to_owned();
+        let path: Arc<str> = context.options.path.trim_start_matches('/').into();
         let at_path = move |tail: warp::path::Tail| {
-            let here = tail.as_str() == path;
+            let here = tail.as_str() == &*path;
             async move { if here { Ok(()) } else { Err(warp::reject::not_found()) } }
         };
         warp::path::tail()
@@ -72,27 +70,19 @@ async fn respond<H: Handler>(
     let device = request.device_id.clone();
     match authenticate(&context, request, dialect, peer.as_ref()).await {
         Ok(device) => {
-            // Boxed, so that the session does not take as much.
-            let ready = Box::pin(upgraded(context, device, on_upgrade));
-            tokio::spawn(run::run_upgraded(ready));
+            start(Task::new(upgraded(context, device, on_upgrade)));
             switching_protocols(&handshake, dialect)
         }
         Err(refused) => refuse(&context, Some(&device), refused, address),
     }
 }
 
-/// What a session runs on behind our accept loop.
-#[cfg(feature = "serve")]
-type Io = fedecks_edge::Socket;
-#[cfg(not(feature = "serve"))]
-type Io = TokioIo<Upgraded>;
-
-/// Registers the device's session once the response is sent.
+/// Begins the device's session once the response is sent.
 async fn upgraded<H: Handler>(
     context: Arc<GatewayContext<H>>,
     device: AuthenticatedDevice,
     on_upgrade: OnUpgrade,
-) -> Option<Ready<H, Io>> {
+) -> Option<Task> {
     let upgraded = match on_upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
@@ -103,22 +93,25 @@ async fn upgraded<H: Handler>(
     let max_frame = context.options.max_frame as usize;
     // Behind our accept loop the session gets the socket itself, without hyper's box around it.
     #[cfg(feature = "serve")]
-    let upgraded = match upgraded.downcast::<TokioIo<Io>>() {
+    let upgraded = match upgraded.downcast::<TokioIo<fedecks_edge::Socket>>() {
         Ok(parts) => {
             let socket = Socket::new(parts.io.into_inner().upgraded(), &parts.read_buf, max_frame);
-            return Some(run::ready(context, device, socket).await);
+            return Some(run::begin(context, device, socket).await);
         }
         Err(upgraded) => upgraded,
     };
     let socket = Socket::new(TokioIo::new(upgraded), &[], max_frame);
-    let ready = run::ready(context, device, socket);
+    Some(run::begin(context, device, socket).await)
+}
+
+/// Runs a session after its response: behind our accept loop in the task of its connection, which is there already.
+fn start(session: Task) {
     #[cfg(feature = "serve")]
-    {
-        tokio::spawn(run::run_upgraded(Box::pin(async { Some(ready.await) })));
-        None
-    }
-    #[cfg(not(feature = "serve"))]
-    Some(ready.await)
+    let session = match fedecks_edge::after_upgrade(session) {
+        Ok(()) => return,
+        Err(session) => session,
+    };
+    tokio::spawn(session);
 }
 
 fn switching_protocols(handshake: &Handshake, dialect: Dialect) -> TextResponse {

@@ -227,11 +227,15 @@ impl<'a, H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, H, S> {
         }
     }
 
+    /// Whether there is something to store at the end of the session.
+    pub(in crate::session) fn has_last(&self) -> bool {
+        self.inbound.as_ref().is_some_and(|inbound| !inbound.batch.is_empty())
+    }
+
     /// The session has ended. What the handler is done with is stored nevertheless, or it would come again. Returns
     /// the reason of the end if there is nothing to store.
     pub(in crate::session) fn store_last(&mut self, end: EndReason) -> Result<EndReason, Last<'a>> {
-        let Some(inbound) = &self.inbound else { return Ok(end) };
-        if inbound.batch.is_empty() {
+        if !self.has_last() {
             return Ok(end);
         }
         let span = self.span();
