@@ -40,6 +40,16 @@ pub(crate) struct GatewayContext<H> {
 const CAPABILITIES: Capabilities = Capabilities::KEEP_ALIVE.or(Capabilities::REQUESTS);
 
 impl<H> GatewayContext<H> {
+    /// Whether the device has a session at work: one that has answered within two heartbeats, as far as this node knows.
+    pub(crate) async fn is_in_use(&self, device: &DeviceId) -> bool {
+        if let Some(connection) = self.hub.local(device) {
+            let since = self.traffic.now() - self.options.heartbeat * 2;
+            return connection.heard.is_since(since.seconds());
+        }
+        // How another node hears it is not known. Nothing is lost by waiting.
+        self.hub.is_connected(device).await.unwrap_or(true)
+    }
+
     /// The first frame of a session that begins now.
     pub(crate) fn welcome(&self) -> Welcome {
         Welcome {

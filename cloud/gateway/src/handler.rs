@@ -180,6 +180,10 @@ pub struct Login<'a> {
     pub peer: Option<SocketAddr>,
     /// Its client certificate, if it has presented one: it was verified, and is in the name of the device.
     pub certificate: Option<CertificateLogin<'a>>,
+    /// Whether a device with this id has a session that has answered within two heartbeats.
+    pub in_use: bool,
+    /// The time of the cloud's clock, in seconds since 1970-01-01 UTC.
+    pub at: u64,
 }
 
 impl Login<'_> {

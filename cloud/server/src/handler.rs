@@ -73,9 +73,14 @@ impl RecordingHandler {
 impl Handler for RecordingHandler {
     async fn authenticate(&self, login: Login<'_>) -> Decision {
         let decision = self.accounts.authenticate(login).await;
+        let is_accepted = matches!(decision, Decision::Accept | Decision::AcceptAt { .. });
         // A blocked device is refused after this.
-        if decision == Decision::Accept && !self.denylist.is_blocked(login.device) {
-            let account = login.credentials.text("username").unwrap_or_default();
+        let account = login.credentials.text("username").filter(|_| {
+            is_accepted
+                && login.credentials.get("claim").is_none()
+                && !self.denylist.is_blocked(login.device)
+        });
+        if let Some(account) = account {
             let by = Actor::account(account);
             let by = login.peer.into_iter().fold(by, |by, peer| by.from_address(peer.ip()));
             self.audit_trail.add(by, AuditAction::LoggedIn, Some(login.device.clone()), None);

@@ -1,58 +1,78 @@
-//! A handler for devices that log in with the name and password of an account.
+//! A handler for devices that log in with a claim, or with the name and password of an account.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use fedecks_edge::RateLimitKey;
-use fedecks_protocol::{DeviceId, Term};
-use fedecks_store::AccountStore;
+use fedecks_protocol::{CLAIM_KEY, Credentials, NONCE_KEY, Refusal, Term};
+use fedecks_store::{
+    AccountStore, ClaimSecret, ClaimStore, RegisteredBy, RegistrationProof, RegistrationRequest,
+    RegistrationStore,
+};
 use tracing::Instrument;
 
 use super::passwords::{PasswordCheck, PasswordChecker};
+use super::registration::{Registrar, RegistrationObserver, UNAVAILABLE};
 use super::turns::Asker;
 use crate::auth::failed_logins::{Attempt, FailedLogins, TooManyFailures};
 use crate::handler::{Decision, Handler, Login, Outcome};
 use crate::messaging::message::{Message, Published};
 use crate::session::Session;
 
-/// The handler of the ready-made server: anyone who knows an account's password can register devices, and
-/// messages from and to devices are published on topics.
+/// The handler of the ready-made server: devices register with a claim, or with the password of an account, and messages
+/// from and to devices are published on topics.
 ///
-/// The credentials are a `username` and a `password`. Messages from a device are published on
-/// `up.<device id>`, bytes as [`Term::Bytes`]; messages published on `down.<device id>` are sent to the
-/// device.
+/// The credentials are a `claim`, or a `username` and a `password`, and with either the registration `nonce` that the
+/// device library adds. What is good for several ids registers new ones only: an id that exists is registered again as
+/// [`RegistrationStore::register`] says. For logins that anybody may repeat, as in trials, there is
+/// [`AccountHandler::may_reregister`].
+///
+/// Messages from a device are published on `up.<device id>`, bytes as [`Term::Bytes`]; messages published on
+/// `down.<device id>` are sent to the device.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use fedecks_cloud::accounts::AccountHandler;
+/// use fedecks_cloud::store::{Actor, ClaimStore, NewClaim, SqliteStore};
+/// use fedecks_cloud::{Fedecks, Keyring};
+///
+/// # async fn example(keyring: Keyring) -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Arc::new(SqliteStore::open("fedecks.sqlite")?);
+/// let claim = NewClaim { uses: 1000, ..NewClaim::new("pump-*".parse()?) };
+/// store.add_claims(std::slice::from_ref(&claim), &Actor::cli()).await?;
+/// println!("for provision.toml: claim = {:?}", claim.secret.expose());
+/// let fedecks = Fedecks::builder(AccountHandler::new(store.clone()), keyring, store).build().await?;
+/// # drop(fedecks);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct AccountHandler {
     accounts: Arc<Accounts>,
     failed: FailedLogins,
 }
 
-/// Checks credentials against the accounts of a store.
+/// Checks credentials against the accounts and claims of a store.
 struct Accounts {
     store: Arc<dyn AccountStore>,
     passwords: PasswordChecker,
+    registrar: Registrar,
 }
 
 /// A login whose password is to be checked.
 struct Check {
-    device: DeviceId,
     username: String,
     password: String,
     asker: Asker,
     attempt: Attempt,
 }
 
-/// When a device should retry if its password could not be checked.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
-
-const UNAVAILABLE: Decision = Decision::Unavailable { retry_after: RETRY_AFTER };
-
 impl AccountHandler {
-    /// A handler for the accounts of `store`; new accounts can be used immediately. Guessing passwords is
-    /// slowed down by [`FailedLogins`] with its default limits.
-    pub fn new(store: Arc<dyn AccountStore>) -> Self {
-        let accounts = Arc::new(Accounts { store, passwords: PasswordChecker::new() });
-        Self { accounts, failed: FailedLogins::default() }
+    /// A handler for the accounts and claims of `store`; new ones can be used immediately. It has to be the store of the
+    /// cloud's devices. Guessing passwords is slowed down by [`FailedLogins`] with its default limits.
+    pub fn new<S: AccountStore + ClaimStore + RegistrationStore>(store: Arc<S>) -> Self {
+        let registrar = Registrar::new(store.clone(), store.clone());
+        let accounts = Accounts { store, passwords: PasswordChecker::new(), registrar };
+        Self { accounts: Arc::new(accounts), failed: FailedLogins::default() }
     }
 
     /// Shares failed logins with other parts of a program.
@@ -60,10 +80,63 @@ impl AccountHandler {
     pub fn failed_logins(self, failed: FailedLogins) -> Self {
         Self { failed, ..self }
     }
-}
 
-impl Handler for AccountHandler {
-    async fn authenticate(&self, login: Login<'_>) -> Decision {
+    /// Whether whoever knows the password of an account, or a claim, may take any id that it is good for, in use or not.
+    /// For trials only; not by default.
+    #[must_use]
+    pub fn may_reregister(self, allowed: bool) -> Self {
+        self.change(|registrar| registrar.may_reregister(allowed))
+    }
+
+    /// Has an observer told of registrations, and of what was refused to known accounts and claims.
+    #[must_use]
+    pub fn observer(self, observer: Arc<dyn RegistrationObserver>) -> Self {
+        self.change(|registrar| registrar.observer(observer))
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Registrar)) -> Self {
+        // No login is in progress: this is the only reference.
+        if let Some(accounts) = Arc::get_mut(&mut self.accounts) {
+            change(&mut accounts.registrar);
+        }
+        self
+    }
+
+    /// Logs in by a claim. A right one waits for nothing that others at its address have done.
+    async fn by_claim(&self, login: Login<'_>) -> Decision {
+        let secret = login.credentials.text(CLAIM_KEY).map(str::parse::<ClaimSecret>);
+        let found = match secret {
+            Some(Ok(secret)) => {
+                let hash = secret.hash();
+                let found = self.accounts.registrar.claims.claim_by_hash(&hash).await;
+                found.map(|claim| claim.map(|claim| (hash, RegisteredBy::Claim(claim.id))))
+            }
+            Some(Err(_)) | None => Ok(None),
+        };
+        let device = login.device;
+        let (hash, by) = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                return match self.failed.attempt(login.peer.map(|peer| peer.ip()), None) {
+                    Ok(attempt) => {
+                        attempt.failed();
+                        tracing::info!(%device, "rejected a login with an unknown claim");
+                        Decision::Reject
+                    }
+                    Err(TooManyFailures { retry_after }) => Decision::RateLimited { retry_after },
+                };
+            }
+            Err(error) => {
+                tracing::error!(%device, %error, "cannot read the claim from the store");
+                return UNAVAILABLE;
+            }
+        };
+        let request = request(login, RegistrationProof::Claim(hash));
+        let accounts = self.accounts.clone();
+        spawned(async move { accounts.registrar.register(request, &by).await }).await
+    }
+
+    async fn by_account(&self, login: Login<'_>) -> Decision {
         let Login { device, credentials, peer, .. } = login;
         let address = peer.map(|peer| peer.ip());
         let username = credentials.text("username");
@@ -73,20 +146,55 @@ impl Handler for AccountHandler {
         };
         let (Some(username), Some(password)) = (username, credentials.text("password")) else {
             attempt.failed();
-            tracing::info!(%device, "rejected a login without the texts username and password");
+            tracing::info!(
+                %device,
+                "rejected a login with neither a claim nor the texts username and password"
+            );
             return Decision::Reject;
         };
         let check = Check {
-            device: device.clone(),
             username: username.to_owned(),
             password: password.to_owned(),
             asker: Asker { address: address.map(RateLimitKey::of), known: attempt.is_known() },
             attempt,
         };
-        // A separate task: if the device hangs up, this future is dropped, but the check has its price
-        // and its result.
-        let checked = tokio::spawn(self.accounts.clone().check(check).in_current_span()).await;
-        checked.unwrap_or(UNAVAILABLE)
+        let request = request(login, RegistrationProof::Account(username.to_owned()));
+        spawned(self.accounts.clone().check(request, check)).await
+    }
+}
+
+/// Runs a login in a separate task: if the device hangs up, the future of the login is dropped, but the check has its
+/// price and its result.
+async fn spawned(login: impl Future<Output = Decision> + Send + 'static) -> Decision {
+    tokio::spawn(login.in_current_span()).await.unwrap_or(UNAVAILABLE)
+}
+
+/// The registration that a login asks for.
+fn request(login: Login<'_>, proof: RegistrationProof) -> RegistrationRequest {
+    let Login { device, credentials, peer, in_use, at, .. } = login;
+    RegistrationRequest {
+        device: device.clone(),
+        proof,
+        nonce: credentials.text(NONCE_KEY).and_then(|nonce| nonce.parse().ok()),
+        address: peer.map(|peer| peer.ip().to_canonical()),
+        at,
+        in_use,
+        may_reregister: false,
+    }
+}
+
+/// Whether the credentials are a claim, right or wrong.
+fn is_claim(credentials: &Credentials) -> bool {
+    credentials.get(CLAIM_KEY).is_some()
+}
+
+impl Handler for AccountHandler {
+    async fn authenticate(&self, login: Login<'_>) -> Decision {
+        if is_claim(login.credentials) {
+            self.by_claim(login).await
+        } else {
+            self.by_account(login).await
+        }
     }
 
     async fn on_connect(&self, session: &Session) {
@@ -115,8 +223,9 @@ async fn publish(session: &Session, term: Term) -> Outcome {
 }
 
 impl Accounts {
-    async fn check(self: Arc<Self>, check: Check) -> Decision {
-        let Check { device, username, password, asker, attempt } = check;
+    async fn check(self: Arc<Self>, request: RegistrationRequest, check: Check) -> Decision {
+        let Check { username, password, asker, attempt } = check;
+        let device = &request.device;
         let hash = match self.store.password_hash(&username).await {
             Ok(hash) => hash,
             Err(error) => {
@@ -125,13 +234,21 @@ impl Accounts {
                 return UNAVAILABLE;
             }
         };
+        let exists = hash.is_some();
+        let by = RegisteredBy::Account(username);
         match self.passwords.check(asker, password, hash).await {
             PasswordCheck::Match => {
                 attempt.succeeded();
-                Decision::Accept
+                self.registrar.register(request, &by).await
             }
             PasswordCheck::Mismatch => {
                 attempt.failed();
+                // What is not the name of an account may be a password in the wrong place.
+                if exists {
+                    self.registrar.refused(device, &by, Refusal::BadCredentials, "wrong-password");
+                } else {
+                    tracing::info!(%device, "rejected a login with an unknown account");
+                }
                 Decision::Reject
             }
             PasswordCheck::QueueFull => {
@@ -140,7 +257,7 @@ impl Accounts {
                 UNAVAILABLE
             }
             PasswordCheck::InvalidHash => {
-                tracing::error!(%device, "the password hash of the account in the store is invalid");
+                tracing::error!(%device, %by, "the password hash of the account in the store is invalid");
                 attempt.withdrawn();
                 UNAVAILABLE
             }
@@ -150,18 +267,22 @@ impl Accounts {
 
 impl std::fmt::Debug for Accounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Accounts").finish_non_exhaustive()
+        f.debug_struct("Accounts").field("registrar", &self.registrar).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use fedecks_protocol::{Credentials, DeviceId};
 
     use super::*;
     use crate::accounts::hash_password;
     use crate::auth::failed_logins::FailedLoginLimits;
     use fedecks_store::{Actor, SqliteStore};
+
+    const ACCEPTED: Decision = Decision::AcceptAt { generation: 0 };
 
     async fn handler_with_marvin(hash: &str) -> AccountHandler {
         let store = SqliteStore::in_memory().unwrap();
@@ -172,9 +293,9 @@ mod tests {
     async fn decide(handler: &AccountHandler, credentials: Credentials, address: u8) -> Decision {
         let device = &DeviceId::new("nerves-1").unwrap();
         let peer = Some(([192, 0, 2, address], 1).into());
-        handler
-            .authenticate(Login { device, credentials: &credentials, peer, certificate: None })
-            .await
+        let (credentials, certificate) = (&credentials, None);
+        let login = Login { device, credentials, peer, certificate, in_use: false, at: 1000 };
+        handler.authenticate(login).await
     }
 
     fn credentials(username: &str, password: &str) -> Credentials {
@@ -185,7 +306,7 @@ mod tests {
     async fn only_the_password_of_the_account_is_accepted() {
         let handler = handler_with_marvin(&hash_password("don't panic").unwrap()).await;
         for (address, (credentials, decision)) in (1..).zip([
-            (credentials("marvin", "don't panic"), Decision::Accept),
+            (credentials("marvin", "don't panic"), ACCEPTED),
             (credentials("marvin", "panic a lot"), Decision::Reject),
             (credentials("arthur", "don't panic"), Decision::Reject),
             (Credentials::new().with("username", "marvin"), Decision::Reject),
@@ -196,9 +317,8 @@ mod tests {
             assert_eq!(decide(&handler, credentials, address).await, decision, "{shown}");
         }
         let damaged = handler_with_marvin("damaged").await;
-        let unavailable = Decision::Unavailable { retry_after: RETRY_AFTER };
         let credentials = credentials("marvin", "don't panic");
-        assert_eq!(decide(&damaged, credentials, 1).await, unavailable, "not a rejection");
+        assert_eq!(decide(&damaged, credentials, 1).await, UNAVAILABLE, "not a rejection");
     }
 
     #[tokio::test]
@@ -228,7 +348,7 @@ mod tests {
             ("panic a lot", attacker, Decision::Reject),
             ("panic more", attacker, Decision::Reject),
             ("don't panic", attacker, wait),
-            ("don't panic", other, Decision::Accept),
+            ("don't panic", other, ACCEPTED),
         ] {
             let decided = decide(&handler, credentials("marvin", password), address).await;
             assert_eq!(decided, decision, "{password} from {address}");

@@ -1,8 +1,10 @@
-//! Logins with accounts: their passwords, and a handler that checks them.
+//! Logins with accounts and claims: passwords, registrations, and a handler that checks both.
 
 mod handler;
 mod passwords;
+mod registration;
 mod turns;
 
 pub use handler::AccountHandler;
 pub use passwords::{PasswordError, hash_password};
+pub use registration::RegistrationObserver;

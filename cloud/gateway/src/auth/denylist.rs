@@ -174,6 +174,23 @@ impl Denylist {
         unblocked.iter().for_each(|state| self.apply(state));
     }
 
+    /// Learns that the generation of a device's tokens was raised in the store, before the store is polled.
+    pub(crate) fn raised(&self, device: &DeviceId, generation: u64) {
+        if generation <= self.generation(device) {
+            return;
+        }
+        let is_raised = {
+            let mut cache = self.0.cache.write();
+            let access = cache.devices.entry(device.clone()).or_default();
+            let before = access.generation;
+            access.generation = before.max(generation);
+            access.generation > before
+        };
+        if is_raised {
+            self.notify(device, AccessChangeKind::Revoked);
+        }
+    }
+
     /// Applies a state if it is newer, and notifies the subscribers.
     fn apply(&self, state: &AccessState) {
         let AccessState { device, generation, blocked, change } = state;

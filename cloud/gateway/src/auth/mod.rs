@@ -88,9 +88,14 @@ pub(crate) async fn authenticate<H: Handler>(
     let (by, generation) = match proof {
         Proof::Token(token) => check_token(context, &device, &token, current)?,
         Proof::Credentials(credentials) => {
-            let login = Login { device: &device, credentials: &credentials, peer, certificate };
+            let (in_use, at) = (context.is_in_use(&device).await, context.clock.now());
+            let (device, credentials) = (&device, &credentials);
+            let login = Login { device, credentials, peer, certificate, in_use, at };
             // Boxed: most devices have a token, and are spared the space for what the handler does.
             let raised = Box::pin(check_credentials(&context.handler, login)).await?;
+            if let Some(generation) = raised {
+                context.denylist.raised(device, generation);
+            }
             let by = if login.is_certificate_alone() {
                 AuthenticatedBy::Certificate
             } else {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect};
 use foldhash::fast::RandomState;
@@ -38,6 +39,28 @@ pub(crate) struct ConnectionHandle {
     pub(crate) authenticated_by: AuthenticatedBy,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) mailbox: Mailbox,
+    pub(crate) heard: Heard,
+}
+
+/// When the device was heard last, in seconds since the start of the cloud. At first it counts as heard just now.
+#[derive(Debug)]
+pub(crate) struct Heard(AtomicU32);
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self(AtomicU32::new(u32::MAX))
+    }
+}
+
+impl Heard {
+    pub(crate) fn at(&self, second: u32) {
+        self.0.store(second, Ordering::Relaxed);
+    }
+
+    /// Whether that was at `since` or later.
+    pub(crate) fn is_since(&self, since: u32) -> bool {
+        self.0.load(Ordering::Relaxed) >= since
+    }
 }
 
 impl ConnectionHandle {
@@ -157,6 +180,7 @@ pub(crate) mod tests {
             authenticated_by: AuthenticatedBy::Credentials,
             peer: None,
             mailbox: Mailbox::default(),
+            heard: Heard::default(),
         })
     }
 

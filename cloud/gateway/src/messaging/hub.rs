@@ -15,7 +15,7 @@ use crate::auth::certificate::LiveCertificates;
 use crate::auth::device::AuthenticatedDevice;
 use crate::byte_pool::BytePool;
 use crate::connection::mailbox::{self, Bounds, CloseCommand, Item, Mailbox};
-use crate::connection::registry::{ConnectionHandle, Registry};
+use crate::connection::registry::{ConnectionHandle, Heard, Registry};
 use crate::messaging::backplane::{Backplane, BackplaneError, DeliverError, Node, Payload};
 use crate::messaging::down::DeviceQueue;
 use crate::messaging::message::{Message, Topic};
@@ -251,6 +251,7 @@ impl Hub {
             authenticated_by: device.by(),
             peer: device.peer(),
             mailbox: Mailbox::default(),
+            heard: Heard::default(),
         });
         self.0.registry.insert(&connection);
         self.0.backplane.register(&connection.presence);

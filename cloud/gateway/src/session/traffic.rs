@@ -220,7 +220,7 @@ impl TrafficLimits {
         Moment::new(at, self.started)
     }
 
-    pub(super) fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> Moment {
         self.moment(Instant::now())
     }
 }

@@ -40,6 +40,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Driver<'_, H, S> {
         if received || self.socket.has_received() {
             self.is_busy = now < self.last_received + BUSY;
             self.last_received = now;
+            self.session.connection_handle().heard.at(now.seconds());
         }
     }
 
