@@ -92,7 +92,7 @@ mod cloud {
 }
 
 /// Of sources that both libraries consist of: the types that occur in no signature of theirs.
-const INTERNAL: [&str; 41] = [
+const INTERNAL: [&str; 43] = [
     // The core's, which its driver needs.
     "Action",
     "AddressHistory",
@@ -134,6 +134,8 @@ const INTERNAL: [&str; 41] = [
     "Unreachable",
     // Of the accept loop, which the gateway takes connections from.
     "Socket",
+    "Task",
+    "UpgradedSocket",
     // With the feature `accounts`.
     "AccountHandler",
     "PasswordError",
