@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use fedecks_cloud::DeviceId;
+use fedecks_cloud::store::{Actor, RegistrationStore, SqliteStore, StoreOptions, unix_now};
 use http::StatusCode;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -235,6 +237,14 @@ impl CloudProcess {
     /// A device that is connected.
     pub async fn device(&self, id: &str) -> Device {
         Device::logged_in(self.address, id).await
+    }
+
+    /// Lets a device that is registered log in by the account again, once.
+    pub async fn allow_reregistration(&self, id: &str) {
+        let store = self.program.folder.path().join("fedecks-data/fedecks.sqlite");
+        let store = SqliteStore::open_beside(store, StoreOptions::default()).unwrap();
+        let (id, until) = (DeviceId::new(id).unwrap(), unix_now() + 600);
+        store.allow_reregistration(&id, until, &Actor::cli()).await.unwrap();
     }
 
     /// A client for its first address.

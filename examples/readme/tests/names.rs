@@ -92,7 +92,7 @@ mod cloud {
 }
 
 /// Of sources that both libraries consist of: the types that occur in no signature of theirs.
-const INTERNAL: [&str; 43] = [
+const INTERNAL: [&str; 44] = [
     // The core's, which its driver needs.
     "Action",
     "AddressHistory",
@@ -138,6 +138,7 @@ const INTERNAL: [&str; 43] = [
     "UpgradedSocket",
     // With the feature `accounts`.
     "AccountHandler",
+    "RegistrationObserver",
     "PasswordError",
 ];
 

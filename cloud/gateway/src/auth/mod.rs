@@ -88,10 +88,10 @@ pub(crate) async fn authenticate<H: Handler>(
     let (by, generation) = match proof {
         Proof::Token(token) => check_token(context, &device, &token, current)?,
         Proof::Credentials(credentials) => {
-            let (in_use, at) = (context.is_in_use(&device).await, context.clock.now());
-            let (device, credentials) = (&device, &credentials);
+            // Boxed: most devices have a token, and are spared the space for what a login does.
+            let in_use = Box::pin(context.is_in_use(&device)).await;
+            let (device, credentials, at) = (&device, &credentials, context.clock.now());
             let login = Login { device, credentials, peer, certificate, in_use, at };
-            // Boxed: most devices have a token, and are spared the space for what the handler does.
             let raised = Box::pin(check_credentials(&context.handler, login)).await?;
             if let Some(generation) = raised {
                 context.denylist.raised(device, generation);

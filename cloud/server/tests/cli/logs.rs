@@ -99,7 +99,7 @@ async fn refused_requests_are_logged_with_their_route_or_path() {
     let credentials = Credentials::new().with("user", USER).with("password", PASSWORD);
     let refused = RawDevice::dial(server.address, "kitchen-1", Proof::Credentials(credentials));
     assert_eq!(refused.await.unwrap_err().status, 401);
-    server.logs("rejected a login without the texts username and password").await;
+    server.logs("nor the texts username and password").await;
 }
 
 /// How long strangers send requests.

@@ -65,6 +65,7 @@ async fn a_message_is_kept_and_its_states_are_shown() {
     let mut device = Device::start(server.address, "kitchen-1").await;
     // Before it is connected: what comes in a lane without a consumer is an event.
     let mut deliveries = device.client.deliveries(Lane::Normal).unwrap();
+    server.allow_reregistration("kitchen-1").await;
     device.login().await;
     let second = within(deliveries.next()).await.unwrap();
     let third = within(deliveries.next()).await.unwrap();
@@ -91,6 +92,7 @@ async fn a_device_is_asked_and_its_answer_or_error_is_shown() {
     // The browser logs the refusal too.
     assert_eq!(browser.complaints().await.len(), 1);
 
+    server.allow_reregistration("kitchen-1").await;
     let device = server.device("kitchen-1").await;
     let mut requests = device.client.requests().unwrap();
     submit(&browser, "question", "9007199254740993").await;

@@ -30,6 +30,7 @@ pub(crate) async fn known(server: &Server) -> Http {
 
 /// A device that takes kept messages.
 pub(crate) async fn takes_kept(server: &Server) -> RawDevice {
+    server.allow_reregistration("kitchen-1").await;
     let mut device = RawDevice::login(server.address, "kitchen-1").await;
     device.send(&UpFrame::Hello(Capabilities::KEPT_MESSAGES)).await;
     device

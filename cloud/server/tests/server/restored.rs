@@ -89,6 +89,7 @@ async fn what_a_restored_store_sends_again_is_flagged() {
         // Another one than before: it does not know what the former has acknowledged.
         let mut device =
             Device::start_with(&url, "kitchen-1", |builder| builder.wait_for_consumer(true)).await;
+        cloud.allow_reregistration("kitchen-1").await;
         device.login().await;
         let mut deliveries = device.client.deliveries(Lane::Normal).unwrap();
         let delivery = within(deliveries.next()).await.unwrap();

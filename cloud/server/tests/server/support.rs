@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use fedecks_cloud::accounts::hash_password;
+use fedecks_protocol::DeviceId;
 use fedecks_server::App;
 use fedecks_store::{
-    AccountStore, Actor, ApiSecret, ApiTokenStore, DevicePattern, DeviceStore, NewApiToken, Role,
-    SqliteStore, StoreOptions,
+    AccountStore, Actor, ApiSecret, ApiTokenStore, DevicePattern, DeviceStore, NewApiToken,
+    RegistrationStore, Role, SqliteStore, StoreOptions, unix_now,
 };
 use fedecks_testing::cloud_process::configuration;
 use fedecks_testing::device::Device;
@@ -53,6 +54,12 @@ impl Server {
         store.add_account(USER, &PASSWORD_HASH, &Actor::cli()).await.unwrap();
         let app = start(folder.path()).await;
         Self { address: app.addresses()[0], app, store, folder }
+    }
+
+    /// Lets a device that is registered log in by the account again, once.
+    pub(crate) async fn allow_reregistration(&self, id: &str) {
+        let (id, until) = (DeviceId::new(id).unwrap(), unix_now() + 600);
+        self.store.allow_reregistration(&id, until, &Actor::cli()).await.unwrap();
     }
 
     /// Stops it and starts it again, at other addresses.
