@@ -46,8 +46,8 @@ const SAMPLE: Duration = Duration::from_secs(60);
 /// A run for less long has shorter heartbeats and silences.
 const SHORT: Duration = Duration::from_secs(60);
 
-/// From this length on, the growth counts.
-const LONG: Duration = Duration::from_secs(1_200);
+/// From this length on, the growth counts: SQLite's cache of pages is full after some 15 minutes.
+const LONG: Duration = Duration::from_secs(3_000);
 
 /// How long the server is left alone before the devices come.
 const SETTLE: Duration = Duration::from_secs(1);
