@@ -93,6 +93,7 @@ impl ClientCertificate {
     /// What remains of it for as long as a connection is open.
     pub fn live(&self) -> LiveCertificate {
         LiveCertificate {
+            key: self.key,
             not_after: self.not_after,
             lists: self.verification.as_ref().map(|verification| verification.live()),
         }
@@ -102,11 +103,17 @@ impl ClientCertificate {
 /// What has to be known of a [`ClientCertificate`] while its connection is open, in little memory.
 #[derive(Clone)]
 pub struct LiveCertificate {
+    key: [u8; 32],
     not_after: u64,
     lists: Option<Arc<dyn LiveVerification>>,
 }
 
 impl LiveCertificate {
+    /// The SHA-256 of its SubjectPublicKeyInfo.
+    pub fn key(&self) -> [u8; 32] {
+        self.key
+    }
+
     /// Whether it has not expired at `now`, in seconds since 1970-01-01 UTC, and is not revoked by a list that the
     /// listener has loaded now, nor is an authority between it and the listener's.
     pub fn check(&self, now: u64) -> Result<(), CertificateRefused> {

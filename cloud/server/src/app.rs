@@ -75,7 +75,8 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> Result<bool, Server
     app.announce(ready_file)?;
     systemd::feed_watchdog();
     let certificates = app.certificates.clone();
-    let certificates = tokio::spawn(certificates::reload_on_change(certificates, hangup));
+    let reloading = certificates::reload_on_change(certificates, app.hub.clone(), hangup);
+    let certificates = tokio::spawn(reloading);
     let signal = shutdown.requested().await;
     certificates.abort();
     tracing::info!(signal, connections = app.server.connections(), "stopping");
@@ -163,7 +164,13 @@ impl App {
         let kept = KeptEvents::new(&config.webhooks);
         let handler =
             RecordingHandler::new(accounts, denylist.clone(), kept.clone(), counted, recorders);
-        let cloud = Fedecks::builder(handler, keyring, store.clone())
+        let cloud = Fedecks::builder(handler, keyring, store.clone());
+        let with_clients = config.listeners.iter().enumerate();
+        let cloud = with_clients.fold(cloud, |cloud, (index, listener)| match &listener.clients {
+            Some(clients) => cloud.certificates(index, clients.rules),
+            None => cloud,
+        });
+        let cloud = cloud
             .messages(store.clone())
             .device_queue(store.clone())
             .denylist(denylist.clone())

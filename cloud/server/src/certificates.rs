@@ -1,7 +1,9 @@
-//! Reloads the certificates of the listeners when they change, and warns before one expires.
+//! Reloads the certificates of the listeners when they change, and the authorities and revocation lists of devices'
+//! certificates; closes the sessions that those end, and warns before a certificate expires.
 
 use std::time::Duration;
 
+use fedecks_cloud::Hub;
 use fedecks_cloud::serve::Tls;
 use fedecks_common::utc;
 use fedecks_store::unix_now;
@@ -9,11 +11,14 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
-use crate::preflight::log_report;
+use crate::preflight::{log_client_findings, log_report};
 use crate::systemd::{notify, notify_surely};
 
 /// How often the files are checked for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often sessions are checked for certificates that have expired.
+const SESSION_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often a certificate that expires soon is logged.
 const WARNING_INTERVAL: Duration = Duration::from_secs(24 * 3600);
@@ -23,24 +28,35 @@ const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Reloads the certificates when a file changes or on `hangup`, until it is dropped. A certificate that
 /// cannot be used is logged, and the loaded one stays. Also warns when one expires soon.
-pub(crate) async fn reload_on_change(certificates: Vec<Tls>, mut hangup: Signal) {
+pub(crate) async fn reload_on_change(certificates: Vec<Tls>, hub: Hub, mut hangup: Signal) {
     let mut check = tokio::time::interval(CHECK_INTERVAL);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut warning = tokio::time::interval(WARNING_INTERVAL);
+    let mut sessions = tokio::time::interval(SESSION_INTERVAL);
+    sessions.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let requested = tokio::select! {
             signal = hangup.recv() => signal.is_some(),
             _ = check.tick() => false,
             _ = warning.tick() => {
                 certificates.iter().for_each(warn_before_expiry);
+                certificates.iter().for_each(log_client_findings);
+                continue;
+            }
+            _ = sessions.tick() => {
+                hub.close_refused_certificates();
                 continue;
             }
         };
         if requested {
             notify_reloading();
         }
+        let mut changed = false;
         for tls in &certificates {
-            reload(tls, requested).await;
+            changed |= reload(tls, requested).await;
+        }
+        if changed {
+            hub.close_refused_certificates();
         }
         if requested {
             notify_surely(&[NotifyState::Ready]);
@@ -48,7 +64,8 @@ pub(crate) async fn reload_on_change(certificates: Vec<Tls>, mut hangup: Signal)
     }
 }
 
-async fn reload(tls: &Tls, requested: bool) {
+/// Returns whether the files were read again.
+async fn reload(tls: &Tls, requested: bool) -> bool {
     let certificate = tls.certificate().display().to_string();
     let reading = tls.clone();
     // Files may be on a slow disk.
@@ -61,6 +78,8 @@ async fn reload(tls: &Tls, requested: bool) {
             tracing::info!(certificate, expires, "reloaded the certificate");
             warn_before_expiry(tls);
             log_report(tls);
+            log_client_findings(tls);
+            return true;
         }
         Ok(Ok(false)) => {}
         Ok(Err(error)) => {
@@ -68,6 +87,7 @@ async fn reload(tls: &Tls, requested: bool) {
         }
         Err(error) => tracing::error!(certificate, %error, "cannot read the certificate"),
     }
+    false
 }
 
 /// Logs that a certificate has to be renewed.

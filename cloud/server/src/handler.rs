@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use fedecks_cloud::accounts::AccountHandler;
+use fedecks_cloud::auth::CertificateLogin;
 use fedecks_cloud::messaging::{
     Effects, KeptContent, KeptMessage, KeptOutcome, Presence, SettledMessage,
 };
@@ -15,7 +16,7 @@ use fedecks_cloud::{
 };
 use fedecks_common::RateLimit;
 use fedecks_protocol::{CloseCode, Refusal};
-use fedecks_store::{Actor, AuditAction, Effects as StoredEffects, NewLogged};
+use fedecks_store::{Actor, AuditAction, Effects as StoredEffects, NewLogged, RegisteredBy};
 use parking_lot::Mutex;
 
 use crate::audit_trail::AuditTrail;
@@ -85,6 +86,18 @@ impl Handler for RecordingHandler {
             let by = login.peer.into_iter().fold(by, |by, peer| by.from_address(peer.ip()));
             self.audit_trail.add(by, AuditAction::LoggedIn, Some(login.device.clone()), None);
         }
+        // What registers it is audited by the store.
+        let certificate = login.certificate.filter(|_| {
+            decision == Decision::Accept
+                && login.is_certificate_alone()
+                && !self.denylist.is_blocked(login.device)
+        });
+        if let Some(CertificateLogin { certificate, .. }) = certificate {
+            let by = RegisteredBy::Certificate { key: certificate.key };
+            let by = Actor::registrant(&by);
+            let by = login.peer.into_iter().fold(by, |by, peer| by.from_address(peer.ip()));
+            self.audit_trail.add(by, AuditAction::LoggedIn, Some(login.device.clone()), None);
+        }
         decision
     }
 
@@ -93,6 +106,7 @@ impl Handler for RecordingHandler {
         let by = session.authenticated_by().as_str();
         let (connection, peer) = (session.connection(), session.peer());
         self.record(session.device(), EventPayload::Connected { connection, peer, by });
+        self.accounts.keep_certificate(session);
     }
 
     async fn on_message(&self, session: &Session, message: Term) -> Outcome {

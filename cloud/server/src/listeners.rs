@@ -24,7 +24,7 @@ pub(crate) fn load(
             }
             _ => certificate,
         };
-        let Listener { address, proxy_protocol, connections, .. } = *listener;
+        let &Listener { address, proxy_protocol, connections, .. } = listener;
         Ok(Listen::plain(address).with(|it| {
             it.tls = tls.map(|tls| tls.with_ticket_secret(ticket_secret));
             it.proxy_protocol = proxy_protocol;
@@ -34,17 +34,27 @@ pub(crate) fn load(
     load.collect()
 }
 
-/// Reads the certificate of each listener that has one in files.
+/// Reads the certificate of each listener that has one in files, and what it verifies those of devices by.
 pub(crate) fn read_certificates(config: &Config) -> Result<Vec<Option<Tls>>, ServerError> {
-    let check = |tls: &TlsChoice| match tls {
+    let check = |listener: &Listener| match &listener.tls {
         TlsChoice::Files { certificate, key, section } => {
-            let read = Tls::from_pem_files(certificate, key).map_err(|error| {
-                let name = if error.is_about_key() { "key" } else { "certificate" };
+            let with_clients = |tls: Tls| match &listener.clients {
+                Some(clients) => tls.with_client_auth(clients.auth.clone()),
+                None => Ok(tls),
+            };
+            let read = Tls::from_pem_files(certificate, key).and_then(with_clients);
+            let read = read.map_err(|error| {
+                let name = match (error.client_file(), &listener.clients) {
+                    (Some(file), Some(clients)) if file == clients.auth.authorities => "client_ca",
+                    (Some(_), _) => "client_crl",
+                    (None, _) if error.is_about_key() => "key",
+                    (None, _) => "certificate",
+                };
                 config.sources.invalid_value(&format!("{section}.{name}"), error)
             });
             Ok(Some(read?))
         }
         TlsChoice::Off | TlsChoice::SelfSigned => Ok(None),
     };
-    config.listeners.iter().map(|listener| check(&listener.tls)).collect()
+    config.listeners.iter().map(check).collect()
 }

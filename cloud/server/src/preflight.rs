@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use fedecks_cloud::serve::{CertificateReport, Severity, Tls};
+use fedecks_cloud::serve::{CertificateReport, Finding, Severity, Tls};
 use fedecks_store::unix_now;
 use rustls_pki_types::TrustAnchor;
 
@@ -36,7 +36,10 @@ impl Preflight {
         for problem in &self.warnings {
             tracing::warn!(problem, "the configuration is not safe");
         }
-        self.certificates.iter().flatten().for_each(log_report);
+        for tls in self.certificates.iter().flatten() {
+            log_report(tls);
+            log_client_findings(tls);
+        }
     }
 }
 
@@ -69,6 +72,16 @@ pub(crate) fn log_report(tls: &Tls) {
     }
 }
 
+/// Logs what is wrong with what a listener verifies the certificates of devices by.
+pub(crate) fn log_client_findings(tls: &Tls) {
+    for Finding { severity, text: problem, .. } in tls.client_auth_findings(unix_now()) {
+        match severity {
+            Severity::Refused => tracing::error!(problem, "certificates of devices are refused"),
+            _ => tracing::warn!(problem, "about the certificates of devices"),
+        }
+    }
+}
+
 /// The addresses that the server listens on.
 pub(crate) fn addresses(config: &Config) -> Vec<SocketAddr> {
     config.listeners.iter().map(|listener| listener.address).collect()
@@ -80,7 +93,6 @@ mod tests {
     use std::path::Path;
     use std::time::{Duration, SystemTime};
 
-    use fedecks_cloud::serve::Finding;
     use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
     use super::*;

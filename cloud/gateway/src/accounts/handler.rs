@@ -5,21 +5,24 @@ use std::sync::Arc;
 use fedecks_edge::RateLimitKey;
 use fedecks_protocol::{CLAIM_KEY, Credentials, NONCE_KEY, Refusal, Term};
 use fedecks_store::{
-    AccountStore, ClaimSecret, ClaimStore, RegisteredBy, RegistrationProof, RegistrationRequest,
-    RegistrationStore,
+    AccountStore, ClaimSecret, ClaimStore, DeviceStore, RegisteredBy, RegistrationProof,
+    RegistrationRequest, RegistrationStore,
 };
 use tracing::Instrument;
 
+use super::certificate::CertificateLogins;
 use super::passwords::{PasswordCheck, PasswordChecker};
 use super::registration::{Registrar, RegistrationObserver, UNAVAILABLE};
 use super::turns::Asker;
+use crate::auth::CertificateLogin;
 use crate::auth::failed_logins::{Attempt, FailedLogins, TooManyFailures};
 use crate::handler::{Decision, Handler, Login, Outcome};
 use crate::messaging::message::{Message, Published};
 use crate::session::Session;
 
-/// The handler of the ready-made server: devices register with a claim, or with the password of an account, and messages
-/// from and to devices are published on topics.
+/// The handler of the ready-made server: devices register with a claim, with the password of an account, or by their client
+/// certificate alone if the listener's [rules](crate::auth::CertificateRules) permit it; and messages from and to devices
+/// are published on topics.
 ///
 /// The credentials are a `claim`, or a `username` and a `password`, and with either the registration `nonce` that the
 /// device library adds. What is good for several ids registers new ones only: an id that exists is registered again as
@@ -48,6 +51,7 @@ use crate::session::Session;
 #[derive(Debug)]
 pub struct AccountHandler {
     accounts: Arc<Accounts>,
+    certificates: Arc<CertificateLogins>,
     failed: FailedLogins,
 }
 
@@ -69,10 +73,14 @@ struct Check {
 impl AccountHandler {
     /// A handler for the accounts and claims of `store`; new ones can be used immediately. It has to be the store of the
     /// cloud's devices. Guessing passwords is slowed down by [`FailedLogins`] with its default limits.
-    pub fn new<S: AccountStore + ClaimStore + RegistrationStore>(store: Arc<S>) -> Self {
+    pub fn new<S>(store: Arc<S>) -> Self
+    where
+        S: AccountStore + ClaimStore + RegistrationStore + DeviceStore,
+    {
         let registrar = Registrar::new(store.clone(), store.clone());
+        let certificates = Arc::new(CertificateLogins::new(store.clone(), store.clone()));
         let accounts = Accounts { store, passwords: PasswordChecker::new(), registrar };
-        Self { accounts: Arc::new(accounts), failed: FailedLogins::default() }
+        Self { accounts: Arc::new(accounts), certificates, failed: FailedLogins::default() }
     }
 
     /// Shares failed logins with other parts of a program.
@@ -100,6 +108,26 @@ impl AccountHandler {
             change(&mut accounts.registrar);
         }
         self
+    }
+
+    /// Keeps the key of the certificate that the device of a session has presented, if it has. For handlers that call
+    /// this one's `authenticate` only; this one does it in `on_connect`.
+    pub fn keep_certificate(&self, session: &Session) {
+        self.certificates.clone().keep(session);
+    }
+
+    /// Logs in by a certificate alone, where the listener has a use for that.
+    async fn by_certificate(
+        &self,
+        login: Login<'_>,
+        certificate: CertificateLogin<'_>,
+    ) -> Decision {
+        let CertificateLogin { certificate, rules } = certificate;
+        let key = certificate.key;
+        let request = request(login, RegistrationProof::Certificate { key });
+        let (accounts, certificates) = (self.accounts.clone(), self.certificates.clone());
+        spawned(async move { certificates.judge(&accounts.registrar, request, key, rules).await })
+            .await
     }
 
     /// Logs in by a claim. A right one waits for nothing that others at its address have done.
@@ -190,7 +218,13 @@ fn is_claim(credentials: &Credentials) -> bool {
 
 impl Handler for AccountHandler {
     async fn authenticate(&self, login: Login<'_>) -> Decision {
-        if is_claim(login.credentials) {
+        let certificate = login.certificate.filter(|certificate| {
+            login.is_certificate_alone()
+                && (certificate.rules.register || certificate.rules.replaces_token)
+        });
+        if let Some(certificate) = certificate {
+            self.by_certificate(login, certificate).await
+        } else if is_claim(login.credentials) {
             self.by_claim(login).await
         } else {
             self.by_account(login).await
@@ -198,6 +232,7 @@ impl Handler for AccountHandler {
     }
 
     async fn on_connect(&self, session: &Session) {
+        self.keep_certificate(session);
         session.subscribe(format!("down.{}", session.device()));
     }
 

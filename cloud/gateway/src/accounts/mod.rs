@@ -1,5 +1,6 @@
 //! Logins with accounts and claims: passwords, registrations, and a handler that checks both.
 
+mod certificate;
 mod handler;
 mod passwords;
 mod registration;

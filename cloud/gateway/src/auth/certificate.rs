@@ -148,6 +148,13 @@ impl LiveCertificates {
         self.count.store(sessions.len(), Ordering::Release);
     }
 
+    pub(crate) fn key(&self, connection: ConnectionId) -> Option<[u8; 32]> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.sessions.lock().get(&connection).map(|live| live.certificate.key())
+    }
+
     pub(crate) fn remove(&self, connection: ConnectionId) {
         // A session removes what it has inserted itself, so it sees at least its own.
         if self.count.load(Ordering::Acquire) == 0 {

@@ -82,7 +82,7 @@ pub(crate) async fn authenticate<H: Handler>(
     let AuthRequest { device_id: device, proof } = request;
     // Read before the handler is called: a revocation in the meantime also applies to this login.
     let current = context.denylist.generation(&device);
-    let certificate = context.certificates.verify(&device, peer, context.clock.now())?;
+    let certificate = context.certificates.verify(&device, peer, now)?;
     let live = certificate.map(|login| login.certificate.live());
     let peer = peer.map(|peer| peer.address);
     let (by, generation) = match proof {

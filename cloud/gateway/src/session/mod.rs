@@ -123,6 +123,11 @@ impl Session {
         self.connection.authenticated_by
     }
 
+    /// The SHA-256 of the public key of the client certificate that the device has presented, if it has.
+    pub fn certificate_key(&self) -> Option<[u8; 32]> {
+        self.hub.certificate_key(self.connection())
+    }
+
     /// The hub, which reaches the other devices.
     pub fn hub(&self) -> &Hub {
         &self.hub

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fedecks_cloud::serve::{ServeError, Severity, check_addresses};
+use fedecks_store::unix_now;
 use nix::unistd::{User, geteuid};
 use rustls::RootCertStore;
 use rustls_pki_types::pem::{self, PemObject};
@@ -59,9 +60,13 @@ pub(super) fn run(arguments: Arguments, output: &mut Output<'_>) -> Result<(), C
         print_notice(&format!("warning: {warning}"));
     }
     let refused = print_findings(&preflight, authorities.as_deref());
+    let refuses = print_client_findings(&preflight);
     let unusable = addresses.iter().filter(|error| !explain(error)).count();
     if unusable > 0 {
         return Err(CliError::CannotListen(unusable));
+    }
+    if refuses {
+        return Err(CliError::RefusesDevices);
     }
     if refused { Err(CliError::RefusedCertificate) } else { Ok(()) }
 }
@@ -136,6 +141,21 @@ fn print_findings(preflight: &Preflight, authorities: Option<&[TrustAnchor<'stat
             };
             refused |= finding.severity == Severity::Refused;
             print_notice(&format!("{word}: {}: {}", tls.certificate().display(), finding.text));
+        }
+    }
+    refused
+}
+
+/// Prints what is wrong with what the listeners verify the certificates of devices by; listeners with the same
+/// certificate may have other authorities. Returns whether they refuse all of an issuer.
+fn print_client_findings(preflight: &Preflight) -> bool {
+    let mut refused = false;
+    for tls in preflight.certificates.iter().flatten() {
+        for finding in tls.client_auth_findings(unix_now()) {
+            let is_refused = finding.severity == Severity::Refused;
+            refused |= is_refused;
+            let word = if is_refused { "error" } else { "warning" };
+            print_notice(&format!("{word}: certificates of devices: {}", finding.text));
         }
     }
     refused

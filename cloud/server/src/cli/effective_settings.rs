@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use fedecks_cloud::serve::Tls;
+use fedecks_cloud::serve::{ClientAuth, Tls};
 use fedecks_common::utc;
 use fedecks_store::unix_now;
 use serde_json::{Value, json};
 
 use super::output::Row;
-use crate::config::{Config, Listener, Service, TlsChoice};
+use crate::config::{ClientCertificates, Config, Listener, Service, TlsChoice};
 use crate::preflight::{self, Preflight};
 
 /// Each certificate once; listeners may share one.
@@ -42,6 +42,9 @@ fn lines(config: &Config, preflight: &Preflight) -> String {
         let proxy = if listener.proxy_protocol { ", behind the PROXY protocol" } else { "" };
         let (address, served) = (listener.address, served(listener).join(", "));
         line("listener", format!("{address}, {tls}{proxy}; serves {served}"));
+        if let Some(clients) = &listener.clients {
+            line("client certificates", clients_of(clients));
+        }
     }
     for tls in certificates(preflight) {
         let report = preflight::report(tls);
@@ -63,6 +66,37 @@ fn lines(config: &Config, preflight: &Preflight) -> String {
     text
 }
 
+/// What a listener makes of the certificates of devices.
+fn clients_of(clients: &ClientCertificates) -> String {
+    let ClientAuth { authorities, required, crls, accept_expired_crls, .. } = &clients.auth;
+    let mut text = if *required { "required" } else { "optional" }.to_owned();
+    text += &format!(", by {}; device id from {}", authorities.display(), clients.id());
+    for (is_set, what) in [
+        (clients.rules.register, "; register unknown devices"),
+        (clients.rules.replaces_token, "; replace the token"),
+    ] {
+        text += if is_set { what } else { "" };
+    }
+    for crl in crls {
+        text += &format!("; revocation list {}", crl.display());
+    }
+    let expired = if *accept_expired_crls { ", accepted when expired" } else { "" };
+    text + expired
+}
+
+fn clients_object(clients: &ClientCertificates) -> Value {
+    let ClientAuth { authorities, required, crls, accept_expired_crls, .. } = &clients.auth;
+    json!({
+        "client_ca": authorities,
+        "client_cert": if *required { "required" } else { "optional" },
+        "client_id": clients.id(),
+        "client_register": clients.rules.register,
+        "client_replaces_token": clients.rules.replaces_token,
+        "client_crl": crls,
+        "client_crl_expired": if *accept_expired_crls { "accept" } else { "refuse" },
+    })
+}
+
 fn served(listener: &Listener) -> Vec<&'static str> {
     let served = Service::ALL.into_iter().filter(|service| listener.serves(*service));
     served.map(Service::as_str).collect()
@@ -80,6 +114,7 @@ fn object(config: &Config, preflight: &Preflight) -> Value {
             "tls": tls,
             "certificate": file,
             "expires": certificate.as_ref().and_then(Tls::not_after).map(utc),
+            "client_certificates": listener.clients.as_ref().map(clients_object),
             "proxy_protocol": listener.proxy_protocol,
             "serves": served(listener),
         })

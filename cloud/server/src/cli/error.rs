@@ -89,6 +89,8 @@ pub(super) enum CliError {
     PasswordsDiffer,
     #[error("the server would start, but devices would refuse its certificate")]
     RefusedCertificate,
+    #[error("the server would start, but refuse the certificates of devices")]
+    RefusesDevices,
     #[error("{0} of the problems above would keep the server from starting")]
     CannotListen(usize),
     #[error("interrupted by a signal")]
@@ -123,6 +125,7 @@ impl CliError {
             | Self::ClockBeforeBuild { .. }
             | Self::ClockBehind { .. }
             | Self::RefusedCertificate
+            | Self::RefusesDevices
             | Self::CannotListen(_) => FAILURE,
         }
     }

@@ -26,7 +26,8 @@ use fedecks_store::StoreOptions;
 pub(crate) use error::ConfigError;
 pub(crate) use secret::{SALT_BYTES, SECRET_BYTES, Secret};
 pub(crate) use sections::{
-    Drain, Events, Listener, Log, LogFormat, Secrets, Service, Sessions, TlsChoice, Tokens, Webhook,
+    ClientCertificates, Drain, Events, Listener, Log, LogFormat, Secrets, Service, Sessions,
+    TlsChoice, Tokens, Webhook,
 };
 pub(crate) use values::parse_address;
 pub(crate) use warnings::of_environment as warning_of_environment;

@@ -95,6 +95,11 @@ pub(super) fn of_network(
     if trusted_proxies.iter().all(|proxy| proxy.addr().is_loopback()) {
         warnings.extend(listeners.iter().filter_map(plaintext));
     }
+    for listener in listeners {
+        let of_clients = listener.clients.iter().flat_map(|clients| clients.warnings());
+        let address = listener.address;
+        warnings.extend(of_clients.map(|warning| format!("listener {address}: {warning}")));
+    }
     if let Some(all) = trusted_proxies.iter().find(|proxy| proxy.prefix_len() == 0) {
         warnings.push(format!(
             "trusted_proxies contains {all}: every client can claim to have any address, so limits per address \

@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use fedecks_cloud::serve::Peer;
+use fedecks_cloud::serve::{ClientCertificate, Peer};
 use fedecks_cloud::{Fedecks, Handler};
+use fedecks_store::unix_now;
 use warp::filters::BoxedFilter;
 use warp::reject::MethodNotAllowed;
 use warp::reply::Response;
@@ -35,7 +36,10 @@ fn serving(config: &Arc<Config>, part: Service) -> BoxedFilter<()> {
     let config = config.clone();
     let here = move |peer: Peer| {
         let listener = config.listeners.get(peer.listener);
-        let serves = listener.is_some_and(|listener| listener.serves(part));
+        // A resumed TLS session may have a certificate that was revoked since. Devices are told so by their socket.
+        let is_good = |certificate: &ClientCertificate| certificate.check(unix_now()).is_ok();
+        let serves = listener.is_some_and(|listener| listener.serves(part))
+            && (part == Service::Devices || peer.certificate.as_deref().is_none_or(is_good));
         std::future::ready(if serves { Ok(()) } else { Err(warp::reject::not_found()) })
     };
     warp::ext::get::<Peer>().and_then(here).untuple_one().boxed()

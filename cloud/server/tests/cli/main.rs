@@ -9,6 +9,7 @@ use fedecks_testing::wait::PATIENCE;
 
 mod certificates;
 mod checks;
+mod client_certificates;
 mod commands;
 mod handshakes;
 mod logs;

@@ -8,6 +8,7 @@ use fedecks_store::unix_now;
 
 use super::Hub;
 use crate::connection::registry::ConnectionHandle;
+use crate::messaging::presence::ConnectionId;
 
 impl Hub {
     /// Closes the sessions of this node whose client certificate has expired, or was revoked by a list that is loaded
@@ -15,6 +16,11 @@ impl Hub {
     /// `Tls::reload`, and now and then.
     pub fn close_refused_certificates(&self) -> usize {
         self.0.certificates.close_refused(unix_now())
+    }
+
+    /// The key of the certificate of a connection.
+    pub(crate) fn certificate_key(&self, connection: ConnectionId) -> Option<[u8; 32]> {
+        self.0.certificates.key(connection)
     }
 
     /// Keeps the certificate of a connection that was just registered, until that is unregistered.

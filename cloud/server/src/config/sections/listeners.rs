@@ -8,6 +8,7 @@ use fedecks_protocol::DEFAULT_PATH;
 use serde::de::{Deserialize, Deserializer, Error};
 use toml::Value;
 
+use super::client_auth::{ClientCert, ClientCertificates, ClientId, ClientKeys, ExpiredCrl};
 use super::tls::{Tls, TlsChoice};
 use crate::config::error::{ConfigError, ConfigSources};
 use crate::config::values::{MAX_U32, number, parsed, parsed_list};
@@ -23,6 +24,16 @@ pub(crate) struct Listener {
     pub(crate) tls: TlsChoice,
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) key: Option<PathBuf>,
+    /// Made from the next seven.
+    #[serde(skip)]
+    pub(crate) clients: Option<ClientCertificates>,
+    pub(crate) client_ca: Option<PathBuf>,
+    pub(crate) client_cert: Option<ClientCert>,
+    pub(crate) client_id: Option<ClientId>,
+    pub(crate) client_register: Option<bool>,
+    pub(crate) client_replaces_token: Option<bool>,
+    pub(crate) client_crl: Option<Vec<PathBuf>>,
+    pub(crate) client_crl_expired: Option<ExpiredCrl>,
     /// Whether each connection begins with a PROXY header.
     #[serde(default)]
     pub(crate) proxy_protocol: bool,
@@ -70,16 +81,30 @@ impl Listener {
 
     /// A listener of `listen`, which serves everything.
     pub(crate) fn at(address: SocketAddr, tls: TlsChoice) -> Self {
-        let serves = all_services();
-        let (certificate, key, connections) = (None, None, None);
-        Self { address, tls, certificate, key, proxy_protocol: false, connections, serves }
+        Self {
+            address,
+            tls,
+            certificate: None,
+            key: None,
+            clients: None,
+            client_ca: None,
+            client_cert: None,
+            client_id: None,
+            client_register: None,
+            client_replaces_token: None,
+            client_crl: None,
+            client_crl_expired: None,
+            proxy_protocol: false,
+            connections: None,
+            serves: all_services(),
+        }
     }
 
     fn check(mut self, index: usize, sources: &ConfigSources) -> Result<Self, ConfigError> {
         let section = format!("listener[{index}]");
-        let invalid = |problem: &str| {
-            sources.invalid(&section, format!("listener {}: {problem}", self.address))
-        };
+        let address = self.address;
+        let invalid =
+            |problem: &str| sources.invalid(&section, format!("listener {address}: {problem}"));
         self.tls = match (self.certificate.take(), self.key.take()) {
             (None, None) => TlsChoice::Off,
             (Some(certificate), Some(key)) => {
@@ -92,6 +117,17 @@ impl Listener {
             let problem = "serves is empty; list some of \"devices\", \"api\" and \"metrics\"";
             return Err(invalid(problem));
         }
+        let clients = ClientKeys {
+            ca: self.client_ca.take(),
+            cert: self.client_cert.take(),
+            id: self.client_id.take(),
+            register: self.client_register.take(),
+            replaces_token: self.client_replaces_token.take(),
+            crl: self.client_crl.take(),
+            crl_expired: self.client_crl_expired.take(),
+        };
+        let (has_tls, for_devices) = (self.tls != TlsChoice::Off, self.serves(Service::Devices));
+        self.clients = clients.check(has_tls, for_devices).map_err(|problem| invalid(&problem))?;
         if self.serves == [Service::Metrics] {
             self.connections.get_or_insert(MONITORING_CONNECTIONS);
         }

@@ -2,6 +2,7 @@
 //! their values must be, and what the server reads from it.
 
 mod audit;
+mod client_auth;
 mod drain;
 mod events;
 mod limits;
@@ -14,6 +15,7 @@ mod tokens;
 pub(super) mod webhooks;
 
 pub(super) use audit::Audit;
+pub(crate) use client_auth::ClientCertificates;
 pub(crate) use drain::Drain;
 pub(crate) use events::Events;
 pub(super) use limits::Limits;

@@ -124,6 +124,21 @@ listen = 127.0.0.1:4437
 [[listener]]; address = "127.0.0.1:1"; key = "/k.pem"
 , line 4: listener 127.0.0.1:1: key is set but certificate is not
 
+[[listener]]; address = "127.0.0.1:1"; certificate = "/c.pem"; key = "/k.pem"; client_cert = "required"
+, line 4: listener 127.0.0.1:1: client_cert is set but client_ca is not; name the PEM file of the authority of your devices' certificates
+
+[[listener]]; address = "127.0.0.1:1"; client_ca = "/ca.pem"
+, line 4: listener 127.0.0.1:1: client_ca is set, but the listener has no TLS; set certificate and key
+
+[[listener]]; address = "127.0.0.1:1"; certificate = "/c.pem"; key = "/k.pem"; client_ca = "/ca.pem"; serves = ["api"]; client_register = true
+, line 4: listener 127.0.0.1:1: client_register is true, but serves does not contain "devices"
+
+[[listener]]; address = "127.0.0.1:1"; certificate = "/c.pem"; key = "/k.pem"; client_ca = "/ca.pem"; client_crl_expired = "accept"
+, line 4: listener 127.0.0.1:1: client_crl_expired is set but client_crl is not
+
+[[listener]]; address = "127.0.0.1:1"; client_id = "serial"
+, line 5: listener.client_id: "serial" must be one of cn, dns, uri
+
 [[listener]]; address = "127.0.0.1:1"; serves = []
 , line 4: listener 127.0.0.1:1: serves is empty; list some of "devices", "api" and "metrics"
 
