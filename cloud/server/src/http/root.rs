@@ -36,7 +36,7 @@ fn serving(config: &Arc<Config>, part: Service) -> BoxedFilter<()> {
     let config = config.clone();
     let here = move |peer: Peer| {
         let listener = config.listeners.get(peer.listener);
-        // A resumed TLS session may have a certificate that was revoked since. Devices are told so by their socket.
+        // A resumed TLS session may have a certificate that was revoked since. The device socket answers devices itself.
         let is_good = |certificate: &ClientCertificate| certificate.check(unix_now()).is_ok();
         let serves = listener.is_some_and(|listener| listener.serves(part))
             && (part == Service::Devices || peer.certificate.as_deref().is_none_or(is_good));

@@ -157,7 +157,7 @@ async fn a_device_is_registered_and_returns_by_its_certificate() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_good_for_its_device_and_until_that_is_revoked() {
+async fn a_certificate_is_good_for_its_device_until_it_is_revoked() {
     let mut world = World::start("client_register = true\nclient_cert = \"required\"").await;
     let issued = world.issue("kitchen-1");
     let other = world.device("kitchen-2", &issued).await;
@@ -165,7 +165,7 @@ async fn a_certificate_is_good_for_its_device_and_until_that_is_revoked() {
     assert!(refused.contains("certificate"), "{refused}");
     let line = world.server.logs("refused the certificate of a device").await;
     assert!(line.contains("it is for \\\"kitchen-1\\\", expected the device id"), "{line}");
-    // Nor beside a right password.
+    // Nor with a right password.
     let refused = other.try_login(USER, PASSWORD).await.unwrap_err().to_string();
     assert!(refused.contains("certificate"), "{refused}");
 
@@ -176,7 +176,7 @@ async fn a_certificate_is_good_for_its_device_and_until_that_is_revoked() {
     device.until_lost().await;
     let refused = refusal(&device).await;
     assert!(refused.contains("certificate"), "{refused}");
-    // It is no other device either because it was forgotten.
+    // The key stays refused after the device was forgotten.
     world.store.forget(&id, &Actor::cli()).await.unwrap();
     let refused = refusal(&device).await;
     assert!(refused.contains("certificate"), "{refused}");
