@@ -1,7 +1,5 @@
 SUMMARY = "The address of the cloud for the devices of this product"
 DESCRIPTION = "The configuration of fedecksd, the certificate authority of the cloud if it is not a public one, and the unit that creates the directory of the token on the data partition. Append to this recipe, or replace it, to set the address of your cloud."
-HOMEPAGE = "https://fedecks.example.org"
-BUGTRACKER = "https://fedecks.example.org/issues"
 SECTION = "net"
 CVE_PRODUCT = ""
 LICENSE = "Apache-2.0"
@@ -22,8 +20,8 @@ FILES_DIR = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
 S = "${FILES_DIR}"
 
 do_install() {
-    if grep -qF '//cloud.example.com' ${FILES_DIR}/fedecks.toml; then
-        bbwarn "devices will connect to cloud.example.com: append your own fedecks.toml, see docs/yocto.md"
+    if ! grep -qE '^url *= *"[^"]' ${FILES_DIR}/fedecks.toml || grep -qE '^url *=.*example[.](com|net|org)' ${FILES_DIR}/fedecks.toml; then
+        bbwarn "fedecks.toml does not have the address of your cloud: append your own file, see docs/yocto.md"
     fi
     # The mount point of the data partition; it cannot be created on a read-only root.
     install -d ${D}/data

@@ -1,13 +1,16 @@
 require fedecks-device.inc
 
-# Builds the checkout that contains this layer: for developers, and if there is no server with a clone.
-# Selected with PREFERRED_VERSION_fedecks-device = "0.1.0+git".
 PV = "0.1.0+git"
-DEFAULT_PREFERENCE = "-1"
 
-inherit externalsrc
+# The address of your clone of the sources, as in SRC_URI; there is no public one.
+FEDECKS_GIT_URI ?= ""
+# nooelint: oelint.vars.mispell.unknown - used inside an expression
+FEDECKS_GIT_BRANCH ?= "main"
 
-EXTERNALSRC ?= "${@os.path.realpath(d.getVar('FILE_DIRNAME') + '/../../..')}"
-# Create no links to the build's directories in the checkout.
-# nooelint: oelint.vars.mispell.unknown - a variable of the class externalsrc
-EXTERNALSRC_SYMLINKS = ""
+SRC_URI += "${@d.getVar('FEDECKS_GIT_URI') and '${FEDECKS_GIT_URI};branch=${FEDECKS_GIT_BRANCH};destsuffix=${BP}'}"
+SRCREV = "4f6911e6b8fe27c19b6b67c8687e586d11309648"
+
+python () {
+    if not d.getVar('FEDECKS_GIT_URI'):
+        raise bb.parse.SkipRecipe('set FEDECKS_GIT_URI to your clone, or PREFERRED_VERSION_fedecks-device to "0.1.0+local"')
+}

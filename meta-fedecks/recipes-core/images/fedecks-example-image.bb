@@ -1,7 +1,5 @@
 SUMMARY = "A small image with a read-only root and the token on a data partition"
 DESCRIPTION = "An example of an image with the device service: copy it, or copy its lines into your own image."
-HOMEPAGE = "https://fedecks.example.org"
-BUGTRACKER = "https://fedecks.example.org/issues"
 SECTION = "net"
 CVE_PRODUCT = ""
 LICENSE = "Apache-2.0"
@@ -9,7 +7,8 @@ LICENSE = "Apache-2.0"
 inherit core-image
 
 IMAGE_FEATURES += "read-only-rootfs"
-IMAGE_INSTALL = "packagegroup-core-boot packagegroup-fedecks ${CORE_IMAGE_EXTRA_INSTALL}"
+# e2fsck checks the data partition at boot, as the last column in fstab asks.
+IMAGE_INSTALL = "packagegroup-core-boot packagegroup-fedecks e2fsprogs-e2fsck ${CORE_IMAGE_EXTRA_INSTALL}"
 IMAGE_FSTYPES += "wic"
 WKS_FILE ?= "fedecks-data.wks"
 # Scarthgap searches the directory wic of each layer, later releases files/wic.
