@@ -8,7 +8,7 @@ FEDECKS_GIT_URI ?= ""
 FEDECKS_GIT_BRANCH ?= "main"
 
 SRC_URI += "${@d.getVar('FEDECKS_GIT_URI') and '${FEDECKS_GIT_URI};branch=${FEDECKS_GIT_BRANCH};destsuffix=${BP}'}"
-SRCREV = "4f6911e6b8fe27c19b6b67c8687e586d11309648"
+SRCREV = "a67a5d23137b0a24477cb7e6ed9890df21740e96"
 
 python () {
     if not d.getVar('FEDECKS_GIT_URI'):
