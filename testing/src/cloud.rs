@@ -41,6 +41,8 @@ pub struct CloudOptions {
     pub tls: Option<Tls>,
     /// The options of the library.
     pub options: Options,
+    /// Where devices are stored. A new one in memory by default.
+    pub store: Option<Arc<SqliteStore>>,
     /// Where kept messages are stored. With the devices by default.
     pub messages: Option<Arc<dyn MessageStore>>,
     /// Where messages for devices are kept. With the devices by default.
@@ -59,6 +61,7 @@ impl Default for CloudOptions {
             address: ([127, 0, 0, 1], 0).into(),
             tls: None,
             options: Options::default(),
+            store: None,
             messages: None,
             device_queue: None,
             backplane: None,
@@ -88,7 +91,8 @@ impl CloudOptions {
         handler: impl FnOnce(UnboundedSender<C>) -> H,
         serve: impl FnOnce(&Fedecks<H>) -> (SocketAddr, Option<Server>),
     ) -> Cloud<C> {
-        let store = Arc::new(SqliteStore::in_memory().unwrap());
+        let new = || Arc::new(SqliteStore::in_memory().unwrap());
+        let store = self.store.unwrap_or_else(new);
         let messages = self.messages.unwrap_or_else(|| store.clone());
         let device_queue = self.device_queue.unwrap_or_else(|| store.clone());
         let (sender, calls) = unbounded_channel();

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "accounts")]
 mod accounts;
+#[cfg(feature = "accounts")]
+mod claims;
 mod down;
 mod down_fleet;
 mod down_store;
