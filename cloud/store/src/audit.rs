@@ -8,7 +8,6 @@ use std::time::Duration;
 use fedecks_protocol::DeviceId;
 
 use crate::boxed::StoreFuture;
-use crate::registrations::RegisteredBy;
 
 /// Stores the audit log. Follows the [contract](crate#contract) of every store.
 pub trait AuditStore: Send + Sync + 'static {
@@ -25,7 +24,7 @@ pub trait AuditStore: Send + Sync + 'static {
 }
 
 /// Who did something: `cli`, `server`, `token:` and the name of an API token, `account:` and the name of an account, or
-/// what let a device in, see [`RegisteredBy`]; and from which address, if over the network.
+/// what let a device in, see [`Actor::registrant`]; and from which address, if over the network.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Actor {
     name: Cow<'static, str>,
@@ -54,14 +53,9 @@ impl Actor {
         Self::named("account", name)
     }
 
-    /// What lets a device in.
-    pub fn registrant(by: &RegisteredBy) -> Self {
-        match by {
-            RegisteredBy::Account(name) => Self::account(name),
-            RegisteredBy::Claim(_) | RegisteredBy::Certificate { .. } | RegisteredBy::Other => {
-                Self { name: Cow::Owned(by.to_string()), address: None }
-            }
-        }
+    /// Who is called by this text, which is not long.
+    pub(crate) fn called(name: String) -> Self {
+        Self { name: Cow::Owned(name), address: None }
     }
 
     /// The same from this address.

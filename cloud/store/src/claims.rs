@@ -40,11 +40,11 @@ pub trait ClaimStore: Send + Sync + 'static {
         limit: u32,
     ) -> StoreFuture<'_, Vec<ClaimUse>>;
 
-    /// Makes a claim worthless. What it has registered is not affected. Returns false if it is revoked already, or
+    /// Makes a claim useless. What it has registered is not affected. Returns false if it is revoked already, or
     /// there is none of this id.
     fn revoke_claim<'a>(&'a self, id: ClaimId, by: &'a Actor) -> StoreFuture<'a, bool>;
 
-    /// Deletes some of the claims that have been worthless for [`ClaimRecord::KEPT_S`] at `now`, in seconds since
+    /// Deletes some of the claims that have been useless for [`ClaimRecord::KEPT_S`] at `now`, in seconds since
     /// 1970-01-01 UTC, with their uses, and of what has waited for approval for a week without asking again; returns how
     /// many rows: 0 if none is left. Only for a time that can be trusted, see [`Clock::is_trusted`](crate::Clock).
     fn expire_claims(&self, now: u64) -> StoreFuture<'_, usize>;
@@ -257,7 +257,7 @@ impl ClaimRecord {
     /// The largest number of claims.
     pub const MAX: u32 = 1_000_000;
 
-    /// How long one is kept after it has become worthless, in seconds: a year.
+    /// How long one is kept after it has become useless, in seconds: a year.
     pub const KEPT_S: u64 = 365 * 86_400;
 
     /// Its state at `now`, in seconds since 1970-01-01 UTC.

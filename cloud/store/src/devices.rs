@@ -17,7 +17,7 @@ pub trait DeviceStore: Epoch {
     /// generation than that of its forgetting. The latest note counts, but not one that is more than a day
     /// later than this one: it was made by a clock that was ahead. Never waits.
     ///
-    /// A device that came `by_token` has stored it, so that from then on the nonce of its registration is worthless,
+    /// A device that came `by_token` has stored it, so that from then on the nonce of its registration is useless,
     /// see [`RegistrationStore::register`](crate::RegistrationStore::register).
     fn seen(&self, device: &DeviceId, generation: u64, at: u64, by_token: bool);
 

@@ -135,6 +135,18 @@ impl RegisteredBy {
     }
 }
 
+impl Actor {
+    /// What lets a device in.
+    pub fn registrant(by: &RegisteredBy) -> Self {
+        match by {
+            RegisteredBy::Account(name) => Self::account(name),
+            RegisteredBy::Claim(_) | RegisteredBy::Certificate { .. } | RegisteredBy::Other => {
+                Self::called(by.to_string())
+            }
+        }
+    }
+}
+
 /// By what a device was registered, when and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
@@ -231,7 +243,7 @@ pub struct RegistrationRequest {
     pub at: u64,
     /// Whether the id has a session at work.
     pub in_use: bool,
-    /// Whether an id may be registered again by whoever has a right proof, as in trials.
+    /// Whether an id may be registered again by anyone who has a right proof, as in trials.
     pub may_reregister: bool,
 }
 
@@ -248,7 +260,7 @@ pub enum RegistrationOutcome {
         /// The generation of its tokens from now on.
         generation: u64,
     },
-    /// The device had been registered by the same proof and nonce, and has not heard of it.
+    /// The device had been registered by the same proof and nonce, and has not got the answer.
     Repeated {
         /// By what, when and from where.
         registration: Registration,
@@ -339,7 +351,7 @@ impl Approval {
     pub const MAX_PAGE: u32 = 1000;
 
     /// How long a device may not have asked, in seconds, before another one with the same id and claim, but another
-    /// nonce, waits in its place: ten minutes.
+    /// nonce, replaces it: ten minutes.
     pub const SILENT_S: u64 = 600;
 }
 

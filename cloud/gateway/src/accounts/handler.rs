@@ -89,7 +89,7 @@ impl AccountHandler {
         Self { failed, ..self }
     }
 
-    /// Whether whoever knows the password of an account, or a claim, may take any id that it is good for, in use or not.
+    /// Whether anyone who knows the password of an account, or a claim, may take any id that it is good for, in use or not.
     /// For trials only; not by default.
     #[must_use]
     pub fn may_reregister(self, allowed: bool) -> Self {

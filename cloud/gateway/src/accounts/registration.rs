@@ -12,7 +12,7 @@ use fedecks_store::{
 
 use crate::handler::Decision;
 
-/// Is told how logins with accounts and claims end, for logs and metrics. Must not block.
+/// Learns how logins with accounts and claims end, for logs and metrics. Must not block.
 pub trait RegistrationObserver: Send + Sync + 'static {
     /// A device was registered. It has `returned` if its id had been registered or seen before; then its earlier tokens
     /// are revoked.
@@ -109,7 +109,7 @@ impl Registrar {
     }
 }
 
-/// What a device is told.
+/// The refusal that a device gets.
 fn refused_with(refusal: RegistrationRefusal) -> Refusal {
     match refusal {
         RegistrationRefusal::UnknownClaim | RegistrationRefusal::ApprovalRejected => {

@@ -20,7 +20,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::support::id;
 
-/// A cloud with accounts and claims, the store of both, and what its observer was told.
+/// A cloud with accounts and claims, the store of both, and what its observer has seen.
 struct Bed {
     cloud: fedecks_testing::cloud::Cloud<()>,
     store: Arc<SqliteStore>,

@@ -100,7 +100,7 @@ where
     assert_eq!(store.approvals_page(None, 10).await.unwrap(), []);
     let next_day = at("b", 1, REPETITION_S + 60);
     assert_eq!(became(store, &next_day).await, Refused(ApprovalPending), "asks again");
-    // A board that was wiped meanwhile takes the place of its earlier self.
+    // A board that was wiped meanwhile replaces its earlier self.
     let silent = Approval::SILENT_S;
     assert_eq!(became(store, &at("c", 1, 0)).await, Refused(ApprovalPending));
     assert_eq!(became(store, &at("c", 2, silent)).await, Refused(ApprovalPending));

@@ -38,7 +38,7 @@ pub(super) fn marvin() -> RegistrationProof {
     RegistrationProof::Account("marvin".to_owned())
 }
 
-/// What became of a registration, in short.
+/// The result of a registration, in short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Became {
     New,
@@ -64,7 +64,7 @@ pub(super) async fn became(
         RegistrationOutcome::Registered { registration, returned, generation } => {
             assert_eq!((registration.at, registration.address), (request.at, request.address));
             assert_eq!(after, (generation, Some(registration)));
-            assert!(!returned || generation > before.0, "earlier tokens are worthless");
+            assert!(!returned || generation > before.0, "earlier tokens are revoked");
             if returned { Became::Returned } else { Became::New }
         }
         RegistrationOutcome::Repeated { registration, generation } => {

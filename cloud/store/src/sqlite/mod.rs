@@ -27,6 +27,7 @@ mod login_notes;
 mod messages;
 mod new_file;
 mod queue;
+mod refused_before;
 mod registrations;
 mod schema;
 mod seen_notes;

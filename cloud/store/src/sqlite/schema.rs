@@ -268,8 +268,8 @@ const MIGRATIONS: &[&str] = &[
          missed INTEGER NOT NULL,
          used_at INTEGER NOT NULL
      ) STRICT, WITHOUT ROWID;",
-    // `came_by_token` is set once the device has stored its token; then its nonce is worthless. `ends_at` is when a claim
-    // has or will have become worthless, as far as is known.
+    // `came_by_token` is set once the device has stored its token; then its nonce is useless. `ends_at` is when a claim
+    // has or will have become useless, as far as is known.
     "ALTER TABLE devices ADD COLUMN registered_by TEXT;
      ALTER TABLE devices ADD COLUMN registered_at INTEGER;
      ALTER TABLE devices ADD COLUMN registered_from TEXT;

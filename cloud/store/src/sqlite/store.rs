@@ -15,7 +15,7 @@ use super::audit_log::AuditLog;
 use super::calls::{CloseOnDrop, Lane, NotQueued, Queue, Queued};
 use super::file::{File, Use};
 use super::group;
-use super::registrations::RefusedBefore;
+use super::refused_before::RefusedBefore;
 use super::stats::{Action, Counters};
 use super::worker::{self, CALL_TIMEOUT, Worker};
 use super::write_behind::WriteBehind;

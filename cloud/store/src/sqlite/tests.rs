@@ -50,7 +50,7 @@ pub(super) fn new_store() -> (TempDir, PathBuf, SqliteStore) {
     (dir, path, store)
 }
 
-/// Makes a store of version 9 one of version 8, but for the number.
+/// Makes a store of version 9 one of version 8, except for the number.
 pub(super) const BEFORE_CLAIMS: &str = "
     DROP INDEX devices_by_registration;
     ALTER TABLE devices DROP COLUMN registered_by;

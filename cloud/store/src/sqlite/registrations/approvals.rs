@@ -82,7 +82,7 @@ pub(super) fn ask(
                 tx.prepare_cached(sql::ASKED_AGAIN)?.execute(parameters)?;
             }
         }
-        // Another board with this id does not take the place of one that still asks, or was approved just now.
+        // Another board with this id does not replace one that still asks, or was approved just now.
         State::Pending | State::Approved if silent < Approval::SILENT_S => {}
         State::Pending | State::Approved | State::Rejected => wait(tx, request, claim)?,
     }

@@ -144,7 +144,7 @@ impl Known {
         Ok(())
     }
 
-    /// Whether a device that nobody has to allow it may return now.
+    /// Whether a device that needs no permission may return now.
     fn check_return(&self, request: &RegistrationRequest) -> Result<(), RegistrationRefusal> {
         self.check_in_use(request)?;
         let since = self.returned_at.and_then(|at| passed(at, request.at));

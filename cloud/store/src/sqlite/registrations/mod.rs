@@ -2,7 +2,6 @@
 
 mod approvals;
 mod judge;
-mod refusals;
 mod register;
 mod revoking;
 mod sql;
@@ -21,8 +20,6 @@ use crate::registrations::{
     Approval, RegistrationOutcome, RegistrationRequest, RegistrationStore, RevokeFilter,
     RevokedDevices,
 };
-
-pub(super) use refusals::RefusedBefore;
 
 impl RegistrationStore for SqliteStore {
     fn register<'a>(

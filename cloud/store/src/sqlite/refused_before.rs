@@ -10,7 +10,7 @@ use crate::registrations::{RegisteredBy, RegistrationRefusal, RegistrationReques
 
 /// What was refused lately.
 #[derive(Default)]
-pub(in crate::sqlite) struct RefusedBefore(Mutex<HashMap<Key, u64>>);
+pub(super) struct RefusedBefore(Mutex<HashMap<Key, u64>>);
 
 /// The device, the proof and the reason.
 type Key = (DeviceId, RegisteredBy, &'static str);
