@@ -47,4 +47,4 @@ pub use privileges::become_user;
 #[cfg(feature = "process")]
 pub use process_group::ProcessGroup;
 pub use rate_limit::RateLimit;
-pub use utc::{utc, utc_millis};
+pub use utc::{parse_utc, utc, utc_millis};

@@ -1,9 +1,11 @@
-//! Formats times according to RFC 3339, in UTC.
+//! Formats and reads times according to RFC 3339, in UTC.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use humantime::{Rfc3339Timestamp, format_rfc3339_millis, format_rfc3339_seconds};
+use humantime::{
+    Rfc3339Timestamp, format_rfc3339_millis, format_rfc3339_seconds, parse_rfc3339_weak,
+};
 
 /// The end of the year 9999, the last that RFC 3339 can write, in seconds since 1970-01-01 UTC.
 const LAST: u64 = 253_402_300_799;
@@ -14,6 +16,19 @@ pub fn utc(seconds: u64) -> String {
         return seconds.to_string();
     }
     format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+}
+
+/// The inverse of [`utc`] for a time in UTC, without its fraction of a second; `None` for any other text.
+///
+/// ```
+/// # use fedecks_common::parse_utc;
+/// assert_eq!(parse_utc("2026-12-31T23:59:59Z"), Some(1_798_761_599));
+/// assert_eq!(parse_utc("tomorrow"), None);
+/// ```
+pub fn parse_utc(text: &str) -> Option<u64> {
+    // It also reads texts without a zone, whose zone is unknown.
+    let at = parse_rfc3339_weak(text.strip_suffix('Z').filter(|rest| rest.contains('T'))?).ok()?;
+    at.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 /// `2026-01-31T12:00:00.123Z`. A time before 1970 or after the year 9999 is shown as 1970-01-01.
@@ -40,6 +55,31 @@ mod tests {
         assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
         assert_eq!(utc(LAST), "9999-12-31T23:59:59Z");
         assert_eq!(utc(u64::MAX), "18446744073709551615");
+    }
+
+    #[test]
+    fn only_a_complete_time_in_utc_is_read() {
+        for seconds in [0, 951_782_400, 1_735_689_599, 4_107_542_400, LAST] {
+            assert_eq!(parse_utc(&utc(seconds)), Some(seconds));
+        }
+        assert_eq!(parse_utc("2026-12-31T23:59:59.999Z"), Some(1_798_761_599));
+        for text in [
+            "",
+            "Z",
+            "TZ",
+            "2026-12-31",
+            "2026-12-31Z",
+            "2026-12-31T23:59:59",
+            "2026-12-31 23:59:59Z",
+            "2026-12-31T23:59:59+01:00",
+            "2026-13-01T00:00:00Z",
+            "2026-02-30T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "2026-12-31T23:59:59ZZ",
+            "\u{fc}026-12-31T23:59:59Z",
+        ] {
+            assert_eq!(parse_utc(text), None, "{text:?}");
+        }
     }
 
     #[test]

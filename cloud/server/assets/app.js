@@ -3,11 +3,13 @@
 import { call, resume, session, signIn, signOut } from "./api.js";
 import { foreign, h } from "./page.js";
 import { fleet } from "./fleet.js";
+import { claims } from "./claims.js";
 import { device } from "./device.js";
 
 const main = document.getElementById("main");
 const out = document.getElementById("sign-out");
 const who = document.getElementById("who");
+const pages = document.getElementById("pages");
 const indicator = document.getElementById("live");
 
 let token = null;
@@ -30,15 +32,21 @@ function show() {
   leave = () => {};
   main.replaceChildren();
   const signedIn = token != null;
-  out.hidden = who.hidden = !signedIn;
+  out.hidden = who.hidden = pages.hidden = !signedIn;
   indicator.hidden = true;
   if (!signedIn) return signInPage();
   who.replaceChildren(foreign(token.name), ` (${token.roles.join(", ")})`);
   const id = named();
   if (!token.roles.includes("read")) main.append(h("h1", { tabindex: "-1" }, "No access"), h("p", { class: "notice" }, "Your token does not have the role read, which the dashboard requires."));
   else if (id != null) leave = device(main, token, live, id);
+  else if (location.hash === "#/claims") leave = claims(main, token, live);
   else leave = fleet(main, token, live);
-  document.title = `${id ?? "Fleet"} – Fedecks`;
+  const title = id ?? (location.hash === "#/claims" ? "Claims" : "Fleet");
+  for (const link of pages.querySelectorAll("a")) {
+    if (link.textContent === title) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  document.title = `${title} – Fedecks`;
   main.querySelector("h1").focus();
 }
 

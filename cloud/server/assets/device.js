@@ -54,6 +54,9 @@ export function device(main, token, live, id) {
       problem.textContent = error.message;
     }
   });
+  const reregister = button("Allow to register again", "quiet", async () => {
+    if (await confirmed(`Allow ${id} to register again?`, "For a device that has lost its token. The next login with its id and an account or a claim, within a day, becomes the device. Its tokens stay valid until then.", "Allow")) post("allow-reregistration", "Allowed");
+  });
   const send = h("button", { disabled: !may("send") }, "Send");
   const literal = h("input", { id: "literal", type: "checkbox", disabled: !may("send") });
   const keep = h("input", { id: "keep", type: "checkbox", disabled: !may("send") });
@@ -114,7 +117,7 @@ export function device(main, token, live, id) {
         h("h2", { id: "details" }, "Details"),
         details,
         rename,
-        h("div", { class: "row" }, disconnect, revoke, block, forget),
+        h("div", { class: "row" }, disconnect, revoke, block, forget, reregister),
         may("admin") ? null : lacks("admin"),
       ),
       form,
@@ -146,6 +149,7 @@ export function device(main, token, live, id) {
       ...pair("First seen", time(current.first_seen)),
       ...pair("Last seen", time(current.last_seen)),
       ...pair("Blocked since", time(current.blocked_since)),
+      ...registration(current),
     );
   };
   const reload = afterwards(300, () => left || load());
@@ -155,7 +159,7 @@ export function device(main, token, live, id) {
     log.hidden = false;
     nothing.hidden = true;
     while (log.childElementCount > SHOWN) log.lastElementChild.remove();
-    if (["connected", "disconnected", "blocked", "unblocked"].includes(event.kind)) announce(`The device is ${event.kind}`);
+    if (["connected", "disconnected", "registered", "blocked", "unblocked"].includes(event.kind)) announce(`The device is ${event.kind}`);
     if (event.kind.endsWith("sent") || event.kind === "message-settled" || event.kind === "connected" || event.kind === "gap") messages.reload();
     if (event.kind === "message-settled" && event.message_id === last) told(last, event.reason == null ? event.state : `${event.state} (${event.reason})`);
     if (!event.kind.endsWith("message") && !event.kind.endsWith("sent")) reload();
@@ -175,6 +179,16 @@ export function device(main, token, live, id) {
   };
 }
 
+/** By what the device was registered. */
+function registration(device) {
+  const of = device.registration;
+  const until = device.reregistration_allowed_until;
+  return [
+    ...(of == null ? pair("Registered by", "–") : [...pair("Registered by", foreign(of.by)), ...pair("Registered", time(of.at)), ...pair("Registered from", of.address ?? "–")]),
+    ...(until == null ? [] : pair("May register again until", time(until))),
+  ];
+}
+
 function pair(name, value) {
   return [h("dt", {}, name), h("dd", {}, value)];
 }
@@ -182,14 +196,14 @@ function pair(name, value) {
 const WORDS = {
   connected: ["Connected", ""], disconnected: ["Disconnected", ""], message: ["Message from the device", "up"],
   "raw-message": ["Bytes from the device", "up"], sent: ["Sent to the device", "down"],
-  "raw-sent": ["Bytes sent to the device", "down"], "message-settled": ["Kept message", "down"], refused: ["Refused", "no"], revoked: ["Revoked", "no"],
+  "raw-sent": ["Bytes sent to the device", "down"], "message-settled": ["Kept message", "down"], registered: ["Registered", ""], returned: ["Returned", "no"], refused: ["Refused", "no"], revoked: ["Revoked", "no"],
   blocked: ["Blocked", "no"], unblocked: ["Unblocked", ""], gap: ["Some events are missing here", "no"],
 };
 
 function entry(event) {
   const [word, kind] = WORDS[event.kind];
   const at = event.time == null ? null : h("time", { datetime: event.time, title: event.time }, new Date(event.time).toLocaleTimeString());
-  const more = [event.by, event.authenticated_by && `by ${event.authenticated_by}`, event.peer, event.state, event.reason];
+  const more = [event.by, event.authenticated_by && `by ${event.authenticated_by}`, event.peer, event.address, event.state, event.reason];
   const meta = h("div", { class: "meta" }, at, h("span", { class: "kind" }, word));
   for (const text of more) if (text) meta.append(foreign(text));
   const content = "message" in event ? shownJson(event.message) : event.bytes == null ? null : shownText(`${event.bytes} (Base64)`);

@@ -31,7 +31,7 @@ export function fleet(main, token, live) {
     h(
       "thead",
       {},
-      h("tr", {}, h("th", { scope: "col" }, "Device"), h("th", { scope: "col" }, "State"), h("th", { scope: "col", class: "wide" }, "Last seen")),
+      h("tr", {}, h("th", { scope: "col" }, "Device"), h("th", { scope: "col" }, "State"), h("th", { scope: "col", class: "wide" }, "Registered by"), h("th", { scope: "col", class: "wide" }, "Last seen")),
     ),
     rows,
   );
@@ -137,7 +137,7 @@ export function fleet(main, token, live) {
     count();
   });
   const redraw = throttled(5000, () => left || draw());
-  const kinds = ["connected", "disconnected", "refused", "revoked", "blocked", "unblocked"];
+  const kinds = ["connected", "disconnected", "registered", "returned", "refused", "revoked", "blocked", "unblocked"];
   const stop = follow(kinds.map((kind) => ["kind", kind]), () => { refresh(); redraw(); }, (state) => {
     live(state);
     if (state === "live") refresh();
@@ -167,6 +167,11 @@ function tile(name, value) {
   return h("div", { class: "card tile" }, h("dt", {}, name), value);
 }
 
+/** The key of a certificate is long. */
+function shortened(by) {
+  return by.startsWith("certificate:") ? `${by.slice(0, 24)}…` : by;
+}
+
 function row(device) {
   const link = h("a", { class: "id", href: `#/devices/${encodeURIComponent(device.id)}`, "data-device": device.id }, foreign(device.id));
   return h(
@@ -174,6 +179,7 @@ function row(device) {
     {},
     h("td", {}, link, device.label == null ? null : h("div", { class: "soft" }, foreign(device.label))),
     h("td", {}, state(device)),
+    h("td", { class: "wide" }, device.registration == null ? "–" : foreign(shortened(device.registration.by))),
     h("td", { class: "wide" }, device.connected ? "now" : time(device.last_seen)),
   );
 }

@@ -31,6 +31,7 @@ use crate::http::{health, root};
 use crate::metrics::{
     DeviceCounters, DeviceMessageCounters, DeviceRequests, LogConsumers, Metrics,
 };
+use crate::registrations::RegistrationRecorder;
 use crate::request_memory::RequestMemory;
 use crate::signals::{self, Shutdown};
 use crate::state::AppState;
@@ -157,10 +158,14 @@ impl App {
         let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };
         let events = EventLog::new(kept);
         let counters = DeviceCounters::default();
-        let accounts = AccountHandler::new(store.clone()).failed_logins(failed_logins.clone());
+        let registrations = RegistrationRecorder::new(events.clone(), counters.clone());
+        let accounts = AccountHandler::new(store.clone())
+            .failed_logins(failed_logins.clone())
+            .may_reregister(config.registration.may_reregister)
+            .observer(Arc::new(registrations.clone()));
         let message_counters = DeviceMessageCounters::default();
         let counted = (counters.clone(), message_counters.clone());
-        let recorders = (events.clone(), audit_trail.clone());
+        let recorders = (events.clone(), audit_trail.clone(), registrations);
         let kept = KeptEvents::new(&config.webhooks);
         let handler =
             RecordingHandler::new(accounts, denylist.clone(), kept.clone(), counted, recorders);
@@ -209,12 +214,14 @@ impl App {
             DeviceMessages::new(store.clone(), cloud.hub(), clock.clone(), message_counters);
         let mut expiring = JoinSet::new();
         expiring.spawn(expiry::run_messages(device_messages.clone(), stopped.clone()));
-        let health = health::filter(monitor, clock, &stopped);
+        let health = health::filter(monitor, clock.clone(), &stopped);
         let history = History::new(&counters, cloud.hub());
         tasks.spawn(history.clone().run());
         let state = Arc::new(AppState {
             hub: cloud.hub(),
             accounts: store.clone(),
+            claims: store.clone(),
+            registrations: store.clone(),
             devices: store.clone(),
             messages: store.clone(),
             consumers: store.clone(),
@@ -228,6 +235,7 @@ impl App {
             history,
             sessions: DashboardSessions::new(tokens.clone()),
             request_memory: request_memory.clone(),
+            clock,
             denylist,
             tokens: tokens.clone(),
             failed_logins,

@@ -28,6 +28,8 @@ kinds! {
     Sent => "sent",
     RawSent => "raw-sent",
     MessageSettled => "message-settled",
+    Registered => "registered",
+    Returned => "returned",
     Refused => "refused",
     Revoked => "revoked",
     Blocked => "blocked",

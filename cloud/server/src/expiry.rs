@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_store::{AuditStore, Clock, KnownLoginStore, MessageStore, QueueStore, StoreError};
+use fedecks_store::{
+    AuditStore, ClaimStore, Clock, KnownLoginStore, MessageStore, QueueStore, StoreError,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -49,7 +51,7 @@ pub(crate) async fn run_messages(messages: DeviceMessages, mut stopped: watch::R
 /// Never returns: run it as a separate task.
 pub(crate) async fn run<S>(store: Arc<S>, clock: Clock)
 where
-    S: AuditStore + KnownLoginStore + QueueStore + MessageStore,
+    S: AuditStore + ClaimStore + KnownLoginStore + QueueStore + MessageStore,
 {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -63,10 +65,11 @@ where
 
 /// Deletes step by step, so that others get their turn.
 async fn expire(
-    store: &(impl AuditStore + KnownLoginStore + QueueStore + MessageStore),
+    store: &(impl AuditStore + ClaimStore + KnownLoginStore + QueueStore + MessageStore),
     clock: &Clock,
 ) -> Result<(), StoreError> {
     while clock.is_trusted() && store.expire_audit(clock.now()).await? > 0 {}
+    while clock.is_trusted() && store.expire_claims(clock.now()).await? > 0 {}
     while clock.is_trusted() && store.expire_dead_letters(clock.now()).await? > 0 {}
     let before = if clock.is_trusted() { clock.now().saturating_sub(LOG_AGE) } else { 0 };
     store.trim_log(before, LOG_BYTES).await?;

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use crate::audit_trail::AuditTrail;
 use crate::events::{Event, EventLog, EventPayload, Kept};
 use crate::metrics::{DeviceCounters, DeviceMessageCounters};
+use crate::registrations::RegistrationRecorder;
 use crate::webhooks::KeptEvents;
 
 /// Logs devices in by accounts and records what happens to them.
@@ -32,6 +33,7 @@ pub(crate) struct RecordingHandler {
     messages: DeviceMessageCounters,
     audit_trail: AuditTrail,
     denylist: Denylist,
+    registrations: RegistrationRecorder,
     webhooks: KeptEvents,
     /// The state of the rate limit for recorded refusals.
     refusals: Mutex<Instant>,
@@ -47,10 +49,20 @@ impl RecordingHandler {
         denylist: Denylist,
         webhooks: KeptEvents,
         (counters, messages): (DeviceCounters, DeviceMessageCounters),
-        (events, audit_trail): (EventLog, AuditTrail),
+        (events, audit_trail, registrations): (EventLog, AuditTrail, RegistrationRecorder),
     ) -> Self {
         let refusals = Mutex::new(Instant::now());
-        Self { accounts, events, counters, messages, audit_trail, denylist, webhooks, refusals }
+        Self {
+            accounts,
+            events,
+            counters,
+            messages,
+            audit_trail,
+            denylist,
+            registrations,
+            webhooks,
+            refusals,
+        }
     }
 
     fn record(&self, device: &DeviceId, payload: EventPayload) {
@@ -74,18 +86,6 @@ impl RecordingHandler {
 impl Handler for RecordingHandler {
     async fn authenticate(&self, login: Login<'_>) -> Decision {
         let decision = self.accounts.authenticate(login).await;
-        let is_accepted = matches!(decision, Decision::Accept | Decision::AcceptAt { .. });
-        // A blocked device is refused after this.
-        let account = login.credentials.text("username").filter(|_| {
-            is_accepted
-                && login.credentials.get("claim").is_none()
-                && !self.denylist.is_blocked(login.device)
-        });
-        if let Some(account) = account {
-            let by = Actor::account(account);
-            let by = login.peer.into_iter().fold(by, |by, peer| by.from_address(peer.ip()));
-            self.audit_trail.add(by, AuditAction::LoggedIn, Some(login.device.clone()), None);
-        }
         // What registers it is audited by the store.
         let certificate = login.certificate.filter(|_| {
             decision == Decision::Accept
@@ -175,8 +175,10 @@ impl Handler for RecordingHandler {
 
     fn on_refused(&self, device: Option<&DeviceId>, refusal: Refusal, peer: Option<SocketAddr>) {
         self.counters.count_refusal(refusal);
+        let by = device.and_then(|device| self.registrations.refused_by(device, refusal));
         if self.may_record_refusal() {
-            let payload = EventPayload::Refused { reason: refusal.reason(), peer };
+            let by = by.map(|by| by.to_string());
+            let payload = EventPayload::Refused { reason: refusal.reason(), peer, by };
             let at = SystemTime::now();
             self.events.record(Event { at, device: device.cloned(), payload });
         }

@@ -9,6 +9,7 @@
 mod app;
 mod audit_trail;
 mod certificates;
+mod claims;
 mod cli;
 mod clock;
 mod config;
@@ -25,6 +26,7 @@ mod listeners;
 mod metrics;
 mod owner;
 mod preflight;
+mod registrations;
 mod request_memory;
 mod self_signed;
 mod signals;

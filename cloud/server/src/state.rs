@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use fedecks_cloud::auth::{ApiTokens, FailedLogins};
 use fedecks_cloud::{Denylist, Hub};
-use fedecks_store::{AccountStore, AuditStore, ConsumerStore, DeviceStore, MessageStore};
+use fedecks_store::{
+    AccountStore, AuditStore, ClaimStore, Clock, ConsumerStore, DeviceStore, MessageStore,
+    RegistrationStore,
+};
 
 use crate::audit_trail::AuditTrail;
 use crate::config::Config;
@@ -18,12 +21,15 @@ use crate::request_memory::RequestMemory;
 pub(crate) struct AppState {
     pub(crate) hub: Hub,
     pub(crate) accounts: Arc<dyn AccountStore>,
+    pub(crate) claims: Arc<dyn ClaimStore>,
+    pub(crate) registrations: Arc<dyn RegistrationStore>,
     pub(crate) devices: Arc<dyn DeviceStore>,
     pub(crate) messages: Arc<dyn MessageStore>,
     pub(crate) consumers: Arc<dyn ConsumerStore>,
     pub(crate) device_messages: DeviceMessages,
     pub(crate) audit: Arc<dyn AuditStore>,
     pub(crate) audit_trail: AuditTrail,
+    pub(crate) clock: Clock,
     pub(crate) denylist: Denylist,
     pub(crate) tokens: ApiTokens,
     pub(crate) events: EventLog,

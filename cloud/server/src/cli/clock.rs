@@ -100,3 +100,13 @@ fn days_and_time(duration: Duration) -> String {
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     format!("{days} days {hours}:{minutes:02}:{:02}", seconds % 60)
 }
+
+/// The time since 1970, unless the clock is certainly wrong.
+pub(super) fn time_of_clock(config: &Config) -> Result<Duration, CliError> {
+    let (clock, _, _) = clock::open(config);
+    if clock.below_floor() {
+        let (clock, floor) = (utc(clock.now()), utc(clock.floor()));
+        return Err(CliError::ClockBehind { clock, floor });
+    }
+    Ok(clock.since_1970())
+}

@@ -1,6 +1,6 @@
 //! `device`: lists, labels, revokes, blocks and forgets devices.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use fedecks_common::utc;
 use fedecks_protocol::DeviceId;
 use fedecks_store::{
@@ -12,10 +12,11 @@ use tokio::runtime::Runtime;
 use super::error::CliError;
 use super::output::{Format, Output, Row, utc_or_never};
 use super::place::Place;
+use super::registration::{Matching, allow_reregistration, decide, list_approvals, shown};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// List devices (id, first seen, last seen, last revoked, blocked since, label), separated by tabs
+    /// List devices (id, first seen, last seen, last revoked, blocked since, label, registered by), separated by tabs
     ///
     /// A running server records a connecting device within about a second.
     List {
@@ -42,11 +43,13 @@ pub(super) enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Revoke all tokens of a device
+    /// Revoke all tokens of a device, or of all that a claim or an account has registered
     ///
     /// A running server closes the device's connection within about a second. The device has to log in
-    /// with credentials again.
-    Revoke(Shutout),
+    /// with credentials again, which `device allow-reregistration` allows. With --by-claim, --by-account or --devices,
+    /// all devices that meet these conditions are revoked; --dry-run lists them before.
+    #[command(group = ArgGroup::new("which").required(true).multiple(true))]
+    Revoke(Revoke),
     /// Block a device until it is unblocked
     ///
     /// A running server closes the device's connection within about a second. Its token stays valid for
@@ -58,6 +61,39 @@ pub(super) enum Command {
     ///
     /// It is listed again if it logs in with credentials. A blocked device must be unblocked first.
     Forget(Target),
+    /// List devices that wait for an approval (device, claim, since, last seen, address), separated by tabs
+    Approvals {
+        #[command(flatten)]
+        format: Format,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Approve a device that waits: its next login with the same claim registers it
+    Approve(Target),
+    /// Reject a device that waits
+    ///
+    /// It is refused for a day. To refuse it for good, revoke its claim.
+    Reject(Target),
+    /// Allow a device to register again with an account or a claim, once, within a day
+    ///
+    /// For a board that has lost its token. Its tokens stay valid until it registers.
+    AllowReregistration(Target),
+}
+
+#[derive(Args)]
+pub(super) struct Revoke {
+    /// Id of the device
+    #[arg(group = "which")]
+    id: Option<String>,
+    /// Accept the id of a device that the store does not know
+    ///
+    /// For a device that logged in after the backup that was restored, or that never has.
+    #[arg(long, conflicts_with_all = ["by_claim", "by_account", "devices"])]
+    allow_unknown: bool,
+    #[command(flatten)]
+    matching: Matching,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Args)]
@@ -91,9 +127,13 @@ impl Shutout {
 }
 
 impl Target {
+    fn parse(self) -> Result<(DeviceId, Place), CliError> {
+        Ok((DeviceId::new(self.id)?, self.place))
+    }
+
     fn open(self) -> Result<(DeviceId, impl Store, Runtime), CliError> {
-        let device = DeviceId::new(self.id)?;
-        let (store, runtime) = self.place.open_store()?;
+        let (device, place) = self.parse()?;
+        let (store, runtime) = place.open_store()?;
         Ok((device, store, runtime))
     }
 }
@@ -116,8 +156,10 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
             let done = label.map_or("label removed".into(), |label| format!("labelled {label:?}"));
             output.print(&format!("{device}: {done}\n"))
         }
-        Command::Revoke(shutout) => {
-            let (device, store, runtime) = shutout.open()?;
+        Command::Revoke(Revoke { id: None, matching, place, .. }) => matching.revoke(place, output),
+        Command::Revoke(Revoke { id: Some(id), allow_unknown, place, .. }) => {
+            let target = Target { id, place };
+            let (device, store, runtime) = Shutout { allow_unknown, target }.open()?;
             runtime.block_on(store.revoke(&device, &by))?;
             output.print(&format!("{device}: all tokens revoked\n"))
         }
@@ -144,6 +186,10 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
                 _ => Err(CliError::NoDevice(device)),
             }
         }
+        Command::Approvals { format, place } => list_approvals(place, format, output),
+        Command::Approve(target) => decide(target.parse()?, true, output),
+        Command::Reject(target) => decide(target.parse()?, false, output),
+        Command::AllowReregistration(target) => allow_reregistration(target.parse()?, output),
     }
 }
 
@@ -155,7 +201,10 @@ fn list(
     output: &mut Output<'_>,
 ) -> Result<(), CliError> {
     let (store, runtime) = place.open_store()?;
-    output.print_header(format, "ID\tFIRST SEEN\tLAST SEEN\tLAST REVOKED\tBLOCKED SINCE\tLABEL")?;
+    output.print_header(
+        format,
+        "ID\tFIRST SEEN\tLAST SEEN\tLAST REVOKED\tBLOCKED SINCE\tLABEL\tREGISTERED BY",
+    )?;
     runtime.block_on(async {
         loop {
             let page = store.devices_page(&query).await?;
@@ -170,9 +219,10 @@ fn list(
 
 fn row(device: &DeviceRecord) -> Row {
     let DeviceRecord { id, label, first_seen, last_seen, generation, blocked_at, .. } = device;
+    let (registered_by, registration) = shown(device.registration.as_ref());
     let (revoked, blocked) = ((*generation > 0).then(|| utc(*generation)), blocked_at.map(utc));
     let columns = format!(
-        "{id}\t{}\t{}\t{}\t{}\t{}",
+        "{id}\t{}\t{}\t{}\t{}\t{}\t{registered_by}",
         utc_or_never(*first_seen),
         utc_or_never(*last_seen),
         revoked.as_deref().unwrap_or("-"),
@@ -187,6 +237,8 @@ fn row(device: &DeviceRecord) -> Row {
         "last_revoked": revoked,
         "blocked": blocked.is_some(),
         "blocked_since": blocked,
+        "registration": registration,
+        "reregistration_allowed_until": device.reregistration_allowed_until.map(utc),
     });
     Row { columns, json }
 }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use fedecks_cloud::accounts::PasswordError;
 use fedecks_protocol::{DeviceId, InvalidDeviceId};
 use fedecks_store::{
-    FloorFileError, InvalidAccountName, InvalidLabel, InvalidTokenName, StoreError,
+    ClaimId, FloorFileError, InvalidAccountName, InvalidLabel, InvalidTokenName, StoreError,
 };
 
+use crate::claims::InvalidOrder;
 use crate::config::ConfigError;
 use crate::error::ServerError;
 
@@ -56,6 +57,10 @@ pub(super) enum CliError {
     Label(#[from] InvalidLabel),
     #[error(transparent)]
     TokenName(#[from] InvalidTokenName),
+    #[error(transparent)]
+    Order(#[from] InvalidOrder),
+    #[error("{}, line {number}: {error}", file.display())]
+    IdInFile { file: PathBuf, number: usize, error: InvalidDeviceId },
     #[error("no store at {}; check --config, --data-dir and FEDECKS_DATA_DIR", .0.display())]
     NoStore(PathBuf),
     #[error("no such backup: {}", .0.display())]
@@ -70,6 +75,12 @@ pub(super) enum CliError {
     UnknownDevice(DeviceId),
     #[error("the device {0} is blocked, and forgetting it would let it in again: unblock it first")]
     Blocked(DeviceId),
+    #[error("no such claim: {0}")]
+    NoClaim(ClaimId),
+    #[error("the device {0} does not wait for an approval")]
+    NoApproval(DeviceId),
+    #[error("no device matches")]
+    NoMatch,
     #[error("no such API token: {0:?}")]
     NoToken(String),
     #[error("no webhook named {0:?} in the configuration")]
@@ -110,6 +121,8 @@ impl CliError {
             | Self::DeviceId(_)
             | Self::Label(_)
             | Self::TokenName(_)
+            | Self::Order(_)
+            | Self::IdInFile { .. }
             | Self::TerminalOutput => WRONG_USAGE,
             Self::Signal(number) => SIGNAL.saturating_add(u8::try_from(*number).unwrap_or(u8::MAX)),
             Self::Server(_)
@@ -120,6 +133,9 @@ impl CliError {
             | Self::NoDevice(_)
             | Self::UnknownDevice(_)
             | Self::Blocked(_)
+            | Self::NoClaim(_)
+            | Self::NoApproval(_)
+            | Self::NoMatch
             | Self::NoToken(_)
             | Self::NoWebhook(_)
             | Self::ClockBeforeBuild { .. }

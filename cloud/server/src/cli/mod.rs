@@ -5,6 +5,9 @@ mod account;
 mod audit;
 mod backup;
 mod check_config;
+mod claim;
+#[cfg(test)]
+mod claim_tests;
 mod clock;
 mod device;
 mod effective_settings;
@@ -15,6 +18,7 @@ mod logging;
 mod output;
 mod password;
 mod place;
+mod registration;
 mod serve;
 mod store;
 #[cfg(test)]
@@ -71,7 +75,10 @@ enum Command {
     /// Add, change, remove and list the accounts that may register devices
     #[command(subcommand)]
     Account(account::Command),
-    /// List, label, block and forget devices, and revoke their tokens
+    /// Make, list, export and revoke the claims with which devices register themselves
+    #[command(subcommand)]
+    Claim(claim::Command),
+    /// List, label, block, approve and forget devices, and revoke their tokens
     #[command(subcommand)]
     Device(device::Command),
     /// Add, list and revoke the tokens of clients of the HTTP API
@@ -139,6 +146,7 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
         Command::CheckConfig(arguments) => check_config::run(arguments, output),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Account(command) => account::run(command, output),
+        Command::Claim(command) => claim::run(command, output),
         Command::Device(command) => device::run(command, output),
         Command::Token(command) => token::run(command, output),
         Command::Audit(command) => audit::run(command, output),

@@ -13,7 +13,7 @@ use super::*;
 use crate::config::Overrides;
 
 /// What a command prints. It finds its store in `folder`.
-fn run(folder: &Path, arguments: &[&str]) -> Result<String, CliError> {
+pub(super) fn run(folder: &Path, arguments: &[&str]) -> Result<String, CliError> {
     run_on(folder, arguments, false)
 }
 
@@ -29,12 +29,12 @@ fn run_on(folder: &Path, arguments: &[&str], is_terminal: bool) -> Result<String
     Ok(String::from_utf8(printed).unwrap())
 }
 
-fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+pub(super) fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
     Cli::try_parse_from([&["fedecks-cloud"], arguments].concat())
 }
 
 /// The message of a command that fails with exit code 1.
-fn failure(folder: &Path, arguments: &[&str]) -> String {
+pub(super) fn failure(folder: &Path, arguments: &[&str]) -> String {
     let error = run(folder, arguments).unwrap_err();
     assert_eq!(error.exit_code(), 1, "{arguments:?}: {error}");
     error.to_string()
@@ -91,7 +91,11 @@ fn lists_begin_with_a_header_on_a_terminal() {
     add_account(folder.path(), "marvin");
     for (list, header) in [
         ("account", "NAME\tADDED\n"),
-        ("device", "ID\tFIRST SEEN\tLAST SEEN\tLAST REVOKED\tBLOCKED SINCE\tLABEL\n"),
+        (
+            "device",
+            "ID\tFIRST SEEN\tLAST SEEN\tLAST REVOKED\tBLOCKED SINCE\tLABEL\tREGISTERED BY\n",
+        ),
+        ("claim", "ID\tDEVICES\tSTATE\tUSED\tEXPIRES\tADDED\tLABEL\tNOTE\n"),
         ("token", "NAME\tROLES\tDEVICES\tADDED\tEXPIRES\tLAST USED\n"),
         ("audit", "TIME\tWHO\tWHAT\tDEVICE\tDETAIL\tADDRESS\n"),
     ] {

@@ -9,11 +9,10 @@ use fedecks_store::{
 };
 use serde_json::json;
 
+use super::clock::time_of_clock;
 use super::error::CliError;
 use super::output::{Format, Output, Row, print_notice, utc_or_never};
 use super::place::{Place, create_store};
-use crate::clock;
-use crate::config::Config;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -91,16 +90,6 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
             output.print(&format!("{name}: API token revoked\n"))
         }
     }
-}
-
-/// The time since 1970, unless the clock is certainly wrong.
-fn time_of_clock(config: &Config) -> Result<Duration, CliError> {
-    let (clock, _, _) = clock::open(config);
-    if clock.below_floor() {
-        let (clock, floor) = (utc(clock.now()), utc(clock.floor()));
-        return Err(CliError::ClockBehind { clock, floor });
-    }
-    Ok(clock.since_1970())
 }
 
 fn row(token: &ApiToken) -> Row {

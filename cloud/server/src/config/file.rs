@@ -16,8 +16,8 @@ use super::keys;
 use super::plain;
 use super::secret::Secret;
 use super::sections::{
-    Audit, Drain, Events, Limits, Listener, Log, PreviousKey, Sessions, Tls, Tokens, Webhook,
-    listeners,
+    Audit, Drain, Events, Limits, Listener, Log, PreviousKey, Registration, Sessions, Tls, Tokens,
+    Webhook, listeners,
 };
 
 /// The file as it is, with the defaults of the sections. What depends on more than one key is not
@@ -41,6 +41,7 @@ pub(super) struct ConfigFile {
     pub(super) previous_key: Vec<PreviousKey>,
     pub(super) tls: Tls,
     pub(super) tokens: Tokens,
+    pub(super) registration: Registration,
     pub(super) sessions: Sessions,
     pub(super) limits: Limits,
     pub(super) drain: Drain,

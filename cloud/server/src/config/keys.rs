@@ -27,6 +27,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("tls.self_signed", Kind::Flag),
     ("tokens.lifetime", Kind::Text),
     ("tokens.refresh", Kind::Text),
+    ("registration.may_reregister", Kind::Flag),
     ("sessions.heartbeat", Kind::Text),
     ("sessions.idle_timeout", Kind::Text),
     ("sessions.token_grace", Kind::Text),

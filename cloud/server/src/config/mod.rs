@@ -26,8 +26,8 @@ use fedecks_store::StoreOptions;
 pub(crate) use error::ConfigError;
 pub(crate) use secret::{SALT_BYTES, SECRET_BYTES, Secret};
 pub(crate) use sections::{
-    ClientCertificates, Drain, Events, Listener, Log, LogFormat, Secrets, Service, Sessions,
-    TlsChoice, Tokens, Webhook,
+    ClientCertificates, Drain, Events, Listener, Log, LogFormat, Registration, Secrets, Service,
+    Sessions, TlsChoice, Tokens, Webhook,
 };
 pub(crate) use values::parse_address;
 pub(crate) use warnings::of_environment as warning_of_environment;
@@ -53,6 +53,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) secrets: Secrets,
     pub(crate) tokens: Tokens,
+    pub(crate) registration: Registration,
     pub(crate) sessions: Sessions,
     pub(crate) limits: ServeLimits,
     pub(crate) failed_logins: FailedLoginLimits,
@@ -137,6 +138,7 @@ impl Config {
             secrets: Secrets::check(key, file.previous_key, &data_dir, sources)?,
             data_dir,
             tokens: file.tokens,
+            registration: file.registration,
             limits: limits.serve_limits(),
             failed_logins: limits.failed_logins(),
             request_memory: limits.request_memory(),
@@ -154,8 +156,14 @@ impl Config {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let of_network =
             warnings::of_network(&self.listeners, &self.trusted_proxies, &self.webhooks);
-        [&*self.file_warnings, &warnings::of_secret_files(&self.secret_files()), &of_network]
-            .concat()
+        let of_registration = warnings::of_registration(&self.registration);
+        [
+            &*self.file_warnings,
+            &warnings::of_secret_files(&self.secret_files()),
+            &of_network,
+            &of_registration,
+        ]
+        .concat()
     }
 
     /// What keeps the server from starting if it runs as another user than root.

@@ -13,7 +13,7 @@ use fedecks_cloud::serve::IpNet;
 use super::error::ConfigSources;
 use super::file::ConfigFile;
 use super::keys;
-use super::sections::{Listener, Service, TlsChoice, Webhook};
+use super::sections::{Listener, Registration, Service, TlsChoice, Webhook};
 
 /// Names the file; the configuration does not contain it.
 const CONFIG_VARIABLE: &str = "FEDECKS_CONFIG";
@@ -111,6 +111,13 @@ pub(super) fn of_network(
         format!("webhook {name}: http:// sends events over the network in plaintext; use https://")
     }));
     warnings
+}
+
+/// Of who may become a device that exists.
+pub(super) fn of_registration(registration: &Registration) -> Vec<String> {
+    let warning = "registration.may_reregister is true: anyone who has the password of an account, or a claim for \
+                   several devices, can replace any device by logging in with its id; for trials only";
+    registration.may_reregister.then(|| warning.to_owned()).into_iter().collect()
 }
 
 /// A listener that others on the network reach without TLS.

@@ -1,6 +1,6 @@
 //! An event: something that happened to a device. Its JSON is in `json.rs`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -42,8 +42,12 @@ pub(crate) enum EventPayload {
     RawSent { id: Tag, by: String, assurance: Assurance, bytes: Bytes },
     /// A kept message to a device has its final state.
     MessageSettled { id: Tag, state: DownState },
-    /// A connection was refused.
-    Refused { reason: &'static str, peer: Option<SocketAddr> },
+    /// A device was registered: its id is new, or an operator has allowed it to register again.
+    Registered { by: String, address: Option<IpAddr> },
+    /// A registered device that had lost its token has come back with its claim or certificate.
+    Returned { by: String, address: Option<IpAddr> },
+    /// A connection was refused. `by` is what it named: an account, or a claim.
+    Refused { reason: &'static str, peer: Option<SocketAddr>, by: Option<String> },
     /// A device's tokens were revoked.
     Revoked,
     /// A device is refused from now on.
@@ -97,6 +101,8 @@ impl Event {
             EventPayload::Sent { .. } => EventKind::Sent,
             EventPayload::RawSent { .. } => EventKind::RawSent,
             EventPayload::MessageSettled { .. } => EventKind::MessageSettled,
+            EventPayload::Registered { .. } => EventKind::Registered,
+            EventPayload::Returned { .. } => EventKind::Returned,
             EventPayload::Refused { .. } => EventKind::Refused,
             EventPayload::Revoked => EventKind::Revoked,
             EventPayload::Blocked => EventKind::Blocked,
@@ -138,9 +144,10 @@ impl Event {
             EventPayload::RawMessage(bytes) | EventPayload::KeptRawMessage(_, bytes) => bytes.len(),
             EventPayload::RawSent { by, bytes, .. } => by.len() + bytes.len(),
             EventPayload::Disconnected { reason, .. } => reason.len(),
+            EventPayload::Registered { by, .. } | EventPayload::Returned { by, .. } => by.len(),
+            EventPayload::Refused { by, .. } => by.as_ref().map_or(0, String::len),
             EventPayload::Connected { .. }
             | EventPayload::MessageSettled { .. }
-            | EventPayload::Refused { .. }
             | EventPayload::Revoked
             | EventPayload::Blocked
             | EventPayload::Unblocked => 0,

@@ -37,16 +37,20 @@ impl Event {
             EventPayload::Connected { .. } => CONNECTION,
             EventPayload::Disconnected { reason, .. } => CONNECTION + text_length(reason),
             EventPayload::MessageSettled { .. } => MESSAGE_ID,
-            EventPayload::Refused { .. }
-            | EventPayload::Revoked
-            | EventPayload::Blocked
-            | EventPayload::Unblocked => 0,
+            EventPayload::Registered { by, .. } | EventPayload::Returned { by, .. } => {
+                ADDRESS + text_length(by)
+            }
+            EventPayload::Refused { by, .. } => by.as_deref().map_or(4, text_length),
+            EventPayload::Revoked | EventPayload::Blocked | EventPayload::Unblocked => 0,
         }
     }
 }
 
 /// The length of the id of a connection, at most.
 const CONNECTION: usize = 33;
+
+/// The length of an address, at most.
+const ADDRESS: usize = 48;
 
 /// The length of a message's id and assurance with their keys.
 const MESSAGE_ID: usize = 64;
@@ -135,9 +139,14 @@ impl Serialize for Identified<'_> {
                 map.serialize_entry("state", state.as_str())?;
                 map.serialize_entry("reason", &state.reason())?;
             }
-            EventPayload::Refused { reason, peer } => {
+            EventPayload::Registered { by, address } | EventPayload::Returned { by, address } => {
+                map.serialize_entry("by", by)?;
+                map.serialize_entry("address", address)?;
+            }
+            EventPayload::Refused { reason, peer, by } => {
                 map.serialize_entry("reason", reason)?;
                 map.serialize_entry("peer", peer)?;
+                map.serialize_entry("by", by)?;
             }
             EventPayload::Revoked | EventPayload::Blocked | EventPayload::Unblocked => {}
         }
@@ -190,9 +199,14 @@ mod tests {
         let kept = json(Some("kitchen-1"), EventPayload::KeptRawMessage(kept, b"hello"[..].into()));
         let end = r#""kept":{"id":"000000000000001a","lane":"urgent","redelivered":true,"sent_at":"2023-11-14T22:13:20.123Z"},"bytes":"aGVsbG8="}"#;
         assert!(kept.ends_with(end), "{kept}");
-        let refused = json(None, EventPayload::Refused { reason: "missing-header", peer: None });
-        let end = r#""device":null,"reason":"missing-header","peer":null}"#;
+        let reason = "missing-header";
+        let refused = json(None, EventPayload::Refused { reason, peer: None, by: None });
+        let end = r#""device":null,"reason":"missing-header","peer":null,"by":null}"#;
         assert!(refused.ends_with(end), "{refused}");
+        let (by, address) = ("claim:1f2e3d4c5b6a".to_owned(), Some([192, 0, 2, 1].into()));
+        let returned = json(Some("kitchen-1"), EventPayload::Returned { by, address });
+        let end = r#""kind":"returned","device":"kitchen-1","by":"claim:1f2e3d4c5b6a","address":"192.0.2.1"}"#;
+        assert!(returned.ends_with(end), "{returned}");
     }
 
     #[test]

@@ -272,7 +272,7 @@ mod tests {
     fn a_filter_selects_devices_and_kinds() {
         let (log, _) = log();
         ["site-1", "site-2", "shop-1"].iter().for_each(|device| log.record(event(device, 0)));
-        let payload = EventPayload::Refused { reason: "malformed", peer: None };
+        let payload = EventPayload::Refused { reason: "malformed", peer: None, by: None };
         log.record(Event { device: None, payload, ..event("x", 0) });
         let patterns = ["site-*", "*-1"].map(|pattern| DevicePattern::new(pattern).unwrap());
         let kinds = [EventKind::Connected, EventKind::Refused];

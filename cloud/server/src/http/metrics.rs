@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use fedecks_cloud::serve::Peer;
 use fedecks_store::Role;
-use http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use http::header::{CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue, Method};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
+use super::accept;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::reading::reading;
@@ -48,25 +49,9 @@ fn answer(state: &AppState, headers: &HeaderMap, peer: &Peer) -> Result<Response
     Ok(response)
 }
 
-/// Whether the header Accept asks for OpenMetrics, and no less than for the older text (RFC 9110, 12.5.1).
+/// Whether the header Accept asks for OpenMetrics, and no less than for the older text (see `accept`).
 fn prefers_open_metrics(headers: &HeaderMap) -> bool {
-    let accepted = || {
-        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).filter_map(quality)
-    };
-    let of = |wanted: &str| {
-        let named = accepted().filter(|(kind, _)| kind.eq_ignore_ascii_case(wanted));
-        named.map(|(_, quality)| quality).reduce(f32::max)
-    };
-    let open = of("application/openmetrics-text").unwrap_or(0.0);
-    let text = of("text/plain").or_else(|| of("text/*")).or_else(|| of("*/*")).unwrap_or(0.0);
+    let open = accept::quality(headers, &["application/openmetrics-text"]).unwrap_or(0.0);
+    let text = accept::quality(headers, &["text/plain", "text/*", "*/*"]).unwrap_or(0.0);
     open > 0.0 && open >= text
-}
-
-/// A type and its quality from 0 to 1, unless that is malformed.
-fn quality(accepted: &str) -> Option<(&str, f32)> {
-    let mut parts = accepted.split(';').map(str::trim);
-    let kind = parts.next()?;
-    let quality = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-    Some((kind, quality.map_or(Some(1.0), |quality| quality.parse().ok())?))
 }

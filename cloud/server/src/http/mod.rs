@@ -1,5 +1,6 @@
 //! Everything that the server answers over HTTP. `root` puts it together.
 
+mod accept;
 mod api;
 mod browser_session;
 mod caller;

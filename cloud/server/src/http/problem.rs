@@ -70,6 +70,8 @@ codes! {
     DeviceNotFound => NOT_FOUND, "device-not-found", "Device not found";
     MessageNotFound => NOT_FOUND, "message-not-found", "Message not found";
     AccountNotFound => NOT_FOUND, "account-not-found", "Account not found";
+    ClaimNotFound => NOT_FOUND, "claim-not-found", "Claim not found";
+    ApprovalNotFound => NOT_FOUND, "approval-not-found", "No such device waits for an approval";
     ConsumerNotFound => NOT_FOUND, "consumer-not-found", "Consumer not found";
     MethodNotAllowed => METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed";
     DeviceNotConnected => CONFLICT, "device-not-connected", "The device is not connected";
@@ -81,6 +83,7 @@ codes! {
     AlreadySettled => CONFLICT, "already-settled", "The message has its final state already";
     ConsumerOfOtherDevices => CONFLICT, "consumer-of-other-devices", "The consumer reads the messages of other devices";
     TooManyConsumers => CONFLICT, "too-many-consumers", "Too many consumers";
+    TooManyClaims => CONFLICT, "too-many-claims", "Too many claims";
     BeyondLog => CONFLICT, "beyond-log", "The log has not come that far";
     AccountExists => CONFLICT, "account-exists", "The account already exists";
     BodyTooBig => PAYLOAD_TOO_LARGE, "body-too-big", "The body is too large";

@@ -84,8 +84,17 @@ async fn every_list_and_status_is_printed_as_json() {
     assert_eq!((keys(&accounts[0]), &accounts[0]["name"]), (vec!["created", "name"], &json!(USER)));
     let devices = objects(program, &["device", "list"]).await;
     let [device] = &devices[..] else { panic!("{devices:?}") };
-    let expected =
-        ["blocked", "blocked_since", "first_seen", "id", "label", "last_revoked", "last_seen"];
+    let expected = [
+        "blocked",
+        "blocked_since",
+        "first_seen",
+        "id",
+        "label",
+        "last_revoked",
+        "last_seen",
+        "registration",
+        "reregistration_allowed_until",
+    ];
     assert_eq!(keys(device), expected);
     assert_eq!((&device["id"], &device["blocked"]), (&json!("nerves-1"), &json!(true)));
     assert_eq!((&device["label"], &device["last_revoked"]), (&Value::Null, &Value::Null));
@@ -113,7 +122,7 @@ async fn every_list_and_status_is_printed_as_json() {
 async fn a_list_without_entries_is_empty_as_json() {
     let program = CloudProgram::configured(PROGRAM, "");
     program.run(&["store", "init"], "").await;
-    for list in ["account", "device", "token", "audit"] {
+    for list in ["account", "device", "claim", "token", "audit"] {
         assert_eq!(program.run(&[list, "list", "--json"], "").await, "", "{list}");
     }
 }

@@ -300,6 +300,11 @@ async fn the_event_stream_has_messages_refusals_and_resumes_by_id() {
     let mut stream = http.events("/api/v1/events?device=kitchen-*").await;
     let device = server.device("kitchen-1").await;
     let _other = server.device("hall-1").await;
+    let registered = stream.next().await;
+    assert_eq!(
+        (&registered["kind"], &registered["by"]),
+        (&json!("registered"), &json!("account:marvin"))
+    );
     let connected = stream.next().await;
     assert_eq!(connected["kind"], "connected");
     device.client.send(&"hello").await.unwrap();
@@ -326,6 +331,7 @@ async fn the_event_stream_has_messages_refusals_and_resumes_by_id() {
     let event = refused.next().await;
     assert_eq!(event["device"], "cellar-1");
     assert_eq!(event["reason"], "bad-credentials");
+    assert_eq!(event["by"], "account:marvin");
 }
 
 #[tokio::test]
@@ -334,7 +340,7 @@ async fn a_stream_has_the_tokens_devices_and_ends_with_the_token() {
     let token = server.add_token("site", &[Read], Some("site-*")).await;
     let http = server.http().token(&token);
     assert_eq!(http.get("/api/v1/token").await.json()["name"], "site");
-    let mut stream = http.events("/api/v1/events").await;
+    let mut stream = http.events("/api/v1/events?kind=connected&kind=message").await;
     let unseen = server.device("shop-1").await;
     let seen = server.device("site-1").await;
     assert_eq!(stream.next().await["device"], "site-1");

@@ -87,7 +87,7 @@ async fn sign_ins_logins_and_refused_changes_are_recorded() {
     for (filter, action, by, device, detail) in [
         ("&class=sign-ins", "signed-in", by, Value::Null, Value::Null),
         ("&class=sign-ins&by=token:reader", "signed-out", by, Value::Null, Value::Null),
-        ("&class=logins", "logged-in", "account:marvin", "kitchen-1".into(), Value::Null),
+        ("&class=logins", "registered", "account:marvin", "kitchen-1".into(), Value::Null),
         ("&device=kitchen-1", "change-refused", by, "kitchen-1".into(), role.into()),
         ("&class=refusals", "change-refused", by, Value::Null, csrf.into()),
     ] {

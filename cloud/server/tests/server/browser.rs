@@ -122,13 +122,13 @@ async fn a_device_is_labelled_blocked_unblocked_and_revoked() {
     let state = |word: &str| format!("document.querySelector('.state')?.textContent === '{word}'");
     browser.until(&state("connected")).await;
     live(&browser).await;
-    browser.until("document.querySelectorAll('.details time').length === 3").await;
+    browser.until("document.querySelectorAll('.details time').length === 4").await;
     browser.value("document.getElementById('label').focus()").await;
     browser.type_keys(&["Second floor", ENTER]).await;
     browser.until("document.querySelector('.details dd').textContent === 'Second floor'").await;
     // Those of older versions may have marks of direction.
     let isolated = "[...document.querySelectorAll('.details dd bdi, h1 bdi')].map((one) => one.textContent).join()";
-    assert_eq!(browser.value(isolated).await, "kitchen-1,Second floor");
+    assert_eq!(browser.value(isolated).await, "kitchen-1,Second floor,account:marvin");
 
     browser.press("Block").await;
     browser.press("Cancel").await;

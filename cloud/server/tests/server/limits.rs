@@ -25,6 +25,7 @@ const NO_LIMITS: &[&str] = &[
     "log.format",
     "log.level",
     "path",
+    "registration.may_reregister",
     "salt",
     "salt_file",
     "secret",

@@ -107,6 +107,11 @@ pub(crate) async fn everything_goes_through(server: &Server, proxy: &Proxy) {
     // The device socket, and its events without delay.
     let mut device = proxy.device("kitchen-1").await;
     device.login().await;
+    let registered = events.next().await;
+    assert_eq!(
+        (&registered["kind"], &registered["address"]),
+        (&"registered".into(), &"127.0.0.1".into())
+    );
     let connected = events.next().await;
     assert_eq!(connected["kind"], "connected");
     assert_eq!(connected["device"], "kitchen-1");

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use warp::reply::Response;
 
-use super::devices::{Device, unrecorded};
+use super::devices::Device;
 use super::input::Parameter;
 use super::paging::{self, CURSOR, LIMIT};
 use super::presence::{connected_devices, connected_since, first_by_id};
@@ -135,7 +135,7 @@ impl Page {
                 records.into_iter().map(|record| (record.id.clone(), record)).collect();
             for presence in chunk {
                 let id = &presence.device;
-                let record = records.remove(id).unwrap_or_else(|| unrecorded(id.clone()));
+                let record = records.remove(id).unwrap_or_else(|| DeviceRecord::new(id.clone()));
                 if matches(&query, &record) {
                     devices.push((record, Some(presence.connection.connected_at())));
                 }

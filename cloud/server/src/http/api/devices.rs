@@ -2,10 +2,9 @@
 
 use std::time::SystemTime;
 
-use fedecks_cloud::DeviceId;
 use fedecks_common::{utc, utc_millis};
 use fedecks_protocol::{CloseCode, CloseReason};
-use fedecks_store::{AuditAction, DeviceRecord, ForgetOutcome, Role, check_label};
+use fedecks_store::{AuditAction, DeviceRecord, ForgetOutcome, Registration, Role, check_label};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -88,6 +87,25 @@ pub(super) struct Device {
     /// When it was blocked; null if it is not blocked.
     #[schema(required, format = DateTime)]
     blocked_since: Option<String>,
+    /// By what it was registered last; null if that is not known.
+    #[schema(required)]
+    registration: Option<DeviceRegistration>,
+    /// Until when it may register again, once; null if an operator has not allowed it.
+    #[schema(required, format = DateTime)]
+    reregistration_allowed_until: Option<String>,
+}
+
+/// By what a device was registered, when and from where.
+#[derive(Debug, Serialize, ToSchema)]
+struct DeviceRegistration {
+    /// `account:` and a name, `claim:` and the id of a claim, `certificate:` and the SHA-256 of its public key, or
+    /// `other`.
+    by: String,
+    #[schema(format = DateTime)]
+    at: String,
+    /// From which address; null if unknown.
+    #[schema(required)]
+    address: Option<String>,
 }
 
 /// A change of a device.
@@ -111,13 +129,17 @@ impl Device {
             last_seen: record.last_seen.map(utc),
             blocked: record.blocked_at.is_some(),
             blocked_since: record.blocked_at.map(utc),
+            registration: record.registration.map(DeviceRegistration::new),
+            reregistration_allowed_until: record.reregistration_allowed_until.map(utc),
         }
     }
 }
 
-/// The record of a device that is connected but not in the store yet.
-pub(super) fn unrecorded(id: DeviceId) -> DeviceRecord {
-    DeviceRecord::new(id)
+impl DeviceRegistration {
+    fn new(of: Registration) -> Self {
+        let address = of.address.map(|address| address.to_string());
+        Self { by: of.by.to_string(), at: utc(of.at), address }
+    }
 }
 
 async fn get(caller: Caller, request: Request) -> Result<Response, Problem> {
@@ -125,7 +147,8 @@ async fn get(caller: Caller, request: Request) -> Result<Response, Problem> {
     let since = connected_since(&request.state, &id).await?;
     let record = match request.state.devices.device(&id).await? {
         Some(record) => record,
-        None if since.is_some() => unrecorded(id),
+        // It is connected, but not in the store yet.
+        None if since.is_some() => DeviceRecord::new(id),
         None => return Err(Problem::device_not_found()),
     };
     Ok(json_response(&Device::new(record, since)))

@@ -129,6 +129,11 @@ fn described(kind: EventKind, schemas: &mut Schemas) -> Described {
         )
     };
     let by = || ("by", text("Who sent it: `token:` and the name of an API token"));
+    let registered_by = || ("by", text(REGISTERED_BY));
+    let address = || {
+        let about = "The address of the device; null if unknown";
+        ("address", json!({ "type": ["string", "null"], "description": about }))
+    };
     let message_id = || ("message_id", message_id());
     let assurance = || ("assurance", assurance());
     let kept = || ("kept", kept());
@@ -172,10 +177,32 @@ fn described(kind: EventKind, schemas: &mut Schemas) -> Described {
             "A kept message to a device has its final state",
             vec![message_id(), ("state", settled_state()), ("reason", drop_reason())],
         ),
+        EventKind::Registered => (
+            "RegisteredEvent",
+            "A device was registered: its id is new, or an operator has allowed it to register again",
+            vec![registered_by(), address()],
+        ),
+        EventKind::Returned => (
+            "ReturnedEvent",
+            "A device that had lost its token has come back with its claim or certificate. Its earlier tokens are \
+             revoked",
+            vec![registered_by(), address()],
+        ),
         EventKind::Refused => (
             "RefusedEvent",
             "A connection was refused. 20 per second are reported, with a burst of 20",
-            vec![("reason", text("For programs, such as `bad-credentials`")), peer()],
+            vec![
+                ("reason", text("For programs, such as `bad-credentials`")),
+                peer(),
+                (
+                    "by",
+                    json!({
+                        "type": ["string", "null"],
+                        "description": "What it presented, unverified: `account:` and a name, or `claim:` and the id \
+                                        of a claim; null if it presented neither",
+                    }),
+                ),
+            ],
         ),
         EventKind::Revoked => ("RevokedEvent", "A device's tokens were revoked", vec![]),
         EventKind::Blocked => ("BlockedEvent", "A device was blocked", vec![]),
@@ -183,6 +210,10 @@ fn described(kind: EventKind, schemas: &mut Schemas) -> Described {
     };
     Described { name, about, fields }
 }
+
+/// By what a device was registered.
+const REGISTERED_BY: &str = "By what: `account:` and a name, `claim:` and the id of a claim, `certificate:` and the \
+                             SHA-256 of its public key, or `other`";
 
 /// The id under which an event and all its copies are recorded.
 fn event_id() -> Value {
@@ -307,7 +338,9 @@ mod tests {
                 let state = DownState::Dropped(DropReason::Replaced);
                 EventPayload::MessageSettled { id, state }
             }
-            EventKind::Refused => EventPayload::Refused { reason: "blocked", peer: None },
+            EventKind::Registered => EventPayload::Registered { by, address: None },
+            EventKind::Returned => EventPayload::Returned { by, address: None },
+            EventKind::Refused => EventPayload::Refused { reason: "blocked", peer: None, by: None },
             EventKind::Revoked => EventPayload::Revoked,
             EventKind::Blocked => EventPayload::Blocked,
             EventKind::Unblocked => EventPayload::Unblocked,

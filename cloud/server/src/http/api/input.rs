@@ -18,6 +18,7 @@ pub(super) enum ParameterKind {
     Number(usize),
     EventKind,
     AuditClass,
+    ClaimState,
     Lane,
     /// The name of a consumer of the message log.
     Consumer,
@@ -28,6 +29,8 @@ pub(super) enum ParameterKind {
 /// What a body may be.
 pub(super) enum Accepts {
     Json(Named),
+    /// JSON of up to this number of bytes.
+    LargeJson(Named, usize),
     /// Any JSON, as a message.
     Message,
     /// Any bytes, as a message.
@@ -47,14 +50,14 @@ impl Parameter {
 impl Accepts {
     pub(super) fn media_type(&self) -> &'static str {
         match self {
-            Self::Json(_) | Self::Message => "application/json",
+            Self::Json(_) | Self::LargeJson(..) | Self::Message => "application/json",
             Self::Bytes => "application/octet-stream",
         }
     }
 
     pub(super) fn is_message(&self) -> bool {
         match self {
-            Self::Json(_) => false,
+            Self::Json(_) | Self::LargeJson(..) => false,
             Self::Message | Self::Bytes => true,
         }
     }

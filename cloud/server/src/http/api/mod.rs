@@ -2,7 +2,9 @@
 //! document is generated from it.
 
 mod accounts;
+mod approvals;
 mod audit;
+mod claims;
 mod device_list;
 mod device_messages;
 mod device_requests;
@@ -22,6 +24,7 @@ mod presence;
 mod received;
 mod refusal;
 mod request;
+mod revocations;
 mod route;
 mod schemas;
 mod table;

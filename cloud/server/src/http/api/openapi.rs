@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fedecks_protocol::Lane;
-use fedecks_store::AuditClass;
+use fedecks_store::{AuditClass, ClaimState};
 use serde_json::{Map, Value, json};
 
 use super::event_schemas;
@@ -114,6 +114,7 @@ fn path_parameter(name: &str, schemas: &mut Schemas) -> Value {
             let schema = schemas.add("MessageId", event_schemas::message_id());
             ("The message's id", schema, "8c3f0b6a19d24e57")
         }
+        "claim" => ("The claim's id", schemas.claim_id(), "1f2e3d4c5b6a"),
         "consumer" => ("The consumer's name", schemas.consumer_name(), "crm"),
         _ => ("The account's name", schemas.account_name(), "marvin"),
     };
@@ -142,6 +143,11 @@ fn parameter_in(place: &str, parameter: &Parameter, schemas: &mut Schemas) -> Va
             let words: Vec<_> = AuditClass::ALL.iter().map(|class| class.as_str()).collect();
             schemas.add("AuditClass", json!({ "type": "string", "enum": words }))
         }
+        ParameterKind::ClaimState => {
+            let words = ClaimState::ALL.iter().map(|state| state.as_str());
+            let words: Vec<_> = words.collect();
+            schemas.add("ClaimState", json!({ "type": "string", "enum": words }))
+        }
         ParameterKind::Lane => {
             let words = Lane::ALL.map(Lane::as_str);
             schemas.add("Lane", json!({ "type": "string", "enum": words }))
@@ -165,7 +171,7 @@ fn parameter_in(place: &str, parameter: &Parameter, schemas: &mut Schemas) -> Va
 
 fn content(body: &Accepts, schemas: &mut Schemas) -> Value {
     let schema = match body {
-        Accepts::Json(schema) => schema(schemas),
+        Accepts::Json(schema) | Accepts::LargeJson(schema, _) => schema(schemas),
         Accepts::Message => schemas.message(),
         Accepts::Bytes => json!({ "type": "string", "format": "binary" }),
     };
@@ -175,7 +181,7 @@ fn content(body: &Accepts, schemas: &mut Schemas) -> Value {
 fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     let (media_type, schema) = match &route.success.content {
         Content::Nothing => ("", Value::Null),
-        Content::Json(schema) => ("application/json", schema(schemas)),
+        Content::Json(schema) | Content::JsonOrCsv(schema) => ("application/json", schema(schemas)),
         Content::EventStream => {
             event_schemas::stream_event(schemas);
             ("text/event-stream", json!({ "type": "string" }))
@@ -184,6 +190,9 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     let mut success = json!({ "description": route.success.about });
     if !media_type.is_empty() {
         success["content"] = json!({ media_type: { "schema": schema } });
+    }
+    if matches!(route.success.content, Content::JsonOrCsv(_)) {
+        success["content"]["text/csv"] = json!({ "schema": { "type": "string" } });
     }
     let mut responses = Map::from_iter([(route.success.status.to_string(), success)]);
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();

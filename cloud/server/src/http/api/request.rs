@@ -16,6 +16,7 @@ use serde_json::error::Category;
 
 use super::input::{Accepts, Parameter};
 use super::memory;
+use crate::http::accept;
 use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::request_memory::Held;
@@ -28,6 +29,8 @@ pub(crate) struct Request {
     query: Vec<(String, String)>,
     pub(super) last_event_id: Option<String>,
     pub(super) idempotency_keys: Vec<HeaderValue>,
+    /// Whether the client prefers CSV to JSON.
+    pub(super) prefers_csv: bool,
     /// Complete, and empty if the route takes none.
     pub(super) body: Bytes,
     /// The memory that the body takes, and what it becomes.
@@ -64,8 +67,19 @@ impl Request {
         let last_event_id =
             headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         let idempotency_keys = headers.get_all("idempotency-key").iter().cloned().collect();
-        let state = state.clone();
-        Ok(Self { state, path_values, query, last_event_id, idempotency_keys, body, held })
+        let quality = |types: &[&str]| accept::quality(headers, types).unwrap_or(0.0);
+        let csv = quality(&["text/csv", "text/*"]);
+        let prefers_csv = csv > 0.0 && csv >= quality(&["application/json", "application/*"]);
+        Ok(Self {
+            state: state.clone(),
+            path_values,
+            query,
+            last_event_id,
+            idempotency_keys,
+            prefers_csv,
+            body,
+            held,
+        })
     }
 
     /// The first parameter in the path.
@@ -246,6 +260,7 @@ pub(super) async fn read_body<C: Buf>(
     let frame = state.config.sessions.max_frame as usize;
     let max = match expected {
         Accepts::Json(_) => MAX_BODY,
+        Accepts::LargeJson(_, most) => *most,
         Accepts::Message => frame.saturating_mul(JSON_FACTOR),
         Accepts::Bytes => frame,
     };
@@ -294,7 +309,7 @@ fn other_media_type(expected: &Accepts, kind: &str, essence: &str) -> Problem {
         Accepts::Bytes if essence == Accepts::Message.media_type() => {
             problem.and("JSON is sent to /devices/{id}/messages")
         }
-        Accepts::Json(_) | Accepts::Message | Accepts::Bytes => problem,
+        Accepts::Json(_) | Accepts::LargeJson(..) | Accepts::Message | Accepts::Bytes => problem,
     }
 }
 

@@ -64,6 +64,8 @@ pub(super) struct Success {
 pub(super) enum Content {
     Nothing,
     Json(Named),
+    /// JSON, or the same as CSV if the client prefers that.
+    JsonOrCsv(Named),
     EventStream,
 }
 
@@ -137,6 +139,10 @@ impl Route {
 
     pub(super) const fn takes<T: ToSchema>(self) -> Self {
         self.body(Accepts::Json(Schemas::of::<T>))
+    }
+
+    pub(super) const fn takes_large<T: ToSchema>(self, most: usize) -> Self {
+        self.body(Accepts::LargeJson(Schemas::of::<T>, most))
     }
 
     pub(super) const fn success(

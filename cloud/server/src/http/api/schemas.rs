@@ -54,6 +54,15 @@ impl Schemas {
         self.add("AccountName", schema)
     }
 
+    pub(super) fn claim_id(&mut self) -> Value {
+        let schema = json!({
+            "type": "string",
+            "description": "The id of a claim, which is not secret",
+            "pattern": "^[0-9a-f]{12}$",
+        });
+        self.add("ClaimId", schema)
+    }
+
     pub(super) fn consumer_name(&mut self) -> Value {
         let schema = json!({
             "type": "string",

@@ -12,8 +12,8 @@ use warp::reply::Response;
 use super::route::{Content, Handler, PREFIX, Resource, Route};
 use super::schemas::Schemas;
 use super::{
-    accounts, audit, device_list, device_messages, device_requests, devices, events, history,
-    message_consumers, messages, openapi, presence, received, tokens,
+    accounts, approvals, audit, claims, device_list, device_messages, device_requests, devices,
+    events, history, message_consumers, messages, openapi, presence, received, revocations, tokens,
 };
 use crate::http::problem::{Code, Problem};
 use crate::http::response::json_text;
@@ -22,7 +22,7 @@ static TABLE: &[Resource] = &[
     Resource {
         tag: "devices",
         about: "The known devices, and what can be done to them",
-        routes: &[device_list::ROUTES, devices::ROUTES],
+        routes: &[device_list::ROUTES, devices::ROUTES, revocations::ROUTES],
     },
     Resource {
         tag: "messages",
@@ -46,6 +46,11 @@ static TABLE: &[Resource] = &[
         tag: "accounts",
         about: "The accounts that devices log in with",
         routes: &[accounts::ROUTES],
+    },
+    Resource {
+        tag: "registration",
+        about: "Claims, with which devices register themselves, and the approvals that they wait for",
+        routes: &[claims::ROUTES, approvals::ROUTES],
     },
     Resource { tag: "audit", about: "Who did what", routes: &[audit::ROUTES] },
     Resource { tag: "token", about: "The presented token", routes: &[tokens::ROUTES] },
