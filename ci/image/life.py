@@ -17,7 +17,6 @@ from cloud import Cloud
 
 MAC = "00:00:5e:00:53:01"
 DEVICE = "00005e005301"
-ACCOUNT = "fleet"
 
 # The files on the data partition that the manual lists.
 LISTED: set[str] = set()
@@ -85,9 +84,9 @@ def arrive(cloud: Cloud, numbers: range) -> None:
         time.sleep(0.5)
 
 
-def check_no_credential_is_left(board: Board, password: str) -> None:
-    found = board.run(f"grep -rlsF {shlex.quote(password)} /data", check=False)
-    same("files on the data partition that contain the password", found, "")
+def check_no_claim_is_left(board: Board, claim: str) -> None:
+    found = board.run(f"grep -rlsF {shlex.quote(claim)} /data", check=False)
+    same("files on the data partition that contain the claim", found, "")
 
 
 def live(args: argparse.Namespace) -> None:
@@ -96,7 +95,6 @@ def live(args: argparse.Namespace) -> None:
     cloud = Cloud(args.cloud, folder, args.port, args.authority, args.certificate, args.key)
     args.running.append(cloud)
     cloud.configure(QUICK)
-    cloud.command("account", "add", ACCOUNT, stdin=args.password)
     cloud.start()
     root_before = digest(folder / "root.img")
 
@@ -118,7 +116,7 @@ def live(args: argparse.Namespace) -> None:
         board.run("while [ -e /data/fedecks/provision.toml ]; do sleep 0.2; done", within=30)
         files = names(board.run("ls -A /data/fedecks").split())
         same("the files", (files - LISTED, {"identity", "token"} - files), (set(), set()))
-        check_no_credential_is_left(board, args.password)
+        check_no_claim_is_left(board, args.claim)
         seen = status(board)
         same("the state", seen["state"], "connected")
         same("the network source", seen["network_source"], "network-manager")
@@ -170,7 +168,7 @@ def live(args: argparse.Namespace) -> None:
             mark_1970 = ("board.clock=1970", ("-rtc", "base=1970-01-01")) if last else ("", ())
             board = power_on(*mark_1970)
             connects_with("token")
-            check_no_credential_is_left(board, args.password)
+            check_no_claim_is_left(board, args.claim)
     with step("it detected the wrong clock and verified the cloud at a later time"):
         line = board.logs(r"the system clock is wrong.*")[0]
         clock = re.search(r"clock=(\d{4})", line)
@@ -216,15 +214,15 @@ def live(args: argparse.Namespace) -> None:
         board.run("fedecks status --wait unregistered --timeout 30s")
         files = board.run("ls -A /data/fedecks").split()
         same("tokens on the data partition", [file for file in files if file.startswith("token")], [])
-    with step("a new provisioning file appears: the device logs in again"):
-        lines = f'username = "{ACCOUNT}"\npassword = "{args.password}"\n'
+    with step("the claim for its id appears once more: the device returns"):
+        lines = f'claim = "{args.claim}"\n'
         board.run("touch /data/fedecks/.made && chmod 600 /data/fedecks/.made && "
                   f"printf %s {shlex.quote(lines)} >/data/fedecks/.made && "
                   "chown fedecks:fedecks /data/fedecks/.made && "
                   "mv /data/fedecks/.made /data/fedecks/provision.toml")
         connects_with("credentials")
         board.run("while [ -e /data/fedecks/provision.toml ]; do sleep 0.2; done", within=30)
-        check_no_credential_is_left(board, args.password)
+        check_no_claim_is_left(board, args.claim)
     with step("the service is frozen: systemd's watchdog kills and restarts it"):
         # 15 seconds instead of 60.
         board.run("mkdir -p /run/systemd/system/fedecksd.service.d && "
@@ -257,11 +255,12 @@ def live(args: argparse.Namespace) -> None:
         made = board.run("until [ -d /data/fedecks ]; do sleep 0.2; done; stat --format '%a %U:%G' /data/fedecks")
         same("the directory", made, "700 fedecks:fedecks")
     with step("`fedecks login` on the board: connected, and the token is on the partition"):
-        credentials = json.dumps({"username": ACCOUNT, "password": args.password})
-        board.run(f"printf %s {shlex.quote(credentials)} | fedecks login --stdin")
+        # It has returned within the hour.
+        cloud.command("device", "allow-reregistration", DEVICE)
+        board.run(f"printf %s {shlex.quote(args.claim)} | fedecks login --claim -")
         connects_with("credentials")
         board.run("until [ -s /data/fedecks/token ]; do sleep 0.2; done", within=30)
-        check_no_credential_is_left(board, args.password)
+        check_no_claim_is_left(board, args.claim)
         board.power_off()
     with step("a new image gave the service's user another UID: reconnects with its token"):
         files = ["", "/identity", "/token"]
@@ -311,8 +310,14 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--cuts", type=int, default=2)
+    parser.add_argument("--make-claim", action="store_true", help="print a claim for the board, and exit")
     args = parser.parse_args()
-    args.password = sys.stdin.readline().strip()
+    if args.make_claim:
+        cloud = Cloud(args.cloud, args.folder, args.port, args.authority, args.certificate, args.key)
+        cloud.configure("")
+        print(cloud.command("claim", "add", "--devices", DEVICE).strip())
+        return 0
+    args.claim = sys.stdin.readline().strip()
     args.running = []
     # Ends what was started in this case too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

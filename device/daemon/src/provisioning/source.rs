@@ -246,7 +246,7 @@ mod tests {
     fn the_credentials_in_the_readme_are_valid() {
         let readme = include_str!("../../../../README.md");
         let shown = readme.split("```toml\n").nth(2).unwrap().split("```").next().unwrap();
-        assert_eq!(parse(shown).unwrap().text("username"), Some("marvin"));
+        assert!(parse(shown).unwrap().text("claim").is_some());
     }
 
     #[test]
