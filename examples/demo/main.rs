@@ -15,8 +15,6 @@ use program::Program;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const DEVICE: &str = "kitchen-1";
-const USER: &str = "marvin";
-const PASSWORD: &str = "forty-two-towels";
 
 #[expect(
     clippy::print_stdout,
@@ -42,9 +40,9 @@ fn demonstrate() -> Result<()> {
     let cloud_data = folder.path().join("cloud");
 
     heading("The service and the server");
-    add_account(&cloud_data)?;
+    let claim = add_claim(&cloud_data)?;
     step(&format!(
-        "`fedecks-cloud account add {USER}` added an account, with its password from stdin"
+        "`fedecks-cloud claim add --devices {DEVICE}` made a claim: a secret that registers this device"
     ));
     let header = add_api_token(&cloud_data)?;
     step(
@@ -58,8 +56,8 @@ fn demonstrate() -> Result<()> {
     step(&format!(
         "`fedecksd` started as the device {DEVICE}; it has no token and waits for a login"
     ));
-    service.log_in()?;
-    step("`fedecks login` logged it in; its token is on disk, the password is not");
+    service.log_in(&claim)?;
+    step("`fedecks login` registered it; its token is on disk, the claim is not");
     let api = Api { url: url.replacen("wss:", "https:", 1), ca: ca.clone(), header };
     let mut events = api.events()?;
     service.fedecks(&["send", r#"{"temperature":21.5}"#])?;
@@ -116,12 +114,13 @@ fn demonstrate() -> Result<()> {
         &[url.as_ref(), DEVICE.as_ref(), data.as_os_str(), ca.as_os_str()],
     )?;
     device.await_json("unregistered")?;
-    device.write(&format!(r#"login {{"username":"{USER}","password":"{PASSWORD}"}}"#))?;
+    device.write(&format!(r#"login {{"claim":"{claim}"}}"#))?;
     device.await_json("logged_in")?;
     expect_connected_by(&mut cloud, "credentials")?;
     device.write("quit")?;
     device.await_end()?;
     step("the same connection inside another program, without the service");
+    step("the claim let the device return without its token, as it is for this device alone");
     cloud.kill()
 }
 
@@ -150,9 +149,9 @@ impl Service {
         Ok(Self { bus, configuration, process, _bus: daemon })
     }
 
-    fn log_in(&self) -> Result<()> {
-        let mut login = self.command(&["login", "--stdin"])?;
-        login.write(&format!(r#"{{"username":"{USER}","password":"{PASSWORD}"}}"#))?;
+    fn log_in(&self, claim: &str) -> Result<()> {
+        let mut login = self.command(&["login", "--claim", "-"])?;
+        login.write(claim)?;
         login.await_end().map(drop)
     }
 
@@ -255,17 +254,13 @@ fn start_bus(folder: &Path) -> Result<(Program, String)> {
     Ok((daemon, socket))
 }
 
-fn add_account(data: &Path) -> Result<()> {
-    let arguments = [
-        "account".as_ref(),
-        "add".as_ref(),
-        USER.as_ref(),
-        "--data-dir".as_ref(),
-        data.as_os_str(),
-    ];
-    let mut command = Program::start("fedecks-cloud", &arguments)?;
-    command.write(PASSWORD)?;
-    command.await_end().map(drop)
+/// Makes a claim for the device, and returns its secret.
+fn add_claim(data: &Path) -> Result<String> {
+    let arguments = ["claim", "add", "--devices", DEVICE, "--data-dir"].map(OsStr::new);
+    let arguments = [&arguments[..], &[data.as_os_str()]].concat();
+    let lines = Program::start("fedecks-cloud", &arguments)?.await_end()?;
+    let secret = lines.into_iter().find(|line| line.starts_with("fdc_"));
+    secret.ok_or_else(|| "no claim".into())
 }
 
 /// Makes an API token, and a file with the header that has it.

@@ -13,11 +13,10 @@ use support::{README, Shell, blocks, commands, section};
 /// Whether the test below types the command: with the trial's address, and with what a person would type on.
 fn typed(command: &str) -> Option<String> {
     let typed = match command {
-        "fedecks-cloud account add marvin" => format!("{command} <<< forty-two-towels"),
-        "fedecks login" => {
-            "(until grep -q username: typed; do sleep 0.05; done; echo marvin
-              until grep -q password: typed; do sleep 0.05; done; echo forty-two-towels
-              until grep -q 'logged in' typed; do sleep 0.05; done) | script -qefc 'fedecks login' typed"
+        "fedecks-cloud claim add --devices kitchen-1" => format!("{command} > claim"),
+        "fedecks login --claim" => {
+            "(until grep -q claim: typed; do sleep 0.05; done; cat claim
+              until grep -q 'logged in' typed; do sleep 0.05; done) | script -qefc 'fedecks login --claim' typed"
                 .to_owned()
         }
         command if command.contains(" serve ") => format!("{command} &"),
@@ -100,7 +99,8 @@ async fn device_and_cloud_work_as_their_sections_say() {
     types(&mut script, on_device[0]);
     types(&mut script, on_device[1]);
     types(&mut script, in_cloud[1]);
-    // Unattended, on an empty data partition.
+    // Unattended, on an empty data partition: the claim lets this device return.
+    let provisioning = provisioning.replace("fdc_jbswy3dpeblw64tmmqqho33snq", "$(cat claim)");
     write!(
         script,
         "kill $service\nwait $service\nrm -r data\nmkdir -p data/fedecks\n\
