@@ -1,5 +1,5 @@
 //! Code that Fedecks devices and clouds share, apart from the protocol: [`Backoff`], [`RateLimit`],
-//! [`HumanDuration`], [`crc32()`], [`utc`] and [`text`].
+//! [`HumanDuration`], [`crc32()`], [`utc()`] and [`text`].
 //!
 //! Nothing here reads a clock or does I/O, except the terminal behind the feature `terminal`, behind the feature
 //! `log` what the services write, their log and notifications to systemd, behind `files` locks, the look at a file

@@ -26,8 +26,9 @@ pub fn utc(seconds: u64) -> String {
 /// assert_eq!(parse_utc("tomorrow"), None);
 /// ```
 pub fn parse_utc(text: &str) -> Option<u64> {
-    // It also reads texts without a zone, whose zone is unknown.
-    let at = parse_rfc3339_weak(text.strip_suffix('Z').filter(|rest| rest.contains('T'))?).ok()?;
+    let rest = text.strip_suffix('Z').filter(|rest| rest.contains('T') && !rest.contains('Z'))?;
+    // It also reads texts without a zone, whose zone is unknown, and a Z.
+    let at = parse_rfc3339_weak(rest).ok()?;
     at.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 

@@ -24,7 +24,7 @@ use crate::parse_client;
 use crate::revocation::{self, RevocationId, RevocationLists};
 use crate::tls_error::{AUTHORITIES, CRL, TlsError, read_certificates};
 
-/// Which certificates clients may, or have to, present; for [`Tls::with_client_auth`].
+/// Which certificates clients may, or have to, present; for [`Tls::with_client_auth`](crate::Tls::with_client_auth).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientAuth {
