@@ -23,7 +23,8 @@ pub(crate) const DEVICE: &str = "trial";
 
 /// A short heartbeat, so that both ends notice soon that a connection is silent. A device whose data was wiped logs in
 /// again, however often.
-const CLOUD: &str = "[sessions]\nheartbeat = \"1s\"\nidle_timeout = \"3s\"\n[registration]\nmay_reregister = true";
+const CLOUD: &str =
+    "[sessions]\nheartbeat = \"1s\"\nidle_timeout = \"3s\"\n[registration]\nmay_reregister = true";
 
 /// The running programs. They are killed when this is dropped.
 pub(crate) struct Pair {
