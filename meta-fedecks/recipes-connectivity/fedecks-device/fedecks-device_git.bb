@@ -8,7 +8,7 @@ FEDECKS_GIT_URI ?= ""
 FEDECKS_GIT_BRANCH ?= "main"
 
 SRC_URI += "${@d.getVar('FEDECKS_GIT_URI') and '${FEDECKS_GIT_URI};branch=${FEDECKS_GIT_BRANCH};destsuffix=${BP}'}"
-SRCREV = "a67a5d23137b0a24477cb7e6ed9890df21740e96"
+SRCREV = "572464ee6f952e364b212072f480e22c5979e838"
 
 python () {
     if not d.getVar('FEDECKS_GIT_URI'):
