@@ -18,7 +18,8 @@ pub fn utc(seconds: u64) -> String {
     format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
 
-/// The inverse of [`utc`] for a time in UTC, without its fraction of a second; `None` for any other text.
+/// The inverse of [`utc`] for a time in UTC, without its fraction of a second; `None` for any other text. On 32-bit
+/// targets also for a time after 2038, which the library underneath does not read there.
 ///
 /// ```
 /// # use fedecks_common::parse_utc;
@@ -60,8 +61,10 @@ mod tests {
 
     #[test]
     fn only_a_complete_time_in_utc_is_read() {
+        let is_read =
+            |seconds: u64| cfg!(target_pointer_width = "64") || i32::try_from(seconds).is_ok();
         for seconds in [0, 951_782_400, 1_735_689_599, 4_107_542_400, LAST] {
-            assert_eq!(parse_utc(&utc(seconds)), Some(seconds));
+            assert_eq!(parse_utc(&utc(seconds)), Some(seconds).filter(|it| is_read(*it)));
         }
         assert_eq!(parse_utc("2026-12-31T23:59:59.999Z"), Some(1_798_761_599));
         for text in [
