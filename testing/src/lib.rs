@@ -20,6 +20,7 @@ pub mod process_group;
 pub mod raw_cloud;
 pub mod raw_device;
 pub mod recorder;
+pub mod registration;
 pub mod relay;
 pub mod tcp_relay;
 pub mod unread_log;

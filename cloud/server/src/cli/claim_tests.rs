@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use fedecks_store::{
-    ClaimSecret, RegistrationOutcome, RegistrationProof, RegistrationRequest, RegistrationStore,
-    SqliteStore, StoreOptions, unix_now,
+    ClaimSecret, RegistrationOutcome, RegistrationStore, SqliteStore, StoreOptions,
 };
+use fedecks_testing::registration::{claim_or_account, registration};
 
 use super::tests::{failure, parse, run};
 use super::*;
@@ -16,19 +16,7 @@ use super::*;
 fn register(folder: &Path, device: &str, proof: &str) -> RegistrationOutcome {
     let store = folder.join("fedecks.sqlite");
     let store = SqliteStore::open_beside(&store, StoreOptions::default()).unwrap();
-    let proof = match proof.parse::<ClaimSecret>() {
-        Ok(secret) => RegistrationProof::from(&secret),
-        Err(_) => RegistrationProof::Account(proof.to_owned()),
-    };
-    let request = RegistrationRequest {
-        device: device.parse().unwrap(),
-        proof,
-        nonce: None,
-        address: Some([192, 0, 2, 7].into()),
-        at: unix_now(),
-        in_use: false,
-        may_reregister: false,
-    };
+    let request = registration(device, claim_or_account(proof));
     place::start_runtime().unwrap().block_on(store.register(&request)).unwrap()
 }
 

@@ -1,10 +1,8 @@
 //! Claims and approvals in the dashboard, in a real browser.
 
-use fedecks_store::{
-    ClaimSecret, RegistrationOutcome, RegistrationProof, RegistrationRequest, RegistrationStore,
-    Role, unix_now,
-};
+use fedecks_store::{ClaimSecret, RegistrationOutcome, RegistrationProof, RegistrationStore, Role};
 use fedecks_testing::browser::{Browser, ENTER, TAB};
+use fedecks_testing::registration::registration;
 
 use crate::support::Server;
 
@@ -21,15 +19,8 @@ async fn sign_in(server: &Server, roles: &[Role]) -> Option<Browser> {
 }
 
 async fn register(server: &Server, device: &str, secret: &str) -> RegistrationOutcome {
-    let request = RegistrationRequest {
-        device: device.parse().unwrap(),
-        proof: RegistrationProof::from(&secret.parse::<ClaimSecret>().unwrap()),
-        nonce: None,
-        address: Some([192, 0, 2, 7].into()),
-        at: unix_now(),
-        in_use: false,
-        may_reregister: false,
-    };
+    let proof = RegistrationProof::from(&secret.parse::<ClaimSecret>().unwrap());
+    let request = registration(device, proof);
     server.store.register(&request).await.unwrap()
 }
 

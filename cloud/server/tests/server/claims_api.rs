@@ -1,11 +1,9 @@
 //! Claims, approvals and revocations of many devices through the HTTP API.
 
 use fedecks_store::Role::{self, Admin, Read, Send};
-use fedecks_store::{
-    ClaimSecret, RegistrationOutcome, RegistrationProof, RegistrationRequest, RegistrationStore,
-    unix_now,
-};
+use fedecks_store::{RegistrationOutcome, RegistrationStore};
 use fedecks_testing::http::Http;
+use fedecks_testing::registration::{claim_or_account, registration};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -13,19 +11,7 @@ use crate::support::{Server, problem};
 
 /// Registers a device in the store, by a claim with this secret or by an account.
 async fn register(server: &Server, device: &str, proof: &str) -> RegistrationOutcome {
-    let proof = match proof.parse::<ClaimSecret>() {
-        Ok(secret) => RegistrationProof::from(&secret),
-        Err(_) => RegistrationProof::Account(proof.to_owned()),
-    };
-    let request = RegistrationRequest {
-        device: device.parse().unwrap(),
-        proof,
-        nonce: None,
-        address: Some([192, 0, 2, 7].into()),
-        at: unix_now(),
-        in_use: false,
-        may_reregister: false,
-    };
+    let request = registration(device, claim_or_account(proof));
     server.store.register(&request).await.unwrap()
 }
 
