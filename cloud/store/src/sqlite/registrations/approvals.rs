@@ -102,7 +102,7 @@ fn wait(tx: &Connection, request: &RegistrationRequest, claim: ClaimId) -> rusql
         .map(drop)
 }
 
-/// Gives up what has not asked for the longest time if there is no room for another one.
+/// Drops the entry that has not asked again for the longest time if there is no room for another one.
 fn make_room(tx: &Connection) -> rusqlite::Result<()> {
     let count: u32 = tx.prepare_cached(sql::COUNT_APPROVALS)?.query_row([], |row| row.get(0))?;
     let above = (count + 1).saturating_sub(Approval::MAX);
