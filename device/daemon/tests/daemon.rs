@@ -155,6 +155,19 @@ fn an_invalid_configuration_ends_with_78_and_a_complete_error() {
     }
 }
 
+#[cfg(not(feature = "public-authorities"))]
+#[test]
+fn without_public_authorities_a_file_with_others_is_needed() {
+    let (_folder, file) = configured("device_id = \"d\"\nurl = \"wss://c\"");
+    let (status, _, error) = check(&file);
+    assert_eq!(status, Some(78), "{error}");
+    let expected = "ca_file: a file with authorities is needed, as this program was built without the public ones";
+    assert!(error.contains(expected), "{error}");
+    let (_folder, file) = configured("device_id = \"d\"\nurl = \"ws://c\"");
+    let (status, summary, error) = check(&file);
+    assert_eq!(status, Some(0), "{summary}{error}");
+}
+
 #[test]
 fn relative_paths_of_the_configuration_are_warned_of() {
     let folder = tempfile::tempdir().unwrap();

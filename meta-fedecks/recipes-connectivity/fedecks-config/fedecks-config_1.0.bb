@@ -19,6 +19,10 @@ inherit allarch systemd
 FILES_DIR = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
 S = "${FILES_DIR}"
 
+# The authorities of the image, instead of those compiled into the service.
+PACKAGECONFIG ??= ""
+PACKAGECONFIG[system-authorities] = ",,,ca-certificates"
+
 do_install() {
     if ! grep -qE '^url *= *"[^"]' ${FILES_DIR}/fedecks.toml || grep -qE '^url *=.*example[.](com|net|org)' ${FILES_DIR}/fedecks.toml; then
         bbwarn "fedecks.toml does not have the address of your cloud: append your own file, see docs/yocto.md"
@@ -27,6 +31,12 @@ do_install() {
     install -d ${D}/data
     install -d ${D}${sysconfdir}/fedecks
     install -m 0644 ${FILES_DIR}/fedecks.toml ${D}${sysconfdir}/fedecks/
+    if ${@bb.utils.contains('PACKAGECONFIG', 'system-authorities', 'true', 'false', d)}; then
+        if grep -qE '^(only_)?ca_file' ${FILES_DIR}/fedecks.toml; then
+            bbfatal "fedecks.toml sets ca_file already: remove it, or system-authorities from PACKAGECONFIG"
+        fi
+        sed -i '1i ca_file = "${sysconfdir}/ssl/certs/ca-certificates.crt"\nonly_ca_file = true' ${D}${sysconfdir}/fedecks/fedecks.toml
+    fi
     if [ -e ${FILES_DIR}/ca.pem ]; then
         install -m 0644 ${FILES_DIR}/ca.pem ${D}${sysconfdir}/fedecks/
     fi

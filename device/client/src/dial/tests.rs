@@ -132,6 +132,7 @@ async fn a_peer_is_verified_and_known_over_tls() {
     server.await.unwrap();
 }
 
+#[cfg(feature = "public-authorities")]
 #[tokio::test]
 async fn a_server_without_tls_fails_the_handshake() {
     let (port, server) = serve(async |mut stream: TcpStream| {

@@ -31,6 +31,9 @@ pub enum TlsError {
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// This program was built without the public authorities, and no file has others.
+    #[error("a file with authorities is needed, as this program was built without the public ones")]
+    NoAuthorities,
     /// The device's certificate and key do not match, or one of them is not supported.
     #[error(
         "the certificate in {} and the key in {} cannot be used together: {reason}",

@@ -11,10 +11,12 @@ use super::pem::PemFile;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trust {
-    /// The public ones that browsers trust, compiled into this program.
+    /// The public ones that browsers trust, compiled into this program with the feature `public-authorities`.
+    /// Without that feature there are none, and a `wss://` URL is refused with
+    /// [`TlsError::NoAuthorities`](crate::error::TlsError::NoAuthorities).
     #[default]
     Public,
-    /// The public ones and those in this PEM file.
+    /// The public ones and those in this PEM file. Without the feature `public-authorities`, only the latter.
     PublicAnd(PathBuf),
     /// Only those in this PEM file.
     Only(PathBuf),
@@ -32,6 +34,7 @@ impl Trust {
     /// The authorities, with those in the content of [`Trust::file`].
     pub(super) fn roots(&self, content: Option<&PemFile>) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
+        #[cfg(feature = "public-authorities")]
         if !matches!(self, Self::Only(_)) {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
@@ -40,6 +43,20 @@ impl Trust {
                 roots.add(certificate).map_err(|source| TlsError::authority(file, source))?;
             }
         }
+        if roots.is_empty() {
+            return Err(TlsError::NoAuthorities);
+        }
         Ok(roots)
+    }
+}
+
+#[cfg(all(test, not(feature = "public-authorities")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_public_authorities_a_file_is_needed() {
+        let error = Trust::Public.roots(None).unwrap_err();
+        assert!(matches!(error, TlsError::NoAuthorities), "{error}");
     }
 }

@@ -27,7 +27,7 @@ impl TlsPlaces {
     pub(crate) fn report(&self, tls: &TlsOptions, error: &TlsError) -> ConfigError {
         let key = match error {
             TlsError::File { file, expected, .. } => key_of(tls, file, expected.ends_with("key")),
-            TlsError::Authority { .. } => "ca_file",
+            TlsError::Authority { .. } | TlsError::NoAuthorities => "ca_file",
             _ => "client_cert",
         };
         let place = match key {
