@@ -104,9 +104,10 @@ export function fleet(main, token, live) {
   };
   const count = async () => {
     try {
-      connected.textContent = (await call("GET", "/presence?limit=1")).connected;
-      known.textContent = await counted("");
-      blocked.textContent = await counted("&blocked=true");
+      const fleet = await call("GET", "/fleet");
+      connected.textContent = fleet.connected;
+      known.textContent = fleet.known;
+      blocked.textContent = fleet.blocked;
     } catch (error) {
       problem.textContent = error.message;
     }
@@ -155,12 +156,6 @@ export function fleet(main, token, live) {
     clearInterval(again);
     clearTimeout(typing);
   };
-}
-
-/** How many devices there are, as far as one page shows. */
-async function counted(filter) {
-  const page = await call("GET", `/devices?limit=500${filter}`);
-  return page.next == null ? page.devices.length : `${page.devices.length}+`;
 }
 
 function tile(name, value) {

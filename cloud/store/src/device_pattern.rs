@@ -73,6 +73,11 @@ impl DevicePattern {
         self.as_str().split('*').next().unwrap_or_default()
     }
 
+    /// Whether it matches every id that begins with its [prefix](DevicePattern::prefix).
+    pub fn is_prefix(&self) -> bool {
+        self.as_str().strip_suffix('*').is_some_and(|before| !before.contains('*'))
+    }
+
     /// The only id that it matches, if it has no star.
     pub fn exact(&self) -> Option<DeviceId> {
         if self.as_str().contains('*') { None } else { DeviceId::new(self.as_str()).ok() }
@@ -239,8 +244,15 @@ mod tests {
 
     #[test]
     fn the_prefix_is_what_comes_before_the_first_star() {
-        for (pattern, prefix) in [("site-a-*", "site-a-"), ("*x", ""), ("a", "a"), ("a*b*", "a")] {
-            assert_eq!(DevicePattern::new(pattern).unwrap().prefix(), prefix);
+        for (pattern, prefix, is_all) in [
+            ("site-a-*", "site-a-", true),
+            ("*", "", true),
+            ("*x", "", false),
+            ("a", "a", false),
+            ("a*b*", "a", false),
+        ] {
+            let pattern = DevicePattern::new(pattern).unwrap();
+            assert_eq!((pattern.prefix(), pattern.is_prefix()), (prefix, is_all));
         }
     }
 }

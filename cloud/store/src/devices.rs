@@ -25,6 +25,13 @@ pub trait DeviceStore: Epoch {
     /// id.
     fn devices_page<'a>(&'a self, query: &'a DeviceQuery) -> StoreFuture<'a, Vec<DeviceRecord>>;
 
+    /// How many devices [`DeviceStore::devices_page`] has in all its pages, of those that the scope matches. While
+    /// devices come and go, each that did neither is counted once.
+    fn device_counts<'a>(
+        &'a self,
+        scope: Option<&'a DevicePattern>,
+    ) -> StoreFuture<'a, DeviceCounts>;
+
     /// Those of these devices that are known, ordered by id. Looks up at most 1,000 at a time.
     fn devices_by_id<'a>(&'a self, devices: &'a [DeviceId]) -> StoreFuture<'a, Vec<DeviceRecord>>;
 
@@ -147,6 +154,19 @@ impl Default for DeviceQuery {
 impl DeviceQuery {
     /// The largest number of devices in one answer.
     pub const MAX: u32 = 1000;
+}
+
+/// How many devices there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "every store fills it, and one that does not know a new field must not compile"
+)]
+pub struct DeviceCounts {
+    /// Those that are known: the blocked ones too.
+    pub known: u64,
+    /// Those that are blocked.
+    pub blocked: u64,
 }
 
 /// A device's access after its latest revocation, block or unblock.

@@ -83,7 +83,8 @@ pub use device_queue::{
     NewDown, Queued,
 };
 pub use devices::{
-    AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, InvalidLabel, check_label,
+    AccessState, DeviceCounts, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, InvalidLabel,
+    check_label,
 };
 pub use down_size::{DownLimits, DownSize};
 pub use epoch::Epoch;

@@ -204,6 +204,8 @@ async fn devices_out_of_scope_answer_as_if_they_did_not_exist() {
     }
     assert_eq!(http.get("/api/v1/presence").await.json()["connected"], 0);
     assert_eq!(http.get("/api/v1/devices").await.json()["devices"], json!([]));
+    let none = json!({"known": 0, "connected": 0, "blocked": 0});
+    assert_eq!(http.get("/api/v1/fleet").await.json(), none);
     for path in ["/api/v1/accounts", "/api/v1/audit"] {
         assert_eq!(problem(&http.get(path).await), "403 limited-to-devices");
     }
@@ -242,6 +244,10 @@ async fn a_page_continues_after_the_last_one_while_devices_change() {
     let presence = http.get("/api/v1/presence").await.json();
     assert_eq!(presence["connected"], 1);
     assert_eq!(presence["devices"][0]["id"], "device-30");
+
+    assert_eq!(http.ask(Method::POST, "/api/v1/devices/device-07/block", "").await.status, 204);
+    let counts = json!({"known": 26, "connected": 1, "blocked": 1});
+    assert_eq!(http.get("/api/v1/fleet").await.json(), counts);
 }
 
 #[tokio::test]

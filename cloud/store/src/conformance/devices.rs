@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::support::{cli, device, is_recent, until};
-use crate::devices::{AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome};
+use crate::devices::{
+    AccessState, DeviceCounts, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome,
+};
 use crate::time::unix_now;
 
 /// Tests the contract of [`DeviceStore`], and of its `Epoch`, on a store without devices.
@@ -87,6 +89,19 @@ async fn pages(store: &impl DeviceStore) {
         let page = store.devices_page(&query).await.unwrap();
         let ids: Vec<_> = page.iter().map(|record| record.id.as_str()).collect();
         assert_eq!(ids, expected, "{query:?}");
+    }
+    for (pattern, known, blocked) in [
+        (None, 5, 1),
+        (Some("*"), 5, 1),
+        (Some("site-a-*"), 2, 1),
+        (Some("site-a-1"), 1, 0),
+        (Some("*-2"), 1, 1),
+        (Some("s*-1"), 2, 0),
+        (Some("nothing*"), 0, 0),
+    ] {
+        let scope = pattern.map(|pattern| pattern.parse().unwrap());
+        let counts = store.device_counts(scope.as_ref()).await.unwrap();
+        assert_eq!(counts, DeviceCounts { known, blocked }, "{pattern:?}");
     }
     store.unblock(&device("site-a-2"), &cli()).await.unwrap();
 }

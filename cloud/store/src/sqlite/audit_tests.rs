@@ -138,7 +138,12 @@ const VERSION_3: &str = "
         password_hash TEXT NOT NULL,
         created_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE devices (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+    CREATE TABLE devices (
+        id TEXT PRIMARY KEY,
+        label TEXT,
+        blocked_at INTEGER,
+        forgotten INTEGER NOT NULL DEFAULT 0
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE audit (
         sequence INTEGER PRIMARY KEY,
         at INTEGER NOT NULL,

@@ -1,8 +1,5 @@
 //! Devices in SQLite.
 
-use std::ops::Bound;
-use std::time::Instant;
-
 use fedecks_protocol::DeviceId;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Error, OptionalExtension, Row, params, params_from_iter};
@@ -11,17 +8,15 @@ use super::columns::{address, damaged, optional_unsigned, to_column, unsigned};
 use super::device_queue;
 use super::messages;
 use super::store::SqliteStore;
-use super::worker::CALL_TIMEOUT;
 use crate::audit::{Actor, AuditAction, AuditEntry};
 use crate::boxed::StoreFuture;
 use crate::device_pattern::DevicePattern;
-use crate::devices::{AccessState, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome};
+use crate::devices::{
+    AccessState, DeviceCounts, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome,
+};
 use crate::error::StoreError;
 use crate::registrations::{RegisteredBy, Registration};
 use crate::time::unix_now;
-
-/// The number of rows that a call reads before other calls get their turn.
-pub(super) const SCAN_ROWS: usize = 2000;
 
 impl DeviceStore for SqliteStore {
     fn seen(&self, device: &DeviceId, generation: u64, at: u64, by_token: bool) {
@@ -29,26 +24,14 @@ impl DeviceStore for SqliteStore {
     }
 
     fn devices_page<'a>(&'a self, query: &'a DeviceQuery) -> StoreFuture<'a, Vec<DeviceRecord>> {
-        let since = Instant::now();
-        Box::pin(async move {
-            let mut query = query.clone();
-            query.limit = query.limit.min(DeviceQuery::MAX);
-            let mut found = Vec::new();
-            loop {
-                let part = query.clone();
-                let scan = move |database: &mut _| scan(database, &part, SCAN_ROWS);
-                let Scan { devices, stopped_at } = self.read(scan).await?;
-                query.limit -= u32::try_from(devices.len()).unwrap_or(query.limit);
-                found.extend(devices);
-                match stopped_at {
-                    Some(last) if query.limit > 0 => query.after = Some(last),
-                    _ => return Ok(found),
-                }
-                if since.elapsed() >= CALL_TIMEOUT {
-                    return Err(self.busy());
-                }
-            }
-        })
+        Box::pin(self.page_of_devices(query.clone()))
+    }
+
+    fn device_counts<'a>(
+        &'a self,
+        scope: Option<&'a DevicePattern>,
+    ) -> StoreFuture<'a, DeviceCounts> {
+        Box::pin(self.counts_of_devices(scope.cloned()))
     }
 
     fn devices_by_id<'a>(&'a self, devices: &'a [DeviceId]) -> StoreFuture<'a, Vec<DeviceRecord>> {
@@ -209,100 +192,10 @@ const ACCESS: &str = "id, generation, blocked_at IS NOT NULL, change";
 /// The number of the next change of any device's access.
 pub(super) const NEXT_CHANGE: &str = "(SELECT ifnull(max(change), 0) + 1 FROM devices)";
 
-/// A part of the answer to a query.
-struct Scan {
-    devices: Vec<DeviceRecord>,
-    /// The last device that was read; `None` if no more are left or needed.
-    stopped_at: Option<DeviceId>,
-}
-
-/// Reads at most `rows` rows.
-fn scan(database: &Connection, query: &DeviceQuery, rows: usize) -> rusqlite::Result<Scan> {
-    let DeviceQuery { after, limit, scope, search, blocked } = query;
-    let (lower, upper) = bounds(after.as_ref(), scope.as_ref());
-    let mut sql = format!("SELECT {RECORD} FROM devices WHERE forgotten = 0");
-    let mut texts = Vec::new();
-    match lower {
-        Bound::Included(lower) => {
-            sql.push_str(" AND id >= ?");
-            texts.push(lower);
-        }
-        Bound::Excluded(lower) => {
-            sql.push_str(" AND id > ?");
-            texts.push(lower);
-        }
-        Bound::Unbounded => {}
-    }
-    if let Some(upper) = upper {
-        sql.push_str(" AND id < ?");
-        texts.push(upper);
-    }
-    match blocked {
-        Some(true) => sql.push_str(" AND blocked_at IS NOT NULL"),
-        Some(false) => sql.push_str(" AND blocked_at IS NULL"),
-        None => {}
-    }
-    sql.push_str(" ORDER BY id");
-    let limit = *limit as usize;
-    let search = search.as_ref().map(|search| search.to_lowercase());
-    let mut statement = database.prepare_cached(&sql)?;
-    let mut result = statement.query(params_from_iter(texts))?;
-    let mut devices = Vec::new();
-    for number in 1.. {
-        if devices.len() >= limit {
-            break;
-        }
-        let Some(row) = result.next()? else { break };
-        if matches(row, scope.as_ref(), search.as_deref())? {
-            devices.push(record(row)?);
-        }
-        if number == rows {
-            return Ok(Scan { devices, stopped_at: Some(device_id(row)?) });
-        }
-    }
-    Ok(Scan { devices, stopped_at: None })
-}
-
-/// Whether the device of a row is in the scope and has `search`, which is in lower case, in its id or
-/// label.
-fn matches(
-    row: &Row<'_>,
-    scope: Option<&DevicePattern>,
-    search: Option<&str>,
-) -> rusqlite::Result<bool> {
-    let id = row.get_ref(0)?.as_str().map_err(|error| damaged(0, error))?;
-    if !scope.is_none_or(|scope| scope.matches_text(id)) {
-        return Ok(false);
-    }
-    let Some(search) = search else { return Ok(true) };
-    let label = row.get_ref(1)?.as_str_or_null().map_err(|error| damaged(1, error))?;
-    Ok(contains(id, search) || label.is_some_and(|label| label.to_lowercase().contains(search)))
-}
-
-/// The range of ids to read. Ids are ASCII without control characters, so that all that begin with the
-/// prefix are less than the prefix followed by DEL.
-fn bounds(
-    after: Option<&DeviceId>,
-    scope: Option<&DevicePattern>,
-) -> (Bound<String>, Option<String>) {
-    let after = after.map(DeviceId::as_str);
-    let prefix = scope.map(DevicePattern::prefix).filter(|prefix| !prefix.is_empty());
-    let lower = match (after, prefix) {
-        (None, None) => Bound::Unbounded,
-        (Some(after), Some(prefix)) if after < prefix => Bound::Included(prefix.to_owned()),
-        (Some(after), _) => Bound::Excluded(after.to_owned()),
-        (None, Some(prefix)) => Bound::Included(prefix.to_owned()),
-    };
-    (lower, prefix.map(|prefix| format!("{prefix}\u{7f}")))
-}
-
-/// Whether an id, which is ASCII, contains `search`, which is in lower case.
-fn contains(id: &str, search: &str) -> bool {
-    let (id, search) = (id.as_bytes(), search.as_bytes());
-    search.is_empty() || id.windows(search.len()).any(|part| part.eq_ignore_ascii_case(search))
-}
-
-fn one(database: &Connection, device: &DeviceId) -> rusqlite::Result<Option<DeviceRecord>> {
+pub(super) fn one(
+    database: &Connection,
+    device: &DeviceId,
+) -> rusqlite::Result<Option<DeviceRecord>> {
     database
         .prepare_cached(&format!("SELECT {RECORD} FROM devices WHERE id = ?1 AND forgotten = 0"))?
         .query_row([device.as_str()], record)

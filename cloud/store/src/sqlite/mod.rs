@@ -14,6 +14,7 @@ mod calls_tests;
 mod claims;
 mod columns;
 mod consumers;
+mod device_list;
 mod device_queue;
 mod devices;
 #[cfg(test)]

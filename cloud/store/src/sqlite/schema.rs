@@ -318,6 +318,8 @@ const MIGRATIONS: &[&str] = &[
          address TEXT
      ) STRICT, WITHOUT ROWID;
      CREATE INDEX approvals_by_time ON approvals (asked_at);",
+    // What lists and counts of all devices look at, in a tenth of the table's pages.
+    "CREATE INDEX devices_listed ON devices (id, forgotten, blocked_at, label);",
 ];
 
 /// The size in bytes that the write-ahead log keeps when it is not needed.

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::devices::SCAN_ROWS;
+use super::device_list::SCAN_ROWS;
 use super::schema;
 use super::store::{ANSWER_GRACE, SqliteStore, StoreOptions};
 use super::worker::CALL_TIMEOUT;
@@ -50,8 +50,9 @@ pub(super) fn new_store() -> (TempDir, PathBuf, SqliteStore) {
     (dir, path, store)
 }
 
-/// Makes a store of version 9 one of version 8, except for the number.
+/// Makes a store of version 10 one of version 8, except for the number.
 pub(super) const BEFORE_CLAIMS: &str = "
+    DROP INDEX devices_listed;
     DROP INDEX devices_by_registration;
     ALTER TABLE devices DROP COLUMN registered_by;
     ALTER TABLE devices DROP COLUMN registered_at;

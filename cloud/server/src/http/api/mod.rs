@@ -12,6 +12,7 @@ mod devices;
 mod event_schemas;
 mod event_stream;
 mod events;
+mod fleet;
 mod history;
 mod input;
 mod keep;

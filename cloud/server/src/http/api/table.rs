@@ -13,7 +13,8 @@ use super::route::{Content, Handler, PREFIX, Resource, Route};
 use super::schemas::Schemas;
 use super::{
     accounts, approvals, audit, claims, device_list, device_messages, device_requests, devices,
-    events, history, message_consumers, messages, openapi, presence, received, revocations, tokens,
+    events, fleet, history, message_consumers, messages, openapi, presence, received, revocations,
+    tokens,
 };
 use crate::http::problem::{Code, Problem};
 use crate::http::response::json_text;
@@ -22,7 +23,7 @@ static TABLE: &[Resource] = &[
     Resource {
         tag: "devices",
         about: "The known devices, and what can be done to them",
-        routes: &[device_list::ROUTES, devices::ROUTES, revocations::ROUTES],
+        routes: &[device_list::ROUTES, devices::ROUTES, revocations::ROUTES, fleet::ROUTES],
     },
     Resource {
         tag: "messages",

@@ -10,7 +10,8 @@ use fedecks_protocol::DeviceId;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::columns::{address, damaged, optional_unsigned, to_column, unsigned};
-use super::devices::{SCAN_ROWS, device_id};
+use super::device_list::SCAN_ROWS;
+use super::devices::device_id;
 use super::store::SqliteStore;
 use super::worker::CALL_TIMEOUT;
 use crate::audit::{Actor, AuditAction, AuditEntry};

@@ -8,7 +8,8 @@ use crate::audit::{Actor, AuditAction, AuditEntry};
 use crate::error::StoreError;
 use crate::registrations::{RevokeFilter, RevokedDevices};
 use crate::sqlite::columns::to_column;
-use crate::sqlite::devices::{NEXT_CHANGE, REVOKED, SCAN_ROWS, device_id};
+use crate::sqlite::device_list::SCAN_ROWS;
+use crate::sqlite::devices::{NEXT_CHANGE, REVOKED, device_id};
 use crate::sqlite::store::SqliteStore;
 use crate::time::unix_now;
 
