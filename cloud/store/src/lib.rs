@@ -32,9 +32,13 @@ mod audit;
 mod boxed;
 mod claims;
 mod clock;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod columns;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod consumers;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod counters;
 mod dead_letters;
 mod device_pattern;
 mod device_queue;
@@ -45,8 +49,14 @@ mod error;
 mod known_logins;
 mod latency;
 mod messages;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod notes;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod queue;
 mod queue_item;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod refused_before;
 mod registrations;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -95,6 +105,8 @@ pub use messages::{
     Effects, Enqueue, Fence, LogQuery, LogStatus, LoggedContent, LoggedMessage, MessageStore,
     NewLogged, OpenStreams, Step, StreamPosition,
 };
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use queue::{
     Dropped, QueueBudget, QueueStatus, QueueStore, Reservation, Reserved, ReservedItem, Room,
     Settled, Settlement,

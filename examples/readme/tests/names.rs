@@ -136,6 +136,9 @@ const INTERNAL: [&str; 44] = [
     "Socket",
     "Task",
     "UpgradedSocket",
+    // Of the store's feature `postgres`, which the gateway does not pass on yet.
+    "PostgresOptions",
+    "PostgresStore",
     // With the feature `accounts`.
     "AccountHandler",
     "RegistrationObserver",

@@ -8,7 +8,7 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
-use super::stats::Action;
+use crate::counters::Action;
 use crate::error::StoreError;
 
 /// A call in the queue.

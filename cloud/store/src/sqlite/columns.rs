@@ -5,14 +5,8 @@ use std::net::IpAddr;
 use fedecks_protocol::{Lane, Tag};
 use rusqlite::Row;
 
-/// SQLite's integers are signed; neither seconds nor counters come near the limit.
-pub(super) fn to_column(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(super) fn from_column(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
+use crate::columns::tag_from_column;
+pub(super) use crate::columns::{from_column, later_of, tag_to_column, to_column};
 
 pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get(column).map(from_column)
@@ -27,14 +21,8 @@ pub(super) fn lane(row: &Row<'_>, column: usize) -> rusqlite::Result<Lane> {
     Lane::from_number(number).ok_or_else(|| damaged(column, format!("{number} is not a lane")))
 }
 
-/// All 64 bits are used.
-pub(super) fn tag_to_column(tag: Tag) -> i64 {
-    i64::from_ne_bytes(tag.0.to_ne_bytes())
-}
-
 pub(super) fn tag(row: &Row<'_>, column: usize) -> rusqlite::Result<Tag> {
-    let number: i64 = row.get(column)?;
-    Ok(Tag(u64::from_ne_bytes(number.to_ne_bytes())))
+    row.get(column).map(tag_from_column)
 }
 
 /// An address, as text.
@@ -55,10 +43,4 @@ pub(super) fn damaged(
 /// The later of a column and the parameter 2, see [`later_of`].
 pub(super) fn later(column: &str) -> String {
     later_of(column, "?2")
-}
-
-/// The later of a column and a new time. But what is more than a day later was noted by a clock that was ahead;
-/// without this it would stay until that time has come.
-pub(super) fn later_of(column: &str, new: &str) -> String {
-    format!("CASE WHEN {column} > {new} AND {column} <= {new} + 86400 THEN {column} ELSE {new} END")
 }

@@ -28,13 +28,11 @@ mod login_notes;
 mod messages;
 mod new_file;
 mod queue;
-mod refused_before;
 mod registrations;
 mod schema;
 mod seen_notes;
 mod server_lock;
 mod shrink;
-mod stats;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -4,16 +4,7 @@ use fedecks_protocol::DeviceId;
 use rusqlite::Connection;
 
 use super::columns::{later_of, to_column};
-
-/// A device's latest note.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
-    /// Of the device's tokens.
-    pub(super) generation: u64,
-    pub(super) at: u64,
-    /// The latest generation of the tokens that it came by.
-    pub(super) by_token: Option<u64>,
-}
+use crate::notes::Seen;
 
 /// How many notes a statement writes, if there are that many. For each statement SQLite opens the table again.
 const ROWS: usize = 32;

@@ -15,14 +15,14 @@ use super::audit_log::AuditLog;
 use super::calls::{CloseOnDrop, Lane, NotQueued, Queue, Queued};
 use super::file::{File, Use};
 use super::group;
-use super::refused_before::RefusedBefore;
-use super::stats::{Action, Counters};
 use super::worker::{self, CALL_TIMEOUT, Worker};
-use super::write_behind::WriteBehind;
 use crate::audit::{Actor, AuditAction, AuditEntry, AuditLimits};
 use crate::boxed::StoreFuture;
+use crate::counters::{Action, Counters};
 use crate::epoch::Epoch;
 use crate::error::StoreError;
+use crate::notes::WriteBehind;
+use crate::refused_before::RefusedBefore;
 use crate::stats::{StoreMonitor, StoreStats};
 use crate::time::unix_now;
 

@@ -13,9 +13,10 @@ use super::audit_log::AuditLog;
 use super::calls::{Job, Lane, Popped, QUEUE_LENGTH, Queue, Queued};
 use super::file::File;
 use super::shrink;
-use super::stats::{Action, Counters};
-use super::write_behind::WriteBehind;
+use super::write_behind;
+use crate::counters::{Action, Counters};
 use crate::error::StoreError;
+use crate::notes::WriteBehind;
 
 pub(super) struct Worker {
     file: File,
@@ -255,9 +256,9 @@ impl Worker {
 
     /// The flag of the error says whether another process blocks the file.
     fn try_flush(&mut self) -> Result<bool, (StoreError, bool)> {
-        let (write_behind, log) = (self.write_behind.clone(), self.log);
+        let (notes, log) = (self.write_behind.clone(), self.log);
         let database = self.file.database().map_err(|error| (error, false))?;
-        write_behind.flush(database, log).map_err(|error| {
+        write_behind::flush(&notes, database, log).map_err(|error| {
             let blocked = is_blocked(&error);
             if !blocked {
                 self.file.on_error(&error);

@@ -18,6 +18,7 @@ use self::queue::{Queue, state};
 pub(super) use self::settling::forget_device;
 use super::columns::{from_column, lane, tag, tag_to_column, to_column, unsigned};
 use super::store::SqliteStore;
+use super::write_behind::write_note_of;
 use crate::boxed::StoreFuture;
 use crate::device_queue::{
     Acknowledged, Acknowledgement, Cancelled, DeviceQueueStore, DownRecord, DownRoom, DownState,
@@ -35,7 +36,7 @@ impl DeviceQueueStore for SqliteStore {
     ) -> StoreFuture<'a, Queued> {
         let (device, write_behind) = (device.clone(), self.write_behind.clone());
         self.write_shared(move |tx| {
-            write_behind.write_seen(tx, &device)?;
+            write_note_of(&write_behind, tx, &device)?;
             queueing::queue_message(tx, &device, &message, key.as_ref(), limits)
         })
     }

@@ -14,6 +14,7 @@ use rusqlite::types::Value;
 
 use super::columns::to_column;
 use super::store::SqliteStore;
+use super::write_behind::write_note_of;
 use crate::audit::{Actor, AuditAction};
 use crate::boxed::StoreFuture;
 use crate::registrations::{
@@ -29,7 +30,7 @@ impl RegistrationStore for SqliteStore {
         let (log, owned, notes) = (self.log, request.clone(), self.write_behind.clone());
         let registered = self.write_shared(move |tx| {
             // Whether it has come by token may still be waiting to be written.
-            notes.write_seen(tx, &owned.device)?;
+            write_note_of(&notes, tx, &owned.device)?;
             register::register(tx, log, &owned)
         });
         Box::pin(async move {

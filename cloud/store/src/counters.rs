@@ -1,21 +1,21 @@
-//! The counters of the store.
+//! The counters of a store.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::write_behind::WriteBehind;
 use crate::latency::Latency;
+use crate::notes::WriteBehind;
 use crate::stats::StoreStats;
 
 /// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     Read,
     Write,
 }
 
 impl Action {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Write => "write",
@@ -24,7 +24,7 @@ impl Action {
 }
 
 #[derive(Default)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     reads: Latency,
     writes: Latency,
     busy: AtomicU64,
@@ -34,7 +34,7 @@ pub(super) struct Counters {
 
 impl Counters {
     /// A call was answered, with a result or an error.
-    pub(super) fn answered(&self, action: Action, took: Duration) {
+    pub(crate) fn answered(&self, action: Action, took: Duration) {
         match action {
             Action::Read => self.reads.add(took),
             Action::Write => self.writes.add(took),
@@ -42,26 +42,26 @@ impl Counters {
     }
 
     /// A call was refused because too many were queued.
-    pub(super) fn refused(&self) {
+    pub(crate) fn refused(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A call timed out while it waited for the file.
-    pub(super) fn timed_out(&self) {
+    /// A call timed out while it waited for the database.
+    pub(crate) fn timed_out(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
         self.unhealthy.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn failed(&self) {
+    pub(crate) fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.unhealthy.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         self.unhealthy.store(false, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self, write_behind: &WriteBehind, reopened: u64) -> StoreStats {
+    pub(crate) fn snapshot(&self, write_behind: &WriteBehind, reopened: u64) -> StoreStats {
         let (notes_dropped, audit_dropped) = write_behind.dropped();
         StoreStats {
             reads: self.reads.snapshot(),

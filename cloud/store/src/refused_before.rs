@@ -10,7 +10,7 @@ use crate::registrations::{RegisteredBy, RegistrationRefusal, RegistrationReques
 
 /// What was refused lately.
 #[derive(Default)]
-pub(super) struct RefusedBefore(Mutex<HashMap<Key, u64>>);
+pub(crate) struct RefusedBefore(Mutex<HashMap<Key, u64>>);
 
 /// The device, the proof and the reason.
 type Key = (DeviceId, RegisteredBy, &'static str);
@@ -23,7 +23,7 @@ const INTERVAL_S: u64 = 3600;
 
 impl RefusedBefore {
     /// The line about a refusal, if one is due.
-    pub(super) fn line(
+    pub(crate) fn line(
         &self,
         request: &RegistrationRequest,
         refusal: RegistrationRefusal,

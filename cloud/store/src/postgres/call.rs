@@ -1,0 +1,200 @@
+//! One call: attempts with connections of the pool, each in a transaction if it is a change, until its deadline.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use deadpool_postgres::{Client, Pool};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
+
+use super::failure::{Failure, Remedy};
+use crate::counters::Action;
+use crate::error::StoreError;
+
+/// How long a call may wait for its turn, for the database and for other calls.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long after its deadline the answer to a call may arrive: the server is told to give up at the deadline.
+pub(super) const ANSWER_GRACE: Duration = Duration::from_secs(1);
+
+/// How long the first pause before another attempt is at most; each is longer than the last one.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The work of a call, on its way.
+pub(super) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 't>>;
+
+/// What the work of a call has: a connection, and in a change a transaction.
+pub(super) struct Tx(Client);
+
+/// The values of a statement.
+pub(super) type Values<'v> = &'v [&'v (dyn ToSql + Sync)];
+
+impl Tx {
+    async fn prepare(&self, sql: &str) -> Result<Statement, Failure> {
+        Ok(self.0.prepare_cached(sql).await?)
+    }
+
+    /// Runs a statement, and returns how many rows it changed.
+    pub(super) async fn execute(&self, sql: &str, values: Values<'_>) -> Result<u64, Failure> {
+        let statement = self.prepare(sql).await?;
+        Ok(self.0.execute(&statement, values).await?)
+    }
+
+    pub(super) async fn query(&self, sql: &str, values: Values<'_>) -> Result<Vec<Row>, Failure> {
+        let statement = self.prepare(sql).await?;
+        Ok(self.0.query(&statement, values).await?)
+    }
+
+    pub(super) async fn query_opt(
+        &self,
+        sql: &str,
+        values: Values<'_>,
+    ) -> Result<Option<Row>, Failure> {
+        let statement = self.prepare(sql).await?;
+        Ok(self.0.query_opt(&statement, values).await?)
+    }
+
+    pub(super) async fn query_one(&self, sql: &str, values: Values<'_>) -> Result<Row, Failure> {
+        let statement = self.prepare(sql).await?;
+        Ok(self.0.query_one(&statement, values).await?)
+    }
+
+    /// A statement that differs from time to time, so that it is not kept prepared.
+    pub(super) async fn query_once(&self, sql: &str) -> Result<Row, Failure> {
+        Ok(self.0.query_one(sql, &[]).await?)
+    }
+
+    /// Several statements without values.
+    pub(super) async fn batch(&self, sql: &str) -> Result<(), Failure> {
+        Ok(self.0.batch_execute(sql).await?)
+    }
+}
+
+/// How an attempt ended.
+enum Attempt<T> {
+    Done(T),
+    Failed(Failure),
+    /// Without an answer to COMMIT.
+    Unknown,
+}
+
+/// Runs `work` until it succeeds, or another attempt would not help, or it is too late.
+pub(super) async fn run<A, T>(
+    (pool, location): (&Pool, &str),
+    action: Action,
+    deadline: Instant,
+    args: &A,
+    work: impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, T>,
+) -> Result<T, StoreError> {
+    let busy = || StoreError::Busy { location: location.to_owned() };
+    let mut pause = PAUSE;
+    loop {
+        let failure = match attempt(pool, action, deadline, args, &work).await {
+            Attempt::Done(done) => return Ok(done),
+            Attempt::Unknown => return Err(busy()),
+            Attempt::Failed(failure) => failure,
+        };
+        let remedy = failure.remedy();
+        let lengthened = pause.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        let is_late = Instant::now() + lengthened >= deadline;
+        match remedy {
+            Remedy::TooLate => return Err(busy()),
+            Remedy::Again if is_late => return Err(busy()),
+            Remedy::Again | Remedy::Reconnect | Remedy::Wait if !is_late => {
+                sleep(lengthened).await;
+                pause = pause.mul_f32(1.5);
+            }
+            _ => return Err(failure.answer(location, action.as_str())),
+        }
+    }
+}
+
+async fn attempt<A, T>(
+    pool: &Pool,
+    action: Action,
+    deadline: Instant,
+    args: &A,
+    work: &impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, T>,
+) -> Attempt<T> {
+    let client = match timeout_at(deadline, pool.get()).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => return Attempt::Failed(Failure::NoConnection(error)),
+        Err(_) => {
+            let timeout = deadpool_postgres::TimeoutType::Create;
+            return Attempt::Failed(Failure::NoConnection(deadpool_postgres::PoolError::Timeout(
+                timeout,
+            )));
+        }
+    };
+    let tx = Tx(client);
+    let mut stage = Stage::Begun;
+    let worked = {
+        let step = steps(&tx, action, deadline, args, work, &mut stage);
+        timeout_at(deadline + ANSWER_GRACE, step).await
+    };
+    match (worked, stage) {
+        (Ok(Ok(done)), _) => Attempt::Done(done),
+        (Ok(Err(failure)), Stage::Committing) => {
+            let refused = matches!(&failure, Failure::Database(error) if error.code().is_some());
+            close(tx);
+            // The server has said that it did not commit. A shutdown may have come after that.
+            if refused && failure.remedy() != Remedy::Reconnect {
+                Attempt::Failed(failure)
+            } else {
+                Attempt::Unknown
+            }
+        }
+        (Ok(Err(failure)), Stage::Begun) => {
+            let is_usable = !matches!(failure.remedy(), Remedy::Reconnect | Remedy::FailAndClose);
+            let rolled_back = match action {
+                Action::Write if is_usable => {
+                    let rollback = tx.batch("ROLLBACK");
+                    timeout_at(deadline + ANSWER_GRACE, rollback).await.is_ok_and(|it| it.is_ok())
+                }
+                Action::Read | Action::Write => is_usable,
+            };
+            if !rolled_back {
+                close(tx);
+            }
+            Attempt::Failed(failure)
+        }
+        (Err(_), _) => {
+            close(tx);
+            Attempt::Unknown
+        }
+    }
+}
+
+/// How far an attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Begun,
+    /// COMMIT may have been sent.
+    Committing,
+}
+
+async fn steps<A, T>(
+    tx: &Tx,
+    action: Action,
+    deadline: Instant,
+    args: &A,
+    work: &impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, T>,
+    stage: &mut Stage,
+) -> Result<T, Failure> {
+    if action == Action::Read {
+        return work(tx, args).await;
+    }
+    // Each statement may take what is left of the time of the call, and never 0, which is without a limit.
+    let left = (deadline - Instant::now()).as_millis().max(1);
+    tx.batch(&format!("BEGIN; SET LOCAL statement_timeout = {left}")).await?;
+    let done = work(tx, args).await?;
+    *stage = Stage::Committing;
+    tx.batch("COMMIT").await?;
+    Ok(done)
+}
+
+/// Closes the connection, instead of returning it to the pool.
+fn close(tx: Tx) {
+    drop(Client::take(tx.0));
+}

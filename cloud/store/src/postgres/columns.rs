@@ -1,0 +1,39 @@
+//! Conversions of column values.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use fedecks_protocol::DeviceId;
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
+
+use super::failure::Failure;
+pub(super) use crate::columns::{from_column, later_of, to_column};
+
+/// A value of its own type.
+pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Failure> {
+    Ok(row.try_get(column)?)
+}
+
+pub(super) fn unsigned(row: &Row, column: usize) -> Result<u64, Failure> {
+    get(row, column).map(from_column)
+}
+
+pub(super) fn optional_unsigned(row: &Row, column: usize) -> Result<Option<u64>, Failure> {
+    Ok(get::<Option<i64>>(row, column)?.map(from_column))
+}
+
+/// An address, as text.
+pub(super) fn address(row: &Row, column: usize) -> Result<Option<IpAddr>, Failure> {
+    let address: Option<&str> = get(row, column)?;
+    address.map(|address| address.parse().map_err(Failure::damaged)).transpose()
+}
+
+pub(super) fn device_id(row: &Row, column: usize) -> Result<DeviceId, Failure> {
+    DeviceId::new(get::<String>(row, column)?).map_err(Failure::damaged)
+}
+
+/// A text as it can be kept: PostgreSQL has no texts with the character 0.
+pub(super) fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}

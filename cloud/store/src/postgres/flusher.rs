@@ -1,0 +1,191 @@
+//! The task that writes the notes about once a second, and notices when another database has taken the place of this one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::audit_log::AuditLog;
+use super::call::{self, CALL_TIMEOUT, Tx};
+use super::columns::{get, later_of, text, to_column};
+use super::failure::Failure;
+use super::shared::Shared;
+use crate::counters::Action;
+use crate::error::StoreError;
+use crate::known_logins::KnownLogin;
+use crate::notes::{Pending, Seen};
+
+/// The interval between flushes. The short one is for the tests in this crate only.
+const INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
+
+/// Runs until the store is closed, then writes what is left, in the time that any call has.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut is_failing = false;
+    loop {
+        let is_closing = timeout(INTERVAL, shared.closing.notified()).await.is_ok();
+        if is_closing {
+            break;
+        }
+        check(&shared).await;
+        while flush(&shared, Instant::now() + CALL_TIMEOUT, &mut is_failing).await {}
+    }
+    let deadline = Instant::now() + CALL_TIMEOUT;
+    while shared.notes.len() > 0 && Instant::now() < deadline {
+        flush(&shared, deadline, &mut is_failing).await;
+        if is_failing {
+            sleep(INTERVAL).await;
+        }
+    }
+    let lost = shared.notes.len();
+    if lost > 0 {
+        tracing::warn!(store = %shared.location, lost, "closing the store with unwritten notes");
+    }
+    shared.pool.close();
+}
+
+/// Looks which database this is. If there is none, the calls say so.
+async fn check(shared: &Shared) {
+    let look = async {
+        if let Ok(client) = shared.pool.get().await {
+            if shared.identities.check(&client).await.is_err() {
+                drop(deadpool_postgres::Client::take(client));
+            }
+        }
+    };
+    // Given up on the way, the connection returns to the pool; the next answer on it is not taken for another's.
+    let _ = timeout(CALL_TIMEOUT, look).await;
+}
+
+/// Writes what is pending, up to a number, in one transaction. If that fails, it stays pending; a line of the audit log
+/// may then be written twice, if the connection was lost while it was committed. Returns whether the next flush is due
+/// at once.
+async fn flush(shared: &Shared, deadline: Instant, is_failing: &mut bool) -> bool {
+    let Some(pending) = shared.notes.take() else { return false };
+    let (pool, location, log) = (&shared.pool, &shared.location[..], shared.log);
+    let args = (pending, log);
+    let written = call::run((pool, location), Action::Write, deadline, &args, |tx, args| {
+        let (pending, log) = args;
+        Box::pin(write(tx, pending, *log))
+    });
+    let store = &shared.location;
+    match written.await {
+        Ok(()) => {
+            if std::mem::take(is_failing) {
+                let (dropped, audit_dropped) = shared.notes.dropped();
+                tracing::info!(%store, dropped, audit_dropped, "the store can be written again");
+            }
+            shared.notes.is_much()
+        }
+        Err(error) => {
+            shared.notes.put_back(args.0);
+            if !matches!(error, StoreError::Busy { .. }) {
+                shared.counters.failed();
+            }
+            if !std::mem::replace(is_failing, true) {
+                tracing::warn!(%store, %error, "cannot write to the store; keeping last-seen times in memory");
+            }
+            false
+        }
+    }
+}
+
+async fn write(tx: &Tx, pending: &Pending, log: AuditLog) -> Result<(), Failure> {
+    let seen: Vec<_> = pending.seen.iter().map(|(device, seen)| (device.as_str(), *seen)).collect();
+    write_seen(tx, seen).await?;
+    write_used(tx, pending).await?;
+    write_logins(tx, pending).await?;
+    if pending.audit.is_empty() { Ok(()) } else { log.add(tx, &pending.audit).await }
+}
+
+/// Notes when devices were connected. One that was forgotten since then stays forgotten.
+pub(super) async fn write_seen(tx: &Tx, mut notes: Vec<(&str, Seen)>) -> Result<(), Failure> {
+    if notes.is_empty() {
+        return Ok(());
+    }
+    notes.sort_unstable_by_key(|(device, _)| *device);
+    let devices: Vec<&str> = notes.iter().map(|(device, _)| *device).collect();
+    let column = |of: fn(&Seen) -> Option<u64>| -> Vec<Option<i64>> {
+        notes.iter().map(|(_, seen)| of(seen).map(to_column)).collect()
+    };
+    let times = column(|seen| Some(seen.at));
+    let generations = column(|seen| Some(seen.generation));
+    let by_token = column(|seen| seen.by_token);
+    let add = "INSERT INTO devices (id) SELECT id FROM unnest($1::text[]) AS note (id) ORDER BY id
+        ON CONFLICT (id) DO NOTHING";
+    tx.execute(add, &[&devices]).await?;
+    // In the order in which all do that lock several devices.
+    let lock = "SELECT 1 FROM devices WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
+    tx.query(lock, &[&devices]).await?;
+    let note = format!(
+        "UPDATE devices AS device
+         SET first_seen = least(device.first_seen, note.at), last_seen = {}, forgotten = false,
+             came_by_token = came_by_token OR coalesce(note.by_token >= device.generation, false),
+             nonce = CASE WHEN note.by_token >= device.generation THEN NULL ELSE nonce END
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+             AS note (id, at, generation, by_token)
+         WHERE device.id = note.id AND (NOT forgotten OR device.generation <= note.generation)",
+        later_of("device.last_seen", "note.at")
+    );
+    tx.execute(&note, &[&devices, &times, &generations, &by_token]).await.map(drop)
+}
+
+/// Notes when API tokens were used last, if they still exist.
+async fn write_used(tx: &Tx, pending: &Pending) -> Result<(), Failure> {
+    // In order, so that two servers do not wait for each other.
+    let used: BTreeMap<_, _> = pending.used.iter().map(|(name, at)| (text(name), at)).collect();
+    let sql = format!(
+        "UPDATE api_tokens SET last_used = {} WHERE name = $1",
+        later_of("last_used", "$2::bigint")
+    );
+    for (name, at) in used {
+        tx.execute(&sql, &[&name, &to_column(*at)]).await?;
+    }
+    Ok(())
+}
+
+/// Notes from where accounts were used, if they still exist.
+async fn write_logins(tx: &Tx, pending: &Pending) -> Result<(), Failure> {
+    if pending.logins.is_empty() {
+        return Ok(());
+    }
+    let mut logins: Vec<_> = pending
+        .logins
+        .iter()
+        .map(|((account, network), at)| (text(account), network.to_string(), to_column(*at)))
+        .collect();
+    logins.sort_unstable();
+    let accounts: Vec<&str> = logins.iter().map(|(account, _, _)| account.as_ref()).collect();
+    // Nobody removes these until the notes are there to be removed with them.
+    let lock = "SELECT name FROM accounts WHERE name = ANY ($1) ORDER BY name FOR KEY SHARE";
+    tx.query(lock, &[&accounts]).await?;
+    let networks: Vec<&str> = logins.iter().map(|(_, network, _)| network.as_str()).collect();
+    let times: Vec<i64> = logins.iter().map(|(_, _, at)| *at).collect();
+    let note = format!(
+        "INSERT INTO known_logins AS known (account, network, last_used)
+         SELECT account, network, at FROM unnest($1::text[], $2::text[], $3::bigint[])
+             AS note (account, network, at)
+         WHERE EXISTS (SELECT 1 FROM accounts WHERE name = account) ORDER BY account, network
+         ON CONFLICT (account, network) DO UPDATE SET last_used = {}",
+        later_of("known.last_used", "excluded.last_used")
+    );
+    tx.execute(&note, &[&accounts, &networks, &times]).await?;
+    bound_logins(tx).await
+}
+
+/// Drops pairs above the maximum: one by one the least recent of the account that has the most, and of several such
+/// accounts the least recent of all.
+async fn bound_logins(tx: &Tx) -> Result<(), Failure> {
+    let count = tx.query_one("SELECT count(*) FROM known_logins", &[]).await?;
+    let above = get::<i64>(&count, 0)? - i64::from(KnownLogin::MAX);
+    if above > 0 {
+        let sql = "DELETE FROM known_logins WHERE (account, network) IN (
+            SELECT account, network FROM (
+                SELECT account, network, last_used, row_number() OVER (
+                    PARTITION BY account ORDER BY last_used DESC, network) AS place
+                FROM known_logins) AS ranked
+            ORDER BY place DESC, last_used LIMIT $1)";
+        tx.execute(sql, &[&above]).await?;
+    }
+    Ok(())
+}

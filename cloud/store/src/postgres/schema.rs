@@ -1,0 +1,147 @@
+//! The tables, and the migrations from older versions.
+
+use deadpool_postgres::{Client, Pool};
+
+use super::failure::{Failure, text};
+use crate::error::StoreError;
+
+/// The migrations: the first turns an empty database into version 1, the next turns that into version 2, and so on. A
+/// released migration is never changed, as it was applied to existing databases. Several servers may run on one
+/// database while they are upgraded: the version before has to run on what a migration makes.
+const MIGRATIONS: &[&[&str]] = &[&[include_str!("schema/access.sql")]];
+
+/// The number that servers lock while they migrate: "fdks".
+const LOCK: i64 = 0x6664_6b73;
+
+/// How long a migration may take, and wait for other servers.
+const TIMES: &str = "SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '1min'";
+
+/// What to do with an empty database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfEmpty {
+    /// Make it a store.
+    Create,
+    /// Reject it: a store is expected.
+    Reject,
+}
+
+/// The content of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// A store of this version; 0 if it is empty.
+    Version(i64),
+    /// Another program's tables.
+    Foreign,
+}
+
+fn latest() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// Prepares a database that was just opened: migrates an older version to the latest one, each step in its own
+/// transaction.
+pub(super) async fn prepare(
+    pool: &Pool,
+    location: &str,
+    if_empty: IfEmpty,
+) -> Result<(), StoreError> {
+    let client = pool.get().await;
+    let client = client.map_err(|error| Failure::NoConnection(error).answer(location, "open"))?;
+    let failed = |error: tokio_postgres::Error| StoreError::failed(location, "open", text(&error));
+    check(&client, location).await?;
+    let mut is_new = false;
+    loop {
+        match inspect(&client).await.map_err(failed)? {
+            Found::Version(version) if version == latest() => return Ok(()),
+            Found::Version(version) if version > latest() => {
+                let (location, known) = (location.to_owned(), latest());
+                return Err(StoreError::Newer { location, found: version, known });
+            }
+            Found::Version(0) if if_empty == IfEmpty::Reject => {
+                return Err(StoreError::Empty { location: location.to_owned() });
+            }
+            Found::Version(version) => {
+                is_new |= version == 0;
+                if migrate(&client, version).await.map_err(failed)? && !is_new {
+                    let to = version + 1;
+                    tracing::info!(store = location, from = version, to, "migrated the store");
+                }
+            }
+            Found::Foreign => return Err(StoreError::Foreign { location: location.to_owned() }),
+        }
+    }
+}
+
+/// Checks what a database and its server must be like.
+async fn check(client: &Client, location: &str) -> Result<(), StoreError> {
+    let failed = |why: String| StoreError::failed(location, "open", why);
+    let row = client
+        .query_one(
+            "SELECT current_setting('server_encoding'), current_setting('fsync'),
+                 current_setting('server_version_num')::int, current_schema() IS NOT NULL",
+            &[],
+        )
+        .await
+        .map_err(|error| failed(text(&error)))?;
+    let (encoding, fsync, version): (String, String, i32) = (row.get(0), row.get(1), row.get(2));
+    if encoding != "UTF8" {
+        return Err(failed(format!("the encoding of the database is {encoding}, not UTF8")));
+    }
+    if version < OLDEST {
+        return Err(failed(format!("the server is older than PostgreSQL {}", OLDEST / 10_000)));
+    }
+    if !row.get::<_, bool>(3) {
+        return Err(failed("no schema of its search_path exists".to_owned()));
+    }
+    if fsync == "off" {
+        tracing::warn!(
+            store = location,
+            "the server of the store has fsync off: a power cut loses changes"
+        );
+    }
+    Ok(())
+}
+
+/// The oldest version of the server.
+const OLDEST: i32 = 130_000;
+
+async fn inspect(client: &Client) -> Result<Found, tokio_postgres::Error> {
+    let is_store =
+        client.query_one("SELECT to_regclass('fedecks_schema') IS NOT NULL", &[]).await?;
+    if is_store.try_get(0)? {
+        let version = client.query_one("SELECT version FROM fedecks_schema", &[]).await?;
+        return Ok(Found::Version(version.try_get(0)?));
+    }
+    let tables = client
+        .query_one(
+            "SELECT count(*) FROM pg_class
+             WHERE relnamespace = to_regnamespace(quote_ident(current_schema()))
+                 AND relkind IN ('r', 'p', 'v', 'm', 'f')",
+            &[],
+        )
+        .await?;
+    Ok(if tables.try_get::<_, i64>(0)? == 0 { Found::Version(0) } else { Found::Foreign })
+}
+
+/// Migrates from `version` to the next. Returns false if another server has done it already.
+async fn migrate(client: &Client, version: i64) -> Result<bool, tokio_postgres::Error> {
+    let place = usize::try_from(version).unwrap_or(usize::MAX);
+    let Some(migration) = MIGRATIONS.get(place) else { return Ok(false) };
+    client.batch_execute(&format!("BEGIN; {TIMES}; SELECT pg_advisory_xact_lock({LOCK})")).await?;
+    let is_due = inspect(client).await? == Found::Version(version);
+    if is_due {
+        if version == 0 {
+            let table = "CREATE TABLE fedecks_schema (version bigint NOT NULL);
+                INSERT INTO fedecks_schema VALUES (0)";
+            client.batch_execute(table).await?;
+        }
+        for part in *migration {
+            client.batch_execute(part).await?;
+        }
+        client
+            .batch_execute(&format!("UPDATE fedecks_schema SET version = {}", version + 1))
+            .await?;
+    }
+    client.batch_execute("COMMIT").await?;
+    Ok(is_due)
+}
