@@ -141,6 +141,17 @@ pub struct IdempotencyKey {
 impl IdempotencyKey {
     /// The number of keys of a device that are remembered.
     pub const MAX_PER_DEVICE: u64 = 1000;
+
+    /// A key takes the same room in a store however long its texts are.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn fingerprint(&self) -> Vec<u8> {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        // The length separates the two.
+        context.update(&(self.caller.len() as u64).to_be_bytes());
+        context.update(self.caller.as_bytes());
+        context.update(self.key.as_bytes());
+        context.finish().as_ref().to_vec()
+    }
 }
 
 /// The answer to a message that is to be queued.

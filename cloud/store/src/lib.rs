@@ -36,6 +36,8 @@ mod clock;
 mod columns;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod consumer_place;
 mod consumers;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod counters;

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use fedecks_protocol::DeviceId;
+use fedecks_protocol::{DeviceId, Lane, Tag};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::failure::Failure;
-pub(super) use crate::columns::{from_column, later_of, to_column};
+use crate::columns::tag_from_column;
+pub(super) use crate::columns::{from_column, later_of, tag_to_column, to_column};
 
 /// A value of its own type.
 pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Failure> {
@@ -36,4 +37,20 @@ pub(super) fn device_id(row: &Row, column: usize) -> Result<DeviceId, Failure> {
 /// A text as it can be kept: PostgreSQL has no texts with the character 0.
 pub(super) fn text(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}
+
+pub(super) fn tag(row: &Row, column: usize) -> Result<Tag, Failure> {
+    get(row, column).map(tag_from_column)
+}
+
+pub(super) fn lane(row: &Row, column: usize) -> Result<Lane, Failure> {
+    let number = unsigned(row, column)?;
+    Lane::from_number(number).ok_or_else(|| Failure::damaged(format!("{number} is not a lane")))
+}
+
+/// An id of sixteen bytes.
+pub(super) fn id(row: &Row, column: usize) -> Result<[u8; 16], Failure> {
+    let bytes: &[u8] = get(row, column)?;
+    let length = bytes.len();
+    bytes.try_into().map_err(|_| Failure::damaged(format!("an id of {length} bytes")))
 }

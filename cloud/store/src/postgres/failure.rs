@@ -9,6 +9,9 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::StoreError;
 
+/// The result of the work of a call, or of a part of it.
+pub(super) type Result<T> = std::result::Result<T, Failure>;
+
 /// Why an attempt failed.
 #[derive(Debug)]
 pub(super) enum Failure {

@@ -27,3 +27,15 @@ async fn accounts_conform() {
     let server: Arc<TestServer> = server!();
     conformance::accounts(&new_store(&server).await).await;
 }
+
+#[tokio::test]
+async fn queues_conform() {
+    let server = server!();
+    conformance::queues(async || new_store(&server).await).await;
+}
+
+#[tokio::test]
+async fn consumers_conform() {
+    let server = server!();
+    conformance::consumers(async || new_store(&server).await).await;
+}

@@ -10,14 +10,11 @@ use super::columns::{damaged, to_column, unsigned};
 use super::messages::status;
 use super::store::SqliteStore;
 use crate::boxed::StoreFuture;
+use crate::consumer_place::ConsumerPlace;
 use crate::consumers::{
     ConsumerAnswer, ConsumerDevices, ConsumerRecord, ConsumerStore, LogAcknowledged, OpenConsumer,
 };
 use crate::device_pattern::DevicePattern;
-use crate::messages::LogStatus;
-
-/// How old `used_at` may be, in seconds, before reading alone writes it.
-const USED_AT_STEP: u64 = 60;
 
 impl ConsumerStore for SqliteStore {
     fn open_consumer<'a>(&'a self, consumer: &'a OpenConsumer) -> StoreFuture<'a, ConsumerAnswer> {
@@ -31,22 +28,15 @@ impl ConsumerStore for SqliteStore {
                 if count >= ConsumerRecord::MAX {
                     return Ok(ConsumerAnswer::TooMany);
                 }
-                let place = after.unwrap_or(log.first - 1);
                 let (name, devices) = (name.clone(), devices.clone());
-                let record = ConsumerRecord { name, devices, place, missed: 0, used_at: at };
-                save(tx, &Consumer { record, pending: 0 })?;
-                return Ok(ConsumerAnswer::After(place));
+                let new = ConsumerPlace::new(name, devices, after, at, log);
+                save(tx, &new)?;
+                return Ok(ConsumerAnswer::After(new.record.place));
             };
             if consumer.record.devices != devices {
                 return Ok(ConsumerAnswer::OtherDevices);
             }
-            let before = consumer.clone();
-            if let Some(after) = after {
-                consumer.acknowledge(after);
-            }
-            let used_at = before.record.used_at;
-            if consumer != before || !(used_at..used_at + USED_AT_STEP).contains(&at) {
-                consumer.record.used_at = at;
+            if consumer.read(after, at) {
                 save(tx, &consumer)?;
             }
             Ok(ConsumerAnswer::After(consumer.record.place))
@@ -58,10 +48,7 @@ impl ConsumerStore for SqliteStore {
         self.write_bulk(move |tx| {
             let log = status(tx)?;
             let Some(mut consumer) = find(tx, &name)? else { return Ok(0) };
-            let unread = consumer.left_unread(log);
-            if unread > 0 {
-                consumer.pending += unread;
-                consumer.record.place += unread;
+            if consumer.pass_over_missed(log) {
                 save(tx, &consumer)?;
             }
             Ok(consumer.pending)
@@ -91,12 +78,7 @@ impl ConsumerStore for SqliteStore {
         self.read_bulk(|database| {
             let log = status(database)?;
             let mut all = database.prepare_cached(sql::ALL)?;
-            let all = all.query_map([], consumer)?.map(|consumer| {
-                let consumer = consumer?;
-                let missed = consumer.record.missed + consumer.pending + consumer.left_unread(log);
-                Ok(ConsumerRecord { missed, ..consumer.record })
-            });
-            all.collect()
+            all.query_map([], consumer)?.map(|consumer| Ok(consumer?.into_record(log))).collect()
         })
     }
 
@@ -106,36 +88,12 @@ impl ConsumerStore for SqliteStore {
     }
 }
 
-/// A row.
-#[derive(Clone, PartialEq, Eq)]
-struct Consumer {
-    /// Without what is pending.
-    record: ConsumerRecord,
-    /// How many messages it missed that it may not know of yet.
-    pending: u64,
-}
-
-impl Consumer {
-    /// It is done with the messages up to this number, and has learned what it missed before it.
-    fn acknowledge(&mut self, to: u64) {
-        if to >= self.record.place {
-            self.record.place = to;
-            self.record.missed += std::mem::take(&mut self.pending);
-        }
-    }
-
-    /// How many messages after its place have left the log.
-    fn left_unread(&self, log: LogStatus) -> u64 {
-        (log.first - 1).saturating_sub(self.record.place)
-    }
-}
-
-fn find(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<Consumer>> {
+fn find(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<ConsumerPlace>> {
     tx.prepare_cached(sql::FIND)?.query_row([name], consumer).optional()
 }
 
-fn save(tx: &Connection, consumer: &Consumer) -> rusqlite::Result<()> {
-    let Consumer { record, pending } = consumer;
+fn save(tx: &Connection, consumer: &ConsumerPlace) -> rusqlite::Result<()> {
+    let ConsumerPlace { record, pending } = consumer;
     let text = |pattern: &Option<DevicePattern>| pattern.as_ref().map(|it| it.as_str().to_owned());
     tx.prepare_cached(sql::SAVE)?
         .execute(params![
@@ -150,7 +108,7 @@ fn save(tx: &Connection, consumer: &Consumer) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-fn consumer(row: &Row<'_>) -> rusqlite::Result<Consumer> {
+fn consumer(row: &Row<'_>) -> rusqlite::Result<ConsumerPlace> {
     let pattern = |column| {
         let text: Option<String> = row.get(column)?;
         let parsed = text.map(|text| DevicePattern::new(&text)).transpose();
@@ -163,5 +121,5 @@ fn consumer(row: &Row<'_>) -> rusqlite::Result<Consumer> {
         missed: unsigned(row, 5)?,
         used_at: unsigned(row, 6)?,
     };
-    Ok(Consumer { record, pending: unsigned(row, 4)? })
+    Ok(ConsumerPlace { record, pending: unsigned(row, 4)? })
 }

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::sql;
 use super::streams::Stream;
+use crate::columns::{down_state_from_column, down_state_to_column};
 use crate::device_queue::{DownState, DownStatus, DropReason, IdempotencyKey};
 use crate::sqlite::columns::{damaged, lane, tag, to_column, unsigned};
 
@@ -113,7 +114,7 @@ impl<'a> Queue<'a> {
         at: u64,
     ) -> rusqlite::Result<()> {
         let mut settle = self.database.prepare_cached(sql::SETTLE)?;
-        settle.execute(params![message.number, state_to_column(state), to_column(at)])?;
+        settle.execute(params![message.number, down_state_to_column(state), to_column(at)])?;
         self.now.waiting = self.now.waiting.saturating_sub(1);
         self.now.bytes = self.now.bytes.saturating_sub(message.bytes);
         self.now.settled += 1;
@@ -187,29 +188,9 @@ impl<'a> Queue<'a> {
     }
 }
 
-/// As numbers, states are the same forever; whether a message was sent is in its stream.
-fn state_to_column(state: DownState) -> i64 {
-    match state {
-        DownState::Queued | DownState::Sent => 0,
-        DownState::Delivered => 1,
-        DownState::Rejected => 2,
-        DownState::Expired => 3,
-        DownState::Dropped(DropReason::Replaced) => 4,
-        DownState::Dropped(DropReason::Cancelled) => 5,
-        DownState::Dropped(DropReason::ReRegistered) => 6,
-    }
-}
-
 /// Reads a state; a message that waits is [`DownState::Queued`].
 pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<DownState> {
-    Ok(match row.get::<_, i64>(column)? {
-        0 => DownState::Queued,
-        1 => DownState::Delivered,
-        2 => DownState::Rejected,
-        3 => DownState::Expired,
-        4 => DownState::Dropped(DropReason::Replaced),
-        5 => DownState::Dropped(DropReason::Cancelled),
-        6 => DownState::Dropped(DropReason::ReRegistered),
-        other => return Err(damaged(column, format!("{other} is not a state"))),
-    })
+    let number: i64 = row.get(column)?;
+    down_state_from_column(number)
+        .ok_or_else(|| damaged(column, format!("{number} is not a state")))
 }

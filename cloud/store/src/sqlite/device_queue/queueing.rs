@@ -1,7 +1,6 @@
 //! Queueing: idempotency keys, the limits, and messages that replace others.
 
 use fedecks_protocol::DeviceId;
-use ring::digest::{self, SHA256};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::queue::{Queue, Waiting};
@@ -19,7 +18,7 @@ pub(super) fn queue_message(
     limits: DownLimits,
 ) -> rusqlite::Result<Queued> {
     let mut queue = Queue::open(database, device.as_str())?;
-    let key = key.map(|key| (fingerprint(key), key.digest));
+    let key = key.map(|key| (key.fingerprint(), key.digest));
     if let Some((key, digest)) = &key {
         if let Some(known) = known(&mut queue, key, digest, message.at)? {
             return Ok(known);
@@ -110,14 +109,4 @@ fn replaceable(queue: &Queue<'_>, message: &NewDown) -> rusqlite::Result<Vec<Wai
         .collect::<Result<_, _>>()?;
     found.retain(|old| !queue.is_sent(old.lane, old.sequence));
     Ok(found)
-}
-
-/// A key takes the same room however long its texts are.
-fn fingerprint(key: &IdempotencyKey) -> Vec<u8> {
-    let mut context = digest::Context::new(&SHA256);
-    // The length separates the two.
-    context.update(&(key.caller.len() as u64).to_be_bytes());
-    context.update(key.caller.as_bytes());
-    context.update(key.key.as_bytes());
-    context.finish().as_ref().to_vec()
 }
