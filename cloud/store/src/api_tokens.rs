@@ -190,6 +190,18 @@ pub struct NewApiToken {
     pub expires_at: Option<u64>,
 }
 
+impl NewApiToken {
+    /// What the audit log says about it.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn summary(&self) -> String {
+        let Self { name, roles, devices, .. } = self;
+        match devices.as_ref().map(DevicePattern::as_str) {
+            None => format!("{name}: {roles}"),
+            Some(devices) => format!("{name}: {roles}, devices {devices}"),
+        }
+    }
+}
+
 /// The secret that authenticates a client of the API: `fdk_` and 32 random bytes in base64url (43
 /// characters). `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]

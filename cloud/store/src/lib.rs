@@ -28,8 +28,12 @@
 
 mod accounts;
 mod api_tokens;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod approval_rules;
 mod audit;
 mod boxed;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod claim_rules;
 mod claims;
 mod clock;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -44,10 +48,14 @@ mod counters;
 mod dead_letters;
 mod device_pattern;
 mod device_queue;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod device_range;
 mod devices;
 mod down_size;
 mod epoch;
 mod error;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod judge;
 mod known_logins;
 mod latency;
 mod messages;

@@ -18,17 +18,16 @@ impl AccountStore for PostgresStore {
     ) -> StoreFuture<'a, ()> {
         let line = Line::new(by, AuditAction::AccountAdded).with_detail(name);
         let args = (text(name).into_owned(), password_hash.to_owned());
-        let added = self.write_audited(Lane::Change, line, args, |tx, (name, hash)| {
+        let added = self.execute_audited(Lane::Change, line, args, |tx, (name, hash)| {
             Box::pin(async move {
                 let sql = "INSERT INTO accounts (name, password_hash, created_at)
                     VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
-                let rows = tx.execute(sql, &[name, hash, &to_column(unix_now())]).await?;
-                Ok((rows > 0).then_some(()))
+                tx.execute(sql, &[name, hash, &to_column(unix_now())]).await
             })
         });
         Box::pin(async move {
             let exists = || StoreError::Exists { what: "account", name: name.to_owned() };
-            added.await?.ok_or_else(exists)
+            if added.await? { Ok(()) } else { Err(exists()) }
         })
     }
 
@@ -40,28 +39,23 @@ impl AccountStore for PostgresStore {
     ) -> StoreFuture<'a, bool> {
         let line = Line::new(by, AuditAction::AccountPasswordChanged).with_detail(name);
         let args = (text(name).into_owned(), password_hash.to_owned());
-        let changed = self.write_audited(Lane::Change, line, args, |tx, (name, hash)| {
-            Box::pin(async move {
-                let sql = "UPDATE accounts SET password_hash = $2 WHERE name = $1";
-                let rows = tx.execute(sql, &[name, hash]).await?;
-                Ok((rows > 0).then_some(()))
-            })
-        });
-        Box::pin(async move { Ok(changed.await?.is_some()) })
+        self.execute_audited(Lane::Change, line, args, |tx, (name, hash)| {
+            let sql = "UPDATE accounts SET password_hash = $2 WHERE name = $1";
+            Box::pin(async move { tx.execute(sql, &[name, hash]).await })
+        })
     }
 
     fn remove_account<'a>(&'a self, name: &'a str, by: &'a Actor) -> StoreFuture<'a, bool> {
         let line = Line::new(by, AuditAction::AccountRemoved).with_detail(name);
         let name = text(name).into_owned();
-        let removed = self.write_audited(Lane::Change, line, name, |tx, name| {
+        self.execute_audited(Lane::Change, line, name, |tx, name| {
             Box::pin(async move {
                 // First the account: who notes a login locks it, see `flusher`.
                 let rows = tx.execute("DELETE FROM accounts WHERE name = $1", &[name]).await?;
                 tx.execute("DELETE FROM known_logins WHERE account = $1", &[name]).await?;
-                Ok((rows > 0).then_some(()))
+                Ok(rows)
             })
-        });
-        Box::pin(async move { Ok(removed.await?.is_some()) })
+        })
     }
 
     fn accounts(&self) -> StoreFuture<'_, Vec<Account>> {

@@ -74,7 +74,7 @@ impl AuditLog {
     }
 }
 
-/// Takes numbers for so many lines of each class. Returns those before the first: of all lines, and of each class.
+/// Takes numbers for the lines of each class. Returns those before the first: of all lines, and of each class.
 async fn reserve(
     tx: &Tx,
     counts: &BTreeMap<u8, (AuditClass, i64)>,

@@ -15,7 +15,7 @@ use crate::error::StoreError;
 /// How long a call may wait for its turn, for the database and for other calls.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long after its deadline the answer to a call may arrive: the server is told to give up at the deadline.
+/// How long after its deadline the answer to a call may arrive: the server gives up at the deadline.
 pub(super) const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// How long the first pause before another attempt is at most; each is longer than the last one.

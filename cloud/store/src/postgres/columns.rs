@@ -11,7 +11,7 @@ use super::failure::Failure;
 use crate::columns::tag_from_column;
 pub(super) use crate::columns::{from_column, later_of, tag_to_column, to_column};
 
-/// A value of its own type.
+/// A value of any type.
 pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Failure> {
     Ok(row.try_get(column)?)
 }
@@ -53,4 +53,10 @@ pub(super) fn id(row: &Row, column: usize) -> Result<[u8; 16], Failure> {
     let bytes: &[u8] = get(row, column)?;
     let length = bytes.len();
     bytes.try_into().map_err(|_| Failure::damaged(format!("an id of {length} bytes")))
+}
+
+/// Bytes of a fixed number, or nothing.
+pub(super) fn bytes<const N: usize>(row: &Row, column: usize) -> Result<Option<[u8; N]>, Failure> {
+    let bytes: Option<&[u8]> = get(row, column)?;
+    bytes.map(|bytes| bytes.try_into().map_err(Failure::damaged)).transpose()
 }

@@ -1,4 +1,4 @@
-//! The pool of connections, and what each of them is told first.
+//! The pool of connections, and the settings of each.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,11 +10,12 @@ use super::audit_log::AuditLog;
 use super::call::{self, CALL_TIMEOUT, Tx};
 use super::columns::{get, later_of, text, to_column};
 use super::failure::Failure;
+use super::seen_notes::write_seen;
 use super::shared::Shared;
 use crate::counters::Action;
 use crate::error::StoreError;
 use crate::known_logins::KnownLogin;
-use crate::notes::{Pending, Seen};
+use crate::notes::Pending;
 
 /// The interval between flushes. The short one is for the tests in this crate only.
 const INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
@@ -98,38 +99,6 @@ async fn write(tx: &Tx, pending: &Pending, log: AuditLog) -> Result<(), Failure>
     if pending.audit.is_empty() { Ok(()) } else { log.add(tx, &pending.audit).await }
 }
 
-/// Notes when devices were connected. One that was forgotten since then stays forgotten.
-pub(super) async fn write_seen(tx: &Tx, mut notes: Vec<(&str, Seen)>) -> Result<(), Failure> {
-    if notes.is_empty() {
-        return Ok(());
-    }
-    notes.sort_unstable_by_key(|(device, _)| *device);
-    let devices: Vec<&str> = notes.iter().map(|(device, _)| *device).collect();
-    let column = |of: fn(&Seen) -> Option<u64>| -> Vec<Option<i64>> {
-        notes.iter().map(|(_, seen)| of(seen).map(to_column)).collect()
-    };
-    let times = column(|seen| Some(seen.at));
-    let generations = column(|seen| Some(seen.generation));
-    let by_token = column(|seen| seen.by_token);
-    let add = "INSERT INTO devices (id) SELECT id FROM unnest($1::text[]) AS note (id) ORDER BY id
-        ON CONFLICT (id) DO NOTHING";
-    tx.execute(add, &[&devices]).await?;
-    // In the order in which all do that lock several devices.
-    let lock = "SELECT 1 FROM devices WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
-    tx.query(lock, &[&devices]).await?;
-    let note = format!(
-        "UPDATE devices AS device
-         SET first_seen = least(device.first_seen, note.at), last_seen = {}, forgotten = false,
-             came_by_token = came_by_token OR coalesce(note.by_token >= device.generation, false),
-             nonce = CASE WHEN note.by_token >= device.generation THEN NULL ELSE nonce END
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
-             AS note (id, at, generation, by_token)
-         WHERE device.id = note.id AND (NOT forgotten OR device.generation <= note.generation)",
-        later_of("device.last_seen", "note.at")
-    );
-    tx.execute(&note, &[&devices, &times, &generations, &by_token]).await.map(drop)
-}
-
 /// Notes when API tokens were used last, if they still exist.
 async fn write_used(tx: &Tx, pending: &Pending) -> Result<(), Failure> {
     // In order, so that two servers do not wait for each other.
@@ -156,7 +125,7 @@ async fn write_logins(tx: &Tx, pending: &Pending) -> Result<(), Failure> {
         .collect();
     logins.sort_unstable();
     let accounts: Vec<&str> = logins.iter().map(|(account, _, _)| account.as_ref()).collect();
-    // Nobody removes these until the notes are there to be removed with them.
+    // No one removes these until the notes are there to be removed with them.
     let lock = "SELECT name FROM accounts WHERE name = ANY ($1) ORDER BY name FOR KEY SHARE";
     tx.query(lock, &[&accounts]).await?;
     let networks: Vec<&str> = logins.iter().map(|(_, network, _)| network.as_str()).collect();

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio_postgres::{Client, Error};
 
 /// What is different after a restart of the server, as after a restore of its files or a promotion of another one, and
-/// after the database or its tables were created anew.
+/// after the database or its tables were created again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Identity {
     started: String,

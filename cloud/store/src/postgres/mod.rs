@@ -1,24 +1,30 @@
 //! The store in a PostgreSQL database, which several servers may share: the implementation of each trait in the file of
 //! that name. A call runs in a task, within limits, on a connection of a pool.
 
-#![allow(dead_code, reason = "the traits follow one by one")]
-
 mod accounts;
+mod api_tokens;
 mod audit;
 mod audit_log;
 mod call;
+mod claims;
 mod columns;
 mod connection;
 mod consumers;
+mod device_list;
 mod device_queue;
+mod devices;
 mod failure;
 mod flusher;
 mod identity;
+mod known_logins;
 mod lanes;
 mod location;
+mod locks;
 mod messages;
 mod queue;
+mod registrations;
 mod schema;
+mod seen_notes;
 mod shared;
 mod store;
 #[cfg(test)]

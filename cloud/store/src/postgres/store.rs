@@ -30,7 +30,7 @@ use crate::time::unix_now;
 
 /// The store in a PostgreSQL database, which several servers may share.
 ///
-/// Calls run on a few connections, so many of each kind at a time that no kind delays another. Every call is answered
+/// Calls run on a few connections, with a limit for each kind, so that no kind delays another. Every call is answered
 /// within about 6 seconds. It survives failures of the server and of the connections to it: while there is none, calls
 /// fail and notes are kept, and then they work again.
 ///
@@ -179,6 +179,24 @@ impl PostgresStore {
                 Ok(changed)
             })
         })
+    }
+
+    /// [`PostgresStore::write_audited`] for one statement, which returns the number of rows that it changed. Returns
+    /// whether it changed any.
+    pub(super) fn execute_audited<A>(
+        &self,
+        lane: Lane,
+        line: Line,
+        args: A,
+        change: impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, u64> + Send + Sync + 'static,
+    ) -> StoreFuture<'_, bool>
+    where
+        A: Send + Sync + 'static,
+    {
+        let changed = self.write_audited(lane, line, (args, change), |tx, (args, change)| {
+            Box::pin(async move { Ok((change(tx, args).await? > 0).then_some(())) })
+        });
+        Box::pin(async move { Ok(changed.await?.is_some()) })
     }
 
     fn call<A, T>(

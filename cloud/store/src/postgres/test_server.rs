@@ -1,4 +1,4 @@
-//! A PostgreSQL server for tests, of its own.
+//! A separate PostgreSQL server for tests.
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -50,7 +50,7 @@ impl TestServer {
         // It does not run as root.
         let user = nix::unistd::geteuid().is_root().then(|| {
             let user = |name| User::from_name(name).unwrap();
-            user("postgres").or_else(|| user("nobody")).expect("a user that is not root")
+            user("postgres").or_else(|| user("daemon")).expect("a user that is not root")
         });
         if let Some(user) = &user {
             let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
@@ -131,7 +131,7 @@ impl TestServer {
         use std::io::Write;
         let Some(mut guard) = self.guard.lock().take() else { return };
         let mut input = guard.stdin.take().unwrap();
-        // Nobody reads it if the server has ended by itself.
+        // No one reads it if the server has ended by itself.
         let _ = writeln!(input, "{signal}");
         guard.wait().unwrap();
     }
@@ -146,7 +146,7 @@ impl TestServer {
         self.connect(database).await.batch_execute(sql).await.unwrap();
     }
 
-    /// A connection of its own.
+    /// A connection as its administrator.
     pub(super) async fn connect(&self, database: &str) -> tokio_postgres::Client {
         let (client, connection) =
             tokio_postgres::connect(&self.url(database), NoTls).await.unwrap();

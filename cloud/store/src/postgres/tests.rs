@@ -23,19 +23,7 @@ macro_rules! server {
 }
 
 #[tokio::test]
-async fn accounts_conform() {
+async fn a_store_conforms() {
     let server: Arc<TestServer> = server!();
-    conformance::accounts(&new_store(&server).await).await;
-}
-
-#[tokio::test]
-async fn queues_conform() {
-    let server = server!();
-    conformance::queues(async || new_store(&server).await).await;
-}
-
-#[tokio::test]
-async fn consumers_conform() {
-    let server = server!();
-    conformance::consumers(async || new_store(&server).await).await;
+    conformance::check(async || new_store(&server).await).await;
 }

@@ -37,11 +37,8 @@ impl ApiTokenStore for SqliteStore {
             if added == 0 {
                 return Ok(Added::Exists);
             }
-            let detail = match devices {
-                None => format!("{name}: {roles}"),
-                Some(devices) => format!("{name}: {roles}, devices {devices}"),
-            };
-            let (by, action, detail) = (by.clone(), AuditAction::TokenAdded, Some(detail));
+            let (by, action) = (by.clone(), AuditAction::TokenAdded);
+            let detail = Some(owned.summary());
             log.add(tx, &AuditEntry { at: now, by, action, device: None, detail })?;
             Ok(Added::Yes)
         });

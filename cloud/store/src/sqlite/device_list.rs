@@ -12,6 +12,7 @@ use super::devices::{device_id, one};
 use super::store::SqliteStore;
 use super::worker::CALL_TIMEOUT;
 use crate::device_pattern::DevicePattern;
+use crate::device_range::{bounds, id_contains, label_contains};
 use crate::devices::{DeviceCounts, DeviceQuery, DeviceRecord};
 use crate::error::StoreError;
 
@@ -214,40 +215,11 @@ fn matches(
         return Ok(false);
     }
     let Some(search) = search else { return Ok(true) };
-    if contains(id, search) {
+    if id_contains(id, search) {
         return Ok(true);
     }
     let label = row.get_ref(1)?.as_str_or_null().map_err(|error| damaged(1, error))?;
-    Ok(label.is_some_and(|label| {
-        if label.is_ascii() {
-            contains(label, search)
-        } else {
-            label.to_lowercase().contains(search)
-        }
-    }))
-}
-
-/// The range of ids to read. Ids are ASCII without control characters, so that all that begin with the
-/// prefix are less than the prefix followed by DEL.
-fn bounds(
-    after: Option<&DeviceId>,
-    scope: Option<&DevicePattern>,
-) -> (Bound<String>, Option<String>) {
-    let after = after.map(DeviceId::as_str);
-    let prefix = scope.map(DevicePattern::prefix).filter(|prefix| !prefix.is_empty());
-    let lower = match (after, prefix) {
-        (None, None) => Bound::Unbounded,
-        (Some(after), Some(prefix)) if after < prefix => Bound::Included(prefix.to_owned()),
-        (Some(after), _) => Bound::Excluded(after.to_owned()),
-        (None, Some(prefix)) => Bound::Included(prefix.to_owned()),
-    };
-    (lower, prefix.map(|prefix| format!("{prefix}\u{7f}")))
-}
-
-/// Whether an ASCII text contains `search`, which is in lower case, ignoring case.
-fn contains(text: &str, search: &str) -> bool {
-    let (text, search) = (text.as_bytes(), search.as_bytes());
-    search.is_empty() || text.windows(search.len()).any(|part| part.eq_ignore_ascii_case(search))
+    Ok(label.is_some_and(|label| label_contains(label, search)))
 }
 
 /// The device id in a column.

@@ -17,8 +17,8 @@ pub(super) use self::settling::forget_device;
 use super::call::Values;
 use super::columns::{lane, optional_unsigned, tag, tag_to_column, to_column, unsigned};
 use super::failure::Result;
-use super::flusher::write_seen;
 use super::lanes::Lane;
+use super::seen_notes::write_seen;
 use super::store::PostgresStore;
 use crate::boxed::StoreFuture;
 use crate::device_queue::{

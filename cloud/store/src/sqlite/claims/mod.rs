@@ -16,6 +16,7 @@ use super::store::SqliteStore;
 use super::worker::CALL_TIMEOUT;
 use crate::audit::{Actor, AuditAction, AuditEntry};
 use crate::boxed::StoreFuture;
+use crate::claim_rules::{Cost, Obstacle, counts, matches, summary};
 use crate::claims::{ClaimId, ClaimQuery, ClaimRecord, ClaimStore, ClaimUse, NewClaim};
 use crate::error::StoreError;
 use crate::time::unix_now;
@@ -43,23 +44,13 @@ impl ClaimStore for SqliteStore {
             for claim in &claims {
                 add(tx, claim, now, &by)?;
             }
-            if let Some(detail) = detail(&claims) {
+            if let Some(detail) = summary(&claims) {
                 let (by, action, detail) = (by.clone(), AuditAction::ClaimsAdded, Some(detail));
                 log.add(tx, &AuditEntry { at: now, by, action, device: None, detail })?;
             }
             Ok(None)
         });
-        Box::pin(async move {
-            match added.await? {
-                None => Ok(()),
-                Some(Obstacle::TooMany) => {
-                    Err(StoreError::TooMany { what: "claims", max: ClaimRecord::MAX })
-                }
-                Some(Obstacle::Exists(id)) => {
-                    Err(StoreError::Exists { what: "claim", name: id.to_string() })
-                }
-            }
-        })
+        Box::pin(async move { added.await?.map_or(Ok(()), |obstacle| Err(obstacle.into())) })
     }
 
     fn claims_page<'a>(&'a self, query: &'a ClaimQuery) -> StoreFuture<'a, Vec<ClaimRecord>> {
@@ -124,12 +115,6 @@ impl ClaimStore for SqliteStore {
     }
 }
 
-/// Why claims cannot be added.
-enum Obstacle {
-    TooMany,
-    Exists(ClaimId),
-}
-
 fn obstacle(tx: &Transaction<'_>, claims: &[NewClaim]) -> rusqlite::Result<Option<Obstacle>> {
     let count: usize = tx.prepare_cached(sql::COUNT)?.query_row([], |row| row.get(0))?;
     if count.saturating_add(claims.len()) > ClaimRecord::MAX as usize {
@@ -149,15 +134,15 @@ fn obstacle(tx: &Transaction<'_>, claims: &[NewClaim]) -> rusqlite::Result<Optio
 }
 
 fn add(tx: &Transaction<'_>, claim: &NewClaim, now: u64, by: &Actor) -> rusqlite::Result<()> {
-    let NewClaim { id, secret, devices, uses, returns, expires_at, label, approval, note } = claim;
-    let returns = if devices.exact().is_some() { *returns } else { 0 };
+    let NewClaim { id, secret, devices, expires_at, label, approval, note, .. } = claim;
+    let (uses, returns) = counts(claim);
     tx.prepare_cached(sql::ADD)?
         .execute(params![
             to_column(id.number()),
             secret.hash(),
             devices.as_str(),
-            (*uses).clamp(1, NewClaim::MAX_USES),
-            returns.min(NewClaim::MAX_USES),
+            uses,
+            returns,
             expires_at.map(to_column),
             label,
             approval,
@@ -166,16 +151,6 @@ fn add(tx: &Transaction<'_>, claim: &NewClaim, now: u64, by: &Actor) -> rusqlite
             by.as_str(),
         ])
         .map(drop)
-}
-
-/// What the audit log says about claims that were added; nothing about none.
-fn detail(claims: &[NewClaim]) -> Option<String> {
-    let (first, last) = (claims.first()?, claims.last()?);
-    let NewClaim { id, devices, uses, .. } = first;
-    Some(match claims.len() {
-        1 => format!("{id}: {uses} of {devices}"),
-        count => format!("{count} claims, {id} to {}", last.id),
-    })
 }
 
 /// A part of the answer to a query.
@@ -209,16 +184,6 @@ fn scan(database: &Connection, query: &ClaimQuery, before: i64) -> rusqlite::Res
     Ok(Scan { claims, stopped_at: None })
 }
 
-fn matches(claim: &ClaimRecord, query: &ClaimQuery) -> bool {
-    let in_state = query.state.is_none_or(|state| claim.state(query.now) == state);
-    let contains = |search: &str| {
-        let texts = [Some(claim.devices.as_str()), claim.label.as_deref(), claim.note.as_deref()];
-        claim.id.to_string().contains(search)
-            || texts.iter().flatten().any(|text| text.to_lowercase().contains(search))
-    };
-    in_state && query.search.as_deref().is_none_or(contains)
-}
-
 /// The place of a claim in the order of its pages; before all others if there is none of this id.
 fn number(database: &Connection, id: ClaimId) -> rusqlite::Result<i64> {
     let mut statement = database.prepare_cached(sql::NUMBER)?;
@@ -243,17 +208,6 @@ fn find(
     database.prepare_cached(&sql)?.query_row([value], record).optional()
 }
 
-/// What a registration costs a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cost {
-    /// One of its uses.
-    Use,
-    /// One of its returns.
-    Return,
-    /// Nothing: an operator has allowed it.
-    Nothing,
-}
-
 /// Counts a registration, in its transaction.
 pub(super) fn count_use(
     tx: &Connection,
@@ -262,15 +216,9 @@ pub(super) fn count_use(
     (device, address): (&DeviceId, Option<IpAddr>),
     (at, returned): (u64, bool),
 ) -> rusqlite::Result<()> {
-    let ClaimRecord { id, uses, used, returns, returned: returned_before, .. } = claim;
-    let (more_used, more_returned) = match cost {
-        Cost::Use => (1, 0),
-        Cost::Return => (0, 1),
-        Cost::Nothing => (0, 0),
-    };
-    let is_used_up = used + more_used >= *uses && returned_before + more_returned >= *returns;
-    let ends_at = (is_used_up && cost != Cost::Nothing).then(|| to_column(at));
-    let id = to_column(id.number());
+    let (more_used, more_returned) = cost.counted();
+    let ends_at = cost.uses_up(claim).then(|| to_column(at));
+    let id = to_column(claim.id.number());
     tx.prepare_cached(sql::COUNT_USE)?.execute(params![id, more_used, more_returned, ends_at])?;
     let address = address.map(|address| address.to_string());
     tx.prepare_cached(sql::ADD_USE)?.execute(params![

@@ -4,47 +4,28 @@ use fedecks_protocol::DeviceId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::sql;
+use crate::approval_rules::{Asked, Change, Decision, Next};
 use crate::audit::{Actor, AuditAction};
 use crate::boxed::StoreFuture;
 use crate::claims::ClaimId;
-use crate::registrations::{
-    Approval, REPETITION_S, RegistrationNonce, RegistrationRefusal, RegistrationRequest,
-};
+use crate::registrations::{Approval, RegistrationNonce, RegistrationRefusal, RegistrationRequest};
 use crate::sqlite::columns::{address, damaged, to_column, unsigned};
 use crate::sqlite::devices::device_id;
 use crate::sqlite::store::SqliteStore;
 use crate::time::unix_now;
-
-/// What an operator has decided. The numbers are those in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    Pending = 0,
-    Approved = 1,
-    Rejected = 2,
-}
-
-/// How old the note of when a device has asked may be, in seconds, before it is written again.
-const ASKED_STEP_S: u64 = 60;
-
-/// A row: what waits, since it asked last, or since it was decided.
-struct Asked {
-    approval: Approval,
-    nonce: Option<RegistrationNonce>,
-    state: State,
-}
 
 impl SqliteStore {
     /// Decides about what waits. Returns false if nothing does.
     pub(super) fn decide<'a>(
         &'a self,
         device: &'a DeviceId,
-        state: State,
+        decision: Decision,
         action: AuditAction,
         by: &'a Actor,
     ) -> StoreFuture<'a, bool> {
         let id = device.clone();
         let decided = self.write_audited(by, action, Some(device), None, move |tx| {
-            let parameters = params![id.as_str(), state as i64, to_column(unix_now())];
+            let parameters = params![id.as_str(), decision as i64, to_column(unix_now())];
             let rows = tx.prepare_cached(sql::DECIDE)?.execute(parameters)?;
             Ok((rows > 0).then_some(()))
         });
@@ -60,33 +41,28 @@ pub(super) fn ask(
 ) -> rusqlite::Result<Result<(), RegistrationRefusal>> {
     let device = request.device.as_str();
     let asked = tx.prepare_cached(sql::APPROVAL)?.query_row([device], asked).optional()?;
-    let Some(Asked { approval, nonce, state }) = asked else {
+    let Some(asked) = asked else {
         make_room(tx)?;
         wait(tx, request, claim)?;
         return Ok(Err(RegistrationRefusal::ApprovalPending));
     };
-    let silent = request.at.saturating_sub(approval.asked_at);
-    let (is_same_claim, is_same) = (approval.claim == claim, nonce == request.nonce);
-    match state {
-        State::Approved if is_same_claim && is_same && silent < REPETITION_S => {
+    let (refusal, change) = match asked.again(request, claim) {
+        Next::Register => {
             tx.prepare_cached(sql::DELETE_APPROVAL)?.execute([device])?;
             return Ok(Ok(()));
         }
-        State::Rejected if is_same_claim && silent < REPETITION_S => {
-            return Ok(Err(RegistrationRefusal::ApprovalRejected));
+        Next::Refuse(refusal, change) => (refusal, change),
+    };
+    match change {
+        Change::Nothing => {}
+        Change::AskedAgain => {
+            let address = request.address.map(|address| address.to_string());
+            let parameters = params![device, to_column(request.at), address];
+            tx.prepare_cached(sql::ASKED_AGAIN)?.execute(parameters)?;
         }
-        State::Pending if is_same_claim && is_same => {
-            if silent >= ASKED_STEP_S {
-                let address = request.address.map(|address| address.to_string());
-                let parameters = params![device, to_column(request.at), address];
-                tx.prepare_cached(sql::ASKED_AGAIN)?.execute(parameters)?;
-            }
-        }
-        // Another board with this id does not replace one that still asks, or was approved just now.
-        State::Pending | State::Approved if silent < Approval::SILENT_S => {}
-        State::Pending | State::Approved | State::Rejected => wait(tx, request, claim)?,
+        Change::Replace => wait(tx, request, claim)?,
     }
-    Ok(Err(RegistrationRefusal::ApprovalPending))
+    Ok(Err(refusal))
 }
 
 /// The registration waits.
@@ -133,12 +109,9 @@ fn approval(row: &Row<'_>) -> rusqlite::Result<Approval> {
 }
 
 fn asked(row: &Row<'_>) -> rusqlite::Result<Asked> {
-    let state = match row.get::<_, i64>(6)? {
-        0 => State::Pending,
-        1 => State::Approved,
-        2 => State::Rejected,
-        other => return Err(damaged(6, format!("{other} is not a state"))),
-    };
+    let number = row.get(6)?;
+    let decision = Decision::from_number(number)
+        .ok_or_else(|| damaged(6, format!("{number} is not a state")))?;
     let nonce = row.get::<_, Option<[u8; 16]>>(5)?.map(RegistrationNonce);
-    Ok(Asked { approval: approval(row)?, nonce, state })
+    Ok(Asked { approval: approval(row)?, nonce, decision })
 }

@@ -1,7 +1,6 @@
 //! Registrations in SQLite.
 
 mod approvals;
-mod judge;
 mod register;
 mod revoking;
 mod sql;
@@ -15,6 +14,7 @@ use rusqlite::types::Value;
 use super::columns::to_column;
 use super::store::SqliteStore;
 use super::write_behind::write_note_of;
+use crate::approval_rules::Decision;
 use crate::audit::{Actor, AuditAction};
 use crate::boxed::StoreFuture;
 use crate::registrations::{
@@ -54,11 +54,11 @@ impl RegistrationStore for SqliteStore {
     }
 
     fn approve<'a>(&'a self, device: &'a DeviceId, by: &'a Actor) -> StoreFuture<'a, bool> {
-        self.decide(device, approvals::State::Approved, AuditAction::RegistrationApproved, by)
+        self.decide(device, Decision::Approved, AuditAction::RegistrationApproved, by)
     }
 
     fn reject<'a>(&'a self, device: &'a DeviceId, by: &'a Actor) -> StoreFuture<'a, bool> {
-        self.decide(device, approvals::State::Rejected, AuditAction::RegistrationRejected, by)
+        self.decide(device, Decision::Rejected, AuditAction::RegistrationRejected, by)
     }
 
     fn allow_reregistration<'a>(

@@ -1,20 +1,20 @@
 //! Registers a device, in the transaction in which it is judged.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::approvals;
-use super::judge::{Known, Verdict};
 use super::sql;
-use crate::audit::{Actor, AuditAction, AuditEntry};
+use crate::claim_rules::Cost;
 use crate::claims::ClaimRecord;
+use crate::judge::{Known, Verdict, audited, provenance};
 use crate::registrations::{
-    RegisteredBy, Registration, RegistrationOutcome, RegistrationProof, RegistrationRefusal,
-    RegistrationRequest,
+    RegisteredBy, Registration, RegistrationNonce, RegistrationOutcome, RegistrationProof,
+    RegistrationRefusal, RegistrationRequest,
 };
 use crate::sqlite::audit_log::AuditLog;
-use crate::sqlite::claims::{Cost, by_hash, count_use};
-use crate::sqlite::columns::to_column;
-use crate::sqlite::devices::NEXT_CHANGE;
+use crate::sqlite::claims::{by_hash, count_use};
+use crate::sqlite::columns::{optional_unsigned, to_column, unsigned};
+use crate::sqlite::devices::{NEXT_CHANGE, registration};
 
 /// What let the device in or would have, as far as it is known.
 type Judged = (RegistrationOutcome, Option<RegisteredBy>);
@@ -24,49 +24,30 @@ pub(super) fn register(
     log: AuditLog,
     request: &RegistrationRequest,
 ) -> rusqlite::Result<Judged> {
-    let known = Known::read(tx, request.device.as_str())?;
-    let (by, claim, verdict) = match &request.proof {
-        RegistrationProof::Claim(hash) => {
-            let Some(claim) = by_hash(tx, hash)? else {
-                let refusal = RegistrationRefusal::UnknownClaim;
-                return Ok((RegistrationOutcome::Refused(refusal), None));
-            };
-            let mut verdict = known.by_claim(request, &claim);
-            if claim.approval && matches!(verdict, Ok(Verdict::Register(_))) {
-                let approved = approvals::ask(tx, request, claim.id)?;
-                verdict = approved.and(verdict);
-            }
-            (RegisteredBy::Claim(claim.id), Some(claim), verdict)
-        }
-        RegistrationProof::Account(name) => {
-            let by = RegisteredBy::Account(name.clone());
-            let verdict = known.by_account(request, &by);
-            (by, None, verdict)
-        }
-        RegistrationProof::Certificate { key } => {
-            let verdict = known.by_certificate(request, *key);
-            (RegisteredBy::Certificate { key: *key }, None, verdict)
-        }
+    let known = known(tx, request.device.as_str())?;
+    let claim = match &request.proof {
+        RegistrationProof::Claim(hash) => by_hash(tx, hash)?,
+        RegistrationProof::Account(_) | RegistrationProof::Certificate { .. } => None,
     };
+    let Some((by, mut verdict)) = known.judge(request, claim.as_ref()) else {
+        let refusal = RegistrationRefusal::UnknownClaim;
+        return Ok((RegistrationOutcome::Refused(refusal), None));
+    };
+    if let (Some(claim), Ok(Verdict::Register(_))) = (&claim, &verdict) {
+        if claim.approval {
+            let approved = approvals::ask(tx, request, claim.id)?;
+            verdict = approved.and(verdict);
+        }
+    }
     let cost = match verdict {
         Ok(Verdict::Register(cost)) => cost,
-        Ok(Verdict::Repeated) => {
-            let Known { generation, registration, .. } = known;
-            // It is the one by which the login was recognized.
-            let registration = registration.unwrap_or_else(|| provenance(request, by.clone()));
-            let outcome = RegistrationOutcome::Repeated { registration, generation };
-            return Ok((outcome, Some(by)));
-        }
+        Ok(Verdict::Repeated) => return Ok((known.repeated(request, &by), Some(by))),
         Err(refusal) => return Ok((RegistrationOutcome::Refused(refusal), Some(by))),
     };
     let registration = provenance(request, by.clone());
     let outcome =
         store(tx, log, request, &known, registration, claim.as_ref().map(|it| (it, cost)));
     Ok((outcome?, Some(by)))
-}
-
-fn provenance(request: &RegistrationRequest, by: RegisteredBy) -> Registration {
-    Registration { by, at: request.at, address: request.address }
 }
 
 /// Stores a registration and what it costs.
@@ -107,11 +88,28 @@ fn store(
         let parameters = params![device.as_str(), to_column(*at)];
         generation = tx.prepare_cached(&raise)?.query_row(parameters, |row| row.get(0))?;
     }
-    let actor = Actor::registrant(&registration.by);
-    let by = address.iter().fold(actor, |by, address| by.from_address(*address));
-    let action = if returned { AuditAction::Returned } else { AuditAction::Registered };
-    let device = Some(device.clone());
-    log.add(tx, &AuditEntry { at: *at, by, action, device, detail: None })?;
+    log.add(tx, &audited(&registration, request, returned))?;
     let generation = u64::try_from(generation).unwrap_or(0);
     Ok(RegistrationOutcome::Registered { registration, returned, generation })
+}
+
+/// What the store knows about the id of a device.
+fn known(tx: &Connection, device: &str) -> rusqlite::Result<Known> {
+    let known = tx.prepare_cached(sql::KNOWN)?.query_row([device], known_row).optional()?;
+    Ok(known.unwrap_or_default())
+}
+
+fn known_row(row: &Row<'_>) -> rusqlite::Result<Known> {
+    Ok(Known {
+        exists: row.get(0)?,
+        blocked: row.get(1)?,
+        generation: unsigned(row, 2)?,
+        registration: registration(row, 3)?,
+        nonce: row.get::<_, Option<[u8; 16]>>(6)?.map(RegistrationNonce),
+        came_by_token: row.get(7)?,
+        returned_at: optional_unsigned(row, 8)?,
+        reregistration_until: optional_unsigned(row, 9)?,
+        certificate_key: row.get(10)?,
+        certificate_refused: row.get(11)?,
+    })
 }

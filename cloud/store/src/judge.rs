@@ -2,37 +2,33 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row};
-
-use super::sql;
+use crate::audit::{Actor, AuditAction, AuditEntry};
+use crate::claim_rules::Cost;
 use crate::claims::ClaimRecord;
 use crate::registrations::{
     REPETITION_S, RETURN_INTERVAL_S, RegisteredBy, Registration, RegistrationNonce,
-    RegistrationRefusal, RegistrationRequest,
+    RegistrationOutcome, RegistrationProof, RegistrationRefusal, RegistrationRequest,
 };
-use crate::sqlite::claims::Cost;
-use crate::sqlite::columns::{optional_unsigned, unsigned};
-use crate::sqlite::devices::registration;
 
 /// What the store knows about the id of a device.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// It has been registered or seen, and was not forgotten since.
-    pub(super) exists: bool,
-    pub(super) blocked: bool,
-    pub(super) generation: u64,
-    pub(super) registration: Option<Registration>,
-    nonce: Option<RegistrationNonce>,
-    came_by_token: bool,
-    returned_at: Option<u64>,
-    reregistration_until: Option<u64>,
-    certificate_key: Option<[u8; 32]>,
-    certificate_refused: bool,
+    pub(crate) exists: bool,
+    pub(crate) blocked: bool,
+    pub(crate) generation: u64,
+    pub(crate) registration: Option<Registration>,
+    pub(crate) nonce: Option<RegistrationNonce>,
+    pub(crate) came_by_token: bool,
+    pub(crate) returned_at: Option<u64>,
+    pub(crate) reregistration_until: Option<u64>,
+    pub(crate) certificate_key: Option<[u8; 32]>,
+    pub(crate) certificate_refused: bool,
 }
 
 /// How a device is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// It was already, by the same login.
     Repeated,
     /// It is registered. A claim pays this for it.
@@ -40,13 +36,42 @@ pub(super) enum Verdict {
 }
 
 impl Known {
-    pub(super) fn read(tx: &Connection, device: &str) -> rusqlite::Result<Self> {
-        let known = tx.prepare_cached(sql::KNOWN)?.query_row([device], known).optional()?;
-        Ok(known.unwrap_or_default())
+    /// Judges a request. A claim's proof has the claim that the store knows by it; `None` if it knows none.
+    pub(crate) fn judge(
+        &self,
+        request: &RegistrationRequest,
+        claim: Option<&ClaimRecord>,
+    ) -> Option<(RegisteredBy, Result<Verdict, RegistrationRefusal>)> {
+        Some(match &request.proof {
+            RegistrationProof::Claim(_) => {
+                let claim = claim?;
+                (RegisteredBy::Claim(claim.id), self.by_claim(request, claim))
+            }
+            RegistrationProof::Account(name) => {
+                let by = RegisteredBy::Account(name.clone());
+                let verdict = self.by_account(request, &by);
+                (by, verdict)
+            }
+            RegistrationProof::Certificate { key } => {
+                (RegisteredBy::Certificate { key: *key }, self.by_certificate(request, *key))
+            }
+        })
+    }
+
+    /// The answer to a login that is repeated.
+    pub(crate) fn repeated(
+        self,
+        request: &RegistrationRequest,
+        by: &RegisteredBy,
+    ) -> RegistrationOutcome {
+        let Self { generation, registration, .. } = self;
+        // It is the one by which the login was recognized.
+        let registration = registration.unwrap_or_else(|| provenance(request, by.clone()));
+        RegistrationOutcome::Repeated { registration, generation }
     }
 
     /// Judges a claim that is good for some ids.
-    pub(super) fn by_claim(
+    pub(crate) fn by_claim(
         &self,
         request: &RegistrationRequest,
         claim: &ClaimRecord,
@@ -87,7 +112,7 @@ impl Known {
     }
 
     /// Judges the right password of an account.
-    pub(super) fn by_account(
+    pub(crate) fn by_account(
         &self,
         request: &RegistrationRequest,
         by: &RegisteredBy,
@@ -103,7 +128,7 @@ impl Known {
     }
 
     /// Judges a certificate in the name of the device, with this key.
-    pub(super) fn by_certificate(
+    pub(crate) fn by_certificate(
         &self,
         request: &RegistrationRequest,
         key: [u8; 32],
@@ -179,17 +204,19 @@ fn passed(from: u64, to: u64) -> Option<u64> {
     if from > to.saturating_add(86_400) { None } else { Some(to.saturating_sub(from)) }
 }
 
-fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
-    Ok(Known {
-        exists: row.get(0)?,
-        blocked: row.get(1)?,
-        generation: unsigned(row, 2)?,
-        registration: registration(row, 3)?,
-        nonce: row.get::<_, Option<[u8; 16]>>(6)?.map(RegistrationNonce),
-        came_by_token: row.get(7)?,
-        returned_at: optional_unsigned(row, 8)?,
-        reregistration_until: optional_unsigned(row, 9)?,
-        certificate_key: row.get(10)?,
-        certificate_refused: row.get(11)?,
-    })
+pub(crate) fn provenance(request: &RegistrationRequest, by: RegisteredBy) -> Registration {
+    Registration { by, at: request.at, address: request.address }
+}
+
+/// What the audit log says about a registration.
+pub(crate) fn audited(
+    registration: &Registration,
+    request: &RegistrationRequest,
+    returned: bool,
+) -> AuditEntry {
+    let actor = Actor::registrant(&registration.by);
+    let by = registration.address.iter().fold(actor, |by, address| by.from_address(*address));
+    let action = if returned { AuditAction::Returned } else { AuditAction::Registered };
+    let device = Some(request.device.clone());
+    AuditEntry { at: registration.at, by, action, device, detail: None }
 }

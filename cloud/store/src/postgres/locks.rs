@@ -1,0 +1,27 @@
+//! What a transaction locks that has no row to be locked, until its end.
+
+use fedecks_protocol::DeviceId;
+
+use super::call::Tx;
+use super::failure::Failure;
+
+/// The number of API tokens.
+pub(super) const API_TOKENS: i32 = 1;
+
+/// The number of claims.
+pub(super) const CLAIMS: i32 = 2;
+
+/// The number of what waits for approval.
+pub(super) const APPROVALS: i32 = 3;
+
+/// Locks one of the numbers above.
+pub(super) async fn take(tx: &Tx, lock: i32) -> Result<(), Failure> {
+    tx.query_one("SELECT pg_advisory_xact_lock($1, 0)", &[&lock]).await.map(drop)
+}
+
+/// Keeps others from registering a device that may not have a row yet. It comes before the lock of its row. Two devices
+/// whose ids happen to have the same hash wait for each other, and nothing else.
+pub(super) async fn registering(tx: &Tx, device: &DeviceId) -> Result<(), Failure> {
+    let sql = "SELECT pg_advisory_xact_lock(0, hashtext($1))";
+    tx.query_one(sql, &[&device.as_str()]).await.map(drop)
+}
