@@ -57,6 +57,20 @@ board() {
     esac
 }
 
+# want_same_paths TARGET [ROOT BUILT CARGO_HOME]: fetches the crates for it, and sets same_paths to cargo's options that
+# replace this machine's paths in the programs, or those that a container has instead. Buildroot's package uses the same
+# names, so the bytes do not depend on where they are built.
+# shellcheck disable=SC2034 # used by the scripts
+want_same_paths() {
+    local place flags root=${2:-$ROOT} built=${3:-$CARGO_TARGET_DIR} home=${CARGO_HOME:-$HOME/.cargo}
+    cargo fetch --quiet --locked --target "$1"
+    flags="\"--remap-path-prefix=$root=/fedecks\", \"--remap-path-prefix=$built=/fedecks/target\""
+    for place in "$home"/registry/src/*; do
+        flags+=", \"--remap-path-prefix=${4:-$home}/registry/src/${place##*/}=/crates\""
+    done
+    same_paths=(--config "target.'cfg(all())'.rustflags = [$flags]")
+}
+
 # scripts_like PATTERN: sets scripts to the files of the checkout that begin with a match, whatever their names.
 scripts_like() {
     local file

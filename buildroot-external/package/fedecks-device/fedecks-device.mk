@@ -54,6 +54,11 @@ FEDECKS_DEVICE_CARGO_ENV = \
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1" \
 	CARGO_PROFILE_RELEASE_PANIC="abort"
 FEDECKS_DEVICE_CARGO_BUILD_OPTS = --package fedecks-daemon
+# No path of the build machine is in the programs, so they do not depend on where they
+# are built. Added to Buildroot's own flags, which the variable would replace.
+FEDECKS_DEVICE_CARGO_BUILD_OPTS += --config 'target."cfg(all())".rustflags = [ \
+	"--remap-path-prefix=$(@D)=/fedecks", \
+	"--remap-path-prefix=$(@D)/VENDOR=/crates"]'
 
 # A checkout has the server as well, no crates, and maybe builds. The archive has none
 # of these, and the time of its commit.
@@ -110,6 +115,15 @@ define FEDECKS_DEVICE_PIN_NETWORK_MANAGER
 endef
 endif
 
+ifeq ($(BR2_PACKAGE_FEDECKS_DEVICE_SYSTEM_AUTHORITIES),y)
+FEDECKS_DEVICE_CARGO_BUILD_OPTS += --no-default-features
+define FEDECKS_DEVICE_USE_SYSTEM_AUTHORITIES
+	$(SED) 's|^#ca_file = .*|ca_file = "/etc/ssl/certs/ca-certificates.crt"|' \
+		-e 's|^#only_ca_file = .*|only_ca_file = true|' \
+		$(TARGET_DIR)/etc/fedecks/fedecks.toml
+endef
+endif
+
 ifeq ($(BR2_PACKAGE_FEDECKS_DEVICE_DBUS),y)
 FEDECKS_DEVICE_DEPENDENCIES += dbus
 FEDECKS_DEVICE_CARGO_BUILD_OPTS += --package fedecks-cli
@@ -130,6 +144,7 @@ define FEDECKS_DEVICE_INSTALL_TARGET_CMDS
 	gzip -9nc $(@D)/NOTICES > $(TARGET_DIR)/usr/share/fedecks-device/NOTICES.gz
 	$(FEDECKS_DEVICE_INSTALL_CONFIGURATION)
 	$(FEDECKS_DEVICE_PIN_NETWORK_MANAGER)
+	$(FEDECKS_DEVICE_USE_SYSTEM_AUTHORITIES)
 	$(FEDECKS_DEVICE_INSTALL_DBUS)
 endef
 

@@ -11,9 +11,9 @@ use zbus::{DBusError, fdo};
 pub(crate) enum Failure {
     #[error("{0}")]
     Usage(String),
-    #[error("no system bus: {0}; is dbus running? (systemctl status dbus)")]
+    #[error("no system bus: {0}; is dbus running?")]
     NoBus(String),
-    #[error("fedecksd is not running; see: systemctl status fedecksd")]
+    #[error("fedecksd is not running; see the system log, or: systemctl status fedecksd")]
     NotRunning,
     #[error("permission denied; run as root or as a member of the group fedecks")]
     NoPermission,
@@ -70,7 +70,10 @@ impl Failure {
     }
 
     fn timeout() -> Self {
-        Self::Unreachable("fedecksd did not answer in time; see: systemctl status fedecksd".into())
+        Self::Unreachable(
+            "fedecksd did not answer in time; see the system log, or: systemctl status fedecksd"
+                .into(),
+        )
     }
 }
 

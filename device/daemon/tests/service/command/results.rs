@@ -148,7 +148,8 @@ async fn errors_have_a_hint_and_an_exit_status() {
         &["events"],
     ] {
         let ended = run_on(&bus.address(), arguments).await;
-        ended.fails(3, "fedecksd is not running; see: systemctl status fedecksd");
+        ended
+            .fails(3, "fedecksd is not running; see the system log, or: systemctl status fedecksd");
     }
     drop(bus);
 
