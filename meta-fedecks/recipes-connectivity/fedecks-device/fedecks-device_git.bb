@@ -8,7 +8,7 @@ FEDECKS_GIT_URI ?= ""
 FEDECKS_GIT_BRANCH ?= "main"
 
 SRC_URI += "${@d.getVar('FEDECKS_GIT_URI') and '${FEDECKS_GIT_URI};branch=${FEDECKS_GIT_BRANCH};destsuffix=${BP}'}"
-SRCREV = "572464ee6f952e364b212072f480e22c5979e838"
+SRCREV = "6cdd8cb6f54424dc87321bfa611a58335fd89015"
 
 python () {
     if not d.getVar('FEDECKS_GIT_URI'):
