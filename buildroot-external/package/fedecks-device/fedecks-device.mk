@@ -58,7 +58,8 @@ FEDECKS_DEVICE_CARGO_BUILD_OPTS = --package fedecks-daemon
 # are built. Added to Buildroot's own flags, which the variable would replace.
 FEDECKS_DEVICE_CARGO_BUILD_OPTS += --config 'target."cfg(all())".rustflags = [ \
 	"--remap-path-prefix=$(@D)=/fedecks", \
-	"--remap-path-prefix=$(@D)/VENDOR=/crates"]'
+	"--remap-path-prefix=$(@D)/VENDOR=/crates", \
+	"--remap-path-prefix=$(BR_CARGO_HOME)/registry/src=/crates"]'
 
 # A checkout has the server as well, no crates, and maybe builds. The archive has none
 # of these, and the time of its commit.
