@@ -79,6 +79,7 @@ impl CloudOptions {
     ) -> Cloud<C> {
         let listen = Listen::plain(self.address).with(|it| it.tls = self.tls.clone());
         self.start_by(handler, |fedecks| {
+            let listen = listen.with(|it| it.upgrades = Some(fedecks.upgrades()));
             let server = serve(fedecks.routes(), listen).unwrap();
             (server.addresses()[0], Some(server))
         })

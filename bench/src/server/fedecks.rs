@@ -30,7 +30,10 @@ pub(super) async fn start(options: &ServeOptions) -> Result<Server> {
         it.accepts_per_second = 100_000;
         it.accept_burst = 20_000;
     });
-    let listen = Listen::plain(([127, 0, 0, 1], 0).into()).with(|it| it.tls = tls);
+    let listen = Listen::plain(([127, 0, 0, 1], 0).into()).with(|it| {
+        it.tls = tls;
+        it.upgrades = Some(fedecks.upgrades());
+    });
     let options = fedecks_cloud::ServeOptions::from(listen).with(|it| it.limits = limits);
     Ok(serve(fedecks.routes(), options)?)
 }

@@ -40,9 +40,13 @@ pub(crate) struct Activity {
 }
 
 impl Activity {
-    /// Of a connection that has just been opened.
-    pub(crate) fn new(idle: Arc<IdleConnections>, client: Option<RateLimitKey>) -> Arc<Self> {
-        let phase = Mutex::new(Phase::Opened(Instant::now()));
+    /// Of a connection that was opened then.
+    pub(crate) fn new(
+        idle: Arc<IdleConnections>,
+        client: Option<RateLimitKey>,
+        opened: Instant,
+    ) -> Arc<Self> {
+        let phase = Mutex::new(Phase::Opened(opened));
         Arc::new(Self { phase, changed: Notify::new(), idle, client })
     }
 

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tower_service::Service;
 use tracing::Instrument;
 use warp::reply::Response;
@@ -23,17 +24,18 @@ use crate::client_certificate::ClientCertificate;
 use crate::handshake_error;
 use crate::http::Http;
 use crate::limiter::{AddressFull, ClientPermit, ConnectionLimiter, Permit};
-use crate::options::ServeLimits;
 use crate::peer::Peer;
 use crate::proxies::{self, TrustedProxies};
 use crate::proxy_protocol;
 use crate::rate_limit_key::RateLimitKey;
 use crate::refusals::Refusals;
+use crate::serve_limits::ServeLimits;
 use crate::socket::Socket;
 use crate::task::{self, Task};
 use crate::throttle::LogThrottle;
 use crate::tls::Tls;
 use crate::tls_input::TlsInput;
+use crate::upgrades::Upgrades;
 
 /// Handles the connections of one listener, from accept to the filter.
 pub(crate) struct ConnectionHandler<F> {
@@ -45,6 +47,7 @@ pub(crate) struct ConnectionHandler<F> {
     pub(crate) trusted: Arc<TrustedProxies>,
     /// For the warning about connections that don't come from a trusted proxy.
     pub(crate) untrusted: LogThrottle,
+    pub(crate) upgrades: Option<Upgrades>,
     pub(crate) limits: ServeLimits,
     pub(crate) http: Http,
     pub(crate) refusals: Refusals,
@@ -122,10 +125,22 @@ where
             return None;
         }
         let client = client_permit.is_none().then(|| RateLimitKey::of(peer.address.ip()));
-        match self.handshake(tcp, permit, client).await {
-            Ok((socket, activity, certificate)) => {
+        match self.handshake(tcp, permit).await {
+            Ok((mut socket, certificate)) => {
                 peer.certificate = certificate;
-                self.http(socket, activity, peer, client_permit).await
+                let opened = Instant::now();
+                let mut read = Vec::new();
+                if let (Some(upgrades), None) = (&self.upgrades, &client_permit) {
+                    read = self.http.first_bytes(&mut socket, opened).await;
+                    match upgrades.accept(&read, &peer, socket) {
+                        Ok(next) => return Some(next),
+                        Err(returned) => socket = returned,
+                    }
+                }
+                let activity = Activity::new(self.limiter.idle().clone(), client, opened);
+                let socket = socket.http(activity.clone(), read);
+                // Boxed, so that an upgrade before needs no space for it.
+                Box::pin(self.http(socket, activity, peer, client_permit)).await
             }
             Err(error) => {
                 let rejections = &self.limiter.rejections;
@@ -158,12 +173,9 @@ where
         &self,
         tcp: TcpStream,
         permit: Permit,
-        client: Option<RateLimitKey>,
-    ) -> io::Result<(Socket, Arc<Activity>, Option<Arc<ClientCertificate>>)> {
-        let activity = || Activity::new(self.limiter.idle().clone(), client);
+    ) -> io::Result<(Socket, Option<Arc<ClientCertificate>>)> {
         let Some(tls) = &self.tls else {
-            let activity = activity();
-            return Ok((Socket::plain(tcp, permit, activity.clone()), activity, None));
+            return Ok((Socket::plain(tcp, permit), None));
         };
         let loaded = tls.loaded();
         let handshake = loaded.acceptor().accept(TlsInput::new(tcp));
@@ -173,8 +185,7 @@ where
         let connection = stream.get_ref().1;
         let certificate = tls.client_certificate(&loaded, connection).map_err(io::Error::other)?;
         self.limiter.handshakes.count(connection.handshake_kind());
-        let activity = activity();
-        Ok((Socket::tls(stream, permit, activity.clone()), activity, certificate))
+        Ok((Socket::tls(stream, permit), certificate))
     }
 
     async fn http(

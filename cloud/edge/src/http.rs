@@ -18,9 +18,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::activity::{Activity, Phase};
 use crate::limiter::ConnectionLimiter;
-use crate::options::ServeLimits;
+use crate::serve_limits::ServeLimits;
 use crate::socket::Socket;
 use crate::task::{self, Task};
+use crate::upgrades::first_bytes;
 
 /// The smallest buffer that hyper accepts, in bytes.
 const MIN_BUFFER: usize = 8192;
@@ -51,6 +52,17 @@ impl Http {
         builder.header_read_timeout(None).max_buf_size(limits.request_head.max(MIN_BUFFER));
         let (handshake, idle) = (limits.handshake, limits.http_idle);
         Self { builder, handshake, idle, stopping, limiter }
+    }
+
+    /// Reads what a connection begins with: nothing if that takes too long, or if the server is stopping.
+    pub(crate) async fn first_bytes(&self, socket: &mut Socket, opened: Instant) -> Vec<u8> {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            biased;
+            read = first_bytes(socket) => read.unwrap_or_default(),
+            () = sleep_until(opened + self.handshake) => Vec::new(),
+            _ = stopping.wait_for(|stop| *stop) => Vec::new(),
+        }
     }
 
     /// Serves a connection until it is closed or upgraded. Returns what follows an upgrade.

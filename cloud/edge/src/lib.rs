@@ -48,6 +48,8 @@ mod refusals;
 #[cfg(feature = "serve")]
 mod revocation;
 #[cfg(feature = "serve")]
+mod serve_limits;
+#[cfg(feature = "serve")]
 mod server;
 #[cfg(feature = "serve")]
 mod signature_algorithm;
@@ -64,6 +66,8 @@ mod tls;
 mod tls_error;
 #[cfg(feature = "serve")]
 mod tls_input;
+#[cfg(feature = "serve")]
+mod upgrades;
 
 pub use certificate_refused::CertificateRefused;
 pub use client_certificate::{ClientCertificate, LiveCertificate};
@@ -76,11 +80,13 @@ pub use {
     client_auth::ClientAuth,
     ipnet::IpNet,
     limiter::ServeStats,
-    options::{Listen, ServeLimits, ServeOptions},
+    options::{Listen, ServeOptions},
     rustls_pki_types::TrustAnchor,
+    serve_limits::ServeLimits,
     server::{ServeError, ServeMonitor, Server, check_addresses, serve},
     socket::{Socket, UpgradedSocket},
     task::after_upgrade,
     tls::Tls,
     tls_error::TlsError,
+    upgrades::{UpgradeHandler, UpgradeHead, Upgrades},
 };

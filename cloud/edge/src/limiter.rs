@@ -13,8 +13,8 @@ use rustls::HandshakeKind;
 use tokio::sync::Semaphore;
 
 use crate::idle::IdleConnections;
-use crate::options::ServeLimits;
 use crate::rate_limit_key::RateLimitKey;
+use crate::serve_limits::ServeLimits;
 use crate::throttle::{LogThrottle, TokenBucket};
 
 /// What a server has counted since it started, and the number of open connections.

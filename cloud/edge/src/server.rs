@@ -16,9 +16,10 @@ use crate::connection::ConnectionHandler;
 use crate::http::Http;
 use crate::limiter::{ConnectionLimiter, ServeStats};
 use crate::listen;
-use crate::options::{Listen, ServeLimits, ServeOptions};
+use crate::options::{Listen, ServeOptions};
 use crate::proxies::TrustedProxies;
 use crate::refusals::Refusals;
+use crate::serve_limits::ServeLimits;
 use crate::throttle::LogThrottle;
 
 /// Why a server did not start.
@@ -112,6 +113,7 @@ where
             proxy_protocol: options.proxy_protocol,
             trusted: trusted.clone(),
             untrusted: LogThrottle::default(),
+            upgrades: options.upgrades,
             limits,
             http: Http::new(&limits, stopping.clone(), limiter.clone()),
             refusals: refusals.clone(),

@@ -17,8 +17,10 @@ use crate::tls_input::TlsInput;
 /// out of hyper's boxes after the upgrade of a request that [`serve`](crate::serve) received.
 pub struct Socket {
     io: Io,
-    /// `None` once the connection is no longer HTTP.
+    /// `None` before and after the connection is HTTP.
     activity: Option<Arc<Activity>>,
+    /// What was read before HTTP, which reads it again. It fits into its buffer, so that nothing is left at an upgrade.
+    read: Vec<u8>,
     permit: Permit,
 }
 
@@ -35,16 +37,17 @@ enum Io {
 }
 
 impl Socket {
-    pub(crate) fn plain(stream: TcpStream, permit: Permit, activity: Arc<Activity>) -> Self {
-        Self { io: Io::Plain(stream), activity: Some(activity), permit }
+    pub(crate) fn plain(stream: TcpStream, permit: Permit) -> Self {
+        Self { io: Io::Plain(stream), activity: None, read: Vec::new(), permit }
     }
 
-    pub(crate) fn tls(
-        stream: TlsStream<TlsInput>,
-        permit: Permit,
-        activity: Arc<Activity>,
-    ) -> Self {
-        Self { io: Io::Tls(Box::new(stream)), activity: Some(activity), permit }
+    pub(crate) fn tls(stream: TlsStream<TlsInput>, permit: Permit) -> Self {
+        Self { io: Io::Tls(Box::new(stream)), activity: None, read: Vec::new(), permit }
+    }
+
+    /// The same connection for HTTP, which notes what it does. These bytes were read before.
+    pub(crate) fn http(self, activity: Arc<Activity>, read: Vec<u8>) -> Self {
+        Self { activity: Some(activity), read, ..self }
     }
 
     /// The same connection, upgraded.
@@ -116,7 +119,14 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
+        let read = if self.read.is_empty() {
+            Pin::new(&mut self.io).poll_read(cx, buffer)
+        } else {
+            let size = self.read.len().min(buffer.remaining());
+            let later = self.read.split_off(size);
+            buffer.put_slice(&std::mem::replace(&mut self.read, later));
+            Poll::Ready(Ok(()))
+        };
         if buffer.filled().len() > before
             && self.activity.as_ref().is_some_and(|activity| !activity.received())
         {

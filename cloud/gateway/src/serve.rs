@@ -7,5 +7,6 @@ pub use fedecks_edge::{
 #[cfg(feature = "serve")]
 pub use fedecks_edge::{
     CertificateReport, ClientAuth, Finding, IpNet, Listen, ServeError, ServeLimits, ServeMonitor,
-    ServeOptions, ServeStats, Server, Severity, Tls, TlsError, TrustAnchor, check_addresses, serve,
+    ServeOptions, ServeStats, Server, Severity, Tls, TlsError, TrustAnchor, Upgrades,
+    check_addresses, serve,
 };

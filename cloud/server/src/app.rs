@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::audit_trail::AuditTrail;
 use crate::clock::ClockKeeper;
-use crate::config::{Config, Overrides, TlsChoice};
+use crate::config::{Config, Overrides, Service, TlsChoice};
 use crate::dashboard_sessions::DashboardSessions;
 use crate::device_messages::DeviceMessages;
 use crate::error::ServerError;
@@ -240,6 +240,11 @@ impl App {
             tokens: tokens.clone(),
             failed_logins,
             config: config.clone(),
+        });
+        let options = options.with(|it| {
+            for (listen, listener) in it.listen.iter_mut().zip(&config.listeners) {
+                listen.upgrades = listener.serves(Service::Devices).then(|| cloud.upgrades());
+            }
         });
         let server = fedecks_cloud::serve(root::filter(&cloud, &state, health), options)?;
         state.metrics.register(server.monitor());

@@ -60,7 +60,7 @@ mod cloud {
     use fedecks_cloud::serve::{
         CertificateRefused, CertificateReport, ClientAuth, ClientCertificate, Finding, IpNet,
         LiveCertificate, Peer, RateLimitKey, ServeError, ServeLimits, ServeMonitor, ServeStats,
-        Server, Severity, Tls, TlsError, TrustAnchor,
+        Server, Severity, Tls, TlsError, TrustAnchor, Upgrades,
     };
     use fedecks_cloud::session::{Disconnected, SessionError};
     use fedecks_cloud::store::{
@@ -92,7 +92,7 @@ mod cloud {
 }
 
 /// Of sources that both libraries consist of: the types that occur in no signature of theirs.
-const INTERNAL: [&str; 44] = [
+const INTERNAL: [&str; 46] = [
     // The core's, which its driver needs.
     "Action",
     "AddressHistory",
@@ -135,6 +135,8 @@ const INTERNAL: [&str; 44] = [
     // Of the accept loop, which the gateway takes connections from.
     "Socket",
     "Task",
+    "UpgradeHandler",
+    "UpgradeHead",
     "UpgradedSocket",
     // Of the store's feature `postgres`, which the gateway does not pass on yet.
     "PostgresOptions",

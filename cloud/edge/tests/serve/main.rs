@@ -9,3 +9,4 @@ mod idle;
 mod limits;
 mod proxies;
 mod support;
+mod upgrades;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedecks_edge::{Listen, Peer, ServeLimits, ServeOptions, Server, Tls, serve};
+use fedecks_edge::{Listen, Peer, ServeLimits, ServeOptions, Server, Socket, Task, Tls, serve};
+use fedecks_edge::{UpgradeHandler, UpgradeHead, Upgrades};
 use fedecks_testing::certificates::{Certificate, client_config};
 use fedecks_testing::wait::{until, within};
+use http::header::HOST;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -59,8 +61,36 @@ pub(crate) fn filter()
     number.or(who).or(body).or(big).or(echo)
 }
 
+/// Accepts upgrades at `/direct`, says what it has seen of the request, and closes.
+struct Direct;
+
+impl UpgradeHandler for Direct {
+    fn accept(
+        &self,
+        head: &UpgradeHead<'_>,
+        rest: &[u8],
+        peer: &Peer,
+        socket: Socket,
+    ) -> Result<Task, Socket> {
+        if head.path() != "/direct" {
+            return Err(socket);
+        }
+        let values: Vec<_> = head.values(&HOST).map(String::from_utf8_lossy).collect();
+        let rest = String::from_utf8_lossy(rest);
+        let seen = format!("direct {} {values:?} {rest:?}", peer.address.ip());
+        Ok(Task::new(async move {
+            let mut socket = socket.upgraded();
+            let _ = socket.write_all(seen.as_bytes()).await;
+            let _ = socket.shutdown().await;
+            None
+        }))
+    }
+}
+
+/// With upgrades at `/direct` that the filter does not see.
 pub(crate) fn loopback() -> Listen {
     Listen::plain("127.0.0.1:0".parse().unwrap())
+        .with(|it| it.upgrades = Some(Upgrades::new(Direct)))
 }
 
 pub(crate) fn start(limits: ServeLimits, tls: Option<Tls>) -> Server {

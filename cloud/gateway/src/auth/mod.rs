@@ -7,6 +7,7 @@ pub(crate) mod certificate;
 pub(crate) mod denylist;
 pub(crate) mod device;
 pub(crate) mod failed_logins;
+pub(crate) mod headers;
 pub(crate) mod keyring;
 mod paseto;
 mod poll;
@@ -28,13 +29,14 @@ use fedecks_common::utc;
 use fedecks_edge::Peer;
 use fedecks_protocol::{AUTH_HEADER, AuthRequest, DeviceId, Dialect, Proof, Refusal, Token};
 use futures_util::FutureExt;
-use http::HeaderMap;
+use http::HeaderName;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 
 use crate::context::GatewayContext;
 use crate::handler::{Decision, Handler, Login};
 
 use device::AuthenticatedDevice;
+use headers::Headers;
 
 /// A refusal, and when the device may retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +54,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Parses who a device claims to be, and its proof, from the headers of its request.
 pub(crate) fn read_request<H>(
     context: &GatewayContext<H>,
-    headers: &HeaderMap,
+    headers: &impl Headers,
 ) -> Result<(AuthRequest, Dialect), Refusal> {
     let dialect = dialect(headers)?;
     let header = auth_header(headers)?;
@@ -71,14 +73,7 @@ pub(crate) async fn authenticate<H: Handler>(
     dialect: Dialect,
     peer: Option<&Peer>,
 ) -> Result<AuthenticatedDevice, Refused> {
-    if context.hub.is_draining() {
-        return Err(unavailable(RETRY_AFTER));
-    }
-    // No token could be judged, and none sealed. Neither can be made up for later.
-    let now = context.clock.now();
-    if now < context.clock.floor() {
-        return Err(unavailable(RETRY_AFTER));
-    }
+    let now = time(context)?;
     let AuthRequest { device_id: device, proof } = request;
     // Read before the handler is called: a revocation in the meantime also applies to this login.
     let current = context.denylist.generation(&device);
@@ -111,19 +106,53 @@ pub(crate) async fn authenticate<H: Handler>(
     Ok(AuthenticatedDevice { device, dialect, generation, by, peer, certificate: live })
 }
 
-fn dialect(headers: &HeaderMap) -> Result<Dialect, Refusal> {
+/// Verifies the token of a device without a certificate; `None` for any other, and if it is refused, which is then found
+/// out again by [`authenticate`].
+#[cfg(feature = "serve")]
+pub(crate) fn authenticate_by_token<H>(
+    context: &GatewayContext<H>,
+    request: AuthRequest,
+    dialect: Dialect,
+    peer: &Peer,
+) -> Option<AuthenticatedDevice> {
+    let AuthRequest { device_id: device, proof } = request;
+    let Proof::Token(token) = proof else { return None };
+    if peer.certificate.is_some() || time(context).is_err() {
+        return None;
+    }
+    let current = context.denylist.generation(&device);
+    let (by, generation) = check_token(context, &device, &token, current).ok()?;
+    let peer = Some(peer.address);
+    Some(AuthenticatedDevice { device, dialect, generation, by, peer, certificate: None })
+}
+
+/// The time by which a device is judged, if any is accepted now.
+fn time<H>(context: &GatewayContext<H>) -> Result<u64, Refused> {
+    if context.hub.is_draining() {
+        return Err(unavailable(RETRY_AFTER));
+    }
+    // No token could be judged, and none sealed. Neither can be made up for later.
+    let now = context.clock.now();
+    if now < context.clock.floor() {
+        return Err(unavailable(RETRY_AFTER));
+    }
+    Ok(now)
+}
+
+fn dialect(headers: &impl Headers) -> Result<Dialect, Refusal> {
     headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
+        .all(&SEC_WEBSOCKET_PROTOCOL)
+        .filter(|value| value.is_ascii())
+        .filter_map(|value| std::str::from_utf8(value).ok())
         .find_map(Dialect::from_subprotocols)
         .ok_or(Refusal::UnsupportedDialect)
 }
 
-fn auth_header(headers: &HeaderMap) -> Result<&[u8], Refusal> {
-    let mut values = headers.get_all(AUTH_HEADER).iter();
+fn auth_header(headers: &impl Headers) -> Result<&[u8], Refusal> {
+    static NAME: HeaderName = HeaderName::from_static(AUTH_HEADER);
+    let mut values = headers.all(&NAME);
     match (values.next(), values.next()) {
-        (Some(value), None) => Ok(value.as_bytes()),
+        (Some(value), None) => Ok(value),
         (Some(_), Some(_)) => Err(Refusal::Malformed),
         (None, _) => Err(Refusal::MissingHeader),
     }

@@ -28,8 +28,8 @@ use crate::websocket::socket::{FrameHead, FrameKind, Incoming, Socket};
 /// How long the last frames and the close handshake may take together.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Registers the session of a device, and returns the task that runs it.
-pub(crate) async fn begin<H, S>(
+/// The task that registers the session of a device, and runs it.
+pub(crate) fn begin<H, S>(
     context: Arc<GatewayContext<H>>,
     device: AuthenticatedDevice,
     socket: Socket<S>,
@@ -38,8 +38,10 @@ where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let session = Session::register(context.hub.clone(), device).await;
-    Task::new(run(context, session, socket))
+    Task::new(async move {
+        let session = Session::register(context.hub.clone(), device).await;
+        Some(Task::new(run(context, session, socket)))
+    })
 }
 
 /// Stores what was handled last of the kept messages.

@@ -1,12 +1,14 @@
 //! The HTTP side of a WebSocket upgrade (RFC 6455, section 4.2).
 
 use base64_simd::STANDARD;
+#[cfg(feature = "serve")]
+use fedecks_protocol::Dialect;
 use http::header::{ALLOW, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use hyper::upgrade::OnUpgrade;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::response::{TextResponse, text};
+use crate::auth::headers::Headers;
 
 /// A valid request for a WebSocket upgrade.
 #[derive(Debug)]
@@ -29,11 +31,12 @@ pub(super) enum UpgradeError {
 }
 
 impl Handshake {
-    pub(super) fn check(
+    /// Also returns `on_upgrade`, by which the connection can be upgraded.
+    pub(super) fn check<U>(
         method: &Method,
-        headers: &HeaderMap,
-        on_upgrade: Option<OnUpgrade>,
-    ) -> Result<(Self, OnUpgrade), UpgradeError> {
+        headers: &impl Headers,
+        on_upgrade: Option<U>,
+    ) -> Result<(Self, U), UpgradeError> {
         if method != Method::GET {
             return Err(UpgradeError::Method);
         }
@@ -42,10 +45,10 @@ impl Handshake {
             return Err(UpgradeError::NotRequested);
         }
         let on_upgrade = on_upgrade.ok_or(UpgradeError::NotRequested)?;
-        if single(headers, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        if single(headers, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != b"13") {
             return Err(UpgradeError::Version);
         }
-        let key = single(headers, &SEC_WEBSOCKET_KEY).ok_or(UpgradeError::Key)?.as_bytes();
+        let key = single(headers, &SEC_WEBSOCKET_KEY).ok_or(UpgradeError::Key)?;
         let length = STANDARD.decoded_length(key);
         if length.is_ok_and(|length| length == 16) && STANDARD.check(key).is_ok() {
             Ok((Self { accept: derive_accept_key(key) }, on_upgrade))
@@ -61,6 +64,20 @@ impl Handshake {
     )]
     pub(super) fn accept(&self) -> HeaderValue {
         HeaderValue::from_str(&self.accept).expect("base64 is a header value")
+    }
+
+    /// The head of the response.
+    #[cfg(feature = "serve")]
+    pub(super) fn response(&self, dialect: Dialect) -> Vec<u8> {
+        let parts = [
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-accept: ",
+            &self.accept,
+            "\r\nsec-websocket-protocol: ",
+            dialect.subprotocol(),
+            "\r\n\r\n",
+        ];
+        parts.concat().into_bytes()
     }
 }
 
@@ -86,17 +103,16 @@ impl UpgradeError {
 }
 
 /// The value of a header that must not be repeated (RFC 6455, section 11.3).
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
-    let mut values = headers.get_all(name).iter();
+fn single<'a>(headers: &'a impl Headers, name: &'a HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.all(name);
     values.next().filter(|_| values.next().is_none())
 }
 
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+fn has_token(headers: &impl Headers, name: &HeaderName, token: &str) -> bool {
     let token = token.as_bytes();
     let is_it = |found: &[u8]| found.trim_ascii().eq_ignore_ascii_case(token);
-    headers.get_all(name).iter().any(|value| {
+    headers.all(name).any(|value| {
         // Nearly always it is the only one.
-        let value = value.as_bytes();
         value.eq_ignore_ascii_case(token) || value.split(|byte| *byte == b',').any(is_it)
     })
 }

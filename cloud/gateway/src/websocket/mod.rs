@@ -4,3 +4,5 @@ mod handshake;
 mod response;
 mod routes;
 pub(crate) mod socket;
+#[cfg(feature = "serve")]
+mod upgrades;

@@ -96,12 +96,12 @@ async fn upgraded<H: Handler>(
     let upgraded = match upgraded.downcast::<TokioIo<fedecks_edge::Socket>>() {
         Ok(parts) => {
             let socket = Socket::new(parts.io.into_inner().upgraded(), &parts.read_buf, max_frame);
-            return Some(run::begin(context, device, socket).await);
+            return Some(run::begin(context, device, socket));
         }
         Err(upgraded) => upgraded,
     };
     let socket = Socket::new(TokioIo::new(upgraded), &[], max_frame);
-    Some(run::begin(context, device, socket).await)
+    Some(run::begin(context, device, socket))
 }
 
 /// Runs a session after its response: behind our accept loop in the task of its connection, which is there already.

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use fedecks_cloud::Options;
 use fedecks_cloud::store::Actor;
 use fedecks_cloud::store::unix_now;
+use fedecks_cloud::{Listen, Options, serve};
 use fedecks_protocol::{CloseCode, DownFrame, IssuedToken, Proof, Term, UpFrame};
 use fedecks_testing::USER;
-use fedecks_testing::cloud::keyring;
-use fedecks_testing::raw_device::{RawDevice, token};
+use fedecks_testing::cloud::{CloudOptions, keyring};
+use fedecks_testing::raw_device::{RawDevice, fresh_token, token};
 
-use crate::support::{Cloud, CloudExt, assert_echo, credentials, id, start, with};
+use crate::support::{Cloud, CloudExt, Obedient, assert_echo, credentials, id, start, with};
 
 /// Connects and takes the Welcome.
 async fn dial(cloud: &Cloud, proof: Proof) -> RawDevice {
@@ -36,6 +36,24 @@ async fn a_login_is_answered_with_a_token_that_connects() {
     assert_eq!((claims.device, claims.generation), (id("a"), 0));
     let mut again = dial(&cloud, Proof::Token(issued.token)).await;
     assert_echo(&mut again, "no token comes before this").await;
+}
+
+#[tokio::test]
+async fn tokens_are_judged_alike_by_the_filter_alone() {
+    let filter_alone = CloudOptions::default().start_by(Obedient, |fedecks| {
+        let server = serve(fedecks.routes(), Listen::plain(([127, 0, 0, 1], 0).into())).unwrap();
+        (server.addresses()[0], Some(server))
+    });
+    for cloud in [start().await, filter_alone.await] {
+        let mut device = dial(&cloud, fresh_token("a")).await;
+        assert_echo(&mut device, "connected").await;
+        cloud.denylist.revoke(&id("b"), &Actor::cli()).await.unwrap();
+        for (id, reason) in [("b", "token-revoked"), ("c", "wrong-device")] {
+            let proof = fresh_token(if id == "c" { "a" } else { id });
+            let refused = RawDevice::dial(cloud.address, id, proof).await.expect_err("a refusal");
+            assert_eq!(refused.reason.as_deref(), Some(reason));
+        }
+    }
 }
 
 #[tokio::test]

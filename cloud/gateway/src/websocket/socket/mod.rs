@@ -69,6 +69,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Self { io, ws: None, buffers }
     }
 
+    /// Buffers the head of the response to the upgrade, before all frames.
+    #[cfg(feature = "serve")]
+    pub(crate) fn respond(&mut self, head: &[u8]) {
+        self.buffers.output.push(head);
+    }
+
     /// Buffers a binary message.
     pub(crate) fn send(&mut self, payload: &[u8]) {
         const FINAL_BINARY: u8 = 0x82;
