@@ -14,6 +14,7 @@ mod footprint;
 mod hostile;
 mod identity;
 mod kept;
+mod lists;
 mod live;
 mod options;
 mod process;

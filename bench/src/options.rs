@@ -16,7 +16,7 @@ Measures our server (fedecks-cloud) next to others, in turn, and prints the medi
   --quick               small sizes, for CI
   --json                one JSON object a line
   --only NAME           only one of: idle-plaintext idle-tls echo handshake footprint
-                        storm storm-tls live kept drain hostile idle-many handshake-tls soak
+                        storm storm-tls live kept drain hostile idle-many handshake-tls lists soak
   --repeats N           how often each server is measured
   --connections N       idle connections, for memory and pings
   --many N              idle connections of idle-many, of which there is one run
@@ -37,6 +37,8 @@ Measures our server (fedecks-cloud) next to others, in turn, and prints the medi
   --taken-messages N    kept messages to devices
   --taking-devices N    these devices
   --drain N             devices that take what waits for them at the same time
+  --list-devices N      devices in the lists, of which those of --connections are connected
+  --list-requests N     requests of each kind; without --quick 99 of 100 must take at most 50 ms
   --attack-seconds N    how long each attack lasts
   --soak-devices N      devices that come and go; `soak` runs with --only soak, or a short one with --quick
   --soak-minutes N      for how long
@@ -79,6 +81,10 @@ pub(crate) struct Options {
     pub(crate) taken_messages: usize,
     pub(crate) taking_devices: usize,
     pub(crate) drain: usize,
+    pub(crate) list_devices: usize,
+    pub(crate) list_requests: usize,
+    /// Whether a slow answer is a failure.
+    pub(crate) list_limit: bool,
     pub(crate) attack_seconds: u64,
     pub(crate) soak: Soak,
 }
@@ -110,11 +116,12 @@ pub(crate) enum Bench {
     Kept,
     Drain,
     Hostile,
+    Lists,
     Soak,
 }
 
 impl Bench {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::IdlePlaintext,
         Self::IdleMany,
         Self::IdleTls,
@@ -128,6 +135,7 @@ impl Bench {
         Self::Kept,
         Self::Drain,
         Self::Hostile,
+        Self::Lists,
         Self::Soak,
     ];
 
@@ -146,6 +154,7 @@ impl Bench {
             Self::Kept => "kept",
             Self::Drain => "drain",
             Self::Hostile => "hostile",
+            Self::Lists => "lists",
             Self::Soak => "soak",
         }
     }
@@ -182,6 +191,9 @@ impl Options {
             taken_messages: 20_000,
             taking_devices: 50,
             drain: 10_000,
+            list_devices: 100_000,
+            list_requests: 1_000,
+            list_limit: true,
             attack_seconds: 30,
             soak: Soak {
                 devices: 10_000,
@@ -208,6 +220,9 @@ impl Options {
             kept_messages: 20_000,
             taken_messages: 1_000,
             drain: 1_000,
+            list_devices: 20_000,
+            list_requests: 100,
+            list_limit: false,
             attack_seconds: 4,
             soak: Soak { devices: 300, seconds: 8, by_itself: true, ..full.soak.clone() },
             ..full
@@ -256,6 +271,8 @@ pub(crate) fn parse() -> Result<Command> {
             Long("taken-messages") => options.taken_messages = positive(&mut parser)?,
             Long("taking-devices") => options.taking_devices = positive(&mut parser)?,
             Long("drain") => options.drain = positive(&mut parser)?,
+            Long("list-devices") => options.list_devices = positive(&mut parser)?,
+            Long("list-requests") => options.list_requests = positive(&mut parser)?,
             Long("attack-seconds") => options.attack_seconds = positive(&mut parser)?,
             Long("soak-devices") => options.soak.devices = positive(&mut parser)?,
             Long("soak-minutes") => options.soak.seconds = 60 * positive::<u64>(&mut parser)?,

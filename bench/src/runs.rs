@@ -14,12 +14,13 @@ use crate::footprint;
 use crate::hostile;
 use crate::identity::{Certificate, auth_header};
 use crate::kept;
+use crate::lists;
 use crate::live;
 use crate::options::{Bench, Options};
 use crate::process::Usage;
 use crate::report::{Measurement, Report, heading};
 use crate::server::Kind;
-use crate::setting::Setting;
+use crate::setting::{ANY_RATE, Setting};
 use crate::soak;
 use crate::storm;
 
@@ -35,9 +36,6 @@ const SETTLE: Duration = Duration::from_millis(300);
 
 /// The program, next to the library.
 const PROGRAM: &str = "fedecks-cloud serve";
-
-/// No limit on how fast connections are accepted, as the other servers have none.
-const ANY_RATE: &str = "[limits]\naccepts_per_second = 1000000\naccept_burst = 1000000\n";
 
 /// The benchmarks that compare servers.
 const COMPARED: [Bench; 6] = [
@@ -90,6 +88,9 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     };
     if let (true, Some(program)) = (options.wants(Bench::Drain), &options.fedecks_cloud) {
         report(runtime.block_on(drain::measure(&setting, program))?);
+    }
+    if let (true, Some(program)) = (options.wants(Bench::Lists), &options.fedecks_cloud) {
+        report(runtime.block_on(lists::measure(&setting, program))?);
     }
     if options.wants(Bench::Hostile) {
         if let Some(program) = &options.fedecks_cloud {
@@ -178,6 +179,7 @@ impl Setting<'_> {
             | Bench::Kept
             | Bench::Drain
             | Bench::Hostile
+            | Bench::Lists
             | Bench::Soak => {
                 return Err("this is measured without a peer".into());
             }

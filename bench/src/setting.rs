@@ -11,6 +11,10 @@ use crate::options::Options;
 use crate::process::ServerProcess;
 use crate::server::Kind;
 
+/// No limit on how fast connections are accepted, as the other servers have none.
+pub(crate) const ANY_RATE: &str =
+    "[limits]\naccepts_per_second = 1000000\naccept_burst = 1000000\n";
+
 /// What all measurements share.
 pub(crate) struct Setting<'a> {
     pub(crate) options: &'a Options,

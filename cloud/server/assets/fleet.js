@@ -68,15 +68,22 @@ export function fleet(main, token, live) {
   const load = async () => {
     const mine = ++asked;
     const query = new URLSearchParams(which.value);
-    query.set("limit", PAGE);
     if (search.value.trim()) query.set("search", search.value.trim());
-    if (cursors.at(-1)) query.set("cursor", cursors.at(-1));
+    const devices = [];
+    let cursor = cursors.at(-1);
     try {
-      const page = await call("GET", `/devices?${query}`);
-      if (mine !== asked || left) return;
+      // The server examines some thousand devices for one answer, which may have few that match.
+      do {
+        query.set("limit", PAGE - devices.length);
+        if (cursor) query.set("cursor", cursor);
+        const page = await call("GET", `/devices?${query}`);
+        if (mine !== asked || left) return;
+        devices.push(...page.devices);
+        cursor = page.next;
+      } while (cursor != null && devices.length < PAGE);
       problem.textContent = "";
-      following = page.next;
-      show(page.devices);
+      following = cursor;
+      show(devices);
     } catch (error) {
       if (mine === asked) problem.textContent = error.message;
     }

@@ -70,7 +70,7 @@ async fn list(caller: Caller, request: Request) -> Result<Response, Problem> {
     };
     let page = match connected {
         Some(true) => Page::of_connected(&request.state, query, limit).await?,
-        _ => Page::of_known(&request.state, query, connected.is_some(), limit).await?,
+        _ => Page::of_known(&request.state, query, connected, limit).await?,
     };
     let next = page.next.as_ref().map(paging::to_cursor);
     let devices = page.devices.into_iter().map(|(record, since)| Device::new(record, since));
@@ -85,14 +85,14 @@ struct Page {
 }
 
 impl Page {
-    /// Of the devices in the store: all of them, or only those that are not connected.
+    /// Of the devices in the store: all of them, or only those that are connected or not.
     async fn of_known(
         state: &AppState,
         mut query: DeviceQuery,
-        only_disconnected: bool,
+        connected: Option<bool>,
         limit: usize,
     ) -> Result<Self, Problem> {
-        query.limit = if only_disconnected { DeviceQuery::MAX } else { limit as u32 };
+        query.limit = if connected.is_some() { DeviceQuery::MAX } else { limit as u32 };
         let mut devices = Vec::new();
         for _ in 0..EXAMINED / query.limit.max(1) as usize + 1 {
             let records = state.devices.devices_page(&query).await?;
@@ -100,7 +100,7 @@ impl Page {
             for record in records {
                 query.after = Some(record.id.clone());
                 let since = connected_since(state, &record.id).await?;
-                if !(only_disconnected && since.is_some()) {
+                if connected.is_none_or(|connected| connected == since.is_some()) {
                     devices.push((record, since));
                 }
                 if devices.len() == limit {
@@ -125,6 +125,10 @@ impl Page {
                 && query.after.as_ref().is_none_or(|after| device > after)
         })
         .await?;
+        if query.search.is_some() && connected.len() > DeviceQuery::MAX as usize {
+            // The store finds the text faster than it looks up thousands of devices.
+            return Self::of_known(state, query, Some(true), limit).await;
+        }
         let more = connected.len() > EXAMINED;
         first_by_id(&mut connected, EXAMINED);
         let mut devices = Vec::new();
