@@ -21,7 +21,7 @@ use crate::server::Kind;
 use crate::setting::{ANY_RATE, Setting};
 use crate::waiting::STORE;
 
-/// One device of so many in the second half is blocked.
+/// One of this number of devices in the second half is blocked.
 const BLOCKED: usize = 500;
 
 /// How many labels are set at the same time.

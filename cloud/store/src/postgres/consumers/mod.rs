@@ -1,4 +1,4 @@
-//! Consumers of the message log in PostgreSQL. Whoever moves one holds the lock of its row, and reads then how far the
+//! Consumers of the message log in PostgreSQL. A call that moves one holds the lock of its row, and then reads how far the
 //! log is.
 
 mod sql;

@@ -19,7 +19,7 @@ const MAX_STEPS: usize = 500;
 /// How many more messages than there is room for are looked at, as some may have expired.
 const MORE: usize = 16;
 
-/// So that all statements of a transaction see the same, which nobody has to wait for.
+/// So that all statements of a transaction see the same, for which nothing has to wait.
 const SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
 /// What a number carries.

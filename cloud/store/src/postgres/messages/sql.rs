@@ -18,7 +18,7 @@ pub(super) const FORGET_STREAMS: &str =
     "DELETE FROM up_streams WHERE device = $1 AND stream = ANY($2)";
 pub(super) const FORGET_DEVICE: &str = "DELETE FROM up_streams WHERE device = $1";
 
-/// Takes numbers, and locks the row of the log until the end of the transaction: nothing is locked after it. Whoever
+/// Takes numbers, and locks the row of the log until the end of the transaction: nothing is locked after it. A reader that
 /// has read up to a number misses none, as they are committed in their order.
 pub(super) const ADD_LOGGED: &str = "
     WITH state AS (

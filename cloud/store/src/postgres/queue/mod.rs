@@ -251,7 +251,7 @@ async fn remove_step(tx: &Tx, name: &str) -> Result<Option<u64>> {
         queue.count(tx, change, Duration::ZERO).await?;
         return Ok(Some(rows.len() as u64));
     }
-    // Whoever is adding items is done after this, and their lanes are seen.
+    // All callers that add items are done after this, and their lanes are seen.
     let Some(mut queue) = Queue::lock(tx, queue.id).await? else { return Ok(None) };
     let is_used = tx.query_opt(sql::ANY_LANE, &[&queue.id]).await?.is_some();
     if !is_used && dead_letters::clear(tx, &mut queue).await? == 0 {

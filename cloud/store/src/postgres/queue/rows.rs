@@ -82,7 +82,7 @@ impl Queue {
         let Change { items, bytes, dropped, parked, parked_bytes } = change;
         let values: Values<'_> =
             &[&self.id, &millis(now), &items, &bytes, &dropped, &parked, &parked_bytes];
-        // Whoever removes a queue waits for those that change it, and then finds what they added.
+        // A caller that removes a queue waits for those that change it, and then finds what they added.
         if let Some(row) = tx.query_opt(sql::COUNT, values).await? {
             *self = Self::from_row(&row)?;
         }

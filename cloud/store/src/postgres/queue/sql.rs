@@ -1,6 +1,6 @@
 //! The statements of the queues.
 
-/// Whoever adds items keeps the row of the queue from being removed, but does not keep others from counting.
+/// A caller that adds items keeps the row of the queue from being removed, but does not keep others from counting.
 pub(super) const OPEN: &str =
     "SELECT queue, time, items, bytes, dropped, parked, parked_bytes FROM queues
     WHERE name = $1 FOR KEY SHARE";
