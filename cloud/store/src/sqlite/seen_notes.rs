@@ -1,7 +1,7 @@
 //! When devices were connected, as the write-behind buffer writes it to their rows.
 
 use fedecks_protocol::DeviceId;
-use rusqlite::Connection;
+use rusqlite::{Connection, Statement};
 
 use super::columns::{later_of, to_column};
 use crate::notes::Seen;
@@ -31,34 +31,55 @@ fn write_rows(
     at_once: usize,
 ) -> rusqlite::Result<()> {
     let Some((_, Seen { generation, by_token, .. })) = notes.first() else { return Ok(()) };
-    let rows = vec!["(?, ?, ?)"; at_once].join(", ");
-    let mut statement = tx.prepare_cached(&format!(
-        "INSERT INTO devices (id, first_seen, last_seen) VALUES {rows}
-             ON CONFLICT (id) DO UPDATE
-             SET first_seen = min(ifnull(first_seen, excluded.first_seen), excluded.first_seen),
-                 last_seen = {},
-                 forgotten = 0,
-                 came_by_token = came_by_token OR ifnull(? >= generation, 0),
-                 nonce = CASE WHEN ? >= generation THEN NULL ELSE nonce END
-             WHERE forgotten = 0 OR generation <= ?",
-        later_of("last_seen", "excluded.last_seen")
-    ))?;
+    let by_token = by_token.map(to_column);
+    let mut statement = tx.prepare_cached(&upsert(at_once, "", "forgotten = 0"))?;
     for notes in notes.chunks(at_once) {
-        let mut parameter = 0;
-        for (device, Seen { at, .. }) in notes {
-            let at = to_column(*at);
-            statement.raw_bind_parameter(parameter + 1, device.as_str())?;
-            statement.raw_bind_parameter(parameter + 2, at)?;
-            statement.raw_bind_parameter(parameter + 3, at)?;
-            parameter += 3;
+        bind(&mut statement, notes, by_token)?;
+        if statement.raw_execute()? == notes.len() {
+            continue;
         }
-        let by_token = by_token.map(to_column);
-        statement.raw_bind_parameter(parameter + 1, by_token)?;
-        statement.raw_bind_parameter(parameter + 2, by_token)?;
-        statement.raw_bind_parameter(parameter + 3, to_column(*generation))?;
+        // Seldom: some were forgotten. Setting this writes the entry of an index, too, so it is done for these alone.
+        let back = upsert(at_once, "forgotten = 0,", "forgotten = 0 OR generation <= ?");
+        let mut statement = tx.prepare_cached(&back)?;
+        let parameter = bind(&mut statement, notes, by_token)?;
+        statement.raw_bind_parameter(parameter + 1, to_column(*generation))?;
         statement.raw_execute()?;
     }
     Ok(())
+}
+
+/// Notes devices, also sets `set`, and changes those rows for which the condition holds.
+fn upsert(rows: usize, set: &str, condition: &str) -> String {
+    let rows = vec!["(?, ?, ?)"; rows].join(", ");
+    let last_seen = later_of("last_seen", "excluded.last_seen");
+    format!(
+        "INSERT INTO devices (id, first_seen, last_seen) VALUES {rows}
+             ON CONFLICT (id) DO UPDATE
+             SET first_seen = min(ifnull(first_seen, excluded.first_seen), excluded.first_seen),
+                 last_seen = {last_seen}, {set}
+                 came_by_token = came_by_token OR ifnull(? >= generation, 0),
+                 nonce = CASE WHEN ? >= generation THEN NULL ELSE nonce END
+             WHERE {condition}"
+    )
+}
+
+/// Binds what both statements begin with, and returns the last parameter's number.
+fn bind(
+    statement: &mut Statement<'_>,
+    notes: &[(&DeviceId, Seen)],
+    by_token: Option<i64>,
+) -> rusqlite::Result<usize> {
+    let mut parameter = 0;
+    for (device, Seen { at, .. }) in notes {
+        let at = to_column(*at);
+        statement.raw_bind_parameter(parameter + 1, device.as_str())?;
+        statement.raw_bind_parameter(parameter + 2, at)?;
+        statement.raw_bind_parameter(parameter + 3, at)?;
+        parameter += 3;
+    }
+    statement.raw_bind_parameter(parameter + 1, by_token)?;
+    statement.raw_bind_parameter(parameter + 2, by_token)?;
+    Ok(parameter + 2)
 }
 
 #[cfg(test)]
