@@ -2,8 +2,9 @@
 //! waits to be delivered, such as events for webhooks. And the clock that they are dated and judged by, see [`Clock`].
 //!
 //! Each kind has its record types and a storage trait, which any database can implement; a [`Store`]
-//! implements all of them. The feature `sqlite` adds one in a file, `SqliteStore`; the feature
-//! `conformance` adds the tests that every implementation must pass.
+//! implements all of them. The feature `sqlite` adds one in a file, `SqliteStore`; the feature `postgres` one in a
+//! PostgreSQL database, `PostgresStore`, which no program offers yet; the feature `conformance` adds the tests that
+//! every implementation must pass.
 //!
 //! # Contract
 //!

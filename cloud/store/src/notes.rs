@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fedecks_protocol::DeviceId;
@@ -17,6 +18,8 @@ use crate::known_logins::KnownLogin;
 #[derive(Default)]
 pub(crate) struct WriteBehind {
     pending: Mutex<Pending>,
+    /// What is being written. Locked after `pending`.
+    taken: Mutex<Option<Arc<Pending>>>,
     dropped: AtomicU64,
     audit_dropped: AtomicU64,
 }
@@ -31,8 +34,19 @@ pub(crate) struct Seen {
     pub(crate) by_token: Option<u64>,
 }
 
+impl Seen {
+    /// Both notes in one.
+    fn and(self, newer: Self) -> Self {
+        Self {
+            generation: self.generation.max(newer.generation),
+            at: self.at.max(newer.at),
+            by_token: self.by_token.max(newer.by_token),
+        }
+    }
+}
+
 /// What is to be written.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Pending {
     pub(crate) seen: HashMap<DeviceId, Seen, RandomState>,
     /// When API tokens were used last, by their names.
@@ -67,9 +81,13 @@ impl WriteBehind {
         }
     }
 
-    /// The note of a device, which stays pending.
+    /// The note of a device that is not written yet. It stays so.
     pub(crate) fn note_of(&self, device: &DeviceId) -> Option<Seen> {
-        self.pending.lock().seen.get(device).copied()
+        let pending = self.pending.lock();
+        let taken = self.taken.lock();
+        let older = taken.as_ref().and_then(|taken| taken.seen.get(device)).copied();
+        let newer = pending.seen.get(device).copied();
+        older.map_or(newer, |older| Some(newer.map_or(older, |newer| older.and(newer))))
     }
 
     pub(crate) fn used(&self, name: &str, at: u64) {
@@ -100,13 +118,26 @@ impl WriteBehind {
 
     /// The number of notes and lines that are not written yet.
     pub(crate) fn len(&self) -> u64 {
-        self.pending.lock().len() as u64
+        let pending = self.pending.lock();
+        let taken = self.taken.lock().as_ref().map_or(0, |taken| taken.len());
+        (pending.len() + taken) as u64
     }
 
-    /// Takes what one flush writes; `None` if nothing is pending.
-    pub(crate) fn take(&self) -> Option<Pending> {
-        let pending = self.pending.lock().take();
-        (pending.len() > 0).then_some(pending)
+    /// Takes what one flush writes; `None` if nothing is pending. It counts as not written until
+    /// [`WriteBehind::written`].
+    pub(crate) fn take(&self) -> Option<Arc<Pending>> {
+        let mut pending = self.pending.lock();
+        if pending.len() == 0 {
+            return None;
+        }
+        let taken = Arc::new(pending.take());
+        *self.taken.lock() = Some(taken.clone());
+        Some(taken)
+    }
+
+    /// What was taken is written.
+    pub(crate) fn written(&self) {
+        *self.taken.lock() = None;
     }
 
     /// Whether what is pending takes more than one flush.
@@ -115,8 +146,10 @@ impl WriteBehind {
     }
 
     /// Puts back what could not be written, before what arrived since.
-    pub(crate) fn put_back(&self, older: Pending) {
+    pub(crate) fn put_back(&self, older: Arc<Pending>) {
         let mut pending = self.pending.lock();
+        *self.taken.lock() = None;
+        let older = Arc::unwrap_or_clone(older);
         let newer = std::mem::replace(&mut *pending, older);
         let mut dropped = 0;
         for (device, seen) in newer.seen {
@@ -168,9 +201,7 @@ impl Pending {
     /// Returns false if it is full.
     fn add_seen(&mut self, device: &DeviceId, seen: Seen) -> bool {
         if let Some(known) = self.seen.get_mut(device) {
-            known.at = known.at.max(seen.at);
-            known.generation = known.generation.max(seen.generation);
-            known.by_token = known.by_token.max(seen.by_token);
+            *known = known.and(seen);
             return true;
         }
         let has_room = self.seen.len() < MAX_SEEN;
@@ -296,6 +327,8 @@ mod tests {
             buffer.seen(&device("1"), 0, at, false);
             buffer.audit(entry(at));
             let pending = buffer.take().unwrap();
+            assert_eq!(buffer.note_of(&device("1")).unwrap().at, at);
+            assert!(buffer.len() > 0, "it is not written yet");
             buffer.put_back(pending);
         }
         assert_eq!(buffer.dropped(), (0, 0));
@@ -304,7 +337,7 @@ mod tests {
         for at in 3..max_entries() + 3 {
             buffer.audit(entry(at));
         }
-        buffer.put_back(older);
+        buffer.put_back(Arc::new(older));
         assert_eq!(buffer.dropped(), (0, 2));
         let pending = buffer.pending.lock();
         assert_eq!(pending.seen[&device("1")].at, 2);

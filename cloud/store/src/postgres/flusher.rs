@@ -72,6 +72,7 @@ async fn flush(shared: &Shared, deadline: Instant, is_failing: &mut bool) -> boo
     let store = &shared.location;
     match written.await {
         Ok(()) => {
+            shared.notes.written();
             if std::mem::take(is_failing) {
                 let (dropped, audit_dropped) = shared.notes.dropped();
                 tracing::info!(%store, dropped, audit_dropped, "the store can be written again");

@@ -14,6 +14,8 @@ mod device_list;
 mod device_queue;
 mod devices;
 mod failure;
+#[cfg(test)]
+mod faults;
 mod flusher;
 mod identity;
 mod known_logins;
@@ -21,6 +23,8 @@ mod lanes;
 mod location;
 mod locks;
 mod messages;
+#[cfg(test)]
+mod nodes_tests;
 mod queue;
 mod registrations;
 mod schema;

@@ -21,6 +21,7 @@ pub(super) fn flush(
         notes.put_back(pending);
         return Err(error);
     }
+    notes.written();
     Ok(notes.is_much())
 }
 
