@@ -10,6 +10,8 @@ mod consumers;
 mod decisions;
 mod device_queue;
 mod devices;
+#[cfg(test)]
+pub(crate) mod down_model;
 mod down_streams;
 mod down_support;
 mod known_logins;

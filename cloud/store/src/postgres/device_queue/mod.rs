@@ -5,6 +5,8 @@ mod queue;
 mod queueing;
 mod settling;
 mod sql;
+#[cfg(test)]
+mod tests;
 mod voids;
 mod window;
 

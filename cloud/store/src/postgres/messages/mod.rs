@@ -3,6 +3,8 @@
 mod log;
 mod sql;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use fedecks_protocol::{DeviceId, InstallationId, StreamId};
 use tokio_postgres::Row;

@@ -7,6 +7,8 @@ mod rows;
 mod settling;
 mod sql;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -252,7 +254,7 @@ async fn remove_step(tx: &Tx, name: &str) -> Result<Option<u64>> {
         return Ok(Some(rows.len() as u64));
     }
     // All callers that add items are done after this, and their lanes are seen.
-    let Some(mut queue) = Queue::lock(tx, queue.id).await? else { return Ok(None) };
+    let Some(mut queue) = Queue::lock_to_remove(tx, queue.id).await? else { return Ok(None) };
     let is_used = tx.query_opt(sql::ANY_LANE, &[&queue.id]).await?.is_some();
     if !is_used && dead_letters::clear(tx, &mut queue).await? == 0 {
         tx.execute(sql::REMOVE, &[&queue.id]).await?;

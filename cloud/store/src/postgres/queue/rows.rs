@@ -77,6 +77,11 @@ impl Queue {
         tx.query_opt(sql::LOCK, &[&id]).await?.as_ref().map(Self::from_row).transpose()
     }
 
+    /// [`Queue::lock`] for one that is to be removed: no one is adding items any more.
+    pub(super) async fn lock_to_remove(tx: &Tx, id: i64) -> Result<Option<Self>> {
+        tx.query_opt(sql::LOCK_TO_REMOVE, &[&id]).await?.as_ref().map(Self::from_row).transpose()
+    }
+
     /// Changes the counters, which locks the row. Others may have changed them meanwhile.
     pub(super) async fn count(&mut self, tx: &Tx, change: Change, now: Duration) -> Result<()> {
         let Change { items, bytes, dropped, parked, parked_bytes } = change;

@@ -19,6 +19,10 @@ pub(super) const COUNT: &str =
     RETURNING queue, time, items, bytes, dropped, parked, parked_bytes";
 pub(super) const LOCK: &str =
     "SELECT queue, time, items, bytes, dropped, parked, parked_bytes FROM queues
+    WHERE queue = $1 FOR NO KEY UPDATE";
+/// Waits for those who are adding items, too.
+pub(super) const LOCK_TO_REMOVE: &str =
+    "SELECT queue, time, items, bytes, dropped, parked, parked_bytes FROM queues
     WHERE queue = $1 FOR UPDATE";
 pub(super) const ADVANCE_TIME: &str = "UPDATE queues SET time = $2 WHERE queue = $1 AND time < $2";
 pub(super) const REMOVE: &str = "DELETE FROM queues WHERE queue = $1";
@@ -127,7 +131,7 @@ pub(super) const DEAD_LETTERS: &str =
 pub(super) const EXPIRING_QUEUES: &str = "SELECT DISTINCT queue FROM
     (SELECT queue FROM dead_letters WHERE rejected_at < $1 LIMIT $2) AS expired ORDER BY queue";
 pub(super) const LOCK_QUEUES: &str =
-    "SELECT queue FROM queues WHERE queue = ANY($1) ORDER BY queue FOR UPDATE";
+    "SELECT queue FROM queues WHERE queue = ANY($1) ORDER BY queue FOR NO KEY UPDATE";
 pub(super) const EXPIRE_DEAD_LETTERS: &str = "
     WITH expired AS (
         DELETE FROM dead_letters WHERE number IN
