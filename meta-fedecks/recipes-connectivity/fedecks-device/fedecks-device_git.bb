@@ -8,7 +8,7 @@ FEDECKS_GIT_URI ?= ""
 FEDECKS_GIT_BRANCH ?= "main"
 
 SRC_URI += "${@d.getVar('FEDECKS_GIT_URI') and '${FEDECKS_GIT_URI};branch=${FEDECKS_GIT_BRANCH};destsuffix=${BP}'}"
-SRCREV = "6cdd8cb6f54424dc87321bfa611a58335fd89015"
+SRCREV = "9575329e4ef2d927fdb7c7603dbd5aadd612f124"
 
 python () {
     if not d.getVar('FEDECKS_GIT_URI'):
