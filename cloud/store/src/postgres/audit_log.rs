@@ -14,7 +14,7 @@ pub(super) struct AuditLog {
     pub(super) limits: AuditLimits,
 }
 
-/// How many old lines are deleted at a time, so that nothing waits for it.
+/// How many old lines are deleted at a time, besides as many as are added, so that nothing waits for it.
 const STEP: i64 = 500;
 
 const ADD: &str = "INSERT INTO audit
@@ -52,11 +52,13 @@ impl AuditLog {
             lines.push(entry, (sequence, class, *number));
         }
         lines.insert(tx).await?;
-        for (number, (class, _)) in counts {
+        for (number, (class, count)) in counts {
             let keep = i64::from(self.limits.of(class).lines.max(1));
             let newest = numbers.get(&number).copied().unwrap_or_default();
             if newest > keep {
-                tx.execute(TRIM, &[&i16::from(number), &(newest - keep), &STEP]).await?;
+                // At least as many as were added, or the log would grow.
+                let most = STEP + count;
+                tx.execute(TRIM, &[&i16::from(number), &(newest - keep), &most]).await?;
             }
         }
         Ok(())

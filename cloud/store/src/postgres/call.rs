@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool};
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
@@ -136,9 +137,10 @@ async fn attempt<A, T>(
     match (worked, stage) {
         (Ok(Ok(done)), _) => Attempt::Done(done),
         (Ok(Err(failure)), Stage::Committing) => {
-            let refused = matches!(&failure, Failure::Database(error) if error.code().is_some());
+            let refused = matches!(&failure, Failure::Database(error) if is_refusal(error));
             close(tx);
-            // The server has said that it did not commit. A shutdown may have come after that.
+            // The server has said that it did not commit. A shutdown may have come after that, and after a panic the
+            // server may find the commit on the disk.
             if refused && failure.remedy() != Remedy::Reconnect {
                 Attempt::Failed(failure)
             } else {
@@ -192,6 +194,10 @@ async fn steps<A, T>(
     *stage = Stage::Committing;
     tx.batch("COMMIT").await?;
     Ok(done)
+}
+
+fn is_refusal(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| error.parsed_severity() == Some(Severity::Error))
 }
 
 /// Closes the connection, instead of returning it to the pool.

@@ -61,9 +61,13 @@ impl PostgresStore {
                     Some(false) => sql.push_str(" AND blocked_at IS NULL"),
                     None => {}
                 }
+                let limit = texts.len() + 1;
                 let sql =
-                    format!("SELECT {RECORD} FROM devices WHERE {sql} ORDER BY id LIMIT {rows}");
-                let values: Vec<_> = texts.iter().map(|text| text as &(dyn ToSql + Sync)).collect();
+                    format!("SELECT {RECORD} FROM devices WHERE {sql} ORDER BY id LIMIT ${limit}");
+                let rows = i64::from(*rows);
+                let mut values: Vec<_> =
+                    texts.iter().map(|text| text as &(dyn ToSql + Sync)).collect();
+                values.push(&rows);
                 tx.query(&sql, &values).await?.iter().map(record).collect()
             })
         })

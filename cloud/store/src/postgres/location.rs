@@ -59,6 +59,10 @@ impl Location {
         if config.get_hosts().is_empty() {
             return Err(invalid("the URL has no host"));
         }
+        let has_at = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+        if config.get_hosts().iter().any(has_at) {
+            return Err(invalid("an @ in the user or the password has to be written as %40"));
+        }
         let certificates = match certificates {
             None | Some("system") => PathBuf::from(SYSTEM_CERTIFICATES),
             Some(path) => {
@@ -68,7 +72,9 @@ impl Location {
         };
         let encryption = match mode {
             Some("disable") => Encryption::No,
-            None if config.get_hosts().iter().all(is_here) => Encryption::No,
+            None if config.get_hostaddrs().is_empty() && config.get_hosts().iter().all(is_here) => {
+                Encryption::No
+            }
             None | Some("require" | "verify-full") => Encryption::Verified(certificates),
             Some(_) => {
                 return Err(invalid(
@@ -148,6 +154,11 @@ mod tests {
                 Encryption::No,
             ),
             (
+                "postgres://me:secret@localhost/x?hostaddr=192.0.2.1",
+                "postgres://me@localhost:5432/x",
+                system(),
+            ),
+            (
                 "postgres://me@[::1]:5433/x?sslmode=require&sslrootcert=system",
                 "postgres://me@[::1]:5433/x",
                 system(),
@@ -168,6 +179,7 @@ mod tests {
                 "sslmode is disable, require or verify-full",
             ),
             ("postgres://me:secret@host/x?secretive=1", "unknown"),
+            ("postgres://me:top@secret@host/x", "%40"),
             ("postgres://me:secret@/x", "host"),
             ("postgres://me:secret@host:port/x", "port"),
             ("postgres://me:secret@host/x?sslrootcert=%FF", "UTF-8"),

@@ -14,6 +14,9 @@ pub(super) const CLAIMS: i32 = 2;
 /// The number of what waits for approval.
 pub(super) const APPROVALS: i32 = 3;
 
+/// What is deleted from the log of messages.
+pub(super) const TRIM_LOG: i32 = 4;
+
 /// Locks one of the numbers above.
 pub(super) async fn take(tx: &Tx, lock: i32) -> Result<(), Failure> {
     tx.query_one("SELECT pg_advisory_xact_lock($1, 0)", &[&lock]).await.map(drop)

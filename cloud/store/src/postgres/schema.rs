@@ -1,7 +1,11 @@
 //! The tables, and the migrations from older versions.
 
-use deadpool_postgres::{Client, Pool};
+use std::time::Duration;
 
+use deadpool_postgres::{Client, Pool};
+use tokio::time::timeout;
+
+use super::call::CALL_TIMEOUT;
 use super::failure::{Failure, text};
 use crate::error::StoreError;
 
@@ -20,6 +24,9 @@ const LOCK: i64 = 0x6664_6b73;
 
 /// How long a migration may take, and wait for other servers.
 const TIMES: &str = "SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '1min'";
+
+/// When a migration is given up although the server has not ended it.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(12 * 60);
 
 /// What to do with an empty database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +57,14 @@ pub(super) async fn prepare(
     location: &str,
     if_empty: IfEmpty,
 ) -> Result<(), StoreError> {
-    let client = pool.get().await;
+    let silent = |_| StoreError::failed(location, "open", "the server did not answer in time");
+    let client = timeout(CALL_TIMEOUT, pool.get()).await.map_err(silent)?;
     let client = client.map_err(|error| Failure::NoConnection(error).answer(location, "open"))?;
     let failed = |error: tokio_postgres::Error| StoreError::failed(location, "open", text(&error));
-    check(&client, location).await?;
+    timeout(CALL_TIMEOUT, check(&client, location)).await.map_err(silent)??;
     let mut is_new = false;
     loop {
-        match inspect(&client).await.map_err(failed)? {
+        match timeout(CALL_TIMEOUT, inspect(&client)).await.map_err(silent)?.map_err(failed)? {
             Found::Version(version) if version == latest() => return Ok(()),
             Found::Version(version) if version > latest() => {
                 let (location, known) = (location.to_owned(), latest());
@@ -67,7 +75,8 @@ pub(super) async fn prepare(
             }
             Found::Version(version) => {
                 is_new |= version == 0;
-                if migrate(&client, version).await.map_err(failed)? && !is_new {
+                let migrated = timeout(MIGRATION_TIMEOUT, migrate(&client, version)).await;
+                if migrated.map_err(silent)?.map_err(failed)? && !is_new {
                     let to = version + 1;
                     tracing::info!(store = location, from = version, to, "migrated the store");
                 }
@@ -111,21 +120,22 @@ async fn check(client: &Client, location: &str) -> Result<(), StoreError> {
 const OLDEST: i32 = 130_000;
 
 async fn inspect(client: &Client) -> Result<Found, tokio_postgres::Error> {
-    let is_store =
-        client.query_one("SELECT to_regclass('fedecks_schema') IS NOT NULL", &[]).await?;
-    if is_store.try_get(0)? {
-        let version = client.query_one("SELECT version FROM fedecks_schema", &[]).await?;
-        return Ok(Found::Version(version.try_get(0)?));
-    }
-    let tables = client
+    // One statement, as another server may make the tables at this moment. Looking up a name sees what was committed
+    // after the statement began, too.
+    let found = client
         .query_one(
-            "SELECT count(*) FROM pg_class
+            "SELECT count(*), count(*) FILTER (WHERE relname = 'fedecks_schema') FROM pg_class
              WHERE relnamespace = to_regnamespace(quote_ident(current_schema()))
                  AND relkind IN ('r', 'p', 'v', 'm', 'f')",
             &[],
         )
         .await?;
-    Ok(if tables.try_get::<_, i64>(0)? == 0 { Found::Version(0) } else { Found::Foreign })
+    let (tables, is_store): (i64, i64) = (found.try_get(0)?, found.try_get(1)?);
+    if is_store > 0 {
+        let version = client.query_one("SELECT version FROM fedecks_schema", &[]).await?;
+        return Ok(Found::Version(version.try_get(0)?));
+    }
+    Ok(if tables == 0 { Found::Version(0) } else { Found::Foreign })
 }
 
 /// Migrates from `version` to the next. Returns false if another server has done it already.

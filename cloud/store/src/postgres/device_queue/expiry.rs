@@ -12,6 +12,9 @@ use crate::postgres::failure::{Failure, Result};
 /// How many rows of a kind a step deletes or expires.
 const STEP_ROWS: i64 = 250;
 
+/// How many devices of a kind a step opens, with what it knows of numbers that were given up.
+const STEP_DEVICES: i64 = 50;
+
 /// Whether [`expire`] has something to do.
 pub(super) async fn is_due(tx: &Tx, now: u64) -> Result<bool> {
     let row = tx.query_one(sql::IS_DUE, &[&to_column(now), &to_column(old(now))]).await?;
@@ -25,7 +28,7 @@ fn old(now: u64) -> u64 {
 /// Does a part of what is due: first finds the devices, and then looks again while they are locked.
 pub(super) async fn expire(tx: &Tx, now: u64) -> Result<ExpiredMessages> {
     let (due, old) = (to_column(now), to_column(old(now)));
-    let devices = tx.query(sql::DUE_DEVICES, &[&due, &old, &STEP_ROWS]).await?;
+    let devices = tx.query(sql::DUE_DEVICES, &[&due, &old, &STEP_DEVICES]).await?;
     let devices = devices.iter().map(|row| get(row, 0)).collect::<Result<Vec<String>>>()?;
     let mut queues = open(tx, &devices).await?;
     load_voids(tx, &mut queues).await?;
@@ -59,7 +62,8 @@ pub(super) async fn expire(tx: &Tx, now: u64) -> Result<ExpiredMessages> {
     }
     save(tx, queues).await?;
     expired.sort_by(|(one, _): &(DeviceId, Tag), (other, _)| one.cmp(other));
-    let more = [messages.len(), settled.len(), keys.len()].contains(&(STEP_ROWS as usize));
+    let more = devices.len() >= STEP_DEVICES as usize
+        || [messages.len(), settled.len(), keys.len()].contains(&(STEP_ROWS as usize));
     Ok(ExpiredMessages { messages: expired, more })
 }
 

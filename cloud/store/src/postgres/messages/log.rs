@@ -12,6 +12,7 @@ use crate::messages::{
 use crate::postgres::call::{Tx, Values};
 use crate::postgres::columns::{get, lane, optional_unsigned, tag, unsigned};
 use crate::postgres::failure::{Failure, Result};
+use crate::postgres::locks;
 
 /// How many rows a step reads or deletes.
 const STEP_ROWS: i64 = 500;
@@ -119,6 +120,8 @@ pub(super) async fn page(
 
 /// Deletes up to [`STEP_ROWS`] messages, or about [`STEP_BYTES`]. Returns how many, and whether others may be due.
 pub(super) async fn trim(tx: &Tx, before: u64, bytes: u64) -> Result<(u64, bool)> {
+    // Two servers that trim at the same time would both count from the same size.
+    locks::take(tx, locks::TRIM_LOG).await?;
     let log = status(tx).await?;
     let oldest = tx.query(sql::OLDEST, &[&to_column(log.first), &STEP_ROWS]).await?;
     let (mut last, mut freed) = (None, 0);
