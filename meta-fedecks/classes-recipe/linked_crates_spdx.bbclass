@@ -8,9 +8,10 @@ LINKED_CRATES_WITHOUT[doc] = "Crates of the list that this configuration does no
 LINKED_CRATES_PACKAGES[doc] = "The package of each program, as PROGRAM:PACKAGE."
 
 def crates_of_spdx2(document, crates):
+    import re
     package = document["packages"][0]
     for crate in crates:
-        identifier = "SPDXRef-Crate-%s" % crate["id"]
+        identifier = "SPDXRef-Crate-" + re.sub("[^A-Za-z0-9.-]", "-", crate["id"])
         document["packages"].append({
             "SPDXID": identifier,
             "name": crate["name"],
@@ -18,6 +19,8 @@ def crates_of_spdx2(document, crates):
             "licenseDeclared": crate["declared"],
             "licenseConcluded": crate["used"],
             "downloadLocation": crate["location"],
+            "filesAnalyzed": False,
+            "copyrightText": "NOASSERTION",
             "checksums": [{"algorithm": "SHA256", "checksumValue": crate["sha256"]}],
             "externalRefs": [{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": crate["purl"]}],
         })

@@ -63,10 +63,14 @@ export function fleet(main, token, live) {
   let cursors = [null];
   let following = null;
   let asked = 0;
+  let loading = false;
+  let stale = false;
   let left = false;
 
   const load = async () => {
     const mine = ++asked;
+    loading = true;
+    stale = false;
     const query = new URLSearchParams(which.value);
     if (search.value.trim()) query.set("search", search.value.trim());
     const devices = [];
@@ -86,7 +90,15 @@ export function fleet(main, token, live) {
       show(devices);
     } catch (error) {
       if (mine === asked) problem.textContent = error.message;
+    } finally {
+      if (mine === asked) loading = false;
+      if (mine === asked && stale && !left) load();
     }
+  };
+  /** Loads the page again, but does not interrupt: events may come faster than a page that has many parts. */
+  const reload = () => {
+    if (loading) stale = true;
+    else load();
   };
   const show = (devices) => {
     // Keeps the focus on the same row for keyboard users.
@@ -141,7 +153,7 @@ export function fleet(main, token, live) {
   which.addEventListener("change", begin);
   const refresh = afterwards(500, () => {
     if (left) return;
-    load();
+    reload();
     count();
   });
   const redraw = throttled(5000, () => left || draw());
@@ -152,7 +164,7 @@ export function fleet(main, token, live) {
   });
   const minutely = setInterval(() => document.hidden || draw(), 60000);
   // A busy server may store what an event was about later than the event made the page ask for it.
-  const again = setInterval(() => document.hidden || (load(), count()), 10000);
+  const again = setInterval(() => document.hidden || (reload(), count()), 10000);
   load();
   count();
   draw();

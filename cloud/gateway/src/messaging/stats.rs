@@ -47,7 +47,7 @@ pub struct HubStats {
     /// Bytes received from devices in their sessions, as WebSocket frames, up to the close handshake;
     /// without the overhead of TLS and TCP.
     pub bytes_received: u64,
-    /// Bytes sent to devices, counted in the same way.
+    /// Bytes sent to devices, counted in the same way, and the response to an upgrade that is accepted before HTTP.
     pub bytes_sent: u64,
     /// How long the callbacks of the handler took.
     pub handler: LatencyHistogram,
