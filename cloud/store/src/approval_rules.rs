@@ -19,6 +19,9 @@ impl Decision {
     }
 }
 
+/// How long what waits is kept if it does not ask again, in seconds: a week.
+pub(crate) const KEPT_S: u64 = 7 * 86_400;
+
 /// How old the note of when a device has asked may be, in seconds, before it is written again.
 const ASKED_STEP_S: u64 = 60;
 

@@ -19,6 +19,15 @@ impl From<Obstacle> for StoreError {
     }
 }
 
+/// Refuses more claims than a call may add.
+pub(crate) fn check_number(claims: &[NewClaim]) -> Result<(), StoreError> {
+    if claims.len() <= NewClaim::MAX_AT_ONCE {
+        return Ok(());
+    }
+    let max = NewClaim::MAX_AT_ONCE as u32;
+    Err(StoreError::TooMany { what: "claims at once", max })
+}
+
 /// What the audit log says about claims that were added; nothing about none.
 pub(crate) fn summary(claims: &[NewClaim]) -> Option<String> {
     let (first, last) = (claims.first()?, claims.last()?);

@@ -16,9 +16,10 @@ use super::device_list::SCAN_ROWS;
 use super::failure::Failure;
 use super::lanes::Lane;
 use super::store::{Line, PostgresStore};
+use crate::approval_rules::KEPT_S;
 use crate::audit::{Actor, AuditAction};
 use crate::boxed::StoreFuture;
-use crate::claim_rules::{Cost, matches};
+use crate::claim_rules::{Cost, check_number, matches};
 use crate::claims::{ClaimId, ClaimQuery, ClaimRecord, ClaimStore, ClaimUse, NewClaim};
 use crate::error::StoreError;
 use crate::time::unix_now;
@@ -26,16 +27,10 @@ use crate::time::unix_now;
 /// How many rows are deleted at a time, so that nothing waits for it.
 const STEP: u64 = 500;
 
-/// How long what waits for approval is kept if it does not ask again, in seconds: a week.
-const APPROVAL_KEPT_S: u64 = 7 * 86_400;
-
 impl ClaimStore for PostgresStore {
     fn add_claims<'a>(&'a self, claims: &'a [NewClaim], by: &'a Actor) -> StoreFuture<'a, ()> {
-        if claims.len() > NewClaim::MAX_AT_ONCE {
-            let max = NewClaim::MAX_AT_ONCE as u32;
-            return Box::pin(
-                async move { Err(StoreError::TooMany { what: "claims at once", max }) },
-            );
+        if let Err(error) = check_number(claims) {
+            return Box::pin(async move { Err(error) });
         }
         let (log, args) = (self.shared.log, (claims.to_vec(), by.clone()));
         self.write(Lane::Later, args, move |tx, (claims, by)| Box::pin(add(tx, log, claims, by)))
@@ -182,7 +177,7 @@ pub(super) async fn count_use(
 async fn expire(tx: &Tx, now: u64) -> Result<usize, Failure> {
     let before = |kept: u64| to_column(now.saturating_sub(kept));
     let step = to_column(STEP);
-    let mut deleted = tx.execute(sql::DELETE_APPROVALS, &[&before(APPROVAL_KEPT_S), &step]).await?;
+    let mut deleted = tx.execute(sql::DELETE_APPROVALS, &[&before(KEPT_S), &step]).await?;
     for row in tx.query(sql::OLD, &[&before(ClaimRecord::KEPT_S), &step]).await? {
         let id: i64 = get(&row, 0)?;
         let left = STEP.saturating_sub(deleted);

@@ -14,26 +14,20 @@ use super::device_list::SCAN_ROWS;
 use super::devices::device_id;
 use super::store::SqliteStore;
 use super::worker::CALL_TIMEOUT;
+use crate::approval_rules::KEPT_S;
 use crate::audit::{Actor, AuditAction, AuditEntry};
 use crate::boxed::StoreFuture;
-use crate::claim_rules::{Cost, Obstacle, counts, matches, summary};
+use crate::claim_rules::{Cost, Obstacle, check_number, counts, matches, summary};
 use crate::claims::{ClaimId, ClaimQuery, ClaimRecord, ClaimStore, ClaimUse, NewClaim};
-use crate::error::StoreError;
 use crate::time::unix_now;
 
 /// How many rows are deleted at a time, so that nothing waits for it.
 const STEP: usize = 500;
 
-/// How long what waits for approval is kept if it does not ask again, in seconds: a week.
-const APPROVAL_KEPT_S: u64 = 7 * 86_400;
-
 impl ClaimStore for SqliteStore {
     fn add_claims<'a>(&'a self, claims: &'a [NewClaim], by: &'a Actor) -> StoreFuture<'a, ()> {
-        if claims.len() > NewClaim::MAX_AT_ONCE {
-            let max = NewClaim::MAX_AT_ONCE as u32;
-            return Box::pin(
-                async move { Err(StoreError::TooMany { what: "claims at once", max }) },
-            );
+        if let Err(error) = check_number(claims) {
+            return Box::pin(async move { Err(error) });
         }
         let (log, claims, by) = (self.log, claims.to_vec(), by.clone());
         let added = self.write_later(move |tx| {
@@ -238,9 +232,8 @@ fn expire(tx: &Transaction<'_>, now: u64) -> rusqlite::Result<usize> {
         .prepare_cached(sql::OLD)?
         .query_map(params![before(ClaimRecord::KEPT_S), STEP], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    let mut deleted = tx
-        .prepare_cached(sql::DELETE_APPROVALS)?
-        .execute(params![before(APPROVAL_KEPT_S), STEP])?;
+    let mut deleted =
+        tx.prepare_cached(sql::DELETE_APPROVALS)?.execute(params![before(KEPT_S), STEP])?;
     for id in old {
         let left = STEP.saturating_sub(deleted);
         if left == 0 {
