@@ -81,10 +81,16 @@ async fn pages(store: &impl DeviceStore) {
         (search("KÜCHE"), &["site-a-1"]),
         (search("SITE-B"), &["site-b-1"]),
         (search("ke"), &["site-b-1"]),
+        (search("üch"), &["site-a-1"]),
+        (search("-1Küche"), &[]),
+        (search("1\u{1f}k"), &[]),
+        (search("\0"), &[]),
         (search("%"), &[]),
         (search(""), &["a", "b", "site-a-1", "site-a-2", "site-b-1"]),
         (DeviceQuery { blocked: Some(true), ..all() }, &["site-a-2"]),
         (DeviceQuery { blocked: Some(false), ..scope("site-a*") }, &["site-a-1"]),
+        (DeviceQuery { blocked: Some(true), ..search("SITE") }, &["site-a-2"]),
+        (DeviceQuery { after: Some(device("site-a-1")), limit: 1, ..search("e") }, &["site-a-2"]),
     ] {
         let page = store.devices_page(&query).await.unwrap();
         let ids: Vec<_> = page.iter().map(|record| record.id.as_str()).collect();
@@ -104,6 +110,17 @@ async fn pages(store: &impl DeviceStore) {
         assert_eq!(counts, DeviceCounts { known, blocked }, "{pattern:?}");
     }
     store.unblock(&device("site-a-2"), &cli()).await.unwrap();
+    let counts = store.device_counts(None).await.unwrap();
+    assert_eq!(counts, DeviceCounts { known: 5, blocked: 0 });
+    // Characters whose lower case is longer, or another one at the end of a word.
+    store.set_label(&device("site-a-1"), Some("İÖ ΟΔΟΣ"), &cli()).await.unwrap();
+    for (text, expected) in [("küche", None), ("i̇ö", Some("site-a-1")), ("οδοσ", None)] {
+        let page = store.devices_page(&search(text)).await.unwrap();
+        assert_eq!(page.first().map(|record| record.id.as_str()), expected, "{text}");
+    }
+    for text in ["ΟΔΟΣ", "οδος"] {
+        assert_eq!(store.devices_page(&search(text)).await.unwrap().len(), 1, "{text}");
+    }
 }
 
 fn scope(pattern: &str) -> DeviceQuery {
@@ -170,7 +187,11 @@ async fn forgetting(store: &impl DeviceStore) {
     assert_eq!(changed, std::slice::from_ref(&forgotten));
     assert_eq!(store.device(&id).await.unwrap(), None);
     assert_eq!(store.devices_by_id(std::slice::from_ref(&id)).await.unwrap(), []);
-    assert_eq!(store.devices_page(&scope("passing")).await.unwrap(), []);
+    for query in [scope("passing"), search("passing"), search("guest")] {
+        assert_eq!(store.devices_page(&query).await.unwrap(), [], "{query:?}");
+    }
+    let scope = scope("passing").scope;
+    assert_eq!(store.device_counts(scope.as_ref()).await.unwrap(), DeviceCounts::default());
     assert!(!store.set_label(&id, Some("Guest"), &by).await.unwrap());
     assert_eq!(store.forget(&id, &by).await.unwrap(), ForgetOutcome::Unknown);
 

@@ -1,73 +1,41 @@
-//! Pages and counts of all devices in PostgreSQL.
+//! Pages and counts of all devices in PostgreSQL. They look for devices in `devices_listed`, whose rows and indexes have
+//! nothing else, and read the whole rows only of those that they return.
 
 use std::ops::Bound;
 
 use fedecks_protocol::DeviceId;
-use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
 
-use super::call::CALL_TIMEOUT;
 use super::columns::unsigned;
 use super::devices::{RECORD, record};
 use super::lanes::Lane;
 use super::store::PostgresStore;
 use crate::boxed::StoreFuture;
 use crate::device_pattern::DevicePattern;
-use crate::device_range::{bounds, id_contains, label_contains};
+use crate::device_range::bounds;
 use crate::devices::{DeviceCounts, DeviceQuery, DeviceRecord};
-use crate::error::StoreError;
 
-/// The number of rows that a call reads to search in them.
-pub(super) const SCAN_ROWS: u32 = 2000;
+#[cfg(test)]
+mod tests;
+
+/// What is between id and label in `devices_listed.searched`. Neither has it.
+const SEPARATOR: char = '\u{1f}';
 
 impl PostgresStore {
-    /// A page. Texts are searched for here, as they are in every store; other calls get their turn between the parts.
-    pub(super) async fn page_of_devices(
+    pub(super) fn page_of_devices(
         &self,
         mut query: DeviceQuery,
-    ) -> Result<Vec<DeviceRecord>, StoreError> {
-        let since = Instant::now();
-        query.limit = query.limit.min(DeviceQuery::MAX);
+    ) -> StoreFuture<'_, Vec<DeviceRecord>> {
         query.search = query.search.map(|search| search.to_lowercase());
-        let limit = query.limit as usize;
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let rows = query.search.as_ref().map_or(query.limit, |_| SCAN_ROWS);
-            let part = self.part_of_devices(query.clone(), rows).await?;
-            let stopped_at = part.last().map(|last| last.id.clone());
-            let is_last = part.len() < rows as usize;
-            let search = query.search.as_deref();
-            let matching = part.into_iter().filter(|device| matches(device, search));
-            found.extend(matching.take(limit - found.len()));
-            if is_last || query.search.is_none() {
-                break;
-            }
-            query.after = stopped_at;
-            if since.elapsed() >= CALL_TIMEOUT {
-                return Err(self.busy());
-            }
+        if query.search.as_ref().is_some_and(|search| search.contains(['\0', SEPARATOR])) {
+            return Box::pin(async { Ok(Vec::new()) });
         }
-        Ok(found)
-    }
-
-    /// The first devices that a query selects, without its search.
-    fn part_of_devices(&self, query: DeviceQuery, rows: u32) -> StoreFuture<'_, Vec<DeviceRecord>> {
-        self.read(Lane::Read, (query, rows), |tx, (query, rows)| {
+        self.read(Lane::Read, query, |tx, query| {
             Box::pin(async move {
-                let DeviceQuery { after, scope, blocked, .. } = query;
-                let (mut sql, texts) = selected(after.as_ref(), scope.as_ref());
-                match blocked {
-                    Some(true) => sql.push_str(" AND blocked_at IS NOT NULL"),
-                    Some(false) => sql.push_str(" AND blocked_at IS NULL"),
-                    None => {}
-                }
-                let limit = texts.len() + 1;
-                let sql =
-                    format!("SELECT {RECORD} FROM devices WHERE {sql} ORDER BY id LIMIT ${limit}");
-                let rows = i64::from(*rows);
-                let mut values: Vec<_> =
-                    texts.iter().map(|text| text as &(dyn ToSql + Sync)).collect();
-                values.push(&rows);
+                let (sql, texts) = page(query);
+                let limit = i64::from(query.limit.min(DeviceQuery::MAX));
+                let mut values = values(&texts);
+                values.push(&limit);
                 tx.query(&sql, &values).await?.iter().map(record).collect()
             })
         })
@@ -79,20 +47,73 @@ impl PostgresStore {
     ) -> StoreFuture<'_, DeviceCounts> {
         self.read(Lane::Read, scope, |tx, scope| {
             Box::pin(async move {
-                let (sql, texts) = selected(None, scope.as_ref());
-                let sql = format!("SELECT count(*), count(blocked_at) FROM devices WHERE {sql}");
-                let values: Vec<_> = texts.iter().map(|text| text as &(dyn ToSql + Sync)).collect();
-                let row = tx.query_one(&sql, &values).await?;
+                let (sql, texts) = counts(scope.as_ref());
+                let row = tx.query_one(&sql, &values(&texts)).await?;
                 Ok(DeviceCounts { known: unsigned(&row, 0)?, blocked: unsigned(&row, 1)? })
             })
         })
     }
+
+    pub(super) fn records_of_devices(
+        &self,
+        mut devices: Vec<String>,
+    ) -> StoreFuture<'_, Vec<DeviceRecord>> {
+        devices.sort_unstable();
+        devices.dedup();
+        self.read(Lane::Read, devices, |tx, devices| {
+            let sql = records("unnest($1::text[]) AS listed");
+            Box::pin(async move { tx.query(&sql, &[devices]).await?.iter().map(record).collect() })
+        })
+    }
 }
 
-/// The condition of the devices that are known, in the scope and after one, with its values.
+/// Selects the records of the devices that a part of a statement lists, by looking up each: what the database believes
+/// about many of them at a time can be that reading all devices is less.
+fn records(listed: &str) -> String {
+    format!(
+        "SELECT {RECORD} FROM {listed} CROSS JOIN LATERAL
+             (SELECT * FROM devices WHERE id = listed AND NOT forgotten OFFSET 0) AS device
+         ORDER BY listed"
+    )
+}
+
+/// The statement of a page, and its values except the last one, the largest number of devices. What is searched for is
+/// in lower case.
+fn page(query: &DeviceQuery) -> (String, Vec<String>) {
+    let (mut conditions, mut texts) = selected(query.after.as_ref(), query.scope.as_ref());
+    match query.blocked {
+        Some(true) => conditions.push_str(" AND blocked"),
+        Some(false) => conditions.push_str(" AND NOT blocked"),
+        None => {}
+    }
+    if let Some(search) = &query.search {
+        texts.push(search.clone());
+        conditions.push_str(&format!(" AND strpos(searched, ${}) > 0", texts.len()));
+    }
+    let limit = texts.len() + 1;
+    let listed = format!(
+        "(SELECT id AS listed FROM devices_listed WHERE {conditions} ORDER BY id LIMIT ${limit})
+         AS page"
+    );
+    (records(&listed), texts)
+}
+
+fn counts(scope: Option<&DevicePattern>) -> (String, Vec<String>) {
+    let (conditions, texts) = selected(None, scope);
+    let sql = format!(
+        "SELECT count(*), count(*) FILTER (WHERE blocked) FROM devices_listed WHERE {conditions}"
+    );
+    (sql, texts)
+}
+
+fn values(texts: &[String]) -> Vec<&(dyn ToSql + Sync)> {
+    texts.iter().map(|text| text as _).collect()
+}
+
+/// The condition of the devices in the scope and after one, with its values.
 fn selected(after: Option<&DeviceId>, scope: Option<&DevicePattern>) -> (String, Vec<String>) {
     let (lower, upper) = bounds(after, scope);
-    let mut conditions = "NOT forgotten".to_owned();
+    let mut conditions = "true".to_owned();
     let mut texts = Vec::new();
     let mut add = |comparison: &str, text: String| {
         texts.push(text);
@@ -123,10 +144,4 @@ pub(super) fn like(pattern: &DevicePattern) -> String {
         }
     }
     like
-}
-
-fn matches(device: &DeviceRecord, search: Option<&str>) -> bool {
-    let Some(search) = search else { return true };
-    id_contains(device.id.as_str(), search)
-        || device.label.as_ref().is_some_and(|label| label_contains(label, search))
 }

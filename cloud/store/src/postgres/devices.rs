@@ -39,15 +39,7 @@ impl DeviceStore for PostgresStore {
 
     fn devices_by_id<'a>(&'a self, devices: &'a [DeviceId]) -> StoreFuture<'a, Vec<DeviceRecord>> {
         let devices = devices.iter().take(DeviceQuery::MAX as usize);
-        let devices: Vec<String> = devices.map(DeviceId::to_string).collect();
-        self.read(Lane::Read, devices, |tx, devices| {
-            Box::pin(async move {
-                let sql = format!(
-                    "SELECT {RECORD} FROM devices WHERE id = ANY ($1) AND NOT forgotten ORDER BY id"
-                );
-                tx.query(&sql, &[devices]).await?.iter().map(record).collect()
-            })
-        })
+        self.records_of_devices(devices.map(DeviceId::to_string).collect())
     }
 
     fn device<'a>(&'a self, device: &'a DeviceId) -> StoreFuture<'a, Option<DeviceRecord>> {
@@ -70,8 +62,10 @@ impl DeviceStore for PostgresStore {
         line.detail = label.map(str::to_owned);
         let args = (device.clone(), label.map(|label| text(label).into_owned()));
         self.execute_audited(Lane::Later, line, args, |tx, (device, label)| {
-            let sql = "UPDATE devices SET label = $2 WHERE id = $1 AND NOT forgotten";
-            Box::pin(async move { tx.execute(sql, &[&device.as_str(), label]).await })
+            let sql = "UPDATE devices SET label = $2, label_lower = $3
+                WHERE id = $1 AND NOT forgotten";
+            let lower = label.as_deref().map(str::to_lowercase);
+            Box::pin(async move { tx.execute(sql, &[&device.as_str(), label, &lower]).await })
         })
     }
 
@@ -91,8 +85,8 @@ impl DeviceStore for PostgresStore {
                 // The row stays for its generation: an old token must not become valid again.
                 let sql = format!(
                     "UPDATE devices
-                     SET forgotten = true, label = NULL, first_seen = NULL, last_seen = NULL,
-                         registered_by = NULL, registered_at = NULL, registered_from = NULL,
+                     SET forgotten = true, label = NULL, label_lower = NULL, first_seen = NULL,
+                         last_seen = NULL, registered_by = NULL, registered_at = NULL, registered_from = NULL,
                          returned_at = NULL, {REVOKED},
                          generation = greatest(generation + 1, $2)
                      WHERE id = $1"

@@ -12,7 +12,6 @@ use tokio_postgres::Row;
 use self::adding::add;
 use super::call::{CALL_TIMEOUT, Tx};
 use super::columns::{address, device_id, get, optional_unsigned, to_column, unsigned};
-use super::device_list::SCAN_ROWS;
 use super::failure::Failure;
 use super::lanes::Lane;
 use super::store::{Line, PostgresStore};
@@ -87,6 +86,9 @@ impl ClaimStore for PostgresStore {
     }
 }
 
+/// The number of rows that a call reads to search in them.
+const SCAN_ROWS: usize = 2000;
+
 impl PostgresStore {
     /// A page. Texts and states are judged here, as they are in every store; other calls get their turn between the
     /// parts.
@@ -99,7 +101,7 @@ impl PostgresStore {
             Some(after) => self.number_of_claim(after).await?,
         };
         let all = query.search.is_none() && query.state.is_none();
-        let rows = if all { limit } else { SCAN_ROWS as usize };
+        let rows = if all { limit } else { SCAN_ROWS };
         let mut found = Vec::new();
         while found.len() < limit {
             let part = self.part_of_claims(before, rows).await?;

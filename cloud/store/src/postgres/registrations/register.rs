@@ -85,8 +85,9 @@ async fn store(
     let address = address.map(|address| address.to_string());
     let nonce = nonce.map(|nonce| nonce.0.to_vec());
     let label = claim.and_then(|(claim, _)| claim.label.as_deref());
+    let lower = label.map(str::to_lowercase);
     let values: crate::postgres::call::Values<'_> =
-        &[&id, &text(&by), &at, &address, &nonce, &label, &key];
+        &[&id, &text(&by), &at, &address, &nonce, &label, &key, &lower];
     let row = tx.query_one(sql::REGISTER, values).await?;
     let mut generation = from_column(get(&row, 0)?);
     if returned {

@@ -7,12 +7,15 @@ pub(super) const KNOWN: &str =
         reregistration_until, certificate_key, certificate_refused
     FROM devices WHERE id = $1 FOR UPDATE";
 pub(super) const REGISTER: &str =
-    "INSERT INTO devices (id, registered_by, registered_at, registered_from, nonce, label, certificate_key)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    "INSERT INTO devices (id, registered_by, registered_at, registered_from, nonce, label, certificate_key,
+        label_lower)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT (id) DO UPDATE
     SET registered_by = excluded.registered_by, registered_at = excluded.registered_at,
         registered_from = excluded.registered_from, nonce = excluded.nonce, came_by_token = false,
-        label = coalesce(devices.label, excluded.label), reregistration_until = NULL, forgotten = false,
+        label = coalesce(devices.label, excluded.label),
+        label_lower = coalesce(devices.label_lower, excluded.label_lower),
+        reregistration_until = NULL, forgotten = false,
         certificate_refused = devices.certificate_refused AND excluded.certificate_key IS NULL,
         certificate_key = coalesce(excluded.certificate_key, devices.certificate_key)
     RETURNING generation";

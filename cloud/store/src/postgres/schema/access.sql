@@ -51,10 +51,13 @@ CREATE TABLE api_tokens (
 );
 
 -- A forgotten device keeps its row, for its generation. `came_by_token` is set once the device has stored its token;
--- then its nonce is useless.
+-- then its nonce is useless. `label_lower` is the label in lower case, as this library makes it: the database's idea of
+-- that depends on its locale. What connections change often has no index, and pages have room for a second version of
+-- some rows, so that noting a connection changes no index.
 CREATE TABLE devices (
     id text COLLATE "C" PRIMARY KEY,
     label text,
+    label_lower text COLLATE "C",
     first_seen bigint,
     last_seen bigint,
     generation bigint NOT NULL DEFAULT 0,
@@ -70,10 +73,36 @@ CREATE TABLE devices (
     reregistration_until bigint,
     certificate_key bytea,
     certificate_refused boolean NOT NULL DEFAULT false
-);
+) WITH (fillfactor = 85);
 CREATE UNIQUE INDEX devices_by_change ON devices (change) WHERE change IS NOT NULL;
-CREATE INDEX devices_blocked ON devices (id) WHERE blocked_at IS NOT NULL;
 CREATE INDEX devices_by_registration ON devices (registered_by, id) WHERE registered_by IS NOT NULL;
+
+-- What lists and counts of all known devices look at. It is apart from `devices`, whose pages change all the time: an
+-- index alone answers for rows whose pages have not changed since they were vacuumed, which is soon after they were
+-- written. `searched` is the id and the label, both in lower case. What is longer than any label has no room in an index.
+CREATE TABLE devices_listed (
+    id text COLLATE "C",
+    searched text COLLATE "C" NOT NULL,
+    blocked boolean NOT NULL,
+    PRIMARY KEY (id) INCLUDE (searched, blocked)
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02);
+CREATE INDEX devices_listed_blocked ON devices_listed (id) INCLUDE (searched) WHERE blocked;
+CREATE FUNCTION list_device() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.forgotten THEN
+        DELETE FROM devices_listed WHERE id = NEW.id;
+    ELSE
+        INSERT INTO devices_listed (id, searched, blocked)
+        VALUES (NEW.id, concat_ws(E'\x1f', lower(NEW.id), left(NEW.label_lower, 512)), NEW.blocked_at IS NOT NULL)
+        ON CONFLICT (id) DO UPDATE SET searched = excluded.searched, blocked = excluded.blocked;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER device_added AFTER INSERT ON devices FOR EACH ROW EXECUTE FUNCTION list_device();
+CREATE TRIGGER device_changed AFTER UPDATE ON devices FOR EACH ROW
+    WHEN (OLD.forgotten <> NEW.forgotten OR OLD.label_lower IS DISTINCT FROM NEW.label_lower
+        OR (OLD.blocked_at IS NULL) <> (NEW.blocked_at IS NULL))
+    EXECUTE FUNCTION list_device();
 
 -- `ends_at` is when a claim has or will have become useless, as far as is known.
 CREATE TABLE claims (
