@@ -211,6 +211,7 @@ async fn devices_are_revoked_by_what_has_registered_them() {
         (json!({}), "expected by_claim, by_account or devices"),
         (json!({ "dry_run": true }), "expected by_claim, by_account or devices"),
         (json!({ "by_claim": claim, "by_account": "fleet" }), "expected one"),
+        (json!({ "by_account": "" }), "by_account: "),
         (json!({ "by_claim": "x" }), "by_claim: the id of a claim has 12 hexadecimal"),
         (json!({ "devices": "a/b" }), "devices: a pattern"),
     ] {

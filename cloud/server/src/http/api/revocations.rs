@@ -1,7 +1,9 @@
 //! `/revocations`: revokes the tokens of all devices that were registered by a claim or an account, or that
 //! a pattern matches.
 
-use fedecks_store::{ClaimId, DevicePattern, RegisteredBy, RevokeFilter, Role};
+use fedecks_store::{
+    ClaimId, DevicePattern, RegisteredBy, RevokeFilter, Role, check_account_name,
+};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -63,6 +65,9 @@ async fn revoke(caller: Caller, request: Request) -> Result<Response, Problem> {
     let RevokedBy { by_claim, by_account, devices, dry_run } = request.json()?;
     let by_claim = by_claim
         .map(|text| text.parse::<ClaimId>().map_err(|error| invalid(format!("by_claim: {error}"))));
+    if let Some(name) = &by_account {
+        check_account_name(name).map_err(|error| invalid(format!("by_account: {error}")))?;
+    }
     let devices = devices.map(|text| {
         DevicePattern::new(&text).map_err(|error| invalid(format!("devices: {error}")))
     });
