@@ -63,6 +63,13 @@ pub enum StoreError {
         /// Which store.
         location: String,
     },
+    /// The lease by which this server may write has ended, or was not renewed in time: another server may serve now.
+    /// The change was not made.
+    #[error("this server has no lease on the store {location} at the moment, and writes nothing")]
+    NoLease {
+        /// Which store.
+        location: String,
+    },
     /// The store is closed.
     #[error("the store {location} is closed")]
     Closed {

@@ -2,9 +2,9 @@
 //! waits to be delivered, such as events for webhooks. And the clock that they are dated and judged by, see [`Clock`].
 //!
 //! Each kind has its record types and a storage trait, which any database can implement; a [`Store`]
-//! implements all of them. The feature `sqlite` adds one in a file, `SqliteStore`; the feature `postgres` one in a
-//! PostgreSQL database, `PostgresStore`, which no program offers yet; the feature `conformance` adds the tests that
-//! every implementation must pass.
+//! implements all of them. [`NodeStore`] is for a database that several servers share. The feature `sqlite` adds a
+//! store in a file, `SqliteStore`; the feature `postgres` one in a PostgreSQL database, `PostgresStore`, which no
+//! program offers yet; the feature `conformance` adds the tests that every implementation must pass.
 //!
 //! # Contract
 //!
@@ -60,6 +60,7 @@ mod judge;
 mod known_logins;
 mod latency;
 mod messages;
+mod nodes;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod notes;
 #[cfg(feature = "postgres")]
@@ -116,8 +117,12 @@ pub use messages::{
     Effects, Enqueue, Fence, LogQuery, LogStatus, LoggedContent, LoggedMessage, MessageStore,
     NewLogged, OpenStreams, Step, StreamPosition,
 };
+pub use nodes::{
+    Admission, COMMIT_TIME, DEAD_AFTER, LONGEST_PAUSE, LeaseOutcome, NewNode, NodeLease,
+    NodeRecord, NodeState, NodeStore, RENEWAL_INTERVAL, Renewal, WATCH_TIME,
+};
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresOptions, PostgresStore};
+pub use postgres::{LeaseGate, PostgresOptions, PostgresStore};
 pub use queue::{
     Dropped, QueueBudget, QueueStatus, QueueStore, Reservation, Reserved, ReservedItem, Room,
     Settled, Settlement,

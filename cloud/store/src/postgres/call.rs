@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use super::failure::{Failure, Remedy};
+use super::lease_gate::LeaseGate;
 use crate::counters::Action;
 use crate::error::StoreError;
 
@@ -80,18 +81,40 @@ enum Attempt<T> {
     Unknown,
 }
 
+/// Where calls run.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'s> {
+    pub(super) pool: &'s Pool,
+    pub(super) location: &'s str,
+    /// If changes are made only under a lease.
+    pub(super) gate: Option<&'s LeaseGate>,
+}
+
+impl Target<'_> {
+    /// The epoch of the lease under which a change may be made, if it needs one.
+    fn lease(&self) -> Result<Option<u64>, Failure> {
+        let Some(gate) = self.gate else { return Ok(None) };
+        gate.lease().map(|lease| Some(lease.epoch)).ok_or_else(|| self.no_lease())
+    }
+
+    fn no_lease(&self) -> Failure {
+        Failure::Refused(StoreError::NoLease { location: self.location.to_owned() })
+    }
+}
+
 /// Runs `work` until it succeeds, or another attempt would not help, or it is too late.
 pub(super) async fn run<A, T>(
-    (pool, location): (&Pool, &str),
+    target: Target<'_>,
     action: Action,
     deadline: Instant,
     args: &A,
     work: impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, T>,
 ) -> Result<T, StoreError> {
+    let location = target.location;
     let busy = || StoreError::Busy { location: location.to_owned() };
     let mut pause = PAUSE;
     loop {
-        let failure = match attempt(pool, action, deadline, args, &work).await {
+        let failure = match attempt(target, action, deadline, args, &work).await {
             Attempt::Done(done) => return Ok(done),
             Attempt::Unknown => return Err(busy()),
             Attempt::Failed(failure) => failure,
@@ -112,13 +135,13 @@ pub(super) async fn run<A, T>(
 }
 
 async fn attempt<A, T>(
-    pool: &Pool,
+    target: Target<'_>,
     action: Action,
     deadline: Instant,
     args: &A,
     work: &impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, T>,
 ) -> Attempt<T> {
-    let client = match timeout_at(deadline, pool.get()).await {
+    let client = match timeout_at(deadline, target.pool.get()).await {
         Ok(Ok(client)) => client,
         Ok(Err(error)) => return Attempt::Failed(Failure::NoConnection(error)),
         Err(_) => {
@@ -131,7 +154,7 @@ async fn attempt<A, T>(
     let tx = Tx(client);
     let mut stage = Stage::Begun;
     let worked = {
-        let step = steps(&tx, action, deadline, args, work, &mut stage);
+        let step = steps(&tx, target, action, deadline, args, work, &mut stage);
         timeout_at(deadline + ANSWER_GRACE, step).await
     };
     match (worked, stage) {
@@ -178,6 +201,7 @@ enum Stage {
 
 async fn steps<A, T>(
     tx: &Tx,
+    target: Target<'_>,
     action: Action,
     deadline: Instant,
     args: &A,
@@ -189,8 +213,16 @@ async fn steps<A, T>(
     }
     // Each statement may take what is left of the time of the call, and never 0, which is without a limit.
     let left = (deadline - Instant::now()).as_millis().max(1);
-    tx.batch(&format!("BEGIN; SET LOCAL statement_timeout = {left}")).await?;
+    let lease = target.lease()?;
+    let hold = lease.map(|epoch| format!("; SELECT hold_lease({epoch})")).unwrap_or_default();
+    let begun = tx.batch(&format!("BEGIN; SET LOCAL statement_timeout = {left}{hold}")).await;
+    begun
+        .map_err(|failure| if failure.is_without_lease() { target.no_lease() } else { failure })?;
     let done = work(tx, args).await?;
+    // See [`LeaseGate`].
+    if target.lease()? != lease {
+        return Err(target.no_lease());
+    }
     *stage = Stage::Committing;
     tx.batch("COMMIT").await?;
     Ok(done)

@@ -22,12 +22,13 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
 
 /// A change is answered when it is on disk, and on that of a synchronous standby if there is one, whatever the
-/// defaults of the database are. The times are those of a call, and bound what is left of one whose connection was lost.
+/// defaults of the database are. The times are those of a call, and bound what is left of one whose connection was lost,
+/// or whose process was stopped: who takes its place waits for its transactions.
 const SETTINGS: &str = "SET client_min_messages = warning;
     SET default_transaction_isolation = 'read committed';
     SET statement_timeout = '6s';
     SET lock_timeout = 0;
-    SET idle_in_transaction_session_timeout = '10s';
+    SET idle_in_transaction_session_timeout = '4s';
     SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')";
 

@@ -53,6 +53,11 @@ impl Failure {
         Self::Damaged(what.to_string())
     }
 
+    /// Whether the database knows that the lease of this server has ended (`hold_lease` in `schema/nodes.sql`).
+    pub(super) fn is_without_lease(&self) -> bool {
+        matches!(self, Self::Database(error) if error.code().is_some_and(|it| it.code() == "FDL01"))
+    }
+
     pub(super) fn remedy(&self) -> Remedy {
         match self {
             Self::Database(error) => remedy(error),

@@ -10,6 +10,7 @@ use super::audit_log::AuditLog;
 use super::call::{self, CALL_TIMEOUT, Tx};
 use super::columns::{get, later_of, text, to_column};
 use super::failure::Failure;
+use super::lease_calls;
 use super::seen_notes::write_seen;
 use super::shared::Shared;
 use crate::counters::Action;
@@ -42,6 +43,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
     if lost > 0 {
         tracing::warn!(store = %shared.location, lost, "closing the store with unwritten notes");
     }
+    // After the last write.
+    lease_calls::end_own_lease(&shared).await;
+    shared.lease_pool.close();
     shared.pool.close();
 }
 
@@ -63,9 +67,8 @@ async fn check(shared: &Shared) {
 /// at once.
 async fn flush(shared: &Shared, deadline: Instant, is_failing: &mut bool) -> bool {
     let Some(pending) = shared.notes.take() else { return false };
-    let (pool, location, log) = (&shared.pool, &shared.location[..], shared.log);
-    let args = (pending, log);
-    let written = call::run((pool, location), Action::Write, deadline, &args, |tx, args| {
+    let args = (pending, shared.log);
+    let written = call::run(shared.target(), Action::Write, deadline, &args, |tx, args| {
         let (pending, log) = args;
         Box::pin(write(tx, pending, *log))
     });

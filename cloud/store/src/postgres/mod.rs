@@ -20,9 +20,12 @@ mod flusher;
 mod identity;
 mod known_logins;
 mod lanes;
+mod lease_calls;
+mod lease_gate;
 mod location;
 mod locks;
 mod messages;
+mod nodes;
 #[cfg(test)]
 mod nodes_tests;
 mod queue;
@@ -37,4 +40,5 @@ mod test_server;
 mod tests;
 mod tls;
 
+pub use lease_gate::LeaseGate;
 pub use store::{PostgresOptions, PostgresStore};

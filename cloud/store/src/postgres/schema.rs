@@ -12,12 +12,15 @@ use crate::error::StoreError;
 /// The migrations: the first turns an empty database into version 1, the next turns that into version 2, and so on. A
 /// released migration is never changed, as it was applied to existing databases. Several servers may run on one
 /// database while they are upgraded: the version before has to run on what a migration makes.
-const MIGRATIONS: &[&[&str]] = &[&[
-    include_str!("schema/access.sql"),
-    include_str!("schema/queues.sql"),
-    include_str!("schema/messages.sql"),
-    include_str!("schema/down.sql"),
-]];
+const MIGRATIONS: &[&[&str]] = &[
+    &[
+        include_str!("schema/access.sql"),
+        include_str!("schema/queues.sql"),
+        include_str!("schema/messages.sql"),
+        include_str!("schema/down.sql"),
+    ],
+    &[include_str!("schema/nodes.sql")],
+];
 
 /// The number that servers lock while they migrate: "fdks".
 const LOCK: i64 = 0x6664_6b73;

@@ -7,8 +7,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::audit_log::AuditLog;
+use super::call::Target;
 use super::identity::Identities;
 use super::lanes::Lanes;
+use super::lease_gate::LeaseGate;
 use crate::counters::{Action, Counters};
 use crate::error::StoreError;
 use crate::notes::WriteBehind;
@@ -18,6 +20,10 @@ use crate::refused_before::RefusedBefore;
 pub(super) struct Shared {
     pub(super) location: String,
     pub(super) pool: Pool,
+    /// The connection for renewals, so that they wait for nothing else.
+    pub(super) lease_pool: Pool,
+    /// If nothing is written without a lease.
+    pub(super) gate: Option<LeaseGate>,
     pub(super) notes: WriteBehind,
     pub(super) counters: Counters,
     pub(super) identities: Arc<Identities>,
@@ -28,6 +34,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Where calls run, and with which lease.
+    pub(super) fn target(&self) -> Target<'_> {
+        Target { pool: &self.pool, location: &self.location, gate: self.gate.as_ref() }
+    }
+
     /// Counts the answer to a call.
     pub(super) fn count<T>(&self, action: Action, since: Instant, result: &Result<T, StoreError>) {
         match result {

@@ -15,6 +15,7 @@ use super::connection;
 use super::flusher;
 use super::identity::Identities;
 use super::lanes::{DEFAULT_CONNECTIONS, Lane, Lanes, MIN_CONNECTIONS};
+use super::lease_gate::LeaseGate;
 use super::location::Location;
 use super::schema::{self, IfEmpty};
 use super::shared::Shared;
@@ -49,13 +50,15 @@ pub struct PostgresOptions {
     /// How much the audit log keeps.
     pub audit: AuditLimits,
     /// The largest number of connections; values below [`PostgresOptions::MIN_CONNECTIONS`] count as that. They are
-    /// opened when they are needed.
+    /// opened when they are needed. One more is for leases.
     pub connections: u16,
+    /// Whether nothing is written without a lease, see [`LeaseGate`].
+    pub needs_lease: bool,
 }
 
 impl Default for PostgresOptions {
     fn default() -> Self {
-        Self { audit: AuditLimits::default(), connections: DEFAULT_CONNECTIONS }
+        Self { audit: AuditLimits::default(), connections: DEFAULT_CONNECTIONS, needs_lease: false }
     }
 }
 
@@ -102,8 +105,9 @@ impl PostgresStore {
         let connections = options.connections.max(MIN_CONNECTIONS);
         let pool = connection::pool(&location, connections.into(), Some(identities.clone()))?;
         let shared = Arc::new(Shared {
-            location: location.shown,
             pool,
+            lease_pool: connection::pool(&location, 1, None)?,
+            gate: options.needs_lease.then(LeaseGate::default),
             notes: WriteBehind::default(),
             counters: Counters::default(),
             identities,
@@ -111,12 +115,19 @@ impl PostgresStore {
             refused_before: RefusedBefore::default(),
             lanes: Lanes::new(connections),
             closing: Notify::new(),
+            location: location.shown,
         });
         let flusher = Mutex::new(Some(tokio::spawn(flusher::run(shared.clone()))));
         Ok(Self { shared, runtime: Handle::current(), flusher })
     }
 
-    /// Closes the store: writes the pending notes, and waits for that, in the time that any call has.
+    /// Until when this store writes, if it needs a lease.
+    pub fn lease_gate(&self) -> Option<&LeaseGate> {
+        self.shared.gate.as_ref()
+    }
+
+    /// Closes the store: writes the pending notes, and waits for that, in the time that any call has. Then it ends its
+    /// lease, if it needs one and has one.
     pub async fn close(self) {
         self.shared.closing.notify_one();
         let flusher = self.flusher.lock().take();
@@ -217,24 +228,30 @@ impl PostgresStore {
                 return Err(self.busy());
             };
             let shared = self.shared.clone();
-            // In a task, so that a caller who drops this future does not interrupt a change.
-            let task = self.runtime.spawn(async move {
-                let result =
-                    call::run((&shared.pool, &shared.location), action, deadline, &args, work)
-                        .await;
+            let call = async move {
+                let result = call::run(shared.target(), action, deadline, &args, work).await;
                 drop(turn);
                 shared.count(action, since, &result);
                 result
-            });
-            match task.await {
-                Ok(result) => result,
-                Err(error) if error.is_panic() => {
-                    self.shared.counters.failed();
-                    Err(StoreError::failed(&self.shared.location, action.as_str(), "it panicked"))
-                }
-                Err(_) => Err(StoreError::Closed { location: self.shared.location.clone() }),
-            }
+            };
+            self.in_task(action, call).await
         })
+    }
+
+    /// Runs a call in a task, so that a caller who drops this future does not interrupt a change.
+    pub(super) async fn in_task<T: Send + 'static>(
+        &self,
+        action: Action,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match self.runtime.spawn(call).await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => {
+                self.shared.counters.failed();
+                Err(StoreError::failed(&self.shared.location, action.as_str(), "it panicked"))
+            }
+            Err(_) => Err(StoreError::Closed { location: self.shared.location.clone() }),
+        }
     }
 
     /// The error of a call that does not get its turn.

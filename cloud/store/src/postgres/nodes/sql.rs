@@ -1,0 +1,152 @@
+//! The SQL of nodes and their leases.
+
+use std::time::Duration;
+
+use tokio_postgres::Row;
+
+use crate::nodes::{DEAD_AFTER, LONGEST_PAUSE, NodeRecord, NodeState, WATCH_TIME};
+use crate::postgres::columns::{from_column, get, unsigned};
+use crate::postgres::failure::{Failure, Result};
+
+pub(super) const WAITS: i16 = 0;
+pub(super) const SERVES: i16 = 1;
+pub(super) const ENDED: i16 = 2;
+pub(super) const DEAD: i16 = 3;
+
+/// The columns of a node `it` for [`node`].
+const COLUMNS: &str = "it.id, it.name, it.epoch, it.state, extract(epoch FROM it.since)::bigint,
+    greatest(extract(epoch FROM clock_timestamp() - it.renewed_at) * 1000, 0)::bigint";
+
+/// Renews the node `it`, with the present as `clock.now`.
+fn renewal() -> String {
+    format!(
+        "steady_since = CASE WHEN it.server_start = pg_postmaster_start_time()
+                AND clock.now BETWEEN it.renewed_at AND it.renewed_at + {}
+            THEN it.steady_since ELSE clock.now END,
+        server_start = pg_postmaster_start_time(), renewed_at = clock.now",
+        interval(LONGEST_PAUSE)
+    )
+}
+
+fn interval(time: Duration) -> String {
+    format!("interval '{} s'", time.as_secs())
+}
+
+/// Whether a node may declare others dead that has just renewed.
+fn may_declare(node: &str) -> String {
+    format!(
+        "({node}.server_start = pg_postmaster_start_time()
+            AND {node}.renewed_at >= {node}.steady_since + {})",
+        interval(WATCH_TIME)
+    )
+}
+
+/// Whether the node `$1`, `own`, may declare `it` dead: by the time of its own last renewal, so that a pause of the
+/// database after that does not count.
+fn is_expired() -> String {
+    format!(
+        "it.state = {SERVES} AND it.id <> $1 AND own.id = $1 AND {}
+            AND it.renewed_at < own.renewed_at - {}",
+        may_declare("own"),
+        interval(DEAD_AFTER)
+    )
+}
+
+/// Notes the node `$1` with the name `$2`, for the first time.
+pub(super) const ADD: &str = "INSERT INTO nodes
+        (id, name, since, renewed_at, steady_since, server_start)
+    SELECT $1::bigint, $2::text, now, now, now, pg_postmaster_start_time()
+    FROM (SELECT clock_timestamp() AS now) AS clock
+    ON CONFLICT (id) DO NOTHING";
+
+/// The node `$1` wants a lease.
+pub(super) fn wait() -> String {
+    format!(
+        "UPDATE nodes AS it SET {}, name = $2,
+            since = CASE WHEN it.state IN ({WAITS}, {SERVES}) THEN it.since ELSE clock.now END,
+            state = CASE WHEN it.state = {SERVES} THEN {SERVES} ELSE {WAITS} END
+        FROM (SELECT clock_timestamp() AS now) AS clock WHERE it.id = $1",
+        renewal()
+    )
+}
+
+/// Renews the lease of the node `$1` with the epoch `$2`.
+pub(super) fn renew() -> String {
+    format!(
+        "UPDATE nodes AS it SET {}
+        FROM (SELECT clock_timestamp() AS now) AS clock
+        WHERE it.id = $1 AND it.epoch = $2 AND it.state = {SERVES} RETURNING {}",
+        renewal(),
+        may_declare("it")
+    )
+}
+
+/// After the clock of the database went back, a lease counts as renewed now, and not in the future.
+pub(super) const NOT_IN_FUTURE: &str =
+    "UPDATE nodes SET renewed_at = clock_timestamp() WHERE renewed_at > clock_timestamp()";
+
+/// The epochs that `$1` may end.
+pub(super) fn expired() -> String {
+    format!("SELECT it.epoch FROM nodes AS it, nodes AS own WHERE {} ORDER BY 1", is_expired())
+}
+
+/// Has `$1` declare the node with the epoch `$2` dead.
+pub(super) fn declare() -> String {
+    format!(
+        "UPDATE nodes AS it SET state = {DEAD}, since = clock_timestamp() FROM nodes AS own
+        WHERE it.epoch = $2 AND {} RETURNING {COLUMNS}",
+        is_expired()
+    )
+}
+
+/// A node with which `$1` cannot serve; `$2` is whether it would serve alone.
+pub(super) fn holder() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM nodes AS it WHERE it.state = {SERVES} AND it.id <> $1
+            AND ($2 OR it.alone) ORDER BY it.renewed_at DESC LIMIT 1"
+    )
+}
+
+/// The node `$1` serves, `$2` alone.
+pub(super) fn begin() -> String {
+    format!(
+        "UPDATE nodes SET state = {SERVES}, alone = $2, epoch = nextval('node_epochs'),
+            since = clock_timestamp() WHERE id = $1 RETURNING epoch"
+    )
+}
+
+/// Deletes those that waited and have gone, and those that ended long ago.
+pub(super) fn trim() -> String {
+    format!(
+        "DELETE FROM nodes WHERE
+            (state = {WAITS} AND renewed_at < clock_timestamp() - interval '1 min')
+            OR (state IN ({ENDED}, {DEAD}) AND (since < clock_timestamp() - interval '1 day'
+                OR id IN (SELECT id FROM nodes WHERE state IN ({ENDED}, {DEAD})
+                    ORDER BY since DESC OFFSET {})))",
+        NodeRecord::MAX_ENDED
+    )
+}
+
+/// All nodes.
+pub(super) fn all() -> String {
+    format!("SELECT {COLUMNS} FROM nodes AS it ORDER BY it.since, it.id")
+}
+
+/// A node of [`COLUMNS`].
+pub(super) fn node(row: &Row) -> Result<NodeRecord> {
+    let state = match get::<i16>(row, 3)? {
+        WAITS => NodeState::Waits,
+        SERVES => NodeState::Serves,
+        ENDED => NodeState::Ended,
+        DEAD => NodeState::Dead,
+        other => return Err(Failure::damaged(format!("{other} is not a state of a node"))),
+    };
+    Ok(NodeRecord {
+        id: u64::from_ne_bytes(get::<i64>(row, 0)?.to_ne_bytes()),
+        name: get(row, 1)?,
+        epoch: unsigned(row, 2)?,
+        state,
+        since: unsigned(row, 4)?,
+        renewed_ago: Duration::from_millis(from_column(get(row, 5)?)),
+    })
+}
