@@ -80,6 +80,9 @@ mod cloud {
         StoreMonitor, StoreOptions, StoreStats, StreamPosition, SystemClock,
     };
     use fedecks_cloud::store::{
+        Admission, LeaseOutcome, NewNode, NodeLease, NodeRecord, NodeState, NodeStore, Renewal,
+    };
+    use fedecks_cloud::store::{
         Approval, ClaimId, ClaimQuery, ClaimRecord, ClaimSecret, ClaimState, ClaimStore, ClaimUse,
         InvalidClaimId, InvalidClaimSecret, InvalidRegistrationNonce, NewClaim, RegisteredBy,
         Registration, RegistrationNonce, RegistrationOutcome, RegistrationProof,
@@ -92,7 +95,7 @@ mod cloud {
 }
 
 /// Of sources that both libraries consist of: the types that occur in no signature of theirs.
-const INTERNAL: [&str; 48] = [
+const INTERNAL: [&str; 49] = [
     // The core's, which its driver needs.
     "Action",
     "AddressHistory",
@@ -139,6 +142,7 @@ const INTERNAL: [&str; 48] = [
     "UpgradeHead",
     "UpgradedSocket",
     // Of the store's feature `postgres`, which the gateway does not pass on yet.
+    "LeaseGate",
     "PostgresOptions",
     "PostgresStore",
     // With the feature `accounts`.

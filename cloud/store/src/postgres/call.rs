@@ -9,10 +9,12 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
+use super::columns::{id_to_column, to_column};
 use super::failure::{Failure, Remedy};
 use super::lease_gate::LeaseGate;
 use crate::counters::Action;
 use crate::error::StoreError;
+use crate::nodes::NodeLease;
 
 /// How long a call may wait for its turn, for the database and for other calls.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,10 +93,10 @@ pub(super) struct Target<'s> {
 }
 
 impl Target<'_> {
-    /// The epoch of the lease under which a change may be made, if it needs one.
-    fn lease(&self) -> Result<Option<u64>, Failure> {
+    /// The lease under which a change may be made, if it needs one.
+    fn lease(&self) -> Result<Option<NodeLease>, Failure> {
         let Some(gate) = self.gate else { return Ok(None) };
-        gate.lease().map(|lease| Some(lease.epoch)).ok_or_else(|| self.no_lease())
+        gate.lease().map(Some).ok_or_else(|| self.no_lease())
     }
 
     fn no_lease(&self) -> Failure {
@@ -214,7 +216,7 @@ async fn steps<A, T>(
     // Each statement may take what is left of the time of the call, and never 0, which is without a limit.
     let left = (deadline - Instant::now()).as_millis().max(1);
     let lease = target.lease()?;
-    let hold = lease.map(|epoch| format!("; SELECT hold_lease({epoch})")).unwrap_or_default();
+    let hold = lease.map(|it| format!("; SELECT {}", hold_lease(it))).unwrap_or_default();
     let begun = tx.batch(&format!("BEGIN; SET LOCAL statement_timeout = {left}{hold}")).await;
     begun
         .map_err(|failure| if failure.is_without_lease() { target.no_lease() } else { failure })?;
@@ -226,6 +228,11 @@ async fn steps<A, T>(
     *stage = Stage::Committing;
     tx.batch("COMMIT").await?;
     Ok(done)
+}
+
+/// See `schema/nodes.sql`.
+pub(super) fn hold_lease(NodeLease { node, epoch }: NodeLease) -> String {
+    format!("hold_lease({}, {})", id_to_column(node), to_column(epoch))
 }
 
 fn is_refusal(error: &tokio_postgres::Error) -> bool {

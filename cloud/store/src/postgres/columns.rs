@@ -34,6 +34,11 @@ pub(super) fn device_id(row: &Row, column: usize) -> Result<DeviceId, Failure> {
     DeviceId::new(get::<String>(row, column)?).map_err(Failure::damaged)
 }
 
+/// All 64 bits of an id are used.
+pub(super) fn id_to_column(id: u64) -> i64 {
+    i64::from_ne_bytes(id.to_ne_bytes())
+}
+
 /// A text as it can be kept: PostgreSQL has no texts with the character 0.
 pub(super) fn text(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::call::{Target, Tx, Work, run as run_call};
-use super::columns::to_column;
+use super::columns::{id_to_column, to_column};
 use super::failure::Result;
 use super::locks::lease as lock_lease;
 use super::shared::Shared;
@@ -46,13 +46,8 @@ pub(super) async fn end_own_lease(shared: &Shared) {
     }
 }
 
-/// All 64 bits are used.
-pub(super) fn column(node: u64) -> i64 {
-    i64::from_ne_bytes(node.to_ne_bytes())
-}
-
 pub(super) async fn end(tx: &Tx, lease: NodeLease) -> Result<bool> {
-    let (node, epoch) = (column(lease.node), to_column(lease.epoch));
+    let (node, epoch) = (id_to_column(lease.node), to_column(lease.epoch));
     lock_lease(tx, epoch).await?;
     Ok(tx.execute(END, &[&node, &epoch]).await? > 0)
 }

@@ -5,9 +5,9 @@ mod sql;
 mod tests;
 
 use super::call::{Tx, Work};
-use super::columns::{get, text, to_column, unsigned};
+use super::columns::{get, id_to_column, text, to_column, unsigned};
 use super::failure::Result;
-use super::lease_calls::{column, end, run};
+use super::lease_calls::{end, run};
 use super::lease_gate::boot_time;
 use super::locks;
 use super::store::PostgresStore;
@@ -28,7 +28,7 @@ impl NodeStore for PostgresStore {
             let began = boot_time();
             let name: String = text(&node.name).chars().take(MAX_NAME_CHARS).collect();
             // By itself, so that it counts although the next call may have to wait for a transaction of a dead node.
-            self.lease_call(Action::Write, (column(node.id), name), |tx, (node, name)| {
+            self.lease_call(Action::Write, (id_to_column(node.id), name), |tx, (node, name)| {
                 Box::pin(async move {
                     tx.execute(sql::ADD, &[node, name]).await?;
                     tx.execute(&sql::wait(), &[node, name]).await
@@ -54,7 +54,7 @@ impl NodeStore for PostgresStore {
             let renewed = self
                 .lease_call(Action::Write, *lease, |tx, lease| {
                     Box::pin(async move {
-                        let values = (column(lease.node), to_column(lease.epoch));
+                        let values = (id_to_column(lease.node), to_column(lease.epoch));
                         tx.query_opt(&sql::renew(), &[&values.0, &values.1])
                             .await?
                             .map(|row| get(&row, 0))
@@ -120,7 +120,7 @@ async fn begin(tx: &Tx, node: u64, alone: bool) -> Result<LeaseOutcome> {
     locks::take(tx, locks::NODES).await?;
     declare_dead(tx, node).await?;
     tx.execute(&sql::trim(), &[]).await?;
-    let id = column(node);
+    let id = id_to_column(node);
     if let Some(holder) = tx.query_opt(&sql::holder(), &[&id, &alone]).await? {
         return Ok(LeaseOutcome::Held(sql::node(&holder)?));
     }
@@ -135,7 +135,7 @@ async fn begin(tx: &Tx, node: u64, alone: bool) -> Result<LeaseOutcome> {
 
 /// Ends the leases of those that a node may declare dead, after their transactions.
 async fn declare_dead(tx: &Tx, by: u64) -> Result<Vec<NodeRecord>> {
-    let by = column(by);
+    let by = id_to_column(by);
     tx.execute(sql::NOT_IN_FUTURE, &[]).await?;
     let mut dead = Vec::new();
     for row in tx.query(&sql::expired(), &[&by]).await? {

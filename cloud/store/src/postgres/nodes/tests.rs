@@ -8,6 +8,7 @@ use crate::error::StoreError;
 use crate::nodes::{
     Admission, LeaseOutcome, NewNode, NodeLease, NodeRecord, NodeState, NodeStore, Renewal,
 };
+use crate::postgres::call::hold_lease;
 use crate::postgres::lease_gate::LeaseGate;
 use crate::postgres::store::{PostgresOptions, PostgresStore};
 use crate::postgres::test_server::TestServer;
@@ -337,7 +338,7 @@ async fn a_stopped_process_commits_nothing_after_a_takeover() {
     let location = Location::parse(&cluster.server.url(&cluster.database)).unwrap();
     let pool = connection::pool(&location, 1, None).unwrap();
     let stopped = pool.get().await.unwrap();
-    let hold = format!("BEGIN; SELECT hold_lease({})", lease.epoch);
+    let hold = format!("BEGIN; SELECT {}", hold_lease(lease));
     stopped.batch_execute(&hold).await.unwrap();
     let add = "INSERT INTO accounts VALUES ('marvin', 'hash', 0)";
     stopped.batch_execute(add).await.unwrap();

@@ -13,14 +13,14 @@ CREATE TABLE nodes (
     steady_since timestamptz NOT NULL,
     server_start timestamptz NOT NULL
 );
-CREATE INDEX nodes_by_epoch ON nodes (epoch);
 
 -- Called first in each transaction of a server that has a lease: fails if the lease has ended, and otherwise keeps
--- others from ending it until the transaction has ended.
-CREATE FUNCTION hold_lease(of_epoch bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- others from ending it until the transaction has ended. Names the node too, as after the promotion of an asynchronous
+-- standby an epoch may come again.
+CREATE FUNCTION hold_lease(of_node bigint, of_epoch bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(6, hashint8(of_epoch));
-    IF NOT EXISTS (SELECT FROM nodes WHERE epoch = of_epoch AND state = 1) THEN
+    IF NOT EXISTS (SELECT FROM nodes WHERE id = of_node AND epoch = of_epoch AND state = 1) THEN
         RAISE EXCEPTION 'the lease of this server has ended' USING ERRCODE = 'FDL01';
     END IF;
 END $$;
