@@ -36,13 +36,15 @@ pub enum Closing {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeviceConnection {
     claim: Claim,
+    /// The last fence that the database gave it.
+    last_fence: Option<u64>,
     closing: Option<Closing>,
 }
 
 impl DeviceConnection {
     /// One that has just begun, and is not registered in the database.
     pub fn new(stamp: Stamp) -> Self {
-        Self { claim: Claim { stamp, fence: None }, closing: None }
+        Self { claim: Claim { stamp, fence: None }, last_fence: None, closing: None }
     }
 
     /// What others are told of it.
@@ -52,16 +54,28 @@ impl DeviceConnection {
 
     /// The database has registered it. An answer that comes after another fence was given changes nothing.
     pub fn on_registered(&mut self, fence: u64) {
-        self.claim.fence = self.claim.fence.max(Some(fence));
+        self.last_fence = self.last_fence.max(Some(fence));
+        self.claim.fence = self.last_fence;
     }
 
-    /// The lease of the node was lost, or the database was replaced by another copy: the connection has to be
-    /// registered again before anything is written.
-    pub fn on_unregistered(&mut self) {
+    /// Whether it was registered already: then only if it is still the last connection of the device that was, and
+    /// otherwise [`DeviceConnection::on_outdated`]. So a node that was stopped replaces no connection that came meanwhile.
+    pub fn registers_again(&self) -> bool {
+        self.last_fence.is_some()
+    }
+
+    /// The lease of the node was lost: it has to be registered again before anything is written.
+    pub fn on_lease_lost(&mut self) {
         self.claim.fence = None;
     }
 
-    /// The database has refused a write, as its fence is not that of the device's last connection.
+    /// Another copy has taken the place of the database, such as a restored one, which may not know the last fences: it
+    /// has to be registered as for the first time.
+    pub fn on_database_replaced(&mut self) {
+        (self.claim.fence, self.last_fence) = (None, None);
+    }
+
+    /// The database has refused a write or a registration, as its fence is not that of the device's last connection.
     pub fn on_outdated(&mut self) -> Closing {
         *self.closing.insert(Closing::Replaced)
     }

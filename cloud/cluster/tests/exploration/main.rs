@@ -8,6 +8,7 @@
 
 mod database;
 mod exhaustive;
+mod newest;
 mod outages;
 mod random;
 mod rules;
