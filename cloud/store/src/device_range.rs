@@ -24,12 +24,14 @@ pub(crate) fn bounds(
 }
 
 /// Whether an id, which is ASCII, contains `search`, which is in lower case, ignoring case.
+#[cfg(feature = "sqlite")]
 pub(crate) fn id_contains(text: &str, search: &str) -> bool {
     let (text, search) = (text.as_bytes(), search.as_bytes());
     search.is_empty() || text.windows(search.len()).any(|part| part.eq_ignore_ascii_case(search))
 }
 
 /// Whether a label contains `search`, which is in lower case, ignoring case.
+#[cfg(feature = "sqlite")]
 pub(crate) fn label_contains(label: &str, search: &str) -> bool {
     if label.is_ascii() {
         id_contains(label, search)

@@ -146,6 +146,7 @@ impl WriteBehind {
     }
 
     /// Puts back what could not be written, before what arrived since.
+    #[cfg(any(feature = "sqlite", test))]
     pub(crate) fn put_back(&self, older: Arc<Pending>) {
         let mut pending = self.pending.lock();
         *self.taken.lock() = None;

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Pool};
+use deadpool_postgres::{Client, Pool, PoolError, TimeoutType};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
@@ -28,26 +28,31 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The work of a call, on its way.
 pub(super) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 't>>;
 
-/// What the work of a call has: a connection, and in a change a transaction.
-pub(super) struct Tx(Client);
+/// What the work of a call has: a connection, and in a change a transaction. Dropping it closes the connection, which
+/// may have an open transaction then, also if the work has panicked.
+pub(super) struct Tx(Option<Client>);
 
 /// The values of a statement.
 pub(super) type Values<'v> = &'v [&'v (dyn ToSql + Sync)];
 
 impl Tx {
+    fn client(&self) -> Result<&Client, Failure> {
+        self.0.as_ref().ok_or(Failure::NoConnection(PoolError::Closed))
+    }
+
     async fn prepare(&self, sql: &str) -> Result<Statement, Failure> {
-        Ok(self.0.prepare_cached(sql).await?)
+        Ok(self.client()?.prepare_cached(sql).await?)
     }
 
     /// Runs a statement, and returns how many rows it changed.
     pub(super) async fn execute(&self, sql: &str, values: Values<'_>) -> Result<u64, Failure> {
         let statement = self.prepare(sql).await?;
-        Ok(self.0.execute(&statement, values).await?)
+        Ok(self.client()?.execute(&statement, values).await?)
     }
 
     pub(super) async fn query(&self, sql: &str, values: Values<'_>) -> Result<Vec<Row>, Failure> {
         let statement = self.prepare(sql).await?;
-        Ok(self.0.query(&statement, values).await?)
+        Ok(self.client()?.query(&statement, values).await?)
     }
 
     pub(super) async fn query_opt(
@@ -56,22 +61,35 @@ impl Tx {
         values: Values<'_>,
     ) -> Result<Option<Row>, Failure> {
         let statement = self.prepare(sql).await?;
-        Ok(self.0.query_opt(&statement, values).await?)
+        Ok(self.client()?.query_opt(&statement, values).await?)
     }
 
     pub(super) async fn query_one(&self, sql: &str, values: Values<'_>) -> Result<Row, Failure> {
         let statement = self.prepare(sql).await?;
-        Ok(self.0.query_one(&statement, values).await?)
+        Ok(self.client()?.query_one(&statement, values).await?)
     }
 
     /// A statement that differs from time to time, so that it is not kept prepared.
     pub(super) async fn query_once(&self, sql: &str) -> Result<Row, Failure> {
-        Ok(self.0.query_one(sql, &[]).await?)
+        Ok(self.client()?.query_one(sql, &[]).await?)
     }
 
     /// Several statements without values.
     pub(super) async fn batch(&self, sql: &str) -> Result<(), Failure> {
-        Ok(self.0.batch_execute(sql).await?)
+        Ok(self.client()?.batch_execute(sql).await?)
+    }
+
+    /// Returns the connection to the pool: it has no open transaction, and no answer to come.
+    fn release(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(Client::take(client));
+        }
     }
 }
 
@@ -147,23 +165,23 @@ async fn attempt<A, T>(
         Ok(Ok(client)) => client,
         Ok(Err(error)) => return Attempt::Failed(Failure::NoConnection(error)),
         Err(_) => {
-            let timeout = deadpool_postgres::TimeoutType::Create;
-            return Attempt::Failed(Failure::NoConnection(deadpool_postgres::PoolError::Timeout(
-                timeout,
-            )));
+            let timeout = PoolError::Timeout(TimeoutType::Create);
+            return Attempt::Failed(Failure::NoConnection(timeout));
         }
     };
-    let tx = Tx(client);
+    let tx = Tx(Some(client));
     let mut stage = Stage::Begun;
     let worked = {
         let step = steps(&tx, target, action, deadline, args, work, &mut stage);
         timeout_at(deadline + ANSWER_GRACE, step).await
     };
     match (worked, stage) {
-        (Ok(Ok(done)), _) => Attempt::Done(done),
+        (Ok(Ok(done)), _) => {
+            tx.release();
+            Attempt::Done(done)
+        }
         (Ok(Err(failure)), Stage::Committing) => {
             let refused = matches!(&failure, Failure::Database(error) if is_refusal(error));
-            close(tx);
             // The server has said that it did not commit. A shutdown may have come after that, and after a panic the
             // server may find the commit on the disk.
             if refused && failure.remedy() != Remedy::Reconnect {
@@ -181,15 +199,12 @@ async fn attempt<A, T>(
                 }
                 Action::Read | Action::Write => is_usable,
             };
-            if !rolled_back {
-                close(tx);
+            if rolled_back {
+                tx.release();
             }
             Attempt::Failed(failure)
         }
-        (Err(_), _) => {
-            close(tx);
-            Attempt::Unknown
-        }
+        (Err(_), _) => Attempt::Unknown,
     }
 }
 
@@ -237,9 +252,4 @@ pub(super) fn hold_lease(NodeLease { node, epoch }: NodeLease) -> String {
 
 fn is_refusal(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|error| error.parsed_severity() == Some(Severity::Error))
-}
-
-/// Closes the connection, instead of returning it to the pool.
-fn close(tx: Tx) {
-    drop(Client::take(tx.0));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::audit_log::AuditLog;
+use super::batches::{Batch, Batches};
 use super::call::{self, CALL_TIMEOUT, Tx};
 use super::columns::{get, later_of, text, to_column};
 use super::failure::Failure;
@@ -23,6 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 100
 
 /// Runs until the store is closed, then writes what is left, in the time that any call has.
 pub(super) async fn run(shared: Arc<Shared>) {
+    let mut batches = Batches::new();
     let mut is_failing = false;
     loop {
         let is_closing = timeout(INTERVAL, shared.closing.notified()).await.is_ok();
@@ -30,11 +32,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
             break;
         }
         check(&shared).await;
-        while flush(&shared, Instant::now() + CALL_TIMEOUT, &mut is_failing).await {}
+        while flush(&shared, Instant::now() + CALL_TIMEOUT, &mut batches, &mut is_failing).await {}
     }
     let deadline = Instant::now() + CALL_TIMEOUT;
     while shared.notes.len() > 0 && Instant::now() < deadline {
-        flush(&shared, deadline, &mut is_failing).await;
+        flush(&shared, deadline, &mut batches, &mut is_failing).await;
         if is_failing {
             sleep(INTERVAL).await;
         }
@@ -42,6 +44,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let lost = shared.notes.len();
     if lost > 0 {
         tracing::warn!(store = %shared.location, lost, "closing the store with unwritten notes");
+    } else {
+        batches.forget(&shared, deadline).await;
     }
     // After the last write.
     lease_calls::end_own_lease(&shared).await;
@@ -62,15 +66,19 @@ async fn check(shared: &Shared) {
     let _ = timeout(CALL_TIMEOUT, look).await;
 }
 
-/// Writes what is pending, up to a number, in one transaction. If that fails, it stays pending; a line of the audit log
-/// may then be written twice, if the connection was lost while it was committed. Returns whether the next flush is due
-/// at once.
-async fn flush(shared: &Shared, deadline: Instant, is_failing: &mut bool) -> bool {
-    let Some(pending) = shared.notes.take() else { return false };
-    let args = (pending, shared.log);
+/// Writes what is pending, up to a number, in one transaction. If that fails, it is written by the next flush. Returns
+/// whether the next flush is due at once.
+async fn flush(
+    shared: &Shared,
+    deadline: Instant,
+    batches: &mut Batches,
+    is_failing: &mut bool,
+) -> bool {
+    let Some(batch) = batches.next(shared) else { return false };
+    let args = (batch, shared.log);
     let written = call::run(shared.target(), Action::Write, deadline, &args, |tx, args| {
-        let (pending, log) = args;
-        Box::pin(write(tx, pending, *log))
+        let (batch, log) = args;
+        Box::pin(write(tx, batch, *log))
     });
     let store = &shared.location;
     match written.await {
@@ -83,7 +91,7 @@ async fn flush(shared: &Shared, deadline: Instant, is_failing: &mut bool) -> boo
             shared.notes.is_much()
         }
         Err(error) => {
-            shared.notes.put_back(args.0);
+            batches.unwritten = Some(args.0.notes);
             if !matches!(error, StoreError::Busy { .. }) {
                 shared.counters.failed();
             }
@@ -95,12 +103,17 @@ async fn flush(shared: &Shared, deadline: Instant, is_failing: &mut bool) -> boo
     }
 }
 
-async fn write(tx: &Tx, pending: &Pending, log: AuditLog) -> Result<(), Failure> {
-    let seen: Vec<_> = pending.seen.iter().map(|(device, seen)| (device.as_str(), *seen)).collect();
+async fn write(tx: &Tx, batch: &Batch, log: AuditLog) -> Result<(), Failure> {
+    let notes = &batch.notes;
+    // Writing other notes again changes nothing.
+    if !notes.audit.is_empty() && !batch.is_new(tx).await? {
+        return Ok(());
+    }
+    let seen: Vec<_> = notes.seen.iter().map(|(device, seen)| (device.as_str(), *seen)).collect();
     write_seen(tx, seen).await?;
-    write_used(tx, pending).await?;
-    write_logins(tx, pending).await?;
-    if pending.audit.is_empty() { Ok(()) } else { log.add(tx, &pending.audit).await }
+    write_used(tx, notes).await?;
+    write_logins(tx, notes).await?;
+    if notes.audit.is_empty() { Ok(()) } else { log.add(tx, &notes.audit).await }
 }
 
 /// Notes when API tokens were used last, if they still exist.

@@ -5,9 +5,12 @@ mod accounts;
 mod api_tokens;
 mod audit;
 mod audit_log;
+mod batches;
 mod call;
 mod claims;
 mod columns;
+#[cfg(test)]
+mod commit_tests;
 mod connection;
 mod consumers;
 mod device_list;
@@ -34,6 +37,8 @@ mod schema;
 mod seen_notes;
 mod shared;
 mod store;
+#[cfg(test)]
+mod test_relay;
 #[cfg(test)]
 mod test_server;
 #[cfg(test)]

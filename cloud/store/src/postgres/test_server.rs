@@ -138,7 +138,7 @@ impl TestServer {
 
     /// The URL of a database.
     pub(super) fn url(&self, database: &str) -> String {
-        format!("postgres://fedecks@127.0.0.1:{}/{database}", self.port)
+        url(self.port, database)
     }
 
     /// Runs statements in a database, as its administrator.
@@ -171,6 +171,11 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         self.stop("QUIT");
     }
+}
+
+/// The URL of a database of a server at this port.
+pub(super) fn url(port: u16, database: &str) -> String {
+    format!("postgres://fedecks@127.0.0.1:{port}/{database}")
 }
 
 /// The newest programs that are installed.

@@ -1,9 +1,7 @@
 //! `/revocations`: revokes the tokens of all devices that were registered by a claim or an account, or that
 //! a pattern matches.
 
-use fedecks_store::{
-    ClaimId, DevicePattern, RegisteredBy, RevokeFilter, Role, check_account_name,
-};
+use fedecks_store::{ClaimId, DevicePattern, RegisteredBy, RevokeFilter, Role, check_account_name};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -146,7 +146,7 @@ async fn lists_read_narrow_indexes_and_the_rows_they_return() {
             let explained = fleet.page(&query).await;
             explained.check(&[scan, "Heap Fetches: 0"], most);
         }
-        // A pattern that is no prefix may be looked for in the table of the index too.
+        // A pattern that is more than a prefix may be looked for in the table of the index too.
         let most = index + 100 * LOOKUP + 20;
         fleet.page(&DeviceQuery { scope: scope("*-01*9"), ..query(100) }).await.check(&[], most);
     }

@@ -27,6 +27,14 @@ CREATE INDEX audit_by_number ON audit (class, number);
 CREATE INDEX audit_by_device ON audit (device, sequence) WHERE device IS NOT NULL;
 CREATE INDEX audit_by_actor ON audit (actor, sequence);
 
+-- The newest batch of notes of each running store that it has written, if it had lines for `audit`: so that it writes
+-- none twice. `at` is when, in seconds.
+CREATE TABLE flushes (
+    store bytea PRIMARY KEY,
+    newest bigint NOT NULL,
+    at bigint NOT NULL
+);
+
 CREATE TABLE accounts (
     name text COLLATE "C" PRIMARY KEY,
     password_hash text NOT NULL,
